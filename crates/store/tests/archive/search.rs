@@ -1,8 +1,9 @@
-// Included once for each pair of backends, after the suite: what the web UI asks the archive for.
+//! What the web UI asks the archive for.
 
+use super::*;
 use std::collections::HashSet;
 
-use runlog_model::wire::admin::{NewServiceAccount, NewUser};
+use runlog_model::wire::admin::NewServiceAccount;
 use runlog_store::accounts::AccessToken;
 use runlog_store::logs::RecordFilter;
 use runlog_store::runs::{OverviewFilter, TaskOverviewFilter};
@@ -31,9 +32,8 @@ async fn mixed_log(archive: &Archive, times: &[i64], batch_records: usize, is_se
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(pairs::cases()))]
 
-    #[test]
     fn records_by_position_are_those_of_the_log(
         times in times(), batch_records in 1..40_usize, is_sealed in any::<bool>(), from in 0..130_u64, count in 1..60_u64,
     ) {
@@ -47,7 +47,6 @@ proptest! {
         })?;
     }
 
-    #[test]
     fn a_search_in_steps_finds_what_fits_with_its_position(
         times in times(), batch_records in 1..40_usize, is_sealed in any::<bool>(), from in 0..130_u64, step in 1..9_usize,
         is_ascending in any::<bool>(),
@@ -95,7 +94,6 @@ proptest! {
         })?;
     }
 
-    #[test]
     fn a_histogram_has_each_record_in_its_bucket(
         times in times(), range in ranges(), batch_records in 1..40_usize, is_sealed in any::<bool>(), buckets in 1..30_u64,
     ) {
@@ -122,7 +120,6 @@ proptest! {
     }
 }
 
-#[tokio::test]
 async fn records_dated_far_away_make_no_bucket_of_decades() {
     let (now, far) = (1_795_435_200_000, 10_413_792_000_000);
     for is_sealed in [false, true] {
@@ -140,7 +137,6 @@ async fn records_dated_far_away_make_no_bucket_of_decades() {
     }
 }
 
-#[tokio::test]
 async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks_for_at_a_time() {
     // Tasks that all begin at midnight and end together filled every answer anew, and what is older was never reached.
     let archive = Archive::new().await;
@@ -169,7 +165,6 @@ async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks
     }
 }
 
-#[tokio::test]
 async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     let archive = Archive::new().await;
     archive.finish(RunStatus::Failed).await.unwrap();
@@ -209,7 +204,6 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     assert_eq!((found[0].runs, found[0].recent.len()), (0, 0));
 }
 
-#[tokio::test]
 async fn a_session_ends_with_what_it_was_opened_with() {
     let archive = Archive::new().await;
     let store = &archive.store;
@@ -238,7 +232,6 @@ async fn a_session_ends_with_what_it_was_opened_with() {
     assert_eq!(store.saved_queries().list(&session.caller).await.unwrap(), []);
 }
 
-#[tokio::test]
 async fn a_token_that_is_good_for_a_while_ends_with_its_sessions() {
     let archive = Archive::new().await;
     let store = &archive.store;
@@ -260,7 +253,6 @@ async fn a_token_that_is_good_for_a_while_ends_with_its_sessions() {
     assert!(store.accounts().tokens(Some(&user.id)).await.unwrap().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop() {
     let archive = Archive::new().await;
     for wait_ms in [0, 0, 1, 2, 5] {
@@ -275,4 +267,16 @@ async fn who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop() {
         let left = archive.object_files().into_iter().filter(|file| file.to_string_lossy().contains("probes"));
         assert_eq!(left.count(), 0, "stopped after {wait_ms} ms");
     }
+}
+
+crate::common::pairs::on_each_pair! {
+    async: records_dated_far_away_make_no_bucket_of_decades,
+        a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks_for_at_a_time,
+        runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out,
+        a_session_ends_with_what_it_was_opened_with,
+        a_token_that_is_good_for_a_while_ends_with_its_sessions,
+        who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop;
+    sync: records_by_position_are_those_of_the_log,
+        a_search_in_steps_finds_what_fits_with_its_position,
+        a_histogram_has_each_record_in_its_bucket
 }

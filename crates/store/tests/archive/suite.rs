@@ -1,29 +1,42 @@
-// Included once for each pair of backends; `Archive` is named there.
+//! What every archive does, wherever its catalog and its objects are: each test runs over each pair of backends.
 
 use std::time::Duration;
 
+use crate::common::{self, pairs, record, search_for};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use super::common::{record, search_for};
 use futures::TryStreamExt;
-use tokio_util::sync::CancellationToken;
 use proptest::prelude::*;
-use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::wire::admin::NewUser;
 use runlog_model::wire::push::StoredBatch;
+use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};
 use runlog_store::alerts::NewAlert;
 use runlog_store::audit::AuditFilter;
-use runlog_store::collection::{CollectorHeartbeat, UpsertCounts, UpstreamRunState, FailedAttempt, UpstreamRun};
+use runlog_store::collection::{CollectorHeartbeat, FailedAttempt, UpsertCounts, UpstreamRun, UpstreamRunState};
 use runlog_store::delivery::RefusedRange;
 use runlog_store::logs::LiveQuery;
 use runlog_store::maintenance::{Health, Retention};
 use runlog_store::pages::{PageRequest, PageStatus};
-use runlog_store::query::{ViewCondition, CatalogView, ScanColumn, ScanFilter, SearchQuery};
+use runlog_store::query::{CatalogView, ScanColumn, ScanFilter, SearchQuery, ViewCondition};
 use runlog_store::runs::RunFilter;
 use runlog_store::summaries::{ClaimedSummary, NewErrorGroup, NewSummary};
 use runlog_store::{ErrorKind, Store};
+use tokio_util::sync::CancellationToken;
+
+#[path = "names.rs"]
+mod names;
+#[path = "pages.rs"]
+mod pages;
+#[path = "search.rs"]
+mod search;
+
+/// An archive over the pair of backends of this test.
+type Archive = common::Archive<pairs::Chosen>;
+/// One over the other two backends, to copy to.
+type Copy = common::Archive<pairs::Other>;
 
 /// The pages of a run as a client gets them that does only what the guide says: newest page first.
 async fn naive_pages(archive: &Archive, range: TimeRange, order: RecordOrder) -> Vec<Vec<Record>> {
@@ -38,8 +51,7 @@ async fn naive_pages_of(
 ) -> Vec<Vec<Record>> {
     let mut pages = Vec::new();
     loop {
-        let request =
-            PageRequest { run_id, range, format: FileFormat::Json, order, file_name: "log".to_owned() };
+        let request = PageRequest { run_id, range, format: FileFormat::Json, order, file_name: "log".to_owned() };
         let ticket = archive.store.pages().request_page(&request).await.unwrap();
         archive.build_all().await;
         let records = downloaded_of(archive, run_id, &ticket.token).await;
@@ -72,12 +84,7 @@ fn sorted(mut records: Vec<Record>, range: TimeRange) -> Vec<Record> {
 
 /// With one blocking thread: whatever waits there for work that waits for such a thread, waits for ever.
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(1)
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap()
 }
 
 /// Times with ties, in a few busy seconds and here and there.
@@ -92,9 +99,8 @@ fn ranges() -> impl Strategy<Value = TimeRange> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(pairs::cases()))]
 
-    #[test]
     fn paging_gives_each_record_once(
         times in times(),
         range in ranges(),
@@ -140,7 +146,6 @@ proptest! {
         })?;
     }
 
-    #[test]
     fn a_live_page_is_a_part_of_the_log(
         times in times(),
         range in ranges(),
@@ -171,7 +176,6 @@ proptest! {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_stored_once() {
     let archive = Archive::new().await;
     let batch = [record(1, "a"), record(1, "a"), record(2, "b")];
@@ -182,7 +186,6 @@ async fn a_batch_is_stored_once() {
     assert_eq!(archive.records().await, batch);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_id_with_other_records_is_a_conflict() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
@@ -193,7 +196,6 @@ async fn a_batch_id_with_other_records_is_a_conflict() {
     assert_eq!(archive.records().await, [record(1, "a")]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
     let archive = Archive::new().await;
     let start = StartRun { status: Some(RunStatus::Dispatching), ..StartRun::of_task(archive.task_id) };
@@ -220,7 +222,9 @@ async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
         .await;
     assert_eq!(push().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!((run().await.records, archive.records_of(waiting).await.len()), (0, 0), "a failed batch left records");
-    archive.change_catalog(if archive.is_on_postgres() { "DROP TRIGGER away ON runs" } else { "DROP TRIGGER away" }).await;
+    archive
+        .change_catalog(if archive.is_on_postgres() { "DROP TRIGGER away ON runs" } else { "DROP TRIGGER away" })
+        .await;
     push().await.unwrap();
     let begun = run().await;
     assert_eq!((begun.status.coarse(), begun.records), (RunStatus::Executing, 2));
@@ -230,7 +234,6 @@ async fn a_run_begins_with_its_first_records_and_is_not_begun_without_them() {
     assert_eq!(run().await.started_at, begun.started_at);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn words_of_other_loggers_are_found_in_runs_that_an_earlier_version_counted() {
     let archive = Archive::new().await;
     let records: Vec<Record> = ["WARNING", "SEVERE", "AUDIT", "INFO"]
@@ -256,7 +259,6 @@ async fn words_of_other_loggers_are_found_in_runs_that_an_earlier_version_counte
     assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn of_two_batches_after_the_same_state_one_is_stored() {
     // Two collectors that both find that a log lacks a record must not store it twice.
     let archive = Archive::new().await;
@@ -287,7 +289,6 @@ async fn of_two_batches_after_the_same_state_one_is_stored() {
     assert_eq!(archive.records().await.len(), 4);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_large_batch_after_another_state_is_refused() {
     let archive = Archive::new().await;
     let (mut batch, _) = archive.store.ingest().begin_next_batch(archive.run_id).await.unwrap();
@@ -300,7 +301,6 @@ async fn a_large_batch_after_another_state_is_refused() {
     assert_eq!(archive.objects(), 1, "its objects are removed");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_id_is_forgotten_after_a_month() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
@@ -314,7 +314,6 @@ async fn a_batch_id_is_forgotten_after_a_month() {
     assert!(!archive.push("one", &[record(1, "a")]).await.repeated);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_same_batch_over_two_connections_is_stored_once() {
     let archive = Archive::new().await;
     let mut left = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
@@ -327,7 +326,6 @@ async fn the_same_batch_over_two_connections_is_stored_once() {
     assert_eq!(archive.objects(), 1, "the object of the repeated batch is removed");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_given_up_leaves_nothing() {
     let archive = Archive::new().await;
     let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
@@ -342,7 +340,6 @@ async fn a_batch_that_is_given_up_leaves_nothing() {
     archive.push("one", &[record(1, "a")]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_goes_on_for_a_day_is_stored_whole() {
     let archive = Archive::new().await;
     let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
@@ -361,7 +358,6 @@ async fn a_batch_that_goes_on_for_a_day_is_stored_whole() {
     assert_eq!(archive.records().await.len() as u64, stored);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_again() {
     let archive = Archive::new().await;
     let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
@@ -378,7 +374,6 @@ async fn a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_
     assert_eq!(archive.records().await, [record(1, "a")]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "lost")]).await;
@@ -410,7 +405,6 @@ async fn a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed() {
     assert_eq!(archive.records().await, [record(1, "lost")]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn segments_that_lie_around_after_they_were_sealed_or_deleted_are_not_brought_back() {
     let archive = Archive::new().await;
     let other = archive.start_another_run().await;
@@ -454,7 +448,6 @@ async fn push_to(archive: &Archive, run_id: RunId, records: &[Record]) {
     batch.commit().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_large_batch_comes_out_whole() {
     let archive = Archive::new().await;
     let records: Vec<Record> = (0..150_000).map(|index| record((index * 7919) % 60_000, &index.to_string())).collect();
@@ -465,7 +458,6 @@ async fn a_large_batch_comes_out_whole() {
     assert!(combined == sorted(records, TimeRange::ALL));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_archive_is_the_same_after_a_restart() {
     let mut archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
@@ -476,7 +468,6 @@ async fn the_archive_is_the_same_after_a_restart() {
     assert_eq!(archive.store.signing_keys().list("links").await.unwrap()[0].value, key);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_older_key_is_kept_for_as_long_as_something_it_signed_may_be_good() {
     let archive = Archive::new().await;
     let ids = || async {
@@ -495,7 +486,6 @@ async fn an_older_key_is_kept_for_as_long_as_something_it_signed_may_be_good() {
     assert_eq!(ids().await, ["links-5"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_page_does_not_change_when_records_come_late() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a"), record(5, "c")]).await;
@@ -503,7 +493,9 @@ async fn a_page_does_not_change_when_records_come_late() {
     let ticket = archive.store.pages().request_page(&request).await.unwrap();
     archive.push("two", &[record(3, "b")]).await;
     archive.build_all().await;
-    let PageStatus::Ready(file) = archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap() else {
+    let PageStatus::Ready(file) =
+        archive.store.pages().page_status(archive.run_id, &ticket.token, Duration::ZERO).await.unwrap()
+    else {
         panic!("not built")
     };
     let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
@@ -516,7 +508,6 @@ async fn a_page_does_not_change_when_records_come_late() {
     assert_eq!(archive.store.pages().request_page(&request).await.unwrap().records, 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_same_request_is_built_once() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
@@ -530,7 +521,6 @@ async fn the_same_request_is_built_once() {
     assert!(matches!(status, PageStatus::Ready(_)));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_for_its_run_and_its_hour() {
     let archive = Archive::new().await;
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
@@ -551,7 +541,6 @@ async fn a_token_is_for_its_run_and_its_hour() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_settled_some_time_after_its_end() {
     let archive = Archive::new().await;
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);
@@ -563,7 +552,6 @@ async fn a_log_is_settled_some_time_after_its_end() {
     assert!(archive.store.pages().request_page(&request).await.unwrap().settled);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
     const MINUTE_MS: i64 = 60_000;
     let archive = Archive::new().await;
@@ -598,7 +586,6 @@ async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_run_ends_once() {
     let archive = Archive::new().await;
     let run = archive.finish(RunStatus::Failed).await.unwrap();
@@ -615,7 +602,6 @@ async fn a_run_ends_once() {
     archive.push("late", &[record(9, "late")]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_said_so() {
     let archive = Archive::new().await;
     let unknown = "00000000-0000-4000-8000-000000000000".parse().unwrap();
@@ -631,12 +617,18 @@ async fn what_is_not_there_is_said_so() {
     let kinds = [
         archive.store.runs().finish(unknown, &finish).await.unwrap_err().kind(),
         archive.store.ingest().begin_batch(unknown, None).await.map(|_| ()).unwrap_err().kind(),
-        archive.store.logs().read_records(unknown, TimeRange::ALL, RecordOrder::Asc).await.map(|_| ()).unwrap_err().kind(),
+        archive
+            .store
+            .logs()
+            .read_records(unknown, TimeRange::ALL, RecordOrder::Asc)
+            .await
+            .map(|_| ())
+            .unwrap_err()
+            .kind(),
     ];
     assert_eq!(kinds, [ErrorKind::NotFound; 3]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_object_is_corrupt_and_not_an_empty_log() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
@@ -646,7 +638,6 @@ async fn a_missing_object_is_corrupt_and_not_an_empty_log() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_away() {
     let archive = Archive::new().await;
     archive.push("one", &(0..50).map(|ms| record(ms, "a")).collect::<Vec<_>>()).await;
@@ -677,24 +668,45 @@ async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_awa
 #[derive(Debug, Clone)]
 enum Step {
     /// Sends a batch of these times, of a run, under a name that may have been used.
-    Push { run: usize, name: u8, times: Vec<i64> },
+    Push {
+        run: usize,
+        name: u8,
+        times: Vec<i64>,
+    },
     /// The same, and the sender goes away after so many polls.
-    PushCutShort { run: usize, name: u8, times: Vec<i64>, polls: usize },
-    Finish { run: usize },
+    PushCutShort {
+        run: usize,
+        name: u8,
+        times: Vec<i64>,
+        polls: usize,
+    },
+    Finish {
+        run: usize,
+    },
     /// Waits, then seals what is due.
     Seal,
     /// The same, given up after so many polls.
-    SealCutShort { polls: usize },
-    Delete { run: usize },
+    SealCutShort {
+        polls: usize,
+    },
+    Delete {
+        run: usize,
+    },
     Sweep,
     /// The clock is set forward or back.
-    SetClock { ms: i64 },
+    SetClock {
+        ms: i64,
+    },
     /// Another process takes over.
     Restart,
     /// Fetches the log page by page.
-    Fetch { run: usize },
+    Fetch {
+        run: usize,
+    },
     /// Fetches it live while it is sealed.
-    ReadWhileSealing { run: usize },
+    ReadWhileSealing {
+        run: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -739,7 +751,8 @@ async fn cut_short<T>(polls: usize, future: impl Future<Output = T>) -> Option<T
 }
 
 async fn push(store: &Store, run_id: RunId, name: u8, records: &[Record]) -> Result<StoredBatch, ErrorKind> {
-    let mut batch = store.ingest().begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
+    let mut batch =
+        store.ingest().begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
     for record in records {
         batch.push(record).await.map_err(|error| error.kind())?;
     }
@@ -810,7 +823,8 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
             assert_eq!(combined, sorted(model[run].records.clone(), TimeRange::ALL), "pages of run {run}");
         }
         Step::ReadWhileSealing { run } => {
-            let mut reader = archive.store.logs().read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+            let mut reader =
+                archive.store.logs().read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
             let mut read = reader.next().await.unwrap().unwrap_or_default();
             archive.clock.advance_ms(120_000);
             archive.store.maintenance().seal().await.unwrap();
@@ -823,9 +837,8 @@ async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(pairs::cases()))]
 
-    #[test]
     fn whatever_is_done_the_archive_holds_what_a_list_would(steps in steps(), records_max in 3..60_u64) {
         runtime().block_on(async {
             let mut archive = Archive::with_page_limit(records_max).await;
@@ -843,7 +856,6 @@ proptest! {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go() {
     let archive = Archive::new().await;
     let other = archive.start_another_run().await;
@@ -867,7 +879,6 @@ async fn runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go() {
     assert_eq!((archive.records().await, archive.records_of(other).await), before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn late_records_open_a_sealed_log_again() {
     let archive = Archive::new().await;
     archive.push("a", &[record(1, "a"), record(9, "b")]).await;
@@ -881,7 +892,6 @@ async fn late_records_open_a_sealed_log_again() {
     assert_eq!(archive.records().await, [record(1, "a"), record(5, "late"), record(9, "b")]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn many_slices_that_all_overlap_are_merged_in_passes() {
     let archive = Archive::new().await;
     let mut records = Vec::new();
@@ -900,7 +910,6 @@ async fn many_slices_that_all_overlap_are_merged_in_passes() {
     assert_eq!(archive.records().await, sorted(records, TimeRange::ALL));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_was_asked_for_before_more_came_is_as_it_was_then() {
     let archive = Archive::new().await;
     archive.push("a", &[record(1, "a"), record(5, "b")]).await;
@@ -914,7 +923,6 @@ async fn a_page_that_was_asked_for_before_more_came_is_as_it_was_then() {
     assert_eq!(downloaded(&archive, &ticket.token).await, [record(1, "a"), record(5, "b")]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_leaves_the_objects_it_shared() {
     let archive = Archive::new().await;
     let other = archive.start_another_run().await;
@@ -935,7 +943,6 @@ async fn what_is_deleted_leaves_the_objects_it_shared() {
     assert_eq!(archive.records().await, []);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     let archive = Archive::new().await;
     let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
@@ -956,11 +963,11 @@ async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap_err().kind(), ErrorKind::Conflict);
     archive.store.maintenance().set_legal_hold(held, false).await.unwrap();
     assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap().records, 1);
-    let (entries, _) = archive.store.audit().entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
+    let (entries, _) =
+        archive.store.audit().entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
     assert_eq!(entries[0].subject, archive.run_id.to_string());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
     let archive = Archive::new().await;
     let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
@@ -982,7 +989,6 @@ async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn batches_that_come_together_share_an_object() {
     let archive = Archive::new().await;
     let mut runs = vec![archive.run_id];
@@ -1003,7 +1009,6 @@ async fn batches_that_come_together_share_an_object() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
     let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
     let long = "x".repeat(100 << 10);
@@ -1017,7 +1022,6 @@ async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
     assert_eq!(archive.records().await.len(), 4);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn fields_beyond_those_of_the_api_count_as_memory_too() {
     let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
     let long = |ms: i64| {
@@ -1047,7 +1051,6 @@ async fn lived_in() -> Archive {
     archive
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_is_whole_is_found_to_be() {
     let archive = lived_in().await;
     let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
@@ -1064,7 +1067,6 @@ async fn an_archive_that_is_whole_is_found_to_be() {
     assert_eq!((statistics.workspaces[0].runs, statistics.workspaces[0].records), (3, 12));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn whatever_was_changed_or_lost_is_found() {
     let archive = lived_in().await;
     let files = archive.object_files();
@@ -1085,7 +1087,6 @@ async fn whatever_was_changed_or_lost_is_found() {
     assert_eq!(verified.repaired, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
     let archive = lived_in().await;
     let copy = Copy::empty().await;
@@ -1108,7 +1109,6 @@ async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again() {
     let archive = with_due_run().await;
     let user = NewUser { name: "ada".to_owned(), administrator: false };
@@ -1150,7 +1150,6 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     assert!(copy.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_copy_has_no_more_use_for_is_swept_there() {
     let archive = lived_in().await;
     let copy = Copy::empty().await;
@@ -1181,18 +1180,24 @@ fn told(number: u8, progress: UpstreamRunState, due_at: Timestamp) -> UpstreamRu
     }
 }
 
-#[tokio::test]
 async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    let runs = [told(1, UpstreamRunState::Pending, now), told(2, UpstreamRunState::Running, now), told(3, UpstreamRunState::Pending, now.plus_millis(500))];
+    let runs = [
+        told(1, UpstreamRunState::Pending, now),
+        told(2, UpstreamRunState::Running, now),
+        told(3, UpstreamRunState::Pending, now.plus_millis(500)),
+    ];
     assert_eq!(store.collection().upsert_runs("up", &runs).await.unwrap().new, 3);
     assert_eq!(store.collection().upsert_runs("up", &runs).await.unwrap(), UpsertCounts::default());
     assert!(store.collection().claim_run("another", now.plus_millis(100)).await.unwrap().is_none());
 
     let first = store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
     assert_eq!((first.run_id().unwrap(), first.attempts), (runs[0].run_id, 0));
-    assert!(store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().is_none(), "it is in somebody's hands, or not due");
+    assert!(
+        store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().is_none(),
+        "it is in somebody's hands, or not due"
+    );
     assert!(store.collection().renew_lease("up", &first, now.plus_millis(200)).await.unwrap());
     archive.clock.advance_ms(201);
     let second = store.collection().claim_run("up", now.plus_millis(900)).await.unwrap().unwrap();
@@ -1203,7 +1208,6 @@ async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_the
     assert!(store.collection().claim_run("up", now.plus_millis(900)).await.unwrap().is_none());
 }
 
-#[tokio::test]
 async fn a_run_lands_once_together_with_its_end() {
     let archive = Archive::new().await;
     let (store, now, run_id) = (&archive.store, archive.now(), archive.run_id);
@@ -1220,20 +1224,31 @@ async fn a_run_lands_once_together_with_its_end() {
     store.collection().land("up", &claimed, &finish, 5, 1).await.unwrap();
     assert!(store.runs().get(run_id).await.unwrap().unwrap().status.is_final());
     // Whatever is told of it now, and from whichever list, it stays landed.
-    store.collection().upsert_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Running, now) }]).await.unwrap();
+    store
+        .collection()
+        .upsert_runs("up", &[UpstreamRun { run_id, ..told(1, UpstreamRunState::Running, now) }])
+        .await
+        .unwrap();
     assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_none());
     let metrics = store.collection().metrics("up").await.unwrap();
     assert_eq!((metrics.known, metrics.landed, metrics.records, metrics.pages), (1, 1, 5, 1));
 }
 
-#[tokio::test]
 async fn a_setback_is_counted_shown_and_tried_again_in_time() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
-    store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Pending, now), told(2, UpstreamRunState::Pending, now)]).await.unwrap();
+    store
+        .collection()
+        .upsert_runs("up", &[told(1, UpstreamRunState::Pending, now), told(2, UpstreamRunState::Pending, now)])
+        .await
+        .unwrap();
     for _ in 0..2 {
         let claimed = store.collection().claim_run("up", now.plus_millis(100)).await.unwrap().unwrap();
-        let setback = FailedAttempt { error: "it counts otherwise".to_owned(), expected: Some(7), retry_at: now.plus_millis(700) };
+        let setback = FailedAttempt {
+            error: "it counts otherwise".to_owned(),
+            expected: Some(7),
+            retry_at: now.plus_millis(700),
+        };
         store.collection().record_failure("up", &claimed, &setback).await.unwrap();
     }
     let metrics = store.collection().metrics("up").await.unwrap();
@@ -1250,7 +1265,6 @@ async fn a_setback_is_counted_shown_and_tried_again_in_time() {
     assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
 }
 
-#[tokio::test]
 async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
     let archive = Archive::new().await;
     let collector = |host: &str, id: &str| CollectorHeartbeat {
@@ -1259,7 +1273,9 @@ async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
         requests: 3,
         ..CollectorHeartbeat::default()
     };
-    let note = async |host: &str, id: &str| archive.store.collection().heartbeat(&collector(host, id), 1_000).await.unwrap().len();
+    let note = async |host: &str, id: &str| {
+        archive.store.collection().heartbeat(&collector(host, id), 1_000).await.unwrap().len()
+    };
     assert_eq!((note("a", "1").await, note("b", "1").await, note("a", "2").await), (1, 1, 2));
     archive.store.collection().remove_collector("a", "1").await.unwrap();
     assert_eq!((note("a", "2").await, note("a", "3").await), (1, 2));
@@ -1268,7 +1284,6 @@ async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
     assert_eq!(archive.store.collection().collectors(1_000).await.unwrap().len(), 1);
 }
 
-#[tokio::test]
 async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
@@ -1287,7 +1302,6 @@ async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
     assert!(claim().await.is_some());
 }
 
-#[tokio::test]
 async fn workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id() {
     let archive = Archive::new().await;
     let before = archive.store.workspaces().task(archive.task_id).await.unwrap().unwrap();
@@ -1336,7 +1350,6 @@ async fn sealed() -> Archive {
     archive
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_log_is_due_for_a_summary_until_one_is_kept() {
     let archive = sealed().await;
     let due = archive.store.summaries().claim_due(7).await.unwrap();
@@ -1357,7 +1370,6 @@ async fn a_sealed_log_is_due_for_a_summary_until_one_is_kept() {
     assert_eq!((problems[0].severity, problems[0].last.1), (Severity::Error, archive.run_id));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
     let archive = sealed().await;
     let due = archive.store.summaries().claim_due(7).await.unwrap();
@@ -1386,7 +1398,6 @@ async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
     assert_eq!(archive.store.summaries().claim_due(8).await.unwrap().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_summary_that_failed_is_put_off_and_tried_again() {
     let archive = sealed().await;
     let due = archive.store.summaries().claim_due(7).await.unwrap();
@@ -1397,7 +1408,6 @@ async fn a_summary_that_failed_is_put_off_and_tried_again() {
 }
 
 /// Summaries that went with their logs while somebody verified were told as left behind.
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
     let archive = Archive::new().await;
     let mut runs = vec![archive.run_id];
@@ -1429,7 +1439,6 @@ async fn what_is_deleted_while_somebody_verifies_is_no_problem() {
     tokio::join!(delete, verify);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
     let archive = sealed().await;
     let due = archive.store.summaries().claim_due(7).await.unwrap();
@@ -1438,19 +1447,23 @@ async fn a_summary_goes_with_its_log_and_is_copied_with_it() {
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     let copied = copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().summary.unwrap();
     assert_eq!((copied.version, copied.body.as_slice()), (7, &b"{\"says\":\"hello\"}"[..]));
-    assert_eq!(copy.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        copy.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(),
+        1
+    );
     assert_eq!(copy.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
 
     archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
     assert_eq!(archive.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
     assert!(archive.store.summaries().get(archive.run_id).await.unwrap().unwrap().summary.is_none());
-    assert!(archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty());
+    assert!(
+        archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().is_empty()
+    );
     assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
     assert!(copy.store.summaries().get(archive.run_id).await.unwrap().unwrap().summary.is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     let archive = sealed().await;
     let later = archive.start_another_run().await;
@@ -1471,27 +1484,32 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     let run = archive.store.runs().get(later).await.unwrap().unwrap();
     let new = archive.store.summaries().new_error_groups(run.workspace_id, Timestamp::clamped(6), 10).await.unwrap();
     assert_eq!(new.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["new"]);
-    let known = archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
+    let known =
+        archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
     let seen: Vec<_> = known.iter().map(|it| (it.title.as_str(), it.runs, it.first.0.as_millis())).collect();
     assert_eq!(seen, [("new", 1, 9), ("old", 2, 1)]);
     for must_be_good in [true, false] {
         let earlier = archive.store.summaries().previous_run(&run, must_be_good).await.unwrap();
         assert_eq!(earlier.map(|run| run.id), Some(archive.run_id));
     }
-    let runs = archive.store.summaries().recent_runs_of_workspace(run.workspace_id, Timestamp::MIN, 1, 10).await.unwrap();
+    let runs =
+        archive.store.summaries().recent_runs_of_workspace(run.workspace_id, Timestamp::MIN, 1, 10).await.unwrap();
     assert_eq!(runs.iter().map(|run| run.run_id).collect::<Vec<_>>(), [later], "one of each task, the newest");
-    assert_eq!(archive.store.summaries().recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(), 2);
+    assert_eq!(
+        archive.store.summaries().recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap().len(),
+        2
+    );
     let with = archive.store.summaries().runs_with_error_groups(archive.task_id, Timestamp::MIN).await.unwrap();
     assert_eq!(with[&(ProblemKind::Pattern, "id of old".to_owned())].len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is() {
     let archive = sealed().await;
     let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
     let is_summarized = async || {
         let of_task = archive.store.summaries().recent_runs_of_task(archive.task_id, Timestamp::MIN, 10).await.unwrap();
-        let of_workspace = archive.store.summaries().recent_runs_of_workspace(workspace, Timestamp::MIN, 10, 10).await.unwrap();
+        let of_workspace =
+            archive.store.summaries().recent_runs_of_workspace(workspace, Timestamp::MIN, 10, 10).await.unwrap();
         assert_eq!(of_task, of_workspace);
         of_task[0].is_summarized
     };
@@ -1517,7 +1535,11 @@ async fn left(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelive
     arrivals
 }
 
-async fn place(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDelivery, index: usize) -> runlog_store::delivery::RecordKey {
+async fn place(
+    archive: &Archive,
+    claimed: &runlog_store::delivery::ClaimedDelivery,
+    index: usize,
+) -> runlog_store::delivery::RecordKey {
     let mut reader = archive.store.deliveries().read(claimed);
     let mut keys = Vec::new();
     while let Some(records) = reader.next().await.unwrap() {
@@ -1526,14 +1548,17 @@ async fn place(archive: &Archive, claimed: &runlog_store::delivery::ClaimedDeliv
     keys[index]
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_it() {
     let archive = Archive::new().await;
     archive.push("one", &[record(1, "a")]).await;
     archive.store.deliveries().register_sink("files", "files", None).await.unwrap();
     assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", |_| true).await.unwrap(), 0, "it goes on");
     archive.finish(RunStatus::Failed).await.unwrap();
-    assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", |_| true).await.unwrap(), 0, "it has not settled");
+    assert_eq!(
+        archive.store.deliveries().enqueue_finished_runs("files", |_| true).await.unwrap(),
+        0,
+        "it has not settled"
+    );
     archive.clock.advance_ms(30_000);
     let wants = |run: &runlog_store::delivery::FinishedRun| run.task == "nightly" && run.status == RunStatus::Failed;
     assert_eq!(archive.store.deliveries().enqueue_finished_runs("files", wants).await.unwrap(), 1);
@@ -1541,10 +1566,21 @@ async fn a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_i
     archive.store.deliveries().register_sink("late", "loki", None).await.unwrap();
     archive.clock.advance_ms(86_400_000);
     assert_eq!(archive.store.deliveries().enqueue_finished_runs("late", |_| false).await.unwrap(), 0);
-    assert_eq!(archive.store.deliveries().enqueue_finished_runs("late", |_| true).await.unwrap(), 0, "it was offered long ago");
+    assert_eq!(
+        archive.store.deliveries().enqueue_finished_runs("late", |_| true).await.unwrap(),
+        0,
+        "it was offered long ago"
+    );
     archive.store.deliveries().rescan_finished_runs("late").await.unwrap();
-    assert_eq!(archive.store.deliveries().enqueue_finished_runs("late", |_| true).await.unwrap(), 1, "it is offered again");
-    assert_eq!(archive.store.deliveries().enqueue_finished_runs("none", |_| true).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        archive.store.deliveries().enqueue_finished_runs("late", |_| true).await.unwrap(),
+        1,
+        "it is offered again"
+    );
+    assert_eq!(
+        archive.store.deliveries().enqueue_finished_runs("none", |_| true).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 /// An archive with a run of four records that is due for a sink; their times do not follow their arrival.
@@ -1559,14 +1595,18 @@ async fn with_due_run() -> Archive {
     archive
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_alone() {
     let archive = with_due_run().await;
     let mut first = claim(&archive, "sink").await.unwrap();
     assert!(claim(&archive, "sink").await.is_none(), "it is in somebody's hands");
     assert_eq!(left(&archive, &first).await, [1, 2, 0, 3]);
     let until = place(&archive, &first, 1).await;
-    let step = runlog_store::delivery::DeliveryStep { until: Some(until), delivered: 2, ends_part: true, ..Default::default() };
+    let step = runlog_store::delivery::DeliveryStep {
+        until: Some(until),
+        delivered: 2,
+        ends_part: true,
+        ..Default::default()
+    };
     archive.store.deliveries().commit_step(&mut first, &step).await.unwrap();
 
     // Its deliverer is killed; another takes over, whatever has been sealed or come meanwhile.
@@ -1601,7 +1641,6 @@ async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_a
     assert_eq!(left(&archive, &claim(&archive, "sink").await.unwrap()).await, [0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked() {
     let archive = with_due_run().await;
     let mut claimed = claim(&archive, "sink").await.unwrap();
@@ -1651,7 +1690,6 @@ async fn lag(archive: &Archive) -> (u64, Option<i64>) {
 }
 
 /// It was counted from the end of the run: a record that came three days later put the sink behind by three days.
-#[tokio::test(flavor = "multi_thread")]
 async fn a_sink_is_behind_by_the_time_for_which_something_has_been_due() {
     let archive = with_due_run().await;
     assert_eq!(lag(&archive).await, (0, Some(0)));
@@ -1686,7 +1724,6 @@ async fn a_sink_is_behind_by_the_time_for_which_something_has_been_due() {
     assert_eq!(lag(&archive).await, (5, Some(5)));
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up() {
     let archive = Archive::new().await;
     let since = async |rule: &str, sink: &str| archive.store.alerts().sink_behind_since(rule, sink).await.unwrap();
@@ -1699,7 +1736,11 @@ async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up()
     let copy = Copy::empty().await;
     copy.clock.advance_ms(10_000);
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert_eq!(copy.store.alerts().sink_behind_since("strict", "loki").await.unwrap(), began, "it goes along with a copy");
+    assert_eq!(
+        copy.store.alerts().sink_behind_since("strict", "loki").await.unwrap(),
+        began,
+        "it goes along with a copy"
+    );
 
     archive.clock.advance_ms(1_000);
     archive.store.alerts().mark_sinks_caught_up("strict", &["files".to_owned()]).await.unwrap();
@@ -1707,10 +1748,13 @@ async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up()
     assert_eq!(since("strict", "loki").await, archive.now(), "it had caught up, for this rule");
     archive.store.alerts().mark_sinks_caught_up("lenient", &[]).await.unwrap();
     archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert_eq!(copy.store.alerts().sink_behind_since("lenient", "loki").await.unwrap(), copy.now(), "so does that it has ended");
+    assert_eq!(
+        copy.store.alerts().sink_behind_since("lenient", "loki").await.unwrap(),
+        copy.now(),
+        "so does that it has ended"
+    );
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
     let archive = Archive::new().await;
     let alert = |destination: &str, occurrence: &str| NewAlert {
@@ -1766,7 +1810,6 @@ fn scanned_rows(batch: &RecordBatch) -> Vec<(String, i64, String)> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-#[tokio::test]
 async fn a_scan_gives_each_record_once_sealed_or_not() {
     let mut archive = Archive::new().await;
     let mut expected = Vec::new();
@@ -1776,7 +1819,8 @@ async fn a_scan_gives_each_record_once_sealed_or_not() {
         }
         let message = |at: i64| format!("{run} at {at}");
         for part in 0..2 {
-            let records: Vec<Record> = (0..40).map(|at| record(1_000 + (at * 7) % 40, &message(part * 40 + at))).collect();
+            let records: Vec<Record> =
+                (0..40).map(|at| record(1_000 + (at * 7) % 40, &message(part * 40 + at))).collect();
             archive.push(&format!("{part}"), &records).await;
         }
         expected.extend((0..80).map(|at| (archive.run_id.to_string(), at, message(at))));
@@ -1799,7 +1843,6 @@ async fn a_scan_gives_each_record_once_sealed_or_not() {
     assert_eq!(scanned(&archive, ScanFilter { message_parts: parts, ..ScanFilter::default() }).await, held);
 }
 
-#[tokio::test]
 async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_deleted() {
     let mut archive = Archive::new().await;
     archive.push("1", &(0..50).map(|at| record(at, "kept")).collect::<Vec<_>>()).await;
@@ -1831,7 +1874,6 @@ fn search_for_word(limit: usize, slices_max: i64) -> SearchQuery {
     SearchQuery { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
 }
 
-#[tokio::test]
 async fn a_search_finds_the_newest_and_goes_on() {
     let archive = Archive::new().await;
     for part in 0..3 {
@@ -1855,7 +1897,6 @@ async fn a_search_finds_the_newest_and_goes_on() {
     assert_eq!(times, expected);
 }
 
-#[tokio::test]
 async fn rows_of_the_catalog_come_as_columns() {
     let archive = Archive::new().await;
     archive.push("1", &[record(1, "a"), record(2, "b")]).await;
@@ -1880,4 +1921,73 @@ async fn rows_of_the_catalog_come_as_columns() {
     assert_eq!((count(2, 2).await, count(3, i64::MAX).await), (1, 0));
     let mut of_none = archive.store.query().scan_view(CatalogView::Runs, vec![0], Some(Vec::new()), Vec::new());
     assert_eq!(of_none.next().await.unwrap().unwrap().num_rows(), 0);
+}
+
+crate::common::pairs::on_each_pair! {
+    async: a_batch_is_stored_once,
+        a_batch_id_with_other_records_is_a_conflict,
+        a_run_begins_with_its_first_records_and_is_not_begun_without_them,
+        words_of_other_loggers_are_found_in_runs_that_an_earlier_version_counted,
+        of_two_batches_after_the_same_state_one_is_stored,
+        a_large_batch_after_another_state_is_refused,
+        a_batch_id_is_forgotten_after_a_month,
+        the_same_batch_over_two_connections_is_stored_once,
+        a_batch_that_is_given_up_leaves_nothing,
+        a_batch_that_goes_on_for_a_day_is_stored_whole,
+        a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_again,
+        a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed,
+        segments_that_lie_around_after_they_were_sealed_or_deleted_are_not_brought_back,
+        a_large_batch_comes_out_whole,
+        the_archive_is_the_same_after_a_restart,
+        an_older_key_is_kept_for_as_long_as_something_it_signed_may_be_good,
+        a_page_does_not_change_when_records_come_late,
+        the_same_request_is_built_once,
+        a_token_is_for_its_run_and_its_hour,
+        a_log_is_settled_some_time_after_its_end,
+        the_runs_of_a_window_are_those_that_overlap_it_newest_first,
+        a_run_ends_once,
+        what_is_not_there_is_said_so,
+        a_missing_object_is_corrupt_and_not_an_empty_log,
+        pages_that_are_asked_for_together_are_all_written_down_whoever_goes_away,
+        runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go,
+        late_records_open_a_sealed_log_again,
+        many_slices_that_all_overlap_are_merged_in_passes,
+        a_page_that_was_asked_for_before_more_came_is_as_it_was_then,
+        what_is_deleted_leaves_the_objects_it_shared,
+        logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held,
+        a_workspace_that_is_too_large_loses_its_oldest_logs,
+        batches_that_come_together_share_an_object,
+        a_batch_that_finds_no_memory_is_told_so_and_may_come_again,
+        fields_beyond_those_of_the_api_count_as_memory_too,
+        an_archive_that_is_whole_is_found_to_be,
+        whatever_was_changed_or_lost_is_found,
+        an_archive_is_copied_whole_and_again_with_what_has_come_since,
+        what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again,
+        what_a_copy_has_no_more_use_for_is_swept_there,
+        a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone,
+        a_run_lands_once_together_with_its_end,
+        a_setback_is_counted_shown_and_tried_again_in_time,
+        collectors_know_of_each_other_until_they_leave_or_are_not_heard_of,
+        what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often,
+        workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id,
+        a_sealed_log_is_due_for_a_summary_until_one_is_kept,
+        a_summary_is_made_again_when_its_log_or_its_making_changes,
+        a_summary_that_failed_is_put_off_and_tried_again,
+        what_is_deleted_while_somebody_verifies_is_no_problem,
+        a_summary_goes_with_its_log_and_is_copied_with_it,
+        what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up,
+        a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is,
+        a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_it,
+        a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_alone,
+        what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked,
+        a_sink_is_behind_by_the_time_for_which_something_has_been_due,
+        a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up,
+        an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own,
+        a_scan_gives_each_record_once_sealed_or_not,
+        a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_deleted,
+        a_search_finds_the_newest_and_goes_on,
+        rows_of_the_catalog_come_as_columns;
+    sync: paging_gives_each_record_once,
+        a_live_page_is_a_part_of_the_log,
+        whatever_is_done_the_archive_holds_what_a_list_would
 }

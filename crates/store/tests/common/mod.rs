@@ -18,6 +18,7 @@ use runlog_store::{Result, Store, StoreSettings};
 
 pub(crate) mod backends;
 pub(crate) mod gate;
+pub(crate) mod pairs;
 
 use backends::Backends;
 
