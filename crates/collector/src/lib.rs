@@ -13,10 +13,8 @@
 //! What is absent here: how a page is asked for and downloaded, and how pages become one log, which is the client's.
 
 pub mod alerts;
-mod backoff;
 mod collect;
 mod deliver;
-mod error_chain;
 mod fetch;
 mod glob;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! Signatures of what is posted to webhooks.
 
 use hmac::{Hmac, KeyInit, Mac};
+use runlog_model::hex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
@@ -14,8 +15,7 @@ pub fn signature(secret: &SecretString, seconds: &str, body: &[u8]) -> String {
     mac.update(seconds.as_bytes());
     mac.update(b".");
     mac.update(body);
-    let digest = mac.finalize().into_bytes();
-    digest.iter().fold("v1=".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    format!("v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

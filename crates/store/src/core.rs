@@ -60,7 +60,7 @@ impl Core {
             None => Objects::in_folder(&folder.join("objects"))?,
         };
         if settings.links_by_bucket && !objects.can_link() {
-            let message = "objects that lie in a folder have no links of their own: put them into a bucket, or let Runlog make the links";
+            let message = "objects in a folder have no links: store them in a bucket, or use the links of Runlog";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         let catalog = match &settings.catalog {

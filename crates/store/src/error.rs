@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use runlog_model::error_chain;
+
 /// An error of the archive. `Display` says what happened and to what; the cause is in `source`.
 #[derive(Debug, Clone)]
 pub struct Error {
@@ -53,16 +55,7 @@ impl Error {
 
     /// The message in one line, followed by those of its causes that it does not repeat.
     pub fn with_causes(&self) -> String {
-        let mut told = self.message.clone();
-        let mut cause = StdError::source(self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !told.contains(&text) {
-                told = format!("{told}: {text}");
-            }
-            cause = error.source();
-        }
-        told
+        error_chain(self)
     }
 
     /// What the caller does next.
@@ -158,7 +151,7 @@ pub(crate) fn is_of_pooler(error: &sqlx::Error) -> bool {
 
 /// What is said of a bucket that is not there.
 pub(crate) const NO_BUCKET: &str =
-    "there is no such bucket: make it, or mend its name in the address of the objects (--objects, RUNLOG_OBJECTS)";
+    "the bucket does not exist: create it, or correct its name in the URL of the objects (--objects, RUNLOG_OBJECTS)";
 
 /// True for what S3, Azure and Google say of a bucket that is not there.
 pub(crate) fn is_of_no_bucket(error: &object_store::Error) -> bool {

@@ -4,7 +4,7 @@
 //! truncated one is recognised without asking the catalog. It has 192 random bits, so a plain SHA-256 is safe: slow
 //! password hashes guard against guessing, which is not feasible here.
 
-use runlog_model::Random;
+use runlog_model::{Random, hex};
 use sha2::{Digest, Sha256};
 
 /// The prefix of personal access tokens.
@@ -18,7 +18,7 @@ pub(crate) const SESSION: &str = "rlw_";
 pub(crate) fn generate(prefix: &str, random: &dyn Random) -> String {
     let mut bytes = [0; 24];
     random.fill(&mut bytes);
-    let body = format!("{prefix}{}", hex(&bytes));
+    let body = format!("{prefix}{}", hex::encode(&bytes));
     let checksum = checksum(&body);
     body + &checksum
 }
@@ -33,16 +33,11 @@ pub(crate) fn is_well_formed(prefix: &str, secret: &str) -> bool {
 
 /// What the catalog stores of a secret.
 pub(crate) fn hash(secret: &str) -> String {
-    hex(&Sha256::digest(secret))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(secret))
 }
 
 fn checksum(body: &str) -> String {
-    hex(&Sha256::digest(body)[..4])
+    hex::encode(&Sha256::digest(body)[..4])
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use az::SaturatingAs;
-use runlog_model::{Clock, Timestamp};
+use runlog_model::{Clock, Timestamp, error_chain};
 use serde::Serialize;
 
 use tokio_util::sync::CancellationToken;
@@ -171,7 +171,7 @@ impl Supervisor {
             worker.begins();
             let failure = match AbortOnDropHandle::new(tokio::spawn(work())).await {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => WorkFailure { at: self.0.clock.now(), what: causes(&error), is_panic: false },
+                Ok(Err(error)) => WorkFailure { at: self.0.clock.now(), what: error_chain(&error), is_panic: false },
                 // The process ends, and its tasks with it.
                 Err(joined) if joined.is_cancelled() => return,
                 Err(joined) => {
@@ -260,13 +260,6 @@ impl Drop for WorkerGuard<'_> {
             work.workers.remove(&self.number);
         }
     }
-}
-
-/// An error with its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let all: Vec<String> =
-        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    all.join(": ")
 }
 
 /// The message of a panic.

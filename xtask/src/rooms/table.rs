@@ -137,17 +137,15 @@ pub(crate) const PLANS: [Plan; 7] = [
     Plan {
         krate: "collector",
         rooms: &[
-            ("collect", &["fetch", "workers", "shutdown", "glob", "error_chain", "backoff"]),
+            ("collect", &["fetch", "workers", "shutdown", "glob"]),
             ("fetch", &[]),
-            ("deliver", &["settings", "workers", "shutdown", "signature", "glob", "error_chain", "backoff"]),
-            ("alerts", &["signature", "glob", "error_chain"]),
-            ("settings", &["error_chain"]),
+            ("deliver", &["settings", "workers", "shutdown", "signature", "glob"]),
+            ("alerts", &["signature", "glob"]),
+            ("settings", &[]),
             ("workers", &[]),
             ("shutdown", &[]),
             ("signature", &[]),
             ("glob", &[]),
-            ("error_chain", &[]),
-            ("backoff", &[]),
         ],
     },
     Plan {

@@ -39,7 +39,7 @@ pub(super) fn read(source: &SecretSource, what: &str) -> Outcome<SecretString> {
                 return Err(denied(anyhow::anyhow!("{what}: its command ended with {}", output.status)));
             }
             String::from_utf8(output.stdout)
-                .map_err(|_| denied(anyhow::anyhow!("{what}: what its command printed is no text")))?
+                .map_err(|_| denied(anyhow::anyhow!("{what}: the output of its command is not text")))?
         }
     };
     match text.trim() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
-use runlog_model::{ProblemKind, Run, RunId, TaskId, Timestamp};
+use runlog_model::{ProblemKind, Run, RunId, TaskId, Timestamp, millis};
 use runlog_store::Store;
 use runlog_store::alerts::Alerts;
 use runlog_store::summaries::{RecentRun, Summaries};
@@ -303,7 +303,7 @@ impl Finder<'_> {
 
     /// One occurrence from the first look that finds a sink behind until one that finds that it has caught up.
     async fn sinks_behind(&mut self) -> Result<(), AlertError> {
-        let lag_ms_max = i64::try_from(self.rule.sink_lag.as_millis()).unwrap_or(i64::MAX);
+        let lag_ms_max = millis(self.rule.sink_lag);
         let mut not_caught_up = Vec::new();
         for lag in self.archive.alerts.sink_lags().await? {
             let waits_ms = self.now.millis_since(lag.since).max(0);

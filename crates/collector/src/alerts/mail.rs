@@ -7,6 +7,7 @@ use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use runlog_model::error_chain;
 use runlog_store::limits::ALERT_LEASE_MS;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -149,16 +150,7 @@ impl Mail {
     }
 
     fn refused(&self, error: &lettre::transport::smtp::Error) -> AlertError {
-        let mut text = format!("the mail server refused the message: {error}");
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            let said = error.to_string();
-            if !text.contains(&said) {
-                text += &format!(": {said}");
-            }
-            cause = error.source();
-        }
-        AlertError::Refused(text)
+        AlertError::Refused(format!("the mail server refused the message: {}", error_chain(error)))
     }
 }
 

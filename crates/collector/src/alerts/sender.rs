@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use runlog_client::Wait;
-use runlog_model::{Clock, Timestamp};
+use runlog_model::{Clock, Timestamp, hex};
 use runlog_store::Store;
 use runlog_store::alerts::ClaimedAlert;
 use tokio::sync::Notify;
@@ -203,5 +203,5 @@ impl Alerts {
 fn id_of(alert: &ClaimedAlert) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{}\n{}\n{}", alert.rule, alert.destination, alert.occurrence);
-    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(text)[..16])
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use runlog_client::HttpClientBuilder;
-use runlog_model::Timestamp;
+use runlog_model::{Timestamp, error_chain, hex};
 use secrecy::SecretString;
 use sha2::Sha256;
 use url::Url;
 
 use super::error::AlertError;
-use crate::error_chain::error_chain;
 use crate::signature::signature;
 
 /// How long an attempt may take.
@@ -35,7 +34,7 @@ impl Webhook {
     pub(super) fn name(&self) -> String {
         use sha2::Digest;
         let digest = Sha256::digest(self.url.as_str());
-        let short: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let short = hex::encode(&digest[..4]);
         format!("webhook {} {short}", self.url.host_str().unwrap_or_default())
     }
 

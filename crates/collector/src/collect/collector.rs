@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_model::Timestamp;
+use runlog_model::{Timestamp, millis};
 use runlog_store::collection::CollectorHeartbeat;
 use runlog_store::supervise::Supervisor;
 use runlog_store::{Store, limits};
@@ -25,7 +25,6 @@ use super::range::Range;
 use super::run_worker::RunWorker;
 use super::stats::CollectStats;
 use super::upstream::Upstream;
-use crate::backoff::millis;
 use crate::shutdown::with_shutdown_timeout;
 use crate::workers::side_by_side;
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use runlog_model::Timestamp;
+use runlog_model::{Timestamp, millis};
 use runlog_store::collection::ClaimedRun;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::context::CollectContext;
-use crate::backoff::millis;
 
 /// A lease that is renewed while this lives.
 pub(super) struct RunLease {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runlog_model::Timestamp;
+use runlog_model::{Timestamp, millis};
 
 /// A range of time, both ends inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Range {
 impl Range {
     /// Ranges that are no longer than that, the oldest first.
     pub(super) fn windows(self, longest: Duration) -> Vec<Self> {
-        let step = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX).max(1);
+        let step = millis(longest).max(1);
         let mut windows = Vec::new();
         let mut from = self.from;
         while from <= self.to {

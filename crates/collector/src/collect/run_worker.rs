@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::Execution;
-use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp};
+use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp, backoff, error_chain, millis};
 use runlog_store::collection::{ClaimedRun, FailedAttempt};
 use runlog_store::logs::LiveQuery;
 use runlog_store::{ErrorKind, failpoint};
@@ -21,8 +21,6 @@ use super::lease::{RunLease, lease_end};
 use super::progress::{CollectEvent, CollectProgress, ProgressAdapter};
 use super::stats::CollectStats;
 use super::upstream_run::{execution_of, finish_of};
-use crate::backoff::{backoff, millis};
-use crate::error_chain::error_chain;
 use crate::fetch::error::{FetchError, storage};
 use crate::fetch::progress::NoProgress;
 use crate::fetch::request::{FetchRequest, Output};

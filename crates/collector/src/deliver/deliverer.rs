@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use runlog_client::Wait;
-use runlog_model::{Clock, Timestamp};
+use runlog_model::{Clock, Timestamp, backoff, error_chain, millis};
 use runlog_store::delivery::{ClaimedDelivery, Deliveries};
 use runlog_store::supervise::Supervisor;
 use runlog_store::workspaces::Workspaces;
@@ -28,8 +28,6 @@ use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
 use super::sinks::sink::SendError;
 use super::stats::DeliveryStats;
-use crate::backoff::{backoff, millis};
-use crate::error_chain::error_chain;
 use crate::shutdown::{shutdown_is_over, until_shutdown};
 use crate::workers::{Pool, side_by_side};
 

@@ -3,12 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runlog_model::Timestamp;
+use runlog_model::{Timestamp, backoff, millis};
 
 use super::batch::BatchOutcome;
 use super::error::{DeliveryError, Result};
 use super::sinks::sink::Encoded;
-use crate::backoff::{backoff, millis};
 
 /// The longest time for which a sink is left alone.
 const PAUSE_MAX: Duration = Duration::from_secs(300);

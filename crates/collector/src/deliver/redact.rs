@@ -143,7 +143,7 @@ impl Redaction {
         let known = NAMED.iter().find(|(known, ..)| *known == name);
         let Some((_, pattern, with)) = known else {
             let names = NAMED.map(|(name, ..)| name).join(", ");
-            return Err(format!("{name:?} is no pattern that has a name; there are {names}, or {{ pattern = \"…\" }}"));
+            return Err(format!("{name:?} is not a named pattern; use {names}, or {{ pattern = \"…\" }}"));
         };
         let more: &[(&str, &str)] = match name {
             "secret" => &SECRET_TOO,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use runlog_client::Wait;
+use runlog_model::backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::BatchOutcome;
@@ -10,7 +11,6 @@ use super::bounds::BatchBounds;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::{REFUSED_ALL, SinkHealth};
 use super::sinks::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
-use crate::backoff::backoff;
 
 /// How often a batch is sent before the sink counts as away.
 const TRIES: u32 = 5;

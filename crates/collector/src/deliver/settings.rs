@@ -150,7 +150,9 @@ impl SinkSettings {
     fn bounds(&self) -> Result<BatchBounds, SettingsError> {
         let KindInfo { name, batch, batch_max, .. } = *self.info;
         let bound = |setting: &str, given: Option<usize>, usual: usize, most: usize| match given {
-            Some(given) if given > most => Err(format!("{setting} is at most {most}: {name} takes no more at a time")),
+            Some(given) if given > most => {
+                Err(format!("{setting} must be at most {most}, the maximum that {name} accepts per request"))
+            }
             given => Ok(given.unwrap_or(usual).max(1)),
         };
         Ok(BatchBounds {
@@ -191,7 +193,7 @@ impl KindInfo {
                 let unknown = UnknownWord { word: setting.to_owned(), known };
                 (format!("unknown setting {setting:?}"), Some(unknown))
             }
-            false => (format!("{setting} is no setting of {}, only of {}", self.name, others.join(", ")), None),
+            false => (format!("{setting} is not a setting of {}, only of {}", self.name, others.join(", ")), None),
         };
         SinkSettingsError { setting: Some(setting.to_owned()), message, unknown }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runlog_client::reconcile::{Merged, PageSpool, SpoolSettings, SpooledPage};
 use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
-use runlog_model::{FileFormat, TimeRange, Timestamp};
+use runlog_model::{FileFormat, TimeRange, Timestamp, millis};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -169,7 +169,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
 
     /// A walk whose first page has this age, or what is left of it.
     fn walk(&self, age: u32, first: PageRequest) -> Result<PageWalk> {
-        let overlap_ms = i64::try_from(self.request.overlap.as_millis()).unwrap_or(i64::MAX);
+        let overlap_ms = millis(self.request.overlap);
         Ok(match self.checkpoint.last_of_walk(age) {
             None => PageWalk::new(self.client.clone(), age, first, overlap_ms),
             Some(last) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use runlog_client::reconcile::{LogOrder, Merged, SpooledPage, merge};
 use runlog_client::{Client, Execution};
-use runlog_model::{TimeRange, Timestamp};
+use runlog_model::{TimeRange, Timestamp, millis};
 use tracing::warn;
 
 use super::checkpoint::Checkpoint;
@@ -87,7 +87,7 @@ fn identity(client: &Client, request: &FetchRequest) -> Identity {
         start: request.range.start.map(Timestamp::to_api_text),
         end: request.range.end.map(Timestamp::to_api_text),
         order: request.order,
-        overlap_ms: i64::try_from(request.overlap.as_millis()).unwrap_or(i64::MAX),
+        overlap_ms: millis(request.overlap),
         // A log that grows is fetched up to a fixed time, so that what came can be counted.
         fixed_end: is_open.then(|| now.to_api_text()),
     }

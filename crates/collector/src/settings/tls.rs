@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use runlog_client::TlsSettings;
+use runlog_model::error_chain;
 use secrecy::ExposeSecret;
 
 use super::error::SettingsError;
 use super::secret::{SecretReader, SecretSource};
-use crate::error_chain::error_chain;
 
 /// `authorities` and `client_certificate` in the settings of an HTTPS client.
 #[derive(Debug, Clone, Copy, Default)]

@@ -62,7 +62,10 @@ async fn an_array_has_no_more_entries_than_datadog_takes() {
     assert_eq!(server.messages(run).len(), 2_300);
     assert_eq!(server.requests(), 3);
     let error = sink("datadog", json!({ "token": { "env": "S" }, "batch_records": 1_001 }), stage.clock.clone());
-    assert_eq!(error.err().unwrap().to_string(), "batch_records is at most 1000: datadog takes no more at a time");
+    assert_eq!(
+        error.err().unwrap().to_string(),
+        "batch_records must be at most 1000, the maximum that datadog accepts per request"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

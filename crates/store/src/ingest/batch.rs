@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{Record, RunId, Severity};
+use runlog_model::{Record, RunId, Severity, hex};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -18,7 +18,6 @@ use crate::ingest::commit::{BatchRow, Ingest};
 use crate::ingest::queue::{BatchKey, MemoryReservation, QueuedBatch};
 use crate::ingest::segment_writer::SegmentWriter;
 use crate::limits;
-use crate::secret;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
 use crate::tables::runs::no_such_run;
 
@@ -130,7 +129,7 @@ impl BatchWriter {
     /// `Unavailable`: the batch was idle for so long that its first records were swept.
     pub async fn commit(mut self) -> Result<StoredBatch> {
         self.digest.update(&self.undigested);
-        let digest = secret::hex(&std::mem::take(&mut self.digest).finalize());
+        let digest = hex::encode(&std::mem::take(&mut self.digest).finalize());
         let name = self.batch_id.take().map(|id| BatchKey { id, digest, records: self.records });
         if let Some(before) = &self.stored_before {
             return before.repeated(self.run_id, name.as_ref());

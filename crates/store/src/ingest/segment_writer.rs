@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use object_store::path::Path;
-use runlog_model::{RunId, Timestamp};
+use runlog_model::{RunId, Timestamp, hex};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::segment;
 use crate::segment::columns::RecordColumns;
-use crate::{failpoint, limits, secret};
+use crate::{failpoint, limits};
 
 /// Writes segment objects that no row names yet.
 pub(crate) struct SegmentWriter {
@@ -106,7 +106,7 @@ impl SegmentWriter {
 async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let encoding = move || {
         let (bytes, parts) = segment::encode(&runs)?;
-        let (sha256, checks) = (secret::hex(&Sha256::digest(&bytes)), checks_of(&bytes));
+        let (sha256, checks) = (hex::encode(&Sha256::digest(&bytes)), checks_of(&bytes));
         Ok((bytes, parts, sha256, checks))
     };
     let (bytes, parts, sha256, checks) = core.cpu().run(encoding).await?;

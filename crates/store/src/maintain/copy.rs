@@ -10,6 +10,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use runlog_model::hex;
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyRow, AnyTypeInfoKind};
 use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
@@ -17,10 +18,10 @@ use tokio::io::AsyncWriteExt;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
-use crate::{limits, secret};
 
 /// Columns of a run about work in progress, which are specific to each archive.
 const OF_NO_OTHER_ARCHIVE: [&str; 5] =
@@ -317,7 +318,7 @@ impl Maintenance {
             .shutdown()
             .await
             .map_err(|error| Error::caused(ErrorKind::Unavailable, format!("cannot write object {key}"), error))?;
-        Ok((bytes, secret::hex(&digest.finalize())))
+        Ok((bytes, hex::encode(&digest.finalize())))
     }
 
     /// Entries are only ever added, so the missing ones are the last ones.

@@ -7,13 +7,14 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use runlog_model::record::SeverityCounts;
-use runlog_model::{RunId, Severity};
+use runlog_model::{RunId, Severity, hex};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
@@ -21,7 +22,6 @@ use crate::segment::reader::SegmentFile;
 use crate::tables::runs::LogState;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
-use crate::{limits, secret};
 
 /// How many problems are described; all are counted.
 const PROBLEMS_SHOWN_MAX: usize = 1_000;
@@ -164,7 +164,7 @@ impl Maintenance {
         if bytes != row.bytes.saturating_as::<u64>() {
             return Ok(Some(format!("it has {bytes} bytes where the catalog says {}", row.bytes)));
         }
-        if !row.sha256.is_empty() && secret::hex(&digest.finalize()) != row.sha256 {
+        if !row.sha256.is_empty() && hex::encode(&digest.finalize()) != row.sha256 {
             return Ok(Some("its bytes are not those that were written".to_owned()));
         }
         match SegmentFile::open(self.core.segments(), &row.object_key, bytes).await {

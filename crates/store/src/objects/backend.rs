@@ -69,7 +69,7 @@ impl Objects {
         };
         let bucket = build(url).map_err(unusable)?;
         let prefix = Path::from_url_path(url.url().path()).map_err(|error| {
-            Error::caused(ErrorKind::Invalid, format!("the path of {url} is no prefix of objects"), error)
+            Error::caused(ErrorKind::Invalid, format!("the path of {url} is not a valid prefix of objects"), error)
         })?;
         let links = Links { signer: bucket.clone(), prefix: prefix.clone() };
         let store: Arc<dyn ObjectStore> = bucket;

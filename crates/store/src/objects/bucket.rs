@@ -14,6 +14,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::async_writer::AsyncFileWriter;
 use parquet::errors::ParquetError;
+use runlog_model::causes;
 use tokio::io::AsyncWriteExt;
 
 use crate::error::{Error, ErrorKind, Result, is_of_no_bucket};
@@ -91,8 +92,7 @@ impl BucketFile {
 
 /// An error of the bucket itself, or of writing to it.
 fn unwritable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    let cause = std::iter::successors(Some(&error as &(dyn std::error::Error + 'static)), |error| error.source());
-    if cause.filter_map(|error| error.downcast_ref()).any(is_of_no_bucket) {
+    if causes(&error).filter_map(|error| error.downcast_ref()).any(is_of_no_bucket) {
         return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: the bucket is not there; make it"));
     }
     Error::caused(ErrorKind::Unavailable, format!("cannot write {name}"), error)

@@ -2,13 +2,13 @@
 //! such and therefore retried.
 
 use std::error::Error;
-use std::iter;
 
 use async_trait::async_trait;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
+use runlog_model::causes;
 
 /// Creates the HTTP clients of buckets.
 #[derive(Debug, Default)]
@@ -36,9 +36,8 @@ impl HttpService for BucketClient {
 /// True when a connection was closed before it took the request ("connection was not ready"), which the library
 /// reports as an unknown error and does not retry.
 fn was_not_sent(error: &HttpError) -> bool {
-    let causes = iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source());
-    let mut causes = causes.filter_map(|cause| cause.downcast_ref::<hyper::Error>());
-    causes.any(hyper::Error::is_canceled)
+    let mut below = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    below.any(hyper::Error::is_canceled)
 }
 
 #[cfg(test)]

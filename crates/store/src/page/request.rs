@@ -7,7 +7,7 @@ use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp};
+use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp, hex};
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
@@ -286,5 +286,5 @@ fn page_key(page: Scope, format: FileFormat, order: RecordOrder) -> String {
     let (first_ms, last_ms) = (page.range.first_ms(), page.range.last_ms());
     let (run_id, epoch, arrivals) = (page.run_id, page.state.log_epoch, page.arrivals);
     let content = format!("{run_id} {epoch} {first_ms} {last_ms} {arrivals} {format} {order}");
-    secret::hex(&Sha256::digest(content)[..20])
+    hex::encode(&Sha256::digest(content)[..20])
 }

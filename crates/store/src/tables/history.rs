@@ -218,7 +218,7 @@ impl Runs {
             .bind(id)
             .fetch_optional(self.core.catalog().read())
             .await?;
-        place.ok_or_else(|| Error::not_found("there is no execution with this id: begin again without it"))
+        place.ok_or_else(|| Error::not_found("there is no execution with this id: start again without it"))
     }
 }
 

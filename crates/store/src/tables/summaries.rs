@@ -8,7 +8,7 @@
 //! ```
 
 use az::SaturatingAs;
-use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp};
+use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp, hex};
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 
@@ -16,7 +16,6 @@ use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::parts::Summaries;
-use crate::secret;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
 
@@ -252,7 +251,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     }
     let body = zstd::bulk::compress(&summary.body, limits::SUMMARY_ZSTD_LEVEL)
         .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "a summary could not be compressed", error))?;
-    let sha256 = secret::hex(&Sha256::digest(&body));
+    let sha256 = hex::encode(&Sha256::digest(&body));
     let kept = sqlx::query(
         "INSERT INTO summaries (run_id, log_epoch, records, version, made_at, body, sha256)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -316,7 +315,7 @@ impl SummaryRow {
 
     /// The summary, when its bytes are those that were written.
     pub(crate) fn into_stored(self) -> Result<StoredSummary> {
-        if secret::hex(&Sha256::digest(&self.body)) != self.sha256 {
+        if hex::encode(&Sha256::digest(&self.body)) != self.sha256 {
             return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
         }
         let body = zstd::bulk::decompress(&self.body, limits::SUMMARY_BYTES_MAX).map_err(|error| {

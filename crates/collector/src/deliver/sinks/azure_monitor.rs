@@ -102,7 +102,7 @@ impl SinkKind for AzureMonitorSettings {
         let clock = || Arc::clone(&context.clock);
         let login_url = match &self.login_url {
             Some(url) => url.clone(),
-            None => LOGIN_URL.parse().map_err(|_| "the usual login_url is no address")?,
+            None => LOGIN_URL.parse().map_err(|_| "the default login_url is not a URL")?,
         };
         let login = HttpSettings { url: login_url, headers: Vec::new(), gzip: false, ..http.clone() };
         let login = Poster::new(login, &format!("/{tenant}/oauth2/v2.0/token"), clock())?;

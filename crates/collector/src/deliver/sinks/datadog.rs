@@ -63,7 +63,7 @@ impl SinkKind for DatadogSettings {
         let token = self.token.as_ref().ok_or("datadog needs an API key as token")?;
         let token = context.secret("token", token)?;
         let url = match (&context.http.url, &self.site) {
-            (Some(_), Some(_)) => return Err("give either a site or a url".into()),
+            (Some(_), Some(_)) => return Err("set either site or url, not both".into()),
             (Some(url), None) => url.clone(),
             (None, site) => intake(site.as_deref().unwrap_or(SITE))?,
         };
@@ -85,11 +85,11 @@ fn intake(site: &str) -> Result<Url, SettingsError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
     if site.is_empty() || !site.chars().all(is_plain) || site.starts_with("app.") {
         return Err(
-            format!("site {site:?} is no site of Datadog, such as \"datadoghq.eu\" or \"us5.datadoghq.com\"").into()
+            format!("site {site:?} is not a Datadog site such as \"datadoghq.eu\" or \"us5.datadoghq.com\"").into()
         );
     }
     let address = format!("https://http-intake.logs.{site}");
-    address.parse().map_err(|_| format!("site {site:?} is no name of a host").into())
+    address.parse().map_err(|_| format!("site {site:?} is not a host name").into())
 }
 
 impl Datadog {

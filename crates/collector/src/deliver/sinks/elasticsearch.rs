@@ -79,7 +79,7 @@ impl Elasticsearch {
         let is_plain = |c: char| !c.is_ascii_uppercase() && !c.is_whitespace() && !"\\/*?\"<>|,#:{}".contains(c);
         let plain = ["{year}", "{month}", "{day}"].iter().fold(index.clone(), |index, word| index.replace(word, "1"));
         if plain.is_empty() || plain.starts_with(['-', '_', '+', '.']) || !plain.chars().all(is_plain) {
-            return Err(format!("index {index:?} is no name of an index or data stream"));
+            return Err(format!("index {index:?} is not a valid name of an index or data stream"));
         }
         let mut http = http;
         // Only what is looked at is sent back.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
+use runlog_model::error_chain;
 use runlog_model::text::TextLine;
 use runlog_store::SecretUrl;
 use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
@@ -67,10 +68,13 @@ impl SinkKind for FilesSettings {
             return Err("files need either a folder or a bucket".into());
         }
         if self.format == FileForm::Parquet && (self.compression.is_some() || self.fields.is_some()) {
-            return Err("parquet has columns and compression of its own: no fields, no compression".into());
+            return Err(
+                "parquet does not support fields or compression: its columns are fixed, and it is compressed already"
+                    .into(),
+            );
         }
         if self.format == FileForm::Text && self.fields.is_some() {
-            return Err("lines of text have fields of their own: no fields".into());
+            return Err("format text does not support fields".into());
         }
         Ok(())
     }
@@ -313,7 +317,5 @@ fn unpackable(error: std::io::Error) -> SendError {
 }
 
 fn away(error: &runlog_store::Error) -> SendError {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let problem = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    SendError::Away { problem, after: None }
+    SendError::Away { problem: error_chain(error), after: None }
 }

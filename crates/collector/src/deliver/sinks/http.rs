@@ -10,12 +10,11 @@ use flate2::write::GzEncoder;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, StatusCode};
 use runlog_client::{HttpClientBuilder, TlsSettings, retry_after};
-use runlog_model::Clock;
+use runlog_model::{Clock, error_chain};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::sink::SendError;
-use crate::error_chain::error_chain;
 
 /// The longest answer that is read. Unit: bytes. That to a batch of some thousand records is about a megabyte.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -132,7 +131,7 @@ impl Poster {
             return Err(format!("the address begins with {}:, and not with http:// or https://", url.scheme()));
         }
         if url.password().is_some() || !url.username().is_empty() {
-            return Err("the address holds a user or password; give them as user and password".to_owned());
+            return Err("the URL contains a user or password; set user and password instead".to_owned());
         }
         let whole = format!("{}{path}", url.path().trim_end_matches('/'));
         url.set_path(&whole);

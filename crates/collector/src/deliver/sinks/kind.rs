@@ -80,7 +80,7 @@ impl SinkContext<'_> {
             (Some(token), None, None) => HttpAccess::authorization(scheme, self.secret("token", token)?),
             (None, Some(user), Some(password)) => HttpAccess::Basic(user.clone(), self.secret("password", password)?),
             (None, None, None) => HttpAccess::Open,
-            _ => return Err("give either a token, or a user and a password".into()),
+            _ => return Err("set either token, or user and password".into()),
         };
         self.http_to::<K>(self.url::<K>()?, access)
     }

@@ -110,7 +110,9 @@ impl Loki {
         for (name, source) in labels.fields() {
             let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !is_plain || name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() {
-                return Err(format!("{name:?} is no name of a label: letters, digits and _, no digit first"));
+                return Err(format!(
+                    "{name:?} is not a valid label name; use letters, digits and _, not starting with a digit"
+                ));
             }
             let is_unbounded = match source {
                 Source::Field(field) => field.is_unbounded(),
@@ -118,7 +120,7 @@ impl Loki {
                 Source::Text(_) => false,
             };
             if is_unbounded {
-                let advice = "every value is a stream of its own in Loki; put it into metadata";
+                let advice = "each value would create its own stream in Loki; use metadata instead";
                 return Err(format!("label {name:?} has as many values as there are records or runs: {advice}"));
             }
         }

@@ -134,7 +134,7 @@ impl FromStr for Source {
         let known = Field::ALL.iter().find(|(name, _)| *name == text);
         known.map(|(_, field)| Self::Field(*field)).ok_or_else(|| {
             let names: Vec<&str> = Field::ALL.iter().map(|(name, _)| *name).collect();
-            format!("{text:?} is no field; there are {}, extra.NAME, and \"=a text\"", names.join(", "))
+            format!("{text:?} is not a field; use {}, extra.NAME, and \"=a text\"", names.join(", "))
         })
     }
 }

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use runlog_model::{Record, Run, Timestamp};
+use runlog_model::{Record, Run, Timestamp, millis};
 use runlog_store::delivery::RecordKey;
 
 use crate::deliver::bounds::BatchBounds;
@@ -183,7 +183,7 @@ impl SinkResponse {
 
 /// The time so long before another.
 pub(crate) fn time_before(time: Timestamp, age: Duration) -> Timestamp {
-    time.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+    time.plus_millis(-millis(age))
 }
 
 /// Bodies that are JSON each, as one array.

@@ -9,19 +9,19 @@ use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
-use runlog_model::RunId;
+use runlog_model::{RunId, hex};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tracing::warn;
 
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::log::merge::RecordBlock;
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::keys;
 use crate::segment;
-use crate::{limits, secret};
 
 /// The part of a run that is in one row group of one file.
 #[derive(Debug, Clone)]
@@ -220,7 +220,7 @@ impl SealedFiles {
             object_key: file.object_key,
             bytes,
             records: file.rows,
-            sha256: secret::hex(&digest.finalize()),
+            sha256: hex::encode(&digest.finalize()),
             checks: checks.finish(),
         });
         Ok(())

@@ -1,7 +1,7 @@
 //! Sealing passes: which runs a pass leases, and what it does with them.
 
 use az::SaturatingAs;
-use runlog_model::{RunId, TimeRange, Timestamp};
+use runlog_model::{RunId, TimeRange, Timestamp, error_chain};
 use sqlx::AssertSqlSafe;
 use tracing::{debug, warn};
 
@@ -270,16 +270,4 @@ impl Pass {
         .await?;
         Ok(())
     }
-}
-
-/// An error and its causes.
-fn error_chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
