@@ -29,8 +29,6 @@ use runlog_collector::{
 use runlog_model::Clock;
 use runlog_model::record::Severity;
 use runlog_store::ErrorKind;
-use runlog_store::bucket::Bucket;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use stage::{Stage, sink};
 use tokio_util::sync::CancellationToken;

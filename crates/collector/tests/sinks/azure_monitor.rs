@@ -139,7 +139,7 @@ async fn long_fields_are_cut_and_say_so_and_a_row_that_is_too_large_is_a_dead_le
     }
     let to = sink("azure_monitor", settings, stage.clock.clone()).unwrap().destination;
     stage.deliver_all(&stage.named_deliverer("wide", to)).await;
-    let letters = stage.store.dead_letters("wide", 9).await.unwrap();
+    let letters = stage.store.deliveries().dead_letters("wide", 9).await.unwrap();
     assert!(letters.iter().any(|letter| letter.reason.contains("the destination takes 999998 at most")), "{letters:?}");
 }
 
@@ -193,7 +193,7 @@ async fn credentials_and_streams_that_are_wrong_are_said_without_the_secret() {
     assert_eq!(stage.deliver(&stage.deliverer(to)).await.set_back, 1);
     let figures = stage.figures().await;
     assert_eq!(figures.refused, 0, "a setting is wrong, and no record");
-    assert!(!figures.problem.unwrap().contains(SECRET));
+    assert!(!figures.last_error.unwrap().contains(SECRET));
 
     // Nobody is there who gives tokens: no record is at fault, and none is sent by itself.
     let server = FakeServer::start(&AZURE_MONITOR).await;
@@ -215,5 +215,5 @@ async fn credentials_and_streams_that_are_wrong_are_said_without_the_secret() {
     let to = sink("azure_monitor", settings(&server), stage.clock.clone()).unwrap().destination;
     assert!(to.check().await.unwrap_err().to_string().contains("InvalidStream"));
     assert_eq!(stage.deliver(&stage.named_deliverer("other", to)).await.set_back, 1);
-    assert!(stage.store.dead_letters("other", 9).await.unwrap().is_empty());
+    assert!(stage.store.deliveries().dead_letters("other", 9).await.unwrap().is_empty());
 }

@@ -96,7 +96,7 @@ async fn a_long_message_is_cut_and_says_so_and_what_is_large_elsewhere_is_a_dead
     assert!(messages[0].len() > 600_000, "{}", messages[0].len());
     assert_eq!(server.messages(small).len(), 3);
     assert!(server.messages(large).is_empty());
-    let letters = stage.store.dead_letters("sink", 9).await.unwrap();
+    let letters = stage.store.deliveries().dead_letters("sink", 9).await.unwrap();
     assert_eq!(letters.len(), 1);
     assert!(letters[0].reason.contains("the destination takes 1000000 at most"), "{}", letters[0].reason);
 }
@@ -141,7 +141,7 @@ async fn a_key_that_is_refused_is_said_without_the_key() {
     assert_eq!(stage.deliver(&stage.deliverer(to)).await.set_back, 1);
     let figures = stage.figures().await;
     assert_eq!(figures.refused, 0, "a setting is wrong, and no record");
-    assert!(!figures.problem.unwrap().contains(SECRET));
+    assert!(!figures.last_error.unwrap().contains(SECRET));
 }
 
 #[tokio::test]

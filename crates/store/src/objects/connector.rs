@@ -1,8 +1,6 @@
 //! HTTP connections to buckets, as the library makes them, except that a request that was never sent is reported as
 //! such and therefore retried.
 
-use std::error::Error;
-
 use async_trait::async_trait;
 use object_store::ClientOptions;
 use object_store::client::{
