@@ -242,7 +242,7 @@ fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
     let (code, findings, _) = on_archive(folder.path(), &["doctor", "--objects", &objects]);
     let found = findings.iter().find(|it| it["what"] == "objects").unwrap();
     let seen = found["seen"].as_str().unwrap();
-    assert!(code == 1 && seen.starts_with("there is no such bucket: make it"), "{found}");
+    assert!(code == 1 && seen.starts_with("the bucket does not exist: create it"), "{found}");
     assert!(!seen.contains("xml") && found["advice"].is_null(), "{found}");
     let (code, _, errors) = on_archive(folder.path(), &["archive", "verify", "--objects", &objects]);
     assert!(code != 0 && errors.matches("bucket").count() == 1 && !errors.contains("xml"), "{errors}");

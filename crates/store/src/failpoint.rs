@@ -60,6 +60,7 @@ impl Failpoint {
 }
 
 #[cfg(feature = "failpoints")]
+#[allow(clippy::disallowed_methods, reason = "tests set it, and nobody hands it through the program")]
 fn actions() -> &'static HashMap<String, Failpoint> {
     static ACTIONS: OnceLock<HashMap<String, Failpoint>> = OnceLock::new();
     ACTIONS.get_or_init(|| {

@@ -18,7 +18,7 @@ pub(crate) const SESSION: &str = "rlw_";
 pub(crate) fn generate(prefix: &str, random: &dyn Random) -> String {
     let mut bytes = [0; 24];
     random.fill(&mut bytes);
-    let body = format!("{prefix}{}", hex::encode(&bytes));
+    let body = format!("{prefix}{}", hex::encode(bytes));
     let checksum = checksum(&body);
     body + &checksum
 }
@@ -33,7 +33,7 @@ pub(crate) fn is_well_formed(prefix: &str, secret: &str) -> bool {
 
 /// What the catalog stores of a secret.
 pub(crate) fn hash(secret: &str) -> String {
-    hex::encode(&Sha256::digest(secret))
+    hex::encode(Sha256::digest(secret))
 }
 
 fn checksum(body: &str) -> String {

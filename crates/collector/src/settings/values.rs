@@ -31,7 +31,7 @@ impl FromStr for Time {
         // The library knows no days, because they are not all of one length.
         let hours = text.strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok());
         let hours = hours.map(|days| format!("{}h", days.saturating_mul(24)));
-        let error = || format!("{text:?} is not a length of time like 30s, 500ms or 1h 30m");
+        let error = || format!("{text:?} is not a duration such as 30s, 500ms or 1h 30m");
         let time: jiff::SignedDuration = hours.as_deref().unwrap_or(text).parse().map_err(|_| error())?;
         Duration::try_from(time).map(Self).map_err(|_| error())
     }

@@ -153,6 +153,6 @@ async fn the_site_says_which_intake_it_is() {
     };
     assert_eq!(place("us5.datadoghq.com").unwrap(), "https://http-intake.logs.us5.datadoghq.com/api/v2/logs");
     for wrong in ["https://datadoghq.eu", "app.datadoghq.eu", ""] {
-        assert!(place(wrong).err().unwrap().to_string().contains("is no site of Datadog"), "{wrong}");
+        assert!(place(wrong).err().unwrap().to_string().contains("is not a Datadog site"), "{wrong}");
     }
 }

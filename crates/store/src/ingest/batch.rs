@@ -129,7 +129,7 @@ impl BatchWriter {
     /// `Unavailable`: the batch was idle for so long that its first records were swept.
     pub async fn commit(mut self) -> Result<StoredBatch> {
         self.digest.update(&self.undigested);
-        let digest = hex::encode(&std::mem::take(&mut self.digest).finalize());
+        let digest = hex::encode(std::mem::take(&mut self.digest).finalize());
         let name = self.batch_id.take().map(|id| BatchKey { id, digest, records: self.records });
         if let Some(before) = &self.stored_before {
             return before.repeated(self.run_id, name.as_ref());

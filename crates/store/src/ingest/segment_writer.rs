@@ -106,7 +106,7 @@ impl SegmentWriter {
 async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>) -> Result<NewSegment> {
     let encoding = move || {
         let (bytes, parts) = segment::encode(&runs)?;
-        let (sha256, checks) = (hex::encode(&Sha256::digest(&bytes)), checks_of(&bytes));
+        let (sha256, checks) = (hex::encode(Sha256::digest(&bytes)), checks_of(&bytes));
         Ok((bytes, parts, sha256, checks))
     };
     let (bytes, parts, sha256, checks) = core.cpu().run(encoding).await?;

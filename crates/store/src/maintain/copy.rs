@@ -318,7 +318,7 @@ impl Maintenance {
             .shutdown()
             .await
             .map_err(|error| Error::caused(ErrorKind::Unavailable, format!("cannot write object {key}"), error))?;
-        Ok((bytes, hex::encode(&digest.finalize())))
+        Ok((bytes, hex::encode(digest.finalize())))
     }
 
     /// Entries are only ever added, so the missing ones are the last ones.

@@ -164,7 +164,7 @@ impl Maintenance {
         if bytes != row.bytes.saturating_as::<u64>() {
             return Ok(Some(format!("it has {bytes} bytes where the catalog says {}", row.bytes)));
         }
-        if !row.sha256.is_empty() && hex::encode(&digest.finalize()) != row.sha256 {
+        if !row.sha256.is_empty() && hex::encode(digest.finalize()) != row.sha256 {
             return Ok(Some("its bytes are not those that were written".to_owned()));
         }
         match SegmentFile::open(self.core.segments(), &row.object_key, bytes).await {
@@ -430,7 +430,8 @@ impl Maintenance {
         object.last_modified.timestamp_millis() <= self.core.now().as_millis() - limits::ORPHAN_AGE_MS
     }
 
-    /// Those of some objects that neither a row nor an intent names.
+    /// Those of some objects that neither a row nor an intent names, and that are not being deleted: between the commit
+    /// that deletes a log and the removal of its objects, their records are in no log, and none is missing.
     async fn unreferenced(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         if objects.is_empty() {
             return Ok(objects);
@@ -439,6 +440,7 @@ impl Maintenance {
         let mut looking = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM page_files WHERE object_key IN (");
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM intents WHERE object_key IN (");
+        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM deletions WHERE object_key IN (");
         looking.push_list(keys()).push(")");
         let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
         let named: HashSet<String> = named.into_iter().collect();

@@ -251,7 +251,7 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     }
     let body = zstd::bulk::compress(&summary.body, limits::SUMMARY_ZSTD_LEVEL)
         .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "a summary could not be compressed", error))?;
-    let sha256 = hex::encode(&Sha256::digest(&body));
+    let sha256 = hex::encode(Sha256::digest(&body));
     let kept = sqlx::query(
         "INSERT INTO summaries (run_id, log_epoch, records, version, made_at, body, sha256)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -315,7 +315,7 @@ impl SummaryRow {
 
     /// The summary, when its bytes are those that were written.
     pub(crate) fn into_stored(self) -> Result<StoredSummary> {
-        if hex::encode(&Sha256::digest(&self.body)) != self.sha256 {
+        if hex::encode(Sha256::digest(&self.body)) != self.sha256 {
             return Err(Error::corrupt(format!("the summary of run {} is not what was written", self.run_id)));
         }
         let body = zstd::bulk::decompress(&self.body, limits::SUMMARY_BYTES_MAX).map_err(|error| {

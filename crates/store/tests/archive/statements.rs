@@ -17,6 +17,9 @@ use super::common::{Archive, backends};
 /// Statements of today, of which a few more or less are no surprise: a reader of sources that finds none proves nothing.
 const STATEMENTS_MIN: usize = 200;
 
+/// The file in which the databases may differ.
+const DIFFERENCES: &str = "catalog/database.rs";
+
 /// A statement, and where it stands.
 struct Statement {
     place: String,
@@ -45,7 +48,7 @@ impl Sources {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 self.read_folder(&path);
-            } else if path.extension().is_some_and(|it| it == "rs") {
+            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with(DIFFERENCES) {
                 self.file = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
                 self.visit_file(&syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap());
             }
@@ -92,6 +95,12 @@ impl<'ast> Visit<'ast> for Sources {
         }
     }
 
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if !begins_statement(call) {
+            syn::visit::visit_expr_call(self, call);
+        }
+    }
+
     /// Calls of macros are tokens: what stands first in `format!` and the like is looked at.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let arguments = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(call.tokens.clone());
@@ -110,6 +119,19 @@ impl<'ast> Visit<'ast> for Nested<'_> {
             self.0.add(text);
         }
     }
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if !begins_statement(call) {
+            syn::visit::visit_expr_call(self, call);
+        }
+    }
+}
+
+/// True for `Sql::new(…)`: what it is given is the beginning of a statement that is put together.
+fn begins_statement(call: &syn::ExprCall) -> bool {
+    let Expr::Path(function) = call.func.as_ref() else { return false };
+    let names: Vec<_> = function.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+    names.ends_with(&["Sql".to_owned(), "new".to_owned()])
 }
 
 /// True for a text that is one whole statement: not for its beginning, which other parts follow.
@@ -174,6 +196,7 @@ fn constants_and_macros_are_read() {
             sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM runs")));
             sqlx::query(AssertSqlSafe(format!("SELECT id FROM {table}")));
             Sql::new("SELECT id FROM runs WHERE id IN (");
+            Sql::new("SELECT COUNT(*) FROM (SELECT id");
         }
     });
     let texts: Vec<_> = sources.statements().into_iter().map(|statement| statement.text).collect();

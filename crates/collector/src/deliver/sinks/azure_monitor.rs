@@ -91,7 +91,7 @@ impl SinkKind for AzureMonitorSettings {
 
     fn build(&self, context: &SinkContext<'_>) -> Result<AzureMonitor, SettingsError> {
         let mut url = context.url::<Self>()?;
-        let rule = path_part("rule", &self.rule, "the immutable id of a data collection rule")?;
+        let rule = path_part("rule", &self.rule, "the immutable ID of a data collection rule")?;
         let stream = path_part("stream", &self.stream, "the name of a stream of that rule, such as Custom-Runlog_CL")?;
         let tenant = path_part("tenant", &self.tenant, "the id of the directory of its application")?;
         let client_id = self.client_id.clone().ok_or("azure_monitor needs the client_id of an application")?;

@@ -220,7 +220,7 @@ impl SealedFiles {
             object_key: file.object_key,
             bytes,
             records: file.rows,
-            sha256: hex::encode(&digest.finalize()),
+            sha256: hex::encode(digest.finalize()),
             checks: checks.finish(),
         });
         Ok(())
