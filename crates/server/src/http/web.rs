@@ -48,7 +48,7 @@ pub(crate) struct StaticJson {
 impl StaticJson {
     /// JSON, made once.
     pub(crate) fn new(json: String) -> Self {
-        let tag = format!("\"{}\"", hex::encode(Sha256::digest(json.as_bytes())[..16]));
+        let tag = format!("\"{}\"", hex::encode(&Sha256::digest(json.as_bytes())[..16]));
         let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
         Self { text: json.into(), tag }
     }
