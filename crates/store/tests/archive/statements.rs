@@ -17,6 +17,9 @@ use super::common::{Archive, backends};
 /// Statements of today, of which a few more or less are no surprise: a reader of sources that finds none proves nothing.
 const STATEMENTS_MIN: usize = 200;
 
+/// PostgreSQL's codes for a parameter of which only a bound value tells the type.
+const UNTYPED: [&str; 2] = ["42P08", "42P18"];
+
 /// The file in which the databases may differ.
 const DIFFERENCES: &str = "catalog/database.rs";
 
@@ -151,7 +154,8 @@ async fn refusals(address: &str, statements: &[Statement]) -> Vec<String> {
         let prepared = connection.prepare(AssertSqlSafe(statement.text.clone()).into_sql_str()).await;
         if let Err(error) = prepared.map(drop) {
             // A type that only a bound value tells: the statement was read, and what it names is there.
-            let is_untyped = error.as_database_error().is_some_and(|it| it.code().as_deref() == Some("42P18"));
+            let code = error.as_database_error().and_then(|error| error.code());
+            let is_untyped = code.is_some_and(|code| UNTYPED.contains(&code.as_ref()));
             if !is_untyped {
                 refusals.push(format!("{}: {error}\n    {}", statement.place, statement.text));
             }
