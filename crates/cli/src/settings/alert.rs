@@ -10,7 +10,7 @@ use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Mail, 
 use runlog_collector::settings::{Name, SecretSource, TextOrSecret, Time, TlsOptions};
 use runlog_model::TaskId;
 use runlog_store::Store;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
@@ -134,21 +134,16 @@ impl AlertSettings {
 
     fn webhook(&self, tls: &TlsSettings) -> Outcome<Option<Webhook>> {
         let what = format!("alert {}: webhook", self.name.0);
-        let text = match &self.webhook {
-            None => return Ok(None),
-            Some(TextOrSecret::Text(text)) => text.clone(),
-            Some(TextOrSecret::Secret(secret)) => read(secret, &what)?.expose_secret().to_owned(),
-        };
+        let Some(webhook) = &self.webhook else { return Ok(None) };
+        let text = webhook.read(|source| read(source, &what))?;
         // The address may be a secret: it is not repeated.
-        let url: Option<Url> = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
+        let url: Option<Url> =
+            text.expose_secret().parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| usage(format!("{what} is not a URL that starts with https:// or http://")))?;
         let secret = self.secret.as_ref().map(|it| read(it, &format!("alert {}: secret", self.name.0))).transpose()?;
         let mut http = HttpClientBuilder::new(tls);
         for (header, value) in self.headers.iter().flatten() {
-            let value = match value {
-                TextOrSecret::Text(text) => SecretString::from(text.clone()),
-                TextOrSecret::Secret(source) => read(source, &format!("alert {}: header {header}", self.name.0))?,
-            };
+            let value = value.read(|source| read(source, &format!("alert {}: header {header}", self.name.0)))?;
             http = http.secret_header(header, &value)?;
         }
         Webhook::new(url, secret, http).map(Some).map_err(|error| usage(format!("{what}: {error}")))

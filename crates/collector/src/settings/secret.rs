@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::error::SettingsError;
-
 /// Where a secret comes from.
 // A value of another form is not shown: it may be the secret.
 #[derive(Debug, Clone, Deserialize)]
@@ -65,11 +63,11 @@ pub trait SecretReader {
 }
 
 impl TextOrSecret {
-    /// The text, or the secret.
-    pub fn read(&self, secrets: &dyn SecretReader, what: &str) -> Result<SecretString, SettingsError> {
+    /// The text, or the secret that `read` reads from its source.
+    pub fn read<E>(&self, read: impl FnOnce(&SecretSource) -> Result<SecretString, E>) -> Result<SecretString, E> {
         match self {
             Self::Text(text) => Ok(SecretString::from(text.clone())),
-            Self::Secret(source) => secrets.read(source, what).map_err(SettingsError::Secret),
+            Self::Secret(source) => read(source),
         }
     }
 }

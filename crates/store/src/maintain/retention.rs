@@ -98,15 +98,6 @@ impl Maintenance {
         }
     }
 
-    /// True when a run is under legal hold. `NotFound`: no such run.
-    pub async fn is_under_legal_hold(&self, run_id: RunId) -> Result<bool> {
-        let held: Option<i64> = sqlx::query_scalar("SELECT legal_hold FROM runs WHERE id = $1")
-            .bind(run_id.to_string())
-            .fetch_optional(self.core.catalog().read())
-            .await?;
-        held.map(|held| held != 0).ok_or_else(|| no_such_run(run_id))
-    }
-
     /// Deletes the logs whose retention has ended, each with an audit entry.
     ///
     /// A log is deleted only if it is unchanged, so that several nodes may do this concurrently: a log that another

@@ -108,24 +108,7 @@ impl<'ast> Visit<'ast> for Sources {
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         let arguments = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(call.tokens.clone());
         for argument in arguments.into_iter().flatten() {
-            // What is parsed anew lives on in this call alone.
-            Visit::visit_expr(&mut Nested(self), &argument);
-        }
-    }
-}
-
-struct Nested<'s>(&'s mut Sources);
-
-impl<'ast> Visit<'ast> for Nested<'_> {
-    fn visit_lit_str(&mut self, text: &'ast LitStr) {
-        if is_statement(&text.value()) {
-            self.0.add(text);
-        }
-    }
-
-    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
-        if !begins_statement(call) {
-            syn::visit::visit_expr_call(self, call);
+            self.visit_expr(&argument);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::cut::{json_within, refuse_larger};
 use super::http::{HttpAccess, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
-use super::options::Group;
+use super::options::{Group, age_limit};
 use super::sink::{
     Batch, Encoded, Item, RunContext, SendError, Sink, SinkFuture, SinkResponse, json_array, time_before,
 };
@@ -69,13 +69,12 @@ impl SinkKind for DatadogSettings {
         };
         let access = HttpAccess::Header { name: "dd-api-key", before: String::new(), secret: token };
         let http = context.http_to::<Self>(url, access)?;
-        let age_max = self.max_age.map_or(AGE_MAX, |time| time.0);
         Ok(Datadog {
             poster: Poster::new(http, "/api/v2/logs", Arc::clone(&context.clock))?,
             source: self.source.clone().unwrap_or_else(|| "runlog".to_owned()),
             tags: self.tags.clone().unwrap_or_else(Datadog::usual_tags),
             fields: self.fields.clone().unwrap_or_else(Datadog::usual_fields),
-            age_max: Some(age_max).filter(|age| !age.is_zero()),
+            age_max: age_limit(self.max_age, AGE_MAX),
         })
     }
 }

@@ -12,7 +12,7 @@ use url::Url;
 use super::http::{HttpAccess, HttpSettings};
 use super::options::{Group, HttpOptions, LoginOptions};
 use crate::deliver::bounds::BatchBounds;
-use crate::settings::{SecretReader, SecretSource, SettingsError, TextOrSecret, TlsOptions};
+use crate::settings::{SecretReader, SecretSource, SettingsError, TlsOptions};
 
 /// How long a request may take unless the settings say.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
@@ -89,10 +89,7 @@ impl SinkContext<'_> {
     pub(crate) fn http_to<K: SinkKind>(&self, url: Url, access: HttpAccess) -> Result<HttpSettings, SettingsError> {
         let HttpOptions { headers, gzip, timeout, .. } = self.http;
         let headers = headers.iter().flatten().map(|(name, value)| {
-            let value = match value {
-                TextOrSecret::Text(text) => SecretString::from(text.clone()),
-                TextOrSecret::Secret(source) => self.secret(&format!("header {name}"), source)?,
-            };
+            let value = value.read(|source| self.secret(&format!("header {name}"), source))?;
             Ok((name.clone(), value))
         });
         Ok(HttpSettings {

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::http::{HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping, Source};
+use super::options::age_limit;
 use super::sink::{
     Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, time_before,
 };
@@ -55,8 +56,7 @@ impl SinkKind for LokiSettings {
         let labels = self.labels.clone().unwrap_or_else(Loki::usual_labels);
         let metadata = self.metadata.clone().unwrap_or_else(Loki::usual_metadata);
         let loki = Loki::new(http, labels, self.fields.clone(), metadata, Arc::clone(&context.clock))?;
-        let age_max = self.max_age.map_or(AGE_MAX, |time| time.0);
-        Ok(loki.with_age_max(Some(age_max).filter(|age| !age.is_zero())))
+        Ok(loki.with_age_max(age_limit(self.max_age, AGE_MAX)))
     }
 }
 

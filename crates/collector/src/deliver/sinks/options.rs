@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use runlog_model::record::Severity;
 use serde::Deserialize;
@@ -50,4 +51,9 @@ pub(crate) struct LoginOptions {
     pub(crate) token: Option<SecretSource>,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<SecretSource>,
+}
+
+/// The age from which on records are not sent: that of the settings, where zero means no limit, or else the usual one.
+pub(crate) fn age_limit(max_age: Option<Time>, usual: Duration) -> Option<Duration> {
+    Some(max_age.map_or(usual, |time| time.0)).filter(|age| !age.is_zero())
 }
