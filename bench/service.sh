@@ -1,9 +1,11 @@
 # Sourced by the benchmarks: builds Runlog, starts it with an empty archive on a free port, makes a workspace and a task.
-# Gives $runlog, $work (a temporary folder), $RUNLOG_API_URL, $RUNLOG_TOKEN, $task; all is gone at the end.
+# RUNLOG names an existing binary. Gives $runlog, $work (a temporary folder), $RUNLOG_API_URL, $RUNLOG_TOKEN, $task; all is gone at the end.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-cargo build --release --locked --manifest-path "$root/Cargo.toml"
-runlog=${CARGO_TARGET_DIR:-$root/target}/release/runlog
+if [ -z "${RUNLOG:-}" ]; then
+    cargo build --release --locked --manifest-path "$root/Cargo.toml"
+fi
+runlog=${RUNLOG:-${CARGO_TARGET_DIR:-$root/target}/release/runlog}
 work=$(mktemp -d)
 touch "$work/serve.log"
 "$runlog" serve --listen 127.0.0.1:0 --data "$work/data" --settle 0s --requests-per-second 0 2>"$work/serve.log" &

@@ -34,6 +34,15 @@ QUESTIONS = {
     "runs by status with their errors": "SELECT r.status AS status, count(DISTINCT r.run_id) AS runs, count(*) AS n FROM runs r JOIN records e ON e.run_id = r.run_id WHERE e.severity = 'ERROR' GROUP BY r.status ORDER BY status",
 }
 
+# Nearly every message is different: groups, sorts and joins hold them all.
+QUESTIONS_OF_MESSAGES = {
+    "number of different messages": "SELECT count(DISTINCT message) AS n FROM records",
+    "most frequent messages": "SELECT message, count(*) AS n FROM records GROUP BY message ORDER BY n DESC, message LIMIT 10",
+    "messages that failed runs repeat": "SELECT e.message AS message, count(DISTINCT e.run_id) AS runs FROM records e JOIN runs r ON r.run_id = e.run_id WHERE r.status = 'execution_failed' GROUP BY e.message ORDER BY runs DESC, message LIMIT 10",
+    "newest messages of failed runs": "SELECT e.time AS time, e.message AS message FROM records e JOIN runs r ON r.run_id = e.run_id WHERE r.status = 'execution_failed' ORDER BY e.time DESC, e.arrival DESC, e.run_id LIMIT 100",
+    "messages shared by two runs": "SELECT a.message AS message, count(*) AS n FROM records a JOIN records b ON a.message = b.message WHERE a.run_id = '{run}' AND b.run_id <> '{run}' GROUP BY a.message ORDER BY n DESC, message LIMIT 10",
+}
+
 SEARCHES = {"frequent": "connection", "one in a million": "quokka", "in the oldest run": "wombat", "nowhere": "thylacine"}
 
 
@@ -166,7 +175,8 @@ def main():
     engines = [Runlog(), Duck(folder)]
     if not os.environ.get("SEARCHES_ONLY"):
         engines.append(ClickHouse(folder))
-        ask(engines, rounds)
+        ask("questions", QUESTIONS, engines, rounds)
+        ask("questions that hold all messages", QUESTIONS_OF_MESSAGES, engines, rounds)
         engines.append(Ripgrep(folder))
     find(engines, rounds)
     status = Path(f"/proc/{os.environ['RUNLOG_PID']}/status").read_text()
@@ -174,13 +184,13 @@ def main():
     print(f"\npeak of memory of the service: {peak:.0f} MiB")
 
 
-def ask(engines, rounds):
+def ask(head, questions, engines, rounds):
     runlog, duck, clickhouse = engines
     run, began = duck.ask("SELECT run_id, min(time) FROM records WHERE run_id = (SELECT run_id FROM records LIMIT 1 OFFSET 1000) GROUP BY 1")[0]
     at = lambda minutes: f"TIMESTAMP '{(began + __import__('datetime').timedelta(minutes=minutes)).strftime('%Y-%m-%d %H:%M:00')}'"
     places = {"run": run, "from": at(1), "to": at(2), "hour_later": at(61)}
-    figures = {name: {engine.name: [] for engine in engines} for name in QUESTIONS}
-    for name, question in QUESTIONS.items():
+    figures = {name: {engine.name: [] for engine in engines} for name in questions}
+    for name, question in questions.items():
         queries = {engine.name: question.format(**engine.words, **places) for engine in engines}
         answers = {engine.name: plain(engine.ask(queries[engine.name])) for engine in engines}
         for other in (duck, clickhouse):
@@ -189,7 +199,7 @@ def ask(engines, rounds):
         for _ in range(rounds):
             for engine in engines:
                 figures[name][engine.name].append(timed(engine.ask, queries[engine.name])[0])
-    show("questions", engines, figures, "DuckDB")
+    show(head, engines, figures, "DuckDB")
 
 
 def find(engines, rounds):
