@@ -10,7 +10,6 @@ mod mask;
 mod occurrences;
 pub mod patterns;
 pub mod report;
-pub mod sql;
 mod stable_id;
 pub mod stack_trace;
 mod summary;

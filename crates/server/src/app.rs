@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use runlog_analysis::sql::SqlEngine;
 use runlog_model::{Clock, Random, Timestamp};
+use runlog_sql::SqlEngine;
 use runlog_store::metrics::ArchiveMetrics;
 use runlog_store::{Error, ErrorKind, Store};
 

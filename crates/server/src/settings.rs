@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use runlog_analysis::sql::SqlSettings;
 use runlog_model::{LogZone, RecordOrder};
+use runlog_sql::SqlSettings;
 
 use crate::http::proxies::Proxies;
 use crate::http::tls::TlsFiles;

@@ -13,7 +13,7 @@ use crate::catalog::clock::CatalogClock;
 use crate::catalog::contention;
 use crate::catalog::database::Catalog;
 use crate::catalog::group_commit::{GroupCommit, GroupedWrite};
-use crate::cpu::CpuPool;
+use crate::cpu::{CpuPool, Priority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
@@ -29,6 +29,8 @@ pub(crate) struct Core {
     inner: Arc<Inner>,
     /// The audit entry of the next change.
     audit_context: Option<Arc<AuditContext>>,
+    /// Of its CPU-bound work.
+    priority: Priority,
 }
 
 struct Inner {
@@ -39,10 +41,11 @@ struct Inner {
     objects: Objects,
     object_counts: Arc<ObjectCounts>,
     intents: Intents,
-    segments: Segments,
+    /// For interactive work, and for background work.
+    segments: [Segments; 2],
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    cpu: CpuPool,
+    cpu: [CpuPool; 2],
 }
 
 impl Core {
@@ -75,14 +78,14 @@ impl Core {
         };
         let object_counts = Arc::default();
         let objects = objects.metered(&object_counts);
-        let cpu = CpuPool::new();
+        let cpu = CpuPool::pair()?;
         let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
         let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock));
         let bucket = &objects.store;
         let inner = Inner {
             group: Arc::new(GroupCommit::new(catalog.clone(), Arc::clone(&random))),
             intents: Intents::new(catalog.clone(), catalog_clock.clone(), Arc::clone(bucket), Arc::clone(&random)),
-            segments: Segments::new(catalog.clone(), Arc::clone(bucket), cpu.clone(), damage),
+            segments: Segments::for_each(&cpu, &catalog, bucket, &damage),
             settings,
             catalog,
             catalog_clock,
@@ -92,17 +95,22 @@ impl Core {
             random,
             cpu,
         };
-        Ok(Self { inner: Arc::new(inner), audit_context: None })
+        Ok(Self { inner: Arc::new(inner), audit_context: None, priority: Priority::default() })
     }
 
     /// The same for a change that is audited: the call that makes it writes the change and the entry, or neither.
     pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
-        Self { inner: Arc::clone(&self.inner), audit_context: Some(Arc::new(audit_context)) }
+        Self { audit_context: Some(Arc::new(audit_context)), ..self.clone() }
     }
 
     /// The same for a part of a change that is not audited itself.
     pub(crate) fn without_audit(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), audit_context: None }
+        Self { audit_context: None, ..self.clone() }
+    }
+
+    /// The same for long work, or work that nobody waits for.
+    pub(crate) fn in_background(&self) -> Self {
+        Self { priority: Priority::Background, ..self.clone() }
     }
 
     /// The audit entry of the next change.
@@ -181,7 +189,11 @@ impl Core {
 
     /// Opens segments.
     pub(crate) fn segments(&self) -> &Segments {
-        &self.inner.segments
+        let [interactive, background] = &self.inner.segments;
+        match self.priority {
+            Priority::Interactive => interactive,
+            Priority::Background => background,
+        }
     }
 
     pub(crate) fn random(&self) -> &dyn Random {
@@ -194,6 +206,10 @@ impl Core {
 
     /// The pool for decoding, encoding and other CPU-bound work.
     pub(crate) fn cpu(&self) -> &CpuPool {
-        &self.inner.cpu
+        let [interactive, background] = &self.inner.cpu;
+        match self.priority {
+            Priority::Interactive => interactive,
+            Priority::Background => background,
+        }
     }
 }

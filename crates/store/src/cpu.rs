@@ -1,27 +1,52 @@
 //! CPU-bound work: decoding, encoding, compressing.
 //!
-//! It would block other calls, so it runs on blocking threads, as many concurrently as there are processors. Bytes
-//! must be awaited before: work in this pool that waited for other work in it could deadlock.
+//! It would block other calls, so it runs on threads of its own, as many concurrently as there are processors, for each of
+//! two priorities. Work of the background (sealing, deliveries, searches, collected runs) takes long and comes in bulk:
+//! what somebody waits for, such as a live page, does not queue behind it, and gets the processors first.
+//!
+//! Bytes must be awaited before: work in this pool that waited for other work in it could deadlock.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// The processors of this node, shared by the calls on one archive in order of arrival.
+/// Whether somebody waits for the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Priority {
+    /// Short, and somebody waits for it.
+    #[default]
+    Interactive,
+    /// Long, or nobody waits for it.
+    Background,
+}
+
+/// The processors of this node, shared by the calls on one archive; by those of one priority in order of arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct CpuPool {
-    free: Arc<Semaphore>,
+    lane: Lane,
     processors: usize,
 }
 
+/// The threads for work of one priority.
+#[derive(Debug, Clone)]
+enum Lane {
+    Interactive { free: Arc<Semaphore> },
+    Background { free: Arc<Semaphore>, threads: Arc<BackgroundThreads> },
+}
+
 impl CpuPool {
-    pub(crate) fn new() -> Self {
+    /// A pool for interactive work, and one for background work.
+    pub(crate) fn pair() -> Result<[Self; 2]> {
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        Self { free: Arc::new(Semaphore::new(processors)), processors }
+        let free = || Arc::new(Semaphore::new(processors));
+        let threads = Arc::new(BackgroundThreads::new(processors)?);
+        let lanes = [Lane::Interactive { free: free() }, Lane::Background { free: free(), threads }];
+        Ok(lanes.map(|lane| Self { lane, processors }))
     }
 
     /// How much may run at a time.
@@ -35,14 +60,18 @@ impl CpuPool {
         T: Send + 'static,
         F: FnOnce() -> Result<T> + Send + 'static,
     {
-        let free = Arc::clone(&self.free).acquire_owned().await;
+        let (Lane::Interactive { free } | Lane::Background { free, .. }) = &self.lane;
+        let free = Arc::clone(free).acquire_owned().await;
         let free = free.map_err(|_| Error::new(ErrorKind::Unavailable, "the archive is being closed"))?;
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let done = work();
             drop(free);
             done
-        })
-        .await?
+        };
+        match &self.lane {
+            Lane::Interactive { .. } => tokio::task::spawn_blocking(work).await?,
+            Lane::Background { threads, .. } => threads.spawn(work).await?,
+        }
     }
 
     /// The same; what takes less time than going to another thread is done at once.
@@ -55,5 +84,75 @@ impl CpuPool {
             true => work(),
             false => self.run(work).await,
         }
+    }
+}
+
+/// Threads that the operating system runs when no others of the process want the processors. They end when idle.
+#[derive(Debug)]
+struct BackgroundThreads(Option<Runtime>);
+
+impl BackgroundThreads {
+    fn new(threads: usize) -> Result<Self> {
+        // It runs no tasks, only blocking work.
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(threads)
+            .thread_name("background")
+            .on_thread_start(lower_priority)
+            .build()
+            .map_err(|error| Error::caused(ErrorKind::Unavailable, "cannot start background threads", error))?;
+        Ok(Self(Some(runtime)))
+    }
+
+    async fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let closed = || Error::new(ErrorKind::Unavailable, "the archive is being closed");
+        Ok(self.0.as_ref().ok_or_else(closed)?.spawn_blocking(work).await?)
+    }
+}
+
+impl Drop for BackgroundThreads {
+    /// Does not wait for work that runs: it may be dropped by a task.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Gives the calling thread a tenth of the weight of others. Where this is not possible, all threads stay equal.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    let _unchanged = rustix::process::setpriority_process(None, limits::BACKGROUND_NICE);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn interactive_work_does_not_queue_behind_background_work() {
+        let [interactive, background] = CpuPool::pair().unwrap();
+        let mut held = Vec::new();
+        for _ in 0..background.processors() * 2 {
+            let (release, until) = mpsc::channel::<()>();
+            let pool = background.clone();
+            held.push((release, tokio::spawn(async move { pool.run(move || Ok(until.recv().is_ok())).await })));
+        }
+        assert_eq!(interactive.run(|| Ok(1)).await.unwrap(), 1);
+        for (release, work) in held {
+            release.send(()).unwrap();
+            assert!(work.await.unwrap().unwrap());
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn only_background_threads_have_a_lower_priority() {
+        let [interactive, background] = CpuPool::pair().unwrap();
+        let priority = || Ok(rustix::process::getpriority_process(None).unwrap());
+        let own = priority().unwrap();
+        assert_eq!(interactive.run(priority).await.unwrap(), own);
+        assert_eq!(background.run(priority).await.unwrap(), (own + limits::BACKGROUND_NICE).min(19));
     }
 }

@@ -157,6 +157,9 @@ pub const CHUNK_RECORDS: usize = 16_384;
 /// Most records that are processed in place and not on the CPU pool. Unit: records. It takes less than a millisecond.
 pub const INLINE_RECORDS_MAX: usize = 256;
 
+/// How much nicer background threads are than others, of 19; it leaves them a tenth of a processor that others want.
+pub const BACKGROUND_NICE: i32 = 10;
+
 /// Fewest rows that are read at a time. Unit: records.
 pub const CHUNK_RECORDS_MIN: usize = 512;
 

@@ -53,17 +53,18 @@ impl Parts {
     fn new(core: Core, queue: Arc<CommitQueue>, builds: Arc<PageBuilds>, supervisor: Arc<Supervisor>) -> Self {
         let ingest = Ingest::new(core.clone(), queue);
         let pages = Pages::new(core.clone(), builds);
-        let maintenance = Maintenance::new(core.clone(), ingest.clone(), pages.clone(), supervisor);
+        let background = core.in_background();
+        let maintenance = Maintenance::new(background.clone(), ingest.clone(), pages.clone(), supervisor);
         Self {
             runs: Runs::new(&core),
             workspaces: Workspaces::new(&core),
             accounts: Accounts::new(&core),
             signing_keys: SigningKeys::new(&core),
             saved_queries: SavedQueries::new(&core),
-            deliveries: Deliveries::new(&core),
+            deliveries: Deliveries::new(&background),
             collection: Collection::new(&core),
             logs: Logs::new(&core),
-            query: Query::new(&core),
+            query: Query::new(&background),
             summaries: Summaries::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
@@ -119,9 +120,18 @@ impl Store {
 
     /// The archive for a change that is audited: the call that makes it writes the change and the entry, or neither.
     pub fn with_audit(&self, audit_context: AuditContext) -> Self {
-        let Parts { core, ingest, pages, maintenance, .. } = &*self.0;
+        self.with_core(self.0.core.with_audit(audit_context))
+    }
+
+    /// The archive for work in the background, such as collecting: interactive calls get the processors first.
+    pub fn in_background(&self) -> Self {
+        self.with_core(self.0.core.in_background())
+    }
+
+    fn with_core(&self, core: Core) -> Self {
+        let Parts { ingest, pages, maintenance, .. } = &*self.0;
         let (queue, builds) = (Arc::clone(ingest.queue()), Arc::clone(pages.builds()));
-        Self(Arc::new(Parts::new(core.with_audit(audit_context), queue, builds, Arc::clone(maintenance.supervisor()))))
+        Self(Arc::new(Parts::new(core, queue, builds, Arc::clone(maintenance.supervisor()))))
     }
 
     /// What this process does on the archive now, and its requests to the object store.

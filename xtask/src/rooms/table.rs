@@ -13,7 +13,7 @@ pub(crate) struct Plan {
 pub(crate) const ROOT_FILES: &str = "src";
 
 /// The crates whose rooms are held.
-pub(crate) const PLANS: [Plan; 7] = [
+pub(crate) const PLANS: [Plan; 8] = [
     Plan { krate: "model", rooms: &[("wire", &[ROOT_FILES]), (ROOT_FILES, &[])] },
     Plan {
         krate: "server",
@@ -123,7 +123,6 @@ pub(crate) const PLANS: [Plan; 7] = [
     Plan {
         krate: "analysis",
         rooms: &[
-            ("sql", &[]),
             ("report", &["summary", "patterns", "stack_trace"]),
             ("summary", &["patterns", "stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
             ("patterns", &["stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
@@ -132,6 +131,17 @@ pub(crate) const PLANS: [Plan; 7] = [
             ("mask", &[]),
             ("occurrences", &[]),
             ("stable_id", &[]),
+        ],
+    },
+    Plan {
+        krate: "sql",
+        rooms: &[
+            ("render", &["engine", "error"]),
+            ("engine", &["limits", "tables", "functions", "error"]),
+            ("limits", &["tables", "functions", "error"]),
+            ("tables", &["functions", "error"]),
+            ("functions", &["error"]),
+            ("error", &[]),
         ],
     },
     Plan {

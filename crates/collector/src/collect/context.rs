@@ -42,6 +42,7 @@ pub(super) struct CollectContext {
 
 impl CollectArchive {
     fn of(store: &Store) -> Self {
+        let store = store.in_background();
         Self {
             collection: store.collection().clone(),
             runs: store.runs().clone(),

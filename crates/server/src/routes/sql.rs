@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
-use runlog_analysis::sql::{AnswerFormat, SqlError, SqlErrorKind};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sql::SqlQuestion;
+use runlog_sql::{AnswerFormat, SqlError, SqlErrorKind};
 use tracing::warn;
 
 use crate::app::App;

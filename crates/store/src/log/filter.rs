@@ -54,7 +54,8 @@ impl Logs {
         };
         let mut filter = Filter::new(query);
         let (mut scanned, mut records) = (0, Vec::new());
-        let mut merge = Merge::new(&self.core, scope, query.order);
+        // Of a rare value it reads all records.
+        let mut merge = Merge::new(&self.core.in_background(), scope, query.order);
         let mut to_skip = span.skipped;
         to_skip -= merge.skip_whole_slices(to_skip, None).await?;
         let budget = span.length.min(limits::FILTER_RECORDS_MAX);

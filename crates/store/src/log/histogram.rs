@@ -36,6 +36,11 @@ pub struct Histogram {
 impl Logs {
     /// Counts the records of a run in a range of time, in buckets of equal length. `NotFound`: no such run.
     pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
+        // It reads the times of all records.
+        Self::new(&self.core.in_background()).histogram_until_stable(run_id, range, buckets).await
+    }
+
+    async fn histogram_until_stable(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
         loop {
             let (_, mut scope) = scope(&self.core, run_id, range).await?;
             // Records that arrive meanwhile may be counted or not.

@@ -100,8 +100,9 @@ impl Logs {
 
     /// Reads the records of a run in order, in chunks. `NotFound`: no such run.
     pub async fn read_records(&self, run_id: RunId, range: TimeRange, order: RecordOrder) -> Result<RecordReader> {
-        let (_, scope) = scope(&self.core, run_id, range).await?;
-        Ok(RecordReader { cpu: self.core.cpu().clone(), merge: Merge::new(&self.core, scope, order) })
+        let core = self.core.in_background();
+        let (_, scope) = scope(&core, run_id, range).await?;
+        Ok(RecordReader { cpu: core.cpu().clone(), merge: Merge::new(&core, scope, order) })
     }
 
     pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {

@@ -43,11 +43,23 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    pub(crate) fn new(catalog: Catalog, objects: Arc<dyn ObjectStore>, cpu: CpuPool, damage: Damage) -> Self {
+    /// The same segments, decoded on each of some pools.
+    pub(crate) fn for_each<const N: usize>(
+        pools: &[CpuPool; N],
+        catalog: &Catalog,
+        objects: &Arc<dyn ObjectStore>,
+        damage: &Damage,
+    ) -> [Self; N] {
         let weight =
             |key: &String, file: &SegmentFile| (key.len() + file.memory_bytes()).try_into().unwrap_or(u32::MAX);
         let open = moka::sync::Cache::builder().weigher(weight).max_capacity(limits::OPEN_SEGMENTS_BYTES).build();
-        Self { catalog, objects, cpu, damage, open }
+        pools.each_ref().map(|cpu| Self {
+            catalog: catalog.clone(),
+            objects: Arc::clone(objects),
+            cpu: cpu.clone(),
+            damage: damage.clone(),
+            open: open.clone(),
+        })
     }
 }
 
@@ -102,7 +114,7 @@ impl SegmentFile {
     /// Opens a segment object of a known length.
     pub(crate) async fn open(segments: &Segments, key: &str, length: u64) -> Result<Self> {
         if let Some(open) = segments.open.get(key) {
-            return Ok(open);
+            return Ok(Self { cpu: segments.cpu.clone(), ..open });
         }
         let path = Path::from(key);
         let written: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT checks FROM segments WHERE object_key = $1")
@@ -595,7 +607,7 @@ mod tests {
             damage: Damage::unconnected(),
         };
         let footer = source.read_footer().await?;
-        Ok(SegmentFile { source, footer, cpu: CpuPool::new() })
+        Ok(SegmentFile { source, footer, cpu: CpuPool::pair()?[0].clone() })
     }
 
     fn run(number: u8) -> RunId {

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use runlog_analysis::sql::SqlSettings;
 use runlog_client::HttpClientBuilder;
 use runlog_model::RecordOrder;
 use runlog_server::{Bounds, Network, OtlpAttributes, RunHook, ToldBy};
+use runlog_sql::SqlSettings;
 
 use crate::arguments::archive::{PlaceArgs, SPILL_FOLDER};
 use crate::arguments::connect::tls_of_files;

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlPlace};
 use runlog_client::Client;
 use runlog_model::wire::sql::SqlQuestion;
+use runlog_sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlPlace};
 use runlog_store::Store;
 
 use crate::exit::{Exit, Failure, Outcome};

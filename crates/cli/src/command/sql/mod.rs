@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlSettings};
+use runlog_sql::{AnswerFormat, SqlEngine, SqlSettings};
 
 use asked::{Asked, failure};
 

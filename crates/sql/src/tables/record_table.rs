@@ -12,12 +12,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use runlog_model::{RunId, TaskId, TimeRange, Timestamp, WorkspaceId};
 use runlog_store::query::{Query, ScanColumn, ScanFilter, scan_schema};
 
-use super::conditions::{Condition, condition};
-use super::record_scan::RecordScan;
+use crate::tables::conditions::{Condition, condition};
+use crate::tables::record_scan::RecordScan;
 
 /// The records of the workspaces that a caller may read.
 #[derive(Debug)]
-pub(super) struct RecordTable {
+pub(crate) struct RecordTable {
     archive: Query,
     schema: SchemaRef,
     readable: Option<Vec<WorkspaceId>>,
@@ -25,9 +25,9 @@ pub(super) struct RecordTable {
 }
 
 impl RecordTable {
-    pub(super) const NAME: &'static str = "records";
+    pub(crate) const NAME: &'static str = "records";
 
-    pub(super) fn new(archive: &Query, readable: Option<Vec<WorkspaceId>>, streams: usize) -> Self {
+    pub(crate) fn new(archive: &Query, readable: Option<Vec<WorkspaceId>>, streams: usize) -> Self {
         Self { archive: archive.clone(), schema: scan_schema(&ScanColumn::ALL), readable, streams: streams.max(1) }
     }
 }

@@ -25,11 +25,11 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::pass_through::{Pass, PassThroughExec};
+use crate::limits::pass_through::{Pass, PassThroughExec};
 
 /// The deadline of a query.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// When its time is up, and how long that is.
     deadline: Option<(Instant, Duration)>,
     /// Nobody waits for the answer any more.
@@ -39,23 +39,23 @@ pub(super) struct Stop {
 /// A query that was cancelled.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the query was cancelled")]
-pub(super) struct GivenUp;
+pub(crate) struct GivenUp;
 
 impl Stop {
-    pub(super) fn after(time_max: Option<Duration>) -> Self {
+    pub(crate) fn after(time_max: Option<Duration>) -> Self {
         let deadline = time_max.map(|time_max| (Instant::now() + time_max, time_max));
         Self { deadline, is_left: AtomicBool::new(false) }
     }
 
-    pub(super) fn deadline(&self) -> Option<(Instant, Duration)> {
+    pub(crate) fn deadline(&self) -> Option<(Instant, Duration)> {
         self.deadline
     }
 
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.is_left.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let is_late = self.deadline.is_some_and(|(deadline, _)| Instant::now() >= deadline);
         match is_late || self.is_left.load(Ordering::Relaxed) {
             true => Err(DataFusionError::External(Box::new(GivenUp))),
@@ -66,13 +66,13 @@ impl Stop {
 
 /// Checks before every other rule whether to continue.
 #[derive(Debug, Clone)]
-pub(super) struct StopRule(pub(super) Arc<Stop>);
+pub(crate) struct StopRule(pub(crate) Arc<Stop>);
 
 impl StopRule {
     const NAME: &str = "stop";
 
     /// The rules with a check before each.
-    pub(super) fn between(
+    pub(crate) fn between(
         &self,
         rules: &[Arc<dyn OptimizerRule + Send + Sync>],
     ) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
@@ -81,7 +81,7 @@ impl StopRule {
     }
 
     /// The rules for physical plans with a check before each.
-    pub(super) fn between_physical(
+    pub(crate) fn between_physical(
         &self,
         rules: &[Arc<dyn PhysicalOptimizerRule + Send + Sync>],
     ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
@@ -117,7 +117,7 @@ impl PhysicalOptimizerRule for StopRule {
 }
 
 /// A plan whose sources and joins, which alone make more rows than they get, can be stopped.
-pub(super) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let is_source = plan.children().is_empty();
         let multiplies = plan.name().ends_with("JoinExec") || plan.name() == "UnnestExec";

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 /// The longest query. Unit: bytes.
-pub(super) const QUERY_BYTES_MAX: usize = 256 << 10;
+pub(crate) const QUERY_BYTES_MAX: usize = 256 << 10;
 
 /// Maximum number of tokens of a query. A list of 9,000 IDs fits.
 const TOKENS_MAX: usize = 20_000;
@@ -24,7 +24,7 @@ const TOKENS_MAX: usize = 20_000;
 const SELECTS_MAX: usize = 128;
 
 /// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it. The
-/// stacks of [`crate::sql::threads`] hold that.
+/// stacks of [`crate::threads`] hold that.
 const DEPTH_MAX: usize = 300;
 
 /// Maximum number of tables of a query, where each name of a `WITH` counts as its definition: planning time grows
@@ -39,7 +39,7 @@ const STEPS_MAX: usize = 2_000;
 const PARTS_MAX: u64 = 100_000;
 
 /// What a query says, unless that is too much.
-pub(super) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
+pub(crate) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
     check_text(query)?;
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(query, &dialect)?;
@@ -127,7 +127,7 @@ fn too_many_tables() -> String {
 }
 
 /// Whether a plan is no larger than plans may be.
-pub(super) fn check_plan(plan: &LogicalPlan) -> Result<()> {
+pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     let (mut steps, mut tables) = (0, 0);
     let mut reason = None;
     plan.apply_with_subqueries(|plan| {
@@ -224,7 +224,7 @@ fn behind(column: &Column, inputs: &[(&DFSchema, Vec<u64>)]) -> u64 {
 }
 
 /// Bytes of texts and columns that a row may take which no table holds: values that the query names, one for each row.
-pub(super) fn bytes_a_row(plan: &LogicalPlan) -> Result<usize> {
+pub(crate) fn bytes_a_row(plan: &LogicalPlan) -> Result<usize> {
     let mut bytes: usize = 0;
     plan.apply_with_subqueries(|plan| {
         for expr in plan.expressions() {

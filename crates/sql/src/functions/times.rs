@@ -76,7 +76,7 @@ impl Work {
 }
 
 /// The function that computes for times of any year in the place of one of the engine's; the same where that does.
-pub(super) fn wide(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+pub(crate) fn wide(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     let Some(work) = Work::of(function.name()) else { return function };
     let signature = match work {
         Work::Read { .. } | Work::Count => function.signature().clone(),
@@ -86,13 +86,13 @@ pub(super) fn wide(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
 }
 
 /// Whether the engine's function of this name is to be replaced.
-pub(super) fn is_replaced(name: &str) -> bool {
+pub(crate) fn is_replaced(name: &str) -> bool {
     Work::of(name).is_some()
 }
 
 /// A function of the engine, for times of any year.
 #[derive(Debug)]
-pub(super) struct WideFunction {
+pub(crate) struct WideFunction {
     inner: Arc<dyn ScalarUDFImpl>,
     work: Work,
     signature: Signature,
@@ -540,12 +540,12 @@ static INTERVAL_LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
 });
 
 /// Whether a time without a zone stays as it is when it gets this one.
-pub(super) fn is_utc(zone: &str) -> bool {
+pub(crate) fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "+00:00" | "Z")
 }
 
 /// What a query says about times, in units that hold them.
-pub(super) fn with_wide_times(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+pub(crate) fn with_wide_times(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::Cast(mut cast) => match wide_cast(&mut cast.expr, &mut cast.data_type, schema) {
             true => Transformed::yes(Expr::Cast(cast)),

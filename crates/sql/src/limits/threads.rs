@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 /// The stack of a thread. Unit: bytes. Memory is taken only as far as a stack is used.
 ///
-/// The deepest query that [`crate::sql::bounds`] lets through is part of the hostile queries of `tests/sql.rs`, which a debug
+/// The deepest query that [`crate::bounds`] lets through is part of the hostile queries of `tests/queries.rs`, which a debug
 /// build, with the largest frames, answers or refuses.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -27,12 +27,12 @@ static THREADS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
 });
 
 /// Runs a task on a query thread.
-pub(super) fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<JoinHandle<T>> {
+pub(crate) fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<JoinHandle<T>> {
     threads().map(|threads| threads.spawn(work))
 }
 
 /// Runs a computation on a query thread of its own.
-pub(super) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     threads()?.spawn_blocking(work).await.map_err(io::Error::other)
 }
 

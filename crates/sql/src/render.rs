@@ -18,7 +18,8 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use runlog_model::printable::{Escaped, is_control};
 
-use super::{Answer, SqlError, SqlErrorKind};
+use crate::engine::Answer;
+use crate::error::{SqlError, SqlErrorKind};
 
 /// Number of rows from which the column widths of a table are derived; wider cells that follow protrude.
 const TABLE_ROWS_MEASURED: usize = 1_000;

@@ -29,16 +29,16 @@ use runlog_store::query::{CatalogView, Query};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::error::{SqlError, SqlErrorKind};
-use super::measured::{Functions, LEFT_OUT};
-use super::memory::QueryMemory;
-use super::record_table::RecordTable;
-use super::row_table::CatalogTable;
-use super::spill_folder::SpillFolder;
-use super::stop::{Stop, StopRule, stoppable};
-use super::wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
-use super::workarounds::{KeptShifts, worked_around};
-use super::{bounds, threads, windows};
+use crate::error::{SqlError, SqlErrorKind};
+use crate::functions::measured::{Functions, LEFT_OUT};
+use crate::functions::workarounds::{KeptShifts, worked_around};
+use crate::limits::memory::QueryMemory;
+use crate::limits::spill_folder::SpillFolder;
+use crate::limits::stop::{Stop, StopRule, stoppable};
+use crate::limits::wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
+use crate::limits::{bounds, threads, windows};
+use crate::tables::record_table::RecordTable;
+use crate::tables::row_table::CatalogTable;
 
 /// The name of the schema of the tables.
 const CATALOG: &str = "runlog";

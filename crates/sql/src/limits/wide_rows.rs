@@ -19,33 +19,33 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::UnnestExec;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::pass_through::{Pass, PassThroughExec};
-use super::record_table::RecordTable;
+use crate::limits::pass_through::{Pass, PassThroughExec};
+use crate::tables::record_table::RecordTable;
 
 /// Columns of records whose texts are short. Those of the other tables are, or there are few of them.
 const SHORT: [&str; 4] = ["run_id", "task_id", "workspace_id", "severity"];
 
 /// How much one batch of rows may take, and what becomes of one that takes more.
 #[derive(Debug)]
-pub(super) struct WidthLimit {
+pub(crate) struct WidthLimit {
     /// Rows of a batch.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Unit: bytes.
-    pub(super) memory_bytes: usize,
+    pub(crate) memory_bytes: usize,
     /// True once a part of the answer was given, which cannot be taken back.
-    pub(super) has_rows: Arc<AtomicBool>,
+    pub(crate) has_rows: Arc<AtomicBool>,
 }
 
 /// A row that is too long for as many of them as a batch has.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("a row of {bytes} bytes is too long for this batch size")]
-pub(super) struct WideRows {
+pub(crate) struct WideRows {
     bytes: usize,
 }
 
 impl WideRows {
     /// The error that says so, where it is one.
-    pub(super) fn find(error: &DataFusionError) -> Option<Self> {
+    pub(crate) fn find(error: &DataFusionError) -> Option<Self> {
         match error.find_root() {
             DataFusionError::External(error) => error.downcast_ref().copied(),
             _ => None,
@@ -53,7 +53,7 @@ impl WideRows {
     }
 
     /// How many such rows a batch may have: some more than fit at once, for longer ones that are still to come.
-    pub(super) fn rows_at_a_time(self, memory_bytes: usize) -> usize {
+    pub(crate) fn rows_at_a_time(self, memory_bytes: usize) -> usize {
         (part(memory_bytes) / self.bytes.max(1) / 4).max(1)
     }
 }
@@ -65,7 +65,7 @@ fn part(memory_bytes: usize) -> usize {
 
 impl WidthLimit {
     /// Whether batches may have rows as long as this.
-    pub(super) fn check(&self, row_bytes: usize) -> Result<()> {
+    pub(crate) fn check(&self, row_bytes: usize) -> Result<()> {
         let bytes = row_bytes.saturating_mul(self.rows);
         if bytes <= part(self.memory_bytes) || (self.rows == 1 && row_bytes <= self.memory_bytes) {
             return Ok(());
@@ -84,7 +84,7 @@ impl WidthLimit {
 }
 
 /// True where a plan may make many rows of one that holds a long text.
-pub(super) fn multiplies_texts(plan: &LogicalPlan) -> Result<bool> {
+pub(crate) fn multiplies_texts(plan: &LogicalPlan) -> Result<bool> {
     let (mut multiplies, mut has_texts) = (false, false);
     plan.apply_with_subqueries(|plan| {
         match plan {
@@ -107,7 +107,7 @@ fn is_text(kind: &DataType) -> bool {
 
 /// A plan whose joins get no rows that are too long for their batches, and in which lists are taken apart for a few rows
 /// at a time.
-pub(super) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let lists: Option<Arc<[usize]>> = plan.as_any().downcast_ref::<UnnestExec>().map(|unnest| {
             let lists = unnest.list_column_indices().iter().map(|list| list.index_in_input_schema);
@@ -165,7 +165,7 @@ fn longest_row(batch: &RecordBatch) -> Result<usize> {
 }
 
 /// The bytes of the longest value; of a list or the like, those of all of them.
-pub(super) fn longest_value(values: &ArrayRef) -> Result<usize> {
+pub(crate) fn longest_value(values: &ArrayRef) -> Result<usize> {
     let longest = match values.data_type() {
         DataType::Utf8 => values.as_string::<i32>().iter().flatten().map(str::len).max(),
         DataType::LargeUtf8 => values.as_string::<i64>().iter().flatten().map(str::len).max(),
@@ -177,7 +177,7 @@ pub(super) fn longest_value(values: &ArrayRef) -> Result<usize> {
 }
 
 /// The bytes of all values.
-pub(super) fn bytes_of(values: &ArrayRef) -> Result<usize> {
+pub(crate) fn bytes_of(values: &ArrayRef) -> Result<usize> {
     Ok(values.to_data().get_slice_memory_size()?)
 }
 

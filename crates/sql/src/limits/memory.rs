@@ -17,7 +17,7 @@ const NEXT_TO_NOTHING: usize = 64 << 10;
 
 /// The memory of all queries.
 #[derive(Debug)]
-pub(super) struct QueryMemory {
+pub(crate) struct QueryMemory {
     /// Unit: bytes.
     limit: usize,
     taken: Mutex<Taken>,
@@ -32,7 +32,7 @@ struct Taken {
 }
 
 impl QueryMemory {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, taken: Mutex::default() }
     }
 

@@ -26,8 +26,8 @@ use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec, Wi
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{StreamExt, TryStreamExt};
 
-use super::pass_through::{Pass, PassThroughExec};
-use super::wide_rows::{WidthLimit, bytes_of, longest_value};
+use crate::limits::pass_through::{Pass, PassThroughExec};
+use crate::limits::wide_rows::{WidthLimit, bytes_of, longest_value};
 
 /// Memory of a value while it is created, in addition to its bytes. Unit: bytes.
 const VALUE_BYTES: usize = size_of::<ScalarValue>();
@@ -39,7 +39,7 @@ const PLACE_BYTES: usize = 16;
 const ROW_COPIES: usize = 2;
 
 /// A plan whose windows take their memory from that of all queries.
-pub(super) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let any = plan.as_any();
         let (input, window, is_whole) = if let Some(window) = any.downcast_ref::<WindowAggExec>() {

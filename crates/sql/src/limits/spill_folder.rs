@@ -19,14 +19,14 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// The folder of one engine, removed with it.
 #[derive(Debug)]
-pub(super) struct SpillFolder {
+pub(crate) struct SpillFolder {
     path: PathBuf,
     _lock: File,
 }
 
 impl SpillFolder {
     /// Removes orphaned folders, and creates a new one.
-    pub(super) fn in_folder(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn in_folder(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         // Nobody takes a folder away between the moment it is made and the moment it is locked.
         let all = lock_file(folder)?;
@@ -40,7 +40,7 @@ impl SpillFolder {
         Ok(Self { path, _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

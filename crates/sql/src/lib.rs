@@ -11,24 +11,12 @@
 //! The tables of a query are created for it and contain only the workspaces of its caller, so that the query cannot
 //! access other ones.
 
-mod bounds;
-mod conditions;
 mod engine;
 mod error;
-mod measured;
-mod memory;
-mod pass_through;
-mod record_scan;
-mod record_table;
+mod functions;
+mod limits;
 mod render;
-mod row_table;
-mod spill_folder;
-mod stop;
-mod threads;
-mod times;
-mod wide_rows;
-mod windows;
-mod workarounds;
+mod tables;
 
 pub use engine::{Answer, SqlEngine, SqlSettings};
 pub use error::{SqlError, SqlErrorKind, SqlPlace};

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use runlog_analysis::sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlSettings};
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
+use runlog_sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlSettings};
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::{Store, StoreSettings};
 use tempfile::TempDir;
 
-#[path = "sql/spill.rs"]
+#[path = "queries/spill.rs"]
 mod spill;
-#[path = "sql/times.rs"]
+#[path = "queries/times.rs"]
 mod times;
 
 /// The time of these tests: a whole hour.

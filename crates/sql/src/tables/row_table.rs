@@ -7,21 +7,25 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::stream;
 use runlog_model::WorkspaceId;
 use runlog_store::query::{CatalogView, Query, ViewColumnType, ViewCondition};
 
-use super::conditions::{Condition, condition};
+use crate::tables::conditions::{Condition, condition};
+use crate::tables::sizes;
 
 /// The rows of the workspaces that a caller may read.
 #[derive(Debug)]
-pub(super) struct CatalogTable {
+pub(crate) struct CatalogTable {
     archive: Query,
     table: CatalogView,
     schema: SchemaRef,
@@ -29,7 +33,7 @@ pub(super) struct CatalogTable {
 }
 
 impl CatalogTable {
-    pub(super) fn new(archive: &Query, table: CatalogView, readable: Option<Vec<WorkspaceId>>) -> Self {
+    pub(crate) fn new(archive: &Query, table: CatalogView, readable: Option<Vec<WorkspaceId>>) -> Self {
         let all: Vec<usize> = (0..table.columns().len()).collect();
         Self { archive: archive.clone(), table, schema: table.schema(&all), readable }
     }
@@ -78,25 +82,33 @@ impl TableProvider for CatalogTable {
         _state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        limit: Option<usize>,
+        _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
         let schema = self.table.schema(&columns);
-        let rows = Rows {
-            schema: Arc::clone(&schema),
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Ok(Arc::new(RowScan {
+            schema,
+            properties: Arc::new(properties),
             archive: self.archive.clone(),
             table: self.table,
             columns,
             readable: self.readable.clone(),
             conditions: filters.iter().filter_map(|filter| self.row_condition(filter)).collect(),
-        };
-        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, [], false, limit)?))
+        }))
     }
 }
 
-/// The rows that a query requests.
-struct Rows {
+/// The part of a plan that reads rows of the catalog.
+struct RowScan {
     schema: SchemaRef,
+    properties: Arc<PlanProperties>,
     archive: Query,
     table: CatalogView,
     columns: Vec<usize>,
@@ -104,24 +116,55 @@ struct Rows {
     conditions: Vec<(usize, ViewCondition)>,
 }
 
-impl fmt::Debug for Rows {
+impl fmt::Debug for RowScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows").field("table", &self.table).field("conditions", &self.conditions).finish_non_exhaustive()
+        f.debug_struct("RowScan")
+            .field("table", &self.table)
+            .field("conditions", &self.conditions)
+            .finish_non_exhaustive()
     }
 }
 
-impl PartitionStream for Rows {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
+impl DisplayAs for RowScan {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        write!(f, "RowScan: table={}, columns=[{}]", self.table.name(), columns.join(", "))
+    }
+}
+
+impl ExecutionPlan for RowScan {
+    fn name(&self) -> &'static str {
+        "RowScan"
     }
 
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let scan =
             self.archive.scan_view(self.table, self.columns.clone(), self.readable.clone(), self.conditions.clone());
         let batches = stream::try_unfold(scan, |mut scan| async move {
             let batch = scan.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
             Ok(batch.map(|batch| (batch, scan)))
         });
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+        let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
+        Ok(make_cooperative(Box::pin(stream)))
+    }
+
+    fn partition_statistics(&self, _: Option<usize>) -> Result<Statistics> {
+        Ok(sizes::statistics(&self.schema, sizes::rows(self.table)))
     }
 }

@@ -10,7 +10,7 @@ use datafusion::physical_plan::execution_plan::{CardinalityEffect, SchedulingTyp
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 /// What is done with the batches that pass: none is added or left out, and their order stays.
-pub(super) trait Pass: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Pass: fmt::Debug + Send + Sync + 'static {
     /// The name of the step in a plan.
     fn name(&self) -> &'static str;
 
@@ -30,14 +30,14 @@ pub(super) trait Pass: fmt::Debug + Send + Sync + 'static {
 
 /// A plan, and what is done with its batches.
 #[derive(Debug)]
-pub(super) struct PassThroughExec {
+pub(crate) struct PassThroughExec {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
     pass: Arc<dyn Pass>,
 }
 
 impl PassThroughExec {
-    pub(super) fn over(input: Arc<dyn ExecutionPlan>, pass: Arc<dyn Pass>) -> Arc<dyn ExecutionPlan> {
+    pub(crate) fn over(input: Arc<dyn ExecutionPlan>, pass: Arc<dyn Pass>) -> Arc<dyn ExecutionPlan> {
         let properties = match pass.is_cooperative() {
             true => PlanProperties::clone(input.properties()).with_scheduling_type(SchedulingType::Cooperative).into(),
             false => Arc::clone(input.properties()),

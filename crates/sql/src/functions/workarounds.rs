@@ -18,13 +18,13 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use super::times::{is_utc, with_wide_times};
+use crate::functions::times::{is_utc, with_wide_times};
 
 /// Nanoseconds of an instant.
 const INSTANT_NS: i128 = 1_000_000;
 
 /// The plan without what the engine does wrong.
-pub(super) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = with_recursive_terms(plan)?;
     let plan = plan.transform_up_with_subqueries(|plan| {
         let (names, schema) = (NamePreserver::new(&plan), input_schema(&plan)?);
@@ -238,7 +238,7 @@ fn is_whole_instant(time: &Expr, schema: &DFSchema) -> bool {
 /// with a fixed value, as if it only changed the unit. What a function gives, it leaves alone. To be removed when the
 /// tests of zones pass without it (`tests/sql.rs`).
 #[derive(Debug)]
-pub(super) struct KeptShifts;
+pub(crate) struct KeptShifts;
 
 impl AnalyzerRule for KeptShifts {
     fn name(&self) -> &str {

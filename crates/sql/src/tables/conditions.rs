@@ -4,11 +4,11 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::times::is_utc;
+use crate::functions::times::is_utc;
 
 /// What a column has to be. Absent values never are.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// One of these texts.
     Texts { column: String, texts: Vec<String> },
     /// A number, or epoch milliseconds, from here to there, both inside.
@@ -19,7 +19,7 @@ pub(super) enum Condition {
 
 /// The condition of an expression on one column; none if it is anything else. The condition is exactly equivalent to
 /// the expression.
-pub(super) fn condition(expr: &Expr) -> Option<Condition> {
+pub(crate) fn condition(expr: &Expr) -> Option<Condition> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => either(condition(left)?, condition(right)?),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {

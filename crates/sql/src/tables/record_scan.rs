@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, LargeStringArray, RecordBatch, new_null_array};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::ScalarValue;
+use datafusion::common::{ScalarValue, Statistics};
 use datafusion::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -32,9 +32,11 @@ use futures::TryStreamExt;
 use runlog_model::{TimeRange, Timestamp};
 use runlog_store::query::{DynamicFilter, Query, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, scan_schema};
 
+use crate::tables::sizes;
+
 /// Reads records.
 #[derive(Clone)]
-pub(super) struct RecordScan {
+pub(crate) struct RecordScan {
     archive: Query,
     filter: ScanFilter,
     columns: Vec<ScanColumn>,
@@ -53,7 +55,7 @@ struct Round {
 }
 
 impl RecordScan {
-    pub(super) fn new(archive: &Query, filter: ScanFilter, columns: Vec<ScanColumn>, streams: usize) -> Self {
+    pub(crate) fn new(archive: &Query, filter: ScanFilter, columns: Vec<ScanColumn>, streams: usize) -> Self {
         let schema = scan_schema(&columns);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
@@ -156,6 +158,10 @@ impl ExecutionPlan for RecordScan {
         let batches = self.stream(partition).map_err(|error| DataFusionError::External(Box::new(error)));
         let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
         Ok(make_cooperative(Box::pin(stream)))
+    }
+
+    fn partition_statistics(&self, _: Option<usize>) -> Result<Statistics> {
+        Ok(sizes::statistics(&self.schema, sizes::records(&self.filter)))
     }
 
     fn handle_child_pushdown_result(

@@ -30,11 +30,11 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
 
-use super::times::{WideFunction, is_replaced, wide};
+use crate::functions::times::{WideFunction, is_replaced, wide};
 
 /// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
 /// would crash the process. The tables `range` and `generate_series` produce their rows batch by batch.
-pub(super) const LEFT_OUT: [&str; 9] = [
+pub(crate) const LEFT_OUT: [&str; 9] = [
     "array_repeat",
     "array_resize",
     "generate_series",
@@ -259,13 +259,13 @@ const JOINED_TEXT: &str = "joined_text";
 
 /// The functions of a query, which take their memory from a pool.
 #[derive(Debug, Clone)]
-pub(super) struct Functions {
+pub(crate) struct Functions {
     named: HashMap<String, Arc<ScalarUDF>>,
     joined_text: Arc<ScalarUDF>,
 }
 
 impl Functions {
-    pub(super) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+    pub(crate) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
         let consumer = MemoryConsumer::new("what functions make");
         let account = Arc::new(Account { pool: Arc::clone(pool), constants: consumer.register(pool) });
         let measured = |inner: Arc<dyn ScalarUDFImpl>, growth| {
@@ -284,12 +284,12 @@ impl Functions {
         Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<ScalarUDF>> {
+    pub(crate) fn all(&self) -> Vec<Arc<ScalarUDF>> {
         self.named.values().map(Arc::clone).collect()
     }
 
     /// The plan with functions that are measured, also where the query wrote a sign or a phrase for them.
-    pub(super) fn measured(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+    pub(crate) fn measured(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| {
             let names = NamePreserver::new(&plan);
             plan.map_expressions(|expr| {
