@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{self, pairs, record, search_for};
+use crate::common::{self, pairs, push, record, runtime, search_for, sorted};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -74,17 +74,6 @@ async fn downloaded_of(archive: &Archive, run_id: RunId, token: &str) -> Vec<Rec
     let length = reader.plain_bytes;
     let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
     serde_json::from_slice(&bytes.concat()).unwrap()
-}
-
-fn sorted(mut records: Vec<Record>, range: TimeRange) -> Vec<Record> {
-    records.retain(|record| range.contains(record.time.as_millis()));
-    records.sort_by_key(|record| record.time);
-    records
-}
-
-/// With one blocking thread: whatever waits there for work that waits for such a thread, waits for ever.
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap()
 }
 
 /// Times with ties, in a few busy seconds and here and there.
@@ -662,198 +651,6 @@ async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_awa
         assert!(matches!(status, PageStatus::InProgress), "{status:?}");
     }
     archive.build_all().await;
-}
-
-/// What is done to an archive in a test of its behaviour against a plain list.
-#[derive(Debug, Clone)]
-enum Step {
-    /// Sends a batch of these times, of a run, under a name that may have been used.
-    Push {
-        run: usize,
-        name: u8,
-        times: Vec<i64>,
-    },
-    /// The same, and the sender goes away after so many polls.
-    PushCutShort {
-        run: usize,
-        name: u8,
-        times: Vec<i64>,
-        polls: usize,
-    },
-    Finish {
-        run: usize,
-    },
-    /// Waits, then seals what is due.
-    Seal,
-    /// The same, given up after so many polls.
-    SealCutShort {
-        polls: usize,
-    },
-    Delete {
-        run: usize,
-    },
-    Sweep,
-    /// The clock is set forward or back.
-    SetClock {
-        ms: i64,
-    },
-    /// Another process takes over.
-    Restart,
-    /// Fetches the log page by page.
-    Fetch {
-        run: usize,
-    },
-    /// Fetches it live while it is sealed.
-    ReadWhileSealing {
-        run: usize,
-    },
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let run = || 0..3_usize;
-    let times = || prop::collection::vec(prop_oneof![3 => 1_000..1_020_i64, 1 => 0..9_000_i64], 1..25);
-    let step = prop_oneof![
-        8 => (run(), 0..12_u8, times()).prop_map(|(run, name, times)| Step::Push { run, name, times }),
-        2 => (run(), 0..12_u8, times(), 0..6_usize)
-            .prop_map(|(run, name, times, polls)| Step::PushCutShort { run, name, times, polls }),
-        2 => run().prop_map(|run| Step::Finish { run }),
-        3 => Just(Step::Seal),
-        1 => (0..4_usize).prop_map(|polls| Step::SealCutShort { polls }),
-        1 => run().prop_map(|run| Step::Delete { run }),
-        1 => Just(Step::Sweep),
-        1 => (-7_200_000..7_200_000_i64).prop_map(|ms| Step::SetClock { ms }),
-        1 => Just(Step::Restart),
-        2 => run().prop_map(|run| Step::Fetch { run }),
-        1 => run().prop_map(|run| Step::ReadWhileSealing { run }),
-    ];
-    prop::collection::vec(step, 1..40)
-}
-
-/// What a run should hold: its records in order of arrival, and the batches by their names.
-#[derive(Default)]
-struct ModelRun {
-    records: Vec<Record>,
-    batches: std::collections::HashMap<u8, Vec<Record>>,
-}
-
-/// Polls a future so many times at most, then lets it go.
-async fn cut_short<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = Box::pin(future);
-    let mut left = polls;
-    std::future::poll_fn(move |context| match left {
-        0 => std::task::Poll::Ready(None),
-        _ => {
-            left -= 1;
-            future.as_mut().poll(context).map(Some)
-        }
-    })
-    .await
-}
-
-async fn push(store: &Store, run_id: RunId, name: u8, records: &[Record]) -> Result<StoredBatch, ErrorKind> {
-    let mut batch =
-        store.ingest().begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
-    for record in records {
-        batch.push(record).await.map_err(|error| error.kind())?;
-    }
-    batch.commit().await.map_err(|error| error.kind())
-}
-
-/// What a batch of this name should be answered, and what it leaves.
-fn expect_push(model: &mut ModelRun, name: u8, records: &[Record]) -> Result<bool, ErrorKind> {
-    match model.batches.get(&name) {
-        Some(before) if before == records => Ok(true),
-        Some(_) => Err(ErrorKind::Conflict),
-        None => {
-            model.batches.insert(name, records.to_vec());
-            model.records.extend_from_slice(records);
-            Ok(false)
-        }
-    }
-}
-
-async fn do_step(archive: &mut Archive, runs: &[RunId], model: &mut [ModelRun], step: Step, number: usize) {
-    let records_of = |times: &[i64]| -> Vec<Record> {
-        times.iter().enumerate().map(|(index, ms)| record(*ms, &format!("{number}-{index}"))).collect()
-    };
-    match step {
-        Step::Push { run, name, times } => {
-            // A name that was used is sent with the same records every second time.
-            let again = model[run].batches.get(&name).filter(|_| number.is_multiple_of(2)).cloned();
-            let records = again.unwrap_or_else(|| records_of(&times));
-            let expected = expect_push(&mut model[run], name, &records);
-            let answer = push(&archive.store, runs[run], name, &records).await;
-            assert_eq!(answer.map(|stored| stored.repeated), expected, "push to run {run}");
-        }
-        Step::PushCutShort { run, name, times, polls } => {
-            let records = records_of(&times);
-            let _ = cut_short(polls, push(&archive.store, runs[run], name, &records)).await;
-            // Nobody knows whether it is stored; sending it again settles it.
-            let expected = expect_push(&mut model[run], name, &records).map(|_| ());
-            let answer = push(&archive.store, runs[run], name, &records).await;
-            assert_eq!(answer.map(|_| ()), expected, "push to run {run} after a sender that went away");
-        }
-        Step::Finish { run } => {
-            archive.finish_run(runs[run]).await;
-        }
-        Step::Seal => {
-            archive.clock.advance_ms(31_000);
-            while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
-        }
-        Step::SealCutShort { polls } => {
-            archive.clock.advance_ms(31_000);
-            let _ = cut_short(polls, archive.store.maintenance().seal()).await;
-            // Its claim has passed before anybody else may seal these runs.
-            archive.clock.advance_ms(3_600_000);
-        }
-        Step::Delete { run } => {
-            let deleted = archive.store.maintenance().delete_log(runs[run]).await.unwrap();
-            assert_eq!(deleted.records, model[run].records.len() as u64);
-            model[run] = ModelRun::default();
-        }
-        Step::Sweep => {
-            archive.clock.advance_ms(2 * 3_600_000);
-            archive.store.maintenance().sweep().await.unwrap();
-        }
-        Step::SetClock { ms } => archive.clock.advance_ms(ms),
-        Step::Restart => archive.reopen().await,
-        Step::Fetch { run } => {
-            let pages = naive_pages_of(archive, runs[run], TimeRange::ALL, RecordOrder::Desc).await;
-            let combined: Vec<Record> = pages.concat().into_iter().rev().collect();
-            assert_eq!(combined, sorted(model[run].records.clone(), TimeRange::ALL), "pages of run {run}");
-        }
-        Step::ReadWhileSealing { run } => {
-            let mut reader =
-                archive.store.logs().read_records(runs[run], TimeRange::ALL, RecordOrder::Asc).await.unwrap();
-            let mut read = reader.next().await.unwrap().unwrap_or_default();
-            archive.clock.advance_ms(120_000);
-            archive.store.maintenance().seal().await.unwrap();
-            while let Some(more) = reader.next().await.unwrap() {
-                read.extend(more);
-            }
-            assert_eq!(read, sorted(model[run].records.clone(), TimeRange::ALL), "run {run} while it was sealed");
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(pairs::cases()))]
-
-    fn whatever_is_done_the_archive_holds_what_a_list_would(steps in steps(), records_max in 3..60_u64) {
-        runtime().block_on(async {
-            let mut archive = Archive::with_page_limit(records_max).await;
-            let runs = [archive.run_id, archive.start_another_run().await, archive.start_another_run().await];
-            let mut model: Vec<ModelRun> = (0..runs.len()).map(|_| ModelRun::default()).collect();
-            for (number, step) in steps.into_iter().enumerate() {
-                do_step(&mut archive, &runs, &mut model, step, number).await;
-            }
-            for (run_id, model) in runs.iter().zip(&model) {
-                assert_eq!(archive.records_of(*run_id).await, sorted(model.records.clone(), TimeRange::ALL));
-                let run = archive.store.runs().get(*run_id).await.unwrap().unwrap();
-                assert_eq!(run.records, model.records.len() as u64);
-            }
-        });
-    }
 }
 
 async fn runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go() {
@@ -1988,6 +1785,5 @@ crate::common::pairs::on_each_pair! {
         a_search_finds_the_newest_and_goes_on,
         rows_of_the_catalog_come_as_columns;
     sync: paging_gives_each_record_once,
-        a_live_page_is_a_part_of_the_log,
-        whatever_is_done_the_archive_holds_what_a_list_would
+        a_live_page_is_a_part_of_the_log
 }

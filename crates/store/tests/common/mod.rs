@@ -14,7 +14,7 @@ use runlog_model::{
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::pages::PageRequest;
 use runlog_store::query::SearchQuery;
-use runlog_store::{Result, Store, StoreSettings};
+use runlog_store::{ErrorKind, Result, Store, StoreSettings};
 
 pub(crate) mod backends;
 pub(crate) mod gate;
@@ -185,21 +185,17 @@ impl<P: Backends> Archive<P> {
         self.finish_with(run_id, RunStatus::Successful, Some(time)).await.unwrap();
     }
 
+    /// Ends a run on a node.
+    pub(crate) async fn finish_run_on(&self, store: &Store, run_id: RunId, status: RunStatus) {
+        store.runs().finish(run_id, &ended_as(status, None)).await.unwrap();
+    }
+
     async fn finish_as(&self, run_id: RunId, status: RunStatus) -> Result<Run> {
         self.finish_with(run_id, status, None).await
     }
 
     async fn finish_with(&self, run_id: RunId, status: RunStatus, time: Option<Timestamp>) -> Result<Run> {
-        let finish = FinishRun {
-            status,
-            finish_timestamp: time,
-            error_message: None,
-            error_type: None,
-            misfired_execution_reason: None,
-            number_of_processed_rows: None,
-            number_of_rejected_rows: None,
-        };
-        self.store.runs().finish(run_id, &finish).await
+        self.store.runs().finish(run_id, &ended_as(status, time)).await
     }
 
     pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
@@ -288,8 +284,40 @@ impl<P: Backends> Archive<P> {
     }
 }
 
+fn ended_as(status: RunStatus, time: Option<Timestamp>) -> FinishRun {
+    FinishRun {
+        status,
+        finish_timestamp: time,
+        error_message: None,
+        error_type: None,
+        misfired_execution_reason: None,
+        number_of_processed_rows: None,
+        number_of_rejected_rows: None,
+    }
+}
+
 pub(crate) fn record(time_ms: i64, message: &str) -> Record {
     Record { message: Some(message.to_owned()), ..Record::at(Timestamp::clamped(time_ms)) }
+}
+
+pub(crate) async fn push(store: &Store, run_id: RunId, name: u8, records: &[Record]) -> Result<StoredBatch, ErrorKind> {
+    let mut batch =
+        store.ingest().begin_batch(run_id, Some(&format!("b{name}"))).await.map_err(|error| error.kind())?;
+    for record in records {
+        batch.push(record).await.map_err(|error| error.kind())?;
+    }
+    batch.commit().await.map_err(|error| error.kind())
+}
+
+pub(crate) fn sorted(mut records: Vec<Record>, range: TimeRange) -> Vec<Record> {
+    records.retain(|record| range.contains(record.time.as_millis()));
+    records.sort_by_key(|record| record.time);
+    records
+}
+
+/// With one blocking thread: whatever waits there for work that waits for such a thread, waits for ever.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap()
 }
 
 /// Servers keep their own notes under names like these.
