@@ -10,9 +10,9 @@ use runlog_model::{Clock, Random, Timestamp};
 
 use crate::catalog::audit_context::AuditContext;
 use crate::catalog::clock::CatalogClock;
-use crate::catalog::contention;
 use crate::catalog::database::Catalog;
 use crate::catalog::group_commit::{GroupCommit, GroupedWrite};
+use crate::catalog::transaction::WriteTransaction;
 use crate::cpu::{CpuPool, Priority};
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::backend::Objects;
@@ -136,12 +136,12 @@ impl Core {
         self.inner.catalog_clock.time(at).await
     }
 
-    /// Retries a transaction, a few times, that the database aborted in favour of another.
-    pub(crate) async fn retry_on_contention<T, F: Future<Output = Result<T>>>(
-        &self,
-        act: impl FnMut() -> F,
-    ) -> Result<T> {
-        contention::retry_on_contention(self.random(), act).await
+    /// Runs a transaction that writes; see [`Catalog::transact`].
+    pub(crate) async fn transact<T, F>(&self, attempt: impl Fn(WriteTransaction) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        self.catalog().transact(self.random(), attempt).await
     }
 
     /// Writes these, all or none, together with concurrent writes.

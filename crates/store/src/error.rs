@@ -120,6 +120,13 @@ impl From<sqlx::Error> for Error {
         if is_of_pooler(&error) {
             return Self::caused(ErrorKind::Unavailable, POOLER, error);
         }
+        if matches!(&error, sqlx::Error::Database(database) if database.code().as_deref() == Some("55P03")) {
+            return Self::caused(
+                ErrorKind::Unavailable,
+                "another transaction holds the lock on rows that this one needs: try again",
+                error,
+            );
+        }
         let kind = match &error {
             sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
             sqlx::Error::Database(database) if database.is_unique_violation() => ErrorKind::Conflict,
@@ -282,6 +289,13 @@ mod tests {
         }
         let error = Error::from(sqlx::Error::Database(Box::new(Refusal("42P01", "relation \"runs\" does not exist"))));
         assert!(!error.to_string().contains("pooler"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_was_waited_for_in_vain_is_named() {
+        let refusal = Refusal("55P03", "canceling statement due to lock timeout");
+        let error = Error::from(sqlx::Error::Database(Box::new(refusal)));
+        assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("lock"), "{error}");
     }
 
     /// S3's own words stood there three times over.

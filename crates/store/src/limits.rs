@@ -79,12 +79,12 @@ pub const CONCURRENT_DELETIONS_MAX: usize = 8;
 /// Consecutive failures after which a retention pass ends: the catalog is unavailable then.
 pub const RETENTION_FAILURES_MAX: u32 = 3;
 
-/// How many times a transaction that was aborted in favour of another is retried. Unit: attempts.
-pub const CONTENTION_ATTEMPTS_MAX: u32 = 7;
+/// How many times a transaction that was aborted, or whose connection was lost, is retried. Unit: attempts.
+pub const TRANSACTION_RETRIES_MAX: u32 = 7;
 
 /// The delay of the first retry; it doubles each time, with up to as much again at random. Unit: milliseconds. All
 /// together take some seconds.
-pub const CONTENTION_WAIT_MS: u64 = 5;
+pub const TRANSACTION_RETRY_WAIT_MS: u64 = 5;
 
 /// How often expired pages and orphans of the last days are swept. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
@@ -123,7 +123,8 @@ pub const GROUP_WRITES_MAX: usize = 500;
 /// Connections to PostgreSQL, of each node.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 
-/// How long a call waits for a connection to PostgreSQL, and how long reads are retried while the server restarts.
+/// How long a call waits for a connection to PostgreSQL, and how long reads and transactions are retried while the
+/// server restarts.
 ///
 /// A restart takes some seconds; then calls fail with `Unavailable`.
 pub const CATALOG_WAIT: Duration = Duration::from_secs(8);
@@ -147,6 +148,13 @@ pub const STATEMENT_MS_MAX: u32 = 60_000;
 
 /// How long a statement may wait for rows that another node has locked. Unit: milliseconds.
 pub const LOCK_WAIT_MS_MAX: u32 = 20_000;
+
+/// How long PostgreSQL waits for the next statement of a transaction before it ends the session. Unit: milliseconds.
+///
+/// Statements of a transaction follow each other within milliseconds, unless the process is suspended. Its locks are
+/// then released before the others have waited for [`LOCK_WAIT_MS_MAX`], even if several of its transactions acquire
+/// them one after another. When it continues, it retries those transactions.
+pub const TRANSACTION_IDLE_MS_MAX: u32 = 3_000;
 
 /// Rows of a slice that are read at a time, of one page of a Parquet file, and of a slice of a sealed run. Unit:
 /// records.

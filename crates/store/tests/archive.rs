@@ -23,3 +23,5 @@ mod statements;
 mod suite;
 #[path = "archive/threads.rs"]
 mod threads;
+#[path = "archive/transactions.rs"]
+mod transactions;

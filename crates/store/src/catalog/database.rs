@@ -146,8 +146,8 @@ impl Catalog {
         &self.writer
     }
 
-    /// Begins a transaction that writes. SQLite takes its write lock at once.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
+    /// Begins a transaction that writes, for [`transact`](Self::transact). SQLite takes its write lock at once.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>> {
         let writer = self.writer.pool();
         let beginning = async {
             match self.kind {
@@ -277,13 +277,14 @@ fn not_brought_up_to_date(place: &str, error: MigrateError) -> Error {
     )
 }
 
-/// Sets how long a statement may take on a connection to PostgreSQL, and how long it may wait for a lock.
+/// Sets how long a statement may take on a connection to PostgreSQL, how long it may wait for a lock, and how long a
+/// transaction may wait for its next statement.
 async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let settings = format!(
         "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
         limits::STATEMENT_MS_MAX,
         limits::LOCK_WAIT_MS_MAX,
-        limits::STATEMENT_MS_MAX
+        limits::TRANSACTION_IDLE_MS_MAX
     );
     connection.execute(sqlx::AssertSqlSafe(settings)).await.map(drop)
 }

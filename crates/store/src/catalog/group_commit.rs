@@ -8,10 +8,9 @@ use runlog_model::Random;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::catalog::contention::{contention_backoff, is_contention};
 use crate::catalog::database::Catalog;
-use crate::catalog::pool::{IsTransient, retry_while_unavailable};
 use crate::catalog::sql::Connection;
+use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
@@ -31,21 +30,6 @@ pub(crate) trait GroupedWrite: Send + Sync {
 
 /// The writes of one caller, and where to send the result.
 type Waiting = (Vec<Box<dyn GroupedWrite>>, oneshot::Sender<Result<()>>);
-
-/// Why a commit failed.
-struct Failure {
-    error: Error,
-    /// True when the catalog rejected one of the writes: nothing is written, and the others may succeed.
-    is_refused: bool,
-    /// True when nothing is written for certain.
-    is_undone: bool,
-}
-
-impl IsTransient for Failure {
-    fn is_transient(&self) -> bool {
-        self.is_undone && self.error.is_transient()
-    }
-}
 
 /// Commits concurrent small writes together.
 pub(crate) struct GroupCommit {
@@ -87,12 +71,12 @@ impl GroupCommit {
         all.sort_by_key(|write| write.order());
         let outcome = self.commit_writes(&all).await;
         match outcome {
-            Err(failure) if failure.is_refused && group.len() > 1 => {
-                warn!(error = %failure.error, "a write was refused, so that each is made by itself");
+            // Nothing is written, and the others may succeed.
+            Err(error) if is_refusal(&error) && group.len() > 1 => {
+                warn!(%error, "a write was refused, so that each is made by itself");
                 self.commit_each(group).await;
             }
             outcome => {
-                let outcome = outcome.map_err(|failure| failure.error);
                 for waiting in group {
                     Self::answer(waiting, outcome.clone());
                 }
@@ -111,12 +95,12 @@ impl GroupCommit {
             }
             let writes: Vec<&dyn GroupedWrite> = waiting.0.iter().map(|write| &**write).collect();
             let outcome = self.commit_writes(&writes).await;
-            if let Err(failure) = &outcome
-                && !failure.is_refused
+            if let Err(error) = &outcome
+                && !is_refusal(error)
             {
-                is_transient = Some(failure.error.clone());
+                is_transient = Some(error.clone());
             }
-            Self::answer(waiting, outcome.map_err(|failure| failure.error));
+            Self::answer(waiting, outcome);
         }
     }
 
@@ -129,35 +113,21 @@ impl GroupCommit {
         let _ = waiter.send(outcome);
     }
 
-    async fn commit_writes(&self, writes: &[&dyn GroupedWrite]) -> Result<(), Failure> {
-        let mut tries = 0;
-        loop {
-            match retry_while_unavailable(|| self.commit_writes_once(writes)).await {
-                Err(failure) if tries < limits::CONTENTION_ATTEMPTS_MAX && is_contention(&failure.error) => {
-                    tries += 1;
-                    contention_backoff(&*self.random, tries, &failure.error).await;
-                }
-                outcome => return outcome,
+    async fn commit_writes(&self, writes: &[&dyn GroupedWrite]) -> Result<()> {
+        let attempt = |transaction: WriteTransaction| async {
+            let mut transaction = transaction;
+            for write in writes {
+                write.insert(&mut transaction).await?;
             }
-        }
-    }
-
-    async fn commit_writes_once(&self, writes: &[&dyn GroupedWrite]) -> Result<(), Failure> {
-        let away = |error| Failure { error, is_refused: false, is_undone: true };
-        let mut transaction = self.catalog.begin().await.map_err(away)?;
-        for write in writes {
-            let connection: &mut Connection = &mut transaction;
-            let written = write.insert(connection).await;
-            written.map_err(|error| Failure { is_refused: is_answer(&error), is_undone: true, error })?;
-        }
-        // Of a commit whose answer got lost it is not known whether it was made, so it is not made again.
-        transaction.commit().await.map_err(|error| Failure { is_undone: false, ..away(error.into()) })
+            transaction.commit().await
+        };
+        self.catalog.transact(&*self.random, attempt).await
     }
 }
 
 /// True when the catalog rejected the values of a statement; false when it could not execute any, for example because
 /// of a lock.
-fn is_answer(error: &Error) -> bool {
+fn is_refusal(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     let Some(sqlx::Error::Database(refusal)) = cause else { return false };
     // In the codes of PostgreSQL: wrong values, and constraints that they break.

@@ -3,9 +3,9 @@
 pub(crate) mod audit_context;
 pub(crate) mod clock;
 pub(crate) mod columns;
-pub(crate) mod contention;
 pub(crate) mod database;
 pub(crate) mod filters;
 pub(crate) mod group_commit;
 pub(crate) mod pool;
 pub(crate) mod sql;
+pub(crate) mod transaction;

@@ -1,8 +1,12 @@
 //! Connections of the catalog that survive a restart of its server.
 //!
-//! A server that restarts aborts running statements and refuses connections for some seconds. Reads are retried;
-//! writes wait for a connection and are sent once, because it is unknown whether a write was applied when its answer
-//! is lost.
+//! A server that restarts aborts running statements and refuses connections for some seconds.
+//!
+//! - Reads are retried.
+//! - A single statement that writes waits for a connection. Once sent, it is retried only if PostgreSQL aborted it in
+//!   favour of another one (40P01, 40001), because then it was certainly not applied. If its answer is lost, it may
+//!   have been applied, and it fails with `Unavailable`: a claim, for example, must not take a second row.
+//! - Transactions that write are retried until `COMMIT` is sent: see [`transaction`](super::transaction).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -113,7 +117,7 @@ impl CatalogPool {
                 retry_while_unavailable(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await })
                     .await
             }
-            false => statement.on(self.acquire().await?).await,
+            false => retry_if_aborted(|| async { statement.on(self.acquire().await?).await }).await,
         }
     }
 }
@@ -196,6 +200,31 @@ where
             outcome => return outcome,
         }
     }
+}
+
+/// Retries a statement that PostgreSQL aborted in favour of another one.
+async fn retry_if_aborted<T, F>(mut attempt: impl FnMut() -> F) -> sqlx::Result<T>
+where
+    F: Future<Output = sqlx::Result<T>>,
+{
+    let mut retries = 0;
+    loop {
+        match attempt().await {
+            Err(error) if is_aborted(&error) && retries < limits::TRANSACTION_RETRIES_MAX => {
+                retries += 1;
+                debug!(%error, retries, "a statement was aborted and is retried");
+                tokio::time::sleep(Duration::from_millis(limits::TRANSACTION_RETRY_WAIT_MS << retries)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// True when PostgreSQL has rolled back a transaction, or a statement outside one, and another attempt may succeed: a
+/// deadlock (40P01), rows that another transaction has changed (40001), or a transaction that idled (25P03).
+pub(crate) fn is_aborted(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refusal) = error else { return false };
+    refusal.code().is_some_and(|code| ["40P01", "40001", "25P03"].contains(&&*code))
 }
 
 /// An error that may be caused by a restart of the server.

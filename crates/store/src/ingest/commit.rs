@@ -13,11 +13,11 @@ use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{RunId, RunStatus};
-use sqlx::{Any, Transaction};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
 
-use crate::catalog::sql::Sql;
+use crate::catalog::sql::{Connection, Sql};
+use crate::catalog::transaction::WriteTransaction;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingest::queue::{BatchKey, CommitQueue, QueuedBatch, WaitingBatch};
@@ -281,11 +281,15 @@ impl Ingest {
     }
 
     async fn attempt(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        self.core.retry_on_contention(|| self.attempt_once(segments, additions)).await
+        self.core.transact(|transaction| self.attempt_in(transaction, segments, additions)).await
     }
 
-    async fn attempt_once(&self, segments: &[NewSegment], additions: &BTreeMap<RunId, RunAddition>) -> Result<Attempt> {
-        let mut transaction = self.core.catalog().begin().await?;
+    async fn attempt_in(
+        &self,
+        mut transaction: WriteTransaction,
+        segments: &[NewSegment],
+        additions: &BTreeMap<RunId, RunAddition>,
+    ) -> Result<Attempt> {
         // Whichever node commits, batches of a run are counted one after another; all lock runs in the same order.
         let runs = self.lock_runs(&mut transaction, additions.keys()).await?;
         let mut refusal = Refusal { stored: stored_batches(&mut transaction, additions).await?, ..Refusal::default() };
@@ -320,12 +324,12 @@ impl Ingest {
 
     async fn lock_runs(
         &self,
-        transaction: &mut Transaction<'_, Any>,
+        connection: &mut Connection,
         ids: impl Iterator<Item = &RunId>,
     ) -> Result<HashMap<RunId, RunCounts>> {
         let mut locking = Sql::new("SELECT id, status, records, final_since FROM runs WHERE id IN (");
         locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.core.catalog().for_update());
-        let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut **transaction).await?;
+        let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut *connection).await?;
         rows.into_iter()
             .map(|row| {
                 let id = row.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
@@ -336,7 +340,7 @@ impl Ingest {
 
     async fn add_to_run(
         &self,
-        transaction: &mut Transaction<'_, Any>,
+        connection: &mut Connection,
         run_id: RunId,
         addition: &RunAddition,
         run: &RunCounts,
@@ -366,7 +370,7 @@ impl Ingest {
         if let Some(first_time) = rows.iter().map(|(_, rows)| rows.first_time).min()
             && run.status == RunStatus::Dispatching.as_str()
         {
-            set_start(transaction, run_id, first_time).await?;
+            set_start(connection, run_id, first_time).await?;
         }
         let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
         sqlx::query(
@@ -389,10 +393,10 @@ impl Ingest {
         .bind(counts[5])
         .bind(counts[6])
         .bind(seal_at)
-        .execute(&mut **transaction)
+        .execute(&mut *connection)
         .await?;
         if run.final_since.is_some() && addition.records > 0 {
-            Deliveries::new(&self.core).reopen(transaction, run_id).await?;
+            Deliveries::new(&self.core).reopen(connection, run_id).await?;
         }
         Ok(())
     }
@@ -437,7 +441,7 @@ fn log_changed(run_id: RunId) -> Error {
 }
 
 /// Records that a dispatched run has started, at the time of its first records, unless its start is known.
-async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_time: i64) -> Result<()> {
+async fn set_start(connection: &mut Connection, run_id: RunId, first_time: i64) -> Result<()> {
     sqlx::query(
         "UPDATE runs SET execution_status = $2, status = $3, started_at = COALESCE(started_at, $4) WHERE id = $1",
     )
@@ -445,14 +449,14 @@ async fn set_start(transaction: &mut Transaction<'_, Any>, run_id: RunId, first_
     .bind(RunStatus::Executing.detailed().as_str())
     .bind(RunStatus::Executing.as_str())
     .bind(first_time)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await?;
     Ok(())
 }
 
 /// Those of the batches that are stored already.
 async fn stored_batches(
-    transaction: &mut Transaction<'_, Any>,
+    connection: &mut Connection,
     additions: &BTreeMap<RunId, RunAddition>,
 ) -> Result<HashMap<(RunId, String), BatchRow>> {
     let mut looking =
@@ -469,7 +473,7 @@ async fn stored_batches(
         return Ok(HashMap::new());
     }
     looking.push(")");
-    let rows: Vec<StoredBatchRow> = looking.build_query_as().fetch_all(&mut **transaction).await?;
+    let rows: Vec<StoredBatchRow> = looking.build_query_as().fetch_all(&mut *connection).await?;
     rows.into_iter()
         .map(|row| {
             let run_id = row.run_id.parse().map_err(|_| Error::corrupt("the run of a batch does not decode"))?;
@@ -478,11 +482,7 @@ async fn stored_batches(
         .collect()
 }
 
-async fn insert_batches(
-    transaction: &mut Transaction<'_, Any>,
-    additions: &BTreeMap<RunId, RunAddition>,
-    now: i64,
-) -> Result<()> {
+async fn insert_batches(connection: &mut Connection, additions: &BTreeMap<RunId, RunAddition>, now: i64) -> Result<()> {
     let mut inserting = Sql::new("INSERT INTO batches (run_id, batch_id, digest, records, stored_at) VALUES ");
     let mut count = 0;
     for (run_id, addition) in additions {
@@ -499,16 +499,12 @@ async fn insert_batches(
         }
     }
     if count > 0 {
-        inserting.build_query().execute(&mut **transaction).await?;
+        inserting.build_query().execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-pub(crate) async fn insert_segments(
-    transaction: &mut Transaction<'_, Any>,
-    segments: &[NewSegment],
-    now: i64,
-) -> Result<()> {
+pub(crate) async fn insert_segments(connection: &mut Connection, segments: &[NewSegment], now: i64) -> Result<()> {
     for segment in segments {
         sqlx::query(
             "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks)
@@ -521,14 +517,14 @@ pub(crate) async fn insert_segments(
         .bind(now)
         .bind(&segment.sha256)
         .bind(&segment.checks)
-        .execute(&mut **transaction)
+        .execute(&mut *connection)
         .await?;
     }
     Ok(())
 }
 
 async fn insert_slices(
-    transaction: &mut Transaction<'_, Any>,
+    connection: &mut Connection,
     segments: &[NewSegment],
     runs: &HashMap<RunId, RunCounts>,
 ) -> Result<()> {
@@ -555,7 +551,7 @@ async fn insert_slices(
             inserting.push_list(numbers).push(")");
             *first_arrival += rows.records.saturating_as::<i64>();
         }
-        inserting.build_query().execute(&mut **transaction).await?;
+        inserting.build_query().execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -155,11 +155,16 @@ impl Maintenance {
             let rows = listing.build_query().fetch_all(self.core.catalog().read()).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = key.iter().map(|column| last.try_get(*column)).collect::<Result<_, _>>()?;
-            let mut transaction = target.core.catalog().begin().await?;
-            for row in &rows {
-                insert(&mut transaction, table, row, key, true).await?;
-            }
-            transaction.commit().await?;
+            target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    for row in &rows {
+                        insert(&mut transaction, table, row, key, true).await?;
+                    }
+                    transaction.commit().await
+                })
+                .await?;
         }
     }
 
@@ -202,14 +207,19 @@ impl Maintenance {
             let mut reading = Sql::new(format!("SELECT * FROM {table} WHERE run_id IN ("));
             reading.push_list(known.iter().cloned()).push(")");
             let rows = reading.build_query().fetch_all(self.core.catalog().read()).await?;
-            let mut transaction = target.core.catalog().begin().await?;
-            let mut clearing = Sql::new(format!("DELETE FROM {table} WHERE run_id IN ("));
-            clearing.push_list(known).push(")");
-            clearing.build_query().execute(&mut *transaction).await?;
-            for row in &rows {
-                insert(&mut transaction, table, row, &[], false).await?;
-            }
-            transaction.commit().await?;
+            target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    let mut clearing = Sql::new(format!("DELETE FROM {table} WHERE run_id IN ("));
+                    clearing.push_list(known.iter().cloned()).push(")");
+                    clearing.build_query().execute(&mut *transaction).await?;
+                    for row in &rows {
+                        insert(&mut transaction, table, row, &[], false).await?;
+                    }
+                    transaction.commit().await
+                })
+                .await?;
         }
     }
 
@@ -235,30 +245,36 @@ impl Maintenance {
                 Some(again) if is_same(&again, &run) => {}
                 _ => continue,
             }
-            let mut transaction = target.core.catalog().begin().await?;
-            let before: Vec<String> = sqlx::query_scalar("SELECT DISTINCT segment_id FROM slices WHERE run_id = $1")
-                .bind(id)
-                .fetch_all(&mut *transaction)
+            target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    let before: Vec<String> =
+                        sqlx::query_scalar("SELECT DISTINCT segment_id FROM slices WHERE run_id = $1")
+                            .bind(id)
+                            .fetch_all(&mut *transaction)
+                            .await?;
+                    insert(&mut transaction, "runs", &run, &["id"], true).await?;
+                    for table in ["slices", "batches", "summaries", "problems"] {
+                        let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
+                        sqlx::query(AssertSqlSafe(clearing)).bind(id).execute(&mut *transaction).await?;
+                    }
+                    for slice in &slices {
+                        insert(&mut transaction, "slices", slice, &[], false).await?;
+                    }
+                    for batch in &batches {
+                        insert(&mut transaction, "batches", batch, &[], false).await?;
+                    }
+                    for summary in &summary {
+                        insert(&mut transaction, "summaries", summary, &[], false).await?;
+                    }
+                    for problem in &problems {
+                        insert(&mut transaction, "problems", problem, &[], false).await?;
+                    }
+                    free_segments(&mut transaction, &before, target.core.now().as_millis()).await?;
+                    transaction.commit().await
+                })
                 .await?;
-            insert(&mut transaction, "runs", &run, &["id"], true).await?;
-            for table in ["slices", "batches", "summaries", "problems"] {
-                let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
-                sqlx::query(AssertSqlSafe(clearing)).bind(id).execute(&mut *transaction).await?;
-            }
-            for slice in &slices {
-                insert(&mut transaction, "slices", slice, &[], false).await?;
-            }
-            for batch in &batches {
-                insert(&mut transaction, "batches", batch, &[], false).await?;
-            }
-            for summary in &summary {
-                insert(&mut transaction, "summaries", summary, &[], false).await?;
-            }
-            for problem in &problems {
-                insert(&mut transaction, "problems", problem, &[], false).await?;
-            }
-            free_segments(&mut transaction, before, target.core.now().as_millis()).await?;
-            transaction.commit().await?;
             copied.runs += 1;
             copied.records += (run.try_get::<i64, _>("records")?).saturating_as::<u64>();
             return Ok(());
@@ -291,12 +307,17 @@ impl Maintenance {
             let message = format!("object {key} is not what was written; `runlog archive verify` tells more");
             return Err(Error::corrupt(message));
         }
-        let mut transaction = target.core.catalog().begin().await?;
-        if !intents::fulfil(&mut transaction, &[&key]).await? {
-            return Err(intents::swept());
-        }
-        insert(&mut transaction, "segments", &row, &["id"], true).await?;
-        transaction.commit().await?;
+        target
+            .core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                if !intents::fulfil(&mut transaction, &[&key]).await? {
+                    return Err(intents::swept());
+                }
+                insert(&mut transaction, "segments", &row, &["id"], true).await?;
+                transaction.commit().await
+            })
+            .await?;
         copied.objects += 1;
         copied.bytes += bytes;
         Ok(())
@@ -335,11 +356,16 @@ impl Maintenance {
             if rows.is_empty() {
                 return Ok(());
             }
-            let mut transaction = target.core.catalog().begin().await?;
-            for row in &rows {
-                insert(&mut transaction, "audit", row, &[], false).await?;
-            }
-            transaction.commit().await?;
+            target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    for row in &rows {
+                        insert(&mut transaction, "audit", row, &[], false).await?;
+                    }
+                    transaction.commit().await
+                })
+                .await?;
         }
     }
 }

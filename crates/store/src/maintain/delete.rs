@@ -16,6 +16,7 @@ use sqlx_macros::FromRow;
 use tracing::warn;
 
 use crate::catalog::sql::{Connection, Sql};
+use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::{lock_runs, seal_anew};
@@ -81,7 +82,7 @@ impl Maintenance {
         // It continues when the caller is cancelled.
         let maintenance = self.clone();
         tokio::spawn(async move {
-            let removed = maintenance.core.retry_on_contention(|| maintenance.remove_rows(run_id, seen)).await?;
+            let removed = maintenance.remove_rows(run_id, seen).await?;
             let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = maintenance.remove_deleted(objects).await;
@@ -92,13 +93,26 @@ impl Maintenance {
 
     /// Removes the rows of a log, and records which objects to remove.
     async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<Removed>> {
-        let id = run_id.to_string();
-        let mut transaction = loop {
-            let mut transaction = self.core.catalog().begin().await?;
-            if self.lock_with_sharers(&mut transaction, &id).await? {
-                break transaction;
+        loop {
+            let removed = self.core.transact(|transaction| self.remove_rows_in(transaction, run_id, seen));
+            if let Some(removed) = removed.await? {
+                return Ok(removed);
             }
-        };
+        }
+    }
+
+    /// Removes them in one transaction. `None`, and nothing is removed, when further runs have come to share an object
+    /// with this one meanwhile: those must be locked, too.
+    async fn remove_rows_in(
+        &self,
+        mut transaction: WriteTransaction,
+        run_id: RunId,
+        seen: Option<LogSnapshot>,
+    ) -> Result<Option<Option<Removed>>> {
+        let id = run_id.to_string();
+        if !self.lock_with_sharers(&mut transaction, &id).await? {
+            return Ok(None);
+        }
         let log: Option<LogRow> = sqlx::query_as("SELECT records, legal_hold, log_epoch FROM runs WHERE id = $1")
             .bind(&id)
             .fetch_optional(&mut *transaction)
@@ -108,7 +122,7 @@ impl Maintenance {
             return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
         }
         if seen.is_some_and(|seen| seen != LogSnapshot { epoch: log.log_epoch, records: log.records }) {
-            return Ok(None);
+            return Ok(Some(None));
         }
         let segments: Vec<SegmentRow> = sqlx::query_as(
             "SELECT g.id, g.object_key, g.bytes,
@@ -156,7 +170,7 @@ impl Maintenance {
         record_deletions(&mut transaction, &objects).await?;
         self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
-        Ok(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects }))
+        Ok(Some(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects })))
     }
 
     /// Locks a run and all runs that share an object with it, in the global lock order. Returns false when further

@@ -173,9 +173,13 @@ impl Maintenance {
             let unreferenced: Vec<String> =
                 some.into_iter().filter(|(_, is_unnamed)| *is_unnamed != 0).map(|(id, _)| id).collect();
             if !unreferenced.is_empty() {
-                let mut transaction = self.core.catalog().begin().await?;
-                free_segments(&mut transaction, &unreferenced, now).await?;
-                transaction.commit().await?;
+                self.core
+                    .transact(|transaction| async {
+                        let mut transaction = transaction;
+                        free_segments(&mut transaction, &unreferenced, now).await?;
+                        transaction.commit().await
+                    })
+                    .await?;
             }
         }
     }

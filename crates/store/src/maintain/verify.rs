@@ -376,17 +376,20 @@ impl Maintenance {
     }
 
     async fn remove_summary(&self, run: &str) -> Result<()> {
-        let mut transaction = self.core.catalog().begin().await?;
-        for statement in ["DELETE FROM summaries WHERE run_id = $1", "DELETE FROM problems WHERE run_id = $1"] {
-            sqlx::query(statement).bind(run).execute(&mut *transaction).await?;
-        }
-        sqlx::query("UPDATE runs SET summarize_at = $2 WHERE id = $1 AND records > 0")
-            .bind(run)
-            .bind(self.core.now().as_millis())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for statement in ["DELETE FROM summaries WHERE run_id = $1", "DELETE FROM problems WHERE run_id = $1"] {
+                    sqlx::query(statement).bind(run).execute(&mut *transaction).await?;
+                }
+                sqlx::query("UPDATE runs SET summarize_at = $2 WHERE id = $1 AND records > 0")
+                    .bind(run)
+                    .bind(self.core.now().as_millis())
+                    .execute(&mut *transaction)
+                    .await?;
+                transaction.commit().await
+            })
+            .await
     }
 
     async fn find_orphans(

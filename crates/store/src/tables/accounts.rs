@@ -196,20 +196,25 @@ impl Accounts {
             return Err(Error::not_found(format!("there is no {} {id:?}", kind.as_str().replace('_', " "))));
         }
         let names: Vec<&str> = rights.iter().map(Right::name).collect();
-        let statement = match rights == Rights::NONE {
+        let insert_or_delete = || match rights == Rights::NONE {
             true => sqlx::query("DELETE FROM rights WHERE workspace_id = $1 AND caller_kind = $2 AND caller_id = $3"),
             false => sqlx::query(
                 "INSERT INTO rights (workspace_id, caller_kind, caller_id, rights) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (workspace_id, caller_kind, caller_id) DO UPDATE SET rights = excluded.rights",
             ),
         };
-        let mut statement = statement.bind(workspace.to_string()).bind(kind.as_str()).bind(id.to_owned());
-        if rights != Rights::NONE {
-            statement = statement.bind(names.join(","));
-        }
-        let mut transaction = self.core.catalog().begin().await?;
-        statement.execute(&mut *transaction).await?;
-        self.core.commit_change(transaction, None).await
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let mut statement =
+                    insert_or_delete().bind(workspace.to_string()).bind(kind.as_str()).bind(id.to_owned());
+                if rights != Rights::NONE {
+                    statement = statement.bind(names.join(","));
+                }
+                statement.execute(&mut *transaction).await?;
+                self.core.commit_change(transaction, None).await
+            })
+            .await
     }
 
     /// Returns the grants to callers of one kind that match the filter, by workspace and caller.
@@ -260,16 +265,20 @@ impl Accounts {
             name: checked_name(&new.name)?,
             administrator: new.administrator,
         };
-        let mut transaction = self.core.catalog().begin().await?;
-        sqlx::query("INSERT INTO users (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(&user.id)
-            .bind(&user.name)
-            .bind(i64::from(user.administrator))
-            .bind(self.core.now().as_millis())
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| name_taken(error, "user", &new.name))?;
-        self.core.commit_change(transaction, Some(&user.id)).await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                sqlx::query("INSERT INTO users (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
+                    .bind(&user.id)
+                    .bind(&user.name)
+                    .bind(i64::from(user.administrator))
+                    .bind(self.core.now().as_millis())
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(|error| name_taken(error, "user", &new.name))?;
+                self.core.commit_change(transaction, Some(&user.id)).await
+            })
+            .await?;
         Ok(user)
     }
 
@@ -309,20 +318,24 @@ impl Accounts {
             expiration_date: expires,
             token: Some(text.clone()),
         };
-        let mut transaction = self.core.catalog().begin().await?;
-        sqlx::query(
-            "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(&token.id)
-        .bind(&token.user_id)
-        .bind(&token.name)
-        .bind(secret::hash(&text))
-        .bind(token.created_date.as_millis())
-        .bind(expires.map(Timestamp::as_millis))
-        .execute(&mut *transaction)
-        .await?;
-        self.core.commit_change(transaction, Some(&token.id)).await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                sqlx::query(
+                    "INSERT INTO tokens (id, user_id, name, token_hash, created_at, expires_at)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(&token.id)
+                .bind(&token.user_id)
+                .bind(&token.name)
+                .bind(secret::hash(&text))
+                .bind(token.created_date.as_millis())
+                .bind(expires.map(Timestamp::as_millis))
+                .execute(&mut *transaction)
+                .await?;
+                self.core.commit_change(transaction, Some(&token.id)).await
+            })
+            .await?;
         Ok(token)
     }
 
@@ -340,16 +353,20 @@ impl Accounts {
 
     /// Revokes a token. With `user_id`, only if the token belongs to that user.
     pub async fn revoke_token(&self, token_id: &str, user_id: Option<&str>) -> Result<()> {
-        let mut transaction = self.core.catalog().begin().await?;
-        let done = sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)")
-            .bind(token_id)
-            .bind(user_id)
-            .execute(&mut *transaction)
-            .await?;
-        match done.rows_affected() {
-            0 => Err(Error::not_found("there is no token with this id")),
-            _ => self.core.commit_change(transaction, None).await,
-        }
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let done = sqlx::query("DELETE FROM tokens WHERE id = $1 AND ($2 IS NULL OR user_id = $2)")
+                    .bind(token_id)
+                    .bind(user_id)
+                    .execute(&mut *transaction)
+                    .await?;
+                match done.rows_affected() {
+                    0 => Err(Error::not_found("there is no token with this id")),
+                    _ => self.core.commit_change(transaction, None).await,
+                }
+            })
+            .await
     }
 
     /// Creates a service account. Its secret is only in the returned body: the archive keeps a hash.
@@ -364,20 +381,24 @@ impl Accounts {
             last_modified_date: self.core.now(),
             last_used_date: None,
         };
-        let mut transaction = self.core.catalog().begin().await?;
-        sqlx::query(
-            "INSERT INTO service_accounts (id, name, secret_hash, permissions, created_at, modified_at)
-             VALUES ($1, $2, $3, $4, $5, $5)",
-        )
-        .bind(&account.id)
-        .bind(&account.name)
-        .bind(secret::hash(&text))
-        .bind(json_of(&account.permissions))
-        .bind(account.created_date.as_millis())
-        .execute(&mut *transaction)
-        .await
-        .map_err(|error| name_taken(error, "service account", &new.name))?;
-        self.core.commit_change(transaction, Some(&account.id)).await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                sqlx::query(
+                    "INSERT INTO service_accounts (id, name, secret_hash, permissions, created_at, modified_at)
+                     VALUES ($1, $2, $3, $4, $5, $5)",
+                )
+                .bind(&account.id)
+                .bind(&account.name)
+                .bind(secret::hash(&text))
+                .bind(json_of(&account.permissions))
+                .bind(account.created_date.as_millis())
+                .execute(&mut *transaction)
+                .await
+                .map_err(|error| name_taken(error, "service account", &new.name))?;
+                self.core.commit_change(transaction, Some(&account.id)).await
+            })
+            .await?;
         Ok(account)
     }
 
@@ -405,42 +426,53 @@ impl Accounts {
     /// Changes the name and the permissions of a service account; its id and secret stay the same.
     pub async fn update_service_account(&self, id: &str, new: &NewServiceAccount) -> Result<()> {
         let name = checked_name(&new.name)?;
-        let mut transaction = self.core.catalog().begin().await?;
-        let done =
-            sqlx::query("UPDATE service_accounts SET name = $2, permissions = $3, modified_at = $4 WHERE id = $1")
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let done = sqlx::query(
+                    "UPDATE service_accounts SET name = $2, permissions = $3, modified_at = $4 WHERE id = $1",
+                )
                 .bind(id)
-                .bind(name)
+                .bind(&name)
                 .bind(json_of(&new.permissions))
                 .bind(self.core.now().as_millis())
                 .execute(&mut *transaction)
                 .await
                 .map_err(|error| name_taken(error, "service account", &new.name))?;
-        match done.rows_affected() {
-            0 => Err(Error::not_found("there is no service account with this id")),
-            _ => self.core.commit_change(transaction, None).await,
-        }
+                match done.rows_affected() {
+                    0 => Err(Error::not_found("there is no service account with this id")),
+                    _ => self.core.commit_change(transaction, None).await,
+                }
+            })
+            .await
     }
 
     /// Deletes a service account and its rights.
     pub async fn delete_service_account(&self, id: &str) -> Result<()> {
-        let mut transaction = self.core.catalog().begin().await?;
-        for statement in [
-            "DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2",
-            "DELETE FROM sessions WHERE caller_kind = $1 AND caller_id = $2",
-            "DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2",
-        ] {
-            sqlx::query(statement)
-                .bind(CallerKind::ServiceAccount.as_str())
-                .bind(id)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        let done =
-            sqlx::query("DELETE FROM service_accounts WHERE id = $1").bind(id).execute(&mut *transaction).await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::not_found("there is no service account with this id"));
-        }
-        self.core.commit_change(transaction, None).await
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for statement in [
+                    "DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2",
+                    "DELETE FROM sessions WHERE caller_kind = $1 AND caller_id = $2",
+                    "DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2",
+                ] {
+                    sqlx::query(statement)
+                        .bind(CallerKind::ServiceAccount.as_str())
+                        .bind(id)
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+                let done = sqlx::query("DELETE FROM service_accounts WHERE id = $1")
+                    .bind(id)
+                    .execute(&mut *transaction)
+                    .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::not_found("there is no service account with this id"));
+                }
+                self.core.commit_change(transaction, None).await
+            })
+            .await
     }
 
     fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {

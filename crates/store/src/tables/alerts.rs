@@ -105,24 +105,28 @@ impl Alerts {
     /// Queues alerts and returns how many are new. Known occurrences stay as they are.
     pub async fn enqueue(&self, alerts: &[NewAlert]) -> Result<u64> {
         let now = self.core.now().as_millis();
-        let mut transaction = self.core.catalog().begin().await?;
-        let mut new = 0;
-        for alert in alerts {
-            let noted = sqlx::query(
-                "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at)
-                 VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (rule, destination, occurrence) DO NOTHING",
-            )
-            .bind(&alert.rule)
-            .bind(&alert.destination)
-            .bind(&alert.occurrence)
-            .bind(&alert.body)
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
-            new += noted.rows_affected();
-        }
-        transaction.commit().await?;
-        Ok(new)
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let mut new = 0;
+                for alert in alerts {
+                    let noted = sqlx::query(
+                        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at)
+                         VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (rule, destination, occurrence) DO NOTHING",
+                    )
+                    .bind(&alert.rule)
+                    .bind(&alert.destination)
+                    .bind(&alert.occurrence)
+                    .bind(&alert.body)
+                    .bind(now)
+                    .execute(&mut *transaction)
+                    .await?;
+                    new += noted.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(new)
+            })
+            .await
     }
 
     /// Claims an alert that is due for a destination; `None` when there is none.

@@ -4,13 +4,13 @@ use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{TimeRange, Timestamp};
-use sqlx::{Any, Transaction};
 use sqlx_macros::FromRow;
 
 use crate::catalog::audit_context::AuditContext;
 use crate::catalog::columns::instant;
 use crate::catalog::group_commit::GroupedWrite;
 use crate::catalog::sql::{Connection, Sql, storable};
+use crate::catalog::transaction::WriteTransaction;
 use crate::core::Core;
 use crate::error::Result;
 use crate::parts::AuditLog;
@@ -45,8 +45,8 @@ struct Row {
 impl Core {
     /// Commits a change, and in the same transaction the audit entry of the call's [`AuditContext`], if it has one.
     /// `made` is the id of what the change created.
-    pub(crate) async fn commit_change(&self, mut transaction: Transaction<'_, Any>, made: Option<&str>) -> Result<()> {
-        let Some(audit_context) = self.audit_context() else { return Ok(transaction.commit().await?) };
+    pub(crate) async fn commit_change(&self, mut transaction: WriteTransaction, made: Option<&str>) -> Result<()> {
+        let Some(audit_context) = self.audit_context() else { return transaction.commit().await };
         match made.filter(|_| audit_context.entry().subject.is_empty()) {
             None => insert(&mut transaction, audit_context.entry()).await?,
             Some(made) => insert(&mut transaction, audit_context.with_subject(made.to_owned()).entry()).await?,

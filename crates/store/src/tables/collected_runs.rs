@@ -194,16 +194,20 @@ impl Collection {
                 let id = run.run_id.to_string();
                 known.iter().find(|(known, _)| *known == id).map(|(_, state)| state.as_str())
             };
-            let mut transaction = self.core.catalog().begin().await?;
-            for run in some {
-                match state_of(run) {
-                    None => counts.new += 1,
-                    Some("going" | "gone") => {}
-                    Some("left_out") if run.progress == UpstreamRunState::Pending => counts.included += 1,
-                    // Its log was requested already, whatever the list says of it now.
-                    Some(_) => continue,
-                }
-                sqlx::query(
+            let added = self
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    let mut added = UpsertCounts::default();
+                    for run in some {
+                        match state_of(run) {
+                            None => added.new += 1,
+                            Some("going" | "gone") => {}
+                            Some("left_out") if run.progress == UpstreamRunState::Pending => added.included += 1,
+                            // Its log was requested already, whatever the list says of it now.
+                            Some(_) => continue,
+                        }
+                        sqlx::query(
                     "INSERT INTO collected_runs (upstream, run_id, task_id, state, status, triggered_at, finished_at,
                             body, known_at, seen_at, due_at)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
@@ -229,8 +233,13 @@ impl Collection {
                 .bind(run.due_at.as_millis())
                 .execute(&mut *transaction)
                 .await?;
-            }
-            transaction.commit().await?;
+                    }
+                    transaction.commit().await?;
+                    Ok(added)
+                })
+                .await?;
+            counts.new += added.new;
+            counts.included += added.included;
         }
         Ok(counts)
     }
@@ -384,27 +393,30 @@ impl Collection {
         records: u64,
         pages: u32,
     ) -> Result<()> {
-        let mut transaction = self.core.catalog().begin().await?;
-        finish_in(&self.core, &mut transaction, run.run_id()?, finish).await?;
-        let done = sqlx::query(
-            "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
-                    problem = NULL, expected = NULL
-             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
-        )
-        .bind(upstream)
-        .bind(&run.run_id)
-        .bind(&run.claim)
-        .bind(records.saturating_as::<i64>())
-        .bind(i64::from(pages))
-        .bind(self.core.now().as_millis())
-        .bind(state)
-        .execute(&mut *transaction)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::conflict(format!("another collector has taken over run {}", run.run_id)));
-        }
-        transaction.commit().await?;
-        Ok(())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                finish_in(&self.core, &mut transaction, run.run_id()?, finish).await?;
+                let done = sqlx::query(
+                    "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
+                            problem = NULL, expected = NULL
+                     WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+                )
+                .bind(upstream)
+                .bind(&run.run_id)
+                .bind(&run.claim)
+                .bind(records.saturating_as::<i64>())
+                .bind(i64::from(pages))
+                .bind(self.core.now().as_millis())
+                .bind(state)
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::conflict(format!("another collector has taken over run {}", run.run_id)));
+                }
+                transaction.commit().await
+            })
+            .await
     }
 
     /// Returns those of these runs whose complete log is in the archive.
@@ -441,17 +453,21 @@ impl Collection {
     /// Makes the failed runs of an upstream, those without a log and those that are missing due at once. Returns how
     /// many.
     pub async fn retry(&self, upstream: &str) -> Result<u64> {
-        let mut transaction = self.core.catalog().begin().await?;
-        let done = sqlx::query(
-            "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $2
-             WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
-        )
-        .bind(upstream)
-        .bind(self.core.now().as_millis())
-        .execute(&mut *transaction)
-        .await?;
-        self.core.commit_change(transaction, Some(upstream)).await?;
-        Ok(done.rows_affected())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let done = sqlx::query(
+                    "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $2
+                     WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
+                )
+                .bind(upstream)
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                self.core.commit_change(transaction, Some(upstream)).await?;
+                Ok(done.rows_affected())
+            })
+            .await
     }
 
     /// Records that a collector is running. Returns the running collectors of its host, including itself: those that

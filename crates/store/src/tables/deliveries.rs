@@ -284,41 +284,49 @@ impl Deliveries {
     /// Commits a step of a delivery. `Conflict`: another deliverer holds the lease.
     pub async fn commit_step(&self, claimed: &mut ClaimedDelivery, step: &DeliveryStep) -> Result<()> {
         let after = step.until.map(sort_key).or(claimed.after);
-        let mut transaction = self.core.catalog().begin().await?;
-        let done = sqlx::query(
-            "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
-                    left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
-             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
-        )
-        .bind(claimed.run.id.to_string())
-        .bind(&claimed.sink)
-        .bind(&claimed.claim)
-        .bind(after.map(|(time, _)| time))
-        .bind(after.map(|(_, arrival)| arrival))
-        .bind(step.delivered.saturating_as::<i64>())
-        .bind(step.filtered_out.saturating_as::<i64>())
-        .bind(i64::from(step.ends_part))
-        .bind(step.too_old.saturating_as::<i64>())
-        .execute(&mut *transaction)
-        .await?;
-        if done.rows_affected() == 0 {
-            let message = format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
-            return Err(Error::conflict(message));
-        }
-        if let Some(replayed) = &step.replayed {
-            for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
-                let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
-                removing.push_bind(claimed.sink.clone()).push(" AND run_id = ").push_bind(claimed.run.id.to_string());
-                removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
-                removing.push_list(some.iter().copied()).push(")");
-                removing.build_query().execute(&mut *transaction).await?;
-            }
-            let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
-            insert_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
-        }
-        let refused: Vec<&RefusedRange> = step.refused.iter().collect();
-        insert_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
-        transaction.commit().await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let done = sqlx::query(
+                    "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
+                            left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
+                     WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+                )
+                .bind(claimed.run.id.to_string())
+                .bind(&claimed.sink)
+                .bind(&claimed.claim)
+                .bind(after.map(|(time, _)| time))
+                .bind(after.map(|(_, arrival)| arrival))
+                .bind(step.delivered.saturating_as::<i64>())
+                .bind(step.filtered_out.saturating_as::<i64>())
+                .bind(i64::from(step.ends_part))
+                .bind(step.too_old.saturating_as::<i64>())
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    let message =
+                        format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
+                    return Err(Error::conflict(message));
+                }
+                if let Some(replayed) = &step.replayed {
+                    for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
+                        let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
+                        removing
+                            .push_bind(claimed.sink.clone())
+                            .push(" AND run_id = ")
+                            .push_bind(claimed.run.id.to_string());
+                        removing.push(" AND log_epoch = ").push_bind(claimed.state.log_epoch).push(" AND arrival IN (");
+                        removing.push_list(some.iter().copied()).push(")");
+                        removing.build_query().execute(&mut *transaction).await?;
+                    }
+                    let rest: Vec<&RefusedRange> = replayed.rest.iter().collect();
+                    insert_dead_letters(&mut transaction, claimed, &rest, true, self.core.now()).await?;
+                }
+                let refused: Vec<&RefusedRange> = step.refused.iter().collect();
+                insert_dead_letters(&mut transaction, claimed, &refused, false, self.core.now()).await?;
+                transaction.commit().await
+            })
+            .await?;
         claimed.after = after;
         claimed.parts += u64::from(step.ends_part);
         Ok(())
@@ -327,32 +335,35 @@ impl Deliveries {
     /// Finishes a delivery; records that arrived meanwhile make it pending again. `Conflict`: another deliverer holds
     /// the lease.
     pub async fn finish(&self, claimed: &ClaimedDelivery) -> Result<()> {
-        let mut transaction = self.core.catalog().begin().await?;
-        // The run is held meanwhile, so that no record comes between this look at it and the note that it is done.
-        let run = fetch_to_change(&self.core, &mut transaction, claimed.run.id).await?;
-        let is_all = run.is_none_or(|run| run.records <= claimed.of_records);
-        let now = self.core.now();
-        let due_at = now.plus_millis(self.core.settings().settle_ms);
-        let done = sqlx::query(
-            "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
-                    after_arrival = NULL, due_at = $6, due_since = $6, done_at = $7, attempts = 0, claimed_until = 0,
-                    problem = NULL
-             WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
-        )
-        .bind(claimed.run.id.to_string())
-        .bind(&claimed.sink)
-        .bind(&claimed.claim)
-        .bind(if is_all { "done" } else { "due" })
-        .bind(claimed.of_records.saturating_as::<i64>())
-        .bind(due_at.as_millis())
-        .bind(now.as_millis())
-        .execute(&mut *transaction)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Err(Error::conflict(format!("another deliverer has taken over run {}", claimed.run.id)));
-        }
-        transaction.commit().await?;
-        Ok(())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                // The run is locked, so that no record arrives between this check and the end of the delivery.
+                let run = fetch_to_change(&self.core, &mut transaction, claimed.run.id).await?;
+                let is_all = run.is_none_or(|run| run.records <= claimed.of_records);
+                let now = self.core.now();
+                let due_at = now.plus_millis(self.core.settings().settle_ms);
+                let done = sqlx::query(
+                    "UPDATE deliveries SET state = $4, first_arrival = $5, of_records = NULL, after_time = NULL,
+                            after_arrival = NULL, due_at = $6, due_since = $6, done_at = $7, attempts = 0, claimed_until = 0,
+                            problem = NULL
+                     WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
+                )
+                .bind(claimed.run.id.to_string())
+                .bind(&claimed.sink)
+                .bind(&claimed.claim)
+                .bind(if is_all { "done" } else { "due" })
+                .bind(claimed.of_records.saturating_as::<i64>())
+                .bind(due_at.as_millis())
+                .bind(now.as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Err(Error::conflict(format!("another deliverer has taken over run {}", claimed.run.id)));
+                }
+                transaction.commit().await
+            })
+            .await
     }
 
     /// Releases the lease of an unfinished delivery, without counting the attempt.

@@ -7,12 +7,12 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
     EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
 };
-use sqlx::{Any, AssertSqlSafe, Transaction};
+use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{instant, saturating};
 use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
-use crate::catalog::sql::{Sql, storable};
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::parts::{Runs, Workspaces};
@@ -67,67 +67,75 @@ impl Runs {
         if let Some(status) = start.status.filter(|status| status.is_final()) {
             return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));
         }
-        let mut transaction = self.core.catalog().begin().await?;
-        let known = fetch_to_change(&self.core, &mut transaction, id).await?;
-        let is_new = known.is_none();
-        let run = match known {
-            Some(run) if run.task_id != task.id => {
-                return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
-            }
-            Some(run) => merge_start(run, start, self.core.now()),
-            None => {
-                let now = self.core.now();
-                let waits = start.status == Some(RunStatus::Dispatching);
-                let started_at = start.start_timestamp.or((!waits).then_some(now));
-                Run {
-                    id,
-                    task_id: task.id,
-                    task_version: start.task_version.clone().unwrap_or(task.version),
-                    workspace_id: task.workspace.id,
-                    execution_type: start.execution_type.unwrap_or(ExecutionType::Manual),
-                    status: start.status.unwrap_or(RunStatus::Executing).detailed(),
-                    triggered_at: start.trigger_timestamp.or(started_at).unwrap_or(now),
-                    started_at,
-                    finished_at: None,
-                    final_since: None,
-                    user_id: start.user_id.clone().unwrap_or_else(|| by.name.clone()),
-                    user_type: start.user_type.unwrap_or(match by.kind {
-                        CallerKind::User => UserType::Human,
-                        CallerKind::ServiceAccount => UserType::Service,
-                    }),
-                    plan: start.plan.clone(),
-                    artifact: start.artifact.clone(),
-                    log_level: start.log_level.clone(),
-                    attempts: start.attempts,
-                    runtime: start.runtime.clone(),
-                    error_message: None,
-                    error_type: None,
-                    misfired_reason: None,
-                    timeout_minutes: start.timeout,
-                    parallel_execution_allowed: start.parallel_execution_allowed,
-                    api_version: start.api_version.clone(),
-                    container_id: start.container_id.clone(),
-                    processed_rows: None,
-                    rejected_rows: None,
-                    records: 0,
-                    severities: SeverityCounts::default(),
-                    last_record_stored_at: None,
-                }
-            }
-        };
-        save(&mut *transaction, &run).await?;
-        self.core.commit_change(transaction, Some(&id.to_string())).await?;
-        Ok((run, is_new))
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let known = fetch_to_change(&self.core, &mut transaction, id).await?;
+                let is_new = known.is_none();
+                let run = match known {
+                    Some(run) if run.task_id != task.id => {
+                        return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
+                    }
+                    Some(run) => merge_start(run, start, self.core.now()),
+                    None => {
+                        let now = self.core.now();
+                        let waits = start.status == Some(RunStatus::Dispatching);
+                        let started_at = start.start_timestamp.or((!waits).then_some(now));
+                        Run {
+                            id,
+                            task_id: task.id,
+                            task_version: start.task_version.clone().unwrap_or_else(|| task.version.clone()),
+                            workspace_id: task.workspace.id,
+                            execution_type: start.execution_type.unwrap_or(ExecutionType::Manual),
+                            status: start.status.unwrap_or(RunStatus::Executing).detailed(),
+                            triggered_at: start.trigger_timestamp.or(started_at).unwrap_or(now),
+                            started_at,
+                            finished_at: None,
+                            final_since: None,
+                            user_id: start.user_id.clone().unwrap_or_else(|| by.name.clone()),
+                            user_type: start.user_type.unwrap_or(match by.kind {
+                                CallerKind::User => UserType::Human,
+                                CallerKind::ServiceAccount => UserType::Service,
+                            }),
+                            plan: start.plan.clone(),
+                            artifact: start.artifact.clone(),
+                            log_level: start.log_level.clone(),
+                            attempts: start.attempts,
+                            runtime: start.runtime.clone(),
+                            error_message: None,
+                            error_type: None,
+                            misfired_reason: None,
+                            timeout_minutes: start.timeout,
+                            parallel_execution_allowed: start.parallel_execution_allowed,
+                            api_version: start.api_version.clone(),
+                            container_id: start.container_id.clone(),
+                            processed_rows: None,
+                            rejected_rows: None,
+                            records: 0,
+                            severities: SeverityCounts::default(),
+                            last_record_stored_at: None,
+                        }
+                    }
+                };
+                save(&mut *transaction, &run).await?;
+                self.core.commit_change(transaction, Some(&id.to_string())).await?;
+                Ok((run, is_new))
+            })
+            .await
     }
 
     /// Finishes a run. Idempotent with the same status.
     ///
     /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has finished with another status.
     pub async fn finish(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
-        let mut transaction = self.core.catalog().begin().await?;
-        let run = finish_in(&self.core, &mut transaction, id, finish).await?;
-        self.core.commit_change(transaction, Some(&id.to_string())).await?;
-        Ok(run)
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let run = finish_in(&self.core, &mut transaction, id, finish).await?;
+                self.core.commit_change(transaction, Some(&id.to_string())).await?;
+                Ok(run)
+            })
+            .await
     }
 
     /// Returns the run with this id.
@@ -186,16 +194,11 @@ impl Runs {
 }
 
 /// Finishes a run in a transaction; see [`Runs::finish`].
-pub(crate) async fn finish_in(
-    core: &Core,
-    transaction: &mut Transaction<'_, Any>,
-    id: RunId,
-    finish: &FinishRun,
-) -> Result<Run> {
+pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunId, finish: &FinishRun) -> Result<Run> {
     if !finish.status.is_final() {
         return Err(Error::invalid(format!("status {} is not final", finish.status)));
     }
-    let mut run = fetch_to_change(core, transaction, id).await?.ok_or_else(|| no_such_run(id))?;
+    let mut run = fetch_to_change(core, connection, id).await?.ok_or_else(|| no_such_run(id))?;
     if run.status.is_final() && run.status.coarse() != finish.status {
         return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
     }
@@ -204,7 +207,7 @@ pub(crate) async fn finish_in(
         // A run without a reported start began with its first record at the latest.
         let first: Option<i64> = sqlx::query_scalar("SELECT MIN(first_time) FROM slices WHERE run_id = $1")
             .bind(id.to_string())
-            .fetch_one(&mut **transaction)
+            .fetch_one(&mut *connection)
             .await?;
         run.started_at = first.map(instant).transpose()?;
     }
@@ -216,11 +219,11 @@ pub(crate) async fn finish_in(
     run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);
     run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
     run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
-    save(&mut **transaction, &run).await?;
+    save(&mut *connection, &run).await?;
     sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
         .bind(id.to_string())
         .bind(now.plus_millis(core.settings().settle_ms).as_millis())
-        .execute(&mut **transaction)
+        .execute(&mut *connection)
         .await?;
     Ok(run)
 }
@@ -335,14 +338,10 @@ pub(crate) async fn fetch_with_state<'c>(
 }
 
 /// Fetches a run and locks its row until the transaction ends.
-pub(crate) async fn fetch_to_change(
-    core: &Core,
-    transaction: &mut Transaction<'_, Any>,
-    id: RunId,
-) -> Result<Option<Run>> {
+pub(crate) async fn fetch_to_change(core: &Core, connection: &mut Connection, id: RunId) -> Result<Option<Run>> {
     let fetching = format!("SELECT * FROM runs WHERE id = $1{}", core.catalog().for_update());
     let row: Option<RunRow> =
-        sqlx::query_as(AssertSqlSafe(fetching)).bind(id.to_string()).fetch_optional(&mut **transaction).await?;
+        sqlx::query_as(AssertSqlSafe(fetching)).bind(id.to_string()).fetch_optional(&mut *connection).await?;
     row.map(RunRow::into_run).transpose()
 }
 

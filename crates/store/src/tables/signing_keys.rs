@@ -41,9 +41,13 @@ impl SigningKeys {
             return Ok(known);
         }
         // Two nodes that begin at once make one key: the number is taken by the first of them.
-        let mut transaction = self.core.catalog().begin().await?;
-        self.insert_key(&mut transaction, purpose, 1).await?;
-        transaction.commit().await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                self.insert_key(&mut transaction, purpose, 1).await?;
+                transaction.commit().await
+            })
+            .await?;
         self.known_keys(purpose).await
     }
 
@@ -52,20 +56,26 @@ impl SigningKeys {
     pub async fn rotate(&self, purpose: &str, revoke: bool) -> Result<SigningKey> {
         let known = self.list(purpose).await?;
         let number = known.first().map_or(0, |key| number(&key.id)) + 1;
-        let mut transaction = self.core.catalog().begin().await?;
-        if !self.insert_key(&mut transaction, purpose, number).await? {
-            return Err(Error::conflict(format!("another key for {purpose} was made at the same time: look again")));
-        }
-        let superseded_before = self.core.now().plus_millis(-limits::SIGNATURE_TTL_MS_MAX);
-        let forgotten = known.iter().enumerate().filter(|(index, _)| {
-            // A key signed until its successor was made.
-            let successor = index.checked_sub(1).and_then(|newer| known.get(newer));
-            revoke || successor.is_some_and(|newer| newer.created_at < superseded_before)
-        });
-        for (_, key) in forgotten {
-            sqlx::query("DELETE FROM keys WHERE id = $1").bind(&key.id).execute(&mut *transaction).await?;
-        }
-        self.core.commit_change(transaction, Some(&key_id(purpose, number))).await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                if !self.insert_key(&mut transaction, purpose, number).await? {
+                    return Err(Error::conflict(format!(
+                        "another key for {purpose} was made at the same time: look again"
+                    )));
+                }
+                let superseded_before = self.core.now().plus_millis(-limits::SIGNATURE_TTL_MS_MAX);
+                let forgotten = known.iter().enumerate().filter(|(index, _)| {
+                    // A key signed until its successor was made.
+                    let successor = index.checked_sub(1).and_then(|newer| known.get(newer));
+                    revoke || successor.is_some_and(|newer| newer.created_at < superseded_before)
+                });
+                for (_, key) in forgotten {
+                    sqlx::query("DELETE FROM keys WHERE id = $1").bind(&key.id).execute(&mut *transaction).await?;
+                }
+                self.core.commit_change(transaction, Some(&key_id(purpose, number))).await
+            })
+            .await?;
         let newest = self.known_keys(purpose).await?.into_iter().next();
         newest.ok_or_else(|| Error::conflict("the key was revoked at once by someone else: look again"))
     }

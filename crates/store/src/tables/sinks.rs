@@ -207,7 +207,8 @@ impl Deliveries {
         settled: i64,
     ) -> Result<()> {
         let now = self.core.now().as_millis();
-        let mut transaction = self.core.catalog().begin().await?;
+        self.core.transact(|transaction| async {
+let mut transaction = transaction;
         for (run, final_since) in runs {
             sqlx::query(
                 "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since)
@@ -234,8 +235,8 @@ impl Deliveries {
         .bind(run)
         .execute(&mut *transaction)
         .await?;
-        transaction.commit().await?;
-        Ok(())
+        transaction.commit().await
+}).await
     }
 
     /// Makes the next [`enqueue_finished_runs`](Self::enqueue_finished_runs) search the whole archive again. Runs
@@ -271,34 +272,44 @@ impl Deliveries {
         if known == 0 {
             return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
         }
-        let mut transaction = self.core.catalog().begin().await?;
-        sqlx::query(AssertSqlSafe(format!("UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND {which}")))
-            .bind(sink)
-            .execute(&mut *transaction)
-            .await?;
-        let done = sqlx::query(
-            "UPDATE deliveries SET state = 'due', due_at = $2, attempts = 0,
-                    due_since = CASE WHEN state = 'due' THEN due_since ELSE $2 END
-             WHERE sink = $1 AND (state = 'dead' OR state = 'due' AND problem IS NOT NULL
-                   OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
-        )
-        .bind(sink)
-        .bind(self.core.now().as_millis())
-        .execute(&mut *transaction)
-        .await?;
-        self.core.commit_change(transaction, Some(sink)).await?;
-        Ok(done.rows_affected())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                sqlx::query(AssertSqlSafe(format!("UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND {which}")))
+                    .bind(sink)
+                    .execute(&mut *transaction)
+                    .await?;
+                let done = sqlx::query(
+                    "UPDATE deliveries SET state = 'due', due_at = $2, attempts = 0,
+                            due_since = CASE WHEN state = 'due' THEN due_since ELSE $2 END
+                     WHERE sink = $1 AND (state = 'dead' OR state = 'due' AND problem IS NOT NULL
+                           OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND replay = 1))",
+                )
+                .bind(sink)
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                self.core.commit_change(transaction, Some(sink)).await?;
+                Ok(done.rows_affected())
+            })
+            .await
     }
 
     /// Deletes a sink and its deliveries. Returns false when it was not known.
     pub async fn remove_sink(&self, sink: &str) -> Result<bool> {
-        let mut transaction = self.core.catalog().begin().await?;
-        for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"] {
-            sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
-        }
-        let done = sqlx::query("DELETE FROM sinks WHERE name = $1").bind(sink).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected() == 1)
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"]
+                {
+                    sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
+                }
+                let done =
+                    sqlx::query("DELETE FROM sinks WHERE name = $1").bind(sink).execute(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(done.rows_affected() == 1)
+            })
+            .await
     }
 
     /// Returns the state of the deliveries to each sink, by name.

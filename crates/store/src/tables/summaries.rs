@@ -184,13 +184,16 @@ impl Summaries {
     /// stays due.
     pub async fn save_all(&self, summaries: &[NewSummary]) -> Result<()> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
-        let mut transaction = self.core.catalog().begin().await?;
-        for summary in summaries {
-            save(&mut transaction, summary, now, lease_now).await?;
-        }
-        failpoint::reach("summary-before-rows");
-        transaction.commit().await?;
-        Ok(())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for summary in summaries {
+                    save(&mut transaction, summary, now, lease_now).await?;
+                }
+                failpoint::reach("summary-before-rows");
+                transaction.commit().await
+            })
+            .await
     }
 
     /// Postpones a summary that could not be made.

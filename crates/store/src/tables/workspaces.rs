@@ -4,14 +4,14 @@ use az::SaturatingAs;
 use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
-use sqlx::{Any, AssertSqlSafe, Executor, Transaction};
+use sqlx::{Any, AssertSqlSafe, Executor};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{checked_name, json_of, words};
 use crate::catalog::filters::{
     beginning_with, containing, push_name_like, push_tag, push_what_and_where, push_workspaces,
 };
-use crate::catalog::sql::{Sql, storable};
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::parts::Workspaces;
 
@@ -52,8 +52,11 @@ impl Workspaces {
             description: new.description.clone(),
             is_default: known.is_empty(),
         };
-        let mut transaction = self.core.catalog().begin().await?;
-        let made = sqlx::query(
+        let is_made = self
+            .core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let made = sqlx::query(
             "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
         )
@@ -64,11 +67,16 @@ impl Workspaces {
         .bind(self.core.now().as_millis())
         .execute(&mut *transaction)
         .await?;
-        if made.rows_affected() > 0 {
-            self.core.commit_change(transaction, Some(&environment.id.to_string())).await?;
+                if made.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                self.core.commit_change(transaction, Some(&environment.id.to_string())).await?;
+                Ok(true)
+            })
+            .await?;
+        if is_made {
             return Ok(environment);
         }
-        drop(transaction);
         // The name is taken, or a concurrent call has created it.
         match self.environments().await?.into_iter().find(|environment| environment.id == id) {
             Some(environment) => same_environment(environment, new),
@@ -100,24 +108,32 @@ impl Workspaces {
             description: new.description.clone(),
             owner: new.owner.clone().unwrap_or_else(|| owner.to_owned()),
         };
-        let mut transaction = self.core.catalog().begin().await?;
-        let made = sqlx::query(
-            "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(workspace.id.to_string())
-        .bind(workspace.environment.id.to_string())
-        .bind(&workspace.name)
-        .bind(workspace.description.as_deref().map(storable))
-        .bind(storable(&workspace.owner))
-        .bind(self.core.now().as_millis())
-        .execute(&mut *transaction)
-        .await?;
-        if made.rows_affected() > 0 {
-            self.core.commit_change(transaction, Some(&workspace.id.to_string())).await?;
+        let is_made = self
+            .core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let made = sqlx::query(
+                    "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+                )
+                .bind(workspace.id.to_string())
+                .bind(workspace.environment.id.to_string())
+                .bind(&workspace.name)
+                .bind(workspace.description.as_deref().map(storable))
+                .bind(storable(&workspace.owner))
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                if made.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                self.core.commit_change(transaction, Some(&workspace.id.to_string())).await?;
+                Ok(true)
+            })
+            .await?;
+        if is_made {
             return Ok(workspace);
         }
-        drop(transaction);
         // Its name is another's, or somebody else made it at this moment.
         match self.get(workspace.id).await? {
             Some(workspace) => same_workspace(workspace, new),
@@ -160,12 +176,20 @@ impl Workspaces {
             return same_task(task, new);
         }
         let task = self.task_to_make(new).await?;
-        let mut transaction = self.core.catalog().begin().await?;
-        if insert_task(&mut *transaction, &task, self.core.now()).await? {
-            self.core.commit_change(transaction, Some(&task.id.to_string())).await?;
+        let is_made = self
+            .core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                if !insert_task(&mut *transaction, &task, self.core.now()).await? {
+                    return Ok(false);
+                }
+                self.core.commit_change(transaction, Some(&task.id.to_string())).await?;
+                Ok(true)
+            })
+            .await?;
+        if is_made {
             return Ok(task);
         }
-        drop(transaction);
         // Somebody else made it at this moment.
         match self.task(task.id).await? {
             Some(task) => same_task(task, new),
@@ -181,19 +205,25 @@ impl Workspaces {
             return Ok(task);
         }
         let task = self.task_to_make(new).await?;
-        let mut transaction = self.core.catalog().begin().await?;
-        // Whoever else names it waits here, and finds it then: names of tasks are not unique by themselves.
-        let locking = format!("SELECT id FROM workspaces WHERE id = $1{}", self.core.catalog().for_update());
-        sqlx::query(AssertSqlSafe(locking))
-            .bind(new.workspace_id.to_string())
-            .fetch_optional(&mut *transaction)
+        let known = self
+            .core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                // Whoever else names it waits here, and finds it then: names of tasks are not unique by themselves.
+                let locking = format!("SELECT id FROM workspaces WHERE id = $1{}", self.core.catalog().for_update());
+                sqlx::query(AssertSqlSafe(locking))
+                    .bind(new.workspace_id.to_string())
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                if let Some(known) = fetch_named(&mut *transaction, new.workspace_id, &name).await? {
+                    return Ok(Some(known));
+                }
+                insert_task(&mut *transaction, &task, self.core.now()).await?;
+                self.core.commit_change(transaction, Some(&task.id.to_string())).await?;
+                Ok(None)
+            })
             .await?;
-        if let Some(task) = fetch_named(&mut *transaction, new.workspace_id, &name).await? {
-            return Ok(task);
-        }
-        insert_task(&mut *transaction, &task, self.core.now()).await?;
-        self.core.commit_change(transaction, Some(&task.id.to_string())).await?;
-        Ok(task)
+        Ok(known.unwrap_or(task))
     }
 
     async fn task_to_make(&self, new: &NewTask) -> Result<Task> {
@@ -221,11 +251,14 @@ impl Workspaces {
         }
         let (workspace, environment) = (&task.workspace, &task.workspace.environment);
         let now = self.core.now().as_millis();
-        let mut transaction = self.core.catalog().begin().await?;
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
-        let name = storable(&environment.name);
-        let name = free_name(&mut transaction, "environments", environment.id, &name, None).await?;
-        sqlx::query(
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let count: i64 =
+                    sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
+                let name = storable(&environment.name);
+                let name = free_name(&mut transaction, "environments", environment.id, &name, None).await?;
+                sqlx::query(
             "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name",
         )
@@ -236,37 +269,38 @@ impl Workspaces {
         .bind(now)
         .execute(&mut *transaction)
         .await?;
-        let inside = Some(environment.id);
-        let name = storable(&workspace.name);
-        let name = free_name(&mut transaction, "workspaces", workspace.id, &name, inside).await?;
-        sqlx::query(
-            "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-        )
-        .bind(workspace.id.to_string())
-        .bind(environment.id.to_string())
-        .bind(name)
-        .bind(workspace.description.as_deref().map(storable))
-        .bind(storable(&workspace.owner))
-        .bind(now)
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query(
-            "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id",
-        )
-        .bind(task.id.to_string())
-        .bind(workspace.id.to_string())
-        .bind(storable(task.name.trim()))
-        .bind(storable(&task.version))
-        .bind(task.description.as_deref().map(storable))
-        .bind(json_of(&task.tags))
-        .bind(now)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(())
+                let inside = Some(environment.id);
+                let name = storable(&workspace.name);
+                let name = free_name(&mut transaction, "workspaces", workspace.id, &name, inside).await?;
+                sqlx::query(
+                    "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+                )
+                .bind(workspace.id.to_string())
+                .bind(environment.id.to_string())
+                .bind(name)
+                .bind(workspace.description.as_deref().map(storable))
+                .bind(storable(&workspace.owner))
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
+                sqlx::query(
+                    "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)
+                     ON CONFLICT (id) DO UPDATE SET name = excluded.name, workspace_id = excluded.workspace_id",
+                )
+                .bind(task.id.to_string())
+                .bind(workspace.id.to_string())
+                .bind(storable(task.name.trim()))
+                .bind(storable(&task.version))
+                .bind(task.description.as_deref().map(storable))
+                .bind(json_of(&task.tags))
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await
+            })
+            .await
     }
 
     /// Returns the tasks that match the filter, by name, and how many match without limit and offset.
@@ -372,7 +406,7 @@ fn is_named(known: &str, said: &str, id: impl std::fmt::Display) -> bool {
 
 /// The name, followed by the id if another one of the kind has that name.
 async fn free_name(
-    transaction: &mut Transaction<'_, Any>,
+    connection: &mut Connection,
     table: &str,
     id: impl std::fmt::Display,
     name: &str,
@@ -383,7 +417,7 @@ async fn free_name(
     if let Some(environment) = inside {
         looking.push(" AND environment_id = ").push_bind(environment.to_string());
     }
-    let taken: i64 = looking.build_query_scalar().fetch_one(&mut **transaction).await?;
+    let taken: i64 = looking.build_query_scalar().fetch_one(connection).await?;
     Ok(if taken == 0 { name.trim().to_owned() } else { format!("{} ({id})", name.trim()) })
 }
 

@@ -31,7 +31,7 @@ impl Backends for GatedBucket {
 }
 
 /// A database behind a gate.
-struct GatedDatabase;
+pub(crate) struct GatedDatabase;
 
 impl Backends for GatedDatabase {
     fn choose(settings: &mut StoreSettings) -> PathBuf {
@@ -46,7 +46,8 @@ fn gate_of(folder: &Path) -> Gate {
     GATES.lock().unwrap().iter().find(|(of, _)| of == folder).unwrap().1.clone()
 }
 
-async fn archive<P: Backends>() -> (Archive<P>, Gate) {
+/// An archive behind a gate, with a log.
+pub(crate) async fn archive<P: Backends>() -> (Archive<P>, Gate) {
     let mut folder = PathBuf::new();
     let archive = Archive::<P>::with_settings(|settings| folder = settings.data_folder.clone()).await;
     let gate = gate_of(&folder);

@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ struct State {
 pub(crate) struct Gate {
     pub(crate) port: u16,
     state: Arc<Mutex<State>>,
+    is_suspended: Arc<AtomicBool>,
 }
 
 impl Gate {
@@ -41,7 +43,7 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State { passage: Passage::Open, open: Vec::new() }));
-        let gate = Self { port, state };
+        let gate = Self { port, state, is_suspended: Arc::default() };
         let keeper = gate.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -57,6 +59,11 @@ impl Gate {
         state.passage = passage;
         // Those that hang never get an answer, also when it is opened: their server has not heard of them.
         close(&mut state.open);
+    }
+
+    /// Holds back everything, until it is called again: connections stay, and nobody notices anything.
+    pub(crate) fn suspend(&self, is_suspended: bool) {
+        self.is_suspended.store(is_suspended, Ordering::SeqCst);
     }
 
     /// How many connections more will hang.
@@ -90,8 +97,9 @@ impl Gate {
         let copies = || Some((client.try_clone().ok()?, to_server.try_clone().ok()?));
         let (Some((client_in, server_out)), Some((client_out, server_in))) = (copies(), copies()) else { return };
         state.open.extend([client, to_server]);
-        std::thread::spawn(move || pass(client_in, server_out, u64::MAX));
-        std::thread::spawn(move || pass(server_in, client_out, bytes_max));
+        let (suspended_in, suspended_out) = (Arc::clone(&self.is_suspended), Arc::clone(&self.is_suspended));
+        std::thread::spawn(move || pass(client_in, server_out, u64::MAX, &suspended_in));
+        std::thread::spawn(move || pass(server_in, client_out, bytes_max, &suspended_out));
     }
 }
 
@@ -101,11 +109,14 @@ fn close(open: &mut Vec<TcpStream>) {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, bytes_max: u64) {
+fn pass(mut from: TcpStream, mut to: TcpStream, bytes_max: u64, is_suspended: &AtomicBool) {
     let mut left = bytes_max;
     let mut buffer = vec![0; 16 << 10];
     let _ = to.set_write_timeout(Some(Duration::from_secs(60)));
     while let Ok(count) = from.read(&mut buffer) {
+        while is_suspended.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let passing = left.min(count as u64) as usize;
         if count == 0 || to.write_all(&buffer[..passing]).is_err() || passing < count {
             break;

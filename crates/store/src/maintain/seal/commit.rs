@@ -7,6 +7,7 @@ use object_store::path::Path;
 use tracing::{debug, warn};
 
 use crate::catalog::sql::{Connection, Sql};
+use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::log::slices::{Slice, share_of_bytes};
 use crate::maintain::maintenance::Maintenance;
@@ -36,8 +37,8 @@ pub(super) struct Merged {
 
 impl Merged {
     pub(super) async fn commit(&self, maintenance: &Maintenance, token: &str) -> Result<SealReport> {
-        let committed = maintenance.core.retry_on_contention(|| self.commit_once(maintenance, token)).await?;
-        match committed {
+        let committed = maintenance.core.transact(|transaction| self.commit_in(transaction, maintenance, token));
+        match committed.await? {
             Some(report) => Ok(report),
             None => {
                 let keys: Vec<Path> = self.files.iter().map(|file| file.object_key.clone()).collect();
@@ -49,10 +50,14 @@ impl Merged {
 
     /// Replaces the old slices of each run whose log is unchanged. `None`, and nothing is changed, when one of the
     /// files may have been swept.
-    pub(super) async fn commit_once(&self, maintenance: &Maintenance, token: &str) -> Result<Option<SealReport>> {
+    pub(super) async fn commit_in(
+        &self,
+        mut transaction: WriteTransaction,
+        maintenance: &Maintenance,
+        token: &str,
+    ) -> Result<Option<SealReport>> {
         let Self { runs: merged, files } = self;
         let mut report = SealReport::default();
-        let mut transaction = maintenance.core.catalog().begin().await?;
         let now = maintenance.core.now().as_millis();
         lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
         let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();

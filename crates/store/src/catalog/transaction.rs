@@ -1,0 +1,151 @@
+//! Transactions that write, and when they are retried.
+//!
+//! [`Catalog::transact`] is the only way to begin one. It runs a transaction again, from its first statement, if it is
+//! certain that nothing was committed:
+//!
+//! - PostgreSQL aborted it because it and another one waited for each other's locks (40P01), or because another one
+//!   changed its rows (40001).
+//! - PostgreSQL ended its session because no statement arrived for [`limits::TRANSACTION_IDLE_MS_MAX`] (25P03): this
+//!   process was suspended, and other nodes waited for its locks.
+//! - The connection was lost before `COMMIT` was sent, for example because the server restarted.
+//!
+//! If the connection is lost during `COMMIT`, the outcome is unknown. [`WriteTransaction::commit`] marks this error, and
+//! the transaction is not retried: the caller receives `Unavailable`. If the server rejects `COMMIT`, nothing was
+//! committed, and the rules above apply.
+//!
+//! A transaction is an [`Fn`], which cannot change or consume the variables that it captures, so a retry starts from the
+//! same values. Whatever it counts, it returns; objects are written before it and removed after it.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use runlog_model::Random;
+use sqlx::{Any, Transaction};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::catalog::database::Catalog;
+use crate::catalog::pool::{IsTransient, is_aborted};
+use crate::catalog::sql::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// A transaction that writes; it is rolled back unless it is committed.
+pub(crate) struct WriteTransaction(Transaction<'static, Any>);
+
+/// The connection was lost during `COMMIT`. It hides its cause from the classification of errors that can be retried.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was lost during COMMIT")]
+struct UnknownOutcome(#[source] sqlx::Error);
+
+impl WriteTransaction {
+    /// Commits it. An error of an unknown outcome is never retried.
+    pub(crate) async fn commit(self) -> Result<()> {
+        self.0.commit().await.map_err(commit_error)
+    }
+}
+
+impl Deref for WriteTransaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl DerefMut for WriteTransaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+impl Catalog {
+    /// Runs a transaction that writes, and retries it as the module describes. `attempt` commits it; if it does not,
+    /// everything is rolled back.
+    pub(crate) async fn transact<T, F>(&self, random: &dyn Random, attempt: impl Fn(WriteTransaction) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut retries = Retries::default();
+        loop {
+            // This waits for a server that restarts.
+            let transaction = WriteTransaction(self.begin().await?);
+            match attempt(transaction).await {
+                Err(error) if retries.allow(&error) => retries.back_off(random, &error).await,
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// The retries of one transaction.
+#[derive(Default)]
+struct Retries {
+    count: u32,
+    /// When the first attempt failed. What came before does not count: a process that was suspended for minutes may
+    /// retry, too.
+    since: Option<Instant>,
+}
+
+impl Retries {
+    fn allow(&mut self, error: &Error) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let can_be_retried = is_abort(error) || (error.is_transient() && since.elapsed() < limits::CATALOG_WAIT);
+        can_be_retried && self.count < limits::TRANSACTION_RETRIES_MAX
+    }
+
+    /// Waits for a random time, so that two transactions do not collide again.
+    async fn back_off(&mut self, random: &dyn Random, error: &Error) {
+        self.count += 1;
+        debug!(error = error.with_causes(), retry = self.count, "a transaction was aborted and is retried");
+        let chance = u64::from(random.uuid().as_bytes()[0]);
+        let wait_ms = limits::TRANSACTION_RETRY_WAIT_MS << self.count;
+        tokio::time::sleep(Duration::from_millis(wait_ms + wait_ms * chance / 256)).await;
+    }
+}
+
+/// True when PostgreSQL aborted the transaction, and another attempt may succeed.
+fn is_abort(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
+    cause.is_some_and(is_aborted)
+}
+
+fn commit_error(error: sqlx::Error) -> Error {
+    if !error.is_transient() {
+        return error.into();
+    }
+    let message = "the catalog did not answer to a commit, and the change may or may not have been made: check it before \
+        you repeat it";
+    Error::caused(ErrorKind::Unavailable, message, UnknownOutcome(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> sqlx::Error {
+        sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())
+    }
+
+    #[test]
+    fn a_connection_lost_before_commit_is_retried_and_one_lost_during_commit_is_not() {
+        assert!(Retries::default().allow(&lost().into()));
+        let error = commit_error(lost());
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(!Retries::default().allow(&error), "{error:?}");
+    }
+
+    #[test]
+    fn retries_end_after_some_attempts() {
+        let mut retries = Retries { count: limits::TRANSACTION_RETRIES_MAX - 1, since: None };
+        assert!(retries.allow(&lost().into()));
+        retries.count += 1;
+        assert!(!retries.allow(&lost().into()));
+    }
+
+    #[test]
+    fn what_the_transaction_itself_refuses_is_not_retried() {
+        assert!(!Retries::default().allow(&Error::conflict("the run is under legal hold")));
+        assert!(!Retries::default().allow(&sqlx::Error::RowNotFound.into()));
+    }
+}
