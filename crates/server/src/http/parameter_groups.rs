@@ -80,17 +80,22 @@ query_parameters! {
 /// `startTime` and `endTime`, both inclusive; 400 if they are in the wrong order.
 impl QueryParameters for TimeRange {
     fn read(raw: &RawParameters) -> ApiResult<Self> {
-        let RangeFields { start_time: start, end_time: end } = RangeFields::read(raw)?;
-        match (start, end) {
-            (Some(start), Some(end)) if start > end => {
-                Err(ApiError::invalid(format!("startTime {start} is later than endTime {end}")))
-            }
-            _ => Ok(Self { start, end }),
-        }
+        let RangeFields { start_time, end_time } = RangeFields::read(raw)?;
+        ordered_range(start_time, end_time)
     }
 
     fn describe() -> Vec<Parameter> {
         RangeFields::describe()
+    }
+}
+
+/// The range from `startTime` to `endTime`; 400 if they are in the wrong order.
+pub(crate) fn ordered_range(start: Option<Timestamp>, end: Option<Timestamp>) -> ApiResult<TimeRange> {
+    match (start, end) {
+        (Some(start), Some(end)) if start > end => {
+            Err(ApiError::invalid(format!("startTime {start} is later than endTime {end}")))
+        }
+        _ => Ok(TimeRange { start, end }),
     }
 }
 

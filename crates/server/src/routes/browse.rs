@@ -201,14 +201,7 @@ pub(crate) async fn histogram(
 ) -> ApiResult<Json<HistogramBody>> {
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let _permit = app.searches().acquire().await?;
-    let found = app.store().logs().histogram(run.id, query.range, query.buckets.0).await?;
-    Ok(Json(HistogramBody {
-        start: found.start,
-        bucket_ms: found.bucket_ms,
-        before: found.before,
-        buckets: found.buckets,
-        estimated: found.estimated,
-    }))
+    Ok(Json(app.store().logs().histogram(run.id, query.range, query.buckets.0).await?))
 }
 
 /// `GET /runlog/v1/runs/{id}/log`: streams the whole current log, oldest record first.

@@ -5,14 +5,14 @@ use axum::extract::{Path, State};
 use az::SaturatingAs;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
-use runlog_model::{RunStatus, TaskId, TimeRange, Timestamp};
-use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverview, TaskOverviewFilter};
+use runlog_model::{RunStatus, TaskId, Timestamp};
+use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverviewFilter};
 
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
-use crate::http::parameter_groups::{Offset, PageQuery, ScopeQuery};
+use crate::http::parameter_groups::{Offset, PageQuery, ScopeQuery, ordered_range};
 use crate::http::parameter_types::NumberOr;
 use crate::http::parameters::{Query, parse_id, query_parameters};
 use crate::limits;
@@ -52,9 +52,12 @@ query_parameters! {
 }
 
 query_parameters! {
-    /// Parameters of the list of the runs of a task. A range of time selects the runs that are active in it.
+    /// Parameters of the list of the runs of a task.
     pub(crate) struct TaskRunsQuery {
-        ..active: TimeRange,
+        /// Only runs active at or after this time.
+        start_time: Option<Timestamp> = "startTime",
+        /// Only runs active at or before this time.
+        end_time: Option<Timestamp> = "endTime",
         /// Only runs with this status.
         status: Option<RunStatus> = "status",
         /// Maximum number of items per page.
@@ -127,8 +130,8 @@ pub(crate) async fn tasks(
         offset,
         workspace_ids: rights::viewed_scope(app.store(), &caller, &query.scope).await?.workspace_ids,
     };
-    let (lines, total) = app.store().runs().task_overviews(&filter).await?;
-    Ok(Json(ListPage { items: lines.into_iter().map(shown).collect(), limit, offset, total }))
+    let (items, total) = app.store().runs().task_overviews(&filter).await?;
+    Ok(Json(ListPage { items, limit, offset, total }))
 }
 
 /// `GET /runlog/v1/tasks/{id}/runs`: lists the runs of a task with the record counts of their logs, newest first.
@@ -146,24 +149,11 @@ pub(crate) async fn runs_of_task(
     Query(query): Query<TaskRunsQuery>,
 ) -> ApiResult<Json<ListPage<RunLineBody>>> {
     let task_id = parse_id("taskId", &id)?;
-    let TaskRunsQuery { active: overlapping, status, limit: NumberOr(limit), offset: NumberOr(offset) } = query;
+    let overlapping = ordered_range(query.start_time, query.end_time)?;
+    let (status, NumberOr(limit), NumberOr(offset)) = (query.status, query.limit, query.offset);
     let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
-}
-
-fn shown(line: TaskOverview) -> TaskLineBody {
-    TaskLineBody {
-        task_id: line.task_id,
-        name: line.name,
-        workspace_id: line.workspace_id,
-        workspace_name: line.workspace,
-        environment_name: line.environment,
-        runs: line.runs,
-        failed: line.failed,
-        going: line.running,
-        recent: line.recent.iter().map(Into::into).collect(),
-    }
 }
