@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Times commands against each other: `compare.py ROUNDS LAST NAME=COMMAND…`, the first is what the others are held
-against.
+"""Compares the run time of commands: `compare.py ROUNDS LAST NAME=COMMAND…`. The first command is the baseline.
 
-Each round runs every command once, in turns, so that a noisy machine is noisy for all of them. `{end}` in a command is
-a time that is a second earlier in each run, going back from LAST (seconds since 1970), so that a service has to build
-its pages anew for each. Prints the median wall
-time and the median of the largest resident memory of the command's process, and both as a ratio to the first."""
+Each round runs every command once, so that other load on the machine affects all of them alike. `{end}` in a command is
+replaced by a time that is one second earlier in each run, counted back from LAST (seconds since 1970), so that a service
+must build new pages for each run. Prints the median wall time and the median peak resident memory of each command, and
+both as a ratio to the first command."""
 
 import itertools
 import os
@@ -15,9 +14,9 @@ import time
 
 
 def run(command: str) -> tuple[float, float]:
-    """Seconds and MiB of one run; ends the comparison when the command fails."""
+    """Seconds and MiB of one run. Exits if the command fails."""
     begun = time.monotonic()
-    # `exec` makes the shell become the command, so that the memory is the command's own.
+    # `exec` replaces the shell with the command, so that the memory is that of the command.
     pid = os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", f"exec {command}")
     _, status, usage = os.wait4(pid, 0)
     if status != 0:

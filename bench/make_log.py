@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Writes a made-up log of so many records to standard output, as NDJSON: the texts of the sample run, over and over,
-one record every 10 ms, so that a page of 100,000 records ends exactly at a second."""
+"""Writes a synthetic log with the given number of records to standard output, as NDJSON. The texts of the sample run are
+repeated, one record every 10 ms, so that each page of 100,000 records ends at a whole second."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 SAMPLE = Path(__file__).parent.parent / "fixtures/runs/etl-run-debug.ndjson.zst"
-# The last record falls on a whole second, and so does every page's end.
+# With this start, the last record and the end of every page fall on a whole second.
 FIRST_MS = 1_790_000_000_010
 STEP_MS = 10
 

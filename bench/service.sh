@@ -1,5 +1,6 @@
-# Sourced by the benchmarks: builds Runlog, starts it with an empty archive on a free port, makes a workspace and a task.
-# RUNLOG names an existing binary. Gives $runlog, $work (a temporary folder), $RUNLOG_API_URL, $RUNLOG_TOKEN, $task; all is gone at the end.
+# Sourced by the benchmarks: builds Runlog unless RUNLOG names an existing binary, starts it with an empty archive on a
+# free port, and creates a workspace and a task. Sets $runlog, $work (a temporary folder), $RUNLOG_API_URL, $RUNLOG_TOKEN
+# and $task. When the benchmark exits, the service is stopped and $work is removed.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 if [ -z "${RUNLOG:-}" ]; then
@@ -22,7 +23,7 @@ environment=$("$runlog" admin environments create bench --json | jq -r .id)
 workspace=$("$runlog" admin workspaces create bench --environment "$environment" --json | jq -r .id)
 task=$("$runlog" admin tasks create bench --workspace "$workspace" --json | jq -r .executable)
 
-# archive_log RECORDS: pushes a made-up log of so many records as a finished run, and prints the run's id.
+# archive_log RECORDS: pushes a synthetic log with this number of records as a finished run, and prints the ID of the run.
 archive_log() {
     run=$(cat /proc/sys/kernel/random/uuid)
     python3 "$root/bench/make_log.py" "$1" |

@@ -1,4 +1,4 @@
-//! Alerts: told once each, to a webhook and a mailbox on this machine, whatever happens in between.
+//! Alerts: each is sent once, to a webhook and a mailbox on this machine, even after failures.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,10 +16,10 @@ use crate::support::{Service, bash, runlog, write_lines};
 
 const SECRET: &str = "a secret that signs";
 
-/// How long is waited for what has to happen. Shorter than an attempt to tell somebody may take.
+/// Maximum time that a test waits. It is shorter than the timeout of an attempt to send an alert.
 const PATIENCE: Duration = Duration::from_secs(25);
 
-/// What came to a webhook: its headers, lower case, and its body.
+/// A request to a webhook: its headers, in lower case, and its body.
 #[derive(Debug, Clone)]
 struct Told {
     headers: Vec<(String, String)>,
@@ -36,14 +36,14 @@ impl Told {
     }
 }
 
-/// What a webhook does with what comes.
+/// How a webhook responds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Takes,
     Refuses,
-    /// Says nothing.
+    /// Does not respond.
     Swallows,
-    /// Ends the sender before it can be answered.
+    /// Kills the sender before the response.
     Kills,
 }
 
@@ -52,7 +52,7 @@ struct Hook {
     told: Arc<Mutex<Vec<Told>>>,
     manner: Arc<Mutex<Manner>>,
     sender: Arc<AtomicU32>,
-    /// Connections of those who wait for an answer in vain.
+    /// Connections of clients that wait for a response in vain.
     waiting: Receiver<TcpStream>,
 }
 
@@ -94,13 +94,13 @@ impl Hook {
     }
 }
 
-/// True while whoever made a connection waits for an answer on it.
+/// True while the client of a connection waits for a response.
 fn is_open(mut connection: &TcpStream) -> bool {
     connection.set_nonblocking(true).unwrap();
     connection.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// The port of a server that takes connections and says nothing, and the connections.
+/// The port of a server that accepts connections and never responds, and the connections.
 fn silent_server() -> (u16, Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -113,7 +113,7 @@ fn silent_server() -> (u16, Receiver<TcpStream>) {
     (port, waiting)
 }
 
-/// What comes of a program that is told to stop; it has to end at once.
+/// The output of a program that is told to stop; it must exit immediately.
 fn stopped(child: Child) -> Output {
     let id = child.id();
     bash(&format!("kill -TERM {id}"), Path::new("/"));
@@ -148,12 +148,12 @@ fn read_request(connection: &TcpStream) -> Told {
     Told { headers, body: String::from_utf8(body).unwrap() }
 }
 
-/// A mail server of its own, which ends with the test.
+/// A mail server, which is stopped at the end of the test.
 struct MailServer {
     port: u16,
     folder: TempDir,
     process: Child,
-    /// Told of each message that it takes.
+    /// Receives the number of each accepted message.
     took: Receiver<()>,
 }
 
@@ -181,7 +181,7 @@ impl MailServer {
         Self { port, folder, process, took }
     }
 
-    /// What it took, in order.
+    /// The accepted messages, in order.
     fn messages(&self) -> Vec<String> {
         (1..)
             .map_while(|number: u32| std::fs::read_to_string(self.folder.path().join(number.to_string())).ok())
@@ -210,7 +210,7 @@ impl Scene {
         Self::telling_of("\"run_failed\", \"new_problem\"", "")
     }
 
-    /// With a rule for some occurrences, and more settings before it.
+    /// With a rule for some occurrences, and further settings before it.
     fn telling_of(when: &str, more: &str) -> Self {
         let mail = MailServer::start("none");
         let server = format!("server = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"", mail.port);
@@ -265,7 +265,7 @@ impl Scene {
         run
     }
 
-    /// Pushes a run that began so many minutes ago, and took so many seconds.
+    /// Pushes a run that started this number of minutes ago and took this number of seconds.
     fn run_of(&self, number: u32, minutes_ago: u32, seconds: u32) -> String {
         let ago = |seconds: u32| bash(&format!("date -u -d '-{seconds} seconds' +%FT%TZ"), Path::new("/"));
         let (started, finished) = (ago(60 * minutes_ago), ago(60 * minutes_ago - seconds));
@@ -273,7 +273,7 @@ impl Scene {
         self.run_with(number, &[&["--started-at", started.trim()], &finish[..]].concat(), &json!({}))
     }
 
-    /// What was told so far: what of which run or task, and in which words.
+    /// The alerts so far: their kind, run or task, and text.
     fn told(&self) -> Vec<(String, String, String)> {
         let text = |body: &Value, name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let bodies = self.hook.told().into_iter().map(|told| told.json());
@@ -288,19 +288,19 @@ impl Scene {
         command
     }
 
-    /// Starts the program, which goes on.
+    /// Starts the program and leaves it running.
     fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Collects once, and tells.
+    /// Collects once, and sends alerts.
     fn collect(&self) -> Output {
         let child = self.start(&["collect", "--once"]);
         self.hook.sender.store(child.id(), Ordering::SeqCst);
         child.wait_with_output().unwrap()
     }
 
-    /// What waits, waits no longer.
+    /// Makes waiting alerts due.
     fn let_time_pass(&self) {
         let statement = "UPDATE alerts SET due_at = 0, claimed_until = 0 WHERE delivered_at IS NULL";
         let sql = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
@@ -378,7 +378,7 @@ fn what_waits_behind_an_alert_that_does_not_arrive_is_tried_the_next_time() {
     assert_eq!(scene.mail.messages().len(), 2);
 }
 
-/// One alert was sent at a time, wherever it went to: the mailbox waited for half a minute with each of the webhook.
+/// Alerts were sent one at a time to all destinations: the mailbox waited half a minute for each alert of the webhook.
 #[test]
 fn a_mailbox_does_not_wait_for_a_webhook_that_says_nothing() {
     let scene = Scene::new();
@@ -398,7 +398,7 @@ fn a_mailbox_does_not_wait_for_a_webhook_that_says_nothing() {
     assert_eq!(told[0].header("x-runlog-id"), told[1].header("x-runlog-id"));
 }
 
-/// The attempt never ended, nor did whoever made it: no rule was looked at any more, and SIGTERM was not heard.
+/// The attempt and its task never ended: rules were no longer evaluated, and SIGTERM had no effect.
 #[test]
 fn a_mail_server_that_says_nothing_keeps_nobody_from_stopping() {
     let (port, waiting) = silent_server();
@@ -454,7 +454,7 @@ fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
     let scene = Scene::telling_of("\"run_slow\", \"task_late\"", "");
     assert!(scene.collect().status.success());
     for number in 1..=6 {
-        // Every ten minutes, for a minute; the last one two hours ago.
+        // Runs every ten minutes, one minute each; the last one two hours ago.
         scene.run_of(number, 120 + 10 * (7 - number), 60);
     }
     let slow = scene.run_of(7, 120, 600);
@@ -505,7 +505,7 @@ fn an_error_that_a_task_never_logged_before_is_told() {
 
 #[test]
 fn a_sink_that_falls_behind_is_told_with_its_reason() {
-    // A port at which nobody listens.
+    // A port without a listener.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let sink = format!(
         "[[sink]]\nname = \"elastic\"\nkind = \"elasticsearch\"\nurl = \"http://127.0.0.1:{port}\"\nindex = \"logs\""
@@ -514,7 +514,7 @@ fn a_sink_that_falls_behind_is_told_with_its_reason() {
     scene.run(1, "execution_successful");
     assert!(!scene.collect().status.success(), "what cannot be delivered is said");
     for _ in 0..2 {
-        // The sink is left alone for a while, and goes on being behind.
+        // The sink is paused, and keeps lagging behind.
         scene.collect();
     }
     let told = scene.told();

@@ -1,4 +1,4 @@
-//! Work in the background that panics: it is started again, counted, and shown, and nothing else stops.
+//! A background task that panics is restarted, counted and shown, and the other tasks continue.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ fn get(service: &Service, path: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Waits until the metrics hold a line; polls, for as long as a minute.
+/// Polls until the metrics contain a line, for up to a minute.
 fn wait_for_line(service: &Service, line: &str) {
     let begun = Instant::now();
     loop {
@@ -25,7 +25,7 @@ fn wait_for_line(service: &Service, line: &str) {
     }
 }
 
-/// One panic of the sealing ended page builds, sweep and retention with it, without a word, until the next restart.
+/// A panic while sealing silently ended page builds, sweeps and retention until the next restart.
 #[test]
 fn a_job_that_panics_is_started_again_and_ends_no_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ fn a_job_that_panics_is_started_again_and_ends_no_other() {
     wait_for_line(&service, r#"runlog_background_workers{work="sealing"} 1"#);
     wait_for_line(&service, r#"runlog_background_restarts_total{work="page builds"} 0"#);
     assert_eq!(get(&service, "/readyz"), "ready\n");
-    // It works: a run is pushed, and its page is built.
+    // The service works: a run is pushed, and its page is built.
     let (_, task) = service.make_task();
     let log = service.folder().join("log.ndjson");
     std::fs::write(&log, "{\"logTimestamp\": 1000, \"logMessage\": \"one\"}\n").unwrap();

@@ -1,4 +1,4 @@
-//! The care of an archive: `runlog archive` and `runlog doctor`, beside a service and without one.
+//! Maintenance of an archive: `runlog archive` and `runlog doctor`, with and without a service.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use crate::support::{Service, bash, runlog, succeeded, write_lines};
 
 const RUNS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
 
-/// Settings whose secrets are in variables that nobody has set.
+/// Settings whose secrets are in variables that are not set.
 const SETTINGS_WITH_SECRETS: &str = r#"
 [[upstream]]
 name = "other"
@@ -44,14 +44,14 @@ fn archive() -> (TempDir, String) {
     (service.stop(), workspace)
 }
 
-/// Runs `runlog` on the archive in a folder; gives the exit code, the JSON it prints and what it says.
+/// Runs `runlog` on the archive in a folder; returns the exit code, the printed JSON, and standard error.
 fn on_archive(folder: &Path, arguments: &[&str]) -> (i32, Vec<Value>, String) {
     let output = runlog(arguments).arg("--json").arg("--data").arg(folder.join("data")).output().unwrap();
     let printed = serde_json::Deserializer::from_slice(&output.stdout).into_iter().collect::<Result<_, _>>().unwrap();
     (output.status.code().unwrap(), printed, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The JSON of a command that must succeed.
+/// The printed JSON of a command that must succeed.
 #[track_caller]
 fn json_of(folder: &Path, arguments: &[&str]) -> Value {
     let (code, mut printed, errors) = on_archive(folder, arguments);
@@ -60,7 +60,7 @@ fn json_of(folder: &Path, arguments: &[&str]) -> Value {
     printed.remove(0)
 }
 
-/// Every file of record segments below the archive's objects.
+/// All segment files of the archive.
 fn objects(folder: &Path) -> Vec<PathBuf> {
     let mut find = std::process::Command::new("find");
     let found = succeeded(find.arg(folder.join("data/objects")).args(["-name", "*.parquet"]).output().unwrap());
@@ -102,7 +102,7 @@ fn what_nothing_names_is_found_and_removed_when_asked() {
     let object = objects(folder.path()).remove(0);
     let orphan = object.with_file_name("left-behind.parquet");
     std::fs::copy(&object, &orphan).unwrap();
-    // What was written just now may still be named, so that only what is old counts.
+    // New objects may still be written; only old ones count as orphans.
     succeeded(std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(&orphan).output().unwrap());
     let (code, printed, _) = on_archive(folder.path(), &["archive", "verify"]);
     assert_ne!(code, 0);
@@ -125,7 +125,7 @@ fn a_copy_holds_the_same_and_brings_only_what_is_new() {
     let (_, printed, _) = on_archive(folder.path(), &arguments);
     assert_eq!((&printed[0]["runs"], &printed[0]["runsBefore"]), (&json!(0), &json!(2)));
 
-    // The copy is served as the archive was, with the same tokens.
+    // The copy can be served like the archive, with the same tokens.
     let token = std::fs::read(folder.path().join("data/admin.token")).unwrap();
     let moved = tempfile::tempdir().unwrap();
     std::fs::rename(to_argument, moved.path().join("data")).unwrap();
@@ -155,7 +155,7 @@ fn a_doctor_finds_nothing_wrong_with_a_sound_archive() {
     let (code, findings, errors) = on_archive(folder.path(), &["doctor"]);
     assert_eq!(code, 0, "{errors}");
     for looked_at in ["version", "archive", "catalog", "objects", "clock"] {
-        // On a machine that has much to do, a slow disk is told as doubtful.
+        // On a busy machine, a slow disk may be reported as doubtful.
         assert!(
             findings.iter().any(|it| it["what"] == looked_at && it["health"] != "bad"),
             "{looked_at}: {findings:?}"
@@ -186,7 +186,7 @@ fn a_doctor_says_who_else_can_get_at_an_archive() {
         findings.into_iter().find(|it| it["what"] == "rights").unwrap()
     };
     assert_eq!(rights()["health"], "good");
-    // In a folder that is closed the rights of what lies in it do not matter.
+    // If a folder is not accessible, the permissions of its contents do not matter.
     set("data/catalog.sqlite", 0o644);
     assert_eq!(rights()["health"], "good");
     set("data/catalog.sqlite", 0o644);
@@ -200,7 +200,7 @@ fn a_doctor_says_who_else_can_get_at_an_archive() {
     assert_eq!(rights()["health"], "good");
 }
 
-/// A service that always answers the same.
+/// A service with a constant response.
 fn always(status: &'static str, kind: &'static str, body: String) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -217,7 +217,7 @@ fn always(status: &'static str, kind: &'static str, body: String) -> String {
 #[test]
 fn a_doctor_names_the_work_of_a_service_that_does_not_come_back() {
     let (folder, _) = archive();
-    // As `/readyz` says it.
+    // As `/readyz` responds.
     let message = "background jobs fail repeatedly: seal, collect talend-eu; see the log of the service";
     let body = json!({"status": 503, "code": "unavailable", "message": message}).to_string();
     let url = always("503 Service Unavailable", "application/json", body);
@@ -229,11 +229,11 @@ fn a_doctor_names_the_work_of_a_service_that_does_not_come_back() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("seal, collect talend-eu"));
 }
 
-/// S3's own words stood there three times over, and nobody was told to make the bucket.
+/// The message contained the response of S3 three times, and no advice to create the bucket.
 #[test]
 fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
     let (folder, _) = archive();
-    // As S3 answers.
+    // As S3 responds.
     let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchBucket</Code><Message>The specified bucket \
                 does not exist</Message><BucketName>nobody</BucketName><RequestId>1</RequestId></Error>";
     let endpoint = always("404 Not Found", "application/xml", body.to_owned());
@@ -250,7 +250,7 @@ fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
 
 #[test]
 fn status_looks_at_an_archive_and_makes_none() {
-    // Called in another folder than the collector it made an archive of its own there, and told zeros of it.
+    // In another folder than that of the collector, the command created an archive and reported zeros.
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
     std::fs::write(folder.join("runlog.toml"), SETTINGS_WITH_SECRETS).unwrap();
@@ -266,7 +266,7 @@ fn status_looks_at_an_archive_and_makes_none() {
 
 #[test]
 fn recovering_looks_for_an_archive_and_makes_none() {
-    // A folder was enough for it: it made an archive there, which had no administrator either.
+    // The command created an archive in an empty folder, without an administrator.
     let folder = tempfile::tempdir().unwrap();
     let output = runlog(&["admin", "recover", "--data"]).arg(folder.path()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -314,7 +314,7 @@ fn the_settings_that_the_page_on_alerts_shows_are_enough() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/how-to/alerts.md");
     let page = std::fs::read_to_string(page).unwrap();
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    // A port of this machine at which nobody listens.
+    // A port of this machine without a listener.
     let settings = example.replace("server = \"smtp.example.com\"", "server = \"localhost\"\nport = 9");
     assert_ne!(settings, example);
     let folder = tempfile::tempdir().unwrap();
@@ -359,7 +359,7 @@ fn a_probe_is_told_whether_a_service_is_ready() {
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("http://127.0.0.1:1/ does not respond"));
 }
 
-/// The lines of a log, without what order and spelling of JSON may change.
+/// The lines of a log in a normal form of JSON.
 fn lines_of(log: &str) -> Vec<String> {
     let mut lines: Vec<String> =
         log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).map(|line| line.to_string()).collect();
@@ -367,7 +367,8 @@ fn lines_of(log: &str) -> Vec<String> {
     lines
 }
 
-/// `fixtures/archives` keeps an archive of each version whose stored form differs; all are read by this one.
+/// `fixtures/archives` contains an archive of each version with a different storage format; the current version can
+/// read all of them.
 #[test]
 fn archives_of_earlier_versions_are_read() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
@@ -388,7 +389,7 @@ fn archives_of_earlier_versions_are_read() {
             let run = format!("00000000-0000-4000-8000-{number:012}");
             let log = fixtures.join(format!("runs/etl-run-info-{number}.ndjson.zst"));
             let pushed = bash(&format!("zstdcat {}", log.display()), service.folder());
-            // The last still goes: the pages of such a run are given, too.
+            // The last run is still running: pages of such runs can be requested, too.
             let fetched = service.succeed(&["fetch", &run, "--settle", "0s", "--no-wait", "-o", "-"]);
             assert_eq!(lines_of(&fetched), lines_of(&pushed), "{run} of {:?}", entry.path());
         }
@@ -406,7 +407,7 @@ fn archives_of_earlier_versions_are_read() {
     assert!(read > 0, "there are archives to read");
 }
 
-/// Any user of the machine could read the keys that sign tokens, and forge one.
+/// Any user of the machine could read the keys that sign tokens, and forge tokens.
 #[cfg(unix)]
 #[test]
 fn the_folder_of_an_archive_is_for_its_owner_alone_also_after_an_earlier_version() {

@@ -1,4 +1,4 @@
-//! `runlog collect` and its fellows, by the real binary, with a Runlog as the upstream.
+//! `runlog collect` and related commands, with the real binary and a Runlog as the upstream.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -14,7 +14,7 @@ const RUNS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000003",
 ];
 
-/// Looks every tenth of a second, for so many seconds, until it is so; false when it never is.
+/// Polls ten times per second for this number of seconds until the condition is true; false if it never is.
 fn comes_true(seconds: u32, mut is_so: impl FnMut() -> bool) -> bool {
     (0..10 * seconds).any(|_| {
         is_so() || {
@@ -24,7 +24,7 @@ fn comes_true(seconds: u32, mut is_so: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// An upstream with a task, three runs of which one goes on, and settings that collect from it.
+/// An upstream with a task and three runs, one of which is running, and settings that collect from it.
 struct Stage {
     upstream: Service,
     folder: TempDir,
@@ -33,7 +33,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        // Pages of 100 records, so that a log has several.
+        // Pages of 100 records, so that a log has several pages.
         let upstream = Service::start(&["--settle", "0s", "--page-records", "100", "--requests-per-second", "0"]);
         let (_, task) = upstream.make_task();
         let stage = Self { upstream, folder: tempfile::tempdir().unwrap(), task };
@@ -62,7 +62,7 @@ impl Stage {
         std::fs::write(self.folder.path().join("runlog.toml"), text).unwrap();
     }
 
-    /// A service that collects by the settings as they are.
+    /// A service that collects with the settings.
     fn collecting_service(&self) -> Service {
         let settings = self.folder.path().join("runlog.toml");
         let token = self.folder.path().join("token");
@@ -94,12 +94,12 @@ impl Stage {
     }
 }
 
-/// What a service of the archive gives of a run.
+/// A run as returned by a service of the archive.
 fn fetched(folder: &Path, run: &str) -> String {
     let archive = tempfile::tempdir_in(folder).unwrap();
     std::fs::rename(folder.join("runlog-data"), archive.path().join("data")).unwrap();
     let service = {
-        // The collector made the archive, and no administrator.
+        // The collector has created the archive without an administrator.
         Service::start_in(archive, &["--settle", "0s"])
     };
     let log = service.succeed(&["fetch", run, "--settle", "0s", "-o", "-"]);
@@ -160,7 +160,7 @@ fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
 
 #[test]
 fn an_archive_is_made_once_by_those_that_open_it_first_together() {
-    // One that started beside another found its tables half made, and ended.
+    // A collector that started at the same time as another one found incomplete tables and exited.
     let folder = tempfile::tempdir().unwrap();
     let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\n";
     std::fs::write(folder.path().join("runlog.toml"), sink).unwrap();
@@ -173,7 +173,7 @@ fn an_archive_is_made_once_by_those_that_open_it_first_together() {
     for one in together {
         succeeded(one.wait_with_output().unwrap());
     }
-    // Timers often run programs under a lock of the folder: it is not waited for.
+    // Timers often run programs under a lock of the folder; the command does not wait for it.
     let data = std::fs::File::open(folder.path().join("runlog-data")).unwrap();
     data.lock().unwrap();
     succeeded(deliver().wait_with_output().unwrap());
@@ -296,7 +296,7 @@ fn a_canary_finds_its_records_behind_the_collector_and_misses_them_where_nobody_
 fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
     let stage = Stage::new();
     let settings = stage.folder.path().join("runlog.toml");
-    // Nobody listens there.
+    // There is no listener.
     let text = std::fs::read_to_string(&settings).unwrap().replace(&stage.upstream.url, "http://127.0.0.1:9");
     std::fs::write(&settings, text).unwrap();
     let mut collector = stage.command(&["collect"]).stderr(Stdio::null()).spawn().unwrap();
@@ -307,7 +307,7 @@ fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
     };
     assert!(comes_true(20, is_at_work));
     Command::new("kill").arg(collector.id().to_string()).status().unwrap();
-    // It asks its upstream again and again for 52 s.
+    // Requests to the upstream are retried for 52 s.
     let has_ended = comes_true(20, || collector.try_wait().unwrap().is_some());
     let _ = collector.kill();
     assert!(has_ended, "it did not end within 20 s");

@@ -1,4 +1,4 @@
-//! Each command, by what it prints and how it ends.
+//! Each command: its output and its exit code.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -62,7 +62,7 @@ fn a_line_without_an_end_is_named_before_it_fills_the_memory() {
     let (service, _, task, file) = with_task();
     let mut log = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
     log.write_all(b"{").unwrap();
-    // The rest of it is a hole: it takes no room on disk.
+    // The rest of the file is a hole, which takes no space on disk.
     log.set_len(1 << 30).unwrap();
     let output = service.runlog(&["push", RUN, file.to_str().unwrap(), "--task", &task]).output().unwrap();
     check_failure(output, 2, &["line 4", "longer than 64 MiB", "one JSON object per line"]);
@@ -118,7 +118,7 @@ fn exit_codes_say_what_to_do_next() {
 fn a_log_that_cannot_be_written_here_has_a_code_of_its_own_that_help_names() {
     let (service, _, task, file) = with_task();
     push(&service, &task, &file);
-    // A file stands where a folder would have to be made.
+    // There is a file where a folder would have to be created.
     let output = service.runlog(&["fetch", RUN, "--settle", "0s", "-o", "log.ndjson/run.ndjson"]).output().unwrap();
     check_failure(output, 1, &["cannot make log.ndjson/run.ndjson"]);
     let help = succeeded(runlog(&["fetch", "--help"]).output().unwrap());
@@ -194,7 +194,7 @@ fn messages(shown: &str) -> Vec<String> {
 
 #[test]
 fn tail_that_begins_with_no_records_shows_only_what_follows() {
-    // It took a log of which nothing was shown for one that was empty, and showed it from its beginning.
+    // If all records of a log were filtered out, the command took the log for empty and printed it from its beginning.
     let (service, _, task, file) = with_task();
     push(&service, &task, &file);
     assert_eq!(service.succeed(&["tail", RUN, "-n", "0", "-f"]), "");
@@ -203,13 +203,14 @@ fn tail_that_begins_with_no_records_shows_only_what_follows() {
 
 #[test]
 fn tail_shows_no_record_again_that_shares_its_instant_with_earlier_ones() {
-    // It counted those that it had shown of the last instant, and passed over as many of the first of that instant.
+    // The command counted the printed records of the last instant, and skipped as many from the first ones of that
+    // instant.
     let (service, _, task, file) = with_task();
     write_lines(file.clone(), &[record(1_000, "a"), record(1_000, "b")]);
     push(&service, &task, &file);
     assert_eq!(messages(&service.succeed(&["tail", RUN, "-n", "1", "-f", "--json"])), ["b"]);
 
-    // More of one instant than one answer holds.
+    // More records of one instant than a response contains.
     let of_one_instant: Vec<_> = (0..450).map(|number| record(1_000, &number.to_string())).collect();
     write_lines(file.clone(), &of_one_instant);
     let run = "00000000-0000-4000-8000-000000000002";
@@ -222,7 +223,7 @@ fn tail_shows_no_record_again_that_shares_its_instant_with_earlier_ones() {
 
 #[test]
 fn tail_shows_each_record_once_while_more_arrive() {
-    // Its second request counted from a newest record that had become another.
+    // The second request counted from a newest record that was no longer the newest.
     let (service, _, task, file) = with_task();
     write_lines(file.clone(), &(0..300).map(|number| record(number, &number.to_string())).collect::<Vec<_>>());
     service.succeed(&["push", RUN, file.to_str().unwrap(), "--task", &task]);
@@ -240,7 +241,7 @@ fn tail_shows_each_record_once_while_more_arrive() {
     assert_eq!(messages(&shown), (0..300).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
-/// Takes one request without a body, and gives the service's answer to it.
+/// Forwards one request without a body to the service.
 fn pass_on(listener: &TcpListener, service: &Service) {
     let (mut client, _) = listener.accept().unwrap();
     let mut head = String::new();
@@ -249,7 +250,7 @@ fn pass_on(listener: &TcpListener, service: &Service) {
         assert!(lines.read_line(&mut head).unwrap() > 0, "the request ended: {head}");
     }
     let mut upstream = TcpStream::connect(service.url.strip_prefix("http://").unwrap()).unwrap();
-    // The answer ends with its connection, and the next request comes by another.
+    // The connection is closed after the response; the next request uses another one.
     let closing = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
     upstream.write_all(closing.as_bytes()).unwrap();
     let mut answer = Vec::new();
@@ -281,8 +282,7 @@ fn a_lost_administrator_token_is_replaced_on_the_machine() {
     assert!(succeeded(list.env("RUNLOG_TOKEN", new.trim()).output().unwrap()).contains("admin"));
 }
 
-/// Starts `runlog serve` in a folder with the settings that are there, and stops it when it listens; what it said until
-/// then.
+/// Starts `runlog serve` in a folder with its settings, and stops it once it listens; returns its output until then.
 fn served_briefly(folder: &Path, arguments: &[&str], data_variable: Option<&str>) -> String {
     let mut command = runlog(&["serve", "--listen", "127.0.0.1:0", "--settings", "runlog.toml"]);
     command.args(arguments).current_dir(folder).stderr(Stdio::piped());
@@ -303,7 +303,7 @@ fn served_briefly(folder: &Path, arguments: &[&str], data_variable: Option<&str>
 
 #[test]
 fn a_service_keeps_its_archive_where_its_settings_say_unless_an_option_or_a_variable_does() {
-    // It kept one of its own, while `collect` and `status` with the same settings used that of the settings.
+    // The service created its own archive, although `collect` and `status` used the one in the same settings.
     let folder = tempfile::tempdir().unwrap();
     let settings = "[archive]\ndata = \"elsewhere\"\n[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\n";
     std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
@@ -355,7 +355,7 @@ fn a_filter_of_the_log_that_is_none_is_told() {
 
 #[test]
 fn the_form_of_the_log_may_be_set_for_commands_that_end() {
-    // A variable that was meant for the service kept `runlog collect --once` from its work.
+    // A variable that is only meant for the service made `runlog collect --once` fail.
     let mut collect = runlog(&["collect", "--once", "--settings", "no-such.toml"]);
     let output = collect.env("RUNLOG_LOG_FORMAT", "json").output().unwrap();
     check_failure(output, 2, &["cannot read no-such.toml"]);
@@ -401,7 +401,7 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
     let task = id(known(&["admin", "tasks", "create", "test", "--workspace", &workspace, "--json"]), "executable");
     let file = write_lines(service.folder().join("log.ndjson"), &[record(1_000, "one"), record(2_000, "two")]);
     known(&["push", RUN, file.to_str().unwrap(), "--task", &task, "--finish", "execution_successful"]);
-    // Its page comes by a link, which leads to the service as well.
+    // The page is downloaded with a link to the same service.
     assert_eq!(known(&["fetch", RUN, "--settle", "0s", "-o", "-"]).lines().count(), 2);
 
     let settings = format!(
@@ -416,7 +416,7 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
     let collected: Value = serde_json::from_str(&succeeded(collect.output().unwrap())).unwrap();
     assert_eq!((&collected["landed"], &collected["records"]), (&json!(1), &json!(2)));
 
-    // A sink and a webhook of alerts are let in with the same certificates, and not without.
+    // Sinks and webhooks of alerts use the same client certificate, and are refused without it.
     let check = |certificates: &str| {
         let settings = format!(
             "[[sink]]\nname = \"back\"\nkind = \"otlp\"\nurl = \"{0}\"\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\n{certificates}\

@@ -1,4 +1,4 @@
-//! `runlog deliver`: files, another Runlog by OTLP, and deliverers that are killed.
+//! `runlog deliver`: files, another Runlog by OTLP, and killed deliverers.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,7 +22,7 @@ fn lines(count: usize) -> Vec<String> {
     (0..count).map(line).collect()
 }
 
-/// A service whose archive has one run that has ended.
+/// A service whose archive has one ended run.
 fn with_run(count: usize) -> Service {
     let service = Service::start(&["--settle", "0s"]);
     let (_, task) = service.make_task();
@@ -127,7 +127,7 @@ fn another_runlog_takes_what_it_is_sent_once_and_whole() {
         serde_json::from_str::<Value>(&succeeded(command.output().unwrap())).unwrap()
     };
     assert_eq!(deliver(&[])[0]["records"], 2_500);
-    // Forgotten and sent again as a whole, in the same batches: the other one has them already.
+    // The state is removed and everything is sent again in the same batches: the receiver has the records already.
     write_settings(from.folder(), "");
     succeeded(runlog(&["deliver", "--forget", "other"]).current_dir(from.folder()).output().unwrap());
     write_settings(from.folder(), &sink);
@@ -143,7 +143,7 @@ fn another_runlog_takes_what_it_is_sent_once_and_whole() {
     assert_eq!(log(&to), log(&from));
 }
 
-/// A proxy that takes whatever it is sent, and the first line of each request.
+/// A proxy that accepts everything and records the first line of each request.
 fn proxy() -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! `runlog demo`: the main job on real logs, and the guide's lines as it prints them.
+//! `runlog demo`: the whole path on real logs, and the commands of the guide that it prints.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{Service, bash, runlog, succeeded};
 
-/// A `runlog demo --keep` that is stopped when this goes.
+/// A `runlog demo --keep`, which is stopped when this is dropped.
 struct Kept(Child);
 
 impl Drop for Kept {
@@ -29,7 +29,7 @@ fn every_sample_run_comes_back_as_it_was_pushed() {
     assert!(report.contains("Compared with the previous run"), "the log was sealed and summarised: {shown}");
     assert!(!shown.contains('\x1b'), "no colours in a pipe");
 
-    // It ends with the address of that run, and with what to do for it to be there; here on a free port.
+    // The output ends with the URL of the failed run and the command that serves it, here on a free port.
     let last: Vec<&str> = shown.lines().rev().take(3).collect();
     let [sign_in, serve, address] = last[..] else { panic!("{shown}") };
     let (_, run) = address.split_once("in the browser: http://127.0.0.1:8480/runs/").expect(&shown);
@@ -48,7 +48,7 @@ fn the_printed_lines_of_the_guide_work_as_pasted() {
     let mut demo = Kept(command.spawn().unwrap());
     let mut shown = BufReader::new(demo.0.stdout.take().unwrap());
     let mut lines = String::new();
-    // The last line says how to stop it; the service runs on behind it.
+    // The last line says how to stop the service, which continues to run.
     while !lines.ends_with("Press Ctrl-C to stop\n") {
         assert!(shown.read_line(&mut lines).unwrap() > 0, "{lines}");
     }
@@ -81,7 +81,7 @@ fn a_script_gets_one_line_of_json_once_the_service_is_filled() {
         std::fs::File::open(run["file"].as_str().unwrap()).unwrap().read_to_string(&mut log).unwrap();
         assert_eq!(Some(log.lines().count() as u64), run["records"].as_u64());
     }
-    // A client that knows only the contract: the client's id and secret give a token, the token a list of runs.
+    // A client that uses only the contract: it gets a token with client ID and secret, and lists runs with it.
     let text = |name: &str| demo_service[name].as_str().unwrap().to_owned();
     let total = bash(
         &format!(

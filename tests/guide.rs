@@ -1,5 +1,5 @@
-//! The two scenarios of the vendor's guide, with nothing but curl and jq: the pages put together in the order received
-//! are the exact log, newest first.
+//! The two scenarios of the vendor's guide, using only curl and jq: the pages in the order received are the exact log,
+//! newest first.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn sample_log() -> Vec<String> {
     String::from_utf8(log).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// A log with a record at each of these times, and its number as its message.
+/// A log with a record at each of these times, whose message is its number.
 fn log_at(times: impl IntoIterator<Item = i64>) -> Vec<String> {
     let record = |(number, time): (usize, i64)| {
         json!({"logTimestamp": time, "severity": "INFO", "logMessage": number.to_string()}).to_string()
@@ -27,7 +27,7 @@ fn in_order(log: &[String]) -> Vec<Value> {
     records
 }
 
-/// Plays scenario 2 as a shell would, and gives the pages' status codes and the records in the order received.
+/// Runs scenario 2 in a shell; returns the status codes of the pages and the records in the order received.
 fn page_through(service: &Service, run: &str) -> (Vec<String>, Vec<Value>) {
     let lines = format!(
         r#"
@@ -47,7 +47,7 @@ fn page_through(service: &Service, run: &str) -> (Vec<String>, Vec<Value>) {
     (statuses, log.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-/// Archives a log, pages through it, and compares.
+/// Archives a log, fetches its pages, and compares the records.
 #[track_caller]
 fn check(service: &Service, log: &[String], pages: usize) {
     let (_, task) = service.make_task();
@@ -116,6 +116,6 @@ fn a_small_log_comes_as_the_first_scenario_says() {
         curl -sf "$LINK" | jq -r '.[].logMessage'; jq .size page.json"#,
         service.url, service.token
     );
-    // Both ends of the range are inside, and the half second after its end is not.
+    // Both ends of the range are inclusive; the half second after its end is excluded.
     assert_eq!(bash(&lines, service.folder()), "0\n1\n");
 }

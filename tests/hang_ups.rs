@@ -1,4 +1,4 @@
-//! Clients that go away before they are answered: what took effect stands in the audit log all the same.
+//! Clients that disconnect before the response: every change that took effect has an audit entry.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::Service;
 
-/// Sends a request, and closes the connection after a pause, whatever has come back.
+/// Sends a request, and closes the connection after a pause.
 fn hang_up(service: &Service, request: &str, body: &str, pause: Duration) {
     let address = service.url.trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).unwrap();
@@ -43,7 +43,8 @@ fn audited(service: &Service, action: &str) -> Vec<String> {
     subjects
 }
 
-/// Of 45 changes of rights in force after their clients had hung up, ten had no audit entry; of 82 deleted logs, 54.
+/// Of 45 changes of rights that took effect after the client had disconnected, ten had no audit entry; of 82 deleted
+/// logs, 54 had none.
 #[test]
 fn what_was_changed_for_a_client_that_hung_up_is_in_the_audit_log() {
     let service = Service::start(&["--settle", "0s", "--requests-per-second", "0"]);
@@ -52,7 +53,7 @@ fn what_was_changed_for_a_client_that_hung_up_is_in_the_audit_log() {
     std::fs::write(&log, "{\"logTimestamp\": 1000, \"logMessage\": \"one\"}\n").unwrap();
     let (mut users, mut runs) = (Vec::new(), Vec::new());
     for number in 0..12_u64 {
-        // Moments before, while and after the change is made.
+        // Times before, during and after the change.
         let pause = Duration::from_micros(number * 500);
         let user = service.json(&["admin", "users", "create", &format!("user {number}"), "--json"]);
         let user = user["id"].as_str().unwrap().to_owned();
@@ -81,8 +82,8 @@ fn what_was_changed_for_a_client_that_hung_up_is_in_the_audit_log() {
         assert!(begun.elapsed() < Duration::from_secs(20), "in force, and nowhere in the audit log: {missing:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
-    // A client that has hung up does not make its change undone, either: some of them took effect.
+    // A disconnect does not undo the change, either: some changes took effect.
     assert!(!audited(&service, "delete log").is_empty() || !audited(&service, "grant rights").is_empty());
-    // Who was made is named as well.
+    // The entry also names the created user.
     assert!(users.iter().all(|user| audited(&service, "create user").contains(user)));
 }

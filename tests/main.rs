@@ -1,4 +1,4 @@
-//! Runlog from outside: the real binary, real HTTP, real files.
+//! Tests from outside: the real binary, real HTTP, real files.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 

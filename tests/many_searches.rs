@@ -1,5 +1,5 @@
-//! Hundreds of searches at once for what no log holds, each of which reads all there is: everybody else is answered
-//! meanwhile, and each search ends.
+//! Hundreds of concurrent searches without a match, each of which reads everything: other requests are still answered,
+//! and each search ends.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,10 +12,10 @@ use crate::support::{Service, write_lines};
 
 const SEARCHES: usize = 320;
 
-/// Far longer than anything here takes when all is well, on a machine that is busy with other tests.
+/// Far longer than anything takes here normally, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The status and the head of the answer to a request.
+/// The status and the head of the response to a request.
 fn ask(service: &Service, path: &str) -> (u16, String) {
     let address = service.url.trim_start_matches("http://");
     let mut connection = TcpStream::connect(address).unwrap();
@@ -88,6 +88,6 @@ fn hundreds_of_rare_searches_keep_nobody_else_waiting() {
     let (answered, refused) = (answered.into_inner(), refused.into_inner());
     assert_eq!(answered + refused, SEARCHES);
     assert!(answered > 0, "none of {SEARCHES} was answered");
-    // All turns are free again.
+    // All permits have been released.
     assert_eq!(ask(&service, "/runlog/v1/search?q=zebra").0, 200);
 }

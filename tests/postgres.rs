@@ -1,4 +1,4 @@
-//! A catalog in PostgreSQL, from outside: losing the administrator's token, and users who may not make tables.
+//! A catalog in PostgreSQL: loss of the administrator's token, and users who may not create tables.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::{runlog, succeeded};
 
-/// A new PostgreSQL that ends with this.
+/// A new PostgreSQL server, which stops when this is dropped.
 struct Postgres {
     port: u16,
     process: Child,
@@ -46,20 +46,20 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // It ends with its standard input.
+        // It stops when its standard input is closed.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-/// A node of a catalog; it is stopped when this goes.
+/// A node with this catalog, which is stopped when this is dropped.
 struct Node {
     child: Child,
     url: String,
 }
 
 impl Node {
-    /// Starts it, or gives what it says when it ends.
+    /// Starts a node, or returns its output if it exits.
     fn start(catalog: &str, data: &Path) -> Result<Self, String> {
         let mut serve = runlog(&["serve", "--listen", "127.0.0.1:0", "--catalog", catalog, "--data"]);
         let mut child = serve.arg(data).stderr(Stdio::piped()).spawn().unwrap();
@@ -98,7 +98,7 @@ fn a_lost_token_is_replaced_from_anywhere_and_failed_tries_leave_nothing() {
     let tokens = || server.asked("runlog", "SELECT count(*), count(expires_at) FROM tokens");
     assert_eq!(tokens(), "1|0");
 
-    // The folder is none, and cannot be made: nothing is left of the try.
+    // The folder cannot be created: the failed attempt leaves nothing behind.
     std::fs::write(folder.path().join("file"), "").unwrap();
     let recover =
         |data: &Path| runlog(&["admin", "recover", "--catalog", &catalog, "--data"]).arg(data).output().unwrap();
@@ -107,7 +107,7 @@ fn a_lost_token_is_replaced_from_anywhere_and_failed_tries_leave_nothing() {
     assert!(!failed.status.success() && told.contains("set another folder with --data"), "{told}");
     assert_eq!(tokens(), "1|0");
 
-    // The folder is not there, and is made, for its owner alone.
+    // The folder does not exist, and is created with access only for its owner.
     let data = folder.path().join("else/where");
     let recovered = recover(&data);
     let told = String::from_utf8_lossy(&recovered.stderr).into_owned();
@@ -132,7 +132,7 @@ fn a_node_needs_no_right_to_make_tables_where_they_are_made() {
     ] {
         server.asked("postgres", statement);
     }
-    // Where the public schema is open to all, as before PostgreSQL 15, it is closed first.
+    // If the public schema is open to all, as before PostgreSQL 15, it is closed first.
     server.asked("runlog", "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
     let (owner, user) = (server.url("owner", "runlog"), server.url("node", "runlog"));
     for catalog in [&owner, &user] {
@@ -142,7 +142,7 @@ fn a_node_needs_no_right_to_make_tables_where_they_are_made() {
     server.asked("runlog", "GRANT CREATE ON SCHEMA public TO owner");
     drop(Node::start(&owner, folder.path()).unwrap());
 
-    // As the documentation says.
+    // As in the documentation.
     server.asked("runlog", "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO node");
     let node = Node::start(&user, folder.path()).unwrap();
     let token = std::fs::read_to_string(folder.path().join("admin.token")).unwrap();
@@ -154,13 +154,13 @@ fn a_node_needs_no_right_to_make_tables_where_they_are_made() {
 
 #[test]
 fn a_pooler_that_does_not_keep_sessions_is_named() {
-    // As PgBouncer 1.18 answers to a client that asks for more than its defaults pass on.
+    // As PgBouncer 1.18 responds to a client that requests more than it passes on by default.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let catalog = format!("postgres://runlog:secret@{}/runlog", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut request = [0; 4096];
-            // The first asks for TLS, and is told that there is none.
+            // The first message asks for TLS, which the server declines.
             if stream.read(&mut request).is_ok_and(|length| length == 8) {
                 let _ = stream.write_all(b"N");
                 let _ = stream.read(&mut request);

@@ -1,4 +1,4 @@
-//! `runlog push`: what it reads, what it refuses and how, and what becomes of the run.
+//! `runlog push`: what it reads, what it refuses and why, and the resulting state of the run.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -33,7 +33,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// Every form that a log may have, under names that say something else.
+/// All formats of a log, with misleading file names.
 fn forms() -> Vec<(&'static str, Vec<u8>)> {
     let (plain, marked) = (ndjson(), format!("\u{feff}{}", ndjson()));
     let array = serde_json::to_string_pretty(&records()).unwrap();
@@ -89,7 +89,7 @@ fn a_log_is_read_in_every_form_whatever_its_file_is_called() {
         let pushed = service.json(&["push", &run, name, "--task", &task, "--finish", "execution_successful", "--json"]);
         assert_eq!((&pushed["stored"], &pushed["repaired"]), (&json!(3), &Value::Null), "{name}: {pushed}");
         assert_eq!(messages(&service, &run), MESSAGES, "{name}");
-        // Once more through a pipe: what is there already is known again.
+        // Again through a pipe: records that exist already are recognised.
         let mut child = piped(&service, &["push", &run, "-", "--json"]);
         child.stdin.take().unwrap().write_all(&bytes).unwrap();
         let again: Value = serde_json::from_str(&succeeded(child.wait_with_output().unwrap())).unwrap();
@@ -124,7 +124,7 @@ fn a_long_array_goes_in_batches_and_its_records_are_counted() {
     );
 }
 
-/// What is no log, and the words by which it is refused.
+/// Inputs that are not logs, and parts of the error messages.
 fn no_logs() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
     let cut = gzip(&ndjson().repeat(100_000).into_bytes());
     vec![
@@ -145,7 +145,7 @@ fn no_run_is_begun_for_a_file_that_cannot_be_read() {
         fs::write(service.folder().join(name), bytes).unwrap();
         let output = service.runlog(&["push", RUN, name, "--task", &task, "--finish", "execution_failed"]).output();
         check_failure(&output.unwrap(), 2, &[&["cannot read", name], words].concat());
-        // The same as standard input.
+        // The same from standard input.
         let mut command = service.runlog(&["push", RUN, "-", "--task", &task]);
         let output = command.stdin(fs::File::open(service.folder().join(name)).unwrap()).output().unwrap();
         check_failure(&output, 2, &["cannot read standard input"]);
@@ -177,11 +177,11 @@ fn a_run_whose_log_turns_out_to_be_bad_does_not_go_on_for_ever() {
     let words = ["line 4", "soon", "is ended as execution_failed nevertheless", "push the corrected log"];
     check_failure(&push(1, bad_line.as_bytes(), &finish), 2, &words);
     assert_eq!(status(&service, &task, &run_id(1)), "EXECUTION_FAILED");
-    // The mended log still goes to the run that has ended.
+    // The repaired log can still be pushed to the ended run.
     succeeded(push(1, ndjson().as_bytes(), &finish));
     assert_eq!(messages(&service, &run_id(1)), MESSAGES);
 
-    // What stands before the place at which a log breaks off is stored.
+    // The records before the truncation are stored.
     let long = ndjson().repeat(200_000);
     let packed = gzip(long.as_bytes());
     let words = ["cannot read the log", "records before it are stored", "is ended as"];
@@ -191,7 +191,7 @@ fn a_run_whose_log_turns_out_to_be_bad_does_not_go_on_for_ever() {
     let words = ["in the middle of record 3", "is unchanged", "--finish"];
     check_failure(&push(3, &cut.as_bytes()[..cut.len() - 3], &[]), 2, &words);
 
-    // Something else came through a pipe, after the run was begun.
+    // Other content came through the pipe after the run was started.
     let mut child = piped(&service, &["push", &run_id(4), "-", "--task", &task, "--finish", "execution_failed"]);
     child.stdin.take().unwrap().write_all(b"PK\x03\x04").unwrap();
     check_failure(&child.wait_with_output().unwrap(), 2, &["standard input", "zip archive", "is ended as"]);
@@ -220,7 +220,7 @@ fn bad_lines_can_be_skipped_and_are_told() {
     assert_eq!((&pushed["repeated"], &pushed["refusedLines"]), (&json!(3), &json!(2)), "{pushed}");
     assert_eq!((&pushed["refused"][0]["line"], &pushed["refused"][1]["line"]), (&json!(2), &json!(4)));
 
-    // A log of which no line can be read begins with what is no JSON; it is still no archive.
+    // A log without a valid line starts with something that is not JSON; still, it is not an archive.
     fs::write(service.folder().join("log"), "PK\u{3}\u{4}").unwrap();
     let skip = ["push", &run_id(2), "log", "--task", &task, "--skip-bad-lines"];
     check_failure(&service.runlog(&skip).output().unwrap(), 2, &["zip archive"]);

@@ -1,4 +1,4 @@
-//! `runlog report` and `runlog diff` against a service: on the terminal, as a page, as JSON.
+//! `runlog report` and `runlog diff` with a service: in the terminal, as a page, as JSON.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::{Service, bash, runlog, write_lines};
 const GOOD: &str = "00000000-0000-4000-8000-000000000001";
 const BAD: &str = "00000000-0000-4000-8000-000000000002";
 
-/// A service with a good run and one that failed, both sealed and summarised; its workspace and its task.
+/// A service with a successful and a failed run, both sealed and summarised; also returns their workspace and task.
 fn two_runs() -> (Service, String, String) {
     let service = Service::start(&["--settle", "0s"]);
     let (workspace, task) = service.make_task();
@@ -35,7 +35,7 @@ fn push(service: &Service, run: &str, lines: &[String], task: &str, finish: &str
     service.succeed(&["push", run, file.to_str().unwrap(), "--task", task, "--finish", finish]);
 }
 
-/// The service seals and summarises by itself, every few seconds.
+/// The service seals and summarises in the background, every few seconds.
 fn wait_until_summarised(service: &Service, run: &str) {
     let begun = Instant::now();
     while service.json(&["report", run, "--json"])["log"]["state"] != "whole" {
@@ -90,7 +90,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     assert_eq!((&back["counts"]["gone"], &back["counts"]["new"]), (&json!(1), &json!(0)));
 }
 
-/// Two records whose clocks were wrong, in a run of twenty seconds.
+/// Two records with wrong clocks, in a run of twenty seconds.
 #[test]
 fn records_dated_far_away_are_said_apart() {
     let service = Service::start(&["--settle", "0s"]);
@@ -121,7 +121,7 @@ fn records_dated_far_away_are_said_apart() {
     assert!(report["timeline"]["stretchMs"].as_i64().unwrap() <= 1_000, "{report}");
 }
 
-/// Parses a page as XML does, which is stricter than HTML; elements without an end are left out.
+/// Parses a page as XML, which is stricter than HTML; void elements are removed first.
 fn well_formed(page: &str, folder: &Path) {
     let mut parts = page.split("<meta ");
     let before = parts.next().unwrap_or_default();
@@ -156,7 +156,7 @@ fn an_archive_without_a_service_is_summarised_by_a_command() {
     let line = json!({"logTimestamp": 5, "severity": "ERROR", "logMessage": "it broke"}).to_string();
     push(&service, BAD, &[line], &task, "execution_failed");
     let folder = service.stop();
-    // The run was to settle for an hour: the archive is told that the hour has passed.
+    // The run would settle for an hour; the row is changed as if the hour had passed.
     let data = folder.path().join("data");
     let sql = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
     let change = |statement: &str| {
@@ -170,7 +170,7 @@ fn an_archive_without_a_service_is_summarised_by_a_command() {
     made(r#"{"runsSealed":1,"summaries":1}"#);
     made(r#"{"runsSealed":0,"summaries":0}"#);
 
-    // A summary that is not what was written is found, removed, and made anew.
+    // An altered summary is detected, removed, and created again.
     change("UPDATE summaries SET sha256 = 0");
     let verify = |more: &[&str]| runlog(&["archive", "verify", "--data"]).arg(&data).args(more).output().unwrap();
     let found = verify(&[]);

@@ -1,4 +1,4 @@
-//! `runlog sql` and `runlog search`: of an archive itself, and of a service.
+//! `runlog sql` and `runlog search`: on an archive, and with a service.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -40,7 +40,7 @@ fn a_service_and_an_archive_answer_alike() {
         service.succeed(&[&["sql"], arguments].concat())
     }] {
         assert_eq!(asked(&["--format", "csv", query]), csv);
-        // The name of the file says the form; the file is whole or not there.
+        // The file extension determines the format; the file appears completely or not at all.
         assert_eq!(asked(&["-o", "answer.csv", query]), "");
         assert_eq!(std::fs::read_to_string(service.folder().join("answer.csv")).unwrap(), csv);
         assert_eq!(asked(&["-o", "answer.parquet", "SELECT * FROM records"]), "");
@@ -49,7 +49,7 @@ fn a_service_and_an_archive_answer_alike() {
     }
 }
 
-/// They went to the folder of the system, which is small or in memory on many machines.
+/// Temporary files were written to the system folder, which is small or in memory on many machines.
 #[test]
 fn a_question_to_an_archive_goes_on_in_files_of_its_folder() {
     let service = service();
@@ -97,12 +97,12 @@ fn at_a_terminal_queries_have_several_lines_and_a_history() {
         ["(1 row)", ""],
         ["runlog> ", "SELECT nothing FROM records;\n"],
         ["there is no column nothing", ""],
-        // A mistake does not end it.
+        // An error does not end the session.
         ["runlog> ", "\\d\n"],
         ["deliveries", ""],
         ["runlog> ", "\\q\n"],
     ]));
-    // What was asked for the last time is there, by the key for upwards; Ctrl-D leaves as well.
+    // The previous query can be recalled with the up arrow; Ctrl-D also exits.
     let upwards = "\u{1b}[A\u{1b}[A\u{1b}[A";
     at_terminal(json!([["runlog> ", upwards], ["all_of_them", "\n"], ["(1 row)", ""], ["runlog> ", "\u{4}"]]));
 }

@@ -1,4 +1,4 @@
-//! What a log or a peer may do to a terminal: nothing. In a file or a pipe it stands as it came.
+//! A log or a peer cannot control the terminal. In a file or a pipe, its text is unchanged.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -9,12 +9,12 @@ use crate::support::{RUNLOG, Service, runlog, succeeded, write_lines};
 
 const RUN: &str = "00000000-0000-4000-8000-000000000001";
 
-/// Clears the screen, sets the title, links, writes to the clipboard, steps back, the same in C1, turns the order around,
-/// breaks the line, paints over what stands there, and colours.
+/// Sequences that clear the screen, set the title, add links, write to the clipboard, move the cursor (also in C1),
+/// reverse the order of text, break the line, overwrite it, and set colours.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;title\u{7}\u{1b}]8;;http://a.example\u{1b}\\link\u{1b}]52;c;cm0=\u{7}secret\u{8}\u{8}\u{9b}2J\u{9d}0;t\u{9c}\
      \u{202e}reversed\u{202c}\u{2067}\u{2069}\u{2028}\u{2029}\u{7f}\u{85}\u{1b}[31mred\u{1b}[8mhidden";
 
-/// What of it is a text like any other.
+/// The parts of it that are ordinary text.
 const WORDS: [&str; 5] = ["link", "secret", "reversed", "red", "hidden"];
 
 fn hostile_service() -> (Service, String, String) {
@@ -36,7 +36,7 @@ fn hostile_service() -> (Service, String, String) {
     (service, workspace, task)
 }
 
-/// What a terminal gets of a command, on both outputs.
+/// The output of a command in a terminal, on both streams.
 fn shown(service: &Service, arguments: &[&str], variables: &[(&str, &str)]) -> String {
     typed(service, arguments, variables, &json!([]))
 }
@@ -53,7 +53,7 @@ fn typed(service: &Service, arguments: &[&str], variables: &[(&str, &str)], step
     succeeded(child.wait_with_output().unwrap())
 }
 
-/// What is left of a text when what a terminal may get is taken away. A terminal is given `\r\n` for a line feed.
+/// The rest of a text without the sequences that a terminal may receive. In a terminal, a line feed becomes `\r\n`.
 fn steering(shown: &str) -> String {
     let mut rest = shown.replace("\r\n", "").replace(['\n', '\t'], "");
     for style in ["0", "1", "2", "31", "32", "33"] {
@@ -63,7 +63,7 @@ fn steering(shown: &str) -> String {
     rest.chars().filter(steers).collect()
 }
 
-/// A progress bar is drawn with sequences of its own; those of the log are others.
+/// A progress bar uses its own sequences; those of the log are different.
 fn without_bar(shown: &str) -> String {
     let mut rest = shown.to_owned();
     for drawn in ["\u{1b}[2K", "\u{1b}[1A", "\u{1b}[1B", "\u{1b}[J", "\u{1b}[0J", "\r"] {
@@ -116,7 +116,7 @@ fn an_answer_cannot_steer_the_terminal_of_who_asks() {
             check(&service, &arguments, &["reversed", "column", "100% done"]);
         }
     }
-    // What is wrong with a question is quoted.
+    // The error quotes the query.
     check(&service, &["sql", "SELECT \"\u{1b}[2J\u{9b}2J\u{202e}x\" FROM records"], &["error:"]);
     check(&service, &["sql", "--data", &data, "SELECT \"\u{1b}[2J\u{9b}2J\u{202e}x\" FROM records"], &["error:"]);
     check(&service, &["tail", "\u{1b}[2J\u{9b}2J\u{202e}x"], &["error:", "\\u{9b}2J"]);
@@ -140,12 +140,12 @@ fn a_file_and_a_pipe_get_a_log_as_it_is() {
     assert!(text.contains(&format!("first {HOSTILE}\n")), "{text:?}");
 }
 
-/// A peer that knows nothing, and says so in a hostile way.
+/// A peer that responds with 404 and a hostile text.
 fn hostile_peer() -> String {
     peer("404 Not Found", &json!({"status": 404, "code": HOSTILE, "message": HOSTILE}))
 }
 
-/// A peer that always says the same.
+/// A peer with a constant response.
 fn peer(status: &'static str, body: &Value) -> String {
     let body = body.to_string();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -168,7 +168,7 @@ fn what_a_peer_says_cannot_steer_a_terminal() {
     for command in ["tail", "fetch", "report"] {
         check(&service, &[command, RUN, "--api-url", &unknowing], &["error:", "\\x1b[2J"]);
     }
-    // A bar quotes the status of a run that goes on.
+    // A progress bar quotes the status of a running run.
     let odd = peer("200 OK", &json!({"executionId": RUN, "executionStatus": format!("odd\n{HOSTILE}")}));
     let steps = json!([["its status is odd\\n", "\u{3}"]]);
     let shown = typed(&service, &["fetch", RUN, "--api-url", &odd], &[("COLUMNS", "500")], &steps);

@@ -1,4 +1,4 @@
-"""Drives wrk against a running service, and prints medians: requests a second, p50 and p99, peak of memory."""
+"""Runs wrk against a running service and prints medians: requests per second, p50, p99, peak memory."""
 
 import json
 import os
@@ -26,11 +26,11 @@ while post(logs + "/status", page.encode())["status"] != "READY":
 kinds = {
     "live page of 200 records": {"BENCH_METHOD": "GET", "BENCH_PATH": logs + "?count=200"},
     "status of a page": {"BENCH_METHOD": "POST", "BENCH_PATH": logs + "/status", "BENCH_BODY": page},
-    "page asked for again": {"BENCH_METHOD": "POST", "BENCH_PATH": logs + "?startTime=2000-01-01T00:00:00Z"},
+    "the same page requested again": {"BENCH_METHOD": "POST", "BENCH_PATH": logs + "?startTime=2000-01-01T00:00:00Z"},
     "one run": {"BENCH_METHOD": "GET", "BENCH_PATH": f"/processing/executions/{run}"},
-    "new page each time, built meanwhile": {"BENCH_METHOD": "POST", "BENCH_PATH": logs, "BENCH_FRESH": "1"},
+    "a new page each time, built in the background": {"BENCH_METHOD": "POST", "BENCH_PATH": logs, "BENCH_FRESH": "1"},
 }
-print("| request | requests/s | p50 | p99 | peak of memory |\n|---|---|---|---|---|")
+print("| request | requests/s | p50 | p99 | peak memory |\n|---|---|---|---|---|")
 for name, settings in kinds.items():
     seen = []
     for _ in range(rounds):

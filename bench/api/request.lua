@@ -1,4 +1,4 @@
--- What wrk sends: the request that the environment names; with FRESH each differs in its end time.
+-- The requests that wrk sends, as set in the environment. With BENCH_FRESH, each has a different end time.
 local number = 0
 
 function setup(thread)
@@ -15,7 +15,7 @@ function request()
     local path = os.getenv("BENCH_PATH")
     if os.getenv("BENCH_FRESH") then
         sent = sent + 1
-        -- A time of day in the year 2100, new with each request of each thread.
+        -- A time in the 22nd century that is different for each request of each thread.
         local ms = (os.time() % 1000) * 86400 + sent * 4 + seed
         path = path .. string.format("?endTime=21%02d-01-01T%02d:%02d:%02d.%03dZ", math.floor(ms / 86400000) % 100,
             math.floor(ms / 3600000) % 24, math.floor(ms / 60000) % 60, math.floor(ms / 1000) % 60, ms % 1000)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""measure.py FOLDER CONNECTIONS SECONDS, with RUNLOG, a built binary. Prints a table, one row for each kind of request."""
+"""measure.py FOLDER CONNECTIONS SECONDS; RUNLOG is the path of a binary. Prints a table with one row for each kind of
+request."""
 
 import asyncio
 import json
@@ -15,13 +16,13 @@ import uuid
 from pathlib import Path
 
 WORK, CONNECTIONS, SECONDS = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-# One large log, and many small ones: what an archive of some weeks looks like to a search.
+# One large log and many small ones, so that a search has as many files to read as in an archive of some weeks.
 LARGE_RECORDS, SMALL_RUNS, SMALL_RECORDS = 1_000_000, 300, 1_000
 ZERO_MS = 1_795_000_000_000
 
 
 class Service:
-    """`runlog serve` on the prepared archive; nothing but its connections limits its callers."""
+    """`runlog serve` on the prepared archive, without a rate limit: only the number of connections is limited."""
 
     def __init__(self) -> None:
         self.log = WORK / "serve.log"
@@ -36,7 +37,7 @@ class Service:
         self.token = (WORK / "data" / "admin.token").read_text().strip()
 
     def memory(self, name: str) -> float:
-        """MiB of `VmHWM` (most so far) or `VmRSS` (now)."""
+        """The value of `VmHWM` (peak) or `VmRSS` (current), in MiB."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{name}:\s+(\d+)", text).group(1)) / 1024
 
@@ -56,7 +57,7 @@ def head(service: Service, method: str, path: str, length: int | None = None, ki
 
 
 async def ask(service: Service, request: bytes, seconds: float, slowly: bool = False) -> tuple[int, bytes]:
-    """Status and body of an answer; 0 when there was none within the time."""
+    """Status and body of the response; status 0 if there was none in time."""
     writer = None
     try:
         async with asyncio.timeout(seconds):
@@ -64,7 +65,7 @@ async def ask(service: Service, request: bytes, seconds: float, slowly: bool = F
             writer.write(request)
             await writer.drain()
             if slowly:
-                # A reader that takes little at a time.
+                # Reads little at a time.
                 answer = b""
                 while chunk := await reader.read(4_096):
                     answer = answer or chunk
@@ -88,7 +89,7 @@ def call(service: Service, method: str, path: str, body: bytes = b"", kind: str 
 
 
 def lines(run: int, first: int, count: int) -> bytes:
-    """Records whose messages differ, as those of a job do."""
+    """Records with different messages, like those of a job."""
     chance = random.Random(f"{run} {first}")
     texts = ["read {} rows from staging.orders_{}", "connection {} to db-{}.example.com was reset, retrying",
              "wrote batch {} into /srv/out/part-{}.csv", "java.lang.IllegalStateException: order {} has no customer {}"]
@@ -98,10 +99,10 @@ def lines(run: int, first: int, count: int) -> bytes:
 
 
 def prepare(service: Service) -> str:
-    """Fills the archive; gives the large run."""
+    """Fills the archive and returns the ID of the large run."""
     environment = json.loads(call(service, "POST", "/runlog/v1/environments", b'{"name": "attack"}'))["id"]
-    place = json.dumps({"name": "attack", "environmentId": environment}).encode()
-    workspace = json.loads(call(service, "POST", "/runlog/v1/workspaces", place))["id"]
+    new_workspace = json.dumps({"name": "attack", "environmentId": environment}).encode()
+    workspace = json.loads(call(service, "POST", "/runlog/v1/workspaces", new_workspace))["id"]
     task = json.loads(call(service, "POST", "/runlog/v1/tasks", json.dumps({"name": "nightly", "workspaceId": workspace}).encode()))["executable"]
     runs = [(0, LARGE_RECORDS)] + [(number, SMALL_RECORDS) for number in range(1, SMALL_RUNS + 1)]
     large = str(uuid.uuid4())
@@ -112,13 +113,13 @@ def prepare(service: Service) -> str:
             body = lines(number, first, min(50_000, records - first))
             call(service, "POST", f"/runlog/v1/runs/{run}/records?batch={first}", body, "application/x-ndjson")
         call(service, "POST", f"/runlog/v1/runs/{run}/finish", b'{"status": "execution_successful"}')
-    # What ended is sealed.
+    # By then, the runs are sealed.
     time.sleep(45)
     return large
 
 
 def kinds(service: Service, run: str) -> dict[str, tuple]:
-    """A maker of requests for each kind, and whether their answers are read slowly."""
+    """For each kind of request, a function that creates one, and whether the responses are read slowly."""
     logs, chance = f"/monitoring/executions/{run}/logs", random.Random(1)
     rare = lambda: head(service, "GET", f"/runlog/v1/search?q=nowhere{chance.getrandbits(30)}")
     live = lambda: head(service, "GET", f"{logs}?count=100&startIndex={chance.randrange(LARGE_RECORDS)}")
@@ -132,16 +133,16 @@ def kinds(service: Service, run: str) -> dict[str, tuple]:
     events = lambda: head(service, "POST", "/runlog/v1/events", 15 << 20) + b"[" + unfinished
     return {
         "connections that send nothing": (lambda: b"", False),
-        "heads that do not end": (lambda: live()[:-20], False),
+        "incomplete request heads": (lambda: live()[:-20], False),
         "live pages": (live, False),
-        "pages of a log, each another one": (page, False),
+        "pages of a log, each a different one": (page, False),
         "whole logs": (whole, False),
         "whole logs, read slowly": (whole, True),
-        "searches for what is nowhere": (rare, False),
+        "searches without a match": (rare, False),
         "histograms": (histogram, False),
         "SQL queries": (sql, False),
-        "pushes that do not end": (push, False),
-        "events that do not end": (events, False),
+        "incomplete pushes": (push, False),
+        "incomplete events": (events, False),
     }
 
 
@@ -153,15 +154,15 @@ async def attack(service: Service, request, slowly: bool, statuses: dict[int, in
             status, _ = await ask(service, request(), left, slowly)
             statuses[status] = statuses.get(status, 0) + 1
 
-    async def look() -> None:
-        # As a balancer does, on connections of their own.
+    async def probe() -> None:
+        # Like a load balancer, on separate connections.
         while time.monotonic() < until:
             begun = time.monotonic()
             status, _ = await ask(service, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 30)
             healthy.append(time.monotonic() - begun if status == 200 else 30.0)
             await asyncio.sleep(0.2)
 
-    await asyncio.gather(look(), *(one() for _ in range(CONNECTIONS)))
+    await asyncio.gather(probe(), *(one() for _ in range(CONNECTIONS)))
 
 
 def main() -> None:
@@ -169,8 +170,8 @@ def main() -> None:
     run = prepare(service)
     names = [name for name in kinds(service, run) if os.environ.get("KINDS", "") in name]
     service.stop()
-    print(f"{CONNECTIONS:,} connections, {SECONDS} s each kind; {LARGE_RECORDS:,} records in one run, {SMALL_RUNS} runs of {SMALL_RECORDS:,}\n")
-    print("| every connection sends | answers by status | most memory | 10 s later | p99 of /healthz |")
+    print(f"{CONNECTIONS:,} connections, {SECONDS} s for each kind; {LARGE_RECORDS:,} records in one run, {SMALL_RUNS} runs of {SMALL_RECORDS:,}\n")
+    print("| every connection sends | responses by status | peak memory | memory 10 s later | p99 of /healthz |")
     print("|---|---|---|---|---|")
     for name in names:
         service = Service()
@@ -180,8 +181,8 @@ def main() -> None:
         time.sleep(10)
         most, later = service.memory("VmHWM"), service.memory("VmRSS")
         p99 = statistics.quantiles(healthy, n=100)[-1] if len(healthy) > 1 else healthy[0]
-        told = ", ".join(f"{count:,} × {status or 'none'}" for status, count in sorted(statuses.items()))
-        print(f"| {name} | {told} | {most:,.0f} MiB | {later:,.0f} MiB | {p99:.2f} s |", flush=True)
+        counts = ", ".join(f"{count:,} × {status or 'none'}" for status, count in sorted(statuses.items()))
+        print(f"| {name} | {counts} | {most:,.0f} MiB | {later:,.0f} MiB | {p99:.2f} s |", flush=True)
         service.stop()
 
 

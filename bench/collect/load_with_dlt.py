@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The same runs into Parquet files with dlt: `load_with_dlt.py TASK FOLDER`, with RUNLOG_API_URL and RUNLOG_TOKEN."""
+"""Loads the same runs into Parquet files with dlt: `load_with_dlt.py TASK FOLDER`. Reads RUNLOG_API_URL and RUNLOG_TOKEN."""
 
 import json
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""measure.py ROUNDS FOLDER, with RUNLOG_API_URL, RUNLOG_TOKEN, RUNLOG_TASK and RUNLOG_BIN, and perhaps PARTS and
-WITHOUT_DLT."""
+"""measure.py ROUNDS FOLDER. Reads RUNLOG_API_URL, RUNLOG_TOKEN, RUNLOG_TASK and RUNLOG_BIN; PARTS and WITHOUT_DLT are
+optional."""
 
 import concurrent.futures
 import json
@@ -46,7 +46,7 @@ def archive() -> None:
 
 
 def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds, and MiB of the largest process."""
+    """Seconds, and the peak memory of the process in MiB."""
     begun = time.monotonic()
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -78,11 +78,11 @@ def compare(title: str, contenders: dict) -> None:
             folder = WORK / "round"
             figure = once(folder)
             shutil.rmtree(folder)
-            # For some seconds after many files were deleted, new ones are slow; and a service that counts requests forgets
-            # those of the round before.
+            # For some seconds after many files were deleted, creating files is slow. During the pause, the rate limit of
+            # the service also resets.
             os.sync()
             time.sleep(REST_SECONDS)
-            # The first round is not counted: it builds the pages that later ones find built.
+            # The first round is not counted: it builds the pages that later rounds reuse.
             if round_ > 0:
                 figures[name].append(figure)
     print(f"\n{title}\n{'':44}{'median':>10}{'fastest':>10}{'slowest':>10}{'ratio':>8}{'memory':>10}")
@@ -116,7 +116,7 @@ def fast() -> None:
 
 def slow() -> None:
     big = slow_service.Service(TASK, [BIG_RECORDS], 1)
-    compare("one run of ten pages, each built in 1 to 3 s, 50 ms an answer", {
+    compare("one run of ten pages, each built in 1 to 3 s, 50 ms per response", {
         "script that follows the guide": lambda folder: script("save_files.py", folder, "1", RUNLOG_API_URL=big.url),
         "runlog collect --once": lambda folder: collect(big.url, os.environ["RUNLOG_TOKEN"], folder),
     })
@@ -131,7 +131,7 @@ def small() -> None:
         return figure
 
     compare("200 small runs from the same service", {"runlog collect --once": at_full_pace})
-    print(f"requests a second: {statistics.median(rates):.2f} of the 8 that its pace allows; {service.limited} were limited")
+    print(f"requests per second: {statistics.median(rates):.2f} of the 8 that are allowed; {service.limited} were answered with 429")
 
 
 main()

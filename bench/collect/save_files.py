@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Saves the log of every run of a task as the guide says, and no more: lists the runs, then for each asks, polls,
-downloads, sends the header back. `save_files.py TASK FOLDER [PAUSE]`, with RUNLOG_API_URL and RUNLOG_TOKEN. PAUSE is the
-time between two questions how far a page is, in seconds."""
+"""Saves the log of every run of a task exactly as the guide describes: lists the runs, then requests, polls and downloads
+each page, and sends its header back for the next. `save_files.py TASK FOLDER [PAUSE]`. Reads RUNLOG_API_URL and
+RUNLOG_TOKEN. PAUSE is the time between two status requests, in seconds."""
 
 import os
 import sys

@@ -1,6 +1,7 @@
-"""A service that is as slow as Talend Cloud: 50 ms for an answer, 1 to 3 s for a page, ten requests a second at most.
+"""A service that is as slow as Talend Cloud: it takes 50 ms to respond and 1 to 3 s to build a page, and allows ten
+requests per second.
 
-Serves runs of a task with logs of so many records; on loopback, for benchmarks."""
+Serves the runs of one task with logs of the given sizes, on the loopback interface."""
 
 import collections
 import http.server
@@ -35,7 +36,7 @@ class Service:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # Head and body go out together; apart, the second would wait for the first to be acknowledged.
+            # Sends head and body together. Otherwise, the body would wait until the head is acknowledged.
             wbufsize = 1 << 16
 
             def do_GET(self) -> None:
@@ -87,12 +88,12 @@ class Service:
                 self.answer(request, 200, {"items": [item], "limit": 100, "offset": 0, "total": 1})
             case "GET", ["processing", "executables", "tasks", *_, "executions"]:
                 offset, limit = int(query.get("offset", 0)), int(query.get("limit", 100))
-                items = [self.said(run) for run in list(self.runs)[offset:offset + limit]]
+                items = [self.execution(run) for run in list(self.runs)[offset:offset + limit]]
                 self.answer(request, 200, {"items": items, "limit": limit, "offset": offset, "total": len(self.runs)})
             case "GET", ["processing", "executions", run]:
-                self.answer(request, 200, self.said(run))
+                self.answer(request, 200, self.execution(run))
             case "POST", ["monitoring", "executions", run, "logs"]:
-                first, last = self.inside(run, query)
+                first, last = self.row_range(run, query)
                 start, token = max(first, last - PAGE), str(uuid.uuid4())
                 with self.lock:
                     self.pages[token] = (time.monotonic() + self.chance.uniform(1, 3), start, last)
@@ -104,7 +105,7 @@ class Service:
                 ready = {"status": "READY", "presignedURL": f"{self.url}/files/{token}"}
                 self.answer(request, 200, ready if is_ready else {"status": "IN_PROGRESS"})
             case "GET", ["monitoring", "executions", run, "logs"]:
-                first, last = self.inside(run, query)
+                first, last = self.row_range(run, query)
                 row = last - 1 - int(float(query.get("startIndex", 0)))
                 data = [{"logTimestamp": FIRST_MS + row * STEP_MS, "logMessage": ""}] if row >= first else []
                 self.answer(request, 200, {"data": data, "totalSize": self.runs[run][0], "totalSizeFiltered": last - first,
@@ -112,7 +113,7 @@ class Service:
             case _:
                 self.answer(request, 404, {"status": 404})
 
-    def inside(self, run: str, query: dict) -> tuple[int, int]:
+    def row_range(self, run: str, query: dict) -> tuple[int, int]:
         import datetime
 
         def millis(name: str) -> int:
@@ -123,7 +124,7 @@ class Service:
         last = min(records, (millis("endTime") - FIRST_MS) // STEP_MS + 1) if "endTime" in query else records
         return first, max(last, first)
 
-    def said(self, run: str) -> dict:
+    def execution(self, run: str) -> dict:
         ended = self.runs[run][1]
         return {"executionId": run, "taskId": self.task, "taskVersion": "1.0", "executionType": "MANUAL", "userId": "u",
                 "userType": "HUMAN", "status": "execution_successful", "executionStatus": "EXECUTION_SUCCESS",

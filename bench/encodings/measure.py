@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the sealed files of an archive again in other encodings: measure.py DATA_FOLDER WORK_FOLDER"""
+"""Rewrites the sealed files of an archive with other encodings: measure.py DATA_FOLDER WORK_FOLDER"""
 
 import statistics
 import sys
@@ -44,7 +44,7 @@ VARIANTS = {
 
 def main() -> None:
     data, work = Path(sys.argv[1]), Path(sys.argv[2])
-    # A run that is sealed in several files has its records in them one after the other.
+    # The files of a run that is sealed in several files are read in their order.
     files = sorted((data / "objects/sealed").rglob("*.parquet"))
     whole = pa.concat_tables([pq.ParquetFile(file).read() for file in files])
     is_large = pc.equal(whole.column("run_id"), (work / "run").read_text().strip())
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def last_page(file: Path) -> None:
-    """Reads the row groups that hold the newest page."""
+    """Reads the row groups that contain the newest page."""
     parquet = pq.ParquetFile(file)
     wanted, groups = min(PAGE_RECORDS, parquet.metadata.num_rows), []
     for group in reversed(range(parquet.metadata.num_row_groups)):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Fetches a run's log as the guide says, and no more: ask, poll, download, send the header back, put the pages one
-after another. `follow_guide.py RUN_ID END OUTPUT`, with RUNLOG_API_URL and RUNLOG_TOKEN."""
+"""Fetches the log of a run exactly as the guide describes: requests, polls and downloads each page, sends its header back
+for the next, and concatenates the pages. `follow_guide.py RUN_ID END OUTPUT`. Reads RUNLOG_API_URL and RUNLOG_TOKEN."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Times how the records of FOLDER/log.ndjson get into several stores, and what they take there: `measure.py ROUNDS
-FOLDER`, with RUNLOG, TASK, RUNLOG_API_URL, RUNLOG_TOKEN, RUNLOG_PID and PGPORT."""
+"""Measures how long several stores take to load the records of FOLDER/log.ndjson, and their size on disk: `measure.py
+ROUNDS FOLDER`. Reads RUNLOG, TASK, RUNLOG_API_URL, RUNLOG_TOKEN, RUNLOG_PID and PGPORT."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ SEALED = FOLDER / "data/objects/sealed"
 
 
 def wait_until_sealed(runs: int) -> None:
-    """What is done after the answer must not disturb who comes next."""
+    """Work after the response must not slow down the next measurement."""
     before = -1
     while True:
         size = folder_bytes(SEALED) if SEALED.exists() else 0
@@ -46,7 +46,7 @@ def runlog(settings: list[str]) -> None:
 
 
 def clickhouse(_: list[str]) -> None:
-    """The same durability: `fsync` of what an insert wrote before it is answered."""
+    """With the same durability: an insert returns after `fsync`."""
     folder = FOLDER / "clickhouse"
     shutil.rmtree(folder, ignore_errors=True)
     session = chdb.session.Session(str(folder))
@@ -128,13 +128,13 @@ def main() -> None:
     for name, seconds in times.items():
         median = statistics.median(seconds)
         print(f"{name:36}{median:>8.2f} s{min(seconds):>8.2f} s{max(seconds):>8.2f} s{records / median:>12,.0f}{median / base:>8.2f}")
-    print(f"peak of memory of the service: {peak_mib():.0f} MiB")
+    print(f"peak memory of the service: {peak_mib():.0f} MiB")
 
     duck = parquet_bytes()
     sizes = [("DuckDB's Parquet with zstd", duck), ("Runlog, sealed", folder_bytes(SEALED) // ROUNDS),
              ("ClickHouse, merged", int(CLICKHOUSE["bytes"])),
              ("PostgreSQL", int(psql("SELECT pg_total_relation_size('logs')"))),
-             ("zstd -3", (FOLDER / "log.zst").stat().st_size), ("the log as it is", LOG.stat().st_size)]
+             ("zstd -3", (FOLDER / "log.zst").stat().st_size), ("the log, uncompressed", LOG.stat().st_size)]
     print(f"\n{'':36}{'bytes':>14}{'ratio':>8}")
     for name, size in sizes:
         print(f"{name:36}{size:>14,}{size / duck:>8.2f}")

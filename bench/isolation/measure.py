@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""measure.py FOLDER RECORDS SECONDS, with RUNLOG, a built binary, and bench/collect on the path of modules."""
+"""measure.py FOLDER RECORDS SECONDS. RUNLOG is the path of a binary; bench/collect must be in PYTHONPATH."""
 
 import http.client
 import http.server
@@ -19,14 +19,14 @@ import slow_service
 
 WORK, RECORDS, SECONDS = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 SMALL_RECORDS, SMALL_EVERY_SECONDS = 500, 2
-# The large run is given so long to be landed, sealed and delivered.
+# Maximum time for the large run to be landed, sealed and delivered.
 LARGE_SECONDS_MAX = 3_600
 TASK = "c" * 24
 RUN_ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class Sink:
-    """Takes OTLP, and remembers when the first records of each run came, and the last."""
+    """Receives OTLP, and records when the first and the last records of each run arrived."""
 
     def __init__(self) -> None:
         self.first: dict[str, float] = {}
@@ -104,7 +104,7 @@ gzip = false
 
 
 class Phase:
-    """What others see for a while: small runs from when they come up until they are landed and delivered, and pages."""
+    """Measures other work for a while: how long small runs take to be landed and delivered, and how long pages take."""
 
     def __init__(self, upstream: slow_service.Service, sink: Sink, archive: Archive):
         self.upstream, self.sink, self.archive = upstream, sink, archive
@@ -131,7 +131,7 @@ class Phase:
         while not self.is_over.is_set() or waiting or landed:
             now = time.monotonic()
             if now >= next_at and not self.is_over.is_set():
-                run = show_run(self.upstream, SMALL_RECORDS)
+                run = add_run(self.upstream, SMALL_RECORDS)
                 waiting[run] = now
                 next_at = now + SMALL_EVERY_SECONDS
             for run, shown in list(waiting.items()):
@@ -158,8 +158,8 @@ class Phase:
         assert reading.returncode == 0, "read_pages.py failed"
 
 
-def show_run(upstream: slow_service.Service, records: int) -> str:
-    """A run that the upstream shows from now on."""
+def add_run(upstream: slow_service.Service, records: int) -> str:
+    """Adds a run to the upstream."""
     run = str(uuid.uuid4())
     with upstream.lock:
         upstream.runs = {run: (records, int(time.time() * 1000)), **upstream.runs}
@@ -177,7 +177,7 @@ def main() -> None:
         while not all(run in sink.last for run in upstream.runs):
             time.sleep(0.2)
         alone = Phase(upstream, sink, archive).run(lambda: time.sleep(SECONDS))
-        large = show_run(upstream, RECORDS)
+        large = add_run(upstream, RECORDS)
         searches = threading.Event()
         threading.Thread(target=search, args=(archive, searches), daemon=True).start()
 
@@ -188,22 +188,22 @@ def main() -> None:
                 if large in sink.last and time.monotonic() - sink.last[large] > 10:
                     break
             searches.set()
-            print(f"the large run: {RECORDS:,} records, delivered {sink.last.get(large, 0) - begun:.0f} s after it came up"
+            print(f"the large run: {RECORDS:,} records, delivered {sink.last.get(large, 0) - begun:.0f} s after it was added"
                   if large in sink.last else "the large run was NOT delivered in time")
 
-        beside = Phase(upstream, sink, archive).run(until_delivered)
-        print(f"{'99th percentile':34}{'alone':>12}{'beside it':>12}{'ratio':>8}{'samples':>16}")
-        for name, one, other in (("a page of a log", alone.pages, beside.pages), ("a small run lands", alone.landing, beside.landing),
-                                 ("a small run is delivered", alone.delivery, beside.delivery)):
+        together = Phase(upstream, sink, archive).run(until_delivered)
+        print(f"{'99th percentile':34}{'without it':>12}{'with it':>12}{'ratio':>8}{'samples':>16}")
+        for name, one, other in (("a page of a log", alone.pages, together.pages), ("landing of a small run", alone.landing, together.landing),
+                                 ("delivery of a small run", alone.delivery, together.delivery)):
             print(f"{name:34}{p99(one):>10.3f} s{p99(other):>10.3f} s{p99(other) / max(p99(one), 1e-3):>8.2f}"
                   f"{len(one):>8} / {len(other)}")
-        print(f"requests that failed: {alone.failures + beside.failures}")
+        print(f"requests that failed: {alone.failures + together.failures}")
     finally:
         archive.stop()
 
 
 def search(archive: Archive, is_over: threading.Event) -> None:
-    """Somebody looks for a word that is nowhere, one search after another."""
+    """Searches repeatedly for a word that does not occur."""
     while not is_over.is_set():
         archive.get("/runlog/v1/search?q=nowhere-to-be-found")
         time.sleep(0.5)

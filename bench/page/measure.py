@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Times one page's POST-to-READY, with RUNLOG_API_URL, RUNLOG_TOKEN and RUNLOG_PID, for logs made by make_log.py:
+"""Measures the time from POST to READY of a page, for logs written by make_log.py. Reads RUNLOG_API_URL, RUNLOG_TOKEN and
+RUNLOG_PID.
 
-measure.py pages FIRST_ROUND ROUNDS RECORDS=RUN_ID…    the runs take turns, no round is asked for twice; the first is what the others are held against
-measure.py turns FOLDER ROUNDS RECORDS=RUN_ID…    the same, in turns with ClickHouse, which writes the same rows of
-    FOLDER/RECORDS.ndjson as JSON lines into a file
-measure.py other-runs COUNT TASK_ID    pushes so many runs of ten records
-measure.py settled DATA_FOLDER    waits until what was pushed is sealed and summarised
+measure.py pages FIRST_ROUND ROUNDS RECORDS=RUN_ID…    one page of each run per round; each round requests a different
+    page; the first run is the baseline
+measure.py turns FOLDER ROUNDS RECORDS=RUN_ID…    the same, alternating with ClickHouse, which writes the same rows of
+    FOLDER/RECORDS.ndjson to a file as JSON lines
+measure.py other-runs COUNT TASK_ID    pushes this number of runs with ten records each
+measure.py settled DATA_FOLDER    waits until the pushed runs are sealed and summarised
 """
 
 import datetime
@@ -29,7 +31,7 @@ def post(path: str, body: bytes = b"") -> dict:
 
 
 def page_seconds(run: str, records: int, round_: int) -> float:
-    """Asks for the newest page that ends so many seconds before the end of the log."""
+    """Requests the newest page that ends `round_` seconds before the end of the log."""
     end_ms = FIRST_MS + (records - 1) * STEP_MS - round_ * 1000
     end = datetime.datetime.fromtimestamp(end_ms / 1000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     path = f"/monitoring/executions/{run}/logs"
@@ -101,7 +103,7 @@ def other_runs(count: int, task: str) -> None:
     for thread in threads:
         thread.join()
     seconds = time.monotonic() - begun
-    print(f"{count:,} runs of ten records begun, filled and ended in {seconds:.0f} s ({count / seconds:,.0f}/s)\n", flush=True)
+    print(f"{count:,} runs of ten records pushed in {seconds:.0f} s ({count / seconds:,.0f}/s)\n", flush=True)
 
 
 CONNECTIONS = threading.local()
@@ -122,11 +124,11 @@ def settled(data: Path) -> None:
     before = None
     while True:
         size = sum(file.stat().st_size for file in (data / "objects/sealed").rglob("*") if file.is_file())
-        worked = sum(map(int, Path(f"/proc/{os.environ['RUNLOG_PID']}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
-        # A service that has nothing to do takes some hundredths of a second.
-        if before and size > 0 and size == before[0] and worked - before[1] < 0.1 * os.sysconf("SC_CLK_TCK"):
+        cpu_ticks = sum(map(int, Path(f"/proc/{os.environ['RUNLOG_PID']}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+        # An idle service uses some hundredths of a second of CPU time.
+        if before and size > 0 and size == before[0] and cpu_ticks - before[1] < 0.1 * os.sysconf("SC_CLK_TCK"):
             break
-        before = size, worked
+        before = size, cpu_ticks
         time.sleep(6)
     print_peak()
 
@@ -134,7 +136,7 @@ def settled(data: Path) -> None:
 def print_peak() -> None:
     status = Path(f"/proc/{os.environ['RUNLOG_PID']}/status").read_text()
     peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    print(f"peak of memory of the service: {peak:.0f} MiB\n", flush=True)
+    print(f"peak memory of the service: {peak:.0f} MiB\n", flush=True)
 
 
 def named(runs: list[str]) -> list[tuple[int, str]]:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes an archive to ask questions of: fill.py FOLDER RECORDS RUNS TASK_ID RUNLOG, with RUNLOG_API_URL and RUNLOG_TOKEN.
+"""Creates an archive for the queries: fill.py FOLDER RECORDS RUNS TASK_ID RUNLOG. Reads RUNLOG_API_URL and RUNLOG_TOKEN.
 
-Runs of one size, of one task out of ten, over ten days, one in ten failed. The texts are those of the sample runs, each
-with a number of its own, so that lines do not repeat to the letter. Two words are rare: one in a million records, and one
-in the oldest run alone. Leaves FOLDER/log.txt, the records as lines of text, and FOLDER/log.ndjson for ClickHouse; not
-with SEARCHES_ONLY, because they take 400 bytes a record."""
+All runs have the same size. They belong to ten tasks and are spread over ten days; one in ten has failed. The texts are
+those of the sample runs, each with a random number, so that no two lines are equal. Two words are rare: one occurs in one
+of a million records, and one only in the oldest run. Also writes the records to FOLDER/log.txt as text and to
+FOLDER/log.ndjson for ClickHouse, except with SEARCHES_ONLY, because they take 400 bytes per record."""
 
 import datetime
 import json
@@ -31,7 +31,7 @@ def send(method, path, body):
 
 
 def samples():
-    """The texts of the sample runs, mostly of the ordinary ones."""
+    """The records of the sample runs, at most 20,000 of each."""
     texts = []
     for file in sorted((ROOT / "fixtures/runs").glob("*.ndjson.zst")):
         lines = subprocess.run(["zstd", "-dcq", file], check=True, stdout=subprocess.PIPE).stdout.splitlines()
@@ -40,7 +40,7 @@ def samples():
 
 
 def parts(text):
-    """A record as JSON: up to its time, up to the end of its message, and the rest."""
+    """The JSON of a record in three parts: up to its time, up to the end of its message, and the rest."""
     own = {"logTimestamp": 770077007700, "logMessage": f"{text.get('logMessage', '')} #\0"}
     record = {"logTimestamp": 0, **{name: value for name, value in text.items() if value is not None}, **own}
     before, rest = json.dumps(record, ensure_ascii=False).split("770077007700")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What an index of words or of trigrams would weigh beside sealed files: index_size.py [RECORDS].
+"""Compares the size of an index of words or of trigrams with that of sealed files: index_size.py [RECORDS].
 
-Of each 16,384 records of a made-up log, as fill.py makes them, counts the distinct words and trigrams (in lower case), and
-what a Bloom filter of ten bits for each (one wrong answer in a hundred) would take; beside that, the same records
-as Parquet as Runlog seals them (zstd 6)."""
+For each 16,384 records of a synthetic log like that of fill.py, counts the distinct words and trigrams (in lower case),
+and calculates the size of a Bloom filter with ten bits for each (1% false positives). For comparison, writes the same
+records as Parquet with the settings of sealed files (zstd 6)."""
 
 import json
 import random
@@ -20,14 +20,14 @@ SLICE = 16_384
 
 
 def messages(count):
-    """Messages without and with a number of their own."""
+    """Messages without and with a random number in each."""
     texts = []
     for file in sorted((ROOT / "fixtures/runs").glob("*.ndjson.zst")):
         lines = subprocess.run(["zstd", "-dcq", file], check=True, stdout=subprocess.PIPE).stdout.splitlines()
         texts += [json.loads(line).get("logMessage", "") for line in lines[:20_000]]
     chance = random.Random(1)
     plain = [texts[at % len(texts)] for at in range(count)]
-    return {"sample texts": plain, "with a number each": [f"{text} #{chance.getrandbits(24):06x}" for text in plain]}
+    return {"sample texts": plain, "with a random number in each": [f"{text} #{chance.getrandbits(24):06x}" for text in plain]}
 
 
 def trigrams(text):

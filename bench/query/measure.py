@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Asks Runlog, DuckDB and ClickHouse the same questions, and looks for the same texts: measure.py FOLDER ROUNDS.
+"""Runs the same queries and searches in Runlog, DuckDB and ClickHouse: measure.py FOLDER ROUNDS.
 
-Each question is asked once before it counts, then in turns. The answers are compared: a quick one that is wrong is no
-answer."""
+Each query runs once in each engine without being measured, then the engines alternate. Fails if the results differ."""
 
 import http.client
 import json
@@ -20,7 +19,7 @@ from pathlib import Path
 import chdb.session
 import duckdb
 
-# In words that all three have; {…} is what they say differently.
+# In SQL that all three support; {…} stands for what they express differently.
 QUESTIONS = {
     "records by severity": "SELECT severity, count(*) AS n FROM records GROUP BY severity ORDER BY severity",
     "errors per hour": "SELECT {hour} AS hour, count(*) AS n FROM records WHERE severity = 'ERROR' GROUP BY hour ORDER BY hour",
@@ -28,7 +27,7 @@ QUESTIONS = {
     "most frequent components of errors": "SELECT bundle_name, count(*) AS n FROM records WHERE severity IN ('ERROR', 'WARN') GROUP BY bundle_name ORDER BY n DESC, bundle_name LIMIT 10",
     "log of one run in one minute": "SELECT time, severity, message FROM records WHERE run_id = '{run}' AND time >= {from} AND time < {to} ORDER BY time, arrival",
     "one hour of all runs by severity": "SELECT severity, count(*) AS n FROM records WHERE time >= {from} AND time < {hour_later} GROUP BY severity ORDER BY severity",
-    "records that hold a text": "SELECT count(*) AS n FROM records WHERE message LIKE '%tFileOutput%'",
+    "records that contain a text": "SELECT count(*) AS n FROM records WHERE message LIKE '%tFileOutput%'",
     "volume by task and day": "SELECT task_id, {day} AS day, count(*) AS n FROM records GROUP BY task_id, day ORDER BY task_id, day",
     "longest messages": "SELECT length(message) AS n, run_id, arrival FROM records ORDER BY n DESC, run_id, arrival LIMIT 10",
     "runs by status with their errors": "SELECT r.status AS status, count(DISTINCT r.run_id) AS runs, count(*) AS n FROM runs r JOIN records e ON e.run_id = r.run_id WHERE e.severity = 'ERROR' GROUP BY r.status ORDER BY status",
@@ -59,7 +58,7 @@ class Runlog:
         return [list(json.loads(line).values()) for line in answer.splitlines()]
 
     def find(self, text):
-        """The newest fifty, however many answers that takes."""
+        """The newest fifty, which may take several requests."""
         found, cursor = [], ""
         while True:
             page = json.loads(self.send("GET", f"/runlog/v1/search?limit=50&q={urllib.parse.quote(text)}{cursor}"))
@@ -103,7 +102,7 @@ class ClickHouse:
 
     def __init__(self, folder):
         self.session = chdb.session.Session(str(folder / "clickhouse"))
-        # What it remembers of a question that it was asked before would be timed otherwise.
+        # Otherwise, repeated queries would be answered from this cache.
         self.session.query("SET use_query_condition_cache = 0")
         self.session.query("""CREATE TABLE records (run_id LowCardinality(String), task_id LowCardinality(String), time DateTime64(3, 'UTC'),
             arrival UInt32, severity LowCardinality(Nullable(String)), bundle_name LowCardinality(Nullable(String)), message String)
@@ -135,12 +134,12 @@ class Ripgrep:
         self.file = folder / "log.txt"
 
     def find(self, text):
-        """All lines: it cannot begin with the newest."""
+        """Counts all matching lines: ripgrep cannot start at the end."""
         return subprocess.run(["rg", "-i", "-c", "-F", text, self.file], stdout=subprocess.PIPE).stdout
 
 
 def plain(rows):
-    """Rows as all three can say them."""
+    """Rows in a form that is the same for all three."""
     def value(cell):
         if hasattr(cell, "timestamp"):
             return round(cell.timestamp() * 1000)
@@ -214,7 +213,7 @@ def find(engines, rounds):
         for _ in range(rounds):
             for engine in engines:
                 figures[f"search: {name}"][engine.name].append(timed(engine.find, text)[0])
-    show("newest 50 records that hold a text", engines, figures, "DuckDB")
+    show("newest 50 records that contain a text", engines, figures, "DuckDB")
 
 
 main()

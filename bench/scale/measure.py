@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Drives the real service on a catalog with generated rows: measure.py SLICES FOLDER, with RUNLOG."""
+"""Measures a service whose catalog has generated rows: measure.py SLICES FOLDER. Reads RUNLOG."""
 
 import hashlib
 import http.client
@@ -24,13 +24,13 @@ NEWEST_MS = 1_795_000_000_000
 YEAR_MS = 365 * 24 * 3_600_000
 ROUNDS = 200
 
-# Tables are filled in the transaction that empties them, so that nothing of it passes through the write-ahead log.
+# With wal_level=minimal, rows that are inserted in the transaction that truncates their table skip the write-ahead log.
 POSTGRES = ("-c wal_level=minimal -c max_wal_senders=0 -c maintenance_work_mem=1GB -c shared_buffers=1GB "
             "-c max_connections=200 -c max_wal_size=4GB -c autovacuum=off -c session_preload_libraries=auto_explain")
 
 
 def identifier(kind: str, number: int) -> str:
-    """The same as `md5(kind || number)` in SQL: of a run as a UUID, of a place its first 24 digits."""
+    """The same as `md5(kind || number)` in SQL: as a UUID for a run, otherwise the first 24 digits."""
     digits = hashlib.md5(f"{kind}{number}".encode()).hexdigest()
     return str(uuid.UUID(digits)) if kind == "run" else digits[:24]
 
@@ -85,13 +85,13 @@ def generate(postgres: harness.Postgres, slices: int) -> None:
     VACUUM ANALYZE;"""
     for statement in statements.split("\n\n"):
         begun = time.monotonic()
-        # What is generated fits together: it is not checked row by row.
+        # The generated rows are consistent, so foreign keys need not be checked row by row.
         postgres.script("SET session_replication_role = replica;" + statement)
         harness.say(f"generated a part in {time.monotonic() - begun:.0f} s")
 
 
 def print_sizes(postgres: harness.Postgres) -> None:
-    print(f"{'table':>12}{'rows':>14}{'MiB':>10}{'bytes a row':>14}{'of which indexes':>18}")
+    print(f"{'table':>12}{'rows':>14}{'MiB':>10}{'bytes per row':>14}{'of which indexes':>18}")
     for name, rows, total, indexes in postgres.rows(
             "SELECT relname, reltuples::bigint, pg_total_relation_size(oid), pg_indexes_size(oid) FROM pg_class "
             "WHERE relname IN ('runs', 'segments', 'slices') ORDER BY 3 DESC"):
@@ -114,7 +114,7 @@ class Client:
         return content
 
     def new_run(self, task: str) -> str:
-        """A run of 100 records: begun, filled, ended."""
+        """Pushes a run of 100 records and returns its ID."""
         run = str(uuid.uuid4())
         lines = "".join(f'{{"logTimestamp":{NEWEST_MS + row},"severity":"INFO","logMessage":"row {row}"}}\n' for row in range(100))
         self.call("PUT", f"/runlog/v1/runs/{run}", {"taskId": task})
@@ -124,29 +124,29 @@ class Client:
 
 
 def operations(client: Client, runs: int, chance: random.Random):
-    """What is measured: a name, and what does it once."""
+    """The measured operations: a name, and a function that performs it once."""
     some_run = lambda: identifier("run", chance.randrange(runs))
     some_task = lambda: identifier("task", chance.randrange(TASKS))
     workspace = lambda: identifier("workspace", chance.randrange(WORKSPACES))
     from_, to = NEWEST_MS - 30 * 24 * 3_600_000, NEWEST_MS
     token = []
 
-    def ask_for_page():
+    def push_and_request_page():
         token.append((run := client.new_run(identifier("task", 1)), client.call("POST", f"/monitoring/executions/{run}/logs")))
 
     return {
-        "a run of 100 records begun, filled, ended": lambda: client.new_run(some_task()),
+        "push of a run of 100 records": lambda: client.new_run(some_task()),
         "one run": lambda: client.call("GET", f"/processing/executions/{some_run()}"),
-        "a page asked for": lambda: client.call("POST", f"/monitoring/executions/{some_run()}/logs"),
-        "a new run and a page of it": ask_for_page,
-        "the status of a page": lambda: client.call("POST", f"/monitoring/executions/{token[-1][0]}/logs/status",
+        "request of a page": lambda: client.call("POST", f"/monitoring/executions/{some_run()}/logs"),
+        "push of a run and request of a page": push_and_request_page,
+        "status of a page": lambda: client.call("POST", f"/monitoring/executions/{token[-1][0]}/logs/status",
                                                     json.dumps(json.loads(token[-1][1])["token"]).encode()),
         "100 runs of a task": lambda: client.call("GET", f"/processing/executables/tasks/{some_task()}/executions?limit=100&from={from_}&to={to}"),
         "100 runs of a workspace": lambda: client.call(
             "GET", f"/processing/executables/tasks/executions?limit=100&workspaceId={workspace()}&from={from_}&to={to}"),
         "100 runs of the environment": lambda: client.call(
             "GET", f"/processing/executables/tasks/executions?limit=100&environmentId={identifier('environment', 1)}&from={from_}&to={to}"),
-        "50 of the history": lambda: client.call("POST", "/monitoring/observability/executions/search", {
+        "50 executions of the history": lambda: client.call("POST", "/monitoring/observability/executions/search", {
             "environmentId": identifier("environment", 1), "limit": 50, "category": "ETL", "exclude": "PLAN_EXECUTIONS",
             "filters": []}),
     }
@@ -170,8 +170,8 @@ def drive(client: Client, runs: int, rounds: int) -> None:
             print(f"{name:>44}{statistics.median(times):>9.1f} ms{times[len(times) * 95 // 100]:>9.1f} ms{times[-1]:>9.1f} ms", flush=True)
 
 
-def write_side_by_side(port: int, token: str, connections: int, seconds: float) -> None:
-    """How many whole runs a service stores in a second, pushed by so many connections."""
+def push_concurrently(port: int, token: str, connections: int, seconds: float) -> None:
+    """How many runs per second a service stores with this number of connections."""
     done, until = [0] * connections, time.monotonic() + seconds
 
     def work(number: int) -> None:
@@ -185,25 +185,25 @@ def write_side_by_side(port: int, token: str, connections: int, seconds: float) 
         thread.start()
     for thread in threads:
         thread.join()
-    print(f"{connections} connections: {sum(done) / seconds:,.0f} runs of 100 records begun, filled and ended in a second\n", flush=True)
+    print(f"{connections} connections: {sum(done) / seconds:,.0f} runs of 100 records pushed per second\n", flush=True)
 
 
 def plans(postgres: harness.Postgres, client: Client, runs: int) -> None:
-    """Writes plans.txt: the plan of each statement, the first time it took part."""
+    """Writes the plan of each statement at its first execution to plans.txt."""
     for setting in ("log_min_duration = 0", "log_analyze = on", "log_buffers = on", "log_timing = off"):
         postgres.sql(f"ALTER SYSTEM SET auto_explain.{setting}")
     postgres.sql("SELECT pg_reload_conf()")
     postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'archive' AND pid <> pg_backend_pid()")
     time.sleep(1)
     start = (postgres.folder / "log").stat().st_size
-    # It has stood still while others wrote, and may have been closed for that.
+    # The connection was idle during the last measurement, and may have been closed.
     client.connection.close()
     for once in operations(client, runs, random.Random(2)).values():
         try:
             once()
         except (AssertionError, TimeoutError):
             client.connection.close()
-    # Sealing looks for work, too.
+    # The plans of sealing are recorded, too.
     time.sleep(8)
     log = (postgres.folder / "log").read_bytes()[start:].decode(errors="replace")
     seen = {}
@@ -232,7 +232,7 @@ def main() -> None:
             client, runs = Client(service.port, token), slices // SLICES_OF_RUN
             drive(client, runs, ROUNDS)
             for connections in (1, 8, 32):
-                write_side_by_side(service.port, token, connections, 10)
+                push_concurrently(service.port, token, connections, 10)
             plans(postgres, client, runs)
         finally:
             service.stop()

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Holds what deploy/ names against the program, with RUNLOG: check.py FOLDER. Settings and commands are looked up in its
-help, routes in its list of them, metrics and their labels in what a service tells that has something to tell."""
+"""Checks that everything that deploy/ refers to exists in the program: check.py FOLDER. RUNLOG is the path of the binary.
+Settings and commands are looked up in its help, routes in its list of routes, and metrics with their labels in the output
+of a service that has stored, collected and delivered something."""
 
 import json
 import os
@@ -21,9 +22,9 @@ import harness  # noqa: E402
 problems: list[str] = []
 
 
-def expect(holds: bool, otherwise: str) -> None:
-    if not holds:
-        problems.append(otherwise)
+def expect(condition: bool, problem: str) -> None:
+    if not condition:
+        problems.append(problem)
 
 
 def documents(folder: Path) -> list[dict]:
@@ -34,7 +35,7 @@ def documents(folder: Path) -> list[dict]:
 # --- settings -------------------------------------------------------------------------------------------------------
 
 def settings_of_program() -> set[str]:
-    """The variables that some command reads, as its help names them."""
+    """The variables that the commands read, according to their help."""
     names = set()
     for command in ("serve", "collect", "doctor"):
         names.update(re.findall(r"\[env: (RUNLOG_[A-Z_]+)", help_of(command)))
@@ -42,12 +43,12 @@ def settings_of_program() -> set[str]:
 
 
 def help_of(*command: str) -> str:
-    """What the program says of a command; nothing when it knows none of this name."""
+    """The help of a command; empty if there is no such command."""
     return subprocess.run([os.environ["RUNLOG"], *command, "--help"], capture_output=True, text=True).stdout
 
 
 def settings_of_deploy() -> dict[str, set[str]]:
-    """The variables of Runlog that each file sets."""
+    """The RUNLOG_ variables that each file sets."""
     found = {}
     for file in DEPLOY.rglob("*"):
         if file.is_file() and file.suffix not in (".json", ".md"):
@@ -67,7 +68,7 @@ def check_settings() -> None:
 # --- Kubernetes and compose -----------------------------------------------------------------------------------------
 
 def check_upstreams(folder: Path) -> None:
-    """The settings of the collectors are such that the program opens an archive with them."""
+    """The program accepts the settings of the collectors."""
     maps = [it for it in documents(DEPLOY / "kubernetes") if it["kind"] == "ConfigMap" and "runlog.toml" in it["data"]]
     assert maps
     for it in maps:
@@ -83,13 +84,13 @@ def check_kubernetes(routes: set[str]) -> None:
     named = {(it["kind"], it["metadata"]["name"]): it for it in found if "metadata" in it}
     deployments = [it for it in found if it["kind"] == "Deployment"]
     expect(bool(deployments), "there is no Deployment")
-    expect(not any(it["kind"] == "Secret" for it in found), "a Secret stands in the repository")
+    expect(not any(it["kind"] == "Secret" for it in found), "there is a Secret in the repository")
     labels = []
     for deployment in deployments:
         name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]
         labels.append(pod["metadata"]["labels"])
         expect(deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"], f"{name} does not select its own pods")
-        expect(deployment["spec"]["replicas"] >= 2, f"{name} is one node")
+        expect(deployment["spec"]["replicas"] >= 2, f"{name} has fewer than two replicas")
         expect(("PodDisruptionBudget", name) in named, f"{name} has no PodDisruptionBudget")
         expect(pod["spec"]["securityContext"]["runAsNonRoot"], f"{name} runs as root")
         for container in pod["spec"]["containers"]:
@@ -101,17 +102,17 @@ def check_kubernetes(routes: set[str]) -> None:
             ports = {port["name"] for port in container.get("ports", [])}
             for source in container.get("envFrom", []):
                 if "configMapRef" in source:
-                    expect(("ConfigMap", source["configMapRef"]["name"]) in named, f"{name} reads a ConfigMap that is not there")
+                    expect(("ConfigMap", source["configMapRef"]["name"]) in named, f"{name} refers to a ConfigMap that does not exist")
             for probe in (container[key]["httpGet"] for key in container if key.endswith("Probe") and "httpGet" in container[key]):
-                expect(f"GET {probe['path']}" in routes, f"{name} probes {probe['path']}, which is no route")
-                expect(probe["port"] in ports, f"{name} probes a port that it does not have")
+                expect(f"GET {probe['path']}" in routes, f"{name} probes {probe['path']}, which is not a route")
+                expect(probe["port"] in ports, f"{name} probes a port that it does not define")
     for it in found:
         if it["kind"] in ("Service", "PodDisruptionBudget"):
             selector = it["spec"]["selector"]
             expect(selector.get("matchLabels", selector) in labels, f"{it['kind']} {it['metadata']['name']} selects nothing")
     kustomization = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())
     files = {file.name for file in (DEPLOY / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
-    expect(set(kustomization["resources"]) == files, "kustomization.yaml does not name the files beside it")
+    expect(set(kustomization["resources"]) == files, "kustomization.yaml does not list exactly the other files of its folder")
 
 
 def check_compose() -> None:
@@ -122,13 +123,13 @@ def check_compose() -> None:
     variables = set(re.findall(r"\$\{([A-Z_]+)", file.read_text()))
     example = (DEPLOY / "container/example.env").read_text()
     for variable in variables:
-        expect(re.search(rf"^#?{variable}=", example, re.M) is not None, f"example.env does not name {variable}")
+        expect(re.search(rf"^#?{variable}=", example, re.M) is not None, f"example.env does not contain {variable}")
     for name, service in content["services"].items():
         if service.get("read_only"):
             writable = [volume.split(":")[1] for volume in service.get("volumes", [])]
             expect("/tmp" in writable, f"{name} has no folder for temporary files")
         for other in service.get("depends_on", {}):
-            expect(other in services, f"{name} depends on {other}, which is not there")
+            expect(other in services, f"{name} depends on {other}, which does not exist")
 
 
 # --- metrics --------------------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? [-+0-9.eInfNa]+$", re.M)
 
 
 def metrics_of_program(service: harness.Service) -> dict[str, set[str]]:
-    """Each metric with the names of its labels, of a service that did a little of everything."""
+    """Each metric with the names of its labels, from a service that has stored a run, and from one that has collected it."""
     token, task = harness.make_task(service)
 
     def call(method: str, path: str, body: str = "") -> str:
@@ -158,7 +159,7 @@ def metrics_in(text: str) -> dict[str, set[str]]:
 
 
 def metrics_of_collector(upstream: harness.Service, token: str) -> dict[str, set[str]]:
-    """The same of another service, that collects from the first and delivers to files."""
+    """The same from another service, which collects from the first and delivers to files."""
     folder = upstream.data.parent
     settings = folder / "runlog.toml"
     settings.write_text(f'''
@@ -189,7 +190,7 @@ folder = "{folder}/delivered"
 
 
 def expressions() -> list[tuple[str, str]]:
-    """Every expression, and where it stands."""
+    """Every expression, and where it is used."""
     found = []
     for group in yaml.safe_load((DEPLOY / "prometheus/rules.yaml").read_text())["groups"]:
         found.extend((f"rule {rule.get('alert', rule.get('record'))}", rule["expr"]) for rule in group["rules"])
@@ -205,22 +206,22 @@ def check_expressions(metrics: dict[str, set[str]], routes: set[str]) -> None:
     seen = set()
     for place, expression in expressions():
         named = re.findall(r"\b(runlog_\w+)(?:\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\})?", expression)
-        expect(bool(named) or "runlog:" in expression or "up{" in expression, f"{place} names no metric")
+        expect(bool(named) or "runlog:" in expression or "up{" in expression, f"{place} contains no metric")
         for name, matchers in named:
             seen.add(name)
             if name not in metrics:
-                expect(False, f"{place} names {name}, which /metrics does not have")
+                expect(False, f"{place} uses {name}, which /metrics does not contain")
                 continue
             for label, operator, value in re.findall(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"', matchers):
-                expect(label in metrics[name], f"{place} looks at {label} of {name}, which has no such label")
+                expect(label in metrics[name], f"{place} uses the label {label}, which {name} does not have")
                 if label == "route":
-                    routes_meant = [path for path in paths if (re.fullmatch(value, path) if "~" in operator else value == path)]
-                    expect(bool(routes_meant), f"{place} looks at route {value}, which is none")
-        # What is summed or shown by a label must have it.
+                    matching = [path for path in paths if (re.fullmatch(value, path) if "~" in operator else value == path)]
+                    expect(bool(matching), f"{place} matches no route with {value}")
+        # Metrics that are grouped by a label must have it.
         for label in re.findall(r"by \(([^)]*)\)", expression):
             for one in (it.strip() for it in label.split(",")):
                 has = [name for name, _ in named if one in metrics.get(name, set()) or one == "instance"]
-                expect(bool(has), f"{place} groups by {one}, which none of its metrics has")
+                expect(bool(has), f"{place} groups by {one}, a label that none of its metrics has")
     assert len(seen) > 10, seen
 
 
@@ -233,29 +234,29 @@ def alerts() -> dict[str, dict]:
 
 
 def check_actions() -> None:
-    """The commands that alerts tell to run are there, with their flags, and end by themselves."""
+    """The commands in the actions of alerts exist, accept the flags, and terminate."""
     for name, rule in alerts().items():
         for command in re.findall(r"`runlog ([^`]+)`", rule["annotations"]["action"]):
             words = re.match(r"[a-z-]+(?: [a-z]+)*", command)[0].split()
             flags, text = re.findall(r"--[a-z-]+", command), help_of(*words)
-            expect("Usage:" in text, f"{name} tells to run `runlog {command}`, which there is not")
+            expect("Usage:" in text, f"{name} recommends `runlog {command}`, which does not exist")
             for flag in flags:
-                expect(f"{flag} " in text or f"{flag}\n" in text, f"{name} tells of {flag}, which `runlog {command}` does not know")
-            expect(words[0] not in ("collect", "deliver", "serve") or "--once" in flags, f"{name} tells to run `runlog {command}`, which does not end")
+                expect(f"{flag} " in text or f"{flag}\n" in text, f"{name} recommends {flag}, which `runlog {command}` does not accept")
+            expect(words[0] not in ("collect", "deliver", "serve") or "--once" in flags, f"{name} recommends `runlog {command}`, which does not terminate")
 
 
-def check_ways_in(description: dict) -> None:
-    """Who is turned away is told of, by whichever route they push."""
+def check_push_routes(description: dict) -> None:
+    """The alert on rejected pushes covers every route that accepts pushes."""
     expression = alerts()["RunlogTurnsPushersAway"]["expr"]
     methods, routes = (re.search(rf'{label}=~"([^"]+)"', expression)[1] for label in ("method", "route"))
-    ways_in = 0
+    push_routes = 0
     for path, operations in description["paths"].items():
         for method in operations.keys() & {"post", "put"}:
             if "push" in operations[method]["tags"]:
-                ways_in += 1
+                push_routes += 1
                 seen = re.fullmatch(methods, method.upper()) and re.fullmatch(routes, path)
-                expect(bool(seen), f"RunlogTurnsPushersAway does not look at {method.upper()} {path}")
-    assert ways_in >= 5, ways_in
+                expect(bool(seen), f"RunlogTurnsPushersAway does not cover {method.upper()} {path}")
+    assert push_routes >= 5, push_routes
 
 
 def main() -> None:
@@ -273,7 +274,7 @@ def main() -> None:
         check_actions()
         status, description = harness.ask(service.port, "GET", "/openapi.json")
         assert status == 200, description
-        check_ways_in(json.loads(description))
+        check_push_routes(json.loads(description))
         check_expressions(metrics_of_program(service), routes)
     finally:
         service.stop()

@@ -1,4 +1,4 @@
-"""What schemathesis is told of this service beside its description: a form of body it does not know."""
+"""Extends schemathesis with a content type that it does not support."""
 
 import json
 
@@ -6,6 +6,6 @@ import schemathesis
 
 
 @schemathesis.serializer("application/x-ndjson")
-def one_record_a_line(ctx, value):
-    """A record as one line."""
+def record_as_line(ctx, value):
+    """Serializes a record as one line."""
     return value if isinstance(value, bytes) else (json.dumps(value) + "\n").encode()

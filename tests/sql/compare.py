@@ -1,4 +1,4 @@
-"""Asks Runlog and DuckDB the same questions, and compares the answers row by row."""
+"""Runs the same queries in Runlog and DuckDB, and compares the results row by row."""
 
 import argparse
 import csv
@@ -22,7 +22,7 @@ import uuid
 
 import duckdb
 
-# The time that the questions take for the present.
+# The time that replaces now() in the queries.
 NOW = datetime.datetime(2026, 11, 24, 8, 0, tzinfo=datetime.timezone.utc)
 NOW_MS = int(NOW.timestamp() * 1000)
 DAY_MS = 86_400_000
@@ -31,7 +31,7 @@ WORDS = "order customer invoice batch row file table region store index cache qu
 
 
 class Service:
-    """A running `runlog serve` with an archive of its own."""
+    """A running `runlog serve` with its own archive."""
 
     def __init__(self, runlog, folder):
         self.data = folder / "data"
@@ -41,15 +41,15 @@ class Service:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNLOG_")}
         self.process = subprocess.Popen([runlog, *arguments, *limits], stderr=self.log, env=environment)
         for _ in range(200):
-            said = (folder / "log").read_text()
-            if match := re.search(r"listens on (http://[0-9.:]+), archive in", said):
+            log = (folder / "log").read_text()
+            if match := re.search(r"listens on (http://[0-9.:]+), archive in", log):
                 self.url = match.group(1)
                 break
             if self.process.poll() is not None:
-                sys.exit(f"the service ended: {said}")
+                sys.exit(f"the service exited: {log}")
             time.sleep(0.05)
         else:
-            sys.exit(f"the service does not listen: {said}")
+            sys.exit(f"the service does not listen: {log}")
         self.token = (self.data / "admin.token").read_text().strip()
 
     def send(self, method, path, body=b"", token=None):
@@ -75,14 +75,15 @@ def instant(ms):
 
 
 def fill(service, chance):
-    """Two workspaces, six tasks, eighty runs of the last ten days: failed ones, empty ones, one that goes on."""
+    """Creates two workspaces, six tasks, and eighty runs of the last ten days, some of them failed or empty, and one that is
+    still running."""
     tasks = []
     for workspace in ["sales", "stock"]:
         made = service.post("/runlog/v1/workspaces", {"name": workspace})
         for name in ["orders", "returns", "nightly"]:
             new = {"name": f"{workspace} {name}", "workspaceId": made["id"]}
             tasks.append((made["id"], service.post("/runlog/v1/tasks", new)["executable"]))
-    # One task never runs, another has not for some days.
+    # One task has no runs, and another has had none for some days.
     for number in range(80):
         index = chance.randrange(5)
         workspace, task = tasks[index]
@@ -115,7 +116,7 @@ def run(service, chance, task, number, began):
 def log(chance, began):
     now, records = began, []
     for _ in range(chance.choice([1, 20, 300, 2_000])):
-        # Several records of one instant, pauses, and now and then a long one.
+        # Several records with the same time, and pauses, a few of them long.
         now += chance.choice([0, 0, 1, 40, 900]) if chance.random() > 0.002 else 400_000
         severity = chance.choices(["DEBUG", "INFO", "WARN", "ERROR", "FATAL", None], [20, 60, 10, 5, 1, 2])[0]
         words = " ".join(chance.choice(WORDS) for _ in range(3))
@@ -140,7 +141,7 @@ def wait_until_sealed(catalog):
 
 
 def duck(service):
-    """DuckDB over the objects of the archive, with the rows of the catalog as tables of its own."""
+    """DuckDB on the objects of the archive, with the rows of the catalog copied to its own tables."""
     base = duckdb.connect()
     base.execute("SET TimeZone = 'UTC'")
     catalog = sqlite3.connect(f"file:{service.data / 'catalog.sqlite'}?mode=ro", uri=True)
@@ -175,7 +176,7 @@ def duck(service):
     base.execute("""CREATE TABLE deliveries (sink VARCHAR, run_id VARCHAR, state VARCHAR, of_records BIGINT,
         delivered BIGINT, attempts BIGINT)""")
     objects = service.data / "objects"
-    # The run that goes on is in segments, whose arrivals are counted from the beginning of the slice.
+    # The active run is still in segments, where arrival numbers start at 0 in each slice.
     base.execute(f"""CREATE TABLE records AS
         SELECT f.run_id, r.task_id, r.workspace_id, f.time,
                CAST(CASE WHEN s.merged = 1 THEN 0 ELSE s.first_arrival END + f.arrival AS BIGINT) AS arrival,
@@ -188,7 +189,7 @@ def duck(service):
 
 
 def value_of(value):
-    """A value as both sides can say it: instants in milliseconds, numbers as fractions."""
+    """A value in a form that is the same for both: times in milliseconds, numbers as floats."""
     if value is None or value == "":
         return None
     if isinstance(value, datetime.datetime):
@@ -209,7 +210,7 @@ def value_of(value):
 
 
 def is_same(mine, yours):
-    """Whether two rows hold the same; fractions differ in their last digits."""
+    """True if two rows are equal, except for rounding errors of floats."""
     are_numbers = lambda pair: all(isinstance(value, float) for value in pair)
     return len(mine) == len(yours) and all(
         math.isclose(*pair, rel_tol=1e-5) if are_numbers(pair) else pair[0] == pair[1] for pair in zip(mine, yours)
@@ -244,15 +245,15 @@ def compare(name, query, mine, yours, in_order=True):
     return False
 
 
-def questions_of(document):
+def queries_of(document):
     text = document.read_text()
     found = re.findall(r"^### \d+\. (.*?)\n+```sql\n(.*?)```", text, re.M | re.S)
-    assert len(found) == 20, f"docs/sql.md has {len(found)} questions"
+    assert len(found) == 20, f"docs/sql.md has {len(found)} queries"
     return found
 
 
-def made_up(chance, base):
-    """A question that both understand, with an answer in no order or in a total one."""
+def random_query(chance, base):
+    """A random query that both support, and whether its result has a total order."""
     runs = [row[0] for row in base.execute("SELECT run_id FROM runs ORDER BY 1").fetchall()]
     tasks = [row[0] for row in base.execute("SELECT task_id FROM tasks ORDER BY 1").fetchall()]
     workspaces = [row[0] for row in base.execute("SELECT DISTINCT workspace_id FROM tasks ORDER BY 1").fetchall()]
@@ -315,7 +316,7 @@ def made_up(chance, base):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--runlog", required=True)
-    arguments.add_argument("--questions", type=int, default=150)
+    arguments.add_argument("--queries", type=int, default=150)
     arguments.add_argument("--seed", type=int, default=1)
     arguments = arguments.parse_args()
     chance = random.Random(arguments.seed)
@@ -329,7 +330,7 @@ def main():
             (count,) = base.execute("SELECT count(*) FROM records").fetchone()
             print(f"{count} records in {base.execute('SELECT count(*) FROM runs').fetchone()[0]} runs")
             wrong = 0
-            for title, query in questions_of(pathlib.Path("docs/sql.md")):
+            for title, query in queries_of(pathlib.Path("docs/sql.md")):
                 command = [runlog, "sql", "--data", str(service.data), "--format", "csv", ours(query)]
                 answer = subprocess.run(command, capture_output=True, text=True)
                 if answer.returncode != 0:
@@ -340,23 +341,23 @@ def main():
                 wrong += not compare(title, query, mine, base.execute(theirs(query)).fetchall())
                 print(f"  {len(mine):5} rows  {title}")
             rows = 0
-            for number in range(arguments.questions):
-                query, in_order = made_up(chance, base)
+            for number in range(arguments.queries):
+                query, in_order = random_query(chance, base)
                 try:
                     text = service.send("POST", "/runlog/v1/sql", {"query": ours(query), "format": "csv"}).decode()
                 except urllib.error.HTTPError as error:
-                    print(f"REFUSED: made up {number}\n{query}\n{error.read().decode()}", file=sys.stderr)
+                    print(f"REFUSED: random query {number}\n{query}\n{error.read().decode()}", file=sys.stderr)
                     wrong += 1
                     continue
                 mine = parsed(text)
                 rows += len(mine)
-                wrong += not compare(f"made up {number}", query, mine, base.execute(theirs(query)).fetchall(), in_order)
-            print(f"{arguments.questions} questions made up from seed {arguments.seed}: {rows} rows")
+                wrong += not compare(f"random query {number}", query, mine, base.execute(theirs(query)).fetchall(), in_order)
+            print(f"{arguments.queries} random queries with seed {arguments.seed}: {rows} rows")
         finally:
             service.stop()
     if wrong:
-        sys.exit(f"{wrong} answers differ")
-    print("every answer is that of DuckDB")
+        sys.exit(f"{wrong} results differ")
+    print("all results are equal")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A mail server that takes only what RFC 5321 lets it take, in that order, from who may send.
+"""A mail server that accepts only the commands of RFC 5321, in their order, from authenticated senders.
 
-mail_server.py none|starttls|tls FOLDER    prints its port; each message becomes a file of the folder, named 1, 2, …,
-                                           and its number is printed
+mail_server.py none|starttls|tls FOLDER    prints its port; writes each message to a file in the folder, named 1,
+                                           2, …, and prints its number
 
-With TLS, it has FOLDER/cert.pem and FOLDER/key.pem, offers AUTH PLAIN and LOGIN once the connection is protected, and
-takes mail only from "runlog" with the password "open sesame". Ends when its standard input does.
+With TLS, it uses FOLDER/cert.pem and FOLDER/key.pem, offers AUTH PLAIN and LOGIN once the connection is encrypted, and
+accepts mail only from "runlog" with the password "open sesame". It exits when its standard input is closed.
 """
 
 import base64
@@ -44,8 +44,8 @@ class Conversation:
 
     def log_in(self, kind: str, first: bytes | None) -> None:
         if kind == "PLAIN":
-            told = base64.b64decode(first).decode() if first else self.answer("")
-            _, user, password = told.split("\0")
+            credentials = base64.b64decode(first).decode() if first else self.answer("")
+            _, user, password = credentials.split("\0")
         else:
             user = base64.b64decode(first).decode() if first else self.answer("Username:")
             password = self.answer("Password:")
@@ -63,7 +63,7 @@ class Conversation:
         self.say("250 taken")
         print(number, flush=True)
 
-    def hold(self) -> None:
+    def run(self) -> None:
         self.say("220 mail.test ESMTP")
         greeted, sender, mailboxes = False, False, 0
         while line := self.line():
@@ -82,7 +82,7 @@ class Conversation:
                 case b"STARTTLS" if greeted and SECURITY == "starttls" and not self.is_protected:
                     self.say("220 go ahead")
                     self.use(tls().wrap_socket(self.connection, server_side=True))
-                    # What was said before is forgotten.
+                    # RFC 3207: the state before STARTTLS is discarded.
                     self.is_protected, greeted = True, False
                 case b"AUTH" if greeted and self.is_protected:
                     self.log_in(words[1].decode().upper(), words[2] if len(words) > 2 else None)
@@ -116,9 +116,9 @@ def converse(connection: socket.socket) -> None:
         with connection:
             if SECURITY == "tls":
                 connection = tls().wrap_socket(connection, server_side=True)
-            Conversation(connection).hold()
+            Conversation(connection).run()
     except (ssl.SSLError, ConnectionError):
-        # Whoever does not trust the certificate hangs up.
+        # Clients that do not trust the certificate disconnect.
         pass
 
 

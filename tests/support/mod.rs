@@ -1,4 +1,4 @@
-//! The real binary, started on a free port of this machine with an archive of its own.
+//! Starts the real binary on a free port of this machine with its own archive.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use tempfile::TempDir;
 /// The program under test.
 pub(crate) const RUNLOG: &str = env!("CARGO_BIN_EXE_runlog");
 
-/// A running `runlog serve`; it is stopped, and its folder removed, when this goes.
+/// A running `runlog serve`; when this is dropped, it is stopped and its folder is removed.
 pub(crate) struct Service {
     child: Child,
-    /// None when it is not its own, or was given away.
+    /// None if the folder belongs to the caller.
     folder: Option<TempDir>,
-    /// Its address, such as `http://127.0.0.1:40123`.
+    /// Its base URL, such as `http://127.0.0.1:40123`.
     pub(crate) url: String,
     /// The administrator's token.
     pub(crate) token: String,
 }
 
 impl Service {
-    /// Starts the service with more arguments than the address and the data folder, and waits until it listens.
+    /// Starts the service with additional arguments, and waits until it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), arguments)
     }
@@ -32,7 +32,7 @@ impl Service {
         Self::start_with(folder, arguments, &[])
     }
 
-    /// The same with variables of the environment.
+    /// The same with environment variables.
     pub(crate) fn start_with(folder: TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let data = folder.path().join("data");
         let mut service = Self::spawn(&data, arguments, variables);
@@ -40,7 +40,7 @@ impl Service {
         service
     }
 
-    /// The same on an archive of somebody else's, which stays.
+    /// The same on an archive of the caller, which is kept.
     pub(crate) fn start_on(data: &Path, arguments: &[&str]) -> Self {
         Self::spawn(data, arguments, &[])
     }
@@ -56,7 +56,7 @@ impl Service {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let url = url_of(&mut log);
-        // The service must be able to go on writing its log.
+        // The service must be able to write its log until it exits.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
         Self { child, folder: None, url, token }
@@ -67,7 +67,7 @@ impl Service {
         self.folder.as_ref().unwrap().path()
     }
 
-    /// The program with the service's address and the administrator's token.
+    /// The program with the URL of the service and the administrator's token.
     pub(crate) fn runlog(&self, arguments: &[&str]) -> Command {
         let mut command = runlog(arguments);
         command.env("RUNLOG_API_URL", &self.url).env("RUNLOG_TOKEN", &self.token);
@@ -77,19 +77,19 @@ impl Service {
         command
     }
 
-    /// What the program prints, when it succeeds.
+    /// The output of the program, which must succeed.
     #[track_caller]
     pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         succeeded(self.runlog(arguments).output().unwrap())
     }
 
-    /// The JSON that the program prints, when it succeeds.
+    /// The JSON output of the program, which must succeed.
     #[track_caller]
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.succeed(arguments)).unwrap()
     }
 
-    /// Makes an environment, a workspace and a task; gives the ids of the workspace and the task.
+    /// Creates an environment, a workspace and a task; returns the IDs of the workspace and the task.
     pub(crate) fn make_task(&self) -> (String, String) {
         let id = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
         let environment = id(&self.json(&["admin", "environments", "create", "test", "--json"]), "id");
@@ -100,7 +100,7 @@ impl Service {
         (workspace, task)
     }
 
-    /// Stops it as Ctrl-C does, and gives back its folder.
+    /// Stops the service like Ctrl-C, and returns its folder.
     pub(crate) fn stop(mut self) -> TempDir {
         Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(self.child.wait().unwrap().success());
@@ -115,7 +115,7 @@ impl Drop for Service {
     }
 }
 
-/// The program without the settings of whoever runs the tests.
+/// The program without the settings of the user who runs the tests.
 pub(crate) fn runlog(arguments: &[&str]) -> Command {
     let mut command = Command::new(RUNLOG);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUNLOG_")) {
@@ -125,7 +125,7 @@ pub(crate) fn runlog(arguments: &[&str]) -> Command {
     command
 }
 
-/// Standard output of a program that succeeded; the test fails with both outputs when it did not.
+/// Standard output of a program that must succeed; otherwise, the test fails with both outputs.
 #[track_caller]
 pub(crate) fn succeeded(output: Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -134,14 +134,14 @@ pub(crate) fn succeeded(output: Output) -> String {
     text.into_owned()
 }
 
-/// Runs lines in bash, in a folder, and gives what they print.
+/// Runs lines in bash in a folder, and returns their output.
 #[track_caller]
 pub(crate) fn bash(lines: &str, folder: &Path) -> String {
     let script = format!("set -euo pipefail\n{lines}\n");
     succeeded(Command::new("bash").args(["-c", &script]).current_dir(folder).output().unwrap())
 }
 
-/// Writes lines to a file and gives its path.
+/// Writes lines to a file and returns its path.
 pub(crate) fn write_lines(path: PathBuf, lines: &[String]) -> PathBuf {
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     lines.iter().for_each(|line| writeln!(file, "{line}").unwrap());

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Types at a terminal: terminal.py PROGRAM ARGUMENT… with steps on standard input, [[WAIT_FOR, TYPE], …] as JSON.
+"""Runs a program in a terminal and types text: terminal.py PROGRAM ARGUMENT… with the steps on standard input, as JSON:
+[[WAIT_FOR, TEXT], …].
 
-Each text is typed when what is waited for has been shown since the step before. Prints all that was shown. With --any-end
-before the program it does not matter how that ends."""
+Types each TEXT once WAIT_FOR has appeared since the previous step. Prints the whole output. With --any-end before the
+program, its exit code is ignored."""
 
 import json
 import os
@@ -20,19 +21,19 @@ if child == 0:
 
 
 def text_shown() -> str:
-    """Bytes that are no text in the notation of Python, for nothing of them is to be overlooked."""
+    """The output as text; bytes that are not UTF-8 are escaped, so that no output is lost."""
     return shown.decode(errors="backslashreplace")
 
 
 def read(until: float) -> bool:
-    """Some more of what is shown; false at the end."""
+    """Reads more output; false at the end."""
     global shown
     if not select.select([terminal], [], [], max(until - time.monotonic(), 0))[0]:
-        sys.exit(f"this was not shown in time: {wait_for!r}\n{text_shown()}")
+        sys.exit(f"this did not appear in time: {wait_for!r}\n{text_shown()}")
     try:
         more = os.read(terminal, 65536)
     except OSError:
-        # What Linux says when the program has ended.
+        # Linux reports an error once the program has exited.
         more = b""
     shown += more
     return bool(more)
@@ -41,7 +42,7 @@ def read(until: float) -> bool:
 for wait_for, text in steps:
     while (at := shown.find(wait_for.encode(), seen)) < 0:
         if not read(time.monotonic() + 60):
-            sys.exit(f"it ended before this was shown: {wait_for!r}\n{text_shown()}")
+            sys.exit(f"the program exited before this appeared: {wait_for!r}\n{text_shown()}")
     seen = at + len(wait_for.encode())
     os.write(terminal, text.encode())
 wait_for = "the end"

@@ -1,5 +1,5 @@
-// Answers of the service that the demonstration has no occasion for: pages are shown them in the place of its own.
-// `npm run check` holds them against the description of the API.
+// Responses that the demonstration does not produce. Tests return them instead of those of the service.
+// `npm run check` checks them against the description of the API.
 /** @typedef {import('../src/lib/api').Schema} Schema */
 const ms = Date.now()
 /** @param {number} before */

@@ -1,4 +1,4 @@
-// Debian's Chromium, driven by playwright-core.
+// Debian's Chromium, controlled by playwright-core.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,13 +18,13 @@ export async function openBrowser() {
   }
 }
 
-/** A page of someone who has signed in; everything that the browser complains of is written down. */
+/** A page of a user who has signed in; all errors and warnings of the browser are recorded. */
 export async function openPage(browser, service, { width = 1280, height = 860, dark = false, signedIn = true, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', ...options })
   const page = await context.newPage()
   const complaints = []
   page.on('console', (message) => {
-    // The browser itself reports every refused request; pages show those.
+    // The browser reports every failed request as an error; pages handle those.
     if (['error', 'warning'].includes(message.type()) && !message.text().startsWith('Failed to load resource')) complaints.push(message.text())
   })
   page.on('pageerror', (error) => complaints.push(String(error)))

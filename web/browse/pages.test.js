@@ -1,5 +1,5 @@
-// Every page in a browser: with the mouse and by keys alone, light and dark, wide and on a phone; without a complaint of
-// the browser, and without a barrier that axe knows.
+// Every page in a browser: with the mouse and with the keyboard, light and dark, wide and on a phone; without errors of
+// the browser, and without accessibility problems found by axe.
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -11,7 +11,7 @@ import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushSh
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
 const EARLIER_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17'
-/** How long after the end of scrolling the lines in sight may still be on their way. */
+/** Maximum time after the end of scrolling until the visible lines are loaded. */
 const SHOWN_WITHIN_MS = 300
 const shots = process.env.RUNLOG_BROWSE_SHOTS
 
@@ -28,7 +28,7 @@ after(async () => {
   service?.stop()
 })
 
-/** Opens a page, does something with it, and looks that nobody complained. */
+/** Opens a page, runs a test on it, and checks that the browser reported no error. */
 async function visit(path, options, act) {
   const { page, context, complaints } = await openPage(chrome.browser, service, options)
   try {
@@ -48,7 +48,7 @@ async function visit(path, options, act) {
   }
 }
 
-/** What the demonstration has no occasion for. */
+/** Cases that the demonstration does not produce. */
 async function answerFor(page) {
   const json = (body) => (route) => route.fulfill({ json: body })
   await page.route('**/runlog/v1/runs/*/patterns', json(answers.patterns))
@@ -70,7 +70,7 @@ async function tokenOfNobody() {
   return (await create('tokens', { name: 'test', userId: user.id })).token
 }
 
-/** No barrier that axe knows, not even in the middle of an animation, where text could be too faint to read. */
+/** No accessibility problems found by axe, not even during an animation, when text could be too faint. */
 async function hasNoBarrier(page) {
   await page.evaluate(axe)
   const found = await page.evaluate(async () => {
@@ -155,7 +155,7 @@ describe('signing in', () => {
     await visit('/', {}, async (page, context) => {
       await page.getByRole('heading', { name: 'Overview' }).waitFor()
       await context.clearCookies()
-      // Whichever request comes first finds out.
+      // The first request fails, whichever it is.
       await page.getByRole('combobox', { name: 'Time' }).selectOption('72', { timeout: 2_000 }).catch(() => {})
       await page.getByLabel('Token').waitFor()
     })
@@ -165,7 +165,7 @@ describe('signing in', () => {
 describe('a log of two million lines', () => {
   const line = (page, index) => page.locator(`article[data-index="${index}"]`)
 
-  /** How long after this the line is there. Unit: milliseconds. */
+  /** Time until the line is visible. Unit: milliseconds. */
   async function within(page, index, act) {
     await act()
     const begun = performance.now()
@@ -175,7 +175,7 @@ describe('a log of two million lines', () => {
 
   it('shows its first, its middle and its last line at once, with the scroll bar', async () => {
     const times = { last: [], middle: [], first: [], quarter: [] }
-    // Each time with an empty page. The middle one of three tells: other programs run here, too.
+    // With a new page each time. The median of three counts, because other programs may be running.
     for (let round = 0; round < 3; round += 1) {
       await visit(`/runs/${LONG_RUN}#30000`, { height: 1_000 }, async (page) => {
         await line(page, 29_999).waitFor()
@@ -401,7 +401,7 @@ describe('tasks', () => {
       assert.equal(await page.getByRole('link', { name: 'nightly orders' }).count(), 1)
       assert.equal(await page.getByText('No runs failed').count(), 0)
       await hasNoBarrier(page)
-      // What reports tell is asked for again every five minutes.
+      // Reports are requested again every five minutes.
       report = answers.fineReport
       await page.clock.fastForward(300_000)
       await page.getByText('no task is late, slow or flaky, or logs new errors').waitFor()
@@ -494,7 +494,7 @@ describe('search', () => {
       assert.equal(new URL(request.url()).searchParams.get('from'), null)
       await page.getByRole('button', { name: 'Load more' }).click()
       await page.getByText('4+ lines').waitFor()
-      // A hit leads to its line: here to the end, for it is of today.
+      // A result links to its line: here the last one, because it is of today.
       await page.getByRole('link', { name: 'nightly orders' }).first().click()
       await page.waitForURL(/#1096$/)
     })
@@ -502,7 +502,7 @@ describe('search', () => {
 })
 
 describe('collection', () => {
-  /** The row of a table that holds this. */
+  /** The table row that contains this. */
   const row = (page, text) => page.getByRole('row').filter({ hasText: text })
 
   it('shows the runs that fail, who collects and how far the sinks are behind', async () => {

@@ -1,4 +1,4 @@
-// A service with something to look at: the demonstration's ten logs, and a run of two million records.
+// A service with data: the ten logs of the demonstration, and a run of two million records.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { once } from 'node:events'
@@ -81,7 +81,7 @@ const trace = (index) =>
     '\t... 3 more',
   ].join('\n')
 
-/** A run that goes on, and one that ended without a log. */
+/** A running run, and one that ended without a log. */
 export async function pushShortRuns(service) {
   await send(service, 'PUT', run(GOING_RUN), JSON.stringify({ taskId: service.taskId }))
   await push(service, GOING_RUN, 40)

@@ -25,10 +25,10 @@ struct Bans {
     skip: Vec<Skip>,
 }
 
-/// A version that may stand beside a newer one of the same library.
+/// A version that may be built in addition to a newer one of the same library.
 #[derive(Deserialize)]
 struct Skip {
-    /// `name@version`, of which the version may be cut off after any dot.
+    /// `name@version`; the version may be shortened after any dot.
     #[serde(rename = "crate")]
     spec: String,
     reason: String,
@@ -59,14 +59,14 @@ struct Node {
     id: String,
 }
 
-/// A library, or a crate of ours, as `cargo metadata` tells of it.
+/// A library or a crate of the workspace, as reported by `cargo metadata`.
 #[derive(Deserialize)]
 struct Package {
     id: String,
     name: String,
     version: String,
     license: Option<String>,
-    /// None for a crate of ours.
+    /// None for a crate of the workspace.
     source: Option<String>,
     manifest_path: PathBuf,
     dependencies: Vec<Dependency>,
@@ -77,12 +77,12 @@ struct Dependency {
     name: String,
 }
 
-/// Every rule of `deny.toml` that a locked library breaks, and every library that a crate of ours names and does not use,
-/// each as a sentence that says what to do.
+/// A message for each rule of `deny.toml` that a locked library violates, and for each library that a crate of the
+/// workspace lists and does not use.
 ///
 /// # Errors
 ///
-/// When `deny.toml` cannot be read, or `cargo metadata` fails.
+/// If `deny.toml` cannot be read, or `cargo metadata` fails.
 pub(crate) fn violations(root: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(root.join("deny.toml")).context("cannot read deny.toml")?;
     let deny: Deny = toml::from_str(&text).context("cannot parse deny.toml")?;
@@ -118,13 +118,11 @@ fn licences(deny: &Deny, packages: &[Package]) -> Result<Vec<String>> {
     let is_allowed = |required: &LicenseReq| allowed.iter().any(|licence| licence.satisfies(required));
     let mut found = Vec::new();
     for Package { name, version, license, .. } in packages {
-        // Older manifests write `MIT/Apache-2.0`, which the mode allows.
+        // Older manifests contain `MIT/Apache-2.0`, which this mode accepts.
         let text = license.as_deref().unwrap_or_default();
         let is_fine = Expression::parse_mode(text, ParseMode::LAX).is_ok_and(|it| it.evaluate(is_allowed));
         if !is_fine {
-            found.push(format!(
-                "{name} {version} has the licence {text:?}, which deny.toml does not allow: do without it"
-            ));
+            found.push(format!("{name} {version} has the licence {text:?}, which deny.toml does not allow; remove it"));
         }
     }
     Ok(found)
@@ -141,7 +139,7 @@ fn duplicates(deny: &Deny, packages: &[Package]) -> Vec<String> {
         if rest.count() > 1 {
             let all: Vec<_> = packages.iter().map(|package| package.version.as_str()).collect();
             found.push(format!(
-                "{name} is built in the versions {}: align them, or say in deny.toml under bans.skip why not",
+                "{name} is built in the versions {}; align them, or give the reason under bans.skip in deny.toml",
                 all.join(" and ")
             ));
         }
@@ -149,10 +147,7 @@ fn duplicates(deny: &Deny, packages: &[Package]) -> Vec<String> {
     for skip in &deny.bans.skip {
         let is_twice = versions.values().any(|it| it.len() > 1 && it.iter().any(|package| skip.names(package)));
         if !is_twice {
-            found.push(format!(
-                "deny.toml skips {} ({}), which is not there twice: take it out",
-                skip.spec, skip.reason
-            ));
+            found.push(format!("deny.toml skips {} ({}), which is not built twice; remove it", skip.spec, skip.reason));
         }
     }
     found
@@ -161,15 +156,15 @@ fn duplicates(deny: &Deny, packages: &[Package]) -> Vec<String> {
 fn sources(packages: &[Package]) -> Vec<String> {
     let foreign =
         packages.iter().filter(|it| it.source.as_ref().is_some_and(|source| !source.starts_with("registry+")));
-    foreign.map(|package| format!("{} comes from elsewhere than the package registry", package.name)).collect()
+    foreign.map(|package| format!("{} does not come from the package registry", package.name)).collect()
 }
 
-/// The libraries that a crate of ours names in its manifest and nowhere in its code.
+/// A message for each library that a crate lists in its manifest and does not use in its code.
 fn unused(root: &Path, package: &Package) -> Result<Vec<String>> {
     let folder = package.manifest_path.parent().context("a manifest without a folder")?;
     let mut code = String::new();
     read_code(folder, &mut code)?;
-    // Tests of one crate include what those of another have; those of the program stand at the root.
+    // Tests of one crate include files of the tests of another; those of the binary are at the root.
     for tests in ["tests", "crates/store/tests", "crates/server/tests"] {
         read_code(&root.join(tests), &mut code)?;
     }
@@ -177,7 +172,7 @@ fn unused(root: &Path, package: &Package) -> Result<Vec<String>> {
     let names = package.dependencies.iter().map(|dependency| dependency.name.as_str()).collect::<BTreeSet<_>>();
     let unused = names.into_iter().filter(|name| !words.contains(name.replace('-', "_").as_str()));
     Ok(unused
-        .map(|name| format!("{} names {name} in its Cargo.toml and does not use it: take it out", package.name))
+        .map(|name| format!("{} lists {name} in its Cargo.toml and does not use it; remove it", package.name))
         .collect())
 }
 
@@ -214,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_libraries_fulfil_what_is_asked_of_them() {
+    fn the_libraries_conform_to_deny_toml() {
         let found = violations(Path::new(crate::ROOT)).unwrap();
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
@@ -232,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_stands_twice_is_found_and_a_reason_that_is_out_of_date_as_well() {
+    fn a_library_that_is_built_twice_is_found_and_so_is_an_outdated_reason() {
         let packages = [package("a", "0.9.1", "MIT"), package("a", "0.10.0", "MIT")];
         assert_eq!(duplicates(&deny(""), &packages).len(), 1);
         let skip = r#"{ crate = "a@0.9", reason = "b needs it" }"#;

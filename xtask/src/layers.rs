@@ -1,11 +1,11 @@
-//! Who may name whom. The rooms of ARCHITECTURE.md, held against each `Cargo.toml`.
+//! The dependencies between crates that ARCHITECTURE.md allows, checked against each `Cargo.toml`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Each crate of ours, and the crates of ours that it may name.
-const ROOMS: [(&str, &[&str]); 8] = [
+/// Each crate of the workspace, and those that it may use.
+const CRATES: [(&str, &[&str]); 8] = [
     ("model", &[]),
     ("store", &["model"]),
     ("client", &["model"]),
@@ -16,8 +16,8 @@ const ROOMS: [(&str, &[&str]); 8] = [
     ("cli", &["server", "collector", "analysis", "sql", "client", "store", "model"]),
 ];
 
-/// Libraries that only some rooms may name, because they are what the room hides (or what is slow to build).
-const HIDDEN: [(&str, &[&str]); 20] = [
+/// Libraries that only some crates may use, because these crates encapsulate them, or because they are slow to build.
+const CONFINED: [(&str, &[&str]); 20] = [
     ("sqlx", &["store"]),
     ("sqlx-macros", &["store"]),
     ("object_store", &["store"]),
@@ -40,36 +40,36 @@ const HIDDEN: [(&str, &[&str]); 20] = [
     ("syn", &[]),
 ];
 
-/// Every line of a `Cargo.toml` that breaks the plan, as a sentence. Tests of a crate may use what they like.
+/// A message for each dependency in a `Cargo.toml` that is not allowed. Dependencies of tests are not checked.
 pub(crate) fn violations(root: &Path) -> Result<Vec<String>> {
-    let mut found = unknown_rooms(root)?;
-    for (room, may_name) in ROOMS {
-        let dependencies = dependencies(&root.join("crates").join(room).join("Cargo.toml"))?;
-        found.extend(breaks(room, may_name, &dependencies));
+    let mut found = unknown_crates(root)?;
+    for (krate, allowed) in CRATES {
+        let dependencies = dependencies(&root.join("crates").join(krate).join("Cargo.toml"))?;
+        found.extend(forbidden(krate, allowed, &dependencies));
     }
     Ok(found)
 }
 
-fn breaks(room: &str, may_name: &[&str], dependencies: &[String]) -> Vec<String> {
-    let forbidden = |dependency: &str| match dependency.strip_prefix("runlog-") {
-        Some(ours) => !may_name.contains(&ours),
-        None => HIDDEN.iter().any(|(library, rooms)| *library == dependency && !rooms.contains(&room)),
+fn forbidden(krate: &str, allowed: &[&str], dependencies: &[String]) -> Vec<String> {
+    let is_forbidden = |dependency: &str| match dependency.strip_prefix("runlog-") {
+        Some(ours) => !allowed.contains(&ours),
+        None => CONFINED.iter().any(|(library, crates)| *library == dependency && !crates.contains(&krate)),
     };
     dependencies
         .iter()
-        .filter(|dependency| forbidden(dependency))
+        .filter(|dependency| is_forbidden(dependency))
         .map(|dependency| {
-            format!("crates/{room}/Cargo.toml: runlog-{room} may not name {dependency}; see ARCHITECTURE.md")
+            format!("crates/{krate}/Cargo.toml: runlog-{krate} may not use {dependency}; see ARCHITECTURE.md")
         })
         .collect()
 }
 
-fn unknown_rooms(root: &Path) -> Result<Vec<String>> {
+fn unknown_crates(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root.join("crates")).context("cannot list crates/")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if !ROOMS.iter().any(|(room, _)| *room == name) {
-            found.push(format!("crates/{name}: no such room in xtask/src/layers.rs; give it a place there"));
+        if !CRATES.iter().any(|(krate, _)| *krate == name) {
+            found.push(format!("crates/{name}: missing from the list of crates in xtask/src/layers.rs; add it"));
         }
     }
     Ok(found)
@@ -88,15 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_crate_names_only_the_crates_it_may() {
+    fn each_crate_uses_only_the_crates_that_it_may() {
         let found = violations(Path::new(crate::ROOT)).unwrap();
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
     #[test]
-    fn a_client_that_names_the_store_is_found() {
+    fn a_client_that_uses_the_store_is_found() {
         let dependencies = ["runlog-model", "runlog-store", "sqlx", "reqwest"].map(str::to_owned);
-        let found = breaks("client", &["model"], &dependencies);
+        let found = forbidden("client", &["model"], &dependencies);
         assert_eq!(found.len(), 2, "{found:?}");
     }
 }

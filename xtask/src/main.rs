@@ -1,28 +1,28 @@
-//! Automation of the workspace: `cargo run -p xtask -- layers`, `… dependencies` and `… rooms`.
+//! Automation of the workspace: `cargo run -p xtask -- layers`, `… dependencies` and `… modules`.
 
 mod dependencies;
+mod flows;
 mod layers;
-mod rooms;
-mod walks;
+mod modules;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-/// The workspace's root, seen from this package.
+/// The root of the workspace.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-const USAGE: &str = "usage: xtask layers        checks that crates, and rooms inside of them, name only those they may
-       xtask dependencies  checks licences, duplicates and use of libraries by deny.toml
-       xtask rooms         writes the rooms into ARCHITECTURE.md";
+const USAGE: &str = "usage: xtask layers        check the dependencies between crates and between their modules
+       xtask dependencies  check licences, duplicates and unused libraries against deny.toml
+       xtask modules       update the diagram of modules in ARCHITECTURE.md";
 
 #[allow(clippy::print_stderr, reason = "this is a command for developers")]
 fn main() -> ExitCode {
     let done = match std::env::args().nth(1).as_deref() {
         Some("layers") => layers(),
         Some("dependencies") => dependencies(),
-        Some("rooms") => rooms(),
+        Some("modules") => modules(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -37,13 +37,13 @@ fn main() -> ExitCode {
 fn layers() -> Result<ExitCode> {
     let root = Path::new(ROOT);
     let mut violations = layers::violations(root)?;
-    violations.extend(rooms::violations(root)?);
-    violations.extend(walks::violations(root)?);
-    Ok(report(&violations, "every crate and every room names only those it may"))
+    violations.extend(modules::violations(root)?);
+    violations.extend(flows::violations(root)?);
+    Ok(report(&violations, "every crate and every module uses only those that it may"))
 }
 
 fn dependencies() -> Result<ExitCode> {
-    Ok(report(&dependencies::violations(Path::new(ROOT))?, "every library fulfils deny.toml and is used"))
+    Ok(report(&dependencies::violations(Path::new(ROOT))?, "every library is used and conforms to deny.toml"))
 }
 
 #[allow(clippy::print_stderr, clippy::print_stdout, reason = "this is a command for developers")]
@@ -57,8 +57,8 @@ fn report(violations: &[String], when_none: &str) -> ExitCode {
 }
 
 #[allow(clippy::print_stdout, reason = "this is a command for developers")]
-fn rooms() -> Result<ExitCode> {
-    let is_new = rooms::write_drawing(Path::new(ROOT))?;
-    println!("ARCHITECTURE.md {}", if is_new { "was written" } else { "is as it was" });
+fn modules() -> Result<ExitCode> {
+    let has_changed = modules::write_diagram(Path::new(ROOT))?;
+    println!("ARCHITECTURE.md {}", if has_changed { "was updated" } else { "is up to date" });
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! Patterns of names.
 
-/// True when the name matches the pattern, in which `*` stands for any text.
+/// True if the name matches the pattern, in which `*` stands for any text.
 pub(crate) fn matches(name: &str, pattern: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };

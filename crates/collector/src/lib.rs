@@ -1,16 +1,16 @@
-//! Brings runs from an upstream to where they are wanted, whole, and survives being interrupted.
+//! Fetches the logs of runs from upstreams completely, and resumes after interruptions.
 //!
 //! ```text
-//! wait until final and settled ▸ ask for pages ▸ lay them down ▸ merge ▸ compare the count ▸ put the result in place
+//! wait until final and settled ▸ request pages ▸ store them on disk ▸ merge ▸ compare the count ▸ move the result into place
 //! ```
 //!
-//! And delivers archived runs to sinks: files, monitoring systems, webhooks.
+//! Also delivers archived runs to sinks: files, monitoring systems, webhooks.
 //!
 //! ```text
-//! offer runs that have ended ▸ claim ▸ read on from the last step ▸ redact ▸ send a batch ▸ note the step ▸ done
+//! enqueue ended runs ▸ claim ▸ read on from the last step ▸ redact ▸ send a batch ▸ record the step ▸ done
 //! ```
 //!
-//! What is absent here: how a page is asked for and downloaded, and how pages become one log, which is the client's.
+//! How a page is requested and downloaded, and how pages are joined, is in the client.
 
 pub mod alerts;
 mod collect;

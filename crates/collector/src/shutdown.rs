@@ -1,21 +1,20 @@
-//! What is still done after the program was told to stop, and for how long.
+//! Work that is completed during a shutdown, and for how long.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// How long work that is ending waits for the archive to take note of it; others find out by themselves later.
+/// How long a shutdown waits to record its state in the archive. Without it, other nodes take over when leases expire.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Waits for a note to the archive for as long as a shutdown may take; an archive that does not answer by then is not
-/// waited for.
+/// Waits for a write to the archive, at most for as long as a shutdown may take.
 pub(crate) async fn with_shutdown_timeout(
     note: impl Future<Output = runlog_store::Result<()>>,
 ) -> runlog_store::Result<()> {
     tokio::time::timeout(SHUTDOWN_TIME_MAX, note).await.unwrap_or(Ok(()))
 }
 
-/// Waits for a note to the archive; from `stop` on, for as long as a shutdown may take.
+/// Waits for a write to the archive; after `stop`, at most for as long as a shutdown may take.
 pub(crate) async fn until_shutdown(
     note: impl Future<Output = runlog_store::Result<()>>,
     stop: &CancellationToken,
@@ -23,7 +22,7 @@ pub(crate) async fn until_shutdown(
     tokio::select! { noted = note => noted, () = shutdown_is_over(stop) => Ok(()) }
 }
 
-/// Waits until `stop`, and then for as long as a shutdown may take.
+/// Waits for `stop`, and then for as long as a shutdown may take.
 pub(crate) async fn shutdown_is_over(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(SHUTDOWN_TIME_MAX).await;

@@ -1,4 +1,4 @@
-//! Signatures of what is posted to webhooks.
+//! Signatures of webhook requests.
 
 use hmac::{Hmac, KeyInit, Mac};
 use runlog_model::hex;
@@ -9,7 +9,7 @@ use sha2::Sha256;
 pub fn signature(secret: &SecretString, seconds: &str, body: &[u8]) -> String {
     let mut mac = match Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()) {
         Ok(mac) => mac,
-        // Keys of any length are taken.
+        // Keys of any length are valid.
         Err(error) => unreachable!("{error}"),
     };
     mac.update(seconds.as_bytes());

@@ -1,5 +1,4 @@
-//! Workers that take one thing after another, several side by side: until there is nothing to do, or for as long as a
-//! service lives.
+//! Concurrent workers that perform one step after another, until there is nothing to do or until they are stopped.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -12,19 +11,19 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// How long nothing is done when there is nothing to do.
+/// The pause if there is nothing to do.
 pub(crate) const IDLE: Duration = Duration::from_secs(1);
-/// How long an idle worker leaves looking to another one.
+/// How long an idle worker waits while another one polls.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Workers that live on, and take what is due at any moment: none waits for what another has in hand.
+/// Workers that run permanently and take due work at any time: none waits for what another is doing.
 ///
-/// While nothing is due, one of them looks every second, for all. A step says when it has taken something, by
-/// [`Pool::wake`], so that the next one looks at once; so does whoever makes something due.
+/// While nothing is due, one of them polls every second for all. A step that has taken something calls [`Pool::wake`],
+/// so that the next worker polls immediately; so does code that makes something due.
 #[derive(Debug)]
 pub(crate) struct Pool {
     wake: Notify,
-    /// Held by the one that looks.
+    /// Held by the worker that polls.
     looking: Semaphore,
 }
 
@@ -33,13 +32,13 @@ impl Pool {
         Self { wake: Notify::new(), looking: Semaphore::new(1) }
     }
 
-    /// Has an idle worker look at once.
+    /// Makes an idle worker poll immediately.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Keeps so many workers at it until `stop`, when each ends with what it has in hand. A step without an outcome says
-    /// that nothing is due. One that fails or panics takes a pause and is begun anew; the others continue.
+    /// Runs this number of workers until `stop`, when each completes its current step. A step without a result means
+    /// that nothing is due. A worker that fails or panics is restarted after a pause; the others continue.
     pub(crate) async fn live<T, E, F, S>(
         self: &Arc<Self>,
         supervisor: &Supervisor,
@@ -70,7 +69,7 @@ impl Pool {
 
     async fn idle(&self, wait: &dyn Wait, stop: &CancellationToken) {
         let looking = self.looking.try_acquire();
-        // Whoever looks may be held up as it takes something, and not come to wake another.
+        // The worker that polls may be delayed while it takes something, and not wake another one.
         let time = if looking.is_ok() { IDLE } else { IDLE_MAX };
         tokio::select! {
             () = wait.sleep(time) => {}
@@ -80,11 +79,11 @@ impl Pool {
     }
 }
 
-/// Lets so many workers take steps until there is nothing to do, which a step without an outcome says, or `stop`; what
-/// they came to, added up.
+/// Runs this number of workers until a step without a result shows that there is nothing to do, or until `stop`.
+/// Returns the sum of the results.
 ///
-/// After an error nobody begins anything more, and what the others have in hand is finished first: broken off, it would
-/// stay claimed. The first error is given then.
+/// After an error, no further steps are started, and those of the other workers are completed: an aborted step would
+/// leave a claim behind. Then the first error is returned.
 pub(crate) async fn side_by_side<T, E, F>(
     workers: usize,
     stop: &CancellationToken,

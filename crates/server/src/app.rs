@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use runlog_analysis::report::ReportSources;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_sql::SqlEngine;
 use runlog_store::metrics::ArchiveMetrics;
@@ -86,6 +87,17 @@ impl App {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// The parts of the archive that reports read.
+    pub(crate) fn report_sources(&self) -> ReportSources<'_> {
+        let store = self.store();
+        ReportSources {
+            summaries: store.summaries(),
+            logs: store.logs(),
+            runs: store.runs(),
+            workspaces: store.workspaces(),
+        }
     }
 
     /// The SQL engine.

@@ -33,13 +33,13 @@ mod workspaces;
 use axum::http::Method;
 use axum::routing::MethodRouter;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::path::PathItem;
+use utoipa::openapi::path::{Parameter, PathItem};
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
-use utoipa_axum::routes as handler;
 
 use crate::app::App;
 use crate::auth::audit::AuditMode;
+use crate::http::parameters::query_parameters_of;
 
 /// One route.
 pub struct Route {
@@ -61,9 +61,15 @@ pub struct Route {
 }
 
 impl Route {
-    /// The route of a handler, whose method and path are in its annotation.
-    fn new(access: Access, (schemas, paths, handler): UtoipaMethodRouter<App>) -> Self {
-        let (path, operation) = paths.paths.into_iter().next().unwrap_or_default();
+    /// The route of a handler, whose method and path are in its annotation, and whose query parameters are in the types of
+    /// its arguments.
+    fn new(access: Access, handler: (UtoipaMethodRouter<App>, Vec<Parameter>)) -> Self {
+        let ((schemas, paths, handler), query) = handler;
+        let (path, mut operation) = paths.paths.into_iter().next().unwrap_or_default();
+        let operations = [&mut operation.get, &mut operation.put, &mut operation.post, &mut operation.delete];
+        if let Some(operation) = operations.into_iter().flatten().next().filter(|_| !query.is_empty()) {
+            operation.parameters.get_or_insert_default().extend(query.into_iter().map(RefOr::T));
+        }
         let method = match &operation {
             PathItem { put: Some(_), .. } => Method::PUT,
             PathItem { post: Some(_), .. } => Method::POST,
@@ -92,6 +98,13 @@ impl Route {
     fn audited_once(self, action: &'static str) -> Self {
         Self { audit_mode: AuditMode::ReadOnce, ..self.audited(action) }
     }
+}
+
+/// A handler with its annotation and its query parameters.
+macro_rules! handler {
+    ($($path:tt)+) => {
+        (utoipa_axum::routes!($($path)+), query_parameters_of::<App, _, _>($($path)+))
+    };
 }
 
 /// What the caller of a route needs.

@@ -52,7 +52,6 @@ pub use store::Store;
 pub mod accounts {
     pub use crate::parts::{Accounts, SavedQueries, SigningKeys};
     pub use crate::tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
-    pub use crate::tables::saved_queries::SavedQuery;
     pub use crate::tables::sessions::{AccessToken, NewSession, Session};
     pub use crate::tables::signing_keys::SigningKey;
 }
@@ -98,7 +97,6 @@ pub mod delivery {
 /// Records of one log.
 pub mod logs {
     pub use crate::log::filter::{FilteredRecords, RecordFilter};
-    pub use crate::log::histogram::Histogram;
     pub use crate::log::read::{LivePage, LiveQuery, RecordReader};
     pub use crate::parts::Logs;
 }
@@ -135,7 +133,7 @@ pub mod pages {
 pub mod runs {
     pub use crate::parts::Runs;
     pub use crate::tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
-    pub use crate::tables::overview::{LogMetadata, OutcomeCount, OverviewFilter, TaskOverview, TaskOverviewFilter};
+    pub use crate::tables::overview::{LogMetadata, OutcomeCount, OverviewFilter, TaskOverviewFilter};
     pub use crate::tables::plans::PlanFilter;
     pub use crate::tables::runs::{RunBrief, RunFilter};
 }

@@ -18,7 +18,7 @@ use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::query::{ScanColumn, ScanFilter};
 use runlog_store::{ErrorKind, Store};
 
-use crate::common::{pairs, push, record, runtime, search_for, sorted};
+use crate::common::{finish_body, pairs, push, record, runtime, search_for, sorted};
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
@@ -419,7 +419,8 @@ impl Machine {
         if self.model[run].is_finished {
             return;
         }
-        self.archive.finish_run_on(self.node(node), self.runs[run], RunStatus::Successful).await;
+        let finish = finish_body(RunStatus::Successful, None);
+        self.node(node).runs().finish(self.runs[run], &finish).await.unwrap();
         let now_ms = self.now_ms();
         let model = &mut self.model[run];
         (model.is_finished, model.retained_from) = (true, now_ms);

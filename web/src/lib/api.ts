@@ -1,4 +1,4 @@
-// The service's API: typed by its own description, with failures that a page can tell apart.
+// The API of the service, with types generated from its description, and errors that pages can distinguish.
 import createClient from 'openapi-fetch'
 import type { components, paths } from './openapi.gen'
 import { printableJson } from './printable'
@@ -25,10 +25,10 @@ export type Reason = Schema['Reason']
 export type Collection = Schema['CollectionBody']
 export type Sink = Schema['SinkBody']
 
-/** Why an answer did not come; each kind asks something else of the reader. */
+/** Why a request failed, by what the user can do. */
 export type ProblemKind = 'signed out' | 'forbidden' | 'missing' | 'not offered' | 'wrong' | 'limited' | 'away' | 'broken'
 
-/** A failure in words that can be shown. */
+/** An error that can be shown to the user. */
 export class Problem extends Error {
   constructor(
     readonly kind: ProblemKind,
@@ -40,11 +40,11 @@ export class Problem extends Error {
   }
 }
 
-// The first header tells the service that a request comes from its own pages and from no other site.
+// The first header shows the service that a request comes from its own pages, not from another site.
 export const client = createClient<paths>({ baseUrl: '', headers: { 'x-runlog-web': '1', accept: 'application/json' } })
 
-// Texts of logs are made fit to be shown here, once for all pages. The answers to queries come as a stream, and are shown
-// by their own page.
+// Control characters in the texts of logs are replaced here for all pages. Results of SQL queries are streamed and
+// processed by their own page.
 client.use({
   async onResponse({ response }) {
     if (!/^application\/json\b/.test(response.headers.get('content-type') ?? '')) return undefined
@@ -55,12 +55,12 @@ client.use({
 
 let whenSignedOut: () => void = () => {}
 
-/** Sets what happens when the service no longer knows who asks. */
+/** Sets the handler for requests without a valid session. */
 export function onSignedOut(action: () => void): void {
   whenSignedOut = action
 }
 
-/** The answer of a call of `client`, or its failure as a [`Problem`]. */
+/** The result of a call of `client`; errors are thrown as a [`Problem`]. */
 export async function answer<T>(call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
   let result
   try {

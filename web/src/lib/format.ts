@@ -1,4 +1,4 @@
-// Times, spans, counts and sizes as people read them.
+// Formats times, durations, counts and sizes.
 
 const counts = new Intl.NumberFormat('en')
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
@@ -32,7 +32,7 @@ export function day(moment: Moment): string {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
 }
 
-/** The reader's own clock, to the second. */
+/** The local time, to the second. */
 export function clock(moment: Moment): string {
   const at = date(moment)
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
@@ -40,12 +40,12 @@ export function clock(moment: Moment): string {
 
 export const preciseClock = (moment: Moment): string => `${clock(moment)}.${three(date(moment).getMilliseconds())}`
 
-/** The clock of a moment in a run, with the date before it where that is not the day on which the run began. */
+/** The local time of an event of a run, with the date if it differs from that of the start. */
 export const clockIn = (moment: Moment, began: Moment): string => (day(moment) === day(began) ? preciseClock(moment) : `${day(moment)} ${preciseClock(moment)}`)
 
 export const dateTime = (moment: Moment): string => `${day(moment)} ${clock(moment)}`
 
-/** Short where it can be: the time of today, the day of another. */
+/** A short form: the time if it is today, otherwise the date. */
 export function when(moment: Moment, now: number = Date.now()): string {
   const at = date(moment)
   return day(at) === day(now) ? clock(at).slice(0, 5) : `${day(at)} ${clock(at).slice(0, 5)}`
@@ -56,13 +56,13 @@ export function ago(moment: Moment, now: number = Date.now()): string {
   return ms < 0 ? 'in the future' : ms < 5_000 ? 'just now' : `${span(ms)} ago`
 }
 
-/** When something is to happen; what is past happens as soon as it can. */
+/** The time of a scheduled event; if it is in the past, the event happens as soon as possible. */
 export function ahead(moment: Moment, now: number = Date.now()): string {
   const ms = date(moment).getTime() - now
   return ms < 1_000 ? 'now' : `in ${span(ms)}`
 }
 
-/** A span of time in its two largest units. */
+/** A duration in its two largest units. */
 export function span(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`
   if (ms < 60_000) return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`
@@ -83,7 +83,7 @@ export function span(ms: number): string {
   return shown.join(' ')
 }
 
-/** How long a run took, or has taken so far. */
+/** The duration of a run, so far if it is running. */
 export function duration(run: { startTimestamp?: string | null; finishTimestamp?: string | null }, now = Date.now()): number | undefined {
   if (!run.startTimestamp) return undefined
   const end = run.finishTimestamp ? Date.parse(run.finishTimestamp) : now

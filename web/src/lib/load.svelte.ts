@@ -1,4 +1,4 @@
-// Something that is loaded: on its way, there, or failed; never two of them.
+// The state of a request: loading, loaded or failed.
 import { Problem } from './api'
 
 export class Loaded<T> {
@@ -8,7 +8,7 @@ export class Loaded<T> {
   #abort: AbortController | undefined
   #again: (() => void) | undefined
 
-  /** Loads anew; an answer to an earlier question that comes late is not taken for one to this. */
+  /** Sends a request; late responses to earlier requests are ignored. */
   async load(ask: (signal: AbortSignal) => Promise<T>, { keep = true }: { keep?: boolean } = {}): Promise<void> {
     this.#again = () => void this.load(ask)
     this.#abort?.abort()
@@ -28,10 +28,10 @@ export class Loaded<T> {
     this.busy = false
   }
 
-  /** Asks the last question again. */
+  /** Repeats the last request. */
   again = (): void => this.#again?.()
 
-  /** Forgets the question. */
+  /** Discards the request. */
   stop(): void {
     this.#abort?.abort()
     this.#abort = undefined
@@ -39,7 +39,7 @@ export class Loaded<T> {
   }
 }
 
-/** Does something now and then while the page is looked at; gives what ends it. */
+/** Calls a function periodically while the page is visible; returns a function that stops it. */
 export function every(ms: number, action: () => void): () => void {
   const timer = setInterval(() => {
     if (document.visibilityState === 'visible') action()

@@ -1,13 +1,13 @@
-// Where the lines of a log view come from: the log itself by position, or the lines of it that fit a filter.
+// The source of the lines of a log view: the log by position, or the lines that match a filter.
 import { Problem, answer, client, type PlacedRecord } from './api'
 
-/** What a log view draws. */
+/** The lines that a log view shows. */
 export interface LogSource {
-  /** How many lines there are, as far as is known. */
+  /** Number of lines known so far. */
   readonly total: number
-  /** The line with this number, when it is there. */
+  /** The line with this number, if it is loaded. */
   line(number: number): PlacedRecord | undefined
-  /** Says which lines are in sight, so that they are loaded. */
+  /** Sets the visible lines, so that they are loaded. */
   want(first: number, last: number): void
   /** The number of the line at a position of the log, or of the one after it. */
   numberOf(index: number): number
@@ -15,12 +15,12 @@ export interface LogSource {
   stop(): void
 }
 
-/** Lines that are asked for at a time. */
+/** Number of lines per request. */
 export const CHUNK = 200
-/** Chunks that are kept: some megabytes. */
+/** Number of cached chunks: some megabytes. */
 const CHUNKS_MAX = 150
 
-/** A stretch of a log by position, loaded where it is looked at. */
+/** A log by position; the visible part is loaded. */
 export class WholeLog implements LogSource {
   problem = $state.raw<Problem | undefined>(undefined)
   #changes = $state(0)
@@ -40,10 +40,10 @@ export class WholeLog implements LogSource {
     return Math.max(0, this.#end - this.from)
   }
 
-  /** The log has grown to this. */
+  /** Sets the new number of lines of a growing log. */
   grow(end: number): void {
     if (end <= this.#end) return
-    // The last chunk was not full.
+    // The last chunk was incomplete.
     this.#chunks.delete(Math.floor(Math.max(0, this.#end - 1) / CHUNK))
     this.#end = end
   }
@@ -61,7 +61,7 @@ export class WholeLog implements LogSource {
   want(first: number, last: number): void {
     const from = Math.floor((this.from + Math.max(0, first)) / CHUNK)
     const to = Math.floor((this.from + Math.min(this.total - 1, last)) / CHUNK)
-    // What has gone out of sight meanwhile is not waited for.
+    // Chunks that are no longer visible are not loaded.
     for (const [chunk, abort] of this.#asked) {
       if (chunk < from - 1 || chunk > to + 1) {
         abort.abort()
@@ -77,7 +77,7 @@ export class WholeLog implements LogSource {
     const known = this.#chunks.get(chunk)
     const length = Math.min(CHUNK, this.#end - chunk * CHUNK)
     if (known && known.length >= length) {
-      // The ones looked at last are dropped last.
+      // The most recently used chunks are kept.
       this.#chunks.delete(chunk)
       this.#chunks.set(chunk, known)
       return false
@@ -118,25 +118,25 @@ export interface Filter {
 
 export const isEmpty = (filter: Filter): boolean => filter.severities.length === 0 && filter.texts.length === 0
 
-/** What a filter is in a request. */
+/** The parameters of a filter. */
 export const filterQuery = (filter: Filter): Record<string, unknown> => ({
   ...(filter.severities.length > 0 ? { severity: filter.severities.join(',') } : {}),
   ...(filter.texts.length > 0 ? { q: filter.texts } : {}),
 })
 
-/** Lines that are searched for on their own accord; then the reader says whether to go on. Unit: lines looked at. */
+/** Number of lines that are scanned before the user is asked whether to continue. */
 const SCAN_FREELY = 5_000_000
 const MATCHES_AHEAD = 400
 
-/** The lines that fit a filter, found from the beginning on, in steps. */
+/** The lines that match a filter, found step by step from the start of the log. */
 export class Matches implements LogSource {
   problem = $state.raw<Problem | undefined>(undefined)
   busy = $state(false)
-  /** Lines that were looked at. */
+  /** Number of scanned lines. */
   scanned = $state(0)
-  /** True when every line was looked at. */
+  /** True if all lines were scanned. */
   done = $state(false)
-  /** True when the search waits for the reader to want more of it. */
+  /** True if the search waits for the user to continue. */
   paused = $state(false)
   #items = $state.raw<PlacedRecord[]>([])
   #next: number
@@ -184,7 +184,7 @@ export class Matches implements LogSource {
     void this.#search()
   }
 
-  /** Looks on after a pause. */
+  /** Continues the search. */
   more = (): void => {
     this.#scanMax = this.scanned + SCAN_FREELY
     this.#wanted = this.#items.length + MATCHES_AHEAD
@@ -199,7 +199,7 @@ export class Matches implements LogSource {
       while (!this.done && !this.paused && this.#items.length < this.#wanted) {
         const query = { from: this.#next, to: this.end, count: 500, ...filterQuery(this.filter) }
         const path = { id: this.runId }
-        // eslint-disable-next-line no-await-in-loop -- each step begins where the last one ended
+        // eslint-disable-next-line no-await-in-loop -- each step starts where the previous one ended
         const found = await answer(client.GET('/runlog/v1/runs/{id}/records', {
           params: { path, query: query as never },
           querySerializer: { array: { style: 'form', explode: true } },
@@ -223,7 +223,7 @@ export class Matches implements LogSource {
   }
 }
 
-/** The next line that fits, from a position on, towards the end or the beginning. */
+/** The next matching line from a position, forwards or backwards. */
 export async function findNext(runId: string, filter: Filter, from: number, backwards: boolean, signal: AbortSignal): Promise<number | undefined> {
   let next: number | undefined | null = from
   while (next !== undefined && next !== null && next >= 0) {

@@ -5,7 +5,7 @@ import { statusWords } from './words'
 export type Workspace = Session['workspaces'][number]
 export type WorkspaceReport = Schema['WorkspaceReport']
 
-/** What a strip of runs shows of each; newest first. */
+/** A run in a strip of runs; newest first. */
 export type StripRun = Pick<RunLine, 'runId' | 'status' | 'triggerTimestamp' | 'startTimestamp' | 'finishTimestamp' | 'errors' | 'errorMessage'>
 
 /** A task that needs attention. */
@@ -16,30 +16,30 @@ export interface TaskToLookAt {
   environmentName: string
   /** Its last runs, newest first. */
   runs: StripRun[]
-  /** How many of its runs did not end well; absent where only a report tells of it. */
+  /** Number of unsuccessful runs; absent if the task is only in a report. */
   failed: { runs: number; of: number } | undefined
   reasons: Reason[]
 }
 
-/** What the reports of workspaces said, and of which there is none. */
+/** The reports of workspaces, and which are missing. */
 export interface Looks {
   found: { workspace: Workspace; look: WorkspaceReport['looks'][number] }[]
-  /** Workspaces that could not be asked. */
+  /** Workspaces whose reports could not be loaded. */
   failed: number
-  /** Why the first of those could not. */
+  /** Why the first of them could not be loaded. */
   problem: Problem | undefined
 }
 
-/** Most workspaces whose reports are asked for: each is worked out of the runs of 90 days, and written down in the audit log. */
+/** Maximum number of workspaces whose reports are requested: each covers the runs of 90 days and is recorded in the audit log. */
 export const REPORTS_MAX = 12
 
-/** How often they are asked for again. Unit: milliseconds. What they tell of changes slowly. */
+/** How often they are requested again. Unit: milliseconds. Reports change slowly. */
 export const REPORTS_EVERY_MS = 300_000
 
-/** What a report repeats of logs takes the rights of reading them. */
+/** Reports contain parts of logs, which require the rights to read logs. */
 const readingLogs = ['AUTHOR', 'VIEW', 'EXECUTE'] as const
 
-/** The workspaces to ask, of all or of one that was chosen; and how many may not be asked, or are too many. */
+/** The workspaces whose reports are requested; also the number of those without the necessary rights, and of those beyond the maximum. */
 export function workspacesToAsk(all: Workspace[], chosen: string | undefined): { asked: Workspace[]; forbidden: number; beyond: number } {
   const wanted = all.filter((one) => !chosen || one.id === chosen)
   const readable = wanted.filter((one) => readingLogs.every((right) => one.rights.includes(right)))
@@ -47,7 +47,7 @@ export function workspacesToAsk(all: Workspace[], chosen: string | undefined): {
   return { asked, forbidden: wanted.length - readable.length, beyond: readable.length - asked.length }
 }
 
-/** Asks each workspace for its report; one that does not answer costs no other. */
+/** Requests the report of each workspace; the failure of one does not affect the others. */
 export async function askAll(workspaces: Workspace[], ask: (id: string) => Promise<WorkspaceReport>): Promise<Looks> {
   const answers = await Promise.allSettled(workspaces.map((one) => ask(one.id)))
   const looks: Looks = { found: [], failed: 0, problem: undefined }
@@ -62,7 +62,7 @@ export async function askAll(workspaces: Workspace[], ask: (id: string) => Promi
   return looks
 }
 
-/** All tasks that need a look, the worst first, each once. */
+/** All tasks that need attention, the worst first, each once. */
 export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskToLookAt[] {
   const tasks = new Map<string, TaskToLookAt>()
   for (const line of failing) {
@@ -80,7 +80,7 @@ export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskT
   return [...tasks.values()].sort((one, other) => weight(other) - weight(one))
 }
 
-/** The newest run that failed, or else that someone or something ended. */
+/** The newest failed run, or else the newest terminated one. */
 export const lastBad = (runs: StripRun[]): StripRun | undefined =>
   runs.find((run) => statusWords(run.status).outcome === 'failed') ?? runs.find((run) => statusWords(run.status).outcome === 'ended')
 
@@ -90,10 +90,10 @@ function stripRun(point: Schema['RunPoint']): StripRun {
   return { runId, status, errors, triggerTimestamp: triggeredAt, startTimestamp: triggeredAt, ...end }
 }
 
-// As the service weighs them, so that both have the same order.
+// The same weights as in the service, so that the order is the same.
 const weights: Record<Reason['kind'], number> = { failing: 100, newProblems: 40, late: 30, slow: 20, flaky: 10 }
 
-/** How much a task needs its look; where no report tells of it, its last run does. */
+/** The urgency of a task; without a report, that of its last run. */
 function weight(task: TaskToLookAt): number {
   const told = task.reasons.reduce((sum, reason) => sum + weights[reason.kind], 0)
   const newest = task.runs[0]

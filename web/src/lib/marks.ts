@@ -1,14 +1,14 @@
-// Which parts of a text are marked: where the texts that are searched for stand in it.
+// Finds the parts of a text to highlight.
 
 export interface Part {
   text: string
   marked: boolean
 }
 
-/** Only the ASCII letters are the same in both cases, as in the service's search. */
+/** Ignores the case of ASCII letters only, like the search of the service. */
 const lower = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
 
-/** A text in parts, every occurrence of one of `wanted` marked. */
+/** Splits a text into parts; every occurrence of one of `wanted` is marked. */
 export function marked(text: string, wanted: string[]): Part[] {
   const needles = wanted.filter((one) => one !== '').map(lower)
   if (needles.length === 0) return [{ text, marked: false }]
@@ -34,10 +34,10 @@ export function marked(text: string, wanted: string[]): Part[] {
   return parts
 }
 
-/** The plain texts of a pattern, in their order: `read <number> rows` has `read ` and ` rows`. */
+/** The constant parts of a pattern, in order: `read ` and ` rows` for `read <number> rows`. */
 export function textsOf(template: string): string[] {
   const firstLine = template.split(' | ')[0] ?? ''
   const texts = firstLine.split(/<[a-z*][a-z _-]*>|<\*>/i).filter((text) => text.trim().length > 0)
-  // The mining of patterns evens out white space at the ends.
+  // Patterns are mined without white space at the ends.
   return texts.map((text, index) => (index === 0 ? text.trimStart() : text)).map((text, index, all) => (index === all.length - 1 ? text.trimEnd() : text))
 }

@@ -13,7 +13,7 @@ export const outcomeBar = (one: Outcomes): number[] => [one.successful, one.reje
 
 export const outcomeSum = (one: Outcomes): number => outcomeBar(one).reduce((sum, number) => sum + number, 0)
 
-/** The spans of time that pages offer to look back. Unit: hours. */
+/** The periods that pages offer. Unit: hours. */
 export const lookBacks = [
   { hours: 24, name: '24 hours' },
   { hours: 72, name: '3 days' },

@@ -1,10 +1,10 @@
-// Texts of logs as a page may show them. A log may hold characters that change the order of what is read, that break lines
-// or that no browser shows: they are shown as text, in the notation that the command line uses: `\x1b`, `\u{202e}`.
+// Makes texts of logs safe to show. A log may contain characters that change the order of text, break lines
+// or are invisible: they are shown in the notation of the command line: `\x1b`, `\u{202e}`.
 
-/** What does something to the text around it rather than being shown; line feeds and tabs are among them. */
+/** Characters that affect the text around them instead of being shown, including line feeds and tabs. */
 // eslint-disable-next-line no-control-regex
 const control = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u206f]/g
-/** The same as JSON holds it, line feeds and tabs left out: a quick look over an answer. */
+/** The same in JSON, without line feeds and tabs: a quick check of a response. */
 const inJson = /\\u00[0189]|\\[bfr]|\\u20[26]|[\u007f-\u009f\u2028-\u202e\u2066-\u206f]/i
 
 function escaped(letter: string): string {
@@ -14,13 +14,13 @@ function escaped(letter: string): string {
   return letter < '\u0080' ? `\\x${code.padStart(2, '0')}` : `\\u{${code}}`
 }
 
-/** Of a line that carriage returns paint over again and again, as progress bars do, its end, after a `\r` that says so. */
+/** The last part of a line that is overwritten with carriage returns, like a progress bar, after `\r` as a mark. */
 function lastState(line: string): string {
   const states = line.replace(/\r+$/, '').split('\r')
   return (states.length > 1 ? '\\r' : '') + (states.at(-1) ?? '')
 }
 
-/** A text of any number of lines as it is shown. */
+/** A printable form of a text with any number of lines. */
 export function printable(text: string): string {
   const lines = text.includes('\r') ? text.split('\n').map(lastState).join('\n') : text
   return lines.replace(control, escaped)
@@ -33,13 +33,13 @@ function shown(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [printable(name), shown(inner)]))
 }
 
-/** An answer in JSON with every text as it is shown. */
+/** A JSON response in which every text is printable. */
 export function printableJson(json: string): string {
   if (!inJson.test(json)) return json
   try {
     return JSON.stringify(shown(JSON.parse(json)))
   } catch {
-    // Whoever reads it says that it is no JSON.
+    // The caller reports that it is not JSON.
     return json
   }
 }

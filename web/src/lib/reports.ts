@@ -1,18 +1,18 @@
-// What reports and patterns say, in figures and in words.
+// Numbers and texts of reports and patterns.
 import type { Reason } from './api'
 import { ago, many, span } from './format'
 
 export const recordsOf = (one: { severities: number[] } | null | undefined): number =>
   one?.severities.reduce((sum, number) => sum + number, 0) ?? 0
 
-/** The number of the most severe severity that is there. */
+/** The index of the highest severity that occurs. */
 export const worstOf = (one: { severities: number[] } | null | undefined): number => {
   const severities = one?.severities ?? []
   for (let number = severities.length - 1; number > 0; number -= 1) if ((severities[number] ?? 0) > 0) return number
   return 0
 }
 
-/** A reason in words. */
+/** The text of a reason. */
 export function reasonText(reason: Reason): string {
   switch (reason.kind) {
     case 'failing':

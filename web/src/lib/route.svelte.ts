@@ -1,4 +1,4 @@
-// The address bar: which page it names, and what it says about that page.
+// The URL: the page and its parameters.
 
 export interface Route {
   page: string
@@ -16,7 +16,7 @@ const pages: [string, RegExp][] = [
   ['collection', /^\/collection\/?$/],
 ]
 
-/** Addresses of this host that are not pages. */
+/** Paths of this host that are not pages. */
 const elsewhere = /^\/(docs|runlog|orchestration|processing|monitoring|openapi\.json|metrics)(\/|$)/
 
 export function routeOf(path: string): Route {
@@ -54,7 +54,7 @@ class Place {
 
 export const place = new Place()
 
-/** Goes to an address of ours. */
+/** Navigates to a page. */
 export function go(url: string, { replace = false }: { replace?: boolean } = {}): void {
   const target = new URL(url, location.href)
   const isOther = target.pathname !== location.pathname
@@ -63,12 +63,12 @@ export function go(url: string, { replace = false }: { replace?: boolean } = {})
   place.read()
   if (isOther) {
     window.scrollTo(0, 0)
-    // Whoever reads by ear hears the new page, not the link.
+    // Screen readers should announce the new page, not the link.
     requestAnimationFrame(() => document.querySelector<HTMLElement>('main')?.focus({ preventScroll: true }))
   }
 }
 
-/** Changes what the address says about the page; absent or empty values leave it. */
+/** Changes parameters of the page; absent or empty values remove them. */
 export function setQuery(changes: Record<string, string | undefined>, { replace = true } = {}): void {
   const query = new URLSearchParams(location.search)
   for (const [name, value] of Object.entries(changes)) {
@@ -79,7 +79,7 @@ export function setQuery(changes: Record<string, string | undefined>, { replace 
   go(`${location.pathname}${text === '' ? '' : `?${text}`}${location.hash}`, { replace })
 }
 
-/** Follows links and the browser's own buttons. */
+/** Handles links and the navigation buttons of the browser. */
 export function listen(): void {
   window.addEventListener('popstate', () => place.read())
   window.addEventListener('hashchange', () => place.read())

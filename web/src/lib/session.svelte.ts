@@ -1,8 +1,8 @@
-// Who has signed in. The token itself is handed to the service and forgotten; a cookie that pages cannot read stands for it.
+// The session. The token is sent to the service and not kept; an HttpOnly cookie replaces it.
 import { Problem, answer, client, onSignedOut, type Session } from './api'
 
 class Who {
-  /** Undefined while it is not known yet, null when nobody has signed in. */
+  /** Undefined while unknown, null if no user has signed in. */
   session = $state.raw<Session | null | undefined>(undefined)
   problem = $state.raw<Problem | undefined>(undefined)
 

@@ -1,4 +1,4 @@
-// Results of queries: as a table, as CSV, as something to plot.
+// Results of queries: as a table, as CSV, and as a plot.
 import { answer, client, type Problem, type SavedQuery } from './api'
 
 export interface Column {
@@ -12,10 +12,10 @@ export interface Result {
   truncated: boolean
 }
 
-/** Rows of an answer that are read: more than someone reads, and less than a browser minds. */
+/** Maximum number of rows that are read: more than a user reads, and few enough for a browser. */
 export const ROWS_MAX = 10_000
 
-/** Asks, and reads the beginning of the answer; the rest is not waited for. */
+/** Runs a query and reads the beginning of the result; the rest is cancelled. */
 export async function runQuery(query: string, signal: AbortSignal): Promise<Result> {
   const stream = await answer(client.POST('/runlog/v1/sql', { body: { query, format: 'ndjson' }, parseAs: 'stream', signal }))
   const reader = stream?.pipeThrough(new TextDecoderStream()).getReader()
@@ -32,7 +32,7 @@ export async function runQuery(query: string, signal: AbortSignal): Promise<Resu
   }
 }
 
-/** Rows as a table. What a service leaves out of a row is null there. */
+/** Rows as a table. Values that are missing in a row are null. */
 export function resultOf(rows: Record<string, unknown>[]): Result {
   const names = new Set(rows.flatMap((row) => Object.keys(row)))
   const shown = rows.slice(0, ROWS_MAX)
@@ -48,7 +48,7 @@ function typeOf(values: unknown[]): string {
   return there.length > 0 && there.every(isTimeText) ? 'time' : 'text'
 }
 
-/** Where a refused query is wrong: the number of its character. */
+/** The position of the error in a query, in characters. */
 export function placeOf(problem: Problem, query: string): number | undefined {
   const found = /line (\d+), column (\d+)/.exec(`${problem.message} ${problem.detail ?? ''}`)
   if (!found) return undefined
@@ -74,17 +74,17 @@ export const isNumeric = (column: Column): boolean => /int|float|double|decimal|
 export const isTime = (column: Column): boolean => /timestamp|date|time/i.test(column.type)
 
 export interface Plot {
-  /** Times in seconds, or numbers, or the numbers of the rows. */
+  /** Times in seconds, numbers, or row numbers. */
   x: number[]
   xIsTime: boolean
   labels: string[] | undefined
   series: { name: string; values: (number | null)[] }[]
 }
 
-/** Times of an answer are UTC, also where they do not say so. Unit: seconds since 1970. */
+/** Parses a time of a result, which is UTC even without a time zone. Unit: seconds since 1970. */
 const utc = (text: string): number => Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(text) || text.length <= 10 ? text : `${text}Z`) / 1000
 
-/** What of a result can be drawn: its first time, number or text across, its numbers up. */
+/** The plottable part of a result: the first time, number or text on the x axis, the numbers on the y axis. */
 export function plotOf(result: Result, x: number, ys: number[]): Plot {
   const column = result.columns[x]
   const numbers = (at: number): (number | null)[] =>

@@ -1,11 +1,11 @@
-// Where in a list of any length a scroll bar stands. Browsers cap the height of an element, so a long list is drawn over
-// a spacer of bounded height: up to the bound a row is a row; beyond it the scroll bar stands for a share of the list,
-// and wheel, fingers and keys move by rows.
+// The position of the scroll bar in a list of any length. Browsers limit the height of an element, so a long list uses
+// a spacer of limited height: up to the limit, the scroll bar moves by rows; beyond it, it stands for a fraction of the
+// list, and wheel, touch and keyboard move by rows.
 
 /** Height of a row. Unit: pixels. */
 export const ROW = 20
 
-/** The tallest spacer: half of what the most sparing browser draws. Unit: pixels. */
+/** Maximum height of the spacer: half of the lowest limit of any browser. Unit: pixels. */
 export const SPACER_MAX = 8_000_000
 
 export interface Viewport {
@@ -18,28 +18,28 @@ export const spacerOf = (view: Viewport): number => Math.max(view.height, Math.m
 
 export const isScaled = (view: Viewport): boolean => view.rows * ROW > SPACER_MAX
 
-/** The largest row that may stand at the top, as a fraction. */
+/** The last row that can be at the top, as a fraction. */
 export const topMax = (view: Viewport): number => Math.max(0, view.rows - view.height / ROW)
 
 export const clampTop = (top: number, view: Viewport): number => Math.min(topMax(view), Math.max(0, top))
 
-/** Which row stands at the top where the scroll bar is there. */
+/** The row at the top for a position of the scroll bar. */
 export function topOf(scrollTop: number, view: Viewport): number {
   const room = spacerOf(view) - view.height
   if (room <= 0) return 0
   return isScaled(view) ? (scrollTop / room) * topMax(view) : clampTop(scrollTop / ROW, view)
 }
 
-/** Where the scroll bar is when that row stands at the top. */
+/** The position of the scroll bar for a row at the top. */
 export function scrollTopOf(top: number, view: Viewport): number {
   const room = spacerOf(view) - view.height
   if (room <= 0) return 0
   return isScaled(view) ? (clampTop(top, view) / topMax(view)) * room : clampTop(top, view) * ROW
 }
 
-/** The rows of a list in which some items are open and take further rows. */
+/** The rows of a list in which expanded items take additional rows. */
 export class Rows {
-  /** Open items in order, each with how many further rows it takes. */
+  /** Expanded items in order, each with its number of additional rows. */
   #open: [item: number, rows: number][] = []
 
   constructor(open: Iterable<[number, number]> = []) {
@@ -55,7 +55,7 @@ export class Rows {
     return this.#open.reduce((sum, [open, rows]) => (open < item ? sum + rows : sum), item)
   }
 
-  /** The item of a row, and the number of the row in it. */
+  /** The item of a row, and the index of the row within it. */
   itemAt(row: number): { item: number; line: number } {
     let before = 0
     for (const [item, rows] of this.#open) {
@@ -68,7 +68,7 @@ export class Rows {
   }
 }
 
-/** A text in lines of at most so many characters. */
+/** Splits a text into lines of at most this number of characters. */
 export function wrapped(text: string, columns: number): string[] {
   const lines: string[] = []
   for (const line of text.split(/\r\n|\n|\r/)) {

@@ -1,10 +1,10 @@
-// Severities and statuses: their names, signs and colours, so that colour is never the only sign.
+// Severities and statuses: their names, icons and colours; colour is never the only distinction.
 
 /** In the order in which the service counts them. */
 export const severities = ['OTHER', 'TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'] as const
 export type Severity = (typeof severities)[number]
 
-/** The words of loggers beside log4j, as the service counts them. */
+/** Severity names of other loggers than log4j, as in the service. */
 const meant: Record<string, Severity> = Object.fromEntries(([
   ['TRACE', 'TRACE FINEST FINER VERBOSE ALL 10 600 5000'],
   ['DEBUG', 'DEBUG DBG FINE CONFIG 7 20 500 700 10000'],
@@ -21,7 +21,7 @@ export function severityOf(text: string | null | undefined): Severity {
   return severity ?? 'OTHER'
 }
 
-/** A class for the colour of a severity; none for ordinary ones. */
+/** The CSS class of a severity; none for ordinary ones. */
 export function severityClass(severity: Severity): string {
   return severity === 'FATAL' ? 'fatal' : severity === 'ERROR' ? 'bad' : severity === 'WARN' ? 'warn' : 'calm'
 }

@@ -1,11 +1,12 @@
 //! Comparison of two runs: durations, counts, and which patterns and causes are new, gone or changed.
 
 use runlog_model::RunId;
-use runlog_store::{Result, Store};
+use runlog_store::Result;
+use runlog_store::workspaces::Workspaces;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::load::{Loaded, LogPart, RunHead, load};
+use super::load::{Loaded, LogPart, ReportSources, RunHead, load};
 use super::run::{ChangeCounts, Figures, causes_only_in};
 use crate::patterns::PatternChange;
 use crate::stack_trace::StackTraceGroup;
@@ -49,11 +50,11 @@ pub struct Side {
 }
 
 /// Compares two runs. `NotFound`: no such run.
-pub async fn run_diff(store: &Store, before: RunId, after: RunId) -> Result<RunDiff> {
-    let (before, after) = (load(store, before).await?, load(store, after).await?);
+pub async fn run_diff(sources: ReportSources<'_>, before: RunId, after: RunId) -> Result<RunDiff> {
+    let (before, after) = (load(sources, before).await?, load(sources, after).await?);
     let mut diff = RunDiff {
-        before: side(store, &before).await?,
-        after: side(store, &after).await?,
+        before: side(sources.workspaces, &before).await?,
+        after: side(sources.workspaces, &after).await?,
         counts: None,
         patterns: Vec::new(),
         new_causes: Vec::new(),
@@ -71,7 +72,7 @@ pub async fn run_diff(store: &Store, before: RunId, after: RunId) -> Result<RunD
     Ok(diff)
 }
 
-async fn side(store: &Store, loaded: &Loaded) -> Result<Side> {
-    let run = RunHead::of(store, &loaded.run).await?;
+async fn side(workspaces: &Workspaces, loaded: &Loaded) -> Result<Side> {
+    let run = RunHead::of(workspaces, &loaded.run).await?;
     Ok(Side { run, log: loaded.log.clone(), figures: loaded.summary.as_ref().map(Figures::of) })
 }

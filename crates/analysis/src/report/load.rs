@@ -1,8 +1,11 @@
 //! What every report begins with: the run at its head, and the summary of its log as far as there is one.
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
-use runlog_store::summaries::{LogSummary, RecentRun};
-use runlog_store::{Error, ErrorKind, Result, Store};
+use runlog_store::logs::Logs;
+use runlog_store::runs::Runs;
+use runlog_store::summaries::{LogSummary, RecentRun, Summaries};
+use runlog_store::workspaces::Workspaces;
+use runlog_store::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +16,19 @@ use crate::summary::{RunSummary, errors_of};
 ///
 /// That costs about as much as a page of the log.
 pub const ON_THE_SPOT_RECORDS_MAX: u64 = 200_000;
+
+/// The parts of an archive that reports read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportSources<'a> {
+    /// Summaries and error groups.
+    pub summaries: &'a Summaries,
+    /// Logs, for those that have no summary yet.
+    pub logs: &'a Logs,
+    /// Counts of runs.
+    pub runs: &'a Runs,
+    /// Names of tasks and workspaces.
+    pub workspaces: &'a Workspaces,
+}
 
 /// The header of a report: the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -122,8 +138,8 @@ pub(crate) struct Loaded {
 }
 
 /// Looks up the summary of a run's log, or makes it on the spot. `NotFound`: no such run.
-pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
-    let found = store.summaries().get(run_id).await?;
+pub(crate) async fn load(sources: ReportSources<'_>, run_id: RunId) -> Result<Loaded> {
+    let found = sources.summaries.get(run_id).await?;
     let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run_id}")))?;
     let kept = found.summary.as_ref().map(read_summary).transpose()?;
     let is_whole = found.summary.as_ref().is_some_and(|kept| kept.log == found.log);
@@ -131,7 +147,7 @@ pub(crate) async fn load(store: &Store, run_id: RunId) -> Result<Loaded> {
         Some(summary) if is_whole => (LogState::Whole, Some(summary)),
         _ if found.log.records == 0 => (state_without_records(&found), None),
         _ if found.log.records <= ON_THE_SPOT_RECORDS_MAX => {
-            (LogState::Provisional, Some(summarize_log(store, run_id).await?))
+            (LogState::Provisional, Some(summarize_log(sources.logs, run_id).await?))
         }
         Some(summary) => (LogState::Outdated, Some(summary)),
         None => (LogState::NotYet, None),
@@ -182,8 +198,8 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
 }
 
 impl RunHead {
-    pub(crate) async fn of(store: &Store, run: &Run) -> Result<Self> {
-        let task = store.workspaces().task(run.task_id).await?;
+    pub(crate) async fn of(workspaces: &Workspaces, run: &Run) -> Result<Self> {
+        let task = workspaces.task(run.task_id).await?;
         let task =
             task.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("the task of run {} is missing", run.id)))?;
         Ok(Self {

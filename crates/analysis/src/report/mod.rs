@@ -11,7 +11,7 @@ mod task;
 mod workspace;
 
 pub use diff::{RunDiff, Side, run_diff};
-pub use load::{LogPart, LogState, ON_THE_SPOT_RECORDS_MAX, RunHead, RunPoint};
+pub use load::{LogPart, LogState, ON_THE_SPOT_RECORDS_MAX, ReportSources, RunHead, RunPoint};
 pub use reasons::{
     FLIPS_MIN, LATE_TIMES_MIN, LOOK_RUNS_MAX, Reason, SLOW_TIMES_MIN, Usual, is_bad, is_good, reasons_of,
     usual_duration,

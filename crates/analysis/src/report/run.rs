@@ -2,11 +2,11 @@
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{Run, RunId, Timestamp};
-use runlog_store::{Result, Store};
+use runlog_store::Result;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::load::{LogPart, RunHead, load};
+use super::load::{LogPart, ReportSources, RunHead, load};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
 use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
 use crate::summary::RunSummary;
@@ -124,9 +124,9 @@ pub struct RunPatterns {
 }
 
 /// The report of a run. `NotFound`: no such run.
-pub async fn run_report(store: &Store, run_id: RunId) -> Result<RunReport> {
-    let loaded = load(store, run_id).await?;
-    let run = RunHead::of(store, &loaded.run).await?;
+pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<RunReport> {
+    let loaded = load(sources, run_id).await?;
+    let run = RunHead::of(sources.workspaces, &loaded.run).await?;
     let Some(summary) = loaded.summary else {
         return Ok(RunReport {
             run,
@@ -141,7 +141,7 @@ pub async fn run_report(store: &Store, run_id: RunId) -> Result<RunReport> {
             stack_traces: Vec::new(),
         });
     };
-    let against = against(store, &loaded.run, &summary).await?;
+    let against = against(sources, &loaded.run, &summary).await?;
     let figures = Some(Figures::of(&summary));
     let (mut patterns, mut stack_traces) = (summary.patterns.patterns, summary.stack_traces.groups);
     patterns.truncate(PATTERNS_SHOWN_MAX);
@@ -161,19 +161,19 @@ pub async fn run_report(store: &Store, run_id: RunId) -> Result<RunReport> {
 }
 
 /// All patterns of a run. `NotFound`: no such run.
-pub async fn run_patterns(store: &Store, run_id: RunId) -> Result<RunPatterns> {
-    let loaded = load(store, run_id).await?;
+pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<RunPatterns> {
+    let loaded = load(sources, run_id).await?;
     let (patterns, stack_traces) = loaded.summary.map(|summary| (summary.patterns, summary.stack_traces)).unzip();
     Ok(RunPatterns { run_id, log: loaded.log, patterns, stack_traces })
 }
 
 /// Against the last good run, or where none is known the run before.
-async fn against(store: &Store, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
-    let good = store.summaries().previous_run(run, true).await?;
+async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
+    let good = sources.summaries.previous_run(run, true).await?;
     let is_good = good.is_some();
-    let earlier = if is_good { good } else { store.summaries().previous_run(run, false).await? };
+    let earlier = if is_good { good } else { sources.summaries.previous_run(run, false).await? };
     let Some(earlier) = earlier else { return Ok(None) };
-    let earlier = load(store, earlier.id).await?;
+    let earlier = load(sources, earlier.id).await?;
     let Some(summary) = earlier.summary else { return Ok(None) };
     let comparison = summary.patterns.compare(&later.patterns);
     let counts = ChangeCounts::of(&comparison);
@@ -182,7 +182,7 @@ async fn against(store: &Store, run: &Run, later: &RunSummary) -> Result<Option<
     changes.truncate(CHANGES_SHOWN_MAX);
     let mut new_causes = causes_only_in(&later.stack_traces, &summary.stack_traces);
     new_causes.truncate(GROUPS_SHOWN_MAX);
-    let run = RunHead::of(store, &earlier.run).await?;
+    let run = RunHead::of(sources.workspaces, &earlier.run).await?;
     Ok(Some(Against { run, is_good, counts, changes, new_causes, complete: comparison.complete }))
 }
 

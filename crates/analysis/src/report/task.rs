@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use runlog_model::place::Task;
 use runlog_model::{ProblemKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::summaries::{ErrorGroup, RecentRun};
-use runlog_store::{Result, Store};
+use runlog_store::Result;
+use runlog_store::summaries::{ErrorGroup, RecentRun, Summaries};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -132,13 +132,13 @@ pub struct TaskProblem {
     pub is_flaky: bool,
 }
 
-/// The report of a task from then on.
-pub async fn task_report(store: &Store, task: &Task, since: Timestamp, now: Timestamp) -> Result<TaskReport> {
-    let mut runs = store.summaries().recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
+/// The report on the runs of a task since `since`.
+pub async fn task_report(summaries: &Summaries, task: &Task, since: Timestamp, now: Timestamp) -> Result<TaskReport> {
+    let mut runs = summaries.recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
     let is_cut = runs.len() as u64 > RUNS_MAX;
     runs.truncate(RUNS_MAX as usize);
-    let known = store.summaries().error_groups_of_task(task.id, since, PROBLEMS_SHOWN_MAX).await?;
-    let mut having = store.summaries().runs_with_error_groups(task.id, since).await?;
+    let known = summaries.error_groups_of_task(task.id, since, PROBLEMS_SHOWN_MAX).await?;
+    let mut having = summaries.runs_with_error_groups(task.id, since).await?;
     let problem = |known: ErrorGroup| {
         let with: HashSet<RunId> =
             having.remove(&(known.kind, known.id.clone())).unwrap_or_default().into_iter().collect();

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use runlog_model::place::Workspace;
 use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
-use runlog_store::runs::OverviewFilter;
+use runlog_store::Result;
+use runlog_store::runs::{OverviewFilter, Runs};
 use runlog_store::summaries::ErrorGroup;
-use runlog_store::workspaces::TaskFilter;
-use runlog_store::{Result, Store};
+use runlog_store::workspaces::{TaskFilter, Workspaces};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::load::RunPoint;
+use super::load::{ReportSources, RunPoint};
 use super::reasons::{LOOK_RUNS_MAX, Reason, reasons_of};
 use super::task::Outcome;
 
@@ -91,19 +91,19 @@ pub struct NewProblemOfTask {
     pub first_run: RunId,
 }
 
-/// The report of a workspace; what happened from `since` on is recent.
+/// The report of a workspace; runs and errors since `since` count as recent.
 pub async fn workspace_report(
-    store: &Store,
+    sources: ReportSources<'_>,
     workspace: &Workspace,
     since: Timestamp,
     now: Timestamp,
 ) -> Result<WorkspaceReport> {
     let look_back = since.min(now.plus_millis(-LOOK_BACK_MS));
-    let runs = store.summaries().recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
+    let runs = sources.summaries.recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
     let is_cut = runs.len() as u64 >= RUNS_MAX;
-    let names = names_of_tasks(store, workspace.id).await?;
+    let names = names_of_tasks(sources.workspaces, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
-    let new = store.summaries().new_error_groups(workspace.id, since, NEW_PROBLEMS_MAX).await?;
+    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_PROBLEMS_MAX).await?;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
@@ -127,7 +127,7 @@ pub async fn workspace_report(
         workspace_name: workspace.name.clone(),
         since,
         until: now,
-        outcomes: outcomes_since(store, workspace.id, since).await?,
+        outcomes: outcomes_since(sources.runs, workspace.id, since).await?,
         looks,
         tasks_fine,
         new_problems,
@@ -136,7 +136,7 @@ pub async fn workspace_report(
 }
 
 /// All runs by status: the rules consider only the latest runs of each task, which may have had many more.
-async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp) -> Result<Vec<Outcome>> {
+async fn outcomes_since(runs: &Runs, workspace: WorkspaceId, since: Timestamp) -> Result<Vec<Outcome>> {
     let filter = OverviewFilter {
         workspace_ids: Some(vec![workspace]),
         start: since,
@@ -144,17 +144,17 @@ async fn outcomes_since(store: &Store, workspace: WorkspaceId, since: Timestamp)
         // All in one bucket.
         bucket_ms: i64::MAX,
     };
-    let counts = store.runs().outcome_counts(&filter).await?;
+    let counts = runs.outcome_counts(&filter).await?;
     let mut outcomes: Vec<Outcome> =
         counts.into_iter().map(|count| Outcome { status: count.status, runs: count.runs }).collect();
     outcomes.sort_by_key(|outcome| (std::cmp::Reverse(outcome.runs), outcome.status.as_str()));
     Ok(outcomes)
 }
 
-async fn names_of_tasks(store: &Store, workspace: WorkspaceId) -> Result<BTreeMap<String, String>> {
+async fn names_of_tasks(workspaces: &Workspaces, workspace: WorkspaceId) -> Result<BTreeMap<String, String>> {
     let filter =
         TaskFilter { workspace_ids: Some(vec![workspace]), limit: i64::MAX.unsigned_abs(), ..TaskFilter::default() };
-    let (tasks, _) = store.workspaces().tasks(&filter).await?;
+    let (tasks, _) = workspaces.tasks(&filter).await?;
     Ok(tasks.into_iter().map(|task| (task.id.to_string(), task.name)).collect())
 }
 

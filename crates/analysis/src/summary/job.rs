@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use runlog_model::{RecordOrder, RunId, TimeRange};
-use runlog_store::summaries::{ClaimedSummary, NewSummary};
-use runlog_store::{Error, ErrorKind, Result, Store};
+use runlog_store::logs::Logs;
+use runlog_store::summaries::{ClaimedSummary, NewSummary, Summaries};
+use runlog_store::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -14,13 +15,13 @@ use super::run::{RunSummary, SUMMARY_VERSION, Summarizer};
 const LOOK_EVERY_MS: u64 = 2_000;
 
 /// Makes summaries until `stop`; what has been begun is finished first.
-pub async fn make_summaries(store: &Store, stop: CancellationToken) {
-    let mut is_outdated_known = false;
+pub async fn make_summaries(summaries: &Summaries, logs: &Logs, stop: CancellationToken) {
+    let mut is_invalidated = false;
     while !stop.is_cancelled() {
-        if !is_outdated_known {
-            is_outdated_known = outdate(store).await;
+        if !is_invalidated {
+            is_invalidated = invalidate_older(summaries).await;
         }
-        match summarize_due(store).await {
+        match summarize_due(summaries, logs).await {
             Ok(Some(_)) => continue,
             Ok(None) => {}
             Err(error) => {
@@ -35,22 +36,23 @@ pub async fn make_summaries(store: &Store, stop: CancellationToken) {
 }
 
 /// Creates every summary that is due, including those of an older version; returns their number.
-pub async fn summarize_all(store: &Store) -> Result<u64> {
-    store.summaries().invalidate_older(SUMMARY_VERSION).await?;
+pub async fn summarize_all(summaries: &Summaries, logs: &Logs) -> Result<u64> {
+    summaries.invalidate_older(SUMMARY_VERSION).await?;
     let mut made = 0;
     loop {
-        match summarize_due(store).await? {
+        match summarize_due(summaries, logs).await? {
             None => return Ok(made),
             Some(more) => made += more,
         }
     }
 }
 
-async fn outdate(store: &Store) -> bool {
-    match store.summaries().invalidate_older(SUMMARY_VERSION).await {
+/// Makes the summaries of an older version due again; false if that failed and must be repeated.
+async fn invalidate_older(summaries: &Summaries) -> bool {
+    match summaries.invalidate_older(SUMMARY_VERSION).await {
         Ok(0) => true,
-        Ok(outdated) => {
-            debug!(runs = outdated, "recomputing summaries of an older version");
+        Ok(invalidated) => {
+            debug!(runs = invalidated, "recomputing summaries of an older version");
             true
         }
         // Problems of the catalog are reported by the next attempt.
@@ -59,20 +61,20 @@ async fn outdate(store: &Store) -> bool {
 }
 
 /// Creates some of the summaries that are due; returns their number, 0 if none is due.
-pub async fn summarize_due(store: &Store) -> Result<Option<u64>> {
-    let due = store.summaries().claim_due(SUMMARY_VERSION).await?;
+pub async fn summarize_due(summaries: &Summaries, logs: &Logs) -> Result<Option<u64>> {
+    let due = summaries.claim_due(SUMMARY_VERSION).await?;
     if due.is_empty() {
         return Ok(None);
     }
-    let store = store.clone();
+    let (summaries, logs) = (summaries.clone(), logs.clone());
     // A summary in progress is completed even if the caller is dropped.
-    tokio::spawn(async move { summarize(&store, &due).await }).await.map_err(Error::from)?.map(Some)
+    tokio::spawn(async move { summarize(&summaries, &logs, &due).await }).await.map_err(Error::from)?.map(Some)
 }
 
-async fn summarize(store: &Store, due: &[ClaimedSummary]) -> Result<u64> {
+async fn summarize(summaries: &Summaries, logs: &Logs, due: &[ClaimedSummary]) -> Result<u64> {
     let mut made = Vec::with_capacity(due.len());
     for due in due {
-        match summarize_one(store, due).await {
+        match summarize_one(logs, due).await {
             Ok(summary) => made.push(summary),
             Err(error) => {
                 warn!(
@@ -81,16 +83,16 @@ async fn summarize(store: &Store, due: &[ClaimedSummary]) -> Result<u64> {
                     "cannot summarise the log of run {}",
                     due.run_id
                 );
-                store.summaries().postpone(due).await?;
+                summaries.postpone(due).await?;
             }
         }
     }
-    store.summaries().save_all(&made).await?;
+    summaries.save_all(&made).await?;
     Ok(made.len() as u64)
 }
 
-async fn summarize_one(store: &Store, due: &ClaimedSummary) -> Result<NewSummary> {
-    let summary = summarize_log(store, due.run_id).await?;
+async fn summarize_one(logs: &Logs, due: &ClaimedSummary) -> Result<NewSummary> {
+    let summary = summarize_log(logs, due.run_id).await?;
     if summary.records != due.log.records {
         let message = format!("{} records were read where {} were expected", summary.records, due.log.records);
         return Err(Error::new(ErrorKind::Conflict, message));
@@ -101,8 +103,8 @@ async fn summarize_one(store: &Store, due: &ClaimedSummary) -> Result<NewSummary
 }
 
 /// Reads the log of a run as it is now, and summarises it.
-pub(crate) async fn summarize_log(store: &Store, run_id: RunId) -> Result<RunSummary> {
-    let mut reader = store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
+pub(crate) async fn summarize_log(logs: &Logs, run_id: RunId) -> Result<RunSummary> {
+    let mut reader = logs.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
     let (mut summarizer, mut is_more) = (Box::<Summarizer>::default(), true);
     while is_more {
         (summarizer, is_more) = reader.fold_next(summarizer, |so_far, record| so_far.add(record)).await?;

@@ -129,7 +129,7 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
                 }
             }
             bar.tell("summarising");
-            let made = runlog_analysis::summarize_all(store).await?;
+            let made = runlog_analysis::summarize_all(store.summaries(), store.logs()).await?;
             drop(bar);
             let json = json!({ "runsSealed": sealed, "summaries": made });
             shown(as_json, json, format!("sealed {} runs, made {} summaries", count(sealed), count(made)))

@@ -73,7 +73,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
     let mut delivering = spawn_delivery(&store, sinks, stop);
     tokio::join!(
         store.maintenance().run_jobs(stop.clone()),
-        runlog_analysis::make_summaries(&store, stop.clone()),
+        runlog_analysis::make_summaries(store.summaries(), store.logs(), stop.clone()),
         collect_for_good(store.clone(), upstreams, unheard, stop.clone()),
         send_alerts(&store, alerts, stop.clone())
     );

@@ -17,7 +17,7 @@ use crate::render::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line
 use crate::system::{SystemClock, SystemRandom};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 if every check is good or doubtful, 1 if one is bad.")]
+#[command(after_help = "Exit codes: 0 if all checks are good or doubtful, 1 if any is bad.")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     archive: OpenArgs,

@@ -1,15 +1,15 @@
-//! What can go wrong with an alert.
+//! Errors of alerts.
 
-/// Why an alert could not be sent, or looked for.
+/// Why alerts could not be found or sent.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertError {
-    /// The archive is away.
+    /// The archive is unavailable.
     #[error("the archive did not respond")]
     Archive(#[from] runlog_store::Error),
-    /// The destination did not take it.
+    /// The destination did not accept the alert.
     #[error("{0}")]
     Refused(String),
-    /// What was to be sent could not be made.
+    /// The message could not be created.
     #[error("{0}")]
     Unsendable(String),
 }

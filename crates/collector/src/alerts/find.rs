@@ -1,4 +1,4 @@
-//! Finds what a rule tells of, in the catalog alone. What was found before is found again, under the same key.
+//! Finds the occurrences of a rule, using only the catalog. The same occurrence always has the same key.
 
 use std::collections::HashMap;
 
@@ -15,43 +15,44 @@ use url::Url;
 use super::error::AlertError;
 use super::rule::{AlertRule, Condition};
 
-/// How far back is looked, at most: what was missed for longer, because nothing ran, is not told.
+/// Maximum time that is searched: occurrences that were missed for longer, because no node was running, are not
+/// reported.
 const LOOK_BACK_MS: i64 = 2 * 86_400_000;
 
-/// How long a commit may take after the time that it carries. Unit: milliseconds.
+/// How much later than its timestamp a transaction may be committed. Unit: milliseconds.
 const OVERLAP_MS: i64 = 120_000;
 
-/// Most runs that are looked at together.
+/// Maximum number of runs per query.
 const RUNS_MAX: u64 = 5_000;
 
-/// Most problems, incomplete logs and the like that are looked at together.
+/// Maximum number of error groups, incomplete logs and the like per query.
 const ROWS_MAX: u64 = 1_000;
 
-/// A task that has not run since then is forgotten, not late.
+/// A task that has not run for this long is no longer reported as late.
 const LATE_MAX_MS: i64 = 90 * 86_400_000;
 
-/// A task can be late after this time, at the soonest.
+/// The minimum delay after which a task can be late.
 const LATE_MIN_MS: i64 = 900_000;
 
-/// A running run can be slow after this time, at the soonest.
+/// The minimum duration after which a running run can be slow.
 const SLOW_MIN_MS: i64 = 10_000;
 
-/// How closely the catalog is looked at.
+/// The scope of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Runs that have ended since then, and logs that did not come whole.
+    /// Runs that have ended since the last search, and logs that could not be fetched completely.
     Quick {
-        /// When it was last looked.
+        /// The time of the last search.
         since: Timestamp,
     },
-    /// Everything: tasks that are late, running runs, new errors, sinks that are behind, and what ended long ago.
+    /// Everything: late tasks, running runs, new errors, sinks that lag behind, and runs that ended earlier.
     Thorough,
 }
 
-/// Something that happened.
+/// An occurrence.
 #[derive(Debug)]
 pub(super) struct Occurrence {
-    /// The same text whenever the same is found.
+    /// The key, which is the same whenever the same occurrence is found.
     pub(super) key: String,
     what: &'static str,
     /// One sentence.
@@ -60,7 +61,7 @@ pub(super) struct Occurrence {
     run: Option<RunId>,
 }
 
-/// What is told of an occurrence. Absent parts are left out.
+/// The content of an alert. Absent fields are omitted.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
@@ -81,7 +82,7 @@ struct Body<'a> {
 }
 
 impl Occurrence {
-    /// What is told, as JSON.
+    /// The content as JSON.
     pub(super) fn body(&self, rule: &str, public_url: Option<&Url>, now: Timestamp) -> String {
         let task = self.task.as_ref();
         let page = match (self.run, task) {
@@ -101,12 +102,12 @@ impl Occurrence {
             workspace_name: task.map(|task| task.workspace.name.as_str()),
             link,
         };
-        // Texts and times always have a JSON form.
+        // Strings and times can always be serialized.
         serde_json::to_string(&body).unwrap_or_default()
     }
 }
 
-/// The parts of the archive that alerts work on.
+/// The parts of the archive that alerts use.
 pub(super) struct AlertArchive {
     pub(super) alerts: Alerts,
     summaries: Summaries,
@@ -123,7 +124,7 @@ impl AlertArchive {
     }
 }
 
-/// The occurrences of a rule since it is known.
+/// The occurrences of a rule since it was added.
 pub(super) async fn occurrences(
     archive: &AlertArchive,
     rule: &AlertRule,
@@ -133,7 +134,7 @@ pub(super) async fn occurrences(
 ) -> Result<Vec<Occurrence>, AlertError> {
     let since = since.max(now.plus_millis(-LOOK_BACK_MS));
     let ended_since = match look {
-        // What was committed late carries an earlier time.
+        // A transaction that is committed late has an earlier timestamp.
         Look::Quick { since: looked_at } => since.max(looked_at.plus_millis(-OVERLAP_MS)),
         Look::Thorough => since,
     };
@@ -164,7 +165,7 @@ struct Finder<'a> {
     archive: &'a AlertArchive,
     rule: &'a AlertRule,
     since: Timestamp,
-    /// From when on runs that ended are looked at.
+    /// The time from which on ended runs are considered.
     ended_since: Timestamp,
     now: Timestamp,
     tasks: HashMap<TaskId, Option<Task>>,
@@ -172,7 +173,7 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// The task, when the rule is about it.
+    /// The task, if the rule applies to it.
     async fn task(&mut self, id: TaskId) -> Result<Option<Task>, AlertError> {
         if let Some(known) = self.tasks.get(&id) {
             return Ok(known.clone());
@@ -191,7 +192,7 @@ impl Finder<'_> {
             }
             let next = runs.last().and_then(|run| run.final_since);
             match next {
-                // Whole instants are read again: nothing is told twice, and nothing of one instant is missed.
+                // The last millisecond is read again, so that none of its runs is missed; duplicates have the same key.
                 Some(next) if runs.len() as u64 == RUNS_MAX && next > from => from = next,
                 _ => return Ok(()),
             }
@@ -223,7 +224,7 @@ impl Finder<'_> {
         Ok(())
     }
 
-    /// A run against those of its task before it.
+    /// Compares a run with the previous runs of its task.
     async fn perhaps_slow(&mut self, run: &Run) -> Result<(), AlertError> {
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
         let runs = self.recent_runs(run.task_id).await?;
@@ -266,7 +267,7 @@ impl Finder<'_> {
     async fn new_problems(&mut self) -> Result<(), AlertError> {
         for workspace in self.archive.workspaces.list().await? {
             for problem in self.archive.summaries.new_error_groups(workspace.id, self.since, ROWS_MAX).await? {
-                // The stack trace of an error is not another one.
+                // The stack trace of an error is not a separate error.
                 if problem.kind != ProblemKind::Pattern {
                     continue;
                 }
@@ -286,7 +287,8 @@ impl Finder<'_> {
                 Some(id) => self.task(id).await?,
                 None => None,
             };
-            // The archive learns a task with the first log of it that lands: until then only rules for all tell of it.
+            // A task is created in the archive when the first of its logs lands. Until then, only rules without filters
+            // apply to it.
             let is_for_all =
                 self.rule.tasks.is_empty() && self.rule.task_names.is_empty() && self.rule.workspaces.is_empty();
             if task.is_none() && !is_for_all {
@@ -301,14 +303,14 @@ impl Finder<'_> {
         Ok(())
     }
 
-    /// One occurrence from the first look that finds a sink behind until one that finds that it has caught up.
+    /// One occurrence lasts from the first search in which a sink lags behind until one in which it has caught up.
     async fn sinks_behind(&mut self) -> Result<(), AlertError> {
         let lag_ms_max = millis(self.rule.sink_lag);
         let mut not_caught_up = Vec::new();
         for lag in self.archive.alerts.sink_lags().await? {
             let waits_ms = self.now.millis_since(lag.since).max(0);
-            // Not at the bound itself: there the clock of another node, or a sink that is only just fast enough, would
-            // end it and begin it anew with each look.
+            // It does not end exactly at the limit. Otherwise, the clock of another node, or a sink that is barely fast
+            // enough, would end it and start a new one with each search.
             if waits_ms >= lag_ms_max / 2 {
                 not_caught_up.push(lag.sink.clone());
             }

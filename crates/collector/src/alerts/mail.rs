@@ -1,4 +1,4 @@
-//! Mailboxes that get alerts, over SMTP.
+//! Sends alerts to mailboxes over SMTP.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use serde_json::Value;
 
 use super::error::AlertError;
 
-/// How long a server may take until there is a connection.
+/// Maximum time to connect to a server.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How long an attempt may take as a whole: a server may say nothing from any step on.
+/// Maximum time of an attempt as a whole: a server may stop responding at any step.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
-// Nobody else may take an alert for given up that is still being sent.
+// No other node may take over an alert that is still being sent.
 const _: () = assert!(ATTEMPT_TIME_MAX.as_millis() < ALERT_LEASE_MS as u128);
 
-/// Most characters of a subject.
+/// Maximum number of characters of a subject.
 const SUBJECT_CHARS_MAX: usize = 150;
 
-/// Mailboxes, and the server that takes mail for them.
+/// Mailboxes and their mail server.
 #[derive(Debug, Clone)]
 pub struct Mail {
     to: Vec<Mailbox>,
@@ -34,20 +34,20 @@ pub struct Mail {
     attempt_time_max: Duration,
 }
 
-/// How a connection to a mail server is protected.
+/// The encryption of the connection to a mail server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MailSecurity {
-    /// From its beginning; port 465.
+    /// TLS from the start; port 465.
     Tls,
-    /// From its first words on; port 587.
+    /// STARTTLS; port 587.
     #[default]
     Starttls,
-    /// Not at all; port 25. For a server on the same machine.
+    /// None; port 25. For a server on the same machine.
     None,
 }
 
-/// Who logs in at a mail server.
+/// The credentials for a mail server.
 #[derive(Debug, Clone)]
 pub struct MailLogin {
     /// The name.
@@ -57,7 +57,8 @@ pub struct MailLogin {
 }
 
 impl Mail {
-    /// Mailboxes behind a server; `authorities` are certificates (PEM) that are trusted besides those of the machine.
+    /// Mailboxes of a server; `authorities` are certificates (PEM) that are trusted in addition to those of the
+    /// machine.
     pub fn new(
         to: &[String],
         from: &str,
@@ -115,7 +116,7 @@ impl Mail {
         let mut message = Message::builder()
             .from(self.from.clone())
             .subject(format!("[runlog] {subject}"))
-            // The same for each attempt, so that a mailbox can tell that it has the message already.
+            // The same for each attempt, so that the recipient can detect duplicates.
             .message_id(Some(format!("<{id}@{domain}>")));
         for to in &self.to {
             message = message.to(to.clone());
@@ -135,7 +136,7 @@ impl Mail {
         }
     }
 
-    /// What an attempt comes to, which is broken off when it takes too long.
+    /// Runs an attempt, which is aborted if it takes too long.
     async fn in_time<T>(
         &self,
         attempt: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
@@ -168,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
-        // The machine takes connections for it; whether it is to begin, or to answer to TLS, nobody says a word.
+        // The system accepts connections to this listener, but nothing ever responds.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = Some(silent.local_addr().unwrap().port());
         for security in [MailSecurity::None, MailSecurity::Starttls, MailSecurity::Tls] {

@@ -1,15 +1,15 @@
-//! Alerts: what happened that somebody wants to be told of, told once each, with a link.
+//! Alerts: reports each occurrence of a rule once, with a link.
 //!
 //! ```text
-//! rules ▸ find (from the catalog) ▸ noted, one row an occurrence and destination ▸ claimed ▸ sent ▸ noted as delivered
+//! rules ▸ find (in the catalog) ▸ recorded, one row per occurrence and destination ▸ claimed ▸ sent ▸ recorded as delivered
 //! ```
 //!
-//! Looking and sending run side by side, and so does the sending to each destination: one that takes its time, or is
-//! away, holds up nothing but its own alerts.
+//! Searching and sending run concurrently, and so does sending to each destination: a destination that is slow or
+//! unavailable delays only its own alerts.
 //!
-//! Any number of nodes may do this together. An occurrence is noted once, whoever sees it, and one node at a time sends
-//! it. What was sent and not noted, because the node died or was stopped in between, is sent again with the same id
-//! (`Message-ID`, `X-Runlog-Id`): told at least once, and twice only then.
+//! Several nodes may do this at the same time. An occurrence is recorded once, whichever node finds it, and one node at
+//! a time sends it. If a node stops after it has sent an alert and before it has recorded that, the alert is sent again
+//! with the same ID (`Message-ID`, `X-Runlog-Id`): delivery is at least once.
 
 mod error;
 mod find;

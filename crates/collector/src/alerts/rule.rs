@@ -1,4 +1,4 @@
-//! A rule: of what somebody is told, and where.
+//! Rules: what is reported, and to whom.
 
 use std::time::Duration;
 
@@ -9,54 +9,54 @@ use super::mail::Mail;
 use super::webhook::Webhook;
 use crate::glob;
 
-/// Of what to tell, and where.
+/// A rule of alerts.
 #[derive(Debug, Clone)]
 pub struct AlertRule {
-    /// Its name: under it the archive knows what was told.
+    /// Its name, under which the archive records what was sent.
     pub name: String,
-    /// What to tell of.
+    /// The kind of occurrence.
     pub when: Vec<Condition>,
-    /// Only of these tasks; of all when empty.
+    /// Only these tasks; all if empty.
     pub tasks: Vec<TaskId>,
-    /// Only of tasks whose name fits one of these patterns, in which `*` stands for anything; of all when empty.
+    /// Only tasks whose name matches one of these patterns, in which `*` stands for any text; all if empty.
     pub task_names: Vec<String>,
-    /// Only of tasks of these workspaces, by id or name; of all when empty.
+    /// Only tasks of these workspaces, by ID or name; all if empty.
     pub workspaces: Vec<String>,
-    /// How long a sink may have something waiting.
+    /// The maximum lag of a sink.
     pub sink_lag: Duration,
-    /// Where to tell it.
+    /// The destination.
     pub to: Vec<Destination>,
 }
 
-/// What can be told of.
+/// The kinds of occurrences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// A run failed.
     RunFailed,
-    /// A task has not run for three times the usual time between its runs.
+    /// A task has not run for three times its usual interval.
     TaskLate,
-    /// A run took, or takes, at least twice the usual time of its task.
+    /// A run took at least twice the usual time of its task, or is still running after that time.
     RunSlow,
-    /// A task logged a kind of error that it never logged before.
+    /// A task logged a kind of error for the first time.
     NewProblem,
-    /// The log of a run did not come whole from its upstream.
+    /// The log of a run could not be fetched completely from its upstream.
     LogIncomplete,
-    /// A sink has something waiting for too long.
+    /// A sink lags behind for too long.
     SinkBehind,
 }
 
-/// Where alerts are told.
+/// The destination of alerts.
 #[derive(Debug, Clone)]
 pub enum Destination {
-    /// An address that gets them as JSON.
+    /// A URL that receives JSON.
     Webhook(Webhook),
-    /// A mailbox, or several.
+    /// One or more mailboxes.
     Mail(Mail),
 }
 
 impl Destination {
-    /// What it is called in the archive: the same as long as alerts go to the same place.
+    /// Its name in the archive, which is the same as long as alerts are sent to the same place.
     pub fn name(&self) -> String {
         match self {
             Self::Webhook(webhook) => webhook.name(),
@@ -84,7 +84,7 @@ impl AlertRule {
         self.when.contains(&condition)
     }
 
-    /// True when the rule is about this task.
+    /// True if the rule applies to this task.
     pub(super) fn is_about(&self, task: &runlog_model::place::Task) -> bool {
         let workspace = &task.workspace;
         (self.tasks.is_empty() || self.tasks.contains(&task.id))
@@ -93,7 +93,7 @@ impl AlertRule {
                 || self.workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
     }
 
-    /// False when a run is surely of a task that the rule is not about; saves looking its task up.
+    /// False if the rule certainly does not apply to the task of a run, so that the task need not be read.
     pub(super) fn may_be_about(&self, run: &Run) -> bool {
         self.tasks.is_empty() || self.tasks.contains(&run.task_id)
     }

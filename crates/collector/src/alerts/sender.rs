@@ -1,4 +1,4 @@
-//! Looks for what the rules tell of, and sends what is due.
+//! Finds occurrences of the rules, and sends due alerts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,47 +16,47 @@ use super::error::AlertError;
 use super::find::{AlertArchive, Look, Occurrence, occurrences};
 use super::rule::{AlertRule, Destination};
 
-/// How often the catalog is looked at, and what is due at a destination is tried.
+/// The interval of searches, and of attempts to send due alerts.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
-/// Each so many looks are thorough.
+/// Each search with this number is a full one.
 const THOROUGH_EVERY: u64 = 20;
 
-/// After how long a pass over what is due at a destination begins with no further alert. Unit: milliseconds.
+/// After this time, a pass over the due alerts of a destination does not start to send another one. Unit: milliseconds.
 ///
-/// `collect --once` ends, however much is waiting and however slow a destination is.
+/// Thus, `collect --once` ends, however many alerts are due and however slow a destination is.
 const PASS_MS_MAX: i64 = 60_000;
 
-/// The wait after the first attempt that came to nothing, and the longest.
+/// The delay after the first failed attempt, and the maximum.
 const AGAIN_FIRST_MS: i64 = 10_000;
 const AGAIN_MAX_MS: i64 = 600_000;
 
-/// The rules of the settings, and where they send.
+/// The rules and destinations from the settings.
 pub struct Alerts {
     archive: AlertArchive,
     rules: Vec<AlertRule>,
     destinations: BTreeMap<String, Destination>,
-    /// Address of the service, for links; without it there are none.
+    /// Base URL of the service, for links; without it, there are no links.
     public_url: Option<url::Url>,
 }
 
-/// What looking and sending share.
+/// The shared state of searching and sending.
 struct Rounds<'a> {
     clock: &'a dyn Clock,
     wait: &'a dyn Wait,
-    /// Told when something was found that is to be sent.
+    /// Notified when an alert becomes due.
     found: Notify,
     stop: &'a CancellationToken,
 }
 
 impl Alerts {
-    /// Alerts over an archive.
+    /// Creates a sender for an archive.
     pub fn new(store: &Store, rules: Vec<AlertRule>, public_url: Option<url::Url>) -> Self {
         let destinations = rules.iter().flat_map(|rule| &rule.to).map(|it| (it.name(), it.clone())).collect();
         Self { archive: AlertArchive::of(store), rules, destinations, public_url }
     }
 
-    /// Looks and sends until `stop`, and ends at once then.
+    /// Searches and sends until `stop`, then returns immediately.
     pub async fn run(&self, clock: &dyn Clock, wait: &dyn Wait, stop: CancellationToken) {
         let rounds = Rounds { clock, wait, found: Notify::new(), stop: &stop };
         let sending = join_all(self.destinations.values().map(|destination| self.send_on(destination, &rounds)));
@@ -102,7 +102,7 @@ impl Alerts {
         }
     }
 
-    /// Notes what has happened since the rules are known. How many alerts are new.
+    /// Records new occurrences since the rules were added. Returns the number of new alerts.
     pub async fn find(&self, look: Look, now: Timestamp) -> Result<u64, AlertError> {
         let mut new = 0;
         for rule in &self.rules {
@@ -119,9 +119,10 @@ impl Alerts {
         Ok(new)
     }
 
-    /// Sends what is due, to all destinations at a time; what does not arrive is tried again later. How many were sent.
+    /// Sends due alerts to all destinations concurrently; failed ones are retried later. Returns the number of alerts
+    /// sent.
     ///
-    /// Ends within about two minutes, even when not everything was tried.
+    /// Returns after about two minutes, even if some were not tried.
     pub async fn send_due(&self, clock: &dyn Clock, stop: &CancellationToken) -> Result<u64, AlertError> {
         let passes = self.destinations.values().map(|destination| self.send_to(destination, clock, stop));
         let mut sent = 0;
@@ -131,7 +132,7 @@ impl Alerts {
         Ok(sent)
     }
 
-    /// A pass over what is due at a destination, until something does not arrive there. How many were sent.
+    /// One pass over the due alerts of a destination, until one fails. Returns the number of alerts sent.
     async fn send_to(
         &self,
         destination: &Destination,
@@ -144,11 +145,11 @@ impl Alerts {
             let Some(alert) = self.archive.alerts.claim(&name).await? else { break };
             let id = id_of(&alert);
             let attempt = tokio::select! {
-                // What has arrived is noted, even when it is time to stop.
+                // A delivered alert is recorded, even during a shutdown.
                 biased;
                 attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
                 () = stop.cancelled() => {
-                    // Nobody waits until the claim ends: the next node sends it at once.
+                    // The claim is released, so that the next node can send it immediately.
                     self.archive.alerts.record_failure(&alert, "stopped while it was being sent", clock.now()).await?;
                     break;
                 }
@@ -160,7 +161,7 @@ impl Alerts {
                 }
                 Err(error) => {
                     self.set_back(&alert, &error, clock.now()).await?;
-                    // The next one would take as long to fail; it is tried in the next pass.
+                    // The next alert would take as long to fail; it is tried in the next pass.
                     break;
                 }
             }
@@ -181,7 +182,7 @@ impl Alerts {
         Ok(self.archive.alerts.record_failure(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 
-    /// Tries all destinations at a time; what each said.
+    /// Tests all destinations concurrently; returns the result of each.
     pub async fn check(&self, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
         let tried = join_all(self.destinations.values().map(|destination| destination.check(now))).await;
         self.destinations.keys().cloned().zip(tried).collect()
@@ -199,7 +200,7 @@ impl Alerts {
     }
 }
 
-/// The same for each attempt to tell the same.
+/// The same for each attempt to send the same alert.
 fn id_of(alert: &ClaimedAlert) -> String {
     use sha2::{Digest, Sha256};
     let text = format!("{}\n{}\n{}", alert.rule, alert.destination, alert.occurrence);

@@ -1,4 +1,4 @@
-//! An address that gets alerts as JSON, signed.
+//! Sends alerts as signed JSON to a URL.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use url::Url;
 use super::error::AlertError;
 use crate::signature::signature;
 
-/// How long an attempt may take.
+/// Maximum time of an attempt.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// An address that gets alerts by POST.
+/// A URL that receives alerts by POST.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     url: Url,
@@ -23,14 +23,15 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook whose requests are signed with the secret, if there is one. `http` has its certificates and headers.
+    /// Creates a webhook. Its requests are signed with the secret, if there is one; `http` contains certificates and
+    /// headers.
     pub fn new(url: Url, secret: Option<SecretString>, http: HttpClientBuilder) -> Result<Self, AlertError> {
         let http = http.timeout(ATTEMPT_TIME_MAX).build();
         let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;
         Ok(Self { url, secret, http })
     }
 
-    /// The address without what may be secret in it.
+    /// The URL without parts that may be secret.
     pub(super) fn name(&self) -> String {
         use sha2::Digest;
         let digest = Sha256::digest(self.url.as_str());
@@ -53,7 +54,7 @@ impl Webhook {
             .body(body.to_owned())
             .send()
             .await
-            // An address may hold a secret: it is not repeated.
+            // The URL may contain a secret and is not repeated.
             .map_err(|error| AlertError::Refused(format!("{}: {}", self.name(), error_chain(&error.without_url()))))?;
         match answer.status().is_success() {
             true => Ok(()),
@@ -61,7 +62,7 @@ impl Webhook {
         }
     }
 
-    /// Sends an alert that says it is only a test.
+    /// Sends a test alert.
     pub(super) async fn check(&self, now: Timestamp) -> Result<(), AlertError> {
         let body = r#"{"rule":"","what":"test","text":"runlog check: alerts arrive here"}"#;
         self.send("test", body, now).await

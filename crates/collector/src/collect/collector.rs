@@ -1,11 +1,11 @@
-//! Collects an upstream: finds its runs, follows them until they have ended and settled, and lands their logs.
+//! Collects an upstream: finds its runs, polls them until they have ended and settled, and lands their logs.
 //!
 //! ```text
-//! list ▸ learn ▸ claim ▸ fetch to disk ▸ land what is missing ▸ one transaction: the run has ended, it has landed
+//! list ▸ upsert ▸ claim ▸ fetch to disk ▸ store the missing records ▸ one transaction: the run has ended and landed
 //! ```
 //!
-//! Any number of collectors may share an archive. Each step can be repeated: a list tells of runs that are known, pages
-//! that are on disk are not fetched again, and records that are archived are not stored again.
+//! Any number of collectors may share an archive. Each step can be repeated: listing known runs again has no effect,
+//! pages on disk are not fetched again, and archived records are not stored again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,13 @@ use super::upstream::Upstream;
 use crate::shutdown::with_shutdown_timeout;
 use crate::workers::side_by_side;
 
-/// From how long a listing on, running runs are polled beside it, and how often that is checked.
+/// If listing takes longer than this, running runs are polled at the same time; also the interval at which that is
+/// checked.
 const LISTING_IS_LONG: Duration = Duration::from_secs(300);
 const FOLLOW_EVERY: Duration = Duration::from_secs(60);
-/// Most workers that look at running runs.
+/// Maximum number of workers that poll running runs.
 const FOLLOWERS: usize = 4;
-/// How often a collector makes itself known to the others.
+/// How often a collector announces itself to the others.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Collects one upstream into one archive.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ struct Shared {
 }
 
 impl Collector {
-    /// A collector; nothing is asked for yet.
+    /// Creates a collector; sends no request.
     pub fn new(store: &Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
         let context = Arc::new(CollectContext::new(store, upstream));
         let worker = RunWorker::new(Arc::clone(&context), Arc::clone(&progress));
@@ -59,7 +60,7 @@ impl Collector {
         &self.0.context.upstream.name
     }
 
-    /// Makes itself known to the other collectors of its host, and takes its part of the pace.
+    /// Announces itself to the other collectors of the host, and takes its share of the rate limit.
     pub async fn share_pace(&self) -> Result<()> {
         let CollectContext { archive, upstream, .. } = self.0.context.as_ref();
         let (client, traffic) = (&upstream.client, upstream.client.traffic());
@@ -79,7 +80,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Leaves its part of the pace to the others, and waits until the pages of what has landed are removed.
+    /// Gives up its share of the rate limit, and waits until the pages of landed runs are removed.
     pub async fn leave(&self) -> Result<()> {
         let Shared { context, worker, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
@@ -89,7 +90,7 @@ impl Collector {
         Ok(forgotten?)
     }
 
-    /// Lists the runs since the last time, and somewhat before.
+    /// Lists the runs since the last listing, with some overlap.
     pub async fn discover(&self) -> Result<Discovered> {
         let upstream = &self.0.context.upstream;
         let now = upstream.client.clock().now();
@@ -101,7 +102,8 @@ impl Collector {
         self.discover_range(Range { from, to: now }).await
     }
 
-    /// Lists the runs of a range of time. An error of one list or run is returned at the end; what the others showed is kept.
+    /// Lists the runs of a range of time. An error of one list or run is returned at the end; runs from the other lists
+    /// are kept.
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
@@ -121,13 +123,13 @@ impl Collector {
         }
     }
 
-    /// How many runs the service lists for a range of time, wanted or not.
+    /// Number of runs that the service lists for a range of time, whether they are selected or not.
     pub async fn count(&self, range: Range) -> Result<u64> {
         self.0.discovery.count(&self.0.context, range).await
     }
 
-    /// Lands every run that is due, several at a time, until there is none or `stop`. When the archive is away, what is
-    /// in hand is still brought as far as it comes.
+    /// Lands every due run, several at a time, until none is left or `stop`. If the archive becomes unavailable, runs
+    /// in progress continue as far as possible.
     pub async fn land_due(&self, stop: &CancellationToken) -> Result<CollectStats> {
         let (collector, until) = (self.clone(), stop.clone());
         let step = move || {
@@ -140,7 +142,7 @@ impl Collector {
         round
     }
 
-    /// Lands one run that is due, or looks at one that is running; none when there is neither.
+    /// Lands one due run, or polls one running run; none if there is neither.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         match self.0.worker.land_one(stop).await? {
             Some(one) => Ok(Some(one)),
@@ -148,8 +150,8 @@ impl Collector {
         }
     }
 
-    /// Collects until `stop`: lists whenever `pause` has passed, and lands what is due at any moment. Nothing of that
-    /// waits for anything else of it, and what fails is begun anew.
+    /// Collects until `stop`: lists runs whenever `pause` has passed, and lands due runs immediately. These tasks do
+    /// not wait for each other, and a task that fails is restarted.
     pub async fn run(&self, pause: impl Fn(Timestamp) -> Duration + Send + Sync + 'static, stop: CancellationToken) {
         let upstream = &self.0.context.upstream;
         let supervisor = &self.0.context.archive.supervisor;
@@ -175,7 +177,7 @@ impl Collector {
     async fn list_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
         let upstream = &self.0.context.upstream;
         while !stop.is_cancelled() {
-            // An upstream that is away is asked again for a minute; whoever stops it does not wait for that.
+            // Requests to an unavailable upstream are retried for a minute; a shutdown does not wait for that.
             let discovered = tokio::select! {
                 discovered = self.discover() => discovered,
                 () = stop.cancelled() => break,
@@ -189,7 +191,7 @@ impl Collector {
         Ok(())
     }
 
-    /// Polls running runs while listing takes long.
+    /// Polls running runs if listing takes long.
     async fn follow_on(self, stop: CancellationToken) -> Result<()> {
         let Shared { context, discovery, worker, .. } = &*self.0;
         let upstream = &context.upstream;

@@ -1,4 +1,4 @@
-//! What all the work on one upstream shares.
+//! What all parts of the collection of one upstream share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::upstream::Upstream;
 use super::upstream_run::start_of;
 use crate::fetch::error::storage;
 
-/// The parts of the archive that collecting works on.
+/// The parts of the archive that the collector uses.
 pub(super) struct CollectArchive {
     pub(super) collection: Collection,
     pub(super) runs: Runs,
@@ -31,12 +31,12 @@ pub(super) struct CollectArchive {
     pub(super) supervisor: Supervisor,
 }
 
-/// An upstream, and the archive that its runs go to.
+/// An upstream, and the archive in which its runs are stored.
 pub(super) struct CollectContext {
     pub(super) archive: CollectArchive,
     pub(super) upstream: Upstream,
     pub(super) tasks: KnownTasks,
-    /// Memory for records that was used before.
+    /// Buffers for records, for reuse.
     pub(super) spare_blocks: Arc<SpareBlocks>,
 }
 
@@ -55,7 +55,7 @@ impl CollectArchive {
 }
 
 impl CollectContext {
-    /// The archive and the upstream; nothing is known of its tasks yet.
+    /// Creates the context; no tasks are known yet.
     pub(super) fn new(store: &Store, upstream: Upstream) -> Self {
         Self {
             archive: CollectArchive::of(store),
@@ -65,14 +65,14 @@ impl CollectContext {
         }
     }
 
-    /// Begins the run in the archive, and its task and places as far as they are new there.
+    /// Starts the run in the archive, and creates its task, workspace and environment if they are new.
     pub(super) async fn begin_run(&self, run: &Execution, run_id: RunId) -> Result<()> {
         let task_id = self.tasks.learn_task(&self.archive.workspaces, &self.upstream, run).await?;
         self.archive.runs.start(run_id, &start_of(run, task_id), &collector_as_caller(&self.upstream.name)).await?;
         Ok(())
     }
 
-    /// The folder for the pages of runs on their way.
+    /// The folder for the pages of runs that are being fetched.
     pub(super) fn work_folder(&self) -> Result<PathBuf> {
         let upstream = &self.upstream;
         let folder = upstream.settings.work_folder.join(&upstream.name);

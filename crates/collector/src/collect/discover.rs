@@ -1,4 +1,4 @@
-//! Finds the runs of an upstream that are wanted, by whichever of its lists costs fewer requests.
+//! Finds the selected runs of an upstream, with the kind of list that takes fewer requests.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -15,45 +15,46 @@ use super::range::Range;
 use super::run_list::read_list;
 use super::upstream::Upstream;
 
-/// Runs that the lists do not tell of any more, and that are asked after one by one, in a round.
+/// Maximum number of runs per round that no longer appear in the lists and are polled one by one.
 const ASKED_AFTER_MAX: u64 = 200;
-/// Ids of runs that cannot be collected which are remembered, so that each is said once; and as many as are shown of them.
+/// Maximum number of IDs of uncollectable runs that are remembered, so that each is reported once; also the maximum
+/// shown in a message.
 const UNREADABLE_MAX: usize = 10_000;
 const UNREADABLE_SHOWN: usize = 5;
-/// Finds runs, and remembers what it learned of the places they belong to.
+/// Finds runs, and remembers which tasks and workspaces they belong to.
 pub(crate) struct Discovery {
-    /// Requests that the last listing by place took.
+    /// Number of requests of the last listing by workspace.
     broad_requests: AtomicU64,
-    /// When the current round began; [`NOT_LISTING`] outside of rounds.
+    /// Start of the current round; [`NOT_LISTING`] between rounds.
     listing_since: AtomicI64,
-    /// Ids of runs that cannot be collected, as far as that was said.
+    /// IDs of uncollectable runs that have been reported.
     said: std::sync::Mutex<HashSet<String>>,
 }
 
-/// There is no current round.
+/// No round is in progress.
 const NOT_LISTING: i64 = i64::MAX;
 
-/// What a round of discovery found.
+/// The result of a round of discovery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Discovered {
-    /// Runs that the lists told of.
+    /// Number of runs in the lists.
     pub listed: u64,
-    /// Those of them that were not known.
+    /// Number of them that were not known before.
     pub new: u64,
-    /// Those of them that a choice of statuses had left out before, and that are wanted now.
+    /// Number of them that were excluded by a status filter before, and are selected now.
     pub taken_in: u64,
-    /// Runs beside them that cannot be collected, because their ids are no UUIDs.
+    /// Number of further runs that cannot be collected, because their IDs are not UUIDs.
     pub unreadable: u64,
-    /// Requests that it took.
+    /// Number of requests sent.
     pub requests: u64,
 }
 
-/// A round of discovery that has ended, well or not.
+/// A round of discovery that has ended, successfully or not.
 pub(crate) struct DiscoveryOutcome {
     pub(crate) found: Discovered,
-    /// Every list was read to its end.
+    /// True if every list was read completely.
     pub(crate) is_all_listed: bool,
-    /// The first thing that went wrong.
+    /// The first error.
     pub(crate) problem: Option<CollectError>,
 }
 
@@ -65,14 +66,14 @@ struct Found {
     unreadable: HashSet<String>,
     requests: u64,
     is_all_listed: bool,
-    /// The first thing that a list or a run met, while the others went on.
+    /// The first error of a single list or run; the others continue.
     problem: Option<CollectError>,
 }
 
-/// Where runs are looked for, and which of those that are found are wanted.
+/// Where runs are listed, and which of them are selected.
 struct Lists {
     scopes: Vec<ExecutionScope>,
-    /// Only runs of these; of all tasks when absent.
+    /// Only runs of these tasks; none for all tasks.
     tasks: Option<HashSet<TaskId>>,
     is_by_place: bool,
 }
@@ -86,8 +87,8 @@ impl Discovery {
         }
     }
 
-    /// Lists the runs from a time on and keeps what is told of them. Then asks after those that go on, as far as is
-    /// known, and that no list told of. What one list or one run meets does not keep the others up.
+    /// Lists the runs since a time and stores them. Then polls the runs that are known to be running and were in no
+    /// list. An error of one list or run does not affect the others.
     pub(crate) async fn round(&self, context: &CollectContext, range: Range) -> DiscoveryOutcome {
         let CollectContext { upstream, .. } = context;
         let mut found = Found::default();
@@ -103,7 +104,7 @@ impl Discovery {
         DiscoveryOutcome { found, is_all_listed, problem }
     }
 
-    /// Says which runs cannot be collected, each once.
+    /// Reports runs that cannot be collected, each once.
     fn say_unreadable(&self, upstream: &Upstream, unreadable: &HashSet<String>) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new: Vec<&String> = unreadable.iter().filter(|id| !said.contains(*id)).collect();
@@ -117,12 +118,12 @@ impl Discovery {
         warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected because their IDs are not UUIDs");
     }
 
-    /// True when the current round began then or before.
+    /// True if the current round started at or before this time.
     pub(crate) fn has_been_listing_since(&self, then: Timestamp) -> bool {
         self.listing_since.load(Ordering::Relaxed) <= then.as_millis()
     }
 
-    /// Polls the runs that are known as running and of which nothing was heard since then.
+    /// Polls the runs that are known to be running and have not been updated since this time.
     pub(crate) async fn follow(&self, context: &CollectContext, not_heard_since: Timestamp) -> Result<()> {
         let (lists, mut found) = (self.lists(context).await?, Found::default());
         self.ask_after(context, &lists, not_heard_since, &mut found).await?;
@@ -141,7 +142,7 @@ impl Discovery {
         self.ask_after(context, &lists, begun, found).await
     }
 
-    /// Reads every list; fails with what the next one would meet as well.
+    /// Reads every list. Fails only with errors that would affect the other lists, too.
     async fn read_lists(&self, context: &CollectContext, lists: &Lists, range: Range, found: &mut Found) -> Result<()> {
         let CollectContext { upstream, .. } = context;
         for scope in &lists.scopes {
@@ -162,7 +163,7 @@ impl Discovery {
                     error = &error as &dyn std::error::Error,
                     "cannot read a list of runs; it is read again in the next round"
                 );
-                // What was refused would be refused for the next window as well.
+                // Other windows of this list would be refused, too.
                 let is_refused = matches!(error, CollectError::Upstream(_));
                 found.problem.get_or_insert(error);
                 if is_refused {
@@ -173,7 +174,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Asks after the runs that no list told of; fails with what the next one would meet as well.
+    /// Polls the runs that were in no list. Fails only with errors that would affect the other runs, too.
     async fn ask_after(
         &self,
         context: &CollectContext,
@@ -199,7 +200,7 @@ impl Discovery {
                     archive.collection.mark_missing(&upstream.name, run_id).await?;
                 }
                 Err(error) => {
-                    // Whatever it is, the next round begins with another run.
+                    // In any case, the next round starts with another run.
                     archive.collection.mark_polled(&upstream.name, run_id).await?;
                     let error = CollectError::from(error);
                     if is_met_by_all(&error) {
@@ -218,7 +219,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// How many runs the lists hold, by a request for each window.
+    /// Number of runs in the lists, with one request per window.
     pub(crate) async fn count(&self, context: &CollectContext, range: Range) -> Result<u64> {
         let upstream = &context.upstream;
         let mut runs = 0;
@@ -233,7 +234,7 @@ impl Discovery {
         Ok(runs)
     }
 
-    /// Reads one list of one window, or of its halves where it is too long.
+    /// Reads one list for one window, or for its halves if the list is too long.
     async fn list(
         &self,
         context: &CollectContext,
@@ -280,21 +281,21 @@ impl Discovery {
         if !selection.task_names.is_empty() {
             let listed = upstream.client.tasks(None, None).await?;
             for (task, is_known) in context.tasks.named(&selection.task_names, listed).await {
-                // The last runs of one that is gone are still wanted.
+                // The last runs of a deleted task are still collected.
                 if tasks.insert(task) && is_known {
                     by_task.push(ExecutionScope::Task(task));
                 }
             }
         }
-        // A request for each task, or as many as it takes to read the runs of all tasks.
+        // One request per task, or the number of requests needed to list the runs of all tasks.
         let broad = self.broad_requests.load(Ordering::Relaxed).max(2 * by_place.len() as u64);
-        // The list of a single task knows no tags.
+        // The list of the runs of a single task cannot be filtered by tags.
         let is_by_place = by_task.len() as u64 > broad || !selection.tags.is_empty();
         let scopes = if is_by_place { by_place } else { by_task };
         Ok(Lists { scopes, tasks: Some(tasks), is_by_place })
     }
 
-    /// Environments and workspaces, by id or name.
+    /// Resolves environments and workspaces, given by ID or name.
     async fn places(&self, upstream: &Upstream) -> Result<Vec<ExecutionScope>> {
         let mut scopes = Vec::new();
         if !upstream.selection.environments.is_empty() {
@@ -326,7 +327,7 @@ impl Discovery {
     }
 }
 
-/// What the archive keeps of a listed run; none when it is not wanted, or has no id that can be read.
+/// The listed run as stored in the archive; none if it is not selected, or if its ID is invalid.
 fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
     let Ok(run_id) = run.id().parse::<RunId>() else {
         debug!(run.id = run.id(), "the ID of a run is not a UUID");
@@ -355,13 +356,13 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
         status: run.status_text.clone(),
         triggered_at: run.triggered_at,
         finished_at: run.finished_at,
-        // A run that is said to end in the future has ended all the same.
+        // A run whose end is reported as in the future has ended nevertheless.
         due_at: ended.map_or(now, |ended| ended.min(now).plus_millis(settle_ms)),
         body: run.raw.to_string(),
     })
 }
 
-/// The task that the upstream says it does not know, where the list of its runs was asked for.
+/// The task whose runs were listed, if the upstream responds that it does not know it.
 fn unknown_task(scope: ExecutionScope, error: &CollectError) -> Option<TaskId> {
     match (scope, error) {
         (ExecutionScope::Task(task), CollectError::Upstream(error)) if error.kind() == ErrorKind::NotFound => {
@@ -371,7 +372,8 @@ fn unknown_task(scope: ExecutionScope, error: &CollectError) -> Option<TaskId> {
     }
 }
 
-/// True for what the next list or run would meet as well: the service or the archive is away, or lets nobody in.
+/// True for errors that would affect the next list or run, too: the service or the archive is unavailable, or refuses
+/// access.
 fn is_met_by_all(error: &CollectError) -> bool {
     match error {
         CollectError::Upstream(error) => match error.kind() {

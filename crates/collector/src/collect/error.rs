@@ -1,65 +1,65 @@
-//! What can go wrong while an upstream is collected.
+//! Errors of the collection of an upstream.
 
 use runlog_model::Timestamp;
 
 use crate::fetch::error::FetchError;
 
-/// Why a round of collecting did not come to its end.
+/// Why a round of collection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// The service did not play its part; its kind says what to do.
+    /// A request to the service failed; its kind says what to do.
     #[error(transparent)]
     Upstream(#[from] runlog_client::Error),
-    /// The archive did not.
+    /// An operation on the archive failed.
     #[error(transparent)]
     Archive(#[from] runlog_store::Error),
-    /// A run was not fetched.
+    /// A run could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// A place that is to be collected is not there, or may not be seen.
+    /// An environment or workspace to collect does not exist, or is not accessible.
     #[error("the upstream has no {what} {wanted:?}; available: {known}")]
     NoSuchPlace {
         /// `environment` or `workspace`.
         what: &'static str,
-        /// What was asked for.
+        /// Name or ID in the settings.
         wanted: String,
-        /// Names of those that there are.
+        /// Names of the existing ones.
         known: String,
     },
-    /// More runs at one instant than the service lists.
+    /// More runs with the same time than the service lists.
     #[error(
         "upstream {upstream} has more runs at {at} than its list can return; name its workspaces or tasks individually"
     )]
     Crowded {
         /// The upstream.
         upstream: String,
-        /// The instant.
+        /// The time.
         at: Timestamp,
     },
-    /// A list that did not stand still.
+    /// A list that changed during every attempt to read it.
     #[error(
         "the runs of upstream {upstream} from {from} to {to} changed whenever they were listed; they are listed again in the next round"
     )]
     Unsteady {
         /// The upstream.
         upstream: String,
-        /// The first instant of the list.
+        /// Start of the window.
         from: Timestamp,
-        /// The last instant.
+        /// End of the window.
         to: Timestamp,
     },
-    /// A run that has just ended has no log yet.
+    /// A run that has just ended does not have a log yet.
     #[error("the service has no log of run {run} yet; it will be requested again")]
     NoLogYet {
-        /// Its id.
+        /// Its ID.
         run: String,
     },
-    /// What the service says of a run cannot be understood.
+    /// A run that the service describes in a way that cannot be processed.
     #[error("run {run} cannot be archived: {what}")]
     BadRun {
         /// The run.
         run: String,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
 }
@@ -70,5 +70,5 @@ impl From<tokio::task::JoinError> for CollectError {
     }
 }
 
-/// The result of collecting.
+/// The result of an operation of the collector.
 pub(crate) type Result<T, E = CollectError> = std::result::Result<T, E>;

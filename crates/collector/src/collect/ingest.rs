@@ -1,12 +1,11 @@
-//! Stores a log in the archive while its pages still come: of the records that came, those that are not there yet are
-//! stored.
+//! Stores a log in the archive while its pages are still being fetched: the received records that the archive lacks.
 //!
 //! ```text
-//! pages on disk ▸ intervals that are whole ▸ what the archive lacks of each ▸ a batch
+//! pages on disk ▸ complete intervals ▸ records of each that the archive lacks ▸ a batch
 //! ```
 //!
-//! Whatever was stored by an attempt before, by this collector or by another, is found again in the archive and not
-//! stored twice; what a log gained since is added.
+//! Records that an earlier attempt has stored, by this collector or another, are found in the archive and not stored
+//! again; records that were added to the log since then are stored.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,29 +31,29 @@ use crate::fetch::error::FetchError;
 use crate::fetch::folder_lock::FolderLock;
 use crate::fetch::join::{PageConsumer, PagesEvent};
 
-/// How often an interval is compared anew because someone else stored records of its run meanwhile.
+/// How often an interval is compared again because another client stored records of the run in the meantime.
 const TRIES: u32 = 10;
-/// CoverageTracker that are stored together, where so many wait.
+/// Maximum number of waiting intervals that are stored together.
 const INTERVALS_TOGETHER: usize = 8;
 
-/// Stores one run's log.
+/// Stores the log of one run.
 pub(crate) struct Ingestor {
     run: Arc<IngestTarget>,
     coverage: CoverageTracker,
-    /// Stores intervals one after another; none before there is something to do, and after all of a log were landed.
+    /// Stores intervals one after another; none before the first interval, and after the whole log was landed.
     worker: Option<Worker>,
-    /// Something was not right with the pages that came first: what is landed of them is compared with the whole log.
+    /// True if the first pages were wrong or incomplete: the landed records are then compared with the whole log.
     is_second_look: bool,
 }
 
-/// Where a log goes.
+/// The run whose log is stored, and where.
 struct IngestTarget {
     context: Arc<CollectContext>,
     run: Execution,
     run_id: RunId,
-    /// Earlier records are not asked for.
+    /// Earlier records are not requested.
     from: Option<Timestamp>,
-    /// Records that had to be taken otherwise than their entries say.
+    /// Number of records that could not be stored exactly as received.
     odd: AtomicU64,
 }
 
@@ -67,33 +66,33 @@ struct Worker {
 struct Job {
     interval: Interval,
     folder: PathBuf,
-    /// Held for as long as the folder is read.
+    /// Held while the folder is read.
     lock: Option<FolderLock>,
 }
 
-/// What came of an interval.
+/// The result for one interval.
 struct Added {
-    /// What was read of it.
+    /// What was read.
     merged: Merged,
-    /// Records that were added to the batch.
+    /// Number of records that were added to the batch.
     stored: u64,
-    /// Those of all that had to be taken otherwise than their entries say.
+    /// Number of records that could not be stored exactly as received.
     odd: u64,
 }
 
 impl Ingestor {
-    /// Nothing is stored yet. What is before `from` will not come, and is not compared.
+    /// Stores nothing yet. Records before `from` are not expected, and not compared.
     pub(crate) fn new(context: Arc<CollectContext>, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
         let run = Arc::new(IngestTarget { context, run, run_id, from, odd: AtomicU64::new(0) });
         Self { run, coverage: CoverageTracker::default(), worker: None, is_second_look: false }
     }
 
-    /// Records so far that had to be taken otherwise than their entries say.
+    /// Number of records so far that could not be stored exactly as received.
     pub(crate) fn odd(&self) -> u64 {
         self.run.odd.load(Ordering::Relaxed)
     }
 
-    /// Stores what was begun, where the rest will not come.
+    /// Completes the intervals that were started, if the rest of the log will not arrive.
     pub(crate) async fn finish(mut self) {
         if let Some(Worker { jobs, outcome }) = self.worker.take() {
             drop(jobs);
@@ -103,7 +102,7 @@ impl Ingestor {
         }
     }
 
-    /// Has those intervals stored of which every page is there now.
+    /// Starts to store the intervals of which every page has arrived.
     fn begin_covered(&mut self, checkpoint: &Checkpoint) {
         if !self.is_second_look {
             let covered = self.coverage.complete_intervals(checkpoint);
@@ -115,7 +114,7 @@ impl Ingestor {
         for interval in intervals {
             let job = Job { interval, folder: checkpoint.folder().to_owned(), lock: checkpoint.lock() };
             let worker = self.worker.get_or_insert_with(|| Worker::start(&self.run));
-            // One that has ended says why at the end.
+            // A worker that has failed reports why when it is joined.
             let _ = worker.jobs.send(job);
         }
     }
@@ -127,7 +126,7 @@ impl PageConsumer for Ingestor {
     fn on_event(&mut self, event: PagesEvent<'_>) {
         match event {
             PagesEvent::Changed(checkpoint) => self.begin_covered(checkpoint),
-            // The run begins in the archive; for that, the service may have to be asked about its task.
+            // Starts the run in the archive; this may require a request for its task.
             PagesEvent::AllRequested => {
                 self.worker.get_or_insert_with(|| Worker::start(&self.run));
             }
@@ -142,7 +141,7 @@ impl PageConsumer for Ingestor {
         failpoint::reach("collect-fetched");
         self.begin_covered(checkpoint);
         if self.is_second_look || !self.coverage.is_complete(checkpoint) {
-            // Whatever is landed already is found there.
+            // Records that have landed already are found in the archive.
             self.worker = None;
             self.run.odd.store(0, Ordering::Relaxed);
             let pages = checkpoint.spooled();
@@ -164,7 +163,7 @@ impl Worker {
             let mut all = Merged::default();
             let mut together = Vec::new();
             while to_do.recv_many(&mut together, INTERVALS_TOGETHER).await > 0 {
-                // Oldest first, so that what is stored of them does not lie side by side in time.
+                // Oldest first, so that the stored slices overlap as little as possible.
                 together.sort_by_key(|job| job.interval.after);
                 let merged = run.land(&together).await?;
                 failpoint::reach("collect-stored");
@@ -188,7 +187,7 @@ impl IngestTarget {
         Ok(())
     }
 
-    /// Stores what the archive lacks of some intervals.
+    /// Stores the records of some intervals that the archive lacks.
     async fn land(&self, jobs: &[Job]) -> Result<Merged> {
         for _ in 0..TRIES {
             match self.land_once(jobs).await {
@@ -203,7 +202,7 @@ impl IngestTarget {
     }
 
     async fn land_once(&self, jobs: &[Job]) -> Result<Merged> {
-        // Of those who store what is missing from the same state, one is first.
+        // Of several writers that start from the same state of the log, only one can commit.
         let (mut batch, before) = self.archive().ingest.begin_next_batch(self.run_id).await?;
         let (mut merged, mut stored, mut odd) = (Merged::default(), 0, 0);
         let outcome = async {
@@ -232,7 +231,7 @@ impl IngestTarget {
         Ok(merged)
     }
 
-    /// Adds what the archive lacks of an interval to a batch.
+    /// Adds the records of an interval that the archive lacks to a batch.
     async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: RecordBlocks) -> Result<Added> {
         let mut archived = match before {
             0 => Instants::none(),
@@ -267,7 +266,7 @@ impl IngestTarget {
         RecordBlocks::read(&job.folder, job.lock.clone(), &job.interval, &self.context.spare_blocks)
     }
 
-    /// Pages that cannot be read are the run's fault.
+    /// Pages that cannot be read are an error of the run, not of the archive.
     fn unreadable(&self, error: runlog_client::Error) -> CollectError {
         match error.kind() {
             runlog_client::ErrorKind::Protocol => {
@@ -284,7 +283,7 @@ impl IngestTarget {
     }
 }
 
-/// The records that are not among those that are there; of equal ones, as many as there are more.
+/// The records that are not in the archive yet. Equal records are counted: only the surplus is returned.
 fn missing(came: &[Record], there: Vec<Record>) -> impl Iterator<Item = &Record> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     for record in there {
@@ -302,9 +301,9 @@ fn missing(came: &[Record], there: Vec<Record>) -> impl Iterator<Item = &Record>
     })
 }
 
-/// What tells one record of an instant from another.
+/// The content that distinguishes records with the same time.
 fn content(record: &Record) -> String {
-    // The fields beyond those of the API in the order of their names, whatever order they came in.
+    // Fields beyond those of the API are sorted by name, whatever order they arrive in.
     let extra = record.extra.as_ref().map(|extra| {
         let mut fields: Vec<_> = extra.iter().map(|(name, value)| (name, value.to_string())).collect();
         fields.sort();
@@ -314,7 +313,7 @@ fn content(record: &Record) -> String {
     format!("{severity:?}{log_type:?}{message:?}{bundle_name:?}{bundle_version:?}{pod_name:?}{extra:?}")
 }
 
-/// The archive's records of a run, instant by instant.
+/// The archived records of a run, one point in time after another.
 struct Instants {
     reader: Option<RecordReader>,
     ahead: std::vec::IntoIter<Record>,
@@ -329,12 +328,12 @@ impl Instants {
         Self { reader: Some(reader), ..Self::none() }
     }
 
-    /// True when there are no more.
+    /// True if there are no more.
     fn are_over(&self) -> bool {
         self.reader.is_none() && self.ahead.as_slice().is_empty()
     }
 
-    /// The records of an instant, which comes after those that were asked for before.
+    /// The records with this time, which must be later than that of the previous call.
     async fn at(&mut self, time: Timestamp) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         loop {
@@ -342,7 +341,7 @@ impl Instants {
                 if record.time > time {
                     return Ok(records);
                 }
-                // What is earlier was not in the log that came.
+                // Earlier archived records are not in the fetched log.
                 records.extend(self.ahead.next().filter(|record| record.time == time));
             }
             let Some(reader) = &mut self.reader else { return Ok(records) };

@@ -1,4 +1,5 @@
-//! Which intervals of a log are whole while its pages still come: those of which no page that is yet to come has records.
+//! Determines which intervals of a log are complete while pages are still arriving: those without records on pages that
+//! are still missing.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +9,32 @@ use runlog_model::Timestamp;
 use crate::fetch::checkpoint::Checkpoint;
 use crate::fetch::journal::{PART_AGES, PageState};
 
-/// An interval of time of a log, with every page that has records of it.
+/// An interval of time of a log, with every page that contains records of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interval {
-    /// The last instant before it, in milliseconds since 1970.
+    /// The last millisecond before it; epoch milliseconds.
     pub(crate) after: i64,
-    /// Its last instant.
+    /// Its last millisecond.
     pub(crate) until: i64,
     pub(crate) pages: Vec<SpooledPage>,
 }
 
-/// The intervals of a log. Together they are the whole log; no instant is in two of them.
+/// The intervals of a log. They cover the whole log and do not overlap.
 ///
-/// Each page of the walk has one: from the end that the next page was asked with, which is left out, to its own end. Of
-/// that last instant, the page before it may have records too; while that one is still to come, the instant is left to
-/// it. A page may also have records of earlier times; they count where they belong.
+/// Each page has an interval: from the end time of the request for the next page (exclusive) to its own end time. The
+/// page before it may also have records with that end time; while it is missing, this point in time is left to its
+/// interval. A page may also contain records of earlier times; they belong to the intervals of those times.
 #[derive(Debug, Default)]
 pub(crate) struct CoverageTracker {
-    /// Ages of the pages whose intervals were given, and the last instants of those.
+    /// Ages of the pages whose intervals were returned, and the ends of these intervals.
     given: BTreeMap<u32, i64>,
 }
 
 impl CoverageTracker {
-    /// Those that have become whole.
+    /// Returns the intervals that have become complete.
     pub(crate) fn complete_intervals(&mut self, checkpoint: &Checkpoint) -> Vec<Interval> {
         let pages = walked(checkpoint);
-        // How far back those may reach that are not on disk: the page before, and all before that one.
+        // How far back the missing pages may reach: the page before, and all before that one.
         let (mut newer, mut newest): (Option<i64>, Option<i64>) = (None, None);
         let mut whole = Vec::new();
         for (index, page) in pages.iter().enumerate() {
@@ -58,20 +59,20 @@ impl CoverageTracker {
         whole
     }
 
-    /// True when all were given.
+    /// True if all intervals were returned.
     pub(crate) fn is_complete(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.pages().iter().all(|page| page.is_of_walk() && self.given.contains_key(&page.age))
     }
 }
 
-/// An interval with those of some pages that have records of it; none where there is no instant in it.
+/// An interval with those pages that contain records of it; none if it is empty.
 fn interval(pages: &[&PageState], after: i64, until: i64) -> Option<Interval> {
     let spooled = pages.iter().filter_map(|page| page.spooled.as_ref());
     let has_some = |page: &&SpooledPage| page.span().is_some_and(|(first, last)| first <= until && last > after);
     (after < until).then(|| Interval { after, until, pages: spooled.filter(has_some).cloned().collect() })
 }
 
-/// The earlier of two times, as far as there are any.
+/// The earlier of two optional times.
 fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
     one.into_iter().chain(other).min()
 }
@@ -87,13 +88,13 @@ fn end_of(page: &PageState) -> i64 {
     millis(page.end.as_deref()).unwrap_or(i64::MAX)
 }
 
-/// The earliest time that a page may have.
+/// The earliest time of records that a page may contain.
 fn reach_of(checkpoint: &Checkpoint, page: &PageState) -> i64 {
     let start = || checkpoint.part_of(page.age).and_then(|part| part.start).map(|start| start.as_millis());
     millis(page.next_end.as_deref()).or_else(start).unwrap_or(i64::MIN)
 }
 
-/// The end of the page after this one; none when it was not asked for yet.
+/// The end time of the request for the next page; none if it was not requested yet.
 fn after(checkpoint: &Checkpoint, page: &PageState, next: Option<&PageState>) -> Option<i64> {
     let (part, parts) = (page.age / PART_AGES, u32::try_from(checkpoint.parts().len()).ok()?);
     let next_age = match page.next_end {
@@ -118,7 +119,7 @@ mod tests {
 
     const NEWEST_MS: i64 = 1_700_000_000_000;
 
-    /// A page with records from its first to its last instant.
+    /// A page with records from its first to its last time.
     #[derive(Debug, Clone, Copy)]
     struct Extent {
         first: i64,
@@ -129,7 +130,7 @@ mod tests {
         Checkpoint::temporary(fixtures::identity()).unwrap()
     }
 
-    /// Each page reaches so far back, and has records of the last instant of the next one or not.
+    /// Each page reaches this far back, with or without records at the last time of the next page.
     fn extents(pages: &[(i64, bool)]) -> Vec<Extent> {
         let mut last = NEWEST_MS;
         let extent = |(length, shares): &(i64, bool)| {
@@ -159,7 +160,7 @@ mod tests {
             let (mut asked, mut on_their_way, mut there) = (0, Vec::new(), Vec::new());
             let (mut tracker, mut given) = (CoverageTracker::default(), Vec::new());
             for choice in choices {
-                // The next page is asked for, or one that was asked for comes.
+                // Either the next page is requested, or a requested page arrives.
                 let ways = usize::from(asked < extents.len()) + on_their_way.len();
                 if ways == 0 {
                     break;

@@ -1,4 +1,4 @@
-//! The lease of a run that was claimed, renewed for as long as it is worked on.
+//! The lease of a claimed run, which is renewed while the run is processed.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use tracing::debug;
 
 use super::context::CollectContext;
 
-/// A lease that is renewed while this lives.
+/// A lease that is renewed until this value is dropped.
 pub(super) struct RunLease {
     lost: CancellationToken,
     _renewing: AbortOnDropHandle<()>,
 }
 
 impl RunLease {
-    /// Renews the lease of a run, in a task of its own, so that no work on the run holds a renewal up.
+    /// Renews the lease in a separate task, so that processing the run cannot delay it.
     pub(super) fn hold(context: &Arc<CollectContext>, claimed: &ClaimedRun) -> Self {
         let (context, claimed, lost) = (Arc::clone(context), claimed.clone(), CancellationToken::new());
         let is_lost = lost.clone();
@@ -36,13 +36,13 @@ impl RunLease {
         Self { lost, _renewing: AbortOnDropHandle::new(tokio::spawn(renewing)) }
     }
 
-    /// Ends when another collector has taken the run.
+    /// Returns when another collector has taken the run.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 }
 
-/// Until when a lease holds that is taken or renewed now.
+/// The expiry of a lease that is taken or renewed now.
 pub(super) fn lease_end(context: &CollectContext, now: Timestamp) -> Timestamp {
     now.plus_millis(millis(context.upstream.settings.lease))
 }

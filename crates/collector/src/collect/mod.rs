@@ -1,8 +1,8 @@
-//! Finds the runs of upstreams and brings their logs into the archive, again and again.
+//! Finds the runs of upstreams and stores their logs in the archive, continuously.
 //!
 //! ```text
-//! collector ▸ discover (what runs there are)
-//!           ▸ run_worker (claim one) ▸ fetch ▸ interval (what is there whole) ▸ record_blocks ▸ ingest (what is missing)
+//! collector ▸ discover (list runs)
+//!           ▸ run_worker (claim one) ▸ fetch ▸ interval (complete intervals) ▸ record_blocks ▸ ingest (missing records)
 //! ```
 
 mod collector;

@@ -1,4 +1,4 @@
-//! What collecting reports on its way.
+//! Progress of the collection.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use runlog_model::RunId;
 use super::discover::Discovered;
 use crate::fetch::progress::{FetchEvent, NoProgress, Progress};
 
-/// Is told what a collector is doing.
+/// Receives the progress of a collector.
 pub trait CollectProgress: Send + Sync {
-    /// Something happened.
+    /// Reports an event.
     fn report(&self, event: CollectEvent<'_>);
 }
 
-/// What can happen.
+/// An event of the collection.
 #[derive(Debug)]
 pub enum CollectEvent<'a> {
-    /// A round of listing has come to its end.
+    /// A round of listing has ended.
     Listed(Discovered),
-    /// A run's log is being fetched.
+    /// The log of a run is being fetched.
     Fetching(RunId),
-    /// So many more records of logs were received.
+    /// This number of further records was received.
     RecordsReceived(u64),
-    /// A run's whole log is in the archive, with so many records.
+    /// The whole log of a run is in the archive, with this number of records.
     Landed(RunId, u64),
-    /// So many records of a run's log were not what the service should send, and were stored as nearly as they came as can
-    /// be.
+    /// This number of records of a log violated the contract of the service, and were stored as close to their original
+    /// form as possible.
     Mended(RunId, u64),
     /// A run has no log.
     NoLog(RunId),
-    /// A run could not be landed, and will be tried again.
+    /// A run could not be landed, and will be retried.
     SetBack(RunId, &'a str),
 }
 
@@ -37,7 +37,7 @@ impl CollectProgress for NoProgress {
     fn report(&self, _: CollectEvent<'_>) {}
 }
 
-/// Reports of a fetch how many records were received.
+/// Reports the number of records that a fetch has received.
 pub(super) struct ProgressAdapter(pub(super) Arc<dyn CollectProgress>);
 
 impl Progress for ProgressAdapter {

@@ -1,20 +1,20 @@
-//! Ranges of time, and how they are divided.
+//! Ranges of time and their division.
 
 use std::time::Duration;
 
 use runlog_model::{Timestamp, millis};
 
-/// A range of time, both ends inside.
+/// A range of time, both ends inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// The first instant.
+    /// The first millisecond.
     pub from: Timestamp,
-    /// The last instant.
+    /// The last millisecond.
     pub to: Timestamp,
 }
 
 impl Range {
-    /// Ranges that are no longer than that, the oldest first.
+    /// Divides it into ranges of at most this length, oldest first.
     pub(super) fn windows(self, longest: Duration) -> Vec<Self> {
         let step = millis(longest).max(1);
         let mut windows = Vec::new();
@@ -27,7 +27,7 @@ impl Range {
         windows
     }
 
-    /// Its halves, the newer first; none when it is a single instant.
+    /// Its halves, newer first; none if it is a single millisecond.
     pub(super) fn halves(self) -> Option<[Self; 2]> {
         let length = self.to.millis_since(self.from);
         let middle = self.from.plus_millis(length / 2);

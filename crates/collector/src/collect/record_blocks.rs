@@ -1,4 +1,4 @@
-//! Reads the records of an interval from disk, block after block: one thread merges its pages, others read the records.
+//! Reads the records of an interval from disk in blocks: one thread merges the pages, others parse the records.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,43 +12,43 @@ use tokio::sync::{mpsc, oneshot};
 use super::interval::Interval;
 use crate::fetch::folder_lock::FolderLock;
 
-/// Records that are read at a time, and how many such blocks wait at most.
+/// Number of records per block, and the maximum number of waiting blocks.
 const BLOCK_RECORDS: usize = 1_024;
 const BLOCKS: usize = 4;
-/// RecordBlocks that are kept for other runs, and the most memory that the messages of one may take. Unit: bytes.
+/// Number of blocks that are kept for reuse, and the maximum memory for the messages of one. Unit: bytes.
 const SPARE_BLOCKS_MAX: usize = 16;
 const SPARE_BLOCK_BYTES_MAX: usize = 1 << 20;
 
-/// The records of an interval by time, oldest first; no instant is in two blocks.
+/// The records of an interval by time, oldest first; records with the same time are in the same block.
 pub(crate) struct RecordBlocks {
     coming: mpsc::Receiver<ComingBlock>,
     outcome: oneshot::Receiver<runlog_client::Result<Merged>>,
 }
 
-/// A block whose records are being read.
+/// A block whose records are being parsed.
 type ComingBlock = oneshot::Receiver<Block>;
 
-/// Some records, in memory that may have held others before.
+/// A block of records, in reused memory.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
     memory: Vec<Record>,
     filled: usize,
-    /// Those that had to be taken otherwise than their entries say.
+    /// Number of records that could not be stored exactly as received.
     odd: u64,
 }
 
-/// RecordBlocks that are done with, to be filled anew.
+/// Used blocks, for reuse.
 #[derive(Debug, Default)]
 pub(crate) struct SpareBlocks(Mutex<Vec<Block>>);
 
-/// The texts of some records, each with its time and where it ends.
+/// The texts of some records, each with its time and its end position.
 #[derive(Debug, Default)]
 struct Entries {
     bytes: Vec<u8>,
     entries: Vec<(i64, usize)>,
 }
 
-/// Gathers entries and has them read.
+/// Collects entries into blocks and starts to parse them.
 struct Reading {
     sender: mpsc::Sender<ComingBlock>,
     open: Entries,
@@ -56,7 +56,7 @@ struct Reading {
 }
 
 impl RecordBlocks {
-    /// Begins to read an interval of pages in a folder, whose lock is held as long.
+    /// Starts to read an interval of pages in a folder, whose lock is held until it is read.
     pub(crate) fn read(folder: &Path, lock: Option<FolderLock>, interval: &Interval, spare: &Arc<SpareBlocks>) -> Self {
         let (sender, coming) = mpsc::channel(BLOCKS);
         let (tell, outcome) = oneshot::channel();
@@ -79,7 +79,7 @@ impl RecordBlocks {
         block.await.map(Some).map_err(|_| broken())
     }
 
-    /// How reading ended, once there are no more. `Protocol`: the pages cannot be read.
+    /// The result of reading, after the last block. `Protocol`: the pages cannot be read.
     pub(crate) async fn outcome(self) -> runlog_client::Result<Merged> {
         self.outcome.await.unwrap_or_else(|_| Err(broken()))
     }
@@ -101,7 +101,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads the last ones here: of a short log, they are all.
+    /// Parses the last entries in this thread: those of a short log are all in this block.
     fn finish(self) -> runlog_client::Result<()> {
         if !self.open.entries.is_empty() {
             let tell = self.announce()?;
@@ -111,7 +111,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Waits until one more block may come.
+    /// Waits until there is room for another block.
     fn announce(&self) -> runlog_client::Result<oneshot::Sender<Block>> {
         let (tell, block) = oneshot::channel();
         let gone = |_| Error::new(ErrorKind::Storage, "the receiver of the records is gone");
@@ -137,7 +137,7 @@ impl SpareBlocks {
         Block { filled: 0, odd: 0, ..spare.unwrap_or_default() }
     }
 
-    /// Keeps a block that is done with, where it is worth it.
+    /// Keeps a used block, unless it is too large.
     pub(crate) fn give(&self, block: Block) {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_BLOCKS_MAX && block.text_bytes() <= SPARE_BLOCK_BYTES_MAX {
@@ -151,17 +151,18 @@ impl Block {
         &self.memory[..self.filled]
     }
 
-    /// Records that had to be taken otherwise than their entries say: a field is of another kind, a time of another form.
+    /// Number of records that could not be stored exactly as received: a field has another type, or a time another
+    /// form.
     pub(crate) fn odd(&self) -> u64 {
         self.odd
     }
 
-    /// Memory that the messages take. Unit: bytes.
+    /// Memory of the messages. Unit: bytes.
     fn text_bytes(&self) -> usize {
         self.memory.iter().filter_map(|record| record.message.as_ref()).map(String::capacity).sum()
     }
 
-    /// One more record, to be read into.
+    /// Another record to parse into.
     fn next(&mut self) -> &mut Record {
         if self.memory.len() == self.filled {
             self.memory.push(Record::at(Timestamp::MIN));
@@ -175,13 +176,13 @@ fn broken() -> Error {
     Error::new(ErrorKind::Protocol, "cannot read its pages from disk")
 }
 
-/// Reads an entry into a record; false when it had to be taken otherwise than it says.
+/// Parses an entry into a record; false if it could not be stored exactly as received.
 fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> bool {
     if record.read_json(entry).is_ok() && record.time.as_millis() == time {
         return true;
     }
     let fields: Option<Map<String, Value>> = serde_json::from_slice(entry).ok();
-    // One that came without a time has that of its neighbour.
+    // An entry without a time gets that of its neighbour.
     let is_only_without_time = fields.as_ref().is_some_and(|fields| fields.get(TIME).is_none_or(Value::is_null));
     let (read, is_as_it_says) = match fields {
         Some(fields) => of_fields(time, fields),
@@ -191,11 +192,11 @@ fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> bool {
     is_as_it_says && is_only_without_time
 }
 
-/// The field of a record's time, and the one that keeps what stood there when that is no time.
+/// The field with the time of a record, and the field that preserves its value if that is not a valid time.
 const TIME: &str = "logTimestamp";
 const TIME_AS_IT_CAME: &str = "originalTimestamp";
 
-/// A record of these fields, and whether its texts are what the fields say.
+/// Builds a record from these fields; also returns whether its texts are exactly those of the fields.
 fn of_fields(time: i64, mut fields: Map<String, Value>) -> (Record, bool) {
     let mut record = Record::at(Timestamp::clamped(time));
     let mut is_as_it_says = true;
@@ -212,14 +213,14 @@ fn of_fields(time: i64, mut fields: Map<String, Value>) -> (Record, bool) {
         match fields.remove(name) {
             None | Some(Value::Null) => {}
             Some(Value::String(own)) => *text = Some(own),
-            // A number, a list: as it stands there.
+            // Other values, such as a number or a list, are stored as their JSON text.
             Some(other) => {
                 is_as_it_says = false;
                 *text = Some(other.to_string());
             }
         }
     }
-    // A time in another form is kept as it came, when it is not the one that the record has.
+    // A time in another form is preserved if it differs from that of the record.
     if let Some(came) = came.filter(|came| came.as_i64() != Some(record.time.as_millis())) {
         fields.entry(TIME_AS_IT_CAME).or_insert(came);
     }
@@ -242,7 +243,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&record).unwrap(), expected);
     }
 
-    /// One field of another kind, or a time in another form, kept a run from ever landing.
+    /// A single field with another type, or a time in another form, kept a run from ever landing.
     #[test]
     fn an_odd_entry_is_a_record_all_the_same() {
         check(r#"{"logTimestamp":7,"logMessage":"m"}"#, 7, r#"{"logTimestamp":7,"logMessage":"m"}"#, true);

@@ -1,4 +1,4 @@
-//! Reads a list of runs to its end, although runs come and go while it is read.
+//! Reads a list of runs completely, although runs are added and removed in the meantime.
 
 use runlog_client::{Execution, ExecutionFilter, ExecutionScope, ListIds};
 use tracing::debug;
@@ -7,15 +7,15 @@ use super::error::{CollectError, Result};
 use super::range::Range;
 use super::upstream::Upstream;
 
-/// Runs in one answer, as many as the API gives.
+/// Number of runs per response: the maximum of the API.
 const LIST_LIMIT: u64 = 100;
-/// How often a list is read again that moved while it was read.
+/// How often a list is read again if it changed while it was read.
 const LIST_TRIES: u32 = 5;
 
-/// The runs of a window; none when they are too many to be listed.
+/// The runs of a window; none if there are too many to be listed.
 ///
-/// Each page begins with the last run of the one before it. Where it does not, runs have come or gone while the list
-/// was read, and as long as something may have been passed over, it is read again.
+/// Each page starts with the last run of the previous one. If it does not, the list has changed, and it is read again
+/// if runs may have been missed.
 pub(super) async fn read_list(
     upstream: &Upstream,
     scope: ExecutionScope,
@@ -38,14 +38,14 @@ pub(super) async fn read_list(
     }
 }
 
-/// How reading a list came out.
+/// The result of reading a list.
 enum Listing {
     Whole(Vec<Execution>),
-    /// It has more runs than are read of one.
+    /// There are more runs than may be read from one list.
     TooLong,
-    /// Runs have come or gone meanwhile.
+    /// The list has changed in the meantime.
     Moved,
-    /// The service gave the same runs again.
+    /// The service returned the same runs again.
     Repeats(runlog_client::Error),
 }
 
@@ -72,7 +72,7 @@ async fn read_list_once(
             return Ok(Listing::TooLong);
         }
         let (count, total) = (page.items.len() as u64, page.total);
-        // A run without an id tells nothing of where it stood, and counts wherever it stands.
+        // The position of a run without an ID cannot be checked; it is accepted anywhere.
         let joins = |first: &Execution| first.id().is_empty() || ids.has(first.id());
         if offset > 0 && !page.items.first().is_some_and(joins) {
             return Ok(Listing::Moved);
@@ -82,18 +82,18 @@ async fn read_list_once(
         let named = page.items.iter().map(Execution::id).filter(|id| !id.is_empty());
         let new = match ids.take("runs", offset, LIST_LIMIT, named) {
             Ok(new) => new,
-            // A service that gives all at once, whatever is asked for, has given all.
+            // A service that ignores the limit has returned the whole list.
             Err(_) if runs.len() as u64 >= total => return Ok(Listing::Whole(runs)),
             Err(error) => return Ok(Listing::Repeats(error)),
         };
         let kept = page.items.into_iter().zip(is_new).skip(again).filter(|(_, is_new)| *is_new).map(|(run, _)| run);
         let before = runs.len();
         runs.extend(kept);
-        // Where the service does not tell how many there are, a full page is not the last.
+        // If the service does not report the total, a full page is not the last.
         if count < LIST_LIMIT && runs.len() as u64 >= total {
             return Ok(Listing::Whole(runs));
         }
-        // Fewer than were asked for are the end, unless the service gives fewer at a time.
+        // A page that is not full is the last, unless the service has a smaller page size.
         if count < 2 || new == 0 && runs.len() == before {
             return Ok(Listing::Moved);
         }

@@ -1,4 +1,4 @@
-//! Works on one run at a time: claims it, fetches its log, stores it, and notes how that came out.
+//! Processes one run at a time: claims it, fetches its log, stores it, and records the result.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,19 +29,19 @@ use crate::fetch::spare_folders::{SPARE, SpareFolders, remove_left_over};
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
 use crate::workers::Pool;
 
-/// How often a run whose log the service does not know is tried before it counts as one without a log.
+/// Number of attempts after which a run whose log the service does not know counts as a run without a log.
 const NO_LOG_TRIES: i64 = 3;
-/// How long after its end a run whose log the service does not know may get one. Unit: milliseconds.
+/// Time after the end of a run during which an unknown log may still appear. Unit: milliseconds.
 const LOG_COMES_MS: i64 = 3_600_000;
-/// Ends the name of a folder with what a run has logged while it goes.
+/// Suffix of the folder with the records of a run that is still running.
 const SO_FAR: &str = ".so-far";
-/// The wait after the first attempt that came to nothing, and the longest.
+/// The delay after the first failed attempt, and the maximum.
 const AGAIN_FIRST: Duration = Duration::from_secs(30);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// The longest where the archive could not take it: when the archive can again, it can for all of them.
+/// The maximum delay if the archive could not store the log: once it works again, it does so for all runs.
 const AGAIN_MAX_ARCHIVE: Duration = Duration::from_secs(600);
 
-/// Works on the runs of an upstream. Cheap to clone; clones share what they know.
+/// Processes the runs of an upstream. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub(super) struct RunWorker(Arc<Shared>);
 
@@ -55,7 +55,7 @@ struct Shared {
 }
 
 impl RunWorker {
-    /// Nothing is claimed yet.
+    /// Creates a worker; claims nothing yet.
     pub(super) fn new(context: Arc<CollectContext>, progress: Arc<dyn CollectProgress>) -> Self {
         Self(Arc::new(Shared {
             context,
@@ -67,23 +67,22 @@ impl RunWorker {
         }))
     }
 
-    /// Those that land runs that are due.
+    /// The workers that land due runs.
     pub(super) fn landing(&self) -> &Arc<Pool> {
         &self.0.landing
     }
 
-    /// Those that look at runs that are still running.
+    /// The workers that poll running runs.
     pub(super) fn following(&self) -> &Arc<Pool> {
         &self.0.following
     }
 
-    /// Folders of fetches that are over.
+    /// Folders of completed fetches, for reuse.
     pub(super) fn spare_folders(&self) -> &SpareFolders {
         &self.0.spare_folders
     }
 
-    /// Removes the pages of runs that have landed, and folders that were kept to be used again: a collector that was
-    /// killed leaves them on disk.
+    /// Removes the pages of landed runs and the folders kept for reuse, which a killed collector leaves on disk.
     async fn tidy(&self) -> Result<()> {
         let folder = self.0.context.work_folder()?;
         let entries = std::fs::read_dir(&folder).map_err(storage("read", &folder))?;
@@ -104,14 +103,14 @@ impl RunWorker {
             match remove_left_over(path) {
                 Ok(true) => info!(run.id = %run_id, "removing left-over pages of a landed run"),
                 Ok(false) => {}
-                // They take up room, and nothing waits for it.
+                // They only take up space; nothing waits for their removal.
                 Err(error) => warn!(run.id = %run_id, %error, "cannot remove pages of a landed run"),
             }
         }
         Ok(())
     }
 
-    /// Claims the run that has waited for longest, and lands it; none when none is due.
+    /// Claims the oldest due run and lands it; none if no run is due.
     pub(super) async fn land_one(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         let Shared { context, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
@@ -120,7 +119,7 @@ impl RunWorker {
             () = stop.cancelled() => return Ok(None),
         }
         let now = upstream.client.clock().now();
-        // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
+        // If it is stopped here, a claim may be lost; its lease expires.
         let claimed = tokio::select! {
             claimed = archive.collection.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
             () = stop.cancelled() => None,
@@ -130,7 +129,7 @@ impl RunWorker {
         let run_id = claimed.run_id()?;
         let lease = RunLease::hold(&self.0.context, &claimed);
         let outcome = tokio::select! {
-            // A task of its own: a run that makes it panic is set back like any other that fails.
+            // A separate task: a run that makes it panic is retried later, like any other failed run.
             ended = AbortOnDropHandle::new(tokio::spawn(self.clone().fetch_and_store(claimed.clone(), run_id))) => {
                 ended.map_err(CollectError::from).flatten()
             }
@@ -139,7 +138,7 @@ impl RunWorker {
                 return Ok(Some(CollectStats::default()));
             }
             () = stop.cancelled() => {
-                // What is on disk stays there, to continue from.
+                // The pages on disk are kept, to resume from them.
                 with_shutdown_timeout(archive.collection.release(&upstream.name, &claimed)).await?;
                 return Ok(Some(CollectStats::default()));
             }
@@ -169,7 +168,7 @@ impl RunWorker {
         Ok(Some(CollectStats { set_back: 1, ..CollectStats::default() }))
     }
 
-    /// Stores what a running run has logged since it was last looked at; false when none is to be looked at.
+    /// Stores the new records of a running run; false if no running run is due to be polled.
     pub(super) async fn follow_one(&self, stop: &CancellationToken) -> Result<bool> {
         let CollectContext { archive, upstream, .. } = self.0.context.as_ref();
         let Some(every) = upstream.settings.while_going else { return Ok(false) };
@@ -189,13 +188,13 @@ impl RunWorker {
             }
             () = lease.lost() => return Ok(true),
             () = stop.cancelled() => {
-                // The next look continues with what is on disk.
+                // The next attempt resumes from the pages on disk.
                 with_shutdown_timeout(archive.collection.release(&upstream.name, &claimed)).await?;
                 return Ok(true);
             }
         };
         if let Err(error) = outcome {
-            // All of it comes when the run has ended.
+            // The rest is fetched after the end of the run.
             warn!(
                 run.id = %run_id,
                 error = &error as &dyn std::error::Error,
@@ -206,7 +205,7 @@ impl RunWorker {
         Ok(true)
     }
 
-    /// Fetches from the last archived instant on, so that nothing is missing at the seam; what is there already is not
+    /// Fetches from the last archived time on, so that no record is missed; records that are archived already are not
     /// stored again.
     async fn fetch_and_store_so_far(self, claimed: ClaimedRun) -> Result<()> {
         let archive = &self.0.context.archive;
@@ -220,7 +219,7 @@ impl RunWorker {
         let start = newest.map(|record| record.time.floor_to_second());
         let folder = self.0.context.work_folder()?.join(format!("{run_id}{SO_FAR}"));
         let fetched = match self.fetch_from(start, &run, run_id, &folder).await {
-            // A look that was broken off began elsewhere.
+            // An interrupted attempt started at another time.
             Err(CollectError::Fetch(FetchError::OtherFetch { .. })) if remove_left_over(&folder)? => {
                 self.fetch_from(start, &run, run_id, &folder).await
             }
@@ -229,7 +228,7 @@ impl RunWorker {
         match fetched {
             Ok(fetched) => Ok(fetched.checkpoint.remove()?),
             Err(error) => {
-                // The next look begins where the archive is then.
+                // The next attempt starts at the last archived time.
                 if let Err(error) = remove_left_over(&folder) {
                     debug!(run.id = %run_id, %error, "pages of a failed attempt are left behind");
                 }
@@ -238,7 +237,7 @@ impl RunWorker {
         }
     }
 
-    /// Fetches what a run has logged since then, and lands it.
+    /// Fetches the records of a run since this time, and lands them.
     async fn fetch_from(
         &self,
         start: Option<Timestamp>,
@@ -255,7 +254,7 @@ impl RunWorker {
         fetched
     }
 
-    /// Fetches a run's log, lands it, and ends the run. Its records; none when it has no log.
+    /// Fetches the log of a run, lands it, and ends the run. Returns the number of records; none if it has no log.
     async fn fetch_and_store(self, claimed: ClaimedRun, run_id: RunId) -> Result<Option<u64>> {
         let Shared { context, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
@@ -280,7 +279,7 @@ impl RunWorker {
         let Fetched { report, checkpoint } = fetched?;
         if report.pages == 0 {
             checkpoint.remove()?;
-            // Of a run that has just ended, one may come.
+            // The log of a run that has just ended may still appear.
             let now = upstream.client.clock().now();
             let is_recent = finish.finish_timestamp.is_some_and(|ended| now.millis_since(ended) < LOG_COMES_MS);
             if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {

@@ -1,17 +1,17 @@
-//! What came of collecting, in numbers.
+//! Statistics of the collection.
 
 use std::ops::AddAssign;
 
-/// What some collecting came to.
+/// The result of some collecting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CollectStats {
-    /// Runs whose whole log has landed.
+    /// Number of runs whose whole log has landed.
     pub landed: u64,
-    /// Their records.
+    /// Number of their records.
     pub records: u64,
-    /// Runs that have no log.
+    /// Number of runs without a log.
     pub no_log: u64,
-    /// Runs that could not be landed.
+    /// Number of runs that could not be landed.
     pub set_back: u64,
 }
 

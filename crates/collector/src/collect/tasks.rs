@@ -1,4 +1,4 @@
-//! The tasks of an upstream, and the places that they belong to.
+//! The tasks of an upstream, with their workspaces and environments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,29 +15,29 @@ use super::error::{CollectError, Result};
 use super::upstream::Upstream;
 use crate::glob;
 
-/// How long the list of tasks is not read again for the sake of a task that was not in it. Unit: milliseconds.
+/// Minimum time between two attempts to find an unknown task in the list of tasks. Unit: milliseconds.
 const MISSED_MS: i64 = 300_000;
 
-/// What is known of the tasks of an upstream.
+/// The known tasks of an upstream.
 #[derive(Default)]
 pub(super) struct KnownTasks(Mutex<Tasks>);
 
-/// The tasks of an upstream, as far as it shows them.
+/// The tasks of an upstream that it has listed.
 #[derive(Default)]
 struct Tasks {
-    /// Those that were ever shown: the last runs of one that was deleted may land after that.
+    /// All tasks that were ever listed: the last runs of a deleted task may land after its deletion.
     shown: HashMap<TaskId, TaskItem>,
-    /// Those of which the upstream does not know any more.
+    /// Tasks that the upstream no longer knows.
     gone: HashSet<TaskId>,
-    /// When tasks were looked for in vain.
+    /// When tasks were last searched for without success.
     missed: HashMap<TaskId, Timestamp>,
     /// When the list could not be read.
     refused_at: Option<Timestamp>,
 }
 
 impl KnownTasks {
-    /// The tasks whose names match one of the patterns, those of a fresh list and those that were shown before; with each,
-    /// whether the upstream still knows it.
+    /// The tasks whose names match one of the patterns, from a new list and from earlier ones; with each, whether the
+    /// upstream still knows it.
     pub(super) async fn named(&self, patterns: &[String], listed: Vec<TaskItem>) -> Vec<(TaskId, bool)> {
         let mut known = self.0.lock().await;
         known.learn(listed);
@@ -46,7 +46,7 @@ impl KnownTasks {
         tasks.map(|task| (task, !known.gone.contains(&task))).collect()
     }
 
-    /// Does not ask for the runs of a task any more that was chosen by its name, unless the upstream shows it again.
+    /// Stops listing the runs of a task that was selected by its name, until the upstream lists the task again.
     pub(super) async fn lose_task(&self, task: TaskId) {
         match self.0.lock().await.gone.insert(task) {
             true => warn!(task.id = %task, "the upstream no longer knows a task and its runs"),
@@ -54,8 +54,9 @@ impl KnownTasks {
         }
     }
 
-    /// Makes the task of a run known to the archive, and where it belongs. A task that the upstream does not show stays
-    /// what it is there; one that is new there has its id as its name, in a workspace that is called like the upstream.
+    /// Creates or updates the task of a run in the archive, with its workspace and environment. A task that the
+    /// upstream does not list is not changed; if it is new, its ID becomes its name, in a workspace with the name of
+    /// the upstream.
     pub(super) async fn learn_task(
         &self,
         workspaces: &Workspaces,
@@ -79,7 +80,7 @@ impl KnownTasks {
         Ok(id)
     }
 
-    /// What the upstream shows of a task.
+    /// A task as listed by the upstream.
     async fn shown(&self, upstream: &Upstream, id: TaskId) -> Option<TaskItem> {
         let now = upstream.client.clock().now();
         let is_to_be_looked_for = self.0.lock().await.is_to_be_looked_for(id, now);
@@ -92,7 +93,7 @@ impl KnownTasks {
                     tasks.miss(id, now);
                 }
                 Err(error) => {
-                    // Names are not worth a log.
+                    // A missing name is no reason to lose a log.
                     warn!(
                         upstream = upstream.name,
                         error = &error as &dyn std::error::Error,
@@ -115,7 +116,7 @@ impl Tasks {
         }
     }
 
-    /// Notes that a task was looked for, where that was in vain.
+    /// Records that a task was searched for without success.
     fn miss(&mut self, id: TaskId, now: Timestamp) {
         self.missed.retain(|_, at| is_recent(*at, now));
         if !self.shown.contains_key(&id) {
@@ -123,7 +124,7 @@ impl Tasks {
         }
     }
 
-    /// True for a task that the list may show when it is read now.
+    /// True if the task may appear in the list when it is read now.
     fn is_to_be_looked_for(&self, id: TaskId, now: Timestamp) -> bool {
         let was_missed = self.missed.get(&id).is_some_and(|at| is_recent(*at, now));
         let was_refused = self.refused_at.is_some_and(|at| is_recent(at, now));
@@ -135,7 +136,7 @@ fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     (0..MISSED_MS).contains(&now.millis_since(at))
 }
 
-/// A task as the upstream shows it, for the archive.
+/// A listed task, in the form of the archive.
 fn task(item: TaskItem, run: &Execution) -> Task {
     let TaskItem { executable, name, workspace } = item;
     let environment = workspace.environment;
@@ -161,7 +162,7 @@ fn task(item: TaskItem, run: &Execution) -> Task {
     }
 }
 
-/// A place for tasks that the upstream does not show.
+/// The workspace for tasks that the upstream does not list.
 fn nameless(upstream: &Upstream, id: TaskId) -> Task {
     let environment = Environment {
         id: EnvironmentId::random(&AlwaysTheSame(&upstream.name)),
@@ -179,7 +180,7 @@ fn nameless(upstream: &Upstream, id: TaskId) -> Task {
     Task { id, workspace, name: id.to_string(), version: "1.0".to_owned(), description: None, tags: Vec::new() }
 }
 
-/// Makes ids that nobody else makes, and the same each time.
+/// Derives IDs that are unique and stable.
 struct AlwaysTheSame<'a>(&'a str);
 
 impl Random for AlwaysTheSame<'_> {

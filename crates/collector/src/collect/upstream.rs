@@ -1,4 +1,4 @@
-//! An upstream: the service that logs are pulled from, and what of it is wanted.
+//! An upstream: the service from which logs are collected, and the selection of runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use runlog_client::Client;
 use runlog_model::{RunStatus, TaskId};
 
-/// A service, and what of it is collected.
+/// A service, and what is collected from it.
 #[derive(Clone)]
 pub struct Upstream {
-    /// The name under which the archive keeps what is known of it. Never changed, or everything is looked at anew.
+    /// The name under which the archive stores its state. It must not change, or everything is listed again.
     pub name: String,
-    /// Speaks to it; its pace is shared by all that is done for this upstream.
+    /// The client; its rate limit is shared by all requests to this upstream.
     pub client: Client,
-    /// What is wanted.
+    /// The selection of runs.
     pub selection: Selection,
-    /// How it is collected.
+    /// How runs are collected.
     pub settings: CollectSettings,
-    /// Tells this process from others that collect from the same host: the host's pace is divided among processes.
+    /// Distinguishes this process from others that collect from the same host: they share its rate limit.
     pub process: String,
 }
 
 impl Upstream {
-    /// What its pace is shared with others by.
+    /// The key by which the rate limit is shared.
     pub(crate) fn host(&self) -> String {
         let url = &self.client.settings().base_url;
         let port = url.port_or_known_default().map_or_else(String::new, |port| format!(":{port}"));
@@ -30,53 +30,57 @@ impl Upstream {
     }
 }
 
-/// Which runs are wanted: those that fit all parts that are given.
+/// The selection of runs: those that match all of these filters.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Environments, by id or name.
+    /// Environments, by ID or name.
     pub environments: Vec<String>,
-    /// Workspaces, by id or name.
+    /// Workspaces, by ID or name.
     pub workspaces: Vec<String>,
-    /// Tasks, by id.
+    /// Tasks, by ID.
     pub tasks: Vec<TaskId>,
-    /// Tasks, by name, with `*` for anything.
+    /// Tasks, by name; `*` matches any text.
     pub task_names: Vec<String>,
-    /// Tasks that have all these tags.
+    /// Tasks with all of these tags.
     pub tags: Vec<String>,
-    /// Runs that ended so; none for all.
+    /// Runs with these final statuses; none for all.
     pub statuses: Vec<RunStatus>,
 }
 
 /// How an upstream is collected.
 #[derive(Debug, Clone)]
 pub struct CollectSettings {
-    /// How far back runs are listed again in each round. Longer than it takes a run to show up. Default: one day.
+    /// How far back each round lists runs again. It must exceed the time until a run appears in the lists. Default: one
+    /// day.
     pub look_back: Duration,
-    /// How far back runs are listed in the very first round. Default: one day.
+    /// How far back the first round lists runs. Default: one day.
     pub history: Duration,
-    /// How long after its end a run's log may still grow. Default: 30 s.
+    /// How long the log of a run may still grow after its end. Default: 30 s.
     pub settle: Duration,
-    /// How often what a running run has logged so far is stored. Default: never; all of it comes after the end of the run.
+    /// How often the new records of running runs are stored. Default: never; the log is stored after the end of the
+    /// run.
     pub while_going: Option<Duration>,
-    /// Runs that are fetched at a time. Default: 16, which waits for the service to build pages and for its pace, while
-    /// few files are downloaded at a time.
+    /// Number of runs that are fetched at a time. Default: 16; most of them wait until the service has built a page or
+    /// the rate limit allows a request, so few files are downloaded at a time.
     pub parallel: usize,
-    /// Pages of one run that are built and downloaded at a time. Default: 10: the service builds them side by side.
+    /// Number of pages of one run that are built and downloaded at a time. Default: 10; the service builds them in
+    /// parallel.
     pub pages_in_flight: usize,
-    /// Memory for the records of a page on their way to disk. Unit: bytes. Default: 2 MiB.
+    /// Memory for the records of a page while it is downloaded. Unit: bytes. Default: 2 MiB.
     pub page_memory_bytes: usize,
-    /// Longest range of time that is listed at once. Default: 10 days, which the service announced as its limit.
+    /// The longest range of time of one list. Default: 10 days, the announced limit of the service.
     pub window_max: Duration,
-    /// How many runs of a list are read at most; longer lists are split. Default: 1,000, announced likewise.
+    /// Maximum number of runs that are read from one list; longer lists are divided. Default: 1,000, the announced
+    /// limit.
     pub offset_max: u64,
-    /// How long a run stays in the hands of a collector that does not answer any more. Default: 2 minutes.
+    /// After this time, a run of a collector that does not respond is taken over. Default: 2 minutes.
     pub lease: Duration,
-    /// The folder for pages on their way.
+    /// The folder for pages that are being fetched.
     pub work_folder: PathBuf,
 }
 
 impl CollectSettings {
-    /// The defaults, with pages on their way in a folder.
+    /// The defaults, with this folder for pages.
     pub fn in_folder(work_folder: PathBuf) -> Self {
         const DAY: Duration = Duration::from_secs(86_400);
         Self {

@@ -1,4 +1,4 @@
-//! A run as its service tells of it, in the terms of the archive.
+//! Converts a run of the service to that of the archive.
 
 use runlog_client::Execution;
 use runlog_model::RunStatus;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::error::{CollectError, Result};
 
-/// The run as the service told of it when it was listed.
+/// The run as listed by the service.
 pub(super) fn execution_of(claimed: &ClaimedRun) -> Result<Execution> {
     let bad = |error: serde_json::Error| CollectError::BadRun {
         run: claimed.run_id().map(|id| id.to_string()).unwrap_or_default(),
@@ -18,18 +18,18 @@ pub(super) fn execution_of(claimed: &ClaimedRun) -> Result<Execution> {
     serde_json::from_str(&claimed.body).map(Execution::read).map_err(bad)
 }
 
-/// A field of what the service said, as far as it is there and can be read.
+/// A field of the listed run, if it is present and valid.
 fn field<T: for<'de> Deserialize<'de>>(run: &Execution, name: &str) -> Option<T> {
     run.raw.get(name).cloned().and_then(|value| serde_json::from_value(value).ok())
 }
 
-/// How the archive begins the run.
+/// The request that starts the run in the archive.
 pub(super) fn start_of(run: &Execution, task_id: runlog_model::TaskId) -> StartRun {
     let text = |name: &str| run.text(name).map(str::to_owned);
     StartRun {
         task_version: text("taskVersion").or_else(|| text("jobVersion")),
         execution_type: field(run, "executionType"),
-        // It has ended; that is said when its log is there.
+        // It has ended, which is recorded when its log has landed.
         status: Some(RunStatus::Executing),
         trigger_timestamp: run.triggered_at,
         start_timestamp: run.started_at.or(run.triggered_at),
@@ -45,7 +45,7 @@ pub(super) fn start_of(run: &Execution, task_id: runlog_model::TaskId) -> StartR
     }
 }
 
-/// How the archive ends the run; none when its status is not a final one.
+/// The request that ends the run in the archive; none if its status is not final.
 pub(super) fn finish_of(run: &Execution) -> Option<FinishRun> {
     let text = |name: &str| run.text(name).map(str::to_owned);
     Some(FinishRun {

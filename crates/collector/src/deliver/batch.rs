@@ -1,14 +1,14 @@
-//! What became of the records of a batch.
+//! The outcome of each record of a batch.
 
 use runlog_store::delivery::{RecordKey, RefusedRange};
 
 use super::sinks::sink::{Encoded, RecordOutcome};
 
-/// What became of each record of a batch.
+/// The outcome of each record of a batch.
 pub(super) struct BatchOutcome {
-    /// Where the records stand, in order.
+    /// The positions of the records, in order.
     places: Vec<RecordKey>,
-    /// For each of them, the range of refused ones that it belongs to.
+    /// For each record, the range of refused records that it belongs to.
     ranges: Vec<Option<usize>>,
     is_taken: Vec<bool>,
     refused: Vec<RefusedRange>,
@@ -21,28 +21,29 @@ impl BatchOutcome {
         Self { places, ranges, is_taken, refused: Vec::new() }
     }
 
-    /// How many were taken.
+    /// Number of accepted records.
     pub(super) fn taken(&self) -> u64 {
         self.is_taken.iter().filter(|it| **it).count() as u64
             + self.refused.iter().map(|range| range.of_records - range.records).sum::<u64>()
     }
 
-    /// The first reason for which one was refused.
+    /// The reason of the first refusal.
     pub(super) fn first_reason(&self) -> &str {
         self.refused.first().map(|range| range.reason.as_str()).unwrap_or_default()
     }
 
-    /// True when none was refused.
+    /// True if no record was refused.
     pub(super) fn is_clean(&self) -> bool {
         self.refused.is_empty()
     }
 
-    /// How many were refused.
+    /// Number of refused records.
     pub(super) fn refused(&self) -> u64 {
         self.refused.iter().map(|range| range.records).sum()
     }
 
-    /// Takes note of an answer. Gives what is to be sent again, and why, when it is to be sent only after a while.
+    /// Applies a response of the sink. Returns the records to send again, and the reason if they are to be sent after a
+    /// pause.
     pub(super) fn sort(
         &mut self,
         records: Vec<Encoded>,
@@ -90,7 +91,7 @@ impl BatchOutcome {
         }
     }
 
-    /// So many of these were refused, and nobody knows which.
+    /// This number of the records was refused, and it is unknown which.
     pub(super) fn all_but(&mut self, records: &[Encoded], count: usize, reason: String) {
         let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
         let [first, .., last] = places[..] else { return };
@@ -100,8 +101,8 @@ impl BatchOutcome {
         self.refused.push(RefusedRange { first, last, arrivals, records, of_records, reason });
     }
 
-    /// Leaves room for so many ranges. When there are more: how far the records count that stand before the first of
-    /// those, and nothing of what comes after.
+    /// Limits the number of ranges. If there are more, returns how far the records before the excess ranges reach;
+    /// nothing after that counts.
     pub(super) fn cut(&mut self, room: usize) -> Option<Option<RecordKey>> {
         if self.refused.len() <= room {
             return None;
@@ -120,7 +121,7 @@ impl BatchOutcome {
     }
 }
 
-/// True for reasons that differ in what they quote, in ids and in numbers alone.
+/// True for reasons that differ only in quotations, IDs and numbers.
 fn same_kind(one: &str, other: &str) -> bool {
     fn words(text: &str) -> impl Iterator<Item = &str> {
         let is_apart = |c: char| c.is_whitespace() || matches!(c, '[' | ']' | '{' | '}' | '(' | ')' | ',' | ':' | '=');

@@ -1,10 +1,10 @@
-//! How large a batch or file is at most.
+//! Limits of a batch or file.
 
-/// How large a batch or file is at most.
+/// The limits of a batch or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchBounds {
     /// Unit: records.
     pub records: usize,
-    /// Unit: bytes, before compression. A record that is larger goes by itself.
+    /// Unit: bytes, before compression. A larger record is sent on its own.
     pub bytes: usize,
 }

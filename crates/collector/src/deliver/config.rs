@@ -1,4 +1,4 @@
-//! What a sink is set to: where it is, which runs and records go there, and how.
+//! The configuration of a sink: its destination, and which runs and records are delivered.
 
 use runlog_model::record::Severity;
 use runlog_model::{Record, RunStatus, TaskId};
@@ -9,37 +9,37 @@ use super::destination::Destination;
 use super::redact::Redactor;
 use crate::glob;
 
-/// A sink, and what goes there.
+/// A sink and what is delivered to it.
 #[derive(Clone)]
 pub struct SinkConfig {
-    /// Its name, under which the archive keeps what it has.
+    /// Its name, under which the archive stores its state.
     pub name: String,
-    /// Where it is.
+    /// Its destination.
     pub destination: Destination,
-    /// Which runs and records go there.
+    /// The selection of runs and records.
     pub filter: SinkFilter,
-    /// What is taken out of them.
+    /// What is redacted.
     pub redactor: Redactor,
-    /// How large a batch or file is at most.
+    /// The limits of a batch or file.
     pub bounds: BatchBounds,
-    /// Runs that are delivered at a time.
+    /// Number of runs that are delivered at a time.
     pub parallel: usize,
 }
 
-/// Which runs and records go to a sink: those that fit everything that is given.
+/// Selects the runs and records for a sink: those that match all of these filters.
 #[derive(Debug, Clone, Default)]
 pub struct SinkFilter {
     /// Environments, by name.
     pub environments: Vec<String>,
-    /// Workspaces, by id or name.
+    /// Workspaces, by ID or name.
     pub workspaces: Vec<String>,
-    /// Tasks, by id.
+    /// Tasks, by ID.
     pub tasks: Vec<TaskId>,
-    /// Tasks, by name, in which `*` stands for any text.
+    /// Tasks, by name; `*` matches any text.
     pub task_names: Vec<String>,
-    /// How runs ended.
+    /// Final statuses of runs.
     pub statuses: Vec<RunStatus>,
-    /// The least severity of a record.
+    /// The minimum severity of a record.
     pub severity: Option<Severity>,
 }
 

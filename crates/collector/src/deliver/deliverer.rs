@@ -1,11 +1,11 @@
-//! Delivers archived runs to one sink, at the pace that the sink bears.
+//! Delivers archived runs to one sink, as fast as the sink accepts them.
 //!
 //! ```text
-//! offer runs that have ended ▸ claim one ▸ read on from the last step ▸ redact ▸ send a batch ▸ note the step ▸ done
+//! enqueue ended runs ▸ claim one ▸ read on from the last step ▸ redact ▸ send a batch ▸ record the step ▸ done
 //! ```
 //!
-//! Any number of deliverers may share an archive. A step is noted when the sink has its records; a deliverer that dies
-//! before it leaves the records of one batch to be sent again, in the same batches, with the same ids.
+//! Any number of deliverers may share an archive. A step is recorded once the sink has its records. If a deliverer dies
+//! before that, the records of one batch are sent again, in the same batches, with the same IDs.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -31,19 +31,19 @@ use super::stats::DeliveryStats;
 use crate::shutdown::{shutdown_is_over, until_shutdown};
 use crate::workers::{Pool, side_by_side};
 
-/// How often the archive is looked at for runs that have ended.
+/// How often the archive is queried for runs that have ended.
 const OFFER_EVERY: Duration = Duration::from_secs(5);
-/// What is said of a run that cannot be delivered because of a fault of ours.
+/// The message for a run that cannot be delivered because of an internal error.
 const PANIC: &str = "delivering it met a fault of the program, which its log names";
-/// How long a deliverer's lease of a run lasts unless it is renewed.
+/// How long the lease of a run lasts without renewal.
 const LEASE: Duration = Duration::from_secs(20);
-/// How long a run waits that the sink refuses wholly, at first and at most.
+/// The delay before a run that the sink refuses completely is retried, initially and at most.
 const SETBACK_FIRST: Duration = Duration::from_secs(60);
 const SETBACK_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// How long one waits at most that the archive could not give: when the archive can again, it can for all of them.
+/// The maximum delay if the archive could not be read: once it works again, it does so for all runs.
 const SETBACK_MAX_ARCHIVE: Duration = Duration::from_secs(600);
 
-/// Delivers to one sink.
+/// Delivers runs to one sink.
 #[derive(Clone)]
 pub struct Deliverer(Arc<Shared>);
 
@@ -59,7 +59,7 @@ struct Shared {
 }
 
 impl Deliverer {
-    /// A deliverer; nothing is sent yet.
+    /// Creates a deliverer; sends nothing yet.
     pub fn new(store: &Store, sink: SinkConfig, clock: Arc<dyn Clock>, wait: Arc<dyn Wait>) -> Self {
         Self(Arc::new(Shared {
             deliveries: store.deliveries().clone(),
@@ -78,29 +78,29 @@ impl Deliverer {
         &self.0.sink.name
     }
 
-    /// Where its sink is, without secrets.
+    /// The location of its sink, without secrets.
     pub fn place(&self) -> String {
         self.0.sink.destination.place()
     }
 
-    /// Tries whether the sink is there and lets us in.
+    /// Tests whether the sink is available and grants access.
     pub async fn check(&self) -> std::result::Result<(), SendError> {
         self.0.sink.destination.check().await
     }
 
-    /// Makes runs due that have ended and that the sink wants. How many are new.
+    /// Makes runs due that have ended and match the filters of the sink. Returns the number of new ones.
     pub async fn offer(&self) -> std::result::Result<u64, runlog_store::Error> {
         let Shared { deliveries, sink, .. } = &*self.0;
         deliveries.enqueue_finished_runs(&sink.name, |run| sink.filter.wants_run(run)).await
     }
 
-    /// Makes the sink known to the archive, as one that nothing is known to be wrong with.
+    /// Registers the sink in the archive, without an error.
     pub async fn register(&self) -> std::result::Result<(), runlog_store::Error> {
         self.note(None).await
     }
 
-    /// Delivers every run that is due, several at a time, until there is none, the sink is away, or `stop`. When the
-    /// archive is away, what is in hand is still delivered as far as it comes.
+    /// Delivers every due run, several at a time, until none is left, the sink is unavailable, or `stop`. If the
+    /// archive becomes unavailable, deliveries in progress continue as far as possible.
     pub async fn deliver_due(
         &self,
         stop: &CancellationToken,
@@ -113,8 +113,8 @@ impl Deliverer {
         side_by_side(self.0.sink.parallel, stop, step).await
     }
 
-    /// Delivers until `stop`: offering, being seen and delivering are tasks of their own, so that nothing of that waits
-    /// for a delivery that takes long, and what fails is begun anew.
+    /// Delivers until `stop`. Enqueuing runs, heartbeats and deliveries are separate tasks, so that none of them waits
+    /// for a long delivery; a task that fails is restarted.
     pub async fn run(&self, stop: CancellationToken) {
         let Shared { supervisor, sink, wait, pool, .. } = &*self.0;
         let name = |what: &str| format!("deliver {}: {what}", sink.name);
@@ -142,7 +142,7 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Keeps noting that this sink has a deliverer, whatever its deliveries do.
+    /// Records heartbeats of this sink, regardless of its deliveries.
     async fn heartbeat_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
         while !stop.is_cancelled() {
             tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => break }
@@ -157,7 +157,7 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Delivers a run when one is due. A run that cannot be read is no reason to do nothing for a while.
+    /// Delivers a due run. A run that cannot be read does not cause a pause.
     async fn deliver_one_of_many(
         &self,
         stop: &CancellationToken,
@@ -175,7 +175,7 @@ impl Deliverer {
         }
     }
 
-    /// Probes a sink that was away and for which nothing is due: nothing else would show that it is back.
+    /// Probes a sink that was unavailable and for which nothing is due; otherwise its recovery would not be noticed.
     async fn probe_if_away(&self) -> std::result::Result<(), runlog_store::Error> {
         if !self.0.health.is_away() || self.is_paused() {
             return Ok(());
@@ -190,7 +190,7 @@ impl Deliverer {
     }
 
     async fn look(&self) -> std::result::Result<(), runlog_store::Error> {
-        // What was wrong stays said until the sink takes something again.
+        // The error remains until the sink accepts something again.
         if !self.0.health.is_away() {
             self.note(None).await?;
         }
@@ -211,7 +211,7 @@ impl Deliverer {
         deliveries.register_sink(&sink.name, sink.destination.kind(), problem).await
     }
 
-    /// Claims the run that has waited for longest, and delivers it; none when none is due or the sink is left alone.
+    /// Claims the oldest due run and delivers it; none if no run is due or the sink is paused.
     async fn deliver_one(
         &self,
         stop: &CancellationToken,
@@ -220,7 +220,7 @@ impl Deliverer {
         if self.is_paused() {
             return Ok(None);
         }
-        // Stopped here, a claim may have been made of which nobody knows; its lease runs out.
+        // If it is stopped here, a claim may be lost; its lease expires.
         let claimed = tokio::select! {
             claimed = deliveries.claim(&sink.name, lease_end(clock.now())) => claimed?,
             () = stop.cancelled() => None,
@@ -229,10 +229,10 @@ impl Deliverer {
         self.0.pool.wake();
         let held = claimed.clone();
         let mut stats = DeliveryStats::default();
-        // Ends what is in hand in good order: a file in the making leaves nothing behind.
+        // The current delivery is ended properly, so that no incomplete file is left behind.
         let no_more = stop.child_token();
         let outcome = {
-            // A run that makes it panic is set back like any other that fails.
+            // A run that makes it panic is retried later, like any other failed run.
             let delivery = RunDelivery {
                 deliveries,
                 workspaces: &self.0.workspaces,
@@ -255,7 +255,7 @@ impl Deliverer {
                     tokio::select! { _ = delivering => {}, () = shutdown_is_over(&no_more) => {} }
                     None
                 }
-                // It ends by itself before that, unless the archive does not answer.
+                // It ends before that, unless the archive does not respond.
                 () = shutdown_is_over(stop) => Some(Err(DeliveryError::Stopped)),
             }
         };
@@ -267,7 +267,7 @@ impl Deliverer {
         Ok(Some(stats))
     }
 
-    /// Takes note of how a delivery ended.
+    /// Records the outcome of a delivery.
     async fn conclude(
         &self,
         claimed: &ClaimedDelivery,
@@ -283,7 +283,8 @@ impl Deliverer {
                 stats.runs = 1;
             }
             Err(DeliveryError::Stopped) => deliveries.release(claimed).await?,
-            // The log was deleted meanwhile, or another deliverer has the run: whoever claims it next sees how it is.
+            // The log was deleted in the meantime, or another deliverer has taken over: the next claim sees the current
+            // state.
             Err(DeliveryError::Archive(error)) if error.kind() == ErrorKind::Conflict => {
                 deliveries.release(claimed).await?;
             }
@@ -309,7 +310,7 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Leaves the sink alone for a while, and what is in hand until then.
+    /// Pauses the sink and the current deliveries.
     async fn leave_with(
         &self,
         claimed: &ClaimedDelivery,
@@ -325,8 +326,7 @@ impl Deliverer {
         Ok(())
     }
 
-    /// True when the sink had to answer so that a run was delivered: of one whose records are all left out, it heard
-    /// nothing.
+    /// True if delivering the run required a response of the sink: if all records are filtered out, nothing was sent.
     fn has_answered(&self, stats: &DeliveryStats) -> bool {
         matches!(self.0.sink.destination.0, Takes::Runs(_)) || stats.records + stats.refused > 0
     }
@@ -347,7 +347,7 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Renews the lease of a run; ends when another deliverer has taken it.
+    /// Renews the lease of a run; returns if another deliverer has taken over.
     async fn hold_lease(&self, claimed: &ClaimedDelivery) {
         let Shared { deliveries, clock, wait, .. } = &*self.0;
         loop {
@@ -368,12 +368,12 @@ impl Deliverer {
         self.0.health.leave_alone(first, self.0.clock.now())
     }
 
-    /// Notes that the sink takes what it is sent again.
+    /// Records that the sink accepts records again.
     async fn mark_recovered(&self) -> std::result::Result<(), runlog_store::Error> {
         if self.0.health.recovered() {
             info!(sink = self.name(), "the sink takes what it is sent again");
             self.note(None).await?;
-            // What waits because of it does not wait any longer.
+            // Runs that wait because of the sink become due immediately.
             self.0.deliveries.expedite(self.name()).await?;
         }
         Ok(())

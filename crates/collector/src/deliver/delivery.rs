@@ -1,4 +1,4 @@
-//! One delivery of a run to a sink: reads on from the last noted step, and notes each step when the sink has it.
+//! One delivery of a run to a sink: reads on from the last recorded step, and records each step once the sink has it.
 
 use runlog_client::Wait;
 use runlog_model::Clock;
@@ -18,7 +18,7 @@ use super::sinks::webhook::Webhook;
 use super::stats::DeliveryStats;
 use super::target::{FileParts, RecordTarget, SinkBatches};
 
-/// A run that was claimed to be delivered.
+/// A run that was claimed for delivery.
 pub(super) struct RunDelivery<'a> {
     pub(super) deliveries: &'a Deliveries,
     pub(super) workspaces: &'a Workspaces,
@@ -32,7 +32,7 @@ pub(super) struct RunDelivery<'a> {
 }
 
 impl RunDelivery<'_> {
-    /// Sends what the sink lacks of the run, and ends the delivery.
+    /// Sends the records that the sink lacks, and ends the delivery.
     pub(super) async fn deliver(mut self) -> Result<()> {
         let run = self.run_context().await?;
         match &self.sink.destination.0 {
@@ -61,7 +61,7 @@ impl RunDelivery<'_> {
         self.pass_on_records(&mut SinkBatches::new(sender, run, self.sink.bounds)).await
     }
 
-    /// Sends records again that were refused and are to be sent again.
+    /// Sends refused records again that are to be retried.
     async fn send_replays(&mut self, sender: Sender<'_>, run: &RunContext) -> Result<()> {
         while let Some(replays) = self.next_replays().await? {
             let wanted = replays.records.into_iter().filter(|it| self.sink.filter.wants_record(&it.record));
@@ -89,12 +89,12 @@ impl RunDelivery<'_> {
     async fn write_files(&mut self, files: &Files, run: &RunContext) -> Result<()> {
         let mut parts = FileParts::new(files, run);
         let written = self.pass_on_records(&mut parts).await;
-        // A part in the making is left behind when it is broken off.
+        // An incomplete file is abandoned when the delivery is aborted.
         parts.abandon().await;
         written
     }
 
-    /// Passes the records on that are wanted, batch by batch, and notes what became of each batch.
+    /// Passes the selected records to the target, batch by batch, and records the outcome of each batch.
     async fn pass_on_records<T: RecordTarget>(&mut self, target: &mut T) -> Result<()> {
         let mut reader = self.deliveries.read(self.claimed);
         let mut batch = PendingBatch::default();
@@ -135,7 +135,7 @@ impl RunDelivery<'_> {
         self.end_batch(target, batch).await
     }
 
-    /// Has the target take the records of a batch for good, and notes that as a step.
+    /// Completes a batch, and records it as a step.
     async fn end_batch<T: RecordTarget>(&mut self, target: &mut T, batch: PendingBatch) -> Result<()> {
         let sent = target.finish(&batch).await?;
         let room = match sent.has_refused() {
@@ -147,7 +147,7 @@ impl RunDelivery<'_> {
         problem.map_or(Ok(()), Err)
     }
 
-    /// Notes a step, unless it says nothing.
+    /// Records a step, unless it is empty.
     async fn note(&mut self, step: &DeliveryStep) -> Result<()> {
         if step.until.is_none() && step.replayed.is_none() && step.refused.is_empty() {
             return Ok(());
@@ -182,7 +182,7 @@ impl RunDelivery<'_> {
         }
     }
 
-    /// A record as it may be seen there, under an id that it keeps.
+    /// A redacted record with its permanent ID.
     fn item(&self, record: KeyedRecord) -> Item {
         let KeyedRecord { key: place, mut record } = record;
         self.sink.redactor.record(&mut record);
@@ -191,7 +191,7 @@ impl RunDelivery<'_> {
     }
 }
 
-/// What the ids of a run's records begin with. After a deletion they are another log's.
+/// The prefix of the IDs of the records of a run. It changes when the log is deleted.
 fn epoch_id(claimed: &ClaimedDelivery) -> String {
     match claimed.epoch {
         0 => claimed.run.id.to_string(),

@@ -1,4 +1,4 @@
-//! Where a sink delivers to: records in batches, files, or a summary of each run.
+//! The destination of a sink: it receives records in batches, files, or a summary of each run.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use super::sinks::files::Files;
 use super::sinks::sink::{SendError, Sink};
 use super::sinks::webhook::Webhook;
 
-/// Where records or runs are delivered to.
+/// A destination of records or runs.
 #[derive(Clone)]
 pub struct Destination(pub(super) Takes);
 
-/// What a destination takes.
+/// What a destination receives.
 #[derive(Clone)]
 pub(super) enum Takes {
     /// Records in batches.
@@ -40,7 +40,7 @@ impl From<Webhook> for Destination {
 }
 
 impl Destination {
-    /// What it is, such as `loki`.
+    /// Its kind, such as `loki`.
     pub fn kind(&self) -> &'static str {
         match &self.0 {
             Takes::Records(sink) => sink.kind(),
@@ -49,7 +49,7 @@ impl Destination {
         }
     }
 
-    /// Where it is, without secrets.
+    /// Its location, without secrets.
     pub fn place(&self) -> String {
         match &self.0 {
             Takes::Records(sink) => sink.place(),
@@ -58,7 +58,7 @@ impl Destination {
         }
     }
 
-    /// Tries whether it is there and lets the caller in.
+    /// Tests whether it is available and grants access.
     pub async fn check(&self) -> Result<(), SendError> {
         match &self.0 {
             Takes::Records(sink) => sink.check().await,

@@ -1,30 +1,30 @@
-//! Why a run was not delivered, by what is done next.
+//! Why a run was not delivered, by what happens next.
 
 use std::time::Duration;
 
 use super::sinks::sink::SendError;
 
-/// How long a sink is left alone at first that is away, and one that does not let us in.
+/// The initial pause of a sink that is unavailable, and of one that denies access.
 pub(super) const PAUSE_FIRST: Duration = Duration::from_secs(5);
 pub(super) const PAUSE_DENIED: Duration = Duration::from_secs(60);
 
-/// The result of delivering a run.
+/// The result of a delivery.
 pub(super) type Result<T, E = DeliveryError> = std::result::Result<T, E>;
 
 /// Why a run was not delivered.
 #[derive(Debug)]
 pub(super) enum DeliveryError {
-    /// The sink is away or does not let us in.
+    /// The sink is unavailable or denies access.
     Sink { problem: String, pause: Duration },
-    /// This run cannot be delivered now.
+    /// This run cannot be delivered at present.
     Run(String),
-    /// The sink refuses what it is sent of this run, nearly all of it.
+    /// The sink refuses nearly all records of this run.
     Refusing(String),
-    /// The sink refuses this run for good.
+    /// The sink refuses this run permanently.
     Dead(String),
-    /// The archive.
+    /// An error of the archive.
     Archive(runlog_store::Error),
-    /// It was told to stop.
+    /// The process is shutting down.
     Stopped,
 }
 

@@ -1,4 +1,4 @@
-//! What the answers of a sink have shown: whether it is to be left alone, and how much it takes at a time.
+//! The state of a sink, as shown by its responses: whether it is paused, and how much it accepts at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,25 +9,26 @@ use super::batch::BatchOutcome;
 use super::error::{DeliveryError, Result};
 use super::sinks::sink::Encoded;
 
-/// The longest time for which a sink is left alone.
+/// The longest pause of a sink.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
-/// From so many refused records on, of which one of ten at most was taken, it is not the records that are at fault.
+/// If at least this number of records was refused and at most one of ten accepted, the cause is not in the records.
 pub(super) const REFUSED_ALL: usize = 16;
-/// So many runs in a row that are refused wholly speak of the sink, and not of the runs.
+/// If this number of consecutive runs is refused completely, the cause is in the sink, not in the runs.
 const RUNS_REFUSED: u32 = 3;
-/// To batches of what size a sink's complaints that one is too large can lead. Unit: bytes.
+/// The minimum batch size to which complaints about the size can lead. Unit: bytes.
 const LEARNED_BYTES_MIN: usize = 64 << 10;
-/// After so many parts of a batch without a refusal the next ones are larger again.
+/// After this number of parts of a batch without a refusal, the following ones are larger again.
 const CLEAN_PARTS: u32 = 8;
 
-/// What is known of a sink. What the locks guard is changed in single steps, so that a panic elsewhere leaves it whole.
+/// The state of a sink. What the locks protect is changed in single steps, so that it stays consistent if another
+/// thread panics.
 #[derive(Default)]
 pub(super) struct SinkHealth {
     pause: Mutex<Pause>,
     learned: Mutex<Learned>,
 }
 
-/// Until when a sink is left alone, and how often in a row it has been.
+/// The end of the current pause, and the number of consecutive pauses.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pause {
     until: i64,
@@ -36,14 +37,15 @@ struct Pause {
 
 #[derive(Debug, Clone, Copy)]
 struct Learned {
-    /// Records that it refused in a row, and runs that it refused wholly in a row.
+    /// Number of consecutive refused records, and of consecutive runs that were refused completely.
     refused: usize,
     runs_refused: u32,
     /// Larger batches are too large. Unit: bytes.
     bytes_max: usize,
-    /// Most records that are sent together, so that few stand beside one that it refuses without saying which.
+    /// Maximum number of records that are sent together, so that few are sent with one that the sink refuses without
+    /// naming it.
     together_max: usize,
-    /// Parts in a row that it took wholly.
+    /// Number of consecutive parts that were accepted completely.
     clean_parts: u32,
 }
 
@@ -54,42 +56,41 @@ impl Default for Learned {
 }
 
 impl SinkHealth {
-    /// True from its first failure until it takes something again.
+    /// True from the first failure until the sink accepts something again.
     pub(super) fn is_away(&self) -> bool {
         self.pause().times > 0
     }
 
-    /// True while the sink is left alone.
+    /// True while the sink is paused.
     pub(super) fn is_paused(&self, now: Timestamp) -> bool {
         now.as_millis() < self.pause().until
     }
 
-    /// Leaves the sink alone, for longer each time. Until when.
+    /// Pauses the sink, for longer each time. Returns the end of the pause.
     pub(super) fn leave_alone(&self, first: Duration, now: Timestamp) -> Timestamp {
         let mut pause = self.pause();
         let time = backoff(first, pause.times, PAUSE_MAX.max(first));
         let until = now.plus_millis(millis(time));
-        // Several workers may meet the same failure: it counts once.
+        // Several workers may encounter the same failure; it counts once.
         if pause.until < now.as_millis() {
             *pause = Pause { until: until.as_millis(), times: pause.times.saturating_add(1) };
         }
         Timestamp::clamped(pause.until)
     }
 
-    /// Notes that the sink takes what it is sent. True when it was away before.
+    /// Records that the sink accepts records. True if it was unavailable before.
     pub(super) fn recovered(&self) -> bool {
         std::mem::take(&mut *self.pause()).times > 0
     }
 
-    /// Notes that a run was refused wholly. True while that may be the run's own fault.
+    /// Records that a run was refused completely. True while the cause may be in the run.
     pub(super) fn is_first_refusing(&self) -> bool {
         let mut learned = self.learned();
         learned.runs_refused = learned.runs_refused.saturating_add(1);
         learned.runs_refused < RUNS_REFUSED
     }
 
-    /// A sink that refuses nearly everything is taken for a mistake in the settings, here or there: nothing of that is
-    /// kept as refused.
+    /// If a sink refuses nearly everything, the cause is assumed to be in the settings: nothing is recorded as refused.
     pub(super) fn judge(&self, outcome: &BatchOutcome) -> Result<()> {
         let (taken, refused) = (outcome.taken() as usize, outcome.refused() as usize);
         let mut learned = self.learned();
@@ -115,25 +116,25 @@ impl SinkHealth {
         self.learned().bytes_max
     }
 
-    /// Most records that are sent together.
+    /// Maximum number of records that are sent together.
     pub(super) fn together_max(&self) -> usize {
         self.learned().together_max
     }
 
-    /// Notes that these were too large together.
+    /// Records that a batch of this size was too large.
     pub(super) fn send_smaller(&self, records: &[Encoded]) {
         let bytes: usize = records.iter().map(|record| record.bytes(None)).sum();
         let mut learned = self.learned();
         learned.bytes_max = learned.bytes_max.min((bytes / 2).max(LEARNED_BYTES_MIN));
     }
 
-    /// Notes that of so many it is not known which were refused.
+    /// Records that an unknown part of this number of records was refused.
     pub(super) fn send_fewer_together(&self, records: usize) {
         let mut learned = self.learned();
         (learned.together_max, learned.clean_parts) = ((records / 8).max(1), 0);
     }
 
-    /// Notes that a part of a batch was taken wholly.
+    /// Records that a part of a batch was accepted completely.
     pub(super) fn send_more_together(&self) {
         let mut learned = self.learned();
         learned.clean_parts = learned.clean_parts.saturating_add(1);

@@ -1,7 +1,7 @@
 //! Delivers archived runs to sinks: files, monitoring systems, webhooks.
 //!
 //! ```text
-//! offer ▸ claim ▸ read on from the last step ▸ redact ▸ batch ▸ sink ▸ note the step
+//! enqueue ▸ claim ▸ read on from the last step ▸ redact ▸ batch ▸ sink ▸ record the step
 //! ```
 
 mod batch;

@@ -1,4 +1,4 @@
-//! Takes out of records what must not leave: secrets, addresses of people, and whatever else a pattern describes.
+//! Redacts records: removes secrets, addresses of people, and whatever else a pattern describes.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -8,23 +8,23 @@ use runlog_model::Record;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Patterns that have a name, what they find, and what is put in its place.
+/// The named patterns: their expressions and replacements.
 const NAMED: [(&str, &str, &str); 5] = [
     ("email", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", "<email>"),
     ("ip", r"\b(?:\d{1,3}\.){3}\d{1,3}\b", "<ip>"),
     ("iban", r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", "<iban>"),
-    // Each group is what stands before a secret in one of the ways; those of the other ways are empty.
+    // Each group matches the text before a secret in one of the forms; the groups of the other forms are empty.
     ("secret", SECRET, "${1}${2}${3}${4}${5}${6}${7}<secret>"),
-    // What stands before the @ of an address, such as `ftp://user:password@host`.
+    // The part before the @ of an address, such as `ftp://user:password@host`.
     ("url_password", r"(://)[^\s/@]+@", "${1}<secret>@"),
 ];
 
-/// What else `secret` finds, and finds first: each in a way of its own.
+/// Further expressions of `secret`, which are applied first.
 const SECRET_TOO: [(&str, &str); 6] = [
     // A private key, up to its end or that of the text.
     (r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)[\s\S]*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)", "${1}<secret>${2}"),
     ORACLE,
-    // `set key "DB_Password" with value "x"`, and the same without quotation marks round the value.
+    // `set key "DB_Password" with value "x"`, with or without quotation marks around the value.
     (
         r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
             (?:\\*["'`])? \s+ (?:(?:with|has|to|of|is|was)\s+)* (?:the\s+|its\s+)? value \s* (?:(?:of|is|was|to)\s+|[:=]\s*)? )
@@ -55,25 +55,26 @@ const SECRET_TOO: [(&str, &str); 6] = [
     ),
 ];
 
-/// `jdbc:oracle:thin:scott/tiger@//db`, which has its password behind a slash.
+/// `jdbc:oracle:thin:scott/tiger@//db`, where the password follows a slash.
 const ORACLE: (&str, &str) = (r#"(?i)(jdbc:oracle:\w+:[^\s/@"']*/)(?:"[^"\r\n]*"|[^\s@"']+)@"#, "${1}<secret>@");
 
-/// Names of fields whose values are secrets, whatever they look like.
+/// Names of fields whose values are always secrets.
 const SECRET_NAME: &str = r"(?ix) (?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token
     | authorization | credentials? | (?:access|account|api|private|signing)[._-]?key ) $";
 
-/// What stands in the place of a secret.
+/// The replacement of a secret.
 const SECRET_TEXT: &str = "<secret>";
 
-/// How often a pattern that has a name is looked for anew in what it made: nothing is left that it would find.
+/// How often a named pattern is applied to its own result, so that nothing is left that it would match.
 const ROUNDS_MAX: usize = 8;
 
-/// A secret after its name. The first way that fits is taken:
+/// A secret after its name. The first form that matches applies:
 ///
-/// - `Bearer …` anywhere, and `Authorization: …` with a scheme that is known: the scheme stays.
-/// - `Authorization: …` with another scheme: both words go, when the second looks like no word of a sentence.
-/// - `password="…"`, `'…'` and, within JSON that is a text itself, `\"password\":\"…\"`: all up to the closing mark, or
-///   to the end of the line where none follows. A mark before a comma or a bracket closed something, and opens nothing.
+/// - `Bearer …` anywhere, and `Authorization: …` with a known scheme: the scheme is kept.
+/// - `Authorization: …` with another scheme: both words are removed if the second does not look like a word of a
+///   sentence.
+/// - `password="…"`, `'…'` and, in JSON inside a string, `\"password\":\"…\"`: everything up to the closing quotation
+///   mark, or to the end of the line if there is none. A quotation mark before a comma or a bracket is a closing one.
 /// - `AWS_SECRET_ACCESS_KEY=…`: up to a space, a separator or a quotation mark.
 const SECRET: &str = r#"(?ix)
     ( \bbearer\s+
@@ -90,23 +91,23 @@ const SECRET: &str = r#"(?ix)
       | ( (?:\\*["'])? [\[({]* (?:\\*["'])? (?: (?:basic|bearer)\s+ )? ) (?: [^\s"',;&\\] | \\+[^\s"',;&\\] )+ )
 "#;
 
-/// What is taken out, in order.
+/// The redactions, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor(Vec<Redaction>);
 
-/// What one pattern finds, and what is put in its place.
+/// A pattern and its replacement.
 ///
-/// In settings: its name, or a pattern and what is put in the place of what it finds.
+/// In the settings: the name of a pattern, or a pattern and its replacement.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "RedactionSetting")]
 pub struct Redaction {
     patterns: Vec<(Regex, String)>,
-    /// Looks at names of fields too.
+    /// True if it also applies to values by the names of their fields.
     has_names: bool,
     rounds_max: usize,
 }
 
-/// A pattern that has a name, or one of one's own.
+/// A named pattern, or a custom one.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a redaction is a name such as \"email\", or { pattern = \"…\", with = \"…\" }")]
 enum RedactionSetting {
@@ -138,7 +139,7 @@ impl TryFrom<RedactionSetting> for Redaction {
 }
 
 impl Redaction {
-    /// One of the patterns that have a name.
+    /// A named pattern.
     pub fn named(name: &str) -> Result<Self, String> {
         let known = NAMED.iter().find(|(known, ..)| *known == name);
         let Some((_, pattern, with)) = known else {
@@ -157,7 +158,7 @@ impl Redaction {
         Ok(Self { patterns, has_names: name == "secret", rounds_max: ROUNDS_MAX })
     }
 
-    /// A pattern in the syntax of the `regex` library; in what replaces it, `$1` stands for its first group.
+    /// A pattern in the syntax of the `regex` crate; in its replacement, `$1` stands for the first group.
     pub fn new(pattern: &str, with: &str) -> Result<Self, String> {
         let pattern = Regex::new(pattern).map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?;
         Ok(Self { patterns: vec![(pattern, with.to_owned())], has_names: false, rounds_max: 1 })
@@ -180,17 +181,17 @@ impl Redaction {
 }
 
 impl Redactor {
-    /// Takes out what these find.
+    /// Creates a redactor from these redactions.
     pub fn new(redactions: Vec<Redaction>) -> Self {
         Self(redactions)
     }
 
-    /// Takes it out of a text.
+    /// Redacts a text.
     pub fn text(&self, text: &mut String) {
         self.0.iter().for_each(|redaction| redaction.text(text));
     }
 
-    /// Takes it out of every text of a record.
+    /// Redacts all texts of a record.
     pub fn record(&self, record: &mut Record) {
         if self.0.is_empty() {
             return;
@@ -220,7 +221,7 @@ impl Redactor {
     }
 }
 
-/// Every text and number of a value that is a secret by its name.
+/// Replaces every string and number in a value that is a secret because of its name.
 fn conceal(value: &mut Value) {
     match value {
         Value::String(text) if text.is_empty() => {}
@@ -307,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Each left through a sink that was told to redact secrets.
+    /// Each of these passed through a sink that was configured to redact secrets.
     #[test]
     fn secrets_are_found_in_whatever_form_they_are_logged() {
         for text in [

@@ -1,4 +1,4 @@
-//! Sends records until each is taken or refused for good: waits, sends again and splits as the sink says.
+//! Sends records until each is accepted or permanently refused: waits, retries and splits batches as the sink requires.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::{REFUSED_ALL, SinkHealth};
 use super::sinks::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
 
-/// How often a batch is sent before the sink counts as away.
+/// How often a batch is sent before the sink counts as unavailable.
 const TRIES: u32 = 5;
-/// The wait after the first attempt, and the longest between two of them.
+/// The pause after the first attempt, and the longest pause between two attempts.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(15);
-/// A batch is sent in halves after so many attempts in a row that got no answer.
+/// After this number of consecutive attempts without a response, a batch is sent in halves.
 const TRIES_WHOLE: u32 = 2;
 
-/// What it takes to send records to a sink.
+/// What is needed to send records to a sink.
 #[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
     pub(super) to: &'a dyn Sink,
@@ -30,11 +30,12 @@ pub(super) struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends records until each is taken or refused for good. Waits, sends again and splits as the sink says.
+    /// Sends records until each is accepted or permanently refused. Waits, retries and splits batches as the sink
+    /// requires.
     pub(super) async fn send_all(&self, run: &RunContext, records: Vec<Encoded>) -> Result<BatchOutcome> {
         let Self { to, health, stop, .. } = *self;
         let mut outcome = BatchOutcome::of(&records);
-        // What is split off comes after the rest of it.
+        // The second part of a split batch is sent after the rest of the first.
         let mut waiting = vec![records];
         let mut attempts = Attempts::default();
         let (mut refused_alone, mut unanswered) = (0, 0);
@@ -77,7 +78,7 @@ impl Sender<'_> {
                         problem => (problem.unwrap_or_else(|| "it takes none of a batch".to_owned()), None),
                     }
                 }
-                // Of an answer that does not fit what was sent, nothing counts as taken.
+                // If a response does not match the request, no record counts as accepted.
                 Ok(answered) => {
                     let answers = match answered {
                         SinkResponse::Each(outcomes) => outcomes.len(),
@@ -99,7 +100,7 @@ impl Sender<'_> {
                     refused_alone += 1;
                     outcome.refuse(&records, &error.to_string());
                     if refused_alone == REFUSED_ALL && outcome.taken() == 0 {
-                        // Perhaps it is these neighbours: others are tried before anything is said of all.
+                        // The cause may be these neighbouring records; others are tried first.
                         waiting.reverse();
                     }
                     if refused_alone >= 2 * REFUSED_ALL && outcome.taken() == 0 {
@@ -157,7 +158,7 @@ impl Attempts {
     }
 }
 
-/// How many of the first records may be sent together, at least one.
+/// The number of records, at least one, that may be sent together.
 fn fitting(records: &[Encoded], batch_max: BatchBounds) -> usize {
     let (mut bytes, mut head_before) = (0, None);
     for (count, record) in records.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The settings of a sink: those of every sink, those of groups, and those of its kind.
 //!
-//! They stand in one table, and `kind` says which there are. serde's own `tag` and `flatten` are not used for that: with
-//! them an error says neither which setting is wrong, and so on which line, nor which names could have been meant.
+//! They are in one table, and `kind` determines which are allowed. serde's own `tag` and `flatten` are not used: their
+//! errors contain neither the setting, and thus its line, nor similar names.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ use crate::settings::{Name, SecretReader, SettingsError};
 
 /// The setting that selects the kind.
 const KIND: &str = "kind";
-/// Runs that are delivered at a time by default.
+/// Number of runs that are delivered at a time by default.
 const PARALLEL: usize = 2;
 
 /// The settings of one sink.
@@ -42,20 +42,20 @@ pub struct SinkSettings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkSettingsError {
-    /// The setting that is wrong; none when one is missing.
+    /// The setting with the error; none if a setting is missing.
     pub setting: Option<String>,
-    /// What is wrong with it.
+    /// The error.
     pub message: String,
     /// The unknown word, if that is the error.
     pub unknown: Option<UnknownWord>,
 }
 
-/// An unknown word, and those that are known.
+/// An unknown word, and the known ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownWord {
     /// The word.
     pub word: String,
-    /// The words that are known instead.
+    /// The known words.
     pub known: Vec<&'static str>,
 }
 
@@ -112,7 +112,7 @@ impl SinkSettings {
         &self.common.name.0
     }
 
-    /// What it is, such as `loki`.
+    /// Its kind, such as `loki`.
     pub fn kind(&self) -> &'static str {
         self.info.name
     }

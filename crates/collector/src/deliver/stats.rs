@@ -1,21 +1,21 @@
-//! What came of deliveries, in numbers.
+//! Statistics of deliveries.
 
 use std::ops::AddAssign;
 
-/// What some deliveries to a sink came to.
+/// The result of some deliveries to a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryStats {
-    /// Runs that were delivered.
+    /// Number of delivered runs.
     pub runs: u64,
-    /// Records that the sink took.
+    /// Number of records that the sink accepted.
     pub records: u64,
-    /// Records that it refused for good.
+    /// Number of records that it refused permanently.
     pub refused: u64,
-    /// Runs that it refused as a whole.
+    /// Number of runs that it refused completely.
     pub dead: u64,
-    /// Runs that could not be delivered, and are tried again.
+    /// Number of runs that could not be delivered and will be retried.
     pub set_back: u64,
-    /// The last problem that kept one of those from being delivered.
+    /// The last error of such a run.
     pub problem: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Where the records of a run are passed on to, batch by batch: a sink that is sent them, or files.
+//! The target of a delivery, which receives the records of a run in batches: a sink or files.
 
 use runlog_model::Timestamp;
 use runlog_store::delivery::DeliveryStep;
@@ -12,53 +12,53 @@ use super::send::Sender;
 use super::sinks::files::{Files, Part};
 use super::sinks::sink::{Encoded, Item, RunContext};
 
-/// Takes the records of a run one after another, and has them for good at the end of each batch.
+/// Receives the records of a run one after another, and stores them durably at the end of each batch.
 pub(super) trait RecordTarget {
     /// A record in the form in which it is passed on.
     type Prepared: Send;
 
-    /// Whether a batch that has records ends when a great many were left out since it began. A file does not: its size is
-    /// what the settings say.
+    /// True if a batch with records ends when many records were filtered out since it began. A file does not: its size
+    /// is determined by the settings.
     const ENDS_WITH_LEFT_OUT: bool;
 
-    /// Records from before then are not taken; none when age does not matter.
+    /// Records before this time are filtered out; none if their age does not matter.
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
         None
     }
 
-    /// A record in the form in which it is passed on.
+    /// Converts a record to the form in which it is passed on.
     fn prepare(&self, item: Item) -> Self::Prepared;
 
-    /// How much a record adds to a batch. Unit: bytes.
+    /// The size of a record in a batch. Unit: bytes.
     fn bytes_of(&self, record: &Self::Prepared) -> usize;
 
-    /// False when the batch is to end before this record.
+    /// False if the batch must end before this record.
     fn has_room_for(&self, _record: &Self::Prepared, _batch: &PendingBatch) -> bool {
         true
     }
 
-    /// Adds a record to the batch, which is the part of this number.
+    /// Adds a record to the batch with this part number.
     fn add(&mut self, record: Self::Prepared, part: u64) -> impl Future<Output = Result<()>> + Send;
 
-    /// Ends the batch: has its records for good, or says which it refuses.
+    /// Ends the batch: stores its records durably, or returns those that were refused.
     fn finish(&mut self, batch: &PendingBatch) -> impl Future<Output = Result<Finished>> + Send;
 }
 
-/// What became of the records of a batch.
+/// The outcome of a batch.
 pub(super) struct Finished {
-    /// What became of each; none when all of them are there.
+    /// The outcome of each record; none if all were accepted.
     outcome: Option<BatchOutcome>,
-    /// True when there were any, so that the next batch is the next part.
+    /// True if there were records, so that the part number increases.
     ends_part: bool,
 }
 
 impl Finished {
-    /// True when some were refused.
+    /// True if some were refused.
     pub(super) fn has_refused(&self) -> bool {
         self.outcome.as_ref().is_some_and(|outcome| !outcome.is_clean())
     }
 
-    /// The step that says so, and a problem when more was refused than there is room to keep.
+    /// The step that records it, and an error if more records were refused than can be recorded.
     pub(super) fn into_step(
         mut self,
         batch: &PendingBatch,
@@ -94,7 +94,7 @@ pub(super) struct SinkBatches<'a> {
 }
 
 impl<'a> SinkBatches<'a> {
-    /// Nothing is sent yet.
+    /// Creates a target; sends nothing yet.
     pub(super) fn new(sender: Sender<'a>, run: &'a RunContext, bounds: BatchBounds) -> Self {
         Self { sender, run, bounds, records: Vec::new() }
     }
@@ -136,7 +136,7 @@ impl RecordTarget for SinkBatches<'_> {
     }
 }
 
-/// Writes records into files, one a batch.
+/// Writes records to files, one per batch.
 pub(super) struct FileParts<'a> {
     files: &'a Files,
     run: &'a RunContext,
@@ -144,12 +144,12 @@ pub(super) struct FileParts<'a> {
 }
 
 impl<'a> FileParts<'a> {
-    /// No file is begun yet.
+    /// Creates a target; no file is started yet.
     pub(super) fn new(files: &'a Files, run: &'a RunContext) -> Self {
         Self { files, run, open: None }
     }
 
-    /// Leaves nothing behind of a file in the making.
+    /// Removes an incomplete file.
     pub(super) async fn abandon(self) {
         if let Some(part) = self.open {
             part.abandon().await;

@@ -1,4 +1,4 @@
-//! What a fetch has done so far, in a folder beside its output, and the pages that it has: never a token, never a link.
+//! The state of a fetch and its pages, in a folder beside the output. It contains neither tokens nor links.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -14,24 +14,24 @@ use super::error::{Result, storage};
 use super::folder_lock::{FolderLock, lock};
 use super::journal::{FILE, Identity, Line, PART_AGES, PageState, Part, State, checked, read, same};
 
-/// Bytes and files of pages that a folder may hold to be used again.
+/// Maximum size and number of the page files in a folder that is kept for reuse.
 pub(super) const SPARE_BYTES_MAX: u64 = 1 << 20;
 const SPARE_CHUNKS_MAX: usize = 2;
 
-/// A folder with pages on disk, and what is known of them.
+/// A folder with pages, and the state of the fetch.
 pub(crate) struct Checkpoint {
     folder: PathBuf,
     state: State,
-    /// The file, open for the next line; none before the first line, and after a line could not be written.
+    /// The journal, open for the next line; none before the first line, and after a failed write.
     file: Option<File>,
     /// Keeps other fetches out of the folder, in this process and in others.
     lock: Option<FolderLock>,
-    /// Goes with the folder at the end, when it is a temporary one.
+    /// Deletes the folder at the end, if it is temporary.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl Checkpoint {
-    /// Opens the folder of a fetch, new or from before.
+    /// Opens the folder of a fetch, new or from an earlier attempt.
     pub(crate) fn open(folder: PathBuf, fetch: Identity) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
         let lock = Some(lock(&folder)?);
@@ -41,8 +41,8 @@ impl Checkpoint {
         };
         let mut lost = 0;
         for page in &mut state.pages {
-            // The files of a page are written before it is noted; a crash of the machine may still have lost some, and a
-            // disk may have altered them.
+            // The files of a page are written before it is recorded. Still, a crash of the machine may have lost some,
+            // and a disk may have altered them.
             lost += usize::from(page.spooled.take_if(|spooled| !spooled.is_on_disk(&folder)).is_some());
         }
         if lost > 0 {
@@ -51,7 +51,7 @@ impl Checkpoint {
         Ok(Self { folder, state, file: None, lock, _temporary: None })
     }
 
-    /// A fetch that cannot be continued, because its output is a pipe.
+    /// The checkpoint of a fetch that cannot be resumed, because its output is a pipe.
     pub(crate) fn temporary(fetch: Identity) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
         let temporary = temporary.map_err(storage("create a temporary folder in", &std::env::temp_dir()))?;
@@ -59,70 +59,70 @@ impl Checkpoint {
         Ok(Self { folder: temporary.path().to_owned(), state, file: None, lock: None, _temporary: Some(temporary) })
     }
 
-    /// What is known of the fetch.
+    /// The state of the fetch.
     #[cfg(test)]
     pub(super) fn state(&self) -> &State {
         &self.state
     }
 
-    /// The folder, for the files of pages.
+    /// The folder for page files.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The end that was fixed when the fetch began.
+    /// The end time that was fixed when the fetch started.
     pub(crate) fn fixed_end(&self) -> Option<&str> {
         self.state.fetch.fixed_end.as_deref()
     }
 
-    /// All pages that were asked for.
+    /// All requested pages.
     pub(crate) fn pages(&self) -> &[PageState] {
         &self.state.pages
     }
 
-    /// The parts that are walked side by side.
+    /// The parts that are walked in parallel.
     pub(crate) fn parts(&self) -> &[Part] {
         &self.state.parts
     }
 
-    /// The part that a page of this age is in; none for those of the first walk.
+    /// The part of a page with this age; none for the pages of the first walk.
     pub(crate) fn part_of(&self, age: u32) -> Option<&Part> {
         self.state.parts.get((age / PART_AGES).checked_sub(1)? as usize)
     }
 
-    /// Notes that the rest of the log is walked in parts.
+    /// Records that the rest of the log is walked in parts.
     pub(crate) fn divided(&mut self, parts: Vec<Part>) -> Result<()> {
         self.state.parts = parts;
         let line = checked(&Line::Divided(Cow::Borrowed(&self.state.parts)));
         self.write(line)
     }
 
-    /// The last page of the walk that a page of this age is in.
+    /// The last page of the walk that a page with this age belongs to.
     pub(crate) fn last_of_walk(&self, age: u32) -> Option<&PageState> {
         self.walked().filter(|page| page.age / PART_AGES == age / PART_AGES).max_by_key(|page| page.age)
     }
 
-    /// The pages that are on disk.
+    /// The pages on disk.
     pub(crate) fn spooled(&self) -> Vec<SpooledPage> {
         self.state.pages.iter().filter_map(|page| page.spooled.clone()).collect()
     }
 
-    /// The pages of the walk, newest first, without those that were asked for again.
+    /// The pages of the walk, newest first, without those that were requested again.
     pub(crate) fn walked(&self) -> impl Iterator<Item = &PageState> {
         self.state.pages.iter().filter(|page| page.is_of_walk())
     }
 
-    /// False when the service said that the log could still grow.
+    /// False if the service reported that the log may still grow.
     pub(crate) fn is_settled(&self) -> bool {
         self.walked().all(|page| page.settled != Some(false))
     }
 
-    /// For work that writes into the folder and may outlive this.
+    /// For tasks that write into the folder and may outlive this value.
     pub(crate) fn lock(&self) -> Option<FolderLock> {
         self.lock.clone()
     }
 
-    /// Notes that a page was asked for.
+    /// Records that a page was requested.
     pub(crate) fn requested(&mut self, id: u32, age: u32, request: &PageRequest, page: &GeneratedPage) -> Result<()> {
         let (end, next_end) = (request.end.clone(), page.next_end.clone());
         let page = PageState { id, age, end, next_end, settled: page.settled, spooled: None };
@@ -131,7 +131,7 @@ impl Checkpoint {
         self.write(line)
     }
 
-    /// Notes that a page is on disk.
+    /// Records that a page is on disk.
     pub(crate) fn done(&mut self, spooled: SpooledPage) -> Result<()> {
         let Some(page) = self.state.pages.iter_mut().rev().find(|page| page.id == spooled.id) else { return Ok(()) };
         page.spooled = Some(spooled);
@@ -139,38 +139,39 @@ impl Checkpoint {
         self.write(line)
     }
 
-    /// Forgets all pages, to fetch them anew.
+    /// Discards all pages, to fetch them again.
     pub(crate) fn start_over(&mut self) -> Result<()> {
         self.state.pages.clear();
         self.state.parts.clear();
-        // What was written before must not be read again: the file begins anew.
+        // The old journal must not be read again, so a new one is started.
         self.file = None;
         self.write(Ok(Vec::new()))
     }
 
-    /// Has the folder stand elsewhere, with nothing known of its pages; false when it is not for that.
+    /// Moves the folder to another fetch, without any pages; false if it is not suitable.
     pub(super) fn retire(&mut self, to: &Path) -> bool {
         let chunks = || self.state.pages.iter().filter_map(|page| page.spooled.as_ref()).flat_map(|page| &page.chunks);
         let is_small =
             chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= SPARE_CHUNKS_MAX;
-        // Nobody else may write into it any more.
+        // No other task may write into it any more.
         let is_alone = self.lock.as_mut().is_some_and(|lock| Arc::get_mut(lock).is_some());
         let Some(file) = self.file.as_mut().filter(|_| is_small && is_alone) else { return false };
-        // Not emptied: such a file is written to the disk at once when it is closed.
+        // The files are not truncated: some file systems write truncated files to disk immediately when they are
+        // closed.
         let emptied = file.rewind().and_then(|()| file.write_all(b"\n")).and_then(|()| file.set_len(1));
         emptied.and_then(|()| fs::rename(&self.folder, to)).is_ok()
     }
 
-    /// Removes the folder: the result is in place.
+    /// Removes the folder, once the result is in place.
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove_dir_all(&self.folder).map_err(storage("remove", &self.folder))
     }
 
-    /// Adds a line, which is part of what is known already.
+    /// Appends a line for a change that is part of the state already.
     fn write(&mut self, line: serde_json::Result<Vec<u8>>) -> Result<()> {
         let path = self.folder.join(FILE);
         let write = || -> std::io::Result<()> {
-            // Taken, so that nothing is written after a line that was written in part.
+            // Taken out, so that nothing is appended after a partially written line.
             self.file = Some(match self.file.take() {
                 Some(mut file) => {
                     file.write_all(&line?)?;
@@ -186,7 +187,7 @@ impl Checkpoint {
         write().map_err(storage("write", &path))
     }
 
-    /// The file with these lines alone; what was there before stays until then.
+    /// Replaces the journal with these lines; until then, the old one is kept.
     fn written_anew(&self, path: &Path, lines: &[u8]) -> std::io::Result<File> {
         match File::create_new(path) {
             Ok(mut file) => {
@@ -216,7 +217,7 @@ mod tests {
     use super::super::journal::{PageState, read};
     use super::*;
 
-    /// Of a walk of 25,000 pages, the file took gigabytes, and it was continued from page 9,999.
+    /// With a walk of 25,000 pages, the file grew to gigabytes, and was resumed from page 9,999.
     #[test]
     fn a_walk_of_any_length_takes_the_same_for_each_page_and_is_gone_on_with_from_its_last() {
         let folder = tempfile::tempdir().unwrap();
@@ -236,12 +237,12 @@ mod tests {
         assert_eq!(checkpoint.last_of_walk(0).unwrap().age, pages - 1);
     }
 
-    /// The end that a page was asked with.
+    /// The end time of the request for a page.
     fn end(age: u32) -> String {
         Timestamp::clamped(1_700_000_000_000 - i64::from(age) * 1_000).to_api_text()
     }
 
-    /// A page without entries, which no file is needed for.
+    /// A page without entries, which needs no file.
     fn empty(id: u32) -> SpooledPage {
         SpooledPage {
             id,
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// A checkpoint of 6 pages, all of them on disk but the last.
+    /// A checkpoint with 6 pages, all of them on disk except the last.
     fn some_pages(path: &Path) -> State {
         let mut checkpoint = Checkpoint::open(path.to_owned(), identity()).unwrap();
         for age in 0..6 {
@@ -266,7 +267,7 @@ mod tests {
         checkpoint.state.clone()
     }
 
-    /// What is read is of the fetch: never anything that it did not note.
+    /// Whatever is read was recorded by this fetch.
     fn check_read(found: Option<&State>, noted: &State, what: &str) {
         let Some(found) = found else { return };
         assert_eq!(found.fetch, noted.fetch, "{what}");
@@ -277,7 +278,7 @@ mod tests {
         }
     }
 
-    /// A flipped bit made another number of an age or a time, and pages were missing or asked for at wrong times.
+    /// A flipped bit changed an age or a time, and pages were missing or requested with wrong times.
     #[test]
     fn a_byte_that_was_altered_is_never_taken_for_what_was_noted() {
         let folder = tempfile::tempdir().unwrap();
@@ -293,7 +294,7 @@ mod tests {
             let found = read(&path).unwrap();
             check_read(found.as_ref(), &noted, &format!("byte {at}"));
             let kept = found.map_or(0, |found| found.pages.len());
-            // Without its break, a line takes the next one with it.
+            // Without its line break, a line takes the next one with it.
             let is_of_one_line = at >= first_line && whole[at] != b'\n';
             assert!(kept >= 5 || !is_of_one_line, "byte {at}: {kept}");
         }

@@ -1,9 +1,9 @@
-//! Divides a log into parts that can be asked for at once, where asking for one page after another is slow.
+//! Divides a log into parts that can be requested in parallel, if requesting one page after another is slow.
 //!
-//! The end of each page stands in the answer to its request, so pages are asked for in a row. A service that answers at
-//! once and builds later loses nothing by that; one that is slow to answer does. Its live endpoint tells at which times
-//! the log can be cut: the record after so many others has a time. Any answer that does not fit ends the attempt, and
-//! the pages are asked for in a row.
+//! The end of each page is in the response to its request, so pages are requested sequentially. This is no problem for
+//! a service that responds immediately and builds the page later, but for one that responds slowly. Its live endpoint
+//! reports times at which the log can be cut: those of the records at certain positions. If a response is not as
+//! expected, the log is not divided.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use tracing::debug;
 use super::journal::Part;
 use super::request::FetchRequest;
 
-/// How slow an answer is that makes dividing worth its requests.
+/// Minimum response time at which dividing is worth its requests.
 const SLOW: Duration = Duration::from_millis(500);
-/// Most records of a page, unless the service says that its own are smaller.
+/// Maximum number of records per page, unless the service reports smaller pages.
 const PAGE_RECORDS: u64 = 100_000;
-/// Fewest parts that are worth it, and most.
+/// Minimum and maximum number of parts.
 const PARTS: std::ops::RangeInclusive<u64> = 3..=1_000;
 
-/// The parts of what is older than the first page, newest first; none where it is not worth it or cannot be done.
+/// The parts of the log before the first page, newest first; none if dividing is not worthwhile or not possible.
 pub(crate) async fn divide(
     client: &Client,
     request: &FetchRequest,
@@ -34,8 +34,8 @@ pub(crate) async fn divide(
         return None;
     }
     let range = TimeRange { start: request.range.start, end: Some(next_end.parse().ok()?) };
-    // Somewhat fewer than a page holds, so that one page is enough in spite of cuts at whole seconds. A service may also
-    // say bytes; those are more.
+    // Somewhat fewer than a page contains, so that one page is sufficient although parts are cut at whole seconds. If
+    // the service reports bytes instead, the number is larger.
     let part_records = (first.page.size.unwrap_or(u64::MAX).min(PAGE_RECORDS) * 9 / 10).max(1);
     let cuts = match cuts(client, request, range, part_records).await {
         Ok(cuts) => cuts?,
@@ -49,7 +49,7 @@ pub(crate) async fn divide(
     Some(ends.zip(starts).map(|(end, start)| Part { start, end }).collect())
 }
 
-/// Times at which to cut, newest first.
+/// The times at which the log is cut, newest first.
 async fn cuts(
     client: &Client,
     request: &FetchRequest,

@@ -1,42 +1,43 @@
-//! What can go wrong with a fetch, by what the user does next.
+//! Errors of a fetch, by what the user can do.
 
 use std::path::{Path, PathBuf};
 
-/// A fetch that gave no result.
+/// Why a fetch has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The service did not play its part; its kind says what to do.
+    /// A request to the service failed; its kind says what to do.
     #[error(transparent)]
     Upstream(#[from] runlog_client::Error),
-    /// The service counts other records than came. The pages stay on disk, so that another try is cheap.
+    /// The service reports a different number of records than were received. The pages are kept on disk, so that
+    /// another attempt is cheap.
     #[error("the log is incomplete: the service reports {expected} records, but {got} were received")]
     Incomplete {
-        /// What the service counts.
+        /// Number of records according to the service.
         expected: u64,
-        /// What came.
+        /// Number of records received.
         got: u64,
     },
-    /// The service does not count its records.
+    /// The service does not report the number of records.
     #[error(
         "cannot verify that the log is complete: {got} records were received, and the service does not report a number"
     )]
     Uncounted {
-        /// What came.
+        /// Number of records received.
         got: u64,
-        /// Why there is no count.
+        /// Why the number is unknown.
         source: runlog_client::Error,
     },
-    /// A file or folder of ours.
+    /// An operation on a local file or folder failed.
     #[error("cannot {doing} {}", path.display())]
     Storage {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The folder beside the output holds something else.
+    /// The folder beside the output belongs to another fetch.
     #[error("{} contains the pages of another fetch ({what}); {next} or choose another output", path.display())]
     OtherFetch {
         /// The folder.
@@ -46,7 +47,7 @@ pub enum FetchError {
         /// What to do about it.
         next: &'static str,
     },
-    /// A task of ours broke.
+    /// A task of this process panicked.
     #[error("the task of a page failed")]
     Broken(#[from] tokio::task::JoinError),
 }
@@ -54,7 +55,7 @@ pub enum FetchError {
 /// The result of a fetch.
 pub type Result<T, E = FetchError> = std::result::Result<T, E>;
 
-/// Makes the failure of something done to a path.
+/// Creates the error of an operation on a path.
 pub(crate) fn storage(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FetchError {
     let path = path.to_owned();
     move |source| FetchError::Storage { doing, path, source }

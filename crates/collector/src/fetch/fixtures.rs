@@ -1,4 +1,4 @@
-//! What tests note in a checkpoint.
+//! Checkpoints for tests.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ pub(crate) fn identity() -> Identity {
     }
 }
 
-/// A page of the walk is asked for with this end; the service names that of the next one.
+/// Requests a page of the walk with this end time; the response names that of the next page.
 pub(crate) fn ask(checkpoint: &mut Checkpoint, age: u32, end: Option<String>, next_end: Option<String>) {
     let request = PageRequest {
         run_id: "7b2b122e-d6b8-42de-b0ba-fa2f0d363061".parse().unwrap(),
@@ -40,7 +40,7 @@ pub(crate) fn ask(checkpoint: &mut Checkpoint, age: u32, end: Option<String>, ne
     checkpoint.requested(age, age, &request, &page).unwrap();
 }
 
-/// It comes, with entries from one time to another, in a chunk of so many bytes.
+/// The page arrives, with entries between two times, in a chunk of this size.
 pub(crate) fn come(checkpoint: &mut Checkpoint, age: u32, (first_ms, last_ms): (i64, i64), bytes: u64) -> PathBuf {
     let file = format!("page-{age}-0.chunk");
     let path = checkpoint.folder().join(&file);

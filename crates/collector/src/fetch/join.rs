@@ -1,28 +1,29 @@
-//! What becomes of the pages of a log while they are fetched.
+//! The interface between fetching the pages of a log and what is made of them.
 
 use runlog_client::reconcile::Merged;
 
 use super::checkpoint::Checkpoint;
 use super::error::{FetchError, Result};
 
-/// What happens to the pages of a log on their way to the disk.
+/// An event while pages are fetched.
 pub(crate) enum PagesEvent<'a> {
-    /// More is known of the pages than before, or is on disk.
+    /// A page was requested or written to disk.
     Changed(&'a Checkpoint),
-    /// All pages are asked for: while they come, what joining them takes can be prepared.
+    /// All pages were requested: while the rest of them arrive, the consumer can prepare to join them.
     AllRequested,
-    /// All pages that came so far are forgotten, and others come in their place.
+    /// All pages were discarded, and others will replace them.
     StartedOver,
 }
 
-/// Takes the pages of a log, and joins them to one.
+/// Receives the pages of a log, and joins them into one log.
 pub(crate) trait PageConsumer: Send {
-    /// Why it could not.
+    /// Why joining failed.
     type Error: From<FetchError> + Send;
 
-    /// Hears what happens to the pages, in order. Nothing has to be done until they are to be joined.
+    /// Receives the events in order. A consumer may ignore them and do all its work in [`join`](Self::join).
     fn on_event(&mut self, _: PagesEvent<'_>) {}
 
-    /// Joins the pages, which are all on disk, to the log. Called again when pages came after that.
+    /// Joins the pages, which are all on disk. The result decides whether further pages are requested; then it is
+    /// called again.
     fn join(&mut self, pages: &Checkpoint) -> impl Future<Output = Result<Merged, Self::Error>> + Send;
 }

@@ -1,14 +1,14 @@
-//! The file that says what a fetch has done so far: never a token, never a link.
+//! The journal of a fetch. It contains neither tokens nor links.
 //!
 //! ```text
 //! 9d2a41c7 {"begun":{"version":2,"fetch":{…}}}        always the first line
-//! 0b60f2e1 {"asked":{"id":0,"age":0,"end":null,…}}    a page was asked for
+//! 0b60f2e1 {"asked":{"id":0,"age":0,"end":null,…}}    a page was requested
 //! 5c33d0aa {"came":{"id":0,…,"spooled":{…}}}          it is on disk
 //! 71f0c2be {"divided":[…]}                            the rest is walked in parts
 //! ```
 //!
-//! Each thing that was done is one more line, with a checksum of its own, so the file grows by the same for each page. A
-//! line that was altered or cut short counts as not written: what it told of is asked for again.
+//! Each step appends a line with its own checksum, so the file grows by the same amount for each page. A line that was
+//! altered or truncated counts as missing; its page is requested again.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::error::{FetchError, Result, storage};
 
-/// The file in the folder.
+/// The name of the file in the folder.
 pub(super) const FILE: &str = "checkpoint.ndjson";
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,67 +32,67 @@ pub(super) enum Line<'a> {
     Begun { version: u32, fetch: Cow<'a, Identity> },
     Divided(Cow<'a, [Part]>),
     Asked(Cow<'a, PageState>),
-    // All that is known of the page: the line that it was asked for with is not needed any more.
+    // The whole state of the page, which replaces that of the line of its request.
     Came(Cow<'a, PageState>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     pub(super) fetch: Identity,
-    /// Parts that are walked side by side after the first page, newest first; none while there is one walk.
+    /// Parts that are walked in parallel after the first page, newest first; none while there is only one walk.
     pub(super) parts: Vec<Part>,
-    /// Pages that were asked for, newest first, and then the ends of pages that were asked for again.
+    /// The requested pages, newest first, followed by page ends that were requested again.
     pub(super) pages: Vec<PageState>,
 }
 
-/// What makes two fetches the same, so that one can continue the other.
+/// The identity of a fetch: only a fetch with the same identity can resume it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Identity {
     pub(crate) service: String,
     pub(crate) run: String,
     pub(crate) start: Option<String>,
-    /// The end that the user asked for.
+    /// The end time requested by the user.
     pub(crate) end: Option<String>,
     pub(crate) order: LogOrder,
     pub(crate) overlap_ms: i64,
-    /// The end that was fixed when the fetch began, when the run was not waited for.
+    /// The end time that was fixed when the fetch started, if it does not wait for the end of the run.
     pub(crate) fixed_end: Option<String>,
 }
 
-/// A part of a log, both ends inside, that has a walk of its own.
+/// A part of a log with its own walk; both ends inclusive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
-    /// Its earliest time; the beginning of the range when absent.
+    /// Its earliest time; none for the start of the range.
     pub(crate) start: Option<Timestamp>,
-    /// Its latest time, as it is to be sent.
+    /// Its latest time, as sent to the service.
     pub(crate) end: String,
 }
 
-/// Ages of pages by which one part is older than the one before: more pages than any walk has. With as many parts as a log
-/// is divided into, the ages still fit.
+/// The difference in age between two parts: more pages than any walk has. Multiplied by the maximum number of parts,
+/// ages do not overflow.
 pub(crate) const PART_AGES: u32 = 4_000_000;
 
-/// A page that was asked for.
+/// A requested page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PageState {
-    /// Names it.
+    /// Its ID.
     pub(crate) id: u32,
-    /// How far back it reaches.
+    /// Its age: the number of pages after it.
     pub(crate) age: u32,
-    /// The end that it was asked with.
+    /// The end time of its request.
     pub(crate) end: Option<String>,
-    /// The end of the next page, as the service wrote it; none on the last.
+    /// The end time of the next page, as returned by the service; none for the last page.
     pub(crate) next_end: Option<String>,
-    /// Whether the log could still grow then, where the service told.
+    /// Whether the log could still grow, if the service reported it.
     #[serde(default)]
     pub(crate) settled: Option<bool>,
-    /// What is on disk of it, once it is whole.
+    /// The page on disk, once it is complete.
     pub(crate) spooled: Option<SpooledPage>,
 }
 
-/// The form of the file. The first one had no checksums; its pages are fetched anew.
+/// The version of the format. Version 1 had no checksums; its pages are fetched again.
 const VERSION: u32 = 2;
 
 impl State {
@@ -100,10 +100,10 @@ impl State {
         Self { fetch, parts: Vec::new(), pages: Vec::new() }
     }
 
-    /// What is known when all of these lines were written, one after another. `places` says where each page is.
+    /// The state after all of these lines. `places` contains the index of each page.
     fn take(&mut self, line: Line<'_>, places: &mut HashMap<u32, usize>) {
         match line {
-            // Whoever starts over writes the file anew.
+            // Starting over creates a new file.
             Line::Begun { .. } => {}
             Line::Divided(parts) => self.parts = parts.into_owned(),
             Line::Asked(page) | Line::Came(page) => {
@@ -117,16 +117,16 @@ impl State {
         }
     }
 
-    /// All that is known, as lines.
+    /// The whole state, as lines.
     pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let begun = Line::Begun { version: VERSION, fetch: Cow::Borrowed(&self.fetch) };
         let divided = (!self.parts.is_empty()).then(|| Line::Divided(Cow::Borrowed(&self.parts)));
-        // In the order of their ids, which is that of their asking.
+        // In the order of their IDs, which is the order of the requests.
         [begun].into_iter().chain(divided).chain(self.pages.iter().map(PageState::line))
     }
 
-    /// Forgets the pages of a walk that cannot be reached any more, because one before them was forgotten: pages are asked
-    /// for by what the one before them says.
+    /// Discards the pages that no longer belong to the walk, because a page before them was discarded: the end of a
+    /// page is known only from the page before it.
     fn forget_unreachable(&mut self) -> usize {
         let before = self.pages.len();
         let mut walked: Vec<u32> = self.pages.iter().filter(|page| page.is_of_walk()).map(|page| page.age).collect();
@@ -145,7 +145,7 @@ impl State {
 }
 
 impl PageState {
-    /// True for a page of the walk; ids of those that were asked for again are never their ages.
+    /// True for a page of the walk; the IDs of pages that were requested again never equal their ages.
     pub(crate) fn is_of_walk(&self) -> bool {
         self.id == self.age
     }
@@ -156,7 +156,7 @@ impl PageState {
     }
 }
 
-/// What the file of a folder says; none when there is nothing to continue from.
+/// Reads the journal of a folder; none if there is nothing to resume.
 pub(super) fn read(folder: &Path) -> Result<Option<State>> {
     let path = folder.join(FILE);
     let text = match fs::read(&path) {
@@ -164,7 +164,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(storage("read", &path)(error)),
     };
-    // Of a folder that was used before, nothing is known.
+    // A folder that is reused has no state.
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -181,7 +181,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>> {
     for line in lines {
         match read_line(line) {
             Some(line) => state.take(line, &mut places),
-            // The last one may have been written in part, when the machine or the process ended.
+            // The last line may be incomplete, if the machine or the process stopped while it was written.
             None if !line.ends_with(b"\n") => {}
             None => damaged += 1,
         }
@@ -196,7 +196,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>> {
     Ok(Some(state))
 }
 
-/// A line with its checksum before it and a line break after it.
+/// A line with its checksum and a line break.
 pub(super) fn checked(line: &Line<'_>) -> serde_json::Result<Vec<u8>> {
     let json = serde_json::to_vec(line)?;
     let mut checked = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
@@ -205,7 +205,7 @@ pub(super) fn checked(line: &Line<'_>) -> serde_json::Result<Vec<u8>> {
     Ok(checked)
 }
 
-/// What a line says; none when it is not as it was written.
+/// Parses a line; none if its checksum does not match.
 fn read_line(line: &[u8]) -> Option<Line<'static>> {
     let (sum, json) = line.strip_suffix(b"\n")?.split_at_checked(8)?;
     let json = json.strip_prefix(b" ")?;
@@ -213,7 +213,7 @@ fn read_line(line: &[u8]) -> Option<Line<'static>> {
     serde_json::from_slice(json).ok().filter(|_| is_whole)
 }
 
-/// The state to continue from, when it is of the same fetch.
+/// The state to resume from, if it belongs to the same fetch.
 pub(super) fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<State> {
     let found = &state.fetch;
     let different = [
@@ -227,7 +227,7 @@ pub(super) fn same(mut state: State, fetch: &Identity, folder: &Path) -> Result<
         return Err(FetchError::OtherFetch { path: folder.to_owned(), what, next: "remove it" });
     }
     if found.fixed_end.is_some() != fetch.fixed_end.is_some() {
-        // The run has ended since, or is no longer waited for: the pages of before have other ends.
+        // The run has ended since, or the fetch no longer waits for its end: the earlier pages have other end times.
         state.fetch = fetch.clone();
         state.pages.clear();
         state.parts.clear();

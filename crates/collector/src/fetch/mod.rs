@@ -1,7 +1,8 @@
-//! Fetches one run, whole: waits until it has settled, asks for its pages, writes them to disk, and continues after an interruption.
+//! Fetches one run completely: waits until it has settled, requests its pages, writes them to disk, and resumes after
+//! an interruption.
 //!
 //! ```text
-//! settle ▸ divide ▸ pages (each noted in the checkpoint) ▸ merge ▸ count ▸ render
+//! settle ▸ divide ▸ pages (each recorded in the checkpoint) ▸ merge ▸ count ▸ render
 //! ```
 
 pub(crate) mod checkpoint;

@@ -1,4 +1,4 @@
-//! Asks for the pages of a log and lays them down, several at once.
+//! Requests the pages of a log and writes them to disk, several at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use super::journal::{PART_AGES, PageState, Part};
 use super::progress::{FetchEvent, Progress};
 use super::request::FetchRequest;
 
-/// How often a page whose file is not whole is downloaded.
+/// Maximum number of downloads of a page whose file is incomplete.
 const DOWNLOADS_MAX: u32 = 3;
-/// How often a log that is not settled is asked for again, and how long each time is waited.
+/// How often a log that has not settled is requested again, and the pause in between.
 const UNSETTLED_TRIES_MAX: u32 = 60;
 const UNSETTLED_PAUSE: Duration = Duration::from_secs(2);
-/// Walks that ask for a page at a time.
+/// Maximum number of walks that request a page at the same time.
 const ASKED_AT_ONCE: usize = 8;
-/// How much later than a page's end its end is asked for again: what is lost when a header is cut down to seconds.
+/// How much later than its end a page is requested again, to find records lost because a header is truncated to
+/// seconds.
 const SECOND_MS: i64 = 1_000;
 
 /// Fetches the pages of one request.
@@ -35,23 +36,23 @@ pub(crate) struct PageFetcher<'a, C> {
     pub(crate) client: &'a Client,
     pub(crate) request: &'a FetchRequest,
     pub(crate) progress: Arc<dyn Progress>,
-    /// What is fetched and counted of the log.
+    /// The range of the log that is fetched and counted.
     range: TimeRange,
     checkpoint: &'a mut Checkpoint,
     consumer: &'a mut C,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
-    /// None until it is known how the log is counted.
+    /// None until the log is being counted.
     counting: Option<Counting>,
     may_divide: bool,
-    /// Bytes of page files, unpacked.
+    /// Uncompressed size of the page files. Unit: bytes.
     pub(crate) bytes: u64,
 }
 
-/// How the service counts the log.
+/// How the number of records becomes known.
 enum Counting {
-    /// It told with a page, of a log that does not grow any more.
+    /// The service reported it with a page of a log that no longer grows.
     Told(u64),
-    /// It was asked, and counts while pages still come.
+    /// It was requested, while pages are still arriving.
     Asked(AbortOnDropHandle<runlog_client::Result<u64>>),
 }
 
@@ -79,13 +80,13 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         }
     }
 
-    /// What is on disk.
+    /// The state of the fetch.
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         self.checkpoint
     }
 
-    /// Joins the pages that are on disk, and gives beside that what the service counts: what it told with the
-    /// pages or was asked for with them, or a new count where that one did not fit.
+    /// Joins the pages on disk, and returns the result with the number of records according to the service: the number
+    /// reported or requested while the pages were fetched, or a new one if that did not match.
     pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), C::Error> {
         let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
         let merged = self.consumer.join(self.checkpoint).await?;
@@ -96,7 +97,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         Ok((merged, counted))
     }
 
-    /// Brings every page to disk that is not there yet, going on from where an earlier fetch was.
+    /// Fetches every page that is not on disk yet, resuming an earlier fetch.
     pub(crate) async fn all_pages(&mut self) -> Result<()> {
         if !self.resume_known_pages().await? {
             warn!("the log has changed since its first pages were requested; the whole log is fetched again");
@@ -105,7 +106,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         let mut walks = self.walks(self.range.end.map(Timestamp::to_api_text))?;
         let mut asking = JoinSet::new();
         loop {
-            // The next page is asked for before there is room for it: the service builds it in the meantime.
+            // The next page is requested before it can be downloaded: the service builds it in the meantime.
             while asking.len() < ASKED_AT_ONCE
                 && let Some(mut walk) = walks.pop_front()
             {
@@ -114,7 +115,8 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             let Some(answered) = asking.join_next().await else { break };
             let (next, walk) = answered?;
             let next = match next {
-                // Some services have no log file for a run that logged nothing; the count will say whether that is so.
+                // Some services have no log file for a run that logged nothing; the count shows whether this is the
+                // case.
                 Err(error) if error.kind() == ErrorKind::NotFound && self.checkpoint.pages().is_empty() => None,
                 next => next?,
             };
@@ -153,7 +155,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         Counting::Asked(AbortOnDropHandle::new(counting))
     }
 
-    /// What is still to be walked: the log, or what is left of its parts.
+    /// What remains to be walked: the log, or the rest of its parts.
     fn walks(&self, end: Option<String>) -> Result<VecDeque<PageWalk>> {
         let parts = self.checkpoint.parts();
         if parts.is_empty() {
@@ -167,7 +169,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         numbered.map(walk).collect()
     }
 
-    /// A walk whose first page has this age, or what is left of it.
+    /// A walk that starts with a page of this age, or the rest of it.
     fn walk(&self, age: u32, first: PageRequest) -> Result<PageWalk> {
         let overlap_ms = millis(self.request.overlap);
         Ok(match self.checkpoint.last_of_walk(age) {
@@ -179,28 +181,28 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         })
     }
 
-    /// Forgets all pages that are on disk, and fetches them anew.
+    /// Discards all pages on disk and fetches them again.
     pub(crate) async fn fetch_anew(&mut self) -> Result<()> {
-        // A service that does not keep to the bounds of parts may keep to its own headers.
+        // A service that does not respect the bounds of parts may respect the end times of its own headers.
         self.may_divide = false;
         self.start_over().await?;
         self.all_pages().await
     }
 
-    /// True when the log was fetched in parts.
+    /// True if the log was fetched in parts.
     pub(crate) fn is_divided(&self) -> bool {
         !self.checkpoint.parts().is_empty()
     }
 
-    /// Asks again for the newest page, for records that came late, and for the pages after each header, from a second
-    /// later: a service that cuts its headers down to seconds leaves records between its pages.
+    /// Requests the newest page again, for late records, and the pages after each header, with an end time one second
+    /// later: a service that truncates its headers to seconds loses records between pages.
     pub(crate) async fn request_ends_again(&mut self) -> Result<()> {
         let newest = self.checkpoint.walked().filter(|page| page.age == 0).map(|page| (0, page.end.clone()));
         let later = |next_end: &str| Some(next_end.parse::<Timestamp>().ok()?.plus_millis(SECOND_MS).to_api_text());
         let after_header = |page: &PageState| Some((page.age + 1, Some(later(page.next_end.as_deref()?)?)));
         let ends: Vec<_> = newest.chain(self.checkpoint.walked().filter_map(after_header)).collect();
         for (age, end) in ends {
-            // Ids of such pages are never their ages, so that a walk is not taken up from one.
+            // The IDs of such pages never equal their ages, so that no walk continues from them.
             let id = self.checkpoint.pages().iter().map(|page| page.id).max().unwrap_or(0) + 1;
             let request = self.page_request(self.start_of(age), end);
             self.make_room().await?;
@@ -211,22 +213,22 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         self.finish().await
     }
 
-    /// True when ends of pages were asked for again, by this fetch or by one that it continues.
+    /// True if page ends were requested again, by this fetch or an earlier attempt.
     pub(crate) fn has_asked_again(&self) -> bool {
         self.checkpoint.pages().iter().any(|page| !page.is_of_walk())
     }
 
     fn page_request(&self, start: Option<Timestamp>, end: Option<String>) -> PageRequest {
-        // JSON whatever the form of the result: TEXT cannot be taken apart into records.
+        // Always JSON, whatever the format of the result: TEXT cannot be split into records.
         PageRequest { run_id: self.request.run_id, start, end, format: FileFormat::Json, order: None }
     }
 
-    /// The earliest time that a page of this age is asked with.
+    /// The earliest time in the request for a page of this age.
     fn start_of(&self, age: u32) -> Option<Timestamp> {
         self.checkpoint.part_of(age).and_then(|part| part.start).or(self.request.range.start)
     }
 
-    /// Waits while the service says that the log can still grow.
+    /// Waits while the service reports that the log can still grow.
     async fn settled(&mut self, mut page: RequestedPage) -> Result<RequestedPage> {
         let mut tries = 0;
         while self.request.settle.is_some() && page.page.settled == Some(false) && tries < UNSETTLED_TRIES_MAX {
@@ -238,8 +240,8 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         Ok(page)
     }
 
-    /// Asks once more for the pages that were asked for before the interruption and did not come. False when one of
-    /// them ends elsewhere now: then the pages after it leave a gap, or are not the right ones.
+    /// Requests the pages again that were requested before the interruption and did not arrive. False if one of them
+    /// has another end now: the pages after it would leave a gap or be the wrong ones.
     async fn resume_known_pages(&mut self) -> Result<bool> {
         let known: Vec<PageState> = self.checkpoint.pages().to_vec();
         for state in known.into_iter().filter(|page| page.spooled.is_none()) {
@@ -255,7 +257,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     }
 
     async fn start_over(&mut self) -> Result<()> {
-        // Pages on their way would be written under the names of the new ones.
+        // Pages that are still arriving would get the file names of the new ones.
         self.tasks.shutdown().await;
         self.counting = None;
         self.consumer.on_event(PagesEvent::StartedOver);
@@ -271,7 +273,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             memory_bytes: self.request.page_memory_bytes,
         };
         let (client, progress) = (self.client.clone(), Arc::clone(&self.progress));
-        // Held by the task, so that one that is being given up does not write into the next fetch's folder.
+        // Held by the task, so that an aborted task does not write into the folder of the next fetch.
         let lock = self.checkpoint.lock();
         self.tasks.spawn(async move {
             let spooled = spool_page(&client, id, number, &page, settings, progress.as_ref()).await;
@@ -306,7 +308,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     }
 }
 
-/// Downloads a page and writes it to disk; again when its file is not whole.
+/// Downloads a page and writes it to disk; repeated if its file is incomplete.
 async fn spool_page(
     client: &Client,
     id: u32,
@@ -332,7 +334,7 @@ async fn spool_page(
             Err(error) => Err(error),
         };
         match spooled {
-            // A body that ends early looks whole to HTTP when the service does not say its length.
+            // A truncated body looks complete to HTTP if the service does not send its length.
             Err(error) if error.kind() == ErrorKind::Protocol && downloads < DOWNLOADS_MAX => continue,
             spooled => return Ok(spooled?),
         }

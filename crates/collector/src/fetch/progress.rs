@@ -1,40 +1,41 @@
-//! What a fetch reports on its way.
+//! Progress of a fetch.
 
-/// Is told what a fetch is doing.
+/// Receives the progress of a fetch.
 pub trait Progress: Send + Sync {
-    /// Something happened.
+    /// Reports an event.
     fn report(&self, event: FetchEvent<'_>);
 }
 
-/// What can happen.
+/// An event of a fetch.
 #[derive(Debug, Clone, Copy)]
 pub enum FetchEvent<'a> {
-    /// The run is not final; its status in the service's word.
+    /// The run has not ended; its status as reported by the service.
     RunGoesOn(&'a str),
-    /// The run is final, and its log may still grow for so many milliseconds.
+    /// The run has ended, and its log may still grow for this number of milliseconds.
     Settling(u64),
-    /// A page was asked for; pages are counted from 1.
+    /// A page was requested; pages are numbered from 1.
     PageRequested(u32),
     /// The service is building a page.
     PageBuilding(u32),
-    /// So many more bytes of pages came.
+    /// This number of further bytes of pages was received.
     BytesReceived(u64),
-    /// A page is on disk, with so many records.
+    /// A page is on disk, with this number of records.
     PageDone(u32, u64),
-    /// Token or link of a page had expired, and another was asked for.
+    /// The token or link of a page had expired and was requested again.
     PageAskedAgain(u32),
-    /// Everything is on disk and is put together.
+    /// All pages are on disk and are being merged.
     Merging,
-    /// The service counts other records than came, and the pages' ends are asked for again.
+    /// The service reports a different number of records than were received, and the ends of the pages are requested
+    /// again.
     AskingAgainForEnds {
-        /// What the service counts.
+        /// Number of records according to the service.
         expected: u64,
-        /// What came.
+        /// Number of records received.
         got: u64,
     },
 }
 
-/// Takes no notice.
+/// Ignores all events.
 #[derive(Debug, Clone, Copy)]
 pub struct NoProgress;
 

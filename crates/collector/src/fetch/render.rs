@@ -1,4 +1,4 @@
-//! Writes the entries of a log in the form that is wanted.
+//! Writes the entries of a log in the requested format.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ impl<W: Write> Renderer<W> {
         Self { out, form, is_empty: true }
     }
 
-    /// Writes one more entry, the text of a JSON object.
+    /// Writes an entry: the text of a JSON object.
     pub(crate) fn write(&mut self, entry: &[u8]) -> io::Result<()> {
         let is_first = std::mem::replace(&mut self.is_empty, false);
         match self.form {
@@ -39,7 +39,7 @@ impl<W: Write> Renderer<W> {
         }
     }
 
-    /// Ends the result, and gives back where it went.
+    /// Ends the result, and returns its writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         if self.form == Form::Json {
             self.out.write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })?;
@@ -49,7 +49,7 @@ impl<W: Write> Renderer<W> {
     }
 }
 
-/// What a line shows of an entry, without copies where its texts have no escapes.
+/// The parts of an entry that a line of text shows, borrowed if they contain no escapes.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
@@ -75,7 +75,7 @@ fn write_line(out: &mut impl Write, entry: &[u8]) -> io::Result<()> {
         };
         return line.write_to(out);
     }
-    // An entry that is not quite a record is still a line, with what can be read of it.
+    // An entry that is not a valid record is still written as a line, with whatever can be parsed.
     let value: Value = serde_json::from_slice(entry).unwrap_or_default();
     let text = |name: &str| match value.get(name) {
         None | Some(Value::Null) => None,

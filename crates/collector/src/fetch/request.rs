@@ -1,4 +1,4 @@
-//! What is to be fetched, and what came of it.
+//! The request and the result of a fetch.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,82 +8,82 @@ use runlog_client::reconcile::LogOrder;
 use runlog_model::{RunId, TimeRange, Timestamp};
 use serde::Serialize;
 
-/// One run's log, as it is wanted.
+/// A request for the log of one run.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     /// The run.
     pub run_id: RunId,
-    /// The range of time; all of it by default.
+    /// The range of time; the whole log by default.
     pub range: TimeRange,
-    /// The form of the result.
+    /// The format of the result.
     pub form: Form,
     /// The order of its records.
     pub order: LogOrder,
-    /// Where it goes.
+    /// The destination.
     pub output: Output,
-    /// What is known of the run. When it is final, the service is not asked for it again.
+    /// The run, if it is known. If it has ended, the service is not asked for it again.
     pub known: Option<Execution>,
-    /// Waits until the run is final and so much time has passed since its end. None takes what there is now.
+    /// Waits until the run has ended and this time has passed since. None: fetches the records that exist now.
     pub settle: Option<Duration>,
-    /// How much of the time before each page is asked for again with it. Default: none.
+    /// Overlap with the time before each page, which is requested again. Default: none.
     pub overlap: Duration,
-    /// Gives a result even when the service counts other records than came.
+    /// Produces a result even if the service reports a different number of records.
     pub allow_incomplete: bool,
-    /// Pages that are built and downloaded at once.
+    /// Number of pages that are built and downloaded at a time.
     pub pages_in_flight: usize,
-    /// Memory for the records of one page on their way to disk. Unit: bytes.
+    /// Memory for the records of one page while it is downloaded. Unit: bytes.
     pub page_memory_bytes: usize,
 }
 
-/// The form of a result.
+/// The format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
-    /// One JSON array, one object a line.
+    /// One JSON array with one object per line.
     Json,
-    /// Lines for people.
+    /// Readable text.
     Text,
 }
 
-/// Where a result goes.
+/// The destination of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A file. It is put in place whole; until then, a folder beside it holds the pages, to continue from.
+    /// A file. It appears once it is complete; until then, the pages are in a folder beside it, to resume from.
     File(PathBuf),
-    /// Standard output; what is on its way stands in a temporary folder.
+    /// Standard output; the pages are in a temporary folder.
     StandardOutput,
 }
 
-/// What a fetch came to.
+/// The result of a fetch.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FetchReport {
     /// The run.
     pub run_id: RunId,
-    /// How the run ended, in the service's word.
+    /// The final status, as reported by the service.
     pub status: String,
-    /// Records in the result.
+    /// Number of records in the result.
     pub records: u64,
-    /// Pages that the service made of it.
+    /// Number of pages.
     pub pages: u32,
-    /// Records of each of them, newest page first.
+    /// Number of records per page, newest page first.
     pub page_records: Vec<u64>,
-    /// Pages that stood on disk from an interrupted fetch.
+    /// Number of pages that were on disk from an interrupted attempt.
     pub pages_kept: u32,
-    /// Records that pages had in common, and that stand in the result once.
+    /// Number of records that occurred in several pages; the result contains them once.
     pub repeated: u64,
-    /// Records without a time, which stand beside their neighbours.
+    /// Number of records without a time, which keep their place beside their neighbours.
     pub records_without_time: u64,
-    /// Records that were not JSON, and are as near to what came as can be.
+    /// Number of records that were not valid JSON, and are as close to the original as possible.
     pub records_mended: u64,
-    /// Bytes downloaded, unpacked.
+    /// Number of bytes downloaded, uncompressed.
     pub bytes: u64,
     /// The time of the earliest record.
     pub first: Option<Timestamp>,
-    /// The time of the latest.
+    /// The time of the latest record.
     pub last: Option<Timestamp>,
-    /// Whether the log is whole.
+    /// Whether the log is complete.
     pub completeness: Completeness,
 }
 
@@ -91,21 +91,21 @@ pub struct FetchReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "state")]
 pub enum Completeness {
-    /// The service counts as many records.
+    /// The service reports the same number of records.
     Verified,
-    /// The service counts as many records, of a run that may still write more.
+    /// The service reports the same number of records, but the run may still log more.
     SoFar,
-    /// The service counts other records.
+    /// The service reports a different number of records.
     Different {
-        /// What the service counts.
+        /// Number of records according to the service.
         expected: u64,
     },
-    /// The service does not count.
+    /// The service does not report the number of records.
     Unknown,
 }
 
 impl FetchRequest {
-    /// The defaults: the whole log as NDJSON, by time, once the run is final and 30 s have passed.
+    /// The defaults: the whole log as NDJSON, by time, 30 s after the end of the run.
     pub fn new(run_id: RunId, output: Output) -> Self {
         Self {
             run_id,

@@ -1,4 +1,4 @@
-//! Brings one run's log from a service to a file, whole.
+//! Fetches the complete log of one run to a file.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -23,13 +23,13 @@ use super::settle::when_settled;
 
 /// The file in the checkpoint's folder that becomes the result.
 const RESULT_FILE: &str = "result";
-/// How long after a count that is behind the log another one is asked for.
+/// The pause before the count is requested again if it is behind the log.
 const COUNT_PAUSE: Duration = Duration::from_secs(2);
 
-/// Fetches a run's log, and proves by the service's own count that it is whole.
+/// Fetches the log of a run, and verifies its completeness with the number of records that the service reports.
 ///
-/// Interrupted at any moment and called again with the same request, it continues: pages that are on disk are not
-/// fetched again. Nothing stands at the output until all of it does.
+/// If it is interrupted and called again with the same request, it resumes: pages on disk are not fetched again. The
+/// output appears once it is complete.
 pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn Progress>) -> Result<FetchReport> {
     let part_folder = match &request.output {
         Output::File(path) => Some(part_folder(path)?),
@@ -41,15 +41,14 @@ pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn
     Ok(fetched.report)
 }
 
-/// A log that was put together.
+/// A joined log.
 pub(crate) struct Fetched {
     pub(crate) report: FetchReport,
-    /// Its pages, to be removed when they are not needed any more.
+    /// Its pages, to be removed once they are no longer needed.
     pub(crate) checkpoint: Checkpoint,
 }
 
-/// Fetches a run's log, whatever it is put together to. The folder is for its pages; none is for a log that cannot be
-/// gone on with.
+/// Fetches the log of a run for a consumer. The folder is for the pages; none for a fetch that cannot be resumed.
 pub(crate) async fn fetch_into<C: PageConsumer>(
     client: &Client,
     request: &FetchRequest,
@@ -88,7 +87,7 @@ fn identity(client: &Client, request: &FetchRequest) -> Identity {
         end: request.range.end.map(Timestamp::to_api_text),
         order: request.order,
         overlap_ms: millis(request.overlap),
-        // A log that grows is fetched up to a fixed time, so that what came can be counted.
+        // A log that grows is fetched up to a fixed time, so that the number of records can be compared.
         fixed_end: is_open.then(|| now.to_api_text()),
     }
 }
@@ -98,8 +97,8 @@ fn counted_range(request: &FetchRequest, checkpoint: &Checkpoint) -> TimeRange {
     TimeRange { start: request.range.start, end: fixed_end.or(request.range.end) }
 }
 
-/// `run.ndjson.runlog-part` beside `run.ndjson`. Fails for what cannot be put in place by a rename: better now than
-/// when everything is there.
+/// `run.ndjson.runlog-part` beside `run.ndjson`. Fails early for an output that could not be moved into place by a
+/// rename.
 fn part_folder(output: &Path) -> Result<PathBuf> {
     let cannot = |why: &str| Err(storage("write", output)(io::Error::new(ErrorKind::InvalidInput, why)));
     let Some(name) = output.file_name() else { return cannot("it is not a file name") };
@@ -113,8 +112,8 @@ fn part_folder(output: &Path) -> Result<PathBuf> {
     Ok(output.with_file_name(name))
 }
 
-/// Puts the pages together, and compares their count with the service's. While they differ: the pages' ends are asked
-/// for again, then pages that stood on disk from before are fetched anew, each once.
+/// Joins the pages, and compares the number of records with that of the service. If they differ, first the ends of the
+/// pages are requested again, then pages from an earlier attempt are fetched again, each once.
 async fn join_and_count<C: PageConsumer>(
     fetcher: &mut PageFetcher<'_, C>,
     kept: &mut usize,
@@ -142,12 +141,11 @@ async fn join_and_count<C: PageConsumer>(
             fetcher.progress.report(FetchEvent::AskingAgainForEnds { expected, got });
             fetcher.request_ends_again().await?;
         } else if fetcher.is_divided() || *kept > 0 && !request.allow_incomplete {
-            // Parts may have been cut where the service does not cut, and a page that came wrong the last time would be
-            // wrong for ever.
+            // Parts may have been cut at wrong places, and a wrong page from an earlier attempt would remain wrong.
             *kept = 0;
             fetcher.fetch_anew().await?;
         } else if got > expected && !std::mem::replace(&mut has_waited, true) {
-            // The count of a log that has just been written may come later than the log.
+            // The count of a log that has just been written may be behind the log.
             fetcher.client.sleep(COUNT_PAUSE).await;
         } else if request.allow_incomplete {
             return Ok((merged, Completeness::Different { expected }));
@@ -171,7 +169,7 @@ impl PageConsumer for ResultFile {
         let (form, order) = (self.form, self.order);
         let merging = tokio::task::spawn_blocking(move || {
             let merged = write_result(&folder, &spooled, form, order);
-            // Held until here, so that a fetch that is given up does not write into the next one's folder.
+            // Held until here, so that an abandoned fetch does not write into the folder of the next one.
             drop(lock);
             merged
         });

@@ -1,4 +1,4 @@
-//! Waits until a run is final and its log has settled.
+//! Waits until a run has ended and its log has settled.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::error::Result;
 use super::progress::{FetchEvent, Progress};
 use super::request::FetchRequest;
 
-/// How long after the first question whether a run is final the second comes.
+/// The pause between the first two requests for the status of the run.
 const ASK_AGAIN_FIRST: Duration = Duration::from_secs(2);
-/// The longest time between two questions.
+/// The longest pause between two requests.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 
-/// Gives the run once it is final and so much time has passed since its end.
+/// Returns the run once it has ended and this time has passed since.
 pub(crate) async fn when_settled(
     client: &Client,
     request: &FetchRequest,
@@ -34,7 +34,7 @@ pub(crate) async fn when_settled(
         client.sleep(pause).await;
         pause = (pause * 3 / 2).min(ASK_AGAIN_MAX);
     };
-    // A run that never began has no end; its trigger is the last that is known of it.
+    // A run that never started has no end; the time of its trigger is used instead.
     if let Some(ended) = run.finished_at.or(run.started_at).or(run.triggered_at) {
         let passed = client.clock().now().millis_since(ended).max(0).unsigned_abs();
         let left = u64::try_from(settle.as_millis()).unwrap_or(u64::MAX).saturating_sub(passed);

@@ -1,4 +1,4 @@
-//! Folders whose fetches are over, kept for those that come.
+//! Folders of completed fetches, kept for reuse.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use super::checkpoint::Checkpoint;
 use super::error::{FetchError, Result, storage};
 use super::folder_lock::lock;
 
-/// How many folders are kept.
+/// Maximum number of folders.
 const SPARE_FOLDERS_MAX: usize = 16;
-/// Begins the name of a folder that is kept to be used again.
+/// Prefix of the names of folders that are kept for reuse.
 pub(crate) const SPARE: &str = "spare-";
 
-/// Folders whose fetches are over, for those that come: where many short logs are fetched, making files and removing
-/// them would be a large part of the work.
+/// Folders of completed fetches, kept for reuse: if many short logs are fetched, creating and removing files would be a
+/// large part of the work.
 #[derive(Debug, Default)]
 pub(crate) struct SpareFolders {
     kept: Mutex<Vec<PathBuf>>,
@@ -27,7 +27,7 @@ pub(crate) struct SpareFolders {
 }
 
 impl SpareFolders {
-    /// Has one of them become this folder, where that is not there yet.
+    /// Renames one of the folders to this one, unless it exists.
     pub(crate) fn put_at(&self, folder: &Path) {
         let Some(spare) = self.kept().pop() else { return };
         if fs::rename(&spare, folder).is_err() && spare.exists() {
@@ -35,17 +35,17 @@ impl SpareFolders {
         }
     }
 
-    /// Takes the folder of a fetch that is over; one that is not worth keeping is removed meanwhile.
+    /// Keeps the folder of a completed fetch, or removes it in the background if it is not worth keeping.
     pub(crate) fn take(&self, mut checkpoint: Checkpoint) {
         let number = self.named.fetch_add(1, Ordering::Relaxed);
         let spare = checkpoint.folder().with_file_name(format!("{SPARE}{}-{number}", std::process::id()));
         if self.kept().len() < SPARE_FOLDERS_MAX && checkpoint.retire(&spare) {
-            // Its lock is let go first.
+            // Its lock is released first.
             drop(checkpoint);
             self.kept().push(spare);
             return;
         }
-        // For hundreds of megabytes that takes a while.
+        // This takes a while for hundreds of megabytes.
         self.removals.spawn_blocking(move || {
             if let Err(error) = checkpoint.remove() {
                 warn!(%error, "cannot remove pages of a landed run; the next collector will retry");
@@ -53,16 +53,16 @@ impl SpareFolders {
         });
     }
 
-    /// Waits until what was to be removed is.
+    /// Waits until all removals are complete.
     pub(crate) async fn removed(&self) {
         self.removals.close();
         self.removals.wait().await;
     }
 
-    /// Removes them.
+    /// Removes the folders.
     pub(crate) fn remove(&self) {
         for spare in std::mem::take(&mut *self.kept()) {
-            // One that is left behind is removed when the next collector begins.
+            // A folder that is left behind is removed when the next collector starts.
             let _ = fs::remove_dir_all(spare);
         }
     }
@@ -72,7 +72,8 @@ impl SpareFolders {
     }
 }
 
-/// Removes the folder of a fetch whose result is in place, which ended before it could; false when a fetch is working in it.
+/// Removes the folder of a fetch whose result is in place, but which ended before it could remove the folder; false if
+/// a fetch is using it.
 pub(crate) fn remove_left_over(folder: &Path) -> Result<bool> {
     match lock(folder) {
         Ok(_alone) => fs::remove_dir_all(folder).map_err(storage("remove", folder)).map(|()| true),
@@ -88,7 +89,7 @@ mod tests {
     use super::super::journal::{FILE, Identity, read};
     use super::*;
 
-    /// Notes a page, and that it came with so many bytes.
+    /// Records a page with this number of bytes.
     fn page_of(checkpoint: &mut Checkpoint, id: u32, bytes: u64) {
         ask(checkpoint, id, Some("2023-11-14T22:13:21Z".to_owned()), None);
         let path = come(checkpoint, id, (0, 0), bytes);
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(lines, 3, "the file begins anew");
         assert_eq!(read(&other).unwrap(), Some(state));
 
-        // Where a fetch is to go on, its folder stays.
+        // The folder of a fetch that will be resumed is kept.
         page_of(&mut Checkpoint::open(one.clone(), identity()).unwrap(), 0, 100);
         let mut checkpoint = Checkpoint::open(folder.path().join("third"), identity()).unwrap();
         page_of(&mut checkpoint, 0, 100);

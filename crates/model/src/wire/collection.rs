@@ -101,10 +101,9 @@ pub struct CollectorBody {
     pub limited: u64,
 }
 
-/// How many runs are tried again.
+/// The result of a request to retry runs of an upstream or deliveries to a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 pub struct RetriedBody {
-    /// Runs that failed, had no log or were missing.
+    /// Number of runs to be retried.
     pub runs: u64,
 }

@@ -33,10 +33,3 @@ pub struct SinkBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
-
-/// The result of a retry request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RetriedBody {
-    /// Number of runs to be retried.
-    pub runs: u64,
-}

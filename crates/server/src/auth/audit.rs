@@ -21,6 +21,7 @@ use crate::auth::recent_reads::Read;
 use crate::auth::state::Auth;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Argument;
 use crate::http::request::{RequestId, client_address};
 
 /// What an audited route does, such as `read log`.
@@ -77,6 +78,8 @@ impl<S: Sync> FromRequestParts<S> for AuditedChange {
         })
     }
 }
+
+impl Argument for AuditedChange {}
 
 impl AuditedChange {
     /// The archive for the change, which is answered with this status and written down with it.

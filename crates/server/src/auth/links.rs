@@ -12,11 +12,12 @@ use runlog_store::accounts::SigningKey;
 use runlog_store::pages::PageFile;
 use sha2::Sha256;
 use tracing::warn;
+use utoipa::openapi::path::Parameter;
 
 use crate::auth::signing_keys::KeyRing;
 use crate::auth::state::{Auth, AuthSettings};
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::Params;
+use crate::http::parameters::{Argument, Query, QueryParameters, query_parameters};
 use crate::http::request::client_address;
 
 /// Characters that need no escaping in a path.
@@ -31,14 +32,16 @@ pub(crate) enum Refusal {
     Altered,
 }
 
-/// What a link says of itself.
-struct LinkClaims<'a> {
-    /// When it ends: seconds since 1970.
-    expires: Option<&'a str>,
-    /// The id of the key that signed it.
-    key: Option<&'a str>,
-    /// Hexadecimal digits.
-    signature: Option<&'a str>,
+query_parameters! {
+    /// The signed part of a link.
+    pub(crate) struct LinkClaims {
+        /// Part of the link: when it expires, in seconds since 1970.
+        expires: Option<String> = "expires",
+        /// Part of the link: the ID of the key that signed it.
+        key: Option<String> = "key",
+        /// Part of the link: its signature, in hexadecimal digits.
+        signature: Option<String> = "signature",
+    }
 }
 
 /// The file that the link of this request leads to; there in handlers of routes that need a link.
@@ -51,6 +54,12 @@ impl<S: Sync> FromRequestParts<S> for Linked {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
         // A route that requires a link but is listed as public is a bug, and must not grant access.
         parts.extensions.get::<Self>().cloned().ok_or_else(|| Refusal::Altered.into())
+    }
+}
+
+impl Argument for Linked {
+    fn query_parameters() -> Vec<Parameter> {
+        LinkClaims::describe()
     }
 }
 
@@ -76,10 +85,8 @@ async fn linked(auth: &Auth, parts: &mut Parts) -> ApiResult<PageFile> {
     // What cannot be read was not signed here, either.
     let Path((key, file_name)) =
         Path::<(String, String)>::from_request_parts(parts, auth).await.map_err(|_| Refusal::Altered)?;
-    let params = Params::from_request_parts(parts, auth).await?;
+    let Query(claims) = Query::<LinkClaims>::from_request_parts(parts, auth).await?;
     let file = PageFile { key, file_name };
-    let claims =
-        LinkClaims { expires: params.text("expires"), key: params.text("key"), signature: params.text("signature") };
     check(auth.link_keys(), &file, &claims, auth.now_seconds()).await?;
     Ok(file)
 }
@@ -108,17 +115,17 @@ pub(crate) fn sign(key: &SigningKey, base: &str, file: &PageFile, expires: i64) 
 }
 
 /// Checks what a link says against its signature, in constant time.
-async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> ApiResult<()> {
-    let key = match claims.key {
+async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims, now: i64) -> ApiResult<()> {
+    let key = match &claims.key {
         Some(id) => keys.by_id(id).await?,
         None => None,
     };
     key.ok_or(Refusal::Altered).and_then(|key| check_with(&key, file, claims, now)).map_err(ApiError::from)
 }
 
-fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims<'_>, now: i64) -> Result<(), Refusal> {
-    let expires: i64 = claims.expires.and_then(|text| text.parse().ok()).ok_or(Refusal::Altered)?;
-    let signature = claims.signature.and_then(hex::decode).ok_or(Refusal::Altered)?;
+fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims, now: i64) -> Result<(), Refusal> {
+    let expires: i64 = claims.expires.as_ref().and_then(|text| text.parse().ok()).ok_or(Refusal::Altered)?;
+    let signature = claims.signature.as_deref().and_then(hex::decode).ok_or(Refusal::Altered)?;
     mac(key, file, expires).verify_slice(&signature).map_err(|_| Refusal::Altered)?;
     if expires <= now { Err(Refusal::Expired) } else { Ok(()) }
 }
@@ -173,7 +180,8 @@ mod tests {
         assert!(link.starts_with("http://h/runlog/v1/downloads/abc/a%20b.log?"), "{link}");
         let signature = signature(&link);
         let check = |name: &str, expires: &str, signature: &str, now| {
-            let claims = LinkClaims { expires: Some(expires), key: None, signature: Some(signature) };
+            let (expires, signature) = (Some(expires.to_owned()), Some(signature.to_owned()));
+            let claims = LinkClaims { expires, key: None, signature };
             check_with(&key("links-1"), &file(name), &claims, now)
         };
         assert_eq!(check("a b.log", "100", signature, 99), Ok(()));

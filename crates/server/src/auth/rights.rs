@@ -7,7 +7,8 @@ use runlog_store::accounts::Caller;
 use runlog_store::runs::RunBrief;
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::{Params, parse_id};
+use crate::http::parameter_groups::ScopeQuery;
+use crate::http::parameters::parse_id;
 
 /// The permission to delete logs. Source: the vendor's file, `DELETE …/logs`.
 pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
@@ -25,7 +26,16 @@ pub(crate) async fn run(store: &Store, caller: &Caller, text: &str, rights: &[Ri
 
 /// The run of a path in brief, if the caller has these rights on its workspace. 400, then 404, then 403.
 pub(crate) async fn run_brief(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<RunBrief> {
-    let run_id: RunId = parse_id("executionId", text)?;
+    run_brief_by_id(store, caller, parse_id("executionId", text)?, rights).await
+}
+
+/// The run with an id in brief, if the caller has these rights on its workspace.
+pub(crate) async fn run_brief_by_id(
+    store: &Store,
+    caller: &Caller,
+    run_id: RunId,
+    rights: &[Right],
+) -> ApiResult<RunBrief> {
     let run = store.runs().brief(run_id).await?.ok_or_else(|| no_run(run_id))?;
     require(store, caller, run.workspace_id, rights).await?;
     Ok(run)
@@ -52,7 +62,16 @@ pub(crate) async fn workspaces_of_task(
 
 /// The workspace of a path, if the caller has these rights on it.
 pub(crate) async fn workspace(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Workspace> {
-    let workspace_id: WorkspaceId = parse_id("workspaceId", text)?;
+    workspace_by_id(store, caller, parse_id("workspaceId", text)?, rights).await
+}
+
+/// The workspace with an id, if the caller has these rights on it.
+pub(crate) async fn workspace_by_id(
+    store: &Store,
+    caller: &Caller,
+    workspace_id: WorkspaceId,
+    rights: &[Right],
+) -> ApiResult<Workspace> {
     let workspace = store.workspaces().get(workspace_id).await?;
     let workspace = workspace
         .ok_or_else(|| ApiError::not_found(format!("there is no workspace {workspace_id} in this archive")))?;
@@ -67,12 +86,9 @@ pub(crate) struct Scope {
     pub(crate) workspace_ids: Option<Vec<WorkspaceId>>,
 }
 
-/// Reads `environmentId` and `workspaceId`. A workspace of another environment is a contradiction, and 400.
-pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, params: &Params) -> ApiResult<Scope> {
-    let environment_id: Option<EnvironmentId> =
-        params.text("environmentId").map(|text| parse_id("environmentId", text)).transpose()?;
-    let wanted: Option<WorkspaceId> =
-        params.text("workspaceId").map(|text| parse_id("workspaceId", text)).transpose()?;
+/// What the caller may view of a scope. 400 for a workspace of another environment than the one that is named.
+pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, scope: &ScopeQuery) -> ApiResult<Scope> {
+    let (environment_id, wanted) = (scope.environment_id, scope.workspace_id);
     if let (Some(environment_id), Some(wanted)) = (environment_id, wanted) {
         let found = store.workspaces().get(wanted).await?;
         if found.is_some_and(|workspace| workspace.environment.id != environment_id) {

@@ -17,6 +17,7 @@ use crate::auth::rights;
 use crate::auth::session;
 use crate::auth::state::Auth;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameters::Argument;
 use crate::http::request::{CallerId, client_address};
 
 /// The prefix of personal access tokens; everything else is treated as an access token.
@@ -34,6 +35,8 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| ApiError::unauthorized("this needs a token"))
     }
 }
+
+impl Argument for Authenticated {}
 
 /// Lets a request pass whose token is known.
 pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {

@@ -1,45 +1,63 @@
 //! The parameter `query` of lists: `name==Dev*;description==*test*`. Commas mean or, semicolons mean and, and bind
 //! tighter; `==` and `!=` compare whole texts in any case, with `*` for anything.
 
+use std::marker::PhantomData;
+
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::Params;
+use crate::http::parameter_types::string;
+use crate::http::parameters::{ParameterType, RawParameters};
 use crate::limits;
 
-/// A query: fits when every comparison of one of its parts does. Without parts it fits everything.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fiql(Vec<Vec<Comparison>>);
+/// The fields that a query may name.
+pub(crate) trait FiqlFields {
+    const FIELDS: &'static [&'static str];
+}
 
-#[derive(Debug, PartialEq, Eq)]
+/// A query: matches if all comparisons of one of its parts do. Without parts, it matches everything.
+pub(crate) struct Fiql<F> {
+    parts: Vec<Vec<Comparison>>,
+    fields: PhantomData<F>,
+}
+
 struct Comparison {
     field: String,
     is_equal: bool,
     pattern: String,
 }
 
-impl Fiql {
-    /// Reads `query`; 400 names what cannot be read.
-    pub(crate) fn read(params: &Params, fields: &[&str]) -> ApiResult<Self> {
-        let Some(text) = params.text("query") else { return Ok(Self::default()) };
-        // Each is held against each thing of the list.
+impl<F: FiqlFields> ParameterType for Fiql<F> {
+    fn read(raw: &RawParameters, name: &str) -> ApiResult<Self> {
+        let Some(text) = raw.text(name)? else { return Ok(Self { parts: Vec::new(), fields: PhantomData }) };
+        // Each comparison is made with each item of the list.
         if text.len() > limits::FIQL_BYTES_MAX || text.split([',', ';']).count() > limits::FIQL_COMPARISONS_MAX {
             return Err(ApiError::invalid(format!(
-                "query: longer than {} bytes, or more than {} comparisons; split the request",
+                "{name}: longer than {} bytes, or more than {} comparisons; split the request",
                 limits::FIQL_BYTES_MAX,
                 limits::FIQL_COMPARISONS_MAX
             )));
         }
-        let part = |part: &str| part.split(';').map(|text| comparison(text, fields)).collect();
-        text.split(',').map(part).collect::<ApiResult<_>>().map(Self)
+        let part = |part: &str| part.split(';').map(|text| comparison(name, text, F::FIELDS)).collect();
+        let parts = text.split(',').map(part).collect::<ApiResult<_>>()?;
+        Ok(Self { parts, fields: PhantomData })
     }
 
-    /// True for a thing with these texts in its fields.
-    pub(crate) fn fits<'a>(&self, text: impl Fn(&str) -> &'a str) -> bool {
-        let holds = |it: &Comparison| matches(&it.pattern, &text(&it.field).to_lowercase()) == it.is_equal;
-        self.0.is_empty() || self.0.iter().any(|part| part.iter().all(holds))
+    fn schema() -> RefOr<Schema> {
+        string().into()
     }
 }
 
-fn comparison(text: &str, fields: &[&str]) -> ApiResult<Comparison> {
+impl<F> Fiql<F> {
+    /// True for an item with these texts in its fields.
+    pub(crate) fn matches<'a>(&self, text: impl Fn(&str) -> &'a str) -> bool {
+        let holds = |it: &Comparison| matches(&it.pattern, &text(&it.field).to_lowercase()) == it.is_equal;
+        self.parts.is_empty() || self.parts.iter().any(|part| part.iter().all(holds))
+    }
+}
+
+fn comparison(name: &str, text: &str, fields: &[&str]) -> ApiResult<Comparison> {
     let split = |operator: &str| text.split_once(operator).map(|(field, value)| (field.trim(), value.trim()));
     let found = split("==").map(|pair| (pair, true)).or_else(|| split("!=").map(|pair| (pair, false)));
     match found {
@@ -49,7 +67,9 @@ fn comparison(text: &str, fields: &[&str]) -> ApiResult<Comparison> {
         _ => {
             let fields = fields.join(", ");
             let shown: String = text.chars().take(64).collect();
-            Err(ApiError::invalid(format!("query: {shown:?} is not of the form field==text, with a field of {fields}")))
+            Err(ApiError::invalid(format!(
+                "{name}: {shown:?} is not of the form field==text, with a field of {fields}"
+            )))
         }
     }
 }

@@ -6,6 +6,8 @@ pub(crate) mod detached;
 pub(crate) mod error;
 pub(crate) mod fiql;
 pub(crate) mod json;
+pub(crate) mod parameter_groups;
+pub(crate) mod parameter_types;
 pub(crate) mod parameters;
 pub(crate) mod proxies;
 pub(crate) mod readiness;

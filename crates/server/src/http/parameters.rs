@@ -1,137 +1,104 @@
-//! Query parameters, read as CONTRACT-abiding clients send them: unknown ones are ignored, an empty one is absent, the
-//! first of several counts, and a wrong one is named in the answer.
+//! Query parameters, each declared once: its name, its type and its description.
+//!
+//! [`query_parameters!`] declares the parameters of a handler as a struct, and [`Query`] reads it. The OpenAPI description
+//! takes the parameters from the types of the handler's arguments ([`Argument`]), so that none can be read without being
+//! described; and the compiler warns of a field that no handler uses.
+//!
+//! Unknown parameters are ignored, an empty one counts as absent, and if one is repeated, the first counts. Errors name the
+//! parameter, its value, and what is allowed.
 
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-
-use axum::extract::{FromRequestParts, Query};
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request, State};
+use axum::handler::Handler;
 use axum::http::request::Parts;
-use runlog_model::{TimeRange, Timestamp};
+use axum::http::{Extensions, HeaderMap};
 use serde_json::{Map, Value};
-use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::openapi::{RefOr, Required};
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::limits;
+use crate::http::json::JsonBody;
+use crate::limits::{self, Bounds};
 
-/// The query of a request.
-pub(crate) struct Params(Vec<(String, String)>);
+/// The parameters of a request by name, in the order in which they were sent.
+pub(crate) struct RawParameters(Vec<(String, RawValue)>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let Query(pairs) = Query::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::invalid("the query cannot be read; percent-encode its values"))?;
-        Ok(Self(pairs))
-    }
+/// A value before it is parsed.
+enum RawValue {
+    Text(String),
+    /// An array or an object of a JSON body.
+    Nested(Value),
 }
 
-impl Params {
-    /// These fields of a body as if they were parameters, so that both are parsed alike; other fields are ignored.
-    /// `null` is absent. 400 for an array or an object.
-    pub(crate) fn from_body(body: &Map<String, Value>, names: &[&str]) -> ApiResult<Self> {
-        let mut pairs = Vec::new();
-        for name in names {
-            let text = match body.get(*name) {
-                None | Some(Value::Null) => continue,
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Array(_) | Value::Object(_)) => {
-                    return Err(ApiError::invalid(format!("{name}: this is neither a text nor a number")));
-                }
-                Some(other) => other.to_string(),
-            };
-            pairs.push(((*name).to_owned(), text));
-        }
-        Ok(Self(pairs))
+impl RawParameters {
+    async fn of_query<S: Send + Sync>(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let axum::extract::Query(pairs) =
+            axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state)
+                .await
+                .map_err(|_| ApiError::invalid("the query cannot be read; percent-encode its values"))?;
+        Ok(Self(pairs.into_iter().map(|(name, value)| (name, RawValue::Text(value))).collect()))
     }
 
-    /// `limit` and `offset` of a list.
-    pub(crate) fn limit_and_offset(&self) -> ApiResult<(u64, u64)> {
-        self.limit_from_and_offset(1)
-    }
-
-    /// The same, with a limit of at least this. Source: the search of tasks has one of 0.
-    pub(crate) fn limit_from_and_offset(&self, limit_min: u64) -> ApiResult<(u64, u64)> {
-        let limit = self.number("limit", limit_min..=limits::LIST_PAGE_MAX)?.unwrap_or(limits::LIST_PAGE_MAX);
-        Ok((limit, self.number("offset", 0..=i64::MAX.unsigned_abs())?.unwrap_or(0)))
-    }
-
-    /// A text; none when absent or empty.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
-    }
-
-    /// The texts of a repeated parameter as they are; empty ones are left out.
-    pub(crate) fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
-        let named = self.0.iter().filter(|(key, value)| key == name && !value.trim().is_empty());
-        bounded(name, named.map(|(_, value)| value.clone()).collect())
-    }
-
-    /// The values of a list: repeated, between commas, or both.
-    pub(crate) fn list(&self, name: &str) -> ApiResult<Vec<String>> {
-        let named = self.0.iter().filter(|(key, _)| key == name || key.strip_suffix("[]") == Some(name));
-        let values = named.flat_map(|(_, value)| value.split(',')).map(str::trim).filter(|value| !value.is_empty());
-        bounded(name, values.map(str::to_owned).collect())
-    }
-
-    /// `true` or `false`, in any case.
-    pub(crate) fn flag(&self, name: &str) -> ApiResult<bool> {
-        match self.text(name) {
-            None => Ok(false),
-            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
-            Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-            Some(text) => Err(wrong(name, text, "true or false")),
-        }
-    }
-
-    /// A time, RFC 3339.
-    pub(crate) fn time(&self, name: &str) -> ApiResult<Option<Timestamp>> {
-        // A plus sign that was not encoded arrives as a space.
-        let read =
-            |text: &str| text.replace(' ', "+").parse().map_err(|error| ApiError::invalid(format!("{name}: {error}")));
-        self.text(name).map(read).transpose()
-    }
-
-    /// `startTime` and `endTime`, both inside.
-    pub(crate) fn time_range(&self) -> ApiResult<TimeRange> {
-        let range = TimeRange { start: self.time("startTime")?, end: self.time("endTime")? };
-        match (range.start, range.end) {
-            (Some(start), Some(end)) if start > end => {
-                Err(ApiError::invalid(format!("startTime {start} is later than endTime {end}")))
-            }
-            _ => Ok(range),
-        }
-    }
-
-    /// A whole number, also written as `50.0`.
-    pub(crate) fn number(&self, name: &str, allowed: RangeInclusive<u64>) -> ApiResult<Option<u64>> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        let digits = text.split_once('.').filter(|(_, rest)| !rest.is_empty() && rest.bytes().all(|b| b == b'0'));
-        let whole = digits.map_or(text, |(whole, _)| whole);
-        let number = whole.parse().ok().filter(|number| allowed.contains(number));
-        match number {
-            Some(number) => Ok(Some(number)),
-            None => Err(wrong(name, text, &in_words(&allowed))),
-        }
-    }
-
-    /// A word of a closed list, in any case that the list knows.
-    pub(crate) fn word<T: FromStr<Err: ToString>>(&self, name: &str) -> ApiResult<Option<T>> {
-        let read = |text: &str| {
-            text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
+    /// The fields of a JSON object; `null` counts as absent.
+    fn of_body(fields: Map<String, Value>) -> Self {
+        let read = |(name, value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some((name, RawValue::Text(text))),
+            Value::Array(_) | Value::Object(_) => Some((name, RawValue::Nested(value))),
+            Value::Bool(_) | Value::Number(_) => Some((name, RawValue::Text(value.to_string()))),
         };
-        self.text(name).map(read).transpose()
+        Self(fields.into_iter().filter_map(read).collect())
     }
-}
 
-/// Reads an id of a path; 400 names it.
-pub(crate) fn parse_id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> ApiResult<T> {
-    text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
+    /// A text without the white space around it; none when absent or empty.
+    pub(crate) fn text(&self, name: &str) -> ApiResult<Option<&str>> {
+        match self.0.iter().find(|(key, _)| key == name) {
+            None => Ok(None),
+            Some((_, RawValue::Text(text))) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+            Some((_, RawValue::Nested(_))) => {
+                Err(ApiError::invalid(format!("{name}: must be a string, a number, true or false")))
+            }
+        }
+    }
+
+    /// The texts of a repeated parameter, unchanged; empty ones are left out.
+    pub(crate) fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
+        let texts = self.texts_where(|key| key == name).filter(|text| !text.trim().is_empty());
+        bounded(name, texts.map(str::to_owned).collect())
+    }
+
+    /// The values of a list: repeated, comma-separated, or both.
+    pub(crate) fn list(&self, name: &str) -> ApiResult<Vec<&str>> {
+        let texts = self.texts_where(|key| key == name || key.strip_suffix("[]") == Some(name));
+        let values = texts.flat_map(|text| text.split(',')).map(str::trim).filter(|value| !value.is_empty());
+        bounded(name, values.collect())
+    }
+
+    fn texts_where(&self, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(move |(key, value)| match value {
+            RawValue::Text(text) if is_wanted(key) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The strings of an array in a JSON body.
+    pub(crate) fn array(&self, name: &str) -> ApiResult<Vec<String>> {
+        let wrong = || ApiError::invalid(format!("{name}: must be an array of strings"));
+        match self.0.iter().find(|(key, _)| key == name) {
+            None => Ok(Vec::new()),
+            Some((_, RawValue::Nested(Value::Array(items)))) => {
+                let strings = items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong));
+                bounded(name, strings.collect::<ApiResult<_>>()?)
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
 }
 
 /// 400 for more values than a query of the catalog takes.
-pub(crate) fn bounded<T>(name: &str, values: Vec<T>) -> ApiResult<Vec<T>> {
+fn bounded<T>(name: &str, values: Vec<T>) -> ApiResult<Vec<T>> {
     match values.len() {
         0..=limits::LIST_VALUES_MAX => Ok(values),
         count => Err(ApiError::invalid(format!(
@@ -141,119 +108,271 @@ pub(crate) fn bounded<T>(name: &str, values: Vec<T>) -> ApiResult<Vec<T>> {
     }
 }
 
-fn in_words(allowed: &RangeInclusive<u64>) -> String {
-    match *allowed.end() {
-        u64::MAX => format!("a whole number from {}", allowed.start()),
-        end => format!("a whole number from {} to {end}", allowed.start()),
+/// The parameters of a handler, or a group of them. Declared with [`query_parameters!`].
+pub(crate) trait QueryParameters: Sized {
+    /// Reads each parameter; 400 names the one that is wrong.
+    fn read(raw: &RawParameters) -> ApiResult<Self>;
+
+    /// Each parameter for the OpenAPI description, in the order of the declaration.
+    fn describe() -> Vec<Parameter>;
+}
+
+/// The type of a parameter, which includes what happens when it is absent.
+pub(crate) trait ParameterType: Sized {
+    /// Reads the parameter with this name.
+    fn read(raw: &RawParameters, name: &str) -> ApiResult<Self>;
+
+    /// What it allows.
+    fn schema() -> RefOr<Schema>;
+
+    /// How an array is written: true if the parameter is repeated, false if its values are comma-separated.
+    fn is_exploded() -> Option<bool> {
+        None
     }
 }
 
-fn wrong(name: &str, text: &str, expected: &str) -> ApiError {
-    let shown: String = text.chars().take(64).collect();
-    ApiError::invalid(format!("{name}: {shown:?} is not {expected}"))
+/// A value that is written as one text.
+pub(crate) trait ParameterValue: Sized {
+    /// Parses a text that is not empty. The error says what is allowed; the name of the parameter is put before it.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// What it allows.
+    fn schema() -> RefOr<Schema>;
 }
 
-/// Query parameters of lists, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct ListQuery {
-    /// Maximum number of items per page.
-    #[param(minimum = 1, maximum = 100, default = 100)]
-    limit: Option<u64>,
-    /// Number of items to skip.
-    #[param(minimum = 0, default = 0)]
-    offset: Option<u64>,
+impl<T: ParameterValue> ParameterType for Option<T> {
+    fn read(raw: &RawParameters, name: &str) -> ApiResult<Self> {
+        raw.text(name)?.map(|text| parse_value(name, text)).transpose()
+    }
+
+    fn schema() -> RefOr<Schema> {
+        T::schema()
+    }
 }
 
-/// Query parameters of lists of executions, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct WindowQuery {
-    /// Only executions active at or after this time; epoch milliseconds.
-    #[param(minimum = 0)]
-    from: Option<u64>,
-    /// Only executions active at or before this time; epoch milliseconds; default now.
-    #[param(minimum = 0)]
-    to: Option<u64>,
-    /// Only executions of the last so many days; overrides `from` and `to`. Maximum and default: 60, configurable.
-    #[param(minimum = 1, maximum = 60)]
-    last_days: Option<u64>,
-    /// Maximum number of items per page.
-    #[param(minimum = 1, maximum = 100, default = 100)]
-    limit: Option<u64>,
-    /// Number of items to skip.
-    #[param(minimum = 0, default = 0)]
-    offset: Option<u64>,
+/// Parses a value; 400 names the parameter.
+pub(crate) fn parse_value<T: ParameterValue>(name: &str, text: &str) -> ApiResult<T> {
+    T::parse(text).map_err(|error| ApiError::invalid(format!("{name}: {error}")))
 }
 
-/// Query parameters of what is viewed, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct ScopeQuery {
-    /// Only items of this environment.
-    #[param(pattern = "^[0-9a-f]{24}$")]
-    environment_id: Option<String>,
-    /// Only items of this workspace.
-    #[param(pattern = "^[0-9a-f]{24}$")]
-    workspace_id: Option<String>,
+/// Reads an id of a path; 400 names it.
+pub(crate) fn parse_id<T: std::str::FromStr<Err: ToString>>(name: &str, text: &str) -> ApiResult<T> {
+    text.parse().map_err(|error: T::Err| ApiError::invalid(format!("{name}: {}", error.to_string())))
 }
 
-/// Query parameters that name what ran and where, for the description: of a list of tasks, what the newest run of each says.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct RuntimeQuery {
-    /// Only items of this artifact.
-    artifact_id: Option<String>,
-    /// Only items of this kind of runtime, such as `REMOTE_ENGINE`.
-    runtime_type: Option<String>,
-    /// Only items of this engine or cluster.
-    runtime_id: Option<String>,
-    /// Only items of this run profile.
-    runtime_run_profile_id: Option<String>,
+/// A parameter for the OpenAPI description; `lines` are those of its doc comment.
+pub(crate) fn described<T: ParameterType>(name: &str, lines: &[&str]) -> Parameter {
+    let text = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let exploded = T::is_exploded();
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(Some(text))
+        .schema(Some(T::schema()))
+        .style(exploded.map(|_| ParameterStyle::Form))
+        .explode(exploded)
+        .build()
 }
 
-/// Query parameters of a range of time, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct RangeQuery {
-    /// Earliest time, inclusive; with or without fractional seconds, with `Z` or an offset.
-    #[param(format = DateTime)]
-    start_time: Option<String>,
-    /// Latest time, inclusive.
-    #[param(format = DateTime)]
-    end_time: Option<String>,
+/// The schema of a JSON body whose fields are read as these parameters.
+pub(crate) fn body_schema(parameters: Vec<Parameter>, lines: &[&str]) -> RefOr<Schema> {
+    let text = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let mut object = ObjectBuilder::new().description(Some(text));
+    for parameter in parameters {
+        let mut schema = parameter.schema.unwrap_or_default();
+        match &mut schema {
+            RefOr::T(Schema::Object(object)) => object.description = parameter.description,
+            RefOr::T(Schema::Array(array)) => array.description = parameter.description,
+            _ => {}
+        }
+        object = object.property(parameter.name, schema);
+    }
+    object.into()
+}
+
+/// Declares parameters as a struct: groups of parameters first, then single ones, each with its name in the request and a
+/// doc comment, which is its description.
+///
+/// ```text
+/// query_parameters! {
+///     /// Parameters of the audit log.
+///     pub(crate) struct AuditQuery {
+///         ..page: PageQuery,
+///         /// Only actions of this caller.
+///         caller_id: Option<String> = "callerId",
+///     }
+/// }
+/// ```
+macro_rules! query_parameters {
+    (
+        $(#[doc = $summary:literal])+
+        pub(crate) struct $name:ident {
+            $(..$group:ident: $group_type:ty,)*
+            $($(#[doc = $text:literal])+ $field:ident: $type:ty = $parameter:literal,)*
+        }
+    ) => {
+        $(#[doc = $summary])+
+        pub(crate) struct $name {
+            $(pub(crate) $group: $group_type,)*
+            $($(#[doc = $text])+ pub(crate) $field: $type,)*
+        }
+
+        impl $crate::http::parameters::QueryParameters for $name {
+            fn read(raw: &$crate::http::parameters::RawParameters) -> $crate::http::error::ApiResult<Self> {
+                Ok(Self {
+                    $($group: <$group_type as $crate::http::parameters::QueryParameters>::read(raw)?,)*
+                    $($field: <$type as $crate::http::parameters::ParameterType>::read(raw, $parameter)?,)*
+                })
+            }
+
+            fn describe() -> Vec<utoipa::openapi::path::Parameter> {
+                let groups: Vec<Vec<utoipa::openapi::path::Parameter>> =
+                    vec![$(<$group_type as $crate::http::parameters::QueryParameters>::describe(),)*];
+                let single: Vec<utoipa::openapi::path::Parameter> =
+                    vec![$($crate::http::parameters::described::<$type>($parameter, &[$($text),+]),)*];
+                groups.into_iter().flatten().chain(single).collect()
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let parameters = <Self as $crate::http::parameters::QueryParameters>::describe();
+                $crate::http::parameters::body_schema(parameters, &[$($summary),+])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+pub(crate) use query_parameters;
+
+/// The parameters in the query of a request.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: QueryParameters, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        T::read(&RawParameters::of_query(parts, state).await?).map(Self)
+    }
+}
+
+/// The parameters in the fields of a JSON body.
+pub(crate) struct BodyFields<T>(pub(crate) T);
+
+impl<T: QueryParameters, S: Send + Sync> FromRequest<S> for BodyFields<T>
+where
+    Bounds: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
+        let JsonBody(fields) = JsonBody::<Map<String, Value>>::from_request(request, state).await?;
+        T::read(&RawParameters::of_body(fields)).map(Self)
+    }
+}
+
+/// The type of an argument of a handler.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which query parameters it reads",
+    note = "add `impl Argument for {Self} {{}}` if it reads none"
+)]
+pub(crate) trait Argument {
+    /// The query parameters that it reads, for the OpenAPI description.
+    fn query_parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+impl<T: QueryParameters> Argument for Query<T> {
+    fn query_parameters() -> Vec<Parameter> {
+        T::describe()
+    }
+}
+
+impl<T> Argument for BodyFields<T> {}
+impl<T> Argument for JsonBody<T> {}
+impl<T> Argument for Path<T> {}
+impl<T> Argument for State<T> {}
+impl<T> Argument for Extension<T> {}
+impl Argument for Extensions {}
+impl Argument for HeaderMap {}
+impl Argument for Body {}
+
+/// The types of all arguments of a handler, in the form that axum gives them.
+pub(crate) trait Arguments {
+    /// The query parameters that they read.
+    fn query_parameters() -> Vec<Parameter>;
+}
+
+impl Arguments for ((),) {
+    fn query_parameters() -> Vec<Parameter> {
+        Vec::new()
+    }
+}
+
+macro_rules! arguments {
+    ($($argument:ident)+) => {
+        impl<Kind, $($argument: Argument),+> Arguments for (Kind, $($argument,)+) {
+            fn query_parameters() -> Vec<Parameter> {
+                [$($argument::query_parameters()),+].concat()
+            }
+        }
+    };
+}
+
+arguments!(A);
+arguments!(A B);
+arguments!(A B C);
+arguments!(A B C D);
+arguments!(A B C D E);
+arguments!(A B C D E F);
+arguments!(A B C D E F G);
+
+/// The query parameters that a handler reads.
+pub(crate) fn query_parameters_of<S, H: Handler<T, S>, T: Arguments>(_: H) -> Vec<Parameter> {
+    T::query_parameters()
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn number(text: &str) -> Option<u64> {
-        let params = Params(vec![("count".to_owned(), text.to_owned())]);
-        params.number("count", 0..=200).ok().flatten()
+    /// Parameters as in a query.
+    pub(crate) fn raw(pairs: &[(&str, &str)]) -> RawParameters {
+        RawParameters(
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), RawValue::Text((*value).to_owned()))).collect(),
+        )
+    }
+
+    query_parameters! {
+        /// Parameters of a test.
+        pub(crate) struct TestQuery {
+            /// A name, which
+            /// may be long.
+            name: Option<String> = "aName",
+        }
     }
 
     #[test]
-    fn numbers_are_whole() {
-        assert_eq!(["0", "0.0", "50", "200.00"].map(number), [Some(0), Some(0), Some(50), Some(200)]);
-        assert_eq!(["633.92", "-1", "abc", "201", "1.", "1e2", ""].map(number), [None; 7]);
+    fn a_declaration_is_read_and_described() {
+        assert_eq!(TestQuery::read(&raw(&[("aName", " x "), ("aName", "y"), ("b", "z")])).unwrap().name.unwrap(), "x");
+        assert_eq!(TestQuery::read(&raw(&[("aName", "")])).unwrap().name, None);
+        let described = serde_json::to_value(TestQuery::describe()).unwrap();
+        let expected = serde_json::json!([{
+            "name": "aName", "in": "query", "required": false, "description": "A name, which may be long.",
+            "schema": {"type": "string"},
+        }]);
+        assert_eq!(described, expected);
     }
 
     #[test]
-    fn a_wrong_parameter_is_named() {
-        let params = Params(vec![("startTime".to_owned(), "yesterday".to_owned())]);
-        assert!(params.time("startTime").unwrap_err().message.contains("startTime"));
-        assert!(params.time("endTime").unwrap().is_none());
-    }
-
-    #[test]
-    fn an_offset_survives_a_plus_that_was_not_encoded() {
-        let params = Params(vec![("startTime".to_owned(), "2021-09-01T09:01:45 02:00".to_owned())]);
-        assert_eq!(params.time("startTime").unwrap().unwrap().to_seconds_text(), "2021-09-01T07:01:45Z");
+    fn a_nested_value_is_refused_where_a_text_is_expected() {
+        let fields = serde_json::json!({"aName": ["x"]});
+        let Value::Object(fields) = fields else { unreachable!() };
+        let error = TestQuery::read(&RawParameters::of_body(fields)).err().unwrap();
+        assert!(error.message.starts_with("aName: "), "{}", error.message);
     }
 }

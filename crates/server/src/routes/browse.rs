@@ -21,7 +21,8 @@ use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::{Params, RangeQuery};
+use crate::http::parameter_types::{List, Number, NumberOr, Texts, words};
+use crate::http::parameters::{Query, query_parameters};
 use crate::limits;
 
 /// `GET /runlog/v1/runs/{id}/summary`: returns a run, its task, workspace and environment, and the state of its log.
@@ -92,34 +93,74 @@ fn log_of(app: &App, run: &Run, facts: &LogMetadata, setback: Option<LogSetback>
     }
 }
 
+query_parameters! {
+    /// Parameters of records by position.
+    pub(crate) struct RecordsQuery {
+        /// Position of the first record, starting at 0.
+        from: NumberOr<0, { u64::MAX }, 0> = "from",
+        /// With a filter: the position after the last record to scan; with `DESC`, the position of the last one itself.
+        to: Option<Number<0, { u64::MAX }>> = "to",
+        /// Maximum number of records.
+        count: NumberOr<1, { limits::RECORDS_MAX }, 200> = "count",
+        /// Only records with these severities: repeated, comma-separated, or both; `OTHER` for unknown ones.
+        severity: List<Severity> = "severity",
+        /// Only records whose message contains this text, ignoring the case of ASCII letters; repeated: all of them, in this
+        /// order. A single text may also be part of the name of the component.
+        texts: Texts = "q",
+        /// With a filter: scan forwards (`ASC`, the default) or backwards (`DESC`); case-insensitive.
+        order: Option<RecordOrder> = "order",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the distribution of records over time.
+    pub(crate) struct HistogramQuery {
+        ..range: TimeRange,
+        /// Number of buckets.
+        buckets: NumberOr<1, { limits::HISTOGRAM_BUCKETS_MAX }, 120> = "buckets",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the whole log.
+    pub(crate) struct WholeQuery {
+        ..range: TimeRange,
+        /// `text` (the default), `ndjson` or `json`.
+        format: Option<DownloadFormat> = "format",
+    }
+}
+
+words! {
+    /// The format of a whole log.
+    pub(crate) enum DownloadFormat {
+        /// One line per record, with its time, severity and message.
+        Text = "text",
+        /// One JSON object per line.
+        Ndjson = "ndjson",
+        /// An array of JSON objects.
+        Json = "json",
+    }
+}
+
 /// `GET /runlog/v1/runs/{id}/records`: returns records by position, or, with a filter, matching records in bounded
 /// steps.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/records",
     tag = "web",
-    params(
-        ("id" = runlog_model::RunId, Path, description = "ID"),
-        ("from" = Option<u64>, Query, description = "Position of the first record, starting at 0; default 0"),
-        ("to" = Option<u64>, Query, description = "With a filter: the position after the last record to scan; with `DESC`, the position of the last one itself"),
-        ("count" = Option<u64>, Query, description = "Maximum number of records, 1 to 1000; default 200"),
-        ("severity" = Option<String>, Query, description = "Only records with these severities: repeated, comma-separated, or both; `OTHER` for unknown ones"),
-        ("q" = Option<String>, Query, description = "Only records whose message contains this text, ignoring the case of ASCII letters; repeated: all of them, in this order. A single text may also be part of the name of the component"),
-        ("order" = Option<String>, Query, description = "With a filter: scan forwards (`ASC`, the default) or backwards (`DESC`)")
-    ),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "Records with their positions", body = RecordsBody))
 )]
 pub(crate) async fn records(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<RecordsQuery>,
 ) -> ApiResult<Json<RecordsBody>> {
-    let from = params.number("from", 0..=u64::MAX)?.unwrap_or(0);
-    let to = params.number("to", 0..=u64::MAX)?;
-    let count = params.number("count", 1..=limits::RECORDS_MAX)?.unwrap_or(200);
-    let order = params.word("order")?.unwrap_or(RecordOrder::Asc);
-    let (severities, texts) = (severities(&params)?, params.texts("q")?);
+    let (from, to, count) = (query.from.0, query.to.map(|to| to.0), query.count.0);
+    let order = query.order.unwrap_or(RecordOrder::Asc);
+    let severities: HashSet<Severity> = query.severity.0.into_iter().collect();
+    let texts = query.texts.0;
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let _permit = app.page_reads().acquire().await?;
@@ -144,56 +185,23 @@ pub(crate) async fn records(
     Ok(Json(body))
 }
 
-fn severities(params: &Params) -> ApiResult<HashSet<Severity>> {
-    let read = |word: String| {
-        let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(&word));
-        known.ok_or_else(|| {
-            let shown: String = word.chars().take(64).collect();
-            let names: Vec<&str> = Severity::ALL.iter().map(|severity| severity.name()).collect();
-            ApiError::invalid(format!("severity: {shown:?} is not one of {}", names.join(", ")))
-        })
-    };
-    params.list("severity")?.into_iter().map(read).collect()
-}
-
 /// `GET /runlog/v1/runs/{id}/histogram`: counts records over time by severity.
 #[utoipa::path(
     get,
     path = "/runlog/v1/runs/{id}/histogram",
     tag = "web",
-    params(
-        ("id" = runlog_model::RunId, Path, description = "ID"),
-        RangeQuery,
-        ("buckets" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "Number of buckets, 1 to 1000; default 120")
-    ),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "Counts; without a start if there are no records", body = HistogramBody))
 )]
 pub(crate) async fn histogram(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<HistogramQuery>,
 ) -> ApiResult<Json<HistogramBody>> {
-    let range = params.time_range()?;
-    let buckets = params.number("buckets", 1..=limits::HISTOGRAM_BUCKETS_MAX)?.unwrap_or(120);
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let _permit = app.searches().acquire().await?;
-    let found = app.store().logs().histogram(run.id, range, buckets).await?;
-    Ok(Json(HistogramBody {
-        start: found.start,
-        bucket_ms: found.bucket_ms,
-        before: found.before,
-        buckets: found.buckets,
-        estimated: found.estimated,
-    }))
-}
-
-/// The form in which a log is downloaded whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DownloadFormat {
-    Text,
-    Ndjson,
-    Json,
+    Ok(Json(app.store().logs().histogram(run.id, query.range, query.buckets.0).await?))
 }
 
 /// `GET /runlog/v1/runs/{id}/log`: streams the whole current log, oldest record first.
@@ -201,30 +209,25 @@ enum DownloadFormat {
     get,
     path = "/runlog/v1/runs/{id}/log",
     tag = "web",
-    params(
-        ("id" = runlog_model::RunId, Path, description = "ID"),
-        RangeQuery,
-        ("format" = Option<String>, Query, pattern = "^(text|ndjson|json)$", description = "`text` (the default), `ndjson` or `json`")
-    ),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "The log", content((String = "text/plain"), (String = "application/x-ndjson"), (serde_json::Value = "application/json"))))
 )]
 pub(crate) async fn whole(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<WholeQuery>,
 ) -> ApiResult<Response> {
-    let range: TimeRange = params.time_range()?;
-    let (form, extension, content_type) = match params.text("format").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("text") => (DownloadFormat::Text, "log", "text/plain; charset=utf-8"),
-        Some("ndjson") => (DownloadFormat::Ndjson, "ndjson", "application/x-ndjson"),
-        Some("json") => (DownloadFormat::Json, "json", "application/json"),
-        Some(_) => return Err(ApiError::invalid("format: must be text, ndjson or json")),
+    let form = query.format.unwrap_or(DownloadFormat::Text);
+    let (extension, content_type) = match form {
+        DownloadFormat::Text => ("log", "text/plain; charset=utf-8"),
+        DownloadFormat::Ndjson => ("ndjson", "application/x-ndjson"),
+        DownloadFormat::Json => ("json", "application/json"),
     };
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let permit = app.downloads().acquire().await?;
     app.metrics().records_out.inc_by(run.records);
-    let reader = app.store().logs().read_records(run.id, range, RecordOrder::Asc).await?;
+    let reader = app.store().logs().read_records(run.id, query.range, RecordOrder::Asc).await?;
     // The permit is released at the end of the response, or when the client disconnects.
     let part = (Some((reader, permit)), form, true);
     let parts = stream::try_unfold(part, |(reader, form, is_first)| async move {

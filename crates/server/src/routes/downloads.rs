@@ -18,8 +18,7 @@ use crate::http::error::{ApiError, ApiResult};
     get,
     path = "/runlog/v1/downloads/{key}/{file_name}",
     tag = "run logs",
-    params(("key" = String, Path, description = "Key of the file"), ("file_name" = String, Path, description = "Name of the file"), ("expires" = Option<String>, Query, description = "Part of the link"), ("key" = Option<String>, Query, description = "Part of the link"),
-        ("signature" = Option<String>, Query, description = "Part of the link")),
+    params(("key" = String, Path, description = "Key of the file"), ("file_name" = String, Path, description = "Name of the file")),
     responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The requested range", body = String, content_type = "application/json"), (status = 416, description = "The range is outside of the file", body = ErrorBody), (status = 403, description = "The link has expired or was altered", body = ErrorBody))
 )]
 pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, headers: HeaderMap) -> ApiResult<Response> {

@@ -4,54 +4,84 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use az::SaturatingAs;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{RunId, RunStatus, TimeRange, Timestamp};
+use runlog_model::{RunId, RunStatus};
 use runlog_store::accounts::Caller;
 use runlog_store::runs::RunFilter;
-use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::json::{self, JsonBody};
-use crate::http::parameters::{Params, RuntimeQuery, ScopeQuery, WindowQuery, bounded, parse_id};
+use crate::http::json;
+use crate::http::parameter_groups::{PageQuery, RuntimeQuery, ScopeQuery, WindowQuery};
+use crate::http::parameter_types::StringArray;
+use crate::http::parameters::{BodyFields, Query, parse_id, query_parameters};
 use crate::ingest::run_hook::WantedRun;
 
-const DAY_MS: i64 = 86_400_000;
+query_parameters! {
+    /// Parameters of the list of the runs of a task.
+    pub(crate) struct TaskExecutionsQuery {
+        ..window: WindowQuery,
+        ..page: PageQuery,
+        ..runtime: RuntimeQuery,
+        /// Only runs with this status.
+        status: Option<RunStatus> = "status",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the list of runs.
+    pub(crate) struct ExecutionsQuery {
+        ..window: WindowQuery,
+        ..page: PageQuery,
+        ..scope: ScopeQuery,
+        ..runtime: RuntimeQuery,
+        /// Only runs with this status.
+        status: Option<RunStatus> = "status",
+    }
+}
+
+query_parameters! {
+    /// Body of a search of executions.
+    pub(crate) struct ExecutionSearch {
+        ..query: ExecutionsQuery,
+        /// Only executions of tasks with all of these tags.
+        tags: StringArray = "tags",
+    }
+}
 
 /// `GET /processing/executables/tasks/{taskId}/executions`: lists the runs of a task, newest first.
 #[utoipa::path(
     get,
     path = "/processing/executables/tasks/{id}/executions",
     tag = "runs",
-    params(("id" = runlog_model::TaskId, Path, description = "ID"), WindowQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Only runs with this status")),
+    params(("id" = runlog_model::TaskId, Path, description = "ID")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_task(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<TaskExecutionsQuery>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
     let task_id = parse_id("taskId", &id)?;
-    let (limit, offset) = params.limit_and_offset()?;
-    let (status, overlapping) = (params.word("status")?, window(&app, &params)?);
+    let (limit, offset) = query.page.limit_and_offset();
+    let overlapping = query.window.range(app.now(), app.settings().window_days_max)?;
+    let (artifact_id, runtime) = query.runtime.into_filters();
     let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
     let filter = RunFilter {
         task_id,
         workspace_ids,
-        status,
+        status: query.status,
         overlapping,
-        artifact_id: params.text("artifactId").map(str::to_owned),
-        runtime: runtime(&params),
+        artifact_id,
+        runtime,
         limit,
         offset,
         ..RunFilter::default()
@@ -65,15 +95,14 @@ pub(crate) async fn of_task(
     get,
     path = "/processing/executables/tasks/executions",
     tag = "runs",
-    params(WindowQuery, ScopeQuery, RuntimeQuery, ("status" = Option<RunStatus>, Query, description = "Only runs with this status")),
     responses((status = 200, description = "Runs, newest first", body = ListPage<TaskExecution>))
 )]
 pub(crate) async fn of_all_tasks(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    params: Params,
+    Query(query): Query<ExecutionsQuery>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    list_all(&app, &caller, &params, Vec::new()).await
+    list_all(&app, &caller, query, Vec::new()).await
 }
 
 /// `POST /processing/executables/tasks/executions`: the same, with the filters in the body, which also supports tags.
@@ -87,70 +116,35 @@ pub(crate) async fn of_all_tasks(
 pub(crate) async fn search(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    JsonBody(body): JsonBody<Map<String, Value>>,
+    BodyFields(search): BodyFields<ExecutionSearch>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    let tags = tags(&body)?;
-    list_all(&app, &caller, &Params::from_body(&body, SEARCH_FIELDS)?, tags).await
+    list_all(&app, &caller, search.query, search.tags.0).await
 }
-
-/// Fields of the body that are read as parameters.
-const SEARCH_FIELDS: &[&str] = &[
-    "environmentId",
-    "workspaceId",
-    "status",
-    "lastDays",
-    "from",
-    "to",
-    "limit",
-    "offset",
-    "artifactId",
-    "runtimeType",
-    "runtimeId",
-    "runtimeRunProfileId",
-];
 
 async fn list_all(
     app: &App,
     caller: &Caller,
-    params: &Params,
+    query: ExecutionsQuery,
     tags: Vec<String>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    let (limit, offset) = params.limit_and_offset()?;
-    let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let scope = rights::viewed_scope(app.store(), caller, params).await?;
+    let (limit, offset) = query.page.limit_and_offset();
+    let overlapping = query.window.range(app.now(), app.settings().window_days_max)?;
+    let scope = rights::viewed_scope(app.store(), caller, &query.scope).await?;
+    let (artifact_id, runtime) = query.runtime.into_filters();
     let filter = RunFilter {
         task_id: None,
         workspace_ids: scope.workspace_ids,
         environment_id: scope.environment_id,
         tags,
-        status,
+        status: query.status,
         overlapping,
-        artifact_id: params.text("artifactId").map(str::to_owned),
-        runtime: runtime(params),
+        artifact_id,
+        runtime,
         limit,
         offset,
     };
     let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
-}
-
-/// The filters by where a run took place.
-pub(crate) fn runtime(params: &Params) -> Vec<(&'static str, String)> {
-    let names = [("runtimeType", "type"), ("runtimeId", "id"), ("runtimeRunProfileId", "runProfileId")];
-    names.into_iter().filter_map(|(name, field)| Some((field, params.text(name)?.to_owned()))).collect()
-}
-
-/// The field `tags` of a body: all of them must fit.
-pub(crate) fn tags(body: &Map<String, Value>) -> ApiResult<Vec<String>> {
-    let wrong = || ApiError::invalid("tags: must be an array of strings");
-    match body.get("tags") {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(tags)) => {
-            let tags = tags.iter().map(|tag| tag.as_str().map(str::to_owned).ok_or_else(wrong));
-            bounded("tags", tags.collect::<ApiResult<_>>()?)
-        }
-        Some(_) => Err(wrong()),
-    }
 }
 
 /// `POST /processing/executions`: requests a run; requires a run hook, because Runlog itself does not start runs.
@@ -238,61 +232,4 @@ pub(crate) async fn one(
 ) -> ApiResult<Json<JobExecution>> {
     let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
     Ok(Json(JobExecution::new(&run, &app.settings().account_id)))
-}
-
-/// The period of a list: `lastDays`, or `from` and `to`, or the longest allowed one.
-pub(crate) fn window(app: &App, params: &Params) -> ApiResult<TimeRange> {
-    let days_max = app.settings().window_days_max;
-    let now = app.now();
-    if let Some(days) = params.number("lastDays", 1..=days_max.unsigned_abs())? {
-        return Ok(TimeRange { start: Some(now.plus_millis(-days.saturating_as::<i64>() * DAY_MS)), end: Some(now) });
-    }
-    let (from, to) = (epoch_ms(params, "from")?, epoch_ms(params, "to")?);
-    let end = to.unwrap_or(now);
-    let start = from.unwrap_or(end.plus_millis(-days_max * DAY_MS));
-    if start > end {
-        return Err(ApiError::invalid(format!("from {start} is later than to {end}")));
-    }
-    if end.millis_since(start) > days_max * DAY_MS {
-        return Err(ApiError::invalid(format!("from and to are more than {days_max} days apart; split the request")));
-    }
-    Ok(TimeRange { start: Some(start), end: Some(end) })
-}
-
-fn epoch_ms(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
-    let number = params.number(name, 0..=Timestamp::MAX.as_millis().unsigned_abs())?;
-    Ok(number.map(|ms| Timestamp::clamped(ms.saturating_as::<i64>())))
-}
-
-/// Body of a search of executions; read as parameters.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct ExecutionSearch {
-    /// Only items of this environment.
-    environment_id: Option<String>,
-    /// Only items of this workspace.
-    workspace_id: Option<String>,
-    /// Only executions with this status.
-    status: Option<runlog_model::RunStatus>,
-    /// Only executions of tasks with all of these tags.
-    tags: Option<Vec<String>>,
-    /// Only items of this artifact.
-    artifact_id: Option<String>,
-    /// Only items of this kind of runtime, such as `REMOTE_ENGINE`.
-    runtime_type: Option<String>,
-    /// Only items of this engine or cluster.
-    runtime_id: Option<String>,
-    /// Only items of this run profile.
-    runtime_run_profile_id: Option<String>,
-    /// Only executions of the last so many days.
-    last_days: Option<u64>,
-    /// Epoch milliseconds.
-    from: Option<u64>,
-    /// Epoch milliseconds.
-    to: Option<u64>,
-    /// Maximum number of items per page.
-    limit: Option<u64>,
-    /// Number of items to skip.
-    offset: Option<u64>,
 }

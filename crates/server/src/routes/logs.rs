@@ -10,7 +10,7 @@ use runlog_model::wire::logs::{
     DeletedLogBody, FileStatus, GeneratedLog, LOG_RECORDS_HEADER, LOG_SETTLED_HEADER, LivePage, LogStatus,
     NEXT_END_HEADER,
 };
-use runlog_model::{PageEnd, Record};
+use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, TimeRange};
 use runlog_store::logs::LiveQuery;
 use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::runs::RunBrief;
@@ -23,15 +23,42 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
-use crate::http::parameters::{Params, RangeQuery};
+use crate::http::parameter_types::NumberOr;
+use crate::http::parameters::{Query, query_parameters};
 use crate::limits;
+
+query_parameters! {
+    /// Parameters of a page that is requested as a file.
+    pub(crate) struct PageFileQuery {
+        ..range: TimeRange,
+        /// `JSON` (the default) or `TEXT`, case-insensitive.
+        file_format: Option<FileFormat> = "fileFormat",
+        /// If `true`, the file is named `taskId_executionId.log`.
+        new_file_name: bool = "newFileName",
+        /// Order of the records in the file: `DESC` (the default) or `ASC`, case-insensitive; an extension of Runlog.
+        order: Option<RecordOrder> = "order",
+    }
+}
+
+query_parameters! {
+    /// Parameters of records that are returned directly.
+    pub(crate) struct LivePageQuery {
+        ..range: TimeRange,
+        /// Number of records.
+        count: NumberOr<0, { limits::LIVE_PAGE_MAX }, { limits::LIVE_PAGE_DEFAULT }> = "count",
+        /// Number of records to skip.
+        start_index: NumberOr<0, { u64::MAX }, 0> = "startIndex",
+        /// `DESC` (the default, newest first) or `ASC`, case-insensitive.
+        order: Option<RecordOrder> = "order",
+    }
+}
 
 /// `POST …/logs`: requests the newest page of a range; 206 with a header if older records remain.
 #[utoipa::path(
     post,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = runlog_model::RunId, Path, description = "ID"), RangeQuery, ("fileFormat" = Option<String>, Query, description = "`JSON` (the default) or `TEXT`, case-insensitive"), ("newFileName" = Option<bool>, Query, description = "If `true`, the file is named `taskId_executionId.log`"), ("order" = Option<String>, Query, description = "Order of the records in the file: `DESC` (the default) or `ASC`; an extension of Runlog")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "The file contains the whole range", body = GeneratedLog, headers(("x-runlog-log-records" = String, description = "Number of records in the whole log of the run"), ("x-runlog-log-settled" = String, description = "`true` if the log is not expected to grow any more"))), (status = 206, description = "The file contains the newest records of the range; older ones remain", body = GeneratedLog, headers(("x-log-next-request-end-time" = String, description = "`endTime` for the next request"), ("x-runlog-log-records" = String, description = "Number of records in the whole log of the run"), ("x-runlog-log-settled" = String, description = "`true` if the log is not expected to grow any more"))))
 )]
 pub(crate) async fn generate(
@@ -39,14 +66,16 @@ pub(crate) async fn generate(
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
     Extension(draft): Extension<AuditDraft>,
-    params: Params,
+    Query(query): Query<PageFileQuery>,
 ) -> ApiResult<Response> {
-    let range = params.time_range()?;
-    let format = params.word("fileFormat")?.unwrap_or_default();
-    let order = params.word("order")?.unwrap_or(app.settings().file_order);
-    let with_task = params.flag("newFileName")?;
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
-    let request = PageRequest { run_id: run.id, range, format, order, file_name: file_name(&run, with_task) };
+    let request = PageRequest {
+        run_id: run.id,
+        range: query.range,
+        format: query.file_format.unwrap_or_default(),
+        order: query.order.unwrap_or(app.settings().file_order),
+        file_name: file_name(&run, query.new_file_name),
+    };
     let _permit = app.page_reads().acquire().await?;
     // The page and its audit entry are written in one transaction, before the response is sent.
     let written = app.store().pages().request_audited_page(&request, |ticket| draft.entry(status_of(ticket.end))).await;
@@ -138,20 +167,20 @@ fn page_token(body: &[u8]) -> ApiResult<String> {
     get,
     path = "/monitoring/executions/{id}/logs",
     tag = "run logs",
-    params(("id" = runlog_model::RunId, Path, description = "ID"), RangeQuery, ("count" = Option<u64>, Query, description = "Number of records, 0 to 200; default 50"), ("startIndex" = Option<u64>, Query, description = "Number of records to skip; default 0"), ("order" = Option<String>, Query, description = "`DESC` (the default, newest first) or `ASC`")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     responses((status = 200, description = "Records", body = LivePage))
 )]
 pub(crate) async fn live(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<LivePageQuery>,
 ) -> ApiResult<Json<LivePage>> {
     let query = LiveQuery {
-        range: params.time_range()?,
-        order: params.word("order")?.unwrap_or_default(),
-        start_index: params.number("startIndex", 0..=u64::MAX)?.unwrap_or(0),
-        count: params.number("count", 0..=limits::LIVE_PAGE_MAX)?.unwrap_or(limits::LIVE_PAGE_DEFAULT),
+        range: query.range,
+        order: query.order.unwrap_or_default(),
+        start_index: query.start_index.0,
+        count: query.count.0,
     };
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let _permit = app.page_reads().acquire().await?;

@@ -18,7 +18,9 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
-use crate::http::parameters::{Params, ScopeQuery, parse_id};
+use crate::http::parameter_groups::ScopeQuery;
+use crate::http::parameter_types::List;
+use crate::http::parameters::{Argument, Query, query_parameters};
 
 /// Whose rights in which workspace.
 struct Holder {
@@ -56,6 +58,8 @@ impl<S: Sync> FromRequestParts<S> for By {
         Ok(Self { caller, change: AuditedChange::from_request_parts(parts, state).await? })
     }
 }
+
+impl Argument for By {}
 
 type Ids = Path<(String, String)>;
 type Body = JsonBody<RightsBody>;
@@ -213,20 +217,57 @@ pub(crate) async fn revoke_account(State(app): State<App>, by: By, ids: Ids) -> 
     set(&app, &by, Holder::account(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
+query_parameters! {
+    /// Parameters of a list of the rights of users.
+    pub(crate) struct UserRightsQuery {
+        ..scope: ScopeQuery,
+        /// Only rights of this user.
+        user_id: Option<String> = "userId",
+    }
+}
+
+query_parameters! {
+    /// Parameters of a list of the rights of service accounts.
+    pub(crate) struct AccountRightsQuery {
+        ..scope: ScopeQuery,
+        /// Only rights of this service account.
+        service_account_id: Option<String> = "serviceAccountId",
+    }
+}
+
+query_parameters! {
+    /// The users whose rights are revoked, and where.
+    pub(crate) struct UserBatchQuery {
+        /// Workspace IDs, comma-separated; empty for all.
+        workspace_ids: List<WorkspaceId> = "workspaceIds",
+        /// User IDs, comma-separated; empty for all.
+        user_ids: List<String> = "userIds",
+    }
+}
+
+query_parameters! {
+    /// The service accounts whose rights are revoked, and where.
+    pub(crate) struct AccountBatchQuery {
+        /// Workspace IDs, comma-separated; empty for all.
+        workspace_ids: List<WorkspaceId> = "workspaceIds",
+        /// Service account IDs, comma-separated; empty for all.
+        service_account_ids: List<String> = "serviceAccountIds",
+    }
+}
+
 /// `GET /security/permissions`: lists the rights of users, optionally of one environment, workspace or user.
 #[utoipa::path(
     get,
     path = "/security/permissions",
     tag = "rights",
-    params(ScopeQuery, ("userId" = Option<String>, Query, description = "Only rights of this user")),
     responses((status = 200, description = "Rights in the workspaces that the caller manages", body = Vec<PermissionBody>), (status = 404, description = "No such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_users(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    params: Params,
+    Query(query): Query<UserRightsQuery>,
 ) -> ApiResult<Json<Vec<PermissionBody>>> {
-    list(&app, &caller, CallerKind::User, &params, "userId").await
+    list(&app, &caller, CallerKind::User, query.scope, query.user_id).await
 }
 
 /// `GET /security/service-accounts/permissions`: lists the rights of service accounts.
@@ -234,30 +275,28 @@ pub(crate) async fn list_users(
     get,
     path = "/security/service-accounts/permissions",
     tag = "rights",
-    params(ScopeQuery, ("serviceAccountId" = Option<String>, Query, description = "Only rights of this service account")),
     responses((status = 200, description = "Rights in the workspaces that the caller manages", body = Vec<PermissionBody>), (status = 404, description = "No such workspace", body = ErrorBody))
 )]
 pub(crate) async fn list_accounts(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    params: Params,
+    Query(query): Query<AccountRightsQuery>,
 ) -> ApiResult<Json<Vec<PermissionBody>>> {
-    list(&app, &caller, CallerKind::ServiceAccount, &params, "serviceAccountId").await
+    list(&app, &caller, CallerKind::ServiceAccount, query.scope, query.service_account_id).await
 }
 
 async fn list(
     app: &App,
     caller: &Caller,
     kind: CallerKind,
-    params: &Params,
-    id_name: &str,
+    ScopeQuery { environment_id, workspace_id }: ScopeQuery,
+    caller_id: Option<String>,
 ) -> ApiResult<Json<Vec<PermissionBody>>> {
-    let environment_id = params.text("environmentId").map(|text| parse_id("environmentId", text)).transpose()?;
-    let workspace_ids = match params.text("workspaceId") {
-        Some(text) => Some(vec![rights::workspace(app.store(), caller, text, &[Right::Manage]).await?.id]),
+    let workspace_ids = match workspace_id {
+        Some(id) => Some(vec![rights::workspace_by_id(app.store(), caller, id, &[Right::Manage]).await?.id]),
         None => app.store().accounts().workspaces_with(caller, Right::Manage).await?,
     };
-    let filter = GrantFilter { workspace_ids, environment_id, caller_id: params.text(id_name).map(str::to_owned) };
+    let filter = GrantFilter { workspace_ids, environment_id, caller_id };
     let grants = app.store().accounts().grants(kind, &filter).await?;
     Ok(Json(grants.into_iter().map(permission).collect()))
 }
@@ -304,11 +343,16 @@ pub(crate) async fn set_users(State(app): State<App>, by: By, body: Batch) -> Ap
     delete,
     path = "/security/permissions/batch",
     tag = "rights",
-    params(("workspaceIds" = Option<String>, Query, description = "Workspace IDs, comma-separated; empty for all"), ("userIds" = Option<String>, Query, description = "User or service account IDs, comma-separated; empty for all")),
     responses((status = 204, description = "All these rights are revoked"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionDeleteResult>))
 )]
-pub(crate) async fn remove_users(State(app): State<App>, by: By, params: Params) -> ApiResult<Response> {
-    remove_all(&app, &by, CallerKind::User, &params, "userIds").await
+pub(crate) async fn remove_users(
+    State(app): State<App>,
+    by: By,
+    Query(query): Query<UserBatchQuery>,
+) -> ApiResult<Response> {
+    let (ids, workspaces) = (query.user_ids.0, query.workspace_ids.0);
+    require_some("userIds", &ids, &workspaces)?;
+    remove_all(&app, &by, CallerKind::User, &ids, workspaces).await
 }
 
 /// `POST /security/service-accounts/permissions/batch`: grants rights to service accounts without rights in the
@@ -343,11 +387,16 @@ pub(crate) async fn set_accounts(State(app): State<App>, by: By, body: Batch) ->
     delete,
     path = "/security/service-accounts/permissions/batch",
     tag = "rights",
-    params(("workspaceIds" = Option<String>, Query, description = "Workspace IDs, comma-separated; empty for all"), ("serviceAccountIds" = Option<String>, Query, description = "User or service account IDs, comma-separated; empty for all")),
     responses((status = 204, description = "All these rights are revoked"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionDeleteResult>))
 )]
-pub(crate) async fn remove_accounts(State(app): State<App>, by: By, params: Params) -> ApiResult<Response> {
-    remove_all(&app, &by, CallerKind::ServiceAccount, &params, "serviceAccountIds").await
+pub(crate) async fn remove_accounts(
+    State(app): State<App>,
+    by: By,
+    Query(query): Query<AccountBatchQuery>,
+) -> ApiResult<Response> {
+    let (ids, workspaces) = (query.service_account_ids.0, query.workspace_ids.0);
+    require_some("serviceAccountIds", &ids, &workspaces)?;
+    remove_all(&app, &by, CallerKind::ServiceAccount, &ids, workspaces).await
 }
 
 type Batch = JsonBody<Vec<PermissionBody>>;
@@ -377,17 +426,25 @@ async fn change_all(
     Ok(batch_answer(refused))
 }
 
-async fn remove_all(app: &App, by: &By, kind: CallerKind, params: &Params, ids_name: &str) -> ApiResult<Response> {
-    let (ids, workspaces) = (params.list(ids_name)?, params.list("workspaceIds")?);
-    if ids.is_empty() && workspaces.is_empty() {
-        return Err(ApiError::invalid(format!(
+/// 400 for a request that names neither holders nor workspaces.
+fn require_some(ids_name: &str, ids: &[String], workspaces: &[WorkspaceId]) -> ApiResult<()> {
+    match ids.is_empty() && workspaces.is_empty() {
+        false => Ok(()),
+        true => Err(ApiError::invalid(format!(
             "{ids_name} or workspaceIds is required; without both, all rights would be affected"
-        )));
+        ))),
     }
-    let workspace_ids: Option<Vec<WorkspaceId>> = match workspaces.is_empty() {
-        true => None,
-        false => Some(workspaces.iter().map(|text| parse_id("workspaceIds", text)).collect::<ApiResult<_>>()?),
-    };
+}
+
+/// Revokes the rights of these holders in these workspaces; an empty list means all.
+async fn remove_all(
+    app: &App,
+    by: &By,
+    kind: CallerKind,
+    ids: &[String],
+    workspaces: Vec<WorkspaceId>,
+) -> ApiResult<Response> {
+    let workspace_ids = Some(workspaces).filter(|workspaces| !workspaces.is_empty());
     let filter = GrantFilter { workspace_ids, ..GrantFilter::default() };
     let mut grants = app.store().accounts().grants(kind, &filter).await?;
     grants.retain(|grant| ids.is_empty() || ids.contains(&grant.caller_id));

@@ -5,34 +5,51 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::Run;
 use runlog_model::place::Right;
-use runlog_model::plan::PlanExecution;
+use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::plans::{PlanExecutionBody, StepBody, StepDetailsBody};
 use runlog_store::accounts::Caller;
 use runlog_store::runs::PlanFilter;
 
-use super::executions::window;
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::{Params, ScopeQuery, WindowQuery};
+use crate::http::parameter_groups::{PageQuery, ScopeQuery, WindowQuery};
+use crate::http::parameters::{Query, query_parameters};
+
+query_parameters! {
+    /// Parameters of the list of the executions of a plan.
+    pub(crate) struct PlanExecutionsQuery {
+        ..window: WindowQuery,
+        ..page: PageQuery,
+        /// Only plan executions with this status.
+        status: Option<PlanStatus> = "status",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the list of plan executions.
+    pub(crate) struct AllPlanExecutionsQuery {
+        ..query: PlanExecutionsQuery,
+        ..scope: ScopeQuery,
+    }
+}
 
 /// `GET /processing/executables/plans/executions`: lists the executions of all plans, newest first.
 #[utoipa::path(
     get,
     path = "/processing/executables/plans/executions",
     tag = "plans",
-    params(WindowQuery, ScopeQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
     responses((status = 200, description = "Plan executions, newest first", body = ListPage<PlanExecutionBody>))
 )]
 pub(crate) async fn of_all_plans(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    params: Params,
+    Query(AllPlanExecutionsQuery { query, scope }): Query<AllPlanExecutionsQuery>,
 ) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
-    list(&app, &caller, &params, None).await
+    list(&app, &caller, &query, &scope, None).await
 }
 
 /// `GET /processing/executables/plans/{planId}/executions`: lists the executions of a plan, newest first.
@@ -40,32 +57,34 @@ pub(crate) async fn of_all_plans(
     get,
     path = "/processing/executables/plans/{plan_id}/executions",
     tag = "plans",
-    params(("plan_id" = String, Path, description = "ID of the plan"), WindowQuery, ("status" = Option<String>, Query, description = "`executing`, `execution_successful`, `execution_failed` or `execution_misfired`")),
+    params(("plan_id" = String, Path, description = "ID of the plan")),
     responses((status = 200, description = "Plan executions, newest first", body = ListPage<PlanExecutionBody>))
 )]
 pub(crate) async fn of_plan(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(plan_id): Path<String>,
-    params: Params,
+    Query(query): Query<PlanExecutionsQuery>,
 ) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
-    list(&app, &caller, &params, Some(plan_id)).await
+    let everywhere = ScopeQuery { environment_id: None, workspace_id: None };
+    list(&app, &caller, &query, &everywhere, Some(plan_id)).await
 }
 
 async fn list(
     app: &App,
     caller: &Caller,
-    params: &Params,
+    query: &PlanExecutionsQuery,
+    scope: &ScopeQuery,
     plan_id: Option<String>,
 ) -> ApiResult<Json<ListPage<PlanExecutionBody>>> {
-    let (limit, offset) = params.limit_and_offset()?;
-    let (status, overlapping) = (params.word("status")?, window(app, params)?);
-    let scope = rights::viewed_scope(app.store(), caller, params).await?;
+    let (limit, offset) = query.page.limit_and_offset();
+    let overlapping = query.window.range(app.now(), app.settings().window_days_max)?;
+    let scope = rights::viewed_scope(app.store(), caller, scope).await?;
     let filter = PlanFilter {
         plan_id,
         workspace_ids: scope.workspace_ids,
         environment_id: scope.environment_id,
-        status,
+        status: query.status,
         overlapping,
         limit,
         offset,

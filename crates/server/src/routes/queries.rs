@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::wire::queries::{NewSavedQuery, SavedQueryBody};
-use runlog_store::accounts::SavedQuery;
 
 use crate::app::App;
 use crate::auth::token::Authenticated;
@@ -22,7 +21,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
 ) -> ApiResult<Json<Vec<SavedQueryBody>>> {
-    Ok(Json(app.store().saved_queries().list(&caller).await?.into_iter().map(shown).collect()))
+    Ok(Json(app.store().saved_queries().list(&caller).await?))
 }
 
 /// `PUT /runlog/v1/queries/{name}`: saves a query, replacing one with the same name.
@@ -40,7 +39,7 @@ pub(crate) async fn save(
     Path(name): Path<String>,
     JsonBody(new): JsonBody<NewSavedQuery>,
 ) -> ApiResult<Json<SavedQueryBody>> {
-    Ok(Json(shown(app.store().saved_queries().save(&caller, &name, &new.query).await?)))
+    Ok(Json(app.store().saved_queries().save(&caller, &name, &new.query).await?))
 }
 
 /// `DELETE /runlog/v1/queries/{name}`: deletes a saved query.
@@ -58,8 +57,4 @@ pub(crate) async fn delete(
 ) -> ApiResult<StatusCode> {
     app.store().saved_queries().delete(&caller, &name).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn shown(query: SavedQuery) -> SavedQueryBody {
-    SavedQueryBody { name: query.name, query: query.query, changed_at: query.changed_at }
 }

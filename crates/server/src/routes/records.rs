@@ -10,12 +10,15 @@ use runlog_model::wire::push::{RefusedLine, StoredBatch, StoredLines};
 use runlog_model::{Record, Timestamp};
 use runlog_store::ingest::BatchWriter;
 use serde_json::value::RawValue;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::Params;
+use crate::http::parameter_types::{pattern, words};
+use crate::http::parameters::{ParameterValue, Query, query_parameters};
 use crate::ingest::body::{Lines, content_coding};
 use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
@@ -24,12 +27,46 @@ use crate::limits;
 /// The final sentence of every failure of a batch.
 const NOTHING_STORED: &str = "nothing of this batch was stored";
 
+query_parameters! {
+    /// Parameters of a batch.
+    pub(crate) struct BatchQuery {
+        /// ID of the batch, which makes the request idempotent.
+        batch: Option<BatchId> = "batch",
+        /// Handling of lines that cannot be parsed: `refuse` (the default) rejects the batch, `skip` stores the other lines
+        /// and lists the rejected ones.
+        bad_lines: Option<BadLines> = "badLines",
+    }
+}
+
+/// The ID of a batch, which the store checks.
+pub(crate) struct BatchId(String);
+
+impl ParameterValue for BatchId {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        pattern("^[!-~]{1,200}$")
+    }
+}
+
+words! {
+    /// What is done with lines that cannot be parsed.
+    pub(crate) enum BadLines {
+        /// The batch is rejected.
+        Refuse = "refuse",
+        /// They are skipped.
+        Skip = "skip",
+    }
+}
+
 /// Stores a batch completely or not at all, and responds once it is durable.
 #[utoipa::path(
     post,
     path = "/runlog/v1/runs/{id}/records",
     tag = "push",
-    params(("id" = runlog_model::RunId, Path, description = "ID"), ("batch" = Option<String>, Query, pattern = "^[!-~]{1,200}$", description = "ID of the batch, which makes the request idempotent"), ("badLines" = Option<String>, Query, description = "Handling of lines that cannot be parsed: `refuse` (the default) rejects the batch, `skip` stores the other lines and lists the rejected ones")),
+    params(("id" = runlog_model::RunId, Path, description = "ID")),
     request_body(content = Record, content_type = "application/x-ndjson", description = "One record per line; optionally compressed with gzip or zstd"),
     responses((status = 200, description = "The records are durable", body = StoredLines), (status = 409, description = "The batch ID was already used with different records", body = ErrorBody), (status = 415, description = "Unknown content encoding", body = ErrorBody))
 )]
@@ -37,18 +74,14 @@ pub(crate) async fn push(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<BatchQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> ApiResult<Json<StoredLines>> {
     let coding = content_coding(&headers)?;
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::Publish]).await?;
-    let mut batch = app.store().ingest().begin_batch(run.id, params.text("batch")).await?;
-    let is_skipping = match params.text("badLines") {
-        None | Some("refuse") => false,
-        Some("skip") => true,
-        Some(_) => return Err(ApiError::invalid("badLines: must be refuse or skip")),
-    };
+    let mut batch = app.store().ingest().begin_batch(run.id, query.batch.as_ref().map(|id| id.0.as_str())).await?;
+    let is_skipping = query.bad_lines == Some(BadLines::Skip);
     let taken =
         match Lines::begin(body, coding, &app.settings().bounds, app.body_memory().reservation_for_lines()).await {
             Ok(mut lines) => {

@@ -17,8 +17,25 @@ use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
-use crate::http::parameters::{Params, parse_id};
+use crate::http::parameter_types::NumberOr;
+use crate::http::parameters::{Query, parse_id, query_parameters};
 use crate::limits;
+
+query_parameters! {
+    /// Parameters of the report on a task.
+    pub(crate) struct TaskReportQuery {
+        /// Number of days of runs to include.
+        last_days: NumberOr<1, { limits::REPORT_DAYS_MAX }, { limits::TASK_REPORT_DAYS }> = "lastDays",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the report on a workspace.
+    pub(crate) struct WorkspaceReportQuery {
+        /// Number of days that count as recent.
+        last_days: NumberOr<1, { limits::REPORT_DAYS_MAX }, { limits::WORKSPACE_REPORT_DAYS }> = "lastDays",
+    }
+}
 
 /// `GET /runlog/v1/runs/{runId}/patterns`: returns the patterns of a log.
 #[utoipa::path(
@@ -34,7 +51,7 @@ pub(crate) async fn patterns(
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunPatterns>> {
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(run_patterns(app.store(), run.id).await?))
+    Ok(Json(run_patterns(app.report_sources(), run.id).await?))
 }
 
 /// `GET /runlog/v1/runs/{runId}/report`: reports what failed first and why, and what is new compared with the last
@@ -52,7 +69,7 @@ pub(crate) async fn of_run(
     Path(id): Path<String>,
 ) -> ApiResult<Json<RunReport>> {
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(run_report(app.store(), run.id).await?))
+    Ok(Json(run_report(app.report_sources(), run.id).await?))
 }
 
 /// `GET /runlog/v1/runs/{runId}/diff/{otherId}`: compares two runs, which may belong to different tasks.
@@ -70,7 +87,7 @@ pub(crate) async fn diff(
 ) -> ApiResult<Json<RunDiff>> {
     let before = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let after = rights::run_brief(app.store(), &caller, &other_id, &Right::READ_LOGS).await?;
-    Ok(Json(run_diff(app.store(), before.id, after.id).await?))
+    Ok(Json(run_diff(app.report_sources(), before.id, after.id).await?))
 }
 
 /// `GET /runlog/v1/tasks/{taskId}/report`: reports outcomes, durations and kinds of errors of a task.
@@ -78,18 +95,18 @@ pub(crate) async fn diff(
     get,
     path = "/runlog/v1/tasks/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::TaskId, Path, description = "ID"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "Number of days of runs to include, 1 to 3,660; default 30")),
+    params(("id" = runlog_model::TaskId, Path, description = "ID")),
     responses((status = 200, description = "The report", body = TaskReport))
 )]
 pub(crate) async fn of_task(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<TaskReportQuery>,
 ) -> ApiResult<Json<TaskReport>> {
-    let since = since(&app, &params, limits::TASK_REPORT_DAYS)?;
+    let since = since(&app, query.last_days.0);
     let task = rights::task(app.store(), &caller, parse_id("taskId", &id)?, &Right::READ_LOGS).await?;
-    Ok(Json(task_report(app.store(), &task, since, app.now()).await?))
+    Ok(Json(task_report(app.store().summaries(), &task, since, app.now()).await?))
 }
 
 /// `GET /runlog/v1/workspaces/{workspaceId}/report`: reports the tasks that need attention.
@@ -97,22 +114,21 @@ pub(crate) async fn of_task(
     get,
     path = "/runlog/v1/workspaces/{id}/report",
     tag = "reports",
-    params(("id" = runlog_model::WorkspaceId, Path, description = "ID"), ("lastDays" = Option<u64>, Query, minimum = 1, maximum = 3660, description = "Number of days that count as recent, 1 to 3,660; default 1")),
+    params(("id" = runlog_model::WorkspaceId, Path, description = "ID")),
     responses((status = 200, description = "The report", body = WorkspaceReport))
 )]
 pub(crate) async fn of_workspace(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-    params: Params,
+    Query(query): Query<WorkspaceReportQuery>,
 ) -> ApiResult<Json<WorkspaceReport>> {
-    let since = since(&app, &params, limits::WORKSPACE_REPORT_DAYS)?;
+    let since = since(&app, query.last_days.0);
     let workspace = rights::workspace(app.store(), &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(workspace_report(app.store(), &workspace, since, app.now()).await?))
+    Ok(Json(workspace_report(app.report_sources(), &workspace, since, app.now()).await?))
 }
 
-/// Reads `lastDays`.
-fn since(app: &App, params: &Params, usual: u64) -> ApiResult<Timestamp> {
-    let days = params.number("lastDays", 1..=limits::REPORT_DAYS_MAX)?.unwrap_or(usual);
-    Ok(app.now().plus_millis(-(days.saturating_as::<i64>() * 86_400_000)))
+/// The time so many days ago.
+fn since(app: &App, days: u64) -> Timestamp {
+    app.now().plus_millis(-(days.saturating_as::<i64>() * 86_400_000))
 }

@@ -7,47 +7,105 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::place::Right;
 use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer, Unreadable};
-use runlog_model::{Severity, TaskId, TimeRange, Timestamp};
+use runlog_model::{RunId, Severity, TaskId, TimeRange, WorkspaceId};
 use runlog_store::accounts::Caller;
-use runlog_store::query::{SearchCursor, SearchHit, SearchQuery};
-use utoipa::IntoParams;
+use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::Schema;
 
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameters::{Params, parse_id};
+use crate::http::parameter_types::{List, NumberOr, TimeOrMillis, string};
+use crate::http::parameters::{ParameterValue, Query, QueryParameters, RawParameters, query_parameters};
 use crate::limits;
 
-/// The query parameters, for the description.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query, rename_all = "camelCase")]
-#[allow(dead_code, reason = "it is described and never made")]
-pub(crate) struct SearchParameters {
-    /// Parts of messages to find, case-insensitive; `"exact phrase"` in quotes; `-part` excludes messages that contain
-    /// it.
-    #[param(max_length = 1000)]
-    q: Option<String>,
-    /// Only records of this workspace; default: everything that the caller may read.
-    #[param(pattern = "^[0-9a-f]{24}$")]
-    workspace_id: Option<String>,
-    /// Only records of this task.
-    #[param(pattern = "^[0-9a-f]{24}$")]
-    task_id: Option<String>,
-    /// Only records of this run.
-    #[param(pattern = "^[0-9a-f-]{36}$")]
-    run_id: Option<String>,
-    /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
-    severity: Option<String>,
-    /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
-    from: Option<String>,
-    /// Latest time, inclusive.
-    to: Option<String>,
-    /// Maximum number of records.
-    #[param(minimum = 1, maximum = 200, default = 50)]
-    limit: Option<u64>,
-    /// Cursor of the previous response, to continue after it.
-    cursor: Option<String>,
+/// The longest text that the store searches for. Unit: bytes.
+const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
+
+query_parameters! {
+    /// Parameters of a search.
+    pub(crate) struct SearchParameters {
+        ..scope: SearchScope,
+        /// Parts of messages to find, case-insensitive; `"exact phrase"` in quotes; `-part` excludes messages that contain it.
+        text: Option<SearchText> = "q",
+        /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
+        severity: List<Severity> = "severity",
+        /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
+        from: Option<TimeOrMillis> = "from",
+        /// Latest time, inclusive.
+        to: Option<TimeOrMillis> = "to",
+        /// Maximum number of records.
+        limit: NumberOr<1, { limits::SEARCH_PAGE_MAX }, { limits::SEARCH_PAGE_DEFAULT }> = "limit",
+        /// Cursor of the previous response, to continue after it.
+        cursor: Option<SearchCursor> = "cursor",
+    }
+}
+
+query_parameters! {
+    /// The workspace, task or run that is searched.
+    pub(crate) struct ScopeFields {
+        /// Only records of this workspace; default: everything that the caller may read.
+        workspace_id: Option<WorkspaceId> = "workspaceId",
+        /// Only records of this task.
+        task_id: Option<TaskId> = "taskId",
+        /// Only records of this run.
+        run_id: Option<RunId> = "runId",
+    }
+}
+
+/// What is searched.
+pub(crate) enum SearchScope {
+    /// Everything that the caller may read.
+    Everything,
+    /// The records of a workspace.
+    Workspace(WorkspaceId),
+    /// The records of a task.
+    Task(TaskId),
+    /// The records of a run.
+    Run(RunId),
+}
+
+/// At most one of `workspaceId`, `taskId` and `runId`; 400 for several.
+impl QueryParameters for SearchScope {
+    fn read(raw: &RawParameters) -> ApiResult<Self> {
+        let named = [raw.text("workspaceId")?, raw.text("taskId")?, raw.text("runId")?];
+        if named.into_iter().flatten().count() > 1 {
+            return Err(ApiError::invalid("workspaceId, taskId and runId: set only one of them"));
+        }
+        Ok(match ScopeFields::read(raw)? {
+            ScopeFields { workspace_id: Some(id), .. } => Self::Workspace(id),
+            ScopeFields { task_id: Some(id), .. } => Self::Task(id),
+            ScopeFields { run_id: Some(id), .. } => Self::Run(id),
+            _ => Self::Everything,
+        })
+    }
+
+    fn describe() -> Vec<Parameter> {
+        ScopeFields::describe()
+    }
+}
+
+impl ParameterValue for SearchText {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: SearchTextError| error.to_string())
+    }
+
+    fn schema() -> RefOr<Schema> {
+        string().max_length(Some(SEARCH_TEXT_BYTES_MAX)).into()
+    }
+}
+
+impl ParameterValue for SearchCursor {
+    fn parse(text: &str) -> Result<Self, String> {
+        decoded_cursor(text).ok_or_else(|| "not a cursor of a previous response".to_owned())
+    }
+
+    fn schema() -> RefOr<Schema> {
+        string().into()
+    }
 }
 
 /// Searches from the newest record backwards, until the limit or the time budget is reached.
@@ -55,31 +113,27 @@ pub(crate) struct SearchParameters {
     get,
     path = "/runlog/v1/search",
     tag = "analysis",
-    params(SearchParameters),
     responses((status = 200, description = "Matching records, and a cursor to continue", body = SearchAnswer), (status = 404, description = "No such workspace, task or run", body = runlog_model::wire::ErrorBody))
 )]
 pub(crate) async fn find(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    params: Params,
+    Query(query): Query<SearchParameters>,
 ) -> ApiResult<Json<SearchAnswer>> {
-    let text = params.text("q").unwrap_or_default();
-    let text = text.parse().map_err(|error| ApiError::invalid(format!("q: {error}")))?;
-    let limit = params.number("limit", 1..=limits::SEARCH_PAGE_MAX)?.unwrap_or(limits::SEARCH_PAGE_DEFAULT);
     let search = SearchQuery {
-        text,
+        text: query.text.unwrap_or_default(),
         workspace_ids: None,
         task_id: None,
         run_id: None,
-        severities: severities(&params)?,
-        range: TimeRange { start: instant(&params, "from")?, end: instant(&params, "to")? },
-        after: params.text("cursor").map(place).transpose()?,
-        limit: limit.saturating_as::<usize>(),
+        severities: Some(query.severity.0).filter(|severities| !severities.is_empty()),
+        range: TimeRange { start: query.from.map(|from| from.0), end: query.to.map(|to| to.0) },
+        after: query.cursor,
+        limit: query.limit.0.saturating_as::<usize>(),
         time_max: limits::SEARCH_TIME_MAX,
         slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
     };
     let _permit = app.searches().acquire().await?;
-    let search = in_scope(&app, &caller, &params, search).await?;
+    let search = in_scope(&app, &caller, query.scope, search).await?;
     let page = app.store().query().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     Ok(Json(SearchAnswer {
@@ -91,51 +145,25 @@ pub(crate) async fn find(
     }))
 }
 
-/// The search, in the one place that is named or in all that the caller may read.
-async fn in_scope(app: &App, caller: &Caller, params: &Params, search: SearchQuery) -> ApiResult<SearchQuery> {
-    let named = [params.text("workspaceId"), params.text("taskId"), params.text("runId")];
-    match named {
-        [None, None, None] => {
+/// The search, limited to a scope and to what the caller may read.
+async fn in_scope(app: &App, caller: &Caller, scope: SearchScope, search: SearchQuery) -> ApiResult<SearchQuery> {
+    match scope {
+        SearchScope::Everything => {
             Ok(SearchQuery { workspace_ids: rights::readable_workspaces(app.store(), caller).await?, ..search })
         }
-        [Some(workspace), None, None] => {
-            let workspace = rights::workspace(app.store(), caller, workspace, &Right::READ_LOGS).await?;
+        SearchScope::Workspace(id) => {
+            let workspace = rights::workspace_by_id(app.store(), caller, id, &Right::READ_LOGS).await?;
             Ok(SearchQuery { workspace_ids: Some(vec![workspace.id]), ..search })
         }
-        [None, Some(task), None] => {
-            let task_id: TaskId = parse_id("taskId", task)?;
+        SearchScope::Task(task_id) => {
             let task = rights::task(app.store(), caller, task_id, &Right::READ_LOGS).await?;
             let workspace_ids = Some(vec![task.workspace.id]);
             Ok(SearchQuery { task_id: Some(task_id), workspace_ids, ..search })
         }
-        [None, None, Some(run)] => {
-            let run = rights::run_brief(app.store(), caller, run, &Right::READ_LOGS).await?;
+        SearchScope::Run(run_id) => {
+            let run = rights::run_brief_by_id(app.store(), caller, run_id, &Right::READ_LOGS).await?;
             Ok(SearchQuery { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
-        _ => Err(ApiError::invalid("workspaceId, taskId and runId: set only one of them")),
-    }
-}
-
-fn severities(params: &Params) -> ApiResult<Option<Vec<Severity>>> {
-    let words = params.list("severity")?;
-    let severity = |word: &String| {
-        let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(word));
-        let names = Severity::ALL.map(Severity::name).join(", ");
-        let shown: String = word.chars().take(32).collect();
-        known.ok_or_else(|| ApiError::invalid(format!("severity: {shown:?} is not one of {names}")))
-    };
-    let severities: Vec<Severity> = words.iter().map(severity).collect::<ApiResult<_>>()?;
-    Ok((!severities.is_empty()).then_some(severities))
-}
-
-/// A time, RFC 3339 or epoch milliseconds.
-fn instant(params: &Params, name: &str) -> ApiResult<Option<Timestamp>> {
-    match params.text(name).map(str::parse::<i64>) {
-        Some(Ok(epoch_ms)) => {
-            let instant = Timestamp::from_millis(epoch_ms);
-            instant.map(Some).map_err(|error| ApiError::invalid(format!("{name}: {error}")))
-        }
-        _ => params.time(name),
     }
 }
 
@@ -143,18 +171,15 @@ fn cursor(place: SearchCursor) -> String {
     URL_SAFE_NO_PAD.encode(format!("{} {} {}", place.time_ms, place.run_id, place.arrival))
 }
 
-fn place(cursor: &str) -> ApiResult<SearchCursor> {
-    let read = || {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-        let mut parts = text.split(' ');
-        let place = SearchCursor {
-            time_ms: parts.next()?.parse().ok()?,
-            run_id: parts.next()?.parse().ok()?,
-            arrival: parts.next()?.parse().ok()?,
-        };
-        parts.next().is_none().then_some(place)
+fn decoded_cursor(cursor: &str) -> Option<SearchCursor> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let mut parts = text.split(' ');
+    let place = SearchCursor {
+        time_ms: parts.next()?.parse().ok()?,
+        run_id: parts.next()?.parse().ok()?,
+        arrival: parts.next()?.parse().ok()?,
     };
-    read().ok_or_else(|| ApiError::invalid("cursor: not a cursor of a previous response"))
+    parts.next().is_none().then_some(place)
 }
 
 fn item(found: SearchHit) -> FoundRecord {

@@ -18,6 +18,7 @@ use crate::auth::session;
 use crate::auth::token::{self, Authenticated};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
+use crate::http::parameters::Argument;
 
 /// `POST /runlog/v1/session`: creates a session from a token, with the same rights, for at most twelve hours.
 #[utoipa::path(
@@ -59,6 +60,8 @@ impl<S: Sync> FromRequestParts<S> for SentAsJson {
         }
     }
 }
+
+impl Argument for SentAsJson {}
 
 /// `GET /runlog/v1/session`: returns the caller and its rights.
 #[utoipa::path(

@@ -5,7 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::sinks::{RetriedBody, SinkBody};
+use runlog_model::wire::collection::RetriedBody;
+use runlog_model::wire::sinks::SinkBody;
 use runlog_store::delivery::SinkMetrics;
 
 use crate::app::App;

@@ -56,7 +56,7 @@ pub async fn serve(
             let summaries = store.supervisor().run("summaries", &stop, || {
                 let (store, stop) = (store.clone(), stop.clone());
                 async move {
-                    runlog_analysis::make_summaries(&store, stop).await;
+                    runlog_analysis::make_summaries(store.summaries(), store.logs(), stop).await;
                     Ok::<_, runlog_store::Error>(())
                 }
             });

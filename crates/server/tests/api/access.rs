@@ -415,7 +415,7 @@ async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
     assert_eq!(stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), finish).await.status, 200);
     stage.clock.advance_ms(60_000);
     while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
-    runlog_analysis::summarize_all(&stage.store).await.unwrap();
+    runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
 
     let (there, task) = (stage.other_workspace().await, stage.task);
     let mut moved = stage.store.workspaces().task(task).await.unwrap().unwrap();

@@ -1,7 +1,9 @@
 //! The service's description of itself.
 
-use crate::support::{Ask, Stage};
 use axum::http::Method;
+use serde_json::Value;
+
+use crate::support::{Ask, RUN, Stage};
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
 
@@ -33,6 +35,46 @@ async fn every_route_is_described_once_with_how_it_refuses() {
         let trades = matches!(route.access, runlog_server::Access::ClientSecret | runlog_server::Access::TokenInBody);
         assert_eq!(refuses("429"), needs_token || trades, "{id}");
     }
+}
+
+/// A value that a schema forbids; none if it allows every text.
+fn forbidden(schema: &Value) -> Option<String> {
+    let bound = |name: &str| schema[name].as_u64();
+    match schema["type"].as_str()? {
+        "array" => forbidden(&schema["items"]),
+        "boolean" => Some("maybe".to_owned()),
+        "integer" => Some(bound("maximum").map_or_else(|| "-1".to_owned(), |maximum| (maximum + 1).to_string())),
+        _ if schema["enum"].is_array() || schema["format"].is_string() => Some("odd".to_owned()),
+        // A space fits none of the patterns that are described.
+        _ if schema["pattern"].is_string() => Some("o%20dd".to_owned()),
+        _ => schema["maxLength"].as_u64().map(|length| "x".repeat(usize::try_from(length).unwrap() + 1)),
+    }
+}
+
+#[tokio::test]
+async fn every_bound_of_a_query_parameter_that_is_described_is_enforced() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let document: Value = serde_json::from_str(&runlog_server::document_text()).unwrap();
+    let mut checked = 0;
+    for route in runlog_server::routes().iter().filter(|route| route.access != runlog_server::Access::SignedLink) {
+        let (task, workspace) = (stage.task.to_string(), stage.workspace.to_string());
+        let path = route.path.replace("/tasks/{id}", &format!("/tasks/{task}"));
+        let path = path.replace("/workspaces/{id}", &format!("/workspaces/{workspace}")).replace("{id}", RUN);
+        let operation = &document["paths"][&route.path][&route.method.as_str().to_ascii_lowercase()];
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        for parameter in parameters.filter(|parameter| parameter["in"] == "query") {
+            let name = parameter["name"].as_str().unwrap();
+            assert_ne!(parameter["description"], "", "{path}: {name}");
+            if let Some(value) = forbidden(&parameter["schema"]) {
+                let answer = stage.ask(route.method.clone(), &format!("{path}?{name}={value}"), "").await;
+                assert_eq!(answer.status, 400, "{} {path}?{name}={value}: {}", route.method, answer.text());
+                answer.is_error(400, &[name]);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 60, "{checked}");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl Stage {
     async fn seal_and_summarize(&self) {
         self.clock.advance_ms(60_000);
         while self.store.maintenance().seal().await.unwrap().runs > 0 {}
-        runlog_analysis::summarize_all(&self.store).await.unwrap();
+        runlog_analysis::summarize_all(self.store.summaries(), self.store.logs()).await.unwrap();
     }
 
     async fn report(&self, run: &str) -> Value {

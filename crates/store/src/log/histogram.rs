@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use az::SaturatingAs;
+use runlog_model::wire::records::HistogramBody;
 use runlog_model::{RecordOrder, RunId, Severity, TimeRange, Timestamp};
 
 use crate::error::Result;
@@ -16,31 +17,16 @@ use crate::segment::reader::SegmentFile;
 /// The intervals in which gaps between records are looked for. Unit: milliseconds.
 const PART_MS: i64 = 30 * 86_400_000;
 
-/// Records of a log by time and severity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Histogram {
-    /// The start of the first bucket; `None` without records. Without a requested range, the buckets cover the
-    /// largest group of records with no gap of more than a year between them: a record dated 1970 does not stretch
-    /// the buckets to decades.
-    pub start: Option<Timestamp>,
-    /// The length of a bucket. Unit: milliseconds.
-    pub bucket_ms: u64,
-    /// Records before the first bucket: the position of its first record.
-    pub before: u64,
-    /// The counts of each bucket, in the order of [`Severity::ALL`].
-    pub buckets: Vec<[u64; 7]>,
-    /// True when the severities of only a sample of the records were read; the counts are estimates then.
-    pub estimated: bool,
-}
-
 impl Logs {
-    /// Counts the records of a run in a range of time, in buckets of equal length. `NotFound`: no such run.
-    pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
+    /// Counts the records of a run in a range of time, in buckets of equal length. Without a range, the buckets cover the
+    /// largest group of records with no gap of more than a year between them: a record dated 1970 does not stretch the
+    /// buckets to decades. `NotFound`: no such run.
+    pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<HistogramBody> {
         // It reads the times of all records.
         Self::new(&self.core.in_background()).histogram_until_stable(run_id, range, buckets).await
     }
 
-    async fn histogram_until_stable(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<Histogram> {
+    async fn histogram_until_stable(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<HistogramBody> {
         loop {
             let (_, mut scope) = scope(&self.core, run_id, range).await?;
             // Records that arrive meanwhile may be counted or not.
@@ -52,7 +38,7 @@ impl Logs {
         }
     }
 
-    async fn histogram_now(&self, scope: Scope, buckets: u64) -> Result<Histogram> {
+    async fn histogram_now(&self, scope: Scope, buckets: u64) -> Result<HistogramBody> {
         let before = match scope.range.start {
             None => 0,
             Some(start) => {
@@ -61,7 +47,7 @@ impl Logs {
             }
         };
         let Some((first_ms, last_ms, records)) = self.extent(&scope).await? else {
-            return Ok(Histogram { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
+            return Ok(HistogramBody { start: None, bucket_ms: 1, before, buckets: Vec::new(), estimated: false });
         };
         let is_whole = scope.range == TimeRange::ALL;
         let (first_ms, last_ms, before) = match is_whole && last_ms - first_ms > RECORD_OUTLIER_GAP_MS {
@@ -83,7 +69,7 @@ impl Logs {
             }
         }
         let start = Some(Timestamp::clamped(first_ms));
-        Ok(Histogram { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
+        Ok(HistogramBody { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
     }
 
     /// The first and last time of the largest group of records, and how many records are before it.

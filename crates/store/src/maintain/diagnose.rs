@@ -83,20 +83,25 @@ impl Maintenance {
         let took = begun.elapsed();
         let skew_ms = clock_ms.map_or(0, |clock_ms| clock_ms - self.core.now().as_millis());
         Ok(if skew_ms.abs() > SKEW_MS_MAX {
-            let seen = format!("{version}; its clock is {skew_ms} ms from this machine's");
-            let advice = "set both clocks by NTP: leases, links and times of tokens depend on them";
+            let seen = format!("{version}; its clock differs by {skew_ms} ms from that of this machine");
+            let advice = "synchronise both clocks with NTP: leases, links and the expiry of tokens depend on them";
             Finding::new("catalog", Health::Doubtful, seen, Some(advice))
         } else if took > SLOW {
-            let seen = format!("{version}; it took {} ms to answer", took.as_millis());
-            Finding::new("catalog", Health::Doubtful, seen, Some("move the catalog nearer, or give it faster disks"))
+            let seen = format!("{version}; it took {} ms to respond", took.as_millis());
+            Finding::new(
+                "catalog",
+                Health::Doubtful,
+                seen,
+                Some("use a catalog with less latency, or with faster disks"),
+            )
         } else {
-            Finding::good("catalog", format!("{version}, answers in {} ms", took.as_millis()))
+            Finding::good("catalog", format!("{version}, responds in {} ms", took.as_millis()))
         })
     }
 
     async fn diagnose_objects(&self, findings: &mut Vec<Finding>, stop: &CancellationToken) -> Result<Finding> {
         let probe = keys::probe(self.core.random().uuid());
-        let bytes = Bytes::from_static(b"runlog looks whether it can write here");
+        let bytes = Bytes::from_static(b"runlog tests whether it can write here");
         let begun = Instant::now();
         let looking = async {
             self.core.objects().put(&probe, bytes.clone().into()).await?;
@@ -107,18 +112,23 @@ impl Maintenance {
         let (took, head, part) = with_probe(self.core.objects(), &probe, looking, stop).await?;
         let skew_ms = head.last_modified.timestamp_millis() - self.core.now().as_millis();
         if skew_ms.abs() > SKEW_MS_MAX {
-            let seen = format!("the clock of the objects is {skew_ms} ms from this machine's");
-            let advice = "set the clock of this machine by NTP: requests to buckets are refused when it is far off";
+            let seen = format!("the clock of the object store differs by {skew_ms} ms from that of this machine");
+            let advice = "synchronise the clock of this machine with NTP: buckets refuse requests if it is far off";
             findings.push(Finding::new("clock", Health::Doubtful, seen, Some(advice)));
         } else {
-            findings.push(Finding::good("clock", "within two seconds of the objects'"));
+            findings.push(Finding::good("clock", "within two seconds of the object store"));
         }
         Ok(if part != bytes.slice(7..12) {
-            let advice = "what lies between here and the bucket must pass Range requests on";
-            Finding::new("objects", Health::Bad, "a part of an object came back as something else", Some(advice))
+            let advice = "proxies between this machine and the bucket must forward Range requests";
+            Finding::new(
+                "objects",
+                Health::Bad,
+                "a part of an object was read with other content than written",
+                Some(advice),
+            )
         } else if took > SLOW {
             let seen = format!("written, read in part and removed; a write took {} ms", took.as_millis());
-            let advice = "each acknowledged push waits for one write: use a nearer bucket or a faster disk";
+            let advice = "each push waits for a write before it is acknowledged: use a bucket with less latency or a faster disk";
             Finding::new("objects", Health::Doubtful, seen, Some(advice))
         } else {
             Finding::good("objects", format!("written in {} ms, read in part, removed", took.as_millis()))
@@ -135,13 +145,17 @@ impl Maintenance {
             Ok(space) => space.f_bavail.saturating_mul(space.f_frsize),
             Err(error) => {
                 let seen = format!("{folder}: {error}");
-                return Some(Finding::new("disk", Health::Bad, seen, Some("is the disk there and readable?")));
+                return Some(Finding::new(
+                    "disk",
+                    Health::Bad,
+                    seen,
+                    Some("check that the disk is mounted and readable"),
+                ));
             }
         };
         let seen = format!("{:.1} GB free below {folder}", free as f64 / 1e9);
         Some(if free < FREE_BYTES_MIN {
-            let advice =
-                "free some, set a retention (`runlog archive retention`), or move to a bucket (`runlog archive copy`)";
+            let advice = "free some space, set a retention period (`runlog archive retention`), or move to a bucket (`runlog archive copy`)";
             Finding::new("disk", Health::Doubtful, seen, Some(advice))
         } else {
             Finding::good("disk", seen)
@@ -151,11 +165,11 @@ impl Maintenance {
     async fn diagnose_damage(&self) -> Result<Finding> {
         let (damaged, total) = self.damaged_objects(1).await?;
         Ok(match damaged.first() {
-            None => Finding::good("stored records", "no object was found damaged"),
+            None => Finding::good("stored records", "no damaged objects are known"),
             Some(key) => {
-                let seen = format!("{total} objects of records are damaged or gone, such as {key}");
-                let advice = "`runlog archive verify` tells which runs they hold; put the objects back from a backup and \
-                              verify again, or delete the logs of these runs";
+                let seen = format!("{total} objects with records are damaged or missing, such as {key}");
+                let advice = "`runlog archive verify` lists the affected runs; restore the objects from a backup and verify again, \
+                              or delete the logs of these runs";
                 Finding::new("stored records", Health::Bad, seen, Some(advice))
             }
         })
@@ -164,12 +178,10 @@ impl Maintenance {
     async fn diagnose_sealing(&self) -> Result<Finding> {
         let (damaged, total) = self.damaged_logs(1).await?;
         if let Some(log) = damaged.first() {
-            let seen = format!(
-                "{total} logs are damaged and cannot be sealed, such as of run {}: {}",
-                log.run_id, log.problem
-            );
+            let seen =
+                format!("{total} damaged logs cannot be sealed, such as that of run {}: {}", log.run_id, log.problem);
             let advice =
-                "put back what is lost from a backup, or delete the log; `runlog archive verify` names every damage";
+                "restore the objects from a backup, or delete the log; `runlog archive verify` lists all damage";
             return Ok(Finding::new("sealing", Health::Bad, seen, Some(advice)));
         }
         let late: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
@@ -177,10 +189,11 @@ impl Maintenance {
             .fetch_one(self.core.catalog().read())
             .await?;
         Ok(match late {
-            0 => Finding::good("sealing", "no run waits for longer than half an hour"),
+            0 => Finding::good("sealing", "no run has been waiting for more than half an hour"),
             _ => {
-                let advice = "is `runlog serve` running? Its log names a run that cannot be sealed, and why";
-                let seen = format!("{late} runs wait to be sealed for longer than half an hour");
+                let advice =
+                    "check that `runlog serve` is running; its log contains the cause if a run cannot be sealed";
+                let seen = format!("{late} runs have been waiting to be sealed for more than half an hour");
                 Finding::new("sealing", Health::Doubtful, seen, Some(advice))
             }
         })
@@ -202,7 +215,7 @@ impl Maintenance {
                     "log files",
                     Health::Bad,
                     seen,
-                    Some("run `runlog archive verify`: it finds what cannot be read"),
+                    Some("run `runlog archive verify`, which finds unreadable records"),
                 )
             }
         })
@@ -214,8 +227,9 @@ fn found(what: &str, outcome: Result<Finding>) -> Finding {
     outcome.unwrap_or_else(|error| {
         let seen = error.with_causes();
         // An error that contains advice needs no more.
-        let is_told = seen.contains(NO_BUCKET) || seen.contains(POOLER);
-        let advice = (!is_told).then_some("is it running, reachable from here, and may this user write to it?");
+        let has_advice = seen.contains(NO_BUCKET) || seen.contains(POOLER);
+        let advice =
+            (!has_advice).then_some("check that it is running, reachable from here, and writable by this user");
         Finding::new(what, Health::Bad, seen, advice)
     })
 }

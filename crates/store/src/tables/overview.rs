@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use az::SaturatingAs;
+use runlog_model::wire::overview::TaskLineBody;
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx_macros::FromRow;
 
@@ -59,29 +60,6 @@ pub struct TaskOverviewFilter {
     pub offset: u64,
 }
 
-/// A task with the counts of its runs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskOverview {
-    /// Its id.
-    pub task_id: TaskId,
-    /// Its name.
-    pub name: String,
-    /// Its workspace.
-    pub workspace_id: WorkspaceId,
-    /// The name of its workspace.
-    pub workspace: String,
-    /// The name of its environment.
-    pub environment: String,
-    /// Runs since then.
-    pub runs: u64,
-    /// How many of them failed.
-    pub failed: u64,
-    /// How many of them are running.
-    pub running: u64,
-    /// Its last runs, newest first.
-    pub recent: Vec<Run>,
-}
-
 /// The metadata of a run's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogMetadata {
@@ -131,7 +109,7 @@ impl Runs {
     }
 
     /// Returns the tasks that match the filter, and how many match without limit and offset.
-    pub async fn task_overviews(&self, filter: &TaskOverviewFilter) -> Result<(Vec<TaskOverview>, u64)> {
+    pub async fn task_overviews(&self, filter: &TaskOverviewFilter) -> Result<(Vec<TaskLineBody>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT t.id");
         push_lines(&mut counting, filter);
         counting.push(") counted");
@@ -158,7 +136,7 @@ impl Runs {
         let mut recent = self.recent_runs(&rows, filter).await?;
         let lines = rows.into_iter().map(|row| {
             let runs = recent.remove(&row.task_id).unwrap_or_default();
-            row.into_line(runs)
+            row.into_line(&runs)
         });
         Ok((lines.collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
@@ -233,18 +211,18 @@ fn push_lines(query: &mut Sql, filter: &TaskOverviewFilter) {
 }
 
 impl LineRow {
-    fn into_line(self, recent: Vec<Run>) -> Result<TaskOverview> {
+    fn into_line(self, recent: &[Run]) -> Result<TaskLineBody> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of a task does not decode"));
-        Ok(TaskOverview {
+        Ok(TaskLineBody {
             task_id: self.task_id.parse().map_err(|_| undecodable("id"))?,
             workspace_id: self.workspace_id.parse().map_err(|_| undecodable("workspace"))?,
             name: self.name,
-            workspace: self.workspace,
-            environment: self.environment,
+            workspace_name: self.workspace,
+            environment_name: self.environment,
             runs: self.runs.saturating_as::<u64>(),
             failed: self.failed.saturating_as::<u64>(),
-            running: self.going.saturating_as::<u64>(),
-            recent,
+            going: self.going.saturating_as::<u64>(),
+            recent: recent.iter().map(Into::into).collect(),
         })
     }
 }

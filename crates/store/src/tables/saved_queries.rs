@@ -1,6 +1,6 @@
 //! Queries that callers have saved under a name.
 
-use runlog_model::Timestamp;
+use runlog_model::wire::queries::SavedQueryBody;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{checked_name, instant};
@@ -8,17 +8,6 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::SavedQueries;
 use crate::tables::accounts::Caller;
-
-/// A saved query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SavedQuery {
-    /// Its name.
-    pub name: String,
-    /// Its text.
-    pub query: String,
-    /// When it was last saved.
-    pub changed_at: Timestamp,
-}
 
 #[derive(FromRow)]
 struct Row {
@@ -29,7 +18,7 @@ struct Row {
 
 impl SavedQueries {
     /// Returns the saved queries of a caller, by name.
-    pub async fn list(&self, caller: &Caller) -> Result<Vec<SavedQuery>> {
+    pub async fn list(&self, caller: &Caller) -> Result<Vec<SavedQueryBody>> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT name, query, changed_at FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2 ORDER BY name",
         )
@@ -37,12 +26,13 @@ impl SavedQueries {
         .bind(&caller.id)
         .fetch_all(self.core.catalog().read())
         .await?;
-        let read = |row: Row| Ok(SavedQuery { name: row.name, query: row.query, changed_at: instant(row.changed_at)? });
+        let read =
+            |row: Row| Ok(SavedQueryBody { name: row.name, query: row.query, changed_at: instant(row.changed_at)? });
         rows.into_iter().map(read).collect()
     }
 
     /// Saves a query, replacing one of the same name. `Invalid`: it is empty or too long, or there are too many.
-    pub async fn save(&self, caller: &Caller, name: &str, query: &str) -> Result<SavedQuery> {
+    pub async fn save(&self, caller: &Caller, name: &str, query: &str) -> Result<SavedQueryBody> {
         let name = checked_name(name)?;
         if query.trim().is_empty() || query.len() > limits::SAVED_QUERY_BYTES_MAX {
             let message = format!("a query has 1 to {} bytes", limits::SAVED_QUERY_BYTES_MAX);
@@ -66,7 +56,7 @@ impl SavedQueries {
         .bind(changed_at.as_millis())
         .execute(self.core.catalog().write())
         .await?;
-        Ok(SavedQuery { name, query: query.to_owned(), changed_at })
+        Ok(SavedQueryBody { name, query: query.to_owned(), changed_at })
     }
 
     /// Deletes a saved query. `NotFound`: there is none of this name.

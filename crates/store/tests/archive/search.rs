@@ -196,9 +196,9 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     };
     let (found, total) = lines(true, start).await;
     let line = &found[0];
-    assert_eq!((total, line.runs, line.failed, line.running), (1, 3, 1, 1));
-    assert_eq!((line.recent.len(), line.workspace.as_str()), (2, "team"));
-    assert!(line.recent[0].triggered_at >= line.recent[1].triggered_at);
+    assert_eq!((total, line.runs, line.failed, line.going), (1, 3, 1, 1));
+    assert_eq!((line.recent.len(), line.workspace_name.as_str()), (2, "team"));
+    assert!(line.recent[0].trigger_timestamp >= line.recent[1].trigger_timestamp);
     assert_eq!(lines(true, now).await.1, 0);
     let (found, _) = lines(false, now.plus_millis(1)).await;
     assert_eq!((found[0].runs, found[0].recent.len()), (0, 0));

@@ -9,7 +9,6 @@ use arrow_array::types::Int64Type;
 use futures::TryStreamExt;
 use proptest::prelude::*;
 use runlog_model::wire::admin::NewUser;
-use runlog_model::wire::push::StoredBatch;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_model::{ProblemKind, Severity};

@@ -185,17 +185,12 @@ impl<P: Backends> Archive<P> {
         self.finish_with(run_id, RunStatus::Successful, Some(time)).await.unwrap();
     }
 
-    /// Ends a run on a node.
-    pub(crate) async fn finish_run_on(&self, store: &Store, run_id: RunId, status: RunStatus) {
-        store.runs().finish(run_id, &ended_as(status, None)).await.unwrap();
-    }
-
     async fn finish_as(&self, run_id: RunId, status: RunStatus) -> Result<Run> {
         self.finish_with(run_id, status, None).await
     }
 
     async fn finish_with(&self, run_id: RunId, status: RunStatus, time: Option<Timestamp>) -> Result<Run> {
-        self.store.runs().finish(run_id, &ended_as(status, time)).await
+        self.store.runs().finish(run_id, &finish_body(status, time)).await
     }
 
     pub(crate) async fn push(&self, batch_id: &str, records: &[Record]) -> StoredBatch {
@@ -284,7 +279,8 @@ impl<P: Backends> Archive<P> {
     }
 }
 
-fn ended_as(status: RunStatus, time: Option<Timestamp>) -> FinishRun {
+/// The body of a request that ends a run.
+pub(crate) fn finish_body(status: RunStatus, time: Option<Timestamp>) -> FinishRun {
     FinishRun {
         status,
         finish_timestamp: time,

@@ -132,8 +132,8 @@ fn path_part<'a>(name: &str, value: &'a Option<String>, what: &str) -> Result<&'
 }
 
 impl AzureMonitor {
-    /// The names of the columns when the settings give none. Azure Monitor replaces a `TimeGenerated` that is days old;
-    /// `RecordTime` stays as it is.
+    /// The names of the columns by default. Azure Monitor replaces a `TimeGenerated` that is days old; `RecordTime` is
+    /// stored unchanged.
     fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("TimeGenerated", Field::Time),
@@ -197,7 +197,7 @@ impl Sink for AzureMonitor {
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
-            // Two brackets stand around a single record.
+            // A single record is enclosed in two brackets.
             if let Some(refused) = refuse_larger(batch.records, CALL_BYTES_MAX - 2) {
                 return Ok(refused);
             }
@@ -252,7 +252,7 @@ impl AccessTokens {
             error => SendError::Away { problem: no_token(&format!("{place}: {error}")), after: None },
         })?;
         if answer.status.is_success() {
-            // The body is not shown: it may hold the token.
+            // The body is not shown: it may contain the token.
             return serde_json::from_slice(&answer.body)
                 .map_err(|_| SendError::Denied(no_token(&format!("{place} answered without one"))));
         }
@@ -271,7 +271,7 @@ impl AccessTokens {
     }
 }
 
-/// True when the answer says that the rule has no such stream.
+/// True if the response says that the rule has no such stream.
 fn names_no_stream(answer: &Answer) -> bool {
     let read: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     read["error"]["code"] == "InvalidStream"

@@ -1,4 +1,4 @@
-//! Truncates what is larger than a destination accepts, and marks it, so that nothing is lost silently.
+//! Truncates values that are larger than a destination accepts, and marks them, so that nothing is lost silently.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use super::sink::{Encoded, RecordOutcome, SinkResponse};
 
 /// Shorter texts are not truncated to make a record fit. Unit: bytes.
 const TEXT_BYTES_MIN: usize = 1_024;
-/// After so many rounds the exact number of excess bytes is removed: a byte of text is at least one byte of JSON.
+/// After this number of rounds, the exact number of excess bytes is removed: a byte of text is at least one byte of
+/// JSON.
 const ROUNDS_EXACT: usize = 3;
 /// Room for the mark at the end of a truncated text. Unit: bytes.
 const MARK_BYTES: usize = 80;
 
-/// Truncates a text to at most so many bytes, including a mark at its end with its original size.
+/// Truncates a text to at most this number of bytes, including a mark at its end with its original size.
 pub(crate) fn cut_text(text: &mut String, bytes_max: usize) {
     if text.len() > bytes_max {
         cut_text_of(text.len(), text, bytes_max);
@@ -30,7 +31,8 @@ fn cut_text_of(bytes: usize, text: &mut String, bytes_max: usize) {
     text.push_str(&format!("… [cut by Runlog: {end} of {bytes} bytes]"));
 }
 
-/// Truncates each field to at most so many bytes. A larger object or list becomes the beginning of its JSON, as text.
+/// Truncates each field to at most this number of bytes. A larger object or list becomes the beginning of its JSON, as
+/// text.
 pub(crate) fn cut_fields(document: &mut Map<String, Value>, bytes_max: usize) {
     for value in document.values_mut() {
         match value {
@@ -47,8 +49,8 @@ pub(crate) fn cut_fields(document: &mut Map<String, Value>, bytes_max: usize) {
     }
 }
 
-/// The JSON of a document. Its longest texts are truncated until it has at most so many bytes, or until no long text is
-/// left; then it is larger.
+/// The JSON of a document. Its longest texts are truncated until it has at most this number of bytes, or until no long
+/// text is left; then it is larger.
 pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) -> Vec<u8> {
     let mut rounds = 0;
     let mut before: BTreeMap<String, usize> = BTreeMap::new();
@@ -74,14 +76,15 @@ pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) ->
     }
 }
 
-/// Estimates how many bytes of a text correspond to so many bytes of its JSON, where some characters are escaped.
+/// Estimates how many bytes of a text correspond to this number of bytes of its JSON, where some characters are
+/// escaped.
 fn bytes_behind(text: &str, json_bytes: usize) -> usize {
     let all = Value::from(text).to_string().len();
     text.len().saturating_mul(json_bytes) / all.max(1)
 }
 
-/// Refuses the records whose bodies are larger than a destination accepts, and has the others sent without them. None when
-/// there is no such record.
+/// Refuses the records whose bodies are larger than a destination accepts, so that the others are sent without them.
+/// None if there is no such record.
 pub(crate) fn refuse_larger(records: &[Encoded], bytes_max: usize) -> Option<SinkResponse> {
     let is_larger = |record: &Encoded| record.body.len() > bytes_max;
     records.iter().any(is_larger).then(|| {

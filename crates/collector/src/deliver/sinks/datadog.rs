@@ -32,12 +32,12 @@ const SITE: &str = "datadoghq.com";
 /// The settings of Datadog Logs.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DatadogSettings {
-    /// Gives the address of the intake, unless there is a `url`.
+    /// Determines the URL of the intake, unless there is a `url`.
     site: Option<String>,
     token: Option<SecretSource>,
     source: Option<String>,
     tags: Option<Mapping>,
-    /// Zero: whatever the age.
+    /// Zero: no limit.
     max_age: Option<Time>,
     fields: Option<Mapping>,
 }
@@ -92,7 +92,7 @@ fn intake(site: &str) -> Result<Url, SettingsError> {
 }
 
 impl Datadog {
-    /// The names of the fields when the settings give none: reserved attributes of Datadog, and attributes of ours.
+    /// The names of the fields by default: reserved attributes of Datadog, and attributes of Runlog.
     fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("timestamp", Field::Time),
@@ -115,7 +115,7 @@ impl Datadog {
         ])
     }
 
-    /// The tags when the settings give none.
+    /// The tags by default.
     fn usual_tags() -> Mapping {
         Mapping::of(&[("env", Field::Environment), ("workspace", Field::Workspace), ("task", Field::Task)])
     }
@@ -141,7 +141,7 @@ impl Sink for Datadog {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", b"[]".to_vec(), &[]).await?;
-            // 400 means that the key is good: the request has no logs.
+            // 400 means that the key is valid: the request contains no logs.
             if answer.status.is_success() || answer.status == 400 { Ok(()) } else { Err(answer.failure()) }
         })
     }

@@ -1,8 +1,8 @@
 //! Elasticsearch and OpenSearch: `POST /_bulk`.
 //!
-//! Each record is a `create` with its own `_id`, which indexes and data streams take alike. A record that is there
-//! already is answered with 409, so that sending one again changes nothing.
-//! Source: the bulk API of either, "Bulk index or delete documents".
+//! Each record is a `create` with its own `_id`, which both indexes and data streams accept. A record that exists
+//! already is answered with 409, so that sending it again has no effect. Source: the bulk API of either, "Bulk index or
+//! delete documents".
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::mapping::{Field, Mapping};
 use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 use crate::settings::SettingsError;
 
-/// How much of a reason is kept. Unit: characters.
+/// Maximum number of characters of a reason that are kept.
 const REASON_CHARS_MAX: usize = 300;
 
 /// The settings of an index or data stream.
@@ -52,7 +52,7 @@ struct BulkAnswer {
 }
 
 impl Elasticsearch {
-    /// The names of the fields when the settings give none; those of the Elastic Common Schema where it has one.
+    /// The names of the fields by default; those of the Elastic Common Schema where it defines one.
     fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("@timestamp", Field::Time),
@@ -74,7 +74,7 @@ impl Elasticsearch {
         ])
     }
 
-    /// An index or data stream of this name, in which `{year}`, `{month}` and `{day}` stand for those of the record.
+    /// An index or data stream with this name, in which `{year}`, `{month}` and `{day}` stand for those of the record.
     fn new(http: HttpSettings, index: String, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let is_plain = |c: char| !c.is_ascii_uppercase() && !c.is_whitespace() && !"\\/*?\"<>|,#:{}".contains(c);
         let plain = ["{year}", "{month}", "{day}"].iter().fold(index.clone(), |index, word| index.replace(word, "1"));
@@ -82,7 +82,7 @@ impl Elasticsearch {
             return Err(format!("index {index:?} is not a valid name of an index or data stream"));
         }
         let mut http = http;
-        // Only what is looked at is sent back.
+        // Limits the response to the fields that are used.
         http.url.query_pairs_mut().append_pair("filter_path", "errors,items.*.status,items.*.error");
         Ok(Self { poster: Poster::new(http, "/_bulk", clock)?, index, fields })
     }
@@ -108,7 +108,7 @@ impl Sink for Elasticsearch {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/x-ndjson", b"\n".to_vec(), &[]).await?;
-            // Whoever is let in is told that there is nothing in the request.
+            // With valid credentials, the response says that the request is empty.
             if answer.status.is_success() || answer.status == 400 { Ok(()) } else { Err(answer.failure()) }
         })
     }
@@ -133,7 +133,7 @@ impl Sink for Elasticsearch {
     }
 }
 
-/// What became of one record: `{"create": {"status": 201}}`.
+/// The outcome of one record: `{"create": {"status": 201}}`.
 fn outcome(item: &Map<String, Value>) -> RecordOutcome {
     let result = item.values().next().unwrap_or(&Value::Null);
     let status = result["status"].as_u64().unwrap_or_default();
@@ -141,10 +141,10 @@ fn outcome(item: &Map<String, Value>) -> RecordOutcome {
     let text = |name: &str| error[name].as_str().unwrap_or_default().chars().take(REASON_CHARS_MAX).collect::<String>();
     let problem = || format!("{status} {}: {}", text("type"), text("reason"));
     match status {
-        // 409: it is there already.
+        // 409: it exists already.
         200..=299 | 409 => RecordOutcome::Taken,
-        // An index that is not there, is closed for writing, or is another's is for somebody to see to; the record is
-        // not at fault.
+        // An index that is missing, read-only or not accessible needs the attention of an operator; the record is not
+        // the cause.
         401 | 403 | 404 | 429 | 500..=599 | 0 => RecordOutcome::RetryLater(problem()),
         _ => RecordOutcome::Refused(problem()),
     }

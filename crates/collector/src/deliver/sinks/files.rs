@@ -1,7 +1,7 @@
-//! Files in a folder or a bucket: NDJSON, lines of text, or Parquet.
+//! Files in a folder or a bucket: NDJSON, text, or Parquet.
 //!
-//! A run is one file or several parts. A part is there whole or not at all, and the same part has the same name and the
-//! same records whenever it is written, so that writing it again changes nothing.
+//! A run is written as one file or several parts. A part appears completely or not at all, and a part that is written
+//! again has the same name and the same records, so that writing it again has no effect.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,14 +23,14 @@ use super::template::Template;
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::SettingsError;
 
-/// How many bytes are gathered before they are written.
+/// Number of bytes that are buffered before they are written.
 const WRITTEN_TOGETHER: usize = 256 << 10;
-/// Records of a Parquet file that are gathered before they are written.
+/// Number of records of a Parquet file that are buffered before they are written.
 const FILED_TOGETHER: usize = 4_096;
 
-/// What addresses of buckets begin with.
+/// The schemes of bucket URLs.
 const BUCKET_SCHEMES: [&str; 5] = ["s3", "gs", "az", "azure", "abfss"];
-/// Where a run's files are put below the folder when nothing else is said.
+/// The default template of file names, below the folder.
 const FILE_NAME: &str = "{workspace}/{task}/{year}-{month}-{day}/{run_id}-{part}";
 
 /// The settings of a folder or bucket for files.
@@ -93,33 +93,33 @@ pub(crate) struct Files {
     fields: Mapping,
 }
 
-/// The form of a file.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FileForm {
-    /// A JSON object a line.
+    /// One JSON object per line.
     #[default]
     Ndjson,
-    /// Lines for people, as the TEXT form of a log.
+    /// Text, as in the TEXT format of a log.
     Text,
-    /// Columns.
+    /// Parquet.
     Parquet,
 }
 
-/// How a file is compressed. Parquet is, inside.
+/// The compression of a file. Parquet is compressed internally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Packing {
-    /// Not.
+    /// None.
     #[default]
     None,
-    /// By gzip.
+    /// gzip.
     Gzip,
-    /// By zstd.
+    /// zstd.
     Zstd,
 }
 
-/// A part of a run's records that is being written.
+/// A part of the records of a run that is being written.
 pub(crate) enum Part {
     Lines(Box<Lines>),
     Columns { file: Box<RecordFileWriter>, waiting: Vec<Item> },
@@ -139,7 +139,7 @@ enum Packer {
 }
 
 impl Files {
-    /// The names of the fields of NDJSON when the settings give none: those of the API, and those of the run.
+    /// The names of the fields of NDJSON by default: those of the API, and those of the run.
     fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("id", Field::Id),
@@ -162,12 +162,12 @@ impl Files {
         ])
     }
 
-    /// Files of a form, named by a template; `fields` are those of NDJSON.
+    /// Files with this format and names from a template; `fields` are those of NDJSON.
     fn new(bucket: Bucket, name: Template, form: FileForm, packing: Packing, fields: Mapping) -> Self {
         Self { bucket, name, form, packing, fields }
     }
 
-    /// Where they lie, without secrets.
+    /// Their location, without secrets.
     pub(crate) fn place(&self) -> String {
         self.bucket.location().to_owned()
     }
@@ -177,7 +177,7 @@ impl Files {
         self.bucket.check().await.map_err(|error| away(&error))
     }
 
-    /// Begins a part of a run.
+    /// Starts a part of a run.
     pub(crate) fn begin(&self, run: &RunContext, part: u64) -> Result<Part, SendError> {
         let name = format!("{}{}", self.name.name(run, part), self.ending());
         let file = self.bucket.begin(&name);
@@ -234,7 +234,7 @@ impl Files {
 }
 
 impl Part {
-    /// Puts it in its place.
+    /// Completes the file under its final name.
     pub(crate) async fn finish(self) -> Result<(), SendError> {
         match self {
             Self::Columns { mut file, mut waiting } => {
@@ -254,7 +254,7 @@ impl Part {
         }
     }
 
-    /// Leaves nothing of it.
+    /// Removes the incomplete file.
     pub(crate) async fn abandon(self) {
         let abandoned = match self {
             Self::Columns { file, .. } => file.abandon().await,

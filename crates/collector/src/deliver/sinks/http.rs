@@ -1,4 +1,4 @@
-//! What all destinations that speak HTTP share: the request, its compression, and what most statuses mean.
+//! Common code of all destinations that use HTTP: requests, compression, and the meaning of most statuses.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -16,11 +16,12 @@ use url::Url;
 
 use super::sink::SendError;
 
-/// The longest answer that is read. Unit: bytes. That to a batch of some thousand records is about a megabyte.
+/// The longest response that is read. Unit: bytes. The response to a batch of some thousand records has about a
+/// megabyte.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
-/// How much is read of an answer that says that something went wrong. Unit: bytes.
+/// The longest error response that is read. Unit: bytes.
 const FAILURE_BYTES_MAX: usize = 64 << 10;
-/// How destinations say that a body, a message or a line is too large, whatever the status is.
+/// Phrases with which destinations say that a body, a message or a line is too large, whatever the status is.
 const TOO_LARGE: [&str; 15] = [
     "too large",
     "too big",
@@ -38,25 +39,25 @@ const TOO_LARGE: [&str; 15] = [
     "size exceed",
     "body size limit",
 ];
-/// How much of an answer is shown of one that is not understood. Unit: characters.
+/// How much of an unexpected response is shown. Unit: characters.
 const ANSWER_CHARS_SHOWN: usize = 300;
 /// How much of it is searched for secrets before it is shortened. Unit: characters.
 const ANSWER_CHARS_READ: usize = 16_384;
 /// Shorter secrets are not removed: they would occur in every text. Unit: bytes.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// Where requests go, and how.
+/// The destination and options of requests.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpSettings {
-    /// The address.
+    /// The URL.
     pub(crate) url: Url,
     /// The credentials.
     pub(crate) access: HttpAccess,
-    /// More headers.
+    /// Additional headers.
     pub(crate) headers: Vec<(String, SecretString)>,
-    /// Whether bodies are compressed with gzip.
+    /// True if bodies are compressed with gzip.
     pub(crate) gzip: bool,
-    /// How long a request may take.
+    /// Maximum time of a request.
     pub(crate) time_max: Duration,
     /// Trusted authorities and the client certificate.
     pub(crate) tls: TlsSettings,
@@ -69,28 +70,28 @@ pub(crate) enum HttpAccess {
     Open,
     /// `Authorization: Basic …`.
     Basic(String, SecretString),
-    /// A header of any name: `<name>: <before><secret>`.
+    /// A header with any name: `<name>: <before><secret>`.
     Header {
         /// The name of the header.
         name: &'static str,
-        /// What stands before the secret, such as `Bearer `.
+        /// The text before the secret, such as `Bearer `.
         before: String,
         /// The secret.
         secret: SecretString,
     },
 }
 
-/// Sends bodies to one address.
+/// Sends bodies to one URL.
 pub(crate) struct Poster {
     client: Client,
     url: Url,
     gzip: bool,
-    /// Removed from every text of an answer that is shown.
+    /// Removed from every text of a response that is shown.
     secrets: Vec<SecretString>,
     clock: Arc<dyn Clock>,
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
@@ -123,11 +124,11 @@ impl HttpAccess {
 }
 
 impl Poster {
-    /// Posts to a path below the address; what is wrong with the settings is said.
+    /// Posts to a path below the URL. Returns errors in the settings.
     pub(crate) fn new(settings: HttpSettings, path: &str, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let mut url = settings.url;
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-            // The rest of it may hold a password.
+            // The rest of the URL may contain a password.
             return Err(format!("the address begins with {}:, and not with http:// or https://", url.scheme()));
         }
         if url.password().is_some() || !url.username().is_empty() {
@@ -150,20 +151,20 @@ impl Poster {
         Ok(Self { client, url, gzip: settings.gzip, secrets, clock })
     }
 
-    /// Removes this secret, too, from every text of an answer that is shown.
+    /// Also removes this secret from every text of a response that is shown.
     pub(crate) fn hiding(mut self, secret: SecretString) -> Self {
         self.secrets.push(secret);
         self
     }
 
-    /// The address without its query, which may hold secrets.
+    /// The URL without its query, which may contain secrets.
     pub(crate) fn place(&self) -> String {
         let mut url = self.url.clone();
         url.set_query(None);
         url.to_string()
     }
 
-    /// Sends a body, with more headers than those that are always sent.
+    /// Sends a body with additional headers.
     pub(crate) async fn post(&self, kind: &str, body: Vec<u8>, more: &[(&str, String)]) -> Result<Answer, SendError> {
         self.send(kind, body, more, None).await
     }
@@ -205,7 +206,7 @@ impl Poster {
                 return Err(SendError::Denied(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes")));
             }
             body.extend_from_slice(&chunk);
-            // What went wrong is said at the beginning.
+            // The cause is at the beginning.
             if !status.is_success() && body.len() > FAILURE_BYTES_MAX {
                 break;
             }
@@ -216,7 +217,7 @@ impl Poster {
 }
 
 impl Answer {
-    /// What a status means that the protocol of the destination says nothing else of.
+    /// The meaning of a status for which the protocol of the destination does not define another one.
     pub(crate) fn failure(&self) -> SendError {
         let problem = self.said();
         if self.says_too_large() {
@@ -229,24 +230,25 @@ impl Answer {
         }
     }
 
-    /// True when the status or the words say that what was sent is too large.
+    /// True if the status or the text says that the request is too large.
     pub(crate) fn says_too_large(&self) -> bool {
         let text = || String::from_utf8_lossy(&self.body).to_lowercase();
         match self.status.as_u16() {
             413 => true,
             400 | 422 | 431 | 500..=599 => TOO_LARGE.iter().any(|words| text().contains(words)),
-            // gRPC has one code for both; where memory is short, as in "Data too large" of Elasticsearch, it passes.
+            // gRPC uses one code for both cases; a lack of memory, as in "Data too large" of Elasticsearch, is
+            // temporary.
             429 => text().contains("larger than max"),
             _ => false,
         }
     }
 
-    /// True for a page for people, such as that of a proxy or a sign-in.
+    /// True for an HTML page, such as that of a proxy or a sign-in.
     pub(crate) fn is_web_page(&self) -> bool {
         self.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// The status and the beginning of the body, without the secrets that were sent.
+    /// The status and the beginning of the body, without secrets.
     pub(crate) fn said(&self) -> String {
         let shown = self.shown(&String::from_utf8_lossy(&self.body));
         match shown.is_empty() {
@@ -255,7 +257,7 @@ impl Answer {
         }
     }
 
-    /// The beginning of a text of the answer, without the secrets that were sent.
+    /// The beginning of a text of the response, without secrets.
     pub(crate) fn shown(&self, text: &str) -> String {
         let end = text.char_indices().nth(ANSWER_CHARS_READ).map_or(text.len(), |(end, _)| end);
         let mut text = text[..end].trim().to_owned();
@@ -309,7 +311,7 @@ mod tests {
         assert!(!format!("{:?}", poster.client).contains("a-secret"));
     }
 
-    /// Errors of a destination are kept in the archive, and some destinations repeat the key that they refuse.
+    /// Errors of a destination are stored in the archive, and some destinations repeat the key that they refuse.
     #[test]
     fn an_answer_that_repeats_the_secret_is_shown_without_it() {
         let poster = Poster::new(settings("https://logs.example.com"), "", Arc::new(Stopped)).unwrap();

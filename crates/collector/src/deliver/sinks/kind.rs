@@ -1,4 +1,4 @@
-//! A kind of sink, as the settings see it: which settings it has, and the sink that is built from them.
+//! The interface of a kind of sink for the settings: which settings it has, and how the sink is built from them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::options::{Group, HttpOptions, LoginOptions};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SecretReader, SecretSource, SettingsError, TlsOptions};
 
-/// How long a request may take unless the settings say.
+/// Default timeout of a request.
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// Replaces each secret while settings are checked without reading secrets.
 const PLACEHOLDER: &str = "placeholder";
 
-/// The settings that only this kind of sink has: a struct with a derived `Deserialize`, whose fields stand in the sink's
-/// table beside those of its groups.
+/// The settings that only this kind of sink has: a struct with a derived `Deserialize`, whose fields are in the table
+/// of the sink together with those of its groups.
 pub(crate) trait SinkKind: DeserializeOwned {
     /// Its name in settings: `kind = "loki"`.
     const NAME: &'static str;
@@ -28,12 +28,12 @@ pub(crate) trait SinkKind: DeserializeOwned {
     const GROUPS: &'static [Group] = &[Group::Records, Group::Http, Group::Login];
     /// Whether request bodies are compressed with gzip by default.
     const GZIP: bool = true;
-    /// The size of a batch by default.
+    /// The default size of a batch.
     const BATCH: BatchBounds = BatchBounds { records: 2_000, bytes: 4 << 20 };
     /// The largest batch that the destination accepts.
     const BATCH_MAX: BatchBounds = BatchBounds { records: usize::MAX, bytes: usize::MAX };
 
-    /// What is built from the settings.
+    /// The type that is built from the settings.
     type Sink;
 
     /// Builds the sink. Sends nothing.
@@ -45,14 +45,14 @@ pub(crate) trait SinkKind: DeserializeOwned {
     }
 }
 
-/// What a sink is built from besides the settings of its kind.
+/// The inputs of a sink in addition to the settings of its kind.
 pub(crate) struct SinkContext<'a> {
     /// The name of the sink.
     pub(crate) name: &'a str,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) http: &'a HttpOptions,
     pub(crate) login: &'a LoginOptions,
-    /// Absent while settings are only checked.
+    /// None while settings are only checked.
     pub(crate) secrets: Option<&'a dyn SecretReader>,
 }
 
@@ -67,12 +67,12 @@ impl SinkContext<'_> {
         }
     }
 
-    /// The address. Fails when the settings have none.
+    /// The URL. Fails if the settings contain none.
     pub(crate) fn url<K: SinkKind>(&self) -> Result<Url, SettingsError> {
         self.http.url.clone().ok_or_else(|| format!("{} needs a url", K::NAME).into())
     }
 
-    /// Requests to the address of the settings, authenticated with their token as `Authorization: <scheme> <token>`, or
+    /// Requests to the URL of the settings, authenticated with their token as `Authorization: <scheme> <token>`, or
     /// with their user and password.
     pub(crate) fn http<K: SinkKind>(&self, scheme: &'static str) -> Result<HttpSettings, SettingsError> {
         let LoginOptions { token, user, password } = self.login;
@@ -85,7 +85,7 @@ impl SinkContext<'_> {
         self.http_to::<K>(self.url::<K>()?, access)
     }
 
-    /// Requests to this address, with these credentials.
+    /// Requests to this URL, with these credentials.
     pub(crate) fn http_to<K: SinkKind>(&self, url: Url, access: HttpAccess) -> Result<HttpSettings, SettingsError> {
         let HttpOptions { headers, gzip, timeout, .. } = self.http;
         let headers = headers.iter().flatten().map(|(name, value)| {

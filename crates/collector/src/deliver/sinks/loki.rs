@@ -1,8 +1,8 @@
 //! Grafana Loki: `POST /loki/api/v1/push`, as JSON.
 //!
-//! A line that Loki has already, with the same labels, time and text, is not stored again. Each record has a time of its
-//! own below the millisecond, so that equal records of one millisecond stay apart and sending one again changes nothing.
-//! Source: "Loki HTTP API", "Ingest logs".
+//! Loki does not store a line again that has the same labels, time and text as an existing one. Each record gets a
+//! unique time below the millisecond, so that equal records of one millisecond are kept and sending a record again has
+//! no effect. Source: "Loki HTTP API", "Ingest logs".
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,28 +23,28 @@ use super::sink::{
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SettingsError, Time};
 
-/// Most labels of a stream, as Loki has it when nobody set it otherwise.
+/// Maximum number of labels of a stream: the default of Loki.
 const LABELS_MAX: usize = 15;
-/// What Loki says before the time from which on it takes lines.
+/// The text in a response of Loki before the time from which on it accepts lines.
 const OLDEST: &str = "oldest acceptable timestamp is: ";
 
-/// How old a record may be when the settings do not say: Loki's own `reject_old_samples_max_age` when nobody set that.
+/// The default maximum age of a record: that of Loki, `reject_old_samples_max_age`.
 const AGE_MAX: Duration = Duration::from_secs(168 * 3_600);
 
-/// The settings of a Loki.
+/// The settings of Loki.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LokiSettings {
     labels: Option<Mapping>,
     metadata: Option<Mapping>,
     tenant: Option<String>,
-    /// Zero: whatever the age.
+    /// Zero: no limit.
     max_age: Option<Time>,
     fields: Option<Mapping>,
 }
 
 impl SinkKind for LokiSettings {
     const NAME: &'static str = "loki";
-    // Loki wants about a megabyte.
+    // Loki recommends about a megabyte.
     const BATCH: BatchBounds = BatchBounds { records: 1_000, bytes: 800 << 10 };
 
     type Sink = Loki;
@@ -60,18 +60,18 @@ impl SinkKind for LokiSettings {
     }
 }
 
-/// A Loki.
+/// Grafana Loki.
 pub(crate) struct Loki {
     poster: Poster,
     labels: Mapping,
-    /// Nothing: the line is the message.
+    /// None: the line is the message.
     line: Option<Mapping>,
     metadata: Mapping,
     age_max: Option<Duration>,
 }
 
 impl Loki {
-    /// The labels when the settings give none: few, and each with few values.
+    /// The labels by default: few, and each with few values.
     fn usual_labels() -> Mapping {
         Mapping::new(vec![
             ("service_name".to_owned(), Source::Field(Field::Task)),
@@ -82,7 +82,7 @@ impl Loki {
         ])
     }
 
-    /// What stands beside a line, not indexed, when the settings do not say.
+    /// Structured metadata by default.
     fn usual_metadata() -> Mapping {
         Mapping::of(&[
             ("record_id", Field::Id),
@@ -96,7 +96,7 @@ impl Loki {
         ])
     }
 
-    /// A Loki, with what streams are labelled with, what a line is (nothing: the message), and what stands beside it.
+    /// Creates a sink with its labels, the fields of a line (none: the message), and its structured metadata.
     fn new(
         http: HttpSettings,
         labels: Mapping,
@@ -127,13 +127,13 @@ impl Loki {
         Ok(Self { poster: Poster::new(http, "/loki/api/v1/push", clock)?, labels, line, metadata, age_max: None })
     }
 
-    /// Takes nothing older than this; without a limit the age does not matter.
+    /// The maximum age of records; none for no limit.
     fn with_age_max(mut self, age_max: Option<Duration>) -> Self {
         self.age_max = age_max;
         self
     }
 
-    /// Entries that share their labels stand together.
+    /// Entries with the same labels are sent together.
     fn body(records: &[Encoded]) -> Vec<u8> {
         let mut streams: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
         for record in records {
@@ -167,7 +167,7 @@ impl Sink for Loki {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", br#"{"streams":[]}"#.to_vec(), &[]).await?;
-            // Whoever is let in is told, by newer ones, that there is nothing in the request.
+            // With valid credentials, newer versions respond that the request is empty.
             let is_there = answer.status.is_success() || matches!(answer.status.as_u16(), 400 | 422);
             if is_there { Ok(()) } else { Err(answer.failure()) }
         })
@@ -209,7 +209,8 @@ impl Sink for Loki {
                 };
             }
             match (answer.status.as_u16(), oldest_taken(&String::from_utf8_lossy(&answer.body))) {
-                // It took the others; which of them it did not take for other reasons shows when they are sent again.
+                // Loki has accepted the others. Which of them it refused for other reasons is known when they are sent
+                // again.
                 (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
                     let outcome = |record: &Encoded| match is_before(record, oldest) {
                         true => RecordOutcome::Refused(format!("it takes no lines from before {oldest}")),
@@ -227,7 +228,7 @@ fn is_before(record: &Encoded, oldest: Timestamp) -> bool {
     record.place.time < oldest
 }
 
-/// The time that an answer names, from which on lines are taken.
+/// The time in a response from which on lines are accepted.
 fn oldest_taken(answer: &str) -> Option<Timestamp> {
     let (_, rest) = answer.split_once(OLDEST)?;
     let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '\'' | '"')).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! Which fields of a record and its run go out, and under which names.
+//! Which fields of a record and its run are sent, and under which names.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -8,41 +8,41 @@ use serde_json::{Map, Value};
 
 use super::sink::{Item, RunContext};
 
-/// Names there, and what stands under each.
+/// Names of the destination with their sources.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>")]
 pub(crate) struct Mapping(Vec<(String, Source)>);
 
-/// What stands under a name.
+/// The source of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
-    /// Something that is known of every record or run.
+    /// A field of the record or run.
     Field(Field),
-    /// A further field of the record, as it came.
+    /// A further field of the record, unchanged.
     Extra(String),
-    /// Always this text.
+    /// A constant text.
     Text(String),
 }
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
-        /// What is known of records and runs.
+        /// The fields of records and runs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Field {
             $($(#[$doc])* $variant,)+
         }
 
         impl Field {
-            /// Every field, by the name that settings use.
+            /// Every field with its name in the settings.
             pub(crate) const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
         }
     };
 }
 
 fields! {
-    /// The id of the record: the same whenever it is sent.
+    /// The ID of the record, which is the same whenever it is sent.
     Id = "id",
-    /// Its number in the run, in order of arrival.
+    /// Its position in the run, in order of arrival.
     Sequence = "sequence",
     /// Its time, RFC 3339 with milliseconds.
     Time = "time",
@@ -50,33 +50,33 @@ fields! {
     TimeMs = "time_ms",
     /// Its severity.
     Severity = "severity",
-    /// What kind of log it belongs to.
+    /// Its kind of log.
     LogType = "log_type",
-    /// Its text.
+    /// Its message.
     Message = "message",
     /// The component that logged it.
     Component = "component",
-    /// The version of that.
+    /// The version of the component.
     ComponentVersion = "component_version",
     /// The pod or host.
     Pod = "pod",
     /// All further fields, as an object.
     Extra = "extra",
-    /// The id of the run.
+    /// The ID of the run.
     RunId = "run_id",
-    /// How the run ended.
+    /// The final status of the run.
     Status = "status",
-    /// When the run began.
+    /// When the run started.
     StartedAt = "started_at",
     /// When the run ended.
     FinishedAt = "finished_at",
-    /// The id of the task.
+    /// The ID of the task.
     TaskId = "task_id",
     /// The name of the task.
     Task = "task",
     /// The version of the task.
     TaskVersion = "task_version",
-    /// The id of the workspace.
+    /// The ID of the workspace.
     WorkspaceId = "workspace_id",
     /// The name of the workspace.
     Workspace = "workspace",
@@ -85,7 +85,7 @@ fields! {
 }
 
 impl Field {
-    /// True for what has as many values as there are records or runs, which no index of labels bears.
+    /// True for fields with a different value for each record or run, which are not suitable as labels.
     pub(crate) fn is_unbounded(self) -> bool {
         use Field::{Extra, FinishedAt, Id, Message, RunId, Sequence, StartedAt, Time, TimeMs};
         matches!(self, Id | Sequence | Time | TimeMs | Message | Extra | RunId | StartedAt | FinishedAt)
@@ -120,7 +120,7 @@ impl Field {
     }
 }
 
-/// Reads the name of a field, `extra.NAME`, or `=TEXT`.
+/// Parses the name of a field, `extra.NAME`, or `=TEXT`.
 impl FromStr for Source {
     type Err = String;
 
@@ -140,7 +140,7 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// What it is of a record; null when it has none.
+    /// Its value for a record; null if it has none.
     pub(crate) fn value(&self, run: &RunContext, item: &Item) -> Value {
         match self {
             Self::Field(field) => field.of(run, item),
@@ -151,7 +151,7 @@ impl Source {
         }
     }
 
-    /// The same as a text; none when it has none.
+    /// Its value as a text; none if it has none.
     pub(crate) fn text(&self, run: &RunContext, item: &Item) -> Option<String> {
         match self.value(run, item) {
             Value::Null => None,
@@ -161,7 +161,7 @@ impl Source {
     }
 }
 
-/// Reads names there and what stands under each, as settings have it.
+/// Parses names and their sources, as in the settings.
 impl TryFrom<BTreeMap<String, String>> for Mapping {
     type Error = String;
 
@@ -171,12 +171,12 @@ impl TryFrom<BTreeMap<String, String>> for Mapping {
 }
 
 impl Mapping {
-    /// These names and sources, in this order.
+    /// Creates a mapping with these names and sources, in this order.
     pub(crate) fn new(fields: Vec<(String, Source)>) -> Self {
         Self(fields)
     }
 
-    /// From names there and names here, which are known to be right.
+    /// Creates a mapping from names and sources that are known to be valid.
     pub(crate) fn of(fields: &[(&str, Field)]) -> Self {
         Self(fields.iter().map(|(name, field)| ((*name).to_owned(), Source::Field(*field))).collect())
     }
@@ -186,13 +186,13 @@ impl Mapping {
         &self.0
     }
 
-    /// A record as an object; what it does not have is left out.
+    /// A record as an object, without the fields that it does not have.
     pub(crate) fn document(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
         let fields = self.0.iter().map(|(name, source)| (name.clone(), source.value(run, item)));
         fields.filter(|(_, value)| !value.is_null()).collect()
     }
 
-    /// The same with texts only.
+    /// The same, with texts only.
     pub(crate) fn texts(&self, run: &RunContext, item: &Item) -> Vec<(String, String)> {
         self.0.iter().filter_map(|(name, source)| Some((name.clone(), source.text(run, item)?))).collect()
     }

@@ -1,7 +1,7 @@
-//! What records are sent to: one file for each kind of sink, with its settings, and what they share.
+//! The sinks: one file for each kind of sink, with its settings, and shared code.
 //!
 //! `sink` is the interface of a sink, `kind` that of its settings; `http` is for sinks that use HTTP; `mapping` and
-//! `template` name fields and files; `cut` truncates records. A new kind is a file beside these, with a line in each of the
+//! `template` name fields and files; `cut` truncates records. A new kind is another file, with a line in each of the
 //! two lists below.
 
 mod azure_monitor;
@@ -31,7 +31,7 @@ use crate::settings::SettingsError;
 
 pub use sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
-/// A kind of sink: what is known before its settings are read.
+/// The properties of a kind of sink.
 #[derive(Debug)]
 pub(super) struct KindInfo {
     /// Its name in settings.
@@ -40,7 +40,7 @@ pub(super) struct KindInfo {
     pub(super) groups: &'static [Group],
     /// The names of the settings that only this kind has.
     pub(super) own_names: fn() -> &'static [&'static str],
-    /// The size of a batch by default, and the largest.
+    /// The default size of a batch, and the largest.
     pub(super) batch: BatchBounds,
     pub(super) batch_max: BatchBounds,
 }
@@ -63,7 +63,7 @@ macro_rules! kinds {
                 batch_max: <$settings as SinkKind>::BATCH_MAX,
             }),+];
 
-            /// Reads the settings of a kind; none when there is no such kind.
+            /// Reads the settings of a kind; none if there is no such kind.
             pub(super) fn read<'de>(
                 kind: &str,
                 own: impl serde::Deserializer<'de, Error = serde_json::Error>,

@@ -24,7 +24,7 @@ pub(crate) enum Group {
 /// Settings of sinks that receive records.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RecordOptions {
-    /// The least severity of a record.
+    /// The minimum severity of a record.
     pub(crate) severity: Option<Severity>,
     pub(crate) batch_records: Option<usize>,
     /// Unit: bytes, before compression.
@@ -37,7 +37,7 @@ pub(crate) struct HttpOptions {
     pub(crate) url: Option<Url>,
     pub(crate) headers: Option<BTreeMap<String, TextOrSecret>>,
     pub(crate) gzip: Option<bool>,
-    /// How long a request may take.
+    /// Timeout of a request.
     pub(crate) timeout: Option<Time>,
     /// PEM file with authorities that are trusted in addition to those of the machine.
     pub(crate) authorities: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub(crate) struct LoginOptions {
     pub(crate) password: Option<SecretSource>,
 }
 
-/// The age from which on records are not sent: that of the settings, where zero means no limit, or else the usual one.
+/// The age from which on records are not sent: that of the settings, where zero means no limit, or else the default.
 pub(crate) fn age_limit(max_age: Option<Time>, usual: Duration) -> Option<Duration> {
     Some(max_age.map_or(usual, |time| time.0)).filter(|age| !age.is_zero())
 }

@@ -1,7 +1,7 @@
-//! Whatever takes OTLP over HTTP: the OpenTelemetry Collector, many services, another Runlog. `POST /v1/logs`.
+//! Receivers of OTLP over HTTP: the OpenTelemetry Collector, many services, another Runlog. `POST /v1/logs`.
 //!
-//! Each record carries its id as the attribute `log.record.uid`, by which a destination may tell that it has it already.
-//! Source: "OpenTelemetry Protocol Specification", OTLP/HTTP, and the semantic conventions of logs.
+//! Each record has its ID in the attribute `log.record.uid`, by which a destination can detect duplicates. Source:
+//! "OpenTelemetry Protocol Specification", OTLP/HTTP, and the semantic conventions of logs.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::settings::SettingsError;
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// The settings of a receiver of OTLP: none of its own.
+/// The settings of a receiver of OTLP, which has no special ones.
 #[derive(Debug, Deserialize)]
 pub(crate) struct OtlpSettings {}
 
@@ -44,7 +44,7 @@ pub(crate) struct Otlp {
 }
 
 impl Otlp {
-    /// A receiver; the path `/v1/logs` is added to its address.
+    /// Creates a receiver; the path `/v1/logs` is appended to its URL.
     fn new(http: HttpSettings, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let path = if http.url.path().ends_with("/v1/logs") { "" } else { "/v1/logs" };
         Ok(Self { poster: Poster::new(http, path, clock)? })
@@ -86,7 +86,7 @@ impl Sink for Otlp {
                 429 | 502..=504 => {
                     return Err(SendError::Away { problem: answer.said(), after: answer.retry_after });
                 }
-                // All other failures are not to be sent again as they are: somebody has to look.
+                // All other failures would recur: they need the attention of an operator.
                 500..=599 => return Err(SendError::Denied(answer.said())),
                 _ => return Err(answer.failure()),
             }
@@ -100,13 +100,13 @@ impl Sink for Otlp {
     }
 }
 
-/// How many records an answer says were rejected, and why.
+/// The number of rejected records in a response, and the reason.
 fn rejected(answer: &Answer) -> Result<(usize, String), SendError> {
     if let Ok(read) = ExportLogsServiceResponse::decode(answer.body.clone()) {
         let partial = read.partial_success.unwrap_or_default();
         return Ok((usize::try_from(partial.rejected_log_records).unwrap_or_default(), partial.error_message));
     }
-    // Some answer in JSON whatever they are sent.
+    // Some receivers always respond with JSON.
     let read: Value = serde_json::from_slice(&answer.body)
         .map_err(|_| SendError::Denied(format!("this is not a receiver of OTLP: {}", answer.said())))?;
     let partial = &read["partialSuccess"];
@@ -118,12 +118,12 @@ fn rejected(answer: &Answer) -> Result<(usize, String), SendError> {
     ))
 }
 
-/// An `ExportLogsServiceRequest` of records that are encoded already, one `ScopeLogs` for neighbours with one scope.
+/// An `ExportLogsServiceRequest` with encoded records; neighbouring records with the same scope share a `ScopeLogs`.
 fn request(batch: Batch<'_>) -> Vec<u8> {
     let resource = Resource { attributes: resource(batch.run), ..Resource::default() };
     let mut logs = Vec::new();
     add_field(1, &resource.encode_to_vec(), &mut logs);
-    // Only neighbours share a scope, so that the records stay in their order.
+    // Only neighbouring records share a scope, so that their order is kept.
     for records in batch.records.chunk_by(|one, next| one.head == next.head) {
         let mut scope_logs = Vec::new();
         add_field(1, &records[0].head, &mut scope_logs);
@@ -171,7 +171,7 @@ fn log_record(item: &Item) -> LogRecord {
         match (name.as_str(), value) {
             ("traceId", Value::String(text)) => trace_id = unhex(text, 16).unwrap_or_default(),
             ("spanId", Value::String(text)) => span_id = unhex(text, 8).unwrap_or_default(),
-            // What came by OTLP goes out as it came.
+            // Attributes that were received by OTLP are sent unchanged.
             ("attributes", Value::Object(fields)) => {
                 let more = fields.iter().filter(|(name, _)| *name != "log.record.uid");
                 attributes.extend(more.map(|(name, value)| attribute(name, value.clone())));
@@ -192,7 +192,7 @@ fn log_record(item: &Item) -> LogRecord {
     }
 }
 
-/// The first number of each range of the specification; 0 for a severity that it does not name.
+/// The first number of each range of the specification; 0 for an unknown severity.
 fn severity_number(text: Option<&str>) -> i32 {
     match Severity::of(text) {
         Severity::Other => 0,

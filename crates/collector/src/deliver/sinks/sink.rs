@@ -1,7 +1,7 @@
-//! What a sink is: somewhere that takes records of runs, in batches, and says of each what became of it.
+//! The interface of a sink: it receives records of runs in batches, and returns the outcome of each record.
 //!
-//! A sink only translates, sends, and reads the answer. Batching, waiting, trying again, splitting and taking note are
-//! the business of [`crate::deliver::deliverer`].
+//! A sink only converts records, sends them, and parses the response. Batching, pauses, retries, splitting and
+//! recording are in [`crate::deliver::deliverer`].
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use runlog_store::delivery::RecordKey;
 
 use crate::deliver::bounds::BatchBounds;
 
-/// What stands around a record, and around a head with its records, at most. Unit: bytes.
+/// Maximum overhead per record, and per group of records with the same head. Unit: bytes.
 const RECORD_BYTES: usize = 12;
 const HEAD_BYTES: usize = 32;
 
-/// What a sink does, as a future in a box.
+/// The future of a method of a sink.
 pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SendError>> + Send + 'a>>;
 
-/// Somewhere that takes records in batches.
+/// A destination that receives records in batches.
 pub trait Sink: Send + Sync {
-    /// What it is, such as `loki`.
+    /// Its kind, such as `loki`.
     fn kind(&self) -> &'static str;
 
-    /// Where it is, without secrets.
+    /// Its location, without secrets.
     fn place(&self) -> String;
 
-    /// Tries whether it is there and lets the caller in.
+    /// Tests whether it is available and grants access.
     fn check(&self) -> SinkFuture<'_, ()>;
 
-    /// A record as it is sent. Its size is what counts for batches.
+    /// Encodes a record. The size of the encoded record counts for batches.
     fn encode(&self, run: &RunContext, item: &Item) -> Encoded;
 
-    /// Sends a batch once. What became of its records.
+    /// Sends a batch once, and returns the outcome of its records.
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse>;
 
     /// The largest request that it accepts: larger batches are split before they are sent.
@@ -40,7 +40,7 @@ pub trait Sink: Send + Sync {
         BatchBounds { records: usize::MAX, bytes: usize::MAX }
     }
 
-    /// Records from before then are not taken there; none when age does not matter.
+    /// Records before this time are not accepted; none if their age does not matter.
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
         None
     }
@@ -58,15 +58,15 @@ pub struct Batch<'a> {
 /// A record as it is sent.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// Where it stands in its run.
+    /// Its position in its run.
     pub place: RecordKey,
-    /// What records may have in common, and is then sent once, such as labels.
+    /// The part that records may have in common and that is then sent once, such as labels.
     pub head: Vec<u8>,
     /// The record itself.
     pub body: Vec<u8>,
 }
 
-/// What is said of a run beside each of its records.
+/// The fields of a run that are sent with each of its records.
 #[derive(Debug, Clone)]
 pub struct RunContext {
     /// The run.
@@ -79,87 +79,88 @@ pub struct RunContext {
     pub environment: String,
 }
 
-/// A record on its way, as it may be seen there.
+/// A redacted record to be sent.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// The same whenever it is sent, and no other record's.
+    /// Its ID, which is unique and the same whenever it is sent.
     pub id: String,
-    /// Where it stands in its run.
+    /// Its position in its run.
     pub place: RecordKey,
-    /// Where the records of its run begin below the millisecond, so that runs that log the same at the same time differ.
+    /// The offset of the records of its run below the millisecond, so that runs that log the same at the same time
+    /// differ.
     pub spread: u32,
     /// The record.
     pub record: Record,
 }
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordOutcome {
-    /// It is there, now or already.
+    /// It is stored, now or from an earlier attempt.
     Taken,
-    /// It was not taken because of a record beside it: it is sent again, at once.
+    /// It was not accepted because of another record in the batch: it is sent again immediately.
     RetryNow,
-    /// It was not taken, and may be when it is sent again after a while.
+    /// It was not accepted, and may be accepted later.
     RetryLater(String),
-    /// It is refused for good.
+    /// It is permanently refused.
     Refused(String),
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkResponse {
-    /// What became of each record, in their order.
+    /// The outcome of each record, in their order.
     Each(Vec<RecordOutcome>),
-    /// All were taken but so many, and it is not said which.
+    /// All but this number of records were accepted, and it is unknown which.
     AllBut {
-        /// How many were refused, at least one and fewer than there are.
+        /// Number of refused records, at least one and fewer than all.
         records: usize,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Why nothing can be said of the single records of a batch.
+/// Why the outcome of the individual records of a batch is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// It is away, busy, or limits requests: the same batch is sent again, then.
+    /// The sink is unavailable, busy, or limits requests: the same batch is sent again later.
     #[error("{problem}")]
     Away {
-        /// What happened.
+        /// The cause.
         problem: String,
-        /// How long it asks to be left alone.
+        /// The pause that it asks for.
         after: Option<Duration>,
     },
-    /// No answer came, though it was there: the connection broke, or the time ran out. The same batch is sent again, and
-    /// a smaller one when that does not help.
+    /// There was no response although the sink is available: the connection broke, or the request timed out. The same
+    /// batch is sent again, and then a smaller one.
     #[error("{0}")]
     NoAnswer(String),
-    /// It does not let the caller in, or is not what the settings say: somebody has to look.
+    /// The sink denies access or does not match the settings, which needs the attention of an operator.
     #[error("{0}")]
     Denied(String),
     /// The batch is too large: it is sent in parts.
     #[error("it is too large: {0}")]
     TooLarge(String),
-    /// Something in the batch is refused for good, and it is not said what: it is sent in parts.
+    /// An unknown part of the batch is permanently refused: it is sent in parts.
     #[error("{0}")]
     Refused(String),
 }
 
 impl Item {
-    /// A time with nanoseconds that is the same whenever it is sent, and tells records of one millisecond apart, in the
-    /// order of their arrival, and those of one run from those of another. Never a whole millisecond. Unit: nanoseconds
+    /// A time in nanoseconds that is the same whenever a record is sent. It distinguishes records of one millisecond,
+    /// in the order of their arrival, and records of different runs. It is never a whole millisecond. Unit: nanoseconds
     /// since 1970.
     pub fn time_nanos(&self) -> i64 {
         let below = ((self.place.arrival + u64::from(self.spread)) % 999_999 + 1) as i64;
         self.record.time.as_millis().saturating_mul(1_000_000).saturating_add(below)
     }
 
-    /// The bytes of its texts and further fields. Unit: bytes.
+    /// The size of its texts and further fields. Unit: bytes.
     pub fn text_bytes(&self) -> usize {
         let Record { message, extra, .. } = &self.record;
         let mut counted = Counted(0);
         if let Some(extra) = extra {
-            // Counting does not fail.
+            // Counting cannot fail.
             let _ = serde_json::to_writer(&mut counted, extra);
         }
         counted.0 + message.as_ref().map_or(0, String::len)
@@ -167,7 +168,7 @@ impl Item {
 }
 
 impl Encoded {
-    /// How many bytes it takes on the way, before compression, after another one with this head.
+    /// Its size in a request, before compression, after another record with this head.
     pub fn bytes(&self, head_before: Option<&[u8]>) -> usize {
         let head = if head_before == Some(&self.head) { 0 } else { self.head.len() + HEAD_BYTES };
         self.body.len() + head + RECORD_BYTES
@@ -175,18 +176,18 @@ impl Encoded {
 }
 
 impl SinkResponse {
-    /// All of so many were taken.
+    /// The outcome if all of this number of records were accepted.
     pub fn all_taken(records: usize) -> Self {
         Self::Each(vec![RecordOutcome::Taken; records])
     }
 }
 
-/// The time so long before another.
+/// The time that is this long before another.
 pub(crate) fn time_before(time: Timestamp, age: Duration) -> Timestamp {
     time.plus_millis(-millis(age))
 }
 
-/// Bodies that are JSON each, as one array.
+/// An array of JSON bodies.
 pub(crate) fn json_array(records: &[Encoded]) -> Vec<u8> {
     let bodies: Vec<&[u8]> = records.iter().map(|record| record.body.as_slice()).collect();
     let mut array = b"[".to_vec();
@@ -195,7 +196,7 @@ pub(crate) fn json_array(records: &[Encoded]) -> Vec<u8> {
     array
 }
 
-/// Counts what is written.
+/// Counts the bytes that are written.
 struct Counted(usize);
 
 impl std::io::Write for Counted {
@@ -210,7 +211,7 @@ impl std::io::Write for Counted {
 }
 
 impl RunContext {
-    /// When the run ended, as far as is known.
+    /// The end of the run, if it is known.
     pub fn ended_at(&self) -> Timestamp {
         self.run.finished_at.or(self.run.final_since).unwrap_or(self.run.triggered_at)
     }

@@ -1,7 +1,7 @@
 //! Splunk: `POST /services/collector/event` of its HTTP Event Collector.
 //!
-//! Splunk cannot tell that it has an event already: one that is sent again is there twice, with the same `id`.
-//! Source: "HTTP Event Collector REST API endpoints", and the codes of "Troubleshoot HTTP Event Collector".
+//! Splunk does not detect duplicates: an event that is sent twice is stored twice, with the same `id`. Source: "HTTP
+//! Event Collector REST API endpoints", and the codes of "Troubleshoot HTTP Event Collector".
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct SplunkSettings {
 
 impl SinkKind for SplunkSettings {
     const NAME: &'static str = "splunk";
-    // It takes a megabyte unless it is set otherwise, unpacked.
+    // The default limit of Splunk is a megabyte, uncompressed.
     const BATCH: BatchBounds = BatchBounds { records: 1_000, bytes: 800 << 10 };
 
     type Sink = Splunk;
@@ -54,7 +54,7 @@ pub(crate) struct Splunk {
     fields: Mapping,
 }
 
-/// Where events go in Splunk; what is absent is as the token says.
+/// The metadata of events in Splunk; absent fields are determined by the token.
 #[derive(Debug, Clone, Default)]
 struct SplunkPlace {
     /// The index.
@@ -75,7 +75,7 @@ struct SplunkAnswer {
 }
 
 impl Splunk {
-    /// The names of the fields when the settings give none.
+    /// The names of the fields by default.
     fn usual_fields() -> Mapping {
         Mapping::of(&[
             ("message", Field::Message),
@@ -101,7 +101,7 @@ impl Splunk {
 
     fn event(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
         let SplunkPlace { index, source_type, source } = &self.place;
-        // Seconds; a number of this size is written with its milliseconds and no more.
+        // Seconds; a number of this size has exactly the precision of milliseconds.
         let seconds = item.record.time.as_millis() as f64 / 1_000.0;
         let mut event = Map::from_iter([
             ("time".to_owned(), seconds.into()),
@@ -128,7 +128,7 @@ impl Sink for Splunk {
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
             let answer = self.poster.post("application/json", Vec::new(), &[]).await?;
-            // 5: whoever is let in is told that there is no data.
+            // Code 5: with valid credentials, the response says that there is no data.
             let is_there = answer.status.is_success() || read(&answer).is_some_and(|read| read.code == 5);
             if is_there { Ok(()) } else { Err(failure(&answer)) }
         })
@@ -160,15 +160,15 @@ impl Sink for Splunk {
     }
 }
 
-/// What became of each event when an answer names the one that it stopped at: those before it are indexed.
+/// The outcome of each event if a response names the one at which Splunk stopped: those before it are indexed.
 fn up_to_invalid(read: &SplunkAnswer, events: usize) -> Option<Vec<RecordOutcome>> {
     let number = read.invalid_event_number.filter(|number| *number < events)?;
     let problem = format!("{} (code {})", read.text, read.code);
     let (at, behind) = match read.code {
-        // No data in an event, one that does not decode, one without an event, one with a blank event, one with fields
-        // that cannot be indexed.
+        // An event without data, with invalid data, without or with an empty `event`, or with fields that cannot be
+        // indexed.
         5 | 6 | 12 | 13 | 15 => (RecordOutcome::Refused(problem), RecordOutcome::RetryNow),
-        // The server is in trouble, busy, or shuts down: it is the one that it had no room for.
+        // The server has an error, is busy or shuts down: it could not accept this event.
         8 | 9 | 17..=27 => (RecordOutcome::RetryLater(problem.clone()), RecordOutcome::RetryLater(problem)),
         _ => return None,
     };
@@ -182,7 +182,7 @@ fn read(answer: &Answer) -> Option<SplunkAnswer> {
     serde_json::from_slice(&answer.body).ok()
 }
 
-/// What a code means of which no event is at fault.
+/// The meaning of a code that does not depend on an event.
 fn failure(answer: &Answer) -> SendError {
     if answer.says_too_large() {
         return SendError::TooLarge(answer.said());
@@ -190,7 +190,7 @@ fn failure(answer: &Answer) -> SendError {
     match read(answer).map(|read| read.code) {
         // Tokens, indexes and channels are settings.
         Some(1..=4 | 7 | 10 | 11 | 14 | 16) => SendError::Denied(answer.said()),
-        // The server is in trouble, busy, or shuts down.
+        // The server has an error, is busy, or shuts down.
         Some(8 | 9 | 17..=27) => SendError::Away { problem: answer.said(), after: answer.retry_after },
         _ => answer.failure(),
     }

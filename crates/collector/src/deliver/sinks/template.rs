@@ -1,4 +1,4 @@
-//! Names of files, made from a run: `{workspace}/{task}/{year}-{month}-{day}/{run_id}-{part}`.
+//! File names derived from a run: `{workspace}/{task}/{year}-{month}-{day}/{run_id}-{part}`.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use super::sink::RunContext;
 /// The longest name of a task or workspace in a file name. Unit: characters.
 const NAME_CHARS_MAX: usize = 80;
 
-/// What a file name is made of.
+/// The parts of a file name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Template(Vec<Piece>);
@@ -20,7 +20,7 @@ enum Piece {
     Word(&'static str),
 }
 
-/// What may stand between braces. The times are those of the end of the run, in UTC.
+/// The placeholders. Times are those of the end of the run, in UTC.
 const WORDS: [&str; 12] = [
     "environment",
     "workspace",
@@ -75,7 +75,7 @@ impl FromStr for Template {
 }
 
 impl Template {
-    /// The name for a part of a run, without what says its form.
+    /// The name of a part of a run, without the extension.
     pub(crate) fn name(&self, run: &RunContext, part: u64) -> String {
         let ended = run.ended_at().to_string();
         self.0
@@ -99,7 +99,7 @@ impl Template {
     }
 }
 
-/// A name without what folders and shells take for something else.
+/// A name without characters that have a meaning in paths and shells.
 fn plain(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     let plain: String = name.chars().take(NAME_CHARS_MAX).map(keep).collect();

@@ -1,8 +1,9 @@
-//! A webhook: a summary of each run, as JSON, signed.
+//! A webhook: a signed summary of each run, as JSON.
 //!
 //! `X-Runlog-Signature: v1=<hex of HMAC-SHA256 of "timestamp.body">`, with the timestamp (seconds since 1970) in
-//! `X-Runlog-Timestamp`. A receiver recomputes it, compares, and refuses timestamps that are minutes old. The `id` is the
-//! same whenever the same summary is sent; when records came late the summary is sent anew, with another `id`.
+//! `X-Runlog-Timestamp`. A receiver recomputes the signature, compares it, and rejects timestamps that are minutes old.
+//! The `id` is the same whenever the same summary is sent. After late records, the summary is sent again with another
+//! `id`.
 
 use std::sync::Arc;
 
@@ -46,12 +47,12 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook; without a secret its requests are not signed.
+    /// Creates a webhook; without a secret, its requests are not signed.
     fn new(http: HttpSettings, secret: Option<SecretString>, clock: Arc<dyn Clock>) -> Result<Self, String> {
         Ok(Self { poster: Poster::new(http, "", Arc::clone(&clock))?, secret, clock })
     }
 
-    /// Where it is, without secrets.
+    /// Its location, without secrets.
     pub(crate) fn place(&self) -> String {
         self.poster.place()
     }
@@ -61,7 +62,7 @@ impl Webhook {
         self.post("ping", json!({ "id": "ping", "type": "ping" })).await
     }
 
-    /// Sends the summary of a run, all of which may be seen there.
+    /// Sends the redacted summary of a run.
     pub(crate) async fn send(&self, id: &str, run: &RunContext) -> Result<(), SendError> {
         self.post(id, summary(id, run)).await
     }
@@ -78,7 +79,7 @@ impl Webhook {
         match answer.status.as_u16() {
             200..=299 => Ok(()),
             408 | 425 | 429 | 500..=599 => Err(SendError::Away { problem: answer.said(), after: answer.retry_after }),
-            // Whoever has taken the webhook away does not want this run either; nor is a wrong secret the run's fault.
+            // If the webhook was removed or the secret is wrong, this is not the fault of the run.
             401 | 403 | 404 | 405 | 300..=399 => Err(SendError::Denied(answer.said())),
             _ => Err(SendError::Refused(answer.said())),
         }

@@ -1,23 +1,23 @@
-//! The rooms of each crate, from the top, and the rooms that each may name.
+//! The modules of each crate, from the top, and those that each may use.
 //!
-//! A room is a folder of `src`, with the file of the same name beside it, or a file of its own. [`ROOT_FILES`] stands for
-//! all files of `src` that have no line.
+//! A module is a folder of `src`, together with the file of the same name, or a file of `src`. [`ROOT_FILES`] stands for
+//! all files of `src` that are not listed.
 
-/// A crate, its rooms from the top, and those below that each may name.
+/// A crate, its modules from the top, and those below that each may use.
 pub(crate) struct Plan {
     pub(crate) krate: &'static str,
-    pub(crate) rooms: &'static [(&'static str, &'static [&'static str])],
+    pub(crate) modules: &'static [(&'static str, &'static [&'static str])],
 }
 
 /// The files of `src` itself.
 pub(crate) const ROOT_FILES: &str = "src";
 
-/// The crates whose rooms are held.
+/// The plan of each crate.
 pub(crate) const PLANS: [Plan; 8] = [
-    Plan { krate: "model", rooms: &[("wire", &[ROOT_FILES]), (ROOT_FILES, &[])] },
+    Plan { krate: "model", modules: &[("wire", &[ROOT_FILES]), (ROOT_FILES, &[])] },
     Plan {
         krate: "server",
-        rooms: &[
+        modules: &[
             ("serve", &["routes", "app", "settings", "auth", "http", "limits"]),
             ("routes", &["app", "ingest", "auth", "http", "metrics", "limits"]),
             ("app", &["settings", "ingest", "auth", "http", "metrics", "limits"]),
@@ -31,7 +31,7 @@ pub(crate) const PLANS: [Plan; 8] = [
     },
     Plan {
         krate: "store",
-        rooms: &[
+        modules: &[
             (
                 "store",
                 &[
@@ -113,7 +113,7 @@ pub(crate) const PLANS: [Plan; 8] = [
     },
     Plan {
         krate: "client",
-        rooms: &[
+        modules: &[
             ("pages", &["api", "transport", "error"]),
             ("api", &["transport", "error"]),
             ("transport", &["error"]),
@@ -122,7 +122,7 @@ pub(crate) const PLANS: [Plan; 8] = [
     },
     Plan {
         krate: "analysis",
-        rooms: &[
+        modules: &[
             ("report", &["summary", "patterns", "stack_trace"]),
             ("summary", &["patterns", "stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
             ("patterns", &["stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
@@ -135,7 +135,7 @@ pub(crate) const PLANS: [Plan; 8] = [
     },
     Plan {
         krate: "sql",
-        rooms: &[
+        modules: &[
             ("render", &["engine", "error"]),
             ("engine", &["limits", "tables", "functions", "error"]),
             ("limits", &["tables", "functions", "error"]),
@@ -146,7 +146,7 @@ pub(crate) const PLANS: [Plan; 8] = [
     },
     Plan {
         krate: "collector",
-        rooms: &[
+        modules: &[
             ("collect", &["fetch", "workers", "shutdown", "glob"]),
             ("fetch", &[]),
             ("deliver", &["settings", "workers", "shutdown", "signature", "glob"]),
@@ -160,7 +160,7 @@ pub(crate) const PLANS: [Plan; 8] = [
     },
     Plan {
         krate: "cli",
-        rooms: &[
+        modules: &[
             ("main", &["command", "render", "stop", "memory", "exit"]),
             ("command", &["background", "settings", "arguments", "render", "admin_token", "stop", "exit", "system"]),
             ("background", &["settings", "render", "system"]),

@@ -1,4 +1,4 @@
-//! Which file of a crate names which: the paths of its code, without tests, each followed to the file that defines it.
+//! Which file of a crate uses which: each path in its code, without tests, is resolved to the file that defines the item.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,44 +7,44 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
-/// The files of a crate by their place below `src`, such as `http/error.rs`.
+/// The text of each file of a crate by its path below `src`, such as `http/error.rs`.
 pub(crate) type Sources = BTreeMap<String, String>;
 
-/// One file names another.
+/// One file uses another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Arrow {
+pub(crate) struct Use {
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) line: usize,
-    /// The path, as it is written.
+    /// The path as written in the code.
     pub(crate) path: String,
 }
 
-/// The files that hold code, and the arrows between them: the first of each pair.
+/// The files that contain code, and the first use of each file by another.
 #[derive(Debug, Default)]
 pub(crate) struct Code {
     pub(crate) files: BTreeSet<String>,
-    pub(crate) arrows: Vec<Arrow>,
+    pub(crate) uses: Vec<Use>,
 }
 
 /// A path of a module or an item, without `crate` before it.
 type Path = Vec<String>;
 
-/// What is known of a module.
+/// A module while it is read.
 #[derive(Default)]
 struct Module {
     file: String,
-    /// What it defines.
+    /// The names of the items that it defines.
     items: BTreeSet<String>,
-    /// Names that it brings in, and the paths that they stand for.
+    /// The names that it imports, and their paths.
     names: BTreeMap<String, Path>,
-    /// Modules of which it brings in everything.
+    /// The modules that it imports completely.
     globs: Vec<Path>,
-    /// What its code names: the path that it stands for, the line, and how it is written.
+    /// The paths in its code: resolved, the line, and as written.
     named: Vec<(Path, usize, String)>,
 }
 
-/// Reads a crate from its root.
+/// Reads a crate, starting at its root.
 pub(crate) fn read(sources: &Sources) -> Result<Code> {
     let root = ["lib.rs", "main.rs"].into_iter().find(|root| sources.contains_key(*root));
     let root = root.context("there is neither lib.rs nor main.rs")?;
@@ -56,7 +56,7 @@ pub(crate) fn read(sources: &Sources) -> Result<Code> {
 struct Reader<'a> {
     sources: &'a Sources,
     modules: BTreeMap<Path, Module>,
-    /// The others only declare modules and hand names on.
+    /// The files with code. The others only declare modules and re-export names.
     with_code: BTreeSet<String>,
 }
 
@@ -70,7 +70,7 @@ impl Reader<'_> {
     fn read_items(&mut self, file: &str, module: &Path, items: &[syn::Item]) -> Result<()> {
         let items: Vec<&syn::Item> = items.iter().filter(|item| !is_test(attributes(item))).collect();
         let mut reading = Module { file: file.to_owned(), ..Module::default() };
-        // Modules first: paths may begin with them.
+        // Modules come first, because paths may start with their names.
         for item in &items {
             if let syn::Item::Mod(child) = item {
                 let name = child.ident.to_string();
@@ -79,7 +79,7 @@ impl Reader<'_> {
         }
         for item in &items {
             if let syn::Item::Use(item) = item {
-                reading.bring_in(module, item);
+                reading.import(module, item);
             }
         }
         for item in &items {
@@ -111,23 +111,23 @@ impl Reader<'_> {
     }
 
     fn code(self) -> Code {
-        let mut arrows: BTreeMap<(String, String), Arrow> = BTreeMap::new();
+        let mut uses: BTreeMap<(String, String), Use> = BTreeMap::new();
         for module in self.modules.values().filter(|module| self.with_code.contains(&module.file)) {
             for (path, line, written) in &module.named {
                 let Some(to) = self.file_of(path, 0).filter(|to| *to != module.file) else { continue };
                 if self.with_code.contains(&to) {
                     let (from, path) = (module.file.clone(), written.clone());
-                    let arrow = Arrow { from: from.clone(), to: to.clone(), line: *line, path };
-                    arrows.entry((from, to)).or_insert(arrow);
+                    let used = Use { from: from.clone(), to: to.clone(), line: *line, path };
+                    uses.entry((from, to)).or_insert(used);
                 }
             }
         }
-        Code { files: self.with_code, arrows: arrows.into_values().collect() }
+        Code { files: self.with_code, uses: uses.into_values().collect() }
     }
 
-    /// The file that defines what a path names; none for a module as such, and for what is not of this crate.
+    /// The file that defines the item of a path; none for a module, and for items of other crates.
     fn file_of(&self, path: &[String], depth: usize) -> Option<String> {
-        // Names that stand for each other in a circle do not compile.
+        // Imports that refer to each other in a cycle do not compile.
         if depth > 16 {
             return None;
         }
@@ -149,7 +149,7 @@ impl Reader<'_> {
 }
 
 impl Module {
-    fn bring_in(&mut self, module: &Path, item: &syn::ItemUse) {
+    fn import(&mut self, module: &Path, item: &syn::ItemUse) {
         let mut leaves = Vec::new();
         flatten(&item.tree, &mut Vec::new(), &mut leaves);
         for leaf in leaves {
@@ -164,10 +164,10 @@ impl Module {
     }
 }
 
-/// One name of a `use`.
+/// One name of a `use` declaration.
 struct Leaf {
     path: Path,
-    /// What it is called here; none for all that there is.
+    /// Its name in this module; none for a glob import.
     name: Option<String>,
     line: usize,
 }
@@ -176,7 +176,7 @@ fn flatten(tree: &syn::UseTree, above: &mut Path, leaves: &mut Vec<Leaf>) {
     let line = tree.span().start().line;
     let mut leaf = |ident: &syn::Ident, name: Option<String>| {
         let mut path = above.clone();
-        // `self` in braces is what stands before them.
+        // `self` in braces stands for the path before them.
         if ident != "self" || path.is_empty() {
             path.push(ident.to_string());
         }
@@ -196,7 +196,7 @@ fn flatten(tree: &syn::UseTree, above: &mut Path, leaves: &mut Vec<Leaf>) {
     }
 }
 
-/// The paths that the code of an item names.
+/// The paths in the code of an item.
 struct Paths<'a> {
     module: &'a Path,
     names: &'a BTreeMap<String, Path>,
@@ -213,7 +213,7 @@ impl Paths<'_> {
         }
     }
 
-    /// Macros take tokens: what looks like a path is taken for one.
+    /// The arguments of a macro are tokens; whatever looks like a path counts as one.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let (mut path, mut line, mut colons) = (Path::new(), 0, 0);
         for token in tokens {
@@ -253,7 +253,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
         }
     }
 
-    /// A `use` inside of a function.
+    /// A `use` declaration inside a function.
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         let mut leaves = Vec::new();
         flatten(&item.tree, &mut Vec::new(), &mut leaves);
@@ -267,7 +267,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
     }
 }
 
-/// The path from the root of the crate; none for one that leads elsewhere.
+/// The path from the root of the crate; none for paths into other crates.
 fn absolute(module: &Path, names: &BTreeMap<String, Path>, written: &[String]) -> Option<Path> {
     let (first, mut rest) = written.split_first()?;
     let mut path = match first.as_str() {
@@ -335,20 +335,20 @@ fn name_of(item: &syn::Item) -> Option<String> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A crate of these files.
+    /// A crate that consists of these files.
     pub(crate) fn sources(files: &[(&str, &str)]) -> Sources {
         files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
     }
 
-    /// The arrows of such a crate, as `from > to`.
-    fn arrows(files: &[(&str, &str)]) -> Vec<String> {
+    /// The uses in such a crate, as `from > to`.
+    fn uses(files: &[(&str, &str)]) -> Vec<String> {
         let code = read(&sources(files)).unwrap();
-        code.arrows.iter().map(|arrow| format!("{} > {}", arrow.from, arrow.to)).collect()
+        code.uses.iter().map(|used| format!("{} > {}", used.from, used.to)).collect()
     }
 
     #[test]
-    fn a_name_that_is_handed_on_leads_to_the_file_that_defines_it() {
-        let found = arrows(&[
+    fn a_re_exported_name_leads_to_the_file_that_defines_it() {
+        let found = uses(&[
             ("lib.rs", "mod a; mod b; pub use b::*;"),
             ("a.rs", "use crate::Thing; fn f(_: Thing) {}"),
             ("b/mod.rs", "mod inner; pub use inner::Thing;"),
@@ -359,7 +359,7 @@ pub(crate) mod tests {
 
     #[test]
     fn paths_in_expressions_macros_and_functions_count() {
-        let found = arrows(&[
+        let found = uses(&[
             ("lib.rs", "mod a; mod b; mod c; mod d; mod e;"),
             ("a.rs", "fn f() { crate::b::g(); }"),
             ("b.rs", "use crate::c; pub fn g() { print!(\"{}\", c::h()) }"),
@@ -372,7 +372,7 @@ pub(crate) mod tests {
 
     #[test]
     fn tests_and_files_that_only_declare_do_not_count() {
-        let found = arrows(&[
+        let found = uses(&[
             ("lib.rs", "mod a; mod b; pub use a::f;"),
             ("a.rs", "pub fn f() {} #[cfg(test)] mod tests { use crate::b::g; }"),
             ("b/mod.rs", "mod c; pub use self::c::g;"),
@@ -383,7 +383,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_module_with_children_and_code_is_a_file_like_others() {
-        let found = arrows(&[
+        let found = uses(&[
             ("lib.rs", "mod a;"),
             ("a.rs", "mod child; pub fn f() { child::g() }"),
             ("a/child.rs", "pub fn g() { super::f() }"),
