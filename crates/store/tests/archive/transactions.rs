@@ -365,7 +365,7 @@ async fn the_locks_of_a_suspended_node_are_released_and_its_transactions_are_ret
     let writes = [
         tokio::spawn(async move { deleting.maintenance().delete_log(first).await.map(drop) }),
         tokio::spawn(async move { creating.accounts().create_user(&user("ada")).await.map(drop) }),
-        tokio::spawn(async move { push(&pushing, third, "a batch").await }),
+        tokio::spawn(async move { push(&pushing, third, "batch-1").await }),
     ];
     let sessions = outside.sessions_that_wait(writes.len()).await;
     gate.suspend(true);
@@ -376,7 +376,7 @@ async fn the_locks_of_a_suspended_node_are_released_and_its_transactions_are_ret
         runlog_store::pages::PageRequest { run_id: first, ..archive.whole_log(FileFormat::Json, RecordOrder::Desc) };
     let (deleted, pushed, requested, sealed) = tokio::join!(
         deleting.maintenance().delete_log(second),
-        push(&other, third, "another batch"),
+        push(&other, third, "batch-2"),
         other.pages().request_page(&request),
         other.maintenance().seal(),
     );
