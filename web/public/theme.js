@@ -1,7 +1,7 @@
-// Before the first paint: light or dark, when someone has chosen. Else the system's choice counts.
+// Runs before the first paint: applies the chosen theme, light or dark. Otherwise, that of the system applies.
 try {
   const chosen = localStorage.getItem('runlog.theme')
   if (chosen === 'light' || chosen === 'dark') document.documentElement.dataset.theme = chosen
 } catch {
-  // A browser that keeps nothing follows the system.
+  // Without local storage, the theme of the system applies.
 }

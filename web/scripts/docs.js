@@ -1,4 +1,4 @@
-// Puts the library that shows the description of the API beside its page.
+// Copies the library that shows the API description to the folder of its page.
 import { copyFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'

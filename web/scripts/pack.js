@@ -1,4 +1,4 @@
-// Lays a packed form beside each file of `dist` that gets smaller by it; the service sends that to whoever takes it.
+// Writes a compressed form of each file of `dist` that becomes smaller; the service sends it to clients that accept it.
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'

@@ -39,14 +39,14 @@ struct Shared {
     /// What [`Maintenance::figures`](runlog_store::maintenance::Maintenance::figures) counted.
     archive_figures: StaleCache<ArchiveMetrics>,
     readiness: Readiness,
-    /// When this service began.
+    /// When this service started.
     started_at: Timestamp,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
 impl App {
-    /// Reads the keys that tokens and links are signed with from the archive; every node of it has the same.
+    /// Reads the keys that sign tokens and links from the archive; they are the same on every node.
     pub async fn new(
         store: Store,
         settings: ServerSettings,
@@ -114,7 +114,7 @@ impl App {
         &self.0.auth
     }
 
-    /// What the handling of every request takes.
+    /// The context of every request.
     pub(crate) fn request_context(&self) -> Arc<RequestContext> {
         Arc::clone(&self.0.request_context)
     }
@@ -124,22 +124,22 @@ impl App {
         self.auth().changes().len()
     }
 
-    /// The memory for what is pushed.
+    /// The memory for pushed bodies.
     pub(crate) fn body_memory(&self) -> &BodyMemory {
         &self.0.body_memory
     }
 
-    /// How many searches, searches in a log, and histograms are under way.
+    /// The limit of concurrent searches, searches in a log, and histograms.
     pub(crate) fn searches(&self) -> &ConcurrencyLimit {
         &self.0.searches
     }
 
-    /// How many pages of logs are being read or requested.
+    /// The limit of pages of logs that are read or requested concurrently.
     pub(crate) fn page_reads(&self) -> &ConcurrencyLimit {
         &self.0.page_reads
     }
 
-    /// How many downloads of whole logs are under way.
+    /// The limit of concurrent downloads of whole logs.
     pub(crate) fn downloads(&self) -> &ConcurrencyLimit {
         &self.0.downloads
     }
@@ -154,7 +154,7 @@ impl App {
         self.0.archive_figures.get(async move { store.maintenance().metrics().await }).await
     }
 
-    /// Whether the archive answers, as it was some seconds ago at most.
+    /// Whether the archive responds; the result is at most some seconds old.
     pub(crate) async fn check(&self) -> runlog_store::Result<()> {
         self.0.readiness.check(self.store()).await
     }
@@ -163,7 +163,7 @@ impl App {
         self.0.random.as_ref()
     }
 
-    /// When this service began.
+    /// When this service started.
     pub(crate) fn started_at(&self) -> Timestamp {
         self.0.started_at
     }
@@ -196,7 +196,7 @@ fn auth_settings(settings: &ServerSettings) -> AuthSettings {
 fn body_memory(bounds: &Bounds) -> BodyMemory {
     let (events_bytes, line_bytes) = (bounds.events_bytes_max, bounds.line_bytes_max);
     let times = |times: usize| events_bytes.saturating_mul(times);
-    // A line of the longest must fit as well, with the buffers that it passes.
+    // It must be enough for the longest line and its buffers.
     let line_read = line_bytes.saturating_mul(limits::LINE_READ_TIMES).saturating_add(limits::READ_BUFFERS_MAX);
     let line_decoded = line_bytes.saturating_mul(limits::LINE_MEMORY_TIMES);
     BodyMemory::new(

@@ -1,4 +1,4 @@
-//! Every route, and what its caller needs. The router (`serve/router.rs`) is built from this list and from nothing else.
+//! Every route, and the access that it requires. The router (`serve/router.rs`) is built from this list only.
 
 mod accounts;
 mod admin;
@@ -45,17 +45,17 @@ use crate::http::parameters::query_parameters_of;
 pub struct Route {
     /// The method.
     pub method: Method,
-    /// The path, with `{names}` for its parts that vary.
+    /// The path, with `{names}` for its parameters.
     pub path: String,
-    /// What the caller needs.
+    /// The required access.
     pub access: Access,
-    /// What it is called in the audit log; none for what is not written down.
+    /// The action in the audit log; none if requests are not recorded.
     pub audited: Option<&'static str>,
-    /// What of its requests is written down, and when.
+    /// Which requests are recorded, and when.
     pub(crate) audit_mode: AuditMode,
     /// Its description, from the handler.
     pub(crate) operation: PathItem,
-    /// The bodies that it names.
+    /// The schemas that it refers to.
     pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
     pub(crate) handler: MethodRouter<App>,
 }
@@ -94,7 +94,7 @@ impl Route {
         Self { audit_mode: AuditMode::ChangeByPart, ..self.audited("push records") }
     }
 
-    /// The same for a route that is called repeatedly for one read, whose continuation is not recorded again.
+    /// The same for a route that is called repeatedly for one read: only the first request is recorded.
     fn audited_once(self, action: &'static str) -> Self {
         Self { audit_mode: AuditMode::ReadOnce, ..self.audited(action) }
     }
@@ -107,14 +107,14 @@ macro_rules! handler {
     };
 }
 
-/// What the caller of a route needs.
+/// The access that a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Nothing.
     Public,
     /// The signature in the link.
     SignedLink,
-    /// Client id and secret.
+    /// Client ID and secret.
     ClientSecret,
     /// A token in the body, which the handler checks.
     TokenInBody,
@@ -180,7 +180,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(permissions::grant_account)).audited("grant rights"),
         Route::new(Token, handler!(permissions::replace_account)).audited("grant rights"),
         Route::new(Token, handler!(permissions::revoke_account)).audited("revoke rights"),
-        // Runlog's own.
+        // Extensions of Runlog.
         Route::new(SignedLink, handler!(downloads::download)).audited_reading("download page"),
         Route::new(Token, handler!(otlp::export)).audited_by_part(),
         Route::new(Token, handler!(events::push)).audited_by_part(),

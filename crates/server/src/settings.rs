@@ -1,4 +1,4 @@
-//! What an operator may set.
+//! The settings of the service.
 
 use std::time::Duration;
 
@@ -19,38 +19,38 @@ pub struct ServerSettings {
     pub public_url: Option<String>,
     /// The certificate. Default: none, plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// The order of the records in a file, when the request names none. Default: newest first (decision 0002).
+    /// The default order of the records in a file. Default: newest first (decision 0002).
     pub file_order: RecordOrder,
-    /// Sends `expires_in` as text, as the vendor's file has it. Default: a number, as RFC 6749 has it.
+    /// Sends `expires_in` as a string, as in the vendor's file. Default: a number, as in RFC 6749.
     pub expires_in_as_string: bool,
-    /// How long an access token is accepted. Unit: seconds. Default: 1800, as the vendor's.
+    /// Lifetime of an access token. Unit: seconds. Default: 1800, as in Talend Cloud.
     pub access_token_seconds: i64,
-    /// How long a link is accepted. Unit: seconds. Default: 3600, as the vendor's.
+    /// Lifetime of a link. Unit: seconds. Default: 3600, as in Talend Cloud.
     pub link_seconds: i64,
-    /// How long the answer to a status request is held back while the file is being built. Default: 1 s.
+    /// How long the response to a status request is delayed while the file is being built. Default: 1 s.
     pub status_wait: Duration,
-    /// The longest window of a list of executions. Unit: days. Default: 60, as the vendor's.
+    /// The longest period of a list of executions. Unit: days. Default: 60, as in Talend Cloud.
     pub window_days_max: i64,
-    /// Most requests a second from one caller; 0 for as many as come. Further ones wait for their turn. Default: 100.
+    /// Maximum requests per second of one caller; 0 for no limit. Further ones wait. Default: 100.
     pub requests_per_second: u32,
-    /// How long a request of a known caller waits for its turn before it is refused. Default: 5 s.
+    /// Maximum time that a request of a known caller waits before it is refused. Default: 5 s.
     pub turn_time_max: Duration,
-    /// Most requests a second from one address without a good token, so that guessing does not pay; 0 for as many as
-    /// come. The clients behind a proxy that is not trusted share one address. Default: 20.
+    /// Maximum requests per second of one address without a valid token, which makes guessing futile; 0 for no limit.
+    /// The clients behind an untrusted proxy share one address. Default: 20.
     pub stranger_requests_per_second: u32,
     /// The proxies in front of the service that are trusted to pass on the client address. Default: none.
     pub proxies: Proxies,
-    /// The zone of times in engine events that name none. Default: UTC.
+    /// The time zone of times in engine events without a zone. Default: UTC.
     pub event_zone: LogZone,
-    /// Which attributes of OTLP records name their run and its place.
+    /// The attributes of OTLP records with their run, task and workspace.
     pub otlp: OtlpAttributes,
     /// The hook that starts runs requested with `POST /processing/executions`. Default: none, 501.
     pub run_hook: Option<RunHook>,
-    /// The name of the account in answers that carry one. Default: `runlog`.
+    /// The name of the account in responses that contain one. Default: `runlog`.
     pub account_id: String,
-    /// Whether metrics have series for each task, of which there may be many. Default: true.
+    /// True if metrics have series for each task, of which there may be many. Default: true.
     pub metrics_by_task: bool,
-    /// How much of a request, and how slow a client, is borne.
+    /// Limits on the size of requests and on slow clients.
     pub bounds: Bounds,
     /// The limits of SQL queries.
     pub sql: SqlSettings,

@@ -1,2 +1,2 @@
-// Shows the description of the service that this page comes from.
+// Shows the API description of the service that serves this page.
 window.SwaggerUIBundle({ url: '/openapi.json', dom_id: '#api', deepLinking: true, validatorUrl: null })

@@ -1,4 +1,4 @@
-//! What every report begins with: the run at its head, and the summary of its log as far as there is one.
+//! The common parts of reports: the run, and the summary of its log if there is one.
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::logs::Logs;
@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 use crate::summary::summarize_log;
 use crate::summary::{RunSummary, errors_of};
 
-/// The longest log that is summarised for a report that cannot wait until it is sealed. Unit: records.
+/// The longest log that is summarised on request before it is sealed. Unit: records.
 ///
-/// That costs about as much as a page of the log.
+/// This costs about as much as a page of the log.
 pub const ON_THE_SPOT_RECORDS_MAX: u64 = 200_000;
 
 /// The parts of an archive that reports read.
@@ -130,14 +130,14 @@ pub enum LogState {
     Deleted,
 }
 
-/// A run with the summary of its log, as far as there is one.
+/// A run with the summary of its log, if there is one.
 pub(crate) struct Loaded {
     pub(crate) run: Run,
     pub(crate) log: LogPart,
     pub(crate) summary: Option<RunSummary>,
 }
 
-/// Looks up the summary of a run's log, or makes it on the spot. `NotFound`: no such run.
+/// Reads the summary of a log, or creates it. `NotFound`: no such run.
 pub(crate) async fn load(sources: ReportSources<'_>, run_id: RunId) -> Result<Loaded> {
     let found = sources.summaries.get(run_id).await?;
     let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run_id}")))?;

@@ -1,4 +1,4 @@
-//! Reports: what is worth knowing of a run, of a task, of a workspace, and of two runs side by side.
+//! Reports on a run, a task and a workspace, and comparisons of two runs.
 //!
 //! A report uses the summaries computed when logs were sealed; it reads a log only if there is no summary yet and the
 //! log is short. Access control is up to the caller.

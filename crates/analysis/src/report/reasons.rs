@@ -1,4 +1,4 @@
-//! Why a task needs attention: rules on its recent runs, which a person would apply when reading the list.
+//! Why a task needs attention: rules on its recent runs.
 
 use runlog_model::{RunId, RunStatus, Timestamp};
 use runlog_store::summaries::RecentRun;
@@ -10,27 +10,27 @@ use super::load::duration_of;
 /// Number of runs of a task that the rules consider. Unit: runs.
 pub const LOOK_RUNS_MAX: u64 = 30;
 
-/// Runs, or times between runs, that must be known before something counts as usual.
+/// Minimum number of runs, or of intervals between runs, from which the usual value is derived.
 const USUAL_MIN: usize = 5;
 
-/// How many times the usual duration is slow.
+/// The multiple of the usual duration from which on a run is slow.
 pub const SLOW_TIMES_MIN: f64 = 2.0;
 
-/// By how much slower a run must be, at least: twice nothing is nothing. Unit: milliseconds.
+/// The minimum difference from the usual duration for a slow run. Unit: milliseconds.
 const SLOW_MS_MIN: i64 = 10_000;
 
-/// After how many usual intervals without a run a task is late.
+/// The number of usual intervals without a run after which a task is late.
 pub const LATE_TIMES_MIN: f64 = 3.0;
 
-/// By how much later it must be, at least. Unit: milliseconds.
+/// The minimum delay of a late task. Unit: milliseconds.
 const LATE_MS_MIN: i64 = 900_000;
 
-/// How often the outcome must have changed, within the runs considered, for a task to be flaky.
+/// The minimum number of changes of the outcome, within the runs considered, of a flaky task.
 pub const FLIPS_MIN: u64 = 4;
 
 /// Why a task needs attention.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-// Each variant says how its fields are named, because the description of the API is made from that.
+// The names of fields are specified for each variant, because the API description is generated from them.
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Reason {
     /// The last run failed.
@@ -86,7 +86,7 @@ pub enum Reason {
     },
 }
 
-/// What is usual, from at least [`USUAL_MIN`] of a kind.
+/// The usual value, from at least [`USUAL_MIN`] values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usual {
     /// The median. Unit: milliseconds.
@@ -95,7 +95,7 @@ pub struct Usual {
     pub p90_ms: i64,
 }
 
-/// True for a run that did its work.
+/// True for a successful run.
 pub fn is_good(status: RunStatus) -> bool {
     matches!(status, RunStatus::Successful | RunStatus::Rejected)
 }
@@ -144,7 +144,7 @@ fn is_slow(duration_ms: i64, usual: Usual) -> bool {
         && duration_ms - usual.median_ms >= SLOW_MS_MIN
 }
 
-/// How long runs that ended well usually take; none when too few are known.
+/// The usual duration of successful runs; none if there are too few.
 pub fn usual_duration(runs: &[RecentRun]) -> Option<Usual> {
     usual(runs.iter().filter(|run| is_good(run.status)).filter_map(duration_of))
 }
@@ -170,7 +170,7 @@ fn flaky(runs: &[RecentRun]) -> Option<Reason> {
     (flips >= FLIPS_MIN).then_some(Reason::Flaky { flips, runs: runs.len() as u64 })
 }
 
-/// How often the outcome changes along some runs.
+/// Number of changes of the outcome in a sequence of runs.
 pub(super) fn flips_of(statuses: impl Iterator<Item = RunStatus>) -> u64 {
     let outcomes: Vec<bool> = statuses.filter(|status| is_good(*status) || is_bad(*status)).map(is_good).collect();
     outcomes.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64
@@ -184,7 +184,7 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
-    /// Runs an hour apart, the newest at hour 100, each of a status and a duration in seconds; newest first.
+    /// Runs an hour apart, the newest at hour 100, each with a status and a duration in seconds; newest first.
     fn runs(them: &[(RunStatus, i64)]) -> Vec<RecentRun> {
         them.iter()
             .enumerate()

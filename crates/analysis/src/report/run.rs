@@ -1,4 +1,4 @@
-//! The report of a run: what failed first and why, what is new against the last good run, where it stood still.
+//! The report on a run: what failed first and why, what is new compared with the last successful run, and gaps.
 
 use runlog_model::record::SeverityCounts;
 use runlog_model::{Run, RunId, Timestamp};
@@ -12,13 +12,13 @@ use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
 use crate::summary::RunSummary;
 use crate::{Failure, Outlier, SlowGap, Timeline};
 
-/// Most patterns of a report: the most severe, then the most frequent.
+/// Maximum number of patterns of a report: the most severe, then the most frequent.
 const PATTERNS_SHOWN_MAX: usize = 30;
 
-/// Most groups of stack traces of a report.
+/// Maximum number of groups of stack traces of a report.
 const GROUPS_SHOWN_MAX: usize = 20;
 
-/// Most changes of a report.
+/// Maximum number of changes of a report.
 const CHANGES_SHOWN_MAX: usize = 40;
 
 /// A report on a run.
@@ -123,7 +123,7 @@ pub struct RunPatterns {
     pub stack_traces: Option<StackTraceGroups>,
 }
 
-/// The report of a run. `NotFound`: no such run.
+/// The report on a run. `NotFound`: no such run.
 pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<RunReport> {
     let loaded = load(sources, run_id).await?;
     let run = RunHead::of(sources.workspaces, &loaded.run).await?;
@@ -167,7 +167,7 @@ pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<R
     Ok(RunPatterns { run_id, log: loaded.log, patterns, stack_traces })
 }
 
-/// Against the last good run, or where none is known the run before.
+/// Compares the run with the last successful one or, if there is none, with the previous one.
 async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
     let good = sources.summaries.previous_run(run, true).await?;
     let is_good = good.is_some();
@@ -186,7 +186,7 @@ async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> R
     Ok(Some(Against { run, is_good, counts, changes, new_causes, complete: comparison.complete }))
 }
 
-/// The groups of one log that another has not.
+/// The groups of one log that the other does not have.
 pub(super) fn causes_only_in(one: &StackTraceGroups, other: &StackTraceGroups) -> Vec<StackTraceGroup> {
     let known: std::collections::HashSet<_> = other.groups.iter().map(|group| group.cause.id).collect();
     one.groups.iter().filter(|group| !known.contains(&group.cause.id)).cloned().collect()

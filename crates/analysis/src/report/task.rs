@@ -1,4 +1,5 @@
-//! The report of a task: outcomes, durations and their trend, kinds of errors by first and last seen, what is flaky.
+//! The report on a task: outcomes, durations and their trend, kinds of errors with their first and last occurrence, and
+//! flaky ones.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,10 +16,10 @@ use super::reasons::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_o
 /// Maximum number of runs in a report on a task, the newest. Unit: runs.
 const RUNS_MAX: u64 = 1_000;
 
-/// Most kinds of errors of a report.
+/// Maximum number of kinds of errors of a report.
 const PROBLEMS_SHOWN_MAX: u64 = 100;
 
-/// Runs that a trend takes, at least: half of them before, half after.
+/// Minimum number of runs for a trend, which compares their halves.
 const TREND_RUNS_MIN: usize = 10;
 
 /// A report on a task.
@@ -176,7 +177,7 @@ fn outcomes_of(runs: &[RecentRun]) -> Vec<Outcome> {
 }
 
 impl Durations {
-    /// Of runs that ended well, newest first.
+    /// The durations of successful runs, newest first.
     fn of(runs: &[RecentRun]) -> Option<Self> {
         let newest_first: Vec<i64> = runs.iter().filter(|run| is_good(run.status)).filter_map(duration_of).collect();
         let mut sorted = newest_first.clone();
@@ -195,7 +196,7 @@ impl Durations {
     }
 }
 
-/// The smallest value that this part of the values does not exceed.
+/// A quantile: the smallest value that is not below this part of the values.
 fn percentile(sorted: &[i64], part: f64) -> i64 {
     let place = (sorted.len() as f64 * part).ceil() as usize;
     sorted[place.clamp(1, sorted.len()) - 1]
@@ -223,15 +224,15 @@ impl Trend {
 
 impl TaskProblem {
     fn of(known: ErrorGroup, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
-        // Whether a log without a summary has it is not known yet. In a log that has grown since its summary, what was
-        // found before is still there.
+        // For a log without a summary, it is unknown whether it contains the error. If a log has grown since its
+        // summary, what was found before is still there.
         let is_known = |run: &RecentRun| run.is_summarized || with.contains(&run.run_id);
         let over: Vec<bool> = newest_first
             .iter()
             .filter(|run| run.status.is_final() && run.severities.total() > 0 && is_known(run))
             .map(|run| with.contains(&run.run_id))
             .collect();
-        // Each time it came, seen from the newest run back: it is there, and was not in the run before.
+        // Counts how often it appeared, from the newest run back: present in a run, and absent from the previous one.
         let comings =
             over.windows(2).filter(|pair| pair[0] && !pair[1]).count() + usize::from(over.last() == Some(&true));
         Self {

@@ -18,13 +18,13 @@ use super::task::Outcome;
 /// Maximum number of runs in a report on a workspace. Unit: runs.
 const RUNS_MAX: u64 = 60_000;
 
-/// Most new kinds of errors of a report.
+/// Maximum number of new kinds of errors of a report.
 const NEW_PROBLEMS_MAX: u64 = 200;
 
 /// How far back runs of a task are considered. Unit: milliseconds. Tasks without runs since then are omitted.
 const LOOK_BACK_MS: i64 = 90 * 86_400_000;
 
-/// Runs of a task in the strip of outcomes.
+/// Number of runs of a task in the strip of outcomes.
 const STRIP_RUNS: usize = 20;
 
 /// A report on a workspace.
@@ -91,7 +91,7 @@ pub struct NewProblemOfTask {
     pub first_run: RunId,
 }
 
-/// The report of a workspace; runs and errors since `since` count as recent.
+/// The report on a workspace; runs and errors since `since` count as recent.
 pub async fn workspace_report(
     sources: ReportSources<'_>,
     workspace: &Workspace,
@@ -141,7 +141,7 @@ async fn outcomes_since(runs: &Runs, workspace: WorkspaceId, since: Timestamp) -
         workspace_ids: Some(vec![workspace]),
         start: since,
         end: Timestamp::MAX,
-        // All in one bucket.
+        // All runs in one bucket.
         bucket_ms: i64::MAX,
     };
     let counts = runs.outcome_counts(&filter).await?;
@@ -159,7 +159,7 @@ async fn names_of_tasks(workspaces: &Workspaces, workspace: WorkspaceId) -> Resu
 }
 
 fn new_problems_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
-    // A stack trace and the message that carries it are one problem: messages are counted.
+    // A stack trace and the message that contains it are the same problem: only messages are counted.
     let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ProblemKind::Pattern);
     let worst = of_task().max_by_key(|it| (it.severity, it.records))?;
     Some(Reason::NewProblems { problems: of_task().count() as u64, title: worst.title.clone(), run_id: worst.first.1 })

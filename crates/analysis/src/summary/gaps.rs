@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::first_line::first_line_of;
 
-/// Most gaps that are kept.
+/// Maximum number of gaps.
 pub(crate) const GAPS_MAX: usize = 10;
 
-/// Most characters of a message that a gap keeps.
+/// Maximum number of characters of a message in a gap.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// A period in which nothing was logged.
@@ -27,7 +27,7 @@ pub struct SlowGap {
     pub after: String,
 }
 
-/// Gathers the longest gaps of a log, fed with its records in order.
+/// Collects the longest gaps of a log from its records, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
     /// The longest first, then the earliest.

@@ -1,4 +1,4 @@
-//! The job that makes summaries: logs that were sealed are read once, by whichever node has time.
+//! The job that creates summaries: each sealed log is read once, by any node.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tracing::{debug, error, warn};
 
 use super::run::{RunSummary, SUMMARY_VERSION, Summarizer};
 
-/// How often logs without a summary are looked for. Unit: milliseconds.
+/// How often the job checks for logs without a summary. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 2_000;
 
-/// Makes summaries until `stop`; what has been begun is finished first.
+/// Creates summaries until `stop`; a summary in progress is completed.
 pub async fn make_summaries(summaries: &Summaries, logs: &Logs, stop: CancellationToken) {
     let mut is_invalidated = false;
     while !stop.is_cancelled() {
@@ -60,7 +60,7 @@ async fn invalidate_older(summaries: &Summaries) -> bool {
     }
 }
 
-/// Creates some of the summaries that are due; returns their number, 0 if none is due.
+/// Creates some of the due summaries; returns their number, or none if none is due.
 pub async fn summarize_due(summaries: &Summaries, logs: &Logs) -> Result<Option<u64>> {
     let due = summaries.claim_due(SUMMARY_VERSION).await?;
     if due.is_empty() {
@@ -102,7 +102,7 @@ async fn summarize_one(logs: &Logs, due: &ClaimedSummary) -> Result<NewSummary> 
     Ok(NewSummary { of: *due, version: SUMMARY_VERSION, problems: summary.problems(), body })
 }
 
-/// Reads the log of a run as it is now, and summarises it.
+/// Reads the current log of a run, and summarises it.
 pub(crate) async fn summarize_log(logs: &Logs, run_id: RunId) -> Result<RunSummary> {
     let mut reader = logs.read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await?;
     let (mut summarizer, mut is_more) = (Box::<Summarizer>::default(), true);

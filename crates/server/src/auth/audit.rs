@@ -1,9 +1,8 @@
-//! Writes audit entries, for routes that are marked accordingly in the list.
+//! Writes audit entries for routes that are marked accordingly in the list.
 //!
-//! What changes something is written down by the call that changes it, in one transaction, on a task that goes on when the
-//! client hangs up: the handler is given the [`AuditContext`] for that. What reads is written down after it was read and before it
-//! is answered. What is written down here besides is what changed nothing: requests that were refused, or found all as
-//! they wanted it.
+//! Changes are recorded by the call that makes them, in one transaction, in a task that continues if the client
+//! disconnects: the handler receives the [`AuditContext`] for that purpose. Reads are recorded after they are done and
+//! before the response is sent. In addition, requests are recorded here that were refused or changed nothing.
 
 use std::sync::Arc;
 
@@ -32,36 +31,36 @@ pub(crate) struct Audited {
     pub(crate) mode: AuditMode,
 }
 
-/// What of the requests of a route is written down, and when.
+/// Which requests of a route are recorded, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuditMode {
-    /// The request, with what it changes.
+    /// Every request, together with what it changes.
     Change,
-    /// Each thing that the request makes, begins or ends; the request itself has no entry.
+    /// Everything that the request creates, starts or ends; the request itself has no entry.
     ChangeByPart,
-    /// The request, before its answer goes out; it changes nothing.
+    /// Every request, before its response is sent; it changes nothing.
     Read,
-    /// The same, but not when it is repeated within some minutes.
+    /// The same, but repeated requests within some minutes are not recorded.
     ReadOnce,
 }
 
-/// What is to be written down of a request that reads, but for its status: in the request's extensions, for a handler that
-/// writes it in one transaction with what it does.
+/// The audit entry of a read request, without its status. It is in the extensions of the request, for handlers that
+/// write it in one transaction with their work.
 #[derive(Clone)]
 pub(crate) struct AuditDraft(AuditEntry);
 
 impl AuditDraft {
-    /// The entry of a request that is answered with this status.
+    /// The entry of a request with this status of the response.
     pub(crate) fn entry(self, status: StatusCode) -> AuditEntry {
         AuditEntry { status: status.as_u16(), ..self.0 }
     }
 }
 
-/// In the extensions of an answer: its handler has written the entry itself, or nothing happened that belongs there.
+/// In the extensions of a response: its handler has written the entry, or there is nothing to record.
 #[derive(Clone)]
 pub(crate) struct AlreadyAudited;
 
-/// What this request does, for the audit log; there in handlers of audited routes that change something.
+/// The context of an audited change. It is available in handlers of audited routes that change something.
 #[derive(Clone)]
 pub(crate) struct AuditedChange {
     context: AuditContext,
@@ -72,7 +71,8 @@ impl<S: Sync> FromRequestParts<S> for AuditedChange {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        // A route that changes something and is not listed as audited is a fault, and must not do so unseen.
+        // A route that changes something and is not listed as audited is a bug, and must not make a change without an
+        // entry.
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this route is not listed as one that is written down")
         })
@@ -82,28 +82,28 @@ impl<S: Sync> FromRequestParts<S> for AuditedChange {
 impl Argument for AuditedChange {}
 
 impl AuditedChange {
-    /// The archive for the change, which is answered with this status and written down with it.
+    /// The archive for a change, which is recorded with this status.
     pub(crate) fn store(&self, status: StatusCode) -> Store {
         self.store.with_audit(self.context.with_status(status.as_u16()))
     }
 
-    /// The archive for one of the things that a request does which has no entry of its own, such as `start run`.
+    /// The archive for one of the changes of a request that has no entry of its own, such as `start run`.
     pub(crate) fn store_to(&self, action: &str, status: StatusCode) -> Store {
         self.store.with_audit(self.context.with_action(action).with_status(status.as_u16()))
     }
 
-    /// Writes down that a part of this request was refused.
+    /// Records that a part of this request was refused.
     pub(crate) async fn refused(&self, status: StatusCode, subject: String) -> ApiResult<()> {
         Ok(self.store.audit().record_context(&self.context.with_status(status.as_u16()).with_subject(subject)).await?)
     }
 
-    /// The same for a change of something that the path does not name, or not alone.
+    /// The archive for a change whose subject is not only the one in the path.
     pub(crate) fn store_about(&self, status: StatusCode, subject: String) -> Store {
         self.store.with_audit(self.context.with_status(status.as_u16()).with_subject(subject))
     }
 }
 
-/// Handles a request and writes it down.
+/// Handles a request and records it.
 pub(crate) async fn audit_request(State(audited): State<Audited>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let subject = subject(&RawPathParams::from_request_parts(&mut parts, &()).await.ok());
@@ -127,7 +127,7 @@ pub(crate) async fn audit_request(State(audited): State<Audited>, request: Reque
     }
 }
 
-/// Handles a request that changes something, to its end, whether or not its client waits for that.
+/// Handles a changing request completely, whether or not its client waits.
 async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next: Next) -> Response {
     let (context, store) = (AuditContext::new(entry.clone()), audited.auth.store().clone());
     request.extensions_mut().insert(AuditedChange { context: context.clone(), store: store.clone() });
@@ -135,7 +135,7 @@ async fn change(audited: &Audited, entry: AuditEntry, mut request: Request, next
     let change = audited.auth.changes().run(async move {
         let response = next.run(request).await;
         let status = response.status();
-        // A change that was made, and whose request failed afterwards, is answered otherwise than it was written down.
+        // If a request fails after its change was made and recorded, the status differs from the recorded one.
         let is_told = context.is_written() && status.is_success();
         if has_entry && !is_told {
             let entry = AuditEntry { status: status.as_u16(), ..entry };
@@ -181,7 +181,7 @@ fn unanswered(error: Error) -> ApiError {
     ApiError { cause: Some(Arc::new(error)), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message) }
 }
 
-/// The part of the path that names what it is done to: the file of a link, or else both ids, or the one.
+/// The subject of the request from its path: the file of a link, or else one or both IDs.
 fn subject(params: &Option<RawPathParams>) -> String {
     let value = |name: &str| params.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
     let both = |one, other| Some(format!("{} {}", value(one)?, value(other)?));

@@ -1,4 +1,4 @@
-//! Presigned links: an address that proves by itself that its holder may download a page file, for an hour.
+//! Presigned links: URLs whose holder may download a page file for an hour, without a token.
 
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
@@ -20,15 +20,15 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::{Argument, Query, QueryParameters, query_parameters};
 use crate::http::request::client_address;
 
-/// Characters that need no escaping in a path.
+/// Characters that need no escaping in a path segment.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Why a link is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Its hour is over.
+    /// It has expired.
     Expired,
-    /// It is not one that was signed here.
+    /// It was not signed by this service.
     Altered,
 }
 
@@ -44,7 +44,7 @@ query_parameters! {
     }
 }
 
-/// The file that the link of this request leads to; there in handlers of routes that need a link.
+/// The file of the link of this request. It is available in handlers of routes that require a link.
 #[derive(Debug, Clone)]
 pub(crate) struct Linked(pub(crate) PageFile);
 
@@ -73,7 +73,7 @@ pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, nex
             parts.extensions.insert(Linked(file));
             next.run(Request::from_parts(parts, body)).await
         }
-        // Only what is refused counts against an address, as with tokens.
+        // Only refused requests count against an address, as with tokens.
         Err(error) => match auth.rate_limits().check_anonymous(from) {
             Ok(()) => error.into_response(),
             Err(too_many) => too_many.into_response(),
@@ -82,7 +82,7 @@ pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, nex
 }
 
 async fn linked(auth: &Auth, parts: &mut Parts) -> ApiResult<PageFile> {
-    // What cannot be read was not signed here, either.
+    // A path that cannot be parsed was not signed by this service, either.
     let Path((key, file_name)) =
         Path::<(String, String)>::from_request_parts(parts, auth).await.map_err(|_| Refusal::Altered)?;
     let Query(claims) = Query::<LinkClaims>::from_request_parts(parts, auth).await?;
@@ -91,7 +91,7 @@ async fn linked(auth: &Auth, parts: &mut Parts) -> ApiResult<PageFile> {
     Ok(file)
 }
 
-/// The link to a file: signed by its bucket where the archive is set so, otherwise one that leads here.
+/// The link to a file: presigned by its bucket if the archive is configured that way, otherwise a link to this service.
 pub(crate) async fn to_file(auth: &Auth, headers: &HeaderMap, file: &PageFile) -> ApiResult<String> {
     match auth.store().pages().page_link(file, auth.link_time()).await {
         Ok(Some(link)) => return Ok(link.into()),
@@ -107,14 +107,14 @@ pub(crate) async fn to_file(auth: &Auth, headers: &HeaderMap, file: &PageFile) -
     Ok(sign(&key, &base_url(auth.settings(), headers), file, auth.now_seconds() + auth.settings().link_seconds))
 }
 
-/// The link to a file, accepted until `expires` (seconds since 1970).
+/// A link to a file that is valid until `expires` (seconds since 1970).
 pub(crate) fn sign(key: &SigningKey, base: &str, file: &PageFile, expires: i64) -> String {
     let signature = hex::encode(mac(key, file, expires).finalize().into_bytes());
     let (name, id) = (utf8_percent_encode(&file.file_name, PATH_SEGMENT), &key.id);
     format!("{base}/runlog/v1/downloads/{}/{name}?expires={expires}&key={id}&signature={signature}", file.key)
 }
 
-/// Checks what a link says against its signature, in constant time.
+/// Verifies the claims of a link against its signature, in constant time.
 async fn check(keys: &KeyRing, file: &PageFile, claims: &LinkClaims, now: i64) -> ApiResult<()> {
     let key = match &claims.key {
         Some(id) => keys.by_id(id).await?,
@@ -133,7 +133,7 @@ fn check_with(key: &SigningKey, file: &PageFile, claims: &LinkClaims, now: i64) 
 fn mac(key: &SigningKey, file: &PageFile, expires: i64) -> Hmac<Sha256> {
     // HMAC takes keys of any length, so this cannot fail.
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&key.value).expect("a key of any length");
-    // A key or a number cannot contain a slash, so that no two links have the same text.
+    // Neither a key nor a number contains a slash, so that no two links have the same text.
     mac.update(format!("GET/{}/{expires}/{}", file.key, file.file_name).as_bytes());
     mac
 }
@@ -149,7 +149,7 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// The address that links begin with.
+/// The base URL of links.
 pub(crate) fn base_url(settings: &AuthSettings, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
     let scheme = if settings.has_tls { "https" } else { "http" };

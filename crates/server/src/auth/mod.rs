@@ -1,4 +1,4 @@
-//! Who calls and what they may: tokens, sessions, links, rights, rate limits, the audit log.
+//! Authentication and authorisation: tokens, sessions, links, rights, rate limits, the audit log.
 
 pub(crate) mod audit;
 pub(crate) mod links;

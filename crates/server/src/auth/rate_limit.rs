@@ -19,18 +19,18 @@ use sha2::{Digest, Sha256};
 use crate::http::error::ApiError;
 use crate::limits;
 
-/// How many requests are taken.
+/// The rate limits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RateLimitSettings {
-    /// Most requests a second from one caller; 0 for as many as come.
+    /// Maximum requests per second of one caller; 0 for no limit.
     pub(crate) requests_per_second: u32,
-    /// How long a request of a known caller waits for its turn.
+    /// Maximum time that a request of a known caller waits.
     pub(crate) turn_time_max: Duration,
-    /// Most requests a second from one address without a good token; 0 for as many as come.
+    /// Maximum requests per second of one address without a valid token; 0 for no limit.
     pub(crate) anonymous_requests_per_second: u32,
 }
 
-/// Counts requests, and holds back or refuses those above what is taken.
+/// Counts requests, and delays or refuses those above the limits.
 pub(crate) struct RateLimits {
     callers: RateLimit<String>,
     turn_time_max: Duration,
@@ -54,7 +54,7 @@ impl RateLimits {
     pub(crate) fn new(settings: RateLimitSettings, clock: Arc<dyn Clock>) -> Self {
         let rate = |per_second, at_once: u32| Rate::new(per_second, at_once);
         let anonymous = settings.anonymous_requests_per_second;
-        // One wrong secret of an account each second.
+        // One wrong secret of an account per second.
         let accounts = if anonymous == 0 { None } else { rate(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
         Self {
             callers: RateLimit::new(
@@ -68,7 +68,7 @@ impl RateLimits {
         }
     }
 
-    /// Waits until a request of a caller is taken; 429 when that would take more than some seconds.
+    /// Waits until a request of a caller is allowed; 429 if that would take longer than some seconds.
     pub(crate) async fn wait_for(&self, caller: &str) -> Result<(), TooMany> {
         let wait = self
             .callers
@@ -86,8 +86,8 @@ impl RateLimits {
         taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a valid token"))
     }
 
-    /// 429 when an address is at its limit for failures and what it shows was not found good lately: asking the catalog
-    /// about it is what the limit is for.
+    /// 429 if an address is at its limit for failures and its credential was not verified recently: the limit prevents
+    /// a query of the catalog.
     pub(crate) fn check_credential(&self, address: Option<IpAddr>, credential: Credential<'_>) -> Result<(), TooMany> {
         match self.anonymous.wait(&address) {
             Some(wait) if !self.verified.contains(credential) => {
@@ -97,7 +97,7 @@ impl RateLimits {
         }
     }
 
-    /// 429 when an account is at its limit for wrong secrets, unless it signed in from this address lately.
+    /// 429 if an account is at its limit for wrong secrets, unless it has signed in from this address recently.
     pub(crate) fn check_account(&self, account: &str, address: Option<IpAddr>) -> Result<(), TooMany> {
         match self.accounts.wait(&shortened(account)) {
             Some(wait) if !self.verified.contains(Credential::Secret(account, address)) => {
@@ -114,7 +114,7 @@ impl RateLimits {
         let _ = self.accounts.take(shortened(account), Duration::ZERO);
     }
 
-    /// Keeps in mind that what was shown is good.
+    /// Remembers a verified credential.
     pub(crate) fn note_verified(&self, credential: Credential<'_>) {
         self.verified.insert(credential);
     }
@@ -132,13 +132,13 @@ fn shortened(account: &str) -> String {
     account.chars().take(64).collect()
 }
 
-/// So many requests a second, and so many at once after a while without any.
+/// A rate: this number of requests per second, and a burst after a pause.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     per_second: NonZeroU32,
-    /// The time from one to the next.
+    /// The interval between two requests.
     step: Duration,
-    /// How far ahead of their time requests may come.
+    /// How much earlier than due a request may arrive.
     ahead: Duration,
 }
 
@@ -150,11 +150,11 @@ impl Rate {
     }
 }
 
-/// A rate for each key; none for as many as come.
+/// A rate for each key; none for no limit.
 struct RateLimit<K> {
     rate: Option<Rate>,
     clock: Arc<dyn Clock>,
-    /// When the next request of a key is due, if they came evenly.
+    /// When the next request of a key is due.
     due: Mutex<HashMap<K, Duration>>,
 }
 
@@ -163,7 +163,8 @@ impl<K: Hash + Eq> RateLimit<K> {
         Self { rate, clock, due: Mutex::default() }
     }
 
-    /// Counts a request: how long it has to wait, or, when that is longer than `wait_max` and it is not counted, how long it would have had to.
+    /// Counts a request. Returns how long it must wait. If that exceeds `wait_max`, it is not counted, and the time is
+    /// returned as an error.
     fn take(&self, key: K, wait_max: Duration) -> Result<Duration, Duration> {
         let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
         let now = self.clock.elapsed();
@@ -181,7 +182,7 @@ impl<K: Hash + Eq> RateLimit<K> {
         Ok(wait)
     }
 
-    /// How long a key would have to wait; none when it need not.
+    /// How long a key must wait; none if it need not.
     fn wait(&self, key: &K) -> Option<Duration> {
         let (rate, now) = (self.rate?, self.clock.elapsed());
         let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner).get(key)?;
@@ -190,7 +191,7 @@ impl<K: Hash + Eq> RateLimit<K> {
     }
 }
 
-/// Makes room in a full map: removes entries that need not be kept or, if that is not enough, all.
+/// Makes room in a full map: removes entries that are not needed or, if that is not enough, all.
 fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl FnMut(&V) -> bool) {
     map.retain(|_, value| keep(value));
     if map.len() > most / 4 * 3 {
@@ -198,7 +199,7 @@ fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl 
     }
 }
 
-/// What was found good lately, as far as this node knows; only its hashes are kept.
+/// Recently verified credentials on this node; only their hashes are kept.
 struct VerifiedCredentials {
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<[u8; 32], Duration>>,
@@ -231,7 +232,7 @@ fn digest(credential: Credential<'_>) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// A request that is not taken now.
+/// A request that is not allowed now.
 #[derive(Debug)]
 pub(crate) struct TooMany {
     what: String,

@@ -1,4 +1,4 @@
-//! Which reads are in the audit log already: scrolling through a log is written down once.
+//! Reads that were recorded recently: scrolling through a log is recorded once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,17 +8,17 @@ use runlog_model::Clock;
 
 use crate::limits;
 
-/// Who read what.
+/// A caller and a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Read {
     pub(crate) caller_id: String,
     pub(crate) subject: String,
 }
 
-/// The reads of the last minutes that are in the audit log, as far as this node knows.
+/// The reads of the last minutes that this node has recorded.
 pub(crate) struct RecentReads {
     clock: Arc<dyn Clock>,
-    /// When, by the monotonic clock.
+    /// Time of the monotonic clock.
     last: Mutex<HashMap<Read, Duration>>,
 }
 
@@ -27,14 +27,14 @@ impl RecentReads {
         Self { clock, last: Mutex::default() }
     }
 
-    /// True when this caller read this subject within the last minutes, and that is written down.
+    /// True if a read of this subject by this caller was recorded within the last minutes.
     pub(crate) fn contains(&self, read: &Read) -> bool {
         let now = self.clock.elapsed();
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.get(read).is_some_and(|at| now.saturating_sub(*at) < limits::AUDIT_AGAIN_AFTER)
     }
 
-    /// Keeps in mind that this read was written down now.
+    /// Remembers that this read was recorded.
     pub(crate) fn insert(&self, read: Read) {
         let now = self.clock.elapsed();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ use crate::http::parameters::parse_id;
 /// The permission to delete logs. Source: the vendor's file, `DELETE …/logs`.
 pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
 
-/// The permission to read metrics; they name every task.
+/// The permission to read metrics, which contain the names of all tasks.
 pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
 
 /// The run of a path, if the caller has these rights on its workspace. 400, then 404, then 403.
@@ -29,7 +29,7 @@ pub(crate) async fn run_brief(store: &Store, caller: &Caller, text: &str, rights
     run_brief_by_id(store, caller, parse_id("executionId", text)?, rights).await
 }
 
-/// The run with an id in brief, if the caller has these rights on its workspace.
+/// The run with an ID in brief, if the caller has these rights on its workspace.
 pub(crate) async fn run_brief_by_id(
     store: &Store,
     caller: &Caller,
@@ -41,7 +41,7 @@ pub(crate) async fn run_brief_by_id(
     Ok(run)
 }
 
-/// The task with an id, if the caller has these rights on its workspace.
+/// The task with an ID, if the caller has these rights on its workspace.
 pub(crate) async fn task(store: &Store, caller: &Caller, task_id: TaskId, rights: &[Right]) -> ApiResult<Task> {
     let task = store.workspaces().task(task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {task_id} in this archive")))?;
@@ -49,8 +49,8 @@ pub(crate) async fn task(store: &Store, caller: &Caller, task_id: TaskId, rights
     Ok(task)
 }
 
-/// The workspaces whose runs of a task the caller may see, if it may view the task itself; none means all. A task that
-/// has moved leaves its runs where they were, with the rights of that workspace.
+/// The workspaces whose runs of a task the caller may view, if it may view the task; none means all. The runs of a task
+/// that was moved stay in their workspace and are subject to its rights.
 pub(crate) async fn workspaces_of_task(
     store: &Store,
     caller: &Caller,
@@ -65,7 +65,7 @@ pub(crate) async fn workspace(store: &Store, caller: &Caller, text: &str, rights
     workspace_by_id(store, caller, parse_id("workspaceId", text)?, rights).await
 }
 
-/// The workspace with an id, if the caller has these rights on it.
+/// The workspace with an ID, if the caller has these rights on it.
 pub(crate) async fn workspace_by_id(
     store: &Store,
     caller: &Caller,
@@ -86,7 +86,7 @@ pub(crate) struct Scope {
     pub(crate) workspace_ids: Option<Vec<WorkspaceId>>,
 }
 
-/// What the caller may view of a scope. 400 for a workspace of another environment than the one that is named.
+/// The part of a scope that the caller may view. 400 if the workspace is not in the environment.
 pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, scope: &ScopeQuery) -> ApiResult<Scope> {
     let (environment_id, wanted) = (scope.environment_id, scope.workspace_id);
     if let (Some(environment_id), Some(wanted)) = (environment_id, wanted) {
@@ -105,7 +105,7 @@ pub(crate) async fn viewed_scope(store: &Store, caller: &Caller, scope: &ScopeQu
     Ok(Scope { environment_id, workspace_ids })
 }
 
-/// 403 that names what is missing, unless the caller has all of these rights on a workspace.
+/// 403 with the missing rights, unless the caller has all of these rights on a workspace.
 pub(crate) async fn require(store: &Store, caller: &Caller, workspace: WorkspaceId, rights: &[Right]) -> ApiResult<()> {
     let held = store.accounts().rights(caller, workspace).await?;
     let missing: Vec<&str> =
@@ -120,7 +120,7 @@ pub(crate) async fn require(store: &Store, caller: &Caller, workspace: Workspace
         )))
 }
 
-/// 403 for a caller that may publish nowhere: a body that names its own runs need not be read then.
+/// 403 for a caller without the right to publish in any workspace, so that its body need not be read.
 pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
     let right = Right::Publish;
     match store.accounts().workspaces_with(caller, right).await? {
@@ -132,7 +132,7 @@ pub(crate) async fn publisher(store: &Store, caller: &Caller) -> ApiResult<()> {
     }
 }
 
-/// The workspaces whose logs the caller may read; none means all of them.
+/// The workspaces whose logs the caller may read; none means all.
 pub(crate) async fn readable_workspaces(store: &Store, caller: &Caller) -> ApiResult<Option<Vec<WorkspaceId>>> {
     let mut readable: Option<Vec<WorkspaceId>> = None;
     for right in Right::READ_LOGS {
@@ -153,7 +153,7 @@ pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
     }
 }
 
-/// 403 unless the caller has a permission for the whole archive; administrators have all.
+/// 403 unless the caller has a global permission; administrators have all.
 pub(crate) fn permission(caller: &Caller, permission: &str) -> ApiResult<()> {
     match caller.administrator || caller.permissions.iter().any(|held| held == permission) {
         true => Ok(()),

@@ -1,7 +1,7 @@
-//! Browser sessions: the cookie stands for a token, so that no page ever contains the token itself.
+//! Browser sessions: the cookie replaces the token, so that no page ever contains the token itself.
 //!
-//! Two things keep other sites from acting with it: the browser sends the cookie only to requests that begin here
-//! (`SameSite=Strict`), and a request that changes something must carry a header that no other site can add.
+//! Other sites cannot use it for two reasons: the browser sends the cookie only with requests of the same site
+//! (`SameSite=Strict`), and a request that changes something must have a header that no other site can add.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use runlog_store::accounts::Session;
@@ -9,29 +9,29 @@ use runlog_store::accounts::Session;
 use crate::auth::state::{Auth, AuthSettings};
 use crate::http::error::{ApiError, ApiResult};
 
-/// What a request must carry that changes something in the name of a cookie; its value does not matter.
+/// The header that changing requests with a cookie must have; its value does not matter.
 pub(crate) const WEB_HEADER: HeaderName = HeaderName::from_static("x-runlog-web");
 
-/// The name of the cookie. With TLS its prefix makes browsers take it from this host alone, over TLS alone.
+/// The name of the cookie. With TLS, its prefix restricts it to this host and to TLS.
 fn cookie_name(settings: &AuthSettings) -> &'static str {
     if is_secure(settings) { "__Host-runlog_session" } else { "runlog_session" }
 }
 
-/// True when clients reach the service by TLS, its own or that of a proxy before it.
+/// True if clients use TLS, either of the service or of a proxy.
 fn is_secure(settings: &AuthSettings) -> bool {
     let public = settings.public_url.as_deref().unwrap_or_default();
     settings.has_tls || public.starts_with("https://")
 }
 
-/// The cookie that carries a session for so many seconds.
+/// The cookie of a session that is valid for this number of seconds.
 pub(crate) fn cookie(settings: &AuthSettings, session: &str, seconds: i64) -> HeaderValue {
     let (name, secure) = (cookie_name(settings), if is_secure(settings) { "; Secure" } else { "" });
     let text = format!("{name}={session}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
-    // Our own sessions are plain letters and digits.
+    // Sessions consist of letters and digits only.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The session in the cookie of a request; none when there is no cookie.
+/// The session in the cookie of a request; none if there is no cookie.
 pub(crate) fn session_text(settings: &AuthSettings, headers: &HeaderMap) -> Option<String> {
     let name = cookie_name(settings);
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
@@ -39,7 +39,7 @@ pub(crate) fn session_text(settings: &AuthSettings, headers: &HeaderMap) -> Opti
     cookies.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
 }
 
-/// The session of a request that shows a cookie; 401 when it has ended, 403 when another site may be behind the request.
+/// The session of a request with a cookie; 401 if it has expired, 403 if the request may come from another site.
 pub(crate) async fn session(auth: &Auth, text: &str, method: &Method, headers: &HeaderMap) -> ApiResult<Session> {
     let session = auth.store().accounts().session(text).await?.ok_or_else(ended)?;
     if let Some(key_id) = &session.key_id

@@ -10,10 +10,10 @@ use runlog_store::accounts::{SigningKey, SigningKeys};
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
-/// What the keys of access tokens are called.
+/// The purpose of the keys of access tokens.
 pub(crate) const ACCESS_TOKENS: &str = "access-tokens";
 
-/// What the keys of links are called.
+/// The purpose of the keys of links.
 pub(crate) const LINKS: &str = "links";
 
 /// The keys of one purpose.
@@ -41,15 +41,15 @@ impl KeyRing {
         Ok(Self { purpose, stored, clock, known })
     }
 
-    /// The key that signs.
+    /// The key for signing.
     pub(crate) async fn newest(&self) -> ApiResult<SigningKey> {
         let known = self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?;
         let newest = known.first().cloned();
         newest.ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the keys are being rotated; try again"))
     }
 
-    /// The key with this id. One that is not known may have been made by another node just now; one that was revoked
-    /// through another node is refused within a minute.
+    /// The key with this ID. An unknown key may have been created by another node; a key that was revoked through
+    /// another node is refused within a minute.
     pub(crate) async fn by_id(&self, id: &str) -> runlog_store::Result<Option<SigningKey>> {
         let find = |keys: &[SigningKey]| keys.iter().find(|key| key.id == id).cloned();
         match find(&self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?) {
@@ -58,7 +58,7 @@ impl KeyRing {
         }
     }
 
-    /// Reads the keys again, after they were changed through this node.
+    /// Reads the keys again after a change through this node.
     pub(crate) async fn refresh(&self) -> runlog_store::Result<()> {
         self.no_older_than(-1).await.map(|_| ())
     }
@@ -77,7 +77,7 @@ impl KeyRing {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        // Nothing between the lock and its release can panic half way.
+        // No code between locking and unlocking can panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

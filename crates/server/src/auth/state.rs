@@ -11,22 +11,22 @@ use crate::auth::recent_reads::RecentReads;
 use crate::auth::signing_keys::{ACCESS_TOKENS, KeyRing, LINKS};
 use crate::http::detached::DetachedTasks;
 
-/// What an operator may set of it.
+/// The settings of authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct AuthSettings {
-    /// The base URL under which clients reach the service; none for that of the request.
+    /// The base URL for clients; none for that of the request.
     pub(crate) public_url: Option<String>,
-    /// True when the service itself speaks TLS.
+    /// True if the service uses TLS itself.
     pub(crate) has_tls: bool,
-    /// How long an access token is accepted. Unit: seconds.
+    /// Lifetime of an access token. Unit: seconds.
     pub(crate) access_token_seconds: i64,
-    /// How long a link is accepted. Unit: seconds.
+    /// Lifetime of a link. Unit: seconds.
     pub(crate) link_seconds: i64,
-    /// How many requests are taken.
+    /// The rate limits.
     pub(crate) rates: RateLimitSettings,
 }
 
-/// What every check of a caller shares. Cheap to clone.
+/// The shared state of authentication. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Auth(Arc<Shared>);
 
@@ -43,7 +43,7 @@ struct Shared {
 }
 
 impl Auth {
-    /// Reads the keys that tokens and links are signed with from the archive; every node of it has the same.
+    /// Reads the keys that sign tokens and links from the archive; they are the same on every node.
     pub(crate) async fn open(
         store: Store,
         settings: AuthSettings,
@@ -86,7 +86,7 @@ impl Auth {
         &self.0.rate_limits
     }
 
-    /// The reads that were written down lately.
+    /// The recently recorded reads.
     pub(crate) fn recent_reads(&self) -> &RecentReads {
         &self.0.recent_reads
     }
@@ -104,12 +104,12 @@ impl Auth {
         self.0.clock.now()
     }
 
-    /// The present second since 1970.
+    /// The current time in seconds since 1970.
     pub(crate) fn now_seconds(&self) -> i64 {
         self.now().as_millis().div_euclid(1_000)
     }
 
-    /// How long a link is accepted.
+    /// Lifetime of a link.
     pub(crate) fn link_time(&self) -> Duration {
         Duration::from_secs(self.0.settings.link_seconds.unsigned_abs())
     }

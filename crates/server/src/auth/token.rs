@@ -1,4 +1,5 @@
-//! Who calls: personal access tokens, and the access tokens that service accounts get for their secret.
+//! Authentication: personal access tokens, and access tokens that service accounts receive in exchange for their
+//! secret.
 
 use std::net::IpAddr;
 
@@ -23,7 +24,7 @@ use crate::http::request::{CallerId, client_address};
 /// The prefix of personal access tokens; everything else is treated as an access token.
 const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
 
-/// Who made this request; there in handlers of routes that need a token.
+/// The caller of this request. It is available in handlers of routes that require a token.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticated(pub(crate) Caller);
 
@@ -38,7 +39,7 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 
 impl Argument for Authenticated {}
 
-/// Lets a request pass whose token is known.
+/// Accepts a request with a valid token.
 pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request, next: Next) -> Response {
     let from = client_address(request.extensions());
     match authenticate(&auth, request.method(), request.headers(), from).await {
@@ -52,7 +53,8 @@ pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request
             response.extensions_mut().insert(id);
             response
         }
-        // Only what is refused counts against an address: the callers behind one proxy do not hinder each other.
+        // Only refused requests count against an address, so that callers behind the same proxy do not affect each
+        // other.
         Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS => error.into_response(),
         Err(error) => match auth.rate_limits().check_anonymous(from) {
             Ok(()) => error.into_response(),
@@ -61,7 +63,7 @@ pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request
     }
 }
 
-/// Lets a request pass whose address has not sent too many: for routes that trade or check secrets.
+/// Accepts a request unless its address has sent too many: for routes that exchange or check secrets.
 pub(crate) async fn limit_anonymous(State(auth): State<Auth>, request: Request, next: Next) -> Response {
     match auth.rate_limits().check_anonymous(client_address(request.extensions())) {
         Ok(()) => next.run(request).await,
@@ -69,9 +71,9 @@ pub(crate) async fn limit_anonymous(State(auth): State<Auth>, request: Request, 
     }
 }
 
-/// A token counts more than a cookie: a program that sends one means it.
+/// A token takes precedence over a cookie: a program that sends one does so on purpose.
 ///
-/// What would be looked for in the catalog is not, when its address has failed too often and it is not known to be good.
+/// The catalog is not queried if the address has failed too often and the credential was not verified recently.
 async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> ApiResult<Caller> {
     if !headers.contains_key(header::AUTHORIZATION)
         && let Some(text) = session::session_text(auth.settings(), headers)
@@ -134,11 +136,11 @@ struct Claims {
     iat: i64,
     /// Seconds since 1970.
     exp: i64,
-    /// Makes two tokens of one second differ.
+    /// Distinguishes two tokens of the same second.
     jti: String,
 }
 
-/// A token of a service account (JWT, HS256) that is accepted for so many seconds.
+/// A token of a service account (JWT, HS256) with this lifetime in seconds.
 pub(crate) async fn issue(auth: &Auth, account: &str) -> ApiResult<String> {
     let (now, key) = (auth.now_seconds(), auth.token_keys().newest().await?);
     let claims = Claims {
@@ -154,7 +156,7 @@ pub(crate) async fn issue(auth: &Auth, account: &str) -> ApiResult<String> {
     })
 }
 
-/// What a good access token says.
+/// The claims of a valid access token.
 struct VerifiedToken {
     account: String,
     key_id: String,
@@ -181,7 +183,7 @@ async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
     }
 }
 
-/// Lets a request pass whose caller is an administrator.
+/// Accepts a request of an administrator.
 pub(crate) async fn require_administrator(
     Authenticated(caller): Authenticated,
     request: Request,

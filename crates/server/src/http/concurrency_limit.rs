@@ -1,4 +1,4 @@
-//! How many requests that read a large part of the archive are under way at a time; further ones wait a little.
+//! Limits the number of concurrent requests that read large parts of the archive; further ones wait briefly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::limits::Bounds;
 /// The limit of one kind of request.
 pub(crate) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
-    /// How many may be under way.
+    /// Maximum number of concurrent requests.
     count: usize,
     wait_max: Duration,
     /// Their name, for the error of a rejected request.
     what: &'static str,
-    /// The setting that says how many may be.
+    /// The setting of the maximum.
     setting: &'static str,
 }
 
@@ -27,7 +27,7 @@ impl ConcurrencyLimit {
         Self::new(bounds.searches_max, bounds.turn_wait_max, "searches", "--searches")
     }
 
-    /// The limit of pages of logs that are read at once, or requested as files.
+    /// The limit of pages of logs that are read directly or requested as files.
     pub(crate) fn of_page_reads(bounds: &Bounds) -> Self {
         Self::new(bounds.page_reads_max, bounds.turn_wait_max, "pages of logs", "--page-reads")
     }
@@ -42,7 +42,7 @@ impl ConcurrencyLimit {
         Self { free: Arc::new(Semaphore::new(count)), count, wait_max, what, setting }
     }
 
-    /// How many are under way at this moment, and how many may be.
+    /// The current number of requests and the maximum.
     pub(crate) fn in_use(&self) -> (usize, usize) {
         (self.count.saturating_sub(self.free.available_permits()), self.count)
     }

@@ -1,8 +1,8 @@
-//! Connections: so many are served at a time, and further ones wait. What is written goes out at once.
+//! Connections: a limited number is served at a time, and further ones wait. Data is sent immediately.
 //!
-//! A connection counts as active from the first byte of a request. Idle connections take nothing but their socket, for
-//! a limited time, and their number is limited: beyond that, those that have been idle for longest are closed. However
-//! many connections a client opens, others are served.
+//! A connection counts as active from the first byte of a request. An idle connection only takes a socket, for a
+//! limited time, and their number is limited: beyond that, those that have been idle for longest are closed. Thus, a
+//! client cannot block others by opening connections.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,7 +28,7 @@ use crate::http::proxies::{Proxies, read_proxy_header};
 use crate::limits;
 use crate::limits::Bounds;
 
-/// Accepts as `inner` does, so many connections at a time.
+/// Accepts like `inner`, with a limited number of connections.
 #[derive(Debug, Clone)]
 pub(crate) struct BoundedAcceptor<A> {
     inner: A,
@@ -37,7 +37,7 @@ pub(crate) struct BoundedAcceptor<A> {
     silence_max: Duration,
 }
 
-/// Connections as they are.
+/// Plain connections.
 pub(crate) fn plain(bounds: &Bounds, proxies: Proxies) -> BoundedAcceptor<PlainAcceptor> {
     BoundedAcceptor::new(PlainAcceptor { proxies: Arc::new(proxies) }, bounds)
 }
@@ -105,7 +105,7 @@ where
 struct SilentConnections {
     most: usize,
     number: AtomicU64,
-    /// In the order in which they came.
+    /// In the order of their arrival.
     since: Mutex<BTreeMap<u64, CancellationToken>>,
 }
 
@@ -137,7 +137,7 @@ impl SilentConnections {
 }
 
 impl SilentConnection {
-    /// Comes back when this one has been silent for longest, and there are too many of them.
+    /// Returns when this connection has been idle for longest and there are too many.
     async fn evicted(&self) {
         self.ended.cancelled().await;
     }
@@ -149,10 +149,10 @@ impl Drop for SilentConnection {
     }
 }
 
-/// Connections as they come: what is written to them goes out at once, and what a trusted proxy says of them is read.
+/// Configures new connections: data is sent immediately, and the PROXY protocol of trusted proxies is read.
 ///
-/// The system would hold back the end of a file until the client has confirmed what is before it, which clients take
-/// their time for: 40 ms for each file.
+/// By default, the system would delay the end of a file until the client has acknowledged the data before it, which
+/// takes 40 ms per file.
 #[derive(Debug, Clone)]
 pub(crate) struct PlainAcceptor {
     proxies: Arc<Proxies>,
@@ -180,7 +180,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for PlainAcceptor {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProxiedAddress(pub(crate) IpAddr);
 
-/// The service of a connection, whose requests receive the address of the client.
+/// The service of a connection, which adds the address of the client to its requests.
 #[derive(Debug, Clone)]
 pub(crate) struct WithProxiedAddress<S> {
     service: S,
@@ -204,7 +204,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for WithProxiedAddress<S> {
     }
 }
 
-/// A connection whose first bytes were read.
+/// A connection whose first bytes have been read.
 #[derive(Debug)]
 pub(crate) struct PrefixedStream<S> {
     first: Bytes,
@@ -249,7 +249,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<S> {
     }
 }
 
-/// The service of one connection, which lives as long as it, with its permit to be served.
+/// The service of one connection, with its permit, which is released when the connection is closed.
 #[derive(Debug, Clone)]
 pub(crate) struct WithPermit<S> {
     service: S,
@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_written_goes_out_at_once() {
-        // 200 small logs took four times as long as the service and its client worked for them.
+        // 200 small logs took four times as long as the work of service and client together.
         let (mut client, stream) = connected().await;
         assert!(!stream.nodelay().unwrap());
         client.write_all(b"GET").await.unwrap();

@@ -2,22 +2,22 @@
 
 use tokio_util::task::TaskTracker;
 
-/// Work of this kind that is under way.
+/// Tasks of this kind that are running.
 #[derive(Debug, Default)]
 pub(crate) struct DetachedTasks(TaskTracker);
 
 impl DetachedTasks {
-    /// Runs a task to its end, even if its caller is dropped.
+    /// Runs a task to completion, even if its caller is dropped.
     pub(crate) async fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> T {
         match self.0.spawn(task).await {
             Ok(done) => done,
             Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
-            // The process is ending, including the caller.
+            // The process is shutting down, including the caller.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// How many are under way.
+    /// Number of running tasks.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,4 +1,4 @@
-//! Failures as answers: the one place where a failure becomes a status.
+//! Errors of handlers, and their mapping to statuses.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use runlog_store::ErrorKind;
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    /// What happened, for the caller.
+    /// What happened; sent to the caller.
     pub(crate) message: String,
-    /// What to do next, for the caller.
+    /// What to do next; sent to the caller.
     pub(crate) detail: Option<String>,
-    /// When to come again, where that is known. Unit: seconds.
+    /// When to retry, if known. Unit: seconds.
     pub(crate) retry_after: Option<u64>,
-    /// The causes, for the service's log only.
+    /// The cause, for the log of the service only.
     pub(crate) cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -44,7 +44,7 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, message)
     }
 
-    /// 404: no such thing in the archive.
+    /// 404: there is no such item in the archive.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, message)
     }
@@ -55,7 +55,7 @@ impl ApiError {
         self
     }
 
-    /// This failure, with when to come again.
+    /// This error with a time to retry.
     pub(crate) fn retried_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
@@ -65,7 +65,8 @@ impl ApiError {
 impl From<runlog_store::Error> for ApiError {
     fn from(error: runlog_store::Error) -> Self {
         let status = status_of(error.kind());
-        // What the service did wrong is for its log; its callers get a request id to ask with.
+        // The cause of an internal error is only in the log of the service; callers receive the request ID to refer to
+        // it.
         let message = match error.kind() {
             ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Conflict => error.to_string(),
             ErrorKind::Unavailable | ErrorKind::Busy => {
@@ -73,7 +74,7 @@ impl From<runlog_store::Error> for ApiError {
             }
             ErrorKind::Corrupt => "the archive could not read stored data; see the log of the service".to_owned(),
         };
-        // The key of an object does not reveal its location.
+        // The key of an object does not reveal where it is stored.
         let detail = error.damaged_object().map(|key| {
             format!(
                 "object {key} is damaged or missing; `runlog archive verify` lists the affected runs and what to do"
@@ -87,7 +88,7 @@ impl From<runlog_store::Error> for ApiError {
 fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-        // Talend Cloud answers 404 to a token that has passed its hour; the message says which it is.
+        // Talend Cloud responds with 404 to an expired token; the message distinguishes the cases.
         ErrorKind::NotFound | ErrorKind::Expired => StatusCode::NOT_FOUND,
         ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::Unavailable | ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,

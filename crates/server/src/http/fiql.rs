@@ -1,5 +1,5 @@
-//! The parameter `query` of lists: `name==Dev*;description==*test*`. Commas mean or, semicolons mean and, and bind
-//! tighter; `==` and `!=` compare whole texts in any case, with `*` for anything.
+//! The parameter `query` of lists: `name==Dev*;description==*test*`. Commas mean OR; semicolons mean AND and take
+//! precedence. `==` and `!=` compare whole texts, ignoring case; `*` matches any text.
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use crate::http::parameter_types::string;
 use crate::http::parameters::{ParameterType, RawParameters};
 use crate::limits;
 
-/// The fields that a query may name.
+/// The fields that a query may use.
 pub(crate) trait FiqlFields {
     const FIELDS: &'static [&'static str];
 }
@@ -74,7 +74,7 @@ fn comparison(name: &str, text: &str, fields: &[&str]) -> ApiResult<Comparison> 
     }
 }
 
-/// True when a pattern with `*` for anything fits a whole text.
+/// True if a pattern, in which `*` stands for any text, matches a whole text.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };

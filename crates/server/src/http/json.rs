@@ -1,4 +1,4 @@
-//! JSON bodies of requests: bounded, and with errors that name the field.
+//! JSON bodies of requests: limited in size, and with errors that name the field.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRef, FromRequest, Request};
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits::Bounds;
 
-/// A body of JSON, whatever its `Content-Type` says.
+/// A JSON body, whatever its `Content-Type`.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T>
@@ -23,7 +23,7 @@ where
     }
 }
 
-/// Reads a short body whole.
+/// Reads a short body completely.
 pub(crate) async fn read(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
     axum::body::to_bytes(body, bytes_max).await.map_err(|error| {
         let is_too_long = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("limit"));
@@ -34,7 +34,7 @@ pub(crate) async fn read(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
     })
 }
 
-/// Reads JSON; 400 says what is wrong and where.
+/// Parses JSON; 400 with the error and its position.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("the body: {error}")))
 }

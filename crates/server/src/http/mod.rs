@@ -1,4 +1,4 @@
-//! How HTTP is spoken: connections, requests, parameters, errors, the web UI.
+//! HTTP: connections, requests, parameters, errors, the web UI.
 
 pub(crate) mod concurrency_limit;
 pub(crate) mod connections;

@@ -1,7 +1,7 @@
-//! Proxies before the service: which of them are trusted, and what they say of where a request came from.
+//! Proxies in front of the service: which of them are trusted, and how they pass on the client address.
 //!
-//! What a proxy says counts only when the connection comes from one that is trusted, and only in the one way that the
-//! operator has named: a header that the proxy does not set is one that clients may make up.
+//! The address counts only if the connection comes from a trusted proxy, and only in the way that the operator has
+//! selected: clients could forge a header that the proxy does not set.
 
 use std::fmt;
 use std::io;
@@ -11,12 +11,12 @@ use std::str::FromStr;
 use axum::http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The proxies that are trusted, and how they say where a request came from.
+/// The trusted proxies, and how they pass on the client address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Proxies {
-    /// Their addresses. Default: none, and nothing is believed.
+    /// Their addresses. Default: none.
     pub trusted: Vec<Network>,
-    /// Where they say it.
+    /// How they pass on the client address.
     pub told_by: ToldBy,
 }
 
@@ -28,18 +28,18 @@ pub enum ToldBy {
     XForwardedFor,
     /// In the header `Forwarded` (RFC 7239).
     Forwarded,
-    /// Before the first byte of the connection, as the PROXY protocol has it, version 1 or 2.
+    /// Before the first byte of the connection, with the PROXY protocol, version 1 or 2.
     ProxyProtocol,
 }
 
-/// Addresses that begin alike, such as `10.0.0.0/8`.
+/// A range of addresses, such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
 }
 
-/// A text that is no network.
+/// A text that is not a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7")]
 pub struct NetworkError(String);
@@ -70,10 +70,10 @@ impl fmt::Display for Network {
 }
 
 impl Network {
-    /// True for an address of this network.
+    /// True for an address in this network.
     fn contains(self, address: IpAddr) -> bool {
         let begins_alike = |one: u128, other: u128, length: u8| {
-            // The bits that follow are shifted out; nothing is left to compare of none.
+            // Shifts out the host part; with a prefix of length 0, there is nothing to compare.
             let rest = u32::from(length - self.bits);
             one.checked_shr(rest) == other.checked_shr(rest)
         };
@@ -85,21 +85,21 @@ impl Network {
     }
 }
 
-/// Number of proxies of a request that are considered; anything beyond them was added by an untrusted party.
+/// Maximum number of proxies of a request that are considered; anything beyond them was added by an untrusted party.
 const HOPS_MAX: usize = 32;
 
 impl Proxies {
-    /// True for the address of a proxy that is believed.
+    /// True for the address of a trusted proxy.
     pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
-    /// True when a connection from this address begins with a line of the PROXY protocol.
+    /// True if a connection from this address starts with a header of the PROXY protocol.
     pub(crate) fn uses_proxy_protocol(&self, peer: IpAddr) -> bool {
         self.told_by == ToldBy::ProxyProtocol && self.is_trusted(peer)
     }
 
-    /// Where a request came from that arrived from `peer`: the last address that no trusted proxy has.
+    /// The client address of a request from `peer`: the last address that is not that of a trusted proxy.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.is_trusted(peer) {
             return peer;
@@ -107,7 +107,7 @@ impl Proxies {
         let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.told_by {
             ToldBy::XForwardedFor => ("x-forwarded-for", address_of),
             ToldBy::Forwarded => ("forwarded", address_of_forwarded),
-            // It was read before.
+            // It has been read already.
             ToldBy::ProxyProtocol => return peer,
         };
         let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
@@ -125,7 +125,7 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it: alone, with a port, in brackets, in quotes.
+/// An address as written by proxies: with or without port, brackets and quotes.
 fn address_of(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let inside = match text.strip_prefix('[') {
@@ -144,16 +144,17 @@ fn address_of_forwarded(element: &str) -> Option<IpAddr> {
     address_of(value)
 }
 
-/// How the second version of the PROXY protocol begins.
+/// The signature of version 2 of the PROXY protocol.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest line of the first version, with its end. Unit: bytes. Source: the protocol.
+/// The longest header of version 1, including the line break. Unit: bytes. Source: the protocol.
 const LINE_BYTES_MAX: usize = 107;
 
-/// The longest block of the second version that is read. Unit: bytes. Addresses and what providers add take some hundred.
+/// The longest header of version 2 that is read. Unit: bytes. Addresses and extensions take some hundred bytes.
 const BLOCK_BYTES_MAX: usize = 4 << 10;
 
-/// Reads how a proxy uses_proxy_protocol a connection, and nothing beyond: the address of the client, if it says one.
+/// Reads the PROXY protocol header of a connection, and nothing beyond it: the address of the client, if it contains
+/// one.
 pub(crate) async fn read_proxy_header(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
     let mut begin = [0; SIGNATURE.len()];
     stream.read_exact(&mut begin).await?;
@@ -165,7 +166,7 @@ async fn first_version(stream: &mut (impl AsyncRead + Unpin), begin: &[u8]) -> i
     if !line.starts_with(b"PROXY ") {
         return Err(no_proxy_header());
     }
-    // Byte by byte: what follows the line is the client's.
+    // Byte by byte, because the bytes after the line belong to the client.
     while !line.ends_with(b"\r\n") {
         if line.len() >= LINE_BYTES_MAX {
             return Err(no_proxy_header());
@@ -245,7 +246,7 @@ mod tests {
         check(by, "10.0.0.1", &[(name, "203.0.113.9"), (name, "198.51.100.7,10.0.0.2")], "198.51.100.7");
         check(by, "10.0.0.1", &[(name, "203.0.113.9, nonsense, 10.0.0.2")], "10.0.0.2");
         check(by, "2001:db8::1", &[(name, "198.51.100.7:4711, [2001:db8::2]:80")], "198.51.100.7");
-        // A header that this proxy does not set is the client's.
+        // A header that this proxy does not set was sent by the client.
         check(by, "10.0.0.1", &[("forwarded", "for=203.0.113.9")], "10.0.0.1");
     }
 

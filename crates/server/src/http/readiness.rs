@@ -1,4 +1,4 @@
-//! Whether the archive responds: checked periodically, however often it is requested, because a check costs a write.
+//! Whether the archive responds. The result is cached for some seconds, because a check costs a write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::limits;
 
-/// What was seen last.
+/// The last result.
 pub(crate) struct Readiness {
     clock: Arc<dyn Clock>,
     /// Held during a check: concurrent requests receive its result.
@@ -26,7 +26,7 @@ impl Readiness {
         Self { clock, last: Arc::default() }
     }
 
-    /// What was seen within the last seconds, or what is seen now.
+    /// The cached result, or that of a new check.
     pub(crate) async fn check(&self, store: &Store) -> Result<()> {
         let mut last = Arc::clone(&self.last).lock_owned().await;
         let now = self.clock.elapsed();
@@ -34,7 +34,7 @@ impl Readiness {
             return seen.outcome.clone();
         }
         let (store, clock) = (store.clone(), Arc::clone(&self.clock));
-        // On a task of its own: a client that hangs up leaves no probe behind.
+        // In a separate task, so that a client that disconnects leaves no probe object behind.
         let look = tokio::spawn(async move {
             let outcome = store.check().await;
             *last = Some(Seen { at: clock.elapsed(), outcome: outcome.clone() });

@@ -1,4 +1,4 @@
-//! What surrounds every request: its id, its line in the log, panics, and the body of errors.
+//! Common handling of every request: its ID, its line in the log, panics, and the bodies of errors.
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -20,13 +20,13 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::proxies::Proxies;
 use crate::metrics::counters::Metrics;
 
-/// The header that carries a request's id, both ways.
+/// The header with the ID of a request, in both directions.
 pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that a client may give its request. Unit: bytes.
+/// The longest request ID that is accepted from a client. Unit: bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What the handling of every request takes.
+/// The context of every request.
 pub(crate) struct RequestContext {
     /// The proxies that are trusted to pass on the client address.
     pub(crate) proxies: Proxies,
@@ -37,15 +37,15 @@ pub(crate) struct RequestContext {
     pub(crate) random: Arc<dyn Random>,
 }
 
-/// The request's id, for those inside.
+/// The ID of the request, for inner handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(pub(crate) String);
 
-/// Who made the request, for its line in the log; left by authentication.
+/// The caller of the request, for the log; set by authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
 
-/// HTTP/2 has the host in the URI, and HTTP/1 in a header, from which links are derived.
+/// Links are derived from the host, which is in the URI in HTTP/2, and in a header in HTTP/1.
 fn name_host(request: &mut Request) {
     let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = host.filter(|_| !request.headers().contains_key(header::HOST)) {
@@ -53,11 +53,11 @@ fn name_host(request: &mut Request) {
     }
 }
 
-/// Where the request came from, as far as it is known and trusted proxies say.
+/// The address of the client, if known.
 #[derive(Debug, Clone, Copy)]
 struct ClientAddress(Option<IpAddr>);
 
-/// The origin of a request: the client, as passed on by a trusted proxy.
+/// The client address of a request, as passed on by a trusted proxy.
 pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ClientAddress>().and_then(|client| client.0)
 }
@@ -80,10 +80,11 @@ fn hosts(request: &Request) -> ApiResult<()> {
     }
 }
 
-/// The paths of the API, where a slash at the end means nothing.
+/// The paths of the API, where a trailing slash is ignored.
 const API_PATHS: [&str; 6] = ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/"];
 
-/// A request whose path has no doubled slash, and none at the end of the API's paths: clients put addresses together.
+/// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
+/// concatenate URLs.
 pub(crate) fn with_plain_path(mut request: Request) -> Request {
     let path = request.uri().path();
     let is_api = API_PATHS.iter().any(|begin| path.trim_start_matches('/').starts_with(&begin[1..]));
@@ -107,12 +108,12 @@ pub(crate) fn with_plain_path(mut request: Request) -> Request {
     request
 }
 
-/// Handles a request inside all that.
+/// Handles a request.
 pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request: Request, next: Next) -> Response {
     let begun = context.clock.now();
     let id = request_id(request.headers()).unwrap_or_else(|| context.random.uuid().to_string());
     let method = request.method().clone();
-    // The template and not the path: links carry their signature in it, and logs are searched by route.
+    // The template instead of the path: paths of links contain a signature, and logs are searched by route.
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
     let mut request = request;
@@ -137,7 +138,7 @@ pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
     response.headers_mut().insert(PACE_HEADER, context.rate_limit.clone());
-    // No answer is what a browser might take it for.
+    // Browsers must not guess content types.
     response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
     let (status, duration_ms) = (response.status().as_u16(), context.clock.now().millis_since(begun));
@@ -164,7 +165,7 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(is_sane)).then(|| id.to_owned())
 }
 
-/// When a caller may come again after the archive was away or busy. Unit: seconds.
+/// When a caller may retry after the archive was unavailable or busy. Unit: seconds.
 const RETRY_AFTER_SECONDS: &str = "2";
 
 fn panicked() -> Response {
@@ -172,7 +173,7 @@ fn panicked() -> Response {
         .into_response()
 }
 
-/// The failure represented by a response, including those created by the framework without a message.
+/// The error of a response, including those that the framework creates without a message.
 fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
     if let Some(problem) = response.extensions().get::<ApiError>() {
         return Some(problem.clone());
@@ -194,7 +195,7 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
     let body = ErrorBody {
         status: problem.status.as_u16(),
         message: Some(problem.message.clone()),
-        // Some of the vendor's files require it, so it is present even if there is nothing to add.
+        // Some files of the vendor require it, so it is present even if it is empty.
         detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
     };

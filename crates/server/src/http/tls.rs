@@ -1,5 +1,4 @@
-//! TLS: the service's certificate, read from files and read again when they change; and, where wanted, clients that
-//! must show one of theirs.
+//! TLS: the certificate of the service, which is reloaded when its files change, and optional client certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +14,10 @@ use tracing::{info, warn};
 
 use crate::limits;
 
-/// Where the certificate is, in PEM.
+/// The PEM files of a certificate.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The certificate, and those that lead from it to its authority.
+    /// The certificate with its chain.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -26,7 +25,7 @@ pub struct TlsFiles {
     pub client_authorities: Option<PathBuf>,
 }
 
-/// A certificate, a key or an authority that cannot be used.
+/// A certificate, a key or a CA that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {} for TLS: {what}", path.display())]
 pub struct TlsError {

@@ -1,7 +1,7 @@
-//! The web UI: the files of `web/dist`, which are part of the program, and the rules under which a browser shows them.
+//! The web UI: the files of `web/dist`, which are embedded in the program, and the security policy of its pages.
 //!
-//! It answers where no route does: its files under their names, and its one page for every other address that a browser
-//! opens. The page draws what the address means. In debug builds the files are read from the folder each time.
+//! It responds where no route matches: with its files under their names, and with its only page for all other URLs that
+//! a browser opens. In debug builds, the files are read from the folder each time.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::http::error::ApiError;
 
-/// What `npm run build` made in `web/`; nothing where that was not run.
+/// The output of `npm run build` in `web/`; empty if it was not built.
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
 #[allow_missing = true]
@@ -22,38 +22,38 @@ struct Files;
 
 const PAGE: &str = "index.html";
 
-/// What the page may load: its own files, and answers of this service.
+/// The content security policy of the page: its own files, and requests to this service.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
-/// The folder of the page that shows the API.
+/// The folder of the page with the API description.
 const DOCS: &str = "docs/";
 
-/// What that page may load: its own files, and the description. Its library writes styles into its elements.
+/// The content security policy of that page: its own files, and the description. Its library adds inline styles.
 const DOCS_CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// Files under a name that changes with what is in them may be kept for as long as a browser likes.
+/// Files whose names contain a hash of their content can be cached indefinitely.
 const KEEP: &str = "public, max-age=31536000, immutable";
 
 /// Cached files must be revalidated each time; the response is short if nothing has changed.
 const ASK_AGAIN: &str = "no-cache";
 
-/// A text of the service about itself, which stays as it is while the service runs.
+/// A text about the service that does not change while it runs.
 pub(crate) struct StaticJson {
     text: Bytes,
     tag: HeaderValue,
 }
 
 impl StaticJson {
-    /// JSON, made once.
+    /// JSON that is serialized once.
     pub(crate) fn new(json: String) -> Self {
         let tag = format!("\"{}\"", hex::encode(&Sha256::digest(json.as_bytes())[..16]));
         let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
         Self { text: json.into(), tag }
     }
 
-    /// The text, or the word that the client has it already.
+    /// The text, or 304 if the client has it already.
     pub(crate) fn answer(&self, headers: &HeaderMap) -> Response {
         let tag = self.tag.to_str().unwrap_or_default();
         let mut answer = match header_has(headers, header::IF_NONE_MATCH, tag) {
@@ -67,12 +67,12 @@ impl StaticJson {
     }
 }
 
-/// True for a client that shows pages.
+/// True for a client that accepts HTML.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|text| text.contains("text/html"))
 }
 
-/// What is answered where there is no route.
+/// The response if no route matches.
 pub(crate) async fn answer(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if matches!(method, Method::GET | Method::HEAD) {
         let path = uri.path().trim_start_matches('/');
@@ -101,13 +101,13 @@ pub(crate) fn index(headers: &HeaderMap) -> Response {
     }
 }
 
-/// A file of the web UI; none where there is no such file.
+/// A file of the web UI; none if there is no such file.
 pub(crate) fn file(path: &str, headers: &HeaderMap) -> Option<Response> {
     let file = Files::get(path).filter(|_| !is_packed(path))?;
     Some(show(path, file, headers))
 }
 
-/// A file in the smallest form that the client takes, or the word that it has it already.
+/// A file in the smallest encoding that the client accepts, or 304 if the client has it already.
 fn show(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let (file, coding) = packed(path, headers).unwrap_or((file, None));
     let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
@@ -147,7 +147,7 @@ fn packed(path: &str, headers: &HeaderMap) -> Option<(EmbeddedFile, Option<&'sta
     taken.into_iter().find_map(|(coding, ending)| Some((Files::get(&format!("{path}{ending}"))?, Some(coding))))
 }
 
-/// The packed forms are shown in the place of their files, and not under their own names.
+/// Compressed files are only served in place of their originals, not under their own names.
 fn is_packed(path: &str) -> bool {
     path.ends_with(".br") || path.ends_with(".gz")
 }

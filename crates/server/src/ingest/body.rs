@@ -1,4 +1,4 @@
-//! The body of a push: unpacked as it arrives, read line by line or whole, in memory that is bounded.
+//! The body of a push: decompressed as it arrives, and read line by line or completely, in bounded memory.
 
 use std::io;
 use std::ops::Range;
@@ -21,16 +21,16 @@ use crate::ingest::zstd_frame;
 use crate::limits;
 use crate::limits::Bounds;
 
-/// How much of a body is read at a time. Unit: bytes.
+/// Number of bytes of a body that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What a decoder of gzip takes, with its window. Unit: bytes.
+/// The memory of a gzip decoder, including its window. Unit: bytes.
 const GZIP_BYTES: usize = 64 << 10;
 
 /// The memory of a zstd decoder in addition to its window: two blocks and its tables. Unit: bytes.
 const ZSTD_BLOCKS_BYTES: usize = 512 << 10;
 
-/// Reads a body whole, unpacked, up to a bound, and in memory that it gives along.
+/// Reads and decompresses a body completely, up to a maximum size. Returns it with its memory reservation.
 pub(crate) async fn read_whole(
     body: Body,
     headers: &HeaderMap,
@@ -62,7 +62,7 @@ async fn append(to: &mut Vec<u8>, bytes: &[u8], bytes_max: usize, memory: &mut M
     Ok(())
 }
 
-/// How a body is packed.
+/// The compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
     Identity,
@@ -70,7 +70,7 @@ pub(crate) enum Coding {
     Zstd,
 }
 
-/// How the body of a request is packed. 415: in a way that is not known here.
+/// The compression of a request body. 415 if it is not supported.
 pub(crate) fn content_coding(headers: &HeaderMap) -> ApiResult<Coding> {
     let text = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")).unwrap_or_default();
     match text.trim().to_ascii_lowercase().as_str() {
@@ -84,27 +84,27 @@ pub(crate) fn content_coding(headers: &HeaderMap) -> ApiResult<Coding> {
     }
 }
 
-/// The lines of a body, unpacked, one in memory at a time.
+/// The decompressed lines of a body, one in memory at a time.
 pub(crate) struct Lines {
     reader: Pin<Box<dyn AsyncRead + Send>>,
-    /// What was read last, and how far it was given.
+    /// The last chunk, and how far it was consumed.
     chunk: Vec<u8>,
     at: usize,
-    /// A line that began in an earlier chunk.
+    /// The beginning of a line from an earlier chunk.
     begun: Vec<u8>,
-    /// True while the rest of a line is passed over that is too long.
+    /// True while the rest of a line that is too long is skipped.
     is_passing_over: bool,
-    /// The number of the last line given, from 1.
+    /// The number of the last line that was returned, from 1.
     number: u64,
     coding: Coding,
     received: Arc<AtomicU64>,
     unpacked: u64,
-    /// Bytes of lines that were blank.
+    /// Number of bytes of blank lines.
     blank: u64,
     bounds: Bounds,
-    /// What `chunk`, `begun` and the decoder take.
+    /// The memory of `chunk`, `begun` and the decoder.
     memory: MemoryReservation,
-    /// What of it `chunk` and the decoder take. Unit: bytes.
+    /// The part of it for `chunk` and the decoder. Unit: bytes.
     buffers: usize,
 }
 
@@ -115,7 +115,7 @@ enum Line {
     TooLong,
 }
 
-/// A line that is longer than lines may be.
+/// A line that is too long.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is longer than {bytes_max} bytes")]
 pub(crate) struct LineTooLong {
@@ -123,7 +123,7 @@ pub(crate) struct LineTooLong {
 }
 
 impl Lines {
-    /// Begins to read a body, once there is memory for the buffers that it passes.
+    /// Starts to read a body, once there is memory for its buffers.
     pub(crate) async fn begin(
         body: Body,
         coding: Coding,
@@ -189,7 +189,7 @@ impl Lines {
         })
     }
 
-    /// The memory of what was decoded from the body; the buffers have been freed.
+    /// The memory of the decoded body; the buffers have been freed.
     fn into_memory(self) -> MemoryReservation {
         let Self { reader, chunk, begun, mut memory, buffers, .. } = self;
         memory.release_read(buffers + begun.capacity());
@@ -254,7 +254,7 @@ impl Lines {
         Ok(Some((self.number, line)))
     }
 
-    /// Forgets the line before; what a long one took is given back.
+    /// Discards the previous line, and frees the memory of a long one.
     fn forget_line(&mut self) {
         self.begun.clear();
         if self.begun.capacity() > limits::LINE_BYTES_KEPT {
@@ -268,7 +268,7 @@ impl Lines {
         append(&mut self.begun, &self.chunk[part], self.bounds.line_bytes_max, &mut self.memory).await
     }
 
-    /// Reads on; false at the end of the body.
+    /// Reads the next chunk; false at the end of the body.
     async fn read_chunk(&mut self) -> ApiResult<bool> {
         self.chunk.clear();
         self.at = 0;
@@ -296,7 +296,7 @@ impl Lines {
 
 fn broken(number: u64, coding: Coding, error: &io::Error) -> ApiError {
     match coding {
-        // What zstd says of a later part with a larger window than the first.
+        // The error of zstd for a later frame with a larger window than the first.
         Coding::Zstd if error.to_string().contains("too much memory") => {
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, too_wide())
         }
@@ -327,7 +327,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// A body of so many chunks of these bytes, after some others.
+    /// A body with this number of chunks of these bytes, after some others.
     fn body(begin: &'static [u8], chunk: &'static [u8], count: usize) -> Body {
         let chunks = std::iter::once(begin).chain(std::iter::repeat_n(chunk, count)).map(Bytes::from_static);
         Body::from_stream(stream::iter(chunks.map(Ok::<_, io::Error>)))
@@ -338,14 +338,14 @@ mod tests {
         Lines::begin(body, coding, &bounds, memory.reservation_for_lines()).await
     }
 
-    /// 90 unfinished lines of 15 MiB, of 15 KB of gzip each, took 1.4 GB.
+    /// 90 unfinished lines of 15 MiB, each of 15 KB of gzip, took 1.4 GB.
     #[tokio::test]
     async fn unfinished_lines_hold_no_more_memory_together_than_there_is() {
         static CHUNK: [u8; MIB] = [b'x'; MIB];
         let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
         let mut reading = Vec::new();
         for _ in 0..90 {
-            // Its sender says nothing more once 15 MiB have come.
+            // The sender stalls after 15 MiB.
             let silent = stream::iter(0..15).map(|_| Ok::<_, io::Error>(Bytes::from_static(&CHUNK)));
             let silent = Body::from_stream(silent.chain(stream::pending()));
             let mut lines = begin(silent, Coding::Identity, &memory).await.unwrap();
@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(memory.held_bytes(), (0, 0));
     }
 
-    /// 2 MB of gzip that unpack to 2 GiB of blank lines took 22 s.
+    /// 2 MB of gzip that decompress to 2 GiB of blank lines took 22 s.
     #[tokio::test]
     async fn blank_lines_end_a_body_long_before_its_end() {
         static CHUNK: [u8; MIB] = [b'\n'; MIB];
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(lines.next().await.unwrap(), Some((1, Ok(b"one".as_slice()))));
         let error = begin(Body::from(pack(27)), Coding::Zstd, &memory).await.map(|_| ()).unwrap_err();
         assert_eq!((error.status.as_u16(), error.message.contains("window")), (413, true), "{}", error.message);
-        // A later part may not have a larger window than there is memory for.
+        // A later frame must not have a larger window than there is memory for.
         let parts = [pack(20), pack(27)].concat();
         let mut lines = begin(Body::from(parts), Coding::Zstd, &memory).await.unwrap();
         let mut seen = 0;

@@ -1,7 +1,7 @@
-//! Memory for what is pushed: what one body may take, and what all of them may together.
+//! Limits the memory for pushed bodies, of each body and of all together.
 //!
-//! A body takes memory for its bytes while they come, with the buffers that they pass, and for what it unfolds to once it
-//! is there. Whoever holds some of either does not wait for more of it: several that did would wait for each other.
+//! A body reserves memory for its bytes and buffers while it is received, and for its decoded form afterwards. A body
+//! that holds memory of one kind does not wait for more of it: several that did would wait for each other.
 
 use std::sync::Arc;
 
@@ -11,37 +11,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 
-/// The steps in which bodies take memory. Unit: bytes.
+/// The granularity of reservations. Unit: bytes.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The memory that there is for such bodies. Unit: [`STEP_BYTES`].
+/// The memory for pushed bodies. Unit: [`STEP_BYTES`].
 pub(crate) struct BodyMemory {
     read: Arc<Semaphore>,
     decoded: Arc<Semaphore>,
     read_steps_max: usize,
     decoded_steps_max: usize,
-    /// What one body that is read whole may unfold to. Unit: bytes.
+    /// Maximum decoded size of one body that is read completely. Unit: bytes.
     whole_bytes_max: usize,
 }
 
-/// What one body takes; given back when it is dropped.
+/// The reservation of one body, which is released when it is dropped.
 pub(crate) struct MemoryReservation {
     read: Share,
     decoded: Share,
 }
 
-/// What a body takes of one kind of memory.
+/// The reservation of one kind of memory.
 struct Share {
     free: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
     bytes: usize,
-    /// What there is of it in all. Unit: bytes.
+    /// The total of this kind of memory. Unit: bytes.
     bytes_max: usize,
 }
 
 impl BodyMemory {
-    /// So many bytes for all bodies that are being read, and so many for what they unfold to, of which one body that is
-    /// read whole may take `whole_bytes_max`.
+    /// Creates the memory with a limit for all bodies that are being read, and one for their decoded forms, of which
+    /// one body that is read completely may take `whole_bytes_max`.
     pub(crate) fn new(read_bytes: usize, decoded_bytes: usize, whole_bytes_max: usize) -> Self {
         let steps = |bytes: usize| (bytes / STEP_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         let (read_steps_max, decoded_steps_max) = (steps(read_bytes), steps(decoded_bytes));
@@ -55,12 +55,12 @@ impl BodyMemory {
         }
     }
 
-    /// Begins a body that is read whole, which has no memory yet.
+    /// The empty reservation of a body that is read completely.
     pub(crate) fn reservation(&self) -> MemoryReservation {
         self.reservation_up_to(self.whole_bytes_max)
     }
 
-    /// Begins a body that is read line by line: a line may take all that there is.
+    /// The empty reservation of a body that is read line by line: one line may take all memory.
     pub(crate) fn reservation_for_lines(&self) -> MemoryReservation {
         self.reservation_up_to(self.decoded_steps_max.saturating_mul(STEP_BYTES))
     }
@@ -74,12 +74,12 @@ impl BodyMemory {
         }
     }
 
-    /// What there is of both. Unit: bytes.
+    /// The total of both kinds of memory. Unit: bytes.
     pub(crate) fn bytes(&self) -> (usize, usize) {
         (self.read_steps_max.saturating_mul(STEP_BYTES), self.decoded_steps_max.saturating_mul(STEP_BYTES))
     }
 
-    /// What bodies hold at this moment: of themselves, and of what they unfold to. Unit: bytes.
+    /// The reserved memory, for encoded and decoded bodies. Unit: bytes.
     pub(crate) fn held_bytes(&self) -> (usize, usize) {
         let held = |free: &Semaphore, steps_max: usize| {
             steps_max.saturating_sub(free.available_permits()).saturating_mul(STEP_BYTES)
@@ -89,33 +89,33 @@ impl BodyMemory {
 }
 
 impl MemoryReservation {
-    /// What a body may unfold to at most. Unit: bytes.
+    /// Maximum decoded size of a body. Unit: bytes.
     pub(crate) fn decoded_bytes_max(&self) -> usize {
         self.decoded.bytes_max
     }
 
-    /// Takes so many bytes more of the body itself. 413: no body may take so much. 503: there is no memory for them.
+    /// Reserves further bytes for the encoded body. 413 if no body may take so much; 503 if there is no memory for it.
     pub(crate) async fn reserve_read(&mut self, bytes: usize) -> ApiResult<()> {
         self.read.grow(bytes, "with the buffers for reading it").await
     }
 
-    /// What it holds of the body itself. Unit: bytes.
+    /// Memory reserved for the encoded body. Unit: bytes.
     #[cfg(test)]
     pub(crate) fn read_bytes(&self) -> usize {
         self.read.bytes
     }
 
-    /// Gives so many bytes of the body itself back.
+    /// Releases this number of bytes of the encoded body.
     pub(crate) fn release_read(&mut self, bytes: usize) {
         self.read.shrink(bytes);
     }
 
-    /// Takes so many bytes more of what it unfolds to. 413: no body may take so much. 503: there is no memory for them.
+    /// Reserves further bytes for the decoded body. 413 if no body may take so much; 503 if there is no memory for it.
     pub(crate) async fn reserve_decoded(&mut self, bytes: usize) -> ApiResult<()> {
         self.decoded.grow(bytes, "read and decoded").await
     }
 
-    /// Gives all of that back.
+    /// Releases the memory of the decoded body.
     pub(crate) fn release_decoded(&mut self) {
         self.decoded.shrink(usize::MAX);
     }
@@ -160,7 +160,7 @@ impl Share {
         self.bytes = self.bytes.saturating_sub(bytes);
         let needed = self.bytes.div_ceil(STEP_BYTES);
         if let Some(permit) = &mut self.permit {
-            // What is split off is given back here.
+            // The part that is split off is released here.
             drop(permit.split(permit.num_permits().saturating_sub(needed)));
             if permit.num_permits() == 0 {
                 self.permit = None;
@@ -198,7 +198,7 @@ mod tests {
         for body in [&mut one, &mut other] {
             body.reserve_read(5 * STEP_BYTES).await.unwrap();
         }
-        // All are received, and one after the other has memory for its decoded form.
+        // All are received, and get memory for their decoded form one after the other.
         one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
         assert_eq!(one.reserve_read(1).await.unwrap_err().status, 503, "it is not waited for");
         let mut waiting = std::pin::pin!(other.reserve_decoded(8 * STEP_BYTES));

@@ -5,25 +5,25 @@
 
 use crate::http::error::{ApiError, ApiResult};
 
-/// A JSON object, which reserves space for eleven fields, however few it has.
+/// A JSON object, which reserves space for eleven fields, even if it has fewer.
 const OBJECT_BYTES: usize = 704;
 
-/// An array of JSON.
+/// A JSON array.
 const ARRAY_BYTES: usize = 64;
 
-/// A further field of an object, or element of an array.
+/// An additional field of an object, or an element of an array.
 const MEMBER_BYTES: usize = 128;
 
-/// An object of JSON that becomes a message, such as an attribute or its value.
+/// A JSON object that becomes a message, such as an attribute or its value.
 const MESSAGE_BYTES: usize = 160;
 
-/// A text of a protobuf message, without its bytes.
+/// A string of a protobuf message, without its bytes.
 const TEXT_BYTES: usize = 32;
 
-/// The deepest nesting of a protobuf message. Unit: messages. The decoder takes no deeper one.
+/// Maximum nesting depth of protobuf messages, which is that of the decoder.
 const DEPTH_MAX: usize = 110;
 
-/// What JSON takes, decoded: one value, or one a line. Unit: bytes.
+/// The decoded size of JSON: of one value, or of one value per line. Unit: bytes.
 pub(crate) fn of_json(body: &[u8]) -> usize {
     let bytes = |(mark, _): (u8, &[u8])| match mark {
         b'{' => OBJECT_BYTES,
@@ -34,18 +34,18 @@ pub(crate) fn of_json(body: &[u8]) -> usize {
     body.len() + marks(body).map(bytes).sum::<usize>()
 }
 
-/// What a line of a pushed log takes, decoded: a record, or an array of records, of which one is decoded at a time. Unit:
+/// The decoded size of a line of a pushed log: a record, or an array of records that are decoded one at a time. Unit:
 /// bytes.
 pub(crate) fn of_line(line: &[u8]) -> usize {
     match line.trim_ascii_start().starts_with(b"[") {
         // The positions of the records, in a buffer that doubles, and the memory of the largest of them.
         true => 2 * line.len() + memchr::memchr_iter(b',', line).count() * 2 * size_of::<&str>() + largest_record(line),
-        // It may have to be repaired, in a copy.
+        // It may have to be repaired, which takes a copy.
         false => of_json(line) + line.len(),
     }
 }
 
-/// What the largest record of an array takes, decoded. Unit: bytes.
+/// The decoded size of the largest record of an array. Unit: bytes.
 fn largest_record(array: &[u8]) -> usize {
     let (mut depth, mut size, mut largest) = (0_usize, 0_usize, 0_usize);
     for (mark, _) in marks(array) {
@@ -61,7 +61,7 @@ fn largest_record(array: &[u8]) -> usize {
     largest.max(size)
 }
 
-/// What engine events take, decoded: JSON, and lines of syslog, of which each becomes an object with some in it.
+/// The decoded size of engine events: JSON, and lines of syslog, each of which becomes a nested object.
 pub(crate) fn of_events(body: &[u8]) -> usize {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"<"));
     let syslog: usize =
@@ -69,11 +69,11 @@ pub(crate) fn of_events(body: &[u8]) -> usize {
     of_json(body) + syslog
 }
 
-/// What an OTLP request in JSON takes, decoded, or more than `enough` where that is reached before its end: objects become
-/// messages, which take less than objects of any fields; those in a list of log records become records. Unit: bytes.
+/// The decoded size of an OTLP request in JSON; counting stops once it exceeds `enough`. Objects become messages, which
+/// take less than objects with any fields; those in a list of log records become records. Unit: bytes.
 pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
     let mut size = body.len();
-    // The objects and lists that are open, and which of these hold log records.
+    // The open objects and lists, and which of them contain log records.
     let mut open: Vec<bool> = Vec::new();
     for (mark, text_before) in marks(body) {
         match mark {
@@ -106,7 +106,7 @@ fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
             match (byte, text_from) {
                 (b'"', None) => text_from = Some(at + 1),
                 (b'"', Some(from)) => (text_before, text_from) = (&body[from..at], None),
-                // No string continues in the next line.
+                // No string continues on the next line.
                 (b'\n', Some(_)) => text_from = None,
                 (b'\\', Some(_)) => _ = bytes.next(),
                 (_, Some(_)) => {}
@@ -116,7 +116,7 @@ fn marks(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-/// The messages of an OTLP request that hold others.
+/// The messages of an OTLP request that contain others.
 #[derive(Clone, Copy)]
 pub(crate) enum Message {
     Request,
@@ -133,7 +133,7 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// The message in a field of this one; none where there is a text, or nothing that is known.
+    /// The message type of a field of this one; none for a string and for an unknown field.
     ///
     /// Source: `opentelemetry/proto` (logs, common and resource, v1).
     fn field(self, number: u64) -> Option<Self> {
@@ -154,7 +154,7 @@ impl Message {
         }
     }
 
-    /// True for a field that holds a text. Source: as above.
+    /// True for a field that contains a string. Source: as above.
     fn is_text(self, number: u64) -> bool {
         matches!(
             (self, number),
@@ -162,13 +162,13 @@ impl Message {
         )
     }
 
-    /// What one takes, together with its part of the record that is made of it.
+    /// Its size, together with its share of the record that is created from it.
     fn bytes(self) -> usize {
         match self {
             Self::Request => 0,
             Self::ResourceLogs | Self::ScopeLogs | Self::EntityRef => 128,
             Self::Resource | Self::Scope => 96,
-            // It becomes a record, with an object of further fields, and one of attributes in that.
+            // It becomes a record with an object of further fields, which contains one of attributes.
             Self::LogRecord => 384 + 2 * OBJECT_BYTES,
             Self::KeyValue => 160,
             Self::AnyValue => 64,
@@ -178,11 +178,11 @@ impl Message {
     }
 }
 
-/// What an OTLP request in protobuf takes, decoded, or more than `enough` where that is reached before its end. Unit:
-/// bytes. 400: it is none.
+/// The decoded size of an OTLP request in protobuf; counting stops once it exceeds `enough`. Unit: bytes. 400 if it is
+/// invalid.
 pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
     let mut size = body.len();
-    // The messages that are open, and what is left of each, the innermost last.
+    // The open messages with the remaining length of each, innermost last.
     let mut open = vec![(Message::Request, body)];
     while let Some((message, rest)) = open.last_mut() {
         if rest.is_empty() {
@@ -205,7 +205,7 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
                     None => size += TEXT_BYTES,
                 }
             }
-            // Groups, which OTLP does not have.
+            // Groups, which OTLP does not use.
             _ => return Err(wrong()),
         }
         if size > enough {
@@ -218,8 +218,8 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
     Ok(size)
 }
 
-/// A message of an OTLP request whose texts are UTF-8, with U+FFFD for what was none, and how many were not; none where
-/// it is truncated or nested too deeply.
+/// A message of an OTLP request in which all strings are UTF-8: invalid bytes are replaced by U+FFFD. Also returns the
+/// number of repaired strings. None if it is truncated or nested too deeply.
 pub(crate) fn with_whole_texts(message: &[u8], kind: Message, texts: &mut u64) -> Option<Vec<u8>> {
     whole_texts(message, kind, texts, DEPTH_MAX)
 }
@@ -329,7 +329,7 @@ mod tests {
             field.extend(inner);
             field
         };
-        // A list in a list in a list, which is the text of a record.
+        // A list in a list in a list, which is the message of a record.
         let lists = (0..100).fold(Vec::new(), |inner: Vec<u8>, _| field(0x2a, &field(0x0a, &inner)));
         let nested = field(0x0a, &field(0x12, &field(0x12, &field(0x2a, &lists))));
         for body in [nested, vec![0x0a, 0xff], vec![0x0b, 0x0c], vec![0x0a], vec![0xff; 11]] {

@@ -48,26 +48,26 @@ const TRACE: [&str; 8] =
     ["thrown", "exception", "stacktrace", "stackTrace", "stack_trace", "error.stack_trace", "throwable", "_exception"];
 const LOGGER: [&str; 5] = ["loggerName", "logger", "logger_name", "log.logger", "bundleName"];
 
-/// Where structured data of syslog is found, as text or as objects.
+/// Where structured data of syslog occurs, as text or as objects.
 const STRUCTURED: [&str; 6] = ["SDATA", "_SDATA", ".SDATA", "structured_data", "structured-data", "extradata"];
 
-/// Where a shipper puts the engine's own event.
+/// The fields in which shippers put the event of the engine.
 const WRAPPED: [&str; 3] = ["message", "log", "event"];
 
-/// Shippers that may wrap one another.
+/// Maximum number of nested shippers.
 const WRAPPED_TIMES_MAX: usize = 3;
 
-/// What a body holds.
+/// The events of a body.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     events: Vec<Line>,
-    /// Lines that are no events.
+    /// Number of lines that are not events.
     refused: Refused,
     /// Number of repaired texts.
     repaired: u64,
 }
 
-/// An event, and the plain lines that follow it: a stack trace, or whatever else has line breaks of its own.
+/// An event with the plain lines that follow it: a stack trace, or other text with line breaks.
 #[derive(Debug)]
 struct Line {
     event: Object,
@@ -149,7 +149,7 @@ impl Events {
         }
     }
 
-    /// Takes the events of an array; false when it is none.
+    /// Adds the events of an array; false if it is not an array.
     fn take_array(&mut self, json: &[u8]) -> bool {
         let mended;
         let all: Vec<&RawValue> = match serde_json::from_slice(json) {
@@ -171,8 +171,7 @@ impl Events {
     }
 }
 
-/// Sorts events by their run; times without a zone are of `zone`. 413 and 503: there is no memory for what is wrapped
-/// in them.
+/// Groups events by run. Times without a zone are in `zone`. 413 and 503 if there is no memory for wrapped events.
 pub(crate) async fn group_by_run(
     events: Events,
     now: Timestamp,
@@ -214,7 +213,7 @@ pub(crate) async fn group_by_run(
     Ok(intake)
 }
 
-/// The run that an event names itself, not in a text; or why it names none.
+/// The run that an event names itself, not within a text, or why there is none.
 fn run_of(event: &Object) -> Result<RunId, String> {
     let mut wrong = None;
     for object in objects(event) {
@@ -234,7 +233,7 @@ fn run_of(event: &Object) -> Result<RunId, String> {
 
 /// The objects of an event that can contain IDs: itself, its contexts, and the structured data of syslog.
 fn objects(event: &Object) -> impl Iterator<Item = &Object> {
-    // Each context in the order of the table, so that the answer is always the same.
+    // The contexts in the order of the table, so that the result is deterministic.
     let contexts = CONTEXTS.iter().filter_map(|name| event.get(*name)?.as_object());
     let numbered = event.iter().filter(|(name, _)| name.contains('@')).filter(|(name, _)| is_context(name));
     let numbered = numbered.filter_map(|(_, value)| value.as_object());
@@ -242,8 +241,7 @@ fn objects(event: &Object) -> impl Iterator<Item = &Object> {
     std::iter::once(event).chain(contexts).chain(numbered).chain(structured)
 }
 
-/// True for the name of a context; the id of structured data has the number of an enterprise behind it, as in
-/// `my_mdc@18060`.
+/// True for the name of a context; the ID of structured data is followed by an enterprise number, as in `my_mdc@18060`.
 fn is_context(name: &str) -> bool {
     CONTEXTS.contains(&name.split('@').next().unwrap_or(name))
 }
@@ -253,19 +251,20 @@ fn contexts_in(structured: &Object) -> Vec<&Object> {
     named.filter_map(|(_, value)| value.as_object()).collect()
 }
 
-/// A field, also with the underscore that GELF puts before it.
+/// A field, also with the underscore that GELF prepends.
 fn field<'a>(object: &'a Object, name: &str) -> Option<&'a Value> {
     let found = object.get(name).filter(|it| !it.is_null());
     found.or_else(|| object.get(&format!("_{name}")).filter(|it| !it.is_null()))
 }
 
-/// The text in a field that may be an event.
+/// The text of a field that may contain an event.
 fn wrapped<'a>(outer: &'a Object, name: &str) -> Option<&'a [u8]> {
     let text = outer.get(name)?.as_str()?;
     text.trim_start().starts_with('{').then_some(text.as_bytes())
 }
 
-/// Puts the engine's own event in the place of the field that a shipper has put it into. False when there is none.
+/// Replaces the field in which a shipper has put the event of the engine by the fields of that event. False if there is
+/// none.
 fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
     for name in STRUCTURED {
         if let Some(data) = outer.get(name).and_then(Value::as_str).and_then(syslog::structured_data) {
@@ -281,7 +280,7 @@ fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
         };
         if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
             outer.remove(name);
-            // What the engine says counts more than what the shipper adds.
+            // The fields of the engine take precedence over those of the shipper.
             outer.extend(inner);
             return true;
         }
@@ -292,11 +291,11 @@ fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
 /// One event of an engine.
 struct Event(Object);
 
-/// When an event was logged.
+/// The time of an event.
 enum EventTime {
-    /// As this field says.
+    /// The time in this field.
     Said(LogTime, &'static str),
-    /// No field that has one can be read.
+    /// None of the fields contains a valid time.
     Unreadable,
     Unsaid,
 }
@@ -323,7 +322,7 @@ impl Event {
         self.text(names)?.parse().ok()
     }
 
-    /// What the event says of itself, not its context: the value at a name, or at a path of names with points between.
+    /// A field of the event itself, not of its context: the value at a name, or at a path of names separated by dots.
     fn own(&self, name: &str) -> Option<&Value> {
         let at_path = || {
             let (first, second) = name.split_once('.')?;
@@ -332,12 +331,12 @@ impl Event {
         self.0.get(name).or_else(at_path).filter(|value| !value.is_null())
     }
 
-    /// The first of these that is there and has a text: any value has one.
+    /// The first of these fields that exists and has a text; every value has one.
     fn own_text(&self, names: &[&str]) -> Option<String> {
         names.iter().find_map(|name| self.own(name)).map(text_of)
     }
 
-    /// Takes away what [`Event::own`] gives.
+    /// Removes the field that [`Event::own`] returns.
     fn remove(&mut self, name: &str) {
         if self.0.remove(name).is_some() {
             return;
@@ -350,7 +349,7 @@ impl Event {
         }
     }
 
-    /// Adds what this event says to what is known of its run. False when its time could not be read.
+    /// Adds this event to the data of its run. False if its time could not be parsed.
     fn tell(self, batch: &mut RunBatch, more: String, now: Timestamp, zone: &LogZone) -> bool {
         let (at, time_field, is_unreadable) = match self.time(zone) {
             EventTime::Said(at, name) => (Some(at), Some(name), false),
@@ -416,7 +415,7 @@ impl Event {
         });
     }
 
-    /// When it was logged: the first of the fields that can be read counts.
+    /// The time of the event: that of the first field that can be parsed.
     fn time(&self, zone: &LogZone) -> EventTime {
         let there = || TIME.into_iter().filter_map(|name| Some((name, self.own(name)?)));
         match there().find_map(|(name, value)| Some((name, moment(value, zone)?))) {
@@ -459,7 +458,7 @@ impl Event {
         }
     }
 
-    /// The text, to the letter, with the stack trace below it where it does not hold it already.
+    /// The message, unchanged, followed by the stack trace unless it contains it.
     fn message(&self, used: &mut Vec<&str>, more: &str) -> Option<String> {
         let is_gelf = self.0.contains_key("full_message") && self.0.contains_key("short_message");
         let names = if is_gelf { ["full_message"].as_slice() } else { &TEXT };
@@ -495,7 +494,7 @@ impl Event {
         }
     }
 
-    /// An error without a trace, as ECS has it: its class and its text. They stay where they are as well.
+    /// An error without a stack trace, as in ECS: its class and its message. The fields are kept, too.
     fn error_named(&self) -> Option<String> {
         let (class, text) = (self.own("error.type")?.as_str()?, self.own("error.message")?.as_str()?);
         Some(format!("{class}: {text}"))
@@ -512,7 +511,7 @@ impl Event {
     }
 }
 
-/// A severity: a word, a number, or the object of a layout that names it.
+/// A severity: a name, a number, or the object of a layout that contains it.
 fn level(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
@@ -525,13 +524,13 @@ fn level(value: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A text as it is, and everything else as JSON.
+/// A string unchanged, and other values as JSON.
 fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A time in any of the forms that engines and shippers write: those of [`LogTime::read`], and seconds and nanoseconds
-/// apart.
+/// A time in any of the formats of engines and shippers: those of [`LogTime::read`], and separate seconds and
+/// nanoseconds.
 fn moment(value: &Value, zone: &LogZone) -> Option<LogTime> {
     let Some(instant) = value.as_object() else { return LogTime::read(value, zone) };
     let part = |names: [&str; 2]| names.iter().find_map(|name| instant.get(*name)?.as_i64());

@@ -1,7 +1,7 @@
-//! Records that name their run themselves, as OTLP exporters and engines send them: sorted by run, then stored.
+//! Records that name their run themselves, as sent by OTLP exporters and engines: grouped by run, then stored.
 //!
-//! A run that is not known is begun, when a task is named; a task that is not known is made, when a workspace is named
-//! in which the caller may publish; a workspace that is not known is made for administrators.
+//! A run that does not exist is started if a task is named. A task that does not exist is created if a workspace is
+//! named in which the caller may publish. A workspace that does not exist is created for administrators.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::auth::rights;
 use crate::http::error::{ApiError, ApiResult};
 use crate::metrics::counters::Metrics;
 
-/// Who sends what is stored, and the request in which they do.
+/// The sender of records, and its request.
 pub(crate) struct Sender<'a> {
     pub(crate) store: &'a Store,
     pub(crate) metrics: &'a Metrics,
@@ -31,7 +31,7 @@ pub(crate) struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// The archive for a change, which is written down with it.
+    /// The archive for a change, which is recorded with it.
     fn store_to(&self, action: &str) -> Store {
         self.change.store_to(action, StatusCode::OK)
     }
@@ -50,7 +50,7 @@ pub(crate) struct TaskHint {
 }
 
 impl TaskHint {
-    /// This, and what `other` says where this says nothing.
+    /// Fills missing values from `other`.
     fn or(self, other: Self) -> Self {
         Self {
             task_id: self.task_id.or(other.task_id),
@@ -64,47 +64,47 @@ impl TaskHint {
     }
 }
 
-/// What a request says of one run.
+/// The part of a request about one run.
 #[derive(Debug, Default)]
 pub(crate) struct RunBatch {
     pub(crate) task: TaskHint,
     /// How it started, if the request contains it; its task is ignored.
     pub(crate) begun: Option<StartRun>,
-    /// How it ended, where the request says.
+    /// How it ended, if the request contains it.
     pub(crate) ended: Option<FinishRun>,
     pub(crate) records: Vec<Record>,
-    /// Nanoseconds of each record after its millisecond.
+    /// Nanoseconds of each record below its millisecond.
     nanos: Vec<u32>,
     digest: Sha256,
     is_one_of_a_kind: bool,
-    /// True when a record came without a time, and the present one was made up for it.
+    /// True if a record had no time and received the current one.
     is_undated: bool,
 }
 
-/// What a request holds.
+/// The content of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     runs: BTreeMap<RunId, RunBatch>,
-    /// Everything that it says, stored or not.
+    /// The parts of the runs, stored or not.
     events: u64,
     /// What could not be stored.
     refused: Refused,
     /// Number of texts with invalid characters that were repaired.
     pub(crate) repaired: u64,
-    /// Records whose time could not be read, and is the present one.
+    /// Number of records whose time could not be parsed and was replaced by the current one.
     pub(crate) undated: u64,
 }
 
-/// What of a request was not stored, and why the first of it was not.
+/// What was not stored, and why the first item was refused.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
     pub(crate) count: u64,
     pub(crate) why: Option<String>,
-    /// Those among them that could not be read at all.
+    /// Number of them that could not be parsed at all.
     pub(crate) lines: u64,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) stored: u64,
@@ -128,8 +128,7 @@ impl RunBatch {
         self.task = std::mem::take(&mut self.task).or(task);
     }
 
-    /// Adds a record, which was made so many nanoseconds after the millisecond of its time; none where it came without
-    /// a time.
+    /// Adds a record with its nanoseconds below the millisecond; none if it had no time.
     pub(crate) fn push(&mut self, record: Record, nanos: Option<u32>) {
         self.is_undated |= nanos.is_none();
         let nanos = nanos.unwrap_or(0);
@@ -139,15 +138,15 @@ impl RunBatch {
         self.is_one_of_a_kind |= nanos > 0 || self.records.len() > 1;
     }
 
-    /// Names the batch by what is in it, so that what is sent again is stored once. A single record without more than
-    /// milliseconds has no such name: an engine may well say the same thing twice within one. Nor has one without a
-    /// time, which would be another each time.
+    /// Derives the batch ID from the content, so that a repeated request is stored once. A single record with a time in
+    /// whole milliseconds has no ID, because an engine may log the same text twice within one. A record without a time
+    /// has none, either, because its time would differ each time.
     fn id(&self) -> Option<String> {
         let has_name = self.is_one_of_a_kind && !self.is_undated;
         has_name.then(|| format!("intake-2-{}", hex::encode(self.digest.clone().finalize())))
     }
 
-    /// Its records in order of their time to the nanosecond, which is kept to the millisecond.
+    /// The records in order of their nanoseconds; their times are stored in milliseconds.
     fn into_records(self) -> Vec<Record> {
         if self.nanos.iter().all(|nanos| *nanos == 0) {
             return self.records;
@@ -157,19 +156,19 @@ impl RunBatch {
         records.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// The time of its earliest record: when a run that it begins began.
+    /// The time of the earliest record, which is the start of a run that it starts.
     fn first(&self) -> Option<Timestamp> {
         self.records.iter().map(|record| record.time).min()
     }
 
-    /// The time of its latest record: when a run that it ends ended.
+    /// The time of the latest record, which is the end of a run that it ends.
     pub(crate) fn last(&self) -> Option<Timestamp> {
         self.records.iter().map(|record| record.time).max()
     }
 }
 
 impl Intake {
-    /// What the request says of a run, about to hear one thing more; and the bytes that a run takes which is new to it.
+    /// The part of a run to which something is added, and the bytes that a new run takes.
     pub(crate) fn run(&mut self, id: RunId) -> (&mut RunBatch, usize) {
         self.events += 1;
         match self.runs.entry(id) {
@@ -178,7 +177,7 @@ impl Intake {
         }
     }
 
-    /// Takes over what was refused while the request was read.
+    /// Takes over what was refused while the request was parsed.
     pub(crate) fn refuse_all(&mut self, refused: Refused) {
         self.events += refused.count;
         self.refused.lines += refused.count;
@@ -187,26 +186,26 @@ impl Intake {
         }
     }
 
-    /// Counts something of which no run is known.
+    /// Counts an item without a known run.
     pub(crate) fn refuse(&mut self, why: String) {
         self.events += 1;
         self.refused.add(1, why);
     }
 
-    /// Stores what can be stored; what the archive will never take is counted, and what it cannot take now is an
-    /// error, so that the sender sends it all again. Repeating is harmless, of a single thing only where it has a name.
-    /// The body, unpacked, is what the request is known by when it is sent again.
+    /// Stores what can be stored. Items that can never be stored are counted; a temporary failure is an error, so that
+    /// the sender repeats the whole request. A repeated request has no effect, except for a single record without a
+    /// batch ID. The decompressed body identifies the request.
     pub(crate) async fn store(self, sender: &Sender<'_>, body: &[u8]) -> ApiResult<Outcome> {
         let (repaired, undated) = (self.repaired, self.undated);
         let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
         let is_single = self.events == 1;
-        // Most batches have names of their own.
+        // Most batches have their own IDs.
         let body = LazyCell::new(|| Sha256::new().chain_update(body));
         for (run_id, batch) in self.runs {
-            // A batch without records says that a run begins or ends: one thing.
+            // A batch without records only reports that a run has started or ended.
             let count = (batch.records.len() as u64).max(1);
-            // Records sent together with others, or with the end of their run, are sent again if one of those fails,
-            // and must not be stored twice.
+            // Records that are sent together with others, or with the end of their run, are sent again if one of those
+            // fails, and must not be stored twice.
             let is_alone = is_single && batch.ended.is_none();
             let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
             match store(sender, run_id, batch, name, &mut outcome).await {
@@ -219,7 +218,8 @@ impl Intake {
     }
 }
 
-/// Adds a record to what its batch is known by: every part with its length, in a form that no upgrade changes.
+/// Adds a record to the digest of its batch: every part with its length, in a format that is independent of the
+/// version.
 fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
     digest.update(nanos.to_le_bytes());
     digest.update(record.time.as_millis().to_le_bytes());
@@ -245,7 +245,7 @@ fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
     }
 }
 
-/// Names what a body says of a run.
+/// The ID of a body for a run.
 fn id_in(body: &Sha256, run_id: RunId) -> String {
     format!("intake-body-{}", hex::encode(body.clone().chain_update(run_id.to_string()).finalize()))
 }
@@ -258,7 +258,7 @@ async fn store(
     outcome: &mut Outcome,
 ) -> ApiResult<()> {
     let is_new = match begin(sender, run_id, &batch).await {
-        // Another request has begun the run, or made its task, at this moment: what is known by now counts.
+        // Another request has started the run or created its task in the meantime: the current state counts.
         Err(error) if error.status == StatusCode::CONFLICT => begin(sender, run_id, &batch).await?,
         begun => begun?,
     };
@@ -272,7 +272,7 @@ async fn store(
         match sender.store_to("finish run").runs().finish(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
             Err(error) if error.status.is_server_error() => return Err(error),
-            // The records are stored; only the end contradicts what is known.
+            // The records are stored; only the end contradicts the existing one.
             Err(error) => outcome.refused.add(1, error.message),
         }
     }
@@ -320,13 +320,13 @@ async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, r
             }
             Ok(stored.stored)
         }
-        // It is the same body, and only the times differ that were made up for records without one.
+        // The body is the same, and only the times differ that were assigned to records without one.
         Err(error) if name.is_some() && error.kind() == ErrorKind::Conflict => Ok(count),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The task that is named, made when it is not known and its workspace is.
+/// The named task, which is created if it does not exist and its workspace does.
 async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
     if let Some(id) = hint.task_id
         && sender.store.workspaces().task(id).await?.is_some()
@@ -362,7 +362,7 @@ async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResu
     })
 }
 
-/// Makes the workspace, and its environment, when it is not known and the caller is an administrator.
+/// Creates the workspace and its environment if they do not exist and the caller is an administrator.
 async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
     if sender.store.workspaces().get(id).await?.is_some() {
         return Ok(());

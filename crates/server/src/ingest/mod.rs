@@ -1,4 +1,4 @@
-//! Records on their way in: what bodies hold, which runs they belong to, how much memory they take.
+//! Incoming records: how bodies are decoded, which runs their records belong to, and how much memory they take.
 
 pub(crate) mod body;
 pub(crate) mod body_memory;

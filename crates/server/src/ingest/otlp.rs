@@ -21,18 +21,18 @@ use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::intake::{self, Intake, Refused, TaskHint};
 use crate::ingest::severity as words;
 
-/// The names of OTLP attributes: of each list the first one that a record, its scope or its resource has counts.
+/// The names of OTLP attributes: of each list, the first one that a record, its scope or its resource has counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtlpAttributes {
     /// The run, a UUID.
     pub run: Vec<String>,
-    /// Its task, by id.
+    /// Its task, by ID.
     pub task: Vec<String>,
-    /// Its task, by name in the workspace; made there when it is not known.
+    /// Its task, by name in the workspace; created there if it does not exist.
     pub task_name: Vec<String>,
-    /// The workspace of a task that is not known by its id.
+    /// The workspace of a task that is not given by ID.
     pub workspace: Vec<String>,
-    /// How the run ended, such as `execution_failed`.
+    /// The final status of the run, such as `execution_failed`.
     pub status: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ impl Default for OtlpAttributes {
     }
 }
 
-/// The records of a request, and those of it that could not be read.
+/// The records of a request, and those that could not be parsed.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
     pub(crate) resources: Vec<ResourceLogs>,
@@ -58,7 +58,7 @@ pub(crate) struct Request {
     pub(crate) repaired: u64,
 }
 
-/// Sorts the records of a request by their run. 413 and 503: there is no memory for what is copied to each of them.
+/// Groups the records of a request by run. 413 and 503 if there is no memory for what is copied to each of them.
 pub(crate) async fn group_by_run(
     request: Request,
     names: &OtlpAttributes,
@@ -117,7 +117,7 @@ fn take(
     new_bytes + shared_bytes
 }
 
-/// The attributes of a record, of its scope and of its resource: the nearer counts.
+/// The attributes of a record, its scope and its resource, in this order of precedence.
 struct Attributes<'a>([&'a [KeyValue]; 3]);
 
 impl Attributes<'_> {
@@ -130,7 +130,7 @@ impl Attributes<'_> {
     }
 }
 
-/// When it was made, or seen.
+/// When it occurred, or was observed.
 fn time(log: &LogRecord) -> Option<LogTime> {
     let nanos = [log.time_unix_nano, log.observed_time_unix_nano].into_iter().find(|nanos| *nanos > 0)?;
     LogTime::from_nanos(nanos.into())
@@ -194,7 +194,7 @@ fn extra(log: &LogRecord, severity_text: Option<&str>) -> Option<Map<String, Val
     (!extra.is_empty()).then_some(extra)
 }
 
-/// A text as it is, and everything else as JSON.
+/// A string unchanged, and other values as JSON.
 fn text(value: &AnyValue) -> Option<String> {
     match json(value) {
         Value::Null => None,
@@ -208,7 +208,7 @@ fn json(value: &AnyValue) -> Value {
         Some(OtlpValue::StringValue(text)) => text.as_str().into(),
         Some(OtlpValue::BoolValue(flag)) => (*flag).into(),
         Some(OtlpValue::IntValue(number)) => (*number).into(),
-        // JSON has no number for these.
+        // JSON has no representation of these numbers.
         Some(OtlpValue::DoubleValue(number)) if !number.is_finite() => number.to_string().into(),
         Some(OtlpValue::DoubleValue(number)) => (*number).into(),
         Some(OtlpValue::BytesValue(bytes)) => hex::encode(bytes).into(),

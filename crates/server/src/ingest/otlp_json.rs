@@ -1,6 +1,6 @@
-//! OTLP requests in JSON, as the mapping of proto3 has it and as exporters write it: what is `null` is absent, numbers
-//! may be texts, enumerations names, and a list or map without values is empty. A record that cannot be read is refused
-//! by itself.
+//! OTLP requests in JSON, according to the JSON mapping of proto3 and as written by exporters: `null` is absent,
+//! numbers may be strings, enumerations may be names, and a list or map without values is empty. A record that cannot
+//! be parsed is refused individually.
 
 use base64::Engine;
 use base64::alphabet;
@@ -17,10 +17,10 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::intake::Refused;
 use crate::ingest::otlp::Request;
 
-/// What is wrong with a part of a request.
+/// The error in a part of a request.
 type Wrong = String;
 
-/// The request, whose records are not read yet.
+/// A request whose records are not parsed yet.
 #[derive(Deserialize)]
 struct RawRequest<'a> {
     #[serde(borrow, default, rename = "resourceLogs", alias = "resource_logs")]
@@ -108,7 +108,7 @@ fn part<T: Default>(
     }
 }
 
-/// A field by its name, or by the name that it has in the protocol's own files; `null` is absent.
+/// A field by its JSON name or its protobuf name; `null` is absent.
 fn field<'a>(fields: &'a Map<String, Value>, name: &str, own_name: &str) -> Option<&'a Value> {
     fields.get(name).or_else(|| fields.get(own_name)).filter(|value| !value.is_null())
 }
@@ -145,7 +145,7 @@ fn text(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<Strin
     match field(fields, name, own_name) {
         None => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),
-        // Some loggers write their number for a level; a text is what is made of it anyway.
+        // Some loggers write the level as a number, which is converted to a text anyway.
         Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
         Some(_) => Err(format!("{name}: it is not a string")),
     }
@@ -158,7 +158,7 @@ fn nanos(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<u64,
         .ok_or_else(|| format!("{name}: {} is not a number of nanoseconds since 1970", shown(value)))
 }
 
-/// A whole number, also as text and with a fraction of zero.
+/// A whole number, also as a string and with a fraction of zero.
 #[expect(clippy::cast_possible_truncation, reason = "a whole number below 1e19")]
 fn whole(value: &Value) -> Option<i128> {
     let of_float = |float: f64| (float.fract() == 0.0 && float.abs() < 1e19).then_some(float as i128);
@@ -195,7 +195,7 @@ fn severity_number(value: Option<&Value>) -> Result<i32, Wrong> {
     number.or_else(of_name).ok_or_else(|| format!("severityNumber: {} is none", shown(value)))
 }
 
-/// An id in hexadecimal digits, or in base64, as the mapping of other bytes has it.
+/// An ID in hexadecimal digits, or in base64 like other bytes in the mapping.
 fn id(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<Vec<u8>, Wrong> {
     let id = text(fields, name, own_name)?;
     let is_hex = id.len().is_multiple_of(2) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -232,7 +232,7 @@ fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, Wrong> {
     list.iter().enumerate().map(read).collect()
 }
 
-/// A value; how deep it goes is bounded by the reader of the JSON.
+/// A value; its depth is limited by the JSON parser.
 fn any_value(value: &Value) -> Result<AnyValue, Wrong> {
     let fields = value.as_object().ok_or("it is not an object with a value such as stringValue")?;
     let values = |fields: &Map<String, Value>| match fields.get("values") {
@@ -266,7 +266,7 @@ fn any_value(value: &Value) -> Result<AnyValue, Wrong> {
             "kvlistValue" | "kvlist_value" => {
                 OtlpValue::KvlistValue(KeyValueList { values: key_values(object(value)?.get("values"))? })
             }
-            // What a later version of the protocol adds.
+            // Additions of later versions of the protocol.
             _ => continue,
         });
     }

@@ -1,7 +1,7 @@
-//! OTLP requests in protobuf that cannot be decoded as they are: read part by part, so that a record that is broken
-//! takes none of its neighbours along.
+//! Decodes OTLP requests in protobuf part by part if they cannot be decoded as a whole, so that an invalid record does
+//! not affect the others.
 //!
-//! Texts that are not UTF-8 are repaired; what still cannot be decoded is rejected, record by record.
+//! Strings that are not UTF-8 are repaired; records that still cannot be decoded are rejected individually.
 
 use axum::body::Bytes;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
@@ -14,7 +14,7 @@ use crate::ingest::decoded_size;
 use crate::ingest::intake::Refused;
 use crate::ingest::otlp::Request;
 
-/// `ExportLogsServiceRequest`, whose parts are not decoded yet.
+/// `ExportLogsServiceRequest`, with encoded parts.
 #[derive(Clone, PartialEq, Message)]
 struct RawRequest {
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -39,7 +39,7 @@ struct RawScopeLogs {
     log_records: Vec<Bytes>,
 }
 
-/// Reads a request part by part. 400: it is none.
+/// Decodes a request part by part. 400 if it is not a request.
 pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
     let wrong =
         |error: prost::DecodeError| ApiError::invalid(format!("the body is not an ExportLogsServiceRequest: {error}"));
@@ -69,7 +69,7 @@ pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
     Ok(Request { resources, refused, repaired })
 }
 
-/// Decodes a part, with its texts repaired if necessary.
+/// Decodes a part, with repaired strings if necessary.
 fn mended<M: Message + Default>(
     part: Bytes,
     message: decoded_size::Message,

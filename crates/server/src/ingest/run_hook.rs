@@ -1,6 +1,6 @@
-//! The run hook, configured by an operator to start runs requested with `POST /processing/executions`.
+//! The run hook, which starts runs that are requested with `POST /processing/executions`.
 //!
-//! Runlog does not start anything itself: it creates the run, calls the hook, and waits for what the run pushes.
+//! Runlog does not start jobs itself: it creates the run, calls the hook, and waits for what the run pushes.
 
 use std::process::Stdio;
 
@@ -13,17 +13,17 @@ use tokio::process::Command;
 
 use crate::limits;
 
-/// How runs are started.
+/// How the hook is called.
 #[derive(Clone)]
 pub enum RunHook {
-    /// A command for the shell: it gets the run as JSON on standard input, its ids as `RUNLOG_EXECUTION_ID` and
-    /// `RUNLOG_TASK_ID`, and accepts the run by ending with 0.
+    /// A shell command: it receives the run as JSON on standard input, its IDs in `RUNLOG_EXECUTION_ID` and
+    /// `RUNLOG_TASK_ID`, and accepts the run with exit code 0.
     Command(String),
-    /// An address that the run is posted to as JSON; any 2xx accepts it. The address may hold a secret.
+    /// A URL to which the run is posted as JSON; any 2xx status accepts it. The URL may contain a secret.
     Url {
-        /// The address.
+        /// The URL.
         url: reqwest::Url,
-        /// The client that posts.
+        /// The HTTP client.
         http: reqwest::Client,
     },
 }
@@ -74,7 +74,7 @@ impl<'a> WantedRun<'a> {
     }
 }
 
-/// Why a run was not started, for the caller; without URLs and output.
+/// Why a run was not started; shown to the caller, without URLs and output.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HookError {
     #[error("the run hook took longer than {} s", limits::RUN_HOOK_TIME_MAX.as_secs())]
@@ -92,7 +92,7 @@ pub(crate) enum HookError {
 }
 
 impl RunHook {
-    /// A command, or an address when it begins with `http://` or `https://`.
+    /// A command, or a URL if it starts with `http://` or `https://`.
     pub fn read(text: &str) -> Result<Self, String> {
         if text.starts_with("http://") || text.starts_with("https://") {
             let url = text.parse().map_err(|error| format!("the run hook is not a URL: {error}"))?;
@@ -106,7 +106,7 @@ impl RunHook {
         }
     }
 
-    /// The same hook, posted to with this client. A command needs none.
+    /// The same hook with this HTTP client. A command needs none.
     #[must_use]
     pub fn with_client(self, client: reqwest::Client) -> Self {
         match self {
@@ -115,7 +115,7 @@ impl RunHook {
         }
     }
 
-    /// Tells the hook of a run, and waits until it has accepted it.
+    /// Calls the hook with a run, and waits until it has accepted it.
     pub(crate) async fn call(&self, run: &WantedRun<'_>) -> Result<(), HookError> {
         let body = serde_json::to_vec(run)?;
         let called = match self {
@@ -139,7 +139,7 @@ async fn execute(command: &str, run: &WantedRun<'_>, body: &[u8]) -> Result<(), 
         .spawn()
         .map_err(HookError::NotStarted)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its input is no failure.
+        // A command may ignore its input.
         let _ = stdin.write_all(body).await;
     }
     let status = child.wait().await.map_err(HookError::NotStarted)?;

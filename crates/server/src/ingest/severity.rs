@@ -2,8 +2,7 @@
 
 use runlog_model::Severity;
 
-/// The severity to store for that of a logger, by which the archive counts, and whether it differs. Unknown ones are
-/// stored unchanged.
+/// The severity to store for that of a logger, and whether it differs. Unknown ones are stored unchanged.
 pub(crate) fn kept(text: &str) -> (String, bool) {
     match (Severity::named(text), Severity::of(Some(text))) {
         (Some(_), _) | (None, Severity::Other) => (text.to_owned(), false),

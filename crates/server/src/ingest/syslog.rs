@@ -1,4 +1,4 @@
-//! Lines of syslog (RFC 5424), as an appender of an engine writes them: the event that each says.
+//! Lines of syslog (RFC 5424), as written by an appender of an engine: converts each to an event.
 
 use serde_json::{Map, Value};
 
@@ -41,7 +41,7 @@ pub(crate) fn structured_data(text: &str) -> Option<Object> {
     (rest.is_empty() && !data.is_empty()).then_some(data)
 }
 
-/// The elements at the begin of a text, and what follows them.
+/// The elements at the start of a text, and the rest of it.
 fn elements(text: &str) -> Option<(Object, &str)> {
     let mut data = Object::new();
     let mut rest = text;
@@ -65,7 +65,7 @@ fn elements(text: &str) -> Option<(Object, &str)> {
     (!data.is_empty()).then_some((data, rest))
 }
 
-/// A value up to its closing quote, and what follows that.
+/// A value up to its closing quotation mark, and the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();

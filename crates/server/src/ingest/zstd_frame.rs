@@ -1,6 +1,6 @@
-//! The head of a frame of zstd, for what unpacking it takes. Source: RFC 8878, 3.1.1.1.
+//! The header of a zstd frame, which determines the memory for decompression. Source: RFC 8878, 3.1.1.1.
 
-/// The longest head of a frame: magic number, descriptor, window, dictionary, size. Unit: bytes.
+/// Maximum length of a frame header: magic number, descriptor, window, dictionary, size. Unit: bytes.
 pub(crate) const HEAD_BYTES: usize = 18;
 
 /// The window of a frame; none if this is not a complete frame header. Unit: bytes.
@@ -12,7 +12,7 @@ pub(crate) fn window(head: &[u8]) -> Option<u64> {
         let base = 1_u64 << (10 + u32::from(exponent));
         return Some(base + base / 8 * u64::from(mantissa));
     }
-    // What fits into a single segment has its own size as its window.
+    // The window of a single-segment frame is its content size.
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let head = head.get(dictionary..)?;
     Some(match descriptor >> 6 {

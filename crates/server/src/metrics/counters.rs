@@ -1,4 +1,4 @@
-//! What the service counts about itself, for Prometheus.
+//! The metrics of the service, for Prometheus.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::AtomicU64;
@@ -26,7 +26,7 @@ pub(crate) struct Metrics {
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     /// Records that were stored.
     pub(crate) records_in: Counter,
-    /// Records that were given out, in page files and live pages.
+    /// Records that were returned in page files and live pages.
     pub(crate) records_out: Counter,
     /// Number of requested pages.
     pub(crate) pages: Counter,
@@ -34,19 +34,19 @@ pub(crate) struct Metrics {
 
 /// Metrics of this node other than its counters.
 pub(crate) struct NodeMetrics {
-    /// Its background work.
+    /// The background tasks.
     pub(crate) background: Vec<WorkState>,
-    /// What it does on the archive.
+    /// Its work on the archive.
     pub(crate) store: runlog_store::metrics::NodeMetrics,
-    /// What pushed bodies hold, of themselves and of what they unfold to. Unit: bytes.
+    /// Memory of pushed bodies, encoded and decoded. Unit: bytes.
     pub(crate) bodies_held: (usize, usize),
-    /// What there is of that. Unit: bytes.
+    /// The limits of that memory. Unit: bytes.
     pub(crate) bodies_max: (usize, usize),
-    /// Requests of a bounded kind that are under way, and how many may be.
+    /// Number of requests of each limited kind, and the maximum.
     pub(crate) concurrency: [(&'static str, (usize, usize)); 3],
-    /// What the system says of the process.
+    /// Metrics of the process from the operating system.
     pub(crate) process: ProcessMetrics,
-    /// When the service began.
+    /// When the service started.
     pub(crate) started_at: Timestamp,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Scrape<'f> {
     pub(crate) sinks: &'f [SinkMetrics],
     pub(crate) node: &'f NodeMetrics,
     pub(crate) now: Timestamp,
-    /// Whether there are series for each task.
+    /// True if there are series for each task.
     pub(crate) is_by_task: bool,
 }
 
@@ -177,7 +177,7 @@ impl Metrics {
         Self { registry, requests, durations, records_in, records_out, pages }
     }
 
-    /// Counts a request. Unknown paths count together, so that invented ones do not fill the memory.
+    /// Counts a request. Unknown paths are counted together, so that they cannot fill the memory.
     pub(crate) fn count_request(&self, method: &str, route: &str, status: u16, duration_ms: i64) {
         let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
         let method = if known.contains(&method) { method } else { "other" };
@@ -204,7 +204,7 @@ impl Metrics {
     }
 }
 
-/// The current state of this node, and its requests to the objects.
+/// The current state of this node, and its requests to the object store.
 fn node_registry(node: &NodeMetrics) -> Registry {
     let mut registry = Registry::with_prefix("runlog");
     let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -260,7 +260,7 @@ fn node_registry(node: &NodeMetrics) -> Registry {
     registry
 }
 
-/// What the system says of the process, under the names that all programs have for it.
+/// Metrics of the process under the conventional names.
 fn process_registry(process: &ProcessMetrics, started_at: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix("process");
     let mut gauge = |name: &str, help: &str, value: Option<u64>| {
@@ -285,7 +285,7 @@ fn process_registry(process: &ProcessMetrics, started_at: Timestamp) -> Registry
     registry
 }
 
-/// How long requests to the objects took until their answers began. The library can only count them itself.
+/// The time until responses of the object store started. The library of metrics cannot take precomputed histograms.
 fn write_object_durations(text: &mut String, objects: &[ObjectStoreMetrics]) -> fmt::Result {
     let name = "runlog_object_request_duration_seconds";
     writeln!(text, "# HELP {name} Time to the first byte of a response of the folder or bucket of the objects.")?;
@@ -370,7 +370,7 @@ fn register_tasks(registry: &mut Registry, figures: &ArchiveMetrics) {
     registry.register("task_last_success_timestamp_seconds", "Time of the last successful run of a task", success);
 }
 
-/// How far the collecting is, from the catalog: the same on every node, wherever the collectors run.
+/// The progress of collection, from the catalog: the same on every node, wherever the collectors run.
 fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorHeartbeat], now: Timestamp) -> Registry {
     let mut registry = Registry::with_prefix("runlog_collector");
     let runs = Family::<UpstreamRunLabels, Gauge>::default();
@@ -435,7 +435,7 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
     registry
 }
 
-/// How far the sinks are, from the catalog.
+/// The progress of deliveries, from the catalog.
 fn delivery_registry(sinks: &[SinkMetrics]) -> Registry {
     let mut registry = Registry::with_prefix("runlog_sink");
     let runs = Family::<SinkRunLabels, Gauge>::default();
@@ -459,7 +459,7 @@ fn delivery_registry(sinks: &[SinkMetrics]) -> Registry {
     registry
 }
 
-/// How the supervised work of this process is doing.
+/// The state of the supervised tasks of this process.
 fn background_registry(states: &[WorkState]) -> Registry {
     let mut registry = Registry::with_prefix("runlog_background");
     let of = |state: &WorkState| WorkLabels { work: state.name.clone() };

@@ -5,19 +5,19 @@ use async_compression::tokio::bufread::{GzipEncoder, ZstdEncoder};
 use axum::http::{HeaderMap, HeaderName, header};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt};
 
-/// How much is packed before other tasks may run. Unit: bytes.
+/// Number of bytes that are compressed before other tasks may run.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A form of the text.
+/// A format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExpositionFormat {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The text of Prometheus, 0.0.4, which everything reads.
+    /// The Prometheus text format 0.0.4, which every client supports.
     Text,
 }
 
-/// How the text is packed.
+/// The compression of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
     Plain,
@@ -45,7 +45,7 @@ impl ExpositionFormat {
         }
     }
 
-    /// This form of a text in the OpenMetrics form.
+    /// Converts a text in OpenMetrics format to this format.
     pub(crate) fn of(self, text: String) -> String {
         match self {
             Self::OpenMetrics => text,
@@ -75,7 +75,7 @@ impl Compression {
         }
     }
 
-    /// A text packed like this.
+    /// Compresses a text.
     pub(crate) async fn pack(self, text: String) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(text.into_bytes()),
@@ -100,7 +100,7 @@ async fn read(mut packed: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// The values of a header that lists what a client takes, in small letters and without parameters, each with its weight.
+/// The values of a header like `Accept`, in lower case and without parameters, with their weights.
 fn weights(headers: &HeaderMap, name: HeaderName) -> Vec<(String, f32)> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     let weighed = values.map(|value| {
@@ -112,8 +112,8 @@ fn weights(headers: &HeaderMap, name: HeaderName) -> Vec<(String, f32)> {
     weighed.collect()
 }
 
-/// The text of Prometheus for one in the OpenMetrics form: a counter is named as its samples are, there are no units, and
-/// no line says that this was all.
+/// Converts OpenMetrics to the Prometheus text format: the names of counters have the suffix of their samples, and
+/// there are no units and no end marker.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut help = None;
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn the_form_is_the_one_that_is_asked_for() {
         let wanted = |accept: &str| ExpositionFormat::wanted(&headers(header::ACCEPT, accept));
-        // What Prometheus 2.4x and 3.x send.
+        // The headers of Prometheus 2.4x and 3.x.
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         assert_eq!(wanted(prometheus), ExpositionFormat::OpenMetrics);

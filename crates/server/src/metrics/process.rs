@@ -1,4 +1,4 @@
-//! What the system says of this process, for metrics. Where it says nothing, nothing is shown.
+//! Metrics of this process from the operating system; values that it does not provide are omitted.
 
 use std::path::Path;
 
@@ -6,23 +6,23 @@ use std::path::Path;
 /// every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Figures of this process; each is absent where the system does not say it.
+/// Metrics of this process; each is absent if the system does not provide it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct ProcessMetrics {
-    /// Memory that it has in use. Unit: bytes.
+    /// Resident memory. Unit: bytes.
     pub(crate) resident_bytes: Option<u64>,
-    /// Memory that it has addresses for. Unit: bytes.
+    /// Virtual memory. Unit: bytes.
     pub(crate) virtual_bytes: Option<u64>,
     /// Processor time. Unit: seconds.
     pub(crate) cpu_seconds: Option<f64>,
-    /// Files and connections that are open.
+    /// Number of open file descriptors.
     pub(crate) open_fds: Option<u64>,
-    /// As many may be.
+    /// Maximum number of open file descriptors.
     pub(crate) max_fds: Option<u64>,
 }
 
 impl ProcessMetrics {
-    /// As they are now.
+    /// Reads the current values.
     pub(crate) fn read() -> Self {
         Self::below(Path::new("/proc/self"))
     }
@@ -44,15 +44,15 @@ impl ProcessMetrics {
     }
 }
 
-/// The time in user and system code: the 14th and the 15th field. The second one is the name of the program in brackets,
-/// which may hold anything.
+/// The time in user and system code: fields 14 and 15. The second field is the name of the program in brackets, which
+/// may contain anything.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) as f64 / TICKS_PER_SECOND)
 }
 
-/// The soft limit; none where there is none.
+/// The soft limit; none if there is none.
 fn max_fds(limits: &str) -> Option<u64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }

@@ -10,17 +10,17 @@ use runlog_model::{Clock, Timestamp};
 use runlog_store::{Error, Result};
 use tracing::warn;
 
-/// What takes no longer is computed each time. Unit: milliseconds.
+/// A value that takes at most this long is computed each time. Unit: milliseconds.
 const FRESH_MS: i64 = 250;
 
-/// A snapshot is cached for so many times as long as it took.
+/// A snapshot is cached for this multiple of the time that it took.
 const STALE_TIMES: i64 = 20;
 
-/// A value, as it was at one time.
+/// A value at one time.
 #[derive(Debug)]
 pub(crate) struct Snapshot<T> {
     pub(crate) value: T,
-    /// When its computation began.
+    /// When its computation started.
     pub(crate) at: Timestamp,
     took_ms: i64,
 }
@@ -38,8 +38,8 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
         Self { clock, last: Arc::default(), refreshing: Arc::default() }
     }
 
-    /// The last snapshot; `refresh` begins when that is too old, and is waited for when there is nothing yet or when
-    /// it is a matter of a moment.
+    /// The last snapshot. `refresh` is started if the snapshot is too old, and awaited if there is none yet or if it
+    /// takes only a moment.
     pub(crate) async fn get(
         &self,
         refresh: impl Future<Output = Result<T>> + Send + 'static,
@@ -60,7 +60,7 @@ impl<T: Send + Sync + 'static> StaleCache<T> {
             }
             _ => {
                 let turn = Arc::clone(&self.refreshing).lock_owned().await;
-                // Somebody else may have refreshed it meanwhile.
+                // Another caller may have refreshed it in the meantime.
                 match self.last().filter(|last| self.is_fresh(last)) {
                     Some(last) => Ok(last),
                     // In a separate task: the result is useful for the next caller even if this one disconnects.
@@ -117,7 +117,7 @@ mod tests {
         }
     }
 
-    /// What is got when computing gives `number` and takes so long.
+    /// The value if computing `number` takes this long.
     async fn get(cache: &StaleCache<u32>, clock: &Arc<SetClock>, number: u32, took_ms: i64) -> u32 {
         let computing = Arc::clone(clock);
         let refresh = async move {
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(get(&cache, &clock, 2, 1_000).await, 1, "not old yet");
         clock.pass(1);
         assert_eq!(get(&cache, &clock, 3, 1_000).await, 1, "nobody waits");
-        // The task that refreshes it holds this until it is done.
+        // Held by the task that refreshes it.
         drop(cache.refreshing.lock().await);
         assert_eq!(get(&cache, &clock, 4, 1_000).await, 3);
     }

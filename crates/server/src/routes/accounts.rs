@@ -1,4 +1,4 @@
-//! `/account/service-accounts`: programs that call the service.
+//! `/account/service-accounts`: accounts of programs that call the service.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -23,7 +23,7 @@ fn may_manage(caller: &Caller) -> ApiResult<()> {
     rights::permission(caller, MANAGE_ACCOUNTS)
 }
 
-/// Nobody gives what they lack.
+/// Callers can only grant permissions that they have.
 fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
     match permissions.iter().find(|permission| rights::permission(caller, permission).is_err()) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! `/runlog/v1/…`: places, users and their tokens.
+//! `/runlog/v1/…`: environments, workspaces, tasks, users and their tokens.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,7 +16,7 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
 
-/// What making something answers: 201 and the thing.
+/// The response to a creation: 201 with the new item.
 type Made<T> = ApiResult<(StatusCode, Json<T>)>;
 
 fn made<T>(body: T) -> Made<T> {

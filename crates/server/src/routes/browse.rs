@@ -42,7 +42,7 @@ pub(crate) async fn summary(
     let task = app.store().workspaces().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
     let facts = app.store().runs().log_metadata(run.id).await?;
-    // A run whose log is not whole has not ended here.
+    // A run whose log is incomplete has not ended in the archive yet.
     let setback = match run.status.is_final() {
         true => None,
         false => app.store().collection().last_failure(run.id).await?,
@@ -247,7 +247,7 @@ pub(crate) async fn whole(
     Ok((headers, Body::from_stream(parts)).into_response())
 }
 
-/// The next records in their form; none after the last.
+/// The next records in this format; none after the last.
 async fn next_part(
     reader: &mut RecordReader,
     form: DownloadFormat,
@@ -256,7 +256,7 @@ async fn next_part(
     let Some(records) = reader.next().await? else { return Ok(None) };
     let mut bytes = Vec::with_capacity(records.len() * 160);
     for (number, record) in records.iter().enumerate() {
-        // Writing into memory does not fail, and a record always has a JSON form.
+        // Writing to memory cannot fail, and a record can always be serialized.
         let _ = match form {
             DownloadFormat::Text => TextLine::from(record).write_to(&mut bytes),
             DownloadFormat::Ndjson => write_json(&mut bytes, b"", record, b"\n"),

@@ -1,4 +1,4 @@
-//! `/runlog/v1/collection`: how far the collecting of upstreams is.
+//! `/runlog/v1/collection`: the progress of collection, and retries.
 
 use axum::Json;
 use axum::extract::{Path, State};

@@ -16,7 +16,7 @@ use crate::http::parameter_types::{NumberOr, is_not, one_of, words};
 use crate::http::parameters::{ParameterValue, Query, query_parameters};
 use crate::limits;
 
-/// What a page can be sorted by. Source: the vendor's file of component metrics.
+/// The fields by which a page can be sorted. Source: the vendor's file of component metrics.
 const SORTED_BY: [&str; 10] = [
     "pid",
     "connector_type",

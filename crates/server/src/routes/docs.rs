@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::web::{self, StaticJson};
 
-/// The description of the service: created once from the list of routes, and passed with every request.
+/// The descriptions of the service: created once from the list of routes, and passed with every request.
 pub(crate) struct Documents {
-    /// The description of the API.
+    /// The OpenAPI description.
     pub(crate) openapi: Bytes,
-    /// What the service is, and every path.
+    /// The name and version of the service, and every path.
     pub(crate) about: StaticJson,
 }
 

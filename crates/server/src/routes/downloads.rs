@@ -93,7 +93,8 @@ enum Part {
     Unsatisfiable,
 }
 
-/// Reads `Range` and `If-Range`. Several ranges at once, other units and other files get the whole, as HTTP allows.
+/// Parses `Range` and `If-Range`. For several ranges, other units and another version of the file, the whole file is
+/// returned, as HTTP allows.
 fn wanted_part(headers: &HeaderMap, etag: &str, bytes: u64) -> Part {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let same_file = text(header::IF_RANGE).is_none_or(|tag| tag == etag);
@@ -114,7 +115,7 @@ fn part_of(first: &str, last: &str, bytes: u64) -> Part {
     if start < end { Part::Range(start..end) } else { Part::Unsatisfiable }
 }
 
-/// True when the client names zstd and does not give it the weight 0.
+/// True if the client accepts zstd with a weight above 0.
 fn takes_zstd(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {

@@ -179,7 +179,7 @@ pub(crate) async fn start(
         timeout: wanted.timeout,
         ..StartRun::of_task(task.id)
     };
-    // The run is known before the hook is: what the hook starts may push at once.
+    // The run is created before the hook is called, because the hook may start pushing immediately.
     change.store(StatusCode::CREATED).runs().start(run_id, &start, &caller).await?;
     let run = WantedRun {
         log_level: wanted.log_level.as_deref(),

@@ -1,4 +1,4 @@
-//! Whether the service lives, whether it can work, and what it is.
+//! Liveness, readiness, and the description of the service.
 
 use std::sync::Arc;
 

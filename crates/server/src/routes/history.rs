@@ -49,7 +49,7 @@ pub(crate) async fn search(
     let Some(mut filter) = filter(&app, &caller, &search).await? else {
         return Ok(Json(HistoryPage { items: Vec::new(), limit, offset, next_page_exists: false }));
     };
-    // One more than the page shows whether another follows.
+    // One execution more than the page shows whether there is another page.
     (filter.limit, filter.offset) = (limit + 1, offset);
     let mut entries = app.store().runs().history(&filter).await?;
     let next_page_exists = entries.len() as u64 > limit;
@@ -87,7 +87,8 @@ pub(crate) async fn download(
             Rows { app, filter: Some(filter), left: limit, is_first: true }
         }
     };
-    // The first part is made before the answer begins, so that a wrong `lastId` is an error and no file.
+    // The first part is created before the response starts, so that a wrong `lastId` is an error instead of an
+    // incomplete file.
     let first = rows.next().await?;
     let rest = stream::try_unfold(first, |part| async move {
         let Some((bytes, rows)) = part else { return Ok(None) };
@@ -106,7 +107,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// The next lines, and what follows them; none at the end.
+    /// The next lines, and the state after them; none at the end.
     async fn next(mut self) -> ApiResult<Option<(Bytes, Self)>> {
         let mut entries: Vec<HistoryEntry> = Vec::new();
         if let Some(filter) = self.filter.as_mut().filter(|_| self.left > 0) {
@@ -143,14 +144,14 @@ impl Rows {
     }
 }
 
-/// The conditions of a body, as far as the caller may view the results; none if nothing can match.
+/// The conditions of a body, limited to what the caller may view; none if nothing can match.
 async fn filter(app: &App, caller: &Caller, search: &HistorySearch) -> ApiResult<Option<HistoryFilter>> {
     let environment_id = search.environment_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
     let environment_id = environment_id.map(|id| parse_id("environmentId", id)).transpose()?;
     let mut conditions = read_conditions(search.filters.as_deref().unwrap_or_default(), "filters")?;
     conditions.extend(search.trigger_time_from.map(HistoryCondition::TriggeredFrom));
     conditions.extend(search.trigger_time_to.map(HistoryCondition::TriggeredTo));
-    // The archive knows no routes and no data services.
+    // The archive has no routes and no data services.
     if search.category == HistoryCategory::Esb {
         return Ok(None);
     }

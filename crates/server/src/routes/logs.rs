@@ -99,7 +99,7 @@ fn status_of(end: PageEnd) -> StatusCode {
     }
 }
 
-/// The name under which the file is downloaded. Source: `newFileName` of the vendor's file.
+/// The name of the downloaded file. Source: `newFileName` of the vendor's file.
 fn file_name(run: &RunBrief, with_task: bool) -> String {
     match with_task {
         true => format!("{}_{}.log", run.task_id, run.id),
@@ -135,7 +135,7 @@ pub(crate) async fn status(
     }))
 }
 
-/// The token of a status body: a JSON string, an object with `token`, or the bare text.
+/// The token in the body of a status request: a JSON string, an object with `token`, or plain text.
 fn page_token(body: &[u8]) -> ApiResult<String> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -197,7 +197,7 @@ pub(crate) async fn live(
     }))
 }
 
-/// Clients read the text without asking whether there is one.
+/// Clients expect the message to be present.
 fn with_text(record: Record) -> Record {
     Record { message: Some(record.message.unwrap_or_default()), ..record }
 }

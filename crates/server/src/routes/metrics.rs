@@ -62,7 +62,7 @@ async fn node_figures(app: &App) -> NodeMetrics {
             ("page_reads", app.page_reads().in_use()),
             ("downloads", app.downloads().in_use()),
         ],
-        // The system's files answer at once, and yet they are files.
+        // Files of `/proc` respond quickly, but reading files blocks.
         process: tokio::task::spawn_blocking(ProcessMetrics::read).await.unwrap_or_default(),
         started_at: app.started_at(),
     }

@@ -17,7 +17,7 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
 use crate::http::request::client_address;
 
-/// The body, as JSON or as a form. What is not named here is ignored.
+/// The body, as JSON or as a form. Unknown fields are ignored.
 #[derive(Deserialize, Default)]
 struct TokenForm {
     grant_type: Option<String>,

@@ -57,7 +57,7 @@ pub(crate) async fn export(
         format!("{} texts had invalid characters (UTF-8, surrogate pairs), which were replaced", outcome.repaired);
     let mended = (outcome.repaired > 0).then_some(mended);
     let said: Vec<String> = outcome.refused.why.into_iter().chain(mended).collect();
-    // A message without rejected records is the protocol's form of a warning.
+    // In OTLP, a message without rejected records is a warning.
     let partial_success = (!said.is_empty()).then(|| ExportLogsPartialSuccess {
         rejected_log_records: i64::try_from(outcome.refused.count).unwrap_or(i64::MAX),
         error_message: said.join("; "),
@@ -77,7 +77,7 @@ fn encoding(headers: &HeaderMap) -> ApiResult<OtlpEncoding> {
     }
 }
 
-/// Decodes a body, once there is memory for what that takes.
+/// Decodes a body, once there is memory for its decoded form.
 async fn parse(encoding: OtlpEncoding, body: Bytes, memory: &mut MemoryReservation) -> ApiResult<Request> {
     let decoded_bytes = match encoding {
         OtlpEncoding::Json => decoded_size::of_otlp_json(&body, memory.decoded_bytes_max()),

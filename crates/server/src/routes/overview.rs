@@ -1,4 +1,4 @@
-//! What the web UI shows at a glance: runs by time, tasks with their last runs, the runs of one task.
+//! Overviews for the web UI: runs over time, tasks with their latest runs, the runs of one task.
 
 use axum::Json;
 use axum::extract::{Path, State};

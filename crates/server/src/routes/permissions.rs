@@ -1,4 +1,4 @@
-//! `/security/…permissions`: what users and service accounts may do in a workspace.
+//! `/security/…permissions`: the rights of users and service accounts in workspaces.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
@@ -22,7 +22,7 @@ use crate::http::parameter_groups::ScopeQuery;
 use crate::http::parameter_types::List;
 use crate::http::parameters::{Argument, Query, query_parameters};
 
-/// Whose rights in which workspace.
+/// A user or service account in a workspace.
 struct Holder {
     workspace: String,
     kind: CallerKind,
@@ -38,7 +38,7 @@ impl Holder {
         Self { workspace, kind: CallerKind::ServiceAccount, id }
     }
 
-    /// What the audit log calls it: a change of rights is written down with the workspace and with whose they are.
+    /// The subject in the audit log: the workspace and the user or service account.
     fn subject(&self) -> String {
         format!("{} {}", self.workspace, self.id)
     }
@@ -306,7 +306,7 @@ fn permission(grant: Grant) -> PermissionBody {
     PermissionBody { workspace_id: grant.workspace_id, user_id: grant.caller_id, permissions }
 }
 
-/// What a batch does with each of its parts.
+/// The change of each item of a batch.
 #[derive(Clone, Copy)]
 enum Change {
     Add,
@@ -401,7 +401,7 @@ pub(crate) async fn remove_accounts(
 
 type Batch = JsonBody<Vec<PermissionBody>>;
 
-/// 204 when every part was done, else 207 with those that were refused. The parts before and after are done.
+/// 204 if every item succeeded, otherwise 207 with those that were refused. The other items are done.
 async fn change_all(
     app: &App,
     by: &By,
@@ -426,7 +426,7 @@ async fn change_all(
     Ok(batch_answer(refused))
 }
 
-/// 400 for a request that names neither holders nor workspaces.
+/// 400 for a request with neither holders nor workspaces.
 fn require_some(ids_name: &str, ids: &[String], workspaces: &[WorkspaceId]) -> ApiResult<()> {
     match ids.is_empty() && workspaces.is_empty() {
         false => Ok(()),
@@ -466,7 +466,7 @@ async fn remove_all(
     Ok(batch_answer(refused))
 }
 
-/// What the caller did wrong in one part is an answer for that part; what the service cannot do ends the batch.
+/// An error of the caller is the result of one item; an error of the service ends the batch.
 fn part_of_batch(done: ApiResult<()>) -> ApiResult<Result<(), ApiError>> {
     match done {
         Err(error) if error.status.is_server_error() => Err(error),

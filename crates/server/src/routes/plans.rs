@@ -162,7 +162,7 @@ pub(crate) async fn step(
     Ok(Json(StepDetailsBody::new(&step, &runs, &app.settings().account_id)))
 }
 
-/// The plan execution of a path, if the caller may view every run of it. 404, then 403.
+/// The plan execution of a path, if the caller may view all of its runs. 404, then 403.
 async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult<PlanExecution> {
     let runs = app.store().runs().plan_execution_runs(id).await?;
     for run in &runs {
@@ -172,7 +172,7 @@ async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult<PlanExecut
         .ok_or_else(|| ApiError::not_found(format!("no run in this archive is part of a plan execution {}", shown(id))))
 }
 
-/// The steps that runs name, in the order of their first run.
+/// The steps of runs, in the order of their first run.
 fn steps_of(runs: Vec<Run>) -> Vec<(String, Vec<Run>)> {
     let mut steps: Vec<(String, Vec<Run>)> = Vec::new();
     for run in runs {

@@ -1,4 +1,4 @@
-//! `/runlog/v1/queries`: the queries that the caller keeps under a name.
+//! `/runlog/v1/queries`: saved queries of the caller.
 
 use axum::Json;
 use axum::extract::{Path, State};

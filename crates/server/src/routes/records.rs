@@ -24,7 +24,7 @@ use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
 use crate::limits;
 
-/// The final sentence of every failure of a batch.
+/// The last sentence of every error of a batch.
 const NOTHING_STORED: &str = "nothing of this batch was stored";
 
 query_parameters! {
@@ -107,10 +107,10 @@ pub(crate) async fn push(
     }
 }
 
-/// What was taken of a body.
+/// The result of reading a body.
 #[derive(Default)]
 struct Taken {
-    /// True where a line that cannot be read is skipped, and does not refuse the body.
+    /// True if invalid lines are skipped instead of refusing the body.
     is_skipping: bool,
     /// Number of repaired texts.
     repaired: u64,
@@ -119,8 +119,8 @@ struct Taken {
 }
 
 impl Taken {
-    /// Counts a line that is not stored; the error, where that refuses the body, or where so many were refused that the body
-    /// is hardly what it should be.
+    /// Counts a line that is not stored. Returns the error if it refuses the body, or if so many lines were refused
+    /// that the body is probably not a log.
     fn refuse(&mut self, line: u64, reason: String, error: impl FnOnce(&str) -> ApiError) -> ApiResult<()> {
         if !self.is_skipping {
             return Err(error(&reason));
@@ -136,7 +136,7 @@ impl Taken {
         Err(ApiError::invalid(format!("{message}; the first: {}", self.first_refused())))
     }
 
-    /// The same for a line that is no record.
+    /// The same for a line that is not a valid record.
     fn refuse_unreadable(&mut self, line: u64, error: &serde_json::Error) -> ApiResult<()> {
         self.refuse(line, said(error), |_| wrong_line(line, error))
     }
@@ -146,8 +146,8 @@ impl Taken {
     }
 }
 
-/// Parses one record per line, or an array of records on one line. A line that cannot be parsed rejects the body, or is
-/// skipped and reported.
+/// Parses one record per line, or an array of records on one line. An invalid line refuses the body, or is skipped and
+/// reported.
 async fn take_lines(
     lines: &mut Lines,
     batch: &mut BatchWriter,
@@ -195,7 +195,7 @@ async fn take_lines(
     Ok(taken)
 }
 
-/// Takes a record.
+/// Adds a record.
 async fn take_record(
     number: u64,
     json: &[u8],
@@ -209,7 +209,7 @@ async fn take_record(
     }
 }
 
-/// Takes a line that is an array of records.
+/// Adds a line that is an array of records.
 async fn take_array(
     number: u64,
     line: &[u8],
@@ -242,7 +242,8 @@ fn read(record: &mut Record, json: &[u8], repaired: &mut u64) -> serde_json::Res
     })
 }
 
-/// What is wrong; the parser sees one line only, and its own line number would mislead.
+/// The message of the error without its position: the parser sees only one line, so its line number would be
+/// misleading.
 fn said(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what).to_owned()

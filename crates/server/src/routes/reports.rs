@@ -1,7 +1,7 @@
-//! `/runlog/v1/…/report`, `…/patterns`, `…/diff/…`: what logs say, and what has changed. The rights are those of reading
-//! logs: a report repeats parts of them.
+//! `/runlog/v1/…/report`, `…/patterns`, `…/diff/…`: reports and comparisons. They require the rights to read logs,
+//! because they contain parts of logs.
 //!
-//! A run without a log has a report, too: its part `log` says whether there is none, none yet, or none any more.
+//! A run without a log has a report, too: its part `log` explains why there is none.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -128,7 +128,7 @@ pub(crate) async fn of_workspace(
     Ok(Json(workspace_report(app.report_sources(), &workspace, since, app.now()).await?))
 }
 
-/// The time so many days ago.
+/// The time this number of days ago.
 fn since(app: &App, days: u64) -> Timestamp {
     app.now().plus_millis(-(days.saturating_as::<i64>() * 86_400_000))
 }

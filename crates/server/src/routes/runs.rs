@@ -35,7 +35,7 @@ pub(crate) async fn start(
 ) -> ApiResult<(StatusCode, Json<TaskExecution>)> {
     let run_id: RunId = parse_id("runId", &id)?;
     rights::task(app.store(), &caller, start.task_id, &[Right::Publish]).await?;
-    // A task that has moved leaves its runs where they were, with the rights of that workspace.
+    // The runs of a task that was moved stay in their workspace and are subject to its rights.
     let known = app.store().runs().brief(run_id).await?;
     if let Some(known) = &known {
         rights::require(app.store(), &caller, known.workspace_id, &[Right::Publish]).await?;

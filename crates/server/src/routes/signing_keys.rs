@@ -1,4 +1,4 @@
-//! `/runlog/v1/keys`: the keys that access tokens and links are signed with, and how they are changed.
+//! `/runlog/v1/keys`: the keys that sign access tokens and links, and their rotation.
 
 use axum::Json;
 use axum::extract::State;

@@ -57,7 +57,7 @@ pub(crate) async fn ask(
     Ok((headers, body).into_response())
 }
 
-/// The first form that the request accepts by name.
+/// The first format in `Accept` that is supported.
 fn accepted(headers: &HeaderMap) -> AnswerFormat {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());

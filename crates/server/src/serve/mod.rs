@@ -1,4 +1,4 @@
-//! The service as a whole: its description, and how it runs on a listener.
+//! The service as a whole: its API description, and its listener.
 
 pub(crate) mod openapi;
 pub(crate) mod router;

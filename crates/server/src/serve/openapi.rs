@@ -1,4 +1,4 @@
-//! The service's own description of itself: OpenAPI 3.1, made from the handlers, and the same for every node.
+//! The OpenAPI 3.1 description of the service, generated from its handlers. It is the same on every node.
 
 use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -13,7 +13,7 @@ use runlog_model::wire::ErrorBody;
 
 use crate::routes::{Access, Route, routes};
 
-/// What the parts of the API are for, in the order of the document.
+/// The groups of the API, in the order of the description.
 const TAGS: [(&str, &str); 15] = [
     ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
@@ -123,14 +123,14 @@ fn refusal(text: &str) -> Response {
     ResponseBuilder::new().description(text).content("application/json", content).build()
 }
 
-/// One name an operation, from its method and path: `getProcessingExecutionsId`.
+/// A unique name for an operation, from its method and path: `getProcessingExecutionsId`.
 fn operation_id(route: &Route) -> String {
     let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let capitalised = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
     route.method.as_str().to_ascii_lowercase() + &capitalised.collect::<String>()
 }
 
-/// The first line of a handler's comment without the address it begins with.
+/// The first sentence of a handler's doc comment without the method and path at its start.
 fn sentence(summary: &str) -> String {
     let text = match summary.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
         Some((address, rest)) => match rest.trim_start_matches([':', '.', ',']).trim() {

@@ -1,4 +1,4 @@
-//! The router: every route of the list, behind the checks that its caller needs.
+//! The router: every route of the list, behind the checks of the access that it requires.
 
 use std::sync::Arc;
 
@@ -50,11 +50,11 @@ pub fn router(app: App) -> Router {
     let router = router.layer(Extension(documents));
     let context = app.request_context();
     let router = router.layer(middleware::from_fn_with_state(context, request::surround)).with_state(app);
-    // Paths are normalised before they are looked up.
+    // Paths are normalised before they are matched.
     Router::new().fallback_service(router.map_request(request::with_plain_path))
 }
 
-/// What the service is, and every path, as JSON. Describing every route takes some milliseconds: it is done once.
+/// A description of the service with every path, as JSON. It takes some milliseconds to create, so it is created once.
 fn about_text(routes: &[Route]) -> String {
     let paths: Vec<String> = routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     let about = json!({

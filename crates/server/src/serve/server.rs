@@ -21,16 +21,16 @@ use crate::limits::Bounds;
 use crate::serve::router::router;
 use crate::settings::ServerSettings;
 
-/// What can go wrong with the service as a whole.
+/// Errors of the service as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The archive did not give its keys.
+    /// The signing keys could not be read from the archive.
     #[error("cannot serve the archive")]
     Store(#[from] runlog_store::Error),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The listener does not listen.
+    /// The listener failed.
     #[error("the listener failed")]
     Listener(#[from] std::io::Error),
 }
@@ -102,12 +102,12 @@ pub async fn serve(
     Ok(served?)
 }
 
-/// How much of a head, and how slow a client, a connection bears.
+/// Limits the size of heads and the time of slow clients.
 fn bound(http: &mut Builder<TokioExecutor>, bounds: &Bounds) {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time_max)
-        // The smallest that the library takes.
+        // The minimum of the library.
         .max_buf_size(bounds.head_bytes_max.max(8 << 10));
     http.http2()
         .timer(TokioTimer::new())

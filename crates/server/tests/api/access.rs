@@ -1,4 +1,4 @@
-//! Who may do what: every route, every right, and the order in which refusals come.
+//! Access control: every route, every right, and the order of refusals.
 
 use crate::support::{Ask, RUN, Stage, lines};
 use axum::http::Method;
@@ -6,7 +6,7 @@ use base64::Engine;
 use runlog_model::place::Right;
 use runlog_server::{Access, routes};
 
-/// What each route asks of its caller. A new route fails the test below until it stands here.
+/// The access that each route requires. A new route fails the test below until it is listed here.
 const EXPECTED: &[(&str, &str, Access)] = &[
     ("POST", "/monitoring/executions/{id}/logs", Access::Token),
     ("POST", "/monitoring/executions/{id}/logs/status", Access::Token),
@@ -136,7 +136,7 @@ async fn every_route_asks_for_what_it_should() {
                 let json = [("content-type", "application/json; charset=utf-8")];
                 send(Ask::with(&json)).await.is_error(400, &["body"]);
                 send(Ask::with(&json).body(r#"{"token":"rlp_0000"}"#)).await.is_error(401, &["is unknown"]);
-                // A form of another site could send these without asking.
+                // A form of another site could send these content types without a preflight request.
                 for other in [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/jsonp")]] {
                     let ask = Ask::with(other).body(r#"{"token":"rlp_0000"}"#);
                     send(ask).await.is_error(415, &["application/json"]);
@@ -351,7 +351,7 @@ async fn who_read_and_deleted_what_is_written_down() {
     assert_eq!(unknown["total"], 0);
 }
 
-/// Each request for an address that somebody made up was written down, as fast as they came.
+/// Every request with a forged link was recorded, without a limit.
 #[tokio::test]
 async fn a_link_that_was_not_signed_here_leaves_nothing_and_counts_against_its_address() {
     let stage = Stage::with(|_| (), |settings| settings.stranger_requests_per_second = 2).await;
@@ -372,7 +372,7 @@ async fn a_link_that_was_not_signed_here_leaves_nothing_and_counts_against_its_a
     assert_eq!(written().await, before + 1);
 }
 
-/// What had been read was answered all the same.
+/// A read that could not be recorded was answered nevertheless.
 #[tokio::test]
 async fn nobody_reads_a_log_without_leaving_a_trace() {
     let stage = Stage::new().await;
@@ -387,7 +387,7 @@ async fn nobody_reads_a_log_without_leaving_a_trace() {
         assert!(!answer.text().contains("at 1000"), "{path}");
     }
     stage.post(&logs, "").await.is_error(503, &[]);
-    // What is refused tells nothing, and what cannot be written down is not changed.
+    // A refused request reveals nothing, and a change that cannot be recorded is not made.
     let nobody = stage.user("nobody", &[]).await;
     stage.send(Method::GET, &logs, Ask::with(&[]).by(&nobody)).await.is_error(403, &["Viewer"]);
     let finish = r#"{"status":"execution_failed"}"#;
@@ -404,7 +404,7 @@ async fn nobody_reads_a_log_without_leaving_a_trace() {
     assert_eq!(entries["items"][1]["action"], "request page", "{entries}");
 }
 
-/// A task takes its settings along, and not the logs that others may read.
+/// A moved task takes its settings along, but not the logs that others may read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
     let stage = Stage::new().await;
@@ -450,7 +450,7 @@ async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
     let changed = stage.send(Method::PUT, &format!("/runlog/v1/runs/{RUN}"), ask).await;
     changed.is_error(403, &["Publisher", &stage.workspace.to_string()]);
 
-    // Whoever may view both places sees both, and a new run is of the new one.
+    // A caller who may view both workspaces sees both, and a new run is in the new one.
     let next = "6c0e5a34-0000-4000-8000-0000000000aa";
     let start = format!(r#"{{"taskId":"{task}"}}"#);
     let ask = Ask::with(&[]).by(&newcomer).body(start);

@@ -1,4 +1,4 @@
-//! What someone sends who means harm: it is refused with a clear error, costs bounded memory, and harms no one else.
+//! Malicious requests: they are refused with a clear error, in bounded memory, and do not affect others.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -60,11 +60,11 @@ async fn no_part_of_a_link_can_be_changed() {
     ] {
         stage.send(Method::GET, &changed, Ask::with(&[])).await.is_error(403, &["altered"]);
     }
-    // The address of a link opens nothing else, and with no other method.
+    // The path of a link grants no other access, and allows no other method.
     for method in [Method::POST, Method::PUT, Method::DELETE] {
         assert_eq!(stage.send(method, &link, Ask::with(&[])).await.status, 405);
     }
-    // A link may be used again until it expires, and not a moment longer.
+    // A link may be used again until it expires.
     stage.clock.advance_ms(3_599_000);
     assert_eq!(open(&stage, &link).await, 200);
     stage.clock.advance_ms(1_000);
@@ -200,7 +200,7 @@ async fn packed_bombs_are_refused_before_they_unfold() {
     let zeros = vec![b' '; 1 << 20];
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(&zeros).unwrap();
-    // Members that follow each other are one stream.
+    // Concatenated gzip members are one stream.
     let gzip = packed.finish().unwrap().repeat(200);
     let frames = zstd::encode_all(zeros.as_slice(), 3).unwrap().repeat(200);
     for (coding, body) in [("gzip", gzip), ("zstd", frames)] {
@@ -217,7 +217,7 @@ async fn packed_bombs_are_refused_before_they_unfold() {
     stage.send(Method::POST, &path, unknown).await.is_error(415, &["gzip"]);
 }
 
-/// An OTLP request in protobuf: so many empty records of a resource with these attributes.
+/// An OTLP request in protobuf with this number of empty records of a resource with these attributes.
 fn otlp(attributes: &[(&str, &str)], records: usize) -> Vec<u8> {
     let attributes = attributes.iter().map(|(key, text)| KeyValue {
         key: (*key).to_owned(),
@@ -230,7 +230,7 @@ fn otlp(attributes: &[(&str, &str)], records: usize) -> Vec<u8> {
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
-/// 64 MiB of the two bytes of an empty message pack to some kilobytes, and took several gigabytes, decoded.
+/// 64 MiB of the two bytes of an empty message compress to some kilobytes, and took several gigabytes decoded.
 #[tokio::test]
 async fn a_small_body_that_unfolds_to_gigabytes_is_refused_and_the_next_is_served() {
     let stage = Stage::new().await;
@@ -266,7 +266,7 @@ async fn what_unfolds_is_refused_in_every_form_and_its_memory_is_given_back() {
         ("/runlog/v1/events", json, format!("{{\"message\":{inner}}}").into()),
         ("/runlog/v1/events", json, runs.into()),
     ];
-    // Were nothing given back, there would be no memory for the last of them.
+    // Without a release, there would be no memory for the last of them.
     for _ in 0..3 {
         for (path, kind, body) in &bodies {
             assert!(body.len() < 1 << 19);
@@ -327,7 +327,7 @@ async fn slow_clients_wait_for_each_other_and_no_one_waits_for_them() {
     assert!(live.exchange("GET /healthz HTTP/1.0\r\n\r\n").await.ends_with("ok\n"));
     drop(slow);
 
-    // Slow ones take every place; they are sent away when their time is over, and the next is served.
+    // Slow clients take all connections; they are closed after their time is over, and the next is served.
     let bounds = Bounds { connections_max: 20, head_time_max: Duration::from_millis(200), ..Bounds::default() };
     let live = Live::start(&stage, ServerSettings { bounds, ..ServerSettings::default() });
     let _slow: Vec<TcpStream> = (0..60)
@@ -381,7 +381,7 @@ async fn nothing_tells_a_stranger_which_runs_there_are() {
         answer.is_error(401, &["a token is required"]);
         assert!(!answer.text().contains(RUN));
     }
-    // A caller of this archive who lacks a right learns that a run is there (decision of the contract), and no more.
+    // A caller without the right learns that a run exists (as the contract requires), and nothing else.
     let nobody = stage.user("nobody", &[]).await;
     let known = stage.send(Method::GET, &logs(RUN), Ask::with(&[]).by(&nobody)).await;
     known.is_error(403, &["Author", "Viewer", "Executor"]);

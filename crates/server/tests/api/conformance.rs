@@ -1,8 +1,7 @@
-//! Every operation of the vendor's OpenAPI files that Runlog offers, with its answers held against their schemas.
+//! Every operation of the vendor's OpenAPI files that Runlog offers, with its responses checked against their schemas.
 //!
-//! The files are the vendor's and not part of Runlog: the tests read them from the folder that the variable
-//! `RUNLOG_VENDOR_OPENAPI` names, or from `../shared/contract/openapi` beside the project, and say so when neither is
-//! there.
+//! The files belong to the vendor and are not part of Runlog: the tests read them from the folder in
+//! `RUNLOG_VENDOR_OPENAPI`, or from `../shared/contract/openapi` beside the project, and say so if neither exists.
 
 use std::path::PathBuf;
 
@@ -28,7 +27,7 @@ impl Vendor {
         folder.map(Self)
     }
 
-    /// Fails unless the file declares this status for the operation, and the body fits its schema.
+    /// Fails unless the file declares this status for the operation, and the body matches its schema.
     #[track_caller]
     fn check(&self, file: &str, operation: (&str, &str), expected: u16, answer: &Answer) {
         let (method, path) = operation;
@@ -41,7 +40,7 @@ impl Vendor {
         assert!(declared.is_object(), "{file}: {method} {path} does not declare {expected}");
         let content = declared["content"].as_object().and_then(|content| content.values().next());
         let Some(schema) = content.map(|content| content["schema"].clone()) else { return };
-        // References of the schema lead into the document, which stands around it.
+        // References of the schema point into the document that encloses it.
         let mut schema = schema;
         schema["components"] = document["components"].clone();
         plain_words(&mut schema);
@@ -52,8 +51,8 @@ impl Vendor {
     }
 }
 
-/// The history file explains the words of its lists inside them, as in `PLAN ( … )`, and writes `UUID` for the pattern of
-/// one: taken to the letter, no answer of any service would fit.
+/// The history file contains explanations in its lists of words, as in `PLAN ( … )`, and `UUID` as a pattern: taken
+/// literally, no response of any service would conform.
 fn plain_words(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {

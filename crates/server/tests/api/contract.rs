@@ -1,6 +1,6 @@
-//! Every query parameter and body field that the vendor documents for the paths that Runlog offers: each is honoured, or
-//! refused with 400 where its value is wrong, or answered with an empty page where the archive cannot know. None is ignored
-//! in silence.
+//! Every query parameter and body field that the vendor documents for the paths that Runlog offers: each has an effect,
+//! is refused with 400 if its value is wrong, or leads to an empty page if the archive lacks the data. None is silently
+//! ignored.
 
 use axum::http::Method;
 use runlog_model::place::Right;
@@ -8,27 +8,27 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Ask, RUN, Stage};
 
-/// The run of the stage that is not [`RUN`].
+/// A run other than [`RUN`].
 const OTHER_RUN: &str = "6c0e5a34-0000-4000-8000-000000000002";
 const PLAN_RUN: &str = "6c0e5a34-0000-4000-8000-000000000003";
 const UNKNOWN_RUN: &str = "6c0e5a34-0000-4000-8000-0000000000ff";
 const ENVIRONMENT: &str = "eeeeeeeeeeeeeeeeeeeeeeee";
 const NOBODY: &str = "00000000-0000-4000-8000-000000000099";
 
-/// How a parameter shows that it is not ignored.
+/// Evidence that a parameter is not ignored.
 enum Proof {
-    /// With this value the answer is another than without.
+    /// The response with this value differs from that without.
     Changes(&'static str),
-    /// With this value the request is refused.
+    /// A request with this value is refused.
     Refuses(&'static str),
 }
 
 use Proof::{Changes, Refuses};
 
-/// Parameters or fields, each with what shows that it is not ignored.
+/// Parameters or fields, each with its evidence.
 type Proofs = &'static [(&'static str, &'static [Proof])];
 
-/// `GET` paths with the vendor's query parameters. `{task}` and the like are put in from the stage.
+/// `GET` paths with the vendor's query parameters. Placeholders such as `{task}` are replaced.
 const QUERIES: &[(&str, Proofs)] = &[
     (
         "/monitoring/executions/{run}/logs",
@@ -49,7 +49,7 @@ const QUERIES: &[(&str, Proofs)] = &[
             ("status", &[Changes("execution_failed"), Refuses("odd")]),
             ("limit", &[Changes("1"), Refuses("101")]),
             ("offset", &[Changes("1"), Refuses("x")]),
-            // Of the lists of tasks; taken here as well.
+            // Parameters of the lists of tasks, which are accepted here, too.
             ("artifactId", &[Changes("other")]),
             ("runtimeType", &[Changes("CLOUD")]),
             ("runtimeId", &[Changes("engine-9")]),
@@ -111,7 +111,7 @@ const QUERIES: &[(&str, Proofs)] = &[
         "/processing/executables/tasks",
         &[("artifactId", &[Changes("artifact-1")]), ("runtimeType", &[Changes("REMOTE_ENGINE")])],
     ),
-    // The archive knows no plans: every page is empty, whatever it is asked for.
+    // The archive has no plans, so every page is empty.
     ("/orchestration/executables/plans", &[("limit", &[Changes("1"), Refuses("x")]), ("offset", &[Changes("1")])]),
     ("/orchestration/environments", &[("query", &[Changes("name==other*"), Refuses("colour==red")])]),
     ("/orchestration/workspaces", &[("query", &[Changes("name==other*"), Refuses("((((name==x")])]),
@@ -142,7 +142,7 @@ const QUERIES: &[(&str, Proofs)] = &[
     ),
 ];
 
-/// `POST` paths with the vendor's body fields; the body of each, and a value in JSON for each field.
+/// `POST` paths with the vendor's body fields: a body for each, and JSON values for each field.
 const BODIES: &[(&str, &str, Proofs)] = &[
     (
         "/processing/executables/tasks/executions",
@@ -173,7 +173,7 @@ const BODIES: &[(&str, &str, Proofs)] = &[
             ("runtimeId", &[Changes("\"engine-1\""), Changes("\"engine-9\"")]),
             ("runtimeRunProfileId", &[Changes("\"profile-1\""), Changes("\"profile-9\"")]),
             ("tags", &[Changes("[\"critical\"]"), Refuses("\"critical\"")]),
-            // The archive knows no triggers.
+            // The archive has no triggers.
             ("triggerType", &[Changes("\"daily\""), Refuses("[]")]),
         ],
     ),
@@ -210,7 +210,7 @@ const BODIES: &[(&str, &str, Proofs)] = &[
             ("lastId", &[Changes("\"6c0e5a34-0000-4000-8000-000000000001\"")]),
         ],
     ),
-    // Its parameters stand in the query.
+    // Its parameters are in the query.
     (
         "/monitoring/executions/{run}/logs",
         "?",
@@ -267,7 +267,7 @@ async fn stage() -> (Stage, String) {
     (stage, other.to_string())
 }
 
-/// What an answer says, but for what is another each time.
+/// The content of a response, without values that differ each time.
 fn said(answer: &Answer) -> String {
     match serde_json::from_slice::<Value>(&answer.body) {
         Ok(mut body) => {
@@ -327,7 +327,7 @@ async fn no_body_field_that_the_vendor_documents_is_ignored() {
                     Changes(value) => {
                         let answer = ask(Some((name, value))).await;
                         assert_eq!(answer.status, 200, "{path}: {name} {value}: {}", answer.text());
-                        // The form and the name of a file show in the file.
+                        // The format and name of a file are visible in the file.
                         if !["fileFormat", "newFileName"].contains(name) {
                             assert_ne!(said(&answer), said(&plain), "{path}: {name} {value} changes nothing");
                         }
@@ -372,7 +372,7 @@ async fn runs_cannot_be_ended_and_plans_not_started() {
     stage.post("/processing/executions/plans", plan).await.is_error(501, &["does not start"]);
 }
 
-/// 50,000 tags or 20,000 ids in a filter were 503 "try again".
+/// A filter with 50,000 tags or 20,000 IDs was answered with 503 "try again".
 #[tokio::test]
 async fn more_values_than_the_catalog_takes_are_the_mistake_of_the_caller() {
     let stage = Stage::new().await;
@@ -414,7 +414,7 @@ async fn deep_and_long_queries_are_refused_or_answered_and_end_nothing() {
     stage.get(&format!("/runlog/v1/search?q={}", "(".repeat(5_000))).await.is_error(400, &["1000"]);
 }
 
-/// `WARNING`, `SEVERE` and the like counted as nothing in pushed logs.
+/// `WARNING`, `SEVERE` and the like were not counted in pushed logs.
 #[tokio::test]
 async fn severities_of_other_loggers_are_counted_and_found_and_kept_as_they_are() {
     let stage = Stage::new().await;

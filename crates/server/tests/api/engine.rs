@@ -1,4 +1,4 @@
-//! What engines push in their own forms, and runs that are asked for.
+//! Events of engines in their own formats, and requests to start runs.
 
 use crate::support::{Ask, RUN, Stage};
 use axum::http::Method;
@@ -11,7 +11,7 @@ use std::io::Write;
 
 const OTHER_RUN: &str = "6c0e5a34-0000-4000-8000-0000000000aa";
 
-/// A job-management event in the form of the engine's guide.
+/// A job management event in the format of the engine's guide.
 fn status_event(stage: &Stage, phase: &str, at: i64) -> Value {
     json!({
         "thread": "Thread-124", "level": "INFO", "loggerName": "org.talend.FlowDeployer",
@@ -27,7 +27,7 @@ fn status_event(stage: &Stage, phase: &str, at: i64) -> Value {
     })
 }
 
-/// A line of a job, as the JSON layout of log4j2 writes it.
+/// A line of a job in the JSON layout of log4j2.
 fn log_event(text: &str, nanos: u64) -> Value {
     json!({
         "instant": {"epochSecond": 1_619_018_947, "nanoOfSecond": nanos}, "thread": "main", "level": "WARN",
@@ -81,7 +81,7 @@ async fn the_events_of_an_engine_open_fill_and_end_a_run() {
 async fn what_a_shipper_wraps_packs_and_sends_again_arrives_once() {
     let stage = Stage::new().await;
     stage.start().await;
-    // Fluent Bit's JSON format: an array, the engine's line as text, its own date beside it.
+    // Fluent Bit's JSON format: an array, with the line of the engine as text, and a separate date.
     let body = json!([
         {"date": 1_619_018_947.5, "log": log_event("one", 1_000_000).to_string()},
         {"date": 1_619_018_947.6, "log": log_event("two", 2_000_000).to_string()},
@@ -119,7 +119,7 @@ async fn what_was_stored_of_a_body_that_failed_half_way_is_not_stored_again() {
         let start = json!({"taskId": stage.task.to_string()}).to_string();
         assert_eq!(stage.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), start).await.status, 201);
     }
-    // One event of each run, with milliseconds, or without a time: neither has a name of its own.
+    // One event per run, with whole milliseconds or without a time: neither has a batch ID.
     let event = |run: &str, time: Option<i64>| {
         let mut event = json!({"level": "INFO", "message": "once", "flowExecutionId": run});
         if let Some(time) = time {
@@ -165,7 +165,7 @@ async fn records_that_are_refused_for_the_start_of_their_run_are_not_stored() {
         .await;
     let path = format!("/runlog/v1/runs/{RUN}/records");
     let event = json!({"level": "INFO", "message": "x", "flowExecutionId": RUN, "timestamp": 1_619_018_947_000_i64});
-    // A batch without an id, and a single event: neither would be known again.
+    // A batch without an ID, and a single event: a repeated request could not be recognised.
     stage.post(&path, "{\"logTimestamp\":1619018951000}\n").await.is_error(503, &[]);
     stage.post("/runlog/v1/events", event.to_string()).await.is_error(503, &[]);
     assert_eq!(records(&stage).await, Vec::<Value>::new());
@@ -238,7 +238,7 @@ async fn a_task_that_is_not_known_is_made_where_its_pusher_may_publish() {
     assert_eq!(stage.post("/runlog/v1/events", event.to_string()).await.json()["begun"], 1);
 }
 
-/// Workspaces, tasks and runs that events made had no entry, as if they had come from nowhere.
+/// Workspaces, tasks and runs that were created by events had no audit entry.
 #[tokio::test]
 async fn what_events_make_and_end_stands_in_the_audit_log() {
     let stage = Stage::new().await;

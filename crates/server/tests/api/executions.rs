@@ -12,7 +12,7 @@ fn run_id(number: u8) -> String {
     format!("6c0e5a34-0000-4000-8000-0000000000{number:02}")
 }
 
-/// Begins a run at a second of one minute, and ends it where it has a status.
+/// Starts a run at a second of one minute, and ends it if it has a status.
 async fn run(stage: &Stage, number: u8, second: u8, more: Value, status: Option<&str>) {
     let mut start = json!({
         "taskId": stage.task.to_string(), "startTimestamp": format!("2026-11-20T00:00:{second:02}Z"),
@@ -232,7 +232,7 @@ async fn the_history_is_downloaded_in_parts_and_its_texts_are_no_formulas() {
     let stage = Stage::new().await;
     for number in 1..=5 {
         let status = if number == 3 { "execution_failed" } else { "execution_successful" };
-        // Three end in the same second, so that the order goes on by trigger and id.
+        // Three end in the same second, so that trigger and ID determine the order.
         run(&stage, number, 10 + number / 4, json!({}), Some(status)).await;
     }
     let environment = environment(&stage).await;

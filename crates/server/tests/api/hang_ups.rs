@@ -1,5 +1,4 @@
-//! Clients that go away at any moment: what their requests change is changed whole, and stands in the audit log, or nothing
-//! is.
+//! Clients that disconnect at any time: their changes are made completely and recorded in the audit log, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,22 +11,21 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use crate::support::{Ask, Stage, lines};
 
-/// How often a request is polled before its client goes away, a little apart. Never, and until it is answered, are told from
-/// these by themselves.
+/// How often a request is polled before its client disconnects. Two further cases are never, and until the response.
 const MOMENTS: [usize; 6] = [1, 2, 3, 5, 9, 20];
 
-/// Tables that change with each request, or by themselves.
+/// Tables that change with each request or by themselves.
 const BESIDE: [&str; 2] = ["audit", "intents"];
 
-/// What a route does to the catalog.
+/// The effect of a route on the catalog.
 enum Kind {
-    /// It changes something, and writes it down.
+    /// A recorded change.
     WrittenDown,
-    /// It changes something that is no business of the audit log: logs that are pushed, and what is the caller's own.
+    /// A change that is not recorded: pushed logs, and the caller's own settings.
     OwnBusiness,
-    /// It stores what is pushed, and writes down each workspace, task and run that it makes.
+    /// It stores what is pushed, and records each workspace, task and run that it creates.
     ByPart,
-    /// It changes nothing, or here there is nothing to change.
+    /// It changes nothing, or there is nothing to change here.
     Nothing,
 }
 
@@ -42,7 +40,7 @@ fn request(kind: Kind, path: impl Into<String>, body: impl ToString) -> Request 
     Request { path: path.into(), body: body.to_string(), kind }
 }
 
-/// The request of a route that changes something which no earlier one has. None for a route that is not known here.
+/// A request of a route that changes something that no earlier request has changed. None for an unknown route.
 async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -> Option<Request> {
     use Kind::{ByPart, Nothing, OwnBusiness, WrittenDown};
     let run = format!("6c0e5a34-0000-4000-8000-{number:012}");
@@ -173,11 +171,11 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             stage.ask(Method::PUT, &path, json!({"query": "SELECT 1"}).to_string()).await;
             request(OwnBusiness, path, "")
         }
-        // No session, no upstream and no sink is there.
+        // There is no session, upstream or sink.
         ("DELETE", "/runlog/v1/session") => request(Nothing, path, ""),
         ("POST", "/runlog/v1/collection/{upstream}/retry") => request(Nothing, path.replace("{upstream}", "none"), ""),
         ("POST", "/runlog/v1/sinks/{sink}/retry") => request(Nothing, path.replace("{sink}", "none"), ""),
-        // Questions, and what is refused.
+        // Queries, and requests that are refused.
         ("DELETE", "/processing/executions/{id}") => {
             begin().await;
             request(Nothing, of_run, "")
@@ -238,10 +236,10 @@ async fn settled_rows(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
     last
 }
 
-/// What stands in the audit log, and the table of what it makes.
+/// The entries of the audit log, and the table of the created items.
 const PARTS: [(&str, &str); 3] = [("create workspace", "workspaces"), ("create task", "tasks"), ("start run", "runs")];
 
-/// The entries of successful actions under a request id.
+/// The entries of successful actions with a request ID.
 async fn entries(stage: &Stage, request_id: &str) -> Vec<String> {
     let mut catalog = stage.catalog().await;
     let entries = sqlx::query_scalar("SELECT action FROM audit WHERE request_id = $1 AND status < 300")

@@ -1,4 +1,4 @@
-//! Pages of a log: asked for, built, downloaded.
+//! Pages of a log: requested, built, downloaded.
 
 use crate::support::{Ask, RUN, Stage, lines};
 use axum::http::Method;

@@ -1,4 +1,4 @@
-//! The service from outside: the real archive, the real routes, at a time that stands.
+//! The service from outside: the real archive and routes, with a clock that stands still.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 

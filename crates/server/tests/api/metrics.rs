@@ -1,4 +1,4 @@
-//! What `/metrics` shows, in which form, and that it keeps the rules that `promtool check metrics` looks for.
+//! The content and formats of `/metrics`, and its conformance with the rules of `promtool check metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 
 use crate::support::{Answer, Ask, Stage};
 
-/// Samples by the name of their metric; its kind and its help.
+/// Samples by the name of their metric, with its type and help.
 #[derive(Default)]
 struct Metric {
     kind: String,
@@ -22,7 +22,7 @@ async fn scrape(stage: &Stage, headers: &[(&str, &str)]) -> Answer {
     answer
 }
 
-/// Reads the text of Prometheus strictly: help, then type, then samples, of one metric after another.
+/// Parses the Prometheus text format strictly: help, type and samples of one metric after another.
 fn read(text: &str) -> BTreeMap<String, Metric> {
     let mut metrics: BTreeMap<String, Metric> = BTreeMap::new();
     let mut current = String::new();
@@ -153,7 +153,7 @@ async fn a_log_that_waits_to_be_sealed_is_counted_and_so_is_what_is_held_and_tak
     stage.clock.advance_ms(3_600_000);
     let text = scrape(&stage, &[]).await.text();
     assert!(text.contains("\nrunlog_archive_logs_to_seal 1\n"), "{text}");
-    // A line that has begun, and does not go on.
+    // An unfinished line.
     let begun = futures::stream::once(async { Ok::<_, std::io::Error>("{\"logTimestamp\":1".repeat(100_000)) });
     let body = axum::body::Body::from_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
     let path = format!("/runlog/v1/runs/{}/records", crate::support::RUN);

@@ -1,4 +1,4 @@
-//! The service's description of itself.
+//! The API description of the service.
 
 use axum::http::Method;
 use serde_json::Value;
@@ -45,7 +45,7 @@ fn forbidden(schema: &Value) -> Option<String> {
         "boolean" => Some("maybe".to_owned()),
         "integer" => Some(bound("maximum").map_or_else(|| "-1".to_owned(), |maximum| (maximum + 1).to_string())),
         _ if schema["enum"].is_array() || schema["format"].is_string() => Some("odd".to_owned()),
-        // A space fits none of the patterns that are described.
+        // A value with a space matches none of the described patterns.
         _ if schema["pattern"].is_string() => Some("o%20dd".to_owned()),
         _ => schema["maxLength"].as_u64().map(|length| "x".repeat(usize::try_from(length).unwrap() + 1)),
     }

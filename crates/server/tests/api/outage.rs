@@ -1,4 +1,5 @@
-//! A bucket that goes away, as callers see it: 503 and when to come again, never 500, and never half a file with 200.
+//! A bucket that becomes unavailable: callers get 503 with a time to retry, never 500, and never an incomplete file
+//! with 200.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use crate::support::{Ask, RUN, Stage, lines};
 
 const SECOND: i64 = 1_630_479_705_000;
 
-/// A service whose objects lie in a bucket behind a gate, with a log.
+/// A service with a log, whose objects are in a bucket that can be made unavailable.
 async fn stage(records: i64) -> (Stage, Gate, std::path::PathBuf) {
     let (url, folder, gate) = backends::gated_bucket();
     let stage = Stage::with(|settings| settings.objects = Some(url), |_| ()).await;
@@ -45,7 +46,7 @@ async fn a_download_from_a_bucket_that_is_away_is_503_and_comes_when_it_is_back(
     assert_eq!(stage.send(Method::GET, &link, Ask::with(&[])).await.body, whole.body);
 }
 
-/// It was 500 for this token, also when the bucket was back.
+/// The status was 500 for this token, even after the bucket was available again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_whose_page_cannot_be_built_for_now_is_in_progress_and_ready_later() {
     let (stage, gate, _) = stage(10).await;
@@ -65,7 +66,7 @@ async fn a_token_whose_page_cannot_be_built_for_now_is_in_progress_and_ready_lat
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_breaks_later_is_no_end() {
-    // In pieces of one mebibyte: more than are read ahead.
+    // In parts of one mebibyte: more than is read ahead.
     let (stage, gate, _) = stage(0).await;
     let text = "some text ".repeat(2_000);
     for batch in 0..3 {
@@ -89,7 +90,7 @@ async fn a_download_that_breaks_later_is_no_end() {
     assert!(has_broken && received < length, "{received} of {length} bytes, and an end");
 }
 
-/// What was damaged was served as right.
+/// Damaged data was served as if it were correct.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_is_built_again_for_whoever_downloads_it() {
     let (stage, _, folder) = stage(5_000).await;
@@ -111,7 +112,7 @@ async fn a_damaged_file_is_built_again_for_whoever_downloads_it() {
     }
 }
 
-/// A bit that was flipped in what is stored came out as another record; where it did not, every search failed.
+/// A flipped bit in a stored object resulted in another record, or in failing searches.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_damaged_are_an_error_that_names_their_object() {
     let (stage, _, folder) = stage(500).await;

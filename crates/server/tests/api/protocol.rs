@@ -1,4 +1,4 @@
-//! What odd but legal clients send.
+//! Unusual but valid requests of clients.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The service behind a proxy: the audit log names the client, by whichever way the proxy tells of it.
+//! The service behind a proxy: the audit log contains the client address, however the proxy passes it on.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ fn behind(told_by: ToldBy, tls: Option<TlsFiles>) -> ServerSettings {
     ServerSettings { proxies, tls, ..ServerSettings::default() }
 }
 
-/// A proxy that opens each connection with the PROXY protocol, and then hands on bytes.
+/// A proxy that starts each connection with the PROXY protocol, and then forwards bytes.
 async fn proxy_before(service: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ async fn proxy_before(service: SocketAddr) -> SocketAddr {
     address
 }
 
-/// From where the audit log says that a user was made.
+/// The client address in the audit entry of a created user.
 async fn audited_address(stage: &Stage, client: &Client, url: &str, header: Option<(&str, &str)>) -> String {
     let mut request = client.post(format!("{url}/runlog/v1/users")).bearer_auth(&stage.admin);
     if let Some((name, value)) = header {

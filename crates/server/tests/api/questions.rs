@@ -1,4 +1,4 @@
-//! Questions in SQL and searches over HTTP: who may see what, the forms of answers, and how they go on.
+//! SQL queries and searches over HTTP: access rights, formats of results, and continuation.
 
 use axum::http::Method;
 use runlog_model::place::Right;
@@ -57,7 +57,7 @@ async fn a_caller_sees_the_workspaces_whose_logs_it_may_read() {
     assert_eq!(stage.post(SQL, question(counted)).await.json(), json!([{"n": 15, "r": 2, "t": 2}]));
     let kim = stage.user("kim", &Right::READ_LOGS).await;
     assert_eq!(asked(&stage, &kim, counted).await.json(), json!([{"n": 9, "r": 1, "t": 1}]));
-    // One right less, and there is nothing.
+    // With one right less, nothing is found.
     for lacking in Right::READ_LOGS {
         let held: Vec<Right> = Right::ALL.into_iter().filter(|right| *right != lacking).collect();
         let token = stage.user(&format!("without {lacking}"), &held).await;

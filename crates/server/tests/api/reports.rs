@@ -1,4 +1,4 @@
-//! Reports: of what is sealed, of what is not yet, and of what is not there.
+//! Reports on sealed logs, on logs that are not sealed yet, and on runs without a log.
 
 use axum::http::Method;
 use runlog_model::Clock;
@@ -8,7 +8,7 @@ use crate::support::{Ask, RUN, Stage};
 
 const OTHER: &str = "6c0e5a34-0000-4000-8000-000000000002";
 
-/// A log that begins well, or fails.
+/// A log that starts well, or fails.
 fn log(fails: bool) -> String {
     let mut lines: Vec<Value> = (0..20)
         .map(|at| json!({"logTimestamp": at * 1_000, "severity": "INFO", "logMessage": format!("read {at} rows")}))

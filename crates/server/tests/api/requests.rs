@@ -1,4 +1,4 @@
-//! What surrounds every request, pushed logs, and stopping.
+//! Common handling of requests, pushed logs, and shutdown.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -133,13 +133,13 @@ async fn bombs_and_endless_lines_are_refused() {
         .is_error(413, &["line 1", "longer than 16777216 bytes", "badLines=skip", "nothing of this batch"]);
 }
 
-/// One stack trace of 17 MiB refused the records beside it, again and again.
+/// One stack trace of 17 MiB made the service refuse the other records of the batch with every attempt.
 #[tokio::test]
 async fn a_line_that_is_too_long_is_skipped_like_any_other_that_cannot_be_read() {
     let stage = Stage::new().await;
     stage.start().await;
     let long = format!("{{\"logTimestamp\":2,\"logMessage\":\"{}\"}}\n", "x".repeat(17 << 20));
-    // Short, and larger than a body may be once it is read.
+    // Short, but larger than a body may be once it is decoded.
     let heavy = format!("{{\"logTimestamp\":3,\"x\":[{}1]}}\n", "[],".repeat(5 << 20));
     let body = format!("{}{long}{heavy}{}", lines([1]), lines([4]));
     let answer = stage.post(&format!("{}?badLines=skip", records()), body).await;
@@ -187,7 +187,7 @@ async fn stopping_finishes_what_was_accepted() {
             "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
         );
         connection.write_all(head.as_bytes()).unwrap();
-        // The service says that it goes on with this request: from here on it is accepted.
+        // 100 Continue: from here on, the request is accepted.
         let mut answer = [0; 25];
         connection.read_exact(&mut answer).unwrap();
         connection.write_all(first.as_bytes()).unwrap();
@@ -224,7 +224,7 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
     let refused = list().await;
     refused.is_error(429, &["more than 3 requests per second", "the request had no effect"]);
     assert_eq!(refused.header("retry-after"), "1");
-    // One caller's haste is not another's.
+    // The limit of one caller does not affect another.
     let other = stage.user("other", &[]).await;
     assert_eq!(stage.send(Method::GET, "/orchestration/workspaces", Ask::with(&[]).by(&other)).await.status, 200);
     stage.clock.advance_ms(1_000);
@@ -238,11 +238,11 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
     assert_eq!(list().await.status, 200, "a good token passes");
 }
 
-/// One connection that asked for page after page, without a retry, got 429 after some hundred requests, and lost files.
+/// A connection that requested page after page, without retries, got 429 after some hundred requests, and lost files.
 #[tokio::test]
 async fn a_client_that_asks_for_one_thing_after_another_waits_and_is_never_refused() {
     let stage = Stage::with(|_| (), |settings| settings.requests_per_second = 100).await;
-    // The clock of the limits stands still here: each request beyond the first hundred waits 10 ms longer.
+    // The clock of the limits stands still: each request beyond the first hundred waits 10 ms longer.
     for number in 0..106 {
         assert_eq!(stage.get("/orchestration/workspaces").await.status, 200, "request {number}");
     }
@@ -276,7 +276,7 @@ async fn metrics_count_requests_records_and_runs() {
     stage.send(Method::GET, "/metrics", Ask::with(&[]).by(&other)).await.is_error(403, &["RUNLOG_METRICS"]);
 }
 
-/// An OTLP request with these records, as the specification's JSON.
+/// An OTLP request with these records, as JSON.
 fn otlp(run: &str, task: &str, records: &serde_json::Value) -> String {
     let attribute = |key: &str, value: &str| serde_json::json!({"key": key, "value": {"stringValue": value}});
     serde_json::json!({"resourceLogs": [{
@@ -307,7 +307,7 @@ async fn otlp_records_begin_a_run_fill_it_and_end_it() {
         "{}",
         answer.text()
     );
-    // An exporter that did not hear the answer sends again: nothing is stored twice.
+    // An exporter that did not receive the response sends again: nothing is stored twice.
     assert_eq!(send().await.status, 200);
 
     let log = stage.get(&format!("/monitoring/executions/{RUN}/logs?order=ASC")).await.json();
@@ -377,7 +377,7 @@ async fn otlp_needs_the_right_to_publish_and_a_form_it_knows() {
     assert_eq!(send("application/json", "{}".to_owned()).await.status, 200);
 }
 
-/// 4,000 pages that were read at once took 1.7 GB.
+/// 4,000 pages that were read concurrently took 1.7 GB.
 #[tokio::test]
 async fn pages_of_logs_take_turns() {
     let change = |server: &mut ServerSettings| {

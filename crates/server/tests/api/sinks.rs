@@ -1,4 +1,4 @@
-//! How far deliveries are, as the API tells it.
+//! The progress of deliveries in the API.
 
 use axum::http::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The service in this process, over an archive in a temporary folder, at a time that stands until it is moved.
+//! The service in this process, with an archive in a temporary folder, and a clock that only moves when it is told to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -39,7 +39,7 @@ pub(crate) struct TestRandom(AtomicU64);
 impl Random for TestRandom {
     fn fill(&self, bytes: &mut [u8]) {
         for byte in bytes {
-            // SplitMix64: bytes that follow each other must not come again in the same order.
+            // SplitMix64: consecutive bytes must not repeat in the same order.
             let number = self.0.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -61,7 +61,7 @@ pub(crate) struct Stage {
     folder: TempDir,
 }
 
-/// What the service answered.
+/// A response of the service.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -81,7 +81,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// Checks that this is an error as every error is, with these words.
+    /// Checks that this is a well-formed error that contains these words.
     #[track_caller]
     pub(crate) fn is_error(&self, status: u16, words: &[&str]) {
         let text = self.text();
@@ -97,7 +97,7 @@ impl Answer {
     }
 }
 
-/// A request, with what most of them have.
+/// A request with common defaults.
 pub(crate) struct Ask<'a> {
     pub(crate) token: &'a str,
     pub(crate) headers: Vec<(&'a str, String)>,
@@ -116,7 +116,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = StoreSettings::in_folder(folder.path());
         change(&mut settings);
-        // Time stands in these tests, so that no request would ever be forgotten.
+        // The clock stands still in these tests, so counted requests would never be forgotten.
         let mut server_settings =
             ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
         server(&mut server_settings);
@@ -140,17 +140,17 @@ impl Stage {
         Self { store, clock, random, admin, workspace, task, router: router(app.clone()), app, folder }
     }
 
-    /// How many changes the service is making.
+    /// Number of changes in progress.
     pub(crate) fn changes_in_progress(&self) -> usize {
         self.app.changes_in_progress()
     }
 
-    /// Changes the catalog behind the service's back.
+    /// Changes the catalog directly.
     pub(crate) async fn sql(&self, statement: &'static str) {
         sqlx::query(statement).execute(&mut self.catalog().await).await.unwrap();
     }
 
-    /// The catalog, behind the service's back.
+    /// A direct connection to the catalog.
     pub(crate) async fn catalog(&self) -> sqlx::SqliteConnection {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("catalog.sqlite"));
         sqlx::ConnectOptions::connect(&options).await.unwrap()
@@ -162,7 +162,7 @@ impl Stage {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    /// Sends a request, and leaves the body of the answer to come.
+    /// Sends a request without reading the body of the response.
     pub(crate) async fn begin(&self, method: Method, path: &str, ask: Ask<'_>) -> axum::response::Response {
         let mut request = Request::builder().method(method).uri(path).header("host", "runlog.test");
         if !ask.token.is_empty() {
@@ -174,7 +174,7 @@ impl Stage {
         self.router.clone().oneshot(request.body(ask.body).unwrap()).await.unwrap()
     }
 
-    /// Asks as the administrator.
+    /// Sends a request as the administrator.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
         self.send(method, path, Ask { token: &self.admin, headers: Vec::new(), body: body.into() }).await
     }
@@ -198,14 +198,14 @@ impl Stage {
         self.start_as(RUN).await;
     }
 
-    /// Starts a run with an id of its own.
+    /// Starts a run with this ID.
     pub(crate) async fn start_as(&self, run: &str) {
         let body = format!(r#"{{"taskId":"{}"}}"#, self.task);
         let answer = self.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), body).await;
         assert!(answer.status.is_success(), "{}", answer.text());
     }
 
-    /// Asks for a page, has it built, and gives its link without the host.
+    /// Requests a page, builds it, and returns the path and query of its link.
     pub(crate) async fn link(&self, query: &str) -> String {
         let page = self.post(&format!("/monitoring/executions/{RUN}/logs{query}"), "").await.json();
         while self.store.pages().build_next_page().await.unwrap() {}
@@ -259,7 +259,7 @@ pub(crate) fn lines(times: impl IntoIterator<Item = i64>) -> String {
     times.into_iter().map(|time| format!("{{\"logTimestamp\":{time},\"logMessage\":\"at {time}\"}}\n")).collect()
 }
 
-/// The service of a stage behind a socket, until it is dropped.
+/// The service of a stage on a socket, until it is dropped.
 pub(crate) struct Live {
     pub(crate) address: std::net::SocketAddr,
     stop: tokio_util::sync::CancellationToken,
@@ -275,13 +275,13 @@ impl Live {
         Self { address, stop }
     }
 
-    /// Sends bytes as they are, and gives everything that comes back until the service closes the connection.
+    /// Sends bytes unchanged, and returns everything that is received until the service closes the connection.
     pub(crate) async fn exchange(&self, request: impl Into<Vec<u8>>) -> String {
         let (address, request) = (self.address, request.into());
         let exchanged = tokio::task::spawn_blocking(move || {
             use std::io::{Read, Write};
             let mut connection = std::net::TcpStream::connect(address).unwrap();
-            // A service that closes early has said what it had to say.
+            // A service that closes the connection early has sent its whole response.
             let _ = connection.write_all(&request);
             let mut answer = Vec::new();
             let _ = connection.read_to_end(&mut answer);

@@ -1,4 +1,4 @@
-//! The service behind TLS, with and without certificates of clients.
+//! The service with TLS, with and without client certificates.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-/// An authority, and a certificate for `localhost` that it has signed.
+/// A CA, and a certificate for `localhost` that it has signed.
 pub(crate) struct Certificates {
     authority: CertifiedIssuer<'static, KeyPair>,
     certificate: rcgen::Certificate,
@@ -33,7 +33,7 @@ impl Certificates {
         Self { authority, certificate, key }
     }
 
-    /// The files of a service, which asks nobody for a certificate.
+    /// The files of a service that requires no client certificate.
     pub(crate) fn files(&self, folder: &Path) -> TlsFiles {
         TlsFiles {
             certificate: write(folder, "cert.pem", &self.certificate.pem()),
@@ -42,7 +42,7 @@ impl Certificates {
         }
     }
 
-    /// A client that believes this authority alone.
+    /// A client that trusts only this CA.
     pub(crate) fn client(&self) -> reqwest::ClientBuilder {
         let authority = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
         reqwest::Client::builder().no_proxy().tls_certs_only([authority])

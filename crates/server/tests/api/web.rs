@@ -1,4 +1,4 @@
-//! What the web UI rests on: sessions, records by position, the shape of a log, the overview, saved queries, its files.
+//! The API of the web UI: sessions, records by position, histograms, the overview, saved queries, its files.
 
 use crate::support::{Answer, Ask, RUN, Stage};
 use axum::http::Method;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const SESSION: &str = "/runlog/v1/session";
 
-/// Signs in, and gives the cookie.
+/// Signs in, and returns the cookie.
 async fn sign_in(stage: &Stage, token: &str) -> String {
     let body = json!({ "token": token }).to_string();
     let json = [("content-type", "application/json")];
@@ -128,7 +128,7 @@ async fn records_that_fit_are_found_with_their_positions_in_both_directions() {
     assert_eq!((indexes(&step), step["next"].as_u64(), step["scanned"].as_u64()), (vec![1], Some(2), Some(2)));
     assert_eq!(indexes(&get("?severity=WARN&count=1&from=4&order=DESC").await), [1]);
     assert_eq!(indexes(&get("?severity=WARN&from=0&to=5").await), [1]);
-    // Texts in any case, several in their order, a single one in the component as well.
+    // Texts in any case, several in their order, and a single one also in the component.
     assert_eq!(indexes(&get("?q=LINE%203").await), [3]);
     assert_eq!(indexes(&get("?q=line&q=5%20of").await), [5]);
     assert_eq!(indexes(&get("?q=of&q=line").await), [0_u64; 0]);
@@ -299,7 +299,7 @@ async fn programs_are_told_what_there_is_and_browsers_are_shown_it() {
     stage.send(Method::POST, "/tasks", Ask::with(&[("accept", "text/html")])).await.is_error(404, &["GET / lists"]);
     for path in ["/", "/tasks", "/runs/x"] {
         let page = ask(path, "text/html,*/*").await;
-        // In a tree where the web UI was not built, the answer says how to.
+        // If the web UI was not built, the response explains how to build it.
         if page.status == 404 {
             page.is_error(404, &["make web"]);
             continue;

@@ -1,4 +1,4 @@
-//! The history search's own language: its filters, its items, its CSV.
+//! The conditions, items and CSV format of the history search.
 
 use std::ops::RangeInclusive;
 
@@ -26,7 +26,7 @@ pub(crate) fn whole(name: &str, number: Option<&Number>, allowed: RangeInclusive
     }
 }
 
-/// What a word leaves out.
+/// The executions that a word excludes.
 pub(crate) fn exclude(word: HistoryExcludeWord) -> HistoryExclude {
     match word {
         HistoryExcludeWord::PlanExecutions => HistoryExclude::Plans,
@@ -34,8 +34,8 @@ pub(crate) fn exclude(word: HistoryExcludeWord) -> HistoryExclude {
     }
 }
 
-/// Reads the conditions of a body; 400 names the one that is wrong by its place, such as `filters[2]`, or says that they
-/// hold too many values together.
+/// Parses the conditions of a body. 400 with the position of the wrong one, such as `filters[2]`, or if they have too
+/// many values in total.
 pub(crate) fn read_conditions(filters: &[FieldFilter], at: &str) -> ApiResult<Vec<HistoryCondition>> {
     let conditions = read_filters(filters, at)?;
     let count = count_values(&conditions);
@@ -172,7 +172,7 @@ fn shortened(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-/// An entry as the search shows it.
+/// An entry as an item of the response.
 pub(crate) fn item(entry: &HistoryEntry) -> HistoryItem {
     let runtime = &entry.runtime;
     HistoryItem {
@@ -218,7 +218,7 @@ pub(crate) fn item(entry: &HistoryEntry) -> HistoryItem {
 /// A cell of the CSV.
 type Cell = fn(&App, &HistoryItem) -> String;
 
-/// The columns of the CSV, in the vendor's order. What the archive does not know is an empty cell.
+/// The columns of the CSV, in the vendor's order. Unknown values are empty.
 pub(crate) const COLUMNS: &[(&str, Cell)] = &[
     ("id", |_, it| it.id.clone()),
     ("name", |_, it| free(&it.name)),
@@ -285,7 +285,7 @@ fn text(text: Option<&String>) -> String {
     text.map(|text| free(text)).unwrap_or_default()
 }
 
-/// A text that someone else chose. A spreadsheet takes some beginnings for a formula: an apostrophe stops it.
+/// A text from a user. Spreadsheets interpret some first characters as a formula, which an apostrophe prevents.
 fn free(text: &str) -> String {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         true => format!("'{text}"),
