@@ -497,7 +497,10 @@ impl Masker<'_> {
         if run.hex && length >= 7 && run.digits < length {
             return self.mask_to(Mask::Hex, run.end);
         }
-        if run.switches >= 3 && length >= 8 {
+        // `PSUDNEVH8Y` is a key; a word in capitals has its digits at the end.
+        let key =
+            run.switches == 2 && text[length - 1].is_ascii_uppercase() && !text.iter().any(u8::is_ascii_lowercase);
+        if length >= 8 && (run.switches >= 3 || key) {
             return self.mask_to(Mask::Id, run.end);
         }
         self.digits_within(run.end);
@@ -844,6 +847,7 @@ mod tests {
         check("fdffbbcd facaded", "<hex> facaded");
         check("part-00001-0b1a51f8-ce26-4590-89c6-c5bf0720bd6c-c000.csv", "part-<number>-<uuid>-c<number>.csv");
         check("token x7Kd93Qa, facade", "token <id>, facade");
+        check("key PSUDNEVH8Y, DKHCY1NUSZ of ORDERS2026", "key <id> of ORDERS<number>");
         check(&"x".repeat(WORD_BYTES_MAX + 1), "<id>");
     }
 

@@ -271,6 +271,35 @@ mod tests {
     }
 
     #[test]
+    fn two_runs_that_print_rows_of_one_layout_have_the_same_patterns() {
+        let rows = |seed: u32| -> Vec<Record> {
+            let row = |n: u32| format!("{n}|{} {}|{}|{n}.50", word(seed + n), word(seed + 3 * n), word(n % 5));
+            (0..400).map(|n| record(1, "INFO", &row(n))).collect()
+        };
+        let comparison = patterns_of(SHAPES_MAX, &rows(0)).compare(&patterns_of(SHAPES_MAX, &rows(9_000)));
+        let changes: Vec<_> = comparison.patterns.iter().map(|change| change.change).collect();
+        assert_eq!(changes, [Change::Unchanged]);
+    }
+
+    #[test]
+    fn the_id_does_not_depend_on_the_kinds_of_values_that_a_run_holds() {
+        let one = patterns_of(SHAPES_MAX, &[record(1, "INFO", "loaded 7 of a"), record(1, "INFO", "loaded 7 ms of a")]);
+        let other = patterns_of(SHAPES_MAX, &[record(1, "INFO", "loaded 7ab4f91e of a")]);
+        assert_eq!((templates(&one), templates(&other)), (vec!["loaded <*> of a"], vec!["loaded <hex> of a"]));
+        assert_eq!(one.patterns[0].id, other.patterns[0].id);
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_order() {
+        let mut records: Vec<Record> = (0..600)
+            .map(|n| record(1, "INFO", &format!("{} host{} of {}: user={}", word(n % 4), n % 9, word(n), word(n % 30))))
+            .collect();
+        let first = patterns_of(SHAPES_MAX, &records);
+        records.reverse();
+        assert_eq!(patterns_of(SHAPES_MAX, &records), first);
+    }
+
+    #[test]
     fn a_record_without_a_message_has_the_empty_pattern() {
         let patterns = patterns_of(SHAPES_MAX, &[Record::at(Timestamp::clamped(1))]);
         assert_eq!(templates(&patterns), [""]);
