@@ -4,6 +4,8 @@
 //! the lines before it, so two runs that log the same statement always give the same shape. Inside a shape each
 //! [`Mask`] is one control character (a line's own control characters become spaces); [`text_of`] writes the names.
 
+use std::ops::Range;
+
 /// Maximum number of bytes of a line that are considered.
 pub(crate) const LINE_BYTES_MAX: usize = 8_192;
 
@@ -16,6 +18,12 @@ pub(crate) const SHAPE_BYTES_MAX: usize = 600;
 /// Maximum length of a run of letters and digits in bytes; a longer one is an encoded value, not a word, and becomes
 /// `<id>`.
 const WORD_BYTES_MAX: usize = 128;
+
+/// Length from which hexadecimal digits that happen to be letters only are no word.
+const HEX_LETTERS_MIN: usize = 8;
+
+/// Maximum length of the name of a JSON member in bytes; a longer text is a value.
+const NAME_BYTES_MAX: usize = 40;
 
 /// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
 const REPEATS_MAX: usize = 3;
@@ -112,7 +120,17 @@ pub(crate) fn masked(line: &str) -> String {
 /// Adds the shape of a line to `shape`.
 pub(crate) fn mask_line(line: &str, shape: &mut String) {
     let line = &line[..line.floor_char_boundary(LINE_BYTES_MAX)];
-    let mut masker = Masker { line, bytes: line.as_bytes(), at: 0, words: 0, unclosed: [false; 128], shape };
+    let start = shape.len();
+    let mut masker = Masker {
+        line,
+        bytes: line.as_bytes(),
+        at: 0,
+        words: 0,
+        unclosed: [false; 128],
+        word_start: start,
+        word_before: start..start,
+        shape,
+    };
     masker.run();
 }
 
@@ -123,6 +141,10 @@ struct Masker<'a> {
     words: usize,
     /// Quotation marks of which no closing one follows, so that the rest of the line is searched once for each.
     unclosed: [bool; 128],
+    /// Where the word at hand begins in the shape; words are separated by spaces.
+    word_start: usize,
+    /// Where the word before it is.
+    word_before: Range<usize>,
     shape: &'a mut String,
 }
 
@@ -184,6 +206,9 @@ impl Masker<'_> {
             }
         }
         self.shape.truncate(start + self.shape[start..].trim_end_matches(' ').len());
+        if self.shape.len() > self.word_start {
+            self.end_word();
+        }
     }
 
     fn byte(&self, at: usize) -> u8 {
@@ -209,10 +234,18 @@ impl Masker<'_> {
     /// Puts a mask for the bytes up to `end`. A list of values of one kind counts as one value, whatever its length.
     fn mask_to(&mut self, mask: Mask, end: usize) {
         self.at = end;
-        self.words += 1;
+        if mask == Mask::Size && self.byte(end) == b')' && self.shape.ends_with("\u{6} (") {
+            // `1056 bytes (1.03 KB)`: the same size in another unit.
+            self.shape.truncate(self.shape.len() - 2);
+            self.at += 1;
+            return;
+        }
         match self.list_end(mask) {
             Some(length) => self.shape.truncate(length),
-            None => self.shape.push(mask.char()),
+            None => {
+                self.words += 1;
+                self.shape.push(mask.char());
+            }
         }
     }
 
@@ -230,13 +263,48 @@ impl Masker<'_> {
     fn space(&mut self, start: usize) {
         self.at = self.end_of(self.at, |byte| class(byte) == Class::Space);
         if self.shape.len() > start {
+            self.end_word();
             self.shape.push(' ');
         }
+    }
+
+    /// Takes the word that ends here out of the shape if it equals the one before and has a value in it: the length of
+    /// a list such as `node1 node2 node3` or `blk_1, blk_2` is a value as well.
+    fn end_word(&mut self) {
+        let end = self.shape.len();
+        if self.word_start >= end || self.word_before.end > end {
+            // A list took the word, or a part of the one before.
+            self.word_before = end..end;
+            self.word_start = end + 1;
+            return;
+        }
+        let (before, word) = (self.word_before.clone(), self.word_start..end);
+        let text_of = |range: &Range<usize>| self.shape[range.clone()].trim_end_matches([',', ';']);
+        let text = text_of(&word);
+        let repeated = !text.is_empty() && text == text_of(&before) && text.bytes().any(|byte| byte < b' ');
+        if repeated {
+            let separator = self.shape[word.start + text.len()..].chars().next();
+            let length = before.start + text.len();
+            self.words = self.words.saturating_sub(1);
+            self.shape.truncate(length);
+            self.shape.extend(separator);
+            self.word_before.end = self.shape.len();
+        } else {
+            self.word_before = word;
+        }
+        self.word_start = self.shape.len() + 1;
     }
 
     fn punctuation(&mut self) {
         let byte = self.bytes[self.at];
         let end = self.end_of(self.at, |next| next == byte);
+        if matches!(byte, b'<' | b'>' | b'~') && end == self.at + 1 && self.byte(end).is_ascii_digit() {
+            let (mask, number_end) = self.number(end);
+            if matches!(mask, Mask::Duration | Mask::Size) {
+                // `<1 sec`: a bound is a value.
+                return self.mask_to(mask, number_end);
+            }
+        }
         self.copy_to(end.min(self.at + REPEATS_MAX));
         self.at = end;
     }
@@ -252,6 +320,15 @@ impl Masker<'_> {
             self.unclosed[quote as usize] = true;
             return self.punctuation();
         };
+        if let Some(kept) = self.kept_of_quoted(end) {
+            self.words += 1;
+            self.copy_to(kept);
+            if kept <= end {
+                self.shape.extend([' ', Mask::Text.char(), quote as char]);
+                self.at = end + 1;
+            }
+            return;
+        }
         self.words += 1;
         self.at = end + 1;
         let quoted = [quote as char, Mask::Text.char(), quote as char];
@@ -263,6 +340,35 @@ impl Masker<'_> {
             }
             _ => self.shape.extend(quoted),
         }
+    }
+
+    /// Up to where a quoted text that ends at `end` is no value: the names of JSON's members, and the members that tell
+    /// its kind, to the end; the method of an HTTP request.
+    fn kept_of_quoted(&self, end: usize) -> Option<usize> {
+        const KINDS: [&[u8]; 8] =
+            [b"type", b"kind", b"event", b"action", b"operation", b"op", b"eventType", b"event_type"];
+        const METHODS: [&[u8]; 7] = [b"GET ", b"POST ", b"PUT ", b"DELETE ", b"HEAD ", b"PATCH ", b"OPTIONS "];
+        let text = &self.bytes[self.at + 1..end];
+        if let Some(method) = METHODS.iter().find(|method| text.starts_with(method)) {
+            return Some(self.at + method.len());
+        }
+        let is_name = (1..=NAME_BYTES_MAX).contains(&text.len())
+            && !text[0].is_ascii_digit()
+            && text.iter().all(|byte| is_alphanumeric(*byte) || b"_-.@$".contains(byte))
+            && text.iter().filter(|byte| byte.is_ascii_digit()).count() <= 2;
+        if self.bytes[self.at] != b'"' || !is_name {
+            return None;
+        }
+        let colon = |at: usize| self.byte(at) == b':' || self.byte(at) == b' ' && self.byte(at + 1) == b':';
+        let opens = |byte: u8| matches!(byte, b'{' | b',');
+        let before = self.bytes[..self.at].trim_ascii_end();
+        if before.last().is_some_and(|byte| opens(*byte)) && colon(end + 1) {
+            return Some(end + 1);
+        }
+        let key = before.strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
+        let tells_kind =
+            KINDS.iter().any(|kind| key.strip_suffix(*kind).is_some_and(|before| before.last() == Some(&b'"')));
+        tells_kind.then_some(end + 1)
     }
 
     fn slash(&mut self) {
@@ -291,8 +397,7 @@ impl Masker<'_> {
     }
 
     fn sign(&mut self) {
-        let after_value =
-            is_alphanumeric(self.previous()) || matches!(self.previous(), b')' | b']' | b'_' | b'.' | b'-');
+        let after_value = is_alphanumeric(self.previous()) || matches!(self.previous(), b')' | b']' | b'.' | b'-');
         if !after_value && self.byte(self.at + 1).is_ascii_digit() {
             self.at += 1;
             return self.alphanumeric();
@@ -363,6 +468,9 @@ impl Masker<'_> {
                 return self.mask_to(Mask::Path, end);
             }
         }
+        if run.hex && run.end - self.at >= HEX_LETTERS_MIN {
+            return self.mask_to(Mask::Hex, run.end);
+        }
         self.words += 1;
         self.copy_to(run.end);
     }
@@ -373,7 +481,7 @@ impl Masker<'_> {
         let starts_a_value = !matches!(self.previous(), b'_' | b'$' | b'.');
         if text[0].is_ascii_digit() && starts_a_value {
             let spelled = || if length <= 2 { self.spelled_date_end(self.at) } else { None };
-            if let Some(end) = self.time_end(self.at).or_else(spelled) {
+            if let Some(end) = self.time_end(self.at).or_else(spelled).or_else(|| self.minutes_end(self.at)) {
                 return self.mask_to(Mask::Time, end);
             }
             if text.len() > 2 && text.starts_with(b"0x") && text[2..].iter().all(u8::is_ascii_hexdigit) {
@@ -389,7 +497,10 @@ impl Masker<'_> {
         if run.hex && length >= 7 && run.digits < length {
             return self.mask_to(Mask::Hex, run.end);
         }
-        if run.switches >= 3 && length >= 8 {
+        // `PSUDNEVH8Y` is a key; a word in capitals has its digits at the end.
+        let key =
+            run.switches == 2 && text[length - 1].is_ascii_uppercase() && !text.iter().any(u8::is_ascii_lowercase);
+        if length >= 8 && (run.switches >= 3 || key) {
             return self.mask_to(Mask::Id, run.end);
         }
         self.digits_within(run.end);
@@ -570,6 +681,13 @@ impl Masker<'_> {
         (!is_alphanumeric(self.byte(end)) && self.byte(end) != b':').then_some(end)
     }
 
+    /// `11:54`, a time of day or a length of time.
+    fn minutes_end(&self, at: usize) -> Option<usize> {
+        let end = at + 5;
+        let alone = !is_alphanumeric(self.byte(end)) && !matches!(self.byte(end), b':' | b'_');
+        (alone && self.previous() != b':' && self.matches(at, "dd:dd")).then_some(end)
+    }
+
     /// Where a date with the name of a month, and the time of day with it, end: `Mon Nov 23 19:38:00 UTC 2026`, as
     /// `java.util.Date` writes itself; `Nov 23, 2026 7:38:00 PM`; `Mon, 23 Nov 2026 19:38:00 GMT`; `Nov  3 19:38:00`.
     /// Without a year or a time of day it is none: `Nov 23 rows`.
@@ -698,11 +816,38 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_words_with_values_are_one_word() {
+        check("to node1 node2, node3 now", "to node<number> now");
+        check("to node1, node2 now", "to node<number> now");
+        check("deleted blk_-12 blk_7, x", "deleted blk_<number>, x");
+        check("again again a1 b2 a1", "again again a<number> b<number> a<number>");
+        check(&format!("to {}end", "node1 ".repeat(200)), "to node<number> end");
+        check(&format!("to {} end", "7, ".repeat(200)), "to <number>, end");
+    }
+
+    #[test]
+    fn names_and_kinds_of_json_stay() {
+        check(
+            r#"{"id": 7, "name" : "Ann B", "type":"order_paid"}"#,
+            r#"{"id": <number>, "name" : "<text>", "type":"order_paid"}"#,
+        );
+        check(r#"{"type":"a b","x":9}"#, r#"{"type":"<text>","x":<number>}"#);
+        check(r#"said "hello": 7"#, r#"said "<text>": <number>"#);
+    }
+
+    #[test]
+    fn the_method_of_a_request_stays() {
+        check(r#""GET /v2/x HTTP/1.1" status: 200"#, r#""GET <text>" status: <number>"#);
+    }
+
+    #[test]
     fn hashes_and_ids_are_masked() {
         check("Map@451001e5 @Override @add", "Map@<hex> @Override @add");
         check("0x1F 761d116 d41d8cd98f00b204e9800998ecf8427e", "<hex>");
+        check("fdffbbcd facaded", "<hex> facaded");
         check("part-00001-0b1a51f8-ce26-4590-89c6-c5bf0720bd6c-c000.csv", "part-<number>-<uuid>-c<number>.csv");
         check("token x7Kd93Qa, facade", "token <id>, facade");
+        check("key PSUDNEVH8Y, DKHCY1NUSZ of ORDERS2026", "key <id> of ORDERS<number>");
         check(&"x".repeat(WORD_BYTES_MAX + 1), "<id>");
     }
 
@@ -746,6 +891,8 @@ mod tests {
         check("free 368.8 MiB of 104 bytes, 8388608b", "free <size> of <size>");
         check("12 minimal 3 mistakes", "<number> minimal <number> mistakes");
         check("1h30x", "<number>h<number>x");
+        check("lifetime <1 sec, 00:02, 1:2", "lifetime <duration>, <time>, <number>:<number>");
+        check("sent 1056 bytes (1.03 KB), a (7 KB)", "sent <size>, a (<size>)");
     }
 
     #[test]

@@ -119,15 +119,18 @@ fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
     let both: Vec<&Pattern> = earlier.patterns.iter().chain(&later.patterns).collect();
     let shapes: Vec<String> = both.iter().map(|pattern| shape_of_text(&pattern.template)).collect();
     let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
-    let mut sides: BTreeMap<String, [Option<Occurrences>; 2]> = BTreeMap::new();
+    let mut by_key: BTreeMap<String, (String, [Option<Occurrences>; 2])> = BTreeMap::new();
     for (place, (template, pattern)) in templates_of(&shapes).iter().zip(both).enumerate() {
-        let side = &mut sides.entry(text_of(template)).or_default()[usize::from(place >= earlier.patterns.len())];
+        let (_, sides) =
+            by_key.entry(text_of(&template.key)).or_insert_with(|| (text_of(&template.shape), Default::default()));
+        let side = &mut sides[usize::from(place >= earlier.patterns.len())];
         match side {
             Some(ours) => ours.add_all(&pattern.occurrences),
             None => *side = Some(pattern.occurrences.clone()),
         }
     }
-    let mut patterns: Vec<PatternChange> = sides.into_iter().map(|(text, sides)| change_of(text, sides)).collect();
+    let mut patterns: Vec<PatternChange> =
+        by_key.into_iter().map(|(key, (template, sides))| change_of(&key, template, sides)).collect();
     patterns.sort_by_cached_key(|pattern| {
         let (before, after) = pattern.counts();
         let template = pattern.template.clone();
@@ -136,9 +139,9 @@ fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
     Comparison { patterns, complete: earlier.rest.records() == 0 && later.rest.records() == 0 }
 }
 
-fn change_of(template: String, [before, after]: [Option<Occurrences>; 2]) -> PatternChange {
+fn change_of(key: &str, template: String, [before, after]: [Option<Occurrences>; 2]) -> PatternChange {
     let change = Change::of(records(before.as_ref()), records(after.as_ref()));
-    PatternChange { id: StableId::of(&template), template, change, before, after }
+    PatternChange { id: StableId::of(key), template, change, before, after }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 mod change;
 mod merge;
 mod mine;
+mod row;
+mod token;
 
 pub use change::{CHANGE_RECORDS_MIN, CHANGE_TIMES_MIN, Change, Comparison, PatternChange};
-pub use mine::{PATTERNS_MAX, Pattern, PatternMiner, Patterns, SHAPES_MAX, TEMPLATES_VERSION};
+pub use mine::{PATTERNS_MAX, Pattern, PatternMiner, Patterns, SHAPES_MAX, TEMPLATES_VERSION, groups_of};

@@ -86,7 +86,12 @@ impl<'a> Frame<'a> {
         let call = line.trim_start().strip_prefix("at ")?;
         let (path, rest) = call.split_once('(')?;
         let (location, _) = rest.split_once(')')?;
-        let method = path.rsplit('/').next()?;
+        // What follows a module has no slash, except the number of a lambda: `Feed$$Lambda$171/2132586099.apply`.
+        let is_number = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_digit());
+        let method = match path.rmatch_indices('/').find(|(slash, _)| !is_number(&&path[slash + 1..])) {
+            Some((slash, _)) => &path[slash + 1..],
+            None => path,
+        };
         let is_method = method.contains('.') && !method.contains(char::is_whitespace);
         is_method.then_some(Self { method, location })
     }
@@ -131,7 +136,7 @@ fn push_without_made_numbers(segment: &str, name: &mut String) {
         let length = rest[start..].bytes().take_while(u8::is_ascii_digit).count();
         let (before, number) = (&rest[..start], &rest[start..start + length]);
         name.push_str(before);
-        let made = ["$", "$Proxy", "Accessor"].into_iter().any(|ending| before.ends_with(ending));
+        let made = ["$", "$Proxy", "Accessor", "/", "/0x"].into_iter().any(|ending| before.ends_with(ending));
         name.push_str(if made { "<number>" } else { number });
         rest = &rest[start + length..];
     }
@@ -186,5 +191,10 @@ mod tests {
         check_name("at a.B.lambda$main$0(B.java:1)", "a.B.lambda$main$<number>");
         check_name("at com.sun.proxy.$Proxy12.get(Unknown Source)", "com.sun.proxy.$Proxy<number>.get");
         check_name("at a.Utf8.read2(B.java:1)", "a.Utf8.read2");
+        check_name(
+            "at demo.Feed$$Lambda$171/2132586099.apply(Unknown Source)",
+            "demo.Feed$$Lambda$<number>/<number>.apply",
+        );
+        check_name("at app//a.B.c(B.java:1)", "a.B.c");
     }
 }

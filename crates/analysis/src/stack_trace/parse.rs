@@ -84,6 +84,8 @@ impl<'a> Reader<'a> {
             }
         } else if let Some(omitted) = frames_omitted(text) {
             self.current().frames_omitted = omitted;
+        } else if text.starts_with("Caused by: [CIRCULAR REFERENCE") {
+            // The chain ends here: the exception that is named is one of those before.
         } else if let Some(thrown) = text.strip_prefix("Caused by: ").map(thrown_of) {
             self.caused_by(thrown, indent);
         } else if let Some(thrown) = text.strip_prefix("Wrapped by: ").map(thrown_of) {
@@ -140,6 +142,12 @@ fn frames_omitted(text: &str) -> Option<u32> {
 
 /// After `Caused by: ` anything is an exception.
 fn thrown_of(text: &str) -> Thrown<'_> {
+    // Oracle's driver writes the text of its exception without the class.
+    if text.starts_with("Error : ")
+        && let Some((_, message)) = text.split_once("Error Msg = ")
+    {
+        return thrown("oracle.jdbc.OracleDatabaseException", message);
+    }
     let class_end = text.find([':', ' ']).unwrap_or(text.len());
     let (class, rest) = text.split_at(class_end);
     thrown(class, rest)
@@ -235,6 +243,20 @@ and a second line of the message
         let within = "Lost task 0.0 (TID 1): a.b.DateException: bad: worse\n\tat a.B.c(B.java:1)";
         let trace = parse(within).unwrap();
         assert_eq!((trace.thrown[0].class, trace.thrown[0].message), ("a.b.DateException", "bad: worse"));
+    }
+
+    #[test]
+    fn a_circular_reference_is_no_cause() {
+        let text = "a.OneException: x\n\tat a.B.c(B.java:1)\nCaused by: a.TwoException: y\n\tat a.B.d(B.java:2)\nCaused by: [CIRCULAR REFERENCE: a.OneException: x]";
+        assert_eq!(classes(&parse(text).unwrap().thrown), ["a.OneException", "a.TwoException"]);
+    }
+
+    #[test]
+    fn the_cause_of_the_oracle_driver_has_its_text() {
+        let text = "java.sql.SQLException: failed\n\tat a.B.c(B.java:1)\nCaused by: Error : 942, Position : 14, Sql = select x, OriginalSql = select x, Error Msg = ORA-00942: table or view does not exist\n\tat oracle.jdbc.A.b(A.java:2)";
+        let root = &parse(text).unwrap().thrown[1];
+        assert_eq!(root.class, "oracle.jdbc.OracleDatabaseException");
+        assert_eq!(root.message, "ORA-00942: table or view does not exist");
     }
 
     #[test]

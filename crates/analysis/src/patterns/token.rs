@@ -1,0 +1,227 @@
+//! A shape as tokens: which of its words are values, as far as the line alone shows it.
+
+use std::ops::Range;
+
+use crate::mask::Mask;
+
+/// A word or value of a shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Token {
+    /// Its bytes in the shape.
+    pub(super) place: Range<usize>,
+    pub(super) kind: Kind,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A word of a sentence.
+    Word,
+    /// A word in capitals, which is often a state.
+    State,
+    /// A word that is more often a name than a part of a sentence: `com.example.Orders`, `orders_eu`, `orderLine`.
+    Name,
+    /// A value by its form or its place.
+    Value,
+    /// A word that differs among otherwise equal shapes.
+    Varied,
+}
+
+impl Token {
+    pub(super) fn is_value(&self) -> bool {
+        matches!(self.kind, Kind::Value | Kind::Varied)
+    }
+}
+
+/// Words that are values wherever they stand.
+const LITERALS: [&str; 9] = ["true", "false", "True", "False", "TRUE", "FALSE", "null", "NULL", "None"];
+
+/// Words that are followed by the name of a user.
+const BEFORE_USERS: [&str; 3] = ["user", "User", "username"];
+
+/// Other tokens that a line must have before `LOCAL(0)` is one value, and not a call with one.
+const CALL_TOKENS_MIN: usize = 3;
+
+/// The tokens of a shape, in order.
+///
+/// Values are, besides masks: words with a mask in them (`node<number>`), what follows `=` (`user=root`), literals
+/// (`true`), and hosts with a port. Values that only a space, comma or colon separates are one value, so that lists of
+/// any length are alike. If no word would remain, words with a mask in them stay words.
+pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
+    // The class of an exception never varies.
+    let line = &shape[..shape.find(Mask::Exception.char()).unwrap_or(shape.len())];
+    let mut tokens = words_of(line);
+    join_objects(line, &mut tokens);
+    classify(line, &mut tokens);
+    if tokens.iter().all(Token::is_value) {
+        for token in &mut tokens {
+            let text = &line[token.place.clone()];
+            if text.bytes().any(|byte| byte.is_ascii_alphabetic() || byte >= 0x80) {
+                token.kind = Kind::State;
+            }
+        }
+    }
+    join_calls(line, &mut tokens);
+    join_adjacent(line, &mut tokens);
+    tokens
+}
+
+/// Joins values that only a space, a comma, a semicolon or a colon separates.
+pub(super) fn join_adjacent(line: &str, tokens: &mut Vec<Token>) {
+    tokens.dedup_by(|token, before| {
+        let between = &line[before.place.end..token.place.start];
+        let together = token.is_value() && before.is_value() && matches!(between, " " | "," | ", " | ";" | "; " | ":");
+        if together {
+            before.place.end = token.place.end;
+            if token.kind == Kind::Varied {
+                before.kind = Kind::Varied;
+            }
+        }
+        together
+    });
+}
+
+fn words_of(line: &str) -> Vec<Token> {
+    let bytes = line.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !belongs_to_word(bytes[at]) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while at < bytes.len() && belongs_to_word(bytes[at]) {
+            at += 1;
+        }
+        // Punctuation at the end of a word is the sentence's; so is a hyphen at its beginning.
+        let trim = |byte: u8| matches!(byte, b'.' | b'-' | b'*' | b'+' | b'&');
+        let mut place = start..at;
+        while place.end > place.start && trim(bytes[place.end - 1]) {
+            place.end -= 1;
+        }
+        while place.start < place.end && trim(bytes[place.start]) && bytes[place.start] != b'.' {
+            place.start += 1;
+        }
+        if bytes[place.clone()].iter().any(|byte| byte.is_ascii_alphanumeric() || is_mask(*byte) || *byte >= 0x80) {
+            tokens.push(Token { place, kind: Kind::Word });
+        }
+    }
+    tokens
+}
+
+fn is_mask(byte: u8) -> bool {
+    byte < b' '
+}
+
+fn belongs_to_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) || b"_$.-#/@%+~*&\\".contains(&byte)
+}
+
+fn classify(line: &str, tokens: &mut [Token]) {
+    for at in 0..tokens.len() {
+        let place = tokens[at].place.clone();
+        let text = &line[place.clone()];
+        let before = line[..place.start].trim_end_matches(['"', '\'']);
+        let after = &line[place.end..];
+        let is_key = after.starts_with('=') || after.starts_with(" =");
+        let assigned = before.trim_end_matches(' ').ends_with('=') && !is_key;
+        let follows =
+            |words: &[&str]| at > 0 && words.contains(&&line[tokens[at - 1].place.clone()]) && before.ends_with(' ');
+        let dotted = text.trim_matches('.').contains('.') && !is_exception(text);
+        let ends = after.is_empty() || after.starts_with([',', ';', ' ']) && !after.starts_with(" =");
+        let member = dotted
+            && (before.ends_with(':') && !before.ends_with("::")
+                || before.ends_with(": ") && (after.is_empty() || after.starts_with([',', ';'])))
+            && ends
+            && at > 0
+            && is_lowercase_or_camel(&line[tokens[at - 1].place.clone()]);
+        let port = after.strip_prefix(':').is_some_and(|rest| rest.starts_with(Mask::Number.char()));
+        tokens[at].kind = if text.len() == 1 && text.starts_with(Mask::Word.char()) {
+            Kind::Varied
+        } else if text.bytes().any(is_mask)
+            || assigned
+            || LITERALS.contains(&text)
+            || port && dotted
+            || member && !is_key
+        {
+            Kind::Value
+        } else if is_key {
+            Kind::State
+        } else if is_name(text) || follows(&BEFORE_USERS) {
+            Kind::Name
+        } else if text.len() > 1 && !text.bytes().any(|byte| byte.is_ascii_lowercase() || byte >= 0x80) {
+            Kind::State
+        } else {
+            Kind::Word
+        };
+    }
+}
+
+/// `com.example.Orders`, `orders_eu`, `./load.sh`, `a@b`, `orderLine`; not `ORDER_LINE`, which may be a state.
+fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if !bytes.iter().any(u8::is_ascii_lowercase) || is_exception(text) {
+        return false;
+    }
+    let inner = |byte: &u8| matches!(byte, b'.' | b'_' | b'/' | b'@' | b'$' | b'#' | b'\\' | b'~' | b'%');
+    let camel = |pair: &[u8]| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase();
+    bytes.iter().any(inner) || bytes.windows(2).any(camel) || bytes.iter().filter(|byte| **byte == b'-').count() >= 2
+}
+
+fn is_exception(text: &str) -> bool {
+    text.ends_with("Exception") || text.ends_with("Error")
+}
+
+fn is_lowercase_or_camel(text: &str) -> bool {
+    text.as_bytes()[0].is_ascii_alphabetic() && text.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+/// Joins the tokens of an object that follows `=`, as Java writes it: `ws=WorkSource{10113}`, `frame=Rect(0, 0 - 9, 9)`.
+fn join_objects(line: &str, tokens: &mut Vec<Token>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        let place = tokens[at].place.clone();
+        let assigned = line[..place.start].trim_end_matches(' ').ends_with('=');
+        let opens = line[place.end..].starts_with(['{', '(', '[']);
+        if assigned
+            && opens
+            && let Some(end) = closing_end(line, place.end)
+        {
+            tokens[at].place.end = end;
+            let inside = tokens[at + 1..].iter().take_while(|token| token.place.end <= end).count();
+            tokens.drain(at + 1..at + 1 + inside);
+        }
+        at += 1;
+    }
+}
+
+/// Where the bracket that opens at `at` is closed.
+fn closing_end(line: &str, at: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (place, byte) in line.bytes().enumerate().skip(at) {
+        match byte {
+            b'{' | b'(' | b'[' => depth += 1,
+            b'}' | b')' | b']' if depth == 1 => return Some(place + 1),
+            b'}' | b')' | b']' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `LOCAL(0)` is one value in a line that has enough others.
+fn join_calls(line: &str, tokens: &mut Vec<Token>) {
+    let mut at = 1;
+    while at + 1 < tokens.len() {
+        let (name, value) = (&tokens[at], &tokens[at + 1]);
+        let between = &line[name.place.end..value.place.start];
+        let closes = line[value.place.end..].starts_with(')');
+        if between == "(" && closes && value.is_value() && tokens.len() >= 2 + CALL_TOKENS_MIN {
+            tokens[at].place.end = tokens[at + 1].place.end + 1;
+            tokens[at].kind = Kind::Value;
+            tokens.remove(at + 1);
+        }
+        at += 1;
+    }
+}
