@@ -46,7 +46,8 @@ const CALL_TOKENS_MIN: usize = 3;
 ///
 /// Values are, besides masks: words with a mask in them (`node<number>`), what follows `=` (`user=root`), literals
 /// (`true`), and hosts with a port. Values that only a space, comma or colon separates are one value, so that lists of
-/// any length are alike. If no word would remain, words with a mask in them stay words.
+/// any length are alike. If no word would remain, words with a mask in them stay words, or else the masks
+/// themselves: a line that is a path is not one that is a number.
 pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
     // The class of an exception never varies.
     let line = &shape[..shape.find(Mask::Exception.char()).unwrap_or(shape.len())];
@@ -54,9 +55,11 @@ pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
     join_objects(line, &mut tokens);
     classify(line, &mut tokens);
     if tokens.iter().all(Token::is_value) {
-        for token in &mut tokens {
-            let text = &line[token.place.clone()];
-            if text.bytes().any(|byte| byte.is_ascii_alphabetic() || byte >= 0x80) {
+        let has_letters =
+            |token: &Token| line[token.place.clone()].bytes().any(|byte| byte.is_ascii_alphabetic() || byte >= 0x80);
+        let any_has_letters = tokens.iter().any(has_letters);
+        for token in tokens.iter_mut().filter(|token| token.kind == Kind::Value) {
+            if has_letters(token) || !any_has_letters {
                 token.kind = Kind::State;
             }
         }
