@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn of_kinds_without_number_the_last_is_told() {
-        let word = |n: usize| "ab".repeat(n + 1);
+        let word = |n: usize| "xy".repeat(n + 1);
         let texts: Vec<String> = (0..30).map(|n| format!("{} broke", word(n))).collect();
         let records: Vec<(&str, &str)> = texts.iter().map(|text| ("ERROR", text.as_str())).collect();
         let failure = failure_of(&records).unwrap();
