@@ -209,6 +209,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
+#[allow(clippy::disallowed_methods, reason = "whoever runs the test says for how long")]
 fn sequences() -> u32 {
     let given = std::env::var("RUNLOG_SEQUENCES").ok().and_then(|number| number.parse().ok());
     given.unwrap_or_else(pairs::cases)
