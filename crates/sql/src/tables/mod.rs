@@ -5,3 +5,4 @@ pub(crate) mod record_scan;
 pub(crate) mod record_table;
 pub(crate) mod row_table;
 pub(crate) mod sizes;
+mod source;

@@ -12,27 +12,21 @@ use datafusion::arrow::array::{Array, AsArray, BooleanArray, LargeStringArray, R
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{ScalarValue, Statistics};
 use datafusion::config::ConfigOptions;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, IsNullExpr, Literal};
+use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{EquivalenceProperties, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
-use datafusion::physical_plan::coop::make_cooperative;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
-};
-use futures::TryStreamExt;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties};
 use runlog_model::{TimeRange, Timestamp};
 use runlog_store::query::{DynamicFilter, Query, Scan, ScanColumn, ScanFilter, ScanRun, ScanStream, scan_schema};
 
-use crate::tables::sizes;
+use crate::tables::{sizes, source};
 
 /// Reads records.
 #[derive(Clone)]
@@ -57,19 +51,13 @@ struct Round {
 impl RecordScan {
     pub(crate) fn new(archive: &Query, filter: ScanFilter, columns: Vec<ScanColumn>, streams: usize) -> Self {
         let schema = scan_schema(&columns);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(streams),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
+        let properties = source::properties(&schema, streams);
         Self {
             archive: archive.clone(),
             filter,
             columns,
             schema,
-            properties: Arc::new(properties),
+            properties,
             wanted: Vec::new(),
             rounds: Arc::default(),
         }
@@ -155,9 +143,7 @@ impl ExecutionPlan for RecordScan {
     }
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batches = self.stream(partition).map_err(|error| DataFusionError::External(Box::new(error)));
-        let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
-        Ok(make_cooperative(Box::pin(stream)))
+        Ok(source::stream_of(&self.schema, self.stream(partition)))
     }
 
     fn partition_statistics(&self, _: Option<usize>) -> Result<Statistics> {

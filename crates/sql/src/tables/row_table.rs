@@ -8,20 +8,16 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_expr::EquivalenceProperties;
-use datafusion::physical_plan::coop::make_cooperative;
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream;
 use runlog_model::WorkspaceId;
 use runlog_store::query::{CatalogView, Query, ViewColumnType, ViewCondition};
 
 use crate::tables::conditions::{Condition, condition};
-use crate::tables::sizes;
+use crate::tables::{sizes, source};
 
 /// The rows of the workspaces that a caller may read.
 #[derive(Debug)]
@@ -86,16 +82,9 @@ impl TableProvider for CatalogTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.table.columns().len()).collect());
         let schema = self.table.schema(&columns);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        )
-        .with_scheduling_type(SchedulingType::Cooperative);
         Ok(Arc::new(RowScan {
+            properties: source::properties(&schema, 1),
             schema,
-            properties: Arc::new(properties),
             archive: self.archive.clone(),
             table: self.table,
             columns,
@@ -156,12 +145,9 @@ impl ExecutionPlan for RowScan {
     fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let scan =
             self.archive.scan_view(self.table, self.columns.clone(), self.readable.clone(), self.conditions.clone());
-        let batches = stream::try_unfold(scan, |mut scan| async move {
-            let batch = scan.next().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
-            Ok(batch.map(|batch| (batch, scan)))
-        });
-        let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
-        Ok(make_cooperative(Box::pin(stream)))
+        let batches =
+            stream::try_unfold(scan, |mut scan| async move { Ok(scan.next().await?.map(|batch| (batch, scan))) });
+        Ok(source::stream_of(&self.schema, batches))
     }
 
     fn partition_statistics(&self, _: Option<usize>) -> Result<Statistics> {
