@@ -189,11 +189,7 @@ impl Core {
 
     /// Opens segments.
     pub(crate) fn segments(&self) -> &Segments {
-        let [interactive, background] = &self.inner.segments;
-        match self.priority {
-            Priority::Interactive => interactive,
-            Priority::Background => background,
-        }
+        self.priority.of(&self.inner.segments)
     }
 
     pub(crate) fn random(&self) -> &dyn Random {
@@ -206,10 +202,6 @@ impl Core {
 
     /// The pool for decoding, encoding and other CPU-bound work.
     pub(crate) fn cpu(&self) -> &CpuPool {
-        let [interactive, background] = &self.inner.cpu;
-        match self.priority {
-            Priority::Interactive => interactive,
-            Priority::Background => background,
-        }
+        self.priority.of(&self.inner.cpu)
     }
 }

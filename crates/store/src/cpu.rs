@@ -25,28 +25,32 @@ pub(crate) enum Priority {
     Background,
 }
 
+impl Priority {
+    /// Of what there is once for interactive and once for background work, that of this priority.
+    pub(crate) fn of<T>(self, [interactive, background]: &[T; 2]) -> &T {
+        match self {
+            Self::Interactive => interactive,
+            Self::Background => background,
+        }
+    }
+}
+
 /// The processors of this node, shared by the calls on one archive; by those of one priority in order of arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct CpuPool {
-    lane: Lane,
+    free: Arc<Semaphore>,
     processors: usize,
-}
-
-/// The threads for work of one priority.
-#[derive(Debug, Clone)]
-enum Lane {
-    Interactive { free: Arc<Semaphore> },
-    Background { free: Arc<Semaphore>, threads: Arc<BackgroundThreads> },
+    /// `None`: the threads for blocking work of the runtime that calls.
+    threads: Option<Arc<BackgroundThreads>>,
 }
 
 impl CpuPool {
     /// A pool for interactive work, and one for background work.
     pub(crate) fn pair() -> Result<[Self; 2]> {
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        let free = || Arc::new(Semaphore::new(processors));
         let threads = Arc::new(BackgroundThreads::new(processors)?);
-        let lanes = [Lane::Interactive { free: free() }, Lane::Background { free: free(), threads }];
-        Ok(lanes.map(|lane| Self { lane, processors }))
+        let free = || Arc::new(Semaphore::new(processors));
+        Ok([None, Some(threads)].map(|threads| Self { free: free(), processors, threads }))
     }
 
     /// How much may run at a time.
@@ -60,17 +64,16 @@ impl CpuPool {
         T: Send + 'static,
         F: FnOnce() -> Result<T> + Send + 'static,
     {
-        let (Lane::Interactive { free } | Lane::Background { free, .. }) = &self.lane;
-        let free = Arc::clone(free).acquire_owned().await;
+        let free = Arc::clone(&self.free).acquire_owned().await;
         let free = free.map_err(|_| Error::new(ErrorKind::Unavailable, "the archive is being closed"))?;
         let work = move || {
             let done = work();
             drop(free);
             done
         };
-        match &self.lane {
-            Lane::Interactive { .. } => tokio::task::spawn_blocking(work).await?,
-            Lane::Background { threads, .. } => threads.spawn(work).await?,
+        match &self.threads {
+            None => tokio::task::spawn_blocking(work).await?,
+            Some(threads) => threads.spawn(work).await?,
         }
     }
 

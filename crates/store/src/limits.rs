@@ -84,7 +84,7 @@ pub const TRANSACTION_RETRIES_MAX: u32 = 7;
 
 /// The delay of the first retry; it doubles each time, with up to as much again at random. Unit: milliseconds. All
 /// together take some seconds.
-pub const TRANSACTION_RETRY_WAIT_MS: u64 = 5;
+pub const TRANSACTION_RETRY_WAIT_MS: u64 = 10;
 
 /// How often expired pages and orphans of the last days are swept. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use runlog_model::backoff;
 use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
@@ -211,13 +212,18 @@ where
     loop {
         match attempt().await {
             Err(error) if is_aborted(&error) && retries < limits::TRANSACTION_RETRIES_MAX => {
-                retries += 1;
                 debug!(%error, retries, "a statement was aborted and is retried");
-                tokio::time::sleep(Duration::from_millis(limits::TRANSACTION_RETRY_WAIT_MS << retries)).await;
+                tokio::time::sleep(retry_delay(retries)).await;
+                retries += 1;
             }
             outcome => return outcome,
         }
     }
+}
+
+/// The delay of a retry after an abort, of which `retries` have been made.
+pub(crate) fn retry_delay(retries: u32) -> Duration {
+    backoff(Duration::from_millis(limits::TRANSACTION_RETRY_WAIT_MS), retries, limits::CATALOG_WAIT)
 }
 
 /// True when PostgreSQL has rolled back a transaction, or a statement outside one, and another attempt may succeed: a

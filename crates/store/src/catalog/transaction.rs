@@ -17,7 +17,6 @@
 //! same values. Whatever it counts, it returns; objects are written before it and removed after it.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use runlog_model::Random;
 use sqlx::{Any, Transaction};
@@ -25,7 +24,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::catalog::database::Catalog;
-use crate::catalog::pool::{IsTransient, is_aborted};
+use crate::catalog::pool::{IsTransient, is_aborted, retry_delay};
 use crate::catalog::sql::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -96,11 +95,11 @@ impl Retries {
 
     /// Waits for a random time, so that two transactions do not collide again.
     async fn back_off(&mut self, random: &dyn Random, error: &Error) {
+        let delay = retry_delay(self.count);
         self.count += 1;
         debug!(error = error.with_causes(), retry = self.count, "a transaction was aborted and is retried");
-        let chance = u64::from(random.uuid().as_bytes()[0]);
-        let wait_ms = limits::TRANSACTION_RETRY_WAIT_MS << self.count;
-        tokio::time::sleep(Duration::from_millis(wait_ms + wait_ms * chance / 256)).await;
+        let chance = u32::from(random.uuid().as_bytes()[0]);
+        tokio::time::sleep(delay + delay * chance / 256).await;
     }
 }
 
