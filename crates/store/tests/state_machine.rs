@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use futures::TryStreamExt;
 use proptest::prelude::*;
@@ -14,11 +13,11 @@ use runlog_model::{FileFormat, Record, RecordOrder, RunId, RunStatus, TimeRange,
 use runlog_store::audit::AuditFilter;
 use runlog_store::logs::LiveQuery;
 use runlog_store::maintenance::Retention;
-use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::pages::PageRequest;
 use runlog_store::query::{ScanColumn, ScanFilter};
 use runlog_store::{ErrorKind, Store};
 
-use crate::common::{finish_body, pairs, push, record, runtime, search_for, sorted};
+use crate::common::{finish_body, page_records, pairs, push, record, records_on, runtime, search_for, sorted};
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
@@ -227,15 +226,6 @@ async fn cut_short<T>(polls: usize, future: impl Future<Output = T>) -> Option<T
         }
     })
     .await
-}
-
-async fn records_on(store: &Store, run_id: RunId) -> Vec<Record> {
-    let mut reader = store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
-    let mut records = Vec::new();
-    while let Some(more) = reader.next().await.unwrap() {
-        records.extend(more);
-    }
-    records
 }
 
 async fn count_on(store: &Store) -> usize {
@@ -552,13 +542,7 @@ impl Machine {
 
     async fn download(&self, node: usize, run: usize, token: &str) -> Vec<Record> {
         while self.node(node + 1).pages().build_next_page().await.unwrap() {}
-        let store = self.node(node);
-        let status = store.pages().page_status(self.runs[run], token, Duration::from_secs(60)).await.unwrap();
-        let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
-        let reader = store.pages().open_page(&file.key).await.unwrap().unwrap();
-        let length = reader.plain_bytes;
-        let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
-        serde_json::from_slice(&bytes.concat()).unwrap()
+        page_records(self.node(node), self.runs[run], token).await
     }
 
     async fn fetch_later(&mut self, node: usize, run: usize, name: u8, times: &[i64]) {

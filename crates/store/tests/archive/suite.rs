@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{self, pairs, push, record, runtime, search_for, sorted};
+use crate::common::{self, page_records, pairs, push, record, runtime, search_for, sorted};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -67,12 +67,7 @@ async fn downloaded(archive: &Archive, token: &str) -> Vec<Record> {
 }
 
 async fn downloaded_of(archive: &Archive, run_id: RunId, token: &str) -> Vec<Record> {
-    let status = archive.store.pages().page_status(run_id, token, Duration::from_secs(60)).await.unwrap();
-    let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
-    let reader = archive.store.pages().open_page(&file.key).await.unwrap().unwrap();
-    let length = reader.plain_bytes;
-    let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
-    serde_json::from_slice(&bytes.concat()).unwrap()
+    page_records(&archive.store, run_id, token).await
 }
 
 /// Times with ties, in a few busy seconds and here and there.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{
     Clock, FileFormat, Random, Record, RecordOrder, Run, RunId, RunStatus, TaskId, TimeRange, Timestamp,
 };
 use runlog_store::accounts::{Caller, CallerKind};
-use runlog_store::pages::PageRequest;
+use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::query::SearchQuery;
 use runlog_store::{ErrorKind, Result, Store, StoreSettings};
 
@@ -206,12 +207,7 @@ impl<P: Backends> Archive<P> {
     }
 
     pub(crate) async fn records_of(&self, run_id: RunId) -> Vec<Record> {
-        let mut reader = self.store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
-        let mut records = Vec::new();
-        while let Some(more) = reader.next().await.unwrap() {
-            records.extend(more);
-        }
-        records
+        records_on(&self.store, run_id).await
     }
 
     /// Builds every wanted page, and tells how many.
@@ -279,6 +275,26 @@ impl<P: Backends> Archive<P> {
     }
 }
 
+/// The records of a run, as a node reads them.
+pub(crate) async fn records_on(store: &Store, run_id: RunId) -> Vec<Record> {
+    let mut reader = store.logs().read_records(run_id, TimeRange::ALL, RecordOrder::Asc).await.unwrap();
+    let mut records = Vec::new();
+    while let Some(more) = reader.next().await.unwrap() {
+        records.extend(more);
+    }
+    records
+}
+
+/// The records of a page that is built, or is being built.
+pub(crate) async fn page_records(store: &Store, run_id: RunId, token: &str) -> Vec<Record> {
+    let status = store.pages().page_status(run_id, token, Duration::from_secs(60)).await.unwrap();
+    let PageStatus::Ready(file) = status else { panic!("not built: {status:?}") };
+    let reader = store.pages().open_page(&file.key).await.unwrap().unwrap();
+    let length = reader.plain_bytes;
+    let bytes: Vec<bytes::Bytes> = reader.plain(0..length).try_collect().await.unwrap();
+    serde_json::from_slice(&bytes.concat()).unwrap()
+}
+
 /// The body of a request that ends a run.
 pub(crate) fn finish_body(status: RunStatus, time: Option<Timestamp>) -> FinishRun {
     FinishRun {
@@ -316,7 +332,6 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap()
 }
 
-/// Servers keep their own notes under names like these.
 /// A search for a text in all logs.
 pub(crate) fn search_for(text: &str) -> SearchQuery {
     SearchQuery {
@@ -333,6 +348,7 @@ pub(crate) fn search_for(text: &str) -> SearchQuery {
     }
 }
 
+/// Servers keep their own notes under names like these.
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
     name.to_string_lossy().starts_with(".s3s")
 }
