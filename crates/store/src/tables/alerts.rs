@@ -134,7 +134,8 @@ impl Alerts {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
-        claiming.push(" WHERE (rule, destination, occurrence) IN (SELECT rule, destination, occurrence FROM alerts");
+        // `=` and not `IN`: PostgreSQL may run what stands after `IN` more than once, and claim more than one.
+        claiming.push(" WHERE (rule, destination, occurrence) = (SELECT rule, destination, occurrence FROM alerts");
         claiming.push(" WHERE delivered_at IS NULL AND due_at <= ").push_bind(now.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(" AND destination = ").push_bind(destination.to_owned());

@@ -160,7 +160,9 @@ impl Summaries {
         let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
-        claiming.push(") AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
+        // Since they were listed, one may have been deleted or summarized.
+        claiming.push(") AND summarize_at <= ").push_bind(now.as_millis());
+        claiming.push(" AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
         let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         claimed.into_iter().map(DueRow::into_claimed).collect()

@@ -7,6 +7,7 @@ use runlog_model::{FileFormat, Record, RecordOrder, RunId};
 use runlog_store::audit::AuditFilter;
 use runlog_store::maintenance::Retention;
 use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::summaries::{ClaimedSummary, NewSummary};
 use runlog_store::{ErrorKind, Result, Store};
 
 use crate::common::{Archive, backends, record};
@@ -139,6 +140,33 @@ async fn deletions_beside_pushes_pages_and_sealing_on_three_nodes_all_succeed() 
     while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
     let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!(verified.problem_texts, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_log_that_is_deleted_while_it_is_claimed_gets_no_summary() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let nodes = [archive.store.clone(), archive.another_node().await, archive.another_node().await];
+    for _ in 0..8 {
+        let runs = sealed_runs(&archive, 24).await;
+        let deleting = futures::future::try_join_all(runs.iter().map(|run| nodes[2].maintenance().delete_log(*run)));
+        let summarizing = futures::future::try_join_all(nodes[..2].iter().map(|node| async {
+            for _ in 0..12 {
+                let claimed = node.summaries().claim_due(7).await?;
+                assert!(claimed.iter().all(|one| one.log.records > 0), "an empty log was claimed");
+                let made: Vec<NewSummary> = claimed.into_iter().map(summary_of).collect();
+                node.summaries().save_all(&made).await?;
+            }
+            Ok(())
+        }));
+        let (deleted, summarized) = tokio::join!(deleting, summarizing);
+        summarized.and(deleted).unwrap();
+    }
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
+    assert_eq!(verified.problem_texts, Vec::<String>::new());
+}
+
+fn summary_of(of: ClaimedSummary) -> NewSummary {
+    NewSummary { of, version: 7, body: b"{}".to_vec(), problems: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,7 +105,9 @@ impl Maintenance {
         claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
         claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
-        claiming.push(") AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
+        // Since they were listed, one may have been deleted or sealed.
+        claiming.push(") AND seal_at <= ").push_bind(now.as_millis());
+        claiming.push(" AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
         claiming.push(self.core.catalog().skip_locked());
         claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
         let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
