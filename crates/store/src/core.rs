@@ -8,6 +8,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 
+use crate::background_threads::BackgroundThreads;
 use crate::catalog::audit_context::AuditContext;
 use crate::catalog::clock::CatalogClock;
 use crate::catalog::database::Catalog;
@@ -45,6 +46,7 @@ struct Inner {
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    background_threads: Arc<BackgroundThreads>,
     cpu: [CpuPool; 2],
 }
 
@@ -78,7 +80,8 @@ impl Core {
         };
         let object_counts = Arc::default();
         let objects = objects.metered(&object_counts);
-        let cpu = CpuPool::pair()?;
+        let background_threads = Arc::new(BackgroundThreads::new()?);
+        let cpu = CpuPool::pair(Arc::clone(&background_threads));
         let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
         let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock));
         let bucket = &objects.store;
@@ -93,6 +96,7 @@ impl Core {
             object_counts,
             clock,
             random,
+            background_threads,
             cpu,
         };
         Ok(Self { inner: Arc::new(inner), audit_context: None, priority: Priority::default() })
@@ -201,6 +205,10 @@ impl Core {
     }
 
     /// The pool for decoding, encoding and other CPU-bound work.
+    pub(crate) fn background_threads(&self) -> &Arc<BackgroundThreads> {
+        &self.inner.background_threads
+    }
+
     pub(crate) fn cpu(&self) -> &CpuPool {
         self.priority.of(&self.inner.cpu)
     }

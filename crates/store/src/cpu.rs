@@ -9,9 +9,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
+use crate::background_threads::BackgroundThreads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
@@ -45,12 +45,18 @@ pub(crate) struct CpuPool {
 }
 
 impl CpuPool {
-    /// A pool for interactive work, and one for background work.
-    pub(crate) fn pair() -> Result<[Self; 2]> {
+    /// A pool for interactive work, and one for background work, which runs on these threads.
+    pub(crate) fn pair(threads: Arc<BackgroundThreads>) -> [Self; 2] {
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-        let threads = Arc::new(BackgroundThreads::new(processors)?);
         let free = || Arc::new(Semaphore::new(processors));
-        Ok([None, Some(threads)].map(|threads| Self { free: free(), processors, threads }))
+        [None, Some(threads)].map(|threads| Self { free: free(), processors, threads })
+    }
+
+    /// A pool of its own for interactive work.
+    #[cfg(test)]
+    pub(crate) fn interactive() -> Self {
+        let [interactive, _] = Self::pair(Arc::new(BackgroundThreads::new().unwrap()));
+        interactive
     }
 
     /// How much may run at a time.
@@ -73,7 +79,7 @@ impl CpuPool {
         };
         match &self.threads {
             None => tokio::task::spawn_blocking(work).await?,
-            Some(threads) => threads.spawn(work).await?,
+            Some(threads) => threads.spawn_blocking(work).await?,
         }
     }
 
@@ -90,52 +96,19 @@ impl CpuPool {
     }
 }
 
-/// Threads that the operating system runs when no others of the process want the processors. They end when idle.
-#[derive(Debug)]
-struct BackgroundThreads(Option<Runtime>);
-
-impl BackgroundThreads {
-    fn new(threads: usize) -> Result<Self> {
-        // It runs no tasks, only blocking work.
-        let runtime = Builder::new_current_thread()
-            .max_blocking_threads(threads)
-            .thread_name("background")
-            .on_thread_start(lower_priority)
-            .build()
-            .map_err(|error| Error::caused(ErrorKind::Unavailable, "cannot start background threads", error))?;
-        Ok(Self(Some(runtime)))
-    }
-
-    async fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let closed = || Error::new(ErrorKind::Unavailable, "the archive is being closed");
-        Ok(self.0.as_ref().ok_or_else(closed)?.spawn_blocking(work).await?)
-    }
-}
-
-impl Drop for BackgroundThreads {
-    /// Does not wait for work that runs: it may be dropped by a task.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Gives the calling thread a tenth of the weight of others. Where this is not possible, all threads stay equal.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    let _unchanged = rustix::process::setpriority_process(None, limits::BACKGROUND_NICE);
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
     use super::*;
 
+    fn pair() -> [CpuPool; 2] {
+        CpuPool::pair(Arc::new(BackgroundThreads::new().unwrap()))
+    }
+
     #[tokio::test]
     async fn interactive_work_does_not_queue_behind_background_work() {
-        let [interactive, background] = CpuPool::pair().unwrap();
+        let [interactive, background] = pair();
         let mut held = Vec::new();
         for _ in 0..background.processors() * 2 {
             let (release, until) = mpsc::channel::<()>();
@@ -152,7 +125,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn only_background_threads_have_a_lower_priority() {
-        let [interactive, background] = CpuPool::pair().unwrap();
+        let [interactive, background] = pair();
         let priority = || Ok(rustix::process::getpriority_process(None).unwrap());
         let own = priority().unwrap();
         assert_eq!(interactive.run(priority).await.unwrap(), own);

@@ -22,6 +22,7 @@
 // Conversions of numbers saturate (`saturating_as`) and never wrap.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
+mod background_threads;
 mod catalog;
 mod core;
 mod cpu;
@@ -44,6 +45,7 @@ mod store;
 pub mod supervise;
 mod tables;
 
+pub use background_threads::BackgroundThreads;
 pub use error::{Error, ErrorKind, Result};
 pub use settings::{SecretUrl, StoreSettings};
 pub use store::Store;

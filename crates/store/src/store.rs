@@ -8,6 +8,7 @@ use object_store::ObjectStoreExt;
 use runlog_model::{Clock, Random};
 use tokio_util::sync::CancellationToken;
 
+use crate::background_threads::BackgroundThreads;
 use crate::catalog::audit_context::AuditContext;
 use crate::core::Core;
 use crate::error::Result;
@@ -126,6 +127,11 @@ impl Store {
     /// The archive for work in the background, such as collecting: interactive calls get the processors first.
     pub fn in_background(&self) -> Self {
         self.with_core(self.0.core.in_background())
+    }
+
+    /// The threads for computations of the background.
+    pub fn background_threads(&self) -> &Arc<BackgroundThreads> {
+        self.0.core.background_threads()
     }
 
     fn with_core(&self, core: Core) -> Self {

@@ -33,13 +33,16 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use az::SaturatingAs;
 use runlog_model::{Clock, Timestamp, error_chain};
 use serde::Serialize;
-
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
@@ -54,6 +57,19 @@ struct Shared {
     clock: Arc<dyn Clock>,
     pauses: Pauses,
     work: Mutex<BTreeMap<String, Work>>,
+    threads: OnceLock<TaskThreads>,
+}
+
+/// Threads for supervised work, which end with the last clone of the supervisor.
+struct TaskThreads(Option<Runtime>);
+
+impl Drop for TaskThreads {
+    /// Does not wait for what runs: it may be dropped by a task.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// How long to wait after failures, and how long an attempt must run until they do not count any more.
@@ -133,7 +149,26 @@ impl Supervisor {
             max: limits::WORK_BACKOFF_MAX,
             steady: limits::WORK_BACKOFF_RESET,
         };
-        Self(Arc::new(Shared { clock, pauses, work: Mutex::default() }))
+        Self(Arc::new(Shared { clock, pauses, work: Mutex::default(), threads: OnceLock::new() }))
+    }
+
+    /// Runs work on threads of its own from now on, as many as there are processors, instead of those of the caller's
+    /// runtime: what computes for long between two awaits then delays no request. Call it once, before the first
+    /// [`run`](Self::run). Fails when the threads cannot be started.
+    pub fn start_threads(&self) -> io::Result<()> {
+        let threads = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        let runtime =
+            Builder::new_multi_thread().worker_threads(threads).thread_name("supervised").enable_all().build()?;
+        // Those of an earlier call stay.
+        let _ = self.0.threads.set(TaskThreads(Some(runtime)));
+        Ok(())
+    }
+
+    fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        match self.0.threads.get().and_then(|threads| threads.0.as_ref()) {
+            Some(runtime) => runtime.spawn(work),
+            None => tokio::spawn(work),
+        }
     }
 
     /// The state of all work that was ever supervised, by name.
@@ -169,7 +204,7 @@ impl Supervisor {
         let worker = WorkerGuard::take(&self.0, name);
         while !stop.is_cancelled() {
             worker.begins();
-            let failure = match AbortOnDropHandle::new(tokio::spawn(work())).await {
+            let failure = match AbortOnDropHandle::new(self.spawn(work())).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => WorkFailure { at: self.0.clock.now(), what: error_chain(&error), is_panic: false },
                 // The process ends, and its tasks with it.
@@ -284,7 +319,12 @@ mod tests {
 
     fn supervisor(steady: Duration) -> Supervisor {
         let pauses = Pauses { first: Duration::from_millis(1), max: Duration::from_millis(4), steady };
-        Supervisor(Arc::new(Shared { clock: Arc::new(Still), pauses, work: Mutex::default() }))
+        Supervisor(Arc::new(Shared {
+            clock: Arc::new(Still),
+            pauses,
+            work: Mutex::default(),
+            threads: OnceLock::new(),
+        }))
     }
 
     async fn broken(attempt: u32) -> Result<(), std::io::Error> {
@@ -322,6 +362,32 @@ mod tests {
         keeping.abort();
         assert!(keeping.await.is_err());
         assert_eq!(when(&supervisor, "sweep", |_| true).await.running, 0);
+    }
+
+    #[tokio::test]
+    async fn work_that_blocks_its_thread_delays_nothing_but_other_work() {
+        let (supervisor, stop) = (supervisor(Duration::ZERO), CancellationToken::new());
+        supervisor.start_threads().unwrap();
+        let (release, until) = std::sync::mpsc::channel::<()>();
+        let until = Arc::new(Mutex::new(until));
+        let working = tokio::spawn({
+            let supervisor = supervisor.clone();
+            async move {
+                let work = || {
+                    let until = Arc::clone(&until);
+                    async move {
+                        until.lock().unwrap().recv().unwrap();
+                        Ok::<_, io::Error>(())
+                    }
+                };
+                supervisor.run("sealing", &stop, work).await;
+            }
+        });
+        // This test has one thread: it would wait for ever if the work blocked that.
+        when(&supervisor, "sealing", |state| state.running == 1).await;
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        working.await.unwrap();
     }
 
     #[tokio::test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use runlog_client::Execution;
 use runlog_model::RunId;
-use runlog_store::Store;
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::collection::Collection;
 use runlog_store::ingest::Ingest;
@@ -13,6 +12,7 @@ use runlog_store::logs::Logs;
 use runlog_store::runs::Runs;
 use runlog_store::supervise::Supervisor;
 use runlog_store::workspaces::Workspaces;
+use runlog_store::{BackgroundThreads, Store};
 
 use super::error::Result;
 use super::record_blocks::SpareBlocks;
@@ -38,6 +38,8 @@ pub(super) struct CollectContext {
     pub(super) tasks: KnownTasks,
     /// Buffers for records, for reuse.
     pub(super) spare_blocks: Arc<SpareBlocks>,
+    /// Threads on which pages are parsed.
+    pub(super) threads: Arc<BackgroundThreads>,
 }
 
 impl CollectArchive {
@@ -62,6 +64,7 @@ impl CollectContext {
             upstream,
             tasks: KnownTasks::default(),
             spare_blocks: Arc::default(),
+            threads: Arc::clone(store.background_threads()),
         }
     }
 

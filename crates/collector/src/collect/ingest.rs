@@ -263,7 +263,8 @@ impl IngestTarget {
     }
 
     fn blocks(&self, job: &Job) -> RecordBlocks {
-        RecordBlocks::read(&job.folder, job.lock.clone(), &job.interval, &self.context.spare_blocks)
+        let (spare, threads) = (&self.context.spare_blocks, &self.context.threads);
+        RecordBlocks::read(&job.folder, job.lock.clone(), &job.interval, spare, threads)
     }
 
     /// Pages that cannot be read are an error of the run, not of the archive.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use runlog_client::reconcile::{Merged, merge_interval};
 use runlog_client::{Error, ErrorKind};
 use runlog_model::{Record, Timestamp};
+use runlog_store::BackgroundThreads;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
@@ -53,16 +54,24 @@ struct Reading {
     sender: mpsc::Sender<ComingBlock>,
     open: Entries,
     spare: Arc<SpareBlocks>,
+    threads: Arc<BackgroundThreads>,
 }
 
 impl RecordBlocks {
     /// Starts to read an interval of pages in a folder, whose lock is held until it is read.
-    pub(crate) fn read(folder: &Path, lock: Option<FolderLock>, interval: &Interval, spare: &Arc<SpareBlocks>) -> Self {
+    pub(crate) fn read(
+        folder: &Path,
+        lock: Option<FolderLock>,
+        interval: &Interval,
+        spare: &Arc<SpareBlocks>,
+        threads: &Arc<BackgroundThreads>,
+    ) -> Self {
         let (sender, coming) = mpsc::channel(BLOCKS);
         let (tell, outcome) = oneshot::channel();
         let (folder, interval) = (folder.to_owned(), interval.clone());
-        let mut reading = Reading { sender, open: Entries::default(), spare: Arc::clone(spare) };
-        tokio::task::spawn_blocking(move || {
+        let (spare, own_threads) = (Arc::clone(spare), Arc::clone(threads));
+        let mut reading = Reading { sender, open: Entries::default(), spare, threads: own_threads };
+        threads.spawn_blocking(move || {
             let range = interval.after.saturating_add(i64::from(interval.after > i64::MIN))..=interval.until;
             let merged = merge_interval(&folder, &interval.pages, range, &mut |time, entry| reading.take(time, entry));
             let merged = merged.and_then(|merged| reading.finish().map(|()| merged));
@@ -94,7 +103,7 @@ impl Reading {
             };
             let entries = std::mem::replace(&mut self.open, next);
             let (tell, spare) = (self.announce()?, Arc::clone(&self.spare));
-            tokio::task::spawn_blocking(move || tell.send(entries.read(&spare)));
+            self.threads.spawn_blocking(move || tell.send(entries.read(&spare)));
         }
         self.open.bytes.extend_from_slice(entry);
         self.open.entries.push((time, self.open.bytes.len()));

@@ -607,7 +607,7 @@ mod tests {
             damage: Damage::unconnected(),
         };
         let footer = source.read_footer().await?;
-        Ok(SegmentFile { source, footer, cpu: CpuPool::pair()?[0].clone() })
+        Ok(SegmentFile { source, footer, cpu: CpuPool::interactive() })
     }
 
     fn run(number: u8) -> RunId {

@@ -44,6 +44,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     };
     let place = settings.location();
     let store = archive::open(settings).await?;
+    store.supervisor().start_threads().context("cannot start threads for work in the background")?;
     if let Some(token) = store.accounts().ensure_administrator().await? {
         let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
         note(format!("created an administrator; its token is in {} (keep it secret)", file.display()));
