@@ -17,7 +17,7 @@ struct Postgres {
 impl Postgres {
     fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../store/tests/common/postgres.sh");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/store/common/postgres.sh");
         let process = Command::new(script).arg(port.to_string()).stdin(Stdio::piped()).spawn().unwrap();
         let server = Self { port, process };
         let is_there = (0..300).any(|_| {

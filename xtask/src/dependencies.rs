@@ -165,7 +165,7 @@ fn unused(root: &Path, package: &Package) -> Result<Vec<String>> {
     let mut code = String::new();
     read_code(folder, &mut code)?;
     // Tests of one crate include files of the tests of another; those of the binary are at the root.
-    for tests in ["tests", "crates/store/tests", "crates/server/tests"] {
+    for tests in ["tests", "crates/server/tests"] {
         read_code(&root.join(tests), &mut code)?;
     }
     let words: BTreeSet<&str> = code.split(|it: char| !it.is_alphanumeric() && it != '_').collect();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Changes it at once: a file, a statement.
 const CHANGE: &str = "import sqlite3, sys
-catalog = sqlite3.connect(sys.argv[1])
+catalog = sqlite3.connect(sys.argv[1], timeout=60)
 catalog.execute(sys.argv[2])
 catalog.commit()";
 

@@ -4,14 +4,14 @@
 
 mod access;
 mod attack;
-#[path = "../../../store/tests/common/backends.rs"]
+#[path = "../../../../tests/store/common/backends.rs"]
 #[allow(dead_code, reason = "the backends of the archive's own tests: not all of them are needed here")]
 mod backends;
 mod conformance;
 mod contract;
 mod engine;
 mod executions;
-#[path = "../../../store/tests/common/gate.rs"]
+#[path = "../../../../tests/store/common/gate.rs"]
 #[allow(dead_code, reason = "the gate of the archive's own tests: not all of it is needed here")]
 mod gate;
 mod hang_ups;

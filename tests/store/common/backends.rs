@@ -68,7 +68,7 @@ fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/postgres.sh");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/store/common/postgres.sh");
         let process = Command::new(script).arg(port.to_string()).stdin(Stdio::piped()).spawn().unwrap();
         Postgres { port, _process: process }
     })

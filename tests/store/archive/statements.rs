@@ -20,6 +20,9 @@ const STATEMENTS_MIN: usize = 200;
 /// PostgreSQL's codes for a parameter of which only a bound value tells the type.
 const UNTYPED: [&str; 2] = ["42P08", "42P18"];
 
+/// The crate whose statements are checked.
+const STORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/store");
+
 /// The file in which the databases may differ.
 const DIFFERENCES: &str = "catalog/database.rs";
 
@@ -52,7 +55,7 @@ impl Sources {
             if path.is_dir() {
                 self.read_folder(&path);
             } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with(DIFFERENCES) {
-                self.file = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+                self.file = path.strip_prefix(STORE).unwrap().display().to_string();
                 self.visit_file(&syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap());
             }
         }
@@ -150,7 +153,7 @@ async fn refusals(address: &str, statements: &[Statement]) -> Vec<String> {
 
 #[tokio::test]
 async fn both_databases_can_prepare_each_statement() {
-    let statements = Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).statements();
+    let statements = Sources::read(&Path::new(STORE).join("src")).statements();
     assert!(statements.len() >= STATEMENTS_MIN, "only {} statements were found", statements.len());
     let sqlite = Archive::<backends::sqlite_and_folder>::new().await;
     let postgres = Archive::<backends::postgres_and_folder>::new().await;
