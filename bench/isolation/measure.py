@@ -111,6 +111,7 @@ class Phase:
         self.landing: list[float] = []
         self.delivery: list[float] = []
         self.pages: list[float] = []
+        self.nothing: list[float] = []
         self.failures = 0
         self.is_over = threading.Event()
 
@@ -152,8 +153,9 @@ class Phase:
                                    env={**os.environ, "RUNLOG_TOKEN": self.archive.token})
         self.is_over.wait()
         for line in reading.communicate()[0].splitlines():
-            status, seconds = line.split()
-            self.pages.append(float(seconds))
+            status, page, nothing = line.split()
+            self.pages.append(float(page))
+            self.nothing.append(float(nothing))
             self.failures += status != "200"
         assert reading.returncode == 0, "read_pages.py failed"
 
@@ -170,8 +172,19 @@ def p99(values: list[float]) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[98] if len(values) > 1 else values[0]
 
 
+def on_other_machines(make):
+    """Runs what stands for other machines in threads that get only the time that Runlog leaves: there it would take none."""
+    made = []
+    thread = threading.Thread(target=lambda: (os.nice(19), made.append(make())))
+    # The threads that it starts have the same priority.
+    thread.start()
+    thread.join()
+    return made[0]
+
+
 def main() -> None:
-    upstream, sink = slow_service.Service(TASK, [SMALL_RECORDS] * 20, 1), Sink()
+    upstream = on_other_machines(lambda: slow_service.Service(TASK, [SMALL_RECORDS] * 20, 1))
+    sink = on_other_machines(Sink)
     archive = Archive(upstream.url, sink.url)
     try:
         while not all(run in sink.last for run in upstream.runs):
@@ -193,7 +206,8 @@ def main() -> None:
 
         together = Phase(upstream, sink, archive).run(until_delivered)
         print(f"{'99th percentile':34}{'without it':>12}{'with it':>12}{'ratio':>8}{'samples':>16}")
-        for name, one, other in (("a page of a log", alone.pages, together.pages), ("landing of a small run", alone.landing, together.landing),
+        for name, one, other in (("a request that does nothing", alone.nothing, together.nothing),
+                                 ("a page of a log", alone.pages, together.pages), ("landing of a small run", alone.landing, together.landing),
                                  ("delivery of a small run", alone.delivery, together.delivery)):
             print(f"{name:34}{p99(one):>10.3f} s{p99(other):>10.3f} s{p99(other) / max(p99(one), 1e-3):>8.2f}"
                   f"{len(one):>8} / {len(other)}")

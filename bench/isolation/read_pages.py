@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Reads live pages of some runs in turns until its standard input ends: read_pages.py PORT RUN..., with RUNLOG_TOKEN.
+"""Reads live pages of some runs in turns until its standard input ends: read_pages.py PORT RUN..., with RUNLOG_TOKEN. Before
+each page it sends a request that needs neither catalog nor objects, which shows what the machine alone takes.
 
-A process of its own: in that of the measurement, it would wait for what else that does. Prints a line for each page: the
-status, and the time from request to the last byte in seconds."""
+A process of its own: in that of the measurement, it would wait for what else that does. Prints a line for each pair: the
+status of the page, and the times of the page and of the other request, from request to the last byte, in seconds."""
 
 import http.client
 import os
@@ -20,14 +21,20 @@ def main() -> None:
     headers = {"Authorization": f"Bearer {os.environ['RUNLOG_TOKEN']}"}
     while not is_over.is_set():
         for run in runs:
-            begun = time.monotonic()
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-            connection.request("GET", f"/monitoring/executions/{run}/logs?count=200", headers=headers)
-            answer = connection.getresponse()
-            answer.read()
-            connection.close()
-            print(answer.status, f"{time.monotonic() - begun:.6f}", flush=True)
+            _, nothing = timed(port, "/healthz", headers)
+            status, page = timed(port, f"/monitoring/executions/{run}/logs?count=200", headers)
+            print(status, f"{page:.6f} {nothing:.6f}", flush=True)
             time.sleep(EVERY_SECONDS)
+
+
+def timed(port: int, path: str, headers: dict) -> tuple[int, float]:
+    begun = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, time.monotonic() - begun
 
 
 main()

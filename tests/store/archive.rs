@@ -25,3 +25,5 @@ mod suite;
 mod threads;
 #[path = "archive/transactions.rs"]
 mod transactions;
+#[path = "archive/word_index.rs"]
+mod word_index;

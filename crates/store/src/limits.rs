@@ -256,6 +256,15 @@ pub const SEALED_FILE_BYTES: usize = 128 << 20;
 /// Compression level of sealed files: measured in decision 0010.
 pub const SEALED_ZSTD_LEVEL: i32 = 6;
 
+/// Most text of the words in the index of a sealed file; row groups with more are read by each search. Unit: bytes.
+pub const WORD_INDEX_TEXT_BYTES_MAX: usize = 8 << 20;
+
+/// The most memory that the index of the words of a sealed file takes. Unit: bytes.
+pub const WORD_INDEX_BYTES_MAX: usize = 64 << 20;
+
+/// A sealed file has an index of its words if that takes at most one part in this many of it.
+pub const WORD_INDEX_SHARE: u64 = 16;
+
 /// The size of the parts of an upload to a bucket. Unit: bytes. Two are in memory at a time.
 pub const UPLOAD_PART_BYTES: usize = 8 << 20;
 

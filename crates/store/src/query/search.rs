@@ -7,8 +7,8 @@
 //! may be merged between two pages. Decision 0013 says why there is no word index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
@@ -30,6 +30,7 @@ use crate::query::scan::request::ScanFilter;
 use crate::query::search_text::SearchText;
 use crate::segment::reader::SegmentFile;
 use crate::segment::values::{TextColumn, column};
+use crate::segment::word_index::{NeededWords, RowGroups};
 
 /// A search. An absent field does not restrict it.
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ pub struct SearchPage {
     /// True when everything down to `next`, or to the end, was searched: the search ended because of its limit and
     /// not because of its time.
     pub is_complete: bool,
-    /// Records that were examined.
+    /// Records that were examined, or left out because the index of their file says that none of them matches.
     pub scanned_records: u64,
     /// Bytes of messages that were examined.
     pub scanned_bytes: u64,
@@ -121,6 +122,7 @@ struct SearchState {
     /// The records found so far.
     found: BTreeMap<SearchCursor, HitValues>,
     counts: Arc<Counts>,
+    row_groups: Arc<KnownRowGroups>,
     /// What could not be searched.
     unreadable: Unreadable,
     /// Everything after this cursor was searched.
@@ -132,6 +134,30 @@ struct SearchState {
 struct Unreadable {
     records: u64,
     runs: BTreeSet<RunId>,
+}
+
+/// The row groups that may contain the text, by object; `None` for objects without an index. Slices of one object are
+/// searched in several rounds.
+#[derive(Debug, Default)]
+struct KnownRowGroups(Mutex<HashMap<String, Option<Arc<RowGroups>>>>);
+
+impl KnownRowGroups {
+    async fn of(&self, file: &SegmentFile, object_key: &str, words: &NeededWords) -> Result<Option<Arc<RowGroups>>> {
+        if words.is_empty() {
+            return Ok(None);
+        }
+        let known = self.lock().get(object_key).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let found = file.row_groups_with(words).await?.map(Arc::new);
+        self.lock().insert(object_key.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Option<Arc<RowGroups>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +194,7 @@ impl Query {
             search: Arc::clone(&search),
             found: BTreeMap::new(),
             counts: Arc::default(),
+            row_groups: Arc::default(),
             unreadable: Unreadable::default(),
             searched_until: from,
         };
@@ -288,7 +315,8 @@ impl SearchState {
         let units = units(slices, planned_at);
         let jobs = units.into_iter().map(|unit| {
             let (core, search, counts) = (self.core.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
-            async move { search_unit(&core, &search, &counts, unit).await }
+            let row_groups = Arc::clone(&self.row_groups);
+            async move { search_unit(&core, &search, &counts, &row_groups, unit).await }
         });
         let mut jobs = stream::iter(jobs).buffer_unordered(threads);
         while let Some(found) = jobs.try_next().await? {
@@ -375,12 +403,13 @@ async fn search_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
     counts: &Arc<Counts>,
+    row_groups: &KnownRowGroups,
     mut unit: Unit,
 ) -> Result<UnitResult> {
     if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(core).await?;
     }
-    let error = match find_in_unit(core, search, counts, &unit).await {
+    let error = match find_in_unit(core, search, counts, row_groups, &unit).await {
         Ok(found) => return Ok(UnitResult::Records(found)),
         Err(error) => error,
     };
@@ -401,11 +430,19 @@ async fn find_in_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
     counts: &Arc<Counts>,
+    row_groups: &KnownRowGroups,
     unit: &Unit,
 ) -> Result<BTreeMap<SearchCursor, HitValues>> {
     let mut found = BTreeMap::new();
-    let Some(rows) = rows_together(&unit.slices) else { return Ok(found) };
+    let Some(mut rows) = rows_together(&unit.slices) else { return Ok(found) };
     let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
+    counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
+    if let Some(groups) = row_groups.of(&file, &unit.object_key, search.text.words()).await? {
+        rows = file.rows_in(&groups, rows);
+        if rows.is_empty() {
+            return Ok(found);
+        }
+    }
     let runs = UnitRuns::of(&unit.slices);
     let run_ids: Vec<RunId> = runs
         .runs
@@ -416,7 +453,6 @@ async fn find_in_unit(
     if run_ids.len() > 1 {
         columns.push("run_id");
     }
-    counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
     let filter = row_filter(&file, search, counts);
     let mut batches = file.rows_of(rows, &columns, filter)?;
     let (runs, run_ids, limit) = (Arc::new(runs), Arc::new(run_ids), search.limit);

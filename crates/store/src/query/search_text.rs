@@ -5,6 +5,9 @@ use std::str::FromStr;
 use arrow_array::{Array, BooleanArray, StringArray};
 use az::SaturatingAs;
 use regex::bytes::{Regex, RegexBuilder};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::segment::word_index::NeededWords;
 
 /// Most parts of a search.
 const PARTS_MAX: usize = 16;
@@ -12,13 +15,15 @@ const PARTS_MAX: usize = 16;
 /// The longest search. Unit: bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
-/// What a message must hold, in any case.
+/// What a message must hold, in any case and in any Unicode normal form.
 ///
 /// `time out` asks for both parts anywhere, `"time out"` for these words beside each other, `-debug` for messages
 /// without that part.
 #[derive(Debug, Clone, Default)]
 pub struct SearchText {
     parts: Vec<Part>,
+    /// What every message that fits contains.
+    words: NeededWords,
 }
 
 /// One thing that a message holds or does not.
@@ -42,7 +47,7 @@ impl FromStr for SearchText {
         if text.len() > TEXT_BYTES_MAX {
             return Err(SearchTextError(format!("the text is longer than {TEXT_BYTES_MAX} bytes")));
         }
-        let mut parts = Vec::new();
+        let (mut parts, mut words) = (Vec::new(), NeededWords::default());
         let mut rest = text.trim_start();
         while !rest.is_empty() {
             let is_unwanted = rest.len() > 1 && rest.starts_with('-') && !rest[1..].starts_with(char::is_whitespace);
@@ -65,11 +70,14 @@ impl FromStr for SearchText {
             if parts.len() == PARTS_MAX {
                 return Err(SearchTextError(format!("the text has more than {PARTS_MAX} parts")));
             }
-            let regex = RegexBuilder::new(&regex::escape(part)).case_insensitive(true).build();
+            let regex = RegexBuilder::new(&in_each_normal_form(part)).case_insensitive(true).build();
             let regex = regex.map_err(|_| SearchTextError(format!("{part:?} is too long to be searched for")))?;
+            if !is_unwanted {
+                words.extend(NeededWords::of(part, is_words));
+            }
             parts.push(Part { regex, is_words, is_unwanted });
         }
-        Ok(Self { parts })
+        Ok(Self { parts, words })
     }
 }
 
@@ -77,6 +85,10 @@ impl SearchText {
     /// True when every message fits.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    pub(crate) fn words(&self) -> &NeededWords {
+        &self.words
     }
 
     /// The rows whose message fits.
@@ -117,6 +129,15 @@ impl Part {
     }
 }
 
+/// A regular expression for a text, composed or decomposed.
+fn in_each_normal_form(text: &str) -> String {
+    let (composed, decomposed) = (text.nfc().collect::<String>(), text.nfd().collect::<String>());
+    match composed == decomposed {
+        true => regex::escape(text),
+        false => format!("{}|{}", regex::escape(&composed), regex::escape(&decomposed)),
+    }
+}
+
 fn is_of_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
@@ -153,6 +174,14 @@ mod tests {
         assert_eq!(found("TIMEOUT connection", &MESSAGES), [0]);
         assert_eq!(found("größe", &[Some("GRÖSSE"), Some("GRÖßE")]), [1]);
         assert_eq!(found("", &MESSAGES), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_text_is_found_in_each_normal_form() {
+        let messages = [Some("Cafe\u{301} closed"), Some("CAF\u{c9} open"), Some("cafe")];
+        for text in ["caf\u{e9}", "cafe\u{301}"] {
+            assert_eq!(found(text, &messages), [0, 1]);
+        }
     }
 
     #[test]

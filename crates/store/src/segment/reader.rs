@@ -13,6 +13,7 @@ use crate::limits;
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
+use crate::segment::word_index::{METADATA_KEY, NeededWords, RowGroups, WordIndex};
 use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -171,6 +172,38 @@ impl SegmentFile {
             Some(*end)
         });
         std::iter::once(0).chain(ends).collect()
+    }
+
+    /// The row groups that may contain what needs some words; `None` when the file has no index of its words.
+    pub(crate) async fn row_groups_with(&self, needed: &NeededWords) -> Result<Option<RowGroups>> {
+        let entries = self.footer.metadata().file_metadata().key_value_metadata();
+        let place = entries.into_iter().flatten().find(|entry| entry.key == METADATA_KEY);
+        let Some(place) = place.and_then(|entry| entry.value.as_deref()) else { return Ok(None) };
+        let found = self.look_up(place, needed.clone()).await;
+        found.map(Some).map_err(|error| self.source.named(error))
+    }
+
+    async fn look_up(&self, place: &str, needed: NeededWords) -> Result<RowGroups> {
+        let place = place.split_once(',').and_then(|(offset, length)| {
+            let offset: u64 = offset.parse().ok()?;
+            Some(offset..offset.checked_add(length.parse().ok()?)?)
+        });
+        let place = place.filter(|place| place.end <= self.source.length());
+        let place = place.ok_or_else(|| Error::corrupt("the place of its index of words is not in the object"))?;
+        let bytes = self.source.read(place).await?;
+        self.cpu.run(move || Ok(WordIndex::read(&bytes)?.row_groups_with(&needed))).await
+    }
+
+    /// Those of some rows that are in some row groups.
+    pub(crate) fn rows_in(&self, groups: &RowGroups, rows: Vec<Range<usize>>) -> Vec<Range<usize>> {
+        let starts = self.row_group_starts();
+        let wanted = starts.windows(2).enumerate().filter(|(group, _)| groups.contains(*group));
+        let wanted: Vec<Range<usize>> = wanted.map(|(_, group)| group[0]..group[1]).collect();
+        let within = |rows: Range<usize>| {
+            let overlap = wanted.iter().map(move |group| rows.start.max(group.start)..rows.end.min(group.end));
+            overlap.filter(|rows| !rows.is_empty()).collect::<Vec<_>>()
+        };
+        rows.into_iter().flat_map(within).collect()
     }
 
     /// The average decompressed size of a row. Unit: bytes.
@@ -428,6 +461,19 @@ impl Source {
         }
     }
 
+    /// Some bytes, verified.
+    async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let ranges = std::slice::from_ref(&range);
+        let bytes = match self.in_memory_ranges(ranges)? {
+            Some(bytes) => bytes,
+            None => match self.fetch(ranges).await? {
+                Some(fetched) => self.checked(ranges, fetched)?,
+                None => Vec::new(),
+            },
+        };
+        bytes.into_iter().next().ok_or_else(|| Error::corrupt("it gave no bytes"))
+    }
+
     /// Fetches bytes that are not in memory, with those around them that are needed to verify them.
     async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<Fetched>>> {
         let SourceBytes::Object { objects, length } = &self.bytes else { return Ok(None) };
@@ -505,19 +551,7 @@ fn wrong_length(found: u64, length: u64) -> Error {
 
 impl MetadataFetch for &Source {
     fn fetch(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        async move {
-            let ranges = std::slice::from_ref(&range);
-            let bytes = match self.in_memory_ranges(ranges) {
-                Ok(None) => match Source::fetch(self, ranges).await {
-                    Ok(fetched) => fetched.map(|fetched| self.checked(ranges, fetched)).transpose(),
-                    Err(error) => Err(error),
-                },
-                in_memory_ranges => in_memory_ranges,
-            };
-            let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
-            bytes.into_iter().flatten().next().ok_or_else(|| ParquetError::EOF("an object gave no bytes".to_owned()))
-        }
-        .boxed()
+        async move { Source::read(self, range).await.map_err(|error| ParquetError::External(Box::new(error))) }.boxed()
     }
 }
 

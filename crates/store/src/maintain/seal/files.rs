@@ -9,6 +9,7 @@ use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
 use runlog_model::{RunId, hex};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -22,6 +23,8 @@ use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::keys;
 use crate::segment;
+use crate::segment::values::column;
+use crate::segment::word_index::{METADATA_KEY, WordIndexWriter};
 
 /// The part of a run that is in one row group of one file.
 #[derive(Debug, Clone)]
@@ -79,6 +82,7 @@ struct Encoder {
     digest: Sha256,
     checks: ChecksWriter,
     bytes: u64,
+    words: WordIndexWriter,
 }
 
 impl SealedFiles {
@@ -212,7 +216,7 @@ impl SealedFiles {
     pub(super) async fn end_file(&mut self) -> Result<()> {
         let Some(mut file) = self.open.take() else { return Ok(()) };
         file.write_pending().await?;
-        file.encode(|writer| Ok(writer.finish().map(|_| ())?)).await?;
+        file.encode(Encoder::finish).await?;
         file.object.shutdown().await.map_err(unwritten)?;
         let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(interrupted)?;
         self.done.push(NewFile {
@@ -248,6 +252,7 @@ impl SealedFiles {
                     digest: Sha256::new(),
                     checks: ChecksWriter::default(),
                     bytes: 0,
+                    words: WordIndexWriter::default(),
                 })),
                 object,
                 pending: Vec::new(),
@@ -283,32 +288,29 @@ impl OpenFile {
         let pending = std::mem::take(&mut self.pending);
         self.pending_rows = 0;
         let Some(width) = pending.first().map(Vec::len) else { return Ok(()) };
-        self.encode(move |writer| {
+        self.encode(move |encoder| {
             let mut columns = Vec::with_capacity(width);
             for index in 0..width {
                 let parts: Vec<&dyn arrow_array::Array> = pending.iter().map(|columns| &*columns[index]).collect();
                 columns.push(arrow_select::concat::concat(&parts)?);
             }
-            Ok(writer.write(&RecordBatch::try_new(segment::schema(), columns)?)?)
+            encoder.write(&RecordBatch::try_new(segment::schema(), columns)?)
         })
         .await
     }
 
     async fn end_row_group(&mut self) -> Result<()> {
         self.write_pending().await?;
-        self.encode(|writer| Ok(writer.flush()?)).await?;
+        self.encode(|encoder| Ok(encoder.writer.flush()?)).await?;
         self.rows_in_group = 0;
         Ok(())
     }
 
     /// Encodes some of the file on the CPU pool, and uploads the result.
-    async fn encode(
-        &mut self,
-        work: impl FnOnce(&mut ArrowWriter<Vec<u8>>) -> Result<()> + Send + 'static,
-    ) -> Result<()> {
+    async fn encode(&mut self, work: impl FnOnce(&mut Encoder) -> Result<()> + Send + 'static) -> Result<()> {
         let mut encoder = self.encoder.take().ok_or_else(interrupted)?;
         let encoding = move || {
-            work(&mut encoder.writer)?;
+            work(&mut encoder)?;
             let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
             encoder.digest.update(&bytes);
             encoder.checks.update(&bytes);
@@ -321,6 +323,27 @@ impl OpenFile {
             true => Ok(()),
             false => Ok(self.object.put(bytes).await?),
         }
+    }
+}
+
+impl Encoder {
+    fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.words.add(column(rows, "message")?, self.writer.flushed_row_groups().len());
+        Ok(self.writer.write(rows)?)
+    }
+
+    /// Writes the index of the words, and the footer.
+    fn finish(&mut self) -> Result<()> {
+        self.writer.flush()?;
+        let (row_groups, offset) = (self.writer.flushed_row_groups().len(), self.writer.bytes_written());
+        let words = std::mem::take(&mut self.words);
+        if let Some(index) = words.finish(row_groups, offset as u64)? {
+            self.writer.write_all(&index).map_err(unwritten)?;
+            let place = format!("{offset},{}", index.len());
+            self.writer.append_key_value_metadata(KeyValue::new(METADATA_KEY.to_owned(), place));
+        }
+        self.writer.finish()?;
+        Ok(())
     }
 }
 

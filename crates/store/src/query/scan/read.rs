@@ -22,6 +22,7 @@ use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
 use crate::query::scan::request::{ScanColumn, ScanRequest};
 use crate::segment::reader::{RowReader, SegmentFile};
 use crate::segment::values::{TextColumn, column};
+use crate::segment::word_index::NeededWords;
 
 /// The batches of a unit.
 pub(crate) struct UnitBatches {
@@ -102,7 +103,7 @@ impl UnitBatches {
     }
 
     async fn open(&mut self, range: TimeRange) -> Result<Source> {
-        let Some(rows) = rows_together(&self.unit.slices) else { return Ok(Source::Nothing) };
+        let Some(mut rows) = rows_together(&self.unit.slices) else { return Ok(Source::Nothing) };
         let conditions = Conditions::of(&self.request, range, &self.unit.slices);
         let mut columns: Vec<&'static str> =
             self.request.columns.iter().filter(|column| !column.is_of_run()).map(|column| column.name()).collect();
@@ -118,6 +119,16 @@ impl UnitBatches {
             columns.push("time");
         }
         let file = SegmentFile::open(self.core.segments(), &self.unit.object_key, self.unit.object_bytes).await?;
+        let mut words = NeededWords::default();
+        conditions.message_parts.iter().for_each(|part| words.extend(NeededWords::of(part, false)));
+        if !words.is_empty()
+            && let Some(groups) = file.row_groups_with(&words).await?
+        {
+            rows = file.rows_in(&groups, rows);
+        }
+        if rows.is_empty() {
+            return Ok(Source::Nothing);
+        }
         let filter = conditions.row_filter(&file);
         Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
     }

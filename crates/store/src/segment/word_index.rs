@@ -1,0 +1,397 @@
+//! The index of the words in a sealed file: for each word, the row groups with a message that contains it.
+//!
+//! A word is a run of ASCII letters, in lower case. The index holds all that have at least three letters, so it answers
+//! which row groups cannot contain a text, also where the text is only a part of a word: a search for `time-outs`
+//! reads the row groups with a word that ends in `time` and a word that begins with `outs`. Digits, and letters other
+//! than ASCII, are not in it. Decision 0013 has the reasons and the sizes.
+//!
+//! It stands between the row groups and the footer of the file, where other readers of Parquet do not look; the entry
+//! [`METADATA_KEY`] of the footer says where.
+//!
+//! ```text
+//! zstd( row groups ▸ words ▸ length of the text   3 × 32 bits, little-endian
+//!       text        "\nword\nword…\n"; where a word longer than 32 letters is cut, a tab stands in the place of "\n"
+//!       row groups of each word       one bit each, padded to bytes
+//!       row groups that are not in the index )
+//! ```
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use arrow_array::StringArray;
+use az::SaturatingAs;
+use memchr::memmem;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// The entry of a footer with the place of the index in the file: `OFFSET,LENGTH`.
+pub(crate) const METADATA_KEY: &str = "runlog.words";
+
+/// Shorter words are in every row group.
+const LETTERS_MIN: usize = 3;
+/// Longer words are stored in parts of this length.
+const LETTERS_MAX: usize = 32;
+/// Each part begins this many letters after the one before, so that any text of this length is within one of them.
+const PART_LETTERS: usize = LETTERS_MAX / 2;
+
+const BOUNDARY: u8 = b'\n';
+/// Stands where a word is cut.
+const CUT: u8 = b'\t';
+const ZSTD_LEVEL: i32 = 6;
+
+/// Collects the words of a file.
+#[derive(Default)]
+pub(crate) struct WordIndexWriter {
+    /// By the word with its boundaries.
+    words: HashMap<Box<[u8]>, RowGroups, foldhash::fast::RandomState>,
+    /// The length of all words.
+    text_bytes: usize,
+    /// Row groups with more words than fit.
+    not_indexed: RowGroups,
+    /// Memory for the word that is being read.
+    word: Vec<u8>,
+}
+
+/// Row groups, as bits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RowGroups(Vec<u8>);
+
+/// The index of a file.
+pub(crate) struct WordIndex {
+    plain: Vec<u8>,
+    text: Range<usize>,
+    row_group_bytes: usize,
+}
+
+/// Something that a message can only contain if it contains certain words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NeededWords(Vec<Vec<u8>>);
+
+impl RowGroups {
+    fn insert(&mut self, group: usize) {
+        if self.0.len() <= group / 8 {
+            self.0.resize(group / 8 + 1, 0);
+        }
+        self.0[group / 8] |= 1 << (group % 8);
+    }
+
+    pub(crate) fn contains(&self, group: usize) -> bool {
+        self.0.get(group / 8).is_some_and(|bits| bits >> (group % 8) & 1 == 1)
+    }
+
+    /// As this many bytes.
+    fn padded(&self, bytes: usize) -> impl Iterator<Item = u8> + '_ {
+        self.0.iter().copied().chain(std::iter::repeat(0)).take(bytes)
+    }
+}
+
+impl WordIndexWriter {
+    /// Adds the messages of some rows of a row group.
+    pub(crate) fn add(&mut self, messages: &StringArray, row_group: usize) {
+        let (offsets, bytes) = (messages.value_offsets(), messages.value_data());
+        for row in offsets.windows(2) {
+            let message = &bytes[row[0].saturating_as::<usize>()..row[1].saturating_as::<usize>()];
+            let mut word = std::mem::take(&mut self.word);
+            for_each_word(message, &mut word, |word| self.add_word(word, row_group));
+            self.word = word;
+        }
+    }
+
+    /// Adds a word, which stands between two boundaries.
+    fn add_word(&mut self, word: &[u8], row_group: usize) {
+        let letters = word.len() - 2;
+        if letters <= LETTERS_MAX {
+            return self.add_part(word, row_group);
+        }
+        let mut part = Vec::with_capacity(LETTERS_MAX + 2);
+        for start in (0..letters - PART_LETTERS).step_by(PART_LETTERS) {
+            let end = (start + LETTERS_MAX).min(letters);
+            part.clear();
+            part.push(if start == 0 { BOUNDARY } else { CUT });
+            part.extend_from_slice(&word[start + 1..=end]);
+            part.push(if end == letters { BOUNDARY } else { CUT });
+            self.add_part(&part, row_group);
+        }
+    }
+
+    fn add_part(&mut self, part: &[u8], row_group: usize) {
+        if let Some(groups) = self.words.get_mut(part) {
+            groups.insert(row_group);
+        } else if self.text_bytes + part.len() <= limits::WORD_INDEX_TEXT_BYTES_MAX {
+            self.text_bytes += part.len();
+            let mut groups = RowGroups::default();
+            groups.insert(row_group);
+            self.words.insert(part.into(), groups);
+        } else {
+            self.not_indexed.insert(row_group);
+        }
+    }
+
+    /// The index of a file with this many row groups; `None` when it would take more than its share of a file of this
+    /// length.
+    pub(crate) fn finish(self, row_groups: usize, file_bytes: u64) -> Result<Option<Vec<u8>>> {
+        let row_group_bytes = row_groups.div_ceil(8);
+        let plain_bytes = 12 + self.text_bytes + (self.words.len() + 1) * row_group_bytes;
+        if plain_bytes > limits::WORD_INDEX_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut words: Vec<_> = self.words.into_iter().collect();
+        words.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut plain = Vec::with_capacity(plain_bytes);
+        for number in [row_groups, words.len(), self.text_bytes] {
+            plain.extend(number.saturating_as::<u32>().to_le_bytes());
+        }
+        words.iter().for_each(|(word, _)| plain.extend_from_slice(word));
+        words.iter().for_each(|(_, groups)| plain.extend(groups.padded(row_group_bytes)));
+        plain.extend(self.not_indexed.padded(row_group_bytes));
+        let index = zstd::bulk::compress(&plain, ZSTD_LEVEL)
+            .map_err(|error| Error::caused(ErrorKind::Unavailable, "an index of words cannot be compressed", error))?;
+        let is_small = (index.len() as u64).saturating_mul(limits::WORD_INDEX_SHARE) <= file_bytes;
+        Ok(is_small.then_some(index))
+    }
+}
+
+impl WordIndex {
+    /// `Corrupt`: these bytes are no index.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
+        let plain = zstd::bulk::decompress(bytes, limits::WORD_INDEX_BYTES_MAX)
+            .map_err(|error| Error::caused(ErrorKind::Corrupt, "an index of words does not decode", error))?;
+        let number = |at: usize| {
+            let bytes = plain.get(at..)?.first_chunk()?;
+            usize::try_from(u32::from_le_bytes(*bytes)).ok()
+        };
+        let whole = number(0).zip(number(4)).zip(number(8)).and_then(|((row_groups, words), text_bytes)| {
+            let (text, row_group_bytes) = (12..12_usize.checked_add(text_bytes)?, row_groups.div_ceil(8));
+            let length = words.checked_add(1)?.checked_mul(row_group_bytes)?.checked_add(text.end)?;
+            (length == plain.len()).then_some((text, row_group_bytes))
+        });
+        let (text, row_group_bytes) = whole.ok_or_else(|| Error::corrupt("an index of words has another length"))?;
+        Ok(Self { plain, text, row_group_bytes })
+    }
+
+    /// The row groups that may contain what needs these words.
+    pub(crate) fn row_groups_with(&self, needed: &NeededWords) -> RowGroups {
+        let mut all = vec![u8::MAX; self.row_group_bytes];
+        for word in &needed.0 {
+            let some = self.row_groups_of(word);
+            all.iter_mut().zip(some).for_each(|(all, some)| *all &= some);
+        }
+        let not_indexed = &self.plain[self.plain.len() - self.row_group_bytes..];
+        all.iter_mut().zip(not_indexed).for_each(|(all, some)| *all |= some);
+        RowGroups(all)
+    }
+
+    fn row_groups_of(&self, word: &[u8]) -> Vec<u8> {
+        let (text, bits) = (&self.plain[self.text.clone()], &self.plain[self.text.end..]);
+        let mut some = vec![0; self.row_group_bytes];
+        let (mut index, mut counted) = (0, 0);
+        for found in memmem::find_iter(text, word) {
+            // A word begins at every other boundary: the first one of each stands before it.
+            let until = found + 1;
+            index += text[counted..until].iter().filter(|byte| !byte.is_ascii_lowercase()).count();
+            counted = until;
+            let of_word = (index - 1) / 2;
+            let start = of_word * self.row_group_bytes;
+            some.iter_mut().zip(&bits[start..start + self.row_group_bytes]).for_each(|(some, bits)| *some |= bits);
+        }
+        some
+    }
+}
+
+impl NeededWords {
+    /// What every message with this text contains: `is_words` if the text begins and ends where words do.
+    pub(crate) fn of(text: &str, is_words: bool) -> Self {
+        let text: String = text.nfc().collect();
+        let text = text.as_bytes();
+        let (mut needed, mut at) = (Vec::new(), 0);
+        while at < text.len() {
+            let start = at;
+            let mut word = vec![BOUNDARY];
+            while let Some((letter, length)) = letter_at(text, at) {
+                word.push(letter);
+                at += length;
+            }
+            let is_at_edge = (start == 0, at == text.len());
+            if is_at_edge.0 && !is_words {
+                word.remove(0);
+            }
+            match text.get(at) {
+                // A message in another normal form may have an ASCII letter here.
+                Some(next) if !next.is_ascii() => {}
+                None if !is_words => {}
+                Some(_) | None => word.push(BOUNDARY),
+            }
+            let letters = word.iter().filter(|byte| **byte != BOUNDARY).count();
+            if letters > PART_LETTERS {
+                word.truncate(PART_LETTERS + usize::from(word[0] == BOUNDARY));
+            }
+            if letters >= LETTERS_MIN {
+                needed.push(word);
+            }
+            at += 1;
+        }
+        Self(needed)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+}
+
+/// Calls `each` with the words of a text that are long enough, each between two boundaries.
+fn for_each_word(text: &[u8], word: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
+    let mut at = 0;
+    while at < text.len() {
+        word.clear();
+        word.push(BOUNDARY);
+        while let Some((letter, length)) = letter_at(text, at) {
+            word.push(letter);
+            at += length;
+        }
+        if word.len() > LETTERS_MIN {
+            word.push(BOUNDARY);
+            each(word);
+        }
+        at += 1;
+    }
+}
+
+/// The ASCII letter at a place, in lower case, and its length in bytes. Two further letters are equal to ASCII letters when
+/// case is ignored.
+fn letter_at(text: &[u8], at: usize) -> Option<(u8, usize)> {
+    const LONG_S: &[u8] = "ſ".as_bytes();
+    const KELVIN_SIGN: &[u8] = "\u{212a}".as_bytes();
+    match *text.get(at)? {
+        letter if letter.is_ascii_alphabetic() => Some((letter.to_ascii_lowercase(), 1)),
+        0xc5 if text[at..].starts_with(LONG_S) => Some((b's', LONG_S.len())),
+        0xe2 if text[at..].starts_with(KELVIN_SIGN) => Some((b'k', KELVIN_SIGN.len())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn index(row_groups: &[&[&str]]) -> WordIndex {
+        let mut writer = WordIndexWriter::default();
+        for (group, messages) in row_groups.iter().enumerate() {
+            writer.add(&StringArray::from(messages.to_vec()), group);
+        }
+        WordIndex::read(&writer.finish(row_groups.len(), u64::MAX).unwrap().unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(index: &WordIndex, text: &str, is_words: bool, expected: &[usize]) {
+        let found = index.row_groups_with(&NeededWords::of(text, is_words));
+        assert_eq!((0..9).filter(|group| found.contains(*group)).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    const MESSAGES: [&[&str]; 9] = [
+        &["Connection timed out", "ORA-00942: table or view does not exist"],
+        &["the aurora-00942 of storage", "wrote 12 rows"],
+        &["oracle", "GRÖẞE und Café"],
+        &["a", "b"],
+        &["no space left on device"],
+        &["Caf\u{65}\u{301}"],
+        &["thisisaverylongwordthatislongerthanthirtytwolettersandendshere"],
+        &["\u{212a}elvin ſharp"],
+        &[],
+    ];
+
+    #[test]
+    fn parts_of_words_are_found_with_their_boundaries() {
+        let index = index(&MESSAGES);
+        check(&index, "onnect", false, &[0]);
+        check(&index, "nowhere", false, &[]);
+        check(&index, "ORA", false, &[0, 1, 2]);
+        check(&index, "ora-00942", false, &[0, 1]);
+        check(&index, "ora-00942", true, &[0]);
+        check(&index, "left on dev", false, &[4]);
+        check(&index, "left on dev", true, &[]);
+        check(&index, "space rows", false, &[]);
+        check(&index, "kelvin sharp", false, &[7]);
+        // Shorter than what is in the index, or nothing of it.
+        check(&index, "12", false, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        check(&index, "ab", false, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn letters_beyond_ascii_match_in_each_normal_form() {
+        let index = index(&MESSAGES);
+        check(&index, "größe", false, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        check(&index, "café", false, &[2, 5]);
+        check(&index, "cafe\u{301}", false, &[2, 5]);
+    }
+
+    #[test]
+    fn words_longer_than_a_part_are_found_at_each_place() {
+        let index = index(&MESSAGES);
+        let word = MESSAGES[6][0];
+        for start in 0..word.len() - LETTERS_MIN {
+            for end in start + LETTERS_MIN..=word.len() {
+                assert!(index.row_groups_with(&NeededWords::of(&word[start..end], false)).contains(6));
+            }
+        }
+        check(&index, "thisisaverylong", true, &[]);
+        check(&index, word, true, &[6]);
+        check(&index, "endshere", true, &[]);
+        check(&index, ".endshere", false, &[]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_read_always() {
+        let mut writer = WordIndexWriter { text_bytes: limits::WORD_INDEX_TEXT_BYTES_MAX - 6, ..Default::default() };
+        writer.add(&StringArray::from(vec!["abcd"]), 0);
+        writer.add(&StringArray::from(vec!["efgh"]), 1);
+        writer.add(&StringArray::from(vec!["abcd"]), 2);
+        writer.text_bytes = 6;
+        let index = WordIndex::read(&writer.finish(3, u64::MAX).unwrap().unwrap()).unwrap();
+        check(&index, "abcd", false, &[0, 1, 2]);
+        check(&index, "nowhere", false, &[1]);
+    }
+
+    #[test]
+    fn an_index_may_take_a_small_share_of_a_file() {
+        let mut writer = WordIndexWriter::default();
+        writer.add(&StringArray::from(vec!["abcd"]), 0);
+        assert!(writer.finish(1, 40).unwrap().is_none());
+    }
+
+    #[test]
+    fn damaged_bytes_are_no_index() {
+        let mut writer = WordIndexWriter::default();
+        writer.add(&StringArray::from(vec!["abcd"]), 0);
+        let bytes = writer.finish(1, u64::MAX).unwrap().unwrap();
+        let mut plain = zstd::bulk::decompress(&bytes, 100).unwrap();
+        for cut in 0..plain.len() {
+            let index = zstd::bulk::compress(&plain[..cut], 1).unwrap();
+            assert!(WordIndex::read(&index).is_err(), "{cut}");
+        }
+        plain[4] = 200;
+        assert!(WordIndex::read(&zstd::bulk::compress(&plain, 1).unwrap()).is_err());
+        assert!(WordIndex::read(&bytes[1..]).is_err());
+    }
+
+    proptest! {
+        /// No row group with a message that contains the text is left out, whatever is in it.
+        #[test]
+        fn no_row_group_with_the_text_is_left_out(
+            message in "[abAB é1\u{301}ſ_-]{0,60}",
+            start in 0_usize..60,
+            length in 0_usize..40,
+        ) {
+            let text: String = message.chars().skip(start).take(length).collect();
+            let index = index(&[&[], &[&message]]);
+            prop_assert!(index.row_groups_with(&NeededWords::of(&text, false)).contains(1));
+        }
+    }
+}
