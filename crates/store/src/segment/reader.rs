@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::catalog::database::Catalog;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
 use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
+use crate::limits;
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
@@ -123,7 +123,7 @@ impl SegmentFile {
             .await?;
         let whole = async |path: &Path| Ok::<_, Error>(segments.objects.get(path).await?.bytes().await?);
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
-            true => SourceBytes::Memory(whole(&path).await.inspect_err(|error| segments.damage.record(key, error))?),
+            true => SourceBytes::Memory(whole(&path).await.map_err(|error| named(&segments.damage, key, error))?),
             false => SourceBytes::Object { objects: Arc::clone(&segments.objects), length },
         };
         let mut source = Source { key: path, bytes, checks: None, damage: segments.damage.clone() };
@@ -479,16 +479,20 @@ impl Source {
         }
     }
 
-    /// An error, with the object that caused it.
     fn named(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::Corrupt {
-            return error;
-        }
-        self.damage.record(self.key.as_ref(), &error);
-        match error.damaged_object() {
-            Some(_) => error,
-            None => error.in_object(self.key.as_ref()),
-        }
+        named(&self.damage, self.key.as_ref(), error)
+    }
+}
+
+/// An error, with the object that caused it.
+fn named(damage: &Damage, key: &str, error: Error) -> Error {
+    if error.kind() != ErrorKind::Corrupt {
+        return error;
+    }
+    damage.record(key, &error);
+    match error.damaged_object() {
+        Some(_) => error,
+        None => error.in_object(key),
     }
 }
 

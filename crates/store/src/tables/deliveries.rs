@@ -287,6 +287,11 @@ impl Deliveries {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
+                // The run is locked before the delivery, as elsewhere.
+                let is_log_there = match step.refused.is_empty() && step.replayed.is_none() {
+                    true => true,
+                    false => self.lock_log(&mut transaction, claimed).await?,
+                };
                 let done = sqlx::query(
                     "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
                             left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
@@ -307,6 +312,10 @@ impl Deliveries {
                     let message =
                         format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
                     return Err(Error::conflict(message));
+                }
+                // With the log, its refused records were deleted.
+                if !is_log_there {
+                    return transaction.commit().await;
                 }
                 if let Some(replayed) = &step.replayed {
                     for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
@@ -330,6 +339,14 @@ impl Deliveries {
         claimed.after = after;
         claimed.parts += u64::from(step.ends_part);
         Ok(())
+    }
+
+    /// Locks the run of a delivery. Returns false when its log was deleted since the delivery was claimed.
+    async fn lock_log(&self, connection: &mut Connection, claimed: &ClaimedDelivery) -> Result<bool> {
+        let mut locking = Sql::new("SELECT log_epoch FROM runs WHERE id = ");
+        locking.push_bind(claimed.run.id.to_string()).push(self.core.catalog().for_update());
+        let epoch: Option<i64> = locking.build_query_scalar().fetch_optional(connection).await?;
+        Ok(epoch == Some(claimed.state.log_epoch))
     }
 
     /// Finishes a delivery; records that arrived meanwhile make it pending again. `Conflict`: another deliverer holds
