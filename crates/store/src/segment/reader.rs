@@ -13,7 +13,7 @@ use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
 use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
-use crate::limits;
+use crate::{limits, planted};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
@@ -474,6 +474,7 @@ impl Source {
     /// Verifies the bytes that are in memory.
     fn check_whole(&self) -> Result<()> {
         match (&self.bytes, &self.checks) {
+            _ if planted::is("checksums-not-compared") => Ok(()),
             (SourceBytes::Memory(bytes), Some(checks)) if !checks.are_of(0, bytes) => Err(not_as_written()),
             _ => Ok(()),
         }
