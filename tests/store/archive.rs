@@ -5,6 +5,8 @@
 mod common;
 #[path = "archive/damage.rs"]
 mod damage;
+#[path = "archive/deletions.rs"]
+mod deletions;
 #[path = "archive/files.rs"]
 mod files;
 #[path = "archive/late.rs"]

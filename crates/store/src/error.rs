@@ -175,9 +175,9 @@ impl From<object_store::Error> for Error {
         match &error {
             // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
             object_store::Error::NotFound { path, .. } => {
+                // In a folder this path is not the key of the object, and says where the archive lies.
                 let message = format!("the object {path}, which the catalog names, is gone");
-                let key: Arc<str> = path.as_str().into();
-                Self::caused(ErrorKind::Corrupt, message, error).of_object(&key)
+                Self::caused(ErrorKind::Corrupt, message, error)
             }
             _ => Self::caused(ErrorKind::Unavailable, "the object store did not answer", error),
         }

@@ -37,6 +37,7 @@ mod objects;
 mod page;
 mod parts;
 mod permissions;
+mod planted;
 pub mod query;
 mod secret;
 mod segment;

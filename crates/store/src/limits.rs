@@ -123,6 +123,9 @@ pub const GROUP_WRITES_MAX: usize = 500;
 /// Connections to PostgreSQL, of each node.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
 
+/// The age at which a connection to PostgreSQL is closed once its call has ended: the server keeps memory for each.
+pub const POSTGRES_CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
+
 /// How long a call waits for a connection to PostgreSQL, and how long reads and transactions are retried while the
 /// server restarts.
 ///

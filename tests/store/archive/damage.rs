@@ -253,3 +253,13 @@ async fn what_other_objects_hold_is_found_beside_a_damaged_one() {
     let named = verified.problem_texts.iter().any(|text| text.contains(&damaged_run.to_string()));
     assert!(named, "the run whose records are damaged is named: {:?}", verified.problem_texts);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_gone_is_named_by_its_key_and_not_by_its_place() {
+    let archive = Here::new().await;
+    archive.push("one", &records(1)).await;
+    archive.remove_objects();
+    let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 0, count: 1 };
+    let error = archive.store.logs().live_page(archive.run_id, &query).await.unwrap_err();
+    assert!(error.damaged_object().unwrap().starts_with("segments/"), "{}", chain(&error));
+}

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::future::LocalBoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun, StoredBatch};
 use runlog_model::{
@@ -145,9 +146,18 @@ impl<P: Backends> Archive<P> {
 
     /// The same with other settings.
     pub(crate) async fn another_node_with(&self, set: impl FnOnce(&mut StoreSettings)) -> Result<Store> {
+        self.opener(set)().await
+    }
+
+    /// What opens the same with other settings, in any thread.
+    pub(crate) fn opener(
+        &self,
+        set: impl FnOnce(&mut StoreSettings),
+    ) -> Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<Store>> + Send> {
         let mut settings = self.settings.clone();
         set(&mut settings);
-        Store::open(settings, self.clock.clone(), self.random.clone()).await
+        let (clock, random) = (self.clock.clone(), self.random.clone());
+        Box::new(move || Store::open(settings, clock, random).boxed_local())
     }
 
     pub(crate) async fn reopen(&mut self) {

@@ -12,7 +12,7 @@ use crate::catalog::database::Catalog;
 use crate::catalog::sql::Connection;
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
+use crate::{limits, planted};
 
 /// A write that cannot conflict with another.
 pub(crate) trait GroupedWrite: Send + Sync {
@@ -56,6 +56,9 @@ impl GroupCommit {
     }
 
     async fn commit_waiting(&self) {
+        if planted::is("lost-wake-up") && self.committing.try_lock().is_err() {
+            return;
+        }
         let _alone = self.committing.lock().await;
         let group: Vec<_> = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

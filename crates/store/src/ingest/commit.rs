@@ -27,7 +27,7 @@ use crate::objects::intents;
 use crate::parts::{Deliveries, Runs};
 use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
-use crate::{failpoint, limits};
+use crate::{failpoint, limits, planted};
 
 /// Stores records: begins batches, and commits concurrent ones together. Clones share the memory and the queue.
 #[derive(Clone)]
@@ -310,13 +310,19 @@ impl Ingest {
             return Ok(Attempt::Swept);
         }
         let now = self.core.now().as_millis();
-        insert_batches(&mut transaction, additions, now).await?;
+        if !planted::is("batch-id-not-kept") {
+            insert_batches(&mut transaction, additions, now).await?;
+        }
         insert_segments(&mut transaction, segments, now).await?;
         insert_slices(&mut transaction, segments, &runs).await?;
         for (run_id, addition) in additions {
             self.add_to_run(&mut transaction, *run_id, addition, &runs[run_id], segments).await?;
         }
         failpoint::reach("commit-before-rows");
+        if planted::is("acknowledged-before-commit") {
+            tokio::spawn(transaction.commit());
+            return Ok(Attempt::Done);
+        }
         transaction.commit().await?;
         failpoint::reach("commit-after-rows");
         Ok(Attempt::Done)
@@ -328,7 +334,8 @@ impl Ingest {
         ids: impl Iterator<Item = &RunId>,
     ) -> Result<HashMap<RunId, RunCounts>> {
         let mut locking = Sql::new("SELECT id, status, records, final_since FROM runs WHERE id IN (");
-        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(self.core.catalog().for_update());
+        let lock = if planted::is("runs-not-locked") { "" } else { self.core.catalog().for_update() };
+        locking.push_list(ids.map(RunId::to_string)).push(") ORDER BY id").push(lock);
         let rows: Vec<RunCounts> = locking.build_query_as().fetch_all(&mut *connection).await?;
         rows.into_iter()
             .map(|row| {
@@ -392,10 +399,10 @@ impl Ingest {
         .bind(counts[4])
         .bind(counts[5])
         .bind(counts[6])
-        .bind(seal_at)
+        .bind((!planted::is("late-records-not-sealed")).then_some(seal_at))
         .execute(&mut *connection)
         .await?;
-        if run.final_since.is_some() && addition.records > 0 {
+        if run.final_since.is_some() && addition.records > 0 && !planted::is("late-records-not-delivered") {
             Deliveries::new(&self.core).reopen(connection, run_id).await?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::segment;
 use crate::segment::columns::RecordColumns;
-use crate::{failpoint, limits};
+use crate::{failpoint, limits, planted};
 
 /// Writes segment objects that no row names yet.
 pub(crate) struct SegmentWriter {
@@ -121,6 +121,11 @@ async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>)
         runs: parts,
     };
     failpoint::reach("commit-before-object");
+    if planted::is("object-after-row") {
+        let (core, key) = (core.clone(), segment.object_key.clone());
+        tokio::spawn(async move { core.put_object(&key, bytes.into()).await });
+        return Ok(segment);
+    }
     core.put_object(&segment.object_key, bytes.into()).await?;
     failpoint::reach("commit-after-object");
     Ok(segment)

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::{lock_runs, seal_anew};
 use crate::tables::runs::no_such_run;
-use crate::{failpoint, limits};
+use crate::{failpoint, limits, planted};
 
 /// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,10 +118,11 @@ impl Maintenance {
             .fetch_optional(&mut *transaction)
             .await?;
         let log = log.ok_or_else(|| no_such_run(run_id))?;
-        if log.legal_hold != 0 {
+        if log.legal_hold != 0 && !planted::is("legal-hold-ignored") {
             return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
         }
-        if seen.is_some_and(|seen| seen != LogSnapshot { epoch: log.log_epoch, records: log.records }) {
+        let now = LogSnapshot { epoch: log.log_epoch, records: log.records };
+        if seen.is_some_and(|seen| seen != now) && !planted::is("deleted-without-looking-again") {
             return Ok(Some(None));
         }
         let segments: Vec<SegmentRow> = sqlx::query_as(
@@ -159,6 +160,9 @@ impl Maintenance {
                     severity_info = 0, severity_warn = 0, severity_error = 0, severity_fatal = 0
              WHERE id = $1",
         ] {
+            if planted::is("deleted-pages-stay") && statement.starts_with("DELETE FROM page_") {
+                continue;
+            }
             sqlx::query(statement).bind(&id).execute(&mut *transaction).await?;
         }
         for segment in &own {
@@ -197,8 +201,8 @@ impl Maintenance {
         }
     }
 
-    /// Removes the objects of a deleted log, and their records. Returns the removed bytes.
-    async fn remove_deleted(&self, objects: Vec<(String, i64)>) -> u64 {
+    /// Removes objects that are recorded as deletions, and those records. Returns the removed bytes.
+    pub(crate) async fn remove_deleted(&self, objects: Vec<(String, i64)>) -> u64 {
         let mut bytes_freed = 0;
         for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
             let removed: Vec<Option<(String, u64)>> = futures::stream::iter(some.to_vec())
@@ -214,7 +218,7 @@ impl Maintenance {
             let mut forgetting = Sql::new("DELETE FROM deletions WHERE object_key IN (");
             forgetting.push_list(removed.into_iter().map(|(key, _)| key)).push(")");
             if let Err(error) = forgetting.build_query().execute(self.core.catalog().write()).await {
-                warn!(%error, "objects of a deleted log are gone; the sweep will look for them once more");
+                warn!(%error, "objects that were deleted are gone; the sweep will look for them once more");
             }
         }
         bytes_freed
@@ -225,13 +229,13 @@ impl Maintenance {
         match self.core.objects().delete(&Path::from(key.as_str())).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
             Err(error) => {
-                warn!(%error, object.key = key, "an object of a deleted log is left to the sweep");
+                warn!(%error, object.key = key, "an object that was deleted is left to the sweep");
                 None
             }
         }
     }
 
-    /// Removes the remaining objects of deleted logs. Returns the removed bytes.
+    /// Removes the remaining objects of earlier deletions. Returns the removed bytes.
     pub(crate) async fn finish_deletions(&self) -> Result<u64> {
         let (mut bytes_freed, mut after) = (0, String::new());
         loop {
@@ -249,7 +253,8 @@ impl Maintenance {
     }
 }
 
-async fn record_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
+/// Records that objects are to be removed, whose rows are removed by the same transaction.
+pub(crate) async fn record_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
     for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
         let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");
         for (index, (key, bytes)) in some.iter().enumerate() {

@@ -7,9 +7,11 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
+use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::keys;
@@ -188,27 +190,29 @@ impl Maintenance {
     async fn sweep_replaced_segments(&self) -> Result<u64> {
         let mut bytes_freed = 0;
         loop {
-            let before = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
-            let replaced: Vec<(String, i64)> = sqlx::query_as(
-                "DELETE FROM segments WHERE id IN (
-                     SELECT id FROM segments g WHERE replaced_at < $1
-                            AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = g.id) LIMIT 256)
-                 RETURNING object_key, bytes",
-            )
-            .bind(before)
-            .fetch_all(self.core.catalog().write())
-            .await?;
+            let replaced = self.core.transact(|transaction| self.remove_replaced_rows(transaction)).await?;
             if replaced.is_empty() {
                 return Ok(bytes_freed);
             }
-            for (object_key, bytes) in replaced {
-                match self.core.objects().delete(&Path::from(object_key.as_str())).await {
-                    Ok(()) => bytes_freed += bytes.saturating_as::<u64>(),
-                    Err(error) => {
-                        warn!(%error, object.key = object_key, "a replaced segment is left to the next sweep")
-                    }
-                }
-            }
+            bytes_freed += self.remove_deleted(replaced).await;
         }
+    }
+
+    /// Removes the rows of some of these segments, and records that their objects are to be removed. If the process ends
+    /// before that, their records are not taken for records that were lost. Returns the objects and their bytes.
+    async fn remove_replaced_rows(&self, mut transaction: WriteTransaction) -> Result<Vec<(String, i64)>> {
+        let before = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
+        let replaced: Vec<(String, i64)> = sqlx::query_as(
+            "DELETE FROM segments WHERE id IN (
+                 SELECT id FROM segments g WHERE replaced_at < $1
+                        AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = g.id) LIMIT 256)
+             RETURNING object_key, bytes",
+        )
+        .bind(before)
+        .fetch_all(&mut *transaction)
+        .await?;
+        record_deletions(&mut transaction, &replaced).await?;
+        transaction.commit().await?;
+        Ok(replaced)
     }
 }

@@ -9,10 +9,10 @@ use tracing::{info, warn};
 
 use crate::catalog::audit_context::AuditContext;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits;
 use crate::maintain::delete::{DeletedLog, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
+use crate::{limits, planted};
 
 /// The retention of a workspace. An absent field is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,7 +143,7 @@ impl RetentionPass<'_> {
                  ORDER BY triggered_at, id LIMIT 100",
             )
             .bind(workspace)
-            .bind(before)
+            .bind(before + i64::from(planted::is("retention-boundary")))
             .bind(after.0)
             .bind(&after.1)
             .fetch_all(self.maintenance.core.catalog().read())

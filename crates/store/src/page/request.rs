@@ -23,7 +23,7 @@ use crate::page::builders::{PageBuilds, PageToBuild};
 use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
 use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
-use crate::{limits, secret};
+use crate::{limits, planted, secret};
 
 /// A token and the state of its file: `attempts` is `None` when the file does not exist any more.
 #[derive(FromRow)]
@@ -143,7 +143,7 @@ impl Pages {
         let row = row
             .filter(|row| row.run_id == run_id.to_string())
             .ok_or_else(|| Error::not_found("this run has no such token: generate the log again"))?;
-        match row.expires_at <= self.core.now().as_millis() {
+        match row.expires_at <= self.core.now().as_millis() - i64::from(planted::is("token-outlives-its-hour")) {
             true => Err(Error::new(ErrorKind::Expired, "the token has expired: generate the log again")),
             false => Ok(row),
         }
@@ -277,7 +277,10 @@ fn spans_second_boundary(slice: &Slice) -> bool {
 fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     match end {
         PageEnd::Complete => asked,
-        PageEnd::Partial { next_end } => TimeRange { start: Some(next_end.plus_millis(1)), end: asked.end },
+        PageEnd::Partial { next_end } => {
+            let first = next_end.plus_millis(i64::from(!planted::is("page-cut-off-by-one")));
+            TimeRange { start: Some(first), end: asked.end }
+        }
     }
 }
 

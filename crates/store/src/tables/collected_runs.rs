@@ -18,9 +18,9 @@ use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
-use crate::limits;
 use crate::parts::Collection;
 use crate::tables::runs::finish_in;
+use crate::{limits, planted};
 
 /// Most runs that one query looks up.
 const LOOKED_UP_TOGETHER: usize = 500;
@@ -411,7 +411,7 @@ impl Collection {
                 .bind(state)
                 .execute(&mut *transaction)
                 .await?;
-                if done.rows_affected() == 0 {
+                if done.rows_affected() == 0 && !planted::is("landed-without-the-lease") {
                     return Err(Error::conflict(format!("another collector has taken over run {}", run.run_id)));
                 }
                 transaction.commit().await

@@ -12,10 +12,10 @@ use sqlx_macros::FromRow;
 use crate::catalog::columns::SortKey;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
-use crate::limits;
 use crate::parts::Deliveries;
 use crate::tables::runs::LogState;
 use crate::tables::runs::{fetch_to_change, fetch_with_state, no_such_run};
+use crate::{limits, planted};
 
 /// The delivery of a run's log to a sink, leased to a deliverer.
 #[derive(Debug, Clone)]
@@ -169,7 +169,10 @@ impl Deliveries {
     /// Claims the oldest pending delivery to a sink with a lease until `until`; `None` when none is due.
     pub async fn claim(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
         let now = self.core.now().as_millis();
-        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
+        let (mut lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
+        if planted::is("claimed-twice") {
+            lease_now = Timestamp::MAX;
+        }
         let mut claiming = Sql::new("UPDATE deliveries SET attempts = attempts + 1, claim = ");
         claiming
             .push_bind(self.core.random().uuid().to_string())
@@ -255,6 +258,7 @@ impl Deliveries {
 
     /// Renews the lease of a delivery until `until`. Returns false when another deliverer holds it.
     pub async fn renew_lease(&self, claimed: &ClaimedDelivery, until: Timestamp) -> Result<bool> {
+        let until = if planted::is("lease-not-renewed") { self.core.now() } else { until };
         let done = sqlx::query(
             "UPDATE deliveries SET claimed_until = $4 WHERE run_id = $1 AND sink = $2 AND claim = $3 AND state = 'due'",
         )
@@ -287,6 +291,11 @@ impl Deliveries {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
+                // The run is locked before the delivery, as elsewhere.
+                let is_log_there = match step.refused.is_empty() && step.replayed.is_none() {
+                    true => true,
+                    false => self.lock_log(&mut transaction, claimed).await?,
+                };
                 let done = sqlx::query(
                     "UPDATE deliveries SET after_time = $4, after_arrival = $5, delivered = delivered + $6,
                             left_out = left_out + $7, parts = parts + $8, too_old = too_old + $9
@@ -303,10 +312,14 @@ impl Deliveries {
                 .bind(step.too_old.saturating_as::<i64>())
                 .execute(&mut *transaction)
                 .await?;
-                if done.rows_affected() == 0 {
+                if done.rows_affected() == 0 && !planted::is("lost-lease-not-noticed") {
                     let message =
                         format!("another deliverer has taken over run {} for {}", claimed.run.id, claimed.sink);
                     return Err(Error::conflict(message));
+                }
+                // With the log, its refused records were deleted.
+                if !is_log_there {
+                    return transaction.commit().await;
                 }
                 if let Some(replayed) = &step.replayed {
                     for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
@@ -332,6 +345,14 @@ impl Deliveries {
         Ok(())
     }
 
+    /// Locks the run of a delivery. Returns false when its log was deleted since the delivery was claimed.
+    async fn lock_log(&self, connection: &mut Connection, claimed: &ClaimedDelivery) -> Result<bool> {
+        let mut locking = Sql::new("SELECT log_epoch FROM runs WHERE id = ");
+        locking.push_bind(claimed.run.id.to_string()).push(self.core.catalog().for_update());
+        let epoch: Option<i64> = locking.build_query_scalar().fetch_optional(connection).await?;
+        Ok(epoch == Some(claimed.state.log_epoch))
+    }
+
     /// Finishes a delivery; records that arrived meanwhile make it pending again. `Conflict`: another deliverer holds
     /// the lease.
     pub async fn finish(&self, claimed: &ClaimedDelivery) -> Result<()> {
@@ -340,7 +361,7 @@ impl Deliveries {
                 let mut transaction = transaction;
                 // The run is locked, so that no record arrives between this check and the end of the delivery.
                 let run = fetch_to_change(&self.core, &mut transaction, claimed.run.id).await?;
-                let is_all = run.is_none_or(|run| run.records <= claimed.of_records);
+                let is_all = run.is_none_or(|run| run.records <= claimed.of_records) || planted::is("delivery-ends-early");
                 let now = self.core.now();
                 let due_at = now.plus_millis(self.core.settings().settle_ms);
                 let done = sqlx::query(

@@ -14,7 +14,7 @@ use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::files::{NewFile, NewSlice};
 use crate::maintain::seal::plan::Plan;
 use crate::objects::intents;
-use crate::{failpoint, limits};
+use crate::{failpoint, limits, planted};
 
 /// The result of a sealing pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -187,7 +187,7 @@ async fn replace_slices(
     .bind(token)
     .execute(&mut *connection)
     .await?;
-    if changed.rows_affected() != 1 {
+    if changed.rows_affected() != 1 && !planted::is("sealed-over-a-change") {
         return Ok(false);
     }
     for some in plan.slices.chunks(limits::GROUP_BATCHES_MAX) {

@@ -1,0 +1,171 @@
+"""Plants the bugs of bugs.tsv in the store, one at a time, and runs the net of each until it catches it."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+SOURCE = ROOT / "crates/store/src"
+# Far more than a net takes; a test that hangs is ended.
+SECONDS_MAX = 600
+# With the failpoints of other tests, so that no library is built twice.
+FEATURES = "runlog-cli/failpoints,runlog-store/planted-bugs"
+
+
+def build():
+    """Builds the state machine with planted bugs; returns the path of the test."""
+    command = ["cargo", "test", "--locked", "--workspace", "--features", FEATURES, "--test", "state_machine", "--no-run"]
+    built = subprocess.run(
+        [*command, "--message-format=json-render-diagnostics"], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "state_machine":
+            return message["executable"]
+    raise SystemExit("cargo has built no test `state_machine`")
+
+
+def run(command, bug, sequences):
+    """Runs a test with a bug planted, or with none; returns whether it passed, and what it printed."""
+    environment = {
+        **os.environ,
+        "RUST_BACKTRACE": "0",
+        "RUNLOG_PLANTED_BUG": bug,
+        "RUNLOG_SEQUENCES": str(sequences),
+        "PROPTEST_RNG_SEED": os.environ.get("SEED", "1"),
+        "PROPTEST_MAX_SHRINK_ITERS": "0",
+        "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "true",
+    }
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT / "tests/store", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            printed, _ = process.communicate()
+            return False, printed + f"\npanicked at:\nit did not end within {SECONDS_MAX} s\n"
+    return process.returncode == 0, printed
+
+
+def message_of(printed):
+    """The first line with which a test failed."""
+    found = re.search(r"panicked at [^\n]*:\n([^\n]*)", printed)
+    return found.group(1) if found else "(no message)"
+
+
+def sequences_of(backends):
+    """The net of random sequences on a pair of backends."""
+
+    def net(test, bug, sequences):
+        passed, printed = run([test, backends], bug, sequences)
+        successes = re.search(r"successes: (\d+)", printed)
+        count = int(successes.group(1)) + 1 if successes else None
+        return (None, printed[-3000:]) if passed else (count, message_of(printed))
+
+    return net
+
+
+def unsynced(lines):
+    """What of records may be lost when the machine goes down, by what a test asked of the disk."""
+    synced, renamed, objects, commits, lost = set(), {}, 0, 0, []
+    for line in lines:
+        if found := re.search(r" f(?:data)?sync\(\d+<(.*)>\)", line):
+            path = found.group(1)
+            synced.add(path)
+            renamed = {target: folder for target, folder in renamed.items() if folder != path}
+            # The rows of the objects are committed here.
+            if path.endswith("-wal"):
+                commits += 1
+                lost += [f"{target}: its folder is not synced before its row" for target in renamed]
+                renamed = {}
+        elif found := re.search(r" rename\w*\(.*?\"(.*?)\", .*?\"(.*?)\"", line):
+            source, target = found.groups()
+            if not re.search(r"/(segments|sealed)/", target):
+                continue
+            objects += 1
+            if source not in synced:
+                lost.append(f"{target}: its bytes are not synced before its name")
+            renamed[target] = str(pathlib.Path(target).parent)
+    if commits < objects:
+        lost.append(f"{commits} commits are synced, and {objects} objects are written")
+    return lost if objects else ["the sequence has stored no object"]
+
+
+def disk(test, bug, sequences):
+    """The net of what is asked of the disk: the bytes of an object, then its folder, and then the commit of its row."""
+    del sequences
+    if shutil.which("strace") is None:
+        raise SystemExit("the net `disk` needs strace")
+    with tempfile.NamedTemporaryFile(mode="r") as traced:
+        calls = "fsync,fdatasync,rename,renameat,renameat2"
+        command = ["strace", "-f", "-y", "-qq", "-s", "4096", "-e", f"trace={calls}", "-o", traced.name]
+        passed, printed = run([*command, test, "sqlite_and_folder"], bug, 1)
+        lines = traced.readlines()
+    if not passed:
+        return 1, message_of(printed)
+    lost = unsynced(lines)
+    return (1, lost[0]) if lost else (None, printed[-3000:])
+
+
+NETS = {
+    "sequences": sequences_of("sqlite_and_folder"),
+    "sequences-postgres": sequences_of("postgres_and_folder"),
+    "disk": disk,
+}
+
+
+def planted_in_source():
+    names = set()
+    for file in SOURCE.rglob("*.rs"):
+        names |= set(re.findall(r"planted::is\(\"([^\"]*)\"\)", file.read_text()))
+    return names
+
+
+def main():
+    arguments = sys.argv[1:]
+    sequences = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else 100
+    with open(HERE / "bugs.tsv", newline="") as table:
+        bugs = list(csv.DictReader(table, delimiter="\t"))
+    listed = {bug["bug"] for bug in bugs}
+    if listed != planted_in_source():
+        raise SystemExit(f"bugs.tsv and the code name other bugs: {sorted(listed ^ planted_in_source())}")
+    if arguments == ["quick"]:
+        bugs = [bug for bug in bugs if bug["quick"]]
+    elif arguments:
+        unknown = set(arguments) - listed
+        if unknown:
+            raise SystemExit(f"no such bug: {', '.join(sorted(unknown))}")
+        bugs = [bug for bug in bugs if bug["bug"] in arguments]
+    test, failures = build(), 0
+    print(f"{'bug':32}{'net':20}{'caught by sequence':>19}{'seconds':>9}  how", flush=True)
+    for net in dict.fromkeys(bug["net"] for bug in bugs):
+        begun = time.monotonic()
+        count, how = NETS[net](test, "", sequences)
+        passed = count is None and "test result: ok" in how
+        failures += not passed
+        result = "passes" if passed else "FAILS"
+        print(f"{'(none)':32}{net:20}{result:>19}{time.monotonic() - begun:9.1f}  {'' if passed else how}", flush=True)
+    for bug in bugs:
+        begun = time.monotonic()
+        count, how = NETS[bug["net"]](test, bug["bug"], sequences)
+        if count is None:
+            failures += 1
+            how = "" if "test result: ok" in how else how
+        result = "NOT CAUGHT" if count is None else str(count)
+        print(f"{bug['bug']:32}{bug['net']:20}{result:>19}{time.monotonic() - begun:9.1f}  {how[:120]}", flush=True)
+    if failures:
+        raise SystemExit(f"{failures} lines are not as they must be")
+    print(f"each of {len(bugs)} bugs is caught")
+
+
+if __name__ == "__main__":
+    main()
