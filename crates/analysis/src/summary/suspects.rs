@@ -1,0 +1,277 @@
+//! What a log names as the cause of a failure, and which of it is the headline of the run.
+//!
+//! The summary keeps the different texts that may be the cause. The choice is made when a report is created, because
+//! it depends on the last successful run: what that run logged as well is not the cause. Among the others the text
+//! that says most is the headline, and among equals the first, unless the run went on for long after it.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
+use runlog_model::{Record, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::gaps::first_line;
+use crate::StableId;
+use crate::headline::{Joined, Weight, read};
+use crate::mask::masked;
+
+/// Most texts that are kept of a run.
+pub(crate) const SUSPECTS_MAX: usize = 32;
+
+/// Most kinds of single lines that are remembered, in order not to read each again.
+const SEEN_MAX: usize = 512;
+
+/// Number of ordinary records after which a later error is more likely the cause than an earlier one.
+const WENT_ON_RECORDS: u64 = 20;
+
+/// The same if a component, thread or program ended with the later error, and not with the earlier one.
+const WENT_ON_RECORDS_FATAL: u64 = 3;
+
+/// What messages below ERROR contain that may name a cause.
+const OF_INTEREST: &[&str] = &[
+    "exception",
+    "error",
+    "fatal",
+    "traceback",
+    "ora-",
+    "killed",
+    "not found",
+    "denied",
+    "failed",
+    "failure",
+    "refused",
+    "no space",
+    "quota",
+    "timed out",
+    "curl:",
+    "cannot",
+    "panic",
+    "msg ",
+    "twarn_",
+    "sqlstate",
+    "terminat",
+];
+
+static INTEREST: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let automaton = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(OF_INTEREST);
+    automaton.expect("the words are few")
+});
+
+/// A text that may be the cause of a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspect {
+    /// One line, at most 400 characters.
+    pub text: String,
+    /// How much it says about the cause.
+    pub weight: Weight,
+    /// It is hardly ever said of anything but a failure.
+    pub is_strong: bool,
+    /// Its message says that a component, thread or program ended with it.
+    pub is_fatal: bool,
+    /// The severity of its record.
+    pub severity: Severity,
+    /// When it was logged first.
+    pub time: Timestamp,
+    /// The position of its record in the log, starting at 0.
+    pub position: u64,
+    /// Number of records below WARN before it.
+    pub ordinary_before: u64,
+    /// The component that logged it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_name: Option<String>,
+}
+
+/// The cause of a failure, as far as it can be told: the headline of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Headline {
+    /// One line, at most 400 characters.
+    pub text: String,
+    /// ID of its text with values masked, the same in every run.
+    pub id: StableId,
+    /// Where the log says it; absent if only the engine does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<HeadlineRecord>,
+    /// True if it says only that something failed, not why.
+    pub is_vague: bool,
+    /// Whether the last successful run logged it as well; absent if there is none to compare with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_known: Option<bool>,
+}
+
+/// The record of a headline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadlineRecord {
+    /// Its position in the log, starting at 0.
+    pub position: u64,
+    /// When it was logged.
+    pub time: Timestamp,
+    /// Its severity.
+    pub severity: Severity,
+    /// The component that logged it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_name: Option<String>,
+}
+
+/// Watches for what may be the cause of a failure.
+#[derive(Debug, Default)]
+pub(crate) struct SuspectWatch {
+    suspects: Vec<Suspect>,
+    kinds: HashSet<String>,
+    seen: HashSet<String>,
+}
+
+/// True if a record may name the cause of a failure.
+pub(crate) fn is_of_interest(record: &Record, severity: Severity) -> bool {
+    severity >= Severity::Error || record.message.as_deref().is_some_and(|message| INTEREST.is_match(message))
+}
+
+impl SuspectWatch {
+    /// Takes a message into account.
+    pub(crate) fn add(&mut self, joined: &Joined) {
+        let record = &joined.record;
+        let message = record.message.as_deref().unwrap_or_default();
+        if joined.records == 1 && !message.contains('\n') && !self.is_first(record, joined.severity) {
+            return;
+        }
+        let mut headline = read(message);
+        if message.trim_start().starts_with("tWarn_") && headline.weight == Weight::Plain {
+            (headline.weight, headline.is_strong) = (Weight::Telling, true);
+        }
+        let is_kept = match joined.severity {
+            Severity::Error | Severity::Fatal => headline.weight > Weight::Empty,
+            Severity::Warn | Severity::Other if headline.weight == Weight::Telling => true,
+            _ => headline.weight >= Weight::Bare && headline.is_strong,
+        };
+        if !is_kept {
+            return;
+        }
+        let suspect = Suspect {
+            text: headline.text,
+            weight: headline.weight,
+            is_strong: headline.is_strong,
+            is_fatal: headline.is_fatal,
+            severity: joined.severity,
+            time: record.time,
+            position: joined.position,
+            ordinary_before: joined.ordinary_before,
+            bundle_name: record.bundle_name.clone(),
+        };
+        let kind = suspect.kind();
+        if !self.kinds.contains(&kind) {
+            self.kinds.insert(kind);
+            self.suspects.push(suspect);
+            self.keep_to_the_limit();
+        }
+    }
+
+    /// What may be the cause, in the order of the log.
+    pub(crate) fn finish(mut self) -> Vec<Suspect> {
+        self.suspects.sort_by_key(|suspect| suspect.position);
+        self.suspects
+    }
+
+    /// True if a single line is the first of its kind, or kinds are no longer remembered.
+    fn is_first(&mut self, record: &Record, severity: Severity) -> bool {
+        let kind = format!("{severity:?} {}", masked(first_line(record)));
+        if self.seen.len() < SEEN_MAX { self.seen.insert(kind) } else { !self.seen.contains(&kind) }
+    }
+
+    /// Of texts that say equally little, those in the middle of the log go first.
+    fn keep_to_the_limit(&mut self) {
+        if self.suspects.len() <= SUSPECTS_MAX {
+            return;
+        }
+        let rank = |suspect: &Suspect| (suspect.severity >= Severity::Error, suspect.weight, suspect.is_fatal);
+        let Some(least) = self.suspects.iter().map(rank).min() else { return };
+        let of_least = |(at, suspect): &(usize, &Suspect)| rank(suspect) == least && *at >= SUSPECTS_MAX / 2;
+        let at = self.suspects.iter().enumerate().find(of_least).map(|(at, _)| at);
+        let at = at.or_else(|| self.suspects.iter().rposition(|suspect| rank(suspect) == least));
+        if let Some(at) = at {
+            let gone = self.suspects.remove(at);
+            self.kinds.remove(&gone.kind());
+        }
+    }
+}
+
+impl Suspect {
+    fn is_error(&self) -> bool {
+        self.severity >= Severity::Error
+    }
+
+    fn kind(&self) -> String {
+        format!("{} {:?} {}", self.is_error(), self.weight, masked(&self.text))
+    }
+
+    fn id(&self) -> StableId {
+        StableId::of(&masked(&self.text))
+    }
+}
+
+/// The headline of a run: of its suspects, those of the last successful run, and the message of the engine.
+pub(crate) fn headline_of(suspects: &[Suspect], good: Option<&[Suspect]>, engine: Option<&str>) -> Option<Headline> {
+    let errors_of = |suspects: &[Suspect]| -> HashSet<StableId> {
+        suspects.iter().filter(|it| it.is_error()).map(Suspect::id).collect()
+    };
+    let known_errors = good.map(errors_of).unwrap_or_default();
+    let known: HashSet<StableId> = good.unwrap_or_default().iter().map(Suspect::id).collect();
+    let is_new =
+        |suspect: &&Suspect| !(if suspect.is_error() { &known_errors } else { &known }).contains(&suspect.id());
+    let errors = pick(suspects.iter().filter(|it| it.is_error()).filter(is_new));
+    let is_enough = |found: Option<&Suspect>| found.is_some_and(|suspect| suspect.weight > Weight::Aftermath);
+    let engine = engine.map(read).filter(|engine| engine.weight > Weight::Empty);
+    let others = || {
+        let others = || suspects.iter().filter(|it| !it.is_error()).filter(is_new);
+        pick(others().filter(|it| it.is_strong)).or_else(|| pick(others()))
+    };
+    let mut chosen = if is_enough(errors) { errors } else { others().or(errors) };
+    let weight = chosen.map_or(Weight::Empty, |suspect| suspect.weight);
+    if let Some(engine) = engine.filter(|engine| engine.weight > weight) {
+        return Some(Headline {
+            id: StableId::of(&masked(&engine.text)),
+            text: engine.text,
+            record: None,
+            is_vague: engine.weight <= Weight::Aftermath,
+            is_known: None,
+        });
+    }
+    if chosen.is_none() {
+        // The log has nothing that the last successful run has not: it is told nevertheless.
+        chosen = pick(suspects.iter().filter(|it| it.is_error()));
+    }
+    let suspect = chosen?;
+    Some(Headline {
+        text: suspect.text.clone(),
+        id: suspect.id(),
+        record: Some(HeadlineRecord {
+            position: suspect.position,
+            time: suspect.time,
+            severity: suspect.severity,
+            bundle_name: suspect.bundle_name.clone(),
+        }),
+        is_vague: suspect.weight <= Weight::Aftermath,
+        is_known: good.map(|_| !is_new(&suspect)),
+    })
+}
+
+/// Of those that say most, the first, unless the run went on for long after it.
+fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a Suspect> {
+    let most = suspects.clone().map(|suspect| suspect.weight).max()?;
+    let mut of_most = suspects.filter(|suspect| suspect.weight == most);
+    let mut chosen = of_most.next()?;
+    let mut previous = chosen;
+    for suspect in of_most {
+        let is_end = suspect.is_fatal && !chosen.is_fatal;
+        let was_end = chosen.is_fatal && !suspect.is_fatal;
+        let went_on = suspect.ordinary_before.saturating_sub(previous.ordinary_before);
+        let needed = if is_end { WENT_ON_RECORDS_FATAL } else { WENT_ON_RECORDS };
+        if went_on >= needed && !was_end {
+            chosen = suspect;
+        }
+        previous = suspect;
+    }
+    Some(chosen)
+}
