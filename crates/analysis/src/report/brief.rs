@@ -12,7 +12,7 @@ use super::load::LogState;
 use super::reasons::{is_bad, is_good};
 use super::run::RunReport;
 use crate::patterns::Change;
-use crate::{Event, Suspect, Weight};
+use crate::{Event, Suspect};
 
 /// Most bytes of a brief. 2,000 tokens are about 8,000 bytes of prose, and less of IDs and other languages.
 pub const BRIEF_BYTES_MAX: usize = 6_000;
@@ -99,7 +99,7 @@ impl Brief<'_> {
         let report = self.report;
         let of_headline = report.headline.as_ref().and_then(|headline| headline.record.as_ref());
         let is_other = |suspect: &&Suspect| Some(suspect.position) != of_headline.map(|record| record.position);
-        let is_said = |suspect: &&Suspect| suspect.weight > Weight::Wrapper;
+        let is_said = |suspect: &&Suspect| !suspect.is_wrapper();
         let others: Vec<&Suspect> =
             report.suspects.iter().filter(is_other).filter(is_said).take(EVIDENCE_MAX).collect();
         let failure = report.failure.as_ref();

@@ -228,6 +228,11 @@ impl SuspectWatch {
 }
 
 impl Suspect {
+    /// True if it says only that something failed.
+    pub fn is_wrapper(&self) -> bool {
+        self.weight <= Weight::Wrapper
+    }
+
     fn is_error(&self) -> bool {
         self.severity >= Severity::Error
     }
