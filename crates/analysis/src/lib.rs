@@ -6,6 +6,7 @@
 //! ```
 
 mod first_line;
+mod headline;
 mod mask;
 mod occurrences;
 pub mod patterns;
@@ -14,11 +15,13 @@ mod stable_id;
 pub mod stack_trace;
 mod summary;
 
+pub use headline::Weight;
 pub use occurrences::{Occurrences, Rest, SAMPLE_BYTES_MAX};
 pub use patterns::{Pattern, PatternMiner, Patterns};
 pub use stable_id::{InvalidStableId, StableId};
 pub use stack_trace::{StackTraceGroup, StackTraceGroups};
 pub use summary::{
-    Cause, Event, Failure, Gap, Outlier, PROBLEMS_MAX, Problem, RunSummary, STRETCHES_MAX, SUMMARY_VERSION, SlowGap,
-    Stretch, Summarizer, Summary, Timeline, make_summaries, summarize_all, summarize_due,
+    Cause, Event, Failure, Gap, Headline, HeadlineRecord, Outlier, PROBLEMS_MAX, Problem, RunSummary, STRETCHES_MAX,
+    SUMMARY_VERSION, SlowGap, Stretch, Summarizer, Summary, Suspect, Timeline, make_summaries, summarize_all,
+    summarize_due,
 };

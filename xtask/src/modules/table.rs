@@ -132,7 +132,8 @@ pub(crate) const PLANS: [Plan; 8] = [
         krate: "analysis",
         modules: &[
             ("report", &["summary", "patterns", "stack_trace"]),
-            ("summary", &["patterns", "stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
+            ("summary", &["headline", "patterns", "stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
+            ("headline", &["stack_trace"]),
             ("patterns", &["stack_trace", "first_line", "mask", "occurrences", "stable_id"]),
             ("stack_trace", &["mask", "occurrences", "stable_id"]),
             ("first_line", &[]),

@@ -82,7 +82,7 @@ pub struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Reads `at package.Class.method(File.java:12)`, whatever follows the bracket; the line may be indented.
-    pub(super) fn parse(line: &'a str) -> Option<Self> {
+    pub(crate) fn parse(line: &'a str) -> Option<Self> {
         let call = line.trim_start().strip_prefix("at ")?;
         let (path, rest) = call.split_once('(')?;
         let (location, _) = rest.split_once(')')?;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gaps::first_line;
 use crate::StableId;
+use crate::headline::Joined;
 use crate::mask::masked;
 use crate::stack_trace::{StackTrace, Thrown};
 
@@ -78,16 +79,25 @@ pub struct Cause {
 #[derive(Debug, Default)]
 pub(crate) struct FailureWatch {
     failure: Option<Failure>,
+    /// Position of the first error in the log.
+    first_position: u64,
     warnings: VecDeque<(String, Event)>,
     kinds: HashSet<String>,
 }
 
 impl FailureWatch {
-    pub(crate) fn add(&mut self, record: &Record, severity: Severity) {
+    pub(crate) fn add(&mut self, record: &Record, severity: Severity, position: u64) {
         match severity {
-            Severity::Error | Severity::Fatal => self.add_error(record, severity),
+            Severity::Error | Severity::Fatal => self.add_error(record, severity, position),
             Severity::Warn if self.failure.is_none() => self.add_warning(record),
             _ => {}
+        }
+    }
+
+    /// Takes into account that the first error goes on in later records.
+    pub(crate) fn complete(&mut self, joined: &Joined) {
+        if let Some(failure) = self.failure.as_mut().filter(|_| self.first_position == joined.position) {
+            failure.take_causes(joined.record.message.as_deref());
         }
     }
 
@@ -104,7 +114,7 @@ impl FailureWatch {
         }
     }
 
-    fn add_error(&mut self, record: &Record, severity: Severity) {
+    fn add_error(&mut self, record: &Record, severity: Severity, position: u64) {
         let is_full = self.kinds.len() > CONSEQUENCES_MAX;
         let kind = masked(first_line(record));
         if self.kinds.contains(&kind) {
@@ -112,7 +122,10 @@ impl FailureWatch {
         }
         let event = Event::of(record, severity);
         match &mut self.failure {
-            None => self.failure = Some(Failure::of(record, event, self.warnings.drain(..).map(|(_, event)| event))),
+            None => {
+                self.first_position = position;
+                self.failure = Some(Failure::of(record, event, self.warnings.drain(..).map(|(_, event)| event)));
+            }
             // An unlimited number of kinds cannot be distinguished in bounded memory: the last record represents them.
             Some(failure) if is_full => return failure.last = Some(event),
             Some(failure) => failure.consequences.push(event),
@@ -123,10 +136,17 @@ impl FailureWatch {
 
 impl Failure {
     fn of(record: &Record, first: Event, warnings: impl Iterator<Item = Event>) -> Self {
-        let trace = record.message.as_deref().and_then(StackTrace::parse);
-        let causes = trace.as_ref().map(causes_of).unwrap_or_default();
-        let cause_id = trace.map(|trace| trace.root_cause().id);
-        Self { first, causes, cause_id, warnings_before: warnings.collect(), consequences: Vec::new(), last: None }
+        let warnings_before = warnings.collect();
+        let mut failure =
+            Self { first, causes: Vec::new(), cause_id: None, warnings_before, consequences: Vec::new(), last: None };
+        failure.take_causes(record.message.as_deref());
+        failure
+    }
+
+    fn take_causes(&mut self, message: Option<&str>) {
+        let trace = message.and_then(StackTrace::parse);
+        self.causes = trace.as_ref().map(causes_of).unwrap_or_default();
+        self.cause_id = trace.map(|trace| trace.root_cause().id);
     }
 
     /// What it comes down to: the root of the chain, or the first error itself.
@@ -172,7 +192,7 @@ mod tests {
         for (place, (severity, message)) in records.iter().enumerate() {
             let mut record = Record::at(Timestamp::clamped(place as i64));
             record.message = Some((*message).to_owned());
-            watch.add(&record, Severity::of(Some(severity)));
+            watch.add(&record, Severity::of(Some(severity)), place as u64);
         }
         watch.finish()
     }

@@ -1,0 +1,114 @@
+//! Names of exceptions in lines.
+
+/// What names of exceptions end with.
+const ENDINGS: [&str; 8] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort", "Timeout", "Interrupt"];
+
+/// Words that are no exception if they stand alone.
+const TOO_GENERAL: [&str; 8] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort", "Timeout", "Interrupt"];
+
+/// What may stand before an exception at the beginning of a line.
+const PREFIXES: [&str; 6] =
+    [": ", "Unhandled exception. ", "Unhandled Exception: ", "User class threw exception: ", "Exception: ", "ERROR: "];
+
+/// An exception as a line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Named<'a> {
+    /// Its class, as in `java.sql.SQLException`.
+    pub(super) class: &'a str,
+    /// Between class and message, as in ` (0x80131904)`.
+    pub(super) detail: &'a str,
+    /// Its message; empty if there is none.
+    pub(super) message: &'a str,
+}
+
+/// The exception with which a line begins.
+pub(super) fn at_start(line: &str) -> Option<Named<'_>> {
+    let mut line = line.trim();
+    if let Some((_, rest)) = line.strip_prefix("Exception in thread \"").and_then(|rest| rest.split_once("\" ")) {
+        line = rest;
+    }
+    for prefix in PREFIXES {
+        line = line.strip_prefix(prefix).unwrap_or(line);
+    }
+    let end = line.find(|c: char| !is_of_class(c)).unwrap_or(line.len());
+    let (class, rest) = line.split_at(end);
+    if !is_exception(class) {
+        return None;
+    }
+    let (detail, rest) = detail(rest);
+    let message = match rest.chars().next() {
+        None => rest,
+        Some(':' | ';') => &rest[1..],
+        Some(_) => return None,
+    };
+    Some(Named { class, detail, message: message.trim() })
+}
+
+/// The first exception with a package that is named within a line and has a message.
+pub(super) fn within(line: &str) -> Option<Named<'_>> {
+    let words = line.split(|c: char| !is_of_class(c)).filter(|word| word.len() > 5 && word.contains('.'));
+    words.filter(|word| is_exception(word)).find_map(|class| {
+        let start = class.as_ptr() as usize - line.as_ptr() as usize;
+        at_start(&line[start..]).filter(|named| !named.message.is_empty())
+    })
+}
+
+/// ` (0x80131904)`, ` (11001)`: the number of an error of .NET.
+fn detail(rest: &str) -> (&str, &str) {
+    let number = rest.strip_prefix(" (").and_then(|inner| inner.split_once(')')).filter(|(number, _)| {
+        let number = number.strip_prefix("0x").unwrap_or(number);
+        !number.is_empty() && number.len() <= 12 && number.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    });
+    number.map_or(("", rest), |(_, after)| rest.split_at(rest.len() - after.len()))
+}
+
+fn is_of_class(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '.' | '_' | '$')
+}
+
+fn is_exception(class: &str) -> bool {
+    let simple = class.rsplit(['.', '$']).next().unwrap_or(class);
+    let has_names = class.split('.').all(|name| !name.is_empty());
+    has_names
+        && !TOO_GENERAL.contains(&class)
+        && simple.starts_with(char::is_uppercase)
+        && (ENDINGS.iter().any(|ending| simple.ends_with(ending)) || is_numbered(simple))
+}
+
+/// `ORA00942Exception1`: some generators of code number their classes.
+fn is_numbered(simple: &str) -> bool {
+    simple.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("Exception")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(found: Option<Named<'_>>, class: &str, message: &str) {
+        assert_eq!(found.map(|named| (named.class, named.message)), Some((class, message)));
+    }
+
+    #[test]
+    fn an_exception_is_found_at_the_start() {
+        check(at_start("java.io.IOException: disk"), "java.io.IOException", "disk");
+        check(
+            at_start("Exception in thread \"main\" java.lang.StackOverflowError"),
+            "java.lang.StackOverflowError",
+            "",
+        );
+        check(at_start("a.b.SqlException (0x80131904): no"), "a.b.SqlException", "no");
+        check(at_start(": org.x.SparkException: aborted"), "org.x.SparkException", "aborted");
+        check(at_start("KeyError: 'a'"), "KeyError", "'a'");
+        for line in ["Error: no", "an Exception: no", "java.io.IOException was thrown", "Timeout: 3", ""] {
+            assert_eq!(at_start(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_exception_is_found_within_a_line() {
+        check(within("x|tDBInput_1|java.sql.SQLException:ORA-1|1"), "java.sql.SQLException", "ORA-1|1");
+        check(within("load failed: a.b.DateException: bad: worse"), "a.b.DateException", "bad: worse");
+        assert_eq!(within("caught KeyError: x and java.io.IOException"), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! Joins the lines of a trace that arrive as one record each.
+//!
+//! A record that looks like the beginning of a failure is held until the next record of the same pod and component
+//! shows whether it goes on. Memory is bounded: few messages are held, and each is bounded.
+
+use runlog_model::{Record, Severity, Timestamp};
+
+use super::exception::at_start;
+use super::read::{is_lead, without_prefix_of_logger};
+use crate::stack_trace::Frame;
+
+/// Most messages that are held at a time: pods and components that write by turns.
+const HELD_MAX: usize = 16;
+
+/// Most bytes of a joined message, and most records.
+const JOINED_BYTES_MAX: usize = 64 << 10;
+const JOINED_RECORDS_MAX: usize = 2_000;
+
+/// Longest time between the records of a trace. Unit: milliseconds.
+const PAUSE_MS_MAX: i64 = 2_000;
+
+/// A message of one or more records.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Joined {
+    /// The first record, with the text of all and the worst severity.
+    pub(crate) record: Record,
+    /// The worst severity.
+    pub(crate) severity: Severity,
+    /// Position of the first record in the log.
+    pub(crate) position: u64,
+    /// Records that were joined.
+    pub(crate) records: usize,
+    /// Records below WARN before the first.
+    pub(crate) ordinary_before: u64,
+    /// Time of the last record.
+    last: Timestamp,
+    /// The last line of a Python traceback was read.
+    is_closed: bool,
+}
+
+/// Joins records, in the order of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Joiner {
+    held: Vec<Joined>,
+}
+
+/// What a record is.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Messages that are complete now.
+    pub(crate) complete: Vec<Joined>,
+    /// It continues the message of an earlier record.
+    pub(crate) continues: bool,
+}
+
+impl Joiner {
+    /// Takes a record. `is_of_interest`: it may begin a message about a failure.
+    pub(crate) fn add(
+        &mut self,
+        record: &Record,
+        severity: Severity,
+        position: u64,
+        ordinary_before: u64,
+        is_of_interest: bool,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        if self.held.is_empty() && !is_of_interest {
+            return taken;
+        }
+        let is_same =
+            |held: &Joined| held.record.pod_name == record.pod_name && held.record.bundle_name == record.bundle_name;
+        if let Some(at) = self.held.iter().position(is_same) {
+            if self.held[at].is_continued_by(record) {
+                self.held[at].append(record, severity);
+                taken.continues = true;
+                return taken;
+            }
+            taken.complete.push(self.held.remove(at));
+        }
+        if is_of_interest {
+            if self.held.len() >= HELD_MAX {
+                taken.complete.push(self.held.remove(0));
+            }
+            self.held.push(Joined {
+                record: record.clone(),
+                severity,
+                position,
+                records: 1,
+                ordinary_before,
+                last: record.time,
+                is_closed: false,
+            });
+        }
+        taken
+    }
+
+    /// The messages that are still held.
+    pub(crate) fn finish(self) -> Vec<Joined> {
+        self.held
+    }
+}
+
+impl Joined {
+    fn text(&self) -> &str {
+        self.record.message.as_deref().unwrap_or_default()
+    }
+
+    fn last_line(&self) -> &str {
+        self.text().lines().next_back().unwrap_or_default()
+    }
+
+    fn is_continued_by(&self, record: &Record) -> bool {
+        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
+        let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
+        let has_room = self.records < JOINED_RECORDS_MAX && self.text().len() + line.len() < JOINED_BYTES_MAX;
+        if !is_near || !has_room {
+            return false;
+        }
+        if line.trim().is_empty() || is_part_of_chain(line) {
+            return true;
+        }
+        let last = self.last_line();
+        let is_in_python = !self.is_closed && self.text().contains("Traceback (most recent call last):");
+        let is_indented = line.starts_with(['\t', ' ']);
+        if is_in_python || is_indented {
+            return is_in_python || line.starts_with('\t') || line.starts_with("  ");
+        }
+        let begins_an_exception = at_start(line).is_some();
+        let waits_for_exception =
+            last.contains("Exception in component ") || last.contains("Exception in task ") || is_link_of_python(last);
+        (begins_an_exception && waits_for_exception)
+            || (line.starts_with("Traceback (most recent")
+                && is_link_of_python(self.text().trim_end().lines().next_back().unwrap_or_default()))
+            || (line.starts_with("ORA-") && self.text().contains("ORA-"))
+            || (is_lead(last) && record.time == record.time.max(self.last))
+    }
+
+    fn append(&mut self, record: &Record, severity: Severity) {
+        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
+        let is_in_python = !self.is_closed && self.text().contains("Traceback (most recent call last):");
+        if line.starts_with("Traceback (most recent") {
+            self.is_closed = false;
+        } else if is_in_python && !line.trim().is_empty() && !line.starts_with(['\t', ' ']) {
+            self.is_closed = true;
+        }
+        if severity > self.severity {
+            self.severity = severity;
+            self.record.severity.clone_from(&record.severity);
+        }
+        let text = self.record.message.get_or_insert_default();
+        text.push('\n');
+        text.push_str(line);
+        self.records += 1;
+        self.last = record.time;
+    }
+}
+
+/// A line that stands only within a trace.
+pub(crate) fn is_continuation(line: &str) -> bool {
+    is_part_of_chain(line) && !line.trim().is_empty()
+}
+
+fn is_part_of_chain(line: &str) -> bool {
+    let text = line.trim_start();
+    if !text.starts_with(['a', '.', 'C', 'S', 'W', 'D', 'T', '-', 'F']) {
+        return false;
+    }
+    const BEGINNINGS: [&str; 8] = [
+        "Caused by: ",
+        "Suppressed: ",
+        "Wrapped by: ",
+        "Driver stacktrace:",
+        "--- End of ",
+        "---> ",
+        "During handling of the above exception",
+        "The above exception was the direct cause",
+    ];
+    let is_omitted = text.starts_with("... ") && (text.ends_with(" more") || text.contains("frames omitted"));
+    BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+        || is_omitted
+        || Frame::parse(text).is_some()
+        || (text.starts_with("File \"") && line != text && text.contains(", line "))
+}
+
+fn is_link_of_python(line: &str) -> bool {
+    line.starts_with("During handling of the above exception")
+        || line.starts_with("The above exception was the direct cause")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch_ms: i64, pod: &str, message: &str) -> Record {
+        let mut record = Record::at(Timestamp::clamped(epoch_ms));
+        record.severity = Some("ERROR".to_owned());
+        record.pod_name = Some(pod.to_owned());
+        record.message = Some(message.to_owned());
+        record
+    }
+
+    fn joined(records: &[(i64, &str, &str)]) -> Vec<(u64, String)> {
+        let (mut joiner, mut complete) = (Joiner::default(), Vec::new());
+        for (position, (time, pod, message)) in records.iter().enumerate() {
+            let record = record(*time, pod, message);
+            complete.extend(joiner.add(&record, Severity::Error, position as u64, 0, true).complete);
+        }
+        complete.extend(joiner.finish());
+        complete.into_iter().map(|it| (it.position, it.record.message.unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn lines_of_a_trace_are_one_message() {
+        let found = joined(&[
+            (0, "a", "Exception in component tMap_1 (job)"),
+            (1, "a", "a.BException: c"),
+            (2, "b", "other"),
+            (3, "a", "\tat a.B.c(B.java:1)"),
+            (4, "a", "Caused by: a.DException"),
+            (5, "a", "next"),
+        ]);
+        let expected =
+            "Exception in component tMap_1 (job)\na.BException: c\n\tat a.B.c(B.java:1)\nCaused by: a.DException";
+        assert_eq!(found, [(0, expected.to_owned()), (2, "other".to_owned()), (5, "next".to_owned())]);
+    }
+
+    #[test]
+    fn a_traceback_ends_with_its_exception() {
+        let found = joined(&[
+            (0, "a", "Traceback (most recent call last):"),
+            (1, "a", "  File \"a.py\", line 1, in b"),
+            (2, "a", "    c()"),
+            (3, "a", "KeyError: 'd'"),
+            (4, "a", "exit value 1"),
+        ]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].1.ends_with("KeyError: 'd'"));
+    }
+
+    #[test]
+    fn records_far_apart_are_not_joined_and_a_message_is_bounded() {
+        assert_eq!(joined(&[(0, "a", "a.BException: c"), (60_000, "a", "\tat a.B.c(B.java:1)")]).len(), 2);
+        let frames: Vec<(i64, &str, &str)> = (0..5_000).map(|time| (time, "a", "\tat a.B.c(B.java:1)")).collect();
+        let longest = joined(&frames).iter().map(|(_, text)| text.len()).max();
+        assert!(longest < Some(JOINED_BYTES_MAX));
+    }
+
+    #[test]
+    fn few_messages_are_held() {
+        let mut joiner = Joiner::default();
+        for pod in 0..100_u64 {
+            joiner.add(&record(0, &pod.to_string(), "error"), Severity::Error, pod, 0, true);
+        }
+        assert_eq!(joiner.finish().len(), HELD_MAX);
+    }
+}

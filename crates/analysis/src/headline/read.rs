@@ -1,0 +1,497 @@
+//! From a message to what it says went wrong.
+//!
+//! A message is read into steps of a chain, from the outermost to the root: sentences, exceptions, and what each was
+//! caused by. The root is the headline, unless it says less than what is around it.
+
+use super::exception::{Named, at_start, within};
+use super::weight::{Weighed, Weight, weigh};
+use crate::stack_trace::Frame;
+
+/// Maximum number of lines of a message that are considered.
+const LINES_MAX: usize = 5_000;
+
+/// Most steps of a chain.
+const STEPS_MAX: usize = 64;
+
+/// Most lines of the message of an exception, and of the text before one, that are considered.
+const TEXT_LINES_MAX: usize = 12;
+
+/// Most characters of a headline.
+const CHARS_MAX: usize = 400;
+
+/// Most bytes of a line that are read.
+const LINE_BYTES_MAX: usize = 4_096;
+
+/// Exceptions that say something without a message.
+const CLEAR_ALONE: [&str; 10] = [
+    "NullPointerException",
+    "NullReferenceException",
+    "StackOverflowError",
+    "OutOfMemoryError",
+    "OutOfMemoryException",
+    "ClassCastException",
+    "ConcurrentModificationException",
+    "EmptyStackException",
+    "NoSuchElementException",
+    "UnsupportedOperationException",
+];
+
+/// What a message says went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Headline {
+    /// One line, at most 400 characters.
+    pub(crate) text: String,
+    /// How much it says.
+    pub(crate) weight: Weight,
+    /// It is hardly ever said of anything but a failure: an exception, or the code of a driver.
+    pub(crate) is_strong: bool,
+    /// The message says that a component, thread or program ended with it.
+    pub(crate) is_fatal: bool,
+}
+
+/// Reads what a message says went wrong.
+pub(crate) fn read(message: &str) -> Headline {
+    let is_fatal = message.lines().take(3).any(says_that_it_ended);
+    let chosen = match message.contains("Traceback (most recent call last)") {
+        true => of_python(message).unwrap_or_else(|| chain_of(message).root()),
+        false => chain_of(message).root(),
+    };
+    let is_survived = message.lines().next().is_some_and(|line| {
+        weigh(line).weight == Weight::Aftermath || line.trim_start().to_ascii_lowercase().starts_with("retry ")
+    });
+    let weight = if is_survived { chosen.weight.min(Weight::Aftermath) } else { chosen.weight };
+    Headline { text: chosen.text, weight, is_strong: chosen.is_strong, is_fatal }
+}
+
+fn says_that_it_ended(line: &str) -> bool {
+    ["Exception in component ", "Exception in thread ", "Unhandled exception", "User class threw exception"]
+        .iter()
+        .any(|words| line.contains(words))
+}
+
+/// A step of a chain in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    text: String,
+    weight: Weight,
+    is_strong: bool,
+}
+
+impl Step {
+    fn of(text: &str, weighed: Weighed) -> Self {
+        Self { text: one_line(text), weight: weighed.weight, is_strong: weighed.is_strong }
+    }
+
+    fn empty() -> Self {
+        Self { text: String::new(), weight: Weight::Empty, is_strong: false }
+    }
+}
+
+/// The steps of a message, the outermost first.
+#[derive(Debug, Default)]
+struct Chain<'a> {
+    steps: Vec<Part<'a>>,
+    /// The text around the chain: sentences before the first exception.
+    before: Vec<&'a str>,
+}
+
+/// An exception, or what stands in the place of one.
+#[derive(Debug)]
+struct Part<'a> {
+    named: Option<Named<'a>>,
+    /// The lines of its message; the first is that of `named`.
+    lines: Vec<&'a str>,
+}
+
+impl<'a> Part<'a> {
+    /// What follows `Caused by: `.
+    fn cause(text: &'a str) -> Self {
+        // Oracle's driver writes the text of its exception without the class.
+        if text.starts_with("Error : ")
+            && let Some((_, message)) = text.split_once("Error Msg = ")
+        {
+            return Self { named: None, lines: vec![message] };
+        }
+        match at_start(text) {
+            Some(named) => Self { named: Some(named), lines: vec![named.message] },
+            None => Self { named: None, lines: vec![text] },
+        }
+    }
+
+    fn step(&self) -> Step {
+        match self.named {
+            Some(named) => step_of_exception(named, &self.lines[1..]),
+            None => best_line(&self.lines),
+        }
+    }
+}
+
+/// Reads a message without Python's tracebacks: Java and .NET, or sentences.
+fn chain_of(message: &str) -> Chain<'_> {
+    let mut chain = Chain::default();
+    let mut suppressed_indent = None;
+    let (mut has_frames, mut is_in_frames) = (false, false);
+    for line in message.lines().take(LINES_MAX) {
+        let line = without_prefix_of_logger(&line[..line.floor_char_boundary(LINE_BYTES_MAX)]);
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        let is_cause = text.starts_with("Caused by: ") || text.starts_with("---> ");
+        if suppressed_indent.is_some_and(|suppressed| indent < suppressed || (suppressed == 0 && is_cause)) {
+            suppressed_indent = None;
+        }
+        if suppressed_indent.is_some() || text.starts_with("Caused by: [CIRCULAR REFERENCE") {
+            continue;
+        }
+        if text.starts_with("Suppressed: ") {
+            suppressed_indent = Some(indent);
+        } else if Frame::parse(text).is_some() || is_other_frame(text) || text.starts_with("... ") {
+            (has_frames, is_in_frames) = (true, true);
+        } else if let Some(cause) = text.strip_prefix("Caused by: ") {
+            is_in_frames = false;
+            chain.push(Part::cause(cause));
+        } else if let Some(around) = text.strip_prefix("Wrapped by: ") {
+            is_in_frames = true;
+            chain.steps.insert(0, Part::cause(around));
+        } else {
+            // .NET writes inner exceptions into the line, or below it.
+            for (place, piece) in text.split("---> ").enumerate() {
+                let piece = piece.trim();
+                let found = at_start(piece).or_else(|| within(piece).filter(|_| chain.steps.is_empty()));
+                match found {
+                    _ if piece.is_empty() => {}
+                    Some(_) if has_frames && place == 0 && indent == 0 => return chain,
+                    Some(named) if !has_frames || place > 0 => {
+                        is_in_frames = false;
+                        if chain.steps.is_empty() && at_start(piece).is_none() {
+                            chain.before.push(piece);
+                        }
+                        chain.push(Part { named: Some(named), lines: vec![named.message] });
+                    }
+                    None if place > 0 => chain.push(Part::cause(piece)),
+                    _ if is_in_frames => {}
+                    _ => chain.add_line(piece),
+                }
+            }
+        }
+    }
+    chain
+}
+
+impl<'a> Chain<'a> {
+    fn push(&mut self, part: Part<'a>) {
+        if self.steps.len() < STEPS_MAX {
+            self.steps.push(part);
+        }
+    }
+
+    fn add_line(&mut self, line: &'a str) {
+        let lines = self.steps.last_mut().map_or(&mut self.before, |part| &mut part.lines);
+        if lines.len() < TEXT_LINES_MAX {
+            lines.push(line);
+        }
+    }
+
+    /// The innermost step that says something, or else the one that says most.
+    fn root(&self) -> Step {
+        let steps: Vec<Step> = self.steps.iter().map(Part::step).collect();
+        let innermost = || steps.iter().rev().find(|step| step.weight >= Weight::Bare);
+        let best = || {
+            steps.iter().rev().fold(None, |best: Option<&Step>, step| match best {
+                Some(best) if best.weight >= step.weight => Some(best),
+                _ => Some(step),
+            })
+        };
+        let root = innermost().or_else(best).cloned();
+        match root {
+            Some(root) if root.weight == Weight::Telling || self.before.is_empty() => root,
+            Some(root) => {
+                let before = best_line(&self.before);
+                if before.weight > root.weight { before } else { root }
+            }
+            None => best_line(&self.before),
+        }
+    }
+}
+
+fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
+    let message = without_wrappers(named.message);
+    // An exception's message may be the text of another.
+    let inner = at_start(message).filter(|inner| inner.class.contains('.'));
+    let inner = inner.or_else(|| within(message).filter(|_| weigh(message).weight == Weight::Wrapper));
+    if let Some(inner) = inner {
+        return step_of_exception(inner, more);
+    }
+    let simple = named.class.rsplit(['.', '$']).next().unwrap_or(named.class);
+    let is_clear = CLEAR_ALONE.contains(&simple);
+    let mut lines = vec![message];
+    lines.extend(more);
+    let said = if weigh(message).weight < Weight::Plain || is_lead(message) {
+        best_line(&lines)
+    } else {
+        Step::of(message, weigh(message))
+    };
+    let weight = match said.weight {
+        Weight::Empty if is_clear => Weight::Bare,
+        Weight::Empty => Weight::Plain,
+        // `Cannot invoke … because … is null` says no more than the class.
+        Weight::Plain | Weight::Telling if simple.starts_with("Null") => Weight::Bare,
+        Weight::Plain | Weight::Bare => Weight::Telling,
+        other => other,
+    };
+    let text = match (said.weight, message.is_empty() && more.is_empty()) {
+        (Weight::Empty, _) | (_, true) => named.class.to_owned(),
+        _ => format!("{}{}: {}", named.class, named.detail, said.text),
+    };
+    Step { text: one_line(&text), weight, is_strong: weight >= Weight::Bare }
+}
+
+/// The line that says most; the first of those that say the same.
+fn best_line(lines: &[&str]) -> Step {
+    let mut best = Step::empty();
+    for (place, line) in lines.iter().enumerate() {
+        let line = without_wrappers(line);
+        let mut step = match within(line).or_else(|| at_start(line)) {
+            Some(named) => step_of_exception(named, &[]),
+            None => Step::of(line, weigh(line)),
+        };
+        if step.weight > Weight::Wrapper
+            && is_lead(line)
+            && let Some(next) = lines[place + 1..].iter().find(|next| weigh(next).weight > Weight::Empty)
+        {
+            let joined = format!("{} {}", line.trim(), next.trim());
+            step = Step::of(&joined, weigh(&joined));
+        }
+        if step.weight > best.weight {
+            best = step;
+        }
+    }
+    best
+}
+
+/// A line that is not complete without the next.
+pub(super) fn is_lead(line: &str) -> bool {
+    let line = line.trim();
+    line.ends_with(':') || (line.starts_with("Msg ") && line.contains(", Level ")) || line.contains(" Error in model ")
+}
+
+/// The line without what stands before the point: times, levels, components, and what only says that it failed.
+fn without_wrappers(line: &str) -> &str {
+    let mut line = without_component(without_prefix_of_logger(line.trim()));
+    if line.starts_with("Batch entry ")
+        && let Some((_, rest)) = line.split_once(" was aborted: ")
+    {
+        line = rest.trim_start();
+    }
+    while let Some((before, rest)) = line.split_once(": ") {
+        let is_wrapper = before.contains(' ') && weigh(before).weight == Weight::Wrapper && at_start(line).is_none();
+        let is_label = rest.trim_start().to_ascii_lowercase().starts_with("reason");
+        if !is_wrapper || is_label || weigh(rest).weight < Weight::Aftermath || weigh(rest).weight == Weight::Plain {
+            break;
+        }
+        line = rest.trim_start();
+    }
+    line
+}
+
+/// `tDBInput_1 - …` without its component.
+fn without_component(line: &str) -> &str {
+    let end = line.find([' ', ':']).unwrap_or(line.len());
+    let (name, rest) = line.split_at(end);
+    let number = name.rsplit_once('_').map_or("", |(_, number)| number);
+    let is_component = name.starts_with('t')
+        && name[1..].starts_with(|c: char| c.is_ascii_uppercase())
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit());
+    let rest = rest.trim_start_matches([' ', '-', ':']);
+    if is_component && !rest.is_empty() { rest } else { line }
+}
+
+/// `2026-11-28 02:14:07,118 [main] ERROR acme.Job - …` without what a logger writes first: a time, a level, and what
+/// is in brackets, in any order.
+pub(super) fn without_prefix_of_logger(line: &str) -> &str {
+    const LEVELS: [&str; 10] =
+        ["ERROR", "FATAL", "WARN", "WARNING", "SEVERE", "CRITICAL", "INFO", "DEBUG", "TRACE", "NOTICE"];
+    // Most lines have no such prefix, and these begin with a digit, a bracket or a level.
+    if !line.starts_with(|c: char| c.is_ascii_digit() || c == '[' || c.is_ascii_uppercase()) {
+        return line;
+    }
+    let (mut rest, mut has_level, mut has_time) = (line, false, false);
+    loop {
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        let inner = word.trim_matches(['[', ']', '(', ')', ':', ',', '{', '}']);
+        let is_time =
+            inner.starts_with(|c: char| c.is_ascii_digit()) && inner.contains([':', '-', '/']) && inner.len() >= 8;
+        let is_level = LEVELS.contains(&inner.to_ascii_uppercase().as_str());
+        let is_bracketed = word.starts_with(['[', '(', '{']) && word.ends_with([']', ')', '}', ':']);
+        let is_logger = has_level
+            && inner.contains('.')
+            && !inner.contains(['/', '('])
+            && at_start(rest).is_none()
+            && (after.starts_with("- ") || word.ends_with(':'));
+        let is_separator = matches!(word, "-" | ":" | "|" | "--" | "---");
+        match (is_time, is_level) {
+            (true, _) => has_time = true,
+            (_, true) => has_level = true,
+            _ if is_bracketed || is_logger || (is_separator && has_level) => {}
+            _ => break,
+        }
+        rest = after;
+        // What follows the separator is the text, with its indentation.
+        if is_separator && !after.starts_with('[') {
+            break;
+        }
+    }
+    if has_time && has_level { rest } else { line }
+}
+
+/// Frames of .NET and of JavaScript.
+fn is_other_frame(text: &str) -> bool {
+    let of_script = |call: &str| {
+        let place = call.trim_end_matches(')');
+        place.rsplit(':').take(2).all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    text.starts_with("--- End of ")
+        || text.strip_prefix("at ").is_some_and(|call| call.contains(":line ") || of_script(call))
+}
+
+/// The first exception of Python's tracebacks, which the later ones were caused by.
+fn of_python(message: &str) -> Option<Step> {
+    let (mut is_in_traceback, mut steps) = (false, Vec::new());
+    let mut lines = message.lines().take(LINES_MAX).peekable();
+    while let Some(line) = lines.next() {
+        if line.trim_end().ends_with("Traceback (most recent call last):") {
+            is_in_traceback = true;
+        } else if is_in_traceback && !line.trim().is_empty() && !line.starts_with([' ', '\t']) {
+            is_in_traceback = false;
+            // A call of Java: the Java trace follows.
+            if line.contains("Py4JJavaError") {
+                let start = line.as_ptr() as usize - message.as_ptr() as usize;
+                return Some(chain_of(&message[start..]).root());
+            }
+            steps.push(step_of_python(line, lines.peek().copied()));
+        }
+    }
+    let first = steps.iter().position(|step| step.weight >= Weight::Bare);
+    first.map(|place| steps.swap_remove(place)).or_else(|| steps.into_iter().next_back())
+}
+
+fn step_of_python(line: &str, next: Option<&str>) -> Step {
+    let (class, said) = line.split_once(':').unwrap_or((line, ""));
+    let weight = match weigh(said).weight {
+        Weight::Empty => Weight::Bare,
+        Weight::Plain => Weight::Telling,
+        _ if class == "SystemExit" => Weight::Wrapper,
+        other => other,
+    };
+    match next.filter(|next| is_lead(line) && next.starts_with([' ', '\t'])) {
+        Some(next) => Step { text: one_line(&format!("{line} {}", next.trim())), weight, is_strong: true },
+        None => Step { text: one_line(line), weight, is_strong: true },
+    }
+}
+
+/// White space as single blanks, and not too long.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(CHARS_MAX));
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    match line.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: &str, text: &str, weight: Weight) {
+        let headline = read(message);
+        assert_eq!((headline.text.as_str(), headline.weight), (text, weight), "{message}");
+    }
+
+    #[test]
+    fn the_root_of_a_chain_is_the_headline() {
+        check(
+            "Exception in component tMap_1 (job)\njava.lang.RuntimeException: no\n\tat a.B.c(B.java:1)\n\
+             Caused by: java.io.IOException: disk 7 is read-only\n\tat a.B.d(B.java:2)\n\t... 1 more",
+            "java.io.IOException: disk 7 is read-only",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn a_root_that_says_less_than_what_is_around_it_is_none() {
+        check(
+            "a.LoadException: row 7 has no key\n\tat a.B.c(B.java:1)\nCaused by: java.io.EOFException\n\tat a.B.d(B.java:2)",
+            "a.LoadException: row 7 has no key",
+            Weight::Telling,
+        );
+        check(
+            "java.sql.SQLException: ORA-01400: cannot insert NULL\n\tat a.B.c(B.java:1)\nCaused by: java.io.IOException: Stream closed",
+            "java.sql.SQLException: ORA-01400: cannot insert NULL",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn what_was_suppressed_is_no_cause() {
+        check(
+            "java.io.IOException: disk 7\n\tat a.B.c(B.java:1)\n\tSuppressed: java.io.IOException: x\n\t\tat a.B.d(B.java:2)\n\tCaused by: java.io.IOException: y\n\t\tat a.B.d(B.java:2)",
+            "java.io.IOException: disk 7",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn inner_exceptions_of_dotnet_may_be_in_one_line() {
+        check("A.BException: out ---> C.DException (0x80): in", "C.DException (0x80): in", Weight::Telling);
+    }
+
+    #[test]
+    fn the_first_traceback_of_python_is_the_cause_of_the_others() {
+        check(
+            "Traceback (most recent call last):\n  File \"a.py\", line 1\n    x\nKeyError: 'x'\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"a.py\", line 2\nRuntimeError: load",
+            "KeyError: 'x'",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn the_line_that_says_most_is_the_headline_of_several() {
+        check(
+            "ORA-00604: error occurred at recursive SQL level 1\nORA-01653: unable to extend table A.B",
+            "ORA-01653: unable to extend table A.B",
+            Weight::Telling,
+        );
+        check(
+            "tDBRow_1 - SQL compilation error:\nObject 'X' is not there",
+            "SQL compilation error: Object 'X' is not there",
+            Weight::Telling,
+        );
+        check(
+            "tDBRow_1 - attempt 1 failed: connection refused; retrying",
+            "connection refused; retrying",
+            Weight::Aftermath,
+        );
+    }
+
+    #[test]
+    fn a_headline_is_one_line_and_not_too_long() {
+        let text = read(&format!("a\tb  {}", "é".repeat(500))).text;
+        assert!(text.starts_with("a b é") && text.ends_with('…') && text.chars().count() == CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn any_text_is_read() {
+        for message in
+            ["", "\n\n", ": ", "---> ", "Caused by: ", "t_1", "t", "2026-", "é - é: ", "Exception in thread \"x\" "]
+        {
+            read(message);
+        }
+    }
+}

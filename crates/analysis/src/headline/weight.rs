@@ -1,0 +1,566 @@
+//! How much a line says about the cause of a failure.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
+use serde::{Deserialize, Serialize};
+
+/// How much a text says about the cause of a failure; the greater, the more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Weight {
+    /// Nothing: an empty text, or `null`.
+    Empty,
+    /// That something failed: `Exception in component tMap_1`, `Process exited with code 1`.
+    Wrapper,
+    /// What follows from an earlier error, or was survived: `Connection is closed`, `retrying in 2 s`.
+    Aftermath,
+    /// A text of which nothing is known.
+    Plain,
+    /// A kind of exception without a message.
+    Bare,
+    /// What went wrong: a code of a driver, an exception with a message, words such as `permission denied`.
+    Telling,
+}
+
+/// What a phrase says about the line that contains it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A wrapper, whatever else the line says, such as the name of a job.
+    Cover,
+    Aftermath,
+    /// Aftermath, unless the line is telling.
+    Soft,
+    Wrapper,
+    Telling,
+    /// Telling, and hardly ever said of anything but a failure.
+    Strong,
+}
+
+const COVERS: &[&str] = &[
+    "exception in component ",
+    "exception in task ",
+    "traceback (most recent call last)",
+    "job aborted due to stage failure",
+    "child job return",
+    "child job running failed",
+    "terminate normally",
+    "the end is near",
+    "exception thrown in awaitresult",
+    "an error occurred while calling o",
+    "one or more errors occurred",
+    "the above exception was the direct cause",
+    "during handling of the above exception",
+    "most recent failure",
+    "nested exception is",
+    // Codes of Oracle that only lead to the next line.
+    "ora-00604",
+    "ora-02063",
+    "ora-04088",
+    "ora-06512",
+    "ora-12012",
+    "ora-12801",
+    "ora-29400",
+    "ora-29913",
+    "error at line ",
+    "sqlstate = ",
+];
+
+const AFTERMATH: &[&str] = &[
+    "transaction is aborted",
+    "already closed",
+    "connection is closed",
+    "connection has been closed",
+    "statement is closed",
+    "session is closed",
+    "stream is closed",
+    "channel is closed",
+    "socket is closed",
+    "closed connection",
+    "connection closed",
+    "stream closed",
+    "socket closed",
+    "pipe closed",
+    "closed by interrupt",
+    "interruptedexception",
+    "sleep interrupted",
+    "were not written",
+    "skipped because",
+    "due to previous error",
+    "because of a previous error",
+    // What was survived.
+    "retrying",
+    "retry in ",
+    "will retry",
+    "will be retried",
+    "will try again",
+    "next attempt",
+    "ignored",
+    "ignoring",
+    "skipping",
+    "continuing",
+    "falling back",
+    "non-fatal",
+];
+
+/// Aftermath, if the line says nothing else.
+const SOFT: &[&str] = &[
+    "rolled back",
+    "rolling back",
+    "rollback",
+    "roll back",
+    "broken pipe",
+    "shutting down",
+    "is closed",
+    "been closed",
+    "was cancelled",
+    "was canceled",
+];
+
+const WRAPPERS: &[&str] = &[
+    "exit code",
+    "exit value",
+    "exit status",
+    "exitcode",
+    "return code",
+    "returned code",
+    "exited with",
+    "ended with code",
+    "ends with code",
+    "ended with exit",
+    "ended with errors",
+    "finished with errors",
+    "completed with errors",
+    "failed with error code",
+    "see error",
+    "see log",
+    "see the log",
+    "see above",
+    "see previous",
+    "execution failed",
+    "could not be started",
+    "failed status",
+    "status failed",
+    "giving up",
+    "aborting",
+    "user class threw exception",
+    "unhandled exception",
+    "uncaught exception",
+    "exception in thread ",
+    "lost task ",
+    "copy in failed",
+    "unexpected error",
+    "an error occurred",
+    "error occurred",
+    "something went wrong",
+];
+
+const TELLING: &[&str] = &[
+    "does not exist",
+    "doesn't exist",
+    "do not exist",
+    "already exists",
+    "not found",
+    "no such",
+    "cannot be found",
+    "could not be found",
+    "unknown",
+    "could not be resolved",
+    "cannot resolve",
+    "unresolved",
+    "undefined",
+    "ambiguous",
+    "denied",
+    "forbidden",
+    "unauthorized",
+    "unauthorised",
+    "not authorized",
+    "unauthenticated",
+    "not permitted",
+    "permission",
+    "authentication",
+    "login failed",
+    "logon denied",
+    "password",
+    "credential",
+    "expired",
+    "revoked",
+    "locked",
+    "timed out",
+    "timeout",
+    "time-out",
+    "time out",
+    "deadline exceeded",
+    "refused",
+    "unreachable",
+    "not reachable",
+    "connection reset",
+    "reset by peer",
+    "not available",
+    "unavailable",
+    "no route",
+    "link failure",
+    "failed to connect",
+    "failed to respond",
+    "deadlock",
+    "lock wait",
+    "could not serialize",
+    "concurrent update",
+    "duplicate",
+    "violat",
+    "constraint",
+    "cannot be null",
+    "null value",
+    "too many",
+    "too large",
+    "too long",
+    "too big",
+    "too small",
+    "too old",
+    "is full",
+    "exceed",
+    "exhausted",
+    "insufficient",
+    "out of range",
+    "out of bounds",
+    "overflow",
+    "truncat",
+    "throttl",
+    "rate limit",
+    "limit reached",
+    "division by zero",
+    "divide by zero",
+    "by zero",
+    "syntax error",
+    "unparseable",
+    "couldn't parse",
+    "cannot parse",
+    "could not parse",
+    "parse error",
+    "cannot be parsed",
+    "cannot be cast",
+    "could not convert",
+    "cannot convert",
+    "invalid",
+    "not valid",
+    "illegal",
+    "malformed",
+    "unexpected",
+    "unrecognized",
+    "not recognized",
+    "unsupported",
+    "not supported",
+    "no suitable driver",
+    "certificate",
+    "pkix",
+    "handshake",
+    "untrusted",
+    "self-signed",
+    "corrupt",
+    "crashed",
+    "checksum",
+    "mismatch",
+    "does not match",
+    "do not match",
+    "differs",
+    "missing",
+    "is empty",
+    "rejected",
+    "bad request",
+    "bad gateway",
+    "internal server error",
+    "panic:",
+    "abnormally terminated",
+    "not enough",
+    "evicted",
+    "not reached",
+    "inaccessible",
+    "out of sync",
+];
+
+const STRONG: &[&str] = &[
+    "no space left",
+    "disk full",
+    "quota exceeded",
+    "out of memory",
+    "java heap space",
+    "gc overhead limit",
+    "oomkilled",
+    "oom-killed",
+    "oom killed",
+    "memory limit",
+    "memory limits",
+    "killed",
+    "command not found",
+    "permission denied",
+    "access denied",
+    "no such file or directory",
+    "connection refused",
+    "could not connect",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "too many requests",
+    "service unavailable",
+    "[errno ",
+    "sqlcode=",
+    "sqlcode:",
+    "sqlstate:",
+    "sqlstate=",
+    "compilation error",
+    "is not recognized as",
+    "not enough space",
+    "enough space for",
+    "not enough memory",
+    "insufficient memory",
+    "cannot allocate memory",
+    "low on resource",
+    "sigsegv",
+    "sigabrt",
+    "sigkill",
+    "core dumped",
+    "segmentation fault",
+    "fatal error has been detected",
+    "could not find or load main class",
+];
+
+/// Written before the number of an HTTP status that begins with 4 or 5.
+const BEFORE_STATUS: &[&str] = &[
+    "http ",
+    "http/1.0 ",
+    "http/1.1 ",
+    "http/2 ",
+    "http/2.0 ",
+    "status code: ",
+    "status code ",
+    "status code=",
+    "response code: ",
+    "response code ",
+    "status=",
+    "status: ",
+    "http status ",
+];
+
+/// Words that name a thing that runs, and words that say how it ended.
+const RUNNING: &[&str] = &[
+    "job",
+    "subjob",
+    "task",
+    "step",
+    "process",
+    "pipeline",
+    "workflow",
+    "flow",
+    "execution",
+    "run",
+    "command",
+    "script",
+    "application",
+    "app",
+    "program",
+    "plan",
+    "stage",
+    "load",
+    "import",
+    "export",
+    "transfer",
+    "call",
+    "container",
+];
+const ENDED: &[&str] = &[
+    "failed",
+    "failure",
+    "failing",
+    "aborted",
+    "ended",
+    "terminated",
+    "exited",
+    "finished",
+    "stopped",
+    "cancelled",
+    "canceled",
+    "fails",
+    "stops",
+];
+
+/// Most words of a line that says only how something ended.
+const OUTCOME_WORDS_MAX: usize = 8;
+
+static PHRASES: LazyLock<(AhoCorasick, Vec<Kind>)> = LazyLock::new(|| {
+    let lists = [
+        (COVERS, Kind::Cover),
+        (AFTERMATH, Kind::Aftermath),
+        (SOFT, Kind::Soft),
+        (WRAPPERS, Kind::Wrapper),
+        (TELLING, Kind::Telling),
+        (STRONG, Kind::Strong),
+    ];
+    let kinds = lists.iter().flat_map(|(phrases, kind)| phrases.iter().map(|_| *kind)).collect();
+    let phrases = lists.iter().flat_map(|(phrases, _)| phrases.iter());
+    let automaton = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(phrases);
+    (automaton.expect("the phrases are few"), kinds)
+});
+
+/// True if a text has one of the phrases: nothing else can be telling, beside exceptions and codes.
+pub(crate) fn has_phrase(text: &str) -> bool {
+    PHRASES.0.is_match(text)
+}
+
+/// What is known of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Weighed {
+    pub(super) weight: Weight,
+    /// It is hardly ever said of anything but a failure.
+    pub(super) is_strong: bool,
+}
+
+/// How much a line says.
+pub(super) fn weigh(line: &str) -> Weighed {
+    let line = line.trim();
+    let of = |weight| Weighed { weight, is_strong: false };
+    if !line.contains(|c: char| c.is_alphanumeric())
+        || ["null", "none", "undefined"].contains(&line.to_ascii_lowercase().as_str())
+    {
+        return of(Weight::Empty);
+    }
+    let (automaton, kinds) = &*PHRASES;
+    let mut found = [false; 6];
+    for hit in automaton.find_overlapping_iter(line) {
+        let starts_a_word = !line[..hit.start()].ends_with(|c: char| c.is_ascii_alphanumeric())
+            || !line.as_bytes()[hit.start()].is_ascii_alphanumeric();
+        if starts_a_word {
+            found[kinds[hit.pattern().as_usize()] as usize] = true;
+        }
+    }
+    let has = |kind: Kind| found[kind as usize];
+    let is_strong = has(Kind::Strong) || has_code(line);
+    if has(Kind::Cover) {
+        of(Weight::Wrapper)
+    } else if has(Kind::Aftermath) {
+        of(Weight::Aftermath)
+    } else if is_strong || has(Kind::Telling) || has_status(line) {
+        Weighed { weight: Weight::Telling, is_strong }
+    } else if has(Kind::Soft) {
+        of(Weight::Aftermath)
+    } else if line.contains("code 137") {
+        // Killed, mostly for its memory: nobody else says so.
+        of(Weight::Plain)
+    } else if has(Kind::Wrapper) || says_only_how_it_ended(line) {
+        of(Weight::Wrapper)
+    } else {
+        of(Weight::Plain)
+    }
+}
+
+/// `Job nightly failed`, `Load of orders failed, code 99`: a thing that runs, how it ended, and little else.
+fn says_only_how_it_ended(line: &str) -> bool {
+    let words = || line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let is_in = |list: &[&str]| words().any(|word| list.contains(&word.to_ascii_lowercase().as_str()));
+    words().count() <= OUTCOME_WORDS_MAX && is_in(ENDED) && (is_in(RUNNING) || words().count() <= 3)
+}
+
+/// A code of a driver or service: `ORA-00942`, `SQL0204N:`, `REQUEST_LIMIT_EXCEEDED:`, `[TABLE_NOT_FOUND]`,
+/// `ERROR 1146 (42S02)`, `ERROR:  relation …`, `550 Permission denied`.
+fn has_code(line: &str) -> bool {
+    let begins_with_status = line.len() > 4 && {
+        let bytes = line.as_bytes();
+        matches!(bytes[0], b'4' | b'5')
+            && bytes[1..3].iter().all(u8::is_ascii_digit)
+            && bytes[3] == b' '
+            && bytes[4].is_ascii_uppercase()
+    };
+    let of_mysql = line.strip_prefix("ERROR ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let of_postgresql = ["ERROR:  ", "FATAL:  ", "PANIC:  "].iter().any(|word| line.contains(word));
+    let of_tools =
+        ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = "].iter().any(|word| line.starts_with(word));
+    begins_with_status || of_mysql || of_postgresql || of_tools || tokens(line).any(is_code)
+}
+
+/// The words of a line, with the character before and the text after each.
+fn tokens(line: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    line.split(move |c: char| !is_part(c)).filter(|token| token.len() >= 5).map(move |token| {
+        let start = token.as_ptr() as usize - line.as_ptr() as usize;
+        (&line[..start], token, &line[start + token.len()..])
+    })
+}
+
+fn is_code((before, token, after): (&str, &str, &str)) -> bool {
+    let letters = token.bytes().take_while(u8::is_ascii_uppercase).count();
+    let rest = &token[letters..];
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let is_set_off = after.starts_with(':') || (before.ends_with('[') && after.starts_with(']'));
+    let with_dash = rest.strip_prefix('-').is_some_and(|rest| digits(rest) >= 3 && digits(rest) == rest.len());
+    let without = digits(rest) >= 3 && rest.len() <= digits(rest) + 1;
+    let of_words = token.contains('_') && token.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    letters >= 2 && (with_dash && (is_set_off || after.starts_with(',')) || is_set_off && (without || of_words))
+}
+
+/// `HTTP 401`, `Status Code: 503`.
+fn has_status(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    BEFORE_STATUS.iter().any(|before| {
+        lower.match_indices(before).any(|(start, _)| {
+            let number = &lower.as_bytes()[start + before.len()..];
+            number.len() >= 3 && matches!(number[0], b'4' | b'5') && number[1..3].iter().all(u8::is_ascii_digit)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(expected: Weight, lines: &[&str]) {
+        for line in lines {
+            assert_eq!(weigh(line).weight, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_say_nothing() {
+        check(Weight::Empty, &["", "  ", "null", "---"]);
+    }
+
+    #[test]
+    fn lines_that_say_only_that_something_failed() {
+        check(
+            Weight::Wrapper,
+            &[
+                "Exception in component tDBInput_1 (invalid_orders)",
+                "Process exited with code 1",
+                "Job nightly_orders ended with exit code 4",
+                "Load of orders failed, code 99",
+                "ORA-06512: at line 1",
+                "failed",
+            ],
+        );
+    }
+
+    #[test]
+    fn lines_about_what_follows_from_an_error_or_was_survived() {
+        check(Weight::Aftermath, &["Connection is already closed", "connect timed out; retrying in 2 s"]);
+    }
+
+    #[test]
+    fn lines_that_say_what_went_wrong() {
+        check(
+            Weight::Telling,
+            &[
+                "ORA-00942: table or view does not exist",
+                "ORA-12514, TNS:listener",
+                "SQL0204N: it is a name",
+                "[UNRESOLVED_ROUTINE] a function",
+                "HTTP/1.1 503 x",
+                "550 Permission",
+                "open: permission denied",
+                "ERROR 1146 (42S02) at line 4",
+            ],
+        );
+    }
+
+    #[test]
+    fn nothing_is_known_of_other_lines() {
+        check(Weight::Plain, &["12 of 40 shops", "14 rows", "the subtimeouts", "part A-4711", "HTTP 200"]);
+    }
+}
