@@ -185,11 +185,11 @@ enum Step {
         run: usize,
         times: Vec<i64>,
     },
-    /// Seals what is due while a log of it is deleted.
+    /// Seals what is due while a log of it is deleted, so many milliseconds later.
     SealWhileDeleting {
         node: usize,
         run: usize,
-        polls: usize,
+        after_ms: u64,
     },
     /// Applies a retention while a batch arrives.
     RetainWhilePushing {
@@ -288,6 +288,8 @@ struct Machine {
     number: usize,
     /// Unit: epoch milliseconds.
     begun_ms: i64,
+    /// Of the runs whose batches are short.
+    parity: usize,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -308,7 +310,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (node(), 0..8_usize).prop_map(|(node, polls)| Step::SealCutShort { node, polls }),
         1 => (node(), run()).prop_map(|(node, run)| Step::Delete { node, run }),
         1 => run().prop_map(|run| Step::DeleteTogether { run }),
-        1 => (node(), run(), any::<bool>()).prop_map(|(node, run, is_held)| Step::Hold { node, run, is_held }),
+        2 => (node(), run(), any::<bool>()).prop_map(|(node, run, is_held)| Step::Hold { node, run, is_held }),
         1 => (1..4_u64, 0..40_i64).prop_map(|(days, wait_hours)| Step::Retain { days, wait_hours }),
         2 => node().prop_map(|node| Step::Sweep { node }),
         1 => (-7_200_000..7_200_000_i64).prop_map(|ms| Step::SetClock { ms }),
@@ -339,16 +341,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(run, times, polls)| Step::PushWhileDeleting { run, times, polls }),
         5 => (run(), times()).prop_map(|(run, times)| Step::ReadWhilePushing { run, times }),
         3 => (run(), times()).prop_map(|(run, times)| Step::SweepWhilePushing { run, times }),
-        4 => (node(), run(), polls()).prop_map(|(node, run, polls)| Step::SealWhileDeleting { node, run, polls }),
+        4 => (node(), run(), 0..10_u64).prop_map(|(node, run, after_ms)| Step::SealWhileDeleting { node, run, after_ms }),
         2 => (run(), times(), polls())
             .prop_map(|(run, times, polls)| Step::RetainWhilePushing { run, times, polls }),
         1 => (run(), 1..4_u64, -1..2_i64)
             .prop_map(|(run, days, after_ms)| Step::RetainAtTheEdge { run, days, after_ms }),
-        1 => (node(), run()).prop_map(|(node, run)| Step::RequestTogether { node, run }),
+        2 => (node(), run()).prop_map(|(node, run)| Step::RequestTogether { node, run }),
         1 => (node(), run()).prop_map(|(node, run)| Step::Expire { node, run }),
         1 => (run(), times(), 0..3_u8, (0..10_000_u64).prop_map(Duration::from_micros))
             .prop_map(|(run, times, what, after)| Step::Crash { run, times, what, after }),
-        2 => (node(), any::<usize>(), any::<usize>(), damages())
+        4 => (node(), any::<usize>(), any::<usize>(), damages())
             .prop_map(|(node, object, at, damage)| Step::Damage { node, object, at, damage }),
     ];
     let derived = prop_oneof![
@@ -364,7 +366,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn damages() -> impl Strategy<Value = Damage> {
-    prop_oneof![Just(Damage::Lost), Just(Damage::CutShort), Just(Damage::BitFlipped)]
+    prop_oneof![Just(Damage::Lost), Just(Damage::CutShort), Just(Damage::BitFlipped), Just(Damage::TextAltered),]
 }
 
 fn works(change: impl Strategy<Value = Change>) -> impl Strategy<Value = Work> {
@@ -400,6 +402,11 @@ async fn count_on(store: &Store) -> usize {
     let scan = store.query().scan(ScanFilter::default(), &[ScanColumn::Time]);
     let batches: Vec<arrow_array::RecordBatch> = scan.stream().try_collect().await.unwrap();
     batches.iter().map(arrow_array::RecordBatch::num_rows).sum()
+}
+
+/// A few times of these, within some milliseconds.
+fn narrow(times: &[i64]) -> Vec<i64> {
+    times.iter().take(3).map(|ms| 1_000 + times[0] % 6 + ms % 3).collect()
 }
 
 async fn seal_all(store: &Store) {
@@ -452,7 +459,8 @@ impl Machine {
         let begun_ms = archive.now().as_millis();
         let (runs, model) = (vec![archive.run_id], vec![ModelRun::new(begun_ms)]);
         let (sink, upstream) = (Sink::default(), Upstream::default());
-        Self { archive, others, workspace, runs, model, sink, upstream, number: 0, begun_ms }
+        let parity = usize::from(page_records_max.is_multiple_of(2));
+        Self { archive, others, workspace, runs, model, sink, upstream, number: 0, begun_ms, parity }
     }
 
     fn node(&self, index: usize) -> &Store {
@@ -471,12 +479,18 @@ impl Machine {
         run % self.runs.len()
     }
 
+    /// The batches of every second run are short, so that one may begin in the millisecond in which another ends.
+    fn is_narrow(&self, run: usize) -> bool {
+        (run + self.parity).is_multiple_of(2)
+    }
+
     /// Records for a batch of this name: a name that was used comes with the same records in every second step.
     fn batch(&self, run: usize, name: u8, times: &[i64]) -> Vec<Record> {
         let again = self.model[run].batches.get(&name).filter(|_| self.number.is_multiple_of(2)).cloned();
         again.unwrap_or_else(|| {
             let message = |index| format!("s{}r{index}e", self.number);
-            times.iter().enumerate().map(|(index, ms)| record(*ms, &message(index))).collect()
+            let times = if self.is_narrow(run) { narrow(times) } else { times.to_vec() };
+            times.into_iter().enumerate().map(|(index, ms)| record(ms, &message(index))).collect()
         })
     }
 
@@ -566,15 +580,20 @@ impl Machine {
             Step::PushWhileDeleting { run, times, polls } => self.push_while_deleting(run, &times, polls).await,
             Step::ReadWhilePushing { run, times } => self.read_while_pushing(run, &times).await,
             Step::SweepWhilePushing { run, times } => self.sweep_while_pushing(run, &times).await,
-            Step::SealWhileDeleting { node, run, polls } => {
+            Step::SealWhileDeleting { node, run, after_ms } => {
                 let run = self.some_run(run);
                 self.make_sealable(node, run).await;
                 let (sealing, deleting) = (self.node(node).clone(), self.node(node + 1).clone());
                 let id = self.runs[run];
-                let deletion = deleting.maintenance().delete_log(id);
-                let (sealed, deleted) = interleaved(polls, sealing.maintenance().seal(), deletion).await;
+                // Sealing goes on in a task of its own, which is not held up.
+                let deletion = async {
+                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    deleting.maintenance().delete_log(id).await
+                };
+                let (sealed, deleted) = tokio::join!(sealing.maintenance().seal(), deletion);
                 sealed.unwrap();
                 self.expect_deleted(run, deleted);
+                self.push(node + 2, run, self.fresh_name(), &[1_002]).await;
             }
             Step::RetainWhilePushing { run, times, polls } => self.retain_while_pushing(run, &times, polls).await,
             Step::RetainAtTheEdge { run, days, after_ms } => {
@@ -589,7 +608,7 @@ impl Machine {
                 let run = self.some_run(run);
                 let range = |end| TimeRange { start: None, end: Some(Timestamp::clamped(end)) };
                 let request = |end| self.request(node, run, range(end), RecordOrder::Asc);
-                tokio::join!(request(1_000), request(1_010), request(2_000), request(9_000));
+                futures::future::join_all((1_000..1_020).map(request)).await;
             }
             Step::Expire { node, run } => self.expire(node, run).await,
             Step::Summarize { node, run, change, made } => {
@@ -631,6 +650,14 @@ impl Machine {
             self.model[run].sorted(),
             "run {run}, pushed to"
         );
+        self.check_live(node + 2, run).await;
+    }
+
+    /// Reads a whole log as a live page, slice by slice.
+    async fn check_live(&self, node: usize, run: usize) {
+        let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Asc, start_index: 0, count: 10_000 };
+        let page = self.node(node).logs().live_page(self.runs[run], &query).await.unwrap();
+        assert_eq!(page.records, self.model[run].sorted(), "run {run} as a live page");
     }
 
     async fn delete(&mut self, node: usize, run: usize) {
@@ -1030,6 +1057,9 @@ impl Machine {
     async fn check(&self) {
         for index in 0..NODES {
             let store = self.node(index);
+            for run in 0..self.runs.len() {
+                self.check_live(index, run).await;
+            }
             for (run_id, model) in self.runs.iter().zip(&self.model) {
                 assert_eq!(records_on(store, *run_id).await, model.sorted(), "run {run_id} on node {index}");
                 let run = store.runs().get(*run_id).await.unwrap().unwrap();

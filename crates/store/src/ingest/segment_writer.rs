@@ -123,7 +123,10 @@ async fn write_segment(core: &Core, runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>)
     failpoint::reach("commit-before-object");
     if planted::is("object-after-row") {
         let (core, key) = (core.clone(), segment.object_key.clone());
-        tokio::spawn(async move { core.put_object(&key, bytes.into()).await });
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            core.put_object(&key, bytes.into()).await
+        });
         return Ok(segment);
     }
     core.put_object(&segment.object_key, bytes.into()).await?;

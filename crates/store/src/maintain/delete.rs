@@ -160,7 +160,7 @@ impl Maintenance {
                     severity_info = 0, severity_warn = 0, severity_error = 0, severity_fatal = 0
              WHERE id = $1",
         ] {
-            if planted::is("deleted-pages-stay") && statement.starts_with("DELETE FROM page_") {
+            if planted::is("deleted-pages-stay") && statement.contains(" page_") {
                 continue;
             }
             sqlx::query(statement).bind(&id).execute(&mut *transaction).await?;
