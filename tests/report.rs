@@ -50,6 +50,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     let shown = service.succeed(&["report", BAD]);
     for said in [
         "execution_failed",
+        "Why it failed",
         "What failed first",
         "load <b>failed</b>",
         "java.sql.SQLException: no table",
@@ -64,6 +65,12 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     assert!(!shown.contains('\x1b'), "no colours in a pipe");
     let report: Value = service.json(&["report", BAD, "--json"]);
     assert_eq!(report["against"]["run"]["runId"], GOOD);
+
+    let brief = service.succeed(&["report", BAD, "--brief"]);
+    for said in ["## Cause\n\n`java.sql.SQLException: no table`", "[line 31](http", "## What to try", "untrusted"] {
+        assert!(brief.contains(said), "{said:?} is not in\n{brief}");
+    }
+    assert!(brief.len() <= 8_000);
 
     let page = service.folder().join("report.html");
     service.succeed(&["report", BAD, "--html", page.to_str().unwrap()]);

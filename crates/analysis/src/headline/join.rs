@@ -6,7 +6,7 @@
 use runlog_model::{Record, Severity, Timestamp};
 
 use super::exception::at_start;
-use super::read::is_lead;
+use super::read::{is_lead, without_prefix_of_logger};
 use crate::stack_trace::Frame;
 
 /// Most messages that are held at a time: pods and components that write by turns.
@@ -110,7 +110,7 @@ impl Joined {
     }
 
     fn is_continued_by(&self, record: &Record) -> bool {
-        let line = record.message.as_deref().unwrap_or_default();
+        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
         let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
         let has_room = self.records < JOINED_RECORDS_MAX && self.text().len() + line.len() < JOINED_BYTES_MAX;
         if !is_near || !has_room {
@@ -136,7 +136,7 @@ impl Joined {
     }
 
     fn append(&mut self, record: &Record, severity: Severity) {
-        let line = record.message.as_deref().unwrap_or_default();
+        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
         let is_in_python = !self.is_closed && self.text().contains("Traceback (most recent call last):");
         if line.starts_with("Traceback (most recent") {
             self.is_closed = false;

@@ -17,3 +17,4 @@ mod weight;
 pub(crate) use join::{Joined, Joiner, is_continuation};
 pub(crate) use read::read;
 pub use weight::Weight;
+pub(crate) use weight::has_phrase;

@@ -132,7 +132,7 @@ fn chain_of(message: &str) -> Chain<'_> {
     let mut suppressed_indent = None;
     let (mut has_frames, mut is_in_frames) = (false, false);
     for line in message.lines().take(LINES_MAX) {
-        let line = &line[..line.floor_char_boundary(LINE_BYTES_MAX)];
+        let line = without_prefix_of_logger(&line[..line.floor_char_boundary(LINE_BYTES_MAX)]);
         let text = line.trim_start();
         let indent = line.len() - text.len();
         let is_cause = text.starts_with("Caused by: ") || text.starts_with("---> ");
@@ -144,7 +144,7 @@ fn chain_of(message: &str) -> Chain<'_> {
         }
         if text.starts_with("Suppressed: ") {
             suppressed_indent = Some(indent);
-        } else if Frame::parse(text).is_some() || is_frame_of_dotnet(text) || text.starts_with("... ") {
+        } else if Frame::parse(text).is_some() || is_other_frame(text) || text.starts_with("... ") {
             (has_frames, is_in_frames) = (true, true);
         } else if let Some(cause) = text.strip_prefix("Caused by: ") {
             is_in_frames = false;
@@ -256,7 +256,7 @@ fn best_line(lines: &[&str]) -> Step {
         };
         if step.weight > Weight::Wrapper
             && is_lead(line)
-            && let Some(next) = lines.get(place + 1)
+            && let Some(next) = lines[place + 1..].iter().find(|next| weigh(next).weight > Weight::Empty)
         {
             let joined = format!("{} {}", line.trim(), next.trim());
             step = Step::of(&joined, weigh(&joined));
@@ -306,24 +306,52 @@ fn without_component(line: &str) -> &str {
     if is_component && !rest.is_empty() { rest } else { line }
 }
 
-/// `2026-11-28 02:14:07,118 [main] ERROR acme.Job - …` without what a logger writes first.
-fn without_prefix_of_logger(line: &str) -> &str {
-    let begins_with_date = line.len() > 10
-        && line.as_bytes()[..4].iter().all(u8::is_ascii_digit)
-        && matches!(line.as_bytes()[4], b'-' | b'/');
-    let head = &line[..line.floor_char_boundary(80)];
-    let level = [" ERROR ", " FATAL ", " WARN ", " SEVERE ", " CRITICAL ", " ERROR: ", "[ERROR] ", "[error] "];
-    let level = level.iter().filter_map(|level| head.find(level).map(|start| start + level.len())).min();
-    let Some(end) = level.filter(|_| begins_with_date) else { return line };
-    let rest = line[end..].trim_start_matches([' ', '-', ':']);
-    match rest.split_once(" - ") {
-        Some((logger, text)) if !logger.contains(' ') => text.trim_start(),
-        _ => rest,
+/// `2026-11-28 02:14:07,118 [main] ERROR acme.Job - …` without what a logger writes first: a time, a level, and what
+/// is in brackets, in any order.
+pub(super) fn without_prefix_of_logger(line: &str) -> &str {
+    const LEVELS: [&str; 10] =
+        ["ERROR", "FATAL", "WARN", "WARNING", "SEVERE", "CRITICAL", "INFO", "DEBUG", "TRACE", "NOTICE"];
+    // Most lines have no such prefix, and these begin with a digit, a bracket or a level.
+    if !line.starts_with(|c: char| c.is_ascii_digit() || c == '[' || c.is_ascii_uppercase()) {
+        return line;
     }
+    let (mut rest, mut has_level, mut has_time) = (line, false, false);
+    loop {
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        let inner = word.trim_matches(['[', ']', '(', ')', ':', ',', '{', '}']);
+        let is_time =
+            inner.starts_with(|c: char| c.is_ascii_digit()) && inner.contains([':', '-', '/']) && inner.len() >= 8;
+        let is_level = LEVELS.contains(&inner.to_ascii_uppercase().as_str());
+        let is_bracketed = word.starts_with(['[', '(', '{']) && word.ends_with([']', ')', '}', ':']);
+        let is_logger = has_level
+            && inner.contains('.')
+            && !inner.contains(['/', '('])
+            && at_start(rest).is_none()
+            && (after.starts_with("- ") || word.ends_with(':'));
+        let is_separator = matches!(word, "-" | ":" | "|" | "--" | "---");
+        match (is_time, is_level) {
+            (true, _) => has_time = true,
+            (_, true) => has_level = true,
+            _ if is_bracketed || is_logger || (is_separator && has_level) => {}
+            _ => break,
+        }
+        rest = after;
+        // What follows the separator is the text, with its indentation.
+        if is_separator && !after.starts_with('[') {
+            break;
+        }
+    }
+    if has_time && has_level { rest } else { line }
 }
 
-fn is_frame_of_dotnet(text: &str) -> bool {
-    text.starts_with("--- End of ") || (text.starts_with("at ") && text.contains(" in ") && text.contains(":line "))
+/// Frames of .NET and of JavaScript.
+fn is_other_frame(text: &str) -> bool {
+    let of_script = |call: &str| {
+        let place = call.trim_end_matches(')');
+        place.rsplit(':').take(2).all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    text.starts_with("--- End of ")
+        || text.strip_prefix("at ").is_some_and(|call| call.contains(":line ") || of_script(call))
 }
 
 /// The first exception of Python's tracebacks, which the later ones were caused by.

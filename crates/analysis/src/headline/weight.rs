@@ -269,9 +269,13 @@ const TELLING: &[&str] = &[
     "bad request",
     "bad gateway",
     "internal server error",
-    "segmentation fault",
     "panic:",
     "abnormally terminated",
+    "not enough",
+    "evicted",
+    "not reached",
+    "inaccessible",
+    "out of sync",
 ];
 
 const STRONG: &[&str] = &[
@@ -303,6 +307,20 @@ const STRONG: &[&str] = &[
     "sqlstate:",
     "sqlstate=",
     "compilation error",
+    "is not recognized as",
+    "not enough space",
+    "enough space for",
+    "not enough memory",
+    "insufficient memory",
+    "cannot allocate memory",
+    "low on resource",
+    "sigsegv",
+    "sigabrt",
+    "sigkill",
+    "core dumped",
+    "segmentation fault",
+    "fatal error has been detected",
+    "could not find or load main class",
 ];
 
 /// Written before the number of an HTTP status that begins with 4 or 5.
@@ -381,6 +399,11 @@ static PHRASES: LazyLock<(AhoCorasick, Vec<Kind>)> = LazyLock::new(|| {
     let automaton = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(phrases);
     (automaton.expect("the phrases are few"), kinds)
 });
+
+/// True if a text has one of the phrases: nothing else can be telling, beside exceptions and codes.
+pub(crate) fn has_phrase(text: &str) -> bool {
+    PHRASES.0.is_match(text)
+}
 
 /// What is known of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

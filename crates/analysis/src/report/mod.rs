@@ -3,6 +3,8 @@
 //! A report uses the summaries computed when logs were sealed; it reads a log only if there is no summary yet and the
 //! log is short. Access control is up to the caller.
 
+mod advice;
+mod brief;
 mod diff;
 mod load;
 mod reasons;
@@ -10,6 +12,7 @@ mod run;
 mod task;
 mod workspace;
 
+pub use brief::{BRIEF_BYTES_MAX, brief_of};
 pub use diff::{RunDiff, Side, run_diff};
 pub use load::{LogPart, LogState, ON_THE_SPOT_RECORDS_MAX, ReportSources, RunHead, RunPoint};
 pub use reasons::{

@@ -1,16 +1,17 @@
 //! The report on a run: what failed first and why, what is new compared with the last successful run, and gaps.
 
 use runlog_model::record::SeverityCounts;
-use runlog_model::{Run, RunId, Timestamp};
+use runlog_model::{Run, RunId, Severity, Timestamp};
 use runlog_store::Result;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::load::{LogPart, ReportSources, RunHead, load};
+use super::reasons::{is_bad, is_good};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
 use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
-use crate::summary::RunSummary;
-use crate::{Failure, Outlier, SlowGap, Timeline};
+use crate::summary::{RunSummary, headline_of};
+use crate::{Failure, Headline, Outlier, SlowGap, Suspect, Timeline};
 
 /// Maximum number of patterns of a report: the most severe, then the most frequent.
 const PATTERNS_SHOWN_MAX: usize = 30;
@@ -20,6 +21,9 @@ const GROUPS_SHOWN_MAX: usize = 20;
 
 /// Maximum number of changes of a report.
 const CHANGES_SHOWN_MAX: usize = 40;
+
+/// Maximum number of texts that may be the cause.
+const SUSPECTS_SHOWN_MAX: usize = 12;
 
 /// A report on a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +36,12 @@ pub struct RunReport {
     /// Statistics of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
+    /// What the run failed of; absent if it did not fail and its log has no error, or if nothing names a cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headline: Option<Headline>,
+    /// Texts of the log that may be the cause, in the order of the log, with what each says about it.
+    #[serde(default)]
+    pub suspects: Vec<Suspect>,
     /// What failed first, its causes, and later errors; absent if the log has no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -127,8 +137,11 @@ pub struct RunPatterns {
 pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<RunReport> {
     let loaded = load(sources, run_id).await?;
     let run = RunHead::of(sources.workspaces, &loaded.run).await?;
-    let Some(summary) = loaded.summary else {
+    let engine = loaded.run.error_message.as_deref();
+    let Some(mut summary) = loaded.summary else {
         return Ok(RunReport {
+            headline: headline_of(&[], None, engine).filter(|_| is_bad(run.status)),
+            suspects: Vec::new(),
             run,
             log: loaded.log,
             figures: None,
@@ -141,7 +154,13 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
             stack_traces: Vec::new(),
         });
     };
-    let against = against(sources, &loaded.run, &summary).await?;
+    let (against, earlier) = against(sources, &loaded.run, &summary).await?.unzip();
+    let is_with_good = against.as_ref().is_some_and(|against| against.is_good) && !is_good(run.status);
+    let headline = summary.headline(earlier.as_ref().filter(|_| is_with_good), engine);
+    let headline = headline.filter(|_| is_bad(run.status) || summary.failure.is_some());
+    let mut suspects = std::mem::take(&mut summary.suspects);
+    suspects.retain(|suspect| headline.is_some() && suspect.severity >= Severity::Warn);
+    suspects.truncate(SUSPECTS_SHOWN_MAX);
     let figures = Some(Figures::of(&summary));
     let (mut patterns, mut stack_traces) = (summary.patterns.patterns, summary.stack_traces.groups);
     patterns.truncate(PATTERNS_SHOWN_MAX);
@@ -150,6 +169,8 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
         run,
         log: loaded.log,
         figures,
+        headline,
+        suspects,
         failure: summary.failure,
         against,
         timeline: Some(summary.timeline),
@@ -167,8 +188,9 @@ pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<R
     Ok(RunPatterns { run_id, log: loaded.log, patterns, stack_traces })
 }
 
-/// Compares the run with the last successful one or, if there is none, with the previous one.
-async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
+/// Compares the run with the last successful one or, if there is none, with the previous one, and returns the summary
+/// of that.
+async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<(Against, RunSummary)>> {
     let good = sources.summaries.previous_run(run, true).await?;
     let is_good = good.is_some();
     let earlier = if is_good { good } else { sources.summaries.previous_run(run, false).await? };
@@ -183,7 +205,8 @@ async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> R
     let mut new_causes = causes_only_in(&later.stack_traces, &summary.stack_traces);
     new_causes.truncate(GROUPS_SHOWN_MAX);
     let run = RunHead::of(sources.workspaces, &earlier.run).await?;
-    Ok(Some(Against { run, is_good, counts, changes, new_causes, complete: comparison.complete }))
+    let against = Against { run, is_good, counts, changes, new_causes, complete: comparison.complete };
+    Ok(Some((against, summary)))
 }
 
 /// The groups of one log that the other does not have.

@@ -22,6 +22,7 @@ pub use job::{make_summaries, summarize_all, summarize_due};
 pub use outliers::Outlier;
 pub(crate) use run::errors_of;
 pub use run::{PROBLEMS_MAX, RunSummary, SUMMARY_VERSION, Summarizer};
+pub(crate) use suspects::headline_of;
 pub use suspects::{Headline, HeadlineRecord, Suspect};
 pub use timeline::{STRETCHES_MAX, Stretch, Timeline};
 pub use totals::{Gap, Problem, Summary};

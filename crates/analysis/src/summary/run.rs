@@ -3,19 +3,24 @@
 //! It is created once a log is sealed, and stored with the run, so that what is new in a run, gone, or ten times as
 //! frequent can be computed from two summaries, however long their logs are.
 
+use std::collections::BTreeSet;
+
 use runlog_model::record::SeverityCounts;
 use runlog_model::{ProblemKind, Record, Severity, Timestamp};
 use runlog_store::summaries::NewErrorGroup;
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureWatch};
-use super::gaps::SlowGap;
+use super::gaps::{SlowGap, first_line};
 use super::outliers::{Outlier, OverTime};
 use super::suspects::{Headline, Suspect, SuspectWatch, headline_of, is_of_interest};
 use super::timeline::Timeline;
+use crate::first_line::first_line_of;
 use crate::headline::{Joined, Joiner, is_continuation};
+use crate::mask::masked;
 use crate::patterns::{PatternMiner, Patterns, TEMPLATES_VERSION};
 use crate::stack_trace::{StackTraceGrouper, StackTraceGroups};
+use crate::{Occurrences, StableId};
 
 /// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
 /// and, through the version of templates, when ids change.
@@ -23,6 +28,9 @@ pub const SUMMARY_VERSION: u32 = 1_200 + TEMPLATES_VERSION;
 
 /// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
 pub const PROBLEMS_MAX: usize = 50;
+
+/// Most lines within traces of one record a line that are told from problems of their own.
+const CONTINUATIONS_MAX: usize = 64;
 
 /// Most characters of the title of a problem.
 const TITLE_CHARS_MAX: usize = 300;
@@ -53,6 +61,10 @@ pub struct RunSummary {
     /// The texts that may be the cause of a failure, in the order of the log.
     #[serde(default)]
     pub suspects: Vec<Suspect>,
+    /// IDs of the first lines, with values masked, of records that continue a trace and do not look like it by
+    /// themselves; at most 64.
+    #[serde(default)]
+    pub continuations: BTreeSet<StableId>,
     /// What it says over and over.
     pub patterns: Patterns,
     /// Its stack traces by root cause.
@@ -69,6 +81,8 @@ pub struct Summarizer {
     failure: FailureWatch,
     joiner: Joiner,
     suspects: SuspectWatch,
+    continuations: BTreeSet<StableId>,
+    /// Records below WARN so far.
     ordinary: u64,
     patterns: PatternMiner,
     stack_traces: StackTraceGrouper,
@@ -87,7 +101,12 @@ impl Summarizer {
         let is_of_interest = is_of_interest(record, severity);
         let taken = self.joiner.add(record, severity, position, self.ordinary, is_of_interest);
         taken.complete.iter().for_each(|joined| self.add_joined(joined));
-        if !taken.continues {
+        if taken.continues {
+            let line = first_line(record);
+            if self.continuations.len() < CONTINUATIONS_MAX && !is_continuation(line) {
+                self.continuations.insert(StableId::of(&masked(line)));
+            }
+        } else {
             self.failure.add(record, severity, position);
             if !is_of_interest {
                 self.stack_traces.add(record);
@@ -119,6 +138,7 @@ impl Summarizer {
             outliers,
             failure: self.failure.finish(),
             suspects: self.suspects.finish(),
+            continuations: self.continuations,
             patterns: self.patterns.finish(),
             stack_traces: self.stack_traces.finish(),
         }
@@ -146,21 +166,23 @@ impl RunSummary {
         let causes = self.stack_traces.groups.iter();
         let causes = causes.map(|it| (ProblemKind::Cause, it.cause.id, it.cause.title.as_str(), &it.occurrences));
         let is_error = |severity: Severity| severity >= Severity::Error;
-        let of_errors = |it: &(ProblemKind, crate::StableId, &str, &crate::Occurrences)| is_error(it.3.worst());
+        let of_errors = |it: &(ProblemKind, StableId, &str, &Occurrences)| is_error(it.3.worst());
         // The lines of a trace of one record a line are no problems of their own.
-        let is_head = |it: &(ProblemKind, crate::StableId, &str, &crate::Occurrences)| !is_continuation(&it.3.sample);
+        let is_head = |it: &(ProblemKind, StableId, &str, &Occurrences)| {
+            let line = first_line_of(&it.3.sample);
+            !is_continuation(line) && !self.continuations.contains(&StableId::of(&masked(line)))
+        };
         let patterns = patterns.filter(of_errors).filter(is_head).take(PROBLEMS_MAX);
         let causes = causes.filter(of_errors).take(PROBLEMS_MAX);
-        let problem =
-            |(kind, id, title, occurrences): (ProblemKind, crate::StableId, &str, &crate::Occurrences)| NewErrorGroup {
-                kind,
-                id: id.to_string(),
-                title: title.chars().take(TITLE_CHARS_MAX).collect(),
-                severity: occurrences.worst(),
-                records: occurrences.records(),
-                first: occurrences.first,
-                last: occurrences.last,
-            };
+        let problem = |(kind, id, title, occurrences): (ProblemKind, StableId, &str, &Occurrences)| NewErrorGroup {
+            kind,
+            id: id.to_string(),
+            title: title.chars().take(TITLE_CHARS_MAX).collect(),
+            severity: occurrences.worst(),
+            records: occurrences.records(),
+            first: occurrences.first,
+            last: occurrences.last,
+        };
         patterns.chain(causes).map(problem).collect()
     }
 }

@@ -7,13 +7,13 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use runlog_model::{Record, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::gaps::first_line;
 use crate::StableId;
-use crate::headline::{Joined, Weight, read};
+use crate::headline::{Joined, Weight, has_phrase, read};
 use crate::mask::masked;
 
 /// Most texts that are kept of a run.
@@ -28,33 +28,46 @@ const WENT_ON_RECORDS: u64 = 20;
 /// The same if a component, thread or program ended with the later error, and not with the earlier one.
 const WENT_ON_RECORDS_FATAL: u64 = 3;
 
-/// What messages below ERROR contain that may name a cause.
+/// Of ten words of two texts of one kind, so many are the same.
+const ALIKE_OF_TEN: usize = 8;
+
+/// What messages below ERROR contain that may name a cause, in the usual spellings: every message is searched for them,
+/// and with case ignored that takes three times as long.
 const OF_INTEREST: &[&str] = &[
-    "exception",
-    "error",
+    "xception",
+    "rror",
+    "ERROR",
     "fatal",
-    "traceback",
-    "ora-",
-    "killed",
-    "not found",
-    "denied",
-    "failed",
-    "failure",
-    "refused",
-    "no space",
-    "quota",
-    "timed out",
+    "Fatal",
+    "FATAL",
+    "aceback",
+    "ORA-",
+    "illed",
+    "ot found",
+    "NOT FOUND",
+    "enied",
+    "DENIED",
+    "ailed",
+    "FAILED",
+    "ailure",
+    "efused",
+    "o space",
+    "uota",
+    "imed out",
     "curl:",
-    "cannot",
-    "panic",
-    "msg ",
-    "twarn_",
-    "sqlstate",
-    "terminat",
+    "annot",
+    "anic:",
+    "Msg ",
+    "tWarn_",
+    "SQLSTATE",
+    "SQLState",
+    "erminat",
+    "ould not",
+    "SIG",
 ];
 
 static INTEREST: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let automaton = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(OF_INTEREST);
+    let automaton = AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(OF_INTEREST);
     automaton.expect("the words are few")
 });
 
@@ -126,7 +139,21 @@ pub(crate) struct SuspectWatch {
 
 /// True if a record may name the cause of a failure.
 pub(crate) fn is_of_interest(record: &Record, severity: Severity) -> bool {
-    severity >= Severity::Error || record.message.as_deref().is_some_and(|message| INTEREST.is_match(message))
+    let Some(message) = record.message.as_deref() else { return severity >= Severity::Error };
+    match severity {
+        Severity::Error | Severity::Fatal => true,
+        Severity::Warn | Severity::Other => INTEREST.is_match(message) || has_phrase(message),
+        _ => INTEREST.is_match(message),
+    }
+}
+
+/// True for a line without a severity that says it is a warning.
+fn is_warning(message: &str) -> bool {
+    let head = message.trim_start();
+    let head = head[..head.floor_char_boundary(60)].to_ascii_lowercase();
+    ["warn", "info", "note:"].iter().any(|word| head.starts_with(word))
+        || head.contains("[warn")
+        || head.contains(" warning:")
 }
 
 impl SuspectWatch {
@@ -143,7 +170,10 @@ impl SuspectWatch {
         }
         let is_kept = match joined.severity {
             Severity::Error | Severity::Fatal => headline.weight > Weight::Empty,
-            Severity::Warn | Severity::Other if headline.weight == Weight::Telling => true,
+            Severity::Warn => {
+                headline.weight == Weight::Telling || (headline.weight == Weight::Bare && headline.is_strong)
+            }
+            Severity::Other if headline.weight == Weight::Telling && !is_warning(message) => true,
             _ => headline.weight >= Weight::Bare && headline.is_strong,
         };
         if !is_kept {
@@ -198,8 +228,18 @@ impl SuspectWatch {
 }
 
 impl Suspect {
+    /// True if it says only that something failed.
+    pub fn is_wrapper(&self) -> bool {
+        self.weight <= Weight::Wrapper
+    }
+
     fn is_error(&self) -> bool {
         self.severity >= Severity::Error
+    }
+
+    /// A sentence and an exception without a message say equally little: the first of them counts.
+    fn rank(&self) -> Weight {
+        if self.weight == Weight::Bare { Weight::Plain } else { self.weight }
     }
 
     fn kind(&self) -> String {
@@ -213,20 +253,16 @@ impl Suspect {
 
 /// The headline of a run: of its suspects, those of the last successful run, and the message of the engine.
 pub(crate) fn headline_of(suspects: &[Suspect], good: Option<&[Suspect]>, engine: Option<&str>) -> Option<Headline> {
-    let errors_of = |suspects: &[Suspect]| -> HashSet<StableId> {
-        suspects.iter().filter(|it| it.is_error()).map(Suspect::id).collect()
+    let good_suspects = good.unwrap_or_default();
+    // What was a warning in the successful run, and is an error now, may be the cause.
+    let is_known = |suspect: &Suspect| {
+        good_suspects.iter().any(|it| (it.is_error() || !suspect.is_error()) && is_alike(&it.text, &suspect.text))
     };
-    let known_errors = good.map(errors_of).unwrap_or_default();
-    let known: HashSet<StableId> = good.unwrap_or_default().iter().map(Suspect::id).collect();
-    let is_new =
-        |suspect: &&Suspect| !(if suspect.is_error() { &known_errors } else { &known }).contains(&suspect.id());
+    let is_new = |suspect: &&Suspect| !is_known(suspect);
     let errors = pick(suspects.iter().filter(|it| it.is_error()).filter(is_new));
     let is_enough = |found: Option<&Suspect>| found.is_some_and(|suspect| suspect.weight > Weight::Aftermath);
     let engine = engine.map(read).filter(|engine| engine.weight > Weight::Empty);
-    let others = || {
-        let others = || suspects.iter().filter(|it| !it.is_error()).filter(is_new);
-        pick(others().filter(|it| it.is_strong)).or_else(|| pick(others()))
-    };
+    let others = || pick(suspects.iter().filter(|it| !it.is_error()).filter(is_new));
     let mut chosen = if is_enough(errors) { errors } else { others().or(errors) };
     let weight = chosen.map_or(Weight::Empty, |suspect| suspect.weight);
     if let Some(engine) = engine.filter(|engine| engine.weight > weight) {
@@ -257,10 +293,18 @@ pub(crate) fn headline_of(suspects: &[Suspect], good: Option<&[Suspect]>, engine
     })
 }
 
+/// True if two texts are the same but for values and a few words.
+fn is_alike(one: &str, other: &str) -> bool {
+    let (one, other) = (masked(one), masked(other));
+    let (words, others) = (one.split_whitespace(), other.split_whitespace());
+    let (count, same) = (words.clone().count(), words.zip(others.clone()).filter(|(one, other)| one == other).count());
+    count == others.count() && ALIKE_OF_TEN * count <= 10 * same
+}
+
 /// Of those that say most, the first, unless the run went on for long after it.
 fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a Suspect> {
-    let most = suspects.clone().map(|suspect| suspect.weight).max()?;
-    let mut of_most = suspects.filter(|suspect| suspect.weight == most);
+    let most = suspects.clone().map(Suspect::rank).max()?;
+    let mut of_most = suspects.filter(|suspect| suspect.rank() == most);
     let mut chosen = of_most.next()?;
     let mut previous = chosen;
     for suspect in of_most {
@@ -274,4 +318,88 @@ fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a S
         previous = suspect;
     }
     Some(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headline::Joiner;
+
+    /// The suspects of records, each after so many ordinary ones.
+    fn suspects_of(records: &[(u64, &str, &str)]) -> Vec<Suspect> {
+        let (mut watch, mut joiner, mut ordinary) = (SuspectWatch::default(), Joiner::default(), 0);
+        for (position, (ordinary_before, severity, message)) in records.iter().enumerate() {
+            ordinary += ordinary_before;
+            let mut record = Record::at(Timestamp::clamped(position as i64));
+            record.message = Some((*message).to_owned());
+            let severity = Severity::of(Some(severity));
+            let is_of_interest = is_of_interest(&record, severity);
+            let taken = joiner.add(&record, severity, position as u64, ordinary, is_of_interest);
+            taken.complete.iter().for_each(|joined| watch.add(joined));
+        }
+        joiner.finish().iter().for_each(|joined| watch.add(joined));
+        watch.finish()
+    }
+
+    fn text_of(headline: Option<Headline>) -> String {
+        headline.map(|headline| headline.text).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn check(records: &[(u64, &str, &str)], expected: &str) {
+        assert_eq!(text_of(headline_of(&suspects_of(records), None, None)), expected);
+    }
+
+    const DENIED: (u64, &str, &str) = (0, "ERROR", "open: permission denied");
+    const FULL: (u64, &str, &str) = (0, "ERROR", "write: no space left");
+
+    #[test]
+    fn the_first_of_equals_is_the_headline_unless_the_run_went_on() {
+        check(&[DENIED, FULL], "open: permission denied");
+        check(&[DENIED, (WENT_ON_RECORDS, FULL.1, FULL.2)], "write: no space left");
+        let ended = "Exception in component tMap_1 (job)\na.b.FullException: no space left\n\tat a.B.c(B.java:1)";
+        check(&[DENIED, (WENT_ON_RECORDS_FATAL, "ERROR", ended)], "a.b.FullException: no space left");
+    }
+
+    #[test]
+    fn what_says_more_is_the_headline_wherever_it_is() {
+        check(&[(0, "ERROR", "job orders failed"), (0, "ERROR", "12 rows"), FULL], "write: no space left");
+        check(&[(0, "WARN", "disk is full"), (0, "ERROR", "Process exited with code 1")], "disk is full");
+        check(
+            &[(0, "INFO", "timeout is 3 s"), (0, "ERROR", "Process exited with code 1")],
+            "Process exited with code 1",
+        );
+    }
+
+    #[test]
+    fn errors_of_the_last_successful_run_are_not_the_cause() {
+        let (failed, good) = (suspects_of(&[DENIED, FULL]), suspects_of(&[DENIED]));
+        let headline = headline_of(&failed, Some(&good), None).unwrap();
+        assert_eq!((headline.text.as_str(), headline.is_known), ("write: no space left", Some(false)));
+        let headline = headline_of(&good, Some(&good), None).unwrap();
+        assert_eq!((headline.text.as_str(), headline.is_known), ("open: permission denied", Some(true)));
+        let warned = suspects_of(&[(0, "WARN", DENIED.2)]);
+        assert_eq!(text_of(headline_of(&failed, Some(&warned), None)), "open: permission denied", "it was a warning");
+    }
+
+    #[test]
+    fn the_engine_is_heard_if_it_says_more_than_the_log() {
+        let vague = suspects_of(&[(0, "ERROR", "Process exited with code 1")]);
+        let headline = headline_of(&vague, None, Some("OOMKilled: over its limit")).unwrap();
+        assert_eq!((headline.text.as_str(), headline.record), ("OOMKilled: over its limit", None));
+        assert_eq!(text_of(headline_of(&vague, None, Some("it broke"))), "it broke");
+        assert_eq!(text_of(headline_of(&suspects_of(&[FULL]), None, Some("it broke"))), "write: no space left");
+        assert_eq!(headline_of(&[], None, None), None);
+    }
+
+    #[test]
+    fn the_ends_of_too_many_suspects_are_kept() {
+        let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+        let word = |number: usize| format!("{}e{}", letter(number / 26), letter(number));
+        let texts: Vec<String> = (0..500).map(|number| format!("{} is invalid", word(number))).collect();
+        let records: Vec<(u64, &str, &str)> = texts.iter().map(|text| (0, "ERROR", text.as_str())).collect();
+        let suspects = suspects_of(&records);
+        let ends = (suspects[0].position, suspects[suspects.len() - 1].position);
+        assert_eq!((suspects.len(), ends), (SUSPECTS_MAX, (0, 499)));
+    }
 }

@@ -41,7 +41,9 @@ impl Case {
                 let after = rest.split_once('»').map_or("", |(_, after)| after);
                 bare = format!("{before}{after}");
             }
-            headline == full || headline == one_blank(&bare)
+            // A headline that is too long ends with an ellipsis.
+            let beginning = headline.strip_suffix('…').filter(|beginning| beginning.len() > 300);
+            headline == full || headline == one_blank(&bare) || beginning.is_some_and(|it| full.starts_with(it))
         })
     }
 

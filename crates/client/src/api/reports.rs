@@ -1,15 +1,31 @@
 //! Reports of a Runlog. The client does not interpret the content of a report, but returns it in the requested form.
 
+use http::Method;
+use http::header::CONTENT_TYPE;
 use runlog_model::{RunId, TaskId, WorkspaceId};
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Client;
 
 impl Client {
     /// `GET /runlog/v1/runs/{id}/report`.
     pub async fn run_report<T: DeserializeOwned>(&self, run: RunId) -> Result<T> {
         self.get_json(&["runlog", "v1", "runs", &run.to_string(), "report"], &[]).await
+    }
+
+    /// `GET /runlog/v1/runs/{id}/report?brief=true`: the brief, as Markdown.
+    pub async fn run_brief(&self, run: RunId) -> Result<String> {
+        let path = ["runlog", "v1", "runs", &run.to_string(), "report"];
+        let answer = self.send(self.request(Method::GET, &path, &[("brief", "true".to_owned())])).await?;
+        let is_markdown =
+            answer.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/markdown"));
+        match String::from_utf8(answer.body.to_vec()) {
+            Ok(text) if is_markdown => Ok(text),
+            _ => {
+                Err(Error::new(ErrorKind::Protocol, "the service does not make briefs; does it run an older version?"))
+            }
+        }
     }
 
     /// `GET /runlog/v1/tasks/{id}/report`, of the last so many days.

@@ -5,21 +5,33 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use az::SaturatingAs;
 use runlog_analysis::report::{
-    RunDiff, RunPatterns, RunReport, TaskReport, WorkspaceReport, run_diff, run_patterns, run_report, task_report,
-    workspace_report,
+    RunDiff, RunPatterns, RunReport, TaskReport, WorkspaceReport, brief_of, run_diff, run_patterns, run_report,
+    task_report, workspace_report,
 };
 use runlog_model::Timestamp;
 use runlog_model::place::Right;
 
 use crate::app::App;
+use crate::auth::links::base_url;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::parameter_types::NumberOr;
 use crate::http::parameters::{Query, parse_id, query_parameters};
 use crate::limits;
+
+query_parameters! {
+    /// Parameters of the report on a run.
+    pub(crate) struct RunReportQuery {
+        /// Return a brief as Markdown, at most 6,000 bytes: the cause, evidence with links to lines, what is new, what to
+        /// try. It marks what is from the log as untrusted.
+        brief: bool = "brief",
+    }
+}
 
 query_parameters! {
     /// Parameters of the report on a task.
@@ -61,15 +73,23 @@ pub(crate) async fn patterns(
     path = "/runlog/v1/runs/{id}/report",
     tag = "reports",
     params(("id" = runlog_model::RunId, Path, description = "ID")),
-    responses((status = 200, description = "The report; `log` describes its basis, or why it contains only the run", body = RunReport))
+    responses((status = 200, description = "The report; `log` describes its basis, or why it contains only the run", content((RunReport = "application/json"), (String = "text/markdown"))))
 )]
 pub(crate) async fn of_run(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
-) -> ApiResult<Json<RunReport>> {
+    Query(query): Query<RunReportQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
-    Ok(Json(run_report(app.report_sources(), run.id).await?))
+    let report = run_report(app.report_sources(), run.id).await?;
+    if !query.brief {
+        return Ok(Json(report).into_response());
+    }
+    let base_url = base_url(app.auth().settings(), &headers);
+    let brief = brief_of(&report, base_url.trim_end_matches('/'));
+    Ok(([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], brief).into_response())
 }
 
 /// `GET /runlog/v1/runs/{runId}/diff/{otherId}`: compares two runs, which may belong to different tasks.

@@ -22,17 +22,18 @@ use workspace::document_of_workspace;
 use crate::arguments::connect::ConnectArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::document::Document;
-use crate::render::terminal::{note, result_json};
+use crate::render::terminal::{note, result_json, result_line};
 use crate::render::{html, text};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A run: what failed first and why, what is new compared with the last successful run of its task, and gaps in the log.
+A run: why it failed, what failed first, what is new compared with the last successful run of its task, and gaps in the log.
 A task: outcomes, durations and their trend, kinds of errors with first and last occurrence, and flakiness.
 A workspace: tasks that need attention.
 
 Examples:
   runlog report 6c0e5a34-0000-4000-8000-000000000001
+  runlog report 6c0e5a34-0000-4000-8000-000000000001 --brief
   runlog report 57f64991e4b0b689a64feed2 --last-days 90
   runlog report WORKSPACE_ID --html morning.html
   runlog report RUN_ID --json | jq .failure.first")]
@@ -43,6 +44,10 @@ pub(crate) struct ReportArgs {
     /// [default: 1]
     #[arg(long, value_name = "DAYS")]
     last_days: Option<u64>,
+    /// Print a brief of a run as Markdown, at most 6,000 bytes: the cause, evidence with links to lines, what is new,
+    /// what to try; for a message, a ticket, or an assistant
+    #[arg(long, conflicts_with_all = ["html", "json", "last_days"])]
+    brief: bool,
     #[command(flatten)]
     form: FormArgs,
     #[command(flatten)]
@@ -87,6 +92,10 @@ impl std::str::FromStr for Subject {
 pub(crate) async fn run(args: ReportArgs) -> Outcome {
     let client = args.connect.client()?;
     match args.id {
+        Subject::Run(id) if args.brief => Ok(result_line(client.run_brief(id).await?.trim_end())?),
+        Subject::TaskOrWorkspace(..) if args.brief => {
+            Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)"))
+        }
         Subject::Run(id) => {
             let report = client.run_report(id).await?;
             tell(&args.form, report, document_of_run)

@@ -1,7 +1,7 @@
 //! The report of a run as a document.
 
 use runlog_analysis::report::{Against, RunReport};
-use runlog_analysis::{Event, Failure, Outlier, Pattern, SlowGap};
+use runlog_analysis::{Event, Failure, Headline, Outlier, Pattern, SlowGap};
 use runlog_model::Timestamp;
 
 use super::phrases::{
@@ -29,6 +29,9 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     if let Some(basis) = basis_of(&report.log) {
         document.line(basis);
     }
+    if let Some(headline) = &report.headline {
+        put_headline(&mut document, headline, began(run));
+    }
     match &report.failure {
         Some(failure) => put_failure(&mut document, failure, began(run)),
         None if report.figures.is_some() => {
@@ -51,6 +54,28 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     }
     put_patterns(&mut document, report);
     document
+}
+
+fn put_headline(document: &mut Document, headline: &Headline, began: Timestamp) {
+    document.heading("Why it failed");
+    document
+        .push(Block::List(vec![(0, vec![toned(Tone::Bad, crate::render::terminal::shortened(&headline.text, 400))])]));
+    let mut line = match &headline.record {
+        Some(record) => {
+            let mut line = vec![plain(format!("line {}, ", count(record.position.saturating_add(1))))];
+            line.push(time_in_run(record.time, began));
+            line.extend(record.bundle_name.as_ref().map(|name| faint(format!(", {name}"))));
+            line
+        }
+        None => vec![plain("reported by the engine; the log does not say it")],
+    };
+    if headline.is_vague {
+        line.push(plain("; it does not say why"));
+    }
+    if headline.is_known == Some(true) {
+        line.push(plain("; the last successful run logged it as well"));
+    }
+    document.line(line);
 }
 
 fn put_failure(document: &mut Document, failure: &Failure, began: Timestamp) {
