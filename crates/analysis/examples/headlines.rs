@@ -7,6 +7,7 @@
 //! ```
 
 #![allow(clippy::expect_used, reason = "it stops at what it cannot read")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints a table")]
 
 #[path = "../tests/labelled/mod.rs"]
 mod labelled;

@@ -500,7 +500,7 @@ fn has_status(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
     BEFORE_STATUS.iter().any(|before| {
         lower.match_indices(before).any(|(start, _)| {
-            let number = lower[start + before.len()..].as_bytes();
+            let number = &lower.as_bytes()[start + before.len()..];
             number.len() >= 3 && matches!(number[0], b'4' | b'5') && number[1..3].iter().all(u8::is_ascii_digit)
         })
     })
