@@ -138,7 +138,7 @@ impl Brief<'_> {
             return writeln!(out, "## What is new\n\nThere is no earlier run to compare with.\n");
         };
         let earlier =
-            if against.is_good { "the last successful run" } else { "the previous run, which failed as well" };
+            if against.is_good { "the last successful run" } else { "the previous run (no run was successful)" };
         writeln!(out, "## New since {earlier}\n")?;
         let run = &against.run;
         let duration = run.duration_ms.map(|ms| format!(", took {:.1} s", ms as f64 / 1_000.0)).unwrap_or_default();
@@ -153,11 +153,8 @@ impl Brief<'_> {
         let (counts, shown) = (&against.counts, new.take(NEW_MAX).count() as u64);
         writeln!(
             out,
-            "\n{} more new patterns, {} more frequent, {} gone, {} less frequent.\n",
-            counts.new.saturating_sub(shown),
-            counts.more_often,
-            counts.gone,
-            counts.less_often
+            "\nPatterns: {} new, of which {shown} are listed, {} more frequent, {} gone, {} less frequent.\n",
+            counts.new, counts.more_often, counts.gone, counts.less_often
         )
     }
 
