@@ -74,27 +74,40 @@ def sequences_of(backends, sequences_max):
     return net
 
 
-def unsynced(lines):
-    """What of records may be lost when the machine goes down, by what a test asked of the disk."""
-    synced, renamed, objects, commits, lost = set(), {}, 0, 0, []
+def calls(lines):
+    """The system calls of a trace with their threads, in the order in which they ended."""
+    begun = {}
     for line in lines:
-        if found := re.search(r" f(?:data)?sync\(\d+<(.*)>\)", line):
+        thread, call = line.rstrip("\n").split(None, 1)
+        if call.endswith(" <unfinished ...>"):
+            begun[thread] = call.removesuffix(" <unfinished ...>")
+        elif found := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
+            yield thread, begun.pop(thread) + found.group(1)
+        else:
+            yield thread, call
+
+
+def unsynced(lines):
+    """What of records may be lost when the machine goes down, by what a test asked of the disk. An object is written by one
+    thread, which does nothing else meanwhile."""
+    synced, renamed, objects, commits, lost = set(), {}, 0, 0, []
+    for thread, call in calls(lines):
+        if found := re.match(r"f(?:data)?sync\(\d+<(.*)>\)", call):
             path = found.group(1)
             synced.add(path)
-            renamed = {target: folder for target, folder in renamed.items() if folder != path}
-            # The rows of the objects are committed here.
-            if path.endswith("-wal"):
-                commits += 1
-                lost += [f"{target}: its folder is not synced before its row" for target in renamed]
-                renamed = {}
-        elif found := re.search(r" rename\w*\(.*?\"(.*?)\", .*?\"(.*?)\"", line):
+            commits += path.endswith("-wal")
+            target = renamed.pop(thread, None)
+            if target and path != str(pathlib.Path(target).parent):
+                lost.append(f"{target}: its folder is not synced after its name")
+        elif found := re.match(r"rename\w*\(.*?\"(.*?)\", .*?\"(.*?)\"", call):
             source, target = found.groups()
             if not re.search(r"/(segments|sealed)/", target):
                 continue
             objects += 1
             if source not in synced:
                 lost.append(f"{target}: its bytes are not synced before its name")
-            renamed[target] = str(pathlib.Path(target).parent)
+            renamed[thread] = target
+    lost += [f"{target}: its folder is not synced after its name" for target in renamed.values()]
     if commits < objects:
         lost.append(f"{commits} commits are synced, and {objects} objects are written")
     return lost if objects else ["the sequence has stored no object"]
