@@ -12,9 +12,31 @@ use crate::limits;
 ///
 /// Do not use them for work that others wait for, such as work that holds a transaction.
 #[derive(Debug)]
-pub struct BackgroundThreads {
+pub struct BackgroundThreads(OwnedRuntime);
+
+/// A runtime that a task may drop: what still runs is not waited for.
+#[derive(Debug)]
+pub(crate) struct OwnedRuntime {
     handle: Handle,
     runtime: Option<Runtime>,
+}
+
+impl OwnedRuntime {
+    pub(crate) fn new(runtime: Runtime) -> Self {
+        Self { handle: runtime.handle().clone(), runtime: Some(runtime) }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for OwnedRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl BackgroundThreads {
@@ -27,21 +49,12 @@ impl BackgroundThreads {
                 .on_thread_start(lower_priority)
                 .build()
                 .map_err(|error| Error::caused(ErrorKind::Unavailable, "cannot start background threads", error))?;
-        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+        Ok(Self(OwnedRuntime::new(runtime)))
     }
 
     /// Runs some work on one of the threads.
     pub fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        self.handle.spawn_blocking(work)
-    }
-}
-
-impl Drop for BackgroundThreads {
-    /// Does not wait for work that runs: it may be dropped by a task.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.0.handle().spawn_blocking(work)
     }
 }
 

@@ -41,12 +41,13 @@ use std::time::{Duration, Instant};
 use az::SaturatingAs;
 use runlog_model::{Clock, Timestamp, error_chain};
 use serde::Serialize;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
+use crate::background_threads::OwnedRuntime;
 use crate::limits;
 
 /// Supervises the long-running work of a process. Clones share its state.
@@ -57,19 +58,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     pauses: Pauses,
     work: Mutex<BTreeMap<String, Work>>,
-    threads: OnceLock<TaskThreads>,
-}
-
-/// Threads for supervised work, which end with the last clone of the supervisor.
-struct TaskThreads(Option<Runtime>);
-
-impl Drop for TaskThreads {
-    /// Does not wait for what runs: it may be dropped by a task.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+    /// Threads for the work; they end with the last clone of the supervisor.
+    threads: OnceLock<OwnedRuntime>,
 }
 
 /// How long to wait after failures, and how long an attempt must run until they do not count any more.
@@ -160,13 +150,13 @@ impl Supervisor {
         let runtime =
             Builder::new_multi_thread().worker_threads(threads).thread_name("supervised").enable_all().build()?;
         // Those of an earlier call stay.
-        let _ = self.0.threads.set(TaskThreads(Some(runtime)));
+        let _ = self.0.threads.set(OwnedRuntime::new(runtime));
         Ok(())
     }
 
     fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        match self.0.threads.get().and_then(|threads| threads.0.as_ref()) {
-            Some(runtime) => runtime.spawn(work),
+        match self.0.threads.get() {
+            Some(threads) => threads.handle().spawn(work),
             None => tokio::spawn(work),
         }
     }

@@ -99,7 +99,7 @@ pub(crate) const PLANS: [Plan; 8] = [
             ("log", &["tables", "parts", "core", "segment", "catalog", "cpu", "planted", "limits", "error"]),
             ("tables", &["parts", "core", "catalog", "failpoint", "planted", "secret", "limits", "error"]),
             ("parts", &["core"]),
-            ("supervise", &["limits"]),
+            ("supervise", &["background_threads", "limits"]),
             ("node_metrics", &["objects", "catalog"]),
             (
                 "core",

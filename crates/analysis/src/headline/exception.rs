@@ -1,10 +1,7 @@
 //! Names of exceptions in lines.
 
-/// What names of exceptions end with.
+/// What names of exceptions end with. A word that is nothing else is no exception.
 const ENDINGS: [&str; 8] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort", "Timeout", "Interrupt"];
-
-/// Words that are no exception if they stand alone.
-const TOO_GENERAL: [&str; 8] = ["Exception", "Error", "Throwable", "Failure", "Fault", "Abort", "Timeout", "Interrupt"];
 
 /// What may stand before an exception at the beginning of a line.
 const PREFIXES: [&str; 6] =
@@ -70,7 +67,7 @@ fn is_exception(class: &str) -> bool {
     let simple = class.rsplit(['.', '$']).next().unwrap_or(class);
     let has_names = class.split('.').all(|name| !name.is_empty());
     has_names
-        && !TOO_GENERAL.contains(&class)
+        && !ENDINGS.contains(&class)
         && simple.starts_with(char::is_uppercase)
         && (ENDINGS.iter().any(|ending| simple.ends_with(ending)) || is_numbered(simple))
 }

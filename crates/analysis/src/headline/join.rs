@@ -19,6 +19,9 @@ const JOINED_RECORDS_MAX: usize = 2_000;
 /// Longest time between the records of a trace. Unit: milliseconds.
 const PAUSE_MS_MAX: i64 = 2_000;
 
+/// The first line of a Python traceback.
+const TRACEBACK: &str = "Traceback (most recent call last):";
+
 /// A message of one or more records.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Joined {
@@ -34,6 +37,8 @@ pub(crate) struct Joined {
     pub(crate) ordinary_before: u64,
     /// Time of the last record.
     last: Timestamp,
+    /// A line begins a Python traceback.
+    has_traceback: bool,
     /// The last line of a Python traceback was read.
     is_closed: bool,
 }
@@ -88,6 +93,7 @@ impl Joiner {
                 records: 1,
                 ordinary_before,
                 last: record.time,
+                has_traceback: record.message.as_deref().is_some_and(|message| message.contains(TRACEBACK)),
                 is_closed: false,
             });
         }
@@ -109,6 +115,10 @@ impl Joined {
         self.text().lines().next_back().unwrap_or_default()
     }
 
+    fn is_in_python(&self) -> bool {
+        self.has_traceback && !self.is_closed
+    }
+
     fn is_continued_by(&self, record: &Record) -> bool {
         let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
         let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
@@ -120,10 +130,9 @@ impl Joined {
             return true;
         }
         let last = self.last_line();
-        let is_in_python = !self.is_closed && self.text().contains("Traceback (most recent call last):");
         let is_indented = line.starts_with(['\t', ' ']);
-        if is_in_python || is_indented {
-            return is_in_python || line.starts_with('\t') || line.starts_with("  ");
+        if self.is_in_python() || is_indented {
+            return self.is_in_python() || line.starts_with('\t') || line.starts_with("  ");
         }
         let begins_an_exception = at_start(line).is_some();
         let waits_for_exception =
@@ -132,12 +141,13 @@ impl Joined {
             || (line.starts_with("Traceback (most recent")
                 && is_link_of_python(self.text().trim_end().lines().next_back().unwrap_or_default()))
             || (line.starts_with("ORA-") && self.text().contains("ORA-"))
-            || (is_lead(last) && record.time == record.time.max(self.last))
+            || (is_lead(last) && record.time >= self.last)
     }
 
     fn append(&mut self, record: &Record, severity: Severity) {
         let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
-        let is_in_python = !self.is_closed && self.text().contains("Traceback (most recent call last):");
+        let is_in_python = self.is_in_python();
+        self.has_traceback |= line.contains(TRACEBACK);
         if line.starts_with("Traceback (most recent") {
             self.is_closed = false;
         } else if is_in_python && !line.trim().is_empty() && !line.starts_with(['\t', ' ']) {

@@ -58,7 +58,7 @@ pub struct FoundRecord {
 /// The amount of data searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Scanned {
-    /// Number of records scanned.
+    /// Number of records that were scanned, or left out because an index says that none of them matches.
     pub records: u64,
     /// Bytes of messages.
     pub bytes: u64,

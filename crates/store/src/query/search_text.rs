@@ -129,13 +129,12 @@ impl Part {
     }
 }
 
-/// A regular expression for a text, composed or decomposed.
+/// A regular expression for a text as it is, composed or decomposed.
 fn in_each_normal_form(text: &str) -> String {
-    let (composed, decomposed) = (text.nfc().collect::<String>(), text.nfd().collect::<String>());
-    match composed == decomposed {
-        true => regex::escape(text),
-        false => format!("{}|{}", regex::escape(&composed), regex::escape(&decomposed)),
-    }
+    let mut forms = vec![text.to_owned(), text.nfc().collect(), text.nfd().collect()];
+    forms.sort_unstable();
+    forms.dedup();
+    forms.iter().map(|form| regex::escape(form)).collect::<Vec<_>>().join("|")
 }
 
 fn is_of_word(letter: char) -> bool {
@@ -181,6 +180,10 @@ mod tests {
         let messages = [Some("Cafe\u{301} closed"), Some("CAF\u{c9} open"), Some("cafe")];
         for text in ["caf\u{e9}", "cafe\u{301}"] {
             assert_eq!(found(text, &messages), [0, 1]);
+        }
+        // In neither normal form.
+        for text in ["10 \u{212b}", "e\u{301}\u{e9}"] {
+            assert_eq!(found(text, &[Some(text)]), [0]);
         }
     }
 

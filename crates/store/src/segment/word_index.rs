@@ -385,7 +385,7 @@ mod tests {
         /// No row group with a message that contains the text is left out, whatever is in it.
         #[test]
         fn no_row_group_with_the_text_is_left_out(
-            message in "[abAB é1\u{301}ſ_-]{0,60}",
+            message in "[abAB é1\u{301}\u{338}\u{212a}\u{212b}\u{37e}ſ<_-]{0,60}",
             start in 0_usize..60,
             length in 0_usize..40,
         ) {
