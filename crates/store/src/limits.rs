@@ -260,10 +260,11 @@ pub const SEALED_FILE_BYTES: usize = 128 << 20;
 pub const SEALED_ZSTD_LEVEL: i32 = 6;
 
 /// Most text of the words in the index of a sealed file; row groups with more are read by each search. Unit: bytes.
-pub const WORD_INDEX_TEXT_BYTES_MAX: usize = 8 << 20;
+/// While a file is written, the words take about fifteen times as much memory.
+pub const WORD_INDEX_TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// The most memory that the index of the words of a sealed file takes. Unit: bytes.
-pub const WORD_INDEX_BYTES_MAX: usize = 64 << 20;
+pub const WORD_INDEX_BYTES_MAX: usize = 16 << 20;
 
 /// A sealed file has an index of its words if that takes at most one part in this many of it.
 pub const WORD_INDEX_SHARE: u64 = 16;
