@@ -23,10 +23,23 @@ environment=$("$runlog" admin environments create bench --json | jq -r .id)
 workspace=$("$runlog" admin workspaces create bench --environment "$environment" --json | jq -r .id)
 task=$("$runlog" admin tasks create bench --workspace "$workspace" --json | jq -r .executable)
 
-# archive_log RECORDS: pushes a synthetic log with this number of records as a finished run, and prints the ID of the run.
+# write_log RECORDS: prints a log: by default, a realistic one (bench/logs); with LOG=repetitive, one that compresses forty-fold.
+write_log() {
+    case ${LOG:-realistic} in
+        realistic) python3 "$root/bench/logs/generate.py" --records "$1" ;;
+        repetitive) python3 "$root/bench/make_log.py" "$1" ;;
+        *) echo "LOG is realistic or repetitive" >&2; return 1 ;;
+    esac
+}
+
+# archive_log FILE: pushes a log as a finished run, and prints the ID of the run.
 archive_log() {
     run=$(cat /proc/sys/kernel/random/uuid)
-    python3 "$root/bench/make_log.py" "$1" |
-        "$runlog" push "$run" - --task "$task" --finish execution_successful >"$work/push.log"
+    "$runlog" push "$run" "$1" --task "$task" --finish execution_successful >>"$work/push.log"
     echo "$run"
+}
+
+# last_second FILE: prints the second in which a log ends, since 1970. Some records of a log are late.
+last_second() {
+    echo $(($(tail -n 1000 "$1" | jq .logTimestamp | sort -n | tail -1) / 1000))
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures the time from POST to READY of a page, for logs written by make_log.py. Reads RUNLOG_API_URL, RUNLOG_TOKEN and
-RUNLOG_PID.
+"""Measures the time from POST to READY of a page. A run is given as RECORDS=ID=LAST, with the second in which its log ends.
+Reads RUNLOG_API_URL, RUNLOG_TOKEN and RUNLOG_PID.
 
-measure.py pages FIRST_ROUND ROUNDS RECORDS=RUN_ID…    one page of each run per round; each round requests a different
+measure.py pages FIRST_ROUND ROUNDS RUN…    one page of each run per round; each round requests a different
     page; the first run is the baseline
-measure.py turns FOLDER ROUNDS RECORDS=RUN_ID…    the same, alternating with ClickHouse, which writes the same rows of
+measure.py turns FOLDER ROUNDS RUN…    the same, alternating with ClickHouse, which writes the same rows of
     FOLDER/RECORDS.ndjson to a file as JSON lines
 measure.py other-runs COUNT TASK_ID    pushes this number of runs with ten records each
 measure.py settled DATA_FOLDER    waits until the pushed runs are sealed and summarised
@@ -21,20 +21,26 @@ import time
 import uuid
 import urllib.parse
 from pathlib import Path
+from typing import NamedTuple
 
-FIRST_MS = 1_790_000_000_010
-STEP_MS = 10
+FIRST_MS = 1_790_000_000_000
+
+
+class Run(NamedTuple):
+    records: int
+    id: str
+    # Since 1970. Unit: seconds.
+    last: int
 
 
 def post(path: str, body: bytes = b"") -> dict:
     return json.loads(send("POST", path, body, "text/plain"))
 
 
-def page_seconds(run: str, records: int, round_: int) -> float:
+def page_seconds(run: Run, round_: int) -> float:
     """Requests the newest page that ends `round_` seconds before the end of the log."""
-    end_ms = FIRST_MS + (records - 1) * STEP_MS - round_ * 1000
-    end = datetime.datetime.fromtimestamp(end_ms / 1000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    path = f"/monitoring/executions/{run}/logs"
+    end = datetime.datetime.fromtimestamp(run.last - round_, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    path = f"/monitoring/executions/{run.id}/logs"
     begun = time.monotonic()
     page = post(f"{path}?endTime={urllib.parse.quote(end)}")
     while post(f"{path}/status", page["token"].encode())["status"] != "READY":
@@ -42,11 +48,11 @@ def page_seconds(run: str, records: int, round_: int) -> float:
     return time.monotonic() - begun
 
 
-def pages(first_round: int, rounds: int, runs: list[tuple[int, str]]) -> None:
-    figures: dict[int, list[float]] = {records: [] for records, _ in runs}
+def pages(first_round: int, rounds: int, runs: list[Run]) -> None:
+    figures: dict[int, list[float]] = {run.records: [] for run in runs}
     for round_ in range(first_round, first_round + rounds):
-        for records, run in runs:
-            figures[records].append(page_seconds(run, records, round_))
+        for run in runs:
+            figures[run.records].append(page_seconds(run, round_))
     print_table("records of the run", {f"{records:,}": times for records, times in figures.items()})
     print_peak()
 
@@ -59,20 +65,20 @@ def print_table(head: str, figures: dict[str, list[float]]) -> None:
         print(f"{name:>30}{median:>10.3f} s{min(times):>10.3f} s{max(times):>10.3f} s{median / base:>8.2f}", flush=True)
 
 
-def turns(folder: Path, rounds: int, runs: list[tuple[int, str]]) -> None:
+def turns(folder: Path, rounds: int, runs: list[Run]) -> None:
     import chdb.session
 
     columns = ("logTimestamp Int64, severity LowCardinality(String), logType LowCardinality(String), logMessage String, "
                "bundleName LowCardinality(String), bundleVersion LowCardinality(String), podName LowCardinality(String)")
     session = chdb.session.Session(str(folder / "clickhouse"))
     session.query(f"CREATE TABLE logs (run_id UInt64, {columns}) ENGINE = MergeTree ORDER BY (run_id, logTimestamp)")
-    for size, _ in runs:
+    for size, *_ in runs:
         session.query(f"INSERT INTO logs SELECT {size}, * FROM file('{folder}/{size}.ndjson', JSONEachRow, '{columns}')")
     session.query("OPTIMIZE TABLE logs FINAL")
     figures: dict[str, list[float]] = {}
     for round_ in range(1, rounds + 1):
-        for size, run in runs:
-            end_ms = FIRST_MS + (size - 1) * STEP_MS - round_ * 1000
+        for run in runs:
+            size, end_ms = run.records, (run.last - round_) * 1000 + 999
             out = folder / "page.json"
             out.unlink(missing_ok=True)
             begun = time.monotonic()
@@ -80,9 +86,9 @@ def turns(folder: Path, rounds: int, runs: list[tuple[int, str]]) -> None:
                           f"ORDER BY logTimestamp DESC LIMIT 100000 INTO OUTFILE '{out}' FORMAT JSONEachRow")
             figures.setdefault(f"ClickHouse, {size:,}", []).append(time.monotonic() - begun)
             assert sum(1 for _ in open(out, "rb")) == 100_000
-            figures.setdefault(f"Runlog, {size:,}", []).append(page_seconds(run, size, round_))
+            figures.setdefault(f"Runlog, {size:,}", []).append(page_seconds(run, round_))
     session.close()
-    for size, _ in runs:
+    for size, *_ in runs:
         print_table("records of the run", {name: figures[name] for name in (f"ClickHouse, {size:,}", f"Runlog, {size:,}")})
     print_peak()
 
@@ -139,8 +145,8 @@ def print_peak() -> None:
     print(f"peak memory of the service: {peak:.0f} MiB\n", flush=True)
 
 
-def named(runs: list[str]) -> list[tuple[int, str]]:
-    return [(int(records), run) for records, run in (run.split("=") for run in runs)]
+def named(runs: list[str]) -> list[Run]:
+    return [Run(int(records), id, int(last)) for records, id, last in (run.split("=") for run in runs)]
 
 
 def main() -> None:

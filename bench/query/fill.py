@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Creates an archive for the queries: fill.py FOLDER RECORDS RUNS TASK_ID RUNLOG. Reads RUNLOG_API_URL and RUNLOG_TOKEN.
 
-All runs have the same size. They belong to ten tasks and are spread over ten days; one in ten has failed. The texts are
-those of the sample runs, each with a random number, so that no two lines are equal. Two words are rare: one occurs in one
+All runs have the same size. They belong to ten tasks and are spread over ten days; one in ten has failed. The records are
+realistic ones (bench/logs), with their own pauses. With LOG=samples, the texts are those of the sample runs, each with a
+random number, so that no two lines are equal. Two words are rare: one occurs in one
 of a million records, and one only in the oldest run. Also writes the records to FOLDER/log.txt as text and to
 FOLDER/log.ndjson for ClickHouse, except with SEARCHES_ONLY, because they take 400 bytes per record."""
 
@@ -39,12 +40,24 @@ def samples():
     return texts
 
 
-def parts(text):
-    """The JSON of a record in three parts: up to its time, up to the end of its message, and the rest."""
-    own = {"logTimestamp": 770077007700, "logMessage": f"{text.get('logMessage', '')} #\0"}
-    record = {"logTimestamp": 0, **{name: value for name, value in text.items() if value is not None}, **own}
-    before, rest = json.dumps(record, ensure_ascii=False).split("770077007700")
-    return before, *rest.split("\\u0000")
+def realistic_runs(folder, records, runs):
+    """The records of each run as JSON, with the time and the message."""
+    generate = ROOT / "bench/logs/generate.py"
+    logs = folder / "logs"
+    subprocess.run([sys.executable, generate, "--records", str(records), "--runs", str(runs), "--folder", logs], check=True)
+    for path in sorted(logs.glob("*-*.ndjson")):
+        with open(path) as lines:
+            yield [json.loads(line) for line in lines]
+        path.unlink()
+
+
+def sample_runs(records, runs, chance):
+    texts = samples()
+    for _ in range(runs):
+        at = chance.randrange(len(texts))
+        yield [{**texts[(at + index) % len(texts)], "logTimestamp": index * 7,
+                "logMessage": f"{texts[(at + index) % len(texts)].get('logMessage', '')} #{chance.getrandbits(24):06x}"}
+               for index in range(records)]
 
 
 def instant(ms):
@@ -55,39 +68,39 @@ def main():
     folder, records, runs, task, runlog = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
     workspace = next(row["workspace"]["id"] for row in send_get("/orchestration/executables/tasks")["items"] if row["executable"] == task)
     tasks = [send("POST", "/runlog/v1/tasks", {"name": f"task {number}", "workspaceId": workspace})["executable"] for number in range(10)]
-    chance, texts = random.Random(1), samples()
-    pieces = [parts(text) for text in texts]
+    chance = random.Random(1)
     searches_only = bool(os.environ.get("SEARCHES_ONLY"))
     text_log, json_log = None, None
     if not searches_only:
         text_log, json_log = open(folder / "log.txt", "w"), open(folder / "log.ndjson", "w")
     per_run = records // runs
-    for number in range(runs):
+    is_samples = os.environ.get("LOG") == "samples"
+    logs = sample_runs(per_run, runs, chance) if is_samples else realistic_runs(folder, per_run, runs)
+    for number, log in enumerate(logs):
         run = str(uuid.UUID(int=chance.getrandbits(128), version=4))
         began = FIRST_MS + SPAN_MS * number // runs
+        first, last = (choose(record["logTimestamp"] for record in log) for choose in (min, max))
         task_id = tasks[number % 10]
         send("PUT", f"/runlog/v1/runs/{run}", {"taskId": task_id, "triggerTimestamp": instant(began), "startTimestamp": instant(began)})
-        path, at = folder / "run.ndjson", chance.randrange(len(texts))
+        path = folder / "run.ndjson"
         with open(path, "w") as out:
-            for index in range(per_run):
-                place, now = (at + index) % len(texts), began + index * 7
-                own = f"{chance.getrandbits(24):06x}"
+            for index, record in enumerate(log):
+                now = began + record["logTimestamp"] - first
+                message = record["logMessage"]
                 if chance.random() < 1e-6:
-                    own += " quokka"
+                    message += " quokka"
                 if number == 0 and index == per_run // 2:
-                    own += " wombat"
-                before, between, after = pieces[place]
-                line = f"{before}{now}{between}{own}{after}"
+                    message += " wombat"
+                fields = {name: value for name, value in record.items() if value is not None}
+                line = json.dumps({**fields, "logTimestamp": now, "logMessage": message}, ensure_ascii=False)
                 out.write(line + "\n")
                 if searches_only:
                     continue
-                text = texts[place]
-                message = f"{text.get('logMessage', '')} #{own}"
                 json_log.write(f'{{"run_id":"{run}","task_id":"{task_id}","time":{now},{line[1:]}\n')
-                text_log.write(f"{instant(now)} {text.get('severity', '-')} {message.replace(chr(10), ' ')}\n")
+                text_log.write(f"{instant(now)} {record.get('severity', '-')} {message.replace(chr(10), ' ')}\n")
         status = "execution_failed" if number % 10 == 3 else "execution_successful"
         subprocess.run([runlog, "push", run, path], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        send("POST", f"/runlog/v1/runs/{run}/finish", {"status": status, "finishTimestamp": instant(began + per_run * 7)})
+        send("POST", f"/runlog/v1/runs/{run}/finish", {"status": status, "finishTimestamp": instant(began + last - first)})
     catalog = folder / "data/catalog.sqlite"
     while True:
         with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as rows:

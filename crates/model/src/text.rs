@@ -26,15 +26,15 @@ pub struct TextLine<'a> {
 impl TextLine<'_> {
     /// Writes the line, with a line break at its end.
     pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{} | {:<5} | {} | {} | {}",
-            self.time,
-            self.severity.unwrap_or_default(),
-            self.log_type.unwrap_or_default(),
-            self.bundle_name.unwrap_or_default(),
-            self.message.unwrap_or_default()
-        )
+        write!(out, "{} | ", self.time)?;
+        let severity = self.severity.unwrap_or_default();
+        out.write_all(severity.as_bytes())?;
+        out.write_all(&b"     "[severity.chars().count().min(5)..])?;
+        for text in [self.log_type, self.bundle_name, self.message] {
+            out.write_all(b" | ")?;
+            out.write_all(text.unwrap_or_default().as_bytes())?;
+        }
+        out.write_all(b"\n")
     }
 }
 

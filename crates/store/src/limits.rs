@@ -248,7 +248,7 @@ pub const DAY_MS: i64 = 86_400_000;
 pub const IDLE_SEAL_MS: i64 = 2 * DAY_MS;
 
 /// Records of a sealed file that make a row group. Unit: records.
-pub const ROW_GROUP_RECORDS: usize = 98_304;
+pub const ROW_GROUP_RECORDS: usize = 32_768;
 
 /// Memory of a row group being written at which it ends early. Unit: bytes.
 pub const ROW_GROUP_BYTES: usize = 24 << 20;
@@ -258,6 +258,12 @@ pub const SEALED_FILE_BYTES: usize = 128 << 20;
 
 /// Compression level of sealed files: measured in decision 0010.
 pub const SEALED_ZSTD_LEVEL: i32 = 6;
+
+/// Compression level of the messages of sealed files that have a dictionary: measured in decision 0010.
+pub const DICTIONARY_ZSTD_LEVEL: i32 = 12;
+
+/// Messages of a row group get a dictionary if they take at most this share of what they take without. Unit: percent.
+pub const DICTIONARY_PERCENT_MAX: u64 = 95;
 
 /// Most text of the words in the index of a sealed file; row groups with more are read by each search. Unit: bytes.
 /// While a file is written, the words take about fifteen times as much memory.

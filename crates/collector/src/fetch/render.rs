@@ -49,29 +49,37 @@ impl<W: Write> Renderer<W> {
     }
 }
 
-/// The parts of an entry that a line of text shows, borrowed if they contain no escapes.
+/// The parts of an entry that a line of text shows.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
     log_timestamp: i64,
     #[serde(borrow, default)]
-    severity: Option<Cow<'a, str>>,
+    severity: Option<Text<'a>>,
     #[serde(borrow, default)]
-    log_type: Option<Cow<'a, str>>,
+    log_type: Option<Text<'a>>,
     #[serde(borrow, default)]
-    bundle_name: Option<Cow<'a, str>>,
+    bundle_name: Option<Text<'a>>,
     #[serde(borrow, default)]
-    log_message: Option<Cow<'a, str>>,
+    log_message: Option<Text<'a>>,
 }
+
+/// A text, borrowed if it contains no escapes. Serde copies an `Option<Cow<str>>` in any case.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn write_line(out: &mut impl Write, entry: &[u8]) -> io::Result<()> {
     if let Ok(shown) = serde_json::from_slice::<Shown<'_>>(entry) {
+        fn text<'t>(text: &'t Option<Text<'_>>) -> Option<&'t str> {
+            text.as_ref().map(|text| &*text.0)
+        }
         let line = TextLine {
             time: Timestamp::clamped(shown.log_timestamp),
-            severity: shown.severity.as_deref(),
-            log_type: shown.log_type.as_deref(),
-            bundle_name: shown.bundle_name.as_deref(),
-            message: shown.log_message.as_deref(),
+            severity: text(&shown.severity),
+            log_type: text(&shown.log_type),
+            bundle_name: text(&shown.bundle_name),
+            message: text(&shown.log_message),
         };
         return line.write_to(out);
     }
@@ -116,6 +124,14 @@ mod tests {
             &entries,
             "1970-01-01T00:00:00.000Z |       |  |  | a\nb\n1970-01-01T00:00:00.001Z | 3     |  |  | \n",
         );
+    }
+
+    #[test]
+    fn texts_without_escapes_are_not_copied() {
+        let entry = r#"{"logTimestamp":1,"severity":"INFO","logMessage":"a\tb"}"#;
+        let shown: Shown<'_> = serde_json::from_str(entry).unwrap();
+        assert!(matches!(shown.severity, Some(Text(Cow::Borrowed("INFO")))));
+        assert!(matches!(shown.log_message, Some(Text(Cow::Owned(_)))));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! rounds, first of few slices, then of more, and the search ends as soon as it has enough records that no remaining
 //! slice can hold a newer one. A search for something rare ends when its time is up: it then returns what it has
 //! found and a cursor to continue from. The cursor is a position among the records, not among the slices, so slices
-//! may be merged between two pages. Decision 0013 says why there is no word index.
+//! may be merged between two pages. In sealed files, only row groups with the words of the text are read (decision 0013).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};

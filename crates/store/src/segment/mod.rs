@@ -3,8 +3,10 @@
 pub(crate) mod columns;
 pub(crate) mod reader;
 pub(crate) mod record_file_writer;
+pub(crate) mod sealed_writer;
+mod sorted_dictionary;
 pub(crate) mod values;
 pub(crate) mod word_index;
 pub(crate) mod writer;
 
-pub(crate) use writer::{RunRows, encode, schema, sealed_properties, times_column};
+pub(crate) use writer::{RunRows, encode, schema, times_column};

@@ -29,7 +29,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowF
 use parquet::arrow::async_reader::MetadataFetch;
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 use runlog_model::Severity;
 
@@ -208,8 +208,16 @@ impl SegmentFile {
 
     /// The average decompressed size of a row. Unit: bytes.
     pub(crate) fn row_bytes(&self) -> usize {
-        let groups = self.footer.metadata().row_groups();
-        let bytes: i64 = groups.iter().map(|group| group.total_byte_size()).sum();
+        let columns = self.footer.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns);
+        // A text in a dictionary is there once, and is read for each row that has it.
+        let bytes: i64 = columns
+            .map(|column| match column.dictionary_page_offset() {
+                Some(_) if column.column_path().string() == "message" => {
+                    column.unencoded_byte_array_data_bytes().unwrap_or_default().max(column.uncompressed_size())
+                }
+                _ => column.uncompressed_size(),
+            })
+            .sum();
         bytes.saturating_as::<usize>() / self.rows().max(1)
     }
 
@@ -625,7 +633,9 @@ fn coded_schema(schema: &Schema) -> SchemaRef {
 mod tests {
     use super::*;
     use crate::segment::columns::{ColumnBuilder, RecordColumns};
-    use crate::segment::writer::{encode, encode_as, sealed_properties};
+    use crate::segment::sealed_writer::SealedWriter;
+    use crate::segment::writer::encode;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use runlog_model::{Record, RunId, Timestamp};
 
     fn record(time_ms: i64, message: &str) -> Record {
@@ -687,7 +697,12 @@ mod tests {
         let records: Vec<Record> =
             [Some("INFO"), Some("WARN"), None].into_iter().enumerate().map(|(n, it)| named(n as i64, it)).collect();
         let written = [(run(1), columns(&records))];
-        let sealed = in_memory(encode_as(&written, sealed_properties().unwrap()).unwrap().0).await.unwrap();
+        let mut writer = SealedWriter::new().unwrap();
+        let rows = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(encode(&written).unwrap().0)).unwrap();
+        rows.build().unwrap().for_each(|batch| writer.write(&batch.unwrap()).unwrap());
+        writer.end_row_group().unwrap();
+        writer.finish().unwrap();
+        let sealed = in_memory(writer.take_bytes()).await.unwrap();
         let known = |name| sealed.same_text(&(1..3), name);
         assert_eq!(known("log_type"), Some(Some("JOB".to_owned())));
         assert_eq!(known("bundle_version"), Some(None));

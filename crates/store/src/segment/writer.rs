@@ -55,16 +55,8 @@ pub(crate) struct RunRows {
 
 /// Encodes records as a segment: of each run the new ones, in order of arrival. Returns where each run's rows are.
 pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
-    encode_as(runs, properties(SEGMENT_ZSTD_LEVEL)?.build())
-}
-
-/// Like [`encode`], with other properties.
-pub(crate) fn encode_as(
-    runs: &[(RunId, Vec<Arc<RecordColumns>>)],
-    properties: WriterProperties,
-) -> Result<(Vec<u8>, Vec<RunRows>)> {
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema(), Some(properties))?;
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema(), Some(properties(SEGMENT_ZSTD_LEVEL)?.build()))?;
     let (mut parts, mut first_row) = (Vec::with_capacity(runs.len()), 0);
     for (run_id, new) in runs {
         let new: Vec<&RecordColumns> = new.iter().map(|columns| &**columns).collect();

@@ -8,8 +8,6 @@ use az::SaturatingAs;
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use parquet::arrow::ArrowWriter;
-use parquet::file::metadata::KeyValue;
 use runlog_model::{RunId, hex};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -23,6 +21,7 @@ use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::keys;
 use crate::segment;
+use crate::segment::sealed_writer::SealedWriter;
 use crate::segment::values::column;
 use crate::segment::word_index::{METADATA_KEY, WordIndexWriter};
 
@@ -78,7 +77,7 @@ struct OpenFile {
 /// Encodes a file, and hashes its bytes.
 struct Encoder {
     /// Its buffer holds the bytes that were not taken yet.
-    writer: ArrowWriter<Vec<u8>>,
+    writer: SealedWriter,
     digest: Sha256,
     checks: ChecksWriter,
     bytes: u64,
@@ -241,8 +240,7 @@ impl SealedFiles {
                 limits::UPLOAD_PART_BYTES,
             )
             .with_max_concurrency(2);
-            let properties = segment::sealed_properties()?;
-            let writer = ArrowWriter::try_new(Vec::new(), segment::schema(), Some(properties))?;
+            let writer = SealedWriter::new()?;
             self.open = Some(OpenFile {
                 id: id.to_string(),
                 object_key,
@@ -271,7 +269,7 @@ impl OpenFile {
     }
 
     fn is_row_group_full(&self) -> bool {
-        let memory = self.encoder.as_ref().map_or(0, |encoder| encoder.writer.memory_size());
+        let memory = self.encoder.as_ref().map_or(0, |encoder| encoder.writer.memory_bytes());
         self.rows_in_group >= limits::ROW_GROUP_RECORDS || memory >= limits::ROW_GROUP_BYTES
     }
 
@@ -301,7 +299,7 @@ impl OpenFile {
 
     async fn end_row_group(&mut self) -> Result<()> {
         self.write_pending().await?;
-        self.encode(|encoder| Ok(encoder.writer.flush()?)).await?;
+        self.encode(|encoder| encoder.writer.end_row_group()).await?;
         self.rows_in_group = 0;
         Ok(())
     }
@@ -311,7 +309,7 @@ impl OpenFile {
         let mut encoder = self.encoder.take().ok_or_else(interrupted)?;
         let encoding = move || {
             work(&mut encoder)?;
-            let bytes = Bytes::from(std::mem::take(encoder.writer.inner_mut()));
+            let bytes = Bytes::from(encoder.writer.take_bytes());
             encoder.digest.update(&bytes);
             encoder.checks.update(&bytes);
             encoder.bytes += bytes.len() as u64;
@@ -328,22 +326,18 @@ impl OpenFile {
 
 impl Encoder {
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.words.add(column(rows, "message")?, self.writer.flushed_row_groups().len());
-        Ok(self.writer.write(rows)?)
+        self.words.add(column(rows, "message")?, self.writer.row_groups());
+        self.writer.write(rows)
     }
 
     /// Writes the index of the words, and the footer.
     fn finish(&mut self) -> Result<()> {
-        self.writer.flush()?;
-        let (row_groups, offset) = (self.writer.flushed_row_groups().len(), self.writer.bytes_written());
+        self.writer.end_row_group()?;
         let words = std::mem::take(&mut self.words);
-        if let Some(index) = words.finish(row_groups, offset as u64)? {
-            self.writer.write_all(&index).map_err(unwritten)?;
-            let place = format!("{offset},{}", index.len());
-            self.writer.append_key_value_metadata(KeyValue::new(METADATA_KEY.to_owned(), place));
+        if let Some(index) = words.finish(self.writer.row_groups(), self.writer.bytes_written() as u64)? {
+            self.writer.append(&index, METADATA_KEY)?;
         }
-        self.writer.finish()?;
-        Ok(())
+        self.writer.finish()
     }
 }
 
