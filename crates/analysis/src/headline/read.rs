@@ -398,9 +398,10 @@ fn one_line(text: &str) -> String {
         }
         line.push_str(word);
     }
-    match line.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}…", line[..end].trim_end()),
-        None => line,
+    let mut ends = line.char_indices().map(|(end, _)| end).skip(CHARS_MAX - 1);
+    match (ends.next(), ends.next()) {
+        (Some(end), Some(_)) => format!("{}…", line[..end].trim_end()),
+        _ => line,
     }
 }
 
@@ -412,6 +413,12 @@ mod tests {
     fn check(message: &str, text: &str, weight: Weight) {
         let headline = read(message);
         assert_eq!((headline.text.as_str(), headline.weight), (text, weight), "{message}");
+    }
+
+    #[test]
+    fn a_headline_has_at_most_four_hundred_characters() {
+        assert_eq!(one_line(&"é".repeat(400)), "é".repeat(400));
+        assert_eq!(one_line(&"é".repeat(401)), format!("{}…", "é".repeat(399)));
     }
 
     #[test]

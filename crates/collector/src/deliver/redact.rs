@@ -8,6 +8,21 @@ use runlog_model::Record;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The name of a secret, with what separates it from its value.
+macro_rules! secret_name {
+    () => {
+        r#"(?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token | authorization | credentials?
+      | (?:access|account|api|private|signing)[._-]?key ) (?:\\*["'])? \s*[=:]\s*"#
+    };
+}
+
+/// Further names, and schemes, before the value.
+macro_rules! secret_names {
+    () => {
+        concat!(r#"(?: (?:\\*["'])? (?: (?:basic|bearer)\s+ | "#, secret_name!(), "))*")
+    };
+}
+
 /// The named patterns: their expressions and replacements.
 const NAMED: [(&str, &str, &str); 5] = [
     ("email", r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", "<email>"),
@@ -26,9 +41,13 @@ const SECRET_TOO: [(&str, &str); 6] = [
     ORACLE,
     // `set key "DB_Password" with value "x"`, with or without quotation marks around the value.
     (
-        r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
-            (?:\\*["'`])? \s+ (?:(?:with|has|to|of|is|was)\s+)* (?:the\s+|its\s+)? value \s* (?:(?:of|is|was|to)\s+|[:=]\s*)? )
-            (?: ((?:\\*["'`])) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+ | [^\s"'`,;\\]+ )"#,
+        concat!(
+            r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
+            (?:\\*["'`])? \s+ (?:(?:with|has|to|of|is|was)\s+)* (?:the\s+|its\s+)? value \s* (?:(?:of|is|was|to)\s+|[:=]\s*)? "#,
+            secret_names!(),
+            r#" )
+            (?: ((?:\\*["'`])) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+ | [^\s"'`,;\\]+ )"#
+        ),
         "${1}${2}<secret>",
     ),
     // `set "DB_Password" to "x"`.
@@ -48,9 +67,13 @@ const SECRET_TOO: [(&str, &str); 6] = [
     ),
     // `"password" => "x"` and `password := x`.
     (
-        r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
-            (?:\\*["'`])? \s* (?: => | -> | := | == ) \s* )
-            (?: ((?:\\*["'`])) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+ | [^\s"'`,;&\\]+ )"#,
+        concat!(
+            r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
+            (?:\\*["'`])? \s* (?: => | -> | := | == ) \s* "#,
+            secret_names!(),
+            r#" )
+            (?: ((?:\\*["'`])) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+ | [^\s"'`,;&\\]+ )"#
+        ),
         "${1}${2}<secret>",
     ),
 ];
@@ -76,20 +99,28 @@ const ROUNDS_MAX: usize = 8;
 /// - `password="…"`, `'…'` and, in JSON inside a string, `\"password\":\"…\"`: everything up to the closing quotation
 ///   mark, or to the end of the line if there is none. A quotation mark before a comma or a bracket is a closing one.
 /// - `AWS_SECRET_ACCESS_KEY=…`: up to a space, a separator or a quotation mark.
-const SECRET: &str = r#"(?ix)
-    ( \bbearer\s+
-    | authorization (?:\\*["'])? \s*[=:]\s* (?:\\*["'])? [\[({]* (?:\\*["'])?
-      (?: basic | bearer | api-?key | splunk | token ) \s+ (?: token= (?:\\*["'])? )? )
+///
+/// Between a name and its secret there may be further names: `password=`, and on the next line `api_key: …`.
+const SECRET: &str = concat!(
+    r#"(?ix)
+    ( (?: \bbearer\s+
+      | authorization (?:\\*["'])? \s*[=:]\s* (?:\\*["'])? [\[({]* (?:\\*["'])?
+        (?: basic | bearer | api-?key | splunk | token ) \s+ (?: token= (?:\\*["'])? )? ) "#,
+    secret_names!(),
+    r#" )
     (?: [^\s"',;&\\] | \\+[^\s"',;&\\] )+
   | ( authorization (?:\\*["'])? \s*[=:]\s* (?:\\*["'])? ) [a-z][a-z0-9_-]* [\x20\t]+
     [^\s"',;&]* (?: [a-z][^\s"',;&]*\d | \d[^\s"',;&]*[a-z] | [^\s"',;&]{20} ) [^\s"',;&]*
-  | ( (?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token | authorization | credentials?
-      | (?:access|account|api|private|signing)[._-]?key ) (?:\\*["'])? \s*[=:]\s* )
+  | ( "#,
+    secret_name!(),
+    secret_names!(),
+    r#" )
     (?: (") (?: [^\s"',;&)}\]\\] | \\. ) (?: [^"\r\n\\] | \\. )*
       | (') (?: [^\s"',;&)}\]\\] | \\. ) (?: [^'\r\n\\] | \\. )*
       | (\\") (?: [^\s"',;&)}\]\\] | \\\\(?:\\.|[^"\\]) ) (?: [^"\r\n\\] | \\\\(?:\\.|[^"\\]) )*
       | ( (?:\\*["'])? [\[({]* (?:\\*["'])? (?: (?:basic|bearer)\s+ )? ) (?: [^\s"',;&\\] | \\+[^\s"',;&\\] )+ )
-"#;
+"#
+);
 
 /// The redactions, in order.
 #[derive(Debug, Clone, Default)]
@@ -242,6 +273,17 @@ mod tests {
         let mut text = text.to_owned();
         Redactor::new(vec![Redaction::named(name).unwrap()]).text(&mut text);
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_name_without_a_value_does_not_take_the_next_name_for_it() {
+        check("secret", "password=\napi_key: SEKRET\nnext", "password=\napi_key: <secret>\nnext");
+        check("secret", "Bearer password: SEKRET", "Bearer password: <secret>");
+        check("secret", "Bearer \nAuthorization: Bearer SEKRET", "Bearer \nAuthorization: Bearer <secret>");
+        check("secret", "password => \npwd: SEKRET", "password =<secret> \npwd: <secret>");
+        check("secret", "the password has the value\ntoken=SEKRET", "the password has the value\ntoken=<secret>");
+        check("secret", "{\"token\":\n\"password\":\"SEKRET\"}", "{\"token\":\n\"password\":\"<secret>\"}");
+        check("secret", "Authorization: Basic\npwd = SEKRET", "Authorization: Basic\npwd = <secret>");
     }
 
     #[test]
