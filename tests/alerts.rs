@@ -300,6 +300,14 @@ impl Scene {
         child.wait_with_output().unwrap()
     }
 
+    /// Makes the summaries of what was collected, and sends alerts.
+    fn summarize(&self) {
+        let data = self.upstream.folder().join("collected");
+        let output = runlog(&["archive", "summarize", "--data"]).arg(data).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(self.collect().status.success());
+    }
+
     /// Makes waiting alerts due.
     fn let_time_pass(&self) {
         let statement = "UPDATE alerts SET due_at = 0, claimed_until = 0 WHERE delivered_at IS NULL";
@@ -477,15 +485,10 @@ fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
 
 #[test]
 fn an_error_that_a_task_never_logged_before_is_told() {
-    let scene = Scene::telling_of("\"new_problem\"", "");
+    let scene = Scene::telling_of("\"new_error\"", "");
     let error = |message: &str| json!({"severity": "ERROR", "logMessage": message});
     let finish = ["--finish", "execution_successful"];
-    let summarize = || {
-        let data = scene.upstream.folder().join("collected");
-        let output = runlog(&["archive", "summarize", "--data"]).arg(data).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(scene.collect().status.success());
-    };
+    let summarize = || scene.summarize();
     assert!(scene.collect().status.success());
     scene.run_with(1, &finish, &error("table 7 is locked"));
     assert!(scene.collect().status.success());
@@ -499,8 +502,67 @@ fn an_error_that_a_task_never_logged_before_is_told() {
     let told = &scene.told()[before..];
     assert_eq!(told.len(), 1, "{told:?}");
     let (what, link, text) = &told[0];
-    assert_eq!((what.as_str(), link), ("new_problem", &format!("https://runlog.example.com/runs/{run}")));
+    assert_eq!((what.as_str(), link), ("new_error", &format!("https://runlog.example.com/runs/{run}")));
     assert!(text.contains("logged a new kind of error: disk"), "{text}");
+}
+
+#[test]
+fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
+    let scene = Scene::telling_of("\"new_problem\", \"problem_came_back\"", "");
+    let error =
+        |number: u32| json!({"severity": "ERROR", "logMessage": format!("java.sql.SQLException: no table t_{number}")});
+    let finish = ["--finish", "execution_failed"];
+    assert!(scene.collect().status.success());
+    scene.run_with(1, &finish, &error(1));
+    scene.run_with(2, &finish, &error(2));
+    assert!(scene.collect().status.success());
+    assert_eq!(scene.told(), [], "nothing is known of the runs yet");
+    scene.summarize();
+    scene.run_with(3, &finish, &error(3));
+    assert!(scene.collect().status.success());
+    scene.summarize();
+    let told = scene.hook.told();
+    assert_eq!(told.len(), 1, "three runs fail of one problem: {told:?}");
+    let body = told[0].json();
+    let problem = &body["problem"];
+    assert_eq!(
+        (&body["what"], &problem["state"], &problem["tasks"]),
+        (&json!("new_problem"), &json!("open"), &json!(1))
+    );
+    let (id, title) = (problem["id"].as_str().unwrap(), problem["title"].as_str().unwrap());
+    assert!(title.contains("java.sql.SQLException: no table"), "{title}");
+    assert_eq!(body["text"], format!("new problem in test: {title} (tasks: test)"));
+    assert_eq!(body["link"], format!("https://runlog.example.com/problems/{id}"));
+    assert_eq!((&problem["taskNames"], &body["workspaceName"]), (&json!(["test"]), &json!("test")));
+    assert!(problem["firstSeen"].is_string() && body.get("runId").is_none(), "{body}");
+    let mail = scene.mail.messages().remove(0);
+    for said in
+        ["Subject: [runlog] new problem in test: java.sql.SQLException", "state: open", "tasks: test", "first seen: "]
+    {
+        assert!(mail.contains(said), "{said:?} is not in {mail}");
+    }
+
+    // What a person does is done at the service of the archive that collects.
+    let folder = scene.upstream.folder().join("collected");
+    let set = |arguments: &[&str]| {
+        Service::start_on(&folder, &["--settle", "0s"]).succeed(&[&["problems"], arguments].concat())
+    };
+    set(&["resolve", id]);
+    scene.run_with(4, &finish, &error(4));
+    scene.run_with(5, &finish, &error(5));
+    assert!(scene.collect().status.success());
+    scene.summarize();
+    scene.summarize();
+    let told = &scene.told()[1..];
+    assert_eq!(told.len(), 1, "{told:?}");
+    let came_back = format!("problem came back in test: {title} (tasks: test)");
+    assert_eq!((told[0].0.as_str(), &told[0].2), ("problem_came_back", &came_back));
+
+    set(&["mute", id]);
+    scene.run_with(6, &finish, &error(6));
+    assert!(scene.collect().status.success());
+    scene.summarize();
+    assert_eq!(scene.told().len(), 2, "a muted problem is not told");
 }
 
 #[test]

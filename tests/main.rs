@@ -13,6 +13,7 @@ mod guide;
 mod hang_ups;
 mod many_searches;
 mod postgres;
+mod problems;
 mod push;
 mod report;
 mod sql;

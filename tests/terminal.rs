@@ -99,6 +99,23 @@ fn a_log_cannot_steer_the_terminal_of_who_looks_at_it() {
     check(&service, &["report", &task], &[]);
     check(&service, &["report", &workspace], &[]);
     check(&service, &["diff", RUN, RUN], &[]);
+    // A problem is known once the log is summarised, which a title and a note tell of.
+    let begun = std::time::Instant::now();
+    let problem = loop {
+        match service.succeed(&["problems", "--json"]).lines().next() {
+            Some(line) => break serde_json::from_str::<Value>(line).unwrap(),
+            None if begun.elapsed().as_secs() > 60 => panic!("no problem is known"),
+            None => std::thread::sleep(std::time::Duration::from_millis(200)),
+        }
+    };
+    let id = problem["id"].as_str().unwrap();
+    let note = ["problems", "mute", id, "--note", "\u{202e}noted"];
+    check(&service, &note, &["is muted"]);
+    check(&service, &["problems", "--state", "all"], &["muted", "java.lang.RuntimeException"]);
+    check(&service, &["problems", "show", id], &["\\u{202e}noted"]);
+    check(&service, &["problems", "show", id, "--json"], &["\\u{202e}"]);
+    check(&service, &["report", RUN], &["\\u{202e}noted"]);
+    check(&service, &["report", RUN, "--brief"], &["\\u{202e}noted"]);
     for format in ["text", "json", "ndjson"] {
         check(&service, &["fetch", RUN, "-o", "-", "--settle", "0s", "--format", format], &["reversed", "hidden"]);
     }

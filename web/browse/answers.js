@@ -56,10 +56,36 @@ export const diff = (before, after) => ({
   complete: true,
 })
 
+/** @type {Schema['ProblemBody']} */
+export const problem = {
+  id: 'ba7816bf8f01cfea', title: 'java.lang.IllegalStateException: the last row does not fit', workspaceId: 'bbbbbbbbbbbbbbbbbbbbbbbb',
+  workspaceName: 'data engineering', state: 'open', stateSetAt: iso(60_000), cameBackAt: iso(60_000), note: 'fixed in 1.2',
+  firstSeen: iso(86_400_000), lastSeen: iso(60_000), runs: 12, tasks: 3,
+}
+
+/** @type {Schema['ProblemBody'][]} */
+export const problems = [
+  problem,
+  { ...problem, id: 'ca7816bf8f01cfea', title: 'ORA-<number>: invalid username/password; logon denied', state: 'muted', stateSetBy: 'admin', mutedUntil: iso(-86_400_000), cameBackAt: undefined, note: undefined },
+  { ...problem, id: 'da7816bf8f01cfea', title: `x${'y'.repeat(190)}`, state: 'resolved', stateSetBy: 'admin', cameBackAt: undefined, note: 'é'.repeat(300) },
+]
+
+/** @type {(runId: string) => Schema['ProblemDetailBody']} */
+export const problemDetail = (runId) => ({
+  problem,
+  tasks: [
+    { taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'nightly orders', runs: 9 },
+    { taskId: 'cccccccccccccccccccccccc', taskName: 'hourly orders', runs: 3 },
+  ],
+  runs: [{ runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'nightly orders', status: 'execution_failed', endedAt: iso(60_000) }],
+})
+
 /** @type {(runId: string, other: string, first: string) => Schema['RunReport']} */
 export const report = (runId, other, first) => ({
   run: head(runId, 'execution_failed', 3_600_000),
   log: whole,
+  problem,
+  problemTasks: [{ taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'nightly orders', runs: 9 }],
   failure: {
     first: { time: first, severity: 'ERROR', bundleName: 'org.apache.spark.Executor', message: 'Exception in task 1.0 in stage 38.0' },
     causes: [
@@ -79,7 +105,7 @@ export const report = (runId, other, first) => ({
 const reasons = (runId) => [
   { kind: 'failing', runId, runsInARow: 9, since: iso(86_400_000), error: 'Task 1 in stage 38.0 failed 1 times; aborting job' },
   { kind: 'slow', runId, durationMs: 6_780_000, usualMs: 28_000, goesOn: false },
-  { kind: 'newProblems', problems: 1, title: 'could not write row <number>', runId },
+  { kind: 'newErrors', errorGroups: 1, title: 'could not write row <number>', runId },
 ]
 
 const looked = { since: iso(604_800_000), until: iso(0), workspaceId: 'bbbbbbbbbbbbbbbbbbbbbbbb', workspaceName: 'data engineering', isCut: false, outcomes: [] }
@@ -93,7 +119,7 @@ export const taskReport = (taskId, runId) => ({
   flips: 0,
   reasons: reasons(runId),
   durations: { runs: 10, minMs: 12_000, p50Ms: 28_000, p90Ms: 60_000, p95Ms: 80_000, p99Ms: 90_000, maxMs: 6_780_000, trend: { earlierP50Ms: 20_000, laterP50Ms: 31_000, times: 1.55 } },
-  problems: [
+  errorGroups: [
     { kind: 'cause', id: 'p1', title: 'java.lang.IllegalStateException: the last row does not fit', severity: 'ERROR', runs: 4, records: 120, firstSeen: iso(86_400_000), firstRun: runId, lastSeen: iso(60_000), lastRun: runId, isCurrent: true, isFlaky: true },
     { kind: 'pattern', id: 'p2', title: 'disk <path> is full', severity: 'FATAL', runs: 1, records: 1, firstSeen: iso(96_400_000), firstRun: runId, lastSeen: iso(96_400_000), lastRun: runId, isCurrent: false, isFlaky: false },
   ],
@@ -101,12 +127,12 @@ export const taskReport = (taskId, runId) => ({
 
 /** @type {(taskId: string, runId: string) => Schema['WorkspaceReport']} */
 export const workspaceReport = (taskId, runId) => ({
-  ...looked, tasksFine: 0, newProblems: [], looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }],
+  ...looked, tasksFine: 0, newErrorGroups: [], looks: [{ taskId, taskName: 'nightly orders', reasons: reasons(runId), runs: [] }],
 })
 
 /** @type {(taskId: string, runId: string) => Schema['WorkspaceReport']} */
 export const lateReport = (taskId, runId) => ({
-  ...looked, tasksFine: 0, newProblems: [],
+  ...looked, tasksFine: 0, newErrorGroups: [],
   looks: [
     {
       taskId, taskName: 'nightly orders', reasons: [{ kind: 'late', last: iso(93_600_000), usualMs: 3_600_000 }],
@@ -116,7 +142,7 @@ export const lateReport = (taskId, runId) => ({
 })
 
 /** @type {Schema['WorkspaceReport']} */
-export const fineReport = { ...looked, tasksFine: 4, newProblems: [], looks: [] }
+export const fineReport = { ...looked, tasksFine: 4, newErrorGroups: [], looks: [] }
 
 export const sql = [
   { day: '2026-11-21T00:00:00', runs: 12, failed: 1 },

@@ -17,10 +17,13 @@ const shots = process.env.RUNLOG_BROWSE_SHOTS
 
 let service
 let chrome
+/** The problem of the long run. */
+let problemId
 before(async () => {
   service = await start()
   await pushShortRuns(service)
   await pushLongRun(service)
+  problemId = await problemOf('does not fit')
   chrome = await openBrowser()
 })
 after(async () => {
@@ -57,9 +60,21 @@ async function answerFor(page) {
   await page.route('**/runlog/v1/tasks/*/report?*', json(answers.taskReport(service.taskId, FAILED_RUN)))
   await page.route('**/runlog/v1/workspaces/*/report?*', json(answers.workspaceReport(service.taskId, FAILED_RUN)))
   await page.route('**/runlog/v1/sql', (route) => route.fulfill({ body: answers.sql, contentType: 'application/x-ndjson' }))
+  await page.route('**/runlog/v1/problems?*', json({ items: answers.problems, limit: 50, offset: 0, total: answers.problems.length }))
+  await page.route('**/runlog/v1/problems/*', json(answers.problemDetail(FAILED_RUN)))
   await page.route('**/runlog/v1/search?*', json(answers.search(FAILED_RUN)))
   await page.route('**/runlog/v1/collection', json(answers.collection(FAILED_RUN)))
   await page.route('**/runlog/v1/sinks', json(answers.sinks))
+}
+
+/** The ID of a problem by its title; it is known once the log of the run is summarised. */
+async function problemOf(title) {
+  for (let tries = 0; tries < 600; tries += 1) {
+    const { items } = await (await send(service, 'GET', `/runlog/v1/problems?q=${encodeURIComponent(title)}`)).json()
+    if (items.length > 0) return items[0].id
+    await new Promise((resolve) => setTimeout(resolve, 500))
+  }
+  throw new Error(`there is no problem ${title}`)
 }
 
 let nobodies = 0
@@ -101,6 +116,8 @@ const pages = () => [
   { name: 'run, filtered', path: `/runs/${FAILED_RUN}?severity=WARN,ERROR`, shows: '9 matching lines' },
   { name: 'empty run', path: `/runs/${EMPTY_RUN}`, shows: 'ended' },
   { name: 'compare', path: `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, shows: 'Swap' },
+  { name: 'problems', path: '/problems', shows: 'the last row does not fit' },
+  { name: 'problem', path: `/problems/${problemId}`, shows: 'Latest runs' },
   { name: 'search', path: '/search?q=row', shows: 'Search all logs' },
   { name: 'sql', path: '/sql', shows: 'Saved queries' },
   { name: 'collection', path: '/collection', shows: 'Upstreams' },
@@ -307,6 +324,45 @@ describe('a log of two million lines', () => {
       await page.keyboard.press('Enter')
       await page.waitForURL(/lines=1-/)
     })
+  })
+})
+
+describe('a problem', () => {
+  it('is listed, muted with a note, resolved and reopened, and a run leads to it', async () => {
+    await visit('/problems', {}, async (page) => {
+      await page.getByRole('link', { name: /does not fit/ }).click()
+      await page.getByRole('heading', { name: /does not fit/ }).waitFor()
+      await page.getByText('Latest runs').waitFor()
+      await page.getByLabel('Note').fill('the DBA knows')
+      await page.getByLabel('How long to mute').selectOption('3')
+      await page.getByRole('button', { name: 'Mute' }).click()
+      await page.getByText('Muted until').waitFor()
+      await page.getByText('the DBA knows').waitFor()
+      await hasNoBarrier(page)
+      await page.getByRole('link', { name: 'Problems' }).first().click()
+      await page.getByLabel('State').selectOption('muted')
+      await page.getByRole('link', { name: /does not fit/ }).waitFor()
+      await page.goto(`${service.url}/problems/${problemId}`)
+      await page.getByRole('button', { name: 'Resolve' }).click()
+      await page.getByText('resolved').waitFor()
+      await page.getByRole('button', { name: 'Reopen' }).click()
+      await page.getByRole('button', { name: 'Resolve' }).waitFor()
+    })
+    await visit(`/runs/${LONG_RUN}`, {}, async (page) => {
+      await page.getByRole('link', { name: `Problem ${problemId}` }).click()
+      await page.getByRole('heading', { name: /does not fit/ }).waitFor()
+    })
+  })
+
+  it('is not shown to who may not read the log', async () => {
+    const { page, context } = await openPage(chrome.browser, { ...service, token: await tokenOfNobody() })
+    try {
+      await page.goto(`${service.url}/problems/${problemId}`)
+      await page.getByText(/lacks the rights/).waitFor()
+      await fits(page)
+    } finally {
+      await context.close()
+    }
   })
 })
 

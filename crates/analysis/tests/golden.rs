@@ -175,7 +175,7 @@ fn outline(summary: &RunSummary) -> String {
     for gap in &summary.gaps {
         writeln!(text, "gap of {} ms at {}: {} .. {}", gap.duration_ms, gap.start, gap.before, gap.after).unwrap();
     }
-    for problem in summary.problems() {
+    for problem in summary.error_groups() {
         writeln!(text, "{:?} {} {} {}", problem.kind, problem.records, problem.id, problem.title).unwrap();
     }
     text

@@ -61,6 +61,8 @@ enum Command {
     Canary(command::canary::CanaryArgs),
     /// Show a report on a run, a task or a workspace
     Report(command::report::ReportArgs),
+    /// List problems, which are root causes of failed runs, and mute, resolve or reopen them
+    Problems(Box<command::problems::ProblemsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
     Diff(command::diff::DiffArgs),
     /// Search the archive for the newest records that contain a text
@@ -115,6 +117,7 @@ async fn run(command: Command) -> Outcome {
         Command::Check(args) => command::check::run(args, stop).await,
         Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
+        Command::Problems(args) => until_stopped(command::problems::run(*args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
         Command::Search(args) => until_stopped(command::search::run(args), stop).await,
         Command::Sql(args) => until_stopped(command::sql::run(*args), stop).await,

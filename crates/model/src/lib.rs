@@ -18,7 +18,7 @@
 //! | [`printable`] | text that a terminal may show |
 //! | [`repair`] | JSON whose texts some writers break |
 //! | [`text`] | the TEXT form of a log |
-//! | [`problem`] | kinds of errors, the same from run to run |
+//! | [`problem`] | error groups and problems: what goes wrong, the same from run to run |
 //! | [`place`] | environments, workspaces, tasks, and rights in them |
 //! | [`word`] | errors for values that are not in a closed list |
 //! | [`wire`] | request and response bodies |
@@ -51,7 +51,7 @@ pub use causes::{causes, error_chain};
 pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
 pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};
-pub use problem::ProblemKind;
+pub use problem::{ErrorGroupKind, ProblemState};
 pub use random::Random;
 pub use record::Record;
 pub use repair::repair;

@@ -95,6 +95,7 @@ impl App {
         ReportSources {
             summaries: store.summaries(),
             logs: store.logs(),
+            problems: store.problems(),
             runs: store.runs(),
             workspaces: store.workspaces(),
         }

@@ -146,6 +146,12 @@ pub(crate) const AUDIT_AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// Maximum number of records per response of a search.
 pub(crate) const SEARCH_PAGE_MAX: u64 = 200;
 
+/// Maximum number of tasks that are listed with a problem.
+pub(crate) const PROBLEM_TASKS_MAX: u64 = 100;
+
+/// Maximum number of runs that are listed with a problem.
+pub(crate) const PROBLEM_RUNS_MAX: u64 = 50;
+
 /// Default number of records per response of a search.
 pub(crate) const SEARCH_PAGE_DEFAULT: u64 = 50;
 

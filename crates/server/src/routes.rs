@@ -19,6 +19,7 @@ mod otlp;
 mod overview;
 mod permissions;
 mod plans;
+mod problems;
 mod queries;
 mod records;
 mod reports;
@@ -193,6 +194,9 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(reports::diff)).audited_reading("read report"),
         Route::new(Token, handler!(reports::of_task)).audited_reading("read report"),
         Route::new(Token, handler!(reports::of_workspace)).audited_reading("read report"),
+        Route::new(Token, handler!(problems::list)).audited_once("look at problems"),
+        Route::new(Token, handler!(problems::one)).audited_once("look at problem"),
+        Route::new(Token, handler!(problems::set_state)).audited("change problem"),
         Route::new(TokenInBody, handler!(session::open)),
         Route::new(Token, handler!(session::one)),
         Route::new(Token, handler!(session::close)),

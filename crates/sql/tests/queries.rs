@@ -452,7 +452,7 @@ async fn errors_say_where_and_what_is_meant() {
     assert_eq!(error.to_string(), "there is no table recrods; did you mean records?");
     assert_eq!(error.place().map(|place| (place.line, place.column)), Some((2, 8)));
     let error = archive.error("SELECT * FROM nothing_like_it").await;
-    assert!(error.to_string().ends_with("the tables are records, runs, tasks, deliveries"), "{error}");
+    assert!(error.to_string().ends_with("the tables are records, runs, tasks, deliveries, problems"), "{error}");
     let error = archive.error("SELECT *\nFORM records").await;
     assert_eq!(error.place().map(|place| place.line), Some(2), "{error}");
     let error = archive.error("SELECT lenght(message) FROM records").await;

@@ -132,6 +132,12 @@ pub mod pages {
     pub use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
 }
 
+/// Problems: the root causes of failed runs, and what people made of them.
+pub mod problems {
+    pub use crate::parts::Problems;
+    pub use crate::tables::problems::{KnownProblem, NewProblem, ProblemFilter, ProblemOrder};
+}
+
 /// Runs, their history, plan executions and overviews.
 pub mod runs {
     pub use crate::parts::Runs;

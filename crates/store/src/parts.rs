@@ -50,6 +50,8 @@ parts! {
     Query,
     /// Summaries of logs, and the error groups that they found.
     Summaries,
+    /// Problems: the root causes of failed runs, and what people made of them.
+    Problems,
     /// The audit log.
     AuditLog,
     /// Alerts, and what alert rules ask of the catalog.

@@ -21,8 +21,8 @@ use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
 use crate::parts::{
-    Accounts, Alerts, AuditLog, Collection, Deliveries, Logs, Query, Runs, SavedQueries, SigningKeys, Summaries,
-    Workspaces,
+    Accounts, Alerts, AuditLog, Collection, Deliveries, Logs, Problems, Query, Runs, SavedQueries, SigningKeys,
+    Summaries, Workspaces,
 };
 use crate::settings::StoreSettings;
 use crate::supervise::Supervisor;
@@ -43,6 +43,7 @@ struct Parts {
     logs: Logs,
     query: Query,
     summaries: Summaries,
+    problems: Problems,
     audit: AuditLog,
     alerts: Alerts,
     ingest: Ingest,
@@ -67,6 +68,7 @@ impl Parts {
             logs: Logs::new(&core),
             query: Query::new(&background),
             summaries: Summaries::new(&core),
+            problems: Problems::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
             core,
@@ -219,6 +221,11 @@ impl Store {
     /// Summaries of logs, and the error groups that they found.
     pub fn summaries(&self) -> &Summaries {
         &self.0.summaries
+    }
+
+    /// Problems: the root causes of failed runs, and what people made of them.
+    pub fn problems(&self) -> &Problems {
+        &self.0.problems
     }
 
     /// The audit log.

@@ -1,16 +1,17 @@
 //! Several nodes on one catalog and one bucket.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use runlog_model::{FileFormat, Record, RecordOrder, RunId};
+use runlog_model::{FileFormat, Record, RecordOrder, RunId, RunStatus};
 use runlog_store::audit::AuditFilter;
 use runlog_store::maintenance::Retention;
 use runlog_store::pages::{PageRequest, PageStatus};
+use runlog_store::problems::NewProblem;
 use runlog_store::summaries::{ClaimedSummary, NewSummary};
 use runlog_store::{ErrorKind, Result, Store};
 
-use crate::common::{Archive, backends, record};
+use crate::common::{Archive, backends, finish_body, record};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -165,8 +166,72 @@ async fn a_log_that_is_deleted_while_it_is_claimed_gets_no_summary() {
     assert_eq!(verified.problem_texts, Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_nodes_that_count_runs_to_the_same_problems_count_each_once() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let nodes = [archive.store.clone(), archive.another_node().await, archive.another_node().await];
+    let mut runs = Vec::new();
+    for number in 0..60 {
+        let run = archive.start_another_run().await;
+        push_to(&archive.store, run, number).await.unwrap();
+        archive.store.runs().finish(run, &finish_body(RunStatus::Failed, None)).await.unwrap();
+        runs.push(run);
+    }
+    let id = |number: usize| format!("{:016x}", number % 5);
+    let mut deleted = HashSet::new();
+    for version in 7..13 {
+        // What shared a file with a deleted log is sealed anew first.
+        archive.clock.advance_ms(31_000);
+        while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
+        nodes[0].summaries().invalidate_older(version).await.unwrap();
+        let mut claimed = Vec::new();
+        loop {
+            let more = nodes[0].summaries().claim_due(version).await.unwrap();
+            if more.is_empty() {
+                break;
+            }
+            claimed.extend(more);
+        }
+        assert_eq!(claimed.len(), runs.len() - deleted.len());
+        // Each run is counted to another problem than the last time, in an order of its own on each node.
+        let made = |of: &ClaimedSummary| {
+            let number = runs.iter().position(|run| *run == of.run_id).unwrap() + version as usize;
+            let problem = Some(NewProblem { id: id(number), title: "title".to_owned() });
+            NewSummary { of: *of, version, body: b"{}".to_vec(), error_groups: Vec::new(), problem }
+        };
+        let of_nodes: Vec<Vec<NewSummary>> = (0..3)
+            .map(|node| {
+                let mut made: Vec<NewSummary> = claimed.iter().skip(node).step_by(3).map(made).collect();
+                made.rotate_left(node * 7);
+                made
+            })
+            .collect();
+        let saving = futures::future::try_join_all(
+            nodes.iter().zip(&of_nodes).map(|(node, made)| node.summaries().save_all(made)),
+        );
+        let gone: Vec<RunId> = runs.iter().copied().skip(version as usize).step_by(17).collect();
+        let deleting = futures::future::try_join_all(gone.iter().map(|run| nodes[2].maintenance().delete_log(*run)));
+        let (saved, removed) = tokio::join!(saving, deleting);
+        let saved = saved.map(drop);
+        saved.and(removed.map(drop)).unwrap();
+        deleted.extend(gone);
+
+        let left = |problem: &str| {
+            let is_of =
+                |(number, run): &(usize, &RunId)| !deleted.contains(*run) && id(number + version as usize) == problem;
+            runs.iter().enumerate().filter(is_of).count() as u64
+        };
+        for number in 0..5 {
+            let problem = nodes[1].problems().get(&id(number)).await.unwrap().unwrap();
+            assert_eq!((problem.runs, problem.tasks), (left(&problem.id), 1), "problem {number} at version {version}");
+            let listed = nodes[1].problems().runs(&problem.id, 100).await.unwrap();
+            assert_eq!(listed.len() as u64, problem.runs);
+        }
+    }
+}
+
 fn summary_of(of: ClaimedSummary) -> NewSummary {
-    NewSummary { of, version: 7, body: b"{}".to_vec(), problems: Vec::new() }
+    NewSummary { of, version: 7, body: b"{}".to_vec(), error_groups: Vec::new(), problem: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

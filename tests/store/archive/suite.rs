@@ -10,8 +10,8 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 use runlog_model::wire::admin::NewUser;
 use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{ErrorGroupKind, Severity};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
-use runlog_model::{ProblemKind, Severity};
 use runlog_store::alerts::NewAlert;
 use runlog_store::audit::AuditFilter;
 use runlog_store::collection::{CollectorHeartbeat, FailedAttempt, UpsertCounts, UpstreamRun, UpstreamRunState};
@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 mod names;
 #[path = "pages.rs"]
 mod pages;
+#[path = "problems.rs"]
+mod problems;
 #[path = "search.rs"]
 mod search;
 
@@ -1115,7 +1117,7 @@ async fn workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_take
 fn summary_of(due: ClaimedSummary, says: &str) -> NewSummary {
     let (first, last) = (Timestamp::clamped(1), Timestamp::clamped(5));
     let problem = NewErrorGroup {
-        kind: ProblemKind::Pattern,
+        kind: ErrorGroupKind::Pattern,
         id: format!("id of {says}"),
         title: says.to_owned(),
         severity: Severity::Error,
@@ -1123,7 +1125,13 @@ fn summary_of(due: ClaimedSummary, says: &str) -> NewSummary {
         first,
         last,
     };
-    NewSummary { of: due, version: 7, body: format!("{{\"says\":\"{says}\"}}").into_bytes(), problems: vec![problem] }
+    NewSummary {
+        of: due,
+        version: 7,
+        body: format!("{{\"says\":\"{says}\"}}").into_bytes(),
+        error_groups: vec![problem],
+        problem: None,
+    }
 }
 
 async fn kept(archive: &Archive) -> Option<String> {
@@ -1266,9 +1274,14 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
         let says = if due.run_id == later { "new" } else { "old" };
         let mut summary = summary_of(due, says);
         if due.run_id == later {
-            (summary.problems[0].first, summary.problems[0].last) = (Timestamp::clamped(9), Timestamp::clamped(9));
-            let old = summary_of(due, "old").problems.remove(0);
-            summary.problems.push(NewErrorGroup { first: Timestamp::clamped(9), last: Timestamp::clamped(9), ..old });
+            (summary.error_groups[0].first, summary.error_groups[0].last) =
+                (Timestamp::clamped(9), Timestamp::clamped(9));
+            let old = summary_of(due, "old").error_groups.remove(0);
+            summary.error_groups.push(NewErrorGroup {
+                first: Timestamp::clamped(9),
+                last: Timestamp::clamped(9),
+                ..old
+            });
         }
         archive.store.summaries().save_all(&[summary]).await.unwrap();
     }
@@ -1291,7 +1304,7 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
         2
     );
     let with = archive.store.summaries().runs_with_error_groups(archive.task_id, Timestamp::MIN).await.unwrap();
-    assert_eq!(with[&(ProblemKind::Pattern, "id of old".to_owned())].len(), 2);
+    assert_eq!(with[&(ErrorGroupKind::Pattern, "id of old".to_owned())].len(), 2);
 }
 
 async fn a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is() {
@@ -1699,7 +1712,7 @@ async fn rows_of_the_catalog_come_as_columns() {
             CatalogView::Runs => vec![archive.run_id.to_string()],
             CatalogView::Tasks => vec![archive.task_id.to_string()],
             // No sink has been told of any run.
-            CatalogView::Deliveries => Vec::new(),
+            CatalogView::Deliveries | CatalogView::Problems => Vec::new(),
         };
         assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
     }

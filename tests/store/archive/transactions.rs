@@ -264,7 +264,7 @@ async fn writes_about_runs_whose_session_is_terminated_are_applied_once() {
     let sealed = "SELECT COUNT(*) FROM slices WHERE sealed = 1";
     assert_eq!(outside.interrupt("slices", sealed, store.maintenance().seal()).await.runs, 1);
     let due = store.summaries().claim_due(7).await.unwrap();
-    let summary = NewSummary { of: due[0], version: 7, body: b"{}".to_vec(), problems: Vec::new() };
+    let summary = NewSummary { of: due[0], version: 7, body: b"{}".to_vec(), error_groups: Vec::new(), problem: None };
     outside.interrupt("summaries", "SELECT COUNT(*) FROM summaries", store.summaries().save_all(&[summary])).await;
 
     let request = archive.whole_log(FileFormat::Json, RecordOrder::Desc);

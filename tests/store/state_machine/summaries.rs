@@ -26,7 +26,7 @@ fn body(run_id: RunId, log: LogVersion) -> Vec<u8> {
 fn made_of(claimed: &[ClaimedSummary]) -> Vec<NewSummary> {
     let made = |of: &ClaimedSummary| {
         assert!(of.log.records > 0, "an empty log was claimed");
-        NewSummary { of: *of, version: VERSION, body: body(of.run_id, of.log), problems: Vec::new() }
+        NewSummary { of: *of, version: VERSION, body: body(of.run_id, of.log), error_groups: Vec::new(), problem: None }
     };
     claimed.iter().map(made).collect()
 }

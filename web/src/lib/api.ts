@@ -22,6 +22,8 @@ export type Pattern = Schema['Pattern']
 export type PatternChange = Schema['PatternChange']
 export type TaskReport = Schema['TaskReport']
 export type Reason = Schema['Reason']
+export type KnownProblem = Schema['ProblemBody']
+export type ProblemDetail = Schema['ProblemDetailBody']
 export type Collection = Schema['CollectionBody']
 export type Sink = Schema['SinkBody']
 

@@ -17,7 +17,7 @@ const look = (taskId: string, reasons: Reason[]): WorkspaceReport['looks'][numbe
 })
 
 const report = (...looks: WorkspaceReport['looks']): WorkspaceReport => ({
-  workspaceId: 'a', workspaceName: 'w a', since: '', until: '', outcomes: [], looks, tasksFine: 0, newProblems: [], isCut: false,
+  workspaceId: 'a', workspaceName: 'w a', since: '', until: '', outcomes: [], looks, tasksFine: 0, newErrorGroups: [], isCut: false,
 })
 
 describe('tasks that need a look', () => {

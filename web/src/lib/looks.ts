@@ -91,7 +91,7 @@ function stripRun(point: Schema['RunPoint']): StripRun {
 }
 
 // The same weights as in the service, so that the order is the same.
-const weights: Record<Reason['kind'], number> = { failing: 100, newProblems: 40, late: 30, slow: 20, flaky: 10 }
+const weights: Record<Reason['kind'], number> = { failing: 100, newErrors: 40, late: 30, slow: 20, flaky: 10 }
 
 /** The urgency of a task; without a report, that of its last run. */
 function weight(task: TaskToLookAt): number {

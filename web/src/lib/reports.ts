@@ -23,7 +23,7 @@ export function reasonText(reason: Reason): string {
       return `last ran ${ago(reason.last)}, usually every ${span(reason.usualMs)}`
     case 'flaky':
       return `alternated between success and failure: ${reason.flips} changes in ${reason.runs} runs`
-    case 'newProblems':
-      return `${many(reason.problems, 'new kind')} of error: ${reason.title}`
+    case 'newErrors':
+      return `${many(reason.errorGroups, 'new kind')} of error: ${reason.title}`
   }
 }

@@ -11,6 +11,8 @@ const pages: [string, RegExp][] = [
   ['task', /^\/tasks\/(?<id>[^/]+)\/?$/],
   ['run', /^\/runs\/(?<id>[^/]+)\/?$/],
   ['compare', /^\/runs\/(?<id>[^/]+)\/compare\/(?<other>[^/]+)\/?$/],
+  ['problems', /^\/problems\/?$/],
+  ['problem', /^\/problems\/(?<id>[^/]+)\/?$/],
   ['search', /^\/search\/?$/],
   ['sql', /^\/sql\/?$/],
   ['collection', /^\/collection\/?$/],

@@ -71,7 +71,9 @@ impl Brief<'_> {
                 true => "The run did not fail, and its log has no error.",
                 false => "Neither the log nor the engine names one.",
             };
-            return writeln!(out, "{said}\n");
+            writeln!(out, "{said}")?;
+            self.problem(out)?;
+            return writeln!(out);
         };
         writeln!(out, "`{}`\n", quoted(&headline.text, QUOTE_CHARS_MAX))?;
         match &headline.record {
@@ -92,7 +94,27 @@ impl Brief<'_> {
             Some(false) => writeln!(out, "The last successful run did not log it.")?,
             None => {}
         }
+        self.problem(out)?;
         writeln!(out)
+    }
+
+    /// The problem that the run is counted to.
+    fn problem(&self, out: &mut String) -> std::fmt::Result {
+        let Some(problem) = &self.report.problem else { return Ok(()) };
+        let id = &problem.id;
+        write!(out, "Problem [{id}]({}/problems/{id}), {}: ", self.base_url, problem.state)?;
+        write!(out, "{} runs of {} tasks since {}", problem.runs, problem.tasks, problem.first_seen)?;
+        let names: Vec<String> = self.report.problem_tasks.iter().map(|task| name(&task.task_name)).collect();
+        let others = problem.tasks.saturating_sub(names.len() as u64);
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        writeln!(out, " ({}{more}).", names.join(", "))?;
+        if let Some(at) = problem.came_back_at {
+            writeln!(out, "It came back at {at}.")?;
+        }
+        if let Some(note) = &problem.note {
+            writeln!(out, "Note: `{}`", quoted(note, ITEM_CHARS_MAX))?;
+        }
+        Ok(())
     }
 
     fn evidence(&self, out: &mut String) -> std::fmt::Result {

@@ -2,6 +2,7 @@
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::logs::Logs;
+use runlog_store::problems::Problems;
 use runlog_store::runs::Runs;
 use runlog_store::summaries::{LogSummary, RecentRun, Summaries};
 use runlog_store::workspaces::Workspaces;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::summary::summarize_log;
-use crate::summary::{RunSummary, errors_of};
+use crate::summary::{RunSummary, errors_of, read_summary};
 
 /// The longest log that is summarised on request before it is sealed. Unit: records.
 ///
@@ -24,6 +25,8 @@ pub struct ReportSources<'a> {
     pub summaries: &'a Summaries,
     /// Logs, for those that have no summary yet.
     pub logs: &'a Logs,
+    /// Problems, and which run has which.
+    pub problems: &'a Problems,
     /// Counts of runs.
     pub runs: &'a Runs,
     /// Names of tasks and workspaces.
@@ -163,11 +166,6 @@ pub(crate) async fn load(sources: ReportSources<'_>, run_id: RunId) -> Result<Lo
         expected_at,
     };
     Ok(Loaded { run: found.run, log, summary })
-}
-
-fn read_summary(kept: &runlog_store::summaries::StoredSummary) -> Result<RunSummary> {
-    serde_json::from_slice(&kept.body)
-        .map_err(|error| Error::caused(ErrorKind::Corrupt, "the summary of a log does not decode", error))
 }
 
 fn state_without_records(found: &LogSummary) -> LogState {

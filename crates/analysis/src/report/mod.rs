@@ -20,5 +20,5 @@ pub use reasons::{
     usual_duration,
 };
 pub use run::{Against, ChangeCounts, Figures, RunPatterns, RunReport, run_patterns, run_report};
-pub use task::{Durations, Outcome, TaskProblem, TaskReport, Trend, task_report};
-pub use workspace::{NewProblemOfTask, TaskLook, WorkspaceReport, workspace_report};
+pub use task::{Durations, Outcome, TaskErrorGroup, TaskReport, Trend, task_report};
+pub use workspace::{NewErrorGroup, TaskLook, WorkspaceReport, workspace_report};

@@ -76,9 +76,9 @@ pub enum Reason {
     },
     /// The task logged kinds of errors that it never logged before.
     #[serde(rename_all = "camelCase")]
-    NewProblems {
+    NewErrors {
         /// Number of kinds.
-        problems: u64,
+        error_groups: u64,
         /// The title of the most severe one.
         title: String,
         /// The run that contains it.
@@ -212,7 +212,7 @@ mod tests {
             Reason::Slow { .. } => "slow",
             Reason::Late { .. } => "late",
             Reason::Flaky { .. } => "flaky",
-            Reason::NewProblems { .. } => "new problems",
+            Reason::NewErrors { .. } => "new errors",
         };
         reasons_of(&runs(them), now).iter().map(kind).collect()
     }

@@ -1,6 +1,7 @@
 //! The report on a run: what failed first and why, what is new compared with the last successful run, and gaps.
 
 use runlog_model::record::SeverityCounts;
+use runlog_model::wire::problems::{ProblemBody, ProblemTaskBody};
 use runlog_model::{Run, RunId, Severity, Timestamp};
 use runlog_store::Result;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ const GROUPS_SHOWN_MAX: usize = 20;
 /// Maximum number of changes of a report.
 const CHANGES_SHOWN_MAX: usize = 40;
 
+/// Maximum number of tasks that are named with a problem.
+const PROBLEM_TASKS_MAX: u64 = 5;
+
 /// Maximum number of texts that may be the cause.
 const SUSPECTS_SHOWN_MAX: usize = 12;
 
@@ -39,6 +43,13 @@ pub struct RunReport {
     /// What the run failed of; absent if it did not fail and its log has no error, or if nothing names a cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headline: Option<Headline>,
+    /// The problem that the run is counted to: its root cause, in how many runs and tasks it was seen, and what people
+    /// made of it; absent if the run did not fail, and until its log is summarised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ProblemBody>,
+    /// The tasks that the problem hits, those with the most runs first; at most 5.
+    #[serde(default)]
+    pub problem_tasks: Vec<ProblemTaskBody>,
     /// Texts of the log that may be the cause, in the order of the log, with what each says about it.
     #[serde(default)]
     pub suspects: Vec<Suspect>,
@@ -138,9 +149,16 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
     let loaded = load(sources, run_id).await?;
     let run = RunHead::of(sources.workspaces, &loaded.run).await?;
     let engine = loaded.run.error_message.as_deref();
+    let problem = sources.problems.of_run(run_id).await?;
+    let problem_tasks = match &problem {
+        Some(problem) => sources.problems.tasks(&problem.id, PROBLEM_TASKS_MAX).await?,
+        None => Vec::new(),
+    };
     let Some(mut summary) = loaded.summary else {
         return Ok(RunReport {
             headline: headline_of(&[], None, engine).filter(|_| is_bad(run.status)),
+            problem,
+            problem_tasks,
             suspects: Vec::new(),
             run,
             log: loaded.log,
@@ -170,6 +188,8 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
         log: loaded.log,
         figures,
         headline,
+        problem,
+        problem_tasks,
         suspects,
         failure: summary.failure,
         against,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use runlog_model::place::Task;
-use runlog_model::{ProblemKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
+use runlog_model::{ErrorGroupKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
 use runlog_store::summaries::{ErrorGroup, RecentRun, Summaries};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::reasons::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_o
 const RUNS_MAX: u64 = 1_000;
 
 /// Maximum number of kinds of errors of a report.
-const PROBLEMS_SHOWN_MAX: u64 = 100;
+const ERROR_GROUPS_SHOWN_MAX: u64 = 100;
 
 /// Minimum number of runs for a trend, which compares their halves.
 const TREND_RUNS_MIN: usize = 10;
@@ -55,7 +55,7 @@ pub struct TaskReport {
     /// The runs, newest first.
     pub runs: Vec<RunPoint>,
     /// Kinds of errors, most recently seen first.
-    pub problems: Vec<TaskProblem>,
+    pub error_groups: Vec<TaskErrorGroup>,
 }
 
 /// Number of runs with a status.
@@ -106,9 +106,9 @@ pub struct Trend {
 /// A kind of error in the logs of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct TaskProblem {
+pub struct TaskErrorGroup {
     /// Whether this is a pattern or a root cause.
-    pub kind: ProblemKind,
+    pub kind: ErrorGroupKind,
     /// ID, the same in every run.
     pub id: String,
     /// Title, in one line.
@@ -138,14 +138,14 @@ pub async fn task_report(summaries: &Summaries, task: &Task, since: Timestamp, n
     let mut runs = summaries.recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
     let is_cut = runs.len() as u64 > RUNS_MAX;
     runs.truncate(RUNS_MAX as usize);
-    let known = summaries.error_groups_of_task(task.id, since, PROBLEMS_SHOWN_MAX).await?;
+    let known = summaries.error_groups_of_task(task.id, since, ERROR_GROUPS_SHOWN_MAX).await?;
     let mut having = summaries.runs_with_error_groups(task.id, since).await?;
-    let problem = |known: ErrorGroup| {
+    let group = |known: ErrorGroup| {
         let with: HashSet<RunId> =
             having.remove(&(known.kind, known.id.clone())).unwrap_or_default().into_iter().collect();
-        TaskProblem::of(known, &with, &runs)
+        TaskErrorGroup::of(known, &with, &runs)
     };
-    let problems = known.into_iter().map(problem).collect();
+    let error_groups = known.into_iter().map(group).collect();
     let (good, bad) =
         (runs.iter().filter(|run| is_good(run.status)).count(), runs.iter().filter(|run| is_bad(run.status)).count());
     Ok(TaskReport {
@@ -162,7 +162,7 @@ pub async fn task_report(summaries: &Summaries, task: &Task, since: Timestamp, n
         flips: flips_of(runs.iter().map(|run| run.status)),
         durations: Durations::of(&runs),
         runs: runs.iter().map(Into::into).collect(),
-        problems,
+        error_groups,
     })
 }
 
@@ -222,7 +222,7 @@ impl Trend {
     }
 }
 
-impl TaskProblem {
+impl TaskErrorGroup {
     fn of(known: ErrorGroup, with: &HashSet<RunId>, newest_first: &[RecentRun]) -> Self {
         // For a log without a summary, it is unknown whether it contains the error. If a log has grown since its
         // summary, what was found before is still there.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use runlog_model::place::Workspace;
-use runlog_model::{ProblemKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
+use runlog_model::{ErrorGroupKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
 use runlog_store::runs::{OverviewFilter, Runs};
 use runlog_store::summaries::ErrorGroup;
@@ -19,7 +19,7 @@ use super::task::Outcome;
 const RUNS_MAX: u64 = 60_000;
 
 /// Maximum number of new kinds of errors of a report.
-const NEW_PROBLEMS_MAX: u64 = 200;
+const NEW_ERROR_GROUPS_MAX: u64 = 200;
 
 /// How far back runs of a task are considered. Unit: milliseconds. Tasks without runs since then are omitted.
 const LOOK_BACK_MS: i64 = 90 * 86_400_000;
@@ -46,7 +46,7 @@ pub struct WorkspaceReport {
     /// Number of tasks with runs that do not need attention.
     pub tasks_fine: u64,
     /// Kinds of errors that are new for their task, newest first.
-    pub new_problems: Vec<NewProblemOfTask>,
+    pub new_error_groups: Vec<NewErrorGroup>,
     /// True if there are more tasks or runs than a report considers.
     pub is_cut: bool,
 }
@@ -68,13 +68,13 @@ pub struct TaskLook {
 /// A kind of error that is new for a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct NewProblemOfTask {
+pub struct NewErrorGroup {
     /// The task.
     pub task_id: TaskId,
     /// Name.
     pub task_name: String,
     /// Whether this is a pattern or a root cause.
-    pub kind: ProblemKind,
+    pub kind: ErrorGroupKind,
     /// ID, the same in every run.
     pub id: String,
     /// Title, in one line.
@@ -103,12 +103,12 @@ pub async fn workspace_report(
     let is_cut = runs.len() as u64 >= RUNS_MAX;
     let names = names_of_tasks(sources.workspaces, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
-    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_PROBLEMS_MAX).await?;
+    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_MAX).await?;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
         let mut reasons = reasons_of(runs, now);
-        reasons.extend(new_problems_of(task_id, &new));
+        reasons.extend(new_errors_of(task_id, &new));
         match reasons.is_empty() {
             true => tasks_fine += 1,
             false => looks.push(TaskLook {
@@ -121,7 +121,7 @@ pub async fn workspace_report(
     }
     looks
         .sort_by_cached_key(|look| (std::cmp::Reverse(weight(look)), look.task_name.clone(), look.task_id.to_string()));
-    let new_problems = new.into_iter().map(|it| NewProblemOfTask::of(name(&it.task_id), it)).collect();
+    let new_error_groups = new.into_iter().map(|it| NewErrorGroup::of(name(&it.task_id), it)).collect();
     Ok(WorkspaceReport {
         workspace_id: workspace.id,
         workspace_name: workspace.name.clone(),
@@ -130,7 +130,7 @@ pub async fn workspace_report(
         outcomes: outcomes_since(sources.runs, workspace.id, since).await?,
         looks,
         tasks_fine,
-        new_problems,
+        new_error_groups,
         is_cut,
     })
 }
@@ -158,18 +158,22 @@ async fn names_of_tasks(workspaces: &Workspaces, workspace: WorkspaceId) -> Resu
     Ok(tasks.into_iter().map(|task| (task.id.to_string(), task.name)).collect())
 }
 
-fn new_problems_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
-    // A stack trace and the message that contains it are the same problem: only messages are counted.
-    let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ProblemKind::Pattern);
+fn new_errors_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
+    // A stack trace and the message that contains it are the same error: only messages are counted.
+    let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ErrorGroupKind::Pattern);
     let worst = of_task().max_by_key(|it| (it.severity, it.records))?;
-    Some(Reason::NewProblems { problems: of_task().count() as u64, title: worst.title.clone(), run_id: worst.first.1 })
+    Some(Reason::NewErrors {
+        error_groups: of_task().count() as u64,
+        title: worst.title.clone(),
+        run_id: worst.first.1,
+    })
 }
 
 /// The urgency of a task.
 fn weight(look: &TaskLook) -> u64 {
     let of = |reason: &Reason| match reason {
         Reason::Failing { .. } => 100,
-        Reason::NewProblems { .. } => 40,
+        Reason::NewErrors { .. } => 40,
         Reason::Late { .. } => 30,
         Reason::Slow { .. } => 20,
         Reason::Flaky { .. } => 10,
@@ -177,19 +181,19 @@ fn weight(look: &TaskLook) -> u64 {
     look.reasons.iter().map(of).sum()
 }
 
-impl NewProblemOfTask {
-    fn of(task_name: String, problem: ErrorGroup) -> Self {
+impl NewErrorGroup {
+    fn of(task_name: String, group: ErrorGroup) -> Self {
         Self {
-            task_id: problem.task_id,
+            task_id: group.task_id,
             task_name,
-            kind: problem.kind,
-            id: problem.id,
-            title: problem.title,
-            severity: problem.severity,
-            runs: problem.runs,
-            records: problem.records,
-            first_seen: problem.first.0,
-            first_run: problem.first.1,
+            kind: group.kind,
+            id: group.id,
+            title: group.title,
+            severity: group.severity,
+            runs: group.runs,
+            records: group.records,
+            first_seen: group.first.0,
+            first_run: group.first.1,
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use runlog_model::{RecordOrder, RunId, TimeRange};
+use runlog_model::{RecordOrder, Run, RunId, TimeRange};
 use runlog_store::logs::Logs;
-use runlog_store::summaries::{ClaimedSummary, NewSummary, Summaries};
+use runlog_store::problems::NewProblem;
+use runlog_store::summaries::{ClaimedSummary, NewSummary, StoredSummary, Summaries};
 use runlog_store::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::run::{RunSummary, SUMMARY_VERSION, Summarizer};
+use super::problem::problem_of_headline;
+use super::run::{RunSummary, SUMMARY_VERSION, Summarizer, read_summary};
 
 /// How often the job checks for logs without a summary. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 2_000;
@@ -74,7 +76,7 @@ pub async fn summarize_due(summaries: &Summaries, logs: &Logs) -> Result<Option<
 async fn summarize(summaries: &Summaries, logs: &Logs, due: &[ClaimedSummary]) -> Result<u64> {
     let mut made = Vec::with_capacity(due.len());
     for due in due {
-        match summarize_one(logs, due).await {
+        match summarize_one(summaries, logs, due).await {
             Ok(summary) => made.push(summary),
             Err(error) => {
                 warn!(
@@ -91,15 +93,39 @@ async fn summarize(summaries: &Summaries, logs: &Logs, due: &[ClaimedSummary]) -
     Ok(made.len() as u64)
 }
 
-async fn summarize_one(logs: &Logs, due: &ClaimedSummary) -> Result<NewSummary> {
-    let summary = summarize_log(logs, due.run_id).await?;
+async fn summarize_one(summaries: &Summaries, logs: &Logs, due: &ClaimedSummary) -> Result<NewSummary> {
+    let failed = if due.has_failed { summaries.get(due.run_id).await? } else { None };
+    // The summary is as it should be if only the problem of the run is looked for.
+    let is_current = |kept: &&StoredSummary| kept.version == SUMMARY_VERSION && kept.log == due.log;
+    let kept = failed.as_ref().and_then(|failed| failed.summary.as_ref()).filter(is_current);
+    let summary = match kept {
+        Some(kept) => read_summary(kept)?,
+        None if due.log.records == 0 => Summarizer::default().finish(),
+        None => summarize_log(logs, due.run_id).await?,
+    };
     if summary.records != due.log.records {
         let message = format!("{} records were read where {} were expected", summary.records, due.log.records);
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     let body = serde_json::to_vec(&summary)
         .map_err(|error| Error::caused(ErrorKind::Corrupt, "a summary has no JSON form", error))?;
-    Ok(NewSummary { of: *due, version: SUMMARY_VERSION, problems: summary.problems(), body })
+    let problem = match &failed {
+        Some(failed) => Some(problem_of(summaries, &failed.run, &summary).await?),
+        None => None,
+    };
+    Ok(NewSummary { of: *due, version: SUMMARY_VERSION, error_groups: summary.error_groups(), problem, body })
+}
+
+/// What a failed run has failed of.
+async fn problem_of(summaries: &Summaries, run: &Run, summary: &RunSummary) -> Result<NewProblem> {
+    let good = match summaries.previous_run(run, true).await? {
+        Some(good) => summaries.get(good.id).await?.and_then(|good| good.summary),
+        None => None,
+    };
+    // One that an earlier version made may not be readable; it is made again.
+    let good = good.and_then(|good| read_summary(&good).ok());
+    let headline = summary.headline(good.as_ref(), run.error_message.as_deref());
+    Ok(problem_of_headline(run.workspace_id, run.task_id, headline.as_ref()))
 }
 
 /// Reads the current log of a run, and summarises it.

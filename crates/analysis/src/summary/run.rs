@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use runlog_model::record::SeverityCounts;
-use runlog_model::{ProblemKind, Record, Severity, Timestamp};
-use runlog_store::summaries::NewErrorGroup;
+use runlog_model::{ErrorGroupKind, Record, Severity, Timestamp};
+use runlog_store::summaries::{NewErrorGroup, StoredSummary};
+use runlog_store::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::failure::{Failure, FailureWatch};
@@ -27,12 +28,12 @@ use crate::{Occurrences, StableId};
 pub const SUMMARY_VERSION: u32 = 1_200 + TEMPLATES_VERSION;
 
 /// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
-pub const PROBLEMS_MAX: usize = 50;
+pub const ERROR_GROUPS_MAX: usize = 50;
 
-/// Most lines within traces of one record a line that are told from problems of their own.
+/// Most lines within traces of one record a line that are told from errors of their own.
 const CONTINUATIONS_MAX: usize = 64;
 
-/// Most characters of the title of a problem.
+/// Most characters of the title of an error group.
 const TITLE_CHARS_MAX: usize = 300;
 
 /// What a run's log says, in some kilobytes.
@@ -158,23 +159,23 @@ impl RunSummary {
     }
 
     /// The kinds of errors in the log, for the catalog: the most severe and most frequent of each sort.
-    pub fn problems(&self) -> Vec<NewErrorGroup> {
+    pub fn error_groups(&self) -> Vec<NewErrorGroup> {
         let patterns = self.patterns.patterns.iter().map(|pattern| {
             let title = if pattern.template.is_empty() { "(no message)" } else { &pattern.template };
-            (ProblemKind::Pattern, pattern.id, title, &pattern.occurrences)
+            (ErrorGroupKind::Pattern, pattern.id, title, &pattern.occurrences)
         });
         let causes = self.stack_traces.groups.iter();
-        let causes = causes.map(|it| (ProblemKind::Cause, it.cause.id, it.cause.title.as_str(), &it.occurrences));
+        let causes = causes.map(|it| (ErrorGroupKind::Cause, it.cause.id, it.cause.title.as_str(), &it.occurrences));
         let is_error = |severity: Severity| severity >= Severity::Error;
-        let of_errors = |it: &(ProblemKind, StableId, &str, &Occurrences)| is_error(it.3.worst());
-        // The lines of a trace of one record a line are no problems of their own.
-        let is_head = |it: &(ProblemKind, StableId, &str, &Occurrences)| {
+        let of_errors = |it: &(ErrorGroupKind, StableId, &str, &Occurrences)| is_error(it.3.worst());
+        // The lines of a trace of one record a line are no errors of their own.
+        let is_head = |it: &(ErrorGroupKind, StableId, &str, &Occurrences)| {
             let line = first_line_of(&it.3.sample);
             !is_continuation(line) && !self.continuations.contains(&StableId::of(&masked(line)))
         };
-        let patterns = patterns.filter(of_errors).filter(is_head).take(PROBLEMS_MAX);
-        let causes = causes.filter(of_errors).take(PROBLEMS_MAX);
-        let problem = |(kind, id, title, occurrences): (ProblemKind, StableId, &str, &Occurrences)| NewErrorGroup {
+        let patterns = patterns.filter(of_errors).filter(is_head).take(ERROR_GROUPS_MAX);
+        let causes = causes.filter(of_errors).take(ERROR_GROUPS_MAX);
+        let group = |(kind, id, title, occurrences): (ErrorGroupKind, StableId, &str, &Occurrences)| NewErrorGroup {
             kind,
             id: id.to_string(),
             title: title.chars().take(TITLE_CHARS_MAX).collect(),
@@ -183,8 +184,14 @@ impl RunSummary {
             first: occurrences.first,
             last: occurrences.last,
         };
-        patterns.chain(causes).map(problem).collect()
+        patterns.chain(causes).map(group).collect()
     }
+}
+
+/// Reads a stored summary.
+pub(crate) fn read_summary(kept: &StoredSummary) -> Result<RunSummary> {
+    serde_json::from_slice(&kept.body)
+        .map_err(|error| Error::caused(ErrorKind::Corrupt, "the summary of a log does not decode", error))
 }
 
 /// Records that are errors or worse.

@@ -20,7 +20,7 @@ pub struct Summary {
     /// The latest time of a record.
     pub last: Option<Timestamp>,
     /// The first record with severity ERROR or worse.
-    pub first_problem: Option<Problem>,
+    pub first_error: Option<FirstError>,
     /// The longest time between a record and the next.
     pub longest_gap: Option<Gap>,
     #[serde(skip)]
@@ -30,7 +30,7 @@ pub struct Summary {
 /// A record that reports a failure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Problem {
+pub struct FirstError {
     /// When it was logged.
     pub time: Timestamp,
     /// Its severity, as the log has it.
@@ -58,8 +58,8 @@ impl Summary {
         self.severities.add(severity);
         self.first = Some(self.first.map_or(record.time, |first| first.min(record.time)));
         self.last = self.last.max(Some(record.time));
-        if severity >= Severity::Error && self.first_problem.is_none() {
-            self.first_problem = Some(Problem::of(record));
+        if severity >= Severity::Error && self.first_error.is_none() {
+            self.first_error = Some(FirstError::of(record));
         }
         self.measure_gap(record.time);
     }
@@ -79,7 +79,7 @@ impl Summary {
     }
 }
 
-impl Problem {
+impl FirstError {
     fn of(record: &Record) -> Self {
         let first_line = record.message.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
         Self {
@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_problem_and_the_longest_gap_are_found() {
+    fn the_first_error_and_the_longest_gap_are_found() {
         let summary = summary_of(&[
             (1_000, "INFO", "begin"),
             (9_000, "WARN", "slow"),
             (9_500, "ERROR", "no such table\nat line 3"),
             (9_600, "FATAL", "giving up"),
         ]);
-        let problem = summary.first_problem.as_ref().unwrap();
+        let problem = summary.first_error.as_ref().unwrap();
         assert_eq!((problem.time.as_millis(), problem.message.as_str()), (9_500, "no such table"));
         assert_eq!(summary.longest_gap, Some(Gap { start: Timestamp::clamped(1_000), duration_ms: 8_000 }));
         assert_eq!((summary.records(), summary.severities.of(Severity::Fatal)), (4, 1));

@@ -3,5 +3,6 @@
 pub(crate) mod archive;
 pub(crate) mod connect;
 pub(crate) mod log;
+pub(crate) mod moment;
 pub(crate) mod range;
 pub(crate) mod span;

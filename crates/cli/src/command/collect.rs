@@ -113,7 +113,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     }
     drop(bar);
     if let Some(alerts) = alerts {
-        alerts.find(Look::Thorough, SystemClock.now()).await.map_err(alert_failure)?;
+        alerts.find(Look::Once, SystemClock.now()).await.map_err(alert_failure)?;
         alerts.send_due(&SystemClock, stop).await.map_err(alert_failure)?;
     }
     if args.json {

@@ -14,6 +14,7 @@ pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod health;
 pub(crate) mod plan;
+pub(crate) mod problems;
 pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod runs;

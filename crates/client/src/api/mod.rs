@@ -4,6 +4,7 @@ mod admin;
 mod executions;
 mod lists;
 mod logs;
+mod problems;
 mod push;
 mod readiness;
 mod reports;

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
-use runlog_model::{ProblemKind, Run, RunId, TaskId, Timestamp, millis};
+use runlog_model::wire::problems::ProblemBody;
+use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
 use runlog_store::Store;
 use runlog_store::alerts::Alerts;
+use runlog_store::problems::{KnownProblem, ProblemFilter, Problems};
+use runlog_store::runs::Runs;
 use runlog_store::summaries::{RecentRun, Summaries};
 use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
@@ -28,6 +31,14 @@ const RUNS_MAX: u64 = 5_000;
 /// Maximum number of error groups, incomplete logs and the like per query.
 const ROWS_MAX: u64 = 1_000;
 
+/// How long a failed run is not reported while its problem is not known: its log is summarised once it has settled. Unit:
+/// milliseconds. Below [`OVERLAP_MS`], within which a search finds the run again.
+const PROBLEM_WAIT_MS: i64 = 90_000;
+const _: () = assert!(PROBLEM_WAIT_MS < OVERLAP_MS);
+
+/// Maximum number of tasks that an alert names with a problem.
+const TASK_NAMES_MAX: u64 = 5;
+
 /// A task that has not run for this long is no longer reported as late.
 const LATE_MAX_MS: i64 = 90 * 86_400_000;
 
@@ -47,6 +58,8 @@ pub enum Look {
     },
     /// Everything: late tasks, running runs, new errors, sinks that lag behind, and runs that ended earlier.
     Thorough,
+    /// The same, by a process that does not search again soon: failed runs are reported before their problem is known.
+    Once,
 }
 
 /// An occurrence.
@@ -59,6 +72,32 @@ pub(super) struct Occurrence {
     text: String,
     task: Option<Task>,
     run: Option<RunId>,
+    problem: Option<Known>,
+}
+
+/// A problem, and the names of the tasks that it hits, those with the most runs first.
+#[derive(Debug)]
+struct Known {
+    problem: ProblemBody,
+    task_names: Vec<String>,
+}
+
+/// What an alert says of a problem.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProblemPart<'a> {
+    id: &'a str,
+    title: &'a str,
+    state: ProblemState,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    came_back_at: Option<Timestamp>,
+    runs: u64,
+    tasks: u64,
+    task_names: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
 }
 
 /// The content of an alert. Absent fields are omitted.
@@ -78,6 +117,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<ProblemPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<String>,
 }
 
@@ -85,12 +126,28 @@ impl Occurrence {
     /// The content as JSON.
     pub(super) fn body(&self, rule: &str, public_url: Option<&Url>, now: Timestamp) -> String {
         let task = self.task.as_ref();
+        let problem = self.problem.as_ref().map(|known| &known.problem);
+        let page_of_problem = problem.map(|problem| format!("problems/{}", problem.id));
         let page = match (self.run, task) {
             (Some(run), _) => Some(format!("runs/{run}")),
             (None, Some(task)) => Some(format!("tasks/{}", task.id)),
-            (None, None) => None,
+            (None, None) => page_of_problem.clone(),
         };
-        let link = public_url.zip(page).map(|(url, page)| format!("{}/{page}", url.as_str().trim_end_matches('/')));
+        let link = |page: Option<String>| {
+            public_url.zip(page).map(|(url, page)| format!("{}/{page}", url.as_str().trim_end_matches('/')))
+        };
+        let part = self.problem.as_ref().map(|Known { problem, task_names }| ProblemPart {
+            id: &problem.id,
+            title: &problem.title,
+            state: problem.state,
+            first_seen: problem.first_seen,
+            last_seen: problem.last_seen,
+            came_back_at: problem.came_back_at,
+            runs: problem.runs,
+            tasks: problem.tasks,
+            task_names,
+            link: link(page_of_problem),
+        });
         let body = Body {
             rule,
             what: self.what,
@@ -99,8 +156,11 @@ impl Occurrence {
             run_id: self.run,
             task_id: task.map(|task| task.id),
             task_name: task.map(|task| task.name.as_str()),
-            workspace_name: task.map(|task| task.workspace.name.as_str()),
-            link,
+            workspace_name: task
+                .map(|task| task.workspace.name.as_str())
+                .or(problem.map(|problem| problem.workspace_name.as_str())),
+            problem: part,
+            link: link(page),
         };
         // Strings and times can always be serialized.
         serde_json::to_string(&body).unwrap_or_default()
@@ -110,6 +170,8 @@ impl Occurrence {
 /// The parts of the archive that alerts use.
 pub(super) struct AlertArchive {
     pub(super) alerts: Alerts,
+    runs: Runs,
+    problems: Problems,
     summaries: Summaries,
     workspaces: Workspaces,
 }
@@ -118,6 +180,8 @@ impl AlertArchive {
     pub(super) fn of(store: &Store) -> Self {
         Self {
             alerts: store.alerts().clone(),
+            runs: store.runs().clone(),
+            problems: store.problems().clone(),
             summaries: store.summaries().clone(),
             workspaces: store.workspaces().clone(),
         }
@@ -136,21 +200,27 @@ pub(super) async fn occurrences(
     let ended_since = match look {
         // A transaction that is committed late has an earlier timestamp.
         Look::Quick { since: looked_at } => since.max(looked_at.plus_millis(-OVERLAP_MS)),
-        Look::Thorough => since,
+        Look::Thorough | Look::Once => since,
     };
-    let mut finder = Finder { archive, rule, since, ended_since, now, tasks: HashMap::new(), found: Vec::new() };
+    let mut finder = Finder { archive, rule, look, since, ended_since, now, tasks: HashMap::new(), found: Vec::new() };
     if rule.tells_of(Condition::RunFailed) || rule.tells_of(Condition::RunSlow) {
         finder.ended_runs().await?;
     }
-    let is_thorough = look == Look::Thorough;
+    let is_thorough = matches!(look, Look::Thorough | Look::Once);
     if rule.tells_of(Condition::RunSlow) && is_thorough {
         finder.runs_going_on().await?;
     }
     if rule.tells_of(Condition::TaskLate) && is_thorough {
         finder.late_tasks().await?;
     }
-    if rule.tells_of(Condition::NewProblem) && is_thorough {
+    if rule.tells_of(Condition::NewProblem) {
         finder.new_problems().await?;
+    }
+    if rule.tells_of(Condition::ProblemCameBack) {
+        finder.problems_that_came_back().await?;
+    }
+    if rule.tells_of(Condition::NewError) && is_thorough {
+        finder.new_errors().await?;
     }
     if rule.tells_of(Condition::LogIncomplete) {
         finder.incomplete_logs().await?;
@@ -164,6 +234,7 @@ pub(super) async fn occurrences(
 struct Finder<'a> {
     archive: &'a AlertArchive,
     rule: &'a AlertRule,
+    look: Look,
     since: Timestamp,
     /// The time from which on ended runs are considered.
     ended_since: Timestamp,
@@ -206,14 +277,41 @@ impl Finder<'_> {
         }
         if is_bad(status) && self.rule.tells_of(Condition::RunFailed) {
             if let Some(task) = self.task(run.task_id).await? {
-                let why = run.error_message.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-                let text = format!("{} ended with {status}{why}", task.name);
-                self.add(format!("run failed {}", run.id), "run_failed", text, Some(task), Some(run.id));
+                self.failed_run(run, task).await?;
             }
         } else if is_good(status) && self.rule.tells_of(Condition::RunSlow) {
             self.perhaps_slow(run).await?;
         }
         Ok(())
+    }
+
+    /// A failed run is reported with its problem, once that is known, and not at all if that is muted.
+    async fn failed_run(&mut self, run: &Run, task: Task) -> Result<(), AlertError> {
+        let problem = match self.archive.problems.of_run(run.id).await? {
+            Some(problem) if problem.state == ProblemState::Muted => return Ok(()),
+            Some(problem) => Some(self.known(problem).await?),
+            None if self.may_be_known_soon(run) => return Ok(()),
+            None => None,
+        };
+        let why = match &problem {
+            Some(known) => format!(": {}", known.problem.title),
+            None => run.error_message.as_ref().map(|error| format!(": {error}")).unwrap_or_default(),
+        };
+        let text = format!("{} ended with {}{why}", task.name, run.status.coarse());
+        let (key, what) = (format!("run failed {}", run.id), "run_failed");
+        self.found.push(Occurrence { key, what, text, task: Some(task), run: Some(run.id), problem });
+        Ok(())
+    }
+
+    /// True if the problem of a run that has ended may become known before a later search.
+    fn may_be_known_soon(&self, run: &Run) -> bool {
+        let ended_ms_ago = run.final_since.map_or(i64::MAX, |since| self.now.millis_since(since));
+        self.look != Look::Once && (ended_ms_ago < PROBLEM_WAIT_MS || !self.archive.runs.is_settled(run))
+    }
+
+    async fn known(&self, problem: ProblemBody) -> Result<Known, AlertError> {
+        let tasks = self.archive.problems.tasks(&problem.id, TASK_NAMES_MAX).await?;
+        Ok(Known { problem, task_names: tasks.into_iter().map(|task| task.task_name).collect() })
     }
 
     async fn runs_going_on(&mut self) -> Result<(), AlertError> {
@@ -265,16 +363,69 @@ impl Finder<'_> {
     }
 
     async fn new_problems(&mut self) -> Result<(), AlertError> {
+        let filter = ProblemFilter { new_since: Some(self.since), ..self.open_problems() };
+        for KnownProblem { problem, created_at } in self.archive.problems.list_known(&filter).await? {
+            // Somebody who has set its state knows of it.
+            if problem.state_set_at.is_none() {
+                let key = format!("new problem {} {created_at}", problem.id);
+                self.perhaps_problem(problem, key, "new_problem", "new problem").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn problems_that_came_back(&mut self) -> Result<(), AlertError> {
+        let filter = ProblemFilter { back_since: Some(self.since), ..self.open_problems() };
+        for KnownProblem { problem, .. } in self.archive.problems.list_known(&filter).await? {
+            let Some(at) = problem.came_back_at else { continue };
+            let key = format!("problem came back {} {at}", problem.id);
+            self.perhaps_problem(problem, key, "problem_came_back", "problem came back").await?;
+        }
+        Ok(())
+    }
+
+    fn open_problems(&self) -> ProblemFilter {
+        ProblemFilter { state: Some(ProblemState::Open), limit: ROWS_MAX, ..ProblemFilter::default() }
+    }
+
+    /// Reports a problem if the rule applies to one of the tasks that it hits. The alert is about the problem, however
+    /// many tasks and runs it hits.
+    async fn perhaps_problem(
+        &mut self,
+        problem: ProblemBody,
+        key: String,
+        what: &'static str,
+        word: &str,
+    ) -> Result<(), AlertError> {
+        let mut is_about = false;
+        for task in self.archive.problems.tasks(&problem.id, ROWS_MAX).await? {
+            is_about |= self.task(task.task_id).await?.is_some();
+        }
+        if !is_about {
+            return Ok(());
+        }
+        let known = self.known(problem).await?;
+        let Known { problem, task_names } = &known;
+        let others = problem.tasks.saturating_sub(task_names.len() as u64);
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        let text =
+            format!("{word} in {}: {} (tasks: {}{more})", problem.workspace_name, problem.title, task_names.join(", "));
+        self.found.push(Occurrence { key, what, text, task: None, run: None, problem: Some(known) });
+        Ok(())
+    }
+
+    /// Kinds of errors, also of runs that did not fail.
+    async fn new_errors(&mut self) -> Result<(), AlertError> {
         for workspace in self.archive.workspaces.list().await? {
-            for problem in self.archive.summaries.new_error_groups(workspace.id, self.since, ROWS_MAX).await? {
+            for error in self.archive.summaries.new_error_groups(workspace.id, self.since, ROWS_MAX).await? {
                 // The stack trace of an error is not a separate error.
-                if problem.kind != ProblemKind::Pattern {
+                if error.kind != ErrorGroupKind::Pattern {
                     continue;
                 }
-                let Some(task) = self.task(problem.task_id).await? else { continue };
-                let text = format!("{} logged a new kind of error: {}", task.name, problem.title);
-                let key = format!("new problem {} {}", task.id, problem.id);
-                self.add(key, "new_problem", text, Some(task), Some(problem.first.1));
+                let Some(task) = self.task(error.task_id).await? else { continue };
+                let text = format!("{} logged a new kind of error: {}", task.name, error.title);
+                let key = format!("new error {} {}", task.id, error.id);
+                self.add(key, "new_error", text, Some(task), Some(error.first.1));
             }
         }
         Ok(())
@@ -327,7 +478,7 @@ impl Finder<'_> {
     }
 
     fn add(&mut self, key: String, what: &'static str, text: String, task: Option<Task>, run: Option<RunId>) {
-        self.found.push(Occurrence { key, what, text, task, run });
+        self.found.push(Occurrence { key, what, text, task, run, problem: None });
     }
 }
 

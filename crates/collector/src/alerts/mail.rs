@@ -103,6 +103,7 @@ impl Mail {
         let text = |name: &str| said[name].as_str().unwrap_or_default();
         let subject: String = one_line(text("text")).chars().take(SUBJECT_CHARS_MAX).collect();
         let mut lines = vec![text("text").to_owned(), String::new()];
+        lines.extend(lines_of_problem(&said["problem"]));
         let parts =
             [("task", "taskName"), ("workspace", "workspaceName"), ("run", "runId"), ("rule", "rule"), ("", "link")];
         for (name, field) in parts {
@@ -157,6 +158,26 @@ impl Mail {
 
 fn mailbox(text: &str) -> Result<Mailbox, AlertError> {
     text.parse().map_err(|error| AlertError::Unsendable(format!("{text:?} is not a mail address: {error}")))
+}
+
+/// What is said of a problem; nothing if there is none.
+fn lines_of_problem(problem: &Value) -> Vec<String> {
+    let text = |name: &str| problem[name].as_str().filter(|text| !text.is_empty());
+    let number = |name: &str| problem[name].as_u64().unwrap_or_default();
+    let Some(title) = text("title") else { return Vec::new() };
+    let names: Vec<&str> = problem["taskNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let others = number("tasks").saturating_sub(names.len() as u64);
+    let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+    let mut lines = vec![format!("problem: {}", one_line(title))];
+    let state = text("state").unwrap_or_default();
+    lines.push(match text("cameBackAt") {
+        Some(at) => format!("state: {state}, came back at {at}"),
+        None => format!("state: {state}"),
+    });
+    lines.push(format!("first seen: {}", text("firstSeen").unwrap_or_default()));
+    lines.push(format!("failed runs: {}", number("runs")));
+    lines.push(format!("tasks: {}{more}", one_line(&names.join(", "))));
+    lines
 }
 
 fn one_line(text: &str) -> String {

@@ -32,14 +32,18 @@ pub struct AlertRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// A run failed.
+    /// A run failed, unless its problem is muted.
     RunFailed,
     /// A task has not run for three times its usual interval.
     TaskLate,
     /// A run took at least twice the usual time of its task, or is still running after that time.
     RunSlow,
-    /// A task logged a kind of error for the first time.
+    /// A run failed of a problem that no other run of its workspace has failed of before.
     NewProblem,
+    /// A run failed of a problem that was resolved, or whose mute has ended.
+    ProblemCameBack,
+    /// A task logged a kind of error for the first time.
+    NewError,
     /// The log of a run could not be fetched completely from its upstream.
     LogIncomplete,
     /// A sink lags behind for too long.

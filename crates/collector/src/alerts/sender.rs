@@ -113,7 +113,7 @@ impl Alerts {
                 new += self.archive.alerts.enqueue(&alerts).await?;
             }
         }
-        if look == Look::Thorough {
+        if !matches!(look, Look::Quick { .. }) {
             self.archive.alerts.delete_delivered().await?;
         }
         Ok(new)

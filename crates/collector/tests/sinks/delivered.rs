@@ -9,7 +9,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use runlog_client::{HttpClientBuilder, TlsSettings, Wait};
 use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
-use runlog_model::{Clock, Timestamp};
+use runlog_model::wire::problems::NewProblemState;
+use runlog_model::{Clock, ProblemState, Timestamp};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -42,7 +43,7 @@ fn rule(condition: Condition) -> AlertRule {
 
 /// How many alerts a look finds that are new.
 async fn new(stage: &Stage, alerts: &Alerts) -> u64 {
-    alerts.find(Look::Thorough, stage.clock.now()).await.unwrap()
+    alerts.find(Look::Once, stage.clock.now()).await.unwrap()
 }
 
 /// A run that ends, and is due for the sink.
@@ -150,6 +151,45 @@ async fn a_webhook_is_sent_the_headers_that_its_rule_names() {
     assert!(headers["user-agent"].to_str().unwrap().starts_with("runlog/"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_run_is_told_with_its_problem_and_not_while_that_is_muted() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let alerts = alerts(&stage, Condition::RunFailed, &[&url]);
+    let look = async || {
+        let found = alerts.find(Look::Thorough, stage.clock.now()).await.unwrap();
+        alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
+        found
+    };
+    let summarize = async || {
+        while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
+        runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
+    };
+    assert_eq!(look().await, 0);
+    let run = stage.run(1, &[]).await;
+    assert_eq!(look().await, 0, "its problem may be known soon");
+    summarize().await;
+    assert_eq!(look().await, 1);
+    let body = told.try_recv().unwrap();
+    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
+    assert_eq!((body["runId"].as_str(), body["problem"]["id"].as_str()), (Some(&*run.to_string()), Some(&*problem.id)));
+    assert!(body["text"].as_str().unwrap().ends_with(&format!("execution_failed: {}", problem.title)), "{body}");
+
+    let mute = NewProblemState { state: ProblemState::Muted, until: None, note: None };
+    stage.store.problems().set_state(&problem.id, &mute, "ada").await.unwrap();
+    stage.run(1, &[]).await;
+    summarize().await;
+    stage.pass(2 * MINUTE_MS);
+    assert_eq!(look().await, 0, "the problem is muted");
+
+    // Nobody summarises its log.
+    let run = stage.run(1, &[]).await;
+    stage.pass(MINUTE_MS);
+    assert_eq!(look().await, 1);
+    let body = told.try_recv().unwrap();
+    assert_eq!((body["runId"].as_str(), body.get("problem")), (Some(&*run.to_string()), None));
+}
+
 /// Does not wait: the clock stands meanwhile.
 struct NoWait;
 
@@ -173,6 +213,8 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
     let what_happens = async {
         for _ in 0..3 {
             let run = stage.run(1, &[]).await;
+            // Its problem is waited for no longer.
+            stage.pass(MINUTE_MS);
             assert_eq!(told.recv().await.unwrap()["runId"], run.to_string());
         }
         let waiting = stage.store.alerts().backlog().await.unwrap();

@@ -50,13 +50,13 @@ pub struct UpstreamBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed_until: Option<Timestamp>,
     /// The failing runs that have been pending for longest, at most 50.
-    pub problems: Vec<ProblemBody>,
+    pub problems: Vec<FailingRunBody>,
 }
 
 /// A run that could not be landed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ProblemBody {
+pub struct FailingRunBody {
     /// The run.
     pub run_id: String,
     /// The task.

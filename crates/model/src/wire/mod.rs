@@ -14,6 +14,7 @@ pub mod oauth;
 pub mod overview;
 pub mod places;
 pub mod plans;
+pub mod problems;
 pub mod push;
 pub mod queries;
 pub mod records;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use az::SaturatingAs;
 use runlog_model::plan::PlanStatus;
 use runlog_model::{
-    EnvironmentId, FileFormat, RecordOrder, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId,
+    EnvironmentId, FileFormat, ProblemState, RecordOrder, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId,
 };
 use utoipa::PartialSchema;
 use utoipa::openapi::RefOr;
@@ -215,6 +215,7 @@ parsed_values! {
     EnvironmentId => pattern(HEX_ID);
     RunStatus => <RunStatus as PartialSchema>::schema();
     PlanStatus => one_of(&PlanStatus::ALL.map(PlanStatus::as_str));
+    ProblemState => one_of(&ProblemState::ALL.map(ProblemState::as_str));
     FileFormat => one_of(&["JSON", "TEXT"]);
     RecordOrder => one_of(&["DESC", "ASC"]);
 }

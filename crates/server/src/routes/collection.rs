@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::collection::{CollectionBody, CollectorBody, ProblemBody, RetriedBody, UpstreamBody};
+use runlog_model::wire::collection::{CollectionBody, CollectorBody, FailingRunBody, RetriedBody, UpstreamBody};
 use runlog_store::collection::{CollectedRun, CollectionMetrics, CollectorHeartbeat};
 
 use crate::app::App;
@@ -76,8 +76,8 @@ fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> Upstream
     }
 }
 
-fn problem(run: CollectedRun) -> ProblemBody {
-    ProblemBody {
+fn problem(run: CollectedRun) -> FailingRunBody {
+    FailingRunBody {
         run_id: run.run_id,
         task_id: run.task_id,
         status: run.status,

@@ -14,7 +14,7 @@ use runlog_model::wire::ErrorBody;
 use crate::routes::{Access, Route, routes};
 
 /// The groups of the API, in the order of the description.
-const TAGS: [(&str, &str); 15] = [
+const TAGS: [(&str, &str); 16] = [
     ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Executions of plans, derived from their runs"),
@@ -24,6 +24,7 @@ const TAGS: [(&str, &str); 15] = [
     ("accounts", "Service accounts"),
     ("rights", "Rights of users and service accounts in workspaces"),
     ("reports", "Patterns, failures and changes"),
+    ("problems", "Root causes of failed runs, and what people made of them"),
     ("push", "Pushing runs and their logs"),
     ("web", "Extension of Runlog: the data of the web UI, also for programs"),
     ("analysis", "SQL queries and search"),

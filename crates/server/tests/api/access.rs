@@ -70,6 +70,9 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/runs/{id}/diff/{other_id}", Access::Token),
     ("GET", "/runlog/v1/tasks/{id}/report", Access::Token),
     ("GET", "/runlog/v1/workspaces/{id}/report", Access::Token),
+    ("GET", "/runlog/v1/problems", Access::Token),
+    ("GET", "/runlog/v1/problems/{id}", Access::Token),
+    ("PUT", "/runlog/v1/problems/{id}/state", Access::Token),
     ("POST", "/runlog/v1/session", Access::TokenInBody),
     ("GET", "/runlog/v1/session", Access::Token),
     ("DELETE", "/runlog/v1/session", Access::Token),
@@ -160,7 +163,9 @@ async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
     use Right::{Author, Execute, Manage, Publish, View};
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
+    let problem = stage.problem().await;
     let (task, workspace) = (stage.task, stage.workspace);
+    let mute = r#"{"state":"muted"}"#;
     let start = format!(r#"{{"taskId":"{task}"}}"#);
     let logs = format!("/monitoring/executions/{RUN}/logs");
     let table: Vec<(Method, String, &str, &[Right])> = vec![
@@ -184,6 +189,8 @@ async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
         (Method::GET, format!("/runlog/v1/runs/{RUN}/diff/{RUN}"), "", &[Author, View, Execute]),
         (Method::GET, format!("/runlog/v1/tasks/{task}/report"), "", &[Author, View, Execute]),
         (Method::GET, format!("/runlog/v1/workspaces/{workspace}/report"), "", &[Author, View, Execute]),
+        (Method::GET, format!("/runlog/v1/problems/{problem}"), "", &[Author, View, Execute]),
+        (Method::PUT, format!("/runlog/v1/problems/{problem}/state"), mute, &[Author, View, Execute]),
         (Method::GET, format!("/security/workspaces/{workspace}/users/x/permissions"), "", &[Manage]),
     ];
     for (number, (method, path, body, needed)) in table.into_iter().enumerate() {

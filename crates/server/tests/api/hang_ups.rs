@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::Method;
 use futures::FutureExt;
 use runlog_server::{RunHook, routes};
+use runlog_store::problems::ProblemFilter;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection};
 
@@ -118,6 +119,14 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
         ("POST", "/runlog/v1/runs/{id}/finish") => {
             begin().await;
             request(WrittenDown, of_run, json!({"status": "execution_successful"}))
+        }
+        ("PUT", "/runlog/v1/problems/{id}/state") => {
+            let filter = ProblemFilter { limit: 1, ..ProblemFilter::default() };
+            let id = match stage.store.problems().list(&filter).await.unwrap().0.pop() {
+                Some(problem) => problem.id,
+                None => stage.problem().await,
+            };
+            request(WrittenDown, path.replace("{id}", &id), json!({"state": "muted", "note": format!("note {number}")}))
         }
         ("POST", "/runlog/v1/environments" | "/runlog/v1/users") => {
             request(WrittenDown, path, json!({"name": format!("new {number}")}))

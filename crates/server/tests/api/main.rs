@@ -19,6 +19,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod outage;
+mod problems;
 mod protocol;
 mod proxies;
 mod questions;

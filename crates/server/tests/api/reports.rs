@@ -23,7 +23,7 @@ fn log(fails: bool) -> String {
 }
 
 impl Stage {
-    async fn run_with(&self, run: &str, lines: &str, status: &str) {
+    pub(crate) async fn run_with(&self, run: &str, lines: &str, status: &str) {
         let start = format!(r#"{{"taskId":"{}"}}"#, self.task);
         assert!(self.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), start).await.status.is_success());
         if !lines.is_empty() {
@@ -36,13 +36,13 @@ impl Stage {
         }
     }
 
-    async fn seal_and_summarize(&self) {
+    pub(crate) async fn seal_and_summarize(&self) {
         self.clock.advance_ms(60_000);
         while self.store.maintenance().seal().await.unwrap().runs > 0 {}
         runlog_analysis::summarize_all(self.store.summaries(), self.store.logs()).await.unwrap();
     }
 
-    async fn report(&self, run: &str) -> Value {
+    pub(crate) async fn report(&self, run: &str) -> Value {
         let answer = self.get(&format!("/runlog/v1/runs/{run}/report")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
@@ -133,8 +133,8 @@ async fn a_report_of_a_task_and_of_its_workspace_say_what_needs_a_look() {
     assert_eq!((&report["successRate"], &report["flips"]), (&json!(0.8), &json!(3)));
     assert_eq!(report["durations"]["runs"], 8);
     assert_eq!(report["reasons"][0]["kind"], "failing");
-    let problems = report["problems"].as_array().unwrap();
-    assert_eq!(problems.len(), 0, "the logs are of 1970, before the days that are looked at");
+    let groups = report["errorGroups"].as_array().unwrap();
+    assert_eq!(groups.len(), 0, "the logs are of 1970, before the days that are looked at");
 
     let report = stage.get(&format!("/runlog/v1/workspaces/{workspace}/report")).await.json();
     assert_eq!((report["looks"].as_array().unwrap().len(), &report["tasksFine"]), (1, &json!(0)));
@@ -176,18 +176,18 @@ async fn an_error_is_not_gone_because_the_last_log_has_no_summary_yet() {
 
     stage.clock.advance_ms(3_600_000);
     stage.run_with(RUN, &line("ERROR", "load failed"), "execution_failed").await;
-    let before = stage.get(&path).await.json()["problems"][0].clone();
+    let before = stage.get(&path).await.json()["errorGroups"][0].clone();
     assert_eq!((&before["runs"], &before["isCurrent"]), (&json!(1), &json!(true)), "{before}");
     stage.seal_and_summarize().await;
-    let after = stage.get(&path).await.json()["problems"][0].clone();
+    let after = stage.get(&path).await.json()["errorGroups"][0].clone();
     assert_eq!((&after["runs"], &after["isCurrent"]), (&json!(2), &json!(true)), "{after}");
 
     stage.clock.advance_ms(3_600_000);
     stage.run_with("6c0e5a34-0000-4000-8000-000000000003", &line("INFO", "loaded"), "execution_successful").await;
-    let before = stage.get(&path).await.json()["problems"][0].clone();
+    let before = stage.get(&path).await.json()["errorGroups"][0].clone();
     assert_eq!(before["isCurrent"], true, "whether the last run has it is not known yet: {before}");
     stage.seal_and_summarize().await;
-    let after = stage.get(&path).await.json()["problems"][0].clone();
+    let after = stage.get(&path).await.json()["errorGroups"][0].clone();
     assert_eq!((&after["isCurrent"], &after["isFlaky"]), (&json!(false), &json!(false)), "{after}");
 }
 
@@ -229,7 +229,7 @@ async fn the_headline_of_a_failed_run_is_its_root_cause_and_no_error_that_good_r
     let problems =
         stage.store.summaries().new_error_groups(stage.workspace, runlog_model::Timestamp::clamped(0), 100).await;
     let titles: Vec<String> = problems.unwrap().into_iter().map(|problem| problem.title).collect();
-    // The lines of a trace are no problems of their own: its root cause is, beside the messages that are one line each.
+    // The lines of a trace are no errors of their own: its root cause is, beside the messages that are one line each.
     assert_eq!(titles.len(), 4, "{titles:?}");
     assert!(titles.iter().any(|title| title.starts_with("SQLSyntaxErrorException: ORA-")), "{titles:?}");
 }

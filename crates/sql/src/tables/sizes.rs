@@ -30,6 +30,7 @@ pub(crate) fn records(filter: &ScanFilter) -> usize {
 pub(crate) fn rows(table: CatalogView) -> usize {
     match table {
         CatalogView::Tasks => 1_000,
+        CatalogView::Problems => 1_000,
         // As few as are worth being kept in memory by every thread of a join.
         CatalogView::Runs => 100_000,
         CatalogView::Deliveries => 200_000,

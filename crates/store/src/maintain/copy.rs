@@ -22,6 +22,7 @@ use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
+use crate::tables::problems;
 
 /// Columns of a run about work in progress, which are specific to each archive.
 const OF_NO_OTHER_ARCHIVE: [&str; 5] =
@@ -114,6 +115,7 @@ impl Maintenance {
         for (table, key) in TABLES_OF_RUNS {
             self.copy_table(target, table, key).await?;
         }
+        self.copy_problem_states(target).await?;
         self.revoke_at(target, "sinks", &["name"]).await?;
         self.revoke_at(target, "sinks_behind", &["rule", "sink"]).await?;
         for (table, clearing) in DELIVERED {
@@ -161,6 +163,32 @@ impl Maintenance {
                     let mut transaction = transaction;
                     for row in &rows {
                         insert(&mut transaction, table, row, key, true).await?;
+                    }
+                    transaction.commit().await
+                })
+                .await?;
+        }
+    }
+
+    /// Copies what people made of problems. Their titles and counts follow from the summaries once the copy is in use.
+    async fn copy_problem_states(&self, target: &Self) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let rows = sqlx::query(
+                "SELECT id, workspace_id, state, state_at, state_by, note, muted_until, came_back_at, created_at, first_seen
+                 FROM workspace_problems WHERE id > $1 ORDER BY id LIMIT 500",
+            )
+            .bind(&after)
+            .fetch_all(self.core.catalog().read())
+            .await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.try_get("id")?;
+            target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    for row in &rows {
+                        insert(&mut transaction, "workspace_problems", row, &["id"], true).await?;
                     }
                     transaction.commit().await
                 })
@@ -259,6 +287,8 @@ impl Maintenance {
                         let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
                         sqlx::query(AssertSqlSafe(clearing)).bind(id).execute(&mut *transaction).await?;
                     }
+                    // What it failed of is looked for again once the copy is in use, and counted there.
+                    problems::remove_runs(&mut transaction, &[id.to_owned()], target.core.now()).await?;
                     for slice in &slices {
                         insert(&mut transaction, "slices", slice, &[], false).await?;
                     }

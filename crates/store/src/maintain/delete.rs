@@ -19,7 +19,9 @@ use crate::catalog::sql::{Connection, Sql};
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::commit::{lock_runs, seal_anew};
+use crate::maintain::seal::commit::seal_anew;
+use crate::tables::problems;
+use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits, planted};
 
@@ -165,6 +167,7 @@ impl Maintenance {
             }
             sqlx::query(statement).bind(&id).execute(&mut *transaction).await?;
         }
+        problems::remove_runs(&mut transaction, std::slice::from_ref(&id), self.core.now()).await?;
         for segment in &own {
             sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;
         }
@@ -196,7 +199,7 @@ impl Maintenance {
             if !locked.is_empty() {
                 return Ok(false);
             }
-            lock_runs(self, connection, wanted.iter().cloned()).await?;
+            lock_runs(&self.core, connection, wanted.iter().cloned()).await?;
             locked = wanted;
         }
     }

@@ -18,6 +18,8 @@ use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
 use crate::segment::reader::SegmentFile;
+use crate::tables::problems;
+use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::LogState;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
@@ -382,9 +384,11 @@ impl Maintenance {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
+                lock_runs(&self.core, &mut transaction, [run.to_owned()]).await?;
                 for statement in ["DELETE FROM summaries WHERE run_id = $1", "DELETE FROM problems WHERE run_id = $1"] {
                     sqlx::query(statement).bind(run).execute(&mut *transaction).await?;
                 }
+                problems::remove_runs(&mut transaction, &[run.to_owned()], self.core.now()).await?;
                 sqlx::query("UPDATE runs SET summarize_at = $2 WHERE id = $1 AND records > 0")
                     .bind(run)
                     .bind(self.core.now().as_millis())

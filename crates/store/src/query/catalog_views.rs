@@ -1,4 +1,4 @@
-//! Views of the catalog as columns: runs, tasks and deliveries, for SQL queries.
+//! Views of the catalog as columns: runs, tasks, problems and deliveries, for SQL queries.
 //!
 //! The columns that can be selected are defined here; how the catalog stores them stays inside.
 
@@ -29,6 +29,8 @@ pub enum CatalogView {
     Tasks,
     /// A row for each run and each sink that it is delivered to.
     Deliveries,
+    /// A row for each problem.
+    Problems,
 }
 
 /// A column of a [`CatalogView`].
@@ -86,7 +88,7 @@ const fn perhaps(column: ViewColumn) -> ViewColumn {
     ViewColumn { may_be_null: true, ..column }
 }
 
-const RUNS: [ViewColumn; 40] = [
+const RUNS: [ViewColumn; 41] = [
     text("run_id", "r.id"),
     text("task_id", "r.task_id"),
     text("task_name", "t.name"),
@@ -127,7 +129,12 @@ const RUNS: [ViewColumn; 40] = [
     perhaps(time("last_record_stored_at", "r.last_record_stored_at")),
     flag("is_final", "CASE WHEN r.final_since IS NULL THEN 0 ELSE 1 END"),
     flag("legal_hold", "r.legal_hold"),
+    perhaps(text("problem_id", PROBLEM_OF_RUN)),
 ];
+
+/// What a run has failed of.
+const PROBLEM_OF_RUN: &str =
+    "(SELECT c.problem_id FROM problem_runs c WHERE c.run_id = r.id AND c.log_epoch = r.log_epoch)";
 
 const TASKS: [ViewColumn; 10] = [
     text("task_id", "t.id"),
@@ -162,9 +169,26 @@ const DELIVERIES: [ViewColumn; 13] = [
     perhaps(text("problem", "d.problem")),
 ];
 
+const PROBLEMS: [ViewColumn; 14] = [
+    text("problem_id", "p.id"),
+    text("title", "p.title"),
+    text("workspace_id", "p.workspace_id"),
+    text("workspace_name", "w.name"),
+    text("state", "p.state"),
+    perhaps(time("state_set_at", "p.state_at")),
+    perhaps(text("state_set_by", "p.state_by")),
+    perhaps(text("note", "p.note")),
+    perhaps(time("muted_until", "p.muted_until")),
+    perhaps(time("came_back_at", "p.came_back_at")),
+    time("first_seen", "p.first_seen"),
+    time("last_seen", "p.last_seen"),
+    number("runs", "p.runs"),
+    number("tasks", "(SELECT COUNT(*) FROM problem_tasks c WHERE c.problem_id = p.id)"),
+];
+
 impl CatalogView {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Runs, Self::Tasks, Self::Deliveries];
+    pub const ALL: [Self; 4] = [Self::Runs, Self::Tasks, Self::Deliveries, Self::Problems];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -172,6 +196,7 @@ impl CatalogView {
             Self::Runs => "runs",
             Self::Tasks => "tasks",
             Self::Deliveries => "deliveries",
+            Self::Problems => "problems",
         }
     }
 
@@ -181,6 +206,7 @@ impl CatalogView {
             Self::Runs => &RUNS,
             Self::Tasks => &TASKS,
             Self::Deliveries => &DELIVERIES,
+            Self::Problems => &PROBLEMS,
         }
     }
 
@@ -209,6 +235,8 @@ impl CatalogView {
                 "tasks t JOIN workspaces w ON w.id = t.workspace_id JOIN environments e ON e.id = w.environment_id"
             }
             Self::Deliveries => "deliveries d JOIN runs r ON r.id = d.run_id",
+            // Without runs, a problem has no title.
+            Self::Problems => "workspace_problems p JOIN workspaces w ON w.id = p.workspace_id AND p.runs > 0",
         }
     }
 
@@ -218,12 +246,14 @@ impl CatalogView {
             Self::Runs => &["r.id"],
             Self::Tasks => &["t.id"],
             Self::Deliveries => &["d.sink", "d.run_id"],
+            Self::Problems => &["p.id"],
         }
     }
 
     fn workspace(self) -> &'static str {
         match self {
             Self::Tasks => "t.workspace_id",
+            Self::Problems => "p.workspace_id",
             Self::Runs | Self::Deliveries => "r.workspace_id",
         }
     }

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 
 use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
-use runlog_model::{ProblemKind, Run, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
+use runlog_model::{ErrorGroupKind, Run, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::error::{Error, Result};
 use crate::parts::Summaries;
 use crate::tables::runs::RunRow;
-use crate::tables::summaries::problem_kind;
+use crate::tables::summaries::group_kind;
 
 /// What reports need to know of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct ErrorGroup {
     /// The task.
     pub task_id: TaskId,
     /// What its records have in common.
-    pub kind: ProblemKind,
+    pub kind: ErrorGroupKind,
     /// Its id, the same in every run.
     pub id: String,
     /// One line.
@@ -82,7 +82,7 @@ struct RecentRow {
 }
 
 #[derive(FromRow)]
-struct ProblemRow {
+struct GroupRow {
     task_id: String,
     kind: String,
     id: String,
@@ -115,7 +115,7 @@ macro_rules! is_where_its_task_is {
 }
 
 /// What is selected of `problems p`, grouped, for a [`ErrorGroup`].
-const PROBLEM_COLUMNS: &str = concat!(
+const GROUP_COLUMNS: &str = concat!(
     "p.task_id, p.kind, p.id, MIN(p.title) AS title, MAX(p.severity) AS severity,
     COUNT(*) AS runs, CAST(SUM(p.records) AS BIGINT) AS records,
     MIN(p.first_time) AS first_time, MAX(p.last_time) AS last_time,
@@ -194,17 +194,17 @@ impl Summaries {
     /// Returns at most `limit` error groups of a task that were logged since then, the last seen first.
     pub async fn error_groups_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
-            "SELECT {PROBLEM_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
+            "SELECT {GROUP_COLUMNS} FROM problems p WHERE p.task_id = $1 AND {IS_WHERE_ITS_TASK_IS}
              GROUP BY p.task_id, p.kind, p.id
              HAVING MAX(p.last_time) >= $2 ORDER BY MAX(p.last_time) DESC, p.kind, p.id LIMIT $3"
         );
-        let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+        let rows: Vec<GroupRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(task.to_string())
             .bind(since.as_millis())
             .bind(limit.saturating_as::<i64>())
             .fetch_all(self.core.catalog().read())
             .await?;
-        rows.into_iter().map(ProblemRow::into_problem).collect()
+        rows.into_iter().map(GroupRow::into_group).collect()
     }
 
     /// Returns the error groups of a workspace that were first logged since then, the newest first.
@@ -215,20 +215,20 @@ impl Summaries {
         limit: u64,
     ) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
-            "SELECT {PROBLEM_COLUMNS} FROM problems p
+            "SELECT {GROUP_COLUMNS} FROM problems p
              WHERE p.task_id IN (SELECT id FROM tasks WHERE workspace_id = $1) AND p.last_time >= $2
                 AND {IS_WHERE_ITS_TASK_IS}
                 AND NOT EXISTS (SELECT 1 FROM problems e WHERE e.task_id = p.task_id AND e.kind = p.kind
                     AND e.id = p.id AND e.first_time < $2)
              GROUP BY p.task_id, p.kind, p.id ORDER BY MIN(p.first_time) DESC, p.kind, p.id LIMIT $3"
         );
-        let rows: Vec<ProblemRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+        let rows: Vec<GroupRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(workspace.to_string())
             .bind(since.as_millis())
             .bind(limit.saturating_as::<i64>())
             .fetch_all(self.core.catalog().read())
             .await?;
-        rows.into_iter().map(ProblemRow::into_problem).collect()
+        rows.into_iter().map(GroupRow::into_group).collect()
     }
 
     /// Returns which runs of a task since then have which error groups.
@@ -236,7 +236,7 @@ impl Summaries {
         &self,
         task: TaskId,
         since: Timestamp,
-    ) -> Result<HashMap<(ProblemKind, String), Vec<RunId>>> {
+    ) -> Result<HashMap<(ErrorGroupKind, String), Vec<RunId>>> {
         let listing = format!(
             "SELECT p.kind, p.id, p.run_id FROM problems p
              WHERE p.task_id = $1 AND p.last_time >= $2 AND {IS_WHERE_ITS_TASK_IS} ORDER BY p.kind, p.id, p.run_id"
@@ -246,9 +246,9 @@ impl Summaries {
             .bind(since.as_millis())
             .fetch_all(self.core.catalog().read())
             .await?;
-        let mut runs: HashMap<(ProblemKind, String), Vec<RunId>> = HashMap::new();
+        let mut runs: HashMap<(ErrorGroupKind, String), Vec<RunId>> = HashMap::new();
         for (kind, id, run_id) in rows {
-            runs.entry((problem_kind(&kind)?, id)).or_default().push(run_id_of(&run_id)?);
+            runs.entry((group_kind(&kind)?, id)).or_default().push(run_id_of(&run_id)?);
         }
         Ok(runs)
     }
@@ -287,15 +287,15 @@ impl RecentRow {
     }
 }
 
-impl ProblemRow {
-    fn into_problem(self) -> Result<ErrorGroup> {
+impl GroupRow {
+    fn into_group(self) -> Result<ErrorGroup> {
         let severity = usize::try_from(self.severity).ok().and_then(|place| Severity::ALL.get(place).copied());
         Ok(ErrorGroup {
             task_id: task_id_of(&self.task_id)?,
-            kind: problem_kind(&self.kind)?,
+            kind: group_kind(&self.kind)?,
             id: self.id,
             title: self.title,
-            severity: severity.ok_or_else(|| Error::corrupt("the severity of a problem does not decode"))?,
+            severity: severity.ok_or_else(|| Error::corrupt("the severity of an error group does not decode"))?,
             runs: self.runs.saturating_as::<u64>(),
             records: self.records.saturating_as::<u64>(),
             first: (instant(self.first_time)?, run_id_of(&self.first_run)?),

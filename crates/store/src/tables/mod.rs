@@ -9,6 +9,8 @@ pub(crate) mod error_groups;
 pub(crate) mod history;
 pub(crate) mod overview;
 pub(crate) mod plans;
+pub(crate) mod problems;
+pub(crate) mod run_locks;
 pub(crate) mod runs;
 pub(crate) mod saved_queries;
 pub(crate) mod sessions;

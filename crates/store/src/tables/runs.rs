@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::parts::{Runs, Workspaces};
 use crate::tables::accounts::{Caller, CallerKind};
+use crate::tables::problems;
 
 /// Selects runs. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
@@ -225,6 +226,8 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
         .bind(now.plus_millis(core.settings().settle_ms).as_millis())
         .execute(&mut *connection)
         .await?;
+    let settled_at = now.plus_millis(core.settings().settle_ms);
+    problems::look_for(connection, id, now.as_millis(), settled_at.as_millis()).await?;
     Ok(run)
 }
 

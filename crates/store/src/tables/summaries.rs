@@ -8,14 +8,17 @@
 //! ```
 
 use az::SaturatingAs;
-use runlog_model::{ProblemKind, Run, RunId, Severity, Timestamp, hex};
+use runlog_model::{ErrorGroupKind, Run, RunId, Severity, Timestamp, hex};
 use sha2::{Digest, Sha256};
+use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::parts::Summaries;
+use crate::tables::problems::{self, LACKS_A_PROBLEM, NewProblem, OfProblem, has_failed};
+use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits, planted};
 
@@ -35,6 +38,8 @@ pub struct ClaimedSummary {
     pub run_id: RunId,
     /// The version of the log when it was claimed.
     pub log: LogVersion,
+    /// True when the run has failed: its problem is looked for, even if it has no log.
+    pub has_failed: bool,
 }
 
 /// A summary to store.
@@ -47,14 +52,16 @@ pub struct NewSummary {
     /// The summary, as JSON.
     pub body: Vec<u8>,
     /// The error groups in the log.
-    pub problems: Vec<NewErrorGroup>,
+    pub error_groups: Vec<NewErrorGroup>,
+    /// What the run failed of; `None` for a run that did not fail.
+    pub problem: Option<NewProblem>,
 }
 
 /// An error group in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewErrorGroup {
     /// What its records have in common.
-    pub kind: ProblemKind,
+    pub kind: ErrorGroupKind,
     /// Its id, the same in every run.
     pub id: String,
     /// One line.
@@ -69,10 +76,10 @@ pub struct NewErrorGroup {
     pub last: Timestamp,
 }
 
-/// Reads the kind of a problem from a row.
-pub(crate) fn problem_kind(text: &str) -> Result<ProblemKind> {
-    let kind = ProblemKind::ALL.into_iter().find(|kind| kind.as_str() == text);
-    kind.ok_or_else(|| Error::corrupt("the kind of a problem does not decode"))
+/// Reads the kind of an error group from a row.
+pub(crate) fn group_kind(text: &str) -> Result<ErrorGroupKind> {
+    let kind = ErrorGroupKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    kind.ok_or_else(|| Error::corrupt("the kind of an error group does not decode"))
 }
 
 /// A run, the version of its log, and its summary.
@@ -106,6 +113,7 @@ struct DueRow {
     id: String,
     records: i64,
     log_epoch: i64,
+    has_failed: i64,
 }
 
 #[derive(FromRow)]
@@ -119,10 +127,28 @@ pub(crate) struct SummaryRow {
     sha256: String,
 }
 
+/// What is selected of `runs` for a [`DueRow`].
+const DUE_COLUMNS: &str = concat!(
+    "id, records, log_epoch, CAST(CASE WHEN final_since IS NOT NULL AND ",
+    has_failed!(),
+    " THEN 1 ELSE 0 END AS BIGINT) AS has_failed"
+);
+
 impl Summaries {
-    /// Makes every summary due that an older version of the analysis made. Call it once, before the first
-    /// [`claim_due`](Self::claim_due). Returns how many.
+    /// Makes every summary due that an older version of the analysis made, and that of every failed run without a
+    /// problem, the oldest first. Call it once, before the first [`claim_due`](Self::claim_due). Returns how many.
+    ///
+    /// It also removes what nodes of a version without problems left of logs that they deleted.
     pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
+        problems::remove_stale(&self.core).await?;
+        let unexplained = sqlx::query(AssertSqlSafe(format!(
+            "UPDATE runs SET summarize_at = CASE WHEN COALESCE(finished_at, final_since) < $1
+                    THEN COALESCE(finished_at, final_since) ELSE $1 END
+             WHERE summarize_at IS NULL AND seal_at IS NULL AND {LACKS_A_PROBLEM}"
+        )))
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
+        .await?;
         let outdated = sqlx::query(
             "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL
                 AND id IN (SELECT run_id FROM summaries WHERE version < $1)",
@@ -131,17 +157,17 @@ impl Summaries {
         .bind(self.core.now().as_millis())
         .execute(self.core.catalog().write())
         .await?;
-        Ok(outdated.rows_affected())
+        Ok(unexplained.rows_affected() + outdated.rows_affected())
     }
 
     /// Claims logs whose summary is due: a few large ones or many small ones; none when no summary is due.
     pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         self.skip_unchanged(version).await?;
-        let due: Vec<DueRow> = sqlx::query_as(
-            "SELECT id, records, log_epoch FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
-             ORDER BY summarize_at LIMIT $2",
-        )
+        let due: Vec<DueRow> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {DUE_COLUMNS} FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
+             ORDER BY summarize_at LIMIT $2"
+        )))
         .bind(now.as_millis())
         .bind(limits::SUMMARIES_MAX)
         .bind(lease_now.as_millis())
@@ -166,18 +192,19 @@ impl Summaries {
             false => claiming.push(") AND summarize_at <= ").push_bind(now.as_millis()),
         };
         claiming.push(" AND summarize_claimed_until < ").push_bind(lease_now.as_millis());
-        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING id, records, log_epoch");
+        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING ").push(DUE_COLUMNS);
         let claimed: Vec<DueRow> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         claimed.into_iter().map(DueRow::into_claimed).collect()
     }
 
     /// Skips logs that were sealed again without having changed: their summary is still valid.
     async fn skip_unchanged(&self, version: u32) -> Result<()> {
-        sqlx::query(
+        sqlx::query(AssertSqlSafe(format!(
             "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= $1
                 AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
-                     AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= $2))",
-        )
+                     AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= $2))
+                AND NOT ({LACKS_A_PROBLEM})"
+        )))
         .bind(self.core.now().as_millis())
         .bind(i64::from(version))
         .execute(self.core.catalog().write())
@@ -185,16 +212,22 @@ impl Summaries {
         Ok(())
     }
 
-    /// Stores summaries, replacing earlier ones. The summary of a log that has changed meanwhile is not stored, and
-    /// stays due.
+    /// Stores summaries, replacing earlier ones, and counts failed runs to their problems. The summary of a log that has
+    /// changed meanwhile is not stored, and stays due.
     pub async fn save_all(&self, summaries: &[NewSummary]) -> Result<()> {
+        if summaries.is_empty() {
+            return Ok(());
+        }
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
+                lock_runs(&self.core, &mut transaction, summaries.iter().map(|it| it.of.run_id.to_string())).await?;
+                let mut of_problems = Vec::new();
                 for summary in summaries {
-                    save(&mut transaction, summary, now, lease_now).await?;
+                    of_problems.extend(save(&mut transaction, summary, now, lease_now).await?);
                 }
+                problems::assign(&mut transaction, &of_problems, now).await?;
                 failpoint::reach("summary-before-rows");
                 transaction.commit().await
             })
@@ -237,16 +270,27 @@ impl Summaries {
     }
 }
 
-async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp, lease_now: Timestamp) -> Result<()> {
-    let ClaimedSummary { run_id, log } = summary.of;
+/// Stores a summary, and returns what its run has failed of, or had; nothing if the summary was not stored.
+async fn save<'s>(
+    connection: &mut Connection,
+    summary: &'s NewSummary,
+    now: Timestamp,
+    lease_now: Timestamp,
+) -> Result<Option<OfProblem<'s>>> {
+    let ClaimedSummary { run_id, log, .. } = summary.of;
     let id = run_id.to_string();
-    let settled = sqlx::query(
-        "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0
-         WHERE id = $1 AND log_epoch = $2 AND records = $3",
-    )
+    // A run that has failed since it was claimed stays due, so that its problem is looked for.
+    let settled = sqlx::query(concat!(
+        "UPDATE runs SET summarize_claimed_until = 0,
+                summarize_at = CASE WHEN $4 = 0 AND final_since IS NOT NULL AND ",
+        has_failed!(),
+        " THEN summarize_at ELSE NULL END
+         WHERE id = $1 AND log_epoch = $2 AND records = $3"
+    ))
     .bind(&id)
     .bind(log.epoch.saturating_as::<i64>())
     .bind(log.records.saturating_as::<i64>())
+    .bind(i64::from(summary.problem.is_some()))
     .execute(&mut *connection)
     .await?;
     if settled.rows_affected() != 1 && !planted::is("summary-of-an-older-log") {
@@ -255,8 +299,18 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
             .bind(lease_now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
             .execute(&mut *connection)
             .await?;
-        return Ok(());
+        return Ok(None);
     }
+    let of_problem = OfProblem { run_id, problem: summary.problem.as_ref(), is_made_otherwise: false };
+    if log.records == 0 {
+        return Ok(Some(of_problem));
+    }
+    let before: Option<i64> = sqlx::query_scalar("SELECT version FROM summaries WHERE run_id = $1 AND log_epoch = $2")
+        .bind(&id)
+        .bind(log.epoch.saturating_as::<i64>())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let is_made_otherwise = before.is_some_and(|version| version < i64::from(summary.version));
     let body = zstd::bulk::compress(&summary.body, limits::SUMMARY_ZSTD_LEVEL)
         .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "a summary could not be compressed", error))?;
     let sha256 = hex::encode(Sha256::digest(&body));
@@ -276,27 +330,28 @@ async fn save(connection: &mut Connection, summary: &NewSummary, now: Timestamp,
     .bind(sha256)
     .execute(&mut *connection)
     .await?;
-    if kept.rows_affected() == 1 {
-        replace_problems(connection, &id, &summary.problems).await?;
+    if kept.rows_affected() != 1 {
+        return Ok(None);
     }
-    Ok(())
+    replace_error_groups(connection, &id, &summary.error_groups).await?;
+    Ok(Some(OfProblem { is_made_otherwise, ..of_problem }))
 }
 
-async fn replace_problems(connection: &mut Connection, run_id: &str, problems: &[NewErrorGroup]) -> Result<()> {
+async fn replace_error_groups(connection: &mut Connection, run_id: &str, groups: &[NewErrorGroup]) -> Result<()> {
     sqlx::query("DELETE FROM problems WHERE run_id = $1").bind(run_id).execute(&mut *connection).await?;
-    for problem in problems {
+    for group in groups {
         sqlx::query(
             "INSERT INTO problems (run_id, task_id, kind, id, title, severity, records, first_time, last_time)
              SELECT $1, task_id, $2, $3, $4, $5, $6, $7, $8 FROM runs WHERE id = $1",
         )
         .bind(run_id)
-        .bind(problem.kind.as_str())
-        .bind(&problem.id)
-        .bind(storable(&problem.title))
-        .bind(problem.severity as i64)
-        .bind(problem.records.saturating_as::<i64>())
-        .bind(problem.first.as_millis())
-        .bind(problem.last.as_millis())
+        .bind(group.kind.as_str())
+        .bind(&group.id)
+        .bind(storable(&group.title))
+        .bind(group.severity as i64)
+        .bind(group.records.saturating_as::<i64>())
+        .bind(group.first.as_millis())
+        .bind(group.last.as_millis())
         .execute(&mut *connection)
         .await?;
     }
@@ -312,6 +367,7 @@ impl DueRow {
                 epoch: self.log_epoch.saturating_as::<u64>(),
                 records: self.records.saturating_as::<u64>(),
             },
+            has_failed: self.has_failed != 0,
         })
     }
 }

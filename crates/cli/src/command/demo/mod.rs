@@ -172,7 +172,7 @@ fn sentence(summary: &Summary) -> String {
     use runlog_model::Severity;
     let count = |severity| terminal::count(summary.severities.of(severity));
     let mut text = format!("{} errors and {} warnings", count(Severity::Error), count(Severity::Warn));
-    if let Some(problem) = &summary.first_problem {
+    if let Some(problem) = &summary.first_error {
         text += &format!("; the first error came at {}: {}", problem.time, terminal::shortened(&problem.message, 90));
     }
     if let Some(gap) = &summary.longest_gap {

@@ -2,7 +2,8 @@
 
 use runlog_analysis::report::{Against, RunReport};
 use runlog_analysis::{Event, Failure, Headline, Outlier, Pattern, SlowGap};
-use runlog_model::Timestamp;
+use runlog_model::wire::problems::{ProblemBody, ProblemTaskBody};
+use runlog_model::{ProblemState, Timestamp};
 
 use super::phrases::{
     CHANGES_HEAD, basis_of, began, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
@@ -31,6 +32,9 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     }
     if let Some(headline) = &report.headline {
         put_headline(&mut document, headline, began(run));
+    }
+    if let Some(problem) = &report.problem {
+        put_problem(&mut document, problem, &report.problem_tasks);
     }
     match &report.failure {
         Some(failure) => put_failure(&mut document, failure, began(run)),
@@ -76,6 +80,33 @@ fn put_headline(document: &mut Document, headline: &Headline, began: Timestamp) 
         line.push(plain("; the last successful run logged it as well"));
     }
     document.line(line);
+}
+
+fn put_problem(document: &mut Document, problem: &ProblemBody, tasks: &[ProblemTaskBody]) {
+    document.heading("Problem");
+    let tone = match problem.state {
+        ProblemState::Open => Tone::Bad,
+        ProblemState::Muted => Tone::Faint,
+        ProblemState::Resolved => Tone::Good,
+    };
+    let mut line = vec![plain(format!("{} ", problem.id)), toned(tone, problem.state)];
+    if let Some(at) = problem.came_back_at {
+        line.push(toned(Tone::Bad, format!(", came back {}", at.to_seconds_text())));
+    }
+    let names: Vec<&str> = tasks.iter().map(|task| task.task_name.as_str()).collect();
+    let more = problem.tasks.saturating_sub(names.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    line.push(plain(format!(
+        ", seen in {} since {}, of {}: {}{more}",
+        counted(problem.runs, "run"),
+        problem.first_seen.to_seconds_text(),
+        counted(problem.tasks, "task"),
+        names.join(", ")
+    )));
+    document.line(line);
+    if let Some(note) = &problem.note {
+        document.line([faint("note: "), text(note)]);
+    }
 }
 
 fn put_failure(document: &mut Document, failure: &Failure, began: Timestamp) {

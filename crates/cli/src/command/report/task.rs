@@ -1,7 +1,7 @@
 //! The report of a task as a document.
 
-use runlog_analysis::report::{Durations, TaskProblem, TaskReport};
-use runlog_model::ProblemKind;
+use runlog_analysis::report::{Durations, TaskErrorGroup, TaskReport};
+use runlog_model::ErrorGroupKind;
 
 use super::phrases::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
 use super::workspace::reason;
@@ -15,7 +15,7 @@ const STRIP_RUNS: usize = 72;
 const BARS_MAX: usize = 200;
 
 /// Most kinds of errors that are shown, of each sort.
-const PROBLEMS_SHOWN: usize = 20;
+const ERROR_GROUPS_SHOWN: usize = 20;
 
 /// The report of a task.
 pub(super) fn document_of_task(report: &TaskReport) -> Document {
@@ -35,8 +35,13 @@ pub(super) fn document_of_task(report: &TaskReport) -> Document {
     if let Some(durations) = &report.durations {
         put_durations(&mut document, report, durations);
     }
-    put_problems(&mut document, report, ProblemKind::Pattern, "Kinds of errors, most recently seen first");
-    put_problems(&mut document, report, ProblemKind::Cause, "Root causes of stack traces, most recently seen first");
+    put_error_groups(&mut document, report, ErrorGroupKind::Pattern, "Kinds of errors, most recently seen first");
+    put_error_groups(
+        &mut document,
+        report,
+        ErrorGroupKind::Cause,
+        "Root causes of stack traces, most recently seen first",
+    );
     document
 }
 
@@ -73,21 +78,21 @@ fn put_durations(document: &mut Document, report: &TaskReport, durations: &Durat
     }
 }
 
-fn put_problems(document: &mut Document, report: &TaskReport, kind: ProblemKind, name: &str) {
-    let of_kind: Vec<&TaskProblem> = report.problems.iter().filter(|it| it.kind == kind).collect();
+fn put_error_groups(document: &mut Document, report: &TaskReport, kind: ErrorGroupKind, name: &str) {
+    let of_kind: Vec<&TaskErrorGroup> = report.error_groups.iter().filter(|it| it.kind == kind).collect();
     if of_kind.is_empty() {
         return;
     }
     document.heading(name);
-    let rows = of_kind.iter().take(PROBLEMS_SHOWN).map(|it| row_of(it)).collect();
+    let rows = of_kind.iter().take(ERROR_GROUPS_SHOWN).map(|it| row_of(it)).collect();
     document.table(&["state", "first seen", "last seen", "runs", "records", "severity", "error"], &[3, 4], rows);
-    if of_kind.len() > PROBLEMS_SHOWN {
-        document.line([faint(format!("and {} more; --json shows them", of_kind.len() - PROBLEMS_SHOWN))]);
+    if of_kind.len() > ERROR_GROUPS_SHOWN {
+        document.line([faint(format!("and {} more; --json shows them", of_kind.len() - ERROR_GROUPS_SHOWN))]);
     }
 }
 
-fn row_of(problem: &TaskProblem) -> Vec<Span> {
-    let state = match (problem.is_flaky, problem.is_current, problem.runs) {
+fn row_of(group: &TaskErrorGroup) -> Vec<Span> {
+    let state = match (group.is_flaky, group.is_current, group.runs) {
         (true, _, _) => toned(Tone::Warning, "intermittent"),
         (false, true, 1) => toned(Tone::Bad, "new"),
         (false, true, _) => strong("ongoing"),
@@ -95,11 +100,11 @@ fn row_of(problem: &TaskProblem) -> Vec<Span> {
     };
     vec![
         state,
-        time(problem.first_seen),
-        time(problem.last_seen),
-        plain(count(problem.runs)),
-        plain(count(problem.records)),
-        severity(problem.severity),
-        text(&problem.title),
+        time(group.first_seen),
+        time(group.last_seen),
+        plain(count(group.runs)),
+        plain(count(group.records)),
+        severity(group.severity),
+        text(&group.title),
     ]
 }

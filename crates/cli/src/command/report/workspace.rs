@@ -1,7 +1,7 @@
 //! The report of a workspace as a document.
 
-use runlog_analysis::report::{NewProblemOfTask, Reason, WorkspaceReport};
-use runlog_model::ProblemKind;
+use runlog_analysis::report::{NewErrorGroup, Reason, WorkspaceReport};
+use runlog_model::ErrorGroupKind;
 
 use super::phrases::{counted, number, severity, status, strip_of, text, time};
 use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
@@ -11,7 +11,7 @@ use crate::render::terminal::{count, duration, shortened};
 const LOOKS_SHOWN: usize = 50;
 
 /// Most new kinds of errors that are shown.
-const PROBLEMS_SHOWN: usize = 30;
+const ERROR_GROUPS_SHOWN: usize = 30;
 
 /// The tasks of a workspace that need attention.
 pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
@@ -34,21 +34,21 @@ pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
     if report.looks.len() > LOOKS_SHOWN {
         document.line([faint(format!("and {} more; --json shows them", report.looks.len() - LOOKS_SHOWN))]);
     }
-    put_new_problems(&mut document, &report.new_problems);
+    put_new_error_groups(&mut document, &report.new_error_groups);
     document
 }
 
-fn put_new_problems(document: &mut Document, problems: &[NewProblemOfTask]) {
-    let new: Vec<&NewProblemOfTask> = problems.iter().filter(|it| it.kind == ProblemKind::Pattern).collect();
+fn put_new_error_groups(document: &mut Document, groups: &[NewErrorGroup]) {
+    let new: Vec<&NewErrorGroup> = groups.iter().filter(|it| it.kind == ErrorGroupKind::Pattern).collect();
     if new.is_empty() {
         return;
     }
     document.heading("Errors that are new for their task");
-    let row = |it: &&NewProblemOfTask| {
+    let row = |it: &&NewErrorGroup| {
         let (runs, task) = (plain(count(it.runs)), plain(shortened(&it.task_name, 40)));
         vec![time(it.first_seen), task, runs, severity(it.severity), text(&it.title)]
     };
-    let rows = new.iter().take(PROBLEMS_SHOWN).map(row).collect();
+    let rows = new.iter().take(ERROR_GROUPS_SHOWN).map(row).collect();
     document.table(&["first seen", "task", "runs", "severity", "error"], &[2], rows);
 }
 
@@ -80,8 +80,8 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
             toned(Tone::Warning, "it alternates between failure and success"),
             plain(format!(": the outcome changed {flips} times in {runs} runs")),
         ],
-        Reason::NewProblems { problems, title, run_id } => vec![
-            toned(Tone::Bad, counted(*problems, "new kind") + " of error"),
+        Reason::NewErrors { error_groups, title, run_id } => vec![
+            toned(Tone::Bad, counted(*error_groups, "new kind") + " of error"),
             plain(format!(": {}", shortened(title, 100))),
             faint(format!(" {run_id}")),
         ],

@@ -14,6 +14,7 @@ use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::files::{NewFile, NewSlice};
 use crate::maintain::seal::plan::Plan;
 use crate::objects::intents;
+use crate::tables::run_locks::lock_runs;
 use crate::{failpoint, limits, planted};
 
 /// The result of a sealing pass.
@@ -59,7 +60,7 @@ impl Merged {
         let Self { runs: merged, files } = self;
         let mut report = SealReport::default();
         let now = maintenance.core.now().as_millis();
-        lock_runs(maintenance, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
+        lock_runs(&maintenance.core, &mut transaction, merged.iter().map(|(plan, _)| plan.run_id.to_string())).await?;
         let object_keys: Vec<&Path> = files.iter().map(|file| &file.object_key).collect();
         if !intents::fulfil(&mut transaction, &object_keys).await? {
             return Ok(None);
@@ -109,18 +110,6 @@ impl Merged {
         );
         Ok(Some(report))
     }
-}
-
-/// Locks runs for the rest of a transaction. All lock them in the same order, so that no two wait for each other.
-pub(crate) async fn lock_runs(
-    maintenance: &Maintenance,
-    connection: &mut Connection,
-    ids: impl IntoIterator<Item = String>,
-) -> Result<()> {
-    let mut locking = Sql::new("SELECT id FROM runs WHERE id IN (");
-    locking.push_list(ids).push(") ORDER BY id").push(maintenance.core.catalog().for_update());
-    locking.build_query().fetch_all(connection).await?;
-    Ok(())
 }
 
 /// Marks those of some segments that have no slices any more; returns their bytes. The sweep removes them after a

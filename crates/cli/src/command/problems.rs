@@ -1,0 +1,307 @@
+//! `runlog problems`: the root causes of failed runs, and what becomes of them.
+
+use anstyle::{AnsiColor, Style};
+use clap::{Args, Subcommand};
+use runlog_client::Client;
+use runlog_model::wire::problems::{NewProblemState, ProblemBody, ProblemDetailBody};
+use runlog_model::{Clock, ProblemState, TaskId, WorkspaceId};
+
+use crate::arguments::connect::ConnectArgs;
+use crate::arguments::moment::Moment;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::screen::Stream;
+use crate::render::terminal::{BAD, GOOD, STRONG, count, note, result_json, result_line, shortened, styled, table};
+use crate::system::SystemClock;
+
+/// Maximum number of problems per request. Source: `limit` of the list of problems.
+const LIST_PAGE_MAX: u64 = 100;
+
+const OPEN: Style = AnsiColor::Red.on_default();
+const MUTED: Style = AnsiColor::Yellow.on_default();
+
+/// Most characters of a title in a list.
+const TITLE_CHARS: usize = 100;
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+A problem is a root cause that failed runs of a workspace have in common, whichever tasks they are of. It is open, muted
+or resolved. A resolved problem comes back with a run that ends later and fails of it.
+
+Examples:
+  runlog problems
+  runlog problems --state all --since 7d --workspace WORKSPACE_ID
+  runlog problems show 3f2a
+  runlog problems mute 3f2a --until 3d --note 'the database team knows'
+  runlog problems resolve 3f2a
+  runlog problems reopen 3f2a
+  runlog problems --json | jq -r .title"
+)]
+pub(crate) struct ProblemsArgs {
+    #[command(subcommand)]
+    command: Option<ProblemsCommand>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProblemsCommand {
+    /// Show a problem, the tasks that it hits, and its latest runs
+    Show(ProblemArgs),
+    /// Send no more alerts about a problem, for a while or until it is reopened
+    Mute {
+        /// When it is open again: a time, or one from now such as 3d or 12h [default: never]
+        #[arg(long, value_name = "TIME")]
+        until: Option<Moment>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Mark a problem as resolved: it comes back if a run that ends later fails of it
+    Resolve(ChangeArgs),
+    /// Open a problem that is muted or resolved
+    Reopen(ChangeArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only problems in this state: open, muted, resolved, or all
+    #[arg(long, default_value = "open", value_name = "STATE", value_parser = wanted_state)]
+    state: WantedState,
+    /// Only problems of this workspace
+    #[arg(long, value_name = "ID")]
+    workspace: Option<WorkspaceId>,
+    /// Only problems that hit this task
+    #[arg(long, value_name = "ID")]
+    task: Option<TaskId>,
+    /// Only problems with this text in their title, case-insensitive
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Only problems seen since then: a time, or so long ago, such as 7d
+    #[arg(long, value_name = "TIME")]
+    since: Option<Moment>,
+    /// The order: last-seen, first-seen or runs
+    #[arg(long, default_value = "last-seen", value_name = "ORDER", value_parser = ["last-seen", "first-seen", "runs"])]
+    order: String,
+    /// Maximum number of problems
+    #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
+    limit: u64,
+    /// Print one JSON object per line, as returned by the API
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+struct ProblemArgs {
+    /// ID of the problem, or the first digits of it
+    id: String,
+    /// Print the answer of the API as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+struct ChangeArgs {
+    /// Why, for others who see the problem; up to 500 characters
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    problem: ProblemArgs,
+}
+
+/// A state to list; none for every state.
+#[derive(Debug, Clone, Copy)]
+struct WantedState(Option<ProblemState>);
+
+fn wanted_state(text: &str) -> Result<WantedState, String> {
+    match text {
+        "all" => Ok(WantedState(None)),
+        _ => text
+            .parse()
+            .map(|state| WantedState(Some(state)))
+            .map_err(|_| "not one of open, muted, resolved, all".to_owned()),
+    }
+}
+
+/// Runs one command, and prints its result.
+pub(crate) async fn run(args: ProblemsArgs) -> Outcome {
+    match args.command {
+        None => list(args.list).await,
+        Some(ProblemsCommand::Show(args)) => show(args).await,
+        Some(ProblemsCommand::Mute { until, change }) => {
+            let until = until.map(|until| until.after(SystemClock.now()));
+            set_state(change, ProblemState::Muted, until).await
+        }
+        Some(ProblemsCommand::Resolve(change)) => set_state(change, ProblemState::Resolved, None).await,
+        Some(ProblemsCommand::Reopen(change)) => set_state(change, ProblemState::Open, None).await,
+    }
+}
+
+async fn list(args: ListArgs) -> Outcome {
+    let client = args.connect.client()?;
+    let query = args.query();
+    let (mut problems, mut total): (Vec<ProblemBody>, u64) = (Vec::new(), 0);
+    while (problems.len() as u64) < args.limit {
+        let (limit, offset) = ((args.limit - problems.len() as u64).min(LIST_PAGE_MAX), problems.len() as u64);
+        let page = [("limit", limit.to_string()), ("offset", offset.to_string())];
+        let page = client.problems(&[&query[..], &page].concat()).await?;
+        total = page.total;
+        let came = page.items.len() as u64;
+        problems.extend(page.items);
+        if came < limit {
+            break;
+        }
+    }
+    if args.json {
+        return Ok(problems.iter().try_for_each(result_json)?);
+    }
+    if !problems.is_empty() {
+        let rows = problems.iter().map(row).collect();
+        let head = ["id", "state", "runs", "tasks", "last seen", "workspace", "problem"];
+        result_line(table(&head, &[2, 3], rows))?;
+    }
+    match (problems.len() as u64, args.state.0) {
+        (0, Some(state)) => note(format!("no {state} problems found; --state all shows the others")),
+        (0, None) => note("no problems found"),
+        (shown, _) if total > shown => {
+            note(format!("{} of {} problems; --limit shows more", count(shown), count(total)));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl ListArgs {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let order = match self.order.as_str() {
+            "first-seen" => "firstSeen",
+            "runs" => "runs",
+            _ => "lastSeen",
+        };
+        let mut query = vec![("order", order.to_owned())];
+        let since = self.since.map(|since| since.before(SystemClock.now()));
+        let wanted = [
+            ("state", self.state.0.map(|state| state.to_string())),
+            ("workspaceId", self.workspace.map(|id| id.to_string())),
+            ("taskId", self.task.map(|id| id.to_string())),
+            ("q", self.text.clone()),
+            ("since", since.map(|since| since.as_millis().to_string())),
+        ];
+        query.extend(wanted.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        query
+    }
+}
+
+fn row(problem: &ProblemBody) -> Vec<String> {
+    // On a terminal each problem has one line, and steers nothing, whatever a log says.
+    let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
+    vec![
+        shown(&problem.id),
+        state_of(problem),
+        count(problem.runs),
+        count(problem.tasks),
+        problem.last_seen.to_seconds_text(),
+        shown(&problem.workspace_name),
+        shown(&shortened(&problem.title, TITLE_CHARS)),
+    ]
+}
+
+/// The state, and that it came back.
+fn state_of(problem: &ProblemBody) -> String {
+    let state = problem.state;
+    // In a table, codes of one length keep the columns below each other.
+    match state {
+        ProblemState::Open if problem.came_back_at.is_some() => styled(OPEN, "open, came back"),
+        ProblemState::Open => styled(OPEN, state),
+        ProblemState::Muted => styled(MUTED, state),
+        ProblemState::Resolved => styled(GOOD, state),
+    }
+}
+
+async fn show(args: ProblemArgs) -> Outcome {
+    let client = args.connect.client()?;
+    let id = whole_id(&client, &args.id).await?;
+    let detail = client.problem(&id).await?;
+    if args.json {
+        return Ok(result_json(&detail)?);
+    }
+    let ProblemDetailBody { problem, tasks, runs } = &detail;
+    let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
+    result_line(styled(STRONG, shown(&problem.title)))?;
+    for line in lines_of(problem) {
+        result_line(line)?;
+    }
+    let rows = tasks.iter().map(|task| vec![shown(&task.task_name), task.task_id.to_string(), count(task.runs)]);
+    result_line("")?;
+    result_line(table(&["task", "id", "runs"], &[2], rows.collect()))?;
+    let rows = runs.iter().map(|run| {
+        vec![run.run_id.to_string(), run.status.to_string(), run.ended_at.to_seconds_text(), shown(&run.task_name)]
+    });
+    result_line("")?;
+    result_line(table(&["latest runs", "status", "ended", "task"], &[], rows.collect()))?;
+    Ok(())
+}
+
+/// What is known of a problem, below its title.
+fn lines_of(problem: &ProblemBody) -> Vec<String> {
+    let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
+    let mut lines = vec![format!("{} {}, workspace {}", problem.id, state_of(problem), shown(&problem.workspace_name))];
+    if let (Some(at), Some(by)) = (problem.state_set_at, &problem.state_set_by) {
+        let until = problem.muted_until.map(|until| format!(", until {}", until.to_seconds_text())).unwrap_or_default();
+        lines.push(format!("{} by {} at {}{until}", problem.state, shown(by), at.to_seconds_text()));
+    }
+    if let Some(note) = &problem.note {
+        lines.push(format!("note: {}", shown(note)));
+    }
+    if let Some(at) = problem.came_back_at {
+        lines.push(styled(BAD, format!("came back at {}", at.to_seconds_text())));
+    }
+    let (runs, tasks) = (counted(problem.runs, "run"), counted(problem.tasks, "task"));
+    let (first, last) = (problem.first_seen.to_seconds_text(), problem.last_seen.to_seconds_text());
+    lines.push(format!("{runs} of {tasks}, first seen {first}, last seen {last}"));
+    lines
+}
+
+fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+async fn set_state(args: ChangeArgs, state: ProblemState, until: Option<runlog_model::Timestamp>) -> Outcome {
+    let ChangeArgs { note, problem: args } = args;
+    let client = args.connect.client()?;
+    let id = whole_id(&client, &args.id).await?;
+    let problem = client.set_problem_state(&id, &NewProblemState { state, until, note }).await?;
+    if args.json {
+        return Ok(result_json(&problem)?);
+    }
+    let until = problem.muted_until.map(|until| format!(" until {}", until.to_seconds_text())).unwrap_or_default();
+    let title = shortened(&problem.title, TITLE_CHARS);
+    Ok(result_line(format!("{} is {}{until}: {}", problem.id, problem.state, Stream::Result.shown_on_line(&title)))?)
+}
+
+/// The ID of the problem that begins with these digits.
+async fn whole_id(client: &Client, digits: &str) -> Outcome<String> {
+    let digits = digits.to_ascii_lowercase();
+    let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if digits.is_empty() || digits.len() > 16 || !is_hexadecimal {
+        let message = format!("{digits:?} is not the ID of a problem, nor its beginning (up to 16 hexadecimal digits)");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    if digits.len() == 16 {
+        return Ok(digits);
+    }
+    let found = client.problems(&[("id", digits.clone()), ("limit", "3".to_owned())]).await?;
+    match found.items.as_slice() {
+        [] => Err(Failure::new(Exit::NotFound, format!("there is no problem whose ID begins with {digits}"))),
+        [one] => Ok(one.id.clone()),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|problem| problem.id.as_str()).collect();
+            let message = format!("several problems begin with {digits}: {}; give more digits", ids.join(", "));
+            Err(Failure::new(Exit::Usage, message))
+        }
+    }
+}
