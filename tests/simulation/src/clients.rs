@@ -74,7 +74,7 @@ pub(crate) const DEEDS: [(Deed, usize); 18] = [
     (Deed::Summarize, 6),
     (Deed::Collect, 5),
     (Deed::Verify, 2),
-    (Deed::Beside, 8),
+    (Deed::Beside, 12),
     (Deed::Sleep, 6),
 ];
 
@@ -370,15 +370,21 @@ impl Clients {
         let work = async {
             match kind {
                 0 => _ = self.summarize(false).await,
-                1 => _ = self.deliver(false).await,
+                1 => {
+                    let later = async {
+                        self.sleep_ms(61_000).await;
+                        self.deliver(false).await
+                    };
+                    _ = futures::join!(self.deliver(false), later);
+                }
                 2 => _ = self.seal().await,
                 _ => self.read(run, self.some_node()).await,
             }
         };
         let change = async {
-            match self.below(3) {
+            match self.below(4) {
                 0 => self.push_new(run).await,
-                1 => self.delete(run).await,
+                1 | 2 => self.delete(run).await,
                 _ => _ = self.seal().await,
             }
         };
@@ -428,7 +434,7 @@ impl Clients {
 
     async fn push_new(&self, run: usize) {
         // The batches of every second run are short, so that one ends in the millisecond in which another begins.
-        let is_short = (run % 2 == 0) == self.0.shared.profile.page_records_max.is_multiple_of(2);
+        let is_short = run.is_multiple_of(2) == self.0.shared.profile.page_records_max.is_multiple_of(2);
         let number = match is_short {
             true => self.new_batch(run, 1 + self.below(6), self.below(6), 1 + self.below(3)),
             false => self.new_batch(run, 1 + self.below(12), 0, [6, 9_000][self.below(2)]),
@@ -586,6 +592,25 @@ impl Clients {
             (Answer::Of(Ok(records)), span) => self.check("the log", run, &records, span, true),
             (Answer::Of(Err(error)), _) => self.expect_usual("a read", &error),
             (Answer::Lost, _) => {}
+        }
+    }
+
+    /// Asks a node for several pages at once, and waits for all answers.
+    pub(crate) async fn request_together(&self, run: usize) {
+        let (id, node) = (self.run_id(run), self.some_node());
+        let request = |end_ms: i64| {
+            let range = TimeRange { start: None, end: Some(Timestamp::clamped(end_ms)) };
+            let file_name = "log".to_owned();
+            let order = RecordOrder::Asc;
+            let request = PageRequest { run_id: id, range, format: FileFormat::Json, order, file_name };
+            self.call(node, "request a page", false, move |store| async move {
+                store.pages().request_page(&request).await.map(drop)
+            })
+        };
+        for (answer, _) in futures::future::join_all((1_000..1_004).map(request)).await {
+            if let Answer::Of(Err(error)) = answer {
+                self.expect_usual("a request for a page", &error);
+            }
         }
     }
 
@@ -815,10 +840,11 @@ impl Clients {
                     .unwrap_or(run.started_ms)
             };
             if self.chance(700) {
-                let edge_ms = from_ms + days * DAY_MS + i64::try_from(self.below(3)).unwrap_or_default() - 1;
+                let edge_ms = from_ms + days * DAY_MS + [-1, 0, 1, 60_000][self.below(4)];
                 self.sleep_until(edge_ms).await;
             }
-            match self.chance(400) {
+            let goes_on = locked(&self.0.ledger).runs[run].finish_sent_ms.is_none();
+            match self.chance(if goes_on { 800 } else { 200 }) {
                 true => _ = futures::join!(self.apply_retention(days, index), self.push_new(run)),
                 false => self.apply_retention(days, index).await,
             }

@@ -188,6 +188,11 @@ impl Session {
             if !self.is_steady && self.numbers.chance(100) {
                 return Ok(false);
             }
+            if !self.is_steady && self.numbers.chance(150) {
+                // It stands still, and may have lost its lease without knowing.
+                let until_ms = self.clients.now_ms() + self.numbers.between(LEASE_MS / 2, 4 * LEASE_MS);
+                self.clients.0.shared.schedule.sleep_until(self.node, until_ms).await;
+            }
             if !self.is_steady && self.numbers.chance(150) && !self.take_long(claimed).await? {
                 return Ok(false);
             }

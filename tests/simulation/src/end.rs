@@ -19,6 +19,9 @@ impl Clients {
         // A node may still hold what it had begun, leases have to pass, and what is due by a clock that was ahead.
         self.sleep_ms(2 * HOUR_MS + 2 * self.0.shared.profile.skew_ms).await;
         let (runs, nodes) = (locked(&self.0.ledger).runs.len(), self.0.shared.profile.nodes);
+        if !self.0.shared.profile.runs_jobs && self.chance(500) {
+            self.check_damage(false).await;
+        }
         for run in 0..runs {
             self.settle(run).await;
         }
@@ -27,6 +30,7 @@ impl Clients {
             for node in 0..nodes {
                 self.read_again(run, node).await;
             }
+            self.request_together(run).await;
             if !self.walk_to_the_end(run).await {
                 self.violation(format!("the pages of run {run} cannot be fetched, and nothing fails any more"));
             }
@@ -46,7 +50,7 @@ impl Clients {
         }
         self.check_nodes().await;
         if self.chance(300) {
-            self.check_damage().await;
+            self.check_damage(true).await;
         }
     }
 
@@ -136,7 +140,7 @@ impl Clients {
     }
 
     async fn read_again(&self, run: usize, node: usize) {
-        for _ in 0..3 {
+        for _ in 0..2 {
             self.read(run, node).await;
         }
     }
@@ -203,8 +207,8 @@ impl Clients {
     }
 
     /// An object is lost or altered: whoever reads gets what was written or an error that names it, and a verification
-    /// names it too.
-    async fn check_damage(&self) {
+    /// names it too. With `is_sealed`, everything is done that was to be done, so that a row names each object.
+    async fn check_damage(&self, is_sealed: bool) {
         let disk = self.0.shared.disk.clone();
         let keys: Vec<String> =
             disk.keys().into_iter().filter(|key| key.starts_with("segments/") || key.starts_with("sealed/")).collect();
@@ -213,8 +217,7 @@ impl Clients {
         }
         let key = keys[self.below(keys.len())].clone();
         let Some(bytes) = disk.bytes(&key) else { return };
-        // Nothing is replaced or left behind any more, so that a row names each object.
-        let is_named = self.verify(self.some_node()).await == Some(0);
+        let is_named = self.verify(self.some_node()).await == Some(0) && is_sealed;
         let damaged = if self.chance(300) {
             None
         } else {
@@ -228,21 +231,21 @@ impl Clients {
         disk.set(&key, damaged);
         let runs = locked(&self.0.ledger).runs.len();
         for run in 0..runs {
-            self.read_beside_damage(run, &key, is_named).await;
+            self.read_beside_damage(run, &key).await;
         }
         let verifying = self.call(self.some_node(), "verify", false, |store| async move {
             store.maintenance().verify(false, |_| ()).await
         });
         if let Answer::Of(Ok(verified)) = verifying.await.0 {
             let names = verified.problem_texts.iter().any(|problem| problem.starts_with(&format!("object {key}: ")));
-            if names != is_named {
+            if is_sealed && names != is_named {
                 self.violation(format!("a damaged object, which rows name: {is_named}; a verification: {names}"));
             }
         }
         disk.set(&key, Some(bytes));
     }
 
-    async fn read_beside_damage(&self, run: usize, key: &str, is_named: bool) {
+    async fn read_beside_damage(&self, run: usize, key: &str) {
         let id = self.run_id(run);
         let reading = self.call(self.some_node(), "read", false, move |store| async move {
             let mut reader = store.logs().read_records(id, TimeRange::ALL, RecordOrder::Asc).await?;
@@ -255,7 +258,7 @@ impl Clients {
         match reading.await {
             (Answer::Of(Ok(records)), span) => self.check("the log", run, &records, span, true),
             (Answer::Of(Err(error)), _) => {
-                let is_right = error.kind() == ErrorKind::Corrupt && error.damaged_object() == Some(key) && is_named;
+                let is_right = error.kind() == ErrorKind::Corrupt && error.damaged_object() == Some(key);
                 if !is_right {
                     self.violation(format!("run {run} beside a damaged object: {}", error.with_causes()));
                 }

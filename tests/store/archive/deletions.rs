@@ -80,6 +80,33 @@ async fn records_of_a_deleted_log_that_a_sink_refuses_are_not_kept() {
     assert!(deliveries.dead_letters("sink", 10).await.unwrap().is_empty());
 }
 
+/// A log was deleted while it was delivered, and fewer records than before arrived again: the deliverer, which had begun with
+/// the old log, ended the delivery, and the new records were never delivered. A simulation found it.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_follow_a_deletion_are_delivered_when_a_delivery_of_the_deleted_log_ends_after_them() {
+    let archive = settled(&[record(1, "a"), record(2, "b")]).await;
+    let deliveries = archive.store.deliveries();
+    deliveries.register_sink("sink", "test", None).await.unwrap();
+    assert_eq!(deliveries.enqueue_finished_runs("sink", |_| true).await.unwrap(), 1);
+    let until = archive.now().plus_millis(60_000);
+    let claimed = deliveries.claim("sink", until).await.unwrap().unwrap();
+
+    archive.store.maintenance().delete_log(archive.run_id).await.unwrap();
+    archive.push("two", &[record(3, "c")]).await;
+    deliveries.finish(&claimed).await.unwrap();
+
+    archive.clock.advance_ms(HOUR_MS);
+    let until = archive.now().plus_millis(60_000);
+    let again = deliveries.claim("sink", until).await.unwrap().unwrap();
+    assert_eq!((again.epoch, again.first_arrival), (1, 0));
+    let records = deliveries.read(&again).next().await.unwrap().unwrap();
+    assert_eq!(records.into_iter().map(|keyed| keyed.record).collect::<Vec<_>>(), [record(3, "c")]);
+    deliveries.finish(&again).await.unwrap();
+    archive.clock.advance_ms(HOUR_MS);
+    let until = archive.now().plus_millis(60_000);
+    assert!(deliveries.claim("sink", until).await.unwrap().is_none());
+}
+
 /// A page that was requested while its log was deleted became a row after the deletion. Its file was tried three times,
 /// and whoever waited for it was told of a fault of the service. A simulation found it.
 #[tokio::test(flavor = "multi_thread")]
