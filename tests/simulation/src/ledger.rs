@@ -285,3 +285,91 @@ impl Ledger {
         self.may_be_deleted(&self.runs[run], i64::MIN, (from, until), until_ms, lives)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIVES: [Option<u64>; 1] = [None];
+
+    fn span(from: u64, until: u64) -> Span {
+        Span { from, until: Some(until), life: 0 }
+    }
+
+    fn batch(number: usize, attempts: &[Span]) -> Batch {
+        let record = |index| Record { message: Some(text(number, index)), ..Record::at(Timestamp::clamped(1_000)) };
+        Batch {
+            records: (0..2).map(record).collect(),
+            attempts: attempts.to_vec(),
+            acknowledged: attempts.iter().filter(|span| span.until.is_some()).copied().collect(),
+            first_sent_ms: 0,
+        }
+    }
+
+    fn ledger(batches: Vec<Batch>, deletions: Vec<Deletion>) -> Ledger {
+        let run = Run { batches, deletions, ..Run::new(RunId::random(&Zero), 0) };
+        Ledger { runs: vec![run], windows: Vec::new(), skew_ms: 0 }
+    }
+
+    struct Zero;
+
+    impl runlog_model::Random for Zero {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(0);
+        }
+    }
+
+    /// What is wrong with these records, each a batch and an index, when they are read at tick 100.
+    fn problem(ledger: &Ledger, read: &[(usize, usize)]) -> Option<String> {
+        let records: Vec<Record> =
+            read.iter().map(|(batch, index)| ledger.runs[0].batches[*batch].records[*index].clone()).collect();
+        let reading = Reading { from: 100, until: 101, until_ms: 1 };
+        ledger.check(0, &records, reading, true, &LIVES).err()
+    }
+
+    #[track_caller]
+    fn check(ledger: &Ledger, read: &[(usize, usize)], expected: Option<&str>) {
+        let found = problem(ledger, read);
+        let is_as_expected = match expected {
+            Some(part) => found.as_deref().is_some_and(|found| found.contains(part)),
+            None => found.is_none(),
+        };
+        assert!(is_as_expected, "{found:?}, not {expected:?}");
+    }
+
+    #[test]
+    fn a_batch_that_was_acknowledged_is_there_once_and_in_order() {
+        let ledger = ledger(vec![batch(0, &[span(1, 2)]), batch(1, &[span(3, 4)])], Vec::new());
+        check(&ledger, &[(0, 0), (0, 1), (1, 0), (1, 1)], None);
+        check(&ledger, &[(0, 0), (0, 1)], Some("batch 1, which was acknowledged, 0 of 2"));
+        check(&ledger, &[(0, 0), (0, 1), (0, 0)], Some("arrived later"));
+        check(&ledger, &[(0, 0), (0, 0)], Some("twice"));
+        check(&ledger, &[(1, 0), (1, 1), (0, 0), (0, 1)], Some("arrived later"));
+    }
+
+    #[test]
+    fn a_batch_whose_answer_was_lost_is_there_as_a_whole_or_not_at_all() {
+        let lost = Span { from: 1, until: None, life: 0 };
+        let ledger = ledger(vec![batch(0, &[lost])], Vec::new());
+        check(&ledger, &[], None);
+        check(&ledger, &[(0, 0), (0, 1)], None);
+        check(&ledger, &[(0, 0)], Some("1 of the 2 records"));
+    }
+
+    #[test]
+    fn what_was_deleted_stays_away_and_what_came_after_is_there() {
+        let deletion = Deletion { span: span(5, 6), is_certain: true };
+        let ledger = ledger(vec![batch(0, &[span(1, 2)]), batch(1, &[span(7, 8)])], vec![deletion]);
+        check(&ledger, &[(1, 0), (1, 1)], None);
+        check(&ledger, &[(0, 0), (0, 1), (1, 0), (1, 1)], Some("batch 0 is there, which was deleted"));
+        check(&ledger, &[], Some("batch 1, which was acknowledged"));
+    }
+
+    #[test]
+    fn a_batch_that_arrived_beside_a_deletion_may_be_there() {
+        let deletion = Deletion { span: span(2, 6), is_certain: true };
+        let ledger = ledger(vec![batch(0, &[span(1, 3)])], vec![deletion]);
+        check(&ledger, &[], None);
+        check(&ledger, &[(0, 0), (0, 1)], None);
+    }
+}

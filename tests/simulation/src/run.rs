@@ -192,3 +192,20 @@ fn template(folder: &Path) -> Result<PathBuf> {
     })?;
     Ok(folder.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A few seeds, so that the tests of the workspace notice when the simulation is broken; `.ci/run` runs many.
+    #[test]
+    fn seeds_pass_and_repeat_themselves() {
+        let files = tempfile::tempdir().unwrap();
+        let template = template(&files.path().join("template")).unwrap();
+        for seed in 0..4 {
+            let outcome = simulate(seed, files.path(), &template, false, true).unwrap();
+            assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
+            assert!(outcome.gates > 100, "seed {seed} does something");
+        }
+    }
+}

@@ -23,7 +23,7 @@ impl Clients {
             if claimed.iter().any(|claim| claim.log.records == 0) {
                 clients.violation("an empty log is to be summarized".to_owned());
             }
-            if !is_steady && numbers.chance(300) {
+            if !is_steady && numbers.chance(500) {
                 let until_ms = clients.now_ms() + numbers.between(0, 600_000);
                 clients.0.shared.schedule.sleep_until(node, until_ms).await;
             }
