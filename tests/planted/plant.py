@@ -1,6 +1,7 @@
 """Plants the bugs of bugs.tsv in the store, one at a time, and runs the net of each until it catches it."""
 
 import csv
+import functools
 import json
 import os
 import pathlib
@@ -20,17 +21,17 @@ SECONDS_MAX = 600
 FEATURES = "runlog-cli/failpoints,runlog-store/planted-bugs"
 
 
-def build():
-    """Builds the state machine with planted bugs; returns the path of the test."""
-    command = ["cargo", "test", "--locked", "--workspace", "--features", FEATURES, "--test", "state_machine", "--no-run"]
+def build(command, name):
+    """Builds something with planted bugs; returns the path of the program of this name."""
+    command = ["cargo", *command, "--locked", "--workspace", "--features", FEATURES]
     built = subprocess.run(
         [*command, "--message-format=json-render-diagnostics"], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
     for line in built.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "state_machine":
+        if message.get("executable") and message["target"]["name"] == name:
             return message["executable"]
-    raise SystemExit("cargo has built no test `state_machine`")
+    raise SystemExit(f"cargo has built no `{name}`")
 
 
 def run(command, bug, sequences):
@@ -72,6 +73,23 @@ def sequences_of(backends, sequences_max):
         return (None, printed[-3000:]) if passed else (count, message_of(printed))
 
     return net
+
+
+def simulation(test, bug, sequences):
+    """The net of simulated deployments, one for each seed."""
+    del test
+    first = int(os.environ.get("SEED", "0")) * 1_000_000
+    program = simulation_program()
+    passed, printed = run([program, "--first", str(first), "--seeds", str(sequences), "--stop"], bug, sequences)
+    if passed:
+        return None, "test result: ok"
+    found = re.search(r"^seed (\d+): ([^\n]*)", printed, re.MULTILINE)
+    return (int(found.group(1)) - first + 1, found.group(2)) if found else (None, printed[-3000:])
+
+
+@functools.cache
+def simulation_program():
+    return build(["build", "--bin", "simulation"], "simulation")
 
 
 def calls(lines):
@@ -134,6 +152,7 @@ NETS = {
     # A database takes a second to make.
     "sequences-postgres": sequences_of("postgres_and_folder", 20),
     "disk": disk,
+    "simulation": simulation,
 }
 
 
@@ -159,7 +178,11 @@ def main():
         if unknown:
             raise SystemExit(f"no such bug: {', '.join(sorted(unknown))}")
         bugs = [bug for bug in bugs if bug["bug"] in arguments]
-    test, failures = build(), 0
+    test, failures = build(["test", "--test", "state_machine", "--no-run"], "state_machine"), 0
+    # Two nets for most bugs: that of the table, and the simulation.
+    bugs = [
+        {**bug, "net": net} for bug in bugs for net in [bug["net"], *(["simulation"] if bug["simulation"] else [])]
+    ]
     print(f"{'bug':32}{'net':20}{'caught by sequence':>19}{'seconds':>9}  how", flush=True)
     for net in dict.fromkeys(bug["net"] for bug in bugs):
         begun = time.monotonic()
@@ -178,7 +201,7 @@ def main():
         print(f"{bug['bug']:32}{bug['net']:20}{result:>19}{time.monotonic() - begun:9.1f}  {how[:120]}", flush=True)
     if failures:
         raise SystemExit(f"{failures} lines are not as they must be")
-    print(f"each of {len(bugs)} bugs is caught")
+    print(f"each of {len({bug['bug'] for bug in bugs})} bugs is caught")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
 use crate::permissions::{create_private_folder, restrict_permissions};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
+use crate::simulation::Simulation;
 
 /// What the parts of an open archive share. Clones share it too.
 #[derive(Clone)]
@@ -51,7 +52,13 @@ struct Inner {
 }
 
 impl Core {
-    pub(crate) async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
+    /// Opens the catalog and the objects; those of the simulation, if there is one.
+    pub(crate) async fn open(
+        settings: StoreSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        simulation: Option<Arc<dyn Simulation>>,
+    ) -> Result<Self> {
         let folder = &settings.data_folder;
         if settings.catalog.is_none() || settings.objects.is_none() {
             let making = folder.clone();
@@ -60,9 +67,10 @@ impl Core {
                 Error::caused(ErrorKind::Unavailable, message, error)
             })?;
         }
-        let objects = match &settings.objects {
-            Some(url) => Objects::in_bucket(url)?,
-            None => Objects::in_folder(&folder.join("objects"))?,
+        let objects = match (&simulation, &settings.objects) {
+            (Some(simulation), _) => Objects::simulated(&**simulation),
+            (None, Some(url)) => Objects::in_bucket(url)?,
+            (None, None) => Objects::in_folder(&folder.join("objects"))?,
         };
         if settings.links_by_bucket && !objects.can_link() {
             let message = "objects in a folder have no links: store them in a bucket, or use the links of Runlog";
@@ -78,10 +86,15 @@ impl Core {
                 catalog
             }
         };
+        let is_simulated = simulation.is_some();
+        let catalog = catalog.simulated(simulation);
         let object_counts = Arc::default();
         let objects = objects.metered(&object_counts);
         let background_threads = Arc::new(BackgroundThreads::new()?);
-        let cpu = CpuPool::pair(Arc::clone(&background_threads));
+        let cpu = match is_simulated {
+            true => CpuPool::simulated_pair(),
+            false => CpuPool::pair(Arc::clone(&background_threads)),
+        };
         let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
         let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock));
         let bucket = &objects.store;

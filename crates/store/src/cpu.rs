@@ -40,8 +40,17 @@ impl Priority {
 pub(crate) struct CpuPool {
     free: Arc<Semaphore>,
     processors: usize,
-    /// `None`: the threads for blocking work of the runtime that calls.
-    threads: Option<Arc<BackgroundThreads>>,
+    threads: Threads,
+}
+
+/// Where the work runs.
+#[derive(Debug, Clone)]
+enum Threads {
+    /// On the threads for blocking work of the runtime that calls.
+    Runtime,
+    Background(Arc<BackgroundThreads>),
+    /// On the thread that calls, so that a simulation knows the order of everything.
+    Caller,
 }
 
 impl CpuPool {
@@ -49,7 +58,12 @@ impl CpuPool {
     pub(crate) fn pair(threads: Arc<BackgroundThreads>) -> [Self; 2] {
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         let free = || Arc::new(Semaphore::new(processors));
-        [None, Some(threads)].map(|threads| Self { free: free(), processors, threads })
+        [Threads::Runtime, Threads::Background(threads)].map(|threads| Self { free: free(), processors, threads })
+    }
+
+    /// The same for a simulation, where work is done at once.
+    pub(crate) fn simulated_pair() -> [Self; 2] {
+        [(); 2].map(|()| Self { free: Arc::new(Semaphore::new(2)), processors: 2, threads: Threads::Caller })
     }
 
     /// A pool of its own for interactive work.
@@ -78,8 +92,9 @@ impl CpuPool {
             done
         };
         match &self.threads {
-            None => tokio::task::spawn_blocking(work).await?,
-            Some(threads) => threads.spawn_blocking(work).await?,
+            Threads::Runtime => tokio::task::spawn_blocking(work).await?,
+            Threads::Background(threads) => threads.spawn_blocking(work).await?,
+            Threads::Caller => work(),
         }
     }
 

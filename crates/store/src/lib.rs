@@ -42,6 +42,7 @@ pub mod query;
 mod secret;
 mod segment;
 mod settings;
+pub mod simulation;
 mod store;
 pub mod supervise;
 mod tables;

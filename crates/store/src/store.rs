@@ -25,6 +25,7 @@ use crate::parts::{
     Summaries, Workspaces,
 };
 use crate::settings::StoreSettings;
+use crate::simulation::Simulation;
 use crate::supervise::Supervisor;
 
 /// An open archive. Clones share it.
@@ -91,10 +92,30 @@ impl Store {
     /// Fails with `Unavailable` when its catalog or objects cannot be reached or written, with `Corrupt` when a newer
     /// version wrote it.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
+        Self::open_on(settings, clock, random, None).await
+    }
+
+    /// The same on a simulated machine: its objects are those of the simulation, which also decides when each operation
+    /// on the catalog begins. For tests.
+    pub async fn open_simulated(
+        settings: StoreSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        simulation: Arc<dyn Simulation>,
+    ) -> Result<Self> {
+        Self::open_on(settings, clock, random, Some(simulation)).await
+    }
+
+    async fn open_on(
+        settings: StoreSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        simulation: Option<Arc<dyn Simulation>>,
+    ) -> Result<Self> {
         failpoint::set_up();
         let queue = Arc::new(CommitQueue::new(settings.ingest_memory_bytes));
         let supervisor = Arc::new(Supervisor::new(Arc::clone(&clock)));
-        let core = Core::open(settings, clock, random).await?;
+        let core = Core::open(settings, clock, random, simulation).await?;
         Ok(Self(Arc::new(Parts::new(core, queue, Arc::new(PageBuilds::new()), supervisor))))
     }
 

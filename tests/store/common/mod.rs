@@ -16,6 +16,7 @@ use runlog_model::{
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::query::SearchQuery;
+use runlog_store::simulation::Simulation;
 use runlog_store::{ErrorKind, Result, Store, StoreSettings};
 
 pub(crate) mod backends;
@@ -84,7 +85,19 @@ impl<P: Backends> Archive<P> {
     }
 
     pub(crate) async fn with_settings(set: impl FnOnce(&mut StoreSettings)) -> Self {
-        let mut archive = Self::empty_with(set).await;
+        Self::with_run(Self::empty_with(set).await).await
+    }
+
+    /// An archive whose objects are those of a simulated machine.
+    pub(crate) async fn new_on(machine: Arc<dyn Simulation>) -> Self {
+        let mut archive = Self::empty().await;
+        archive.store.close().await;
+        let (settings, clock, random) = (archive.settings.clone(), archive.clock.clone(), archive.random.clone());
+        archive.store = Store::open_simulated(settings, clock, random, machine).await.unwrap();
+        Self::with_run(archive).await
+    }
+
+    async fn with_run(mut archive: Self) -> Self {
         let store = &archive.store;
         let workspace =
             NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };

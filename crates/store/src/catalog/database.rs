@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -12,7 +12,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
 
 use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
+use crate::catalog::turns::Turns;
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
+use crate::simulation::Simulation;
 use crate::{limits, planted};
 
 /// The rows of an archive.
@@ -21,6 +23,7 @@ pub(crate) struct Catalog {
     kind: CatalogKind,
     writer: CatalogPool,
     readers: CatalogPool,
+    turns: Turns,
 }
 
 /// The kind of database.
@@ -99,7 +102,7 @@ impl Catalog {
             .await
             .map_err(opening)?;
         let (writer, readers) = (CatalogPool::for_writing(writer), CatalogPool::for_reading(readers));
-        Ok(Self { kind: CatalogKind::Sqlite, writer, readers })
+        Ok(Self { kind: CatalogKind::Sqlite, writer, readers, turns: Turns::default() })
     }
 
     /// Connects to a PostgreSQL database and migrates it; one node does so while the others wait.
@@ -137,7 +140,23 @@ impl Catalog {
         set_bounds(&mut connection).await.map_err(opening)?;
         drop(connection);
         let (writer, readers) = (CatalogPool::for_writing(pool.clone()), CatalogPool::for_reading(pool));
-        Ok(Self { kind: CatalogKind::Postgres, writer, readers })
+        Ok(Self { kind: CatalogKind::Postgres, writer, readers, turns: Turns::default() })
+    }
+
+    /// The same, whose operations begin when a simulation says so.
+    pub(crate) fn simulated(self, simulation: Option<Arc<dyn Simulation>>) -> Self {
+        let turns = Turns(simulation);
+        Self {
+            writer: self.writer.with_turns(turns.clone()),
+            readers: self.readers.with_turns(turns.clone()),
+            turns,
+            ..self
+        }
+    }
+
+    /// When its operations begin.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// For statements that change nothing; they are retried when the server comes back.
@@ -193,7 +212,7 @@ impl Catalog {
     /// The database's clock, if it has its own. Unit: epoch milliseconds.
     pub(crate) async fn clock_ms(&self) -> Result<Option<i64>> {
         Ok(match self.kind {
-            CatalogKind::Sqlite => None,
+            CatalogKind::Sqlite => self.turns.clock_ms(),
             CatalogKind::Postgres => Some(
                 sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
                     .fetch_one(&self.readers)

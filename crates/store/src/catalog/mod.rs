@@ -9,3 +9,4 @@ pub(crate) mod group_commit;
 pub(crate) mod pool;
 pub(crate) mod sql;
 pub(crate) mod transaction;
+mod turns;

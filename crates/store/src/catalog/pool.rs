@@ -22,8 +22,10 @@ use sqlx::{Any, AnyPool, Either, Execute, Executor, SqlStr};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::catalog::turns::Turns;
 use crate::error::Error;
 use crate::limits;
+use crate::simulation::Operation;
 
 /// Metrics of a pool of connections to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub(crate) struct CatalogPool {
     is_for_reading: bool,
     /// Calls that wait for a connection.
     waiting: Arc<AtomicUsize>,
+    turns: Turns,
 }
 
 /// A call that waits for a connection, until it is dropped.
@@ -79,11 +82,16 @@ type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
 
 impl CatalogPool {
     pub(crate) fn for_reading(pool: AnyPool) -> Self {
-        Self { pool, is_for_reading: true, waiting: Arc::default() }
+        Self { pool, is_for_reading: true, waiting: Arc::default(), turns: Turns::default() }
     }
 
     pub(crate) fn for_writing(pool: AnyPool) -> Self {
-        Self { pool, is_for_reading: false, waiting: Arc::default() }
+        Self { pool, is_for_reading: false, waiting: Arc::default(), turns: Turns::default() }
+    }
+
+    /// The same, whose statements begin when a simulation says so.
+    pub(super) fn with_turns(self, turns: Turns) -> Self {
+        Self { turns, ..self }
     }
 
     /// Its metrics.
@@ -115,10 +123,21 @@ impl CatalogPool {
     async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
         match self.is_for_reading {
             true => {
-                retry_while_unavailable(|| async { statement.on(self.waited_for(self.pool.acquire()).await?).await })
-                    .await
+                retry_while_unavailable(|| async {
+                    let _turn = self.turns.begin(Operation::Read, statement.text.as_str()).await;
+                    statement.on(self.waited_for(self.pool.acquire()).await?).await
+                })
+                .await
             }
-            false => retry_if_aborted(|| async { statement.on(self.acquire().await?).await }).await,
+            false => {
+                retry_if_aborted(|| async {
+                    let mut turn = self.turns.begin(Operation::Write, statement.text.as_str()).await;
+                    let steps = statement.on(self.acquire().await?).await?;
+                    turn.after_write().await?;
+                    Ok(steps)
+                })
+                .await
+            }
         }
     }
 }

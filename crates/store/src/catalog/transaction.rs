@@ -26,11 +26,17 @@ use tracing::debug;
 use crate::catalog::database::Catalog;
 use crate::catalog::pool::{IsTransient, is_aborted, retry_delay};
 use crate::catalog::sql::Connection;
+use crate::catalog::turns::BegunTurn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::simulation::Operation;
 
 /// A transaction that writes; it is rolled back unless it is committed.
-pub(crate) struct WriteTransaction(Transaction<'static, Any>);
+pub(crate) struct WriteTransaction {
+    // It is rolled back before its turn ends.
+    transaction: Transaction<'static, Any>,
+    turn: BegunTurn,
+}
 
 /// The connection was lost during `COMMIT`. It hides its cause from the classification of errors that can be retried.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +46,10 @@ struct UnknownOutcome(#[source] sqlx::Error);
 impl WriteTransaction {
     /// Commits it. An error of an unknown outcome is never retried.
     pub(crate) async fn commit(self) -> Result<()> {
-        self.0.commit().await.map_err(commit_error)
+        let Self { transaction, mut turn } = self;
+        turn.before_commit().await?;
+        transaction.commit().await.map_err(commit_error)?;
+        turn.after_write().await.map_err(commit_error)
     }
 }
 
@@ -48,13 +57,13 @@ impl Deref for WriteTransaction {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.transaction
     }
 }
 
 impl DerefMut for WriteTransaction {
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0
+        &mut self.transaction
     }
 }
 
@@ -68,7 +77,8 @@ impl Catalog {
         let mut retries = Retries::default();
         loop {
             // This waits for a server that restarts.
-            let transaction = WriteTransaction(self.begin().await?);
+            let turn = self.turns().begin(Operation::Transaction, "BEGIN").await;
+            let transaction = WriteTransaction { transaction: self.begin().await?, turn };
             match attempt(transaction).await {
                 Err(error) if retries.allow(&error) => retries.back_off(random, &error).await,
                 outcome => return outcome,

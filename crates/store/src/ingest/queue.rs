@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use az::SaturatingAs;
 use runlog_model::RunId;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;

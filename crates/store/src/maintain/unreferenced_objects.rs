@@ -31,6 +31,11 @@ impl Maintenance {
         verified: &mut VerifyReport,
     ) -> Result<bool> {
         let key = object.location.as_ref();
+        // It was listed before its log was deleted, and looked up when row and object were gone. What is open already
+        // would be read all the same.
+        if let Err(object_store::Error::NotFound { .. }) = self.core.objects().head(&object.location).await {
+            return Ok(true);
+        }
         let file = match SegmentFile::open(self.core.segments(), key, object.size).await {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),

@@ -20,6 +20,7 @@ use crate::objects::connector::BucketConnector;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
 use crate::settings::SecretUrl;
+use crate::simulation::Simulation;
 use crate::{limits, planted};
 
 /// The objects of an archive.
@@ -58,6 +59,12 @@ impl Objects {
         let rebuildable = Arc::new(files.clone());
         // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
         Ok(Self { store: Arc::new(files.with_fsync(!planted::is("object-not-synced"))), rebuildable, links: None })
+    }
+
+    /// The objects of a simulation.
+    pub(crate) fn simulated(simulation: &dyn Simulation) -> Self {
+        let is_synced = !planted::is("object-not-synced");
+        Self { store: simulation.objects(is_synced), rebuildable: simulation.objects(false), links: None }
     }
 
     /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names

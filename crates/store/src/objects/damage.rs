@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runlog_model::Clock;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::catalog::pool::CatalogPool;

@@ -67,13 +67,15 @@ impl Pages {
                 self.begin_unclaimed(&mut under_way).await;
             }
             look = true;
+            // In this order, so that a simulation repeats itself; nothing that is ready is ready for long.
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
+                Some(_) = under_way.join_next() => {}
                 Some(queue) = to_build.recv() => {
                     under_way.spawn(self.clone().build_queued(queue));
                     look = false;
                 }
-                Some(_) = under_way.join_next() => {}
                 () = self.builds().work_available.notified() => {}
                 () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
             }
@@ -163,6 +165,7 @@ impl Pages {
                 (built, is_accepted)
             };
             tokio::select! {
+                biased;
                 built = building => built,
                 never = self.hold_lease(&key) => match never {},
             }
@@ -238,6 +241,10 @@ impl Pages {
                 .bind(&page.key)
                 .bind(retry_at.as_millis())
             }
+            // It was requested while its log was deleted, and became a row after that: nobody can build it.
+            false if error.kind() == ErrorKind::Conflict && self.forget_page_of_deleted_log(&page.key).await? => {
+                return Ok(());
+            }
             false => sqlx::query(
                 "UPDATE page_files SET claimed_until = 0, attempts_away = 0, damaged_object = $2
                  WHERE key = $1 AND built_at IS NULL",
@@ -247,6 +254,28 @@ impl Pages {
         };
         statement.execute(self.core.catalog().write()).await?;
         Ok(())
+    }
+
+    /// Removes a page and its tokens, as the deletion of its log would have done. False when its log is there.
+    async fn forget_page_of_deleted_log(&self, key: &str) -> Result<bool> {
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let removed = sqlx::query(
+                    "DELETE FROM page_files WHERE key = $1 AND built_at IS NULL
+                        AND log_epoch <> (SELECT log_epoch FROM runs WHERE id = page_files.run_id)",
+                )
+                .bind(key)
+                .execute(&mut *transaction)
+                .await?;
+                if removed.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                sqlx::query("DELETE FROM page_tokens WHERE page_key = $1").bind(key).execute(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(true)
+            })
+            .await
     }
 
     /// Makes all pages due whose build failed because a dependency was unavailable: it is available again.

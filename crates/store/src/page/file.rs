@@ -311,6 +311,14 @@ impl Pages {
     /// Reads a built page file completely and returns what is wrong with it; `None` when it is intact.
     pub(crate) async fn find_page_damage(&self, key: &str) -> Result<Option<String>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
+        let object_key = row.object_key.clone();
+        let Some(problem) = self.find_damage_of(key, row).await? else { return Ok(None) };
+        // Its row is removed before it: a file that is gone together with its row was deleted meanwhile.
+        let is_named = self.page_file_row(key).await?.is_some_and(|row| row.object_key == object_key);
+        Ok(is_named.then_some(problem))
+    }
+
+    async fn find_damage_of(&self, key: &str, row: PageFileRow) -> Result<Option<String>> {
         let page = match self.reader_of(key, row) {
             Ok(Some(page)) => page,
             Ok(None) => return Ok(None),
@@ -447,7 +455,7 @@ impl PageReader {
             return Ok(stored.slice(part.in_frame.clone()));
         }
         let (bytes, in_frame) = (part.frame.plain as usize, part.in_frame.clone());
-        let plain = tokio::task::spawn_blocking(move || decompress(&stored, bytes, in_frame)).await?;
+        let plain = self.pages.core.cpu().run(move || Ok(decompress(&stored, bytes, in_frame))).await?;
         plain.ok_or_else(|| self.damaged("does not decompress"))
     }
 

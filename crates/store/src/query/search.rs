@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use az::SaturatingAs;
@@ -17,6 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowFilter;
 use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use sqlx_macros::FromRow;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::catalog::sql::Sql;

@@ -361,7 +361,10 @@ impl Deliveries {
                 let mut transaction = transaction;
                 // The run is locked, so that no record arrives between this check and the end of the delivery.
                 let run = fetch_to_change(&self.core, &mut transaction, claimed.run.id).await?;
-                let is_all = run.is_none_or(|run| run.records <= claimed.of_records) || planted::is("delivery-ends-early");
+                // What was delivered of a log that was deleted is nothing of the log that followed it.
+                let is_same_log = self.lock_log(&mut transaction, claimed).await?;
+                let delivered = if is_same_log { claimed.of_records } else { 0 };
+                let is_all = run.is_none_or(|run| run.records <= delivered) || planted::is("delivery-ends-early");
                 let now = self.core.now();
                 let due_at = now.plus_millis(self.core.settings().settle_ms);
                 let done = sqlx::query(

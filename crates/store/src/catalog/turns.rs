@@ -1,0 +1,46 @@
+//! When operations on the catalog begin: at once, unless a simulation decides.
+
+use std::sync::Arc;
+
+use crate::simulation::{Operation, Simulation, Turn};
+
+/// Who decides. Default: nobody.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(pub(super) Option<Arc<dyn Simulation>>);
+
+/// An operation that has begun.
+#[derive(Debug)]
+pub(super) struct BegunTurn(Option<Box<dyn Turn>>);
+
+impl Turns {
+    /// Waits until an operation may begin.
+    pub(super) async fn begin(&self, operation: Operation, statement: &str) -> BegunTurn {
+        match &self.0 {
+            Some(simulation) => BegunTurn(Some(simulation.begin(operation, statement).await)),
+            None => BegunTurn(None),
+        }
+    }
+
+    /// The clock that a simulation gives the database. Unit: epoch milliseconds.
+    pub(super) fn clock_ms(&self) -> Option<i64> {
+        self.0.as_ref().and_then(|simulation| simulation.catalog_clock_ms())
+    }
+}
+
+impl BegunTurn {
+    /// See [`Turn::before_commit`].
+    pub(super) async fn before_commit(&mut self) -> sqlx::Result<()> {
+        match &mut self.0 {
+            Some(turn) => Ok(turn.before_commit().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// See [`Turn::after_write`].
+    pub(super) async fn after_write(&mut self) -> sqlx::Result<()> {
+        match &mut self.0 {
+            Some(turn) => Ok(turn.after_write().await?),
+            None => Ok(()),
+        }
+    }
+}

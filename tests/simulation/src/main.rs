@@ -1,0 +1,35 @@
+//! A whole deployment in one process, under one seed: nodes, clients, deliverers, collectors, a catalog and objects, with
+//! crashes, power cuts, pauses, wrong clocks, lost answers and slow messages.
+//!
+//! ```text
+//! seed ▸ profile ▸ clients call nodes ▸ each waits at gates ▸ the driver opens one at a time ▸ what is read is checked
+//! ```
+//!
+//! `docs/decisions/0023-deterministic-simulation.md` says what is simulated and what is not.
+
+mod clients;
+mod collection;
+mod deliveries;
+mod deployment;
+mod end;
+mod ledger;
+mod node;
+mod objects;
+mod run;
+mod schedule;
+mod seed;
+mod summaries;
+
+use std::process::ExitCode;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clap::Parser as _;
+
+/// A lock, also after a panic of whoever held it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    run::run(&run::Arguments::parse())
+}
