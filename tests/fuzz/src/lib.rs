@@ -6,6 +6,7 @@ mod mutate;
 mod page_entries;
 mod patterns;
 mod records;
+#[cfg(feature = "redaction")]
 mod redaction;
 #[cfg(feature = "service")]
 mod service;
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     records::TARGET,
     patterns::TARGET,
     summary::TARGET,
+    #[cfg(feature = "redaction")]
     redaction::TARGET,
     #[cfg(feature = "service")]
     service::TARGET,

@@ -76,8 +76,10 @@ pub enum Reason {
     },
     /// The task logged kinds of errors that it never logged before.
     #[serde(rename_all = "camelCase")]
+    #[serde(alias = "newProblems")]
     NewErrors {
         /// Number of kinds.
+        #[serde(alias = "problems")]
         error_groups: u64,
         /// The title of the most severe one.
         title: String,

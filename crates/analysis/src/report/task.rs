@@ -55,6 +55,8 @@ pub struct TaskReport {
     /// The runs, newest first.
     pub runs: Vec<RunPoint>,
     /// Kinds of errors, most recently seen first.
+    // A service of an earlier version has another name for it.
+    #[serde(alias = "problems")]
     pub error_groups: Vec<TaskErrorGroup>,
 }
 

@@ -46,6 +46,8 @@ pub struct WorkspaceReport {
     /// Number of tasks with runs that do not need attention.
     pub tasks_fine: u64,
     /// Kinds of errors that are new for their task, newest first.
+    // A service of an earlier version has another name for it.
+    #[serde(alias = "newProblems")]
     pub new_error_groups: Vec<NewErrorGroup>,
     /// True if there are more tasks or runs than a report considers.
     pub is_cut: bool,

@@ -7,6 +7,7 @@ use runlog_store::logs::Logs;
 use runlog_store::problems::NewProblem;
 use runlog_store::summaries::{ClaimedSummary, NewSummary, StoredSummary, Summaries};
 use runlog_store::{Error, ErrorKind, Result};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -16,12 +17,15 @@ use super::run::{RunSummary, SUMMARY_VERSION, Summarizer, read_summary};
 /// How often the job checks for logs without a summary. Unit: milliseconds.
 const LOOK_EVERY_MS: u64 = 2_000;
 
+/// How often it checks for logs without a valid summary that are not due: a node of an earlier version may have left some.
+const INVALIDATE_EVERY: Duration = Duration::from_secs(3_600);
+
 /// Creates summaries until `stop`; a summary in progress is completed.
 pub async fn make_summaries(summaries: &Summaries, logs: &Logs, stop: CancellationToken) {
-    let mut is_invalidated = false;
+    let mut invalidated_at: Option<Instant> = None;
     while !stop.is_cancelled() {
-        if !is_invalidated {
-            is_invalidated = invalidate_older(summaries).await;
+        if invalidated_at.is_none_or(|at| at.elapsed() >= INVALIDATE_EVERY) && invalidate_older(summaries).await {
+            invalidated_at = Some(Instant::now());
         }
         match summarize_due(summaries, logs).await {
             Ok(Some(_)) => continue,

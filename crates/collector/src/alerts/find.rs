@@ -288,8 +288,10 @@ impl Finder<'_> {
     /// A failed run is reported with its problem, once that is known, and not at all if that is muted.
     async fn failed_run(&mut self, run: &Run, task: Task) -> Result<(), AlertError> {
         let problem = match self.archive.problems.of_run(run.id).await? {
-            Some(problem) if problem.state == ProblemState::Muted => return Ok(()),
-            Some(problem) => Some(self.known(problem).await?),
+            Some(known) if known.problem.state == ProblemState::Muted => return Ok(()),
+            // It failed while the problem was muted, or before somebody dealt with it.
+            Some(known) if known.known_until > run.final_since => return Ok(()),
+            Some(known) => Some(self.known(known.problem).await?),
             None if self.may_be_known_soon(run) => return Ok(()),
             None => None,
         };
@@ -364,7 +366,7 @@ impl Finder<'_> {
 
     async fn new_problems(&mut self) -> Result<(), AlertError> {
         let filter = ProblemFilter { new_since: Some(self.since), ..self.open_problems() };
-        for KnownProblem { problem, created_at } in self.archive.problems.list_known(&filter).await? {
+        for KnownProblem { problem, created_at, .. } in self.archive.problems.list_known(&filter).await? {
             // Somebody who has set its state knows of it.
             if problem.state_set_at.is_none() {
                 let key = format!("new problem {} {created_at}", problem.id);

@@ -171,7 +171,7 @@ async fn a_failed_run_is_told_with_its_problem_and_not_while_that_is_muted() {
     summarize().await;
     assert_eq!(look().await, 1);
     let body = told.try_recv().unwrap();
-    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
+    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap().problem;
     assert_eq!((body["runId"].as_str(), body["problem"]["id"].as_str()), (Some(&*run.to_string()), Some(&*problem.id)));
     assert!(body["text"].as_str().unwrap().ends_with(&format!("execution_failed: {}", problem.title)), "{body}");
 
@@ -181,6 +181,13 @@ async fn a_failed_run_is_told_with_its_problem_and_not_while_that_is_muted() {
     summarize().await;
     stage.pass(2 * MINUTE_MS);
     assert_eq!(look().await, 0, "the problem is muted");
+    let mute = NewProblemState { until: Some(stage.clock.now().plus_millis(MINUTE_MS)), ..mute };
+    stage.store.problems().set_state(&problem.id, &mute, "ada").await.unwrap();
+    stage.pass(2 * MINUTE_MS);
+    assert_eq!(look().await, 0, "the mute has ended, and the run failed before");
+    let open = NewProblemState { state: ProblemState::Open, until: None, note: None };
+    stage.store.problems().set_state(&problem.id, &open, "ada").await.unwrap();
+    assert_eq!(look().await, 0, "whoever opened it again knows of the run");
 
     // Nobody summarises its log.
     let run = stage.run(1, &[]).await;

@@ -160,7 +160,9 @@ pub(crate) async fn set_state(
     JsonBody(new): JsonBody<NewProblemState>,
 ) -> ApiResult<Json<ProblemBody>> {
     readable(&app, &caller, &id).await?;
-    Ok(Json(change.store(StatusCode::OK).problems().set_state(&id, &new, &caller.name).await?))
+    let until = new.until.map(|until| format!(" until {until}")).unwrap_or_default();
+    let subject = format!("{id} {}{until}", new.state);
+    Ok(Json(change.store_about(StatusCode::OK, subject).problems().set_state(&id, &new, &caller.name).await?))
 }
 
 /// The problem of a path, if the caller may read the logs of its workspace. 400, then 404, then 403.

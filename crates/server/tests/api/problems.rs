@@ -137,9 +137,10 @@ async fn a_problem_is_muted_resolved_and_comes_back() {
         .unwrap()
         .iter()
         .filter(|entry| entry["action"] == "change problem")
-        .map(|entry| (entry["callerName"].clone(), entry["status"].clone()))
+        .map(|entry| (entry["callerName"].clone(), entry["status"].clone(), entry["subject"].clone()))
         .collect();
-    assert_eq!(actions, [(json!("admin"), json!(200)), (json!("admin"), json!(200))]);
+    let entry = |what: String| (json!("admin"), json!(200), json!(format!("{id} {what}")));
+    assert_eq!(actions, [entry("resolved".to_owned()), entry(format!("muted until {until}"))]);
 
     for (body, word) in [
         (json!({"state": "gone"}), "gone"),

@@ -68,9 +68,9 @@ pub struct ProblemFilter {
     pub id_prefix: Option<String>,
     /// Problems seen since then.
     pub seen_since: Option<Timestamp>,
-    /// Problems first seen since then.
+    /// Problems that the archive has learned of since then, by a run that it has also learned of since then.
     pub new_since: Option<Timestamp>,
-    /// Problems that came back since then.
+    /// Problems of which the archive has learned since then that they came back.
     pub back_since: Option<Timestamp>,
     /// The order.
     pub order: ProblemOrder,
@@ -99,6 +99,8 @@ pub struct KnownProblem {
     pub problem: ProblemBody,
     /// When its first run was counted to it.
     pub created_at: Timestamp,
+    /// Until when it was muted, or when somebody set its state: whoever did so knows of the runs that had failed by then.
+    pub known_until: Option<Timestamp>,
 }
 
 /// A run whose summary was stored, and what it has failed of.
@@ -204,7 +206,7 @@ impl Problems {
     }
 
     /// Returns what a run has failed of; `None` when it did not fail, or that is not known yet.
-    pub async fn of_run(&self, run_id: RunId) -> Result<Option<ProblemBody>> {
+    pub async fn of_run(&self, run_id: RunId) -> Result<Option<KnownProblem>> {
         let looking = format!(
             "{LISTED} AND p.id = (SELECT problem_id FROM problem_runs r JOIN runs ON runs.id = r.run_id
                 WHERE r.run_id = $1 AND r.log_epoch = runs.log_epoch)"
@@ -213,7 +215,7 @@ impl Problems {
             .bind(run_id.to_string())
             .fetch_optional(self.core.catalog().read())
             .await?;
-        Ok(row.map(|row| row.into_known(self.core.now())).transpose()?.map(|known| known.problem))
+        row.map(|row| row.into_known(self.core.now())).transpose()
     }
 
     /// Returns at most `limit` tasks that a problem hits, those with the most runs first.
@@ -338,12 +340,21 @@ fn push_filter(query: &mut Sql, filter: &ProblemFilter, now: Timestamp) {
         query.push(" AND p.id >= ").push_bind(prefix.clone());
         query.push(" AND p.id < ").push_bind(format!("{prefix}g"));
     }
-    for (column, since) in
-        [("p.last_seen", filter.seen_since), ("p.first_seen", filter.new_since), ("p.came_back_at", filter.back_since)]
-    {
-        if let Some(since) = since {
-            query.push(format!(" AND {column} >= ")).push_bind(since.as_millis());
-        }
+    if let Some(since) = filter.seen_since {
+        query.push(" AND p.last_seen >= ").push_bind(since.as_millis());
+    }
+    // Not by the ends of runs: the archive may learn of them days later. Nor by what it has counted since, which are all
+    // runs after an upgrade.
+    if let Some(since) = filter.new_since {
+        query.push(" AND p.created_at >= ").push_bind(since.as_millis());
+        query.push(
+            " AND EXISTS (SELECT 1 FROM problem_runs x JOIN runs r ON r.id = x.run_id
+                WHERE x.problem_id = p.id AND r.final_since >= ",
+        );
+        query.push_bind(since.as_millis()).push(")");
+    }
+    if let Some(since) = filter.back_since {
+        query.push(" AND p.came_back_at IS NOT NULL AND p.state_at >= ").push_bind(since.as_millis());
     }
 }
 
@@ -352,6 +363,9 @@ impl ListRow {
         let Self { counted, workspace_id, workspace_name, tasks } = self;
         let state = counted.state(now.as_millis())?;
         let time = |time: Option<i64>| time.map(instant).transpose();
+        let set_at = counted.state_at.filter(|_| counted.state_by.is_some());
+        let muted_until = counted.muted_until.filter(|until| *until <= now.as_millis());
+        let known_until = time(set_at.max(muted_until))?;
         let problem = ProblemBody {
             id: counted.id,
             title: counted.title.unwrap_or_default(),
@@ -370,7 +384,7 @@ impl ListRow {
             runs: counted.runs.saturating_as::<u64>(),
             tasks: tasks.saturating_as::<u64>(),
         };
-        Ok(KnownProblem { problem, created_at: instant(counted.created_at)? })
+        Ok(KnownProblem { problem, created_at: instant(counted.created_at)?, known_until })
     }
 }
 
@@ -671,7 +685,9 @@ impl CountedRow {
         let statement = match self.stored_state()? {
             ProblemState::Open => "DELETE FROM workspace_problems WHERE id = $1",
             ProblemState::Muted | ProblemState::Resolved => {
-                "UPDATE workspace_problems SET title = NULL, note = NULL, came_back_at = NULL, runs = 0 WHERE id = $1"
+                "UPDATE workspace_problems SET title = NULL, note = NULL, came_back_at = NULL, runs = 0,
+                        last_seen = -9223372036854775807
+                 WHERE id = $1"
             }
         };
         sqlx::query(statement).bind(&self.id).execute(connection).await?;

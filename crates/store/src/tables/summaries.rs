@@ -136,9 +136,10 @@ const DUE_COLUMNS: &str = concat!(
 
 impl Summaries {
     /// Makes every summary due that an older version of the analysis made, and that of every failed run without a
-    /// problem, the oldest first. Call it once, before the first [`claim_due`](Self::claim_due). Returns how many.
+    /// problem. Call it before the first [`claim_due`](Self::claim_due), and again now and then. Returns how many.
     ///
-    /// It also removes what nodes of a version without problems left of logs that they deleted.
+    /// It also removes what nodes of a version without problems left of logs that they deleted: during an upgrade, such a
+    /// node may run for a while beside others, and takes from the list of what is due what it does not know.
     pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
         problems::remove_stale(&self.core).await?;
         let unexplained = sqlx::query(AssertSqlSafe(format!(
@@ -161,16 +162,30 @@ impl Summaries {
     }
 
     /// Claims logs whose summary is due: a few large ones or many small ones; none when no summary is due.
+    ///
+    /// What became due last comes first: somebody waits for the run that has just failed, and not for a backlog, such as
+    /// that of an upgrade.
     pub async fn claim_due(&self, version: u32) -> Result<Vec<ClaimedSummary>> {
-        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
-        self.skip_unchanged(version).await?;
+        loop {
+            let due = self.list_due().await?;
+            let skipped = self.skip_unchanged(version, &due).await?;
+            let claimed = self.claim(due).await?;
+            // If all that were listed were skipped, there may be others.
+            if !claimed.is_empty() || skipped == 0 {
+                return Ok(claimed);
+            }
+        }
+    }
+
+    /// The IDs of some runs whose summaries are due.
+    async fn list_due(&self) -> Result<Vec<String>> {
         let due: Vec<DueRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT {DUE_COLUMNS} FROM runs WHERE summarize_at <= $1 AND summarize_claimed_until < $3
-             ORDER BY summarize_at LIMIT $2"
+             ORDER BY summarize_at DESC LIMIT $2"
         )))
-        .bind(now.as_millis())
+        .bind(self.core.now().as_millis())
         .bind(limits::SUMMARIES_MAX)
-        .bind(lease_now.as_millis())
+        .bind(self.core.catalog_now().await?.as_millis())
         .fetch_all(self.core.catalog().read())
         .await?;
         let mut records = 0;
@@ -179,10 +194,14 @@ impl Summaries {
             records += run.records.max(1);
             is_first || records <= limits::SUMMARY_RECORDS_MAX
         };
-        let ids: Vec<String> = due.iter().take_while(fits).map(|run| run.id.clone()).collect();
+        Ok(due.iter().take_while(fits).map(|run| run.id.clone()).collect())
+    }
+
+    async fn claim(&self, ids: Vec<String>) -> Result<Vec<ClaimedSummary>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE runs SET summarize_claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::SUMMARY_LEASE_MS).as_millis());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
@@ -197,19 +216,21 @@ impl Summaries {
         claimed.into_iter().map(DueRow::into_claimed).collect()
     }
 
-    /// Skips logs that were sealed again without having changed: their summary is still valid.
-    async fn skip_unchanged(&self, version: u32) -> Result<()> {
-        sqlx::query(AssertSqlSafe(format!(
-            "UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= $1
-                AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
-                     AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= $2))
-                AND NOT ({LACKS_A_PROBLEM})"
-        )))
-        .bind(self.core.now().as_millis())
-        .bind(i64::from(version))
-        .execute(self.core.catalog().write())
-        .await?;
-        Ok(())
+    /// Skips those of some logs that were sealed again without having changed: their summary is still valid. Returns how
+    /// many.
+    async fn skip_unchanged(&self, version: u32, ids: &[String]) -> Result<u64> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut skipping =
+            Sql::new("UPDATE runs SET summarize_at = NULL, summarize_claimed_until = 0 WHERE summarize_at <= ");
+        skipping.push_bind(self.core.now().as_millis()).push(" AND id IN (").push_list(ids.to_vec());
+        skipping.push(
+            ") AND (records = 0 OR EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = runs.id
+                AND s.log_epoch = runs.log_epoch AND s.records = runs.records AND s.version >= ",
+        );
+        skipping.push_bind(i64::from(version)).push(format!(")) AND NOT ({LACKS_A_PROBLEM})"));
+        Ok(skipping.build_query().execute(self.core.catalog().write()).await?.rows_affected())
     }
 
     /// Stores summaries, replacing earlier ones, and counts failed runs to their problems. The summary of a log that has
