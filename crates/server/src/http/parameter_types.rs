@@ -10,7 +10,7 @@ use runlog_model::{
 };
 use utoipa::PartialSchema;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::{ParameterType, ParameterValue, RawParameters, parse_value};
@@ -177,7 +177,8 @@ impl ParameterValue for TimeOrMillis {
     }
 
     fn schema() -> RefOr<Schema> {
-        string().into()
+        let epoch_ms = number(0, Timestamp::MAX.as_millis().unsigned_abs());
+        OneOfBuilder::new().item(<Timestamp as ParameterValue>::schema()).item(epoch_ms).into()
     }
 }
 

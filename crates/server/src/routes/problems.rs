@@ -122,7 +122,7 @@ pub(crate) async fn list(
     get,
     path = "/runlog/v1/problems/{id}",
     tag = "problems",
-    params(("id" = String, Path, description = "ID, 16 hexadecimal digits")),
+    params(("id" = runlog_analysis::StableId, Path, description = "ID, 16 hexadecimal digits")),
     responses(
         (status = 200, description = "The problem", body = ProblemDetailBody),
         (status = 404, description = "No such problem", body = ErrorBody)
@@ -145,7 +145,7 @@ pub(crate) async fn one(
     put,
     path = "/runlog/v1/problems/{id}/state",
     tag = "problems",
-    params(("id" = String, Path, description = "ID, 16 hexadecimal digits")),
+    params(("id" = runlog_analysis::StableId, Path, description = "ID, 16 hexadecimal digits")),
     request_body(content = NewProblemState),
     responses(
         (status = 200, description = "The problem in its new state", body = ProblemBody),
