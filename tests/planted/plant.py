@@ -76,8 +76,10 @@ def sequences_of(backends, sequences_max):
 
 
 def simulation(test, bug, sequences):
-    """The net of simulated deployments, one for each seed."""
+    """The net of simulated deployments, one for each seed: three times as many as sequences. A change of the store gives
+    each seed another deployment, so that a bug that takes many seeds takes more or fewer then."""
     del test
+    sequences *= 3
     first = int(os.environ.get("SEED", "0")) * 1_000_000
     program = simulation_program()
     passed, printed = run([program, "--first", str(first), "--seeds", str(sequences), "--stop"], bug, sequences)
@@ -89,7 +91,11 @@ def simulation(test, bug, sequences):
 
 @functools.cache
 def simulation_program():
-    return build(["build", "--bin", "simulation"], "simulation")
+    program = build(["build", "--bin", "simulation"], "simulation")
+    # Another build would replace it by one without bugs.
+    copy = pathlib.Path(program).with_name("simulation-with-bugs")
+    shutil.copy2(program, copy)
+    return str(copy)
 
 
 def calls(lines):
