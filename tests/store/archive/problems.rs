@@ -114,7 +114,7 @@ async fn one_root_cause_in_two_tasks_is_one_problem() {
     let runs = archive.store.problems().runs(REFUSED, 10).await.unwrap();
     assert_eq!(runs.iter().map(|run| run.run_id).collect::<Vec<_>>(), [second, first], "newest first");
     assert_eq!(runs[0].status, RunStatus::Failed);
-    assert_eq!(archive.store.problems().of_run(third).await.unwrap().unwrap().problem.id, FULL);
+    assert_eq!(archive.store.problems().of_run(third).await.unwrap().unwrap().id, FULL);
     assert_eq!(archive.store.problems().of_run(archive.run_id).await.unwrap(), None, "it goes on");
 
     let column = async |view: CatalogView, name: &str| {
@@ -247,7 +247,7 @@ async fn a_run_moves_to_another_problem_when_its_log_says_something_else() {
     let (refused, full) = (get(&archive, REFUSED).await, get(&archive, FULL).await);
     assert_eq!((refused.runs, refused.tasks, refused.last_seen), (1, 1, refused.first_seen));
     assert_eq!((full.runs, full.state), (1, ProblemState::Open), "what is known of the one says nothing of the other");
-    assert_eq!(archive.store.problems().of_run(first).await.unwrap().unwrap().problem.id, REFUSED);
+    assert_eq!(archive.store.problems().of_run(first).await.unwrap().unwrap().id, REFUSED);
 
     // The first goes, too, and leaves the problem without a run.
     push(&archive.store, first, 2, &[record(2, "the disk is full")]).await.unwrap();
@@ -341,7 +341,7 @@ async fn every_failed_run_comes_to_its_problem() {
     archive.clock.advance_ms(3_700_000);
     summarize(&archive, 7, REFUSED).await;
     assert!(archive.store.summaries().get(silent).await.unwrap().unwrap().summary.is_none(), "there is no log");
-    assert_eq!(archive.store.problems().of_run(silent).await.unwrap().unwrap().problem.id, REFUSED);
+    assert_eq!(archive.store.problems().of_run(silent).await.unwrap().unwrap().id, REFUSED);
 
     // One whose log was sealed long before it ended.
     push(&archive.store, archive.run_id, 1, &[record(1, "a")]).await.unwrap();

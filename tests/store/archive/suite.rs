@@ -918,6 +918,7 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
         destination: "mail".to_owned(),
         occurrence: "run failed".to_owned(),
         body: "{}".to_owned(),
+        is_muted: false,
     };
     archive.store.alerts().enqueue(std::slice::from_ref(&alert)).await.unwrap();
     let copy = Copy::empty().await;
@@ -1566,6 +1567,7 @@ async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
         destination: destination.to_owned(),
         occurrence: occurrence.to_owned(),
         body: "{}".to_owned(),
+        is_muted: false,
     };
     let alerts = [alert("mail", "first"), alert("hook", "first"), alert("mail", "second")];
     assert_eq!(archive.store.alerts().enqueue(&alerts[..2]).await.unwrap(), 2);

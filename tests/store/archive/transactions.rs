@@ -334,6 +334,7 @@ async fn collection_and_delivery_whose_session_is_terminated_are_applied_once() 
         destination: "mail".to_owned(),
         occurrence: "run failed".to_owned(),
         body: "{}".to_owned(),
+        is_muted: false,
     };
     let alerts = "SELECT COUNT(*) FROM alerts";
     assert_eq!(outside.interrupt("alerts", alerts, store.alerts().enqueue(&[alert])).await, 1);

@@ -149,7 +149,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
     let loaded = load(sources, run_id).await?;
     let run = RunHead::of(sources.workspaces, &loaded.run).await?;
     let engine = loaded.run.error_message.as_deref();
-    let problem = sources.problems.of_run(run_id).await?.map(|known| known.problem);
+    let problem = sources.problems.of_run(run_id).await?;
     let problem_tasks = match &problem {
         Some(problem) => sources.problems.tasks(&problem.id, PROBLEM_TASKS_MAX).await?,
         None => Vec::new(),

@@ -73,6 +73,7 @@ pub(super) struct Occurrence {
     task: Option<Task>,
     run: Option<RunId>,
     problem: Option<Known>,
+    pub(super) is_muted: bool,
 }
 
 /// A problem, and the names of the tasks that it hits, those with the most runs first.
@@ -285,13 +286,10 @@ impl Finder<'_> {
         Ok(())
     }
 
-    /// A failed run is reported with its problem, once that is known, and not at all if that is muted.
+    /// A failed run is reported with its problem, once that is known, and not at all if that is muted then.
     async fn failed_run(&mut self, run: &Run, task: Task) -> Result<(), AlertError> {
         let problem = match self.archive.problems.of_run(run.id).await? {
-            Some(known) if known.problem.state == ProblemState::Muted => return Ok(()),
-            // It failed while the problem was muted, or before somebody dealt with it.
-            Some(known) if known.known_until > run.final_since => return Ok(()),
-            Some(known) => Some(self.known(known.problem).await?),
+            Some(problem) => Some(self.known(problem).await?),
             None if self.may_be_known_soon(run) => return Ok(()),
             None => None,
         };
@@ -301,7 +299,8 @@ impl Finder<'_> {
         };
         let text = format!("{} ended with {}{why}", task.name, run.status.coarse());
         let (key, what) = (format!("run failed {}", run.id), "run_failed");
-        self.found.push(Occurrence { key, what, text, task: Some(task), run: Some(run.id), problem });
+        let is_muted = problem.as_ref().is_some_and(|known| known.problem.state == ProblemState::Muted);
+        self.found.push(Occurrence { key, what, text, task: Some(task), run: Some(run.id), problem, is_muted });
         Ok(())
     }
 
@@ -412,7 +411,7 @@ impl Finder<'_> {
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         let text =
             format!("{word} in {}: {} (tasks: {}{more})", problem.workspace_name, problem.title, task_names.join(", "));
-        self.found.push(Occurrence { key, what, text, task: None, run: None, problem: Some(known) });
+        self.found.push(Occurrence { key, what, text, task: None, run: None, problem: Some(known), is_muted: false });
         Ok(())
     }
 
@@ -480,7 +479,7 @@ impl Finder<'_> {
     }
 
     fn add(&mut self, key: String, what: &'static str, text: String, task: Option<Task>, run: Option<RunId>) {
-        self.found.push(Occurrence { key, what, text, task, run, problem: None });
+        self.found.push(Occurrence { key, what, text, task, run, problem: None, is_muted: false });
     }
 }
 

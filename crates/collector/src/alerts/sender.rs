@@ -195,6 +195,7 @@ impl Alerts {
             destination: destination.name(),
             occurrence: found.key.clone(),
             body: body.clone(),
+            is_muted: found.is_muted,
         };
         rule.to.iter().map(alert).collect()
     }

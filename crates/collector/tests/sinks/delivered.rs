@@ -171,23 +171,31 @@ async fn a_failed_run_is_told_with_its_problem_and_not_while_that_is_muted() {
     summarize().await;
     assert_eq!(look().await, 1);
     let body = told.try_recv().unwrap();
-    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap().problem;
+    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
     assert_eq!((body["runId"].as_str(), body["problem"]["id"].as_str()), (Some(&*run.to_string()), Some(&*problem.id)));
     assert!(body["text"].as_str().unwrap().ends_with(&format!("execution_failed: {}", problem.title)), "{body}");
 
-    let mute = NewProblemState { state: ProblemState::Muted, until: None, note: None };
-    stage.store.problems().set_state(&problem.id, &mute, "ada").await.unwrap();
+    let mute_for_good = NewProblemState { state: ProblemState::Muted, until: None, note: None };
+    stage.store.problems().set_state(&problem.id, &mute_for_good, "ada").await.unwrap();
     stage.run(1, &[]).await;
     summarize().await;
     stage.pass(2 * MINUTE_MS);
     assert_eq!(look().await, 0, "the problem is muted");
-    let mute = NewProblemState { until: Some(stage.clock.now().plus_millis(MINUTE_MS)), ..mute };
+    let mute = NewProblemState { until: Some(stage.clock.now().plus_millis(MINUTE_MS)), ..mute_for_good.clone() };
     stage.store.problems().set_state(&problem.id, &mute, "ada").await.unwrap();
     stage.pass(2 * MINUTE_MS);
     assert_eq!(look().await, 0, "the mute has ended, and the run failed before");
+    let back = stage.run(1, &[]).await;
+    summarize().await;
+    assert_eq!(look().await, 1, "the problem came back with a run, and only that is told");
+    assert_eq!(told.try_recv().unwrap()["runId"].as_str(), Some(&*back.to_string()));
+    stage.store.problems().set_state(&problem.id, &mute_for_good, "ada").await.unwrap();
+    stage.run(1, &[]).await;
+    summarize().await;
+    assert_eq!(look().await, 0);
     let open = NewProblemState { state: ProblemState::Open, until: None, note: None };
     stage.store.problems().set_state(&problem.id, &open, "ada").await.unwrap();
-    assert_eq!(look().await, 0, "whoever opened it again knows of the run");
+    assert_eq!(look().await, 0, "it failed while the problem was muted");
 
     // Nobody summarises its log.
     let run = stage.run(1, &[]).await;

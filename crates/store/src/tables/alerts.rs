@@ -28,6 +28,8 @@ pub struct NewAlert {
     pub occurrence: String,
     /// The message, as JSON.
     pub body: String,
+    /// True if it is not sent, now or later: that it happened is recorded as if it had been delivered.
+    pub is_muted: bool,
 }
 
 /// An alert whose lease this node holds.
@@ -102,7 +104,7 @@ impl Alerts {
         instant(since)
     }
 
-    /// Queues alerts and returns how many are new. Known occurrences stay as they are.
+    /// Queues alerts and returns how many are new and to be sent. Known occurrences stay as they are.
     pub async fn enqueue(&self, alerts: &[NewAlert]) -> Result<u64> {
         let now = self.core.now().as_millis();
         self.core
@@ -111,17 +113,18 @@ impl Alerts {
                 let mut new = 0;
                 for alert in alerts {
                     let noted = sqlx::query(
-                        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at)
-                         VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (rule, destination, occurrence) DO NOTHING",
+                        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at, delivered_at)
+                         VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (rule, destination, occurrence) DO NOTHING",
                     )
                     .bind(&alert.rule)
                     .bind(&alert.destination)
                     .bind(&alert.occurrence)
                     .bind(&alert.body)
                     .bind(now)
+                    .bind(alert.is_muted.then_some(now))
                     .execute(&mut *transaction)
                     .await?;
-                    new += noted.rows_affected();
+                    new += if alert.is_muted { 0 } else { noted.rows_affected() };
                 }
                 transaction.commit().await?;
                 Ok(new)

@@ -99,8 +99,6 @@ pub struct KnownProblem {
     pub problem: ProblemBody,
     /// When its first run was counted to it.
     pub created_at: Timestamp,
-    /// Until when it was muted, or when somebody set its state: whoever did so knows of the runs that had failed by then.
-    pub known_until: Option<Timestamp>,
 }
 
 /// A run whose summary was stored, and what it has failed of.
@@ -206,7 +204,7 @@ impl Problems {
     }
 
     /// Returns what a run has failed of; `None` when it did not fail, or that is not known yet.
-    pub async fn of_run(&self, run_id: RunId) -> Result<Option<KnownProblem>> {
+    pub async fn of_run(&self, run_id: RunId) -> Result<Option<ProblemBody>> {
         let looking = format!(
             "{LISTED} AND p.id = (SELECT problem_id FROM problem_runs r JOIN runs ON runs.id = r.run_id
                 WHERE r.run_id = $1 AND r.log_epoch = runs.log_epoch)"
@@ -215,7 +213,7 @@ impl Problems {
             .bind(run_id.to_string())
             .fetch_optional(self.core.catalog().read())
             .await?;
-        row.map(|row| row.into_known(self.core.now())).transpose()
+        Ok(row.map(|row| row.into_known(self.core.now())).transpose()?.map(|known| known.problem))
     }
 
     /// Returns at most `limit` tasks that a problem hits, those with the most runs first.
@@ -363,9 +361,6 @@ impl ListRow {
         let Self { counted, workspace_id, workspace_name, tasks } = self;
         let state = counted.state(now.as_millis())?;
         let time = |time: Option<i64>| time.map(instant).transpose();
-        let set_at = counted.state_at.filter(|_| counted.state_by.is_some());
-        let muted_until = counted.muted_until.filter(|until| *until <= now.as_millis());
-        let known_until = time(set_at.max(muted_until))?;
         let problem = ProblemBody {
             id: counted.id,
             title: counted.title.unwrap_or_default(),
@@ -384,7 +379,7 @@ impl ListRow {
             runs: counted.runs.saturating_as::<u64>(),
             tasks: tasks.saturating_as::<u64>(),
         };
-        Ok(KnownProblem { problem, created_at: instant(counted.created_at)?, known_until })
+        Ok(KnownProblem { problem, created_at: instant(counted.created_at)? })
     }
 }
 
