@@ -236,16 +236,28 @@ impl Masker<'_> {
         self.at = end;
         if mask == Mask::Size && self.byte(end) == b')' && self.shape.ends_with("\u{6} (") {
             // `1056 bytes (1.03 KB)`: the same size in another unit.
-            self.shape.truncate(self.shape.len() - 2);
+            self.shorten_to(self.shape.len() - 2);
             self.at += 1;
             return;
         }
         match self.list_end(mask) {
-            Some(length) => self.shape.truncate(length),
+            Some(length) => self.shorten_to(length),
             None => {
                 self.words += 1;
                 self.shape.push(mask.char());
             }
+        }
+    }
+
+    /// Shortens the shape. Words that reach beyond its new end are no words any more: their places mean something else, or
+    /// nothing, once the shape grows again.
+    fn shorten_to(&mut self, length: usize) {
+        self.shape.truncate(length);
+        if self.word_before.end > length {
+            self.word_before = length..length;
+        }
+        if self.word_start > length {
+            self.word_start = usize::MAX;
         }
     }
 
@@ -272,8 +284,8 @@ impl Masker<'_> {
     /// a list such as `node1 node2 node3` or `blk_1, blk_2` is a value as well.
     fn end_word(&mut self) {
         let end = self.shape.len();
-        if self.word_start >= end || self.word_before.end > end {
-            // A list took the word, or a part of the one before.
+        if self.word_start >= end {
+            // A list took the word.
             self.word_before = end..end;
             self.word_start = end + 1;
             return;
@@ -336,7 +348,7 @@ impl Masker<'_> {
         match before.strip_suffix(',') {
             Some(before) if before.chars().rev().take(3).eq(quoted) => {
                 let length = before.len();
-                self.shape.truncate(length);
+                self.shorten_to(length);
             }
             _ => self.shape.extend(quoted),
         }
