@@ -46,3 +46,14 @@ export function every(ms: number, action: () => void): () => void {
   }, ms)
   return () => clearInterval(timer)
 }
+
+/** Calls `action` once nothing more has been typed for a while. */
+export function onceTyped(ms: number, action: (text: string) => void): { typed: (text: string) => void; cancel: () => void } {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const cancel = (): void => clearTimeout(timer)
+  const typed = (text: string): void => {
+    cancel()
+    timer = setTimeout(() => action(text), ms)
+  }
+  return { typed, cancel }
+}

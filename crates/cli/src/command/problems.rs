@@ -10,7 +10,9 @@ use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
-use crate::render::terminal::{BAD, GOOD, STRONG, count, note, result_json, result_line, shortened, styled, table};
+use crate::render::terminal::{
+    BAD, GOOD, STRONG, count, counted, note, result_json, result_line, shortened, styled, table,
+};
 use crate::system::SystemClock;
 
 /// Maximum number of problems per request. Source: `limit` of the list of problems.
@@ -264,10 +266,6 @@ fn lines_of(problem: &ProblemBody) -> Vec<String> {
     let (first, last) = (problem.first_seen.to_seconds_text(), problem.last_seen.to_seconds_text());
     lines.push(format!("{runs} of {tasks}, first seen {first}, last seen {last}"));
     lines
-}
-
-fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 async fn set_state(args: ChangeArgs, state: ProblemState, until: Option<runlog_model::Timestamp>) -> Outcome {

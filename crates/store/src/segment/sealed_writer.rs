@@ -1,11 +1,13 @@
 //! Writes a sealed file: Parquet, with messages in whichever of two encodings is smaller.
 //!
 //! In order of time, messages are read at the least cost. With a dictionary in order of their texts, those of most logs
-//! take a sixth less (see [`sorted_dictionary`]); those of a job that repeats a long sequence of messages take more.
+//! take a sixth less (see [`sorted_dictionary`]); those that are in order of their texts already, such as messages that
+//! count, take more.
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{RecordBatch, StringArray};
+use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::file::metadata::KeyValue;
@@ -15,11 +17,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::segment::sorted_dictionary::{self, ColumnChunk};
 use crate::segment::values::column;
-use crate::segment::writer::{COLUMNS, schema, sealed_properties};
+use crate::segment::writer::{schema, sealed_properties};
 
 /// Writes a sealed file to memory.
 pub(crate) struct SealedWriter {
     file: SerializedFileWriter<Vec<u8>>,
+    schema: SchemaRef,
     columns: ArrowRowGroupWriterFactory,
     row_group: Option<RowGroup>,
     /// Messages get a dictionary if they take at most this share of what they take without. Unit: percent.
@@ -28,17 +31,19 @@ pub(crate) struct SealedWriter {
 
 /// The row group that is being written.
 struct RowGroup {
-    /// One for each column.
+    /// One for each column; that of the messages writes them in order of time.
     writers: Vec<ArrowColumnWriter>,
+    /// The same messages, for the dictionary.
     messages: Vec<StringArray>,
     message_bytes: usize,
 }
 
 impl SealedWriter {
     pub(crate) fn new() -> Result<Self> {
-        let writer = ArrowWriter::try_new(Vec::new(), schema(), Some(sealed_properties()?))?;
+        let schema = schema();
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(sealed_properties()?))?;
         let (file, columns) = writer.into_serialized_writer()?;
-        Ok(Self { file, columns, row_group: None, dictionary_percent_max: limits::DICTIONARY_PERCENT_MAX })
+        Ok(Self { file, schema, columns, row_group: None, dictionary_percent_max: limits::DICTIONARY_PERCENT_MAX })
     }
 
     /// Adds rows to the current row group.
@@ -51,16 +56,12 @@ impl SealedWriter {
                 message_bytes: 0,
             }),
         };
-        for (index, name) in COLUMNS.into_iter().enumerate() {
-            match name {
-                "message" => {
-                    let messages: &StringArray = column(rows, name)?;
-                    row_group.message_bytes += messages.value_data().len();
-                    row_group.messages.push(messages.clone());
-                }
-                _ => row_group.write(index, rows.column(index))?,
-            }
+        for ((field, column), writer) in self.schema.fields().iter().zip(rows.columns()).zip(&mut row_group.writers) {
+            compute_leaves(field, column)?.iter().try_for_each(|leaf| writer.write(leaf))?;
         }
+        let messages: &StringArray = column(rows, "message")?;
+        row_group.message_bytes += messages.value_data().len();
+        row_group.messages.push(messages.clone());
         Ok(())
     }
 
@@ -83,14 +84,11 @@ impl SealedWriter {
 
     /// Ends the current row group.
     pub(crate) fn end_row_group(&mut self) -> Result<()> {
-        let Some(mut row_group) = self.row_group.take() else { return Ok(()) };
-        let index_of_messages = COLUMNS.iter().position(|name| *name == "message").unwrap_or_default();
-        let messages = std::mem::take(&mut row_group.messages);
-        for part in &messages {
-            row_group.write(index_of_messages, &(Arc::new(part.clone()) as ArrayRef))?;
-        }
+        let Some(row_group) = self.row_group.take() else { return Ok(()) };
+        let index_of_messages = self.schema.index_of("message")?;
         let of_messages = self.file.schema_descr().column(index_of_messages);
-        let mut with_dictionary = sorted_dictionary::encode(&messages, of_messages, limits::DICTIONARY_ZSTD_LEVEL)?;
+        let mut with_dictionary =
+            sorted_dictionary::encode(&row_group.messages, of_messages, limits::DICTIONARY_ZSTD_LEVEL)?;
         let percent_max = self.dictionary_percent_max;
         let mut file = self.file.next_row_group()?;
         for (index, writer) in row_group.writers.into_iter().enumerate() {
@@ -129,24 +127,13 @@ impl SealedWriter {
     }
 }
 
-impl RowGroup {
-    fn write(&mut self, index: usize, column: &ArrayRef) -> Result<()> {
-        let schema = schema();
-        for (leaf, writer) in compute_leaves(schema.field(index), column)?.iter().zip(&mut self.writers[index..=index])
-        {
-            writer.write(leaf)?;
-        }
-        Ok(())
-    }
-}
-
 fn unwritten(error: std::io::Error) -> Error {
     Error::caused(ErrorKind::Unavailable, "a sealed file cannot be written", error)
 }
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Int64Array, cast::AsArray};
+    use arrow_array::{ArrayRef, Int64Array, cast::AsArray};
     use arrow_select::concat::concat_batches;
     use az::SaturatingAs;
     use bytes::Bytes;
@@ -156,6 +143,7 @@ mod tests {
 
     use super::*;
     use crate::segment::times_column;
+    use crate::segment::writer::COLUMNS;
 
     fn rows(messages: &[Option<String>]) -> RecordBatch {
         let number = |row: usize| row.saturating_as::<i64>();

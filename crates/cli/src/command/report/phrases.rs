@@ -6,6 +6,7 @@ use runlog_analysis::{Occurrences, StackTraceGroup};
 use runlog_model::{RunStatus, Severity, Timestamp};
 
 use crate::render::document::{Mark, Span, Tone, faint, plain, strong, toned};
+pub(super) use crate::render::terminal::counted;
 use crate::render::terminal::{count, duration, shortened};
 
 /// Most characters of a template or a message in a row.
@@ -69,10 +70,6 @@ pub(super) fn head_of(run: &RunHead) -> Vec<Span> {
         line.extend([plain(", "), toned(Tone::Warning, counted(run.warnings, "warning"))]);
     }
     line
-}
-
-pub(super) fn counted(number: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 pub(super) fn started(run: &RunHead) -> String {
