@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the sizes of what could tell a search which row groups to read: index_size.py [RECORDS].
 
-For each row group of 98,304 records of a realistic log (bench/logs), counts the distinct words (of letters and digits),
+For each row group of 32,768 records of a realistic log (bench/logs), counts the distinct words (of letters and digits),
 trigrams, and runs of ASCII letters, all in lower case. Calculates the size of a Bloom filter with ten bits for each (1% false
 positives), and of the list of the runs of letters itself with zstd. For comparison, writes the same messages as Parquet with
 zstd 6. Needs pyarrow and zstd."""
@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROW_GROUP = 98_304
+ROW_GROUP = 32_768
 
 
 def trigrams(text):
