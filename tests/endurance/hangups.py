@@ -38,7 +38,7 @@ class Counts:
         with self.lock:
             self.done[what] += 1
             if status >= 500:
-                self.server_errors.append(f"{what}: {status} {answer[:200]!r}")
+                self.server_errors.append(f"{what}: {status} {answer.decode(errors='replace')}")
 
 
 def hang_up(port: int, method: str, path: str, body: str, token: str, seconds: float, kind: str = "application/json") -> None:
@@ -214,6 +214,13 @@ class Stage:
         return missing
 
 
+def causes(services: list[Service], answers: list[str]) -> list[str]:
+    """The lines of the logs about requests that were answered with a 5xx: the answers themselves do not tell why."""
+    requests = {json.loads(answer[answer.index("{"):])["requestId"] for answer in answers if "{" in answer}
+    lines = [line for service in services for line in service.log.read_text(errors="replace").splitlines()]
+    return [line for line in lines if any(request in line for request in requests)]
+
+
 def main() -> None:
     seconds, seed = int(sys.argv[1]), random.SystemRandom().getrandbits(32)
     say(f"clients that hang up for {seconds} s, seed {seed}")
@@ -263,7 +270,7 @@ def hang_ups(folder: Path, postgres: Postgres, bucket: Bucket, seconds: int, see
             f"stuck pages {counts.done['stuck pages']}; answers in the 500s {len(counts.server_errors)}")
         wrong = unaudited + counts.server_errors + ["a page was stuck"] * counts.done["stuck pages"]
         if wrong:
-            sys.exit("\n".join(wrong[:20]))
+            sys.exit("\n".join([*wrong[:20], *causes(services, counts.server_errors[:20])]))
         harness.os.environ.update(bucket.environment)
         harness.verify(folder / "node-0", places)
     finally:
