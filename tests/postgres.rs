@@ -1,7 +1,7 @@
 //! A catalog in PostgreSQL: loss of the administrator's token, and users who may not create tables.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -80,6 +80,22 @@ impl Node {
         let mut list = runlog(&["admin", "users", "list"]);
         list.env("RUNLOG_API_URL", &self.url).env("RUNLOG_TOKEN", token).output().unwrap().status.success()
     }
+}
+
+/// The status of the response to a request that creates a user.
+fn create_user(address: &str, token: &str, number: usize) -> u16 {
+    let body = format!("{{\"name\": \"user {number}\"}}");
+    let mut connection = TcpStream::connect(address).unwrap();
+    write!(
+        connection,
+        "POST /runlog/v1/users HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
 }
 
 impl Drop for Node {
@@ -176,4 +192,48 @@ fn a_pooler_that_does_not_keep_sessions_is_named() {
     let doctor = runlog(&["doctor", "--catalog", &catalog, "--data"]).arg(folder.path()).output().unwrap();
     let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(told.contains("pool_mode = session"), "{told}");
+}
+
+/// Whoever waited for a connection when the node was suspended got 503 when it went on, because a timeout had passed in
+/// which no connection could become free.
+#[test]
+fn a_node_that_was_suspended_answers_those_that_waited_for_a_connection() {
+    const CONNECTIONS: usize = 16;
+    let (server, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
+    server.asked("postgres", "CREATE DATABASE runlog");
+    let node = Node::start(&server.url("postgres", "runlog"), &folder.path().join("node")).unwrap();
+    let token = std::fs::read_to_string(folder.path().join("node/admin.token")).unwrap();
+    let address = node.url.trim_start_matches("http://");
+    let signal = |name: &str| {
+        let pid = node.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    let mut locker = server.psql("runlog", "").stdin(Stdio::piped()).args(["-f", "-"]).spawn().unwrap();
+    let mut script = locker.stdin.take().unwrap();
+    writeln!(script, "BEGIN; LOCK TABLE users IN EXCLUSIVE MODE;").unwrap();
+    let locks =
+        "SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'ExclusiveLock' AND granted";
+    while server.asked("runlog", locks) != "1" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::scope(|scope| {
+        let token = token.trim();
+        let clients: Vec<_> =
+            (0..CONNECTIONS + 8).map(|number| scope.spawn(move || create_user(address, token, number))).collect();
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        while server.asked("runlog", waiting) != CONNECTIONS.to_string() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The others are accepted meanwhile, and wait for one of these connections.
+        std::thread::sleep(Duration::from_millis(500));
+        signal("-STOP");
+        // Longer than a call waits for a connection.
+        std::thread::sleep(Duration::from_secs(9));
+        writeln!(script, "ROLLBACK;").unwrap();
+        drop(script);
+        signal("-CONT");
+        let statuses: Vec<u16> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
+    });
+    assert!(locker.wait().unwrap().success());
 }

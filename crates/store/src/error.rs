@@ -69,6 +69,13 @@ impl Error {
         self.object.as_deref().or_else(below)
     }
 
+    /// True when the connection to the catalog was lost during a change, which may or may not have been made.
+    pub fn is_outcome_unknown(&self) -> bool {
+        let cause = self.source.as_deref();
+        cause.and_then(|cause| cause.downcast_ref::<sqlx::Error>()).is_some_and(is_unknown_outcome)
+            || cause.and_then(|cause| cause.downcast_ref::<Self>()).is_some_and(Self::is_outcome_unknown)
+    }
+
     /// The same error, with the object named in its message.
     pub(crate) fn in_object(mut self, key: &str) -> Self {
         self.message = format!("object {key}: {}", self.message);
@@ -110,6 +117,16 @@ impl StdError for Error {
     }
 }
 
+/// The connection was lost after a change was sent, which may have been made. It hides its cause from the classification
+/// of errors that can be retried.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was lost before the answer")]
+pub(crate) struct UnknownOutcome(#[source] pub(crate) sqlx::Error);
+
+fn is_unknown_outcome(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::AnyDriverError(cause) if cause.is::<UnknownOutcome>())
+}
+
 /// A row that should be there and is not counts as corrupt here: lookups that may miss use `fetch_optional`.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
@@ -126,6 +143,11 @@ impl From<sqlx::Error> for Error {
                 "another transaction holds the lock on rows that this one needs: try again",
                 error,
             );
+        }
+        if is_unknown_outcome(&error) {
+            let message = "the catalog did not answer, and the change may or may not have been made: check before you \
+                repeat it";
+            return Self::caused(ErrorKind::Unavailable, message, error);
         }
         let kind = match &error {
             sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,

@@ -46,11 +46,13 @@ pub mod simulation;
 mod store;
 pub mod supervise;
 mod tables;
+mod timeout;
 
 pub use background_threads::BackgroundThreads;
 pub use error::{Error, ErrorKind, Result};
 pub use settings::{SecretUrl, StoreSettings};
 pub use store::Store;
+pub use timeout::timeout_while_running;
 
 /// Users, service accounts, tokens, rights and sessions; the queries that callers have saved, and the keys that sign.
 pub mod accounts {

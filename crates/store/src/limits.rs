@@ -132,6 +132,9 @@ pub const POSTGRES_CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 /// A restart takes some seconds; then calls fail with `Unavailable`.
 pub const CATALOG_WAIT: Duration = Duration::from_secs(8);
 
+/// How long a call waits for a connection to SQLite: for all writers before it, as there is one at a time.
+pub const SQLITE_WAIT: Duration = Duration::from_secs(30);
+
 /// How long requests that a bucket rejects or breaks off are retried.
 ///
 /// Then calls fail with `Unavailable`.

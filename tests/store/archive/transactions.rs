@@ -418,7 +418,24 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
     sqlx::raw_sql(terminating).execute(&outside.pool).await.unwrap();
     let error = archive.store.accounts().create_user(&user("ada")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("may or may not"), "{}", error.with_causes());
+    assert!(error.is_outcome_unknown() && error.to_string().contains("may or may not"), "{}", error.with_causes());
     assert_eq!(outside.count("SELECT last_value FROM commits").await, 1, "it was committed once");
     archive.store.accounts().create_user(&user("ada")).await.unwrap();
+}
+
+/// Callers were told that nothing had been changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outcome_of_a_statement_whose_answer_is_lost_is_said_to_be_unknown() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let (outside, store) = (Outside::of(&archive).await, &archive.store);
+    let locked = outside.lock("sinks").await;
+    let interruption = async {
+        let sessions = outside.sessions_that_wait(1).await;
+        outside.terminate(sessions[0]).await;
+        locked.rollback().await.unwrap();
+    };
+    let (registered, ()) = tokio::join!(store.deliveries().register_sink("a", "files", None), interruption);
+    let error = registered.unwrap_err();
+    assert!(error.is_outcome_unknown() && error.kind() == ErrorKind::Unavailable, "{}", error.with_causes());
+    assert!(error.to_string().contains("may or may not"), "{}", error.with_causes());
 }

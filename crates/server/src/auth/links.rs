@@ -74,6 +74,7 @@ pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, nex
             next.run(Request::from_parts(parts, body)).await
         }
         // Only refused requests count against an address, as with tokens.
+        Err(error) if error.status.is_server_error() => error.into_response(),
         Err(error) => match auth.rate_limits().check_anonymous(from) {
             Ok(()) => error.into_response(),
             Err(too_many) => too_many.into_response(),

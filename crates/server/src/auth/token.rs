@@ -56,6 +56,8 @@ pub(crate) async fn require_token(State(auth): State<Auth>, mut request: Request
         // Only refused requests count against an address, so that callers behind the same proxy do not affect each
         // other.
         Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS => error.into_response(),
+        // Nor does what the archive could not check.
+        Err(error) if error.status.is_server_error() => error.into_response(),
         Err(error) => match auth.rate_limits().check_anonymous(from) {
             Ok(()) => error.into_response(),
             Err(too_many) => too_many.into_response(),

@@ -49,7 +49,7 @@ impl ConcurrencyLimit {
 
     /// A permit, to be held for the duration of the request. 503 if none becomes available in time.
     pub(crate) async fn acquire(&self) -> ApiResult<OwnedSemaphorePermit> {
-        match tokio::time::timeout(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
+        match runlog_store::timeout_while_running(self.wait_max, Arc::clone(&self.free).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 let message = format!("too many concurrent {}; try again in a moment", self.what);

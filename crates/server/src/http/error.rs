@@ -69,6 +69,11 @@ impl From<runlog_store::Error> for ApiError {
         // it.
         let message = match error.kind() {
             ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Expired | ErrorKind::Conflict => error.to_string(),
+            ErrorKind::Unavailable if error.is_outcome_unknown() => {
+                "the archive was interrupted during the change, which may or may not have been made; check before you \
+                 try again"
+                    .to_owned()
+            }
             ErrorKind::Unavailable | ErrorKind::Busy => {
                 "the archive is unavailable or busy; nothing was changed, try again".to_owned()
             }

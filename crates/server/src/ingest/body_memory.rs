@@ -140,7 +140,7 @@ impl Share {
             Some(_) => free.try_acquire_many_owned(missing).ok(),
             None => {
                 let waiting = free.acquire_many_owned(missing);
-                tokio::time::timeout(limits::BODY_MEMORY_WAIT, waiting).await.ok().and_then(Result::ok)
+                runlog_store::timeout_while_running(limits::BODY_MEMORY_WAIT, waiting).await.ok().and_then(Result::ok)
             }
         };
         let Some(more) = more else {

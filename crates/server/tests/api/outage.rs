@@ -5,6 +5,7 @@ use std::path::Path;
 
 use axum::http::Method;
 use futures::StreamExt;
+use runlog_server::ServerSettings;
 use serde_json::json;
 
 use crate::backends;
@@ -44,6 +45,22 @@ async fn a_download_from_a_bucket_that_is_away_is_503_and_comes_when_it_is_back(
     }
     gate.set(Passage::Open);
     assert_eq!(stage.send(Method::GET, &link, Ask::with(&[])).await.body, whole.body);
+}
+
+/// Each request counted as one without a valid token, so that valid tokens were refused with 429 for as long as the catalog
+/// was away.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_cannot_be_verified_while_the_catalog_is_away_do_not_count_as_wrong() {
+    let (url, gate) = backends::gated_database();
+    let limited = |settings: &mut ServerSettings| settings.stranger_requests_per_second = 2;
+    let stage = Stage::with(|settings| settings.catalog = Some(url), limited).await;
+    gate.set(Passage::Closed);
+    let away = futures::future::join_all((0..8).map(|_| stage.get("/runlog/v1/users"))).await;
+    gate.set(Passage::Open);
+    away.iter().for_each(|answer| answer.is_error(503, &["nothing was changed"]));
+    assert_eq!(stage.get("/runlog/v1/users").await.status, 200);
+    let wrong = stage.send(Method::GET, "/runlog/v1/users", Ask::with(&[]).by("wrong")).await;
+    assert_eq!(wrong.status, 401);
 }
 
 /// The status was 500 for this token, even after the bucket was available again.

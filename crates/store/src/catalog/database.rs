@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{Any, AnyConnection, ConnectOptions, Connection, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Transaction};
 
 use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::catalog::turns::Turns;
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
 use crate::simulation::Simulation;
+use crate::timeout::timeout_while_running;
 use crate::{limits, planted};
 
 /// The rows of an archive.
@@ -36,6 +37,9 @@ enum CatalogKind {
 /// How long to wait for running statements when the connections are closed.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
+/// Longer than any call waits.
+const UNLIMITED: Duration = Duration::from_secs(24 * 3_600);
+
 /// Registers the database drivers.
 static DRIVERS: Once = Once::new();
 
@@ -56,7 +60,6 @@ impl Catalog {
         // One writer, because SQLite has one: a second would only find the file busy.
         let writer = pool_options()
             .max_connections(1)
-            .acquire_timeout(Duration::from_secs(30))
             // A file does not go away as a server does: asking it first would cost each transaction a turn.
             .test_before_acquire(false)
             .after_connect(|connection, _| {
@@ -77,10 +80,8 @@ impl Catalog {
                     }
                     Ok(!connection.is_in_transaction())
                 })
-            })
-            .connect_with(options(&for_writing).map_err(opening)?)
-            .await
-            .map_err(opening)?;
+            });
+        let writer = opened(writer, &for_writing, limits::SQLITE_WAIT).await.map_err(opening)?;
         // Each step of bringing it up to date would wait for the disk. They need not: the write-ahead log keeps their
         // order, so that a power cut leaves the first few of them, and the first row written afterwards waits for all.
         writer.execute("PRAGMA synchronous = NORMAL").await?;
@@ -91,17 +92,12 @@ impl Catalog {
         let durable = !planted::is("commits-not-synced");
         writer.execute(if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" }).await?;
         drop(alone);
-        let readers = pool_options()
-            .max_connections(limits::CATALOG_READERS)
-            .acquire_timeout(Duration::from_secs(30))
-            .test_before_acquire(false)
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute("PRAGMA busy_timeout = 10000").await.map(drop) })
-            })
-            .connect_with(options(&for_reading).map_err(opening)?)
-            .await
-            .map_err(opening)?;
-        let (writer, readers) = (CatalogPool::for_writing(writer), CatalogPool::for_reading(readers));
+        let readers = pool_options().max_connections(limits::CATALOG_READERS).test_before_acquire(false).after_connect(
+            |connection, _| Box::pin(async move { connection.execute("PRAGMA busy_timeout = 10000").await.map(drop) }),
+        );
+        let readers = opened(readers, &for_reading, limits::SQLITE_WAIT).await.map_err(opening)?;
+        let writer = CatalogPool::for_writing(writer, limits::SQLITE_WAIT);
+        let readers = CatalogPool::for_reading(readers, limits::SQLITE_WAIT);
         Ok(Self { kind: CatalogKind::Sqlite, writer, readers, turns: Turns::default() })
     }
 
@@ -120,14 +116,11 @@ impl Catalog {
         };
         let pool = pool_options()
             .max_connections(limits::POSTGRES_CONNECTIONS)
-            .acquire_timeout(limits::CATALOG_WAIT)
             .after_connect(|connection, _| Box::pin(set_bounds(connection)))
             .after_release(|_, connection| {
                 Box::pin(async move { Ok(connection.age < limits::POSTGRES_CONNECTION_AGE) })
-            })
-            .connect_with(options(url).map_err(opening)?)
-            .await
-            .map_err(opening)?;
+            });
+        let pool = opened(pool, url, limits::CATALOG_WAIT).await.map_err(opening)?;
         let mut connection = pool.acquire().await.map_err(opening)?;
         // An index of a large table takes longer than any call may. Waiting for a lock stays bounded: whoever comes after
         // it would wait as well.
@@ -139,7 +132,8 @@ impl Catalog {
         }
         set_bounds(&mut connection).await.map_err(opening)?;
         drop(connection);
-        let (writer, readers) = (CatalogPool::for_writing(pool.clone()), CatalogPool::for_reading(pool));
+        let writer = CatalogPool::for_writing(pool.clone(), limits::CATALOG_WAIT);
+        let readers = CatalogPool::for_reading(pool, limits::CATALOG_WAIT);
         Ok(Self { kind: CatalogKind::Postgres, writer, readers, turns: Turns::default() })
     }
 
@@ -172,13 +166,10 @@ impl Catalog {
     /// Begins a transaction that writes, for [`transact`](Self::transact). SQLite takes its write lock at once.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>> {
         let writer = self.writer.pool();
-        let beginning = async {
-            match self.kind {
-                CatalogKind::Sqlite => writer.begin_with("BEGIN IMMEDIATE").await,
-                CatalogKind::Postgres => retry_while_unavailable(|| writer.begin()).await,
-            }
-        };
-        Ok(self.writer.waited_for(beginning).await?)
+        Ok(match self.kind {
+            CatalogKind::Sqlite => self.writer.wait_for(writer.begin_with("BEGIN IMMEDIATE")).await?,
+            CatalogKind::Postgres => retry_while_unavailable(|| self.writer.wait_for(writer.begin())).await?,
+        })
     }
 
     /// Metrics of its connection pools.
@@ -323,11 +314,18 @@ async fn locked(file: PathBuf) -> Option<File> {
     tokio::task::spawn_blocking(lock).await.ok().flatten()
 }
 
-/// The options of a pool. Old connections are not looked for by the task that the library has for it: it may read a
+/// The options of a pool. It sets no limit to waiting for a connection, because a process that is suspended would use it
+/// up: [`opened`] and [`CatalogPool::wait_for`] do. Old connections are not looked for by the task that the library has for it: it may read a
 /// number that underflows for a moment, and then occupies a thread for ever
 /// (<https://github.com/transact-rs/sqlx/issues/3645>).
 fn pool_options() -> AnyPoolOptions {
-    AnyPoolOptions::new().idle_timeout(None).max_lifetime(None)
+    AnyPoolOptions::new().acquire_timeout(UNLIMITED).idle_timeout(None).max_lifetime(None)
+}
+
+/// Opens a pool, whose server must answer within `wait_max`.
+async fn opened(pool: AnyPoolOptions, url: &url::Url, wait_max: Duration) -> Result<AnyPool, sqlx::Error> {
+    let connecting = pool.connect_with(options(url)?);
+    timeout_while_running(wait_max, connecting).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// Connection options. The library must not log statements, because they contain values.

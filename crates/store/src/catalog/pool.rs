@@ -23,9 +23,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::catalog::turns::Turns;
-use crate::error::Error;
+use crate::error::{Error, UnknownOutcome};
 use crate::limits;
 use crate::simulation::Operation;
+use crate::timeout::timeout_while_running;
 
 /// Metrics of a pool of connections to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct CatalogPool {
     pool: AnyPool,
     /// True when its statements change nothing and may be retried.
     is_for_reading: bool,
+    /// How long a call waits for a connection.
+    wait_max: Duration,
     /// Calls that wait for a connection.
     waiting: Arc<AtomicUsize>,
     turns: Turns,
@@ -81,12 +84,12 @@ struct Statement {
 type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
 
 impl CatalogPool {
-    pub(crate) fn for_reading(pool: AnyPool) -> Self {
-        Self { pool, is_for_reading: true, waiting: Arc::default(), turns: Turns::default() }
+    pub(crate) fn for_reading(pool: AnyPool, wait_max: Duration) -> Self {
+        Self { pool, is_for_reading: true, wait_max, waiting: Arc::default(), turns: Turns::default() }
     }
 
-    pub(crate) fn for_writing(pool: AnyPool) -> Self {
-        Self { pool, is_for_reading: false, waiting: Arc::default(), turns: Turns::default() }
+    pub(crate) fn for_writing(pool: AnyPool, wait_max: Duration) -> Self {
+        Self { pool, is_for_reading: false, wait_max, waiting: Arc::default(), turns: Turns::default() }
     }
 
     /// The same, whose statements begin when a simulation says so.
@@ -105,10 +108,10 @@ impl CatalogPool {
         }
     }
 
-    /// Counts a call as waiting for a connection while `acquiring` runs.
-    pub(crate) async fn waited_for<T>(&self, acquiring: impl Future<Output = T>) -> T {
+    /// Counts a call as waiting for a connection while `acquiring` runs, which fails if it takes too long.
+    pub(crate) async fn wait_for<T>(&self, acquiring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         let _waiting = Waiting::new(&self.waiting);
-        acquiring.await
+        timeout_while_running(self.wait_max, acquiring).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
     pub(crate) fn pool(&self) -> &AnyPool {
@@ -117,7 +120,7 @@ impl CatalogPool {
 
     /// A connection; waits while the server restarts.
     async fn acquire(&self) -> sqlx::Result<PoolConnection<Any>> {
-        self.waited_for(retry_while_unavailable(|| self.pool.acquire())).await
+        retry_while_unavailable(|| self.wait_for(self.pool.acquire())).await
     }
 
     async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
@@ -125,15 +128,15 @@ impl CatalogPool {
             true => {
                 retry_while_unavailable(|| async {
                     let _turn = self.turns.begin(Operation::Read, statement.text.as_str()).await;
-                    statement.on(self.waited_for(self.pool.acquire()).await?).await
+                    statement.on(self.wait_for(self.pool.acquire()).await?).await
                 })
                 .await
             }
             false => {
                 retry_if_aborted(|| async {
                     let mut turn = self.turns.begin(Operation::Write, statement.text.as_str()).await;
-                    let steps = statement.on(self.acquire().await?).await?;
-                    turn.after_write().await?;
+                    let steps = statement.on(self.acquire().await?).await.map_err(unknown_outcome)?;
+                    turn.after_write().await.map_err(unknown_outcome)?;
                     Ok(steps)
                 })
                 .await
@@ -208,11 +211,12 @@ async fn retry_within<T, E: IsTransient, F>(wait: Duration, mut attempt: impl Fn
 where
     F: Future<Output = Result<T, E>>,
 {
-    let begun = Instant::now();
+    // What came before does not count: the process may have been suspended while it waited for the first answer.
+    let mut failing_since: Option<Instant> = None;
     let mut delay = Duration::from_millis(50);
     loop {
         match attempt().await {
-            Err(error) if error.is_transient() && begun.elapsed() < wait => {
+            Err(error) if error.is_transient() && failing_since.get_or_insert_with(Instant::now).elapsed() < wait => {
                 debug!("the catalog's server is away, and is asked again");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_millis(500));
@@ -250,6 +254,14 @@ pub(crate) fn retry_delay(retries: u32) -> Duration {
 pub(crate) fn is_aborted(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(refusal) = error else { return false };
     refusal.code().is_some_and(|code| ["40P01", "40001", "25P03"].contains(&&*code))
+}
+
+/// Marks the error of a change that was sent and may have been made.
+pub(crate) fn unknown_outcome(error: sqlx::Error) -> sqlx::Error {
+    match error.is_transient() {
+        true => sqlx::Error::AnyDriverError(Box::new(UnknownOutcome(error))),
+        false => error,
+    }
 }
 
 /// An error that may be caused by a restart of the server.

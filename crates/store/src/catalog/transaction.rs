@@ -24,10 +24,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::catalog::database::Catalog;
-use crate::catalog::pool::{IsTransient, is_aborted, retry_delay};
+use crate::catalog::pool::{IsTransient, is_aborted, retry_delay, unknown_outcome};
 use crate::catalog::sql::Connection;
 use crate::catalog::turns::BegunTurn;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits;
 use crate::simulation::Operation;
 
@@ -37,11 +37,6 @@ pub(crate) struct WriteTransaction {
     transaction: Transaction<'static, Any>,
     turn: BegunTurn,
 }
-
-/// The connection was lost during `COMMIT`. It hides its cause from the classification of errors that can be retried.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection was lost during COMMIT")]
-struct UnknownOutcome(#[source] sqlx::Error);
 
 impl WriteTransaction {
     /// Commits it. An error of an unknown outcome is never retried.
@@ -120,17 +115,13 @@ fn is_abort(error: &Error) -> bool {
 }
 
 fn commit_error(error: sqlx::Error) -> Error {
-    if !error.is_transient() {
-        return error.into();
-    }
-    let message = "the catalog did not answer to a commit, and the change may or may not have been made: check it before \
-        you repeat it";
-    Error::caused(ErrorKind::Unavailable, message, UnknownOutcome(error))
+    unknown_outcome(error).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn lost() -> sqlx::Error {
         sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())
@@ -141,6 +132,7 @@ mod tests {
         assert!(Retries::default().allow(&lost().into()));
         let error = commit_error(lost());
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.is_outcome_unknown());
         assert!(!Retries::default().allow(&error), "{error:?}");
     }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::segment::columns::RecordColumns;
+use crate::timeout::timeout_while_running;
 
 /// A batch that waits for its commit, and where to send the result.
 pub(super) type WaitingBatch = (QueuedBatch, oneshot::Sender<Result<StoredBatch>>);
@@ -173,7 +174,7 @@ impl MemoryReservation {
             steps => steps,
         };
         let waiting = Arc::clone(&self.memory).acquire_many_owned(steps);
-        match tokio::time::timeout(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
+        match timeout_while_running(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
             Ok(Ok(permit)) => {
                 self.add(permit);
                 Ok(())

@@ -67,7 +67,7 @@ impl Damage {
         }
         sqlx::any::install_default_drivers();
         let pool = sqlx::any::AnyPoolOptions::new().connect_lazy("sqlite::memory:").unwrap();
-        Self::new(CatalogPool::for_writing(pool), Arc::new(Still))
+        Self::new(CatalogPool::for_writing(pool, crate::limits::SQLITE_WAIT), Arc::new(Still))
     }
 
     /// True when the object was not recorded recently; marks it as recorded.
