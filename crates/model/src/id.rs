@@ -75,6 +75,52 @@ impl From<RunId> for String {
     }
 }
 
+/// The beginning of the ID of a run: 4 to 32 hexadecimal digits, with the hyphens of a UUID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunIdPrefix(String);
+
+impl RunIdPrefix {
+    /// Fewest digits: with less, too many runs share them.
+    const DIGITS_MIN: usize = 4;
+    const DIGITS_MAX: usize = 32;
+
+    /// The beginning of an ID, in lower case and with hyphens.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunIdPrefix {
+    type Err = IdError;
+
+    /// Reads it in any case, and with any hyphens or none.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let error = || IdError::new(text, "the beginning of a run id (4 to 32 hexadecimal digits)");
+        let mut prefix = String::new();
+        let mut digits = 0;
+        for character in text.chars().filter(|character| *character != '-') {
+            if !character.is_ascii_hexdigit() || digits == Self::DIGITS_MAX {
+                return Err(error());
+            }
+            if [8, 12, 16, 20].contains(&digits) {
+                prefix.push('-');
+            }
+            prefix.push(character.to_ascii_lowercase());
+            digits += 1;
+        }
+        if digits < Self::DIGITS_MIN {
+            return Err(error());
+        }
+        Ok(Self(prefix))
+    }
+}
+
+impl fmt::Display for RunIdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $expected:literal) => {
         $(#[$doc])*

@@ -48,7 +48,7 @@ pub mod word;
 
 pub use backoff::backoff;
 pub use causes::{causes, error_chain};
-pub use id::{EnvironmentId, RunId, TaskId, WorkspaceId};
+pub use id::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
 pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};
 pub use problem::{ErrorGroupKind, ProblemState};

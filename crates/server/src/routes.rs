@@ -202,6 +202,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(session::close)),
         Route::new(Token, handler!(overview::overview)),
         Route::new(Token, handler!(overview::tasks)),
+        Route::new(Token, handler!(overview::runs)),
         Route::new(Token, handler!(overview::runs_of_task)),
         Route::new(Token, handler!(browse::summary)),
         Route::new(Token, handler!(browse::records)).audited_once("look at log"),

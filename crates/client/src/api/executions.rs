@@ -1,6 +1,8 @@
 //! Runs as the processing API shows them, and live pages of their logs.
 
 use http::Method;
+use runlog_model::wire::executions::ListPage;
+use runlog_model::wire::overview::ListedRunBody;
 use runlog_model::{
     EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
 };
@@ -133,6 +135,11 @@ impl Client {
     pub async fn execution(&self, run: RunId) -> Result<Execution> {
         let id = run.to_string();
         self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
+    }
+
+    /// Runs of a Runlog, newest first: `GET /runlog/v1/runs`, with these parameters of its query.
+    pub async fn runs(&self, query: &[(&str, String)]) -> Result<ListPage<ListedRunBody>> {
+        self.get_json(&["runlog", "v1", "runs"], query).await
     }
 
     /// Runs, newest first: `GET /processing/executables/tasks/{id}/executions` for a task, without the ID for several

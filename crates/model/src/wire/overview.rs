@@ -121,6 +121,27 @@ impl From<&Run> for RunLineBody {
     }
 }
 
+/// A run in a list of runs of several tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedRunBody {
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunLineBody,
+    /// The task.
+    pub task_id: TaskId,
+    /// Name of the task.
+    pub task_name: String,
+    /// The workspace.
+    pub workspace_id: WorkspaceId,
+    /// Name of the workspace.
+    pub workspace_name: String,
+    /// Name of the environment.
+    pub environment_name: String,
+    /// The user or service account that started it.
+    pub user_id: String,
+}
+
 /// `GET /runlog/v1/runs/{id}/summary`: a run, its task, workspace and environment, and the state of its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use az::SaturatingAs;
 use runlog_model::plan::PlanStatus;
 use runlog_model::{
-    EnvironmentId, FileFormat, ProblemState, RecordOrder, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId,
+    EnvironmentId, FileFormat, ProblemState, RecordOrder, RunId, RunIdPrefix, RunStatus, Severity, TaskId, Timestamp,
+    WorkspaceId,
 };
 use utoipa::PartialSchema;
 use utoipa::openapi::RefOr;
@@ -211,6 +212,7 @@ macro_rules! parsed_values {
 
 parsed_values! {
     RunId => pattern("^[0-9a-f-]{36}$");
+    RunIdPrefix => pattern(RUN_ID_PREFIX);
     TaskId => pattern(HEX_ID);
     WorkspaceId => pattern(HEX_ID);
     EnvironmentId => pattern(HEX_ID);
@@ -223,6 +225,10 @@ parsed_values! {
 
 /// The IDs of tasks, workspaces and environments.
 const HEX_ID: &str = "^[0-9a-f]{24}$";
+
+/// The beginning of the ID of a run.
+const RUN_ID_PREFIX: &str =
+    "^[0-9A-Fa-f]{4,8}(-[0-9A-Fa-f]{0,4}(-[0-9A-Fa-f]{0,4}(-[0-9A-Fa-f]{0,4}(-[0-9A-Fa-f]{0,12})?)?)?)?$";
 
 /// Declares a parameter with a closed list of words, read in any case, as an enum.
 macro_rules! words {

@@ -78,7 +78,7 @@ pub(crate) async fn of_task(
     let filter = RunFilter {
         task_id,
         workspace_ids,
-        status: query.status,
+        statuses: query.status.into_iter().collect(),
         overlapping,
         artifact_id,
         runtime,
@@ -136,12 +136,13 @@ async fn list_all(
         workspace_ids: scope.workspace_ids,
         environment_id: scope.environment_id,
         tags,
-        status: query.status,
+        statuses: query.status.into_iter().collect(),
         overlapping,
         artifact_id,
         runtime,
         limit,
         offset,
+        id_prefix: None,
     };
     let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))

@@ -1,11 +1,14 @@
 //! Overviews for the web UI: runs over time, tasks with their latest runs, the runs of one task.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::Json;
 use axum::extract::{Path, State};
 use az::SaturatingAs;
+use runlog_model::place::Task;
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::overview::{Outcomes, OverviewBody, RunLineBody, TaskLineBody};
-use runlog_model::{RunStatus, TaskId, Timestamp};
+use runlog_model::wire::overview::{ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
+use runlog_model::{RunIdPrefix, RunStatus, TaskId, Timestamp};
 use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverviewFilter};
 
 use crate::app::App;
@@ -13,7 +16,7 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::parameter_groups::{Offset, PageQuery, ScopeQuery, ordered_range};
-use crate::http::parameter_types::NumberOr;
+use crate::http::parameter_types::{List, NumberOr};
 use crate::http::parameters::{Query, parse_id, query_parameters};
 use crate::limits;
 
@@ -58,10 +61,31 @@ query_parameters! {
         start_time: Option<Timestamp> = "startTime",
         /// Only runs active at or before this time.
         end_time: Option<Timestamp> = "endTime",
-        /// Only runs with this status.
-        status: Option<RunStatus> = "status",
+        /// Only runs with one of these statuses.
+        status: List<RunStatus> = "status",
         /// Maximum number of items per page.
         limit: NumberOr<1, { limits::RUN_LINES_MAX }, 200> = "limit",
+        /// Number of items to skip.
+        offset: Offset = "offset",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the list of runs.
+    pub(crate) struct RunsQuery {
+        ..scope: ScopeQuery,
+        /// Only runs of this task.
+        task_id: Option<TaskId> = "taskId",
+        /// Only runs whose ID begins with this: at least 4 hexadecimal digits, with or without hyphens.
+        id_prefix: Option<RunIdPrefix> = "idPrefix",
+        /// Only runs active at or after this time.
+        start_time: Option<Timestamp> = "startTime",
+        /// Only runs active at or before this time.
+        end_time: Option<Timestamp> = "endTime",
+        /// Only runs with one of these statuses.
+        status: List<RunStatus> = "status",
+        /// Maximum number of items per page.
+        limit: NumberOr<1, { limits::RUN_LINES_MAX }, 100> = "limit",
         /// Number of items to skip.
         offset: Offset = "offset",
     }
@@ -150,10 +174,55 @@ pub(crate) async fn runs_of_task(
 ) -> ApiResult<Json<ListPage<RunLineBody>>> {
     let task_id = parse_id("taskId", &id)?;
     let overlapping = ordered_range(query.start_time, query.end_time)?;
-    let (status, NumberOr(limit), NumberOr(offset)) = (query.status, query.limit, query.offset);
+    let (List(statuses), NumberOr(limit), NumberOr(offset)) = (query.status, query.limit, query.offset);
     let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
     let task_id = Some(task_id);
-    let filter = RunFilter { task_id, workspace_ids, status, overlapping, limit, offset, ..RunFilter::default() };
+    let filter = RunFilter { task_id, workspace_ids, statuses, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs().list(&filter).await?;
     Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
+}
+
+/// `GET /runlog/v1/runs`: lists the runs of all tasks that the caller may view, newest first.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/runs",
+    tag = "web",
+    responses((status = 200, description = "Runs, newest first", body = ListPage<ListedRunBody>))
+)]
+pub(crate) async fn runs(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Query(query): Query<RunsQuery>,
+) -> ApiResult<Json<ListPage<ListedRunBody>>> {
+    let scope = rights::viewed_scope(app.store(), &caller, &query.scope).await?;
+    let (NumberOr(limit), NumberOr(offset)) = (query.limit, query.offset);
+    let filter = RunFilter {
+        task_id: query.task_id,
+        id_prefix: query.id_prefix.map(|prefix| prefix.to_string()),
+        workspace_ids: scope.workspace_ids,
+        environment_id: scope.environment_id,
+        statuses: query.status.0,
+        overlapping: ordered_range(query.start_time, query.end_time)?,
+        limit,
+        offset,
+        ..RunFilter::default()
+    };
+    let (runs, total) = app.store().runs().list(&filter).await?;
+    let ids: BTreeSet<TaskId> = runs.iter().map(|run| run.task_id).collect();
+    let tasks = app.store().workspaces().tasks_with_ids(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let tasks: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
+    let items = runs.iter().filter_map(|run| {
+        // Tasks are never deleted while they have runs.
+        let Task { name, workspace, .. } = tasks.get(&run.task_id)?;
+        Some(ListedRunBody {
+            run: run.into(),
+            task_id: run.task_id,
+            task_name: name.clone(),
+            workspace_id: workspace.id,
+            workspace_name: workspace.name.clone(),
+            environment_name: workspace.environment.name.clone(),
+            user_id: run.user_id.clone(),
+        })
+    });
+    Ok(Json(ListPage { items: items.collect(), limit, offset, total }))
 }

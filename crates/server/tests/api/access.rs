@@ -78,6 +78,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("DELETE", "/runlog/v1/session", Access::Token),
     ("GET", "/runlog/v1/overview", Access::Token),
     ("GET", "/runlog/v1/overview/tasks", Access::Token),
+    ("GET", "/runlog/v1/runs", Access::Token),
     ("GET", "/runlog/v1/tasks/{id}/runs", Access::Token),
     ("GET", "/runlog/v1/runs/{id}/summary", Access::Token),
     ("GET", "/runlog/v1/runs/{id}/records", Access::Token),

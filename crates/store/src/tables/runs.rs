@@ -30,8 +30,10 @@ pub struct RunFilter {
     pub environment_id: Option<EnvironmentId>,
     /// Runs of tasks that have all of these tags.
     pub tags: Vec<String>,
-    /// Runs with this status.
-    pub status: Option<RunStatus>,
+    /// Runs whose ID begins with this: hexadecimal digits and hyphens, in lower case.
+    pub id_prefix: Option<String>,
+    /// Runs with one of these statuses; with any, if there are none.
+    pub statuses: Vec<RunStatus>,
     /// Runs that were active at some time in this range.
     pub overlapping: TimeRange,
     /// Runs of this artifact.
@@ -294,8 +296,19 @@ fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
         push_tag(query, tag);
         query.push(")");
     }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
+    if let Some(prefix) = &filter.id_prefix {
+        // Whatever a collation ignores, an ID with the prefix is in this range, and `substr` looks at each character.
+        query.push(" AND id >= ").push_bind(prefix.clone()).push(" AND id < ").push_bind(format!("{prefix}g"));
+        query.push(format!(" AND substr(id, 1, {}) = ", prefix.len())).push_bind(prefix.clone());
+    }
+    match filter.statuses.as_slice() {
+        [] => {}
+        [status] => {
+            query.push(" AND status = ").push_bind(status.as_str());
+        }
+        statuses => {
+            query.push(" AND status IN (").push_list(statuses.iter().map(|status| status.as_str())).push(")");
+        }
     }
     push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
     if let Some(end) = filter.overlapping.end {

@@ -318,6 +318,17 @@ impl Workspaces {
         Ok((tasks, total.saturating_as::<u64>()))
     }
 
+    /// Returns the tasks with these ids, in any order; unknown ones are omitted.
+    pub async fn tasks_with_ids(&self, ids: &[TaskId]) -> Result<Vec<Task>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id IN ("));
+        query.push_list(ids.iter().map(ToString::to_string)).push(")");
+        let rows: Vec<TaskRow> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
+        rows.into_iter().map(TaskRow::into_task).collect()
+    }
+
     /// Returns the task with this id.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let mut query = Sql::new(format!("SELECT {TASK_COLUMNS} {TASK_SOURCE} AND t.id = "));
