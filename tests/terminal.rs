@@ -46,7 +46,7 @@ fn typed(service: &Service, arguments: &[&str], variables: &[(&str, &str)], step
     let mut terminal = Command::new("python3");
     terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py")).arg("--any-end").arg(RUNLOG);
     terminal.args(arguments).env("RUNLOG_API_URL", &service.url).env("RUNLOG_TOKEN", &service.token);
-    terminal.env("TERM", "xterm-256color").env_remove("NO_COLOR").current_dir(service.folder());
+    terminal.env("TERM", "xterm-256color").env_remove("NO_COLOR").env("RUNLOG_PAGER", "").current_dir(service.folder());
     terminal.envs(variables.iter().copied());
     let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).unwrap();

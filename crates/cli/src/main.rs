@@ -18,6 +18,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::{Failure, Outcome};
 use crate::render::failure::report;
+use crate::render::pager;
+use crate::render::preferences::PreferenceArgs;
 use crate::render::screen::Stream;
 use crate::render::terminal;
 use crate::stop::{stop_on_signals, until_stopped};
@@ -29,6 +31,8 @@ use crate::stop::{stop_on_signals, until_stopped};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    preferences: PreferenceArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,8 +43,14 @@ enum Command {
     Serve(Box<command::serve::ServeArgs>),
     /// Download the whole log of a run
     Fetch(command::fetch::FetchArgs),
-    /// List the runs of a task
+    /// List the runs of a task, or of all tasks
     Runs(command::runs::RunsArgs),
+    /// List tasks
+    Tasks(command::places::TasksArgs),
+    /// List workspaces
+    Workspaces(command::places::WorkspacesArgs),
+    /// Open a run, a task or the overview in the browser
+    Open(command::open::OpenArgs),
     /// Print the newest records of a run, and optionally follow it
     Tail(command::tail::TailArgs),
     /// Upload a log to an archive
@@ -59,7 +69,7 @@ enum Command {
     Check(command::check::CheckArgs),
     /// Push known records, fetch them, and report records that are missing, duplicated or late
     Canary(command::canary::CanaryArgs),
-    /// Show a report on a run, a task or a workspace
+    /// Show a report on a run, a task, a workspace, or everything
     Report(command::report::ReportArgs),
     /// List problems, which are root causes of failed runs, and mute, resolve or reopen them
     Problems(Box<command::problems::ProblemsArgs>),
@@ -81,15 +91,35 @@ enum Command {
     Completions(command::completions::CompletionsArgs),
 }
 
+impl Command {
+    /// True if its result is to be read and may be longer than a screen.
+    fn may_be_long(&self) -> bool {
+        match self {
+            Self::Runs(_)
+            | Self::Tasks(_)
+            | Self::Workspaces(_)
+            | Self::Report(_)
+            | Self::Problems(_)
+            | Self::Diff(_)
+            | Self::Search(_) => true,
+            Self::Tail(args) => !args.follow,
+            Self::Sql(args) => args.query.is_some(),
+            _ => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     memory::share_among_processors();
     std::panic::set_hook(Box::new(tell_of_panic));
     let arguments = Arguments::try_parse().unwrap_or_else(|error| tell_of_usage(&error));
+    arguments.preferences.apply(arguments.command.may_be_long());
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Failure::from)
         .and_then(|runtime| runtime.block_on(run(arguments.command)));
+    pager::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
@@ -107,6 +137,9 @@ async fn run(command: Command) -> Outcome {
         Command::Serve(args) => command::serve::run(*args, stop).await,
         Command::Fetch(args) => until_stopped(command::fetch::run(args), stop).await,
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
+        Command::Tasks(args) => until_stopped(command::places::tasks(args), stop).await,
+        Command::Workspaces(args) => until_stopped(command::places::workspaces(args), stop).await,
+        Command::Open(args) => until_stopped(command::open::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
         Command::Push(args) => until_stopped(command::push::run(args), stop).await,
         Command::Collect(args) => command::collect::run(args, stop).await,

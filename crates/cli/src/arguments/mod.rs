@@ -4,5 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod connect;
 pub(crate) mod log;
 pub(crate) mod moment;
-pub(crate) mod range;
+pub(crate) mod names;
+pub(crate) mod period;
 pub(crate) mod span;
+pub(crate) mod status;

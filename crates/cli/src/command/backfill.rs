@@ -1,10 +1,9 @@
 //! `runlog backfill`: collects the runs of a past period.
 
 use runlog_collector::Collector;
-use runlog_model::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::range::range;
+use crate::arguments::period::PastArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::collect_progress::CollectBar;
 use crate::render::terminal::{count, note, result_line};
@@ -13,24 +12,21 @@ use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog plan --from 2026-10-01T00:00:00Z         estimate how long it would take
-  runlog backfill --from 2026-10-01T00:00:00Z
+  runlog plan --from 30d         estimate how long it would take for the last 30 days
+  runlog backfill --from 30d
+  runlog backfill --from 2026-10-01 --to 2026-10-15
 
 If interrupted, run the same command again: runs that have landed are not fetched again.")]
 pub(crate) struct BackfillArgs {
-    /// Runs at or after this time, such as 2026-10-01T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    from: Timestamp,
-    /// Runs at or before this time [default: now]
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
+    #[command(flatten)]
+    period: PastArgs,
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
 /// Collects the runs of a past period.
 pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome {
-    let range = range(args.from, args.to)?;
+    let range = args.period.range()?;
     let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
     let bar = CollectBar::new();
     let (mut set_back, mut problem) = (0, None);

@@ -1,9 +1,8 @@
 //! `runlog diff`: compares two runs.
 
-use runlog_model::RunId;
-
 use super::report::{FormArgs, document_of_diff, tell};
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::RunRef;
 use crate::exit::Outcome;
 
 #[derive(Debug, clap::Args)]
@@ -13,10 +12,10 @@ Examples:
   runlog diff RUN OTHER --html diff.html
   runlog diff RUN OTHER --json | jq '.patterns[] | select(.change.kind == \"new\") | .template'")]
 pub(crate) struct DiffArgs {
-    /// ID of the run to compare against
-    before: RunId,
-    /// ID of the run to examine; patterns that only this run has are new
-    after: RunId,
+    /// ID of the run to compare against, or the beginning of it
+    before: RunRef,
+    /// ID of the run to examine, or the beginning of it; patterns that only this run has are new
+    after: RunRef,
     #[command(flatten)]
     form: FormArgs,
     #[command(flatten)]
@@ -26,6 +25,7 @@ pub(crate) struct DiffArgs {
 /// Asks the service for the comparison, and shows it.
 pub(crate) async fn run(args: DiffArgs) -> Outcome {
     let client = args.connect.client()?;
-    let diff = client.run_diff(args.before, args.after).await?;
+    let (before, after) = (args.before.resolve(&client).await?, args.after.resolve(&client).await?);
+    let diff = client.run_diff(before, after).await?;
     tell(&args.form, diff, document_of_diff)
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
-use runlog_model::{RunId, TimeRange, Timestamp};
+use runlog_model::{RunId, TimeRange};
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::RunRef;
+use crate::arguments::period::PeriodArgs;
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::FetchBar;
@@ -26,20 +28,17 @@ Examples:
   runlog fetch 6c0e5a34-… --region eu                       the log of a run, as 6c0e5a34-….ndjson
   runlog fetch 6c0e5a34-… --format text -o run.log
   runlog fetch 6c0e5a34-… -o - | jq -r 'select(.severity == \"ERROR\").logMessage'
-  runlog fetch 6c0e5a34-… --from 2026-11-01T07:00:00Z --to 2026-11-01T08:00:00Z
+  runlog fetch 6c0e5a34 --from '2026-11-01 07:00' --to '2026-11-01 08:00' --tz Europe/Berlin
 
 Exit codes: 0 complete, 1 local failure (a full disk, a folder that is not writable), 2 wrong usage, 3 invalid \
 credentials or missing rights, 4 no such run, 5 service unavailable (try again later), 6 incomplete, 7 service violated \
 its contract or download refused, 130 interrupted")]
 pub(crate) struct FetchArgs {
-    /// ID of the run (task execution ID)
-    run_id: RunId,
-    /// Only records at or after this time, such as 2026-11-01T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    from: Option<Timestamp>,
-    /// Only records at or before this time
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
+    /// ID of the run (task execution ID), or the beginning of it
+    #[arg(value_name = "RUN_ID")]
+    run: RunRef,
+    #[command(flatten)]
+    period: PeriodArgs,
     /// Format of the output
     #[arg(long, value_enum, default_value = "ndjson")]
     format: Format,
@@ -90,21 +89,21 @@ enum Order {
 }
 
 impl FetchArgs {
-    fn request(&self) -> FetchRequest {
+    fn request(&self, run: RunId, range: TimeRange) -> FetchRequest {
         let output = match self.output.as_deref() {
             Some(path) if path == Path::new("-") => Output::StandardOutput,
             Some(path) => Output::File(path.to_owned()),
-            None => Output::File(PathBuf::from(format!("{}.{}", self.run_id, self.format.ending()))),
+            None => Output::File(PathBuf::from(format!("{run}.{}", self.format.ending()))),
         };
         FetchRequest {
-            range: TimeRange { start: self.from, end: self.to },
+            range,
             form: self.format.form(),
             order: self.order.log_order(),
             settle: (!self.no_wait).then(|| self.settle.duration()),
             overlap: self.overlap.map(Span::duration).unwrap_or_default(),
             allow_incomplete: self.allow_incomplete,
             pages_in_flight: usize::from(self.pages_in_flight),
-            ..FetchRequest::new(self.run_id, output)
+            ..FetchRequest::new(run, output)
         }
     }
 }
@@ -138,13 +137,10 @@ impl Order {
 
 /// Fetches the log and reports the result.
 pub(crate) async fn run(args: FetchArgs) -> Outcome {
-    if let (Some(from), Some(to)) = (args.from, args.to)
-        && from > to
-    {
-        return Err(Failure::new(Exit::Usage, format!("--from {from} is later than --to {to}")));
-    }
+    let range = args.period.range()?;
     let client = args.connect.client()?;
-    let mut request = args.request();
+    let run = args.run.resolve(&client).await?;
+    let mut request = args.request(run, range);
     let output = request.output.clone();
     // A terminal gets the log through a screen, which shows what would steer it as text.
     let to_show =
@@ -153,7 +149,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
         request.output = Output::File(folder.path().join("log"));
     }
     let bar = Arc::new(FetchBar::new());
-    let report = fetch_run(&client, request, bar.clone()).await.map_err(|error| failure(error, &args))?;
+    let report = fetch_run(&client, request, bar.clone()).await.map_err(|error| failure(error, run))?;
     bar.clear();
     if let Some(folder) = &to_show {
         let mut screen = Stream::Result.screen();
@@ -169,7 +165,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
     }
 }
 
-fn failure(error: FetchError, args: &FetchArgs) -> Failure {
+fn failure(error: FetchError, run: RunId) -> Failure {
     let exit = match &error {
         FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
         FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => Exit::Incomplete,
@@ -177,7 +173,7 @@ fn failure(error: FetchError, args: &FetchArgs) -> Failure {
         FetchError::Storage { .. } | FetchError::Broken(_) => Exit::Failed,
     };
     let advice = advice(&error);
-    Failure { exit, error: error.into() }.while_doing(format!("cannot fetch run {}{advice}", args.run_id))
+    Failure { exit, error: error.into() }.while_doing(format!("cannot fetch run {run}{advice}"))
 }
 
 /// What to do about a log that is not known to be complete.

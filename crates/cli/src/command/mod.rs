@@ -13,6 +13,8 @@ pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod health;
+pub(crate) mod open;
+pub(crate) mod places;
 pub(crate) mod plan;
 pub(crate) mod problems;
 pub(crate) mod push;

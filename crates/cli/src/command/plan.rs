@@ -4,22 +4,17 @@ use std::sync::Arc;
 
 use runlog_client::PaceSetting;
 use runlog_collector::Collector;
-use runlog_model::Timestamp;
 use serde_json::json;
 
-use crate::arguments::range::range;
+use crate::arguments::period::PastArgs;
 use crate::exit::Outcome;
 use crate::render::terminal::{count, duration, result_json, result_line, table};
 use crate::settings::{Needs, Opened, REQUESTS_OF_RUN, Scheduled, SettingsArgs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
-    /// Runs at or after this time, such as 2026-10-01T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    from: Timestamp,
-    /// Runs at or before this time [default: now]
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
+    #[command(flatten)]
+    period: PastArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,7 +24,7 @@ pub(crate) struct PlanArgs {
 
 /// Prints the number of runs, and how long it takes to fetch them.
 pub(crate) async fn run(args: PlanArgs) -> Outcome {
-    let range = range(args.from, args.to)?;
+    let range = args.period.range()?;
     let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
     let mut plans = Vec::new();
     for Scheduled { upstream, .. } in upstreams {

@@ -4,11 +4,14 @@ use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
 use runlog_client::Client;
 use runlog_model::wire::problems::{NewProblemState, ProblemBody, ProblemDetailBody};
-use runlog_model::{Clock, ProblemState, TaskId, WorkspaceId};
+use runlog_model::{Clock, ProblemState};
 
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
+use crate::arguments::names::{TaskRef, WorkspaceRef};
+use crate::arguments::status::status_word;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
 use crate::render::terminal::{
     BAD, GOOD, STRONG, count, counted, note, result_json, result_line, shortened, styled, table,
@@ -33,7 +36,7 @@ or resolved. A resolved problem comes back with a run that ends later and fails 
 
 Examples:
   runlog problems
-  runlog problems --state all --since 7d --workspace WORKSPACE_ID
+  runlog problems --state all --since 7d --workspace sales
   runlog problems show 3f2a
   runlog problems mute 3f2a --until 3d --note 'the database team knows'
   runlog problems resolve 3f2a
@@ -53,7 +56,7 @@ enum ProblemsCommand {
     Show(ProblemArgs),
     /// Send no more alerts about a problem, for a while or until it is reopened
     Mute {
-        /// When it is open again: a time, or one from now such as 3d or 12h [default: never]
+        /// When it is open again: a time, or a distance from now such as 3d or 12h [default: never]
         #[arg(long, value_name = "TIME")]
         until: Option<Moment>,
         #[command(flatten)]
@@ -70,17 +73,17 @@ struct ListArgs {
     /// Only problems in this state: open, muted, resolved, or all
     #[arg(long, default_value = "open", value_name = "STATE", value_parser = wanted_state)]
     state: WantedState,
-    /// Only problems of this workspace
-    #[arg(long, value_name = "ID")]
-    workspace: Option<WorkspaceId>,
-    /// Only problems that hit this task
-    #[arg(long, value_name = "ID")]
-    task: Option<TaskId>,
+    /// Only problems of this workspace: its ID or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<WorkspaceRef>,
+    /// Only problems that hit this task: its ID or name, such as sales/nightly-orders
+    #[arg(long, value_name = "TASK")]
+    task: Option<TaskRef>,
     /// Only problems with this text in their title, case-insensitive
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
     /// Only problems seen since then: a time, or so long ago, such as 7d
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<Moment>,
     /// The order: last-seen, first-seen or runs
     #[arg(long, default_value = "last-seen", value_name = "ORDER", value_parser = ["last-seen", "first-seen", "runs"])]
@@ -145,7 +148,7 @@ pub(crate) async fn run(args: ProblemsArgs) -> Outcome {
 
 async fn list(args: ListArgs) -> Outcome {
     let client = args.connect.client()?;
-    let query = args.query();
+    let query = args.query(&client).await?;
     let (mut problems, mut total): (Vec<ProblemBody>, u64) = (Vec::new(), 0);
     while (problems.len() as u64) < args.limit {
         let (limit, offset) = ((args.limit - problems.len() as u64).min(LIST_PAGE_MAX), problems.len() as u64);
@@ -178,23 +181,31 @@ async fn list(args: ListArgs) -> Outcome {
 }
 
 impl ListArgs {
-    fn query(&self) -> Vec<(&'static str, String)> {
+    async fn query(&self, client: &Client) -> Outcome<Vec<(&'static str, String)>> {
         let order = match self.order.as_str() {
             "first-seen" => "firstSeen",
             "runs" => "runs",
             _ => "lastSeen",
         };
         let mut query = vec![("order", order.to_owned())];
-        let since = self.since.map(|since| since.before(SystemClock.now()));
+        let since = self.since.as_ref().map(|since| since.before(SystemClock.now()));
+        let workspace = match &self.workspace {
+            Some(workspace) => Some(workspace.resolve(client).await?.to_string()),
+            None => None,
+        };
+        let task = match &self.task {
+            Some(task) => Some(task.resolve(client).await?.to_string()),
+            None => None,
+        };
         let wanted = [
             ("state", self.state.0.map(|state| state.to_string())),
-            ("workspaceId", self.workspace.map(|id| id.to_string())),
-            ("taskId", self.task.map(|id| id.to_string())),
+            ("workspaceId", workspace),
+            ("taskId", task),
             ("q", self.text.clone()),
             ("since", since.map(|since| since.as_millis().to_string())),
         ];
         query.extend(wanted.into_iter().filter_map(|(name, value)| Some((name, value?))));
-        query
+        Ok(query)
     }
 }
 
@@ -206,7 +217,7 @@ fn row(problem: &ProblemBody) -> Vec<String> {
         state_of(problem),
         count(problem.runs),
         count(problem.tasks),
-        problem.last_seen.to_seconds_text(),
+        shown_seconds(problem.last_seen),
         shown(&problem.workspace_name),
         shown(&shortened(&problem.title, TITLE_CHARS)),
     ]
@@ -215,7 +226,6 @@ fn row(problem: &ProblemBody) -> Vec<String> {
 /// The state, and that it came back.
 fn state_of(problem: &ProblemBody) -> String {
     let state = problem.state;
-    // In a table, codes of one length keep the columns below each other.
     match state {
         ProblemState::Open if problem.came_back_at.is_some() => styled(OPEN, "open, came back"),
         ProblemState::Open => styled(OPEN, state),
@@ -241,7 +251,12 @@ async fn show(args: ProblemArgs) -> Outcome {
     result_line("")?;
     result_line(table(&["task", "id", "runs"], &[2], rows.collect()))?;
     let rows = runs.iter().map(|run| {
-        vec![run.run_id.to_string(), run.status.to_string(), run.ended_at.to_seconds_text(), shown(&run.task_name)]
+        vec![
+            run.run_id.to_string(),
+            status_word(run.status).to_owned(),
+            shown_seconds(run.ended_at),
+            shown(&run.task_name),
+        ]
     });
     result_line("")?;
     result_line(table(&["latest runs", "status", "ended", "task"], &[], rows.collect()))?;
@@ -253,17 +268,17 @@ fn lines_of(problem: &ProblemBody) -> Vec<String> {
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
     let mut lines = vec![format!("{} {}, workspace {}", problem.id, state_of(problem), shown(&problem.workspace_name))];
     if let (Some(at), Some(by)) = (problem.state_set_at, &problem.state_set_by) {
-        let until = problem.muted_until.map(|until| format!(", until {}", until.to_seconds_text())).unwrap_or_default();
-        lines.push(format!("{} by {} at {}{until}", problem.state, shown(by), at.to_seconds_text()));
+        let until = problem.muted_until.map(|until| format!(", until {}", shown_seconds(until))).unwrap_or_default();
+        lines.push(format!("{} by {} at {}{until}", problem.state, shown(by), shown_seconds(at)));
     }
     if let Some(note) = &problem.note {
         lines.push(format!("note: {}", shown(note)));
     }
     if let Some(at) = problem.came_back_at {
-        lines.push(styled(BAD, format!("came back at {}", at.to_seconds_text())));
+        lines.push(styled(BAD, format!("came back at {}", shown_seconds(at))));
     }
     let (runs, tasks) = (counted(problem.runs, "run"), counted(problem.tasks, "task"));
-    let (first, last) = (problem.first_seen.to_seconds_text(), problem.last_seen.to_seconds_text());
+    let (first, last) = (shown_seconds(problem.first_seen), shown_seconds(problem.last_seen));
     lines.push(format!("{runs} of {tasks}, first seen {first}, last seen {last}"));
     lines
 }
@@ -276,7 +291,7 @@ async fn set_state(args: ChangeArgs, state: ProblemState, until: Option<runlog_m
     if args.json {
         return Ok(result_json(&problem)?);
     }
-    let until = problem.muted_until.map(|until| format!(" until {}", until.to_seconds_text())).unwrap_or_default();
+    let until = problem.muted_until.map(|until| format!(" until {}", shown_seconds(until))).unwrap_or_default();
     let title = shortened(&problem.title, TITLE_CHARS);
     Ok(result_line(format!("{} is {}{until}: {}", problem.id, problem.state, Stream::Result.shown_on_line(&title)))?)
 }

@@ -1,10 +1,17 @@
-//! `runlog runs`: the runs of a task.
+//! `runlog runs`: the runs of a task, or of all.
 
+use std::collections::BTreeMap;
+
+use runlog_analysis::report::is_bad;
 use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, ListIds};
-use runlog_model::{RunStatus, TaskId, Timestamp};
+use runlog_model::{RunStatus, TimeRange};
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::{TaskRef, WorkspaceRef};
+use crate::arguments::period::PeriodArgs;
+use crate::arguments::status::{StatusArg, status_word};
 use crate::exit::Outcome;
+use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
 
@@ -14,26 +21,34 @@ const LIST_PAGE_MAX: u64 = 100;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog runs 57f64991e4b0b689a64feed2
-  runlog runs 57f64991e4b0b689a64feed2 --status execution_failed --last-days 7
-  runlog runs 57f64991e4b0b689a64feed2 --json | jq -r .executionId | xargs -n1 runlog fetch")]
+  runlog runs --failed --last 1d                what failed in the last day, of all tasks
+  runlog runs nightly-orders                    the runs of a task
+  runlog runs sales/nightly-orders --last 7d --status failed,rejected
+  runlog runs --workspace sales --from yesterday --tz Europe/Berlin
+  runlog runs --failed --json | jq -r .executionId | xargs -n1 runlog fetch")]
 pub(crate) struct RunsArgs {
-    /// ID of the task
-    task_id: TaskId,
-    /// Runs that were active at or after this time, such as 2026-11-01T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    from: Option<Timestamp>,
-    /// Runs that were active at or before this time
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
+    /// Only runs of this task: its ID or name, or sales/nightly-orders where several have that name [default: all tasks]
+    #[arg(conflicts_with_all = ["named_task", "workspace"])]
+    task: Option<TaskRef>,
+    /// The same as the argument TASK
+    #[arg(long = "task", value_name = "TASK", conflicts_with = "workspace")]
+    named_task: Option<TaskRef>,
+    /// Only runs of this workspace: its ID or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<WorkspaceRef>,
+    #[command(flatten)]
+    period: PeriodArgs,
     /// Runs of the last DAYS days, 1 to 60
-    #[arg(long, value_name = "DAYS", conflicts_with_all = ["from", "to"], value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, value_name = "DAYS", hide = true, conflicts_with_all = ["from", "to", "last"], value_parser = clap::value_parser!(u32).range(1..=60))]
     last_days: Option<u32>,
-    /// Only runs with this status, such as execution_failed
-    #[arg(long)]
-    status: Option<RunStatus>,
+    /// Only runs with one of these statuses, comma-separated, such as failed, successful or executing
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    status: Vec<StatusArg>,
+    /// Only runs that failed, could not be deployed, or were ended by a timeout or a shutdown
+    #[arg(long, conflicts_with = "status")]
+    failed: bool,
     /// Maximum number of runs to list
-    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]
     limit: u64,
     /// Print one JSON object per line, as returned by the API
     #[arg(long)]
@@ -44,36 +59,81 @@ pub(crate) struct RunsArgs {
 
 /// Lists the runs, newest first.
 pub(crate) async fn run(args: RunsArgs) -> Outcome {
+    let range = args.period.range()?;
     let client = args.connect.client()?;
-    let (runs, total) = list(&client, &args).await?;
+    let scope = args.scope(&client).await?;
+    let (runs, total) = list_statuses(&client, &args, scope, range).await?;
     if args.json {
         runs.iter().try_for_each(|run| result_json(&run.raw))?;
     } else if !runs.is_empty() {
-        let rows = runs.iter().map(row).collect();
-        result_line(table(&["run", "status", "started", "duration", "by", "error"], &[3], rows))?;
+        show(&client, scope, &runs).await?;
     }
     if runs.is_empty() {
-        note("no runs found; without --from or --last-days, the service searches its default period, at most 60 days");
+        note("no runs found; without --from or --last, the service searches its default period, at most 60 days");
     } else if total > runs.len() as u64 {
         note(format!("{} of {} runs; --limit shows more", terminal::count(runs.len() as u64), terminal::count(total)));
     }
     Ok(())
 }
 
-async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)> {
+impl RunsArgs {
+    async fn scope(&self, client: &Client) -> Outcome<ExecutionScope> {
+        match (self.task.as_ref().or(self.named_task.as_ref()), &self.workspace) {
+            (Some(task), _) => Ok(ExecutionScope::Task(task.resolve(client).await?)),
+            (None, Some(workspace)) => Ok(ExecutionScope::Workspace(workspace.resolve(client).await?)),
+            (None, None) => Ok(ExecutionScope::All),
+        }
+    }
+
+    /// One list per status, because the API filters by one; none for every status.
+    fn statuses(&self) -> Vec<Option<RunStatus>> {
+        if self.failed {
+            return RunStatus::ALL.iter().copied().filter(|status| is_bad(*status)).map(Some).collect();
+        }
+        let mut wanted: Vec<_> = self.status.iter().map(|status| Some(status.0)).collect();
+        wanted.dedup();
+        if wanted.is_empty() { vec![None] } else { wanted }
+    }
+}
+
+/// The runs of all wanted statuses, newest first, and how many there are without the limit.
+async fn list_statuses(
+    client: &Client,
+    args: &RunsArgs,
+    scope: ExecutionScope,
+    range: TimeRange,
+) -> Outcome<(Vec<Execution>, u64)> {
+    let (mut runs, mut total) = (Vec::new(), 0);
+    for status in args.statuses() {
+        let (found, count) = list(client, args, scope, range, status).await?;
+        runs.extend(found);
+        total += count;
+    }
+    runs.sort_by_key(|run: &Execution| std::cmp::Reverse(run.triggered_at.or(run.started_at)));
+    runs.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
+    Ok((runs, total))
+}
+
+async fn list(
+    client: &Client,
+    args: &RunsArgs,
+    scope: ExecutionScope,
+    range: TimeRange,
+    status: Option<RunStatus>,
+) -> Outcome<(Vec<Execution>, u64)> {
     let (mut runs, mut ids) = (Vec::new(), ListIds::default());
     loop {
         let limit = (args.limit - runs.len() as u64).min(LIST_PAGE_MAX);
         let filter = ExecutionFilter {
-            from: args.from,
-            to: args.to,
+            from: range.start,
+            to: range.end,
             last_days: args.last_days,
-            status: args.status,
+            status,
             limit,
             offset: runs.len() as u64,
             ..ExecutionFilter::default()
         };
-        let page = client.executions(ExecutionScope::Task(args.task_id), &filter).await?;
+        let page = client.executions(scope, &filter).await?;
         let new = ids.take("runs", runs.len() as u64, limit.max(1), page.items.iter().map(Execution::id))?;
         let is_last = new == 0 || limit == 0;
         runs.extend(page.items);
@@ -83,10 +143,38 @@ async fn list(client: &Client, args: &RunsArgs) -> Outcome<(Vec<Execution>, u64)
     }
 }
 
+async fn show(client: &Client, scope: ExecutionScope, runs: &[Execution]) -> Outcome {
+    if let ExecutionScope::Task(_) = scope {
+        let rows = runs.iter().map(row).collect();
+        result_line(table(&["run", "status", "started", "duration", "by", "error"], &[3], rows))?;
+        return Ok(());
+    }
+    let names = task_names(client).await?;
+    let with_task = |run: &Execution| {
+        let id = run.text("taskId").unwrap_or_default();
+        let name = names.get(id).map_or(id, String::as_str);
+        let mut row = row(run);
+        row.insert(2, Stream::Result.shown_on_line(name).into_owned());
+        row
+    };
+    let rows = runs.iter().map(with_task).collect();
+    result_line(table(&["run", "status", "task", "started", "duration", "by", "error"], &[4], rows))?;
+    Ok(())
+}
+
+/// The names of all tasks that the caller may view, by ID: `sales/nightly-orders`.
+async fn task_names(client: &Client) -> Outcome<BTreeMap<String, String>> {
+    let mut names = BTreeMap::new();
+    for task in client.tasks(None, None).await? {
+        names.insert(task.executable.to_string(), format!("{}/{}", task.workspace.name, task.name));
+    }
+    Ok(names)
+}
+
 fn row(run: &Execution) -> Vec<String> {
     // On a terminal each run has one line, and steers nothing, whatever the service says of it.
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
-    let status = shown(&run.status_text);
+    let status = shown(&run.status.map_or_else(|| run.status_text.to_lowercase(), |it| status_word(it).to_owned()));
     let status = match (run.is_final(), run.status) {
         (true, Some(RunStatus::Successful)) => styled(GOOD, status),
         (true, _) => styled(BAD, status),
@@ -98,7 +186,7 @@ fn row(run: &Execution) -> Vec<String> {
     vec![
         shown(run.id()),
         status,
-        started.map(|time| time.to_string()).unwrap_or_default(),
+        started.map(shown_seconds).unwrap_or_default(),
         duration.unwrap_or_default(),
         shown(run.text("userId").unwrap_or_default()),
         shown(&terminal::shortened(run.text("errorMessage").unwrap_or_default(), 60)),

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use anstyle::Style;
+use runlog_client::Client;
 use runlog_model::wire::search::FoundRecord;
-use runlog_model::{RunId, Severity, TaskId, Timestamp, WorkspaceId};
+use runlog_model::{Severity, TimeRange};
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::{RunRef, TaskRef, WorkspaceRef};
+use crate::arguments::period::PeriodArgs;
 use crate::exit::Outcome;
+use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
-use crate::render::terminal::{self, BAD, FAINT, note};
+use crate::render::terminal::{self, BAD, FAINT, WARNING, note};
 
 /// Maximum number of records
 const PAGE_MAX: u64 = 200;
@@ -20,30 +24,26 @@ const PAGE_MAX: u64 = 200;
 Examples:
   runlog search timeout                             the newest 50 records that contain it
   runlog search '\"connection refused\" -retrying'    the phrase, without the other word
-  runlog search --severity error,fatal --task TASK_ID --from 2026-11-24T00:00:00Z -n 500
+  runlog search --severity error,fatal --task sales/nightly-orders --last 7d -n 500
   runlog search orders --json | jq .logMessage")]
 pub(crate) struct SearchArgs {
     /// Text to find in messages, case-insensitive
     #[arg(default_value = "", allow_hyphen_values = true)]
     text: String,
-    /// Only records of this workspace
-    #[arg(long, value_name = "ID", group = "place")]
-    workspace: Option<WorkspaceId>,
-    /// Only records of this task
-    #[arg(long, value_name = "ID", group = "place")]
-    task: Option<TaskId>,
-    /// Only records of this run
-    #[arg(long, value_name = "ID", group = "place")]
-    run: Option<RunId>,
+    /// Only records of this workspace: its ID or name
+    #[arg(long, value_name = "WORKSPACE", group = "place")]
+    workspace: Option<WorkspaceRef>,
+    /// Only records of this task: its ID or name, such as sales/nightly-orders
+    #[arg(long, value_name = "TASK", group = "place")]
+    task: Option<TaskRef>,
+    /// Only records of this run: its ID, or the beginning of it
+    #[arg(long, value_name = "RUN_ID", group = "place")]
+    run: Option<RunRef>,
     /// Severities, comma-separated
     #[arg(long, value_name = "SEVERITY", value_delimiter = ',')]
     severity: Vec<String>,
-    /// Earliest time, inclusive
-    #[arg(long, value_name = "TIME")]
-    from: Option<Timestamp>,
-    /// Latest time, inclusive
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
+    #[command(flatten)]
+    period: PeriodArgs,
     /// Maximum number of records
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     limit: u64,
@@ -56,8 +56,9 @@ pub(crate) struct SearchArgs {
 
 /// Shows what is found as it is found, the newest first.
 pub(crate) async fn run(args: SearchArgs) -> Outcome {
+    let range = args.period.range()?;
     let client = args.connect.client()?;
-    let mut query = args.query();
+    let mut query = args.query(&client, range).await?;
     let (mut left, mut scanned, mut unreadable) = (args.limit, 0, BTreeSet::new());
     while left > 0 {
         query.retain(|(name, _)| *name != "limit");
@@ -87,20 +88,23 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
 }
 
 impl SearchArgs {
-    fn query(&self) -> Vec<(&'static str, String)> {
+    async fn query(&self, client: &Client, range: TimeRange) -> Outcome<Vec<(&'static str, String)>> {
         let mut query = vec![("q", self.text.clone())];
-        let places = [
-            ("workspaceId", self.workspace.map(|id| id.to_string())),
-            ("taskId", self.task.map(|id| id.to_string())),
-            ("runId", self.run.map(|id| id.to_string())),
-            ("from", self.from.map(|time| time.as_millis().to_string())),
-            ("to", self.to.map(|time| time.as_millis().to_string())),
-        ];
-        query.extend(places.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(workspace) = &self.workspace {
+            query.push(("workspaceId", workspace.resolve(client).await?.to_string()));
+        }
+        if let Some(task) = &self.task {
+            query.push(("taskId", task.resolve(client).await?.to_string()));
+        }
+        if let Some(run) = &self.run {
+            query.push(("runId", run.resolve(client).await?.to_string()));
+        }
+        query.extend(range.start.map(|time| ("from", time.as_millis().to_string())));
+        query.extend(range.end.map(|time| ("to", time.as_millis().to_string())));
         if !self.severity.is_empty() {
             query.push(("severity", self.severity.join(",")));
         }
-        query
+        Ok(query)
     }
 }
 
@@ -114,10 +118,11 @@ fn show(items: &[FoundRecord], as_json: bool) -> Outcome {
         }
         let style = match Severity::of(item.severity.as_deref()) {
             Severity::Error | Severity::Fatal => BAD,
+            Severity::Warn => WARNING,
             Severity::Trace | Severity::Debug => FAINT,
             _ => Style::new(),
         };
-        let (time, style) = (item.time(), Stream::Result.style(style));
+        let (time, style) = (shown_time(item.time()), Stream::Result.style(style));
         let severity = Stream::Result.shown_on_line(item.severity.as_deref().unwrap_or("-"));
         let task = Stream::Result.shown_on_line(&item.task_name);
         let message = Stream::Result.shown(item.log_message.as_deref().unwrap_or_default());

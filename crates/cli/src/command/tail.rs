@@ -4,34 +4,53 @@ use std::io::Write;
 use std::time::Duration;
 
 use anstyle::Style;
-use runlog_client::{Client, LivePage, LiveQuery};
+use runlog_analysis::report::is_bad;
+use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, LivePage, LiveQuery};
 use runlog_model::text::TextLine;
-use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange, Timestamp};
+use runlog_model::{Record, RecordOrder, RunId, RunStatus, Severity, TimeRange, Timestamp};
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::{RunRef, TaskRef};
 use crate::arguments::span::Span;
-use crate::exit::Outcome;
+use crate::arguments::status::status_word;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
-use crate::render::terminal::{self, BAD, FAINT, note};
+use crate::render::terminal::{self, BAD, FAINT, GOOD, WARNING, note, styled_note};
 
 /// Maximum number of records that the live endpoint returns at once.
 const LIVE_PAGE_MAX: u64 = 200;
 
+/// A position after the last record of any run.
+const POSITION_MAX: u64 = 1 << 53;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog tail 6c0e5a34-…              the newest 50 records
-  runlog tail 6c0e5a34-… -n 200 -f    the newest 200, then new records until the run ends
-  runlog tail 6c0e5a34-… -f --json | jq 'select(.severity == \"ERROR\")'")]
+  runlog tail 6c0e5a34                                     the newest 50 records of a run
+  runlog tail 6c0e5a34 -n 200 -f                           the newest 200, then new records until it ends
+  runlog tail --task sales/nightly-orders -f               the newest run of a task
+  runlog tail 6c0e5a34 --severity warn,error,fatal --grep timeout
+  runlog tail 6c0e5a34 -f --json | jq -r .logMessage")]
 pub(crate) struct TailArgs {
-    /// ID of the run
-    run_id: RunId,
+    /// ID of the run, or the beginning of it
+    #[arg(value_name = "RUN_ID", required_unless_present = "task")]
+    run: Option<RunRef>,
+    /// Instead of a run, the newest run of this task: its ID or name
+    #[arg(long, value_name = "TASK", conflicts_with = "run")]
+    task: Option<TaskRef>,
     /// Keep printing new records until the run has ended
     #[arg(short, long)]
-    follow: bool,
+    pub(crate) follow: bool,
     /// Number of records to start with
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     records: u64,
+    /// Only records of these severities, comma-separated
+    #[arg(long, value_name = "SEVERITY", value_delimiter = ',', value_parser = severity)]
+    severity: Vec<Severity>,
+    /// Only records whose message or component contains this text, case-insensitive
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    grep: Option<String>,
     /// How often to poll for new records
     #[arg(long, default_value = "2s", value_name = "TIME")]
     every: Span,
@@ -42,17 +61,93 @@ pub(crate) struct TailArgs {
     connect: ConnectArgs,
 }
 
+fn severity(text: &str) -> Result<Severity, String> {
+    let named = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(text));
+    named.ok_or_else(|| format!("{text:?} is not one of {}", Severity::ALL.map(Severity::name).join(", ")))
+}
+
 /// Shows the records, oldest first.
 pub(crate) async fn run(args: TailArgs) -> Outcome {
     let client = args.connect.client()?;
-    let (page, shown_at_last) = newest_page(&client, args.run_id).await?;
+    let run = wanted_run(&client, &args).await?;
+    let filter = Filter { severities: args.severity, text: args.grep };
+    let (page, shown_at_last) = newest_page(&client, run).await?;
     let last = page.records.first().map(|record| record.time);
-    let mut tail = Tail { run: args.run_id, json: args.json, last, shown_at_last, seen: page.total };
-    tail.write(&newest(&client, args.run_id, page.records, args.records).await?)?;
+    let (total, is_filtered) = (page.total, filter.is_some());
+    let records = match is_filtered {
+        true => filter.newest(&client, run, args.records).await?,
+        false => newest(&client, run, page.records, args.records).await?,
+    };
+    let mut tail = Tail { run, json: args.json, filter, last, shown_at_last, seen: total };
+    if records.is_empty() && is_filtered && !args.follow {
+        note(format!("no match in {}", terminal::counted(total, "record")));
+    }
+    tail.write(&records)?;
     if args.follow {
         tail.follow(&client, args.every.duration()).await?;
     }
     Ok(())
+}
+
+async fn wanted_run(client: &Client, args: &TailArgs) -> Outcome<RunId> {
+    let task = match (&args.run, &args.task) {
+        (Some(run), _) => return run.resolve(client).await,
+        (None, Some(task)) => task.resolve(client).await?,
+        (None, None) => return Err(Failure::new(Exit::Usage, "give the ID of a run, or --task")),
+    };
+    let filter = ExecutionFilter { limit: 1, ..ExecutionFilter::default() };
+    let newest = client.executions(ExecutionScope::Task(task), &filter).await?.items.into_iter().next();
+    let newest = newest.ok_or_else(|| Failure::new(Exit::NotFound, "this task has no run that you may view"))?;
+    let run = newest
+        .id()
+        .parse()
+        .map_err(|error| Failure::new(Exit::Refused, format!("the service's list of runs: {error}")))?;
+    note(format!("run {run}"));
+    Ok(run)
+}
+
+/// Which records to show.
+struct Filter {
+    /// All, if empty.
+    severities: Vec<Severity>,
+    text: Option<String>,
+}
+
+impl Filter {
+    fn is_some(&self) -> bool {
+        !self.severities.is_empty() || self.text.is_some()
+    }
+
+    /// So many of the newest records that match, oldest first. The service looks for them.
+    async fn newest(&self, client: &Client, run: RunId, count: u64) -> Outcome<Vec<Record>> {
+        let mut query = vec![("order", "DESC".to_owned())];
+        if !self.severities.is_empty() {
+            let names: Vec<_> = self.severities.iter().map(|severity| severity.name()).collect();
+            query.push(("severity", names.join(",")));
+        }
+        query.extend(self.text.iter().map(|text| ("q", text.clone())));
+        let (mut records, mut from) = (Vec::new(), Some(POSITION_MAX));
+        while let Some(position) = from.filter(|_| (records.len() as u64) < count) {
+            let left = (count - records.len() as u64).min(LIVE_PAGE_MAX);
+            let step = [("from", position.to_string()), ("count", left.to_string())];
+            let found = client.find_records(run, &[&query[..], &step].concat()).await?;
+            records.extend(found.items.into_iter().map(|it| it.record));
+            from = found.next;
+        }
+        records.reverse();
+        Ok(records)
+    }
+
+    fn fits(&self, record: &Record) -> bool {
+        let has_text = |text: &str| {
+            let holds = |value: &Option<String>| {
+                value.as_deref().is_some_and(|value| value.to_ascii_lowercase().contains(&text.to_ascii_lowercase()))
+            };
+            holds(&record.message) || holds(&record.bundle_name)
+        };
+        (self.severities.is_empty() || self.severities.contains(&Severity::of(record.severity.as_deref())))
+            && self.text.as_deref().is_none_or(has_text)
+    }
 }
 
 /// The newest records of a run, newest first, and how many records it has at the instant of the newest: what follows is
@@ -108,6 +203,7 @@ fn at_first_instant<'a>(records: impl Iterator<Item = &'a Record>) -> u64 {
 struct Tail {
     run: RunId,
     json: bool,
+    filter: Filter,
     /// The time of the newest record that was shown or passed over, and how many of that instant were.
     last: Option<Timestamp>,
     shown_at_last: u64,
@@ -120,14 +216,14 @@ impl Tail {
         let mut late = 0;
         loop {
             // Requested before the records, so that a run found final has no records after the last poll.
-            let is_final = client.execution(self.run).await?.is_final();
+            let run = client.execution(self.run).await?;
             late += self.catch_up(client).await?;
-            if is_final {
+            if run.is_final() {
+                note(ending(self.run, &run));
                 break;
             }
             tokio::time::sleep(every).await;
         }
-        note(format!("run {} has ended", self.run));
         if late > 0 {
             let late = terminal::count(late);
             note(format!(
@@ -157,7 +253,8 @@ impl Tail {
     }
 
     fn show(&mut self, records: &[Record]) -> Outcome {
-        self.write(records)?;
+        let wanted: Vec<Record> = records.iter().filter(|record| self.filter.fits(record)).cloned().collect();
+        self.write(&wanted)?;
         for record in records {
             self.shown_at_last = if self.last == Some(record.time) { self.shown_at_last + 1 } else { 1 };
             self.last = Some(record.time);
@@ -180,9 +277,27 @@ impl Tail {
     }
 }
 
+/// How a run ended: `run 6c0e5a34-… failed after 3 min 20 s: …`.
+fn ending(id: RunId, run: &Execution) -> String {
+    let shown = |text: &str| Stream::Note.shown_on_line(text).into_owned();
+    let word = run.status.map_or_else(|| shown(&run.status_text.to_lowercase()), |it| status_word(it).to_owned());
+    let word = match run.status {
+        Some(status) if is_bad(status) => styled_note(BAD, word),
+        Some(RunStatus::Successful) => styled_note(GOOD, word),
+        _ => word,
+    };
+    let took = run.started_at.zip(run.finished_at);
+    let took =
+        took.map(|(from, to)| format!(" after {}", terminal::duration(to.millis_since(from)))).unwrap_or_default();
+    let error =
+        run.text("errorMessage").map(|it| format!(": {}", shown(&terminal::shortened(it, 200)))).unwrap_or_default();
+    format!("run {id} ended, {word}{took}{error}")
+}
+
 fn write_line(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
     let style = match Severity::of(record.severity.as_deref()) {
         Severity::Error | Severity::Fatal => BAD,
+        Severity::Warn => WARNING,
         Severity::Trace | Severity::Debug => FAINT,
         _ => Style::new(),
     };
@@ -191,6 +306,10 @@ fn write_line(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
     let shown = |text: &Option<String>| text.as_deref().map(|text| Stream::Result.shown(text).into_owned());
     let fields = [&record.severity, &record.log_type, &record.bundle_name, &record.message].map(shown);
     let [severity, log_type, bundle_name, message] = fields.each_ref().map(Option::as_deref);
-    TextLine { time: record.time, severity, log_type, bundle_name, message }.write_to(out)?;
+    let mut line = Vec::new();
+    TextLine { time: record.time, severity, log_type, bundle_name, message }.write_to(&mut line)?;
+    // The format has UTC; whoever wants another zone sees that.
+    out.write_all(shown_time(record.time).as_bytes())?;
+    out.write_all(line.get(record.time.to_string().len()..).unwrap_or_default())?;
     write!(out, "{style:#}")
 }

@@ -7,6 +7,7 @@ use runlog_model::printable::printable;
 
 use super::document::{Bar, Mark, Tone};
 use super::terminal::{count, duration};
+use crate::render::preferences::shown_seconds;
 
 /// Size of a plot, in its own units.
 const WIDTH: f64 = 1_000.0;
@@ -37,7 +38,7 @@ pub(super) fn timeline(timeline: &Timeline) -> Markup {
             (stacked_bar(stretch, x, (width - 0.5).max(0.8), most))
         }
     };
-    plot(&name, &bars, &first.start.to_seconds_text(), &end.to_seconds_text())
+    plot(&name, &bars, &shown_seconds(first.start), &shown_seconds(end))
 }
 
 fn stacked_bar(stretch: &Stretch, x: f64, width: f64, most: u64) -> Markup {
@@ -53,7 +54,7 @@ fn stacked_bar(stretch: &Stretch, x: f64, width: f64, most: u64) -> Markup {
         bar.push(rectangle(x, top, width, height, class));
         words.push(format!("{} {name}", count(records)));
     }
-    titled(&format!("{}: {}", stretch.start.to_seconds_text(), words.join(", ")), &bar)
+    titled(&format!("{}: {}", shown_seconds(stretch.start), words.join(", ")), &bar)
 }
 
 /// One bar a value.

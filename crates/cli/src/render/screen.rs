@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use super::pager::Paged;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use runlog_model::printable::{Escaped, is_control, printable, printable_line};
@@ -58,7 +59,7 @@ impl Stream {
     /// Begins to write.
     pub(crate) fn screen(self) -> Screen<Box<dyn Write + Send>> {
         let out: Box<dyn Write + Send> = match self {
-            Self::Result => Box::new(io::stdout()),
+            Self::Result => Box::new(Paged),
             Self::Note => Box::new(io::stderr()),
         };
         match self.is_terminal() {

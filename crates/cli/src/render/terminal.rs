@@ -4,8 +4,8 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::screen::Stream;
 
@@ -13,6 +13,8 @@ use super::screen::Stream;
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 /// For what failed.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// For what may be wrong.
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
 /// For what a reader may skip.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 /// For the most important things.
@@ -52,19 +54,32 @@ fn styled_on(stream: Stream, style: Style, text: impl std::fmt::Display) -> Stri
     format!("{style}{text}{style:#}")
 }
 
-/// A plain table: two spaces between columns, those named in `right` aligned to the right.
+/// A plain table: two spaces between columns, those named in `right` aligned to the right. Cells may have styles.
 pub(crate) fn table(head: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(head.iter().map(|name| name.to_uppercase()));
-    table.add_rows(rows);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if right.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
+    let head = head.iter().map(|name| name.to_uppercase()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
+    let widest = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| width(cell)).max();
+    let widths: Vec<usize> = (0..columns).map(|column| widest(column).unwrap_or_default()).collect();
+    let line_of = |line: &Vec<String>| {
+        let mut text = String::new();
+        for (column, (cell, wide)) in line.iter().zip(&widths).enumerate() {
+            let space = " ".repeat(wide - width(cell));
+            match right.contains(&column) {
+                true => text.extend([space.as_str(), cell]),
+                false => text.extend([cell, space.as_str()]),
+            }
+            text.push_str("  ");
         }
-    }
-    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+        text.truncate(text.trim_end().len());
+        text
+    };
+    lines.iter().map(line_of).collect::<Vec<_>>().join("\n")
+}
+
+/// Columns of a terminal that a text takes, without the codes of its styles.
+fn width(text: &str) -> usize {
+    anstream::adapter::strip_str(text).map(UnicodeWidthStr::width).sum()
 }
 
 /// `1,234,567`.
@@ -115,6 +130,15 @@ mod tests {
     fn columns_stand_under_their_heads() {
         let shown = table(&["name", "n"], &[1], vec![vec!["a".into(), "5".into()], vec!["bcdef".into(), "50".into()]]);
         assert_eq!(shown, "NAME    N\na       5\nbcdef  50");
+    }
+
+    #[test]
+    fn styles_and_wide_characters_do_not_move_columns() {
+        let red = format!("{BAD}failed{BAD:#}");
+        let rows =
+            vec![vec![red.clone(), "a".into()], vec!["executing".into(), "b".into()], vec!["注文".into(), "c".into()]];
+        let shown = table(&["status", "task"], &[], rows);
+        assert_eq!(shown, format!("STATUS     TASK\n{red}     a\nexecuting  b\n注文       c"));
     }
 
     #[test]

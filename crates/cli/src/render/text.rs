@@ -9,6 +9,7 @@ use runlog_model::{Severity, Timestamp};
 use super::document::{Bar, Block, Document, Mark, Span, Tone, plain};
 use super::terminal::{BAD, FAINT, GOOD, STRONG, result_line, styled};
 use crate::exit::Outcome;
+use crate::render::preferences::shown_seconds;
 
 /// For what is odd.
 const WARNING: Style = AnsiColor::Yellow.on_default();
@@ -140,7 +141,7 @@ fn row(name: &str, values: &[u64], tone: Tone) -> String {
 }
 
 fn axis(start: Timestamp, end: Timestamp, width: usize) -> String {
-    let (start, end) = (start.to_seconds_text(), end.to_seconds_text());
+    let (start, end) = (shown_seconds(start), shown_seconds(end));
     let space = " ".repeat(width.saturating_sub(start.len() + end.len()).max(1));
     styled(FAINT, format!("{:<9}{start}{space}{end}", ""))
 }

@@ -6,6 +6,8 @@ use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 
 use super::output::Output;
+use crate::arguments::names::WorkspaceRef;
+use crate::command::places::TaskJson;
 use crate::exit::Outcome;
 
 #[derive(Debug, Subcommand)]
@@ -52,9 +54,9 @@ pub(super) enum Workspaces {
 pub(super) enum Tasks {
     /// List tasks
     List {
-        /// Only tasks of this workspace
-        #[arg(long, value_name = "ID")]
-        workspace: Option<WorkspaceId>,
+        /// Only tasks of this workspace: its ID or name
+        #[arg(long, value_name = "WORKSPACE")]
+        workspace: Option<WorkspaceRef>,
         /// Only tasks whose names start with this text
         #[arg(long)]
         name: Option<String>,
@@ -63,9 +65,9 @@ pub(super) enum Tasks {
     Create {
         /// Name of the task
         name: String,
-        /// ID of the workspace
-        #[arg(long, value_name = "ID")]
-        workspace: WorkspaceId,
+        /// The workspace: its ID or name
+        #[arg(long, value_name = "WORKSPACE")]
+        workspace: WorkspaceRef,
         /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]
         id: Option<TaskId>,
@@ -115,16 +117,22 @@ pub(super) async fn workspaces(client: &Client, command: Workspaces, output: Out
 pub(super) async fn tasks(client: &Client, command: Tasks, output: Output) -> Outcome {
     match command {
         Tasks::List { workspace, name } => {
+            let workspace = match workspace {
+                Some(workspace) => Some(workspace.resolve(client).await?),
+                None => None,
+            };
             let list = client.tasks(workspace, name.as_deref()).await?;
+            let list: Vec<_> = list.iter().map(TaskJson::from).collect();
             output.list(&["id", "name", "workspace", "environment"], &list, |it| {
-                let place = &it.workspace;
+                let (it, place) = (it.task, &it.task.workspace);
                 vec![it.executable.to_string(), it.name.clone(), place.name.clone(), place.environment.name.clone()]
             })
         }
         Tasks::Create { name, workspace, id, version, description, tags } => {
-            let new = NewTask { id, workspace_id: workspace, name, version, description, tags };
+            let workspace_id = workspace.resolve(client).await?;
+            let new = NewTask { id, workspace_id, name, version, description, tags };
             let made = client.create_task(&new).await?;
-            output.made(&made, format!("created task {} with ID {}", made.name, made.executable))
+            output.made(&TaskJson::from(&made), format!("created task {} with ID {}", made.name, made.executable))
         }
     }
 }

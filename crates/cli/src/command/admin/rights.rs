@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 use runlog_client::{Client, PermissionHolder};
-use runlog_model::WorkspaceId;
 use runlog_model::place::Right;
 
 use super::output::Output;
-use crate::exit::Outcome;
+use crate::arguments::names::WorkspaceRef;
+use crate::exit::{Exit, Failure, Outcome};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RightsCommand {
@@ -33,30 +33,46 @@ pub(super) enum RightsCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct Holder {
-    /// ID of the workspace
-    #[arg(long, value_name = "ID")]
-    workspace: WorkspaceId,
-    /// ID of the user
-    #[arg(long, value_name = "ID", required_unless_present = "service_account", conflicts_with = "service_account")]
+    /// The workspace: its ID or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: WorkspaceRef,
+    /// The user: its ID or name
+    #[arg(long, value_name = "USER", required_unless_present = "service_account", conflicts_with = "service_account")]
     user: Option<String>,
-    /// ID of the service account
-    #[arg(long, value_name = "ID")]
+    /// The service account: its ID or name
+    #[arg(long, value_name = "ACCOUNT")]
     service_account: Option<String>,
 }
 
 impl Holder {
-    fn permission_holder(&self) -> PermissionHolder<'_> {
-        match (&self.service_account, &self.user) {
-            (Some(id), _) => PermissionHolder::ServiceAccount(id),
-            (None, user) => PermissionHolder::User(user.as_deref().unwrap_or_default()),
-        }
+    /// The ID of the user or the service account.
+    async fn id(&self, client: &Client) -> Outcome<String> {
+        let (what, text, known): (_, _, Vec<(String, String)>) = match (&self.service_account, &self.user) {
+            (Some(account), _) => {
+                let accounts = client.service_accounts().await?;
+                ("service account", account, accounts.into_iter().map(|it| (it.id, it.name)).collect())
+            }
+            (None, Some(user)) => {
+                let users = client.users().await?;
+                ("user", user, users.into_iter().map(|it| (it.id, it.name)).collect())
+            }
+            (None, None) => return Err(Failure::new(Exit::Usage, "give --user or --service-account")),
+        };
+        let found = known.iter().find(|(id, _)| id == text).or_else(|| known.iter().find(|(_, name)| name == text));
+        found
+            .map(|(id, _)| id.clone())
+            .ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no {what} with the ID or name {text:?}")))
     }
 }
 
 pub(super) async fn rights(client: &Client, command: RightsCommand, output: Output) -> Outcome {
     let (RightsCommand::Show { holder } | RightsCommand::Grant { holder, .. } | RightsCommand::Revoke { holder }) =
         &command;
-    let (workspace, of) = (holder.workspace, holder.permission_holder());
+    let (workspace, id) = (holder.workspace.resolve(client).await?, holder.id(client).await?);
+    let of = match holder.service_account {
+        Some(_) => PermissionHolder::ServiceAccount(&id),
+        None => PermissionHolder::User(&id),
+    };
     match &command {
         RightsCommand::Show { .. } => {}
         RightsCommand::Grant { rights, .. } => client.set_permissions(workspace, of, rights).await?,

@@ -1,19 +1,22 @@
 //! `runlog demo`: the main job on real logs. A service is started, ten logs are pushed into it, and each is fetched
 //! back by a client that knows only the contract, and compared record by record.
 
+mod folder;
 mod guide;
 mod samples;
 mod stage;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use runlog_analysis::Summary;
 use runlog_model::RunStatus;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
+use super::open::open;
 use super::report::document_of_run;
 use crate::arguments::connect::LOCAL_SERVICE;
 use crate::exit::{Exit, Failure, Outcome};
@@ -21,8 +24,9 @@ use crate::render::progress::Bar;
 use crate::render::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
 use crate::render::text;
 
+use folder::DemoFolder;
 use guide::Guide;
-use samples::SAMPLES;
+use samples::{NIGHTLY, SAMPLES};
 use stage::Stage;
 use verify::{Fetched, fetch_and_verify};
 
@@ -30,12 +34,20 @@ use verify::{Fetched, fetch_and_verify};
 #[command(after_help = "\
 Examples:
   runlog demo             print the results and the report of a failed run
+  runlog demo --open      keep serving, and open the browser
   runlog demo --keep      also print the guide's scenarios as commands, and keep serving
+  runlog demo --clean     remove what earlier demonstrations left behind
   runlog demo --json      print one line of JSON for scripts; with --keep, once the service is ready")]
 pub(crate) struct DemoArgs {
     /// Leave the service running until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Leave the service running until Ctrl-C, and open the run that failed in the browser
+    #[arg(long)]
+    open: bool,
+    /// Remove the archives and logs of earlier demonstrations, and do nothing else
+    #[arg(long, conflicts_with_all = ["keep", "open", "json"])]
+    clean: bool,
     /// Print one line of JSON instead: url, token, clientId, clientSecret, environmentId, workspaceId, taskId, runs
     #[arg(long)]
     json: bool,
@@ -66,31 +78,37 @@ struct ShownRun<'a> {
 
 /// Runs the demonstration; fails if a fetched log differs from what was pushed.
 pub(crate) async fn run(args: DemoArgs, stop: CancellationToken) -> Outcome {
-    let folder = tempfile::Builder::new().prefix("runlog-demo-").tempdir().context("no temporary folder")?;
-    let folder: PathBuf = folder.keep();
-    let stage = Stage::set(&folder, stop.clone()).await?;
+    if args.clean {
+        return folder::remove_old();
+    }
+    let folder = DemoFolder::create()?;
+    let stage = Stage::set(folder.path(), stop.clone()).await?;
     let played = play(&args, &stage).await;
-    if played.is_ok() && args.keep {
+    if played.is_ok() && (args.keep || args.open) {
         stop.cancelled().await;
+        note("stopping…");
     }
     stage.clear().await?;
     played
 }
 
 async fn play(args: &DemoArgs, stage: &Stage) -> Outcome {
-    let mut fetched = Vec::new();
-    for sample in SAMPLES {
+    let (mut fetched, mut nightly) = (Vec::new(), Vec::new());
+    let count = SAMPLES.len() + NIGHTLY.len();
+    for (number, sample) in NIGHTLY.iter().chain(SAMPLES).enumerate() {
         let bar = Bar::telling();
-        bar.tell(format!("{}: pushing", sample.name));
+        let step = format!("{} of {count}, {}", number + 1, sample.name);
+        bar.tell(format!("{step}: pushing"));
         stage.push(sample).await?;
-        bar.tell(format!("{}: fetching and comparing", sample.name));
-        fetched.push(fetch_and_verify(stage, sample).await?);
+        bar.tell(format!("{step}: fetching and comparing"));
+        let run = fetch_and_verify(stage, sample).await?;
+        if number < NIGHTLY.len() { &mut nightly } else { &mut fetched }.push(run);
     }
     match args.json {
         true => result_json(&shown(stage, &fetched))?,
-        false => tell(args, stage, &fetched).await?,
+        false => tell(args, stage, &fetched, &nightly).await?,
     }
-    match fetched.iter().filter(|run| run.difference.is_some()).count() {
+    match fetched.iter().chain(&nightly).filter(|run| run.difference.is_some()).count() {
         0 => Ok(()),
         different => {
             Err(Failure::new(Exit::Incomplete, format!("{different} fetched logs differ from what was pushed")))
@@ -118,10 +136,18 @@ fn shown<'a>(stage: &'a Stage, fetched: &'a [Fetched]) -> Shown<'a> {
     }
 }
 
-async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
+async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
     let head = ["run", "log", "status", "pages", "records", "size", "fetched in", "verified"];
     result_line(table(&head, &[3, 4, 5, 6], fetched.iter().map(row).collect()))?;
-    for run in fetched {
+    let verified = nightly.iter().filter(|run| run.difference.is_none()).count();
+    result_line(format!(
+        "and {} of {} of four tasks over five nights, generated, {} of them {}",
+        terminal::counted(nightly.len() as u64, "run"),
+        terminal::counted(nightly.iter().map(|run| run.records).sum(), "record"),
+        terminal::count(verified as u64),
+        styled(GOOD, "verified"),
+    ))?;
+    for run in fetched.iter().chain(nightly) {
         if let Some(difference) = &run.difference {
             result_line(styled(BAD, format!("{}: {difference}", run.sample.run_id)))?;
         }
@@ -130,11 +156,11 @@ async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched]) -> Outcome {
         result_line(format!("\nThe largest log: {}", sentence(&largest.summary)))?;
     }
     result_line(format!("The logs are in {}", stage.logs.display()))?;
-    tell_report(stage, fetched).await?;
-    match args.keep {
-        true => tell_how_to_go_on(stage, fetched),
-        false => tell_what_to_try(stage, fetched),
+    tell_report(stage, nightly).await?;
+    if args.keep || args.open {
+        return tell_how_to_go_on(args, stage, fetched, nightly);
     }
+    tell_what_to_try(stage, nightly)
 }
 
 fn row(run: &Fetched) -> Vec<String> {
@@ -154,14 +180,14 @@ fn row(run: &Fetched) -> Vec<String> {
     ]
 }
 
-/// The last short run that failed.
-fn failed(fetched: &[Fetched]) -> Option<&Fetched> {
-    fetched.iter().rev().filter(|run| run.status == RunStatus::Failed).min_by_key(|run| run.pages)
+/// The first of the nightly runs that failed.
+fn failed(nightly: &[Fetched]) -> Option<&Fetched> {
+    nightly.iter().find(|run| run.status == RunStatus::Failed)
 }
 
 /// Its report, as `runlog report` shows it.
-async fn tell_report(stage: &Stage, fetched: &[Fetched]) -> Outcome {
-    let Some(failed) = failed(fetched) else { return Ok(()) };
+async fn tell_report(stage: &Stage, nightly: &[Fetched]) -> Outcome {
+    let Some(failed) = failed(nightly) else { return Ok(()) };
     let report = stage.report(failed.sample).await?;
     result_line(format!("\n{}\n", styled(FAINT, format!("$ runlog report {}", failed.sample.run_id))))?;
     text::show(&document_of_run(&report))
@@ -181,20 +207,24 @@ fn sentence(summary: &Summary) -> String {
     text
 }
 
-fn tell_what_to_try(stage: &Stage, fetched: &[Fetched]) -> Outcome {
+fn tell_what_to_try(stage: &Stage, nightly: &[Fetched]) -> Outcome {
     result_line(format!(
-        "\n{}\n  runlog demo --keep     the same, and the service keeps running: try curl, or any client of Talend Cloud\n  \
+        "\n{}\n  runlog demo --open     the same, in the browser\n  \
+         runlog demo --keep     the same, and the service keeps running: try curl, or any client of Talend Cloud\n  \
+         runlog demo --clean    remove what demonstrations left behind: this one {} in {}\n  \
          runlog serve           an archive of your own, in ./runlog-data\n  \
          runlog fetch --help    download a log from Talend Cloud",
-        styled(STRONG, "What to try next")
+        styled(STRONG, "What to try next"),
+        terminal::bytes(folder::size(stage.folder())),
+        stage.folder().display(),
     ))?;
     let serve = format!("{} serve --data {}", program()?, stage.data.display());
-    tell_address(stage, fetched, LOCAL_SERVICE, &format!("To serve the archive again, run: {serve}\n"))
+    tell_address(stage, nightly, LOCAL_SERVICE, &format!("To serve the archive again, run: {serve}\n"))
 }
 
 /// Prints the address of the failed run.
-fn tell_address(stage: &Stage, fetched: &[Fetched], url: &str, when: &str) -> Outcome {
-    let Some(failed) = failed(fetched) else { return Ok(()) };
+fn tell_address(stage: &Stage, nightly: &[Fetched], url: &str, when: &str) -> Outcome {
+    let Some(failed) = failed(nightly) else { return Ok(()) };
     let (head, token) = (styled(STRONG, "The run that failed, in the browser"), stage.token_file());
     result_line(format!("\n{head}: {url}/runs/{}", failed.sample.run_id))?;
     result_line(format!("{when}Sign in with the token in {}", token.display()))?;
@@ -205,7 +235,7 @@ fn program() -> Outcome<String> {
     Ok(std::env::current_exe().context("cannot determine the path of the program")?.display().to_string())
 }
 
-fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
+fn tell_how_to_go_on(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
     let by_size = |a: &&Fetched, b: &&Fetched| a.records.cmp(&b.records);
     let (small, large) = (fetched.iter().min_by(by_size), fetched.iter().max_by(by_size));
     let (Some(small), Some(large)) = (small, large) else { return Ok(()) };
@@ -222,11 +252,18 @@ fn tell_how_to_go_on(stage: &Stage, fetched: &[Fetched]) -> Outcome {
         ("Scenario 2: a log of several pages, joined in the order received", guide.scenario_2()),
         ("The same with Runlog", guide.with_runlog()),
     ];
-    for (head, lines) in parts {
+    for (head, lines) in parts.into_iter().filter(|_| args.keep) {
         let indented: Vec<String> = lines.lines().map(|line| format!("  {line}")).collect();
         result_line(format!("\n{}\n{}", styled(STRONG, head), indented.join("\n")))?;
     }
-    tell_address(stage, fetched, &stage.url, "")?;
+    tell_address(stage, nightly, &stage.url, "")?;
+    if let (true, Some(failed)) = (args.open, failed(nightly)) {
+        let url =
+            Url::parse(&format!("{}/runs/{}", stage.url, failed.sample.run_id)).context("the service's address")?;
+        if !open(&url) {
+            note("no browser found; open the address above");
+        }
+    }
     result_line("\nPress Ctrl-C to stop")?;
     note("serving…");
     Ok(())

@@ -1,5 +1,6 @@
 //! The scene of the demonstration: a service on a free port with an archive of its own, a task, and a service account.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use runlog_client::{Client, ClientSettings, Credentials, PermissionHolder, Tokio
 use runlog_model::place::Right;
 use runlog_model::wire::admin::{NewEnvironment, NewServiceAccount, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{EnvironmentId, RunStatus, TaskId, WorkspaceId};
+use runlog_model::{Clock, EnvironmentId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_server::ServerSettings;
 use runlog_store::{Store, StoreSettings};
 use secrecy::SecretString;
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::samples::Sample;
+use super::samples::{NIGHTLY, Sample, TASK};
 use crate::admin_token::{ADMIN_TOKEN_FILE, AdminTokenFile};
 use crate::command::push::{Batches, push_log};
 use crate::command::serve::serve_until;
@@ -46,6 +47,10 @@ pub(crate) struct Stage {
     pub(crate) workspace: WorkspaceId,
     /// The task whose runs are shown.
     pub(crate) task: TaskId,
+    /// The tasks of all samples, by name.
+    tasks: BTreeMap<&'static str, TaskId>,
+    /// When the demonstration began: the nights of the samples are those before it.
+    pub(crate) now: Timestamp,
     /// The folder of the fetched logs.
     pub(crate) logs: PathBuf,
     /// The folder of the archive.
@@ -75,6 +80,13 @@ impl Stage {
         let environment = administrator.create_environment(&new_environment()).await?.id;
         let workspace = administrator.create_workspace(&new_workspace(environment)).await?.id;
         let task = administrator.create_task(&new_task(workspace)).await?.executable;
+        let mut tasks = BTreeMap::from([(TASK, task)]);
+        for sample in NIGHTLY {
+            if !tasks.contains_key(sample.task) {
+                let new = NewTask { name: sample.task.to_owned(), description: None, ..new_task(workspace) };
+                tasks.insert(sample.task, administrator.create_task(&new).await?.executable);
+            }
+        }
         let account = NewServiceAccount { name: "demo".to_owned(), permissions: Vec::new() };
         let account = administrator.create_service_account(&account).await?;
         let holder = PermissionHolder::ServiceAccount(&account.id);
@@ -89,6 +101,8 @@ impl Stage {
             environment,
             workspace,
             task,
+            tasks,
+            now: SystemClock.now(),
             logs,
             data,
             administrator,
@@ -99,14 +113,19 @@ impl Stage {
 
     /// Pushes a sample as an engine would: the run starts, its log arrives, the run ends.
     pub(crate) async fn push(&self, sample: &Sample) -> Outcome {
-        let (run, outline) = (sample.run_id()?, sample.outline()?);
-        let start = StartRun { start_timestamp: Some(outline.first), ..StartRun::of_task(self.task) };
+        let (run, outline) = (sample.run_id()?, sample.outline(self.now)?);
+        let task = self.tasks.get(sample.task).copied().unwrap_or(self.task);
+        let start = StartRun {
+            trigger_timestamp: Some(outline.first),
+            start_timestamp: Some(outline.first),
+            ..StartRun::of_task(task)
+        };
         self.administrator.start_run(run, &start).await?;
-        push_log(&self.administrator, run, Batches::of_lines(sample.log()?)).await?;
-        let status = if outline.error.is_some() { RunStatus::Failed } else { RunStatus::Successful };
+        push_log(&self.administrator, run, Batches::of_lines(sample.log(self.now)?)).await?;
+        let status = if outline.has_failed { RunStatus::Failed } else { RunStatus::Successful };
         let finish = FinishRun {
             finish_timestamp: Some(outline.last),
-            error_message: outline.error,
+            error_message: outline.error.filter(|_| outline.has_failed),
             ..FinishRun::with_status(status)
         };
         self.administrator.finish_run(run, &finish).await?;
@@ -130,6 +149,11 @@ impl Stage {
     pub(crate) fn stranger(&self) -> Outcome<Client> {
         let client_secret = SecretString::from(self.client_secret.clone());
         client(&self.url, Credentials::ServiceAccount { client_id: self.client_id.clone(), client_secret })
+    }
+
+    /// The folder of everything.
+    pub(crate) fn folder(&self) -> &Path {
+        self.data.parent().unwrap_or(&self.data)
     }
 
     /// The file with the administrator's token.

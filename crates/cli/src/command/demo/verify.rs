@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use runlog_analysis::Summary;
 use runlog_collector::{FetchRequest, NoProgress, Output, fetch_run};
-use runlog_model::{Clock, Record, RunStatus};
+use runlog_model::{Clock, Record, RunStatus, Timestamp};
 
 use super::samples::{Sample, records_of};
 use super::stage::Stage;
@@ -46,7 +46,7 @@ pub(crate) async fn fetch_and_verify(stage: &Stage, sample: &'static Sample) -> 
     let report = fetch_run(&client, request, Arc::new(NoProgress)).await.context("a sample was not fetched")?;
     let took_ms = SystemClock.now().millis_since(begun);
     let status = client.execution(sample.run_id()?).await?.status.context("the run has no known status")?;
-    let (summary, difference) = compare(sample, &file)?;
+    let (summary, difference) = compare(sample, stage.now, &file)?;
     let bytes = std::fs::metadata(&file).context("the fetched file is gone")?.len();
     Ok(Fetched {
         sample,
@@ -62,8 +62,8 @@ pub(crate) async fn fetch_and_verify(stage: &Stage, sample: &'static Sample) -> 
 }
 
 /// What is in the file, and the first difference to the sample in the order of the archive: by time, then arrival.
-fn compare(sample: &Sample, file: &Path) -> Outcome<(Summary, Option<String>)> {
-    let mut pushed: Vec<Record> = sample.records()?.collect::<Result<_, _>>()?;
+fn compare(sample: &Sample, now: Timestamp, file: &Path) -> Outcome<(Summary, Option<String>)> {
+    let mut pushed: Vec<Record> = sample.records(now)?.collect::<Result<_, _>>()?;
     pushed.sort_by_key(|record| record.time);
     let mut pushed = pushed.into_iter();
     let (mut summary, mut difference) = (Summary::default(), None);

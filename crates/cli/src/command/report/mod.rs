@@ -9,6 +9,7 @@ mod workspace;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use runlog_analysis::report::WorkspaceReport;
 use runlog_client::{Client, ErrorKind};
 use runlog_model::{RunId, TaskId, WorkspaceId};
 use serde::de::DeserializeOwned;
@@ -17,9 +18,10 @@ use serde_json::Value;
 pub(crate) use diff::document_of_diff;
 pub(crate) use run::document_of_run;
 use task::document_of_task;
-use workspace::document_of_workspace;
+use workspace::{document_of_workspace, document_of_workspaces};
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::{RunRef, TaskRef, WorkspaceRef};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::document::Document;
 use crate::render::terminal::{note, result_json, result_line};
@@ -30,16 +32,25 @@ use crate::render::{html, text};
 A run: why it failed, what failed first, what is new compared with the last successful run of its task, and gaps in the log.
 A task: outcomes, durations and their trend, kinds of errors with first and last occurrence, and flakiness.
 A workspace: tasks that need attention.
+Without an argument: the workspaces that you may view, each with its tasks that need attention.
 
 Examples:
-  runlog report 6c0e5a34-0000-4000-8000-000000000001
-  runlog report 6c0e5a34-0000-4000-8000-000000000001 --brief
-  runlog report 57f64991e4b0b689a64feed2 --last-days 90
-  runlog report WORKSPACE_ID --html morning.html
-  runlog report RUN_ID --json | jq .failure.first")]
+  runlog report                                        what happened in the last day, everywhere
+  runlog report 6c0e5a34                               why a run failed
+  runlog report 6c0e5a34 --brief
+  runlog report sales/nightly-orders --last-days 90    a task
+  runlog report --workspace sales --html morning.html
+  runlog report 6c0e5a34 --json | jq .failure.first")]
 pub(crate) struct ReportArgs {
-    /// ID of a run (a UUID), or of a task or a workspace (24 hexadecimal digits)
-    id: Subject,
+    /// A run, by its ID or the beginning of it, or a task or a workspace, by its ID or name [default: all workspaces]
+    #[arg(value_name = "RUN_TASK_OR_WORKSPACE", conflicts_with_all = ["task", "workspace"])]
+    subject: Option<String>,
+    /// A task, by its ID or name, such as sales/nightly-orders
+    #[arg(long, value_name = "TASK", conflicts_with = "workspace")]
+    task: Option<TaskRef>,
+    /// A workspace, by its ID or name
+    #[arg(long, value_name = "WORKSPACE")]
+    workspace: Option<WorkspaceRef>,
     /// Number of days: the period of a task report [default: 30], or what counts as recent in a workspace report
     /// [default: 1]
     #[arg(long, value_name = "DAYS")]
@@ -65,64 +76,86 @@ pub(crate) struct FormArgs {
     json: bool,
 }
 
-/// The subject of a report: IDs of tasks and workspaces look alike, so the service is queried.
-#[derive(Debug, Clone, Copy)]
+/// What a report is about.
 enum Subject {
     Run(RunId),
-    TaskOrWorkspace(TaskId, WorkspaceId),
-}
-
-impl std::str::FromStr for Subject {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(run) = text.parse() {
-            return Ok(Self::Run(run));
-        }
-        match (text.parse(), text.parse()) {
-            (Ok(task), Ok(workspace)) => Ok(Self::TaskOrWorkspace(task, workspace)),
-            _ => Err(format!(
-                "{text:?} is neither the ID of a run (a UUID) nor of a task or a workspace (24 hexadecimal digits)"
-            )),
-        }
-    }
+    Task(TaskId),
+    Workspace(WorkspaceId),
+    Everything,
 }
 
 /// Asks the service for the report, and shows it.
 pub(crate) async fn run(args: ReportArgs) -> Outcome {
     let client = args.connect.client()?;
-    match args.id {
+    let subject = subject_of(&client, &args).await?;
+    match subject {
+        Subject::Run(_) if args.last_days.is_some() => {
+            Err(Failure::new(Exit::Usage, "--last-days is for reports on tasks and workspaces, not on runs"))
+        }
         Subject::Run(id) if args.brief => Ok(result_line(client.run_brief(id).await?.trim_end())?),
-        Subject::TaskOrWorkspace(..) if args.brief => {
-            Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)"))
+        _ if args.brief => Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)")),
+        Subject::Run(id) => tell(&args.form, client.run_report(id).await?, document_of_run),
+        Subject::Task(id) => tell(&args.form, client.task_report(id, args.last_days).await?, document_of_task),
+        Subject::Workspace(id) => {
+            tell(&args.form, client.workspace_report(id, args.last_days).await?, document_of_workspace)
         }
-        Subject::Run(id) => {
-            let report = client.run_report(id).await?;
-            tell(&args.form, report, document_of_run)
-        }
-        Subject::TaskOrWorkspace(task, workspace) => match task_report(&client, task, args.last_days).await? {
-            Some(report) => tell(&args.form, report, document_of_task),
-            None => {
-                let report = client.workspace_report(workspace, args.last_days).await.map_err(neither)?;
-                tell(&args.form, report, document_of_workspace)
-            }
-        },
+        Subject::Everything => everything(&client, &args).await,
     }
 }
 
-async fn task_report(client: &Client, task: TaskId, last_days: Option<u64>) -> Outcome<Option<Value>> {
-    match client.task_report(task, last_days).await {
-        Ok(report) => Ok(Some(report)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+async fn subject_of(client: &Client, args: &ReportArgs) -> Outcome<Subject> {
+    if let Some(task) = &args.task {
+        return Ok(Subject::Task(task.resolve(client).await?));
+    }
+    if let Some(workspace) = &args.workspace {
+        return Ok(Subject::Workspace(workspace.resolve(client).await?));
+    }
+    let Some(text) = &args.subject else { return Ok(Subject::Everything) };
+    if let Ok(run) = text.parse() {
+        return Ok(Subject::Run(run));
+    }
+    // IDs of tasks and workspaces look alike.
+    if let (Ok(task), Ok(workspace)) = (text.parse(), text.parse()) {
+        return match client.task_report::<Value>(task, args.last_days).await {
+            Ok(_) => Ok(Subject::Task(task)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Subject::Workspace(workspace)),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    if let Some(task) = text.parse::<TaskRef>().map_err(usage)?.find(client).await? {
+        return Ok(Subject::Task(task));
+    }
+    if let Some(workspace) = text.parse::<WorkspaceRef>().map_err(usage)?.find(client).await? {
+        return Ok(Subject::Workspace(workspace));
+    }
+    match text.parse::<RunRef>() {
+        Ok(run) => Ok(Subject::Run(run.resolve(client).await?)),
+        Err(_) => Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "no task and no workspace that you may view is named {text:?}, and it is not the beginning of the ID of a \
+                 run; `runlog tasks` and `runlog runs` list them"
+            ),
+        )),
     }
 }
 
-fn neither(error: runlog_client::Error) -> Failure {
-    match error.kind() {
-        ErrorKind::NotFound => Failure::new(Exit::NotFound, "there is neither a task nor a workspace with this ID"),
-        _ => error.into(),
+/// The reports of all workspaces, the worst first, as one document or as a line of JSON each.
+async fn everything(client: &Client, args: &ReportArgs) -> Outcome {
+    let mut reports: Vec<WorkspaceReport> = Vec::new();
+    for workspace in client.workspaces().await? {
+        let report: Value = client.workspace_report(workspace.id, args.last_days).await?;
+        match args.form.json {
+            true => result_json(&report)?,
+            false => reports.push(understood(report)?),
+        }
     }
+    if args.form.json {
+        return Ok(());
+    }
+    reports.sort_by_key(|report| std::cmp::Reverse(report.looks.len()));
+    show(&args.form, &document_of_workspaces(&reports))
 }
 
 /// Shows a report in the form that is wanted.
@@ -130,13 +163,19 @@ pub(crate) fn tell<T: DeserializeOwned>(form: &FormArgs, report: Value, document
     if form.json {
         return Ok(result_json(&report)?);
     }
-    let report: T = serde_json::from_value(report)
+    show(form, &document(&understood(report)?))
+}
+
+fn understood<T: DeserializeOwned>(report: Value) -> Outcome<T> {
+    serde_json::from_value(report)
         .context("the report has an unknown format; does the service run another version?")
-        .map_err(|error| Failure { exit: Exit::Refused, error })?;
-    let document = document(&report);
+        .map_err(|error| Failure { exit: Exit::Refused, error })
+}
+
+fn show(form: &FormArgs, document: &Document) -> Outcome {
     match &form.html {
-        None => text::show(&document),
-        Some(file) => write_page(file, &html::page(&document)),
+        None => text::show(document),
+        Some(file) => write_page(file, &html::page(document)),
     }
 }
 

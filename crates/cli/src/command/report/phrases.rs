@@ -5,7 +5,9 @@ use runlog_analysis::report::{LogPart, LogState, RunHead, RunPoint, is_bad, is_g
 use runlog_analysis::{Occurrences, StackTraceGroup};
 use runlog_model::{RunStatus, Severity, Timestamp};
 
+use crate::arguments::status::status_word;
 use crate::render::document::{Mark, Span, Tone, faint, plain, strong, toned};
+use crate::render::preferences::{shown_seconds, shown_time};
 pub(super) use crate::render::terminal::counted;
 use crate::render::terminal::{count, duration, shortened};
 
@@ -35,16 +37,16 @@ pub(super) fn severity(of: Severity) -> Span {
 }
 
 pub(super) fn status(of: RunStatus) -> Span {
-    toned(tone_of(of), of)
+    toned(tone_of(of), status_word(of))
 }
 
 pub(super) fn time(of: Timestamp) -> Span {
-    plain(of.to_seconds_text())
+    plain(shown_seconds(of))
 }
 
 /// `12:04:31.282` of a time of a run, with its date before it where that is not the day on which the run began.
 pub(super) fn time_in_run(of: Timestamp, began: Timestamp) -> Span {
-    let (text, began) = (of.to_string(), began.to_string());
+    let (text, began) = (shown_time(of), shown_time(began));
     match text.get(..10).zip(text.get(11..23)) {
         Some((day, clock)) if began.get(..10) == Some(day) => faint(clock),
         Some((day, clock)) => faint(format!("{day} {clock}")),
@@ -73,7 +75,7 @@ pub(super) fn head_of(run: &RunHead) -> Vec<Span> {
 }
 
 pub(super) fn started(run: &RunHead) -> String {
-    began(run).to_seconds_text()
+    shown_seconds(began(run))
 }
 
 /// When a run began.
@@ -100,7 +102,7 @@ pub(super) fn strip_of(newest_first: &[RunPoint]) -> Vec<Mark> {
 
 pub(super) fn label_of(run: &RunPoint) -> String {
     let took = run.duration_ms.map(|ms| format!(", {}", duration(ms))).unwrap_or_default();
-    format!("{} {}{took}", run.triggered_at.to_seconds_text(), run.status)
+    format!("{} {}{took}", shown_seconds(run.triggered_at), status_word(run.status))
 }
 
 /// Patterns that changed, as rows: what, records before and after, severity, template.

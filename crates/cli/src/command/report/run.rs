@@ -10,6 +10,7 @@ use super::phrases::{
     time_in_run,
 };
 use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::render::preferences::shown_seconds;
 use crate::render::terminal::{count, duration};
 
 /// Most gaps that are shown.
@@ -91,7 +92,7 @@ fn put_problem(document: &mut Document, problem: &ProblemBody, tasks: &[ProblemT
     };
     let mut line = vec![plain(format!("{} ", problem.id)), toned(tone, problem.state)];
     if let Some(at) = problem.came_back_at {
-        line.push(toned(Tone::Bad, format!(", came back {}", at.to_seconds_text())));
+        line.push(toned(Tone::Bad, format!(", came back {}", shown_seconds(at))));
     }
     let names: Vec<&str> = tasks.iter().map(|task| task.task_name.as_str()).collect();
     let more = problem.tasks.saturating_sub(names.len() as u64);
@@ -99,7 +100,7 @@ fn put_problem(document: &mut Document, problem: &ProblemBody, tasks: &[ProblemT
     line.push(plain(format!(
         ", seen in {} since {}, of {}: {}{more}",
         counted(problem.runs, "run"),
-        problem.first_seen.to_seconds_text(),
+        shown_seconds(problem.first_seen),
         counted(problem.tasks, "task"),
         names.join(", ")
     )));

@@ -6,6 +6,7 @@ use runlog_model::ErrorGroupKind;
 use super::phrases::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
 use super::workspace::reason;
 use crate::render::document::{Bar, Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::render::preferences::shown_seconds;
 use crate::render::terminal::{count, duration};
 
 /// Most outcomes of the strip.
@@ -22,7 +23,7 @@ pub(super) fn document_of_task(report: &TaskReport) -> Document {
     let mut document = Document::new(format!("Task {}", report.task_name));
     document.line([faint(format!("workspace {}, task {}", report.workspace_name, report.task_id))]);
     let runs = report.runs.len() as u64;
-    let (since, until) = (report.since.to_seconds_text(), report.until.to_seconds_text());
+    let (since, until) = (shown_seconds(report.since), shown_seconds(report.until));
     document.line([plain(format!("{} from {since} to {until}", counted(runs, "run")))]);
     if report.is_cut {
         document.line([toned(Tone::Warning, "there are more runs; only the newest are included")]);

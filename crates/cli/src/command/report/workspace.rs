@@ -5,6 +5,7 @@ use runlog_model::ErrorGroupKind;
 
 use super::phrases::{counted, number, severity, status, strip_of, text, time};
 use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
+use crate::render::preferences::shown_seconds;
 use crate::render::terminal::{count, duration, shortened};
 
 /// Most tasks that are shown.
@@ -16,7 +17,31 @@ const ERROR_GROUPS_SHOWN: usize = 30;
 /// The tasks of a workspace that need attention.
 pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
     let mut document = Document::new(format!("Workspace {}", report.workspace_name));
-    let (since, until) = (report.since.to_seconds_text(), report.until.to_seconds_text());
+    put_workspace(&mut document, report);
+    document
+}
+
+/// The same of several workspaces, in this order. Those without recent runs whose tasks are all fine are only counted.
+pub(super) fn document_of_workspaces(reports: &[WorkspaceReport]) -> Document {
+    let mut document = Document::new("All workspaces");
+    let (quiet, busy): (Vec<_>, Vec<_>) =
+        reports.iter().partition(|report| report.looks.is_empty() && report.outcomes.is_empty());
+    if reports.is_empty() {
+        document.line([plain("there is no workspace that you may view")]);
+    }
+    for report in busy {
+        document.heading(format!("Workspace {}", report.workspace_name));
+        put_workspace(&mut document, report);
+    }
+    if !quiet.is_empty() {
+        let quiet = counted(quiet.len() as u64, "workspace");
+        document.line([faint(format!("{quiet} without runs in this time and without tasks that need attention"))]);
+    }
+    document
+}
+
+fn put_workspace(document: &mut Document, report: &WorkspaceReport) {
+    let (since, until) = (shown_seconds(report.since), shown_seconds(report.until));
     let runs = report.outcomes.iter().map(|outcome| outcome.runs).sum();
     document.line([plain(format!("{} from {since} to {until}", counted(runs, "run")))]);
     if report.is_cut {
@@ -34,8 +59,7 @@ pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
     if report.looks.len() > LOOKS_SHOWN {
         document.line([faint(format!("and {} more; --json shows them", report.looks.len() - LOOKS_SHOWN))]);
     }
-    put_new_error_groups(&mut document, &report.new_error_groups);
-    document
+    put_new_error_groups(document, &report.new_error_groups);
 }
 
 fn put_new_error_groups(document: &mut Document, groups: &[NewErrorGroup]) {
@@ -60,7 +84,7 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
         }
         Reason::Failing { runs_in_a_row, run_id, since, error } => vec![
             toned(Tone::Bad, format!("its last {runs_in_a_row} runs failed")),
-            plain(format!(", since {}{}", since.to_seconds_text(), because(error))),
+            plain(format!(", since {}{}", shown_seconds(*since), because(error))),
             faint(format!(" {run_id}")),
         ],
         Reason::Slow { run_id, duration_ms, usual_ms, goes_on } => {
@@ -73,7 +97,7 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
             ]
         }
         Reason::Late { last, usual_ms } => vec![
-            toned(Tone::Warning, format!("it has not run since {}", last.to_seconds_text())),
+            toned(Tone::Warning, format!("it has not run since {}", shown_seconds(*last))),
             plain(format!("; it usually runs every {}", duration(*usual_ms))),
         ],
         Reason::Flaky { flips, runs } => vec![

@@ -31,7 +31,7 @@ Examples:
   runlog sql                     an interactive prompt; \\d lists the tables, \\q quits")]
 pub(crate) struct SqlArgs {
     /// The query; without it, an interactive prompt, or queries from standard input
-    query: Option<String>,
+    pub(crate) query: Option<String>,
     /// table, csv, json, ndjson or parquet [default: by the extension of the output file, otherwise table]
     #[arg(long, value_name = "FORMAT")]
     format: Option<AnswerFormat>,

@@ -1,0 +1,231 @@
+//! Runs, tasks and workspaces as a person writes them: by ID, by the beginning of an ID, or by name.
+
+use std::str::FromStr;
+
+use runlog_client::{Client, ErrorKind};
+use runlog_model::wire::places::{TaskItem, WorkspaceBody};
+use runlog_model::{RunId, RunIdPrefix, TaskId, WorkspaceId};
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Most candidates that an error names.
+const CANDIDATES_SHOWN: usize = 10;
+
+/// A run: its ID, or the beginning of one.
+#[derive(Debug, Clone)]
+pub(crate) enum RunRef {
+    /// The whole ID.
+    Id(RunId),
+    /// At least four digits of it.
+    Prefix(RunIdPrefix),
+}
+
+/// A task: its ID, its name, or its name after that of its workspace, and of its environment: `sales/nightly-orders`.
+#[derive(Debug, Clone)]
+pub(crate) struct TaskRef(String);
+
+/// A workspace: its ID, its name, or its name after that of its environment: `production/sales`.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkspaceRef(String);
+
+impl RunRef {
+    /// The ID; the service is asked only if it is not whole.
+    pub(crate) async fn resolve(&self, client: &Client) -> Outcome<RunId> {
+        let prefix = match self {
+            Self::Id(id) => return Ok(*id),
+            Self::Prefix(prefix) => prefix,
+        };
+        let query = [("idPrefix", prefix.to_string()), ("limit", (CANDIDATES_SHOWN + 1).to_string())];
+        let found = client.runs(&query).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                Failure::new(Exit::Usage, format!("{prefix}: this service finds runs only by their whole ID (a UUID)"))
+            }
+            _ => error.into(),
+        })?;
+        let candidates: Vec<String> = found
+            .items
+            .iter()
+            .map(|it| format!("{} of {}, {}", it.run.run_id, it.task_name, it.run.trigger_timestamp.to_seconds_text()))
+            .collect();
+        match found.items.as_slice() {
+            [run] => Ok(run.run.run_id),
+            [] => Err(Failure::new(
+                Exit::NotFound,
+                format!("no run that you may view has an ID that begins with {prefix}"),
+            )),
+            _ => Err(ambiguous(&format!("{prefix} is the beginning of several IDs"), &candidates)),
+        }
+    }
+}
+
+impl FromStr for RunRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        text.parse()
+            .map(Self::Prefix)
+            .map_err(|_| format!("{text:?} is neither the ID of a run (a UUID) nor the first 4 or more digits of one"))
+    }
+}
+
+impl TaskRef {
+    /// The ID; the service is asked only for a name.
+    pub(crate) async fn resolve(&self, client: &Client) -> Outcome<TaskId> {
+        match self.0.parse() {
+            Ok(id) => Ok(id),
+            Err(_) => self.find(client).await?.ok_or_else(|| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("no task that you may view is named {:?}; `runlog tasks` lists them", self.0),
+                )
+            }),
+        }
+    }
+
+    /// The ID of the task with this name, if there is one.
+    pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<TaskId>> {
+        // Services filter by the beginning of the name, which may contain the separator as well.
+        let ends = std::iter::once(0).chain(self.0.match_indices('/').map(|(at, _)| at + 1));
+        let mut tasks = Vec::new();
+        for name in ends.map(|begin| &self.0[begin..]).filter(|name| !name.is_empty()) {
+            let found = client.tasks(None, Some(name)).await?;
+            tasks.extend(found.into_iter().filter(|task| {
+                task.name.to_lowercase() == name.to_lowercase() && is_named(&self.0, &path_of_task(task))
+            }));
+        }
+        tasks.sort_by(|a, b| path_of_task(a).cmp(&path_of_task(b)));
+        let exact = tasks.iter().filter(|task| is_named_exactly(&self.0, &path_of_task(task))).count();
+        if exact > 0 {
+            tasks.retain(|task| is_named_exactly(&self.0, &path_of_task(task)));
+        }
+        match tasks.as_slice() {
+            [] => Ok(None),
+            [task] => Ok(Some(task.executable)),
+            _ => {
+                let candidates: Vec<_> =
+                    tasks.iter().map(|task| format!("{}  {}", task.executable, path_of_task(task).join("/"))).collect();
+                Err(ambiguous(&format!("there are several tasks named {:?}", self.0), &candidates))
+            }
+        }
+    }
+}
+
+impl WorkspaceRef {
+    /// The ID; the service is asked only for a name.
+    pub(crate) async fn resolve(&self, client: &Client) -> Outcome<WorkspaceId> {
+        match self.0.parse() {
+            Ok(id) => Ok(id),
+            Err(_) => self.find(client).await?.ok_or_else(|| {
+                Failure::new(
+                    Exit::NotFound,
+                    format!("no workspace that you may view is named {:?}; `runlog workspaces` lists them", self.0),
+                )
+            }),
+        }
+    }
+
+    /// The ID of the workspace with this name, if there is one.
+    pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<WorkspaceId>> {
+        let mut places = client.workspaces().await?;
+        places.retain(|place| is_named(&self.0, &path_of_workspace(place)));
+        let exact = places.iter().filter(|place| is_named_exactly(&self.0, &path_of_workspace(place))).count();
+        if exact > 0 {
+            places.retain(|place| is_named_exactly(&self.0, &path_of_workspace(place)));
+        }
+        match places.as_slice() {
+            [] => Ok(None),
+            [place] => Ok(Some(place.id)),
+            _ => {
+                let candidates: Vec<_> = places
+                    .iter()
+                    .map(|place| format!("{}  {}", place.id, path_of_workspace(place).join("/")))
+                    .collect();
+                Err(ambiguous(&format!("there are several workspaces named {:?}", self.0), &candidates))
+            }
+        }
+    }
+}
+
+impl FromStr for TaskRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        not_empty(text).map(Self)
+    }
+}
+
+impl FromStr for WorkspaceRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        not_empty(text).map(Self)
+    }
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty; give an ID or a name".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn path_of_task(task: &TaskItem) -> [&str; 3] {
+    [&task.workspace.environment.name, &task.workspace.name, &task.name]
+}
+
+fn path_of_workspace(place: &WorkspaceBody) -> [&str; 2] {
+    [&place.environment.name, &place.name]
+}
+
+/// True when a text is the last names of a path, in any case.
+fn is_named(text: &str, path: &[&str]) -> bool {
+    let text = text.to_lowercase();
+    (0..path.len()).any(|first| path[first..].join("/").to_lowercase() == text)
+}
+
+fn is_named_exactly(text: &str, path: &[&str]) -> bool {
+    (0..path.len()).any(|first| path[first..].join("/") == text)
+}
+
+/// `Usage`: the candidates, as lines.
+fn ambiguous(what: &str, candidates: &[String]) -> Failure {
+    let mut message = format!("{what}; give one of these IDs:");
+    for candidate in candidates.iter().take(CANDIDATES_SHOWN) {
+        message += &format!("\n  {candidate}");
+    }
+    if candidates.len() > CANDIDATES_SHOWN {
+        message += "\n  …";
+    }
+    Failure::new(Exit::Usage, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_named_by_the_end_of_its_path() {
+        let path = ["production", "sales", "nightly/orders"];
+        for text in ["nightly/orders", "sales/nightly/orders", "Production/Sales/Nightly/Orders"] {
+            assert!(is_named(text, &path), "{text}");
+        }
+        for text in ["orders", "production/sales", "es/nightly/orders", ""] {
+            assert!(!is_named(text, &path), "{text}");
+        }
+        assert!(is_named_exactly("sales/nightly/orders", &path) && !is_named_exactly("Nightly/orders", &path));
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_id_or_the_beginning_of_it() {
+        assert!(matches!("6c0e5a34-0000-4000-8000-000000000001".parse(), Ok(RunRef::Id(_))));
+        for text in ["6c0e", "6C0E5A34", "6c0e5a34-", "6c0e5a34-00", "6c0e5a340000"] {
+            assert!(matches!(text.parse(), Ok(RunRef::Prefix(_))), "{text}");
+        }
+        for text in ["", "6c0", "nightly", "6c0e5a34-0000-4000-8000-0000000000011"] {
+            assert!(text.parse::<RunRef>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Finding what is needed at night: runs of all tasks, names instead of IDs, beginnings of IDs, and times as people write
+//! them.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::{Service, write_lines};
+
+/// Two tasks of one name in two workspaces, one of another name, and a run of each: two failed, one was successful.
+struct Stage {
+    service: Service,
+    sales: String,
+}
+
+const FAILED: &str = "aaaa0000-0000-4000-8000-000000000001";
+const OTHER_FAILED: &str = "aaaa1111-0000-4000-8000-000000000002";
+const SUCCESSFUL: &str = "bbbb0000-0000-4000-8000-000000000003";
+
+impl Stage {
+    fn new() -> Self {
+        let service = Service::start(&["--settle", "0s"]);
+        let id = |value: Value| value["id"].as_str().unwrap().to_owned();
+        let environment = id(service.json(&["admin", "environments", "create", "production", "--json"]));
+        let workspace = |name: &str| {
+            id(service.json(&["admin", "workspaces", "create", name, "--environment", &environment, "--json"]))
+        };
+        let (sales, stock) = (workspace("Sales"), workspace("stock"));
+        let task = |name: &str, workspace: &str| {
+            id(service.json(&["admin", "tasks", "create", name, "--workspace", workspace, "--json"]))
+        };
+        let tasks = [task("nightly-orders", "Sales"), task("nightly-orders", "production/stock"), task("a/b", &stock)];
+        for ((run, task), status) in
+            [FAILED, OTHER_FAILED, SUCCESSFUL].iter().zip(&tasks).zip(["failed", "failed", "successful"])
+        {
+            let line = |severity: &str, message: String| json!({"logTimestamp": 1_000, "severity": severity, "logMessage": message});
+            let lines =
+                [line("INFO", format!("began {run}")), line("WARN", format!("slow {run}"))].map(|it| it.to_string());
+            let file = write_lines(service.folder().join("log.ndjson"), &lines);
+            let status = format!("execution_{status}");
+            service.succeed(&["push", run, file.to_str().unwrap(), "--task", task, "--finish", &status]);
+        }
+        Self { service, sales }
+    }
+
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
+        let Output { status, stderr, .. } = self.service.runlog(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&stderr).into_owned();
+        assert_eq!(status.code(), Some(code), "{told}");
+        for word in words {
+            assert!(told.contains(word), "{word:?} is not in: {told}");
+        }
+    }
+
+    /// The IDs of the runs that a command lists as JSON, in order of their IDs.
+    #[track_caller]
+    fn runs(&self, arguments: &[&str]) -> Vec<String> {
+        let lines = self.service.succeed(&[&["runs", "--json"], arguments].concat());
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["executionId"].as_str().unwrap().to_owned();
+        let mut ids: Vec<_> = lines.lines().map(id).collect();
+        ids.sort();
+        ids
+    }
+}
+
+#[test]
+fn runs_are_listed_of_everything_of_a_workspace_and_of_a_task_by_name() {
+    let stage = Stage::new();
+    assert_eq!(stage.runs(&[]), [FAILED, OTHER_FAILED, SUCCESSFUL]);
+    assert_eq!(stage.runs(&["--failed", "--last", "1d"]), [FAILED, OTHER_FAILED]);
+    assert_eq!(stage.runs(&["--failed", "-n", "1"]).len(), 1);
+    assert_eq!(stage.runs(&["--status", "SUCCESSFUL,rejected"]), [SUCCESSFUL]);
+    assert_eq!(stage.runs(&["--status", "EXECUTION_FAILED", "--workspace", "sales"]), [FAILED]);
+    assert_eq!(stage.runs(&["--workspace", &stage.sales]), [FAILED]);
+    assert_eq!(stage.runs(&["stock/nightly-orders"]), [OTHER_FAILED]);
+    assert_eq!(stage.runs(&["--task", "Production/STOCK/a/b"]), [SUCCESSFUL]);
+    assert!(stage.runs(&["--to", "yesterday"]).is_empty());
+
+    let table = stage.service.succeed(&["runs"]);
+    let line = table.lines().find(|line| line.contains(FAILED)).unwrap();
+    assert!(
+        table.starts_with("RUN ") && line.contains("  failed  ") && line.contains("Sales/nightly-orders"),
+        "{table}"
+    );
+    stage.fails(
+        &["runs", "nightly-orders"],
+        2,
+        &["several tasks", "production/Sales/nightly-orders", "production/stock/"],
+    );
+    stage.fails(&["runs", "weekly"], 4, &["\"weekly\"", "runlog tasks"]);
+    stage.fails(&["runs", "--workspace", "sale"], 4, &["\"sale\"", "runlog workspaces"]);
+    stage.fails(&["runs", "--status", "pondering"], 2, &["pondering", "failed", "successful", "executing"]);
+    stage.fails(&["runs", "--from", "today", "--to", "yesterday"], 2, &["--from", "is later than"]);
+    stage.fails(&["runs", "--from", "soon"], 2, &["soon", "2026-11-29", "2d"]);
+    stage.fails(&["runs", "--tz", "Mars"], 2, &["Mars", "Europe/Berlin"]);
+}
+
+#[test]
+fn a_run_is_found_by_the_beginning_of_its_id() {
+    let stage = Stage::new();
+    for command in ["tail", "report"] {
+        let text = stage.service.succeed(&[command, "AAAA0000"]);
+        assert!(text.contains(FAILED) || text.contains("began"), "{command}: {text}");
+        stage.fails(&[command, "aaaa"], 2, &[FAILED, OTHER_FAILED, "give one of these IDs"]);
+        stage.fails(&[command, "cccc"], 4, &["cccc"]);
+    }
+    let fetched = stage.service.succeed(&["fetch", "bbbb", "--settle", "0s", "-o", "-"]);
+    assert!(fetched.contains(SUCCESSFUL), "{fetched}");
+    stage.service.succeed(&["fetch", "bbbb0000-00", "--settle", "0s"]);
+    assert!(stage.service.folder().join(format!("{SUCCESSFUL}.ndjson")).exists(), "the file has the whole ID");
+    stage.service.succeed(&["diff", "bbbb", "aaaa0"]);
+    let found = stage.service.succeed(&["search", "began", "--run", "aaaa1"]);
+    assert!(found.contains(OTHER_FAILED) && found.lines().count() == 1, "{found}");
+    stage.fails(&["tail", "aaa"], 2, &["first 4"]);
+}
+
+/// Only what the caller may view is found, also by the beginning of an ID.
+#[test]
+fn runs_of_other_workspaces_are_not_found() {
+    let stage = Stage::new();
+    let user = stage.service.json(&["admin", "users", "create", "ada", "--json"])["id"].as_str().unwrap().to_owned();
+    stage.service.succeed(&[
+        "admin",
+        "rights",
+        "grant",
+        "--user",
+        "ada",
+        "--workspace",
+        "Sales",
+        "viewer",
+        "author",
+        "executor",
+    ]);
+    let token = stage.service.json(&["admin", "tokens", "create", "laptop", "--user", &user, "--json"]);
+    let token = token["token"].as_str().unwrap();
+    let as_ada = |arguments: &[&str]| stage.service.runlog(arguments).env("RUNLOG_TOKEN", token).output().unwrap();
+    let listed = String::from_utf8(as_ada(&["runs"]).stdout).unwrap();
+    assert!(listed.contains(FAILED) && !listed.contains(OTHER_FAILED), "{listed}");
+    assert!(as_ada(&["tail", "aaaa"]).status.success(), "the other one is no candidate");
+    assert_eq!(as_ada(&["tail", "bbbb"]).status.code(), Some(4));
+    let tasks = String::from_utf8(as_ada(&["tasks"]).stdout).unwrap();
+    assert!(tasks.contains("Sales") && !tasks.contains("stock"), "{tasks}");
+}
+
+#[test]
+fn a_report_on_everything_names_each_workspace() {
+    let stage = Stage::new();
+    let report = stage.service.succeed(&["report"]);
+    assert!(report.contains("Workspace Sales") && report.contains("Workspace stock"), "{report}");
+    assert!(report.contains("its last run failed") && report.contains("nightly-orders"), "{report}");
+    let lines = stage.service.succeed(&["report", "--json"]);
+    assert_eq!(lines.lines().filter(|line| line.contains("workspaceName")).count(), 2, "{lines}");
+    let task = stage.service.succeed(&["report", "sales/nightly-orders"]);
+    assert!(task.contains("nightly-orders") && task.contains("1 run"), "{task}");
+    let workspace = stage.service.succeed(&["report", "--workspace", "stock"]);
+    assert!(workspace.contains("Workspace stock") && !workspace.contains("Sales"), "{workspace}");
+    stage.fails(&["report", "weekly"], 4, &["weekly", "runlog tasks"]);
+    stage.fails(&["report", FAILED, "--last-days", "3"], 2, &["--last-days"]);
+}
+
+#[test]
+fn the_newest_run_of_a_task_is_followed_and_filtered() {
+    let stage = Stage::new();
+    let tail = |arguments: &[&str]| stage.service.succeed(&[&["tail"], arguments].concat());
+    let all = tail(&["--task", "sales/nightly-orders"]);
+    assert_eq!(all.lines().count(), 2, "{all}");
+    let slow = tail(&["aaaa0", "--severity", "warn,error"]);
+    assert!(slow.contains("slow") && slow.lines().count() == 1, "{slow}");
+    let began = tail(&["aaaa0", "--grep", "BEGAN", "-f"]);
+    assert!(began.contains("began") && began.lines().count() == 1, "{began}");
+    let zoned = tail(&["aaaa0", "-n", "1", "--tz", "Asia/Kolkata"]);
+    assert!(zoned.starts_with("1970-01-01T05:30:01.000+05:30 | WARN  | "), "{zoned}");
+    let told = stage.service.runlog(&["tail", "aaaa0", "-f"]).output().unwrap();
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains(&format!("run {FAILED} ended, failed")), "{told}");
+}
+
+#[test]
+fn places_are_listed_and_opened_by_name() {
+    let stage = Stage::new();
+    let tasks = stage.service.succeed(&["tasks", "night"]);
+    assert_eq!(tasks.lines().count(), 3, "{tasks}");
+    assert!(stage.service.succeed(&["tasks", "--workspace", "stock"]).contains("a/b"));
+    assert!(stage.service.succeed(&["workspaces"]).contains("production"));
+    let ids = stage.service.succeed(&["tasks", "--json"]);
+    let first: Value = serde_json::from_str(ids.lines().next().unwrap()).unwrap();
+    assert_eq!(first["id"], first["executable"]);
+    let url = stage.service.succeed(&["open", "bbbb", "--print"]);
+    assert_eq!(url.trim(), format!("{}/runs/{SUCCESSFUL}", stage.service.url));
+    let url = stage.service.succeed(&["open", "--task", "stock/a/b", "--print"]);
+    assert!(url.contains("/tasks/"), "{url}");
+}
+
+#[test]
+fn colours_are_where_they_are_wanted() {
+    let stage = Stage::new();
+    let plain = stage.service.succeed(&["runs"]);
+    let coloured = stage.service.succeed(&["runs", "--color", "always"]);
+    assert!(!plain.contains('\u{1b}') && coloured.contains("\u{1b}[1m\u{1b}[31mfailed\u{1b}[0m"), "{coloured:?}");
+    let column = |line: &str| line.find("/").unwrap();
+    let columns: Vec<usize> = plain.lines().filter(|line| line.contains('/')).map(column).collect();
+    assert!(columns.len() == 3, "{plain}");
+}
