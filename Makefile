@@ -1,9 +1,9 @@
 # The main targets are `make demo` and `make test`. Each installs what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
-.PHONY: help demo test web check release bench endurance openapi
+.PHONY: help demo test web check release reference bench endurance openapi
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: web ## Starts Runlog, archives ten real run logs, fetches them over HTTP and verifies that nothing is missing
 	@.ci/setup build
@@ -36,6 +36,9 @@ check: ## Runs all checks that a change must pass: formatting, lints and tests
 release: web ## Builds target/release/runlog, for production
 	@.ci/setup build
 	cargo build --locked --release
+
+reference: ## Updates docs/reference after a change to a command or a setting
+	RUNLOG_KEEP_REFERENCE=1 cargo test --workspace --locked --features runlog-cli/failpoints --test outside -- reference
 
 openapi: ## Updates docs/openapi.json after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi

@@ -15,6 +15,7 @@ mod many_searches;
 mod postgres;
 mod problems;
 mod push;
+mod reference;
 mod report;
 mod sql;
 mod support;
