@@ -1,6 +1,6 @@
 # The main targets are `make demo` and `make test`. Each installs what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
-.PHONY: help demo test web check release release-artifacts reference bench endurance openapi
+.PHONY: help demo test web check release release-artifacts reference docs bench endurance openapi
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ release-artifacts: ## Builds the archive, the packages and the image of a releas
 
 reference: ## Updates docs/reference after a change to a command or a setting
 	RUNLOG_KEEP_REFERENCE=1 cargo test --workspace --locked --features runlog-cli/failpoints --test outside -- reference
+
+docs: ## Builds the documentation as a website in target/book/html, and checks its links
+	docs/book/build
 
 openapi: ## Updates docs/openapi.json after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi

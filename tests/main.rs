@@ -20,3 +20,4 @@ mod report;
 mod sql;
 mod support;
 mod terminal;
+mod tutorial;
