@@ -54,6 +54,7 @@ reference: ## Updates docs/reference after a change to a command or a setting
 	RUNLOG_KEEP_REFERENCE=1 cargo test --workspace --locked --features runlog-cli/failpoints --test outside -- reference
 
 docs: ## Builds the documentation as a website in target/book/html, and checks its links
+	@.ci/setup docs
 	docs/book/build
 
 openapi: ## Updates docs/openapi.json after a change to a route or a body

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Read by the scripts beside it: what they need to know of a binary.
 
 # Prints a message and ends the script.
