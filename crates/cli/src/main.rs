@@ -128,7 +128,7 @@ async fn run(command: Command) -> Outcome {
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => command::doctor::run(args, stop).await,
         Command::Health(args) => until_stopped(command::health::run(args), stop).await,
-        Command::Completions(args) => command::completions::run(args, Arguments::command()),
+        Command::Completions(args) => command::completions::run(args, &Arguments::command()),
         Command::Generate(args) => command::generate::run(args, Arguments::command()),
     }
 }
