@@ -1,5 +1,6 @@
 //! The reference in docs/reference, and the man pages, which the program generates.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::support::{runlog, succeeded};
@@ -27,6 +28,31 @@ fn the_reference_of_commands_is_up_to_date() {
 #[test]
 fn the_reference_of_settings_is_up_to_date() {
     check_page("settings.md", "settings");
+}
+
+#[test]
+fn the_reference_mentions_every_variable_that_the_command_line_reads() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("../../docs/reference/settings.md")).unwrap();
+    let mut folders = vec![root.join("src")];
+    let mut names = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let code = std::fs::read_to_string(path).unwrap();
+                let texts = code.split('"').filter(|text| text.starts_with("RUNLOG_"));
+                let is_name = |text: &&str| text.chars().all(|one| one.is_ascii_uppercase() || one == '_');
+                names.extend(texts.filter(is_name).map(str::to_owned));
+            }
+        }
+    }
+    assert!(names.contains("RUNLOG_LISTEN") && names.contains("RUNLOG_TOKEN"), "{names:?}");
+    for name in names {
+        let is_there = page.contains(&format!("### {name}\n")) || page.contains(&format!("`{name}`"));
+        assert!(is_there, "docs/reference/settings.md does not mention {name}");
+    }
 }
 
 #[test]

@@ -38,7 +38,9 @@ fn the_tutorial_works_as_written() {
     let steps = steps(&page);
     assert!(steps.len() >= 9 && steps.iter().filter(|step| !step.shown.is_empty()).count() >= 5, "{steps:?}");
     // A terminal shows both outputs.
-    let mut script = String::from("set -euo pipefail\nexec 2>&1\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
+    let program = Path::new(RUNLOG).parent().unwrap().display();
+    let mut script = format!("set -euo pipefail\nexec 2>&1\nPATH={program}:$PATH\n");
+    script += "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n";
     for (number, step) in steps.iter().enumerate() {
         script += &format!("{}echo '--- {number}'\n", step.commands);
     }
@@ -46,13 +48,12 @@ fn the_tutorial_works_as_written() {
     let folder = tempfile::tempdir().unwrap();
     // Readers use the default port, which may be in use where the tests run.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let path = format!("{}:{}", Path::new(RUNLOG).parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut bash = std::process::Command::new("bash");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUNLOG_")) {
         bash.env_remove(name);
     }
     bash.args(["-c", &script]).current_dir(folder.path()).stdin(std::process::Stdio::null());
-    bash.env("PATH", path).env("RUNLOG_LISTEN", address.to_string()).env("RUNLOG_API_URL", format!("http://{address}"));
+    bash.env("RUNLOG_LISTEN", address.to_string()).env("RUNLOG_API_URL", format!("http://{address}"));
     let output = succeeded(bash.output().unwrap());
 
     let mut rest = output.as_str();

@@ -98,23 +98,21 @@ fn settings(mut command: Command) -> String {
          # Settings\n\n\
          An option on the command line takes precedence over an environment variable, and an environment variable over \
          the settings file.\n\n\
-         ## Environment variables\n\n\
-         | variable | option | default | description | read by |\n|---|---|---|---|---|\n",
+         ## Environment variables\n",
     );
     for (name, variable) in &variables {
-        let default = variable.default.as_ref().map_or_else(String::new, |value| format!("`{value}`"));
+        let default = variable.default.as_ref().map_or_else(String::new, |value| format!(", default `{value}`"));
+        let (options, commands) = (variable.options.join(", "), variable.commands.join(", "));
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            page,
-            "| `{name}` | {} | {} | {} | {} |",
-            variable.options.join(", "),
-            cell(&default),
-            cell(&variable.help),
-            variable.commands.join(", ")
-        );
+        let _ = write!(page, "\n### {name}\n\n{options}{default}: {}.\n\nRead by {commands}.\n", variable.help);
     }
     page.push_str(
-        "\nBuckets are accessed with the variables of their vendors, such as `AWS_REGION`, `AWS_ACCESS_KEY_ID` and \
+        "\n### Secrets\n\n\
+         `RUNLOG_TOKEN` contains a personal access token, `RUNLOG_CLIENT_SECRET` the secret of the service account \
+         `RUNLOG_CLIENT_ID`, and `RUNLOG_THROUGH_TOKEN` the token for the service of `runlog canary --through`. They have \
+         no options, because other users can see the command line of a process.\n\n\
+         ### Variables of libraries\n\n\
+         Buckets are accessed with the variables of their vendors, such as `AWS_REGION`, `AWS_ACCESS_KEY_ID` and \
          `AWS_SECRET_ACCESS_KEY`. `PGPASSFILE` names the file with the password of PostgreSQL, `SSL_CERT_FILE` a file with \
          the authorities to trust instead of those of the system, and `TMPDIR` the folder for temporary files. `NO_COLOR` \
          disables colours.\n\n\
@@ -159,9 +157,4 @@ fn add_once(list: &mut Vec<String>, text: String) {
     if !text.is_empty() && !list.contains(&text) {
         list.push(text);
     }
-}
-
-/// Text for one cell of a table.
-fn cell(text: &str) -> String {
-    text.replace('\n', " ").replace('|', "\\|")
 }
