@@ -91,7 +91,10 @@ def check_kubernetes(found: list[dict], routes: set[str]) -> None:
         name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]
         labels.append(pod["metadata"]["labels"])
         expect(selects(deployment["spec"]["selector"], labels[-1:]), f"{name} does not select its own pods")
-        expect(deployment["spec"]["replicas"] >= 2, f"{name} has fewer than two replicas")
+        scaled = [it["spec"] for it in found if it["kind"] == "HorizontalPodAutoscaler" and it["spec"]["scaleTargetRef"]["name"] == name]
+        expect(bool(scaled) != ("replicas" in deployment["spec"]), f"the replicas of {name} are set by two, or by nobody")
+        least = scaled[0]["minReplicas"] if scaled else deployment["spec"].get("replicas", 0)
+        expect(least >= 2, f"{name} has fewer than two replicas")
         expect(("PodDisruptionBudget", name) in named, f"{name} has no PodDisruptionBudget")
         expect(("ServiceAccount", pod["spec"]["serviceAccountName"]) in named, f"{name} has no service account")
         expect(pod["spec"]["securityContext"]["runAsNonRoot"], f"{name} runs as root")
@@ -156,7 +159,7 @@ def check_chart(folder: Path, routes: set[str]) -> None:
         kinds |= {it["kind"] for it in found}
         check_kubernetes(found, routes)
         check_upstreams(folder, found)
-    expect({"Ingress", "NetworkPolicy", "ServiceMonitor"} <= kinds, f"the sets of values cover only {sorted(kinds)}")
+    expect({"HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "ServiceMonitor"} <= kinds, f"the sets of values cover only {sorted(kinds)}")
     chart = yaml.safe_load((DEPLOY / "helm/runlog/Chart.yaml").read_text())
     version = subprocess.run([os.environ["RUNLOG"], "--version"], capture_output=True, text=True).stdout.split()[-1]
     expect(chart["appVersion"] == version, f"appVersion of the chart is {chart['appVersion']}, and the program is {version}")
