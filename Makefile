@@ -1,9 +1,9 @@
 # The main targets are `make demo` and `make test`. Each installs what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
-.PHONY: help demo test web check release bench endurance openapi
+.PHONY: help demo test web check release release-artifacts reference docs bench endurance openapi
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: web ## Starts Runlog, archives ten real run logs, fetches them over HTTP and verifies that nothing is missing
 	@.ci/setup build
@@ -35,7 +35,27 @@ check: ## Runs all checks that a change must pass: formatting, lints and tests
 
 release: web ## Builds target/release/runlog, for production
 	@.ci/setup build
-	cargo build --locked --release
+	cargo $(auditable) build --locked --release
+
+# With cargo-auditable, the program contains the list of its libraries, which scanners for vulnerabilities read.
+auditable := $(if $(shell command -v cargo-auditable),auditable)
+
+# BINARY names another program to pack, for trials: make release-artifacts BINARY=target/debug/runlog
+ifeq ($(origin BINARY),undefined)
+BINARY := target/release/runlog
+release-artifacts: release
+endif
+
+release-artifacts: ## Builds the archive, the packages and the image of a release, with checksums, in target/packages
+	@.ci/setup packages
+	deploy/packages/all $(BINARY) target/packages
+
+reference: ## Updates docs/reference after a change to a command or a setting
+	RUNLOG_KEEP_REFERENCE=1 cargo test --workspace --locked --features runlog-cli/failpoints --test outside -- reference
+
+docs: ## Builds the documentation as a website in target/book/html, and checks its links
+	@.ci/setup docs
+	docs/book/build
 
 openapi: ## Updates docs/openapi.json after a change to a route or a body
 	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi

@@ -67,9 +67,9 @@ def check_settings() -> None:
 
 # --- Kubernetes and compose -----------------------------------------------------------------------------------------
 
-def check_upstreams(folder: Path) -> None:
+def check_upstreams(folder: Path, found: list[dict]) -> None:
     """The program accepts the settings of the collectors."""
-    maps = [it for it in documents(DEPLOY / "kubernetes") if it["kind"] == "ConfigMap" and "runlog.toml" in it["data"]]
+    maps = [it for it in found if it["kind"] == "ConfigMap" and "runlog.toml" in it["data"]]
     assert maps
     for it in maps:
         file = folder / "runlog.toml"
@@ -79,19 +79,24 @@ def check_upstreams(folder: Path) -> None:
         expect(tried.returncode == 0, f"the settings of {it['metadata']['name']} are not accepted: {tried.stderr}")
 
 
-def check_kubernetes(routes: set[str]) -> None:
-    found = documents(DEPLOY / "kubernetes")
-    named = {(it["kind"], it["metadata"]["name"]): it for it in found if "metadata" in it}
+def check_kubernetes(found: list[dict], routes: set[str]) -> None:
+    """What the chart makes of values: the documents refer to each other, and to what the program has."""
+    known = settings_of_program()
+    named = {(it["kind"], it["metadata"]["name"]): it for it in found}
     deployments = [it for it in found if it["kind"] == "Deployment"]
-    expect(bool(deployments), "there is no Deployment")
-    expect(not any(it["kind"] == "Secret" for it in found), "there is a Secret in the repository")
+    expect(len(deployments) == 2, f"there are {len(deployments)} Deployments")
+    expect(not any(it["kind"] == "Secret" for it in found), "the chart makes a Secret")
     labels = []
     for deployment in deployments:
         name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]
         labels.append(pod["metadata"]["labels"])
-        expect(deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"], f"{name} does not select its own pods")
-        expect(deployment["spec"]["replicas"] >= 2, f"{name} has fewer than two replicas")
+        expect(selects(deployment["spec"]["selector"], labels[-1:]), f"{name} does not select its own pods")
+        scaled = [it["spec"] for it in found if it["kind"] == "HorizontalPodAutoscaler" and it["spec"]["scaleTargetRef"]["name"] == name]
+        expect(bool(scaled) != ("replicas" in deployment["spec"]), f"the replicas of {name} are set by two, or by nobody")
+        least = scaled[0]["minReplicas"] if scaled else deployment["spec"].get("replicas", 0)
+        expect(least >= 2, f"{name} has fewer than two replicas")
         expect(("PodDisruptionBudget", name) in named, f"{name} has no PodDisruptionBudget")
+        expect(("ServiceAccount", pod["spec"]["serviceAccountName"]) in named, f"{name} has no service account")
         expect(pod["spec"]["securityContext"]["runAsNonRoot"], f"{name} runs as root")
         for container in pod["spec"]["containers"]:
             expect(container["securityContext"]["readOnlyRootFilesystem"], f"{name} writes to its image")
@@ -100,19 +105,64 @@ def check_kubernetes(routes: set[str]) -> None:
                 bounds = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in pod["spec"]["volumes"]}
                 expect(bool(bounds.get(mounted.get("/tmp"))), f"{name} has no bounded folder for temporary files")
             ports = {port["name"] for port in container.get("ports", [])}
+            set_here = {variable["name"] for variable in container["env"]}
             for source in container.get("envFrom", []):
                 if "configMapRef" in source:
-                    expect(("ConfigMap", source["configMapRef"]["name"]) in named, f"{name} refers to a ConfigMap that does not exist")
+                    settings = named.get(("ConfigMap", source["configMapRef"]["name"]))
+                    expect(settings is not None, f"{name} refers to a ConfigMap that does not exist")
+                    set_here |= (settings or {"data": {}})["data"].keys()
+            for variable in set_here:
+                expect(not variable.startswith("RUNLOG_") or variable in known, f"{name} sets {variable}, which no command reads")
+            expect({"RUNLOG_CATALOG", "RUNLOG_OBJECTS"} <= set_here, f"{name} does not know the archive")
             for probe in (container[key]["httpGet"] for key in container if key.endswith("Probe") and "httpGet" in container[key]):
                 expect(f"GET {probe['path']}" in routes, f"{name} probes {probe['path']}, which is not a route")
                 expect(probe["port"] in ports, f"{name} probes a port that it does not define")
+    services = {it["metadata"]["name"]: it for it in found if it["kind"] == "Service"}
     for it in found:
+        place = f"{it['kind']} {it['metadata']['name']}"
         if it["kind"] in ("Service", "PodDisruptionBudget"):
-            selector = it["spec"]["selector"]
-            expect(selector.get("matchLabels", selector) in labels, f"{it['kind']} {it['metadata']['name']} selects nothing")
-    kustomization = yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())
-    files = {file.name for file in (DEPLOY / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
-    expect(set(kustomization["resources"]) == files, "kustomization.yaml does not list exactly the other files of its folder")
+            expect(selects(it["spec"]["selector"], labels), f"{place} selects nothing")
+        elif it["kind"] == "NetworkPolicy":
+            of_all = all(selects(it["spec"]["podSelector"], [pod]) for pod in labels)
+            expect(of_all, f"{place} does not select all pods")
+            containers = [one for deployment in deployments for one in deployment["spec"]["template"]["spec"]["containers"]]
+            ports = {port["containerPort"] for one in containers for port in one.get("ports", [])}
+            expect({port["port"] for rule in it["spec"]["ingress"] for port in rule["ports"]} == ports, f"{place} opens other ports")
+        elif it["kind"] == "Ingress":
+            backends = [path["backend"]["service"] for rule in it["spec"]["rules"] for path in rule["http"]["paths"]]
+            for backend in backends:
+                ports = services[backend["name"]]["spec"]["ports"]
+                expect(backend["port"]["name"] in {port["name"] for port in ports}, f"{place} leads to no port")
+        elif it["kind"] == "ServiceMonitor":
+            of_services = [service["metadata"]["labels"] for service in services.values()]
+            expect(selects(it["spec"]["selector"], of_services), f"{place} selects no service")
+            # The rules and the dashboard expect this name of the job.
+            jobs = {service.get(it["spec"]["jobLabel"]) for service in of_services}
+            expect(jobs == {"runlog"}, f"{place} makes jobs named {jobs}")
+            for endpoint in it["spec"]["endpoints"]:
+                expect(f"GET {endpoint['path']}" in routes, f"{place} scrapes {endpoint['path']}, which is not a route")
+
+
+def selects(selector: dict, labels: list[dict]) -> bool:
+    """True if a selector matches one of these sets of labels."""
+    wanted = selector.get("matchLabels", selector)
+    return bool(wanted) and any(wanted.items() <= one.items() for one in labels)
+
+
+def check_chart(folder: Path, routes: set[str]) -> None:
+    """The chart with each set of values in its folder ci, rendered into a folder of the same name."""
+    sets = sorted((DEPLOY / "helm/runlog/ci").glob("*-values.yaml"))
+    assert sets
+    kinds = set()
+    for values in sets:
+        found = documents(folder / values.name.removesuffix("-values.yaml") / "runlog/templates")
+        kinds |= {it["kind"] for it in found}
+        check_kubernetes(found, routes)
+        check_upstreams(folder, found)
+    expect({"HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "ServiceMonitor"} <= kinds, f"the sets of values cover only {sorted(kinds)}")
+    chart = yaml.safe_load((DEPLOY / "helm/runlog/Chart.yaml").read_text())
+    version = subprocess.run([os.environ["RUNLOG"], "--version"], capture_output=True, text=True).stdout.split()[-1]
+    expect(chart["appVersion"] == version, f"appVersion of the chart is {chart['appVersion']}, and the program is {version}")
 
 
 def check_compose() -> None:
@@ -268,8 +318,7 @@ def main() -> None:
         assert status == 200, about
         routes = set(json.loads(about)["paths"])
         check_settings()
-        check_kubernetes(routes)
-        check_upstreams(folder)
+        check_chart(folder, routes)
         check_compose()
         check_actions()
         status, description = harness.ask(service.port, "GET", "/openapi.json")

@@ -89,6 +89,9 @@ enum Command {
     Health(command::health::HealthArgs),
     /// Print shell completions
     Completions(command::completions::CompletionsArgs),
+    /// Write man pages, and print the reference of commands and settings
+    #[command(hide = true)]
+    Generate(command::generate::GenerateArgs),
 }
 
 impl Command {
@@ -158,7 +161,8 @@ async fn run(command: Command) -> Outcome {
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => command::doctor::run(args, stop).await,
         Command::Health(args) => until_stopped(command::health::run(args), stop).await,
-        Command::Completions(args) => command::completions::run(args, Arguments::command()),
+        Command::Completions(args) => command::completions::run(args, &Arguments::command()),
+        Command::Generate(args) => command::generate::run(args, Arguments::command()),
     }
 }
 

@@ -14,7 +14,13 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Prints the script.
-pub(crate) fn run(args: CompletionsArgs, mut command: clap::Command) -> Outcome {
-    clap_complete::generate(args.shell, &mut command, "runlog", &mut std::io::stdout());
+pub(crate) fn run(args: CompletionsArgs, command: &clap::Command) -> Outcome {
+    clap_complete::generate(args.shell, &mut visible(command), "runlog", &mut std::io::stdout());
     Ok(())
+}
+
+/// The same without the hidden commands, which shells would offer.
+fn visible(command: &clap::Command) -> clap::Command {
+    let commands = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned();
+    clap::Command::new("runlog").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
 }

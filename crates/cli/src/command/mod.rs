@@ -12,6 +12,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
+pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod open;
 pub(crate) mod places;

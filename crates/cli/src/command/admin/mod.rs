@@ -75,6 +75,9 @@ enum Subject {
         /// Data folder of the archive, where the file with the token is written; created if the archive is elsewhere
         #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
         data: PathBuf,
+        /// Print the token instead of writing it to a file, for containers without a shell
+        #[arg(long)]
+        print: bool,
         #[command(flatten)]
         places: PlaceArgs,
     },
@@ -84,7 +87,7 @@ enum Subject {
 pub(crate) async fn run(args: AdminArgs) -> Outcome {
     let output = Output { json: args.json };
     let subject = match args.subject {
-        Subject::Recover { life, data, places } => return recover(life, &data, places).await,
+        Subject::Recover { life, data, print, places } => return recover(life, &data, print, places).await,
         other => other,
     };
     let client = args.connect.client()?;
@@ -97,6 +100,6 @@ pub(crate) async fn run(args: AdminArgs) -> Outcome {
         Subject::Keys(command) => keys(&client, command, output).await,
         Subject::ServiceAccounts(command) => service_accounts(&client, command, output).await,
         Subject::Rights(command) => rights(&client, command, output).await,
-        Subject::Recover { life, data, places } => recover(life, &data, places).await,
+        Subject::Recover { life, data, print, places } => recover(life, &data, print, places).await,
     }
 }

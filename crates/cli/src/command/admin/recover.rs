@@ -8,30 +8,32 @@ use crate::admin_token::AdminTokenFile;
 use crate::arguments::archive::{self, PlaceArgs, folder_without_archive};
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::terminal::{self, note};
+use crate::render::terminal::{self, note, result_line};
 
-pub(super) async fn recover(life: Span, data: &Path, places: PlaceArgs) -> Outcome {
+/// Creates the token, and writes it to the file in the data folder, or prints it.
+pub(super) async fn recover(life: Span, data: &Path, print: bool, places: PlaceArgs) -> Outcome {
     let settings = StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(data) };
     if let Some(folder) = folder_without_archive(&settings) {
         return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));
     }
     // The file is written first: a token that cannot be written to it would stay in the catalog, unknown to anyone.
-    let file = AdminTokenFile::prepare(data)?;
+    let file = if print { None } else { Some(AdminTokenFile::prepare(data)?) };
     let store = archive::open(settings).await?;
     let outcome = make_token(&store, life, file).await;
     store.close().await;
     let (administrator, path) = outcome?;
+    let place = path.map_or_else(|| "was printed".to_owned(), |path| format!("is in {}", path.display()));
     note(format!(
-        "a new token for {administrator} is in {} and expires in {}; older tokens stay valid. Create a permanent one with \
+        "a new token for {administrator} {place} and expires in {}; older tokens stay valid. Create a permanent one with \
          `runlog admin tokens create NAME`",
-        path.display(),
         terminal::duration(life.as_millis())
     ));
     Ok(())
 }
 
-/// Makes a token of an administrator; gives their name, and the file that the token is in.
-async fn make_token(store: &Store, life: Span, file: AdminTokenFile) -> Outcome<(String, PathBuf)> {
+/// Makes a token of an administrator, and writes it to the file, or prints it without one; gives the administrator's name,
+/// and the path of the file.
+async fn make_token(store: &Store, life: Span, file: Option<AdminTokenFile>) -> Outcome<(String, Option<PathBuf>)> {
     let users = store.accounts().users().await?;
     let administrator = users.into_iter().find(|user| user.administrator).ok_or_else(|| {
         Failure::new(
@@ -41,7 +43,12 @@ async fn make_token(store: &Store, life: Span, file: AdminTokenFile) -> Outcome<
     })?;
     let made =
         store.accounts().create_expiring_token(&administrator.id, "recovered on the machine", life.as_millis()).await?;
-    match file.write(made.token.as_deref().unwrap_or_default()) {
+    let token = made.token.as_deref().unwrap_or_default();
+    let handed_out = match file {
+        Some(file) => file.write(token).map(Some),
+        None => result_line(token).map(|()| None).map_err(Failure::from),
+    };
+    match handed_out {
         Ok(path) => Ok((administrator.name, path)),
         Err(failure) => {
             // What is left of a try that failed is good for a day at most.
