@@ -163,7 +163,7 @@ fn runs_are_listed_for_people_and_for_scripts() {
     let (service, _, task, file) = with_task();
     push(&service, &task, &file);
     let shown = service.succeed(&["runs", &task]);
-    assert!(shown.starts_with("RUN") && shown.contains(RUN) && shown.contains("EXECUTION_SUCCESS"), "{shown}");
+    assert!(shown.starts_with("RUN") && shown.contains(RUN) && shown.contains("  successful  "), "{shown}");
     assert_eq!(service.json(&["runs", &task, "--json"])["executionId"], RUN);
     assert_eq!(service.succeed(&["runs", &task, "--status", "execution_failed", "--json"]), "");
 }

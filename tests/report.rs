@@ -49,7 +49,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     let (service, workspace, task) = two_runs();
     let shown = service.succeed(&["report", BAD]);
     for said in [
-        "execution_failed",
+        "failed, started",
         "Why it failed",
         "What failed first",
         "load <b>failed</b>",
@@ -153,7 +153,7 @@ fn a_report_of_nothing_says_so() {
     let (exit, said) = code("57f64991e4b0b689a64feed2");
     assert!(exit == 4 && said.contains("neither a task nor a workspace"), "{said}");
     let (exit, said) = code("nothing");
-    assert!(exit == 2 && said.contains("neither the ID of a run"), "{said}");
+    assert!(exit == 4 && said.contains("no task and no workspace") && said.contains("runlog tasks"), "{said}");
 }
 
 #[test]

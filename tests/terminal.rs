@@ -214,3 +214,42 @@ fn the_log_of_the_service_has_one_line_an_event() {
     assert!(event.contains("reversed") && event.contains("hidden"), "{event:?}");
     assert_eq!(steering(&event), "", "{event:?}");
 }
+
+#[test]
+fn a_long_result_goes_through_the_pager_and_still_controls_nothing() {
+    let (service, _, task) = hostile_service();
+    let pager = [("RUNLOG_PAGER", "sed s/^/paged:/")];
+    let paged = shown(&service, &["runs", &task], &pager);
+    let lines: Vec<&str> = paged.lines().filter(|line| !line.trim().is_empty()).collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("paged:")), "{paged:?}");
+    assert_eq!(steering(&paged), "", "{paged:?}");
+    for arguments in [&["runs", &task, "--no-pager"][..], &["runs", &task, "--color", "never", "--no-pager"]] {
+        assert!(!shown(&service, arguments, &pager).contains("paged:"));
+    }
+    // What cannot be started is no reason to show nothing, and neither is a pager that the user leaves.
+    assert!(shown(&service, &["runs", &task], &[("RUNLOG_PAGER", "/no/such/pager")]).contains(RUN));
+    let left = shown(&service, &["tail", RUN], &[("RUNLOG_PAGER", "true")]);
+    assert!(!left.contains("panicked") && !left.contains("error"), "{left:?}");
+}
+
+#[test]
+fn the_prompt_of_sql_has_the_helpers_of_psql() {
+    let (service, _, _) = hostile_service();
+    let steps = json!([
+        ["runlog> ", "\\?\n"],
+        ["docs/sql.md", "\\d records\n"],
+        ["runlog> ", "\\nope\n"],
+        ["there is no command", "\\x\n"],
+        ["lists of columns", "SELECT 1 AS one,\n"],
+        ["...> ", "'x' AS other;\n"],
+        ["runlog> ", "SELECT 2\n"],
+        ["...> ", "\\r\n"],
+        ["runlog> ", "SELECT\n"],
+        ["...> ", "\\q\n"],
+    ]);
+    let said = typed(&service, &["sql", "--api-url", &service.url], &[], &steps);
+    let said = said.replace("\r\n", "\n");
+    assert!(said.contains("-[ row 1 ]-\none   | 1\nother | x\n"), "{said:?}");
+    assert!(said.contains("bigint") && said.contains("text") && !said.contains("Utf8"), "{said:?}");
+    assert!(said.contains("\\nope; \\? lists them"), "{said:?}");
+}

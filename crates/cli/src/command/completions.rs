@@ -22,5 +22,8 @@ pub(crate) fn run(args: CompletionsArgs, command: &clap::Command) -> Outcome {
 /// The same without the hidden commands, which shells would offer.
 fn visible(command: &clap::Command) -> clap::Command {
     let commands = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned();
-    clap::Command::new("runlog").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
+    clap::Command::new("runlog")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(command.get_arguments().cloned())
+        .subcommands(commands)
 }

@@ -115,7 +115,8 @@ fn settings(mut command: Command) -> String {
          Buckets are accessed with the variables of their vendors, such as `AWS_REGION`, `AWS_ACCESS_KEY_ID` and \
          `AWS_SECRET_ACCESS_KEY`. `PGPASSFILE` names the file with the password of PostgreSQL, `SSL_CERT_FILE` a file with \
          the authorities to trust instead of those of the system, and `TMPDIR` the folder for temporary files. `NO_COLOR` \
-         disables colours.\n\n\
+         disables colours, \
+         and `RUNLOG_PAGER` or `PAGER` is the command for long results on a terminal, by default `less`.\n\n\
          ## Settings file\n\n\
          `runlog check --example` prints this file. `--settings` or `RUNLOG_SETTINGS` names it; the default is \
          `runlog.toml` in the current folder.\n\n```toml\n",

@@ -19,6 +19,7 @@ use url::Url;
 use super::open::open;
 use super::report::document_of_run;
 use crate::arguments::connect::LOCAL_SERVICE;
+use crate::arguments::status::status_word;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::Bar;
 use crate::render::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
@@ -171,7 +172,7 @@ fn row(run: &Fetched) -> Vec<String> {
     vec![
         run.sample.run_id.to_owned(),
         styled(FAINT, run.sample.name),
-        run.status.to_string(),
+        status_word(run.status).to_owned(),
         run.pages.to_string(),
         terminal::count(run.records),
         terminal::bytes(run.bytes),

@@ -81,6 +81,8 @@ enum Subject {
     Run(RunId),
     Task(TaskId),
     Workspace(WorkspaceId),
+    /// IDs of tasks and workspaces look alike, so the service is queried.
+    TaskOrWorkspace(TaskId, WorkspaceId),
     Everything,
 }
 
@@ -99,7 +101,22 @@ pub(crate) async fn run(args: ReportArgs) -> Outcome {
         Subject::Workspace(id) => {
             tell(&args.form, client.workspace_report(id, args.last_days).await?, document_of_workspace)
         }
+        Subject::TaskOrWorkspace(task, workspace) => match client.task_report(task, args.last_days).await {
+            Ok(report) => tell(&args.form, report, document_of_task),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let report = client.workspace_report(workspace, args.last_days).await.map_err(neither)?;
+                tell(&args.form, report, document_of_workspace)
+            }
+            Err(error) => Err(error.into()),
+        },
         Subject::Everything => everything(&client, &args).await,
+    }
+}
+
+fn neither(error: runlog_client::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => Failure::new(Exit::NotFound, "there is neither a task nor a workspace with this ID"),
+        _ => error.into(),
     }
 }
 
@@ -114,13 +131,8 @@ async fn subject_of(client: &Client, args: &ReportArgs) -> Outcome<Subject> {
     if let Ok(run) = text.parse() {
         return Ok(Subject::Run(run));
     }
-    // IDs of tasks and workspaces look alike.
     if let (Ok(task), Ok(workspace)) = (text.parse(), text.parse()) {
-        return match client.task_report::<Value>(task, args.last_days).await {
-            Ok(_) => Ok(Subject::Task(task)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Subject::Workspace(workspace)),
-            Err(error) => Err(error.into()),
-        };
+        return Ok(Subject::TaskOrWorkspace(task, workspace));
     }
     let usage = |message: String| Failure::new(Exit::Usage, message);
     if let Some(task) = text.parse::<TaskRef>().map_err(usage)?.find(client).await? {
