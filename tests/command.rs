@@ -447,7 +447,43 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
 fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = succeeded(runlog(&["completions", shell]).output().unwrap());
-        // A hidden command is not offered.
-        assert!(script.contains("fetch") && !script.replace("generated", "").contains("generate"), "{shell}");
+        assert!(script.contains("RUNLOG_COMPLETE") && script.contains(shell), "{shell}: {script}");
     }
+}
+
+/// What bash offers for the last of some words.
+fn completed(service: &Service, words: &[&str]) -> Vec<String> {
+    let script = succeeded(runlog(&["completions", "bash"]).output().unwrap());
+    std::fs::write(service.folder().join("completions.bash"), script).unwrap();
+    let path = Path::new(crate::support::RUNLOG).parent().unwrap().display();
+    let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
+    let (last, previous) = (&quoted[quoted.len() - 1], &quoted[quoted.len() - 2]);
+    let lines = format!(
+        "PATH={path}:$PATH; export RUNLOG_API_URL={} RUNLOG_TOKEN={}; source completions.bash
+         COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; _clap_complete_runlog runlog {last} {previous} 2>errors
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        service.url,
+        service.token,
+        quoted.join(" "),
+        words.len() - 1
+    );
+    bash(&lines, service.folder()).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_shell_completes_commands_names_and_ids() {
+    let (service, workspace, task, file) = with_task();
+    service.succeed(&["admin", "tasks", "create", "odd $(touch hit)", "--workspace", &workspace]);
+    push(&service, &task, &file);
+    let commands = completed(&service, &["runlog", "fe"]);
+    assert_eq!(commands, ["fetch"]);
+    assert!(!completed(&service, &["runlog", ""]).contains(&"generate".to_owned()), "a hidden command is not offered");
+    assert!(completed(&service, &["runlog", "runs", "--fail"]).contains(&"--failed".to_owned()));
+    assert_eq!(completed(&service, &["runlog", "tail", "0000"]), [RUN]);
+    assert_eq!(completed(&service, &["runlog", "runs", "tes"]), ["test", r"test/odd\ \$\(touch\ hit\)"]);
+    assert_eq!(completed(&service, &["runlog", "search", "--task", "test/te"]), ["test/test"]);
+    assert_eq!(completed(&service, &["runlog", "search", "--workspace", ""]), ["test"]);
+    assert_eq!(completed(&service, &["runlog", "runs", "od"]), [r"odd\ \$\(touch\ hit\)"]);
+    assert!(!service.folder().join("hit").exists());
+    assert_eq!(std::fs::read_to_string(service.folder().join("errors")).unwrap(), "");
 }

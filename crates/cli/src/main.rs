@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::arguments::candidates;
 use crate::exit::{Failure, Outcome};
 use crate::render::failure::report;
 use crate::render::pager;
@@ -115,6 +116,7 @@ impl Command {
 fn main() -> ExitCode {
     memory::share_among_processors();
     std::panic::set_hook(Box::new(tell_of_panic));
+    candidates::answer(Arguments::command);
     let arguments = Arguments::try_parse().unwrap_or_else(|error| tell_of_usage(&error));
     arguments.preferences.apply(arguments.command.may_be_long());
     let outcome = tokio::runtime::Builder::new_multi_thread()
@@ -161,7 +163,7 @@ async fn run(command: Command) -> Outcome {
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => command::doctor::run(args, stop).await,
         Command::Health(args) => until_stopped(command::health::run(args), stop).await,
-        Command::Completions(args) => command::completions::run(args, &Arguments::command()),
+        Command::Completions(args) => command::completions::run(args),
         Command::Generate(args) => command::generate::run(args, Arguments::command()),
     }
 }

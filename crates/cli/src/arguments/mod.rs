@@ -1,6 +1,7 @@
 //! Arguments that several commands have, and the values that they read.
 
 pub(crate) mod archive;
+pub(crate) mod candidates;
 pub(crate) mod connect;
 pub(crate) mod log;
 pub(crate) mod moment;

@@ -172,11 +172,13 @@ fn not_empty(text: &str) -> Result<String, String> {
     }
 }
 
-fn path_of_task(task: &TaskItem) -> [&str; 3] {
+/// Environment, workspace, task.
+pub(super) fn path_of_task(task: &TaskItem) -> [&str; 3] {
     [&task.workspace.environment.name, &task.workspace.name, &task.name]
 }
 
-fn path_of_workspace(place: &WorkspaceBody) -> [&str; 2] {
+/// Environment, workspace.
+pub(super) fn path_of_workspace(place: &WorkspaceBody) -> [&str; 2] {
     [&place.environment.name, &place.name]
 }
 

@@ -1,9 +1,15 @@
 //! `runlog completions`: what a shell needs to complete commands and arguments.
 
-use crate::exit::Outcome;
+use clap_complete::env::Shells;
+
+use crate::arguments::candidates::VARIABLE;
+use crate::exit::{Exit, Failure, Outcome};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Names of tasks and workspaces and IDs of runs are completed as well: the service in RUNLOG_API_URL is asked for them, with \
+the credentials of the environment.
+
 Examples:
   runlog completions bash > ~/.local/share/bash-completion/completions/runlog
   runlog completions zsh  > ~/.zfunc/_runlog
@@ -13,17 +19,11 @@ pub(crate) struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-/// Prints the script.
-pub(crate) fn run(args: CompletionsArgs, command: &clap::Command) -> Outcome {
-    clap_complete::generate(args.shell, &mut visible(command), "runlog", &mut std::io::stdout());
-    Ok(())
-}
-
-/// The same without the hidden commands, which shells would offer.
-fn visible(command: &clap::Command) -> clap::Command {
-    let commands = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned();
-    clap::Command::new("runlog")
-        .version(env!("CARGO_PKG_VERSION"))
-        .args(command.get_arguments().cloned())
-        .subcommands(commands)
+/// Prints the script, which asks this program for candidates.
+pub(crate) fn run(args: CompletionsArgs) -> Outcome {
+    let (shells, name) = (Shells::builtins(), args.shell.to_string());
+    let shell = shells
+        .completer(&name)
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("there are no completions for {name}")))?;
+    Ok(shell.write_registration(VARIABLE, "runlog", "runlog", "runlog", &mut std::io::stdout())?)
 }

@@ -1,6 +1,9 @@
 //! `runlog diff`: compares two runs.
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::report::{FormArgs, document_of_diff, tell};
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::RunRef;
 use crate::exit::Outcome;
@@ -13,8 +16,10 @@ Examples:
   runlog diff RUN OTHER --json | jq '.patterns[] | select(.change.kind == \"new\") | .template'")]
 pub(crate) struct DiffArgs {
     /// ID of the run to compare against, or the beginning of it
+    #[arg(add = ArgValueCompleter::new(candidates::runs))]
     before: RunRef,
     /// ID of the run to examine, or the beginning of it; patterns that only this run has are new
+    #[arg(add = ArgValueCompleter::new(candidates::runs))]
     after: RunRef,
     #[command(flatten)]
     form: FormArgs,

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
 use runlog_model::{RunId, TimeRange};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::RunRef;
 use crate::arguments::period::PeriodArgs;
@@ -35,7 +37,7 @@ credentials or missing rights, 4 no such run, 5 service unavailable (try again l
 its contract or download refused, 130 interrupted")]
 pub(crate) struct FetchArgs {
     /// ID of the run (task execution ID), or the beginning of it
-    #[arg(value_name = "RUN_ID")]
+    #[arg(value_name = "RUN_ID", add = ArgValueCompleter::new(candidates::runs))]
     run: RunRef,
     #[command(flatten)]
     period: PeriodArgs,

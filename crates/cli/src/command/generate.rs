@@ -116,7 +116,8 @@ fn settings(mut command: Command) -> String {
          `AWS_SECRET_ACCESS_KEY`. `PGPASSFILE` names the file with the password of PostgreSQL, `SSL_CERT_FILE` a file with \
          the authorities to trust instead of those of the system, and `TMPDIR` the folder for temporary files. `NO_COLOR` \
          disables colours, \
-         and `RUNLOG_PAGER` or `PAGER` is the command for long results on a terminal, by default `less`.\n\n\
+         `RUNLOG_PAGER` or `PAGER` is the command for long results on a terminal, by default `less`, and shells \
+         set `RUNLOG_COMPLETE` when they ask for completions.\n\n\
          ## Settings file\n\n\
          `runlog check --example` prints this file. `--settings` or `RUNLOG_SETTINGS` names it; the default is \
          `runlog.toml` in the current folder.\n\n```toml\n",

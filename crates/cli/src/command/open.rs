@@ -2,9 +2,11 @@
 
 use std::process::{Command, Stdio};
 
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
 use url::Url;
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{RunRef, TaskRef};
 use crate::exit::{Exit, Failure, Outcome};
@@ -22,10 +24,10 @@ Examples:
   runlog open 6c0e5a34 --print             only the address")]
 pub(crate) struct OpenArgs {
     /// ID of a run, or the beginning of it [default: the overview]
-    #[arg(value_name = "RUN_ID", conflicts_with = "task")]
+    #[arg(value_name = "RUN_ID", conflicts_with = "task", add = ArgValueCompleter::new(candidates::runs))]
     run: Option<RunRef>,
     /// A task: its ID or name
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// Print the address instead of opening it
     #[arg(long)]

@@ -1,9 +1,11 @@
 //! `runlog tasks` and `runlog workspaces`: what there is, by name.
 
+use clap_complete::engine::ArgValueCompleter;
 use runlog_model::TaskId;
 use runlog_model::wire::places::TaskItem;
 use serde::Serialize;
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::WorkspaceRef;
 use crate::exit::Outcome;
@@ -20,7 +22,7 @@ pub(crate) struct TasksArgs {
     /// Only tasks whose names start with this text, case-insensitive
     name: Option<String>,
     /// Only tasks of this workspace: its ID or name
-    #[arg(long, value_name = "WORKSPACE")]
+    #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
     /// Print one JSON object per line
     #[arg(long)]

@@ -2,10 +2,12 @@
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
 use runlog_model::wire::problems::{NewProblemState, ProblemBody, ProblemDetailBody};
 use runlog_model::{Clock, ProblemState};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
 use crate::arguments::names::{TaskRef, WorkspaceRef};
@@ -74,10 +76,10 @@ struct ListArgs {
     #[arg(long, default_value = "open", value_name = "STATE", value_parser = wanted_state)]
     state: WantedState,
     /// Only problems of this workspace: its ID or name
-    #[arg(long, value_name = "WORKSPACE")]
+    #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
     /// Only problems that hit this task: its ID or name, such as sales/nightly-orders
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// Only problems with this text in their title, case-insensitive
     #[arg(long, value_name = "TEXT")]

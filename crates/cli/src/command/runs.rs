@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use clap_complete::engine::ArgValueCompleter;
 use runlog_analysis::report::is_bad;
 use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, ListIds};
 use runlog_model::{RunStatus, TimeRange};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{TaskRef, WorkspaceRef};
 use crate::arguments::period::PeriodArgs;
@@ -28,13 +30,13 @@ Examples:
   runlog runs --failed --json | jq -r .executionId | xargs -n1 runlog fetch")]
 pub(crate) struct RunsArgs {
     /// Only runs of this task: its ID or name, or sales/nightly-orders where several have that name [default: all tasks]
-    #[arg(conflicts_with_all = ["named_task", "workspace"])]
+    #[arg(conflicts_with_all = ["named_task", "workspace"], add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// The same as the argument TASK
-    #[arg(long = "task", value_name = "TASK", conflicts_with = "workspace")]
+    #[arg(long = "task", value_name = "TASK", conflicts_with = "workspace", add = ArgValueCompleter::new(candidates::tasks))]
     named_task: Option<TaskRef>,
     /// Only runs of this workspace: its ID or name
-    #[arg(long, value_name = "WORKSPACE")]
+    #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
     #[command(flatten)]
     period: PeriodArgs,

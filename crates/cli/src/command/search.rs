@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use anstyle::Style;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
 use runlog_model::wire::search::FoundRecord;
 use runlog_model::{Severity, TimeRange};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{RunRef, TaskRef, WorkspaceRef};
 use crate::arguments::period::PeriodArgs;
@@ -31,13 +33,13 @@ pub(crate) struct SearchArgs {
     #[arg(default_value = "", allow_hyphen_values = true)]
     text: String,
     /// Only records of this workspace: its ID or name
-    #[arg(long, value_name = "WORKSPACE", group = "place")]
+    #[arg(long, value_name = "WORKSPACE", group = "place", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
     /// Only records of this task: its ID or name, such as sales/nightly-orders
-    #[arg(long, value_name = "TASK", group = "place")]
+    #[arg(long, value_name = "TASK", group = "place", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// Only records of this run: its ID, or the beginning of it
-    #[arg(long, value_name = "RUN_ID", group = "place")]
+    #[arg(long, value_name = "RUN_ID", group = "place", add = ArgValueCompleter::new(candidates::runs))]
     run: Option<RunRef>,
     /// Severities, comma-separated
     #[arg(long, value_name = "SEVERITY", value_delimiter = ',')]

@@ -4,11 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use anstyle::Style;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_analysis::report::is_bad;
 use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, LivePage, LiveQuery};
 use runlog_model::text::TextLine;
 use runlog_model::{Record, RecordOrder, RunId, RunStatus, Severity, TimeRange, Timestamp};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{RunRef, TaskRef};
 use crate::arguments::span::Span;
@@ -34,10 +36,10 @@ Examples:
   runlog tail 6c0e5a34 -f --json | jq -r .logMessage")]
 pub(crate) struct TailArgs {
     /// ID of the run, or the beginning of it
-    #[arg(value_name = "RUN_ID", required_unless_present = "task")]
+    #[arg(value_name = "RUN_ID", required_unless_present = "task", add = ArgValueCompleter::new(candidates::runs))]
     run: Option<RunRef>,
     /// Instead of a run, the newest run of this task: its ID or name
-    #[arg(long, value_name = "TASK", conflicts_with = "run")]
+    #[arg(long, value_name = "TASK", conflicts_with = "run", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// Keep printing new records until the run has ended
     #[arg(short, long)]

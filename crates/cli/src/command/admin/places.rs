@@ -1,11 +1,13 @@
 //! Environments, workspaces and tasks.
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 
 use super::output::Output;
+use crate::arguments::candidates;
 use crate::arguments::names::WorkspaceRef;
 use crate::command::places::TaskJson;
 use crate::exit::Outcome;
@@ -55,7 +57,7 @@ pub(super) enum Tasks {
     /// List tasks
     List {
         /// Only tasks of this workspace: its ID or name
-        #[arg(long, value_name = "WORKSPACE")]
+        #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
         workspace: Option<WorkspaceRef>,
         /// Only tasks whose names start with this text
         #[arg(long)]
@@ -66,7 +68,7 @@ pub(super) enum Tasks {
         /// Name of the task
         name: String,
         /// The workspace: its ID or name
-        #[arg(long, value_name = "WORKSPACE")]
+        #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
         workspace: WorkspaceRef,
         /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]

@@ -1,10 +1,12 @@
 //! Rights in workspaces.
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::{Client, PermissionHolder};
 use runlog_model::place::Right;
 
 use super::output::Output;
+use crate::arguments::candidates;
 use crate::arguments::names::WorkspaceRef;
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -34,7 +36,7 @@ pub(super) enum RightsCommand {
 #[derive(Debug, Args)]
 pub(super) struct Holder {
     /// The workspace: its ID or name
-    #[arg(long, value_name = "WORKSPACE")]
+    #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: WorkspaceRef,
     /// The user: its ID or name
     #[arg(long, value_name = "USER", required_unless_present = "service_account", conflicts_with = "service_account")]

@@ -9,6 +9,7 @@ mod workspace;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_analysis::report::WorkspaceReport;
 use runlog_client::{Client, ErrorKind};
 use runlog_model::{RunId, TaskId, WorkspaceId};
@@ -20,6 +21,7 @@ pub(crate) use run::document_of_run;
 use task::document_of_task;
 use workspace::{document_of_workspace, document_of_workspaces};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{RunRef, TaskRef, WorkspaceRef};
 use crate::exit::{Exit, Failure, Outcome};
@@ -43,13 +45,14 @@ Examples:
   runlog report 6c0e5a34 --json | jq .failure.first")]
 pub(crate) struct ReportArgs {
     /// A run, by its ID or the beginning of it, or a task or a workspace, by its ID or name [default: all workspaces]
-    #[arg(value_name = "RUN_TASK_OR_WORKSPACE", conflicts_with_all = ["task", "workspace"])]
+    #[arg(value_name = "RUN_TASK_OR_WORKSPACE", conflicts_with_all = ["task", "workspace"],
+          add = ArgValueCompleter::new(candidates::runs))]
     subject: Option<String>,
     /// A task, by its ID or name, such as sales/nightly-orders
-    #[arg(long, value_name = "TASK", conflicts_with = "workspace")]
+    #[arg(long, value_name = "TASK", conflicts_with = "workspace", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// A workspace, by its ID or name
-    #[arg(long, value_name = "WORKSPACE")]
+    #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
     /// Number of days: the period of a task report [default: 30], or what counts as recent in a workspace report
     /// [default: 1]
