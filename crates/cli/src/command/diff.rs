@@ -27,5 +27,6 @@ pub(crate) struct DiffArgs {
 pub(crate) async fn run(args: DiffArgs) -> Outcome {
     let client = args.connect.client()?;
     let diff = client.run_diff(args.before, args.after).await?;
-    tell(&args.form, diff, document_of_diff)
+    let page = args.connect.page(&format!("runs/{}/compare/{}", args.before, args.after));
+    tell(&args.form, diff, page, document_of_diff)
 }

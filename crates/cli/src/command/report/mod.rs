@@ -98,13 +98,14 @@ pub(crate) async fn run(args: ReportArgs) -> Outcome {
         }
         Subject::Run(id) => {
             let report = client.run_report(id).await?;
-            tell(&args.form, report, document_of_run)
+            tell(&args.form, report, args.connect.page(&format!("runs/{id}")), document_of_run)
         }
         Subject::TaskOrWorkspace(task, workspace) => match task_report(&client, task, args.last_days).await? {
-            Some(report) => tell(&args.form, report, document_of_task),
+            Some(report) => tell(&args.form, report, args.connect.page(&format!("tasks/{task}")), document_of_task),
             None => {
                 let report = client.workspace_report(workspace, args.last_days).await.map_err(neither)?;
-                tell(&args.form, report, document_of_workspace)
+                let page = args.connect.page(&format!("?workspace={workspace}"));
+                tell(&args.form, report, page, document_of_workspace)
             }
         },
     }
@@ -125,15 +126,20 @@ fn neither(error: runlog_client::Error) -> Failure {
     }
 }
 
-/// Shows a report in the form that is wanted.
-pub(crate) fn tell<T: DeserializeOwned>(form: &FormArgs, report: Value, document: impl Fn(&T) -> Document) -> Outcome {
+/// Shows a report in the form that is wanted; a page links to `page` of the web UI.
+pub(crate) fn tell<T: DeserializeOwned>(
+    form: &FormArgs,
+    report: Value,
+    page: Option<String>,
+    document: impl Fn(&T) -> Document,
+) -> Outcome {
     if form.json {
         return Ok(result_json(&report)?);
     }
     let report: T = serde_json::from_value(report)
         .context("the report has an unknown format; does the service run another version?")
         .map_err(|error| Failure { exit: Exit::Refused, error })?;
-    let document = document(&report);
+    let document = Document { page, ..document(&report) };
     match &form.html {
         None => text::show(&document),
         Some(file) => write_page(file, &html::page(&document)),
