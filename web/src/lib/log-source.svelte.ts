@@ -11,6 +11,8 @@ export interface LogSource {
   want(first: number, last: number): void
   /** The number of the line at a position of the log, or of the one after it. */
   numberOf(index: number): number
+  /** The position in the log of the line with this number, if it is known. */
+  indexOf(number: number): number | undefined
   readonly problem: Problem | undefined
   stop(): void
 }
@@ -56,6 +58,10 @@ export class WholeLog implements LogSource {
 
   numberOf(index: number): number {
     return Math.min(Math.max(0, index - this.from), Math.max(0, this.total - 1))
+  }
+
+  indexOf(number: number): number | undefined {
+    return number >= 0 && number < this.total ? this.from + number : undefined
   }
 
   want(first: number, last: number): void {
@@ -160,6 +166,10 @@ export class Matches implements LogSource {
 
   line(number: number): PlacedRecord | undefined {
     return this.#items[number]
+  }
+
+  indexOf(number: number): number | undefined {
+    return this.#items[number]?.index
   }
 
   want(_first: number, last: number): void {
