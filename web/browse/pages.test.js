@@ -6,6 +6,7 @@ import { createRequire } from 'node:module'
 import { after, before, describe, it } from 'node:test'
 import * as answers from './answers.js'
 import { openBrowser, openPage } from './browser.js'
+import { accessTests } from './access.js'
 import { readingTests } from './reading.js'
 import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushOddRun, pushShortRuns, send, start } from './service.js'
 
@@ -53,6 +54,7 @@ async function visit(path, options, act) {
   }
 }
 
+accessTests({ visit, hasNoBarrier, fits, service: () => service, chrome: () => chrome })
 readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service: () => service, chrome: () => chrome })
 
 /** Cases that the demonstration does not produce. */
@@ -126,6 +128,8 @@ const pages = () => [
   { name: 'search', path: '/search?q=row', shows: 'Search all logs' },
   { name: 'sql', path: '/sql', shows: 'Saved queries' },
   { name: 'collection', path: '/collection', shows: 'Upstreams' },
+  { name: 'access', path: '/access', shows: 'Access tokens' },
+  { name: 'audit log', path: '/access/audit', shows: 'look at log' },
   { name: 'missing page', path: '/nowhere', shows: 'Page not found' },
 ]
 
