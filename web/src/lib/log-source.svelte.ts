@@ -19,6 +19,8 @@ export interface LogSource {
 
 /** Number of lines per request. */
 export const CHUNK = 200
+/** Lines around a prefetched one: about the height of a window. */
+const AROUND = 40
 /** Number of cached chunks: some megabytes. */
 const CHUNKS_MAX = 150
 
@@ -29,6 +31,8 @@ export class WholeLog implements LogSource {
   #end = $state(0)
   #chunks = new Map<number, PlacedRecord[]>()
   #asked = new Map<number, AbortController>()
+  /** Chunks that are loaded before they are visible. */
+  #ahead = new Set<number>()
 
   constructor(
     readonly runId: string,
@@ -36,6 +40,14 @@ export class WholeLog implements LogSource {
     end: number,
   ) {
     this.#end = end
+  }
+
+  /** Loads the lines around a position of the log, so that they can be shown at once. */
+  async prefetch(index: number): Promise<void> {
+    const chunks = [...new Set([index - AROUND, index + AROUND].map((at) => Math.floor(Math.min(Math.max(this.from, at), this.#end - 1) / CHUNK)))]
+    for (const chunk of chunks) this.#ahead.add(chunk)
+    await Promise.all(chunks.filter((chunk) => this.#isWanted(chunk)).map((chunk) => this.#load(chunk)))
+    for (const chunk of chunks) this.#ahead.delete(chunk)
   }
 
   get total(): number {
@@ -69,7 +81,7 @@ export class WholeLog implements LogSource {
     const to = Math.floor((this.from + Math.min(this.total - 1, last)) / CHUNK)
     // Chunks that are no longer visible are not loaded.
     for (const [chunk, abort] of this.#asked) {
-      if (chunk < from - 1 || chunk > to + 1) {
+      if ((chunk < from - 1 || chunk > to + 1) && !this.#ahead.has(chunk)) {
         abort.abort()
         this.#asked.delete(chunk)
       }
