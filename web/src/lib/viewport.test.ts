@@ -51,6 +51,7 @@ describe('wrapping', () => {
     expect(wrapped('a😀😀', 3)).toEqual(['a😀', '😀'])
   })
   it('has another width in the first row', () => expect(pieces('abcdefgh', 4, 2)).toEqual(['ab', 'cdef', 'gh']))
+  it('stops after the pieces that are asked for', () => expect(pieces('x'.repeat(1_000_000), 4, 2, 2)).toEqual(['xx', 'xxxx']))
   it('goes on with the colour', () => {
     expect(wrapped('\u001b[31mabcd\u001b[0mef', 3)).toEqual(['\u001b[31mabc', '\u001b[31md\u001b[0mef'])
   })

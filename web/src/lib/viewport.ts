@@ -74,8 +74,11 @@ const columnsOf = (code: number): number =>
   code >= 0x1100 && (code <= 0x115f || (code >= 0x2e80 && code <= 0xa4cf) || (code >= 0xac00 && code <= 0xd7a3) || (code >= 0xf900 && code <= 0xfaff) ||
     (code >= 0xfe30 && code <= 0xfe6f) || (code >= 0xff00 && code <= 0xff60) || (code >= 0xffe0 && code <= 0xffe6) || (code >= 0x1f300 && code <= 0x1faff) || code >= 0x20000) ? 2 : 1
 
-/** Splits a line into pieces that are at most this wide; the first may have another width. Colours go on in the next piece. */
-export function pieces(line: string, columns: number, first = columns): string[] {
+/**
+ * Splits a line into pieces that are at most this wide; the first may have another width. Colours go on in the next piece.
+ * Only the first `most` pieces are computed.
+ */
+export function pieces(line: string, columns: number, first = columns, most = Infinity): string[] {
   const text = line.replaceAll('\t', '    ')
   if (text.length <= first && /^[ -~]*$/.test(text)) return [text]
   const found: string[] = []
@@ -92,6 +95,7 @@ export function pieces(line: string, columns: number, first = columns): string[]
     const width = columnsOf(code)
     if (used + width > room && used > 0) {
       found.push(carried + text.slice(start, at))
+      if (found.length === most) return found
       ;[start, used, room, carried] = [at, 0, columns, colours]
     }
     used += width
