@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -143,8 +143,8 @@ fn another_runlog_takes_what_it_is_sent_once_and_whole() {
     assert_eq!(log(&to), log(&from));
 }
 
-/// A proxy that accepts everything and records the first line of each request.
-fn proxy() -> (String, Receiver<String>) {
+/// A proxy or a destination that answers every request with this status, and records its first line.
+fn destination(status: &'static str) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (sender, lines) = channel();
@@ -164,7 +164,7 @@ fn proxy() -> (String, Receiver<String>) {
             }
             reader.read_exact(&mut vec![0; length]).unwrap();
             sender.send(first).unwrap();
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             reader.get_mut().write_all(answer.as_bytes()).unwrap();
         }
     });
@@ -177,7 +177,7 @@ fn sinks_and_alerts_go_through_the_proxy_of_the_environment() {
     let hosts = "[[sink]]\nname = \"a\"\nkind = \"otlp\"\nurl = \"http://logs.invalid:4318\"\n\
                  [[alert]]\nname = \"b\"\nwhen = [\"run_failed\"]\nwebhook = \"http://hooks.invalid/told\"\n";
     write_settings(folder.path(), hosts);
-    let (proxy, lines) = proxy();
+    let (proxy, lines) = destination("200 OK");
     let check = || {
         let mut command = runlog(&["check"]);
         command.current_dir(folder.path()).env_remove("NO_PROXY").env_remove("no_proxy").env("HTTP_PROXY", &proxy);
@@ -191,4 +191,19 @@ fn sinks_and_alerts_go_through_the_proxy_of_the_environment() {
     );
     let without = check().env("NO_PROXY", "logs.invalid,hooks.invalid").output().unwrap();
     assert!(!without.status.success() && lines.try_recv().is_err(), "there are no such hosts");
+}
+
+#[test]
+fn the_service_says_why_a_run_was_not_delivered() {
+    let service = with_run(3);
+    let (address, _lines) = destination("410 Gone");
+    let sink = format!("[[sink]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{address}\"\n");
+    write_settings(service.folder(), &sink);
+    runlog(&["deliver", "--once"]).current_dir(service.folder()).output().unwrap();
+    let header = format!("Authorization: Bearer {}", service.token);
+    let asked = Command::new("curl").args(["-s", "-H", &header, &format!("{}/runlog/v1/sinks", service.url)]).output();
+    let sinks: Value = serde_json::from_str(&succeeded(asked.unwrap())).unwrap();
+    let failed = &sinks[0]["failedDeliveries"][0];
+    assert_eq!(failed["runId"], RUN, "{sinks}");
+    assert!(failed["problem"].as_str().unwrap().contains("410"), "{sinks}");
 }

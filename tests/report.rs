@@ -19,11 +19,13 @@ fn two_runs() -> (Service, String, String) {
     };
     let mut lines: Vec<String> = (0..30).map(|at| line(at * 500, "INFO", &format!("read {at} rows"))).collect();
     push(&service, GOOD, &lines, &task, "execution_successful");
+    let long = format!("the row was {}: end of the message", "one value and another ".repeat(11));
     lines.push(line(
         60_000,
         "ERROR",
         "load <b>failed</b>\njava.sql.SQLException: no table\n\tat demo.Orders.run(Orders.java:12)",
     ));
+    lines.push(line(60_100, "ERROR", &long));
     push(&service, BAD, &lines, &task, "execution_failed");
     wait_until_summarised(&service, BAD);
     wait_until_summarised(&service, GOOD);
@@ -56,7 +58,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
         "java.sql.SQLException: no table",
         "at demo.Orders.run(Orders.java:12)",
         &format!("run {GOOD}"),
-        "1 pattern new",
+        "2 patterns new",
         "45.5 s",
         "█",
     ] {
@@ -77,6 +79,10 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("<svg") && page.contains("load &lt;b&gt;failed&lt;/b&gt;"), "{page}");
     assert!(!page.contains("<b>") && !page.contains("<script"), "nothing of a log is markup");
+    assert!(page.contains("end of the message"), "a page does not shorten messages to the width of a terminal");
+    assert!(!shown.contains("end of the message"), "the terminal shows their beginning");
+    assert!(page.contains(&format!("<a href=\"{}/runs/{BAD}\">Open in Runlog</a>", service.url)), "{page}");
+    assert!(page.contains("th{white-space:nowrap}"), "short columns are not broken within words");
     well_formed(&page, service.folder());
 
     let of_task = service.succeed(&["report", &task, "--last-days", "3660"]);
@@ -86,15 +92,16 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
         of_workspace.contains("1 task to check, 0 fine") && of_workspace.contains("its last run failed"),
         "{of_workspace}"
     );
-    for id in [&task, &workspace] {
+    for (id, path) in [(&task, format!("tasks/{task}")), (&workspace, format!("?workspace={workspace}"))] {
         let page = service.succeed(&["report", id, "--html", "-"]);
         well_formed(&page, service.folder());
+        assert!(page.contains(&format!("<a href=\"{}/{path}\">Open in Runlog</a>", service.url)), "{page}");
     }
 
     let diff = service.succeed(&["diff", GOOD, BAD]);
-    assert!(diff.contains("1 pattern new") && diff.contains("New root causes"), "{diff}");
+    assert!(diff.contains("2 patterns new") && diff.contains("New root causes"), "{diff}");
     let back: Value = service.json(&["diff", BAD, GOOD, "--json"]);
-    assert_eq!((&back["counts"]["gone"], &back["counts"]["new"]), (&json!(1), &json!(0)));
+    assert_eq!((&back["counts"]["gone"], &back["counts"]["new"]), (&json!(2), &json!(0)));
 }
 
 /// Two records with wrong clocks, in a run of twenty seconds.

@@ -136,3 +136,21 @@ fn the_newest_records_that_hold_a_text_are_found() {
         .collect();
     assert_eq!(messages, ["line 99", "line 98", "line 97"]);
 }
+
+#[test]
+fn a_caller_without_rights_is_told_why_nothing_is_found() {
+    let service = service();
+    let user = service.json(&["admin", "users", "create", "nobody", "--json"])["id"].as_str().unwrap().to_owned();
+    let token = service.json(&["admin", "tokens", "create", "test", "--user", &user, "--json"]);
+    let token = token["token"].as_str().unwrap();
+    for arguments in [&["search", "line"][..], &["sql", "SELECT count(*) FROM records"]] {
+        let told = |token: &str| {
+            let output = service.runlog(arguments).env("RUNLOG_TOKEN", token).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        };
+        let to_nobody = told(token);
+        assert!(to_nobody.contains("nobody may not read the logs of any workspace"), "{arguments:?}: {to_nobody}");
+        assert!(!told(&service.token).contains("may not read"), "{arguments:?}: an administrator may");
+    }
+}

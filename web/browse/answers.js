@@ -191,6 +191,12 @@ export const sinks = [
   {
     name: 'elastic', kind: 'elasticsearch', due: 12, failing: 3, done: 900, dead: 2, records: 3_100_000, refused: 7, lagSeconds: 61, lastSeen: iso(4_000),
     problem: 'the destination answers 429',
+    failedDeliveries: [{ runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17', attempts: 3, nextAttempt: iso(-600_000), problem: 'the destination answers 429' }],
+    deadLetters: [{ runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17', time: iso(86_400_000), records: 7, reason: 'mapper_parsing_exception: failed to parse field [extra]', refusedAt: iso(60_000) }],
   },
-  { name: 'files', kind: 'files', due: 0, failing: 0, done: 914, dead: 0, records: 3_200_000, refused: 0, lagSeconds: 0, lastSeen: iso(4_000) },
+  {
+    name: 'hook', kind: 'webhook', due: 0, failing: 0, done: 2, dead: 12, records: 10, refused: 0, lagSeconds: 0, lastSeen: iso(4_000),
+    failedDeliveries: [{ runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18', attempts: 1, problem: 'the destination answers 410' }], deadLetters: [],
+  },
+  { name: 'files', kind: 'files', due: 0, failing: 0, done: 914, dead: 0, records: 3_200_000, refused: 0, lagSeconds: 0, lastSeen: iso(4_000), failedDeliveries: [], deadLetters: [] },
 ]

@@ -6,7 +6,9 @@ import { createRequire } from 'node:module'
 import { after, before, describe, it } from 'node:test'
 import * as answers from './answers.js'
 import { openBrowser, openPage } from './browser.js'
-import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushShortRuns, send, start } from './service.js'
+import { accessTests } from './access.js'
+import { readingTests } from './reading.js'
+import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushOddRun, pushShortRuns, send, start } from './service.js'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
@@ -22,6 +24,7 @@ let problemId
 before(async () => {
   service = await start()
   await pushShortRuns(service)
+  await pushOddRun(service)
   await pushLongRun(service)
   problemId = await problemOf('does not fit')
   chrome = await openBrowser()
@@ -51,6 +54,9 @@ async function visit(path, options, act) {
   }
 }
 
+accessTests({ visit, hasNoBarrier, fits, service: () => service, chrome: () => chrome })
+readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service: () => service, chrome: () => chrome })
+
 /** Cases that the demonstration does not produce. */
 async function answerFor(page) {
   const json = (body) => (route) => route.fulfill({ json: body })
@@ -59,7 +65,8 @@ async function answerFor(page) {
   await page.route('**/runlog/v1/runs/*/diff/*', json(answers.diff(EARLIER_RUN, FAILED_RUN)))
   await page.route('**/runlog/v1/tasks/*/report?*', json(answers.taskReport(service.taskId, FAILED_RUN)))
   await page.route('**/runlog/v1/workspaces/*/report?*', json(answers.workspaceReport(service.taskId, FAILED_RUN)))
-  await page.route('**/runlog/v1/sql', (route) => route.fulfill({ body: answers.sql, contentType: 'application/x-ndjson' }))
+  await page.route('**/runlog/v1/sql', (route) =>
+    (route.request().postData()?.includes('information_schema') ? route.continue() : route.fulfill({ body: answers.sql, contentType: 'application/x-ndjson' })))
   await page.route('**/runlog/v1/problems?*', json({ items: answers.problems, limit: 50, offset: 0, total: answers.problems.length }))
   await page.route('**/runlog/v1/problems/*', json(answers.problemDetail(FAILED_RUN)))
   await page.route('**/runlog/v1/search?*', json(answers.search(FAILED_RUN)))
@@ -109,10 +116,10 @@ async function fits(page) {
 }
 
 const pages = () => [
-  { name: 'overview', path: '/?hours=2160', shows: 'Tasks that need attention' },
+  { name: 'overview', path: '/?hours=2160', shows: 'Needs attention' },
   { name: 'tasks', path: '/tasks?hours=2160', shows: 'nightly orders' },
   { name: 'task', path: `/tasks/${service.taskId}?hours=2160`, shows: 'Median duration' },
-  { name: 'run', path: `/runs/${FAILED_RUN}`, shows: 'Running Spark version' },
+  { name: 'run', path: `/runs/${FAILED_RUN}#1`, shows: 'Running Spark version' },
   { name: 'run, filtered', path: `/runs/${FAILED_RUN}?severity=WARN,ERROR`, shows: '9 matching lines' },
   { name: 'empty run', path: `/runs/${EMPTY_RUN}`, shows: 'ended' },
   { name: 'compare', path: `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, shows: 'Swap' },
@@ -121,6 +128,8 @@ const pages = () => [
   { name: 'search', path: '/search?q=row', shows: 'Search all logs' },
   { name: 'sql', path: '/sql', shows: 'Saved queries' },
   { name: 'collection', path: '/collection', shows: 'Upstreams' },
+  { name: 'access', path: '/access', shows: 'Access tokens' },
+  { name: 'audit log', path: '/access/audit', shows: 'look at log' },
   { name: 'missing page', path: '/nowhere', shows: 'Page not found' },
 ]
 
@@ -155,7 +164,7 @@ describe('signing in', () => {
       await hasNoBarrier(page)
       await page.keyboard.type('rlp_not-a-token')
       await page.keyboard.press('Enter')
-      await page.getByText('Invalid token.').waitFor()
+      await page.getByText('Invalid or expired token.').waitFor()
       await page.getByLabel('Token').focus()
       await page.keyboard.type(service.token)
       await page.keyboard.press('Enter')
@@ -232,7 +241,7 @@ describe('a log of two million lines', () => {
   })
 
   it('is read by keys alone', async () => {
-    await visit(`/runs/${LONG_RUN}`, { height: 1_000 }, async (page) => {
+    await visit(`/runs/${LONG_RUN}#1`, { height: 1_000 }, async (page) => {
       await line(page, 0).waitFor()
       const viewer = page.getByRole('region', { name: /^The log,/ })
       await viewer.focus()
@@ -282,7 +291,7 @@ describe('a log of two million lines', () => {
   })
 
   it('is searched and filtered, with what fits marked, and the address says so', async () => {
-    await visit(`/runs/${LONG_RUN}`, {}, async (page) => {
+    await visit(`/runs/${LONG_RUN}#1`, {}, async (page) => {
       await line(page, 0).waitFor()
       await page.keyboard.press('/')
       await page.keyboard.type('ROW 1999')
@@ -295,7 +304,7 @@ describe('a log of two million lines', () => {
       await page.getByRole('group', { name: 'Severities' }).getByRole('button', { name: /FATAL/ }).click()
       await page.getByText('1 matching line').waitFor({ timeout: 20_000 })
       await line(page, LONG_RECORDS - 1).waitFor()
-      await page.getByLabel('Only these').uncheck()
+      await page.getByLabel('Matches only').uncheck()
       await page.getByText('All lines, with matches highlighted').waitFor()
       await page.getByRole('button', { name: 'Previous match' }).click()
       await page.waitForURL(`**#${LONG_RECORDS}`)
@@ -378,7 +387,8 @@ describe('a run', () => {
 
   it('shows what failed first, what is new and its patterns, where the service tells', async () => {
     await visit(`/runs/${FAILED_RUN}`, { answers: true, height: 1_200 }, async (page) => {
-      await page.getByText('What failed first').waitFor()
+      await page.getByRole('button', { name: 'Show details' }).click()
+      await page.getByText('What failed first', { exact: true }).waitFor()
       await page.getByText('could not write row <number> | java.sql.SQLException').waitFor()
       await page.getByRole('button', { name: 'Patterns' }).click()
       await page.getByRole('button', { name: /Changing <\*> acls to: root/ }).click()
@@ -497,7 +507,7 @@ describe('tasks', () => {
       await boxes.nth(3).check()
       await boxes.nth(4).check()
       await page.getByRole('button', { name: 'Compare selected' }).click()
-      await page.getByRole('heading', { name: 'Compare two runs' }).waitFor()
+      await page.getByRole('heading', { name: 'Compare runs' }).waitFor()
       await page.getByText('slow batch <number> took <number> ms').waitFor()
       await page.getByRole('button', { name: /Unchanged/ }).click()
       await page.getByText('row <number> read').waitFor()
@@ -529,6 +539,7 @@ describe('SQL', () => {
 
   it('marks where a query is wrong', async () => {
     await visit('/sql', {}, async (page) => {
+      await page.getByText('bundle_name').first().waitFor({ state: 'attached' })
       await page.route('**/runlog/v1/sql', (route) =>
         route.fulfill({ status: 400, json: { status: 400, message: 'there is no column oops', detail: 'line 1, column 8: oops' } }))
       await page.getByLabel('Query', { exact: true }).fill('SELECT oops')
@@ -544,12 +555,12 @@ describe('search', () => {
     await visit('/search', { answers: true }, async (page) => {
       await page.getByRole('searchbox').fill('row')
       await page.keyboard.press('Enter')
-      await page.getByText('2+ lines').waitFor()
+      await page.getByText('2+ matches').waitFor()
       assert.equal(await page.locator('li mark').first().textContent(), 'row')
       const [request] = await Promise.all([page.waitForRequest('**/runlog/v1/search?*'), page.getByRole('combobox', { name: 'Time' }).selectOption('any time')])
       assert.equal(new URL(request.url()).searchParams.get('from'), null)
       await page.getByRole('button', { name: 'Load more' }).click()
-      await page.getByText('4+ lines').waitFor()
+      await page.getByText('4+ matches').waitFor()
       // A result links to its line: here the last one, because it is of today.
       await page.getByRole('link', { name: 'nightly orders' }).first().click()
       await page.waitForURL(/#1096$/)
@@ -602,7 +613,7 @@ describe('collection', () => {
   it('is for administrators', async () => {
     const { page, context } = await openPage(chrome.browser, { ...service, token: await tokenOfNobody() })
     await page.goto(service.url)
-    await page.getByRole('heading', { name: 'Tasks that need attention' }).waitFor()
+    await page.getByRole('heading', { name: 'No access to any workspace' }).waitFor()
     assert.equal(await page.getByRole('heading', { name: 'Sinks' }).count(), 0)
     await context.close()
   })

@@ -95,3 +95,25 @@ export async function push(service, id, count, message = 'still going') {
   const lines = Array.from({ length: count }, (_, index) => JSON.stringify({ logTimestamp: now + index, severity: 'INFO', logMessage: `${message} ${index}` }))
   await send(service, 'POST', `${run(id)}/records`, lines.join('\n'))
 }
+
+export const ODD_RUN = '6c0e5a34-0000-4000-8000-0000000000d1'
+export const HOSTILE = '<img src=x onerror="document.title=1">'
+export const LONG_LINE = `${'long '.repeat(120)}end of the long line`
+
+/** Pushes a failed run with colours, characters that change the order of text, JSON, a long line and a stack trace. */
+export async function pushOddRun(service) {
+  const escape = '\u001b'
+  const messages = [
+    `${escape}[32mstarted${escape}[0m ${escape}[1;31mred and bold${escape}[0m`, 'user \u202enimda logged in',
+    JSON.stringify({ event: 'load', nested: { rows: [1, 2], isWhole: true } }), LONG_LINE, HOSTILE,
+    `could not connect\n${escape}[31m\tat demo.Orders.run(Orders.java:12)${escape}[0m\nCaused by: demo.Refused: connection refused by needle-host`,
+  ]
+  const begun = Date.parse('2026-11-20T23:30:00Z')
+  const severity = (index) => (index === 5 ? 'ERROR' : 'INFO')
+  const lines = Array.from({ length: 60 }, (_, index) => ({
+    logTimestamp: begun + index * 1_000, severity: severity(index), bundleName: 'demo.tMap_1', logType: 'JOB', logMessage: messages[index] ?? `line ${index}`,
+  }))
+  await send(service, 'PUT', run(ODD_RUN), JSON.stringify({ taskId: service.taskId, startTimestamp: new Date(begun).toISOString() }))
+  await send(service, 'POST', `${run(ODD_RUN)}/records`, lines.map((line) => JSON.stringify(line)).join('\n'))
+  await send(service, 'POST', `${run(ODD_RUN)}/finish`, JSON.stringify({ status: 'execution_failed', finishTimestamp: new Date(begun + 60_000).toISOString(), errorMessage: 'it broke' }))
+}

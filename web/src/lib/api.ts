@@ -1,5 +1,6 @@
 // The API of the service, with types generated from its description, and errors that pages can distinguish.
 import createClient from 'openapi-fetch'
+import { connection } from './connection.svelte'
 import type { components, paths } from './openapi.gen'
 import { printableJson } from './printable'
 
@@ -28,7 +29,7 @@ export type Collection = Schema['CollectionBody']
 export type Sink = Schema['SinkBody']
 
 /** Why a request failed, by what the user can do. */
-export type ProblemKind = 'signed out' | 'forbidden' | 'missing' | 'not offered' | 'wrong' | 'limited' | 'away' | 'broken'
+export type ProblemKind = 'unreachable' | 'signed out' | 'forbidden' | 'missing' | 'not offered' | 'wrong' | 'limited' | 'away' | 'broken'
 
 /** An error that can be shown to the user. */
 export class Problem extends Error {
@@ -47,11 +48,14 @@ export const client = createClient<paths>({ baseUrl: '', headers: { 'x-runlog-we
 
 // Control characters in the texts of logs are replaced here for all pages. Results of SQL queries are streamed and
 // processed by their own page.
+/** Responses with records, whose messages are shown with the colours of terminals. */
+const withColours = new Set(['/runlog/v1/runs/{id}/records', '/runlog/v1/search'])
+
 client.use({
-  async onResponse({ response }) {
+  async onResponse({ response, schemaPath }) {
     if (!/^application\/json\b/.test(response.headers.get('content-type') ?? '')) return undefined
     const { status, statusText, headers } = response
-    return new Response(printableJson(await response.text()), { status, statusText, headers })
+    return new Response(printableJson(await response.text(), { colours: withColours.has(schemaPath) }), { status, statusText, headers })
   },
 })
 
@@ -70,13 +74,16 @@ export async function answer<T>(call: Promise<{ data?: T; error?: unknown; respo
   } catch (error) {
     throw unreachable(error)
   }
+  if (isUnreachable(result.response.status)) connection.lost()
+  else connection.found()
   if (result.response.ok) return result.data as T
   throw problem(result.response, result.error as Schema['ErrorBody'] | undefined)
 }
 
 function unreachable(error: unknown): Problem {
   if (error instanceof DOMException && error.name === 'AbortError') throw error
-  return new Problem('away', 'the service does not respond', 'Check that it is running and reachable')
+  connection.lost()
+  return new Problem('unreachable', 'cannot reach Runlog')
 }
 
 function problem(response: Response, body: Schema['ErrorBody'] | undefined): Problem {
@@ -86,6 +93,9 @@ function problem(response: Response, body: Schema['ErrorBody'] | undefined): Pro
   const detail = body?.detail === message ? undefined : body?.detail
   return new Problem(kind, message, detail ?? undefined, body?.requestId ?? undefined)
 }
+
+/** A proxy responds for the service, which does not. */
+const isUnreachable = (status: number): boolean => status === 502 || status === 504
 
 export function kindOf(status: number, message: string): ProblemKind {
   switch (status) {
@@ -100,10 +110,11 @@ export function kindOf(status: number, message: string): ProblemKind {
       return 'not offered'
     case 429:
       return 'limited'
-    case 502:
     case 503:
-    case 504:
       return 'away'
+    case 502:
+    case 504:
+      return 'unreachable'
     default:
       return status >= 500 ? 'broken' : 'wrong'
   }

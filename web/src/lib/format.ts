@@ -1,4 +1,5 @@
 // Formats times, durations, counts and sizes.
+import { offsetName, zone } from './zone.svelte'
 
 const counts = new Intl.NumberFormat('en')
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
@@ -27,29 +28,35 @@ export type Moment = number | string | Date
 
 const date = (moment: Moment): Date => (moment instanceof Date ? moment : new Date(moment))
 
-export function day(moment: Moment): string {
+/** The date and time of a moment in the shown zone, as the fields of a UTC date. */
+function shown(moment: Moment): Date {
   const at = date(moment)
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
+  return zone.isUtc ? at : new Date(at.getTime() - at.getTimezoneOffset() * 60_000)
 }
 
-/** The local time, to the second. */
-export function clock(moment: Moment): string {
-  const at = date(moment)
-  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
+export function day(moment: Moment): string {
+  const at = shown(moment)
+  return `${at.getUTCFullYear()}-${two(at.getUTCMonth() + 1)}-${two(at.getUTCDate())}`
 }
+
+/** The time of day in the shown zone, to the second. */
+export function clock(moment: Moment): string {
+  const at = shown(moment)
+  return `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`
+}
+
+/** The shown zone at a moment: `UTC`, `UTC+01:00`. */
+export const zoneAt = (moment: Moment): string => offsetName(date(moment), zone.isUtc)
 
 export const preciseClock = (moment: Moment): string => `${clock(moment)}.${three(date(moment).getMilliseconds())}`
 
-/** The local time of an event of a run, with the date if it differs from that of the start. */
+/** The time of an event of a run, with the date if it differs from that of the start. */
 export const clockIn = (moment: Moment, began: Moment): string => (day(moment) === day(began) ? preciseClock(moment) : `${day(moment)} ${preciseClock(moment)}`)
 
 export const dateTime = (moment: Moment): string => `${day(moment)} ${clock(moment)}`
 
-/** A short form: the time if it is today, otherwise the date. */
-export function when(moment: Moment, now: number = Date.now()): string {
-  const at = date(moment)
-  return day(at) === day(now) ? clock(at).slice(0, 5) : `${day(at)} ${clock(at).slice(0, 5)}`
-}
+/** The same with the zone: `2026-11-30 07:15:00 UTC+01:00`. */
+export const dateTimeZone = (moment: Moment): string => `${dateTime(moment)} ${zoneAt(moment)}`
 
 export function ago(moment: Moment, now: number = Date.now()): string {
   const ms = now - date(moment).getTime()
@@ -61,6 +68,9 @@ export function ahead(moment: Moment, now: number = Date.now()): string {
   const ms = date(moment).getTime() - now
   return ms < 1_000 ? 'now' : `in ${span(ms)}`
 }
+
+/** A text of the service, whose times in UTC are shown in the chosen zone. */
+export const withZone = (text: string): string => text.replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, (time) => dateTimeZone(time))
 
 /** A duration in its two largest units. */
 export function span(ms: number): string {

@@ -1,5 +1,6 @@
 // The state of a request: loading, loaded or failed.
 import { Problem } from './api'
+import { connection } from './connection.svelte'
 
 export class Loaded<T> {
   value = $state.raw<T | undefined>(undefined)
@@ -24,6 +25,7 @@ export class Loaded<T> {
     } catch (error) {
       if (this.#abort !== abort || abort.signal.aborted) return
       this.problem = error instanceof Problem ? error : new Problem('broken', String(error))
+      if (this.problem.kind === 'unreachable') connection.lost(this.again)
     }
     this.busy = false
   }
@@ -36,6 +38,7 @@ export class Loaded<T> {
     this.#abort?.abort()
     this.#abort = undefined
     this.busy = false
+    connection.forget(this.again)
   }
 }
 

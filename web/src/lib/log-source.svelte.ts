@@ -11,12 +11,16 @@ export interface LogSource {
   want(first: number, last: number): void
   /** The number of the line at a position of the log, or of the one after it. */
   numberOf(index: number): number
+  /** The position in the log of the line with this number, if it is known. */
+  indexOf(number: number): number | undefined
   readonly problem: Problem | undefined
   stop(): void
 }
 
 /** Number of lines per request. */
 export const CHUNK = 200
+/** Lines around a prefetched one: about the height of a window. */
+const AROUND = 40
 /** Number of cached chunks: some megabytes. */
 const CHUNKS_MAX = 150
 
@@ -27,6 +31,8 @@ export class WholeLog implements LogSource {
   #end = $state(0)
   #chunks = new Map<number, PlacedRecord[]>()
   #asked = new Map<number, AbortController>()
+  /** Chunks that are loaded before they are visible. */
+  #ahead = new Set<number>()
 
   constructor(
     readonly runId: string,
@@ -34,6 +40,14 @@ export class WholeLog implements LogSource {
     end: number,
   ) {
     this.#end = end
+  }
+
+  /** Loads the lines around a position of the log, so that they can be shown at once. */
+  async prefetch(index: number): Promise<void> {
+    const chunks = [...new Set([index - AROUND, index + AROUND].map((at) => Math.floor(Math.min(Math.max(this.from, at), this.#end - 1) / CHUNK)))]
+    for (const chunk of chunks) this.#ahead.add(chunk)
+    await Promise.all(chunks.filter((chunk) => this.#isWanted(chunk)).map((chunk) => this.#load(chunk)))
+    for (const chunk of chunks) this.#ahead.delete(chunk)
   }
 
   get total(): number {
@@ -58,12 +72,16 @@ export class WholeLog implements LogSource {
     return Math.min(Math.max(0, index - this.from), Math.max(0, this.total - 1))
   }
 
+  indexOf(number: number): number | undefined {
+    return number >= 0 && number < this.total ? this.from + number : undefined
+  }
+
   want(first: number, last: number): void {
     const from = Math.floor((this.from + Math.max(0, first)) / CHUNK)
     const to = Math.floor((this.from + Math.min(this.total - 1, last)) / CHUNK)
     // Chunks that are no longer visible are not loaded.
     for (const [chunk, abort] of this.#asked) {
-      if (chunk < from - 1 || chunk > to + 1) {
+      if ((chunk < from - 1 || chunk > to + 1) && !this.#ahead.has(chunk)) {
         abort.abort()
         this.#asked.delete(chunk)
       }
@@ -160,6 +178,10 @@ export class Matches implements LogSource {
 
   line(number: number): PlacedRecord | undefined {
     return this.#items[number]
+  }
+
+  indexOf(number: number): number | undefined {
+    return this.#items[number]?.index
   }
 
   want(_first: number, last: number): void {

@@ -26,4 +26,10 @@ describe('an answer', () => {
     expect(JSON.parse(printableJson(json))).toEqual(JSON.parse(json))
     expect(printableJson('no JSON \u202e')).toBe('no JSON \u202e')
   })
+  it('keeps the colours of messages, and nothing else', () => {
+    const record = { logMessage: '\u001b[31mred\u001b[0m \u001b[2J\u202e', bundleName: '\u001b[31mx' }
+    expect(JSON.parse(printableJson(JSON.stringify({ items: [{ record }] }), { colours: true }))).toEqual({
+      items: [{ record: { logMessage: '\u001b[31mred\u001b[0m \\x1b[2J\\u{202e}', bundleName: '\\x1b[31mx' } }],
+    })
+  })
 })

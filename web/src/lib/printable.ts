@@ -1,5 +1,6 @@
 // Makes texts of logs safe to show. A log may contain characters that change the order of text, break lines
 // or are invisible: they are shown in the notation of the command line: `\x1b`, `\u{202e}`.
+import { SGR, hasColours } from './ansi'
 
 /** Characters that affect the text around them instead of being shown, including line feeds and tabs. */
 // eslint-disable-next-line no-control-regex
@@ -26,18 +27,28 @@ export function printable(text: string): string {
   return lines.replace(control, escaped)
 }
 
-function shown(value: unknown): unknown {
-  if (typeof value === 'string') return printable(value)
-  if (Array.isArray(value)) return value.map(shown)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [printable(name), shown(inner)]))
+const colours = new RegExp(`(${SGR})`)
+
+/** The same, but the colours of terminals are kept. */
+function printableWithColours(text: string): string {
+  if (!hasColours(text)) return printable(text)
+  // A carriage return overwrites a line with its colours.
+  const lines = text.includes('\r') ? text.split('\n').map(lastState).join('\n') : text
+  return lines.split(colours).map((part, number) => (number % 2 === 1 ? part : part.replace(control, escaped))).join('')
 }
 
-/** A JSON response in which every text is printable. */
-export function printableJson(json: string): string {
+function shown(value: unknown, isColoured: boolean, name = ''): unknown {
+  if (typeof value === 'string') return isColoured && name === 'logMessage' ? printableWithColours(value) : printable(value)
+  if (Array.isArray(value)) return value.map((inner) => shown(inner, isColoured))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([field, inner]) => [printable(field), shown(inner, isColoured, field)]))
+}
+
+/** A JSON response in which every text is printable. With `colours`, messages of logs keep the colours of terminals. */
+export function printableJson(json: string, { colours: isColoured = false } = {}): string {
   if (!inJson.test(json)) return json
   try {
-    return JSON.stringify(shown(JSON.parse(json)))
+    return JSON.stringify(shown(JSON.parse(json), isColoured))
   } catch {
     // The caller reports that it is not JSON.
     return json

@@ -22,7 +22,7 @@ export function reasonText(reason: Reason): string {
     case 'late':
       return `last ran ${ago(reason.last)}, usually every ${span(reason.usualMs)}`
     case 'flaky':
-      return `alternated between success and failure: ${reason.flips} changes in ${reason.runs} runs`
+      return `flaky: ${many(reason.flips, 'flip')} in ${many(reason.runs, 'run')}`
     case 'newErrors':
       return `${many(reason.errorGroups, 'new kind')} of error: ${reason.title}`
   }

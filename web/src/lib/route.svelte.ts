@@ -16,6 +16,8 @@ const pages: [string, RegExp][] = [
   ['search', /^\/search\/?$/],
   ['sql', /^\/sql\/?$/],
   ['collection', /^\/collection\/?$/],
+  ['access', /^\/access\/?$/],
+  ['audit', /^\/access\/audit\/?$/],
 ]
 
 /** Paths of this host that are not pages. */

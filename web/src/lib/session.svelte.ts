@@ -1,5 +1,6 @@
 // The session. The token is sent to the service and not kept; an HttpOnly cookie replaces it.
 import { Problem, answer, client, onSignedOut, type Session } from './api'
+import { connection } from './connection.svelte'
 
 class Who {
   /** Undefined while unknown, null if no user has signed in. */
@@ -13,7 +14,14 @@ class Who {
     } catch (error) {
       if (error instanceof Problem && error.kind === 'signed out') this.session = null
       else this.problem = error as Problem
+      if (this.problem?.kind === 'unreachable') connection.lost(this.again)
     }
+  }
+  again = (): void => void this.look()
+
+  /** True for a caller who may not see any workspace. */
+  get isWithoutAccess(): boolean {
+    return Boolean(this.session && !this.session.administrator && !this.session.workspaces.some((one) => one.rights.includes('VIEW')))
   }
 
   async signIn(token: string): Promise<void> {

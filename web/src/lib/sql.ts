@@ -77,6 +77,8 @@ export interface Plot {
   /** Times in seconds, numbers, or row numbers. */
   x: number[]
   xIsTime: boolean
+  /** Name of the column on the x axis. */
+  xName: string
   labels: string[] | undefined
   series: { name: string; values: (number | null)[] }[]
 }
@@ -100,6 +102,7 @@ export function plotOf(result: Result, x: number, ys: number[]): Plot {
   return {
     x: order.map((number) => raw[number] ?? 0),
     xIsTime: timed,
+    xName: column?.name ?? '',
     labels: isOrdered ? undefined : result.rows.map((row) => cell(row[x])),
     series: ys.map((y) => {
       const values = numbers(y)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ROW, Rows, SPACER_MAX, clampTop, scrollTopOf, spacerOf, topMax, topOf, wrapped } from './viewport'
+import { ROW, Rows, SPACER_MAX, clampTop, pieces, scrollTopOf, spacerOf, topMax, topOf, wrapped } from './viewport'
 
 describe('a short list', () => {
   const view = { rows: 1_000, height: 400 }
@@ -45,5 +45,14 @@ describe('rows of open items', () => {
 describe('wrapping', () => {
   it('keeps every character and every line', () => {
     expect(wrapped('abcdef\n\n\tx', 4)).toEqual(['abcd', 'ef', '', '    ', 'x'])
+  })
+  it('counts wide characters twice, and never splits one', () => {
+    expect(wrapped('日本語', 4)).toEqual(['日本', '語'])
+    expect(wrapped('a😀😀', 3)).toEqual(['a😀', '😀'])
+  })
+  it('has another width in the first row', () => expect(pieces('abcdefgh', 4, 2)).toEqual(['ab', 'cdef', 'gh']))
+  it('stops after the pieces that are asked for', () => expect(pieces('x'.repeat(1_000_000), 4, 2, 2)).toEqual(['xx', 'xxxx']))
+  it('goes on with the colour', () => {
+    expect(wrapped('\u001b[31mabcd\u001b[0mef', 3)).toEqual(['\u001b[31mabc', '\u001b[31md\u001b[0mef'])
   })
 })

@@ -1,6 +1,7 @@
 // The position of the scroll bar in a list of any length. Browsers limit the height of an element, so a long list uses
 // a spacer of limited height: up to the limit, the scroll bar moves by rows; beyond it, it stands for a fraction of the
 // list, and wheel, touch and keyboard move by rows.
+import { sequenceAt } from './ansi'
 
 /** Height of a row. Unit: pixels. */
 export const ROW = 20
@@ -68,13 +69,41 @@ export class Rows {
   }
 }
 
-/** Splits a text into lines of at most this number of characters. */
-export function wrapped(text: string, columns: number): string[] {
-  const lines: string[] = []
-  for (const line of text.split(/\r\n|\n|\r/)) {
-    const plain = line.replaceAll('\t', '    ')
-    if (plain === '') lines.push('')
-    for (let start = 0; start < plain.length; start += columns) lines.push(plain.slice(start, start + columns))
+/** The columns that a character takes: two for those of East Asian scripts and emoji, as in a terminal. */
+const columnsOf = (code: number): number =>
+  code >= 0x1100 && (code <= 0x115f || (code >= 0x2e80 && code <= 0xa4cf) || (code >= 0xac00 && code <= 0xd7a3) || (code >= 0xf900 && code <= 0xfaff) ||
+    (code >= 0xfe30 && code <= 0xfe6f) || (code >= 0xff00 && code <= 0xff60) || (code >= 0xffe0 && code <= 0xffe6) || (code >= 0x1f300 && code <= 0x1faff) || code >= 0x20000) ? 2 : 1
+
+/**
+ * Splits a line into pieces that are at most this wide; the first may have another width. Colours go on in the next piece.
+ * Only the first `most` pieces are computed.
+ */
+export function pieces(line: string, columns: number, first = columns, most = Infinity): string[] {
+  const text = line.replaceAll('\t', '    ')
+  if (text.length <= first && /^[ -~]*$/.test(text)) return [text]
+  const found: string[] = []
+  let [start, used, room, colours, carried] = [0, 0, first, '', '']
+  for (let at = 0; at < text.length; ) {
+    const sequence = sequenceAt(text, at)
+    if (sequence !== undefined) {
+      // A reset ends all earlier sequences.
+      colours = /\[0*m$/.test(sequence) ? '' : (colours + sequence).slice(-256)
+      at += sequence.length
+      continue
+    }
+    const code = text.codePointAt(at) ?? 0
+    const width = columnsOf(code)
+    if (used + width > room && used > 0) {
+      found.push(carried + text.slice(start, at))
+      if (found.length === most) return found
+      ;[start, used, room, carried] = [at, 0, columns, colours]
+    }
+    used += width
+    at += code > 0xffff ? 2 : 1
   }
-  return lines
+  found.push(carried + text.slice(start))
+  return found
 }
+
+/** Splits a text into lines of at most this number of columns. */
+export const wrapped = (text: string, columns: number): string[] => text.split(/\r\n|\n|\r/).flatMap((line) => pieces(line, columns))

@@ -184,12 +184,12 @@ pub(crate) const PLANS: [Plan; 8] = [
     Plan {
         krate: "cli",
         modules: &[
-            ("main", &["command", "render", "stop", "memory", "exit"]),
+            ("main", &["command", "arguments", "render", "stop", "memory", "exit"]),
             ("command", &["background", "settings", "arguments", "render", "admin_token", "stop", "exit", "system"]),
             ("background", &["settings", "render", "system"]),
             ("settings", &["arguments", "exit", "system"]),
             ("arguments", &["render", "admin_token", "exit", "system"]),
-            ("render", &["exit"]),
+            ("render", &["exit", "system"]),
             ("admin_token", &["exit"]),
             ("stop", &["exit"]),
             ("memory", &[]),

@@ -120,6 +120,15 @@ impl ConnectArgs {
         Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
     }
 
+    /// The address of a page of the web UI of the service, by its path; none for Talend Cloud, which has no such pages.
+    pub(crate) fn page(&self, path: &str) -> Option<String> {
+        if self.api_url.is_none() && self.region.is_some() {
+            return None;
+        }
+        let url = self.url().ok()?;
+        matches!(url.scheme(), "http" | "https").then(|| format!("{}/{path}", url.as_str().trim_end_matches('/')))
+    }
+
     fn url(&self) -> Outcome<Url> {
         match (&self.api_url, &self.region) {
             (Some(url), _) => Ok(url.clone()),

@@ -32,5 +32,6 @@ pub(crate) async fn run(args: DiffArgs) -> Outcome {
     let client = args.connect.client()?;
     let (before, after) = (args.before.resolve(&client).await?, args.after.resolve(&client).await?);
     let diff = client.run_diff(before, after).await?;
-    tell(&args.form, diff, document_of_diff)
+    let page = args.connect.page(&format!("runs/{before}/compare/{after}"));
+    tell(&args.form, diff, page, document_of_diff)
 }

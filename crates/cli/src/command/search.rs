@@ -6,6 +6,7 @@ use std::io::Write;
 use anstyle::Style;
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
+use runlog_model::place::Right;
 use runlog_model::wire::search::FoundRecord;
 use runlog_model::{Severity, TimeRange};
 
@@ -76,6 +77,9 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     }
     let found = terminal::count(args.limit - left);
     note(format!("{found} found in {} records, newest first", terminal::count(scanned)));
+    if scanned == 0 {
+        note_missing_rights(&client).await;
+    }
     if let Some(run) = unreadable.first() {
         let others = match unreadable.len() - 1 {
             0 => String::new(),
@@ -87,6 +91,22 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         ));
     }
     Ok(())
+}
+
+/// Says so if the caller may not read the logs of any workspace: without it, a result without records would look as if
+/// the archive had none.
+pub(crate) async fn note_missing_rights(client: &Client) {
+    // A service that does not tell the rights is not asked again.
+    let Ok(caller) = client.session().await else { return };
+    let reads = |rights: &[Right]| Right::READ_LOGS.iter().all(|right| rights.contains(right));
+    if caller.administrator || caller.workspaces.iter().any(|workspace| reads(&workspace.rights)) {
+        return;
+    }
+    let name = Stream::Note.shown_on_line(&caller.name).into_owned();
+    note(format!(
+        "{name} may not read the logs of any workspace, so nothing can be found; ask an administrator for the rights Author, \
+         Viewer and Executor (`runlog admin rights grant`)"
+    ));
 }
 
 impl SearchArgs {

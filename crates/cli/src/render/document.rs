@@ -6,6 +6,8 @@ use runlog_analysis::Timeline;
 #[derive(Debug, Default)]
 pub(crate) struct Document {
     pub(crate) title: String,
+    /// The page of the web UI about the same subject.
+    pub(crate) page: Option<String>,
     pub(crate) blocks: Vec<Block>,
 }
 
@@ -33,6 +35,8 @@ pub(crate) enum Block {
 pub(crate) struct Span {
     pub(crate) text: String,
     pub(crate) tone: Tone,
+    /// Most characters that the terminal shows of the text; a page shows all of it.
+    pub(crate) chars_max: usize,
 }
 
 /// How a text is meant.
@@ -63,7 +67,7 @@ pub(crate) struct Mark {
 
 impl Document {
     pub(crate) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), blocks: Vec::new() }
+        Self { title: title.into(), page: None, blocks: Vec::new() }
     }
 
     pub(crate) fn heading(&mut self, text: impl Into<String>) -> &mut Self {
@@ -90,7 +94,12 @@ impl Document {
 
 impl Span {
     fn of(tone: Tone, text: impl std::fmt::Display) -> Self {
-        Self { text: text.to_string(), tone }
+        Self { text: text.to_string(), tone, chars_max: usize::MAX }
+    }
+
+    /// The same text, of which the terminal shows at most so many characters.
+    pub(crate) fn limited(self, chars_max: usize) -> Self {
+        Self { chars_max, ..self }
     }
 }
 

@@ -17,9 +17,10 @@ const STYLE: &str = "\
 --warning:#e0a63a;--bad:#ff7b72;--other:#8a929e;--info:#7aa7dc;--debug:#55606e}}\
 *{box-sizing:border-box}body{margin:0 auto;padding:1.5rem;max-width:75rem;background:var(--back);color:var(--fore);\
 font:15px/1.5 system-ui,sans-serif}h1{font-size:1.4rem;margin:0 0 .5rem}h2{font-size:1.1rem;margin:1.8rem 0 .4rem}\
-p,ul{margin:.3rem 0}ul{list-style:none;padding:0}li{overflow-wrap:anywhere}.scroll{overflow-x:auto}\
+p,ul{margin:.3rem 0}a{color:var(--info)}ul{list-style:none;padding:0}li{overflow-wrap:anywhere}.scroll{overflow-x:auto}\
 table{border-collapse:collapse;width:100%}th{text-align:left;color:var(--faint);font-weight:600}\
-th,td{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}\
+th,td{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
+th{white-space:nowrap}td:last-child{overflow-wrap:anywhere;min-width:16rem}\
 .right{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}.strong{font-weight:600}\
 .faint{color:var(--faint)}.good{color:var(--good)}.warning{color:var(--warning)}.bad{color:var(--bad)}\
 svg{display:block;width:100%;height:auto;margin:.5rem 0}svg text{fill:var(--faint);font:11px system-ui,sans-serif}\
@@ -42,6 +43,7 @@ pub(crate) fn page(document: &Document) -> String {
             body {
                 main {
                     h1 { bdi { (printable(&document.title)) } }
+                    @if let Some(page) = &document.page { p { a href=(page) { "Open in Runlog" } } "\n" }
                     @for block in &document.blocks { (block_of(block)) "\n" }
                 }
                 footer { "Made by Runlog " (env!("CARGO_PKG_VERSION")) }

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use super::screen::Stream;
 use crate::system::environment;
 
 /// The pager of this program, if there is one.
@@ -23,13 +22,10 @@ struct Running {
 #[derive(Debug)]
 pub(super) struct Paged;
 
-/// Starts the pager, if standard output is a terminal and the user wants one.
+/// Starts the pager, if the user wants one. Standard output must be a terminal.
 ///
 /// It is the command in `RUNLOG_PAGER` or `PAGER`, or `less`; none if that is empty, or if it cannot be started.
 pub(crate) fn start() {
-    if !Stream::Result.is_terminal() {
-        return;
-    }
     let command = environment("RUNLOG_PAGER").or_else(|| environment("PAGER")).unwrap_or_else(|| "less".to_owned());
     let mut words = command.split_whitespace();
     let Some(program) = words.next().filter(|program| *program != "cat") else { return };

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use runlog_model::Timestamp;
 
 use super::pager;
+use super::screen::Stream;
 
 /// Options that every command has.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,7 +37,7 @@ impl PreferenceArgs {
     /// Applies them to the whole program. Once only, before anything is written. Results go to a pager if they may be
     /// long.
     pub(crate) fn apply(self, may_be_long: bool) {
-        if may_be_long && !self.no_pager {
+        if may_be_long && !self.no_pager && Stream::Result.is_terminal() {
             pager::start();
         }
         match self.color {

@@ -7,7 +7,7 @@ use runlog_model::record::SeverityCounts;
 use runlog_model::{Severity, Timestamp};
 
 use super::document::{Bar, Block, Document, Mark, Span, Tone, plain};
-use super::terminal::{BAD, FAINT, GOOD, STRONG, result_line, styled};
+use super::terminal::{BAD, FAINT, GOOD, STRONG, result_line, shortened, styled};
 use crate::exit::Outcome;
 use crate::render::preferences::shown_seconds;
 
@@ -48,12 +48,12 @@ fn lines_of_table(head: &[&str], right: &[usize], rows: &[Vec<Span>]) -> Vec<Str
     let head: Vec<Span> = head.iter().map(|name| plain(name.to_uppercase())).collect();
     let width_of = |column: usize| {
         let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
-        cells.map(|cell| width(&cell.text)).max().unwrap_or_default()
+        cells.map(width).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..head.len()).map(width_of).collect();
     let line = |row: &Vec<Span>| -> String {
         let cell = |(column, (span, column_width)): (usize, (&Span, &usize))| {
-            let space = " ".repeat(column_width.saturating_sub(width(&span.text)));
+            let space = " ".repeat(column_width.saturating_sub(width(span)));
             if right.contains(&column) { space + &shown(span) } else { shown(span) + &space }
         };
         let cells: Vec<String> = row.iter().zip(&widths).enumerate().map(cell).collect();
@@ -67,9 +67,10 @@ fn joined(spans: &[Span]) -> String {
 }
 
 fn shown(span: &Span) -> String {
+    let text = shown_text(&shortened(&span.text, span.chars_max));
     match span.tone {
-        Tone::Plain => shown_text(&span.text),
-        tone => styled(style_of(tone), shown_text(&span.text)),
+        Tone::Plain => text,
+        tone => styled(style_of(tone), text),
     }
 }
 
@@ -85,8 +86,8 @@ fn style_of(tone: Tone) -> Style {
 }
 
 /// How many characters a text takes when it is shown.
-fn width(text: &str) -> usize {
-    shown_text(text).chars().count()
+fn width(span: &Span) -> usize {
+    shown_text(&shortened(&span.text, span.chars_max)).chars().count()
 }
 
 /// A text of a log on one line: breaks become spaces, and what would steer the terminal is shown as text.
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn colours_take_no_room_in_a_table() {
-        let row = |name: &str, tone| vec![Span { text: name.to_owned(), tone }, plain("5")];
+        let row = |name: &str, tone| vec![Span { tone, ..plain(name) }, plain("5")];
         let lines = lines_of_table(&["name", "n"], &[1], &[row("a", Tone::Bad), row("abcdef", Tone::Plain)]);
         let bare: Vec<String> = lines.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
         assert_eq!(bare, ["NAME    N", "a       5", "abcdef  5"]);

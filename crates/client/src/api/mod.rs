@@ -9,6 +9,7 @@ mod push;
 mod readiness;
 mod reports;
 mod search;
+mod session;
 mod sql;
 
 pub use admin::PermissionHolder;

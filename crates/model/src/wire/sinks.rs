@@ -32,4 +32,41 @@ pub struct SinkBody {
     /// The last error that blocks deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Deliveries whose last attempt failed or that were refused as a whole, refused ones first; at most 20.
+    #[serde(default)]
+    pub failed_deliveries: Vec<FailedDeliveryBody>,
+    /// Records that were refused and not delivered since, by run and time; at most 20.
+    #[serde(default)]
+    pub dead_letters: Vec<DeadLetterBody>,
+}
+
+/// A delivery whose last attempt failed, or that the sink refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedDeliveryBody {
+    /// The run.
+    pub run_id: String,
+    /// Time of the next attempt; absent if the sink refused the run as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<Timestamp>,
+    /// Number of attempts.
+    pub attempts: u64,
+    /// Why the last attempt failed.
+    pub problem: String,
+}
+
+/// A record that a sink refused permanently, or consecutive records that it refused for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetterBody {
+    /// The run.
+    pub run_id: String,
+    /// Time of the record, or of the first record.
+    pub time: Timestamp,
+    /// Number of refused records.
+    pub records: u64,
+    /// Why the sink refused them.
+    pub reason: String,
+    /// When it refused them.
+    pub refused_at: Timestamp,
 }

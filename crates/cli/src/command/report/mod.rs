@@ -99,16 +99,24 @@ pub(crate) async fn run(args: ReportArgs) -> Outcome {
         }
         Subject::Run(id) if args.brief => Ok(result_line(client.run_brief(id).await?.trim_end())?),
         _ if args.brief => Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)")),
-        Subject::Run(id) => tell(&args.form, client.run_report(id).await?, document_of_run),
-        Subject::Task(id) => tell(&args.form, client.task_report(id, args.last_days).await?, document_of_task),
+        Subject::Run(id) => {
+            let page = args.connect.page(&format!("runs/{id}"));
+            tell(&args.form, client.run_report(id).await?, page, document_of_run)
+        }
+        Subject::Task(id) => {
+            let page = args.connect.page(&format!("tasks/{id}"));
+            tell(&args.form, client.task_report(id, args.last_days).await?, page, document_of_task)
+        }
         Subject::Workspace(id) => {
-            tell(&args.form, client.workspace_report(id, args.last_days).await?, document_of_workspace)
+            let page = args.connect.page(&format!("?workspace={id}"));
+            tell(&args.form, client.workspace_report(id, args.last_days).await?, page, document_of_workspace)
         }
         Subject::TaskOrWorkspace(task, workspace) => match client.task_report(task, args.last_days).await {
-            Ok(report) => tell(&args.form, report, document_of_task),
+            Ok(report) => tell(&args.form, report, args.connect.page(&format!("tasks/{task}")), document_of_task),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let report = client.workspace_report(workspace, args.last_days).await.map_err(neither)?;
-                tell(&args.form, report, document_of_workspace)
+                let page = args.connect.page(&format!("?workspace={workspace}"));
+                tell(&args.form, report, page, document_of_workspace)
             }
             Err(error) => Err(error.into()),
         },
@@ -170,15 +178,20 @@ async fn everything(client: &Client, args: &ReportArgs) -> Outcome {
         return Ok(());
     }
     reports.sort_by_key(|report| std::cmp::Reverse(report.looks.len()));
-    show(&args.form, &document_of_workspaces(&reports))
+    show(&args.form, &Document { page: args.connect.page(""), ..document_of_workspaces(&reports) })
 }
 
-/// Shows a report in the form that is wanted.
-pub(crate) fn tell<T: DeserializeOwned>(form: &FormArgs, report: Value, document: impl Fn(&T) -> Document) -> Outcome {
+/// Shows a report in the form that is wanted; a page links to `page` of the web UI.
+pub(crate) fn tell<T: DeserializeOwned>(
+    form: &FormArgs,
+    report: Value,
+    page: Option<String>,
+    document: impl Fn(&T) -> Document,
+) -> Outcome {
     if form.json {
         return Ok(result_json(&report)?);
     }
-    show(form, &document(&understood(report)?))
+    show(form, &Document { page, ..document(&understood(report)?) })
 }
 
 fn understood<T: DeserializeOwned>(report: Value) -> Outcome<T> {

@@ -9,9 +9,9 @@ use crate::arguments::status::status_word;
 use crate::render::document::{Mark, Span, Tone, faint, plain, strong, toned};
 use crate::render::preferences::{shown_seconds, shown_time};
 pub(super) use crate::render::terminal::counted;
-use crate::render::terminal::{count, duration, shortened};
+use crate::render::terminal::{count, duration};
 
-/// Most characters of a template or a message in a row.
+/// Most characters of a template or a message in a row on the terminal.
 pub(super) const TEXT_CHARS_MAX: usize = 120;
 
 /// How a status is meant.
@@ -55,7 +55,7 @@ pub(super) fn time_in_run(of: Timestamp, began: Timestamp) -> Span {
 }
 
 pub(super) fn text(of: &str) -> Span {
-    plain(shortened(of, TEXT_CHARS_MAX))
+    plain(of).limited(TEXT_CHARS_MAX)
 }
 
 /// Status, times, records: the line below the title of a run.

@@ -26,7 +26,7 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     document.line([faint(format!("workspace {}, task {}", run.workspace_name, run.task_id))]);
     document.line(head_of(run));
     if let Some(error) = &run.error_message {
-        document.line([plain("Engine: "), text(error)]);
+        document.line([plain("Error message: "), text(error)]);
     }
     if let Some(basis) = basis_of(&report.log) {
         document.line(basis);
@@ -63,8 +63,7 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
 
 fn put_headline(document: &mut Document, headline: &Headline, began: Timestamp) {
     document.heading("Why it failed");
-    document
-        .push(Block::List(vec![(0, vec![toned(Tone::Bad, crate::render::terminal::shortened(&headline.text, 400))])]));
+    document.push(Block::List(vec![(0, vec![toned(Tone::Bad, &headline.text).limited(400)])]));
     let mut line = match &headline.record {
         Some(record) => {
             let mut line = vec![plain(format!("line {}, ", count(record.position.saturating_add(1))))];
@@ -139,7 +138,7 @@ fn put_events(document: &mut Document, name: &str, events: &[Event], began: Time
 fn event(of: &Event, began: Timestamp) -> Vec<Span> {
     let mut line = vec![time_in_run(of.time, began), plain(" "), severity(of.severity), plain(" ")];
     line.extend(of.bundle_name.as_ref().map(|name| faint(format!("{name}: "))));
-    line.push(strong(crate::render::terminal::shortened(&of.message, 200)));
+    line.push(strong(&of.message).limited(200));
     line
 }
 
@@ -198,7 +197,7 @@ fn put_gaps(document: &mut Document, gaps: &[SlowGap]) {
 /// Two texts share a row.
 fn shorter(mut row: Vec<Span>) -> Vec<Span> {
     for span in &mut row {
-        span.text = crate::render::terminal::shortened(&span.text, 60);
+        span.chars_max = 60;
     }
     row
 }

@@ -61,7 +61,7 @@ fn put_outcomes(document: &mut Document, report: &TaskReport) {
 }
 
 fn put_durations(document: &mut Document, report: &TaskReport, durations: &Durations) {
-    document.heading("Durations of successful runs");
+    document.heading("Durations");
     let timed = report.runs.iter().take(BARS_MAX).rev();
     let bar = |run: &runlog_analysis::report::RunPoint| {
         Some(Bar { value: run.duration_ms?, label: label_of(run), tone: tone_of(run.status) })
@@ -70,12 +70,15 @@ fn put_durations(document: &mut Document, report: &TaskReport, durations: &Durat
     let values =
         [durations.min_ms, durations.p50_ms, durations.p90_ms, durations.p95_ms, durations.p99_ms, durations.max_ms];
     let row = values.map(|ms| plain(duration(ms))).to_vec();
-    let head = ["shortest", "half", "90 %", "95 %", "99 %", "longest"];
+    document.line([faint("the bars are all runs, coloured by outcome; the figures are of successful runs only")]);
+    let head = ["shortest", "median", "90th percentile", "95th percentile", "99th percentile", "longest"];
     document.table(&head, &[0, 1, 2, 3, 4, 5], vec![row]);
     if let Some(trend) = durations.trend {
         let (earlier, later) = (duration(trend.earlier_p50_ms), duration(trend.later_p50_ms));
         let times = number(trend.times);
-        document.line([plain(format!("earlier half {earlier}, later half {later}: {times} times as long"))]);
+        document.line([plain(format!(
+            "median of the earlier half {earlier}, of the later half {later}: {times} times as long"
+        ))]);
     }
 }
 

@@ -6,10 +6,13 @@ use runlog_model::ErrorGroupKind;
 use super::phrases::{counted, number, severity, status, strip_of, text, time};
 use crate::render::document::{Block, Document, Span, Tone, faint, plain, strong, toned};
 use crate::render::preferences::shown_seconds;
-use crate::render::terminal::{count, duration, shortened};
+use crate::render::terminal::{count, duration};
 
 /// Most tasks that are shown.
 const LOOKS_SHOWN: usize = 50;
+
+/// Most characters of an error in a reason on the terminal.
+const REASON_CHARS_MAX: usize = 102;
 
 /// Most new kinds of errors that are shown.
 const ERROR_GROUPS_SHOWN: usize = 30;
@@ -69,7 +72,7 @@ fn put_new_error_groups(document: &mut Document, groups: &[NewErrorGroup]) {
     }
     document.heading("Errors that are new for their task");
     let row = |it: &&NewErrorGroup| {
-        let (runs, task) = (plain(count(it.runs)), plain(shortened(&it.task_name, 40)));
+        let (runs, task) = (plain(count(it.runs)), plain(&it.task_name).limited(40));
         vec![time(it.first_seen), task, runs, severity(it.severity), text(&it.title)]
     };
     let rows = new.iter().take(ERROR_GROUPS_SHOWN).map(row).collect();
@@ -80,11 +83,12 @@ fn put_new_error_groups(document: &mut Document, groups: &[NewErrorGroup]) {
 pub(super) fn reason(of: &Reason) -> Vec<Span> {
     match of {
         Reason::Failing { runs_in_a_row: 1, run_id, error, .. } => {
-            vec![toned(Tone::Bad, "its last run failed"), plain(because(error)), faint(format!(" {run_id}"))]
+            vec![toned(Tone::Bad, "its last run failed"), because(error), faint(format!(" {run_id}"))]
         }
         Reason::Failing { runs_in_a_row, run_id, since, error } => vec![
             toned(Tone::Bad, format!("its last {runs_in_a_row} runs failed")),
-            plain(format!(", since {}{}", shown_seconds(*since), because(error))),
+            plain(format!(", since {}", shown_seconds(*since))),
+            because(error),
             faint(format!(" {run_id}")),
         ],
         Reason::Slow { run_id, duration_ms, usual_ms, goes_on } => {
@@ -106,12 +110,12 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
         ],
         Reason::NewErrors { error_groups, title, run_id } => vec![
             toned(Tone::Bad, counted(*error_groups, "new kind") + " of error"),
-            plain(format!(": {}", shortened(title, 100))),
+            plain(format!(": {title}")).limited(REASON_CHARS_MAX),
             faint(format!(" {run_id}")),
         ],
     }
 }
 
-fn because(error: &Option<String>) -> String {
-    error.as_ref().map(|error| format!(": {}", shortened(error, 100))).unwrap_or_default()
+fn because(error: &Option<String>) -> Span {
+    plain(error.as_ref().map(|error| format!(": {error}")).unwrap_or_default()).limited(REASON_CHARS_MAX)
 }

@@ -14,6 +14,7 @@ use asked::{Asked, failure};
 
 use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
 use crate::arguments::connect::ConnectArgs;
+use crate::command::search::note_missing_rights;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::system::SystemClock;
@@ -55,6 +56,9 @@ pub(crate) struct SqlArgs {
 /// Runs one query, or those of an interactive prompt.
 pub(crate) async fn run(args: SqlArgs) -> Outcome {
     let asked = Asked::of(&args).await?;
+    if let Asked::Service(client) = &asked {
+        note_missing_rights(client).await;
+    }
     let outcome = match &args.query {
         Some(query) => asked.once(query, &args).await,
         None if std::io::stdin().is_terminal() => prompt::run(&asked, args.format.unwrap_or(AnswerFormat::Table)).await,

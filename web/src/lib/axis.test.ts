@@ -1,0 +1,17 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { axisLabels } from './axis'
+import { zone } from './zone.svelte'
+
+describe('a time axis', () => {
+  afterEach(() => {
+    zone.choice = 'local'
+  })
+  it('has labels at round times', () => {
+    zone.choice = 'utc'
+    const at = Date.parse('2026-11-30T07:50:12Z')
+    expect(axisLabels(at, at + 3_600_000, 4).map((label) => label.text)).toEqual(['08:00', '08:15', '08:30', '08:45'])
+    expect(axisLabels(at, at + 86_400_000, 6).map((label) => label.text)).toEqual(['11-30 12:00', '18:00', '12-01 00:00', '06:00'])
+    expect(axisLabels(at, at + 10 * 86_400_000, 6).map((label) => label.text)).toEqual(['2026-12-01', '2026-12-03', '2026-12-05', '2026-12-07', '2026-12-09'])
+  })
+  it('has none without a span', () => expect(axisLabels(5, 5, 4)).toEqual([]))
+})
