@@ -81,6 +81,37 @@ enum Command {
     Completions(command::completions::CompletionsArgs),
 }
 
+impl Command {
+    /// Commands that open no archive: what they write is for the user, with the permissions of the user's umask.
+    fn is_client(&self) -> bool {
+        match self {
+            Self::Fetch(_)
+            | Self::Runs(_)
+            | Self::Tail(_)
+            | Self::Push(_)
+            | Self::Canary(_)
+            | Self::Report(_)
+            | Self::Problems(_)
+            | Self::Diff(_)
+            | Self::Search(_)
+            | Self::Health(_)
+            | Self::Completions(_) => true,
+            Self::Demo(_)
+            | Self::Serve(_)
+            | Self::Collect(_)
+            | Self::Backfill(_)
+            | Self::Plan(_)
+            | Self::Deliver(_)
+            | Self::Status(_)
+            | Self::Check(_)
+            | Self::Sql(_)
+            | Self::Admin(_)
+            | Self::Archive(_)
+            | Self::Doctor(_) => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     memory::share_among_processors();
     std::panic::set_hook(Box::new(tell_of_panic));
@@ -102,6 +133,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Outcome {
     let stop = stop_on_signals()?;
+    if !command.is_client() {
+        runlog_store::permissions::keep_files_private();
+    }
     match command {
         Command::Demo(args) => command::demo::run(args, stop).await,
         Command::Serve(args) => command::serve::run(*args, stop).await,

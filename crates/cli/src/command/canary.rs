@@ -19,7 +19,7 @@ use crate::arguments::connect::ConnectArgs;
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
-use crate::system::{SystemClock, SystemRandom};
+use crate::system::{SystemClock, SystemRandom, private_temporary_folder};
 
 /// The interval between two polls for the records.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -158,7 +158,7 @@ async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<F
     finished?;
 
     let ended = SystemClock.now();
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = private_temporary_folder("runlog-canary-")?;
     let file = folder.path().join("log.ndjson");
     let messages = loop {
         let waited = SystemClock.now().millis_since(ended);

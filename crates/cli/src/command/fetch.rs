@@ -14,6 +14,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::FetchBar;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, GOOD, note, styled_note};
+use crate::system::private_temporary_folder;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -147,8 +148,8 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
     let mut request = args.request();
     let output = request.output.clone();
     // A terminal gets the log through a screen, which shows what would steer it as text.
-    let to_show =
-        (output == Output::StandardOutput && Stream::Result.is_terminal()).then(tempfile::tempdir).transpose()?;
+    let to_show = output == Output::StandardOutput && Stream::Result.is_terminal();
+    let to_show = to_show.then(|| private_temporary_folder("runlog-fetch-")).transpose()?;
     if let Some(folder) = &to_show {
         request.output = Output::File(folder.path().join("log"));
     }

@@ -20,6 +20,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::Bar;
 use crate::render::terminal::{self, BAD, FAINT, GOOD, STRONG, note, result_json, result_line, styled, table};
 use crate::render::text;
+use crate::system::private_temporary_folder;
 
 use guide::Guide;
 use samples::SAMPLES;
@@ -66,7 +67,7 @@ struct ShownRun<'a> {
 
 /// Runs the demonstration; fails if a fetched log differs from what was pushed.
 pub(crate) async fn run(args: DemoArgs, stop: CancellationToken) -> Outcome {
-    let folder = tempfile::Builder::new().prefix("runlog-demo-").tempdir().context("no temporary folder")?;
+    let folder = private_temporary_folder("runlog-demo-")?;
     let folder: PathBuf = folder.keep();
     let stage = Stage::set(&folder, stop.clone()).await?;
     let played = play(&args, &stage).await;

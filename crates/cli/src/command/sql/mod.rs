@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use runlog_sql::{AnswerFormat, SqlEngine, SqlSettings};
+use runlog_store::permissions::share_output;
 
 use asked::{Asked, failure};
 
@@ -108,7 +109,10 @@ impl Asked {
     async fn write_file(&self, query: &str, format: AnswerFormat, path: &Path) -> Outcome {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let place = || format!("cannot write {}", path.display());
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(place)?;
+        // The umask applies to these permissions, as to those of any file that a program writes for its user.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder).with_context(place)?;
+        share_output(file.path()).with_context(place)?;
         self.write(query, format, file.as_file_mut()).await?;
         file.persist(path).with_context(place)?;
         Ok(())
