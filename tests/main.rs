@@ -9,6 +9,7 @@ mod collect;
 mod command;
 mod deliver;
 mod demo;
+mod formats;
 mod guide;
 mod hang_ups;
 mod many_searches;

@@ -44,7 +44,7 @@ enum Command {
     /// Print the newest records of a run, and optionally follow it
     Tail(command::tail::TailArgs),
     /// Upload a log to an archive
-    Push(command::push::PushArgs),
+    Push(Box<command::push::PushArgs>),
     /// Collect the runs of upstreams into an archive, continuously
     Collect(command::collect::CollectArgs),
     /// Collect the runs of a past period
@@ -142,7 +142,7 @@ async fn run(command: Command) -> Outcome {
         Command::Fetch(args) => until_stopped(command::fetch::run(args), stop).await,
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
-        Command::Push(args) => until_stopped(command::push::run(args), stop).await,
+        Command::Push(args) => command::push::run(*args, stop).await,
         Command::Collect(args) => command::collect::run(args, stop).await,
         Command::Backfill(args) => command::backfill::run(args, stop).await,
         Command::Plan(args) => until_stopped(command::plan::run(args), stop).await,

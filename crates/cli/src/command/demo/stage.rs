@@ -21,7 +21,7 @@ use url::Url;
 
 use super::samples::Sample;
 use crate::admin_token::{ADMIN_TOKEN_FILE, AdminTokenFile};
-use crate::command::push::{Batches, push_log};
+use crate::command::push::{Batches, Pushed, push_log};
 use crate::command::serve::serve_until;
 use crate::exit::Outcome;
 use crate::system::{SystemClock, SystemRandom};
@@ -102,7 +102,8 @@ impl Stage {
         let (run, outline) = (sample.run_id()?, sample.outline()?);
         let start = StartRun { start_timestamp: Some(outline.first), ..StartRun::of_task(self.task) };
         self.administrator.start_run(run, &start).await?;
-        push_log(&self.administrator, run, Batches::of_lines(sample.log()?)).await?;
+        let log = Batches::of_lines(sample.log()?)?;
+        push_log(&self.administrator, run, log, false, &mut Pushed::default()).await?;
         let status = if outline.error.is_some() { RunStatus::Failed } else { RunStatus::Successful };
         let finish = FinishRun {
             finish_timestamp: Some(outline.last),
