@@ -497,3 +497,40 @@ fn a_folder_that_holds_other_things_too_keeps_its_permissions() {
     assert_eq!(doctor.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&doctor.stdout).contains("data has mode 0777"), "{doctor:?}");
 }
+
+/// Copying an archive onto itself was accepted.
+#[test]
+fn an_archive_is_not_copied_onto_itself() {
+    let (folder, _) = archive();
+    bash("ln -s data link", folder.path());
+    for target in ["data", "./data", "link"] {
+        let copy = ["archive", "copy", "--data", "data", "--to-data", target];
+        let output = runlog(&copy).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("that is the archive itself; choose another place"), "{errors}");
+    }
+    let copy = folder.path().join("copy");
+    let (code, printed, errors) = on_archive(folder.path(), &["archive", "copy", "--to-data", copy.to_str().unwrap()]);
+    assert_eq!((code, &printed[0]["runs"]), (0, &json!(2)), "{errors}");
+}
+
+#[test]
+fn sizes_and_numbers_are_read_and_refused_in_words() {
+    let (folder, workspace) = archive();
+    let kept = json_of(folder.path(), &["archive", "retention", &workspace, "--bytes", "5GB"]);
+    assert_eq!(kept["bytes"], 5_000_000_000_u64);
+    for (arguments, words) in [
+        (&["archive", "retention", &workspace, "--bytes", "5 elephants"][..], "is not a size such as 500MiB, 5GB"),
+        (&["archive", "retention", &workspace, "--days", "0"], "is not a number between 1 and 36500"),
+        (&["runs", "57f64991e4b0b689a64feed2", "--last-days", "90"], "\"90\" is not a number between 1 and 60"),
+    ] {
+        let output = runlog(arguments).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && errors.contains(words), "{errors}");
+    }
+    // One run is not `1 runs`.
+    let output = runlog(&["archive", "summarize", "--data", "data"]).current_dir(folder.path()).output().unwrap();
+    let told = succeeded(output);
+    assert!(told.starts_with("sealed ") && !told.contains(" 1 runs") && !told.contains("1 summaries"), "{told}");
+}

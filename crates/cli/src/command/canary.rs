@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::number::between;
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
@@ -44,7 +45,7 @@ pub(crate) struct CanaryArgs {
     #[arg(long, value_name = "TASK_ID")]
     task: TaskId,
     /// Number of records per run
-    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = between(1_u64, 100_000))]
     records: u64,
     /// Interval between runs
     #[arg(long, value_name = "TIME", default_value = "5m", conflicts_with = "once")]

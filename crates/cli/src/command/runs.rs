@@ -4,6 +4,7 @@ use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, ListIds}
 use runlog_model::{RunStatus, TaskId, Timestamp};
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::number::between;
 use crate::exit::Outcome;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, GOOD, note, result_json, result_line, styled, table};
@@ -27,7 +28,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
     /// Runs of the last DAYS days, 1 to 60
-    #[arg(long, value_name = "DAYS", conflicts_with_all = ["from", "to"], value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, value_name = "DAYS", conflicts_with_all = ["from", "to"], value_parser = between(1_u32, 60))]
     last_days: Option<u32>,
     /// Only runs with this status, such as execution_failed
     #[arg(long)]

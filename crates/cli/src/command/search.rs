@@ -72,7 +72,7 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         query.push(("cursor", cursor));
     }
     let found = terminal::count(args.limit - left);
-    note(format!("{found} found in {} records, newest first", terminal::count(scanned)));
+    note(format!("{found} found in {}, newest first", terminal::counted(scanned, "record")));
     if let Some(run) = unreadable.first() {
         let others = match unreadable.len() - 1 {
             0 => String::new(),

@@ -15,6 +15,7 @@ use asked::{Asked, failure};
 
 use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::number::between;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::system::SystemClock;
@@ -41,11 +42,11 @@ pub(crate) struct SqlArgs {
     output: Option<PathBuf>,
     /// Maximum memory, in MiB; beyond it, the query spills to temporary files
     #[arg(long, alias = "sql-memory", env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+          value_parser = between(16_u32, 1_048_576))]
     memory: u32,
     /// Maximum size of temporary files, in MiB; they are in the `sql` folder of the data folder, if there is one
     #[arg(long, alias = "sql-spill", env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(16..))]
+          value_parser = between(16_u32, u32::MAX))]
     spill: u32,
     #[command(flatten)]
     archive: OpenArgs,
