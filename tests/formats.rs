@@ -139,6 +139,24 @@ fn a_table_is_read_by_its_header_or_by_the_columns_that_are_named() {
     assert!(told.contains("line 3: \"soon\" is not a time (field time)"), "{told}");
 }
 
+/// The layout of Talend Studio has no dates.
+#[test]
+fn lines_with_a_time_of_day_need_the_date_of_the_first() {
+    let (service, task) = service();
+    let log = "[INFO ] 23:59:59 demo.orders_0_1.orders- TalendJob: 'orders' - Start.\n\
+        [ERROR] 00:00:01 demo.orders_0_1.orders- tJava_1 no orders\n\tat demo.orders_0_1.orders.run(orders.java:7)\n";
+    write(&service, "studio.log", log);
+    let refused = push(&service, &task, &["studio.log"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && told.contains("no date") && told.contains("--date 20"), "{told}");
+    let (run, _) = pushed(&service, &task, &["studio.log", "--date", "2026-01-09"]);
+    let expected = [
+        json!({"logTimestamp": 1_768_003_199_000_u64, "severity": "INFO", "logMessage": "TalendJob: 'orders' - Start.", "bundleName": "demo.orders_0_1.orders"}),
+        json!({"logTimestamp": 1_768_003_201_000_u64, "severity": "ERROR", "logMessage": "tJava_1 no orders\n\tat demo.orders_0_1.orders.run(orders.java:7)", "bundleName": "demo.orders_0_1.orders"}),
+    ];
+    assert_eq!(records(&service, &run), expected);
+}
+
 #[test]
 fn a_log_of_windows_in_its_old_encoding_is_read_and_counted() {
     let (service, task) = service();

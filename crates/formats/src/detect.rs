@@ -49,7 +49,9 @@ pub fn detect(head: &[u8], is_all: bool, settings: &ReadSettings) -> Detected {
         lines.iter().filter(|line| !line.trim().is_empty()).count(),
     );
     if settings.first_date.is_none() && with_time > 0 && with_time * 3 >= filled {
-        let advice = "give the date of the first line, such as --date 2026-11-27";
+        let date = settings.zone.civil(settings.written_at).date();
+        let advice =
+            format!("give the date of the first line, such as --date {date} if all is of the day of the last change");
         return Detected::Other(format!("its lines have a time of day but no date; {advice}"));
     }
     Detected::Log(LogFormat::Plain)
@@ -123,5 +125,6 @@ mod tests {
         check_other(b"\x01\x02\x03", "binary data");
         check_other(b"<!doctype html>", "HTML");
         check_other(b"20:02:09.123 [main] INFO c.e.Class - began\n", "--date");
+        check_other(b"[INFO ] 20:02:09 demo.job_0_1.job- TalendJob: 'job' - Start.\n", "--date");
     }
 }

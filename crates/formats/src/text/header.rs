@@ -4,6 +4,7 @@ use runlog_model::text;
 use runlog_model::{Record, Severity};
 use serde_json::Value;
 
+use super::level::{bracketed, is_level, level_in};
 use super::time::Stamped;
 
 /// The longest name of a thread, component or host. Unit: bytes.
@@ -28,6 +29,11 @@ impl<'a> Header<'a> {
     /// Reads the part of a line after its time. What is not understood is part of the message.
     pub(super) fn read(stamped: &Stamped<'a>) -> Self {
         let rest = stamped.rest;
+        if let Some(level) = stamped.level {
+            let mut header = Header { severity: Some(level), ..Header::default() };
+            read_after_level(&mut header, after_separator(rest));
+            return header;
+        }
         let mut header = None;
         if stamped.is_rfc5424 {
             header = rfc5424(rest);
@@ -178,7 +184,12 @@ fn logger_parts(text: &str) -> Option<Header<'_>> {
         }
         return None;
     }
-    // After it: a process, threads, and the component.
+    read_after_level(&mut header, rest);
+    Some(header)
+}
+
+/// Reads what follows the severity: a process, threads, the component, and the message.
+fn read_after_level<'a>(header: &mut Header<'a>, mut rest: &'a str) {
     let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
     if let Some(after) = after.strip_prefix("---")
         && !word.is_empty()
@@ -211,7 +222,6 @@ fn logger_parts(text: &str) -> Option<Header<'_>> {
         }
         true
     });
-    Some(header)
 }
 
 /// A component and the message behind it: `c.e.Class - message`, `c.e.Class: message`.
@@ -228,17 +238,15 @@ fn component_of(rest: &str) -> Option<(&str, &str)> {
     if matches!(after, "-" | ":" | "|") && is_name(word) {
         return Some((word, ""));
     }
+    // As Talend Studio writes it.
+    if let Some(component) = word.strip_suffix('-').filter(|component| component.contains('.') && is_name(component)) {
+        return Some((component, after));
+    }
     // The name of an exception is followed by a colon as well, and belongs to the message.
     let component = word.strip_suffix(':')?;
     let last = component.rsplit('.').next()?;
     let is_exception = ["Exception", "Error", "Throwable"].iter().any(|end| last.ends_with(end));
     (component.contains('.') && is_name(component) && !is_exception).then_some((component, after))
-}
-
-/// The text in brackets at the beginning, and what follows.
-fn bracketed(text: &str) -> Option<(&str, &str)> {
-    let (inner, after) = text.strip_prefix('[')?.split_once(']')?;
-    (inner.len() <= NAME_BYTES_MAX).then_some((inner.trim(), after))
 }
 
 /// Without blanks, and one separator between them.
@@ -257,30 +265,6 @@ fn is_name(word: &str) -> bool {
     word.len() <= NAME_BYTES_MAX
         && word.starts_with(|it: char| it.is_alphabetic() || it == '_' || it == '~')
         && word.chars().all(is_part)
-}
-
-/// The level in brackets, which may follow a module, as in `[core:error]`; short names are those of Serilog.
-fn level_in(inner: &str) -> Option<&str> {
-    let level = inner.rsplit(':').next().unwrap_or(inner);
-    let short = match level {
-        "INF" => Some("INFO"),
-        "VRB" => Some("TRACE"),
-        "FTL" => Some("FATAL"),
-        _ => None,
-    };
-    short.or_else(|| is_word_of_level(level).then_some(level))
-}
-
-/// A level outside of brackets is in capitals: `Error connecting` is a message.
-fn is_level(word: &str) -> bool {
-    is_word_of_level(word) && !word.bytes().any(|byte| byte.is_ascii_lowercase())
-}
-
-fn is_word_of_level(word: &str) -> bool {
-    // Numbers are levels too, though not in text; so is `ALL`, which only settings have.
-    word.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && !matches!(word, "ALL" | "FAILURE" | "ALERT" | "PANIC")
-        && Severity::of(Some(word)) != Severity::Other
 }
 
 /// The severity at the beginning of a line without a time: `ERROR: no orders`, `[WARNING] slow`.

@@ -1,6 +1,7 @@
 //! Text as loggers write it: a line that begins with a time begins a record, and a line without one continues it.
 
 mod header;
+mod level;
 mod time;
 
 use runlog_model::{Record, Timestamp};
@@ -286,6 +287,9 @@ mod tests {
                 "2026-11-27T20:02:09,123 | INFO  | pool-1 | Flow | 12 - org.talend.job - 8.0.1 | began | now",
                 r#"INFO||org.talend.job||began | now|{"logger":"Flow","thread":"pool-1"}"#,
             ),
+            ("INFO  2026-11-27 20:02:09,123 [main] c.e.Class - began", r#"INFO||c.e.Class||began|{"thread":"main"}"#),
+            ("[WARN ] 2026-11-27 20:02:09.123 demo.job_0_1.job- slow: 3 s", "WARN||demo.job_0_1.job||slow: 3 s|"),
+            ("26/11/27 20:02:09.123 INFO DAGScheduler: Job 0 finished", "INFO||||DAGScheduler: Job 0 finished|"),
             ("27 Nov 2026 20:02:09,123 INFO began", "INFO||||began|"),
             ("27-Nov-2026 20:02:09.123 SEVERE [main] c.e.Class - no", r#"SEVERE||c.e.Class||no|{"thread":"main"}"#),
             ("1795809729123 INFO began", "INFO||||began|"),

@@ -4,6 +4,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
 use runlog_model::{LogTime, LogZone, Timestamp};
 
+use super::level;
+
 use crate::settings::{DateOrder, ReadSettings};
 
 const DAY_MS: i64 = 86_400_000;
@@ -24,6 +26,8 @@ pub(super) struct Clock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamped<'a> {
     pub(super) time: Timestamp,
+    /// The severity, where it stands before the time.
+    pub(super) level: Option<&'a str>,
     /// The priority of syslog, before the time.
     pub(super) priority: Option<u8>,
     /// True for a time without a year, which only syslog writes.
@@ -41,6 +45,8 @@ struct Written {
     day: i8,
     time: Time,
     zone: Option<Offset>,
+    /// The same date with the year in front, where it may be both.
+    year_first: Option<Box<Written>>,
 }
 
 impl Clock {
@@ -75,6 +81,7 @@ impl Clock {
         if !(first.is_ascii_digit() || first.is_ascii_uppercase() || matches!(first, b'[' | b'<' | b'{' | b'\x1b')) {
             return None;
         }
+        let (level, line) = level::before_time(line).map_or((None, line), |(level, line)| (Some(level), line));
         let mut scan = Scan(line);
         let priority = scan.priority();
         let is_rfc5424 = priority.is_some() && scan.eat("1 ");
@@ -101,7 +108,7 @@ impl Clock {
             return None;
         }
         self.read_times += 1;
-        Some(Stamped { time, priority, is_yearless, is_rfc5424, rest: scan.0 })
+        Some(Stamped { time, level, priority, is_yearless, is_rfc5424, rest: scan.0 })
     }
 
     /// A date and a time, or seconds since 1970; true if the year is guessed.
@@ -113,6 +120,13 @@ impl Clock {
         for form in [numeric, day_and_name, name_and_day, compact] {
             *scan = Scan(line);
             if let Some(written) = form(scan, self.date_order) {
+                // Spark begins a date with two digits of the year; others end it with them.
+                let is_future = |time: &Timestamp| *time > self.written_at.plus_millis(DAY_MS);
+                if let Some(other) = &written.year_first
+                    && let Some(time) = self.instant(other).filter(|time| !is_future(time))
+                {
+                    return Some((time, false));
+                }
                 let is_yearless = written.year.is_none();
                 return self.instant(&written).map(|time| (time, is_yearless));
             }
@@ -159,6 +173,7 @@ impl Clock {
 
 /// True for a line that begins with a time of day.
 pub(super) fn has_time_of_day(line: &str) -> bool {
+    let line = level::before_time(line).map_or(line, |(_, line)| line);
     let mut scan = Scan(line.strip_prefix('[').unwrap_or(line));
     scan.time_of_day(true).is_some() && scan.0.chars().next().is_none_or(|next| next.is_whitespace() || next == ']')
 }
@@ -203,13 +218,14 @@ fn numeric(scan: &mut Scan<'_>, order: DateOrder) -> Option<Written> {
     };
     scan.after_date()?;
     let time = scan.time_of_day(false)?;
-    Some(Written {
-        year: Some(i16::try_from(year).ok()?),
-        month: small(month)?,
-        day: small(day)?,
-        time,
-        zone: scan.zone(),
-    })
+    let zone = scan.zone();
+    let written = |year: u32, month: u32, day: u32| {
+        let year = Some(i16::try_from(year).ok()?);
+        Some(Written { year, month: small(month)?, day: small(day)?, time, zone, year_first: None })
+    };
+    let is_either = digits == 2 && third_digits == 2 && separator == '/';
+    let year_first = is_either.then(|| written(first + 2_000, second, third)).flatten();
+    Some(Written { year_first: year_first.map(Box::new), ..written(year, month, day)? })
 }
 
 /// `27 Nov 2026 20:02:09`, `27-Nov-2026 20:02:09.123`, `27/Nov/2026:20:02:09 +0000`, `Fri, 27 Nov 2026 20:02:09`.
@@ -229,7 +245,14 @@ fn day_and_name(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
     }
     scan.after_date()?;
     let time = scan.time_of_day(false)?;
-    Some(Written { year: Some(i16::try_from(year).ok()?), month, day: small(day)?, time, zone: scan.zone() })
+    Some(Written {
+        year: Some(i16::try_from(year).ok()?),
+        month,
+        day: small(day)?,
+        time,
+        zone: scan.zone(),
+        year_first: None,
+    })
 }
 
 /// `Nov 27 20:02:09`, `Nov 27, 2026 8:02:09 PM`, `Fri Nov 27 20:02:09 CET 2026`.
@@ -265,7 +288,7 @@ fn name_and_day(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
         zone = zone.or_else(|| scan.zone());
     }
     let year = year.map(i16::try_from).transpose().ok()?;
-    Some(Written { year, month, day: small(day)?, time, zone })
+    Some(Written { year, month, day: small(day)?, time, zone, year_first: None })
 }
 
 /// `20261127T200209.123Z`, `20261127 20:02:09`.
@@ -286,7 +309,7 @@ fn compact(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
         scan.time_of_day(false)?
     };
     let part = |from: usize| digits[from..from + 2].parse::<i8>().ok();
-    Some(Written { year: Some(year), month: part(4)?, day: part(6)?, time, zone: scan.zone() })
+    Some(Written { year: Some(year), month: part(4)?, day: part(6)?, time, zone: scan.zone(), year_first: None })
 }
 
 fn small(number: u32) -> Option<i8> {
@@ -526,6 +549,10 @@ mod tests {
         assert_eq!(clock.read("03/04/2026 8:02:09 PM x").unwrap().time.to_string(), "2026-03-04T20:02:09.000Z");
         assert_eq!(clock.read("03.04.2026 20:02 x").unwrap().time.to_string(), "2026-04-03T20:02:00.000Z");
         assert_eq!(clock.read("13/13/2026 20:02 x"), None);
+        // With two digits, the year is in front, unless that would be in the future.
+        assert_eq!(read("26/11/27 20:02:09 INFO x").unwrap(), "2026-11-27T20:02:09.000Z INFO x");
+        assert_eq!(read("27/11/26 20:02:09 INFO x").unwrap(), "2026-11-27T20:02:09.000Z INFO x");
+        assert_eq!(read("27.11.26 20:02:09 INFO x").unwrap(), "2026-11-27T20:02:09.000Z INFO x");
     }
 
     #[test]
@@ -548,7 +575,7 @@ mod tests {
         let first_date = Some("2026-11-27".parse().unwrap());
         let mut clock = Clock::new(&ReadSettings { first_date, ..settings() });
         let mut time = |line: &str| clock.read(line).unwrap().time.to_string();
-        assert_eq!(time("23:59:59.999 [main] INFO x"), "2026-11-27T23:59:59.999Z");
+        assert_eq!(time("[INFO ] 23:59:59.999 demo.job- x"), "2026-11-27T23:59:59.999Z");
         assert_eq!(time("00:00:00.001 [main] INFO x"), "2026-11-28T00:00:00.001Z");
         assert_eq!(time("00:00:00.000 [main] INFO x"), "2026-11-28T00:00:00.000Z");
     }
