@@ -582,7 +582,7 @@ fn a_sink_that_falls_behind_is_told_with_its_reason() {
     let told = scene.told();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].0, "sink_behind");
-    assert!(told[0].2.starts_with("sink elastic is behind by") && told[0].2.contains("1 runs are due"), "{told:?}");
+    assert!(told[0].2.starts_with("sink elastic is behind by") && told[0].2.contains("1 run is due"), "{told:?}");
 }
 
 #[test]

@@ -407,19 +407,130 @@ fn archives_of_earlier_versions_are_read() {
     assert!(read > 0, "there are archives to read");
 }
 
-/// Any user of the machine could read the keys that sign tokens, and forge tokens.
-#[cfg(unix)]
-#[test]
-fn the_folder_of_an_archive_is_for_its_owner_alone_also_after_an_earlier_version() {
-    use std::os::unix::fs::PermissionsExt;
+/// Files and folders below `data` that others can access, as `find` prints them.
+fn open_to_others(data: &Path) -> String {
+    succeeded(std::process::Command::new("find").arg(data).args(["-perm", "/077"]).output().unwrap())
+}
 
+/// Any user of the machine could read the keys that sign tokens, and forge tokens.
+#[test]
+fn the_files_of_an_archive_are_for_their_owner_only_whatever_the_umask_is() {
+    for umask in ["000", "022"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(folder.path().join("log"), "{\"logTimestamp\":1,\"logMessage\":\"secret\"}\n").unwrap();
+        let sink = "name = \"files\"\nkind = \"files\"\nfolder = \"out\"\nfile_name = \"a/{run_id}-{part}\"\n";
+        let settings = format!("[archive]\nsettle = \"0s\"\n[[sink]]\n{sink}");
+        std::fs::write(folder.path().join("sink.toml"), settings).unwrap();
+        let lines = format!(
+            r#"umask {umask}
+            runlog={runlog}
+            $runlog serve --listen 127.0.0.1:0 --settle 0s 2> serve.log & service=$!
+            trap 'kill $service' EXIT
+            until grep -q 'listens on' serve.log; do sleep 0.1; done
+            export RUNLOG_API_URL=$(grep -o 'http://[0-9.:]*' serve.log | head -n 1)
+            export RUNLOG_TOKEN=$(cat runlog-data/admin.token)
+            id() {{ grep -o '"[a-z]*":"[0-9a-f]\{{24\}}"' | head -n 1 | cut -d '"' -f 4; }}
+            environment=$($runlog admin environments create e --json | id)
+            workspace=$($runlog admin workspaces create w --environment $environment --json | id)
+            task=$($runlog admin tasks create t --workspace $workspace --json | id)
+            $runlog push {run} log --task $task --finish execution_successful > pushed
+            $runlog fetch {run} --no-wait -o fetched 2> fetched.log
+            unset RUNLOG_API_URL RUNLOG_TOKEN
+            $runlog sql 'SELECT message FROM records ORDER BY message' -o queried.csv
+            $runlog deliver --settings sink.toml --data runlog-data --once 2> delivered.log"#,
+            runlog = crate::support::RUNLOG,
+            run = RUNS[0],
+        );
+        bash(&lines, folder.path());
+        assert_eq!(open_to_others(&folder.path().join("runlog-data")), "", "umask {umask}");
+        // What the user asked for has the permissions that the user expects.
+        let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let expected = 0o777 & !u32::from_str_radix(umask, 8).unwrap();
+        let delivered = format!("out/a/{}-0001.ndjson", RUNS[0]);
+        let listing = bash("find out", folder.path());
+        assert!(folder.path().join(&delivered).exists(), "{listing}");
+        assert_eq!(["out", "out/a"].map(mode), [expected; 2], "umask {umask}");
+        for name in ["fetched", "queried.csv", &delivered] {
+            assert_eq!(mode(name), expected & 0o666, "umask {umask}, {name}");
+        }
+    }
+}
+
+#[test]
+fn what_an_earlier_version_left_to_others_is_taken_from_them_at_the_next_start() {
     let (folder, _) = archive();
     let data = folder.path().join("data");
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&data), mode(&data.join("catalog.sqlite"))), (0o700, 0o600));
-    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(data.join("catalog.sqlite"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let service = Service::start_in(folder, &[]);
-    assert_eq!((mode(&data), mode(&data.join("catalog.sqlite"))), (0o700, 0o600));
+    std::fs::write(data.join("catalog.sqlite-wal"), "").unwrap();
+    bash("chmod -R go=rX data; chmod 0777 data/objects; ln -s data link", folder.path());
+    let found = |finding: &str| {
+        let output = runlog(&["doctor", "--json", "--data", "link"]).current_dir(folder.path()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find(|line| line.contains("\"rights\"") && line.contains(finding)).map(str::to_owned)
+    };
+    assert!(found("could access the archive until now: link/catalog.sqlite has mode 0644").is_some());
+    assert!(found("only the owner").is_some());
+    bash("chmod -R go=rX data", folder.path());
+    let service = Service::start_on(&folder.path().join("link"), &[]);
+    let mode = |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(["", "objects"].map(mode), [0o700; 2]);
+    assert_eq!(["catalog.sqlite", "catalog.sqlite-wal", "catalog.lock", "admin.token"].map(mode), [0o600; 4]);
     drop(service);
+}
+
+/// A folder that the archive shares with other things, such as `/tmp`, must not be taken away from everyone else.
+#[test]
+fn a_folder_that_holds_other_things_too_keeps_its_permissions() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/letter"), "").unwrap();
+    bash("chmod 1777 data; chmod 0644 data/letter", folder.path());
+    let service = Service::start_in(folder, &[]);
+    let data = service.folder().join("data");
+    let mode = |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(""), mode("letter")), (0o1777, 0o644));
+    assert_eq!(open_to_others(&data).lines().count(), 2);
+    let doctor = runlog(&["doctor", "--data"]).arg(&data).output().unwrap();
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("only the owner can access"), "{doctor:?}");
+    bash("chmod 0777 data", service.folder());
+    let doctor = runlog(&["doctor", "--data"]).arg(&data).output().unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("data has mode 0777"), "{doctor:?}");
+}
+
+/// Copying an archive onto itself was accepted.
+#[test]
+fn an_archive_is_not_copied_onto_itself() {
+    let (folder, _) = archive();
+    bash("ln -s data link", folder.path());
+    for target in ["data", "./data", "link"] {
+        let copy = ["archive", "copy", "--data", "data", "--to-data", target];
+        let output = runlog(&copy).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("that is the archive itself; choose another place"), "{errors}");
+    }
+    let copy = folder.path().join("copy");
+    let (code, printed, errors) = on_archive(folder.path(), &["archive", "copy", "--to-data", copy.to_str().unwrap()]);
+    assert_eq!((code, &printed[0]["runs"]), (0, &json!(2)), "{errors}");
+}
+
+#[test]
+fn sizes_and_numbers_are_read_and_refused_in_words() {
+    let (folder, workspace) = archive();
+    let kept = json_of(folder.path(), &["archive", "retention", &workspace, "--bytes", "5GB"]);
+    assert_eq!(kept["bytes"], 5_000_000_000_u64);
+    for (arguments, words) in [
+        (&["archive", "retention", &workspace, "--bytes", "5 elephants"][..], "is not a size such as 500MiB, 5GB"),
+        (&["archive", "retention", &workspace, "--days", "0"], "is not a number between 1 and 36500"),
+        (&["runs", "57f64991e4b0b689a64feed2", "--last-days", "90"], "\"90\" is not a number between 1 and 60"),
+    ] {
+        let output = runlog(arguments).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && errors.contains(words), "{errors}");
+    }
+    // One run is not `1 runs`.
+    let output = runlog(&["archive", "summarize", "--data", "data"]).current_dir(folder.path()).output().unwrap();
+    let told = succeeded(output);
+    assert!(told.starts_with("sealed ") && !told.contains(" 1 runs") && !told.contains("1 summaries"), "{told}");
 }

@@ -48,13 +48,12 @@ fn a_log_that_is_pushed_twice_is_stored_once() {
 }
 
 #[test]
-fn a_bad_line_is_named_and_its_batch_is_not_stored() {
+fn a_bad_line_is_named_and_nothing_is_stored() {
     let (service, _, task, file) = with_task();
     write_lines(file.clone(), &[record(1_000, "one"), r#"{"logTimestamp":"soon"}"#.to_owned()]);
     let output = service.runlog(&["push", RUN, file.to_str().unwrap(), "--task", &task]).output().unwrap();
-    check_failure(output, 2, &["line 2", "logTimestamp", "soon", "nothing of this batch was stored"]);
-    let empty = service.succeed(&["fetch", RUN, "--no-wait", "-o", "-"]);
-    assert_eq!(empty, "");
+    check_failure(output, 2, &["line 2", "logTimestamp", "soon", "nothing was stored"]);
+    assert_eq!(service.succeed(&["runs", &task, "--json"]), "", "no run was started for it");
 }
 
 #[test]
@@ -65,7 +64,7 @@ fn a_line_without_an_end_is_named_before_it_fills_the_memory() {
     // The rest of the file is a hole, which takes no space on disk.
     log.set_len(1 << 30).unwrap();
     let output = service.runlog(&["push", RUN, file.to_str().unwrap(), "--task", &task]).output().unwrap();
-    check_failure(output, 2, &["line 4", "longer than 64 MiB", "one JSON object per line"]);
+    check_failure(output, 2, &["line 4", "longer than 64 MiB", "shorten that record"]);
 }
 
 #[test]

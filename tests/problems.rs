@@ -11,7 +11,16 @@ fn fail(service: &Service, number: u32, task: &str, message: &str) -> String {
     let run = format!("00000000-0000-4000-8000-0000000000{number:02}");
     let line = json!({"logTimestamp": 1_700_000_000_000_i64, "severity": "ERROR", "logMessage": message}).to_string();
     let file = write_lines(service.folder().join("log.ndjson"), &[line]);
-    service.succeed(&["push", &run, file.to_str().unwrap(), "--task", task, "--finish", "execution_failed"]);
+    service.succeed(&[
+        "push",
+        &run,
+        file.to_str().unwrap(),
+        "--follow",
+        "--task",
+        task,
+        "--finish",
+        "execution_failed",
+    ]);
     run
 }
 

@@ -120,7 +120,7 @@ fn a_long_array_goes_in_batches_and_its_records_are_counted() {
     check_failure(
         &service.runlog(&skip).output().unwrap(),
         6,
-        &["record 15001 was rejected", "soon", "1 records were"],
+        &["record 15001 was rejected", "soon", "1 record was rejected"],
     );
 }
 
@@ -129,10 +129,10 @@ fn no_logs() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
     let cut = gzip(&ndjson().repeat(100_000).into_bytes());
     vec![
         ("log.zip", b"PK\x03\x04\x14\0\0\0".to_vec(), &["it is a zip archive", "extract it"]),
-        ("log.ndjson", b"\x01\x02\x03\x04".to_vec(), &["it is binary data", "one JSON object per line"]),
+        ("log.ndjson", b"\x01\x02\x03\x04".to_vec(), &["it is binary data", "NDJSON, JSON, CSV"]),
         ("log.parquet", b"PAR1\x15\x04".to_vec(), &["it is a Parquet file"]),
         ("log.gz", gzip(b"PK\x03\x04\x14\0\0\0"), &["it is a zip archive"]),
-        ("log.txt", b"2021-08-19 10:11:12 INFO began\n".to_vec(), &["it is not JSON", "2021-08-19 10:11:12 INFO"]),
+        ("log.txt", b"10:11:12.345 [main] INFO c.e.C - began\n".to_vec(), &["a time of day but no date", "--date"]),
         ("log.html", b"<html><body>Sign in".to_vec(), &["it is HTML or XML"]),
         ("cut.gz", cut[..9].to_vec(), &["cannot read cut.gz"]),
     ]
@@ -164,38 +164,123 @@ fn status(service: &Service, task: &str, run: &str) -> String {
     run["executionStatus"].as_str().unwrap().to_owned()
 }
 
+/// After 13 refused pushes, a task had 13 runs that went on for ever.
 #[test]
-fn a_run_whose_log_turns_out_to_be_bad_does_not_go_on_for_ever() {
+fn a_log_that_is_refused_leaves_no_run_and_nothing_stored() {
     let (service, task) = service();
-    let push = |number: usize, bytes: &[u8], more: &[&str]| {
+    let push = |run: &str, bytes: &[u8], more: &[&str]| {
         fs::write(service.folder().join("log"), bytes).unwrap();
-        let run = run_id(number);
-        service.runlog(&[&["push", &run, "log", "--task", &task], more].concat()).output().unwrap()
+        service.runlog(&[&["push", "--run", run, "log", "--task", &task], more].concat()).output().unwrap()
     };
     let finish = ["--finish", "execution_failed", "--error-message", "no orders"];
-    let bad_line = format!("{}{{\"logTimestamp\":\"soon\"}}\n", ndjson());
-    let words = ["line 4", "soon", "is ended as execution_failed nevertheless", "push the corrected log"];
-    check_failure(&push(1, bad_line.as_bytes(), &finish), 2, &words);
-    assert_eq!(status(&service, &task, &run_id(1)), "EXECUTION_FAILED");
-    // The repaired log can still be pushed to the ended run.
-    succeeded(push(1, ndjson().as_bytes(), &finish));
-    assert_eq!(messages(&service, &run_id(1)), MESSAGES);
-
-    // The records before the truncation are stored.
-    let long = ndjson().repeat(200_000);
-    let packed = gzip(long.as_bytes());
-    let words = ["cannot read the log", "records before it are stored", "is ended as"];
-    check_failure(&push(2, &packed[..packed.len() - 9], &finish), 1, &words);
-    assert_eq!(status(&service, &task, &run_id(2)), "EXECUTION_FAILED");
-    let cut = serde_json::to_string(&records()).unwrap();
-    let words = ["in the middle of record 3", "is unchanged", "--finish"];
-    check_failure(&push(3, &cut.as_bytes()[..cut.len() - 3], &[]), 2, &words);
-
-    // Other content came through the pipe after the run was started.
-    let mut child = piped(&service, &["push", &run_id(4), "-", "--task", &task, "--finish", "execution_failed"]);
+    let none = || assert_eq!(service.succeed(&["runs", &task, "--json"]), "");
+    let bad_line = format!("{}{{\"logTimestamp\":\"soon\"}}\n{{]\n", ndjson());
+    let words = [
+        "line 4: \"soon\" is not a time",
+        "line 5: this is not JSON",
+        "2 lines of log cannot be read",
+        "nothing was stored",
+        "3 valid records",
+        "--skip-invalid",
+    ];
+    check_failure(&push(RUN, bad_line.as_bytes(), &finish), 2, &words);
+    none();
+    // A bad line far behind the first batch.
+    let long = format!("{}{{\"logTimestamp\":\"soon\"}}\n", ndjson().repeat(100_000));
+    check_failure(&push(RUN, long.as_bytes(), &[]), 2, &["line 300001", "1 line of log", "300,000 valid records"]);
+    // Logs that end in the middle of something.
+    let packed = gzip(ndjson().repeat(200_000).as_bytes());
+    let cut = &packed[..packed.len() - 9];
+    check_failure(&push(RUN, cut, &finish), 1, &["cannot read the log", "nothing was stored", "--skip-invalid"]);
+    let array = serde_json::to_string(&records()).unwrap();
+    let words = ["in the middle of record 3", "truncated", "nothing was stored"];
+    check_failure(&push(RUN, &array.as_bytes()[..array.len() - 3], &[]), 2, &words);
+    for (more, words) in [
+        (
+            &[
+                "--started-at",
+                "2026-11-27T20:00:00Z",
+                "--finish",
+                "execution_failed",
+                "--finished-at",
+                "2026-11-26T20:00:00Z",
+            ][..],
+            &["--finished-at 2026-11-26T20:00:00.000Z is before --started-at"][..],
+        ),
+        (&["--finish", "execution_failed", "--finished-at", "1614696623"], &["is not a time"]),
+        (&["--date", "today"], &["--date"]),
+        (&["--tz", "Middle/Earth"], &["not a time zone"]),
+        (&["--map", "colour=x"], &["colour", "severity"]),
+    ] {
+        check_failure(&push(RUN, ndjson().as_bytes(), more), 2, words);
+    }
+    let no_task = service.runlog(&["push", "log"]).output().unwrap();
+    check_failure(&no_task, 2, &["a new run needs a task", "--task", "--run"]);
+    let unknown = service.runlog(&["push", "log", "--task", "57f64991e4b0b689a64feed2"]).output().unwrap();
+    check_failure(&unknown, 4, &["there is no task 57f64991e4b0b689a64feed2"]);
+    // Other content came through a pipe.
+    let mut child = piped(&service, &["push", RUN, "-", "--task", &task, "--finish", "execution_failed"]);
     child.stdin.take().unwrap().write_all(b"PK\x03\x04").unwrap();
-    check_failure(&child.wait_with_output().unwrap(), 2, &["standard input", "zip archive", "is ended as"]);
-    assert_eq!(status(&service, &task, &run_id(4)), "EXECUTION_FAILED");
+    check_failure(&child.wait_with_output().unwrap(), 2, &["standard input", "zip archive"]);
+    // Interrupted while the log is being read.
+    let mut child = piped(&service, &["push", RUN, "-", "--task", &task]);
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(ndjson().as_bytes()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    check_failure(&child.wait_with_output().unwrap(), 130, &["interrupted before anything was stored"]);
+    drop(input);
+    none();
+    // The corrected log can be pushed with the same command.
+    succeeded(push(RUN, ndjson().as_bytes(), &finish));
+    assert_eq!(
+        (status(&service, &task, RUN).as_str(), messages(&service, RUN)),
+        ("EXECUTION_FAILED", MESSAGES.map(str::to_owned).to_vec())
+    );
+}
+
+/// What a service refuses that the command itself accepts: lines that are longer than it takes.
+#[test]
+fn a_run_that_was_started_for_a_log_that_the_service_rejects_is_ended() {
+    let service = Service::start(&["--settle", "0s", "--line-bytes", "100"]);
+    let (_, task) = service.make_task();
+    let long = json!({"logTimestamp": 1, "logMessage": "x".repeat(200)});
+    fs::write(service.folder().join("log"), format!("{long}\n")).unwrap();
+    let output = service.runlog(&["push", "log", "--task", &task]).output().unwrap();
+    check_failure(&output, 2, &["the service rejected record 1 (nothing was stored)", "is ended as"]);
+    let runs = service.json(&["runs", &task, "--json"]);
+    assert_eq!(runs["executionStatus"], "EXECUTION_TERMINATED");
+}
+
+#[test]
+fn a_push_that_the_service_has_left_is_continued_by_the_same_command() {
+    let (service, task) = service();
+    fs::write(service.folder().join("log"), ndjson()).unwrap();
+    // The service is gone when the log is to be sent.
+    let away = service
+        .runlog(&["push", RUN, "log", "--task", &task, "--retries", "0"])
+        .env("RUNLOG_API_URL", "http://127.0.0.1:9")
+        .output();
+    check_failure(&away.unwrap(), 5, &["127.0.0.1", "did not respond"]);
+    for (stored, repeated) in [(3, 0), (0, 3)] {
+        let pushed = service.json(&["push", RUN, "log", "--task", &task, "--json"]);
+        assert_eq!((&pushed["stored"], &pushed["repeated"]), (&json!(stored), &json!(repeated)), "{pushed}");
+    }
+    assert_eq!(messages(&service, RUN), MESSAGES);
+    // The same ID of another task is refused, and nothing is added.
+    let (_, other) = {
+        let environment =
+            service.json(&["admin", "environments", "create", "other", "--json"])["id"].as_str().unwrap().to_owned();
+        let workspace =
+            service.json(&["admin", "workspaces", "create", "other", "--environment", &environment, "--json"])["id"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+        let task = service.json(&["admin", "tasks", "create", "other", "--workspace", &workspace, "--json"]);
+        (workspace, task["executable"].as_str().unwrap().to_owned())
+    };
+    let output = service.runlog(&["push", RUN, "log", "--task", &other]).output().unwrap();
+    check_failure(&output, 2, &["belongs to task"]);
 }
 
 #[test]
@@ -208,22 +293,75 @@ fn bad_lines_can_be_skipped_and_are_told() {
     let push = ["push", RUN, "log", "--task", &task, "--finish", "execution_successful"];
     check_failure(&service.runlog(&push).output().unwrap(), 2, &["line 2"]);
 
-    let output = service.runlog(&[&push[..], &["--skip-bad-lines"]].concat()).output().unwrap();
+    let output = service.runlog(&[&push[..], &["--skip-invalid"]].concat()).output().unwrap();
     check_failure(&output, 6, &["line 2 was rejected", "line 4 was rejected", "soon", "2 lines were rejected"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("stored 3 records"));
     assert_eq!(status(&service, &task, RUN), "EXECUTION_SUCCESS");
     assert_eq!(messages(&service, RUN), MESSAGES);
 
-    let output = service.runlog(&[&push[..], &["--skip-bad-lines", "--json"]].concat()).output().unwrap();
+    let output = service.runlog(&[&push[..], &["--skip-invalid", "--json"]].concat()).output().unwrap();
     assert_eq!(output.status.code(), Some(6));
     let pushed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&pushed["repeated"], &pushed["refusedLines"]), (&json!(3), &json!(2)), "{pushed}");
     assert_eq!((&pushed["refused"][0]["line"], &pushed["refused"][1]["line"]), (&json!(2), &json!(4)));
 
-    // A log without a valid line starts with something that is not JSON; still, it is not an archive.
+    // The records before the end of a log that was cut off.
+    let packed = gzip(ndjson().repeat(200_000).as_bytes());
+    fs::write(service.folder().join("log"), &packed[..packed.len() - 9]).unwrap();
+    let skip = ["push", &run_id(2), "log", "--task", &task, "--skip-invalid"];
+    let output = service.runlog(&skip).output().unwrap();
+    check_failure(&output, 6, &["cannot read the log", "the records before are stored"]);
+    // A log without a valid line is still no archive.
     fs::write(service.folder().join("log"), "PK\u{3}\u{4}").unwrap();
-    let skip = ["push", &run_id(2), "log", "--task", &task, "--skip-bad-lines"];
+    let skip = ["push", &run_id(3), "log", "--task", &task, "--skip-invalid"];
     check_failure(&service.runlog(&skip).output().unwrap(), 2, &["zip archive"]);
+}
+
+fn run_of(service: &Service, task: &str) -> Value {
+    let january = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-31T00:00:00Z"];
+    let runs = service.succeed(&[&["runs", task, "--json"], &january[..]].concat());
+    serde_json::from_str(runs.lines().next().unwrap()).unwrap()
+}
+
+/// A log of five days ago was shown as a run of 59 ms.
+#[test]
+fn a_run_without_an_id_gets_one_and_starts_and_ends_with_its_log() {
+    let (service, task) = service();
+    // 2026-01-10T08:00:00Z.
+    let past = 1_768_032_000;
+    let log = format!(
+        "{{\"logTimestamp\":{past}100,\"logMessage\":\"a\"}}\n{{\"logTimestamp\":{}300}}\n{{\"logTimestamp\":0}}\n",
+        past + 23
+    );
+    fs::write(service.folder().join("log"), log).unwrap();
+    let pushed = service.json(&["push", "log", "--task", &task, "--finish", "execution_failed", "--json"]);
+    let run = run_of(&service, &task);
+    assert_eq!(run["executionId"], pushed["runId"]);
+    let at = |name: &str| run[name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let begun = past * 1_000 + 100;
+    assert_eq!((at("triggerTimestamp"), at("startTimestamp"), at("finishTimestamp")), (begun, begun, begun + 23_200));
+    let told = service.succeed(&["push", "log", "--task", &task, "--finish", "execution_failed"]);
+    assert!(
+        told.starts_with("stored 3 records of run ") && !told.contains(pushed["runId"].as_str().unwrap()),
+        "{told}"
+    );
+
+    // What is given counts, and a run that was started before keeps its start.
+    let start = "2026-01-01T00:00:00Z";
+    let given = ["push", RUN, "log", "--task", &task, "--started-at", start];
+    service.succeed(&given);
+    service.succeed(&["push", RUN, "log", "--task", &task, "--finish", "execution_successful"]);
+    let report = service.json(&["report", RUN, "--json"]);
+    assert!(report.to_string().contains("2026-01-01T00:00:00"), "{report}");
+}
+
+#[test]
+fn seconds_in_the_place_of_milliseconds_are_refused() {
+    let (service, task) = service();
+    fs::write(service.folder().join("log"), "{\"logTimestamp\":1619018951,\"logMessage\":\"a\"}\n").unwrap();
+    let output = service.runlog(&["push", "log", "--task", &task]).output().unwrap();
+    check_failure(&output, 2, &["line 1: logTimestamp 1619018951", "2021-04-21T15:29:11Z in seconds", "milliseconds"]);
+    assert_eq!(service.succeed(&["runs", &task, "--json"]), "");
 }
 
 #[test]
@@ -231,6 +369,6 @@ fn half_characters_are_mended_and_counted() {
     let (service, task) = service();
     fs::write(service.folder().join("log"), b"{\"logTimestamp\":1,\"logMessage\":\"gr\xfcn\"}\n").unwrap();
     let output = service.runlog(&["push", RUN, "log", "--task", &task]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 texts had invalid characters"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 text had invalid characters"), "{output:?}");
     assert_eq!(messages(&service, RUN), ["gr\u{fffd}n"]);
 }

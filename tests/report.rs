@@ -34,7 +34,7 @@ fn two_runs() -> (Service, String, String) {
 
 fn push(service: &Service, run: &str, lines: &[String], task: &str, finish: &str) {
     let file = write_lines(service.folder().join("log.ndjson"), lines);
-    service.succeed(&["push", run, file.to_str().unwrap(), "--task", task, "--finish", finish]);
+    service.succeed(&["push", run, file.to_str().unwrap(), "--follow", "--task", task, "--finish", finish]);
 }
 
 /// The service seals and summarises in the background, every few seconds.

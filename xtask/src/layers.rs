@@ -5,15 +5,16 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate of the workspace, and those that it may use.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("store", &["model"]),
     ("client", &["model"]),
+    ("formats", &["model"]),
     ("collector", &["analysis", "client", "store", "model"]),
     ("analysis", &["store", "model"]),
     ("sql", &["store", "model"]),
     ("server", &["analysis", "sql", "store", "model"]),
-    ("cli", &["server", "collector", "analysis", "sql", "client", "store", "model"]),
+    ("cli", &["server", "collector", "analysis", "sql", "client", "formats", "store", "model"]),
 ];
 
 /// Libraries that only some crates may use, because these crates encapsulate them, or because they are slow to build.
@@ -25,7 +26,7 @@ const CONFINED: [(&str, &[&str]); 20] = [
     ("arrow-array", &["store"]),
     ("datafusion", &["sql"]),
     ("reqwest", &["client", "collector", "server"]),
-    ("csv", &["server"]),
+    ("csv", &["server", "formats", "cli"]),
     ("utoipa-axum", &["server"]),
     ("hyper-util", &["server"]),
     ("opentelemetry-proto", &["server", "collector"]),

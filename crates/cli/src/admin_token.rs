@@ -1,5 +1,6 @@
 //! The file of the first administrator's token.
 
+use std::fs::DirBuilder;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ impl AdminTokenFile {
     /// Looks whether it can be written, before there is a token. Makes the folder, for its owner alone.
     pub(crate) fn prepare(data: &Path) -> Outcome<Self> {
         let prepare = || {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(data)?;
             // Temporary files of this library have mode 0600 from the start.
             tempfile::NamedTempFile::new_in(data)
         };

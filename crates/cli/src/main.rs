@@ -55,7 +55,7 @@ enum Command {
     /// Print the newest records of a run, and optionally follow it
     Tail(command::tail::TailArgs),
     /// Upload a log to an archive
-    Push(command::push::PushArgs),
+    Push(Box<command::push::PushArgs>),
     /// Collect the runs of upstreams into an archive, continuously
     Collect(command::collect::CollectArgs),
     /// Collect the runs of a past period
@@ -111,6 +111,39 @@ impl Command {
             _ => false,
         }
     }
+
+    /// Commands that open no archive: what they write is for the user, with the permissions of the user's umask.
+    fn is_client(&self) -> bool {
+        match self {
+            Self::Fetch(_)
+            | Self::Runs(_)
+            | Self::Tasks(_)
+            | Self::Workspaces(_)
+            | Self::Open(_)
+            | Self::Tail(_)
+            | Self::Push(_)
+            | Self::Canary(_)
+            | Self::Report(_)
+            | Self::Problems(_)
+            | Self::Diff(_)
+            | Self::Search(_)
+            | Self::Health(_)
+            | Self::Completions(_)
+            | Self::Generate(_) => true,
+            Self::Demo(_)
+            | Self::Serve(_)
+            | Self::Collect(_)
+            | Self::Backfill(_)
+            | Self::Plan(_)
+            | Self::Deliver(_)
+            | Self::Status(_)
+            | Self::Check(_)
+            | Self::Sql(_)
+            | Self::Admin(_)
+            | Self::Archive(_)
+            | Self::Doctor(_) => false,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -137,6 +170,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Outcome {
     let stop = stop_on_signals()?;
+    if !command.is_client() {
+        runlog_store::permissions::keep_files_private();
+    }
     match command {
         Command::Demo(args) => command::demo::run(args, stop).await,
         Command::Serve(args) => command::serve::run(*args, stop).await,
@@ -146,7 +182,7 @@ async fn run(command: Command) -> Outcome {
         Command::Workspaces(args) => until_stopped(command::places::workspaces(args), stop).await,
         Command::Open(args) => until_stopped(command::open::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
-        Command::Push(args) => until_stopped(command::push::run(args), stop).await,
+        Command::Push(args) => command::push::run(*args, stop).await,
         Command::Collect(args) => command::collect::run(args, stop).await,
         Command::Backfill(args) => command::backfill::run(args, stop).await,
         Command::Plan(args) => until_stopped(command::plan::run(args), stop).await,

@@ -41,6 +41,34 @@ impl Default for LogZone {
     }
 }
 
+impl From<TimeZone> for LogZone {
+    fn from(zone: TimeZone) -> Self {
+        Self(zone)
+    }
+}
+
+impl From<LogZone> for TimeZone {
+    fn from(zone: LogZone) -> Self {
+        zone.0
+    }
+}
+
+impl LogZone {
+    /// The instant at which clocks of this zone show a date and time; none outside of the years that an instant can name.
+    ///
+    /// A time that clocks skip or show twice, when they are set forward or back, is read as most programs do: with the
+    /// offset before.
+    pub fn instant(&self, at: DateTime) -> Option<LogTime> {
+        LogTime::from_nanos(self.0.to_timestamp(at).ok()?.as_nanosecond())
+    }
+
+    /// The date and time that clocks of this zone show at an instant.
+    pub fn civil(&self, at: Timestamp) -> DateTime {
+        let at = jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        self.0.to_datetime(at)
+    }
+}
+
 impl FromStr for LogZone {
     type Err = ZoneError;
 

@@ -38,6 +38,29 @@ impl TextLine<'_> {
     }
 }
 
+/// The columns of a line after its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Columns<'a> {
+    /// Without the blanks that align it; empty if it is absent.
+    pub severity: &'a str,
+    /// Empty if it is absent.
+    pub log_type: &'a str,
+    /// Empty if it is absent.
+    pub bundle_name: &'a str,
+    /// The first line of the text.
+    pub message: &'a str,
+}
+
+/// Reads what follows the time in a line that [`TextLine::write_to`] has written, without its line break; none for any
+/// other line.
+pub fn columns(after_time: &str) -> Option<Columns<'_>> {
+    let mut parts = after_time.strip_prefix(" | ")?.splitn(4, " | ");
+    let (severity, log_type) = (parts.next()?, parts.next()?);
+    let (bundle_name, message) = (parts.next()?, parts.next()?);
+    let is_aligned = severity.chars().count() >= 5;
+    is_aligned.then_some(Columns { severity: severity.trim_end(), log_type, bundle_name, message })
+}
+
 impl<'a> From<&'a Record> for TextLine<'a> {
     fn from(record: &'a Record) -> Self {
         Self {

@@ -20,7 +20,7 @@ use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
 use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
-use crate::permissions::{create_private_folder, restrict_permissions};
+use crate::permissions::{create_data_folder, create_private_folder};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
@@ -62,7 +62,7 @@ impl Core {
         let folder = &settings.data_folder;
         if settings.catalog.is_none() || settings.objects.is_none() {
             let making = folder.clone();
-            tokio::task::spawn_blocking(move || create_private_folder(&making)).await?.map_err(|error| {
+            tokio::task::spawn_blocking(move || create_data_folder(&making)).await?.map_err(|error| {
                 let message = format!("cannot make the folder {}", folder.display());
                 Error::caused(ErrorKind::Unavailable, message, error)
             })?;
@@ -70,7 +70,14 @@ impl Core {
         let objects = match (&simulation, &settings.objects) {
             (Some(simulation), _) => Objects::simulated(&**simulation),
             (None, Some(url)) => Objects::in_bucket(url)?,
-            (None, None) => Objects::in_folder(&folder.join("objects"))?,
+            (None, None) => {
+                let objects = folder.join("objects");
+                create_private_folder(&objects).map_err(|error| {
+                    let message = format!("cannot make the folder {}", objects.display());
+                    Error::caused(ErrorKind::Unavailable, message, error)
+                })?;
+                Objects::in_folder(&objects)?
+            }
         };
         if settings.links_by_bucket && !objects.can_link() {
             let message = "objects in a folder have no links: store them in a bucket, or use the links of Runlog";
@@ -78,13 +85,7 @@ impl Core {
         }
         let catalog = match &settings.catalog {
             Some(url) => Catalog::connect(url.url()).await?,
-            None => {
-                let file = folder.join("catalog.sqlite");
-                let catalog = Catalog::open_file(&file).await?;
-                // Its write-ahead log gets the same rights.
-                restrict_permissions(&file);
-                catalog
-            }
+            None => Catalog::open_file(&folder.join("catalog.sqlite")).await?,
         };
         let is_simulated = simulation.is_some();
         let catalog = catalog.simulated(simulation);

@@ -36,7 +36,7 @@ mod node_metrics;
 mod objects;
 mod page;
 mod parts;
-mod permissions;
+pub mod permissions;
 mod planted;
 pub mod query;
 mod secret;

@@ -1,45 +1,211 @@
-//! The folder of an archive is accessible to its owner only: the catalog holds the keys that sign tokens and links,
-//! and the objects hold the logs.
+//! The files of an archive are accessible to their owner only: the catalog holds the keys that sign tokens and links,
+//! and the objects hold the logs. Files that a user asks for, such as those of a sink, have the permissions that the
+//! user's umask gives them.
+//!
+//! Groups get no access either: whoever may read logs reads them through the API, which checks rights and keeps an
+//! audit log.
 
-use std::path::Path;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use rustix::fs::Mode;
 use tracing::{info, warn};
 
-/// Removes the permissions of others on a folder or file of the archive, and logs that. A file system without
-/// permissions, and a folder of another owner, are left as they are; the latter is logged.
-pub(crate) fn restrict_permissions(path: &Path) {
-    #[cfg(unix)]
-    {
-        use std::fs::Permissions;
-        use std::os::unix::fs::PermissionsExt;
+/// What Runlog keeps in a data folder.
+const PARTS: [&str; 8] = [
+    "catalog.sqlite",
+    "catalog.sqlite-wal",
+    "catalog.sqlite-shm",
+    "catalog.lock",
+    "objects",
+    "admin.token",
+    "collecting",
+    "sql",
+];
 
-        let Ok(found) = std::fs::metadata(path) else { return };
-        let mode = found.permissions().mode();
-        if mode & 0o077 == 0 {
-            return;
-        }
-        let private = mode & 0o7700;
-        match std::fs::set_permissions(path, Permissions::from_mode(private)) {
-            Ok(()) => {
-                info!(path = %path.display(), "other users could get at {}: it is for its owner alone now", path.display())
-            }
-            Err(error) => warn!(
-                %error, path = %path.display(),
-                "other users can get at {}, and its rights cannot be changed: set them to 0700", path.display()
-            ),
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = path;
+/// Permissions of everyone but the owner.
+const OTHERS: u32 = 0o077;
+
+/// The umask before [`keep_files_private`].
+static USER_UMASK: OnceLock<u32> = OnceLock::new();
+
+/// From now on, what this process creates is accessible to its owner only, whatever the umask was.
+///
+/// A file that the user has asked for receives the permissions of that umask with [`share_output`].
+pub fn keep_files_private() {
+    let before = rustix::process::umask(Mode::from_raw_mode(OTHERS));
+    let _ = USER_UMASK.set(before.as_raw_mode() & 0o777);
 }
 
-/// Creates a folder and its missing parents, accessible to its owner only.
-pub(crate) fn create_private_folder(folder: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    restrict_permissions(folder);
+/// Gives a file or folder that the user has asked for the permissions of the user's umask.
+pub fn share_output(path: &Path) -> io::Result<()> {
+    let Some(umask) = USER_UMASK.get() else { return Ok(()) };
+    let all = if fs::metadata(path)?.is_dir() { 0o777 } else { 0o666 };
+    fs::set_permissions(path, Permissions::from_mode(all & !umask))
+}
+
+/// Creates a folder that the user has asked for, and its missing parents; each has the permissions of the user's umask.
+pub fn create_output_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(folder)?;
+    missing.into_iter().filter(|path| !path.as_os_str().is_empty()).try_for_each(share_output)
+}
+
+/// Creates a folder of Runlog's own and its missing parents, accessible to their owner only; restricts one that exists.
+pub fn create_private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    restrict(folder);
     Ok(())
+}
+
+/// Opens a file for writing; if it does not exist, creates it, accessible to its owner only.
+pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
+/// Creates the data folder of an archive, and restricts what an earlier version left in it.
+///
+/// A folder that holds other things as well, such as `/tmp`, keeps its permissions: only the parts of the archive are
+/// restricted.
+pub(crate) fn create_data_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    PARTS.iter().for_each(|part| restrict(&folder.join(part)));
+    if is_for_archive_only(folder)? {
+        restrict(folder);
+    }
+    Ok(())
+}
+
+fn is_for_archive_only(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        // The root of a file system has a folder for files that a check of it has found; temporary files are ours.
+        if !PARTS.contains(&&*name) && name != "lost+found" && !name.starts_with(".tmp") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the permissions of others on a file or folder, and logs that. A path that does not exist, and file systems
+/// without permissions, are left as they are; so is what belongs to another user, with a warning.
+fn restrict(path: &Path) {
+    let Some(mode) = mode_of(path).filter(|mode| mode & OTHERS != 0) else { return };
+    match fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {
+        Ok(()) => info!(
+            path = %path.display(),
+            "other users could access {} (mode {mode:04o}); only its owner can now", path.display()
+        ),
+        Err(error) => warn!(
+            %error, path = %path.display(),
+            "other users can access {} (mode {mode:04o}), and this user cannot change that; as its owner, run chmod go= {}",
+            path.display(), path.display()
+        ),
+    }
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o7777)
+}
+
+/// How other users of the machine can access an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessByOthers {
+    /// They can read or write this file or folder, which has this mode.
+    Open {
+        /// The part of the archive, or the data folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The data folder or a part of it belongs to another user, who can access it at any time.
+    Owned {
+        /// The part of the archive, or the data folder.
+        path: PathBuf,
+        /// User ID of its owner.
+        owner: u32,
+    },
+}
+
+/// The first way in which others can access the archive in a data folder.
+///
+/// The contents of a folder without access are out of reach, whatever their own permissions. A folder that others may
+/// only list is not reported if all parts of the archive in it are private.
+pub fn access_by_others(folder: &Path) -> Option<AccessByOthers> {
+    let this_user = rustix::process::geteuid().as_raw();
+    let of_other = |path: &Path| {
+        let owner = fs::metadata(path).ok().map(|found| found.uid()).filter(|owner| ![this_user, 0].contains(owner));
+        owner.map(|owner| AccessByOthers::Owned { path: path.to_owned(), owner })
+    };
+    let mode = mode_of(folder)?;
+    let parts = PARTS.map(|part| folder.join(part));
+    if mode & OTHERS != 0 {
+        let open = parts.iter().find_map(|path| Some((path, mode_of(path).filter(|mode| mode & OTHERS != 0)?)));
+        if let Some((path, mode)) = open {
+            return Some(AccessByOthers::Open { path: path.clone(), mode });
+        }
+        // Whoever may write into a folder can replace the files in it, unless it is one for temporary files.
+        if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+            return Some(AccessByOthers::Open { path: folder.to_owned(), mode });
+        }
+    }
+    of_other(folder).or_else(|| parts.iter().find_map(|path| of_other(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        for name in names {
+            fs::write(folder.path().join(name), "").unwrap();
+            fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        folder
+    }
+
+    fn modes(folder: &tempfile::TempDir, names: &[&str]) -> Vec<u32> {
+        names.iter().filter_map(|name| mode_of(&folder.path().join(name))).collect()
+    }
+
+    #[test]
+    fn a_folder_with_nothing_else_becomes_private_with_all_its_parts() {
+        let folder = folder_with(&["catalog.sqlite", "catalog.sqlite-wal", "admin.token"]);
+        let open = access_by_others(folder.path());
+        assert_eq!(open, Some(AccessByOthers::Open { path: folder.path().join("catalog.sqlite"), mode: 0o644 }));
+        create_data_folder(folder.path()).unwrap();
+        assert_eq!(
+            modes(&folder, &["", "catalog.sqlite", "catalog.sqlite-wal", "admin.token"]),
+            [0o700, 0o600, 0o600, 0o600]
+        );
+        assert_eq!(access_by_others(folder.path()), None);
+    }
+
+    /// A service that is started on `/tmp` by mistake must not take it from everyone else.
+    #[test]
+    fn a_folder_with_other_things_keeps_its_permissions_and_those_of_the_other_things() {
+        let folder = folder_with(&["catalog.sqlite", "letter.txt"]);
+        create_data_folder(folder.path()).unwrap();
+        assert_eq!(modes(&folder, &["", "catalog.sqlite", "letter.txt"]), [0o755, 0o600, 0o644]);
+        assert_eq!(access_by_others(folder.path()), None);
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o775)).unwrap();
+        let open = AccessByOthers::Open { path: folder.path().to_owned(), mode: 0o775 };
+        assert_eq!(access_by_others(folder.path()), Some(open));
+    }
+
+    #[test]
+    fn a_link_to_a_folder_is_the_folder() {
+        let (folder, elsewhere) = (folder_with(&["catalog.sqlite"]), tempfile::tempdir().unwrap());
+        let link = elsewhere.path().join("data");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        assert!(access_by_others(&link).is_some());
+        create_data_folder(&link).unwrap();
+        assert_eq!(modes(&folder, &["", "catalog.sqlite"]), [0o700, 0o600]);
+    }
 }

@@ -17,6 +17,17 @@ impl SecretUrl {
         if schemes.contains(&url.scheme()) { Ok(Self(url)) } else { Err(expected()) }
     }
 
+    /// True if both name the same database or the same part of a bucket, with whatever credentials.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let place = |url: &Url| {
+            let endpoint = url.query_pairs().find(|(name, _)| name == "endpoint").map(|(_, value)| value.into_owned());
+            let (host, port) = (url.host_str().map(str::to_ascii_lowercase), url.port());
+            let default_port = url.scheme().starts_with("postgres").then_some(5432);
+            (host, port.or(default_port), url.path().trim_matches('/').to_owned(), endpoint)
+        };
+        place(&self.0) == place(&other.0)
+    }
+
     pub(crate) fn url(&self) -> &Url {
         &self.0
     }

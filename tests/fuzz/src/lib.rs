@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a target fails by a panic")]
 
+mod logs;
 mod mutate;
 mod page_entries;
 mod patterns;
@@ -30,6 +31,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     page_entries::TARGET,
     records::TARGET,
+    logs::TARGET,
     patterns::TARGET,
     summary::TARGET,
     #[cfg(feature = "redaction")]

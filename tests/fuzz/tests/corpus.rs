@@ -24,6 +24,11 @@ fn records_hold() {
 }
 
 #[test]
+fn logs_hold() {
+    hold("logs");
+}
+
+#[test]
 fn patterns_hold() {
     hold("patterns");
 }

@@ -190,7 +190,7 @@ impl<P: Backends> Archive<P> {
     /// Begins a run that was asked for at a time of its own.
     pub(crate) async fn start_run_at(&self, time: Option<Timestamp>) -> RunId {
         let id = RunId::random(&*self.random);
-        let start = StartRun { trigger_timestamp: time, ..StartRun::of_task(self.task_id) };
+        let start = StartRun { trigger_timestamp: time, start_timestamp: time, ..StartRun::of_task(self.task_id) };
         self.store.runs().start(id, &start, &self.caller).await.unwrap();
         id
     }

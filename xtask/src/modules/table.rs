@@ -13,7 +13,7 @@ pub(crate) struct Plan {
 pub(crate) const ROOT_FILES: &str = "src";
 
 /// The plan of each crate.
-pub(crate) const PLANS: [Plan; 8] = [
+pub(crate) const PLANS: [Plan; 9] = [
     Plan { krate: "model", modules: &[("wire", &[ROOT_FILES]), (ROOT_FILES, &[])] },
     Plan {
         krate: "server",
@@ -118,8 +118,8 @@ pub(crate) const PLANS: [Plan; 8] = [
                 ],
             ),
             ("segment", &["objects", "catalog", "cpu", "planted", "limits", "error"]),
-            ("objects", &["catalog", "settings", "simulation", "planted", "limits", "error"]),
-            ("catalog", &["simulation", "planted", "timeout", "limits", "error"]),
+            ("objects", &["catalog", "permissions", "settings", "simulation", "planted", "limits", "error"]),
+            ("catalog", &["permissions", "timeout", "simulation", "planted", "limits", "error"]),
             ("cpu", &["background_threads", "limits", "error"]),
             ("background_threads", &["limits", "error"]),
             ("timeout", &[]),
@@ -140,6 +140,23 @@ pub(crate) const PLANS: [Plan; 8] = [
             ("api", &["transport", "error"]),
             ("transport", &["error"]),
             ("error", &[]),
+        ],
+    },
+    Plan {
+        krate: "formats",
+        modules: &[
+            ("reader", &["json", "table", "text", "lines", "values", "outcome", "settings"]),
+            ("detect", &["text", "names", "settings"]),
+            ("json", &["fields", "outcome", "settings"]),
+            ("table", &["fields", "encoding", "names", "outcome", "settings"]),
+            ("fields", &["text", "names", "settings"]),
+            ("text", &["encoding", "outcome", "settings"]),
+            ("encoding", &[]),
+            ("lines", &["outcome"]),
+            ("values", &["outcome"]),
+            ("settings", &["names"]),
+            ("outcome", &[]),
+            ("names", &[]),
         ],
     },
     Plan {

@@ -6,6 +6,7 @@ pub(crate) mod connect;
 pub(crate) mod log;
 pub(crate) mod moment;
 pub(crate) mod names;
+pub(crate) mod number;
 pub(crate) mod period;
 pub(crate) mod span;
 pub(crate) mod status;

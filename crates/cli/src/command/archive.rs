@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use runlog_model::{RunId, WorkspaceId};
 use runlog_store::maintenance::{Retention, VerifyProgress};
-use runlog_store::{Store, StoreSettings};
+use runlog_store::{SecretUrl, Store, StoreSettings};
 use serde_json::json;
 
 use crate::arguments::archive::{OpenArgs, catalog, objects, open};
+use crate::arguments::number::{Size, between};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::Bar;
-use crate::render::terminal::{BAD, GOOD, bytes, count, note, result_json, result_line, styled, table};
+use crate::render::terminal::{
+    BAD, GOOD, bytes, count, counted, counted_are, note, result_json, result_line, styled, table,
+};
 
 /// Maximum number of problems in text output.
 const PROBLEMS_SHOWN: usize = 50;
@@ -67,11 +70,11 @@ enum Action {
         /// ID of the workspace
         workspace: WorkspaceId,
         /// Keep logs for this many days after the end of the run
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+        #[arg(long, value_name = "DAYS", value_parser = between(1_u64, 36_500))]
         days: Option<u64>,
-        /// Keep at most this many bytes of logs; the oldest are deleted first
-        #[arg(long, value_name = "BYTES")]
-        bytes: Option<u64>,
+        /// Keep at most so many bytes of logs, such as 500MiB or 5GB; the oldest are deleted first
+        #[arg(long, value_name = "SIZE")]
+        bytes: Option<Size>,
         /// Keep logs without a limit
         #[arg(long, conflicts_with_all = ["days", "bytes"])]
         forever: bool,
@@ -92,12 +95,12 @@ enum Action {
 
 pub(crate) async fn run(args: ArchiveArgs) -> Outcome {
     let store = args.archive.open().await?;
-    let outcome = act(&store, args.action, args.json).await;
+    let outcome = act(&store, &args.archive.settings(), args.action, args.json).await;
     store.close().await;
     outcome
 }
 
-async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
+async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -> Outcome {
     match action {
         Action::Stats => stats(store, as_json).await,
         Action::Verify { repair } => verify(store, repair, as_json).await,
@@ -105,10 +108,12 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             let folder = to_data.unwrap_or_else(|| PathBuf::from("runlog-data"));
             let settings =
                 StoreSettings { catalog: to_catalog, objects: to_objects, ..StoreSettings::in_folder(folder) };
+            refuse_same_place(of, &settings)?;
             copy(store, settings, no_verify, as_json).await
         }
         Action::Retention { workspace, days, bytes, forever } => {
             if forever || days.is_some() || bytes.is_some() {
+                let bytes = bytes.map(|size| size.0);
                 store.maintenance().set_retention(workspace, Retention { days, bytes }).await?;
             }
             retention(store, workspace, as_json).await
@@ -122,7 +127,7 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             let bar = Bar::telling();
             let mut sealed = 0;
             loop {
-                bar.tell(format!("sealing: {} runs", count(sealed)));
+                bar.tell(format!("sealing: {}", counted(sealed, "run")));
                 match store.maintenance().seal().await?.runs {
                     0 => break,
                     runs => sealed += runs,
@@ -132,16 +137,17 @@ async fn act(store: &Store, action: Action, as_json: bool) -> Outcome {
             let made = runlog_analysis::summarize_all(store.summaries(), store.logs()).await?;
             drop(bar);
             let json = json!({ "runsSealed": sealed, "summaries": made });
-            shown(as_json, json, format!("sealed {} runs, made {} summaries", count(sealed), count(made)))
+            let summaries = if made == 1 { "1 summary".to_owned() } else { format!("{} summaries", count(made)) };
+            shown(as_json, json, format!("sealed {}, created {summaries}", counted(sealed, "run")))
         }
         Action::Sweep => {
             let retired = store.maintenance().apply_retention().await?;
             let freed = store.maintenance().sweep().await?;
             let json = json!({ "runsRetired": retired.runs, "recordsRetired": retired.records, "bytesFreed": freed + retired.bytes });
             let text = format!(
-                "deleted the logs of {} runs ({} records, {}); removed {} of orphaned objects",
-                count(retired.runs),
-                count(retired.records),
+                "deleted the logs of {} ({}, {}); removed {} of orphaned objects",
+                counted(retired.runs, "run"),
+                counted(retired.records, "record"),
                 bytes(retired.bytes),
                 bytes(freed)
             );
@@ -167,9 +173,9 @@ async fn stats(store: &Store, as_json: bool) -> Outcome {
     let rows = statistics.workspaces.iter().map(|it| {
         let kept = match (it.retention_days, it.retention_bytes) {
             (None, None) => "forever".to_owned(),
-            (Some(days), None) => format!("{days} days"),
+            (Some(days), None) => counted(days, "day"),
             (None, Some(most)) => bytes(most),
-            (Some(days), Some(most)) => format!("{days} days, {}", bytes(most)),
+            (Some(days), Some(most)) => format!("{}, {}", counted(days, "day"), bytes(most)),
         };
         let id = it.id.clone();
         vec![it.name.clone(), id, count(it.runs), count(it.records), bytes(it.bytes), count(it.runs_held), kept]
@@ -185,8 +191,8 @@ async fn stats(store: &Store, as_json: bool) -> Outcome {
     result_line(format!("\n{}", table(&["objects", "count", "bytes"], &[1, 2], rows)))?;
     if statistics.runs_to_seal > 0 {
         note(format!(
-            "{} runs are due for sealing; `runlog serve` seals them in the background",
-            count(statistics.runs_to_seal)
+            "{} due for sealing, which `runlog serve` does in the background",
+            counted_are(statistics.runs_to_seal, "run")
         ));
     }
     Ok(())
@@ -212,12 +218,12 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         }))?;
     } else {
         result_line(format!(
-            "{} objects ({}) hashed, {} runs with {} records counted, {} log files checked",
-            count(verified.objects),
+            "{} ({}) hashed, {} with {} counted, {} checked",
+            counted(verified.objects, "object"),
             bytes(verified.bytes),
-            count(verified.runs),
-            count(verified.records),
-            count(verified.pages)
+            counted(verified.runs, "run"),
+            counted(verified.records, "record"),
+            counted(verified.pages, "log file")
         ))?;
         for problem in verified.problem_texts.iter().take(PROBLEMS_SHOWN) {
             result_line(format!("{} {problem}", styled(BAD, "problem:")))?;
@@ -227,11 +233,11 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
             result_line(format!("and {} more; --json shows up to a thousand", count(more)))?;
         }
         if verified.records_restored > 0 {
-            result_line(format!("{} records were restored", count(verified.records_restored)))?;
+            result_line(format!("{} restored", counted(verified.records_restored, "record")))?;
         }
         if verified.orphans > 0 {
-            let (orphans, size) = (count(verified.orphans), bytes(verified.orphan_bytes));
-            result_line(format!("{orphans} objects ({size}) are orphaned"))?;
+            let size = bytes(verified.orphan_bytes);
+            result_line(format!("{} orphaned ({size})", counted_are(verified.orphans, "object")))?;
         }
     }
     match left {
@@ -243,7 +249,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         }
         _ if repair => {
             let message = format!(
-                "{} problems remain, {} were repaired; restore the objects from a backup to fix the rest",
+                "problems remaining: {}, repaired: {}; restore the objects from a backup to fix the rest",
                 count(left),
                 count(verified.repaired)
             );
@@ -251,9 +257,31 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         }
         _ => Err(Failure::new(
             Exit::Incomplete,
-            format!("{} problems found; --repair fixes what can be fixed", count(left)),
+            format!("{} found; --repair fixes what can be fixed", counted(left, "problem")),
         )),
     }
+}
+
+/// Fails if a copy would share its catalog or its objects with the original: the maintenance of one would remove what
+/// only the other knows.
+fn refuse_same_place(from: &StoreSettings, to: &StoreSettings) -> Outcome {
+    let folder = |settings: &StoreSettings| std::fs::canonicalize(&settings.data_folder).ok();
+    let is_same_folder = folder(from).is_some() && folder(from) == folder(to);
+    let is_same = |from: &Option<SecretUrl>, to: &Option<SecretUrl>| match (from, to) {
+        (None, None) => is_same_folder,
+        (Some(from), Some(to)) => from.is_same_place(to),
+        _ => false,
+    };
+    let shared = match (is_same(&from.catalog, &to.catalog), is_same(&from.objects, &to.objects)) {
+        (true, true) => "that is the archive itself",
+        (true, false) => "its catalog is the one of the archive itself",
+        (false, true) => "its objects are those of the archive itself",
+        (false, false) => return Ok(()),
+    };
+    Err(Failure::new(
+        Exit::Usage,
+        format!("cannot copy the archive to {}: {shared}; choose another place", to.location()),
+    ))
 }
 
 async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: bool) -> Outcome {
@@ -265,7 +293,7 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
         .copy_to(target.maintenance(), |progress| {
             let done = progress.copied.runs + progress.copied.runs_before;
             let size = bytes(progress.copied.bytes);
-            bar.tell(format!("copying: {} of {} runs, {size}", count(done), count(progress.runs_total)));
+            bar.tell(format!("copying: {} of {}, {size}", count(done), counted(progress.runs_total, "run")));
         })
         .await?;
     drop(bar);
@@ -274,12 +302,12 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
         "runsBefore": copied.runs_before,
     });
     let text = format!(
-        "copied {} runs with {} records in {} objects ({}) to {place}; {} runs had been copied before",
-        count(copied.runs),
-        count(copied.records),
-        count(copied.objects),
+        "copied {} with {} in {} ({}) to {place}; copied before: {}",
+        counted(copied.runs, "run"),
+        counted(copied.records, "record"),
+        counted(copied.objects, "object"),
         bytes(copied.bytes),
-        count(copied.runs_before)
+        counted(copied.runs_before, "run")
     );
     shown(as_json, json, text)?;
     let verified = if no_verify { Ok(()) } else { verify(&target, false, as_json).await };
@@ -291,10 +319,11 @@ async fn retention(store: &Store, workspace: WorkspaceId, as_json: bool) -> Outc
     let retention = store.maintenance().retention(workspace).await?;
     let text = match (retention.days, retention.bytes) {
         (None, None) => "are kept forever".to_owned(),
-        (Some(days), None) => format!("are deleted {days} days after the end of the run"),
+        (Some(days), None) => format!("are deleted {} after the end of the run", counted(days, "day")),
         (None, Some(most)) => format!("are kept up to {}; beyond that, the oldest are deleted", bytes(most)),
         (Some(days), Some(most)) => {
-            format!("are deleted {days} days after the end of the run, and the oldest first beyond {}", bytes(most))
+            let days = counted(days, "day");
+            format!("are deleted {days} after the end of the run, and the oldest first beyond {}", bytes(most))
         }
     };
     let json = json!({ "workspace": workspace, "days": retention.days, "bytes": retention.bytes });

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arguments::period::PastArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::collect_progress::CollectBar;
-use crate::render::terminal::{count, note, result_line};
+use crate::render::terminal::{count, counted, note, result_line};
 use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
 
 #[derive(Debug, clap::Args)]
@@ -35,12 +35,15 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
         let collector = Collector::new(&store, upstream, bar.clone());
         match collector.discover_range(range).await {
             Ok(found) => {
-                note(format!("{name}: {} runs listed, {} of them new", count(found.listed), count(found.new)));
+                note(format!("{name}: {} listed, {} of them new", counted(found.listed, "run"), count(found.new)));
                 if found.taken_in > 0 {
                     note(format!("{name}: {} that had been excluded are included now", count(found.taken_in)));
                 }
                 if found.unreadable > 0 {
-                    note(format!("{name}: {} runs skipped because their IDs are not UUIDs", count(found.unreadable)));
+                    note(format!(
+                        "{name}: {} skipped because of IDs that are not UUIDs",
+                        counted(found.unreadable, "run")
+                    ));
                 }
             }
             // Runs that could be listed are fetched even if the list is incomplete.
@@ -51,7 +54,11 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
         let round = collector.land_due(&stop).await?;
         collector.leave().await?;
         set_back += round.set_back;
-        result_line(format!("{name}: {} runs landed with {} records", count(round.landed), count(round.records)))?;
+        result_line(format!(
+            "{name}: {} landed with {}",
+            counted(round.landed, "run"),
+            counted(round.records, "record")
+        ))?;
     }
     store.close().await;
     if let Some(problem) = problem.filter(|_| !stop.is_cancelled()) {
@@ -62,7 +69,7 @@ pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome 
         (false, 0) => Ok(()),
         (false, runs) => Err(Failure::new(
             Exit::Incomplete,
-            format!("{} runs could not be landed; `runlog status` lists them", count(runs)),
+            format!("{} could not be landed; see `runlog status`", counted(runs, "run")),
         )),
     }
 }

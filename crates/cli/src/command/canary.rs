@@ -16,10 +16,11 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::number::between;
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, GOOD, count, duration, result_json, result_line, styled};
-use crate::system::{SystemClock, SystemRandom};
+use crate::system::{SystemClock, SystemRandom, private_temporary_folder};
 
 /// The interval between two polls for the records.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -44,7 +45,7 @@ pub(crate) struct CanaryArgs {
     #[arg(long, value_name = "TASK_ID")]
     task: TaskId,
     /// Number of records per run
-    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = between(1_u64, 100_000))]
     records: u64,
     /// Interval between runs
     #[arg(long, value_name = "TIME", default_value = "5m", conflicts_with = "once")]
@@ -158,7 +159,7 @@ async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<F
     finished?;
 
     let ended = SystemClock.now();
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = private_temporary_folder("runlog-canary-")?;
     let file = folder.path().join("log.ndjson");
     let messages = loop {
         let waited = SystemClock.now().millis_since(ended);

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::background::deliverers;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::terminal::{BAD, GOOD, count, result_line, styled};
+use crate::render::terminal::{BAD, GOOD, counted, result_line, styled};
 use crate::settings::{EXAMPLE, Needs, Opened, Scheduled, SettingsArgs};
 use crate::stop::until_stopped;
 use crate::system::SystemClock;
@@ -45,7 +45,7 @@ async fn check_peers(opened: Opened) -> Outcome {
         let base = upstream.client.settings().base_url.clone();
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
-            Ok(runs) => good(format!("upstream {name}: {base} lists {} runs of the last day", count(runs)))?,
+            Ok(runs) => good(format!("upstream {name}: {base} lists {} of the last day", counted(runs, "run")))?,
             Err(error) => {
                 let failure = Failure::from(error).while_doing(format!("upstream {name} at {base}"));
                 result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;

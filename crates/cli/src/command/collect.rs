@@ -14,7 +14,7 @@ use crate::background::{collect_for_good, send_alerts, spawn_delivery};
 use crate::command::deliver::deliver_once;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::collect_progress::CollectBar;
-use crate::render::terminal::{count, note, result_json, result_line};
+use crate::render::terminal::{count, counted, note, result_json, result_line};
 use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
 use crate::system::SystemClock;
 
@@ -121,10 +121,9 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
             &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back }),
         )?;
     } else {
-        let (landed, records) = (count(total.landed), count(total.records));
-        let mut text = format!("{landed} runs landed with {records} records");
+        let mut text = format!("{} landed with {}", counted(total.landed, "run"), counted(total.records, "record"));
         if total.no_log > 0 {
-            text += &format!("; {} have no log", count(total.no_log));
+            text += &format!("; {} without a log", count(total.no_log));
         }
         if total.set_back > 0 {
             text += &format!("; {} will be retried", count(total.set_back));
@@ -139,7 +138,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     match problem.or(delivered.err()) {
         Some(problem) => Err(problem),
         None if total.set_back > 0 => {
-            let message = format!("{} runs could not be landed; `runlog status` lists them", count(total.set_back));
+            let message = format!("{} could not be landed; see `runlog status`", counted(total.set_back, "run"));
             Err(Failure::new(Exit::Incomplete, message))
         }
         None => Ok(()),
@@ -153,7 +152,7 @@ fn alert_failure(error: AlertError) -> Failure {
 async fn retry_if_asked(store: &Store, args: &CollectArgs, upstream: &str) -> Outcome {
     if args.retry {
         let runs = store.collection().retry(upstream).await?;
-        note(format!("{} runs of {upstream} will be retried", count(runs)));
+        note(format!("{} of {upstream} will be retried", counted(runs, "run")));
     }
     Ok(())
 }

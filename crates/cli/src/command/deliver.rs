@@ -12,7 +12,7 @@ use crate::arguments::archive::{self, PlaceArgs};
 use crate::arguments::log::LogArgs;
 use crate::background::{deliverers, run_all};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::terminal::{count, note, result_json, result_line};
+use crate::render::terminal::{count, counted, note, result_json, result_line};
 use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
                 true => store.deliveries().retry_uncertain(deliverer.name()).await?,
                 false => store.deliveries().retry(deliverer.name()).await?,
             };
-            note(format!("{} runs will be delivered to {} again", count(runs), deliverer.name()));
+            note(format!("{} will be delivered to {} again", counted(runs, "run"), deliverer.name()));
         }
     }
     let outcome = match args.once {
@@ -188,7 +188,8 @@ fn ended(rounds: &[(&str, DeliveryStats)]) -> Outcome {
 }
 
 fn round_line(name: &str, round: &DeliveryStats) -> String {
-    let mut text = format!("{name}: {} runs delivered with {} records", count(round.runs), count(round.records));
+    let mut text =
+        format!("{name}: {} delivered with {}", counted(round.runs, "run"), counted(round.records, "record"));
     for (number, what) in [
         (round.refused, "records were refused"),
         (round.dead, "runs were refused"),

@@ -1,12 +1,12 @@
 //! `runlog doctor`: diagnoses problems, and suggests how to fix them.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use runlog_client::{Readiness, TlsSettings};
 use runlog_store::maintenance::{Finding, Health};
+use runlog_store::permissions::{AccessByOthers, access_by_others};
 use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -42,12 +42,12 @@ pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
         let advice = "set its folder with --data, or start `runlog serve`, which creates one";
         findings.push(Finding::new("archive", Health::Bad, seen, Some(advice)));
     } else {
-        let could_be_read = readable_by_others(&settings);
+        let before = folder_of(&settings).and_then(access_by_others);
         match Store::open(settings.clone(), Arc::new(SystemClock), Arc::new(SystemRandom)).await {
             Ok(store) => {
                 findings.push(Finding::new("archive", Health::Good, place, None));
                 findings.extend(store.maintenance().diagnose_until(&stop).await);
-                findings.extend(rights(&settings, could_be_read));
+                findings.extend(rights(&settings, before));
                 store.close().await;
             }
             Err(error) => {
@@ -87,20 +87,30 @@ pub(crate) async fn run(args: DoctorArgs, stop: CancellationToken) -> Outcome {
 }
 
 /// Whether other users of this machine can access an archive in a folder. Opening it removes access that they had.
-fn rights(settings: &StoreSettings, before: Option<String>) -> Option<Finding> {
-    let folder = folder_of(settings)?.display();
-    Some(match (readable_by_others(settings), before) {
-        (Some(seen), _) => {
-            let seen = format!("other users of this machine can access the archive: {seen}");
-            let advice = format!("run chmod 0700 {folder} as its owner: the archive contains keys that sign tokens");
+fn rights(settings: &StoreSettings, before: Option<AccessByOthers>) -> Option<Finding> {
+    let folder = folder_of(settings)?;
+    Some(match (access_by_others(folder), before) {
+        (Some(access @ AccessByOthers::Open { .. }), _) => {
+            let seen = format!("other users of this machine can access the archive: {}", in_words(&access));
+            let advice = format!(
+                "run chmod -R go= {} as its owner: the archive contains logs, and keys that sign tokens",
+                folder.display()
+            );
             Finding::new("rights", Health::Bad, seen, Some(&advice))
         }
-        (None, Some(seen)) => {
-            let seen = format!("other users of this machine could access the archive until now: {seen}");
+        (Some(access @ AccessByOthers::Owned { .. }), _) => {
+            let seen = format!("another user can access the archive: {}", in_words(&access));
+            let advice = format!("give all of {} to the user that runs the service (chown -R)", folder.display());
+            Finding::new("rights", Health::Doubtful, seen, Some(&advice))
+        }
+        (None, Some(access)) => {
+            let seen = format!("other users of this machine could access the archive until now: {}", in_words(&access));
             let advice = "only the owner has access now; if untrusted users had access, run `runlog admin keys rotate`";
             Finding::new("rights", Health::Doubtful, seen, Some(advice))
         }
-        (None, None) => Finding::new("rights", Health::Good, format!("only the owner can access {folder}"), None),
+        (None, None) => {
+            Finding::new("rights", Health::Good, format!("only the owner can access {}", folder.display()), None)
+        }
     })
 }
 
@@ -109,18 +119,11 @@ fn folder_of(settings: &StoreSettings) -> Option<&Path> {
     (settings.catalog.is_none() || settings.objects.is_none()).then_some(settings.data_folder.as_path())
 }
 
-/// The permissions of the first part of an archive that others can access. The contents of a folder without access are
-/// out of reach, whatever their own permissions.
-fn readable_by_others(settings: &StoreSettings) -> Option<String> {
-    let folder = folder_of(settings)?;
-    let mode = |path: &Path| std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o7777);
-    if mode(folder)? & 0o077 == 0 {
-        return None;
+fn in_words(access: &AccessByOthers) -> String {
+    match access {
+        AccessByOthers::Open { path, mode } => format!("{} has mode {mode:04o}", path.display()),
+        AccessByOthers::Owned { path, owner } => format!("{} belongs to the user with ID {owner}", path.display()),
     }
-    let parts = ["catalog.sqlite", "catalog.sqlite-wal", "admin.token", "objects"].map(|name| folder.join(name));
-    let open = |path: &Path| mode(path).filter(|mode| mode & 0o077 != 0).map(|mode| (path.to_owned(), mode));
-    let (path, mode) = parts.iter().find_map(|path| open(path)).or_else(|| open(folder))?;
-    Some(format!("{} has mode {mode:04o}", path.display()))
 }
 
 /// Whether a service answers, and whether it can reach its archive.

@@ -12,12 +12,14 @@ use runlog_model::{RunId, TimeRange};
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::RunRef;
+use crate::arguments::number::between;
 use crate::arguments::period::PeriodArgs;
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::FetchBar;
 use crate::render::screen::Stream;
 use crate::render::terminal::{self, BAD, GOOD, note, styled_note};
+use crate::system::private_temporary_folder;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -63,7 +65,7 @@ pub(crate) struct FetchArgs {
     #[arg(long)]
     allow_incomplete: bool,
     /// Number of pages to build and download at the same time
-    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = between(1_u8, 16))]
     pages_in_flight: u8,
     /// Print the report as one line of JSON; goes to standard error if the log goes to standard output
     #[arg(long)]
@@ -145,8 +147,8 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
     let mut request = args.request(run, range);
     let output = request.output.clone();
     // A terminal gets the log through a screen, which shows what would steer it as text.
-    let to_show =
-        (output == Output::StandardOutput && Stream::Result.is_terminal()).then(tempfile::tempdir).transpose()?;
+    let to_show = output == Output::StandardOutput && Stream::Result.is_terminal();
+    let to_show = to_show.then(|| private_temporary_folder("runlog-fetch-")).transpose()?;
     if let Some(folder) = &to_show {
         request.output = Output::File(folder.path().join("log"));
     }
@@ -204,8 +206,8 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
         Output::File(path) => format!(" in {}", path.display()),
         Output::StandardOutput => String::new(),
     };
-    let records = terminal::count(report.records);
-    let pages = if report.pages == 1 { "1 page".to_owned() } else { format!("{} pages", report.pages) };
+    let records = terminal::counted(report.records, "record");
+    let pages = terminal::counted(u64::from(report.pages), "page");
     let verdict = match report.completeness {
         Completeness::Verified => styled_note(GOOD, "complete: the service reports the same number"),
         Completeness::SoFar => "everything logged so far; the run may log more".to_owned(),
@@ -214,23 +216,24 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
         }
         Completeness::Unknown => styled_note(BAD, "completeness unknown: the service does not report a number"),
     };
-    note(format!("{records} records of run {} ({}), from {pages}{place}; {verdict}", report.run_id, report.status));
+    note(format!("{records} of run {} ({}), from {pages}{place}; {verdict}", report.run_id, report.status));
     if report.records == 0 {
         note("the log is empty: the run logged nothing in this time range");
     }
     if report.pages_kept > 0 {
-        note(format!("{} pages were already on disk and were not fetched again", report.pages_kept));
+        let kept = terminal::counted(u64::from(report.pages_kept), "page");
+        note(format!("{kept} already on disk, not fetched again"));
     }
     if report.repeated > 0 {
-        note(format!("{} records were in two pages and are written once", terminal::count(report.repeated)));
+        note(format!("{} in two pages, written once", terminal::counted(report.repeated, "record")));
     }
     if report.records_without_time > 0 {
-        let count = terminal::count(report.records_without_time);
-        note(format!("{count} records have no time and are placed next to their neighbours"));
+        let count = terminal::counted(report.records_without_time, "record");
+        note(format!("{count} without a time, placed next to the neighbours"));
     }
     if report.records_mended > 0 {
-        let count = terminal::count(report.records_mended);
-        note(format!("{count} records were not valid JSON and are kept as closely as possible"));
+        let count = terminal::counted(report.records_mended, "record");
+        note(format!("{count} with invalid JSON, kept as closely as possible"));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use runlog_model::{RunStatus, TimeRange};
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{TaskRef, WorkspaceRef};
+use crate::arguments::number::between;
 use crate::arguments::period::PeriodArgs;
 use crate::arguments::status::{StatusArg, status_word};
 use crate::exit::Outcome;
@@ -41,7 +42,7 @@ pub(crate) struct RunsArgs {
     #[command(flatten)]
     period: PeriodArgs,
     /// Runs of the last DAYS days, 1 to 60
-    #[arg(long, value_name = "DAYS", hide = true, conflicts_with_all = ["from", "to", "last"], value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, value_name = "DAYS", hide = true, conflicts_with_all = ["from", "to", "last"], value_parser = between(1_u32, 60))]
     last_days: Option<u32>,
     /// Only runs with one of these statuses, comma-separated, such as failed, successful or executing
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]

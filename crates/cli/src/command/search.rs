@@ -76,7 +76,11 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         query.push(("cursor", cursor));
     }
     let found = terminal::count(args.limit - left);
-    note(format!("{found} found in {} records, newest first", terminal::count(scanned)));
+    let of = terminal::counted(scanned, "record");
+    match left == 0 {
+        true => note(format!("{found} found in {of}, newest first; there may be more, which a higher --limit shows")),
+        false => note(format!("{found} found in {of}, newest first")),
+    }
     if scanned == 0 {
         note_missing_rights(&client).await;
     }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use anstream::ColorChoice;
 use jiff::tz::TimeZone;
-use runlog_model::Timestamp;
+use runlog_model::{LogZone, Timestamp};
 
 use super::pager;
 use super::screen::Stream;
@@ -19,8 +19,9 @@ pub(crate) struct PreferenceArgs {
     /// Do not use a pager; it is the command in RUNLOG_PAGER or PAGER, or less, for long results on a terminal
     #[arg(long, global = true)]
     no_pager: bool,
-    /// Time zone in which times are read and shown: UTC, local, or a name such as Europe/Berlin
-    #[arg(long, global = true, env = "RUNLOG_TZ", value_name = "ZONE", default_value = "UTC", value_parser = zone_named)]
+    /// Time zone in which times are read and shown: UTC, local, an offset such as +02:00, or a name such as Europe/Berlin
+    #[arg(long, global = true, env = "RUNLOG_TZ", value_name = "ZONE", default_value = "UTC", allow_hyphen_values = true,
+          value_parser = zone_named)]
     tz: TimeZone,
 }
 
@@ -54,9 +55,7 @@ fn zone_named(text: &str) -> Result<TimeZone, String> {
         _ if text.eq_ignore_ascii_case("local") => {
             TimeZone::try_system().map_err(|error| format!("the time zone of this machine is not known: {error}"))
         }
-        _ if text.eq_ignore_ascii_case("utc") || text == "Z" => Ok(TimeZone::UTC),
-        _ => TimeZone::get(text)
-            .map_err(|_| format!("{text:?} is not UTC, local, or the name of a time zone such as Europe/Berlin")),
+        _ => text.parse::<LogZone>().map(TimeZone::from).map_err(|error| format!("{error}, or local")),
     }
 }
 

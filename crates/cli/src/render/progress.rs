@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use runlog_collector::{FetchEvent, Progress};
 use runlog_model::printable::printable_line;
 
@@ -15,7 +15,7 @@ pub(crate) struct Bar(ProgressBar);
 impl Bar {
     /// Counts something of which the end is not known.
     pub(crate) fn counting(doing: &str, unit: &str) -> Self {
-        Self::with_template(&format!("{{spinner}} {doing}: {{human_pos}} {unit}, {{per_sec}}, {{elapsed}}"))
+        Self::with_template(&format!("{{spinner}} {doing}: {{human_pos}} {unit}, {{rate}}, {{elapsed}}"))
     }
 
     /// Shows a message about the current work.
@@ -38,11 +38,20 @@ impl Bar {
         // The draw target is hidden by the library where standard error is not a terminal.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            // The rate of the library has four digits after the point.
+            let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let _ = write!(out, "{}/s", terminal::count(per_second(state)));
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
     }
+}
+
+/// How many are done in a second.
+fn per_second(state: &ProgressState) -> u64 {
+    state.per_sec().round() as u64
 }
 
 impl Drop for Bar {

@@ -92,6 +92,16 @@ pub(crate) fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// `1 run is`, `1,234,567 runs are`.
+pub(crate) fn counted_are(number: u64, thing: &str) -> String {
+    format!("{} {}", counted(number, thing), if number == 1 { "is" } else { "are" })
+}
+
+/// `1 run was`, `1,234,567 runs were`.
+pub(crate) fn counted_were(number: u64, thing: &str) -> String {
+    format!("{} {}", counted(number, thing), if number == 1 { "was" } else { "were" })
+}
+
 /// `41.9 MiB`.
 pub(crate) fn bytes(number: u64) -> String {
     indicatif::BinaryBytes(number).to_string()

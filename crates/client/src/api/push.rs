@@ -1,7 +1,7 @@
 //! Pushing runs and their logs into a Runlog.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use runlog_model::RunId;
 use runlog_model::wire::push::{FinishRun, StartRun, StoredLines};
 use tokio::sync::watch;
@@ -34,10 +34,11 @@ pub struct PushBatch<'a> {
 }
 
 impl Client {
-    /// Tells that a run begins; harmless when it is known: `PUT /runlog/v1/runs/{id}`.
-    pub async fn start_run(&self, run: RunId, start: &StartRun) -> Result<()> {
+    /// Tells that a run begins; harmless when it is known: `PUT /runlog/v1/runs/{id}`. True if the run is new.
+    pub async fn start_run(&self, run: RunId, start: &StartRun) -> Result<bool> {
         let id = run.to_string();
-        self.send_json(Method::PUT, &["runlog", "v1", "runs", &id], start).await.map(drop)
+        let answer = self.send_json(Method::PUT, &["runlog", "v1", "runs", &id], start).await?;
+        Ok(answer.status == StatusCode::CREATED)
     }
 
     /// Sends records as NDJSON: `POST /runlog/v1/runs/{id}/records`. A broken connection is answered by sending the batch

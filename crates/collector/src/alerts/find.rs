@@ -470,8 +470,8 @@ impl Finder<'_> {
                 continue;
             }
             let why = lag.last_error.map(|problem| format!(": {problem}")).unwrap_or_default();
-            let text =
-                format!("sink {} is behind by {}: {} runs are due{why}", lag.sink, seconds(waits_ms), lag.waiting);
+            let runs = if lag.waiting == 1 { "1 run is".to_owned() } else { format!("{} runs are", lag.waiting) };
+            let text = format!("sink {} is behind by {}: {runs} due{why}", lag.sink, seconds(waits_ms));
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
             self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None);
         }

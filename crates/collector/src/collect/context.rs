@@ -9,6 +9,7 @@ use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::collection::Collection;
 use runlog_store::ingest::Ingest;
 use runlog_store::logs::Logs;
+use runlog_store::permissions::create_private_folder;
 use runlog_store::runs::Runs;
 use runlog_store::supervise::Supervisor;
 use runlog_store::workspaces::Workspaces;
@@ -79,7 +80,7 @@ impl CollectContext {
     pub(super) fn work_folder(&self) -> Result<PathBuf> {
         let upstream = &self.upstream;
         let folder = upstream.settings.work_folder.join(&upstream.name);
-        std::fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
+        create_private_folder(&folder).map_err(storage("make", &folder))?;
         Ok(folder)
     }
 }

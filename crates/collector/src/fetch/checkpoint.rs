@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use runlog_client::reconcile::SpooledPage;
 use runlog_client::{GeneratedPage, PageRequest};
+use runlog_store::permissions::create_private_folder;
 use tracing::warn;
 
 use super::error::{Result, storage};
@@ -33,7 +34,10 @@ pub(crate) struct Checkpoint {
 impl Checkpoint {
     /// Opens the folder of a fetch, new or from an earlier attempt.
     pub(crate) fn open(folder: PathBuf, fetch: Identity) -> Result<Self> {
-        fs::create_dir_all(&folder).map_err(storage("make", &folder))?;
+        if let Some(parent) = folder.parent() {
+            fs::create_dir_all(parent).map_err(storage("make", &folder))?;
+        }
+        create_private_folder(&folder).map_err(storage("make", &folder))?;
         let lock = Some(lock(&folder)?);
         let mut state = match read(&folder)? {
             Some(state) => same(state, &fetch, &folder)?,
@@ -53,7 +57,8 @@ impl Checkpoint {
 
     /// The checkpoint of a fetch that cannot be resumed, because its output is a pipe.
     pub(crate) fn temporary(fetch: Identity) -> Result<Self> {
-        let temporary = tempfile::Builder::new().prefix("runlog-fetch-").tempdir();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let temporary = tempfile::Builder::new().prefix("runlog-fetch-").permissions(private).tempdir();
         let temporary = temporary.map_err(storage("create a temporary folder in", &std::env::temp_dir()))?;
         let state = State::new(fetch);
         Ok(Self { folder: temporary.path().to_owned(), state, file: None, lock: None, _temporary: Some(temporary) })

@@ -268,7 +268,10 @@ async fn store(
         outcome.stored += store_records(sender, run_id, name.as_deref(), batch.into_records()).await?;
     }
     if let Some(ended) = ended {
-        let finish = FinishRun { finish_timestamp: ended.finish_timestamp.or(last), ..ended };
+        // An engine whose clock is behind that of its controller must be able to end its run.
+        let started_at = sender.store.runs().get(run_id).await?.and_then(|run| run.started_at);
+        let end = ended.finish_timestamp.or(last).map(|end| started_at.map_or(end, |start| end.max(start)));
+        let finish = FinishRun { finish_timestamp: end, ..ended };
         match sender.store_to("finish run").runs().finish(run_id, &finish).await.map_err(ApiError::from) {
             Ok(_) => outcome.ended += 1,
             Err(error) if error.status.is_server_error() => return Err(error),

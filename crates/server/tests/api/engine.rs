@@ -417,6 +417,37 @@ async fn a_text_that_is_not_whole_is_mended_and_counted() {
     assert_eq!(skipped["refused"][0]["line"], 2);
 }
 
+/// A run listed as lasting `-86400000 ms`.
+#[tokio::test]
+async fn a_run_cannot_end_before_it_has_started_and_clocks_that_differ_are_no_reason_to_refuse_its_end() {
+    let stage = Stage::new().await;
+    let path = format!("/runlog/v1/runs/{RUN}");
+    let start = |at: &str| json!({"taskId": stage.task.to_string(), "startTimestamp": at}).to_string();
+    let finish = |at: &str| json!({"status": "execution_failed", "finishTimestamp": at}).to_string();
+    let end_of = async |run: &str| {
+        stage.get(&format!("/processing/executions/{run}")).await.json()["finishTimestamp"].as_str().map(str::to_owned)
+    };
+    assert_eq!(stage.ask(Method::PUT, &path, start("2026-11-27T20:00:00Z")).await.status, 201);
+    let early = stage.post(&format!("{path}/finish"), finish("2026-11-26T20:00:00Z")).await;
+    early.is_error(400, &["finishTimestamp 2026-11-26T20:00:00.000Z", "before the start of the run"]);
+    assert_eq!(end_of(RUN).await, None, "nothing was changed");
+    // A clock that is a little behind.
+    assert_eq!(stage.post(&format!("{path}/finish"), finish("2026-11-27T19:58:00Z")).await.status, 200);
+    assert_eq!(end_of(RUN).await.as_deref(), Some("2026-11-27T20:00:00.000Z"));
+    let late = stage.ask(Method::PUT, &path, start("2026-11-28T20:00:00Z")).await;
+    late.is_error(400, &["startTimestamp", "after the end of the run"]);
+
+    // An engine repeats an event that is refused for ever: its end counts, whatever its clock says.
+    let mut begins = status_event(&stage, "STARTING_FLOW_EXECUTION", 1_619_018_946_500);
+    let mut ends = status_event(&stage, "EXECUTION_FAILED", 1_618_018_946_500);
+    for event in [&mut begins, &mut ends] {
+        event["context"]["task_execution_id"] = OTHER_RUN.into();
+    }
+    stage.post("/runlog/v1/events", begins.to_string()).await;
+    assert_eq!(stage.post("/runlog/v1/events", ends.to_string()).await.json()["ended"], 1);
+    assert_eq!(end_of(OTHER_RUN).await.as_deref(), Some("2021-04-21T15:29:06.500Z"));
+}
+
 #[tokio::test]
 async fn a_run_that_was_dispatched_begins_with_its_first_record() {
     let stage = Stage::new().await;

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use runlog_store::permissions::create_private_folder;
+
 /// What the folder of a process begins with.
 const PREFIX: &str = "questions-";
 
@@ -27,14 +29,14 @@ pub(crate) struct SpillFolder {
 impl SpillFolder {
     /// Removes orphaned folders, and creates a new one.
     pub(crate) fn in_folder(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        create_private_folder(folder)?;
         // Nobody takes a folder away between the moment it is made and the moment it is locked.
         let all = lock_file(folder)?;
         all.lock()?;
         remove_left(folder)?;
         let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = folder.join(name);
-        fs::create_dir_all(&path)?;
+        create_private_folder(&path)?;
         let lock = lock_file(&path)?;
         lock.lock()?;
         Ok(Self { path, _lock: lock })

@@ -28,7 +28,7 @@ pub(crate) fn checked_name(name: &str) -> Result<String> {
 pub(crate) fn name_taken(error: sqlx::Error, what: &str, name: &str) -> Error {
     let taken = error.as_database_error().is_some_and(|database| database.is_unique_violation());
     match taken {
-        true => Error::conflict(format!("there is already a {what} named {name:?}: choose another name")),
+        true => Error::conflict(format!("the name {name:?} is taken by another {what}: choose another one")),
         false => error.into(),
     }
 }

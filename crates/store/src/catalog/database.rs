@@ -14,6 +14,7 @@ use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Tr
 use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::catalog::turns::Turns;
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
+use crate::permissions::open_private_file;
 use crate::simulation::Simulation;
 use crate::timeout::timeout_while_running;
 use crate::{limits, planted};
@@ -56,7 +57,9 @@ impl Catalog {
         for_writing.set_query(Some("mode=rwc"));
         for_reading.set_query(Some("mode=ro"));
         // Others that open it for the first time at this moment wait: both would make the same tables.
-        let alone = locked(path).await;
+        let alone = locked(path.clone()).await;
+        // The files beside it, such as the write-ahead log, get the same permissions.
+        open_private_file(&path).map_err(|error| opening(error.into()))?;
         // One writer, because SQLite has one: a second would only find the file busy.
         let writer = pool_options()
             .max_connections(1)
@@ -308,7 +311,7 @@ async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
 /// A separate file: a process that runs under a lock of the folder would wait for itself.
 async fn locked(file: PathBuf) -> Option<File> {
     let lock = move || {
-        let lock = File::create(file.with_extension("lock")).ok()?;
+        let lock = open_private_file(&file.with_extension("lock")).ok()?;
         lock.lock().ok().map(|()| lock)
     };
     tokio::task::spawn_blocking(lock).await.ok().flatten()

@@ -3,7 +3,7 @@
 //! A file appears completely or not at all, and replaces a file of the same name.
 
 use std::fmt;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use crate::error::{Error, ErrorKind, Result, is_of_no_bucket};
 use crate::limits;
 use crate::objects::backend::Objects;
+use crate::permissions::{create_output_folder, share_output};
 use crate::settings::SecretUrl;
 
 /// A folder or bucket for files.
@@ -27,12 +28,16 @@ use crate::settings::SecretUrl;
 pub struct Bucket {
     files: Arc<dyn ObjectStore>,
     location: String,
+    /// The folder, if it is one.
+    folder: Option<PathBuf>,
 }
 
 /// A file that is being written. It does not exist before [`BucketFile::finish`].
 pub struct BucketFile {
     writer: BufWriter,
     name: String,
+    /// Its path in a folder.
+    path: Option<PathBuf>,
 }
 
 impl fmt::Debug for Bucket {
@@ -44,12 +49,14 @@ impl fmt::Debug for Bucket {
 impl Bucket {
     /// A folder, which is created if it does not exist.
     pub fn in_folder(folder: &FilePath) -> Result<Self> {
-        Ok(Self { files: Objects::in_folder(folder)?.store, location: folder.display().to_string() })
+        let location = folder.display().to_string();
+        create_output_folder(folder).map_err(|error| unwritable(&location, error))?;
+        Ok(Self { files: Objects::in_folder(folder)?.store, location, folder: Some(folder.to_owned()) })
     }
 
     /// A bucket, below the path of its URL; see [`StoreSettings::objects`](crate::StoreSettings::objects).
     pub fn at(url: &SecretUrl) -> Result<Self> {
-        Ok(Self { files: Objects::in_bucket(url)?.store, location: url.to_string() })
+        Ok(Self { files: Objects::in_bucket(url)?.store, location: url.to_string(), folder: None })
     }
 
     /// The folder or URL, without secrets.
@@ -67,9 +74,13 @@ impl Bucket {
 
     /// Begins a file. Its name may contain folders, which are created.
     pub fn begin(&self, name: &str) -> BucketFile {
-        let writer = BufWriter::with_capacity(Arc::clone(&self.files), Path::from(name), limits::UPLOAD_PART_BYTES)
-            .with_max_concurrency(2);
-        BucketFile { writer, name: format!("{}/{name}", self.location) }
+        let key = Path::from(name);
+        let path = self.folder.as_ref().map(|folder| folder.join(key.as_ref()));
+        // They have the permissions that the user expects; if they cannot be made, the file cannot be written either.
+        let _ = path.as_ref().and_then(|path| path.parent()).map(create_output_folder);
+        let writer =
+            BufWriter::with_capacity(Arc::clone(&self.files), key, limits::UPLOAD_PART_BYTES).with_max_concurrency(2);
+        BucketFile { writer, name: format!("{}/{name}", self.location), path }
     }
 }
 
@@ -81,7 +92,12 @@ impl BucketFile {
 
     /// Completes the file, durably.
     pub async fn finish(mut self) -> Result<()> {
-        self.writer.shutdown().await.map_err(|error| unwritable(&self.name, error))
+        self.complete_file().await.map_err(|error| unwritable(&self.name, error))
+    }
+
+    async fn complete_file(&mut self) -> std::io::Result<()> {
+        self.writer.shutdown().await?;
+        self.path.as_deref().map_or(Ok(()), share_output)
     }
 
     /// Removes what was written.
@@ -104,6 +120,6 @@ impl AsyncFileWriter for BucketFile {
     }
 
     fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
-        async move { Ok(self.writer.shutdown().await?) }.boxed()
+        async move { Ok(self.complete_file().await?) }.boxed()
     }
 }

@@ -1,5 +1,7 @@
 //! Runs: how they start and finish, and lists of them.
 
+use std::borrow::Cow;
+
 use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
 use runlog_model::run::{ArtifactPart, PlanPart};
@@ -62,7 +64,8 @@ pub struct RunBrief {
 impl Runs {
     /// Starts a run, or adds what is newly known of a run that has started. Returns true when the run is new.
     ///
-    /// `NotFound`: no such task. `Conflict`: the run belongs to another task.
+    /// `NotFound`: no such task. `Conflict`: the run belongs to another task. `Invalid`: the run has ended before this
+    /// start.
     pub async fn start(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
         let task = Workspaces::new(&self.core).task(start.task_id).await?.ok_or_else(|| {
             Error::not_found(format!("there is no task {}: create it first (runlog admin task create)", start.task_id))
@@ -79,7 +82,16 @@ impl Runs {
                     Some(run) if run.task_id != task.id => {
                         return Err(Error::conflict(format!("run {id} belongs to task {}", run.task_id)));
                     }
-                    Some(run) => merge_start(run, start, self.core.now()),
+                    Some(run) => {
+                        let (told, end) = (start.start_timestamp, run.finished_at);
+                        if let (Some(told), Some(end)) = (told, end)
+                            && end.millis_since(told) < -CLOCK_DIFFERENCE_MS_MAX
+                        {
+                            let message = format!("startTimestamp {told} is after the end of the run, {end}");
+                            return Err(Error::invalid(message));
+                        }
+                        merge_start(run, start, self.core.now())
+                    }
                     None => {
                         let now = self.core.now();
                         let waits = start.status == Some(RunStatus::Dispatching);
@@ -127,14 +139,19 @@ impl Runs {
             .await
     }
 
-    /// Finishes a run. Idempotent with the same status.
+    /// Finishes a run. Idempotent with the same status. An end up to five minutes before the start counts as the start,
+    /// because clocks differ.
     ///
-    /// `NotFound`: no such run. `Invalid`: the status is not final. `Conflict`: it has finished with another status.
+    /// `NotFound`: no such run. `Invalid`: the status is not final, or the end is before the start. `Conflict`: it has
+    /// finished with another status.
     pub async fn finish(&self, id: RunId, finish: &FinishRun) -> Result<Run> {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                let run = finish_in(&self.core, &mut transaction, id, finish).await?;
+                let started_at =
+                    fetch_to_change(&self.core, &mut transaction, id).await?.and_then(|run| run.started_at);
+                let finish = ended_after_start(finish, started_at)?;
+                let run = finish_in(&self.core, &mut transaction, id, &finish).await?;
                 self.core.commit_change(transaction, Some(&id.to_string())).await?;
                 Ok(run)
             })
@@ -233,6 +250,18 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     Ok(run)
 }
 
+/// The end of a run that is not before its start.
+fn ended_after_start(finish: &FinishRun, started_at: Option<Timestamp>) -> Result<Cow<'_, FinishRun>> {
+    let (Some(start), Some(end)) = (started_at, finish.finish_timestamp) else { return Ok(Cow::Borrowed(finish)) };
+    match end.millis_since(start) {
+        0.. => Ok(Cow::Borrowed(finish)),
+        ahead_ms if ahead_ms >= -CLOCK_DIFFERENCE_MS_MAX => {
+            Ok(Cow::Owned(FinishRun { finish_timestamp: Some(start), ..finish.clone() }))
+        }
+        _ => Err(Error::invalid(format!("finishTimestamp {end} is before the start of the run, {start}"))),
+    }
+}
+
 pub(crate) fn no_such_run(id: RunId) -> Error {
     Error::not_found(format!("there is no run {id}"))
 }
@@ -275,6 +304,9 @@ enum ListPart {
 }
 
 const HOUR_MS: i64 = 3_600_000;
+
+/// How much earlier than its start a run may end: the clocks of engine and service differ.
+const CLOCK_DIFFERENCE_MS_MAX: i64 = 5 * 60_000;
 
 /// When a run ended, as the indexes have it.
 const ENDED: &str = "COALESCE(finished_at, 9223372036854775807)";

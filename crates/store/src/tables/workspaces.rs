@@ -479,7 +479,7 @@ fn same_task(known: Task, new: &NewTask) -> Result<Task> {
 }
 
 fn name_is_taken(what: &str, name: &str) -> Error {
-    Error::conflict(format!("there is already a {what} named {name:?}: choose another name"))
+    Error::conflict(format!("the name {name:?} is taken by another {what}: choose another one"))
 }
 
 fn same_or_conflict<T>(known: T, same: bool, what: &str) -> Result<T> {

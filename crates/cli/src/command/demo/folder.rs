@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::exit::Outcome;
 use crate::render::terminal::{bytes, counted, note, result_line};
+use crate::system::private_temporary_folder;
 
 /// The beginning of the names of the folders.
 const PREFIX: &str = "runlog-demo-";
@@ -23,7 +24,7 @@ pub(super) struct DemoFolder {
 impl DemoFolder {
     /// Makes a new one.
     pub(super) fn create() -> Outcome<Self> {
-        let path = tempfile::Builder::new().prefix(PREFIX).tempdir().context("no temporary folder")?.keep();
+        let path = private_temporary_folder(PREFIX)?.keep();
         let lock = File::create(path.join(LOCK)).context("cannot write to the temporary folder")?;
         lock.lock().context("cannot lock the temporary folder")?;
         Ok(Self { path, _lock: lock })

@@ -22,7 +22,7 @@ use url::Url;
 
 use super::samples::{NIGHTLY, Sample, TASK};
 use crate::admin_token::{ADMIN_TOKEN_FILE, AdminTokenFile};
-use crate::command::push::{Batches, push_log};
+use crate::command::push::{Batches, Pushed, push_log};
 use crate::command::serve::serve_until;
 use crate::exit::Outcome;
 use crate::system::{SystemClock, SystemRandom};
@@ -121,7 +121,8 @@ impl Stage {
             ..StartRun::of_task(task)
         };
         self.administrator.start_run(run, &start).await?;
-        push_log(&self.administrator, run, Batches::of_lines(sample.log(self.now)?)).await?;
+        let log = Batches::of_lines(sample.log(self.now)?)?;
+        push_log(&self.administrator, run, log, false, &mut Pushed::default()).await?;
         let status = if outline.has_failed { RunStatus::Failed } else { RunStatus::Successful };
         let finish = FinishRun {
             finish_timestamp: Some(outline.last),

@@ -1,37 +1,37 @@
 //! A log in batches of some megabytes, each of whole records, one a line.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
+use std::sync::mpsc::sync_channel;
 
 use anyhow::Context;
 use bytes::Bytes;
-use runlog_model::hex;
+use runlog_formats::{Invalid, LogFormat, LogReader, Next, ReadError, ReadSettings};
+use runlog_model::{Timestamp, hex};
 use sha2::{Digest, Sha256};
+use tempfile::SpooledTempFile;
 
-use super::source::{Form, Log, Source, look};
+use super::source::Log;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Most bytes of plain text in one batch: a part of memory, and what is sent again when a request breaks.
-const BATCH_BYTES: usize = 8 << 20;
-/// Longest record that is read: a file without line breaks would fill the memory.
-///
-/// Unit: MiB. Four times what a service takes unless its `--line-bytes` says more; the service names what it refuses.
-const RECORD_MIB_MAX: u64 = 64;
+pub(super) const BATCH_BYTES: usize = 8 << 20;
 /// Level of zstd for batches: the network is seldom quicker than this.
 const ZSTD_LEVEL: i32 = 1;
+/// Compressed batches that are kept in memory until they are sent; further ones are in a temporary file. Unit: bytes.
+const SPOOLED_IN_MEMORY: usize = 32 << 20;
+/// Maximum number of invalid lines that are kept with their reasons.
+pub(crate) const INVALID_KEPT_MAX: usize = 100;
 
-/// Whole records of a log, some megabytes at a time.
-pub(crate) struct Batches {
-    source: Source,
-    /// What the log is called in messages.
-    name: String,
-    takes_bad_lines: bool,
-    /// Inside of an array of [`Form::Values`].
-    is_in_array: bool,
-    number: u64,
-    lines: u64,
+/// Earlier times are those of a clock that was not set: 1990-01-01. Unit: epoch milliseconds.
+const CLOCK_SET_MS_MIN: i64 = 631_152_000_000;
+
+/// Where batches come from.
+pub(crate) trait BatchSource: Send + 'static {
+    /// The next batch; none at the end.
+    fn next(&mut self) -> Outcome<Option<Batch>>;
 }
 
-/// Some of them.
+/// Some records.
 pub(crate) struct Batch {
     /// The same for the same records at the same place of a log.
     pub(crate) id: String,
@@ -39,274 +39,186 @@ pub(crate) struct Batch {
     pub(crate) body: Bytes,
     /// Plain.
     pub(crate) bytes: u64,
-    pub(crate) first_line: u64,
-    pub(crate) last_line: u64,
-    /// What is counted: `line`, or `record` where a record may have several lines.
-    pub(crate) unit: &'static str,
+    /// The number of its first record, starting at 1.
+    pub(crate) first_record: u64,
+    pub(crate) records: u64,
 }
 
-impl Batches {
-    pub(crate) fn new(source: Source, name: String, takes_bad_lines: bool) -> Self {
-        Self { source, name, takes_bad_lines, is_in_array: false, number: 0, lines: 0 }
+/// Divides records into batches.
+pub(super) struct Packer {
+    number: u64,
+    records: u64,
+}
+
+/// The records of a batch, not packed yet.
+pub(super) struct Lines {
+    pub(super) text: Vec<u8>,
+    pub(super) records: u64,
+}
+
+impl Packer {
+    pub(super) fn new() -> Self {
+        Self { number: 0, records: 0 }
     }
 
-    /// A log that is known to have one record a line.
-    pub(crate) fn of_lines(text: impl BufRead + Send + 'static) -> Self {
-        let log = Log { form: Form::Lines, text: Box::new(text) };
-        Self::new(Source::Looked(log), "the log".to_owned(), false)
-    }
-
-    pub(crate) fn takes_bad_lines(&self) -> bool {
-        self.takes_bad_lines
-    }
-
-    /// The next batch; none at the end of the log.
-    pub(crate) fn next(&mut self) -> Outcome<Option<Batch>> {
-        let mut text = Vec::with_capacity(BATCH_BYTES / 4);
-        let mut lines = 0;
-        while text.len() < BATCH_BYTES && self.read_record(self.lines + lines + 1, &mut text)? {
-            lines += 1;
-        }
-        if text.is_empty() {
-            return Ok(None);
-        }
+    pub(super) fn pack(&mut self, lines: &Lines) -> Outcome<Batch> {
+        let text = lines.text.as_slice();
         // Pushing the same log again uses the same IDs; two equal parts of one log have different IDs, because of the
         // number.
-        let id = format!("push-{}-{}", self.number, hex::encode(Sha256::digest(&text)));
+        let id = format!("push-{}-{}", self.number, hex::encode(Sha256::digest(text)));
+        let body = Bytes::from(zstd::encode_all(text, ZSTD_LEVEL).context("cannot compress a batch")?);
+        let first_record = self.records + 1;
         self.number += 1;
-        let first_line = self.lines + 1;
-        self.lines += lines;
-        let unit = match &self.source {
-            Source::Looked(Log { form: Form::Values, .. }) => "record",
-            _ => "line",
-        };
-        let body = Bytes::from(zstd::encode_all(text.as_slice(), ZSTD_LEVEL).context("cannot compress a batch")?);
-        Ok(Some(Batch { id, body, bytes: text.len() as u64, first_line, last_line: self.lines, unit }))
-    }
-
-    /// Appends the record of this number as a line; false at the end of the log.
-    fn read_record(&mut self, number: u64, text: &mut Vec<u8>) -> Outcome<bool> {
-        if let Source::Pipe(bytes) = &mut self.source {
-            let bytes = std::mem::replace(bytes, Box::new(std::io::empty()));
-            self.source = Source::Looked(look(bytes, &self.name, self.takes_bad_lines)?);
-        }
-        let Source::Looked(log) = &mut self.source else { return Ok(false) };
-        match log.form {
-            Form::Lines => read_line(&mut log.text, number, text),
-            Form::Values => read_value(&mut log.text, &mut self.is_in_array, number, text),
-        }
+        self.records += lines.records;
+        Ok(Batch { id, body, bytes: text.len() as u64, first_record, records: lines.records })
     }
 }
 
-fn read_line(log: &mut impl BufRead, number: u64, text: &mut Vec<u8>) -> Outcome<bool> {
-    let (begin, bytes_max) = (text.len(), RECORD_MIB_MAX << 20);
-    // One more, for the line break.
-    let mut bounded = log.take(bytes_max + 1);
-    let read = bounded.read_until(b'\n', text).context("cannot read the log")? as u64;
-    if read > bytes_max && !text.ends_with(b"\n") {
-        return Err(too_long("line", number));
-    }
-    // Files that were put one behind another have their marks in the middle.
-    if text[begin..].starts_with(b"\xef\xbb\xbf") {
-        text.drain(begin..begin + 3);
-    }
-    Ok(read > 0)
+/// The batches of a log that is known to be valid NDJSON, as it is read.
+pub(crate) struct Batches<R> {
+    log: LogReader<R>,
+    packer: Packer,
 }
 
-fn too_long(unit: &str, number: u64) -> Failure {
-    let message = format!(
-        "{unit} {number} of the log is longer than {RECORD_MIB_MAX} MiB: a log has one JSON object per line; split it into \
-         lines, or shorten that record, and push it again"
-    );
-    Failure::new(Exit::Usage, message)
-}
-
-/// Appends the next value of a sequence of values and arrays of values, on one line. What is wrong inside of a value is
-/// left to the service, which says so.
-fn read_value(log: &mut impl BufRead, is_in_array: &mut bool, number: u64, text: &mut Vec<u8>) -> Outcome<bool> {
-    let mut value = Value::new(text);
-    loop {
-        let bytes = log.fill_buf().context("cannot read the log")?;
-        if bytes.is_empty() {
-            return value.end(*is_in_array, number);
-        }
-        let mut taken = 0;
-        let mut is_whole = false;
-        while taken < bytes.len() && !is_whole {
-            let byte = bytes[taken];
-            if value.is_begun() {
-                // The end of a number or a literal follows it.
-                let is_after = value.is_ended_by(byte);
-                is_whole = is_after || value.push(byte);
-                taken += usize::from(!is_after);
-                continue;
-            }
-            match (byte, *is_in_array) {
-                (b' ' | b'\t' | b'\r' | b'\n', _) | (b',', true) => {}
-                (b'[', false) => *is_in_array = true,
-                (b']', true) => *is_in_array = false,
-                _ => value.begin(byte),
-            }
-            taken += 1;
-        }
-        log.consume(taken);
-        if is_whole {
-            text.push(b'\n');
-            return Ok(true);
-        }
-        if value.len() as u64 > RECORD_MIB_MAX << 20 {
-            return Err(too_long("record", number));
-        }
+impl<R: BufRead + Send + 'static> Batches<R> {
+    /// A log that has one record a line.
+    pub(crate) fn of_lines(text: R) -> Outcome<Self> {
+        let log = LogReader::new(text, LogFormat::Ndjson, ReadSettings::written_at(Timestamp::MAX));
+        Ok(Self { log: log.map_err(failure)?, packer: Packer::new() })
     }
 }
 
-/// A JSON value that is being read, as a line.
-struct Value<'a> {
-    text: &'a mut Vec<u8>,
-    start: usize,
-    /// Objects and arrays that are open.
-    depth: u64,
-    is_in_text: bool,
-    is_escaped: bool,
-}
-
-impl<'a> Value<'a> {
-    fn new(text: &'a mut Vec<u8>) -> Self {
-        let start = text.len();
-        Self { text, start, depth: 0, is_in_text: false, is_escaped: false }
-    }
-
-    fn len(&self) -> usize {
-        self.text.len() - self.start
-    }
-
-    fn is_begun(&self) -> bool {
-        self.len() > 0
-    }
-
-    fn begin(&mut self, byte: u8) {
-        self.push(byte);
-    }
-
-    /// True when the value is a number or a word, and this is no part of it.
-    fn is_ended_by(&self, byte: u8) -> bool {
-        self.depth == 0
-            && !self.is_in_text
-            && matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']' | b'[' | b'{' | b'}')
-    }
-
-    /// Adds a byte; true when it was the last of the value.
-    fn push(&mut self, byte: u8) -> bool {
-        if self.is_in_text {
-            match byte {
-                // Written although it is not JSON: a line break would split the record.
-                b'\n' => self.text.extend_from_slice(b"\\n"),
-                b'\r' => self.text.extend_from_slice(b"\\r"),
-                _ => self.text.push(byte),
+impl<R: BufRead + Send + 'static> BatchSource for Batches<R> {
+    fn next(&mut self) -> Outcome<Option<Batch>> {
+        let mut lines = Lines { text: Vec::with_capacity(BATCH_BYTES / 4), records: 0 };
+        while lines.text.len() < BATCH_BYTES {
+            match self.log.next(&mut lines.text).map_err(failure)? {
+                None => break,
+                Some(Next::Record(_)) => lines.records += 1,
+                Some(Next::Invalid(Invalid { at, reason })) => {
+                    return Err(Failure::new(Exit::Failed, format!("{at}: {reason}")));
+                }
             }
-            if self.is_escaped {
-                self.is_escaped = false;
-            } else if byte == b'\\' {
-                self.is_escaped = true;
-            } else if byte == b'"' {
-                self.is_in_text = false;
-                return self.depth == 0;
-            }
-            return false;
         }
-        match byte {
-            b'\n' | b'\r' => self.text.push(b' '),
-            _ => self.text.push(byte),
-        }
-        match byte {
-            b'"' => self.is_in_text = true,
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => {
-                self.depth = self.depth.saturating_sub(1);
-                return self.depth == 0;
-            }
-            _ => {}
-        }
-        false
-    }
-
-    /// The log ends here: well, or in the middle of something.
-    fn end(self, is_in_array: bool, number: u64) -> Outcome<bool> {
-        let is_word = self.is_begun() && self.depth == 0 && !self.is_in_text;
-        match (self.is_begun() && !is_word, is_in_array) {
-            (true, _) => Err(not_whole(format!("in the middle of record {number}"))),
-            (false, true) => Err(not_whole(format!("before the end of its array, after record {}", number - 1))),
-            (false, false) if is_word => {
-                self.text.push(b'\n');
-                Ok(true)
-            }
-            (false, false) => Ok(false),
-        }
+        if lines.records == 0 { Ok(None) } else { self.packer.pack(&lines).map(Some) }
     }
 }
 
-fn not_whole(place: String) -> Failure {
-    Failure::new(Exit::Usage, format!("the log ends {place}: it is truncated; push the complete log again"))
+/// A log that was read to its end before anything of it is sent.
+pub(crate) struct Prepared {
+    spool: SpooledTempFile,
+    /// Each batch without its body, and the length of that in the spool.
+    batches: std::vec::IntoIter<(Batch, usize)>,
+    pub(crate) summary: LogSummary,
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::BufReader;
+/// What a log consists of.
+#[derive(Debug, Default)]
+pub(crate) struct LogSummary {
+    pub(crate) records: u64,
+    /// Parts of it that are no records.
+    pub(crate) invalid: u64,
+    /// The first of them.
+    pub(crate) invalid_kept: Vec<Invalid>,
+    /// Parts that were not valid UTF-8, in formats other than JSON.
+    pub(crate) odd_texts: u64,
+    /// The times of the earliest and the latest record, without those of a clock that was not set.
+    pub(crate) times: Option<(Timestamp, Timestamp)>,
+    /// Why the rest of the log could not be read.
+    pub(crate) broken_off: Option<Failure>,
+}
 
-    use super::*;
+impl LogSummary {
+    pub(super) fn add(&mut self, time: Timestamp) {
+        self.records += 1;
+        // A clock that was never set says nothing about when a run started.
+        if time.as_millis() >= CLOCK_SET_MS_MIN {
+            let (first, last) = self.times.unwrap_or((time, time));
+            self.times = Some((first.min(time), last.max(time)));
+        }
+    }
 
-    /// The records of a text, read in pieces of so many bytes.
-    fn values(text: &str, piece: usize) -> Result<Vec<String>, String> {
-        let mut log = BufReader::with_capacity(piece, text.as_bytes());
-        let (mut is_in_array, mut found) = (false, Vec::new());
-        loop {
-            let mut line = Vec::new();
-            match read_value(&mut log, &mut is_in_array, found.len() as u64 + 1, &mut line) {
-                Ok(true) => found.push(String::from_utf8(line).unwrap()),
-                Ok(false) => return Ok(found),
-                Err(failure) => return Err(failure.error.to_string()),
+    pub(super) fn add_invalid(&mut self, invalid: Invalid) {
+        self.invalid += 1;
+        if self.invalid_kept.len() < INVALID_KEPT_MAX {
+            self.invalid_kept.push(invalid);
+        }
+    }
+
+    /// True if all of the log can be stored.
+    pub(super) fn is_whole(&self) -> bool {
+        self.invalid == 0 && self.broken_off.is_none()
+    }
+}
+
+impl Prepared {
+    /// Reads a log, and keeps it compressed: in memory if it is small, otherwise in a temporary file. Nothing is kept of a
+    /// log with invalid records, unless they are skipped.
+    pub(crate) fn read(log: Log, skips_invalid: bool) -> Outcome<Self> {
+        let Log { format, text, settings, .. } = log;
+        let mut reader = LogReader::new(text, format, settings).map_err(failure)?;
+        let (lines_out, lines_in) = sync_channel::<Lines>(1);
+        // One thread reads and parses, another one compresses.
+        std::thread::scope(|scope| {
+            let packing = scope.spawn(move || {
+                let (mut spool, mut batches) = (SpooledTempFile::new(SPOOLED_IN_MEMORY), Vec::new());
+                let mut packer = Packer::new();
+                for lines in lines_in {
+                    let mut batch = packer.pack(&lines)?;
+                    let body = std::mem::take(&mut batch.body);
+                    spool.write_all(&body).context("cannot keep the log in a temporary file until it is sent")?;
+                    batches.push((batch, body.len()));
+                }
+                spool.seek(SeekFrom::Start(0))?;
+                Ok::<_, Failure>((spool, batches.into_iter()))
+            });
+            let mut summary = LogSummary::default();
+            let mut lines = Lines { text: Vec::new(), records: 0 };
+            loop {
+                match reader.next(&mut lines.text) {
+                    Ok(None) => break,
+                    Ok(Some(Next::Record(time))) => {
+                        summary.add(time);
+                        lines.records += 1;
+                    }
+                    Ok(Some(Next::Invalid(invalid))) => summary.add_invalid(invalid),
+                    Err(error) => {
+                        summary.broken_off = Some(failure(error));
+                        break;
+                    }
+                }
+                if lines.text.len() < BATCH_BYTES {
+                    continue;
+                }
+                let full = std::mem::replace(&mut lines, Lines { text: Vec::new(), records: 0 });
+                // A failure of the other thread is reported when it is joined.
+                if (summary.is_whole() || skips_invalid) && lines_out.send(full).is_err() {
+                    break;
+                }
             }
-        }
+            summary.odd_texts = reader.odd_texts();
+            if lines.records > 0 && (summary.is_whole() || skips_invalid) {
+                let _ = lines_out.send(lines);
+            }
+            drop(lines_out);
+            let packed = packing.join().map_err(|_| Failure::new(Exit::Failed, "cannot compress the log"))?;
+            let (spool, batches) = packed?;
+            Ok(Self { spool, batches, summary })
+        })
     }
+}
 
-    #[track_caller]
-    fn check(text: &str, expected: &[&str]) {
-        for piece in [1, 2, 7, 1 << 16] {
-            let lines: Vec<String> = expected.iter().map(|line| format!("{line}\n")).collect();
-            assert_eq!(values(text, piece).unwrap(), lines, "in pieces of {piece}");
-        }
+impl BatchSource for Prepared {
+    fn next(&mut self) -> Outcome<Option<Batch>> {
+        let Some((batch, length)) = self.batches.next() else { return Ok(None) };
+        let mut body = vec![0; length];
+        self.spool.read_exact(&mut body).context("cannot read the temporary file of the log")?;
+        Ok(Some(Batch { body: body.into(), ..batch }))
     }
+}
 
-    #[test]
-    fn each_value_of_an_array_is_a_line() {
-        check("[{\"a\":1},{\"b\":[2,{}]}]", &["{\"a\":1}", "{\"b\":[2,{}]}"]);
-        check("\n[\n {\n  \"a\": 1\n }\n,\n {}\n]\n", &["{   \"a\": 1  }", "{}"]);
-        check("[{}]\n[{},{}]\n", &["{}", "{}", "{}"]);
-        check("{\n\"a\": 1\n}\n{\n\"a\": 2\n}", &["{ \"a\": 1 }", "{ \"a\": 2 }"]);
-        check("[]", &[]);
-    }
-
-    #[test]
-    fn texts_may_hold_anything() {
-        check(r#"[{"a":"]}\"\\"},{"b":"[{"}]"#, &[r#"{"a":"]}\"\\"}"#, r#"{"b":"[{"}"#]);
-        check("[{\"a\":\"one\ntwo\r\n\"}]", &["{\"a\":\"one\\ntwo\\r\\n\"}"]);
-    }
-
-    #[test]
-    fn what_is_no_record_is_left_to_the_service() {
-        check("[1, \"two\", null,{},[3]]", &["1", "\"two\"", "null", "{}", "[3]"]);
-        check("[{]]{}", &["{]", "{}"]);
-    }
-
-    #[test]
-    fn a_log_that_was_cut_off_says_so() {
-        for (text, place) in [
-            ("[{},{\"a\":", "in the middle of record 2"),
-            ("[{},\"tw", "in the middle of record 2"),
-            ("[{},", "before the end of its array, after record 1"),
-            ("[", "before the end of its array, after record 0"),
-        ] {
-            assert!(values(text, 4).unwrap_err().contains(place), "{text}");
-        }
-    }
+/// Why a log cannot be read.
+pub(crate) fn failure(error: ReadError) -> Failure {
+    let exit = if matches!(error, ReadError::Io(_)) { Exit::Failed } else { Exit::Usage };
+    Failure { exit, error: error.into() }
 }

@@ -1,73 +1,120 @@
 //! `runlog push`: uploads a log from a file or a pipe.
+//!
+//! The log is read to its end first, and kept compressed: nothing is stored, and no run is started, if any of it is
+//! invalid. `follow` is the exception: it stores what a running job logs.
 
 mod batches;
+mod follow;
+mod send;
 mod source;
 mod utf16;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context;
-use runlog_client::{Client, ContentEncoding, PushBatch};
-use runlog_model::wire::push::{FinishRun, RefusedLine, StartRun, StoredLines};
-use runlog_model::{ExecutionType, RunId, RunStatus, TaskId, Timestamp};
+use clap_complete::engine::ArgValueCompleter;
+use runlog_client::{Client, ErrorKind};
+use runlog_formats::{DateOrder, FieldMap, FieldName, LogFormat, ReadSettings};
+use runlog_model::wire::push::{FinishRun, RefusedLine, StartRun};
+use runlog_model::{Clock, ExecutionType, LogZone, RunId, RunStatus, TaskId, Timestamp};
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::CancellationToken;
 
-use batches::Batch;
 pub(crate) use batches::Batches;
+use batches::{INVALID_KEPT_MAX, LogSummary, Prepared};
+use send::on_thread;
+pub(crate) use send::{Pushed, push_log};
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::moment::Moment;
+use crate::arguments::names::TaskRef;
+use crate::arguments::status::StatusArg;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::render::preferences::zone;
 use crate::render::progress::Bar;
 use crate::render::screen::Stream;
-use crate::render::terminal::{self, note, result_json, result_line};
+use crate::render::terminal::{counted, counted_are, counted_were, note, result_json, result_line};
+use crate::system::{SystemClock, SystemRandom};
 
-/// Maximum number of rejected lines listed in JSON output, and in text output.
-const REFUSED_LISTED_MAX: usize = 100;
+/// Maximum number of rejected lines listed in text output.
 const REFUSED_TOLD_MAX: usize = 20;
+/// Records that are dated later than this after now are in another time zone, or of a clock that is wrong.
+const FUTURE_MS_MAX: i64 = 60_000;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-The log is NDJSON: one JSON object per line, with logTimestamp in epoch milliseconds and, where known, severity, logType, \
-logMessage, bundleName, bundleVersion and podName. A JSON array of such objects and pretty-printed objects are accepted \
-as well. Compression (gzip, zstd) and UTF-16 are detected from the content, not from the file name. Pushing the same log \
-to the same run again does not duplicate records. A file that is not a log is rejected before the run is started.
+#[command(
+    allow_missing_positional = true,
+    after_help = "\
+Formats: NDJSON and JSON as `runlog fetch` writes them, or with the field names of other loggers; CSV with a header, as \
+`runlog sql` writes it; text as loggers write it (log4j, logback, java.util.logging, Python, syslog, `runlog fetch --format \
+text`), where lines without a time continue the record before; and text without times. Compression (gzip, zstd) and UTF-16 \
+are detected from the content, not from the file name.
 
-The push stops at a line that cannot be parsed: the records before it are stored. With --finish, the run is ended \
-nevertheless, because the job has ended; the corrected log can be pushed to it afterwards.
+If any part of the log is invalid, nothing is stored and no run is started: the first invalid lines are listed, and the \
+exit code is 2. With --skip-invalid, the others are stored, and the exit code is 6. If the service fails in between, run \
+the same command with --run again: records that are already stored are not duplicated.
 
 Examples:
-  runlog push 6c0e5a34-… run.ndjson --task 57f64991e4b0b689a64feed2 --finish execution_failed
-  my-job | runlog push 6c0e5a34-… - --task 57f64991e4b0b689a64feed2
+  runlog push nightly.log --task sales/nightly-orders --finish failed
+  runlog push run.csv --task nightly-orders --map time=Datum --map message=Text --tz Europe/Berlin
+  runlog push 6c0e5a34-… more.ndjson                        add records to a run
+  my-job | runlog push - --follow --task nightly-orders --finish successful
 
-Exit codes: the common ones; 6 if lines were skipped with --skip-bad-lines and all others are stored")]
+Exit codes: the common ones; 6 if something was skipped with --skip-invalid and everything else is stored"
+)]
 pub(crate) struct PushArgs {
-    /// ID of the run, a UUID
-    run_id: RunId,
+    /// ID of the run, a UUID [default: a new one, which is printed]
+    #[arg(conflicts_with = "run")]
+    run_id: Option<RunId>,
     /// The log file, or - for standard input
     file: PathBuf,
-    /// ID of the task; starts the run if it does not exist in the archive
-    #[arg(long, value_name = "TASK_ID")]
-    task: Option<TaskId>,
+    /// ID of the run, instead of the first argument
+    #[arg(long, value_name = "RUN_ID")]
+    run: Option<RunId>,
+    /// The task: its ID or name, such as sales/nightly-orders; starts the run if it does not exist in the archive
+    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
+    task: Option<TaskRef>,
+    #[arg(skip)]
+    task_id: Option<TaskId>,
     /// What started the run: MANUAL, SCHEDULED, WEBHOOK or PLAN
     #[arg(long, value_name = "TYPE", requires = "task")]
     execution_type: Option<ExecutionType>,
-    /// Start time of the run [default: now]
-    #[arg(long, value_name = "TIME", requires = "task")]
+    /// Start time of the run [default: the time of its first record; with --follow, now]
+    #[arg(long = "started-at", value_name = "TIME", requires = "task", allow_hyphen_values = true)]
+    start: Option<Moment>,
+    #[arg(skip)]
     started_at: Option<Timestamp>,
-    /// End the run with this status once the log is stored, such as execution_successful or execution_failed
+    /// End the run with this status once the log is stored, such as successful or failed
     #[arg(long, value_name = "STATUS")]
-    finish: Option<RunStatus>,
-    /// End time of the run [default: now]
-    #[arg(long, value_name = "TIME", requires = "finish")]
+    finish: Option<StatusArg>,
+    /// End time of the run [default: the time of its last record; with --follow, now]
+    #[arg(long = "finished-at", value_name = "TIME", requires = "finish", allow_hyphen_values = true)]
+    end: Option<Moment>,
+    #[arg(skip)]
     finished_at: Option<Timestamp>,
     /// Error message of the run
     #[arg(long, value_name = "TEXT", requires = "finish")]
     error_message: Option<String>,
-    /// Skip lines that cannot be parsed, report each with the reason, and exit with 6
-    #[arg(long)]
-    skip_bad_lines: bool,
+    /// Format of the log
+    #[arg(long, value_enum, default_value = "auto")]
+    format: Format,
+    /// Field or column of the log that is a field of the records: time, severity, message, logType, bundleName,
+    /// bundleVersion or podName [default: by the usual names]
+    #[arg(long, value_name = "FIELD=COLUMN", value_parser = mapping)]
+    map: Vec<(FieldName, String)>,
+    /// Order of day and month in dates such as 03/04/2026: dmy or mdy
+    #[arg(long, default_value = "dmy", value_name = "ORDER")]
+    date_order: DateOrder,
+    /// Date of the first line, for lines with a time of day only
+    #[arg(long, value_name = "DATE")]
+    date: Option<jiff::civil::Date>,
+    /// Skip what is no valid record, report each with the reason, and exit with 6
+    #[arg(long, alias = "skip-bad-lines")]
+    skip_invalid: bool,
+    /// Store records as they arrive, while the job is running; for NDJSON and text
+    #[arg(long, requires = "task")]
+    follow: bool,
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -75,202 +122,344 @@ pub(crate) struct PushArgs {
     connect: ConnectArgs,
 }
 
-/// What was sent.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Detect it from the beginning of the log
+    Auto,
+    /// One JSON object per line
+    Ndjson,
+    /// JSON objects that may have several lines, or arrays of them
+    Json,
+    /// A table with a header
+    Csv,
+    /// Lines that begin with a time; others continue the record before
+    #[value(alias = "log4j", alias = "logback", alias = "syslog")]
+    Text,
+    /// Lines without times; each is a record, with the time at which the file was last changed
+    Plain,
+}
+
+fn mapping(text: &str) -> Result<(FieldName, String), String> {
+    let (field, column) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form FIELD=COLUMN"))?;
+    Ok((field.parse()?, column.to_owned()))
+}
+
+/// The result of a push.
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Pushed {
-    /// Records that the archive holds now and did not before.
-    pub(crate) stored: u64,
-    /// Records of batches that it had already.
-    pub(crate) repeated: u64,
-    batches: u64,
-    bytes: u64,
-    /// Number of texts with invalid characters that were repaired.
-    #[serde(skip_serializing_if = "is_zero")]
-    repaired: u64,
-    /// Lines that were not stored.
+struct PushReport<'a> {
+    run_id: RunId,
+    format: &'static str,
+    #[serde(flatten)]
+    pushed: &'a Pushed,
+    /// Lines and records that were not stored.
     #[serde(skip_serializing_if = "is_zero")]
     refused_lines: u64,
     /// The first of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refused: Vec<RefusedLine>,
-    /// What is counted, lines or records.
-    #[serde(skip)]
-    unit: &'static str,
+    /// Texts that were not in UTF-8.
+    #[serde(skip_serializing_if = "is_zero")]
+    other_encoding: u64,
 }
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Starts the run if requested, sends its log, and ends it if requested.
-pub(crate) async fn run(args: PushArgs) -> Outcome {
-    let client = args.connect.client()?;
-    // The log is opened first: a run that was started for an unreadable file would stay open forever.
-    let source = source::open(&args.file, args.skip_bad_lines)?;
-    if let Some(task) = args.task {
-        let start = StartRun {
-            execution_type: args.execution_type,
-            start_timestamp: args.started_at,
-            ..StartRun::of_task(task)
-        };
-        client.start_run(args.run_id, &start).await?;
+/// A push on its way.
+struct Push {
+    args: PushArgs,
+    client: Client,
+    run: RunId,
+    /// True if the ID of the run was made by this command.
+    has_made_id: bool,
+    /// True once this command has started the run.
+    has_started_run: bool,
+    pushed: Pushed,
+}
+
+/// Reads the log, starts the run if requested, sends its log, and ends it if requested.
+pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome {
+    let now = SystemClock.now();
+    args.started_at = args.start.as_ref().map(|start| start.before(now));
+    args.finished_at = args.end.as_ref().map(|end| end.before(now));
+    if let (Some(start), Some(end)) = (args.started_at, args.finished_at)
+        && end < start
+    {
+        return Err(Failure::new(Exit::Usage, format!("--finished-at {end} is before --started-at {start}")));
     }
-    let batches = Batches::new(source, source::name_of(&args.file), args.skip_bad_lines);
-    let pushed = match push_log(&client, args.run_id, batches).await {
-        Ok(pushed) => pushed,
-        Err(failure) => {
-            let then = args.after_failure(&client, failure.exit).await;
-            return Err(failure.with_text_after(&then));
+    let client = args.connect.client()?;
+    let given = args.run_id.or(args.run);
+    if given.is_none() && args.task.is_none() {
+        let advice = "name its task with --task, or an existing run with --run";
+        return Err(Failure::new(Exit::Usage, format!("a new run needs a task; {advice}")));
+    }
+    if let Some(task) = &args.task {
+        args.task_id = Some(task.resolve(&client).await?);
+    }
+    let run = given.unwrap_or_else(|| RunId::random(&SystemRandom));
+    let pushed = Pushed::default();
+    let push = Push { args, client, run, has_made_id: given.is_none(), has_started_run: false, pushed };
+    let source = source::open(&push.args.file)?;
+    let settings = push.args.settings(source.written_at);
+    if push.args.follow {
+        return push.follow(source, settings, stop).await;
+    }
+    let (format, prepared) = tokio::select! {
+        prepared = prepare(source, &push.args, settings) => prepared?,
+        () = stop.cancelled() => {
+            return Err(Failure::new(Exit::Interrupted, "interrupted before anything was stored"));
         }
     };
-    args.finish(&client).await?;
-    args.tell(&pushed)
+    push.all(format, prepared, stop).await
+}
+
+/// Reads a log to its end, on a thread that nobody waits for if the command is interrupted.
+async fn prepare(source: source::Source, args: &PushArgs, settings: ReadSettings) -> Outcome<(LogFormat, Prepared)> {
+    let bar = Bar::telling();
+    bar.tell("reading the log");
+    let (name, format, skips_invalid) = (source::name_of(&args.file), args.format.log_format(), args.skip_invalid);
+    let (is_auto, has_map) = (args.format == Format::Auto, !args.map.is_empty());
+    on_thread(move || {
+        let log = source::look(source.bytes, &name, format, settings)?;
+        let format = log.format;
+        if is_auto && !matches!(format, LogFormat::Ndjson | LogFormat::Json) {
+            note(format!("{name} is read as {}; --format sets another format", format.name()));
+        }
+        if has_map && matches!(format, LogFormat::Text | LogFormat::Plain) {
+            let message = format!("--map is for CSV and JSON, and {name} is {}", format.name());
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let prepared = Prepared::read(log, skips_invalid)
+            .map_err(|failure| failure.while_doing(format!("cannot read {name} as {}", format.name())))?;
+        Ok((format, prepared))
+    })
+    .await?
+}
+
+impl Format {
+    fn log_format(self) -> Option<LogFormat> {
+        match self {
+            Self::Auto => None,
+            Self::Ndjson => Some(LogFormat::Ndjson),
+            Self::Json => Some(LogFormat::Json),
+            Self::Csv => Some(LogFormat::Csv { separator: b',' }),
+            Self::Text => Some(LogFormat::Text),
+            Self::Plain => Some(LogFormat::Plain),
+        }
+    }
 }
 
 impl PushArgs {
-    /// Ends the run, if requested.
-    async fn finish(&self, client: &Client) -> Outcome {
-        let Some(status) = self.finish else { return Ok(()) };
+    fn settings(&self, written_at: Timestamp) -> ReadSettings {
+        let mut fields = FieldMap::default();
+        for (field, column) in &self.map {
+            fields.insert(column.clone(), *field);
+        }
+        ReadSettings {
+            zone: LogZone::from(zone()),
+            date_order: self.date_order,
+            first_date: self.date,
+            fields,
+            ..ReadSettings::written_at(written_at)
+        }
+    }
+
+    /// The start and the end of a run by the times of its log; none where they are in the future.
+    fn times_by_log(&self, summary: &LogSummary) -> Outcome<(Option<Timestamp>, Option<Timestamp>)> {
+        let Some((first, last)) = summary.times else { return Ok((None, None)) };
+        let latest = SystemClock.now().plus_millis(FUTURE_MS_MAX);
+        if last > latest {
+            let advice = "check its clock, or the time zone (--tz); the run ends now";
+            note(format!("the last record is dated in the future, {last}: {advice}"));
+        }
+        if let Some(end) =
+            self.finished_at.filter(|end| *end < first && self.started_at.is_none() && self.task.is_some())
+        {
+            let advice = "correct it, or give the start with --started-at";
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("--finished-at {end} is before the first record, {first}; {advice}"),
+            ));
+        }
+        if let Some(start) =
+            self.started_at.filter(|start| *start > last && self.finished_at.is_none() && self.finish.is_some())
+        {
+            let advice = "correct it, or give the end with --finished-at";
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("--started-at {start} is after the last record, {last}; {advice}"),
+            ));
+        }
+        let past = |at: Timestamp| (at <= latest).then_some(at);
+        Ok((past(first), past(last)))
+    }
+}
+
+impl Push {
+    /// Stores a log that was read.
+    async fn all(mut self, format: LogFormat, prepared: Prepared, stop: CancellationToken) -> Outcome {
+        let mut prepared = prepared;
+        let mut summary = std::mem::take(&mut prepared.summary);
+        self.refuse_invalid(&mut summary)?;
+        let (first, last) = self.args.times_by_log(&summary)?;
+        let sent = tokio::select! {
+            sent = self.send(first, prepared) => sent,
+            () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        };
+        if let Err(failure) = sent {
+            let then = self.after_failure(failure.exit).await;
+            return Err(failure.with_text_after(&then));
+        }
+        self.finish(last).await.map_err(|failure| {
+            failure.while_doing(format!("the log is stored, but run {} could not be ended", self.run))
+        })?;
+        self.tell(format, summary)
+    }
+
+    /// Fails if any of the log is invalid, unless that is skipped.
+    fn refuse_invalid(&self, summary: &mut LogSummary) -> Outcome {
+        if summary.is_whole() || self.args.skip_invalid && summary.records > 0 {
+            return Ok(());
+        }
+        for invalid in summary.invalid_kept.iter().take(REFUSED_TOLD_MAX) {
+            note(format!("{}: {}", invalid.at, Stream::Note.shown_on_line(&invalid.reason)));
+        }
+        if let Some(failure) = summary.broken_off.take() {
+            let advice = "nothing was stored; to store the records before, use --skip-invalid";
+            return Err(failure.with_text_after(&format!(" ({advice})")));
+        }
+        let unit = match summary.invalid_kept.first().map(|first| first.at.unit) {
+            Some(runlog_formats::Unit::Record) => "record",
+            _ => "line",
+        };
+        let (of, records) = (source::name_of(&self.args.file), counted(summary.records, "valid record"));
+        let invalid = counted(summary.invalid, unit);
+        let message = match summary.records {
+            0 => format!("{invalid} of {of} cannot be read, there is no valid record, and nothing was stored"),
+            _ => format!(
+                "{invalid} of {of} cannot be read, and nothing was stored; correct the log, or store its {records} with \
+                 --skip-invalid"
+            ),
+        };
+        Err(Failure::new(Exit::Usage, message))
+    }
+
+    async fn send(&mut self, first: Option<Timestamp>, prepared: Prepared) -> Outcome {
+        self.start(first).await?;
+        let skips_invalid = self.args.skip_invalid;
+        push_log(&self.client, self.run, prepared, skips_invalid, &mut self.pushed).await
+    }
+
+    /// Starts the run, if requested. A run that is new starts with its first record, unless its start is given.
+    async fn start(&mut self, first: Option<Timestamp>) -> Outcome {
+        let Some(task) = self.args.task_id else { return Ok(()) };
+        let start = StartRun {
+            execution_type: self.args.execution_type,
+            start_timestamp: self.args.started_at,
+            ..StartRun::of_task(task)
+        };
+        self.has_started_run = self.client.start_run(self.run, &start).await?;
+        if let Some(first) = first.filter(|_| self.has_started_run && self.args.started_at.is_none()) {
+            let by_log = StartRun { start_timestamp: Some(first), trigger_timestamp: Some(first), ..start };
+            self.client.start_run(self.run, &by_log).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run, if requested: at the given time, or that of its last record.
+    async fn finish(&self, last: Option<Timestamp>) -> Outcome {
+        let Some(StatusArg(status)) = self.args.finish else { return Ok(()) };
         let finish = FinishRun {
-            finish_timestamp: self.finished_at,
-            error_message: self.error_message.clone(),
+            finish_timestamp: self.args.finished_at.or(last),
+            error_message: self.args.error_message.clone(),
             ..FinishRun::with_status(status)
         };
-        Ok(client.finish_run(self.run_id, &finish).await?)
-    }
-
-    /// What becomes of the run when its log could not be stored, and what to do, as the end of a message.
-    async fn after_failure(&self, client: &Client, exit: Exit) -> String {
-        let run = self.run_id;
-        let again = "records already stored are not duplicated";
-        match (exit, self.finish) {
-            (Exit::Denied | Exit::NotFound, _) => String::new(),
-            (Exit::Unavailable, _) => format!("; run {run} is unchanged: run the same command again to resume"),
-            (_, None) => format!(
-                "; run {run} is unchanged: push the corrected log ({again}), or end the run with `--finish` and an \
-                 empty log"
-            ),
-            // The run has ended, whatever happened to its log, and would otherwise look active forever.
-            (_, Some(status)) => match self.finish(client).await {
-                Ok(()) => {
-                    format!("; run {run} is ended as {status} nevertheless: push the corrected log to it ({again})")
-                }
-                Err(failure) => format!("; run {run} could not be ended either: {:#}", failure.error),
-            },
+        match self.client.finish_run(self.run, &finish).await {
+            // The run was started elsewhere, and later than its log says.
+            Err(error) if error.kind() == ErrorKind::Invalid && self.args.finished_at.is_none() && last.is_some() => {
+                let now = FinishRun { finish_timestamp: None, ..finish };
+                Ok(self.client.finish_run(self.run, &now).await?)
+            }
+            finished => Ok(finished?),
         }
     }
 
-    fn tell(&self, pushed: &Pushed) -> Outcome {
-        if self.json {
-            result_json(pushed)?;
-        } else {
-            let repeated = match pushed.repeated {
-                0 => String::new(),
-                records => format!(", {} were stored already", terminal::count(records)),
+    /// What becomes of the run when its log could not be stored, and what to do, as the end of a message. A run that this
+    /// command has started under an ID of its own is ended, since nobody else knows it.
+    async fn after_failure(&self, exit: Exit) -> String {
+        let (run, stored) = (self.run, self.pushed.in_archive());
+        if stored == 0 && !self.has_started_run {
+            return String::new();
+        }
+        let message = Some("the log could not be stored".to_owned());
+        let terminated = FinishRun { error_message: message, ..FinishRun::with_status(RunStatus::Terminated) };
+        if stored == 0
+            && self.has_made_id
+            && exit != Exit::Unavailable
+            && self.client.finish_run(run, &terminated).await.is_ok()
+        {
+            return format!("; nothing was stored, and run {run} is ended as {}", RunStatus::Terminated);
+        }
+        let again = match self.has_made_id {
+            true => format!("run the same command again with --run {run}"),
+            false => "run the same command again".to_owned(),
+        };
+        format!("; {} stored in run {run}; to continue, {again}", counted_are(stored, "record"))
+    }
+
+    fn tell(&self, format: LogFormat, summary: LogSummary) -> Outcome {
+        let Pushed { stored, repeated, repaired, refused_records, .. } = self.pushed;
+        let mut refused: Vec<(String, RefusedLine)> = summary
+            .invalid_kept
+            .into_iter()
+            .map(|invalid| (invalid.at.to_string(), RefusedLine { line: invalid.at.number, reason: invalid.reason }))
+            .collect();
+        refused.extend(self.pushed.refused.iter().map(|line| (format!("record {}", line.line), line.clone())));
+        refused.truncate(INVALID_KEPT_MAX);
+        let refused_lines = summary.invalid + refused_records;
+        if self.args.json {
+            let refused = refused.iter().map(|(_, line)| line.clone()).collect();
+            let report = PushReport {
+                run_id: self.run,
+                format: format.name(),
+                pushed: &self.pushed,
+                refused_lines,
+                refused,
+                other_encoding: summary.odd_texts,
             };
-            let stored = terminal::count(pushed.stored);
-            result_line(format!("stored {stored} records of run {}{repeated}", self.run_id))?;
+            result_json(&report)?;
+        } else {
+            let before = match repeated {
+                0 => String::new(),
+                _ => format!(", {repeated} {} stored already", if repeated == 1 { "was" } else { "were" }),
+            };
+            result_line(format!("stored {} of run {}{before}", counted(stored, "record"), self.run))?;
         }
-        if pushed.repaired > 0 {
-            note(format!("{} texts had invalid characters, which were replaced", terminal::count(pushed.repaired)));
+        if repaired > 0 {
+            note(format!("{} had invalid characters, which were replaced", counted(repaired, "text")));
         }
-        for RefusedLine { line, reason } in pushed.refused.iter().take(REFUSED_TOLD_MAX) {
-            note(format!("{} {line} was rejected: {}", pushed.unit, Stream::Note.shown_on_line(reason)));
+        if summary.odd_texts > 0 {
+            let texts = counted(summary.odd_texts, "text");
+            note(format!("{texts} in another encoding than UTF-8, read as Windows-1252 where that is possible"));
         }
-        match pushed.refused_lines {
+        for (at, RefusedLine { reason, .. }) in refused.iter().take(REFUSED_TOLD_MAX) {
+            note(format!("{at} was rejected: {}", Stream::Note.shown_on_line(reason)));
+        }
+        if let Some(failure) = summary.broken_off {
+            let then = " (the records before are stored)";
+            return Err(Failure { exit: Exit::Incomplete, ..failure }.with_text_after(then));
+        }
+        match refused_lines {
             0 => Ok(()),
-            refused => {
-                let (unit, count) = (pushed.unit, terminal::count(refused));
-                Err(Failure::new(Exit::Incomplete, format!("{count} {unit}s were rejected; the others are stored")))
+            _ => {
+                let units: BTreeMap<&str, ()> =
+                    refused.iter().filter_map(|(at, _)| at.split(' ').next()).map(|unit| (unit, ())).collect();
+                let unit = if units.contains_key("line") { "line" } else { "record" };
+                let message = format!("{} rejected; the others are stored", counted_were(refused_lines, unit));
+                Err(Failure::new(Exit::Incomplete, message))
             }
         }
-    }
-}
-
-/// Sends a log in batches: one is read and sent while the one before is stored, and completed after it, so that records
-/// arrive in their order.
-pub(crate) async fn push_log(client: &Client, run: RunId, mut batches: Batches) -> Outcome<Pushed> {
-    let bar = Bar::counting("pushing", "records");
-    let mut pushed = Pushed { unit: "line", ..Pushed::default() };
-    let mut before: Option<Sending> = None;
-    let skips_bad_lines = batches.takes_bad_lines();
-    loop {
-        let (next, rest) =
-            tokio::task::spawn_blocking(move || (batches.next(), batches)).await.context("cannot read the log")?;
-        batches = rest;
-        // A log that cannot be read on is stored up to there.
-        let (next, failure) = next.map_or_else(|failure| (None, Some(failure)), |next| (next, None));
-        let sending = next.map(|batch| {
-            let after = before.as_ref().map(|before| before.is_stored.subscribe());
-            Sending::begin(client, run, batch, skips_bad_lines, after)
-        });
-        if let Some(before) = before {
-            before.finish(&mut pushed).await?;
-            bar.set(pushed.stored + pushed.repeated);
-        }
-        if let Some(failure) = failure {
-            let stored = terminal::count(pushed.stored + pushed.repeated);
-            return Err(failure.with_text_after(&format!(" ({stored} records before it are stored)")));
-        }
-        before = sending;
-        if before.is_none() {
-            return Ok(pushed);
-        }
-    }
-}
-
-/// A batch that is being sent.
-struct Sending {
-    answer: AbortOnDropHandle<Result<StoredLines, runlog_client::Error>>,
-    /// Says true once it is stored, so that the next one may be completed.
-    is_stored: watch::Sender<bool>,
-    first_line: u64,
-    last_line: u64,
-    unit: &'static str,
-    bytes: u64,
-}
-
-impl Sending {
-    fn begin(
-        client: &Client,
-        run: RunId,
-        batch: Batch,
-        skips_bad_lines: bool,
-        after: Option<watch::Receiver<bool>>,
-    ) -> Self {
-        let client = client.clone();
-        let Batch { id, body, bytes, first_line, last_line, unit } = batch;
-        let sending = async move {
-            let batch = PushBatch { id: &id, body, encoding: ContentEncoding::Zstd, skips_bad_lines };
-            client.push_records(run, batch, after).await
-        };
-        let answer = AbortOnDropHandle::new(tokio::spawn(sending));
-        Self { answer, is_stored: watch::Sender::new(false), first_line, last_line, unit, bytes }
-    }
-
-    async fn finish(mut self, pushed: &mut Pushed) -> Outcome {
-        let (first, last, unit) = (self.first_line, self.last_line, self.unit);
-        let answer = (&mut self.answer).await.context("cannot send a batch")?.map_err(|error| {
-            let stored = terminal::count(pushed.stored + pushed.repeated);
-            Failure::from(error).while_doing(format!(
-                "the batch of {unit}s {first} to {last} was not stored ({stored} records before it were); \
-                 line numbers below count from {first}"
-            ))
-        })?;
-        self.is_stored.send_replace(true);
-        pushed.unit = unit;
-        pushed.batches += 1;
-        pushed.bytes += self.bytes;
-        match answer.repeated {
-            true => pushed.repeated += answer.stored,
-            false => pushed.stored += answer.stored,
-        }
-        pushed.repaired += answer.repaired;
-        pushed.refused_lines += answer.refused_lines;
-        let room = REFUSED_LISTED_MAX.saturating_sub(pushed.refused.len());
-        let here = |refused: RefusedLine| RefusedLine { line: first + refused.line.saturating_sub(1), ..refused };
-        pushed.refused.extend(answer.refused.into_iter().take(room).map(here));
-        Ok(())
     }
 }

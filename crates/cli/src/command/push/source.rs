@@ -8,57 +8,48 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context;
-use runlog_model::printable::printable_line;
+use runlog_formats::{Detected, LogFormat, ReadSettings, detect};
+use runlog_model::{Clock, Timestamp};
 
 use super::utf16::{ByteOrder, Utf16Reader};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::terminal::shortened;
+use crate::system::SystemClock;
 
 /// Number of bytes of a log that are inspected to detect its format. Unit: bytes.
-const HEAD_BYTES: u64 = 4 << 10;
+const HEAD_BYTES: u64 = 64 << 10;
 /// How often a log may be packed, one packing inside of another.
 const PACKINGS_MAX: usize = 3;
-/// How much of a text that is no log is quoted. Unit: characters.
-const QUOTED_CHARS: usize = 40;
-
-/// What a log consists of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One record a line.
-    Lines,
-    /// JSON values that may have any number of lines: records one after another, or arrays of them.
-    Values,
-}
 
 /// A log that is being read.
 pub(crate) struct Log {
-    pub(crate) form: Form,
+    pub(crate) format: LogFormat,
     /// In UTF-8 and not packed, without a byte order mark.
     pub(crate) text: Box<dyn BufRead + Send>,
+    pub(crate) settings: ReadSettings,
 }
 
-/// Where a log comes from.
-pub(crate) enum Source {
-    /// It has been inspected, and can be read.
-    Looked(Log),
-    /// A pipe, whose first byte may take long.
-    Pipe(Box<dyn Read + Send>),
+/// The bytes of a log.
+pub(crate) struct Source {
+    pub(crate) bytes: Box<dyn Read + Send>,
+    /// When it was written: its last change if it is a file, and otherwise now.
+    pub(crate) written_at: Timestamp,
 }
 
-/// Opens a log, `-` for standard input. A file is inspected, so that an unreadable one is rejected before anything else
-/// is done; a pipe is not.
-pub(crate) fn open(path: &Path, takes_bad_lines: bool) -> Outcome<Source> {
-    let name = name_of(path);
+/// Opens a log, `-` for standard input.
+pub(crate) fn open(path: &Path) -> Outcome<Source> {
     let open = || match path == Path::new("-") {
         true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
         false => File::open(path),
     };
-    let file = open().and_then(|file| Ok((file.metadata()?, file)));
-    let (metadata, file) = file.with_context(|| format!("cannot read {name}")).map_err(usage)?;
-    match metadata.is_file() || metadata.is_dir() {
-        true => look(Box::new(file), &name, takes_bad_lines).map(Source::Looked),
-        false => Ok(Source::Pipe(Box::new(file))),
+    let opened = open().and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = opened.with_context(|| format!("cannot read {}", name_of(path))).map_err(usage)?;
+    if metadata.is_dir() {
+        return Err(Failure::new(Exit::Usage, format!("cannot read {}: it is a folder", name_of(path))));
     }
+    let is_file = metadata.is_file();
+    let changed = metadata.modified().ok().filter(|_| is_file).and_then(|at| jiff::Timestamp::try_from(at).ok());
+    let written_at = changed.map_or_else(|| SystemClock.now(), |at| Timestamp::clamped(at.as_millisecond()));
+    Ok(Source { bytes: Box::new(file), written_at })
 }
 
 /// What a log is called in messages.
@@ -66,9 +57,14 @@ pub(crate) fn name_of(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Looks at the beginning of a log.
-pub(crate) fn look(bytes: Box<dyn Read + Send>, name: &str, takes_bad_lines: bool) -> Outcome<Log> {
-    let looked = looked(bytes, takes_bad_lines).with_context(|| format!("cannot read {name}")).map_err(usage)?;
+/// Looks at the beginning of a log, for its compression and encoding, and for its format unless that is given.
+pub(crate) fn look(
+    bytes: Box<dyn Read + Send>,
+    name: &str,
+    format: Option<LogFormat>,
+    settings: ReadSettings,
+) -> Outcome<Log> {
+    let looked = looked(bytes, format, settings).with_context(|| format!("cannot read {name}")).map_err(usage)?;
     looked.map_err(|what| Failure::new(Exit::Usage, format!("cannot read {name}: {what}")))
 }
 
@@ -77,7 +73,11 @@ fn usage(error: anyhow::Error) -> Failure {
 }
 
 /// The log, or what it is instead.
-fn looked(mut bytes: Box<dyn Read + Send>, takes_bad_lines: bool) -> io::Result<Result<Log, String>> {
+fn looked(
+    mut bytes: Box<dyn Read + Send>,
+    format: Option<LogFormat>,
+    settings: ReadSettings,
+) -> io::Result<Result<Log, String>> {
     let mut head;
     let mut packings = 0;
     loop {
@@ -103,12 +103,20 @@ fn looked(mut bytes: Box<dyn Read + Send>, takes_bad_lines: bool) -> io::Result<
         bytes.read_exact(&mut [0; 3])?;
         head.drain(..3);
     }
+    // The format that is detected says so itself.
+    if head.contains(&0) && !matches!(format, None | Some(LogFormat::Ndjson | LogFormat::Json)) {
+        return Ok(Err(format!("it is binary data; {}", Advice::Form.text())));
+    }
     let text = Box::new(BufReader::with_capacity(1 << 16, bytes));
-    Ok(match form_of(&head) {
-        Ok(form) => Ok(Log { form, text }),
-        Err(_) if takes_bad_lines && !head.contains(&0) => Ok(Log { form: Form::Lines, text }),
-        Err(what) => Err(what),
-    })
+    let is_all = (head.len() as u64) < HEAD_BYTES - 3;
+    let format = match (format, detect(&head, is_all, &settings)) {
+        // Only the separator is detected.
+        (Some(LogFormat::Csv { .. }), Detected::Log(csv @ LogFormat::Csv { .. })) => csv,
+        (Some(format), _) => format,
+        (None, Detected::Log(format)) => format,
+        (None, Detected::Other(what)) => return Ok(Err(what)),
+    };
+    Ok(Ok(Log { format, text, settings }))
 }
 
 /// The first bytes, and all of them.
@@ -132,13 +140,13 @@ fn packing_of(head: &[u8]) -> Option<Packing> {
     }
 }
 
-/// UTF-16 by its mark, or by the first letter of JSON; with the length of the mark.
+/// UTF-16 by its mark, or by a first letter of ASCII; with the length of the mark.
 fn utf16_of(head: &[u8]) -> Option<(ByteOrder, usize)> {
     match head {
         [0xff, 0xfe, ..] => Some((ByteOrder::Little, 2)),
         [0xfe, 0xff, ..] => Some((ByteOrder::Big, 2)),
-        [b'{' | b'[', 0, second, ..] if *second != 0 => Some((ByteOrder::Little, 0)),
-        [0, b'{' | b'[', ..] => Some((ByteOrder::Big, 0)),
+        [b' '..=b'~', 0, second, ..] if *second != 0 => Some((ByteOrder::Little, 0)),
+        [0, b' '..=b'~', 0, ..] => Some((ByteOrder::Big, 0)),
         _ => None,
     }
 }
@@ -147,11 +155,11 @@ fn utf16_of(head: &[u8]) -> Option<(ByteOrder, usize)> {
 const OTHERS: [(&[u8], &str, Advice); 17] = [
     (b"PK\x03\x04", "a zip archive", Advice::Unpack),
     (b"PK\x05\x06", "an empty zip archive", Advice::Unpack),
-    (b"BZh", "compressed with bzip2", Advice::Unpack),
-    (b"\xfd7zXZ\0", "compressed with xz", Advice::Unpack),
+    (b"BZh", "compressed with bzip2", Advice::Pipe("bzip2")),
+    (b"\xfd7zXZ\0", "compressed with xz", Advice::Pipe("xz")),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", Advice::Unpack),
     (b"Rar!\x1a\x07", "a RAR archive", Advice::Unpack),
-    (b"\x04\x22\x4d\x18", "compressed with LZ4", Advice::Unpack),
+    (b"\x04\x22\x4d\x18", "compressed with LZ4", Advice::Pipe("lz4")),
     (b"\x1f\x9d", "compressed with compress", Advice::Unpack),
     (b"\xff\xfe\0\0", "text in UTF-32", Advice::Encode),
     (b"\0\0\xfe\xff", "text in UTF-32", Advice::Encode),
@@ -168,16 +176,19 @@ const OTHERS: [(&[u8], &str, Advice); 17] = [
 #[derive(Debug, Clone, Copy)]
 enum Advice {
     Unpack,
+    /// It is compressed by a program of this name.
+    Pipe(&'static str),
     Encode,
     Form,
 }
 
 impl Advice {
-    fn text(self) -> &'static str {
+    fn text(self) -> String {
         match self {
-            Self::Unpack => "extract it, and push the log it contains",
-            Self::Encode => "convert it to UTF-8, and push it again",
-            Self::Form => "a log has one JSON object per line, or is a JSON array of objects",
+            Self::Unpack => "extract it, and push the log it contains".to_owned(),
+            Self::Pipe(program) => format!("decompress it on the way: {program} -dc FILE | runlog push - …"),
+            Self::Encode => "convert it to UTF-8, and push it again".to_owned(),
+            Self::Form => "a log is NDJSON, JSON, CSV or lines of a logger".to_owned(),
         }
     }
 }
@@ -190,44 +201,23 @@ fn known_as_other(head: &[u8]) -> Option<String> {
     OTHERS.iter().find(|(magic, ..)| head.starts_with(magic)).map(|(_, what, advice)| said(what, *advice))
 }
 
-/// The form of a text by its beginning, or what it is instead.
-fn form_of(head: &[u8]) -> Result<Form, String> {
-    let begin = head.trim_ascii_start();
-    match begin {
-        [] | [b'{', ..] => {
-            // Pretty-printed objects have nothing else in their first line.
-            let after = begin.get(1..).unwrap_or_default().iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
-            Ok(if after == Some(&b'\n') { Form::Values } else { Form::Lines })
-        }
-        [b'[', ..] => Ok(Form::Values),
-        _ if head.iter().any(|byte| matches!(byte, 0..=8 | 14..=26 | 28..=31)) => {
-            Err(format!("it is binary data; {}", Advice::Form.text()))
-        }
-        [b'<', ..] => Err(format!("it is HTML or XML; {}", Advice::Form.text())),
-        _ => {
-            let text = String::from_utf8_lossy(begin);
-            let quoted = shortened(text.lines().next().unwrap_or_default(), QUOTED_CHARS);
-            Err(format!("it is not JSON, and starts with \"{}\"; {}", printable_line(&quoted), Advice::Form.text()))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<(Form, String), String> {
-        let looked = looked(Box::new(Cursor::new(bytes.to_vec())), false).unwrap();
+    fn read(bytes: &[u8]) -> Result<(LogFormat, String), String> {
+        let settings = ReadSettings::written_at(Timestamp::MIN);
+        let looked = looked(Box::new(Cursor::new(bytes.to_vec())), None, settings).unwrap();
         looked.map(|mut log| {
             let mut text = String::new();
             log.text.read_to_string(&mut text).unwrap();
-            (log.form, text)
+            (log.format, text)
         })
     }
 
     #[track_caller]
-    fn check(bytes: &[u8], form: Form, text: &str) {
-        assert_eq!(read(bytes).unwrap(), (form, text.to_owned()));
+    fn check(bytes: &[u8], format: LogFormat, text: &str) {
+        assert_eq!(read(bytes).unwrap(), (format, text.to_owned()));
     }
 
     #[track_caller]
@@ -251,24 +241,23 @@ mod tests {
 
     #[test]
     fn a_log_is_known_by_its_bytes() {
-        check(LINE.as_bytes(), Form::Lines, LINE);
-        check(b"", Form::Lines, "");
-        check(b"\n\n{}\n", Form::Lines, "\n\n{}\n");
-        check(format!("\u{feff}{LINE}").as_bytes(), Form::Lines, LINE);
-        check(&gzip(LINE.as_bytes()), Form::Lines, LINE);
-        check(&gzip(&zstd::encode_all(LINE.as_bytes(), 1).unwrap()), Form::Lines, LINE);
-        check(&gzip("\u{feff}[{}]".as_bytes()), Form::Values, "[{}]");
-        check(b"{\n  \"logMessage\": 1\n}\n", Form::Values, "{\n  \"logMessage\": 1\n}\n");
-        check(b" \n [", Form::Values, " \n [");
+        check(LINE.as_bytes(), LogFormat::Ndjson, LINE);
+        check(b"", LogFormat::Ndjson, "");
+        check(format!("\u{feff}{LINE}").as_bytes(), LogFormat::Ndjson, LINE);
+        check(&gzip(LINE.as_bytes()), LogFormat::Ndjson, LINE);
+        check(&gzip(&zstd::encode_all(LINE.as_bytes(), 1).unwrap()), LogFormat::Ndjson, LINE);
+        check(&gzip("\u{feff}[{}]".as_bytes()), LogFormat::Json, "[{}]");
+        check(&gzip(b"2021-08-19 10:11:12 INFO x\n"), LogFormat::Text, "2021-08-19 10:11:12 INFO x\n");
     }
 
     #[test]
     fn utf_16_is_read_with_and_without_its_mark() {
-        check(&utf16(&format!("\u{feff}{LINE}"), u16::to_le_bytes), Form::Lines, LINE);
-        check(&utf16(&format!("\u{feff}{LINE}"), u16::to_be_bytes), Form::Lines, LINE);
-        check(&utf16(LINE, u16::to_le_bytes), Form::Lines, LINE);
-        check(&utf16("[{}]", u16::to_be_bytes), Form::Values, "[{}]");
-        check(&gzip(&utf16(&format!("\u{feff}{LINE}"), u16::to_le_bytes)), Form::Lines, LINE);
+        check(&utf16(&format!("\u{feff}{LINE}"), u16::to_le_bytes), LogFormat::Ndjson, LINE);
+        check(&utf16(&format!("\u{feff}{LINE}"), u16::to_be_bytes), LogFormat::Ndjson, LINE);
+        check(&utf16(LINE, u16::to_le_bytes), LogFormat::Ndjson, LINE);
+        check(&utf16("[{}]", u16::to_be_bytes), LogFormat::Json, "[{}]");
+        check(&utf16("2021-08-19 10:11:12 grün", u16::to_le_bytes), LogFormat::Text, "2021-08-19 10:11:12 grün");
+        check(&gzip(&utf16(&format!("\u{feff}{LINE}"), u16::to_le_bytes)), LogFormat::Ndjson, LINE);
     }
 
     #[test]
@@ -279,10 +268,6 @@ mod tests {
         check_refused(b"PAR1", &["Parquet"]);
         check_refused(b"\x01\x02\x03", &["binary data"]);
         check_refused(b"<!doctype html>", &["HTML"]);
-        check_refused(
-            b"2021-08-19 INFO it began\n",
-            &["not JSON", "2021-08-19 INFO it began", "one JSON object per line"],
-        );
         let packed = gzip(&gzip(&gzip(&gzip(b"{}"))));
         check_refused(&packed, &["compressed more than 3 times"]);
     }

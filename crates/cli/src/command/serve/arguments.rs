@@ -11,6 +11,7 @@ use runlog_sql::SqlSettings;
 use crate::arguments::archive::{PlaceArgs, SPILL_FOLDER};
 use crate::arguments::connect::tls_of_files;
 use crate::arguments::log::LogArgs;
+use crate::arguments::number::between;
 use crate::arguments::span::Span;
 use crate::exit::Outcome;
 
@@ -58,15 +59,15 @@ pub(crate) struct ServeArgs {
     pub(super) tls_client_authorities: Option<PathBuf>,
     /// Maximum number of records per page
     #[arg(long, env = "RUNLOG_PAGE_RECORDS", default_value_t = runlog_model::page::PAGE_RECORDS_MAX, value_name = "COUNT",
-          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+          value_parser = between(1_u64, 10_000_000))]
     pub(super) page_records: u64,
     /// Number of page files to build at the same time
     #[arg(long, env = "RUNLOG_PAGE_BUILDERS", default_value_t = 2, value_name = "COUNT",
-          value_parser = clap::value_parser!(u16).range(1..=256))]
+          value_parser = between(1_u16, 256))]
     pub(super) page_builders: u16,
     /// Maximum memory for pushed records that are not yet on disk, in MiB; further records wait
     #[arg(long, env = "RUNLOG_INGEST_MEMORY", default_value_t = 48, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
+          value_parser = between(8_u32, 1_048_576))]
     pub(super) ingest_memory: u32,
     /// Maximum requests per second from one caller, or 0 for no limit
     #[arg(long, env = "RUNLOG_REQUESTS_PER_SECOND", default_value_t = 100, value_name = "COUNT")]
@@ -82,7 +83,7 @@ pub(crate) struct ServeArgs {
     pub(super) file_order: FileOrder,
     /// Maximum time range of a list of executions, in days
     #[arg(long, env = "RUNLOG_WINDOW_DAYS", default_value_t = 60, value_name = "DAYS",
-          value_parser = clap::value_parser!(i64).range(1..=36_500))]
+          value_parser = between(1_i64, 36_500))]
     pub(super) window_days: i64,
     /// Lifetime of access tokens
     #[arg(long, env = "RUNLOG_ACCESS_TOKEN_LIFE", default_value = "30m", value_name = "TIME")]
@@ -145,15 +146,15 @@ pub(super) struct BoundArgs {
     pub(super) unpack_ratio: u64,
     /// Maximum concurrent searches and histograms; further requests wait
     #[arg(long, env = "RUNLOG_SEARCHES", default_value_t = 8, value_name = "COUNT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = between(1_u16, u16::MAX))]
     pub(super) searches: u16,
     /// Maximum concurrent reads and requests of log pages; further requests wait
     #[arg(long, env = "RUNLOG_PAGE_READS", default_value_t = 64, value_name = "COUNT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = between(1_u16, u16::MAX))]
     pub(super) page_reads: u16,
     /// Maximum concurrent downloads of whole logs; further requests wait
     #[arg(long, env = "RUNLOG_DOWNLOADS", default_value_t = 16, value_name = "COUNT",
-          value_parser = clap::value_parser!(u16).range(1..))]
+          value_parser = between(1_u16, u16::MAX))]
     pub(super) downloads: u16,
     /// How long a request waits for one of these slots, or for the rate limit of its caller, before it is rejected
     #[arg(long, env = "RUNLOG_TURN_WAIT", default_value = "5s", value_name = "TIME")]
@@ -185,19 +186,19 @@ impl BoundArgs {
 pub(super) struct SqlArgs {
     /// Maximum memory of all SQL queries together, in MiB; beyond it, queries spill to temporary files
     #[arg(long, env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+          value_parser = between(16_u32, 1_048_576))]
     pub(super) sql_memory: u32,
     /// Maximum size of the temporary files of all SQL queries together, in MiB; they are in the `sql` folder of the
     /// data folder
     #[arg(long, env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(16..))]
+          value_parser = between(16_u32, u32::MAX))]
     pub(super) sql_spill: u32,
     /// Timeout of a SQL query
     #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
     pub(super) sql_time: Span,
     /// Maximum concurrent SQL queries; further queries are rejected
     #[arg(long, env = "RUNLOG_SQL_QUESTIONS", default_value_t = 4, value_name = "COUNT",
-          value_parser = clap::value_parser!(u16).range(1..=1_024))]
+          value_parser = between(1_u16, 1_024))]
     pub(super) sql_questions: u16,
 }
 

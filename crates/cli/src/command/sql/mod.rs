@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use runlog_sql::{AnswerFormat, SqlEngine, SqlSettings};
+use runlog_store::permissions::share_output;
 
 use asked::{Asked, failure};
 
 use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::number::between;
 use crate::command::search::note_missing_rights;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
@@ -41,11 +43,11 @@ pub(crate) struct SqlArgs {
     output: Option<PathBuf>,
     /// Maximum memory, in MiB; beyond it, the query spills to temporary files
     #[arg(long, alias = "sql-memory", env = "RUNLOG_SQL_MEMORY", default_value_t = 256, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+          value_parser = between(16_u32, 1_048_576))]
     memory: u32,
     /// Maximum size of temporary files, in MiB; they are in the `sql` folder of the data folder, if there is one
     #[arg(long, alias = "sql-spill", env = "RUNLOG_SQL_SPILL", default_value_t = 8_192, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(16..))]
+          value_parser = between(16_u32, u32::MAX))]
     spill: u32,
     #[command(flatten)]
     archive: OpenArgs,
@@ -112,7 +114,10 @@ impl Asked {
     async fn write_file(&self, query: &str, format: AnswerFormat, path: &Path) -> Outcome {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let place = || format!("cannot write {}", path.display());
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(place)?;
+        // The umask applies to these permissions, as to those of any file that a program writes for its user.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder).with_context(place)?;
+        share_output(file.path()).with_context(place)?;
         self.write(query, format, file.as_file_mut()).await?;
         file.persist(path).with_context(place)?;
         Ok(())

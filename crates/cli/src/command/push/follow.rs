@@ -1,0 +1,239 @@
+//! `runlog push --follow`: stores what a job logs while it is running.
+//!
+//! Records are stored within a second or two. The run starts with the first of them, and ends with the log. What is no
+//! valid record is skipped and reported: breaking off would end the job whose output this is.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use runlog_formats::{Detected, LineReader, LogFormat, Next, ReadSettings, detect};
+use runlog_model::wire::push::FinishRun;
+use runlog_model::{Clock, RunStatus};
+use tokio_util::sync::CancellationToken;
+
+use super::batches::{BATCH_BYTES, Batch, BatchSource, Lines, LogSummary, Packer};
+use super::send::on_thread;
+use super::source::{Source, name_of};
+use super::{Push, push_log};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::render::terminal::note;
+use crate::system::SystemClock;
+
+/// How long a record may wait for another before it is stored.
+const WAIT: Duration = Duration::from_secs(1);
+/// Longest line. Unit: bytes.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+/// Lines that were read and wait to be parsed.
+const LINES_WAITING: usize = 1_024;
+/// How many lines are looked at to detect the format.
+const LINES_LOOKED_AT: usize = 50;
+
+type ReadLine = std::io::Result<Vec<u8>>;
+
+impl Push {
+    /// Stores the lines of a running job as they arrive, until the end of the log or until stopped.
+    pub(super) async fn follow(mut self, source: Source, settings: ReadSettings, stop: CancellationToken) -> Outcome {
+        let (sender, lines) = sync_channel(LINES_WAITING);
+        std::thread::Builder::new().name("reading".to_owned()).spawn(move || read_lines(source.bytes, &sender))?;
+        let shared = Arc::<Mutex<Shared>>::default();
+        let log = Followed {
+            lines: Arrived { lines, waiting: VecDeque::new(), is_at_end: false },
+            format: self.args.format.log_format(),
+            name: name_of(&self.args.file),
+            settings,
+            reader: None,
+            packer: Packer::new(),
+            shared: Arc::clone(&shared),
+        };
+        let followed = tokio::select! {
+            followed = self.store_all(log) => followed,
+            () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        };
+        if let Err(failure) = followed {
+            let mut then = self.after_failure(failure.exit).await;
+            if failure.exit == Exit::Interrupted && self.args.finish.is_some() && self.pushed.in_archive() > 0 {
+                let terminated = FinishRun::with_status(RunStatus::Terminated);
+                self.client.finish_run(self.run, &terminated).await?;
+                then = format!("; run {} is ended as {}", self.run, RunStatus::Terminated);
+            }
+            return Err(failure.with_text_after(&then));
+        }
+        self.finish(None).await?;
+        let Shared { format, summary } = std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tell(format.unwrap_or(LogFormat::Plain), summary)
+    }
+
+    async fn store_all(&mut self, mut log: Followed) -> Outcome {
+        let (first, rest) = on_thread(move || (log.next(), log)).await?;
+        // The run starts once there is something valid, or when the log has ended without.
+        let first = first?;
+        self.start(None).await?;
+        push_log(&self.client, self.run, FirstAndRest { first, rest }, true, &mut self.pushed).await
+    }
+}
+
+fn read_lines(bytes: Box<dyn Read + Send>, lines: &SyncSender<ReadLine>) {
+    let mut bytes = BufReader::with_capacity(1 << 16, bytes);
+    loop {
+        let mut line = Vec::new();
+        match (&mut bytes).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+            Ok(0) => return,
+            Ok(_) if lines.send(Ok(line)).is_ok() => {}
+            Ok(_) => return,
+            Err(error) => {
+                let _ = lines.send(Err(error));
+                return;
+            }
+        }
+    }
+}
+
+/// What is known of the log in the end.
+#[derive(Default)]
+struct Shared {
+    format: Option<LogFormat>,
+    summary: LogSummary,
+}
+
+/// A log that is being written, in batches of what arrives within a second.
+struct Followed {
+    lines: Arrived,
+    /// None until the first lines are there.
+    format: Option<LogFormat>,
+    name: String,
+    settings: ReadSettings,
+    reader: Option<LineReader>,
+    packer: Packer,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// A batch that was taken already, and those that follow.
+struct FirstAndRest {
+    first: Option<Batch>,
+    rest: Followed,
+}
+
+impl BatchSource for FirstAndRest {
+    fn next(&mut self) -> Outcome<Option<Batch>> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.rest.next(),
+        }
+    }
+}
+
+/// Lines that have arrived.
+struct Arrived {
+    lines: Receiver<ReadLine>,
+    /// Lines that were looked at and not taken yet.
+    waiting: VecDeque<ReadLine>,
+    is_at_end: bool,
+}
+
+impl Arrived {
+    /// The next line; waits for it for so long, or for ever. None if none has come, or none will.
+    fn next(&mut self, wait: Option<Duration>) -> Option<ReadLine> {
+        if let Some(line) = self.waiting.pop_front() {
+            return Some(line);
+        }
+        if self.is_at_end {
+            return None;
+        }
+        let arrived = match wait {
+            None => self.lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => self.lines.recv_timeout(wait),
+        };
+        self.is_at_end = matches!(arrived, Err(RecvTimeoutError::Disconnected));
+        arrived.ok()
+    }
+
+    /// Waits for the first lines, and looks at them.
+    fn look(&mut self) -> Vec<u8> {
+        let mut seen = Vec::new();
+        let mut first: VecDeque<ReadLine> = self.next(None).into_iter().collect();
+        while first.len() < LINES_LOOKED_AT
+            && let Some(line) = self.next(Some(WAIT))
+        {
+            first.push_back(line);
+        }
+        first.iter().flatten().for_each(|line| seen.extend_from_slice(line));
+        self.waiting = first;
+        seen
+    }
+}
+
+impl Followed {
+    fn begin(&mut self) -> Outcome<LineReader> {
+        let head = self.lines.look();
+        let format = match (self.format, detect(&head, true, &self.settings)) {
+            (Some(format), _) | (None, Detected::Log(format)) => format,
+            (None, Detected::Other(what)) => {
+                return Err(Failure::new(Exit::Usage, format!("cannot read {}: {what}", self.name)));
+            }
+        };
+        let reader = LineReader::new(format, self.settings.clone()).ok_or_else(|| {
+            let message = format!("--follow reads NDJSON and text, and {} is {}", self.name, format.name());
+            Failure::new(Exit::Usage, message)
+        })?;
+        if self.format.is_none() && format != LogFormat::Ndjson {
+            note(format!("{} is read as {}; --format sets another format", self.name, format.name()));
+        }
+        self.with_shared(|shared| shared.format = Some(format));
+        Ok(reader)
+    }
+
+    fn with_shared(&self, change: impl FnOnce(&mut Shared)) {
+        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn count(&self, next: Next, lines: &mut Lines) {
+        match next {
+            Next::Record(time) => {
+                lines.records += 1;
+                self.with_shared(|shared| shared.summary.add(time));
+            }
+            Next::Invalid(invalid) => self.with_shared(|shared| shared.summary.add_invalid(invalid)),
+        }
+    }
+}
+
+impl BatchSource for Followed {
+    fn next(&mut self) -> Outcome<Option<Batch>> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.begin()?,
+        };
+        let mut lines = Lines { text: Vec::new(), records: 0 };
+        // Since the first line of the batch.
+        let mut begun = None;
+        loop {
+            let waited = begun.map(|begun| SystemClock.elapsed().saturating_sub(begun));
+            if lines.text.len() >= BATCH_BYTES || waited.is_some_and(|waited| waited >= WAIT) && lines.records > 0 {
+                break;
+            }
+            let wait = waited.map(|waited| WAIT.saturating_sub(waited).max(WAIT / 10));
+            let Some(line) = self.lines.next(wait) else {
+                // Nothing has come for a while: the last record is complete.
+                if let Some(next) = reader.flush(&mut lines.text) {
+                    self.count(next, &mut lines);
+                }
+                if self.lines.is_at_end || lines.records > 0 {
+                    break;
+                }
+                begun = None;
+                continue;
+            };
+            begun.get_or_insert_with(|| SystemClock.elapsed());
+            let line = line.map_err(|error| Failure { exit: Exit::Failed, error: error.into() })?;
+            if let Some(next) = reader.add(&line, SystemClock.now(), &mut lines.text) {
+                self.count(next, &mut lines);
+            }
+        }
+        self.with_shared(|shared| shared.summary.odd_texts = reader.odd_texts());
+        self.reader = Some(reader);
+        if lines.records == 0 { Ok(None) } else { self.packer.pack(&lines).map(Some) }
+    }
+}
