@@ -13,6 +13,7 @@ mod find;
 mod guide;
 mod hang_ups;
 mod many_searches;
+mod places;
 mod postgres;
 mod problems;
 mod push;
