@@ -33,6 +33,7 @@ mod workspaces;
 
 use axum::http::Method;
 use axum::routing::MethodRouter;
+use runlog_store::audit::{DELETE_ENVIRONMENT, DELETE_USER};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::{Parameter, PathItem};
 use utoipa::openapi::schema::Schema;
@@ -215,12 +216,20 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(sql::ask)).audited_reading("ask in SQL"),
         Route::new(Administrator, handler!(admin::environments)),
         Route::new(Administrator, handler!(admin::create_environment)).audited("create environment"),
+        Route::new(Administrator, handler!(admin::update_environment)).audited("change environment"),
+        Route::new(Administrator, handler!(admin::delete_environment)).audited(DELETE_ENVIRONMENT),
         Route::new(Administrator, handler!(admin::workspaces)),
         Route::new(Administrator, handler!(admin::create_workspace)).audited("create workspace"),
+        Route::new(Administrator, handler!(admin::update_workspace)).audited("change workspace"),
+        Route::new(Administrator, handler!(admin::delete_workspace)).audited("delete workspace"),
         Route::new(Administrator, handler!(admin::tasks)),
         Route::new(Administrator, handler!(admin::create_task)).audited("create task"),
+        Route::new(Administrator, handler!(admin::update_task)).audited("change task"),
+        Route::new(Administrator, handler!(admin::delete_task)).audited("delete task"),
         Route::new(Administrator, handler!(admin::users)),
         Route::new(Administrator, handler!(admin::create_user)).audited("create user"),
+        Route::new(Administrator, handler!(admin::update_user)).audited("change user"),
+        Route::new(Administrator, handler!(admin::delete_user)).audited(DELETE_USER),
         Route::new(Token, handler!(admin::tokens)),
         Route::new(Token, handler!(admin::create_token)).audited("create token"),
         Route::new(Token, handler!(admin::revoke_token)).audited("revoke token"),

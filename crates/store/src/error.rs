@@ -149,6 +149,12 @@ impl From<sqlx::Error> for Error {
                 repeat it";
             return Self::caused(ErrorKind::Unavailable, message, error);
         }
+        // Whoever refers to something looks for it first: it was deleted since.
+        if matches!(&error, sqlx::Error::Database(database) if database.is_foreign_key_violation()) {
+            let message = "something that this refers to, or that refers to this, was changed at the same time: look \
+                again, then retry";
+            return Self::caused(ErrorKind::Conflict, message, error);
+        }
         let kind = match &error {
             sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
             sqlx::Error::Database(database) if database.is_unique_violation() => ErrorKind::Conflict,

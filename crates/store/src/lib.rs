@@ -72,7 +72,7 @@ pub mod alerts {
 pub mod audit {
     pub use crate::catalog::audit_context::AuditContext;
     pub use crate::parts::AuditLog;
-    pub use crate::tables::audit::AuditFilter;
+    pub use crate::tables::audit::{AuditFilter, DELETE_ENVIRONMENT, DELETE_USER};
 }
 
 /// Files in a folder or bucket that is not the archive's own: where file sinks write.

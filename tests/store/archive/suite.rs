@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 mod names;
 #[path = "pages.rs"]
 mod pages;
+#[path = "places.rs"]
+mod places;
 #[path = "problems.rs"]
 mod problems;
 #[path = "search.rs"]

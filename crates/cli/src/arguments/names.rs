@@ -1,10 +1,11 @@
-//! Runs, tasks and workspaces as a person writes them: by ID, by the beginning of an ID, or by name.
+//! Runs, tasks, workspaces, environments and users as a person writes them: by ID, by the beginning of an ID, or by name.
 
 use std::str::FromStr;
 
 use runlog_client::{Client, ErrorKind};
-use runlog_model::wire::places::{TaskItem, WorkspaceBody};
-use runlog_model::{RunId, RunIdPrefix, TaskId, WorkspaceId};
+use runlog_model::wire::admin::UserBody;
+use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use runlog_model::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
 
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -27,6 +28,14 @@ pub(crate) struct TaskRef(String);
 /// A workspace: its ID, its name, or its name after that of its environment: `production/sales`.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkspaceRef(String);
+
+/// An environment: its ID or its name.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvironmentRef(String);
+
+/// A user: the ID or the name.
+#[derive(Debug, Clone)]
+pub(crate) struct UserRef(String);
 
 impl RunRef {
     /// The ID; the service is asked only if it is not whole.
@@ -127,6 +136,13 @@ impl WorkspaceRef {
         }
     }
 
+    /// The workspace, as the service has it.
+    pub(crate) async fn body(&self, client: &Client) -> Outcome<WorkspaceBody> {
+        let id = self.resolve(client).await?;
+        let found = client.workspaces().await?.into_iter().find(|place| place.id == id);
+        found.ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no workspace {id}")))
+    }
+
     /// The ID of the workspace with this name, if there is one.
     pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<WorkspaceId>> {
         let mut places = client.workspaces().await?;
@@ -146,6 +162,68 @@ impl WorkspaceRef {
                 Err(ambiguous(&format!("there are several workspaces named {:?}", self.0), &candidates))
             }
         }
+    }
+}
+
+impl EnvironmentRef {
+    /// The ID; the service is asked only for a name.
+    pub(crate) async fn resolve(&self, client: &Client) -> Outcome<EnvironmentId> {
+        match self.0.parse() {
+            Ok(id) => Ok(id),
+            Err(_) => Ok(self.find(client).await?.id),
+        }
+    }
+
+    /// The environment, as the service has it.
+    pub(crate) async fn find(&self, client: &Client) -> Outcome<EnvironmentBody> {
+        let id: Option<EnvironmentId> = self.0.parse().ok();
+        let known = client.environments().await?;
+        let found = known.into_iter().find(|it| id.map_or(it.name == self.0, |id| it.id == id));
+        found.ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("no environment has the ID or name {:?}; `runlog admin environments list` lists them", self.0),
+            )
+        })
+    }
+}
+
+impl UserRef {
+    /// The ID; the service is asked only for a name. Only administrators may list users, and each user may give the own
+    /// ID.
+    pub(crate) async fn resolve(&self, client: &Client) -> Outcome<String> {
+        match self.0.parse::<uuid::Uuid>() {
+            Ok(_) => Ok(self.0.clone()),
+            Err(_) => Ok(self.find(client).await?.id),
+        }
+    }
+
+    /// The user, as the service has it. An ID takes precedence over a name.
+    pub(crate) async fn find(&self, client: &Client) -> Outcome<UserBody> {
+        let known = client.users().await?;
+        let found = known.iter().find(|it| it.id == self.0).or_else(|| known.iter().find(|it| it.name == self.0));
+        found.cloned().ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!("no user has the ID or name {:?}; `runlog admin users list` lists them", self.0),
+            )
+        })
+    }
+}
+
+impl FromStr for EnvironmentRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        not_empty(text).map(Self)
+    }
+}
+
+impl FromStr for UserRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        not_empty(text).map(Self)
     }
 }
 

@@ -1,14 +1,14 @@
 //! Administration of a Runlog: workspaces, accounts, tokens and rights.
 
 use http::Method;
-use runlog_model::WorkspaceId;
 use runlog_model::place::Right;
 use runlog_model::wire::admin::{
-    KeyBody, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace, PermissionBody,
-    ServiceAccountBody, TokenBody, UserBody,
+    EnvironmentUpdate, KeyBody, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace,
+    PermissionBody, ServiceAccountBody, TaskUpdate, TokenBody, UserBody, UserUpdate, WorkspaceUpdate,
 };
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
+use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use serde_json::Value;
 
 use super::lists::{ListIds, readable};
@@ -39,6 +39,16 @@ impl Client {
         self.send_json(Method::POST, &["runlog", "v1", "environments"], new).await?.json()
     }
 
+    /// `PUT /runlog/v1/environments/{id}`.
+    pub async fn update_environment(&self, id: EnvironmentId, update: &EnvironmentUpdate) -> Result<EnvironmentBody> {
+        self.send_json(Method::PUT, &["runlog", "v1", "environments", &id.to_string()], update).await?.json()
+    }
+
+    /// `DELETE /runlog/v1/environments/{id}`.
+    pub async fn delete_environment(&self, id: EnvironmentId) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["runlog", "v1", "environments", &id.to_string()], &[])).await.map(drop)
+    }
+
     /// `GET /orchestration/workspaces`.
     pub async fn workspaces(&self) -> Result<Vec<WorkspaceBody>> {
         let items = self.get_json(&["orchestration", "workspaces"], &[]).await?;
@@ -48,6 +58,16 @@ impl Client {
     /// `POST /runlog/v1/workspaces`.
     pub async fn create_workspace(&self, new: &NewWorkspace) -> Result<WorkspaceBody> {
         self.send_json(Method::POST, &["runlog", "v1", "workspaces"], new).await?.json()
+    }
+
+    /// `PUT /runlog/v1/workspaces/{id}`.
+    pub async fn update_workspace(&self, id: WorkspaceId, update: &WorkspaceUpdate) -> Result<WorkspaceBody> {
+        self.send_json(Method::PUT, &["runlog", "v1", "workspaces", &id.to_string()], update).await?.json()
+    }
+
+    /// `DELETE /runlog/v1/workspaces/{id}`.
+    pub async fn delete_workspace(&self, id: WorkspaceId) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["runlog", "v1", "workspaces", &id.to_string()], &[])).await.map(drop)
     }
 
     /// All tasks of a workspace, or of all that the caller may view: `GET /orchestration/executables/tasks`.
@@ -75,6 +95,21 @@ impl Client {
         self.send_json(Method::POST, &["runlog", "v1", "tasks"], new).await?.json()
     }
 
+    /// `GET /orchestration/executables/tasks/{id}`.
+    pub async fn task(&self, id: TaskId) -> Result<TaskBody> {
+        self.get_json(&["orchestration", "executables", "tasks", &id.to_string()], &[]).await
+    }
+
+    /// `PUT /runlog/v1/tasks/{id}`.
+    pub async fn update_task(&self, id: TaskId, update: &TaskUpdate) -> Result<TaskBody> {
+        self.send_json(Method::PUT, &["runlog", "v1", "tasks", &id.to_string()], update).await?.json()
+    }
+
+    /// `DELETE /runlog/v1/tasks/{id}`.
+    pub async fn delete_task(&self, id: TaskId) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["runlog", "v1", "tasks", &id.to_string()], &[])).await.map(drop)
+    }
+
     /// `GET /runlog/v1/users`.
     pub async fn users(&self) -> Result<Vec<UserBody>> {
         self.get_json(&["runlog", "v1", "users"], &[]).await
@@ -83,6 +118,16 @@ impl Client {
     /// `POST /runlog/v1/users`.
     pub async fn create_user(&self, new: &NewUser) -> Result<UserBody> {
         self.send_json(Method::POST, &["runlog", "v1", "users"], new).await?.json()
+    }
+
+    /// `PUT /runlog/v1/users/{id}`.
+    pub async fn update_user(&self, id: &str, update: &UserUpdate) -> Result<UserBody> {
+        self.send_json(Method::PUT, &["runlog", "v1", "users", id], update).await?.json()
+    }
+
+    /// `DELETE /runlog/v1/users/{id}`.
+    pub async fn delete_user(&self, id: &str) -> Result<()> {
+        self.send(self.request(Method::DELETE, &["runlog", "v1", "users", id], &[])).await.map(drop)
     }
 
     /// `GET /runlog/v1/tokens`.

@@ -91,12 +91,20 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("POST", "/runlog/v1/sql", Access::Token),
     ("GET", "/runlog/v1/environments", Access::Administrator),
     ("POST", "/runlog/v1/environments", Access::Administrator),
+    ("PUT", "/runlog/v1/environments/{id}", Access::Administrator),
+    ("DELETE", "/runlog/v1/environments/{id}", Access::Administrator),
     ("GET", "/runlog/v1/workspaces", Access::Administrator),
     ("POST", "/runlog/v1/workspaces", Access::Administrator),
+    ("PUT", "/runlog/v1/workspaces/{id}", Access::Administrator),
+    ("DELETE", "/runlog/v1/workspaces/{id}", Access::Administrator),
     ("GET", "/runlog/v1/tasks", Access::Administrator),
     ("POST", "/runlog/v1/tasks", Access::Administrator),
+    ("PUT", "/runlog/v1/tasks/{id}", Access::Administrator),
+    ("DELETE", "/runlog/v1/tasks/{id}", Access::Administrator),
     ("GET", "/runlog/v1/users", Access::Administrator),
     ("POST", "/runlog/v1/users", Access::Administrator),
+    ("PUT", "/runlog/v1/users/{id}", Access::Administrator),
+    ("DELETE", "/runlog/v1/users/{id}", Access::Administrator),
     ("GET", "/runlog/v1/tokens", Access::Token),
     ("POST", "/runlog/v1/tokens", Access::Token),
     ("DELETE", "/runlog/v1/tokens/{id}", Access::Token),
@@ -564,4 +572,78 @@ async fn a_new_key_signs_and_the_older_ones_are_good_until_they_are_revoked() {
     let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["access-tokens-3", "links-3"]);
     stage.post("/runlog/v1/keys", r#"{"purpose":"doors"}"#).await.is_error(400, &["access-tokens"]);
+}
+
+#[tokio::test]
+async fn places_and_users_are_changed_and_deleted_and_it_is_written_down() {
+    let stage = Stage::new().await;
+    stage.push(&lines([1_000])).await;
+    let (workspace, task) = (stage.workspace, stage.task);
+    let put = |path: String, body: &'static str| {
+        let stage = &stage;
+        async move { stage.ask(Method::PUT, &path, body).await }
+    };
+    let delete = |path: String| {
+        let stage = &stage;
+        async move { stage.ask(Method::DELETE, &path, "").await }
+    };
+
+    let of_task = format!("/runlog/v1/tasks/{task}");
+    let changed = put(of_task.clone(), r#"{"name":"weekly","version":"2.0","tags":["late"]}"#).await;
+    assert_eq!((changed.status.as_u16(), changed.json()["tags"][0].as_str()), (200, Some("late")));
+    let shown = stage.get(&format!("/runlog/v1/runs/{RUN}/summary")).await.text();
+    assert!(shown.contains("weekly") && !shown.contains("nightly"), "{shown}");
+    put(of_task.clone(), r#"{"name":"weekly"}"#).await.is_error(400, &["version"]);
+    put("/runlog/v1/tasks/none".to_owned(), r#"{"name":"a","version":"1"}"#).await.is_error(400, &["taskId"]);
+    delete(of_task).await.is_error(409, &["1 run", "renamed"]);
+    delete(format!("/runlog/v1/workspaces/{workspace}")).await.is_error(409, &["1 task"]);
+    let other = stage.other_workspace().await;
+    let of_other = format!("/runlog/v1/workspaces/{}", other.id);
+    put(of_other.clone(), r#"{"name":"team","owner":"kim"}"#).await.is_error(409, &["team"]);
+    let changed = put(of_other.clone(), r#"{"name":"crew","owner":"kim","description":"d"}"#).await.json();
+    assert_eq!((changed["name"].as_str(), changed["owner"].as_str()), (Some("crew"), Some("kim")));
+    assert_eq!(delete(of_other.clone()).await.status, 204);
+    delete(of_other).await.is_error(404, &["no workspace"]);
+    let made = stage.post("/runlog/v1/environments", r#"{"name":"test"}"#).await.json();
+    let of_environment = format!("/runlog/v1/environments/{}", made["id"].as_str().unwrap());
+    assert_eq!(put(of_environment.clone(), r#"{"name":"trial"}"#).await.json()["name"], "trial");
+    delete(format!("/runlog/v1/environments/{}", other.environment.id)).await.is_error(409, &["1 workspace"]);
+    assert_eq!(delete(of_environment).await.status, 204);
+
+    let kim = stage.user("kim", &[Right::View]).await;
+    let json = [("content-type", "application/json")];
+    let open = Ask::with(&json).body(format!(r#"{{"token":"{kim}"}}"#));
+    let opened = stage.send(Method::POST, "/runlog/v1/session", open).await;
+    let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
+    let reads = || async {
+        let by_token = stage.send(Method::GET, "/runlog/v1/session", Ask::with(&[]).by(&kim)).await.status;
+        let by_cookie = stage.send(Method::GET, "/runlog/v1/session", Ask::with(&[("cookie", &cookie)])).await.status;
+        (by_token.as_u16(), by_cookie.as_u16())
+    };
+    assert_eq!(reads().await, (200, 200));
+    let users = stage.get("/runlog/v1/users").await.json();
+    let id = |name: &str| {
+        let found = users.as_array().unwrap().iter().find(|user| user["name"] == name);
+        found.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let (of_kim, own) = (format!("/runlog/v1/users/{}", id("kim")), format!("/runlog/v1/users/{}", id("admin")));
+    delete(own.clone()).await.is_error(409, &["yourself"]);
+    put(own, r#"{"name":"admin","administrator":false}"#).await.is_error(409, &["last administrator"]);
+    put(of_kim.clone(), r#"{"name":"kim"}"#).await.is_error(400, &["administrator"]);
+    assert_eq!(put(of_kim.clone(), r#"{"name":"kim b","administrator":true}"#).await.json()["name"], "kim b");
+    assert_eq!(reads().await, (200, 200));
+    assert_eq!(delete(of_kim.clone()).await.status, 204);
+    assert_eq!(reads().await, (401, 401));
+    delete(of_kim).await.is_error(404, &["no user"]);
+
+    let entries = stage.get(&format!("/runlog/v1/audit?subject={}", id("kim"))).await.json();
+    let seen: Vec<String> = entries["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| format!("{} {}", entry["action"].as_str().unwrap(), entry["status"]))
+        .collect();
+    let expected = ["delete user 404", "delete user 204", "change user 200", "change user 400"];
+    assert_eq!(seen, expected);
+    assert_eq!(entries["items"][1]["subject"], format!("{} kim b", id("kim")));
 }

@@ -136,6 +136,26 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             let workspace = stage.workspace.to_string();
             request(WrittenDown, path, json!({"name": format!("new {number}"), "workspaceId": workspace}))
         }
+        ("PUT" | "DELETE", "/runlog/v1/environments/{id}" | "/runlog/v1/workspaces/{id}" | "/runlog/v1/tasks/{id}") => {
+            let list = path.trim_end_matches("/{id}");
+            let new = json!({"name": format!("item {number}"), "workspaceId": stage.workspace.to_string()});
+            let new = if list.ends_with("tasks") { new } else { json!({"name": new["name"]}) };
+            let made = stage.post(list, new.to_string()).await.json();
+            let id = made.get("id").or_else(|| made.get("executable")).unwrap().as_str().unwrap();
+            let mut update = json!({"name": format!("other {number}")});
+            match list {
+                "/runlog/v1/tasks" => update["version"] = json!("2.0"),
+                "/runlog/v1/workspaces" => update["owner"] = json!("kim"),
+                _ => {}
+            }
+            let body = if method == Method::PUT { update.to_string() } else { String::new() };
+            request(WrittenDown, path.replace("{id}", id), body)
+        }
+        ("PUT", "/runlog/v1/users/{id}") => {
+            let body = json!({"name": format!("other user {number}"), "administrator": true});
+            request(WrittenDown, path.replace("{id}", &user().await), body)
+        }
+        ("DELETE", "/runlog/v1/users/{id}") => request(WrittenDown, path.replace("{id}", &user().await), ""),
         ("POST", "/runlog/v1/tokens") => request(WrittenDown, path, json!({"name": format!("token {number}")})),
         ("DELETE", "/runlog/v1/tokens/{id}") => {
             let made = stage.post("/runlog/v1/tokens", json!({"name": format!("token {number}")}).to_string()).await;

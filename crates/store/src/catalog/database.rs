@@ -195,6 +195,14 @@ impl Catalog {
         }
     }
 
+    /// The suffix of a query that locks rows in order to delete them: no row that references them can be added meanwhile.
+    pub(crate) fn for_deletion(&self) -> &'static str {
+        match self.kind {
+            CatalogKind::Sqlite => "",
+            CatalogKind::Postgres => " FOR UPDATE",
+        }
+    }
+
     /// The suffix of a query that looks for work: rows that another node has locked are skipped.
     pub(crate) fn skip_locked(&self) -> &'static str {
         match self.kind {

@@ -22,6 +22,7 @@ use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
+use crate::tables::audit::{DELETE_ENVIRONMENT, DELETE_USER};
 use crate::tables::problems;
 
 /// Columns of a run about work in progress, which are specific to each archive.
@@ -43,6 +44,12 @@ const TABLES: [(&str, &[&str]); 9] = [
 
 /// Tables whose deleted rows are deleted from the copy too: a revoked right, token or key must not survive in a copy.
 const REVOKED: [&str; 5] = ["tokens", "service_accounts", "rights", "keys", "saved_queries"];
+
+/// Tables whose rows are deleted from the copy after everything that may refer to them.
+const DELETED: [&str; 4] = ["users", "tasks", "workspaces", "environments"];
+
+/// Tables whose names are unique, and may be those of other rows in an earlier copy.
+const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accounts"];
 
 /// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
 /// that nothing is sent again.
@@ -91,11 +98,25 @@ impl Maintenance {
     /// `Conflict`: the target contains things that this archive does not.
     pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<CopyReport> {
         self.check_target(target).await?;
+        for table in NAMED {
+            self.free_names_at(target, table).await?;
+        }
         for (table, key) in TABLES {
             self.copy_table(target, table, key).await?;
             if REVOKED.contains(&table) {
                 self.revoke_at(target, table, key).await?;
             }
+        }
+        for table in DELETED {
+            if table == "workspaces" {
+                for row in self.missing_here(target, table, &["id"]).await? {
+                    sqlx::query("DELETE FROM workspace_problems WHERE workspace_id = $1")
+                        .bind(row.concat())
+                        .execute(target.core.catalog().write())
+                        .await?;
+                }
+            }
+            self.revoke_at(target, table, &["id"]).await?;
         }
         let runs_total: i64 = self.count_rows("runs").await?;
         let mut copied = CopyReport::default();
@@ -131,19 +152,44 @@ impl Maintenance {
         Ok(sqlx::query_scalar(counting).fetch_one(self.core.catalog().read()).await?)
     }
 
+    /// `Conflict` if the target has users or environments that this archive has neither now nor had before.
     async fn check_target(&self, target: &Self) -> Result<()> {
-        for table in ["environments", "users"] {
-            let ids = |maintenance: &Self| {
-                let (maintenance, listing) = (maintenance.clone(), format!("SELECT id FROM {table} ORDER BY id"));
-                async move { sqlx::query_scalar(AssertSqlSafe(listing)).fetch_all(maintenance.core.catalog().read()).await }
-            };
-            let (here, there): (Vec<String>, Vec<String>) = (ids(self).await?, ids(target).await?);
-            if there.iter().any(|id| here.binary_search(id).is_err()) {
-                let message = format!(
-                    "the target has {table} that the source does not have: copy to a new archive, or to an earlier copy"
-                );
-                return Err(Error::conflict(message));
+        for (table, deletion) in [("environments", DELETE_ENVIRONMENT), ("users", DELETE_USER)] {
+            for row in self.missing_here(target, table, &["id"]).await? {
+                let deleted: i64 = sqlx::query_scalar(
+                    "SELECT COUNT(*) FROM audit WHERE action = $1 AND status < 300 AND subject LIKE $2",
+                )
+                .bind(deletion)
+                .bind(format!("{} %", row.concat()))
+                .fetch_one(self.core.catalog().read())
+                .await?;
+                if deleted == 0 {
+                    let message = format!(
+                        "the target has {table} that the source does not have: copy to a new archive, or to an earlier \
+                         copy"
+                    );
+                    return Err(Error::conflict(message));
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Names the rows of the target by their ids whose names are different here or that do not exist here, so that
+    /// names can be exchanged and used again.
+    async fn free_names_at(&self, target: &Self, table: &str) -> Result<()> {
+        let listing = format!("SELECT id, name FROM {table}");
+        let names = async |maintenance: &Self| -> Result<BTreeSet<(String, String)>> {
+            let rows: Vec<(String, String)> =
+                sqlx::query_as(AssertSqlSafe(listing.clone())).fetch_all(maintenance.core.catalog().read()).await?;
+            Ok(rows.into_iter().collect())
+        };
+        let (here, there) = (names(self).await?, names(target).await?);
+        for (id, _) in there.difference(&here) {
+            sqlx::query(AssertSqlSafe(format!("UPDATE {table} SET name = id WHERE id = $1")))
+                .bind(id)
+                .execute(target.core.catalog().write())
+                .await?;
         }
         Ok(())
     }
@@ -199,19 +245,24 @@ impl Maintenance {
     /// Deletes the rows of a table of the target that do not exist here any more.
     async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
         let names = key.join(", ");
-        let listing = format!("SELECT {names} FROM {table}");
+        for row in self.missing_here(target, table, key).await? {
+            let mut removing = Sql::new(format!("DELETE FROM {table} WHERE ({names}) = ("));
+            removing.push_list(row).push(")");
+            removing.build_query().execute(target.core.catalog().write()).await?;
+        }
+        Ok(())
+    }
+
+    /// The keys of the rows of a table of the target that do not exist here.
+    async fn missing_here(&self, target: &Self, table: &str, key: &[&str]) -> Result<Vec<Vec<String>>> {
+        let listing = format!("SELECT {} FROM {table}", key.join(", "));
         let rows = async |maintenance: &Self| -> Result<BTreeSet<Vec<String>>> {
             let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(maintenance.core.catalog().read()).await?;
             let named = |row: &AnyRow| (0..key.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>();
             Ok(rows.iter().map(named).collect::<Result<_, sqlx::Error>>()?)
         };
         let (here, there) = (rows(self).await?, rows(target).await?);
-        for row in there.difference(&here) {
-            let mut removing = Sql::new(format!("DELETE FROM {table} WHERE ({names}) = ("));
-            removing.push_list(row.iter().cloned()).push(")");
-            removing.build_query().execute(target.core.catalog().write()).await?;
-        }
-        Ok(())
+        Ok(there.difference(&here).cloned().collect())
     }
 
     /// Copies the rows of a table about deliveries, for the runs that the target has.

@@ -1,14 +1,15 @@
 //! Users and service accounts: how they authenticate, and which rights they have in a workspace.
 
 use runlog_model::place::{Right, Rights};
-use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody};
+use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody, UserUpdate};
 use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
+use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use subtle::ConstantTimeEq;
 
 use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};
 use crate::catalog::filters::push_workspaces;
-use crate::catalog::sql::Sql;
+use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
 use crate::parts::{Accounts, Workspaces};
 use crate::{limits, secret};
@@ -191,11 +192,15 @@ impl Accounts {
         if Workspaces::new(&self.core).get(workspace).await?.is_none() {
             return Err(Error::not_found(format!("there is no workspace {workspace}")));
         }
-        if self.caller(kind, id).await?.is_none() {
-            let id: String = id.chars().take(64).collect();
-            return Err(Error::not_found(format!("there is no {} {id:?}", kind.as_str().replace('_', " "))));
-        }
         let names: Vec<&str> = rights.iter().map(Right::name).collect();
+        let locking = format!(
+            "SELECT id FROM {} WHERE id = $1{}",
+            match kind {
+                CallerKind::User => "users",
+                CallerKind::ServiceAccount => "service_accounts",
+            },
+            self.core.catalog().for_update()
+        );
         let insert_or_delete = || match rights == Rights::NONE {
             true => sqlx::query("DELETE FROM rights WHERE workspace_id = $1 AND caller_kind = $2 AND caller_id = $3"),
             false => sqlx::query(
@@ -206,6 +211,14 @@ impl Accounts {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
+                // Rights of someone who is deleted at this moment would remain.
+                let holder: Option<String> = sqlx::query_scalar(AssertSqlSafe(locking.clone()))
+                    .bind(id)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                if holder.is_none() {
+                    return Err(no_holder(kind, id));
+                }
                 let mut statement =
                     insert_or_delete().bind(workspace.to_string()).bind(kind.as_str()).bind(id.to_owned());
                 if rights != Rights::NONE {
@@ -292,6 +305,71 @@ impl Accounts {
             .into_iter()
             .map(|(id, name, administrator)| UserBody { id, name, administrator: administrator != 0 })
             .collect())
+    }
+
+    /// Changes the name of a user, and whether the user is an administrator. Tokens, sessions and rights stay.
+    ///
+    /// `NotFound`: no such user. `Conflict`: another user has the name, or nobody would be an administrator any more.
+    pub async fn update_user(&self, id: &str, update: &UserUpdate) -> Result<UserBody> {
+        let user =
+            UserBody { id: id.to_owned(), name: checked_name(&update.name)?, administrator: update.administrator };
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                if !user.administrator {
+                    self.keep_an_administrator(&mut transaction, id).await?;
+                }
+                let done = sqlx::query("UPDATE users SET name = $2, administrator = $3 WHERE id = $1")
+                    .bind(id)
+                    .bind(&user.name)
+                    .bind(i64::from(user.administrator))
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(|error| name_taken(error, "user", &user.name))?;
+                match done.rows_affected() {
+                    0 => Err(Error::not_found("there is no user with this id")),
+                    _ => self.core.commit_change(transaction, None).await,
+                }
+            })
+            .await?;
+        Ok(user)
+    }
+
+    /// Deletes a user, with the tokens, sessions, rights and saved queries of the user. Runs and audit entries keep the
+    /// name.
+    ///
+    /// `NotFound`: no such user. `Conflict`: it is the last administrator.
+    pub async fn delete_user(&self, id: &str) -> Result<()> {
+        let locking = format!("SELECT name FROM users WHERE id = $1{}", self.core.catalog().for_deletion());
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                self.keep_an_administrator(&mut transaction, id).await?;
+                let name: Option<String> = sqlx::query_scalar(AssertSqlSafe(locking.clone()))
+                    .bind(id)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                let name = name.ok_or_else(|| Error::not_found("there is no user with this id"))?;
+                delete_what_belongs_to(&mut transaction, CallerKind::User, id).await?;
+                for statement in ["DELETE FROM tokens WHERE user_id = $1", "DELETE FROM users WHERE id = $1"] {
+                    sqlx::query(statement).bind(id).execute(&mut *transaction).await?;
+                }
+                self.core.commit_deletion(transaction, id, &name).await
+            })
+            .await
+    }
+
+    /// `Conflict` if nobody but this user is an administrator. Until the transaction ends, nobody stops being one.
+    async fn keep_an_administrator(&self, connection: &mut Connection, id: &str) -> Result<()> {
+        let suffix = self.core.catalog().for_deletion();
+        let locking = format!("SELECT id FROM users WHERE administrator = 1 ORDER BY id{suffix}");
+        let administrators: Vec<String> = sqlx::query_scalar(AssertSqlSafe(locking)).fetch_all(connection).await?;
+        match administrators.as_slice() {
+            [last] if last == id => {
+                Err(Error::conflict("this user is the last administrator: make another user an administrator first"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Creates a personal access token. Its text is only in the returned body: the archive keeps a hash.
@@ -452,17 +530,6 @@ impl Accounts {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                for statement in [
-                    "DELETE FROM rights WHERE caller_kind = $1 AND caller_id = $2",
-                    "DELETE FROM sessions WHERE caller_kind = $1 AND caller_id = $2",
-                    "DELETE FROM saved_queries WHERE caller_kind = $1 AND caller_id = $2",
-                ] {
-                    sqlx::query(statement)
-                        .bind(CallerKind::ServiceAccount.as_str())
-                        .bind(id)
-                        .execute(&mut *transaction)
-                        .await?;
-                }
                 let done = sqlx::query("DELETE FROM service_accounts WHERE id = $1")
                     .bind(id)
                     .execute(&mut *transaction)
@@ -470,6 +537,7 @@ impl Accounts {
                 if done.rows_affected() == 0 {
                     return Err(Error::not_found("there is no service account with this id"));
                 }
+                delete_what_belongs_to(&mut transaction, CallerKind::ServiceAccount, id).await?;
                 self.core.commit_change(transaction, None).await
             })
             .await
@@ -478,6 +546,22 @@ impl Accounts {
     fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {
         last_used_at.is_none_or(|last| self.core.now().as_millis() - last >= limits::LAST_USE_UPDATE_MS)
     }
+}
+
+fn no_holder(kind: CallerKind, id: &str) -> Error {
+    let id: String = id.chars().take(64).collect();
+    Error::not_found(format!("there is no {} {id:?}", kind.as_str().replace('_', " ")))
+}
+
+async fn delete_what_belongs_to(connection: &mut Connection, kind: CallerKind, id: &str) -> Result<()> {
+    for table in ["rights", "sessions", "saved_queries"] {
+        sqlx::query(AssertSqlSafe(format!("DELETE FROM {table} WHERE caller_kind = $1 AND caller_id = $2")))
+            .bind(kind.as_str())
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 #[derive(FromRow)]

@@ -16,6 +16,11 @@ use crate::error::Result;
 use crate::parts::AuditLog;
 use crate::planted;
 
+/// The action of the entry of a deleted user: a copy of the archive is told by it from another archive.
+pub const DELETE_USER: &str = "delete user";
+/// The action of the entry of a deleted environment, for the same purpose.
+pub const DELETE_ENVIRONMENT: &str = "delete environment";
+
 /// Selects audit entries. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
@@ -46,12 +51,24 @@ struct Row {
 impl Core {
     /// Commits a change, and in the same transaction the audit entry of the call's [`AuditContext`], if it has one.
     /// `made` is the id of what the change created.
-    pub(crate) async fn commit_change(&self, mut transaction: WriteTransaction, made: Option<&str>) -> Result<()> {
+    pub(crate) async fn commit_change(&self, transaction: WriteTransaction, made: Option<&str>) -> Result<()> {
         let Some(audit_context) = self.audit_context() else { return transaction.commit().await };
-        match made.filter(|_| audit_context.entry().subject.is_empty()) {
+        let made = made.filter(|_| audit_context.entry().subject.is_empty()).map(str::to_owned);
+        self.commit_with_entry(transaction, made).await
+    }
+
+    /// Commits a deletion with its audit entry, whose subject is the id and the name of what is deleted: nothing else
+    /// says later what had this id.
+    pub(crate) async fn commit_deletion(&self, transaction: WriteTransaction, id: &str, name: &str) -> Result<()> {
+        self.commit_with_entry(transaction, Some(format!("{id} {name}"))).await
+    }
+
+    async fn commit_with_entry(&self, mut transaction: WriteTransaction, subject: Option<String>) -> Result<()> {
+        let Some(audit_context) = self.audit_context() else { return transaction.commit().await };
+        match subject {
             _ if planted::is("change-without-audit-entry") => {}
             None => insert(&mut transaction, audit_context.entry()).await?,
-            Some(made) => insert(&mut transaction, audit_context.with_subject(made.to_owned()).entry()).await?,
+            Some(subject) => insert(&mut transaction, audit_context.with_subject(subject).entry()).await?,
         }
         transaction.commit().await?;
         audit_context.mark_written();

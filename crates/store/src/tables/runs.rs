@@ -68,7 +68,7 @@ impl Runs {
     /// start.
     pub async fn start(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
         let task = Workspaces::new(&self.core).task(start.task_id).await?.ok_or_else(|| {
-            Error::not_found(format!("there is no task {}: create it first (runlog admin task create)", start.task_id))
+            Error::not_found(format!("there is no task {}: create it first (runlog admin tasks create)", start.task_id))
         })?;
         if let Some(status) = start.status.filter(|status| status.is_final()) {
             return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));

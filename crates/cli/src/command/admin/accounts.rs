@@ -2,9 +2,10 @@
 
 use clap::Subcommand;
 use runlog_client::Client;
-use runlog_model::wire::admin::{NewServiceAccount, NewToken, NewUser, ServiceAccountBody, TokenBody};
+use runlog_model::wire::admin::{NewServiceAccount, NewToken, NewUser, ServiceAccountBody, TokenBody, UserUpdate};
 
 use super::output::Output;
+use crate::arguments::names::UserRef;
 use crate::exit::Outcome;
 use crate::render::terminal::{STRONG, styled};
 
@@ -19,6 +20,26 @@ pub(super) enum Users {
         /// Make the user an administrator, with all rights
         #[arg(long)]
         administrator: bool,
+    },
+    /// Change the name of a user, or whether the user is an administrator
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// The user: the ID or name
+        user: UserRef,
+        /// New name, unique in the archive
+        #[arg(long, group = "change")]
+        name: Option<String>,
+        /// Make the user an administrator, with all rights
+        #[arg(long, group = "change")]
+        administrator: bool,
+        /// Make the user no administrator; rights in workspaces stay
+        #[arg(long, group = "change", conflicts_with = "administrator")]
+        no_administrator: bool,
+    },
+    /// Delete a user, and revoke the user's tokens, sessions and rights
+    Delete {
+        /// The user: the ID or name
+        user: UserRef,
     },
 }
 
@@ -49,9 +70,9 @@ pub(super) enum Tokens {
     Create {
         /// Purpose of the token
         name: String,
-        /// ID of the user [default: you]
-        #[arg(long, value_name = "ID")]
-        user: Option<String>,
+        /// The user: the ID or name [default: you]
+        #[arg(long, value_name = "USER")]
+        user: Option<UserRef>,
     },
     /// Revoke a token
     Revoke {
@@ -71,6 +92,18 @@ pub(super) async fn users(client: &Client, command: Users, output: Output) -> Ou
         Users::Create { name, administrator } => {
             let made = client.create_user(&NewUser { name, administrator }).await?;
             output.made(&made, format!("created user {} with ID {}", made.name, made.id))
+        }
+        Users::Update { user, name, administrator, no_administrator } => {
+            let known = user.find(client).await?;
+            let administrator = administrator || (known.administrator && !no_administrator);
+            let update = UserUpdate { name: name.unwrap_or(known.name), administrator };
+            let changed = client.update_user(&known.id, &update).await?;
+            output.changed("user", &changed.id, &changed.name, &changed)
+        }
+        Users::Delete { user } => {
+            let known = user.find(client).await?;
+            client.delete_user(&known.id).await?;
+            output.deleted("user", &known.id, &known.name)
         }
     }
 }
@@ -106,7 +139,11 @@ pub(super) async fn tokens(client: &Client, command: Tokens, output: Output) -> 
             })
         }
         Tokens::Create { name, user } => {
-            let made = client.create_token(&NewToken { name, user_id: user }).await?;
+            let user_id = match user {
+                Some(user) => Some(user.resolve(client).await?),
+                None => None,
+            };
+            let made = client.create_token(&NewToken { name, user_id }).await?;
             let token = made.token.as_deref().unwrap_or_default();
             output.made(&made, format!("token {} (shown only once):\n{}", made.id, styled(STRONG, token)))
         }

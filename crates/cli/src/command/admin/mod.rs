@@ -26,15 +26,17 @@ use crate::exit::Outcome;
 #[command(after_help = "\
 Examples:
   runlog admin environments create production
-  runlog admin workspaces create sales --environment ENVIRONMENT_ID
-  runlog admin tasks create nightly-orders --workspace WORKSPACE_ID
+  runlog admin workspaces create sales --environment production
+  runlog admin tasks create nightly-orders --workspace sales
+  runlog admin tasks update nightly-orders --name orders
   runlog admin service-accounts create monitoring
-  runlog admin rights grant --workspace WORKSPACE_ID --service-account ID author viewer executor
-  runlog admin tokens create 'laptop of Kim' --user USER_ID")]
+  runlog admin rights grant --workspace sales --service-account monitoring author viewer executor
+  runlog admin tokens create 'laptop of Kim' --user kim
+  runlog admin users delete kim")]
 pub(crate) struct AdminArgs {
     #[command(subcommand)]
     subject: Subject,
-    /// Print JSON: an object for commands that create, one object per line for lists
+    /// Print JSON: an object for commands that create, change or delete, one object per line for lists
     #[arg(long, global = true)]
     json: bool,
     #[command(flatten)]

@@ -1,8 +1,12 @@
 //! How results are printed.
 
+use std::fmt::Display;
+
 use serde::Serialize;
+use serde_json::json;
 
 use crate::exit::Outcome;
+use crate::render::screen::Stream;
 use crate::render::terminal::{result_json, result_line, table};
 
 /// How results are printed.
@@ -27,4 +31,18 @@ impl Output {
         }
         Ok(())
     }
+
+    pub(super) fn changed(self, what: &str, id: impl Display, name: &str, item: &impl Serialize) -> Outcome {
+        self.made(item, format!("changed {what} {} ({id})", Stream::Result.shown_on_line(name)))
+    }
+
+    pub(super) fn deleted(self, what: &str, id: impl Display, name: &str) -> Outcome {
+        let item = json!({ "deleted": id.to_string(), "name": name });
+        self.made(&item, format!("deleted {what} {} ({id})", Stream::Result.shown_on_line(name)))
+    }
+}
+
+/// A description as a person changes it: unchanged if absent, removed if empty.
+pub(super) fn description(new: Option<String>, before: Option<String>) -> Option<String> {
+    new.or(before).filter(|text| !text.is_empty())
 }

@@ -3,12 +3,14 @@
 use clap::Subcommand;
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
-use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
+use runlog_model::wire::admin::{
+    EnvironmentUpdate, NewEnvironment, NewTask, NewWorkspace, TaskUpdate, WorkspaceUpdate,
+};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 
-use super::output::Output;
+use super::output::{Output, description as changed_description};
 use crate::arguments::candidates;
-use crate::arguments::names::WorkspaceRef;
+use crate::arguments::names::{EnvironmentRef, TaskRef, WorkspaceRef};
 use crate::command::places::TaskJson;
 use crate::exit::Outcome;
 
@@ -27,6 +29,23 @@ pub(super) enum Environments {
         #[arg(long)]
         description: Option<String>,
     },
+    /// Change the name or the description of an environment
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// The environment: its ID or name
+        environment: EnvironmentRef,
+        /// New name, unique in the archive
+        #[arg(long, group = "change")]
+        name: Option<String>,
+        /// New description; an empty one removes it
+        #[arg(long, group = "change", value_name = "TEXT")]
+        description: Option<String>,
+    },
+    /// Delete an environment without workspaces
+    Delete {
+        /// The environment: its ID or name
+        environment: EnvironmentRef,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,9 +56,9 @@ pub(super) enum Workspaces {
     Create {
         /// Name, unique in the environment
         name: String,
-        /// ID of the environment [default: the oldest one]
-        #[arg(long, value_name = "ID")]
-        environment: Option<EnvironmentId>,
+        /// The environment: its ID or name [default: the default environment]
+        #[arg(long, value_name = "ENVIRONMENT")]
+        environment: Option<EnvironmentRef>,
         /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]
         id: Option<WorkspaceId>,
@@ -49,6 +68,26 @@ pub(super) enum Workspaces {
         /// Name of the owner [default: you]
         #[arg(long)]
         owner: Option<String>,
+    },
+    /// Change the name, the description or the owner of a workspace
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// The workspace: its ID or name
+        workspace: WorkspaceRef,
+        /// New name, unique in the environment
+        #[arg(long, group = "change")]
+        name: Option<String>,
+        /// New description; an empty one removes it
+        #[arg(long, group = "change", value_name = "TEXT")]
+        description: Option<String>,
+        /// Name of the new owner
+        #[arg(long, group = "change")]
+        owner: Option<String>,
+    },
+    /// Delete a workspace without tasks, and the rights in it
+    Delete {
+        /// The workspace: its ID or name
+        workspace: WorkspaceRef,
     },
 }
 
@@ -83,6 +122,32 @@ pub(super) enum Tasks {
         #[arg(long = "tag", value_name = "WORD")]
         tags: Vec<String>,
     },
+    /// Change the name, the version, the description or the tags of a task
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// The task: its ID or name
+        task: TaskRef,
+        /// New name
+        #[arg(long, group = "change")]
+        name: Option<String>,
+        /// New version, for runs that do not name one
+        #[arg(long, group = "change")]
+        version: Option<String>,
+        /// New description; an empty one removes it
+        #[arg(long, group = "change", value_name = "TEXT")]
+        description: Option<String>,
+        /// Tag, which replaces the present ones; can be repeated
+        #[arg(long = "tag", group = "change", value_name = "WORD")]
+        tags: Vec<String>,
+        /// Remove all tags
+        #[arg(long, group = "change", conflicts_with = "tags")]
+        no_tags: bool,
+    },
+    /// Delete a task that has never run
+    Delete {
+        /// The task: its ID or name
+        task: TaskRef,
+    },
 }
 
 pub(super) async fn environments(client: &Client, command: Environments, output: Output) -> Outcome {
@@ -97,6 +162,18 @@ pub(super) async fn environments(client: &Client, command: Environments, output:
             let made = client.create_environment(&NewEnvironment { id, name, description }).await?;
             output.made(&made, format!("created environment {} with ID {}", made.name, made.id))
         }
+        Environments::Update { environment, name, description } => {
+            let known = environment.find(client).await?;
+            let description = changed_description(description, known.description);
+            let update = EnvironmentUpdate { name: name.unwrap_or(known.name), description };
+            let changed = client.update_environment(known.id, &update).await?;
+            output.changed("environment", changed.id, &changed.name, &changed)
+        }
+        Environments::Delete { environment } => {
+            let known = environment.find(client).await?;
+            client.delete_environment(known.id).await?;
+            output.deleted("environment", known.id, &known.name)
+        }
     }
 }
 
@@ -109,9 +186,26 @@ pub(super) async fn workspaces(client: &Client, command: Workspaces, output: Out
             })
         }
         Workspaces::Create { name, environment, id, description, owner } => {
-            let new = NewWorkspace { id, environment_id: environment, name, description, owner };
+            let environment_id = match environment {
+                Some(environment) => Some(environment.resolve(client).await?),
+                None => None,
+            };
+            let new = NewWorkspace { id, environment_id, name, description, owner };
             let made = client.create_workspace(&new).await?;
             output.made(&made, format!("created workspace {} with ID {}", made.name, made.id))
+        }
+        Workspaces::Update { workspace, name, description, owner } => {
+            let known = workspace.body(client).await?;
+            let description = changed_description(description, known.description);
+            let owner = owner.unwrap_or(known.owner);
+            let update = WorkspaceUpdate { name: name.unwrap_or(known.name), description, owner };
+            let changed = client.update_workspace(known.id, &update).await?;
+            output.changed("workspace", changed.id, &changed.name, &changed)
+        }
+        Workspaces::Delete { workspace } => {
+            let known = workspace.body(client).await?;
+            client.delete_workspace(known.id).await?;
+            output.deleted("workspace", known.id, &known.name)
         }
     }
 }
@@ -135,6 +229,22 @@ pub(super) async fn tasks(client: &Client, command: Tasks, output: Output) -> Ou
             let new = NewTask { id, workspace_id, name, version, description, tags };
             let made = client.create_task(&new).await?;
             output.made(&TaskJson::from(&made), format!("created task {} with ID {}", made.name, made.executable))
+        }
+        Tasks::Update { task, name, version, description, tags, no_tags } => {
+            let known = client.task(task.resolve(client).await?).await?;
+            let update = TaskUpdate {
+                name: name.unwrap_or(known.name),
+                version: version.unwrap_or(known.version),
+                description: changed_description(description, known.description),
+                tags: if no_tags || !tags.is_empty() { tags } else { known.tags },
+            };
+            let changed = client.update_task(known.id, &update).await?;
+            output.changed("task", changed.id, &changed.name, &changed)
+        }
+        Tasks::Delete { task } => {
+            let known = client.task(task.resolve(client).await?).await?;
+            client.delete_task(known.id).await?;
+            output.deleted("task", known.id, &known.name)
         }
     }
 }
