@@ -443,6 +443,23 @@ fn a_service_with_certificates_of_ones_own_is_reached_by_those_who_have_theirs()
 }
 
 #[test]
+fn an_address_without_a_scheme_or_with_a_name_is_understood() {
+    check_failure(
+        runlog(&["runs", "--api-url", "localhost:8480"]).env("RUNLOG_TOKEN", "t").output().unwrap(),
+        2,
+        &["http://localhost:8480?"],
+    );
+    let used = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("localhost:{}", used.local_addr().unwrap().port());
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |listen: &str| runlog(&["serve", "--listen", listen, "--data"]).arg(folder.path()).output().unwrap();
+    check_failure(serve("nowhere"), 2, &["nowhere", "localhost:8480"]);
+    if std::net::ToSocketAddrs::to_socket_addrs(&address).unwrap().next().unwrap().is_ipv4() {
+        check_failure(serve(&address), 5, &["is in use", "--listen"]);
+    }
+}
+
+#[test]
 fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = succeeded(runlog(&["completions", shell]).output().unwrap());

@@ -129,7 +129,12 @@ impl Connection {
 fn check_base(url: &Url) -> Result<()> {
     let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
     if !is_http || !url.username().is_empty() || url.password().is_some() {
-        let message = "the URL of the API must have the form https://host, without user name and password";
+        let mut message =
+            "the URL of the API must have the form https://host, without user name and password".to_owned();
+        // `localhost:8480` is a URL with the scheme localhost.
+        if !url.has_host() && url.path().bytes().all(|byte| byte.is_ascii_digit()) {
+            message += &format!("; did you mean http://{url}?");
+        }
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     Ok(())

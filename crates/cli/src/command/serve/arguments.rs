@@ -1,6 +1,6 @@
 //! The arguments of `runlog serve`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use runlog_client::HttpClientBuilder;
@@ -23,7 +23,7 @@ Examples:
   export RUNLOG_TOKEN=$(cat runlog-data/admin.token)    then run `runlog admin workspaces list`")]
 pub(crate) struct ServeArgs {
     /// Address and port to listen on; port 0 picks a free port
-    #[arg(long, env = "RUNLOG_LISTEN", default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT")]
+    #[arg(long, env = "RUNLOG_LISTEN", default_value = "127.0.0.1:8480", value_name = "ADDRESS:PORT", value_parser = address)]
     pub(super) listen: SocketAddr,
     /// Export metrics per task on /metrics; with many thousands of tasks, they are most of the output
     #[arg(long, env = "RUNLOG_METRICS_BY_TASK", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
@@ -159,6 +159,12 @@ pub(super) struct BoundArgs {
     /// How long a request waits for one of these slots, or for the rate limit of its caller, before it is rejected
     #[arg(long, env = "RUNLOG_TURN_WAIT", default_value = "5s", value_name = "TIME")]
     pub(super) turn_wait: Span,
+}
+
+/// An address of this machine, or the first one that a name such as localhost has.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let error = || format!("{text:?} is not an address and a port such as 127.0.0.1:8480, [::]:8480 or localhost:8480");
+    text.parse().or_else(|_| text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(error))
 }
 
 impl BoundArgs {

@@ -49,11 +49,16 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
         note(format!("created an administrator; its token is in {} (keep it secret)", file.display()));
     }
-    let listener = TcpListener::bind(args.listen)
-        .map_err(|error| Failure { exit: Exit::Unavailable, error: error.into() })
-        .map_err(|failure| {
-            failure.while_doing(format!("cannot listen on {}; choose another address with --listen", args.listen))
-        })?;
+    let listener = TcpListener::bind(args.listen).map_err(|error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "port {} is in use (is Runlog running already?); choose another one with --listen",
+                args.listen.port()
+            ),
+            _ => format!("cannot listen on {}; choose another address with --listen", args.listen),
+        };
+        Failure { exit: Exit::Unavailable, error: error.into() }.while_doing(what)
+    })?;
     let address = listener.local_addr().context("the listener has no address")?;
     let tls = args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| TlsFiles {
         certificate,
