@@ -96,13 +96,15 @@ pub(crate) async fn run(args: DemoArgs, stop: CancellationToken) -> Outcome {
 async fn play(args: &DemoArgs, stage: &Stage) -> Outcome {
     let (mut fetched, mut nightly) = (Vec::new(), Vec::new());
     let count = SAMPLES.len() + NIGHTLY.len();
+    // One client for all: it learns how soon a page is ready.
+    let client = stage.stranger()?;
     for (number, sample) in NIGHTLY.iter().chain(SAMPLES).enumerate() {
         let bar = Bar::telling();
         let step = format!("{} of {count}, {}", number + 1, sample.name);
         bar.tell(format!("{step}: pushing"));
         stage.push(sample).await?;
         bar.tell(format!("{step}: fetching and comparing"));
-        let run = fetch_and_verify(stage, sample).await?;
+        let run = fetch_and_verify(stage, &client, sample).await?;
         if number < NIGHTLY.len() { &mut nightly } else { &mut fetched }.push(run);
     }
     match args.json {

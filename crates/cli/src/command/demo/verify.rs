@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use runlog_analysis::Summary;
+use runlog_client::Client;
 use runlog_collector::{FetchRequest, NoProgress, Output, fetch_run};
 use runlog_model::{Clock, Record, RunStatus, Timestamp};
 
@@ -38,12 +39,11 @@ pub(crate) struct Fetched {
 }
 
 /// Fetches and compares one sample.
-pub(crate) async fn fetch_and_verify(stage: &Stage, sample: &'static Sample) -> Outcome<Fetched> {
-    let client = stage.stranger()?;
+pub(crate) async fn fetch_and_verify(stage: &Stage, client: &Client, sample: &'static Sample) -> Outcome<Fetched> {
     let file = stage.logs.join(format!("{}.ndjson", sample.name));
     let begun = SystemClock.now();
     let request = FetchRequest::new(sample.run_id()?, Output::File(file.clone()));
-    let report = fetch_run(&client, request, Arc::new(NoProgress)).await.context("a sample was not fetched")?;
+    let report = fetch_run(client, request, Arc::new(NoProgress)).await.context("a sample was not fetched")?;
     let took_ms = SystemClock.now().millis_since(begun);
     let status = client.execution(sample.run_id()?).await?.status.context("the run has no known status")?;
     let (summary, difference) = compare(sample, stage.now, &file)?;
