@@ -68,7 +68,7 @@ export function accessTests({ visit, hasNoBarrier, fits, service, chrome }) {
       await visit('/access', {}, async (page) => {
         await page.getByLabel('Name of the user').fill('admin')
         await page.getByRole('button', { name: 'Create user' }).click()
-        await page.getByRole('alert').getByText(/already/).waitFor()
+        await page.getByRole('alert').getByText(/is taken/).waitFor()
       })
     })
 
