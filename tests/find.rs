@@ -143,6 +143,36 @@ fn runs_of_other_workspaces_are_not_found() {
     assert!(tasks.contains("Sales") && !tasks.contains("stock"), "{tasks}");
 }
 
+/// Accounts were listed to find the ID that had been given, which only administrators may do.
+#[test]
+fn a_manager_of_a_workspace_grants_rights_by_id() {
+    let stage = Stage::new();
+    let user = |name: &str| {
+        let made = stage.service.json(&["admin", "users", "create", name, "--json"]);
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let (ada, kim) = (user("ada"), user("kim"));
+    stage.service.succeed(&["admin", "rights", "grant", "--user", &ada, "--workspace", &stage.sales, "manager"]);
+    let token = stage.service.json(&["admin", "tokens", "create", "laptop", "--user", &ada, "--json"]);
+    let grant = |holder: &[&str]| {
+        let grant = ["admin", "rights", "grant", "--workspace", &stage.sales, "viewer"];
+        let mut command = stage.service.runlog(&[&grant[..], holder].concat());
+        command.env("RUNLOG_TOKEN", token["token"].as_str().unwrap()).output().unwrap()
+    };
+    let granted = grant(&["--user", &kim]);
+    assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));
+    let account = stage.service.json(&["admin", "service-accounts", "create", "monitoring", "--json"]);
+    let granted = grant(&["--service-account", account["id"].as_str().unwrap()]);
+    assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));
+    assert_eq!(grant(&["--user", "kim"]).status.code(), Some(3), "names are for administrators");
+    stage.service.succeed(&["admin", "rights", "show", "--workspace", "sales", "--service-account", "monitoring"]);
+    stage.fails(
+        &["admin", "rights", "grant", "--workspace", "sales", "--user", "nobody", "viewer"],
+        4,
+        &["nobody", "runlog admin users list"],
+    );
+}
+
 #[test]
 fn a_report_on_everything_names_each_workspace() {
     let stage = Stage::new();

@@ -1,5 +1,6 @@
 //! Runs, tasks, workspaces, environments and users as a person writes them: by ID, by the beginning of an ID, or by name.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use runlog_client::{Client, ErrorKind};
@@ -106,19 +107,8 @@ impl TaskRef {
             }));
         }
         tasks.sort_by(|a, b| path_of_task(a).cmp(&path_of_task(b)));
-        let exact = tasks.iter().filter(|task| is_named_exactly(&self.0, &path_of_task(task))).count();
-        if exact > 0 {
-            tasks.retain(|task| is_named_exactly(&self.0, &path_of_task(task)));
-        }
-        match tasks.as_slice() {
-            [] => Ok(None),
-            [task] => Ok(Some(task.executable)),
-            _ => {
-                let candidates: Vec<_> =
-                    tasks.iter().map(|task| format!("{}  {}", task.executable, path_of_task(task).join("/"))).collect();
-                Err(ambiguous(&format!("there are several tasks named {:?}", self.0), &candidates))
-            }
-        }
+        let found = tasks.iter().map(|task| (task.executable, path_of_task(task)));
+        the_one("tasks", &self.0, found.collect())
     }
 }
 
@@ -147,21 +137,8 @@ impl WorkspaceRef {
     pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<WorkspaceId>> {
         let mut places = client.workspaces().await?;
         places.retain(|place| is_named(&self.0, &path_of_workspace(place)));
-        let exact = places.iter().filter(|place| is_named_exactly(&self.0, &path_of_workspace(place))).count();
-        if exact > 0 {
-            places.retain(|place| is_named_exactly(&self.0, &path_of_workspace(place)));
-        }
-        match places.as_slice() {
-            [] => Ok(None),
-            [place] => Ok(Some(place.id)),
-            _ => {
-                let candidates: Vec<_> = places
-                    .iter()
-                    .map(|place| format!("{}  {}", place.id, path_of_workspace(place).join("/")))
-                    .collect();
-                Err(ambiguous(&format!("there are several workspaces named {:?}", self.0), &candidates))
-            }
-        }
+        let found = places.iter().map(|place| (place.id, path_of_workspace(place)));
+        the_one("workspaces", &self.0, found.collect())
     }
 }
 
@@ -258,6 +235,27 @@ pub(super) fn path_of_task(task: &TaskItem) -> [&str; 3] {
 /// Environment, workspace.
 pub(super) fn path_of_workspace(place: &WorkspaceBody) -> [&str; 2] {
     [&place.environment.name, &place.name]
+}
+
+/// The only one of those with a name, or of those with it to the letter, each an ID and a path; none if there are none.
+///
+/// `Usage`: there are several.
+fn the_one<I: Copy + Display, const N: usize>(
+    what: &str,
+    text: &str,
+    mut found: Vec<(I, [&str; N])>,
+) -> Outcome<Option<I>> {
+    if found.iter().any(|(_, path)| is_named_exactly(text, path)) {
+        found.retain(|(_, path)| is_named_exactly(text, path));
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [(id, _)] => Ok(Some(*id)),
+        _ => {
+            let candidates: Vec<_> = found.iter().map(|(id, path)| format!("{id}  {}", path.join("/"))).collect();
+            Err(ambiguous(&format!("there are several {what} named {text:?}"), &candidates))
+        }
+    }
 }
 
 /// True when a text is the last names of a path, in any case.

@@ -7,7 +7,7 @@ use runlog_model::place::Right;
 
 use super::output::Output;
 use crate::arguments::candidates;
-use crate::arguments::names::WorkspaceRef;
+use crate::arguments::names::{UserRef, WorkspaceRef};
 use crate::exit::{Exit, Failure, Outcome};
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ pub(super) struct Holder {
     workspace: WorkspaceRef,
     /// The user: its ID or name
     #[arg(long, value_name = "USER", required_unless_present = "service_account", conflicts_with = "service_account")]
-    user: Option<String>,
+    user: Option<UserRef>,
     /// The service account: its ID or name
     #[arg(long, value_name = "ACCOUNT")]
     service_account: Option<String>,
@@ -49,21 +49,19 @@ pub(super) struct Holder {
 impl Holder {
     /// The ID of the user or the service account.
     async fn id(&self, client: &Client) -> Outcome<String> {
-        let (what, text, known): (_, _, Vec<(String, String)>) = match (&self.service_account, &self.user) {
-            (Some(account), _) => {
-                let accounts = client.service_accounts().await?;
-                ("service account", account, accounts.into_iter().map(|it| (it.id, it.name)).collect())
+        // A manager of a workspace may not list accounts, and gives their IDs.
+        match (&self.service_account, &self.user) {
+            (Some(id), _) if id.parse::<uuid::Uuid>().is_ok() => Ok(id.clone()),
+            (Some(name), _) => {
+                let found = client.service_accounts().await?.into_iter().find(|it| it.id == *name || it.name == *name);
+                found.map(|it| it.id).ok_or_else(|| {
+                    let message = format!("no service account has the ID or name {name:?}");
+                    Failure::new(Exit::NotFound, message)
+                })
             }
-            (None, Some(user)) => {
-                let users = client.users().await?;
-                ("user", user, users.into_iter().map(|it| (it.id, it.name)).collect())
-            }
-            (None, None) => return Err(Failure::new(Exit::Usage, "give --user or --service-account")),
-        };
-        let found = known.iter().find(|(id, _)| id == text).or_else(|| known.iter().find(|(_, name)| name == text));
-        found
-            .map(|(id, _)| id.clone())
-            .ok_or_else(|| Failure::new(Exit::NotFound, format!("there is no {what} with the ID or name {text:?}")))
+            (None, Some(user)) => user.resolve(client).await,
+            (None, None) => Err(Failure::new(Exit::Usage, "give --user or --service-account")),
+        }
     }
 }
 
