@@ -418,15 +418,16 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
   })
 
   describe('a page that is loaded', () => {
+    const watch = async (page) => {
+      await page.addInitScript(() => {
+        window.moved = 0
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.moved += entry.value
+        }).observe({ type: 'layout-shift', buffered: true })
+      })
+    }
+
     it('does not move', async () => {
-      const watch = async (page) => {
-        await page.addInitScript(() => {
-          window.moved = 0
-          new PerformanceObserver((list) => {
-            for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.moved += entry.value
-          }).observe({ type: 'layout-shift', buffered: true })
-        })
-      }
       const paths = ['/?hours=2160', '/tasks?hours=2160', `/tasks/${service().taskId}?hours=2160`, `/runs/${FAILED_RUN}`, `/runs/${LONG_RUN}`, `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, '/problems']
       const told = []
       for (const size of Object.values(forms)) {
@@ -434,6 +435,60 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
           await visit(path, { ...size, prepare: watch }, async (page) => {
             await page.waitForLoadState('networkidle')
             told.push([`${size.width} ${path}`, await page.evaluate(() => window.moved)])
+          })
+        }
+      }
+      assert.deepEqual(told.filter(([, moved]) => moved >= 0.05), [], 'layout shift of 0.05 or more')
+    })
+
+    it('does not wait for slow reports, whose results are shown on request', async () => {
+      for (const [path, name, done, result] of [
+        ['/?hours=2160', 'workspaces/*/report*', 'Show the results', /Fails since|new kind/],
+        [`/tasks/${service().taskId}?hours=2160`, 'tasks/*/report*', 'Show the findings', /Kind of error/],
+      ]) {
+        let release
+        const released = new Promise((resolve) => (release = resolve))
+        const prepare = async (page) => {
+          await watch(page)
+          await page.route(`**/runlog/v1/${name}`, async (route) => {
+            await released
+            await route.continue().catch(() => {})
+          })
+        }
+        await visit(path, { prepare }, async (page) => {
+          await page.getByText(/Checking for late|Comparing the logs/).waitFor()
+          await page.getByRole('link', { name: /[Ff]ailed/ }).first().waitFor()
+          await hasNoBarrier(page)
+          release()
+          await page.getByRole('button', { name: done }).waitFor()
+          const moved = await page.evaluate(() => window.moved)
+          assert.ok(moved < 0.05, `${path} moved by ${moved}`)
+          await page.getByRole('button', { name: done }).click()
+          await page.getByText(result).first().waitFor()
+        })
+      }
+    })
+
+    it('does not move whichever answer is the last', async () => {
+      const asked = {
+        '/?hours=2160': ['overview?*', 'overview/tasks*', 'problems?*', 'workspaces/*/report*', 'collection', 'sinks'],
+        [`/tasks/${service().taskId}?hours=2160`]: ['overview/tasks*', 'tasks/*/runs*', 'tasks/*/report*'],
+        [`/runs/${FAILED_RUN}`]: ['runs/*/summary', 'runs/*/report*', 'runs/*/patterns*', 'runs/*/histogram*', 'runs/*/records*'],
+      }
+      const told = []
+      for (const [path, slow] of Object.entries(asked)) {
+        for (const name of slow) {
+          const prepare = async (page) => {
+            await watch(page)
+            await page.route(`**/runlog/v1/${name}`, async (route) => {
+              await new Promise((resolve) => setTimeout(resolve, 900))
+              await route.continue().catch(() => {})
+            })
+          }
+          await visit(path, { ...forms['on a phone'], prepare }, async (page) => {
+            await page.waitForTimeout(1_200)
+            await page.waitForLoadState('networkidle')
+            told.push([`${name} of ${path}`, await page.evaluate(() => window.moved)])
           })
         }
       }
