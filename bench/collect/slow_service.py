@@ -1,5 +1,5 @@
-"""A service that is as slow as Talend Cloud: it takes 50 ms to respond and 1 to 3 s to build a page, and allows ten
-requests per second.
+"""A service that is as slow as Talend Cloud: it takes 50 ms to respond and 1 to 3 s to build a page, and limits the
+requests of each group of its API: 600 per minute and 10 per second for monitoring, 1,800 and 30 for the others.
 
 Serves the runs of one task with logs of the given sizes, on the loopback interface."""
 
@@ -12,7 +12,9 @@ import time
 import urllib.parse
 import uuid
 
-PAGE, ANSWER_SECONDS, LIMIT_PER_SECOND = 100_000, 0.05, 10
+PAGE, ANSWER_SECONDS = 100_000, 0.05
+# Requests in any second, and in any minute.
+LIMITS, LIMITS_OF_OTHERS = {"monitoring": {1: 10, 60: 600}}, {1: 30, 60: 1_800}
 FIRST_MS, STEP_MS = 1_790_000_000_010, 10
 ENVIRONMENT = {"id": "a" * 24, "name": "bench", "default": True}
 WORKSPACE = {"id": "b" * 24, "name": "bench", "owner": "o", "type": "shared", "environment": ENVIRONMENT}
@@ -29,7 +31,7 @@ class Service:
         self.runs = {str(uuid.UUID(int=self.chance.getrandbits(128), version=4)): (records, now - 3_600_000 - number)
                      for number, records in enumerate(logs)}
         self.pages: dict[str, tuple[float, int, int]] = {}
-        self.recent: collections.deque[float] = collections.deque()
+        self.recent: dict[str, collections.deque[float]] = collections.defaultdict(collections.deque)
         self.bodies: dict[tuple[int, int], bytes] = {}
         self.requests = self.limited = 0
         service = self
@@ -72,13 +74,15 @@ class Service:
         with self.lock:
             now = time.monotonic()
             self.requests += 1
-            while self.recent and self.recent[0] < now - 1:
-                self.recent.popleft()
-            is_limited = len(self.recent) >= LIMIT_PER_SECOND
+            recent = self.recent[parts[0]]
+            while recent and recent[0] < now - 60:
+                recent.popleft()
+            limits = LIMITS.get(parts[0], LIMITS_OF_OTHERS)
+            is_limited = any(len(recent) >= most and recent[-most] > now - seconds for seconds, most in limits.items())
             if is_limited:
                 self.limited += 1
             else:
-                self.recent.append(now)
+                recent.append(now)
         if is_limited:
             return self.answer(request, 429, {"status": 429})
         time.sleep(ANSWER_SECONDS)

@@ -48,6 +48,8 @@ async function visit(path, options, act) {
       mkdirSync(shots, { recursive: true })
       await page.screenshot({ path: `${shots}/failed.png` })
     }
+    const shown = await page.locator('body').innerText().catch(() => '')
+    error.message += `\nShown at ${page.url()}: ${shown.slice(0, 1_500)}`
     throw error
   } finally {
     await context.close()
@@ -528,6 +530,7 @@ describe('SQL', () => {
       await hasNoBarrier(page)
       await page.getByLabel('Name for this query').fill('failures by day')
       await page.getByRole('button', { name: 'Save' }).click()
+      await page.getByRole('button', { name: 'failures by day', exact: true }).waitFor()
       await page.reload()
       await page.getByLabel('Query', { exact: true }).fill('')
       await page.getByRole('button', { name: 'failures by day', exact: true }).click()

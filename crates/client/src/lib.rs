@@ -22,6 +22,6 @@ pub use api::{
 pub use error::{Error, ErrorKind, Result};
 pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};
 pub use transport::{
-    Client, ClientSettings, Credentials, DownloadSettings, HttpClientBuilder, Pace, PaceSetting, TlsSettings,
-    TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,
+    Client, ClientSettings, Credentials, DownloadSettings, GroupPaces, HttpClientBuilder, Pace, PaceSetting,
+    TlsSettings, TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,
 };

@@ -33,8 +33,8 @@ pub(crate) struct ConnectArgs {
     /// File that contains the client secret [or set RUNLOG_CLIENT_SECRET to the secret itself]
     #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
-    /// Maximum requests per second and per minute, or 0 for no limit [default: 8,600 as Talend Cloud allows, or the
-    /// limits that a Runlog announces]
+    /// Maximum requests per second and per minute, or 0 for no limit [default: what Talend Cloud allows for each group of
+    /// its API, such as 10,600 for logs, or the limits that a Runlog announces]
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
     pace: Option<PaceSetting>,
     /// How many times to retry a request that was throttled or failed with a server or connection error; unless this is

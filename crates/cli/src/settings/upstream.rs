@@ -17,8 +17,11 @@ use super::values::{Pace, Schedule};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom};
 
-/// Number of requests for a run with one page: for the page, for its status, and for the record count.
-pub(crate) const REQUESTS_OF_RUN: u64 = 3;
+/// Number of requests for a run with one page: for the page, and for its status. The response to the first contains the
+/// number of records.
+pub(crate) const REQUESTS_OF_RUN: u64 = 2;
+/// Number of requests for a run with several pages in addition to those for its pages: for the record count.
+pub(crate) const REQUESTS_OF_COUNT: u64 = 1;
 
 /// One upstream.
 #[derive(Debug, Deserialize)]

@@ -22,7 +22,7 @@ impl Client {
         let call = self.request(Method::POST, &["runlog", "v1", "sql"], &[]).with_json(question)?;
         let (mut renewed, mut tries) = (false, Tries::default());
         loop {
-            let authorization = self.ready_to_send().await?;
+            let authorization = self.ready_to_send(&call).await?;
             let response = self.begin(&call, &authorization, Some(ANSWER_TIME_MAX)).await?;
             if response.status().is_success() {
                 return Ok(SqlAnswer(response));

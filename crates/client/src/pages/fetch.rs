@@ -89,9 +89,7 @@ impl Client {
             let word = match self.log_status(run, token).await? {
                 LogStatus::Ready(link) => {
                     let taken = self.clock().now().millis_since(begun).max(0).unsigned_abs();
-                    // If it is ready at the first status request, it may have been ready long before.
-                    let next = if was_asked { Duration::from_millis(taken) * 3 / 4 } else { first / 2 };
-                    self.learn_build_time(next);
+                    self.learn_build_time(if was_asked { Duration::from_millis(taken) } else { first }, was_asked);
                     return Ok(link);
                 }
                 LogStatus::Building(word) => word,

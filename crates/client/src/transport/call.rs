@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::rate_limit::Urgency;
+use super::settings::ApiGroup;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One request to the API.
@@ -25,6 +26,8 @@ pub(crate) struct Call {
     /// Sent twice, it does what it does once.
     pub(super) repeatable: bool,
     pub(super) urgency: Urgency,
+    /// The service limits the requests of each group.
+    pub(super) group: ApiGroup,
 }
 
 /// An answer that is not an error.
@@ -38,10 +41,19 @@ pub(crate) struct Answer {
 
 impl Call {
     /// A request without a body.
-    pub(super) fn new(method: Method, url: Url) -> Self {
+    pub(super) fn new(method: Method, url: Url, group: ApiGroup) -> Self {
         let repeatable = method != Method::POST;
         let urgency = Urgency::default();
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), held_until: None, repeatable, urgency }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            held_until: None,
+            repeatable,
+            urgency,
+            group,
+        }
     }
 
     /// The same with a body.

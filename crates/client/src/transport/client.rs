@@ -13,14 +13,15 @@ use super::auth::Authentication;
 use super::call::{Answer, Call, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
-use super::rate_limit::Urgency;
 use super::retry::Tries;
-use super::settings::{ClientSettings, Pace};
+use super::settings::{ApiGroup, ClientSettings, Pace};
 use super::wait::Wait;
 use crate::error::{Error, Result};
 
 /// No time.
 const UNKNOWN: u64 = u64::MAX;
+/// By which part the longest time to build a page shrinks with each page that was ready at the first status request.
+const BUILD_MOST_DECAY: u64 = 256;
 
 /// A client of the run-log API. Cheap to clone; clones share pace, access token and connections.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ struct Shared {
     traffic: Counters,
     /// How long the last page took to be built; [`UNKNOWN`] before. Unit: milliseconds.
     build_ms: AtomicU64,
+    /// How long almost any page takes to be built. Unit: milliseconds.
+    build_most_ms: AtomicU64,
 }
 
 /// What a client has sent so far. Unit: requests; downloads are none.
@@ -64,8 +67,9 @@ impl Client {
         let authentication = Authentication::new(settings.credentials.clone());
         let connection = Connection::new(settings, clock, random, wait)?;
         let links = LinkClient::new(&connection.settings)?;
-        let (traffic, build_ms) = (Counters::default(), AtomicU64::new(UNKNOWN));
-        Ok(Self(Arc::new(Shared { connection, links, authentication, traffic, build_ms })))
+        let traffic = Counters::default();
+        let (build_ms, build_most_ms) = (AtomicU64::new(UNKNOWN), AtomicU64::new(0));
+        Ok(Self(Arc::new(Shared { connection, links, authentication, traffic, build_ms, build_most_ms })))
     }
 
     /// Keeps to the pace of another client together with it: both speak to the same host.
@@ -106,14 +110,19 @@ impl Client {
         self.0.connection.rate_limiter.share(sharers);
     }
 
-    /// How many requests go out at this moment; none without a bound.
+    /// How many requests to monitoring go out at this moment; none without a bound.
     pub fn pace(&self) -> Option<Pace> {
-        self.0.connection.rate_limiter.now(self.clock().now().as_millis())
+        self.0.connection.rate_limiter.now(ApiGroup::Monitoring, self.clock().now().as_millis())
     }
 
-    /// Requests that may still go out in this minute; none without a bound.
+    /// Requests to monitoring that may still go out in this minute; none without a bound.
     pub fn requests_left(&self) -> Option<usize> {
-        self.0.connection.rate_limiter.left(self.clock().now().as_millis())
+        self.0.connection.rate_limiter.left(ApiGroup::Monitoring, self.clock().now().as_millis())
+    }
+
+    /// True if requests to monitoring queue for the rate limit, or almost do.
+    pub fn is_rate_limited(&self) -> bool {
+        self.0.connection.rate_limiter.is_scarce(ApiGroup::Monitoring, self.clock().now().as_millis())
     }
 
     /// Waits, with the injected implementation.
@@ -131,15 +140,24 @@ impl Client {
         &self.0.links
     }
 
-    /// The observed time to build a page; none before the first one.
+    /// How long to wait for a page before its status is requested; none before the first page. While requests queue for
+    /// the rate limit, the status is requested when almost any page is built: a request too early would delay another
+    /// page.
     pub(crate) fn build_time(&self) -> Option<Duration> {
-        let ms = Some(self.0.build_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN);
-        ms.map(Duration::from_millis)
+        let load = |ms: &AtomicU64| ms.load(Ordering::Relaxed);
+        let usual = Some(load(&self.0.build_ms)).filter(|ms| *ms != UNKNOWN)?;
+        Some(Duration::from_millis(if self.is_rate_limited() { usual.max(load(&self.0.build_most_ms)) } else { usual }))
     }
 
-    pub(crate) fn learn_build_time(&self, time: Duration) {
+    /// Learns how long a page took: as long as `time` if it was found by the first status request after that time, or
+    /// by a later one.
+    pub(crate) fn learn_build_time(&self, time: Duration, was_late: bool) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.0.build_ms.store(ms, Ordering::Relaxed);
+        // A page that is ready at the first status request may have been ready long before.
+        self.0.build_ms.store(if was_late { ms / 4 * 3 } else { ms / 2 }, Ordering::Relaxed);
+        let most = self.0.build_most_ms.load(Ordering::Relaxed);
+        let most = if was_late { most.max(ms) } else { most - most / BUILD_MOST_DECAY };
+        self.0.build_most_ms.store(most, Ordering::Relaxed);
     }
 
     /// A request to a path of the API, its parts still to be percent-encoded.
@@ -153,7 +171,7 @@ impl Client {
         let mut renewed = false;
         let mut tries = Tries::default();
         loop {
-            connection.take_turn(call.urgency).await;
+            connection.take_turn(&call).await;
             let authorization = authentication.authorization(connection).await?;
             traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = connection.once(&call, &authorization).await;
@@ -165,7 +183,7 @@ impl Client {
             let status = headers.as_ref().map(|(status, _)| *status);
             if status == Some(StatusCode::TOO_MANY_REQUESTS) {
                 traffic.limited.fetch_add(1, Ordering::Relaxed);
-                connection.rate_limiter.limited(self.clock().now().as_millis());
+                connection.rate_limiter.limited(call.group, self.clock().now().as_millis());
             }
             if status == Some(StatusCode::UNAUTHORIZED) && !renewed && authentication.renews() {
                 renewed = true;
@@ -186,8 +204,8 @@ impl Client {
     }
 
     /// Waits for the rate limit; returns the authentication header.
-    pub(crate) async fn ready_to_send(&self) -> Result<header::HeaderValue> {
-        self.0.connection.take_turn(Urgency::Usual).await;
+    pub(crate) async fn ready_to_send(&self, call: &Call) -> Result<header::HeaderValue> {
+        self.0.connection.take_turn(call).await;
         self.0.authentication.authorization(&self.0.connection).await
     }
 

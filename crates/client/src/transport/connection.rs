@@ -11,9 +11,9 @@ use url::Url;
 
 use super::call::{Answer, Call};
 use super::http_client::HttpClientBuilder;
-use super::rate_limit::{RateLimiter, Urgency};
+use super::rate_limit::RateLimiter;
 use super::retry::{self, Tries};
-use super::settings::ClientSettings;
+use super::settings::{ApiGroup, ClientSettings};
 use super::wait::Wait;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -54,12 +54,12 @@ impl Connection {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        Call::new(method, url)
+        Call::new(method, url, ApiGroup::of(path.first().copied()))
     }
 
     /// Waits until the rate limit lets one more request out.
-    pub(super) async fn take_turn(&self, urgency: Urgency) {
-        self.rate_limiter.take(urgency, self.clock.as_ref(), self.wait.as_ref()).await;
+    pub(super) async fn take_turn(&self, call: &Call) {
+        self.rate_limiter.take(call.group, call.urgency, self.clock.as_ref(), self.wait.as_ref()).await;
     }
 
     /// Waits before the next try, and counts it.

@@ -20,6 +20,8 @@ pub use http_client::HttpClientBuilder;
 pub(crate) use link_client::LinkClient;
 pub use retry::retry_after;
 pub(crate) use retry::{Tries, jittered};
-pub use settings::{ClientSettings, Credentials, DownloadSettings, Pace, PaceSetting, TokenForm, region_url};
+pub use settings::{
+    ClientSettings, Credentials, DownloadSettings, GroupPaces, Pace, PaceSetting, TokenForm, region_url,
+};
 pub use tls::TlsSettings;
 pub use wait::{TokioWait, Wait};

@@ -9,15 +9,23 @@ use http::HeaderMap;
 use runlog_model::Clock;
 use runlog_model::wire::logs::PACE_HEADER;
 
-use super::settings::{Pace, PaceSetting};
+use super::settings::{ApiGroup, GroupPaces, Pace, PaceSetting};
 use super::wait::Wait;
 
-const SECOND_MS: i64 = 1_000;
-const MINUTE_MS: i64 = 60_000;
-/// After how long without a refusal the pace is doubled again.
-const RECOVERY_MS: i64 = 30_000;
-/// How often the pace is halved at most.
-const HALVINGS_MAX: u32 = 3;
+/// The windows in which requests are counted, a little longer than a second and a minute: on their way to the service,
+/// requests may come closer together.
+const SECOND_MS: i64 = 1_025;
+const MINUTE_MS: i64 = 60_500;
+/// How much longer the first requests after a pause count: they may have to connect first.
+const BURST_MS: i64 = 400;
+/// How late a request may be sent without delaying those after it.
+const LATE_MS_MAX: i64 = 10;
+/// The pace after a request was answered with 429, as a share of the pace before.
+const SLOWDOWN: (usize, usize) = (3, 4);
+/// How often the pace is reduced at most: to a tenth.
+const SLOWDOWNS_MAX: u32 = 8;
+/// After how long without such a response a reduction is undone.
+const RECOVERY_MS: i64 = 10_000;
 
 /// Which of the requests that wait goes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,17 +38,33 @@ pub(crate) enum Urgency {
     Question,
 }
 
-/// Gives each request the earliest time at which neither bound is broken. Requests of the same urgency go in their
-/// order.
+/// Gives each request the earliest time at which no bound is broken. Requests of the same urgency go in their order.
+///
+/// Talend Cloud counts the requests of each group of its API separately; other services count all together.
 pub(crate) struct RateLimiter {
-    /// None when the service takes as many requests as come.
-    pace: Mutex<Option<Pace>>,
+    limits: Mutex<Limits>,
     /// True when the caller set the pace, so that the service's word does not change it.
     is_set: bool,
     /// How many share the pace.
     sharers: AtomicUsize,
-    /// How many times the service has recently answered 429, and when it last did, in epoch milliseconds.
-    limited: Mutex<(u32, i64)>,
+    /// By group; all requests are in the first if they are counted together.
+    budgets: [Budget; 4],
+}
+
+/// What is counted, and up to which number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    ByGroup(GroupPaces),
+    Together(Pace),
+    /// The service takes as many requests as come.
+    None,
+}
+
+/// The requests that are counted together.
+#[derive(Default)]
+struct Budget {
+    /// How many times the pace is reduced, and when it last was, in epoch milliseconds.
+    slowdowns: Mutex<(u32, i64)>,
     turns: Mutex<Turns>,
 }
 
@@ -49,6 +73,10 @@ pub(crate) struct RateLimiter {
 struct Turns {
     /// When the last requests of a minute were sent, in epoch milliseconds, oldest first.
     sent: VecDeque<i64>,
+    /// When the first request after a pause of a second was sent: others may follow it at once.
+    burst: i64,
+    /// When the last request was due, in epoch milliseconds.
+    due: i64,
     /// Those that wait, in the order in which they go.
     waiting: BTreeSet<Place>,
     /// The number of the next one that comes.
@@ -60,33 +88,36 @@ type Place = (Urgency, u64);
 
 impl RateLimiter {
     pub(crate) fn new(set: PaceSetting) -> Self {
-        let (pace, is_set) = match set {
-            PaceSetting::AsServiceSays => (Some(Pace::default()), false),
-            PaceSetting::Fixed(pace) => (Some(pace), true),
-            PaceSetting::Unlimited => (None, true),
+        let (limits, is_set) = match set {
+            PaceSetting::AsServiceSays => (Limits::ByGroup(GroupPaces::default()), false),
+            PaceSetting::ByGroup(paces) => (Limits::ByGroup(paces), true),
+            PaceSetting::Fixed(pace) => (Limits::Together(pace), true),
+            PaceSetting::Unlimited => (Limits::None, true),
         };
-        let (sharers, limited) = (AtomicUsize::new(1), Mutex::default());
-        Self { pace: Mutex::new(pace), is_set, sharers, limited, turns: Mutex::default() }
+        Self { limits: Mutex::new(limits), is_set, sharers: AtomicUsize::new(1), budgets: Default::default() }
     }
 
     /// Takes the service's word for how many requests it takes.
     pub(crate) fn read_limit(&self, headers: &HeaderMap) {
         let said = headers.get(PACE_HEADER).filter(|_| !self.is_set).and_then(|value| value.to_str().ok());
-        let pace = match said.map(|text| (text.trim(), text.split_once(','))) {
-            Some(("0", _)) => None,
+        let limits = match said.map(|text| (text.trim(), text.split_once(','))) {
+            Some(("0", _)) => Limits::None,
             Some((_, Some((second, minute)))) => match (second.trim().parse(), minute.trim().parse()) {
-                (Ok(per_second @ 1..), Ok(per_minute @ 1..)) => Some(Pace { per_second, per_minute }),
+                (Ok(per_second @ 1..), Ok(per_minute @ 1..)) => Limits::Together(Pace { per_second, per_minute }),
                 _ => return,
             },
             _ => return,
         };
-        *locked(&self.pace) = pace;
+        *locked(&self.limits) = limits;
     }
 
-    /// The service answered 429: the rate is halved for a while.
-    pub(crate) fn limited(&self, now: i64) {
-        let mut limited = locked(&self.limited);
-        *limited = (halvings(*limited, now).saturating_add(1).min(HALVINGS_MAX), now);
+    /// The service answered 429: the pace of the group is reduced for a while, once for all responses of a second.
+    pub(crate) fn limited(&self, group: ApiGroup, now: i64) {
+        let mut slowdowns = locked(&self.budget(group).slowdowns);
+        let (times, last) = *slowdowns;
+        if times == 0 || !(0..SECOND_MS).contains(&(now - last)) {
+            *slowdowns = (left_over(*slowdowns, now).saturating_add(1).min(SLOWDOWNS_MAX), now);
+        }
     }
 
     /// Takes its part of the pace only, because so many share it.
@@ -95,35 +126,60 @@ impl RateLimiter {
     }
 
     /// The pace of this moment; none without a bound.
-    pub(crate) fn now(&self, now: i64) -> Option<Pace> {
-        let pace = (*locked(&self.pace))?;
-        let parts = self.sharers.load(Ordering::Relaxed) << halvings(*locked(&self.limited), now);
-        let part = |count: usize| (count / parts).max(1);
+    pub(crate) fn now(&self, group: ApiGroup, now: i64) -> Option<Pace> {
+        let pace = match *locked(&self.limits) {
+            Limits::ByGroup(paces) => paces.of(group),
+            Limits::Together(pace) => pace,
+            Limits::None => return None,
+        };
+        let sharers = self.sharers.load(Ordering::Relaxed);
+        let slowdowns = left_over(*locked(&self.budget(group).slowdowns), now);
+        let (share, whole) = (SLOWDOWN.0.pow(slowdowns), SLOWDOWN.1.pow(slowdowns));
+        let part = |count: usize| (count.saturating_mul(share) / whole / sharers).max(1);
         Some(Pace { per_second: part(pace.per_second), per_minute: part(pace.per_minute) })
     }
 
     /// Requests that may still go out in this minute; none without a bound.
-    pub(crate) fn left(&self, now: i64) -> Option<usize> {
-        let pace = self.now(now)?;
-        let sent = locked(&self.turns).sent.iter().filter(|at| **at > now - MINUTE_MS).count();
+    pub(crate) fn left(&self, group: ApiGroup, now: i64) -> Option<usize> {
+        let pace = self.now(group, now)?;
+        let sent = locked(&self.budget(group).turns).sent.iter().filter(|at| **at > now - MINUTE_MS).count();
         Some(pace.per_minute.saturating_sub(sent))
     }
 
+    /// True if requests wait for their turn, or most of what a second allows was used.
+    pub(crate) fn is_scarce(&self, group: ApiGroup, now: i64) -> bool {
+        let Some(pace) = self.now(group, now) else { return false };
+        let turns = locked(&self.budget(group).turns);
+        let recent = turns.sent.iter().rev().take_while(|at| **at > now - SECOND_MS).count();
+        !turns.waiting.is_empty() || recent * 4 >= pace.per_second * 3
+    }
+
     /// Waits for the request's turn.
-    pub(crate) async fn take(&self, urgency: Urgency, clock: &dyn Clock, wait: &dyn Wait) {
-        if self.now(clock.now().as_millis()).is_none() {
+    pub(crate) async fn take(&self, group: ApiGroup, urgency: Urgency, clock: &dyn Clock, wait: &dyn Wait) {
+        if self.now(group, clock.now().as_millis()).is_none() {
             return;
         }
-        let waiting = Waiting { rate_limiter: self, place: locked(&self.turns).come(urgency) };
+        let budget = self.budget(group);
+        let waiting = Waiting { budget, place: locked(&budget.turns).come(urgency) };
         loop {
             let now = clock.now().as_millis();
-            let Some(pace) = self.now(now) else { return };
-            let at = locked(&self.turns).go(waiting.place, pace, now);
+            let Some(pace) = self.now(group, now) else { return };
+            let at = locked(&budget.turns).go(waiting.place, pace, now);
             match at - now {
                 ..=0 => return,
                 // One that is more urgent may come meanwhile.
                 ms => wait.sleep(Duration::from_millis(ms.unsigned_abs())).await,
             }
+        }
+    }
+
+    fn budget(&self, group: ApiGroup) -> &Budget {
+        let [together, processing, orchestration, other] = &self.budgets;
+        match (*locked(&self.limits), group) {
+            (Limits::Together(_) | Limits::None, _) | (_, ApiGroup::Monitoring) => together,
+            (_, ApiGroup::Processing) => processing,
+            (_, ApiGroup::Orchestration) => orchestration,
+            (_, ApiGroup::Other) => other,
         }
     }
 }
@@ -138,27 +194,40 @@ impl Turns {
     }
 
     /// When its turn is, as far as is known now, in epoch milliseconds; it goes when that is not later than now.
+    ///
+    /// After a pause, as many go at once as a second allows; then they are spaced evenly. If as many went at once in
+    /// each second, the service would count those of two seconds as one when the first are late.
     fn go(&mut self, place: Place, pace: Pace, now: i64) -> i64 {
         // The clock was set back: what was sent after now was not sent later than that.
         self.sent.iter_mut().for_each(|sent| *sent = (*sent).min(now));
+        (self.burst, self.due) = (self.burst.min(now), self.due.min(now));
+        let space = SECOND_MS / i64::try_from(pace.per_second.max(1)).unwrap_or(i64::MAX);
+        let (mut burst, mut due) = (self.burst, self.due);
         let mut ahead: Vec<i64> = Vec::new();
         let mut at = now;
         for (urgency, _) in self.waiting.range(..=place) {
             let before = |count: usize| {
                 let index = (self.sent.len() + ahead.len()).checked_sub(count.max(1))?;
-                self.sent.get(index).or_else(|| ahead.get(index - self.sent.len()))
+                self.sent.get(index).or_else(|| ahead.get(index - self.sent.len())).copied()
             };
-            let after = |count: usize, window_ms: i64| before(count).map_or(now, |sent| sent + window_ms);
-            at = now.max(after(pace.per_second, SECOND_MS)).max(after(pace.per_minute, MINUTE_MS));
-            if *urgency == Urgency::Question {
-                // All at once they would learn less, and leave none for what becomes ready next.
-                at = at.max(after(1, SECOND_MS / i64::try_from(pace.per_second.max(1)).unwrap_or(i64::MAX)));
+            let delay = |sent: i64| if (burst..burst + space).contains(&sent) { BURST_MS } else { 0 };
+            let after =
+                |count: usize, window_ms: i64| before(count).map_or(i64::MIN, |sent| sent + window_ms + delay(sent));
+            let bound = after(pace.per_second, SECOND_MS).max(after(pace.per_minute, MINUTE_MS));
+            at = now.max(bound);
+            // Twice, because the bound itself makes a pause of one.
+            if before(1).is_none_or(|last| at - last >= 2 * SECOND_MS) {
+                burst = at;
             }
+            let is_spaced = at - burst >= space || *urgency == Urgency::Question && before(1).is_some();
+            due = if is_spaced { bound.max(due + space).max(now - LATE_MS_MAX) } else { at };
+            at = now.max(due);
             ahead.push(at);
         }
         if at <= now {
             self.waiting.remove(&place);
             self.sent.push_back(now);
+            (self.burst, self.due) = (burst, due);
             while self.sent.len() > pace.per_minute.max(pace.per_second).max(1) {
                 self.sent.pop_front();
             }
@@ -169,18 +238,18 @@ impl Turns {
 
 /// A waiting request; dropping it cancels the wait.
 struct Waiting<'a> {
-    rate_limiter: &'a RateLimiter,
+    budget: &'a Budget,
     place: Place,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        locked(&self.rate_limiter.turns).waiting.remove(&self.place);
+        locked(&self.budget.turns).waiting.remove(&self.place);
     }
 }
 
-/// How many times the rate is currently halved, depending on the time since the last 429.
-fn halvings((times, last): (u32, i64), now: i64) -> u32 {
+/// How many times the pace is still reduced, depending on the time since the last 429.
+fn left_over((times, last): (u32, i64), now: i64) -> u32 {
     let recovered = (now - last).max(0) / RECOVERY_MS;
     times.saturating_sub(u32::try_from(recovered).unwrap_or(u32::MAX))
 }
@@ -202,15 +271,17 @@ mod tests {
                 PACE_HEADER.parse().unwrap(),
                 http::HeaderValue::from_static(text),
             )]));
-            *locked(&rate_limiter.pace)
+            *locked(&rate_limiter.limits)
         };
-        let usual = Some(Pace::default());
-        assert_eq!(said(PaceSetting::AsServiceSays, "0"), None);
-        assert_eq!(said(PaceSetting::AsServiceSays, "2, 50"), Some(Pace { per_second: 2, per_minute: 50 }));
+        let usual = Limits::ByGroup(GroupPaces::default());
+        let pace = Pace { per_second: 2, per_minute: 50 };
+        assert_eq!(said(PaceSetting::AsServiceSays, "0"), Limits::None);
+        assert_eq!(said(PaceSetting::AsServiceSays, "2, 50"), Limits::Together(pace));
         assert_eq!(said(PaceSetting::AsServiceSays, "0,0"), usual);
         assert_eq!(said(PaceSetting::AsServiceSays, "fast"), usual);
-        assert_eq!(said(PaceSetting::Fixed(Pace::default()), "0"), usual);
-        assert_eq!(said(PaceSetting::Unlimited, "2,50"), None);
+        assert_eq!(said(PaceSetting::Fixed(pace), "0"), Limits::Together(pace));
+        assert_eq!(said(PaceSetting::ByGroup(GroupPaces::default()), "0"), usual);
+        assert_eq!(said(PaceSetting::Unlimited, "2,50"), Limits::None);
     }
 
     /// Lets all that wait go, each when it is its turn. Their numbers and times.
@@ -238,7 +309,7 @@ mod tests {
             turns.come(Urgency::Usual);
         });
         let times: Vec<i64> = all_go(&mut turns, pace, 0).into_iter().map(|(_, at)| at).collect();
-        assert_eq!(times, [0, 0, 1_000, 1_000, 2_000, 60_000, 60_000, 61_000]);
+        assert_eq!(times, [0, 0, 1_425, 1_937, 2_450, 60_500, 60_900, 61_925]);
     }
 
     #[test]
@@ -249,7 +320,7 @@ mod tests {
         for urgency in [question, question, usual, question, usual] {
             turns.come(urgency);
         }
-        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_000), (1, 1_500), (3, 2_000)]);
+        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_425), (1, 1_937), (3, 2_450)]);
     }
 
     #[test]
@@ -259,30 +330,35 @@ mod tests {
         turns.come(Urgency::Usual);
         assert_eq!(all_go(&mut turns, pace, 3_600_000), [(0, 3_600_000)]);
         turns.come(Urgency::Usual);
-        assert_eq!(all_go(&mut turns, pace, 0), [(1, 1_000)]);
+        assert_eq!(all_go(&mut turns, pace, 0), [(1, 1_425)]);
     }
 
     #[test]
     fn a_request_that_is_given_up_keeps_no_place() {
         let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 1, per_minute: 600 }));
-        let place = locked(&rate_limiter.turns).come(Urgency::Usual);
-        drop(Waiting { rate_limiter: &rate_limiter, place });
-        assert!(locked(&rate_limiter.turns).waiting.is_empty());
+        let budget = rate_limiter.budget(ApiGroup::Monitoring);
+        let place = locked(&budget.turns).come(Urgency::Usual);
+        drop(Waiting { budget, place });
+        assert!(locked(&budget.turns).waiting.is_empty());
     }
 
     #[test]
-    fn the_pace_is_shared_halved_when_refused_and_comes_back() {
-        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace::default()));
-        let now = |at: i64| rate_limiter.now(at).map(|pace| (pace.per_second, pace.per_minute));
+    fn the_pace_is_shared_reduced_when_refused_and_comes_back() {
+        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 8, per_minute: 600 }));
+        let group = ApiGroup::Monitoring;
+        let now = |at: i64| rate_limiter.now(group, at).map(|pace| (pace.per_second, pace.per_minute));
         assert_eq!(now(0), Some((8, 600)));
         rate_limiter.share(2);
         assert_eq!(now(0), Some((4, 300)));
-        rate_limiter.limited(1_000);
-        assert_eq!(now(1_000), Some((2, 150)));
-        rate_limiter.limited(2_000);
-        assert_eq!([now(2_000), now(31_999), now(32_000)], [Some((1, 75)), Some((1, 75)), Some((2, 150))]);
-        assert_eq!(now(62_000), Some((4, 300)));
-        assert_eq!(rate_limiter.left(62_000), Some(300));
+        rate_limiter.limited(group, 1_000);
+        rate_limiter.limited(group, 1_500);
+        assert_eq!(now(2_000), Some((3, 225)), "those sent together count once");
+        rate_limiter.limited(group, 3_000);
+        assert_eq!([now(3_000), now(12_999), now(13_000)], [Some((2, 168)), Some((2, 168)), Some((3, 225))]);
+        assert_eq!(now(23_000), Some((4, 300)));
+        assert_eq!(rate_limiter.left(group, 23_000), Some(300));
+        (0..60).for_each(|second| rate_limiter.limited(group, 30_000 + second * 2_000));
+        assert_eq!(now(148_000), Some((1, 30)));
     }
 
     #[test]
@@ -295,7 +371,56 @@ mod tests {
             });
             all_go(&mut turns, pace, now).into_iter().map(|(_, at)| at).collect::<Vec<_>>()
         };
-        assert_eq!(go(4, 0), [0, 0, 1_000, 1_000]);
-        assert_eq!(go(3, 10_000), [10_000, 10_000, 11_000]);
+        assert_eq!(go(4, 0), [0, 0, 1_425, 1_937]);
+        assert_eq!(go(3, 10_000), [10_000, 10_000, 11_425]);
+    }
+
+    #[test]
+    fn each_group_of_the_api_has_its_own_pace_and_is_slowed_down_alone() {
+        let rate_limiter = RateLimiter::new(PaceSetting::AsServiceSays);
+        rate_limiter.limited(ApiGroup::Processing, 0);
+        let now = |group| rate_limiter.now(group, 0).map(|pace| (pace.per_second, pace.per_minute));
+        assert_eq!(now(ApiGroup::Monitoring), Some((10, 600)));
+        assert_eq!(now(ApiGroup::Processing), Some((15, 1_350)));
+        assert_eq!(now(ApiGroup::Orchestration), Some((20, 1_800)));
+        let turns = || locked(&rate_limiter.budget(ApiGroup::Monitoring).turns);
+        let place = turns().come(Urgency::Usual);
+        assert_eq!(turns().go(place, Pace { per_second: 10, per_minute: 600 }, 0), 0);
+        assert_eq!(rate_limiter.left(ApiGroup::Monitoring, 0), Some(599));
+        assert_eq!(rate_limiter.left(ApiGroup::Orchestration, 0), Some(1_800));
+    }
+
+    /// Sends requests for a while, each woken up some milliseconds late. The times at which they arrive, which is up
+    /// to 20 ms later, in their order.
+    fn arrivals(pace: Pace, seconds: i64) -> Vec<i64> {
+        let mut random = 0x9e37_79b9_u64;
+        let mut some = move |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            i64::try_from((random >> 33) % below).unwrap()
+        };
+        let (mut turns, mut now, mut arrivals) = (Turns::default(), 0, Vec::new());
+        while now < seconds * 1_000 {
+            let place = turns.come(Urgency::Usual);
+            loop {
+                match turns.go(place, pace, now) {
+                    at if at <= now => break,
+                    at => now = at + some(3),
+                }
+            }
+            arrivals.push(now + some(16));
+        }
+        arrivals.sort_unstable();
+        arrivals
+    }
+
+    #[test]
+    fn almost_all_of_what_the_service_allows_is_used_and_none_of_its_seconds_and_minutes_is_overdrawn() {
+        let Pace { per_second, per_minute } = GroupPaces::default().monitoring;
+        let arrivals = arrivals(Pace { per_second, per_minute }, 1_200);
+        let least = |count: usize| arrivals.windows(count + 1).map(|pair| pair[count] - pair[0]).min().unwrap();
+        assert!(least(per_second) >= 1_000, "{} requests within {} ms", per_second + 1, least(per_second));
+        assert!(least(per_minute) >= 60_000, "{} requests within {} ms", per_minute + 1, least(per_minute));
+        let share = arrivals.len() as f64 / (20.0 * per_minute as f64);
+        assert!(share >= 0.95, "{share:.3} of the allowed requests were sent");
     }
 }

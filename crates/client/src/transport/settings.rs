@@ -51,15 +51,86 @@ pub enum Credentials {
 /// How many requests the client allows itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaceSetting {
-    /// What monitoring in Talend Cloud allows, until the service says what it takes (Runlog does).
+    /// What Talend Cloud allows for each group of its API, until the service announces its own limit (Runlog does).
     AsServiceSays,
-    /// This pace, whatever the service says.
+    /// A pace for each group of the API, whatever the service announces.
+    ByGroup(GroupPaces),
+    /// This pace for all requests together, whatever the service announces.
     Fixed(Pace),
     /// As many as come; the service's own limits are still kept.
     Unlimited,
 }
 
-/// A number of requests in a time. Default: what monitoring allows, 8 a second and 600 a minute.
+impl PaceSetting {
+    /// The pace of requests to monitoring, which limits how many logs are fetched; none without a limit.
+    pub fn of_monitoring(self) -> Option<Pace> {
+        match self {
+            Self::AsServiceSays => Some(GroupPaces::default().monitoring),
+            Self::ByGroup(paces) => Some(paces.monitoring),
+            Self::Fixed(pace) => Some(pace),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+/// The groups of the API that Talend Cloud limits separately, per minute and client address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ApiGroup {
+    /// Logs and their pages: `/monitoring`.
+    Monitoring,
+    /// Lists of executions: `/processing`.
+    Processing,
+    /// Tasks, plans, workspaces: `/orchestration`.
+    Orchestration,
+    /// Everything else.
+    Other,
+}
+
+impl ApiGroup {
+    /// The group of a path, by its first segment.
+    pub(crate) fn of(first_segment: Option<&str>) -> Self {
+        match first_segment {
+            Some("monitoring") => Self::Monitoring,
+            Some("processing") => Self::Processing,
+            Some("orchestration") => Self::Orchestration,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A pace for each group of the API. Default: what Talend Cloud allows a client address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupPaces {
+    /// Of logs and their pages: 10 requests a second, 600 a minute.
+    pub monitoring: Pace,
+    /// Of lists of executions: 20 a second, 1,800 a minute are allowed.
+    pub processing: Pace,
+    /// Of tasks, plans and workspaces: 20 a second, 1,800 a minute are allowed.
+    pub orchestration: Pace,
+    /// Of everything else: 10 a second, 600 a minute.
+    pub other: Pace,
+}
+
+impl GroupPaces {
+    pub(crate) fn of(&self, group: ApiGroup) -> Pace {
+        match group {
+            ApiGroup::Monitoring => self.monitoring,
+            ApiGroup::Processing => self.processing,
+            ApiGroup::Orchestration => self.orchestration,
+            ApiGroup::Other => self.other,
+        }
+    }
+}
+
+impl Default for GroupPaces {
+    fn default() -> Self {
+        let narrow = Pace { per_second: 10, per_minute: 600 };
+        let wide = Pace { per_second: 20, per_minute: 1_800 };
+        Self { monitoring: narrow, processing: wide, orchestration: wide, other: narrow }
+    }
+}
+
+/// A number of requests in a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Most requests in any second.
@@ -72,12 +143,6 @@ impl Pace {
     /// Requests that go out in a minute at most, by both bounds.
     pub fn requests_per_minute(self) -> u64 {
         self.per_minute.min(self.per_second.saturating_mul(60)) as u64
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { per_second: 8, per_minute: 600 }
     }
 }
 

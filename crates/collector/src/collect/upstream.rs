@@ -88,7 +88,7 @@ impl CollectSettings {
             history: DAY,
             settle: Duration::from_secs(30),
             while_going: None,
-            parallel: 16,
+            parallel: 32,
             pages_in_flight: 10,
             page_memory_bytes: 2 << 20,
             window_max: DAY * 10,

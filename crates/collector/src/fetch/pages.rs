@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use runlog_client::reconcile::{Merged, PageSpool, SpoolSettings, SpooledPage};
 use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
+use runlog_model::page::PAGE_RECORDS_MAX;
 use runlog_model::{FileFormat, TimeRange, Timestamp, millis};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +45,8 @@ pub(crate) struct PageFetcher<'a, C> {
     /// None until the log is being counted.
     counting: Option<Counting>,
     may_divide: bool,
+    /// True if the run ended recently or is running, so that records may still be on their way to the service.
+    is_recent: bool,
     /// Uncompressed size of the page files. Unit: bytes.
     pub(crate) bytes: u64,
 }
@@ -52,6 +55,9 @@ pub(crate) struct PageFetcher<'a, C> {
 enum Counting {
     /// The service reported it with a page of a log that no longer grows.
     Told(u64),
+    /// The size of the only page, which counts its records; some services report bytes instead, and then the number is
+    /// requested.
+    PageSize(u64),
     /// It was requested, while pages are still arriving.
     Asked(AbortOnDropHandle<runlog_client::Result<u64>>),
 }
@@ -60,6 +66,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     pub(crate) fn new(
         client: &'a Client,
         request: &'a FetchRequest,
+        is_recent: bool,
         range: TimeRange,
         checkpoint: &'a mut Checkpoint,
         consumer: &'a mut C,
@@ -76,6 +83,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             tasks,
             counting: None,
             may_divide: true,
+            is_recent,
             bytes: 0,
         }
     }
@@ -90,8 +98,12 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), C::Error> {
         let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
         let merged = self.consumer.join(self.checkpoint).await?;
+        let counting = match counting {
+            Counting::PageSize(size) if size != merged.entries => self.ask_for_count(),
+            counting => counting,
+        };
         let counted = match counting {
-            Counting::Told(records) => Ok(records),
+            Counting::Told(records) | Counting::PageSize(records) => Ok(records),
             Counting::Asked(counting) => counting.await.map_err(FetchError::from)?,
         };
         Ok((merged, counted))
@@ -130,6 +142,9 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             if page.index == 0 && self.range == TimeRange::ALL && page.page.settled == Some(true) {
                 self.counting = page.page.log_records.map(Counting::Told);
             }
+            if page.index == 0 && self.counting.is_none() && self.checkpoint.pages().is_empty() {
+                self.counting = size_of_only_page(&page.page).map(Counting::PageSize);
+            }
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
             self.consumer.on_event(PagesEvent::Changed(self.checkpoint));
             let parts =
@@ -144,9 +159,16 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
                 None => walks.push_back(walk),
             }
         }
-        self.counting = self.counting.take().or_else(|| Some(self.ask_for_count()));
+        let counting = self.counting.take().filter(|it| !matches!(it, Counting::PageSize(_)) || !self.wants_count());
+        self.counting = counting.or_else(|| Some(self.ask_for_count()));
         self.consumer.on_event(PagesEvent::AllRequested);
         self.finish().await
+    }
+
+    /// True if the number of records is requested even if the size of the only page tells it: late records of a run that
+    /// has just ended would be noticed. Not while other requests queue for the rate limit.
+    fn wants_count(&self) -> bool {
+        self.is_recent && !self.client.is_rate_limited()
     }
 
     fn ask_for_count(&self) -> Counting {
@@ -306,6 +328,12 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         }
         Ok(())
     }
+}
+
+/// The number of records of the only page of a log according to the service; none if it does not prove that the log is
+/// complete: an empty log may not have arrived yet, and a service may cut a page without saying so.
+fn size_of_only_page(page: &GeneratedPage) -> Option<u64> {
+    page.size.filter(|size| page.next_end.is_none() && (1..PAGE_RECORDS_MAX).contains(size))
 }
 
 /// Downloads a page and writes it to disk; repeated if its file is incomplete.

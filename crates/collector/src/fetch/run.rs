@@ -23,6 +23,8 @@ use super::settle::when_settled;
 
 /// The file in the checkpoint's folder that becomes the result.
 const RESULT_FILE: &str = "result";
+/// How long after the end of a run its records may still be on their way to the service. Unit: milliseconds.
+const RECENT_MS: i64 = 600_000;
 /// The pause before the count is requested again if it is behind the log.
 const COUNT_PAUSE: Duration = Duration::from_secs(2);
 
@@ -68,7 +70,8 @@ pub(crate) async fn fetch_into<C: PageConsumer>(
     let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
     let range = counted_range(request, &checkpoint);
 
-    let mut fetcher = PageFetcher::new(client, request, range, &mut checkpoint, consumer, progress);
+    let is_recent = run.finished_at.is_none_or(|end| client.clock().now().millis_since(end) < RECENT_MS);
+    let mut fetcher = PageFetcher::new(client, request, is_recent, range, &mut checkpoint, consumer, progress);
     fetcher.all_pages().await?;
     let (merged, completeness) = join_and_count(&mut fetcher, &mut kept).await?;
     let bytes = fetcher.bytes;

@@ -94,9 +94,10 @@ async fn an_incomplete_fetch_does_not_stay_incomplete_for_ever() {
 #[tokio::test]
 async fn a_count_that_comes_later_than_the_log_is_asked_for_again() {
     let fewer = r#"{"totalSize":3,"data":[]}"#.to_owned();
-    let stage = recovers(Script::of(plain_log(5)).with(At::Live, 1, Fault::Answer(200, vec![], fewer.clone()))).await;
+    let script = || Script::of(plain_log(5)).just_ended();
+    let stage = recovers(script().with(At::Live, 1, Fault::Answer(200, vec![], fewer.clone()))).await;
     assert_eq!(stage.count(At::Live), 2);
-    let stage = Stage::set(Script::of(plain_log(5)).with(At::Live, 0, Fault::Answer(200, vec![], fewer))).await;
+    let stage = Stage::set(script().with(At::Live, 0, Fault::Answer(200, vec![], fewer))).await;
     assert!(matches!(stage.fetch().await.unwrap_err(), FetchError::Incomplete { expected: 3, got: 5 }));
 }
 

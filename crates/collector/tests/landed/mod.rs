@@ -261,8 +261,8 @@ async fn records_that_came_after_their_page_are_landed_too() {
 #[tokio::test]
 async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done() {
     let more = r#"{"totalSize":7,"totalSizeFiltered":7,"data":[]}"#.to_owned();
-    let landing =
-        Landing::of(Script::of(plain_log(5)).with(At::Live, 0, Fault::Answer(200, vec![], more)), |_| ()).await;
+    let script = Script::of(plain_log(5)).just_ended();
+    let landing = Landing::of(script.with(At::Live, 0, Fault::Answer(200, vec![], more)), |_| ()).await;
     assert_eq!(landing.round().await.set_back, 1);
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Executing)));
     let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();

@@ -121,6 +121,10 @@ pub(crate) struct Script {
     pub(crate) live_records: usize,
     /// Bytes that stand in page files in the place of others.
     pub(crate) replaced: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether the run ended a minute ago, rather than with its last record.
+    pub(crate) has_just_ended: bool,
+    /// Whether the size of a page is that of its file in bytes, rather than the number of its records.
+    pub(crate) size_is_bytes: bool,
 }
 
 impl Script {
@@ -137,7 +141,14 @@ impl Script {
             generate_ms: 0,
             live_records: usize::MAX,
             replaced: Vec::new(),
+            has_just_ended: false,
+            size_is_bytes: false,
         }
+    }
+
+    pub(crate) fn just_ended(mut self) -> Self {
+        self.has_just_ended = true;
+        self
     }
 
     pub(crate) fn with(mut self, at: At, number: usize, fault: Fault) -> Self {
@@ -362,8 +373,11 @@ impl Shared {
 
     /// What it says of the run.
     fn said(&self) -> Value {
-        let ended = self.script.lock().unwrap().log.iter().map(|record| record.0).max().unwrap_or(1_700_000_000_000);
-        let ended = Timestamp::clamped(ended).to_string();
+        let script = self.script.lock().unwrap();
+        let ended = script.log.iter().map(|record| record.0).max().unwrap_or(1_700_000_000_000);
+        let ended =
+            if script.has_just_ended { self.time.now().plus_millis(-60_000) } else { Timestamp::clamped(ended) };
+        let ended = ended.to_string();
         json!({"executionId": RUN, "taskId": TASK, "status": "execution_failed", "triggerTimestamp": ended,
                "finishTimestamp": ended})
     }
@@ -525,8 +539,10 @@ async fn generate(
     }
     let (count, next_end) = cut(&script, &records);
     let token = format!("page-{}", app.pages.lock().unwrap().len());
-    app.pages.lock().unwrap().insert(token.clone(), file_of(&script, &records[..count]));
-    let body = json!({"size": count.to_string(), "token": token});
+    let file = file_of(&script, &records[..count]);
+    let size = if script.size_is_bytes { file.len() } else { count };
+    app.pages.lock().unwrap().insert(token.clone(), file);
+    let body = json!({"size": size.to_string(), "token": token});
     let mut answer = json_answer(if next_end.is_some() { 206 } else { 200 }, &body);
     if matches!(fault, Some(Fault::Unsettled)) {
         answer.headers_mut().insert("x-runlog-log-settled", "false".parse().unwrap());
