@@ -183,7 +183,9 @@ fn an_archive_is_made_once_by_those_that_open_it_first_together() {
 fn settings_are_checked_before_anything_is_collected() {
     let stage = Stage::new();
     let good = succeeded(stage.output(&["check"]));
-    assert!(good.contains("archive: opens") && good.contains("lists 3 runs of the last day"), "{good}");
+    for found in ["archive: opens", "can list workspaces: 1", "can list runs: 3", "can read logs: those of 1"] {
+        assert!(good.contains(found), "{found}: {good}");
+    }
 
     let without = stage.command(&["check"]).env_remove("UPSTREAM_TOKEN").output().unwrap();
     let errors = String::from_utf8_lossy(&without.stderr).into_owned();
@@ -208,6 +210,37 @@ fn settings_are_checked_before_anything_is_collected() {
     assert!(errors.contains("did you mean \"tasks\"?"), "{errors}");
     let example = succeeded(stage.output(&["check", "--example"]));
     assert!(example.contains("[[upstream]]"), "{example}");
+}
+
+/// An account that may list runs but not read their logs was found to be good, and failed at its first run.
+#[test]
+fn each_right_that_collecting_needs_is_tested_and_what_to_grant_is_named() {
+    let stage = Stage::new();
+    let token_of = |name: &str, rights: &[&str]| {
+        let admin = |arguments: &[&str]| stage.upstream.succeed(&[&["admin"], arguments].concat());
+        admin(&["users", "create", name]);
+        if !rights.is_empty() {
+            admin(&[&["rights", "grant", "--workspace", "test", "--user", name], rights].concat());
+        }
+        let token = stage.upstream.json(&["admin", "tokens", "create", "check", "--user", name, "--json"]);
+        token["token"].as_str().unwrap().to_owned()
+    };
+    let check = |token: &str| {
+        let output = stage.command(&["check"]).env("UPSTREAM_TOKEN", token).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = check(&token_of("ada", &["viewer"]));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("can list runs: 3"), "{said}");
+    assert!(said.contains("cannot read logs") && said.contains("AUTHOR, VIEW, EXECUTE"), "{said}");
+
+    let (code, said) = check(&token_of("bob", &["viewer", "author", "executor"]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("can read logs: those of 1"), "{said}");
+
+    let (code, said) = check(&token_of("eve", &[]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("could not test whether it can read logs: no run has ended recently"), "{said}");
 }
 
 #[test]

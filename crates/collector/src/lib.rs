@@ -24,7 +24,7 @@ mod workers;
 
 pub use collect::{
     CollectError, CollectEvent, CollectProgress, CollectSettings, CollectStats, Collector, Discovered, Range,
-    Selection, Upstream,
+    RightOutcome, RightTest, Selection, Upstream,
 };
 pub use deliver::{
     Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Encoded, Item, RecordOutcome, Redaction, Redactor,

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use runlog_collector::{Collector, Range, SinkConfig};
+use runlog_collector::{Collector, Range, RightOutcome, RightTest, SinkConfig};
 use runlog_model::Clock;
 use runlog_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::deliverers;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::terminal::{BAD, GOOD, counted, result_line, styled};
+use crate::render::terminal::{BAD, FAINT, GOOD, result_line, styled};
 use crate::settings::{EXAMPLE, Needs, Opened, Scheduled, SettingsArgs};
 use crate::stop::until_stopped;
 use crate::system::SystemClock;
+
+/// The logs of runs of so much time are tried. Unit: milliseconds.
+const LAST_RUNS_MS: i64 = 7 * 86_400_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
@@ -39,17 +42,34 @@ pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
 async fn check_peers(opened: Opened) -> Outcome {
     let Opened { store, upstreams, sinks, alerts, .. } = opened;
     let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
+    let bad = |text: String| result_line(format!("{}   {text}", styled(BAD, "bad")));
     let mut first = None;
     for Scheduled { upstream, .. } in upstreams {
         let (name, now) = (upstream.name.clone(), SystemClock.now());
         let base = upstream.client.settings().base_url.clone();
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
-        match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
-            Ok(runs) => good(format!("upstream {name}: {base} lists {} of the last day", counted(runs, "run")))?,
+        let what = format!("upstream {name} at {base}");
+        let tests = match collector.test_rights(Range { from: now.plus_millis(-LAST_RUNS_MS), to: now }).await {
+            Ok(tests) => tests,
             Err(error) => {
-                let failure = Failure::from(error).while_doing(format!("upstream {name} at {base}"));
-                result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;
+                let failure = Failure::from(error).while_doing(what);
+                bad(format!("{:#}", failure.error))?;
                 first.get_or_insert(failure.exit);
+                continue;
+            }
+        };
+        for RightTest { what: right, outcome } in tests {
+            match outcome {
+                RightOutcome::Granted(found) => good(format!("{what}: can {right}: {found}"))?,
+                RightOutcome::Untested(why) => result_line(format!(
+                    "{}  {what}: could not test whether it can {right}: {why}",
+                    styled(FAINT, "----")
+                ))?,
+                RightOutcome::Failed(error) => {
+                    let failure = Failure::from(error).while_doing(format!("{what} cannot {right}"));
+                    bad(format!("{:#}", failure.error))?;
+                    first.get_or_insert(failure.exit);
+                }
             }
         }
     }
@@ -59,7 +79,7 @@ async fn check_peers(opened: Opened) -> Outcome {
             match tried {
                 Ok(()) => good(format!("alerts to {destination}: accepted"))?,
                 Err(error) => {
-                    result_line(format!("{}   alerts to {destination}: {error}", styled(BAD, "bad")))?;
+                    bad(format!("alerts to {destination}: {error}"))?;
                     first.get_or_insert(Exit::Unavailable);
                 }
             }

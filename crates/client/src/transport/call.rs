@@ -139,7 +139,27 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let words = words(&answer.body).unwrap_or_else(|| answer.status.canonical_reason().unwrap_or("").to_lowercase());
     let id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
     let id = id.map(|id| format!(" [request {id}]")).unwrap_or_default();
-    Error::new(kind, format!("{}: {} {words}{id}", call.place(), answer.status.as_u16()))
+    let grant = if kind == ErrorKind::Forbidden { what_to_grant(call.url.path()) } else { None };
+    let grant = grant.map(|grant| format!("; {grant}")).unwrap_or_default();
+    Error::new(kind, format!("{}: {} {words}{grant}{id}", call.place(), answer.status.as_u16()))
+}
+
+/// The rights that a request of this path needs, in the words of the console and of the API.
+fn what_to_grant(path: &str) -> Option<&'static str> {
+    let is_in = |folder: &str| path.contains(folder);
+    if is_in("/monitoring/executions/") {
+        Some(
+            "grant the account the rights Author, Viewer and Executor (AUTHOR, VIEW, EXECUTE) in the workspace of the run",
+        )
+    } else if is_in("/processing/") {
+        Some(
+            "grant the account the role Operator (a service account: the permission TMC_OPERATOR) and the right Viewer (VIEW) in the workspaces",
+        )
+    } else if is_in("/orchestration/") {
+        Some("grant the account the right Viewer (VIEW) in the workspaces")
+    } else {
+        None
+    }
 }
 
 /// The sentence in an error body of whatever form: the vendor's, OAuth's, problem details, or plain text.

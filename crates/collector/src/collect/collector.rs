@@ -22,6 +22,7 @@ use super::discover::{Discovered, Discovery, DiscoveryOutcome};
 use super::error::Result;
 use super::progress::{CollectEvent, CollectProgress};
 use super::range::Range;
+use super::rights::{RightTest, test_rights};
 use super::run_worker::RunWorker;
 use super::stats::CollectStats;
 use super::upstream::Upstream;
@@ -126,6 +127,15 @@ impl Collector {
     /// Number of runs that the service lists for a range of time, whether they are selected or not.
     pub async fn count(&self, range: Range) -> Result<u64> {
         self.0.discovery.count(&self.0.context, range).await
+    }
+
+    /// Tests each right that the account needs: to list workspaces and runs, and to read the logs of some runs of the
+    /// range. The error is one of the settings, such as a workspace that does not exist.
+    pub async fn test_rights(&self, range: Range) -> Result<Vec<RightTest>> {
+        let Shared { context, discovery, .. } = &*self.0;
+        let upstream = &context.upstream;
+        let scopes = discovery.scopes(context).await?;
+        Ok(test_rights(&upstream.client, &scopes, &upstream.selection.tags, range).await)
     }
 
     /// Lands every due run, several at a time, until none is left or `stop`. If the archive becomes unavailable, runs

@@ -219,6 +219,11 @@ impl Discovery {
         Ok(())
     }
 
+    /// Where the selected runs are listed.
+    pub(crate) async fn scopes(&self, context: &CollectContext) -> Result<Vec<ExecutionScope>> {
+        Ok(self.lists(context).await?.scopes)
+    }
+
     /// Number of runs in the lists, with one request per window.
     pub(crate) async fn count(&self, context: &CollectContext, range: Range) -> Result<u64> {
         let upstream = &context.upstream;

@@ -1,0 +1,107 @@
+//! Tests whether an account has the rights that collecting needs, one by one.
+
+use std::collections::HashSet;
+
+use runlog_client::{Client, ErrorKind, Execution, ExecutionFilter, ExecutionScope, LiveQuery};
+use runlog_model::{RecordOrder, RunId, TimeRange};
+
+use super::range::Range;
+
+/// Maximum number of scopes, and of tasks in each, with a run whose log is read: rights are granted by workspace.
+const SCOPES_MAX: usize = 20;
+const TASKS_MAX: usize = 5;
+
+/// What an account must be allowed to do, and whether it is.
+#[derive(Debug)]
+pub struct RightTest {
+    /// What it must be allowed to do, such as `list workspaces`.
+    pub what: &'static str,
+    /// What was found, why it was refused, or why it could not be tested.
+    pub outcome: RightOutcome,
+}
+
+/// Whether an account has a right.
+#[derive(Debug)]
+pub enum RightOutcome {
+    /// It has; what was found.
+    Granted(String),
+    /// The request failed; if it was refused, the message says what to grant.
+    Failed(runlog_client::Error),
+    /// There was nothing to try it with.
+    Untested(&'static str),
+}
+
+/// Tests each right with one request or a few. The runs whose logs are read are those of the range.
+pub(super) async fn test_rights(
+    client: &Client,
+    scopes: &[ExecutionScope],
+    tags: &[String],
+    range: Range,
+) -> Vec<RightTest> {
+    let places = match client.workspaces().await {
+        Ok(found) if found.is_empty() => RightOutcome::Granted(
+            "none; if there are some, grant the account the right Viewer (VIEW) in them".to_owned(),
+        ),
+        Ok(found) => RightOutcome::Granted(counted(found.len() as u64, "workspace")),
+        Err(error) => RightOutcome::Failed(error),
+    };
+    let (runs, listed) = listed(client, scopes, tags, range).await;
+    let logs = match listed {
+        RightOutcome::Granted(_) => read_logs(client, &runs).await,
+        _ => RightOutcome::Untested("no runs could be listed"),
+    };
+    vec![
+        RightTest { what: "list workspaces", outcome: places },
+        RightTest { what: "list runs", outcome: listed },
+        RightTest { what: "read logs", outcome: logs },
+    ]
+}
+
+/// Ended runs, at most [`TASKS_MAX`] of each scope, each of another task.
+async fn listed(
+    client: &Client,
+    scopes: &[ExecutionScope],
+    tags: &[String],
+    range: Range,
+) -> (Vec<RunId>, RightOutcome) {
+    let (mut runs, mut total) = (Vec::new(), 0);
+    for scope in scopes.iter().take(SCOPES_MAX) {
+        let (from, to) = (Some(range.from), Some(range.to));
+        let filter = ExecutionFilter { from, to, tags: tags.to_vec(), limit: 100, ..ExecutionFilter::default() };
+        let page = match client.executions(*scope, &filter).await {
+            Ok(page) => page,
+            Err(error) => return (runs, RightOutcome::Failed(error)),
+        };
+        total += page.total.max(page.items.len() as u64);
+        let mut tasks = HashSet::new();
+        let ended = page.items.iter().filter(|run| run.is_final());
+        let of_tasks = ended.filter(|run| tasks.insert(run.text("taskId").unwrap_or_default().to_owned()));
+        runs.extend(of_tasks.take(TASKS_MAX).filter_map(|run: &Execution| run.id().parse::<RunId>().ok()));
+    }
+    let among = if scopes.len() > SCOPES_MAX {
+        format!(" in the first {SCOPES_MAX} selected workspaces or tasks")
+    } else {
+        String::new()
+    };
+    (runs, RightOutcome::Granted(counted(total, "run") + &among))
+}
+
+async fn read_logs(client: &Client, runs: &[RunId]) -> RightOutcome {
+    for run in runs {
+        let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
+        match client.live_page(*run, &query).await {
+            Ok(_) => {}
+            // It has no log.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return RightOutcome::Failed(error),
+        }
+    }
+    match runs.len() {
+        0 => RightOutcome::Untested("no run has ended recently"),
+        count => RightOutcome::Granted(format!("those of {}", counted(count as u64, "run"))),
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
