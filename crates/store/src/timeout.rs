@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 /// In how many parts a timeout is measured.
@@ -21,10 +22,28 @@ pub async fn timeout_while_running<F: Future>(duration: Duration, future: F) -> 
     tokio::time::timeout(duration / PARTS, future).await
 }
 
+/// How often the time is looked at, and the gap that shows that nothing ran.
+const TICK: Duration = Duration::from_millis(500);
+const GAP: Duration = Duration::from_secs(2);
+
+/// The output of a future, and whether this process was suspended for two seconds or longer before it was ready. What
+/// was in progress may have failed for no other reason: connections were closed, and deadlines passed.
+pub async fn noting_suspension<F: Future>(future: F) -> (F::Output, bool) {
+    let mut future = pin!(future);
+    let mut was_suspended = false;
+    loop {
+        let begun = Instant::now();
+        let waited = tokio::time::timeout(TICK, future.as_mut()).await;
+        was_suspended |= begun.elapsed() >= GAP;
+        if let Ok(output) = waited {
+            return (output, was_suspended);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -48,5 +67,15 @@ mod tests {
         let begun = Instant::now();
         assert!(timeout_while_running(8 * SECOND, std::future::pending::<()>()).await.is_err());
         assert!((8 * SECOND..9 * SECOND).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspension_is_told_from_a_long_wait() {
+        let (_, was_suspended) = noting_suspension(tokio::time::sleep(60 * SECOND)).await;
+        assert!(!was_suspended);
+        let waiting = tokio::spawn(noting_suspension(tokio::time::sleep(60 * SECOND)));
+        tokio::task::yield_now().await;
+        tokio::time::advance(3 * SECOND).await;
+        assert!(waiting.await.unwrap().1);
     }
 }

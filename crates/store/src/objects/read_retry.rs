@@ -1,7 +1,8 @@
 //! Reads from a bucket that always end: a request without an answer is given up, and a body that breaks off or stalls
 //! is resumed where it stopped.
 //!
-//! Requests that the bucket rejects are retried by the library, for some seconds, reads and writes alike.
+//! Requests that the bucket rejects are retried by the library, for some seconds, reads and writes alike. A write that
+//! failed because this process was suspended, which uses up these seconds, is sent once more.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,11 +15,12 @@ use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use tracing::debug;
 
 use crate::limits;
+use crate::timeout::noting_suspension;
 
 /// A bucket whose reads always end.
 #[derive(Debug)]
@@ -58,7 +60,10 @@ impl fmt::Display for BucketReads {
 )]
 impl ObjectStore for BucketReads {
     async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.bucket.put_opts(key, payload, options).await
+        // Objects are replaced by themselves at most.
+        let is_repeatable = options.mode == PutMode::Overwrite;
+        let put = || self.bucket.put_opts(key, payload.clone(), options.clone());
+        if is_repeatable { again_after_suspension(put).await } else { put().await }
     }
 
     async fn put_multipart_opts(&self, key: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -121,6 +126,17 @@ impl ObjectStore for BucketReads {
     }
 }
 
+/// Sends a request, and once more if it failed and this process was suspended meanwhile.
+async fn again_after_suspension<T, F: Future<Output = Result<T>>>(send: impl Fn() -> F) -> Result<T> {
+    match noting_suspension(send()).await {
+        (Err(error @ Error::Generic { .. }), true) => {
+            debug!(%error, "a request failed while this process was suspended, and is sent again");
+            send().await
+        }
+        (answer, _) => answer,
+    }
+}
+
 /// Requests an object or a part of it. A request that hangs is sent once more: its connection may be at fault.
 async fn begin(bucket: &Arc<dyn ObjectStore>, key: &Path, options: &GetOptions) -> Result<GetResult> {
     for _ in 0..2 {
@@ -180,5 +196,41 @@ impl Reading {
                 Err(again) => error = again,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Sends a request that fails after a second, the first time, while the time jumps by some seconds. The answer, and
+    /// how many requests there were.
+    async fn sent(seconds: u64) -> (Result<u32>, u32) {
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&count);
+        let sending = tokio::spawn(again_after_suspension(move || {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let reset = || Error::Generic { store: "bucket", source: "connection reset".into() };
+                if number == 0 { Err(reset()) } else { Ok(number) }
+            }
+        }));
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let answer = sending.await.unwrap();
+        (answer, count.load(Ordering::SeqCst))
+    }
+
+    /// Batches were refused with 503 when a node went on after a suspension longer than the retries of the library.
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_was_suspended_is_sent_again_and_others_are_not() {
+        let (answer, requests) = sent(9).await;
+        assert_eq!((answer.unwrap(), requests), (1, 2));
+        let (answer, requests) = sent(0).await;
+        assert!(answer.is_err());
+        assert_eq!(requests, 1, "the library has retried it");
     }
 }
