@@ -44,12 +44,27 @@ async fn check_peers(opened: Opened) -> Outcome {
         let (name, now) = (upstream.name.clone(), SystemClock.now());
         let base = upstream.client.settings().base_url.clone();
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
-        match collector.count(Range { from: now.plus_millis(-86_400_000), to: now }).await {
+        let last_day = Range { from: now.plus_millis(-86_400_000), to: now };
+        let bad = |error, what: String| {
+            let failure = Failure::from(error).while_doing(what);
+            result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;
+            Ok::<_, Failure>(failure.exit)
+        };
+        match collector.count(last_day).await {
             Ok(runs) => good(format!("upstream {name}: {base} lists {} of the last day", counted(runs, "run")))?,
             Err(error) => {
-                let failure = Failure::from(error).while_doing(format!("upstream {name} at {base}"));
-                result_line(format!("{}   {:#}", styled(BAD, "bad"), failure.error))?;
-                first.get_or_insert(failure.exit);
+                first.get_or_insert(bad(error, format!("upstream {name} at {base}"))?);
+                continue;
+            }
+        }
+        if !collector.collects_components() {
+            continue;
+        }
+        match collector.check_components(last_day).await {
+            Ok(true) => good(format!("upstream {name}: the account may read component metrics"))?,
+            Ok(false) => good(format!("upstream {name}: no run of the last day to test component metrics with"))?,
+            Err(error) => {
+                first.get_or_insert(bad(error, format!("upstream {name}: component metrics"))?);
             }
         }
     }

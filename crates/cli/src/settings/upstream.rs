@@ -17,8 +17,9 @@ use super::values::{Pace, Schedule};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom};
 
-/// Number of requests for a run with one page: for the page, for its status, and for the record count.
-pub(crate) const REQUESTS_OF_RUN: u64 = 3;
+/// Number of requests for a run with one page: for the page, for its status, for the record count, and for its component
+/// metrics.
+pub(crate) const REQUESTS_OF_RUN: u64 = 4;
 
 /// One upstream.
 #[derive(Debug, Deserialize)]
@@ -53,6 +54,7 @@ pub(super) struct UpstreamSettings {
     history: Option<Time>,
     settle: Option<Time>,
     while_going: Option<Time>,
+    component_metrics: Option<bool>,
     every: Option<Time>,
     cron: Option<Schedule>,
     jitter: Option<Time>,
@@ -124,6 +126,7 @@ impl UpstreamSettings {
             history: or(self.history, default.history),
             settle: or(self.settle, default.settle),
             while_going: self.while_going.map(|time| time.0),
+            component_metrics: self.component_metrics.unwrap_or(default.component_metrics),
             parallel: self.parallel.unwrap_or(default.parallel),
             pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
             ..default

@@ -82,6 +82,12 @@ impl Call {
         self
     }
 
+    /// The same; all others go first.
+    pub(crate) fn in_background(mut self) -> Self {
+        self.urgency = Urgency::Background;
+        self
+    }
+
     /// The request body; none if the request has none. An empty body of a POST still has a length, which some services
     /// require.
     pub(super) fn body(&self) -> Option<reqwest::Body> {

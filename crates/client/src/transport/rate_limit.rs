@@ -28,6 +28,8 @@ pub(crate) enum Urgency {
     /// A request for the status of work that the service is doing anyway: the later it is sent, the more likely the
     /// work is done.
     Question,
+    /// A request that nothing waits for.
+    Background,
 }
 
 /// Gives each request the earliest time at which neither bound is broken. Requests of the same urgency go in their
