@@ -358,7 +358,7 @@ async fn component_metrics_are_a_table_beside_the_runs() {
     assert_eq!(archive.rows(asked).await, ["nightly,tDBOutput_2,2,48112,0,24056"]);
     let nothing = "SELECT run_id FROM runs r JOIN component_metrics m USING (run_id)
                    WHERE rows_total BETWEEN 0 AND 0 AND connector_id = 'tDBOutput_2' AND job_name IS NULL
-                      AND started_at = TIMESTAMP '2026-11-24T00:00:00Z' AND target_id IS NULL";
+                      AND m.started_at = TIMESTAMP '2026-11-23T12:00:00Z' AND target_id IS NULL";
     assert_eq!(archive.rows(nothing).await.len(), 1);
 }
 

@@ -110,7 +110,10 @@ impl ComponentWorker {
         if !self.is_wanted() || self.is_paused(now) {
             return Ok(None);
         }
-        self.0.has_scheduled_missing.get_or_try_init(|| self.schedule_missing()).await?;
+        tokio::select! {
+            scheduled = self.0.has_scheduled_missing.get_or_try_init(|| self.schedule_missing()) => { scheduled?; }
+            () = stop.cancelled() => return Ok(None),
+        }
         let claimed = tokio::select! {
             claimed = archive.collection.claim_components(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
             () = stop.cancelled() => None,
