@@ -428,7 +428,7 @@ impl Collection {
                 let done = sqlx::query(
                     "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
                             problem = NULL, expected = NULL, metrics_attempts = 0, metrics_problem = NULL,
-                            metrics_due_at = CASE WHEN metrics_state = 'landed' THEN NULL ELSE $8 END
+                            metrics_due_at = CASE WHEN metrics_state = 'landed' THEN NULL ELSE CAST($8 AS BIGINT) END
                      WHERE upstream = $1 AND run_id = $2 AND claim = $3",
                 )
                 .bind(upstream)
