@@ -108,11 +108,169 @@ fn fetched(folder: &Path, run: &str) -> String {
     log
 }
 
+/// What a service answers to a request with a token.
+fn answer_of(service: &Service, method: &str, path: &str, body: &str) -> Value {
+    let header = format!("Authorization: Bearer {}", service.token);
+    let output = Command::new("curl")
+        .args(["-sf", "-X", method, "-H", &header, "-d", body, &format!("{}{path}", service.url)])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+/// The component metrics of a run: this many flows to one component, and one that failed.
+fn measure(service: &Service, run: &str, flows: u64, rows: u64) -> Value {
+    let flow = |number: u64| {
+        json!({
+            "pid": "p1", "connector_type": "tDBInput", "connector_label": "read", "connector_id": format!("tDBInput_{number}"),
+            "target_connector_type": "tDBOutput", "target_label": "write orders", "target_id": "tDBOutput_2",
+            "component_start_time_seconds": 1_795_434_850.25, "component_connection_rows_total": rows,
+            "component_execution_duration_milliseconds": 2_000, "of_a_later_version": {"kept": [1, null]},
+        })
+    };
+    let items: Vec<Value> = (0..flows).map(flow).collect();
+    let process = json!({"process_id": "j", "job_name": "orders", "pid": "p1", "father_pid": "p1", "root_pid": "p1"});
+    let body = json!({"processes": [process], "items": items}).to_string();
+    let stored = answer_of(service, "PUT", &format!("/runlog/v1/runs/{run}/component-metrics"), &body);
+    assert_eq!(stored, json!({"stored": flows}));
+    Value::from(items)
+}
+
+/// All component metrics of a run, as a client of the vendor reads them.
+fn measured(service: &Service, run: &str) -> Value {
+    let mut items = Vec::new();
+    loop {
+        let offset = items.len();
+        let path = format!("/monitoring/observability/executions/{run}/component?limit=200&offset={offset}");
+        let page = answer_of(service, "GET", &path, "")["metrics"].clone();
+        items.extend(page["items"].as_array().unwrap().clone());
+        if items.len() as u64 == page["total"].as_u64().unwrap() {
+            return Value::from(items);
+        }
+        assert!(items.len() > offset, "{page}");
+    }
+}
+
+#[test]
+fn component_metrics_are_carried_from_one_archive_to_the_next_and_compared() {
+    let stage = Stage::new();
+    let expected = measure(&stage.upstream, RUNS[0], 230, 0);
+    let collected = stage.json(&["collect", "--once", "--json"]);
+    assert_eq!((&collected["landed"], &collected["componentMetrics"]), (&json!(2), &json!(1)));
+    let good = succeeded(stage.output(&["check"]));
+    assert!(good.contains("can read component metrics: those of 1 run"), "{good}");
+    // An earlier run of the task that was good, and whose metrics the archive is given by an engine.
+    let earlier = "00000000-0000-4000-8000-0000000000aa";
+    let first = stage.collecting_service();
+    let collection = || answer_of(&first, "GET", "/runlog/v1/collection", "")["upstreams"][0].clone();
+    assert!(
+        comes_true(60, || collection()["landed"] == 2 && collection()["componentsWaiting"] == 1),
+        "{}",
+        collection()
+    );
+    assert_eq!(measured(&first, RUNS[0]), expected);
+    let start = json!({"taskId": stage.task, "triggerTimestamp": "2001-01-01T00:00:00Z", "startTimestamp": "2001-01-01T00:00:00Z"});
+    answer_of(&first, "PUT", &format!("/runlog/v1/runs/{earlier}"), &start.to_string());
+    let finish = json!({"status": "execution_successful", "finishTimestamp": "2001-01-01T00:01:00Z"});
+    answer_of(&first, "POST", &format!("/runlog/v1/runs/{earlier}/finish"), &finish.to_string());
+    measure(&first, earlier, 230, 48_112);
+    let report = first.succeed(&["report", RUNS[0]]);
+    assert!(report.contains("tDBOutput_2 (write orders) wrote 0 rows, 11,065,760 in the last good run"), "{report}");
+    let diff = first.succeed(&["diff", earlier, RUNS[0]]);
+    assert!(diff.contains("tDBOutput_2 (write orders) wrote 0 rows, 11,065,760 before"), "{diff}");
+    let page = stage.folder.path().join("report.html");
+    first.succeed(&["report", RUNS[0], "--html", page.to_str().unwrap()]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("tDBOutput_2") && page.contains("no rows"), "{page}");
+    let task = first.succeed(&["report", &stage.task, "--last-days", "365"]);
+    assert!(task.contains("Rows per second by component"), "{task}");
+
+    // A third archive collects from the second.
+    let second = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "[[upstream]]\nname = \"second\"\nurl = \"{}\"\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\nsettle = \"0s\"\n",
+        first.url
+    );
+    std::fs::write(second.path().join("runlog.toml"), settings).unwrap();
+    let mut collect = runlog(&["collect", "--once", "--json"]);
+    collect.current_dir(second.path()).env("UPSTREAM_TOKEN", &first.token);
+    let collected: Value = serde_json::from_str(&succeeded(collect.output().unwrap())).unwrap();
+    assert_eq!(collected["componentMetrics"], json!(1), "{collected}");
+    let archive = tempfile::tempdir_in(second.path()).unwrap();
+    std::fs::rename(second.path().join("runlog-data"), archive.path().join("data")).unwrap();
+    let third = Service::start_in(archive, &["--settle", "0s"]);
+    assert_eq!(measured(&third, RUNS[0]), expected);
+}
+
+#[test]
+fn component_metrics_are_pushed_with_a_log() {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let log = write_lines(service.folder().join("log.ndjson"), &[r#"{"logTimestamp":1,"logMessage":"a"}"#.to_owned()]);
+    let metrics = service.folder().join("metrics.json");
+    let item = r#"{"connector_id":"tMap_1","component_start_time_seconds":1}"#.to_owned();
+    let push = |item: &str| {
+        std::fs::write(&metrics, format!(r#"{{"items":[{item}]}}"#)).unwrap();
+        let (log, metrics) = (log.to_str().unwrap(), metrics.to_str().unwrap());
+        let arguments = ["push", RUNS[0], log, "--task", &task, "--finish", "failed", "--component-metrics", metrics];
+        service.runlog(&arguments).output().unwrap()
+    };
+    let refused = push(r#"{"connector_id":7}"#);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("metrics.json: invalid type"), "{refused:?}");
+    assert_eq!(
+        service.runlog(&["fetch", RUNS[0], "-o", "-"]).output().unwrap().status.code(),
+        Some(4),
+        "no run was started"
+    );
+    succeeded(push(&item));
+    let found = measured(&service, RUNS[0]);
+    assert_eq!((found[0]["connector_id"].as_str(), found.as_array().unwrap().len()), (Some("tMap_1"), 1));
+}
+
+#[test]
+fn a_missing_right_to_component_metrics_is_named_by_check_and_does_not_hold_up_logs() {
+    let stage = Stage::new();
+    measure(&stage.upstream, RUNS[0], 1, 7);
+    let made = stage.upstream.json(&["admin", "users", "create", "collector", "--json"]);
+    let user = made["id"].as_str().or(made["userId"].as_str()).unwrap_or_else(|| panic!("{made}")).to_owned();
+    let body = json!({"name": "test", "userId": user}).to_string();
+    let token = answer_of(&stage.upstream, "POST", "/runlog/v1/tokens", &body)["token"].as_str().unwrap().to_owned();
+    let workspaces = answer_of(&stage.upstream, "GET", "/orchestration/workspaces", "");
+    let workspace = workspaces.as_array().unwrap().iter().find(|one| one["name"] == "test").unwrap()["id"].clone();
+    let path = format!("/security/workspaces/{}/users/{user}/permissions", workspace.as_str().unwrap());
+    let grant = |rights: &str, method: &str| {
+        let header = format!("Authorization: Bearer {}", stage.upstream.token);
+        let url = format!("{}{path}", stage.upstream.url);
+        assert!(
+            Command::new("curl")
+                .args(["-sf", "-X", method, "-H", &header, "-d", rights, &url])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    grant(r#"["VIEW"]"#, "POST");
+    let check = || stage.command(&["check"]).env("UPSTREAM_TOKEN", &token).output().unwrap();
+    let refused = check();
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    for word in ["component metrics", "Operator", "TMC_OPERATOR", "Author", "Executor"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    stage.settings("component_metrics = false\n");
+    let said = String::from_utf8_lossy(&check().stdout).into_owned();
+    assert!(!said.contains("component metrics"), "metrics that are not wanted need no right: {said}");
+    stage.settings("");
+    grant(r#"["VIEW", "AUTHOR", "EXECUTE"]"#, "PUT");
+    assert!(check().status.success());
+}
+
 #[test]
 fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
     let stage = Stage::new();
     let first = stage.json(&["collect", "--once", "--json"]);
-    assert_eq!(first, json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0 }));
+    assert_eq!(first, json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0, "componentMetrics": 0 }));
     let figures = stage.figures();
     assert_eq!((&figures["known"], &figures["going"], &figures["landed"]), (&json!(3), &json!(1), &json!(2)));
     assert_eq!(figures["pages"], 4);
@@ -249,8 +407,8 @@ fn a_backfill_is_planned_and_then_done() {
     let from = ["--from", "2020-01-01T00:00:00Z"];
     let plan = stage.json(&[&["plan"], &from[..], &["--json"]].concat());
     assert_eq!(plan[0]["runs"], 3);
-    // Two for each run, and one for the list.
-    assert_eq!((&plan[0]["requests"], &plan[0]["runsPerHour"]), (&json!(7), &json!(18_000)), "{plan}");
+    // Two for the log of each run, one for its component metrics, and one for the list.
+    assert_eq!((&plan[0]["requests"], &plan[0]["runsPerHour"]), (&json!(10), &json!(18_000)), "{plan}");
     let done = succeeded(stage.output(&[&["backfill"], &from[..]].concat()));
     assert!(done.contains("other: 2 runs landed with 250 records"), "{done}");
     let status = succeeded(stage.output(&["status"]));

@@ -21,8 +21,9 @@ import upstream as stand_in
 import upstream_runlog
 
 SEED = int(os.environ.get("SEED", "1"))
-# All pages on disk, the run begun, a stretch of its log stored, the run ended but its pages not yet forgotten.
-STEPS = ["collect-fetched", "collect-begun", "collect-stored", "collect-landed"]
+# All pages on disk, the run begun, a stretch of its log stored, the run ended but its pages not yet forgotten; its
+# component metrics fetched, and about to be stored.
+STEPS = ["collect-fetched", "collect-begun", "collect-stored", "collect-landed", "components-fetched", "components-before-rows"]
 Upstream = stand_in.Upstream | upstream_runlog.Upstream
 
 
@@ -134,7 +135,7 @@ def collect(folder: Path, postgres: harness.Postgres, upstream: Upstream, ends: 
         upstream.check()
         states = dict(postgres.rows("SELECT state, COUNT(*) FROM collected_runs GROUP BY state"))
         done = int(states.get("landed", 0)) + int(states.get("no_log", 0))
-        if done == runs:
+        if done == runs and not postgres.rows("SELECT 1 FROM collected_runs WHERE metrics_due_at IS NOT NULL LIMIT 1"):
             break
         if time.monotonic() > until:
             shown = replicas[0].figures()
@@ -188,6 +189,16 @@ def compare(folder: Path, postgres: harness.Postgres, upstream: Upstream) -> Non
             found = [(record["logTimestamp"], record["logMessage"]) for record in reversed(records)]
             assert [time_ for time_, _ in found] == sorted(time_ for time_, _ in found), run.id
             assert sorted(found) == sorted(run.log()), f"run {run.id} differs from the truth"
+            metrics, truth = [], run.components()
+            while True:
+                path = f"/monitoring/observability/executions/{run.id}/component?limit=200&offset={len(metrics)}"
+                page = call("GET", path)[0]["metrics"]
+                metrics += page["items"]
+                assert page["total"] == len(truth), f"run {run.id} has {page['total']} component metrics instead of {len(truth)}"
+                if not page["items"] or len(metrics) >= len(truth):
+                    break
+            in_order = sorted(truth, key=lambda metric: metric["component_start_time_seconds"])
+            assert metrics == in_order, f"the component metrics of run {run.id} differ from the truth"
             said, _ = call("GET", f"/processing/executions/{run.id}")
             assert said["status"] == ("deploy_failed" if run.is_never_begun else run.status), said
     finally:

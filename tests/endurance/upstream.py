@@ -40,7 +40,7 @@ class Run:
         chance = random.Random(f"{seed} {number}")
         self.id = str(uuid.UUID(bytes=hashlib.md5(f"{seed} {number}".encode()).digest(), version=4))
         self.task = f"{number % 20:024x}"
-        self.triggered = now_ms - chance.randrange(3_600_000, 20 * 3_600_000)
+        self.triggered = now_ms - chance.randrange(5_400_000, 20 * 3_600_000)
         self.ended = self.triggered + 600_000
         self.seed = chance.random()
         kind = chance.random()
@@ -70,6 +70,18 @@ class Run:
             time_ += chance.choice([0, 0, 1, 3, 7])
             records.append((time_, f"row {row if chance.random() < 0.95 else 'again'} of {self.id}"))
         return records
+
+
+    def components(self) -> list[dict]:
+        """Its component metrics, in the form of the vendor; some runs have several pages of them, and some none. They are
+        of a run that ended more than an hour ago, so that none is an answer."""
+        chance = random.Random(self.seed + 1)
+        metrics = chance.choice([0, 1, 12, 12, 12, 199, 200, 201, 650])
+        return [{"pid": "p", "connector_type": "tMap", "connector_label": f"tMap_{number}", "connector_id": f"tMap_{number}",
+                 "target_connector_type": "tLogRow", "target_label": "all rows", "target_id": "tLogRow_1",
+                 "component_start_time_seconds": self.triggered // 1000 + chance.randrange(3),
+                 "component_connection_rows_total": chance.randrange(10**6),
+                 "component_execution_duration_milliseconds": chance.choice([7, 1.5])} for number in range(metrics)]
 
 
 class Upstream:
@@ -128,7 +140,7 @@ class Upstream:
         # A collector that was killed does not remember what it had sent in the second before.
         assert counts["429"] <= 10 * kills + 10, counts
         return (f"{counts['requests']:,} requests, of which {counts['429']} limited, {counts['500']} failed, {counts['broken']} broken; "
-                f"{counts['cut']} downloads cut")
+                f"{counts['cut']} downloads cut; {counts['metrics']} requests for component metrics, {counts['odd metrics']} of them with a fault")
 
     def end(self) -> None:
         self.server.shutdown()
@@ -190,6 +202,8 @@ class Upstream:
                 self.status(request, body.decode().strip().strip('"'))
             case "GET", ["monitoring", "executions", id_, "logs"]:
                 self.live(request, self.runs[id_], query)
+            case "GET", ["monitoring", "observability", "executions", id_, "component"]:
+                self.components(request, self.runs[id_], query)
             case _:
                 answer(request, 404, {"status": 404, "message": f"no {request.command} {url.path}"})
 
@@ -258,6 +272,30 @@ class Upstream:
             body = body[:len(body) // 2]
             request.close_connection = True
         request.wfile.write(body)
+
+    def components(self, request, run: Run, query: dict) -> None:
+        items, limit, offset = run.components(), int(query.get("limit", 50)), int(query.get("offset", 0))
+        if not 1 <= limit <= 200:
+            return answer(request, 400, {"status": 400, "message": "limit out of bounds", "requestId": "r"})
+        total, page = len(items), items[offset:offset + limit]
+        with self.lock:
+            fault = self.chance.random() if self.faults and total else 1
+            self.counts["metrics"] += 1
+            if fault < 0.1:
+                self.counts["odd metrics"] += 1
+        if fault < 0.04:
+            # They change while they are read: one more, or the last of a page lost.
+            total += 1
+        elif fault < 0.1:
+            page = page[:-1]
+        if not items:
+            message = f"Task execution with ID '{run.id}' not found."
+            return answer(request, 404, {"status": 404, "message": message, "requestId": "r"})
+        answer(request, 200, {
+            "engine_id": "e", "workspace_id": WORKSPACE["id"], "task_id": run.task, "task_execution_id": run.id, "artifact_id": "a",
+            "artifact_version": "0.1", "start_time": iso(run.triggered), "operator": "u", "operator_type": "HUMAN",
+            "processes": [{"process_id": "j", "job_name": "Main", "pid": "p", "father_pid": "p", "root_pid": "p"}],
+            "metrics": {"items": page, "limit": limit, "offset": offset, "total": total}})
 
     def live(self, request, run: Run, query: dict) -> None:
         if not run.has_log:

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { openPage } from './browser.js'
-import { GOING_RUN, HOSTILE, LONG_LINE, LONG_RECORDS, LONG_RUN, ODD_RUN } from './service.js'
+import { GOING_RUN, HOSTILE, LONG_LINE, LONG_RECORDS, LONG_RUN, measure, ODD_RUN } from './service.js'
 
 const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
 const EARLIER_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17'
@@ -236,6 +236,36 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
         await hasNoBarrier(page)
       })
     })
+
+    for (const [form, size] of Object.entries(forms)) {
+      it(`has its components beside those of the last good run, ${form}`, async () => {
+        await measure(service(), EARLIER_RUN, 48_112)
+        await measure(service(), FAILED_RUN, 0, 'java.sql.SQLException: no such table\n\tat demo.Orders.run(Orders.java:12)')
+        await visit(`/runs/${FAILED_RUN}`, size, async (page) => {
+          const panel = page.getByRole('region', { name: 'Components' }).first()
+          const button = panel.getByRole('button', { name: 'Show 3 components' })
+          await button.waitFor()
+          const before = await panel.boundingBox()
+          assert.ok(before.height < 110, `folded, it leaves the window to the log: ${before.height}`)
+          await button.click()
+          await panel.getByText('tLogRow_1').first().waitFor()
+          const told = await panel.innerText()
+          assert.match(told, /failed: java\.sql\.SQLException: no such table/)
+          assert.match(told, /write orders/)
+          assert.ok(told.includes(HOSTILE), 'a label is text, whatever it contains')
+          await hasNoBarrier(page)
+          await fits(page)
+          const rows = await panel.locator('tbody tr').allInnerTexts()
+          assert.match(rows[0], /^tLogRow_1/, 'what failed comes first')
+          assert.ok(rows.some((row) => /tDBOutput_2/.test(row) && /48,112/.test(row)), rows.join('\n'))
+        })
+        // A run without component metrics has no such panel.
+        await visit(`/runs/${ODD_RUN}`, size, async (page) => {
+          await line(page, 0).waitFor()
+          assert.equal(await page.getByRole('heading', { name: 'Components' }).count(), 0)
+        })
+      })
+    }
 
     it('of a running run says for how long', async () => {
       await visit(`/runs/${GOING_RUN}`, {}, async (page) => {

@@ -96,6 +96,20 @@ export async function push(service, id, count, message = 'still going') {
   await send(service, 'POST', `${run(id)}/records`, lines.join('\n'))
 }
 
+/** Stores the metrics of two components of a run; the second wrote this many rows, or failed. */
+export async function measure(service, id, rows, stacktrace) {
+  const pid = `p-${id}`
+  const component = (type, number, label) => ({ pid, connector_type: type, connector_id: `${type}_${number}`, connector_label: label, component_start_time_seconds: 1_795_000_000 })
+  const flow = { target_connector_type: 'tDBOutput', target_id: 'tDBOutput_2', target_label: 'write orders', component_connection_rows_total: rows, component_execution_duration_milliseconds: 2_000 }
+  const items = [
+    { ...component('tDBInput', 1, 'tDBInput_1'), ...flow },
+    component('tDBOutput', 2, 'write orders'),
+    { ...component('tLogRow', 1, HOSTILE), ...(stacktrace ? { stacktrace } : {}) },
+  ]
+  const processes = [{ process_id: 'j', job_name: 'nightly_orders', pid, father_pid: pid, root_pid: pid }]
+  await send(service, 'PUT', `${run(id)}/component-metrics`, JSON.stringify({ processes, items, rows_rejected: 3 }))
+}
+
 export const ODD_RUN = '6c0e5a34-0000-4000-8000-0000000000d1'
 export const HOSTILE = '<img src=x onerror="document.title=1">'
 export const LONG_LINE = `${'long '.repeat(120)}end of the long line`

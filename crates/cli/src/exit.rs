@@ -94,9 +94,10 @@ impl From<CollectError> for Failure {
     fn from(error: CollectError) -> Self {
         let exit = match &error {
             CollectError::Upstream(error) => exit_of(error.kind()),
-            CollectError::Archive(_) | CollectError::Unsteady { .. } | CollectError::NoLogYet { .. } => {
-                Exit::Unavailable
-            }
+            CollectError::Archive(_)
+            | CollectError::Unsteady { .. }
+            | CollectError::NoLogYet { .. }
+            | CollectError::UnsteadyMetrics { .. } => Exit::Unavailable,
             CollectError::NoSuchPlace { .. } => Exit::NotFound,
             CollectError::Fetch(_) | CollectError::Crowded { .. } | CollectError::BadRun { .. } => Exit::Failed,
         };

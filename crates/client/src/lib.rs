@@ -16,8 +16,9 @@ mod pages;
 mod transport;
 
 pub use api::{
-    ContentEncoding, Execution, ExecutionFilter, ExecutionList, ExecutionScope, GeneratedPage, ListIds, LivePage,
-    LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SqlAnswer, readiness,
+    COMPONENTS_PAGE_MAX, ComponentPage, ContentEncoding, Execution, ExecutionFilter, ExecutionList, ExecutionScope,
+    GeneratedPage, ListIds, LivePage, LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SqlAnswer,
+    readiness,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};

@@ -96,6 +96,7 @@ impl App {
             summaries: store.summaries(),
             logs: store.logs(),
             problems: store.problems(),
+            components: store.components(),
             runs: store.runs(),
             workspaces: store.workspaces(),
         }

@@ -47,6 +47,12 @@ pub(crate) const COMPONENTS_PAGE_MAX: u64 = 200;
 /// Default number of such metrics. Source: as above.
 pub(crate) const COMPONENTS_PAGE_DEFAULT: u64 = 50;
 
+/// Maximum offset of a search for component metrics: the catalog reads what is skipped.
+pub(crate) const COMPONENTS_OFFSET_MAX: u64 = 100_000;
+
+/// How much larger component metrics are in memory than in the body of a request, at most: most of a body are names.
+pub(crate) const COMPONENTS_DECODED_FACTOR: usize = 8;
+
 /// Maximum time of a run hook, for which a caller waits.
 pub(crate) const RUN_HOOK_TIME_MAX: Duration = Duration::from_secs(30);
 

@@ -4,7 +4,7 @@
 //! query ▸ plan (tables of what the caller may read) ▸ the store prunes and scans ▸ joins, groups, sorts ▸ rows, rendered
 //! ```
 //!
-//! The tables are `runs`, `records`, `tasks` and `deliveries`; docs/sql.md describes them. Queries are read-only: there
+//! The tables are `runs`, `records`, `component_metrics`, `tasks`, `deliveries` and `problems`; docs/sql.md describes them. Queries are read-only: there
 //! are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
 //! temporary files, and time.
 //!

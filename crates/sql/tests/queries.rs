@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
+use runlog_model::wire::components::{ComponentMetric, RunComponents};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_sql::{AnswerFormat, SqlEngine, SqlError, SqlErrorKind, SqlSettings};
@@ -105,6 +106,20 @@ impl Archive {
             batch.push(record).await.unwrap();
         }
         batch.commit().await.unwrap();
+    }
+
+    /// Stores a metric of one component.
+    async fn measure(&self, run: RunId, connector_id: &str, rows: u64) {
+        let metric = ComponentMetric {
+            connector_id: connector_id.to_owned(),
+            pid: "p".to_owned(),
+            component_start_time_seconds: Some((NOW_MS / 1_000).into()),
+            component_connection_rows_total: Some(rows.into()),
+            component_execution_duration_milliseconds: Some(2_000.into()),
+            ..ComponentMetric::default()
+        };
+        let components = RunComponents { items: vec![metric], ..RunComponents::default() };
+        self.store.components().replace(run, &components).await.unwrap();
     }
 
     async fn seal(&self) {
@@ -332,15 +347,32 @@ async fn the_tables_of_the_catalog_say_what_it_knows() {
 }
 
 #[tokio::test]
+async fn component_metrics_are_a_table_beside_the_runs() {
+    let archive = Archive::new().await;
+    for rows in [48_112, 0] {
+        let run = archive.run(archive.task, &log(1)).await;
+        archive.measure(run, "tDBOutput_2", rows).await;
+    }
+    let asked = "SELECT t.task_name, connector_id, count(*), max(rows_total), min(rows_total), max(rows_total * 1000 / duration_ms)
+                 FROM component_metrics m JOIN tasks t USING (task_id) GROUP BY 1, 2";
+    assert_eq!(archive.rows(asked).await, ["nightly,tDBOutput_2,2,48112,0,24056"]);
+    let nothing = "SELECT run_id FROM runs r JOIN component_metrics m USING (run_id)
+                   WHERE rows_total BETWEEN 0 AND 0 AND connector_id = 'tDBOutput_2' AND job_name IS NULL
+                      AND m.started_at = TIMESTAMP '2026-11-23T12:00:00Z' AND target_id IS NULL";
+    assert_eq!(archive.rows(nothing).await.len(), 1);
+}
+
+#[tokio::test]
 async fn no_query_leads_to_another_workspace() {
     let archive = Archive::new().await;
     archive.run(archive.task, &log(20)).await;
     let foreign = archive.run(archive.foreign_task, &[record(NOW_MS, "ERROR", "the secret line")]).await;
+    archive.measure(foreign, "secret component", 7).await;
     // Both runs share a sealed file, and more of the other one is not sealed yet.
     archive.seal().await;
     archive.run(archive.foreign_task, &[record(NOW_MS, "ERROR", "the secret line")]).await;
     let (others, foreign_task) = (archive.others, archive.foreign_task);
-    let mut queries: Vec<String> = ["runs", "records", "tasks"]
+    let mut queries: Vec<String> = ["runs", "records", "tasks", "component_metrics"]
         .iter()
         .flat_map(|table| {
             [
@@ -452,7 +484,10 @@ async fn errors_say_where_and_what_is_meant() {
     assert_eq!(error.to_string(), "there is no table recrods; did you mean records?");
     assert_eq!(error.place().map(|place| (place.line, place.column)), Some((2, 8)));
     let error = archive.error("SELECT * FROM nothing_like_it").await;
-    assert!(error.to_string().ends_with("the tables are records, runs, tasks, deliveries, problems"), "{error}");
+    assert!(
+        error.to_string().ends_with("the tables are records, runs, tasks, deliveries, problems, component_metrics"),
+        "{error}"
+    );
     let error = archive.error("SELECT *\nFORM records").await;
     assert_eq!(error.place().map(|place| place.line), Some(2), "{error}");
     let error = archive.error("SELECT lenght(message) FROM records").await;

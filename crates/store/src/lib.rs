@@ -75,6 +75,14 @@ pub mod audit {
     pub use crate::tables::audit::{AuditFilter, DELETE_ENVIRONMENT, DELETE_USER};
 }
 
+/// Component metrics of runs.
+pub mod components {
+    pub use crate::parts::Components;
+    pub use crate::tables::component_metrics::{
+        ComponentCondition, ComponentField, ComponentOrder, ComponentPage, MeasuredComponent, RawComponentFilter,
+    };
+}
+
 /// Files in a folder or bucket that is not the archive's own: where file sinks write.
 pub mod bucket {
     pub use crate::objects::bucket::{Bucket, BucketFile};
@@ -85,8 +93,8 @@ pub mod bucket {
 pub mod collection {
     pub use crate::parts::Collection;
     pub use crate::tables::collected_runs::{
-        ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, UpsertCounts, UpstreamRun,
-        UpstreamRunState,
+        ClaimedComponents, ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, LandedLog,
+        UpsertCounts, UpstreamRun, UpstreamRunState,
     };
 }
 

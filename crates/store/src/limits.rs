@@ -337,6 +337,18 @@ pub const SUMMARY_ZSTD_LEVEL: i32 = 9;
 /// The longest summary. Unit: bytes. Analysis makes some megabytes at most.
 pub const SUMMARY_BYTES_MAX: usize = 64 << 20;
 
+/// Most component metrics that are kept of a run. Jobs have tens of components, and large ones some hundreds.
+pub const COMPONENT_METRICS_MAX: usize = 20_000;
+
+/// Most processes that are kept of a run.
+pub const COMPONENT_PROCESSES_MAX: usize = 2_000;
+
+/// Most bytes that the component metrics of a run take, as JSON. Stack traces can be long.
+pub const COMPONENT_METRICS_BYTES_MAX: usize = 16 << 20;
+
+/// How many component metrics one statement stores: a database accepts some ten thousand values.
+pub const COMPONENT_METRICS_INSERTED_TOGETHER: usize = 200;
+
 /// How long a session that was opened with a personal access token lasts. Unit: milliseconds. A working day, so that
 /// a forgotten browser is no risk for long.
 pub const SESSION_TTL_MS: i64 = 12 * 3_600_000;

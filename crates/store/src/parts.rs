@@ -52,6 +52,8 @@ parts! {
     Summaries,
     /// Problems: the root causes of failed runs, and what people made of them.
     Problems,
+    /// Component metrics of runs.
+    Components,
     /// The audit log.
     AuditLog,
     /// Alerts, and what alert rules ask of the catalog.

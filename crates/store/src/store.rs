@@ -21,8 +21,8 @@ use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
 use crate::parts::{
-    Accounts, Alerts, AuditLog, Collection, Deliveries, Logs, Problems, Query, Runs, SavedQueries, SigningKeys,
-    Summaries, Workspaces,
+    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Logs, Problems, Query, Runs, SavedQueries,
+    SigningKeys, Summaries, Workspaces,
 };
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
@@ -45,6 +45,7 @@ struct Parts {
     query: Query,
     summaries: Summaries,
     problems: Problems,
+    components: Components,
     audit: AuditLog,
     alerts: Alerts,
     ingest: Ingest,
@@ -70,6 +71,7 @@ impl Parts {
             query: Query::new(&background),
             summaries: Summaries::new(&core),
             problems: Problems::new(&core),
+            components: Components::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
             core,
@@ -237,6 +239,11 @@ impl Store {
     /// Records and catalog rows of many runs: search and scans.
     pub fn query(&self) -> &Query {
         &self.0.query
+    }
+
+    /// Component metrics of runs.
+    pub fn components(&self) -> &Components {
+        &self.0.components
     }
 
     /// Summaries of logs, and the error groups that they found.

@@ -28,7 +28,7 @@ const GAP: Duration = Duration::from_secs(2);
 
 /// The output of a future, and whether this process was suspended for two seconds or longer before it was ready. What
 /// was in progress may have failed for no other reason: connections were closed, and deadlines passed.
-pub async fn noting_suspension<F: Future>(future: F) -> (F::Output, bool) {
+pub(crate) async fn noting_suspension<F: Future>(future: F) -> (F::Output, bool) {
     let mut future = pin!(future);
     let mut was_suspended = false;
     loop {

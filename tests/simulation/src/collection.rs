@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use runlog_model::{RunId, Timestamp};
-use runlog_store::collection::{FailedAttempt, UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{FailedAttempt, LandedLog, UpstreamRun, UpstreamRunState};
 use runlog_store::{Result as StoreResult, Store};
 
 use crate::clients::{Answer, Clients, finish_body};
@@ -90,7 +90,14 @@ impl Clients {
                     locked(&self.0.ledger).runs[index].finish_sent_ms.get_or_insert(sent_ms);
                 }
                 let was_lost = locked(&self.0.upstream).holders.is_lost(id, generation);
-                collection.land(UPSTREAM, &claimed, &finish_body(), 1, 1).await?;
+                collection
+                    .land(
+                        UPSTREAM,
+                        &claimed,
+                        &finish_body(),
+                        LandedLog { records: 1, pages: 1, components_due_at: None },
+                    )
+                    .await?;
                 if was_lost && is_exact {
                     self.violation(format!("run {id} landed with a lost lease"));
                 }

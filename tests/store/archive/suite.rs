@@ -14,7 +14,9 @@ use runlog_model::{ErrorGroupKind, Severity};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
 use runlog_store::alerts::NewAlert;
 use runlog_store::audit::AuditFilter;
-use runlog_store::collection::{CollectorHeartbeat, FailedAttempt, UpsertCounts, UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{
+    CollectorHeartbeat, FailedAttempt, LandedLog, UpsertCounts, UpstreamRun, UpstreamRunState,
+};
 use runlog_store::delivery::RefusedRange;
 use runlog_store::logs::LiveQuery;
 use runlog_store::maintenance::{Health, Retention};
@@ -25,6 +27,8 @@ use runlog_store::summaries::{ClaimedSummary, NewErrorGroup, NewSummary};
 use runlog_store::{ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
 
+#[path = "components.rs"]
+mod components;
 #[path = "names.rs"]
 mod names;
 #[path = "pages.rs"]
@@ -1014,10 +1018,18 @@ async fn a_run_lands_once_together_with_its_end() {
     let claimed = store.collection().claim_run("up", now.plus_millis(1_000)).await.unwrap().unwrap();
     let finish = FinishRun::with_status(RunStatus::Failed);
 
-    let error = store.collection().land("up", &late, &finish, 5, 1).await.unwrap_err();
+    let error = store
+        .collection()
+        .land("up", &late, &finish, LandedLog { records: 5, pages: 1, components_due_at: None })
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(!store.runs().get(run_id).await.unwrap().unwrap().status.is_final(), "neither or both");
-    store.collection().land("up", &claimed, &finish, 5, 1).await.unwrap();
+    store
+        .collection()
+        .land("up", &claimed, &finish, LandedLog { records: 5, pages: 1, components_due_at: None })
+        .await
+        .unwrap();
     assert!(store.runs().get(run_id).await.unwrap().unwrap().status.is_final());
     // Whatever is told of it now, and from whichever list, it stays landed.
     store
@@ -1716,7 +1728,7 @@ async fn rows_of_the_catalog_come_as_columns() {
             CatalogView::Runs => vec![archive.run_id.to_string()],
             CatalogView::Tasks => vec![archive.task_id.to_string()],
             // No sink has been told of any run.
-            CatalogView::Deliveries | CatalogView::Problems => Vec::new(),
+            CatalogView::Deliveries | CatalogView::Problems | CatalogView::ComponentMetrics => Vec::new(),
         };
         assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
     }

@@ -12,7 +12,7 @@ use runlog_model::{FileFormat, RecordOrder, RunStatus, Timestamp};
 use runlog_store::accounts::CallerKind;
 use runlog_store::alerts::NewAlert;
 use runlog_store::audit::AuditContext;
-use runlog_store::collection::{UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{LandedLog, UpstreamRun, UpstreamRunState};
 use runlog_store::delivery::DeliveryStep;
 use runlog_store::summaries::NewSummary;
 use runlog_store::{ErrorKind, Result, SecretUrl, Store};
@@ -304,7 +304,18 @@ async fn collection_and_delivery_whose_session_is_terminated_are_applied_once() 
     let claimed = store.collection().claim_run("up", now.plus_millis(60_000)).await.unwrap().unwrap();
     let finish = FinishRun::with_status(RunStatus::Successful);
     let landed = "SELECT COUNT(*) FROM collected_runs WHERE state = 'landed'";
-    outside.interrupt("collected_runs", landed, store.collection().land("up", &claimed, &finish, 0, 1)).await;
+    outside
+        .interrupt(
+            "collected_runs",
+            landed,
+            store.collection().land(
+                "up",
+                &claimed,
+                &finish,
+                LandedLog { records: 0, pages: 1, components_due_at: None },
+            ),
+        )
+        .await;
     store.collection().upsert_runs("up", &[]).await.unwrap();
     let retried = "SELECT COUNT(*) FROM audit WHERE action = 'retry upstream'";
     outside

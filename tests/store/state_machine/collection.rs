@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use runlog_model::{RunId, RunStatus};
 use runlog_store::ErrorKind;
-use runlog_store::collection::{ClaimedRun, FailedAttempt, UpsertCounts, UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{ClaimedRun, FailedAttempt, LandedLog, UpsertCounts, UpstreamRun, UpstreamRunState};
 
 use crate::common::finish_body;
 use crate::deliveries::LEASE_MS;
@@ -82,7 +82,9 @@ impl Machine {
             assert!(until_ms < now_ms || !are_leases_exact, "a run in the hands of two collectors");
             let other = self.node(node + 1).collection();
             assert!(!other.renew_lease(UPSTREAM, &before, until).await.unwrap(), "a lost lease was renewed");
-            let landed = other.land(UPSTREAM, &before, &finish, 1, 1).await;
+            let landed = other
+                .land(UPSTREAM, &before, &finish, LandedLog { records: 1, pages: 1, components_due_at: None })
+                .await;
             assert_eq!(landed.map_err(|error| error.kind()), Err(ErrorKind::Conflict), "landed with a lost lease");
         }
         self.change(node + 1, run, change).await;
@@ -90,7 +92,10 @@ impl Machine {
         match attempt {
             Attempt::Landed => {
                 let records = self.model[index].records.len() as u64;
-                collection.land(UPSTREAM, &claimed, &finish, records, 1).await.unwrap();
+                collection
+                    .land(UPSTREAM, &claimed, &finish, LandedLog { records, pages: 1, components_due_at: None })
+                    .await
+                    .unwrap();
                 self.note_finished(index);
                 self.upstream.listed.get_mut(&run_id).unwrap().is_landed = true;
                 let landed = self.node(node + 2).collection().landed_among(UPSTREAM, &[run_id]).await.unwrap();

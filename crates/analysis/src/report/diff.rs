@@ -6,6 +6,7 @@ use runlog_store::workspaces::Workspaces;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::components::{ComponentsPart, components_of_both};
 use super::load::{Loaded, LogPart, ReportSources, RunHead, load};
 use super::run::{ChangeCounts, Figures, causes_only_in};
 use crate::patterns::PatternChange;
@@ -31,6 +32,9 @@ pub struct RunDiff {
     /// Root causes of stack traces that only the first run has.
     #[serde(default)]
     pub gone_causes: Vec<StackTraceGroup>,
+    /// What the components read and wrote in both; absent if neither has component metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<ComponentsPart>,
     /// False if one of the logs has more patterns than are kept: patterns shown as new or gone may be among those not
     /// kept.
     pub complete: bool,
@@ -59,6 +63,7 @@ pub async fn run_diff(sources: ReportSources<'_>, before: RunId, after: RunId) -
         patterns: Vec::new(),
         new_causes: Vec::new(),
         gone_causes: Vec::new(),
+        components: components_of_both(sources.components, &before.run, &after.run).await?,
         complete: false,
     };
     if let (Some(before), Some(after)) = (before.summary, after.summary) {

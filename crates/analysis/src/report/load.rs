@@ -1,6 +1,7 @@
 //! The common parts of reports: the run, and the summary of its log if there is one.
 
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
+use runlog_store::components::Components;
 use runlog_store::logs::Logs;
 use runlog_store::problems::Problems;
 use runlog_store::runs::Runs;
@@ -27,6 +28,8 @@ pub struct ReportSources<'a> {
     pub logs: &'a Logs,
     /// Problems, and which run has which.
     pub problems: &'a Problems,
+    /// Component metrics.
+    pub components: &'a Components,
     /// Counts of runs.
     pub runs: &'a Runs,
     /// Names of tasks and workspaces.

@@ -5,6 +5,7 @@
 
 mod advice;
 mod brief;
+mod components;
 mod diff;
 mod load;
 mod reasons;
@@ -13,6 +14,10 @@ mod task;
 mod workspace;
 
 pub use brief::{BRIEF_BYTES_MAX, brief_of};
+pub use components::{
+    ComponentChange, ComponentFigures, ComponentFinding, ComponentPoint, ComponentRow, ComponentsAgainst,
+    ComponentsPart, TaskComponent,
+};
 pub use diff::{RunDiff, Side, run_diff};
 pub use load::{LogPart, LogState, ON_THE_SPOT_RECORDS_MAX, ReportSources, RunHead, RunPoint};
 pub use reasons::{

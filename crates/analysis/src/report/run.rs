@@ -7,6 +7,7 @@ use runlog_store::Result;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::components::{ComponentsPart, components_of};
 use super::load::{LogPart, ReportSources, RunHead, load};
 use super::reasons::{is_bad, is_good};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
@@ -59,6 +60,9 @@ pub struct RunReport {
     /// Comparison with the last successful run of the task, or else with the previous run; absent if there is neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
+    /// What the components read and wrote, beside the last successful run; absent without component metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<ComponentsPart>,
     /// Volume and severity over time, without outliers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,
@@ -154,6 +158,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
         Some(problem) => sources.problems.tasks(&problem.id, PROBLEM_TASKS_MAX).await?,
         None => Vec::new(),
     };
+    let components = components_of(sources.components, &loaded.run).await?;
     let Some(mut summary) = loaded.summary else {
         return Ok(RunReport {
             headline: headline_of(&[], None, engine).filter(|_| is_bad(run.status)),
@@ -165,6 +170,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
             figures: None,
             failure: None,
             against: None,
+            components,
             timeline: None,
             gaps: Vec::new(),
             outliers: Vec::new(),
@@ -193,6 +199,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
         suspects,
         failure: summary.failure,
         against,
+        components,
         timeline: Some(summary.timeline),
         gaps: summary.gaps,
         outliers: summary.outliers,

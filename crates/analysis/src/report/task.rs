@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashSet};
 use runlog_model::place::Task;
 use runlog_model::{ErrorGroupKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
-use runlog_store::summaries::{ErrorGroup, RecentRun, Summaries};
+use runlog_store::summaries::{ErrorGroup, RecentRun};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::load::{RunPoint, duration_of};
+use super::components::{TaskComponent, components_of_task};
+use super::load::{ReportSources, RunPoint, duration_of};
 use super::reasons::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, reasons_of};
 
 /// Maximum number of runs in a report on a task, the newest. Unit: runs.
@@ -58,6 +59,10 @@ pub struct TaskReport {
     // A service of an earlier version has another name for it.
     #[serde(alias = "problems")]
     pub error_groups: Vec<TaskErrorGroup>,
+    /// The throughput of its components in its last 30 runs with component metrics, the slowest components first; at
+    /// most 30.
+    #[serde(default)]
+    pub components: Vec<TaskComponent>,
 }
 
 /// Number of runs with a status.
@@ -136,7 +141,13 @@ pub struct TaskErrorGroup {
 }
 
 /// The report on the runs of a task since `since`.
-pub async fn task_report(summaries: &Summaries, task: &Task, since: Timestamp, now: Timestamp) -> Result<TaskReport> {
+pub async fn task_report(
+    sources: ReportSources<'_>,
+    task: &Task,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<TaskReport> {
+    let summaries = sources.summaries;
     let mut runs = summaries.recent_runs_of_task(task.id, since, RUNS_MAX + 1).await?;
     let is_cut = runs.len() as u64 > RUNS_MAX;
     runs.truncate(RUNS_MAX as usize);
@@ -165,6 +176,7 @@ pub async fn task_report(summaries: &Summaries, task: &Task, since: Timestamp, n
         durations: Durations::of(&runs),
         runs: runs.iter().map(Into::into).collect(),
         error_groups,
+        components: components_of_task(sources.components, task.id, task.workspace.id, since).await?,
     })
 }
 

@@ -118,7 +118,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     }
     if args.json {
         result_json(
-            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back }),
+            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back, "componentMetrics": total.components }),
         )?;
     } else {
         let mut text = format!("{} landed with {}", counted(total.landed, "run"), counted(total.records, "record"));

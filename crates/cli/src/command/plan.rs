@@ -8,7 +8,9 @@ use runlog_collector::Collector;
 use crate::arguments::period::PastArgs;
 use crate::exit::Outcome;
 use crate::render::terminal::{count, duration, result_json, result_line, table};
-use crate::settings::{Needs, Opened, REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Scheduled, SettingsArgs};
+use crate::settings::{
+    Needs, Opened, REQUESTS_OF_COMPONENTS, REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Scheduled, SettingsArgs,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
@@ -28,6 +30,7 @@ pub(crate) async fn run(args: PlanArgs) -> Outcome {
     let mut plans = Vec::new();
     for Scheduled { upstream, .. } in upstreams {
         let (name, pace) = (upstream.name.clone(), upstream.client.settings().pace);
+        let of_components = if upstream.settings.component_metrics { REQUESTS_OF_COMPONENTS } else { 0 };
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         let runs = collector.count(range).await?;
         let figures = store.collection().metrics(&name).await?;
@@ -35,7 +38,8 @@ pub(crate) async fn run(args: PlanArgs) -> Outcome {
         let further =
             if figures.landed == 0 { 0.0 } else { (figures.pages as f64 / figures.landed as f64 - 1.0).max(0.0) };
         let of_further = further * REQUESTS_OF_RUN as f64 + further.min(1.0) * REQUESTS_OF_COUNT as f64;
-        let requests = runs * REQUESTS_OF_RUN + (runs as f64 * of_further) as u64 + runs.div_ceil(100);
+        let requests =
+            runs * (REQUESTS_OF_RUN + of_components) + (runs as f64 * of_further) as u64 + runs.div_ceil(100);
         let per_minute = pace.of_monitoring().map(Pace::requests_per_minute);
         let seconds = per_minute.map(|most| requests * 60 / most.max(1));
         let runs_per_hour = per_minute.map(|most| most * 60 / REQUESTS_OF_RUN);
@@ -68,7 +72,7 @@ struct Plan {
     requests: u64,
     /// `null` without a rate limit.
     requests_per_minute: Option<u64>,
-    /// Of runs whose log is one page; `null` without a rate limit.
+    /// Of runs whose log is one page, without their component metrics; `null` without a rate limit.
     runs_per_hour: Option<u64>,
     /// `null` without a rate limit.
     seconds: Option<u64>,

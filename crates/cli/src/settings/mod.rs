@@ -13,4 +13,4 @@ mod values;
 
 pub(crate) use file::{EXAMPLE, Settings};
 pub(crate) use opened::{Needs, Opened, SettingsArgs};
-pub(crate) use upstream::{REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Scheduled};
+pub(crate) use upstream::{REQUESTS_OF_COMPONENTS, REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Scheduled};

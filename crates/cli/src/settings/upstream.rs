@@ -22,6 +22,8 @@ use crate::system::{SystemClock, SystemRandom};
 pub(crate) const REQUESTS_OF_RUN: u64 = 2;
 /// Number of requests for a run with several pages in addition to those for its pages: for the record count.
 pub(crate) const REQUESTS_OF_COUNT: u64 = 1;
+/// Number of requests for the component metrics of a run. They give way to those for logs.
+pub(crate) const REQUESTS_OF_COMPONENTS: u64 = 1;
 
 /// One upstream.
 #[derive(Debug, Deserialize)]
@@ -56,6 +58,7 @@ pub(super) struct UpstreamSettings {
     history: Option<Time>,
     settle: Option<Time>,
     while_going: Option<Time>,
+    component_metrics: Option<bool>,
     every: Option<Time>,
     cron: Option<Schedule>,
     jitter: Option<Time>,
@@ -127,6 +130,7 @@ impl UpstreamSettings {
             history: or(self.history, default.history),
             settle: or(self.settle, default.settle),
             while_going: self.while_going.map(|time| time.0),
+            component_metrics: self.component_metrics.unwrap_or(default.component_metrics),
             parallel: self.parallel.unwrap_or(default.parallel),
             pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
             ..default

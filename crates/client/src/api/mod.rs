@@ -1,6 +1,7 @@
 //! The requests of the API: one file per group of endpoints.
 
 mod admin;
+mod components;
 mod executions;
 mod lists;
 mod logs;
@@ -13,6 +14,7 @@ mod session;
 mod sql;
 
 pub use admin::PermissionHolder;
+pub use components::{COMPONENTS_PAGE_MAX, ComponentPage};
 pub use executions::{Execution, ExecutionFilter, ExecutionList, ExecutionScope, LivePage, LiveQuery};
 pub use lists::ListIds;
 pub(crate) use logs::LogStatus;

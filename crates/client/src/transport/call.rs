@@ -94,6 +94,12 @@ impl Call {
         self
     }
 
+    /// The same; all others go first.
+    pub(crate) fn in_background(mut self) -> Self {
+        self.urgency = Urgency::Background;
+        self
+    }
+
     /// The request body; none if the request has none. An empty body of a POST still has a length, which some services
     /// require.
     pub(super) fn body(&self) -> Option<reqwest::Body> {
@@ -150,6 +156,10 @@ fn what_to_grant(path: &str) -> Option<&'static str> {
     if is_in("/monitoring/executions/") {
         Some(
             "grant the account the rights Author, Viewer and Executor (AUTHOR, VIEW, EXECUTE) in the workspace of the run",
+        )
+    } else if is_in("/monitoring/observability/") {
+        Some(
+            "grant the account the role Operator (a service account: the permission TMC_OPERATOR; in a Runlog: the rights Author, Viewer and Executor)",
         )
     } else if is_in("/processing/") {
         Some(

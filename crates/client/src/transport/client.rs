@@ -120,9 +120,9 @@ impl Client {
         self.0.connection.rate_limiter.left(ApiGroup::Monitoring, self.clock().now().as_millis())
     }
 
-    /// True if requests to monitoring queue for the rate limit, or almost do.
+    /// True if requests to monitoring queue for the rate limit.
     pub fn is_rate_limited(&self) -> bool {
-        self.0.connection.rate_limiter.is_scarce(ApiGroup::Monitoring, self.clock().now().as_millis())
+        self.0.connection.rate_limiter.is_scarce(ApiGroup::Monitoring)
     }
 
     /// Waits, with the injected implementation.

@@ -36,6 +36,8 @@ pub(crate) enum Urgency {
     /// A request for the status of work that the service is doing anyway: the later it is sent, the more likely the
     /// work is done.
     Question,
+    /// A request that nothing waits for.
+    Background,
 }
 
 /// Gives each request the earliest time at which no bound is broken. Requests of the same urgency go in their order.
@@ -146,12 +148,9 @@ impl RateLimiter {
         Some(pace.per_minute.saturating_sub(sent))
     }
 
-    /// True if requests wait for their turn, or most of what a second allows was used.
-    pub(crate) fn is_scarce(&self, group: ApiGroup, now: i64) -> bool {
-        let Some(pace) = self.now(group, now) else { return false };
-        let turns = locked(&self.budget(group).turns);
-        let recent = turns.sent.iter().rev().take_while(|at| **at > now - SECOND_MS).count();
-        !turns.waiting.is_empty() || recent * 4 >= pace.per_second * 3
+    /// True if requests wait for their turn that something waits for.
+    pub(crate) fn is_scarce(&self, group: ApiGroup) -> bool {
+        locked(&self.budget(group).turns).waiting.iter().any(|(urgency, _)| *urgency != Urgency::Background)
     }
 
     /// Waits for the request's turn.

@@ -17,6 +17,7 @@ use runlog_store::{Store, limits};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::component_metrics::ComponentWorker;
 use super::context::CollectContext;
 use super::discover::{Discovered, Discovery, DiscoveryOutcome};
 use super::error::Result;
@@ -35,6 +36,8 @@ const LISTING_IS_LONG: Duration = Duration::from_secs(300);
 const FOLLOW_EVERY: Duration = Duration::from_secs(60);
 /// Maximum number of workers that poll running runs.
 const FOLLOWERS: usize = 4;
+/// Number of workers that fetch component metrics.
+const MEASURERS: usize = 2;
 /// How often a collector announces itself to the others.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Collects one upstream into one archive.
@@ -45,6 +48,7 @@ struct Shared {
     context: Arc<CollectContext>,
     discovery: Discovery,
     worker: RunWorker,
+    components: ComponentWorker,
     progress: Arc<dyn CollectProgress>,
 }
 
@@ -53,7 +57,8 @@ impl Collector {
     pub fn new(store: &Store, upstream: Upstream, progress: Arc<dyn CollectProgress>) -> Self {
         let context = Arc::new(CollectContext::new(store, upstream));
         let worker = RunWorker::new(Arc::clone(&context), Arc::clone(&progress));
-        Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, progress }))
+        let components = ComponentWorker::new(Arc::clone(&context));
+        Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, components, progress }))
     }
 
     /// The name of its upstream.
@@ -135,7 +140,8 @@ impl Collector {
         let Shared { context, discovery, .. } = &*self.0;
         let upstream = &context.upstream;
         let scopes = discovery.scopes(context).await?;
-        Ok(test_rights(&upstream.client, &scopes, &upstream.selection.tags, range).await)
+        let (client, tags) = (&upstream.client, &upstream.selection.tags);
+        Ok(test_rights(client, &scopes, tags, range, self.0.components.is_wanted()).await)
     }
 
     /// Lands every due run, several at a time, until none is left or `stop`. If the archive becomes unavailable, runs
@@ -152,11 +158,12 @@ impl Collector {
         round
     }
 
-    /// Lands one due run, or polls one running run; none if there is neither.
+    /// Lands one due run, polls one running run, or fetches the component metrics of one; none if there is nothing to do.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         match self.0.worker.land_one(stop).await? {
             Some(one) => Ok(Some(one)),
-            None => Ok(self.0.worker.follow_one(stop).await?.then(CollectStats::default)),
+            None if self.0.worker.follow_one(stop).await? => Ok(Some(CollectStats::default())),
+            None => self.0.components.fetch_one(stop).await,
         }
     }
 
@@ -172,12 +179,14 @@ impl Collector {
         let name = |what: &str| format!("collect {}: {what}", upstream.name);
         let (pause, listing) = (Arc::new(pause), name("list runs"));
         let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the rate limit"));
+        let measure = name("component metrics");
         tokio::join!(
             supervisor.run(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
             supervisor.run(&follow, &stop, || self.clone().follow_on(stop.clone())),
             supervisor.run(&share, &stop, || self.clone().share_on(stop.clone())),
             self.look_on(supervisor, &look, &stop),
             self.land_on(supervisor, &land, &stop),
+            self.measure_on(supervisor, &measure, &stop),
         );
         if let Err(error) = self.leave().await {
             debug!(%error, "the other collectors will notice later that this one has ended");
@@ -249,6 +258,21 @@ impl Collector {
         };
         let Upstream { client, settings, .. } = &self.0.context.upstream;
         self.0.worker.landing().live(supervisor, name, settings.parallel, client.wait(), stop, step).await;
+    }
+
+    /// Fetches component metrics as they become due.
+    async fn measure_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+        let components = &self.0.components;
+        if !components.is_wanted() {
+            return;
+        }
+        let (worker, until) = (components.clone(), stop.clone());
+        let step = move || {
+            let (worker, stop) = (worker.clone(), until.clone());
+            async move { worker.fetch_one(&stop).await }
+        };
+        let wait = self.0.context.upstream.client.wait();
+        components.pool().live(supervisor, name, MEASURERS, wait, stop, step).await;
     }
 
     async fn look_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {

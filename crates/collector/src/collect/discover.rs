@@ -396,6 +396,7 @@ fn is_met_by_all(error: &CollectError) -> bool {
         | CollectError::Crowded { .. }
         | CollectError::Unsteady { .. }
         | CollectError::NoLogYet { .. }
+        | CollectError::UnsteadyMetrics { .. }
         | CollectError::BadRun { .. } => false,
     }
 }

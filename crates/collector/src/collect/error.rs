@@ -54,6 +54,14 @@ pub enum CollectError {
         /// Its ID.
         run: String,
     },
+    /// Pages of component metrics that do not fit together.
+    #[error("the component metrics of run {run} changed while they were read: {what}")]
+    UnsteadyMetrics {
+        /// The run.
+        run: String,
+        /// What differed.
+        what: String,
+    },
     /// A run that the service describes in a way that cannot be processed.
     #[error("run {run} cannot be archived: {what}")]
     BadRun {

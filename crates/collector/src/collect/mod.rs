@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! collector ▸ discover (list runs)
+//!           ▸ component_metrics (of runs whose logs have landed)
 //!           ▸ run_worker (claim one) ▸ fetch ▸ interval (complete intervals) ▸ record_blocks ▸ ingest (missing records)
 //! ```
 
 mod collector;
+mod component_metrics;
 mod context;
 mod discover;
 mod error;

@@ -11,6 +11,8 @@ use super::range::Range;
 const SCOPES_MAX: usize = 20;
 const TASKS_MAX: usize = 5;
 
+const NOT_LISTED: &str = "no runs could be listed";
+
 /// What an account must be allowed to do, and whether it is.
 #[derive(Debug)]
 pub struct RightTest {
@@ -37,6 +39,7 @@ pub(super) async fn test_rights(
     scopes: &[ExecutionScope],
     tags: &[String],
     range: Range,
+    has_components: bool,
 ) -> Vec<RightTest> {
     let places = match client.workspaces().await {
         Ok(found) if found.is_empty() => RightOutcome::Granted(
@@ -46,15 +49,23 @@ pub(super) async fn test_rights(
         Err(error) => RightOutcome::Failed(error),
     };
     let (runs, listed) = listed(client, scopes, tags, range).await;
-    let logs = match listed {
-        RightOutcome::Granted(_) => read_logs(client, &runs).await,
-        _ => RightOutcome::Untested("no runs could be listed"),
+    let is_listed = matches!(listed, RightOutcome::Granted(_));
+    let mut tests =
+        vec![RightTest { what: "list workspaces", outcome: places }, RightTest { what: "list runs", outcome: listed }];
+    let logs = async |run| {
+        let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
+        client.live_page(run, &query).await.map(drop)
     };
-    vec![
-        RightTest { what: "list workspaces", outcome: places },
-        RightTest { what: "list runs", outcome: listed },
-        RightTest { what: "read logs", outcome: logs },
-    ]
+    let outcome = if is_listed { of_each(&runs, logs).await } else { RightOutcome::Untested(NOT_LISTED) };
+    tests.push(RightTest { what: "read logs", outcome });
+    if has_components {
+        let components = async |run| client.component_page(run, 0).await.map(drop);
+        // Talend Cloud grants it for all workspaces.
+        let first = runs.get(..1).unwrap_or_default();
+        let outcome = if is_listed { of_each(first, components).await } else { RightOutcome::Untested(NOT_LISTED) };
+        tests.push(RightTest { what: "read component metrics", outcome });
+    }
+    tests
 }
 
 /// Ended runs, at most [`TASKS_MAX`] of each scope, each of another task.
@@ -86,12 +97,12 @@ async fn listed(
     (runs, RightOutcome::Granted(counted(total, "run") + &among))
 }
 
-async fn read_logs(client: &Client, runs: &[RunId]) -> RightOutcome {
+/// Reads something of each run.
+async fn of_each(runs: &[RunId], read: impl AsyncFn(RunId) -> runlog_client::Result<()>) -> RightOutcome {
     for run in runs {
-        let query = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
-        match client.live_page(*run, &query).await {
-            Ok(_) => {}
-            // It has no log.
+        match read(*run).await {
+            Ok(()) => {}
+            // It has none.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return RightOutcome::Failed(error),
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::Execution;
+use runlog_model::wire::push::FinishRun;
 use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp, backoff, error_chain, millis};
-use runlog_store::collection::{ClaimedRun, FailedAttempt};
+use runlog_store::collection::{ClaimedRun, FailedAttempt, LandedLog};
 use runlog_store::logs::LiveQuery;
 use runlog_store::{ErrorKind, failpoint};
 use tokio::sync::OnceCell;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
+use super::component_metrics;
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::ingest::Ingestor;
@@ -285,10 +287,16 @@ impl RunWorker {
             if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
                 return Err(CollectError::NoLogYet { run: run_id.to_string() });
             }
-            archive.collection.finish_without_log(&upstream.name, &claimed, &finish).await?;
+            let due_at = self.components_due_at(&finish);
+            archive.collection.finish_without_log(&upstream.name, &claimed, &finish, due_at).await?;
             return Ok(None);
         }
-        archive.collection.land(&upstream.name, &claimed, &finish, report.records, report.pages).await?;
+        let landed = LandedLog {
+            records: report.records,
+            pages: report.pages,
+            components_due_at: self.components_due_at(&finish),
+        };
+        archive.collection.land(&upstream.name, &claimed, &finish, landed).await?;
         failpoint::reach("collect-landed");
         let records = report.records_mended + odd;
         if records > 0 {
@@ -303,6 +311,14 @@ impl RunWorker {
         }
         self.0.spare_folders.take(checkpoint);
         Ok(Some(report.records))
+    }
+
+    /// When the component metrics of a run are due; `None` if they are not wanted.
+    fn components_due_at(&self, finish: &FinishRun) -> Option<Timestamp> {
+        let upstream = &self.0.context.upstream;
+        let (now, settle) = (upstream.client.clock().now(), upstream.settings.settle);
+        let due_at = component_metrics::due_at(now, finish.finish_timestamp, settle);
+        upstream.settings.component_metrics.then_some(due_at)
     }
 
     fn fetch_request(&self, run_id: RunId) -> FetchRequest {

@@ -13,6 +13,8 @@ pub struct CollectStats {
     pub no_log: u64,
     /// Number of runs that could not be landed.
     pub set_back: u64,
+    /// Number of runs whose component metrics have landed.
+    pub components: u64,
 }
 
 impl AddAssign for CollectStats {
@@ -21,5 +23,6 @@ impl AddAssign for CollectStats {
         self.records += other.records;
         self.no_log += other.no_log;
         self.set_back += other.set_back;
+        self.components += other.components;
     }
 }

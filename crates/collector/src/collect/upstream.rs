@@ -60,6 +60,8 @@ pub struct CollectSettings {
     /// How often the new records of running runs are stored. Default: never; the log is stored after the end of the
     /// run.
     pub while_going: Option<Duration>,
+    /// Whether the component metrics of runs are collected. Default: yes.
+    pub component_metrics: bool,
     /// Number of runs that are fetched at a time. Default: 16; most of them wait until the service has built a page or
     /// the rate limit allows a request, so few files are downloaded at a time.
     pub parallel: usize,
@@ -88,6 +90,7 @@ impl CollectSettings {
             history: DAY,
             settle: Duration::from_secs(30),
             while_going: None,
+            component_metrics: true,
             parallel: 32,
             pages_in_flight: 10,
             page_memory_bytes: 2 << 20,

@@ -74,6 +74,8 @@ pub(crate) enum At {
     Status,
     File,
     Live,
+    /// Component metrics.
+    Components,
 }
 
 /// What the service does instead of its duty.
@@ -103,6 +105,14 @@ pub(crate) enum Fault {
     Late(usize),
 }
 
+/// The component metrics of every run.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) items: Vec<Value>,
+    /// Most metrics of a page, whatever is asked for.
+    pub(crate) page_items_max: usize,
+}
+
 /// What the service has and does.
 pub(crate) struct Script {
     pub(crate) log: Vec<(i64, String)>,
@@ -125,6 +135,8 @@ pub(crate) struct Script {
     pub(crate) has_just_ended: bool,
     /// Whether the size of a page is that of its file in bytes, rather than the number of its records.
     pub(crate) size_is_bytes: bool,
+    /// None: the service knows no component metrics, as Talend Cloud does after 31 days.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 impl Script {
@@ -143,6 +155,7 @@ impl Script {
             replaced: Vec::new(),
             has_just_ended: false,
             size_is_bytes: false,
+            metrics: None,
         }
     }
 
@@ -287,6 +300,7 @@ impl Stage {
             .route("/orchestration/executables/tasks", get(tasks))
             .route("/monitoring/executions/{id}/logs", post(generate).get(live))
             .route("/monitoring/executions/{id}/logs/status", post(status))
+            .route("/monitoring/observability/executions/{id}/component", get(components))
             .route("/files/{key}", get(file))
             .with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -425,6 +439,37 @@ async fn execution(State(app): App, Path(run): Path<String>, headers: HeaderMap)
     let mut said = app.said();
     said["executionId"] = Value::from(run);
     json_answer(200, &said)
+}
+
+/// As the vendor's OpenAPI file describes it.
+async fn components(
+    State(app): App,
+    Path(run): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Answer {
+    let number = |name: &str, default: usize| query.get(name).map_or(default, |text| text.parse().unwrap());
+    let (offset, limit) = (number("offset", 0), number("limit", 50));
+    assert!((1..=200).contains(&limit), "the vendor gives 200 at most");
+    let fault = app.note(At::Components, format!("{offset} {limit}"));
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let Some(Metrics { items, page_items_max }) = app.script.lock().unwrap().metrics.clone() else {
+        let message = format!("Task execution with ID '{run}' not found.");
+        return json_answer(404, &json!({"status": 404, "message": message, "requestId": "r"}));
+    };
+    let page: Vec<&Value> = items.iter().skip(offset).take(limit.min(page_items_max)).collect();
+    json_answer(
+        200,
+        &json!({
+            "engine_id": "engine-of-metrics", "workspace_id": "61273932d0366133d05729b7", "task_id": TASK,
+            "task_execution_id": run, "artifact_id": "612739e79a0ac71b8f3ed4db", "artifact_version": "0.1.0",
+            "start_time": "2021-08-26T06:53:30.127Z", "rows_rejected": 1, "operator": "admin", "operator_type": "HUMAN",
+            "processes": [{"process_id": "j", "job_name": "Main", "pid": "p", "father_pid": "p", "root_pid": "p"}],
+            "metrics": {"items": page, "limit": limit, "offset": offset, "total": items.len()}
+        }),
+    )
 }
 
 async fn executions(State(app): App, Path(task): Path<String>, headers: HeaderMap) -> Answer {

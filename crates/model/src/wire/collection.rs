@@ -49,6 +49,15 @@ pub struct UpstreamBody {
     /// Time up to which runs were listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed_until: Option<Timestamp>,
+    /// Runs whose component metrics are still to be fetched.
+    #[serde(default)]
+    pub components_waiting: u64,
+    /// Those of them whose last attempt failed.
+    #[serde(default)]
+    pub components_failing: u64,
+    /// Why one of those attempts failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components_problem: Option<String>,
     /// The failing runs that have been pending for longest, at most 50.
     pub problems: Vec<FailingRunBody>,
 }

@@ -189,6 +189,9 @@ pub struct RunWithLog {
     pub misfired_execution_reason: Option<String>,
     /// The log.
     pub log: LogBody,
+    /// How many component metrics it has.
+    #[serde(default)]
+    pub component_metrics: u64,
 }
 
 /// The state of the log of a run in the archive.

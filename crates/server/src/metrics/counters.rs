@@ -377,6 +377,7 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
     let (records, pages) = (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
     let (failing, incomplete) =
         (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
+    let components = Family::<UpstreamLabels, Gauge>::default();
     let (lag, listed) = (Family::<UpstreamLabels, Seconds>::default(), Family::<UpstreamLabels, Seconds>::default());
     let seconds_since = |at: i64| (now.as_millis() - at).max(0) as f64 / 1_000.0;
     for figures in upstreams {
@@ -396,6 +397,7 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
         pages.get_or_create(&upstream()).set(figures.pages.saturating_as::<i64>());
         failing.get_or_create(&upstream()).set(figures.failing.saturating_as::<i64>());
         incomplete.get_or_create(&upstream()).set(figures.incomplete.saturating_as::<i64>());
+        components.get_or_create(&upstream()).set(figures.components_waiting.saturating_as::<i64>());
         lag.get_or_create(&upstream()).set(figures.waiting_since.map_or(0.0, seconds_since));
         if let Some(at) = figures.listed_until {
             listed.get_or_create(&upstream()).set(seconds_since(at));
@@ -406,6 +408,7 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
     registry.register("pages", "Pages of landed logs", pages);
     registry.register("runs_failing", "Runs whose last attempt failed", failing);
     registry.register("runs_incomplete", "Runs whose log could not be collected completely", incomplete);
+    registry.register("component_metrics_waiting", "Runs whose component metrics are to be fetched", components);
     registry.register("lag_seconds", "Time since the end of the oldest pending run", lag);
     registry.register("listed_seconds", "Time since runs were last listed", listed);
 

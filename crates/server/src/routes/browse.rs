@@ -68,6 +68,7 @@ pub(crate) async fn summary(
         error_type: run.error_type,
         misfired_execution_reason: run.misfired_reason,
         log,
+        component_metrics: app.store().components().count(run.id).await?,
     }))
 }
 

@@ -72,6 +72,9 @@ fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> Upstream
         pages: figures.pages,
         waiting_since: figures.waiting_since.map(Timestamp::clamped),
         listed_until: figures.listed_until.map(Timestamp::clamped),
+        components_waiting: figures.components_waiting,
+        components_failing: figures.components_failing,
+        components_problem: figures.components_problem,
         problems: problems.into_iter().map(problem).collect(),
     }
 }

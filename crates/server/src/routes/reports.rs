@@ -126,7 +126,7 @@ pub(crate) async fn of_task(
 ) -> ApiResult<Json<TaskReport>> {
     let since = since(&app, query.last_days.0);
     let task = rights::task(app.store(), &caller, parse_id("taskId", &id)?, &Right::READ_LOGS).await?;
-    Ok(Json(task_report(app.store().summaries(), &task, since, app.now()).await?))
+    Ok(Json(task_report(app.report_sources(), &task, since, app.now()).await?))
 }
 
 /// `GET /runlog/v1/workspaces/{workspaceId}/report`: reports the tasks that need attention.

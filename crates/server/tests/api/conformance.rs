@@ -31,6 +31,14 @@ impl Vendor {
         Self(folder)
     }
 
+    /// The example of a schema.
+    fn example(&self, file: &str, schema: &str) -> Value {
+        let text = std::fs::read_to_string(self.0.join(format!("{file}.json"))).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let example = &document["components"]["schemas"][schema]["example"];
+        example.as_str().map_or_else(|| example.clone(), |text| serde_json::from_str(text).unwrap())
+    }
+
     /// Fails unless the file declares this status for the operation, and the body matches its schema.
     #[track_caller]
     fn check(&self, file: &str, operation: (&str, &str), expected: u16, answer: &Answer) {
@@ -273,6 +281,27 @@ async fn history_and_batches_of_permissions() {
     check(200, &stage.get(&of_run).await);
     check(400, &stage.get(&format!("{of_run}?limit=201")).await);
     check(404, &stage.get(&of_run.replace(RUN, UNKNOWN_RUN)).await);
+    // The vendor's own example comes out as it went in.
+    let example = vendor.example("observability-metrics", "ExecutionComponentMetrics");
+    let put = json!({"processes": example["processes"], "items": example["metrics"]["items"]}).to_string();
+    let own = format!("/runlog/v1/runs/{RUN}/component-metrics");
+    assert_eq!(stage.ask(Method::PUT, &own, put).await.status, 200);
+    let served = stage.get(&of_run).await;
+    check(200, &served);
+    assert_eq!(served.json()["processes"], example["processes"]);
+    assert_eq!(served.json()["metrics"], example["metrics"]);
+    let search = "/monitoring/observability/metrics/component";
+    let query = json!({"environmentId": environment, "startTime": "2021-08-01T00:00:00.000Z", "endTime": "2021-09-01T00:00:00.000Z"});
+    let found = stage.post(search, query.to_string()).await;
+    assert_eq!(found.json()["total"], example["metrics"]["total"]);
+    vendor.check("observability-metrics", ("post", search), 200, &found);
+    vendor.check("observability-metrics", ("post", search), 400, &stage.post(search, "{}").await);
+    vendor.check(
+        "observability-metrics",
+        ("post", search),
+        401,
+        &stage.send(Method::POST, search, Ask::with(&[])).await,
+    );
     let (stop, plan) = ("/processing/executions/{executionId}", "/processing/executions/plans");
     let of_run = format!("/processing/executions/{RUN}");
     vendor.check("processing", ("delete", stop), 400, &stage.ask(Method::DELETE, &of_run, "").await);

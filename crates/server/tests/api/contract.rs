@@ -343,7 +343,7 @@ async fn no_body_field_that_the_vendor_documents_is_ignored() {
 }
 
 #[tokio::test]
-async fn component_metrics_of_a_known_run_are_an_empty_page() {
+async fn a_run_without_component_metrics_has_an_empty_page() {
     let (stage, _) = stage().await;
     let path = format!("/monitoring/observability/executions/{RUN}/component");
     let body = stage.get(&path).await.json();

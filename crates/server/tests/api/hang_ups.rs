@@ -120,6 +120,11 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             begin().await;
             request(WrittenDown, of_run, json!({"status": "execution_successful"}))
         }
+        ("PUT", "/runlog/v1/runs/{id}/component-metrics") => {
+            begin().await;
+            let item = |id: &str| json!({"connector_id": id, "component_start_time_seconds": number});
+            request(WrittenDown, of_run, json!({"items": [item("tMap_1"), item("tLogRow_1")]}))
+        }
         ("PUT", "/runlog/v1/problems/{id}/state") => {
             let filter = ProblemFilter { limit: 1, ..ProblemFilter::default() };
             let id = match stage.store.problems().list(&filter).await.unwrap().0.pop() {
@@ -219,6 +224,7 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
         }
         ("POST", "/monitoring/observability/executions/search") => request(Nothing, path, json!({"category": "ETL"})),
         ("POST", "/monitoring/observability/executions/download") => request(Nothing, path, json!({"category": "ETL"})),
+        ("POST", "/monitoring/observability/metrics/component") => request(Nothing, path, "{}"),
         ("POST", "/runlog/v1/sql") => request(Nothing, path, json!({"query": "SELECT 1"})),
         _ => return None,
     })

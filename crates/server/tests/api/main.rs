@@ -7,6 +7,7 @@ mod attack;
 #[path = "../../../../tests/store/common/backends.rs"]
 #[allow(dead_code, reason = "the backends of the archive's own tests: not all of them are needed here")]
 mod backends;
+mod components;
 mod conformance;
 mod contract;
 mod engine;

@@ -5,7 +5,7 @@ use axum::http::Method;
 use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{Clock, RunStatus};
-use runlog_store::collection::{FailedAttempt, UpstreamRun, UpstreamRunState};
+use runlog_store::collection::{FailedAttempt, LandedLog, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
 
 const SESSION: &str = "/runlog/v1/session";
@@ -208,7 +208,16 @@ async fn a_log_that_did_not_come_whole_from_its_upstream_says_so() {
 
     stage.clock.advance_ms(30_000);
     let claimed = store.collection().claim_run("cloud", now.plus_millis(90_000)).await.unwrap().unwrap();
-    store.collection().land("cloud", &claimed, &FinishRun::with_status(RunStatus::Failed), 5, 1).await.unwrap();
+    store
+        .collection()
+        .land(
+            "cloud",
+            &claimed,
+            &FinishRun::with_status(RunStatus::Failed),
+            LandedLog { records: 5, pages: 1, components_due_at: None },
+        )
+        .await
+        .unwrap();
     assert_eq!((&log_of().await["state"], &log_of().await["setback"]), (&json!("SETTLING"), &Value::Null));
 }
 

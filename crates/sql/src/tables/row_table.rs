@@ -1,4 +1,4 @@
-//! The tables of the catalog: `runs`, `tasks` and `deliveries`.
+//! The tables of the catalog: `runs`, `component_metrics`, `tasks`, `deliveries` and `problems`.
 
 use std::any::Any;
 use std::fmt;

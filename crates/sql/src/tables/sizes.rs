@@ -34,6 +34,7 @@ pub(crate) fn rows(table: CatalogView) -> usize {
         // As few as are worth being kept in memory by every thread of a join.
         CatalogView::Runs => 100_000,
         CatalogView::Deliveries => 200_000,
+        CatalogView::ComponentMetrics => 2_000_000,
     }
 }
 

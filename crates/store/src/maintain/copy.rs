@@ -23,7 +23,7 @@ use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
 use crate::tables::audit::{DELETE_ENVIRONMENT, DELETE_USER};
-use crate::tables::problems;
+use crate::tables::{component_metrics, problems};
 
 /// Columns of a run about work in progress, which are specific to each archive.
 const OF_NO_OTHER_ARCHIVE: [&str; 5] =
@@ -133,6 +133,7 @@ impl Maintenance {
                 progress(CopyProgress { copied, runs_total: runs_total.saturating_as::<u64>() });
             }
         }
+        self.copy_components(target).await?;
         for (table, key) in TABLES_OF_RUNS {
             self.copy_table(target, table, key).await?;
         }
@@ -213,6 +214,71 @@ impl Maintenance {
                     transaction.commit().await
                 })
                 .await?;
+        }
+    }
+
+    /// Copies the component metrics of the runs that the target has, and deletes those that do not exist here any more.
+    async fn copy_components(&self, target: &Self) -> Result<()> {
+        let listing = "SELECT run_id, sha256 FROM component_runs WHERE run_id > $1 ORDER BY run_id LIMIT 500";
+        for (from, is_removing) in [(self, false), (target, true)] {
+            let other = if is_removing { self } else { target };
+            let mut after = String::new();
+            loop {
+                let runs: Vec<(String, String)> =
+                    sqlx::query_as(listing).bind(&after).fetch_all(from.core.catalog().read()).await?;
+                let Some((last, _)) = runs.last() else { break };
+                after.clone_from(last);
+                let mut knowing = Sql::new("SELECT run_id, sha256 FROM component_runs WHERE run_id IN (");
+                knowing.push_list(runs.iter().map(|(run, _)| run.clone())).push(")");
+                let known: Vec<(String, String)> =
+                    knowing.build_query_as().fetch_all(other.core.catalog().read()).await?;
+                let known: BTreeSet<(String, String)> = known.into_iter().collect();
+                for run in runs.iter().filter(|run| !known.contains(run)) {
+                    self.copy_components_of_run(target, &run.0).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy_components_of_run(&self, target: &Self, id: &str) -> Result<()> {
+        loop {
+            let header = || async {
+                let reading = sqlx::query("SELECT * FROM component_runs WHERE run_id = $1").bind(id.to_owned());
+                reading.fetch_optional(self.core.catalog().read()).await
+            };
+            let digest = |row: &Option<AnyRow>| row.as_ref().map(|row| row.try_get::<String, _>("sha256")).transpose();
+            let before = header().await?;
+            let mut rows = Vec::new();
+            for table in ["component_processes", "component_metrics"] {
+                let listing = AssertSqlSafe(format!("SELECT * FROM {table} WHERE run_id = $1"));
+                rows.push((table, sqlx::query(listing).bind(id).fetch_all(self.core.catalog().read()).await?));
+            }
+            // Rows that were read while they were replaced may not fit together.
+            if digest(&before)? != digest(&header().await?)? {
+                continue;
+            }
+            return target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    component_metrics::remove(&mut transaction, id).await?;
+                    let is_known: Option<String> = sqlx::query_scalar("SELECT id FROM runs WHERE id = $1")
+                        .bind(id)
+                        .fetch_optional(&mut *transaction)
+                        .await?;
+                    // A run that has come since is copied the next time.
+                    if let (Some(header), Some(_)) = (&before, is_known) {
+                        insert(&mut transaction, "component_runs", header, &[], false).await?;
+                        for (table, rows) in &rows {
+                            for row in rows {
+                                insert(&mut transaction, table, row, &[], false).await?;
+                            }
+                        }
+                    }
+                    transaction.commit().await
+                })
+                .await;
         }
     }
 

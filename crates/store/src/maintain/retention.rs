@@ -4,6 +4,7 @@
 use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{RunId, WorkspaceId};
+use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use tracing::{info, warn};
 
@@ -114,7 +115,11 @@ impl Maintenance {
         for row in rows {
             let retention = row.retention();
             if let Some(days) = retention.days {
-                pass.delete_by_age(&row.id, days).await?;
+                pass.delete_by_age(&row.id, days, "records > 0").await?;
+                // A run without a log can have component metrics.
+                let has_only_metrics =
+                    "records = 0 AND EXISTS (SELECT 1 FROM component_runs c WHERE c.run_id = runs.id)";
+                pass.delete_by_age(&row.id, days, has_only_metrics).await?;
             }
             if let Some(bytes) = retention.bytes {
                 pass.delete_by_size(&row.id, bytes).await?;
@@ -130,18 +135,19 @@ impl Maintenance {
 }
 
 impl RetentionPass<'_> {
-    async fn delete_by_age(&mut self, workspace: &str, days: u64) -> Result<()> {
+    /// Deletes what is older of the runs that fulfil a condition.
+    async fn delete_by_age(&mut self, workspace: &str, days: u64, condition: &'static str) -> Result<()> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
         let before = self.maintenance.core.now().as_millis().saturating_sub(kept_ms);
         let mut after = (i64::MIN, String::new());
         loop {
-            let runs: Vec<RunSnapshot> = sqlx::query_as(
+            let runs: Vec<RunSnapshot> = sqlx::query_as(AssertSqlSafe(format!(
                 "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
-                 WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0
+                 WHERE workspace_id = $1 AND {condition} AND legal_hold = 0
                     AND COALESCE(finished_at, last_record_stored_at, triggered_at) < $2
                     AND (triggered_at, id) > ($3, $4)
-                 ORDER BY triggered_at, id LIMIT 100",
-            )
+                 ORDER BY triggered_at, id LIMIT 100"
+            )))
             .bind(workspace)
             .bind(before + i64::from(planted::is("retention-boundary")))
             .bind(after.0)

@@ -17,12 +17,13 @@ use crate::error::{Error, Result};
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
+use crate::parts::Components;
 use crate::segment::reader::SegmentFile;
-use crate::tables::problems;
 use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::LogState;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
+use crate::tables::{component_metrics, problems};
 use crate::{limits, planted};
 
 /// How many problems are described; all are counted.
@@ -115,6 +116,7 @@ impl Maintenance {
         self.verify_runs(repair, &mut verified, &mut progress).await?;
         self.verify_pages(repair, &mut verified).await?;
         self.verify_summaries(repair, &mut verified).await?;
+        self.verify_components(repair, &mut verified).await?;
         self.find_orphans(repair, &mut verified, &mut progress).await?;
         Ok(verified)
     }
@@ -378,6 +380,55 @@ impl Maintenance {
                 }
             }
         }
+    }
+
+    /// Compares component metrics with what was written. They cannot be made again: with `repair`, only those of logs
+    /// that are gone are removed.
+    async fn verify_components(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
+        let components = Components::new(&self.core);
+        let mut after = String::new();
+        loop {
+            let runs: Vec<(String, i64)> = sqlx::query_as(
+                "SELECT c.run_id, CAST(CASE WHEN r.log_epoch = c.log_epoch THEN 1 ELSE 0 END AS BIGINT)
+                 FROM component_runs c JOIN runs r ON r.id = c.run_id WHERE c.run_id > $1 ORDER BY c.run_id LIMIT 500",
+            )
+            .bind(&after)
+            .fetch_all(self.core.catalog().read())
+            .await?;
+            let Some((last, _)) = runs.last() else { return Ok(()) };
+            after.clone_from(last);
+            for (run, is_current) in runs {
+                if is_current == 0 {
+                    verified.problem(format!("the component metrics of run {run} are of a log that is gone"));
+                    if repair {
+                        self.remove_stale_components(&run).await?;
+                        verified.repaired += 1;
+                    }
+                } else if let Some(problem) = components.find_damage(&run).await? {
+                    verified.problem(problem);
+                }
+            }
+        }
+    }
+
+    async fn remove_stale_components(&self, run: &str) -> Result<()> {
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                lock_runs(&self.core, &mut transaction, [run.to_owned()]).await?;
+                let stale: Option<i64> = sqlx::query_scalar(
+                    "SELECT c.log_epoch FROM component_runs c JOIN runs r ON r.id = c.run_id
+                     WHERE c.run_id = $1 AND r.log_epoch <> c.log_epoch",
+                )
+                .bind(run)
+                .fetch_optional(&mut *transaction)
+                .await?;
+                if stale.is_some() {
+                    component_metrics::remove(&mut transaction, run).await?;
+                }
+                transaction.commit().await
+            })
+            .await
     }
 
     async fn remove_summary(&self, run: &str) -> Result<()> {

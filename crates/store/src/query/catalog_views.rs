@@ -1,4 +1,4 @@
-//! Views of the catalog as columns: runs, tasks, problems and deliveries, for SQL queries.
+//! Views of the catalog as columns: runs, component metrics, tasks, problems and deliveries, for SQL queries.
 //!
 //! The columns that can be selected are defined here; how the catalog stores them stays inside.
 
@@ -31,6 +31,8 @@ pub enum CatalogView {
     Deliveries,
     /// A row for each problem.
     Problems,
+    /// A row for each component metric of a run.
+    ComponentMetrics,
 }
 
 /// A column of a [`CatalogView`].
@@ -186,9 +188,34 @@ const PROBLEMS: [ViewColumn; 14] = [
     number("tasks", "(SELECT COUNT(*) FROM problem_tasks c WHERE c.problem_id = p.id)"),
 ];
 
+const COMPONENT_METRICS: [ViewColumn; 22] = [
+    text("run_id", "m.run_id"),
+    text("task_id", "r.task_id"),
+    text("workspace_id", "r.workspace_id"),
+    number("position", "m.position"),
+    text("pid", "m.pid"),
+    perhaps(text("process_id", "p.process_id")),
+    perhaps(text("job_name", "p.job_name")),
+    text("connector_id", "m.connector_id"),
+    text("connector_label", "m.connector_label"),
+    text("connector_type", "m.connector_type"),
+    perhaps(text("target_id", "m.target_id")),
+    perhaps(text("target_label", "m.target_label")),
+    perhaps(text("target_connector_type", "m.target_connector_type")),
+    perhaps(text("connection_name", "m.connection_name")),
+    perhaps(text("connection_type", "m.connection_type")),
+    perhaps(time("started_at", "m.started_at")),
+    perhaps(number("rows_total", "m.rows_total")),
+    perhaps(number("duration_ms", "m.duration_ms")),
+    perhaps(text("stacktrace", "m.stacktrace")),
+    perhaps(text("engine_id", "c.engine_id")),
+    perhaps(text("operator", "c.operator")),
+    perhaps(text("extra", "m.others")),
+];
+
 impl CatalogView {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Runs, Self::Tasks, Self::Deliveries, Self::Problems];
+    pub const ALL: [Self; 5] = [Self::Runs, Self::Tasks, Self::Deliveries, Self::Problems, Self::ComponentMetrics];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -197,6 +224,7 @@ impl CatalogView {
             Self::Tasks => "tasks",
             Self::Deliveries => "deliveries",
             Self::Problems => "problems",
+            Self::ComponentMetrics => "component_metrics",
         }
     }
 
@@ -207,6 +235,7 @@ impl CatalogView {
             Self::Tasks => &TASKS,
             Self::Deliveries => &DELIVERIES,
             Self::Problems => &PROBLEMS,
+            Self::ComponentMetrics => &COMPONENT_METRICS,
         }
     }
 
@@ -237,6 +266,12 @@ impl CatalogView {
             Self::Deliveries => "deliveries d JOIN runs r ON r.id = d.run_id",
             // Without runs, a problem has no title.
             Self::Problems => "workspace_problems p JOIN workspaces w ON w.id = p.workspace_id AND p.runs > 0",
+            // Those of a log that was deleted are not counted.
+            Self::ComponentMetrics => {
+                "component_metrics m JOIN component_runs c ON c.run_id = m.run_id
+                 JOIN runs r ON r.id = c.run_id AND r.log_epoch = c.log_epoch
+                 LEFT JOIN component_processes p ON p.run_id = m.run_id AND p.pid = m.pid"
+            }
         }
     }
 
@@ -247,6 +282,7 @@ impl CatalogView {
             Self::Tasks => &["t.id"],
             Self::Deliveries => &["d.sink", "d.run_id"],
             Self::Problems => &["p.id"],
+            Self::ComponentMetrics => &["m.run_id", "m.position"],
         }
     }
 
@@ -254,9 +290,16 @@ impl CatalogView {
         match self {
             Self::Tasks => "t.workspace_id",
             Self::Problems => "p.workspace_id",
-            Self::Runs | Self::Deliveries => "r.workspace_id",
+            Self::Runs | Self::Deliveries | Self::ComponentMetrics => "r.workspace_id",
         }
     }
+}
+
+/// A part of the key of a row.
+#[derive(Debug, Clone)]
+enum KeyPart {
+    Text(String),
+    Number(i64),
 }
 
 /// Reads rows of a view, in batches.
@@ -268,7 +311,7 @@ pub struct ViewScan {
     workspace_ids: Option<Vec<WorkspaceId>>,
     conditions: Vec<(usize, ViewCondition)>,
     /// The key of the last row that was read.
-    after: Option<Vec<String>>,
+    after: Option<Vec<KeyPart>>,
     is_done: bool,
 }
 
@@ -297,7 +340,10 @@ impl ViewScan {
         self.is_done = rows.len().saturating_as::<i64>() < limits::VIEW_ROWS_BATCH;
         let width = self.columns.len();
         if let Some(last) = rows.last() {
-            let key = (0..self.table.key().len()).map(|index| last.try_get(width + index));
+            let key = (0..self.table.key().len()).map(|index| match last.try_get(width + index) {
+                Ok(text) => Ok(KeyPart::Text(text)),
+                Err(_) => last.try_get(width + index).map(KeyPart::Number),
+            });
             self.after = Some(key.collect::<Result<_, sqlx::Error>>()?);
         }
         self.batch(&rows).map(Some)
@@ -323,7 +369,15 @@ impl ViewScan {
         }
         let key = self.table.key().join(", ");
         if let Some(after) = &self.after {
-            query.push(format!(" AND ({key}) > (")).push_list(after.iter().cloned()).push(")");
+            query.push(format!(" AND ({key}) > ("));
+            for (index, part) in after.iter().enumerate() {
+                query.push(if index == 0 { "" } else { ", " });
+                match part {
+                    KeyPart::Text(text) => query.push_bind(text.clone()),
+                    KeyPart::Number(number) => query.push_bind(*number),
+                };
+            }
+            query.push(")");
         }
         query.push(format!(" ORDER BY {key} LIMIT ")).push_bind(limits::VIEW_ROWS_BATCH);
         query

@@ -10,17 +10,19 @@
 //! The column `state` has these words; in code they are running, pending, excluded and missing.
 
 use az::SaturatingAs;
+use runlog_model::wire::components::RunComponents;
 use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{RunId, Timestamp};
 use serde::Serialize;
 use sqlx_macros::FromRow;
 
-use crate::catalog::sql::Sql;
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::parts::Collection;
-use crate::tables::runs::finish_in;
-use crate::{limits, planted};
+use crate::tables::component_metrics;
+use crate::tables::runs::{fetch_to_change, finish_in};
+use crate::{failpoint, limits, planted};
 
 /// Most runs that one query looks up.
 const LOOKED_UP_TOGETHER: usize = 500;
@@ -75,6 +77,27 @@ pub struct ClaimedRun {
     pub body: String,
     /// How many attempts have failed.
     pub attempts: i64,
+}
+
+/// A run of an upstream whose component metrics are to be fetched, leased to a collector.
+#[derive(Debug, Clone, FromRow)]
+pub struct ClaimedComponents {
+    /// The run, with the failed attempts to fetch its component metrics.
+    #[sqlx(flatten)]
+    pub run: ClaimedRun,
+    /// How many times its log was deleted.
+    log_epoch: Option<i64>,
+}
+
+/// A log that has landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LandedLog {
+    /// Its records.
+    pub records: u64,
+    /// The pages that it came in.
+    pub pages: u32,
+    /// When the component metrics of the run are to be fetched; `None` if they are not wanted.
+    pub components_due_at: Option<Timestamp>,
 }
 
 /// A run of an upstream and its last attempt.
@@ -159,6 +182,12 @@ pub struct CollectionMetrics {
     pub waiting_since: Option<i64>,
     /// Until when runs were listed. Unit: epoch milliseconds.
     pub listed_until: Option<i64>,
+    /// Runs whose component metrics are still to be fetched.
+    pub components_waiting: u64,
+    /// Those of them whose last attempt failed.
+    pub components_failing: u64,
+    /// Why one of those attempts failed.
+    pub components_problem: Option<String>,
 }
 
 /// A failed attempt to collect a run.
@@ -364,24 +393,24 @@ impl Collection {
         Ok(())
     }
 
-    /// Ends the run in the archive and marks its log as complete, in one transaction.
+    /// Ends the run in the archive and marks its log as complete, in one transaction, which also makes its component
+    /// metrics due.
     ///
     /// `Conflict`: another collector holds the lease, or the run has ended with another status.
-    pub async fn land(
-        &self,
-        upstream: &str,
-        run: &ClaimedRun,
-        finish: &FinishRun,
-        records: u64,
-        pages: u32,
-    ) -> Result<()> {
-        self.end_run(upstream, run, finish, "landed", records, pages).await
+    pub async fn land(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun, log: LandedLog) -> Result<()> {
+        self.end_run(upstream, run, finish, "landed", log).await
     }
 
     /// Ends the run in the archive and records that it has no log, in one transaction. Fails like
     /// [`land`](Self::land).
-    pub async fn finish_without_log(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun) -> Result<()> {
-        self.end_run(upstream, run, finish, "no_log", 0, 0).await
+    pub async fn finish_without_log(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        finish: &FinishRun,
+        components_due_at: Option<Timestamp>,
+    ) -> Result<()> {
+        self.end_run(upstream, run, finish, "no_log", LandedLog { records: 0, pages: 0, components_due_at }).await
     }
 
     async fn end_run(
@@ -390,8 +419,7 @@ impl Collection {
         run: &ClaimedRun,
         finish: &FinishRun,
         state: &'static str,
-        records: u64,
-        pages: u32,
+        log: LandedLog,
     ) -> Result<()> {
         self.core
             .transact(|transaction| async {
@@ -399,16 +427,18 @@ impl Collection {
                 finish_in(&self.core, &mut transaction, run.run_id()?, finish).await?;
                 let done = sqlx::query(
                     "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
-                            problem = NULL, expected = NULL
+                            problem = NULL, expected = NULL, metrics_attempts = 0, metrics_problem = NULL,
+                            metrics_due_at = CASE WHEN metrics_state = 'landed' THEN NULL ELSE CAST($8 AS BIGINT) END
                      WHERE upstream = $1 AND run_id = $2 AND claim = $3",
                 )
                 .bind(upstream)
                 .bind(&run.run_id)
                 .bind(&run.claim)
-                .bind(records.saturating_as::<i64>())
-                .bind(i64::from(pages))
+                .bind(log.records.saturating_as::<i64>())
+                .bind(i64::from(log.pages))
                 .bind(self.core.now().as_millis())
                 .bind(state)
+                .bind(log.components_due_at.map(Timestamp::as_millis))
                 .execute(&mut *transaction)
                 .await?;
                 if done.rows_affected() == 0 && !planted::is("landed-without-the-lease") {
@@ -417,6 +447,150 @@ impl Collection {
                 transaction.commit().await
             })
             .await
+    }
+
+    /// Claims the run whose component metrics have been due for longest until a given time; `None` when none are due.
+    pub async fn claim_components(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedComponents>> {
+        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
+        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
+        claiming
+            .push_bind(self.core.random().uuid().to_string())
+            .push(", claimed_until = ")
+            .push_bind(until.as_millis());
+        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
+        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state IN ('landed', 'no_log')");
+        claiming.push(" AND upstream = ").push_bind(upstream.to_owned());
+        claiming.push(" AND metrics_due_at <= ").push_bind(self.core.now().as_millis());
+        claiming
+            .push(" AND claimed_until < ")
+            .push_bind(lease_now.as_millis())
+            .push(" ORDER BY metrics_due_at LIMIT 1");
+        claiming.push(self.core.catalog().skip_locked()).push(
+            ") RETURNING run_id, claim, body, metrics_attempts AS attempts,
+               (SELECT r.log_epoch FROM runs r WHERE r.id = collected_runs.run_id) AS log_epoch",
+        );
+        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
+    }
+
+    /// Stores the component metrics of a run, or records that it has none, in one transaction. Returns false if they
+    /// were not stored because the log was deleted since the claim.
+    ///
+    /// `Conflict`: another collector holds the lease. `Invalid`: they are too many.
+    pub async fn land_components(
+        &self,
+        upstream: &str,
+        claimed: &ClaimedComponents,
+        components: Option<&RunComponents>,
+    ) -> Result<bool> {
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let run_id = claimed.run.run_id()?;
+                let run = fetch_to_change(&self.core, &mut transaction, run_id).await?;
+                let log_epoch: Option<i64> = sqlx::query_scalar("SELECT log_epoch FROM runs WHERE id = $1")
+                    .bind(&claimed.run.run_id)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                let is_current = log_epoch.is_some() && log_epoch == claimed.log_epoch;
+                let wanted = components.filter(|_| is_current);
+                if let (Some(components), Some(run)) = (wanted, &run) {
+                    component_metrics::replace_in(&mut transaction, run, components, self.core.now()).await?;
+                }
+                let state = if wanted.is_some() { "landed" } else { "none" };
+                self.end_components(&mut transaction, upstream, claimed, state, None).await?;
+                failpoint::reach("components-before-rows");
+                transaction.commit().await?;
+                Ok(is_current)
+            })
+            .await
+    }
+
+    /// Records a failed attempt to fetch component metrics, to be repeated at a time.
+    pub async fn record_components_failure(
+        &self,
+        upstream: &str,
+        claimed: &ClaimedComponents,
+        error: &str,
+        retry_at: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET metrics_attempts = metrics_attempts + 1, metrics_problem = $4,
+                    metrics_due_at = $5, claimed_until = 0
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&claimed.run.run_id)
+        .bind(&claimed.run.claim)
+        .bind(storable(error))
+        .bind(retry_at.as_millis())
+        .execute(self.core.catalog().write())
+        .await?;
+        Ok(())
+    }
+
+    /// Records that the component metrics of a run are not fetched any more, and why.
+    pub async fn give_up_components(&self, upstream: &str, claimed: &ClaimedComponents, error: &str) -> Result<()> {
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                self.end_components(&mut transaction, upstream, claimed, "given_up", Some(error)).await?;
+                transaction.commit().await
+            })
+            .await
+    }
+
+    async fn end_components(
+        &self,
+        connection: &mut Connection,
+        upstream: &str,
+        claimed: &ClaimedComponents,
+        state: &'static str,
+        problem: Option<&str>,
+    ) -> Result<()> {
+        let done = sqlx::query(
+            "UPDATE collected_runs SET metrics_state = $4, metrics_due_at = NULL, metrics_problem = $5,
+                    claimed_until = 0
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&claimed.run.run_id)
+        .bind(&claimed.run.claim)
+        .bind(state)
+        .bind(problem.map(storable))
+        .execute(connection)
+        .await?;
+        match done.rows_affected() {
+            0 => Err(Error::conflict(format!("another collector has taken over run {}", claimed.run.run_id))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the component metrics due of the runs that ended since a given time and whose metrics were never wanted: an
+    /// earlier version collected them, or the settings excluded metrics. Returns how many.
+    pub async fn schedule_missing_components(&self, upstream: &str, since: Timestamp) -> Result<u64> {
+        let done = sqlx::query(
+            "UPDATE collected_runs SET metrics_due_at = $3
+             WHERE upstream = $1 AND state IN ('landed', 'no_log') AND metrics_state IS NULL AND metrics_due_at IS NULL
+                AND COALESCE(finished_at, triggered_at, known_at) >= $2",
+        )
+        .bind(upstream)
+        .bind(since.as_millis())
+        .bind(self.core.now().as_millis())
+        .execute(self.core.catalog().write())
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// True if the component metrics of a run are still to be fetched.
+    pub async fn components_are_due(&self, run_id: RunId) -> Result<bool> {
+        let due: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(1 AS BIGINT) FROM collected_runs WHERE run_id = $1
+               AND (metrics_due_at IS NOT NULL OR state IN ('going', 'due')) LIMIT 1",
+        )
+        .bind(run_id.to_string())
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        Ok(due.is_some())
     }
 
     /// Returns those of these runs whose complete log is in the archive.
@@ -459,6 +633,14 @@ impl Collection {
                 let done = sqlx::query(
                     "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $2
                      WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
+                )
+                .bind(upstream)
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                sqlx::query(
+                    "UPDATE collected_runs SET metrics_state = NULL, metrics_due_at = $2
+                     WHERE upstream = $1 AND (metrics_due_at > $2 OR metrics_state = 'given_up')",
                 )
                 .bind(upstream)
                 .bind(self.core.now().as_millis())
@@ -571,9 +753,19 @@ impl Collection {
         .bind(upstream)
         .fetch_all(self.core.catalog().read())
         .await?;
+        let (components_waiting, components_failing, components_problem): (i64, i64, Option<String>) = sqlx::query_as(
+            "SELECT COUNT(*), CAST(COUNT(metrics_problem) AS BIGINT), MIN(metrics_problem) FROM collected_runs
+             WHERE upstream = $1 AND metrics_due_at IS NOT NULL",
+        )
+        .bind(upstream)
+        .fetch_one(self.core.catalog().read())
+        .await?;
         let mut metrics = CollectionMetrics {
             upstream: upstream.to_owned(),
             listed_until: self.listed_until(upstream).await?.map(Timestamp::as_millis),
+            components_waiting: components_waiting.saturating_as::<u64>(),
+            components_failing: components_failing.saturating_as::<u64>(),
+            components_problem,
             ..CollectionMetrics::default()
         };
         for row in rows {

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod collected_runs;
+pub(crate) mod component_metrics;
 pub(crate) mod deliveries;
 pub(crate) mod error_groups;
 pub(crate) mod history;

@@ -10,11 +10,12 @@ mod source;
 mod utf16;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::{Client, ErrorKind};
 use runlog_formats::{DateOrder, FieldMap, FieldName, LogFormat, ReadSettings};
+use runlog_model::wire::components::PutComponents;
 use runlog_model::wire::push::{FinishRun, RefusedLine, StartRun};
 use runlog_model::{Clock, ExecutionType, LogZone, RunId, RunStatus, TaskId, Timestamp};
 use serde::Serialize;
@@ -115,6 +116,10 @@ pub(crate) struct PushArgs {
     /// Store records as they arrive, while the job is running; for NDJSON and text
     #[arg(long, requires = "task")]
     follow: bool,
+    /// JSON file with the component metrics of the run: `{"processes": […], "items": […]}` with the field names of Talend
+    /// Cloud; replaces those that the run has
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    component_metrics: Option<PathBuf>,
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
@@ -177,6 +182,14 @@ struct Push {
     /// True once this command has started the run.
     has_started_run: bool,
     pushed: Pushed,
+    components: Option<PutComponents>,
+}
+
+/// Reads component metrics; fails before anything is stored if they are invalid.
+fn read_components(file: &Path) -> Outcome<PutComponents> {
+    let wrong = |error: String| Failure::new(Exit::Usage, format!("component metrics in {}: {error}", file.display()));
+    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
 }
 
 /// Reads the log, starts the run if requested, sends its log, and ends it if requested.
@@ -200,7 +213,8 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
     }
     let run = given.unwrap_or_else(|| RunId::random(&SystemRandom));
     let pushed = Pushed::default();
-    let push = Push { args, client, run, has_made_id: given.is_none(), has_started_run: false, pushed };
+    let components = args.component_metrics.as_deref().map(read_components).transpose()?;
+    let push = Push { args, client, run, has_made_id: given.is_none(), has_started_run: false, pushed, components };
     let source = source::open(&push.args.file)?;
     let settings = push.args.settings(source.written_at);
     if push.args.follow {
@@ -311,6 +325,12 @@ impl Push {
         if let Err(failure) = sent {
             let then = self.after_failure(failure.exit).await;
             return Err(failure.with_text_after(&then));
+        }
+        if let Some(components) = &self.components {
+            self.client.put_components(self.run, components).await.map_err(|error| {
+                let what = format!("the log is stored, but not the component metrics of run {}", self.run);
+                Failure::from(error).while_doing(what)
+            })?;
         }
         self.finish(last).await.map_err(|failure| {
             failure.while_doing(format!("the log is stored, but run {} could not be ended", self.run))

@@ -3,6 +3,7 @@
 use runlog_analysis::patterns::{Change, PatternChange};
 use runlog_analysis::report::{RunDiff, Side};
 
+use super::components::put_components;
 use super::phrases::{CHANGES_HEAD, basis_of, counted, number, rows_of_changes, rows_of_groups, started, status};
 use crate::render::document::{Document, Span, faint, plain, strong};
 use crate::render::terminal::{count, duration};
@@ -18,6 +19,9 @@ pub(crate) fn document_of_diff(diff: &RunDiff) -> Document {
         if let Some(basis) = basis_of(&side.log) {
             document.line([vec![plain(format!("{name}: "))], basis].concat());
         }
+    }
+    if let Some(components) = &diff.components {
+        put_components(&mut document, components);
     }
     let Some(counts) = &diff.counts else { return document };
     document.heading("Patterns");

@@ -1,5 +1,6 @@
 //! `runlog report`: a report on a run, a task or a workspace.
 
+mod components;
 mod diff;
 mod phrases;
 mod run;

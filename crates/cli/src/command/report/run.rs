@@ -5,6 +5,7 @@ use runlog_analysis::{Event, Failure, Headline, Outlier, Pattern, SlowGap};
 use runlog_model::wire::problems::{ProblemBody, ProblemTaskBody};
 use runlog_model::{ProblemState, Timestamp};
 
+use super::components::put_components;
 use super::phrases::{
     CHANGES_HEAD, basis_of, began, counted, head_of, rows_of_changes, rows_of_groups, severity, started, text, time,
     time_in_run,
@@ -46,6 +47,9 @@ pub(crate) fn document_of_run(report: &RunReport) -> Document {
     }
     if let Some(against) = &report.against {
         put_against(&mut document, against);
+    }
+    if let Some(components) = &report.components {
+        put_components(&mut document, components);
     }
     if let Some(timeline) = &report.timeline {
         document.heading("Volume and severity over time").push(Block::Timeline(timeline.clone()));

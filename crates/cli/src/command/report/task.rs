@@ -3,6 +3,7 @@
 use runlog_analysis::report::{Durations, TaskErrorGroup, TaskReport};
 use runlog_model::ErrorGroupKind;
 
+use super::components::put_throughput;
 use super::phrases::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
 use super::workspace::reason;
 use crate::render::document::{Bar, Block, Document, Span, Tone, faint, plain, strong, toned};
@@ -36,6 +37,7 @@ pub(super) fn document_of_task(report: &TaskReport) -> Document {
     if let Some(durations) = &report.durations {
         put_durations(&mut document, report, durations);
     }
+    put_throughput(&mut document, &report.components);
     put_error_groups(&mut document, report, ErrorGroupKind::Pattern, "Kinds of errors, most recently seen first");
     put_error_groups(
         &mut document,

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::arguments::archive;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
-use crate::render::terminal::{BAD, count, duration, note, result_json, result_line, styled, table};
+use crate::render::terminal::{BAD, count, counted, duration, note, result_json, result_line, styled, table};
 use crate::settings::{Needs, REQUESTS_OF_RUN, SettingsArgs};
 use crate::system::SystemClock;
 
@@ -97,6 +97,16 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     }
     for collector in collectors {
         result_line(budget(&collector))?;
+    }
+    for (figures, _) in &all {
+        let CollectionMetrics { upstream, components_waiting, components_failing, components_problem, .. } = figures;
+        if *components_waiting > 0 {
+            let problem = components_problem.as_deref().map(|problem| Stream::Result.shown(problem));
+            let problem = problem.map(|problem| format!(", {} failing: {problem}", count(*components_failing)));
+            let runs = counted(*components_waiting, "run");
+            let problem = problem.unwrap_or_default();
+            result_line(format!("{upstream}: component metrics of {runs} are still to be fetched{problem}"))?;
+        }
     }
     for (figures, failing) in all.iter() {
         for run in failing {
