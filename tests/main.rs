@@ -14,6 +14,7 @@ mod formats;
 mod guide;
 mod hang_ups;
 mod many_searches;
+mod mcp;
 mod places;
 mod postgres;
 mod problems;
