@@ -13,6 +13,7 @@ mod find;
 mod formats;
 mod guide;
 mod hang_ups;
+mod login;
 mod many_searches;
 mod mcp;
 mod places;

@@ -82,6 +82,10 @@ enum Command {
     Sql(Box<command::sql::SqlArgs>),
     /// Let assistants read an archive or a service: tools on standard input and output (MCP)
     Mcp(Box<command::mcp::McpArgs>),
+    /// Check a token of a service and keep it for further commands
+    Login(command::login::LoginArgs),
+    /// Remove the token that was kept by `runlog login`
+    Logout(command::login::LogoutArgs),
     /// Manage the environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
     /// Maintain an archive: statistics, verification, copies, retention and legal holds
@@ -130,6 +134,8 @@ impl Command {
             | Self::Diff(_)
             | Self::Search(_)
             | Self::Health(_)
+            | Self::Login(_)
+            | Self::Logout(_)
             | Self::Completions(_)
             | Self::Generate(_) => true,
             Self::Demo(_)
@@ -204,6 +210,8 @@ async fn run(command: Command) -> Outcome {
         Command::Search(args) => until_stopped(command::search::run(args), stop).await,
         Command::Sql(args) => until_stopped(command::sql::run(*args), stop).await,
         Command::Mcp(args) => until_stopped(command::mcp::run(*args), stop).await,
+        Command::Login(args) => until_stopped(command::login::login(args), stop).await,
+        Command::Logout(args) => command::login::logout(args),
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => command::doctor::run(args, stop).await,

@@ -21,8 +21,8 @@ use crate::system::{SystemClock, SystemRandom};
 Speaks the Model Context Protocol: a client such as an assistant starts the command and closes its standard input to end \
 it. All tools only read. A service also has these tools at /mcp.
 
-Opens the archive directly, like `runlog sql`, unless a service is given with --api-url or --region or their \
-environment variables.
+Opens the archive directly, like `runlog sql`, unless a service is given with --profile, --api-url or \
+--region or their environment variables, or there is no archive and someone has logged in with `runlog login`.
 
 Examples:
   runlog mcp --data /var/lib/runlog                    the archive of this machine, with all rights
@@ -36,7 +36,7 @@ pub(crate) struct McpArgs {
 
 /// Answers until standard input is closed.
 pub(crate) async fn run(args: McpArgs) -> Outcome {
-    if args.connect.names_service() {
+    if args.connect.names_service() || (!args.archive.is_there() && args.connect.has_login()) {
         let client = args.connect.client()?;
         let web_url = args.connect.page("").map(|url| url.trim_end_matches('/').to_owned());
         let service = Service { client, web_url };
