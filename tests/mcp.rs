@@ -420,6 +420,7 @@ fn the_endpoint_needs_a_token_and_a_known_host_and_origin() {
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
     let status = |headers: &[(&str, &str)]| stage.post(headers, &list).0;
     assert_eq!(status(&[token]), 200);
+    assert_eq!(stage.exchange("POST /mcp/", &[token], &list.to_string()).0, 200);
     assert_eq!(status(&[]), 401);
     assert_eq!(status(&[("Authorization", "Bearer rlp_wrong")]), 401);
     assert_eq!(status(&[token, ("Host", "evil.example.com")]), 403);

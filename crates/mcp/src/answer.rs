@@ -134,6 +134,13 @@ fn escape(line: &str, out: &mut String) {
     }
 }
 
+/// A message that may quote names of others, in one line, escaped in the same way.
+pub(crate) fn plain(message: &str) -> String {
+    let mut plain = String::with_capacity(message.len());
+    escape(&message.replace(['\n', '\t'], " "), &mut plain);
+    plain
+}
+
 /// The beginning of marked lines, within a number of bytes, with a note that it is cut.
 fn cut(lines: &str, bytes_max: usize) -> String {
     const CUT: &str = " … (cut)\n";

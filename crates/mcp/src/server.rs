@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::UNTRUSTED;
+use crate::answer::{UNTRUSTED, plain};
 use crate::api::{Api, Refusal, RefusalKind};
 use crate::context::Context;
 use crate::{resources, tools};
@@ -159,7 +159,7 @@ fn unknown_tool(name: &str) -> Refusal {
 
 /// A refusal as a client shows it: what happened, and what to do next. It may quote names of others.
 fn refused(refusal: &Refusal) -> String {
-    let message = runlog_model::printable::printable_line(&refusal.message);
+    let message = plain(&refusal.message);
     let sentence = message.trim_end_matches('.');
     format!("Error: {sentence}. {}", refusal.advice())
 }
@@ -172,5 +172,76 @@ fn protocol_error(refusal: &Refusal) -> ErrorData {
         RefusalKind::Unauthorized | RefusalKind::Forbidden | RefusalKind::Unavailable => {
             ErrorData::internal_error(message, None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runlog_model::Timestamp;
+
+    use super::*;
+    use crate::api::{Answer, Question};
+
+    #[derive(Clone)]
+    struct Nothing;
+
+    impl Connect for Nothing {
+        type Api = Self;
+
+        fn api(&self, _: Option<&Parts>) -> Self {
+            Self
+        }
+    }
+
+    impl Api for Nothing {
+        async fn ask(&self, _: Question, _: usize) -> Result<Answer, Refusal> {
+            std::future::pending().await
+        }
+
+        fn web_url(&self) -> Option<String> {
+            None
+        }
+    }
+
+    impl Clock for Nothing {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(0)
+        }
+    }
+
+    fn assistant() -> Assistant<Nothing> {
+        Assistant::new(Nothing, Arc::new(Nothing))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_in_time() {
+        let (assistant, never) = (assistant(), CancellationToken::new());
+        let answer = assistant.within_limits(&never, std::future::pending::<Result<(), _>>()).await;
+        assert!(answer.unwrap_err().message.contains("took too long"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_for_its_turn_for_a_while() {
+        let (assistant, never) = (assistant(), CancellationToken::new());
+        let permits = assistant.calls.acquire_many(u32::try_from(CALLS_MAX).unwrap()).await.unwrap();
+        let busy = assistant.clone().within_limits(&never, async { Ok(()) }).await;
+        assert!(busy.unwrap_err().message.contains("too many calls"));
+        drop(permits);
+        assert!(assistant.within_limits(&never, async { Ok(()) }).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_cancelled_ends() {
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let answer = assistant().within_limits(&cancelled, std::future::pending::<Result<(), _>>()).await;
+        assert!(answer.unwrap_err().message.contains("cancelled"));
+    }
+
+    #[test]
+    fn an_error_is_one_line_and_says_what_to_do() {
+        let refusal = Refusal::new(RefusalKind::Forbidden, "no\nright\u{202e}\u{200b}.");
+        let told = refused(&refusal);
+        assert!(told.starts_with("Error: no right\\u{202e}\\u{200b}. The owner of the token"), "{told}");
     }
 }

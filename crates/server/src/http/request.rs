@@ -85,7 +85,8 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 6] = ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/"];
+const API_PATHS: [&str; 7] =
+    ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/", "/mcp/"];
 
 /// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
 /// concatenate URLs.

@@ -32,6 +32,9 @@ use crate::http::request::{OwnErrorBody, REQUEST_ID_HEADER, RequestId, client_ad
 /// The endpoint, created once with the router, and passed with every request.
 pub(crate) type McpEndpoint = HttpEndpoint<InProcess>;
 
+/// Maximum size of a refusal as text. Unit: bytes.
+const REFUSAL_BYTES_MAX: usize = 4 << 10;
+
 impl Argument for Request {}
 
 /// `POST /mcp`: one message of the Model Context Protocol, JSON-RPC 2.0.
@@ -65,6 +68,13 @@ pub(crate) async fn answer(Extension(endpoint): Extension<Arc<McpEndpoint>>, req
         ));
     }
     let (parts, body) = response.into_parts();
+    let is_json =
+        parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if parts.status.is_client_error() && !is_json {
+        // A request that is no message of the protocol is refused as text.
+        let text = axum::body::to_bytes(Body::new(body), REFUSAL_BYTES_MAX).await.unwrap_or_default();
+        return Err(ApiError::new(parts.status, String::from_utf8_lossy(&text)));
+    }
     let mut response = Response::from_parts(parts, Body::new(body));
     response.extensions_mut().insert(OwnErrorBody);
     Ok(response)
