@@ -100,13 +100,12 @@ fn options_win_over_the_environment_and_the_environment_over_profiles() {
     }
     succeeded(machine.login(&[&service.url], &service.token));
     succeeded(machine.login(&[&other.url, "--profile", "other"], &other.token));
-    let list = ["admin", "environments", "list"];
     let lists = |mut command: Command, expected: &str| {
         let shown = succeeded(command.output().unwrap());
         assert!(shown.contains(expected), "{expected} is not in {shown}");
     };
     let with = |variables: &[(&str, &str)], arguments: &[&str]| {
-        let mut command = machine.runlog(&[&list, arguments].concat());
+        let mut command = machine.runlog(&[&["admin"], arguments, &["environments", "list"]].concat());
         command.envs(variables.iter().copied());
         command
     };
@@ -155,4 +154,19 @@ fn a_terminal_does_not_show_the_token() {
     let shown = succeeded(child.wait_with_output().unwrap());
     assert!(shown.contains("logged in to") && !shown.contains(&service.token), "{shown}");
     assert!(machine.profile("default").exists());
+}
+
+#[test]
+fn an_interrupted_login_ends_and_shows_what_is_typed_again() {
+    let (service, machine) = (Service::start(&[]), Machine::new());
+    let mut terminal = Command::new("python3");
+    terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py")).args(["bash", "-c"]);
+    terminal.arg(format!("'{RUNLOG}' login {}; echo \"ended with $?\"; stty -a", service.url));
+    terminal.env("XDG_CONFIG_HOME", machine.home.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = terminal.stderr(Stdio::piped()).spawn().unwrap();
+    let steps = json!([["Personal access token of 127.0.0.1: ", "\u{3}"]]);
+    child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).unwrap();
+    let shown = succeeded(child.wait_with_output().unwrap());
+    assert!(shown.contains("ended with 130") && shown.contains(" echo "), "{shown}");
+    assert!(!machine.profile("default").exists());
 }

@@ -163,8 +163,8 @@ fn main() -> ExitCode {
     arguments.preferences.apply(arguments.command.may_be_long());
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
-            // A read of standard input cannot be interrupted, and must not keep a stopped program running.
-            let is_reading = matches!(arguments.command, Command::Mcp(_));
+            // A read of standard input or the terminal cannot be interrupted, and must not keep a stopped program running.
+            let is_reading = matches!(arguments.command, Command::Mcp(_) | Command::Login(_));
             let outcome = runtime.block_on(run(arguments.command));
             if is_reading {
                 runtime.shutdown_background();

@@ -198,10 +198,9 @@ impl ConnectArgs {
         }
         let file = self.token_file.as_ref().map(|file| file.display().to_string());
         let file = self.token_file.as_deref().filter(|_| given(file.as_ref(), "RUNLOG_TOKEN_FILE"));
-        if file.is_some() || self.profile.is_none() {
-            if let Some(token) = secret(file, "RUNLOG_TOKEN")? {
-                return Ok(Credentials::PersonalToken(token));
-            }
+        let is_asked = file.is_some() || self.profile.is_none();
+        if let Some(token) = is_asked.then(|| secret(file, "RUNLOG_TOKEN")).transpose()?.flatten() {
+            return Ok(Credentials::PersonalToken(token));
         }
         match profile {
             Some(profile) if profile.is_of(url) => Ok(Credentials::PersonalToken(profile.token.clone())),

@@ -10,6 +10,7 @@ use url::Url;
 use crate::arguments::connect::{TlsArgs, client_for};
 use crate::arguments::profile::{Profile, ProfileName};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::render::hidden::hidden_line;
 use crate::render::terminal::note;
 
 /// The longest token. Unit: bytes. Access tokens have some hundreds.
@@ -52,7 +53,7 @@ pub(crate) struct LogoutArgs {
 /// Checks a token and keeps it.
 pub(crate) async fn login(args: LoginArgs) -> Outcome {
     let name = named(args.profile)?;
-    let token = read_token(&args.url)?;
+    let token = read_token(&args.url).await?;
     let client = client_for(args.url.clone(), token.clone(), &args.tls)?;
     let caller = check(&client).await?;
     let profile = Profile { api_url: args.url, token };
@@ -75,10 +76,10 @@ fn named(flag: Option<ProfileName>) -> Outcome<ProfileName> {
     })
 }
 
-fn read_token(url: &Url) -> Outcome<SecretString> {
+async fn read_token(url: &Url) -> Outcome<SecretString> {
     let token = if std::io::stdin().is_terminal() {
         let prompt = format!("Personal access token of {}: ", url.host_str().unwrap_or_default());
-        rpassword::prompt_password(prompt).context("cannot read the token from the terminal")?
+        hidden_line(&prompt, TOKEN_BYTES_MAX).await?
     } else {
         let mut text = String::new();
         let mut input = std::io::stdin().take(TOKEN_BYTES_MAX);
