@@ -221,6 +221,8 @@ fn an_assistant_finds_out_why_a_run_failed() {
     assert!(!found.text.contains(SUCCESSFUL));
     client.call("find_runs", &json!({"outcome": "all", "task": "Sales/nightly-orders"})).has(&[FAILED, SUCCESSFUL]);
 
+    let good = client.call("find_runs", &json!({"outcome": "successful"}));
+    assert!(good.has(&[SUCCESSFUL]).text.starts_with("1 runs"), "{}", good.text);
     client.call("explain_run", &json!({"run_id": FAILED})).has(&["Connection refused", "untrusted", &page]);
     let diff = client.call("compare_runs", &json!({"before": SUCCESSFUL, "after": FAILED}));
     diff.has(&["new | 0 → 1 × ERROR | java.net.ConnectException", &format!("/runs/{SUCCESSFUL}/compare/{FAILED}")]);

@@ -1,6 +1,6 @@
 //! `find_runs`: runs by outcome, task, workspace and time.
 
-use runlog_analysis::report::is_bad;
+use runlog_analysis::report::{is_bad, is_good};
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::ListedRunBody;
 use runlog_model::{RunStatus, Timestamp};
@@ -50,10 +50,10 @@ pub(crate) struct FindRuns {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
-    /// Failed, not deployed, rejected, or ended by a timeout or a shutdown.
+    /// Failed, not deployed, or ended by a timeout or a shutdown.
     #[default]
     Failed,
-    /// Successful.
+    /// Successful, also with rejected rows.
     Successful,
     /// Pending or running.
     Running,
@@ -68,7 +68,7 @@ impl Outcome {
         let of = |wanted: fn(RunStatus) -> bool| RunStatus::ALL.iter().copied().filter(|it| wanted(*it)).collect();
         match self {
             Self::Failed => of(is_bad),
-            Self::Successful => vec![RunStatus::Successful],
+            Self::Successful => of(is_good),
             Self::Running => of(|status| !status.is_final()),
             Self::Terminated => vec![RunStatus::Terminated],
             Self::All => Vec::new(),
