@@ -121,6 +121,8 @@ pub(crate) fn runlog(arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RUNLOG_")) {
         command.env_remove(name);
     }
+    // Nor with profiles of the user.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate of the workspace, and those that it may use.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("store", &["model"]),
     ("client", &["model"]),
@@ -13,12 +13,13 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("collector", &["analysis", "client", "store", "model"]),
     ("analysis", &["store", "model"]),
     ("sql", &["store", "model"]),
-    ("server", &["analysis", "sql", "store", "model"]),
-    ("cli", &["server", "collector", "analysis", "sql", "client", "formats", "store", "model"]),
+    ("mcp", &["analysis", "model"]),
+    ("server", &["mcp", "analysis", "sql", "store", "model"]),
+    ("cli", &["server", "mcp", "collector", "analysis", "sql", "client", "formats", "store", "model"]),
 ];
 
 /// Libraries that only some crates may use, because these crates encapsulate them, or because they are slow to build.
-const CONFINED: [(&str, &[&str]); 20] = [
+const CONFINED: [(&str, &[&str]); 22] = [
     ("sqlx", &["store"]),
     ("sqlx-macros", &["store"]),
     ("object_store", &["store"]),
@@ -37,6 +38,8 @@ const CONFINED: [(&str, &[&str]); 20] = [
     ("axum", &["server"]),
     ("axum-server", &["server"]),
     ("jsonwebtoken", &["server"]),
+    ("rmcp", &["mcp"]),
+    ("schemars", &["mcp"]),
     ("clap", &["cli"]),
     ("syn", &[]),
 ];

@@ -80,6 +80,12 @@ enum Command {
     Search(command::search::SearchArgs),
     /// Run SQL queries, either on an archive directly or through a service
     Sql(Box<command::sql::SqlArgs>),
+    /// Let assistants read an archive or a service: tools on standard input and output (MCP)
+    Mcp(Box<command::mcp::McpArgs>),
+    /// Check a token of a service and keep it for further commands
+    Login(command::login::LoginArgs),
+    /// Remove the token that was kept by `runlog login`
+    Logout(command::login::LogoutArgs),
     /// Manage the environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
     /// Maintain an archive: statistics, verification, copies, retention and legal holds
@@ -128,6 +134,8 @@ impl Command {
             | Self::Diff(_)
             | Self::Search(_)
             | Self::Health(_)
+            | Self::Login(_)
+            | Self::Logout(_)
             | Self::Completions(_)
             | Self::Generate(_) => true,
             Self::Demo(_)
@@ -139,6 +147,7 @@ impl Command {
             | Self::Status(_)
             | Self::Check(_)
             | Self::Sql(_)
+            | Self::Mcp(_)
             | Self::Admin(_)
             | Self::Archive(_)
             | Self::Doctor(_) => false,
@@ -152,11 +161,16 @@ fn main() -> ExitCode {
     candidates::answer(Arguments::command);
     let arguments = Arguments::try_parse().unwrap_or_else(|error| tell_of_usage(&error));
     arguments.preferences.apply(arguments.command.may_be_long());
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::from)
-        .and_then(|runtime| runtime.block_on(run(arguments.command)));
+    let outcome =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
+            // A read of standard input or the terminal cannot be interrupted, and must not keep a stopped program running.
+            let is_reading = matches!(arguments.command, Command::Mcp(_) | Command::Login(_));
+            let outcome = runtime.block_on(run(arguments.command));
+            if is_reading {
+                runtime.shutdown_background();
+            }
+            outcome
+        });
     pager::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -195,6 +209,9 @@ async fn run(command: Command) -> Outcome {
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
         Command::Search(args) => until_stopped(command::search::run(args), stop).await,
         Command::Sql(args) => until_stopped(command::sql::run(*args), stop).await,
+        Command::Mcp(args) => until_stopped(command::mcp::run(*args), stop).await,
+        Command::Login(args) => until_stopped(command::login::login(args), stop).await,
+        Command::Logout(args) => command::login::logout(args),
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
         Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
         Command::Doctor(args) => command::doctor::run(args, stop).await,

@@ -20,6 +20,18 @@ pub fn is_control(letter: char) -> bool {
     matches!(letter, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
 
+/// True for a character that a reader does not see and a program reads: marks, joiners, tags, variation selectors.
+///
+/// Some belong to ordinary text of some scripts. They matter where a text is read by a language model, to which they can
+/// carry what no person sees.
+pub fn is_invisible(letter: char) -> bool {
+    matches!(
+        u32::from(letter),
+        0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2060..=0x206f
+            | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0xe0000..=0xe0fff
+    )
+}
+
 /// A character in the notation of string literals: `\n`, `\x1b`, `\u{202e}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Escaped(pub char);

@@ -13,6 +13,7 @@ mod executions;
 mod health;
 mod history;
 mod logs;
+pub(crate) mod mcp;
 mod metrics;
 mod oauth;
 mod otlp;
@@ -242,6 +243,8 @@ pub fn routes() -> Vec<Route> {
         Route::new(Administrator, handler!(collection::retry)).audited("retry collection"),
         Route::new(Administrator, handler!(sinks::list)),
         Route::new(Administrator, handler!(sinks::retry)).audited("retry deliveries"),
+        // Its tools send requests to the routes above, which are audited as usual.
+        Route::new(Token, handler!(mcp::answer)),
         Route::new(Token, handler!(metrics::show)),
         Route::new(Public, handler!(health::alive)),
         Route::new(Public, handler!(health::ready)),

@@ -40,6 +40,9 @@ pub struct ServerSettings {
     pub stranger_requests_per_second: u32,
     /// The proxies in front of the service that are trusted to pass on the client address. Default: none.
     pub proxies: Proxies,
+    /// Hosts under which `/mcp` may be called, in addition to the host of the public URL and loopback addresses: names, or
+    /// `name:port`. Default: none.
+    pub mcp_hosts: Vec<String>,
     /// The time zone of times in engine events without a zone. Default: UTC.
     pub event_zone: LogZone,
     /// The attributes of OTLP records with their run, task and workspace.
@@ -73,6 +76,7 @@ impl Default for ServerSettings {
             turn_time_max: Duration::from_secs(5),
             stranger_requests_per_second: 20,
             proxies: Proxies::default(),
+            mcp_hosts: Vec::new(),
             event_zone: LogZone::default(),
             otlp: OtlpAttributes::default(),
             run_hook: None,

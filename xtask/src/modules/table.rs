@@ -13,7 +13,7 @@ pub(crate) struct Plan {
 pub(crate) const ROOT_FILES: &str = "src";
 
 /// The plan of each crate.
-pub(crate) const PLANS: [Plan; 9] = [
+pub(crate) const PLANS: [Plan; 10] = [
     Plan { krate: "model", modules: &[("wire", &[ROOT_FILES]), (ROOT_FILES, &[])] },
     Plan {
         krate: "server",
@@ -27,6 +27,20 @@ pub(crate) const PLANS: [Plan; 9] = [
             ("http", &["metrics", "limits"]),
             ("metrics", &[]),
             ("limits", &[]),
+        ],
+    },
+    Plan {
+        krate: "mcp",
+        modules: &[
+            ("transport", &["server"]),
+            ("server", &["resources", "tools", "context", "answer", "api"]),
+            ("resources", &["tools", "names", "context", "answer", "api"]),
+            ("tools", &["names", "context", "cursor", "answer", "api"]),
+            ("names", &["context", "answer", "api"]),
+            ("context", &["api"]),
+            ("cursor", &["api"]),
+            ("answer", &["api"]),
+            ("api", &[]),
         ],
     },
     Plan {

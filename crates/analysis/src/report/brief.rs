@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use runlog_model::printable::printable_line;
+use runlog_model::printable::{is_invisible, printable_line};
 
 use super::advice::advice_for;
 use super::load::LogState;
@@ -241,15 +241,6 @@ fn quoted(text: &str, chars_max: usize) -> String {
         chars += 1;
     }
     if quoted.is_empty() { "(empty)".to_owned() } else { quoted }
-}
-
-/// Characters that a reader does not see and a model reads: marks, joiners, tags, variation selectors.
-fn is_invisible(letter: char) -> bool {
-    matches!(
-        u32::from(letter),
-        0xad | 0x34f | 0x61c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f | 0x200b..=0x200f | 0x2060..=0x206f
-            | 0x3164 | 0xfe00..=0xfe0f | 0xfeff | 0xffa0 | 0xfff0..=0xfffb | 0xe0000..=0xe0fff
-    )
 }
 
 /// Whole lines of a text, within the limit.

@@ -56,6 +56,11 @@ impl OpenArgs {
         &self.data
     }
 
+    /// True if there is an archive.
+    pub(crate) fn is_there(&self) -> bool {
+        folder_without_archive(&self.settings()).is_none()
+    }
+
     /// Opens the archive, which must be there.
     pub(crate) async fn open(&self) -> Outcome<Store> {
         let settings = self.settings();

@@ -8,6 +8,7 @@ use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TlsS
 use secrecy::SecretString;
 use url::Url;
 
+use super::profile::{Profile, ProfileName};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom, environment};
 
@@ -18,6 +19,10 @@ pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Service and credentials")]
 pub(crate) struct ConnectArgs {
+    /// Profile of `runlog login` whose service and token to use; takes precedence over the environment [or set
+    /// RUNLOG_PROFILE; default: default, if neither a service nor credentials are given]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<ProfileName>,
     /// Base URL of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
     #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", conflicts_with = "region")]
     api_url: Option<Url>,
@@ -94,13 +99,21 @@ pub(crate) fn tls_of_files(authorities: Option<&Path>, certificate: Option<&Path
 impl ConnectArgs {
     /// True if a service is given explicitly.
     pub(crate) fn names_service(&self) -> bool {
-        self.api_url.is_some() || self.region.is_some()
+        let is_given = self.api_url.is_some() || self.region.is_some() || self.profile.is_some();
+        is_given || ProfileName::of_environment().is_ok_and(|name| name.is_some())
+    }
+
+    /// True if someone has logged in, so that a service is known without being given.
+    pub(crate) fn has_login(&self) -> bool {
+        self.profile().is_ok_and(|profile| profile.is_some())
     }
 
     /// A client for the service.
     pub(crate) fn client(&self) -> Outcome<Client> {
-        let url = self.url()?;
-        let mut settings = ClientSettings::new(url, self.credentials()?);
+        let profile = self.profile()?;
+        let url = self.url(profile.as_ref())?;
+        let credentials = self.credentials(&url, profile.as_ref())?;
+        let mut settings = ClientSettings::new(url, credentials);
         settings.retries_max = self.retries;
         settings.pace = self.pace.unwrap_or(settings.pace);
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
@@ -125,20 +138,55 @@ impl ConnectArgs {
         if self.api_url.is_none() && self.region.is_some() {
             return None;
         }
-        let url = self.url().ok()?;
+        let url = self.url(self.profile().ok()?.as_ref()).ok()?;
         matches!(url.scheme(), "http" | "https").then(|| format!("{}/{path}", url.as_str().trim_end_matches('/')))
     }
 
-    fn url(&self) -> Outcome<Url> {
-        match (&self.api_url, &self.region) {
-            (Some(url), _) => Ok(url.clone()),
-            (None, Some(region)) => Ok(runlog_client::region_url(region)?),
-            (None, None) => Ok(Url::parse(LOCAL_SERVICE).context("the address of the local service")?),
+    /// The profile in effect: that of `--profile`, of `RUNLOG_PROFILE`, or, if neither a service nor credentials are given,
+    /// the unnamed one. `Denied`: one is named, and nobody has logged in.
+    fn profile(&self) -> Outcome<Option<Profile>> {
+        if let Some(name) = &self.profile {
+            if self.is_flag(self.api_url.as_ref(), "RUNLOG_API_URL")
+                || self.is_flag(self.region.as_ref(), "RUNLOG_REGION")
+            {
+                let message = "--profile names a service: give it without --api-url and --region";
+                return Err(Failure::new(Exit::Usage, message));
+            }
+            return Profile::existing(name).map(Some);
+        }
+        if let Some(name) = ProfileName::of_environment()? {
+            return Profile::existing(&name).map(Some);
+        }
+        let is_given = self.api_url.is_some() || self.region.is_some() || self.names_credentials();
+        if is_given { Ok(None) } else { Profile::read(&ProfileName::unnamed()) }
+    }
+
+    /// True if a value is not the one of its environment variable.
+    fn is_flag(&self, value: Option<&impl ToString>, variable: &str) -> bool {
+        let of_environment = environment(variable);
+        let same = |value: &str| of_environment.as_deref().is_some_and(|text| text == value || same_url(text, value));
+        value.is_some_and(|value| !same(&value.to_string()))
+    }
+
+    fn names_credentials(&self) -> bool {
+        let is_set = environment("RUNLOG_TOKEN").is_some_and(|token| !token.trim().is_empty());
+        self.token_file.is_some() || self.client_id.is_some() || is_set
+    }
+
+    fn url(&self, profile: Option<&Profile>) -> Outcome<Url> {
+        match (&self.api_url, &self.region, profile) {
+            // `--profile` takes precedence over the environment.
+            (_, _, Some(profile)) if self.profile.is_some() => Ok(profile.api_url.clone()),
+            (Some(url), _, _) => Ok(url.clone()),
+            (None, Some(region), _) => Ok(runlog_client::region_url(region)?),
+            (None, None, Some(profile)) => Ok(profile.api_url.clone()),
+            (None, None, None) => Ok(Url::parse(LOCAL_SERVICE).context("the address of the local service")?),
         }
     }
 
-    fn credentials(&self) -> Outcome<Credentials> {
-        if let Some(id) = &self.client_id {
+    fn credentials(&self, url: &Url, profile: Option<&Profile>) -> Outcome<Credentials> {
+        let given = |value: Option<&String>, variable: &str| self.profile.is_none() || self.is_flag(value, variable);
+        if let Some(id) = self.client_id.as_ref().filter(|id| given(Some(id), "RUNLOG_CLIENT_ID")) {
             let secret = secret(self.client_secret_file.as_deref(), "RUNLOG_CLIENT_SECRET")?;
             let secret = secret.ok_or_else(|| {
                 Failure::new(
@@ -148,13 +196,41 @@ impl ConnectArgs {
             })?;
             return Ok(Credentials::ServiceAccount { client_id: id.clone(), client_secret: secret });
         }
-        let token = secret(self.token_file.as_deref(), "RUNLOG_TOKEN")?.ok_or_else(no_credentials)?;
-        Ok(Credentials::PersonalToken(token))
+        let file = self.token_file.as_ref().map(|file| file.display().to_string());
+        let file = self.token_file.as_deref().filter(|_| given(file.as_ref(), "RUNLOG_TOKEN_FILE"));
+        let is_asked = file.is_some() || self.profile.is_none();
+        if let Some(token) = is_asked.then(|| secret(file, "RUNLOG_TOKEN")).transpose()?.flatten() {
+            return Ok(Credentials::PersonalToken(token));
+        }
+        match profile {
+            Some(profile) if profile.is_of(url) => Ok(Credentials::PersonalToken(profile.token.clone())),
+            Some(profile) => Err(Failure::new(
+                Exit::Denied,
+                format!("the token of the profile is for {}, and is not sent to {url}; {LOGIN}", profile.api_url),
+            )),
+            None => Err(no_credentials()),
+        }
     }
 }
 
+/// What to do without credentials.
+const LOGIN: &str = "run `runlog login https://…`, or set RUNLOG_TOKEN, or RUNLOG_CLIENT_ID and RUNLOG_CLIENT_SECRET";
+
+/// True if two texts are the same URL, whose form the parser may have changed.
+fn same_url(one: &str, other: &str) -> bool {
+    matches!((Url::parse(one), Url::parse(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// A client for a service whose token is at hand.
+pub(crate) fn client_for(url: Url, token: SecretString, tls: &TlsArgs) -> Outcome<Client> {
+    let mut settings = ClientSettings::new(url, Credentials::PersonalToken(token));
+    settings.retries_max = 0;
+    settings.tls = tls.settings()?;
+    Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
+}
+
 fn no_credentials() -> Failure {
-    let mut advice = "no credentials; set RUNLOG_TOKEN, or RUNLOG_CLIENT_ID and RUNLOG_CLIENT_SECRET".to_owned();
+    let mut advice = format!("no credentials; {LOGIN}");
     let local = Path::new("runlog-data").join(crate::admin_token::ADMIN_TOKEN_FILE);
     if local.exists() {
         advice += &format!("; for the archive in this folder: export RUNLOG_TOKEN=$(cat {})", local.display());

@@ -8,5 +8,6 @@ pub(crate) mod moment;
 pub(crate) mod names;
 pub(crate) mod number;
 pub(crate) mod period;
+pub(crate) mod profile;
 pub(crate) mod span;
 pub(crate) mod status;

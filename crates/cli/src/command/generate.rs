@@ -108,7 +108,7 @@ fn settings(mut command: Command) -> String {
     }
     page.push_str(
         "\n### Secrets\n\n\
-         `RUNLOG_TOKEN` contains a personal access token, `RUNLOG_CLIENT_SECRET` the secret of the service account \
+         `RUNLOG_PROFILE` names a [profile](../how-to/log-in.md).\n\n`RUNLOG_TOKEN` contains a personal access token, `RUNLOG_CLIENT_SECRET` the secret of the service account \
          `RUNLOG_CLIENT_ID`, and `RUNLOG_THROUGH_TOKEN` the token for the service of `runlog canary --through`. They have \
          no options, because other users can see the command line of a process.\n\n\
          ### Variables of libraries\n\n\

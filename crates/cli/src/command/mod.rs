@@ -14,6 +14,8 @@ pub(crate) mod doctor;
 pub(crate) mod fetch;
 pub(crate) mod generate;
 pub(crate) mod health;
+pub(crate) mod login;
+pub(crate) mod mcp;
 pub(crate) mod open;
 pub(crate) mod places;
 pub(crate) mod plan;

@@ -3,6 +3,7 @@
 pub(crate) mod collect_progress;
 pub(crate) mod document;
 pub(crate) mod failure;
+pub(crate) mod hidden;
 pub(crate) mod html;
 pub(crate) mod pager;
 mod plot;

@@ -7,6 +7,7 @@ mod lists;
 mod logs;
 mod problems;
 mod push;
+mod read;
 mod readiness;
 mod reports;
 mod search;

@@ -45,6 +45,10 @@ pub(crate) struct RequestId(pub(crate) String);
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
 
+/// In the extensions of a response: its error body belongs to another protocol, and is left as it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnErrorBody;
+
 /// Links are derived from the host, which is in the URI in HTTP/2, and in a header in HTTP/1.
 fn name_host(request: &mut Request) {
     let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
@@ -81,7 +85,8 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 6] = ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/"];
+const API_PATHS: [&str; 7] =
+    ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/", "/mcp/"];
 
 /// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
 /// concatenate URLs.
@@ -179,6 +184,9 @@ fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
         return Some(problem.clone());
     }
     let status = response.status();
+    if response.extensions().get::<OwnErrorBody>().is_some() {
+        return None;
+    }
     let message = match status {
         StatusCode::METHOD_NOT_ALLOWED => format!("{method} is not allowed here; see the Allow header"),
         StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),

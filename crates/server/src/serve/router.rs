@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::middleware;
 use axum::{Extension, Router};
+use runlog_mcp::Assistant;
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -13,6 +14,7 @@ use crate::auth::{links, token};
 use crate::http::web::StaticJson;
 use crate::http::{request, web};
 use crate::routes::docs::Documents;
+use crate::routes::mcp::{self, InProcess};
 use crate::routes::{Access, Route, routes};
 use crate::serve::openapi::document_text;
 
@@ -47,11 +49,25 @@ pub fn router(app: App) -> Router {
         router = router.route(&route.path, handler);
     }
     let router = router.fallback(web::answer);
+    let endpoint =
+        mcp::endpoint(finished(router.clone(), &app), auth.settings(), &app.settings().mcp_hosts, app.clock());
+    let router = router.layer(Extension(endpoint));
     let router = router.layer(Extension(documents));
+    finished(router, &app)
+}
+
+/// The routes with what all of them have in common.
+fn finished(router: Router<App>, app: &App) -> Router {
     let context = app.request_context();
-    let router = router.layer(middleware::from_fn_with_state(context, request::surround)).with_state(app);
+    let router = router.layer(middleware::from_fn_with_state(context, request::surround)).with_state(app.clone());
     // Paths are normalised before they are matched.
     Router::new().fallback_service(router.map_request(request::with_plain_path))
+}
+
+/// Tools for assistants that read an archive directly, on behalf of the operator of this machine.
+pub fn local_assistant(app: App) -> Assistant<InProcess> {
+    let (settings, clock) = (app.auth().settings().clone(), app.clock());
+    Assistant::new(InProcess::new(router(app), settings, true), clock)
 }
 
 /// A description of the service with every path, as JSON. It takes some milliseconds to create, so it is created once.

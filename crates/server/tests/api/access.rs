@@ -117,6 +117,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("POST", "/runlog/v1/collection/{upstream}/retry", Access::Administrator),
     ("GET", "/runlog/v1/sinks", Access::Administrator),
     ("POST", "/runlog/v1/sinks/{sink}/retry", Access::Administrator),
+    ("POST", "/mcp", Access::Token),
     ("GET", "/metrics", Access::Token),
     ("GET", "/healthz", Access::Public),
     ("GET", "/readyz", Access::Public),

@@ -226,6 +226,7 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
         ("POST", "/monitoring/observability/executions/download") => request(Nothing, path, json!({"category": "ETL"})),
         ("POST", "/monitoring/observability/metrics/component") => request(Nothing, path, "{}"),
         ("POST", "/runlog/v1/sql") => request(Nothing, path, json!({"query": "SELECT 1"})),
+        ("POST", "/mcp") => request(Nothing, path, json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})),
         _ => return None,
     })
 }

@@ -44,6 +44,10 @@ pub(crate) struct ServeArgs {
     /// Base URL under which clients reach this service, used in links [default: the host of the request]
     #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
     pub(super) public_url: Option<url::Url>,
+    /// Hosts under which assistants may call /mcp, in addition to that of the public URL and loopback addresses,
+    /// comma-separated; requests for other hosts are refused, against DNS rebinding
+    #[arg(long, env = "RUNLOG_MCP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
+    pub(super) mcp_hosts: Vec<String>,
     /// Target of the links to log files: this service, or the bucket. With `bucket`, links are presigned URLs of the
     /// bucket, and the files are stored as clients download them, uncompressed
     #[arg(long, env = "RUNLOG_LINKS", default_value = "service", value_name = "WHERE")]

@@ -71,6 +71,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let server = ServerSettings {
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
+        mcp_hosts: args.mcp_hosts,
         expires_in_as_string: args.expires_in_as_string,
         run_hook,
         metrics_by_task: args.metrics_by_task,

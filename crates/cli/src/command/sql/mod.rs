@@ -23,8 +23,8 @@ use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Opens the archive directly, like `runlog archive`, unless a service is given with --api-url or --region or their \
-environment variables.
+Opens the archive directly, like `runlog archive`, unless a service is given with --profile, --api-url or \
+--region or their environment variables, or there is no archive and someone has logged in with `runlog login`.
 
 Examples:
   runlog sql \"SELECT status, count(*) FROM runs GROUP BY status\"
@@ -83,7 +83,7 @@ impl SqlArgs {
 
 impl Asked {
     async fn of(args: &SqlArgs) -> Outcome<Self> {
-        if args.connect.names_service() {
+        if args.connect.names_service() || (!args.archive.is_there() && args.connect.has_login()) {
             return Ok(Self::Service(args.connect.client()?));
         }
         let store = args.archive.open().await?;

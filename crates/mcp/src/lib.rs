@@ -1,0 +1,27 @@
+//! Tools for assistants, over the Model Context Protocol (MCP).
+//!
+//! ```text
+//! client ▸ transport.rs (standard input and output, or HTTP) ▸ server.rs (protocol) ▸ tools/<verb>.rs ▸ Api
+//! ```
+//!
+//! Each tool reads by requests to the API of a Runlog, on behalf of the caller: [`Api`] sends them. So rights, limits and
+//! audit entries are those of the API, and there is no other way to the archive. Tools only read.
+//!
+//! What a log says is data of strangers. `answer.rs` is the only place that writes it: delimited, each line marked,
+//! control characters escaped, and within the number of tokens that was asked for.
+//!
+//! Not in this crate: authentication, and how a service is reached.
+
+mod answer;
+mod api;
+mod context;
+mod cursor;
+mod names;
+mod resources;
+mod server;
+mod tools;
+mod transport;
+
+pub use api::{Answer, Api, Question, Refusal, RefusalKind};
+pub use server::{Assistant, Connect};
+pub use transport::{HttpEndpoint, HttpSettings, serve_stdio};

@@ -1,0 +1,170 @@
+//! `search_logs`: the newest records that contain a text.
+
+use runlog_model::Severity;
+use runlog_model::wire::search::{FoundRecord, SearchAnswer};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::answer::{Text, one_line};
+use crate::api::{Api, Question, Refusal};
+use crate::context::Context;
+use crate::cursor::unknown_cursor;
+use crate::names;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// Records per request.
+const RECORDS_MAX: u64 = 50;
+
+/// How many times the service is asked for one answer: it returns early if it has found nothing for a while.
+const REQUESTS_MAX: usize = 5;
+
+/// Most characters of a message.
+const MESSAGE_CHARS_MAX: usize = 400;
+
+/// Arguments.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchLogs {
+    /// Parts of messages to find, case-insensitive; "exact phrase" in quotes; -part excludes messages that contain it.
+    #[serde(default)]
+    text: String,
+    /// Only these severities: TRACE, DEBUG, INFO, WARN, ERROR, FATAL; OTHER for unknown ones.
+    #[serde(default)]
+    severity: Vec<String>,
+    /// Only records of this run: its ID. At most one of run_id, task and workspace.
+    run_id: Option<String>,
+    /// Only records of this task: its ID or name, such as sales/nightly-orders.
+    task: Option<String>,
+    /// Only records of this workspace: its ID or name.
+    workspace: Option<String>,
+    /// Only records of the last so many hours, 1 to 87600; default: all.
+    last_hours: Option<u32>,
+    /// Continue after the previous answer: its cursor.
+    cursor: Option<String>,
+    /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    max_tokens: Option<u32>,
+}
+
+/// Where a search goes on: the cursor of the API, whose records were shown up to `skip`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Cursor {
+    skip: usize,
+    api: Option<String>,
+}
+
+impl Cursor {
+    fn read(text: &str) -> Result<Self, Refusal> {
+        let (skip, api) = text.trim().split_once(':').ok_or_else(unknown_cursor)?;
+        let skip = skip.parse().map_err(|_| unknown_cursor())?;
+        Ok(Self { skip, api: Some(api.to_owned()).filter(|api| !api.is_empty()) })
+    }
+
+    fn text(&self) -> String {
+        format!("{}:{}", self.skip, self.api.as_deref().unwrap_or_default())
+    }
+}
+
+pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: SearchLogs) -> Result<String, Refusal> {
+    let mut text = Text::new(arguments.max_tokens)?;
+    let filter = arguments.filter(context).await?;
+    let mut cursor = arguments.cursor.as_deref().map(Cursor::read).transpose()?.unwrap_or_default();
+    text.head("time | severity | run ID | task | message");
+    let (mut shown, mut scanned, mut unreadable, mut is_done) = (0, 0, 0, false);
+    for _ in 0..REQUESTS_MAX {
+        let mut query = filter.clone();
+        query.push(("limit", RECORDS_MAX.to_string()));
+        query.extend(cursor.api.clone().map(|cursor| ("cursor", cursor)));
+        let found: SearchAnswer = context.json(Question::get(&["runlog", "v1", "search"], query)).await?;
+        scanned += found.scanned.records;
+        unreadable += found.unreadable.as_ref().map_or(0, |it| it.records);
+        let page = found.items.get(cursor.skip..).unwrap_or_default();
+        let fitted = page.iter().take_while(|record| text.data(&line(record))).count();
+        shown += fitted;
+        if fitted < page.len() {
+            cursor.skip += fitted;
+            break;
+        }
+        cursor = Cursor { skip: 0, api: found.cursor };
+        if cursor.api.is_none() {
+            is_done = true;
+            break;
+        }
+    }
+    text.note(format!("{shown} records found in {scanned} scanned, newest first."));
+    if unreadable > 0 {
+        text.note(format!("{unreadable} records could not be searched, because they are damaged or missing."));
+    }
+    if !is_done {
+        text.note(format!(
+            "There may be more. To go on, call search_logs with the same arguments and cursor \"{}\".",
+            cursor.text()
+        ));
+    }
+    if let Some(link) = context.link("runs/RUN_ID").filter(|_| shown > 0) {
+        text.note(format!("Page of a run: {link} — next step: read_log with run_id and text finds the lines."));
+    }
+    Ok(text.finish())
+}
+
+impl SearchLogs {
+    async fn filter<A: Api>(&self, context: &Context<'_, A>) -> Result<Vec<(&'static str, String)>, Refusal> {
+        let mut query = Vec::new();
+        if !self.text.trim().is_empty() {
+            query.push(("q", self.text.clone()));
+        }
+        query.extend(severities(&self.severity)?);
+        if [&self.run_id, &self.task, &self.workspace].into_iter().flatten().count() > 1 {
+            return Err(Refusal::invalid("give at most one of run_id, task and workspace"));
+        }
+        if let Some(run) = &self.run_id {
+            query.push(("runId", names::run(run)?.to_string()));
+        }
+        if let Some(task) = &self.task {
+            query.push(("taskId", names::task(context, task).await?.to_string()));
+        }
+        if let Some(workspace) = &self.workspace {
+            query.push(("workspaceId", names::workspace(context, workspace).await?.to_string()));
+        }
+        match self.last_hours {
+            Some(hours @ 1..=87_600) => {
+                let from = context.clock.now().plus_millis(-i64::from(hours) * HOUR_MS);
+                query.push(("from", from.to_string()));
+            }
+            Some(hours) => {
+                return Err(Refusal::invalid(format!("last_hours is {hours}; it must be from 1 to 87600")));
+            }
+            None => {}
+        }
+        Ok(query)
+    }
+}
+
+/// Severities as parameters of the API.
+pub(super) fn severities(words: &[String]) -> Result<Vec<(&'static str, String)>, Refusal> {
+    let allowed = || Severity::ALL.map(|severity| severity.name()).join(", ");
+    let read = |word: &String| {
+        let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(word.trim()));
+        known.ok_or_else(|| Refusal::invalid(format!("severity {word:.20?} is not one of {}", allowed())))
+    };
+    words.iter().map(|word| Ok(("severity", read(word)?.name().to_owned()))).collect()
+}
+
+fn line(found: &FoundRecord) -> String {
+    let severity = one_line(found.severity.as_deref().unwrap_or("-"), 20);
+    let message = one_line(found.log_message.as_deref().unwrap_or_default(), MESSAGE_CHARS_MAX);
+    format!("{} | {severity} | {} | {} | {message}", found.time(), found.run_id, one_line(&found.task_name, 80))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        for cursor in [Cursor { skip: 3, api: None }, Cursor { skip: 0, api: Some("a:b".to_owned()) }] {
+            assert_eq!(Cursor::read(&cursor.text()), Ok(cursor));
+        }
+        assert!(Cursor::read("x:").is_err() && Cursor::read("3").is_err());
+    }
+}
