@@ -5,15 +5,16 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate of the workspace, and those that it may use.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("store", &["model"]),
     ("client", &["model"]),
     ("formats", &["model"]),
     ("collector", &["analysis", "client", "store", "model"]),
     ("analysis", &["store", "model"]),
+    ("logql", &[]),
     ("sql", &["store", "model"]),
-    ("server", &["analysis", "sql", "store", "model"]),
+    ("server", &["analysis", "logql", "sql", "store", "model"]),
     ("cli", &["server", "collector", "analysis", "sql", "client", "formats", "store", "model"]),
 ];
 

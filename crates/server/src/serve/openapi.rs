@@ -14,7 +14,7 @@ use runlog_model::wire::ErrorBody;
 use crate::routes::{Access, Route, routes};
 
 /// The groups of the API, in the order of the description.
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Executions of plans, derived from their runs"),
@@ -28,6 +28,7 @@ const TAGS: [(&str, &str); 16] = [
     ("push", "Pushing runs and their logs"),
     ("web", "Extension of Runlog: the data of the web UI, also for programs"),
     ("analysis", "SQL queries and search"),
+    ("loki", "Extension of Runlog: the read API of Grafana Loki, for Grafana and other clients of Loki"),
     ("administration", "Extension of Runlog: workspaces, users, tokens, the audit log"),
     ("service", "Health and metrics"),
     ("documents", "This description"),
