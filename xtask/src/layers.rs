@@ -5,16 +5,17 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Each crate of the workspace, and those that it may use.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("store", &["model"]),
     ("client", &["model"]),
     ("formats", &["model"]),
     ("collector", &["analysis", "client", "store", "model"]),
     ("analysis", &["store", "model"]),
+    ("logql", &[]),
     ("sql", &["store", "model"]),
     ("mcp", &["analysis", "model"]),
-    ("server", &["mcp", "analysis", "sql", "store", "model"]),
+    ("server", &["mcp", "analysis", "logql", "sql", "store", "model"]),
     ("cli", &["server", "mcp", "collector", "analysis", "sql", "client", "formats", "store", "model"]),
 ];
 

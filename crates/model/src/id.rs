@@ -41,6 +41,13 @@ impl RunId {
     pub fn random(random: &dyn Random) -> Self {
         Self(random.uuid())
     }
+
+    /// The id that is as far from [`RunId::GREATEST`] as this one is from [`RunId::LEAST`]: the order of mirrored ids is
+    /// reversed.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        Self(uuid::Uuid::from_u128(!self.0.as_u128()))
+    }
 }
 
 impl FromStr for RunId {

@@ -35,6 +35,7 @@ struct Shared {
     searches: ConcurrencyLimit,
     page_reads: ConcurrencyLimit,
     downloads: ConcurrencyLimit,
+    tails: ConcurrencyLimit,
     metrics: Arc<Metrics>,
     /// What [`Maintenance::figures`](runlog_store::maintenance::Maintenance::figures) counted.
     archive_figures: StaleCache<ArchiveMetrics>,
@@ -74,6 +75,7 @@ impl App {
             searches: ConcurrencyLimit::of_searches(&settings.bounds),
             page_reads: ConcurrencyLimit::of_page_reads(&settings.bounds),
             downloads: ConcurrencyLimit::of_downloads(&settings.bounds),
+            tails: ConcurrencyLimit::of_tails(&settings.bounds),
             settings,
             metrics,
             archive_figures: StaleCache::new(Arc::clone(&clock)),
@@ -144,6 +146,11 @@ impl App {
     /// The limit of concurrent downloads of whole logs.
     pub(crate) fn downloads(&self) -> &ConcurrencyLimit {
         &self.0.downloads
+    }
+
+    /// The limit of logs that are followed over a WebSocket.
+    pub(crate) fn tails(&self) -> &ConcurrencyLimit {
+        &self.0.tails
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

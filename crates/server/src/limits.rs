@@ -164,6 +164,9 @@ pub(crate) const SEARCH_PAGE_DEFAULT: u64 = 50;
 /// Maximum time of a search, after which it responds with partial results. The user may still be typing.
 pub(crate) const SEARCH_TIME_MAX: Duration = Duration::from_millis(800);
 
+/// Maximum number of logs that are followed over a WebSocket at a time.
+pub(crate) const TAILS_MAX: usize = 64;
+
 /// Maximum length of a message in the response of a search. Unit: characters.
 pub(crate) const SEARCH_MESSAGE_CHARS_MAX: usize = 1_000;
 

@@ -13,6 +13,7 @@ mod executions;
 mod health;
 mod history;
 mod logs;
+mod loki;
 pub(crate) mod mcp;
 mod metrics;
 mod oauth;
@@ -131,8 +132,13 @@ use Access::{Administrator, ClientSecret, Public, SignedLink, Token, TokenInBody
 
 /// Every route of the service.
 pub fn routes() -> Vec<Route> {
+    // In parts: a list of all would need more stack than a thread has.
+    [talend_routes, extension_routes, loki_routes, service_routes].into_iter().flat_map(|routes| routes()).collect()
+}
+
+/// The run-log API of Talend Cloud.
+fn talend_routes() -> Vec<Route> {
     vec![
-        // The run-log API of Talend Cloud.
         Route::new(Token, handler!(logs::generate)).audited_reading("request page"),
         Route::new(Token, handler!(logs::status)),
         Route::new(Token, handler!(logs::live)).audited_reading("read log"),
@@ -184,7 +190,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(permissions::grant_account)).audited("grant rights"),
         Route::new(Token, handler!(permissions::replace_account)).audited("grant rights"),
         Route::new(Token, handler!(permissions::revoke_account)).audited("revoke rights"),
-        // Extensions of Runlog.
+    ]
+}
+
+/// Extensions of Runlog.
+fn extension_routes() -> Vec<Route> {
+    vec![
         Route::new(SignedLink, handler!(downloads::download)).audited_reading("download page"),
         Route::new(Token, handler!(otlp::export)).audited_by_part(),
         Route::new(Token, handler!(events::push)).audited_by_part(),
@@ -217,6 +228,43 @@ pub fn routes() -> Vec<Route> {
         Route::new(Token, handler!(queries::delete)),
         Route::new(Token, handler!(search::find)).audited_once("search logs"),
         Route::new(Token, handler!(sql::ask)).audited_reading("ask in SQL"),
+    ]
+}
+
+/// The read API of Grafana Loki.
+fn loki_routes() -> Vec<Route> {
+    vec![
+        Route::new(Token, handler!(loki::query_range_get)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::query_range_post)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::query_get)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::query_post)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::labels_get)),
+        Route::new(Token, handler!(loki::labels_post)),
+        Route::new(Token, handler!(loki::series_get)),
+        Route::new(Token, handler!(loki::series_post)),
+        Route::new(Token, handler!(loki::stats_get)),
+        Route::new(Token, handler!(loki::stats_post)),
+        Route::new(Token, handler!(loki::volume_get)),
+        Route::new(Token, handler!(loki::volume_post)),
+        Route::new(Token, handler!(loki::volume_range_get)),
+        Route::new(Token, handler!(loki::volume_range_post)),
+        Route::new(Token, handler!(loki::detected_labels_get)),
+        Route::new(Token, handler!(loki::detected_labels_post)),
+        Route::new(Token, handler!(loki::detected_fields_get)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::detected_fields_post)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::patterns_get)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::patterns_post)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::label_values)),
+        Route::new(Token, handler!(loki::detected_field_values)).audited_once("search logs"),
+        Route::new(Token, handler!(loki::build_info)),
+        Route::new(Token, handler!(loki::drilldown_limits)),
+        Route::new(Token, handler!(loki::tail::tail)).audited_once("search logs"),
+    ]
+}
+
+/// Administration, and the service itself.
+fn service_routes() -> Vec<Route> {
+    vec![
         Route::new(Administrator, handler!(admin::environments)),
         Route::new(Administrator, handler!(admin::create_environment)).audited("create environment"),
         Route::new(Administrator, handler!(admin::update_environment)).audited("change environment"),

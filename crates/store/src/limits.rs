@@ -424,6 +424,9 @@ pub const SCAN_CACHE_BYTES: usize = 16 << 20;
 /// Rows of a catalog view that are read at a time. Unit: rows.
 pub const VIEW_ROWS_BATCH: i64 = 8_192;
 
+/// Most tasks whose runs a search looks up before their slices; with more, it looks through the slices of all tasks.
+pub const SEARCH_TASKS_FEW: usize = 16;
+
 /// Slices that a search reads from the catalog first. Unit: slices.
 pub const SEARCH_SLICES_FIRST: i64 = 128;
 

@@ -3,9 +3,11 @@
 use super::*;
 use std::collections::HashSet;
 
+use runlog_model::Clock;
 use runlog_model::wire::admin::NewServiceAccount;
 use runlog_store::accounts::AccessToken;
 use runlog_store::logs::RecordFilter;
+use runlog_store::query::SearchOrder;
 use runlog_store::runs::{OverviewFilter, TaskOverviewFilter};
 
 const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];
@@ -148,7 +150,7 @@ async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks
     let mut search = search_for_word(4, 2);
     // Once of all runs, and once of one: the catalog is asked in another way then.
     for run_id in [None, Some(archive.run_id)] {
-        (search.run_id, search.after) = (run_id, None);
+        (search.run_ids, search.after) = (run_id.map(|id| vec![id]), None);
         let mut found = Vec::new();
         loop {
             let page = archive.store.query().search(search.clone()).await.unwrap();
@@ -163,6 +165,63 @@ async fn a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks
         expected.push((10, "Word of the day before".to_owned()));
         assert_eq!(found, expected);
     }
+}
+
+async fn streams_and_new_records_are_known_from_the_catalog() {
+    let archive = Archive::new().await;
+    let second = archive.start_another_run().await;
+    archive.push("a", &[record(1_000, "one"), record(2_999, "two")]).await;
+    push(&archive.store, second, b'b', &[record(5_000, "three")]).await.unwrap();
+    let query = archive.store.query();
+    let all = query.streams(None, None, None, TimeRange::ALL).await.unwrap();
+    let records: f64 = all.iter().map(|figures| figures.records).sum();
+    assert_eq!((all.len(), records, all[0].slices), (1, 3.0, 2));
+    assert!(all[0].bytes > 0.0 && all[0].severities.total() == 3 && all[0].task_id == archive.task_id);
+    // Half of the first slice, whose records are taken to be spread evenly.
+    let half = TimeRange { start: Some(Timestamp::clamped(1_000)), end: Some(Timestamp::clamped(1_999)) };
+    let figures = query.streams(None, Some(&[archive.task_id]), None, half).await.unwrap();
+    assert_eq!((figures[0].records, figures[0].slices), (1.0, 1));
+    assert!(query.streams(Some(&[]), None, None, TimeRange::ALL).await.unwrap().is_empty());
+    let now = archive.clock.now();
+    let filter = ScanFilter { run_ids: Some(vec![second]), ..ScanFilter::default() };
+    let new =
+        query.runs_with_new_records(&filter, now.plus_millis(-60_000), now.plus_millis(-60_000), 10).await.unwrap();
+    assert_eq!(new.iter().map(|run| (run.run_id, run.records)).collect::<Vec<_>>(), [(second, 1)]);
+    let later = query.runs_with_new_records(&filter, now, now.plus_millis(60_000), 10).await.unwrap();
+    assert!(later.is_empty());
+}
+
+async fn a_search_can_go_from_the_oldest_record_forwards() {
+    let archive = Archive::new().await;
+    let second = archive.start_another_run().await;
+    for batch in 0..6_i64 {
+        let records: Vec<Record> =
+            (0..5).map(|index| record(1_000 + (batch % 3) * 2 + index, &format!("Word {batch}-{index}"))).collect();
+        archive.push(&format!("b{batch}"), &records).await;
+        let other = [record(1_003 + batch, "Word of another run"), record(1_004, "word without")];
+        push(&archive.store, second, b'0' + u8::try_from(batch).unwrap(), &other).await.unwrap();
+    }
+    for run_ids in [None, Some(vec![second])] {
+        let mut found = Vec::new();
+        for order in [SearchOrder::NewestFirst, SearchOrder::OldestFirst] {
+            let query = SearchQuery { order, run_ids: run_ids.clone(), ..search_for_word(4, 2) };
+            let mut search = SearchQuery { message_parts: vec!["Word".to_owned()], all_fields: true, ..query };
+            let mut places = Vec::new();
+            loop {
+                let page = archive.store.query().search(search.clone()).await.unwrap();
+                places.extend(page.items.into_iter().map(|item| (item.time.as_millis(), item.run_id, item.arrival)));
+                let Some(next) = page.next else { break };
+                search.after = Some(next);
+            }
+            found.push(places);
+        }
+        found[0].reverse();
+        assert_eq!(found[0], found[1]);
+        assert_eq!(found[1].len(), if run_ids.is_some() { 6 } else { 36 });
+        assert!(found[1].is_sorted());
+    }
+    let limited = SearchQuery { bytes_max: 10, ..search_for("word") };
+    assert_eq!(archive.store.query().search(limited).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
@@ -272,6 +331,8 @@ async fn who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop() {
 crate::common::pairs::on_each_pair! {
     async: records_dated_far_away_make_no_bucket_of_decades,
         a_search_gets_past_more_slices_that_reach_over_one_instant_than_it_asks_for_at_a_time,
+        a_search_can_go_from_the_oldest_record_forwards,
+        streams_and_new_records_are_known_from_the_catalog,
         runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out,
         a_session_ends_with_what_it_was_opened_with,
         a_token_that_is_good_for_a_while_ends_with_its_sessions,

@@ -357,18 +357,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// A search for a text in all logs.
 pub(crate) fn search_for(text: &str) -> SearchQuery {
-    SearchQuery {
-        text: text.parse().unwrap(),
-        workspace_ids: None,
-        task_id: None,
-        run_id: None,
-        severities: None,
-        range: TimeRange::ALL,
-        after: None,
-        limit: 10,
-        time_max: Duration::from_secs(60),
-        slices_max: 100,
-    }
+    SearchQuery { slices_max: 100, ..SearchQuery::newest(text.parse().unwrap(), 10, Duration::from_secs(60)) }
 }
 
 /// Servers keep their own notes under names like these.

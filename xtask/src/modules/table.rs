@@ -13,7 +13,7 @@ pub(crate) struct Plan {
 pub(crate) const ROOT_FILES: &str = "src";
 
 /// The plan of each crate.
-pub(crate) const PLANS: [Plan; 10] = [
+pub(crate) const PLANS: [Plan; 11] = [
     Plan { krate: "model", modules: &[("wire", &[ROOT_FILES]), (ROOT_FILES, &[])] },
     Plan {
         krate: "server",
@@ -185,6 +185,23 @@ pub(crate) const PLANS: [Plan; 10] = [
             ("mask", &[]),
             ("occurrences", &[]),
             ("stable_id", &[]),
+        ],
+    },
+    Plan {
+        krate: "logql",
+        modules: &[
+            ("evaluate", &["plan", "samples", "series", "ast", "labels", "error"]),
+            ("plan", &["samples", "series", "pipeline", "ast", "labels", "error"]),
+            ("samples", &["series", "ast", "labels", "error"]),
+            ("pipeline", &["parser", "ast", "labels", "template", "units"]),
+            ("parser", &["lexer", "ast", "template", "units", "error"]),
+            ("ast", &["template"]),
+            ("template", &["labels"]),
+            ("lexer", &["error"]),
+            ("series", &["labels"]),
+            ("labels", &[]),
+            ("units", &[]),
+            ("error", &[]),
         ],
     },
     Plan {

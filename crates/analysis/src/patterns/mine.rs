@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::{Template, templates_of};
 use crate::first_line::first_line_of;
-use crate::mask::{Mask, mask_line, shape_of_text, text_of};
+use crate::mask::{Mask, mask_line, masked, shape_of_text, text_of};
 use crate::stack_trace::StackTrace;
 use crate::{Occurrences, Rest, StableId};
 
@@ -176,6 +176,11 @@ pub fn groups_of<'a>(messages: impl IntoIterator<Item = &'a str>) -> Vec<(Stable
     let group_of = |template: &Template| (StableId::of(&text_of(&template.key)), text_of(&template.shape));
     let groups: Vec<(StableId, String)> = templates_of(&shapes).iter().map(group_of).collect();
     order.into_iter().map(|place| groups[place].clone()).collect()
+}
+
+/// The first line of a message that is not blank, with its values masked: `took <duration>`.
+pub fn masked_first_line(message: &str) -> String {
+    masked(first_line_of(message))
 }
 
 /// The first line that is not blank, masked, and the class of the exception if a later line names one.

@@ -7,4 +7,6 @@ mod row;
 mod token;
 
 pub use change::{CHANGE_RECORDS_MIN, CHANGE_TIMES_MIN, Change, Comparison, PatternChange};
-pub use mine::{PATTERNS_MAX, Pattern, PatternMiner, Patterns, SHAPES_MAX, TEMPLATES_VERSION, groups_of};
+pub use mine::{
+    PATTERNS_MAX, Pattern, PatternMiner, Patterns, SHAPES_MAX, TEMPLATES_VERSION, groups_of, masked_first_line,
+};

@@ -9,7 +9,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request, State};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request, State, WebSocketUpgrade};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
@@ -38,7 +38,12 @@ impl RawParameters {
             axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state)
                 .await
                 .map_err(|_| ApiError::invalid("the query cannot be read; percent-encode its values"))?;
-        Ok(Self(pairs.into_iter().map(|(name, value)| (name, RawValue::Text(value))).collect()))
+        Ok(Self::of_pairs(pairs))
+    }
+
+    /// The parameters of a query or a form.
+    pub(crate) fn of_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name, RawValue::Text(value))).collect())
     }
 
     /// The fields of a JSON object; `null` counts as absent.
@@ -292,6 +297,14 @@ impl<T: QueryParameters> Argument for Query<T> {
     }
 }
 
+/// Whatever its error is, an argument that may fail reads the same parameters.
+impl<T: Argument, E> Argument for Result<T, E> {
+    fn query_parameters() -> Vec<Parameter> {
+        T::query_parameters()
+    }
+}
+
+impl Argument for WebSocketUpgrade {}
 impl<T> Argument for BodyFields<T> {}
 impl<T> Argument for JsonBody<T> {}
 impl<T> Argument for Path<T> {}

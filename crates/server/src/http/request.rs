@@ -41,6 +41,10 @@ pub(crate) struct RequestContext {
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(pub(crate) String);
 
+/// In the extensions of a response: its error is sent as plain text, as clients of Loki expect it.
+#[derive(Debug, Clone)]
+pub(crate) struct PlainTextError;
+
 /// The caller of the request, for the log; set by authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
@@ -85,8 +89,8 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 7] =
-    ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/", "/mcp/"];
+const API_PATHS: [&str; 8] =
+    ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/", "/loki/", "/mcp/"];
 
 /// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
 /// concatenate URLs.
@@ -198,6 +202,14 @@ fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
     Some(ApiError::new(status, message))
 }
 
+/// The message, and what to do next.
+fn plain_text(problem: &ApiError) -> String {
+    match &problem.detail {
+        Some(detail) => format!("{}; {detail}", problem.message),
+        None => problem.message.clone(),
+    }
+}
+
 fn with_error_body(response: Response, problem: &ApiError, id: &str, without_body: bool) -> Response {
     let (mut parts, _) = response.into_parts();
     let body = ErrorBody {
@@ -207,7 +219,11 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
         detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
     };
-    let mut answer = if without_body { ().into_response() } else { Json(body).into_response() };
+    let mut answer = match parts.extensions.get::<PlainTextError>() {
+        _ if without_body => ().into_response(),
+        Some(_) => plain_text(problem).into_response(),
+        None => Json(body).into_response(),
+    };
     for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
         parts.headers.remove(name);
     }

@@ -120,17 +120,12 @@ pub(crate) async fn find(
     Authenticated(caller): Authenticated,
     Query(query): Query<SearchParameters>,
 ) -> ApiResult<Json<SearchAnswer>> {
+    let limit = query.limit.0.saturating_as::<usize>();
     let search = SearchQuery {
-        text: query.text.unwrap_or_default(),
-        workspace_ids: None,
-        task_id: None,
-        run_id: None,
         severities: Some(query.severity.0).filter(|severities| !severities.is_empty()),
         range: TimeRange { start: query.from.map(|from| from.0), end: query.to.map(|to| to.0) },
         after: query.cursor,
-        limit: query.limit.0.saturating_as::<usize>(),
-        time_max: limits::SEARCH_TIME_MAX,
-        slices_max: runlog_store::limits::SEARCH_SLICES_MAX,
+        ..SearchQuery::newest(query.text.unwrap_or_default(), limit, limits::SEARCH_TIME_MAX)
     };
     let _permit = app.searches().acquire().await?;
     let search = in_scope(&app, &caller, query.scope, search).await?;
@@ -158,11 +153,11 @@ async fn in_scope(app: &App, caller: &Caller, scope: SearchScope, search: Search
         SearchScope::Task(task_id) => {
             let task = rights::task(app.store(), caller, task_id, &Right::READ_LOGS).await?;
             let workspace_ids = Some(vec![task.workspace.id]);
-            Ok(SearchQuery { task_id: Some(task_id), workspace_ids, ..search })
+            Ok(SearchQuery { task_ids: Some(vec![task_id]), workspace_ids, ..search })
         }
         SearchScope::Run(run_id) => {
             let run = rights::run_brief_by_id(app.store(), caller, run_id, &Right::READ_LOGS).await?;
-            Ok(SearchQuery { run_id: Some(run.id), workspace_ids: Some(vec![run.workspace_id]), ..search })
+            Ok(SearchQuery { run_ids: Some(vec![run.id]), workspace_ids: Some(vec![run.workspace_id]), ..search })
         }
     }
 }

@@ -14,7 +14,7 @@ use runlog_model::wire::ErrorBody;
 use crate::routes::{Access, Route, routes};
 
 /// The groups of the API, in the order of the description.
-const TAGS: [(&str, &str); 17] = [
+const TAGS: [(&str, &str); 18] = [
     ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Executions of plans, derived from their runs"),
@@ -29,6 +29,7 @@ const TAGS: [(&str, &str); 17] = [
     ("web", "Extension of Runlog: the data of the web UI, also for programs"),
     ("analysis", "SQL queries and search"),
     ("assistants", "Extension of Runlog: tools for assistants, over the Model Context Protocol"),
+    ("loki", "Extension of Runlog: the read API of Grafana Loki, for Grafana and other clients of Loki"),
     ("administration", "Extension of Runlog: workspaces, users, tokens, the audit log"),
     ("service", "Health and metrics"),
     ("documents", "This description"),

@@ -227,6 +227,8 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
         ("POST", "/monitoring/observability/metrics/component") => request(Nothing, path, "{}"),
         ("POST", "/runlog/v1/sql") => request(Nothing, path, json!({"query": "SELECT 1"})),
         ("POST", "/mcp") => request(Nothing, path, json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})),
+        // Clients of Loki only read.
+        ("POST", path) if path.starts_with("/loki/") => request(Nothing, path, json!({"query": "{task=\"nightly\"}"})),
         _ => return None,
     })
 }

@@ -17,6 +17,7 @@ mod executions;
 mod gate;
 mod hang_ups;
 mod logs;
+mod loki;
 mod metrics;
 mod openapi;
 mod outage;

@@ -69,7 +69,11 @@ async fn every_bound_of_a_query_parameter_that_is_described_is_enforced() {
             if let Some(value) = forbidden(&parameter["schema"]) {
                 let answer = stage.ask(route.method.clone(), &format!("{path}?{name}={value}"), "").await;
                 assert_eq!(answer.status, 400, "{} {path}?{name}={value}: {}", route.method, answer.text());
-                answer.is_error(400, &[name]);
+                // Clients of Loki expect plain text.
+                match route.path.starts_with("/loki/") {
+                    true => assert!(answer.text().starts_with(&format!("{name}: ")), "{}", answer.text()),
+                    false => answer.is_error(400, &[name]),
+                }
                 checked += 1;
             }
         }

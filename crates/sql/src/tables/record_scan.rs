@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn runs_that_no_condition_wants_are_left_out() {
-        let runs = ["a", "b"].map(|run_id| ScanRun { run_id, task_id: "t", workspace_id: "w" });
+        let runs = ["a", "b"].map(|run_id| ScanRun { run_id, task_id: "t", workspace_id: "w", status: "executing" });
         let wanted = [joined(run_is("b"), Operator::And, time(Operator::Lt, 9))];
         let (range, keeps) = narrowed(&wanted, &schema(), &runs).unwrap();
         assert_eq!((range.end, keeps), (Some(Timestamp::clamped(9)), vec![false, true]));

@@ -1,5 +1,8 @@
 //! Full-text search: records that contain a text, newest first, fast enough for search as you type.
 //!
+//! A search can also go from the oldest record forwards. It then works on mirrored cursors, whose order is reversed
+//! ([`SearchOrder::place`]), and everything below is about the newest.
+//!
 //! The catalog lists the slices that may hold such records, those that end last first. All processors read them in
 //! rounds, first of few slices, then of more, and the search ends as soon as it has enough records that no remaining
 //! slice can hold a newer one. A search for something rare ends when its time is up: it then returns what it has
@@ -11,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::{Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use az::SaturatingAs;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowFilter;
@@ -22,12 +25,12 @@ use tracing::warn;
 
 use crate::catalog::sql::Sql;
 use crate::core::Core;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::parts::Query;
-use crate::query::scan::plan::{SliceRow, Unit, push_counted, push_run_conditions, units};
-use crate::query::scan::read::{UnitRuns, predicate, rows_together};
-use crate::query::scan::request::ScanFilter;
+use crate::query::scan::plan::{PlannedRun, SliceRow, Unit, push_counted, push_run_conditions, units};
+use crate::query::scan::read::{UnitRuns, ViewedRows, contains, predicate, rows_together};
+use crate::query::scan::request::{RecordView, ScanFilter, ScanRun};
 use crate::query::search_text::SearchText;
 use crate::segment::reader::SegmentFile;
 use crate::segment::values::{TextColumn, column};
@@ -40,25 +43,106 @@ pub struct SearchQuery {
     pub text: SearchText,
     /// Records of runs of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Records of this task.
-    pub task_id: Option<TaskId>,
-    /// Records of this run.
-    pub run_id: Option<RunId>,
+    /// Records of these tasks.
+    pub task_ids: Option<Vec<TaskId>>,
+    /// Records of these runs.
+    pub run_ids: Option<Vec<RunId>>,
     /// Records of these severities.
     pub severities: Option<Vec<Severity>>,
+    /// Texts that messages contain, with exact case.
+    pub message_parts: Vec<String>,
+    /// Texts that messages contain in some case. They only narrow down what is read; `filter` decides.
+    pub caseless_parts: Vec<String>,
+    /// What else decides.
+    pub filter: Option<Arc<dyn RecordFilter>>,
     /// Records in this range of time.
     pub range: TimeRange,
-    /// Records after this cursor.
+    /// Which records come first.
+    pub order: SearchOrder,
+    /// Records after this cursor, in this order.
     pub after: Option<SearchCursor>,
     /// Most records to return.
     pub limit: usize,
+    /// Most text of the records that are found. Unit: bytes. Beyond it, the search is refused.
+    pub bytes_max: usize,
+    /// Whether the filter, and the records that are found, have all fields and not only severity and message.
+    pub all_fields: bool,
     /// After how long to return what was found.
     pub time_max: Duration,
     /// After how many slices to return what was found; see [`limits::SEARCH_SLICES_MAX`].
     pub slices_max: i64,
 }
 
-/// A position among all records, newest first.
+impl SearchQuery {
+    /// The newest records that contain a text, without any other condition.
+    pub fn newest(text: SearchText, limit: usize, time_max: Duration) -> Self {
+        Self {
+            text,
+            workspace_ids: None,
+            task_ids: None,
+            run_ids: None,
+            severities: None,
+            message_parts: Vec::new(),
+            caseless_parts: Vec::new(),
+            filter: None,
+            range: TimeRange::ALL,
+            order: SearchOrder::NewestFirst,
+            after: None,
+            limit,
+            bytes_max: usize::MAX,
+            all_fields: false,
+            time_max,
+            slices_max: limits::SEARCH_SLICES_MAX,
+        }
+    }
+}
+
+/// Decides which runs and records a search finds, beyond its other conditions.
+pub trait RecordFilter: Send + Sync + std::fmt::Debug {
+    /// False for runs whose logs are not read.
+    fn wants_run(&self, run: &ScanRun<'_>) -> bool;
+
+    /// False for parts of logs that are not read: those whose arrivals are all before `end`.
+    fn wants_arrivals_before(&self, run: &ScanRun<'_>, end: i64) -> bool {
+        let _ = (run, end);
+        true
+    }
+
+    /// True for the records that are found.
+    fn matches(&self, record: &RecordView<'_>) -> bool;
+}
+
+/// The order of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SearchOrder {
+    /// From the newest record backwards.
+    #[default]
+    NewestFirst,
+    /// From the oldest record forwards.
+    OldestFirst,
+}
+
+impl SearchOrder {
+    /// The place of a cursor in a search, which always goes from the greatest place down; and the cursor of a place.
+    fn place(self, cursor: SearchCursor) -> SearchCursor {
+        match self {
+            Self::NewestFirst => cursor,
+            Self::OldestFirst => {
+                SearchCursor { time_ms: !cursor.time_ms, run_id: cursor.run_id.mirrored(), arrival: !cursor.arrival }
+            }
+        }
+    }
+
+    /// The time of the first place in a slice.
+    fn first_time(self, slice: &SliceRow) -> i64 {
+        match self {
+            Self::NewestFirst => slice.last_time,
+            Self::OldestFirst => !slice.first_time,
+        }
+    }
+}
+
+/// A position among all records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SearchCursor {
     /// Epoch milliseconds.
@@ -80,12 +164,30 @@ pub struct SearchHit {
     pub task_name: String,
     /// The workspace of the run.
     pub workspace_id: WorkspaceId,
+    /// The status of the run, such as `execution_failed`.
+    pub status: String,
     /// When it was logged.
     pub time: Timestamp,
+    /// Its number in its run, in order of arrival, from 0.
+    pub arrival: i64,
     /// As it was logged.
     pub severity: Option<String>,
     /// The whole message.
     pub message: Option<String>,
+    /// Its other fields, if the search asked for them.
+    pub fields: HitFields,
+}
+
+/// The fields of a record beside its time, severity and message; see [`Record`](runlog_model::Record).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "they are described there")]
+pub struct HitFields {
+    pub log_type: Option<String>,
+    pub bundle_name: Option<String>,
+    pub bundle_version: Option<String>,
+    pub pod_name: Option<String>,
+    /// A JSON object.
+    pub extra: Option<String>,
 }
 
 /// The result of a search, newest first.
@@ -169,10 +271,19 @@ struct Counts {
 
 /// The values of a record that are kept until the search ends.
 struct HitValues {
-    task_id: String,
-    workspace_id: String,
+    run: Arc<PlannedRun>,
     severity: Option<String>,
     message: Option<String>,
+    fields: HitFields,
+}
+
+impl HitValues {
+    /// The length of its texts. Unit: bytes.
+    fn bytes(&self) -> usize {
+        let HitFields { log_type, bundle_name, bundle_version, pod_name, extra } = &self.fields;
+        let texts = [&self.severity, &self.message, log_type, bundle_name, bundle_version, pod_name, extra];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
 }
 
 /// The first and the last possible cursor.
@@ -188,7 +299,7 @@ impl Query {
     /// Returns the newest records that match, from a cursor on.
     pub async fn search(&self, search: SearchQuery) -> Result<SearchPage> {
         let begun = Instant::now();
-        let from = search.after.unwrap_or_else(first_cursor);
+        let from = search.after.map_or_else(first_cursor, |after| search.order.place(after));
         let search = Arc::new(search);
         let mut searching = SearchState {
             core: self.core.clone(),
@@ -204,7 +315,7 @@ impl Query {
         let many = search.slices_max.max(1);
         let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
         loop {
-            let rows = self.slices_newest_first(&search, searching.searched_until, slices_max).await?;
+            let rows = self.slices_in_order(&search, searching.searched_until, slices_max).await?;
             let is_all = rows.len().saturating_as::<i64>() < slices_max;
             let mut slices = Vec::new();
             for SearchRow { slice, task_name } in rows {
@@ -224,8 +335,8 @@ impl Query {
         searching.into_page(&names)
     }
 
-    /// Slices that may hold such records before a cursor, those that end last first.
-    async fn slices_newest_first(
+    /// Slices that may hold such records from a place on, those that reach closest to it first.
+    async fn slices_in_order(
         &self,
         search: &SearchQuery,
         before: SearchCursor,
@@ -233,19 +344,21 @@ impl Query {
     ) -> Result<Vec<SearchRow>> {
         let range = search.range;
         // A few runs are looked up first, and then their slices; else the slices, and then their runs.
-        let (tables, is_few) = match (search.run_id, search.task_id) {
-            (None, None) => ("slices s CROSS JOIN runs r CROSS JOIN tasks t CROSS JOIN segments g", false),
-            _ => ("runs r CROSS JOIN slices s CROSS JOIN tasks t CROSS JOIN segments g", true),
+        let is_few = search.run_ids.is_some()
+            || search.task_ids.as_ref().is_some_and(|tasks| tasks.len() <= limits::SEARCH_TASKS_FEW);
+        let tables = match is_few {
+            false => "slices s CROSS JOIN runs r CROSS JOIN tasks t CROSS JOIN segments g",
+            true => "runs r CROSS JOIN slices s CROSS JOIN tasks t CROSS JOIN segments g",
         };
         let mut query = Sql::new(format!(
-            "SELECT r.id AS run_id, r.task_id, r.workspace_id, r.log_epoch, g.object_key, g.bytes, g.merged,
+            "SELECT r.id AS run_id, r.task_id, r.workspace_id, r.status, r.log_epoch, g.object_key, g.bytes, g.merged,
                     s.first_row, s.records, s.first_arrival, s.first_time, s.last_time, t.name AS task_name
              FROM {tables} WHERE s.run_id = r.id AND t.id = r.task_id AND g.id = s.segment_id AND r.records > 0"
         ));
         let filter = ScanFilter {
             workspace_ids: search.workspace_ids.clone(),
-            task_ids: search.task_id.map(|id| vec![id]),
-            run_ids: search.run_id.map(|id| vec![id]),
+            task_ids: search.task_ids.clone(),
+            run_ids: search.run_ids.clone(),
             // Runs with a record in the range are not looked for: the slices say it better.
             range: TimeRange::ALL,
             severities: None,
@@ -255,17 +368,26 @@ impl Query {
         if let Some(severities) = &search.severities {
             push_counted(&mut query, severities.iter().copied());
         }
-        query.push(" AND s.last_time >= ").push_bind(range.first_ms());
-        query.push(" AND s.first_time <= ").push_bind(range.last_ms().min(before.time_ms));
+        let before_ms = search.order.place(before).time_ms;
+        let (first_ms, last_ms) = match search.order {
+            SearchOrder::NewestFirst => (range.first_ms(), range.last_ms().min(before_ms)),
+            SearchOrder::OldestFirst => (range.first_ms().max(before_ms), range.last_ms()),
+        };
+        query.push(" AND s.last_time >= ").push_bind(first_ms);
+        query.push(" AND s.first_time <= ").push_bind(last_ms);
         // Told that the order is of an expression, SQLite does not leave the few runs for an index over all slices.
-        query.push(if is_few { " ORDER BY s.last_time + 0 DESC" } else { " ORDER BY s.last_time DESC" });
+        query.push(match (search.order, is_few) {
+            (SearchOrder::NewestFirst, true) => " ORDER BY s.last_time + 0 DESC",
+            (SearchOrder::NewestFirst, false) => " ORDER BY s.last_time DESC",
+            (SearchOrder::OldestFirst, _) => " ORDER BY s.first_time + 0",
+        });
         query.push(" LIMIT ").push_bind(slices_max);
         Ok(query.build_query_as().fetch_all(self.core.catalog().read()).await?)
     }
 }
 
 impl SearchState {
-    /// Searches slices, those that end last first; true when the search must end with what it has.
+    /// Searches slices, in their order; true when the search must end with what it has.
     async fn scan_slices(
         &mut self,
         slices: Vec<SliceRow>,
@@ -277,7 +399,7 @@ impl SearchState {
             self.searched_until = last_cursor();
         }
         let threads = self.core.cpu().processors();
-        let planned_at = self.core.now();
+        let (planned_at, order) = (self.core.now(), self.search.order);
         let (mut left, mut at_a_time) = (slices.as_slice(), threads);
         while !left.is_empty() {
             let (now, later) = left.split_at(at_a_time.min(left.len()));
@@ -285,9 +407,9 @@ impl SearchState {
             self.scan_round(now.to_vec(), planned_at, threads).await?;
             // Of what ends last among the slices that are left, nothing is known; nor beyond the last of them.
             self.searched_until = match (later.first(), now.last()) {
-                (Some(next), _) => self.searched_until.min(just_after(next.last_time)),
+                (Some(next), _) => self.searched_until.min(just_after(order.first_time(next))),
                 (None, _) if is_all => last_cursor(),
-                (None, Some(last)) => self.searched_until.min(just_after(last.last_time)),
+                (None, Some(last)) => self.searched_until.min(just_after(order.first_time(last))),
                 (None, None) => self.searched_until,
             };
             let certain = self.found.range(self.searched_until..).count();
@@ -313,7 +435,16 @@ impl SearchState {
 
     async fn scan_round(&mut self, mut slices: Vec<SliceRow>, planned_at: Timestamp, threads: usize) -> Result<()> {
         slices.sort_by(|a, b| (&a.object_key, a.first_row).cmp(&(&b.object_key, b.first_row)));
-        let units = units(slices, planned_at);
+        let mut units = units(slices, planned_at);
+        if let Some(filter) = &self.search.filter {
+            for unit in &mut units {
+                unit.slices.retain(|slice| {
+                    let run = slice.run.as_scan_run();
+                    filter.wants_run(&run)
+                        && slice.arrivals_end.is_none_or(|end| filter.wants_arrivals_before(&run, end))
+                });
+            }
+        }
         let jobs = units.into_iter().map(|unit| {
             let (core, search, counts) = (self.core.clone(), Arc::clone(&self.search), Arc::clone(&self.counts));
             let row_groups = Arc::clone(&self.row_groups);
@@ -332,6 +463,7 @@ impl SearchState {
             while self.found.len() > self.search.limit {
                 self.found.pop_first();
             }
+            check_bytes(&self.found, &self.search)?;
         }
         Ok(())
     }
@@ -344,11 +476,13 @@ impl SearchState {
             Some((last, _)) if is_full => Some(*last),
             _ => Some(self.searched_until).filter(|place| *place > last_cursor()),
         };
-        let items = certain.into_iter().map(|(place, body)| body.found(place, names)).collect::<Result<_>>()?;
+        let order = self.search.order;
+        let items =
+            certain.into_iter().map(|(place, body)| body.found(order.place(place), names)).collect::<Result<_>>()?;
         Ok(SearchPage {
             items,
             is_complete: is_full || next.is_none(),
-            next,
+            next: next.map(|place| order.place(place)),
             scanned_records: self.counts.records.load(Ordering::Relaxed),
             scanned_bytes: self.counts.bytes.load(Ordering::Relaxed),
             unreadable_records: self.unreadable.records,
@@ -362,17 +496,39 @@ fn just_after(time_ms: i64) -> SearchCursor {
     SearchCursor { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
+/// An error when the records that were found take more memory than the search may.
+fn check_bytes(found: &BTreeMap<SearchCursor, HitValues>, search: &SearchQuery) -> Result<()> {
+    if search.bytes_max == usize::MAX {
+        return Ok(());
+    }
+    let bytes: usize = found.values().map(HitValues::bytes).sum();
+    match bytes > search.bytes_max {
+        false => Ok(()),
+        true => Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "the {} records that were found take more than {} MiB; ask for fewer records at a time",
+                found.len(),
+                search.bytes_max >> 20
+            ),
+        )),
+    }
+}
+
 impl HitValues {
-    fn found(self, place: SearchCursor, names: &HashMap<String, String>) -> Result<SearchHit> {
-        let undecodable = |_| Error::corrupt(format!("an id of run {} does not decode", place.run_id));
+    fn found(self, cursor: SearchCursor, names: &HashMap<String, String>) -> Result<SearchHit> {
+        let undecodable = |_| Error::corrupt(format!("an id of run {} does not decode", cursor.run_id));
         Ok(SearchHit {
-            run_id: place.run_id,
-            task_name: names.get(&self.task_id).cloned().unwrap_or_default(),
-            task_id: self.task_id.parse().map_err(undecodable)?,
-            workspace_id: self.workspace_id.parse().map_err(undecodable)?,
-            time: Timestamp::clamped(place.time_ms),
+            run_id: cursor.run_id,
+            task_name: names.get(&self.run.task_id).cloned().unwrap_or_default(),
+            task_id: self.run.task_id.parse().map_err(undecodable)?,
+            workspace_id: self.run.workspace_id.parse().map_err(undecodable)?,
+            status: self.run.status.clone(),
+            time: Timestamp::clamped(cursor.time_ms),
+            arrival: cursor.arrival,
             severity: self.severity,
             message: self.message,
+            fields: self.fields,
         })
     }
 }
@@ -438,7 +594,7 @@ async fn find_in_unit(
     let Some(mut rows) = rows_together(&unit.slices) else { return Ok(found) };
     let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
     counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
-    if let Some(groups) = row_groups.of(&file, &unit.object_key, search.text.words()).await? {
+    if let Some(groups) = row_groups.of(&file, &unit.object_key, &search.needed_words()).await? {
         rows = file.rows_in(&groups, rows);
         if rows.is_empty() {
             return Ok(found);
@@ -451,17 +607,22 @@ async fn find_in_unit(
         .map(|run| run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode")))
         .collect::<Result<_>>()?;
     let mut columns = vec!["time", "arrival", "severity", "message"];
+    if search.all_fields {
+        columns.extend(["log_type", "bundle_name", "bundle_version", "pod_name", "extra"]);
+    }
     if run_ids.len() > 1 {
         columns.push("run_id");
     }
     let filter = row_filter(&file, search, counts);
     let mut batches = file.rows_of(rows, &columns, filter)?;
     let (runs, run_ids, limit) = (Arc::new(runs), Arc::new(run_ids), search.limit);
+    let of_search = Arc::clone(search);
     loop {
         let (search, runs, run_ids) = (Arc::clone(search), Arc::clone(&runs), Arc::clone(&run_ids));
+        let counts = Arc::clone(counts);
         let some = batches.next(move |batch| {
             let mut some = BTreeMap::new();
-            add_newest(&mut some, &search, &runs, &run_ids, &batch)?;
+            add_newest(&mut some, &search, &runs, &run_ids, &counts, &batch)?;
             Ok(some)
         });
         let Some(some) = some.await? else { return Ok(found) };
@@ -469,6 +630,7 @@ async fn find_in_unit(
         while found.len() > limit {
             found.pop_first();
         }
+        check_bytes(&found, &of_search)?;
     }
 }
 
@@ -478,25 +640,36 @@ fn add_newest(
     search: &SearchQuery,
     runs: &UnitRuns,
     run_ids: &[RunId],
+    counts: &Counts,
     batch: &RecordBatch,
 ) -> Result<()> {
-    let times = column::<TimestampMillisecondArray>(batch, "time")?;
-    let (severities, messages) = (TextColumn::of(batch, "severity")?, TextColumn::of(batch, "message")?);
-    let arrivals = arrivals(batch)?;
+    let rows = ViewedRows::of(batch, runs)?;
+    if search.filter.is_some() {
+        counts.bytes.fetch_add(rows.message_bytes(), Ordering::Relaxed);
+    }
+    let after = search.after.map(|after| search.order.place(after));
     for (row, run) in runs.run_of_each_row(batch)?.into_iter().enumerate() {
         let run = run as usize;
-        let arrival = arrivals[row] + runs.arrival_bases[run];
-        let place = SearchCursor { time_ms: times.value(row), run_id: run_ids[run], arrival };
-        let is_after = search.after.is_none_or(|after| place < after);
+        let view = rows.view(row, run);
+        let place = SearchCursor { time_ms: view.time_ms, run_id: run_ids[run], arrival: view.arrival };
+        let place = search.order.place(place);
+        let is_after = after.is_none_or(|after| place < after);
         let is_among = found.len() < search.limit || found.first_key_value().is_some_and(|(least, _)| place > *least);
-        if !is_after || !is_among {
+        if !is_after || !is_among || !search.filter.as_ref().is_none_or(|filter| filter.matches(&view)) {
             continue;
         }
+        let own = |text: Option<&str>| text.map(str::to_owned);
         let body = HitValues {
-            task_id: runs.runs[run].task_id.clone(),
-            workspace_id: runs.runs[run].workspace_id.clone(),
-            severity: severities.text(row).map(str::to_owned),
-            message: messages.text(row).map(str::to_owned),
+            run: Arc::clone(&runs.runs[run]),
+            severity: own(view.severity),
+            message: own(view.message),
+            fields: HitFields {
+                log_type: own(view.log_type),
+                bundle_name: own(view.bundle_name),
+                bundle_version: own(view.bundle_version),
+                pod_name: own(view.pod_name),
+                extra: own(view.extra),
+            },
         };
         found.insert(place, body);
         if found.len() > search.limit {
@@ -506,19 +679,24 @@ fn add_newest(
     Ok(())
 }
 
-fn arrivals(batch: &RecordBatch) -> Result<Vec<i64>> {
-    match column::<Int64Array>(batch, "arrival") {
-        Ok(numbers) => Ok(numbers.values().to_vec()),
-        // Segments of the first version had shorter numbers.
-        Err(_) => Ok(column::<Int32Array>(batch, "arrival")?.values().iter().map(|number| (*number).into()).collect()),
+impl SearchQuery {
+    /// The words of everything that a message must contain.
+    fn needed_words(&self) -> NeededWords {
+        let mut words = self.text.words().clone();
+        let parts = self.message_parts.iter().chain(&self.caseless_parts);
+        parts.for_each(|part| words.extend(NeededWords::of(part, false)));
+        words
     }
 }
 
 fn row_filter(file: &SegmentFile, search: &Arc<SearchQuery>, counts: &Arc<Counts>) -> Option<RowFilter> {
     let mut predicates = Vec::new();
-    let range = TimeRange {
-        start: search.range.start,
-        end: search.range.end.into_iter().chain(search.after.map(|after| Timestamp::clamped(after.time_ms))).min(),
+    let after = search.after.map(|after| Timestamp::clamped(after.time_ms));
+    let range = match search.order {
+        SearchOrder::NewestFirst => {
+            TimeRange { start: search.range.start, end: search.range.end.into_iter().chain(after).min() }
+        }
+        SearchOrder::OldestFirst => TimeRange { start: search.range.start.max(after), end: search.range.end },
     };
     if range != TimeRange::ALL {
         predicates.push(predicate(file, "time", move |batch| {
@@ -531,6 +709,9 @@ fn row_filter(file: &SegmentFile, search: &Arc<SearchQuery>, counts: &Arc<Counts
             let texts = TextColumn::of(batch, "severity")?;
             Ok((0..batch.num_rows()).map(|row| Some(severities.contains(&Severity::of(texts.text(row))))).collect())
         }));
+    }
+    for part in &search.message_parts {
+        predicates.push(contains(file, part));
     }
     if !search.text.is_empty() {
         let (search, counts) = (Arc::clone(search), Arc::clone(counts));

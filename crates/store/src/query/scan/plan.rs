@@ -43,6 +43,8 @@ pub(crate) struct PlannedSlice {
     pub(crate) records: usize,
     /// What to add to the arrivals in the object.
     pub(crate) arrival_base: i64,
+    /// The arrival after its last one, where slices are in order of arrival: before sealing.
+    pub(crate) arrivals_end: Option<i64>,
     pub(crate) first_time: i64,
     pub(crate) last_time: i64,
 }
@@ -53,12 +55,13 @@ pub(crate) struct PlannedRun {
     pub(crate) id: String,
     pub(crate) task_id: String,
     pub(crate) workspace_id: String,
+    pub(crate) status: String,
     pub(crate) log_epoch: i64,
 }
 
 impl PlannedRun {
     pub(crate) fn as_scan_run(&self) -> ScanRun<'_> {
-        ScanRun { run_id: &self.id, task_id: &self.task_id, workspace_id: &self.workspace_id }
+        ScanRun { run_id: &self.id, task_id: &self.task_id, workspace_id: &self.workspace_id, status: &self.status }
     }
 }
 
@@ -75,6 +78,7 @@ pub(crate) struct SliceRow {
     pub(crate) run_id: String,
     pub(crate) task_id: String,
     pub(crate) workspace_id: String,
+    pub(crate) status: String,
     pub(crate) log_epoch: i64,
     pub(crate) object_key: String,
     pub(crate) bytes: i64,
@@ -136,7 +140,7 @@ impl Planner {
     async fn slices_of(&self, until: &(i64, String)) -> Result<Vec<SliceRow>> {
         // The words CROSS JOIN keep SQLite to this order; PostgreSQL chooses its own.
         let mut query = Sql::new(
-            "SELECT r.id AS run_id, r.task_id, r.workspace_id, r.log_epoch, g.object_key, g.bytes, g.merged,
+            "SELECT r.id AS run_id, r.task_id, r.workspace_id, r.status, r.log_epoch, g.object_key, g.bytes, g.merged,
                     s.first_row, s.records, s.first_arrival, s.first_time, s.last_time
              FROM runs r CROSS JOIN slices s CROSS JOIN segments g
              WHERE s.run_id = r.id AND g.id = s.segment_id AND r.records > 0",
@@ -219,6 +223,7 @@ pub(crate) fn units(rows: Vec<SliceRow>, planned_at: Timestamp) -> VecDeque<Unit
                 id: row.run_id,
                 task_id: row.task_id,
                 workspace_id: row.workspace_id,
+                status: row.status,
                 log_epoch: row.log_epoch,
             })
         }));
@@ -227,6 +232,7 @@ pub(crate) fn units(rows: Vec<SliceRow>, planned_at: Timestamp) -> VecDeque<Unit
             first_row: row.first_row.saturating_as::<usize>(),
             records: row.records.saturating_as::<usize>(),
             arrival_base: if row.merged != 0 { 0 } else { row.first_arrival },
+            arrivals_end: (row.merged == 0).then(|| row.first_arrival.saturating_add(row.records)),
             first_time: row.first_time,
             last_time: row.last_time,
         };

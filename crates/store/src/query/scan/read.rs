@@ -19,7 +19,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
-use crate::query::scan::request::{ScanColumn, ScanRequest};
+use crate::query::scan::request::{RecordView, ScanColumn, ScanRequest};
 use crate::segment::reader::{RowReader, SegmentFile};
 use crate::segment::values::{TextColumn, column};
 use crate::segment::word_index::NeededWords;
@@ -193,12 +193,7 @@ impl Conditions {
                 Ok(rows_named(&TextColumn::of(batch, "severity")?, &severities))
             }));
         }
-        for part in self.message_parts {
-            let finder = memmem::Finder::new(part.as_bytes()).into_owned();
-            predicates.push(predicate(file, "message", move |batch| {
-                Ok(rows_containing(column::<StringArray>(batch, "message")?, &finder))
-            }));
-        }
+        predicates.extend(self.message_parts.iter().map(|part| contains(file, part)));
         (!predicates.is_empty()).then(|| RowFilter::new(predicates))
     }
 }
@@ -211,6 +206,83 @@ pub(crate) fn predicate(
 ) -> Box<dyn ArrowPredicate> {
     let failed = |error: Error| ArrowError::ExternalError(Box::new(error));
     Box::new(ArrowPredicateFn::new(file.mask(&[name]), move |batch| passes(&batch).map_err(failed)))
+}
+
+/// The condition that a message contains a text, with exact case.
+pub(crate) fn contains(file: &SegmentFile, part: &str) -> Box<dyn ArrowPredicate> {
+    let finder = memmem::Finder::new(part.as_bytes()).into_owned();
+    predicate(file, "message", move |batch| Ok(rows_containing(column::<StringArray>(batch, "message")?, &finder)))
+}
+
+/// Rows that were read, as records.
+pub(crate) struct ViewedRows<'b> {
+    runs: &'b UnitRuns,
+    times: &'b TimestampMillisecondArray,
+    /// Numbers in the object; absent when they were not read.
+    arrivals: Option<Arrivals<'b>>,
+    /// Severity, message, log type, bundle name and version, pod name and other fields, as far as they were read.
+    texts: [Option<TextColumn>; 7],
+}
+
+enum Arrivals<'b> {
+    Long(&'b Int64Array),
+    /// Segments of the first version had shorter numbers.
+    Short(&'b Int32Array),
+}
+
+impl<'b> ViewedRows<'b> {
+    pub(crate) fn of(batch: &'b RecordBatch, runs: &'b UnitRuns) -> Result<Self> {
+        let has = |name: &str| batch.column_by_name(name).is_some();
+        let arrivals = match has("arrival") {
+            false => None,
+            true => Some(match column::<Int64Array>(batch, "arrival") {
+                Ok(numbers) => Arrivals::Long(numbers),
+                Err(_) => Arrivals::Short(column::<Int32Array>(batch, "arrival")?),
+            }),
+        };
+        let names = ["severity", "message", "log_type", "bundle_name", "bundle_version", "pod_name", "extra"];
+        let mut texts = [const { None }; 7];
+        for (text, name) in texts.iter_mut().zip(names) {
+            if has(name) {
+                *text = Some(TextColumn::of(batch, name)?);
+            }
+        }
+        Ok(Self { runs, times: column(batch, "time")?, arrivals, texts })
+    }
+
+    /// The length of all messages. Unit: bytes.
+    pub(crate) fn message_bytes(&self) -> u64 {
+        match &self.texts[1] {
+            Some(TextColumn::Plain(messages)) => {
+                let offsets = messages.value_offsets();
+                (offsets[messages.len()] - offsets[0]).saturating_as::<u64>()
+            }
+            Some(coded) => (0..coded.len()).filter_map(|row| coded.text(row)).map(|text| text.len() as u64).sum(),
+            None => 0,
+        }
+    }
+
+    /// A row, which belongs to this run of the unit.
+    pub(crate) fn view(&self, row: usize, run: usize) -> RecordView<'_> {
+        let text = |index: usize| self.texts[index].as_ref().and_then(|texts| texts.text(row));
+        let number = match &self.arrivals {
+            None => 0,
+            Some(Arrivals::Long(numbers)) => numbers.value(row),
+            Some(Arrivals::Short(numbers)) => numbers.value(row).into(),
+        };
+        RecordView {
+            run: self.runs.runs[run].as_scan_run(),
+            time_ms: self.times.value(row),
+            arrival: number + self.runs.arrival_bases[run],
+            severity: text(0),
+            message: text(1),
+            log_type: text(2),
+            bundle_name: text(3),
+            bundle_version: text(4),
+            pod_name: text(5),
+            extra: text(6),
+        }
+    }
 }
 
 fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {

@@ -126,6 +126,33 @@ pub struct ScanRun<'a> {
     pub task_id: &'a str,
     /// The id of its workspace.
     pub workspace_id: &'a str,
+    /// Its status, such as `execution_failed`.
+    pub status: &'a str,
+}
+
+/// A record that a search or a visit looks at. Fields that are not read are absent.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// Its run.
+    pub run: ScanRun<'a>,
+    /// When it was logged. Unit: epoch milliseconds.
+    pub time_ms: i64,
+    /// Its number in its run, in order of arrival, from 0.
+    pub arrival: i64,
+    /// As it was logged.
+    pub severity: Option<&'a str>,
+    /// The text.
+    pub message: Option<&'a str>,
+    /// What kind of log it belongs to.
+    pub log_type: Option<&'a str>,
+    /// The component or class that logged it.
+    pub bundle_name: Option<&'a str>,
+    /// Its version.
+    pub bundle_version: Option<&'a str>,
+    /// The pod or host it ran on.
+    pub pod_name: Option<&'a str>,
+    /// Fields beyond those of the API, as a JSON object.
+    pub extra: Option<&'a str>,
 }
 
 /// Narrows a running scan: returns the range of time that is still needed, and for each of these runs whether it is.

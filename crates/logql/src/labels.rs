@@ -1,0 +1,159 @@
+//! Labels: of a series, and of a record on its way through a pipeline.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The labels of a series, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Labels(Vec<(Box<str>, Box<str>)>);
+
+impl Labels {
+    /// From pairs; empty values count as absent, and of two with one name the last counts.
+    pub fn new<N: Into<Box<str>>, V: Into<Box<str>>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut labels = Self::default();
+        for (name, value) in pairs {
+            labels.set(name.into(), value.into());
+        }
+        labels
+    }
+
+    /// The value of a label.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok().map(|index| &*self.0[index].1)
+    }
+
+    /// The pairs, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn set(&mut self, name: Box<str>, value: Box<str>) {
+        match (self.0.binary_search_by(|(known, _)| known.cmp(&name)), value.is_empty()) {
+            (Ok(index), true) => drop(self.0.remove(index)),
+            (Ok(index), false) => self.0[index].1 = value,
+            (Err(_), true) => {}
+            (Err(index), false) => self.0.insert(index, (name, value)),
+        }
+    }
+
+    pub(crate) fn filtered(&self, keeps: impl Fn(&str) -> bool) -> Self {
+        Self(self.0.iter().filter(|(name, _)| keeps(name)).cloned().collect())
+    }
+}
+
+/// As Loki writes them: `{a="b", c="d"}`.
+impl std::fmt::Display for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_char('{')?;
+        for (index, (name, value)) in self.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}={value:?}")?;
+        }
+        f.write_char('}')
+    }
+}
+
+/// Where a label of a record comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    /// The stream.
+    Stream,
+    /// The record itself, beside its line.
+    Metadata,
+    /// A stage of the query.
+    Parsed,
+}
+
+/// The labels of a record in a pipeline.
+#[derive(Debug, Clone, Default)]
+pub struct LabelSet<'r> {
+    labels: Vec<(Cow<'r, str>, Cow<'r, str>, Category)>,
+}
+
+impl<'r> LabelSet<'r> {
+    /// Adds a label that is not there yet; an empty value is left out.
+    pub fn push(&mut self, name: impl Into<Cow<'r, str>>, value: impl Into<Cow<'r, str>>, category: Category) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.labels.push((name.into(), value, category));
+        }
+    }
+
+    /// The value of a label; empty when it is absent.
+    pub fn get(&self, name: &str) -> &str {
+        self.find(name).map_or("", |index| &self.labels[index].1)
+    }
+
+    /// True when there is such a label.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// Name, value and origin of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, Category)> {
+        self.labels.iter().map(|(name, value, category)| (&**name, &**value, *category))
+    }
+
+    /// As the labels of a series.
+    pub fn to_labels(&self) -> Labels {
+        Labels::new(self.iter().map(|(name, value, _)| (name, value)))
+    }
+
+    /// Those of a series of which only these names remain.
+    pub(crate) fn to_labels_where(&self, keeps: impl Fn(&str) -> bool) -> Labels {
+        Labels::new(self.iter().filter(|(name, ..)| keeps(name)).map(|(name, value, _)| (name, value)))
+    }
+
+    /// Sets a label that a stage makes.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<Cow<'r, str>>) {
+        let value = value.into();
+        match (self.find(name), value.is_empty()) {
+            (Some(index), true) => drop(self.labels.swap_remove(index)),
+            (Some(index), false) => {
+                self.labels[index].1 = value;
+                self.labels[index].2 = Category::Parsed;
+            }
+            (None, true) => {}
+            (None, false) => self.labels.push((Cow::Owned(name.to_owned()), value, Category::Parsed)),
+        }
+    }
+
+    /// Sets a label that a parser found in the line: one of the stream or the record is not replaced, the new one gets
+    /// the suffix `_extracted`.
+    pub(crate) fn extract(&mut self, name: &str, value: impl Into<Cow<'r, str>>) {
+        match self.find(name).map(|index| self.labels[index].2) {
+            None | Some(Category::Parsed) => self.set(name, value),
+            Some(_) => self.set(&format!("{name}_extracted"), value),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<String> {
+        self.find(name).map(|index| self.labels.swap_remove(index).1.into_owned())
+    }
+
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&str, &str) -> bool) {
+        self.labels.retain(|(name, value, _)| keeps(name, value));
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.labels.iter().position(|(known, ..)| known == name)
+    }
+}
+
+/// A record in a pipeline.
+#[derive(Debug, Clone)]
+pub struct Entry<'r> {
+    /// The text.
+    pub line: Cow<'r, str>,
+    /// When it was logged. Unit: nanoseconds since the epoch.
+    pub time_ns: i64,
+    /// Its place among records of the same time.
+    pub order: i64,
+    /// Its labels.
+    pub labels: LabelSet<'r>,
+}

@@ -1,0 +1,16 @@
+//! Errors of stages: labels of the record.
+
+use crate::labels::LabelSet;
+
+/// The label with the kind of an error of a stage.
+pub(crate) const ERROR: &str = "__error__";
+/// The label that says what was wrong.
+pub(crate) const ERROR_DETAILS: &str = "__error_details__";
+
+/// Marks a record with an error of a stage; the first one counts.
+pub(crate) fn fail(labels: &mut LabelSet<'_>, kind: &'static str, details: String) {
+    if !labels.has(ERROR) {
+        labels.set(ERROR, kind);
+        labels.set(ERROR_DETAILS, details);
+    }
+}

@@ -1,0 +1,293 @@
+//! What a query needs to be evaluated: which records, which parts of them, and in which order its operations are done.
+
+use std::collections::BTreeSet;
+
+use crate::ast::{
+    AggregateExpr, AggregateOp, BinaryExpr, Grouping, LabelFilter, LabelRef, LabelReplaceExpr, LabelValue, LineText,
+    LogExpr, Matcher, MetricExpr, RangeExpr, RangeOp, Stage,
+};
+use crate::error::EvalError;
+use crate::labels::Entry;
+use crate::pipeline::{ERROR, Pipeline};
+use crate::samples::SampleSet;
+use crate::series::Steps;
+
+/// Most ranges of records that one query reads.
+const LEAVES_MAX: usize = 8;
+
+/// Which records an expression reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Selection<'e> {
+    log: &'e LogExpr,
+}
+
+/// Which parts of a record an expression reads.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// The text.
+    pub line: bool,
+    /// All labels, because some may remain that the query does not name.
+    pub all_labels: bool,
+    /// The labels that the query names.
+    pub named: BTreeSet<String>,
+}
+
+impl Needs {
+    /// True when a label is read.
+    pub fn label(&self, name: &str) -> bool {
+        self.all_labels || self.named.contains(name)
+    }
+}
+
+impl LogExpr {
+    /// The parts of a record by which it decides whether the record passes.
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        self.stages.iter().for_each(|stage| add_needs(stage, &mut needs));
+        needs
+    }
+
+    /// The records that it reads.
+    pub fn selection(&self) -> Selection<'_> {
+        Selection { log: self }
+    }
+}
+
+impl<'e> Selection<'e> {
+    /// What the labels of the stream must be.
+    pub fn matchers(&self) -> &'e [Matcher] {
+        &self.log.matchers
+    }
+
+    /// Texts that each line contains, with exact case.
+    pub fn required_texts(&self) -> Vec<&'e str> {
+        let filters = self.log.stages.iter().map_while(|stage| match stage {
+            Stage::Line(filter) => Some(filter),
+            _ => None,
+        });
+        let one = filters.filter(|filter| !filter.is_negated && filter.texts.len() == 1);
+        let texts = one.filter_map(|filter| match &filter.texts[0] {
+            LineText::Plain(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    /// Texts that each line contains in some case: those of `|~ "(?i)text"`, as Grafana writes a search without regard
+    /// to case.
+    pub fn required_caseless_texts(&self) -> Vec<&'e str> {
+        let filters = self.log.stages.iter().map_while(|stage| match stage {
+            Stage::Line(filter) => Some(filter),
+            _ => None,
+        });
+        let one = filters.filter(|filter| !filter.is_negated && filter.texts.len() == 1);
+        let texts = one.filter_map(|filter| match &filter.texts[0] {
+            LineText::Regex(regex) => regex.as_str().strip_prefix("(?i)"),
+            _ => None,
+        });
+        let is_plain = |text: &&str| text.chars().all(|c| c.is_ascii_alphanumeric() || " _-:/,=<>'\"".contains(c));
+        texts.filter(is_plain).filter(|text| !text.is_empty()).collect()
+    }
+}
+
+/// A query of numbers, ready to be evaluated.
+#[derive(Debug, Clone)]
+pub struct MetricPlan {
+    pub(crate) root: Node,
+    pub(crate) steps: Steps,
+    leaves: Vec<RangeLeaf>,
+}
+
+/// An operation.
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    Number(f64),
+    Vector(f64),
+    Leaf(usize),
+    Aggregate(AggregateOp, usize, Grouping, Box<Node>),
+    Binary(Box<BinaryExpr>, Box<Node>, Box<Node>),
+    LabelReplace(Box<LabelReplaceExpr>, Box<Node>),
+}
+
+/// A function over a range of records: the part of a query that reads them.
+#[derive(Debug, Clone)]
+pub struct RangeLeaf {
+    pub(crate) range: RangeExpr,
+    pipeline: Pipeline,
+    /// Which labels its series have.
+    grouping: Option<Grouping>,
+    pub(crate) steps: Steps,
+}
+
+impl MetricPlan {
+    /// Plans a query for some instants.
+    pub fn new(expr: &MetricExpr, steps: Steps) -> Result<Self, EvalError> {
+        let mut leaves = Vec::new();
+        let root = node(expr, None, steps, &mut leaves);
+        if leaves.len() > LEAVES_MAX {
+            let count = leaves.len();
+            return Err(EvalError(format!("the query reads {count} ranges of records, more than {LEAVES_MAX}")));
+        }
+        Ok(Self { root, steps, leaves })
+    }
+
+    /// The ranges of records that it reads; each becomes a [`SampleSet`], in this order.
+    pub fn leaves(&self) -> &[RangeLeaf] {
+        &self.leaves
+    }
+}
+
+/// `outer` is the aggregation around the expression, if each of its groups can be added up record by record.
+fn node(expr: &MetricExpr, outer: Option<(AggregateOp, &Grouping)>, steps: Steps, leaves: &mut Vec<RangeLeaf>) -> Node {
+    match expr {
+        MetricExpr::Literal(number) => Node::Number(*number),
+        MetricExpr::VectorLiteral(number) => Node::Vector(*number),
+        MetricExpr::Range(range) => {
+            let adds_up = |op: AggregateOp| match range.op {
+                RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Sum => {
+                    op == AggregateOp::Sum
+                }
+                RangeOp::Max => op == AggregateOp::Max,
+                RangeOp::Min => op == AggregateOp::Min,
+                _ => false,
+            };
+            let pushed = outer.filter(|(op, _)| range.grouping.is_none() && adds_up(*op));
+            let grouping = range.grouping.clone().or_else(|| pushed.map(|(_, grouping)| grouping.clone()));
+            let range = (**range).clone();
+            leaves.push(RangeLeaf { pipeline: Pipeline::new(&range.log), range, grouping, steps });
+            Node::Leaf(leaves.len() - 1)
+        }
+        MetricExpr::Aggregate(aggregate) => {
+            let AggregateExpr { op, count, grouping, inner } = &**aggregate;
+            let none = Grouping { is_without: false, labels: Vec::new() };
+            // topk and sort keep the labels of the series; their grouping says which compete.
+            let grouping = grouping.clone().unwrap_or(none);
+            let inner = node(inner, Some((*op, &grouping)), steps, leaves);
+            Node::Aggregate(*op, *count, grouping, Box::new(inner))
+        }
+        MetricExpr::Binary(binary) => {
+            let left = node(&binary.left, None, steps, leaves);
+            let right = node(&binary.right, None, steps, leaves);
+            Node::Binary(binary.clone(), Box::new(left), Box::new(right))
+        }
+        MetricExpr::LabelReplace(replace) => {
+            let inner = node(&replace.inner, None, steps, leaves);
+            Node::LabelReplace(replace.clone(), Box::new(inner))
+        }
+    }
+}
+
+impl RangeLeaf {
+    /// The records that it reads.
+    pub fn selection(&self) -> Selection<'_> {
+        self.range.log.selection()
+    }
+
+    /// The time of the records that it reads, after the first and up to the second. Unit: nanoseconds since the epoch.
+    pub fn time_range_ns(&self) -> (i64, i64) {
+        let first = self.steps.at(0).saturating_sub(self.range.offset_ns);
+        let last = self.steps.at(self.steps.count - 1).saturating_sub(self.range.offset_ns);
+        (first.saturating_sub(self.range.range_ns), last)
+    }
+
+    /// The parts of a record that it reads.
+    pub fn needs(&self) -> Needs {
+        let mut needs = self.range.log.needs();
+        needs.line |= matches!(self.range.op, RangeOp::Bytes | RangeOp::BytesRate);
+        if let Some(unwrap) = &self.range.unwrap {
+            needs.named.insert(unwrap.label.clone());
+            unwrap.filters.iter().for_each(|filter| add_filter_needs(filter, &mut needs));
+        }
+        match &self.grouping {
+            _ if self.range.op == RangeOp::Absent => {}
+            Some(grouping) if !grouping.is_without => needs.named.extend(grouping.labels.iter().cloned()),
+            _ => needs.all_labels = true,
+        }
+        needs
+    }
+
+    /// A set to which its samples are added.
+    pub fn sample_set(&self) -> SampleSet {
+        SampleSet::new(&self.range, self.steps)
+    }
+
+    /// False when the message of a record alone shows that the record does not count.
+    pub fn may_pass(&self, line: &str) -> bool {
+        self.pipeline.may_pass(line)
+    }
+
+    /// Adds a record for which [`RangeLeaf::may_pass`] is true.
+    pub fn add(&self, set: &mut SampleSet, mut entry: Entry<'_>) -> Result<(), EvalError> {
+        if !self.pipeline.process(&mut entry) {
+            return Ok(());
+        }
+        let value = match (&self.range.unwrap, self.range.op) {
+            (Some(unwrap), _) => match unwrap.sample(&mut entry.labels) {
+                Some(value) => value,
+                None => return Ok(()),
+            },
+            #[expect(clippy::cast_precision_loss, reason = "the length of a line")]
+            (None, RangeOp::Bytes | RangeOp::BytesRate) => entry.line.len() as f64,
+            (None, _) => 1.0,
+        };
+        let error = entry.labels.get(ERROR);
+        if !error.is_empty() {
+            return Err(EvalError(format!(
+                "pipeline error: '{error}' for series: '{}'. Use a label filter to intentionally skip this error. \
+                 (e.g | __error__!=\"{error}\"). To skip all potential errors you can match empty errors (e.g \
+                 __error__=\"\")",
+                entry.labels.to_labels()
+            )));
+        }
+        let labels = match (&self.grouping, self.range.op) {
+            (_, RangeOp::Absent) => Default::default(),
+            (Some(grouping), _) => entry.labels.to_labels_where(|name| grouping.keeps(name)),
+            (None, _) => entry.labels.to_labels(),
+        };
+        set.add(labels, entry.time_ns, entry.order, value)
+    }
+}
+
+fn add_needs(stage: &Stage, needs: &mut Needs) {
+    match stage {
+        Stage::Line(_) | Stage::Decolorize => needs.line = true,
+        // What a parser finds is named by what is there already.
+        Stage::Json(_) | Stage::Logfmt { .. } | Stage::Pattern(_) | Stage::Regexp(_) | Stage::Unpack => {
+            needs.line = true;
+            needs.all_labels = true;
+        }
+        Stage::Labels(filter) => add_filter_needs(filter, needs),
+        Stage::LineFormat(template) => {
+            needs.line |= template.reads_line();
+            needs.named.extend(template.fields().into_iter().map(str::to_owned));
+        }
+        Stage::LabelFormat(formats) => {
+            for (_, value) in formats {
+                match value {
+                    LabelValue::Rename(from) => _ = needs.named.insert(from.clone()),
+                    LabelValue::Template(template) => {
+                        needs.line |= template.reads_line();
+                        needs.named.extend(template.fields().into_iter().map(str::to_owned));
+                    }
+                }
+            }
+        }
+        Stage::Drop(labels) | Stage::Keep(labels) => {
+            let matching = labels.iter().filter_map(|label| match label {
+                LabelRef::Matching(matcher) => Some(matcher.name.clone()),
+                LabelRef::Name(_) => None,
+            });
+            needs.named.extend(matching);
+        }
+    }
+}
+
+fn add_filter_needs(filter: &LabelFilter, needs: &mut Needs) {
+    match filter {
+        LabelFilter::All(filters) | LabelFilter::Any(filters) => {
+            filters.iter().for_each(|filter| add_filter_needs(filter, needs));
+        }
+        LabelFilter::Text(matcher) => _ = needs.named.insert(matcher.name.clone()),
+        LabelFilter::Number { name, .. } => _ = needs.named.insert(name.clone()),
+    }
+}

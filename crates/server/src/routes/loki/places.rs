@@ -1,0 +1,216 @@
+//! The labels of streams, and which workspaces, tasks, runs and severities a selector asks for.
+//!
+//! A selector is evaluated on the workspaces and tasks that the caller may read, before anything else is read. What it
+//! leaves over restricts the query of the catalog where it can, and is checked for each run in any case.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use runlog_logql::{Category, LabelSet, Labels, MatchOp, Matcher};
+use runlog_model::{RunId, Severity, TaskId, WorkspaceId};
+use runlog_store::accounts::Caller;
+use runlog_store::query::{ScanRun, StreamFigures};
+use runlog_store::workspaces::TaskFilter;
+
+use crate::app::App;
+use crate::auth::rights;
+use crate::routes::loki::error::{LokiError, LokiResult};
+
+/// The labels of a stream.
+pub(super) const STREAM_LABELS: [&str; 6] = ["environment", "service_name", "severity", "status", "task", "workspace"];
+
+/// Most tasks of an archive whose names are known to a query.
+const TASKS_MAX: u64 = 50_000;
+
+/// Most tasks by which the catalog is asked for runs; with more, each run is checked.
+const TASKS_ASKED_MAX: usize = 500;
+
+/// The names of workspaces and tasks.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    workspaces: HashMap<String, WorkspaceNames>,
+    tasks: HashMap<String, String>,
+}
+
+#[derive(Debug)]
+struct WorkspaceNames {
+    name: String,
+    environment: String,
+    environment_id: String,
+}
+
+/// What a selector asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Selected {
+    pub(super) places: Arc<Places>,
+    matchers: Arc<[Matcher]>,
+    pub(super) workspace_ids: Option<Vec<WorkspaceId>>,
+    pub(super) task_ids: Option<Vec<TaskId>>,
+    pub(super) run_ids: Option<Vec<RunId>>,
+    pub(super) severities: Option<Vec<Severity>>,
+}
+
+/// What a selector may compare that is not a label of the stream.
+const SELECTABLE: [&str; 5] = ["detected_level", "environment_id", "run_id", "task_id", "workspace_id"];
+
+/// The level of a severity, as Grafana shows it.
+pub(super) fn level_of(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Other => "unknown",
+        Severity::Trace => "trace",
+        Severity::Debug => "debug",
+        Severity::Info => "info",
+        Severity::Warn => "warn",
+        Severity::Error => "error",
+        Severity::Fatal => "fatal",
+    }
+}
+
+impl Selected {
+    /// Evaluates a selector with the rights of a caller.
+    pub(super) async fn new(app: &App, caller: &Caller, matchers: &[Matcher]) -> LokiResult<Self> {
+        let readable = rights::readable_workspaces(app.store(), caller).await?;
+        let mut workspaces = app.store().workspaces().list().await?;
+        workspaces.retain(|workspace| readable.as_ref().is_none_or(|readable| readable.contains(&workspace.id)));
+        let filter = TaskFilter { limit: TASKS_MAX, ..TaskFilter::default() };
+        let (tasks, total) = app.store().workspaces().tasks(&filter).await?;
+        if total > TASKS_MAX {
+            let message = format!("the archive has {total} tasks; queries are limited to archives with {TASKS_MAX}");
+            return Err(LokiError::invalid(message));
+        }
+        let names = |workspace: &runlog_model::place::Workspace| WorkspaceNames {
+            name: workspace.name.clone(),
+            environment: workspace.environment.name.clone(),
+            environment_id: workspace.environment.id.to_string(),
+        };
+        let places = Places {
+            workspaces: workspaces.iter().map(|workspace| (workspace.id.to_string(), names(workspace))).collect(),
+            tasks: tasks.iter().map(|task| (task.id.to_string(), task.name.clone())).collect(),
+        };
+        let of = |labels: &[&str]| matchers.iter().filter(|m| labels.contains(&m.name.as_str())).collect::<Vec<_>>();
+        let by_workspace = of(&["environment", "environment_id", "workspace", "workspace_id"]);
+        let by_task = of(&["task", "service_name", "task_id"]);
+        let is_unknown = |name: &str| !STREAM_LABELS.contains(&name) && !SELECTABLE.contains(&name);
+        // A label that no stream has is empty.
+        let is_impossible = matchers.iter().any(|matcher| is_unknown(&matcher.name) && !matcher.fits(""));
+        let mut workspace_ids = readable;
+        if is_impossible {
+            workspace_ids = Some(Vec::new());
+        } else if !by_workspace.is_empty() {
+            workspaces.retain(|workspace| {
+                let value = |name: &str| places.of_workspace(&workspace.id.to_string(), name);
+                by_workspace.iter().all(|matcher| matcher.fits(value(&matcher.name)))
+            });
+            workspace_ids = Some(workspaces.iter().map(|workspace| workspace.id).collect());
+        }
+        let mut task_ids = None;
+        if !by_task.is_empty() {
+            let fits = |task: &&runlog_model::place::Task| {
+                by_task.iter().all(|matcher| match matcher.name.as_str() {
+                    "task_id" => matcher.fits(&task.id.to_string()),
+                    _ => matcher.fits(&task.name),
+                })
+            };
+            let ids: Vec<TaskId> = tasks.iter().filter(fits).map(|task| task.id).collect();
+            task_ids = (ids.len() <= TASKS_ASKED_MAX).then_some(ids);
+        }
+        let mut run_ids = None;
+        for matcher in matchers.iter().filter(|matcher| matcher.name == "run_id" && matcher.op == MatchOp::Equal) {
+            // What is no ID is the ID of no run.
+            run_ids = Some(matcher.value.parse().into_iter().collect());
+        }
+        let by_severity = of(&["severity", "detected_level"]);
+        let mut severities = None;
+        if !by_severity.is_empty() {
+            let fits = |severity: &Severity| {
+                by_severity.iter().all(|matcher| match matcher.name.as_str() {
+                    "severity" => matcher.fits(severity.name()),
+                    _ => matcher.fits(level_of(*severity)),
+                })
+            };
+            severities = Some(Severity::ALL.into_iter().filter(fits).collect());
+        }
+        let matchers = matchers.to_vec().into();
+        Ok(Self { places: Arc::new(places), matchers, workspace_ids, task_ids, run_ids, severities })
+    }
+
+    /// True for the runs that the selector asks for.
+    pub(super) fn wants_run(&self, run: &ScanRun<'_>) -> bool {
+        self.matchers.iter().all(|matcher| match matcher.name.as_str() {
+            "severity" | "detected_level" => true,
+            name => matcher.fits(self.places.of_run(run, name)),
+        })
+    }
+
+    /// The streams of runs of a task that the selector asks for: one for each severity, with its share of the records.
+    pub(super) fn streams_of<'f>(
+        &'f self,
+        figures: &'f StreamFigures,
+    ) -> impl Iterator<Item = (Labels, f64)> + use<'f> {
+        let (task_id, workspace_id) = (figures.task_id.to_string(), figures.workspace_id.to_string());
+        let run = ScanRun { run_id: "", task_id: &task_id, workspace_id: &workspace_id, status: &figures.status };
+        let is_wanted = figures.records > 0.0
+            && self.matchers.iter().all(|matcher| match matcher.name.as_str() {
+                // The catalog was asked for these.
+                "severity" | "detected_level" | "run_id" => true,
+                "task" | "service_name" => matcher.fits(&figures.task_name),
+                name => matcher.fits(self.places.of_run(&run, name)),
+            });
+        #[expect(clippy::cast_precision_loss, reason = "a share of the records")]
+        let total = figures.severities.total().max(1) as f64;
+        let severities = Severity::ALL.into_iter().filter(move |severity| {
+            is_wanted
+                && figures.severities.of(*severity) > 0
+                && self.severities.as_ref().is_none_or(|wanted| wanted.contains(severity))
+        });
+        let common: Vec<(&'static str, String)> = ["environment", "workspace", "status"]
+            .into_iter()
+            .map(|name| (name, self.places.of_run(&run, name).to_owned()))
+            .chain(["task", "service_name"].map(|name| (name, figures.task_name.clone())))
+            .collect();
+        severities.map(move |severity| {
+            let pairs = common.iter().map(|(name, value)| (*name, value.as_str()));
+            #[expect(clippy::cast_precision_loss, reason = "a share of the records")]
+            let share = figures.severities.of(severity) as f64 / total;
+            (Labels::new(pairs.chain([("severity", severity.name())])), share)
+        })
+    }
+}
+
+impl Places {
+    fn of_workspace(&self, workspace_id: &str, label: &str) -> &str {
+        let Some((id, names)) = self.workspaces.get_key_value(workspace_id) else { return "" };
+        match label {
+            "workspace" => &names.name,
+            "workspace_id" => id,
+            "environment" => &names.environment,
+            "environment_id" => &names.environment_id,
+            _ => "",
+        }
+    }
+
+    /// The value of a label of a run, without those of its records.
+    fn of_run<'r>(&'r self, run: &ScanRun<'r>, label: &str) -> &'r str {
+        match label {
+            "task" | "service_name" => self.tasks.get(run.task_id).map_or("", String::as_str),
+            "task_id" => run.task_id,
+            "run_id" => run.run_id,
+            "status" => run.status,
+            _ => self.of_workspace(run.workspace_id, label),
+        }
+    }
+
+    /// Adds the labels of a stream that are needed.
+    pub(super) fn push_stream<'r>(
+        &'r self,
+        labels: &mut LabelSet<'r>,
+        run: &ScanRun<'r>,
+        severity: Severity,
+        needs: impl Fn(&str) -> bool,
+    ) {
+        for name in STREAM_LABELS.into_iter().filter(|name| needs(name)) {
+            let value = if name == "severity" { severity.name() } else { self.of_run(run, name) };
+            labels.push(name, value, Category::Stream);
+        }
+    }
+}
