@@ -363,6 +363,7 @@ pub(crate) fn search_for(text: &str) -> SearchQuery {
         task_id: None,
         run_id: None,
         severities: None,
+        components: None,
         range: TimeRange::ALL,
         after: None,
         limit: 10,

@@ -86,6 +86,11 @@ impl Settings {
         alert::alerts(&self.alerts, &self.alert_rules, store)
     }
 
+    /// The alerts without their destinations, for a preview; no secret is read.
+    pub(crate) fn alerts_to_preview(&self, store: &Store) -> Alerts {
+        alert::without_destinations(&self.alert_rules, store)
+    }
+
     /// The location of the archive; options and environment variables take precedence.
     pub(crate) fn archive(
         &self,
