@@ -234,6 +234,8 @@ mod tests {
                 with("every = \"5m\"\ncron = \"0 * * * *\""),
                 with("while_going = \"10ms\""),
                 with("cron = \"61 * * * *\""),
+                with("cron = \"0 6 * * *\"\ncron_zone = \"Europe/Nowhere\""),
+                with("cron_zone = \"Europe/Berlin\""),
                 with("pace = \"quick\""),
                 with("statuses = [\"failed\"]"),
                 with("tasks = [\"nightly\"]"),
