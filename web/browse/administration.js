@@ -183,7 +183,7 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
         await visit('/search?q=line&days=any&day=2026-11-20T00:00:00.000Z', size, async (page) => {
           const toggle = page.getByRole('button', { name: /^Narrow/ })
           const facets = page.getByRole('region', { name: 'Narrow' })
-          const isCounted = () => page.waitForFunction(() => /matching line/.test(document.querySelector('.facets').textContent))
+          const isCounted = () => page.waitForFunction(() => /matching line/.test(document.querySelector('.facets')?.textContent ?? ''))
           if (size.width < 900) await toggle.click()
           await isCounted()
           const component = facets.getByRole('group', { name: 'Component' }).getByRole('button', { name: /demo\.tMap_1/ })
