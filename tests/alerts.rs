@@ -148,6 +148,16 @@ fn read_request(connection: &TcpStream) -> Told {
     Told { headers, body: String::from_utf8(body).unwrap() }
 }
 
+/// Sends a request as the administrator; returns the JSON of the response, or null if it has no body.
+#[track_caller]
+fn ask(service: &Service, method: &str, path: &str, body: &str) -> Value {
+    let header = format!("authorization: Bearer {}", service.token);
+    let url = format!("{}{path}", service.url);
+    let output = Command::new("curl").args(["-sSf", "-X", method, "-H", &header, "-d", body, &url]).output().unwrap();
+    assert!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
 /// A mail server, which is stopped at the end of the test.
 struct MailServer {
     port: u16,
@@ -348,6 +358,58 @@ fn a_failed_run_is_told_once_to_a_webhook_and_a_mailbox() {
     for said in ["To: ops@example.com", "Subject: [runlog] test ended with execution_failed", &format!("/runs/{run}")] {
         assert!(mails[0].contains(said), "{said:?} is not in {}", mails[0]);
     }
+}
+
+#[test]
+fn a_preview_shows_what_would_have_been_told_and_tells_nobody() {
+    let scene = Scene::new();
+    let run = scene.run(1, "execution_failed");
+    scene.run(2, "execution_successful");
+    assert!(scene.collect().status.success());
+    let preview = |arguments: &[&str]| {
+        // No secret of the settings is needed.
+        let settings = ["alerts", "preview", "--settings", scene.settings.to_str().unwrap()];
+        let mut command = runlog(&[&settings[..], arguments].concat());
+        command.current_dir(scene.upstream.folder()).output().unwrap()
+    };
+    let output = preview(&["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &told[0];
+    assert_eq!(
+        (&first["rule"], &first["events"], &first["complete"]),
+        (&json!("night-shift"), &json!(1), &json!(true))
+    );
+    assert_eq!((&first["items"][0]["what"], &first["items"][0]["runId"]), (&json!("run_failed"), &json!(run)));
+    let text = String::from_utf8(preview(&[]).stdout).unwrap();
+    assert!(text.starts_with("night-shift: 1 event\n") && text.contains("execution_failed"), "{text}");
+    assert_eq!(serde_json::from_slice::<Value>(&preview(&["--json", "--since", "0s"]).stdout).unwrap()[0]["events"], 0);
+    let wrong = preview(&["--rule", "day-shift"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("available: night-shift"));
+    assert!(scene.collect().status.success());
+    assert!(scene.hook.told().is_empty(), "a preview is not told");
+}
+
+#[test]
+fn what_a_muted_rule_finds_is_noted_and_never_told() {
+    let scene = Scene::new();
+    assert!(scene.collect().status.success());
+    let service = Service::start_on(&scene.upstream.folder().join("collected"), &[]);
+    ask(&service, "PUT", "/runlog/v1/alerts/night-shift/mute", r#"{"note":"planned work"}"#);
+    scene.run(1, "execution_failed");
+    assert!(scene.collect().status.success());
+    let history = ask(&service, "GET", "/runlog/v1/alerts/history", "");
+    assert_eq!((&history["total"], &history["items"][0]["state"]), (&json!(2), &json!("muted")), "{history}");
+    let rules = ask(&service, "GET", "/runlog/v1/alerts", "");
+    assert_eq!(rules[0]["description"]["when"], json!(["run_failed", "new_problem"]), "{rules}");
+    assert_eq!(rules[0]["description"]["destinations"].as_array().unwrap().len(), 2);
+    ask(&service, "DELETE", "/runlog/v1/alerts/night-shift/mute", "");
+    assert!(scene.collect().status.success());
+    assert!(scene.hook.told().is_empty(), "what was found during the mute is not told later");
+    scene.run(2, "execution_failed");
+    assert!(scene.collect().status.success());
+    assert_eq!(scene.hook.told().len(), 1);
 }
 
 #[test]

@@ -21,6 +21,8 @@ impl Drop for Kept {
 #[test]
 fn every_sample_run_comes_back_as_it_was_pushed() {
     let folder = tempfile::tempdir().unwrap();
+    // Something listens on the default port of a service: this test, or whatever did before.
+    let _taken = std::net::TcpListener::bind("127.0.0.1:8480");
     let shown = succeeded(runlog(&["demo"]).env("TMPDIR", folder.path()).output().unwrap());
     assert!(shown.matches("verified").count() >= 11 && shown.contains("19 of them verified"), "{shown}");
     assert!(shown.contains("208,429"), "{shown}");
@@ -32,8 +34,11 @@ fn every_sample_run_comes_back_as_it_was_pushed() {
     // The output ends with the URL of the failed run and the command that serves it, here on a free port.
     let last: Vec<&str> = shown.lines().rev().take(3).collect();
     let [sign_in, serve, address] = last[..] else { panic!("{shown}") };
-    let (_, run) = address.split_once("in the browser: http://127.0.0.1:8480/runs/").expect(&shown);
+    let (url, run) = address.split_once("/runs/").expect(&shown);
+    let (_, listen) = url.split_once("in the browser: http://").expect(&shown);
+    assert_ne!(listen, "127.0.0.1:8480", "that is another service");
     let (_, data) = serve.split_once(" serve --data ").expect(&shown);
+    let data = data.strip_suffix(&format!(" --listen {listen}")).expect(&shown);
     let (_, token) = sign_in.split_once("the token in ").expect(&shown);
     let service = Service::start_on(Path::new(data), &[]);
     assert_eq!(std::fs::read_to_string(token).unwrap().trim(), service.token);

@@ -14,7 +14,7 @@ use runlog_model::{FileFormat, Record, RecordOrder, RunId, RunStatus, TimeRange,
 use runlog_store::audit::AuditFilter;
 use runlog_store::logs::LiveQuery;
 use runlog_store::maintenance::DeletedLog;
-use runlog_store::maintenance::Retention;
+use runlog_store::maintenance::{LegalHold, Retention};
 use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::query::{ScanColumn, ScanFilter};
 use runlog_store::{ErrorKind, Store, StoreSettings};
@@ -548,7 +548,11 @@ impl Machine {
             Step::DeleteTogether { run } => self.delete_together(run).await,
             Step::Hold { node, run, is_held } => {
                 let run = self.some_run(run);
-                self.node(node).maintenance().set_legal_hold(self.runs[run], is_held).await.unwrap();
+                self.node(node)
+                    .maintenance()
+                    .set_legal_hold(self.runs[run], is_held.then(LegalHold::default).as_ref())
+                    .await
+                    .unwrap();
                 self.model[run].is_held = is_held;
             }
             Step::Retain { days, wait_hours } => self.retain(days, wait_hours).await,

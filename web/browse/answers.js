@@ -200,3 +200,63 @@ export const sinks = [
   },
   { name: 'files', kind: 'files', due: 0, failing: 0, done: 914, dead: 0, records: 3_200_000, refused: 0, lagSeconds: 0, lastSeen: iso(4_000), failedDeliveries: [], deadLetters: [] },
 ]
+
+/** @type {() => Schema['SearchFacetsAnswer']} */
+export const facets = () => ({
+  records: 1_234, complete: false, scanned: { records: 120_000, bytes: 9_000_000 },
+  tasks: { values: [{ value: 'aaaaaaaaaaaaaaaaaaaaaaaa', name: 'nightly orders', count: 1_200 }], others: 34 },
+  workspaces: { values: [{ value: 'bbbbbbbbbbbbbbbbbbbbbbbb', count: 1_234 }], others: 0 },
+  severities: { values: [{ value: 'ERROR', count: 34 }, { value: 'INFO', count: 1_200 }], others: 0 },
+  components: { values: [...Array.from({ length: 9 }, (_, index) => ({ value: `org.talend.components.tMap_${index}`, count: 100 - index })), { value: '', count: 12 }], others: 0 },
+  days: { values: [{ value: '2026-11-22T00:00:00Z', count: 34 }, { value: '2026-11-23T00:00:00Z', count: 1_200 }], others: 0 },
+})
+
+/** @type {Schema['AlertRuleBody'][]} */
+export const alertRules = [
+  {
+    name: 'chat', since: iso(9e9), lastSeen: iso(9_000), delivered: 12, waiting: 0, lastEvent: iso(86_400_000),
+    description: { when: ['new_problem', 'problem_came_back'], workspaces: [], tasks: [], taskNames: [], destinations: ['webhook chat.example.com 7b51a4bb'] },
+    mute: { until: iso(-7_200_000), by: 'kim', note: 'planned work on the database' },
+  },
+  {
+    name: 'night-shift', since: iso(9e9), lastSeen: iso(9_000), delivered: 1_203, waiting: 0, lastEvent: iso(7_200_000),
+    description: { when: ['run_failed', 'task_late', 'log_incomplete'], workspaces: ['sales'], tasks: ['aaaaaaaaaaaaaaaaaaaaaaaa'], taskNames: ['nightly-*'], destinations: ['mail ops@example.com'] },
+  },
+  { name: 'old-rule', since: iso(9e9), lastSeen: iso(9e8), delivered: 0, waiting: 1, problem: 'it answered 503' },
+]
+
+/** @type {(runId: string) => Schema['AlertBody'][]} */
+export const alertHistory = (runId) => [
+  {
+    rule: 'night-shift', destination: 'mail ops@example.com', what: 'run_failed', text: 'nightly orders ended with execution_failed', runId,
+    notedAt: iso(7_200_000), state: 'delivered', deliveredAt: iso(7_190_000), attempts: 1,
+  },
+  {
+    rule: 'old-rule', destination: 'webhook chat.example.com 7b51a4bb', what: 'task_late', text: 'hourly has not run since 2026-11-23T10:00:00Z; it usually runs every 60 min',
+    taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', notedAt: iso(9_200_000), state: 'waiting', nextAttempt: iso(-300_000), attempts: 4, problem: 'it answered 503',
+  },
+  { rule: 'chat', destination: 'webhook chat.example.com 7b51a4bb', what: 'sink_behind', text: 'sink elastic is behind by 2 h 3 min: 12 runs are due', notedAt: iso(9_900_000), state: 'muted', attempts: 0 },
+]
+
+/** @type {(runId: string) => Schema['AlertPreviewBody'][]} */
+export const alertPreview = (runId) => [
+  { rule: 'chat', events: 0, muted: 0, complete: true, items: [] },
+  {
+    rule: 'night-shift', events: 2_000, muted: 1, complete: false,
+    items: [
+      { what: 'run_failed', text: 'nightly orders ended with execution_failed: the last row does not fit', at: iso(7_200_000), runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', muted: false },
+      { what: 'run_failed', text: 'hourly ended with execution_failed', at: iso(9_200_000), runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', muted: true },
+    ],
+  },
+]
+
+/** @type {(runId: string) => Schema['DeliveryBody'][]} */
+export const deliveries = (runId) => [
+  { runId, taskName: 'nightly orders', state: 'done', deliveredAt: iso(60_000), records: 1_096, attempts: 0 },
+  { runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17', taskName: 'nightly orders', state: 'dead', records: 0, attempts: 1, problem: 'the destination answers 410' },
+]
+
+/** @type {(runId: string) => Schema['LandedRunBody'][]} */
+export const landed = (runId) => [
+  { runId, status: 'execution_successful', finishTimestamp: iso(400_000), landedAt: iso(340_000), records: 4_320, pages: 1 },
+]

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test'
 import * as answers from './answers.js'
 import { openBrowser, openPage } from './browser.js'
 import { accessTests } from './access.js'
+import { administrationTests } from './administration.js'
 import { readingTests } from './reading.js'
 import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushOddRun, pushShortRuns, send, start } from './service.js'
 
@@ -57,6 +58,7 @@ async function visit(path, options, act) {
 }
 
 accessTests({ visit, hasNoBarrier, fits, service: () => service, chrome: () => chrome })
+administrationTests({ visit, hasNoBarrier, fits, service: () => service })
 readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service: () => service, chrome: () => chrome })
 
 /** Cases that the demonstration does not produce. */
@@ -72,6 +74,12 @@ async function answerFor(page) {
   await page.route('**/runlog/v1/problems?*', json({ items: answers.problems, limit: 50, offset: 0, total: answers.problems.length }))
   await page.route('**/runlog/v1/problems/*', json(answers.problemDetail(FAILED_RUN)))
   await page.route('**/runlog/v1/search?*', json(answers.search(FAILED_RUN)))
+  await page.route('**/runlog/v1/search/facets?*', json(answers.facets()))
+  await page.route('**/runlog/v1/alerts', json(answers.alertRules))
+  await page.route('**/runlog/v1/alerts/history?*', json({ items: answers.alertHistory(FAILED_RUN), limit: 50, offset: 0, total: 3 }))
+  await page.route('**/runlog/v1/alerts/preview?*', json(answers.alertPreview(FAILED_RUN)))
+  await page.route('**/runlog/v1/sinks/*/deliveries?*', json({ items: answers.deliveries(FAILED_RUN), limit: 20, offset: 0, total: 2 }))
+  await page.route('**/runlog/v1/collection/*/runs?*', json({ items: answers.landed(FAILED_RUN), limit: 20, offset: 0, total: 1 }))
   await page.route('**/runlog/v1/collection', json(answers.collection(FAILED_RUN)))
   await page.route('**/runlog/v1/sinks', json(answers.sinks))
 }
@@ -130,6 +138,8 @@ const pages = () => [
   { name: 'search', path: '/search?q=row', shows: 'Search all logs' },
   { name: 'sql', path: '/sql', shows: 'Saved queries' },
   { name: 'collection', path: '/collection', shows: 'Upstreams' },
+  { name: 'alerts', path: '/alerts', shows: 'Rules' },
+  { name: 'retention', path: '/retention', shows: 'When logs are deleted' },
   { name: 'access', path: '/access', shows: 'Access tokens' },
   { name: 'audit log', path: '/access/audit', shows: 'look at log' },
   { name: 'missing page', path: '/nowhere', shows: 'Page not found' },
@@ -405,7 +415,7 @@ describe('a run', () => {
       for (const [name, ending] of [['Text, one line per record', 'log'], ['NDJSON, one object per line', 'ndjson'], ['JSON, one array', 'json']]) {
         await page.getByText('Download', { exact: true }).click()
         const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name, exact: true }).click()])
-        assert.equal(download.suggestedFilename(), `${FAILED_RUN}.${ending}`)
+        assert.match(download.suggestedFilename(), new RegExp(`^nightly-orders_2026-11-23T[0-9-]+Z_${FAILED_RUN.slice(0, 8)}\\.${ending}$`))
         const text = readFileSync(await download.path(), 'utf8')
         const records = ending === 'json' ? JSON.parse(text).length : ending === 'ndjson' ? text.trim().split('\n').length : 1_096
         assert.equal(records, 1_096)

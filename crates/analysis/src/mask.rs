@@ -4,6 +4,7 @@
 //! the lines before it, so two runs that log the same statement always give the same shape. Inside a shape each
 //! [`Mask`] is one control character (a line's own control characters become spaces); [`text_of`] writes the names.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Maximum number of bytes of a line that are considered.
@@ -118,8 +119,10 @@ pub(crate) fn masked(line: &str) -> String {
 }
 
 /// Adds the shape of a line to `shape`.
+///
+/// A statement has the same shape with the colours of a terminal and without.
 pub(crate) fn mask_line(line: &str, shape: &mut String) {
-    let line = &line[..line.floor_char_boundary(LINE_BYTES_MAX)];
+    let line = &*without_colours(&line[..line.floor_char_boundary(LINE_BYTES_MAX)]);
     let start = shape.len();
     let mut masker = Masker {
         line,
@@ -132,6 +135,28 @@ pub(crate) fn mask_line(line: &str, shape: &mut String) {
         shape,
     };
     masker.run();
+}
+
+/// A text without the colours of a terminal, such as `ESC [ 1 ; 31 m`. Other control sequences stay: they are no decoration.
+pub(crate) fn without_colours(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    if memchr::memchr(0x1b, bytes).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut rest = 0;
+    let mut plain = String::new();
+    for start in memchr::memmem::find_iter(bytes, b"\x1b[") {
+        let parameters = bytes[start + 2..].iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')).count();
+        let end = start + 2 + parameters;
+        if bytes.get(end) == Some(&b'm') {
+            plain.push_str(&text[rest..start]);
+            rest = end + 1;
+        }
+    }
+    match rest {
+        0 => Cow::Borrowed(text),
+        _ => Cow::Owned(plain + &text[rest..]),
+    }
 }
 
 struct Masker<'a> {
@@ -850,6 +875,22 @@ mod tests {
     #[test]
     fn the_method_of_a_request_stays() {
         check(r#""GET /v2/x HTTP/1.1" status: 200"#, r#""GET <text>" status: <number>"#);
+    }
+
+    #[test]
+    fn colours_of_terminals_leave_no_trace() {
+        for coloured in [
+            "\u{1b}[31mload of 7 rows failed\u{1b}[0m",
+            "\u{1b}[1;31mload\u{1b}[0m of \u{1b}[38;5;12m7\u{1b}[m rows failed\u{1b}[0m",
+            "load of 7\u{1b}[0m rows failed",
+        ] {
+            assert_eq!(masked(coloured), masked("load of 7 rows failed"), "{coloured:?}");
+        }
+        // What is no colour is a part of the line, whose control characters are spaces.
+        assert_eq!(masked("a\u{1b}[31"), "a [<number>");
+        assert_eq!(without_colours("\u{1b}[31;"), "\u{1b}[31;");
+        assert_eq!(without_colours("\u{1b}[2J\u{1b}[1mx"), "\u{1b}[2Jx");
+        assert_eq!(without_colours("é\u{1b}[0mé"), "éé");
     }
 
     #[test]

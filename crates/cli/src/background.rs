@@ -31,8 +31,8 @@ pub(crate) async fn collect_for_good(
 }
 
 /// Checks for alerts and sends them, until `stop`.
-pub(crate) async fn send_alerts(store: &Store, alerts: Option<Alerts>, stop: CancellationToken) {
-    let Some(alerts) = alerts.map(Arc::new) else { return };
+pub(crate) async fn send_alerts(store: &Store, alerts: Option<Arc<Alerts>>, stop: CancellationToken) {
+    let Some(alerts) = alerts else { return };
     let sending = || {
         let (alerts, stop) = (Arc::clone(&alerts), stop.clone());
         async move {

@@ -74,6 +74,8 @@ enum Command {
     Report(command::report::ReportArgs),
     /// List problems, which are root causes of failed runs, and mute, resolve or reopen them
     Problems(Box<command::problems::ProblemsArgs>),
+    /// Show what the alert rules in the settings would have reported
+    Alerts(Box<command::alerts::AlertsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
     Diff(command::diff::DiffArgs),
     /// Search the archive for the newest records that contain a text
@@ -148,6 +150,7 @@ impl Command {
             | Self::Check(_)
             | Self::Sql(_)
             | Self::Mcp(_)
+            | Self::Alerts(_)
             | Self::Admin(_)
             | Self::Archive(_)
             | Self::Doctor(_) => false,
@@ -206,6 +209,7 @@ async fn run(command: Command) -> Outcome {
         Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
         Command::Problems(args) => until_stopped(command::problems::run(*args), stop).await,
+        Command::Alerts(args) => until_stopped(command::alerts::run(*args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
         Command::Search(args) => until_stopped(command::search::run(args), stop).await,
         Command::Sql(args) => until_stopped(command::sql::run(*args), stop).await,

@@ -44,4 +44,4 @@ pub use routes::{Access, Route, routes};
 pub use serve::openapi::{document, document_text};
 pub use serve::router::{local_assistant, router};
 pub use serve::server::{ServeError, serve};
-pub use settings::ServerSettings;
+pub use settings::{AlertPreview, ServerSettings};

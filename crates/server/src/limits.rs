@@ -158,6 +158,24 @@ pub(crate) const PROBLEM_TASKS_MAX: u64 = 100;
 /// Maximum number of runs that are listed with a problem.
 pub(crate) const PROBLEM_RUNS_MAX: u64 = 50;
 
+/// How far back a preview of alerts searches. Unit: days.
+pub(crate) const ALERT_PREVIEW_DAYS_MAX: u64 = 14;
+
+/// How long a preview of alerts may take.
+pub(crate) const ALERT_PREVIEW_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Most values that are listed of a facet; the others are counted together.
+pub(crate) const FACET_VALUES_MAX: usize = 20;
+
+/// Longest component that is searched for, and most of them. Unit: characters; components.
+pub(crate) const SEARCH_COMPONENTS_MAX: usize = 50;
+
+/// Digits of the ID of a run in the name of a downloaded file.
+pub(crate) const FILE_NAME_ID_CHARS: usize = 8;
+
+/// Longest name of a task in the name of a downloaded file. Unit: characters.
+pub(crate) const FILE_NAME_TASK_CHARS: usize = 80;
+
 /// Default number of records per response of a search.
 pub(crate) const SEARCH_PAGE_DEFAULT: u64 = 50;
 

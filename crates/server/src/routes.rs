@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod alerts;
 mod audit;
 mod browse;
 mod collection;
@@ -25,6 +26,7 @@ mod problems;
 mod queries;
 mod records;
 mod reports;
+mod retention;
 mod runs;
 mod search;
 mod session;
@@ -227,6 +229,7 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(queries::save)),
         Route::new(Token, handler!(queries::delete)),
         Route::new(Token, handler!(search::find)).audited_once("search logs"),
+        Route::new(Token, handler!(search::facets)).audited_once("search logs"),
         Route::new(Token, handler!(sql::ask)).audited_reading("ask in SQL"),
     ]
 }
@@ -287,10 +290,24 @@ fn service_routes() -> Vec<Route> {
         Route::new(Administrator, handler!(signing_keys::list)),
         Route::new(Administrator, handler!(signing_keys::rotate)).audited("make key"),
         Route::new(Administrator, handler!(audit::list)),
+        Route::new(Administrator, handler!(retention::list)),
+        Route::new(Administrator, handler!(retention::preview)),
+        Route::new(Administrator, handler!(retention::set)).audited("change retention"),
+        Route::new(Administrator, handler!(retention::holds)),
+        Route::new(Administrator, handler!(retention::hold)).audited("set legal hold"),
+        Route::new(Administrator, handler!(retention::release)).audited("lift legal hold"),
+        Route::new(Administrator, handler!(alerts::rules)),
+        Route::new(Administrator, handler!(alerts::history)),
+        Route::new(Administrator, handler!(alerts::preview)),
+        Route::new(Administrator, handler!(alerts::mute)).audited("mute alerts"),
+        Route::new(Administrator, handler!(alerts::unmute)).audited("unmute alerts"),
         Route::new(Administrator, handler!(collection::show)),
+        Route::new(Administrator, handler!(collection::landed)),
         Route::new(Administrator, handler!(collection::retry)).audited("retry collection"),
         Route::new(Administrator, handler!(sinks::list)),
+        Route::new(Administrator, handler!(sinks::recent)),
         Route::new(Administrator, handler!(sinks::retry)).audited("retry deliveries"),
+        Route::new(Administrator, handler!(sinks::replay)).audited("replay deliveries"),
         // Its tools send requests to the routes above, which are audited as usual.
         Route::new(Token, handler!(mcp::answer)),
         Route::new(Token, handler!(metrics::show)),

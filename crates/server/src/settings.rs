@@ -1,8 +1,11 @@
 //! The settings of the service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_model::{LogZone, RecordOrder};
+use futures::future::BoxFuture;
+use runlog_model::wire::alerts::AlertPreviewBody;
+use runlog_model::{LogZone, RecordOrder, Timestamp};
 use runlog_sql::SqlSettings;
 
 use crate::http::proxies::Proxies;
@@ -10,6 +13,31 @@ use crate::http::tls::TlsFiles;
 use crate::ingest::otlp::OtlpAttributes;
 use crate::ingest::run_hook::RunHook;
 use crate::limits::Bounds;
+
+/// Searches for what each alert rule would have reported since a time. The service has no rules itself.
+#[derive(Clone)]
+pub struct AlertPreview(Arc<PreviewAlerts>);
+
+type PreviewAlerts = dyn Fn(Timestamp) -> BoxFuture<'static, Result<Vec<AlertPreviewBody>, String>> + Send + Sync;
+
+impl AlertPreview {
+    /// A preview by a function, which returns the reason if it fails.
+    pub fn new(
+        search: impl Fn(Timestamp) -> BoxFuture<'static, Result<Vec<AlertPreviewBody>, String>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(search))
+    }
+
+    pub(crate) fn since(&self, since: Timestamp) -> BoxFuture<'static, Result<Vec<AlertPreviewBody>, String>> {
+        (self.0)(since)
+    }
+}
+
+impl std::fmt::Debug for AlertPreview {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AlertPreview(..)")
+    }
+}
 
 /// Settings of the service; each has a documented default.
 #[derive(Debug, Clone)]
@@ -49,6 +77,8 @@ pub struct ServerSettings {
     pub otlp: OtlpAttributes,
     /// The hook that starts runs requested with `POST /processing/executions`. Default: none, 501.
     pub run_hook: Option<RunHook>,
+    /// Searches for what the alert rules of the settings would have reported. Default: none, 501.
+    pub alert_preview: Option<AlertPreview>,
     /// The name of the account in responses that contain one. Default: `runlog`.
     pub account_id: String,
     /// True if metrics have series for each task, of which there may be many. Default: true.
@@ -80,6 +110,7 @@ impl Default for ServerSettings {
             event_zone: LogZone::default(),
             otlp: OtlpAttributes::default(),
             run_hook: None,
+            alert_preview: None,
             account_id: "runlog".to_owned(),
             metrics_by_task: true,
             bounds: Bounds::default(),

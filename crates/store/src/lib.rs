@@ -65,7 +65,7 @@ pub mod accounts {
 /// Alerts, and what alert rules ask of the catalog.
 pub mod alerts {
     pub use crate::parts::Alerts;
-    pub use crate::tables::alerts::{AlertBacklog, ClaimedAlert, IncompleteRun, NewAlert, SinkLag};
+    pub use crate::tables::alerts::{AlertBacklog, AlertFilter, ClaimedAlert, IncompleteRun, NewAlert, SinkLag};
 }
 
 /// The audit log.
@@ -94,7 +94,7 @@ pub mod collection {
     pub use crate::parts::Collection;
     pub use crate::tables::collected_runs::{
         ClaimedComponents, ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, LandedLog,
-        UpsertCounts, UpstreamRun, UpstreamRunState,
+        LandedRun, UpsertCounts, UpstreamRun, UpstreamRunState,
     };
 }
 
@@ -105,7 +105,7 @@ pub mod delivery {
     pub use crate::tables::deliveries::{
         ClaimedDelivery, DeliveryStep, KeyedRecord, RecordKey, RefusedRange, ReplayBatch, ReplayProgress,
     };
-    pub use crate::tables::sinks::{DeadLetter, FailingDelivery, FinishedRun, SinkMetrics};
+    pub use crate::tables::sinks::{DeadLetter, FailingDelivery, FinishedRun, RecentDelivery, SinkMetrics};
 }
 
 /// Records of one log.
@@ -121,7 +121,7 @@ pub mod maintenance {
     pub use crate::maintain::delete::DeletedLog;
     pub use crate::maintain::diagnose::{Finding, Health};
     pub use crate::maintain::maintenance::Maintenance;
-    pub use crate::maintain::retention::{Retention, RetentionReport};
+    pub use crate::maintain::retention::{LegalHold, Retention, RetentionReport};
     pub use crate::maintain::seal::commit::SealReport;
     pub use crate::maintain::seal::pass::DamagedLog;
     pub use crate::maintain::statistics::{ObjectCount, Statistics, WorkspaceStatistics};

@@ -398,6 +398,9 @@ pub const DEAD_LETTERS_INSERT_BATCH: usize = 200;
 /// The lease of an alert. Unit: milliseconds. Longer than any attempt to send it.
 pub const ALERT_LEASE_MS: i64 = 120_000;
 
+/// Most rules of alerts that are listed. Unit: rules; those of the settings, and those that were there once.
+pub const ALERT_RULES_MAX: u64 = 1_000;
+
 /// How long delivered alerts are kept. Unit: milliseconds.
 ///
 /// Longer than alert rules look back, so that none is sent twice.
@@ -438,6 +441,9 @@ pub const SEARCH_SLICES_MAX: i64 = 8_192;
 
 /// Most slices that a search examines before it counts its results. Unit: slices; a million records.
 pub const SEARCH_ROUND_SLICES_MAX: usize = 64;
+
+/// Most components whose matches are counted one by one; logs may have any number. Unit: components.
+pub const SEARCH_COMPONENTS_MAX: usize = 500;
 
 /// A search examines more slices per round while a round takes less than this.
 pub const SEARCH_ROUND_TIME: Duration = Duration::from_millis(100);

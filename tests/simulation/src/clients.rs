@@ -14,7 +14,7 @@ use runlog_model::{
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::audit::AuditContext;
 use runlog_store::logs::LiveQuery;
-use runlog_store::maintenance::Retention;
+use runlog_store::maintenance::{LegalHold, Retention};
 use runlog_store::pages::{PageRequest, PageStatus, PageTicket};
 use runlog_store::{Error, ErrorKind, Result as StoreResult, Store, StoreSettings};
 use tokio::runtime::Handle;
@@ -807,7 +807,7 @@ impl Clients {
             ledger.runs[run].holds.len() - 1
         };
         let holding = self.call(self.some_node(), "hold", false, move |store| async move {
-            store.maintenance().set_legal_hold(id, is_held).await
+            store.maintenance().set_legal_hold(id, is_held.then(LegalHold::default).as_ref()).await
         });
         let (answer, span) = holding.await;
         {

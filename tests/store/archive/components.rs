@@ -8,7 +8,7 @@ use runlog_model::{RunId, RunStatus, Timestamp};
 use runlog_store::ErrorKind;
 use runlog_store::collection::{ClaimedComponents, LandedLog, UpstreamRun, UpstreamRunState};
 use runlog_store::components::{ComponentField, ComponentOrder};
-use runlog_store::maintenance::Retention;
+use runlog_store::maintenance::{LegalHold, Retention};
 use runlog_store::query::CatalogView;
 use serde_json::json;
 
@@ -98,10 +98,10 @@ async fn component_metrics_go_with_the_log_and_with_retention() {
         store.components().replace(run_id, &measured(1)).await.unwrap();
         archive.finish_run(run_id).await;
     }
-    store.maintenance().set_legal_hold(archive.run_id, true).await.unwrap();
+    store.maintenance().set_legal_hold(archive.run_id, Some(&LegalHold::default())).await.unwrap();
     assert!(store.maintenance().delete_log(archive.run_id).await.is_err());
     assert!(stored(&archive, archive.run_id).await.is_some());
-    store.maintenance().set_legal_hold(archive.run_id, false).await.unwrap();
+    store.maintenance().set_legal_hold(archive.run_id, None).await.unwrap();
     store.maintenance().delete_log(archive.run_id).await.unwrap();
     assert_eq!(stored(&archive, archive.run_id).await, None);
     assert_eq!(store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);

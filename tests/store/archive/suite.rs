@@ -9,17 +9,18 @@ use arrow_array::types::Int64Type;
 use futures::TryStreamExt;
 use proptest::prelude::*;
 use runlog_model::wire::admin::NewUser;
+use runlog_model::wire::alerts::{AlertRuleDescription, AlertState, NewAlertMute};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{ErrorGroupKind, Severity};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::alerts::NewAlert;
+use runlog_store::alerts::{AlertFilter, NewAlert};
 use runlog_store::audit::AuditFilter;
 use runlog_store::collection::{
     CollectorHeartbeat, FailedAttempt, LandedLog, UpsertCounts, UpstreamRun, UpstreamRunState,
 };
 use runlog_store::delivery::RefusedRange;
 use runlog_store::logs::LiveQuery;
-use runlog_store::maintenance::{Health, Retention};
+use runlog_store::maintenance::{Health, LegalHold, Retention};
 use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::query::{CatalogView, ScanColumn, ScanFilter, SearchQuery, ViewCondition};
 use runlog_store::runs::RunFilter;
@@ -750,17 +751,25 @@ async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     push(&archive.store, held, 0, &[record(2, "kept")]).await.unwrap();
     archive.finish(RunStatus::Successful).await.unwrap();
     archive.finish_run(held).await;
-    archive.store.maintenance().set_legal_hold(held, true).await.unwrap();
+    let hold = LegalHold { reason: Some("audit".to_owned()), by: "kim".to_owned() };
+    archive.store.maintenance().set_legal_hold(held, Some(&hold)).await.unwrap();
+    let (holds, total) = archive.store.maintenance().held_runs(9, 0).await.unwrap();
+    assert_eq!((total, holds[0].run_id, holds[0].reason.as_deref()), (1, held, Some("audit")));
     let days = |days| Retention { days: Some(days), bytes: None };
     archive.store.maintenance().set_retention(workspace, days(2)).await.unwrap();
     assert_eq!(archive.store.maintenance().retention(workspace).await.unwrap(), days(2));
     assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, 0);
     archive.clock.advance_ms(3 * 86_400_000);
+    let preview = archive.store.maintenance().preview_retention(workspace, days(2)).await.unwrap();
+    assert_eq!((preview.runs, preview.records, preview.held_runs, preview.current.days), (1, 1, 1, Some(2)));
+    let listed = archive.store.maintenance().retentions().await.unwrap();
+    let listed = listed.iter().find(|listed| listed.workspace_id == workspace).unwrap();
+    assert_eq!((listed.days, listed.logs, listed.records, listed.held_runs), (Some(2), 2, 2, 1));
     assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().records, 1);
     assert_eq!(archive.records().await, []);
     assert_eq!(archive.records_of(held).await, [record(2, "kept")]);
     assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap_err().kind(), ErrorKind::Conflict);
-    archive.store.maintenance().set_legal_hold(held, false).await.unwrap();
+    archive.store.maintenance().set_legal_hold(held, None).await.unwrap();
     assert_eq!(archive.store.maintenance().delete_log(held).await.unwrap().records, 1);
     let (entries, _) =
         archive.store.audit().entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
@@ -782,10 +791,64 @@ async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
     let bytes = archive.store.maintenance().metrics().await.unwrap().segment_bytes;
     let retention = Retention { days: None, bytes: Some(bytes * 3 / 5) };
     archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
+    assert_eq!(archive.store.maintenance().preview_retention(workspace, retention).await.unwrap().runs, 2);
     assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, 2);
+    assert_eq!(archive.store.maintenance().preview_retention(workspace, retention).await.unwrap().runs, 0);
     for (index, run_id) in runs.iter().enumerate() {
         assert_eq!(archive.records_of(*run_id).await.len(), usize::from(index >= 2), "run {index}");
     }
+}
+
+async fn rules_of_alerts_are_listed_muted_and_remembered() {
+    let archive = Archive::new().await;
+    let alerts = archive.store.alerts();
+    alerts.rule_known_since("night").await.unwrap();
+    let description = AlertRuleDescription { when: vec!["run_failed".to_owned()], ..AlertRuleDescription::default() };
+    alerts.describe_rule("night", &description).await.unwrap();
+    let alert = |occurrence: &str, is_muted| NewAlert {
+        rule: "night".to_owned(),
+        destination: "mail a@b.c".to_owned(),
+        occurrence: occurrence.to_owned(),
+        body: r#"{"what":"run_failed","text":"it failed"}"#.to_owned(),
+        is_muted,
+    };
+    alerts.enqueue(&[alert("one", false), alert("two", true)]).await.unwrap();
+    alerts.set_mute("night", Some(&NewAlertMute::default()), "kim").await.unwrap();
+    let rules = alerts.rules().await.unwrap();
+    assert_eq!((rules[0].waiting, rules[0].delivered, rules[0].description.as_ref()), (1, 0, Some(&description)));
+    assert_eq!(rules[0].mute.as_ref().map(|mute| (mute.by.as_str(), mute.until)), Some(("kim", None)));
+    assert!(alerts.is_muted("night").await.unwrap());
+    for (state, expected) in [(None, 2), (Some(AlertState::Waiting), 1), (Some(AlertState::Muted), 1)] {
+        let filter = AlertFilter { rule: Some("night".to_owned()), state, limit: 9, offset: 0 };
+        let (items, total) = alerts.history(&filter).await.unwrap();
+        assert_eq!((items.len(), total, items[0].text.as_str()), (expected, expected as u64, "it failed"));
+    }
+    alerts.set_mute("night", None, "kim").await.unwrap();
+    assert!(!alerts.is_muted("night").await.unwrap());
+}
+
+async fn deliveries_are_listed_retried_and_replayed() {
+    let archive = Archive::new().await;
+    archive.push("a", &[record(1, "a"), record(2, "b")]).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    archive.clock.advance_ms(60_000);
+    let deliveries = archive.store.deliveries();
+    deliveries.register_sink("files", "files", None).await.unwrap();
+    deliveries.enqueue_finished_runs("files", |_| true).await.unwrap();
+    let until = archive.now().plus_millis(60_000);
+    let claimed = deliveries.claim("files", until).await.unwrap().unwrap();
+    deliveries.record_failure(&claimed, "it is gone", None).await.unwrap();
+    assert_eq!(deliveries.retry_run("files", archive.run_id).await.unwrap(), 1);
+    let claimed = deliveries.claim("files", until).await.unwrap().unwrap();
+    deliveries.finish(&claimed).await.unwrap();
+    assert_eq!(deliveries.retry_run("files", archive.run_id).await.unwrap(), 0);
+    let (recent, total) = deliveries.recent("files", 9, 0).await.unwrap();
+    assert_eq!((total, recent[0].state.as_str(), recent[0].run_id.clone()), (1, "done", archive.run_id.to_string()));
+    assert_eq!(deliveries.replay("files", TimeRange::ALL).await.unwrap(), 1);
+    let claimed = deliveries.claim("files", until).await.unwrap().unwrap();
+    assert_eq!((claimed.records(), claimed.is_from_start()), (2, true));
+    assert_eq!(archive.store.collection().landed_runs("eu", 9, 0).await.unwrap(), (Vec::new(), 0));
+    assert_eq!(archive.store.collection().retry_run("eu", archive.run_id).await.unwrap(), 0);
 }
 
 async fn batches_that_come_together_share_an_object() {
@@ -1776,6 +1839,8 @@ crate::common::pairs::on_each_pair! {
         what_is_deleted_leaves_the_objects_it_shared,
         logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held,
         a_workspace_that_is_too_large_loses_its_oldest_logs,
+        rules_of_alerts_are_listed_muted_and_remembered,
+        deliveries_are_listed_retried_and_replayed,
         batches_that_come_together_share_an_object,
         a_batch_that_finds_no_memory_is_told_so_and_may_come_again,
         fields_beyond_those_of_the_api_count_as_memory_too,

@@ -16,6 +16,8 @@ const pages: [string, RegExp][] = [
   ['search', /^\/search\/?$/],
   ['sql', /^\/sql\/?$/],
   ['collection', /^\/collection\/?$/],
+  ['alerts', /^\/alerts\/?$/],
+  ['retention', /^\/retention\/?$/],
   ['access', /^\/access\/?$/],
   ['audit', /^\/access\/audit\/?$/],
 ]

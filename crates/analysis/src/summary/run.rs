@@ -3,6 +3,7 @@
 //! It is created once a log is sealed, and stored with the run, so that what is new in a run, gone, or ten times as
 //! frequent can be computed from two summaries, however long their logs are.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use runlog_model::record::SeverityCounts;
@@ -18,7 +19,7 @@ use super::suspects::{Headline, Suspect, SuspectWatch, headline_of, is_of_intere
 use super::timeline::Timeline;
 use crate::first_line::first_line_of;
 use crate::headline::{Joined, Joiner, is_continuation};
-use crate::mask::masked;
+use crate::mask::{masked, without_colours};
 use crate::patterns::{PatternMiner, Patterns, TEMPLATES_VERSION};
 use crate::stack_trace::{StackTraceGrouper, StackTraceGroups};
 use crate::{Occurrences, StableId};
@@ -91,7 +92,17 @@ pub struct Summarizer {
 
 impl Summarizer {
     /// Takes the next record of the log into account.
+    ///
+    /// Colours of terminals are left out, so that neither headlines nor titles of problems have them.
     pub fn add(&mut self, record: &Record) {
+        let message = record.message.as_deref().unwrap_or_default();
+        match without_colours(message) {
+            Cow::Borrowed(_) => self.add_plain(record),
+            Cow::Owned(message) => self.add_plain(&Record { message: Some(message), ..record.clone() }),
+        }
+    }
+
+    fn add_plain(&mut self, record: &Record) {
         let severity = Severity::of(record.severity.as_deref());
         let position = self.severities.total();
         self.severities.add(severity);

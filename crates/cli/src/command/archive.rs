@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use runlog_model::{RunId, WorkspaceId};
-use runlog_store::maintenance::{Retention, VerifyProgress};
+use runlog_store::maintenance::{LegalHold, Retention, VerifyProgress};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ Examples:
   runlog archive verify --repair
   runlog archive copy --to-catalog postgres://runlog@db/runlog --to-objects s3://logs/runlog
   runlog archive retention WORKSPACE_ID --days 400
-  runlog archive hold RUN_ID
+  runlog archive hold RUN_ID --reason 'audit 2026, until the report is signed'
   runlog archive summarize")]
 pub(crate) struct ArchiveArgs {
     #[command(subcommand)]
@@ -83,6 +83,9 @@ enum Action {
     Hold {
         /// ID of the run
         run: RunId,
+        /// Why the log must not be deleted, for others who see the hold; up to 500 characters
+        #[arg(long, value_name = "TEXT", conflicts_with = "release")]
+        reason: Option<String>,
         /// Release the hold
         #[arg(long)]
         release: bool,
@@ -118,8 +121,9 @@ async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -
             }
             retention(store, workspace, as_json).await
         }
-        Action::Hold { run, release } => {
-            store.maintenance().set_legal_hold(run, !release).await?;
+        Action::Hold { run, reason, release } => {
+            let hold = LegalHold { reason, by: "runlog archive hold".to_owned() };
+            store.maintenance().set_legal_hold(run, (!release).then_some(&hold)).await?;
             let said = if release { "may be deleted again" } else { "is under legal hold and cannot be deleted" };
             shown(as_json, json!({ "run": run, "legalHold": !release }), format!("the log of run {run} {said}"))
         }

@@ -75,7 +75,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
         store.maintenance().run_jobs(stop.clone()),
         runlog_analysis::make_summaries(store.summaries(), store.logs(), stop.clone()),
         collect_for_good(store.clone(), upstreams, unheard, stop.clone()),
-        send_alerts(&store, alerts, stop.clone())
+        send_alerts(&store, alerts.map(Arc::new), stop.clone())
     );
     while delivering.join_next().await.is_some() {}
     Ok(())

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod admin;
+pub(crate) mod alerts;
 pub(crate) mod archive;
 pub(crate) mod backfill;
 pub(crate) mod canary;

@@ -114,6 +114,11 @@ pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &S
     Ok(Some(Alerts::new(store, rules, alerts.public_url.clone())))
 }
 
+/// The same without destinations, for a preview: no secret is read.
+pub(super) fn without_destinations(rules: &[AlertSettings], store: &Store) -> Alerts {
+    Alerts::new(store, rules.iter().map(|rule| rule.rule_to(Vec::new())).collect(), None)
+}
+
 impl AlertSettings {
     fn rule(&self, alerts: &AlertsSettings, tls: &TlsSettings) -> Outcome<AlertRule> {
         let mut to = Vec::new();
@@ -121,7 +126,11 @@ impl AlertSettings {
         if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
             to.push(Destination::Mail(mail.to(&self.mail)?));
         }
-        Ok(AlertRule {
+        Ok(self.rule_to(to))
+    }
+
+    fn rule_to(&self, to: Vec<Destination>) -> AlertRule {
+        AlertRule {
             name: self.name.0.clone(),
             when: self.when.clone(),
             tasks: self.tasks.clone(),
@@ -129,7 +138,7 @@ impl AlertSettings {
             workspaces: self.workspaces.clone(),
             sink_lag: self.sink_lag.map_or(SINK_LAG, |time| time.0),
             to,
-        })
+        }
     }
 
     fn webhook(&self, tls: &TlsSettings) -> Outcome<Option<Webhook>> {

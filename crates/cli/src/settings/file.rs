@@ -86,6 +86,11 @@ impl Settings {
         alert::alerts(&self.alerts, &self.alert_rules, store)
     }
 
+    /// The alerts without their destinations, for a preview; no secret is read.
+    pub(crate) fn alerts_to_preview(&self, store: &Store) -> Alerts {
+        alert::without_destinations(&self.alert_rules, store)
+    }
+
     /// The location of the archive; options and environment variables take precedence.
     pub(crate) fn archive(
         &self,
@@ -229,6 +234,8 @@ mod tests {
                 with("every = \"5m\"\ncron = \"0 * * * *\""),
                 with("while_going = \"10ms\""),
                 with("cron = \"61 * * * *\""),
+                with("cron = \"0 6 * * *\"\ncron_zone = \"Europe/Nowhere\""),
+                with("cron_zone = \"Europe/Berlin\""),
                 with("pace = \"quick\""),
                 with("statuses = [\"failed\"]"),
                 with("tasks = [\"nightly\"]"),

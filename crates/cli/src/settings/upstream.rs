@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use croner::Cron;
+use jiff::tz::TimeZone;
 use runlog_client::{Client, ClientSettings, Credentials, TokioWait};
 use runlog_collector::settings::{Name, SecretSource, Time, TlsOptions};
 use runlog_collector::{CollectSettings, Selection, Upstream};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::secret::{read, read_tls};
-use super::values::{Pace, Schedule};
+use super::values::{Pace, Schedule, ScheduleZone};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom};
 
@@ -61,6 +62,7 @@ pub(super) struct UpstreamSettings {
     component_metrics: Option<bool>,
     every: Option<Time>,
     cron: Option<Schedule>,
+    cron_zone: Option<ScheduleZone>,
     jitter: Option<Time>,
     parallel: Option<usize>,
     pages_in_flight: Option<usize>,
@@ -77,6 +79,8 @@ pub(crate) struct Scheduled {
 pub(crate) struct Pause {
     every: Duration,
     cron: Option<Cron>,
+    /// The time zone of the schedule.
+    zone: TimeZone,
     jitter: Duration,
 }
 
@@ -95,6 +99,9 @@ impl UpstreamSettings {
         }
         if self.every.is_some() && self.cron.is_some() {
             return Err(format!("upstream {name:?} has both every and cron; set only one of them"));
+        }
+        if self.cron_zone.is_some() && self.cron.is_none() {
+            return Err(format!("upstream {name:?} has a cron_zone but no cron to apply it to"));
         }
         Ok(())
     }
@@ -138,6 +145,7 @@ impl UpstreamSettings {
         let pause = Pause {
             every: or(self.every, Duration::from_secs(300)),
             cron: self.cron.clone().map(|cron| cron.0),
+            zone: self.cron_zone.clone().map_or(TimeZone::UTC, |zone| zone.0),
             jitter: or(self.jitter, Duration::ZERO),
         };
         let process = process.to_owned();
@@ -161,12 +169,42 @@ impl Pause {
     /// How long it is from now until the next round.
     pub(crate) fn from(&self, now: Timestamp) -> Duration {
         let next = self.cron.as_ref().and_then(|cron| {
-            let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?.to_zoned(jiff::tz::TimeZone::UTC);
+            let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?.to_zoned(self.zone.clone());
             let next = cron.find_next_occurrence(&now, false).ok()?;
             Duration::try_from(now.duration_until(&next)).ok()
         });
         let mut byte = [0];
         SystemRandom.fill(&mut byte);
         next.unwrap_or(self.every) + self.jitter.mul_f64(f64::from(byte[0]) / 255.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Parts {
+        cron: Schedule,
+        cron_zone: ScheduleZone,
+    }
+
+    /// The start of the next round of a schedule after a time.
+    fn next(cron: &str, zone: &str, after: &str) -> String {
+        let settings = format!("cron = {cron:?}\ncron_zone = {zone:?}");
+        let Parts { cron, cron_zone } = toml::from_str(&settings).unwrap();
+        let (cron, zone) = (Some(cron.0), cron_zone.0);
+        let pause = Pause { every: Duration::from_secs(1), cron, zone, jitter: Duration::ZERO };
+        let after: Timestamp = after.parse().unwrap();
+        after.plus_millis(runlog_model::millis(pause.from(after))).to_seconds_text()
+    }
+
+    #[test]
+    fn a_schedule_follows_its_time_zone_through_daylight_saving_time() {
+        assert_eq!(next("0 6 * * *", "UTC", "2026-10-24T12:00:00Z"), "2026-10-25T06:00:00Z");
+        assert_eq!(next("0 6 * * *", "Europe/Berlin", "2026-10-23T12:00:00Z"), "2026-10-24T04:00:00Z");
+        // Clocks are set back in the night to October 25.
+        assert_eq!(next("0 6 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z"), "2026-10-25T05:00:00Z");
+        assert_eq!(next("30 * * * *", "+05:30", "2026-10-24T12:00:00Z"), "2026-10-24T13:00:00Z");
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use croner::Cron;
 use croner::parser::CronParser;
+use jiff::tz::TimeZone;
 use runlog_client::{GroupPaces, PaceSetting};
+use runlog_model::LogZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
@@ -15,9 +17,20 @@ use crate::arguments::connect::pace;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace(pub(super) PaceSetting);
 
-/// When rounds begin, in UTC.
+/// When rounds begin, in the time zone of the schedule.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule(pub(super) Cron);
+
+/// The time zone of a schedule: `UTC`, an offset such as `+02:00`, or a name such as `Europe/Berlin`.
+#[derive(Debug, Clone)]
+pub(super) struct ScheduleZone(pub(super) TimeZone);
+
+impl<'de> Deserialize<'de> for ScheduleZone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<LogZone>().map(|zone| Self(zone.into())).map_err(de::Error::custom)
+    }
+}
 
 impl<'de> Deserialize<'de> for Pace {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, header};
-use runlog_model::{Clock, Random};
+use runlog_model::{Clock, Random, causes};
 use tracing::debug;
 use url::Url;
 
@@ -116,6 +116,12 @@ impl Connection {
     }
 
     fn broken(&self, call: &Call, error: reqwest::Error) -> Error {
+        if is_unknown_host(&error) {
+            // The library names this failure four times over.
+            let host = self.settings.base_url.host_str().unwrap_or_default();
+            let message = format!("the host {host} is not known: check the region or the URL, and the network");
+            return Error::new(ErrorKind::Unavailable, message);
+        }
         let what = if error.is_timeout() { "did not respond in time" } else { "did not respond" };
         Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
     }
@@ -124,6 +130,11 @@ impl Connection {
         let host = self.settings.base_url.host_str().unwrap_or_default();
         format!("{host} ({})", call.place())
     }
+}
+
+/// True if the name of a host could not be resolved. The library has no type for this failure.
+fn is_unknown_host(error: &reqwest::Error) -> bool {
+    error.is_connect() && causes(error).any(|cause| cause.to_string() == "dns error")
 }
 
 fn check_base(url: &Url) -> Result<()> {
@@ -138,4 +149,23 @@ fn check_base(url: &Url) -> Result<()> {
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_is_not_known_is_told_from_one_that_does_not_answer() {
+        let failure_of = async |url: &str| {
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            http.get(url).send().await.unwrap_err()
+        };
+        // Names under `.invalid` do not exist (RFC 6761).
+        assert!(is_unknown_host(&failure_of("http://runlog.invalid/").await));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert!(!is_unknown_host(&failure_of(&format!("http://{address}/")).await));
+    }
 }

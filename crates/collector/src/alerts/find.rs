@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
+use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
 use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
 use runlog_store::Store;
@@ -20,7 +21,7 @@ use super::rule::{AlertRule, Condition};
 
 /// Maximum time that is searched: occurrences that were missed for longer, because no node was running, are not
 /// reported.
-const LOOK_BACK_MS: i64 = 2 * 86_400_000;
+pub(super) const LOOK_BACK_MS: i64 = 2 * 86_400_000;
 
 /// How much later than its timestamp a transaction may be committed. Unit: milliseconds.
 const OVERLAP_MS: i64 = 120_000;
@@ -74,6 +75,8 @@ pub(super) struct Occurrence {
     run: Option<RunId>,
     problem: Option<Known>,
     pub(super) is_muted: bool,
+    /// When it happened.
+    at: Timestamp,
 }
 
 /// A problem, and the names of the tasks that it hits, those with the most runs first.
@@ -124,6 +127,18 @@ struct Body<'a> {
 }
 
 impl Occurrence {
+    /// The same for a preview.
+    pub(super) fn previewed(&self) -> PreviewedAlertBody {
+        PreviewedAlertBody {
+            what: self.what.to_owned(),
+            text: self.text.clone(),
+            at: self.at,
+            run_id: self.run,
+            task_id: self.task.as_ref().map(|task| task.id),
+            muted: self.is_muted,
+        }
+    }
+
     /// The content as JSON.
     pub(super) fn body(&self, rule: &str, public_url: Option<&Url>, now: Timestamp) -> String {
         let task = self.task.as_ref();
@@ -189,21 +204,22 @@ impl AlertArchive {
     }
 }
 
-/// The occurrences of a rule since it was added.
+/// The occurrences of a rule since then; once there are `most` or more, ended runs are not searched further.
 pub(super) async fn occurrences(
     archive: &AlertArchive,
     rule: &AlertRule,
     look: Look,
     since: Timestamp,
     now: Timestamp,
+    most: usize,
 ) -> Result<Vec<Occurrence>, AlertError> {
-    let since = since.max(now.plus_millis(-LOOK_BACK_MS));
     let ended_since = match look {
         // A transaction that is committed late has an earlier timestamp.
         Look::Quick { since: looked_at } => since.max(looked_at.plus_millis(-OVERLAP_MS)),
         Look::Thorough | Look::Once => since,
     };
-    let mut finder = Finder { archive, rule, look, since, ended_since, now, tasks: HashMap::new(), found: Vec::new() };
+    let (tasks, found) = (HashMap::new(), Vec::new());
+    let mut finder = Finder { archive, rule, look, since, ended_since, now, most, tasks, found };
     if rule.tells_of(Condition::RunFailed) || rule.tells_of(Condition::RunSlow) {
         finder.ended_runs().await?;
     }
@@ -240,6 +256,7 @@ struct Finder<'a> {
     /// The time from which on ended runs are considered.
     ended_since: Timestamp,
     now: Timestamp,
+    most: usize,
     tasks: HashMap<TaskId, Option<Task>>,
     found: Vec<Occurrence>,
 }
@@ -261,6 +278,9 @@ impl Finder<'_> {
             let runs = self.archive.alerts.runs_ended_since(from, RUNS_MAX).await?;
             for run in &runs {
                 self.ended_run(run).await?;
+                if self.found.len() >= self.most {
+                    return Ok(());
+                }
             }
             let next = runs.last().and_then(|run| run.final_since);
             match next {
@@ -300,8 +320,14 @@ impl Finder<'_> {
         let text = format!("{} ended with {}{why}", task.name, run.status.coarse());
         let (key, what) = (format!("run failed {}", run.id), "run_failed");
         let is_muted = problem.as_ref().is_some_and(|known| known.problem.state == ProblemState::Muted);
-        self.found.push(Occurrence { key, what, text, task: Some(task), run: Some(run.id), problem, is_muted });
+        let at = self.end_of(run);
+        self.found.push(Occurrence { key, what, text, task: Some(task), run: Some(run.id), problem, is_muted, at });
         Ok(())
+    }
+
+    /// When a run ended; now if it is running.
+    fn end_of(&self, run: &Run) -> Timestamp {
+        run.finished_at.or(run.final_since).unwrap_or(self.now)
     }
 
     /// True if the problem of a run that has ended may become known before a later search.
@@ -333,7 +359,8 @@ impl Finder<'_> {
                 let (word, took, usual) =
                     (if goes_on { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
                 let text = format!("{} {word} {took}; it usually takes {usual}", task.name);
-                self.add(format!("run slow {}", run.id), "run_slow", text, Some(task.clone()), Some(run.id));
+                let at = self.end_of(run);
+                self.add(format!("run slow {}", run.id), "run_slow", text, Some(task.clone()), Some(run.id), at);
             }
         }
         Ok(())
@@ -356,7 +383,7 @@ impl Finder<'_> {
                         seconds(usual_ms)
                     );
                     let key = format!("task late {id} since {last}");
-                    self.add(key, "task_late", text, Some(task.clone()), None);
+                    self.add(key, "task_late", text, Some(task.clone()), None, self.now);
                 }
             }
         }
@@ -411,7 +438,9 @@ impl Finder<'_> {
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         let text =
             format!("{word} in {}: {} (tasks: {}{more})", problem.workspace_name, problem.title, task_names.join(", "));
-        self.found.push(Occurrence { key, what, text, task: None, run: None, problem: Some(known), is_muted: false });
+        let at = known.problem.came_back_at.unwrap_or(known.problem.first_seen);
+        let (task, run, problem) = (None, None, Some(known));
+        self.found.push(Occurrence { key, what, text, task, run, problem, is_muted: false, at });
         Ok(())
     }
 
@@ -426,7 +455,7 @@ impl Finder<'_> {
                 let Some(task) = self.task(error.task_id).await? else { continue };
                 let text = format!("{} logged a new kind of error: {}", task.name, error.title);
                 let key = format!("new error {} {}", task.id, error.id);
-                self.add(key, "new_error", text, Some(task), Some(error.first.1));
+                self.add(key, "new_error", text, Some(task), Some(error.first.1), error.first.0);
             }
         }
         Ok(())
@@ -450,7 +479,8 @@ impl Finder<'_> {
                 "the log of run {} could not be collected completely from {}: {}",
                 run.run_id, run.upstream, run.last_error
             );
-            self.add(format!("log incomplete {} {}", run.upstream, run.run_id), "log_incomplete", text, task, run_id);
+            let key = format!("log incomplete {} {}", run.upstream, run.run_id);
+            self.add(key, "log_incomplete", text, task, run_id, self.now);
         }
         Ok(())
     }
@@ -473,13 +503,21 @@ impl Finder<'_> {
             let runs = if lag.waiting == 1 { "1 run is".to_owned() } else { format!("{} runs are", lag.waiting) };
             let text = format!("sink {} is behind by {}: {runs} due{why}", lag.sink, seconds(waits_ms));
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
-            self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None);
+            self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None, self.now);
         }
         Ok(self.archive.alerts.mark_sinks_caught_up(&self.rule.name, &not_caught_up).await?)
     }
 
-    fn add(&mut self, key: String, what: &'static str, text: String, task: Option<Task>, run: Option<RunId>) {
-        self.found.push(Occurrence { key, what, text, task, run, problem: None, is_muted: false });
+    fn add(
+        &mut self,
+        key: String,
+        what: &'static str,
+        text: String,
+        task: Option<Task>,
+        run: Option<RunId>,
+        at: Timestamp,
+    ) {
+        self.found.push(Occurrence { key, what, text, task, run, problem: None, is_muted: false, at });
     }
 }
 

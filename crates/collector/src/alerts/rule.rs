@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runlog_model::wire::alerts::AlertRuleDescription;
 use runlog_model::{Run, TaskId, Timestamp};
 
 use super::error::AlertError;
@@ -59,6 +60,22 @@ pub enum Destination {
     Mail(Mail),
 }
 
+impl Condition {
+    /// Its name in the settings.
+    fn name(self) -> &'static str {
+        match self {
+            Self::RunFailed => "run_failed",
+            Self::TaskLate => "task_late",
+            Self::RunSlow => "run_slow",
+            Self::NewProblem => "new_problem",
+            Self::ProblemCameBack => "problem_came_back",
+            Self::NewError => "new_error",
+            Self::LogIncomplete => "log_incomplete",
+            Self::SinkBehind => "sink_behind",
+        }
+    }
+}
+
 impl Destination {
     /// Its name in the archive, which is the same as long as alerts are sent to the same place.
     pub fn name(&self) -> String {
@@ -84,6 +101,17 @@ impl Destination {
 }
 
 impl AlertRule {
+    /// What it reports and to whom, without secrets.
+    pub(super) fn description(&self) -> AlertRuleDescription {
+        AlertRuleDescription {
+            when: self.when.iter().map(|condition| condition.name().to_owned()).collect(),
+            workspaces: self.workspaces.clone(),
+            tasks: self.tasks.clone(),
+            task_names: self.task_names.clone(),
+            destinations: self.to.iter().map(Destination::name).collect(),
+        }
+    }
+
     pub(super) fn tells_of(&self, condition: Condition) -> bool {
         self.when.contains(&condition)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use runlog_client::Wait;
+use runlog_model::wire::alerts::AlertPreviewBody;
 use runlog_model::{Clock, Timestamp, hex};
 use runlog_store::Store;
 use runlog_store::alerts::ClaimedAlert;
@@ -13,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::error::AlertError;
-use super::find::{AlertArchive, Look, Occurrence, occurrences};
-use super::rule::{AlertRule, Destination};
+use super::find::{AlertArchive, LOOK_BACK_MS, Look, Occurrence, occurrences};
+use super::rule::{AlertRule, Condition, Destination};
 
 /// The interval of searches, and of attempts to send due alerts.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -30,6 +31,12 @@ const PASS_MS_MAX: i64 = 60_000;
 /// The delay after the first failed attempt, and the maximum.
 const AGAIN_FIRST_MS: i64 = 10_000;
 const AGAIN_MAX_MS: i64 = 600_000;
+
+/// After how many events of a rule a preview of it ends.
+const PREVIEW_EVENTS_MAX: usize = 2_000;
+
+/// How many events of a rule a preview lists.
+const PREVIEW_ITEMS_MAX: usize = 100;
 
 /// The rules and destinations from the settings.
 pub struct Alerts {
@@ -107,8 +114,15 @@ impl Alerts {
         let mut new = 0;
         for rule in &self.rules {
             let since = self.archive.alerts.rule_known_since(&rule.name).await?;
-            let found = occurrences(&self.archive, rule, look, since, now).await?;
-            let alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, now)).collect();
+            if !matches!(look, Look::Quick { .. }) {
+                self.archive.alerts.describe_rule(&rule.name, &rule.description()).await?;
+            }
+            let since = since.max(now.plus_millis(-LOOK_BACK_MS));
+            let found = occurrences(&self.archive, rule, look, since, now, usize::MAX).await?;
+            let mut alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, now)).collect();
+            if !alerts.is_empty() && self.archive.alerts.is_muted(&rule.name).await? {
+                alerts.iter_mut().for_each(|alert| alert.is_muted = true);
+            }
             if !alerts.is_empty() {
                 new += self.archive.alerts.enqueue(&alerts).await?;
             }
@@ -117,6 +131,26 @@ impl Alerts {
             self.archive.alerts.delete_delivered().await?;
         }
         Ok(new)
+    }
+
+    /// What each rule would report of what happened since then; nothing is recorded or sent.
+    ///
+    /// Late tasks and incomplete logs are those of now, and sinks that are behind are left out.
+    pub async fn preview(&self, since: Timestamp, now: Timestamp) -> Result<Vec<AlertPreviewBody>, AlertError> {
+        let mut previews = Vec::new();
+        for rule in &self.rules {
+            let mut rule = rule.clone();
+            // To search for these changes the catalog.
+            rule.when.retain(|condition| *condition != Condition::SinkBehind);
+            let found = occurrences(&self.archive, &rule, Look::Once, since, now, PREVIEW_EVENTS_MAX).await?;
+            let mut items: Vec<_> = found.iter().map(Occurrence::previewed).collect();
+            items.sort_by_key(|item| std::cmp::Reverse(item.at));
+            let (events, muted) = (items.len() as u64, items.iter().filter(|item| item.muted).count() as u64);
+            items.truncate(PREVIEW_ITEMS_MAX);
+            let complete = found.len() < PREVIEW_EVENTS_MAX;
+            previews.push(AlertPreviewBody { rule: rule.name, events, muted, complete, items });
+        }
+        Ok(previews)
     }
 
     /// Sends due alerts to all destinations concurrently; failed ones are retried later. Returns the number of alerts

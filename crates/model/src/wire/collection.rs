@@ -86,6 +86,26 @@ pub struct FailingRunBody {
     pub expected_records: Option<u64>,
 }
 
+/// A run of an upstream whose log is in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LandedRunBody {
+    /// The run.
+    pub run_id: String,
+    /// Its status, as reported by the upstream.
+    pub status: String,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_timestamp: Option<Timestamp>,
+    /// When its log was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landed_at: Option<Timestamp>,
+    /// Number of its records.
+    pub records: u64,
+    /// Number of pages that were fetched for it.
+    pub pages: u64,
+}
+
 /// An active collector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -4,6 +4,7 @@
 //! services is read leniently, in the client.
 
 pub mod admin;
+pub mod alerts;
 pub mod collection;
 pub mod components;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod problems;
 pub mod push;
 pub mod queries;
 pub mod records;
+pub mod retention;
 pub mod search;
 pub mod session;
 pub mod sinks;

@@ -64,6 +64,49 @@ pub struct Scanned {
     pub bytes: u64,
 }
 
+/// How many records match a search, by the values of their fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchFacetsAnswer {
+    /// Number of matching records.
+    pub records: u64,
+    /// False if the time budget was used up, or some records are damaged: all numbers are lower bounds then.
+    pub complete: bool,
+    /// By task.
+    pub tasks: Facet,
+    /// By workspace.
+    pub workspaces: Facet,
+    /// By severity, the most severe first.
+    pub severities: Facet,
+    /// By component (`bundleName`); an empty value stands for records without one.
+    pub components: Facet,
+    /// By day, oldest first; the value is when it begins.
+    pub days: Facet,
+    /// The amount of data searched for this response.
+    pub scanned: Scanned,
+}
+
+/// The values of a field, those with the most records first unless stated otherwise; at most 20.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Facet {
+    /// The values.
+    pub values: Vec<FacetValue>,
+    /// Number of matching records whose value is not listed.
+    pub others: u64,
+}
+
+/// A value of a field, and how many records have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FacetValue {
+    /// The value, for the parameter of the search.
+    pub value: String,
+    /// Its name, for a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Number of matching records.
+    pub count: u64,
+}
+
 impl FoundRecord {
     /// When it was logged.
     pub fn time(&self) -> Timestamp {

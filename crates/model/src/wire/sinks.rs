@@ -55,6 +55,38 @@ pub struct FailedDeliveryBody {
     pub problem: String,
 }
 
+/// A delivery of the log of a run to a sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeliveryBody {
+    /// The run.
+    pub run_id: String,
+    /// The name of its task.
+    pub task_name: String,
+    /// `due` if it will be attempted, `done` if the sink has accepted it, `dead` if the sink refused it as a whole.
+    pub state: String,
+    /// When it was last delivered; absent if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// Number of records that the sink accepted, including those that it received several times.
+    pub records: u64,
+    /// Number of attempts since it was last delivered.
+    pub attempts: u64,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The period whose logs are delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayPeriod {
+    /// Runs that ended at or after this time.
+    pub from: Timestamp,
+    /// Runs that ended at or before this time.
+    pub to: Timestamp,
+}
+
 /// A record that a sink refused permanently, or consecutive records that it refused for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

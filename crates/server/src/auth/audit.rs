@@ -186,6 +186,7 @@ fn subject(params: &Option<RawPathParams>) -> String {
     let value = |name: &str| params.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
     let both = |one, other| Some(format!("{} {}", value(one)?, value(other)?));
     let text = value("file_name").or_else(|| both("id", "other_id")).or_else(|| both("workspace_id", "id"));
-    let text = text.or_else(|| value("id")).or_else(|| value("upstream")).or_else(|| value("sink")).unwrap_or_default();
+    let text = text.or_else(|| value("id")).or_else(|| value("upstream")).or_else(|| value("sink"));
+    let text = text.or_else(|| value("rule")).unwrap_or_default();
     text.chars().take(200).collect()
 }

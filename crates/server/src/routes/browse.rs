@@ -15,7 +15,7 @@ use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog}
 use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
 use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
 use runlog_store::logs::{RecordFilter, RecordReader};
-use runlog_store::runs::LogMetadata;
+use runlog_store::runs::{LogMetadata, RunBrief};
 
 use crate::app::App;
 use crate::auth::rights;
@@ -243,9 +243,25 @@ pub(crate) async fn whole(
     let mut parts = Box::pin(parts);
     let first = parts.try_next().await?;
     let parts = stream::iter(first.map(Ok)).chain(parts);
-    let name = format!("attachment; filename=\"{}.{extension}\"", run.id);
+    let name = format!("attachment; filename=\"{}.{extension}\"", file_stem(&app, &run).await?);
     let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, name)];
     Ok((headers, Body::from_stream(parts)).into_response())
+}
+
+/// The name of the file of a log, without its extension: the task, the start of the run and the first digits of its ID, as
+/// in `nightly-orders_2026-11-23T19-36-00Z_1b0e4d52`.
+async fn file_stem(app: &App, brief: &RunBrief) -> ApiResult<String> {
+    let id = brief.id.to_string();
+    let short = &id[..limits::FILE_NAME_ID_CHARS];
+    let task = app.store().workspaces().task(brief.task_id).await?.map(|task| task.name).unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let task: String = task.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+    let task: String = task.trim_matches(['-', '.']).chars().take(limits::FILE_NAME_TASK_CHARS).collect();
+    let run = app.store().runs().get(brief.id).await?;
+    let started = run.and_then(|run| run.started_at.or(Some(run.triggered_at)));
+    let started = started.map(|time| time.to_seconds_text().replace(':', "-")).unwrap_or_default();
+    let parts = [task.as_str(), &started, short];
+    Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_"))
 }
 
 /// The next records in this format; none after the last.

@@ -3,14 +3,19 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::collection::{CollectionBody, CollectorBody, FailingRunBody, RetriedBody, UpstreamBody};
-use runlog_store::collection::{CollectedRun, CollectionMetrics, CollectorHeartbeat};
+use runlog_model::wire::collection::{
+    CollectionBody, CollectorBody, FailingRunBody, LandedRunBody, RetriedBody, UpstreamBody,
+};
+use runlog_model::wire::executions::ListPage;
+use runlog_model::{RunId, Timestamp};
+use runlog_store::collection::{CollectedRun, CollectionMetrics, CollectorHeartbeat, LandedRun};
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::parameter_groups::PageQuery;
+use crate::http::parameters::{Query, query_parameters};
 use crate::limits;
 
 /// `GET /runlog/v1/collection`: returns the progress of collection.
@@ -32,6 +37,39 @@ pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBod
     Ok(Json(CollectionBody { upstreams, collectors: collectors.into_iter().map(collector).collect() }))
 }
 
+query_parameters! {
+    /// Parameters of the list of landed runs.
+    pub(crate) struct LandedQuery {
+        ..page: PageQuery,
+    }
+}
+
+query_parameters! {
+    /// What is retried.
+    pub(crate) struct RetryQuery {
+        /// Only this run; default: all.
+        run_id: Option<RunId> = "runId",
+    }
+}
+
+/// `GET /runlog/v1/collection/{upstream}/runs`: lists the runs whose logs were collected.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/collection/{upstream}/runs",
+    tag = "administration",
+    params(("upstream" = String, Path, description = "Name of the upstream in the settings")),
+    responses((status = 200, description = "The runs, those stored last first", body = ListPage<LandedRunBody>))
+)]
+pub(crate) async fn landed(
+    State(app): State<App>,
+    Path(upstream): Path<String>,
+    Query(query): Query<LandedQuery>,
+) -> ApiResult<Json<ListPage<LandedRunBody>>> {
+    let (limit, offset) = query.page.limit_and_offset();
+    let (items, total) = app.store().collection().landed_runs(&upstream, limit, offset).await?;
+    Ok(Json(ListPage { items: items.into_iter().map(landed_run).collect(), limit, offset, total }))
+}
+
 /// `POST /runlog/v1/collection/{upstream}/retry`: immediately retries runs that failed or had no log.
 #[utoipa::path(
     post,
@@ -46,6 +84,7 @@ pub(crate) async fn show(State(app): State<App>) -> ApiResult<Json<CollectionBod
 pub(crate) async fn retry(
     State(app): State<App>,
     Path(upstream): Path<String>,
+    Query(query): Query<RetryQuery>,
     change: AuditedChange,
 ) -> ApiResult<Json<RetriedBody>> {
     let known = app.store().collection().upstreams().await?;
@@ -53,7 +92,25 @@ pub(crate) async fn retry(
         let message = format!("there is no upstream {upstream:?} in this archive; available: {}", known.join(", "));
         return Err(ApiError::not_found(message));
     }
-    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).collection().retry(&upstream).await? }))
+    let runs = match query.run_id {
+        None => change.store(StatusCode::OK).collection().retry(&upstream).await?,
+        Some(run) => {
+            let store = change.store_about(StatusCode::OK, format!("{upstream} {run}"));
+            store.collection().retry_run(&upstream, run).await?
+        }
+    };
+    Ok(Json(RetriedBody { runs }))
+}
+
+fn landed_run(run: LandedRun) -> LandedRunBody {
+    LandedRunBody {
+        run_id: run.run_id,
+        status: run.status,
+        finish_timestamp: run.finished_at.map(Timestamp::clamped),
+        landed_at: run.landed_at.map(Timestamp::clamped),
+        records: run.records.unsigned_abs(),
+        pages: run.pages.unsigned_abs(),
+    }
 }
 
 fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> UpstreamBody {

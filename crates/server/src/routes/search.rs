@@ -1,25 +1,31 @@
 //! `GET /runlog/v1/search`: records that hold some text, the newest first.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use az::SaturatingAs;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::place::Right;
-use runlog_model::wire::search::{FoundRecord, Scanned, SearchAnswer, Unreadable};
-use runlog_model::{RunId, Severity, TaskId, TimeRange, WorkspaceId};
+use runlog_model::wire::search::{
+    Facet, FacetValue, FoundRecord, Scanned, SearchAnswer, SearchFacetsAnswer, Unreadable,
+};
+use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use runlog_store::accounts::Caller;
+use runlog_store::limits::DAY_MS;
 use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Parameter;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameter_types::{List, NumberOr, TimeOrMillis, string};
-use crate::http::parameters::{ParameterValue, Query, QueryParameters, RawParameters, query_parameters};
+use crate::http::parameter_types::{List, NumberOr, Texts, TimeOrMillis, string};
+use crate::http::parameters::{ParameterType, ParameterValue, Query, QueryParameters, RawParameters, query_parameters};
 use crate::limits;
 
 /// The longest text that the store searches for. Unit: bytes.
@@ -33,6 +39,8 @@ query_parameters! {
         text: Option<SearchText> = "q",
         /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
         severity: List<Severity> = "severity",
+        /// Only records of this component (`bundleName`), exactly as it was logged; repeated for several, at most 50.
+        components: Components = "component",
         /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
         from: Option<TimeOrMillis> = "from",
         /// Latest time, inclusive.
@@ -41,6 +49,66 @@ query_parameters! {
         limit: NumberOr<1, { limits::SEARCH_PAGE_MAX }, { limits::SEARCH_PAGE_DEFAULT }> = "limit",
         /// Cursor of the previous response, to continue after it.
         cursor: Option<SearchCursor> = "cursor",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the facets of a search.
+    pub(crate) struct FacetsParameters {
+        ..scope: SearchScope,
+        /// Parts of messages to find, as in a search.
+        text: Option<SearchText> = "q",
+        /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
+        severity: List<Severity> = "severity",
+        /// Only records of this component, as in a search.
+        components: Components = "component",
+        /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
+        from: Option<TimeOrMillis> = "from",
+        /// Latest time, inclusive.
+        to: Option<TimeOrMillis> = "to",
+        /// By how much days begin before midnight UTC, in minutes: 60 for UTC+01:00, -300 for UTC-05:00.
+        utc_offset: Option<UtcOffset> = "utcOffset",
+    }
+}
+
+/// An offset from UTC. Unit: minutes.
+pub(crate) struct UtcOffset(i64);
+
+/// The largest offset from UTC. Unit: minutes.
+const UTC_OFFSET_MAX: i64 = 18 * 60;
+
+impl ParameterValue for UtcOffset {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(minutes) if (-UTC_OFFSET_MAX..=UTC_OFFSET_MAX).contains(&minutes) => Ok(Self(minutes)),
+            _ => Err(format!("not a number of minutes from -{UTC_OFFSET_MAX} to {UTC_OFFSET_MAX}")),
+        }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        let offset = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Integer));
+        offset.minimum(Some(-UTC_OFFSET_MAX)).maximum(Some(UTC_OFFSET_MAX)).into()
+    }
+}
+
+/// Components to search for; none of them is split at commas.
+pub(crate) struct Components(Vec<String>);
+
+impl ParameterType for Components {
+    fn read(raw: &RawParameters, name: &str) -> ApiResult<Self> {
+        let Texts(components) = Texts::read(raw, name)?;
+        match components.len() > limits::SEARCH_COMPONENTS_MAX {
+            true => Err(ApiError::invalid(format!("{name}: at most {} of them", limits::SEARCH_COMPONENTS_MAX))),
+            false => Ok(Self(components)),
+        }
+    }
+
+    fn schema() -> RefOr<Schema> {
+        Texts::schema()
+    }
+
+    fn is_exploded() -> Option<bool> {
+        Texts::is_exploded()
     }
 }
 
@@ -123,6 +191,7 @@ pub(crate) async fn find(
     let limit = query.limit.0.saturating_as::<usize>();
     let search = SearchQuery {
         severities: Some(query.severity.0).filter(|severities| !severities.is_empty()),
+        components: Some(query.components.0).filter(|components| !components.is_empty()),
         range: TimeRange { start: query.from.map(|from| from.0), end: query.to.map(|to| to.0) },
         after: query.cursor,
         ..SearchQuery::newest(query.text.unwrap_or_default(), limit, limits::SEARCH_TIME_MAX)
@@ -138,6 +207,65 @@ pub(crate) async fn find(
         complete: page.is_complete,
         unreadable: (records > 0).then_some(Unreadable { records, runs }),
     }))
+}
+
+/// Counts the records that match a search, by task, workspace, severity, component and day, until the time budget is
+/// reached.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/search/facets",
+    tag = "analysis",
+    responses((status = 200, description = "The counts; lower bounds unless `complete`", body = SearchFacetsAnswer), (status = 404, description = "No such workspace, task or run", body = runlog_model::wire::ErrorBody))
+)]
+pub(crate) async fn facets(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Query(query): Query<FacetsParameters>,
+) -> ApiResult<Json<SearchFacetsAnswer>> {
+    let search = SearchQuery {
+        severities: Some(query.severity.0).filter(|severities| !severities.is_empty()),
+        components: Some(query.components.0).filter(|components| !components.is_empty()),
+        range: TimeRange { start: query.from.map(|from| from.0), end: query.to.map(|to| to.0) },
+        ..SearchQuery::newest(query.text.unwrap_or_default(), 0, limits::SEARCH_TIME_MAX)
+    };
+    let offset_ms = query.utc_offset.map_or(0, |offset| offset.0 * 60_000);
+    let _permit = app.searches().acquire().await?;
+    let search = in_scope(&app, &caller, query.scope, search).await?;
+    let found = app.store().query().facets(search, offset_ms).await?;
+    let names = found.task_names;
+    let tasks = values(found.tasks, 0, |id| names.get(id).cloned());
+    let day_start = |day: i64| Timestamp::clamped(day.saturating_mul(DAY_MS).saturating_sub(offset_ms)).to_string();
+    let mut days: Vec<FacetValue> = found
+        .days
+        .iter()
+        .rev()
+        .take(limits::FACET_VALUES_MAX)
+        .map(|(day, count)| FacetValue { value: day_start(*day), name: None, count: *count })
+        .collect();
+    let other_days = found.days.values().rev().skip(limits::FACET_VALUES_MAX).sum();
+    days.reverse();
+    let severities = found.severities.into_iter().rev().map(|(it, count)| (it.name().to_owned(), count));
+    let severities = severities.map(|(value, count)| FacetValue { value, name: None, count }).collect();
+    Ok(Json(SearchFacetsAnswer {
+        records: found.records,
+        complete: found.is_complete,
+        tasks,
+        workspaces: values(found.workspaces, 0, |_| None),
+        severities: Facet { values: severities, others: 0 },
+        components: values(found.components, found.other_components, |_| None),
+        days: Facet { values: days, others: other_days },
+        scanned: Scanned { records: found.scanned_records, bytes: found.scanned_bytes },
+    }))
+}
+
+/// The values with the most records, and the number of records with others.
+fn values(counts: BTreeMap<String, u64>, others: u64, name: impl Fn(&str) -> Option<String>) -> Facet {
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let rest = counts.split_off(counts.len().min(limits::FACET_VALUES_MAX));
+    let others = others + rest.iter().map(|(_, count)| count).sum::<u64>();
+    let values = counts.into_iter().map(|(value, count)| FacetValue { name: name(&value), value, count }).collect();
+    Facet { values, others }
 }
 
 /// The search, limited to a scope and to what the caller may read.

@@ -3,15 +3,19 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use runlog_model::Timestamp;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::RetriedBody;
-use runlog_model::wire::sinks::{DeadLetterBody, FailedDeliveryBody, SinkBody};
-use runlog_store::delivery::{DeadLetter, FailingDelivery, SinkMetrics};
+use runlog_model::wire::executions::ListPage;
+use runlog_model::wire::sinks::{DeadLetterBody, DeliveryBody, FailedDeliveryBody, ReplayPeriod, SinkBody};
+use runlog_model::{RunId, TimeRange, Timestamp};
+use runlog_store::delivery::{DeadLetter, FailingDelivery, RecentDelivery, SinkMetrics};
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
-use crate::http::error::ApiResult;
+use crate::http::error::{ApiError, ApiResult};
+use crate::http::json::JsonBody;
+use crate::http::parameter_groups::PageQuery;
+use crate::http::parameters::{Query, query_parameters};
 
 /// Most failed deliveries, and most dead letters, that are listed for a sink.
 const LISTED_MAX: u64 = 20;
@@ -39,6 +43,68 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>
     Ok(Json(sinks))
 }
 
+query_parameters! {
+    /// Parameters of the list of deliveries.
+    pub(crate) struct DeliveriesQuery {
+        ..page: PageQuery,
+    }
+}
+
+query_parameters! {
+    /// What is retried.
+    pub(crate) struct RetryQuery {
+        /// Only this run; default: all.
+        run_id: Option<RunId> = "runId",
+    }
+}
+
+/// `GET /runlog/v1/sinks/{sink}/deliveries`: lists the deliveries to a sink.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/sinks/{sink}/deliveries",
+    tag = "administration",
+    params(("sink" = String, Path, description = "Name of the sink")),
+    responses(
+        (status = 200, description = "The deliveries, those finished last first", body = ListPage<DeliveryBody>),
+        (status = 404, description = "No such sink", body = ErrorBody)
+    )
+)]
+pub(crate) async fn recent(
+    State(app): State<App>,
+    Path(sink): Path<String>,
+    Query(query): Query<DeliveriesQuery>,
+) -> ApiResult<Json<ListPage<DeliveryBody>>> {
+    let (limit, offset) = query.page.limit_and_offset();
+    let (items, total) = app.store().deliveries().recent(&sink, limit, offset).await?;
+    Ok(Json(ListPage { items: items.into_iter().map(delivery).collect(), limit, offset, total }))
+}
+
+/// `POST /runlog/v1/sinks/{sink}/replay`: delivers the whole logs of the runs again that ended in a period, with the same
+/// IDs of records.
+#[utoipa::path(
+    post,
+    path = "/runlog/v1/sinks/{sink}/replay",
+    tag = "administration",
+    params(("sink" = String, Path, description = "Name of the sink")),
+    request_body(content = ReplayPeriod),
+    responses(
+        (status = 200, description = "Number of runs that are due again", body = RetriedBody),
+        (status = 404, description = "No such sink", body = ErrorBody)
+    )
+)]
+pub(crate) async fn replay(
+    Path(sink): Path<String>,
+    change: AuditedChange,
+    JsonBody(period): JsonBody<ReplayPeriod>,
+) -> ApiResult<Json<RetriedBody>> {
+    if period.from > period.to {
+        return Err(ApiError::invalid("from is later than to"));
+    }
+    let range = TimeRange { start: Some(period.from), end: Some(period.to) };
+    let store = change.store_about(StatusCode::OK, format!("{sink} {} to {}", period.from, period.to));
+    Ok(Json(RetriedBody { runs: store.deliveries().replay(&sink, range).await? }))
+}
+
 /// `POST /runlog/v1/sinks/{sink}/retry`: makes deliveries that failed or were refused due again.
 #[utoipa::path(
     post,
@@ -50,8 +116,30 @@ pub(crate) async fn list(State(app): State<App>) -> ApiResult<Json<Vec<SinkBody>
         (status = 404, description = "No such sink", body = ErrorBody)
     )
 )]
-pub(crate) async fn retry(Path(sink): Path<String>, change: AuditedChange) -> ApiResult<Json<RetriedBody>> {
-    Ok(Json(RetriedBody { runs: change.store(StatusCode::OK).deliveries().retry(&sink).await? }))
+pub(crate) async fn retry(
+    Path(sink): Path<String>,
+    Query(query): Query<RetryQuery>,
+    change: AuditedChange,
+) -> ApiResult<Json<RetriedBody>> {
+    let runs = match query.run_id {
+        None => change.store(StatusCode::OK).deliveries().retry(&sink).await?,
+        Some(run) => {
+            change.store_about(StatusCode::OK, format!("{sink} {run}")).deliveries().retry_run(&sink, run).await?
+        }
+    };
+    Ok(Json(RetriedBody { runs }))
+}
+
+fn delivery(delivery: RecentDelivery) -> DeliveryBody {
+    DeliveryBody {
+        run_id: delivery.run_id,
+        task_name: delivery.task_name,
+        state: delivery.state,
+        delivered_at: delivery.done_at.map(Timestamp::clamped),
+        records: delivery.delivered.unsigned_abs(),
+        attempts: delivery.attempts.unsigned_abs(),
+        problem: delivery.last_error,
+    }
 }
 
 fn shown(figures: SinkMetrics, failing: Vec<FailingDelivery>, dead_letters: Vec<DeadLetter>) -> SinkBody {

@@ -205,9 +205,36 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             stage.ask(Method::PUT, &path, json!({"query": "SELECT 1"}).to_string()).await;
             request(OwnBusiness, path, "")
         }
+        ("PUT", "/runlog/v1/workspaces/{id}/retention") => {
+            let body = json!({"days": 1_000 + number});
+            request(WrittenDown, path.replace("{id}", &stage.workspace.to_string()), body)
+        }
+        ("PUT", "/runlog/v1/runs/{id}/hold") => {
+            begin().await;
+            request(WrittenDown, of_run, json!({"reason": format!("reason {number}")}))
+        }
+        ("DELETE", "/runlog/v1/runs/{id}/hold") => {
+            begin().await;
+            let hold = stage.ask(Method::PUT, &of_run, json!({"reason": "to be lifted"}).to_string()).await;
+            assert_eq!(hold.status, 204, "{}", hold.text());
+            request(WrittenDown, of_run, "")
+        }
+        ("PUT" | "DELETE", "/runlog/v1/alerts/{rule}/mute") => {
+            stage.store.alerts().rule_known_since("night").await.unwrap();
+            let path = path.replace("{rule}", "night");
+            if method == Method::DELETE {
+                assert_eq!(stage.ask(Method::PUT, &path, "{}").await.status, 204);
+            }
+            let body = json!({"note": format!("note {number}")}).to_string();
+            request(WrittenDown, path, if method == Method::PUT { body } else { String::new() })
+        }
         // There is no session, upstream or sink.
         ("DELETE", "/runlog/v1/session") => request(Nothing, path, ""),
         ("POST", "/runlog/v1/collection/{upstream}/retry") => request(Nothing, path.replace("{upstream}", "none"), ""),
+        ("POST", "/runlog/v1/sinks/{sink}/replay") => {
+            let period = json!({"from": "2026-11-23T00:00:00Z", "to": "2026-11-24T00:00:00Z"});
+            request(Nothing, path.replace("{sink}", "none"), period)
+        }
         ("POST", "/runlog/v1/sinks/{sink}/retry") => request(Nothing, path.replace("{sink}", "none"), ""),
         // Queries, and requests that are refused.
         ("DELETE", "/processing/executions/{id}") => {

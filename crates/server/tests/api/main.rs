@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 mod access;
+mod alerts;
 mod attack;
 #[path = "../../../../tests/store/common/backends.rs"]
 #[allow(dead_code, reason = "the backends of the archive's own tests: not all of them are needed here")]
@@ -12,6 +13,7 @@ mod conformance;
 mod contract;
 mod engine;
 mod executions;
+mod facets;
 #[path = "../../../../tests/store/common/gate.rs"]
 #[allow(dead_code, reason = "the gate of the archive's own tests: not all of it is needed here")]
 mod gate;
@@ -27,6 +29,7 @@ mod proxies;
 mod questions;
 mod reports;
 mod requests;
+mod retention;
 mod sinks;
 mod support;
 mod tls;

@@ -140,6 +140,11 @@ impl Stage {
         Self { store, clock, random, admin, workspace, task, router: router(app.clone()), app, folder }
     }
 
+    /// The data folder of the archive.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Number of changes in progress.
     pub(crate) fn changes_in_progress(&self) -> usize {
         self.app.changes_in_progress()

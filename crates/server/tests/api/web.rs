@@ -228,7 +228,21 @@ async fn a_log_is_downloaded_whole_in_each_form() {
     let get = async |format: &str| stage.get(&format!("/runlog/v1/runs/{RUN}/log?format={format}")).await;
     let text = get("text").await;
     assert!(text.text().starts_with("1970-01-01T00:00:00.000Z | INFO  |"), "{}", text.text());
-    assert_eq!(text.header("content-disposition"), format!("attachment; filename=\"{RUN}.log\""));
+    // The file is named after the task, the start of the run and the first digits of its ID.
+    let run = stage.get(&format!("/runlog/v1/runs/{RUN}")).await.json();
+    let started = run["startTimestamp"].as_str().or(run["triggerTimestamp"].as_str()).unwrap();
+    let started = format!("{}Z", started[..19].replace(':', "-"));
+    assert_eq!(
+        text.header("content-disposition"),
+        format!("attachment; filename=\"nightly_{started}_{}.log\"", &RUN[..8])
+    );
+    let hostile = r#"{"name":"../a \"b\"\u202e;é\\c","version":"1"}"#;
+    assert_eq!(stage.ask(Method::PUT, &format!("/runlog/v1/tasks/{}", stage.task), hostile).await.status, 200);
+    let renamed = get("ndjson").await;
+    assert_eq!(
+        renamed.header("content-disposition"),
+        format!("attachment; filename=\"a--b-----c_{started}_{}.ndjson\"", &RUN[..8])
+    );
     assert_eq!(get("ndjson").await.text().lines().count(), 2);
     assert_eq!(get("json").await.json().as_array().unwrap().len(), 2);
     get("xml").await.is_error(400, &["ndjson"]);

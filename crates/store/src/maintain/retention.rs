@@ -3,12 +3,15 @@
 
 use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{RunId, WorkspaceId};
+use runlog_model::wire::problems::NOTE_CHARS_MAX;
+use runlog_model::wire::retention::{HeldRunBody, RetentionPreviewBody, RetentionSettings, WorkspaceRetentionBody};
+use runlog_model::{RunId, Timestamp, WorkspaceId};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use tracing::{info, warn};
 
 use crate::catalog::audit_context::AuditContext;
+use crate::catalog::sql::storable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintain::delete::{DeletedLog, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
@@ -22,6 +25,15 @@ pub struct Retention {
     pub days: Option<u64>,
     /// Bytes of all logs of the workspace; the oldest are deleted first.
     pub bytes: Option<u64>,
+}
+
+/// A legal hold of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LegalHold {
+    /// Why the log must not be deleted.
+    pub reason: Option<String>,
+    /// The name of who sets it.
+    pub by: String,
 }
 
 /// The result of a retention pass.
@@ -54,6 +66,51 @@ struct RunSnapshot {
     stored_bytes: i64,
 }
 
+/// A workspace with its retention and what it holds.
+#[derive(FromRow)]
+struct WorkspaceRow {
+    id: String,
+    name: String,
+    environment_id: String,
+    environment_name: String,
+    retention_days: Option<i64>,
+    retention_bytes: Option<i64>,
+    logs: i64,
+    records: i64,
+    bytes: i64,
+    held: i64,
+    oldest: Option<i64>,
+}
+
+/// A run under legal hold.
+#[derive(FromRow)]
+struct HeldRow {
+    id: String,
+    task_id: String,
+    task_name: String,
+    workspace_id: String,
+    workspace_name: String,
+    finished_at: Option<i64>,
+    records: i64,
+    stored_bytes: i64,
+    hold_reason: Option<String>,
+    hold_by: Option<String>,
+    hold_at: Option<i64>,
+}
+
+/// Logs of a workspace, counted.
+#[derive(FromRow)]
+struct CountRow {
+    runs: i64,
+    records: i64,
+    bytes: i64,
+    oldest: Option<i64>,
+    newest: Option<i64>,
+}
+
+/// When the days of a run begin for its retention.
+const ENDED: &str = "COALESCE(finished_at, last_record_stored_at, triggered_at)";
+
 #[derive(FromRow)]
 struct RetentionRow {
     id: String,
@@ -64,16 +121,103 @@ struct RetentionRow {
 impl Maintenance {
     /// Sets the retention of a workspace. `NotFound`: no such workspace.
     pub async fn set_retention(&self, workspace: WorkspaceId, retention: Retention) -> Result<()> {
-        let changed = sqlx::query("UPDATE workspaces SET retention_days = $2, retention_bytes = $3 WHERE id = $1")
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let changed =
+                    sqlx::query("UPDATE workspaces SET retention_days = $2, retention_bytes = $3 WHERE id = $1")
+                        .bind(workspace.to_string())
+                        .bind(retention.days.map(|days| days.saturating_as::<i64>()))
+                        .bind(retention.bytes.map(|bytes| bytes.saturating_as::<i64>()))
+                        .execute(&mut *transaction)
+                        .await?;
+                match changed.rows_affected() {
+                    0 => Err(no_such_workspace(workspace)),
+                    _ => self.core.commit_change(transaction, None).await,
+                }
+            })
+            .await
+    }
+
+    /// Returns the retention of each workspace, by environment and name, and what it applies to.
+    pub async fn retentions(&self) -> Result<Vec<WorkspaceRetentionBody>> {
+        let rows: Vec<WorkspaceRow> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT w.id, w.name, w.environment_id, e.name AS environment_name, w.retention_days, w.retention_bytes,
+                    CAST(COALESCE(SUM(CASE WHEN r.records > 0 THEN 1 ELSE 0 END), 0) AS BIGINT) AS logs,
+                    CAST(COALESCE(SUM(r.records), 0) AS BIGINT) AS records,
+                    CAST(COALESCE(SUM(r.stored_bytes), 0) AS BIGINT) AS bytes,
+                    CAST(COALESCE(SUM(r.legal_hold), 0) AS BIGINT) AS held,
+                    MIN(CASE WHEN r.records > 0 THEN {ENDED} END) AS oldest
+             FROM workspaces w JOIN environments e ON e.id = w.environment_id
+                  LEFT JOIN runs r ON r.workspace_id = w.id
+             GROUP BY w.id, w.name, w.environment_id, e.name, w.retention_days, w.retention_bytes
+             ORDER BY e.name, w.name, w.id"
+        )))
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        rows.into_iter().map(WorkspaceRow::into_body).collect()
+    }
+
+    /// Returns which logs of a workspace a retention would delete now, without deleting any. `NotFound`: no such
+    /// workspace.
+    pub async fn preview_retention(
+        &self,
+        workspace: WorkspaceId,
+        retention: Retention,
+    ) -> Result<RetentionPreviewBody> {
+        let now = self.retention(workspace).await?;
+        let deleted = self.logs_beyond(workspace, retention, false).await?;
+        let kept_back = self.logs_beyond(workspace, retention, true).await?;
+        Ok(RetentionPreviewBody {
+            current: RetentionSettings { days: now.days, bytes: now.bytes },
+            runs: deleted.runs.saturating_as::<u64>(),
+            records: deleted.records.saturating_as::<u64>(),
+            bytes: deleted.bytes.saturating_as::<u64>(),
+            oldest: deleted.oldest.map(Timestamp::clamped),
+            newest: deleted.newest.map(Timestamp::clamped),
+            held_runs: kept_back.runs.saturating_as::<u64>(),
+        })
+    }
+
+    /// Counts the logs that a retention does not keep: those that can be deleted, or those by age that a legal hold
+    /// keeps all the same.
+    async fn logs_beyond(&self, workspace: WorkspaceId, retention: Retention, is_held: bool) -> Result<CountRow> {
+        // Nothing ended before the earliest time, and no log is larger than the greatest size.
+        let before = retention.days.map_or(i64::MIN, |days| self.retention_begins(days));
+        let bytes_max = retention.bytes.map_or(i64::MAX, |bytes| bytes.saturating_as::<i64>());
+        // What is under hold or has not ended counts towards the size, but only the others are deleted for it, the
+        // oldest first: each as long as those before it do not suffice.
+        let counting = format!(
+            "SELECT COUNT(*) AS runs, CAST(COALESCE(SUM(records), 0) AS BIGINT) AS records,
+                    CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) AS bytes, MIN(ended) AS oldest, MAX(ended) AS newest
+             FROM (SELECT records, stored_bytes, {ENDED} AS ended, legal_hold,
+                          CASE WHEN legal_hold = 0 AND {ENDED} < $2 THEN 1 ELSE 0 END AS by_age,
+                          CASE WHEN legal_hold = 0 AND {ENDED} >= $2 AND final_since IS NOT NULL THEN 1 ELSE 0 END AS by_size,
+                          CAST(SUM(CASE WHEN legal_hold = 0 AND {ENDED} < $2 THEN 0 ELSE stored_bytes END)
+                               OVER (PARTITION BY workspace_id) AS BIGINT) AS left_bytes,
+                          CAST(COALESCE(SUM(CASE WHEN legal_hold = 0 AND {ENDED} >= $2 AND final_since IS NOT NULL
+                                            THEN stored_bytes ELSE 0 END)
+                               OVER (PARTITION BY workspace_id ORDER BY triggered_at, id
+                                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS BIGINT) AS bytes_before
+                   FROM runs WHERE workspace_id = $1 AND records > 0) logs
+             WHERE {}",
+            match is_held {
+                true => "legal_hold <> 0 AND ended < $2 AND $3 = $3",
+                false => "by_age = 1 OR (by_size = 1 AND left_bytes - bytes_before > $3)",
+            }
+        );
+        Ok(sqlx::query_as(AssertSqlSafe(counting))
             .bind(workspace.to_string())
-            .bind(retention.days.map(|days| days.saturating_as::<i64>()))
-            .bind(retention.bytes.map(|bytes| bytes.saturating_as::<i64>()))
-            .execute(self.core.catalog().write())
-            .await?;
-        match changed.rows_affected() {
-            0 => Err(Error::not_found(format!("there is no workspace {workspace}"))),
-            _ => Ok(()),
-        }
+            .bind(before)
+            .bind(bytes_max)
+            .fetch_one(self.core.catalog().read())
+            .await?)
+    }
+
+    /// The time before which logs have ended that are not kept. Unit: epoch milliseconds.
+    fn retention_begins(&self, days: u64) -> i64 {
+        let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
+        self.core.now().as_millis().saturating_sub(kept_ms)
     }
 
     /// Returns the retention of a workspace. `NotFound`: no such workspace.
@@ -83,20 +227,57 @@ impl Maintenance {
                 .bind(workspace.to_string())
                 .fetch_optional(self.core.catalog().read())
                 .await?;
-        row.map(|row| row.retention()).ok_or_else(|| Error::not_found(format!("there is no workspace {workspace}")))
+        row.map(|row| row.retention()).ok_or_else(|| no_such_workspace(workspace))
     }
 
-    /// Sets or lifts the legal hold of a run: its log cannot be deleted while it is held. `NotFound`: no such run.
-    pub async fn set_legal_hold(&self, run_id: RunId, is_held: bool) -> Result<()> {
-        let changed = sqlx::query("UPDATE runs SET legal_hold = $2 WHERE id = $1")
-            .bind(run_id.to_string())
-            .bind(i64::from(is_held))
-            .execute(self.core.catalog().write())
-            .await?;
-        match changed.rows_affected() {
-            0 => Err(no_such_run(run_id)),
-            _ => Ok(()),
+    /// Puts a run under legal hold, or lifts it: its log cannot be deleted while it is held. A run that is held already
+    /// gets the new reason. `NotFound`: no such run. `Invalid`: a reason that is too long or has control characters.
+    pub async fn set_legal_hold(&self, run_id: RunId, hold: Option<&LegalHold>) -> Result<()> {
+        let reason = hold.and_then(|hold| hold.reason.as_deref()).map(str::trim).filter(|reason| !reason.is_empty());
+        if reason.is_some_and(|reason| reason.chars().count() > NOTE_CHARS_MAX || reason.chars().any(char::is_control))
+        {
+            let message = format!("a reason has up to {NOTE_CHARS_MAX} characters, and no control characters");
+            return Err(Error::invalid(message));
         }
+        let now = self.core.now().as_millis();
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let changed = sqlx::query(
+                    "UPDATE runs SET legal_hold = $2, hold_reason = $3, hold_by = $4, hold_at = $5 WHERE id = $1",
+                )
+                .bind(run_id.to_string())
+                .bind(i64::from(hold.is_some()))
+                .bind(reason.map(storable))
+                .bind(hold.map(|hold| storable(&hold.by)))
+                .bind(hold.map(|_| now))
+                .execute(&mut *transaction)
+                .await?;
+                match changed.rows_affected() {
+                    0 => Err(no_such_run(run_id)),
+                    _ => self.core.commit_change(transaction, None).await,
+                }
+            })
+            .await
+    }
+
+    /// Returns the runs under legal hold, those held last first, and how many there are in total.
+    pub async fn held_runs(&self, limit: u64, offset: u64) -> Result<(Vec<HeldRunBody>, u64)> {
+        let rows: Vec<HeldRow> = sqlx::query_as(
+            "SELECT r.id, r.task_id, t.name AS task_name, r.workspace_id, w.name AS workspace_name, r.finished_at,
+                    r.records, r.stored_bytes, r.hold_reason, r.hold_by, r.hold_at
+             FROM runs r JOIN tasks t ON t.id = r.task_id JOIN workspaces w ON w.id = r.workspace_id
+             WHERE r.legal_hold <> 0 ORDER BY COALESCE(r.hold_at, 0) DESC, r.id LIMIT $1 OFFSET $2",
+        )
+        .bind(limit.saturating_as::<i64>())
+        .bind(offset.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE legal_hold <> 0")
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        let runs = rows.into_iter().map(HeldRow::into_body).collect::<Result<_>>()?;
+        Ok((runs, total.saturating_as::<u64>()))
     }
 
     /// Deletes the logs whose retention has ended, each with an audit entry.
@@ -135,10 +316,8 @@ impl Maintenance {
 }
 
 impl RetentionPass<'_> {
-    /// Deletes what is older of the runs that fulfil a condition.
     async fn delete_by_age(&mut self, workspace: &str, days: u64, condition: &'static str) -> Result<()> {
-        let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
-        let before = self.maintenance.core.now().as_millis().saturating_sub(kept_ms);
+        let before = self.maintenance.retention_begins(days);
         let mut after = (i64::MIN, String::new());
         loop {
             let runs: Vec<RunSnapshot> = sqlx::query_as(AssertSqlSafe(format!(
@@ -244,6 +423,50 @@ impl RetentionPass<'_> {
         });
         let seen = LogSnapshot { epoch: run.log_epoch, records: run.records };
         self.maintenance.with_audit(audit_context).delete_log_if(run_id, Some(seen)).await
+    }
+}
+
+fn no_such_workspace(workspace: WorkspaceId) -> Error {
+    Error::not_found(format!("there is no workspace {workspace}"))
+}
+
+impl WorkspaceRow {
+    fn into_body(self) -> Result<WorkspaceRetentionBody> {
+        Ok(WorkspaceRetentionBody {
+            workspace_id: self.id.parse().map_err(|_| Error::corrupt("the id of a workspace does not decode"))?,
+            workspace_name: self.name,
+            environment_id: self
+                .environment_id
+                .parse()
+                .map_err(|_| Error::corrupt("the id of an environment does not decode"))?,
+            environment_name: self.environment_name,
+            days: self.retention_days.map(|days| days.saturating_as::<u64>()),
+            bytes_max: self.retention_bytes.map(|bytes| bytes.saturating_as::<u64>()),
+            logs: self.logs.saturating_as::<u64>(),
+            records: self.records.saturating_as::<u64>(),
+            bytes: self.bytes.saturating_as::<u64>(),
+            held_runs: self.held.saturating_as::<u64>(),
+            oldest: self.oldest.map(Timestamp::clamped),
+        })
+    }
+}
+
+impl HeldRow {
+    fn into_body(self) -> Result<HeldRunBody> {
+        let undecodable = |_| Error::corrupt(format!("an id of run {} does not decode", self.id));
+        Ok(HeldRunBody {
+            run_id: self.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?,
+            task_id: self.task_id.parse().map_err(undecodable)?,
+            task_name: self.task_name,
+            workspace_id: self.workspace_id.parse().map_err(undecodable)?,
+            workspace_name: self.workspace_name,
+            finish_timestamp: self.finished_at.map(Timestamp::clamped),
+            records: self.records.saturating_as::<u64>(),
+            bytes: self.stored_bytes.saturating_as::<u64>(),
+            reason: self.hold_reason,
+            held_by: self.hold_by,
+            held_at: self.hold_at.map(Timestamp::clamped),
+        })
     }
 }
 

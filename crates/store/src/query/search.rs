@@ -32,7 +32,7 @@ use crate::query::scan::plan::{PlannedRun, SliceRow, Unit, push_counted, push_ru
 use crate::query::scan::read::{UnitRuns, ViewedRows, contains, predicate, rows_together};
 use crate::query::scan::request::{RecordView, ScanFilter, ScanRun};
 use crate::query::search_text::SearchText;
-use crate::segment::reader::SegmentFile;
+use crate::segment::reader::{RowReader, SegmentFile};
 use crate::segment::values::{TextColumn, column};
 use crate::segment::word_index::{NeededWords, RowGroups};
 
@@ -49,6 +49,8 @@ pub struct SearchQuery {
     pub run_ids: Option<Vec<RunId>>,
     /// Records of these severities.
     pub severities: Option<Vec<Severity>>,
+    /// Records of these components; an empty text stands for records without one.
+    pub components: Option<Vec<String>>,
     /// Texts that messages contain, with exact case.
     pub message_parts: Vec<String>,
     /// Texts that messages contain in some case. They only narrow down what is read; `filter` decides.
@@ -77,6 +79,7 @@ impl SearchQuery {
     /// The newest records that contain a text, without any other condition.
     pub fn newest(text: SearchText, limit: usize, time_max: Duration) -> Self {
         Self {
+            components: None,
             text,
             workspace_ids: None,
             task_ids: None,
@@ -212,10 +215,10 @@ pub struct SearchPage {
 
 /// A slice's row in the catalog, for a search.
 #[derive(FromRow)]
-struct SearchRow {
+pub(super) struct SearchRow {
     #[sqlx(flatten)]
-    slice: SliceRow,
-    task_name: String,
+    pub(super) slice: SliceRow,
+    pub(super) task_name: String,
 }
 
 /// A search in progress.
@@ -234,15 +237,15 @@ struct SearchState {
 
 /// Records of damaged objects.
 #[derive(Debug, Default)]
-struct Unreadable {
-    records: u64,
-    runs: BTreeSet<RunId>,
+pub(super) struct Unreadable {
+    pub(super) records: u64,
+    pub(super) runs: BTreeSet<RunId>,
 }
 
 /// The row groups that may contain the text, by object; `None` for objects without an index. Slices of one object are
 /// searched in several rounds.
 #[derive(Debug, Default)]
-struct KnownRowGroups(Mutex<HashMap<String, Option<Arc<RowGroups>>>>);
+pub(super) struct KnownRowGroups(Mutex<HashMap<String, Option<Arc<RowGroups>>>>);
 
 impl KnownRowGroups {
     async fn of(&self, file: &SegmentFile, object_key: &str, words: &NeededWords) -> Result<Option<Arc<RowGroups>>> {
@@ -264,9 +267,9 @@ impl KnownRowGroups {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    records: AtomicU64,
-    bytes: AtomicU64,
+pub(super) struct Counts {
+    pub(super) records: AtomicU64,
+    pub(super) bytes: AtomicU64,
 }
 
 /// The values of a record that are kept until the search ends.
@@ -287,7 +290,7 @@ impl HitValues {
 }
 
 /// The first and the last possible cursor.
-fn first_cursor() -> SearchCursor {
+pub(super) fn first_cursor() -> SearchCursor {
     SearchCursor { time_ms: i64::MAX, run_id: RunId::GREATEST, arrival: i64::MAX }
 }
 
@@ -336,7 +339,7 @@ impl Query {
     }
 
     /// Slices that may hold such records from a place on, those that reach closest to it first.
-    async fn slices_in_order(
+    pub(super) async fn slices_in_order(
         &self,
         search: &SearchQuery,
         before: SearchCursor,
@@ -566,21 +569,62 @@ async fn search_unit(
     if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(core).await?;
     }
-    let error = match find_in_unit(core, search, counts, row_groups, &unit).await {
-        Ok(found) => return Ok(UnitResult::Records(found)),
-        Err(error) => error,
-    };
-    // The log may have been deleted meanwhile.
+    match find_in_unit(core, search, counts, row_groups, &unit).await {
+        Ok(found) => Ok(UnitResult::Records(found)),
+        Err(error) => Ok(match left_out(core, unit, error).await? {
+            Some(unreadable) => UnitResult::Unreadable(unreadable),
+            None => UnitResult::Records(BTreeMap::new()),
+        }),
+    }
+}
+
+/// What a search leaves out of a unit that could not be read: nothing if its logs were deleted meanwhile.
+pub(super) async fn left_out(core: &Core, mut unit: Unit, error: Error) -> Result<Option<Unreadable>> {
     unit.without_deleted(core).await?;
     if unit.slices.is_empty() {
-        return Ok(UnitResult::Records(BTreeMap::new()));
+        return Ok(None);
     }
     let error = unit.lost(error);
     if error.damaged_object().is_none() {
         return Err(error);
     }
     warn!(error = &error as &dyn std::error::Error, "a search leaves out records that cannot be read");
-    Ok(UnitResult::Unreadable(Unreadable::of(&unit)))
+    Ok(Some(Unreadable::of(&unit)))
+}
+
+/// The rows of a unit that match, and its runs.
+pub(super) struct MatchingRows {
+    pub(super) runs: UnitRuns,
+    pub(super) batches: RowReader,
+}
+
+/// Opens a unit to read some columns of the rows that match, with the column of runs if there are several; `None`
+/// without such rows.
+pub(super) async fn matching_rows(
+    core: &Core,
+    search: &Arc<SearchQuery>,
+    counts: &Arc<Counts>,
+    row_groups: &KnownRowGroups,
+    unit: &Unit,
+    columns: &[&'static str],
+) -> Result<Option<MatchingRows>> {
+    let Some(mut rows) = rows_together(&unit.slices) else { return Ok(None) };
+    let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
+    counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
+    if let Some(groups) = row_groups.of(&file, &unit.object_key, &search.needed_words()).await? {
+        rows = file.rows_in(&groups, rows);
+        if rows.is_empty() {
+            return Ok(None);
+        }
+    }
+    let runs = UnitRuns::of(&unit.slices);
+    let mut columns = columns.to_vec();
+    if runs.runs.len() > 1 {
+        columns.push("run_id");
+    }
+    let filter = row_filter(&file, search, counts);
+    let batches = file.rows_of(rows, &columns, filter)?;
+    Ok(Some(MatchingRows { runs, batches }))
 }
 
 async fn find_in_unit(
@@ -591,30 +635,19 @@ async fn find_in_unit(
     unit: &Unit,
 ) -> Result<BTreeMap<SearchCursor, HitValues>> {
     let mut found = BTreeMap::new();
-    let Some(mut rows) = rows_together(&unit.slices) else { return Ok(found) };
-    let file = SegmentFile::open(core.segments(), &unit.object_key, unit.object_bytes).await?;
-    counts.records.fetch_add(unit.slices.iter().map(|slice| slice.records as u64).sum(), Ordering::Relaxed);
-    if let Some(groups) = row_groups.of(&file, &unit.object_key, &search.needed_words()).await? {
-        rows = file.rows_in(&groups, rows);
-        if rows.is_empty() {
-            return Ok(found);
-        }
+    let mut columns = vec!["time", "arrival", "severity", "message"];
+    if search.all_fields {
+        columns.extend(["log_type", "bundle_name", "bundle_version", "pod_name", "extra"]);
     }
-    let runs = UnitRuns::of(&unit.slices);
+    let Some(matching) = matching_rows(core, search, counts, row_groups, unit, &columns).await? else {
+        return Ok(found);
+    };
+    let MatchingRows { runs, mut batches } = matching;
     let run_ids: Vec<RunId> = runs
         .runs
         .iter()
         .map(|run| run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode")))
         .collect::<Result<_>>()?;
-    let mut columns = vec!["time", "arrival", "severity", "message"];
-    if search.all_fields {
-        columns.extend(["log_type", "bundle_name", "bundle_version", "pod_name", "extra"]);
-    }
-    if run_ids.len() > 1 {
-        columns.push("run_id");
-    }
-    let filter = row_filter(&file, search, counts);
-    let mut batches = file.rows_of(rows, &columns, filter)?;
     let (runs, run_ids, limit) = (Arc::new(runs), Arc::new(run_ids), search.limit);
     let of_search = Arc::clone(search);
     loop {
@@ -708,6 +741,13 @@ fn row_filter(file: &SegmentFile, search: &Arc<SearchQuery>, counts: &Arc<Counts
         predicates.push(predicate(file, "severity", move |batch| {
             let texts = TextColumn::of(batch, "severity")?;
             Ok((0..batch.num_rows()).map(|row| Some(severities.contains(&Severity::of(texts.text(row))))).collect())
+        }));
+    }
+    if let Some(components) = search.components.clone() {
+        predicates.push(predicate(file, "bundle_name", move |batch| {
+            let texts = TextColumn::of(batch, "bundle_name")?;
+            let is_wanted = |row| components.iter().any(|component| component == texts.text(row).unwrap_or_default());
+            Ok((0..batch.num_rows()).map(|row| Some(is_wanted(row))).collect())
         }));
     }
     for part in &search.message_parts {

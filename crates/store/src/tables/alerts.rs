@@ -5,12 +5,17 @@
 //! recording that, the alert is sent again under the same occurrence, so that the receiver can recognise it.
 
 use az::SaturatingAs;
+use runlog_model::wire::alerts::{
+    AlertBody, AlertMuteBody, AlertRuleBody, AlertRuleDescription, AlertState, NewAlertMute,
+};
+use runlog_model::wire::problems::NOTE_CHARS_MAX;
 use runlog_model::{Run, TaskId, Timestamp};
+use serde::Deserialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
-use crate::catalog::sql::Sql;
+use crate::catalog::sql::{Sql, storable};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Alerts;
@@ -89,7 +94,170 @@ pub struct SinkLag {
     pub last_error: Option<String>,
 }
 
+/// Which alerts a list has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// Alerts of this rule.
+    pub rule: Option<String>,
+    /// Alerts in this state.
+    pub state: Option<AlertState>,
+    /// Most alerts to return.
+    pub limit: u64,
+    /// How many alerts to skip.
+    pub offset: u64,
+}
+
+#[derive(FromRow)]
+struct RuleRow {
+    rule: String,
+    since: i64,
+    seen_at: Option<i64>,
+    description: Option<String>,
+    muted_until: Option<i64>,
+    muted_by: Option<String>,
+    mute_note: Option<String>,
+    delivered: i64,
+    waiting: i64,
+    problem: Option<String>,
+    last_event: Option<i64>,
+}
+
+#[derive(FromRow)]
+struct AlertRow {
+    rule: String,
+    destination: String,
+    body: String,
+    noted_at: i64,
+    due_at: i64,
+    attempts: i64,
+    delivered_at: Option<i64>,
+    problem: Option<String>,
+}
+
+/// What the message of an alert says of its event.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct EventPart {
+    what: String,
+    text: String,
+    run_id: Option<runlog_model::RunId>,
+    task_id: Option<TaskId>,
+}
+
+/// A mute without an end.
+const FOR_EVER: i64 = i64::MAX;
+
+/// An alert that was recorded as delivered without an attempt was not sent.
+const IS_MUTED: &str = "delivered_at IS NOT NULL AND attempts = 0";
+
 impl Alerts {
+    /// Records what a rule reports and to whom, and that its events are searched for.
+    pub async fn describe_rule(&self, rule: &str, description: &AlertRuleDescription) -> Result<()> {
+        let description = serde_json::to_string(description).map_err(|error| Error::invalid(error.to_string()))?;
+        sqlx::query("UPDATE alert_rules SET description = $2, seen_at = $3 WHERE rule = $1")
+            .bind(rule)
+            .bind(storable(&description))
+            .bind(self.core.now().as_millis())
+            .execute(self.core.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Returns every rule that was ever seen, by name.
+    pub async fn rules(&self) -> Result<Vec<AlertRuleBody>> {
+        let rows: Vec<RuleRow> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT r.rule, r.since, r.seen_at, r.description, r.muted_until, r.muted_by, r.mute_note,
+                    CAST(COALESCE(SUM(CASE WHEN a.delivered_at IS NOT NULL AND a.attempts > 0 THEN 1 ELSE 0 END), 0)
+                         AS BIGINT) AS delivered,
+                    CAST(COALESCE(SUM(CASE WHEN a.rule IS NOT NULL AND a.delivered_at IS NULL THEN 1 ELSE 0 END), 0)
+                         AS BIGINT) AS waiting,
+                    MAX(CASE WHEN a.delivered_at IS NULL THEN a.problem END) AS problem, MAX(a.noted_at) AS last_event
+             FROM alert_rules r LEFT JOIN alerts a ON a.rule = r.rule
+             GROUP BY r.rule, r.since, r.seen_at, r.description, r.muted_until, r.muted_by, r.mute_note
+             ORDER BY r.rule LIMIT {}",
+            limits::ALERT_RULES_MAX
+        )))
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let now = self.core.now().as_millis();
+        Ok(rows.into_iter().map(|row| row.into_body(now)).collect())
+    }
+
+    /// Returns alerts, the newest first, and how many there are in total. Delivered ones are kept for a month.
+    pub async fn history(&self, filter: &AlertFilter) -> Result<(Vec<AlertBody>, u64)> {
+        let conditions = |query: &mut Sql| {
+            query.push(" WHERE 1 = 1");
+            if let Some(rule) = &filter.rule {
+                query.push(" AND rule = ").push_bind(rule.clone());
+            }
+            match filter.state {
+                None => {}
+                Some(AlertState::Waiting) => {
+                    query.push(" AND delivered_at IS NULL");
+                }
+                Some(AlertState::Delivered) => {
+                    query.push(" AND delivered_at IS NOT NULL AND attempts > 0");
+                }
+                Some(AlertState::Muted) => {
+                    query.push(format!(" AND {IS_MUTED}"));
+                }
+            }
+        };
+        let mut listing =
+            Sql::new("SELECT rule, destination, body, noted_at, due_at, attempts, delivered_at, problem FROM alerts");
+        conditions(&mut listing);
+        listing.push(" ORDER BY noted_at DESC, rule, destination, occurrence LIMIT ");
+        listing.push_bind(filter.limit.saturating_as::<i64>()).push(" OFFSET ");
+        listing.push_bind(filter.offset.saturating_as::<i64>());
+        let rows: Vec<AlertRow> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
+        let mut counting = Sql::new("SELECT COUNT(*) FROM alerts");
+        conditions(&mut counting);
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
+        Ok((rows.into_iter().map(AlertRow::into_body).collect(), total.saturating_as::<u64>()))
+    }
+
+    /// Mutes a rule, or with `None` ends its mute. What a muted rule finds is recorded, but not sent, now or later; what
+    /// was found before is still sent. `NotFound`: no such rule. `Invalid`: a time in the past, or a note that is too long
+    /// or has control characters.
+    pub async fn set_mute(&self, rule: &str, mute: Option<&NewAlertMute>, by: &str) -> Result<()> {
+        let now = self.core.now();
+        if mute.and_then(|mute| mute.until).is_some_and(|until| until <= now) {
+            return Err(Error::invalid("`until` has passed: a rule is muted until a time in the future"));
+        }
+        let note = mute.and_then(|mute| mute.note.as_deref()).map(str::trim).filter(|note| !note.is_empty());
+        if note.is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX || note.chars().any(char::is_control)) {
+            let message = format!("a note has up to {NOTE_CHARS_MAX} characters, and no control characters");
+            return Err(Error::invalid(message));
+        }
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let changed = sqlx::query(
+                    "UPDATE alert_rules SET muted_until = $2, muted_by = $3, mute_note = $4 WHERE rule = $1",
+                )
+                .bind(rule)
+                .bind(mute.map(|mute| mute.until.map_or(FOR_EVER, Timestamp::as_millis)))
+                .bind(mute.map(|_| storable(by)))
+                .bind(note)
+                .execute(&mut *transaction)
+                .await?;
+                match changed.rows_affected() {
+                    0 => Err(Error::not_found(format!("there is no alert rule {rule} in this archive"))),
+                    _ => self.core.commit_change(transaction, None).await,
+                }
+            })
+            .await
+    }
+
+    /// True if a rule is muted now.
+    pub async fn is_muted(&self, rule: &str) -> Result<bool> {
+        let until: Option<Option<i64>> = sqlx::query_scalar("SELECT muted_until FROM alert_rules WHERE rule = $1")
+            .bind(rule)
+            .fetch_optional(self.core.catalog().write())
+            .await?;
+        Ok(until.flatten().is_some_and(|until| until > self.core.now().as_millis()))
+    }
+
     /// Returns when a rule was first seen; a new rule is recorded as first seen now.
     pub async fn rule_known_since(&self, rule: &str) -> Result<Timestamp> {
         sqlx::query("INSERT INTO alert_rules (rule, since) VALUES ($1, $2) ON CONFLICT (rule) DO NOTHING")
@@ -316,5 +484,51 @@ impl Alerts {
         }
         removing.build_query().execute(self.core.catalog().write()).await?;
         Ok(())
+    }
+}
+
+impl RuleRow {
+    fn into_body(self, now: i64) -> AlertRuleBody {
+        let until = self.muted_until.filter(|until| *until > now);
+        AlertRuleBody {
+            name: self.rule,
+            since: Timestamp::clamped(self.since),
+            last_seen: self.seen_at.map(Timestamp::clamped),
+            description: self.description.and_then(|text| serde_json::from_str(&text).ok()),
+            delivered: self.delivered.saturating_as::<u64>(),
+            waiting: self.waiting.saturating_as::<u64>(),
+            problem: self.problem,
+            last_event: self.last_event.map(Timestamp::clamped),
+            mute: until.map(|until| AlertMuteBody {
+                until: (until != FOR_EVER).then(|| Timestamp::clamped(until)),
+                by: self.muted_by.unwrap_or_default(),
+                note: self.mute_note,
+            }),
+        }
+    }
+}
+
+impl AlertRow {
+    fn into_body(self) -> AlertBody {
+        let event: EventPart = serde_json::from_str(&self.body).unwrap_or_default();
+        let state = match self.delivered_at {
+            None => AlertState::Waiting,
+            Some(_) if self.attempts == 0 => AlertState::Muted,
+            Some(_) => AlertState::Delivered,
+        };
+        AlertBody {
+            rule: self.rule,
+            destination: self.destination,
+            what: event.what,
+            text: event.text,
+            run_id: event.run_id,
+            task_id: event.task_id,
+            noted_at: Timestamp::clamped(self.noted_at),
+            state,
+            delivered_at: self.delivered_at.filter(|_| state == AlertState::Delivered).map(Timestamp::clamped),
+            next_attempt: (state == AlertState::Waiting).then(|| Timestamp::clamped(self.due_at)),
+            attempts: self.attempts.saturating_as::<u64>(),
+            problem: self.problem,
+        }
     }
 }

@@ -124,6 +124,25 @@ pub struct CollectedRun {
     pub expected: Option<i64>,
 }
 
+/// A run of an upstream whose log is in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct LandedRun {
+    /// The run.
+    pub run_id: String,
+    /// Its task.
+    pub task_id: String,
+    /// Its status, in the upstream's words.
+    pub status: String,
+    /// When it ended. Unit: epoch milliseconds.
+    pub finished_at: Option<i64>,
+    /// When its log was stored. Unit: epoch milliseconds.
+    pub landed_at: Option<i64>,
+    /// Its records.
+    pub records: i64,
+    /// The pages that were fetched for it.
+    pub pages: i64,
+}
+
 /// What a running collector reports of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, FromRow, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -622,6 +641,45 @@ impl Collection {
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
+    }
+
+    /// Like [`retry`](Self::retry), for one run. Returns how many: none if the run is not known, running or landed.
+    pub async fn retry_run(&self, upstream: &str, run_id: RunId) -> Result<u64> {
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let done = sqlx::query(
+                    "UPDATE collected_runs SET state = CASE state WHEN 'gone' THEN 'going' ELSE 'due' END, due_at = $3
+                     WHERE upstream = $1 AND run_id = $2 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
+                )
+                .bind(upstream)
+                .bind(run_id.to_string())
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                self.core.commit_change(transaction, Some(upstream)).await?;
+                Ok(done.rows_affected())
+            })
+            .await
+    }
+
+    /// Returns the runs of an upstream whose logs landed, the last first, and how many there are in total.
+    pub async fn landed_runs(&self, upstream: &str, limit: u64, offset: u64) -> Result<(Vec<LandedRun>, u64)> {
+        let rows = sqlx::query_as(
+            "SELECT run_id, task_id, status, finished_at, landed_at, records, pages FROM collected_runs
+             WHERE upstream = $1 AND state = 'landed' ORDER BY landed_at DESC, run_id LIMIT $2 OFFSET $3",
+        )
+        .bind(upstream)
+        .bind(limit.saturating_as::<i64>())
+        .bind(offset.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let total: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM collected_runs WHERE upstream = $1 AND state = 'landed'")
+                .bind(upstream)
+                .fetch_one(self.core.catalog().read())
+                .await?;
+        Ok((rows, total.saturating_as::<u64>()))
     }
 
     /// Makes the failed runs of an upstream, those without a log and those that are missing due at once. Returns how

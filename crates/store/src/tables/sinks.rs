@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use az::SaturatingAs;
-use runlog_model::{RunId, RunStatus};
+use runlog_model::{RunId, RunStatus, TimeRange};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
@@ -83,6 +83,26 @@ pub struct FailingDelivery {
     #[serde(rename = "problem")]
     #[sqlx(rename = "problem")]
     pub last_error: String,
+}
+
+/// A delivery of a run to a sink, finished or not.
+#[derive(Debug, Clone, FromRow)]
+pub struct RecentDelivery {
+    /// The run.
+    pub run_id: String,
+    /// The name of its task.
+    pub task_name: String,
+    /// `due`, `done` or `dead`.
+    pub state: String,
+    /// When it was last finished. Unit: epoch milliseconds.
+    pub done_at: Option<i64>,
+    /// Records that the sink accepted, over all deliveries of this run.
+    pub delivered: i64,
+    /// How many attempts were made since the last success.
+    pub attempts: i64,
+    /// Why the last attempt failed.
+    #[sqlx(rename = "problem")]
+    pub last_error: Option<String>,
 }
 
 /// A record that a sink refused for good, or consecutive records that it refused for the same reason.
@@ -264,7 +284,94 @@ let mut transaction = transaction;
         self.retry_where(sink, "1 = 1").await
     }
 
-    async fn retry_where(&self, sink: &str, which: &'static str) -> Result<u64> {
+    /// Like [`retry`](Self::retry), for one run. `NotFound`: no such sink, or no delivery of the run to it.
+    pub async fn retry_run(&self, sink: &str, run_id: RunId) -> Result<u64> {
+        self.check_sink(sink).await?;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                sqlx::query(
+                    "UPDATE dead_letters SET replay = 1 WHERE sink = $1 AND run_id = $2 AND records = of_records",
+                )
+                .bind(sink)
+                .bind(run_id.to_string())
+                .execute(&mut *transaction)
+                .await?;
+                let done = sqlx::query(
+                    "UPDATE deliveries SET state = 'due', due_at = $3, attempts = 0,
+                            due_since = CASE WHEN state = 'due' THEN due_since ELSE $3 END
+                     WHERE sink = $1 AND run_id = $2 AND (state = 'dead' OR state = 'due' AND problem IS NOT NULL
+                           OR run_id IN (SELECT run_id FROM dead_letters WHERE sink = $1 AND run_id = $2 AND replay = 1))",
+                )
+                .bind(sink)
+                .bind(run_id.to_string())
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                self.core.commit_change(transaction, Some(sink)).await?;
+                Ok(done.rows_affected())
+            })
+            .await
+    }
+
+    /// Makes the whole logs of the runs due again that ended in a range of time and were delivered or refused. The sink
+    /// receives their records a second time, under the same ids. Returns how many runs.
+    pub async fn replay(&self, sink: &str, range: TimeRange) -> Result<u64> {
+        self.check_sink(sink).await?;
+        let (first, last) = (range.first_ms(), range.last_ms());
+        let ended = "SELECT id FROM runs WHERE COALESCE(finished_at, final_since) BETWEEN $2 AND $3";
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                // They are sent again with the rest of their logs.
+                sqlx::query(AssertSqlSafe(format!(
+                    "DELETE FROM dead_letters WHERE sink = $1 AND run_id IN ({ended}) AND run_id IN (
+                         SELECT run_id FROM deliveries WHERE sink = $1 AND state <> 'due')"
+                )))
+                .bind(sink)
+                .bind(first)
+                .bind(last)
+                .execute(&mut *transaction)
+                .await?;
+                let done = sqlx::query(AssertSqlSafe(format!(
+                    "UPDATE deliveries SET state = 'due', due_at = $4, due_since = $4, attempts = 0, problem = NULL,
+                            first_arrival = 0, of_records = NULL, after_time = NULL, after_arrival = NULL, parts = 0
+                     WHERE sink = $1 AND state <> 'due' AND run_id IN ({ended})"
+                )))
+                .bind(sink)
+                .bind(first)
+                .bind(last)
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                self.core.commit_change(transaction, Some(sink)).await?;
+                Ok(done.rows_affected())
+            })
+            .await
+    }
+
+    /// Returns the deliveries to a sink, those finished last first; those that never were come last. `NotFound`: no such
+    /// sink.
+    pub async fn recent(&self, sink: &str, limit: u64, offset: u64) -> Result<(Vec<RecentDelivery>, u64)> {
+        self.check_sink(sink).await?;
+        let rows = sqlx::query_as(
+            "SELECT d.run_id, t.name AS task_name, d.state, d.done_at, d.delivered, d.attempts, d.problem
+             FROM deliveries d JOIN runs r ON r.id = d.run_id JOIN tasks t ON t.id = r.task_id
+             WHERE d.sink = $1 ORDER BY COALESCE(d.done_at, 0) DESC, d.run_id LIMIT $2 OFFSET $3",
+        )
+        .bind(sink)
+        .bind(limit.saturating_as::<i64>())
+        .bind(offset.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM deliveries WHERE sink = $1")
+            .bind(sink)
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        Ok((rows, total.saturating_as::<u64>()))
+    }
+
+    async fn check_sink(&self, sink: &str) -> Result<()> {
         let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks WHERE name = $1")
             .bind(sink)
             .fetch_one(self.core.catalog().read())
@@ -272,6 +379,11 @@ let mut transaction = transaction;
         if known == 0 {
             return Err(Error::not_found(format!("there is no sink {sink}, or nothing was delivered to it yet")));
         }
+        Ok(())
+    }
+
+    async fn retry_where(&self, sink: &str, which: &'static str) -> Result<u64> {
+        self.check_sink(sink).await?;
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;

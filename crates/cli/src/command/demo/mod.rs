@@ -7,6 +7,7 @@ mod samples;
 mod stage;
 mod verify;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use anyhow::Context;
@@ -221,8 +222,28 @@ fn tell_what_to_try(stage: &Stage, nightly: &[Fetched]) -> Outcome {
         terminal::bytes(folder::size(stage.folder())),
         stage.folder().display(),
     ))?;
-    let serve = format!("{} serve --data {}", program()?, stage.data.display());
-    tell_address(stage, nightly, LOCAL_SERVICE, &format!("To serve the archive again, run: {serve}\n"))
+    let mut serve = format!("{} serve --data {}", program()?, stage.data.display());
+    let url = match other_address()? {
+        None => LOCAL_SERVICE.to_owned(),
+        Some(address) => {
+            serve += &format!(" --listen {address}");
+            format!("http://{address}")
+        }
+    };
+    tell_address(stage, nightly, &url, &format!("To serve the archive again, run: {serve}\n"))
+}
+
+/// A free address of this machine, if something listens on the default one of a service: perhaps another Runlog, which does
+/// not know the runs of the demonstration.
+fn other_address() -> Outcome<Option<SocketAddr>> {
+    let usual = LOCAL_SERVICE.trim_start_matches("http://");
+    match TcpListener::bind(usual) {
+        Ok(_) => Ok(None),
+        Err(_) => {
+            let free = TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?;
+            Ok(Some(free.local_addr().context("the listener has no address")?))
+        }
+    }
 }
 
 /// Prints the address of the failed run.

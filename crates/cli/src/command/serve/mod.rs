@@ -8,7 +8,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use arguments::Links;
 pub(crate) use arguments::ServeArgs;
-use runlog_server::{Proxies, ServerSettings, TlsFiles};
+use runlog_collector::alerts::Alerts;
+use runlog_model::Clock;
+use runlog_server::{AlertPreview, Proxies, ServerSettings, TlsFiles};
 use runlog_store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +70,9 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let scheme = if tls.is_some() { "https" } else { "http" };
     note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
     let run_hook = args.run_hook.map(|hook| args.run_hook_tls.with_client(hook)).transpose()?;
+    let alerts = settings_file.alerts(&store)?.map(Arc::new);
     let server = ServerSettings {
+        alert_preview: alerts.clone().map(preview_of),
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
         mcp_hosts: args.mcp_hosts,
@@ -89,7 +93,6 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
-    let alerts = settings_file.alerts(&store)?;
     let sending_alerts = tokio::spawn({
         let (store, stop) = (store.clone(), stop.clone());
         async move { send_alerts(&store, alerts, stop).await }
@@ -106,6 +109,17 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     store.close().await;
     note("stopped; all acknowledged records are stored");
     Ok(())
+}
+
+/// What the rules would have reported, for the API.
+fn preview_of(alerts: Arc<Alerts>) -> AlertPreview {
+    AlertPreview::new(move |since| {
+        let alerts = Arc::clone(&alerts);
+        Box::pin(async move {
+            let previews = alerts.preview(since, SystemClock.now()).await;
+            previews.map_err(|error| format!("cannot search for what the rules would have reported: {error}"))
+        })
+    })
 }
 
 /// Serves an open archive on a listener until stopped.

@@ -1,0 +1,165 @@
+//! Bodies of `/runlog/v1/alerts`: the rules of alerts, what they reported, and what they would have reported.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{RunId, TaskId, Timestamp};
+
+/// What a rule reports and to whom, as a process with the settings has seen it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertRuleDescription {
+    /// Its conditions, such as `run_failed`.
+    pub when: Vec<String>,
+    /// Only tasks of these workspaces, by ID or name; all if empty.
+    #[serde(default)]
+    pub workspaces: Vec<String>,
+    /// Only tasks with these IDs; all if empty.
+    #[serde(default)]
+    pub tasks: Vec<TaskId>,
+    /// Only tasks whose name matches one of these patterns; all if empty.
+    #[serde(default)]
+    pub task_names: Vec<String>,
+    /// The destinations, without their secrets.
+    pub destinations: Vec<String>,
+}
+
+/// A rule of alerts and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertRuleBody {
+    /// Its name in the settings.
+    pub name: String,
+    /// Since when events are reported.
+    pub since: Timestamp,
+    /// When a process with the rule in its settings last searched for events; absent if none has since an upgrade. A rule
+    /// that was removed from the settings is not searched for any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
+    /// What it reports and to whom; absent if no process has told since an upgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<AlertRuleDescription>,
+    /// Number of alerts of the last 30 days that were delivered.
+    pub delivered: u64,
+    /// Number of alerts that are not delivered yet.
+    pub waiting: u64,
+    /// Why the last attempt to deliver one of those failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// When it last found an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<Timestamp>,
+    /// The mute of the rule, while it is muted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mute: Option<AlertMuteBody>,
+}
+
+/// The mute of a rule: what it finds is recorded, but not sent, now or later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertMuteBody {
+    /// When it ends; absent without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Name of the caller who muted the rule.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A rule to mute.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAlertMute {
+    /// When the mute ends, in the future; absent without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why: up to 500 characters, without control characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 500)]
+    pub note: Option<String>,
+}
+
+/// The state of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// It will be sent, or sent again.
+    Waiting,
+    /// The destination has accepted it.
+    Delivered,
+    /// It was not sent, because its rule or its problem was muted.
+    Muted,
+}
+
+/// An alert to one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertBody {
+    /// The rule.
+    pub rule: String,
+    /// The destination, without its secrets.
+    pub destination: String,
+    /// The kind of event, such as `run_failed`.
+    pub what: String,
+    /// What happened, in one sentence.
+    pub text: String,
+    /// The run, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The task, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// When the event was found.
+    pub noted_at: Timestamp,
+    /// Its state.
+    pub state: AlertState,
+    /// When it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// When it will be sent, at the earliest; absent unless it is waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<Timestamp>,
+    /// Number of attempts to deliver it.
+    pub attempts: u64,
+    /// Why the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a rule would have reported of a past period, had it been there then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AlertPreviewBody {
+    /// The rule.
+    pub rule: String,
+    /// Number of events; a lower bound if `complete` is false.
+    pub events: u64,
+    /// Number of those that would not have been sent, because their problem is muted.
+    pub muted: u64,
+    /// False if the search ended early because there are too many events.
+    pub complete: bool,
+    /// The events, the latest first; at most 100.
+    pub items: Vec<PreviewedAlertBody>,
+}
+
+/// An event that a rule would have reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewedAlertBody {
+    /// The kind of event, such as `run_failed`.
+    pub what: String,
+    /// What happened, in one sentence.
+    pub text: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The run, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The task, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// True if it would not have been sent, because its problem is muted.
+    pub muted: bool,
+}
