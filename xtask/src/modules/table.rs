@@ -132,7 +132,7 @@ pub(crate) const PLANS: [Plan; 11] = [
                 ],
             ),
             ("segment", &["objects", "catalog", "cpu", "planted", "limits", "error"]),
-            ("objects", &["catalog", "permissions", "settings", "simulation", "planted", "limits", "error"]),
+            ("objects", &["catalog", "permissions", "timeout", "settings", "simulation", "planted", "limits", "error"]),
             ("catalog", &["permissions", "timeout", "simulation", "planted", "limits", "error"]),
             ("cpu", &["background_threads", "limits", "error"]),
             ("background_threads", &["limits", "error"]),
