@@ -154,6 +154,17 @@ impl Core {
         self.inner.catalog_clock.time(at).await
     }
 
+    /// `Conflict`: a lease that has just been taken has ended already, because this process was suspended meanwhile;
+    /// somebody else may have it by now. The time is of the catalog's clock.
+    pub(crate) async fn check_lease(&self, until: Timestamp) -> Result<()> {
+        let before = self.now();
+        let ahead_ms = self.catalog_time(before).await?.millis_since(before);
+        match self.now().plus_millis(ahead_ms) < until {
+            true => Ok(()),
+            false => Err(Error::conflict("the lease ended while it was taken: this process was suspended")),
+        }
+    }
+
     /// Runs a transaction that writes; see [`Catalog::transact`].
     pub(crate) async fn transact<T, F>(&self, attempt: impl Fn(WriteTransaction) -> F) -> Result<T>
     where

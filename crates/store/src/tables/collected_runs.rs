@@ -335,6 +335,8 @@ impl Collection {
     }
 
     /// Claims the oldest pending run with a lease until `until`; `None` when no run is due.
+    ///
+    /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
         let now = self.core.now().as_millis();
         let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
@@ -348,10 +350,16 @@ impl Collection {
         claiming.push_bind(upstream.to_owned()).push(" AND due_at <= ").push_bind(now);
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
-        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
+        let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
+        if claimed.is_some() {
+            self.core.check_lease(until).await?;
+        }
+        Ok(claimed)
     }
 
     /// Claims a running run whose log was last checked before a given time.
+    ///
+    /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_running_run(
         &self,
         upstream: &str,
@@ -369,7 +377,11 @@ impl Collection {
         claiming.push_bind(upstream.to_owned()).push(" AND looked_at <= ").push_bind(looked_at_before.as_millis());
         claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY looked_at LIMIT 1");
         claiming.push(self.core.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
-        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
+        let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
+        if claimed.is_some() {
+            self.core.check_lease(until).await?;
+        }
+        Ok(claimed)
     }
 
     /// Releases the lease of a running run and records that its log was checked now.
@@ -469,6 +481,8 @@ impl Collection {
     }
 
     /// Claims the run whose component metrics have been due for longest until a given time; `None` when none are due.
+    ///
+    /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_components(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedComponents>> {
         let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
@@ -488,7 +502,11 @@ impl Collection {
             ") RETURNING run_id, claim, body, metrics_attempts AS attempts,
                (SELECT r.log_epoch FROM runs r WHERE r.id = collected_runs.run_id) AS log_epoch",
         );
-        Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
+        let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
+        if claimed.is_some() {
+            self.core.check_lease(until).await?;
+        }
+        Ok(claimed)
     }
 
     /// Stores the component metrics of a run, or records that it has none, in one transaction. Returns false if they

@@ -167,6 +167,8 @@ impl ClaimedDelivery {
 
 impl Deliveries {
     /// Claims the oldest pending delivery to a sink with a lease until `until`; `None` when none is due.
+    ///
+    /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim(&self, sink: &str, until: Timestamp) -> Result<Option<ClaimedDelivery>> {
         let now = self.core.now().as_millis();
         let (mut lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
@@ -190,7 +192,10 @@ impl Deliveries {
         let Some(row) = row else { return Ok(None) };
         let (run_id, claim) = (row.run_id.clone(), row.claim.clone());
         match self.begin_delivery(sink, row).await {
-            Ok(claimed) => Ok(Some(claimed)),
+            Ok(claimed) => {
+                self.core.check_lease(until).await?;
+                Ok(Some(claimed))
+            }
             Err(error) => {
                 // A delivery that cannot be read must not block the others.
                 sqlx::query(
