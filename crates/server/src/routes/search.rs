@@ -32,9 +32,8 @@ use crate::limits;
 const SEARCH_TEXT_BYTES_MAX: usize = 1_000;
 
 query_parameters! {
-    /// Parameters of a search.
-    pub(crate) struct SearchParameters {
-        ..scope: SearchScope,
+    /// Which records match.
+    pub(crate) struct MatchFields {
         /// Parts of messages to find, case-insensitive; `"exact phrase"` in quotes; `-part` excludes messages that contain it.
         text: Option<SearchText> = "q",
         /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
@@ -45,6 +44,14 @@ query_parameters! {
         from: Option<TimeOrMillis> = "from",
         /// Latest time, inclusive.
         to: Option<TimeOrMillis> = "to",
+    }
+}
+
+query_parameters! {
+    /// Parameters of a search.
+    pub(crate) struct SearchParameters {
+        ..scope: SearchScope,
+        ..matches: MatchFields,
         /// Maximum number of records.
         limit: NumberOr<1, { limits::SEARCH_PAGE_MAX }, { limits::SEARCH_PAGE_DEFAULT }> = "limit",
         /// Cursor of the previous response, to continue after it.
@@ -56,18 +63,21 @@ query_parameters! {
     /// Parameters of the facets of a search.
     pub(crate) struct FacetsParameters {
         ..scope: SearchScope,
-        /// Parts of messages to find, as in a search.
-        text: Option<SearchText> = "q",
-        /// Only these severities, comma-separated or repeated: `TRACE` to `FATAL`, `OTHER` for unknown ones.
-        severity: List<Severity> = "severity",
-        /// Only records of this component, as in a search.
-        components: Components = "component",
-        /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
-        from: Option<TimeOrMillis> = "from",
-        /// Latest time, inclusive.
-        to: Option<TimeOrMillis> = "to",
+        ..matches: MatchFields,
         /// By how much days begin before midnight UTC, in minutes: 60 for UTC+01:00, -300 for UTC-05:00.
         utc_offset: Option<UtcOffset> = "utcOffset",
+    }
+}
+
+impl MatchFields {
+    /// The newest records that match, in whatever the caller may read.
+    fn query(self, limit: usize) -> SearchQuery {
+        SearchQuery {
+            severities: Some(self.severity.0).filter(|severities| !severities.is_empty()),
+            components: Some(self.components.0).filter(|components| !components.is_empty()),
+            range: TimeRange { start: self.from.map(|from| from.0), end: self.to.map(|to| to.0) },
+            ..SearchQuery::newest(self.text.unwrap_or_default(), limit, limits::SEARCH_TIME_MAX)
+        }
     }
 }
 
@@ -189,13 +199,7 @@ pub(crate) async fn find(
     Query(query): Query<SearchParameters>,
 ) -> ApiResult<Json<SearchAnswer>> {
     let limit = query.limit.0.saturating_as::<usize>();
-    let search = SearchQuery {
-        severities: Some(query.severity.0).filter(|severities| !severities.is_empty()),
-        components: Some(query.components.0).filter(|components| !components.is_empty()),
-        range: TimeRange { start: query.from.map(|from| from.0), end: query.to.map(|to| to.0) },
-        after: query.cursor,
-        ..SearchQuery::newest(query.text.unwrap_or_default(), limit, limits::SEARCH_TIME_MAX)
-    };
+    let search = SearchQuery { after: query.cursor, ..query.matches.query(limit) };
     let _permit = app.searches().acquire().await?;
     let search = in_scope(&app, &caller, query.scope, search).await?;
     let page = app.store().query().search(search).await?;
@@ -222,12 +226,7 @@ pub(crate) async fn facets(
     Authenticated(caller): Authenticated,
     Query(query): Query<FacetsParameters>,
 ) -> ApiResult<Json<SearchFacetsAnswer>> {
-    let search = SearchQuery {
-        severities: Some(query.severity.0).filter(|severities| !severities.is_empty()),
-        components: Some(query.components.0).filter(|components| !components.is_empty()),
-        range: TimeRange { start: query.from.map(|from| from.0), end: query.to.map(|to| to.0) },
-        ..SearchQuery::newest(query.text.unwrap_or_default(), 0, limits::SEARCH_TIME_MAX)
-    };
+    let search = query.matches.query(0);
     let offset_ms = query.utc_offset.map_or(0, |offset| offset.0 * 60_000);
     let _permit = app.searches().acquire().await?;
     let search = in_scope(&app, &caller, query.scope, search).await?;

@@ -15,6 +15,7 @@ use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{RunId, Timestamp};
 use serde::Serialize;
+use sqlx::any::AnyRow;
 use sqlx_macros::FromRow;
 
 use crate::catalog::sql::{Connection, Sql, storable};
@@ -26,6 +27,24 @@ use crate::{failpoint, limits, planted};
 
 /// Most runs that one query looks up.
 const LOOKED_UP_TOGETHER: usize = 500;
+
+/// Runs that can be claimed.
+#[derive(Clone, Copy)]
+struct Claimable {
+    /// The condition on their state.
+    condition: &'static str,
+    /// The column with the time from which on.
+    time: &'static str,
+}
+
+/// Ended runs whose logs are to be fetched.
+const DUE: Claimable = Claimable { condition: "state = 'due'", time: "due_at" };
+
+/// Running runs.
+const RUNNING: Claimable = Claimable { condition: "state = 'going'", time: "looked_at" };
+
+/// Ended runs whose component metrics are to be fetched.
+const MEASURABLE: Claimable = Claimable { condition: "state IN ('landed', 'no_log')", time: "metrics_due_at" };
 
 /// A run as an upstream lists it.
 #[derive(Debug, Clone)]
@@ -338,23 +357,8 @@ impl Collection {
     ///
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
-        let now = self.core.now().as_millis();
-        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
-        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
-        claiming
-            .push_bind(self.core.random().uuid().to_string())
-            .push(", claimed_until = ")
-            .push_bind(until.as_millis());
-        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
-        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'due' AND upstream = ");
-        claiming.push_bind(upstream.to_owned()).push(" AND due_at <= ").push_bind(now);
-        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY due_at LIMIT 1");
-        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
-        let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
-        if claimed.is_some() {
-            self.core.check_lease(until).await?;
-        }
-        Ok(claimed)
+        let due = (DUE, self.core.now());
+        self.claim_first(upstream, until, due, "run_id, claim, body, attempts").await
     }
 
     /// Claims a running run whose log was last checked before a given time.
@@ -366,6 +370,21 @@ impl Collection {
         until: Timestamp,
         looked_at_before: Timestamp,
     ) -> Result<Option<ClaimedRun>> {
+        let running = (RUNNING, looked_at_before);
+        self.claim_first(upstream, until, running, "run_id, claim, body, attempts").await
+    }
+
+    /// Claims the run that is first by a time, of those in some state whose time has come.
+    async fn claim_first<R>(
+        &self,
+        upstream: &str,
+        until: Timestamp,
+        (Claimable { condition, time }, latest): (Claimable, Timestamp),
+        returned: &'static str,
+    ) -> Result<Option<R>>
+    where
+        R: for<'r> sqlx::FromRow<'r, AnyRow> + Send + Unpin,
+    {
         let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
         claiming
@@ -373,10 +392,12 @@ impl Collection {
             .push(", claimed_until = ")
             .push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
-        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state = 'going' AND upstream = ");
-        claiming.push_bind(upstream.to_owned()).push(" AND looked_at <= ").push_bind(looked_at_before.as_millis());
-        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY looked_at LIMIT 1");
-        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING run_id, claim, body, attempts");
+        claiming.push(format!(" AND run_id = (SELECT run_id FROM collected_runs WHERE {condition}"));
+        claiming.push(" AND upstream = ").push_bind(upstream.to_owned());
+        claiming.push(format!(" AND {time} <= ")).push_bind(latest.as_millis());
+        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(format!(" ORDER BY {time} LIMIT 1")).push(self.core.catalog().skip_locked());
+        claiming.push(") RETURNING ").push(returned);
         let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
         if claimed.is_some() {
             self.core.check_lease(until).await?;
@@ -484,29 +505,10 @@ impl Collection {
     ///
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_components(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedComponents>> {
-        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
-        let mut claiming = Sql::new("UPDATE collected_runs SET claim = ");
-        claiming
-            .push_bind(self.core.random().uuid().to_string())
-            .push(", claimed_until = ")
-            .push_bind(until.as_millis());
-        claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
-        claiming.push(" AND run_id = (SELECT run_id FROM collected_runs WHERE state IN ('landed', 'no_log')");
-        claiming.push(" AND upstream = ").push_bind(upstream.to_owned());
-        claiming.push(" AND metrics_due_at <= ").push_bind(self.core.now().as_millis());
-        claiming
-            .push(" AND claimed_until < ")
-            .push_bind(lease_now.as_millis())
-            .push(" ORDER BY metrics_due_at LIMIT 1");
-        claiming.push(self.core.catalog().skip_locked()).push(
-            ") RETURNING run_id, claim, body, metrics_attempts AS attempts,
-               (SELECT r.log_epoch FROM runs r WHERE r.id = collected_runs.run_id) AS log_epoch",
-        );
-        let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
-        if claimed.is_some() {
-            self.core.check_lease(until).await?;
-        }
-        Ok(claimed)
+        let measurable = (MEASURABLE, self.core.now());
+        let returned = "run_id, claim, body, metrics_attempts AS attempts,
+             (SELECT r.log_epoch FROM runs r WHERE r.id = collected_runs.run_id) AS log_epoch";
+        self.claim_first(upstream, until, measurable, returned).await
     }
 
     /// Stores the component metrics of a run, or records that it has none, in one transaction. Returns false if they

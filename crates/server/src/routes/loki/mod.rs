@@ -113,7 +113,11 @@ handlers! {
     path = "/loki/api/v1/label/{name}/values",
     tag = "loki",
     params(("name" = String, Path, description = "The label")),
-    responses((status = 200, description = "As Loki answers", body = Value))
+    responses(
+        (status = 200, description = "As Loki answers", body = Value),
+        (status = 400, description = "The request is invalid; the text says what and where", body = String, content_type = "text/plain"),
+        (status = 504, description = "The query took too long", body = String, content_type = "text/plain"),
+    )
 )]
 pub(super) async fn label_values(
     State(app): State<App>,
@@ -130,7 +134,11 @@ pub(super) async fn label_values(
     path = "/loki/api/v1/detected_field/{name}/values",
     tag = "loki",
     params(("name" = String, Path, description = "The field")),
-    responses((status = 200, description = "As Loki answers", body = Value))
+    responses(
+        (status = 200, description = "As Loki answers", body = Value),
+        (status = 400, description = "The request is invalid; the text says what and where", body = String, content_type = "text/plain"),
+        (status = 504, description = "The query took too long", body = String, content_type = "text/plain"),
+    )
 )]
 pub(super) async fn detected_field_values(
     State(app): State<App>,
