@@ -170,3 +170,19 @@ fn an_interrupted_login_ends_and_shows_what_is_typed_again() {
     assert!(shown.contains("ended with 130") && shown.contains(" echo "), "{shown}");
     assert!(!machine.profile("default").exists());
 }
+
+#[test]
+fn a_device_cannot_sign_in_where_there_is_no_identity_provider() {
+    let (service, machine) = (Service::start(&[]), Machine::new());
+    fails(machine.runlog(&["login", &service.url, "--device"]), 2, &["no identity provider", "personal access token"]);
+    // The settings are checked, and the provider is not needed at the start.
+    let settings = machine.home.path().join("runlog.toml");
+    let oidc = "[oidc]\nissuer = \"http://127.0.0.1:9\"\nclient_id = \"runlog\"\n[[oidc.access]]\ngroups = [\"ops\"]\nadministrator = true\n";
+    std::fs::write(&settings, oidc).unwrap();
+    let settings = settings.to_str().unwrap();
+    fails(machine.runlog(&["serve", "--listen", "127.0.0.1:0", "--settings", settings]), 2, &["--public-url"]);
+    fails(machine.runlog(&["check", "--settings", settings]), 5, &["some checks failed"]);
+    let arguments = ["--settings", settings, "--public-url", "https://runlog.example.com"];
+    let service = Service::start(&arguments);
+    fails(machine.runlog(&["login", &service.url, "--device"]), 5, &["cannot be reached"]);
+}

@@ -17,8 +17,8 @@ mod transport;
 
 pub use api::{
     COMPONENTS_PAGE_MAX, ComponentPage, ContentEncoding, Execution, ExecutionFilter, ExecutionList, ExecutionScope,
-    GeneratedPage, ListIds, LivePage, LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SqlAnswer,
-    readiness,
+    GeneratedPage, ListIds, LivePage, LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SignIn,
+    SqlAnswer, readiness,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};

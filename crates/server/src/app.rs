@@ -204,6 +204,7 @@ fn auth_settings(settings: &ServerSettings) -> AuthSettings {
             turn_time_max: settings.turn_time_max,
             anonymous_requests_per_second: settings.stranger_requests_per_second,
         },
+        oidc: settings.oidc.clone(),
     }
 }
 

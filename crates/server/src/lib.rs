@@ -12,7 +12,7 @@
 //! | `serve/` | the listener, the router, the description of the API | all below |
 //! | `routes/` | one file a noun: its handlers | all below |
 //! | `app.rs` | what every handler is given | all below |
-//! | `settings.rs` | what an operator may set | `ingest`, `http`, `limits` |
+//! | `settings.rs` | what an operator may set | `ingest`, `auth`, `http`, `limits` |
 //! | `ingest/` | bodies of pushes: read, decoded, sorted by run, stored | `auth`, `metrics`, `http`, `limits` |
 //! | `auth/` | authentication and access control: tokens, sessions, links, rights, rate limits, the audit log | `http`,
 //! `limits` |
@@ -34,6 +34,8 @@ mod serve;
 mod settings;
 
 pub use app::App;
+pub use auth::oidc::settings::{AccessRule, OidcSettings};
+pub use auth::oidc::test_identity_provider;
 pub use http::proxies::{Network, NetworkError, Proxies, ToldBy};
 pub use http::tls::{TlsError, TlsFiles};
 pub use ingest::otlp::OtlpAttributes;

@@ -66,6 +66,24 @@ pub(crate) const KEYS_LOOK_EVERY_MS: i64 = 60_000;
 /// each time.
 pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;
 
+/// How long the document and the keys of the identity provider are used before they are read again.
+pub(crate) const OIDC_METADATA_LIFE: Duration = Duration::from_secs(3_600);
+
+/// How long a failure to read the document of the identity provider, or its lack of a key, is remembered.
+pub(crate) const OIDC_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The largest response of the identity provider. Unit: bytes.
+pub(crate) const OIDC_ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// How long a browser may take to sign in at the identity provider. Unit: seconds.
+pub(crate) const OIDC_SIGN_IN_SECONDS_MAX: i64 = 900;
+
+/// How long the check of a session is reserved for one node, and until it is tried again if the provider does not respond.
+pub(crate) const OIDC_CHECK_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Lifetime of a session that cannot be checked, and how long sessions continue while the provider does not respond.
+pub(crate) const OIDC_UNCHECKED_SESSION_LIFE: Duration = Duration::from_secs(3_600);
+
 /// Bodies up to this decompressed size are accepted whatever their compression ratio. Unit: bytes.
 pub(crate) const UNPACK_BYTES_FREE: u64 = 64 << 20;
 

@@ -30,6 +30,7 @@ mod retention;
 mod runs;
 mod search;
 mod session;
+mod sign_in;
 mod signing_keys;
 mod sinks;
 mod sql;
@@ -124,13 +125,15 @@ pub enum Access {
     ClientSecret,
     /// A token in the body, which the handler checks.
     TokenInBody,
+    /// Something that the identity provider has given to the client, which the handler checks.
+    SignIn,
     /// A personal token or an access token; rights are checked by the handler, which knows the workspace.
     Token,
     /// A token of an administrator.
     Administrator,
 }
 
-use Access::{Administrator, ClientSecret, Public, SignedLink, Token, TokenInBody};
+use Access::{Administrator, ClientSecret, Public, SignIn, SignedLink, Token, TokenInBody};
 
 /// Every route of the service.
 pub fn routes() -> Vec<Route> {
@@ -214,6 +217,12 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(problems::list)).audited_once("look at problems"),
         Route::new(Token, handler!(problems::one)).audited_once("look at problem"),
         Route::new(Token, handler!(problems::set_state)).audited("change problem"),
+        Route::new(Public, handler!(sign_in::ways)),
+        Route::new(SignIn, handler!(sign_in::start)),
+        Route::new(SignIn, handler!(sign_in::callback)),
+        Route::new(SignIn, handler!(sign_in::device)),
+        Route::new(SignIn, handler!(sign_in::device_token)),
+        Route::new(SignIn, handler!(sign_in::logout)),
         Route::new(TokenInBody, handler!(session::open)),
         Route::new(Token, handler!(session::one)),
         Route::new(Token, handler!(session::close)),

@@ -8,6 +8,7 @@ use runlog_model::wire::alerts::AlertPreviewBody;
 use runlog_model::{LogZone, RecordOrder, Timestamp};
 use runlog_sql::SqlSettings;
 
+use crate::auth::oidc::settings::OidcSettings;
 use crate::http::proxies::Proxies;
 use crate::http::tls::TlsFiles;
 use crate::ingest::otlp::OtlpAttributes;
@@ -71,6 +72,8 @@ pub struct ServerSettings {
     /// Hosts under which `/mcp` may be called, in addition to the host of the public URL and loopback addresses: names, or
     /// `name:port`. Default: none.
     pub mcp_hosts: Vec<String>,
+    /// Sign-in with an identity provider; it requires a public URL. Default: none, with tokens only.
+    pub oidc: Option<OidcSettings>,
     /// The time zone of times in engine events without a zone. Default: UTC.
     pub event_zone: LogZone,
     /// The attributes of OTLP records with their run, task and workspace.
@@ -107,6 +110,7 @@ impl Default for ServerSettings {
             stranger_requests_per_second: 20,
             proxies: Proxies::default(),
             mcp_hosts: Vec::new(),
+            oidc: None,
             event_zone: LogZone::default(),
             otlp: OtlpAttributes::default(),
             run_hook: None,

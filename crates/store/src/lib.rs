@@ -58,7 +58,8 @@ pub use timeout::timeout_while_running;
 pub mod accounts {
     pub use crate::parts::{Accounts, SavedQueries, SigningKeys};
     pub use crate::tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
-    pub use crate::tables::sessions::{AccessToken, NewSession, Session};
+    pub use crate::tables::identities::{Identity, IdentityAccess, IdentitySession};
+    pub use crate::tables::sessions::{AccessToken, NewSession, ProviderSession, Session};
     pub use crate::tables::signing_keys::SigningKey;
 }
 

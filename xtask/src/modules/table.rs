@@ -21,7 +21,7 @@ pub(crate) const PLANS: [Plan; 11] = [
             ("serve", &["routes", "app", "settings", "auth", "http", "limits"]),
             ("routes", &["app", "ingest", "auth", "http", "metrics", "limits"]),
             ("app", &["settings", "ingest", "auth", "http", "metrics", "limits"]),
-            ("settings", &["ingest", "http", "limits"]),
+            ("settings", &["ingest", "auth", "http", "limits"]),
             ("ingest", &["auth", "http", "metrics", "limits"]),
             ("auth", &["http", "limits"]),
             ("http", &["metrics", "limits"]),

@@ -1,9 +1,11 @@
 //! `runlog login` and `runlog logout`: keep a token of a service in a profile, and remove it.
 
 use std::io::{IsTerminal, Read};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use runlog_client::{Client, ErrorKind};
+use runlog_client::{Client, ErrorKind, SignIn};
+use runlog_model::wire::sign_in::DeviceTokenRequest;
 use secrecy::SecretString;
 use url::Url;
 
@@ -18,11 +20,13 @@ const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The token is read from the terminal without showing it, or from standard input; it is never an argument, because other users \
-can see those. It is checked, and then kept in ~/.config/runlog/profiles, in a file that only you can read.
+If the service has an identity provider, you sign in there with any browser: the address and a code are shown. Otherwise, or \
+with --with-token, a personal access token is read from the terminal without showing it, or from standard input; it is never \
+an argument, because other users can see those. The token is checked, and then kept in ~/.config/runlog/profiles, in a file \
+that only you can read.
 
 Examples:
-  runlog login https://runlog.example.com                  asks for a personal access token
+  runlog login https://runlog.example.com                  shows a code, or asks for a personal access token
   runlog login https://staging.example.com --profile staging < token.txt
   runlog runs --failed --last 1d --profile staging")]
 pub(crate) struct LoginArgs {
@@ -32,6 +36,12 @@ pub(crate) struct LoginArgs {
     /// Name of the profile [default: default]
     #[arg(long, value_name = "NAME")]
     profile: Option<ProfileName>,
+    /// Read a personal access token, even if the service has an identity provider
+    #[arg(long, conflicts_with = "device")]
+    with_token: bool,
+    /// Sign in at the identity provider, even if standard input is not a terminal
+    #[arg(long)]
+    device: bool,
     #[command(flatten)]
     tls: TlsArgs,
 }
@@ -52,8 +62,16 @@ pub(crate) struct LogoutArgs {
 
 /// Checks a token and keeps it.
 pub(crate) async fn login(args: LoginArgs) -> Outcome {
-    let name = named(args.profile)?;
-    let token = read_token(&args.url).await?;
+    let name = named(args.profile.clone())?;
+    let is_interactive = std::io::stdin().is_terminal() && !args.with_token;
+    let token = match args.device || is_interactive {
+        true => sign_in(&args).await?,
+        false => None,
+    };
+    let token = match token {
+        Some(token) => token,
+        None => read_token(&args.url).await?,
+    };
     let client = client_for(args.url.clone(), token.clone(), &args.tls)?;
     let caller = check(&client).await?;
     let profile = Profile { api_url: args.url, token };
@@ -74,6 +92,59 @@ fn named(flag: Option<ProfileName>) -> Outcome<ProfileName> {
         Some(name) => name,
         None => ProfileName::of_environment()?.unwrap_or_else(ProfileName::unnamed),
     })
+}
+
+/// A token from the identity provider of the service; none if it has none.
+async fn sign_in(args: &LoginArgs) -> Outcome<Option<SecretString>> {
+    let service = SignIn::new(&args.url, &args.tls.settings()?)?;
+    let has_provider = match service.ways().await {
+        Ok(ways) => ways.identity_provider.is_some(),
+        // Talend Cloud, or an earlier version.
+        Err(error) if error.kind() != ErrorKind::Unavailable => false,
+        Err(error) => return Err(error.into()),
+    };
+    let begun = match has_provider {
+        true => service.begin_device().await,
+        false if args.device => {
+            let message = "the service has no identity provider; log in with a personal access token, without --device";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        false => return Ok(None),
+    };
+    let begun = match begun {
+        // The provider does not offer the device flow.
+        Err(error) if error.kind() == ErrorKind::NotFound && !args.device => {
+            note(format!("{error}"));
+            return Ok(None);
+        }
+        begun => begun?,
+    };
+    let shown = runlog_model::printable::printable_line;
+    let address = shown(begun.verification_uri_complete.as_ref().unwrap_or(&begun.verification_uri)).into_owned();
+    note(format!("open {address} in any browser, and compare or enter the code {}", shown(&begun.user_code)));
+    let request = DeviceTokenRequest { device_code: begun.device_code, name: token_name() };
+    let mut interval = begun.interval;
+    // The service says when the code has expired; this bounds the wait for one that does not.
+    let end = Instant::now() + Duration::from_secs(begun.expires_in.min(3_600)) + Duration::from_secs(60);
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_secs(interval.clamp(1, 60))).await;
+        let asked = match service.device_token(&request).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => continue,
+            asked => asked.map_err(|error| Failure::from(error).while_doing("not logged in"))?,
+        };
+        if let Some(token) = asked.token {
+            return Ok(Some(SecretString::from(token)));
+        }
+        // Source: RFC 8628, 3.5.
+        interval += if asked.slow_down { 5 } else { 0 };
+    }
+    Err(Failure::new(Exit::Denied, "the code has expired; run the command again"))
+}
+
+/// The name of the token, by which its owner recognises it in the web UI.
+fn token_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("runlog login on {}", if host.is_empty() { "an unnamed machine" } else { &host })
 }
 
 async fn read_token(url: &Url) -> Outcome<SecretString> {

@@ -6,12 +6,14 @@ use runlog_collector::alerts::Alerts;
 use runlog_collector::settings::{TextOrSecret, Time};
 use runlog_collector::{SinkConfig, SinkSettings};
 use runlog_model::{Random, millis};
+use runlog_server::OidcSettings;
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
 use super::mistake::{did_you_mean, line_of};
+use super::oidc::OidcTable;
 use super::sink::SinkTable;
 use super::upstream::{Scheduled, UpstreamSettings};
 use super::{alert, secret, sink};
@@ -37,6 +39,7 @@ pub(crate) struct Settings {
     sinks: Vec<SinkSettings>,
     #[serde(default)]
     alerts: alert::AlertsSettings,
+    oidc: Option<OidcTable>,
     #[serde(default, rename = "alert")]
     alert_rules: Vec<alert::AlertSettings>,
 }
@@ -78,6 +81,7 @@ impl Settings {
             }
         }
         alert::check(&settings.alerts, &settings.alert_rules)?;
+        settings.oidc.as_ref().map_or(Ok(()), OidcTable::check)?;
         Ok(settings)
     }
 
@@ -160,6 +164,16 @@ impl Settings {
         !self.sinks.is_empty()
     }
 
+    /// Sign-in with an identity provider; none if the settings name none. Reads its secrets.
+    pub(crate) fn oidc(&self) -> Outcome<Option<OidcSettings>> {
+        self.oidc.as_ref().map(OidcTable::settings).transpose()
+    }
+
+    /// True if there is an identity provider.
+    pub(crate) fn has_identity_provider(&self) -> bool {
+        self.oidc.is_some()
+    }
+
     /// True if there are alert rules.
     pub(crate) fn has_alerts(&self) -> bool {
         !self.alert_rules.is_empty()
@@ -193,6 +207,8 @@ mod tests {
 
     const LEAST: &str = "[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\" }\n";
 
+    const OIDC: &str = "[oidc]\nissuer = \"https://login.example.com\"\nclient_id = \"runlog\"\n[[oidc.access]]\n";
+
     const ALERT: &str = "[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\n";
 
     #[test]
@@ -206,6 +222,8 @@ mod tests {
         for (table, parent) in [
             ("archive", "[archive]"),
             ("upstream", "[[upstream]]"),
+            ("oidc", "[oidc]"),
+            ("oidc.access", "[[oidc.access]]"),
             ("alerts", "[alerts]"),
             ("alerts.mail", "[alerts.mail]"),
             ("alert", "[[alert]]"),
@@ -213,7 +231,9 @@ mod tests {
             let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
             let names = error.message().split('`').skip(3).step_by(2);
             for name in names {
-                assert!(shown.contains(&format!("\n{name} = ")), "{table}.{name} is not in the example");
+                let is_shown =
+                    [format!("\n{name} = "), format!("[[{table}.{name}]]")].iter().any(|form| shown.contains(form));
+                assert!(is_shown, "{table}.{name} is not in the example");
             }
         }
         for name in SinkSettings::names() {
@@ -285,6 +305,12 @@ mod tests {
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nsecurity = \"ssl\""),
+                message("[oidc]\nissuer = \"http://login.example.com\"\nclient_id = \"runlog\""),
+                message("[oidc]\nissuer = \"https://login.example.com\"\nclient_id = \"runlog\""),
+                message(&format!("{OIDC}groups = [\"ops\"]")),
+                message(&format!("{OIDC}groups = [\"ops\"]\nadministrator = true\nclaim = \"department\"")),
+                message(&format!("{OIDC}groups = [\"ops\"]\nworkspaces = [\"*\"]\nrights = [\"reader\"]")),
+                message(&format!("{OIDC}group = [\"ops\"]")),
                 message("name = "),
             ]
             .join("\n")

@@ -5,6 +5,7 @@
 mod alert;
 mod file;
 mod mistake;
+mod oidc;
 mod opened;
 mod secret;
 mod sink;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
+use runlog_server::OidcSettings;
 use runlog_store::{Store, StoreSettings};
 
 use super::file::Settings;
@@ -35,6 +36,8 @@ pub(crate) struct Opened {
     pub(crate) upstreams: Vec<Scheduled>,
     pub(crate) sinks: Vec<SinkConfig>,
     pub(crate) alerts: Option<Alerts>,
+    /// Sign-in with an identity provider.
+    pub(crate) oidc: Option<OidcSettings>,
 }
 
 /// What a command cannot do without.
@@ -77,7 +80,10 @@ impl SettingsArgs {
         let (suffices, missing) = match needs {
             Needs::Upstreams => (false, "no upstream"),
             Needs::UpstreamsOrAlerts => (settings.has_alerts(), "no upstream and no alert"),
-            Needs::Something => (settings.has_alerts() || settings.has_sinks(), "no upstream, no sink and no alert"),
+            Needs::Something => {
+                let suffices = settings.has_alerts() || settings.has_sinks() || settings.has_identity_provider();
+                (suffices, "no upstream, no sink, no alert and no identity provider")
+            }
         };
         match names.is_empty() && !suffices {
             true => Err(usage(format!("{file} has {missing}; see `runlog check --example`"))),
@@ -95,6 +101,7 @@ impl SettingsArgs {
         let place = stored.location();
         let store = open_or_make(stored).await?;
         let alerts = settings.alerts(&store)?;
-        Ok(Opened { store, place, upstreams, sinks, alerts })
+        let oidc = if needs == Needs::Something { settings.oidc()? } else { None };
+        Ok(Opened { store, place, upstreams, sinks, alerts, oidc })
     }
 }

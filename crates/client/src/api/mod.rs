@@ -12,6 +12,7 @@ mod readiness;
 mod reports;
 mod search;
 mod session;
+mod sign_in;
 mod sql;
 
 pub use admin::PermissionHolder;
@@ -22,4 +23,5 @@ pub(crate) use logs::LogStatus;
 pub use logs::{GeneratedPage, PageRequest};
 pub use push::{ContentEncoding, PushBatch};
 pub use readiness::{Readiness, readiness};
+pub use sign_in::SignIn;
 pub use sql::SqlAnswer;

@@ -173,6 +173,9 @@ pub struct UserBody {
     pub name: String,
     /// True for an administrator.
     pub administrator: bool,
+    /// The URL of the identity provider that the user signs in with, and that decides on its rights; absent for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_provider: Option<String>,
 }
 
 /// `POST /runlog/v1/tokens`: creates a personal access token.

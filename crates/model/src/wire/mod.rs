@@ -22,6 +22,7 @@ pub mod records;
 pub mod retention;
 pub mod search;
 pub mod session;
+pub mod sign_in;
 pub mod sinks;
 pub mod sql;
 

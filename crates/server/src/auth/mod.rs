@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod links;
+pub(crate) mod oidc;
 pub(crate) mod rate_limit;
 pub(crate) mod recent_reads;
 pub(crate) mod rights;

@@ -6,6 +6,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use runlog_store::accounts::Session;
 
+use crate::auth::oidc::check;
 use crate::auth::state::{Auth, AuthSettings};
 use crate::http::error::{ApiError, ApiResult};
 
@@ -31,17 +32,39 @@ pub(crate) fn cookie(settings: &AuthSettings, session: &str, seconds: i64) -> He
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// The name of the cookie of a browser that is signing in at the identity provider.
+fn sign_in_cookie_name(settings: &AuthSettings) -> &'static str {
+    if is_secure(settings) { "__Host-runlog_sign_in" } else { "runlog_sign_in" }
+}
+
+/// The cookie of a browser that is signing in at the identity provider; an empty text deletes it. It is sent with the
+/// redirect from there, too (`SameSite=Lax`).
+pub(crate) fn sign_in_cookie(settings: &AuthSettings, text: &str, seconds: i64) -> HeaderValue {
+    let (name, secure) = (sign_in_cookie_name(settings), if is_secure(settings) { "; Secure" } else { "" });
+    let text = format!("{name}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The text of the cookie of a browser that is signing in.
+pub(crate) fn sign_in_text(settings: &AuthSettings, headers: &HeaderMap) -> Option<String> {
+    cookie_text(sign_in_cookie_name(settings), headers)
+}
+
 /// The session in the cookie of a request; none if there is no cookie.
 pub(crate) fn session_text(settings: &AuthSettings, headers: &HeaderMap) -> Option<String> {
-    let name = cookie_name(settings);
+    cookie_text(cookie_name(settings), headers)
+}
+
+fn cookie_text(name: &str, headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
-    cookies.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+    cookies.find(|(found, _)| found.trim() == name).map(|(_, value)| value.to_owned())
 }
 
 /// The session of a request with a cookie; 401 if it has expired, 403 if the request may come from another site.
 pub(crate) async fn session(auth: &Auth, text: &str, method: &Method, headers: &HeaderMap) -> ApiResult<Session> {
     let session = auth.store().accounts().session(text).await?.ok_or_else(ended)?;
+    let session = check::checked(auth, text, session).await?.ok_or_else(ended)?;
     if let Some(key_id) = &session.key_id
         && auth.token_keys().by_id(key_id).await?.is_none()
     {

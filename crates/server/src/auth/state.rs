@@ -6,6 +6,8 @@ use std::time::Duration;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_store::Store;
 
+use crate::auth::oidc::Oidc;
+use crate::auth::oidc::settings::OidcSettings;
 use crate::auth::rate_limit::{RateLimitSettings, RateLimits};
 use crate::auth::recent_reads::RecentReads;
 use crate::auth::signing_keys::{ACCESS_TOKENS, KeyRing, LINKS};
@@ -24,6 +26,8 @@ pub(crate) struct AuthSettings {
     pub(crate) link_seconds: i64,
     /// The rate limits.
     pub(crate) rates: RateLimitSettings,
+    /// Sign-in with an identity provider; none if it is not set up.
+    pub(crate) oidc: Option<OidcSettings>,
 }
 
 /// The shared state of authentication. Cheap to clone.
@@ -37,6 +41,7 @@ struct Shared {
     link_keys: KeyRing,
     rate_limits: RateLimits,
     recent_reads: RecentReads,
+    oidc: Option<Arc<Oidc>>,
     changes: DetachedTasks,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -55,6 +60,7 @@ impl Auth {
             link_keys: KeyRing::open(LINKS, store.signing_keys().clone(), Arc::clone(&clock)).await?,
             rate_limits: RateLimits::new(settings.rates, Arc::clone(&clock)),
             recent_reads: RecentReads::new(Arc::clone(&clock)),
+            oidc: settings.oidc.clone().map(|oidc| Arc::new(Oidc::new(oidc, Arc::clone(&clock)))),
             changes: DetachedTasks::default(),
             store,
             settings,
@@ -89,6 +95,11 @@ impl Auth {
     /// The recently recorded reads.
     pub(crate) fn recent_reads(&self) -> &RecentReads {
         &self.0.recent_reads
+    }
+
+    /// Sign-in with an identity provider; none if it is not set up.
+    pub(crate) fn oidc(&self) -> Option<&Arc<Oidc>> {
+        self.0.oidc.as_ref()
     }
 
     /// Changes in progress, some of them for clients that have disconnected.

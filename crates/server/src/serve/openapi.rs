@@ -92,7 +92,7 @@ fn complete(operation: &mut Operation, route: &Route) {
                 (429, "Rate limit exceeded"),
             ]);
         }
-        Access::TokenInBody => {
+        Access::TokenInBody | Access::SignIn => {
             operation.security = Some(Vec::new());
             refusals.extend([(400, "Malformed request"), (401, "Invalid token"), (429, "Rate limit exceeded")]);
         }

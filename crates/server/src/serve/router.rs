@@ -38,7 +38,7 @@ pub fn router(app: App) -> Router {
             Access::SignedLink => {
                 handler.route_layer(middleware::from_fn_with_state(auth.clone(), links::require_link))
             }
-            Access::ClientSecret | Access::TokenInBody => {
+            Access::ClientSecret | Access::TokenInBody | Access::SignIn => {
                 handler.route_layer(middleware::from_fn_with_state(auth.clone(), token::limit_anonymous))
             }
             Access::Token => handler.route_layer(middleware::from_fn_with_state(auth.clone(), token::require_token)),

@@ -75,6 +75,12 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/problems", Access::Token),
     ("GET", "/runlog/v1/problems/{id}", Access::Token),
     ("PUT", "/runlog/v1/problems/{id}/state", Access::Token),
+    ("GET", "/runlog/v1/sign-in", Access::Public),
+    ("GET", "/runlog/v1/sign-in/oidc", Access::SignIn),
+    ("GET", "/runlog/v1/sign-in/oidc/callback", Access::SignIn),
+    ("POST", "/runlog/v1/sign-in/device", Access::SignIn),
+    ("POST", "/runlog/v1/sign-in/device/token", Access::SignIn),
+    ("POST", "/runlog/v1/sign-in/oidc/logout", Access::SignIn),
     ("POST", "/runlog/v1/session", Access::TokenInBody),
     ("GET", "/runlog/v1/session", Access::Token),
     ("DELETE", "/runlog/v1/session", Access::Token),
@@ -185,6 +191,8 @@ async fn every_route_asks_for_what_it_should() {
         let send = |ask| stage.send(method.clone(), &path, ask);
         match access {
             Access::Public => assert!(send(Ask::with(&[])).await.status.as_u16() < 400, "{path}"),
+            // No identity provider is set up, and the callback is checked first.
+            Access::SignIn => assert!([400, 404].contains(&send(Ask::with(&[])).await.status.as_u16()), "{path}"),
             Access::SignedLink => send(Ask::with(&[])).await.is_error(403, &["altered"]),
             Access::ClientSecret => send(Ask::with(&[])).await.is_error(401, &["client ID and secret"]),
             Access::TokenInBody => {

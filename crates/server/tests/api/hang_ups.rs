@@ -230,6 +230,9 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
         }
         // There is no session, upstream or sink.
         ("DELETE", "/runlog/v1/session") => request(Nothing, path, ""),
+        // No identity provider is set up.
+        ("POST", "/runlog/v1/sign-in/device" | "/runlog/v1/sign-in/oidc/logout") => request(Nothing, path, ""),
+        ("POST", "/runlog/v1/sign-in/device/token") => request(Nothing, path, json!({"deviceCode": "d", "name": "n"})),
         ("POST", "/runlog/v1/collection/{upstream}/retry") => request(Nothing, path.replace("{upstream}", "none"), ""),
         ("POST", "/runlog/v1/sinks/{sink}/replay") => {
             let period = json!({"from": "2026-11-23T00:00:00Z", "to": "2026-11-24T00:00:00Z"});

@@ -30,6 +30,7 @@ mod questions;
 mod reports;
 mod requests;
 mod retention;
+mod sign_in;
 mod sinks;
 mod support;
 mod tls;

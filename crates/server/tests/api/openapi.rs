@@ -32,7 +32,8 @@ async fn every_route_is_described_once_with_how_it_refuses() {
         let refuses = |status: &str| operation["responses"][status]["content"]["application/json"].is_object();
         assert!(refuses("500"), "{id}");
         let needs_token = matches!(route.access, runlog_server::Access::Token | runlog_server::Access::Administrator);
-        let trades = matches!(route.access, runlog_server::Access::ClientSecret | runlog_server::Access::TokenInBody);
+        use runlog_server::Access::{ClientSecret, SignIn, TokenInBody};
+        let trades = matches!(route.access, ClientSecret | TokenInBody | SignIn);
         assert_eq!(refuses("429"), needs_token || trades, "{id}");
     }
 }

@@ -30,11 +30,12 @@ const OF_NO_OTHER_ARCHIVE: [&str; 5] =
     ["seal_claimed_until", "seal_claimed_by", "seal_failures", "seal_problem", "summarize_claimed_until"];
 
 /// Tables that are copied as they are, each after those that it references, with their key columns, which are texts.
-const TABLES: [(&str, &[&str]); 9] = [
+const TABLES: [(&str, &[&str]); 10] = [
     ("environments", &["id"]),
     ("workspaces", &["id"]),
     ("tasks", &["id"]),
     ("users", &["id"]),
+    ("identities", &["issuer", "subject"]),
     ("tokens", &["id"]),
     ("service_accounts", &["id"]),
     ("rights", &["workspace_id", "caller_kind", "caller_id"]),
@@ -43,7 +44,7 @@ const TABLES: [(&str, &[&str]); 9] = [
 ];
 
 /// Tables whose deleted rows are deleted from the copy too: a revoked right, token or key must not survive in a copy.
-const REVOKED: [&str; 5] = ["tokens", "service_accounts", "rights", "keys", "saved_queries"];
+const REVOKED: [&str; 6] = ["identities", "tokens", "service_accounts", "rights", "keys", "saved_queries"];
 
 /// Tables whose rows are deleted from the copy after everything that may refer to them.
 const DELETED: [&str; 4] = ["users", "tasks", "workspaces", "environments"];

@@ -102,8 +102,9 @@ impl Accounts {
         }
         let row: Option<(String, Option<i64>, String, String, i64)> = sqlx::query_as(
             "SELECT t.id, t.last_used_at, u.id, u.name, u.administrator
-             FROM tokens t JOIN users u ON u.id = t.user_id
-             WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2)",
+             FROM tokens t JOIN users u ON u.id = t.user_id LEFT JOIN identities i ON i.user_id = u.id
+             WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2)
+             AND (i.user_id IS NULL OR i.tokens_until > $2)",
         )
         .bind(secret::hash(token))
         .bind(self.core.now().as_millis())
@@ -188,6 +189,8 @@ impl Accounts {
     }
 
     /// Replaces the rights of a caller in a workspace; `Rights::NONE` revokes them.
+    ///
+    /// `Conflict`: the user signs in with an identity provider, and its rights follow the settings.
     pub async fn set_rights(&self, workspace: WorkspaceId, kind: CallerKind, id: &str, rights: Rights) -> Result<()> {
         if Workspaces::new(&self.core).get(workspace).await?.is_none() {
             return Err(Error::not_found(format!("there is no workspace {workspace}")));
@@ -218,6 +221,9 @@ impl Accounts {
                     .await?;
                 if holder.is_none() {
                     return Err(no_holder(kind, id));
+                }
+                if kind == CallerKind::User {
+                    refuse_managed(&mut transaction, id).await?;
                 }
                 let mut statement =
                     insert_or_delete().bind(workspace.to_string()).bind(kind.as_str()).bind(id.to_owned());
@@ -277,6 +283,7 @@ impl Accounts {
             id: self.core.random().uuid().to_string(),
             name: checked_name(&new.name)?,
             administrator: new.administrator,
+            identity_provider: None,
         };
         self.core
             .transact(|transaction| async {
@@ -297,25 +304,38 @@ impl Accounts {
 
     /// Returns all users, by name.
     pub async fn users(&self) -> Result<Vec<UserBody>> {
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT id, name, administrator FROM users ORDER BY name")
-                .fetch_all(self.core.catalog().read())
-                .await?;
+        let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(
+            "SELECT u.id, u.name, u.administrator, i.issuer FROM users u LEFT JOIN identities i ON i.user_id = u.id
+             ORDER BY u.name",
+        )
+        .fetch_all(self.core.catalog().read())
+        .await?;
         Ok(rows
             .into_iter()
-            .map(|(id, name, administrator)| UserBody { id, name, administrator: administrator != 0 })
+            .map(|(id, name, administrator, identity_provider)| UserBody {
+                id,
+                name,
+                administrator: administrator != 0,
+                identity_provider,
+            })
             .collect())
     }
 
     /// Changes the name of a user, and whether the user is an administrator. Tokens, sessions and rights stay.
     ///
-    /// `NotFound`: no such user. `Conflict`: another user has the name, or nobody would be an administrator any more.
+    /// `NotFound`: no such user. `Conflict`: another user has the name, nobody would be an administrator any more, or the
+    /// user signs in with an identity provider.
     pub async fn update_user(&self, id: &str, update: &UserUpdate) -> Result<UserBody> {
-        let user =
-            UserBody { id: id.to_owned(), name: checked_name(&update.name)?, administrator: update.administrator };
+        let user = UserBody {
+            id: id.to_owned(),
+            name: checked_name(&update.name)?,
+            administrator: update.administrator,
+            identity_provider: None,
+        };
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
+                refuse_managed(&mut transaction, id).await?;
                 if !user.administrator {
                     self.keep_an_administrator(&mut transaction, id).await?;
                 }
@@ -551,6 +571,21 @@ impl Accounts {
 fn no_holder(kind: CallerKind, id: &str) -> Error {
     let id: String = id.chars().take(64).collect();
     Error::not_found(format!("there is no {} {id:?}", kind.as_str().replace('_', " ")))
+}
+
+/// `Conflict` if the access of a user follows the settings of an identity provider.
+async fn refuse_managed(connection: &mut Connection, user_id: &str) -> Result<()> {
+    let issuer: Option<String> = sqlx::query_scalar("SELECT issuer FROM identities WHERE user_id = $1")
+        .bind(user_id)
+        .fetch_optional(connection)
+        .await?;
+    match issuer {
+        None => Ok(()),
+        Some(issuer) => Err(Error::conflict(format!(
+            "this user signs in with {issuer}, so its name and rights follow its account there: change its groups there, or \
+             the rules [[oidc.access]] of the settings"
+        ))),
+    }
 }
 
 async fn delete_what_belongs_to(connection: &mut Connection, kind: CallerKind, id: &str) -> Result<()> {

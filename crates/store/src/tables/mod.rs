@@ -8,6 +8,7 @@ pub(crate) mod component_metrics;
 pub(crate) mod deliveries;
 pub(crate) mod error_groups;
 pub(crate) mod history;
+pub(crate) mod identities;
 pub(crate) mod overview;
 pub(crate) mod place_changes;
 pub(crate) mod plans;

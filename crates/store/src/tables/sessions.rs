@@ -1,9 +1,11 @@
 //! Sessions of browsers.
 //!
 //! A session stands for the token that it was opened with and is never valid for longer: revoking the token, or the
-//! key that signed it, ends the session.
+//! key that signed it, ends the session. Sessions of users who sign in with an identity provider are opened in
+//! `identities.rs`.
 
 use runlog_model::Timestamp;
+use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
 use crate::error::{Error, Result};
@@ -29,6 +31,37 @@ pub struct Session {
     pub key_id: Option<String>,
     /// When it expires.
     pub expires_at: Timestamp,
+    /// What it keeps of a sign-in with an identity provider; `None` if it was opened with a token.
+    pub provider: Option<ProviderSession>,
+}
+
+/// What a session keeps of a sign-in with an identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderSession {
+    /// The provider.
+    pub issuer: String,
+    /// The account.
+    pub subject: String,
+    /// The refresh token, encrypted by the caller of the archive.
+    pub refresh_token: Option<String>,
+    /// When the provider last confirmed the account for this session.
+    pub confirmed_at: Timestamp,
+    /// When the account is checked next.
+    pub check_at: Timestamp,
+}
+
+/// The row of a session.
+#[derive(FromRow)]
+struct StoredSession {
+    caller_kind: String,
+    caller_id: String,
+    key_id: Option<String>,
+    expires_at: i64,
+    refresh_token: Option<String>,
+    confirmed_at: Option<i64>,
+    check_at: Option<i64>,
+    issuer: Option<String>,
+    subject: Option<String>,
 }
 
 /// A verified access token.
@@ -59,8 +92,9 @@ impl Accounts {
         }
         let now = self.core.now();
         let row: Option<(String, String, Option<i64>)> = sqlx::query_as(
-            "SELECT id, user_id, expires_at FROM tokens
-             WHERE token_hash = $1 AND (expires_at IS NULL OR expires_at > $2)",
+            "SELECT t.id, t.user_id, t.expires_at FROM tokens t LEFT JOIN identities i ON i.user_id = t.user_id
+             WHERE t.token_hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2)
+             AND (i.user_id IS NULL OR i.tokens_until > $2)",
         )
         .bind(secret::hash(token))
         .bind(now.as_millis())
@@ -113,18 +147,32 @@ impl Accounts {
         if !secret::is_well_formed(secret::SESSION, text) {
             return Ok(None);
         }
-        let row: Option<(String, String, Option<String>, i64)> = sqlx::query_as(
-            "SELECT caller_kind, caller_id, key_id, expires_at FROM sessions
-             WHERE session_hash = $1 AND expires_at > $2",
+        let row: Option<StoredSession> = sqlx::query_as(
+            "SELECT s.caller_kind, s.caller_id, s.key_id, s.expires_at, s.refresh_token, s.confirmed_at, s.check_at, i.issuer,
+             i.subject FROM sessions s LEFT JOIN identities i ON s.check_at IS NOT NULL AND i.user_id = s.caller_id
+             WHERE s.session_hash = $1 AND s.expires_at > $2",
         )
         .bind(secret::hash(text))
         .bind(self.core.now().as_millis())
         .fetch_optional(self.core.catalog().read())
         .await?;
-        let Some((kind, caller_id, key_id, expires_at)) = row else { return Ok(None) };
-        let kind = CallerKind::read(&kind).ok_or_else(|| Error::corrupt("the caller of a session does not decode"))?;
-        let Some(caller) = self.caller(kind, &caller_id).await? else { return Ok(None) };
-        Ok(Some(Session { caller, key_id, expires_at: instant(expires_at)? }))
+        let Some(row) = row else { return Ok(None) };
+        let kind = CallerKind::read(&row.caller_kind);
+        let kind = kind.ok_or_else(|| Error::corrupt("the caller of a session does not decode"))?;
+        let Some(caller) = self.caller(kind, &row.caller_id).await? else { return Ok(None) };
+        let provider = match (row.check_at, row.issuer.zip(row.subject)) {
+            (None, _) => None,
+            // The user is no longer one of the provider.
+            (Some(_), None) => return Ok(None),
+            (Some(check_at), Some((issuer, subject))) => Some(ProviderSession {
+                issuer,
+                subject,
+                refresh_token: row.refresh_token,
+                confirmed_at: instant(row.confirmed_at.unwrap_or_default())?,
+                check_at: instant(check_at)?,
+            }),
+        };
+        Ok(Some(Session { caller, key_id: row.key_id, expires_at: instant(row.expires_at)?, provider }))
     }
 
     /// Ends a session. Idempotent.

@@ -71,6 +71,12 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
     let run_hook = args.run_hook.map(|hook| args.run_hook_tls.with_client(hook)).transpose()?;
     let alerts = settings_file.alerts(&store)?.map(Arc::new);
+    let oidc = settings_file.oidc()?;
+    if oidc.is_some() && args.public_url.is_none() {
+        let message = "sign-in with an identity provider ([oidc] in the settings) needs --public-url: the provider sends browsers \
+                       back to that address";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let server = ServerSettings {
         alert_preview: alerts.clone().map(preview_of),
         tls,
@@ -78,6 +84,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         mcp_hosts: args.mcp_hosts,
         expires_in_as_string: args.expires_in_as_string,
         run_hook,
+        oidc,
         metrics_by_task: args.metrics_by_task,
         stranger_requests_per_second: args.bounds.stranger_requests_per_second,
         turn_time_max: args.bounds.turn_wait.duration(),
