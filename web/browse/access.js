@@ -10,6 +10,34 @@ export function accessTests({ visit, hasNoBarrier, fits, service, chrome }) {
   /** The status of a request with a token. */
   const status = async (token, path) => (await fetch(service().url + path, { headers: { authorization: `Bearer ${token}` } })).status
 
+  describe('the page of sign-in', () => {
+    it('leads to the identity provider and back to the page that was asked for, and says why it has failed', async () => {
+      const { page, context, complaints } = await openPage(chrome(), service(), { signedIn: false })
+      try {
+        await page.route('**/runlog/v1/sign-in', (route) =>
+          route.fulfill({ json: { identityProvider: { name: 'Example', path: '/runlog/v1/sign-in/oidc' } } }),
+        )
+        await page.goto(`${service().url}/problems?state=open`)
+        const link = page.getByRole('link', { name: 'Sign in with Example' })
+        assert.equal(await link.getAttribute('href'), '/runlog/v1/sign-in/oidc?to=%2Fproblems%3Fstate%3Dopen')
+        await page.getByLabel('Token').waitFor()
+        await fits(page)
+        await hasNoBarrier(page)
+        // The link leaves the web UI.
+        const asked = page.waitForRequest('**/runlog/v1/sign-in/oidc?to=*')
+        await link.click()
+        await asked
+
+        await page.goto(`${service().url}/?sign_in=no-access`)
+        await page.getByRole('alert').getByText('Your account has no access to this archive').waitFor()
+        assert.equal(await link.getAttribute('href'), '/runlog/v1/sign-in/oidc?to=%2F')
+        assert.deepEqual(complaints, [])
+      } finally {
+        await context.close()
+      }
+    })
+  })
+
   describe('the page of access', () => {
     for (const [form, size] of Object.entries({ 'on a desktop': { width: 1_440, height: 900 }, 'on a phone': { width: 390, height: 844 } })) {
       it(`creates a user, grants rights, creates a token and revokes it, ${form}`, async () => {
