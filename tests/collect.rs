@@ -270,7 +270,10 @@ fn a_missing_right_to_component_metrics_is_named_by_check_and_does_not_hold_up_l
 fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
     let stage = Stage::new();
     let first = stage.json(&["collect", "--once", "--json"]);
-    assert_eq!(first, json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0, "componentMetrics": 0 }));
+    assert_eq!(
+        first,
+        json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0, "componentMetrics": 0, "planExecutions": 0 })
+    );
     let figures = stage.figures();
     assert_eq!((&figures["known"], &figures["going"], &figures["landed"]), (&json!(3), &json!(1), &json!(2)));
     assert_eq!(figures["pages"], 4);
@@ -504,4 +507,179 @@ fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
     let _ = collector.kill();
     assert!(has_ended, "it did not end within 20 s");
     assert!(collector.wait().unwrap().success());
+}
+
+/// A service that plays Talend Cloud: what it answers at each path, and nothing else.
+struct StandIn {
+    url: String,
+}
+
+impl StandIn {
+    fn start(answers: Vec<(String, Value)>) -> Self {
+        use std::io::{BufRead, BufReader, Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = move |stream: std::net::TcpStream| -> std::io::Result<()> {
+            let mut reader = BufReader::new(stream.try_clone()?);
+            let (mut first, mut length) = (String::new(), 0);
+            reader.read_line(&mut first)?;
+            loop {
+                let mut header = String::new();
+                reader.read_line(&mut header)?;
+                let header = header.trim().to_ascii_lowercase();
+                if let Some(bytes) = header.strip_prefix("content-length:") {
+                    length = bytes.trim().parse().unwrap_or(0);
+                }
+                if header.is_empty() {
+                    break;
+                }
+            }
+            reader.take(length).read_to_end(&mut Vec::new())?;
+            let mut words = first.split_whitespace();
+            let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let path = path.split('?').next().unwrap_or_default();
+            let found = answers.iter().find(|(known, _)| known == path).filter(|_| method == "GET");
+            let missing = json!({"status": 404, "message": "not found"});
+            let (status, body) = found.map_or(("404 Not Found", &missing), |(_, body)| ("200 OK", body));
+            let body = body.to_string();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            (&stream).write_all((head + &body).as_bytes())
+        };
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let _ = answer(stream);
+            }
+        });
+        Self { url }
+    }
+}
+
+const PLAN: &str = "e7734729-cf3d-4578-939c-30381e95cd10";
+const PLAN_EXECUTION: &str = "7fb48c7a-5ea5-4cb9-9333-e345f28d9dd5";
+
+/// A failed plan execution of Talend Cloud two hours ago, whose only run was on an engine and has no log.
+#[allow(clippy::disallowed_methods, reason = "a collector lists what happened in the last day")]
+fn failed_plan() -> Vec<(String, Value)> {
+    let two_hours_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200);
+    let millis = two_hours_ago.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let time = |plus: i64| runlog_model::Timestamp::clamped(millis / 1_000 * 1_000 + plus).to_string();
+    let (started, finished) = (time(0), time(60_000));
+    let (task, space) = ("57f64991e4b0b689a64feed0", "57f64991e4b0b689a64feed2");
+    let environment = json!({"id": "57f64991e4b0b689a64feed3", "name": "production", "default": true});
+    let workspace = json!({"id": space, "name": "books", "owner": "o", "type": "shared", "environment": environment});
+    let run = json!({"executionId": RUNS[0], "taskId": task, "taskVersion": "1.0", "executionType": "PLAN",
+        "status": "execution_failed", "executionStatus": "EXECUTION_FAILED", "triggerTimestamp": started,
+        "startTimestamp": started, "finishTimestamp": finished, "userId": "u", "userType": "HUMAN",
+        "runtime": {"type": "REMOTE_ENGINE", "engineId": "e"}});
+    let job = json!({"executionId": RUNS[0], "jobId": task, "jobVersion": "1.0", "accountId": "a", "workspaceId": space,
+        "environmentVersion": "1.3", "executionDestination": "REMOTE_ENGINE", "executionType": "PLAN", "userId": "u",
+        "userType": "HUMAN", "status": "execution_failed", "executionStatus": "EXECUTION_FAILED",
+        "triggerTimestamp": started, "planId": PLAN_EXECUTION, "ofALaterVersion": [1]});
+    let plan = json!({"executionId": PLAN_EXECUTION, "planId": PLAN, "startTimestamp": started,
+        "finishTimestamp": finished, "executionStatus": "EXECUTION_FAILED", "status": "execution_failed",
+        "executionType": "SCHEDULED", "userId": "fupton", "userType": "HUMAN", "plannedExecutableCount": 2,
+        "doneExecutableCount": 1, "ofALaterVersion": {"kept": [1, null]}});
+    let mut whole = plan.clone();
+    whole["doneExecutableDetails"] = json!([job]);
+    let load = json!({"id": "load-id", "executionId": "load", "startTimestamp": started, "finishTimestamp": finished,
+        "executionStatus": "EXECUTION_FAILED"});
+    let send = json!({"id": "send-id", "executionId": "send"});
+    let mut details = load.clone();
+    let counts = json!({"plannedExecutableCount": 1, "doneExecutableCount": 1, "doneTaskExecutableDetails": [job]});
+    details.as_object_mut().unwrap().extend(counts.as_object().unwrap().clone());
+    let handler = json!({"id": "mail-id", "executionId": "mail", "startTimestamp": finished,
+        "finishTimestamp": finished, "executionStatus": "EXECUTION_SUCCESS", "plannedExecutableCount": 1,
+        "doneExecutableCount": 1, "doneTaskExecutableDetails": []});
+    let chart = json!({"id": "load-id", "name": "load", "status": "SUCCESS", "taskIds": [task],
+        "nextStep": {"id": "send-id", "name": "send", "status": "SUCCESS", "taskIds": [task]}});
+    let definition = json!({"executable": PLAN, "name": "month end", "workspace": workspace, "chart": chart});
+    let list = |items: Value| json!({"items": items, "limit": 100, "offset": 0, "total": 1});
+    let path = format!("/processing/executions/plans/{PLAN_EXECUTION}");
+    let tasks = list(json!([{"executable": task, "name": "load orders", "workspace": workspace}]));
+    vec![
+        ("/processing/executables/tasks/executions".to_owned(), list(json!([run]))),
+        (format!("/processing/executions/{}", RUNS[0]), job.clone()),
+        ("/orchestration/executables/tasks".to_owned(), tasks),
+        ("/orchestration/workspaces".to_owned(), json!([workspace])),
+        ("/processing/executables/plans/executions".to_owned(), list(json!([plan]))),
+        (path.clone(), whole),
+        (format!("{path}/steps"), json!([load, send])),
+        (format!("{path}/steps/load"), details),
+        (format!("{path}/steps/load/error-handler"), handler),
+        (format!("/orchestration/executables/plans/{PLAN}"), definition),
+    ]
+}
+
+/// A folder with settings that collect from a service.
+fn collecting_from(url: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "[[upstream]]\nname = \"cloud\"\nurl = \"{url}\"\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\nsettle = \"0s\"\ncomponent_metrics = false\n"
+    );
+    std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+    folder
+}
+
+/// Collects once; returns the folder with the archive, as one for a service.
+fn collected(folder: &TempDir, token: &str) -> (Value, TempDir) {
+    let mut collect = runlog(&["collect", "--once", "--json"]);
+    collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", token);
+    let counts = serde_json::from_str(&succeeded(collect.output().unwrap())).unwrap();
+    let archive = tempfile::tempdir_in(folder.path()).unwrap();
+    (counts, archive)
+}
+
+#[test]
+fn plan_executions_are_carried_from_talend_cloud_to_an_archive_and_on_to_the_next() {
+    let answers = failed_plan();
+    let cloud = StandIn::start(answers.clone());
+    let folder = collecting_from(&cloud.url);
+    let check = runlog(&["check"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("can list plan executions: 1 plan execution"), "{said}");
+    let (counts, archive) = collected(&folder, "t");
+    assert_eq!((&counts["noLog"], &counts["planExecutions"]), (&json!(1), &json!(1)), "{counts}");
+    let status = succeeded(runlog(&["status"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap());
+    assert!(status.contains("cloud: 1 plan execution, 0 running, 0 failing"), "{status}");
+    assert!(status.contains("1 run without a log: 1 not transferred by their engines"), "{status}");
+    succeeded(runlog(&["archive", "verify"]).current_dir(folder.path()).output().unwrap());
+    let copy = folder.path().join("copy");
+    let copied = ["archive", "copy", "--to-data", copy.to_str().unwrap()];
+    succeeded(runlog(&copied).current_dir(folder.path()).output().unwrap());
+    std::fs::rename(folder.path().join("runlog-data"), archive.path().join("data")).unwrap();
+    let first = Service::start_in(archive, &["--settle", "0s"]);
+
+    let list = first.succeed(&["plans", "--failed"]);
+    assert!(list.contains("month end") && list.contains("1 of 2"), "{list}");
+    let shown = first.succeed(&["plans", "show", PLAN_EXECUTION]);
+    for words in ["1. load", "failed", "error handler", "load orders", "not started: step load failed", RUNS[0]] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let page = first.succeed(&["report", "--plan", PLAN_EXECUTION, "--html", "-"]);
+    assert!(page.contains("<html") && page.contains("month end"), "{page}");
+    let report = first.succeed(&["report", RUNS[0]]);
+    assert!(report.contains("its engine does not transfer logs"), "{report}");
+    let summary = answer_of(&first, "GET", &format!("/runlog/v1/runs/{}/summary", RUNS[0]), "");
+    assert_eq!(summary["log"]["absence"]["reason"], "NOT_TRANSFERRED");
+    let sql = "SELECT r.plan_step_id, s.name FROM runs r JOIN plan_steps s USING (plan_execution_id, plan_step_id)";
+    let rows = first.succeed(&["sql", "--format", "csv", sql]);
+    assert!(rows.contains("load-id,load"), "{rows}");
+
+    // A second archive collects from the first, and a copy is served: both say the same as Talend Cloud.
+    let next = collecting_from(&first.url);
+    let (counts, archive) = collected(&next, &first.token);
+    assert_eq!(counts["planExecutions"], json!(1), "{counts}");
+    std::fs::rename(next.path().join("runlog-data"), archive.path().join("data")).unwrap();
+    let second = Service::start_in(archive, &["--settle", "0s"]);
+    let archive = tempfile::tempdir_in(folder.path()).unwrap();
+    std::fs::rename(copy, archive.path().join("data")).unwrap();
+    let third = Service::start_in(archive, &["--settle", "0s"]);
+    for (path, expected) in answers.iter().filter(|(path, _)| path.contains("plans")) {
+        for service in [&first, &second, &third] {
+            assert_eq!(answer_of(service, "GET", path, ""), *expected, "{path}");
+        }
+    }
 }

@@ -260,3 +260,40 @@ export const deliveries = (runId) => [
 export const landed = (runId) => [
   { runId, status: 'execution_successful', finishTimestamp: iso(400_000), landedAt: iso(340_000), records: 4_320, pages: 1 },
 ]
+
+/** @type {(id: string, status: string, before: number) => Schema['PlanLine']} */
+const plan = (id, status, before) => ({
+  executionId: id, planId: 'e7734729-cf3d-4578-939c-30381e95cd10', planName: 'month end', workspaceId: 'bbbbbbbbbbbbbbbbbbbbbbbb', status,
+  startTimestamp: iso(before), ...(status === 'executing' ? {} : { finishTimestamp: iso(before - 600_000) }), planned: 4, done: 2, isReported: true,
+})
+
+/** @type {Schema['PlanLine'][]} */
+export const plans = [
+  plan('7fb48c7a-5ea5-4cb9-9333-e345f28d9dd4', 'executing', 60_000),
+  plan('7fb48c7a-5ea5-4cb9-9333-e345f28d9dd5', 'execution_failed', 3_600_000),
+  { ...plan('7fb48c7a-5ea5-4cb9-9333-e345f28d9dd6', 'execution_misfired', 90_000_000), misfiredReason: 'PLAN_EXECUTIONS_PAUSED', done: 0 },
+  { ...plan('odd', 'pondering <b>', 180_000_000), planName: `a plan with a long name ${'that goes on '.repeat(8)}` },
+]
+
+/** @type {(runId: string) => Schema['PlanView']} */
+export const planView = (runId) => ({
+  ...plan('7fb48c7a-5ea5-4cb9-9333-e345f28d9dd5', 'execution_failed', 3_600_000),
+  workspaceName: 'books', executionType: 'SCHEDULED', userId: 'fupton', reason: 'step sum failed: 1 of 2 runs; 1 step was not started',
+  steps: [
+    {
+      id: 'a', name: 'load', condition: 'ALL_SUCCEEDED', outcome: 'succeeded', executionStatus: 'EXECUTION_SUCCESS', startTimestamp: iso(3_600_000), finishTimestamp: iso(3_400_000), planned: 1, planExecutions: [],
+      runs: [{ runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17', taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'load orders', status: 'execution_successful', startTimestamp: iso(3_600_000), finishTimestamp: iso(3_400_000), isArchived: true }],
+    },
+    {
+      id: 'b', name: `sum <b>up</b> ${'everything '.repeat(12)}`, condition: 'AT_LEAST_ONE_SUCCEEDED', outcome: 'failed', executionStatus: 'EXECUTION_FAILED', startTimestamp: iso(3_400_000), finishTimestamp: iso(3_100_000), planned: 2, planExecutions: [],
+      runs: [
+        { runId, taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', taskName: 'sum orders', status: 'execution_failed', startTimestamp: iso(3_400_000), finishTimestamp: iso(3_100_000), errorMessage: 'java.lang.IllegalStateException: the last row does not fit', isArchived: true },
+        { runId: '1b0e4d52-6a3c-4f0e-9a57-0000000000ff', taskName: 'sum customers', status: 'execution_successful', isArchived: false },
+      ],
+      errorHandler: { id: 'h', outcome: 'succeeded', executionStatus: 'EXECUTION_SUCCESS', startTimestamp: iso(3_100_000), finishTimestamp: iso(3_000_000), planned: 1, runs: [], planExecutions: ['7fb48c7a-5ea5-4cb9-9333-e345f28d9dd7'] },
+    },
+    { id: 'c', name: 'send', outcome: 'not_started', runs: [], planExecutions: [], notStartedBecause: 'step sum failed, and one of its tasks must succeed for the next step to start' },
+  ],
+  otherRuns: [],
+  earlier: [plan('7fb48c7a-5ea5-4cb9-9333-e345f28d9dd8', 'execution_successful', 90_000_000), plan('7fb48c7a-5ea5-4cb9-9333-e345f28d9dd9', 'execution_failed', 180_000_000)],
+})

@@ -80,6 +80,8 @@ async function answerFor(page) {
   await page.route('**/runlog/v1/alerts/preview?*', json(answers.alertPreview(FAILED_RUN)))
   await page.route('**/runlog/v1/sinks/*/deliveries?*', json({ items: answers.deliveries(FAILED_RUN), limit: 20, offset: 0, total: 2 }))
   await page.route('**/runlog/v1/collection/*/runs?*', json({ items: answers.landed(FAILED_RUN), limit: 20, offset: 0, total: 1 }))
+  await page.route('**/runlog/v1/plan-executions?*', json({ items: answers.plans, limit: 50, offset: 0, total: answers.plans.length }))
+  await page.route('**/runlog/v1/plan-executions/*', json(answers.planView(FAILED_RUN)))
   await page.route('**/runlog/v1/collection', json(answers.collection(FAILED_RUN)))
   await page.route('**/runlog/v1/sinks', json(answers.sinks))
 }
@@ -132,6 +134,7 @@ const pages = () => [
   { name: 'run', path: `/runs/${FAILED_RUN}#1`, shows: 'Running Spark version' },
   { name: 'run, filtered', path: `/runs/${FAILED_RUN}?severity=WARN,ERROR`, shows: '9 matching lines' },
   { name: 'empty run', path: `/runs/${EMPTY_RUN}`, shows: 'ended' },
+  { name: 'plans', path: '/plans', shows: 'Plans' },
   { name: 'compare', path: `/runs/${EARLIER_RUN}/compare/${FAILED_RUN}`, shows: 'Swap' },
   { name: 'problems', path: '/problems', shows: 'the last row does not fit' },
   { name: 'problem', path: `/problems/${problemId}`, shows: 'Latest runs' },
@@ -167,6 +170,49 @@ describe('each page', () => {
       }
     })
   }
+})
+
+describe('plans', () => {
+  for (const [form, options] of Object.entries({
+    'light and wide': { dark: false },
+    'dark and on a phone': { dark: true, width: 360, height: 740 },
+  })) {
+    it(`show what failed and what was not started, by keys alone, ${form}`, async () => {
+      await visit('/plans', { ...options, answers: true }, async (page) => {
+        const shot = async (name) => {
+          await fits(page)
+          await hasNoBarrier(page)
+          if (!shots) return
+          mkdirSync(shots, { recursive: true })
+          await page.screenshot({ path: `${shots}/${name}-${form.replace(/\W+/g, '-')}.png`, fullPage: true })
+        }
+        await page.getByText('did not start').last().waitFor()
+        await page.getByText('pondering <b>').waitFor()
+        await shot('plan-executions')
+        await page.getByRole('link', { name: 'month end' }).nth(1).focus()
+        await page.keyboard.press('Enter')
+        await page.getByText('Not started: step sum failed, and one of its tasks must succeed').waitFor()
+        await page.getByText('step sum failed: 1 of 2 runs; 1 step was not started').waitFor()
+        await page.getByText('not in the archive').waitFor()
+        await page.getByRole('link', { name: '7fb48c7a-5ea5-4cb9-9333-e345f28d9dd7' }).waitFor()
+        assert.equal(await page.getByRole('link', { name: 'sum orders' }).getAttribute('href'), `/runs/${FAILED_RUN}`)
+        await shot('plan-execution')
+      })
+    })
+  }
+
+  it('are derived from runs where no upstream describes them', async () => {
+    const id = '6c0e5a34-0000-4000-8000-0000000000dd'
+    const start = { taskId: service.taskId, planId: 'books', planName: 'close books', planExecutionId: 'of runs/1', planStepId: 'sum' }
+    await send(service, 'PUT', `/runlog/v1/runs/${id}`, JSON.stringify(start))
+    await send(service, 'POST', `/runlog/v1/runs/${id}/finish`, JSON.stringify({ status: 'execution_failed' }))
+    await visit('/plans?status=execution_failed', {}, async (page) => {
+      await page.getByRole('link', { name: 'close books' }).click()
+      await page.getByText('Derived from its runs').waitFor()
+      await page.getByRole('list', { name: 'Runs of sum' }).getByRole('link').click()
+      await page.getByText('the run was pushed without records').waitFor()
+    })
+  })
 })
 
 describe('signing in', () => {

@@ -74,6 +74,8 @@ enum Command {
     Report(command::report::ReportArgs),
     /// List problems, which are root causes of failed runs, and mute, resolve or reopen them
     Problems(Box<command::problems::ProblemsArgs>),
+    /// List plan executions, and show what became of their steps
+    Plans(Box<command::plans::PlansArgs>),
     /// Show what the alert rules in the settings would have reported
     Alerts(Box<command::alerts::AlertsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
@@ -112,6 +114,7 @@ impl Command {
             | Self::Workspaces(_)
             | Self::Report(_)
             | Self::Problems(_)
+            | Self::Plans(_)
             | Self::Diff(_)
             | Self::Search(_) => true,
             Self::Tail(args) => !args.follow,
@@ -133,6 +136,7 @@ impl Command {
             | Self::Canary(_)
             | Self::Report(_)
             | Self::Problems(_)
+            | Self::Plans(_)
             | Self::Diff(_)
             | Self::Search(_)
             | Self::Health(_)
@@ -209,6 +213,7 @@ async fn run(command: Command) -> Outcome {
         Command::Canary(args) => command::canary::run(args, stop).await,
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
         Command::Problems(args) => until_stopped(command::problems::run(*args), stop).await,
+        Command::Plans(args) => until_stopped(command::plans::run(*args), stop).await,
         Command::Alerts(args) => until_stopped(command::alerts::run(*args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
         Command::Search(args) => until_stopped(command::search::run(args), stop).await,

@@ -9,12 +9,14 @@
 //! | [`causes`] | an error and what caused it |
 //! | [`hex`] | bytes as hexadecimal digits |
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
+//! | [`log_absence`] | why a run has no log |
 //! | [`log_time`] | times as logs write them: numbers of any unit, texts of any form |
 //! | [`time`] | [`Timestamp`], [`TimeRange`], [`Clock`] |
 //! | [`record`] | one line of a run's log |
 //! | [`severity`] | how grave it is |
 //! | [`run`] | one execution of a task |
 //! | [`page`] | where a page of a log ends |
+//! | [`plan`], [`plan_report`] | plan executions: what their runs tell, and what a service says of them |
 //! | [`printable`] | text that a terminal may show |
 //! | [`repair`] | JSON whose texts some writers break |
 //! | [`text`] | the TEXT form of a log |
@@ -30,10 +32,12 @@ pub mod backoff;
 pub mod causes;
 pub mod hex;
 pub mod id;
+pub mod log_absence;
 pub mod log_time;
 pub mod page;
 pub mod place;
 pub mod plan;
+pub mod plan_report;
 pub mod printable;
 pub mod problem;
 pub mod random;
@@ -49,6 +53,7 @@ pub mod word;
 pub use backoff::backoff;
 pub use causes::{causes, error_chain};
 pub use id::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
+pub use log_absence::LogAbsence;
 pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};
 pub use problem::{ErrorGroupKind, ProblemState};

@@ -21,6 +21,7 @@ mod oauth;
 mod otlp;
 mod overview;
 mod permissions;
+mod plan_pages;
 mod plans;
 mod problems;
 mod queries;
@@ -161,6 +162,7 @@ fn talend_routes() -> Vec<Route> {
         Route::new(Token, handler!(plans::one)),
         Route::new(Token, handler!(plans::steps)),
         Route::new(Token, handler!(plans::step)),
+        Route::new(Token, handler!(plans::error_handler)),
         Route::new(Token, handler!(history::search)),
         Route::new(Token, handler!(history::download)).audited_reading("download history"),
         Route::new(Token, handler!(components::of_run)).audited_reading("read component metrics"),
@@ -170,7 +172,8 @@ fn talend_routes() -> Vec<Route> {
         Route::new(Token, handler!(workspaces::tasks)),
         Route::new(Token, handler!(workspaces::search)),
         Route::new(Token, handler!(workspaces::task)),
-        Route::new(Token, handler!(workspaces::plans)),
+        Route::new(Token, handler!(plans::definitions)),
+        Route::new(Token, handler!(plans::definition)),
         Route::new(ClientSecret, handler!(oauth::token)),
         Route::new(Token, handler!(accounts::list)),
         Route::new(Token, handler!(accounts::create)).audited("create service account"),
@@ -234,6 +237,8 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(browse::records)).audited_once("look at log"),
         Route::new(Token, handler!(browse::histogram)),
         Route::new(Token, handler!(browse::whole)).audited_reading("download log"),
+        Route::new(Token, handler!(plan_pages::list)),
+        Route::new(Token, handler!(plan_pages::one)),
         Route::new(Token, handler!(queries::list)),
         Route::new(Token, handler!(queries::save)),
         Route::new(Token, handler!(queries::delete)),

@@ -97,6 +97,7 @@ pub mod collection {
         ClaimedComponents, ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, LandedLog,
         LandedRun, UpsertCounts, UpstreamRun, UpstreamRunState,
     };
+    pub use crate::tables::reported_plans::{ClaimedPlan, ListedPlan, PlanCollectionMetrics, PlanState};
 }
 
 /// Sinks, the deliveries of logs to them, and dead letters.
@@ -144,18 +145,24 @@ pub mod pages {
     pub use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
 }
 
+/// Plans and plan executions as upstreams describe them.
+pub mod plans {
+    pub use crate::parts::Plans;
+    pub use crate::tables::plans::{ListedPlanExecution, PlanFilter, ReportedExecution};
+    pub use crate::tables::reported_plans::{FailedPlan, PlanDefinition, PlanDefinitionFilter, StoredPlan};
+}
+
 /// Problems: the root causes of failed runs, and what people made of them.
 pub mod problems {
     pub use crate::parts::Problems;
     pub use crate::tables::problems::{KnownProblem, NewProblem, ProblemFilter, ProblemOrder};
 }
 
-/// Runs, their history, plan executions and overviews.
+/// Runs, their history and overviews.
 pub mod runs {
     pub use crate::parts::Runs;
     pub use crate::tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
     pub use crate::tables::overview::{LogMetadata, OutcomeCount, OverviewFilter, TaskOverviewFilter};
-    pub use crate::tables::plans::PlanFilter;
     pub use crate::tables::runs::{RunBrief, RunFilter};
 }
 

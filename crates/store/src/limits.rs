@@ -349,6 +349,12 @@ pub const COMPONENT_METRICS_BYTES_MAX: usize = 16 << 20;
 /// How many component metrics one statement stores: a database accepts some ten thousand values.
 pub const COMPONENT_METRICS_INSERTED_TOGETHER: usize = 200;
 
+/// The largest report of a plan execution, and the largest definition of a plan. Unit: bytes. A plan has tens of tasks.
+pub const PLAN_BYTES_MAX: usize = 4 << 20;
+
+/// How many listed plan executions one transaction stores.
+pub const PLANS_STORED_TOGETHER: usize = 100;
+
 /// How long a session that was opened with a personal access token lasts. Unit: milliseconds. A working day, so that
 /// a forgotten browser is no risk for long.
 pub const SESSION_TTL_MS: i64 = 12 * 3_600_000;

@@ -54,6 +54,8 @@ parts! {
     Problems,
     /// Component metrics of runs.
     Components,
+    /// Plans and plan executions as upstreams describe them.
+    Plans,
     /// The audit log.
     AuditLog,
     /// Alerts, and what alert rules ask of the catalog.

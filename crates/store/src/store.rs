@@ -21,7 +21,7 @@ use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
 use crate::parts::{
-    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Logs, Problems, Query, Runs, SavedQueries,
+    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Logs, Plans, Problems, Query, Runs, SavedQueries,
     SigningKeys, Summaries, Workspaces,
 };
 use crate::settings::StoreSettings;
@@ -46,6 +46,7 @@ struct Parts {
     summaries: Summaries,
     problems: Problems,
     components: Components,
+    plans: Plans,
     audit: AuditLog,
     alerts: Alerts,
     ingest: Ingest,
@@ -72,6 +73,7 @@ impl Parts {
             summaries: Summaries::new(&core),
             problems: Problems::new(&core),
             components: Components::new(&core),
+            plans: Plans::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
             core,
@@ -244,6 +246,11 @@ impl Store {
     /// Component metrics of runs.
     pub fn components(&self) -> &Components {
         &self.0.components
+    }
+
+    /// Plans and plan executions as upstreams describe them.
+    pub fn plans(&self) -> &Plans {
+        &self.0.plans
     }
 
     /// Summaries of logs, and the error groups that they found.

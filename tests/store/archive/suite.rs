@@ -36,6 +36,8 @@ mod names;
 mod pages;
 #[path = "places.rs"]
 mod places;
+#[path = "plans.rs"]
+mod plans;
 #[path = "problems.rs"]
 mod problems;
 #[path = "search.rs"]

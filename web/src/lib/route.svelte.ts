@@ -13,6 +13,8 @@ const pages: [string, RegExp][] = [
   ['compare', /^\/runs\/(?<id>[^/]+)\/compare\/(?<other>[^/]+)\/?$/],
   ['problems', /^\/problems\/?$/],
   ['problem', /^\/problems\/(?<id>[^/]+)\/?$/],
+  ['plans', /^\/plans\/?$/],
+  ['plan', /^\/plans\/(?<id>[^/]+)\/?$/],
   ['search', /^\/search\/?$/],
   ['sql', /^\/sql\/?$/],
   ['collection', /^\/collection\/?$/],

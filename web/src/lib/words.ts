@@ -47,8 +47,11 @@ const statuses: Record<string, StatusWords> = {
   terminated_shutdown: { outcome: 'ended', word: 'stopped by shutdown', sign: '■', style: 'ended' },
 }
 
+/** A plan execution that did not start; no run has this status. */
+const misfired: StatusWords = { outcome: 'failed', word: 'did not start', sign: '✕', style: 'bad' }
+
 export function statusWords(status: string): StatusWords {
-  return statuses[status] ?? { outcome: 'going', word: status, sign: '?', style: 'ended' }
+  return statuses[status] ?? (status === 'execution_misfired' ? misfired : undefined) ?? { outcome: 'going', word: status, sign: '?', style: 'ended' }
 }
 
 export const statusChoices = Object.entries(statuses).map(([value, words]) => ({ value, label: words.word }))

@@ -193,7 +193,10 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
         LogState::Outdated => format!("based on the log before more records arrived; updated {when}"),
         LogState::NotYet => format!("the log is long and will be summarised {when}"),
         LogState::NothingYet => "the run is active and has not logged anything yet".to_owned(),
-        LogState::None => "the run has ended without a log".to_owned(),
+        LogState::None => match found.absence {
+            Some(absence) => format!("the run has ended without a log: {}", absence.text()),
+            None => "the run has ended without a log".to_owned(),
+        },
         LogState::Deleted => "the log was deleted".to_owned(),
     }
 }

@@ -118,10 +118,13 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     }
     if args.json {
         result_json(
-            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back, "componentMetrics": total.components }),
+            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back, "componentMetrics": total.components, "planExecutions": total.plans }),
         )?;
     } else {
         let mut text = format!("{} landed with {}", counted(total.landed, "run"), counted(total.records, "record"));
+        if total.plans > 0 {
+            text += &format!("; {}", counted(total.plans, "plan execution"));
+        }
         if total.no_log > 0 {
             text += &format!("; {} without a log", count(total.no_log));
         }

@@ -20,6 +20,7 @@ pub(crate) mod mcp;
 pub(crate) mod open;
 pub(crate) mod places;
 pub(crate) mod plan;
+pub(crate) mod plans;
 pub(crate) mod problems;
 pub(crate) mod push;
 pub(crate) mod report;

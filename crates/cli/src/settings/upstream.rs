@@ -60,6 +60,7 @@ pub(super) struct UpstreamSettings {
     settle: Option<Time>,
     while_going: Option<Time>,
     component_metrics: Option<bool>,
+    plan_executions: Option<bool>,
     every: Option<Time>,
     cron: Option<Schedule>,
     cron_zone: Option<ScheduleZone>,
@@ -138,6 +139,7 @@ impl UpstreamSettings {
             settle: or(self.settle, default.settle),
             while_going: self.while_going.map(|time| time.0),
             component_metrics: self.component_metrics.unwrap_or(default.component_metrics),
+            plan_executions: self.plan_executions.unwrap_or(default.plan_executions),
             parallel: self.parallel.unwrap_or(default.parallel),
             pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
             ..default

@@ -5,6 +5,7 @@ mod components;
 mod executions;
 mod lists;
 mod logs;
+mod plans;
 mod problems;
 mod push;
 mod read;

@@ -9,6 +9,7 @@ use runlog_model::wire::problems::ProblemBody;
 use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
 use runlog_store::Store;
 use runlog_store::alerts::Alerts;
+use runlog_store::plans::Plans;
 use runlog_store::problems::{KnownProblem, ProblemFilter, Problems};
 use runlog_store::runs::Runs;
 use runlog_store::summaries::{RecentRun, Summaries};
@@ -17,6 +18,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::error::AlertError;
+use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
 use super::rule::{AlertRule, Condition};
 
 /// Maximum time that is searched: occurrences that were missed for longer, because no node was running, are not
@@ -74,6 +76,7 @@ pub(super) struct Occurrence {
     task: Option<Task>,
     run: Option<RunId>,
     problem: Option<Known>,
+    plan: Option<PlanPart>,
     pub(super) is_muted: bool,
     /// When it happened.
     at: Timestamp,
@@ -122,6 +125,8 @@ struct Body<'a> {
     workspace_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<ProblemPart<'a>>,
+    #[serde(flatten)]
+    plan: Option<&'a PlanPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     link: Option<String>,
 }
@@ -144,10 +149,11 @@ impl Occurrence {
         let task = self.task.as_ref();
         let problem = self.problem.as_ref().map(|known| &known.problem);
         let page_of_problem = problem.map(|problem| format!("problems/{}", problem.id));
+        let plan_execution = self.plan.as_ref().and_then(|plan| plan.plan_execution_id.as_ref());
         let page = match (self.run, task) {
             (Some(run), _) => Some(format!("runs/{run}")),
             (None, Some(task)) => Some(format!("tasks/{}", task.id)),
-            (None, None) => page_of_problem.clone(),
+            (None, None) => page_of_problem.clone().or(plan_execution.map(|id| format!("plans/{id}"))),
         };
         let link = |page: Option<String>| {
             public_url.zip(page).map(|(url, page)| format!("{}/{page}", url.as_str().trim_end_matches('/')))
@@ -174,8 +180,10 @@ impl Occurrence {
             task_name: task.map(|task| task.name.as_str()),
             workspace_name: task
                 .map(|task| task.workspace.name.as_str())
-                .or(problem.map(|problem| problem.workspace_name.as_str())),
+                .or(problem.map(|problem| problem.workspace_name.as_str()))
+                .or(self.plan.as_ref().and_then(|plan| plan.workspace_name.as_deref())),
             problem: part,
+            plan: self.plan.as_ref(),
             link: link(page),
         };
         // Strings and times can always be serialized.
@@ -190,6 +198,7 @@ pub(super) struct AlertArchive {
     problems: Problems,
     summaries: Summaries,
     workspaces: Workspaces,
+    plans: Plans,
 }
 
 impl AlertArchive {
@@ -200,6 +209,7 @@ impl AlertArchive {
             problems: store.problems().clone(),
             summaries: store.summaries().clone(),
             workspaces: store.workspaces().clone(),
+            plans: store.plans().clone(),
         }
     }
 }
@@ -244,6 +254,12 @@ pub(super) async fn occurrences(
     }
     if rule.tells_of(Condition::SinkBehind) && is_thorough {
         finder.sinks_behind().await?;
+    }
+    let parts = (&archive.plans, &archive.workspaces);
+    for plan in occurrences_of_plans(parts, rule, (since, ended_since), is_thorough, now).await? {
+        let PlanOccurrence { key, what, text, plan, at } = plan;
+        let (task, run, problem) = (None, None, None);
+        finder.found.push(Occurrence { key, what, text, task, run, problem, plan: Some(plan), is_muted: false, at });
     }
     Ok(finder.found)
 }
@@ -321,7 +337,17 @@ impl Finder<'_> {
         let (key, what) = (format!("run failed {}", run.id), "run_failed");
         let is_muted = problem.as_ref().is_some_and(|known| known.problem.state == ProblemState::Muted);
         let at = self.end_of(run);
-        self.found.push(Occurrence { key, what, text, task: Some(task), run: Some(run.id), problem, is_muted, at });
+        self.found.push(Occurrence {
+            key,
+            what,
+            text,
+            task: Some(task),
+            run: Some(run.id),
+            problem,
+            plan: None,
+            is_muted,
+            at,
+        });
         Ok(())
     }
 
@@ -440,7 +466,7 @@ impl Finder<'_> {
             format!("{word} in {}: {} (tasks: {}{more})", problem.workspace_name, problem.title, task_names.join(", "));
         let at = known.problem.came_back_at.unwrap_or(known.problem.first_seen);
         let (task, run, problem) = (None, None, Some(known));
-        self.found.push(Occurrence { key, what, text, task, run, problem, is_muted: false, at });
+        self.found.push(Occurrence { key, what, text, task, run, problem, plan: None, is_muted: false, at });
         Ok(())
     }
 
@@ -517,7 +543,7 @@ impl Finder<'_> {
         run: Option<RunId>,
         at: Timestamp,
     ) {
-        self.found.push(Occurrence { key, what, text, task, run, problem: None, is_muted: false, at });
+        self.found.push(Occurrence { key, what, text, task, run, problem: None, plan: None, is_muted: false, at });
     }
 }
 

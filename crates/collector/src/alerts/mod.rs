@@ -14,6 +14,7 @@
 mod error;
 mod find;
 mod mail;
+mod plans;
 mod rule;
 mod sender;
 mod webhook;

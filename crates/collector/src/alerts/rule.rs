@@ -49,6 +49,10 @@ pub enum Condition {
     LogIncomplete,
     /// A sink lags behind for too long.
     SinkBehind,
+    /// A plan execution failed.
+    PlanFailed,
+    /// A plan did not start, or has not run for three times its usual interval.
+    PlanNotRun,
 }
 
 /// The destination of alerts.
@@ -72,6 +76,8 @@ impl Condition {
             Self::NewError => "new_error",
             Self::LogIncomplete => "log_incomplete",
             Self::SinkBehind => "sink_behind",
+            Self::PlanFailed => "plan_failed",
+            Self::PlanNotRun => "plan_not_run",
         }
     }
 }

@@ -21,9 +21,10 @@ use super::component_metrics::ComponentWorker;
 use super::context::CollectContext;
 use super::discover::{Discovered, Discovery, DiscoveryOutcome};
 use super::error::Result;
+use super::plan_executions::PlanWorker;
 use super::progress::{CollectEvent, CollectProgress};
 use super::range::Range;
-use super::rights::{RightTest, test_rights};
+use super::rights::{RightTest, test_plan_rights, test_rights};
 use super::run_worker::RunWorker;
 use super::stats::CollectStats;
 use super::upstream::Upstream;
@@ -38,6 +39,8 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(60);
 const FOLLOWERS: usize = 4;
 /// Number of workers that fetch component metrics.
 const MEASURERS: usize = 2;
+/// Number of workers that fetch plan executions.
+const PLANNERS: usize = 2;
 /// How often a collector announces itself to the others.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Collects one upstream into one archive.
@@ -49,6 +52,7 @@ struct Shared {
     discovery: Discovery,
     worker: RunWorker,
     components: ComponentWorker,
+    plans: PlanWorker,
     progress: Arc<dyn CollectProgress>,
 }
 
@@ -58,7 +62,8 @@ impl Collector {
         let context = Arc::new(CollectContext::new(store, upstream));
         let worker = RunWorker::new(Arc::clone(&context), Arc::clone(&progress));
         let components = ComponentWorker::new(Arc::clone(&context));
-        Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, components, progress }))
+        let plans = PlanWorker::new(Arc::clone(&context));
+        Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, components, plans, progress }))
     }
 
     /// The name of its upstream.
@@ -113,9 +118,17 @@ impl Collector {
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
-        let DiscoveryOutcome { found, is_all_listed, problem } = discovery.round(context, range).await;
+        let DiscoveryOutcome { mut found, is_all_listed, mut problem } = discovery.round(context, range).await;
         if is_all_listed {
             archive.collection.set_listed_until(&upstream.name, range.to).await?;
+        }
+        // Plan executions are listed by place; where runs could not be listed, they cannot either.
+        if self.0.plans.is_wanted() && problem.is_none() {
+            let listed = async { self.0.plans.list(&discovery.places(upstream).await?, range).await };
+            match listed.await {
+                Ok(requests) => found.requests += requests,
+                Err(error) => problem = Some(error),
+            }
         }
         debug!(upstream = upstream.name, listed = found.listed, new = found.new, "runs were listed");
         if found.taken_in > 0 {
@@ -141,7 +154,11 @@ impl Collector {
         let upstream = &context.upstream;
         let scopes = discovery.scopes(context).await?;
         let (client, tags) = (&upstream.client, &upstream.selection.tags);
-        Ok(test_rights(client, &scopes, tags, range, self.0.components.is_wanted()).await)
+        let mut tests = test_rights(client, &scopes, tags, range, self.0.components.is_wanted()).await;
+        if self.0.plans.is_wanted() {
+            tests.push(test_plan_rights(client, &discovery.places(upstream).await?, range).await);
+        }
+        Ok(tests)
     }
 
     /// Lands every due run, several at a time, until none is left or `stop`. If the archive becomes unavailable, runs
@@ -158,12 +175,16 @@ impl Collector {
         round
     }
 
-    /// Lands one due run, polls one running run, or fetches the component metrics of one; none if there is nothing to do.
+    /// Lands one due run, polls one running run, or fetches the component metrics of one or a plan execution; none if there
+    /// is nothing to do.
     async fn step(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         match self.0.worker.land_one(stop).await? {
             Some(one) => Ok(Some(one)),
             None if self.0.worker.follow_one(stop).await? => Ok(Some(CollectStats::default())),
-            None => self.0.components.fetch_one(stop).await,
+            None => match self.0.components.fetch_one(stop).await? {
+                Some(one) => Ok(Some(one)),
+                None => self.0.plans.fetch_one(stop).await,
+            },
         }
     }
 
@@ -179,7 +200,7 @@ impl Collector {
         let name = |what: &str| format!("collect {}: {what}", upstream.name);
         let (pause, listing) = (Arc::new(pause), name("list runs"));
         let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the rate limit"));
-        let measure = name("component metrics");
+        let (measure, plan) = (name("component metrics"), name("plan executions"));
         tokio::join!(
             supervisor.run(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
             supervisor.run(&follow, &stop, || self.clone().follow_on(stop.clone())),
@@ -187,6 +208,7 @@ impl Collector {
             self.look_on(supervisor, &look, &stop),
             self.land_on(supervisor, &land, &stop),
             self.measure_on(supervisor, &measure, &stop),
+            self.plan_on(supervisor, &plan, &stop),
         );
         if let Err(error) = self.leave().await {
             debug!(%error, "the other collectors will notice later that this one has ended");
@@ -273,6 +295,21 @@ impl Collector {
         };
         let wait = self.0.context.upstream.client.wait();
         components.pool().live(supervisor, name, MEASURERS, wait, stop, step).await;
+    }
+
+    /// Fetches plan executions as they become due.
+    async fn plan_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+        let plans = &self.0.plans;
+        if !plans.is_wanted() {
+            return;
+        }
+        let (worker, until) = (plans.clone(), stop.clone());
+        let step = move || {
+            let (worker, stop) = (worker.clone(), until.clone());
+            async move { worker.fetch_one(&stop).await }
+        };
+        let wait = self.0.context.upstream.client.wait();
+        plans.pool().live(supervisor, name, PLANNERS, wait, stop, step).await;
     }
 
     async fn look_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {

@@ -10,6 +10,7 @@ use runlog_store::collection::Collection;
 use runlog_store::ingest::Ingest;
 use runlog_store::logs::Logs;
 use runlog_store::permissions::create_private_folder;
+use runlog_store::plans::Plans;
 use runlog_store::runs::Runs;
 use runlog_store::supervise::Supervisor;
 use runlog_store::workspaces::Workspaces;
@@ -26,6 +27,7 @@ use crate::fetch::error::storage;
 pub(super) struct CollectArchive {
     pub(super) collection: Collection,
     pub(super) runs: Runs,
+    pub(super) plans: Plans,
     pub(super) workspaces: Workspaces,
     pub(super) logs: Logs,
     pub(super) ingest: Ingest,
@@ -49,6 +51,7 @@ impl CollectArchive {
         Self {
             collection: store.collection().clone(),
             runs: store.runs().clone(),
+            plans: store.plans().clone(),
             workspaces: store.workspaces().clone(),
             logs: store.logs().clone(),
             ingest: store.ingest().clone(),

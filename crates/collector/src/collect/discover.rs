@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::range::Range;
-use super::run_list::read_list;
+use super::run_list::{List, read_list};
 use super::upstream::Upstream;
 
 /// Maximum number of runs per round that no longer appear in the lists and are polled one by one.
@@ -251,7 +251,7 @@ impl Discovery {
         let CollectContext { archive, upstream, .. } = context;
         let mut windows = vec![window];
         while let Some(window) = windows.pop() {
-            match read_list(upstream, scope, window, &mut found.requests).await? {
+            match read_list(upstream, List::Runs, scope, window, &mut found.requests).await? {
                 Some(runs) => {
                     let wanted: Vec<UpstreamRun> =
                         runs.iter().filter_map(|run| to_upstream_run(upstream, lists, run)).collect();
@@ -301,7 +301,7 @@ impl Discovery {
     }
 
     /// Resolves environments and workspaces, given by ID or name.
-    async fn places(&self, upstream: &Upstream) -> Result<Vec<ExecutionScope>> {
+    pub(crate) async fn places(&self, upstream: &Upstream) -> Result<Vec<ExecutionScope>> {
         let mut scopes = Vec::new();
         if !upstream.selection.environments.is_empty() {
             let known = upstream.client.environments().await?;

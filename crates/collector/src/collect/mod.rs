@@ -3,6 +3,7 @@
 //! ```text
 //! collector ▸ discover (list runs)
 //!           ▸ component_metrics (of runs whose logs have landed)
+//!           ▸ plan_executions (with their steps)
 //!           ▸ run_worker (claim one) ▸ fetch ▸ interval (complete intervals) ▸ record_blocks ▸ ingest (missing records)
 //! ```
 
@@ -14,6 +15,7 @@ mod error;
 mod ingest;
 mod interval;
 mod lease;
+mod plan_executions;
 mod progress;
 mod range;
 mod record_blocks;

@@ -11,6 +11,8 @@ use super::range::Range;
 const SCOPES_MAX: usize = 20;
 const TASKS_MAX: usize = 5;
 
+const PLANS: &str = "list plan executions";
+
 const NOT_LISTED: &str = "no runs could be listed";
 
 /// What an account must be allowed to do, and whether it is.
@@ -66,6 +68,30 @@ pub(super) async fn test_rights(
         tests.push(RightTest { what: "read component metrics", outcome });
     }
     tests
+}
+
+/// Tests the right to list plan executions and to read the steps of one.
+pub(super) async fn test_plan_rights(client: &Client, scopes: &[ExecutionScope], range: Range) -> RightTest {
+    let mut total = 0;
+    let mut read = None;
+    for scope in scopes.iter().take(SCOPES_MAX) {
+        let filter =
+            ExecutionFilter { from: Some(range.from), to: Some(range.to), limit: 1, ..ExecutionFilter::default() };
+        let page = match client.plan_executions(*scope, &filter).await {
+            Ok(page) => page,
+            Err(error) => return RightTest { what: PLANS, outcome: RightOutcome::Failed(error) },
+        };
+        total += page.total.max(page.items.len() as u64);
+        read = read.or_else(|| page.items.first().map(|plan| plan.id().to_owned()));
+    }
+    if let Some(id) = read {
+        match client.plan_steps(&id).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return RightTest { what: PLANS, outcome: RightOutcome::Failed(error) },
+        }
+    }
+    RightTest { what: PLANS, outcome: RightOutcome::Granted(counted(total, "plan execution")) }
 }
 
 /// Ended runs, at most [`TASKS_MAX`] of each scope, each of another task.

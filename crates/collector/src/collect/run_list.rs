@@ -1,4 +1,4 @@
-//! Reads a list of runs completely, although runs are added and removed in the meantime.
+//! Reads a list of runs or plan executions completely, although some are added and removed in the meantime.
 
 use runlog_client::{Execution, ExecutionFilter, ExecutionScope, ListIds};
 use tracing::debug;
@@ -12,19 +12,38 @@ const LIST_LIMIT: u64 = 100;
 /// How often a list is read again if it changed while it was read.
 const LIST_TRIES: u32 = 5;
 
-/// The runs of a window; none if there are too many to be listed.
+/// What is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    /// Runs.
+    Runs,
+    /// Plan executions.
+    Plans,
+}
+
+impl List {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Runs => "runs",
+            Self::Plans => "plan executions",
+        }
+    }
+}
+
+/// The runs or plan executions of a window; none if there are too many to be listed.
 ///
 /// Each page starts with the last run of the previous one. If it does not, the list has changed, and it is read again
 /// if runs may have been missed.
 pub(super) async fn read_list(
     upstream: &Upstream,
+    list: List,
     scope: ExecutionScope,
     window: Range,
     requests: &mut u64,
 ) -> Result<Option<Vec<Execution>>> {
     let mut repeats = None;
     for _ in 0..LIST_TRIES {
-        match read_list_once(upstream, scope, window, requests).await? {
+        match read_list_once(upstream, list, scope, window, requests).await? {
             Listing::Whole(runs) => return Ok(Some(runs)),
             Listing::TooLong => return Ok(None),
             Listing::Repeats(error) => repeats = Some(error),
@@ -51,6 +70,7 @@ enum Listing {
 
 async fn read_list_once(
     upstream: &Upstream,
+    list: List,
     scope: ExecutionScope,
     window: Range,
     requests: &mut u64,
@@ -67,7 +87,10 @@ async fn read_list_once(
             ..ExecutionFilter::default()
         };
         *requests += 1;
-        let page = upstream.client.executions(scope, &filter).await?;
+        let page = match list {
+            List::Runs => upstream.client.executions(scope, &filter).await?,
+            List::Plans => upstream.client.plan_executions(scope, &filter).await?,
+        };
         if page.total.max(runs.len() as u64) > upstream.settings.offset_max {
             return Ok(Listing::TooLong);
         }
@@ -80,7 +103,7 @@ async fn read_list_once(
         let again = usize::from(offset > 0 && page.items.first().is_some_and(|first| first.id().is_empty()));
         let is_new: Vec<bool> = page.items.iter().map(|run| run.id().is_empty() || !ids.has(run.id())).collect();
         let named = page.items.iter().map(Execution::id).filter(|id| !id.is_empty());
-        let new = match ids.take("runs", offset, LIST_LIMIT, named) {
+        let new = match ids.take(list.what(), offset, LIST_LIMIT, named) {
             Ok(new) => new,
             // A service that ignores the limit has returned the whole list.
             Err(_) if runs.len() as u64 >= total => return Ok(Listing::Whole(runs)),

@@ -15,6 +15,8 @@ pub struct CollectStats {
     pub set_back: u64,
     /// Number of runs whose component metrics have landed.
     pub components: u64,
+    /// Number of plan executions that have landed.
+    pub plans: u64,
 }
 
 impl AddAssign for CollectStats {
@@ -24,5 +26,6 @@ impl AddAssign for CollectStats {
         self.no_log += other.no_log;
         self.set_back += other.set_back;
         self.components += other.components;
+        self.plans += other.plans;
     }
 }

@@ -62,6 +62,8 @@ pub struct CollectSettings {
     pub while_going: Option<Duration>,
     /// Whether the component metrics of runs are collected. Default: yes.
     pub component_metrics: bool,
+    /// Whether plan executions are collected, if the selection is not one of tasks. Default: yes.
+    pub plan_executions: bool,
     /// Number of runs that are fetched at a time. Default: 16; most of them wait until the service has built a page or
     /// the rate limit allows a request, so few files are downloaded at a time.
     pub parallel: usize,
@@ -91,6 +93,7 @@ impl CollectSettings {
             settle: Duration::from_secs(30),
             while_going: None,
             component_metrics: true,
+            plan_executions: true,
             parallel: 32,
             pages_in_flight: 10,
             page_memory_bytes: 2 << 20,

@@ -4,6 +4,7 @@ mod at_once;
 mod components;
 mod listed;
 mod odd;
+mod plans;
 mod troubled;
 
 use std::path::PathBuf;

@@ -76,6 +76,10 @@ pub(crate) enum At {
     Live,
     /// Component metrics.
     Components,
+    /// The list of plan executions.
+    Plans,
+    /// A plan execution, its steps, their error handlers, and plans.
+    PlanParts,
 }
 
 /// What the service does instead of its duty.
@@ -137,6 +141,10 @@ pub(crate) struct Script {
     pub(crate) size_is_bytes: bool,
     /// None: the service knows no component metrics, as Talend Cloud does after 31 days.
     pub(crate) metrics: Option<Metrics>,
+    /// The plan executions, newest first.
+    pub(crate) plans: Vec<Value>,
+    /// What is answered at each path about a plan or a plan execution.
+    pub(crate) plan_parts: HashMap<String, Value>,
 }
 
 impl Script {
@@ -156,6 +164,8 @@ impl Script {
             has_just_ended: false,
             size_is_bytes: false,
             metrics: None,
+            plans: Vec::new(),
+            plan_parts: HashMap::new(),
         }
     }
 
@@ -301,7 +311,10 @@ impl Stage {
             .route("/monitoring/executions/{id}/logs", post(generate).get(live))
             .route("/monitoring/executions/{id}/logs/status", post(status))
             .route("/monitoring/observability/executions/{id}/component", get(components))
+            .route("/processing/executables/tasks/executions", get(all_executions))
+            .route("/processing/executables/plans/executions", get(plans))
             .route("/files/{key}", get(file))
+            .fallback(get(plan_part))
             .with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let mut settings = ClientSettings::new(Url::parse(&format!("http://{address}")).unwrap(), credentials);
@@ -480,6 +493,45 @@ async fn executions(State(app): App, Path(task): Path<String>, headers: HeaderMa
         std::future::pending::<()>().await;
     }
     failed(fault.as_ref()).or(app.check_token(&headers)).unwrap_or_else(|| json_answer(200, &body))
+}
+
+/// The runs of all tasks.
+async fn all_executions(State(app): App, headers: HeaderMap) -> Answer {
+    let body = json!({"items": [app.said()], "limit": 100, "offset": 0, "total": 1});
+    let fault = app.note(At::List, String::new());
+    failed(fault.as_ref()).or(app.check_token(&headers)).unwrap_or_else(|| json_answer(200, &body))
+}
+
+/// A page of the plan executions that overlap the window. As the vendor's OpenAPI file describes it, with its bounds.
+async fn plans(State(app): App, Query(query): Query<HashMap<String, String>>, headers: HeaderMap) -> Answer {
+    let number = |name: &str, default: i64| query.get(name).map_or(default, |text| text.parse().unwrap());
+    let (limit, offset) = (number("limit", 100), number("offset", 0));
+    let (from, to) = (number("from", 0), number("to", i64::MAX));
+    assert!((1..=100).contains(&limit) && offset <= 1_000 && to - from <= 10 * 86_400_000, "{query:?}");
+    let place = ["environmentId", "workspaceId"].map(|name| query.get(name).cloned().unwrap_or_default()).concat();
+    let fault = app.note(At::Plans, format!("{offset} {place}"));
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let script = app.script.lock().unwrap();
+    let started = |plan: &Value| match plan["startTimestamp"].as_str() {
+        Some(text) => text.parse::<Timestamp>().unwrap().as_millis(),
+        None => plan["startTimestamp"].as_i64().unwrap(),
+    };
+    let found: Vec<&Value> = script.plans.iter().filter(|plan| (from..=to).contains(&started(plan))).collect();
+    let page: Vec<&&Value> = found.iter().skip(offset as usize).take(limit as usize).collect();
+    json_answer(200, &json!({"items": page, "limit": limit, "offset": offset, "total": found.len()}))
+}
+
+async fn plan_part(State(app): App, uri: axum::http::Uri, headers: HeaderMap) -> Answer {
+    let fault = app.note(At::PlanParts, uri.path().to_owned());
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    match app.script.lock().unwrap().plan_parts.get(uri.path()) {
+        Some(part) => json_answer(200, part),
+        None => json_answer(404, &json!({"status": 404, "message": "not found"})),
+    }
 }
 
 async fn tasks(State(app): App, headers: HeaderMap) -> Answer {

@@ -58,8 +58,31 @@ pub struct UpstreamBody {
     /// Why one of those attempts failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components_problem: Option<String>,
+    /// Its plan executions.
+    #[serde(default)]
+    pub plan_executions: PlanCollectionBody,
     /// The failing runs that have been pending for longest, at most 50.
     pub problems: Vec<FailingRunBody>,
+}
+
+/// Progress of the plan executions of an upstream. Counts are numbers of plan executions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PlanCollectionBody {
+    /// All known plan executions.
+    pub known: u64,
+    /// Those that have not ended.
+    pub running: u64,
+    /// Those whose last attempt failed.
+    pub failing: u64,
+    /// Those that are not fetched any more, because every attempt failed.
+    pub given_up: u64,
+    /// Why one of those attempts failed, or why plan executions could not be listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Time up to which they were listed; absent if they never were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed_until: Option<Timestamp>,
 }
 
 /// A run that could not be landed yet.

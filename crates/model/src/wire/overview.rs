@@ -5,7 +5,8 @@ use utoipa::ToSchema;
 
 use crate::severity::SeverityCounts;
 use crate::{
-    ExecutionStatus, ExecutionType, Run, RunId, RunStatus, Severity, TaskId, Timestamp, UserType, WorkspaceId,
+    ExecutionStatus, ExecutionType, LogAbsence, Run, RunId, RunStatus, Severity, TaskId, Timestamp, UserType,
+    WorkspaceId,
 };
 
 /// `GET /runlog/v1/overview`: runs by time and outcome.
@@ -218,6 +219,25 @@ pub struct LogBody {
     /// Why the log is incomplete, if a collector could not fetch all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setback: Option<LogSetback>,
+    /// Why the run has no log, if it has ended without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<LogAbsenceBody>,
+}
+
+/// Why a run has no log, as far as the archive can know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogAbsenceBody {
+    /// The reason.
+    pub reason: LogAbsence,
+    /// The same as a sentence.
+    pub text: String,
+}
+
+impl From<LogAbsence> for LogAbsenceBody {
+    fn from(reason: LogAbsence) -> Self {
+        Self { reason, text: reason.text().to_owned() }
+    }
 }
 
 /// Why a log could not be collected completely; it will be retried.

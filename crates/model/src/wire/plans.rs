@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::executions::JobExecution;
 use crate::plan::{PlanExecution, PlanStatus, finished_at};
-use crate::{ExecutionType, Run, Timestamp, UserType};
+use crate::{ExecutionType, Run, RunId, TaskId, Timestamp, UserType, WorkspaceId};
 
 /// One execution of a plan. Source: `PlanExecutionStatus`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -30,13 +30,19 @@ pub struct PlanExecutionBody {
     pub user_id: String,
     /// Whether that is a person or a service.
     pub user_type: UserType,
-    /// Number of known runs.
+    /// Number of planned runs; of a plan execution that is derived from its runs, the number of known ones.
     pub planned_executable_count: usize,
     /// Number of ended runs.
     pub done_executable_count: usize,
     /// The ended runs; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_executable_details: Option<Vec<JobExecution>>,
+    /// Why it did not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfired_execution_reason: Option<String>,
+    /// The version of the API through which it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
 }
 
 /// A step of a plan execution. Source: `StepExecution`.
@@ -72,6 +78,163 @@ pub struct StepDetailsBody {
     pub done_task_executable_details: Vec<JobExecution>,
 }
 
+/// A plan execution in a list of Runlog.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanLine {
+    /// The execution.
+    pub execution_id: String,
+    /// The plan; empty if it is not known.
+    pub plan_id: String,
+    /// Name of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_name: Option<String>,
+    /// The workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_id: Option<WorkspaceId>,
+    /// `executing`, `execution_successful`, `execution_failed`, `execution_misfired`, or a word of the upstream that is not
+    /// known here.
+    pub status: String,
+    /// When it started.
+    pub start_timestamp: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_timestamp: Option<Timestamp>,
+    /// Number of planned runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<u64>,
+    /// Number of ended runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<u64>,
+    /// Why it did not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfired_reason: Option<String>,
+    /// True if the upstream that ran it describes it; false if it is derived from its runs, which do not tell whether a
+    /// further step follows.
+    pub is_reported: bool,
+}
+
+/// A plan execution with its steps, and the executions of the plan before it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanView {
+    /// The plan execution.
+    #[serde(flatten)]
+    pub plan: PlanLine,
+    /// Name of the workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace_name: Option<String>,
+    /// What started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_type: Option<String>,
+    /// The user or service account that started it.
+    pub user_id: String,
+    /// Why it failed, in one sentence; absent if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The steps, in the order in which they were designed or, if they are derived from runs, in which they began.
+    pub steps: Vec<PlanStepView>,
+    /// Runs that no step names.
+    pub other_runs: Vec<PlanRunView>,
+    /// Earlier executions of the plan, newest first, at most 20.
+    pub earlier: Vec<PlanLine>,
+}
+
+/// A step of a plan execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStepView {
+    /// What ran.
+    #[serde(flatten)]
+    pub part: PlanPartView,
+    /// Name of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What must be true for the next step to start: `ALL_SUCCEEDED`, `AT_LEAST_ONE_SUCCEEDED` or `ALWAYS_PROCEED_ON`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Why it was not started, if the plan execution has ended without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_started_because: Option<String>,
+    /// The error handler that ran after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_handler: Option<PlanPartView>,
+}
+
+/// A step or an error handler, and its runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanPartView {
+    /// ID in the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `not_started`, `running`, `succeeded`, `failed` or `unknown`.
+    pub outcome: String,
+    /// Status, in the words of the upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_status: Option<String>,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timestamp: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_timestamp: Option<Timestamp>,
+    /// Number of planned runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<u64>,
+    /// Its runs.
+    pub runs: Vec<PlanRunView>,
+    /// IDs of plan executions that it started.
+    pub plan_executions: Vec<String>,
+}
+
+/// A run of a plan execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanRunView {
+    /// The run.
+    pub run_id: RunId,
+    /// The task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// Name of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_name: Option<String>,
+    /// Status.
+    pub status: String,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timestamp: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_timestamp: Option<Timestamp>,
+    /// Error message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// True if the archive has the run.
+    pub is_archived: bool,
+}
+
+/// A plan. Source: `PlanExecutableDetails` of the orchestration API. A single plan has the other fields of its upstream, too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanItem {
+    /// ID of the plan.
+    pub executable: String,
+    /// Name.
+    pub name: String,
+    /// Description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<super::places::WorkspaceBody>,
+    /// The first step, which has the next one; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub chart: Option<serde_json::Value>,
+}
+
 fn done(runs: &[Run]) -> impl Iterator<Item = &Run> {
     runs.iter().filter(|run| run.status.is_final())
 }
@@ -91,6 +254,8 @@ impl From<&PlanExecution> for PlanExecutionBody {
             planned_executable_count: execution.runs.len(),
             done_executable_count: done(&execution.runs).count(),
             done_executable_details: None,
+            misfired_execution_reason: None,
+            api_version: None,
         }
     }
 }

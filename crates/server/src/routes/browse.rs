@@ -47,7 +47,10 @@ pub(crate) async fn summary(
         true => None,
         false => app.store().collection().last_failure(run.id).await?,
     };
-    let log = log_of(&app, &run, &facts, setback);
+    let mut log = log_of(&app, &run, &facts, setback);
+    if log.state == LogProgress::Empty {
+        log.absence = app.store().collection().log_absence(&run).await?.map(Into::into);
+    }
     Ok(Json(RunWithLog {
         run_id: run.id,
         task_id: run.task_id,
@@ -91,6 +94,7 @@ fn log_of(app: &App, run: &Run, facts: &LogMetadata, setback: Option<LogSetback>
         first_timestamp: facts.first,
         last_timestamp: facts.last,
         setback,
+        absence: None,
     }
 }
 

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::{
-    CollectionBody, CollectorBody, FailingRunBody, LandedRunBody, RetriedBody, UpstreamBody,
+    CollectionBody, CollectorBody, FailingRunBody, LandedRunBody, PlanCollectionBody, RetriedBody, UpstreamBody,
 };
 use runlog_model::wire::executions::ListPage;
 use runlog_model::{RunId, Timestamp};
@@ -132,6 +132,14 @@ fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> Upstream
         components_waiting: figures.components_waiting,
         components_failing: figures.components_failing,
         components_problem: figures.components_problem,
+        plan_executions: PlanCollectionBody {
+            known: figures.plans.known,
+            running: figures.plans.running,
+            failing: figures.plans.failing,
+            given_up: figures.plans.given_up,
+            problem: figures.plans.problem,
+            listed_until: figures.plans.listed_until.map(Timestamp::clamped),
+        },
         problems: problems.into_iter().map(problem).collect(),
     }
 }

@@ -9,7 +9,6 @@ use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
 use runlog_store::accounts::Caller;
 use runlog_store::workspaces::TaskFilter;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::auth::rights;
@@ -200,18 +199,6 @@ pub(crate) async fn task(
 ) -> ApiResult<Json<TaskBody>> {
     let task = rights::task(app.store(), &caller, parse_id("taskId", &id)?, &[Right::View]).await?;
     Ok(Json((&task).into()))
-}
-
-/// `GET /orchestration/executables/plans`: always empty, because the archive has runs of plans but no plans.
-#[utoipa::path(
-    get,
-    path = "/orchestration/executables/plans",
-    tag = "workspaces",
-    responses((status = 200, description = "An empty page, because the archive has runs of plans but no plans", body = ListPage<serde_json::Value>))
-)]
-pub(crate) async fn plans(Query(page): Query<PageQuery>) -> Json<ListPage<Value>> {
-    let (limit, offset) = page.limit_and_offset();
-    Json(ListPage { items: Vec::new(), limit, offset, total: 0 })
 }
 
 async fn list(

@@ -17,7 +17,7 @@ use crate::routes::{Access, Route, routes};
 const TAGS: [(&str, &str); 18] = [
     ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
-    ("plans", "Executions of plans, derived from their runs"),
+    ("plans", "Plans and their executions, as upstreams describe them, or derived from runs"),
     ("history", "Search of runs and plan executions"),
     ("workspaces", "Environments, workspaces, tasks"),
     ("sign-in", "Access tokens"),

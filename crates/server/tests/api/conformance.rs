@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::plans::{PLAN, PLAN_EXECUTION, report_failure};
 use crate::support::{Answer, Ask, RUN, Stage, lines};
 
 const UNKNOWN_RUN: &str = "6c0e5a34-0000-4000-8000-0000000000ff";
@@ -182,6 +183,24 @@ async fn processing() {
     check("get", &steps, 200, &stage.get("/processing/executions/plans/e/steps").await);
     check("get", &step, 200, &stage.get("/processing/executions/plans/e/steps/s").await);
     check("get", &step, 404, &stage.get("/processing/executions/plans/e/steps/x").await);
+    // And one that an upstream describes.
+    report_failure(&stage).await;
+    let reported = format!("/processing/executions/plans/{PLAN_EXECUTION}");
+    check("get", all, 200, &stage.get(all).await);
+    check("get", one, 200, &stage.get(&reported).await);
+    let by = |path: String| {
+        let (stage, nobody) = (&stage, nobody.clone());
+        async move { stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await }
+    };
+    check("get", one, 403, &by(reported.clone()).await);
+    check("get", &steps, 200, &stage.get(&format!("{reported}/steps")).await);
+    check("get", &step, 200, &stage.get(&format!("{reported}/steps/load-execution")).await);
+    let handler = format!("{step}/error-handler");
+    let of_load = format!("{reported}/steps/load-execution/error-handler");
+    check("get", &handler, 200, &stage.get(&of_load).await);
+    check("get", &handler, 401, &stage.send(Method::GET, &of_load, Ask::with(&[])).await);
+    check("get", &handler, 403, &by(of_load.clone()).await);
+    check("get", &handler, 404, &stage.get(&format!("{reported}/steps/send-execution/error-handler")).await);
     check("post", "/processing/executions", 501, &stage.post("/processing/executions", r#"{"executable":"x"}"#).await);
 }
 
@@ -201,6 +220,11 @@ async fn orchestration() {
         check("get", path, 200, &stage.get(path).await);
         check("get", path, 401, &stage.send(Method::GET, path, Ask::with(&[])).await);
     }
+    report_failure(&stage).await;
+    check("get", "/orchestration/executables/plans", 200, &stage.get("/orchestration/executables/plans").await);
+    let plan = "/orchestration/executables/plans/{planId}";
+    check("get", plan, 200, &stage.get(&format!("/orchestration/executables/plans/{PLAN}")).await);
+    check("get", plan, 404, &stage.get("/orchestration/executables/plans/x").await);
     check("get", "/orchestration/workspaces", 400, &stage.get("/orchestration/workspaces?query=x").await);
     check("get", "/orchestration/executables/tasks", 400, &stage.get("/orchestration/executables/tasks?limit=x").await);
     let search = "/orchestration/executables/tasks/search";

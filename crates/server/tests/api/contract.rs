@@ -111,8 +111,30 @@ const QUERIES: &[(&str, Proofs)] = &[
         "/processing/executables/tasks",
         &[("artifactId", &[Changes("artifact-1")]), ("runtimeType", &[Changes("REMOTE_ENGINE")])],
     ),
-    // The archive has no plans, so every page is empty.
-    ("/orchestration/executables/plans", &[("limit", &[Changes("1"), Refuses("x")]), ("offset", &[Changes("1")])]),
+    (
+        "/orchestration/executables/plans",
+        &[
+            ("environmentId", &[Changes(ENVIRONMENT), Refuses("x")]),
+            ("workspaceId", &[Changes("{other workspace}"), Refuses("x")]),
+            ("name", &[Changes("other")]),
+            ("planId", &[Changes("other")]),
+            ("limit", &[Changes("1"), Refuses("x")]),
+            ("offset", &[Changes("1")]),
+        ],
+    ),
+    (
+        "/runlog/v1/plan-executions",
+        &[
+            ("environmentId", &[Changes(ENVIRONMENT), Refuses("x")]),
+            ("workspaceId", &[Changes("{other workspace}"), Refuses("x")]),
+            ("planId", &[Changes("other")]),
+            ("status", &[Changes("execution_failed"), Refuses("odd")]),
+            ("startTime", &[Changes("2026-12-30T00:00:00Z"), Refuses("soon")]),
+            ("endTime", &[Changes("2026-01-01T00:00:00Z"), Refuses("soon")]),
+            ("limit", &[Changes("1"), Refuses("101")]),
+            ("offset", &[Changes("1"), Refuses("x")]),
+        ],
+    ),
     ("/orchestration/environments", &[("query", &[Changes("name==other*"), Refuses("colour==red")])]),
     ("/orchestration/workspaces", &[("query", &[Changes("name==other*"), Refuses("((((name==x")])]),
     (
@@ -256,6 +278,7 @@ async fn stage() -> (Stage, String) {
     run(PLAN_RUN, &nightly, "2026-11-17T00:00:00Z", plan).await;
     let task = task["executable"].as_str().unwrap_or_else(|| panic!("{task}"));
     run(OTHER_RUN, task, "2026-11-17T12:00:00Z", json!({})).await;
+    crate::plans::report_failure(&stage).await;
     stage.user("kim", &[Right::View]).await;
     let account = stage.post("/account/service-accounts", r#"{"name": "monitor", "permissions": []}"#).await.json();
     let rights = format!(

@@ -23,6 +23,7 @@ mod loki;
 mod metrics;
 mod openapi;
 mod outage;
+mod plans;
 mod problems;
 mod protocol;
 mod proxies;

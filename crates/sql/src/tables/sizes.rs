@@ -33,7 +33,9 @@ pub(crate) fn rows(table: CatalogView) -> usize {
         CatalogView::Problems => 1_000,
         // As few as are worth being kept in memory by every thread of a join.
         CatalogView::Runs => 100_000,
+        CatalogView::PlanExecutions => 20_000,
         CatalogView::Deliveries => 200_000,
+        CatalogView::PlanSteps => 100_000,
         CatalogView::ComponentMetrics => 2_000_000,
     }
 }

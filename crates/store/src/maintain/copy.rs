@@ -23,7 +23,7 @@ use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
 use crate::tables::audit::{DELETE_ENVIRONMENT, DELETE_USER};
-use crate::tables::{component_metrics, problems};
+use crate::tables::{component_metrics, problems, reported_plans};
 
 /// Columns of a run about work in progress, which are specific to each archive.
 const OF_NO_OTHER_ARCHIVE: [&str; 5] =
@@ -54,9 +54,11 @@ const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accoun
 
 /// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
 /// that nothing is sent again.
-const TABLES_OF_RUNS: [(&str, &[&str]); 6] = [
+const TABLES_OF_RUNS: [(&str, &[&str]); 8] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
+    ("plans", &["plan_id"]),
+    ("collected_plans", &["upstream", "execution_id"]),
     ("sinks", &["name"]),
     ("alert_rules", &["rule"]),
     ("alerts", &["rule", "destination", "occurrence"]),
@@ -111,10 +113,19 @@ impl Maintenance {
         for table in DELETED {
             if table == "workspaces" {
                 for row in self.missing_here(target, table, &["id"]).await? {
-                    sqlx::query("DELETE FROM workspace_problems WHERE workspace_id = $1")
-                        .bind(row.concat())
-                        .execute(target.core.catalog().write())
-                        .await?;
+                    let of_plans = "execution_id IN (SELECT execution_id FROM reported_plans WHERE workspace_id = $1)";
+                    for rows in [
+                        "workspace_problems WHERE workspace_id = $1".to_owned(),
+                        format!("reported_step_runs WHERE {of_plans}"),
+                        format!("reported_steps WHERE {of_plans}"),
+                        "reported_plans WHERE workspace_id = $1".to_owned(),
+                        "plans WHERE workspace_id = $1".to_owned(),
+                    ] {
+                        sqlx::query(AssertSqlSafe(format!("DELETE FROM {rows}")))
+                            .bind(row.concat())
+                            .execute(target.core.catalog().write())
+                            .await?;
+                    }
                 }
             }
             self.revoke_at(target, table, &["id"]).await?;
@@ -135,6 +146,7 @@ impl Maintenance {
             }
         }
         self.copy_components(target).await?;
+        self.copy_plans(target).await?;
         for (table, key) in TABLES_OF_RUNS {
             self.copy_table(target, table, key).await?;
         }
@@ -275,6 +287,62 @@ impl Maintenance {
                             for row in rows {
                                 insert(&mut transaction, table, row, &[], false).await?;
                             }
+                        }
+                    }
+                    transaction.commit().await
+                })
+                .await;
+        }
+    }
+
+    /// Copies the plan executions that the target does not have like this, with their steps.
+    async fn copy_plans(&self, target: &Self) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let plans: Vec<(String, String)> = sqlx::query_as(
+                "SELECT execution_id, sha256 FROM reported_plans WHERE execution_id > $1 ORDER BY execution_id LIMIT 500",
+            )
+            .bind(&after)
+            .fetch_all(self.core.catalog().read())
+            .await?;
+            let Some((last, _)) = plans.last() else { return Ok(()) };
+            after.clone_from(last);
+            let mut knowing = Sql::new("SELECT execution_id, sha256 FROM reported_plans WHERE execution_id IN (");
+            knowing.push_list(plans.iter().map(|(plan, _)| plan.clone())).push(")");
+            let known: Vec<(String, String)> = knowing.build_query_as().fetch_all(target.core.catalog().read()).await?;
+            for plan in plans.iter().filter(|plan| !known.contains(plan)) {
+                self.copy_plan(target, &plan.0).await?;
+            }
+        }
+    }
+
+    async fn copy_plan(&self, target: &Self, id: &str) -> Result<()> {
+        let header = || async {
+            let reading = sqlx::query("SELECT * FROM reported_plans WHERE execution_id = $1").bind(id.to_owned());
+            reading.fetch_optional(self.core.catalog().read()).await
+        };
+        let digest = |row: &Option<AnyRow>| row.as_ref().map(|row| row.try_get::<String, _>("sha256")).transpose();
+        loop {
+            let before = header().await?;
+            let mut rows = Vec::new();
+            for table in ["reported_steps", "reported_step_runs"] {
+                let listing = AssertSqlSafe(format!("SELECT * FROM {table} WHERE execution_id = $1"));
+                rows.push((table, sqlx::query(listing).bind(id).fetch_all(self.core.catalog().read()).await?));
+            }
+            // Rows that were read while they were replaced may not fit together.
+            if digest(&before)? != digest(&header().await?)? {
+                continue;
+            }
+            let Some(header) = before else { return Ok(()) };
+            return target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    reported_plans::remove_parts(&mut transaction, id).await?;
+                    insert(&mut transaction, "reported_plans", &header, &["execution_id"], true).await?;
+                    for (table, rows) in &rows {
+                        for row in rows {
+                            insert(&mut transaction, table, row, &[], false).await?;
                         }
                     }
                     transaction.commit().await

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
-use crate::parts::Components;
+use crate::parts::{Components, Plans};
 use crate::segment::reader::SegmentFile;
 use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::LogState;
@@ -117,6 +117,7 @@ impl Maintenance {
         self.verify_pages(repair, &mut verified).await?;
         self.verify_summaries(repair, &mut verified).await?;
         self.verify_components(repair, &mut verified).await?;
+        self.verify_plans(&mut verified).await?;
         self.find_orphans(repair, &mut verified, &mut progress).await?;
         Ok(verified)
     }
@@ -405,6 +406,27 @@ impl Maintenance {
                         verified.repaired += 1;
                     }
                 } else if let Some(problem) = components.find_damage(&run).await? {
+                    verified.problem(problem);
+                }
+            }
+        }
+    }
+
+    /// Compares reports of plan executions with what was written. They cannot be made again.
+    async fn verify_plans(&self, verified: &mut VerifyReport) -> Result<()> {
+        let plans = Plans::new(&self.core);
+        let mut after = String::new();
+        loop {
+            let ids: Vec<String> = sqlx::query_scalar(
+                "SELECT execution_id FROM reported_plans WHERE execution_id > $1 ORDER BY execution_id LIMIT 500",
+            )
+            .bind(&after)
+            .fetch_all(self.core.catalog().read())
+            .await?;
+            let Some(last) = ids.last() else { return Ok(()) };
+            after.clone_from(last);
+            for id in ids {
+                if let Some(problem) = plans.find_damage(&id).await? {
                     verified.problem(problem);
                 }
             }

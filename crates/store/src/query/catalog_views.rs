@@ -1,4 +1,5 @@
-//! Views of the catalog as columns: runs, component metrics, tasks, problems and deliveries, for SQL queries.
+//! Views of the catalog as columns: runs, component metrics, plan executions, tasks, problems and deliveries, for SQL
+//! queries.
 //!
 //! The columns that can be selected are defined here; how the catalog stores them stays inside.
 
@@ -33,6 +34,10 @@ pub enum CatalogView {
     Problems,
     /// A row for each component metric of a run.
     ComponentMetrics,
+    /// A row for each plan execution.
+    PlanExecutions,
+    /// A row for each step of a plan execution, and each error handler that ran after one.
+    PlanSteps,
 }
 
 /// A column of a [`CatalogView`].
@@ -90,7 +95,7 @@ const fn perhaps(column: ViewColumn) -> ViewColumn {
     ViewColumn { may_be_null: true, ..column }
 }
 
-const RUNS: [ViewColumn; 41] = [
+const RUNS: [ViewColumn; 42] = [
     text("run_id", "r.id"),
     text("task_id", "r.task_id"),
     text("task_name", "t.name"),
@@ -110,6 +115,7 @@ const RUNS: [ViewColumn; 41] = [
     perhaps(text("plan_id", "r.plan_id")),
     perhaps(text("plan_name", "r.plan_name")),
     perhaps(text("plan_execution_id", "r.plan_execution_id")),
+    perhaps(text("plan_step_id", "r.plan_step_id")),
     perhaps(text("artifact_name", "r.artifact_name")),
     perhaps(text("artifact_version", "r.artifact_version")),
     perhaps(text("log_level", "r.log_level")),
@@ -213,9 +219,57 @@ const COMPONENT_METRICS: [ViewColumn; 22] = [
     perhaps(text("extra", "m.others")),
 ];
 
+const PLAN_EXECUTIONS: [ViewColumn; 18] = [
+    text("plan_execution_id", "k.execution_id"),
+    perhaps(text("plan_id", "k.plan_id")),
+    perhaps(text("plan_name", "k.plan_name")),
+    text("workspace_id", "k.workspace_id"),
+    text("workspace_name", "w.name"),
+    text("status", "k.status"),
+    text("execution_status", "k.execution_status"),
+    text("execution_type", "k.execution_type"),
+    perhaps(time("started_at", "k.started_at")),
+    perhaps(time("finished_at", "k.finished_at")),
+    perhaps(number("duration_ms", "k.finished_at - k.started_at")),
+    perhaps(number("planned", "k.planned")),
+    perhaps(number("done", "k.done")),
+    text("user_id", "k.user_id"),
+    text("user_type", "k.user_type"),
+    perhaps(text("misfired_reason", "k.misfired_reason")),
+    perhaps(text("api_version", "k.api_version")),
+    flag("is_reported", "k.is_reported"),
+];
+
+const PLAN_STEPS: [ViewColumn; 16] = [
+    text("plan_execution_id", "s.execution_id"),
+    perhaps(text("plan_id", "p.plan_id")),
+    perhaps(text("plan_name", "p.plan_name")),
+    text("workspace_id", "p.workspace_id"),
+    number("position", "s.position"),
+    text("kind", "s.kind"),
+    perhaps(text("plan_step_id", "s.step_id")),
+    perhaps(text("step_execution_id", "s.step_execution_id")),
+    perhaps(text("name", "s.name")),
+    perhaps(text("next_when", "s.next_when")),
+    text("outcome", "s.outcome"),
+    perhaps(text("execution_status", "s.execution_status")),
+    perhaps(time("started_at", "s.started_at")),
+    perhaps(time("finished_at", "s.finished_at")),
+    perhaps(number("planned", "s.planned")),
+    perhaps(number("done", "s.done")),
+];
+
 impl CatalogView {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Runs, Self::Tasks, Self::Deliveries, Self::Problems, Self::ComponentMetrics];
+    pub const ALL: [Self; 7] = [
+        Self::Runs,
+        Self::Tasks,
+        Self::Deliveries,
+        Self::Problems,
+        Self::ComponentMetrics,
+        Self::PlanExecutions,
+        Self::PlanSteps,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -225,6 +279,8 @@ impl CatalogView {
             Self::Deliveries => "deliveries",
             Self::Problems => "problems",
             Self::ComponentMetrics => "component_metrics",
+            Self::PlanExecutions => "plan_executions",
+            Self::PlanSteps => "plan_steps",
         }
     }
 
@@ -236,6 +292,8 @@ impl CatalogView {
             Self::Deliveries => &DELIVERIES,
             Self::Problems => &PROBLEMS,
             Self::ComponentMetrics => &COMPONENT_METRICS,
+            Self::PlanExecutions => &PLAN_EXECUTIONS,
+            Self::PlanSteps => &PLAN_STEPS,
         }
     }
 
@@ -272,6 +330,10 @@ impl CatalogView {
                  JOIN runs r ON r.id = c.run_id AND r.log_epoch = c.log_epoch
                  LEFT JOIN component_processes p ON p.run_id = m.run_id AND p.pid = m.pid"
             }
+            Self::PlanExecutions => "known_plans k JOIN workspaces w ON w.id = k.workspace_id",
+            Self::PlanSteps => {
+                "reported_steps s JOIN reported_plans p ON p.execution_id = s.execution_id AND p.workspace_id IS NOT NULL"
+            }
         }
     }
 
@@ -283,13 +345,16 @@ impl CatalogView {
             Self::Deliveries => &["d.sink", "d.run_id"],
             Self::Problems => &["p.id"],
             Self::ComponentMetrics => &["m.run_id", "m.position"],
+            Self::PlanExecutions => &["k.execution_id", "k.workspace_id"],
+            Self::PlanSteps => &["s.execution_id", "s.position", "s.kind"],
         }
     }
 
     fn workspace(self) -> &'static str {
         match self {
             Self::Tasks => "t.workspace_id",
-            Self::Problems => "p.workspace_id",
+            Self::Problems | Self::PlanSteps => "p.workspace_id",
+            Self::PlanExecutions => "k.workspace_id",
             Self::Runs | Self::Deliveries | Self::ComponentMetrics => "r.workspace_id",
         }
     }

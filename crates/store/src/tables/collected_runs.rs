@@ -9,19 +9,25 @@
 //!
 //! The column `state` has these words; in code they are running, pending, excluded and missing.
 
+use std::collections::BTreeMap;
+
 use az::SaturatingAs;
+use runlog_model::log_absence::{AbsenceFacts, UpstreamLog};
 use runlog_model::wire::components::RunComponents;
 use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
-use runlog_model::{RunId, Timestamp};
+use runlog_model::{ExecutionStatus, LogAbsence, Run, RunId, Timestamp};
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use sqlx_macros::FromRow;
 
 use crate::catalog::sql::{Connection, Sql, storable};
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::parts::Collection;
 use crate::tables::component_metrics;
+use crate::tables::reported_plans::{PlanCollectionMetrics, join_plan};
 use crate::tables::runs::{fetch_to_change, finish_in};
 use crate::{failpoint, limits, planted};
 
@@ -206,6 +212,8 @@ pub struct CollectionMetrics {
     pub landed: u64,
     /// Runs that have ended and have no log.
     pub no_log: u64,
+    /// How many of them there are for each reason.
+    pub no_log_reasons: BTreeMap<LogAbsence, u64>,
     /// Runs that the upstream does not know any more and whose end is unknown.
     #[serde(rename = "gone")]
     pub missing: u64,
@@ -226,6 +234,9 @@ pub struct CollectionMetrics {
     pub components_failing: u64,
     /// Why one of those attempts failed.
     pub components_problem: Option<String>,
+    /// Its plan executions.
+    #[serde(rename = "planExecutions")]
+    pub plans: PlanCollectionMetrics,
 }
 
 /// A failed attempt to collect a run.
@@ -477,6 +488,7 @@ impl Collection {
             .transact(|transaction| async {
                 let mut transaction = transaction;
                 finish_in(&self.core, &mut transaction, run.run_id()?, finish).await?;
+                join_plan(&mut transaction, &run.run_id).await?;
                 let done = sqlx::query(
                     "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
                             problem = NULL, expected = NULL, metrics_attempts = 0, metrics_problem = NULL,
@@ -702,8 +714,8 @@ impl Collection {
         Ok((rows, total.saturating_as::<u64>()))
     }
 
-    /// Makes the failed runs of an upstream, those without a log and those that are missing due at once. Returns how
-    /// many.
+    /// Makes the failed runs of an upstream, those without a log and those that are missing due at once, and its plan
+    /// executions whose last attempt failed. Returns how many runs.
     pub async fn retry(&self, upstream: &str) -> Result<u64> {
         self.core
             .transact(|transaction| async {
@@ -719,6 +731,14 @@ impl Collection {
                 sqlx::query(
                     "UPDATE collected_runs SET metrics_state = NULL, metrics_due_at = $2
                      WHERE upstream = $1 AND (metrics_due_at > $2 OR metrics_state = 'given_up')",
+                )
+                .bind(upstream)
+                .bind(self.core.now().as_millis())
+                .execute(&mut *transaction)
+                .await?;
+                sqlx::query(
+                    "UPDATE collected_plans SET state = 'going', due_at = $2, attempts = 0
+                     WHERE upstream = $1 AND problem IS NOT NULL",
                 )
                 .bind(upstream)
                 .bind(self.core.now().as_millis())
@@ -844,6 +864,8 @@ impl Collection {
             components_waiting: components_waiting.saturating_as::<u64>(),
             components_failing: components_failing.saturating_as::<u64>(),
             components_problem,
+            plans: self.plan_metrics(upstream).await?,
+            no_log_reasons: self.log_absences(upstream).await?,
             ..CollectionMetrics::default()
         };
         for row in rows {
@@ -868,6 +890,49 @@ impl Collection {
             }
         }
         Ok(metrics)
+    }
+
+    /// Returns why a run has no log; `None` if it has not ended, or has records.
+    pub async fn log_absence(&self, run: &Run) -> Result<Option<LogAbsence>> {
+        absence_of(&self.core, run).await
+    }
+
+    /// Returns how many runs of an upstream have no log, by the reason.
+    pub async fn log_absences(&self, upstream: &str) -> Result<BTreeMap<LogAbsence, u64>> {
+        #[derive(FromRow)]
+        struct Row {
+            status: String,
+            misfired: i64,
+            log_level: Option<String>,
+            runtime: Option<String>,
+            runs: i64,
+        }
+        // The runtime is JSON without white space. Its kind is looked up in the catalog, so that the runs of an engine
+        // are one row.
+        let kind = "CASE WHEN r.runtime LIKE '%\"type\":\"REMOTE_ENGINE%' THEN 'REMOTE_ENGINE' END";
+        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT r.execution_status AS status, CAST(CASE WHEN r.misfired_reason IS NULL THEN 0 ELSE 1 END AS BIGINT)
+                    AS misfired, r.log_level AS log_level, {kind} AS runtime, COUNT(*) AS runs
+             FROM collected_runs c JOIN runs r ON r.id = c.run_id
+             WHERE c.upstream = $1 AND c.state = 'no_log' AND r.records = 0
+             GROUP BY r.execution_status, CASE WHEN r.misfired_reason IS NULL THEN 0 ELSE 1 END, r.log_level, {kind}"
+        )))
+        .bind(upstream)
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let mut absences = BTreeMap::new();
+        for row in rows {
+            let kind = row.runtime.and_then(|kind| kind.parse().ok());
+            let status: Option<ExecutionStatus> = row.status.parse().ok();
+            let facts = AbsenceFacts {
+                did_not_start: row.misfired != 0 || status == Some(ExecutionStatus::DeployFailed),
+                log_level: row.log_level.as_deref(),
+                kind,
+            };
+            let absence = LogAbsence::from_facts(facts, Some(UpstreamLog::None));
+            *absences.entry(absence).or_insert(0) += row.runs.saturating_as::<u64>();
+        }
+        Ok(absences)
     }
 
     /// Returns why the log of a run is incomplete, if a collector's last attempt failed.
@@ -900,4 +965,19 @@ impl Collection {
         .fetch_all(self.core.catalog().read())
         .await?)
     }
+}
+
+/// Why a run has no log; `None` if it has not ended, or has records.
+pub(crate) async fn absence_of(core: &Core, run: &Run) -> Result<Option<LogAbsence>> {
+    if run.records > 0 || !run.status.is_final() {
+        return Ok(None);
+    }
+    let state: Option<String> = sqlx::query_scalar(
+        "SELECT state FROM collected_runs WHERE run_id = $1 AND state IN ('no_log', 'landed') ORDER BY state LIMIT 1",
+    )
+    .bind(run.id.to_string())
+    .fetch_optional(core.catalog().read())
+    .await?;
+    let upstream = state.map(|state| if state == "no_log" { UpstreamLog::None } else { UpstreamLog::Empty });
+    Ok(Some(LogAbsence::of(run, upstream)))
 }

@@ -13,6 +13,7 @@ pub(crate) mod overview;
 pub(crate) mod place_changes;
 pub(crate) mod plans;
 pub(crate) mod problems;
+pub(crate) mod reported_plans;
 pub(crate) mod run_locks;
 pub(crate) mod runs;
 pub(crate) mod saved_queries;

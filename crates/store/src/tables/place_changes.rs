@@ -148,6 +148,16 @@ impl Workspaces {
                     );
                     return Err(Error::conflict(message));
                 }
+                // Without runs, plan executions are what remains of plans that never started a task.
+                for part in ["reported_step_runs", "reported_steps"] {
+                    let of_plans = format!(
+                        "DELETE FROM {part} WHERE execution_id IN
+                         (SELECT execution_id FROM reported_plans WHERE workspace_id = $1)"
+                    );
+                    sqlx::query(AssertSqlSafe(of_plans)).bind(&id).execute(&mut *transaction).await?;
+                }
+                delete(&mut transaction, "reported_plans WHERE workspace_id", &id).await?;
+                delete(&mut transaction, "plans WHERE workspace_id", &id).await?;
                 // Without runs, its problems are what remains of logs that were deleted.
                 for of_workspace in ["rights WHERE workspace_id", "workspace_problems WHERE workspace_id"] {
                     delete(&mut transaction, of_workspace, &id).await?;

@@ -8,7 +8,7 @@
 //! ```
 
 use az::SaturatingAs;
-use runlog_model::{ErrorGroupKind, Run, RunId, Severity, Timestamp, hex};
+use runlog_model::{ErrorGroupKind, LogAbsence, Run, RunId, Severity, Timestamp, hex};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
@@ -17,6 +17,7 @@ use crate::catalog::columns::instant;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::parts::Summaries;
+use crate::tables::collected_runs::absence_of;
 use crate::tables::problems::{self, LACKS_A_PROBLEM, NewProblem, OfProblem, has_failed};
 use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::RunRow;
@@ -93,6 +94,8 @@ pub struct LogSummary {
     pub seal_at: Option<Timestamp>,
     /// The summary; it may be of an earlier version of the log.
     pub summary: Option<StoredSummary>,
+    /// Why the run has no log, if it has ended without one.
+    pub absence: Option<LogAbsence>,
 }
 
 /// A stored summary.
@@ -287,7 +290,8 @@ impl Summaries {
         let log = LogVersion { epoch, records: run.records };
         // What is left of a log that was deleted since says nothing of this one.
         let kept = kept.map(SummaryRow::into_stored).transpose()?.filter(|kept| kept.log.epoch == epoch);
-        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, summary: kept }))
+        let absence = absence_of(&self.core, &run).await?;
+        Ok(Some(LogSummary { run, log, seal_at: seal_at.map(instant).transpose()?, summary: kept, absence }))
     }
 }
 

@@ -249,41 +249,12 @@ impl Workspaces {
         {
             return Ok(());
         }
-        let (workspace, environment) = (&task.workspace, &task.workspace.environment);
+        let workspace = &task.workspace;
         let now = self.core.now().as_millis();
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                let count: i64 =
-                    sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *transaction).await?;
-                let name = storable(&environment.name);
-                let name = free_name(&mut transaction, "environments", environment.id, &name, None).await?;
-                sqlx::query(
-            "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-        )
-        .bind(environment.id.to_string())
-        .bind(name)
-        .bind(environment.description.as_deref().map(storable))
-        .bind(i64::from(count == 0))
-        .bind(now)
-        .execute(&mut *transaction)
-        .await?;
-                let inside = Some(environment.id);
-                let name = storable(&workspace.name);
-                let name = free_name(&mut transaction, "workspaces", workspace.id, &name, inside).await?;
-                sqlx::query(
-                    "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
-                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-                )
-                .bind(workspace.id.to_string())
-                .bind(environment.id.to_string())
-                .bind(name)
-                .bind(workspace.description.as_deref().map(storable))
-                .bind(storable(&workspace.owner))
-                .bind(now)
-                .execute(&mut *transaction)
-                .await?;
+                upsert_workspace_in(&mut transaction, workspace, now).await?;
                 sqlx::query(
                     "INSERT INTO tasks (id, workspace_id, name, version, description, tags, created_at)
                      VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -298,6 +269,27 @@ impl Workspaces {
                 .bind(now)
                 .execute(&mut *transaction)
                 .await?;
+                transaction.commit().await
+            })
+            .await
+    }
+
+    /// Inserts or updates a workspace as an upstream describes it, with its environment, like
+    /// [`upsert_task`](Self::upsert_task).
+    pub async fn upsert_workspace(&self, workspace: &Workspace) -> Result<()> {
+        let is_same = |known: Workspace| {
+            known.environment.id == workspace.environment.id
+                && known.name == workspace.name
+                && known.environment.name == workspace.environment.name
+        };
+        if self.get(workspace.id).await?.is_some_and(is_same) {
+            return Ok(());
+        }
+        let now = self.core.now().as_millis();
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                upsert_workspace_in(&mut transaction, workspace, now).await?;
                 transaction.commit().await
             })
             .await
@@ -560,4 +552,37 @@ impl TaskRow {
             tags: words(&self.task_tags)?,
         })
     }
+}
+
+/// Inserts or updates a workspace and its environment.
+async fn upsert_workspace_in(connection: &mut Connection, workspace: &Workspace, now: i64) -> Result<()> {
+    let environment = &workspace.environment;
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM environments").fetch_one(&mut *connection).await?;
+    let name = free_name(connection, "environments", environment.id, &storable(&environment.name), None).await?;
+    sqlx::query(
+        "INSERT INTO environments (id, name, description, is_default, created_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+    )
+    .bind(environment.id.to_string())
+    .bind(name)
+    .bind(environment.description.as_deref().map(storable))
+    .bind(i64::from(count == 0))
+    .bind(now)
+    .execute(&mut *connection)
+    .await?;
+    let name = storable(&workspace.name);
+    let name = free_name(connection, "workspaces", workspace.id, &name, Some(environment.id)).await?;
+    sqlx::query(
+        "INSERT INTO workspaces (id, environment_id, name, description, owner, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+    )
+    .bind(workspace.id.to_string())
+    .bind(environment.id.to_string())
+    .bind(name)
+    .bind(workspace.description.as_deref().map(storable))
+    .bind(storable(&workspace.owner))
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 mod components;
 mod diff;
 mod phrases;
+mod plan;
 mod run;
 mod task;
 mod workspace;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) use diff::document_of_diff;
+pub(crate) use plan::document_of_plan as plan_document;
 pub(crate) use run::document_of_run;
 use task::document_of_task;
 use workspace::{document_of_workspace, document_of_workspaces};
@@ -35,6 +37,7 @@ use crate::render::{html, text};
 A run: why it failed, what failed first, what is new compared with the last successful run of its task, and gaps in the log.
 A task: outcomes, durations and their trend, kinds of errors with first and last occurrence, and flakiness.
 A workspace: tasks that need attention.
+A plan execution: what failed, what was not started because of it, error handlers that ran, and earlier executions.
 Without an argument: the workspaces that you may view, each with its tasks that need attention.
 
 Examples:
@@ -43,6 +46,7 @@ Examples:
   runlog report 6c0e5a34 --brief
   runlog report sales/nightly-orders --last-days 90    a task
   runlog report --workspace sales --html morning.html
+  runlog report --plan 7fb48c7a-5ea5-4cb9-9333-e345f28d9dd5
   runlog report 6c0e5a34 --json | jq .failure.first")]
 pub(crate) struct ReportArgs {
     /// A run, by its ID or the beginning of it, or a task or a workspace, by its ID or name [default: all workspaces]
@@ -55,6 +59,9 @@ pub(crate) struct ReportArgs {
     /// A workspace, by its ID or name
     #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
+    /// A plan execution, by its ID; `runlog plans` lists them
+    #[arg(long, value_name = "PLAN_EXECUTION_ID", conflicts_with_all = ["subject", "task", "workspace", "last_days"])]
+    plan: Option<String>,
     /// Number of days: the period of a task report [default: 30], or what counts as recent in a workspace report
     /// [default: 1]
     #[arg(long, value_name = "DAYS")]
@@ -93,6 +100,13 @@ enum Subject {
 /// Asks the service for the report, and shows it.
 pub(crate) async fn run(args: ReportArgs) -> Outcome {
     let client = args.connect.client()?;
+    if let Some(id) = &args.plan {
+        if args.brief {
+            return Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)"));
+        }
+        let page = args.connect.page(&format!("plans/{id}"));
+        return tell(&args.form, client.plan_view(id).await?, page, plan_document);
+    }
     let subject = subject_of(&client, &args).await?;
     match subject {
         Subject::Run(_) if args.last_days.is_some() => {

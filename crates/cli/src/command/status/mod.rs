@@ -107,6 +107,25 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
             let problem = problem.unwrap_or_default();
             result_line(format!("{upstream}: component metrics of {runs} are still to be fetched{problem}"))?;
         }
+        let plans = &figures.plans;
+        if plans.known > 0 || plans.problem.is_some() {
+            let problem = plans.problem.as_deref().map(|problem| format!(": {}", Stream::Result.shown(problem)));
+            result_line(format!(
+                "{upstream}: {}, {} running, {} failing{}",
+                counted(plans.known, "plan execution"),
+                count(plans.running),
+                count(plans.failing + plans.given_up),
+                problem.unwrap_or_default()
+            ))?;
+        }
+    }
+    for (figures, _) in &all {
+        if !figures.no_log_reasons.is_empty() {
+            let reasons =
+                figures.no_log_reasons.iter().map(|(reason, runs)| format!("{} {}", count(*runs), reason.phrase()));
+            let reasons = reasons.collect::<Vec<_>>().join(", ");
+            result_line(format!("{}: {} without a log: {reasons}", figures.upstream, counted(figures.no_log, "run")))?;
+        }
     }
     for (figures, failing) in all.iter() {
         for run in failing {

@@ -1,0 +1,155 @@
+//! Finds plan executions that failed, and plans that did not run. They are those that an upstream describes: runs alone do
+//! not tell whether a plan has ended.
+
+use runlog_model::Timestamp;
+use runlog_model::place::Workspace;
+use runlog_store::plans::{FailedPlan, Plans};
+use runlog_store::workspaces::Workspaces;
+use serde::Serialize;
+
+use super::error::AlertError;
+use super::rule::{AlertRule, Condition};
+use crate::glob;
+
+/// Maximum number of plan executions or plans per query.
+const ROWS_MAX: u64 = 1_000;
+
+/// A plan that has not run for this long is no longer reported as late.
+const LATE_MAX_MS: i64 = 90 * 86_400_000;
+
+/// The minimum delay after which a plan can be late.
+const LATE_MIN_MS: i64 = 900_000;
+
+/// The usual interval is the median of those between this many starts, and takes at least so many.
+const STARTS_MAX: u64 = 30;
+const STARTS_MIN: usize = 5;
+
+/// How many times its usual interval a plan may wait.
+const LATE_TIMES: i64 = 3;
+
+/// What an alert says of a plan.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PlanPart {
+    plan_id: String,
+    plan_name: String,
+    /// The execution that failed; none for a plan that did not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) plan_execution_id: Option<String>,
+    #[serde(skip)]
+    pub(super) workspace_name: Option<String>,
+}
+
+/// An occurrence about a plan.
+pub(super) struct PlanOccurrence {
+    pub(super) key: String,
+    pub(super) what: &'static str,
+    pub(super) text: String,
+    pub(super) plan: PlanPart,
+    pub(super) at: Timestamp,
+}
+
+/// The plan executions since then that a rule reports, and with `is_thorough` the plans that are late.
+pub(super) async fn occurrences_of_plans(
+    (plans, workspaces): (&Plans, &Workspaces),
+    rule: &AlertRule,
+    (since, stored_since): (Timestamp, Timestamp),
+    is_thorough: bool,
+    now: Timestamp,
+) -> Result<Vec<PlanOccurrence>, AlertError> {
+    let mut found = Vec::new();
+    let is_wanted = |condition| rule.tells_of(condition);
+    if is_wanted(Condition::PlanFailed) || is_wanted(Condition::PlanNotRun) {
+        for plan in plans.failed_since(stored_since, since, ROWS_MAX).await? {
+            let (condition, what) = match plan.status.as_str() {
+                "execution_misfired" => (Condition::PlanNotRun, "plan_not_run"),
+                _ => (Condition::PlanFailed, "plan_failed"),
+            };
+            if !is_wanted(condition) {
+                continue;
+            }
+            let Some(part) = part_of(workspaces, rule, &plan).await? else { continue };
+            let text = match condition {
+                Condition::PlanNotRun => {
+                    let reason = plan.misfired_reason.as_deref().map(|reason| format!(": {reason}"));
+                    format!("plan {} did not start{}", part.plan_name, reason.unwrap_or_default())
+                }
+                _ => match &plan.failed_step {
+                    Some(step) => format!("plan {} failed at step {step}", part.plan_name),
+                    None => format!("plan {} failed", part.plan_name),
+                },
+            };
+            let key = format!("plan {what} {}", plan.execution_id);
+            let part = PlanPart { plan_execution_id: Some(plan.execution_id.clone()), ..part };
+            found.push(PlanOccurrence { key, what, text, plan: part, at: plan.at });
+        }
+    }
+    if is_wanted(Condition::PlanNotRun) && is_thorough {
+        let (from, to) = (now.plus_millis(-LATE_MAX_MS), now.plus_millis(-LATE_MIN_MS));
+        for plan in plans.last_started_between(from, to, ROWS_MAX).await? {
+            let starts = plans.recent_starts(&plan.plan_id, STARTS_MAX).await?;
+            let Some(usual_ms) = usual_interval_ms(&starts) else { continue };
+            if now.millis_since(plan.at) <= LATE_TIMES.saturating_mul(usual_ms).max(LATE_MIN_MS) {
+                continue;
+            }
+            let Some(part) = part_of(workspaces, rule, &plan).await? else { continue };
+            let text = format!(
+                "plan {} has not run since {}; it usually runs every {} min",
+                part.plan_name,
+                plan.at.to_seconds_text(),
+                usual_ms / 60_000
+            );
+            let key = format!("plan late {} since {}", plan.plan_id, plan.at);
+            found.push(PlanOccurrence { key, what: "plan_not_run", text, plan: part, at: now });
+        }
+    }
+    Ok(found)
+}
+
+/// What the alert says of the plan; none if the rule does not apply to it.
+async fn part_of(workspaces: &Workspaces, rule: &AlertRule, plan: &FailedPlan) -> Result<Option<PlanPart>, AlertError> {
+    let workspace = match plan.workspace_id {
+        Some(id) => workspaces.get(id).await?,
+        None => None,
+    };
+    let plan_name = plan.plan_name.clone().unwrap_or_else(|| plan.plan_id.clone());
+    if !is_about(rule, &plan_name, workspace.as_ref()) {
+        return Ok(None);
+    }
+    let workspace_name = workspace.map(|workspace| workspace.name);
+    Ok(Some(PlanPart { plan_id: plan.plan_id.clone(), plan_name, plan_execution_id: None, workspace_name }))
+}
+
+/// A rule for some tasks is not about plans; its patterns of names are those of plans, too.
+fn is_about(rule: &AlertRule, plan_name: &str, workspace: Option<&Workspace>) -> bool {
+    let is_in = |workspace: &Workspace| {
+        rule.workspaces.iter().any(|wanted| *wanted == workspace.name || *wanted == workspace.id.to_string())
+    };
+    rule.tasks.is_empty()
+        && (rule.task_names.is_empty() || rule.task_names.iter().any(|pattern| glob::matches(plan_name, pattern)))
+        && (rule.workspaces.is_empty() || workspace.is_some_and(is_in))
+}
+
+/// The median interval between starts, which are the newest first; none if there are too few.
+fn usual_interval_ms(starts: &[Timestamp]) -> Option<i64> {
+    if starts.len() < STARTS_MIN {
+        return None;
+    }
+    let mut intervals: Vec<i64> = starts.windows(2).map(|pair| pair[0].millis_since(pair[1])).collect();
+    intervals.sort_unstable();
+    intervals.get(intervals.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_interval_is_the_median_and_takes_some_starts() {
+        let starts = |minutes: &[i64]| -> Vec<Timestamp> {
+            minutes.iter().map(|minute| Timestamp::clamped(1_800_000_000_000 - minute * 60_000)).collect()
+        };
+        assert_eq!(usual_interval_ms(&starts(&[0, 10, 20, 30])), None);
+        assert_eq!(usual_interval_ms(&starts(&[0, 10, 20, 500, 510])), Some(600_000));
+    }
+}
