@@ -24,5 +24,6 @@ mod reference;
 mod report;
 mod sql;
 mod support;
+mod syslog;
 mod terminal;
 mod tutorial;

@@ -8,6 +8,7 @@ mod mistake;
 mod opened;
 mod secret;
 mod sink;
+mod syslog;
 mod upstream;
 mod values;
 

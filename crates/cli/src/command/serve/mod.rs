@@ -71,7 +71,9 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
     let run_hook = args.run_hook.map(|hook| args.run_hook_tls.with_client(hook)).transpose()?;
     let alerts = settings_file.alerts(&store)?.map(Arc::new);
+    let syslog = settings_file.syslog()?;
     let server = ServerSettings {
+        syslog,
         alert_preview: alerts.clone().map(preview_of),
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),
