@@ -10,6 +10,7 @@ mod command;
 mod deliver;
 mod demo;
 mod find;
+mod folder;
 mod formats;
 mod guide;
 mod hang_ups;
