@@ -20,6 +20,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message;
 
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::request::ReportedError;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -145,10 +146,10 @@ pub(crate) async fn with_status(request: Request, next: Next) -> Response {
     let status = response.status();
     let error = response.extensions_mut().remove::<ApiError>();
     let error = error.unwrap_or_else(|| ApiError::new(status, status.canonical_reason().unwrap_or("failed")));
-    if let Some(cause) = error.cause.as_deref() {
-        tracing::error!(error = cause as &dyn std::error::Error, "a call of gRPC failed: {}", error.message);
-    }
-    refusal(&error)
+    let mut answer = refusal(&error);
+    *answer.extensions_mut() = std::mem::take(response.extensions_mut());
+    answer.extensions_mut().insert(ReportedError(error));
+    answer
 }
 
 /// The response to a call that failed.

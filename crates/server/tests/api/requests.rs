@@ -405,6 +405,10 @@ async fn otlp_over_grpc_stores_the_same_and_answers_with_a_status_of_grpc() {
     }
     let ask = Ask::with(&[("content-type", "application/json")]).by(&stage.admin).body("{}");
     stage.send(Method::POST, METHOD, ask).await.is_error(415, &["application/grpc"]);
+    // The metrics count errors by what they are.
+    let metrics = stage.get("/metrics").await.text();
+    let line = format!("runlog_http_requests_total{{method=\"POST\",route=\"{METHOD}\",status=\"401\"}} 1");
+    assert!(metrics.contains(&line), "{metrics}");
 }
 
 #[tokio::test]
