@@ -270,6 +270,9 @@ pub(crate) const SYSLOG_KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The longest TLS handshake of a syslog connection.
 pub(crate) const SYSLOG_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
+/// The buffer of the system for what a syslog connection has received. Unit: bytes.
+pub(crate) const SYSLOG_TCP_BUFFER_BYTES: usize = 256 << 10;
+
 /// The buffer of the system for datagrams; it may allow less. Unit: bytes.
 pub(crate) const SYSLOG_UDP_BUFFER_BYTES: usize = 8 << 20;
 

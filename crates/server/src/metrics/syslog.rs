@@ -30,6 +30,16 @@ pub(crate) enum MessageOutcome {
     Lost,
 }
 
+impl MessageOutcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct MessageLabels {
     transport: &'static str,
@@ -49,6 +59,12 @@ struct ReasonLabels {
 impl SyslogCounters {
     /// Registers all of them; they are exposed whether or not there is a listener.
     pub(crate) fn register(&self, registry: &mut Registry) {
+        // A series that appears with its first event has no increase.
+        for transport in ["tcp", "tls", "udp"] {
+            for outcome in [MessageOutcome::Stored, MessageOutcome::Refused, MessageOutcome::Lost] {
+                self.messages.get_or_create(&MessageLabels { transport, outcome: outcome.word() }).inc_by(0);
+            }
+        }
         registry.register("syslog_messages", "Messages received by syslog", Family::clone(&self.messages));
         let help = "Messages received by syslog that were too long, or cut off by the end of their connection";
         registry.register("syslog_messages_truncated", help, Family::clone(&self.truncated));
@@ -63,11 +79,7 @@ impl SyslogCounters {
 
     /// Counts messages.
     pub(crate) fn count(&self, transport: &'static str, outcome: MessageOutcome, messages: u64) {
-        let outcome = match outcome {
-            MessageOutcome::Stored => "stored",
-            MessageOutcome::Refused => "refused",
-            MessageOutcome::Lost => "lost",
-        };
+        let outcome = outcome.word();
         if messages > 0 {
             self.messages.get_or_create(&MessageLabels { transport, outcome }).inc_by(messages);
         }
