@@ -228,11 +228,11 @@ mod tests {
             format: Some(FollowedFormat::Text),
             last_time_ms: Some(5),
             first_time_ms: None,
-            pending: (number % 2 == 0).then(|| Pending { id: format!("b-{number}"), end: number + 9, at_ms: 7 }),
-            ending: (number % 3 == 0).then_some(RunStatus::Failed),
+            pending: number.is_multiple_of(2).then(|| Pending { id: format!("b-{number}"), end: number + 9, at_ms: 7 }),
+            ending: number.is_multiple_of(3).then_some(RunStatus::Failed),
             has_started: true,
             has_ended: false,
-            is_rotated: number % 5 == 0,
+            is_rotated: number.is_multiple_of(5),
         }
     }
 

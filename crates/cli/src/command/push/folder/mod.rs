@@ -243,7 +243,7 @@ impl Follower {
         if self.resting.contains_key(&key) || self.tasks.contains_key(&name) {
             return Ok(());
         }
-        let task: TaskRef = name.parse().map_err(|error| Failure::new(Exit::Usage, format!("{error}")))?;
+        let task: TaskRef = name.parse().map_err(|error: String| Failure::new(Exit::Usage, error))?;
         match task.resolve(&self.client).await {
             Ok(id) => _ = self.tasks.insert(name, id),
             Err(failure) if matches!(failure.exit, Exit::Unavailable | Exit::Denied) => return Err(failure),
