@@ -157,6 +157,11 @@ impl App {
         &self.0.metrics
     }
 
+    /// The same, for work that outlives a request.
+    pub(crate) fn metrics_handle(&self) -> Arc<Metrics> {
+        Arc::clone(&self.0.metrics)
+    }
+
     /// The metrics of the archive; for a large archive, cached for some minutes.
     pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveMetrics>>> {
         let store = self.0.store.clone();

@@ -40,6 +40,8 @@ pub use http::proxies::{Network, NetworkError, Proxies, ToldBy};
 pub use http::tls::{TlsError, TlsFiles};
 pub use ingest::otlp::OtlpAttributes;
 pub use ingest::run_hook::RunHook;
+pub use ingest::syslog::listener::SyslogError;
+pub use ingest::syslog::settings::{SyslogSettings, SyslogToken};
 pub use limits::Bounds;
 pub use routes::mcp::{InProcess, InProcessApi};
 pub use routes::{Access, Route, routes};

@@ -246,6 +246,57 @@ pub(crate) const FIRST_BYTES: usize = 1 << 10;
 /// removed, or all.
 pub(crate) const RATE_LIMITED_KEYS_MAX: usize = 100_000;
 
+/// How long messages of a syslog connection are collected before they are stored together.
+pub(crate) const SYSLOG_BATCH_TIME: Duration = Duration::from_millis(500);
+
+/// Size of messages of a syslog connection that are stored together. Unit: bytes.
+pub(crate) const SYSLOG_BATCH_BYTES: usize = 256 << 10;
+
+/// Memory of all batches of syslog that are being decoded. Unit: bytes. A message of the greatest length must fit in.
+pub(crate) const SYSLOG_MEMORY_BYTES: usize = 256 << 20;
+
+/// How much of a syslog connection is read at a time. Unit: bytes.
+pub(crate) const SYSLOG_READ_BYTES: usize = 16 << 10;
+
+/// How long to wait before a batch of syslog is tried again; doubled each time.
+pub(crate) const SYSLOG_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// The longest wait before a batch of syslog is tried again.
+pub(crate) const SYSLOG_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How often a batch of syslog is tried that fails although the archive is available.
+pub(crate) const SYSLOG_FAULTS_MAX: u32 = 5;
+
+/// How long batches of syslog are still tried after the service was stopped.
+pub(crate) const SYSLOG_STOP_TIME: Duration = Duration::from_secs(10);
+
+/// How long what has arrived already is still read after the service was stopped.
+pub(crate) const SYSLOG_DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A connection without a byte for this long has been read to its end, after the service was stopped.
+pub(crate) const SYSLOG_DRAIN_PAUSE: Duration = Duration::from_millis(50);
+
+/// The most frequent that one kind of event of syslog is logged.
+pub(crate) const SYSLOG_SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the number of lost datagrams is read.
+pub(crate) const SYSLOG_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// When and how often the system asks whether the sender of an idle connection still exists.
+pub(crate) const SYSLOG_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// The longest TLS handshake of a syslog connection.
+pub(crate) const SYSLOG_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// The buffer of the system for what a syslog connection has received. Unit: bytes.
+pub(crate) const SYSLOG_TCP_BUFFER_BYTES: usize = 256 << 10;
+
+/// The buffer of the system for datagrams; it may allow less. Unit: bytes.
+pub(crate) const SYSLOG_UDP_BUFFER_BYTES: usize = 8 << 20;
+
+/// Datagrams that wait while others are stored; then the buffer of the system fills. Unit: bytes.
+pub(crate) const SYSLOG_UDP_WAITING_BYTES: usize = 16 << 20;
+
 /// Protects the service from requests that are too large and clients that are too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {

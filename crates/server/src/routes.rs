@@ -206,6 +206,7 @@ fn extension_routes() -> Vec<Route> {
     vec![
         Route::new(SignedLink, handler!(downloads::download)).audited_reading("download page"),
         Route::new(Token, handler!(otlp::export)).audited_by_part(),
+        Route::new(Token, handler!(otlp::export_grpc)).audited_by_part(),
         Route::new(Token, handler!(events::push)).audited_by_part(),
         Route::new(Token, handler!(runs::start)).audited("start run"),
         Route::new(Token, handler!(runs::one)),

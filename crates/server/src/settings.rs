@@ -13,6 +13,7 @@ use crate::http::proxies::Proxies;
 use crate::http::tls::TlsFiles;
 use crate::ingest::otlp::OtlpAttributes;
 use crate::ingest::run_hook::RunHook;
+use crate::ingest::syslog::settings::SyslogSettings;
 use crate::limits::Bounds;
 
 /// Searches for what each alert rule would have reported since a time. The service has no rules itself.
@@ -78,6 +79,8 @@ pub struct ServerSettings {
     pub event_zone: LogZone,
     /// The attributes of OTLP records with their run, task and workspace.
     pub otlp: OtlpAttributes,
+    /// What is received by syslog. Default: nothing.
+    pub syslog: Option<SyslogSettings>,
     /// The hook that starts runs requested with `POST /processing/executions`. Default: none, 501.
     pub run_hook: Option<RunHook>,
     /// Searches for what the alert rules of the settings would have reported. Default: none, 501.
@@ -113,6 +116,7 @@ impl Default for ServerSettings {
             oidc: None,
             event_zone: LogZone::default(),
             otlp: OtlpAttributes::default(),
+            syslog: None,
             run_hook: None,
             alert_preview: None,
             account_id: "runlog".to_owned(),

@@ -1793,7 +1793,11 @@ async fn rows_of_the_catalog_come_as_columns() {
             CatalogView::Runs => vec![archive.run_id.to_string()],
             CatalogView::Tasks => vec![archive.task_id.to_string()],
             // No sink has been told of any run.
-            CatalogView::Deliveries | CatalogView::Problems | CatalogView::ComponentMetrics => Vec::new(),
+            CatalogView::Deliveries
+            | CatalogView::Problems
+            | CatalogView::ComponentMetrics
+            | CatalogView::PlanExecutions
+            | CatalogView::PlanSteps => Vec::new(),
         };
         assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
     }

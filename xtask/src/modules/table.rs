@@ -18,7 +18,7 @@ pub(crate) const PLANS: [Plan; 11] = [
     Plan {
         krate: "server",
         modules: &[
-            ("serve", &["routes", "app", "settings", "auth", "http", "limits"]),
+            ("serve", &["routes", "app", "settings", "ingest", "auth", "http", "limits"]),
             ("routes", &["app", "ingest", "auth", "http", "metrics", "limits"]),
             ("app", &["settings", "ingest", "auth", "http", "metrics", "limits"]),
             ("settings", &["ingest", "auth", "http", "limits"]),

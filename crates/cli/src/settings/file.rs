@@ -6,7 +6,7 @@ use runlog_collector::alerts::Alerts;
 use runlog_collector::settings::{TextOrSecret, Time};
 use runlog_collector::{SinkConfig, SinkSettings};
 use runlog_model::{Random, millis};
-use runlog_server::OidcSettings;
+use runlog_server::{OidcSettings, SyslogSettings};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use url::Url;
 use super::mistake::{did_you_mean, line_of};
 use super::oidc::OidcTable;
 use super::sink::SinkTable;
+use super::syslog::SyslogTable;
 use super::upstream::{Scheduled, UpstreamSettings};
 use super::{alert, secret, sink};
 use crate::arguments::archive;
@@ -30,6 +31,7 @@ pub(crate) const EXAMPLE: &str = include_str!("example.toml");
 pub(crate) struct Settings {
     #[serde(default)]
     archive: ArchiveSettings,
+    syslog: Option<SyslogTable>,
     #[serde(default, rename = "upstream")]
     upstreams: Vec<UpstreamSettings>,
     #[serde(default, rename = "sink")]
@@ -82,6 +84,7 @@ impl Settings {
         }
         alert::check(&settings.alerts, &settings.alert_rules)?;
         settings.oidc.as_ref().map_or(Ok(()), OidcTable::check)?;
+        settings.syslog.as_ref().map(SyslogTable::check).transpose()?;
         Ok(settings)
     }
 
@@ -147,6 +150,11 @@ impl Settings {
             scheduled.push(one);
         }
         Ok(scheduled)
+    }
+
+    /// What the service receives by syslog; none if there is no such table.
+    pub(crate) fn syslog(&self) -> Outcome<Option<SyslogSettings>> {
+        self.syslog.as_ref().map(SyslogTable::settings).transpose()
     }
 
     /// The names of the upstreams; no secret is read for them.

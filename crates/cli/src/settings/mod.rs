@@ -9,6 +9,7 @@ mod oidc;
 mod opened;
 mod secret;
 mod sink;
+mod syslog;
 mod upstream;
 mod values;
 

@@ -82,6 +82,11 @@ impl<S: Sync> FromRequestParts<S> for AuditedChange {
 impl Argument for AuditedChange {}
 
 impl AuditedChange {
+    /// The context of changes that no request asks for: its parts are recorded with this entry.
+    pub(crate) fn without_request(store: Store, entry: AuditEntry) -> Self {
+        Self { context: AuditContext::new(entry), store }
+    }
+
     /// The archive for a change, which is recorded with this status.
     pub(crate) fn store(&self, status: StatusCode) -> Store {
         self.store.with_audit(self.context.with_status(status.as_u16()))

@@ -5,6 +5,7 @@ pub(crate) mod connections;
 pub(crate) mod detached;
 pub(crate) mod error;
 pub(crate) mod fiql;
+pub(crate) mod grpc;
 pub(crate) mod json;
 pub(crate) mod parameter_groups;
 pub(crate) mod parameter_types;

@@ -71,7 +71,7 @@ impl fmt::Display for Network {
 
 impl Network {
     /// True for an address in this network.
-    fn contains(self, address: IpAddr) -> bool {
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
         let begins_alike = |one: u128, other: u128, length: u8| {
             // Shifts out the host part; with a prefix of length 0, there is nothing to compare.
             let rest = u32::from(length - self.bits);

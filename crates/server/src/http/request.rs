@@ -53,6 +53,10 @@ pub(crate) struct CallerId(pub(crate) String);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OwnErrorBody;
 
+/// In the extensions of a response: the error that it reports in the way of another protocol, for the log and the metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct ReportedError(pub(crate) ApiError);
+
 /// Links are derived from the host, which is in the URI in HTTP/2, and in a header in HTTP/1.
 fn name_host(request: &mut Request) {
     let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
@@ -150,10 +154,12 @@ pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request
     // Browsers must not guess content types.
     response.headers_mut().entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     let caller = response.extensions().get::<CallerId>().map(|caller| caller.0.as_str()).unwrap_or("-");
-    let (status, duration_ms) = (response.status().as_u16(), context.clock.now().millis_since(begun));
+    let reported = response.extensions().get::<ReportedError>().map(|reported| &reported.0);
+    let outcome = reported.map_or(response.status(), |error| error.status);
+    let (status, duration_ms) = (outcome.as_u16(), context.clock.now().millis_since(begun));
     context.metrics.count_request(method.as_str(), &route, status, duration_ms);
-    let cause = problem.as_ref().and_then(|problem| problem.cause.as_deref());
-    match (response.status().is_server_error(), cause) {
+    let cause = problem.as_ref().or(reported).and_then(|problem| problem.cause.as_deref());
+    match (outcome.is_server_error(), cause) {
         (true, Some(cause)) => {
             let chain = error_chain(cause);
             error!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, caller.id = %caller, error = %chain, "request failed");

@@ -16,7 +16,7 @@
 //! | the stack trace | `thrown`, `exception`, `stacktrace`, `stack_trace`, `error.stack_trace`, `throwable` |
 //! | the component | `loggerName`, `logger`, `logger_name`, `log.logger`, `bundleName` |
 //!
-//! The IDs are at the top level or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, also with
+//! The IDs are at the top level or in `context`, `contextMap`, `mdc`, `my_mdc`, `ctx`, `fields`, `labels`, `runlog`, also with
 //! the underscore that GELF prepends, or in the structured data of syslog. The event of a shipper that wraps the
 //! engine's line as text (`message`, `log`) is unwrapped if it names no run itself; if it names one, its text is not
 //! parsed. A field that is used as one of these is not stored as a further field of the record; everything else is.
@@ -34,11 +34,11 @@ use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
 use crate::ingest::intake::{Intake, Refused, RunBatch, TaskHint};
 use crate::ingest::severity;
-use crate::ingest::syslog;
+use crate::ingest::syslog::message as syslog;
 
 type Object = Map<String, Value>;
 
-const CONTEXTS: [&str; 8] = ["context", "contextMap", "mdc", "my_mdc", "MDC", "ctx", "fields", "labels"];
+const CONTEXTS: [&str; 9] = ["context", "contextMap", "mdc", "my_mdc", "MDC", "ctx", "fields", "labels", "runlog"];
 const RUN: [&str; 4] = ["task_execution_id", "flowExecutionId", "executionId", "runId"];
 const TASK: [&str; 4] = ["task_id", "flowId", "flowID", "taskId"];
 const TIME: [&str; 7] = ["instant", "timestamp", "timeMillis", "logTimestamp", "@timestamp", "date", "time"];
@@ -72,6 +72,17 @@ pub(crate) struct Events {
 struct Line {
     event: Object,
     more: String,
+    /// What counts where the event says nothing.
+    default: EventDefault,
+}
+
+/// What counts for an event that does not say it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EventDefault {
+    /// Its run, and the task of that.
+    pub(crate) run: Option<(RunId, TaskHint)>,
+    /// The task of the run that it names, as far as none of the events of the run names one.
+    pub(crate) task: TaskHint,
 }
 
 /// Parses the events of a body: one object, an array of objects, or one per line. Invalid events are counted, and the
@@ -121,7 +132,7 @@ pub(crate) fn events(body: &[u8]) -> ApiResult<Events> {
 }
 
 /// Parses an event, repaired if necessary.
-fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
+pub(crate) fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
     serde_json::from_slice(json).or_else(|error| {
         let mended = runlog_model::repair(json);
         if mended.texts == 0 {
@@ -135,7 +146,42 @@ fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
 
 impl Events {
     fn add(&mut self, event: Object) {
-        self.events.push(Line { event, more: String::new() });
+        self.add_with(event, EventDefault::default());
+    }
+
+    /// Adds an event, with what counts where it says nothing.
+    pub(crate) fn add_with(&mut self, event: Object, default: EventDefault) {
+        self.events.push(Line { event, more: String::new(), default });
+    }
+
+    /// Counts texts that had to be repaired.
+    pub(crate) fn add_repaired(&mut self, texts: u64) {
+        self.repaired += texts;
+    }
+
+    /// Adds a line to the preceding event; false if there is none.
+    pub(crate) fn continue_last(&mut self, line: &str) -> bool {
+        let Some(last) = self.events.last_mut() else { return false };
+        last.more.push('\n');
+        last.more.push_str(line);
+        true
+    }
+
+    /// What an event consists of that continues the last one of these; none if that names no run.
+    pub(crate) fn continuation(&self) -> Option<Continuation> {
+        let Line { event, default, .. } = self.events.last()?;
+        let mut event = event.clone();
+        for _ in 0..WRAPPED_TIMES_MAX {
+            if run_of(&event).is_ok() || !unwrap(&mut event, &mut 0) {
+                break;
+            }
+        }
+        let run = match run_of(&event) {
+            Ok(run_id) => (run_id, TaskHint::default()),
+            Err(_) => default.run.clone()?,
+        };
+        let kept = |name: &&str| Some(((*name).to_owned(), event.get(*name)?.clone()));
+        Some(Continuation { run, fields: TIME.iter().chain(&SEVERITY).filter_map(kept).collect() })
     }
 
     /// A line of plain text continues the preceding event.
@@ -171,6 +217,24 @@ impl Events {
     }
 }
 
+/// What is known about the rest of a message whose beginning was stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Continuation {
+    run: (RunId, TaskHint),
+    /// The time and the severity of the beginning.
+    fields: Object,
+}
+
+impl Continuation {
+    /// A line of the rest as an event of its own.
+    pub(crate) fn event(&self, line: &str) -> (Object, EventDefault) {
+        let mut event = self.fields.clone();
+        event.insert("message".to_owned(), line.into());
+        event.insert("continued".to_owned(), true.into());
+        (event, EventDefault { run: Some(self.run.clone()), task: TaskHint::default() })
+    }
+}
+
 /// Groups events by run. Times without a zone are in `zone`. 413 and 503 if there is no memory for wrapped events.
 pub(crate) async fn group_by_run(
     events: Events,
@@ -181,7 +245,8 @@ pub(crate) async fn group_by_run(
     let mut intake = Intake::default();
     intake.repaired = events.repaired;
     intake.refuse_all(events.refused);
-    for Line { mut event, more } in events.events {
+    let mut defaults = Vec::new();
+    for Line { mut event, more, default } in events.events {
         for _ in 0..WRAPPED_TIMES_MAX {
             if run_of(&event).is_ok() {
                 break;
@@ -200,8 +265,16 @@ pub(crate) async fn group_by_run(
             event.remove("log");
             event.insert("message".to_owned(), log);
         }
-        match run_of(&event) {
-            Ok(run_id) => {
+        let run = match (run_of(&event), default.run) {
+            (Ok(run_id), _) => Ok((run_id, default.task)),
+            (Err(_), Some(run)) => Ok(run),
+            (Err(why), None) => Err(why),
+        };
+        match run {
+            Ok((run_id, task)) => {
+                if task.is_some() {
+                    defaults.push((run_id, task));
+                }
                 let (batch, new_bytes) = intake.run(run_id);
                 let is_dated = Event(event).tell(batch, more, now, zone);
                 intake.undated += u64::from(!is_dated);
@@ -209,6 +282,9 @@ pub(crate) async fn group_by_run(
             }
             Err(why) => intake.refuse(why),
         }
+    }
+    for (run_id, task) in defaults {
+        intake.hint(run_id, task);
     }
     Ok(intake)
 }

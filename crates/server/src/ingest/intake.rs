@@ -50,6 +50,16 @@ pub(crate) struct TaskHint {
 }
 
 impl TaskHint {
+    /// True if it says anything.
+    pub(crate) fn is_some(&self) -> bool {
+        let Self { task_id, task_name, task_version, workspace_id, workspace_name, environment_id, environment_name } =
+            self;
+        task_id.is_some()
+            || workspace_id.is_some()
+            || environment_id.is_some()
+            || [task_name, task_version, workspace_name, environment_name].into_iter().any(Option::is_some)
+    }
+
     /// Fills missing values from `other`.
     fn or(self, other: Self) -> Self {
         Self {
@@ -102,6 +112,15 @@ pub(crate) struct Refused {
     pub(crate) why: Option<String>,
     /// Number of them that could not be parsed at all.
     pub(crate) lines: u64,
+}
+
+/// What identifies a request that is sent again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Naming<'a> {
+    /// Its content: that of a client which repeats it, because it received no response.
+    ByContent(&'a [u8]),
+    /// A name of its own, whatever its content is.
+    Unique(&'a str),
 }
 
 /// The result of a request.
@@ -177,6 +196,13 @@ impl Intake {
         }
     }
 
+    /// Adds what is known about the task of a run that has a part in the request.
+    pub(crate) fn hint(&mut self, id: RunId, task: TaskHint) {
+        if let Some(batch) = self.runs.get_mut(&id) {
+            batch.hint(task);
+        }
+    }
+
     /// Takes over what was refused while the request was parsed.
     pub(crate) fn refuse_all(&mut self, refused: Refused) {
         self.events += refused.count;
@@ -196,18 +222,29 @@ impl Intake {
     /// the sender repeats the whole request. A repeated request has no effect, except for a single record without a
     /// batch ID. The decompressed body identifies the request.
     pub(crate) async fn store(self, sender: &Sender<'_>, body: &[u8]) -> ApiResult<Outcome> {
+        self.store_named(sender, Naming::ByContent(body)).await
+    }
+
+    /// The same, with the names of batches given.
+    pub(crate) async fn store_named(self, sender: &Sender<'_>, naming: Naming<'_>) -> ApiResult<Outcome> {
         let (repaired, undated) = (self.repaired, self.undated);
         let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
         let is_single = self.events == 1;
         // Most batches have their own IDs.
-        let body = LazyCell::new(|| Sha256::new().chain_update(body));
+        let body = LazyCell::new(|| match naming {
+            Naming::ByContent(body) => Sha256::new().chain_update(body),
+            Naming::Unique(name) => Sha256::new().chain_update(name),
+        });
         for (run_id, batch) in self.runs {
             // A batch without records only reports that a run has started or ended.
             let count = (batch.records.len() as u64).max(1);
             // Records that are sent together with others, or with the end of their run, are sent again if one of those
             // fails, and must not be stored twice.
             let is_alone = is_single && batch.ended.is_none();
-            let name = batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id)));
+            let name = match naming {
+                Naming::ByContent(_) => batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id))),
+                Naming::Unique(_) => Some(id_in(&body, run_id)),
+            };
             match store(sender, run_id, batch, name, &mut outcome).await {
                 Ok(()) => {}
                 Err(error) if error.status.is_server_error() => return Err(error),

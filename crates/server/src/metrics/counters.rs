@@ -18,6 +18,7 @@ use runlog_store::supervise::WorkState;
 
 use crate::metrics::process::ProcessMetrics;
 use crate::metrics::stale_cache::Snapshot;
+use crate::metrics::syslog::SyslogCounters;
 
 /// The counters of this process.
 pub(crate) struct Metrics {
@@ -30,6 +31,8 @@ pub(crate) struct Metrics {
     pub(crate) records_out: Counter,
     /// Number of requested pages.
     pub(crate) pages: Counter,
+    /// What the syslog listeners received.
+    pub(crate) syslog: SyslogCounters,
 }
 
 /// Metrics of this node other than its counters.
@@ -174,7 +177,9 @@ impl Metrics {
         registry.register("records_in", "Records stored", records_in.clone());
         registry.register("records_out", "Records returned, in page files and live pages", records_out.clone());
         registry.register("pages_requested", "Pages requested", pages.clone());
-        Self { registry, requests, durations, records_in, records_out, pages }
+        let syslog = SyslogCounters::default();
+        syslog.register(&mut registry);
+        Self { registry, requests, durations, records_in, records_out, pages, syslog }
     }
 
     /// Counts a request. Unknown paths are counted together, so that they cannot fill the memory.

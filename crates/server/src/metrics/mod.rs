@@ -4,3 +4,4 @@ pub(crate) mod counters;
 pub(crate) mod exposition;
 pub(crate) mod process;
 pub(crate) mod stale_cache;
+pub(crate) mod syslog;

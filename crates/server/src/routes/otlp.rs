@@ -1,4 +1,4 @@
-//! `POST /v1/logs`: log records by OTLP over HTTP, as protobuf or JSON.
+//! `POST /v1/logs`: log records by OTLP over HTTP, as protobuf or JSON; and the same over gRPC.
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -9,12 +9,14 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 };
 use prost::Message;
 use runlog_model::wire::ErrorBody;
+use runlog_store::accounts::Caller;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
+use crate::http::grpc;
 use crate::ingest::body::read_whole;
 use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
@@ -47,10 +49,46 @@ pub(crate) async fn export(
 ) -> ApiResult<Response> {
     let encoding = encoding(&headers)?;
     rights::publisher(app.store(), &caller).await?;
-    let (body, mut memory) =
-        read_whole(body, &headers, &app.settings().bounds, app.body_memory().reservation()).await?;
+    Ok(answer(encoding, &store(&app, &caller, &change, encoding, &headers, body).await?))
+}
+
+/// `/opentelemetry.proto.collector.logs.v1.LogsService/Export`: the same over gRPC, which needs HTTP/2.
+#[utoipa::path(
+    post,
+    path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    tag = "push",
+    request_body(content = String, content_type = "application/grpc", description = "The call of OTLP over gRPC: an ExportLogsServiceRequest, optionally compressed with gzip"),
+    responses((status = 200, description = "An ExportLogsServiceResponse, with `partial_success` if some records were rejected; errors have a gRPC status, and RetryInfo if the call may be repeated", content_type = "application/grpc", body = String), (status = 415, description = "The content type is not that of gRPC", body = ErrorBody))
+)]
+pub(crate) async fn export_grpc(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    change: AuditedChange,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Response> {
+    if !grpc::is_call(&headers) {
+        let message = "this is a method of gRPC; send application/grpc over HTTP/2, or use /v1/logs";
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    rights::publisher(app.store(), &caller).await?;
+    let (headers, message) = grpc::message(&headers, body).await?;
+    let response = store(&app, &caller, &change, OtlpEncoding::Protobuf, &headers, message).await?;
+    Ok(grpc::answer(&response.encode_to_vec()))
+}
+
+/// Stores the records of a body.
+async fn store(
+    app: &App,
+    caller: &Caller,
+    change: &AuditedChange,
+    encoding: OtlpEncoding,
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiResult<ExportLogsServiceResponse> {
+    let (body, mut memory) = read_whole(body, headers, &app.settings().bounds, app.body_memory().reservation()).await?;
     let request = parse(encoding, body.clone(), &mut memory).await?;
-    let sender = Sender { store: app.store(), metrics: app.metrics(), caller: &caller, change: &change };
+    let sender = Sender { store: app.store(), metrics: app.metrics(), caller, change };
     let intake = group_by_run(request, &app.settings().otlp, app.now(), &mut memory).await?;
     let outcome = intake.store(&sender, &body).await?;
     let mended =
@@ -62,7 +100,7 @@ pub(crate) async fn export(
         rejected_log_records: i64::try_from(outcome.refused.count).unwrap_or(i64::MAX),
         error_message: said.join("; "),
     });
-    Ok(answer(encoding, &ExportLogsServiceResponse { partial_success }))
+    Ok(ExportLogsServiceResponse { partial_success })
 }
 
 fn encoding(headers: &HeaderMap) -> ApiResult<OtlpEncoding> {

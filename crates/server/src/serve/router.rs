@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::audit::{Audited, audit_request};
 use crate::auth::{links, token};
 use crate::http::web::StaticJson;
-use crate::http::{request, web};
+use crate::http::{grpc, request, web};
 use crate::routes::docs::Documents;
 use crate::routes::mcp::{self, InProcess};
 use crate::routes::{Access, Route, routes};
@@ -45,6 +45,11 @@ pub fn router(app: App) -> Router {
             Access::Administrator => handler
                 .route_layer(middleware::from_fn(token::require_administrator))
                 .route_layer(middleware::from_fn_with_state(auth.clone(), token::require_token)),
+        };
+        // Errors of calls of gRPC are not in JSON.
+        let handler = match route.path.starts_with("/opentelemetry.proto.") {
+            true => handler.route_layer(middleware::from_fn(grpc::with_status)),
+            false => handler,
         };
         router = router.route(&route.path, handler);
     }

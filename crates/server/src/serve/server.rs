@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::http::connections;
 use crate::http::tls::TlsError;
+use crate::ingest::syslog::listener::{Listeners, SyslogError};
 use crate::limits;
 use crate::limits::Bounds;
 use crate::serve::router::router;
@@ -30,6 +31,9 @@ pub enum ServeError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Syslog cannot be received.
+    #[error(transparent)]
+    Syslog(#[from] SyslogError),
     /// The listener failed.
     #[error("the listener failed")]
     Listener(#[from] std::io::Error),
@@ -48,7 +52,12 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
     let (tls, bounds, proxies) = (settings.tls.clone(), settings.bounds, settings.proxies.clone());
-    let app = App::new(store.clone(), settings, clock, random).await?;
+    let syslog = settings.syslog.clone();
+    let app = App::new(store.clone(), settings, Arc::clone(&clock), Arc::clone(&random)).await?;
+    let syslog = syslog
+        .map(|syslog| Listeners::bind(syslog, store.clone(), app.metrics_handle(), clock, random))
+        .transpose()?
+        .map(|listeners| tokio::spawn(listeners.run(stop.clone())));
     let (jobs_stop, handle) = (CancellationToken::new(), Handle::new());
     let jobs = tokio::spawn({
         let (store, stop) = (store.clone(), jobs_stop.clone());
@@ -92,6 +101,10 @@ pub async fn serve(
             server.serve(service).await
         }
     };
+    // Ends by itself within some seconds; a panic was logged by its supervisor.
+    if let Some(syslog) = syslog {
+        let _ = syslog.await;
+    }
     // Changes whose clients have disconnected are completed as well, within the same time.
     if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
         warn!("changes whose clients have disconnected took too long and are aborted");

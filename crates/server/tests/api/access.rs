@@ -63,6 +63,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("DELETE", "/security/workspaces/{workspace_id}/service-accounts/{id}/permissions", Access::Token),
     ("GET", "/runlog/v1/downloads/{key}/{file_name}", Access::SignedLink),
     ("POST", "/v1/logs", Access::Token),
+    ("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export", Access::Token),
     ("POST", "/runlog/v1/events", Access::Token),
     ("PUT", "/runlog/v1/runs/{id}", Access::Token),
     ("GET", "/runlog/v1/runs/{id}", Access::Token),

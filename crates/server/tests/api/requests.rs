@@ -357,6 +357,61 @@ async fn otlp_speaks_protobuf_and_counts_what_it_cannot_store() {
 }
 
 #[tokio::test]
+async fn otlp_over_grpc_stores_the_same_and_answers_with_a_status_of_grpc() {
+    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+    use prost::Message;
+    const METHOD: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+    let stage = Stage::new().await;
+    let records = serde_json::json!([{"timeUnixNano": "1", "body": {"stringValue": "x"}}]);
+    let mut request: ExportLogsServiceRequest =
+        serde_json::from_str(&otlp(RUN, &stage.task.to_string(), &records)).unwrap();
+    let other: ExportLogsServiceRequest =
+        serde_json::from_str(&otlp("not-a-run", &stage.task.to_string(), &records)).unwrap();
+    request.resource_logs.extend(other.resource_logs);
+    let framed = |is_packed: u8, message: &[u8]| {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[is_packed], length.as_slice(), message].concat()
+    };
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&request.encode_to_vec()).unwrap();
+    let packed = packed.finish().unwrap();
+    let send = |token: &'static str, body: Vec<u8>| {
+        let headers = [("content-type", "application/grpc+proto"), ("grpc-encoding", "gzip"), ("te", "trailers")];
+        let token = if token.is_empty() { stage.admin.as_str() } else { token };
+        stage.send(Method::POST, METHOD, Ask::with(&headers).by(token).body(body))
+    };
+    for body in [framed(0, &request.encode_to_vec()), framed(1, &packed)] {
+        let answer = send("", body).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "application/grpc"));
+        assert_eq!(answer.body[0], 0);
+        assert_eq!(u32::from_be_bytes(answer.body[1..5].try_into().unwrap()) as usize, answer.body.len() - 5);
+        let partial = ExportLogsServiceResponse::decode(&answer.body[5..]).unwrap().partial_success.unwrap();
+        assert_eq!(partial.rejected_log_records, 1);
+        assert!(partial.error_message.contains("not-a-run"), "{}", partial.error_message);
+    }
+    // The second request repeats the first, which consists of several records.
+    assert_eq!(total(&stage).await, 1);
+    for (token, body, status, words) in [
+        ("nobody", framed(0, b""), "16", "token"),
+        ("", b"\0\0".to_vec(), "3", "no message"),
+        ("", framed(0, b"nonsense"), "3", "ExportLogsServiceRequest"),
+        ("", [framed(0, b""), framed(0, b"")].concat(), "3", ""),
+        ("", framed(1, b"not gzip"), "3", ""),
+    ] {
+        let answer = send(token, body).await;
+        assert_eq!((answer.status.as_u16(), answer.header("grpc-status")), (200, status), "{words}");
+        assert!(answer.header("grpc-message").contains(words), "{}", answer.header("grpc-message"));
+        assert!(answer.body.is_empty());
+    }
+    let ask = Ask::with(&[("content-type", "application/json")]).by(&stage.admin).body("{}");
+    stage.send(Method::POST, METHOD, ask).await.is_error(415, &["application/grpc"]);
+    // The metrics count errors by what they are.
+    let metrics = stage.get("/metrics").await.text();
+    let line = format!("runlog_http_requests_total{{method=\"POST\",route=\"{METHOD}\",status=\"401\"}} 1");
+    assert!(metrics.contains(&line), "{metrics}");
+}
+
+#[tokio::test]
 async fn otlp_needs_the_right_to_publish_and_a_form_it_knows() {
     use runlog_model::place::Right;
     let stage = Stage::new().await;

@@ -4,6 +4,7 @@
 //! invalid. `follow` is the exception: it stores what a running job logs.
 
 mod batches;
+mod folder;
 mod follow;
 mod send;
 mod source;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use batches::Batches;
 use batches::{INVALID_KEPT_MAX, LogSummary, Prepared};
+use folder::{EndMarker, PathPattern};
 use send::on_thread;
 pub(crate) use send::{Pushed, push_log};
 
@@ -30,6 +32,7 @@ use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
 use crate::arguments::names::TaskRef;
+use crate::arguments::span::Span;
 use crate::arguments::status::StatusArg;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::preferences::zone;
@@ -61,6 +64,7 @@ Examples:
   runlog push run.csv --task nightly-orders --map time=Datum --map message=Text --tz Europe/Berlin
   runlog push 6c0e5a34-… more.ndjson                        add records to a run
   my-job | runlog push - --follow --task nightly-orders --finish successful
+  runlog push --follow /var/log/talend                      all logs FOLDER/TASK/RUN.log, as jobs write them
 
 Exit codes: the common ones; 6 if something was skipped with --skip-invalid and everything else is stored"
 )]
@@ -113,9 +117,26 @@ pub(crate) struct PushArgs {
     /// Skip what is no valid record, report each with the reason, and exit with 6
     #[arg(long, alias = "skip-bad-lines")]
     skip_invalid: bool,
-    /// Store records as they arrive, while the job is running; for NDJSON and text
-    #[arg(long, requires = "task")]
+    /// Store records as they arrive, while the job is running; for NDJSON and text. Of a folder: those of all logs that jobs
+    /// write into it, each in its run, until the command is stopped
+    #[arg(long)]
     follow: bool,
+    /// With a folder: where the task and the run stand in the path of a log; * is any text within a name, **/ any folders.
+    /// {task} is the ID or the name of the task. {run} is the ID of the run, or a text that an ID is derived from
+    #[arg(long, value_name = "PATTERN", default_value = "{task}/{run}.log", requires = "follow")]
+    paths: PathPattern,
+    /// With a folder: file that keeps how far each log is stored [default: in ~/.local/state/runlog, by the folder]
+    #[arg(long, value_name = "FILE", requires = "follow")]
+    checkpoint: Option<PathBuf>,
+    /// With a folder: a text whose line ends the run, and the status, such as 'Job finished=successful'; can be repeated
+    #[arg(long, value_name = "TEXT=STATUS", requires = "follow", value_parser = end_marker)]
+    end_marker: Vec<EndMarker>,
+    /// With a folder and --finish: a run ends when nothing was added to its log for so long, or its log was deleted
+    #[arg(long, value_name = "TIME", default_value = "10m", requires = "follow")]
+    quiet: Span,
+    /// With a folder: how often it is looked at
+    #[arg(long, value_name = "TIME", default_value = "1s", requires = "follow")]
+    interval: Span,
     /// JSON file with the component metrics of the run: `{"processes": […], "items": […]}` with the field names of Talend
     /// Cloud; replaces those that the run has
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
@@ -142,6 +163,16 @@ enum Format {
     Text,
     /// Lines without times; each is a record, with the time at which the file was last changed
     Plain,
+}
+
+fn end_marker(text: &str) -> Result<EndMarker, String> {
+    let parts = text.rsplit_once('=').filter(|(marker, _)| !marker.is_empty());
+    let (marker, status) = parts.ok_or_else(|| format!("{text:?} is not of the form TEXT=STATUS"))?;
+    let StatusArg(status) = status.parse()?;
+    match status.is_final() {
+        true => Ok(EndMarker { text: marker.to_owned(), status }),
+        false => Err(format!("{status} does not end a run")),
+    }
 }
 
 fn mapping(text: &str) -> Result<(FieldName, String), String> {
@@ -203,6 +234,16 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
         return Err(Failure::new(Exit::Usage, format!("--finished-at {end} is before --started-at {start}")));
     }
     let client = args.connect.client()?;
+    if args.follow && args.file.is_dir() {
+        if let Some(task) = &args.task {
+            args.task_id = Some(task.resolve(&client).await?);
+        }
+        let settings = args.settings(now);
+        return folder::follow(args, client, settings, stop).await;
+    }
+    if args.follow && args.task.is_none() {
+        return Err(Failure::new(Exit::Usage, "--follow of a single log needs --task"));
+    }
     let given = args.run_id.or(args.run);
     if given.is_none() && args.task.is_none() {
         let advice = "name its task with --task, or an existing run with --run";

@@ -77,7 +77,9 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
                        back to that address";
         return Err(Failure::new(Exit::Usage, message));
     }
+    let syslog = settings_file.syslog()?;
     let server = ServerSettings {
+        syslog,
         alert_preview: alerts.clone().map(preview_of),
         tls,
         public_url: args.public_url.map(|url| url.to_string().trim_end_matches('/').to_owned()),

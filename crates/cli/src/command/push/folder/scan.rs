@@ -1,0 +1,495 @@
+//! Which logs a folder has, what of them is new, and what became of those that were rotated, truncated or deleted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use runlog_formats::ReadSettings;
+use runlog_model::{Clock, RunStatus, TaskId, Timestamp};
+
+use super::checkpoint::{Checkpoint, FollowedFormat, LogState, Pending};
+use super::read::{BATCH_BYTES, end_of_part, format_of, has_head, head, read_part};
+use super::{FolderSettings, batch_id, run_id};
+use crate::exit::Outcome;
+use crate::render::terminal::note;
+use crate::system::SystemClock;
+
+/// Level of zstd for batches.
+const ZSTD_LEVEL: i32 = 1;
+/// Batches that are sent in one round, in total. Unit: bytes.
+const ROUND_BYTES: u64 = 8 * BATCH_BYTES;
+/// Nothing was added to a file for so long: its last record is complete.
+const QUIET: Duration = Duration::from_secs(1);
+/// A file that has gone is forgotten after this time.
+const FORGET: Duration = Duration::from_secs(86_400);
+
+/// A batch that is ready to be sent.
+pub(super) struct Prepared {
+    pub(super) key: String,
+    pub(super) state: LogState,
+    pub(super) id: String,
+    /// NDJSON, packed with zstd.
+    pub(super) records: Vec<u8>,
+    pub(super) count: u64,
+    /// The time of the first record of the run.
+    pub(super) first: Option<Timestamp>,
+    /// The status that the run ends with now.
+    pub(super) status: Option<RunStatus>,
+    /// The time of the last record of the run.
+    pub(super) last: Option<Timestamp>,
+    /// The state once it is stored.
+    after: LogState,
+}
+
+/// What was seen of a file, and when it last changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: (i64, i64),
+}
+
+struct Watched {
+    seen: Seen,
+    /// By the clock of this process.
+    changed: Duration,
+    /// True if nothing is new since it was looked at.
+    is_done: bool,
+}
+
+/// The folder, and how far its logs are stored.
+pub(super) struct Scanner {
+    settings: FolderSettings,
+    checkpoint: Checkpoint,
+    /// By path.
+    watched: BTreeMap<PathBuf, Watched>,
+    /// Since when the file of a log is gone.
+    gone: HashMap<String, Duration>,
+    /// The states after the batches that are being sent.
+    sending: HashMap<String, LogState>,
+    /// Files that are not read, which are reported once.
+    unreadable: BTreeSet<PathBuf>,
+}
+
+fn seen(metadata: &Metadata) -> Seen {
+    Seen {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.len(),
+        mtime: (metadata.mtime(), metadata.mtime_nsec()),
+    }
+}
+
+impl Scanner {
+    pub(super) fn new(settings: FolderSettings, checkpoint: Checkpoint) -> Self {
+        Self {
+            settings,
+            checkpoint,
+            watched: BTreeMap::new(),
+            gone: HashMap::new(),
+            sending: HashMap::new(),
+            unreadable: BTreeSet::new(),
+        }
+    }
+
+    /// Looks at all files. The names of tasks that paths name.
+    pub(super) fn look(&mut self) -> Outcome<Vec<String>> {
+        let mut found = BTreeMap::new();
+        let folder = self.settings.folder.clone();
+        walk(&folder, Path::new(""), self.settings.pattern.depth(), &mut |path, metadata| {
+            if self.settings.pattern.read(&path).is_some() {
+                found.insert(path, seen(&metadata));
+            }
+        })
+        .with_context(|| format!("cannot read {}", folder.display()))?;
+        let now = SystemClock.elapsed();
+        self.watched.retain(|path, _| found.contains_key(path));
+        let mut names = BTreeSet::new();
+        for (path, seen) in found {
+            match self.watched.get_mut(&path) {
+                Some(watched) if watched.seen == seen => {}
+                Some(watched) => *watched = Watched { seen, changed: now, is_done: false },
+                None => _ = self.watched.insert(path.clone(), Watched { seen, changed: now, is_done: false }),
+            }
+            if self.settings.task.is_none()
+                && !self.checkpoint.states.contains_key(&key_of(&path))
+                && let Some(name) = self.settings.pattern.read(&path).and_then(|found| found.task)
+                && name.parse::<TaskId>().is_err()
+            {
+                names.insert(name);
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// The next batches, one of each log at most; the checkpoint says what they are before they are sent.
+    pub(super) fn prepare(&mut self, tasks: &HashMap<String, TaskId>, resting: &[String]) -> Outcome<Vec<Prepared>> {
+        self.note_files(tasks)?;
+        let keys: Vec<String> = self.checkpoint.states.keys().cloned().collect();
+        let (mut prepared, mut bytes, mut busy) = (Vec::new(), 0, BTreeSet::new());
+        // What was rotated away comes before what took its place.
+        let (rotated, current): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|key| self.checkpoint.states.get(key).is_some_and(|state| state.is_rotated));
+        for key in rotated.into_iter().chain(current) {
+            let Some(state) = self.checkpoint.states.get(&key).cloned() else { continue };
+            if resting.contains(&key) || bytes >= ROUND_BYTES || busy.contains(&state.run) {
+                busy.insert(state.run);
+                continue;
+            }
+            match self.next_of(&key, &state) {
+                Ok(Some(next)) => {
+                    bytes += next.after.offset.saturating_sub(next.state.offset);
+                    busy.insert(state.run);
+                    prepared.push(next);
+                }
+                Ok(None) if state.is_rotated && self.checkpoint.states.contains_key(&key) => _ = busy.insert(state.run),
+                Ok(None) => {}
+                Err(error) => self.tell_once(&state.path, &error.to_string()),
+            }
+        }
+        for next in &prepared {
+            self.checkpoint.states.insert(next.key.clone(), next.state.clone());
+            self.sending.insert(next.key.clone(), next.after.clone());
+        }
+        if !prepared.is_empty() {
+            let keys = prepared.iter().map(|next| next.key.as_str());
+            self.checkpoint.write(keys, true).context("cannot write the checkpoint")?;
+        }
+        Ok(prepared)
+    }
+
+    /// Takes over what is stored.
+    pub(super) fn stored(&mut self, keys: &[String]) -> Outcome {
+        for key in keys {
+            if let Some(after) = self.sending.remove(key) {
+                self.checkpoint.states.insert(key.clone(), after);
+            }
+        }
+        self.sending.clear();
+        if !keys.is_empty() {
+            // If this is lost, it is sent again under the same ID.
+            self.checkpoint.write(keys.iter().map(String::as_str), false).context("cannot write the checkpoint")?;
+        }
+        Ok(())
+    }
+
+    /// Finds new files, and those that have taken the place of others.
+    fn note_files(&mut self, tasks: &HashMap<String, TaskId>) -> Outcome {
+        let mut changed = Vec::new();
+        let paths: Vec<(PathBuf, Seen)> = self
+            .watched
+            .iter()
+            .filter(|(_, watched)| !watched.is_done)
+            .map(|(path, watched)| (path.clone(), watched.seen))
+            .collect();
+        for (path, seen) in paths {
+            let key = key_of(&path);
+            let before = self.checkpoint.states.get(&key).cloned();
+            if let Some(state) = &before {
+                match self.is_same(state, seen) {
+                    Ok(true) => continue,
+                    Ok(false) => changed.extend(self.rotate(&key, state.clone())),
+                    // It has just been moved or deleted; the next round sees that.
+                    Err(_) => continue,
+                }
+            }
+            if let Some(mut state) = self.new_state(&path, seen, tasks) {
+                if let Some(before) = before {
+                    state.continue_run_of(&before);
+                }
+                self.checkpoint.states.insert(key.clone(), state);
+                changed.push(key);
+            }
+        }
+        changed.extend(self.note_gone());
+        if !changed.is_empty() {
+            self.checkpoint.write(changed.iter().map(String::as_str), true).context("cannot write the checkpoint")?;
+        }
+        Ok(())
+    }
+
+    fn new_state(&self, path: &Path, seen: Seen, tasks: &HashMap<String, TaskId>) -> Option<LogState> {
+        let found = self.settings.pattern.read(path)?;
+        let name = found.task.unwrap_or_default();
+        let task = match self.settings.task {
+            Some(task) => task,
+            None => name.parse().ok().or_else(|| tasks.get(&name).copied())?,
+        };
+        Some(LogState {
+            run: run_id(&task.to_string(), &found.run),
+            task,
+            path: path.to_owned(),
+            device: seen.device,
+            inode: seen.inode,
+            head: String::new(),
+            head_bytes: 0,
+            offset: 0,
+            format: self.settings.args.format.log_format().and_then(FollowedFormat::of),
+            last_time_ms: None,
+            first_time_ms: None,
+            pending: None,
+            ending: None,
+            has_started: false,
+            has_ended: false,
+            is_rotated: false,
+        })
+    }
+
+    /// True if a file is the one that the state is of: not another one of this name, nor truncated.
+    fn is_same(&self, state: &LogState, seen: Seen) -> io::Result<bool> {
+        if state.inode != seen.inode || state.device != seen.device || seen.size < state.read_bytes() {
+            return Ok(false);
+        }
+        if state.head_bytes == 0 {
+            return Ok(true);
+        }
+        has_head(&mut self.open(&state.path)?, state)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        File::open(self.settings.folder.join(path))
+    }
+
+    /// Another file has taken the place of a log: its rest is read from where it was moved or copied to. The keys that changed.
+    fn rotate(&mut self, key: &str, state: LogState) -> Vec<String> {
+        self.checkpoint.states.remove(key);
+        let mut changed = vec![key.to_owned()];
+        match self.find_moved(&state) {
+            Some(path) => {
+                let moved = format!("{key}\n{}-{}", state.inode, self.checkpoint.states.len());
+                self.checkpoint.states.insert(moved.clone(), LogState { path, is_rotated: true, ..state });
+                changed.push(moved);
+            }
+            None if state.offset == 0 && state.pending.is_none() => {}
+            None => {
+                let name = super::shown(key);
+                note(format!(
+                    "{name} was replaced or truncated, and its previous file is gone: what was not read of it is lost"
+                ));
+            }
+        }
+        changed
+    }
+
+    /// The file that a log was moved or copied to: one in its folder with the same inode, or with the same beginning.
+    fn find_moved(&self, state: &LogState) -> Option<PathBuf> {
+        let parent = state.path.parent().unwrap_or(Path::new(""));
+        let stem = state.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut copy = None;
+        for entry in std::fs::read_dir(self.settings.folder.join(parent)).ok()?.flatten() {
+            let path = parent.join(entry.file_name());
+            let Ok(metadata) = entry.metadata() else { continue };
+            if !metadata.is_file() || metadata.len() < state.read_bytes() || path == state.path {
+                continue;
+            }
+            let Ok(mut file) = self.open(&path) else { continue };
+            if state.head_bytes > 0 && !has_head(&mut file, state).unwrap_or(false) {
+                continue;
+            }
+            if metadata.ino() == state.inode && metadata.dev() == state.device {
+                return Some(path);
+            }
+            // A log of which nothing was read cannot be recognised, and logs of other names may begin alike.
+            let is_named_alike = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&stem));
+            if state.head_bytes > 0 && is_named_alike && !self.checkpoint.states.contains_key(&key_of(&path)) {
+                copy = Some(path);
+            }
+        }
+        copy
+    }
+
+    /// Logs whose files are gone: after a while, they are forgotten. The keys that changed.
+    fn note_gone(&mut self) -> Vec<String> {
+        let now = SystemClock.elapsed();
+        let missing: Vec<String> = self
+            .checkpoint
+            .states
+            .iter()
+            .filter(|(_, state)| !state.is_rotated && !self.watched.contains_key(&state.path))
+            .map(|(key, _)| key.clone())
+            .collect();
+        self.gone.retain(|key, _| missing.contains(key));
+        let mut changed = Vec::new();
+        for key in missing {
+            let first = !self.gone.contains_key(&key);
+            let since = *self.gone.entry(key.clone()).or_insert(now);
+            let Some(state) = self.checkpoint.states.get(&key).cloned() else { continue };
+            // Moved away, and nothing took its place yet.
+            if first && let Some(path) = self.find_moved(&state) {
+                let at = format!("{key}\n{}-{}", state.inode, self.checkpoint.states.len());
+                self.checkpoint.states.remove(&key);
+                self.checkpoint.states.insert(at.clone(), LogState { path, is_rotated: true, ..state });
+                changed.extend([key, at]);
+            } else if now.saturating_sub(since) >= FORGET {
+                self.checkpoint.states.remove(&key);
+                changed.push(key);
+            }
+        }
+        changed
+    }
+
+    /// The next batch of a log; none if nothing is new.
+    fn next_of(&mut self, key: &str, state: &LogState) -> io::Result<Option<Prepared>> {
+        let watched = self.watched.get(&state.path).filter(|_| !state.is_rotated);
+        let is_gone = watched.is_none();
+        if watched.is_some_and(|watched| watched.is_done) {
+            return Ok(None);
+        }
+        let silence = watched.map_or(Duration::MAX, |watched| SystemClock.elapsed().saturating_sub(watched.changed));
+        let args = &self.settings.args;
+        let ends_by_silence =
+            args.finish.is_some() && (is_gone && !state.is_rotated || silence >= args.quiet.duration());
+        let mut file = match self.open(&state.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(self.end_without_file(key, state, ends_by_silence));
+            }
+            Err(error) => return Err(error),
+        };
+        let size = file.metadata()?.len();
+        let (is_quiet, is_final) = (silence >= QUIET, ends_by_silence || state.is_rotated);
+        let read = &self.settings.read;
+        let Some(format) = (match state.format {
+            Some(format) => Some(format),
+            None if size == 0 => None,
+            None => format_of(&mut file, read, is_quiet)?.map_err(io::Error::other)?,
+        }) else {
+            return Ok(None);
+        };
+        let (id, end, at) = match &state.pending {
+            Some(Pending { id, end, at_ms }) => (id.clone(), *end, Timestamp::clamped(*at_ms)),
+            None => {
+                let at = SystemClock.now();
+                let settings = settings_at(read, at);
+                (batch_id(), end_of_part(&mut file, state, format, &settings, is_quiet, is_final)?, at)
+            }
+        };
+        let part = read_part(&mut file, state, end, format, &settings_at(read, at), &args.end_marker)?;
+        if part.invalid > 0 {
+            let why = part.why.clone().unwrap_or_default();
+            self.tell_once(&state.path, &format!("{} lines are no records and are left out: {why}", part.invalid));
+        }
+        let is_all = end == size;
+        let ending = part.ending.or(state.ending);
+        let by_silence = self.settings.args.finish.filter(|_| ends_by_silence && is_all).map(|status| status.0);
+        let status = ending.or(by_silence).filter(|_| !state.has_ended && (is_all || part.ending.is_some()));
+        let (head, head_bytes) =
+            if end > state.offset { head(&mut file, end)? } else { (state.head.clone(), state.head_bytes) };
+        // What was read must still be of the same file.
+        if !state.is_rotated && (file.metadata()?.len() < end || state.head_bytes > 0 && !has_head(&mut file, state)?) {
+            return Ok(None);
+        }
+        if end == state.offset && status.is_none() {
+            return Ok(self.nothing_new(key, state, is_all, is_quiet));
+        }
+        let first = part.times.map(|(first, _)| first);
+        let first_time_ms = state.first_time_ms.or(first.map(Timestamp::as_millis));
+        let last_time_ms = part.times.map(|(_, last)| last.as_millis()).or(state.last_time_ms);
+        let pending = Some(Pending { id: id.clone(), end, at_ms: at.as_millis() });
+        let state = LogState { format: Some(format), first_time_ms, pending, head, head_bytes, ..state.clone() };
+        let after = LogState {
+            offset: end,
+            last_time_ms,
+            pending: None,
+            ending,
+            has_started: true,
+            has_ended: state.has_ended || status.is_some(),
+            ..state.clone()
+        };
+        let records = zstd::encode_all(part.records.as_slice(), ZSTD_LEVEL)?;
+        Ok(Some(Prepared {
+            key: key.to_owned(),
+            state,
+            id,
+            records,
+            count: part.count,
+            first: first_time_ms.map(Timestamp::clamped),
+            status,
+            last: last_time_ms.map(Timestamp::clamped),
+            after,
+        }))
+    }
+
+    /// Remembers that there is nothing to read, until the file changes.
+    fn nothing_new(&mut self, key: &str, state: &LogState, is_all: bool, is_quiet: bool) -> Option<Prepared> {
+        if state.is_rotated {
+            self.checkpoint.states.remove(key);
+            let next = self.checkpoint.states.iter_mut().find(|(_, other)| other.run == state.run);
+            let mut keys = vec![key.to_owned()];
+            if let Some((other, next)) = next {
+                next.continue_run_of(state);
+                keys.push(other.clone());
+            }
+            // Without it, the file would be found again, and there would be nothing to read.
+            if let Err(error) = self.checkpoint.write(keys.iter().map(String::as_str), false) {
+                note(format!("cannot write the checkpoint: {error}"));
+            }
+        } else if let Some(watched) = self.watched.get_mut(&state.path) {
+            // An end by silence is still to come, and so is that of a line without a line break.
+            let waits_for_end = self.settings.args.finish.is_some() && !state.has_ended;
+            watched.is_done = is_quiet && !waits_for_end && (is_all || self.settings.args.finish.is_none());
+        }
+        None
+    }
+
+    /// A log whose file is gone: what was not read of it is lost, and its run ends.
+    fn end_without_file(&mut self, key: &str, state: &LogState, ends: bool) -> Option<Prepared> {
+        if state.is_rotated {
+            note(format!("the rotated file of {} is gone: what was not read of it is lost", super::shown(key)));
+            return self.nothing_new(key, state, true, true);
+        }
+        let status = self.settings.args.finish.filter(|_| ends && !state.has_ended && state.has_started)?.0;
+        let after = LogState { has_ended: true, pending: None, ..state.clone() };
+        let time = |ms: Option<i64>| ms.map(Timestamp::clamped);
+        Some(Prepared {
+            key: key.to_owned(),
+            state: state.clone(),
+            id: batch_id(),
+            records: Vec::new(),
+            count: 0,
+            first: time(state.first_time_ms),
+            status: Some(status),
+            last: time(state.last_time_ms),
+            after,
+        })
+    }
+
+    fn tell_once(&mut self, path: &Path, what: &str) {
+        if self.unreadable.insert(path.to_owned()) {
+            let name = super::shown(&path.display().to_string());
+            note(format!("{name}: {}", crate::render::screen::Stream::Note.shown_on_line(what)));
+        }
+    }
+}
+
+fn settings_at(settings: &ReadSettings, at: Timestamp) -> ReadSettings {
+    ReadSettings { written_at: at, plain_time: at, ..settings.clone() }
+}
+
+fn key_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Calls `found` with every file. Links to folders are not followed.
+fn walk(folder: &Path, within: &Path, depth: usize, found: &mut impl FnMut(PathBuf, Metadata)) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder.join(within))? {
+        let entry = entry?;
+        let (path, Ok(kind)) = (within.join(entry.file_name()), entry.file_type()) else { continue };
+        if kind.is_dir() {
+            if depth > 1 {
+                // It may have been deleted meanwhile, or be one that this user may not read.
+                let _ = walk(folder, &path, depth - 1, found);
+            }
+        } else if let Ok(metadata) = std::fs::metadata(folder.join(&path))
+            && metadata.is_file()
+        {
+            found(path, metadata);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,406 @@
+//! Half a second of messages of one connection: how they become records of runs, and how long storing them is tried.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use jiff::civil::Date;
+use runlog_model::wire::admin::AuditEntry;
+use runlog_model::wire::push::FinishRun;
+use runlog_model::{Clock, LogTime, LogZone, Random, RunId, RunStatus, TaskId, Timestamp};
+use runlog_store::Store;
+use runlog_store::accounts::Caller;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::auth::audit::AuditedChange;
+use crate::http::error::{ApiError, ApiResult};
+use crate::ingest::body_memory::BodyMemory;
+use crate::ingest::decoded_size;
+use crate::ingest::engine::{self, Continuation, EventDefault, Events, group_by_run};
+use crate::ingest::intake::{Naming, Outcome, Sender, TaskHint};
+use crate::ingest::syslog::frames::Frame;
+use crate::ingest::syslog::message;
+use crate::ingest::syslog::settings::SyslogSettings;
+use crate::limits;
+use crate::metrics::counters::Metrics;
+use crate::metrics::syslog::MessageOutcome;
+
+/// Memory of a message besides its text. Unit: bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 64;
+
+/// Maximum number of runs of a day that are known to have ended those of the days before.
+const DAILY_RUNS_KNOWN_MAX: usize = 10_000;
+
+/// How many days back runs of a day are looked for that did not end.
+const DAILY_RUNS_BACK: i64 = 7;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Messages that are stored together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    messages: Vec<(Frame, SocketAddr)>,
+    bytes: usize,
+    /// When the first of them arrived.
+    begun: Option<(Instant, Timestamp)>,
+}
+
+impl Batch {
+    pub(crate) fn push(&mut self, frame: Frame, sender: SocketAddr, now: Timestamp) {
+        self.begun.get_or_insert_with(|| (Instant::now(), now));
+        self.bytes += frame.bytes.len() + MESSAGE_OVERHEAD_BYTES;
+        self.messages.push((frame, sender));
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= limits::SYSLOG_BATCH_BYTES
+    }
+
+    /// Memory of all messages. Unit: bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When it is stored at the latest; none if it is empty.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.begun.map(|(begun, _)| begun + limits::SYSLOG_BATCH_TIME)
+    }
+}
+
+/// Stores what the listeners receive.
+pub(crate) struct Receiver {
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: SyslogSettings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    memory: BodyMemory,
+    daily_runs: Mutex<HashSet<RunId>>,
+    refusals: Throttle,
+    waits: Throttle,
+    /// For what happens to connections.
+    pub(crate) rejections: Throttle,
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        store: Store,
+        metrics: Arc<Metrics>,
+        settings: SyslogSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Self {
+        let memory = BodyMemory::new(limits::SYSLOG_MEMORY_BYTES, limits::SYSLOG_MEMORY_BYTES, usize::MAX);
+        let (daily_runs, refusals, waits, rejections) = Default::default();
+        Self { store, metrics, settings, clock, random, memory, daily_runs, refusals, waits, rejections }
+    }
+
+    /// Stores a batch, and keeps trying while the archive is unavailable: meanwhile, its connection is not read. After
+    /// `stop`, this ends within some seconds. `last` is the end of the batch before of this connection, which the first
+    /// lines of this one may continue.
+    pub(crate) async fn store(
+        &self,
+        transport: &'static str,
+        batch: Batch,
+        last: &mut Option<Continuation>,
+        stop: &CancellationToken,
+    ) {
+        let Some((_, sender)) = batch.messages.first() else { return };
+        let (sender, count) = (sender.ip().to_canonical(), batch.messages.len() as u64);
+        let counters = &self.metrics.syslog;
+        for (frame, _) in &batch.messages {
+            if frame.whole_bytes.is_some() {
+                counters.count_truncated(transport);
+            }
+        }
+        let name = format!("syslog-{}", self.random.uuid());
+        let (mut pause, mut faults, mut waiting) = (limits::SYSLOG_PAUSE_MIN, 0, None);
+        let stopped = async {
+            stop.cancelled().await;
+            tokio::time::sleep(limits::SYSLOG_STOP_TIME).await;
+        };
+        let mut stopped = std::pin::pin!(stopped);
+        let lost = |why: &str| {
+            counters.count(transport, MessageOutcome::Lost, count);
+            error!("syslog: {count} messages from {sender} could not be stored and are lost: {why}");
+        };
+        loop {
+            let attempt = self.try_to_store(&name, sender, &batch, last);
+            let stored = tokio::select! {
+                stored = attempt => stored,
+                () = &mut stopped => return lost("the service stopped before the archive was available"),
+            };
+            let error = match stored {
+                Ok((outcome, next)) => {
+                    *last = next;
+                    self.tell(transport, sender, &outcome);
+                    if waiting.is_some() {
+                        info!("syslog: the archive accepts messages again");
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            faults += u32::from(error.status != StatusCode::SERVICE_UNAVAILABLE);
+            if !error.status.is_server_error() || faults >= limits::SYSLOG_FAULTS_MAX {
+                return lost(&error.message);
+            }
+            waiting.get_or_insert_with(|| Waiting::begin(self));
+            if let Some(more) = self.waits.may_say() {
+                let message = &error.message;
+                warn!("syslog: messages wait, and their connections are not read: {message}{}", and_more(more));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = &mut stopped => return lost("the service stopped before the archive was available"),
+            }
+            pause = (pause * 2).min(limits::SYSLOG_PAUSE_MAX);
+        }
+    }
+
+    fn tell(&self, transport: &'static str, sender: IpAddr, outcome: &Outcome) {
+        let counters = &self.metrics.syslog;
+        counters.count(transport, MessageOutcome::Stored, outcome.stored);
+        counters.count(transport, MessageOutcome::Refused, outcome.refused.count);
+        if let (Some(why), Some(more)) =
+            (&outcome.refused.why, (outcome.refused.count > 0).then(|| self.refusals.may_say()).flatten())
+        {
+            let count = outcome.refused.count;
+            warn!("syslog: {count} messages from {sender} were refused: {why}{}", and_more(more));
+        }
+    }
+
+    async fn try_to_store(
+        &self,
+        name: &str,
+        sender: IpAddr,
+        batch: &Batch,
+        last: &Option<Continuation>,
+    ) -> ApiResult<(Outcome, Option<Continuation>)> {
+        let caller = self.caller().await?;
+        let entry = AuditEntry {
+            at: self.clock.now(),
+            caller_id: caller.id.clone(),
+            caller_name: caller.name.clone(),
+            action: "push by syslog".to_owned(),
+            subject: String::new(),
+            status: 200,
+            address: sender.to_string(),
+            request_id: name.to_owned(),
+        };
+        let change = AuditedChange::without_request(self.store.clone(), entry);
+        let request = Sender { store: &self.store, metrics: &self.metrics, caller: &caller, change: &change };
+        let mut memory = self.memory.reservation();
+        let decoded = batch.messages.iter().map(|(frame, _)| decoded_size::of_events(&frame.bytes)).sum();
+        memory.reserve_decoded(decoded).await?;
+        let now = batch.begun.map_or_else(|| self.clock.now(), |(_, at)| at);
+        let mut days = Vec::new();
+        let events = self.events(batch, now, last, &mut days);
+        let next = events.continuation();
+        let intake = group_by_run(events, now, &self.settings.zone, &mut memory).await?;
+        let outcome = intake.store_named(&request, Naming::Unique(name)).await?;
+        for day in days {
+            self.end_days_before(&change, day).await;
+        }
+        Ok((outcome, next))
+    }
+
+    /// The user whose token the settings contain.
+    async fn caller(&self) -> ApiResult<Caller> {
+        let known = self.store.accounts().authenticate_token(self.settings.token.expose()).await?;
+        known.ok_or_else(|| {
+            let message =
+                "the token of [syslog] in the settings is not valid: create one with `runlog admin tokens create`";
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })
+    }
+
+    /// The events of a batch.
+    fn events(&self, batch: &Batch, now: Timestamp, last: &Option<Continuation>, days: &mut Vec<Daily>) -> Events {
+        let (mut events, zone) = (Events::default(), &self.settings.zone);
+        for (frame, sender) in &batch.messages {
+            let text = String::from_utf8_lossy(&frame.bytes);
+            events.add_repaired(u64::from(matches!(text, std::borrow::Cow::Owned(_))));
+            if frame.is_line && !message::begins_message(&text, now, zone) {
+                if events.continue_last(&text) {
+                    continue;
+                }
+                if let Some(last) = last {
+                    let (event, default) = last.event(&text);
+                    events.add_with(event, default);
+                    continue;
+                }
+            }
+            let mut repaired = 0;
+            let json = text.starts_with('{').then(|| engine::read(text.as_bytes(), &mut repaired).ok()).flatten();
+            events.add_repaired(repaired);
+            let mut event = json.unwrap_or_else(|| message::read_any(&text, now, zone));
+            if let Some(whole_bytes) = frame.whole_bytes {
+                event.insert("truncated_from_bytes".to_owned(), whole_bytes.into());
+            }
+            let default = self.default_of(&event, sender.ip(), now, days);
+            events.add_with(event, default);
+        }
+        events
+    }
+
+    /// The run and the task of a message that names none.
+    fn default_of(
+        &self,
+        event: &Map<String, Value>,
+        sender: IpAddr,
+        now: Timestamp,
+        days: &mut Vec<Daily>,
+    ) -> EventDefault {
+        let settings = &self.settings;
+        let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
+        let app = text("app_name");
+        let run = settings.task.map(|task| {
+            let at = event.get("timestamp").and_then(|value| LogTime::read(value, &settings.zone));
+            let date = LogZone::default().civil(at.map_or(now, |at| at.time)).date();
+            let host = text("host").unwrap_or_else(|| sender.to_canonical().to_string());
+            let daily = Daily { task, host, app: app.clone().unwrap_or_default(), date };
+            let id = daily.run_id();
+            if !days.contains(&daily) {
+                days.push(daily);
+            }
+            (id, TaskHint { task_id: Some(task), ..TaskHint::default() })
+        });
+        let task = settings.workspace.map(|workspace_id| TaskHint {
+            workspace_id: Some(workspace_id),
+            task_name: app,
+            ..TaskHint::default()
+        });
+        EventDefault { run, task: task.unwrap_or_default() }
+    }
+
+    /// Ends the runs of earlier days of the same host and application, once a run of a later day has begun.
+    async fn end_days_before(&self, change: &AuditedChange, day: Daily) {
+        let id = day.run_id();
+        if self.daily_runs.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+            return;
+        }
+        match self.store.runs().get(id).await {
+            Ok(Some(_)) => {}
+            // None of its messages was without a run.
+            Ok(None) | Err(_) => return,
+        }
+        for back in 1..=DAILY_RUNS_BACK {
+            let Ok(date) = day.date.checked_sub(jiff::Span::new().days(back)) else { return };
+            let earlier = Daily { date, ..day.clone() };
+            let ended = async {
+                let Some(run) = self.store.runs().get(earlier.run_id()).await? else { return Ok(()) };
+                if run.status.coarse().is_final() {
+                    return Ok(());
+                }
+                let end = earlier.end().max(run.started_at.unwrap_or(Timestamp::MIN));
+                let finish = FinishRun { finish_timestamp: Some(end), ..FinishRun::with_status(RunStatus::Successful) };
+                let store = change.store_to("finish run", StatusCode::OK);
+                store.runs().finish(earlier.run_id(), &finish).await.map(drop)
+            };
+            if let Err(error) = ended.await {
+                warn!(error = &error as &dyn std::error::Error, "syslog: cannot end the run of {date}");
+                return;
+            }
+        }
+        let mut known = self.daily_runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= DAILY_RUNS_KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(id);
+    }
+}
+
+/// The messages without a run of an application on a host, of one day in UTC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Daily {
+    task: TaskId,
+    host: String,
+    app: String,
+    date: Date,
+}
+
+impl Daily {
+    /// The same on every node and after every restart.
+    fn run_id(&self) -> RunId {
+        let mut digest = Sha256::new().chain_update("runlog syslog day");
+        for part in [&self.task.to_string(), &self.host, &self.app, &self.date.to_string()] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest.finalize()[..16]);
+        RunId::random(&Digested(bytes))
+    }
+
+    /// The last millisecond of the day.
+    fn end(&self) -> Timestamp {
+        let begin = LogZone::default().instant(self.date.to_datetime(jiff::civil::Time::midnight()));
+        begin.map_or(Timestamp::MIN, |begin| begin.time.plus_millis(DAY_MS - 1))
+    }
+}
+
+/// Bytes that an ID is made of.
+struct Digested([u8; 16]);
+
+impl Random for Digested {
+    fn fill(&self, bytes: &mut [u8]) {
+        for (to, from) in bytes.iter_mut().zip(self.0) {
+            *to = from;
+        }
+    }
+}
+
+/// A connection that waits for the archive, until it is dropped.
+struct Waiting<'a>(&'a Receiver);
+
+impl<'a> Waiting<'a> {
+    fn begin(receiver: &'a Receiver) -> Self {
+        receiver.metrics.syslog.waiting.inc();
+        Self(receiver)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.syslog.waiting.dec();
+    }
+}
+
+/// Lets a message that many senders cause into the log at most every some seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle(Mutex<(Option<std::time::Instant>, u64)>);
+
+impl Throttle {
+    /// None if the last message was a short time ago; otherwise, how many have been left out since.
+    pub(crate) fn may_say(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = std::time::Instant::now();
+        if state.0.is_some_and(|said| now.duration_since(said) < limits::SYSLOG_SAY_EVERY) {
+            state.1 += 1;
+            return None;
+        }
+        state.0 = Some(now);
+        Some(std::mem::take(&mut state.1))
+    }
+}
+
+/// The end of a message that stands for others.
+pub(crate) fn and_more(more: u64) -> String {
+    match more {
+        0 => String::new(),
+        more => {
+            format!(" (and {more} more such events in the last {} s or longer)", duration_s(limits::SYSLOG_SAY_EVERY))
+        }
+    }
+}
+
+fn duration_s(time: Duration) -> u64 {
+    time.as_secs()
+}
