@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use batches::Batches;
 use batches::{INVALID_KEPT_MAX, LogSummary, Prepared};
-use folder::{EndMarker, PathPattern};
+use folder::{EndMarker, FolderSettings, FollowedFormat, PathPattern};
 use send::on_thread;
 pub(crate) use send::{Pushed, push_log};
 
@@ -238,8 +238,11 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
         if let Some(task) = &args.task {
             args.task_id = Some(task.resolve(&client).await?);
         }
-        let settings = args.settings(now);
-        return folder::follow(args, client, settings, stop).await;
+        if args.run_id.is_some() || args.run.is_some() {
+            let message = "a folder has many runs: leave out --run and the ID of a run";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        return folder::follow(args.folder_settings(now), client, stop).await;
     }
     if args.follow && args.task.is_none() {
         return Err(Failure::new(Exit::Usage, "--follow of a single log needs --task"));
@@ -307,6 +310,21 @@ impl Format {
 }
 
 impl PushArgs {
+    fn folder_settings(&self, now: Timestamp) -> FolderSettings {
+        FolderSettings {
+            folder: self.file.clone(),
+            pattern: self.paths.clone(),
+            checkpoint: self.checkpoint.clone(),
+            task: self.task_id,
+            read: self.settings(now),
+            format: self.format.log_format().and_then(FollowedFormat::of),
+            finish: self.finish.map(|status| status.0),
+            end_markers: self.end_marker.clone(),
+            quiet: self.quiet.duration(),
+            interval: self.interval.duration(),
+        }
+    }
+
     fn settings(&self, written_at: Timestamp) -> ReadSettings {
         let mut fields = FieldMap::default();
         for (field, column) in &self.map {

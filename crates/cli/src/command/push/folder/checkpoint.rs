@@ -76,7 +76,7 @@ impl LogState {
 /// How the lines of a log are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum FollowedFormat {
+pub(crate) enum FollowedFormat {
     Ndjson,
     Text,
     Plain,

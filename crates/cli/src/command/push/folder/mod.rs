@@ -12,6 +12,7 @@ mod checkpoint;
 mod pattern;
 mod read;
 mod scan;
+mod settings;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,23 +21,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use runlog_client::{Client, ContentEncoding, ErrorKind, PushBatch};
-use runlog_formats::ReadSettings;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{Clock, Random, RunId, RunStatus, TaskId, Timestamp};
+use runlog_model::{Clock, RunId, RunStatus, TaskId, Timestamp};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use self::checkpoint::Checkpoint;
+pub(crate) use self::checkpoint::FollowedFormat;
 pub(crate) use self::pattern::PathPattern;
 pub(crate) use self::read::EndMarker;
 use self::scan::{Prepared, Scanner};
-use super::PushArgs;
+pub(crate) use self::settings::FolderSettings;
+use self::settings::shown;
 use super::send::on_thread;
 use crate::arguments::names::TaskRef;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::render::terminal::{counted, note};
-use crate::system::{SystemClock, SystemRandom, environment};
+use crate::system::{SystemClock, environment};
 
 /// How many batches are sent at a time, each of another log.
 const SENT_AT_ONCE: usize = 4;
@@ -46,37 +48,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long a log is left alone that the service refuses, such as one of an unknown task.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a folder is followed with.
-pub(super) struct FolderSettings {
-    folder: PathBuf,
-    pattern: PathPattern,
-    task: Option<TaskId>,
-    read: ReadSettings,
-    args: PushArgs,
-}
-
 /// Follows a folder until stopped.
-pub(super) async fn follow(args: PushArgs, client: Client, read: ReadSettings, stop: CancellationToken) -> Outcome {
+pub(super) async fn follow(settings: FolderSettings, client: Client, stop: CancellationToken) -> Outcome {
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    if args.run_id.is_some() || args.run.is_some() {
-        return Err(usage("a folder has many runs: leave out --run and the ID of a run".to_owned()));
+    if settings.task.is_none() && !settings.pattern.has_task() {
+        let message = format!("the pattern {} does not say where the task stands; add --task", settings.pattern);
+        return Err(usage(message));
     }
-    if args.task_id.is_none() && !args.paths.has_task() {
-        return Err(usage(format!("the pattern {} does not say where the task stands; add --task", args.paths)));
-    }
-    let folder = std::fs::canonicalize(&args.file)
-        .map_err(|error| usage(format!("cannot read {}: {error}", args.file.display())))?;
-    let path = match &args.checkpoint {
+    let folder = std::fs::canonicalize(&settings.folder)
+        .map_err(|error| usage(format!("cannot read {}: {error}", settings.folder.display())))?;
+    let path = match &settings.checkpoint {
         Some(path) => path.clone(),
-        None => usual_checkpoint(&folder, &args.paths)?,
+        None => usual_checkpoint(&folder, &settings.pattern)?,
     };
     let checkpoint = Checkpoint::open(&path).map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot use the checkpoint {}: {error}", path.display()))
     })?;
-    note(format!("following {} for {}, checkpoint in {}", folder.display(), args.paths, path.display()));
-    let settings = FolderSettings { folder, pattern: args.paths.clone(), task: args.task_id, read, args };
+    note(format!("following {} for {}, checkpoint in {}", folder.display(), settings.pattern, path.display()));
+    let settings = FolderSettings { folder, ..settings };
     Follower {
-        interval: settings.args.interval.duration().max(Duration::from_millis(10)),
+        interval: settings.interval.max(Duration::from_millis(10)),
         scanner: Some(Scanner::new(settings, checkpoint)),
         client,
         tasks: HashMap::new(),
@@ -98,21 +89,6 @@ fn usual_checkpoint(folder: &Path, pattern: &PathPattern) -> Outcome<PathBuf> {
     })?;
     let digest = Sha256::digest(format!("{}\n{pattern}", folder.display()));
     Ok(state.join("runlog").join(format!("push-{}", &runlog_model::hex::encode(digest)[..16])))
-}
-
-/// The ID of the run that a text in a path stands for.
-fn run_id(task: &str, text: &str) -> RunId {
-    struct Digested([u8; 16]);
-    impl Random for Digested {
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.copy_from_slice(&self.0[..bytes.len()]);
-        }
-    }
-    text.parse().unwrap_or_else(|_| {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&Sha256::digest(format!("runlog push\n{task}\n{text}"))[..16]);
-        RunId::random(&Digested(bytes))
-    })
 }
 
 struct Follower {
@@ -261,10 +237,6 @@ impl Follower {
     }
 }
 
-fn shown(key: &str) -> String {
-    Stream::Note.shown_on_line(key.split('\n').next().unwrap_or_default()).to_string()
-}
-
 /// Starts the run of a batch if need be, stores the batch, and ends the run if it has ended.
 async fn send(client: &Client, batch: Prepared) -> Sent {
     let Prepared { key, state, id, records, count, first, status, last, .. } = batch;
@@ -315,9 +287,4 @@ async fn end(client: &Client, run: RunId, status: RunStatus, last: Option<Timest
         }
         ended => ended,
     }
-}
-
-/// A new ID of a batch.
-fn batch_id() -> String {
-    format!("follow-{}", SystemRandom.uuid())
 }

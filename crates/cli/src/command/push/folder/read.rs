@@ -52,7 +52,7 @@ impl FollowedFormat {
     }
 
     /// Of a format whose records are lines.
-    pub(super) fn of(format: LogFormat) -> Option<Self> {
+    pub(crate) fn of(format: LogFormat) -> Option<Self> {
         match format {
             LogFormat::Ndjson => Some(Self::Ndjson),
             LogFormat::Text => Some(Self::Text),

@@ -11,9 +11,9 @@ use anyhow::Context;
 use runlog_formats::ReadSettings;
 use runlog_model::{Clock, RunStatus, TaskId, Timestamp};
 
-use super::checkpoint::{Checkpoint, FollowedFormat, LogState, Pending};
+use super::checkpoint::{Checkpoint, LogState, Pending};
 use super::read::{BATCH_BYTES, end_of_part, format_of, has_head, head, read_part};
-use super::{FolderSettings, batch_id, run_id};
+use super::settings::{FolderSettings, batch_id, run_id, shown};
 use crate::exit::Outcome;
 use crate::render::terminal::note;
 use crate::system::SystemClock;
@@ -229,7 +229,7 @@ impl Scanner {
             head: String::new(),
             head_bytes: 0,
             offset: 0,
-            format: self.settings.args.format.log_format().and_then(FollowedFormat::of),
+            format: self.settings.format,
             last_time_ms: None,
             first_time_ms: None,
             pending: None,
@@ -267,7 +267,7 @@ impl Scanner {
             }
             None if state.offset == 0 && state.pending.is_none() => {}
             None => {
-                let name = super::shown(key);
+                let name = shown(key);
                 note(format!(
                     "{name} was replaced or truncated, and its previous file is gone: what was not read of it is lost"
                 ));
@@ -341,9 +341,8 @@ impl Scanner {
             return Ok(None);
         }
         let silence = watched.map_or(Duration::MAX, |watched| SystemClock.elapsed().saturating_sub(watched.changed));
-        let args = &self.settings.args;
         let ends_by_silence =
-            args.finish.is_some() && (is_gone && !state.is_rotated || silence >= args.quiet.duration());
+            self.settings.finish.is_some() && (is_gone && !state.is_rotated || silence >= self.settings.quiet);
         let mut file = match self.open(&state.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -369,14 +368,14 @@ impl Scanner {
                 (batch_id(), end_of_part(&mut file, state, format, &settings, is_quiet, is_final)?, at)
             }
         };
-        let part = read_part(&mut file, state, end, format, &settings_at(read, at), &args.end_marker)?;
+        let part = read_part(&mut file, state, end, format, &settings_at(read, at), &self.settings.end_markers)?;
         if part.invalid > 0 {
             let why = part.why.clone().unwrap_or_default();
             self.tell_once(&state.path, &format!("{} lines are no records and are left out: {why}", part.invalid));
         }
         let is_all = end == size;
         let ending = part.ending.or(state.ending);
-        let by_silence = self.settings.args.finish.filter(|_| ends_by_silence && is_all).map(|status| status.0);
+        let by_silence = self.settings.finish.filter(|_| ends_by_silence && is_all);
         let status = ending.or(by_silence).filter(|_| !state.has_ended && (is_all || part.ending.is_some()));
         let (head, head_bytes) =
             if end > state.offset { head(&mut file, end)? } else { (state.head.clone(), state.head_bytes) };
@@ -431,8 +430,8 @@ impl Scanner {
             }
         } else if let Some(watched) = self.watched.get_mut(&state.path) {
             // An end by silence is still to come, and so is that of a line without a line break.
-            let waits_for_end = self.settings.args.finish.is_some() && !state.has_ended;
-            watched.is_done = is_quiet && !waits_for_end && (is_all || self.settings.args.finish.is_none());
+            let waits_for_end = self.settings.finish.is_some() && !state.has_ended;
+            watched.is_done = is_quiet && !waits_for_end && (is_all || self.settings.finish.is_none());
         }
         None
     }
@@ -440,10 +439,10 @@ impl Scanner {
     /// A log whose file is gone: what was not read of it is lost, and its run ends.
     fn end_without_file(&mut self, key: &str, state: &LogState, ends: bool) -> Option<Prepared> {
         if state.is_rotated {
-            note(format!("the rotated file of {} is gone: what was not read of it is lost", super::shown(key)));
+            note(format!("the rotated file of {} is gone: what was not read of it is lost", shown(key)));
             return self.nothing_new(key, state, true, true);
         }
-        let status = self.settings.args.finish.filter(|_| ends && !state.has_ended && state.has_started)?.0;
+        let status = self.settings.finish.filter(|_| ends && !state.has_ended && state.has_started)?;
         let after = LogState { has_ended: true, pending: None, ..state.clone() };
         let time = |ms: Option<i64>| ms.map(Timestamp::clamped);
         Some(Prepared {
@@ -461,7 +460,7 @@ impl Scanner {
 
     fn tell_once(&mut self, path: &Path, what: &str) {
         if self.unreadable.insert(path.to_owned()) {
-            let name = super::shown(&path.display().to_string());
+            let name = shown(&path.display().to_string());
             note(format!("{name}: {}", crate::render::screen::Stream::Note.shown_on_line(what)));
         }
     }
