@@ -683,3 +683,40 @@ fn mail_goes_over_connections_that_are_protected_and_logged_in() {
         assert!(!is_good && said.contains("certificate"), "an unknown certificate is not trusted: {said}");
     }
 }
+
+#[test]
+fn a_test_alert_reaches_each_destination_of_a_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::start();
+    let lines = [
+        "[[alert]]".to_owned(),
+        "name = \"chat\"".to_owned(),
+        "when = [\"run_failed\"]".to_owned(),
+        format!(
+            "to = [{{ kind = \"slack\", url = {{ env = \"CHAT_HOOK\" }} }}, {{ kind = \"teams\", url = \"{}\" }}]",
+            hook.url
+        ),
+    ];
+    let settings = write_lines(folder.path().join("runlog.toml"), &lines);
+    let test = |name: &str| {
+        let mut command = runlog(&["alerts", "test", name, "--settings", settings.to_str().unwrap()]);
+        let output = command.env("CHAT_HOOK", &hook.url).current_dir(folder.path()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, said) = test("chat");
+    assert_eq!((code, said.matches("accepted").count()), (Some(0), 2), "{said}");
+    assert!(!said.contains("/hook"), "the address is a secret: {said}");
+    let mut told: Vec<Value> = hook.told().iter().map(Told::json).collect();
+    told.sort_by_key(|body| body["type"].is_null());
+    assert_eq!(told[0]["attachments"][0]["content"]["version"], "1.4");
+    assert_eq!(told[1]["text"], "runlog: this is a test, alerts arrive here");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no archive is created");
+
+    let (code, said) = test("day");
+    assert!(code == Some(2) && said.contains("available: chat"), "{code:?} {said}");
+    hook.be(Manner::Refuses);
+    let (code, said) = test("chat");
+    assert!(code.is_some_and(|code| code != 0) && said.contains("it answered 500"), "{code:?} {said}");
+    assert!(!said.contains("/hook"), "{said}");
+}

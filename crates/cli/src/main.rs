@@ -74,7 +74,7 @@ enum Command {
     Report(command::report::ReportArgs),
     /// List problems, which are root causes of failed runs, and mute, resolve or reopen them
     Problems(Box<command::problems::ProblemsArgs>),
-    /// Show what the alert rules in the settings would have reported
+    /// Show what the alert rules in the settings would have reported, and test their destinations
     Alerts(Box<command::alerts::AlertsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
     Diff(command::diff::DiffArgs),

@@ -7,6 +7,8 @@
 mod azure_monitor;
 #[path = "support/catalog.rs"]
 mod catalog;
+#[path = "sinks/channels.rs"]
+mod channels;
 #[path = "sinks/datadog.rs"]
 mod datadog;
 #[path = "sinks/delivered.rs"]

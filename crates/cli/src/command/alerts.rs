@@ -1,26 +1,27 @@
-//! `runlog alerts`: what the alert rules in the settings would have reported.
+//! `runlog alerts`: what the alert rules in the settings would have reported, and test alerts.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use runlog_model::Clock;
 use runlog_model::wire::alerts::AlertPreviewBody;
+use runlog_model::{Clock, Random};
 
 use crate::arguments::archive::{self, PlaceArgs};
 use crate::arguments::moment::Moment;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
-use crate::render::terminal::{STRONG, counted, note, result_json, result_line, styled, table};
+use crate::render::terminal::{BAD, GOOD, STRONG, counted, note, result_json, result_line, styled, table};
 use crate::settings::Settings;
-use crate::system::SystemClock;
+use crate::system::{SystemClock, SystemRandom};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   runlog alerts preview
   runlog alerts preview --since 7d --rule night-shift
-  runlog alerts preview --json | jq '.[].events'")]
+  runlog alerts preview --json | jq '.[].events'
+  runlog alerts test night-shift")]
 pub(crate) struct AlertsArgs {
     #[command(subcommand)]
     action: Action,
@@ -30,6 +31,20 @@ pub(crate) struct AlertsArgs {
 enum Action {
     /// Show what each rule would have reported of the last days; nothing is recorded or sent
     Preview(PreviewArgs),
+    /// Send a test alert to each destination of a rule
+    Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+PagerDuty and Opsgenie open an alert and close it at once. No archive is needed.")]
+struct TestArgs {
+    /// Name of the rule
+    #[arg(value_name = "RULE")]
+    rule: String,
+    /// Settings file
+    #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
+    settings: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +74,30 @@ struct PreviewArgs {
 pub(crate) async fn run(args: AlertsArgs) -> Outcome {
     match args.action {
         Action::Preview(args) => preview(args).await,
+        Action::Test(args) => test(args).await,
+    }
+}
+
+async fn test(args: TestArgs) -> Outcome {
+    let settings = Settings::read(&args.settings)?;
+    let rule = settings.alert_rule(&args.rule)?.map_err(|known| {
+        let file = args.settings.display();
+        Failure::new(Exit::Usage, format!("there is no alert {:?} in {file}; available: {known}", args.rule))
+    })?;
+    let id = format!("runlog-test-{}", SystemRandom.uuid());
+    let mut failed = false;
+    for (destination, tried) in rule.test(&id, SystemClock.now()).await {
+        match tried {
+            Ok(()) => result_line(format!("{}  {destination}: accepted", styled(GOOD, "good")))?,
+            Err(error) => {
+                failed = true;
+                result_line(format!("{}   {}", styled(BAD, "bad"), Stream::Result.shown_on_line(&error.to_string())))?;
+            }
+        }
+    }
+    match failed {
+        false => Ok(()),
+        true => Err(Failure::new(Exit::Unavailable, "some destinations did not accept the test; see above")),
     }
 }
 

@@ -2,20 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use runlog_client::{HttpClientBuilder, TlsSettings};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook};
-use runlog_collector::settings::{Name, SecretSource, TextOrSecret, Time, TlsOptions};
+use runlog_collector::alerts::{
+    AlertRule, Alerts, ChannelSettings, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook,
+};
+use runlog_collector::settings::{Name, SecretSource, SettingsError, TextOrSecret, Time, TlsOptions};
 use runlog_model::TaskId;
 use runlog_store::Store;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use super::secret::{read, read_tls};
+use super::secret::{Secrets, read, read_tls};
+use super::table::{KindTable, read_table};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::system::SystemClock;
 
 /// How long a sink may have something waiting, when a rule does not say.
 const SINK_LAG: Duration = Duration::from_secs(3_600);
@@ -62,6 +67,26 @@ pub(super) struct AlertSettings {
     secret: Option<SecretSource>,
     #[serde(default)]
     mail: Vec<String>,
+    /// Destinations at vendors, as they stand in the file.
+    #[serde(default, rename = "to")]
+    channel_tables: Vec<KindTable>,
+    /// Those of the tables.
+    #[serde(skip)]
+    channels: Vec<ChannelSettings>,
+}
+
+/// Reads the destinations of the rules; the message names the line.
+pub(super) fn read_channels(rules: &mut [AlertSettings], text: &str) -> Result<(), String> {
+    for rule in rules {
+        let tables = std::mem::take(&mut rule.channel_tables).into_iter();
+        rule.channels = tables.map(|table| read_table(table, text, ChannelSettings::read)).collect::<Result<_, _>>()?;
+        for (index, channel) in rule.channels.iter().enumerate() {
+            channel
+                .check(Arc::new(SystemClock))
+                .map_err(|error| format!("alert {:?}: destination {}: {error}", rule.name.0, index + 1))?;
+        }
+    }
+    Ok(())
 }
 
 /// Errors of the rules, as far as they can be detected without trying them.
@@ -76,8 +101,8 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
         if rule.when.is_empty() {
             return Err(format!("alert {name:?} has no condition: set when = [\"run_failed\"], for example"));
         }
-        if rule.webhook.is_none() && rule.mail.is_empty() {
-            return Err(format!("alert {name:?} has no destination: set webhook, or mail = [\"you@example.com\"]"));
+        if rule.webhook.is_none() && rule.mail.is_empty() && rule.channels.is_empty() {
+            return Err(format!("alert {name:?} has no destination: set to, webhook, or mail = [\"you@example.com\"]"));
         }
         if rule.secret.is_some() && rule.webhook.is_none() {
             return Err(format!("alert {name:?} has a secret but no webhook to sign"));
@@ -105,18 +130,36 @@ pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &S
     if rules.is_empty() {
         return Ok(None);
     }
-    let tls = TlsOptions {
-        authorities: alerts.authorities.as_deref(),
-        client_certificate: alerts.client_certificate.as_ref(),
-    };
-    let tls = read_tls(tls, "alerts")?;
+    let tls = alerts.tls()?;
     let rules = rules.iter().map(|rule| rule.rule(alerts, &tls)).collect::<Outcome<Vec<_>>>()?;
     Ok(Some(Alerts::new(store, rules, alerts.public_url.clone())))
+}
+
+/// The rule with this name and its destinations, with the names of all rules if there is none. Reads the secrets.
+pub(super) fn rule(alerts: &AlertsSettings, rules: &[AlertSettings], name: &str) -> Outcome<Result<AlertRule, String>> {
+    let tls = alerts.tls()?;
+    match rules.iter().find(|rule| rule.name.0 == name) {
+        Some(rule) => rule.rule(alerts, &tls).map(Ok),
+        None => {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name.0.as_str()).collect();
+            Ok(Err(if names.is_empty() { "none".to_owned() } else { names.join(", ") }))
+        }
+    }
 }
 
 /// The same without destinations, for a preview: no secret is read.
 pub(super) fn without_destinations(rules: &[AlertSettings], store: &Store) -> Alerts {
     Alerts::new(store, rules.iter().map(|rule| rule.rule_to(Vec::new())).collect(), None)
+}
+
+impl AlertsSettings {
+    fn tls(&self) -> Outcome<TlsSettings> {
+        let tls = TlsOptions {
+            authorities: self.authorities.as_deref(),
+            client_certificate: self.client_certificate.as_ref(),
+        };
+        read_tls(tls, "alerts")
+    }
 }
 
 impl AlertSettings {
@@ -125,6 +168,14 @@ impl AlertSettings {
         to.extend(self.webhook(tls)?.map(Destination::Webhook));
         if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
             to.push(Destination::Mail(mail.to(&self.mail)?));
+        }
+        for channel in &self.channels {
+            let clock = Arc::new(SystemClock);
+            to.push(channel.build(&self.name.0, tls, &Secrets, clock).map_err(|error| match error {
+                SettingsError::Files(error) => Failure::from(error).while_doing(format!("alert {}", self.name.0)),
+                SettingsError::Invalid(message) => usage(format!("alert {}: {message}", self.name.0)),
+                SettingsError::Secret(error) => Failure { exit: Exit::Denied, error: anyhow::Error::from_boxed(error) },
+            })?);
         }
         Ok(self.rule_to(to))
     }

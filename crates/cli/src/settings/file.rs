@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runlog_collector::alerts::Alerts;
+use runlog_collector::alerts::{AlertRule, Alerts};
 use runlog_collector::settings::{TextOrSecret, Time};
 use runlog_collector::{SinkConfig, SinkSettings};
 use runlog_model::{Random, millis};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::mistake::{did_you_mean, line_of};
-use super::sink::SinkTable;
+use super::table::KindTable;
 use super::upstream::{Scheduled, UpstreamSettings};
 use super::{alert, secret, sink};
 use crate::arguments::archive;
@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     #[serde(default, rename = "upstream")]
     upstreams: Vec<UpstreamSettings>,
     #[serde(default, rename = "sink")]
-    sink_tables: Vec<SinkTable>,
+    sink_tables: Vec<KindTable>,
     /// Those of the tables.
     #[serde(skip)]
     sinks: Vec<SinkSettings>,
@@ -77,6 +77,7 @@ impl Settings {
                 return Err(format!("two sinks are named {:?}; names must be unique", sink.name()));
             }
         }
+        alert::read_channels(&mut settings.alert_rules, text)?;
         alert::check(&settings.alerts, &settings.alert_rules)?;
         Ok(settings)
     }
@@ -84,6 +85,11 @@ impl Settings {
     /// The alerts, over an archive; none when there are no rules.
     pub(crate) fn alerts(&self, store: &Store) -> Outcome<Option<Alerts>> {
         alert::alerts(&self.alerts, &self.alert_rules, store)
+    }
+
+    /// The alert rule with this name, ready to be sent to, or the names of all rules if there is none.
+    pub(crate) fn alert_rule(&self, name: &str) -> Outcome<Result<AlertRule, String>> {
+        alert::rule(&self.alerts, &self.alert_rules, name)
     }
 
     /// The alerts without their destinations, for a preview; no secret is read.
@@ -189,6 +195,8 @@ fn explained(error: &toml::de::Error, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use runlog_collector::alerts::ChannelSettings;
+
     use super::*;
 
     const LEAST: &str = "[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\" }\n";
@@ -218,6 +226,9 @@ mod tests {
         }
         for name in SinkSettings::names() {
             assert!(shown.contains(&format!("\n{name} = ")), "sink.{name} is not in the example");
+        }
+        for name in ChannelSettings::names() {
+            assert!(EXAMPLE.contains(&format!(" {name} = ")), "alert.to.{name} is not in the example");
         }
         Settings::parse(EXAMPLE).unwrap();
     }
@@ -277,6 +288,15 @@ mod tests {
                 with("[[alert]]\nname = \"a\"\nwhen = []\nmail = [\"a@b.c\"]"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"slak\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ url = \"https://a\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [\n{ kind = \"slack\", url = \"https://a\" },\n{ kind = \"teams\", ulr = \"https://a\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"slack\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"slack\", url = \"ftp://hunter2\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"pagerduty\", routing_key = \"abc\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"pagerduty\", routing_key = { env = \"K\" }, severity = \"high\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"opsgenie\", api_key = { env = \"K\" }, region = \"eu\", url = \"https://a\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"opsgenie\", api_key = { env = \"K\" }, priority = \"P6\" }]"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nsecret = { env = \"S\" }"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nsecret = \"text\""),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),

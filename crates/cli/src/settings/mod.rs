@@ -8,6 +8,7 @@ mod mistake;
 mod opened;
 mod secret;
 mod sink;
+mod table;
 mod upstream;
 mod values;
 

@@ -7,6 +7,11 @@ use runlog_model::{Run, TaskId, Timestamp};
 
 use super::error::AlertError;
 use super::mail::Mail;
+use super::message::{Message, Purpose};
+use super::opsgenie::Opsgenie;
+use super::pagerduty::PagerDuty;
+use super::slack::Slack;
+use super::teams::Teams;
 use super::webhook::Webhook;
 use crate::glob;
 
@@ -52,12 +57,26 @@ pub enum Condition {
 }
 
 /// The destination of alerts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Destination {
     /// A URL that receives JSON.
     Webhook(Webhook),
     /// One or more mailboxes.
     Mail(Mail),
+    /// Microsoft Teams.
+    Teams(Teams),
+    /// Slack.
+    Slack(Slack),
+    /// PagerDuty.
+    PagerDuty(PagerDuty),
+    /// Opsgenie.
+    Opsgenie(Opsgenie),
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
 }
 
 impl Condition {
@@ -82,25 +101,55 @@ impl Destination {
         match self {
             Self::Webhook(webhook) => webhook.name(),
             Self::Mail(mail) => mail.name(),
+            Self::Teams(teams) => teams.name(),
+            Self::Slack(slack) => slack.name(),
+            Self::PagerDuty(pagerduty) => pagerduty.name(),
+            Self::Opsgenie(opsgenie) => opsgenie.name(),
         }
     }
 
-    pub(super) async fn send(&self, id: &str, body: &str, now: Timestamp) -> Result<(), AlertError> {
+    pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Result<(), AlertError> {
         match self {
-            Self::Webhook(webhook) => webhook.send(id, body, now).await,
-            Self::Mail(mail) => mail.send(id, body).await,
+            Self::Webhook(webhook) => webhook.send(message, now).await,
+            Self::Mail(mail) => mail.send(message).await,
+            Self::Teams(teams) => teams.send(message).await,
+            Self::Slack(slack) => slack.send(message).await,
+            Self::PagerDuty(pagerduty) => pagerduty.send(message).await,
+            Self::Opsgenie(opsgenie) => opsgenie.send(message).await,
         }
     }
 
+    /// Tests the destination; people see a message only where there is no other way.
     pub(super) async fn check(&self, now: Timestamp) -> Result<(), AlertError> {
+        let test = Message::test("test", Purpose::Alert, "");
         match self {
-            Self::Webhook(webhook) => webhook.check(now).await,
             Self::Mail(mail) => mail.check().await,
+            Self::PagerDuty(pagerduty) => pagerduty.check().await,
+            Self::Opsgenie(opsgenie) => opsgenie.check().await,
+            Self::Webhook(_) | Self::Teams(_) | Self::Slack(_) => self.send(&test, now).await,
         }
+    }
+
+    /// Sends a test alert of a rule, and ends it where it would stay open otherwise.
+    pub(super) async fn test(&self, rule: &str, id: &str, now: Timestamp) -> Result<(), AlertError> {
+        self.send(&Message::test(id, Purpose::Alert, rule), now).await?;
+        if self.keeps_state() { self.send(&Message::test(id, Purpose::Recovery, rule), now).await } else { Ok(()) }
+    }
+
+    /// True if an alert stays open there until it is said to be over.
+    pub(super) fn keeps_state(&self) -> bool {
+        matches!(self, Self::PagerDuty(_) | Self::Opsgenie(_))
     }
 }
 
 impl AlertRule {
+    /// Sends a test alert to each destination of the rule concurrently, with an ID that is not used again; returns the
+    /// result of each.
+    pub async fn test(&self, id: &str, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
+        let tests = self.to.iter().map(|destination| destination.test(&self.name, id, now));
+        self.to.iter().map(Destination::name).zip(futures::future::join_all(tests).await).collect()
+    }
+
     /// What it reports and to whom, without secrets.
     pub(super) fn description(&self) -> AlertRuleDescription {
         AlertRuleDescription {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use runlog_client::Wait;
 use runlog_model::wire::alerts::AlertPreviewBody;
-use runlog_model::{Clock, Timestamp, hex};
+use runlog_model::{Clock, Timestamp, hex, millis};
 use runlog_store::Store;
 use runlog_store::alerts::ClaimedAlert;
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::error::AlertError;
 use super::find::{AlertArchive, LOOK_BACK_MS, Look, Occurrence, occurrences};
+use super::message::{Message, Purpose};
 use super::rule::{AlertRule, Condition, Destination};
 
 /// The interval of searches, and of attempts to send due alerts.
@@ -178,10 +179,11 @@ impl Alerts {
         while !stop.is_cancelled() && clock.now().millis_since(began) < PASS_MS_MAX {
             let Some(alert) = self.archive.alerts.claim(&name).await? else { break };
             let id = id_of(&alert);
+            let message = Message::new(id.clone(), id, Purpose::Alert, [alert.body.as_str()].into_iter());
             let attempt = tokio::select! {
                 // A delivered alert is recorded, even during a shutdown.
                 biased;
-                attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
+                attempt = destination.send(&message, clock.now()) => attempt,
                 () = stop.cancelled() => {
                     // The claim is released, so that the next node can send it immediately.
                     self.archive.alerts.record_failure(&alert, "stopped while it was being sent", clock.now()).await?;
@@ -206,6 +208,11 @@ impl Alerts {
     async fn set_back(&self, alert: &ClaimedAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
         let text = error.to_string();
         let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
+        let asked_ms = match error {
+            AlertError::Busy { after: Some(after), .. } => millis(*after),
+            _ => 0,
+        };
+        let wait_ms = wait_ms.max(asked_ms);
         warn!(
             alert.rule,
             alert.destination,

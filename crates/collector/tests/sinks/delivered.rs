@@ -29,7 +29,7 @@ fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
 }
 
 /// A rule that tells of one thing, nobody yet.
-fn rule(condition: Condition) -> AlertRule {
+pub(crate) fn rule(condition: Condition) -> AlertRule {
     AlertRule {
         name: "night-shift".to_owned(),
         when: vec![condition],

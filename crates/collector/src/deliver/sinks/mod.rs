@@ -9,7 +9,7 @@ mod cut;
 mod datadog;
 mod elasticsearch;
 pub(super) mod files;
-mod http;
+pub(crate) mod http;
 pub(super) mod kind;
 mod loki;
 mod mapping;
@@ -26,8 +26,7 @@ use self::kind::{SinkContext, SinkKind};
 use self::options::Group;
 use super::bounds::BatchBounds;
 use super::destination::Destination;
-use super::names::names_of;
-use crate::settings::SettingsError;
+use crate::settings::{SettingsError, names_of};
 
 pub use sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
