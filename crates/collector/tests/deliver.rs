@@ -15,6 +15,8 @@ mod datadog;
 mod delivered;
 #[path = "sinks/fake_server.rs"]
 mod fake_server;
+#[path = "sinks/lasting.rs"]
+mod lasting;
 #[path = "sinks/stage.rs"]
 mod stage;
 

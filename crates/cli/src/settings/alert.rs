@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use runlog_client::{HttpClientBuilder, TlsSettings};
 use runlog_collector::alerts::{
-    AlertRule, Alerts, ChannelSettings, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook,
+    AlertRule, Alerts, ChannelSettings, Condition, Destination, GroupBy, Mail, MailLogin, MailSecurity, TaskSchedule,
+    TimeOf, Webhook,
 };
 use runlog_collector::settings::{Name, SecretSource, SettingsError, TextOrSecret, Time, TlsOptions};
 use runlog_model::TaskId;
@@ -17,13 +18,23 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
+use super::maintenance::MaintenanceSettings;
 use super::secret::{Secrets, read, read_tls};
 use super::table::{KindTable, read_table};
+use super::values::{Schedule, ScheduleZone, zone_of};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemClock;
 
 /// How long a sink may have something waiting, when a rule does not say.
 const SINK_LAG: Duration = Duration::from_secs(3_600);
+/// How many times more or fewer rows than usual are unusual, when a rule does not say.
+const ROWS_FACTOR: f64 = 2.0;
+/// How long a run may wait for its engine, when a rule does not say.
+const DISPATCH_TIME: Duration = Duration::from_secs(600);
+/// How late a task may start, when a rule does not say.
+const GRACE: Duration = Duration::from_secs(900);
+/// How long the first alert of a message waits for others, when a rule does not say.
+const GROUP_WAIT: Duration = Duration::from_secs(60);
 
 /// What all alerts share.
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +73,16 @@ pub(super) struct AlertSettings {
     #[serde(default)]
     task_names: Vec<String>,
     sink_lag: Option<Time>,
+    rejected_rows: Option<u64>,
+    rows_factor: Option<f64>,
+    dispatch_time: Option<Time>,
+    cron: Option<Schedule>,
+    cron_zone: Option<ScheduleZone>,
+    grace: Option<Time>,
+    #[serde(default)]
+    group_by: GroupBy,
+    group_wait: Option<Time>,
+    recovery: Option<bool>,
     webhook: Option<TextOrSecret>,
     headers: Option<BTreeMap<String, TextOrSecret>>,
     secret: Option<SecretSource>,
@@ -110,6 +131,22 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
         if rule.headers.is_some() && rule.webhook.is_none() {
             return Err(format!("alert {name:?} has headers but no webhook to send them to"));
         }
+        let has = |condition: Condition| rule.when.contains(&condition);
+        if has(Condition::TaskMissed) != rule.cron.is_some() {
+            return Err(match &rule.cron {
+                None => format!("alert {name:?} reports task_missed: set cron to when its tasks should run"),
+                Some(_) => format!("alert {name:?} has a cron but does not report task_missed"),
+            });
+        }
+        if (rule.cron_zone.is_some() || rule.grace.is_some()) && rule.cron.is_none() {
+            return Err(format!("alert {name:?} has cron_zone or grace but no cron to apply it to"));
+        }
+        if rule.rows_factor.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
+            return Err(format!("alert {name:?}: rows_factor must be a number above 1, such as 2.0"));
+        }
+        if rule.group_wait.is_some() && rule.group_by == GroupBy::None {
+            return Err(format!("alert {name:?} has group_wait but no group_by"));
+        }
         if !rule.mail.is_empty() && alerts.mail.is_none() {
             return Err(format!("alert {name:?} sends mail: set server and from in [alerts.mail]"));
         }
@@ -126,13 +163,19 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
 }
 
 /// The alerts of the settings over an archive; none when there are no rules. Reads the secrets.
-pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &Store) -> Outcome<Option<Alerts>> {
+pub(super) fn alerts(
+    alerts: &AlertsSettings,
+    rules: &[AlertSettings],
+    windows: &[MaintenanceSettings],
+    store: &Store,
+) -> Outcome<Option<Alerts>> {
     if rules.is_empty() {
         return Ok(None);
     }
     let tls = alerts.tls()?;
     let rules = rules.iter().map(|rule| rule.rule(alerts, &tls)).collect::<Outcome<Vec<_>>>()?;
-    Ok(Some(Alerts::new(store, rules, alerts.public_url.clone())))
+    let windows = windows.iter().map(MaintenanceSettings::window).collect();
+    Ok(Some(Alerts::new(store, rules, alerts.public_url.clone()).with_maintenance(windows)))
 }
 
 /// The rule with this name and its destinations, with the names of all rules if there is none. Reads the secrets.
@@ -188,8 +231,21 @@ impl AlertSettings {
             task_names: self.task_names.clone(),
             workspaces: self.workspaces.clone(),
             sink_lag: self.sink_lag.map_or(SINK_LAG, |time| time.0),
+            rejected_rows: self.rejected_rows.unwrap_or(1).max(1),
+            rows_factor: self.rows_factor.unwrap_or(ROWS_FACTOR),
+            dispatch_time: self.dispatch_time.map_or(DISPATCH_TIME, |time| time.0),
+            schedule: self.schedule(),
+            group_by: self.group_by,
+            group_wait: self.group_wait.map_or(GROUP_WAIT, |time| time.0),
+            recovery: self.recovery.unwrap_or(true),
             to,
         }
+    }
+
+    fn schedule(&self) -> Option<TaskSchedule> {
+        let (cron, zone) = (self.cron.clone()?, zone_of(self.cron_zone.as_ref()));
+        let last_due: TimeOf = Arc::new(move |now| cron.last(now, &zone));
+        Some(TaskSchedule { last_due, grace: self.grace.map_or(GRACE, |time| time.0) })
     }
 
     fn webhook(&self, tls: &TlsSettings) -> Outcome<Option<Webhook>> {

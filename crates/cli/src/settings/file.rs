@@ -11,10 +11,11 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
+use super::maintenance::MaintenanceSettings;
 use super::mistake::{did_you_mean, line_of};
 use super::table::KindTable;
 use super::upstream::{Scheduled, UpstreamSettings};
-use super::{alert, secret, sink};
+use super::{alert, maintenance, secret, sink};
 use crate::arguments::archive;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemRandom;
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     alerts: alert::AlertsSettings,
     #[serde(default, rename = "alert")]
     alert_rules: Vec<alert::AlertSettings>,
+    #[serde(default)]
+    maintenance: Vec<MaintenanceSettings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,12 +82,13 @@ impl Settings {
         }
         alert::read_channels(&mut settings.alert_rules, text)?;
         alert::check(&settings.alerts, &settings.alert_rules)?;
+        maintenance::check(&settings.maintenance)?;
         Ok(settings)
     }
 
     /// The alerts, over an archive; none when there are no rules.
     pub(crate) fn alerts(&self, store: &Store) -> Outcome<Option<Alerts>> {
-        alert::alerts(&self.alerts, &self.alert_rules, store)
+        alert::alerts(&self.alerts, &self.alert_rules, &self.maintenance, store)
     }
 
     /// The alert rule with this name, ready to be sent to, or the names of all rules if there is none.
@@ -217,6 +221,7 @@ mod tests {
             ("alerts", "[alerts]"),
             ("alerts.mail", "[alerts.mail]"),
             ("alert", "[[alert]]"),
+            ("maintenance", "[[maintenance]]"),
         ] {
             let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
             let names = error.message().split('`').skip(3).step_by(2);
@@ -302,6 +307,15 @@ mod tests {
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nheaders = { A = \"b\" }"),
                 with(&[ALERT, ALERT].concat()),
+                with(&format!("{ALERT}cron = \"0 6 * * *\"")),
+                with(&format!("{ALERT}grace = \"5m\"")),
+                with(&format!("{ALERT}rows_factor = 0.5")),
+                with(&format!("{ALERT}group_wait = \"5m\"")),
+                with(&format!("{ALERT}group_by = \"tasks\"")),
+                with(&ALERT.replace("run_failed", "task_missed")),
+                with("[[maintenance]]\nname = \"m\"\ncron = \"0 2 * * *\""),
+                with("[[maintenance]]\nname = \"m\"\nfrom = \"today\"\nto = \"2026-12-24T18:00\""),
+                with("[[maintenance]]\nname = \"m\"\nfrom = \"2026-12-24T18:00\"\nto = \"2026-12-24T18:00\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nsecurity = \"ssl\""),

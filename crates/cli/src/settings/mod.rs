@@ -4,6 +4,7 @@
 
 mod alert;
 mod file;
+mod maintenance;
 mod mistake;
 mod opened;
 mod secret;

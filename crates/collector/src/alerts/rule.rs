@@ -1,7 +1,9 @@
 //! Rules: what is reported, and to whom.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use runlog_model::place::Task;
 use runlog_model::wire::alerts::AlertRuleDescription;
 use runlog_model::{Run, TaskId, Timestamp};
 
@@ -30,8 +32,56 @@ pub struct AlertRule {
     pub workspaces: Vec<String>,
     /// The maximum lag of a sink.
     pub sink_lag: Duration,
+    /// The least number of rejected rows of a run that is reported.
+    pub rejected_rows: u64,
+    /// The number of rows of a run is unusual if it is this many times the usual one, or the usual one is this many times
+    /// that.
+    pub rows_factor: f64,
+    /// How long a run may wait for its engine.
+    pub dispatch_time: Duration,
+    /// When its tasks should run.
+    pub schedule: Option<TaskSchedule>,
+    /// The alerts that are sent in one message, and are over together.
+    pub group_by: GroupBy,
+    /// How long the first alert of a message waits for others.
+    pub group_wait: Duration,
+    /// True if it is reported when something is over.
+    pub recovery: bool,
     /// The destination.
     pub to: Vec<Destination>,
+}
+
+/// Which alerts of a rule are sent in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupBy {
+    /// Each event is a message.
+    #[default]
+    None,
+    /// Those about the same task.
+    Task,
+    /// Those about the same problem.
+    Problem,
+    /// All of the rule.
+    Rule,
+}
+
+/// A time before another, if there is one: the last due time, or the end of a period.
+pub type TimeOf = Arc<dyn Fn(Timestamp) -> Option<Timestamp> + Send + Sync>;
+
+/// When the tasks of a rule should run.
+#[derive(Clone)]
+pub struct TaskSchedule {
+    /// The last time at or before a time at which they should run.
+    pub last_due: TimeOf,
+    /// How much later they may start.
+    pub grace: Duration,
+}
+
+impl std::fmt::Debug for TaskSchedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskSchedule").field("grace", &self.grace).finish_non_exhaustive()
+    }
 }
 
 /// The kinds of occurrences.
@@ -54,6 +104,14 @@ pub enum Condition {
     LogIncomplete,
     /// A sink lags behind for too long.
     SinkBehind,
+    /// A run rejected rows.
+    RejectedRows,
+    /// A successful run processed far more or far fewer rows than usual.
+    RowsUnusual,
+    /// Runs wait for an engine for too long.
+    EngineUnavailable,
+    /// A task did not run when its schedule says.
+    TaskMissed,
 }
 
 /// The destination of alerts.
@@ -91,6 +149,10 @@ impl Condition {
             Self::NewError => "new_error",
             Self::LogIncomplete => "log_incomplete",
             Self::SinkBehind => "sink_behind",
+            Self::RejectedRows => "rejected_rows",
+            Self::RowsUnusual => "rows_unusual",
+            Self::EngineUnavailable => "engine_unavailable",
+            Self::TaskMissed => "task_missed",
         }
     }
 }
@@ -158,6 +220,7 @@ impl AlertRule {
             tasks: self.tasks.clone(),
             task_names: self.task_names.clone(),
             destinations: self.to.iter().map(Destination::name).collect(),
+            maintenance: Vec::new(),
         }
     }
 
@@ -166,16 +229,21 @@ impl AlertRule {
     }
 
     /// True if the rule applies to this task.
-    pub(super) fn is_about(&self, task: &runlog_model::place::Task) -> bool {
-        let workspace = &task.workspace;
-        (self.tasks.is_empty() || self.tasks.contains(&task.id))
-            && (self.task_names.is_empty() || self.task_names.iter().any(|pattern| glob::matches(&task.name, pattern)))
-            && (self.workspaces.is_empty()
-                || self.workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
+    pub(super) fn is_about(&self, task: &Task) -> bool {
+        is_among(task, &self.tasks, &self.task_names, &self.workspaces)
     }
 
     /// False if the rule certainly does not apply to the task of a run, so that the task need not be read.
     pub(super) fn may_be_about(&self, run: &Run) -> bool {
         self.tasks.is_empty() || self.tasks.contains(&run.task_id)
     }
+}
+
+/// True if a task is one of these: by its ID, its name and its workspace; an empty list has all.
+pub(super) fn is_among(task: &Task, tasks: &[TaskId], task_names: &[String], workspaces: &[String]) -> bool {
+    let workspace = &task.workspace;
+    (tasks.is_empty() || tasks.contains(&task.id))
+        && (task_names.is_empty() || task_names.iter().any(|pattern| glob::matches(&task.name, pattern)))
+        && (workspaces.is_empty()
+            || workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
 }

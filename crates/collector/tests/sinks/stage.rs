@@ -112,16 +112,16 @@ impl Stage {
 
     /// A run of a task that has ended and settled.
     pub(crate) async fn ended_run(&self, task: TaskId, finish: FinishRun) -> RunId {
-        let id = self.started_run(task).await;
+        let id = self.dispatched_run(&StartRun::of_task(task)).await;
         self.store.runs().finish(id, &finish).await.unwrap();
         self.clock.0.fetch_add(31_000, Ordering::Relaxed);
         id
     }
 
-    /// A run of a task that goes on.
-    pub(crate) async fn started_run(&self, task: TaskId) -> RunId {
+    /// A run that waits for its engine.
+    pub(crate) async fn dispatched_run(&self, start: &StartRun) -> RunId {
         let id = RunId::random(&*self.random);
-        self.store.runs().start(id, &StartRun::of_task(task), &admin()).await.unwrap();
+        self.store.runs().start(id, start, &admin()).await.unwrap();
         id
     }
 

@@ -53,12 +53,13 @@ const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accoun
 
 /// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
 /// that nothing is sent again.
-const TABLES_OF_RUNS: [(&str, &[&str]); 6] = [
+const TABLES_OF_RUNS: [(&str, &[&str]); 7] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
     ("sinks", &["name"]),
     ("alert_rules", &["rule"]),
     ("alerts", &["rule", "destination", "occurrence"]),
+    ("alert_states", &["rule", "subject", "member"]),
     ("sinks_behind", &["rule", "sink"]),
 ];
 
