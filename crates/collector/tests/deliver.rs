@@ -17,6 +17,8 @@ mod delivered;
 mod fake_server;
 #[path = "sinks/lasting.rs"]
 mod lasting;
+#[path = "sinks/openlineage.rs"]
+mod openlineage;
 #[path = "sinks/stage.rs"]
 mod stage;
 

@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(super) mod kind;
 mod loki;
 mod mapping;
+pub(super) mod openlineage;
 pub(super) mod options;
 mod otlp;
 pub(super) mod sink;
@@ -99,4 +100,5 @@ kinds! {
     Datadog(datadog::DatadogSettings),
     AzureMonitor(azure_monitor::AzureMonitorSettings),
     Webhook(webhook::WebhookSettings),
+    OpenLineage(openlineage::OpenLineageSettings),
 }
