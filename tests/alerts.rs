@@ -754,7 +754,7 @@ fn the_end_of_a_failure_is_told_once_by_mail_and_webhook_and_listed_until_then()
     let whats: Vec<&str> = bodies.iter().map(|body| body["what"].as_str().unwrap()).collect();
     assert_eq!(whats, ["run_failed", "recovered"]);
     assert_eq!((&bodies[1]["of"], &bodies[1]["runId"]), (&json!("run_failed"), &json!(failed)));
-    assert_eq!(bodies[0]["incident"], bodies[1]["incident"]);
+    assert_eq!(bodies[0]["subjectId"], bodies[1]["subjectId"]);
     let mails = scene.mail.messages();
     assert_eq!(mails.len(), 2, "{mails:?}");
     assert!(mails[1].contains("Subject: [runlog] over, run "), "{}", mails[1]);

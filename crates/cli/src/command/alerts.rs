@@ -1,4 +1,4 @@
-//! `runlog alerts`: what the alert rules in the settings would have reported, and test alerts.
+//! `runlog alerts`: the alert rules and what is open, what the rules would have reported, and test alerts.
 
 use std::path::{Path, PathBuf};
 
@@ -70,8 +70,8 @@ struct TestArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Late tasks and incomplete logs are those of now. Sinks that are behind are not searched for. No secret of the settings is
-needed.")]
+Late tasks, incomplete logs and unavailable engines are those of now. Sinks that are behind are not searched for, and
+maintenance windows do not matter. No secret of the settings is needed.")]
 struct PreviewArgs {
     /// How far back to search: a time, or so long ago, such as 12h or 7d
     #[arg(long, value_name = "TIME", default_value = "2d", allow_hyphen_values = true)]

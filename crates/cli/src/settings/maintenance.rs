@@ -107,7 +107,7 @@ mod tests {
         let shown = end(nightly, "2026-12-01T01:00:00Z");
         assert_eq!(shown.map(|it| it.replace('T', " ")), until);
         assert_eq!(end(nightly, "2026-12-01T04:00:00Z"), None);
-        assert_eq!(end(nightly, "2026-07-01T00:00:00Z").is_some(), true, "in summer, an hour earlier");
+        assert!(end(nightly, "2026-07-01T00:00:00Z").is_some(), "in summer, an hour earlier");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) struct Message {
     /// The same for each attempt to send it.
     pub(super) id: String,
     /// The same for all messages about the same thing, up to the one that says that it is over.
-    pub(super) incident: String,
+    pub(super) subject_id: String,
     pub(super) purpose: Purpose,
     /// The bodies of at most [`EVENTS_SHOWN_MAX`] events, at least one.
     events: Vec<Value>,
@@ -33,13 +33,13 @@ impl Message {
     /// A message about events, whose bodies are JSON; bodies that do not decode are left out.
     pub(super) fn new<'a>(
         id: String,
-        incident: String,
+        subject_id: String,
         purpose: Purpose,
         bodies: impl ExactSizeIterator<Item = &'a str>,
     ) -> Self {
         let more = bodies.len().saturating_sub(EVENTS_SHOWN_MAX);
         let events = bodies.take(EVENTS_SHOWN_MAX).filter_map(|body| serde_json::from_str(body).ok()).collect();
-        Self { id, incident, purpose, events, more }
+        Self { id, subject_id, purpose, events, more }
     }
 
     /// A message with which somebody tests a destination.
@@ -49,7 +49,7 @@ impl Message {
             Purpose::Recovery => "runlog: the test is over",
         };
         let events = vec![json!({ "rule": rule, "what": "test", "text": text })];
-        Self { id: id.to_owned(), incident: id.to_owned(), purpose, events, more: 0 }
+        Self { id: id.to_owned(), subject_id: id.to_owned(), purpose, events, more: 0 }
     }
 
     /// The body as JSON: that of the event, or of a list of them.
@@ -65,7 +65,7 @@ impl Message {
                 "link": self.link(),
             }),
         };
-        body["incident"] = self.incident.as_str().into();
+        body["subjectId"] = self.subject_id.as_str().into();
         body
     }
 
@@ -185,7 +185,7 @@ mod tests {
 
     fn message(bodies: &[Value]) -> Message {
         let bodies: Vec<String> = bodies.iter().map(Value::to_string).collect();
-        Message::new("id".to_owned(), "incident".to_owned(), Purpose::Alert, bodies.iter().map(String::as_str))
+        Message::new("id".to_owned(), "subjectId".to_owned(), Purpose::Alert, bodies.iter().map(String::as_str))
     }
 
     #[test]

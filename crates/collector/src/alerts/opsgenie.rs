@@ -106,8 +106,8 @@ impl Opsgenie {
                 self.body(message)
             }
             Purpose::Recovery => {
-                // An incident is a number in hexadecimal, or a word of this program.
-                url.set_path(&format!("{base}/v2/alerts/{}/close", message.incident));
+                // The ID of a subject is a number in hexadecimal, or a word of this program.
+                url.set_path(&format!("{base}/v2/alerts/{}/close", message.subject_id));
                 url.set_query(Some("identifierType=alias"));
                 json!({ "source": "Runlog", "note": cut(&message.title(), DESCRIPTION_CHARS_MAX) })
             }
@@ -139,7 +139,7 @@ impl Opsgenie {
         let tags: Vec<&str> = self.tags.iter().map(String::as_str).chain([kind.as_str()]).collect();
         let mut body = json!({
             "message": cut(&message.title(), MESSAGE_CHARS_MAX),
-            "alias": message.incident,
+            "alias": message.subject_id,
             "description": cut(&description.join("\n"), DESCRIPTION_CHARS_MAX),
             "priority": format!("{:?}", self.priority),
             "source": "Runlog",

@@ -106,7 +106,7 @@ impl PagerDuty {
         use secrecy::ExposeSecret;
         let key = self.routing_key.expose_secret();
         if message.purpose == Purpose::Recovery {
-            return json!({ "routing_key": key, "event_action": "resolve", "dedup_key": message.incident });
+            return json!({ "routing_key": key, "event_action": "resolve", "dedup_key": message.subject_id });
         }
         let mut details: Map<String, Value> = message
             .facts()
@@ -135,7 +135,7 @@ impl PagerDuty {
         let mut body = json!({
             "routing_key": key,
             "event_action": "trigger",
-            "dedup_key": message.incident,
+            "dedup_key": message.subject_id,
             "payload": payload,
             "client": "Runlog",
         });

@@ -328,14 +328,14 @@ impl Alerts {
 fn message_of(alerts: &[ClaimedAlert]) -> Message {
     let first = alerts.first();
     let id = first.map(id_of).unwrap_or_default();
-    let incident = first.map_or_else(|| id.clone(), incident_of);
+    let subject_id = first.map_or_else(|| id.clone(), subject_id_of);
     let is_recovery = first.is_some_and(ClaimedAlert::is_recovery);
     let purpose = if is_recovery { Purpose::Recovery } else { Purpose::Alert };
-    Message::new(id, incident, purpose, alerts.iter().map(|alert| alert.body.as_str()))
+    Message::new(id, subject_id, purpose, alerts.iter().map(|alert| alert.body.as_str()))
 }
 
 /// The same for all alerts of a rule about the same thing, at each destination.
-fn incident_of(alert: &ClaimedAlert) -> String {
+fn subject_id_of(alert: &ClaimedAlert) -> String {
     match &alert.subject {
         Some(subject) => digest(&[&alert.rule, subject]),
         None => id_of(alert),

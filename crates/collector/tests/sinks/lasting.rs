@@ -81,7 +81,7 @@ async fn an_alert_that_ends_is_resolved_and_closed_once_by_whichever_node_sees_i
     assert!(genie.took()[2]["path"].as_str().unwrap().starts_with(&format!("/v2/alerts/{alias}/close")));
     let told = drain(&mut told);
     assert_eq!(whats(&told), ["run_failed", "run_failed", "recovered"]);
-    assert_eq!((&told[2]["of"], &told[2]["incident"]), (&json!("run_failed"), &told[0]["incident"]));
+    assert_eq!((&told[2]["of"], &told[2]["subjectId"]), (&json!("run_failed"), &told[0]["subjectId"]));
 
     // It fails again: another alert, which ends again.
     stage.failed_run("no table").await;

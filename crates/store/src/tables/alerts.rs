@@ -227,6 +227,17 @@ struct AlertRow {
     outcome: Option<String>,
 }
 
+#[derive(FromRow)]
+struct DestinationRow {
+    destination: String,
+    delivered: i64,
+    waiting: i64,
+    failing_since: Option<i64>,
+    last_error: Option<String>,
+    refused: i64,
+    last_refused: Option<i64>,
+}
+
 /// What the message of an alert says of its event.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -679,41 +690,29 @@ impl Alerts {
 
     /// Returns the numbers of each destination to which an alert was to be sent within the retention period, by name.
     pub async fn destinations(&self) -> Result<Vec<AlertDestination>> {
-        let rows: Vec<(String, i64, i64, Option<i64>, Option<String>, i64, Option<i64>)> = sqlx::query_as(
+        let rows: Vec<DestinationRow> = sqlx::query_as(
             "SELECT destination,
                     CAST(SUM(CASE WHEN delivered_at IS NOT NULL AND attempts > 0 AND outcome IS NULL THEN 1 ELSE 0 END)
-                         AS BIGINT),
-                    CAST(SUM(CASE WHEN delivered_at IS NULL THEN 1 ELSE 0 END) AS BIGINT),
-                    MIN(CASE WHEN delivered_at IS NULL AND problem IS NOT NULL THEN noted_at END),
-                    MAX(CASE WHEN delivered_at IS NULL OR outcome = 'refused' THEN problem END),
-                    CAST(SUM(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS BIGINT),
-                    MAX(CASE WHEN outcome = 'refused' THEN delivered_at END)
+                         AS BIGINT) AS delivered,
+                    CAST(SUM(CASE WHEN delivered_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS waiting,
+                    MIN(CASE WHEN delivered_at IS NULL AND problem IS NOT NULL THEN noted_at END) AS failing_since,
+                    MAX(CASE WHEN delivered_at IS NULL OR outcome = 'refused' THEN problem END) AS last_error,
+                    CAST(SUM(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS BIGINT) AS refused,
+                    MAX(CASE WHEN outcome = 'refused' THEN delivered_at END) AS last_refused
              FROM alerts GROUP BY destination ORDER BY destination",
         )
         .fetch_all(self.core.catalog().read())
         .await?;
-        let rows = rows.into_iter();
-        let read = |(destination, delivered, waiting, failing, last_error, refused, refused_at): (
-            _,
-            i64,
-            i64,
-            _,
-            _,
-            i64,
-            _,
-        )| {
-            let at = |ms: Option<i64>| ms.map(Timestamp::clamped);
-            AlertDestination {
-                destination,
-                delivered: delivered.saturating_as::<u64>(),
-                waiting: waiting.saturating_as::<u64>(),
-                failing_since: at(failing),
-                last_error,
-                refused: refused.saturating_as::<u64>(),
-                last_refused: at(refused_at),
-            }
+        let read = |row: DestinationRow| AlertDestination {
+            destination: row.destination,
+            delivered: row.delivered.saturating_as::<u64>(),
+            waiting: row.waiting.saturating_as::<u64>(),
+            failing_since: row.failing_since.map(Timestamp::clamped),
+            last_error: row.last_error,
+            refused: row.refused.saturating_as::<u64>(),
+            last_refused: row.last_refused.map(Timestamp::clamped),
         };
-        Ok(rows.map(read).collect())
+        Ok(rows.into_iter().map(read).collect())
     }
 
     /// Deletes alerts that were delivered more than [`limits::ALERT_RETENTION_MS`] ago. Returns how many.
