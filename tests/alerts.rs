@@ -339,7 +339,8 @@ fn a_failed_run_is_told_once_to_a_webhook_and_a_mailbox() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(scene.collect().status.success());
     let told = scene.hook.told();
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[1].json()["what"], "recovered", "a later run was successful");
     let body = told[0].json();
     assert_eq!(
         (&body["what"], &body["rule"], &body["runId"]),
@@ -354,7 +355,7 @@ fn a_failed_run_is_told_once_to_a_webhook_and_a_mailbox() {
     assert_eq!(bash(&signed, scene.upstream.folder()).trim(), told[0].header("x-runlog-signature"));
 
     let mails = scene.mail.messages();
-    assert_eq!(mails.len(), 1, "{mails:?}");
+    assert_eq!(mails.len(), 2, "{mails:?}");
     for said in ["To: ops@example.com", "Subject: [runlog] test ended with execution_failed", &format!("/runs/{run}")] {
         assert!(mails[0].contains(said), "{said:?} is not in {}", mails[0]);
     }
@@ -542,7 +543,8 @@ fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
 
     scene.run_of(8, 1, 50);
     assert!(scene.collect().status.success());
-    assert_eq!(scene.told().len(), 2, "a run as usual is not told");
+    let told = scene.told().split_off(2);
+    assert!(told.len() == 2 && told.iter().all(|(what, ..)| what == "recovered"), "a run as usual ends both: {told:?}");
 }
 
 #[test]
@@ -615,7 +617,8 @@ fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
     assert!(scene.collect().status.success());
     scene.summarize();
     scene.summarize();
-    let told = &scene.told()[1..];
+    let mut told = scene.told().split_off(1);
+    assert_eq!(told.remove(0).0, "recovered", "it was resolved");
     assert_eq!(told.len(), 1, "{told:?}");
     let came_back = format!("problem came back in test: {title} (tasks: test)");
     assert_eq!((told[0].0.as_str(), &told[0].2), ("problem_came_back", &came_back));
@@ -624,7 +627,7 @@ fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
     scene.run_with(6, &finish, &error(6));
     assert!(scene.collect().status.success());
     scene.summarize();
-    assert_eq!(scene.told().len(), 2, "a muted problem is not told");
+    assert_eq!(scene.told().len(), 3, "a muted problem is not told");
 }
 
 #[test]
@@ -682,4 +685,96 @@ fn mail_goes_over_connections_that_are_protected_and_logged_in() {
         let (is_good, said) = check(&mut scene.command(&["check"]));
         assert!(!is_good && said.contains("certificate"), "an unknown certificate is not trusted: {said}");
     }
+}
+
+#[test]
+fn a_test_alert_reaches_each_destination_of_a_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::start();
+    let lines = [
+        "[[alert]]".to_owned(),
+        "name = \"chat\"".to_owned(),
+        "when = [\"run_failed\"]".to_owned(),
+        format!(
+            "to = [{{ kind = \"slack\", url = {{ env = \"CHAT_HOOK\" }} }}, {{ kind = \"teams\", url = \"{}\" }}]",
+            hook.url
+        ),
+    ];
+    let settings = write_lines(folder.path().join("runlog.toml"), &lines);
+    let test = |name: &str| {
+        let mut command = runlog(&["alerts", "test", name, "--settings", settings.to_str().unwrap()]);
+        let output = command.env("CHAT_HOOK", &hook.url).current_dir(folder.path()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, said) = test("chat");
+    assert_eq!((code, said.matches("accepted").count()), (Some(0), 2), "{said}");
+    assert!(!said.contains("/hook"), "the address is a secret: {said}");
+    let mut told: Vec<Value> = hook.told().iter().map(Told::json).collect();
+    told.sort_by_key(|body| body["type"].is_null());
+    assert_eq!(told[0]["attachments"][0]["content"]["version"], "1.4");
+    assert_eq!(told[1]["text"], "runlog: this is a test, alerts arrive here");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no archive is created");
+
+    let (code, said) = test("day");
+    assert!(code == Some(2) && said.contains("available: chat"), "{code:?} {said}");
+    hook.be(Manner::Refuses);
+    let (code, said) = test("chat");
+    assert!(code.is_some_and(|code| code != 0) && said.contains("it answered 500"), "{code:?} {said}");
+    assert!(!said.contains("/hook"), "{said}");
+}
+
+impl Scene {
+    /// Adds lines to the settings: the first ones before the rule, in which the others are.
+    fn set_more(&self, before: &str, in_rule: &str) {
+        let text = std::fs::read_to_string(&self.settings).unwrap();
+        let text = text.replace("[[alert]]", &format!("{before}\n[[alert]]\n{in_rule}"));
+        std::fs::write(&self.settings, text).unwrap();
+    }
+
+    fn list(&self) -> String {
+        let output = self.command(&["alerts", "list"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn the_end_of_a_failure_is_told_once_by_mail_and_webhook_and_listed_until_then() {
+    let scene = Scene::new();
+    assert!(scene.collect().status.success());
+    let failed = scene.run(1, "execution_failed");
+    assert!(scene.collect().status.success());
+    assert!(scene.list().contains("OPEN SINCE") && scene.list().contains("test ended with execution_failed"));
+    scene.run(2, "execution_successful");
+    assert!(scene.collect().status.success());
+    assert!(scene.collect().status.success());
+    let told = scene.hook.told();
+    let bodies: Vec<Value> = told.iter().map(Told::json).collect();
+    let whats: Vec<&str> = bodies.iter().map(|body| body["what"].as_str().unwrap()).collect();
+    assert_eq!(whats, ["run_failed", "recovered"]);
+    assert_eq!((&bodies[1]["of"], &bodies[1]["runId"]), (&json!("run_failed"), &json!(failed)));
+    assert_eq!(bodies[0]["subjectId"], bodies[1]["subjectId"]);
+    let mails = scene.mail.messages();
+    assert_eq!(mails.len(), 2, "{mails:?}");
+    assert!(mails[1].contains("Subject: [runlog] over, run "), "{}", mails[1]);
+    assert!(!scene.list().contains("OPEN SINCE"), "{}", scene.list());
+}
+
+#[test]
+fn in_a_maintenance_window_nothing_is_sent_and_the_list_says_until_when() {
+    let scene = Scene::new();
+    let window = "[[maintenance]]\nname = \"move\"\nfrom = \"2020-01-01T00:00:00Z\"\nto = \"2199-01-01T00:00:00Z\"\n";
+    scene.set_more(window, "");
+    assert!(scene.collect().status.success());
+    scene.run(1, "execution_failed");
+    assert!(scene.collect().status.success());
+    assert!(scene.hook.told().is_empty());
+    let listed = scene.list();
+    assert!(listed.contains("MAINTENANCE WINDOW") && listed.contains("2199-01-01"), "{listed}");
+    scene.run(2, "execution_successful");
+    assert!(scene.collect().status.success());
+    scene.let_time_pass();
+    assert!(scene.collect().status.success());
+    assert!(scene.hook.told().is_empty(), "it is over");
 }

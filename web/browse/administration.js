@@ -80,11 +80,15 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
       it(`are listed with their rules, and a rule is muted, ${form}`, async () => {
         await visit('/alerts', { ...size, answers: true }, async (page) => {
           const row = (text) => page.getByRole('row').filter({ hasText: text })
-          await row('night-shift').getByText('✓ active').waitFor()
+          await row('night-shift').getByText(/maintenance window nightly backup until/).waitFor()
+          await page.getByRole('heading', { name: 'Open' }).waitFor()
+          await row('task late').getByText(/over since .*, reported later because it keeps coming back/).waitFor()
+          await page.getByText('✕ given up: it answered 400 Bad Request').waitFor()
+          await page.getByText('◌ not sent, over by the end').waitFor()
           await row('chat').first().getByText(/muted until .* by kim/).waitFor()
           await row('old-rule').getByText('– not active').waitFor()
           await page.getByText('✕ it answered 503').waitFor()
-          assert.equal(await page.getByRole('link', { name: 'nightly orders ended with execution_failed' }).first().getAttribute('href'), `/runs/${FAILED_RUN}`)
+          assert.equal(await page.getByRole('link', { name: 'nightly orders ended with execution_failed', exact: true }).first().getAttribute('href'), `/runs/${FAILED_RUN}`)
           await fits(page)
           await hasNoBarrier(page)
 

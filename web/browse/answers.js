@@ -220,7 +220,12 @@ export const alertRules = [
   },
   {
     name: 'night-shift', since: iso(9e9), lastSeen: iso(9_000), delivered: 1_203, waiting: 0, lastEvent: iso(7_200_000),
-    description: { when: ['run_failed', 'task_late', 'log_incomplete'], workspaces: ['sales'], tasks: ['aaaaaaaaaaaaaaaaaaaaaaaa'], taskNames: ['nightly-*'], destinations: ['mail ops@example.com'] },
+    description: { when: ['run_failed', 'task_late', 'log_incomplete'], workspaces: ['sales'], tasks: ['aaaaaaaaaaaaaaaaaaaaaaaa'], taskNames: ['nightly-*'], destinations: ['mail ops@example.com', 'pagerduty events.pagerduty.com 5c1d09ab'], maintenance: [{ name: 'nightly backup', until: iso(-5_400_000) }, { name: 'move' }] },
+    refused: 2,
+    open: [
+      { what: 'run_failed', text: 'nightly orders ended with execution_failed: the last row does not fit', runId: '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a17', taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', since: iso(7_200_000) },
+      { what: 'task_late', text: 'hourly has not run since 2026-11-23T10:00:00Z; it usually runs every 60 min', taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', since: iso(9_200_000), endedAt: iso(600_000) },
+    ],
   },
   { name: 'old-rule', since: iso(9e9), lastSeen: iso(9e8), delivered: 0, waiting: 1, problem: 'it answered 503' },
 ]
@@ -236,6 +241,8 @@ export const alertHistory = (runId) => [
     taskId: 'aaaaaaaaaaaaaaaaaaaaaaaa', notedAt: iso(9_200_000), state: 'waiting', nextAttempt: iso(-300_000), attempts: 4, problem: 'it answered 503',
   },
   { rule: 'chat', destination: 'webhook chat.example.com 7b51a4bb', what: 'sink_behind', text: 'sink elastic is behind by 2 h 3 min: 12 runs are due', notedAt: iso(9_900_000), state: 'muted', attempts: 0 },
+  { rule: 'night-shift', destination: 'mail ops@example.com', what: 'run_failed', text: 'hourly ended with execution_failed', notedAt: iso(9_990_000), state: 'dropped', attempts: 0 },
+  { rule: 'night-shift', destination: 'pagerduty events.pagerduty.com 5c1d09ab', what: 'run_failed', text: 'hourly ended with execution_failed', notedAt: iso(9_999_000), state: 'refused', attempts: 1, problem: 'it answered 400 Bad Request' },
 ]
 
 /** @type {(runId: string) => Schema['AlertPreviewBody'][]} */

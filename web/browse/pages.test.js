@@ -210,7 +210,7 @@ describe('plans', () => {
       await page.getByRole('link', { name: 'close books' }).click()
       await page.getByText('Derived from its runs').waitFor()
       await page.getByRole('list', { name: 'Runs of sum' }).getByRole('link').click()
-      await page.getByText('the run was pushed without records').waitFor()
+      await page.getByText('Why there is no log: the run was pushed without records').waitFor()
     })
   })
 })

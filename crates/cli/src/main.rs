@@ -76,7 +76,7 @@ enum Command {
     Problems(Box<command::problems::ProblemsArgs>),
     /// List plan executions, and show what became of their steps
     Plans(Box<command::plans::PlansArgs>),
-    /// Show what the alert rules in the settings would have reported
+    /// Show what the alert rules in the settings would have reported, and test their destinations
     Alerts(Box<command::alerts::AlertsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
     Diff(command::diff::DiffArgs),

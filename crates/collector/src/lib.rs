@@ -28,8 +28,7 @@ pub use collect::{
 };
 pub use deliver::{
     Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Encoded, Item, RecordOutcome, Redaction, Redactor,
-    RunContext, SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, SinkSettings, SinkSettingsError,
-    UnknownWord,
+    RunContext, SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, SinkSettings,
 };
 pub use fetch::{
     Completeness, FetchError, FetchEvent, FetchReport, FetchRequest, Form, NoProgress, Output, Progress, Result,

@@ -7,12 +7,18 @@
 mod azure_monitor;
 #[path = "support/catalog.rs"]
 mod catalog;
+#[path = "sinks/channels.rs"]
+mod channels;
 #[path = "sinks/datadog.rs"]
 mod datadog;
 #[path = "sinks/delivered.rs"]
 mod delivered;
 #[path = "sinks/fake_server.rs"]
 mod fake_server;
+#[path = "sinks/lasting.rs"]
+mod lasting;
+#[path = "sinks/openlineage.rs"]
+mod openlineage;
 #[path = "sinks/stage.rs"]
 mod stage;
 

@@ -66,7 +66,10 @@ pub mod accounts {
 /// Alerts, and what alert rules ask of the catalog.
 pub mod alerts {
     pub use crate::parts::Alerts;
-    pub use crate::tables::alerts::{AlertBacklog, AlertFilter, ClaimedAlert, IncompleteRun, NewAlert, SinkLag};
+    pub use crate::tables::alerts::{
+        AlertBacklog, AlertDestination, AlertFilter, AlertState, ClaimedAlert, IncompleteRun, NewAlert, NewAlertState,
+        Recovery, SinkLag,
+    };
 }
 
 /// The audit log.

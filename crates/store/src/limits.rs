@@ -404,6 +404,28 @@ pub const DEAD_LETTERS_INSERT_BATCH: usize = 200;
 /// The lease of an alert. Unit: milliseconds. Longer than any attempt to send it.
 pub const ALERT_LEASE_MS: i64 = 120_000;
 
+/// After this time, an alert that was not delivered is given up. Unit: milliseconds.
+pub const ALERT_GIVE_UP_MS: i64 = 3 * DAY_MS;
+
+/// Most alerts that are sent in one message. Unit: alerts.
+pub const ALERTS_TOGETHER_MAX: u64 = 500;
+
+/// Something that was over this often within [`ALERT_REPEAT_MS`] is reported as over only after a while, and not again
+/// while it is open.
+pub const ALERT_REPEATS_MAX: u64 = 3;
+
+/// The period in which ends are counted. Unit: milliseconds.
+pub const ALERT_REPEAT_MS: i64 = 3_600_000;
+
+/// Most open alerts of a rule whose end is looked for. Unit: alerts, the latest.
+pub const ALERT_STATES_MAX: u64 = 5_000;
+
+/// Most open alerts that are listed. Unit: alerts, of all rules.
+pub const ALERT_STATES_LISTED_MAX: u64 = 500;
+
+/// How long an alert may be open. Unit: milliseconds. Shorter than [`ALERT_RETENTION_MS`].
+pub const ALERT_OPEN_MS_MAX: i64 = 30 * DAY_MS;
+
 /// Most rules of alerts that are listed. Unit: rules; those of the settings, and those that were there once.
 pub const ALERT_RULES_MAX: u64 = 1_000;
 

@@ -13,7 +13,7 @@ use runlog_model::wire::alerts::{AlertRuleDescription, AlertState, NewAlertMute}
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{ErrorGroupKind, Severity};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
-use runlog_store::alerts::{AlertFilter, NewAlert};
+use runlog_store::alerts::{AlertFilter, NewAlert, NewAlertState, Recovery};
 use runlog_store::audit::AuditFilter;
 use runlog_store::collection::{
     CollectorHeartbeat, FailedAttempt, LandedLog, UpsertCounts, UpstreamRun, UpstreamRunState,
@@ -813,6 +813,7 @@ async fn rules_of_alerts_are_listed_muted_and_remembered() {
         occurrence: occurrence.to_owned(),
         body: r#"{"what":"run_failed","text":"it failed"}"#.to_owned(),
         is_muted,
+        ..NewAlert::default()
     };
     alerts.enqueue(&[alert("one", false), alert("two", true)]).await.unwrap();
     alerts.set_mute("night", Some(&NewAlertMute::default()), "kim").await.unwrap();
@@ -827,6 +828,57 @@ async fn rules_of_alerts_are_listed_muted_and_remembered() {
     }
     alerts.set_mute("night", None, "kim").await.unwrap();
     assert!(!alerts.is_muted("night").await.unwrap());
+}
+
+/// Two parts of a subject end; the end is told once, after the beginning, where that was told.
+async fn the_end_of_alerts_is_told_once_and_in_order() {
+    let archive = Archive::new().await;
+    let alerts = archive.store.alerts();
+    alerts.rule_known_since("night").await.unwrap();
+    let alert = |member: &str, destination: &str, is_muted| NewAlert {
+        rule: "night".to_owned(),
+        destination: destination.to_owned(),
+        occurrence: member.to_owned(),
+        body: r#"{"what":"run_failed","text":"it failed"}"#.to_owned(),
+        is_muted,
+        subject: "both".to_owned(),
+        state: Some(NewAlertState { member: member.to_owned(), about: "{}".to_owned() }),
+        ..NewAlert::default()
+    };
+    let queued = [alert("a", "mail", false), alert("b", "mail", false), alert("a", "chat", true)];
+    assert_eq!(alerts.enqueue(&queued).await.unwrap(), 2);
+    let open = alerts.open_states("night").await.unwrap();
+    assert_eq!(open.len(), 2);
+    assert_eq!(alerts.rules().await.unwrap()[0].open.len(), 2);
+    let to = |destination: &str| Recovery { destination: destination.to_owned(), is_muted: false };
+    let to = [to("mail"), to("chat")];
+    assert_eq!(alerts.end(&open[0], "{}", &to, None).await.unwrap(), 0, "it is not known to be over");
+    for state in &open {
+        alerts.set_ended(state, Some(archive.now())).await.unwrap();
+    }
+    let (a, b) = tokio::join!(alerts.end(&open[0], "{}", &to, None), alerts.end(&open[1], "{}", &to, None));
+    assert_eq!(a.unwrap() + b.unwrap(), 1, "the last part tells the end, to those who were told of the beginning");
+    assert_eq!(alerts.end(&open[0], "{}", &to, None).await.unwrap(), 0);
+    let first = alerts.claim("mail").await.unwrap().unwrap();
+    assert!(!first.is_recovery());
+    let others = alerts.claim_others(&first, false).await.unwrap();
+    assert_eq!(others.iter().map(|alert| alert.is_recovery()).collect::<Vec<_>>(), [false]);
+    assert!(alerts.claim("mail").await.unwrap().is_none(), "the end waits for the beginning");
+    alerts.mark_delivered(&first).await.unwrap();
+    alerts.give_up(&others[0], "it answered 400").await.unwrap();
+    assert!(alerts.claim("mail").await.unwrap().unwrap().is_recovery());
+    assert!(alerts.claim("chat").await.unwrap().is_none());
+    let numbers = alerts.destinations().await.unwrap();
+    let numbers: Vec<_> =
+        numbers.iter().map(|it| (it.destination.as_str(), it.delivered, it.waiting, it.refused)).collect();
+    assert_eq!(numbers, [("chat", 0, 0, 0), ("mail", 1, 1, 1)]);
+    assert_eq!(alerts.last_runs(9).await.unwrap().len(), 1);
+    assert!(alerts.waiting_runs(archive.now(), 9).await.unwrap().is_empty());
+    assert!(alerts.runs_that_rejected_rows(archive.now().plus_millis(-60_000), 9).await.unwrap().is_empty());
+    assert!(alerts.processed_rows_before(archive.task_id, archive.now(), 9).await.unwrap().is_empty());
+    let findings = archive.store.maintenance().diagnose().await;
+    let seen = findings.iter().find(|finding| finding.what == "alerts").map(|finding| finding.seen.clone());
+    assert_eq!(seen.as_deref(), Some("1 alerts for mail were given up: it answered 400"));
 }
 
 async fn deliveries_are_listed_retried_and_replayed() {
@@ -990,6 +1042,7 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
         occurrence: "run failed".to_owned(),
         body: "{}".to_owned(),
         is_muted: false,
+        ..NewAlert::default()
     };
     archive.store.alerts().enqueue(std::slice::from_ref(&alert)).await.unwrap();
     let copy = Copy::empty().await;
@@ -1647,6 +1700,7 @@ async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
         occurrence: occurrence.to_owned(),
         body: "{}".to_owned(),
         is_muted: false,
+        ..NewAlert::default()
     };
     let alerts = [alert("mail", "first"), alert("hook", "first"), alert("mail", "second")];
     assert_eq!(archive.store.alerts().enqueue(&alerts[..2]).await.unwrap(), 2);
@@ -1846,6 +1900,7 @@ crate::common::pairs::on_each_pair! {
         logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held,
         a_workspace_that_is_too_large_loses_its_oldest_logs,
         rules_of_alerts_are_listed_muted_and_remembered,
+        the_end_of_alerts_is_told_once_and_in_order,
         deliveries_are_listed_retried_and_replayed,
         batches_that_come_together_share_an_object,
         a_batch_that_finds_no_memory_is_told_so_and_may_come_again,

@@ -346,6 +346,7 @@ async fn collection_and_delivery_whose_session_is_terminated_are_applied_once() 
         occurrence: "run failed".to_owned(),
         body: "{}".to_owned(),
         is_muted: false,
+        ..NewAlert::default()
     };
     let alerts = "SELECT COUNT(*) FROM alerts";
     assert_eq!(outside.interrupt("alerts", alerts, store.alerts().enqueue(&[alert])).await, 1);

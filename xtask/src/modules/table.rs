@@ -221,7 +221,7 @@ pub(crate) const PLANS: [Plan; 11] = [
             ("collect", &["fetch", "workers", "shutdown", "glob"]),
             ("fetch", &[]),
             ("deliver", &["settings", "workers", "shutdown", "signature", "glob"]),
-            ("alerts", &["signature", "glob"]),
+            ("alerts", &["deliver", "settings", "signature", "glob"]),
             ("settings", &[]),
             ("workers", &[]),
             ("shutdown", &[]),

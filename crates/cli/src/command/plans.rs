@@ -122,7 +122,7 @@ async fn list(args: ListArgs) -> Outcome {
         }
     }
     if args.json {
-        plans.iter().try_for_each(|plan| result_json(plan))?;
+        plans.iter().try_for_each(result_json)?;
     } else if !plans.is_empty() {
         let rows = plans.iter().map(row).collect();
         result_line(table(&["execution", "plan", "status", "started", "took", "runs"], &[4, 5], rows))?;

@@ -2,23 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use runlog_client::{HttpClientBuilder, TlsSettings};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Mail, MailLogin, MailSecurity, Webhook};
-use runlog_collector::settings::{Name, SecretSource, TextOrSecret, Time, TlsOptions};
+use runlog_collector::alerts::{
+    AlertRule, Alerts, ChannelSettings, Condition, Destination, GroupBy, Mail, MailLogin, MailSecurity, TaskSchedule,
+    TimeOf, Webhook,
+};
+use runlog_collector::settings::{Name, SecretSource, SettingsError, TextOrSecret, Time, TlsOptions};
 use runlog_model::TaskId;
 use runlog_store::Store;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
-use super::secret::{read, read_tls};
+use super::maintenance::MaintenanceSettings;
+use super::secret::{Secrets, read, read_tls};
+use super::table::{KindTable, read_table};
+use super::values::{Schedule, ScheduleZone, zone_of};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::system::SystemClock;
 
 /// How long a sink may have something waiting, when a rule does not say.
 const SINK_LAG: Duration = Duration::from_secs(3_600);
+/// How many times more or fewer rows than usual are unusual, when a rule does not say.
+const ROWS_FACTOR: f64 = 2.0;
+/// How long a run may wait for its engine, when a rule does not say.
+const DISPATCH_TIME: Duration = Duration::from_secs(600);
+/// How late a task may start, when a rule does not say.
+const GRACE: Duration = Duration::from_secs(900);
+/// How long the first alert of a message waits for others, when a rule does not say.
+const GROUP_WAIT: Duration = Duration::from_secs(60);
 
 /// What all alerts share.
 #[derive(Debug, Default, Deserialize)]
@@ -57,11 +73,41 @@ pub(super) struct AlertSettings {
     #[serde(default)]
     task_names: Vec<String>,
     sink_lag: Option<Time>,
+    rejected_rows: Option<u64>,
+    rows_factor: Option<f64>,
+    dispatch_time: Option<Time>,
+    cron: Option<Schedule>,
+    cron_zone: Option<ScheduleZone>,
+    grace: Option<Time>,
+    #[serde(default)]
+    group_by: GroupBy,
+    group_wait: Option<Time>,
+    recovery: Option<bool>,
     webhook: Option<TextOrSecret>,
     headers: Option<BTreeMap<String, TextOrSecret>>,
     secret: Option<SecretSource>,
     #[serde(default)]
     mail: Vec<String>,
+    /// Destinations at vendors, as they stand in the file.
+    #[serde(default, rename = "to")]
+    channel_tables: Vec<KindTable>,
+    /// Those of the tables.
+    #[serde(skip)]
+    channels: Vec<ChannelSettings>,
+}
+
+/// Reads the destinations of the rules; the message names the line.
+pub(super) fn read_channels(rules: &mut [AlertSettings], text: &str) -> Result<(), String> {
+    for rule in rules {
+        let tables = std::mem::take(&mut rule.channel_tables).into_iter();
+        rule.channels = tables.map(|table| read_table(table, text, ChannelSettings::read)).collect::<Result<_, _>>()?;
+        for (index, channel) in rule.channels.iter().enumerate() {
+            channel
+                .check(Arc::new(SystemClock))
+                .map_err(|error| format!("alert {:?}: destination {}: {error}", rule.name.0, index + 1))?;
+        }
+    }
+    Ok(())
 }
 
 /// Errors of the rules, as far as they can be detected without trying them.
@@ -76,14 +122,30 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
         if rule.when.is_empty() {
             return Err(format!("alert {name:?} has no condition: set when = [\"run_failed\"], for example"));
         }
-        if rule.webhook.is_none() && rule.mail.is_empty() {
-            return Err(format!("alert {name:?} has no destination: set webhook, or mail = [\"you@example.com\"]"));
+        if rule.webhook.is_none() && rule.mail.is_empty() && rule.channels.is_empty() {
+            return Err(format!("alert {name:?} has no destination: set to, webhook, or mail = [\"you@example.com\"]"));
         }
         if rule.secret.is_some() && rule.webhook.is_none() {
             return Err(format!("alert {name:?} has a secret but no webhook to sign"));
         }
         if rule.headers.is_some() && rule.webhook.is_none() {
             return Err(format!("alert {name:?} has headers but no webhook to send them to"));
+        }
+        let has = |condition: Condition| rule.when.contains(&condition);
+        if has(Condition::TaskMissed) != rule.cron.is_some() {
+            return Err(match &rule.cron {
+                None => format!("alert {name:?} reports task_missed: set cron to when its tasks should run"),
+                Some(_) => format!("alert {name:?} has a cron but does not report task_missed"),
+            });
+        }
+        if (rule.cron_zone.is_some() || rule.grace.is_some()) && rule.cron.is_none() {
+            return Err(format!("alert {name:?} has cron_zone or grace but no cron to apply it to"));
+        }
+        if rule.rows_factor.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
+            return Err(format!("alert {name:?}: rows_factor must be a number above 1, such as 2.0"));
+        }
+        if rule.group_wait.is_some() && rule.group_by == GroupBy::None {
+            return Err(format!("alert {name:?} has group_wait but no group_by"));
         }
         if !rule.mail.is_empty() && alerts.mail.is_none() {
             return Err(format!("alert {name:?} sends mail: set server and from in [alerts.mail]"));
@@ -101,22 +163,46 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
 }
 
 /// The alerts of the settings over an archive; none when there are no rules. Reads the secrets.
-pub(super) fn alerts(alerts: &AlertsSettings, rules: &[AlertSettings], store: &Store) -> Outcome<Option<Alerts>> {
+pub(super) fn alerts(
+    alerts: &AlertsSettings,
+    rules: &[AlertSettings],
+    windows: &[MaintenanceSettings],
+    store: &Store,
+) -> Outcome<Option<Alerts>> {
     if rules.is_empty() {
         return Ok(None);
     }
-    let tls = TlsOptions {
-        authorities: alerts.authorities.as_deref(),
-        client_certificate: alerts.client_certificate.as_ref(),
-    };
-    let tls = read_tls(tls, "alerts")?;
+    let tls = alerts.tls()?;
     let rules = rules.iter().map(|rule| rule.rule(alerts, &tls)).collect::<Outcome<Vec<_>>>()?;
-    Ok(Some(Alerts::new(store, rules, alerts.public_url.clone())))
+    let windows = windows.iter().map(MaintenanceSettings::window).collect();
+    Ok(Some(Alerts::new(store, rules, alerts.public_url.clone()).with_maintenance(windows)))
+}
+
+/// The rule with this name and its destinations, with the names of all rules if there is none. Reads the secrets.
+pub(super) fn rule(alerts: &AlertsSettings, rules: &[AlertSettings], name: &str) -> Outcome<Result<AlertRule, String>> {
+    let tls = alerts.tls()?;
+    match rules.iter().find(|rule| rule.name.0 == name) {
+        Some(rule) => rule.rule(alerts, &tls).map(Ok),
+        None => {
+            let names: Vec<&str> = rules.iter().map(|rule| rule.name.0.as_str()).collect();
+            Ok(Err(if names.is_empty() { "none".to_owned() } else { names.join(", ") }))
+        }
+    }
 }
 
 /// The same without destinations, for a preview: no secret is read.
 pub(super) fn without_destinations(rules: &[AlertSettings], store: &Store) -> Alerts {
     Alerts::new(store, rules.iter().map(|rule| rule.rule_to(Vec::new())).collect(), None)
+}
+
+impl AlertsSettings {
+    fn tls(&self) -> Outcome<TlsSettings> {
+        let tls = TlsOptions {
+            authorities: self.authorities.as_deref(),
+            client_certificate: self.client_certificate.as_ref(),
+        };
+        read_tls(tls, "alerts")
+    }
 }
 
 impl AlertSettings {
@@ -125,6 +211,14 @@ impl AlertSettings {
         to.extend(self.webhook(tls)?.map(Destination::Webhook));
         if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
             to.push(Destination::Mail(mail.to(&self.mail)?));
+        }
+        for channel in &self.channels {
+            let clock = Arc::new(SystemClock);
+            to.push(channel.build(&self.name.0, tls, &Secrets, clock).map_err(|error| match error {
+                SettingsError::Files(error) => Failure::from(error).while_doing(format!("alert {}", self.name.0)),
+                SettingsError::Invalid(message) => usage(format!("alert {}: {message}", self.name.0)),
+                SettingsError::Secret(error) => Failure { exit: Exit::Denied, error: anyhow::Error::from_boxed(error) },
+            })?);
         }
         Ok(self.rule_to(to))
     }
@@ -137,8 +231,21 @@ impl AlertSettings {
             task_names: self.task_names.clone(),
             workspaces: self.workspaces.clone(),
             sink_lag: self.sink_lag.map_or(SINK_LAG, |time| time.0),
+            rejected_rows: self.rejected_rows.unwrap_or(1).max(1),
+            rows_factor: self.rows_factor.unwrap_or(ROWS_FACTOR),
+            dispatch_time: self.dispatch_time.map_or(DISPATCH_TIME, |time| time.0),
+            schedule: self.schedule(),
+            group_by: self.group_by,
+            group_wait: self.group_wait.map_or(GROUP_WAIT, |time| time.0),
+            recovery: self.recovery.unwrap_or(true),
             to,
         }
+    }
+
+    fn schedule(&self) -> Option<TaskSchedule> {
+        let (cron, zone) = (self.cron.clone()?, zone_of(self.cron_zone.as_ref()));
+        let last_due: TimeOf = Arc::new(move |now| cron.last(now, &zone));
+        Some(TaskSchedule { last_due, grace: self.grace.map_or(GRACE, |time| time.0) })
     }
 
     fn webhook(&self, tls: &TlsSettings) -> Outcome<Option<Webhook>> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runlog_collector::alerts::Alerts;
+use runlog_collector::alerts::{AlertRule, Alerts};
 use runlog_collector::settings::{TextOrSecret, Time};
 use runlog_collector::{SinkConfig, SinkSettings};
 use runlog_model::{Random, millis};
@@ -12,12 +12,13 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use url::Url;
 
+use super::maintenance::MaintenanceSettings;
 use super::mistake::{did_you_mean, line_of};
 use super::oidc::OidcTable;
-use super::sink::SinkTable;
 use super::syslog::SyslogTable;
+use super::table::KindTable;
 use super::upstream::{Scheduled, UpstreamSettings};
-use super::{alert, secret, sink};
+use super::{alert, maintenance, secret, sink};
 use crate::arguments::archive;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemRandom;
@@ -35,7 +36,7 @@ pub(crate) struct Settings {
     #[serde(default, rename = "upstream")]
     upstreams: Vec<UpstreamSettings>,
     #[serde(default, rename = "sink")]
-    sink_tables: Vec<SinkTable>,
+    sink_tables: Vec<KindTable>,
     /// Those of the tables.
     #[serde(skip)]
     sinks: Vec<SinkSettings>,
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     oidc: Option<OidcTable>,
     #[serde(default, rename = "alert")]
     alert_rules: Vec<alert::AlertSettings>,
+    #[serde(default)]
+    maintenance: Vec<MaintenanceSettings>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,15 +85,22 @@ impl Settings {
                 return Err(format!("two sinks are named {:?}; names must be unique", sink.name()));
             }
         }
+        alert::read_channels(&mut settings.alert_rules, text)?;
         alert::check(&settings.alerts, &settings.alert_rules)?;
         settings.oidc.as_ref().map_or(Ok(()), OidcTable::check)?;
         settings.syslog.as_ref().map(SyslogTable::check).transpose()?;
+        maintenance::check(&settings.maintenance)?;
         Ok(settings)
     }
 
     /// The alerts, over an archive; none when there are no rules.
     pub(crate) fn alerts(&self, store: &Store) -> Outcome<Option<Alerts>> {
-        alert::alerts(&self.alerts, &self.alert_rules, store)
+        alert::alerts(&self.alerts, &self.alert_rules, &self.maintenance, store)
+    }
+
+    /// The alert rule with this name, ready to be sent to, or the names of all rules if there is none.
+    pub(crate) fn alert_rule(&self, name: &str) -> Outcome<Result<AlertRule, String>> {
+        alert::rule(&self.alerts, &self.alert_rules, name)
     }
 
     /// The alerts without their destinations, for a preview; no secret is read.
@@ -211,6 +221,8 @@ fn explained(error: &toml::de::Error, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use runlog_collector::alerts::ChannelSettings;
+
     use super::*;
 
     const LEAST: &str = "[[upstream]]\nname = \"eu\"\nregion = \"eu\"\ntoken = { env = \"T\" }\n";
@@ -235,6 +247,7 @@ mod tests {
             ("alerts", "[alerts]"),
             ("alerts.mail", "[alerts.mail]"),
             ("alert", "[[alert]]"),
+            ("maintenance", "[[maintenance]]"),
         ] {
             let error = toml::from_str::<Settings>(&format!("{parent}\nnone_such = 1\n")).unwrap_err();
             let names = error.message().split('`').skip(3).step_by(2);
@@ -246,6 +259,9 @@ mod tests {
         }
         for name in SinkSettings::names() {
             assert!(shown.contains(&format!("\n{name} = ")), "sink.{name} is not in the example");
+        }
+        for name in ChannelSettings::names() {
+            assert!(EXAMPLE.contains(&format!(" {name} = ")), "alert.to.{name} is not in the example");
         }
         Settings::parse(EXAMPLE).unwrap();
     }
@@ -305,11 +321,29 @@ mod tests {
                 with("[[alert]]\nname = \"a\"\nwhen = []\nmail = [\"a@b.c\"]"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"slak\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ url = \"https://a\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [\n{ kind = \"slack\", url = \"https://a\" },\n{ kind = \"teams\", ulr = \"https://a\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"slack\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"slack\", url = \"ftp://hunter2\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"pagerduty\", routing_key = \"abc\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"pagerduty\", routing_key = { env = \"K\" }, severity = \"high\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"opsgenie\", api_key = { env = \"K\" }, region = \"eu\", url = \"https://a\" }]"),
+                with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nto = [{ kind = \"opsgenie\", api_key = { env = \"K\" }, priority = \"P6\" }]"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nsecret = { env = \"S\" }"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nsecret = \"text\""),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nwebhook = \"https://a\"\nwebhok = 1"),
                 with("[[alert]]\nname = \"a\"\nwhen = [\"run_failed\"]\nmail = [\"a@b.c\"]\nheaders = { A = \"b\" }"),
                 with(&[ALERT, ALERT].concat()),
+                with(&format!("{ALERT}cron = \"0 6 * * *\"")),
+                with(&format!("{ALERT}grace = \"5m\"")),
+                with(&format!("{ALERT}rows_factor = 0.5")),
+                with(&format!("{ALERT}group_wait = \"5m\"")),
+                with(&format!("{ALERT}group_by = \"tasks\"")),
+                with(&ALERT.replace("run_failed", "task_missed")),
+                with("[[maintenance]]\nname = \"m\"\ncron = \"0 2 * * *\""),
+                with("[[maintenance]]\nname = \"m\"\nfrom = \"today\"\nto = \"2026-12-24T18:00\""),
+                with("[[maintenance]]\nname = \"m\"\nfrom = \"2026-12-24T18:00\"\nto = \"2026-12-24T18:00\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nuser = \"a\"\npassword = { env = \"P\" }\nsecurity = \"none\""),
                 with("[alerts.mail]\nserver = \"a\"\nfrom = \"a@b.c\"\nsecurity = \"ssl\""),

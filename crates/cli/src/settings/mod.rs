@@ -4,12 +4,14 @@
 
 mod alert;
 mod file;
+mod maintenance;
 mod mistake;
 mod oidc;
 mod opened;
 mod secret;
 mod sink;
 mod syslog;
+mod table;
 mod upstream;
 mod values;
 

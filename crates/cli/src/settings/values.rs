@@ -6,7 +6,7 @@ use croner::Cron;
 use croner::parser::CronParser;
 use jiff::tz::TimeZone;
 use runlog_client::{GroupPaces, PaceSetting};
-use runlog_model::LogZone;
+use runlog_model::{LogZone, Timestamp};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
@@ -24,6 +24,20 @@ pub(super) struct Schedule(pub(super) Cron);
 /// The time zone of a schedule: `UTC`, an offset such as `+02:00`, or a name such as `Europe/Berlin`.
 #[derive(Debug, Clone)]
 pub(super) struct ScheduleZone(pub(super) TimeZone);
+
+impl Schedule {
+    /// The last time at or before a time.
+    pub(super) fn last(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?.to_zoned(zone.clone());
+        let last = self.0.find_previous_occurrence(&now, true).ok()?;
+        Some(Timestamp::clamped(last.timestamp().as_millisecond()))
+    }
+}
+
+/// The zone of a schedule: UTC if none is set.
+pub(super) fn zone_of(zone: Option<&ScheduleZone>) -> TimeZone {
+    zone.map_or(TimeZone::UTC, |zone| zone.0.clone())
+}
 
 impl<'de> Deserialize<'de> for ScheduleZone {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,6 +1,6 @@
 //! Finds the occurrences of a rule, using only the catalog. The same occurrence always has the same key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
@@ -8,7 +8,7 @@ use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
 use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
 use runlog_store::Store;
-use runlog_store::alerts::Alerts;
+use runlog_store::alerts::{Alerts, NewAlertState};
 use runlog_store::plans::Plans;
 use runlog_store::problems::{KnownProblem, ProblemFilter, Problems};
 use runlog_store::runs::Runs;
@@ -19,7 +19,8 @@ use url::Url;
 
 use super::error::AlertError;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
-use super::rule::{AlertRule, Condition};
+use super::recover::About;
+use super::rule::{AlertRule, Condition, GroupBy, TaskSchedule};
 
 /// Maximum time that is searched: occurrences that were missed for longer, because no node was running, are not
 /// reported.
@@ -47,6 +48,18 @@ const LATE_MAX_MS: i64 = 90 * 86_400_000;
 
 /// The minimum delay after which a task can be late.
 const LATE_MIN_MS: i64 = 900_000;
+
+/// Maximum number of tasks whose schedule is checked.
+const TASKS_MAX: u64 = 20_000;
+
+/// How much earlier than its schedule a task may run. Unit: milliseconds.
+const EARLY_MS_MAX: i64 = 60_000;
+
+/// How many runs with a number of rows make one of them usual.
+const ROWS_KNOWN_MIN: usize = 5;
+
+/// Smaller differences from the usual number of rows are not reported.
+const ROWS_DIFFERENCE_MIN: u64 = 10;
 
 /// The minimum duration after which a running run can be slow.
 const SLOW_MIN_MS: i64 = 10_000;
@@ -80,6 +93,8 @@ pub(super) struct Occurrence {
     pub(super) is_muted: bool,
     /// When it happened.
     at: Timestamp,
+    /// How its end is recognised; none if it has no end.
+    about: Option<About>,
 }
 
 /// A problem, and the names of the tasks that it hits, those with the most runs first.
@@ -87,6 +102,8 @@ pub(super) struct Occurrence {
 struct Known {
     problem: ProblemBody,
     task_names: Vec<String>,
+    /// The tasks that it hits and to which the rule applies, if it is reported as such.
+    tasks: Vec<Task>,
 }
 
 /// What an alert says of a problem.
@@ -124,6 +141,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     workspace_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    environment_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<ProblemPart<'a>>,
     #[serde(flatten)]
     plan: Option<&'a PlanPart>,
@@ -132,6 +151,38 @@ struct Body<'a> {
 }
 
 impl Occurrence {
+    /// What it is about: the same for the alerts that are sent in one message.
+    pub(super) fn subject(&self, group_by: GroupBy) -> String {
+        let own = || self.about.as_ref().map_or_else(|| self.key.clone(), About::member);
+        match group_by {
+            GroupBy::None => own(),
+            GroupBy::Rule => String::new(),
+            GroupBy::Task => self.task.as_ref().map_or_else(own, |task| format!("task {}", task.id)),
+            GroupBy::Problem => self.problem.as_ref().map_or_else(own, |known| format!("problem {}", known.problem.id)),
+        }
+    }
+
+    /// How its end is recognised, for the archive.
+    pub(super) fn state(&self) -> Option<NewAlertState> {
+        let about = self.about.as_ref()?;
+        // Strings and times can always be serialized.
+        Some(NewAlertState { member: about.member(), about: serde_json::to_string(about).unwrap_or_default() })
+    }
+
+    /// True if it is not another occurrence while something about the same is open: its key changes meanwhile.
+    pub(super) fn is_one_while_open(&self) -> bool {
+        matches!(self.about, Some(About::Engine { .. }))
+    }
+
+    /// The tasks that it is about.
+    pub(super) fn tasks(&self) -> Vec<Task> {
+        match (&self.task, &self.problem) {
+            (Some(task), _) => vec![task.clone()],
+            (None, Some(known)) => known.tasks.clone(),
+            (None, None) => Vec::new(),
+        }
+    }
+
     /// The same for a preview.
     pub(super) fn previewed(&self) -> PreviewedAlertBody {
         PreviewedAlertBody {
@@ -158,7 +209,7 @@ impl Occurrence {
         let link = |page: Option<String>| {
             public_url.zip(page).map(|(url, page)| format!("{}/{page}", url.as_str().trim_end_matches('/')))
         };
-        let part = self.problem.as_ref().map(|Known { problem, task_names }| ProblemPart {
+        let part = self.problem.as_ref().map(|Known { problem, task_names, .. }| ProblemPart {
             id: &problem.id,
             title: &problem.title,
             state: problem.state,
@@ -182,6 +233,7 @@ impl Occurrence {
                 .map(|task| task.workspace.name.as_str())
                 .or(problem.map(|problem| problem.workspace_name.as_str()))
                 .or(self.plan.as_ref().and_then(|plan| plan.workspace_name.as_deref())),
+            environment_name: task.map(|task| task.workspace.environment.name.as_str()),
             problem: part,
             plan: self.plan.as_ref(),
             link: link(page),
@@ -194,10 +246,10 @@ impl Occurrence {
 /// The parts of the archive that alerts use.
 pub(super) struct AlertArchive {
     pub(super) alerts: Alerts,
-    runs: Runs,
-    problems: Problems,
+    pub(super) runs: Runs,
+    pub(super) problems: Problems,
     summaries: Summaries,
-    workspaces: Workspaces,
+    pub(super) workspaces: Workspaces,
     plans: Plans,
 }
 
@@ -230,7 +282,7 @@ pub(super) async fn occurrences(
     };
     let (tasks, found) = (HashMap::new(), Vec::new());
     let mut finder = Finder { archive, rule, look, since, ended_since, now, most, tasks, found };
-    if rule.tells_of(Condition::RunFailed) || rule.tells_of(Condition::RunSlow) {
+    if [Condition::RunFailed, Condition::RunSlow, Condition::RowsUnusual].into_iter().any(|it| rule.tells_of(it)) {
         finder.ended_runs().await?;
     }
     let is_thorough = matches!(look, Look::Thorough | Look::Once);
@@ -249,6 +301,15 @@ pub(super) async fn occurrences(
     if rule.tells_of(Condition::NewError) && is_thorough {
         finder.new_errors().await?;
     }
+    if rule.tells_of(Condition::RejectedRows) {
+        finder.rejected_rows().await?;
+    }
+    if rule.tells_of(Condition::EngineUnavailable) && is_thorough {
+        finder.engines_unavailable().await?;
+    }
+    if rule.tells_of(Condition::TaskMissed) && is_thorough {
+        finder.missed_tasks().await?;
+    }
     if rule.tells_of(Condition::LogIncomplete) {
         finder.incomplete_logs().await?;
     }
@@ -259,7 +320,18 @@ pub(super) async fn occurrences(
     for plan in occurrences_of_plans(parts, rule, (since, ended_since), is_thorough, now).await? {
         let PlanOccurrence { key, what, text, plan, at } = plan;
         let (task, run, problem) = (None, None, None);
-        finder.found.push(Occurrence { key, what, text, task, run, problem, plan: Some(plan), is_muted: false, at });
+        finder.found.push(Occurrence {
+            key,
+            what,
+            text,
+            task,
+            run,
+            problem,
+            plan: Some(plan),
+            is_muted: false,
+            at,
+            about: None,
+        });
     }
     Ok(finder.found)
 }
@@ -316,8 +388,13 @@ impl Finder<'_> {
             if let Some(task) = self.task(run.task_id).await? {
                 self.failed_run(run, task).await?;
             }
-        } else if is_good(status) && self.rule.tells_of(Condition::RunSlow) {
-            self.perhaps_slow(run).await?;
+        } else if is_good(status) {
+            if self.rule.tells_of(Condition::RunSlow) {
+                self.perhaps_slow(run).await?;
+            }
+            if self.rule.tells_of(Condition::RowsUnusual) {
+                self.perhaps_unusual(run).await?;
+            }
         }
         Ok(())
     }
@@ -337,17 +414,77 @@ impl Finder<'_> {
         let (key, what) = (format!("run failed {}", run.id), "run_failed");
         let is_muted = problem.as_ref().is_some_and(|known| known.problem.state == ProblemState::Muted);
         let at = self.end_of(run);
-        self.found.push(Occurrence {
-            key,
-            what,
-            text,
-            task: Some(task),
-            run: Some(run.id),
-            problem,
-            plan: None,
-            is_muted,
-            at,
-        });
+        let about = Some(About::Failed { task: task.id, at: run.triggered_at });
+        let (task, run) = (Some(task), Some(run.id));
+        self.found.push(Occurrence { key, what, text, task, run, problem, plan: None, is_muted, at, about });
+        Ok(())
+    }
+
+    async fn perhaps_unusual(&mut self, run: &Run) -> Result<(), AlertError> {
+        let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
+        let Some((rows, usual)) = unusual_rows(self.archive, self.rule, run).await? else { return Ok(()) };
+        let text = format!("{} processed {rows} rows; it usually processes {usual}", task.name);
+        let (key, at) = (format!("rows unusual {}", run.id), self.end_of(run));
+        let about = About::Unusual { task: task.id, at: run.triggered_at };
+        self.add(key, "rows_unusual", text, Some(task), Some(run.id), at, Some(about));
+        Ok(())
+    }
+
+    /// Component metrics become known after the end of a run, which a later search finds then.
+    async fn rejected_rows(&mut self) -> Result<(), AlertError> {
+        for (run, rows) in self.archive.alerts.runs_that_rejected_rows(self.ended_since, RUNS_MAX).await? {
+            if rows < self.rule.rejected_rows || !self.rule.may_be_about(&run) {
+                continue;
+            }
+            let Some(task) = self.task(run.task_id).await? else { continue };
+            let of = run.processed_rows.map(|rows| format!(" of {rows}")).unwrap_or_default();
+            let text = format!("{} rejected {rows} rows{of}", task.name);
+            let (key, at) = (format!("rejected rows {}", run.id), self.end_of(&run));
+            let about = About::Rejected { task: task.id, at: run.triggered_at };
+            self.add(key, "rejected_rows", text, Some(task), Some(run.id), at, Some(about));
+        }
+        Ok(())
+    }
+
+    async fn engines_unavailable(&mut self) -> Result<(), AlertError> {
+        let mut engines: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+        for run in waiting_runs(self.archive, self.rule, self.now).await? {
+            if self.rule.may_be_about(&run) && self.task(run.task_id).await?.is_some() {
+                engines.entry(engine_of(&run)).or_default().push(run);
+            }
+        }
+        for (name, runs) in engines {
+            let Some(first) = runs.first() else { continue };
+            let about = About::Engine { name: name.clone() };
+            let Some(task) = self.task(first.task_id).await? else { continue };
+            let count = if runs.len() == 1 { "1 run waits".to_owned() } else { format!("{} runs wait", runs.len()) };
+            let since = first.triggered_at;
+            let text = format!("{count} for {name} since {}, the first of {}", since.to_seconds_text(), task.name);
+            let (key, run) = (format!("engine unavailable {name} since {since}"), Some(first.id));
+            self.add(key, "engine_unavailable", text, Some(task), run, since, Some(about));
+        }
+        Ok(())
+    }
+
+    /// Tasks that should have run at the last time of the schedule that is longer ago than they may be late.
+    async fn missed_tasks(&mut self) -> Result<(), AlertError> {
+        let Some(TaskSchedule { last_due, grace }) = self.rule.schedule.clone() else { return Ok(()) };
+        let Some(due) = last_due(self.now.plus_millis(-millis(grace))).filter(|due| *due >= self.since) else {
+            return Ok(());
+        };
+        for (id, last) in self.archive.alerts.last_runs(TASKS_MAX).await? {
+            // Schedulers begin a little early at times.
+            let began = due.plus_millis(-EARLY_MS_MAX);
+            if last.is_some_and(|last| last >= began) {
+                continue;
+            }
+            let Some(task) = self.task(id).await? else { continue };
+            let last = last
+                .map_or("it never ran".to_owned(), |last| format!("its last run was at {}", last.to_seconds_text()));
+            let text = format!("{} should have run at {}; {last}", task.name, due.to_seconds_text());
+            let about = About::Late { task: id, after: began };
+            self.add(format!("task missed {id} {due}"), "task_missed", text, Some(task), None, due, Some(about));
+        }
         Ok(())
     }
 
@@ -364,7 +501,8 @@ impl Finder<'_> {
 
     async fn known(&self, problem: ProblemBody) -> Result<Known, AlertError> {
         let tasks = self.archive.problems.tasks(&problem.id, TASK_NAMES_MAX).await?;
-        Ok(Known { problem, task_names: tasks.into_iter().map(|task| task.task_name).collect() })
+        let task_names = tasks.into_iter().map(|task| task.task_name).collect();
+        Ok(Known { problem, task_names, tasks: Vec::new() })
     }
 
     async fn runs_going_on(&mut self) -> Result<(), AlertError> {
@@ -385,15 +523,16 @@ impl Finder<'_> {
                 let (word, took, usual) =
                     (if goes_on { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
                 let text = format!("{} {word} {took}; it usually takes {usual}", task.name);
-                let at = self.end_of(run);
-                self.add(format!("run slow {}", run.id), "run_slow", text, Some(task.clone()), Some(run.id), at);
+                let (key, at) = (format!("run slow {}", run.id), self.end_of(run));
+                let about = About::Slow { task: task.id, at: run.triggered_at };
+                self.add(key, "run_slow", text, Some(task.clone()), Some(run.id), at, Some(about));
             }
         }
         Ok(())
     }
 
     async fn recent_runs(&self, task: TaskId) -> Result<Vec<RecentRun>, AlertError> {
-        Ok(self.archive.summaries.recent_runs_of_task(task, self.now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
+        recent_runs(self.archive, task, self.now).await
     }
 
     async fn late_tasks(&mut self) -> Result<(), AlertError> {
@@ -409,7 +548,8 @@ impl Finder<'_> {
                         seconds(usual_ms)
                     );
                     let key = format!("task late {id} since {last}");
-                    self.add(key, "task_late", text, Some(task.clone()), None, self.now);
+                    let about = About::Late { task: id, after: last };
+                    self.add(key, "task_late", text, Some(task.clone()), None, self.now, Some(about));
                 }
             }
         }
@@ -451,22 +591,23 @@ impl Finder<'_> {
         what: &'static str,
         word: &str,
     ) -> Result<(), AlertError> {
-        let mut is_about = false;
+        let mut tasks = Vec::new();
         for task in self.archive.problems.tasks(&problem.id, ROWS_MAX).await? {
-            is_about |= self.task(task.task_id).await?.is_some();
+            tasks.extend(self.task(task.task_id).await?);
         }
-        if !is_about {
+        if tasks.is_empty() {
             return Ok(());
         }
-        let known = self.known(problem).await?;
-        let Known { problem, task_names } = &known;
+        let known = Known { tasks, ..self.known(problem).await? };
+        let Known { problem, task_names, .. } = &known;
         let others = problem.tasks.saturating_sub(task_names.len() as u64);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         let text =
             format!("{word} in {}: {} (tasks: {}{more})", problem.workspace_name, problem.title, task_names.join(", "));
         let at = known.problem.came_back_at.unwrap_or(known.problem.first_seen);
+        let about = Some(About::Problem { id: known.problem.id.clone() });
         let (task, run, problem) = (None, None, Some(known));
-        self.found.push(Occurrence { key, what, text, task, run, problem, plan: None, is_muted: false, at });
+        self.found.push(Occurrence { key, what, text, task, run, problem, plan: None, is_muted: false, at, about });
         Ok(())
     }
 
@@ -481,7 +622,7 @@ impl Finder<'_> {
                 let Some(task) = self.task(error.task_id).await? else { continue };
                 let text = format!("{} logged a new kind of error: {}", task.name, error.title);
                 let key = format!("new error {} {}", task.id, error.id);
-                self.add(key, "new_error", text, Some(task), Some(error.first.1), error.first.0);
+                self.add(key, "new_error", text, Some(task), Some(error.first.1), error.first.0, None);
             }
         }
         Ok(())
@@ -506,7 +647,8 @@ impl Finder<'_> {
                 run.run_id, run.upstream, run.last_error
             );
             let key = format!("log incomplete {} {}", run.upstream, run.run_id);
-            self.add(key, "log_incomplete", text, task, run_id, self.now);
+            let about = About::Log { upstream: run.upstream, run: run.run_id };
+            self.add(key, "log_incomplete", text, task, run_id, self.now, Some(about));
         }
         Ok(())
     }
@@ -529,11 +671,13 @@ impl Finder<'_> {
             let runs = if lag.waiting == 1 { "1 run is".to_owned() } else { format!("{} runs are", lag.waiting) };
             let text = format!("sink {} is behind by {}: {runs} due{why}", lag.sink, seconds(waits_ms));
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
-            self.add(format!("sink behind {} since {since}", lag.sink), "sink_behind", text, None, None, self.now);
+            let key = format!("sink behind {} since {since}", lag.sink);
+            self.add(key, "sink_behind", text, None, None, self.now, Some(About::Sink { name: lag.sink }));
         }
         Ok(self.archive.alerts.mark_sinks_caught_up(&self.rule.name, &not_caught_up).await?)
     }
 
+    #[allow(clippy::too_many_arguments, reason = "each is a field of what is added")]
     fn add(
         &mut self,
         key: String,
@@ -542,8 +686,78 @@ impl Finder<'_> {
         task: Option<Task>,
         run: Option<RunId>,
         at: Timestamp,
+        about: Option<About>,
     ) {
-        self.found.push(Occurrence { key, what, text, task, run, problem: None, plan: None, is_muted: false, at });
+        self.found.push(Occurrence {
+            key,
+            what,
+            text,
+            task,
+            run,
+            problem: None,
+            plan: None,
+            is_muted: false,
+            at,
+            about,
+        });
+    }
+}
+
+/// The last runs of a task, newest first.
+pub(super) async fn recent_runs(
+    archive: &AlertArchive,
+    task: TaskId,
+    now: Timestamp,
+) -> Result<Vec<RecentRun>, AlertError> {
+    Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
+}
+
+/// The number of rows that a run processed and the usual one of its task, if they differ too much; none if either is not
+/// known.
+pub(super) async fn unusual_rows(
+    archive: &AlertArchive,
+    rule: &AlertRule,
+    run: &Run,
+) -> Result<Option<(u64, u64)>, AlertError> {
+    let Some(rows) = run.processed_rows else { return Ok(None) };
+    let before = archive.alerts.processed_rows_before(run.task_id, run.triggered_at, LOOK_RUNS_MAX).await?;
+    let mut sorted = before;
+    sorted.sort_unstable();
+    if sorted.len() < ROWS_KNOWN_MIN {
+        return Ok(None);
+    }
+    let usual = sorted[(sorted.len() - 1) / 2];
+    // A number that occurred before is not unusual, as at the end of each month.
+    let is_new = sorted.first().is_some_and(|least| rows < *least) || sorted.last().is_some_and(|most| rows > *most);
+    let (less, more) = (rows.min(usual) as f64, rows.max(usual) as f64);
+    Ok((is_new && more >= less * rule.rows_factor && rows.abs_diff(usual) >= ROWS_DIFFERENCE_MIN)
+        .then_some((rows, usual)))
+}
+
+/// The runs that wait for their engine for too long.
+async fn waiting_runs(archive: &AlertArchive, rule: &AlertRule, now: Timestamp) -> Result<Vec<Run>, AlertError> {
+    Ok(archive.alerts.waiting_runs(now.plus_millis(-millis(rule.dispatch_time)), RUNS_MAX).await?)
+}
+
+/// True if a run waits for this engine for too long.
+pub(super) async fn waits_for_engine(
+    archive: &AlertArchive,
+    rule: &AlertRule,
+    engine: &str,
+    now: Timestamp,
+) -> Result<bool, AlertError> {
+    let waiting = waiting_runs(archive, rule, now).await?;
+    Ok(waiting.iter().any(|run| rule.may_be_about(run) && engine_of(run) == engine))
+}
+
+/// The engine that a run waits for, in words.
+fn engine_of(run: &Run) -> String {
+    let Some(runtime) = &run.runtime else { return "an engine".to_owned() };
+    match (&runtime.engine_id, &runtime.cluster_id, &runtime.id) {
+        (Some(engine), ..) => format!("engine {engine}"),
+        (None, Some(cluster), _) => format!("cluster {cluster}"),
+        (None, None, Some(id)) => format!("runtime {id}"),
+        (None, None, None) => "an engine".to_owned(),
     }
 }
 

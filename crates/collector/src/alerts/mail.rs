@@ -6,13 +6,14 @@ use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use runlog_model::error_chain;
 use runlog_store::limits::ALERT_LEASE_MS;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::error::AlertError;
+use super::message::{Message, one_line};
 
 /// Maximum time to connect to a server.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -97,24 +98,12 @@ impl Mail {
         format!("mail {}", to.join(" "))
     }
 
-    pub(super) async fn send(&self, id: &str, body: &str) -> Result<(), AlertError> {
-        let said: Value = serde_json::from_str(body)
-            .map_err(|error| AlertError::Unsendable(format!("the alert does not decode: {error}")))?;
-        let text = |name: &str| said[name].as_str().unwrap_or_default();
-        let subject: String = one_line(text("text")).chars().take(SUBJECT_CHARS_MAX).collect();
-        let mut lines = vec![text("text").to_owned(), String::new()];
-        lines.extend(lines_of_problem(&said["problem"]));
-        let parts =
-            [("task", "taskName"), ("workspace", "workspaceName"), ("run", "runId"), ("rule", "rule"), ("", "link")];
-        for (name, field) in parts {
-            match (name, text(field)) {
-                (_, "") => {}
-                ("", link) => lines.push(link.to_owned()),
-                (name, value) => lines.push(format!("{name}: {value}")),
-            }
-        }
+    pub(super) async fn send(&self, message: &Message) -> Result<(), AlertError> {
+        let subject: String = message.title().chars().take(SUBJECT_CHARS_MAX).collect();
+        let lines = lines_of(message);
+        let id = &message.id;
         let domain = self.from.email.domain().to_owned();
-        let mut message = Message::builder()
+        let mut message = lettre::Message::builder()
             .from(self.from.clone())
             .subject(format!("[runlog] {subject}"))
             // The same for each attempt, so that the recipient can detect duplicates.
@@ -160,6 +149,26 @@ fn mailbox(text: &str) -> Result<Mailbox, AlertError> {
     text.parse().map_err(|error| AlertError::Unsendable(format!("{text:?} is not a mail address: {error}")))
 }
 
+/// The lines of a mail.
+fn lines_of(message: &Message) -> Vec<String> {
+    let mut lines = Vec::new();
+    if message.count() > 1 {
+        lines.push(format!("{} alerts:", message.count()));
+        lines.extend(message.texts().iter().map(|text| format!("- {text}")));
+        lines.extend(message.more());
+        lines.push(String::new());
+        lines.extend(message.facts().into_iter().map(|(name, value)| format!("{name}: {value}")));
+    } else {
+        lines.extend([message.field("text").to_owned(), String::new()]);
+        lines.extend(lines_of_problem(&message.event()["problem"]));
+        let parts = [("task", "taskName"), ("workspace", "workspaceName"), ("run", "runId"), ("rule", "rule")];
+        let known = parts.iter().map(|(name, field)| (name, message.field(field))).filter(|(_, text)| !text.is_empty());
+        lines.extend(known.map(|(name, text)| format!("{name}: {text}")));
+    }
+    lines.extend(message.link().map(str::to_owned));
+    lines
+}
+
 /// What is said of a problem; nothing if there is none.
 fn lines_of_problem(problem: &Value) -> Vec<String> {
     let text = |name: &str| problem[name].as_str().filter(|text| !text.is_empty());
@@ -180,13 +189,10 @@ fn lines_of_problem(problem: &Value) -> Vec<String> {
     lines
 }
 
-fn one_line(text: &str) -> String {
-    text.split(char::is_control).collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alerts::message::Purpose;
 
     #[tokio::test]
     async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
@@ -197,7 +203,7 @@ mod tests {
             let to = ["ops@example.com".to_owned()];
             let mut mail = Mail::new(&to, "runlog@example.com", "127.0.0.1", port, security, None, None).unwrap();
             mail.attempt_time_max = Duration::from_millis(50);
-            for tried in [mail.send("an-id", "{}").await, mail.check().await] {
+            for tried in [mail.send(&Message::test("an-id", Purpose::Alert, "")).await, mail.check().await] {
                 let said = tried.unwrap_err().to_string();
                 assert!(said.starts_with("the mail server did not finish within 50ms"), "{security:?}: {said}");
             }

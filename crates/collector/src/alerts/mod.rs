@@ -11,17 +11,31 @@
 //! a time sends it. If a node stops after it has sent an alert and before it has recorded that, the alert is sent again
 //! with the same ID (`Message-ID`, `X-Runlog-Id`): delivery is at least once.
 
+mod channel;
 mod error;
 mod find;
 mod mail;
+mod maintenance;
+mod message;
+mod opsgenie;
+mod pagerduty;
 mod plans;
+mod recover;
 mod rule;
 mod sender;
+mod slack;
+mod teams;
 mod webhook;
 
+pub use channel::ChannelSettings;
 pub use error::AlertError;
 pub use find::Look;
 pub use mail::{Mail, MailLogin, MailSecurity};
-pub use rule::{AlertRule, Condition, Destination};
+pub use maintenance::Maintenance;
+pub use opsgenie::Opsgenie;
+pub use pagerduty::PagerDuty;
+pub use rule::{AlertRule, Condition, Destination, GroupBy, TaskSchedule, TimeOf};
 pub use sender::Alerts;
+pub use slack::Slack;
+pub use teams::Teams;
 pub use webhook::Webhook;

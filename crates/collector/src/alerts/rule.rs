@@ -1,12 +1,19 @@
 //! Rules: what is reported, and to whom.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use runlog_model::place::Task;
 use runlog_model::wire::alerts::AlertRuleDescription;
 use runlog_model::{Run, TaskId, Timestamp};
 
 use super::error::AlertError;
 use super::mail::Mail;
+use super::message::{Message, Purpose};
+use super::opsgenie::Opsgenie;
+use super::pagerduty::PagerDuty;
+use super::slack::Slack;
+use super::teams::Teams;
 use super::webhook::Webhook;
 use crate::glob;
 
@@ -25,8 +32,56 @@ pub struct AlertRule {
     pub workspaces: Vec<String>,
     /// The maximum lag of a sink.
     pub sink_lag: Duration,
+    /// The least number of rejected rows of a run that is reported.
+    pub rejected_rows: u64,
+    /// The number of rows of a run is unusual if it is this many times the usual one, or the usual one is this many times
+    /// that.
+    pub rows_factor: f64,
+    /// How long a run may wait for its engine.
+    pub dispatch_time: Duration,
+    /// When its tasks should run.
+    pub schedule: Option<TaskSchedule>,
+    /// The alerts that are sent in one message, and are over together.
+    pub group_by: GroupBy,
+    /// How long the first alert of a message waits for others.
+    pub group_wait: Duration,
+    /// True if it is reported when something is over.
+    pub recovery: bool,
     /// The destination.
     pub to: Vec<Destination>,
+}
+
+/// Which alerts of a rule are sent in one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupBy {
+    /// Each event is a message.
+    #[default]
+    None,
+    /// Those about the same task.
+    Task,
+    /// Those about the same problem.
+    Problem,
+    /// All of the rule.
+    Rule,
+}
+
+/// A time before another, if there is one: the last due time, or the end of a period.
+pub type TimeOf = Arc<dyn Fn(Timestamp) -> Option<Timestamp> + Send + Sync>;
+
+/// When the tasks of a rule should run.
+#[derive(Clone)]
+pub struct TaskSchedule {
+    /// The last time at or before a time at which they should run.
+    pub last_due: TimeOf,
+    /// How much later they may start.
+    pub grace: Duration,
+}
+
+impl std::fmt::Debug for TaskSchedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskSchedule").field("grace", &self.grace).finish_non_exhaustive()
+    }
 }
 
 /// The kinds of occurrences.
@@ -53,15 +108,37 @@ pub enum Condition {
     PlanFailed,
     /// A plan did not start, or has not run for three times its usual interval.
     PlanNotRun,
+    /// A run rejected rows.
+    RejectedRows,
+    /// A successful run processed far more or far fewer rows than usual.
+    RowsUnusual,
+    /// Runs wait for an engine for too long.
+    EngineUnavailable,
+    /// A task did not run when its schedule says.
+    TaskMissed,
 }
 
 /// The destination of alerts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Destination {
     /// A URL that receives JSON.
     Webhook(Webhook),
     /// One or more mailboxes.
     Mail(Mail),
+    /// Microsoft Teams.
+    Teams(Teams),
+    /// Slack.
+    Slack(Slack),
+    /// PagerDuty.
+    PagerDuty(PagerDuty),
+    /// Opsgenie.
+    Opsgenie(Opsgenie),
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
 }
 
 impl Condition {
@@ -78,6 +155,10 @@ impl Condition {
             Self::SinkBehind => "sink_behind",
             Self::PlanFailed => "plan_failed",
             Self::PlanNotRun => "plan_not_run",
+            Self::RejectedRows => "rejected_rows",
+            Self::RowsUnusual => "rows_unusual",
+            Self::EngineUnavailable => "engine_unavailable",
+            Self::TaskMissed => "task_missed",
         }
     }
 }
@@ -88,25 +169,55 @@ impl Destination {
         match self {
             Self::Webhook(webhook) => webhook.name(),
             Self::Mail(mail) => mail.name(),
+            Self::Teams(teams) => teams.name(),
+            Self::Slack(slack) => slack.name(),
+            Self::PagerDuty(pagerduty) => pagerduty.name(),
+            Self::Opsgenie(opsgenie) => opsgenie.name(),
         }
     }
 
-    pub(super) async fn send(&self, id: &str, body: &str, now: Timestamp) -> Result<(), AlertError> {
+    pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Result<(), AlertError> {
         match self {
-            Self::Webhook(webhook) => webhook.send(id, body, now).await,
-            Self::Mail(mail) => mail.send(id, body).await,
+            Self::Webhook(webhook) => webhook.send(message, now).await,
+            Self::Mail(mail) => mail.send(message).await,
+            Self::Teams(teams) => teams.send(message).await,
+            Self::Slack(slack) => slack.send(message).await,
+            Self::PagerDuty(pagerduty) => pagerduty.send(message).await,
+            Self::Opsgenie(opsgenie) => opsgenie.send(message).await,
         }
     }
 
+    /// Tests the destination; people see a message only where there is no other way.
     pub(super) async fn check(&self, now: Timestamp) -> Result<(), AlertError> {
+        let test = Message::test("test", Purpose::Alert, "");
         match self {
-            Self::Webhook(webhook) => webhook.check(now).await,
             Self::Mail(mail) => mail.check().await,
+            Self::PagerDuty(pagerduty) => pagerduty.check().await,
+            Self::Opsgenie(opsgenie) => opsgenie.check().await,
+            Self::Webhook(_) | Self::Teams(_) | Self::Slack(_) => self.send(&test, now).await,
         }
+    }
+
+    /// Sends a test alert of a rule, and ends it where it would stay open otherwise.
+    pub(super) async fn test(&self, rule: &str, id: &str, now: Timestamp) -> Result<(), AlertError> {
+        self.send(&Message::test(id, Purpose::Alert, rule), now).await?;
+        if self.keeps_state() { self.send(&Message::test(id, Purpose::Recovery, rule), now).await } else { Ok(()) }
+    }
+
+    /// True if an alert stays open there until it is said to be over.
+    pub(super) fn keeps_state(&self) -> bool {
+        matches!(self, Self::PagerDuty(_) | Self::Opsgenie(_))
     }
 }
 
 impl AlertRule {
+    /// Sends a test alert to each destination of the rule concurrently, with an ID that is not used again; returns the
+    /// result of each.
+    pub async fn test(&self, id: &str, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
+        let tests = self.to.iter().map(|destination| destination.test(&self.name, id, now));
+        self.to.iter().map(Destination::name).zip(futures::future::join_all(tests).await).collect()
+    }
+
     /// What it reports and to whom, without secrets.
     pub(super) fn description(&self) -> AlertRuleDescription {
         AlertRuleDescription {
@@ -115,6 +226,7 @@ impl AlertRule {
             tasks: self.tasks.clone(),
             task_names: self.task_names.clone(),
             destinations: self.to.iter().map(Destination::name).collect(),
+            maintenance: Vec::new(),
         }
     }
 
@@ -123,16 +235,21 @@ impl AlertRule {
     }
 
     /// True if the rule applies to this task.
-    pub(super) fn is_about(&self, task: &runlog_model::place::Task) -> bool {
-        let workspace = &task.workspace;
-        (self.tasks.is_empty() || self.tasks.contains(&task.id))
-            && (self.task_names.is_empty() || self.task_names.iter().any(|pattern| glob::matches(&task.name, pattern)))
-            && (self.workspaces.is_empty()
-                || self.workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
+    pub(super) fn is_about(&self, task: &Task) -> bool {
+        is_among(task, &self.tasks, &self.task_names, &self.workspaces)
     }
 
     /// False if the rule certainly does not apply to the task of a run, so that the task need not be read.
     pub(super) fn may_be_about(&self, run: &Run) -> bool {
         self.tasks.is_empty() || self.tasks.contains(&run.task_id)
     }
+}
+
+/// True if a task is one of these: by its ID, its name and its workspace; an empty list has all.
+pub(super) fn is_among(task: &Task, tasks: &[TaskId], task_names: &[String], workspaces: &[String]) -> bool {
+    let workspace = &task.workspace;
+    (tasks.is_empty() || tasks.contains(&task.id))
+        && (task_names.is_empty() || task_names.iter().any(|pattern| glob::matches(&task.name, pattern)))
+        && (workspaces.is_empty()
+            || workspaces.iter().any(|it| *it == workspace.name || *it == workspace.id.to_string()))
 }

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use runlog_client::Wait;
-use runlog_model::wire::alerts::AlertPreviewBody;
-use runlog_model::{Clock, Timestamp, hex};
+use runlog_model::wire::alerts::{AlertPreviewBody, AlertRuleDescription};
+use runlog_model::{Clock, Timestamp, hex, millis};
 use runlog_store::Store;
-use runlog_store::alerts::ClaimedAlert;
+use runlog_store::alerts::{ClaimedAlert, NewAlert, Recovery};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::error::AlertError;
 use super::find::{AlertArchive, LOOK_BACK_MS, Look, Occurrence, occurrences};
-use super::rule::{AlertRule, Condition, Destination};
+use super::maintenance::{Maintenance, described, held_until};
+use super::message::{Message, Purpose};
+use super::recover::{About, Ends, body, is_not_told_yet};
+use super::rule::{AlertRule, Condition, Destination, GroupBy};
 
 /// The interval of searches, and of attempts to send due alerts.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -43,6 +46,7 @@ pub struct Alerts {
     archive: AlertArchive,
     rules: Vec<AlertRule>,
     destinations: BTreeMap<String, Destination>,
+    windows: Vec<Maintenance>,
     /// Base URL of the service, for links; without it, there are no links.
     public_url: Option<url::Url>,
 }
@@ -60,7 +64,14 @@ impl Alerts {
     /// Creates a sender for an archive.
     pub fn new(store: &Store, rules: Vec<AlertRule>, public_url: Option<url::Url>) -> Self {
         let destinations = rules.iter().flat_map(|rule| &rule.to).map(|it| (it.name(), it.clone())).collect();
-        Self { archive: AlertArchive::of(store), rules, destinations, public_url }
+        let windows = Vec::new();
+        Self { archive: AlertArchive::of(store), rules, destinations, windows, public_url }
+    }
+
+    /// Holds alerts in these maintenance windows.
+    #[must_use]
+    pub fn with_maintenance(self, windows: Vec<Maintenance>) -> Self {
+        Self { windows, ..self }
     }
 
     /// Searches and sends until `stop`, then returns immediately.
@@ -115,22 +126,68 @@ impl Alerts {
         for rule in &self.rules {
             let since = self.archive.alerts.rule_known_since(&rule.name).await?;
             if !matches!(look, Look::Quick { .. }) {
-                self.archive.alerts.describe_rule(&rule.name, &rule.description()).await?;
+                let maintenance = described(&self.windows, now);
+                let description = AlertRuleDescription { maintenance, ..rule.description() };
+                self.archive.alerts.describe_rule(&rule.name, &description).await?;
             }
             let since = since.max(now.plus_millis(-LOOK_BACK_MS));
-            let found = occurrences(&self.archive, rule, look, since, now, usize::MAX).await?;
-            let mut alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, now)).collect();
-            if !alerts.is_empty() && self.archive.alerts.is_muted(&rule.name).await? {
+            let mut found = occurrences(&self.archive, rule, look, since, now, usize::MAX).await?;
+            if found.iter().any(Occurrence::is_one_while_open) {
+                let open = self.archive.alerts.open_states(&rule.name).await?;
+                let is_open =
+                    |it: &Occurrence| it.state().is_some_and(|it| open.iter().any(|at| at.member == it.member));
+                found.retain(|it| !it.is_one_while_open() || !is_open(it));
+            }
+            let mut alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, look, now)).collect();
+            let is_muted = self.archive.alerts.is_muted(&rule.name).await?;
+            if is_muted {
                 alerts.iter_mut().for_each(|alert| alert.is_muted = true);
             }
             if !alerts.is_empty() {
                 new += self.archive.alerts.enqueue(&alerts).await?;
             }
+            new += self.tell_ends(rule, is_muted, now).await?;
         }
         if !matches!(look, Look::Quick { .. }) {
             self.archive.alerts.delete_delivered().await?;
         }
         Ok(new)
+    }
+
+    /// Queues messages about what was reported and is over; returns how many.
+    async fn tell_ends(&self, rule: &AlertRule, is_muted: bool, now: Timestamp) -> Result<u64, AlertError> {
+        let alerts = &self.archive.alerts;
+        let mut ends = Ends::new(&self.archive, rule, now);
+        let mut queued = 0;
+        for mut state in alerts.open_states(&rule.name).await? {
+            let about: Option<About> = serde_json::from_str(&state.about).ok();
+            let why = match &about {
+                Some(about) => ends.why_over(about).await?,
+                // A later version has recorded it.
+                None => None,
+            };
+            let Some(why) = why else {
+                if state.ended_at.is_some() {
+                    alerts.set_ended(&state, None).await?;
+                }
+                continue;
+            };
+            if state.ended_at.is_none() {
+                alerts.set_ended(&state, Some(now)).await?;
+                state.ended_at = Some(now.as_millis());
+            }
+            let ended_at = state.ended_at.map_or(now, Timestamp::clamped);
+            let comes_and_goes = alerts.comes_and_goes(&rule.name, &state.subject).await?;
+            if is_not_told_yet(comes_and_goes, ended_at, now) {
+                continue;
+            }
+            // Where an alert would stay open, it is closed also while nobody is to be told.
+            let to = rule.to.iter().filter(|to| rule.recovery || to.keeps_state());
+            let to = to.map(|to| Recovery { destination: to.name(), is_muted: is_muted && !to.keeps_state() });
+            let due_at = held_until(&self.windows, &ends.tasks_of(about.as_ref()).await?, now);
+            queued += alerts.end(&state, &body(&state.body, &why, now), &to.collect::<Vec<_>>(), due_at).await?;
+        }
+        Ok(queued)
     }
 
     /// What each rule would report of what happened since then; nothing is recorded or sent.
@@ -177,26 +234,41 @@ impl Alerts {
         let mut sent = 0;
         while !stop.is_cancelled() && clock.now().millis_since(began) < PASS_MS_MAX {
             let Some(alert) = self.archive.alerts.claim(&name).await? else { break };
-            let id = id_of(&alert);
+            let is_grouped = self.rules.iter().any(|rule| rule.name == alert.rule && rule.group_by != GroupBy::None);
+            let mut together = match alert.subject.is_some() && (is_grouped || alert.is_held()) {
+                true => self.archive.alerts.claim_others(&alert, !is_grouped).await?,
+                false => Vec::new(),
+            };
+            together.insert(0, alert);
+            let message = message_of(&together);
             let attempt = tokio::select! {
                 // A delivered alert is recorded, even during a shutdown.
                 biased;
-                attempt = destination.send(&id, &alert.body, clock.now()) => attempt,
+                attempt = destination.send(&message, clock.now()) => attempt,
                 () = stop.cancelled() => {
                     // The claim is released, so that the next node can send it immediately.
-                    self.archive.alerts.record_failure(&alert, "stopped while it was being sent", clock.now()).await?;
+                    for alert in &together {
+                        let problem = "stopped while it was being sent";
+                        self.archive.alerts.record_failure(alert, problem, clock.now()).await?;
+                    }
                     break;
                 }
             };
             match attempt {
                 Ok(()) => {
-                    self.archive.alerts.mark_delivered(&alert).await?;
-                    sent += 1;
+                    for alert in &together {
+                        self.archive.alerts.mark_delivered(alert).await?;
+                    }
+                    sent += together.len() as u64;
                 }
                 Err(error) => {
-                    self.set_back(&alert, &error, clock.now()).await?;
+                    for alert in &together {
+                        self.set_back(alert, &error, clock.now()).await?;
+                    }
                     // The next alert would take as long to fail; it is tried in the next pass.
-                    break;
+                    if !matches!(error, AlertError::Rejected(_)) {
+                        break;
+                    }
                 }
             }
         }
@@ -205,7 +277,16 @@ impl Alerts {
 
     async fn set_back(&self, alert: &ClaimedAlert, error: &AlertError, now: Timestamp) -> Result<(), AlertError> {
         let text = error.to_string();
+        if matches!(error, AlertError::Rejected(_)) || alert.is_too_old(now) {
+            error!(alert.rule, alert.destination, problem = text, "an alert was given up");
+            return Ok(self.archive.alerts.give_up(alert, &text).await?);
+        }
         let wait_ms = AGAIN_FIRST_MS.saturating_mul(1 << (alert.attempts.clamp(1, 20) - 1)).min(AGAIN_MAX_MS);
+        let asked_ms = match error {
+            AlertError::Busy { after: Some(after), .. } => millis(*after),
+            _ => 0,
+        };
+        let wait_ms = wait_ms.max(asked_ms);
         warn!(
             alert.rule,
             alert.destination,
@@ -222,22 +303,51 @@ impl Alerts {
         self.destinations.keys().cloned().zip(tried).collect()
     }
 
-    fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, now: Timestamp) -> Vec<runlog_store::alerts::NewAlert> {
+    fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, look: Look, now: Timestamp) -> Vec<NewAlert> {
         let body = found.body(&rule.name, self.public_url.as_ref(), now);
-        let alert = |destination: &Destination| runlog_store::alerts::NewAlert {
+        let held_until = held_until(&self.windows, &found.tasks(), now);
+        // A process that does not search again soon does not wait either.
+        let waits = rule.group_by != GroupBy::None && look != Look::Once;
+        let due_at = held_until.or_else(|| waits.then(|| now.plus_millis(millis(rule.group_wait))));
+        let alert = |destination: &Destination| NewAlert {
             rule: rule.name.clone(),
             destination: destination.name(),
             occurrence: found.key.clone(),
             body: body.clone(),
             is_muted: found.is_muted,
+            subject: found.subject(rule.group_by),
+            state: found.state(),
+            due_at,
+            is_held: held_until.is_some(),
         };
         rule.to.iter().map(alert).collect()
     }
 }
 
+/// The message about alerts that are sent together.
+fn message_of(alerts: &[ClaimedAlert]) -> Message {
+    let first = alerts.first();
+    let id = first.map(id_of).unwrap_or_default();
+    let subject_id = first.map_or_else(|| id.clone(), subject_id_of);
+    let is_recovery = first.is_some_and(ClaimedAlert::is_recovery);
+    let purpose = if is_recovery { Purpose::Recovery } else { Purpose::Alert };
+    Message::new(id, subject_id, purpose, alerts.iter().map(|alert| alert.body.as_str()))
+}
+
+/// The same for all alerts of a rule about the same thing, at each destination.
+fn subject_id_of(alert: &ClaimedAlert) -> String {
+    match &alert.subject {
+        Some(subject) => digest(&[&alert.rule, subject]),
+        None => id_of(alert),
+    }
+}
+
 /// The same for each attempt to send the same alert.
 fn id_of(alert: &ClaimedAlert) -> String {
+    digest(&[&alert.rule, &alert.destination, &alert.occurrence])
+}
+
+fn digest(parts: &[&str]) -> String {
     use sha2::{Digest, Sha256};
-    let text = format!("{}\n{}\n{}", alert.rule, alert.destination, alert.occurrence);
-    hex::encode(&Sha256::digest(text)[..16])
+    hex::encode(&Sha256::digest(parts.join("\n"))[..16])
 }

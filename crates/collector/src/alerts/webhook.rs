@@ -1,18 +1,15 @@
 //! Sends alerts as signed JSON to a URL.
 
-use std::time::Duration;
-
-use runlog_client::HttpClientBuilder;
+use runlog_client::{HttpClientBuilder, retry_after};
 use runlog_model::{Timestamp, error_chain, hex};
 use secrecy::SecretString;
 use sha2::Sha256;
 use url::Url;
 
+use super::channel::ATTEMPT_TIME_MAX;
 use super::error::AlertError;
+use super::message::Message;
 use crate::signature::signature;
-
-/// Maximum time of an attempt.
-const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A URL that receives alerts by POST.
 #[derive(Debug, Clone)]
@@ -39,32 +36,30 @@ impl Webhook {
         format!("webhook {} {short}", self.url.host_str().unwrap_or_default())
     }
 
-    pub(super) async fn send(&self, id: &str, body: &str, now: Timestamp) -> Result<(), AlertError> {
+    pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Result<(), AlertError> {
+        let body = message.json().to_string();
         let timestamp = now.as_millis().div_euclid(1_000).to_string();
         let mut request = self
             .http
             .post(self.url.clone())
             .header("content-type", "application/json")
-            .header("x-runlog-id", id)
+            .header("x-runlog-id", &message.id)
             .header("x-runlog-timestamp", &timestamp);
         if let Some(secret) = &self.secret {
             request = request.header("x-runlog-signature", signature(secret, &timestamp, body.as_bytes()));
         }
         let answer = request
-            .body(body.to_owned())
+            .body(body)
             .send()
             .await
             // The URL may contain a secret and is not repeated.
             .map_err(|error| AlertError::Refused(format!("{}: {}", self.name(), error_chain(&error.without_url()))))?;
-        match answer.status().is_success() {
-            true => Ok(()),
-            false => Err(AlertError::Refused(format!("{} answered {}", self.name(), answer.status()))),
+        let status = answer.status();
+        let problem = format!("{} answered {status}", self.name());
+        match status.as_u16() {
+            200..=299 => Ok(()),
+            429 | 503 => Err(AlertError::Busy { problem, after: retry_after(answer.headers(), now) }),
+            _ => Err(AlertError::Refused(problem)),
         }
-    }
-
-    /// Sends a test alert.
-    pub(super) async fn check(&self, now: Timestamp) -> Result<(), AlertError> {
-        let body = r#"{"rule":"","what":"test","text":"runlog check: alerts arrive here"}"#;
-        self.send("test", body, now).await
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use runlog_client::Wait;
 use runlog_model::{Clock, Timestamp, backoff, error_chain, millis};
+use runlog_store::components::Components;
 use runlog_store::delivery::{ClaimedDelivery, Deliveries};
 use runlog_store::supervise::Supervisor;
 use runlog_store::workspaces::Workspaces;
@@ -50,6 +51,7 @@ pub struct Deliverer(Arc<Shared>);
 struct Shared {
     deliveries: Deliveries,
     workspaces: Workspaces,
+    components: Components,
     supervisor: Supervisor,
     sink: SinkConfig,
     clock: Arc<dyn Clock>,
@@ -64,6 +66,7 @@ impl Deliverer {
         Self(Arc::new(Shared {
             deliveries: store.deliveries().clone(),
             workspaces: store.workspaces().clone(),
+            components: store.components().clone(),
             supervisor: store.supervisor().clone(),
             sink,
             clock,
@@ -236,6 +239,7 @@ impl Deliverer {
             let delivery = RunDelivery {
                 deliveries,
                 workspaces: &self.0.workspaces,
+                components: &self.0.components,
                 sink,
                 clock: clock.as_ref(),
                 wait: wait.as_ref(),

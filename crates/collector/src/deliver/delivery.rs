@@ -2,6 +2,7 @@
 
 use runlog_client::Wait;
 use runlog_model::Clock;
+use runlog_store::components::Components;
 use runlog_store::delivery::{ClaimedDelivery, Deliveries, DeliveryStep, KeyedRecord, ReplayBatch};
 use runlog_store::workspaces::Workspaces;
 use tokio_util::sync::CancellationToken;
@@ -13,8 +14,7 @@ use super::health::SinkHealth;
 use super::pending::PendingBatch;
 use super::send::{Attempts, Sender};
 use super::sinks::files::Files;
-use super::sinks::sink::{Item, RunContext, SendError, Sink};
-use super::sinks::webhook::Webhook;
+use super::sinks::sink::{EndedRun, Item, RunContext, RunSink, SendError, Sink};
 use super::stats::DeliveryStats;
 use super::target::{FileParts, RecordTarget, SinkBatches};
 
@@ -22,6 +22,7 @@ use super::target::{FileParts, RecordTarget, SinkBatches};
 pub(super) struct RunDelivery<'a> {
     pub(super) deliveries: &'a Deliveries,
     pub(super) workspaces: &'a Workspaces,
+    pub(super) components: &'a Components,
     pub(super) sink: &'a SinkConfig,
     pub(super) clock: &'a dyn Clock,
     pub(super) wait: &'a dyn Wait,
@@ -38,7 +39,7 @@ impl RunDelivery<'_> {
         match &self.sink.destination.0 {
             Takes::Records(to) => self.send_records(to.as_ref(), &run).await?,
             Takes::Files(files) => self.write_files(files, &run).await?,
-            Takes::Runs(webhook) => self.send_run(webhook, &run).await?,
+            Takes::Runs(to) => self.send_run(to.as_ref(), &run).await?,
         }
         Ok(self.deliveries.finish(self.claimed).await?)
     }
@@ -158,16 +159,21 @@ impl RunDelivery<'_> {
         Ok(())
     }
 
-    /// Sends the summary of the run.
-    async fn send_run(&self, webhook: &Webhook, run: &RunContext) -> Result<()> {
+    /// Sends what is known of the run.
+    async fn send_run(&self, to: &dyn RunSink, run: &RunContext) -> Result<()> {
         let id = format!("{}-{}", epoch_id(self.claimed), self.claimed.run.records);
         let mut run = run.clone();
         if let Some(text) = &mut run.run.error_message {
             self.sink.redactor.text(text);
         }
+        let components = match to.takes_components() {
+            true => self.components.all(run.run.id).await?,
+            false => None,
+        };
+        let ended = EndedRun { id: &id, run: &run, components: components.as_ref() };
         let mut attempts = Attempts::default();
         loop {
-            let (problem, after) = match webhook.send(&id, &run).await {
+            let (problem, after) = match to.send(&ended).await {
                 Ok(()) => return Ok(()),
                 Err(SendError::Away { problem, after }) => (problem, after),
                 Err(SendError::NoAnswer(problem)) => (problem, None),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::sinks::files::Files;
-use super::sinks::sink::{SendError, Sink};
+use super::sinks::openlineage::OpenLineage;
+use super::sinks::sink::{RunSink, SendError, Sink};
 use super::sinks::webhook::Webhook;
 
 /// A destination of records or runs.
@@ -17,8 +18,8 @@ pub(super) enum Takes {
     Records(Arc<dyn Sink>),
     /// Records as files.
     Files(Arc<Files>),
-    /// A summary of each run.
-    Runs(Arc<Webhook>),
+    /// A message about each run.
+    Runs(Arc<dyn RunSink>),
 }
 
 impl<S: Sink + 'static> From<S> for Destination {
@@ -39,13 +40,19 @@ impl From<Webhook> for Destination {
     }
 }
 
+impl From<OpenLineage> for Destination {
+    fn from(service: OpenLineage) -> Self {
+        Self(Takes::Runs(Arc::new(service)))
+    }
+}
+
 impl Destination {
     /// Its kind, such as `loki`.
     pub fn kind(&self) -> &'static str {
         match &self.0 {
             Takes::Records(sink) => sink.kind(),
             Takes::Files(_) => "files",
-            Takes::Runs(_) => "webhook",
+            Takes::Runs(sink) => sink.kind(),
         }
     }
 
@@ -54,7 +61,7 @@ impl Destination {
         match &self.0 {
             Takes::Records(sink) => sink.place(),
             Takes::Files(files) => files.place(),
-            Takes::Runs(webhook) => webhook.place(),
+            Takes::Runs(sink) => sink.place(),
         }
     }
 
@@ -63,7 +70,7 @@ impl Destination {
         match &self.0 {
             Takes::Records(sink) => sink.check().await,
             Takes::Files(files) => files.check().await,
-            Takes::Runs(webhook) => webhook.check().await,
+            Takes::Runs(sink) => sink.check().await,
         }
     }
 }

@@ -3,24 +3,20 @@
 //! They are in one table, and `kind` determines which are allowed. serde's own `tag` and `flatten` are not used: their
 //! errors contain neither the setting, and thus its line, nor similar names.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use runlog_model::{Clock, RunStatus, TaskId};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess};
 use serde_json::{Map, Value};
 
 use super::bounds::BatchBounds;
 use super::config::{SinkConfig, SinkFilter};
-use super::names::names_of;
 use super::redact::{Redaction, Redactor};
 use super::sinks::kind::SinkContext;
 use super::sinks::options::{Group, HttpOptions, LoginOptions, RecordOptions};
 use super::sinks::{KindInfo, KindSettings};
-use crate::settings::{Name, SecretReader, SettingsError};
+use crate::settings::{Name, SecretReader, SettingsError, TableError, UnknownWord, located, names_of, take};
 
 /// The setting that selects the kind.
 const KIND: &str = "kind";
@@ -36,27 +32,6 @@ pub struct SinkSettings {
     login: LoginOptions,
     info: &'static KindInfo,
     kind: KindSettings,
-}
-
-/// An error in the settings of a sink.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SinkSettingsError {
-    /// The setting with the error; none if a setting is missing.
-    pub setting: Option<String>,
-    /// The error.
-    pub message: String,
-    /// The unknown word, if that is the error.
-    pub unknown: Option<UnknownWord>,
-}
-
-/// An unknown word, and the known ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownWord {
-    /// The word.
-    pub word: String,
-    /// The known words.
-    pub known: Vec<&'static str>,
 }
 
 /// Settings of every sink.
@@ -80,14 +55,15 @@ struct CommonOptions {
 
 impl SinkSettings {
     /// Reads the settings of one sink from its table.
-    pub fn read(mut given: Map<String, Value>) -> Result<Self, SinkSettingsError> {
-        let kind = given.remove(KIND).ok_or_else(|| missing(format!("a sink needs a kind: {}", kinds())))?;
+    pub fn read(mut given: Map<String, Value>) -> Result<Self, TableError> {
+        let kind =
+            given.remove(KIND).ok_or_else(|| TableError::missing(format!("a sink needs a kind: {}", kinds())))?;
         let kind = kind.as_str().unwrap_or_default().to_owned();
         let Some(info) = KindSettings::ALL.iter().find(|info| info.name == kind) else {
             let message = format!("unknown kind of sink {kind:?}; use one of {}", kinds());
             let known = KindSettings::ALL.iter().map(|info| info.name).collect();
             let unknown = Some(UnknownWord { word: kind, known });
-            return Err(SinkSettingsError { setting: Some(KIND.to_owned()), message, unknown });
+            return Err(TableError { setting: Some(KIND.to_owned()), message, unknown });
         };
         let unknown = given.keys().find(|name| !info.names().contains(name.as_str()));
         if let Some(name) = unknown {
@@ -98,7 +74,7 @@ impl SinkSettings {
         let http = info.take_group(Group::Http, &mut given)?;
         let login = info.take_group(Group::Login, &mut given)?;
         let own = located(given, |own| KindSettings::read(info.name, own))?;
-        let kind = own.ok_or_else(|| missing(format!("there is no kind {}", info.name)))?;
+        let kind = own.ok_or_else(|| TableError::missing(format!("there is no kind {}", info.name)))?;
         Ok(Self { common, records, http, login, info, kind })
     }
 
@@ -179,12 +155,12 @@ impl KindInfo {
         &self,
         group: Group,
         given: &mut Map<String, Value>,
-    ) -> Result<T, SinkSettingsError> {
+    ) -> Result<T, TableError> {
         if self.groups.contains(&group) { take(given) } else { Ok(T::default()) }
     }
 
     /// The error that this kind has no such setting.
-    fn has_no(&self, setting: &str) -> SinkSettingsError {
+    fn has_no(&self, setting: &str) -> TableError {
         let others = KindSettings::ALL.iter().filter(|info| info.names().contains(setting)).map(|info| info.name);
         let others: Vec<&str> = others.collect();
         let (message, unknown) = match others.is_empty() {
@@ -195,59 +171,11 @@ impl KindInfo {
             }
             false => (format!("{setting} is not a setting of {}, only of {}", self.name, others.join(", ")), None),
         };
-        SinkSettingsError { setting: Some(setting.to_owned()), message, unknown }
+        TableError { setting: Some(setting.to_owned()), message, unknown }
     }
 }
 
 fn kinds() -> String {
     let names: Vec<&str> = KindSettings::ALL.iter().map(|info| info.name).collect();
     names.join(", ")
-}
-
-fn missing(message: String) -> SinkSettingsError {
-    SinkSettingsError { setting: None, message, unknown: None }
-}
-
-/// Removes and reads the settings of a group.
-fn take<T: for<'de> Deserialize<'de>>(given: &mut Map<String, Value>) -> Result<T, SinkSettingsError> {
-    let names = names_of::<T>().iter();
-    located(names.filter_map(|name| given.remove_entry(*name)).collect(), |mine| T::deserialize(mine))
-}
-
-/// Reads settings; an error names the setting.
-fn located<T>(
-    given: Map<String, Value>,
-    read: impl FnOnce(MapAccessDeserializer<Tracked<'_>>) -> Result<T, serde_json::Error>,
-) -> Result<T, SinkSettingsError> {
-    let at = RefCell::new(None);
-    let tracked = Tracked { given: given.into_iter(), value: None, at: &at };
-    read(MapAccessDeserializer::new(tracked)).map_err(|error| {
-        let (setting, message) = (at.take(), error.to_string());
-        SinkSettingsError { setting, message, unknown: None }
-    })
-}
-
-/// Yields settings one after another, and records the one that is being read.
-struct Tracked<'a> {
-    given: serde_json::map::IntoIter,
-    value: Option<Value>,
-    at: &'a RefCell<Option<String>>,
-}
-
-impl<'de> MapAccess<'de> for Tracked<'_> {
-    type Error = serde_json::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
-        let Some((name, value)) = self.given.next() else {
-            self.at.take();
-            return Ok(None);
-        };
-        self.value = Some(value);
-        *self.at.borrow_mut() = Some(name.clone());
-        seed.deserialize(name.into_deserializer()).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
-        seed.deserialize(self.value.take().unwrap_or_default())
-    }
 }

@@ -3,11 +3,16 @@
 //! What is absent here: the settings file and the environment, which are read by the command line only.
 
 mod error;
+mod names;
 mod secret;
+mod table;
 mod tls;
 mod values;
 
 pub use error::SettingsError;
+pub(crate) use names::names_of;
 pub use secret::{SecretReader, SecretSource, TextOrSecret};
+pub use table::{TableError, UnknownWord};
+pub(crate) use table::{located, take};
 pub use tls::TlsOptions;
 pub use values::{Name, Time};

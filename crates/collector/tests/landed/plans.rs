@@ -284,3 +284,50 @@ async fn a_selection_of_tasks_or_a_setting_excludes_plans() {
     landing.round_of_plans().await;
     assert_eq!((landing.stage.count(At::Plans), landing.plan().await), (0, None));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
+    let landing = Landing::of_all(|_| ()).await;
+    let http = HttpClientBuilder::new(&TlsSettings::default());
+    let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
+    let rule = |name: &str, when: Vec<Condition>, task_names: &[&str]| AlertRule {
+        name: name.to_owned(),
+        when,
+        tasks: Vec::new(),
+        task_names: task_names.iter().map(|name| (*name).to_owned()).collect(),
+        workspaces: Vec::new(),
+        sink_lag: Duration::ZERO,
+        rejected_rows: 1,
+        rows_factor: 2.0,
+        dispatch_time: Duration::ZERO,
+        schedule: None,
+        group_by: GroupBy::None,
+        group_wait: Duration::ZERO,
+        recovery: false,
+        to: vec![Destination::Webhook(webhook.clone())],
+    };
+    let rules = vec![
+        rule("both", vec![Condition::PlanFailed, Condition::PlanNotRun], &["month *"]),
+        rule("others", vec![Condition::PlanFailed], &["nightly"]),
+    ];
+    let alerts = Alerts::new(&landing.store, rules, None);
+    let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
+    assert_eq!(new().await, 0);
+    landing.stage.change(|script| {
+        let ended = Some("2027-01-15T08:00:30.000Z");
+        tell(script, &listed("execution_failed", ended), &[step("load", "EXECUTION_FAILED", ended)]);
+        let mut misfired = listed("execution_misfired", ended);
+        misfired["executionId"] = json!("misfired");
+        misfired["misfiredExecutionReason"] = json!("PLAN_EXECUTIONS_PAUSED");
+        script.plans.push(misfired);
+    });
+    landing.stage.time.pass(60_000);
+    landing.round_of_plans().await;
+    assert_eq!((new().await, new().await), (2, 0));
+    let filter = runlog_store::alerts::AlertFilter { rule: None, state: None, limit: 9, offset: 0 };
+    let (history, _) = landing.store.alerts().history(&filter).await.unwrap();
+    let mut told: Vec<_> = history.iter().map(|alert| (alert.rule.as_str(), alert.text.as_str())).collect();
+    told.sort_unstable();
+    let not_started = "plan month end did not start: PLAN_EXECUTIONS_PAUSED";
+    assert_eq!(told, [("both", not_started), ("both", "plan month end failed at step load")]);
+}

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
 use runlog_client::{HttpClientBuilder, TlsSettings, Wait};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, GroupBy, Look, Webhook};
 use runlog_model::wire::problems::NewProblemState;
 use runlog_model::{Clock, ProblemState, Timestamp};
 use secrecy::SecretString;
@@ -22,14 +22,18 @@ const MINUTE_MS: i64 = 60_000;
 
 /// A rule that tells of one thing, at these addresses.
 fn alerts(stage: &Stage, condition: Condition, urls: &[&str]) -> Alerts {
-    let http = || HttpClientBuilder::new(&TlsSettings::default());
-    let webhook = |url: &&str| Destination::Webhook(Webhook::new(url.parse().unwrap(), None, http()).unwrap());
-    let rule = AlertRule { to: urls.iter().map(webhook).collect(), ..rule(condition) };
+    let rule = AlertRule { to: urls.iter().map(|url| webhook_to(url)).collect(), ..rule(condition) };
     Alerts::new(&stage.store, vec![rule], None)
 }
 
+/// A webhook at this address.
+pub(crate) fn webhook_to(url: &str) -> Destination {
+    let http = HttpClientBuilder::new(&TlsSettings::default());
+    Destination::Webhook(Webhook::new(url.parse().unwrap(), None, http).unwrap())
+}
+
 /// A rule that tells of one thing, nobody yet.
-fn rule(condition: Condition) -> AlertRule {
+pub(crate) fn rule(condition: Condition) -> AlertRule {
     AlertRule {
         name: "night-shift".to_owned(),
         when: vec![condition],
@@ -37,6 +41,13 @@ fn rule(condition: Condition) -> AlertRule {
         task_names: Vec::new(),
         workspaces: Vec::new(),
         sink_lag: Duration::from_secs(3_600),
+        rejected_rows: 1,
+        rows_factor: 2.0,
+        dispatch_time: Duration::from_secs(600),
+        schedule: None,
+        group_by: GroupBy::None,
+        group_wait: Duration::from_secs(60),
+        recovery: false,
         to: Vec::new(),
     }
 }
@@ -107,7 +118,7 @@ async fn records_of_old_runs_do_not_put_a_sink_behind_before_it_had_time_to_take
 }
 
 /// An address that takes whatever comes, and what came.
-async fn hook() -> (String, UnboundedReceiver<Value>) {
+pub(crate) async fn hook() -> (String, UnboundedReceiver<Value>) {
     let (sender, told) = unbounded_channel();
     let take = move |Json(body): Json<Value>| {
         let sender = sender.clone();

@@ -63,7 +63,7 @@ pub(crate) struct Stage {
     pub(crate) store: Store,
     pub(crate) clock: Arc<TestClock>,
     random: Arc<TestRandom>,
-    task: TaskId,
+    pub(crate) task: TaskId,
     folder: tempfile::TempDir,
 }
 
@@ -92,18 +92,51 @@ impl Stage {
     /// A run that has failed and settled, with so many records, of which some will be refused.
     pub(crate) async fn run(&self, records: usize, bad: &[usize]) -> RunId {
         let id = RunId::random(&*self.random);
-        let caller = Caller {
-            kind: CallerKind::User,
-            id: "00000000-0000-4000-8000-000000000001".to_owned(),
-            name: "admin".to_owned(),
-            administrator: true,
-            permissions: Vec::new(),
-        };
-        self.store.runs().start(id, &StartRun::of_task(self.task), &caller).await.unwrap();
+        self.store.runs().start(id, &StartRun::of_task(self.task), &admin()).await.unwrap();
         self.push(id, 0..records, bad).await;
         self.store.runs().finish(id, &FinishRun::with_status(RunStatus::Failed)).await.unwrap();
         self.clock.0.fetch_add(31_000, Ordering::Relaxed);
         id
+    }
+
+    /// A run without a log that has failed with this message.
+    pub(crate) async fn failed_run(&self, message: &str) -> RunId {
+        let finish = FinishRun::with_status(RunStatus::Failed);
+        self.ended_run(self.task, FinishRun { error_message: Some(message.to_owned()), ..finish }).await
+    }
+
+    /// A run without a log that was successful.
+    pub(crate) async fn good_run(&self) -> RunId {
+        self.ended_run(self.task, FinishRun::with_status(RunStatus::Successful)).await
+    }
+
+    /// A run of a task that has ended and settled.
+    pub(crate) async fn ended_run(&self, task: TaskId, finish: FinishRun) -> RunId {
+        let id = self.dispatched_run(&StartRun::of_task(task)).await;
+        self.store.runs().finish(id, &finish).await.unwrap();
+        self.clock.0.fetch_add(31_000, Ordering::Relaxed);
+        id
+    }
+
+    /// A run that waits for its engine.
+    pub(crate) async fn dispatched_run(&self, start: &StartRun) -> RunId {
+        let id = RunId::random(&*self.random);
+        self.store.runs().start(id, start, &admin()).await.unwrap();
+        id
+    }
+
+    /// Another task of the workspace.
+    pub(crate) async fn task(&self, name: &str) -> TaskId {
+        let workspace_id = self.store.workspaces().task(self.task).await.unwrap().unwrap().workspace.id;
+        let task = NewTask {
+            id: None,
+            workspace_id,
+            name: name.to_owned(),
+            version: None,
+            description: None,
+            tags: Vec::new(),
+        };
+        self.store.workspaces().create_task(&task).await.unwrap().id
     }
 
     /// A run whose records have so many bytes in a further field.
@@ -256,6 +289,16 @@ impl Stage {
     pub(crate) async fn figures(&self) -> SinkMetrics {
         let all = self.store.deliveries().metrics().await.unwrap();
         all.into_iter().find(|sink| sink.name == "sink").unwrap()
+    }
+}
+
+fn admin() -> Caller {
+    Caller {
+        kind: CallerKind::User,
+        id: "00000000-0000-4000-8000-000000000001".to_owned(),
+        name: "admin".to_owned(),
+        administrator: true,
+        permissions: Vec::new(),
     }
 }
 

@@ -22,6 +22,9 @@ pub struct AlertRuleDescription {
     pub task_names: Vec<String>,
     /// The destinations, without their secrets.
     pub destinations: Vec<String>,
+    /// The maintenance windows of the settings, in which alerts are held.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceBody>,
 }
 
 /// A rule of alerts and its state.
@@ -39,10 +42,16 @@ pub struct AlertRuleBody {
     /// What it reports and to whom; absent if no process has told since an upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<AlertRuleDescription>,
-    /// Number of alerts of the last 30 days that were delivered.
+    /// Number of alerts of the last 90 days that were delivered.
     pub delivered: u64,
+    /// Number of alerts that were given up, because their destination did not accept them.
+    #[serde(default)]
+    pub refused: u64,
     /// Number of alerts that are not delivered yet.
     pub waiting: u64,
+    /// What was reported and is not over, the latest first; at most 500 of all rules.
+    #[serde(default)]
+    pub open: Vec<OpenAlertBody>,
     /// Why the last attempt to deliver one of those failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -52,6 +61,38 @@ pub struct AlertRuleBody {
     /// The mute of the rule, while it is muted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mute: Option<AlertMuteBody>,
+}
+
+/// Something that was reported and is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenAlertBody {
+    /// The kind of event, such as `run_failed`.
+    pub what: String,
+    /// What happened, in one sentence.
+    pub text: String,
+    /// The run, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The task, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// Since when it is open.
+    pub since: Timestamp,
+    /// Since when it seems to be over; this is reported once it has lasted for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A maintenance window of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceBody {
+    /// Its name in the settings.
+    pub name: String,
+    /// When it ends; absent if it is not open now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// The mute of a rule: what it finds is recorded, but not sent, now or later.
@@ -91,6 +132,11 @@ pub enum AlertState {
     Delivered,
     /// It was not sent, because its rule or its problem was muted.
     Muted,
+    /// The destination did not accept it, and it is not tried again.
+    Refused,
+    /// It was not sent, because it was over at the end of a maintenance window, or because the same was over and back
+    /// several times within an hour.
+    Dropped,
 }
 
 /// An alert to one destination.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use runlog_model::{Severity, Timestamp};
+use runlog_store::alerts::AlertDestination;
 use runlog_store::collection::{CollectionMetrics, CollectorHeartbeat};
 use runlog_store::delivery::SinkMetrics;
 use runlog_store::metrics::{ArchiveMetrics, OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics, TaskMetrics};
@@ -59,6 +60,7 @@ pub(crate) struct Scrape<'f> {
     pub(crate) upstreams: &'f [CollectionMetrics],
     pub(crate) collectors: &'f [CollectorHeartbeat],
     pub(crate) sinks: &'f [SinkMetrics],
+    pub(crate) alerts: &'f [AlertDestination],
     pub(crate) node: &'f NodeMetrics,
     pub(crate) now: Timestamp,
     /// True if there are series for each task.
@@ -153,6 +155,11 @@ struct SinkRunLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DestinationLabels {
+    destination: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct HostLabels {
     host: String,
 }
@@ -194,12 +201,13 @@ impl Metrics {
 
     /// All metrics in OpenMetrics format, including those of the archive.
     pub(crate) fn text(&self, scrape: &Scrape<'_>) -> Result<String, fmt::Error> {
-        let Scrape { archive, upstreams, collectors, sinks, node, now, is_by_task } = scrape;
+        let Scrape { archive, upstreams, collectors, sinks, alerts, node, now, is_by_task } = scrape;
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
         text::encode_registry(&mut text, &archive_registry(&archive.value, now.millis_since(archive.at), *is_by_task))?;
         text::encode_registry(&mut text, &collection_registry(upstreams, collectors, *now))?;
         text::encode_registry(&mut text, &delivery_registry(sinks))?;
+        text::encode_registry(&mut text, &alert_registry(alerts, *now))?;
         text::encode_registry(&mut text, &background_registry(&node.background))?;
         text::encode_registry(&mut text, &node_registry(node))?;
         text::encode_registry(&mut text, &process_registry(&node.process, node.started_at))?;
@@ -471,6 +479,26 @@ fn delivery_registry(sinks: &[SinkMetrics]) -> Registry {
     registry.register("records_refused", "Records refused by a sink and not delivered since", refused);
     registry.register("runs_failing", "Runs whose last delivery attempt failed", failing);
     registry.register("lag_seconds", "Time for which the oldest due run has been due", lag);
+    registry
+}
+
+/// The alerts of each destination, from the catalog.
+fn alert_registry(destinations: &[AlertDestination], now: Timestamp) -> Registry {
+    let mut registry = Registry::with_prefix("runlog_alert");
+    let family = Family::<DestinationLabels, Gauge>::default;
+    let (delivered, waiting, refused, failing) = (family(), family(), family(), family());
+    for figures in destinations {
+        let of = DestinationLabels { destination: figures.destination.clone() };
+        delivered.get_or_create(&of).set(figures.delivered.saturating_as::<i64>());
+        waiting.get_or_create(&of).set(figures.waiting.saturating_as::<i64>());
+        refused.get_or_create(&of).set(figures.refused.saturating_as::<i64>());
+        let failing_ms = figures.failing_since.map_or(0, |since| now.millis_since(since).max(0));
+        failing.get_or_create(&of).set(failing_ms / 1_000);
+    }
+    registry.register("delivered", "Alerts of the last 90 days that a destination accepted", delivered);
+    registry.register("waiting", "Alerts that are not delivered yet", waiting);
+    registry.register("given_up", "Alerts of the last 90 days that a destination did not accept", refused);
+    registry.register("failing_seconds", "Time for which the oldest alert could not be delivered", failing);
     registry
 }
 

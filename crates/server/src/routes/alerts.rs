@@ -44,8 +44,12 @@ words! {
         Waiting = "waiting",
         /// Those that were delivered.
         Delivered = "delivered",
-        /// Those that were not sent.
+        /// Those that were not sent, because their rule or problem was muted.
         Muted = "muted",
+        /// Those that were given up.
+        Refused = "refused",
+        /// Those that were over at the end of a maintenance window, or came and went too often.
+        Dropped = "dropped",
     }
 }
 
@@ -60,7 +64,7 @@ pub(crate) async fn rules(State(app): State<App>) -> ApiResult<Json<Vec<AlertRul
     Ok(Json(app.store().alerts().rules().await?))
 }
 
-/// `GET /runlog/v1/alerts/history`: lists the alerts of the last 30 days.
+/// `GET /runlog/v1/alerts/history`: lists the alerts of the last 90 days.
 #[utoipa::path(
     get,
     path = "/runlog/v1/alerts/history",
@@ -76,6 +80,8 @@ pub(crate) async fn history(
         WantedState::Waiting => AlertState::Waiting,
         WantedState::Delivered => AlertState::Delivered,
         WantedState::Muted => AlertState::Muted,
+        WantedState::Refused => AlertState::Refused,
+        WantedState::Dropped => AlertState::Dropped,
     });
     let filter = AlertFilter { rule: query.rule, state, limit, offset };
     let (items, total) = app.store().alerts().history(&filter).await?;

@@ -38,6 +38,7 @@ pub(crate) async fn show(
         upstreams: &upstreams,
         collectors: &app.store().collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?,
         sinks: &app.store().deliveries().metrics().await?,
+        alerts: &app.store().alerts().destinations().await?,
         node: &node_figures(&app).await,
         now: app.now(),
         is_by_task: app.settings().metrics_by_task,

@@ -16,6 +16,7 @@ fn alert(occurrence: &str, is_muted: bool) -> NewAlert {
         occurrence: occurrence.to_owned(),
         body: json!({ "what": "run_failed", "text": format!("{occurrence} failed"), "runId": RUN }).to_string(),
         is_muted,
+        ..NewAlert::default()
     }
 }
 

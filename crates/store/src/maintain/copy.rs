@@ -54,7 +54,7 @@ const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accoun
 
 /// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
 /// that nothing is sent again.
-const TABLES_OF_RUNS: [(&str, &[&str]); 8] = [
+const TABLES_OF_RUNS: [(&str, &[&str]); 9] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
     ("plans", &["plan_id"]),
@@ -62,6 +62,7 @@ const TABLES_OF_RUNS: [(&str, &[&str]); 8] = [
     ("sinks", &["name"]),
     ("alert_rules", &["rule"]),
     ("alerts", &["rule", "destination", "occurrence"]),
+    ("alert_states", &["rule", "subject", "member"]),
     ("sinks_behind", &["rule", "sink"]),
 ];
 

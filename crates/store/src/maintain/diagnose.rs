@@ -11,12 +11,16 @@ use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
 use crate::objects::probe::with_probe;
+use crate::parts::Alerts;
 
 /// The largest acceptable difference between clocks. Unit: milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;
 
 /// The least free bytes of the data folder without a warning.
 const FREE_BYTES_MIN: u64 = 2 << 30;
+
+/// After this time, a destination that does not accept an alert is reported. Unit: milliseconds.
+const ALERT_FAILING_MS: i64 = 600_000;
 
 /// The latency above which a backend is called slow.
 const SLOW: Duration = Duration::from_millis(500);
@@ -74,6 +78,7 @@ impl Maintenance {
         findings.push(found("stored records", self.diagnose_damage().await));
         findings.push(found("sealing", self.diagnose_sealing().await));
         findings.push(found("log files", self.diagnose_pages().await));
+        findings.extend(self.diagnose_alerts().await.unwrap_or_else(|error| vec![found("alerts", Err(error))]));
         findings
     }
 
@@ -197,6 +202,29 @@ impl Maintenance {
                 Finding::new("sealing", Health::Doubtful, seen, Some(advice))
             }
         })
+    }
+
+    /// One finding for each destination of alerts that does not accept them, and one if all do; none without alerts.
+    async fn diagnose_alerts(&self) -> Result<Vec<Finding>> {
+        let now = self.core.now();
+        let destinations = Alerts::new(&self.core).destinations().await?;
+        let mut findings = Vec::new();
+        for it in &destinations {
+            let why = it.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            let advice = "check the destination in the settings, and test it with `runlog alerts test RULE`; `runlog alerts list` \
+                          shows what waits";
+            if it.failing_since.is_some_and(|since| now.millis_since(since) > ALERT_FAILING_MS) {
+                let seen = format!("{} alerts wait for {}{why}", it.waiting, it.destination);
+                findings.push(Finding::new("alerts", Health::Doubtful, seen, Some(advice)));
+            } else if it.last_refused.is_some_and(|at| now.millis_since(at) < limits::DAY_MS) {
+                let seen = format!("{} alerts for {} were given up{why}", it.refused, it.destination);
+                findings.push(Finding::new("alerts", Health::Doubtful, seen, Some(advice)));
+            }
+        }
+        if findings.is_empty() && !destinations.is_empty() {
+            findings.push(Finding::good("alerts", format!("{} destinations accept them", destinations.len())));
+        }
+        Ok(findings)
     }
 
     async fn diagnose_pages(&self) -> Result<Finding> {

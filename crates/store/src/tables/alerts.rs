@@ -4,18 +4,20 @@
 //! lease of an alert, and the alert stays until it is delivered. If a node stops between sending an alert and
 //! recording that, the alert is sent again under the same occurrence, so that the receiver can recognise it.
 
+use std::collections::BTreeMap;
+
 use az::SaturatingAs;
 use runlog_model::wire::alerts::{
-    AlertBody, AlertMuteBody, AlertRuleBody, AlertRuleDescription, AlertState, NewAlertMute,
+    AlertBody, AlertMuteBody, AlertRuleBody, AlertRuleDescription, AlertState as Delivery, NewAlertMute, OpenAlertBody,
 };
 use runlog_model::wire::problems::NOTE_CHARS_MAX;
-use runlog_model::{Run, TaskId, Timestamp};
+use runlog_model::{Run, RunId, TaskId, Timestamp};
 use serde::Deserialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
-use crate::catalog::sql::{Sql, storable};
+use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Alerts;
@@ -23,7 +25,7 @@ use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
 /// An alert to be queued for one destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewAlert {
     /// The rule that found it.
     pub rule: String,
@@ -34,6 +36,51 @@ pub struct NewAlert {
     /// The message, as JSON.
     pub body: String,
     /// True if it is not sent, now or later: that it happened is recorded as if it had been delivered.
+    pub is_muted: bool,
+    /// What it is about: the same text for the alerts that are sent together, and that are over together.
+    pub subject: String,
+    /// How its end is recognised; none if it has no end.
+    pub state: Option<NewAlertState>,
+    /// When it is sent, at the earliest; now if absent.
+    pub due_at: Option<Timestamp>,
+    /// True if it is not sent if it is over before `due_at`.
+    pub is_held: bool,
+}
+
+/// Something that goes on after it was reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAlertState {
+    /// The part of the subject that goes on.
+    pub member: String,
+    /// How its end is recognised, as JSON.
+    pub about: String,
+}
+
+/// Something that was reported and is not over, or not reported as over.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct AlertState {
+    /// The rule.
+    pub rule: String,
+    /// What the alerts are about.
+    pub subject: String,
+    /// The part of the subject.
+    pub member: String,
+    /// How its end is recognised, as JSON.
+    pub about: String,
+    /// The message that reported it last, as JSON.
+    pub body: String,
+    /// Since when something of the subject has been open. Unit: epoch milliseconds.
+    pub since: i64,
+    /// Since when it has been over; none while it goes on. Unit: epoch milliseconds.
+    pub ended_at: Option<i64>,
+}
+
+/// An alert that says that something is over, for one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Where it is sent, if the alert was sent there.
+    pub destination: String,
+    /// True if it is recorded but not sent.
     pub is_muted: bool,
 }
 
@@ -50,6 +97,31 @@ pub struct ClaimedAlert {
     pub body: String,
     /// How many attempts were made, including this one.
     pub attempts: i64,
+    /// What it is about; none for alerts of earlier versions.
+    pub subject: Option<String>,
+    /// 1 if it says that something is over.
+    is_recovery: i64,
+    /// 1 if it was found in a maintenance window.
+    is_held: i64,
+    /// When it was found. Unit: epoch milliseconds.
+    noted_at: i64,
+}
+
+impl ClaimedAlert {
+    /// True if it says that something is over.
+    pub fn is_recovery(&self) -> bool {
+        self.is_recovery != 0
+    }
+
+    /// True if it was found in a maintenance window.
+    pub fn is_held(&self) -> bool {
+        self.is_held != 0
+    }
+
+    /// True if it was found so long ago that it is not tried again.
+    pub fn is_too_old(&self, now: Timestamp) -> bool {
+        now.as_millis() - self.noted_at > limits::ALERT_GIVE_UP_MS
+    }
 }
 
 /// The alerts that wait for one destination.
@@ -63,6 +135,25 @@ pub struct AlertBacklog {
     pub oldest: Timestamp,
     /// Why the last attempt failed, if one failed.
     pub last_error: Option<String>,
+}
+
+/// The alerts of one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertDestination {
+    /// The destination, without its secrets.
+    pub destination: String,
+    /// Alerts that were delivered.
+    pub delivered: u64,
+    /// Alerts that are not delivered yet.
+    pub waiting: u64,
+    /// When the oldest of them was found that could not be delivered so far.
+    pub failing_since: Option<Timestamp>,
+    /// Why an alert was not delivered.
+    pub last_error: Option<String>,
+    /// Alerts that were given up.
+    pub refused: u64,
+    /// When the last of them was given up.
+    pub last_refused: Option<Timestamp>,
 }
 
 /// A run of an upstream whose log was not collected completely.
@@ -100,7 +191,7 @@ pub struct AlertFilter {
     /// Alerts of this rule.
     pub rule: Option<String>,
     /// Alerts in this state.
-    pub state: Option<AlertState>,
+    pub state: Option<Delivery>,
     /// Most alerts to return.
     pub limit: u64,
     /// How many alerts to skip.
@@ -117,6 +208,7 @@ struct RuleRow {
     muted_by: Option<String>,
     mute_note: Option<String>,
     delivered: i64,
+    refused: i64,
     waiting: i64,
     problem: Option<String>,
     last_event: Option<i64>,
@@ -132,6 +224,18 @@ struct AlertRow {
     attempts: i64,
     delivered_at: Option<i64>,
     problem: Option<String>,
+    outcome: Option<String>,
+}
+
+#[derive(FromRow)]
+struct DestinationRow {
+    destination: String,
+    delivered: i64,
+    waiting: i64,
+    failing_since: Option<i64>,
+    last_error: Option<String>,
+    refused: i64,
+    last_refused: Option<i64>,
 }
 
 /// What the message of an alert says of its event.
@@ -140,7 +244,7 @@ struct AlertRow {
 struct EventPart {
     what: String,
     text: String,
-    run_id: Option<runlog_model::RunId>,
+    run_id: Option<RunId>,
     task_id: Option<TaskId>,
 }
 
@@ -148,7 +252,26 @@ struct EventPart {
 const FOR_EVER: i64 = i64::MAX;
 
 /// An alert that was recorded as delivered without an attempt was not sent.
-const IS_MUTED: &str = "delivered_at IS NOT NULL AND attempts = 0";
+const IS_MUTED: &str = "delivered_at IS NOT NULL AND attempts = 0 AND outcome IS NULL";
+
+/// Why an alert was not delivered: the destination did not accept it, it was over at the end of a maintenance window, or
+/// the same was over and back too often.
+const REFUSED: &str = "refused";
+const IN_WINDOW: &str = "window";
+const REPEATED: &str = "repeated";
+
+/// The columns of an alert that is claimed.
+const CLAIMED: &str = "rule, destination, occurrence, body, attempts, subject, is_recovery, is_held, noted_at";
+
+/// Counts how often a subject was over since then.
+const ENDS: &str = "SELECT COUNT(DISTINCT occurrence) FROM alerts
+    WHERE rule = $1 AND subject = $2 AND is_recovery = 1 AND noted_at > $3";
+
+/// True for `a` if no alert of the other kind about the same thing waits that was found earlier: that something is over is
+/// told after that it happened, and before that it happened again.
+const IS_IN_ORDER: &str = "NOT EXISTS (SELECT 1 FROM alerts b WHERE b.rule = a.rule AND b.subject = a.subject
+    AND b.destination = a.destination AND b.delivered_at IS NULL AND b.is_recovery <> a.is_recovery
+    AND (b.noted_at < a.noted_at OR (b.noted_at = a.noted_at AND b.is_recovery < a.is_recovery)))";
 
 impl Alerts {
     /// Records what a rule reports and to whom, and that its events are searched for.
@@ -167,8 +290,9 @@ impl Alerts {
     pub async fn rules(&self) -> Result<Vec<AlertRuleBody>> {
         let rows: Vec<RuleRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT r.rule, r.since, r.seen_at, r.description, r.muted_until, r.muted_by, r.mute_note,
-                    CAST(COALESCE(SUM(CASE WHEN a.delivered_at IS NOT NULL AND a.attempts > 0 THEN 1 ELSE 0 END), 0)
-                         AS BIGINT) AS delivered,
+                    CAST(COALESCE(SUM(CASE WHEN a.delivered_at IS NOT NULL AND a.attempts > 0 AND a.outcome IS NULL
+                                           THEN 1 ELSE 0 END), 0) AS BIGINT) AS delivered,
+                    CAST(COALESCE(SUM(CASE WHEN a.outcome = 'refused' THEN 1 ELSE 0 END), 0) AS BIGINT) AS refused,
                     CAST(COALESCE(SUM(CASE WHEN a.rule IS NOT NULL AND a.delivered_at IS NULL THEN 1 ELSE 0 END), 0)
                          AS BIGINT) AS waiting,
                     MAX(CASE WHEN a.delivered_at IS NULL THEN a.problem END) AS problem, MAX(a.noted_at) AS last_event
@@ -180,7 +304,17 @@ impl Alerts {
         .fetch_all(self.core.catalog().read())
         .await?;
         let now = self.core.now().as_millis();
-        Ok(rows.into_iter().map(|row| row.into_body(now)).collect())
+        let mut rules: Vec<AlertRuleBody> = rows.into_iter().map(|row| row.into_body(now)).collect();
+        let mut states = Sql::new("SELECT rule, subject, member, about, body, since, ended_at FROM alert_states");
+        states.push(" ORDER BY since DESC, rule, subject, member LIMIT ");
+        states.push_bind(limits::ALERT_STATES_LISTED_MAX.saturating_as::<i64>());
+        let states: Vec<AlertState> = states.build_query_as().fetch_all(self.core.catalog().read()).await?;
+        for state in states {
+            if let Ok(at) = rules.binary_search_by(|rule| rule.name.cmp(&state.rule)) {
+                rules[at].open.push(state.into_body());
+            }
+        }
+        Ok(rules)
     }
 
     /// Returns alerts, the newest first, and how many there are in total. Delivered ones are kept for a month.
@@ -192,19 +326,26 @@ impl Alerts {
             }
             match filter.state {
                 None => {}
-                Some(AlertState::Waiting) => {
+                Some(Delivery::Waiting) => {
                     query.push(" AND delivered_at IS NULL");
                 }
-                Some(AlertState::Delivered) => {
-                    query.push(" AND delivered_at IS NOT NULL AND attempts > 0");
+                Some(Delivery::Delivered) => {
+                    query.push(" AND delivered_at IS NOT NULL AND attempts > 0 AND outcome IS NULL");
                 }
-                Some(AlertState::Muted) => {
+                Some(Delivery::Muted) => {
                     query.push(format!(" AND {IS_MUTED}"));
+                }
+                Some(Delivery::Refused) => {
+                    query.push(" AND outcome = ").push_bind(REFUSED);
+                }
+                Some(Delivery::Dropped) => {
+                    query.push(" AND outcome <> ").push_bind(REFUSED);
                 }
             }
         };
-        let mut listing =
-            Sql::new("SELECT rule, destination, body, noted_at, due_at, attempts, delivered_at, problem FROM alerts");
+        let mut listing = Sql::new(
+            "SELECT rule, destination, body, noted_at, due_at, attempts, delivered_at, problem, outcome FROM alerts",
+        );
         conditions(&mut listing);
         listing.push(" ORDER BY noted_at DESC, rule, destination, occurrence LIMIT ");
         listing.push_bind(filter.limit.saturating_as::<i64>()).push(" OFFSET ");
@@ -278,24 +419,151 @@ impl Alerts {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                let mut new = 0;
+                let (mut new, mut repeated) = (0, BTreeMap::new());
                 for alert in alerts {
+                    if !repeated.contains_key(&alert.occurrence) {
+                        let is_repeated = is_repeated(&mut transaction, alert, now).await?;
+                        repeated.insert(alert.occurrence.clone(), is_repeated);
+                    }
+                    let is_repeated = !alert.is_muted && repeated.get(&alert.occurrence).copied().unwrap_or_default();
                     let noted = sqlx::query(
-                        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at, delivered_at)
-                         VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (rule, destination, occurrence) DO NOTHING",
+                        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at, delivered_at, subject,
+                                is_held, outcome)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                         ON CONFLICT (rule, destination, occurrence) DO NOTHING",
                     )
                     .bind(&alert.rule)
                     .bind(&alert.destination)
                     .bind(&alert.occurrence)
                     .bind(&alert.body)
                     .bind(now)
-                    .bind(alert.is_muted.then_some(now))
+                    .bind(alert.due_at.map_or(now, Timestamp::as_millis))
+                    .bind((alert.is_muted || is_repeated).then_some(now))
+                    .bind(&alert.subject)
+                    .bind(i64::from(alert.is_held))
+                    .bind(is_repeated.then_some(REPEATED))
                     .execute(&mut *transaction)
                     .await?;
-                    new += if alert.is_muted { 0 } else { noted.rows_affected() };
+                    if alert.is_muted || noted.rows_affected() == 0 {
+                        continue;
+                    }
+                    new += if is_repeated { 0 } else { 1 };
+                    if let Some(NewAlertState { member, about }) = &alert.state {
+                        sqlx::query(
+                            "INSERT INTO alert_states (rule, subject, member, about, body, since) VALUES ($1, $2, $3, $4, $5,
+                                    COALESCE((SELECT MIN(since) FROM alert_states WHERE rule = $1 AND subject = $2), $6))
+                             ON CONFLICT (rule, subject, member)
+                             DO UPDATE SET about = excluded.about, body = excluded.body, ended_at = NULL",
+                        )
+                        .bind(&alert.rule)
+                        .bind(&alert.subject)
+                        .bind(member)
+                        .bind(about)
+                        .bind(&alert.body)
+                        .bind(now)
+                        .execute(&mut *transaction)
+                        .await?;
+                    }
                 }
                 transaction.commit().await?;
                 Ok(new)
+            })
+            .await
+    }
+
+    /// Returns what a rule has reported and not reported as over, the latest first. What has been open for longer than
+    /// [`limits::ALERT_OPEN_MS_MAX`] is forgotten.
+    pub async fn open_states(&self, rule: &str) -> Result<Vec<AlertState>> {
+        let forgotten = self.core.now().plus_millis(-limits::ALERT_OPEN_MS_MAX).as_millis();
+        let rows: Vec<AlertState> = sqlx::query_as(
+            "SELECT rule, subject, member, about, body, since, ended_at FROM alert_states WHERE rule = $1
+             ORDER BY since DESC, subject, member LIMIT $2",
+        )
+        .bind(rule)
+        .bind(limits::ALERT_STATES_MAX.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let (open, old): (Vec<_>, Vec<_>) = rows.into_iter().partition(|state| state.since >= forgotten);
+        if !old.is_empty() {
+            sqlx::query("DELETE FROM alert_states WHERE rule = $1 AND since < $2")
+                .bind(rule)
+                .bind(forgotten)
+                .execute(self.core.catalog().write())
+                .await?;
+        }
+        Ok(open)
+    }
+
+    /// Records since when something has been over, or with `None` that it goes on.
+    pub async fn set_ended(&self, state: &AlertState, ended_at: Option<Timestamp>) -> Result<()> {
+        sqlx::query("UPDATE alert_states SET ended_at = $4 WHERE rule = $1 AND subject = $2 AND member = $3")
+            .bind(&state.rule)
+            .bind(&state.subject)
+            .bind(&state.member)
+            .bind(ended_at.map(Timestamp::as_millis))
+            .execute(self.core.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// True if a subject was over several times within the last hour, so that its end is not told at once.
+    pub async fn comes_and_goes(&self, rule: &str, subject: &str) -> Result<bool> {
+        let ends: i64 = sqlx::query_scalar(ENDS)
+            .bind(rule)
+            .bind(subject)
+            .bind(self.core.now().as_millis() - limits::ALERT_REPEAT_MS)
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        Ok(ends.saturating_as::<u64>() >= limits::ALERT_REPEATS_MAX)
+    }
+
+    /// Ends a part of a subject. If it was the last one, the end is queued for the destinations that were told of the
+    /// subject, and what is still held by a maintenance window is not sent. Returns how many alerts were queued; zero if
+    /// another node has ended it.
+    pub async fn end(
+        &self,
+        state: &AlertState,
+        body: &str,
+        recoveries: &[Recovery],
+        due_at: Option<Timestamp>,
+    ) -> Result<u64> {
+        let now = self.core.now().as_millis();
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                lock_rule(&mut transaction, &state.rule).await?;
+                let ended = sqlx::query(
+                    "DELETE FROM alert_states WHERE rule = $1 AND subject = $2 AND member = $3 AND ended_at IS NOT NULL",
+                )
+                .bind(&state.rule)
+                .bind(&state.subject)
+                .bind(&state.member)
+                .execute(&mut *transaction)
+                .await?;
+                let others: i64 =
+                    sqlx::query_scalar("SELECT COUNT(*) FROM alert_states WHERE rule = $1 AND subject = $2")
+                        .bind(&state.rule)
+                        .bind(&state.subject)
+                        .fetch_one(&mut *transaction)
+                        .await?;
+                let mut queued = 0;
+                if ended.rows_affected() > 0 && others == 0 {
+                    sqlx::query(
+                        "UPDATE alerts SET delivered_at = $3, outcome = $4 WHERE rule = $1 AND subject = $2
+                            AND is_recovery = 0 AND is_held = 1 AND attempts = 0 AND delivered_at IS NULL",
+                    )
+                    .bind(&state.rule)
+                    .bind(&state.subject)
+                    .bind(now)
+                    .bind(IN_WINDOW)
+                    .execute(&mut *transaction)
+                    .await?;
+                    for recovery in recoveries {
+                        queued += tell_end(&mut transaction, state, body, recovery, due_at, now).await?;
+                    }
+                }
+                transaction.commit().await?;
+                Ok(queued)
             })
             .await
     }
@@ -306,13 +574,57 @@ impl Alerts {
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
         // `=` and not `IN`: PostgreSQL may run what stands after `IN` more than once, and claim more than one.
-        claiming.push(" WHERE (rule, destination, occurrence) = (SELECT rule, destination, occurrence FROM alerts");
-        claiming.push(" WHERE delivered_at IS NULL AND due_at <= ").push_bind(now.as_millis());
-        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
-        claiming.push(" AND destination = ").push_bind(destination.to_owned());
-        claiming.push(" ORDER BY due_at LIMIT 1").push(self.core.catalog().skip_locked());
-        claiming.push(") RETURNING rule, destination, occurrence, body, attempts");
+        claiming
+            .push(" WHERE (rule, destination, occurrence) = (SELECT a.rule, a.destination, a.occurrence FROM alerts a");
+        claiming.push(" WHERE a.delivered_at IS NULL AND a.due_at <= ").push_bind(now.as_millis());
+        claiming.push(" AND a.claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(" AND a.destination = ").push_bind(destination.to_owned());
+        claiming.push(format!(" AND {IS_IN_ORDER} ORDER BY a.due_at, a.noted_at, a.occurrence LIMIT 1"));
+        claiming.push(self.core.catalog().skip_locked()).push(") RETURNING ").push(CLAIMED);
         Ok(claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?)
+    }
+
+    /// Claims the alerts that are sent together with one that was claimed: those of its rule and destination about the same
+    /// subject, also if they are not due yet; of those found in a maintenance window only those, if `only_held`.
+    pub async fn claim_others(&self, first: &ClaimedAlert, only_held: bool) -> Result<Vec<ClaimedAlert>> {
+        let lease_now = self.core.catalog_now().await?;
+        let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
+        claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
+        claiming.push(" WHERE rule = ").push_bind(first.rule.clone());
+        claiming.push(" AND destination = ").push_bind(first.destination.clone());
+        claiming.push(" AND delivered_at IS NULL AND claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(" AND occurrence IN (SELECT a.occurrence FROM alerts a WHERE a.delivered_at IS NULL");
+        claiming.push(" AND a.rule = ").push_bind(first.rule.clone());
+        claiming.push(" AND a.destination = ").push_bind(first.destination.clone());
+        claiming.push(" AND a.subject = ").push_bind(first.subject.clone());
+        claiming.push(" AND a.is_recovery = ").push_bind(first.is_recovery);
+        claiming.push(" AND a.occurrence <> ").push_bind(first.occurrence.clone());
+        if only_held {
+            claiming.push(" AND a.is_held = 1");
+        }
+        claiming.push(format!(" AND {IS_IN_ORDER} ORDER BY a.noted_at, a.occurrence LIMIT "));
+        claiming.push_bind(limits::ALERTS_TOGETHER_MAX.saturating_as::<i64>() - 1);
+        claiming.push(") RETURNING ").push(CLAIMED);
+        let mut claimed: Vec<ClaimedAlert> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
+        claimed.sort_by(|a, b| (a.noted_at, &a.occurrence).cmp(&(b.noted_at, &b.occurrence)));
+        Ok(claimed)
+    }
+
+    /// Records that an alert is not tried again: the destination refuses it, or it was found too long ago.
+    pub async fn give_up(&self, alert: &ClaimedAlert, problem: &str) -> Result<()> {
+        sqlx::query(
+            "UPDATE alerts SET delivered_at = $4, problem = $5, outcome = $6
+             WHERE rule = $1 AND destination = $2 AND occurrence = $3 AND delivered_at IS NULL",
+        )
+        .bind(&alert.rule)
+        .bind(&alert.destination)
+        .bind(&alert.occurrence)
+        .bind(self.core.now().as_millis())
+        .bind(problem)
+        .bind(REFUSED)
+        .execute(self.core.catalog().write())
+        .await?;
+        Ok(())
     }
 
     /// Marks an alert as delivered. The failed alerts of its destination become due at once, because it accepts
@@ -376,6 +688,33 @@ impl Alerts {
             .collect()
     }
 
+    /// Returns the numbers of each destination to which an alert was to be sent within the retention period, by name.
+    pub async fn destinations(&self) -> Result<Vec<AlertDestination>> {
+        let rows: Vec<DestinationRow> = sqlx::query_as(
+            "SELECT destination,
+                    CAST(SUM(CASE WHEN delivered_at IS NOT NULL AND attempts > 0 AND outcome IS NULL THEN 1 ELSE 0 END)
+                         AS BIGINT) AS delivered,
+                    CAST(SUM(CASE WHEN delivered_at IS NULL THEN 1 ELSE 0 END) AS BIGINT) AS waiting,
+                    MIN(CASE WHEN delivered_at IS NULL AND problem IS NOT NULL THEN noted_at END) AS failing_since,
+                    MAX(CASE WHEN delivered_at IS NULL OR outcome = 'refused' THEN problem END) AS last_error,
+                    CAST(SUM(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END) AS BIGINT) AS refused,
+                    MAX(CASE WHEN outcome = 'refused' THEN delivered_at END) AS last_refused
+             FROM alerts GROUP BY destination ORDER BY destination",
+        )
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let read = |row: DestinationRow| AlertDestination {
+            destination: row.destination,
+            delivered: row.delivered.saturating_as::<u64>(),
+            waiting: row.waiting.saturating_as::<u64>(),
+            failing_since: row.failing_since.map(Timestamp::clamped),
+            last_error: row.last_error,
+            refused: row.refused.saturating_as::<u64>(),
+            last_refused: row.last_refused.map(Timestamp::clamped),
+        };
+        Ok(rows.into_iter().map(read).collect())
+    }
+
     /// Deletes alerts that were delivered more than [`limits::ALERT_RETENTION_MS`] ago. Returns how many.
     pub async fn delete_delivered(&self) -> Result<u64> {
         let before = self.core.now().plus_millis(-limits::ALERT_RETENTION_MS).as_millis();
@@ -407,6 +746,84 @@ impl Alerts {
         .fetch_all(self.core.catalog().read())
         .await?;
         rows.into_iter().map(RunRow::into_run).collect()
+    }
+
+    /// Returns at most `limit` runs that were triggered before then and have neither started nor ended, those that wait for
+    /// longest first.
+    pub async fn waiting_runs(&self, triggered_before: Timestamp, limit: u64) -> Result<Vec<Run>> {
+        let rows: Vec<RunRow> = sqlx::query_as(
+            "SELECT * FROM runs WHERE final_since IS NULL AND started_at IS NULL AND triggered_at < $1
+             ORDER BY triggered_at, id LIMIT $2",
+        )
+        .bind(triggered_before.as_millis())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        rows.into_iter().map(RunRow::into_run).collect()
+    }
+
+    /// Returns at most `limit` runs that became final since then and rejected rows, with their number: that of the run, or
+    /// else that of its component metrics.
+    pub async fn runs_that_rejected_rows(&self, since: Timestamp, limit: u64) -> Result<Vec<(Run, u64)>> {
+        let rows: Vec<RunRow> = sqlx::query_as(
+            "SELECT * FROM runs WHERE final_since >= $1 AND (rejected_rows > 0 OR (rejected_rows IS NULL AND id IN
+                (SELECT run_id FROM component_runs WHERE rows_rejected IS NOT NULL AND rows_rejected <> '0')))
+             ORDER BY final_since, id LIMIT $2",
+        )
+        .bind(since.as_millis())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let mut found = Vec::new();
+        for row in rows {
+            let run = row.into_run()?;
+            let rejected = match run.rejected_rows {
+                Some(rejected) => rejected,
+                None => self.rejected_by_components(run.id).await?,
+            };
+            if rejected > 0 {
+                found.push((run, rejected));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the number of rows that the components of a run rejected; zero if it is not known.
+    async fn rejected_by_components(&self, run: RunId) -> Result<u64> {
+        let rows: Option<Option<String>> =
+            sqlx::query_scalar("SELECT rows_rejected FROM component_runs WHERE run_id = $1")
+                .bind(run.to_string())
+                .fetch_optional(self.core.catalog().read())
+                .await?;
+        let rows = rows.flatten().and_then(|text| text.parse::<f64>().ok());
+        Ok(rows.unwrap_or_default().saturating_as::<u64>())
+    }
+
+    /// Returns the numbers of rows that successful runs of a task processed, the latest first: of at most `limit` runs that
+    /// were triggered before then.
+    pub async fn processed_rows_before(&self, task: TaskId, before: Timestamp, limit: u64) -> Result<Vec<u64>> {
+        let rows: Vec<i64> = sqlx::query_scalar(
+            "SELECT processed_rows FROM runs WHERE task_id = $1 AND triggered_at < $2 AND processed_rows IS NOT NULL
+                AND status IN ('execution_successful', 'execution_rejected') ORDER BY triggered_at DESC, id LIMIT $3",
+        )
+        .bind(task.to_string())
+        .bind(before.as_millis())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        Ok(rows.into_iter().map(|rows| rows.saturating_as::<u64>()).collect())
+    }
+
+    /// Returns at most `limit` tasks, by ID, and when the last run of each was triggered.
+    pub async fn last_runs(&self, limit: u64) -> Result<Vec<(TaskId, Option<Timestamp>)>> {
+        let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
+            "SELECT t.id, (SELECT MAX(r.triggered_at) FROM runs r WHERE r.task_id = t.id) FROM tasks t ORDER BY t.id LIMIT $1",
+        )
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let id = |id: &str| id.parse().map_err(|_| Error::corrupt("the id of a task does not decode"));
+        rows.into_iter().map(|(task, at)| Ok((id(&task)?, at.map(Timestamp::clamped)))).collect()
     }
 
     /// Returns the tasks whose last run was triggered between these times, by task.
@@ -475,6 +892,29 @@ impl Alerts {
         instant(since)
     }
 
+    /// True if a rule has found a sink behind that has not caught up.
+    pub async fn is_sink_behind(&self, rule: &str, sink: &str) -> Result<bool> {
+        let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sinks_behind WHERE rule = $1 AND sink = $2")
+            .bind(rule)
+            .bind(sink)
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        Ok(rows > 0)
+    }
+
+    /// True if the last attempt to fetch the log of a run received a different number of records than the upstream counts.
+    pub async fn is_log_incomplete(&self, upstream: &str, run: &str) -> Result<bool> {
+        let rows: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM collected_runs WHERE upstream = $1 AND run_id = $2
+                AND state = 'due' AND expected IS NOT NULL AND attempts > 0",
+        )
+        .bind(upstream)
+        .bind(run)
+        .fetch_one(self.core.catalog().read())
+        .await?;
+        Ok(rows > 0)
+    }
+
     /// Records that all sinks that a rule found behind have caught up, except these.
     pub async fn mark_sinks_caught_up(&self, rule: &str, all_but: &[String]) -> Result<()> {
         let mut removing = Sql::new("DELETE FROM sinks_behind WHERE rule = ");
@@ -487,6 +927,89 @@ impl Alerts {
     }
 }
 
+/// Nothing of a rule is opened or ended at the same time by another node: of two parts of a subject that end at the same
+/// time, one is the last.
+async fn lock_rule(transaction: &mut Connection, rule: &str) -> Result<()> {
+    sqlx::query("UPDATE alert_rules SET since = since WHERE rule = $1").bind(rule).execute(transaction).await?;
+    Ok(())
+}
+
+/// True if the subject of an alert is open and was over several times within the last hour.
+async fn is_repeated(transaction: &mut Connection, alert: &NewAlert, now: i64) -> Result<bool> {
+    if alert.state.is_none() {
+        return Ok(false);
+    }
+    lock_rule(transaction, &alert.rule).await?;
+    let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM alert_states WHERE rule = $1 AND subject = $2")
+        .bind(&alert.rule)
+        .bind(&alert.subject)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if open == 0 {
+        return Ok(false);
+    }
+    let ends: i64 = sqlx::query_scalar(ENDS)
+        .bind(&alert.rule)
+        .bind(&alert.subject)
+        .bind(now - limits::ALERT_REPEAT_MS)
+        .fetch_one(&mut *transaction)
+        .await?;
+    Ok(ends.saturating_as::<u64>() >= limits::ALERT_REPEATS_MAX)
+}
+
+/// Queues the end of a subject for a destination, if that was told of it.
+async fn tell_end(
+    transaction: &mut Connection,
+    state: &AlertState,
+    body: &str,
+    recovery: &Recovery,
+    due_at: Option<Timestamp>,
+    now: i64,
+) -> Result<u64> {
+    let told: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM alerts WHERE rule = $1 AND subject = $2 AND destination = $3 AND is_recovery = 0
+            AND noted_at >= $4 AND outcome IS NULL AND (delivered_at IS NULL OR attempts > 0)",
+    )
+    .bind(&state.rule)
+    .bind(&state.subject)
+    .bind(&recovery.destination)
+    .bind(state.since)
+    .fetch_one(&mut *transaction)
+    .await?;
+    if told == 0 {
+        return Ok(0);
+    }
+    let queued = sqlx::query(
+        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at, delivered_at, subject, is_recovery)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1) ON CONFLICT (rule, destination, occurrence) DO NOTHING",
+    )
+    .bind(&state.rule)
+    .bind(&recovery.destination)
+    .bind(format!("over {} since {}", state.subject, state.since))
+    .bind(body)
+    .bind(now)
+    .bind(due_at.map_or(now, Timestamp::as_millis))
+    .bind(recovery.is_muted.then_some(now))
+    .bind(&state.subject)
+    .execute(&mut *transaction)
+    .await?;
+    Ok(if recovery.is_muted { 0 } else { queued.rows_affected() })
+}
+
+impl AlertState {
+    fn into_body(self) -> OpenAlertBody {
+        let event: EventPart = serde_json::from_str(&self.body).unwrap_or_default();
+        OpenAlertBody {
+            what: event.what,
+            text: event.text,
+            run_id: event.run_id,
+            task_id: event.task_id,
+            since: Timestamp::clamped(self.since),
+            ended_at: self.ended_at.map(Timestamp::clamped),
+        }
+    }
+}
+
 impl RuleRow {
     fn into_body(self, now: i64) -> AlertRuleBody {
         let until = self.muted_until.filter(|until| *until > now);
@@ -496,6 +1019,8 @@ impl RuleRow {
             last_seen: self.seen_at.map(Timestamp::clamped),
             description: self.description.and_then(|text| serde_json::from_str(&text).ok()),
             delivered: self.delivered.saturating_as::<u64>(),
+            refused: self.refused.saturating_as::<u64>(),
+            open: Vec::new(),
             waiting: self.waiting.saturating_as::<u64>(),
             problem: self.problem,
             last_event: self.last_event.map(Timestamp::clamped),
@@ -512,9 +1037,11 @@ impl AlertRow {
     fn into_body(self) -> AlertBody {
         let event: EventPart = serde_json::from_str(&self.body).unwrap_or_default();
         let state = match self.delivered_at {
-            None => AlertState::Waiting,
-            Some(_) if self.attempts == 0 => AlertState::Muted,
-            Some(_) => AlertState::Delivered,
+            None => Delivery::Waiting,
+            Some(_) if self.outcome.as_deref() == Some(REFUSED) => Delivery::Refused,
+            Some(_) if self.outcome.is_some() => Delivery::Dropped,
+            Some(_) if self.attempts == 0 => Delivery::Muted,
+            Some(_) => Delivery::Delivered,
         };
         AlertBody {
             rule: self.rule,
@@ -525,8 +1052,8 @@ impl AlertRow {
             task_id: event.task_id,
             noted_at: Timestamp::clamped(self.noted_at),
             state,
-            delivered_at: self.delivered_at.filter(|_| state == AlertState::Delivered).map(Timestamp::clamped),
-            next_attempt: (state == AlertState::Waiting).then(|| Timestamp::clamped(self.due_at)),
+            delivered_at: self.delivered_at.filter(|_| state == Delivery::Delivered).map(Timestamp::clamped),
+            next_attempt: (state == Delivery::Waiting).then(|| Timestamp::clamped(self.due_at)),
             attempts: self.attempts.saturating_as::<u64>(),
             problem: self.problem,
         }

@@ -157,6 +157,12 @@ impl Poster {
         self
     }
 
+    /// The same with another URL of the same service.
+    pub(crate) fn to(&self, url: Url) -> Self {
+        let Self { client, gzip, secrets, clock, .. } = self;
+        Self { client: client.clone(), url, gzip: *gzip, secrets: secrets.clone(), clock: Arc::clone(clock) }
+    }
+
     /// The URL without its query, which may contain secrets.
     pub(crate) fn place(&self) -> String {
         let mut url = self.url.clone();

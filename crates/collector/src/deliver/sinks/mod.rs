@@ -9,10 +9,11 @@ mod cut;
 mod datadog;
 mod elasticsearch;
 pub(super) mod files;
-mod http;
+pub(crate) mod http;
 pub(super) mod kind;
 mod loki;
 mod mapping;
+pub(super) mod openlineage;
 pub(super) mod options;
 mod otlp;
 pub(super) mod sink;
@@ -26,8 +27,7 @@ use self::kind::{SinkContext, SinkKind};
 use self::options::Group;
 use super::bounds::BatchBounds;
 use super::destination::Destination;
-use super::names::names_of;
-use crate::settings::SettingsError;
+use crate::settings::{SettingsError, names_of};
 
 pub use sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
 
@@ -100,4 +100,5 @@ kinds! {
     Datadog(datadog::DatadogSettings),
     AzureMonitor(azure_monitor::AzureMonitorSettings),
     Webhook(webhook::WebhookSettings),
+    OpenLineage(openlineage::OpenLineageSettings),
 }

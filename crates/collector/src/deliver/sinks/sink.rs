@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use runlog_model::wire::components::RunComponents;
 use runlog_model::{Record, Run, Timestamp, millis};
 use runlog_store::delivery::RecordKey;
 
@@ -44,6 +45,37 @@ pub trait Sink: Send + Sync {
     fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
         None
     }
+}
+
+/// A destination that receives a message about each run that has ended.
+pub(crate) trait RunSink: Send + Sync {
+    /// Its kind, such as `webhook`.
+    fn kind(&self) -> &'static str;
+
+    /// Its location, without secrets.
+    fn place(&self) -> String;
+
+    /// True if it receives what the components of a run measured.
+    fn takes_components(&self) -> bool {
+        false
+    }
+
+    /// Tests whether it is available and grants access.
+    fn check(&self) -> SinkFuture<'_, ()>;
+
+    /// Sends what is known of a run, once.
+    fn send<'a>(&'a self, ended: &'a EndedRun<'a>) -> SinkFuture<'a, ()>;
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndedRun<'a> {
+    /// The same whenever the same is sent.
+    pub(crate) id: &'a str,
+    /// The redacted run.
+    pub(crate) run: &'a RunContext,
+    /// What its components measured, if that is known and the sink receives it.
+    pub(crate) components: Option<&'a RunComponents>,
 }
 
 /// Records of one run.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::http::{HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::options::Group;
-use super::sink::{RunContext, SendError};
+use super::sink::{EndedRun, RunContext, RunSink, SendError, SinkFuture};
 use crate::settings::{SecretSource, SettingsError};
 use crate::signature::signature;
 
@@ -52,21 +52,6 @@ impl Webhook {
         Ok(Self { poster: Poster::new(http, "", Arc::clone(&clock))?, secret, clock })
     }
 
-    /// Its location, without secrets.
-    pub(crate) fn place(&self) -> String {
-        self.poster.place()
-    }
-
-    /// Sends `{"type": "ping"}`.
-    pub(crate) async fn check(&self) -> Result<(), SendError> {
-        self.post("ping", json!({ "id": "ping", "type": "ping" })).await
-    }
-
-    /// Sends the redacted summary of a run.
-    pub(crate) async fn send(&self, id: &str, run: &RunContext) -> Result<(), SendError> {
-        self.post(id, summary(id, run)).await
-    }
-
     async fn post(&self, id: &str, body: Value) -> Result<(), SendError> {
         let body = body.to_string().into_bytes();
         let seconds = self.clock.now().as_millis().div_euclid(1_000).to_string();
@@ -83,6 +68,26 @@ impl Webhook {
             401 | 403 | 404 | 405 | 300..=399 => Err(SendError::Denied(answer.said())),
             _ => Err(SendError::Refused(answer.said())),
         }
+    }
+}
+
+impl RunSink for Webhook {
+    fn kind(&self) -> &'static str {
+        WebhookSettings::NAME
+    }
+
+    fn place(&self) -> String {
+        self.poster.place()
+    }
+
+    /// Sends `{"type": "ping"}`.
+    fn check(&self) -> SinkFuture<'_, ()> {
+        Box::pin(self.post("ping", json!({ "id": "ping", "type": "ping" })))
+    }
+
+    /// Sends the summary of a run.
+    fn send<'a>(&'a self, ended: &'a EndedRun<'a>) -> SinkFuture<'a, ()> {
+        Box::pin(self.post(ended.id, summary(ended.id, ended.run)))
     }
 }
 

@@ -4,7 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// The names of the fields of a struct with a derived `Deserialize`; empty for other types.
-pub(super) fn names_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn names_of<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &[&str] = &[];
     // The probe always fails, after it has received the names.
     let _ = T::deserialize(NameProbe(&mut names));

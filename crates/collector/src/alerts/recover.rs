@@ -1,0 +1,190 @@
+//! Finds out what is over of what was reported.
+//!
+//! Whatever goes on after it was reported is recorded with how its end is recognised ([`About`]). Each search looks
+//! whether it is over. The node that removes the record queues the message that says so, in the same transaction.
+
+use std::collections::HashMap;
+
+use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
+use runlog_model::place::Task;
+use runlog_model::{ProblemState, RunId, TaskId, Timestamp};
+use runlog_store::summaries::RecentRun;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::AlertError;
+use super::find::{AlertArchive, recent_runs, unusual_rows, waits_for_engine};
+use super::rule::AlertRule;
+
+/// How long something must have been over before that is told, if it was over and back several times within an hour. Unit:
+/// milliseconds.
+const QUIET_MS: i64 = 30 * 60_000;
+
+/// What was reported, as far as its end can be recognised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum About {
+    /// A run failed: over once a later run of the task is successful.
+    Failed { task: TaskId, at: Timestamp },
+    /// A run was slow: over once a later run is successful and not slow.
+    Slow { task: TaskId, at: Timestamp },
+    /// A run rejected rows: over once a later run is successful and rejects fewer.
+    Rejected { task: TaskId, at: Timestamp },
+    /// A run processed an unusual number of rows: over once a later run processes a usual one.
+    Unusual { task: TaskId, at: Timestamp },
+    /// A task did not run after then: over once it has.
+    Late { task: TaskId, after: Timestamp },
+    /// A problem: over once it is resolved.
+    Problem { id: String },
+    /// A log is incomplete.
+    Log { upstream: String, run: String },
+    /// A sink is behind.
+    Sink { name: String },
+    /// Runs wait for an engine.
+    Engine { name: String },
+}
+
+impl About {
+    /// The same for all reports of the same thing.
+    pub(super) fn member(&self) -> String {
+        match self {
+            Self::Failed { task, .. } => format!("run failed {task}"),
+            Self::Slow { task, .. } => format!("run slow {task}"),
+            Self::Rejected { task, .. } => format!("rejected rows {task}"),
+            Self::Unusual { task, .. } => format!("rows unusual {task}"),
+            Self::Late { task, .. } => format!("task late {task}"),
+            Self::Problem { id } => format!("problem {id}"),
+            Self::Log { upstream, run } => format!("log {upstream} {run}"),
+            Self::Sink { name } => format!("sink {name}"),
+            Self::Engine { name } => format!("engine {name}"),
+        }
+    }
+}
+
+/// Why something is over.
+pub(super) enum Over {
+    /// A later run was as it should be.
+    Run(RunId),
+    /// For another reason, in words.
+    Because(&'static str),
+}
+
+/// Looks whether what was reported is over; keeps what it has read of tasks.
+pub(super) struct Ends<'a> {
+    archive: &'a AlertArchive,
+    rule: &'a AlertRule,
+    now: Timestamp,
+    runs: HashMap<TaskId, Vec<RecentRun>>,
+}
+
+impl<'a> Ends<'a> {
+    pub(super) fn new(archive: &'a AlertArchive, rule: &'a AlertRule, now: Timestamp) -> Self {
+        Self { archive, rule, now, runs: HashMap::new() }
+    }
+
+    /// Why it is over; none if it goes on.
+    pub(super) async fn why_over(&mut self, about: &About) -> Result<Option<Over>, AlertError> {
+        let alerts = &self.archive.alerts;
+        Ok(match about {
+            About::Failed { task, at } => self.decided_later(*task, *at).await?.map(|run| Over::Run(run.run_id)),
+            About::Slow { task, at } => match self.decided_later(*task, *at).await? {
+                Some(run) if !self.is_slow(*task, &run) => Some(Over::Run(run.run_id)),
+                _ => None,
+            },
+            About::Rejected { task, at } => match self.decided_later(*task, *at).await? {
+                Some(run) => {
+                    let ended = alerts.runs_that_rejected_rows(run.triggered_at, ROWS_MAX).await?;
+                    let rejected = ended.iter().find(|(other, _)| other.id == run.run_id).map_or(0, |(_, rows)| *rows);
+                    (rejected < self.rule.rejected_rows).then_some(Over::Run(run.run_id))
+                }
+                None => None,
+            },
+            About::Unusual { task, at } => match self.decided_later(*task, *at).await? {
+                Some(later) => match self.archive.runs.get(later.run_id).await? {
+                    Some(run) if unusual_rows(self.archive, self.rule, &run).await?.is_none() => {
+                        Some(Over::Run(later.run_id))
+                    }
+                    _ => None,
+                },
+                None => None,
+            },
+            About::Late { task, after } => {
+                let last = self.runs_of(*task).await?.first();
+                last.filter(|run| run.triggered_at > *after).map(|run| Over::Run(run.run_id))
+            }
+            About::Problem { id } => match self.archive.problems.get(id).await? {
+                Some(problem) if problem.state != ProblemState::Resolved => None,
+                _ => Some(Over::Because("it is resolved")),
+            },
+            About::Log { upstream, run } => {
+                let goes_on = alerts.is_log_incomplete(upstream, run).await?;
+                (!goes_on).then_some(Over::Because("the log is complete"))
+            }
+            About::Sink { name } => {
+                let goes_on = alerts.is_sink_behind(&self.rule.name, name).await?;
+                (!goes_on).then_some(Over::Because("it has caught up"))
+            }
+            About::Engine { name } => {
+                let goes_on = waits_for_engine(self.archive, self.rule, name, self.now).await?;
+                (!goes_on).then_some(Over::Because("no run waits for it any more"))
+            }
+        })
+    }
+
+    /// The task that it is about, if it is about one.
+    pub(super) async fn tasks_of(&self, about: Option<&About>) -> Result<Vec<Task>, AlertError> {
+        match about {
+            Some(
+                About::Failed { task, .. }
+                | About::Slow { task, .. }
+                | About::Rejected { task, .. }
+                | About::Unusual { task, .. }
+                | About::Late { task, .. },
+            ) => Ok(self.archive.workspaces.task(*task).await?.into_iter().collect()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The last run of a task that was successful or failed, if it was successful and triggered later.
+    async fn decided_later(&mut self, task: TaskId, at: Timestamp) -> Result<Option<RecentRun>, AlertError> {
+        let mut decided = self.runs_of(task).await?.iter().filter(|run| is_good(run.status) || is_bad(run.status));
+        Ok(decided.next().filter(|run| is_good(run.status) && run.triggered_at > at).cloned())
+    }
+
+    fn is_slow(&self, task: TaskId, run: &RecentRun) -> bool {
+        let runs = self.runs.get(&task).map(Vec::as_slice).unwrap_or_default();
+        let place = runs.iter().position(|other| other.run_id == run.run_id).unwrap_or(runs.len());
+        reasons_of(&runs[place..], self.now).iter().any(|reason| matches!(reason, Reason::Slow { .. }))
+    }
+
+    async fn runs_of(&mut self, task: TaskId) -> Result<&[RecentRun], AlertError> {
+        if !self.runs.contains_key(&task) {
+            let runs = recent_runs(self.archive, task, self.now).await?;
+            self.runs.insert(task, runs);
+        }
+        Ok(self.runs.get(&task).map(Vec::as_slice).unwrap_or_default())
+    }
+}
+
+/// Maximum number of runs per query.
+const ROWS_MAX: u64 = 1_000;
+
+/// True if the end is not told yet: it came and went, and has not been over for long enough.
+pub(super) fn is_not_told_yet(comes_and_goes: bool, ended_at: Timestamp, now: Timestamp) -> bool {
+    comes_and_goes && now.millis_since(ended_at) < QUIET_MS
+}
+
+/// The message that says that something is over, made of the one that reported it.
+pub(super) fn body(reported: &str, why: &Over, now: Timestamp) -> String {
+    let mut body: Value = serde_json::from_str(reported).unwrap_or_default();
+    let why = match why {
+        Over::Run(run) => format!("run {run} was as it should be"),
+        Over::Because(why) => (*why).to_owned(),
+    };
+    let text = format!("over, {why}: {}", body["text"].as_str().unwrap_or_default());
+    body["of"] = body["what"].take();
+    body["what"] = "recovered".into();
+    body["text"] = text.into();
+    body["notedAt"] = now.to_string().into();
+    body.to_string()
+}

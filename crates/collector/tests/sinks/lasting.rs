@@ -1,0 +1,402 @@
+//! Alerts about what goes on: their end, messages about several, maintenance windows, and what comes and goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runlog_collector::alerts::{
+    AlertRule, Alerts, Condition, Destination, GroupBy, Look, Maintenance, TaskSchedule, TimeOf,
+};
+use runlog_model::wire::alerts::AlertState;
+use runlog_model::wire::components::{MeasuredRun, RunComponents};
+use runlog_model::wire::problems::NewProblemState;
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::{Clock, ProblemState, RunStatus, Timestamp};
+use runlog_store::alerts::AlertFilter;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::channels::{Vendor, opsgenie, pagerduty, slack, vendors};
+use crate::delivered::{hook, rule, webhook_to};
+use crate::stage::Stage;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// A rule of failed runs with recovery.
+fn lasting(to: Vec<Destination>) -> AlertRule {
+    AlertRule { recovery: true, to, ..rule(Condition::RunFailed) }
+}
+
+/// One search, and one pass of sending: the number of new alerts, and of those sent.
+async fn round(stage: &Stage, alerts: &Alerts) -> (u64, u64) {
+    let new = alerts.find(Look::Once, stage.clock.now()).await.unwrap();
+    (new, alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap())
+}
+
+async fn states(stage: &Stage) -> Vec<AlertState> {
+    let filter = AlertFilter { limit: 100, ..AlertFilter::default() };
+    let (mut items, _) = stage.store.alerts().history(&filter).await.unwrap();
+    items.reverse();
+    items.into_iter().map(|item| item.state).collect()
+}
+
+fn whats(told: &[Value]) -> Vec<String> {
+    told.iter().map(|body| body["what"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+fn drain(told: &mut tokio::sync::mpsc::UnboundedReceiver<Value>) -> Vec<Value> {
+    std::iter::from_fn(|| told.try_recv().ok()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_ends_is_resolved_and_closed_once_by_whichever_node_sees_it() {
+    let stage = Stage::new().await;
+    let (pager, genie) = (Vendor::start(pagerduty).await, Vendor::start(opsgenie).await);
+    let [_, _, (_, to_pager), (_, to_genie)] = vendors();
+    let (url, mut told) = hook().await;
+    let to = || {
+        let vendors = [pager.destination(&stage, to_pager.clone()), genie.destination(&stage, to_genie.clone())];
+        vendors.into_iter().chain([webhook_to(&url)]).collect()
+    };
+    let nodes =
+        [Alerts::new(&stage.store, vec![lasting(to())], None), Alerts::new(&stage.store, vec![lasting(to())], None)];
+    assert_eq!(round(&stage, &nodes[0]).await, (0, 0));
+    stage.failed_run("no table").await;
+    stage.failed_run("no table").await;
+    assert_eq!(round(&stage, &nodes[0]).await, (6, 6), "each failed run is told");
+    assert_eq!(round(&stage, &nodes[1]).await, (0, 0), "it goes on");
+    stage.good_run().await;
+    let now = stage.clock.now();
+    let (a, b) = tokio::join!(nodes[0].find(Look::Once, now), nodes[1].find(Look::Once, now));
+    assert_eq!(a.unwrap() + b.unwrap(), 3, "the end is told once at each destination");
+    let stop = CancellationToken::new();
+    let (a, b) = tokio::join!(nodes[0].send_due(&*stage.clock, &stop), nodes[1].send_due(&*stage.clock, &stop));
+    assert_eq!(a.unwrap() + b.unwrap(), 3);
+    assert_eq!(round(&stage, &nodes[0]).await, (0, 0));
+
+    let events: Vec<Value> = pager.took().into_iter().map(|it| it["body"].clone()).collect();
+    let actions: Vec<&Value> = events.iter().map(|event| &event["event_action"]).collect();
+    assert_eq!(actions, [&json!("trigger"), &json!("trigger"), &json!("resolve")]);
+    assert!(events.iter().all(|event| event["dedup_key"] == events[0]["dedup_key"]), "{events:?}");
+    let alias = genie.took()[0]["body"]["alias"].as_str().unwrap().to_owned();
+    assert!(genie.took()[2]["path"].as_str().unwrap().starts_with(&format!("/v2/alerts/{alias}/close")));
+    let told = drain(&mut told);
+    assert_eq!(whats(&told), ["run_failed", "run_failed", "recovered"]);
+    assert_eq!((&told[2]["of"], &told[2]["subjectId"]), (&json!("run_failed"), &told[0]["subjectId"]));
+
+    // It fails again: another alert, which ends again.
+    stage.failed_run("no table").await;
+    assert_eq!(round(&stage, &nodes[1]).await, (3, 3));
+    stage.good_run().await;
+    assert_eq!(round(&stage, &nodes[1]).await, (3, 3));
+}
+
+/// A destination was away when the alert was found, and there again when that was over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_is_never_told_before_the_beginning() {
+    let stage = Stage::new().await;
+    let pager = Vendor::start(pagerduty).await;
+    let [_, _, (_, to), _] = vendors();
+    let alerts = Alerts::new(&stage.store, vec![lasting(vec![pager.destination(&stage, to)])], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    stage.failed_run("no table").await;
+    *pager.says.lock().unwrap() = Some((503, 600));
+    assert_eq!(round(&stage, &alerts).await, (1, 0));
+    stage.good_run().await;
+    assert_eq!(round(&stage, &alerts).await, (1, 0), "the alert waits for ten minutes, and its end for the alert");
+    stage.pass(11 * MINUTE_MS);
+    assert_eq!(round(&stage, &alerts).await, (0, 2));
+    let actions: Vec<Value> = pager.took().into_iter().map(|it| it["body"]["event_action"].clone()).collect();
+    assert_eq!(actions, ["trigger", "resolve"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_for_good_is_given_up_and_one_that_waited_for_days_too() {
+    let stage = Stage::new().await;
+    let chat = Vendor::start(slack).await;
+    let [(_, to), ..] = vendors();
+    let alerts = Alerts::new(&stage.store, vec![lasting(vec![chat.destination(&stage, to)])], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    stage.failed_run("no table").await;
+    *chat.says.lock().unwrap() = Some((400, 0));
+    assert_eq!(round(&stage, &alerts).await, (1, 0));
+    assert_eq!(states(&stage).await, [AlertState::Refused]);
+    stage.failed_run("no table").await;
+    *chat.says.lock().unwrap() = Some((404, 0));
+    assert_eq!(round(&stage, &alerts).await, (1, 0));
+    assert_eq!(states(&stage).await, [AlertState::Refused, AlertState::Waiting]);
+    stage.pass(3 * 24 * 60 * MINUTE_MS + MINUTE_MS);
+    *chat.says.lock().unwrap() = Some((404, 0));
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    assert_eq!(states(&stage).await, [AlertState::Refused, AlertState::Refused]);
+    let rule = stage.store.alerts().rules().await.unwrap().remove(0);
+    assert_eq!((rule.refused, rule.waiting, rule.delivered, rule.open.len()), (2, 0, 0, 1));
+    assert!(stage.store.alerts().backlog().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_about_the_same_are_one_message_and_end_together() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let grouped = AlertRule { group_by: GroupBy::Rule, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![grouped], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    let mut tasks = Vec::new();
+    for number in 0..22 {
+        let task = stage.task(&format!("task {number}")).await;
+        stage.ended_run(task, FinishRun::with_status(RunStatus::Failed)).await;
+        tasks.push(task);
+    }
+    assert_eq!(round(&stage, &alerts).await, (22, 22));
+    let messages = drain(&mut told);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert_eq!((messages[0]["events"].as_array().unwrap().len(), &messages[0]["more"]), (10, &json!(12)));
+
+    for task in &tasks[1..] {
+        stage.ended_run(*task, FinishRun::with_status(RunStatus::Successful)).await;
+    }
+    assert_eq!(round(&stage, &alerts).await, (0, 0), "one task still fails");
+    stage.ended_run(tasks[0], FinishRun::with_status(RunStatus::Successful)).await;
+    assert_eq!(round(&stage, &alerts).await, (1, 1));
+    let messages = drain(&mut told);
+    assert_eq!(whats(&messages), ["recovered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_alert_of_a_message_waits_for_others() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let grouped = AlertRule { group_by: GroupBy::Task, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![grouped], None);
+    let look = async || alerts.find(Look::Thorough, stage.clock.now()).await.unwrap();
+    let send = async || alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
+    assert_eq!(look().await, 0);
+    stage.failed_run("no table").await;
+    stage.pass(MINUTE_MS);
+    assert_eq!((look().await, send().await), (1, 0));
+    stage.failed_run("no table").await;
+    stage.pass(2 * MINUTE_MS);
+    assert_eq!((look().await, send().await), (1, 2), "the second goes with the first");
+    assert_eq!(drain(&mut told).len(), 1);
+}
+
+/// A window of the rule's only task, from now on for an hour.
+fn for_an_hour(stage: &Stage) -> Maintenance {
+    let (from, to) = (stage.clock.now(), stage.clock.now().plus_millis(60 * MINUTE_MS));
+    let end: TimeOf = Arc::new(move |now| (now >= from && now < to).then_some(to));
+    Maintenance {
+        name: "backup".to_owned(),
+        environments: Vec::new(),
+        workspaces: vec!["team".to_owned()],
+        tasks: Vec::new(),
+        task_names: vec!["night*".to_owned()],
+        end,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_maintenance_window_only_what_is_still_wrong_is_told_in_one_message() {
+    for is_over in [true, false] {
+        let stage = Stage::new().await;
+        let (url, mut told) = hook().await;
+        let alerts = Alerts::new(&stage.store, vec![lasting(vec![webhook_to(&url)])], None);
+        let alerts = alerts.with_maintenance(vec![for_an_hour(&stage)]);
+        assert_eq!(round(&stage, &alerts).await, (0, 0));
+        let other = stage.task("daily").await;
+        stage.ended_run(other, FinishRun::with_status(RunStatus::Failed)).await;
+        assert_eq!(round(&stage, &alerts).await, (1, 1), "another task is not in the window");
+        drain(&mut told);
+        stage.failed_run("no table").await;
+        stage.failed_run("no table").await;
+        assert_eq!(round(&stage, &alerts).await, (2, 0));
+        if is_over {
+            stage.good_run().await;
+            assert_eq!(round(&stage, &alerts).await, (0, 0), "nobody was told, so nobody is told of the end");
+        }
+        stage.pass(60 * MINUTE_MS);
+        assert_eq!(round(&stage, &alerts).await.1, if is_over { 0 } else { 2 });
+        let messages = drain(&mut told);
+        assert_eq!(messages.len(), usize::from(!is_over), "{messages:?}");
+        let last = states(&stage).await.pop().unwrap();
+        assert_eq!(last, if is_over { AlertState::Dropped } else { AlertState::Delivered });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_and_goes_is_told_a_few_times_an_hour() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let alerts = Alerts::new(&stage.store, vec![lasting(vec![webhook_to(&url)])], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    for _ in 0..12 {
+        stage.failed_run("no table").await;
+        round(&stage, &alerts).await;
+        stage.good_run().await;
+        round(&stage, &alerts).await;
+    }
+    assert_eq!(drain(&mut told).len(), 7, "three times the beginning and the end, and the fourth beginning");
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    stage.pass(31 * MINUTE_MS);
+    assert_eq!(round(&stage, &alerts).await, (1, 1), "it has been over for half an hour");
+    assert_eq!(whats(&drain(&mut told)), ["recovered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_not_told_while_its_rule_is_muted_and_is_closed_where_it_would_stay_open() {
+    let stage = Stage::new().await;
+    let pager = Vendor::start(pagerduty).await;
+    let (url, mut told) = hook().await;
+    let [_, _, (_, to), _] = vendors();
+    let to = vec![pager.destination(&stage, to), webhook_to(&url)];
+    let alerts = Alerts::new(&stage.store, vec![lasting(to)], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    stage.failed_run("no table").await;
+    assert_eq!(round(&stage, &alerts).await, (2, 2));
+    stage.store.alerts().set_mute("night-shift", Some(&Default::default()), "ada").await.unwrap();
+    stage.good_run().await;
+    assert_eq!(round(&stage, &alerts).await, (1, 1));
+    assert_eq!((pager.took().len(), drain(&mut told).len()), (2, 1));
+    stage.failed_run("no table").await;
+    stage.good_run().await;
+    assert_eq!(round(&stage, &alerts).await, (0, 0), "what was not told does not end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_problem_is_over_when_somebody_has_resolved_it() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let new_problem = AlertRule { when: vec![Condition::NewProblem], ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![new_problem], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    let run = stage.run(4, &[]).await;
+    while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
+    runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
+    assert_eq!(round(&stage, &alerts).await, (1, 1));
+    stage.good_run().await;
+    assert_eq!(round(&stage, &alerts).await, (0, 0), "the problem is still open");
+    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
+    let resolved = NewProblemState { state: ProblemState::Resolved, until: None, note: None };
+    stage.store.problems().set_state(&problem.id, &resolved, "ada").await.unwrap();
+    assert_eq!(round(&stage, &alerts).await, (1, 1));
+    assert_eq!(whats(&drain(&mut told)), ["new_problem", "recovered"]);
+}
+
+fn rows(processed: u64, rejected: Option<u64>) -> FinishRun {
+    let finish = FinishRun::with_status(RunStatus::Successful);
+    FinishRun { number_of_processed_rows: Some(processed), number_of_rejected_rows: rejected, ..finish }
+}
+
+/// A rule of this condition, its texts, and the same as a preview.
+async fn texts(stage: &Stage, alerts: &Alerts, told: &mut tokio::sync::mpsc::UnboundedReceiver<Value>) -> Vec<String> {
+    round(stage, alerts).await;
+    drain(told)
+        .iter()
+        .map(|body| format!("{}: {}", body["what"].as_str().unwrap(), body["text"].as_str().unwrap()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_rows_are_told_from_a_number_on_until_a_run_rejects_fewer() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RejectedRows];
+    let alerts =
+        Alerts::new(&stage.store, vec![AlertRule { when, rejected_rows: 10, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    stage.ended_run(stage.task, rows(100, Some(9))).await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    stage.ended_run(stage.task, rows(100, Some(10))).await;
+    assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 10 rows of 100"]);
+    let since = stage.clock.now().plus_millis(-60 * MINUTE_MS);
+    assert_eq!(
+        alerts.preview(since, stage.clock.now()).await.unwrap()[0].items[0].text,
+        "nightly rejected 10 rows of 100"
+    );
+    stage.ended_run(stage.task, rows(100, Some(1))).await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: over, run "));
+
+    // The number of rejected rows is known from the component metrics only, which come later.
+    let run = stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let run_of_components = MeasuredRun { rows_rejected: Some(12.into()), ..MeasuredRun::default() };
+    let components = RunComponents { run: run_of_components, ..RunComponents::default() };
+    stage.store.components().replace(run, &components).await.unwrap();
+    assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 12 rows"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn far_more_or_fewer_rows_than_usual_are_told() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RowsUnusual];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    for processed in [1_000, 1_100, 5_000, 950, 1_000] {
+        stage.ended_run(stage.task, rows(processed, None)).await;
+    }
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it is not known what is usual");
+    stage.ended_run(stage.task, rows(4_900, None)).await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "a number that occurs is usual");
+    stage.ended_run(stage.task, rows(0, None)).await;
+    assert_eq!(
+        texts(&stage, &alerts, &mut told).await,
+        ["rows_unusual: nightly processed 0 rows; it usually processes 1000"]
+    );
+    let since = stage.clock.now().plus_millis(-60 * MINUTE_MS);
+    assert_eq!(alerts.preview(since, stage.clock.now()).await.unwrap()[0].events, 1);
+    stage.ended_run(stage.task, rows(1_050, None)).await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_starts_nothing_is_told_once_until_nothing_waits_for_it() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::EngineUnavailable];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let waiting = |stage: &Stage| StartRun {
+        status: Some(RunStatus::Dispatching),
+        trigger_timestamp: Some(stage.clock.now()),
+        runtime: Some(serde_json::from_value(json!({ "type": "REMOTE_ENGINE", "engineId": "e-1" })).unwrap()),
+        ..StartRun::of_task(stage.task)
+    };
+    let first = stage.dispatched_run(&waiting(&stage)).await;
+    stage.pass(9 * MINUTE_MS);
+    let second = stage.dispatched_run(&waiting(&stage)).await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it has waited for nine minutes");
+    stage.pass(2 * MINUTE_MS);
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(
+        said.len() == 1 && said[0].starts_with("engine_unavailable: 1 run waits for engine e-1 since "),
+        "{said:?}"
+    );
+    let since = stage.clock.now().plus_millis(-60 * MINUTE_MS);
+    assert_eq!(alerts.preview(since, stage.clock.now()).await.unwrap()[0].events, 1);
+    stage.pass(20 * MINUTE_MS);
+    stage.store.runs().finish(first, &FinishRun::with_status(RunStatus::Terminated)).await.unwrap();
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "another run waits: it goes on");
+    stage.store.runs().finish(second, &FinishRun::with_status(RunStatus::Terminated)).await.unwrap();
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: over, no run waits"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_did_not_run_by_its_schedule_is_told_until_it_runs() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let due = stage.clock.now().plus_millis(60 * MINUTE_MS);
+    let last_due: TimeOf = Arc::new(move |now: Timestamp| (now >= due).then_some(due));
+    let schedule = Some(TaskSchedule { last_due, grace: Duration::from_secs(900) });
+    let missed = AlertRule { when: vec![Condition::TaskMissed], schedule, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![missed], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    stage.good_run().await;
+    stage.pass(70 * MINUTE_MS);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it may be fifteen minutes late");
+    stage.pass(10 * MINUTE_MS);
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("task_missed: nightly should have run at "), "{said:?}");
+    let since = due.plus_millis(-MINUTE_MS);
+    assert_eq!(alerts.preview(since, stage.clock.now()).await.unwrap()[0].events, 1);
+    stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
