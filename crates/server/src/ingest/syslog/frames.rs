@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn messages_end_by_their_length_or_at_a_line_break() {
         assert_eq!(texts(b"5 <1>ab6 <1>a\nb<1>c\r\n\n<1>d\0\n\0<1>e"), ["<1>ab", "<1>a\nb", "<1>c", "<1>d", "<1>e"]);
-        assert_eq!(texts(b"6 <1>ab\n7 <1>ab\r\n7 <1>a\n\n<1>c\n"), ["<1>ab", "<1>ab", "<1>a\n", "<1>c"]);
+        assert_eq!(texts(b"6 <1>ab\n7 <1>ab\r\n6 <1>a\n\n<1>c\n"), ["<1>ab", "<1>ab", "<1>a\n", "<1>c"]);
         assert_eq!(texts(b"3 errors\n12\n0 <1>\n99999999999 <1>\n"), ["3 errors", "12", "0 <1>", "99999999999 <1>"]);
         assert_eq!(texts(b""), [""; 0]);
     }
