@@ -18,8 +18,9 @@ pub(crate) const PLANS: [Plan; 11] = [
     Plan {
         krate: "server",
         modules: &[
-            ("serve", &["routes", "app", "settings", "auth", "http", "limits"]),
+            ("serve", &["routes", "postgres", "app", "settings", "auth", "http", "limits"]),
             ("routes", &["app", "ingest", "auth", "http", "metrics", "limits"]),
+            ("postgres", &["app", "auth", "http", "metrics", "limits"]),
             ("app", &["settings", "ingest", "auth", "http", "metrics", "limits"]),
             ("settings", &["ingest", "http", "limits"]),
             ("ingest", &["auth", "http", "metrics", "limits"]),
@@ -208,10 +209,11 @@ pub(crate) const PLANS: [Plan; 11] = [
         krate: "sql",
         modules: &[
             ("render", &["engine", "error"]),
-            ("engine", &["limits", "tables", "functions", "error"]),
+            ("engine", &["limits", "tables", "functions", "postgres", "error"]),
             ("limits", &["tables", "functions", "error"]),
             ("tables", &["functions", "error"]),
-            ("functions", &["error"]),
+            ("functions", &["postgres", "error"]),
+            ("postgres", &["error"]),
             ("error", &[]),
         ],
     },

@@ -30,6 +30,17 @@ pub(crate) struct Metrics {
     pub(crate) records_out: Counter,
     /// Number of requested pages.
     pub(crate) pages: Counter,
+    statements: Family<StatementLabels, Counter>,
+    sessions: Gauge,
+}
+
+/// A session of a client of PostgreSQL, counted until it is dropped.
+pub(crate) struct CountedSession(Gauge);
+
+impl Drop for CountedSession {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Metrics of this node other than its counters.
@@ -92,6 +103,11 @@ struct RequestLabels {
     method: String,
     route: String,
     status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatementLabels {
+    sqlstate: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -174,7 +190,25 @@ impl Metrics {
         registry.register("records_in", "Records stored", records_in.clone());
         registry.register("records_out", "Records returned, in page files and live pages", records_out.clone());
         registry.register("pages_requested", "Pages requested", pages.clone());
-        Self { registry, requests, durations, records_in, records_out, pages }
+        let (statements, sessions) = (Family::default(), Gauge::default());
+        registry.register(
+            "postgres_statements",
+            "Statements of clients of PostgreSQL by SQLSTATE; 00000 is success",
+            Family::clone(&statements),
+        );
+        registry.register("postgres_sessions", "Sessions of clients of PostgreSQL", sessions.clone());
+        Self { registry, requests, durations, records_in, records_out, pages, statements, sessions }
+    }
+
+    /// Counts a statement of a client of PostgreSQL.
+    pub(crate) fn count_statement(&self, sqlstate: &'static str) {
+        self.statements.get_or_create(&StatementLabels { sqlstate }).inc();
+    }
+
+    /// Counts a session of such a client until the result is dropped.
+    pub(crate) fn count_session(&self) -> CountedSession {
+        self.sessions.inc();
+        CountedSession(self.sessions.clone())
     }
 
     /// Counts a request. Unknown paths are counted together, so that they cannot fill the memory.
