@@ -682,17 +682,17 @@ fn types() -> Vec<Row> {
 }
 
 fn type_row(oid: u32, name: &str, size: i16, category: &str, is_preferred: bool, element: u32, array: u32) -> Row {
-    let base = name.trim_start_matches('_');
-    let (input, send) = match element {
-        0 => (format!("{base}in"), format!("{base}send")),
-        _ => ("array_in".to_owned(), "array_send".to_owned()),
-    };
+    // The functions of a type are called by its name; drivers know types by them.
+    let base = if element == 0 { name } else { "array" };
+    let has_underscore = ["array", "date", "interval", "json", "numeric", "time", "timestamp", "timestamptz", "uuid"];
+    let underscore = if has_underscore.contains(&base) { "_" } else { "" };
+    let function = |does: &str| format!("{base}{underscore}{does}");
     row! {
         "oid": oid, "typname": name, "typnamespace": 11, "typowner": ACCOUNT_OID, "typlen": i32::from(size),
         "typbyval": (1..=8).contains(&size), "typtype": if name == "unknown" { "p" } else { "b" }, "typcategory": category,
         "typispreferred": is_preferred, "typisdefined": true, "typdelim": ",", "typrelid": 0, "typelem": element,
-        "typarray": array, "typinput": input.as_str(), "typoutput": input.replace("in", "out").as_str(),
-        "typreceive": send.replace("send", "recv").as_str(), "typsend": send.as_str(), "typnotnull": false,
+        "typarray": array, "typinput": function("in").as_str(), "typoutput": function("out").as_str(),
+        "typreceive": function("recv").as_str(), "typsend": function("send").as_str(), "typnotnull": false,
         "typbasetype": 0, "typtypmod": -1, "typndims": 0, "typcollation": 0
     }
 }
