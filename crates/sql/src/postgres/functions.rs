@@ -16,8 +16,8 @@ use crate::postgres::catalog::{self, ACCOUNT_OID, INFORMATION_SCHEMA, PG_CATALOG
 use crate::postgres::question::PgSession;
 use crate::postgres::types::PgType;
 
-/// Longest text that is quoted as a name. Unit: bytes.
-const NAME_BYTES_MAX: usize = 64 << 10;
+/// Longest text that is taken for a name. Unit: bytes. The values of a batch must fit into memory.
+const NAME_BYTES_MAX: usize = 1 << 10;
 
 /// What functions know.
 struct Context {
@@ -338,6 +338,9 @@ impl PgFunction {
             return Ok(text(name.unwrap_or(if number == 0 { "-".to_owned() } else { number.to_string() })));
         }
         let name = string(Some(value)).unwrap_or_default();
+        if name.len() > NAME_BYTES_MAX {
+            return Err(DataFusionError::Execution(format!("a name has at most {NAME_BYTES_MAX} bytes")));
+        }
         if self.name == "pg_to_regproc" {
             return Ok(text(name.strip_prefix("pg_catalog.").unwrap_or(&name)));
         }
