@@ -427,6 +427,8 @@ impl RunningQuery {
             },
             false => error,
         };
+        // The process may end as soon as the error is there, and its temporary files are removed with the engine.
+        drop(self);
         asker.fail(error).await;
     }
 
