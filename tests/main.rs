@@ -20,6 +20,7 @@ mod mcp;
 mod places;
 mod postgres;
 mod problems;
+mod psql;
 mod push;
 mod reference;
 mod report;

@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | `serve/` | the listener, the router, the description of the API | all below |
 //! | `routes/` | one file a noun: its handlers | all below |
+//! | `postgres/` | the archive for clients of PostgreSQL, on a port of its own | `app`, `auth`, `http`, `metrics`, `limits` |
 //! | `app.rs` | what every handler is given | all below |
 //! | `settings.rs` | what an operator may set | `ingest`, `auth`, `http`, `limits` |
 //! | `ingest/` | bodies of pushes: read, decoded, sorted by run, stored | `auth`, `metrics`, `http`, `limits` |
@@ -29,6 +30,7 @@ mod http;
 mod ingest;
 mod limits;
 mod metrics;
+mod postgres;
 mod routes;
 mod serve;
 mod settings;
@@ -48,4 +50,4 @@ pub use routes::{Access, Route, routes};
 pub use serve::openapi::{document, document_text};
 pub use serve::router::{local_assistant, router};
 pub use serve::server::{ServeError, serve};
-pub use settings::{AlertPreview, ServerSettings};
+pub use settings::{AlertPreview, PostgresSettings, ServerSettings};

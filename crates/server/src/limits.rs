@@ -297,6 +297,45 @@ pub(crate) const SYSLOG_UDP_BUFFER_BYTES: usize = 8 << 20;
 /// Datagrams that wait while others are stored; then the buffer of the system fills. Unit: bytes.
 pub(crate) const SYSLOG_UDP_WAITING_BYTES: usize = 16 << 20;
 
+/// Maximum size of the first messages of a client of PostgreSQL, before it is signed in. Unit: bytes. Source: PostgreSQL.
+pub(crate) const POSTGRES_STARTUP_BYTES_MAX: usize = 10_000;
+
+/// How much is read from such a client at a time. Unit: bytes.
+pub(crate) const POSTGRES_READ_BYTES: usize = 8 << 10;
+
+/// How much of what such a client sends is read while its statement runs, to notice that it has gone. Unit: bytes.
+pub(crate) const POSTGRES_READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// How much is collected before it is sent to such a client. Unit: bytes.
+pub(crate) const POSTGRES_OUTPUT_BYTES: usize = 64 << 10;
+
+/// Maximum capacity of the buffer that a session keeps after a long row. Unit: bytes.
+pub(crate) const POSTGRES_OUTPUT_BYTES_KEPT: usize = 1 << 20;
+
+/// How long a session waits for its client to receive what was sent: as long as a query may take by default.
+pub(crate) const POSTGRES_WRITE_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How long a session waits for the end of TLS.
+pub(crate) const POSTGRES_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long a session may be idle. Pools of connections keep some for long.
+pub(crate) const POSTGRES_IDLE_MAX: Duration = Duration::from_secs(3_600);
+
+/// Maximum number of prepared statements of a session. Drivers keep up to 256.
+pub(crate) const POSTGRES_STATEMENTS_MAX: usize = 1_000;
+
+/// Maximum length of all prepared statements of a session. Unit: bytes. Parsed, they take up to some tens of times as much.
+pub(crate) const POSTGRES_STATEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// Maximum size of the parameters of all portals of a session. Unit: bytes.
+pub(crate) const POSTGRES_PARAMETER_BYTES_MAX: usize = 2 << 20;
+
+/// Maximum number of portals and cursors of a session; each has its parameters.
+pub(crate) const POSTGRES_PORTALS_MAX: usize = 16;
+
+/// How long the listener waits after it could not accept a connection.
+pub(crate) const POSTGRES_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Protects the service from requests that are too large and clients that are too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {

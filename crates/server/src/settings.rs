@@ -1,5 +1,6 @@
 //! The settings of the service.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,17 @@ impl std::fmt::Debug for AlertPreview {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("AlertPreview(..)")
     }
+}
+
+/// The listener for clients of PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct PostgresSettings {
+    /// Where it listens.
+    pub listener: Arc<TcpListener>,
+    /// True if passwords from other machines are accepted without TLS.
+    pub is_plaintext_accepted: bool,
+    /// Maximum number of sessions at a time; further ones are refused.
+    pub sessions_max: usize,
 }
 
 /// Settings of the service; each has a documented default.
@@ -93,6 +105,8 @@ pub struct ServerSettings {
     pub bounds: Bounds,
     /// The limits of SQL queries.
     pub sql: SqlSettings,
+    /// The listener for clients of PostgreSQL. Default: none.
+    pub postgres: Option<PostgresSettings>,
     /// How long requests in progress may continue after the service is stopped. Unit: seconds. Default: 30.
     pub stop_seconds_max: u64,
 }
@@ -123,6 +137,7 @@ impl Default for ServerSettings {
             metrics_by_task: true,
             bounds: Bounds::default(),
             sql: SqlSettings::default(),
+            postgres: None,
             stop_seconds_max: 30,
         }
     }

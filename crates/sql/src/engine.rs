@@ -11,8 +11,9 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::temporal_conversions::timestamp_ms_to_datetime;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
-    SchemaProvider,
+    SchemaProvider, TableProvider,
 };
+use datafusion::config::Dialect;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -23,10 +24,11 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, Tas
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement;
 use futures::{FutureExt, StreamExt};
 use runlog_model::{Clock, WorkspaceId};
 use runlog_store::query::{CatalogView, Query};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{SqlError, SqlErrorKind};
@@ -37,12 +39,20 @@ use crate::limits::spill_folder::SpillFolder;
 use crate::limits::stop::{Stop, StopRule, stoppable};
 use crate::limits::wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
 use crate::limits::{bounds, threads, windows};
+use crate::postgres::catalog::Relations;
+use crate::postgres::functions as postgres_functions;
+use crate::postgres::question::PgQuestion;
+use crate::postgres::schemas::{PgTypePlanner, catalog_of};
+use crate::postgres::{PgDescription, PgParameter, PgQuery, PgScript, PgSession, PgType};
 use crate::tables::record_table::RecordTable;
 use crate::tables::row_table::CatalogTable;
 
 /// The name of the schema of the tables.
 const CATALOG: &str = "runlog";
 const SCHEMA: &str = "archive";
+
+/// The same for clients of PostgreSQL, which expect this one.
+const PUBLIC_SCHEMA: &str = "public";
 
 /// Rows of a batch between the parts of a query; fewer when the query names long values. Unit: rows.
 const BATCH_ROWS: usize = 8_192;
@@ -111,6 +121,8 @@ pub struct SqlEngine {
     questions: Arc<Semaphore>,
     /// Permit for queries retried in low-memory mode: one at a time, so that it gets most of the memory.
     frugal: Arc<Semaphore>,
+    /// The tables as clients of PostgreSQL see them.
+    relations: Arc<Relations>,
     /// Where its temporary files are, unless that is for the system to say. The last that is dropped.
     _spill_folder: Option<Arc<SpillFolder>>,
 }
@@ -170,6 +182,7 @@ impl SqlEngine {
         let questions = Arc::new(Semaphore::new(settings.questions_max));
         let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
         let frugal = Arc::new(Semaphore::new(1));
+        let relations = Arc::new(Relations::new(&table_schemas(&archive)));
         Ok(Self {
             archive,
             settings,
@@ -178,23 +191,102 @@ impl SqlEngine {
             function_memory,
             questions,
             frugal,
+            relations,
             _spill_folder: spill_folder,
         })
     }
 
     /// Starts a query for a caller that may read these workspaces; none means all of them.
     pub async fn ask(&self, query: &str, readable: Option<Vec<WorkspaceId>>) -> Result<Answer, SqlError> {
-        let waiting = Arc::clone(&self.questions).acquire_owned();
-        let permit = tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await;
-        let Ok(Ok(permit)) = permit else {
-            let message =
-                format!("{} SQL queries are already running; try again in a moment", self.settings.questions_max);
-            return Err(SqlError::new(SqlErrorKind::Busy, message));
+        self.answer(Question { text: query.into(), readable, postgres: None }).await
+    }
+
+    /// The statements of a client of PostgreSQL.
+    pub async fn parse_postgres(&self, text: &str) -> Result<PgScript, SqlError> {
+        let text: Arc<str> = text.into();
+        let parsing = {
+            let text = Arc::clone(&text);
+            move || {
+                let parsed = bounds::check_text(&text).and_then(|()| PgScript::parse(&text, bounds::check_parsed));
+                parsed.map_err(|error| SqlError::of(&error, &text))
+            }
         };
+        threads::compute(parsing).await.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
+    }
+
+    /// Starts a query of a client of PostgreSQL, for a caller that may read these workspaces; none means all of them.
+    ///
+    /// `declared` are the types of its parameters as far as the client has declared them.
+    pub async fn ask_postgres(
+        &self,
+        query: &PgQuery,
+        declared: &[Option<PgType>],
+        parameters: Vec<PgParameter>,
+        session: &Arc<PgSession>,
+        readable: Option<Vec<WorkspaceId>>,
+    ) -> Result<Answer, SqlError> {
+        let postgres = PgQuestion {
+            query: query.clone(),
+            session: Arc::clone(session),
+            declared: declared.to_vec(),
+            parameters: Some(parameters),
+        };
+        self.answer(Question { text: Arc::clone(query.text()), readable, postgres: Some(postgres) }).await
+    }
+
+    /// What a query of a client of PostgreSQL takes and returns.
+    pub async fn describe_postgres(
+        &self,
+        query: &PgQuery,
+        declared: &[Option<PgType>],
+        session: &Arc<PgSession>,
+    ) -> Result<PgDescription, SqlError> {
+        let permit = self.permit().await?;
+        let stop = Arc::new(Stop::after(self.settings.time_max));
+        let _left = LeftOnDrop(Some(Arc::clone(&stop)));
+        let postgres = PgQuestion {
+            query: query.clone(),
+            session: Arc::clone(session),
+            declared: declared.to_vec(),
+            parameters: None,
+        };
+        // What is described is the same for all callers: a caller that may read nothing has the same tables.
+        let question =
+            Question { text: Arc::clone(query.text()), readable: Some(Vec::new()), postgres: Some(postgres.clone()) };
+        let describing = {
+            let (engine, stop) = (self.clone(), Arc::clone(&stop));
+            move || -> Result<PgDescription, SqlError> {
+                let _permit = permit;
+                let plan = || {
+                    let functions = engine.functions(&question);
+                    let state = engine.state(&question, &functions, &stop, Effort::Full)?;
+                    postgres.description(&logical_plan(&state, &functions, &question)?)
+                };
+                plan().map_err(|error| engine.failure(&error, &question.text, &stop))
+            }
+        };
+        let described = within(stop.deadline(), threads::compute(describing)).await?;
+        described.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, SqlError> {
+        let waiting = Arc::clone(&self.questions).acquire_owned();
+        match tokio::time::timeout(Duration::from_millis(WAIT_MS), waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let message =
+                    format!("{} SQL queries are already running; try again in a moment", self.settings.questions_max);
+                Err(SqlError::new(SqlErrorKind::Busy, message))
+            }
+        }
+    }
+
+    async fn answer(&self, question: Question) -> Result<Answer, SqlError> {
+        let permit = self.permit().await?;
         let stop = Arc::new(Stop::after(self.settings.time_max));
         // Given up with the request, also while nothing but planning is done.
         let left = LeftOnDrop(Some(Arc::clone(&stop)));
-        let question = RunningQuery { engine: self.clone(), query: query.into(), readable, stop: Arc::clone(&stop) };
+        let question = RunningQuery { engine: self.clone(), question, stop: Arc::clone(&stop) };
         let (begun, beginning) = oneshot::channel();
         let (batches, answer) = mpsc::channel(1);
         let work = async move {
@@ -208,14 +300,35 @@ impl SqlEngine {
         Ok(Answer { schema, batches: answer, stop, has_ended: false })
     }
 
+    /// The functions of one query.
+    fn functions(&self, question: &Question) -> Functions {
+        let functions = Functions::new(&self.function_memory);
+        match &question.postgres {
+            Some(postgres) => functions.with(postgres_functions::functions(&postgres.session, &self.relations)),
+            None => functions,
+        }
+    }
+
+    /// What is reported of an error.
+    fn failure(&self, error: &DataFusionError, text: &str, stop: &Stop) -> SqlError {
+        match stop.check() {
+            Err(_) => too_long(stop.deadline().map(|(_, time_max)| time_max)),
+            Ok(()) => SqlError::of(error, text)
+                .with_memory(self.settings.memory_bytes, self.settings.spill_bytes)
+                .with_tables(&table_names())
+                .with_functions_left_out(&LEFT_OUT),
+        }
+    }
+
     /// The state of one query: its tables are those of its caller, and its time is fixed at the start.
     fn state(
         &self,
-        readable: Option<Vec<WorkspaceId>>,
+        question: &Question,
         functions: &Functions,
         stop: &Arc<Stop>,
         effort: Effort,
     ) -> Result<SessionState, DataFusionError> {
+        let readable = &question.readable;
         let schema = MemorySchemaProvider::new();
         let threads = self.settings.threads_for(effort);
         let records = RecordTable::new(&self.archive, readable.clone(), threads);
@@ -224,12 +337,29 @@ impl SqlEngine {
             let rows = CatalogTable::new(&self.archive, table, readable.clone());
             schema.register_table(table.name().to_owned(), Arc::new(rows))?;
         }
-        let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(SCHEMA, Arc::new(schema))?;
         let catalogs = MemoryCatalogProviderList::new();
-        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let config = match &question.postgres {
+            None => {
+                let catalog = MemoryCatalogProvider::new();
+                catalog.register_schema(SCHEMA, Arc::new(schema))?;
+                catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+                self.base.config().clone()
+            }
+            Some(PgQuestion { session, .. }) => {
+                let catalog = catalog_of(session, &self.relations, Arc::new(schema))?;
+                catalogs.register_catalog(session.database.clone(), Arc::new(catalog));
+                let config = self.base.config().clone().with_information_schema(false);
+                let mut config = config.with_default_catalog_and_schema(&session.database, PUBLIC_SCHEMA);
+                config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
+                config
+            }
+        };
         let stop = StopRule(Arc::clone(stop));
-        let mut state = SessionStateBuilder::new_from_existing(SessionState::clone(&self.base))
+        let mut builder = SessionStateBuilder::new_from_existing(SessionState::clone(&self.base)).with_config(config);
+        if question.postgres.is_some() {
+            builder = builder.with_type_planner(Arc::new(PgTypePlanner));
+        }
+        let mut state = builder
             .with_scalar_functions(functions.all())
             .with_optimizer_rules(stop.between(self.base.optimizers()))
             .with_physical_optimizer_rules(stop.between_physical(self.base.physical_optimizers()))
@@ -250,6 +380,26 @@ impl std::fmt::Debug for SqlEngine {
     }
 }
 
+/// A query and who asks it.
+#[derive(Clone)]
+struct Question {
+    text: Arc<str>,
+    /// The workspaces that the caller may read; none means all.
+    readable: Option<Vec<WorkspaceId>>,
+    /// If it is of a client of PostgreSQL.
+    postgres: Option<PgQuestion>,
+}
+
+/// The tables of the archive.
+fn table_schemas(archive: &Query) -> Vec<(&'static str, SchemaRef)> {
+    let records = RecordTable::new(archive, Some(Vec::new()), 1);
+    let rows = CatalogView::ALL.into_iter().map(|view| {
+        let table = CatalogTable::new(archive, view, Some(Vec::new()));
+        (view.name(), TableProvider::schema(&table))
+    });
+    std::iter::once((RecordTable::NAME, TableProvider::schema(&records))).chain(rows).collect()
+}
+
 fn table_names() -> Vec<&'static str> {
     std::iter::once(RecordTable::NAME).chain(CatalogView::ALL.into_iter().map(CatalogView::name)).collect()
 }
@@ -257,8 +407,7 @@ fn table_names() -> Vec<&'static str> {
 /// A running query.
 struct RunningQuery {
     engine: SqlEngine,
-    query: Arc<str>,
-    readable: Option<Vec<WorkspaceId>>,
+    question: Question,
     stop: Arc<Stop>,
 }
 
@@ -278,6 +427,8 @@ impl RunningQuery {
             },
             false => error,
         };
+        // The process may end as soon as the error is there, and its temporary files are removed with the engine.
+        drop(self);
         asker.fail(error).await;
     }
 
@@ -302,16 +453,10 @@ impl RunningQuery {
 
     /// Tries to answer. Some: rows are too long for as many at a time, and none of the answer was given.
     async fn answer_by(&self, attempt: &Attempt, asker: &mut Asker) -> Result<Option<WideRows>, SqlError> {
-        let Self { engine, query, readable, stop } = self;
+        let Self { engine, question, stop } = self;
         let deadline = stop.deadline();
-        let failure = |error: &DataFusionError| match stop.check() {
-            Err(_) => too_long(deadline.map(|(_, time_max)| time_max)),
-            Ok(()) => SqlError::of(error, query)
-                .with_memory(engine.settings.memory_bytes, engine.settings.spill_bytes)
-                .with_tables(&table_names())
-                .with_functions_left_out(&LEFT_OUT),
-        };
-        let beginning = begin(engine, query, readable.clone(), stop, attempt);
+        let failure = |error: &DataFusionError| engine.failure(error, &question.text, stop);
+        let beginning = begin(engine, question, stop, attempt);
         let mut stream = within(deadline, beginning).await?.map_err(|error| failure(&error))?;
         loop {
             let next = tokio::select! {
@@ -372,18 +517,17 @@ impl Asker {
 /// Parses and plans on a thread that does nothing else, and begins to work.
 async fn begin(
     engine: &SqlEngine,
-    query: &Arc<str>,
-    readable: Option<Vec<WorkspaceId>>,
+    question: &Question,
     stop: &Arc<Stop>,
     attempt: &Attempt,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let planning = {
-        let (engine, query, stop) = (engine.clone(), Arc::clone(query), Arc::clone(stop));
+        let (engine, question, stop) = (engine.clone(), question.clone(), Arc::clone(stop));
         let (effort, rows_max) = (attempt.effort, attempt.rows_max);
         move || -> Result<(SessionState, LogicalPlan), DataFusionError> {
-            let functions = Functions::new(&engine.function_memory);
-            let mut state = engine.state(readable, &functions, &stop, effort)?;
-            let plan = logical_plan(&state, &functions, &query)?;
+            let functions = engine.functions(&question);
+            let mut state = engine.state(&question, &functions, &stop, effort)?;
+            let plan = logical_plan(&state, &functions, &question)?;
             stop.check()?;
             let plan = state.optimize(&plan)?;
             let bytes_a_row = bounds::bytes_a_row(&plan)?.max(1);
@@ -406,13 +550,24 @@ async fn begin(
     execute_stream(plan, Arc::new(TaskContext::from(&state)))
 }
 
-fn logical_plan(state: &SessionState, functions: &Functions, query: &str) -> Result<LogicalPlan, DataFusionError> {
-    let statement = bounds::parsed(state, query)?;
+fn logical_plan(
+    state: &SessionState,
+    functions: &Functions,
+    question: &Question,
+) -> Result<LogicalPlan, DataFusionError> {
+    let statement = match &question.postgres {
+        None => bounds::parsed(state, &question.text)?,
+        Some(postgres) => Statement::Statement(Box::new(postgres.query.statement().clone())),
+    };
     // The tables are known: nothing is waited for.
     let planned = state.statement_to_plan(statement).now_or_never();
     let plan = planned.ok_or_else(|| DataFusionError::Internal("a table was waited for".to_owned()))??;
     let reading_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reading_only.verify_plan(&plan)?;
+    let plan = match &question.postgres {
+        Some(postgres) => postgres.bound(plan)?,
+        None => plan,
+    };
     bounds::check_plan(&plan)?;
     worked_around(functions.measured(plan)?)
 }

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
@@ -16,6 +17,7 @@ pub struct SqlError {
     message: String,
     place: Option<SqlPlace>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    code: Option<&'static str>,
 }
 
 /// What the asker does next.
@@ -48,7 +50,7 @@ pub struct SqlPlace {
 
 impl SqlError {
     pub(super) fn new(kind: SqlErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), place: None, source: None }
+        Self { kind, message: message.into(), place: None, source: None, code: None }
     }
 
     /// What went wrong with a query, from the engine's own error.
@@ -78,7 +80,26 @@ impl SqlError {
         };
         let told: Box<dyn StdError + Send + Sync> = error.to_string().into();
         let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(told));
-        Self { kind, message, place, source }
+        Self { kind, message, place, source, code: code(root) }
+    }
+
+    /// The same with a code of PostgreSQL.
+    pub(super) fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// Its code in PostgreSQL (SQLSTATE).
+    pub fn sqlstate(&self) -> &'static str {
+        match (self.kind, self.code) {
+            (SqlErrorKind::Invalid, Some(code)) => code,
+            (SqlErrorKind::Invalid, None) => "42000",
+            (SqlErrorKind::TooLarge, _) => "53200",
+            (SqlErrorKind::TooLong, _) => "57014",
+            (SqlErrorKind::Busy, _) => "53300",
+            (SqlErrorKind::Archive(_), _) => "58000",
+            (SqlErrorKind::Internal, _) => "XX000",
+        }
     }
 
     /// The same, with the table that a wrong name comes nearest to.
@@ -175,6 +196,38 @@ fn words(error: &DataFusionError) -> String {
         }
         other => other.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned(),
     }
+}
+
+/// The code of PostgreSQL for an error of the engine.
+fn code(error: &DataFusionError) -> Option<&'static str> {
+    Some(match error {
+        DataFusionError::SQL(..) => "42601",
+        DataFusionError::NotImplemented(_) => "0A000",
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { .. } => "42703",
+            SchemaError::AmbiguousReference { .. } => "42702",
+            _ => "42701",
+        },
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::DivideByZero => "22012",
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => "22P02",
+            ArrowError::ArithmeticOverflow(_) => "22003",
+            _ => "22000",
+        },
+        DataFusionError::Execution(_) => "22000",
+        DataFusionError::Plan(message) => match message.as_str() {
+            message if message.starts_with("table '") => "42P01",
+            message if message.starts_with("Invalid function '") || message.starts_with("invalid function '") => {
+                "42883"
+            }
+            message if message.starts_with("the query is too large") => "54001",
+            message if message.starts_with("there is no setting") => "42704",
+            message if message.starts_with("there is no table") => "42P01",
+            message if message.starts_with("there is no parameter") => "42P02",
+            _ => "42000",
+        },
+        _ => return None,
+    })
 }
 
 fn no_such_column(name: &str, valid: &[datafusion::common::Column]) -> String {

@@ -4,9 +4,11 @@
 //! query ▸ plan (tables of what the caller may read) ▸ the store prunes and scans ▸ joins, groups, sorts ▸ rows, rendered
 //! ```
 //!
-//! The tables are `runs`, `records`, `component_metrics`, `tasks`, `deliveries` and `problems`; docs/sql.md describes them. Queries are read-only: there
-//! are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
+//! The tables are `runs`, `records`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries` and
+//! `problems`; docs/sql.md describes them. Queries are read-only: there are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
 //! temporary files, and time.
+//!
+//! Clients of PostgreSQL ask in their own dialect, which `postgres` translates; their tables and limits are the same.
 //!
 //! The tables of a query are created for it and contain only the workspaces of its caller, so that the query cannot
 //! access other ones.
@@ -15,9 +17,14 @@ mod engine;
 mod error;
 mod functions;
 mod limits;
+mod postgres;
 mod render;
 mod tables;
 
 pub use engine::{Answer, SqlEngine, SqlSettings};
 pub use error::{SqlError, SqlErrorKind, SqlPlace};
+pub use postgres::{
+    PgBatch, PgColumn, PgCommand, PgCopyFormat, PgDescription, PgFetch, PgFormat, PgParameter, PgQuery, PgRows,
+    PgScript, PgSession, PgType,
+};
 pub use render::{AnswerFormat, UnknownFormat};

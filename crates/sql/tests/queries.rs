@@ -485,7 +485,9 @@ async fn errors_say_where_and_what_is_meant() {
     assert_eq!(error.place().map(|place| (place.line, place.column)), Some((2, 8)));
     let error = archive.error("SELECT * FROM nothing_like_it").await;
     assert!(
-        error.to_string().ends_with("the tables are records, runs, tasks, deliveries, problems, component_metrics"),
+        error.to_string().ends_with(
+            "the tables are records, runs, tasks, deliveries, problems, component_metrics, plan_executions, plan_steps"
+        ),
         "{error}"
     );
     let error = archive.error("SELECT *\nFORM records").await;

@@ -18,8 +18,9 @@ pub(crate) const PLANS: [Plan; 11] = [
     Plan {
         krate: "server",
         modules: &[
-            ("serve", &["routes", "app", "settings", "ingest", "auth", "http", "limits"]),
+            ("serve", &["routes", "postgres", "app", "settings", "ingest", "auth", "http", "limits"]),
             ("routes", &["app", "ingest", "auth", "http", "metrics", "limits"]),
+            ("postgres", &["app", "auth", "http", "metrics", "limits"]),
             ("app", &["settings", "ingest", "auth", "http", "metrics", "limits"]),
             ("settings", &["ingest", "auth", "http", "limits"]),
             ("ingest", &["auth", "http", "metrics", "limits"]),
@@ -208,10 +209,11 @@ pub(crate) const PLANS: [Plan; 11] = [
         krate: "sql",
         modules: &[
             ("render", &["engine", "error"]),
-            ("engine", &["limits", "tables", "functions", "error"]),
+            ("engine", &["limits", "tables", "functions", "postgres", "error"]),
             ("limits", &["tables", "functions", "error"]),
             ("tables", &["functions", "error"]),
-            ("functions", &["error"]),
+            ("functions", &["postgres", "error"]),
+            ("postgres", &["error"]),
             ("error", &[]),
         ],
     },
@@ -220,8 +222,8 @@ pub(crate) const PLANS: [Plan; 11] = [
         modules: &[
             ("collect", &["fetch", "workers", "shutdown", "glob"]),
             ("fetch", &[]),
-            ("deliver", &["settings", "workers", "shutdown", "signature", "glob"]),
             ("alerts", &["deliver", "settings", "signature", "glob"]),
+            ("deliver", &["settings", "workers", "shutdown", "signature", "glob"]),
             ("settings", &[]),
             ("workers", &[]),
             ("shutdown", &[]),

@@ -1,32 +1,20 @@
-//! What the destinations of vendors have in common: their settings in a rule, requests, and the meaning of answers.
+//! The settings of the destinations of vendors in a rule.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use runlog_client::TlsSettings;
-use runlog_model::{Clock, hex};
-use secrecy::{ExposeSecret, SecretString};
+use runlog_model::Clock;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
-use url::Url;
 
-use super::error::AlertError;
+use super::channel_context::ChannelContext;
 use super::opsgenie::{Opsgenie, OpsgenieSettings};
 use super::pagerduty::{PagerDuty, PagerDutySettings};
 use super::rule::Destination;
 use super::slack::{Slack, SlackSettings};
 use super::teams::{Teams, TeamsSettings};
-use crate::deliver::SendError;
-use crate::deliver::http::{Answer, HttpAccess, HttpSettings, Poster};
-use crate::settings::{
-    SecretReader, SecretSource, SettingsError, TableError, TextOrSecret, UnknownWord, located, names_of,
-};
+use crate::settings::{SecretReader, SettingsError, TableError, UnknownWord, located, names_of};
 
-/// Maximum time of an attempt.
-pub(super) const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(30);
-/// Shorter parts of the URL of a webhook are words, and longer ones may be its secret. Unit: bytes.
-const PART_BYTES_MIN: usize = 12;
 /// The setting that selects the kind.
 const KIND: &str = "kind";
 
@@ -112,89 +100,5 @@ impl ChannelSettings {
         clock: Arc<dyn Clock>,
     ) -> Result<Destination, SettingsError> {
         self.0.build(&ChannelContext { owner: rule, tls, secrets: Some(secrets), clock })
-    }
-}
-
-/// The inputs of a destination besides its settings.
-pub(super) struct ChannelContext<'a> {
-    /// The rule.
-    owner: &'a str,
-    tls: &'a TlsSettings,
-    /// None while settings are only checked.
-    secrets: Option<&'a dyn SecretReader>,
-    clock: Arc<dyn Clock>,
-}
-
-impl ChannelContext<'_> {
-    /// Reads the secret of a setting.
-    pub(super) fn secret(&self, setting: &str, source: &SecretSource) -> Result<SecretString, SettingsError> {
-        match self.secrets {
-            Some(secrets) => {
-                secrets.read(source, &format!("alert {}: {setting}", self.owner)).map_err(SettingsError::Secret)
-            }
-            None => Ok(SecretString::from("0".repeat(32))),
-        }
-    }
-
-    /// The URL of a setting, which may be a secret as a whole.
-    pub(super) fn secret_url(&self, given: Option<&TextOrSecret>) -> Result<Url, SettingsError> {
-        let given = given.ok_or("it needs the url of the webhook")?;
-        let text = match (given, self.secrets) {
-            (TextOrSecret::Secret(_), None) => return Ok(placeholder()),
-            (given, _) => given.read(|source| self.secret("url", source))?,
-        };
-        let url = text.expose_secret().parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
-        // The address may be a secret: it is not repeated.
-        url.ok_or_else(|| "its url is not a URL that starts with https:// or http://".into())
-    }
-
-    /// Requests to this URL, which is removed from every text of a response that is shown.
-    pub(super) fn poster(&self, url: Url, access: HttpAccess) -> Result<Poster, SettingsError> {
-        let whole = [url.as_str(), url.path(), url.query().unwrap_or_default()].map(str::to_owned);
-        let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
-        let values = url.query_pairs().map(|(_, value)| value.into_owned());
-        let parts = segments.chain(values).filter(|part| part.len() >= PART_BYTES_MIN);
-        let hidden: Vec<String> = whole.into_iter().chain(parts).collect();
-        let http = HttpSettings {
-            url,
-            access,
-            headers: Vec::new(),
-            gzip: false,
-            time_max: ATTEMPT_TIME_MAX,
-            tls: self.tls.clone(),
-        };
-        let poster = Poster::new(http, "", Arc::clone(&self.clock))?;
-        let hide = |poster: Poster, text: String| poster.hiding(SecretString::from(text));
-        Ok(hidden.into_iter().filter(|text| text.len() > 1).fold(poster, hide))
-    }
-}
-
-/// The URL of a secret that is not read.
-fn placeholder() -> Url {
-    // It always parses.
-    Url::parse("https://example.com/placeholder").unwrap_or_else(|_| unreachable!("a constant"))
-}
-
-/// The name of a destination in the archive: its kind, its host, and a digest of what makes it another one.
-pub(super) fn name(kind: &str, url: &Url, parts: &[&str]) -> String {
-    let digest = Sha256::digest([&[url.as_str()], parts].concat().join("\n"));
-    format!("{kind} {} {}", url.host_str().unwrap_or_default(), hex::encode(&digest[..4]))
-}
-
-/// Posts JSON.
-pub(super) async fn post(poster: &Poster, name: &str, body: &Value) -> Result<Answer, AlertError> {
-    poster.post("application/json", body.to_string().into_bytes(), &[]).await.map_err(|error| match error {
-        SendError::Away { problem, after } => AlertError::Busy { problem: format!("{name}: {problem}"), after },
-        error => AlertError::Refused(format!("{name}: {error}")),
-    })
-}
-
-/// The meaning of an answer that is not a success: 400, 413 and 422 refuse the message itself, which is not sent again.
-pub(super) fn failure(answer: &Answer, name: &str) -> AlertError {
-    let problem = format!("{name}: {}", answer.said());
-    match answer.status.as_u16() {
-        400 | 413 | 422 => AlertError::Rejected(problem),
-        408 | 429 | 500..=599 => AlertError::Busy { problem, after: answer.retry_after },
-        _ => AlertError::Refused(problem),
     }
 }

@@ -2,21 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
+use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
 use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
 use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
-use runlog_store::Store;
-use runlog_store::alerts::{Alerts, NewAlertState};
-use runlog_store::plans::Plans;
-use runlog_store::problems::{KnownProblem, ProblemFilter, Problems};
-use runlog_store::runs::Runs;
-use runlog_store::summaries::{RecentRun, Summaries};
-use runlog_store::workspaces::Workspaces;
+use runlog_store::alerts::NewAlertState;
+use runlog_store::problems::{KnownProblem, ProblemFilter};
+use runlog_store::summaries::RecentRun;
 use serde::Serialize;
 use url::Url;
 
+use super::archive::{AlertArchive, LATE_MAX_MS, RUNS_MAX, engine_of, recent_runs, unusual_rows, waiting_runs};
 use super::error::AlertError;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
 use super::recover::About;
@@ -29,9 +26,6 @@ pub(super) const LOOK_BACK_MS: i64 = 2 * 86_400_000;
 /// How much later than its timestamp a transaction may be committed. Unit: milliseconds.
 const OVERLAP_MS: i64 = 120_000;
 
-/// Maximum number of runs per query.
-const RUNS_MAX: u64 = 5_000;
-
 /// Maximum number of error groups, incomplete logs and the like per query.
 const ROWS_MAX: u64 = 1_000;
 
@@ -43,9 +37,6 @@ const _: () = assert!(PROBLEM_WAIT_MS < OVERLAP_MS);
 /// Maximum number of tasks that an alert names with a problem.
 const TASK_NAMES_MAX: u64 = 5;
 
-/// A task that has not run for this long is no longer reported as late.
-const LATE_MAX_MS: i64 = 90 * 86_400_000;
-
 /// The minimum delay after which a task can be late.
 const LATE_MIN_MS: i64 = 900_000;
 
@@ -54,12 +45,6 @@ const TASKS_MAX: u64 = 20_000;
 
 /// How much earlier than its schedule a task may run. Unit: milliseconds.
 const EARLY_MS_MAX: i64 = 60_000;
-
-/// How many runs with a number of rows make one of them usual.
-const ROWS_KNOWN_MIN: usize = 5;
-
-/// Smaller differences from the usual number of rows are not reported.
-const ROWS_DIFFERENCE_MIN: u64 = 10;
 
 /// The minimum duration after which a running run can be slow.
 const SLOW_MIN_MS: i64 = 10_000;
@@ -240,29 +225,6 @@ impl Occurrence {
         };
         // Strings and times can always be serialized.
         serde_json::to_string(&body).unwrap_or_default()
-    }
-}
-
-/// The parts of the archive that alerts use.
-pub(super) struct AlertArchive {
-    pub(super) alerts: Alerts,
-    pub(super) runs: Runs,
-    pub(super) problems: Problems,
-    summaries: Summaries,
-    pub(super) workspaces: Workspaces,
-    plans: Plans,
-}
-
-impl AlertArchive {
-    pub(super) fn of(store: &Store) -> Self {
-        Self {
-            alerts: store.alerts().clone(),
-            runs: store.runs().clone(),
-            problems: store.problems().clone(),
-            summaries: store.summaries().clone(),
-            workspaces: store.workspaces().clone(),
-            plans: store.plans().clone(),
-        }
     }
 }
 
@@ -700,64 +662,6 @@ impl Finder<'_> {
             at,
             about,
         });
-    }
-}
-
-/// The last runs of a task, newest first.
-pub(super) async fn recent_runs(
-    archive: &AlertArchive,
-    task: TaskId,
-    now: Timestamp,
-) -> Result<Vec<RecentRun>, AlertError> {
-    Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
-}
-
-/// The number of rows that a run processed and the usual one of its task, if they differ too much; none if either is not
-/// known.
-pub(super) async fn unusual_rows(
-    archive: &AlertArchive,
-    rule: &AlertRule,
-    run: &Run,
-) -> Result<Option<(u64, u64)>, AlertError> {
-    let Some(rows) = run.processed_rows else { return Ok(None) };
-    let before = archive.alerts.processed_rows_before(run.task_id, run.triggered_at, LOOK_RUNS_MAX).await?;
-    let mut sorted = before;
-    sorted.sort_unstable();
-    if sorted.len() < ROWS_KNOWN_MIN {
-        return Ok(None);
-    }
-    let usual = sorted[(sorted.len() - 1) / 2];
-    // A number that occurred before is not unusual, as at the end of each month.
-    let is_new = sorted.first().is_some_and(|least| rows < *least) || sorted.last().is_some_and(|most| rows > *most);
-    let (less, more) = (rows.min(usual) as f64, rows.max(usual) as f64);
-    Ok((is_new && more >= less * rule.rows_factor && rows.abs_diff(usual) >= ROWS_DIFFERENCE_MIN)
-        .then_some((rows, usual)))
-}
-
-/// The runs that wait for their engine for too long.
-async fn waiting_runs(archive: &AlertArchive, rule: &AlertRule, now: Timestamp) -> Result<Vec<Run>, AlertError> {
-    Ok(archive.alerts.waiting_runs(now.plus_millis(-millis(rule.dispatch_time)), RUNS_MAX).await?)
-}
-
-/// True if a run waits for this engine for too long.
-pub(super) async fn waits_for_engine(
-    archive: &AlertArchive,
-    rule: &AlertRule,
-    engine: &str,
-    now: Timestamp,
-) -> Result<bool, AlertError> {
-    let waiting = waiting_runs(archive, rule, now).await?;
-    Ok(waiting.iter().any(|run| rule.may_be_about(run) && engine_of(run) == engine))
-}
-
-/// The engine that a run waits for, in words.
-fn engine_of(run: &Run) -> String {
-    let Some(runtime) = &run.runtime else { return "an engine".to_owned() };
-    match (&runtime.engine_id, &runtime.cluster_id, &runtime.id) {
-        (Some(engine), ..) => format!("engine {engine}"),
-        (None, Some(cluster), _) => format!("cluster {cluster}"),
-        (None, None, Some(id)) => format!("runtime {id}"),
-        (None, None, None) => "an engine".to_owned(),
     }
 }
 

@@ -11,7 +11,9 @@
 //! a time sends it. If a node stops after it has sent an alert and before it has recorded that, the alert is sent again
 //! with the same ID (`Message-ID`, `X-Runlog-Id`): delivery is at least once.
 
+mod archive;
 mod channel;
+mod channel_context;
 mod error;
 mod find;
 mod mail;

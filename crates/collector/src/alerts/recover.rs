@@ -12,8 +12,8 @@ use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::archive::{AlertArchive, recent_runs, unusual_rows, waits_for_engine};
 use super::error::AlertError;
-use super::find::{AlertArchive, recent_runs, unusual_rows, waits_for_engine};
 use super::rule::AlertRule;
 
 /// How long something must have been over before that is told, if it was over and back several times within an hour. Unit:

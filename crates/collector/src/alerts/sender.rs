@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::archive::AlertArchive;
 use super::error::AlertError;
-use super::find::{AlertArchive, LOOK_BACK_MS, Look, Occurrence, occurrences};
+use super::find::{LOOK_BACK_MS, Look, Occurrence, occurrences};
 use super::maintenance::{Maintenance, described, held_until};
 use super::message::{Message, Purpose};
 use super::recover::{About, Ends, body, is_not_told_yet};

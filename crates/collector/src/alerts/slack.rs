@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::channel::{ChannelContext, failure, name, post};
+use super::channel_context::{ChannelContext, failure, name, post};
 use super::error::AlertError;
 use super::message::{Message, Purpose};
 use crate::deliver::http::{HttpAccess, Poster};

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use sha2::Sha256;
 use url::Url;
 
-use super::channel::ATTEMPT_TIME_MAX;
+use super::channel_context::ATTEMPT_TIME_MAX;
 use super::error::AlertError;
 use super::message::Message;
 use crate::signature::signature;

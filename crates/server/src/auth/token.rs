@@ -24,6 +24,9 @@ use crate::http::request::{CallerId, client_address};
 /// The prefix of personal access tokens; everything else is treated as an access token.
 const PERSONAL_TOKEN_PREFIX: &str = "rlp_";
 
+/// The prefix of secrets of service accounts.
+const ACCOUNT_SECRET_PREFIX: &str = "rls_";
+
 /// The caller of this request. It is available in handlers of routes that require a token.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticated(pub(crate) Caller);
@@ -106,7 +109,16 @@ async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: O
         auth.rate_limits().note_verified(Credential::Session(&text));
         return Ok(session.caller);
     }
-    let token = bearer(headers)?;
+    caller_of(auth, bearer(headers)?, from).await
+}
+
+/// Whether a text is the secret of a service account, which is exchanged for access tokens, and no token itself.
+pub(crate) fn is_account_secret(text: &str) -> bool {
+    text.starts_with(ACCOUNT_SECRET_PREFIX)
+}
+
+/// The caller with a token that came from an address.
+pub(crate) async fn caller_of(auth: &Auth, token: &str, from: Option<IpAddr>) -> ApiResult<Caller> {
     let caller = if token.starts_with(PERSONAL_TOKEN_PREFIX) {
         auth.rate_limits().check_credential(from, Credential::Token(token))?;
         let caller = auth.store().accounts().authenticate_token(token).await?;

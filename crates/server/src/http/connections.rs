@@ -102,7 +102,7 @@ where
 
 /// Connections that have not sent anything yet.
 #[derive(Debug)]
-struct SilentConnections {
+pub(crate) struct SilentConnections {
     most: usize,
     number: AtomicU64,
     /// In the order of their arrival.
@@ -110,18 +110,18 @@ struct SilentConnections {
 }
 
 /// One of them, until it is dropped.
-struct SilentConnection {
+pub(crate) struct SilentConnection {
     of: Arc<SilentConnections>,
     number: u64,
     ended: CancellationToken,
 }
 
 impl SilentConnections {
-    fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { most, number: AtomicU64::new(0), since: Mutex::default() }
     }
 
-    fn register(silent: &Arc<Self>) -> SilentConnection {
+    pub(crate) fn register(silent: &Arc<Self>) -> SilentConnection {
         let number = silent.number.fetch_add(1, Ordering::Relaxed);
         let ended = CancellationToken::new();
         let mut since = silent.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +138,7 @@ impl SilentConnections {
 
 impl SilentConnection {
     /// Returns when this connection has been idle for longest and there are too many.
-    async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.ended.cancelled().await;
     }
 }

@@ -14,6 +14,12 @@ use tracing::{info, warn};
 
 use crate::limits;
 
+/// The protocols of the service.
+pub(crate) const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// Clients do not negotiate a protocol.
+pub(crate) const NO_PROTOCOL: &[&[u8]] = &[];
+
 /// The PEM files of a certificate.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
@@ -34,8 +40,8 @@ pub struct TlsError {
 }
 
 impl TlsFiles {
-    /// Reads the files.
-    pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// Reads the files, for connections that speak one of these protocols.
+    pub(crate) fn load(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
         let certificates = certificates(&self.certificate)?;
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| wrong(&self.key, error))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -54,13 +60,18 @@ impl TlsFiles {
             }
         };
         let mut config = builder.with_single_cert(certificates, key).map_err(|error| wrong(&self.key, error))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     }
 
     /// Reloads the files if one of them has changed. If they are invalid, this is logged, and the previous certificate
     /// remains in use.
-    pub(crate) async fn keep_fresh(self, config: RustlsConfig, stop: CancellationToken) {
+    pub(crate) async fn keep_fresh(
+        self,
+        config: RustlsConfig,
+        protocols: &'static [&'static [u8]],
+        stop: CancellationToken,
+    ) {
         let mut seen = self.changed_at();
         while !stop.is_cancelled() {
             tokio::select! {
@@ -70,13 +81,13 @@ impl TlsFiles {
             let changed = self.changed_at();
             if changed != seen {
                 seen = changed;
-                self.reload(&config);
+                self.reload(&config, protocols);
             }
         }
     }
 
-    fn reload(&self, config: &RustlsConfig) {
-        match self.load() {
+    fn reload(&self, config: &RustlsConfig, protocols: &[&[u8]]) {
+        match self.load(protocols) {
             Ok(fresh) => {
                 config.reload_from_config(fresh);
                 info!("reloaded the certificate from {}", self.certificate.display());
@@ -125,14 +136,14 @@ mod tests {
             key: write(folder.path(), "key.pem", &first.signing_key.serialize_pem()),
             client_authorities: None,
         };
-        let config = RustlsConfig::from_config(files.load().unwrap());
+        let config = RustlsConfig::from_config(files.load(HTTP).unwrap());
         let before = Arc::as_ptr(&config.get_inner());
         write(folder.path(), "cert.pem", "nonsense");
-        files.reload(&config);
+        files.reload(&config, HTTP);
         assert_eq!(Arc::as_ptr(&config.get_inner()), before);
         write(folder.path(), "cert.pem", &second.cert.pem());
         write(folder.path(), "key.pem", &second.signing_key.serialize_pem());
-        files.reload(&config);
+        files.reload(&config, HTTP);
         assert_ne!(Arc::as_ptr(&config.get_inner()), before);
     }
 
@@ -142,7 +153,7 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = write(folder.path(), "cert.pem", &made.cert.pem());
         let files = TlsFiles { certificate, key: folder.path().join("missing.pem"), client_authorities: None };
-        let error = files.load().unwrap_err().to_string();
+        let error = files.load(HTTP).unwrap_err().to_string();
         assert!(error.contains("missing.pem"), "{error}");
     }
 }

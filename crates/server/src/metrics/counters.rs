@@ -34,6 +34,17 @@ pub(crate) struct Metrics {
     pub(crate) pages: Counter,
     /// What the syslog listeners received.
     pub(crate) syslog: SyslogCounters,
+    statements: Family<StatementLabels, Counter>,
+    sessions: Gauge,
+}
+
+/// A session of a client of PostgreSQL, counted until it is dropped.
+pub(crate) struct CountedSession(Gauge);
+
+impl Drop for CountedSession {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Metrics of this node other than its counters.
@@ -97,6 +108,11 @@ struct RequestLabels {
     method: String,
     route: String,
     status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StatementLabels {
+    sqlstate: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -186,7 +202,25 @@ impl Metrics {
         registry.register("pages_requested", "Pages requested", pages.clone());
         let syslog = SyslogCounters::default();
         syslog.register(&mut registry);
-        Self { registry, requests, durations, records_in, records_out, pages, syslog }
+        let (statements, sessions) = (Family::default(), Gauge::default());
+        registry.register(
+            "postgres_statements",
+            "Statements of clients of PostgreSQL by SQLSTATE; 00000 is success",
+            Family::clone(&statements),
+        );
+        registry.register("postgres_sessions", "Sessions of clients of PostgreSQL", sessions.clone());
+        Self { registry, requests, durations, records_in, records_out, pages, syslog, statements, sessions }
+    }
+
+    /// Counts a statement of a client of PostgreSQL.
+    pub(crate) fn count_statement(&self, sqlstate: &'static str) {
+        self.statements.get_or_create(&StatementLabels { sqlstate }).inc();
+    }
+
+    /// Counts a session of such a client until the result is dropped.
+    pub(crate) fn count_session(&self) -> CountedSession {
+        self.sessions.inc();
+        CountedSession(self.sessions.clone())
     }
 
     /// Counts a request. Unknown paths are counted together, so that they cannot fill the memory.

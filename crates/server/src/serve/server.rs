@@ -15,12 +15,13 @@ use tracing::{info, warn};
 
 use crate::app::App;
 use crate::http::connections;
-use crate::http::tls::TlsError;
+use crate::http::tls::{HTTP, TlsError, TlsFiles};
 use crate::ingest::syslog::listener::{Listeners, SyslogError};
 use crate::limits;
 use crate::limits::Bounds;
+use crate::postgres::listener::{ALPN, PostgresListener};
 use crate::serve::router::router;
-use crate::settings::ServerSettings;
+use crate::settings::{PostgresSettings, ServerSettings};
 
 /// Errors of the service as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let stop_time_max = Duration::from_secs(settings.stop_seconds_max);
     let (tls, bounds, proxies) = (settings.tls.clone(), settings.bounds, settings.proxies.clone());
+    let postgres = settings.postgres.clone();
     let syslog = settings.syslog.clone();
     let app = App::new(store.clone(), settings, Arc::clone(&clock), Arc::clone(&random)).await?;
     let syslog = syslog
@@ -71,6 +73,15 @@ pub async fn serve(
             });
             tokio::join!(store.maintenance().run_jobs(stop.clone()), summaries)
         }
+    });
+    let postgres = match postgres {
+        Some(settings) => Some(postgres_listener(&app, settings, tls.as_ref(), &stop, &jobs_stop)?),
+        None => None,
+    };
+    let accepting = postgres.clone().map(|listener| {
+        let (store, stop) = (store.clone(), stop.clone());
+        let accept = move || listener.clone().accept();
+        tokio::spawn(async move { store.supervisor().run("postgres", &stop, accept).await })
     });
     tokio::spawn({
         let handle = handle.clone();
@@ -92,8 +103,8 @@ pub async fn serve(
             server.serve(service).await
         }
         Some(files) => {
-            let config = RustlsConfig::from_config(files.load()?);
-            tokio::spawn(files.keep_fresh(config.clone(), jobs_stop.clone()));
+            let config = RustlsConfig::from_config(files.load(HTTP)?);
+            tokio::spawn(files.keep_fresh(config.clone(), HTTP, jobs_stop.clone()));
             let server = axum_server::from_tcp(listener)?.handle(handle);
             let server = server.first_request_timeout(bounds.head_time_max);
             let mut server = server.acceptor(connections::protected(config, &bounds, proxies));
@@ -105,6 +116,11 @@ pub async fn serve(
     if let Some(syslog) = syslog {
         let _ = syslog.await;
     }
+    if let (Some(listener), Some(accepting)) = (postgres, accepting) {
+        // It ends with the listener of HTTP; a listener that has failed leaves this one to be stopped here.
+        accepting.abort();
+        listener.finish(stop_time_max).await;
+    }
     // Changes whose clients have disconnected are completed as well, within the same time.
     if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
         warn!("changes whose clients have disconnected took too long and are aborted");
@@ -114,6 +130,30 @@ pub async fn serve(
     let _ = jobs.await;
     Ok(served?)
 }
+
+/// The listener for clients of PostgreSQL, with the certificate of the service.
+fn postgres_listener(
+    app: &App,
+    settings: PostgresSettings,
+    tls: Option<&TlsFiles>,
+    stop: &CancellationToken,
+    jobs_stop: &CancellationToken,
+) -> Result<PostgresListener, ServeError> {
+    let config = match tls {
+        None => None,
+        Some(files) => {
+            let config = RustlsConfig::from_config(files.load(POSTGRES)?);
+            tokio::spawn(files.clone().keep_fresh(config.clone(), POSTGRES, jobs_stop.clone()));
+            Some(config)
+        }
+    };
+    let PostgresSettings { listener, is_plaintext_accepted, sessions_max } = settings;
+    let listener = listener.try_clone()?;
+    Ok(PostgresListener::new(listener, app.clone(), config, is_plaintext_accepted, sessions_max, stop.clone())?)
+}
+
+/// The protocols of that listener.
+const POSTGRES: &[&[u8]] = &[ALPN];
 
 /// Limits the size of heads and the time of slow clients.
 fn bound(http: &mut Builder<TokioExecutor>, bounds: &Bounds) {

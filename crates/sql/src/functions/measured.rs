@@ -31,6 +31,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
 
 use crate::functions::times::{WideFunction, is_replaced, wide};
+use crate::postgres::functions::PgFunction;
 
 /// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
 /// would crash the process. The tables `range` and `generate_series` produce their rows batch by batch.
@@ -284,6 +285,12 @@ impl Functions {
         Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
     }
 
+    /// The same, with more functions, whose values are small.
+    pub(crate) fn with(mut self, more: Vec<Arc<ScalarUDF>>) -> Self {
+        self.named.extend(more.into_iter().map(|function| (function.name().to_owned(), function)));
+        self
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<ScalarUDF>> {
         self.named.values().map(Arc::clone).collect()
     }
@@ -309,7 +316,7 @@ impl Functions {
             Expr::ScalarFunction(ScalarFunction { func, args }) => {
                 let inner = func.inner().as_any();
                 let is_fixed = GROWTH.get(func.name()) == Some(&Growth::Fixed) && !is_replaced(func.name());
-                if inner.is::<Measured>() || inner.is::<WideFunction>() || is_fixed {
+                if inner.is::<Measured>() || inner.is::<WideFunction>() || inner.is::<PgFunction>() || is_fixed {
                     return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
                 }
                 match self.named.get(func.name()) {

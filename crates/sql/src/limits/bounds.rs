@@ -9,7 +9,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr as ParsedExpr, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr as ParsedExpr, Statement as ParsedStatement, TableFactor, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -50,11 +50,21 @@ pub(crate) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
     Ok(statement)
 }
 
+/// Whether a statement is no larger than statements may be.
+pub(crate) fn check_parsed(statement: &ParsedStatement) -> Result<()> {
+    let mut count = Count::default();
+    match statement.visit(&mut count) {
+        ControlFlow::Break(()) => Err(too_large(count.reason)),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
 fn too_large(what: impl Into<String>) -> DataFusionError {
     DataFusionError::Plan(format!("the query is too large: {}", what.into()))
 }
 
-fn check_text(query: &str) -> Result<()> {
+/// Whether a text is no longer than queries may be.
+pub(crate) fn check_text(query: &str) -> Result<()> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(too_large(format!("it has more than {QUERY_BYTES_MAX} bytes")));
     }

@@ -1,4 +1,5 @@
-//! The tables of the catalog: `runs`, `component_metrics`, `tasks`, `deliveries` and `problems`.
+//! The tables of the catalog: `runs`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries` and
+//! `problems`.
 
 use std::any::Any;
 use std::fmt;

@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use runlog_client::HttpClientBuilder;
 use runlog_model::RecordOrder;
-use runlog_server::{Bounds, Network, OtlpAttributes, RunHook, ToldBy};
+use runlog_server::{Bounds, Network, OtlpAttributes, PostgresSettings, RunHook, ToldBy};
 use runlog_sql::SqlSettings;
 
 use crate::arguments::archive::{PlaceArgs, SPILL_FOLDER};
@@ -13,6 +14,7 @@ use crate::arguments::connect::tls_of_files;
 use crate::arguments::log::LogArgs;
 use crate::arguments::number::between;
 use crate::arguments::span::Span;
+use crate::command::serve::listen::listen;
 use crate::exit::Outcome;
 
 #[derive(Debug, clap::Args)]
@@ -210,9 +212,31 @@ pub(super) struct SqlArgs {
     #[arg(long, env = "RUNLOG_SQL_QUESTIONS", default_value_t = 4, value_name = "COUNT",
           value_parser = between(1_u16, 1_024))]
     pub(super) sql_questions: u16,
+    /// Address and port for clients of PostgreSQL, such as psql and BI tools, which read the archive in SQL [default: none]
+    #[arg(long, env = "RUNLOG_SQL_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
+    pub(super) sql_listen: Option<SocketAddr>,
+    /// Accept passwords from other machines without TLS there; anybody in between can read them
+    #[arg(long, env = "RUNLOG_SQL_PLAINTEXT", requires = "sql_listen")]
+    pub(super) sql_plaintext: bool,
+    /// Maximum number of sessions of clients of PostgreSQL; further ones are refused
+    #[arg(long, env = "RUNLOG_SQL_SESSIONS", default_value_t = 100, value_name = "COUNT",
+          value_parser = between(1_u16, 10_000))]
+    pub(super) sql_sessions: u16,
 }
 
 impl SqlArgs {
+    /// The listener for clients of PostgreSQL, if there is one.
+    pub(super) fn postgres(&self) -> Outcome<Option<PostgresSettings>> {
+        let Some(address) = self.sql_listen else { return Ok(None) };
+        let listener = listen(address, "--sql-listen")?;
+        let settings = PostgresSettings {
+            listener: Arc::new(listener),
+            is_plaintext_accepted: self.sql_plaintext,
+            sessions_max: usize::from(self.sql_sessions),
+        };
+        Ok(Some(settings))
+    }
+
     pub(super) fn settings(&self, data: &Path) -> SqlSettings {
         SqlSettings {
             memory_bytes: (self.sql_memory as usize) << 20,

@@ -1,6 +1,7 @@
 //! `runlog serve`: the archive behind its API, until it is stopped.
 
 mod arguments;
+mod listen;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arguments::Links;
 pub(crate) use arguments::ServeArgs;
+use listen::listen;
 use runlog_collector::alerts::Alerts;
 use runlog_model::Clock;
 use runlog_server::{AlertPreview, Proxies, ServerSettings, TlsFiles};
@@ -51,22 +53,18 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         let file = AdminTokenFile::prepare(&data).and_then(|file| file.write(&token))?;
         note(format!("created an administrator; its token is in {} (keep it secret)", file.display()));
     }
-    let listener = TcpListener::bind(args.listen).map_err(|error| {
-        let what = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "port {} is in use (is Runlog running already?); choose another one with --listen",
-                args.listen.port()
-            ),
-            _ => format!("cannot listen on {}; choose another address with --listen", args.listen),
-        };
-        Failure { exit: Exit::Unavailable, error: error.into() }.while_doing(what)
-    })?;
+    let listener = listen(args.listen, "--listen")?;
+    let postgres = args.sql.postgres()?;
     let address = listener.local_addr().context("the listener has no address")?;
     let tls = args.tls_certificate.zip(args.tls_key).map(|(certificate, key)| TlsFiles {
         certificate,
         key,
         client_authorities: args.tls_client_authorities,
     });
+    if let Some(postgres) = &postgres {
+        let address = postgres.listener.local_addr().context("the listener has no address")?;
+        note(format!("clients of PostgreSQL connect to {address}, database runlog, with a token as the password"));
+    }
     let scheme = if tls.is_some() { "https" } else { "http" };
     note(format!("runlog {} listens on {scheme}://{address}, archive in {place}", env!("CARGO_PKG_VERSION")));
     let run_hook = args.run_hook.map(|hook| args.run_hook_tls.with_client(hook)).transpose()?;
@@ -93,6 +91,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         proxies: Proxies { trusted: args.bounds.trusted_proxies.clone(), told_by: args.bounds.proxy_says.into() },
         bounds: args.bounds.bounds(),
         sql: args.sql.settings(&data),
+        postgres,
         otlp: args.otlp.attributes(),
         event_zone: args.events.event_zone,
         file_order: args.file_order.into(),

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::http::tls::{TlsError, TlsFiles};
+use crate::http::tls::{NO_PROTOCOL, TlsError, TlsFiles};
 use crate::ingest::syslog::batch::{Batch, Receiver, and_more};
 use crate::ingest::syslog::frames::{Frame, Frames};
 use crate::ingest::syslog::settings::SyslogSettings;
@@ -87,7 +87,7 @@ impl Listeners {
         };
         let tls = match (settings.tls, &settings.tls_files) {
             (Some(address), Some(files)) => {
-                let config = RustlsConfig::from_config(files.load()?);
+                let config = RustlsConfig::from_config(files.load(NO_PROTOCOL)?);
                 Some((bind("tls", address)?, config, files.clone()))
             }
             _ => None,
@@ -120,7 +120,7 @@ impl Listeners {
             let Some((listener, config, files)) = self.tls else { return };
             let listener = Arc::new(listener);
             tokio::join!(
-                files.keep_fresh(config.clone(), stop.clone()),
+                files.keep_fresh(config.clone(), NO_PROTOCOL, stop.clone()),
                 supervisor.run("syslog tls", &stop, || {
                     accept(shared.clone(), Arc::clone(&listener), Some(config.clone()))
                 })

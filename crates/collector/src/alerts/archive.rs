@@ -1,0 +1,111 @@
+//! What alerts read of the archive: for finding what to report, and whether it is over.
+
+use runlog_analysis::report::LOOK_RUNS_MAX;
+use runlog_model::{Run, TaskId, Timestamp, millis};
+use runlog_store::Store;
+use runlog_store::alerts::Alerts;
+use runlog_store::plans::Plans;
+use runlog_store::problems::Problems;
+use runlog_store::runs::Runs;
+use runlog_store::summaries::{RecentRun, Summaries};
+use runlog_store::workspaces::Workspaces;
+
+use super::error::AlertError;
+use super::rule::AlertRule;
+
+/// Maximum number of runs per query.
+pub(super) const RUNS_MAX: u64 = 5_000;
+
+/// A task that has not run for this long is no longer reported as late.
+pub(super) const LATE_MAX_MS: i64 = 90 * 86_400_000;
+
+/// How many runs with a number of rows make one of them usual.
+const ROWS_KNOWN_MIN: usize = 5;
+
+/// Smaller differences from the usual number of rows are not reported.
+const ROWS_DIFFERENCE_MIN: u64 = 10;
+
+/// The parts of the archive that alerts use.
+pub(super) struct AlertArchive {
+    pub(super) alerts: Alerts,
+    pub(super) runs: Runs,
+    pub(super) problems: Problems,
+    pub(super) summaries: Summaries,
+    pub(super) workspaces: Workspaces,
+    pub(super) plans: Plans,
+}
+
+impl AlertArchive {
+    pub(super) fn of(store: &Store) -> Self {
+        Self {
+            alerts: store.alerts().clone(),
+            runs: store.runs().clone(),
+            problems: store.problems().clone(),
+            summaries: store.summaries().clone(),
+            workspaces: store.workspaces().clone(),
+            plans: store.plans().clone(),
+        }
+    }
+}
+
+/// The last runs of a task, newest first.
+pub(super) async fn recent_runs(
+    archive: &AlertArchive,
+    task: TaskId,
+    now: Timestamp,
+) -> Result<Vec<RecentRun>, AlertError> {
+    Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
+}
+
+/// The number of rows that a run processed and the usual one of its task, if they differ too much; none if either is not
+/// known.
+pub(super) async fn unusual_rows(
+    archive: &AlertArchive,
+    rule: &AlertRule,
+    run: &Run,
+) -> Result<Option<(u64, u64)>, AlertError> {
+    let Some(rows) = run.processed_rows else { return Ok(None) };
+    let before = archive.alerts.processed_rows_before(run.task_id, run.triggered_at, LOOK_RUNS_MAX).await?;
+    let mut sorted = before;
+    sorted.sort_unstable();
+    if sorted.len() < ROWS_KNOWN_MIN {
+        return Ok(None);
+    }
+    let usual = sorted[(sorted.len() - 1) / 2];
+    // A number that occurred before is not unusual, as at the end of each month.
+    let is_new = sorted.first().is_some_and(|least| rows < *least) || sorted.last().is_some_and(|most| rows > *most);
+    let (less, more) = (rows.min(usual) as f64, rows.max(usual) as f64);
+    Ok((is_new && more >= less * rule.rows_factor && rows.abs_diff(usual) >= ROWS_DIFFERENCE_MIN)
+        .then_some((rows, usual)))
+}
+
+/// The runs that wait for their engine for too long.
+pub(super) async fn waiting_runs(
+    archive: &AlertArchive,
+    rule: &AlertRule,
+    now: Timestamp,
+) -> Result<Vec<Run>, AlertError> {
+    Ok(archive.alerts.waiting_runs(now.plus_millis(-millis(rule.dispatch_time)), RUNS_MAX).await?)
+}
+
+/// True if a run waits for this engine for too long.
+pub(super) async fn waits_for_engine(
+    archive: &AlertArchive,
+    rule: &AlertRule,
+    engine: &str,
+    now: Timestamp,
+) -> Result<bool, AlertError> {
+    let waiting = waiting_runs(archive, rule, now).await?;
+    Ok(waiting.iter().any(|run| rule.may_be_about(run) && engine_of(run) == engine))
+}
+
+/// The engine that a run waits for, in words.
+pub(super) fn engine_of(run: &Run) -> String {
+    let Some(runtime) = &run.runtime else { return "an engine".to_owned() };
+    match (&runtime.engine_id, &runtime.cluster_id, &runtime.id) {
+        (Some(engine), ..) => format!("engine {engine}"),
+        (None, Some(cluster), _) => format!("cluster {cluster}"),
+        (None, None, Some(id)) => format!("runtime {id}"),
+        (None, None, None) => "an engine".to_owned(),
+    }
+}

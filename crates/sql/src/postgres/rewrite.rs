@@ -1,0 +1,484 @@
+//! What the engine writes otherwise than PostgreSQL, changed in the parsed statement: operators with the name of their
+//! schema, collations, names of functions and types, and casts to the types of names such as `regclass`.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName, ObjectNamePart,
+    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef, TableFactor,
+    UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::postgres::schemas;
+
+/// Changes a statement of PostgreSQL into one of the engine.
+pub(super) fn rewrite(statement: &mut Statement) {
+    let _ = statement.visit(&mut Rewriter);
+}
+
+/// `SELECT items FROM table`.
+pub(super) fn select_from(items: Vec<SelectItem>, table: ObjectName) -> Query {
+    let template = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql("SELECT 1 FROM t")
+        .and_then(|mut parser| parser.parse_query())
+        .map(|query| *query);
+    let mut query = template.unwrap_or_else(|error| unreachable!("a constant is parsed: {error}"));
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        select.projection = items;
+        if let Some(from) = select.from.first_mut()
+            && let TableFactor::Table { name, .. } = &mut from.relation
+        {
+            *name = table;
+        }
+    }
+    query
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        rewrite_expr(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+        // Functions as tables, such as `pg_catalog.generate_series`.
+        if let [schema, name] = relation.0.as_slice()
+            && is_named(schema, "pg_catalog")
+            && name.as_ident().is_some_and(|name| !schemas::is_catalog_table(&name.value))
+        {
+            relation.0.remove(0);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if returns_nothing(query) {
+            query.order_by = None;
+        }
+        keep_names(&mut query.body);
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                    let _ = visit_expressions_mut(expr, compute_subquery);
+                }
+            }
+            for table in &mut select.from {
+                name_function(&mut table.relation);
+                table.joins.iter_mut().for_each(|join| name_function(&mut join.relation));
+            }
+        }
+        if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by {
+            for by in exprs {
+                let _ = visit_expressions_mut(&mut by.expr, compute_subquery);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_named(part: &ObjectNamePart, name: &str) -> bool {
+    part.as_ident().is_some_and(|part| part.value.eq_ignore_ascii_case(name))
+}
+
+fn rewrite_expr(expr: &mut Expr) {
+    match expr {
+        Expr::Collate { expr: inner, .. } => {
+            let inner = std::mem::replace(inner.as_mut(), null());
+            *expr = inner;
+        }
+        Expr::BinaryOp { op, .. } => {
+            if let BinaryOperator::PGCustomBinaryOperator(parts) = op
+                && let Some(known) = parts.last().and_then(|name| operator(name))
+            {
+                *op = known;
+            }
+        }
+        Expr::Subquery(query) if returns_nothing(query) => *expr = null(),
+        Expr::Subquery(query) => make_single(query),
+        Expr::Exists { subquery, negated } if returns_nothing(subquery) => {
+            *expr = Expr::value(Value::Boolean(*negated));
+        }
+        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+            if let Some(Value::SingleQuotedString(escape)) = escape_char
+                && escape != "\\"
+            {
+                let inner = std::mem::replace(pattern.as_mut(), null());
+                **pattern = with_backslashes(inner, escape);
+                *escape_char = None;
+            }
+        }
+        Expr::Function(function) => match array_query(function) {
+            Some(query) => *expr = array_of(query),
+            None => rewrite_function(function),
+        },
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
+            if let Some(name) = name_type(data_type) {
+                let inner = std::mem::replace(inner.as_mut(), null());
+                *expr = call(&format!("pg_to_{name}"), vec![inner]);
+            }
+        }
+        // Identifiers that are functions without parentheses.
+        Expr::Identifier(name) if name.quote_style.is_none() => {
+            let lower = name.value.to_lowercase();
+            if matches!(lower.as_str(), "current_schema" | "current_role" | "session_user" | "user" | "current_catalog")
+            {
+                *expr = call(&format!("pg_{lower}"), Vec::new());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn rewrite_function(function: &mut Function) {
+    if function.name.0.len() == 2 && is_named(&function.name.0[0], "pg_catalog") {
+        function.name.0.remove(0);
+    }
+    if let [name] = function.name.0.as_slice()
+        && let Some(name) = name.as_ident()
+    {
+        let lower = name.value.to_lowercase();
+        let replaced = match lower.as_str() {
+            // Names that the engine itself has for something else, or cannot have.
+            "version" | "current_schema" | "current_user" | "session_user" | "user" | "current_role"
+            | "current_catalog" => Some(format!("pg_{lower}")),
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            function.name = ObjectName::from(vec![Ident::new(replaced)]);
+            if matches!(function.args, FunctionArguments::None) {
+                function.args = FunctionArguments::List(no_arguments());
+            }
+        }
+    }
+}
+
+fn no_arguments() -> FunctionArgumentList {
+    FunctionArgumentList { duplicate_treatment: None, args: Vec::new(), clauses: Vec::new() }
+}
+
+fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { args, ..no_arguments() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// `OPERATOR(pg_catalog.~)`.
+fn operator(name: &str) -> Option<BinaryOperator> {
+    Some(match name {
+        "=" => BinaryOperator::Eq,
+        "<>" | "!=" => BinaryOperator::NotEq,
+        "<" => BinaryOperator::Lt,
+        "<=" => BinaryOperator::LtEq,
+        ">" => BinaryOperator::Gt,
+        ">=" => BinaryOperator::GtEq,
+        "+" => BinaryOperator::Plus,
+        "-" => BinaryOperator::Minus,
+        "*" => BinaryOperator::Multiply,
+        "/" => BinaryOperator::Divide,
+        "||" => BinaryOperator::StringConcat,
+        "~" => BinaryOperator::PGRegexMatch,
+        "~*" => BinaryOperator::PGRegexIMatch,
+        "!~" => BinaryOperator::PGRegexNotMatch,
+        "!~*" => BinaryOperator::PGRegexNotIMatch,
+        "~~" => BinaryOperator::PGLikeMatch,
+        "~~*" => BinaryOperator::PGILikeMatch,
+        "!~~" => BinaryOperator::PGNotLikeMatch,
+        "!~~*" => BinaryOperator::PGNotILikeMatch,
+        _ => return None,
+    })
+}
+
+/// The name of a type whose values are names of objects, to be looked up.
+fn name_type(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::Regclass => Some("regclass"),
+        DataType::Custom(name, _) => {
+            let name = name.0.last()?.as_ident()?.value.to_lowercase();
+            ["regclass", "regtype", "regnamespace", "regproc", "regrole"].into_iter().find(|known| **known == name)
+        }
+        _ => None,
+    }
+}
+
+/// `EXISTS` and `IN` with a query as scalar subqueries: where rows are computed, and not filtered, the engine has no others.
+fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
+    let (text, is_negated) = match expr {
+        Expr::Exists { subquery, negated } => {
+            (format!("SELECT (SELECT count(*) > 0 FROM ({subquery} LIMIT 1) AS found)"), *negated)
+        }
+        Expr::InSubquery { expr, subquery, negated } => {
+            let list = format!("SELECT array_agg(value) FROM ({subquery}) AS list (value)");
+            (format!("SELECT coalesce(array_has(({list}), {expr}), false)"), *negated)
+        }
+        _ => return ControlFlow::Continue(()),
+    };
+    if let Some(computed) = parsed_expr(&text) {
+        *expr = match is_negated {
+            true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(computed))) },
+            false => computed,
+        };
+    }
+    ControlFlow::Continue(())
+}
+
+/// The only expression of a `SELECT`.
+fn parsed_expr(text: &str) -> Option<Expr> {
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_query());
+    match *parsed.ok()?.body {
+        SetExpr::Select(mut select) => match select.projection.pop()? {
+            SelectItem::UnnamedExpr(expr) => Some(expr),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A function in `FROM`, whose column has the name of the function, or that after `AS`. Functions that return one value
+/// become queries.
+fn name_function(relation: &mut TableFactor) {
+    let TableFactor::Table { name, alias, args: Some(args), .. } = relation else { return };
+    let Some(function) = name.0.last().and_then(|name| name.as_ident()).map(|name| name.value.to_lowercase()) else {
+        return;
+    };
+    if ["generate_series", "range", "unnest"].contains(&function.as_str()) {
+        if let Some(alias) = alias
+            && alias.columns.is_empty()
+        {
+            alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+        }
+        return;
+    }
+    let args = args.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let shown = alias.as_ref().map_or_else(|| Ident::new(function.as_str()), |alias| alias.name.clone());
+    let text = format!("SELECT 1 FROM (SELECT {function}({args}) AS {shown}) AS {shown}");
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text).and_then(|mut parser| parser.parse_query());
+    if let Ok(parsed) = parsed
+        && let SetExpr::Select(mut select) = *parsed.body
+        && let Some(from) = select.from.pop()
+    {
+        *relation = from.relation;
+    }
+}
+
+/// A pattern of `LIKE` with another character in place of the backslash, the only one that the engine knows.
+fn with_backslashes(pattern: Expr, escape: &str) -> Expr {
+    /// Stands for the character itself.
+    const ESCAPED: &str = "\u{1}";
+    let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
+    let replaced = |expr, from: &str, to: &str| call("replace", vec![expr, text(from), text(to)]);
+    let pattern = replaced(pattern, "\\", "\\\\");
+    if escape.is_empty() {
+        return pattern;
+    }
+    let pattern = replaced(pattern, &escape.repeat(2), ESCAPED);
+    replaced(replaced(pattern, escape, "\\"), ESCAPED, escape)
+}
+
+/// The query of `ARRAY(SELECT …)`.
+fn array_query(function: &mut Function) -> Option<Query> {
+    let is_array = function.name.0.len() == 1 && is_named(&function.name.0[0], "array");
+    match &mut function.args {
+        FunctionArguments::Subquery(query) if is_array => Some(std::mem::replace(query.as_mut(), empty_query())),
+        _ => None,
+    }
+}
+
+fn empty_query() -> Query {
+    select_from(Vec::new(), ObjectName::from(vec![Ident::new("t")]))
+}
+
+/// The values of a query as an array: the engine has an aggregate for that.
+fn array_of(mut query: Query) -> Expr {
+    let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
+    let none = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Array(Array { elem: Vec::new(), named: false })),
+        data_type: texts,
+        array: false,
+        format: None,
+    };
+    if returns_nothing(&query) {
+        return none;
+    }
+    if let SetExpr::Select(select) = query.body.as_mut()
+        && let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
+            select.projection.as_mut_slice()
+    {
+        let inner = std::mem::replace(item, null());
+        *item = call("array_agg", vec![inner]);
+        query.order_by = None;
+    }
+    Expr::Subquery(Box::new(query))
+}
+
+/// Leaves of queries without rows what gives its columns their names. Its expressions would not be computed, and the engine
+/// does not have all of them.
+fn keep_names(part: &mut SetExpr) {
+    let select = match part {
+        SetExpr::Select(select) if selects_nothing(select) => select,
+        SetExpr::SetOperation { left, right, .. } => {
+            keep_names(left);
+            return keep_names(right);
+        }
+        _ => return,
+    };
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+            && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        {
+            *expr = null();
+        }
+    }
+    select.selection = Some(Expr::value(Value::Boolean(false)));
+}
+
+/// Whether a query has no rows, whatever its conditions: it joins a table that never has any. The engine cannot plan some
+/// of these queries where they refer to the rows of an outer one.
+fn returns_nothing(query: &Query) -> bool {
+    match query.body.as_ref() {
+        SetExpr::Select(select) => query.with.is_none() && selects_nothing(select),
+        _ => false,
+    }
+}
+
+fn selects_nothing(select: &Select) -> bool {
+    let is_empty = |relation: &TableFactor| match relation {
+        TableFactor::Table { name, args: None, .. } => match name.0.as_slice() {
+            [schema, name] => is_named(schema, "pg_catalog") && is_empty_table(name),
+            [name] => is_empty_table(name),
+            _ => false,
+        },
+        // All arrays of the catalog are null.
+        TableFactor::Table { name, args: Some(args), .. }
+            if name.0.last().is_some_and(|name| is_named(name, "unnest")) =>
+        {
+            matches!(args.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] if is_catalog_array(expr))
+        }
+        TableFactor::Derived { subquery, .. } => returns_nothing(subquery),
+        TableFactor::UNNEST { array_exprs, .. } => array_exprs.iter().any(is_catalog_array),
+        _ => false,
+    };
+    let is_inner = |join: &Join| {
+        matches!(join.join_operator, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_))
+    };
+    let has_empty = select.from.iter().any(|table| match table.joins.iter().all(is_inner) {
+        true => is_empty(&table.relation) || table.joins.iter().any(|join| is_empty(&join.relation)),
+        // The first table of left joins decides.
+        false => {
+            let is_left = |join: &Join| {
+                is_inner(join) || matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_))
+            };
+            table.joins.iter().all(is_left) && is_empty(&table.relation)
+        }
+    });
+    let aggregates = select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => has_aggregate(expr),
+        _ => false,
+    });
+    has_empty && !aggregates
+}
+
+fn is_catalog_array(expr: &Expr) -> bool {
+    match expr {
+        Expr::Identifier(name) => schemas::is_catalog_array(&name.value),
+        Expr::CompoundIdentifier(names) => names.last().is_some_and(|name| schemas::is_catalog_array(&name.value)),
+        _ => false,
+    }
+}
+
+fn is_empty_table(name: &ObjectNamePart) -> bool {
+    name.as_ident().is_some_and(|name| schemas::is_always_empty(&name.value))
+}
+
+/// Whether an expression has an aggregate, other than those of its subqueries.
+fn has_aggregate(expr: &Expr) -> bool {
+    expr.visit(&mut AggregateFinder { depth: 0 }).is_break()
+}
+
+struct AggregateFinder {
+    /// Number of queries around what is visited.
+    depth: usize,
+}
+
+impl Visitor for AggregateFinder {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if self.depth == 0 && is_aggregate(expr) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// A subquery over the catalog that returns one row for each of the outer ones, as an aggregate: the engine requires that.
+/// Only those whose tables are all of the catalog, where PostgreSQL's own conditions ensure that there is one row.
+fn make_single(query: &mut Query) {
+    if query.with.is_some() || query.limit_clause.is_some() || query.order_by.is_some() {
+        return;
+    }
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let Select { projection, from, group_by, .. } = select.as_mut();
+    let is_of_catalog = !from.is_empty()
+        && from.iter().all(|table| {
+            std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)).all(|relation| {
+                match relation {
+                    TableFactor::Table { name, args: None, .. } => match name.0.as_slice() {
+                        [schema, name] => is_named(schema, "pg_catalog") && is_table(name),
+                        [name] => is_table(name),
+                        _ => false,
+                    },
+                    _ => false,
+                }
+            })
+        });
+    let is_grouped = !matches!(group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = projection.as_mut_slice()
+    else {
+        return;
+    };
+    if !is_of_catalog || is_grouped || is_aggregate(item) {
+        return;
+    }
+    let inner = std::mem::replace(item, null());
+    *item = call("max", vec![inner]);
+}
+
+fn is_table(name: &ObjectNamePart) -> bool {
+    name.as_ident().is_some_and(|name| schemas::is_catalog_table(&name.value))
+}
+
+fn is_aggregate(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    let name = function.name.0.last().and_then(|name| name.as_ident()).map(|name| name.value.to_lowercase());
+    matches!(
+        name.as_deref(),
+        Some("max" | "min" | "count" | "bool_and" | "every" | "sum" | "avg" | "array_agg" | "string_agg" | "bool_or")
+    )
+}
