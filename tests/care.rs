@@ -340,7 +340,7 @@ fn the_settings_that_the_page_on_alerts_shows_are_enough() {
 fn settings_that_name_nothing_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("runlog.toml"), "[archive]\nsettle = \"0s\"\n").unwrap();
-    let all = "no upstream, no sink and no alert";
+    let all = "no upstream, sink, alert, identity provider or syslog listener";
     for (command, missing) in [("check", all), ("status", all), ("collect", "no upstream and no alert")] {
         let output = runlog(&[command]).current_dir(folder.path()).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();

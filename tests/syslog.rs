@@ -323,3 +323,29 @@ fn settings_that_would_let_everybody_write_are_rejected() {
         assert!(errors.contains(words), "{errors}");
     }
 }
+
+#[test]
+fn the_token_and_its_rights_are_checked() {
+    let service = Service::start(&["--settle", "0s"]);
+    service.make_task();
+    let other = service.succeed(&["admin", "users", "create", "reader", "--json"]);
+    let other: Value = serde_json::from_str(&other).unwrap();
+    let reader =
+        service.succeed(&["admin", "tokens", "create", "laptop", "--user", other["id"].as_str().unwrap(), "--json"]);
+    let reader: Value = serde_json::from_str(&reader).unwrap();
+    let folder = service.stop();
+    let check = |token: &str| {
+        fs::write(folder.path().join("token"), token).unwrap();
+        let settings = "[syslog]\ntcp = \"127.0.0.1:1\"\ntoken = { file = \"token\" }\n";
+        fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+        let output = crate::support::runlog(&["check", "--data", "data"]).current_dir(folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let admin = fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
+    let (code, told) = check(&admin);
+    assert!(code == Some(0) && told.contains("syslog: messages are stored as admin"), "{told}");
+    let (code, told) = check("rlp_0000");
+    assert!(code == Some(3) && told.contains("its token is not valid"), "{told}");
+    let (code, told) = check(reader["token"].as_str().unwrap());
+    assert!(code == Some(3) && told.contains("reader lacks the right Publisher"), "{told}");
+}

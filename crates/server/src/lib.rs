@@ -42,6 +42,7 @@ pub use http::proxies::{Network, NetworkError, Proxies, ToldBy};
 pub use http::tls::{TlsError, TlsFiles};
 pub use ingest::otlp::OtlpAttributes;
 pub use ingest::run_hook::RunHook;
+pub use ingest::syslog::check::test_syslog;
 pub use ingest::syslog::listener::SyslogError;
 pub use ingest::syslog::settings::{SyslogSettings, SyslogToken};
 pub use limits::Bounds;

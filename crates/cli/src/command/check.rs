@@ -40,7 +40,7 @@ pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
 
 /// Tries upstreams, sinks and the destinations of alerts.
 async fn check_peers(opened: Opened) -> Outcome {
-    let Opened { store, upstreams, sinks, alerts, oidc, .. } = opened;
+    let Opened { store, upstreams, sinks, alerts, oidc, syslog, .. } = opened;
     let good = |text: String| result_line(format!("{}  {text}", styled(GOOD, "good")));
     let bad = |text: String| result_line(format!("{}   {text}", styled(BAD, "bad")));
     let mut first = None;
@@ -82,6 +82,15 @@ async fn check_peers(opened: Opened) -> Outcome {
                     bad(format!("alerts to {destination}: {error}"))?;
                     first.get_or_insert(Exit::Unavailable);
                 }
+            }
+        }
+    }
+    if let Some(syslog) = syslog {
+        match runlog_server::test_syslog(&store, &syslog).await {
+            Ok(found) => good(format!("syslog: {found}"))?,
+            Err(error) => {
+                bad(format!("syslog: {error}"))?;
+                first.get_or_insert(Exit::Denied);
             }
         }
     }

@@ -187,9 +187,9 @@ impl Settings {
         self.oidc.as_ref().map(OidcTable::settings).transpose()
     }
 
-    /// True if there is an identity provider.
-    pub(crate) fn has_identity_provider(&self) -> bool {
-        self.oidc.is_some()
+    /// True if there is something that only the service uses: an identity provider, or a syslog listener.
+    pub(crate) fn has_service_settings(&self) -> bool {
+        self.oidc.is_some() || self.syslog.is_some()
     }
 
     /// True if there are alert rules.

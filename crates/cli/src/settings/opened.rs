@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
-use runlog_server::OidcSettings;
+use runlog_server::{OidcSettings, SyslogSettings};
 use runlog_store::{Store, StoreSettings};
 
 use super::file::Settings;
@@ -38,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) alerts: Option<Alerts>,
     /// Sign-in with an identity provider.
     pub(crate) oidc: Option<OidcSettings>,
+    /// The syslog listeners.
+    pub(crate) syslog: Option<SyslogSettings>,
 }
 
 /// What a command cannot do without.
@@ -81,8 +83,8 @@ impl SettingsArgs {
             Needs::Upstreams => (false, "no upstream"),
             Needs::UpstreamsOrAlerts => (settings.has_alerts(), "no upstream and no alert"),
             Needs::Something => {
-                let suffices = settings.has_alerts() || settings.has_sinks() || settings.has_identity_provider();
-                (suffices, "no upstream, no sink, no alert and no identity provider")
+                let suffices = settings.has_alerts() || settings.has_sinks() || settings.has_service_settings();
+                (suffices, "no upstream, sink, alert, identity provider or syslog listener")
             }
         };
         match names.is_empty() && !suffices {
@@ -101,7 +103,11 @@ impl SettingsArgs {
         let place = stored.location();
         let store = open_or_make(stored).await?;
         let alerts = settings.alerts(&store)?;
-        let oidc = if needs == Needs::Something { settings.oidc()? } else { None };
-        Ok(Opened { store, place, upstreams, sinks, alerts, oidc })
+        // Only the service and `check` need their secrets.
+        let (oidc, syslog) = match needs {
+            Needs::Something => (settings.oidc()?, settings.syslog()?),
+            Needs::Upstreams | Needs::UpstreamsOrAlerts => (None, None),
+        };
+        Ok(Opened { store, place, upstreams, sinks, alerts, oidc, syslog })
     }
 }

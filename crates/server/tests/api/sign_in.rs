@@ -470,9 +470,41 @@ async fn rights_change_with_the_groups_during_a_session() {
     place.stage.clock.advance_ms(901_000);
     assert_eq!(place.who(&cookie).await.json()["administrator"], true);
     assert!(place.audit().await.contains("change access"));
+    // So does the access of tokens, and of sessions that were opened with them.
+    let id = place.who(&cookie).await.json()["id"].as_str().unwrap().to_owned();
+    let token = place.stage.store.accounts().create_token(&id, "laptop").await.unwrap().token.unwrap();
+    let json = [("content-type", "application/json")];
+    let body = json!({ "token": token }).to_string();
+    let opened = place.stage.send(Method::POST, SESSION, Ask::with(&json).body(body)).await;
+    let by_token = session_cookie(&opened).unwrap();
+    assert_eq!(place.who(&by_token).await.status, 200);
     place.moods().account["groups"] = json!(["guests"]);
     place.stage.clock.advance_ms(901_000);
     place.who(&cookie).await.is_error(401, &["this session has ended"]);
+    place.who(&by_token).await.is_error(401, &["this session has ended"]);
+    place.stage.send(Method::GET, SESSION, Ask::with(&[]).by(&token)).await.is_error(401, &["unknown, or was revoked"]);
+    assert!(place.audit().await.contains("revoke access"));
+    // Whoever has access again, has it with the next sign-in.
+    place.moods().account["groups"] = json!(["oncall"]);
+    assert_eq!(
+        place.who(&place.session().await).await.json()["workspaces"][0]["rights"],
+        json!(["AUTHOR", "EXECUTE", "VIEW"])
+    );
+}
+
+#[tokio::test]
+async fn a_session_of_a_token_ends_when_the_account_was_not_confirmed_for_long() {
+    let place = Place::with(|oidc| oidc.token_life = Duration::from_secs(3_600)).await;
+    let id = place.who(&place.session().await).await.json()["id"].as_str().unwrap().to_owned();
+    let token = place.stage.store.accounts().create_token(&id, "laptop").await.unwrap().token.unwrap();
+    let json = [("content-type", "application/json")];
+    let body = json!({ "token": token }).to_string();
+    let opened = place.stage.send(Method::POST, SESSION, Ask::with(&json).body(body)).await;
+    let by_token = session_cookie(&opened).unwrap();
+    place.stage.clock.advance_ms(3_500_000);
+    assert_eq!(place.who(&by_token).await.status, 200);
+    place.stage.clock.advance_ms(101_000);
+    place.who(&by_token).await.is_error(401, &["this session has ended"]);
 }
 
 #[tokio::test]

@@ -139,6 +139,40 @@ impl Accounts {
         Ok(Caller { kind: CallerKind::User, id, name, administrator: access.administrator, permissions: Vec::new() })
     }
 
+    /// Takes all access from the user of an identity, and ends its sessions: the settings no longer give it any. Does nothing
+    /// for an identity that never signed in.
+    pub async fn revoke_identity(&self, identity: Identity<'_>) -> Result<()> {
+        let locking = format!(
+            "SELECT user_id FROM identities WHERE issuer = $1 AND subject = $2{}",
+            self.core.catalog().for_update()
+        );
+        let now = self.core.now().as_millis();
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let user: Option<String> = sqlx::query_scalar(AssertSqlSafe(locking.clone()))
+                    .bind(identity.issuer)
+                    .bind(identity.subject)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                let Some(id) = user else { return Ok(()) };
+                for statement in [
+                    "UPDATE users SET administrator = 0 WHERE id = $1",
+                    "DELETE FROM sessions WHERE caller_kind = 'user' AND caller_id = $1",
+                ] {
+                    sqlx::query(statement).bind(&id).execute(&mut *transaction).await?;
+                }
+                sqlx::query("UPDATE identities SET tokens_until = $2 WHERE user_id = $1 AND tokens_until > $2")
+                    .bind(&id)
+                    .bind(now)
+                    .execute(&mut *transaction)
+                    .await?;
+                replace_rights(&mut transaction, &id, &[]).await?;
+                self.core.commit_change(transaction, Some(&id)).await
+            })
+            .await
+    }
+
     /// Opens a session. `seal` receives its text, and returns the encrypted refresh token to keep.
     pub async fn open_identity_session(
         &self,

@@ -62,6 +62,7 @@ struct StoredSession {
     check_at: Option<i64>,
     issuer: Option<String>,
     subject: Option<String>,
+    tokens_until: Option<i64>,
 }
 
 /// A verified access token.
@@ -149,7 +150,8 @@ impl Accounts {
         }
         let row: Option<StoredSession> = sqlx::query_as(
             "SELECT s.caller_kind, s.caller_id, s.key_id, s.expires_at, s.refresh_token, s.confirmed_at, s.check_at, i.issuer,
-             i.subject FROM sessions s LEFT JOIN identities i ON s.check_at IS NOT NULL AND i.user_id = s.caller_id
+             i.subject, i.tokens_until
+             FROM sessions s LEFT JOIN identities i ON s.caller_kind = 'user' AND i.user_id = s.caller_id
              WHERE s.session_hash = $1 AND s.expires_at > $2",
         )
         .bind(secret::hash(text))
@@ -157,6 +159,11 @@ impl Accounts {
         .fetch_optional(self.core.catalog().read())
         .await?;
         let Some(row) = row else { return Ok(None) };
+        // Opened with a personal token of a user whose account the provider has not confirmed for too long.
+        let is_of_token = row.check_at.is_none();
+        if is_of_token && row.tokens_until.is_some_and(|until| until <= self.core.now().as_millis()) {
+            return Ok(None);
+        }
         let kind = CallerKind::read(&row.caller_kind);
         let kind = kind.ok_or_else(|| Error::corrupt("the caller of a session does not decode"))?;
         let Some(caller) = self.caller(kind, &row.caller_id).await? else { return Ok(None) };

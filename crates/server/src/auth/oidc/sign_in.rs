@@ -108,8 +108,12 @@ async fn account_of(auth: &Auth, oidc: &Oidc, subject: String, claims: &Claims) 
     let settings = oidc.settings();
     let name = access::user_name(settings, claims).unwrap_or_else(|| subject.clone());
     let workspaces = auth.store().workspaces().list().await?;
-    let allowed =
-        access::access(&settings.access, claims, &workspaces).ok_or_else(|| SignInError::NoAccess(name.clone()))?;
+    let Some(allowed) = access::access(&settings.access, claims, &workspaces) else {
+        // What earlier groups gave ends now, and not only when tokens expire.
+        let store = audited(auth, &name, "-", "revoke access", &SignInRequest::default());
+        store.accounts().revoke_identity(Identity { issuer: &settings.issuer, subject: &subject }).await?;
+        return Err(SignInError::NoAccess(name));
+    };
     Ok(Account {
         provider_session: text(claims, "sid"),
         access: IdentityAccess {

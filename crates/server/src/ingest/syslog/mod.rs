@@ -9,6 +9,7 @@
 //! sender waits, and keeps the rest in its own queue.
 
 pub(crate) mod batch;
+pub(crate) mod check;
 pub(crate) mod frames;
 pub(crate) mod listener;
 pub(crate) mod message;
