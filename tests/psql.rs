@@ -290,6 +290,76 @@ fn a_portal_is_read_in_parts() {
 }
 
 #[test]
+fn an_error_is_sent_to_who_waits_for_it() {
+    let archive = Archive::start(&[]);
+    let mut client = Client::signed_in(archive.port, "me", &archive.service.token);
+    // Some drivers send `Sync` only after they have seen the error.
+    client.send(b'P', b"s\0SELECT nope\0\0\0");
+    client.send(b'D', b"Ss\0");
+    client.send(b'H', b"");
+    assert!(client.error().contains("42703"));
+    client.send(b'S', b"");
+    client.until(b'Z');
+    // Nothing follows a simple query, not even one that is no text.
+    client.send(b'Q', b"SELECT '\xff'\0");
+    assert!(client.error().contains("22021"));
+    client.until(b'Z');
+    assert_eq!(client.ask("SELECT 1"), [["1"]]);
+}
+
+#[test]
+fn settings_of_clients_that_have_no_effect_keep_nobody_out() {
+    let archive = Archive::start(&[]);
+    let token = &archive.service.token;
+    for options in ["options='-c work_mem=64MB'", "client_encoding=SQL_ASCII"] {
+        assert_eq!(succeeded(archive.psql("me", token, options, &["SELECT 1"])), "1\n", "{options}");
+    }
+    let said = refusal(archive.psql("me", token, "client_encoding=LATIN1", &["SELECT 1"]));
+    assert!(said.contains("PGCLIENTENCODING=UTF8"), "{said}");
+}
+
+#[test]
+fn a_statement_is_bounded_whatever_a_comment_hides() {
+    let archive = Archive::start(&[]);
+    let mut client = Client::signed_in(archive.port, "me", &archive.service.token);
+    // A carriage return ends a comment of PostgreSQL.
+    for hidden in [format!("SELECT 1::int{}", "[]".repeat(100_000)), "SELECT 1 UNION ".repeat(15_000) + "SELECT 1"] {
+        client.send(b'Q', format!("--\r{hidden}\0").as_bytes());
+        assert!(client.error().contains("the query is too large"));
+        client.until(b'Z');
+    }
+    assert_eq!(client.ask("--\rSELECT 1"), [["1"]]);
+}
+
+#[test]
+fn a_cursor_that_is_not_read_holds_no_query_beyond_its_time() {
+    let archive = Archive::start(&["--sql-time", "2s"]);
+    let token = &archive.service.token;
+    let many = "SELECT a FROM generate_series(1, 3000000) AS a";
+    let mut idle: Vec<Client> = Vec::new();
+    for _ in 0..4 {
+        let mut client = Client::signed_in(archive.port, "me", token);
+        client.ask("BEGIN");
+        client.send(b'P', format!("\0{many}\0\0\0").as_bytes());
+        client.send(b'B', b"\0\0\0\0\0\0\0\0");
+        client.send(b'E', b"\0\0\0\0\x01");
+        client.send(b'H', b"");
+        client.until(b's');
+        idle.push(client);
+    }
+    // All queries that may run at a time are there; they end by their time, and another one is answered.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !archive.psql("me", token, "", &["SELECT count(*) FROM runs"]).status.success() {
+        assert!(std::time::Instant::now() < deadline, "cursors that nobody reads hold all queries");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let client = &mut idle[0];
+    client.send(b'E', b"\0\0\0\0\0");
+    client.send(b'S', b"");
+    assert!(client.error().contains("57014"));
+}
+
+#[test]
 fn what_is_no_message_ends_the_session_and_nothing_else() {
     let archive = Archive::start(&["--sql-sessions", "1"]);
     let token = &archive.service.token;

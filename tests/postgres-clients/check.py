@@ -145,6 +145,11 @@ async def check_asyncpg(service: Service):
     except asyncio.TimeoutError:
         pass
     expect(await connection.fetchval("SELECT 1"), 1, "a query after one that was cancelled")
+    try:
+        await asyncio.wait_for(connection.fetch("SELECT nope"), 20)
+        sys.exit("a column that is not there was found")
+    except asyncpg.UndefinedColumnError:
+        pass
     await connection.close()
     # Connections of a pool are reset when they are given back.
     async with asyncpg.create_pool(service.url(), min_size=1, max_size=1) as pool:

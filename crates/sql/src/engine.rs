@@ -43,7 +43,7 @@ use crate::postgres::catalog::Relations;
 use crate::postgres::functions as postgres_functions;
 use crate::postgres::question::PgQuestion;
 use crate::postgres::schemas::{PgTypePlanner, catalog_of};
-use crate::postgres::{PgDescription, PgParameter, PgQuery, PgScript, PgSession, PgType};
+use crate::postgres::{DIALECT, PgDescription, PgParameter, PgQuery, PgScript, PgSession, PgType};
 use crate::tables::record_table::RecordTable;
 use crate::tables::row_table::CatalogTable;
 
@@ -207,7 +207,8 @@ impl SqlEngine {
         let parsing = {
             let text = Arc::clone(&text);
             move || {
-                let parsed = bounds::check_text(&text).and_then(|()| PgScript::parse(&text, bounds::check_parsed));
+                let parsed =
+                    bounds::check_text(&text, &DIALECT).and_then(|()| PgScript::parse(&text, bounds::check_parsed));
                 parsed.map_err(|error| SqlError::of(&error, &text))
             }
         };
@@ -428,8 +429,9 @@ impl RunningQuery {
             false => error,
         };
         // The process may end as soon as the error is there, and its temporary files are removed with the engine.
+        let deadline = self.stop.deadline();
         drop(self);
-        asker.fail(error).await;
+        asker.fail(error, deadline).await;
     }
 
     async fn frugally(&self, asker: &mut Asker) -> Result<(), SqlError> {
@@ -473,7 +475,8 @@ impl RunningQuery {
             let is_last = next.is_none();
             attempt.has_rows.store(true, Ordering::Relaxed);
             asker.begin(stream.schema());
-            if !asker.give(next).await || is_last {
+            // Nobody holds a query for longer than it may take by not reading its rows.
+            if !within(deadline, asker.give(next)).await? || is_last {
                 return Ok(None);
             }
         }
@@ -502,10 +505,11 @@ impl Asker {
         self.batches.send(Ok(batch)).await.is_ok()
     }
 
-    async fn fail(self, error: SqlError) {
+    /// Sends an error, unless the receiver does not read in time: it finds out by the deadline itself.
+    async fn fail(self, error: SqlError, deadline: Option<(Instant, Duration)>) {
         match self.begun {
             Some(begun) => drop(begun.send(Err(error))),
-            None => drop(self.batches.send(Err(error)).await),
+            None => drop(within(deadline, self.batches.send(Err(error))).await),
         }
     }
 
@@ -644,8 +648,13 @@ impl Answer {
             return Ok(None);
         }
         let next = within(self.stop.deadline(), self.batches.recv()).await;
-        // If the end is not reported, the thread has panicked.
-        let next = next.and_then(|next| next.unwrap_or_else(|| Err(engine_fault())));
+        let next = next.and_then(|next| {
+            next.unwrap_or_else(|| match self.stop.deadline() {
+                Some((deadline, time_max)) if Instant::now() >= deadline => Err(too_long(Some(time_max))),
+                // If the end is not reported, the thread has panicked.
+                _ => Err(engine_fault()),
+            })
+        });
         self.has_ended = !matches!(next, Ok(Some(_)));
         next
     }

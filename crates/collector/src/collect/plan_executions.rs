@@ -247,7 +247,13 @@ impl PlanWorker {
         };
         let is_missing = found.is_none();
         let listed = || serde_json::from_str::<Fields>(&claimed.body).ok();
-        let execution = found.or_else(|| before.as_ref().map(|known| known.execution.clone())).or_else(listed);
+        // What the list said last is newer than what was stored before: it may have ended since.
+        let known = || {
+            let mut execution = before.as_ref().map(|known| known.execution.clone()).unwrap_or_default();
+            execution.extend(listed().unwrap_or_default());
+            Some(execution)
+        };
+        let execution = found.or_else(known);
         let execution = self.complete(execution.unwrap_or_default(), id);
         let definition = match plan_report::text(&execution, "planId") {
             Some(plan) => self.definition(plan, claimed.attempts).await?,

@@ -257,6 +257,24 @@ async fn odd_plans_land_as_far_as_they_can_be_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_whose_details_are_gone_has_ended_if_the_list_says_so() {
+    let running = |script: &mut Script| tell(script, &listed("executing", None), &[step("load", "STARTED", None)]);
+    let landing = Landing::of_all(running).await;
+    landing.round_of_plans().await;
+    assert_eq!(landing.status().await.as_deref(), Some("executing"));
+    landing.stage.change(|script| {
+        script.plans = vec![listed("execution_failed", Some("2027-01-15T08:00:30.000Z"))];
+        script.plan_parts.clear();
+    });
+    landing.stage.time.pass(60_000);
+    landing.round_of_plans().await;
+    assert_eq!(landing.status().await.as_deref(), Some("execution_failed"));
+    let report = landing.plan().await.unwrap().report;
+    assert_eq!(report.execution["finishTimestamp"], "2027-01-15T08:00:30.000Z");
+    assert_eq!(report.steps[0].step["executionStatus"], "STARTED", "what was known of its steps stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_longer_than_the_vendor_gives_is_divided() {
     let many = |script: &mut Script| {
         script.plans = (0..1_500_i64)

@@ -19,7 +19,6 @@ use crate::limits;
 use crate::postgres::cancel::Sessions;
 use crate::postgres::connection::{Connection, Stream};
 use crate::postgres::failure::{Done, Failure, Report, violation};
-use crate::postgres::replies;
 use crate::postgres::session::{Session, State};
 use crate::postgres::session_settings::Settings;
 use crate::postgres::startup::{self, Purpose};
@@ -170,12 +169,12 @@ impl Shared {
             Ok(signed_in) => signed_in,
             Err(failure) => return Err(startup::reported(connection, failure).await),
         };
-        let mut settings = Settings::new();
+        let (mut settings, mut warnings) = (Settings::new(), Vec::new());
         for (name, value) in &parameters.settings {
             match settings.set(name, Some(value)) {
                 Ok(_) => {}
                 // Drivers send whatever they know; what is not known here is told and ignored, unless it would change values.
-                Err(report) if report.code == "42704" => replies::warning(&mut connection.output, &report),
+                Err(report) if report.code == "42704" => warnings.push(report),
                 Err(report) => return Err(startup::reported(connection, Failure::Session(report)).await),
             }
         }
@@ -194,6 +193,7 @@ impl Shared {
             settings,
             registered,
             stop: self.stop.clone(),
+            warnings,
             state: State::default(),
         }))
     }

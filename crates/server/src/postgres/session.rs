@@ -39,6 +39,8 @@ pub(super) struct Session {
     pub(super) registered: Registered,
     /// Cancelled when the service stops.
     pub(super) stop: CancellationToken,
+    /// What to tell the client once it is signed in: earlier, it accepts nothing but the sign-in.
+    pub(super) warnings: Vec<Report>,
     pub(super) state: State,
 }
 
@@ -92,6 +94,9 @@ impl Session {
     pub(super) async fn begin(&mut self) -> Done<()> {
         let output = &mut self.connection.output;
         replies::authentication(output, 0);
+        for warning in self.warnings.drain(..) {
+            replies::warning(output, &warning);
+        }
         for (name, shown) in REPORTED {
             replies::parameter(output, shown, self.settings.get(name).unwrap_or_default());
         }
@@ -103,17 +108,19 @@ impl Session {
     /// Handles messages until the session ends. Ok: the client has ended it.
     pub(super) async fn run(&mut self) -> Done<()> {
         loop {
-            let message = match self.next_message().await {
+            let (kind, message) = self.next_message().await?;
+            // Whoever sends one of these does not send `Sync` afterwards.
+            let is_extended = !matches!(kind, b'Q' | b'F');
+            let message = match message {
                 Ok(Message::Terminate) => return Ok(()),
                 Ok(message) => message,
                 // A text that is not valid, in a message that is.
                 Err(Failure::Statement(report)) => {
-                    self.fail(report, true).await?;
+                    self.fail(report, is_extended).await?;
                     continue;
                 }
                 Err(failure) => return Err(failure),
             };
-            let is_extended = !matches!(message, Message::Query(_) | Message::FunctionCall);
             if self.state.is_skipping && is_extended && !matches!(message, Message::Sync) {
                 continue;
             }
@@ -126,7 +133,8 @@ impl Session {
         }
     }
 
-    async fn next_message(&mut self) -> Done<Message> {
+    /// The next message, and its kind.
+    async fn next_message(&mut self) -> Done<(u8, Done<Message>)> {
         let bytes_max = self.app.settings().bounds.body_bytes_max;
         let (kind, body) = tokio::select! {
             message = self.connection.message(bytes_max) => message?,
@@ -137,7 +145,7 @@ impl Session {
                 return Err(Failure::Session(Report::new("57P05", "the session was idle for too long")));
             }
         };
-        Message::read(kind, body)
+        Ok((kind, Message::read(kind, body)))
     }
 
     /// Reports an error; the session continues.
@@ -151,7 +159,8 @@ impl Session {
         match is_extended {
             true => {
                 self.state.is_skipping = true;
-                Ok(())
+                // Some drivers send `Sync` only after they have seen the error.
+                Ok(self.connection.flush().await?)
             }
             false => self.ready().await,
         }

@@ -126,7 +126,10 @@ impl Settings {
         let is_kept = match name {
             _ if lower == default.to_lowercase() => true,
             _ if FREE.contains(&name) => true,
-            "client_encoding" => matches!(lower.replace(['-', '_'], "").as_str(), "utf8" | "unicode"),
+            // PostgreSQL converts nothing for a client without an encoding, either.
+            "client_encoding" => {
+                matches!(lower.replace(['-', '_'], "").as_str(), "utf8" | "unicode" | "sqlascii")
+            }
             // The order of day and month only matters where dates are read.
             "datestyle" => lower.starts_with("iso"),
             "search_path" => {
@@ -150,7 +153,11 @@ impl Settings {
                 }
                 _ => ("0A000", format!("{name} cannot be changed: it is {default}")),
             };
-            return Err(Report::new(code, message));
+            let report = Report::new(code, message);
+            return Err(match name {
+                "client_encoding" => report.with_hint("set PGCLIENTENCODING=UTF8, or client_encoding=UTF8"),
+                _ => report,
+            });
         }
         let value = if name == "client_encoding" { default } else { value };
         self.0.insert(name.to_owned(), value.to_owned());

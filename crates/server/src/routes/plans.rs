@@ -294,20 +294,27 @@ pub(super) enum Found {
 pub(super) struct Viewed(pub(super) Option<Vec<WorkspaceId>>);
 
 impl Viewed {
-    /// True unless a description of a run, or of a plan execution, names a workspace that the caller may not view.
+    /// True if a description of a run, or of a plan execution, names a workspace that the caller may view. Who may not view
+    /// all does not see those that name none.
     pub(super) fn has(&self, run: &Fields) -> bool {
         let workspace = plan_report::text(run, "workspaceId").and_then(|id| id.parse::<WorkspaceId>().ok());
         match (&self.0, workspace) {
             (Some(viewed), Some(workspace)) => viewed.contains(&workspace),
-            _ => true,
+            (Some(_), None) => false,
+            (None, _) => true,
         }
     }
 
-    /// The same object without the runs that the caller may not view.
+    /// The same object without the runs, and the plan executions in it, that the caller may not view. They are nested: an
+    /// error handler starts plans, which start runs.
     fn of(&self, mut fields: Fields) -> Fields {
-        for name in ["doneExecutableDetails", "doneTaskExecutableDetails"] {
-            if let Some(Value::Array(runs)) = fields.get_mut(name) {
-                runs.retain(|run| run.as_object().is_some_and(|run| self.has(run)));
+        for name in ["doneExecutableDetails", "doneTaskExecutableDetails", "donePlanExecutableDetails"] {
+            if let Some(Value::Array(parts)) = fields.get_mut(name) {
+                let viewed = std::mem::take(parts).into_iter().filter_map(|part| match part {
+                    Value::Object(part) if self.has(&part) => Some(Value::Object(self.of(part))),
+                    _ => None,
+                });
+                *parts = viewed.collect();
             }
         }
         fields

@@ -122,6 +122,43 @@ async fn a_reported_plan_execution_is_served_to_the_letter() {
 }
 
 #[tokio::test]
+async fn what_is_nested_in_a_plan_is_shown_to_who_may_view_its_workspace() {
+    let stage = Stage::new().await;
+    let other = stage.other_workspace().await.id.to_string();
+    let of = |workspace: Option<&str>, message: &str| {
+        let mut run = job(&stage);
+        run["errorMessage"] = message.into();
+        match workspace {
+            Some(workspace) => run["workspaceId"] = workspace.into(),
+            None => drop(run.as_object_mut().unwrap().remove("workspaceId")),
+        }
+        run
+    };
+    let own = stage.workspace.to_string();
+    let mut failed = step("load", "EXECUTION_FAILED", &stage);
+    let mut handler = step("mail", "EXECUTION_SUCCESS", &stage).step;
+    let runs = json!([of(Some(&own), "own"), of(Some(&other), "secret one"), of(None, "secret two")]);
+    handler.insert(
+        "donePlanExecutableDetails".to_owned(),
+        json!([{"executionId": "n", "planId": "p", "workspaceId": own, "executionStatus": "EXECUTION_FAILED",
+            "startTimestamp": STARTED, "userId": "u", "userType": "HUMAN", "doneExecutableDetails": runs}]),
+    );
+    failed.error_handler = Some(handler);
+    report(&stage, PLAN_EXECUTION, "execution_failed", vec![failed]).await;
+    let viewer = stage.user("viewer", &[Right::View]).await;
+    let path = format!("/processing/executions/plans/{PLAN_EXECUTION}/steps/load-execution/error-handler");
+    let page = format!("/runlog/v1/plan-executions/{PLAN_EXECUTION}");
+    for path in [&path, &page] {
+        let ask = Ask::with(&[]).by(&viewer);
+        let shown = stage.send(Method::GET, path, ask).await;
+        assert_eq!(shown.status, 200, "{}", shown.text());
+        assert!(!shown.text().contains("secret"), "{}", shown.text());
+    }
+    let all = stage.get(&path).await.text();
+    assert!(all.contains("secret one") && all.contains("secret two"), "{all}");
+}
+
+#[tokio::test]
 async fn people_see_what_failed_and_what_was_not_started_because_of_it() {
     let stage = Stage::new().await;
     report_failure(&stage).await;

@@ -10,7 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr as ParsedExpr, Statement as ParsedStatement, TableFactor, Visit, Visitor};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -40,7 +40,7 @@ const PARTS_MAX: u64 = 100_000;
 
 /// What a query says, unless that is too much.
 pub(crate) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
-    check_text(query)?;
+    check_text(query, &GenericDialect {})?;
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(query, &dialect)?;
     let mut count = Count::default();
@@ -63,13 +63,13 @@ fn too_large(what: impl Into<String>) -> DataFusionError {
     DataFusionError::Plan(format!("the query is too large: {}", what.into()))
 }
 
-/// Whether a text is no longer than queries may be.
-pub(crate) fn check_text(query: &str) -> Result<()> {
+/// Whether a text is no longer than queries may be. The dialect must be that of the parser: what ends a comment differs.
+pub(crate) fn check_text(query: &str, dialect: &dyn Dialect) -> Result<()> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(too_large(format!("it has more than {QUERY_BYTES_MAX} bytes")));
     }
     // Text that cannot be tokenised is left to the parser, which reports the position.
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, query).tokenize() else { return Ok(()) };
+    let Ok(tokens) = Tokenizer::new(dialect, query).tokenize() else { return Ok(()) };
     let is_said = |token: &&Token| !matches!(token, Token::Whitespace(_));
     if tokens.iter().filter(is_said).count() > TOKENS_MAX {
         return Err(too_large(format!("it has more than {TOKENS_MAX} tokens")));

@@ -119,16 +119,18 @@ impl PgScript {
     /// The statements of a text, each of whose queries must pass a check. On a thread with a large stack: not every text
     /// is a small one.
     pub(crate) fn parse(text: &Arc<str>, check: Check) -> Result<Self> {
-        let dialect = PostgreSqlDialect {};
         // The parser wants `COPY … FROM STDIN` to end like this.
         let ended = format!("{text}\n;");
-        let parser = Parser::new(&dialect).with_recursion_limit(RECURSION_MAX).try_with_sql(&ended);
+        let parser = Parser::new(&DIALECT).with_recursion_limit(RECURSION_MAX).try_with_sql(&ended);
         let statements = parser
             .and_then(|mut parser| parser.parse_statements())
             .map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
         statements.into_iter().map(|statement| command(statement, text, check)).collect::<Result<_>>().map(Self)
     }
 }
+
+/// The dialect of statements.
+pub(crate) const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// Whether a statement is no larger than statements may be.
 pub(crate) type Check = fn(&Statement) -> Result<()>;

@@ -11,6 +11,7 @@ pub(crate) mod schemas;
 mod types;
 mod values;
 
+pub(crate) use commands::DIALECT;
 pub use commands::{PgCommand, PgCopyFormat, PgFetch, PgScript};
 pub use parameters::PgParameter;
 pub use question::{PgDescription, PgQuery, PgSession};

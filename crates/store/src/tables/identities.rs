@@ -209,18 +209,24 @@ impl Accounts {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Records that the provider has confirmed the account of a session now, with the next refresh token.
-    pub async fn confirm_session(&self, text: &str, refresh_token: Option<&str>, check_at: Timestamp) -> Result<()> {
-        sqlx::query(
-            "UPDATE sessions SET confirmed_at = $2, check_at = $3, refresh_token = COALESCE($4, refresh_token)
-             WHERE session_hash = $1",
-        )
-        .bind(secret::hash(text))
-        .bind(self.core.now().as_millis())
-        .bind(check_at.as_millis())
-        .bind(refresh_token)
-        .execute(self.core.catalog().write())
-        .await?;
+    /// Keeps the next refresh token of a session, encrypted by the caller.
+    pub async fn keep_refresh_token(&self, text: &str, refresh_token: &str) -> Result<()> {
+        sqlx::query("UPDATE sessions SET refresh_token = $2 WHERE session_hash = $1")
+            .bind(secret::hash(text))
+            .bind(refresh_token)
+            .execute(self.core.catalog().write())
+            .await?;
+        Ok(())
+    }
+
+    /// Records that the provider has confirmed the account of a session now.
+    pub async fn confirm_session(&self, text: &str, check_at: Timestamp) -> Result<()> {
+        sqlx::query("UPDATE sessions SET confirmed_at = $2, check_at = $3 WHERE session_hash = $1")
+            .bind(secret::hash(text))
+            .bind(self.core.now().as_millis())
+            .bind(check_at.as_millis())
+            .execute(self.core.catalog().write())
+            .await?;
         Ok(())
     }
 

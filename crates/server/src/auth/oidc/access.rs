@@ -50,11 +50,11 @@ fn matches(rule: &AccessRule, claims: &Claims) -> bool {
     texts.iter().any(|text| rule.values.iter().any(|value| value == "*" || value == text))
 }
 
-/// The texts of a claim. An e-mail address that the provider has not verified counts as absent: anybody could have
-/// entered it.
+/// The texts of a claim. An e-mail address of which the provider does not say that it has verified it counts as absent:
+/// anybody could have entered it.
 fn claim_texts<'a>(claims: &'a Claims, name: &str) -> Vec<&'a str> {
-    let is_unverified = claims.get("email_verified").is_some_and(|it| *it != Value::Bool(true) && it != "true");
-    if name == "email" && is_unverified {
+    let is_verified = claims.get("email_verified").is_some_and(|it| *it == Value::Bool(true) || it == "true");
+    if name == "email" && !is_verified {
         return Vec::new();
     }
     match claim(claims, name) {
@@ -151,6 +151,7 @@ mod tests {
         assert_eq!(claim_texts(&found, "https://example.com/groups"), ["a"]);
         assert!(claim_texts(&found, "realm_access.none").is_empty());
         assert!(claim_texts(&found, "email").is_empty(), "an address that is not verified");
+        assert!(claim_texts(&claims(json!({ "email": "a@b.c" })), "email").is_empty(), "the provider does not say");
         assert_eq!(claim_texts(&claims(json!({ "email": "a@b.c", "email_verified": true })), "email"), ["a@b.c"]);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use runlog_model::Timestamp;
 use runlog_store::accounts::{Identity, ProviderSession, Session};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
@@ -24,7 +25,8 @@ pub(crate) async fn checked(auth: &Auth, text: &str, session: Session) -> ApiRes
         auth.store().accounts().close_session(text).await?;
         return Ok(None);
     };
-    if auth.now() < kept.check_at {
+    let now = auth.now();
+    if now < kept.check_at && now < unchecked_until(oidc, kept) {
         return Ok(Some(session));
     }
     let (auth, oidc, text) = (auth.clone(), Arc::clone(oidc), text.to_owned());
@@ -43,24 +45,14 @@ async fn check(auth: &Auth, oidc: &Oidc, text: &str) -> ApiResult<Option<Session
     if now < kept.check_at
         || !accounts.claim_session_check(text, kept.check_at, later(now, limits::OIDC_CHECK_TIME_MAX)).await?
     {
-        return Ok(Some(session));
+        return unchecked(oidc, session, &kept, now).map(Some);
     }
     match refresh(auth, oidc, text, &session, &kept).await {
         Ok(()) => Ok(accounts.session(text).await?),
         Err(SignInError::Archive(error)) => Err(error.into()),
         Err(SignInError::Provider(error)) if !ends_session(&error) => {
             warn!(error = %error, user = session.caller.name, "cannot check the account of a session");
-            let unchecked = oidc.settings().check_every.saturating_add(limits::OIDC_UNCHECKED_SESSION_LIFE);
-            match now < later(kept.confirmed_at, unchecked) {
-                true => Ok(Some(session)),
-                false => Err(ApiError::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "your account cannot be checked: the identity \
-                     provider does not respond",
-                )
-                .with_detail("try again later, or sign in with a token")
-                .retried_after(limits::OIDC_CHECK_TIME_MAX.as_secs())),
-            }
+            unchecked(oidc, session, &kept, now).map(Some)
         }
         Err(error) => {
             info!(reason = %error, user = session.caller.name, "a session ends: its account is not confirmed");
@@ -68,6 +60,22 @@ async fn check(auth: &Auth, oidc: &Oidc, text: &str) -> ApiResult<Option<Session
             Ok(None)
         }
     }
+}
+
+/// Until when a session is used whose account cannot be checked.
+fn unchecked_until(oidc: &Oidc, kept: &ProviderSession) -> Timestamp {
+    later(kept.confirmed_at, oidc.settings().check_every.saturating_add(limits::OIDC_UNCHECKED_SESSION_LIFE))
+}
+
+/// A session whose account cannot be checked now. 503 if that is so for too long.
+fn unchecked(oidc: &Oidc, session: Session, kept: &ProviderSession, now: Timestamp) -> ApiResult<Session> {
+    if now < unchecked_until(oidc, kept) {
+        return Ok(session);
+    }
+    let message = "your account cannot be checked: the identity provider does not respond";
+    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        .with_detail("try again later, or sign in with a token")
+        .retried_after(limits::OIDC_CHECK_TIME_MAX.as_secs()))
 }
 
 /// True if the provider refuses the account, and not only this request or its client.
@@ -91,12 +99,14 @@ async fn refresh(
     let accounts = auth.store().accounts();
     let next = answer.refresh_token.as_ref().and_then(|token| refresh_token::encrypt(text, token, auth.random()));
     // First of all the next refresh token is kept: this one may have become invalid.
-    accounts.confirm_session(text, next.as_deref(), later(auth.now(), oidc.settings().check_every)).await?;
+    if let Some(next) = next {
+        accounts.keep_refresh_token(text, &next).await?;
+    }
     if let Some(account) = sign_in::refreshed(auth, oidc, &answer, &kept.subject).await? {
         let (name, id) = (&session.caller.name, &session.caller.id);
         let store = sign_in::audited(auth, name, id, "change access", &SignInRequest::default());
         let identity = Identity { issuer: &kept.issuer, subject: &kept.subject };
         store.accounts().confirm_identity(identity, &account.access).await?;
     }
-    Ok(())
+    Ok(accounts.confirm_session(text, later(auth.now(), oidc.settings().check_every)).await?)
 }

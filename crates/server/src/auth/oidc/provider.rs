@@ -94,6 +94,8 @@ struct Known {
     keys: Option<Cached<JwkSet>>,
     /// When the document last could not be read, and why.
     failed: Option<(Duration, String)>,
+    /// The same of the keys.
+    keys_failed: Option<(Duration, String)>,
 }
 
 struct Cached<T> {
@@ -168,6 +170,27 @@ impl Provider {
         {
             return Ok(Arc::clone(&cached.value));
         }
+        // As for the document: others do not wait for the time-out one after another, and old keys are used meanwhile.
+        let failure = match &known.keys_failed {
+            Some((at, failure)) if now.saturating_sub(*at) < limits::OIDC_RETRY_AFTER => failure.clone(),
+            _ => match self.read_keys(&metadata).await {
+                Ok(keys) => {
+                    let value = Arc::new(keys);
+                    known.keys_failed = None;
+                    known.keys = Some(Cached { value: Arc::clone(&value), at: now });
+                    return Ok(value);
+                }
+                Err(error) => {
+                    warn!(error = %error, issuer = self.settings.issuer, "cannot read the keys of the identity provider");
+                    known.keys_failed = Some((self.clock.elapsed(), error.to_string()));
+                    error.to_string()
+                }
+            },
+        };
+        known.keys.as_ref().map(|cached| Arc::clone(&cached.value)).ok_or(OidcError::Unavailable(failure))
+    }
+
+    async fn read_keys(&self, metadata: &Metadata) -> Result<JwkSet, OidcError> {
         #[derive(Deserialize)]
         struct Keys {
             keys: Vec<Value>,
@@ -175,9 +198,7 @@ impl Provider {
         let read: Keys = self.json(self.settings.http.get(metadata.jwks_uri.clone())).await?;
         // Keys of other kinds may be among them.
         let keys: Vec<Jwk> = read.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect();
-        let value = Arc::new(JwkSet { keys });
-        known.keys = Some(Cached { value: Arc::clone(&value), at: now });
-        Ok(value)
+        Ok(JwkSet { keys })
     }
 
     /// Verifies a token of the provider; reads the keys again if it is signed with an unknown one.

@@ -73,7 +73,8 @@ pub(crate) async fn refreshed(
         (Some(token), access) => {
             let claims = oidc.provider().id_token(token, None).await?;
             if text(&claims, "sub").as_deref() != Some(subject) {
-                return Err(OidcError::Invalid("the refreshed ID token is about another account".to_owned()).into());
+                let description = Some("the refreshed ID token is about another account".to_owned());
+                return Err(OidcError::Refused { code: "invalid_grant".to_owned(), description }.into());
             }
             Some(with_user_info(oidc, claims, access.as_ref(), subject).await?)
         }
