@@ -608,7 +608,9 @@ impl Finder<'_> {
                 "the log of run {} could not be collected completely from {}: {}",
                 run.run_id, run.upstream, run.last_error
             );
-            let key = format!("log incomplete {} {}", run.upstream, run.run_id);
+            // It may have been over before, when the upstream had no log of the run.
+            let again = run.ended_before.map(|at| format!(" since {}", Timestamp::clamped(at))).unwrap_or_default();
+            let key = format!("log incomplete {} {}{again}", run.upstream, run.run_id);
             let about = About::Log { upstream: run.upstream, run: run.run_id };
             self.add(key, "log_incomplete", text, task, run_id, self.now, Some(about));
         }

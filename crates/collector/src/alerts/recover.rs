@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
 use runlog_model::{ProblemState, RunId, TaskId, Timestamp};
+use runlog_store::alerts::LogEnd;
 use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,7 +37,7 @@ pub(super) enum About {
     Late { task: TaskId, after: Timestamp },
     /// A problem: over once it is resolved.
     Problem { id: String },
-    /// A log is incomplete.
+    /// A log is incomplete: over once it is not to be fetched any more.
     Log { upstream: String, run: String },
     /// A sink is behind.
     Sink { name: String },
@@ -117,8 +118,14 @@ impl<'a> Ends<'a> {
                 _ => Some(Over::Because("it is resolved")),
             },
             About::Log { upstream, run } => {
-                let goes_on = alerts.is_log_incomplete(upstream, run).await?;
-                (!goes_on).then_some(Over::Because("the log is complete"))
+                let end = alerts.log_end(upstream, run).await?;
+                end.map(|end| {
+                    Over::Because(match end {
+                        LogEnd::Complete => "the log is complete",
+                        LogEnd::None => "the upstream has no log of the run",
+                        LogEnd::Gone => "the run is not known to the upstream any more",
+                    })
+                })
             }
             About::Sink { name } => {
                 let goes_on = alerts.is_sink_behind(&self.rule.name, name).await?;

@@ -10,8 +10,9 @@ use runlog_model::wire::alerts::AlertState;
 use runlog_model::wire::components::{MeasuredRun, RunComponents};
 use runlog_model::wire::problems::NewProblemState;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{Clock, ProblemState, RunStatus, Timestamp};
+use runlog_model::{Clock, ProblemState, RunId, RunStatus, Timestamp};
 use runlog_store::alerts::AlertFilter;
+use runlog_store::collection::{ClaimedRun, FailedAttempt, LandedLog, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -399,4 +400,65 @@ async fn a_task_that_did_not_run_by_its_schedule_is_told_until_it_runs() {
     assert_eq!(alerts.preview(since, stage.clock.now()).await.unwrap()[0].events, 1);
     stage.good_run().await;
     assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+/// An upstream lists a run, whose log is to be fetched.
+async fn listed(stage: &Stage, run: RunId) {
+    let listed = UpstreamRun {
+        run_id: run,
+        task_id: stage.task.to_string(),
+        progress: UpstreamRunState::Pending,
+        status: "execution_successful".to_owned(),
+        triggered_at: Some(stage.clock.now()),
+        finished_at: Some(stage.clock.now()),
+        due_at: stage.clock.now(),
+        body: "{}".to_owned(),
+    };
+    stage.store.collection().upsert_runs("cloud", &[listed]).await.unwrap();
+}
+
+async fn claimed(stage: &Stage) -> ClaimedRun {
+    stage.pass(MINUTE_MS);
+    let until = stage.clock.now().plus_millis(MINUTE_MS);
+    stage.store.collection().claim_run("cloud", until).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_incomplete_until_it_has_landed_or_the_upstream_has_none_and_perhaps_again() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::LogIncomplete];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let run = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+    listed(&stage, run).await;
+    let attempt = async |error: &str, expected: Option<u64>| {
+        let failed = FailedAttempt { error: error.to_owned(), expected, retry_at: stage.clock.now() };
+        stage.store.collection().record_failure("cloud", &claimed(&stage).await, &failed).await.unwrap();
+    };
+    attempt("5 of 7 records were received", Some(7)).await;
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("log_incomplete: the log of run "), "{said:?}");
+    attempt("the service answered 503", None).await;
+    assert!(
+        texts(&stage, &alerts, &mut told).await.is_empty(),
+        "the upstream is away: the log is as incomplete as it was"
+    );
+    attempt("5 of 7 records were received", Some(7)).await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it goes on");
+
+    let finish = FinishRun::with_status(RunStatus::Successful);
+    stage.store.collection().finish_without_log("cloud", &claimed(&stage).await, &finish, None).await.unwrap();
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said[0].starts_with("recovered: over, the upstream has no log of the run: "), "{said:?}");
+    assert_eq!(stage.store.collection().retry_run("cloud", run).await.unwrap(), 1);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    attempt("5 of 7 records were received", Some(7)).await;
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("log_incomplete: the log of run "), "{said:?}");
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let log = LandedLog { records: 7, pages: 1, components_due_at: None };
+    stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said[0].starts_with("recovered: over, the log is complete: "), "{said:?}");
 }

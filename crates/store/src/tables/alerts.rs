@@ -170,6 +170,21 @@ pub struct IncompleteRun {
     /// Why the log is incomplete.
     #[sqlx(rename = "problem")]
     pub last_error: String,
+    /// When its collection last ended before, if it did: a run without a log may have one later. Unit: epoch
+    /// milliseconds.
+    #[sqlx(rename = "landed_at")]
+    pub ended_before: Option<i64>,
+}
+
+/// How the collection of a log has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEnd {
+    /// The log is complete in the archive.
+    Complete,
+    /// The upstream has no log of the run.
+    None,
+    /// The upstream does not know the run any more, or the run is not collected any more.
+    Gone,
 }
 
 /// A sink with pending deliveries.
@@ -844,7 +859,7 @@ impl Alerts {
     /// upstream counts.
     pub async fn incomplete_runs(&self, limit: u64) -> Result<Vec<IncompleteRun>> {
         Ok(sqlx::query_as(
-            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem FROM collected_runs
+            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem, landed_at FROM collected_runs
              WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0 ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
@@ -902,17 +917,20 @@ impl Alerts {
         Ok(rows > 0)
     }
 
-    /// True if the last attempt to fetch the log of a run received a different number of records than the upstream counts.
-    pub async fn is_log_incomplete(&self, upstream: &str, run: &str) -> Result<bool> {
-        let rows: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM collected_runs WHERE upstream = $1 AND run_id = $2
-                AND state = 'due' AND expected IS NOT NULL AND attempts > 0",
-        )
-        .bind(upstream)
-        .bind(run)
-        .fetch_one(self.core.catalog().read())
-        .await?;
-        Ok(rows > 0)
+    /// Returns how the collection of the log of a run has ended; `None` as long as the log is to be fetched.
+    pub async fn log_end(&self, upstream: &str, run: &str) -> Result<Option<LogEnd>> {
+        let state: Option<String> =
+            sqlx::query_scalar("SELECT state FROM collected_runs WHERE upstream = $1 AND run_id = $2")
+                .bind(upstream)
+                .bind(run)
+                .fetch_optional(self.core.catalog().read())
+                .await?;
+        Ok(match state.as_deref() {
+            Some("going" | "due") => None,
+            Some("landed") => Some(LogEnd::Complete),
+            Some("no_log") => Some(LogEnd::None),
+            _ => Some(LogEnd::Gone),
+        })
     }
 
     /// Records that all sinks that a rule found behind have caught up, except these.
