@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
-use runlog_model::place::Task;
 use runlog_model::{ProblemState, RunId, TaskId, Timestamp};
 use runlog_store::alerts::LogEnd;
 use runlog_store::summaries::RecentRun;
@@ -15,6 +14,8 @@ use serde_json::Value;
 
 use super::archive::{AlertArchive, recent_runs, unusual_rows, waits_for_engine};
 use super::error::AlertError;
+use super::find::ROWS_MAX;
+use super::maintenance::Place;
 use super::rule::AlertRule;
 
 /// How long something must have been over before that is told, if it was over and back several times within an hour. Unit:
@@ -138,18 +139,35 @@ impl<'a> Ends<'a> {
         })
     }
 
-    /// The task that it is about, if it is about one.
-    pub(super) async fn tasks_of(&self, about: Option<&About>) -> Result<Vec<Task>, AlertError> {
-        match about {
+    /// The tasks that it is about: those that a problem hits and to which the rule applies, or else the one of the message
+    /// that reported it.
+    pub(super) async fn places_of(&self, about: Option<&About>, reported: &str) -> Result<Vec<Place>, AlertError> {
+        let workspaces = &self.archive.workspaces;
+        let mut places = Vec::new();
+        let task = match about {
+            Some(About::Problem { id }) => {
+                for hit in self.archive.problems.tasks(id, ROWS_MAX).await? {
+                    let task = workspaces.task(hit.task_id).await?.filter(|task| self.rule.is_about(task));
+                    places.extend(task.map(Place::from));
+                }
+                return Ok(places);
+            }
             Some(
                 About::Failed { task, .. }
                 | About::Slow { task, .. }
                 | About::Rejected { task, .. }
                 | About::Unusual { task, .. }
                 | About::Late { task, .. },
-            ) => Ok(self.archive.workspaces.task(*task).await?.into_iter().collect()),
-            _ => Ok(Vec::new()),
+            ) => Some(*task),
+            Some(About::Log { .. } | About::Sink { .. } | About::Engine { .. }) | None => {
+                let body: Value = serde_json::from_str(reported).unwrap_or_default();
+                body["taskId"].as_str().and_then(|id| id.parse().ok())
+            }
+        };
+        if let Some(task) = task {
+            places.extend(workspaces.task(task).await?.map(Place::from));
         }
+        Ok(places)
     }
 
     /// The last run of a task that was successful or failed, if it was successful and triggered later.
@@ -172,9 +190,6 @@ impl<'a> Ends<'a> {
         Ok(self.runs.get(&task).map(Vec::as_slice).unwrap_or_default())
     }
 }
-
-/// Maximum number of runs per query.
-const ROWS_MAX: u64 = 1_000;
 
 /// True if the end is not told yet: it came and went, and has not been over for long enough.
 pub(super) fn is_not_told_yet(comes_and_goes: bool, ended_at: Timestamp, now: Timestamp) -> bool {

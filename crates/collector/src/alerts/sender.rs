@@ -185,7 +185,7 @@ impl Alerts {
             // Where an alert would stay open, it is closed also while nobody is to be told.
             let to = rule.to.iter().filter(|to| rule.recovery || to.keeps_state());
             let to = to.map(|to| Recovery { destination: to.name(), is_muted: is_muted && !to.keeps_state() });
-            let due_at = held_until(&self.windows, &ends.tasks_of(about.as_ref()).await?, now);
+            let due_at = held_until(&self.windows, &ends.places_of(about.as_ref(), &state.body).await?, now);
             queued += alerts.end(&state, &body(&state.body, &why, now), &to.collect::<Vec<_>>(), due_at).await?;
         }
         Ok(queued)
@@ -306,7 +306,7 @@ impl Alerts {
 
     fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, look: Look, now: Timestamp) -> Vec<NewAlert> {
         let body = found.body(&rule.name, self.public_url.as_ref(), now);
-        let held_until = held_until(&self.windows, &found.tasks(), now);
+        let held_until = held_until(&self.windows, &found.places(), now);
         // A process that does not search again soon does not wait either.
         let waits = rule.group_by != GroupBy::None && look != Look::Once;
         let due_at = held_until.or_else(|| waits.then(|| now.plus_millis(millis(rule.group_wait))));

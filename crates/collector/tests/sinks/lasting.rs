@@ -462,3 +462,52 @@ async fn a_log_is_incomplete_until_it_has_landed_or_the_upstream_has_none_and_pe
     let said = texts(&stage, &alerts, &mut told).await;
     assert!(said[0].starts_with("recovered: over, the log is complete: "), "{said:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_about_several_takes_nothing_out_of_a_maintenance_window() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let grouped = AlertRule { group_by: GroupBy::Rule, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![grouped], None).with_maintenance(vec![for_an_hour(&stage)]);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    stage.failed_run("no table").await;
+    assert_eq!(round(&stage, &alerts).await, (1, 0));
+    let other = stage.task("daily").await;
+    stage.ended_run(other, FinishRun::with_status(RunStatus::Failed)).await;
+    assert_eq!(round(&stage, &alerts).await, (1, 1), "the task in the window waits for its end");
+    stage.pass(60 * MINUTE_MS);
+    assert_eq!(round(&stage, &alerts).await, (0, 1));
+    assert_eq!(drain(&mut told).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_what_is_about_tasks_in_a_maintenance_window_is_held_too() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::NewProblem, Condition::LogIncomplete];
+    let rule = AlertRule { when, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![rule.clone()], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    let run = stage.run(4, &[]).await;
+    while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
+    runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
+    let fetched = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+    listed(&stage, fetched).await;
+    let failed = FailedAttempt { error: "5 of 7".to_owned(), expected: Some(7), retry_at: stage.clock.now() };
+    stage.store.collection().record_failure("cloud", &claimed(&stage).await, &failed).await.unwrap();
+    assert_eq!(round(&stage, &alerts).await, (2, 2));
+
+    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
+    let resolved = NewProblemState { state: ProblemState::Resolved, until: None, note: None };
+    stage.store.problems().set_state(&problem.id, &resolved, "ada").await.unwrap();
+    let (finish, log) =
+        (FinishRun::with_status(RunStatus::Successful), LandedLog { records: 7, pages: 1, components_due_at: None });
+    stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
+    let alerts = Alerts::new(&stage.store, vec![rule], None).with_maintenance(vec![for_an_hour(&stage)]);
+    assert_eq!(round(&stage, &alerts).await, (2, 0), "their task is in the window");
+    stage.pass(60 * MINUTE_MS);
+    assert_eq!(round(&stage, &alerts).await, (0, 2));
+    let mut whats = whats(&drain(&mut told));
+    whats.sort_unstable();
+    assert_eq!(whats, ["log_incomplete", "new_problem", "recovered", "recovered"]);
+}

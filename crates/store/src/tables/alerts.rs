@@ -600,9 +600,10 @@ impl Alerts {
     }
 
     /// Claims the alerts that are sent together with one that was claimed: those of its rule and destination about the same
-    /// subject, also if they are not due yet; of those found in a maintenance window only those, if `only_held`.
+    /// subject, also if they are not due yet, unless they are held by a maintenance window. If `only_held`, those that were
+    /// found in a maintenance window, and no others.
     pub async fn claim_others(&self, first: &ClaimedAlert, only_held: bool) -> Result<Vec<ClaimedAlert>> {
-        let lease_now = self.core.catalog_now().await?;
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
         claiming.push(" WHERE rule = ").push_bind(first.rule.clone());
@@ -614,6 +615,7 @@ impl Alerts {
         claiming.push(" AND a.subject = ").push_bind(first.subject.clone());
         claiming.push(" AND a.is_recovery = ").push_bind(first.is_recovery);
         claiming.push(" AND a.occurrence <> ").push_bind(first.occurrence.clone());
+        claiming.push(" AND (a.is_held = 0 OR a.due_at <= ").push_bind(now.as_millis()).push(")");
         if only_held {
             claiming.push(" AND a.is_held = 1");
         }
