@@ -93,17 +93,14 @@ impl<'a> Ends<'a> {
                 Some(run) if !self.is_slow(*task, &run) => Some(Over::Run(run.run_id)),
                 _ => None,
             },
-            About::Rejected { task, at } => match self.decided_later(*task, *at).await? {
-                Some(run) => {
-                    let ended = alerts.runs_that_rejected_rows(run.triggered_at, ROWS_MAX).await?;
-                    let rejected = ended.iter().find(|(other, _)| other.id == run.run_id).map_or(0, |(_, rows)| *rows);
-                    (rejected < self.rule.rejected_rows).then_some(Over::Run(run.run_id))
-                }
-                None => None,
-            },
+            About::Rejected { task, at } => self.fewer_rejected(*task, *at).await?.map(Over::Run),
             About::Unusual { task, at } => match self.decided_later(*task, *at).await? {
                 Some(later) => match self.archive.runs.get(later.run_id).await? {
-                    Some(run) if unusual_rows(self.archive, self.rule, &run).await?.is_none() => {
+                    // An unknown number may be as unusual.
+                    Some(run)
+                        if run.processed_rows.is_some()
+                            && unusual_rows(self.archive, self.rule, &run).await?.is_none() =>
+                    {
                         Some(Over::Run(later.run_id))
                     }
                     _ => None,
@@ -174,6 +171,26 @@ impl<'a> Ends<'a> {
     async fn decided_later(&mut self, task: TaskId, at: Timestamp) -> Result<Option<RecentRun>, AlertError> {
         let mut decided = self.runs_of(task).await?.iter().filter(|run| is_good(run.status) || is_bad(run.status));
         Ok(decided.next().filter(|run| is_good(run.status) && run.triggered_at > at).cloned())
+    }
+
+    /// The last run of a task whose rejected rows are known or will not be, if it was successful, triggered later, and
+    /// rejected fewer than are reported; none if a run after it has failed.
+    async fn fewer_rejected(&mut self, task: TaskId, at: Timestamp) -> Result<Option<RunId>, AlertError> {
+        if self.decided_later(task, at).await?.is_none() {
+            return Ok(None);
+        }
+        let later = self.runs_of(task).await?.iter().filter(|run| is_good(run.status) && run.triggered_at > at);
+        let later: Vec<RunId> = later.map(|run| run.run_id).collect();
+        for id in later {
+            let Some(run) = self.archive.runs.get(id).await? else { continue };
+            match self.archive.alerts.rejected_rows(&run).await? {
+                Some(rows) => return Ok((rows < self.rule.rejected_rows).then_some(id)),
+                // Component metrics become known minutes after the end of a run, maybe after that of the next one.
+                None if self.archive.collection.components_are_due(id).await? => {}
+                None => return Ok(Some(id)),
+            }
+        }
+        Ok(None)
     }
 
     fn is_slow(&self, task: TaskId, run: &RecentRun) -> bool {

@@ -511,3 +511,48 @@ async fn the_end_of_what_is_about_tasks_in_a_maintenance_window_is_held_too() {
     whats.sort_unstable();
     assert_eq!(whats, ["log_incomplete", "new_problem", "recovered", "recovered"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_rows_are_not_over_while_it_is_not_known_how_many_a_later_run_rejected() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RejectedRows];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    // Metrics come minutes after the end of each run.
+    let mut said = Vec::new();
+    for rejected in [12, 15, 0] {
+        let run = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+        listed(&stage, run).await;
+        let (finish, now) = (FinishRun::with_status(RunStatus::Successful), stage.clock.now());
+        let log = LandedLog { records: 0, pages: 1, components_due_at: Some(now) };
+        stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
+        assert_eq!(texts(&stage, &alerts, &mut told).await, Vec::<String>::new(), "its rejected rows are not known");
+        let until = stage.clock.now().plus_millis(MINUTE_MS);
+        let claimed = stage.store.collection().claim_components("cloud", until).await.unwrap().unwrap();
+        let measured = MeasuredRun { rows_rejected: Some(rejected.into()), ..MeasuredRun::default() };
+        let components = RunComponents { run: measured, ..RunComponents::default() };
+        assert!(stage.store.collection().land_components("cloud", &claimed, Some(&components)).await.unwrap());
+        said.extend(texts(&stage, &alerts, &mut told).await);
+    }
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!(said[..2], ["rejected_rows: nightly rejected 12 rows", "rejected_rows: nightly rejected 15 rows"]);
+    assert!(said[2].starts_with("recovered: "), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusual_number_of_rows_is_not_over_with_an_unknown_one() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RowsUnusual];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    for processed in [1_000, 1_100, 1_050, 950, 1_000, 0] {
+        stage.ended_run(stage.task, rows(processed, None)).await;
+    }
+    assert_eq!(texts(&stage, &alerts, &mut told).await.len(), 1);
+    stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it is not known how many rows it processed");
+    stage.ended_run(stage.task, rows(1_020, None)).await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}

@@ -794,10 +794,7 @@ impl Alerts {
         let mut found = Vec::new();
         for row in rows {
             let run = row.into_run()?;
-            let rejected = match run.rejected_rows {
-                Some(rejected) => rejected,
-                None => self.rejected_by_components(run.id).await?,
-            };
+            let rejected = self.rejected_rows(&run).await?.unwrap_or_default();
             if rejected > 0 {
                 found.push((run, rejected));
             }
@@ -805,15 +802,19 @@ impl Alerts {
         Ok(found)
     }
 
-    /// Returns the number of rows that the components of a run rejected; zero if it is not known.
-    async fn rejected_by_components(&self, run: RunId) -> Result<u64> {
+    /// Returns how many rows a run rejected: the number of the run, or else that of its component metrics; `None` if
+    /// neither is known.
+    pub async fn rejected_rows(&self, run: &Run) -> Result<Option<u64>> {
+        if run.rejected_rows.is_some() {
+            return Ok(run.rejected_rows);
+        }
         let rows: Option<Option<String>> =
             sqlx::query_scalar("SELECT rows_rejected FROM component_runs WHERE run_id = $1")
-                .bind(run.to_string())
+                .bind(run.id.to_string())
                 .fetch_optional(self.core.catalog().read())
                 .await?;
         let rows = rows.flatten().and_then(|text| text.parse::<f64>().ok());
-        Ok(rows.unwrap_or_default().saturating_as::<u64>())
+        Ok(rows.map(|rows| rows.saturating_as::<u64>()))
     }
 
     /// Returns the numbers of rows that successful runs of a task processed, the latest first: of at most `limit` runs that
