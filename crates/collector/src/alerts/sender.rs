@@ -1,6 +1,6 @@
 //! Finds occurrences of the rules, and sends due alerts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -298,10 +298,11 @@ impl Alerts {
         Ok(self.archive.alerts.record_failure(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 
-    /// Tests all destinations concurrently; returns the result of each.
+    /// Tests all destinations concurrently, a channel of several rules once; returns the result of each.
     pub async fn check(&self, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
-        let tried = join_all(self.destinations.values().map(|destination| destination.check(now))).await;
-        self.destinations.keys().cloned().zip(tried).collect()
+        let mut places = BTreeSet::new();
+        let tested = self.destinations.iter().filter(|(_, destination)| places.insert(destination.place()));
+        join_all(tested.map(async |(name, destination)| (name.clone(), destination.check(now).await))).await
     }
 
     fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, look: Look, now: Timestamp) -> Vec<NewAlert> {
