@@ -67,8 +67,8 @@ pub mod accounts {
 pub mod alerts {
     pub use crate::parts::Alerts;
     pub use crate::tables::alerts::{
-        AlertBacklog, AlertDestination, AlertFilter, AlertState, ClaimedAlert, IncompleteRun, NewAlert, NewAlertState,
-        Recovery, SinkLag,
+        AlertBacklog, AlertDestination, AlertFilter, AlertState, ClaimedAlert, IncompleteRun, LogEnd, NewAlert,
+        NewAlertState, Recovery, SinkLag,
     };
 }
 

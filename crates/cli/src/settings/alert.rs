@@ -12,7 +12,7 @@ use runlog_collector::alerts::{
     TimeOf, Webhook,
 };
 use runlog_collector::settings::{Name, SecretSource, SettingsError, TextOrSecret, Time, TlsOptions};
-use runlog_model::TaskId;
+use runlog_model::{Clock, TaskId};
 use runlog_store::Store;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -212,14 +212,13 @@ impl AlertSettings {
         if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
             to.push(Destination::Mail(mail.to(&self.mail)?));
         }
-        for channel in &self.channels {
-            let clock = Arc::new(SystemClock);
-            to.push(channel.build(&self.name.0, tls, &Secrets, clock).map_err(|error| match error {
-                SettingsError::Files(error) => Failure::from(error).while_doing(format!("alert {}", self.name.0)),
-                SettingsError::Invalid(message) => usage(format!("alert {}: {message}", self.name.0)),
-                SettingsError::Secret(error) => Failure { exit: Exit::Denied, error: anyhow::Error::from_boxed(error) },
-            })?);
-        }
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let built = ChannelSettings::build_all(&self.channels, &self.name.0, tls, &Secrets, &clock);
+        to.extend(built.map_err(|error| match error {
+            SettingsError::Files(error) => Failure::from(error).while_doing(format!("alert {}", self.name.0)),
+            SettingsError::Invalid(message) => usage(format!("alert {}: {message}", self.name.0)),
+            SettingsError::Secret(error) => Failure { exit: Exit::Denied, error: anyhow::Error::from_boxed(error) },
+        })?);
         Ok(self.rule_to(to))
     }
 

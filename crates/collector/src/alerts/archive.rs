@@ -4,6 +4,7 @@ use runlog_analysis::report::LOOK_RUNS_MAX;
 use runlog_model::{Run, TaskId, Timestamp, millis};
 use runlog_store::Store;
 use runlog_store::alerts::Alerts;
+use runlog_store::collection::Collection;
 use runlog_store::plans::Plans;
 use runlog_store::problems::Problems;
 use runlog_store::runs::Runs;
@@ -33,6 +34,7 @@ pub(super) struct AlertArchive {
     pub(super) summaries: Summaries,
     pub(super) workspaces: Workspaces,
     pub(super) plans: Plans,
+    pub(super) collection: Collection,
 }
 
 impl AlertArchive {
@@ -44,6 +46,7 @@ impl AlertArchive {
             summaries: store.summaries().clone(),
             workspaces: store.workspaces().clone(),
             plans: store.plans().clone(),
+            collection: store.collection().clone(),
         }
     }
 }

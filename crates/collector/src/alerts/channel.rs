@@ -37,6 +37,12 @@ macro_rules! channels {
                 Ok(None)
             }
 
+            fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)+
+                }
+            }
+
             fn build(&self, context: &ChannelContext<'_>) -> Result<Destination, SettingsError> {
                 match self {
                     $(Self::$variant(settings) => $variant::new(settings, context).map(Destination::$variant),)+
@@ -87,18 +93,24 @@ impl ChannelSettings {
 
     /// Checks the settings without reading secrets.
     pub fn check(&self, clock: Arc<dyn Clock>) -> Result<(), SettingsError> {
-        let context = ChannelContext { owner: "", tls: &TlsSettings::default(), secrets: None, clock };
+        let context = ChannelContext { owner: "", number: 1, tls: &TlsSettings::default(), secrets: None, clock };
         self.0.build(&context).map(drop)
     }
 
-    /// Reads the secrets of the destination of a rule and builds it. Sends nothing.
-    pub fn build(
-        &self,
+    /// Reads the secrets of the destinations of a rule and builds them, in the same order. Sends nothing.
+    pub fn build_all(
+        all: &[Self],
         rule: &str,
         tls: &TlsSettings,
         secrets: &dyn SecretReader,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Destination, SettingsError> {
-        self.0.build(&ChannelContext { owner: rule, tls, secrets: Some(secrets), clock })
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Vec<Destination>, SettingsError> {
+        let mut built = Vec::with_capacity(all.len());
+        for (index, Self(settings)) in all.iter().enumerate() {
+            let number = 1 + all[..index].iter().filter(|other| other.0.kind() == settings.kind()).count();
+            let clock = Arc::clone(clock);
+            built.push(settings.build(&ChannelContext { owner: rule, number, tls, secrets: Some(secrets), clock })?);
+        }
+        Ok(built)
     }
 }

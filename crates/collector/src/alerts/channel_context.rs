@@ -24,6 +24,8 @@ const PART_BYTES_MIN: usize = 12;
 pub(super) struct ChannelContext<'a> {
     /// The rule.
     pub(super) owner: &'a str,
+    /// Which of the rule's destinations of this kind it is, from 1 on.
+    pub(super) number: usize,
     pub(super) tls: &'a TlsSettings,
     /// None while settings are only checked.
     pub(super) secrets: Option<&'a dyn SecretReader>,
@@ -80,10 +82,20 @@ fn placeholder() -> Url {
     Url::parse("https://example.com/placeholder").unwrap_or_else(|_| unreachable!("a constant"))
 }
 
-/// The name of a destination in the archive: its kind, its host, and a digest of what makes it another one.
-pub(super) fn name(kind: &str, url: &Url, parts: &[&str]) -> String {
-    let digest = Sha256::digest([&[url.as_str()], parts].concat().join("\n"));
-    format!("{kind} {} {}", url.host_str().unwrap_or_default(), hex::encode(&digest[..4]))
+/// The name of a destination in the archive: its kind, its host, its rule, and its number if it is not the first of its
+/// kind there. Other settings and renewed secrets do not make it another one: what waits for it is sent, and what is open
+/// there is closed.
+pub(super) fn name(kind: &str, url: &Url, context: &ChannelContext<'_>) -> String {
+    let (host, rule) = (url.host_str().unwrap_or_default(), context.owner);
+    match context.number {
+        1 => format!("{kind} {host} ({rule})"),
+        number => format!("{kind} {host} ({rule} {number})"),
+    }
+}
+
+/// The same for the same address, in all rules.
+pub(super) fn place_of(url: &Url) -> String {
+    hex::encode(Sha256::digest(url.as_str()))
 }
 
 /// Posts JSON.

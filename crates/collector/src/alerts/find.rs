@@ -15,6 +15,7 @@ use url::Url;
 
 use super::archive::{AlertArchive, LATE_MAX_MS, RUNS_MAX, engine_of, recent_runs, unusual_rows, waiting_runs};
 use super::error::AlertError;
+use super::maintenance::Place;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
 use super::recover::About;
 use super::rule::{AlertRule, Condition, GroupBy, TaskSchedule};
@@ -27,7 +28,7 @@ pub(super) const LOOK_BACK_MS: i64 = 2 * 86_400_000;
 const OVERLAP_MS: i64 = 120_000;
 
 /// Maximum number of error groups, incomplete logs and the like per query.
-const ROWS_MAX: u64 = 1_000;
+pub(super) const ROWS_MAX: u64 = 1_000;
 
 /// How long a failed run is not reported while its problem is not known: its log is summarised once it has settled. Unit:
 /// milliseconds. Below [`OVERLAP_MS`], within which a search finds the run again.
@@ -159,12 +160,12 @@ impl Occurrence {
         matches!(self.about, Some(About::Engine { .. }))
     }
 
-    /// The tasks that it is about.
-    pub(super) fn tasks(&self) -> Vec<Task> {
-        match (&self.task, &self.problem) {
-            (Some(task), _) => vec![task.clone()],
-            (None, Some(known)) => known.tasks.clone(),
-            (None, None) => Vec::new(),
+    /// The tasks or the plan that it is about.
+    pub(super) fn places(&self) -> Vec<Place> {
+        match (&self.task, &self.problem, &self.plan) {
+            (Some(task), ..) => vec![task.clone().into()],
+            (None, Some(known), _) => known.tasks.iter().cloned().map(Place::from).collect(),
+            (None, None, plan) => plan.iter().map(PlanPart::place).collect(),
         }
     }
 
@@ -217,7 +218,7 @@ impl Occurrence {
             workspace_name: task
                 .map(|task| task.workspace.name.as_str())
                 .or(problem.map(|problem| problem.workspace_name.as_str()))
-                .or(self.plan.as_ref().and_then(|plan| plan.workspace_name.as_deref())),
+                .or(self.plan.as_ref().and_then(PlanPart::workspace_name)),
             environment_name: task.map(|task| task.workspace.environment.name.as_str()),
             problem: part,
             plan: self.plan.as_ref(),
@@ -608,7 +609,9 @@ impl Finder<'_> {
                 "the log of run {} could not be collected completely from {}: {}",
                 run.run_id, run.upstream, run.last_error
             );
-            let key = format!("log incomplete {} {}", run.upstream, run.run_id);
+            // It may have been over before, when the upstream had no log of the run.
+            let again = run.ended_before.map(|at| format!(" since {}", Timestamp::clamped(at))).unwrap_or_default();
+            let key = format!("log incomplete {} {}{again}", run.upstream, run.run_id);
             let about = About::Log { upstream: run.upstream, run: run.run_id };
             self.add(key, "log_incomplete", text, task, run_id, self.now, Some(about));
         }

@@ -1,10 +1,11 @@
 //! Maintenance windows: periods in which alerts are held.
 
-use runlog_model::place::Task;
+use runlog_model::place::{Task, Workspace};
 use runlog_model::wire::alerts::MaintenanceBody;
 use runlog_model::{TaskId, Timestamp};
 
-use super::rule::{TimeOf, is_among};
+use super::rule::TimeOf;
+use crate::glob;
 
 /// A period, or one that comes again and again, in which alerts about some tasks are held until its end.
 #[derive(Clone)]
@@ -17,7 +18,8 @@ pub struct Maintenance {
     pub workspaces: Vec<String>,
     /// Only these tasks; all if empty.
     pub tasks: Vec<TaskId>,
-    /// Only tasks whose name matches one of these patterns, in which `*` stands for any text; all if empty.
+    /// Only tasks whose name matches one of these patterns, in which `*` stands for any text, and plans with such a name;
+    /// all if empty.
     pub task_names: Vec<String>,
     /// The end of the period that a time is in; none if it is in none.
     pub end: TimeOf,
@@ -29,30 +31,49 @@ impl std::fmt::Debug for Maintenance {
     }
 }
 
-impl Maintenance {
-    /// True if alerts about a task are held; without a task, only windows for everything hold alerts.
-    fn holds(&self, task: Option<&Task>) -> bool {
-        let Some(task) = task else {
-            let Self { environments, workspaces, tasks, task_names, .. } = self;
-            return environments.is_empty() && workspaces.is_empty() && tasks.is_empty() && task_names.is_empty();
-        };
-        let environment = &task.workspace.environment;
-        let is_in = |it: &String| *it == environment.name || *it == environment.id.to_string();
-        (self.environments.is_empty() || self.environments.iter().any(is_in))
-            && is_among(task, &self.tasks, &self.task_names, &self.workspaces)
+/// What an alert is about, as far as windows restrict it: a task, or a plan, which has no ID of a task.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) task: Option<TaskId>,
+    pub(super) name: String,
+    /// None if it is not known.
+    pub(super) workspace: Option<Workspace>,
+}
+
+impl From<Task> for Place {
+    fn from(task: Task) -> Self {
+        Self { task: Some(task.id), name: task.name, workspace: Some(task.workspace) }
     }
 }
 
-/// Until when alerts are held: those about any of these tasks, or about none; not at all if one of them is outside of
-/// every window.
-pub(super) fn held_until(windows: &[Maintenance], tasks: &[Task], now: Timestamp) -> Option<Timestamp> {
-    let of = |task: Option<&Task>| {
-        let ends = windows.iter().filter(|window| window.holds(task)).filter_map(|window| (window.end)(now));
+impl Maintenance {
+    /// True if alerts about a task or plan are held; without one, only windows for everything hold alerts.
+    fn holds(&self, place: Option<&Place>) -> bool {
+        let Self { environments, workspaces, tasks, task_names, .. } = self;
+        let Some(place) = place else {
+            return environments.is_empty() && workspaces.is_empty() && tasks.is_empty() && task_names.is_empty();
+        };
+        let is_named = |wanted: &[String], of: fn(&Workspace) -> (&str, String)| {
+            let is_one = |(name, id): (&str, String)| wanted.iter().any(|it| *it == name || *it == id);
+            wanted.is_empty() || place.workspace.as_ref().map(of).is_some_and(is_one)
+        };
+        is_named(environments, |it| (&it.environment.name, it.environment.id.to_string()))
+            && is_named(workspaces, |it| (&it.name, it.id.to_string()))
+            && (tasks.is_empty() || place.task.is_some_and(|task| tasks.contains(&task)))
+            && (task_names.is_empty() || task_names.iter().any(|pattern| glob::matches(&place.name, pattern)))
+    }
+}
+
+/// Until when alerts are held: those about any of these tasks and plans, or about none; not at all if one of them is
+/// outside of every window.
+pub(super) fn held_until(windows: &[Maintenance], places: &[Place], now: Timestamp) -> Option<Timestamp> {
+    let of = |place: Option<&Place>| {
+        let ends = windows.iter().filter(|window| window.holds(place)).filter_map(|window| (window.end)(now));
         ends.filter(|end| *end > now).max()
     };
-    match tasks {
+    match places {
         [] => of(None),
-        tasks => tasks.iter().map(|task| of(Some(task))).collect::<Option<Vec<_>>>()?.into_iter().min(),
+        places => places.iter().map(|place| of(Some(place))).collect::<Option<Vec<_>>>()?.into_iter().min(),
     }
 }
 

@@ -65,7 +65,6 @@ pub struct Opsgenie {
 
 impl Opsgenie {
     pub(super) fn new(settings: &OpsgenieSettings, context: &ChannelContext<'_>) -> Result<Self, SettingsError> {
-        use secrecy::ExposeSecret;
         let key = settings.api_key.as_ref().ok_or("opsgenie needs the key of an API integration as api_key")?;
         let key = context.secret("api_key", key)?;
         let address = match (&settings.url, settings.region) {
@@ -80,8 +79,7 @@ impl Opsgenie {
         if settings.teams.len() > RESPONDERS_MAX {
             return Err(format!("opsgenie takes up to {RESPONDERS_MAX} teams").into());
         }
-        let set = format!("{:?} {:?} {:?}", settings.priority, settings.teams, settings.tags);
-        let name = name("opsgenie", &address, &[key.expose_secret(), &set]);
+        let name = name("opsgenie", &address, context);
         let access = HttpAccess::authorization("GenieKey", key);
         Ok(Self {
             poster: context.poster(address.clone(), access)?.into(),

@@ -75,8 +75,7 @@ impl PagerDuty {
             (Some(url), None) => url.clone(),
             (None, region) => address(region.unwrap_or_default(), ADDRESS, ADDRESS_EU)?,
         };
-        let severity = format!("{:?}", settings.severity);
-        let name = name("pagerduty", &url, &[routing_key.expose_secret(), &severity]);
+        let name = name("pagerduty", &url, context);
         let poster = context.poster(url, HttpAccess::Open)?.hiding(routing_key.clone());
         Ok(Self { poster: poster.into(), routing_key, severity: settings.severity, name })
     }

@@ -8,6 +8,7 @@ use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
 
 use super::error::AlertError;
+use super::maintenance::Place;
 use super::rule::{AlertRule, Condition};
 use crate::glob;
 
@@ -37,7 +38,18 @@ pub(super) struct PlanPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) plan_execution_id: Option<String>,
     #[serde(skip)]
-    pub(super) workspace_name: Option<String>,
+    workspace: Option<Workspace>,
+}
+
+impl PlanPart {
+    pub(super) fn workspace_name(&self) -> Option<&str> {
+        self.workspace.as_ref().map(|workspace| workspace.name.as_str())
+    }
+
+    /// The plan, for maintenance windows.
+    pub(super) fn place(&self) -> Place {
+        Place { task: None, name: self.plan_name.clone(), workspace: self.workspace.clone() }
+    }
 }
 
 /// An occurrence about a plan.
@@ -116,8 +128,7 @@ async fn part_of(workspaces: &Workspaces, rule: &AlertRule, plan: &FailedPlan) -
     if !is_about(rule, &plan_name, workspace.as_ref()) {
         return Ok(None);
     }
-    let workspace_name = workspace.map(|workspace| workspace.name);
-    Ok(Some(PlanPart { plan_id: plan.plan_id.clone(), plan_name, plan_execution_id: None, workspace_name }))
+    Ok(Some(PlanPart { plan_id: plan.plan_id.clone(), plan_name, plan_execution_id: None, workspace }))
 }
 
 /// A rule for some tasks is not about plans; its patterns of names are those of plans, too.

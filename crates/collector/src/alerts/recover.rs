@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 
 use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
-use runlog_model::place::Task;
 use runlog_model::{ProblemState, RunId, TaskId, Timestamp};
+use runlog_store::alerts::LogEnd;
 use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::archive::{AlertArchive, recent_runs, unusual_rows, waits_for_engine};
 use super::error::AlertError;
+use super::find::ROWS_MAX;
+use super::maintenance::Place;
 use super::rule::AlertRule;
 
 /// How long something must have been over before that is told, if it was over and back several times within an hour. Unit:
@@ -36,7 +38,7 @@ pub(super) enum About {
     Late { task: TaskId, after: Timestamp },
     /// A problem: over once it is resolved.
     Problem { id: String },
-    /// A log is incomplete.
+    /// A log is incomplete: over once it is not to be fetched any more.
     Log { upstream: String, run: String },
     /// A sink is behind.
     Sink { name: String },
@@ -91,17 +93,14 @@ impl<'a> Ends<'a> {
                 Some(run) if !self.is_slow(*task, &run) => Some(Over::Run(run.run_id)),
                 _ => None,
             },
-            About::Rejected { task, at } => match self.decided_later(*task, *at).await? {
-                Some(run) => {
-                    let ended = alerts.runs_that_rejected_rows(run.triggered_at, ROWS_MAX).await?;
-                    let rejected = ended.iter().find(|(other, _)| other.id == run.run_id).map_or(0, |(_, rows)| *rows);
-                    (rejected < self.rule.rejected_rows).then_some(Over::Run(run.run_id))
-                }
-                None => None,
-            },
+            About::Rejected { task, at } => self.fewer_rejected(*task, *at).await?.map(Over::Run),
             About::Unusual { task, at } => match self.decided_later(*task, *at).await? {
                 Some(later) => match self.archive.runs.get(later.run_id).await? {
-                    Some(run) if unusual_rows(self.archive, self.rule, &run).await?.is_none() => {
+                    // An unknown number may be as unusual.
+                    Some(run)
+                        if run.processed_rows.is_some()
+                            && unusual_rows(self.archive, self.rule, &run).await?.is_none() =>
+                    {
                         Some(Over::Run(later.run_id))
                     }
                     _ => None,
@@ -117,8 +116,14 @@ impl<'a> Ends<'a> {
                 _ => Some(Over::Because("it is resolved")),
             },
             About::Log { upstream, run } => {
-                let goes_on = alerts.is_log_incomplete(upstream, run).await?;
-                (!goes_on).then_some(Over::Because("the log is complete"))
+                let end = alerts.log_end(upstream, run).await?;
+                end.map(|end| {
+                    Over::Because(match end {
+                        LogEnd::Complete => "the log is complete",
+                        LogEnd::None => "the upstream has no log of the run",
+                        LogEnd::Gone => "the run is not known to the upstream any more",
+                    })
+                })
             }
             About::Sink { name } => {
                 let goes_on = alerts.is_sink_behind(&self.rule.name, name).await?;
@@ -131,24 +136,61 @@ impl<'a> Ends<'a> {
         })
     }
 
-    /// The task that it is about, if it is about one.
-    pub(super) async fn tasks_of(&self, about: Option<&About>) -> Result<Vec<Task>, AlertError> {
-        match about {
+    /// The tasks that it is about: those that a problem hits and to which the rule applies, or else the one of the message
+    /// that reported it.
+    pub(super) async fn places_of(&self, about: Option<&About>, reported: &str) -> Result<Vec<Place>, AlertError> {
+        let workspaces = &self.archive.workspaces;
+        let mut places = Vec::new();
+        let task = match about {
+            Some(About::Problem { id }) => {
+                for hit in self.archive.problems.tasks(id, ROWS_MAX).await? {
+                    let task = workspaces.task(hit.task_id).await?.filter(|task| self.rule.is_about(task));
+                    places.extend(task.map(Place::from));
+                }
+                return Ok(places);
+            }
             Some(
                 About::Failed { task, .. }
                 | About::Slow { task, .. }
                 | About::Rejected { task, .. }
                 | About::Unusual { task, .. }
                 | About::Late { task, .. },
-            ) => Ok(self.archive.workspaces.task(*task).await?.into_iter().collect()),
-            _ => Ok(Vec::new()),
+            ) => Some(*task),
+            Some(About::Log { .. } | About::Sink { .. } | About::Engine { .. }) | None => {
+                let body: Value = serde_json::from_str(reported).unwrap_or_default();
+                body["taskId"].as_str().and_then(|id| id.parse().ok())
+            }
+        };
+        if let Some(task) = task {
+            places.extend(workspaces.task(task).await?.map(Place::from));
         }
+        Ok(places)
     }
 
     /// The last run of a task that was successful or failed, if it was successful and triggered later.
     async fn decided_later(&mut self, task: TaskId, at: Timestamp) -> Result<Option<RecentRun>, AlertError> {
         let mut decided = self.runs_of(task).await?.iter().filter(|run| is_good(run.status) || is_bad(run.status));
         Ok(decided.next().filter(|run| is_good(run.status) && run.triggered_at > at).cloned())
+    }
+
+    /// The last run of a task whose rejected rows are known or will not be, if it was successful, triggered later, and
+    /// rejected fewer than are reported; none if a run after it has failed.
+    async fn fewer_rejected(&mut self, task: TaskId, at: Timestamp) -> Result<Option<RunId>, AlertError> {
+        if self.decided_later(task, at).await?.is_none() {
+            return Ok(None);
+        }
+        let later = self.runs_of(task).await?.iter().filter(|run| is_good(run.status) && run.triggered_at > at);
+        let later: Vec<RunId> = later.map(|run| run.run_id).collect();
+        for id in later {
+            let Some(run) = self.archive.runs.get(id).await? else { continue };
+            match self.archive.alerts.rejected_rows(&run).await? {
+                Some(rows) => return Ok((rows < self.rule.rejected_rows).then_some(id)),
+                // Component metrics become known minutes after the end of a run, maybe after that of the next one.
+                None if self.archive.collection.components_are_due(id).await? => {}
+                None => return Ok(Some(id)),
+            }
+        }
+        Ok(None)
     }
 
     fn is_slow(&self, task: TaskId, run: &RecentRun) -> bool {
@@ -165,9 +207,6 @@ impl<'a> Ends<'a> {
         Ok(self.runs.get(&task).map(Vec::as_slice).unwrap_or_default())
     }
 }
-
-/// Maximum number of runs per query.
-const ROWS_MAX: u64 = 1_000;
 
 /// True if the end is not told yet: it came and went, and has not been over for long enough.
 pub(super) fn is_not_told_yet(comes_and_goes: bool, ended_at: Timestamp, now: Timestamp) -> bool {

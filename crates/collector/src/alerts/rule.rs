@@ -164,7 +164,7 @@ impl Condition {
 }
 
 impl Destination {
-    /// Its name in the archive, which is the same as long as alerts are sent to the same place.
+    /// Its name in the archive, by which what waits for it and what is open there is found.
     pub fn name(&self) -> String {
         match self {
             Self::Webhook(webhook) => webhook.name(),
@@ -173,6 +173,15 @@ impl Destination {
             Self::Slack(slack) => slack.name(),
             Self::PagerDuty(pagerduty) => pagerduty.name(),
             Self::Opsgenie(opsgenie) => opsgenie.name(),
+        }
+    }
+
+    /// The same for what sends to the same place, where people see each test.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Teams(teams) => teams.place(),
+            Self::Slack(slack) => slack.place(),
+            Self::Webhook(_) | Self::Mail(_) | Self::PagerDuty(_) | Self::Opsgenie(_) => self.name(),
         }
     }
 

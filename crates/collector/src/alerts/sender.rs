@@ -1,6 +1,6 @@
 //! Finds occurrences of the rules, and sends due alerts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -185,7 +185,7 @@ impl Alerts {
             // Where an alert would stay open, it is closed also while nobody is to be told.
             let to = rule.to.iter().filter(|to| rule.recovery || to.keeps_state());
             let to = to.map(|to| Recovery { destination: to.name(), is_muted: is_muted && !to.keeps_state() });
-            let due_at = held_until(&self.windows, &ends.tasks_of(about.as_ref()).await?, now);
+            let due_at = held_until(&self.windows, &ends.places_of(about.as_ref(), &state.body).await?, now);
             queued += alerts.end(&state, &body(&state.body, &why, now), &to.collect::<Vec<_>>(), due_at).await?;
         }
         Ok(queued)
@@ -298,15 +298,16 @@ impl Alerts {
         Ok(self.archive.alerts.record_failure(alert, &text, now.plus_millis(wait_ms)).await?)
     }
 
-    /// Tests all destinations concurrently; returns the result of each.
+    /// Tests all destinations concurrently, a channel of several rules once; returns the result of each.
     pub async fn check(&self, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
-        let tried = join_all(self.destinations.values().map(|destination| destination.check(now))).await;
-        self.destinations.keys().cloned().zip(tried).collect()
+        let mut places = BTreeSet::new();
+        let tested = self.destinations.iter().filter(|(_, destination)| places.insert(destination.place()));
+        join_all(tested.map(async |(name, destination)| (name.clone(), destination.check(now).await))).await
     }
 
     fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, look: Look, now: Timestamp) -> Vec<NewAlert> {
         let body = found.body(&rule.name, self.public_url.as_ref(), now);
-        let held_until = held_until(&self.windows, &found.tasks(), now);
+        let held_until = held_until(&self.windows, &found.places(), now);
         // A process that does not search again soon does not wait either.
         let waits = rule.group_by != GroupBy::None && look != Look::Once;
         let due_at = held_until.or_else(|| waits.then(|| now.plus_millis(millis(rule.group_wait))));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::channel_context::{ChannelContext, failure, name, post};
+use super::channel_context::{ChannelContext, failure, name, place_of, post};
 use super::error::AlertError;
 use super::message::{Message, Purpose};
 use crate::deliver::http::{HttpAccess, Poster};
@@ -32,17 +32,23 @@ pub(super) struct SlackSettings {
 pub struct Slack {
     poster: std::sync::Arc<Poster>,
     name: String,
+    place: String,
 }
 
 impl Slack {
     pub(super) fn new(settings: &SlackSettings, context: &ChannelContext<'_>) -> Result<Self, SettingsError> {
         let url: Url = context.secret_url(settings.url.as_ref())?;
-        let name = name("slack", &url, &[]);
-        Ok(Self { poster: context.poster(url, HttpAccess::Open)?.into(), name })
+        let (name, place) = (name("slack", &url, context), place_of(&url));
+        Ok(Self { poster: context.poster(url, HttpAccess::Open)?.into(), name, place })
     }
 
     pub(super) fn name(&self) -> String {
         self.name.clone()
+    }
+
+    /// The same for the same channel, in all rules.
+    pub(super) fn place(&self) -> String {
+        self.place.clone()
     }
 
     pub(super) async fn send(&self, message: &Message) -> Result<(), AlertError> {

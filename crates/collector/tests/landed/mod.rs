@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proptest::prelude::*;
 use runlog_client::{HttpClientBuilder, TlsSettings};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, GroupBy, Look, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, GroupBy, Look, Maintenance, Webhook};
 use runlog_collector::{
     CollectError, CollectSettings, CollectStats, Collector, Discovered, NoProgress, Range, Selection, Upstream,
 };

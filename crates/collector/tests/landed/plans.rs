@@ -349,3 +349,56 @@ async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
     let not_started = "plan month end did not start: PLAN_EXECUTIONS_PAUSED";
     assert_eq!(told, [("both", not_started), ("both", "plan month end failed at step load")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_about_a_plan_is_held_by_windows_for_its_workspace_and_its_name() {
+    for (workspaces, task_names, tasks, is_held) in [
+        (vec!["here"], vec![], vec![], true),
+        (vec!["here"], vec!["month*"], vec![], true),
+        (vec!["elsewhere"], vec![], vec![], false),
+        (vec![], vec!["night*"], vec![], false),
+        (vec!["here"], vec![], vec![TASK.parse().unwrap()], false),
+    ] {
+        let landing = Landing::of_all(|_| ()).await;
+        let http = HttpClientBuilder::new(&TlsSettings::default());
+        let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
+        let rule = AlertRule {
+            name: "plans".to_owned(),
+            when: vec![Condition::PlanFailed],
+            tasks: Vec::new(),
+            task_names: Vec::new(),
+            workspaces: Vec::new(),
+            sink_lag: Duration::ZERO,
+            rejected_rows: 1,
+            rows_factor: 2.0,
+            dispatch_time: Duration::ZERO,
+            schedule: None,
+            group_by: GroupBy::None,
+            group_wait: Duration::ZERO,
+            recovery: false,
+            to: vec![Destination::Webhook(webhook.clone())],
+        };
+        let end = landing.stage.time.now().plus_millis(3_600_000);
+        let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let window = Maintenance {
+            name: "move".to_owned(),
+            environments: Vec::new(),
+            workspaces: texts(&workspaces),
+            tasks: tasks.clone(),
+            task_names: texts(&task_names),
+            end: Arc::new(move |_| Some(end)),
+        };
+        let alerts = Alerts::new(&landing.store, vec![rule], None).with_maintenance(vec![window]);
+        assert_eq!(alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap(), 0);
+        landing.stage.change(|script| {
+            let ended = Some("2027-01-15T08:00:30.000Z");
+            tell(script, &listed("execution_failed", ended), &[step("load", "EXECUTION_FAILED", ended)]);
+        });
+        landing.stage.time.pass(60_000);
+        landing.round_of_plans().await;
+        assert_eq!(alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap(), 1);
+        let filter = runlog_store::alerts::AlertFilter { limit: 9, ..Default::default() };
+        let (history, _) = landing.store.alerts().history(&filter).await.unwrap();
+        assert_eq!(history[0].next_attempt == Some(end), is_held, "{workspaces:?} {task_names:?} {tasks:?}");
+    }
+}

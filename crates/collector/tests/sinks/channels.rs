@@ -19,6 +19,8 @@ use crate::stage::Stage;
 
 /// The secret of every destination, which nothing may repeat.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The secret that replaces it.
+const ROTATED: &str = "fedcba9876543210fedcba9876543210";
 
 /// What a log can say: mentions, links and formulas of every format, and far too much.
 fn hostile() -> String {
@@ -63,7 +65,10 @@ impl Vendor {
     pub(crate) fn destination(&self, stage: &Stage, mut settings: Value) -> Destination {
         settings["url"] = format!("{}{}", self.url, settings["url"].as_str().unwrap_or_default()).into();
         let settings = ChannelSettings::read(settings.as_object().unwrap().clone()).unwrap();
-        settings.build("night-shift", &TlsSettings::default(), &Keys, stage.clock.clone()).unwrap()
+        let clock: Arc<dyn Clock> = stage.clock.clone();
+        ChannelSettings::build_all(&[settings], "night-shift", &TlsSettings::default(), &Keys, &clock)
+            .unwrap()
+            .remove(0)
     }
 
     pub(crate) fn took(&self) -> Vec<Value> {
@@ -75,8 +80,9 @@ impl Vendor {
 struct Keys;
 
 impl SecretReader for Keys {
-    fn read(&self, _: &SecretSource, _: &str) -> Result<SecretString, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(SecretString::from(KEY))
+    fn read(&self, source: &SecretSource, _: &str) -> Result<SecretString, Box<dyn std::error::Error + Send + Sync>> {
+        let is_rotated = matches!(source, SecretSource::Environment(from) if from.env == "ROTATED");
+        Ok(SecretString::from(if is_rotated { ROTATED } else { KEY }))
     }
 }
 
@@ -223,7 +229,8 @@ pub(crate) fn pagerduty(uri: &Uri, _: &HeaderMap, said: &Value, bytes: usize) ->
 
 /// The Alert API of Opsgenie.
 pub(crate) fn opsgenie(uri: &Uri, headers: &HeaderMap, said: &Value, _: usize) -> Result<StatusCode, String> {
-    needs(headers["authorization"] == format!("GenieKey {KEY}"), "the key")?;
+    let is_key = |key: &str| headers["authorization"] == format!("GenieKey {key}");
+    needs(is_key(KEY) || is_key(ROTATED), "the key")?;
     let chars = |value: &Value, most: usize| {
         let text = value.as_str().ok_or_else(|| format!("invalid: {value} is no text"))?;
         needs(!text.is_empty() && text.chars().count() <= most, format!("{} characters", text.chars().count()))
@@ -343,4 +350,57 @@ async fn a_test_of_a_rule_leaves_nothing_open() {
             _ => assert_eq!(told.len(), 1, "{kind}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_and_what_is_open_stays_with_a_destination_whose_settings_change() {
+    let rotated = json!({ "env": "ROTATED" });
+    let changes = [
+        json!({ "url": "/services/T0/B0/0123456789abcdef?rotated" }),
+        json!({ "url": "/workflows/2?sig=0123456789abcdef" }),
+        json!({ "severity": "info", "routing_key": rotated }),
+        json!({ "priority": "P5", "teams": ["night"], "tags": [], "api_key": rotated }),
+    ];
+    for ((judge, settings), change) in vendors().into_iter().zip(changes) {
+        let kind = settings["kind"].clone();
+        let (stage, vendor) = (Stage::new().await, Vendor::start(judge).await);
+        let alerts = |settings: Value| {
+            let to = vec![vendor.destination(&stage, settings)];
+            Alerts::new(&stage.store, vec![AlertRule { recovery: true, to, ..rule(Condition::RunFailed) }], None)
+        };
+        let mut changed = settings.clone();
+        changed.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let (before, after) = (alerts(settings), alerts(changed));
+        let find = async |alerts: &Alerts| alerts.find(Look::Once, stage.clock.now()).await.unwrap();
+        let send = async |alerts: &Alerts| alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
+        assert_eq!(find(&before).await, 0);
+        stage.failed_run("no table").await;
+        *vendor.says.lock().unwrap() = Some((503, 0));
+        assert_eq!((find(&before).await, send(&before).await), (1, 0));
+        stage.pass(60_000);
+        assert_eq!((find(&after).await, send(&after).await), (0, 1), "{kind}: what waited is sent");
+        stage.good_run().await;
+        assert_eq!((find(&after).await, send(&after).await), (1, 1), "{kind}: what is open is closed");
+        assert_eq!(vendor.took().len(), 2, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_of_several_rules_is_checked_with_one_message_and_each_destination_has_a_name() {
+    let (stage, vendor) = (Stage::new().await, Vendor::start(slack).await);
+    let [(_, mut settings), ..] = vendors();
+    settings["url"] = format!("{}{}", vendor.url, settings["url"].as_str().unwrap()).into();
+    let rule = |name: &str, count: usize| {
+        let read = |_| ChannelSettings::read(settings.as_object().unwrap().clone()).unwrap();
+        let all: Vec<_> = (0..count).map(read).collect();
+        let clock: Arc<dyn Clock> = stage.clock.clone();
+        let to = ChannelSettings::build_all(&all, name, &TlsSettings::default(), &Keys, &clock).unwrap();
+        AlertRule { name: name.to_owned(), to, ..rule(Condition::RunFailed) }
+    };
+    let rules = vec![rule("night", 2), rule("day", 1)];
+    let names: Vec<String> = rules.iter().flat_map(|rule| &rule.to).map(|to| to.name()).collect();
+    assert_eq!(names, ["slack 127.0.0.1 (night)", "slack 127.0.0.1 (night 2)", "slack 127.0.0.1 (day)"]);
+    let alerts = Alerts::new(&stage.store, rules, None);
+    let checked = alerts.check(stage.clock.now()).await;
+    assert_eq!((checked.len(), vendor.took().len()), (1, 1));
 }

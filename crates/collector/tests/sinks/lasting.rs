@@ -10,8 +10,9 @@ use runlog_model::wire::alerts::AlertState;
 use runlog_model::wire::components::{MeasuredRun, RunComponents};
 use runlog_model::wire::problems::NewProblemState;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{Clock, ProblemState, RunStatus, Timestamp};
+use runlog_model::{Clock, ProblemState, RunId, RunStatus, Timestamp};
 use runlog_store::alerts::AlertFilter;
+use runlog_store::collection::{ClaimedRun, FailedAttempt, LandedLog, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -398,5 +399,160 @@ async fn a_task_that_did_not_run_by_its_schedule_is_told_until_it_runs() {
     let since = due.plus_millis(-MINUTE_MS);
     assert_eq!(alerts.preview(since, stage.clock.now()).await.unwrap()[0].events, 1);
     stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+/// An upstream lists a run, whose log is to be fetched.
+async fn listed(stage: &Stage, run: RunId) {
+    let listed = UpstreamRun {
+        run_id: run,
+        task_id: stage.task.to_string(),
+        progress: UpstreamRunState::Pending,
+        status: "execution_successful".to_owned(),
+        triggered_at: Some(stage.clock.now()),
+        finished_at: Some(stage.clock.now()),
+        due_at: stage.clock.now(),
+        body: "{}".to_owned(),
+    };
+    stage.store.collection().upsert_runs("cloud", &[listed]).await.unwrap();
+}
+
+async fn claimed(stage: &Stage) -> ClaimedRun {
+    stage.pass(MINUTE_MS);
+    let until = stage.clock.now().plus_millis(MINUTE_MS);
+    stage.store.collection().claim_run("cloud", until).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_incomplete_until_it_has_landed_or_the_upstream_has_none_and_perhaps_again() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::LogIncomplete];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let run = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+    listed(&stage, run).await;
+    let attempt = async |error: &str, expected: Option<u64>| {
+        let failed = FailedAttempt { error: error.to_owned(), expected, retry_at: stage.clock.now() };
+        stage.store.collection().record_failure("cloud", &claimed(&stage).await, &failed).await.unwrap();
+    };
+    attempt("5 of 7 records were received", Some(7)).await;
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("log_incomplete: the log of run "), "{said:?}");
+    attempt("the service answered 503", None).await;
+    assert!(
+        texts(&stage, &alerts, &mut told).await.is_empty(),
+        "the upstream is away: the log is as incomplete as it was"
+    );
+    attempt("5 of 7 records were received", Some(7)).await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it goes on");
+
+    let finish = FinishRun::with_status(RunStatus::Successful);
+    stage.store.collection().finish_without_log("cloud", &claimed(&stage).await, &finish, None).await.unwrap();
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said[0].starts_with("recovered: over, the upstream has no log of the run: "), "{said:?}");
+    assert_eq!(stage.store.collection().retry_run("cloud", run).await.unwrap(), 1);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    attempt("5 of 7 records were received", Some(7)).await;
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("log_incomplete: the log of run "), "{said:?}");
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let log = LandedLog { records: 7, pages: 1, components_due_at: None };
+    stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said[0].starts_with("recovered: over, the log is complete: "), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_about_several_takes_nothing_out_of_a_maintenance_window() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let grouped = AlertRule { group_by: GroupBy::Rule, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![grouped], None).with_maintenance(vec![for_an_hour(&stage)]);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    stage.failed_run("no table").await;
+    assert_eq!(round(&stage, &alerts).await, (1, 0));
+    let other = stage.task("daily").await;
+    stage.ended_run(other, FinishRun::with_status(RunStatus::Failed)).await;
+    assert_eq!(round(&stage, &alerts).await, (1, 1), "the task in the window waits for its end");
+    stage.pass(60 * MINUTE_MS);
+    assert_eq!(round(&stage, &alerts).await, (0, 1));
+    assert_eq!(drain(&mut told).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_what_is_about_tasks_in_a_maintenance_window_is_held_too() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::NewProblem, Condition::LogIncomplete];
+    let rule = AlertRule { when, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![rule.clone()], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    let run = stage.run(4, &[]).await;
+    while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
+    runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
+    let fetched = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+    listed(&stage, fetched).await;
+    let failed = FailedAttempt { error: "5 of 7".to_owned(), expected: Some(7), retry_at: stage.clock.now() };
+    stage.store.collection().record_failure("cloud", &claimed(&stage).await, &failed).await.unwrap();
+    assert_eq!(round(&stage, &alerts).await, (2, 2));
+
+    let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
+    let resolved = NewProblemState { state: ProblemState::Resolved, until: None, note: None };
+    stage.store.problems().set_state(&problem.id, &resolved, "ada").await.unwrap();
+    let (finish, log) =
+        (FinishRun::with_status(RunStatus::Successful), LandedLog { records: 7, pages: 1, components_due_at: None });
+    stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
+    let alerts = Alerts::new(&stage.store, vec![rule], None).with_maintenance(vec![for_an_hour(&stage)]);
+    assert_eq!(round(&stage, &alerts).await, (2, 0), "their task is in the window");
+    stage.pass(60 * MINUTE_MS);
+    assert_eq!(round(&stage, &alerts).await, (0, 2));
+    let mut whats = whats(&drain(&mut told));
+    whats.sort_unstable();
+    assert_eq!(whats, ["log_incomplete", "new_problem", "recovered", "recovered"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_rows_are_not_over_while_it_is_not_known_how_many_a_later_run_rejected() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RejectedRows];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    // Metrics come minutes after the end of each run.
+    let mut said = Vec::new();
+    for rejected in [12, 15, 0] {
+        let run = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+        listed(&stage, run).await;
+        let (finish, now) = (FinishRun::with_status(RunStatus::Successful), stage.clock.now());
+        let log = LandedLog { records: 0, pages: 1, components_due_at: Some(now) };
+        stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
+        assert_eq!(texts(&stage, &alerts, &mut told).await, Vec::<String>::new(), "its rejected rows are not known");
+        let until = stage.clock.now().plus_millis(MINUTE_MS);
+        let claimed = stage.store.collection().claim_components("cloud", until).await.unwrap().unwrap();
+        let measured = MeasuredRun { rows_rejected: Some(rejected.into()), ..MeasuredRun::default() };
+        let components = RunComponents { run: measured, ..RunComponents::default() };
+        assert!(stage.store.collection().land_components("cloud", &claimed, Some(&components)).await.unwrap());
+        said.extend(texts(&stage, &alerts, &mut told).await);
+    }
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert_eq!(said[..2], ["rejected_rows: nightly rejected 12 rows", "rejected_rows: nightly rejected 15 rows"]);
+    assert!(said[2].starts_with("recovered: "), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusual_number_of_rows_is_not_over_with_an_unknown_one() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RowsUnusual];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    for processed in [1_000, 1_100, 1_050, 950, 1_000, 0] {
+        stage.ended_run(stage.task, rows(processed, None)).await;
+    }
+    assert_eq!(texts(&stage, &alerts, &mut told).await.len(), 1);
+    stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it is not known how many rows it processed");
+    stage.ended_run(stage.task, rows(1_020, None)).await;
     assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
 }

@@ -170,6 +170,21 @@ pub struct IncompleteRun {
     /// Why the log is incomplete.
     #[sqlx(rename = "problem")]
     pub last_error: String,
+    /// When its collection last ended before, if it did: a run without a log may have one later. Unit: epoch
+    /// milliseconds.
+    #[sqlx(rename = "landed_at")]
+    pub ended_before: Option<i64>,
+}
+
+/// How the collection of a log has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogEnd {
+    /// The log is complete in the archive.
+    Complete,
+    /// The upstream has no log of the run.
+    None,
+    /// The upstream does not know the run any more, or the run is not collected any more.
+    Gone,
 }
 
 /// A sink with pending deliveries.
@@ -585,9 +600,10 @@ impl Alerts {
     }
 
     /// Claims the alerts that are sent together with one that was claimed: those of its rule and destination about the same
-    /// subject, also if they are not due yet; of those found in a maintenance window only those, if `only_held`.
+    /// subject, also if they are not due yet, unless they are held by a maintenance window. If `only_held`, those that were
+    /// found in a maintenance window, and no others.
     pub async fn claim_others(&self, first: &ClaimedAlert, only_held: bool) -> Result<Vec<ClaimedAlert>> {
-        let lease_now = self.core.catalog_now().await?;
+        let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
         claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
         claiming.push(" WHERE rule = ").push_bind(first.rule.clone());
@@ -599,6 +615,7 @@ impl Alerts {
         claiming.push(" AND a.subject = ").push_bind(first.subject.clone());
         claiming.push(" AND a.is_recovery = ").push_bind(first.is_recovery);
         claiming.push(" AND a.occurrence <> ").push_bind(first.occurrence.clone());
+        claiming.push(" AND (a.is_held = 0 OR a.due_at <= ").push_bind(now.as_millis()).push(")");
         if only_held {
             claiming.push(" AND a.is_held = 1");
         }
@@ -777,10 +794,7 @@ impl Alerts {
         let mut found = Vec::new();
         for row in rows {
             let run = row.into_run()?;
-            let rejected = match run.rejected_rows {
-                Some(rejected) => rejected,
-                None => self.rejected_by_components(run.id).await?,
-            };
+            let rejected = self.rejected_rows(&run).await?.unwrap_or_default();
             if rejected > 0 {
                 found.push((run, rejected));
             }
@@ -788,15 +802,19 @@ impl Alerts {
         Ok(found)
     }
 
-    /// Returns the number of rows that the components of a run rejected; zero if it is not known.
-    async fn rejected_by_components(&self, run: RunId) -> Result<u64> {
+    /// Returns how many rows a run rejected: the number of the run, or else that of its component metrics; `None` if
+    /// neither is known.
+    pub async fn rejected_rows(&self, run: &Run) -> Result<Option<u64>> {
+        if run.rejected_rows.is_some() {
+            return Ok(run.rejected_rows);
+        }
         let rows: Option<Option<String>> =
             sqlx::query_scalar("SELECT rows_rejected FROM component_runs WHERE run_id = $1")
-                .bind(run.to_string())
+                .bind(run.id.to_string())
                 .fetch_optional(self.core.catalog().read())
                 .await?;
         let rows = rows.flatten().and_then(|text| text.parse::<f64>().ok());
-        Ok(rows.unwrap_or_default().saturating_as::<u64>())
+        Ok(rows.map(|rows| rows.saturating_as::<u64>()))
     }
 
     /// Returns the numbers of rows that successful runs of a task processed, the latest first: of at most `limit` runs that
@@ -844,7 +862,7 @@ impl Alerts {
     /// upstream counts.
     pub async fn incomplete_runs(&self, limit: u64) -> Result<Vec<IncompleteRun>> {
         Ok(sqlx::query_as(
-            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem FROM collected_runs
+            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem, landed_at FROM collected_runs
              WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0 ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
@@ -902,17 +920,20 @@ impl Alerts {
         Ok(rows > 0)
     }
 
-    /// True if the last attempt to fetch the log of a run received a different number of records than the upstream counts.
-    pub async fn is_log_incomplete(&self, upstream: &str, run: &str) -> Result<bool> {
-        let rows: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM collected_runs WHERE upstream = $1 AND run_id = $2
-                AND state = 'due' AND expected IS NOT NULL AND attempts > 0",
-        )
-        .bind(upstream)
-        .bind(run)
-        .fetch_one(self.core.catalog().read())
-        .await?;
-        Ok(rows > 0)
+    /// Returns how the collection of the log of a run has ended; `None` as long as the log is to be fetched.
+    pub async fn log_end(&self, upstream: &str, run: &str) -> Result<Option<LogEnd>> {
+        let state: Option<String> =
+            sqlx::query_scalar("SELECT state FROM collected_runs WHERE upstream = $1 AND run_id = $2")
+                .bind(upstream)
+                .bind(run)
+                .fetch_optional(self.core.catalog().read())
+                .await?;
+        Ok(match state.as_deref() {
+            Some("going" | "due") => None,
+            Some("landed") => Some(LogEnd::Complete),
+            Some("no_log") => Some(LogEnd::None),
+            _ => Some(LogEnd::Gone),
+        })
     }
 
     /// Records that all sinks that a rule found behind have caught up, except these.
