@@ -263,6 +263,54 @@ fn what_is_still_written_to_a_renamed_file_is_stored() {
     assert_eq!(stage.messages(RUN), ["0", "1", "2", "3", "4", "5"], "{}", pusher.said.lock().unwrap());
 }
 
+#[test]
+fn a_file_that_is_renamed_to_a_name_of_the_pattern_is_stored_once() {
+    let stage = stage();
+    let log = stage.log(RUN);
+    let (first, second) = (log.with_extension("log.1"), log.with_extension("log.2"));
+    append(&log, &line(0));
+    let options = ["--paths", "{task}/{run}.log*", "--finish", "successful", "--quiet", "2s"];
+    let pusher = stage.push(&options);
+    stage.wait_for(RUN, 1);
+    fs::rename(&log, &first).unwrap();
+    append(&log, &line(1));
+    stage.wait_for(RUN, 2);
+    fs::rename(&first, &second).unwrap();
+    fs::rename(&log, &first).unwrap();
+    append(&log, &line(2));
+    append(&second, &line(3));
+    stage.wait_for(RUN, 4);
+    wait(|| (stage.status(RUN) == "execution_successful").then_some(()));
+    // Nor again later, when the files are renamed while nobody looks.
+    drop(pusher);
+    fs::remove_file(&second).unwrap();
+    fs::rename(&first, &second).unwrap();
+    fs::rename(&log, &first).unwrap();
+    append(&log, &line(4));
+    let pusher = stage.push(&options);
+    stage.wait_for(RUN, 5);
+    std::thread::sleep(Duration::from_secs(3));
+    append(&first, &line(5));
+    stage.wait_for(RUN, 6);
+    assert_eq!(stage.messages(RUN), ["0", "1", "2", "3", "4", "5"], "{}", pusher.said.lock().unwrap());
+}
+
+#[test]
+fn a_file_that_is_renamed_to_the_name_of_another_run_keeps_its_run() {
+    let stage = stage();
+    let (log, other) = (stage.log(RUN), stage.log(OTHER));
+    append(&log, &line(0));
+    let _pusher = stage.push(&[]);
+    stage.wait_for(RUN, 1);
+    fs::rename(&log, &other).unwrap();
+    append(&log, &line(1));
+    append(&other, &line(2));
+    stage.wait_for(RUN, 3);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(stage.messages(RUN), ["0", "1", "2"]);
+    assert_eq!(stage.status(OTHER), "");
+}
+
 /// A small generator of numbers, so that a test that fails can be repeated.
 struct Numbers(u64);
 

@@ -248,13 +248,14 @@ impl Scanner {
     /// Finds new files, and those that have taken the place of others.
     fn note_files(&mut self, tasks: &HashMap<String, TaskId>) -> Outcome {
         let mut changed = Vec::new();
-        let paths: Vec<(PathBuf, Seen)> = self
+        let (known, new): (Vec<_>, Vec<_>) = self
             .watched
             .iter()
             .filter(|(_, watched)| !watched.is_done)
             .map(|(path, watched)| (path.clone(), watched.seen))
-            .collect();
-        for (path, seen) in paths {
+            .partition(|(path, _)| self.checkpoint.states.contains_key(&key_of(path)));
+        // A file whose name another one took over may be found under a name that is new.
+        for (path, seen) in known.into_iter().chain(new) {
             let key = key_of(&path);
             let before = self.checkpoint.states.get(&key).cloned();
             if let Some(state) = &before {
@@ -266,6 +267,12 @@ impl Scanner {
                 }
             }
             if let Some(mut state) = self.new_state(&path, seen, tasks) {
+                if let Some((moved, state)) = self.moved_here(&path, seen) {
+                    self.checkpoint.states.remove(&moved);
+                    changed.push(moved);
+                    changed.extend(self.move_to(state, path, seen));
+                    continue;
+                }
                 let rotated = self.checkpoint.states.values().filter(|other| other.is_rotated);
                 let before = before.as_ref().into_iter().chain(rotated).filter(|other| other.run == state.run);
                 if let Some(before) = before.max_by_key(|other| other.last_time_ms) {
@@ -345,36 +352,80 @@ impl Scanner {
         }
     }
 
+    /// The log that was in this file when it had another name, and its key.
+    fn moved_here(&self, path: &Path, seen: Seen) -> Option<(String, LogState)> {
+        let is_moved = |state: &LogState| {
+            // A file that has both names was not renamed.
+            let is_there = self.watched.get(&state.path).is_some_and(|watched| watched.seen.is_file_of(state));
+            !is_there && self.is_moved(state, path, seen)
+        };
+        let found = self.checkpoint.states.iter().find(|(_, state)| is_moved(state));
+        found.map(|(key, state)| (key.clone(), state.clone()))
+    }
+
     /// Another file has taken the place of a log: its rest is read from where it was moved or copied to. The keys that changed.
     fn rotate(&mut self, key: &str, state: LogState) -> Vec<String> {
         self.checkpoint.states.remove(key);
         let mut changed = vec![key.to_owned()];
         match self.find_moved(&state) {
             Some((path, seen)) => changed.extend(self.move_to(state, path, seen)),
-            None if state.offset == 0 && state.pending.is_none() => {}
-            None => {
-                let name = shown(key);
-                note(format!(
-                    "{name} was replaced or truncated, and its previous file is gone: what was not read of it is lost"
-                ));
-            }
+            None => self.note_lost(key, &state),
         }
         changed
     }
 
-    /// Keeps a log that was moved or copied to another file. The keys that changed.
+    fn note_lost(&self, key: &str, state: &LogState) {
+        let is_read =
+            self.rotated.get(key).and_then(|rotated| rotated.seen).is_some_and(|seen| seen.size <= state.offset);
+        if is_read || state.offset == 0 && state.pending.is_none() {
+            return;
+        }
+        let name = shown(key);
+        note(format!(
+            "{name} was replaced or truncated, and its previous file is gone: what was not read of it is lost"
+        ));
+    }
+
+    /// Keeps a log that was moved or copied to another file, whose name another log may have had. The keys that changed.
     fn move_to(&mut self, state: LogState, path: PathBuf, seen: Seen) -> Vec<String> {
-        let Seen { device, inode, born_ms, .. } = seen;
+        let mut changed = Vec::new();
+        let mut next = Some((state, path, seen));
+        // Each step moves a log that was at the new name of the one before.
+        while let Some((state, path, seen)) = next.take() {
+            let own = key_of(&path);
+            let there = self.checkpoint.states.get(&own);
+            let is_other = there.is_none_or(|there| !seen.is_file_of(there));
+            // A file that may be found again keeps its state as long as it exists.
+            let is_kept = self.settings.pattern.read(&path).is_some() && is_other;
+            let key = if is_kept { own } else { self.free_key(&state, seen) };
+            let Seen { device, inode, born_ms, .. } = seen;
+            let moved = LogState { path, device, inode, born_ms, is_rotated: true, ..state };
+            if let Some(displaced) = self.checkpoint.states.insert(key.clone(), moved) {
+                match self.find_moved(&displaced) {
+                    Some((path, seen)) => next = Some((displaced, path, seen)),
+                    None => self.note_lost(&key, &displaced),
+                }
+            }
+            self.rotated.remove(&key);
+            changed.push(key);
+        }
+        changed
+    }
+
+    fn free_key(&self, state: &LogState, seen: Seen) -> String {
         let name = key_of(&state.path);
-        let free = (0_u64..).map(|number| format!("{name}\n{inode}-{number}"));
-        let key = free.into_iter().find(|key| !self.checkpoint.states.contains_key(key)).unwrap_or(name);
-        let state = LogState { path, device, inode, born_ms, is_rotated: true, ..state };
-        self.checkpoint.states.insert(key.clone(), state);
-        vec![key]
+        let mut free = (0_u64..).map(|number| format!("{name}\n{}-{number}", seen.inode));
+        free.find(|key| !self.checkpoint.states.contains_key(key)).unwrap_or(name)
     }
 
     /// The file that a log was moved or copied to: one in its folder with the same inode, or with the same beginning.
     fn find_moved(&self, state: &LogState) -> Option<(PathBuf, Seen)> {
+        // It may be in any folder that is followed.
+        let moved = self.watched.iter().map(|(path, watched)| (path, watched.seen));
+        let mut moved = moved.filter(|(path, seen)| **path != state.path && self.is_moved(state, path, *seen));
+        if let Some((path, seen)) = moved.next() {
+            return Some((path.clone(), seen));
+        }
         let parent = state.path.parent().unwrap_or(Path::new(""));
         let mut copy = None;
         for entry in std::fs::read_dir(self.settings.folder.join(parent)).ok()?.flatten() {
@@ -496,7 +547,7 @@ impl Scanner {
 
     /// The next batch of a log; none if nothing is new.
     fn next_of(&mut self, key: &str, state: &LogState) -> io::Result<Option<Prepared>> {
-        let watched = self.watched.get(&state.path).filter(|_| !state.is_rotated);
+        let watched = self.watched.get(&state.path).filter(|watched| watched.seen.is_file_of(state));
         if watched.is_some_and(|watched| watched.is_done) {
             return Ok(None);
         }
@@ -603,16 +654,24 @@ impl Scanner {
         is_open && !others.any(|(_, other)| other.run == state.run)
     }
 
-    /// Forgets a rotated log that was read to its end; what is known of its run goes to another file of the run.
+    /// Forgets a rotated log that was read to its end, unless its file would be found again; what is known of its run goes
+    /// to another file of the run.
     fn hand_over(&mut self, key: &str, state: &LogState) {
-        self.checkpoint.states.remove(key);
-        let others = self.checkpoint.states.iter_mut().filter(|(_, other)| other.run == state.run);
-        let mut keys = vec![key.to_owned()];
+        let mut keys = Vec::new();
+        match self.watched.get_mut(&state.path).filter(|_| key == key_of(&state.path)) {
+            Some(watched) => watched.is_done = true,
+            None => {
+                self.checkpoint.states.remove(key);
+                keys.push(key.to_owned());
+            }
+        }
+        let others = self.checkpoint.states.iter_mut().filter(|(other, _)| *other != key);
+        let others = others.filter(|(_, other)| other.run == state.run);
         if let Some((other, next)) = others.min_by_key(|(_, other)| other.is_rotated) {
             next.continue_run_of(state);
             keys.push(other.clone());
         }
-        // Without it, the file would be found again, and there would be nothing to read.
+        // If this is lost, there is nothing to read of it at the next start.
         if let Err(error) = self.checkpoint.write(keys.iter().map(String::as_str), false) {
             note(format!("cannot write the checkpoint: {error}"));
         }
