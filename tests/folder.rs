@@ -311,6 +311,26 @@ fn a_file_that_is_renamed_to_the_name_of_another_run_keeps_its_run() {
     assert_eq!(stage.status(OTHER), "");
 }
 
+#[test]
+fn symbolic_links_are_not_followed() {
+    let stage = stage();
+    let secret = stage.service.folder().join("secret");
+    append(&secret, &line(0));
+    std::os::unix::fs::symlink(&secret, stage.log(RUN)).unwrap();
+    append(&stage.log(OTHER), &line(1));
+    let pusher = stage.push(&[]);
+    stage.wait_for(OTHER, 1);
+    // Nor if one takes the place of a log.
+    fs::remove_file(stage.log(OTHER)).unwrap();
+    append(&secret, &line(2));
+    std::os::unix::fs::symlink(&secret, stage.log(OTHER)).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(stage.status(RUN), "");
+    assert_eq!(stage.messages(OTHER), ["1"]);
+    let said = pusher.said.lock().unwrap();
+    assert_eq!(said.matches("symbolic link").count(), 1, "{said}");
+}
+
 /// A small generator of numbers, so that a test that fails can be repeated.
 struct Numbers(u64);
 

@@ -1,21 +1,23 @@
 //! Which logs a folder has, what of them is new, and what became of those that were rotated, truncated or deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use runlog_formats::ReadSettings;
 use runlog_model::{Clock, RunStatus, TaskId, Timestamp};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::checkpoint::{Checkpoint, LogState, Pending};
 use super::read::{BATCH_BYTES, end_of_part, format_of, has_head, head, read_part};
 use super::settings::{FolderSettings, batch_id, run_id, shown};
 use crate::exit::Outcome;
-use crate::render::terminal::note;
+use crate::render::terminal::{counted_are, note};
 use crate::system::SystemClock;
 
 /// Level of zstd for batches.
@@ -116,6 +118,8 @@ pub(super) struct Scanner {
     sending: HashMap<String, LogState>,
     /// Files that are not read, which are reported once.
     unreadable: BTreeSet<PathBuf>,
+    /// True if it was said that links are not followed.
+    has_told_links: bool,
 }
 
 fn seen(metadata: &Metadata) -> Seen {
@@ -139,6 +143,7 @@ impl Scanner {
             rotated: HashMap::new(),
             sending: HashMap::new(),
             unreadable: BTreeSet::new(),
+            has_told_links: false,
         }
     }
 
@@ -146,12 +151,23 @@ impl Scanner {
     pub(super) fn look(&mut self) -> Outcome<Vec<String>> {
         let mut found = BTreeMap::new();
         let folder = self.settings.folder.clone();
+        let (mut links, mut link) = (0, None);
         walk(&folder, Path::new(""), self.settings.pattern.depth(), &mut |path, metadata| {
-            if self.settings.pattern.read(&path).is_some() {
+            if self.settings.pattern.read(&path).is_none() {
+                return;
+            }
+            if metadata.is_symlink() {
+                links += 1;
+                link.get_or_insert(path);
+            } else {
                 found.insert(path, seen(&metadata));
             }
         })
         .with_context(|| format!("cannot read {}", folder.display()))?;
+        if let Some(link) = link.filter(|_| !std::mem::replace(&mut self.has_told_links, true)) {
+            let (links, name) = (counted_are(links, "symbolic link"), shown(&key_of(&link)));
+            note(format!("{links} not followed, such as {name}; this is said once"));
+        }
         let now = SystemClock.elapsed();
         self.watched.retain(|path, _| found.contains_key(path));
         let mut names = BTreeSet::new();
@@ -331,7 +347,8 @@ impl Scanner {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        File::open(self.settings.folder.join(path))
+        let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+        OpenOptions::new().read(true).custom_flags(no_link).open(self.settings.folder.join(path))
     }
 
     /// The device of the folder of a log, or of the nearest folder above that exists.
@@ -557,6 +574,8 @@ impl Scanner {
                 Some((file, seen)).filter(|_| seen.is_file_of(state))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // A link has taken its place.
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => None,
             Err(error) => return Err(error),
         };
         if state.is_rotated {
@@ -748,7 +767,7 @@ fn key_of(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Calls `found` with every file. Links to folders are not followed.
+/// Calls `found` with every file and every link; those are not followed.
 fn walk(folder: &Path, within: &Path, depth: usize, found: &mut impl FnMut(PathBuf, Metadata)) -> io::Result<()> {
     for entry in std::fs::read_dir(folder.join(within))? {
         let entry = entry?;
@@ -758,8 +777,8 @@ fn walk(folder: &Path, within: &Path, depth: usize, found: &mut impl FnMut(PathB
                 // It may have been deleted meanwhile, or be one that this user may not read.
                 let _ = walk(folder, &path, depth - 1, found);
             }
-        } else if let Ok(metadata) = std::fs::metadata(folder.join(&path))
-            && metadata.is_file()
+        } else if let Ok(metadata) = entry.metadata()
+            && (metadata.is_file() || metadata.is_symlink())
         {
             found(path, metadata);
         }
