@@ -174,6 +174,163 @@ fn rotated_and_truncated_files_are_read_to_their_end() {
     assert_eq!(messages, (0..10).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
+#[test]
+fn rotation_does_not_end_a_run() {
+    let stage = stage();
+    let logs = [stage.log(RUN), stage.log(OTHER)];
+    logs.iter().for_each(|log| append(log, &line(0)));
+    let _pusher = stage.push(&["--finish", "successful", "--quiet", "10m", "--end-marker", "job failed=failed"]);
+    for run in [RUN, OTHER] {
+        stage.wait_for(run, 1);
+    }
+    logs.iter().for_each(|log| fs::rename(log, log.with_extension("log.1")).unwrap());
+    append(&logs[0], &line(1));
+    // The other file comes a while later.
+    stage.wait_for(RUN, 2);
+    std::thread::sleep(Duration::from_secs(1));
+    append(&logs[1], &line(1));
+    stage.wait_for(OTHER, 2);
+    for (run, log) in [RUN, OTHER].iter().zip(&logs) {
+        assert_eq!(stage.status(run), "executing");
+        append(log, &line(2).replace(" 2\n", " job failed\n"));
+        wait(|| (stage.status(run) == "execution_failed").then_some(()));
+        assert_eq!(stage.wait_for(run, 3), ["0", "1", "job failed"]);
+    }
+}
+
+#[test]
+fn a_run_whose_file_is_gone_ends_after_a_while_unless_its_folder_is_away() {
+    let stage = stage();
+    let (deleted, renamed) = (stage.log(RUN), stage.log(OTHER));
+    append(&deleted, &line(0));
+    append(&renamed, &line(0));
+    let pusher = stage.push(&["--finish", "successful", "--quiet", "10m"]);
+    for run in [RUN, OTHER] {
+        stage.wait_for(run, 1);
+    }
+    fs::remove_file(&deleted).unwrap();
+    fs::rename(&renamed, renamed.with_extension("log.1")).unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    for run in [RUN, OTHER] {
+        assert_eq!(stage.status(run), "executing");
+    }
+    drop(pusher);
+    // The folder cannot be looked into.
+    let (folder, aside) = (stage.logs.join(&stage.task), stage.logs.join("aside"));
+    fs::rename(&folder, &aside).unwrap();
+    append(&folder, "no folder\n");
+    let pusher = stage.push(&["--finish", "successful", "--quiet", "500ms"]);
+    wait(|| pusher.said.lock().unwrap().contains("following").then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    for run in [RUN, OTHER] {
+        assert_eq!(stage.status(run), "executing", "{}", pusher.said.lock().unwrap());
+    }
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
+    for run in [RUN, OTHER] {
+        wait(|| (stage.status(run) == "execution_successful").then_some(()));
+        assert_eq!(stage.messages(run), ["0"]);
+    }
+}
+
+#[test]
+fn what_is_still_written_to_a_renamed_file_is_stored() {
+    let stage = stage();
+    let log = stage.log(RUN);
+    append(&log, &line(0));
+    let pusher = stage.push(&[]);
+    stage.wait_for(RUN, 1);
+    let mut open = OpenOptions::new().append(true).open(&log).unwrap();
+    fs::rename(&log, log.with_extension("log.1")).unwrap();
+    append(&log, &line(1));
+    stage.wait_for(RUN, 2);
+    std::thread::sleep(Duration::from_secs(2));
+    // A line in two parts, after the file was read to its end.
+    let late = line(2);
+    let (one, rest) = late.split_at(30);
+    open.write_all(one.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    open.write_all(rest.as_bytes()).unwrap();
+    stage.wait_for(RUN, 3);
+    // The files are rotated once more, and so is that which is still written.
+    fs::rename(log.with_extension("log.1"), log.with_extension("log.2")).unwrap();
+    fs::rename(&log, log.with_extension("log.1")).unwrap();
+    append(&log, &line(3));
+    open.write_all(line(4).as_bytes()).unwrap();
+    append(&log.with_extension("log.1"), &line(5));
+    stage.wait_for(RUN, 6);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(stage.messages(RUN), ["0", "1", "2", "3", "4", "5"], "{}", pusher.said.lock().unwrap());
+}
+
+#[test]
+fn a_file_that_is_renamed_to_a_name_of_the_pattern_is_stored_once() {
+    let stage = stage();
+    let log = stage.log(RUN);
+    let (first, second) = (log.with_extension("log.1"), log.with_extension("log.2"));
+    append(&log, &line(0));
+    let options = ["--paths", "{task}/{run}.log*", "--finish", "successful", "--quiet", "2s"];
+    let pusher = stage.push(&options);
+    stage.wait_for(RUN, 1);
+    fs::rename(&log, &first).unwrap();
+    append(&log, &line(1));
+    stage.wait_for(RUN, 2);
+    fs::rename(&first, &second).unwrap();
+    fs::rename(&log, &first).unwrap();
+    append(&log, &line(2));
+    append(&second, &line(3));
+    stage.wait_for(RUN, 4);
+    wait(|| (stage.status(RUN) == "execution_successful").then_some(()));
+    // Nor again later, when the files are renamed while nobody looks.
+    drop(pusher);
+    fs::remove_file(&second).unwrap();
+    fs::rename(&first, &second).unwrap();
+    fs::rename(&log, &first).unwrap();
+    append(&log, &line(4));
+    let pusher = stage.push(&options);
+    stage.wait_for(RUN, 5);
+    std::thread::sleep(Duration::from_secs(3));
+    append(&first, &line(5));
+    stage.wait_for(RUN, 6);
+    assert_eq!(stage.messages(RUN), ["0", "1", "2", "3", "4", "5"], "{}", pusher.said.lock().unwrap());
+}
+
+#[test]
+fn a_file_that_is_renamed_to_the_name_of_another_run_keeps_its_run() {
+    let stage = stage();
+    let (log, other) = (stage.log(RUN), stage.log(OTHER));
+    append(&log, &line(0));
+    let _pusher = stage.push(&[]);
+    stage.wait_for(RUN, 1);
+    fs::rename(&log, &other).unwrap();
+    append(&log, &line(1));
+    append(&other, &line(2));
+    stage.wait_for(RUN, 3);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(stage.messages(RUN), ["0", "1", "2"]);
+    assert_eq!(stage.status(OTHER), "");
+}
+
+#[test]
+fn symbolic_links_are_not_followed() {
+    let stage = stage();
+    let secret = stage.service.folder().join("secret");
+    append(&secret, &line(0));
+    std::os::unix::fs::symlink(&secret, stage.log(RUN)).unwrap();
+    append(&stage.log(OTHER), &line(1));
+    let pusher = stage.push(&[]);
+    stage.wait_for(OTHER, 1);
+    // Nor if one takes the place of a log.
+    fs::remove_file(stage.log(OTHER)).unwrap();
+    append(&secret, &line(2));
+    std::os::unix::fs::symlink(&secret, stage.log(OTHER)).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(stage.status(RUN), "");
+    assert_eq!(stage.messages(OTHER), ["1"]);
+    let said = pusher.said.lock().unwrap();
+    assert_eq!(said.matches("symbolic link").count(), 1, "{said}");
+}
+
 /// A small generator of numbers, so that a test that fails can be repeated.
 struct Numbers(u64);
 

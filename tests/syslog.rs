@@ -226,6 +226,26 @@ fn a_task_that_is_not_named_is_named_after_the_application() {
 }
 
 #[test]
+fn datagrams_that_take_much_memory_do_not_take_others_with_them() {
+    let stage = stage("");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let send = |run: &str, text: &str| {
+        let run = format!("[runlog@32473 runId=\"{run}\" taskId=\"{}\"]", stage.task);
+        let message = format!("<14>1 2026-11-29T10:00:03Z h app 7 - {run} {text}");
+        socket.send_to(message.as_bytes(), ("127.0.0.1", stage.udp)).unwrap();
+        // The buffer of the system may be small.
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let braces = "{".repeat(60_000);
+    send(RUN, "before");
+    (0..12).for_each(|_| send(OTHER, &braces));
+    send(RUN, "after");
+    assert_eq!(stage.wait_for(RUN, 2), ["before", "after"]);
+    assert_eq!(stage.wait_for(OTHER, 12).len(), 12);
+    assert_eq!(stage.count("udp", "lost"), 0);
+}
+
+#[test]
 fn equal_messages_are_stored_as_often_as_they_arrive() {
     let stage = stage("");
     let line = format!("{}\n", of_engine(&stage, RUN, "INFO", "same", 1));

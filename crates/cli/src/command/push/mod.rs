@@ -131,7 +131,7 @@ pub(crate) struct PushArgs {
     /// With a folder: a text whose line ends the run, and the status, such as 'Job finished=successful'; can be repeated
     #[arg(long, value_name = "TEXT=STATUS", requires = "follow", value_parser = end_marker)]
     end_marker: Vec<EndMarker>,
-    /// With a folder and --finish: a run ends when nothing was added to its log for so long, or its log was deleted
+    /// With a folder and --finish: a run ends when nothing was added to its files for so long, even if they were deleted
     #[arg(long, value_name = "TIME", default_value = "10m", requires = "follow")]
     quiet: Span,
     /// With a folder: how often it is looked at

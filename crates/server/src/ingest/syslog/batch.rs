@@ -1,6 +1,6 @@
 //! Half a second of messages of one connection: how they become records of runs, and how long storing them is tried.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,29 @@ impl Batch {
         self.bytes
     }
 
+    /// Parts of a bounded size, whose decoded forms fit into memory unless a message is unusual.
+    fn into_parts(self) -> VecDeque<Self> {
+        let (mut parts, mut part) = (VecDeque::new(), Self { begun: self.begun, ..Self::default() });
+        for (frame, sender) in self.messages {
+            let bytes = frame.bytes.len() + MESSAGE_OVERHEAD_BYTES;
+            if !part.messages.is_empty() && part.bytes + bytes > limits::SYSLOG_BATCH_BYTES {
+                parts.push_back(std::mem::replace(&mut part, Self { begun: self.begun, ..Self::default() }));
+            }
+            part.bytes += bytes;
+            part.messages.push((frame, sender));
+        }
+        parts.extend((!part.messages.is_empty()).then_some(part));
+        parts
+    }
+
+    /// Takes off the second half of the messages.
+    fn split_half(&mut self) -> Self {
+        let messages = self.messages.split_off(self.messages.len() / 2);
+        let bytes = messages.iter().map(|(frame, _)| frame.bytes.len() + MESSAGE_OVERHEAD_BYTES).sum();
+        self.bytes -= bytes;
+        Self { messages, bytes, begun: self.begun }
+    }
+
     /// When it is stored at the latest; none if it is empty.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.begun.map(|(begun, _)| begun + limits::SYSLOG_BATCH_TIME)
@@ -111,55 +134,76 @@ impl Receiver {
         last: &mut Option<Continuation>,
         stop: &CancellationToken,
     ) {
-        let Some((_, sender)) = batch.messages.first() else { return };
-        let (sender, count) = (sender.ip().to_canonical(), batch.messages.len() as u64);
-        let counters = &self.metrics.syslog;
         for (frame, _) in &batch.messages {
             if frame.whole_bytes.is_some() {
-                counters.count_truncated(transport);
+                self.metrics.syslog.count_truncated(transport);
             }
         }
-        let name = format!("syslog-{}", self.random.uuid());
-        let (mut pause, mut faults, mut waiting) = (limits::SYSLOG_PAUSE_MIN, 0, None);
         let stopped = async {
             stop.cancelled().await;
             tokio::time::sleep(limits::SYSLOG_STOP_TIME).await;
         };
         let mut stopped = std::pin::pin!(stopped);
-        let lost = |why: &str| {
-            counters.count(transport, MessageOutcome::Lost, count);
-            error!("syslog: {count} messages from {sender} could not be stored and are lost: {why}");
-        };
-        loop {
-            let attempt = self.try_to_store(&name, sender, &batch, last);
-            let stored = tokio::select! {
-                stored = attempt => stored,
-                () = &mut stopped => return lost("the service stopped before the archive was available"),
+        let mut parts = batch.into_parts();
+        while let Some(mut part) = parts.pop_front() {
+            let Some((_, sender)) = part.messages.first() else { continue };
+            let sender = sender.ip().to_canonical();
+            let lost = |count: usize, why: &str| {
+                self.metrics.syslog.count(transport, MessageOutcome::Lost, count as u64);
+                error!("syslog: {count} messages from {sender} could not be stored and are lost: {why}");
             };
-            let error = match stored {
+            let stored = tokio::select! {
+                stored = self.store_part(transport, sender, &part, last) => stored,
+                () = &mut stopped => {
+                    let rest = parts.iter().map(|part| part.messages.len()).sum::<usize>();
+                    return lost(part.messages.len() + rest, "the service stopped before the archive was available");
+                }
+            };
+            match stored {
+                Ok(()) => {}
+                // The others are not lost with a message that is too large.
+                Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE && part.messages.len() > 1 => {
+                    let half = part.split_half();
+                    parts.push_front(half);
+                    parts.push_front(part);
+                }
+                Err(error) => lost(part.messages.len(), &error.message),
+            }
+        }
+    }
+
+    /// Stores messages, and keeps trying while the archive is unavailable. Fails if they cannot be stored at all.
+    async fn store_part(
+        &self,
+        transport: &'static str,
+        sender: IpAddr,
+        part: &Batch,
+        last: &mut Option<Continuation>,
+    ) -> ApiResult<()> {
+        let name = format!("syslog-{}", self.random.uuid());
+        let (mut pause, mut faults, mut waiting) = (limits::SYSLOG_PAUSE_MIN, 0, None);
+        loop {
+            let error = match self.try_to_store(&name, sender, part, last).await {
                 Ok((outcome, next)) => {
                     *last = next;
                     self.tell(transport, sender, &outcome);
                     if waiting.is_some() {
                         info!("syslog: the archive accepts messages again");
                     }
-                    return;
+                    return Ok(());
                 }
                 Err(error) => error,
             };
             faults += u32::from(error.status != StatusCode::SERVICE_UNAVAILABLE);
             if !error.status.is_server_error() || faults >= limits::SYSLOG_FAULTS_MAX {
-                return lost(&error.message);
+                return Err(error);
             }
             waiting.get_or_insert_with(|| Waiting::begin(self));
             if let Some(more) = self.waits.may_say() {
                 let message = &error.message;
                 warn!("syslog: messages wait, and their connections are not read: {message}{}", and_more(more));
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = &mut stopped => return lost("the service stopped before the archive was available"),
-            }
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(limits::SYSLOG_PAUSE_MAX);
         }
     }

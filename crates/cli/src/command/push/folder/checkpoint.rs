@@ -28,6 +28,12 @@ pub(super) struct LogState {
     pub(super) path: PathBuf,
     pub(super) device: u64,
     pub(super) inode: u64,
+    /// When the file was created; none if the file system does not say. Unit: epoch milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) born_ms: Option<i64>,
+    /// The device of the folder of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) folder_device: Option<u64>,
     /// The first bytes of the file, and how many they are: it is another one if they differ.
     pub(super) head: String,
     pub(super) head_bytes: u64,
@@ -52,7 +58,7 @@ pub(super) struct LogState {
     pub(super) has_started: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) has_ended: bool,
-    /// True for a file that is not written any more, because another one has taken its place.
+    /// True for a file that was renamed or copied, and is not written for long any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_rotated: bool,
 }
@@ -222,6 +228,8 @@ mod tests {
             path: PathBuf::from(format!("task/{number}.log")),
             device: 1,
             inode: number,
+            born_ms: number.is_multiple_of(7).then_some(3),
+            folder_device: Some(1),
             head: "ab".to_owned(),
             head_bytes: number % 1_024,
             offset: number,

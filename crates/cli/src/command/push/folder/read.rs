@@ -219,6 +219,8 @@ mod tests {
             path: "a".into(),
             device: 0,
             inode: 0,
+            born_ms: None,
+            folder_device: None,
             head: String::new(),
             head_bytes: 0,
             offset,
