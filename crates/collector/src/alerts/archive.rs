@@ -14,6 +14,9 @@ use runlog_store::workspaces::Workspaces;
 use super::error::AlertError;
 use super::rule::AlertRule;
 
+/// Maximum number of error groups, incomplete logs and the like per query.
+pub(super) const ROWS_MAX: u64 = 1_000;
+
 /// Maximum number of runs per query.
 pub(super) const RUNS_MAX: u64 = 5_000;
 

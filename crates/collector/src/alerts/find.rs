@@ -13,7 +13,9 @@ use runlog_store::summaries::RecentRun;
 use serde::Serialize;
 use url::Url;
 
-use super::archive::{AlertArchive, LATE_MAX_MS, RUNS_MAX, engine_of, recent_runs, unusual_rows, waiting_runs};
+use super::archive::{
+    AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, engine_of, recent_runs, unusual_rows, waiting_runs,
+};
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
@@ -26,9 +28,6 @@ pub(super) const LOOK_BACK_MS: i64 = 2 * 86_400_000;
 
 /// How much later than its timestamp a transaction may be committed. Unit: milliseconds.
 const OVERLAP_MS: i64 = 120_000;
-
-/// Maximum number of error groups, incomplete logs and the like per query.
-pub(super) const ROWS_MAX: u64 = 1_000;
 
 /// How long a failed run is not reported while its problem is not known: its log is summarised once it has settled. Unit:
 /// milliseconds. Below [`OVERLAP_MS`], within which a search finds the run again.

@@ -12,9 +12,8 @@ use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::archive::{AlertArchive, recent_runs, unusual_rows, waits_for_engine};
+use super::archive::{AlertArchive, ROWS_MAX, recent_runs, unusual_rows, waits_for_engine};
 use super::error::AlertError;
-use super::find::ROWS_MAX;
 use super::maintenance::Place;
 use super::rule::AlertRule;
 

@@ -121,7 +121,7 @@ impl Maintenance {
             .await?;
         Accounts::new(&self.core).sweep_sessions().await?;
         self.delete_expired_batch_ids().await?;
-        self.core.intents().sweep_intents().await?;
+        self.core.intents().expire_intents().await?;
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         for folder in folders {

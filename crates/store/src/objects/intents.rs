@@ -1,8 +1,8 @@
 //! Intents: before an object is written, its key is recorded in the catalog.
 //!
 //! The transaction that adds the row of an object removes its intent, and fails if the intent is gone. The sweep does
-//! not touch an object with an intent; it removes an intent that was not renewed for long, and then the object. So a
-//! row never names an object that was swept, however long the writing takes and whatever the clocks say.
+//! not touch an object with an intent; it makes a deletion of an intent that was not renewed for long, and then removes
+//! the object. So a row never names an object that was swept, however long the writing takes and whatever the clocks say.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::catalog::clock::CatalogClock;
 use crate::catalog::database::Catalog;
 use crate::catalog::sql::{Connection, Sql};
+use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::keys;
@@ -123,36 +124,48 @@ impl Intents {
         }
     }
 
-    /// Removes the intents that were not renewed for long, and their objects. Returns how many.
-    pub(crate) async fn sweep_intents(&self) -> Result<u64> {
+    /// Makes deletions of the intents that were not renewed for long: what was written is neither committed any more nor
+    /// reported as records that no log has. Returns how many.
+    pub(crate) async fn expire_intents(&self) -> Result<u64> {
         let before = self.clock.now().await?.as_millis() - limits::ORPHAN_AGE_MS;
-        let mut swept = 0;
+        let mut expired = 0;
         loop {
-            let mut sweeping =
-                Sql::new("DELETE FROM intents WHERE object_key IN (SELECT object_key FROM intents WHERE renewed_at < ");
-            sweeping
-                .push_bind(before)
-                .push(" ORDER BY object_key LIMIT ")
-                .push_bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>());
-            sweeping.push(self.catalog.skip_locked()).push(") RETURNING object_key");
-            let keys: Vec<String> = sweeping.build_query_scalar().fetch_all(self.catalog.write()).await?;
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                match self.objects.delete(&Path::from(key.as_str())).await {
-                    // Most were never written: they were made ahead by a node that has ended.
-                    Ok(()) | Err(object_store::Error::NotFound { .. }) => swept += 1,
-                    Err(error) => {
-                        warn!(%error, object.key = key, "an object that no row names is left to the next sweep")
-                    }
-                }
+            let count =
+                self.catalog.transact(self.random.as_ref(), |transaction| self.expire_some(transaction, before));
+            match count.await? {
+                0 => break,
+                count => expired += count,
             }
         }
-        if swept > 0 {
-            info!(intents_count = swept, "objects whose writing was broken off were swept");
+        if expired > 0 {
+            info!(intents_count = expired, "objects whose writing was broken off are removed");
         }
-        Ok(swept)
+        Ok(expired)
+    }
+
+    async fn expire_some(&self, mut transaction: WriteTransaction, before: i64) -> Result<u64> {
+        let mut expiring =
+            Sql::new("DELETE FROM intents WHERE object_key IN (SELECT object_key FROM intents WHERE renewed_at < ");
+        expiring
+            .push_bind(before)
+            .push(" ORDER BY object_key LIMIT ")
+            .push_bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>());
+        expiring.push(self.catalog.skip_locked()).push(") RETURNING object_key");
+        let keys: Vec<String> = expiring.build_query_scalar().fetch_all(&mut *transaction).await?;
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        let count = keys.len() as u64;
+        let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");
+        for (index, key) in keys.into_iter().enumerate() {
+            // Most were never written: they were made ahead by a node that has ended.
+            noting.push(if index == 0 { "(" } else { ", (" });
+            noting.push_bind(key).push(", 0)");
+        }
+        noting.push(" ON CONFLICT (object_key) DO NOTHING");
+        noting.build_query().execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(count)
     }
 }
 
