@@ -12,7 +12,7 @@ export function accessTests({ visit, hasNoBarrier, fits, service, chrome }) {
 
   describe('the page of sign-in', () => {
     it('leads to the identity provider and back to the page that was asked for, and says why it has failed', async () => {
-      const { page, context, complaints } = await openPage(chrome(), service(), { signedIn: false })
+      const { page, context, complaints } = await openPage(chrome().browser, service(), { signedIn: false })
       try {
         await page.route('**/runlog/v1/sign-in', (route) =>
           route.fulfill({ json: { identityProvider: { name: 'Example', path: '/runlog/v1/sign-in/oidc' } } }),
