@@ -1,9 +1,10 @@
-//! Automation of the workspace: `cargo run -p xtask -- layers`, `… dependencies` and `… modules`.
+//! Automation of the workspace: `cargo run -p xtask -- layers`, `… dependencies`, `… modules` and `… scripts`.
 
 mod dependencies;
 mod flows;
 mod layers;
 mod modules;
+mod scripts;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,7 +16,8 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const USAGE: &str = "usage: xtask layers        check the dependencies between crates and between their modules
        xtask dependencies  check licences, duplicates and unused libraries against deny.toml
-       xtask modules       update the diagram of modules in ARCHITECTURE.md";
+       xtask modules       update the diagram of modules in ARCHITECTURE.md
+       xtask scripts       check that every shell script parses";
 
 #[allow(clippy::print_stderr, reason = "this is a command for developers")]
 fn main() -> ExitCode {
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         Some("layers") => layers(),
         Some("dependencies") => dependencies(),
         Some("modules") => modules(),
+        Some("scripts") => scripts(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -44,6 +47,10 @@ fn layers() -> Result<ExitCode> {
 
 fn dependencies() -> Result<ExitCode> {
     Ok(report(&dependencies::violations(Path::new(ROOT))?, "every library is used and conforms to deny.toml"))
+}
+
+fn scripts() -> Result<ExitCode> {
+    Ok(report(&scripts::violations(Path::new(ROOT))?, "every shell script parses"))
 }
 
 #[allow(clippy::print_stderr, clippy::print_stdout, reason = "this is a command for developers")]
