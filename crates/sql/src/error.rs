@@ -59,6 +59,9 @@ impl SqlError {
             let kind = SqlErrorKind::Archive(error.kind());
             return Self { source: Some(Arc::new(error.clone())), ..Self::new(kind, error.to_string()) };
         }
+        if let Some(reason) = wrong_regex(error) {
+            return Self::new(SqlErrorKind::Invalid, reason).with_code("2201B");
+        }
         let root = error.find_root();
         let root = match root {
             DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => inner.find_root(),
@@ -182,6 +185,19 @@ fn store_error(error: &DataFusionError) -> Option<&runlog_store::Error> {
         Some(DataFusionError::External(inner)) => inner.downcast_ref(),
         _ => cause.downcast_ref(),
     })
+}
+
+/// What is wrong with a regular expression. The operators of the engine (`~`, `SIMILAR TO`) call that a fault of its own.
+fn wrong_regex(error: &DataFusionError) -> Option<String> {
+    let said = error.to_string();
+    let (_, reason) = said.split_once("Regular expression did not compile: ")?;
+    // The library shows the expression with a mark below it, and the reason last.
+    let reason = reason.split_once("error: ").map_or(reason, |(_, reason)| reason);
+    let reason = match reason.lines().next().unwrap_or_default() {
+        large if large.starts_with("CompiledTooBig") => "it is too large",
+        reason => reason.trim_end_matches(['"', ')', ' ']),
+    };
+    Some(format!("a regular expression is wrong: {reason}"))
 }
 
 fn words(error: &DataFusionError) -> String {

@@ -496,6 +496,14 @@ async fn errors_say_where_and_what_is_meant() {
     assert!(error.to_string().contains("length"), "{error}");
     let error = archive.error("SELECT 1 / 0").await;
     assert_eq!((error.kind(), error.to_string().contains("ivide by zero")), (SqlErrorKind::Invalid, true), "{error}");
+    archive.run(archive.task, &log(3)).await;
+    for condition in
+        ["message ~ '('", "message !~* '('", "message SIMILAR TO '('", "message ~ ('(' || left(message, 0))"]
+    {
+        let error = archive.error(&format!("SELECT count(*) FROM records WHERE {condition}")).await;
+        assert_eq!(error.kind(), SqlErrorKind::Invalid, "{condition}: {error}");
+        assert_eq!(error.to_string(), "a regular expression is wrong: unclosed group", "{condition}");
+    }
 }
 
 #[tokio::test]
@@ -720,6 +728,19 @@ fn hostile_queries() -> Vec<(&'static str, String)> {
     let doubled: Vec<String> = (1..40).map(|at| format!("t{at} AS (SELECT a.n FROM t{0} a, t{0} b)", at - 1)).collect();
     let with = doubled.join(", ");
     queries.push(("doubled tables", format!("WITH t0 AS (SELECT 1 AS n), {with} SELECT count(*) FROM t39")));
+    // With few names, so that only their definitions are many.
+    for (name, definition) in [
+        ("doubled joins", "SELECT a.n FROM {0} a, {0} b"),
+        ("doubled unions", "SELECT n FROM {0} UNION ALL SELECT n FROM \"{0}\""),
+        ("doubled conditions", "SELECT n FROM {0} WHERE n IN (SELECT n FROM {0})"),
+        ("doubled values", "SELECT n + (SELECT max(n) FROM {0}) AS n FROM {0}"),
+        ("doubled within", "WITH t AS (SELECT n FROM {0}) SELECT a.n FROM t a, (SELECT n FROM t) b"),
+    ] {
+        let levels: Vec<String> =
+            (1..25).map(|at| format!("t{at} AS ({})", definition.replace("{0}", &format!("t{}", at - 1)))).collect();
+        let with = levels.join(", ");
+        queries.push((name, format!("WITH t0 AS (SELECT 1 AS n), {with} SELECT count(*) FROM t24")));
+    }
     let names: Vec<String> = (1..60).map(|at| format!("t{at} AS (SELECT n + n AS n FROM t{})", at - 1)).collect();
     let with = names.join(", ");
     queries.push((

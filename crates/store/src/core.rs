@@ -149,6 +149,12 @@ impl Core {
         self.inner.catalog_clock.now().await
     }
 
+    /// The earlier of now by this node's clock and by the catalog's. Use it for ages after which something is deleted for
+    /// good.
+    pub(crate) async fn earliest_now(&self) -> Result<Timestamp> {
+        self.inner.catalog_clock.earliest_now().await
+    }
+
     /// Converts a time of this node's clock to the catalog's clock.
     pub(crate) async fn catalog_time(&self, at: Timestamp) -> Result<Timestamp> {
         self.inner.catalog_clock.time(at).await

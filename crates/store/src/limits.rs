@@ -278,6 +278,12 @@ pub const WORD_INDEX_BYTES_MAX: usize = 16 << 20;
 /// A sealed file has an index of its words if that takes at most one part in this many of it.
 pub const WORD_INDEX_SHARE: u64 = 16;
 
+/// Most text of the codes in the index of a sealed file; row groups with more are read by each search. Unit: bytes.
+pub const CODE_INDEX_TEXT_BYTES_MAX: usize = 2 << 20;
+
+/// A sealed file has an index of its codes if that takes at most one part in this many of it.
+pub const CODE_INDEX_SHARE: u64 = 32;
+
 /// The size of the parts of an upload to a bucket. Unit: bytes. Two are in memory at a time.
 pub const UPLOAD_PART_BYTES: usize = 8 << 20;
 

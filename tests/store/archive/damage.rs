@@ -254,6 +254,36 @@ async fn what_other_objects_hold_is_found_beside_a_damaged_one() {
     assert!(named, "the run whose records are damaged is named: {:?}", verified.problem_texts);
 }
 
+/// A file that could not be opened, for another reason than that it was gone, looked like an outage: runs beside it were never
+/// sealed, searches were to be tried again for ever, and a verification ended there.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_opened_stops_nothing_else() {
+    let mut archive = Here::new().await;
+    archive.push("one", &records(10)).await;
+    let file = archive.object_files().remove(0);
+    let damaged_run = archive.run_id;
+    archive.run_id = archive.start_another_run().await;
+    archive.push("two", &[record(5, "beside it")]).await;
+    // A link to itself: nobody can open it, whoever runs the test.
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    archive.reopen().await;
+
+    let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
+    let named = verified.problem_texts.iter().any(|text| text.contains("cannot be read"));
+    assert!(named && verified.objects == 2, "{:?}", verified.problem_texts);
+    let page = archive.store.query().search(search_for("beside")).await.unwrap();
+    assert_eq!((page.items.len(), page.unreadable_records), (1, 10));
+
+    archive.finish_run(damaged_run).await;
+    archive.finish_run(archive.run_id).await;
+    archive.clock.advance_ms(31_000);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
+    let (damaged, total) = archive.store.maintenance().damaged_logs(9).await.unwrap();
+    assert_eq!((damaged[0].run_id, total), (damaged_run, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_gone_is_named_by_its_key_and_not_by_its_place() {
     let archive = Here::new().await;

@@ -9,7 +9,9 @@ use runlog_model::wire::admin::{AuditEntry, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{FileFormat, RecordOrder, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::ErrorKind;
+use runlog_store::alerts::NewAlert;
 use runlog_store::audit::AuditFilter;
+use runlog_store::collection::{FailedAttempt, UpstreamRun, UpstreamRunState};
 use runlog_store::runs::{HistoryCondition, HistoryExclude, HistoryFilter, TaskOverviewFilter};
 use runlog_store::workspaces::TaskFilter;
 
@@ -168,6 +170,52 @@ async fn a_text_with_a_nul_is_kept_without_it() {
     assert_eq!(subjects(&archive).await, ["\u{fffd}"]);
 }
 
+/// What a destination answered was not kept, and so neither was that its delivery had failed: it was sent again for ever.
+async fn an_answer_with_a_nul_is_kept_without_it() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    archive.finish_run(archive.run_id).await;
+    archive.clock.advance_ms(60_000);
+    let deliveries = archive.store.deliveries();
+    deliveries.register_sink("sink", "webhook", Some("over\0loaded")).await.unwrap();
+    deliveries.enqueue_finished_runs("sink", |_| true).await.unwrap();
+    let claimed = deliveries.claim("sink", archive.now().plus_millis(60_000)).await.unwrap().unwrap();
+    deliveries.record_failure(&claimed, "over\0loaded", None).await.unwrap();
+    let metrics = deliveries.metrics().await.unwrap().remove(0);
+    assert_eq!((metrics.due, metrics.failing), (1, 1));
+
+    let alerts = archive.store.alerts();
+    let alert = |occurrence: &str| NewAlert {
+        rule: "night".to_owned(),
+        destination: "chat".to_owned(),
+        occurrence: occurrence.to_owned(),
+        body: "{}".to_owned(),
+        ..NewAlert::default()
+    };
+    alerts.enqueue(&[alert("one"), alert("two")]).await.unwrap();
+    let first = alerts.claim("chat").await.unwrap().unwrap();
+    alerts.record_failure(&first, "over\0loaded", archive.now()).await.unwrap();
+    assert_eq!(alerts.backlog().await.unwrap()[0].last_error.as_deref(), Some("over\u{fffd}loaded"));
+    let first = alerts.claim("chat").await.unwrap().unwrap();
+    alerts.give_up(&first, "over\0loaded").await.unwrap();
+
+    let told = UpstreamRun {
+        run_id: archive.run_id,
+        task_id: "a task".to_owned(),
+        progress: UpstreamRunState::Pending,
+        status: "a word".to_owned(),
+        triggered_at: None,
+        finished_at: None,
+        due_at: archive.now(),
+        body: "{}".to_owned(),
+    };
+    let collection = archive.store.collection();
+    collection.upsert_runs("up", &[told]).await.unwrap();
+    let claimed = collection.claim_run("up", archive.now().plus_millis(60_000)).await.unwrap().unwrap();
+    let failed = FailedAttempt { error: "over\0loaded".to_owned(), expected: None, retry_at: archive.now() };
+    collection.record_failure("up", &claimed, &failed).await.unwrap();
+}
+
 /// All writes that came together were given up with one of them: callers had an answer, and left no trace.
 async fn a_write_that_is_refused_takes_no_other_with_it() {
     let archive = Archive::new().await;
@@ -228,6 +276,7 @@ crate::common::pairs::on_each_pair! {
         a_workspace_that_many_make_at_one_moment_is_made_once_with_its_environment,
         names_are_found_in_any_case_and_tags_to_the_letter,
         a_text_with_a_nul_is_kept_without_it,
+        an_answer_with_a_nul_is_kept_without_it,
         a_write_that_is_refused_takes_no_other_with_it,
         tasks_are_found_by_what_their_newest_run_ran_and_where;
     sync:

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use futures::TryStreamExt;
 use proptest::prelude::*;
-use runlog_model::wire::admin::NewUser;
+use runlog_model::wire::admin::{AuditEntry, NewUser};
 use runlog_model::wire::alerts::{AlertRuleDescription, AlertState, NewAlertMute};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{ErrorGroupKind, Severity};
@@ -778,6 +778,23 @@ async fn logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held() {
     assert_eq!(entries[0].subject, archive.run_id.to_string());
 }
 
+/// A node whose clock had jumped ahead deleted every log that had a retention.
+async fn a_clock_that_is_ahead_of_the_one_of_the_catalog_deletes_nothing() {
+    let archive = Archive::new().await;
+    let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
+    archive.push("a", &[record(1, "a")]).await;
+    archive.finish(RunStatus::Successful).await.unwrap();
+    // As long as the clock of the database has gone on since, at least.
+    let days = 365 * 60;
+    let retention = Retention { days: Some(days), bytes: None };
+    archive.store.maintenance().set_retention(workspace, retention).await.unwrap();
+    archive.clock.advance_ms(86_400_000 * i64::try_from(days + 1).unwrap());
+    // On one machine there is one clock.
+    let expected = u64::from(!archive.is_on_postgres());
+    assert_eq!(archive.store.maintenance().preview_retention(workspace, retention).await.unwrap().runs, expected);
+    assert_eq!(archive.store.maintenance().apply_retention().await.unwrap().runs, expected);
+}
+
 async fn a_workspace_that_is_too_large_loses_its_oldest_logs() {
     let archive = Archive::new().await;
     let workspace = archive.store.runs().get(archive.run_id).await.unwrap().unwrap().workspace_id;
@@ -1068,6 +1085,43 @@ async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_to
     assert!(copy.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty());
 }
 
+/// A service was started on a copy, which made an entry of its own there. The next copy took it for one of the archive's, and
+/// left one out.
+async fn a_copy_that_was_used_has_all_entries_of_the_audit_log() {
+    let archive = Archive::new().await;
+    let entry = |at: i64, subject: &str| AuditEntry {
+        at: archive.now().plus_millis(at),
+        caller_id: "-".to_owned(),
+        caller_name: "ada".to_owned(),
+        action: "read log".to_owned(),
+        subject: subject.to_owned(),
+        status: 200,
+        address: String::new(),
+        request_id: "one".to_owned(),
+    };
+    let copy = Copy::empty().await;
+    let subjects = async || {
+        let filter = AuditFilter { limit: 99, ..AuditFilter::default() };
+        let (entries, _) = copy.store.audit().entries(&filter).await.unwrap();
+        let mut subjects: Vec<_> = entries.into_iter().map(|entry| entry.subject).collect();
+        subjects.sort_unstable();
+        subjects
+    };
+    for subject in ["a", "a", "b"] {
+        archive.store.audit().record(entry(1, subject)).await.unwrap();
+    }
+    archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    assert_eq!(subjects().await, ["a", "a", "b"]);
+    copy.store.audit().record(entry(5, "of the copy")).await.unwrap();
+    for (at, subject) in [(1, "a"), (2, "c"), (5, "d"), (9, "e")] {
+        archive.store.audit().record(entry(at, subject)).await.unwrap();
+    }
+    for _ in 0..2 {
+        archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+        assert_eq!(subjects().await, ["a", "a", "a", "b", "c", "d", "e", "of the copy"]);
+    }
+}
+
 async fn what_a_copy_has_no_more_use_for_is_swept_there() {
     let archive = lived_in().await;
     let copy = Copy::empty().await;
@@ -1328,6 +1382,30 @@ async fn a_summary_is_made_again_when_its_log_or_its_making_changes() {
     assert_eq!(archive.store.summaries().invalidate_older(7).await.unwrap(), 0);
     assert_eq!(archive.store.summaries().invalidate_older(8).await.unwrap(), 1);
     assert_eq!(archive.store.summaries().claim_due(8).await.unwrap().len(), 1);
+}
+
+/// While nodes of two versions ran, the older one settled the summary of a log that had grown, and did not store it, because
+/// the newer one had made one of the log as it was before.
+async fn a_log_that_a_newer_version_has_summarised_stays_due_until_it_does_so_again() {
+    let archive = sealed().await;
+    let newer = |due, says: &str| NewSummary { version: 8, ..summary_of(due, says) };
+    let due = archive.store.summaries().claim_due(8).await.unwrap();
+    archive.store.summaries().save_all(&[newer(due[0], "before")]).await.unwrap();
+    archive.push("late", &[record(2, "late")]).await;
+    archive.clock.advance_ms(31_000);
+    archive.store.maintenance().seal().await.unwrap();
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "older")]).await.unwrap();
+    assert_eq!(kept(&archive).await, None);
+    archive.clock.advance_ms(3_700_000);
+    let due = archive.store.summaries().claim_due(8).await.unwrap();
+    archive.store.summaries().save_all(&[newer(due[0], "after")]).await.unwrap();
+    assert!(kept(&archive).await.unwrap().contains("after"));
+    // Of the log as it is, it is as good as one of the older version.
+    archive.store.summaries().save_all(&[summary_of(due[0], "too late")]).await.unwrap();
+    archive.clock.advance_ms(3_700_000);
+    assert!(archive.store.summaries().claim_due(8).await.unwrap().is_empty());
+    assert!(kept(&archive).await.unwrap().contains("after"));
 }
 
 async fn a_summary_that_failed_is_put_off_and_tried_again() {
@@ -1898,6 +1976,7 @@ crate::common::pairs::on_each_pair! {
         a_page_that_was_asked_for_before_more_came_is_as_it_was_then,
         what_is_deleted_leaves_the_objects_it_shared,
         logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held,
+        a_clock_that_is_ahead_of_the_one_of_the_catalog_deletes_nothing,
         a_workspace_that_is_too_large_loses_its_oldest_logs,
         rules_of_alerts_are_listed_muted_and_remembered,
         the_end_of_alerts_is_told_once_and_in_order,
@@ -1909,6 +1988,7 @@ crate::common::pairs::on_each_pair! {
         whatever_was_changed_or_lost_is_found,
         an_archive_is_copied_whole_and_again_with_what_has_come_since,
         what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again,
+        a_copy_that_was_used_has_all_entries_of_the_audit_log,
         what_a_copy_has_no_more_use_for_is_swept_there,
         a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone,
         a_run_lands_once_together_with_its_end,
@@ -1918,6 +1998,7 @@ crate::common::pairs::on_each_pair! {
         workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id,
         a_sealed_log_is_due_for_a_summary_until_one_is_kept,
         a_summary_is_made_again_when_its_log_or_its_making_changes,
+        a_log_that_a_newer_version_has_summarised_stays_due_until_it_does_so_again,
         a_summary_that_failed_is_put_off_and_tried_again,
         what_is_deleted_while_somebody_verifies_is_no_problem,
         a_summary_goes_with_its_log_and_is_copied_with_it,

@@ -44,10 +44,10 @@ async fn count(archive: &Archive<backends::sqlite_and_folder>, part: &str) -> us
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_reads_the_row_groups_with_its_words_and_finds_the_same() {
     let archive = sealed().await;
-    // Digits are not in the index.
+    // Numbers without a word are in no index.
     let all = search(&archive, &"9".repeat(40)).await;
     assert_eq!(all.items.len(), 0);
-    for absent in ["nowhere", "\"urora\"", "view -table nowhere", "ora-nowhere"] {
+    for absent in ["nowhere", "\"urora\"", "view -table nowhere", "ora-nowhere", "ora-00943", "aurora-0094"] {
         let found = search(&archive, absent).await;
         assert_eq!((found.items.len(), found.scanned_bytes), (0, 0), "{absent}");
         assert_eq!((found.scanned_records, found.is_complete), (RECORDS as u64, true), "{absent}");

@@ -1,6 +1,7 @@
 //! How large a query may be: counted in its text, in what was parsed, and in what was planned, before anything walks
 //! over it that goes as deep as the query does, or takes as long as all its ways of joining.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -9,7 +10,9 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr as ParsedExpr, Statement as ParsedStatement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr as ParsedExpr, ObjectNamePart, Query, Statement as ParsedStatement, TableFactor, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -91,7 +94,53 @@ pub(crate) fn check_text(query: &str, dialect: &dyn Dialect) -> Result<()> {
 struct Count {
     depth: usize,
     tables: usize,
+    /// The queries around the place that is visited, outermost first.
+    queries: Vec<QueryCount>,
     reason: String,
+}
+
+/// The size of a query with the definitions of all names that it uses: each use of a name of a `WITH` is planned anew.
+#[derive(Default)]
+struct QueryCount {
+    /// Its names of a `WITH` whose definitions were not visited yet, last first.
+    undefined: Vec<String>,
+    defined: HashMap<String, Size>,
+    size: Size,
+}
+
+/// At least what the plan will have.
+#[derive(Debug, Default, Clone, Copy)]
+struct Size {
+    tables: usize,
+    steps: usize,
+}
+
+impl Size {
+    fn add(&mut self, more: Self) {
+        self.tables = self.tables.saturating_add(more.tables);
+        self.steps = self.steps.saturating_add(more.steps);
+    }
+}
+
+impl Count {
+    /// Adds to the size of the innermost query.
+    fn add(&mut self, size: Size) -> ControlFlow<()> {
+        let Some(query) = self.queries.last_mut() else { return ControlFlow::Continue(()) };
+        query.size.add(size);
+        self.reason = if query.size.tables > TABLES_MAX {
+            too_many_tables()
+        } else if query.size.steps > STEPS_MAX {
+            too_many_steps()
+        } else {
+            return ControlFlow::Continue(());
+        };
+        ControlFlow::Break(())
+    }
+
+    /// The size of what a name of a `WITH` stands for, in the innermost query that defines it.
+    fn definition(&self, name: &str) -> Option<Size> {
+        self.queries.iter().rev().find_map(|query| query.defined.get(name)).copied()
+    }
 }
 
 fn count_in(statement: &Statement, count: &mut Count) -> ControlFlow<()> {
@@ -122,14 +171,45 @@ impl Visitor for Count {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let names = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase());
+        let mut undefined: Vec<String> = names.collect();
+        undefined.reverse();
+        let itself = Size { tables: 0, steps: 1 };
+        self.queries.push(QueryCount { undefined, size: itself, ..QueryCount::default() });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        let size = self.queries.pop().unwrap_or_default().size;
+        // The definitions of a WITH are visited before everything else of a query, in their order.
+        let around = self.queries.last_mut();
+        match around.and_then(|around| around.undefined.pop().map(|name| (name, &mut around.defined))) {
+            Some((name, defined)) => {
+                defined.insert(name, size);
+                ControlFlow::Continue(())
+            }
+            None => self.add(size),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
         self.tables += 1;
         if self.tables > TABLES_MAX {
             self.reason = too_many_tables();
             return ControlFlow::Break(());
         }
-        ControlFlow::Continue(())
+        let TableFactor::Table { name, .. } = table else { return ControlFlow::Continue(()) };
+        let definition = match name.0.as_slice() {
+            [ObjectNamePart::Identifier(name)] => self.definition(&name.value.to_lowercase()),
+            _ => None,
+        };
+        self.add(definition.unwrap_or(Size { tables: 1, steps: 1 }))
     }
+}
+
+fn too_many_steps() -> String {
+    format!("it takes more than {STEPS_MAX} steps, counting the definition of each name")
 }
 
 fn too_many_tables() -> String {
@@ -146,7 +226,7 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
         if tables > TABLES_MAX {
             reason = Some(too_many_tables());
         } else if steps > STEPS_MAX {
-            reason = Some(format!("it takes more than {STEPS_MAX} steps, counting the definition of each name"));
+            reason = Some(too_many_steps());
         }
         Ok(if reason.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;

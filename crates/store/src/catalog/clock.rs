@@ -42,6 +42,14 @@ impl CatalogClock {
         Ok(at.plus_millis(self.ahead_ms().await?))
     }
 
+    /// The earlier of now by this node's clock and by the catalog's, which is asked. Use it for ages after which something
+    /// is deleted for good: a clock that is ahead deletes nothing too early unless the other one is ahead as well.
+    pub(crate) async fn earliest_now(&self) -> Result<Timestamp> {
+        let now = self.node_now();
+        let catalog_now = self.catalog.clock_ms().await?.map(Timestamp::clamped);
+        Ok(catalog_now.map_or(now, |catalog_now| now.min(catalog_now)))
+    }
+
     async fn ahead_ms(&self) -> Result<i64> {
         let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, ahead_ms)) = measured

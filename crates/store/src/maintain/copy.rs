@@ -3,7 +3,7 @@
 //! Objects are copied under their keys and compared by their hashes; then, run by run, the rows that name them, in
 //! one transaction each. An interrupted copy continues where it stopped, and a repeated copy adds what is new.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use az::SaturatingAs;
 use futures::TryStreamExt;
@@ -559,30 +559,50 @@ impl Maintenance {
         Ok((bytes, hex::encode(digest.finalize())))
     }
 
-    /// Entries are only ever added, so the missing ones are the last ones.
+    /// Copies the entries that the target lacks. It may have others of its own, from a service that was started on it, and
+    /// entries of a running source may be committed in another order than that of their numbers: so they are compared.
     async fn copy_audit(&self, target: &Self) -> Result<()> {
+        const COLUMNS: &str = "at, caller_id, caller_name, action, subject, status, address, request_id";
+        let mut after = i64::MIN;
         loop {
-            let there = target.count_rows("audit").await?;
-            let rows = sqlx::query(
-                "SELECT at, caller_id, caller_name, action, subject, status, address, request_id FROM audit
-                 ORDER BY id LIMIT 500 OFFSET $1",
+            // Entries of one instant stay together.
+            let until: Option<i64> = sqlx::query_scalar(
+                "SELECT MAX(at) FROM (SELECT at FROM audit WHERE at > $1 ORDER BY at LIMIT 500) AS following",
             )
-            .bind(there)
-            .fetch_all(self.core.catalog().read())
+            .bind(after)
+            .fetch_one(self.core.catalog().read())
             .await?;
-            if rows.is_empty() {
-                return Ok(());
+            let Some(until) = until else { return Ok(()) };
+            let selecting = format!("SELECT {COLUMNS} FROM audit WHERE at > $1 AND at <= $2 ORDER BY id");
+            let between = async |archive: &Self| {
+                let query = sqlx::query(AssertSqlSafe(selecting.clone())).bind(after).bind(until);
+                query.fetch_all(archive.core.catalog().read()).await
+            };
+            let mut there: HashMap<Vec<Option<String>>, usize> = HashMap::new();
+            for row in between(target).await? {
+                *there.entry(values(&row)).or_default() += 1;
             }
-            target
-                .core
-                .transact(|transaction| async {
-                    let mut transaction = transaction;
-                    for row in &rows {
-                        insert(&mut transaction, "audit", row, &[], false).await?;
-                    }
-                    transaction.commit().await
-                })
-                .await?;
+            let mut missing = between(self).await?;
+            missing.retain(|row| match there.get_mut(&values(row)) {
+                Some(count) if *count > 0 => {
+                    *count -= 1;
+                    false
+                }
+                _ => true,
+            });
+            if !missing.is_empty() {
+                target
+                    .core
+                    .transact(|transaction| async {
+                        let mut transaction = transaction;
+                        for row in &missing {
+                            insert(&mut transaction, "audit", row, &[], false).await?;
+                        }
+                        transaction.commit().await
+                    })
+                    .await?;
+            }
+            after = until;
         }
     }
 }
@@ -633,17 +653,19 @@ fn push_value(sql: &mut Sql, row: &AnyRow, index: usize) -> Result<()> {
 
 /// True when two rows of a run, perhaps from different databases, have the same values.
 fn is_same(one: &AnyRow, other: &AnyRow) -> bool {
-    let said = |row: &AnyRow| -> Vec<Option<String>> {
-        let mut names: Vec<&str> = row.columns().iter().map(Column::name).collect();
-        names.sort_unstable();
-        names
-            .into_iter()
-            .filter(|name| !OF_NO_OTHER_ARCHIVE.contains(name))
-            .map(|name| {
-                let text = row.try_get::<Option<String>, _>(name).ok().flatten();
-                text.or_else(|| row.try_get::<Option<i64>, _>(name).ok().flatten().map(|number| number.to_string()))
-            })
-            .collect()
-    };
-    said(one) == said(other)
+    values(one) == values(other)
+}
+
+/// The values of a row, in the order of the names of their columns, without what is of no other archive.
+fn values(row: &AnyRow) -> Vec<Option<String>> {
+    let mut names: Vec<&str> = row.columns().iter().map(Column::name).collect();
+    names.sort_unstable();
+    names
+        .into_iter()
+        .filter(|name| !OF_NO_OTHER_ARCHIVE.contains(name))
+        .map(|name| {
+            let text = row.try_get::<Option<String>, _>(name).ok().flatten();
+            text.or_else(|| row.try_get::<Option<i64>, _>(name).ok().flatten().map(|number| number.to_string()))
+        })
+        .collect()
 }

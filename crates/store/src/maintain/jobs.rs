@@ -138,7 +138,7 @@ impl Maintenance {
 
     /// Deletes batch ids that are too old to be sent again.
     async fn delete_expired_batch_ids(&self) -> Result<()> {
-        let before = self.core.now().as_millis() - limits::BATCH_ID_RETENTION_MS;
+        let before = self.core.earliest_now().await?.as_millis() - limits::BATCH_ID_RETENTION_MS;
         loop {
             let forgotten = sqlx::query(
                 "DELETE FROM batches WHERE (run_id, batch_id) IN
@@ -157,7 +157,7 @@ impl Maintenance {
     /// Marks unmarked segments without slices: when two nodes remove the last slices of a segment at the same time,
     /// each still sees the slices of the other.
     async fn free_unreferenced_segments(&self) -> Result<()> {
-        let now = self.core.now().as_millis();
+        let now = self.core.earliest_now().await?.as_millis();
         let mut after = String::new();
         loop {
             let some: Vec<(String, i64)> = sqlx::query_as(
@@ -201,7 +201,7 @@ impl Maintenance {
     /// Removes the rows of some of these segments, and records that their objects are to be removed. If the process ends
     /// before that, their records are not taken for records that were lost. Returns the objects and their bytes.
     async fn remove_replaced_rows(&self, mut transaction: WriteTransaction) -> Result<Vec<(String, i64)>> {
-        let before = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
+        let before = self.core.earliest_now().await?.as_millis() - limits::REPLACED_RETENTION_MS;
         let replaced: Vec<(String, i64)> = sqlx::query_as(
             "DELETE FROM segments WHERE id IN (
                  SELECT id FROM segments g WHERE replaced_at < $1

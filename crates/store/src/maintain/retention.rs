@@ -183,7 +183,10 @@ impl Maintenance {
     /// keeps all the same.
     async fn logs_beyond(&self, workspace: WorkspaceId, retention: Retention, is_held: bool) -> Result<CountRow> {
         // Nothing ended before the earliest time, and no log is larger than the greatest size.
-        let before = retention.days.map_or(i64::MIN, |days| self.retention_begins(days));
+        let before = match retention.days {
+            Some(days) => self.retention_begins(days).await?,
+            None => i64::MIN,
+        };
         let bytes_max = retention.bytes.map_or(i64::MAX, |bytes| bytes.saturating_as::<i64>());
         // What is under hold or has not ended counts towards the size, but only the others are deleted for it, the
         // oldest first: each as long as those before it do not suffice.
@@ -215,9 +218,9 @@ impl Maintenance {
     }
 
     /// The time before which logs have ended that are not kept. Unit: epoch milliseconds.
-    fn retention_begins(&self, days: u64) -> i64 {
+    async fn retention_begins(&self, days: u64) -> Result<i64> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
-        self.core.now().as_millis().saturating_sub(kept_ms)
+        Ok(self.core.earliest_now().await?.as_millis().saturating_sub(kept_ms))
     }
 
     /// Returns the retention of a workspace. `NotFound`: no such workspace.
@@ -317,7 +320,7 @@ impl Maintenance {
 
 impl RetentionPass<'_> {
     async fn delete_by_age(&mut self, workspace: &str, days: u64, condition: &'static str) -> Result<()> {
-        let before = self.maintenance.retention_begins(days);
+        let before = self.maintenance.retention_begins(days).await?;
         let mut after = (i64::MIN, String::new());
         loop {
             let runs: Vec<RunSnapshot> = sqlx::query_as(AssertSqlSafe(format!(

@@ -21,6 +21,9 @@ use crate::maintain::verify::VerifyReport;
 use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
+/// How often records are compared with a log that changes meanwhile.
+const ATTEMPTS_MAX: u32 = 5;
+
 impl Maintenance {
     /// Reports the records of an object without a row that their logs lack; with `repair`, restores them. Returns
     /// false when the object must be kept because it holds records that are nowhere else.
@@ -99,40 +102,57 @@ impl Maintenance {
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
             let chunk = start..(start + limits::CHUNK_RECORDS).min(rows.end);
             let records = records_of(file, chunk).await?;
-            let (batch, _) = self.ingest().begin_next_batch(run_id).await?;
-            let mut there = self.records_between(run_id, &records).await?;
-            let mut missing = Vec::new();
-            for record in records {
-                match there.get_mut(&digest_of(&record)?) {
-                    Some(left) if *left > 0 => *left -= 1,
-                    _ => missing.push(record),
+            let mut attempts = 1;
+            count += loop {
+                match self.restore_missing_of(run_id, &records, restore).await {
+                    // Others have stored records of the run since it was compared.
+                    Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS_MAX => attempts += 1,
+                    done => break done?,
                 }
-            }
-            count += missing.len() as u64;
-            if restore && !missing.is_empty() {
-                let mut batch = batch;
-                for record in &missing {
-                    batch.push(record).await?;
-                }
-                // `Conflict`, and nothing is added, when others have stored records of the run since it was compared.
-                batch.commit().await?;
-            }
+            };
         }
         Ok(count)
     }
 
-    /// How many times each record occurs in a log, in the time range of some records.
-    async fn records_between(&self, run_id: RunId, records: &[Record]) -> Result<HashMap<Vec<u8>, u64>> {
+    /// Counts which of some records the log of a run lacks; with `restore`, adds them. `Conflict`, and nothing is added:
+    /// the log was changed meanwhile.
+    async fn restore_missing_of(&self, run_id: RunId, records: &[Record], restore: bool) -> Result<u64> {
+        let (mut batch, _) = self.ingest().begin_next_batch(run_id).await?;
+        let mut there = self.counts_in_log(run_id, records).await?;
+        let mut missing = Vec::new();
+        for record in records {
+            match there.get_mut(&digest_of(record)?) {
+                Some(left) if *left > 0 => *left -= 1,
+                _ => missing.push(record),
+            }
+        }
+        if restore && !missing.is_empty() {
+            for record in &missing {
+                batch.push(record).await?;
+            }
+            batch.commit().await?;
+        }
+        Ok(missing.len() as u64)
+    }
+
+    /// How many times each of some records occurs in a log.
+    async fn counts_in_log(&self, run_id: RunId, records: &[Record]) -> Result<HashMap<Vec<u8>, u64>> {
         let times = || records.iter().map(|record| record.time);
         let range = TimeRange { start: times().min(), end: times().max() };
-        let mut there = HashMap::new();
+        // The log may have any number of others in that range.
+        let mut counts = HashMap::new();
+        for record in records {
+            counts.insert(digest_of(record)?, 0);
+        }
         let mut reader = Logs::new(&self.core).read_records(run_id, range, RecordOrder::Asc).await?;
         while let Some(some) = reader.next().await? {
             for record in some {
-                *there.entry(digest_of(&record)?).or_default() += 1;
+                if let Some(count) = counts.get_mut(&digest_of(&record)?) {
+                    *count += 1;
+                }
             }
         }
-        Ok(there)
+        Ok(counts)
     }
 }
 

@@ -13,10 +13,11 @@ use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
+use crate::objects::read_error::read_error;
 use crate::parts::{Components, Plans};
 use crate::segment::reader::SegmentFile;
 use crate::tables::run_locks::lock_runs;
@@ -162,12 +163,18 @@ impl Maintenance {
                 return Ok(None);
             }
             Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
-            Err(error) => return Err(error.into()),
+            Err(error) => return self.unreadable(error).await,
         };
         let (mut stream, mut digest, mut bytes) = (object.into_stream(), Sha256::new(), 0_u64);
-        while let Some(chunk) = stream.try_next().await? {
-            digest.update(&chunk);
-            bytes += chunk.len() as u64;
+        loop {
+            match stream.try_next().await {
+                Ok(Some(chunk)) => {
+                    digest.update(&chunk);
+                    bytes += chunk.len() as u64;
+                }
+                Ok(None) => break,
+                Err(error) => return self.unreadable(error).await,
+            }
         }
         if bytes != row.bytes.saturating_as::<u64>() {
             return Ok(Some(format!("it has {bytes} bytes where the catalog says {}", row.bytes)));
@@ -179,6 +186,14 @@ impl Maintenance {
             Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
             Ok(file) => Ok(Some(format!("it has {} rows where the catalog says {}", file.rows(), row.records))),
             Err(error) => Ok(Some(format!("it cannot be read: {}", error.with_causes()))),
+        }
+    }
+
+    /// What an error of a read says of the object; an error if it says nothing of it, because the object store is away.
+    async fn unreadable(&self, error: object_store::Error) -> Result<Option<String>> {
+        match read_error(self.core.objects(), error).await {
+            error if error.kind() == ErrorKind::Corrupt => Ok(Some(error.with_causes())),
+            error => Err(error),
         }
     }
 

@@ -9,4 +9,5 @@ pub(crate) mod intents;
 pub(crate) mod keys;
 pub(crate) mod metering;
 pub(crate) mod probe;
+pub(crate) mod read_error;
 pub(crate) mod read_retry;

@@ -30,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::merge::RecordBlock;
 use crate::objects::keys::PageForm;
+use crate::objects::read_error::read_error;
 use crate::page::builders::Pages;
 use crate::page::compressor::FrameCompressor;
 use crate::page::format::{JsonColumns, write_text};
@@ -465,7 +466,7 @@ impl PageReader {
             Ok(stored) => stored,
             // Stores say in words of their own that an object ends too soon.
             Err(error) => match self.stored_length().await? {
-                Some(length) if length == stored_bytes(&self.frames) => return Err(error.into()),
+                Some(length) if length == stored_bytes(&self.frames) => return Err(self.unreadable(error).await),
                 Some(_) => return Err(self.damaged("is not as long as it was written")),
                 None => return Err(self.damaged("is gone")),
             },
@@ -483,7 +484,15 @@ impl PageReader {
         match self.pages.core.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.unreadable(error).await),
+        }
+    }
+
+    /// The error of a read that failed: the file is damaged if other objects can be read.
+    async fn unreadable(&self, error: object_store::Error) -> Error {
+        match read_error(self.pages.core.objects(), error).await {
+            error if error.kind() == ErrorKind::Corrupt => self.damaged("cannot be read"),
+            error => error,
         }
     }
 

@@ -33,8 +33,9 @@ use crate::query::scan::read::{UnitRuns, ViewedRows, contains, predicate, rows_t
 use crate::query::scan::request::{RecordView, ScanFilter, ScanRun};
 use crate::query::search_text::SearchText;
 use crate::segment::reader::{RowReader, SegmentFile};
+use crate::segment::term_list::RowGroups;
 use crate::segment::values::{TextColumn, column};
-use crate::segment::word_index::{NeededWords, RowGroups};
+use crate::segment::word_index::NeededWords;
 
 /// A search. An absent field does not restrict it.
 #[derive(Debug, Clone)]

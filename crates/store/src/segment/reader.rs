@@ -11,8 +11,11 @@ use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
+use crate::objects::read_error::read_error;
+use crate::segment::code_index::{self, CodeIndex};
+use crate::segment::term_list::RowGroups;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
-use crate::segment::word_index::{METADATA_KEY, NeededWords, RowGroups, WordIndex};
+use crate::segment::word_index::{self, NeededWords, WordIndex};
 use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
 use crate::{limits, planted};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
@@ -20,7 +23,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::DecodeResult;
@@ -122,7 +125,10 @@ impl SegmentFile {
             .bind(key)
             .fetch_optional(segments.catalog.read())
             .await?;
-        let whole = async |path: &Path| Ok::<_, Error>(segments.objects.get(path).await?.bytes().await?);
+        let whole = async |path: &Path| match async { segments.objects.get(path).await?.bytes().await }.await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(read_error(&segments.objects, error).await),
+        };
         let bytes = match length <= limits::WHOLE_OBJECT_BYTES_MAX {
             true => SourceBytes::Memory(whole(&path).await.map_err(|error| named(&segments.damage, key, error))?),
             false => SourceBytes::Object { objects: Arc::clone(&segments.objects), length },
@@ -176,22 +182,33 @@ impl SegmentFile {
 
     /// The row groups that may contain what needs some words; `None` when the file has no index of its words.
     pub(crate) async fn row_groups_with(&self, needed: &NeededWords) -> Result<Option<RowGroups>> {
-        let entries = self.footer.metadata().file_metadata().key_value_metadata();
-        let place = entries.into_iter().flatten().find(|entry| entry.key == METADATA_KEY);
-        let Some(place) = place.and_then(|entry| entry.value.as_deref()) else { return Ok(None) };
-        let found = self.look_up(place, needed.clone()).await;
-        found.map(Some).map_err(|error| self.source.named(error))
+        let codes_key = (!needed.codes().is_empty()).then_some(code_index::METADATA_KEY);
+        let read = future::try_join(self.index(Some(word_index::METADATA_KEY)), self.index(codes_key));
+        let (words, codes) = read.await.map_err(|error| self.source.named(error))?;
+        let Some(words) = words else { return Ok(None) };
+        let needed = needed.clone();
+        let look_up = move || {
+            let mut groups = WordIndex::read(&words)?.row_groups_with(&needed);
+            if let Some(codes) = codes {
+                groups.intersect(&CodeIndex::read(&codes)?.row_groups_with(needed.codes()));
+            }
+            Ok(groups)
+        };
+        self.cpu.run(look_up).await.map(Some).map_err(|error| self.source.named(error))
     }
 
-    async fn look_up(&self, place: &str, needed: NeededWords) -> Result<RowGroups> {
+    /// The bytes of the index whose place stands under a key of the footer; `None` when the file has none.
+    async fn index(&self, key: Option<&str>) -> Result<Option<Bytes>> {
+        let entries = self.footer.metadata().file_metadata().key_value_metadata();
+        let place = entries.into_iter().flatten().find(|entry| Some(&*entry.key) == key);
+        let Some(place) = place.and_then(|entry| entry.value.as_deref()) else { return Ok(None) };
         let place = place.split_once(',').and_then(|(offset, length)| {
             let offset: u64 = offset.parse().ok()?;
             Some(offset..offset.checked_add(length.parse().ok()?)?)
         });
         let place = place.filter(|place| place.end <= self.source.length());
         let place = place.ok_or_else(|| Error::corrupt("the place of its index of words is not in the object"))?;
-        let bytes = self.source.read(place).await?;
-        self.cpu.run(move || Ok(WordIndex::read(&bytes)?.row_groups_with(&needed))).await
+        self.source.read(place).await.map(Some)
     }
 
     /// Those of some rows that are in some row groups.
@@ -501,7 +518,7 @@ impl Source {
         let SourceBytes::Object { objects, .. } = &self.bytes else { return error.into() };
         match objects.head(&self.key).await {
             Ok(found) if found.size != length => wrong_length(found.size, length),
-            _ => error.into(),
+            _ => read_error(objects, error).await,
         }
     }
 

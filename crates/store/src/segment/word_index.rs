@@ -2,44 +2,27 @@
 //!
 //! A word is a run of ASCII letters, in lower case. The index holds all that have at least three letters, so it answers
 //! which row groups cannot contain a text, also where the text is only a part of a word: a search for `time-outs`
-//! reads the row groups with a word that ends in `time` and a word that begins with `outs`. Digits, and letters other
-//! than ASCII, are not in it. Decision 0013 has the reasons and the sizes.
-//!
-//! It stands between the row groups and the footer of the file, where other readers of Parquet do not look; the entry
-//! [`METADATA_KEY`] of the footer says where.
-//!
-//! ```text
-//! zstd( row groups ▸ words ▸ length of the text   3 × 32 bits, little-endian
-//!       text        "\nword\nword…\n"; where a word longer than 32 letters is cut, a tab stands in the place of "\n"
-//!       row groups of each word       one bit each, padded to bytes
-//!       row groups that are not in the index )
-//! ```
+//! reads the row groups with a word that ends in `time` and a word that begins with `outs`. Digits are in an index of
+//! their own (`code_index`), and letters other than ASCII in none. Decision 0013 has the reasons and the sizes.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use arrow_array::StringArray;
 use az::SaturatingAs;
-use memchr::memmem;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::error::{Error, ErrorKind, Result};
+use super::code_index::{CodeIndexWriter, NeededCode};
+use super::term_list::{BOUNDARY, CUT, LETTERS_MIN, RowGroups, TermList, TermListWriter};
+use crate::error::Result;
 use crate::limits;
 
-/// The entry of a footer with the place of the index in the file: `OFFSET,LENGTH`.
+/// The entry of a footer with the place of the index in the file.
 pub(crate) const METADATA_KEY: &str = "runlog.words";
 
-/// Shorter words are in every row group.
-const LETTERS_MIN: usize = 3;
 /// Longer words are stored in parts of this length.
 const LETTERS_MAX: usize = 32;
 /// Each part begins this many letters after the one before, so that any text of this length is within one of them.
 const PART_LETTERS: usize = LETTERS_MAX / 2;
-
-const BOUNDARY: u8 = b'\n';
-/// Stands where a word is cut.
-const CUT: u8 = b'\t';
-const ZSTD_LEVEL: i32 = 6;
 
 /// Collects the words of a file.
 #[derive(Default)]
@@ -54,47 +37,28 @@ pub(crate) struct WordIndexWriter {
     word: Vec<u8>,
 }
 
-/// Row groups, as bits.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RowGroups(Vec<u8>);
-
 /// The index of a file.
-pub(crate) struct WordIndex {
-    plain: Vec<u8>,
-    text: Range<usize>,
-    row_group_bytes: usize,
-}
+pub(crate) struct WordIndex(TermList);
 
 /// Something that a message can only contain if it contains certain words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct NeededWords(Vec<Vec<u8>>);
-
-impl RowGroups {
-    fn insert(&mut self, group: usize) {
-        if self.0.len() <= group / 8 {
-            self.0.resize(group / 8 + 1, 0);
-        }
-        self.0[group / 8] |= 1 << (group % 8);
-    }
-
-    pub(crate) fn contains(&self, group: usize) -> bool {
-        self.0.get(group / 8).is_some_and(|bits| bits >> (group % 8) & 1 == 1)
-    }
-
-    /// As this many bytes.
-    fn padded(&self, bytes: usize) -> impl Iterator<Item = u8> + '_ {
-        self.0.iter().copied().chain(std::iter::repeat(0)).take(bytes)
-    }
+pub(crate) struct NeededWords {
+    words: Vec<Vec<u8>>,
+    codes: Vec<NeededCode>,
 }
 
 impl WordIndexWriter {
-    /// Adds the messages of some rows of a row group.
-    pub(crate) fn add(&mut self, messages: &StringArray, row_group: usize) {
+    /// Adds the messages of some rows of a row group, to the index of their codes as well.
+    pub(crate) fn add(&mut self, codes: &mut CodeIndexWriter, messages: &StringArray, row_group: usize) {
         let (offsets, bytes) = (messages.value_offsets(), messages.value_data());
         for row in offsets.windows(2) {
             let message = &bytes[row[0].saturating_as::<usize>()..row[1].saturating_as::<usize>()];
             let mut word = std::mem::take(&mut self.word);
-            for_each_word(message, &mut word, |word| self.add_word(word, row_group));
+            for_each_word(message, &mut word, |word, rest| {
+                codes.add(word, rest, row_group);
+                word.push(BOUNDARY);
+                self.add_word(word, row_group);
+            });
             self.word = word;
         }
     }
@@ -121,9 +85,7 @@ impl WordIndexWriter {
             groups.insert(row_group);
         } else if self.text_bytes + part.len() <= limits::WORD_INDEX_TEXT_BYTES_MAX {
             self.text_bytes += part.len();
-            let mut groups = RowGroups::default();
-            groups.insert(row_group);
-            self.words.insert(part.into(), groups);
+            self.words.insert(part.into(), RowGroups::of(row_group));
         } else {
             self.not_indexed.insert(row_group);
         }
@@ -132,71 +94,25 @@ impl WordIndexWriter {
     /// The index of a file with this many row groups; `None` when it would take more than its share of a file of this
     /// length.
     pub(crate) fn finish(self, row_groups: usize, file_bytes: u64) -> Result<Option<Vec<u8>>> {
-        let row_group_bytes = row_groups.div_ceil(8);
-        let plain_bytes = 12 + self.text_bytes + (self.words.len() + 1) * row_group_bytes;
-        if plain_bytes > limits::WORD_INDEX_BYTES_MAX {
-            return Ok(None);
-        }
-        let mut words: Vec<_> = self.words.into_iter().collect();
-        words.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let mut plain = Vec::with_capacity(plain_bytes);
-        for number in [row_groups, words.len(), self.text_bytes] {
-            plain.extend(number.saturating_as::<u32>().to_le_bytes());
-        }
-        words.iter().for_each(|(word, _)| plain.extend_from_slice(word));
-        words.iter().for_each(|(_, groups)| plain.extend(groups.padded(row_group_bytes)));
-        plain.extend(self.not_indexed.padded(row_group_bytes));
-        let index = zstd::bulk::compress(&plain, ZSTD_LEVEL)
-            .map_err(|error| Error::caused(ErrorKind::Unavailable, "an index of words cannot be compressed", error))?;
-        let is_small = (index.len() as u64).saturating_mul(limits::WORD_INDEX_SHARE) <= file_bytes;
-        Ok(is_small.then_some(index))
+        let mut list = TermListWriter::default();
+        self.words.into_iter().for_each(|(word, groups)| list.add(word, groups));
+        list.add_not_listed(&self.not_indexed);
+        list.finish(row_groups, file_bytes, limits::WORD_INDEX_SHARE)
     }
 }
 
 impl WordIndex {
     /// `Corrupt`: these bytes are no index.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
-        let plain = zstd::bulk::decompress(bytes, limits::WORD_INDEX_BYTES_MAX)
-            .map_err(|error| Error::caused(ErrorKind::Corrupt, "an index of words does not decode", error))?;
-        let number = |at: usize| {
-            let bytes = plain.get(at..)?.first_chunk()?;
-            usize::try_from(u32::from_le_bytes(*bytes)).ok()
-        };
-        let whole = number(0).zip(number(4)).zip(number(8)).and_then(|((row_groups, words), text_bytes)| {
-            let (text, row_group_bytes) = (12..12_usize.checked_add(text_bytes)?, row_groups.div_ceil(8));
-            let length = words.checked_add(1)?.checked_mul(row_group_bytes)?.checked_add(text.end)?;
-            (length == plain.len()).then_some((text, row_group_bytes))
-        });
-        let (text, row_group_bytes) = whole.ok_or_else(|| Error::corrupt("an index of words has another length"))?;
-        Ok(Self { plain, text, row_group_bytes })
+        TermList::read(bytes).map(Self)
     }
 
     /// The row groups that may contain what needs these words.
     pub(crate) fn row_groups_with(&self, needed: &NeededWords) -> RowGroups {
-        let mut all = vec![u8::MAX; self.row_group_bytes];
-        for word in &needed.0 {
-            let some = self.row_groups_of(word);
-            all.iter_mut().zip(some).for_each(|(all, some)| *all &= some);
-        }
-        let not_indexed = &self.plain[self.plain.len() - self.row_group_bytes..];
-        all.iter_mut().zip(not_indexed).for_each(|(all, some)| *all |= some);
-        RowGroups(all)
-    }
-
-    fn row_groups_of(&self, word: &[u8]) -> Vec<u8> {
-        let (text, bits) = (&self.plain[self.text.clone()], &self.plain[self.text.end..]);
-        let mut some = vec![0; self.row_group_bytes];
-        let (mut index, mut counted) = (0, 0);
-        for found in memmem::find_iter(text, word) {
-            // A word begins at every other boundary: the first one of each stands before it.
-            let until = found + 1;
-            index += text[counted..until].iter().filter(|byte| !byte.is_ascii_lowercase()).count();
-            counted = until;
-            let of_word = (index - 1) / 2;
-            let start = of_word * self.row_group_bytes;
-            some.iter_mut().zip(&bits[start..start + self.row_group_bytes]).for_each(|(some, bits)| *some |= bits);
-        }
-        some
+        let mut all = self.0.all();
+        needed.words.iter().for_each(|word| all.intersect(&self.0.row_groups_with(word)));
+        all.unite(&self.0.not_listed());
+        all
     }
 }
 
@@ -205,7 +121,7 @@ impl NeededWords {
     pub(crate) fn of(text: &str, is_words: bool) -> Self {
         let text: String = text.nfc().collect();
         let text = text.as_bytes();
-        let (mut needed, mut at) = (Vec::new(), 0);
+        let (mut needed, mut at) = (Self::default(), 0);
         while at < text.len() {
             let start = at;
             let mut word = vec![BOUNDARY];
@@ -217,6 +133,9 @@ impl NeededWords {
             if is_at_edge.0 && !is_words {
                 word.remove(0);
             }
+            let starts_word = word.first() == Some(&BOUNDARY);
+            let code = NeededCode::of(&word[usize::from(starts_word)..], starts_word, &text[at..], is_words);
+            needed.codes.extend(code);
             match text.get(at) {
                 // A message in another normal form may have an ASCII letter here.
                 Some(next) if !next.is_ascii() => {}
@@ -228,24 +147,30 @@ impl NeededWords {
                 word.truncate(PART_LETTERS + usize::from(word[0] == BOUNDARY));
             }
             if letters >= LETTERS_MIN {
-                needed.push(word);
+                needed.words.push(word);
             }
             at += 1;
         }
-        Self(needed)
+        needed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.words.is_empty()
+    }
+
+    /// The codes among the words.
+    pub(crate) fn codes(&self) -> &[NeededCode] {
+        &self.codes
     }
 
     pub(crate) fn extend(&mut self, more: Self) {
-        self.0.extend(more.0);
+        self.words.extend(more.words);
+        self.codes.extend(more.codes);
     }
 }
 
-/// Calls `each` with the words of a text that are long enough, each between two boundaries.
-fn for_each_word(text: &[u8], word: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
+/// Calls `each` with the words of a text that are long enough, each after a boundary, and with the rest of the text.
+fn for_each_word(text: &[u8], word: &mut Vec<u8>, mut each: impl FnMut(&mut Vec<u8>, &[u8])) {
     let mut at = 0;
     while at < text.len() {
         word.clear();
@@ -255,8 +180,7 @@ fn for_each_word(text: &[u8], word: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
             at += length;
         }
         if word.len() > LETTERS_MIN {
-            word.push(BOUNDARY);
-            each(word);
+            each(word, &text[at..]);
         }
         at += 1;
     }
@@ -281,10 +205,14 @@ mod tests {
 
     use super::*;
 
+    fn add(writer: &mut WordIndexWriter, messages: &[&str], row_group: usize) {
+        writer.add(&mut CodeIndexWriter::default(), &StringArray::from(messages.to_vec()), row_group);
+    }
+
     fn index(row_groups: &[&[&str]]) -> WordIndex {
         let mut writer = WordIndexWriter::default();
         for (group, messages) in row_groups.iter().enumerate() {
-            writer.add(&StringArray::from(messages.to_vec()), group);
+            add(&mut writer, messages, group);
         }
         WordIndex::read(&writer.finish(row_groups.len(), u64::MAX).unwrap().unwrap()).unwrap()
     }
@@ -350,9 +278,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_read_always() {
         let mut writer = WordIndexWriter { text_bytes: limits::WORD_INDEX_TEXT_BYTES_MAX - 6, ..Default::default() };
-        writer.add(&StringArray::from(vec!["abcd"]), 0);
-        writer.add(&StringArray::from(vec!["efgh"]), 1);
-        writer.add(&StringArray::from(vec!["abcd"]), 2);
+        add(&mut writer, &["abcd"], 0);
+        add(&mut writer, &["efgh"], 1);
+        add(&mut writer, &["abcd"], 2);
         writer.text_bytes = 6;
         let index = WordIndex::read(&writer.finish(3, u64::MAX).unwrap().unwrap()).unwrap();
         check(&index, "abcd", false, &[0, 1, 2]);
@@ -362,14 +290,14 @@ mod tests {
     #[test]
     fn an_index_may_take_a_small_share_of_a_file() {
         let mut writer = WordIndexWriter::default();
-        writer.add(&StringArray::from(vec!["abcd"]), 0);
+        add(&mut writer, &["abcd"], 0);
         assert!(writer.finish(1, 40).unwrap().is_none());
     }
 
     #[test]
     fn damaged_bytes_are_no_index() {
         let mut writer = WordIndexWriter::default();
-        writer.add(&StringArray::from(vec!["abcd"]), 0);
+        add(&mut writer, &["abcd"], 0);
         let bytes = writer.finish(1, u64::MAX).unwrap().unwrap();
         let mut plain = zstd::bulk::decompress(&bytes, 100).unwrap();
         for cut in 0..plain.len() {

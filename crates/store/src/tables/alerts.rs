@@ -637,7 +637,7 @@ impl Alerts {
         .bind(&alert.destination)
         .bind(&alert.occurrence)
         .bind(self.core.now().as_millis())
-        .bind(problem)
+        .bind(storable(problem))
         .bind(REFUSED)
         .execute(self.core.catalog().write())
         .await?;
@@ -679,7 +679,7 @@ impl Alerts {
         .bind(&alert.destination)
         .bind(&alert.occurrence)
         .bind(again_at.as_millis())
-        .bind(problem)
+        .bind(storable(problem))
         .execute(self.core.catalog().write())
         .await?;
         Ok(())

@@ -667,7 +667,7 @@ impl Collection {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(&attempt.error)
+        .bind(storable(&attempt.error))
         .bind(attempt.expected.map(|expected| expected.saturating_as::<i64>()))
         .bind(attempt.retry_at.as_millis())
         .execute(self.core.catalog().write())

@@ -55,6 +55,7 @@ impl SigningKeys {
     /// whose last signature has expired long ago are deleted in any case.
     pub async fn rotate(&self, purpose: &str, revoke: bool) -> Result<SigningKey> {
         let known = self.list(purpose).await?;
+        let superseded_before = self.core.earliest_now().await?.plus_millis(-limits::SIGNATURE_TTL_MS_MAX);
         let number = known.first().map_or(0, |key| number(&key.id)) + 1;
         self.core
             .transact(|transaction| async {
@@ -64,7 +65,6 @@ impl SigningKeys {
                         "another key for {purpose} was made at the same time: look again"
                     )));
                 }
-                let superseded_before = self.core.now().plus_millis(-limits::SIGNATURE_TTL_MS_MAX);
                 let forgotten = known.iter().enumerate().filter(|(index, _)| {
                     // A key signed until its successor was made.
                     let successor = index.checked_sub(1).and_then(|newer| known.get(newer));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
+use crate::catalog::sql::storable;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Deliveries;
@@ -152,7 +153,7 @@ impl Deliveries {
         .bind(name)
         .bind(kind)
         .bind(self.core.now().as_millis())
-        .bind(problem)
+        .bind(problem.map(storable))
         .execute(self.core.catalog().write())
         .await?;
         Ok(())

@@ -356,6 +356,18 @@ async fn save<'s>(
     .execute(&mut *connection)
     .await?;
     if kept.rows_affected() != 1 {
+        // A newer version has made one, perhaps of an earlier state of the log: then it makes this one as well.
+        sqlx::query(
+            "UPDATE runs SET summarize_at = $2, summarize_claimed_until = $3 WHERE id = $1 AND NOT EXISTS (
+                SELECT 1 FROM summaries s WHERE s.run_id = $1 AND s.log_epoch = $4 AND s.records = $5)",
+        )
+        .bind(&id)
+        .bind(now.as_millis())
+        .bind(lease_now.plus_millis(limits::SUMMARY_RETRY_MS).as_millis())
+        .bind(log.epoch.saturating_as::<i64>())
+        .bind(log.records.saturating_as::<i64>())
+        .execute(&mut *connection)
+        .await?;
         return Ok(None);
     }
     replace_error_groups(connection, &id, &summary.error_groups).await?;

@@ -21,9 +21,10 @@ use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::keys;
 use crate::segment;
+use crate::segment::code_index::{self, CodeIndexWriter};
 use crate::segment::sealed_writer::SealedWriter;
 use crate::segment::values::column;
-use crate::segment::word_index::{METADATA_KEY, WordIndexWriter};
+use crate::segment::word_index::{self, WordIndexWriter};
 
 /// The part of a run that is in one row group of one file.
 #[derive(Debug, Clone)]
@@ -82,6 +83,7 @@ struct Encoder {
     checks: ChecksWriter,
     bytes: u64,
     words: WordIndexWriter,
+    codes: CodeIndexWriter,
 }
 
 impl SealedFiles {
@@ -251,6 +253,7 @@ impl SealedFiles {
                     checks: ChecksWriter::default(),
                     bytes: 0,
                     words: WordIndexWriter::default(),
+                    codes: CodeIndexWriter::default(),
                 })),
                 object,
                 pending: Vec::new(),
@@ -326,16 +329,19 @@ impl OpenFile {
 
 impl Encoder {
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.words.add(column(rows, "message")?, self.writer.row_groups());
+        self.words.add(&mut self.codes, column(rows, "message")?, self.writer.row_groups());
         self.writer.write(rows)
     }
 
-    /// Writes the index of the words, and the footer.
+    /// Writes the indexes of the words and of the codes, and the footer.
     fn finish(&mut self) -> Result<()> {
         self.writer.end_row_group()?;
-        let words = std::mem::take(&mut self.words);
-        if let Some(index) = words.finish(self.writer.row_groups(), self.writer.bytes_written() as u64)? {
-            self.writer.append(&index, METADATA_KEY)?;
+        let (row_groups, file_bytes) = (self.writer.row_groups(), self.writer.bytes_written() as u64);
+        if let Some(index) = std::mem::take(&mut self.words).finish(row_groups, file_bytes)? {
+            self.writer.append(&index, word_index::METADATA_KEY)?;
+        }
+        if let Some(index) = std::mem::take(&mut self.codes).finish(row_groups, file_bytes)? {
+            self.writer.append(&index, code_index::METADATA_KEY)?;
         }
         self.writer.finish()
     }

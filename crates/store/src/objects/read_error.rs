@@ -1,0 +1,104 @@
+//! Why an object cannot be read: because the object store is away, or because of the object.
+
+use std::io;
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use runlog_model::causes;
+
+use crate::error::{Error, ErrorKind};
+
+/// An object that never exists.
+const ABSENT_KEY: &str = "probe/absent";
+
+/// The error of a read that failed: `Corrupt` when the object store answers, but does not give out this object, as with a
+/// bad sector, a file of another owner, or an object that was moved to an archive tier. Otherwise, one such object would
+/// look like an outage that never ends, to everything that waits for the store to come back.
+pub(crate) async fn read_error(objects: &Arc<dyn ObjectStore>, error: object_store::Error) -> Error {
+    if is_of_one_object(&error)
+        && let Err(object_store::Error::NotFound { .. }) = objects.head(&Path::from(ABSENT_KEY)).await
+    {
+        return Error::caused(ErrorKind::Corrupt, "it cannot be read, although the object store answers", error);
+    }
+    error.into()
+}
+
+/// True for errors that another attempt does not mend, and which need not be of the whole store.
+fn is_of_one_object(error: &object_store::Error) -> bool {
+    match causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
+        // In a folder. What the kernel says without a number of an error is said by a library, of a connection.
+        Some(cause) => cause.raw_os_error().is_some() && !is_transient(cause),
+        None => matches!(error, object_store::Error::PermissionDenied { .. }),
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, NotConnected, OutOfMemory, QuotaExceeded, ResourceBusy, StaleNetworkFileHandle,
+        StorageFull, TimedOut, WouldBlock,
+    };
+    /// Too many open files, of the process or of the system: `EMFILE`, `ENFILE`.
+    const TOO_MANY_FILES: [i32; 2] = [24, 23];
+    let kinds = [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        HostUnreachable,
+        Interrupted,
+        NetworkDown,
+        NetworkUnreachable,
+        NotConnected,
+        OutOfMemory,
+        QuotaExceeded,
+        ResourceBusy,
+        StaleNetworkFileHandle,
+        StorageFull,
+        TimedOut,
+        WouldBlock,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|number| TOO_MANY_FILES.contains(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::local::LocalFileSystem;
+
+    use super::*;
+
+    async fn kind_of_error(objects: &Arc<dyn ObjectStore>, key: &str) -> ErrorKind {
+        let error = objects.get(&Path::from(key)).await.unwrap_err();
+        read_error(objects, error).await.kind()
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_damage_and_a_folder_that_cannot_be_is_an_outage() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+        objects.put(&Path::from("a/good"), "text".into()).await.unwrap();
+        // A link to itself: whoever runs the test, nobody can read it.
+        std::os::unix::fs::symlink(folder.path().join("a/loop"), folder.path().join("a/loop")).unwrap();
+        assert_eq!(kind_of_error(&objects, "a/loop").await, ErrorKind::Corrupt);
+        assert_eq!(kind_of_error(&objects, "a/absent").await, ErrorKind::Corrupt);
+        // The folder of the whole store.
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path()).unwrap();
+        assert_eq!(kind_of_error(&objects, "a/good").await, ErrorKind::Unavailable);
+        std::fs::remove_file(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn errors_that_pass_are_of_no_object() {
+        let of =
+            |source: io::Error| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) };
+        assert!(is_of_one_object(&of(io::Error::from_raw_os_error(5))), "EIO");
+        assert!(is_of_one_object(&of(io::Error::from_raw_os_error(13))), "EACCES");
+        assert!(!is_of_one_object(&of(io::Error::from_raw_os_error(24))), "EMFILE");
+        assert!(!is_of_one_object(&of(io::Error::from_raw_os_error(110))), "ETIMEDOUT");
+        assert!(!is_of_one_object(&of(io::Error::other("the connection was closed"))));
+        let denied = object_store::Error::PermissionDenied { path: "a".to_owned(), source: "403 Forbidden".into() };
+        assert!(is_of_one_object(&denied));
+    }
+}
