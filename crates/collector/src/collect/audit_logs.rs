@@ -290,7 +290,7 @@ fn total_of(page: &AuditLogPage, size: u64) -> Option<u64> {
 
 fn is_last(page: &AuditLogPage, number: u64, size: u64) -> bool {
     page.entries.is_empty()
-        || page.is_last.unwrap_or_else(|| match page.pages {
+        || page.is_last.unwrap_or(match page.pages {
             Some(pages) => number >= pages,
             None => (page.entries.len() as u64) < size,
         })
