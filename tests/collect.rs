@@ -272,7 +272,7 @@ fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
     let first = stage.json(&["collect", "--once", "--json"]);
     assert_eq!(
         first,
-        json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0, "componentMetrics": 0, "planExecutions": 0 })
+        json!({ "landed": 2, "records": 250, "noLog": 0, "setBack": 0, "componentMetrics": 0, "planExecutions": 0, "auditLogs": 0 })
     );
     let figures = stage.figures();
     assert_eq!((&figures["known"], &figures["going"], &figures["landed"]), (&json!(3), &json!(1), &json!(2)));
@@ -682,4 +682,100 @@ fn plan_executions_are_carried_from_talend_cloud_to_an_archive_and_on_to_the_nex
             assert_eq!(answer_of(service, "GET", path, ""), *expected, "{path}");
         }
     }
+}
+
+/// Audit logs of Talend Cloud of two hours ago.
+#[allow(clippy::disallowed_methods, reason = "a collector lists what happened in the last month")]
+fn audit_logs() -> Value {
+    let two_hours_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200);
+    let millis = two_hours_ago.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let entry = |number: i64, user: &str, operation: &str| {
+        let time = runlog_model::Timestamp::clamped(millis - number * 1_000).to_string();
+        json!({"timestamp": time, "logId": format!("00000000-0000-4000-8000-{number:012}"), "applicationId": "TMC",
+            "eventCategory": "service account", "eventType": "security", "eventOperation": operation,
+            "clientIp": "203.0.113.7", "userId": "u", "username": user, "email": format!("{user}@example.com"),
+            "request": {"method": "POST", "url": "https://api.example.com/account\u{1b}[2J", "body": "{}"},
+            "response": {"code": "201", "body": ""}, "ofALaterVersion": {"kept": [1, null]}})
+    };
+    json!([entry(1, "kim", "create"), entry(2, "lee", "delete"), entry(3, "kim", "delete")])
+}
+
+#[test]
+fn audit_logs_are_carried_from_talend_cloud_to_an_archive_its_sinks_and_on_to_the_next() {
+    let entries = audit_logs();
+    let mut answers = failed_plan();
+    answers.push(("/security/audit/logs".to_owned(), entries.clone()));
+    let cloud = StandIn::start(answers);
+    let folder = collecting_from(&cloud.url);
+    let with_audit_logs = |folder: &TempDir, more: &str| {
+        let settings = folder.path().join("runlog.toml");
+        let text = std::fs::read_to_string(&settings).unwrap() + "audit_logs = true\n" + more;
+        std::fs::write(settings, text).unwrap();
+    };
+    with_audit_logs(
+        &folder,
+        "[[sink]]\nname = \"siem\"\nkind = \"files\"\nfolder = \"delivered\"\naudit_logs = true\n",
+    );
+    let check = runlog(&["check"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(said.contains("can read the audit logs of the tenant: 3 entries"), "{said}");
+    let (counts, archive) = collected(&folder, "t");
+    assert_eq!(counts["auditLogs"], json!(3), "{counts}");
+    assert_eq!(collected(&folder, "t").0["auditLogs"], json!(0), "each once");
+    let status = succeeded(runlog(&["status"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap());
+    assert!(status.contains("cloud: 3 entries of the tenant's audit logs"), "{status}");
+    assert!(status.contains("audit logs to siem: 3 delivered, 0 due, 0 refused"), "{status}");
+    let file = folder.path().join("delivered/tenant-audit-logs/cloud/000000000000.ndjson");
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 3);
+    let copy = folder.path().join("copy");
+    let copied = ["archive", "copy", "--to-data", copy.to_str().unwrap()];
+    succeeded(runlog(&copied).current_dir(folder.path()).output().unwrap());
+    std::fs::rename(folder.path().join("runlog-data"), archive.path().join("data")).unwrap();
+    let first = Service::start_in(archive, &["--settle", "0s"]);
+
+    let list = first.succeed(&["audit-logs"]);
+    assert!(list.contains("security / service account / create"), "{list}");
+    let found = first.succeed(&["audit-logs", "--user", "KIM@example.com", "--operation", "delete", "--json"]);
+    let found: Value = serde_json::from_str(found.trim()).unwrap();
+    assert_eq!(found["entry"], entries[2]);
+    let sql = "SELECT username, count(*) AS entries FROM tenant_audit_logs GROUP BY 1 ORDER BY 1";
+    let rows = first.succeed(&["sql", "--format", "csv", sql]);
+    assert!(rows.contains("kim,2") && rows.contains("lee,1"), "{rows}");
+
+    // A second archive collects from the first, and a copy is served: all say the same as Talend Cloud.
+    let next = collecting_from(&first.url);
+    with_audit_logs(&next, "");
+    let (counts, archive) = collected(&next, &first.token);
+    assert_eq!(counts["auditLogs"], json!(3), "{counts}");
+    std::fs::rename(next.path().join("runlog-data"), archive.path().join("data")).unwrap();
+    let second = Service::start_in(archive, &["--settle", "0s"]);
+    let archive = tempfile::tempdir_in(folder.path()).unwrap();
+    std::fs::rename(copy, archive.path().join("data")).unwrap();
+    let third = Service::start_in(archive, &["--settle", "0s"]);
+    for service in [&first, &second, &third] {
+        assert_eq!(answer_of(service, "GET", "/security/audit/logs?size=1000", ""), entries);
+    }
+}
+
+#[test]
+fn a_collector_that_is_killed_after_a_page_of_audit_logs_stores_each_entry_once() {
+    let mut answers = failed_plan();
+    answers.push(("/security/audit/logs".to_owned(), audit_logs()));
+    let cloud = StandIn::start(answers);
+    let folder = collecting_from(&cloud.url);
+    let settings = folder.path().join("runlog.toml");
+    std::fs::write(&settings, std::fs::read_to_string(&settings).unwrap() + "audit_logs = true\n").unwrap();
+    for place in ["audit-logs-page", "audit-logs-window"] {
+        let mut collect = runlog(&["collect", "--once"]);
+        collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").env("FAILPOINTS", format!("{place}=abort:0"));
+        assert!(!collect.output().unwrap().status.success(), "{place}");
+        // Nobody waits for two minutes until the lease ends.
+        let ending = "import sqlite3\ncatalog = sqlite3.connect('runlog-data/catalog.sqlite', timeout=60)\n\
+                      catalog.execute('UPDATE collected_audit_logs SET claimed_until = 0')\ncatalog.commit()";
+        let ended = Command::new("python3").args(["-c", ending]).current_dir(folder.path()).status().unwrap();
+        assert!(ended.success());
+    }
+    assert_eq!(collected(&folder, "t").0["auditLogs"], json!(0), "they are there already");
+    let status = succeeded(runlog(&["status"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap());
+    assert!(status.contains("cloud: 3 entries of the tenant's audit logs"), "{status}");
 }

@@ -111,8 +111,17 @@ fn psql_asks_in_sql() {
 fn psql_describes_the_tables() {
     let archive = Archive::start(&[]);
     let tables = archive.asked("\\dt");
-    let names =
-        ["component_metrics", "deliveries", "plan_executions", "plan_steps", "problems", "records", "runs", "tasks"];
+    let names = [
+        "component_metrics",
+        "deliveries",
+        "plan_executions",
+        "plan_steps",
+        "problems",
+        "records",
+        "runs",
+        "tasks",
+        "tenant_audit_logs",
+    ];
     assert_eq!(tables.lines().map(|line| line.split('|').nth(1).unwrap()).collect::<Vec<_>>(), names);
     let columns = archive.asked("\\d runs");
     assert!(columns.starts_with("run_id|text||not null|\n"), "{columns}");

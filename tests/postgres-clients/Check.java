@@ -28,7 +28,7 @@ public final class Check {
         try (Connection connection = DriverManager.getConnection(System.getenv("URL"), "reader", System.getenv("RUNLOG_TOKEN"))) {
             DatabaseMetaData about = connection.getMetaData();
             List<String> tables = column(about.getTables(null, "public", "%", new String[] {"TABLE"}), "TABLE_NAME");
-            expect(tables.toString(), "[component_metrics, deliveries, plan_executions, plan_steps, problems, records, runs, tasks]", "tables");
+            expect(tables.toString(), "[component_metrics, deliveries, plan_executions, plan_steps, problems, records, runs, tasks, tenant_audit_logs]", "tables");
             expect(column(about.getColumns(null, "public", "runs", "run_id"), "TYPE_NAME").toString(), "[text]", "columns");
             expect(column(about.getSchemas(), "TABLE_SCHEM").contains("public"), true, "schemas");
             expect(column(about.getPrimaryKeys(null, "public", "runs"), "COLUMN_NAME").size(), 0, "primary keys");

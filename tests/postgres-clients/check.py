@@ -21,7 +21,7 @@ import sqlalchemy
 HERE = pathlib.Path(__file__).resolve().parent
 RUN = "00000000-0000-4000-8000-000000000001"
 RECORDS = 3_000
-TABLES = ["component_metrics", "deliveries", "plan_executions", "plan_steps", "problems", "records", "runs", "tasks"]
+TABLES = ["component_metrics", "deliveries", "plan_executions", "plan_steps", "problems", "records", "runs", "tasks", "tenant_audit_logs"]
 SLOW = "SELECT max(a + b) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b"
 
 

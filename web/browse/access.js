@@ -80,7 +80,7 @@ export function accessTests({ visit, hasNoBarrier, fits, service, chrome }) {
 
     it('leads to the audit log, which is filtered', async () => {
       await visit('/access', {}, async (page) => {
-        await page.getByRole('link', { name: 'Audit log' }).click()
+        await page.getByRole('link', { name: 'Audit log', exact: true }).click()
         await page.getByRole('cell', { name: 'create token' }).first().waitFor()
         await page.getByLabel('Subject').fill(FAILED_RUN)
         await page.waitForURL(/subject=/)

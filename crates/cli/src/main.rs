@@ -76,6 +76,8 @@ enum Command {
     Problems(Box<command::problems::ProblemsArgs>),
     /// List plan executions, and show what became of their steps
     Plans(Box<command::plans::PlansArgs>),
+    /// List the audit logs of the tenant: who did what in the consoles and APIs of Talend Cloud
+    AuditLogs(Box<command::audit_logs::AuditLogsArgs>),
     /// Show what the alert rules in the settings would have reported, and test their destinations
     Alerts(Box<command::alerts::AlertsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
@@ -115,6 +117,7 @@ impl Command {
             | Self::Report(_)
             | Self::Problems(_)
             | Self::Plans(_)
+            | Self::AuditLogs(_)
             | Self::Diff(_)
             | Self::Search(_) => true,
             Self::Tail(args) => !args.follow,
@@ -137,6 +140,7 @@ impl Command {
             | Self::Report(_)
             | Self::Problems(_)
             | Self::Plans(_)
+            | Self::AuditLogs(_)
             | Self::Diff(_)
             | Self::Search(_)
             | Self::Health(_)
@@ -214,6 +218,7 @@ async fn run(command: Command) -> Outcome {
         Command::Report(args) => until_stopped(command::report::run(args), stop).await,
         Command::Problems(args) => until_stopped(command::problems::run(*args), stop).await,
         Command::Plans(args) => until_stopped(command::plans::run(*args), stop).await,
+        Command::AuditLogs(args) => until_stopped(command::audit_logs::run(*args), stop).await,
         Command::Alerts(args) => until_stopped(command::alerts::run(*args), stop).await,
         Command::Diff(args) => until_stopped(command::diff::run(args), stop).await,
         Command::Search(args) => until_stopped(command::search::run(args), stop).await,

@@ -16,9 +16,9 @@ mod pages;
 mod transport;
 
 pub use api::{
-    COMPONENTS_PAGE_MAX, ComponentPage, ContentEncoding, Execution, ExecutionFilter, ExecutionList, ExecutionScope,
-    GeneratedPage, ListIds, LivePage, LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SignIn,
-    SqlAnswer, readiness,
+    AUDIT_PAGE_MAX, AuditLogPage, AuditLogWindow, COMPONENTS_PAGE_MAX, ComponentPage, ContentEncoding, Execution,
+    ExecutionFilter, ExecutionList, ExecutionScope, GeneratedPage, ListIds, LivePage, LiveQuery, PageRequest,
+    PermissionHolder, PushBatch, Readiness, SignIn, SqlAnswer, readiness,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};

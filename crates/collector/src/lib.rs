@@ -23,12 +23,13 @@ mod signature;
 mod workers;
 
 pub use collect::{
-    CollectError, CollectEvent, CollectProgress, CollectSettings, CollectStats, Collector, Discovered, Range,
-    RightOutcome, RightTest, Selection, Upstream,
+    AuditLogRound, CollectError, CollectEvent, CollectProgress, CollectSettings, CollectStats, Collector, Discovered,
+    Range, RightOutcome, RightTest, Selection, Upstream,
 };
 pub use deliver::{
-    Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Encoded, Item, RecordOutcome, Redaction, Redactor,
-    RunContext, SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, SinkSettings,
+    Batch, BatchBounds, Deliverer, DeliveryStats, Destination, Encoded, Item, Origin, RecordOutcome, Redaction,
+    Redactor, RunContext, SendError, Sink, SinkConfig, SinkFilter, SinkFuture, SinkResponse, SinkSettings,
+    TenantContext,
 };
 pub use fetch::{
     Completeness, FetchError, FetchEvent, FetchReport, FetchRequest, Form, NoProgress, Output, Progress, Result,

@@ -29,12 +29,14 @@ use azure_monitor::AZURE_MONITOR;
 use datadog::DATADOG;
 use fake_server::{ELASTICSEARCH, FakeServer, Fault, LOKI, OTLP, SPLUNK, Vendor, WEBHOOK};
 use runlog_collector::{
-    Batch, DeliveryStats, Destination, Encoded, Item, Redaction, Redactor, RunContext, Sink, SinkFilter, SinkFuture,
-    SinkResponse,
+    Batch, DeliveryStats, Destination, Encoded, Item, Origin, Redaction, Redactor, Sink, SinkFilter, SinkFuture,
+    SinkResponse, SinkSettings,
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
+use runlog_model::tenant_audit_log::TenantAuditLog;
 use runlog_store::ErrorKind;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stage::{Stage, sink};
 use tokio_util::sync::CancellationToken;
@@ -363,7 +365,7 @@ impl Sink for Forgetful {
         Box::pin(async { Ok(()) })
     }
 
-    fn encode(&self, _run: &RunContext, item: &Item) -> Encoded {
+    fn encode(&self, _origin: &Origin, item: &Item) -> Encoded {
         Encoded { place: item.place, head: Vec::new(), body: item.id.clone().into_bytes() }
     }
 
@@ -608,4 +610,94 @@ async fn records_that_are_left_out_do_not_end_a_file() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(stage::unpacked(&found[0]).lines().count(), 3);
     assert_eq!(stage.figures().await.records, 3);
+}
+
+/// An entry of the audit logs of a tenant; one in ten cannot be taken.
+fn audit_log(number: usize, is_bad: bool) -> TenantAuditLog {
+    let user = if is_bad { "unmappable" } else { "kim" };
+    let text = format!(
+        r#"{{"logId":"00000000-0000-4000-8000-{number:012}","timestamp":"2026-11-23T11:{:02}:00.000Z","username":"{user}",
+            "eventType":"security","eventOperation":"create","response":{{"code":"201"}},"password":"hunter2"}}"#,
+        59 - number
+    );
+    TenantAuditLog::read(RawValue::from_string(text).unwrap()).unwrap()
+}
+
+async fn keep_audit_logs(stage: &Stage, numbers: std::ops::Range<usize>) {
+    let entries: Vec<_> = numbers.map(|number| audit_log(number, false)).collect();
+    stage.store.tenant_audit_logs().store("cloud", &entries).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_logs_of_tenants_arrive_at_sinks_that_ask_for_them_whatever_breaks() {
+    for vendor in RECORD_SINKS {
+        let kind = vendor.kind;
+        let stage = Stage::new().await;
+        keep_audit_logs(&stage, 0..25).await;
+        let (server, to) = destination(&stage, &vendor).await;
+        let stop = CancellationToken::new();
+        let without = stage.named_deliverer("without", to.clone());
+        assert_eq!(without.deliver_audit_logs(true, &stop).await.unwrap(), DeliveryStats::default(), "{kind}");
+        let mut setup = stage.setup("sink", to);
+        setup.audit_logs = true;
+        let deliverer = stage.deliverer_of(setup);
+        server.will([Fault::Status(503, None), Fault::Pass, Fault::BreakAfter, Fault::Status(429, Some("2"))]);
+        let round = deliverer.deliver_audit_logs(true, &stop).await.unwrap();
+        assert_eq!((round.audit_logs, round.refused, round.set_back), (25, 0, 0), "{kind} {round:?}");
+        let broken = if vendor.knows_repeats { 0 } else { 10 };
+        assert_eq!(server.took(), 25 + broken, "{kind}");
+        assert_eq!(deliverer.deliver_audit_logs(true, &stop).await.unwrap().audit_logs, 0, "{kind}");
+        keep_audit_logs(&stage, 20..28).await;
+        assert_eq!(deliverer.deliver_audit_logs(true, &stop).await.unwrap().audit_logs, 3, "{kind}");
+        let state = stage.store.tenant_audit_logs().delivery_state("sink").await.unwrap().unwrap();
+        assert_eq!((state.delivered, state.due, state.refused, state.problem), (28, 0, 0, None), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_logs_wait_for_a_sink_that_is_away() {
+    let stage = Stage::new().await;
+    keep_audit_logs(&stage, 0..5).await;
+    let (server, to) = destination(&stage, &SPLUNK).await;
+    let mut setup = stage.setup("sink", to);
+    setup.audit_logs = true;
+    let deliverer = stage.deliverer_of(setup);
+    server.will(std::iter::repeat_n(Fault::Status(503, None), 5));
+    let stop = CancellationToken::new();
+    let round = deliverer.deliver_audit_logs(true, &stop).await.unwrap();
+    assert_eq!((round.audit_logs, round.set_back), (0, 1));
+    let state = stage.store.tenant_audit_logs().delivery_state("sink").await.unwrap().unwrap();
+    assert!(state.problem.unwrap().contains("503"));
+    stage.pass(600_000);
+    assert_eq!(deliverer.deliver_audit_logs(true, &stop).await.unwrap().audit_logs, 5);
+    assert_eq!(server.took(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_logs_become_redacted_files_once_they_fill_one_or_have_waited_for_an_hour() {
+    let stage = Stage::new().await;
+    keep_audit_logs(&stage, 0..12).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = json!({ "folder": folder.path(), "audit_logs": true, "batch_records": 10, "redact": ["secret"] });
+    let deliverer = stage.deliverer_of(sink("files", settings, stage.clock.clone()).unwrap());
+    let stop = CancellationToken::new();
+    assert_eq!(deliverer.deliver_audit_logs(false, &stop).await.unwrap().audit_logs, 10);
+    assert_eq!(deliverer.deliver_audit_logs(false, &stop).await.unwrap().audit_logs, 0);
+    stage.pass(3_600_001);
+    assert_eq!(deliverer.deliver_audit_logs(false, &stop).await.unwrap().audit_logs, 2);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("tenant-audit-logs/cloud").join(name)).unwrap();
+    let lines = read("000000000000.ndjson") + &read("000000000010.ndjson");
+    assert_eq!(lines.lines().count(), 12);
+    assert!(!lines.contains("hunter2"), "{lines}");
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(first["extra"]["eventOperation"], "create");
+    assert_eq!((&first["upstream"], &first["logMessage"]), (&json!("cloud"), &json!("kim, security / create, 201")));
+    assert_eq!(first.get("executionId"), None);
+}
+
+#[test]
+fn only_sinks_that_take_records_take_audit_logs() {
+    let given = json!({ "name": "sink", "kind": "webhook", "url": "http://127.0.0.1:9", "audit_logs": true });
+    let error = SinkSettings::read(given.as_object().unwrap().clone()).map(drop).unwrap_err();
+    assert!(error.message.contains("audit_logs is not a setting of webhook"), "{}", error.message);
 }

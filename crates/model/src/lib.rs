@@ -19,6 +19,7 @@
 //! | [`plan`], [`plan_report`] | plan executions: what their runs tell, and what a service says of them |
 //! | [`printable`] | text that a terminal may show |
 //! | [`repair`] | JSON whose texts some writers break |
+//! | [`tenant_audit_log`] | what somebody did in the consoles and APIs of Talend Cloud |
 //! | [`text`] | the TEXT form of a log |
 //! | [`problem`] | error groups and problems: what goes wrong, the same from run to run |
 //! | [`place`] | environments, workspaces, tasks, and rights in them |
@@ -45,6 +46,7 @@ pub mod record;
 pub mod repair;
 pub mod run;
 pub mod severity;
+pub mod tenant_audit_log;
 pub mod text;
 pub mod time;
 pub mod wire;

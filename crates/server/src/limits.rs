@@ -53,6 +53,15 @@ pub(crate) const COMPONENTS_OFFSET_MAX: u64 = 100_000;
 /// How much larger component metrics are in memory than in the body of a request, at most: most of a body are names.
 pub(crate) const COMPONENTS_DECODED_FACTOR: usize = 8;
 
+/// Maximum number of audit logs of the tenant per page. Source: the vendor's file.
+pub(crate) const AUDIT_LOG_PAGE_MAX: u64 = 1_000;
+
+/// Default number of such entries. Source: as above.
+pub(crate) const AUDIT_LOG_PAGE_DEFAULT: u64 = 100;
+
+/// The largest number of a page: as many as a number of the archive can count.
+pub(crate) const AUDIT_LOG_PAGES_MAX: u64 = 1 << 31;
+
 /// Maximum time of a run hook, for which a caller waits.
 pub(crate) const RUN_HOOK_TIME_MAX: Duration = Duration::from_secs(30);
 

@@ -35,6 +35,7 @@ mod sign_in;
 mod signing_keys;
 mod sinks;
 mod sql;
+mod tenant_audit_logs;
 mod workspaces;
 
 use axum::http::Method;
@@ -163,6 +164,7 @@ fn talend_routes() -> Vec<Route> {
         Route::new(Token, handler!(plans::steps)),
         Route::new(Token, handler!(plans::step)),
         Route::new(Token, handler!(plans::error_handler)),
+        Route::new(Token, handler!(tenant_audit_logs::vendor_list)).audited_once("read tenant audit logs"),
         Route::new(Token, handler!(history::search)),
         Route::new(Token, handler!(history::download)).audited_reading("download history"),
         Route::new(Token, handler!(components::of_run)).audited_reading("read component metrics"),
@@ -240,6 +242,7 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(browse::whole)).audited_reading("download log"),
         Route::new(Token, handler!(plan_pages::list)),
         Route::new(Token, handler!(plan_pages::one)),
+        Route::new(Token, handler!(tenant_audit_logs::search)).audited_once("read tenant audit logs"),
         Route::new(Token, handler!(queries::list)),
         Route::new(Token, handler!(queries::save)),
         Route::new(Token, handler!(queries::delete)),

@@ -127,6 +127,15 @@ pub struct SqlEngine {
     _spill_folder: Option<Arc<SpillFolder>>,
 }
 
+/// What a caller may read.
+#[derive(Debug, Clone)]
+pub struct Readable {
+    /// The workspaces; none means all.
+    pub workspaces: Option<Vec<WorkspaceId>>,
+    /// Whether it may read the audit logs of tenants, which belong to no workspace.
+    pub has_tenant_audit_logs: bool,
+}
+
 /// The parallelism of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effort {
@@ -196,9 +205,9 @@ impl SqlEngine {
         })
     }
 
-    /// Starts a query for a caller that may read these workspaces; none means all of them.
-    pub async fn ask(&self, query: &str, readable: Option<Vec<WorkspaceId>>) -> Result<Answer, SqlError> {
-        self.answer(Question { text: query.into(), readable, postgres: None }).await
+    /// Starts a query for a caller that may read so much.
+    pub async fn ask(&self, query: &str, readable: impl Into<Readable>) -> Result<Answer, SqlError> {
+        self.answer(Question { text: query.into(), readable: readable.into(), postgres: None }).await
     }
 
     /// The statements of a client of PostgreSQL.
@@ -215,7 +224,7 @@ impl SqlEngine {
         threads::compute(parsing).await.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
     }
 
-    /// Starts a query of a client of PostgreSQL, for a caller that may read these workspaces; none means all of them.
+    /// Starts a query of a client of PostgreSQL, for a caller that may read so much.
     ///
     /// `declared` are the types of its parameters as far as the client has declared them.
     pub async fn ask_postgres(
@@ -224,7 +233,7 @@ impl SqlEngine {
         declared: &[Option<PgType>],
         parameters: Vec<PgParameter>,
         session: &Arc<PgSession>,
-        readable: Option<Vec<WorkspaceId>>,
+        readable: Readable,
     ) -> Result<Answer, SqlError> {
         let postgres = PgQuestion {
             query: query.clone(),
@@ -253,7 +262,7 @@ impl SqlEngine {
         };
         // What is described is the same for all callers: a caller that may read nothing has the same tables.
         let question =
-            Question { text: Arc::clone(query.text()), readable: Some(Vec::new()), postgres: Some(postgres.clone()) };
+            Question { text: Arc::clone(query.text()), readable: Readable::NOTHING, postgres: Some(postgres.clone()) };
         let describing = {
             let (engine, stop) = (self.clone(), Arc::clone(&stop));
             move || -> Result<PgDescription, SqlError> {
@@ -332,10 +341,10 @@ impl SqlEngine {
         let readable = &question.readable;
         let schema = MemorySchemaProvider::new();
         let threads = self.settings.threads_for(effort);
-        let records = RecordTable::new(&self.archive, readable.clone(), threads);
+        let records = RecordTable::new(&self.archive, readable.workspaces.clone(), threads);
         schema.register_table(RecordTable::NAME.to_owned(), Arc::new(records))?;
         for table in CatalogView::ALL {
-            let rows = CatalogTable::new(&self.archive, table, readable.clone());
+            let rows = CatalogTable::new(&self.archive, table, readable.of(table));
             schema.register_table(table.name().to_owned(), Arc::new(rows))?;
         }
         let catalogs = MemoryCatalogProviderList::new();
@@ -385,10 +394,32 @@ impl std::fmt::Debug for SqlEngine {
 #[derive(Clone)]
 struct Question {
     text: Arc<str>,
-    /// The workspaces that the caller may read; none means all.
-    readable: Option<Vec<WorkspaceId>>,
+    /// What the caller may read.
+    readable: Readable,
     /// If it is of a client of PostgreSQL.
     postgres: Option<PgQuestion>,
+}
+
+impl Readable {
+    /// Nothing.
+    const NOTHING: Self = Self { workspaces: Some(Vec::new()), has_tenant_audit_logs: false };
+
+    /// The workspaces of a table that the caller may read; none means all. A table of no workspace is read as a whole or not
+    /// at all.
+    fn of(&self, table: CatalogView) -> Option<Vec<WorkspaceId>> {
+        match table {
+            CatalogView::TenantAuditLogs if self.has_tenant_audit_logs => None,
+            CatalogView::TenantAuditLogs => Some(Vec::new()),
+            _ => self.workspaces.clone(),
+        }
+    }
+}
+
+/// These workspaces, and no audit logs of tenants.
+impl From<Option<Vec<WorkspaceId>>> for Readable {
+    fn from(workspaces: Option<Vec<WorkspaceId>>) -> Self {
+        Self { workspaces, has_tenant_audit_logs: false }
+    }
 }
 
 /// The tables of the archive.

@@ -4,8 +4,8 @@
 //! query ▸ plan (tables of what the caller may read) ▸ the store prunes and scans ▸ joins, groups, sorts ▸ rows, rendered
 //! ```
 //!
-//! The tables are `runs`, `records`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries` and
-//! `problems`; docs/sql.md describes them. Queries are read-only: there are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
+//! The tables are `runs`, `records`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries`,
+//! `problems` and `tenant_audit_logs`; docs/sql.md describes them. Queries are read-only: there are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
 //! temporary files, and time.
 //!
 //! Clients of PostgreSQL ask in their own dialect, which `postgres` translates; their tables and limits are the same.
@@ -21,7 +21,7 @@ mod postgres;
 mod render;
 mod tables;
 
-pub use engine::{Answer, SqlEngine, SqlSettings};
+pub use engine::{Answer, Readable, SqlEngine, SqlSettings};
 pub use error::{SqlError, SqlErrorKind, SqlPlace};
 pub use postgres::{
     PgBatch, PgColumn, PgCommand, PgCopyFormat, PgDescription, PgFetch, PgFormat, PgParameter, PgQuery, PgRows,

@@ -486,7 +486,7 @@ async fn errors_say_where_and_what_is_meant() {
     let error = archive.error("SELECT * FROM nothing_like_it").await;
     assert!(
         error.to_string().ends_with(
-            "the tables are records, runs, tasks, deliveries, problems, component_metrics, plan_executions, plan_steps"
+            "the tables are records, runs, tasks, deliveries, problems, component_metrics, plan_executions, plan_steps, tenant_audit_logs"
         ),
         "{error}"
     );

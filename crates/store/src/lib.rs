@@ -72,7 +72,7 @@ pub mod alerts {
     };
 }
 
-/// The audit log.
+/// The audit log of this archive.
 pub mod audit {
     pub use crate::catalog::audit_context::AuditContext;
     pub use crate::parts::AuditLog;
@@ -175,6 +175,15 @@ pub mod summaries {
     pub use crate::tables::error_groups::{ErrorGroup, RecentRun};
     pub use crate::tables::summaries::{
         ClaimedSummary, LogSummary, LogVersion, NewErrorGroup, NewSummary, StoredSummary,
+    };
+}
+
+/// The audit logs of tenants, which upstreams keep of their users.
+pub mod tenant_audit_logs {
+    pub use crate::parts::TenantAuditLogs;
+    pub use crate::tables::tenant_audit_deliveries::{AuditDeliveryState, AuditDeliveryStep, ClaimedAuditDelivery};
+    pub use crate::tables::tenant_audit_logs::{
+        AuditLogCollection, ClaimedAuditLogs, StoredTenantAuditLog, TenantAuditFilter,
     };
 }
 

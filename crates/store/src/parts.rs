@@ -56,7 +56,9 @@ parts! {
     Components,
     /// Plans and plan executions as upstreams describe them.
     Plans,
-    /// The audit log.
+    /// The audit logs of tenants, which upstreams keep of their users.
+    TenantAuditLogs,
+    /// The audit log of this archive.
     AuditLog,
     /// Alerts, and what alert rules ask of the catalog.
     Alerts,

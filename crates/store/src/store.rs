@@ -22,7 +22,7 @@ use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
 use crate::parts::{
     Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Logs, Plans, Problems, Query, Runs, SavedQueries,
-    SigningKeys, Summaries, Workspaces,
+    SigningKeys, Summaries, TenantAuditLogs, Workspaces,
 };
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
@@ -47,6 +47,7 @@ struct Parts {
     problems: Problems,
     components: Components,
     plans: Plans,
+    tenant_audit_logs: TenantAuditLogs,
     audit: AuditLog,
     alerts: Alerts,
     ingest: Ingest,
@@ -74,6 +75,7 @@ impl Parts {
             problems: Problems::new(&core),
             components: Components::new(&core),
             plans: Plans::new(&core),
+            tenant_audit_logs: TenantAuditLogs::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
             core,
@@ -251,6 +253,11 @@ impl Store {
     /// Plans and plan executions as upstreams describe them.
     pub fn plans(&self) -> &Plans {
         &self.0.plans
+    }
+
+    /// The audit logs of tenants, which upstreams keep of their users.
+    pub fn tenant_audit_logs(&self) -> &TenantAuditLogs {
+        &self.0.tenant_audit_logs
     }
 
     /// Summaries of logs, and the error groups that they found.

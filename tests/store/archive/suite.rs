@@ -42,6 +42,8 @@ mod plans;
 mod problems;
 #[path = "search.rs"]
 mod search;
+#[path = "tenant_audit_logs.rs"]
+mod tenant_audit_logs;
 
 /// An archive over the pair of backends of this test.
 type Archive = common::Archive<pairs::Chosen>;
@@ -1929,7 +1931,8 @@ async fn rows_of_the_catalog_come_as_columns() {
             | CatalogView::Problems
             | CatalogView::ComponentMetrics
             | CatalogView::PlanExecutions
-            | CatalogView::PlanSteps => Vec::new(),
+            | CatalogView::PlanSteps
+            | CatalogView::TenantAuditLogs => Vec::new(),
         };
         assert_eq!(ids, expected.iter().map(|id| Some(id.as_str())).collect::<Vec<_>>(), "{}", table.name());
     }

@@ -22,10 +22,11 @@ const pages: [string, RegExp][] = [
   ['retention', /^\/retention\/?$/],
   ['access', /^\/access\/?$/],
   ['audit', /^\/access\/audit\/?$/],
+  ['tenant-audit-logs', /^\/access\/tenant-audit-logs\/?$/],
 ]
 
 /** Paths of this host that are not pages. */
-const elsewhere = /^\/(docs|runlog|orchestration|processing|monitoring|openapi\.json|metrics)(\/|$)/
+const elsewhere = /^\/(docs|runlog|orchestration|processing|monitoring|security|openapi\.json|metrics)(\/|$)/
 
 export function routeOf(path: string): Route {
   for (const [page, form] of pages) {

@@ -85,6 +85,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     let Opened { store, upstreams, sinks, alerts, .. } = opened;
     let mut total = CollectStats::default();
     let mut problem = None;
+    let mut audit_entries = 0;
     for Scheduled { upstream, .. } in upstreams {
         let name = upstream.name.clone();
         retry_if_asked(&store, args, &name).await?;
@@ -93,6 +94,11 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         // Known runs are fetched even if the list is unavailable.
         let listed = collector.discover().await.map(drop);
         let round = collector.land_due(stop).await;
+        let audit_logs = collector.collect_audit_logs(stop).await?;
+        if let Some(problem) = &audit_logs.problem {
+            note(format!("{name}: {problem}"));
+        }
+        audit_entries += audit_logs.stored;
         collector.leave().await?;
         for error in [
             listed.err(),
@@ -118,12 +124,15 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     }
     if args.json {
         result_json(
-            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back, "componentMetrics": total.components, "planExecutions": total.plans }),
+            &json!({ "landed": total.landed, "records": total.records, "noLog": total.no_log, "setBack": total.set_back, "componentMetrics": total.components, "planExecutions": total.plans, "auditLogs": audit_entries }),
         )?;
     } else {
         let mut text = format!("{} landed with {}", counted(total.landed, "run"), counted(total.records, "record"));
         if total.plans > 0 {
             text += &format!("; {}", counted(total.plans, "plan execution"));
+        }
+        if audit_entries > 0 {
+            text += &format!("; {} of the tenant's audit logs", entries(audit_entries));
         }
         if total.no_log > 0 {
             text += &format!("; {} without a log", count(total.no_log));
@@ -146,6 +155,10 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
         }
         None => Ok(()),
     }
+}
+
+fn entries(number: u64) -> String {
+    format!("{} {}", count(number), if number == 1 { "entry" } else { "entries" })
 }
 
 fn alert_failure(error: AlertError) -> Failure {

@@ -88,6 +88,10 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
                 true => store.deliveries().retry_uncertain(deliverer.name()).await?,
                 false => store.deliveries().retry(deliverer.name()).await?,
             };
+            let entries = store.tenant_audit_logs().retry_delivery(deliverer.name()).await?;
+            if entries > 0 {
+                note(format!("{} of audit logs will be sent to {} again", entries_of(entries), deliverer.name()));
+            }
             note(format!("{} will be delivered to {} again", counted(runs, "run"), deliverer.name()));
         }
     }
@@ -153,7 +157,9 @@ async fn deliver_to_all<'a>(
     let all = join_all(deliverers.iter().map(|deliverer| async move {
         deliverer.register().await?;
         deliverer.offer().await?;
-        Ok::<_, Failure>((deliverer.name(), deliverer.deliver_due(stop).await?))
+        let mut round = deliverer.deliver_due(stop).await?;
+        round += deliverer.deliver_audit_logs(true, stop).await?;
+        Ok::<_, Failure>((deliverer.name(), round))
     }));
     all.await.into_iter().collect()
 }
@@ -190,6 +196,9 @@ fn ended(rounds: &[(&str, DeliveryStats)]) -> Outcome {
 fn round_line(name: &str, round: &DeliveryStats) -> String {
     let mut text =
         format!("{name}: {} delivered with {}", counted(round.runs, "run"), counted(round.records, "record"));
+    if round.audit_logs > 0 {
+        text += &format!("; {} of audit logs", entries_of(round.audit_logs));
+    }
     for (number, what) in [
         (round.refused, "records were refused"),
         (round.dead, "runs were refused"),
@@ -202,9 +211,14 @@ fn round_line(name: &str, round: &DeliveryStats) -> String {
     text
 }
 
+fn entries_of(number: u64) -> String {
+    format!("{} {}", count(number), if number == 1 { "entry" } else { "entries" })
+}
+
 fn round_json(name: &str, round: &DeliveryStats) -> Value {
     json!({
-        "sink": name, "runs": round.runs, "records": round.records, "refused": round.refused, "dead": round.dead,
+        "sink": name, "runs": round.runs, "records": round.records, "auditLogs": round.audit_logs, "refused": round.refused,
+        "dead": round.dead,
         "setBack": round.set_back, "problem": round.problem,
     })
 }

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod alerts;
 pub(crate) mod archive;
+pub(crate) mod audit_logs;
 pub(crate) mod backfill;
 pub(crate) mod canary;
 pub(crate) mod check;

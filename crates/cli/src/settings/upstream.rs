@@ -61,6 +61,8 @@ pub(super) struct UpstreamSettings {
     while_going: Option<Time>,
     component_metrics: Option<bool>,
     plan_executions: Option<bool>,
+    audit_logs: Option<bool>,
+    audit_logs_keep: Option<Time>,
     every: Option<Time>,
     cron: Option<Schedule>,
     cron_zone: Option<ScheduleZone>,
@@ -97,6 +99,9 @@ impl UpstreamSettings {
         }
         if self.while_going.is_some_and(|time| time.0 < Duration::from_secs(1)) {
             return Err(format!("upstream {name:?}: while_going must be at least one second"));
+        }
+        if self.audit_logs_keep.is_some_and(|time| time.0 < Duration::from_secs(86_400)) {
+            return Err(format!("upstream {name:?}: audit_logs_keep must be at least one day"));
         }
         if self.every.is_some() && self.cron.is_some() {
             return Err(format!("upstream {name:?} has both every and cron; set only one of them"));
@@ -140,6 +145,8 @@ impl UpstreamSettings {
             while_going: self.while_going.map(|time| time.0),
             component_metrics: self.component_metrics.unwrap_or(default.component_metrics),
             plan_executions: self.plan_executions.unwrap_or(default.plan_executions),
+            audit_logs: self.audit_logs.unwrap_or(default.audit_logs),
+            audit_logs_keep: self.audit_logs_keep.map(|time| time.0),
             parallel: self.parallel.unwrap_or(default.parallel),
             pages_in_flight: self.pages_in_flight.unwrap_or(default.pages_in_flight),
             ..default

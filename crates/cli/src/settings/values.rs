@@ -73,15 +73,17 @@ impl<'de> Visitor<'de> for PaceVisitor {
             monitoring: Option<String>,
             processing: Option<String>,
             orchestration: Option<String>,
+            audit_logs: Option<String>,
             other: Option<String>,
         }
-        let Groups { monitoring, processing, orchestration, other } =
+        let Groups { monitoring, processing, orchestration, audit_logs, other } =
             Groups::deserialize(MapAccessDeserializer::new(map))?;
         let mut paces = GroupPaces::default();
         let groups = [
             (monitoring, &mut paces.monitoring),
             (processing, &mut paces.processing),
             (orchestration, &mut paces.orchestration),
+            (audit_logs, &mut paces.audit_logs),
             (other, &mut paces.other),
         ];
         for (text, group) in groups {

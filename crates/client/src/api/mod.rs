@@ -15,6 +15,7 @@ mod search;
 mod session;
 mod sign_in;
 mod sql;
+mod tenant_audit_logs;
 
 pub use admin::PermissionHolder;
 pub use components::{COMPONENTS_PAGE_MAX, ComponentPage};
@@ -26,3 +27,4 @@ pub use push::{ContentEncoding, PushBatch};
 pub use readiness::{Readiness, readiness};
 pub use sign_in::SignIn;
 pub use sql::SqlAnswer;
+pub use tenant_audit_logs::{AUDIT_PAGE_MAX, AuditLogPage, AuditLogWindow};

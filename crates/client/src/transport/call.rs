@@ -165,6 +165,12 @@ fn what_to_grant(path: &str) -> Option<&'static str> {
         Some(
             "grant the account the role Operator (a service account: the permission TMC_OPERATOR) and the right Viewer (VIEW) in the workspaces",
         )
+    } else if is_in("/security/audit/") {
+        Some(
+            "grant the account the role Security Administrator, or the permission AUDIT_LOGS_VIEW (Audit logs - View), and \
+             check that the subscription of the tenant includes audit logs: the support level has to be Platinum or \
+             Mission Critical",
+        )
     } else if is_in("/orchestration/") {
         Some("grant the account the right Viewer (VIEW) in the workspaces")
     } else {

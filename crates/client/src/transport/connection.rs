@@ -54,7 +54,7 @@ impl Connection {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        Call::new(method, url, ApiGroup::of(path.first().copied()))
+        Call::new(method, url, ApiGroup::of(path))
     }
 
     /// Waits until the rate limit lets one more request out.

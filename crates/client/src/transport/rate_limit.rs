@@ -50,7 +50,7 @@ pub(crate) struct RateLimiter {
     /// How many share the pace.
     sharers: AtomicUsize,
     /// By group; all requests are in the first if they are counted together.
-    budgets: [Budget; 4],
+    budgets: [Budget; 5],
 }
 
 /// What is counted, and up to which number.
@@ -173,11 +173,12 @@ impl RateLimiter {
     }
 
     fn budget(&self, group: ApiGroup) -> &Budget {
-        let [together, processing, orchestration, other] = &self.budgets;
+        let [together, processing, orchestration, audit_logs, other] = &self.budgets;
         match (*locked(&self.limits), group) {
             (Limits::Together(_) | Limits::None, _) | (_, ApiGroup::Monitoring) => together,
             (_, ApiGroup::Processing) => processing,
             (_, ApiGroup::Orchestration) => orchestration,
+            (_, ApiGroup::AuditLogs) => audit_logs,
             (_, ApiGroup::Other) => other,
         }
     }

@@ -55,15 +55,34 @@ pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
     time.mul_f64(0.75 + f64::from(byte[0]) / 510.0)
 }
 
-/// The delay that a service asks for (`Retry-After`, in seconds or as a date), up to a limit.
+/// The delay that a service asks for, up to a limit: `Retry-After`, in seconds or as a date, or else the end of the period
+/// for which it has no requests left (`X-RateLimit-Reset`).
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let Some(text) = headers.get(header::RETRY_AFTER) else { return reset_after(headers, now) };
+    let text = text.to_str().ok()?.trim();
     let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
     let until = || {
         let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond();
         Some(Duration::from_millis((at - now.as_millis()).max(0).unsigned_abs()))
     };
     seconds.or_else(until).map(|time| time.min(RETRY_AFTER_MAX))
+}
+
+/// The delay until a limit is reset. Services write the number of seconds, or the time in seconds or milliseconds since 1970;
+/// it counts only if no requests are left.
+fn reset_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    if number("x-ratelimit-remaining").is_some_and(|left| left > 0) {
+        return None;
+    }
+    let time = match number("x-ratelimit-reset")? {
+        seconds @ ..1_000_000_000 => Duration::from_secs(seconds),
+        epoch => {
+            let epoch_ms = if epoch < 100_000_000_000 { epoch * 1_000 } else { epoch };
+            Duration::from_millis(epoch_ms.saturating_sub(now.as_millis().max(0).unsigned_abs()))
+        }
+    };
+    Some(time.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
@@ -92,6 +111,26 @@ mod tests {
         check("Wed, 21 Oct 2026 07:27:00 GMT", 0);
         check("86400", 300_000);
         check("soon", 1_000);
+    }
+
+    #[test]
+    fn the_end_of_a_limit_is_waited_for() {
+        let now: Timestamp = "2026-10-21T07:28:00Z".parse().unwrap();
+        let asked = |pairs: &[(&'static str, String)]| {
+            let named = |(name, value): &(&'static str, String)| {
+                (http::HeaderName::from_static(name), http::HeaderValue::from_str(value).unwrap())
+            };
+            retry_after(&pairs.iter().map(named).collect(), now).map(|time| time.as_millis())
+        };
+        let reset = |value: String| [("x-ratelimit-remaining", "0".to_owned()), ("x-ratelimit-reset", value)];
+        assert_eq!(asked(&reset("17".to_owned())), Some(17_000));
+        assert_eq!(asked(&reset((now.as_millis() / 1_000 + 9).to_string())), Some(9_000));
+        assert_eq!(asked(&reset((now.as_millis() + 9_500).to_string())), Some(9_500));
+        assert_eq!(asked(&reset("soon".to_owned())), None);
+        let left = [("x-ratelimit-remaining", "3".to_owned()), ("x-ratelimit-reset", "17".to_owned())];
+        assert_eq!(asked(&left), None);
+        let both = [("retry-after", "2".to_owned()), ("x-ratelimit-reset", "17".to_owned())];
+        assert_eq!(asked(&both), Some(2_000));
     }
 
     /// A service that asked for two seconds was given up after twelve, and the whole fetch failed.

@@ -82,17 +82,20 @@ pub(crate) enum ApiGroup {
     Processing,
     /// Tasks, plans, workspaces: `/orchestration`.
     Orchestration,
+    /// Audit logs of the tenant: `/security/audit`.
+    AuditLogs,
     /// Everything else.
     Other,
 }
 
 impl ApiGroup {
-    /// The group of a path, by its first segment.
-    pub(crate) fn of(first_segment: Option<&str>) -> Self {
-        match first_segment {
-            Some("monitoring") => Self::Monitoring,
-            Some("processing") => Self::Processing,
-            Some("orchestration") => Self::Orchestration,
+    /// The group of a path, by its first segments.
+    pub(crate) fn of(path: &[&str]) -> Self {
+        match path {
+            ["monitoring", ..] => Self::Monitoring,
+            ["processing", ..] => Self::Processing,
+            ["orchestration", ..] => Self::Orchestration,
+            ["security", "audit", ..] => Self::AuditLogs,
             _ => Self::Other,
         }
     }
@@ -107,6 +110,9 @@ pub struct GroupPaces {
     pub processing: Pace,
     /// Of tasks, plans and workspaces: 20 a second, 1,800 a minute are allowed.
     pub orchestration: Pace,
+    /// Of audit logs of the tenant: one a second, 60 a minute. The vendor does not say how many are allowed, and each has up
+    /// to 1,000 entries.
+    pub audit_logs: Pace,
     /// Of everything else: 10 a second, 600 a minute.
     pub other: Pace,
 }
@@ -117,6 +123,7 @@ impl GroupPaces {
             ApiGroup::Monitoring => self.monitoring,
             ApiGroup::Processing => self.processing,
             ApiGroup::Orchestration => self.orchestration,
+            ApiGroup::AuditLogs => self.audit_logs,
             ApiGroup::Other => self.other,
         }
     }
@@ -126,7 +133,8 @@ impl Default for GroupPaces {
     fn default() -> Self {
         let narrow = Pace { per_second: 10, per_minute: 600 };
         let wide = Pace { per_second: 20, per_minute: 1_800 };
-        Self { monitoring: narrow, processing: wide, orchestration: wide, other: narrow }
+        let slow = Pace { per_second: 1, per_minute: 60 };
+        Self { monitoring: narrow, processing: wide, orchestration: wide, audit_logs: slow, other: narrow }
     }
 }
 

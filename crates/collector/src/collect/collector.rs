@@ -17,6 +17,7 @@ use runlog_store::{Store, limits};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::audit_logs::{AuditLogRound, AuditLogWorker};
 use super::component_metrics::ComponentWorker;
 use super::context::CollectContext;
 use super::discover::{Discovered, Discovery, DiscoveryOutcome};
@@ -24,7 +25,7 @@ use super::error::Result;
 use super::plan_executions::PlanWorker;
 use super::progress::{CollectEvent, CollectProgress};
 use super::range::Range;
-use super::rights::{RightTest, test_plan_rights, test_rights};
+use super::rights::{RightTest, test_audit_rights, test_plan_rights, test_rights};
 use super::run_worker::RunWorker;
 use super::stats::CollectStats;
 use super::upstream::Upstream;
@@ -53,6 +54,7 @@ struct Shared {
     worker: RunWorker,
     components: ComponentWorker,
     plans: PlanWorker,
+    audit_logs: AuditLogWorker,
     progress: Arc<dyn CollectProgress>,
 }
 
@@ -63,7 +65,9 @@ impl Collector {
         let worker = RunWorker::new(Arc::clone(&context), Arc::clone(&progress));
         let components = ComponentWorker::new(Arc::clone(&context));
         let plans = PlanWorker::new(Arc::clone(&context));
-        Self(Arc::new(Shared { context, discovery: Discovery::new(), worker, components, plans, progress }))
+        let audit_logs = AuditLogWorker::new(Arc::clone(&context));
+        let discovery = Discovery::new();
+        Self(Arc::new(Shared { context, discovery, worker, components, plans, audit_logs, progress }))
     }
 
     /// The name of its upstream.
@@ -142,6 +146,12 @@ impl Collector {
         }
     }
 
+    /// Stores the audit logs of the tenant since the last round, if they are wanted. A problem of the upstream is recorded,
+    /// and no error.
+    pub async fn collect_audit_logs(&self, stop: &CancellationToken) -> Result<AuditLogRound> {
+        self.0.audit_logs.round(stop).await
+    }
+
     /// Number of runs that the service lists for a range of time, whether they are selected or not.
     pub async fn count(&self, range: Range) -> Result<u64> {
         self.0.discovery.count(&self.0.context, range).await
@@ -157,6 +167,9 @@ impl Collector {
         let mut tests = test_rights(client, &scopes, tags, range, self.0.components.is_wanted()).await;
         if self.0.plans.is_wanted() {
             tests.push(test_plan_rights(client, &discovery.places(upstream).await?, range).await);
+        }
+        if self.0.audit_logs.is_wanted() {
+            tests.push(test_audit_rights(client, range).await);
         }
         Ok(tests)
     }
@@ -200,9 +213,10 @@ impl Collector {
         let name = |what: &str| format!("collect {}: {what}", upstream.name);
         let (pause, listing) = (Arc::new(pause), name("list runs"));
         let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the rate limit"));
-        let (measure, plan) = (name("component metrics"), name("plan executions"));
+        let (measure, plan, audit) = (name("component metrics"), name("plan executions"), name("audit logs"));
         tokio::join!(
             supervisor.run(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
+            supervisor.run(&audit, &stop, || self.clone().audit_on(Arc::clone(&pause), stop.clone())),
             supervisor.run(&follow, &stop, || self.clone().follow_on(stop.clone())),
             supervisor.run(&share, &stop, || self.clone().share_on(stop.clone())),
             self.look_on(supervisor, &look, &stop),
@@ -225,6 +239,20 @@ impl Collector {
             };
             if let Err(error) = discovered {
                 warn!(upstream = upstream.name, error = &error as &dyn std::error::Error, "cannot list runs");
+            }
+            let next = pause(upstream.client.clock().now());
+            tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }
+        }
+        Ok(())
+    }
+
+    /// Collects the audit logs of the tenant whenever the pause has passed.
+    async fn audit_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
+        let upstream = &self.0.context.upstream;
+        while !stop.is_cancelled() && self.0.audit_logs.is_wanted() {
+            if let Err(error) = self.collect_audit_logs(&stop).await {
+                let error: &dyn std::error::Error = &error;
+                warn!(upstream = upstream.name, error, "audit logs of the tenant cannot be stored");
             }
             let next = pause(upstream.client.clock().now());
             tokio::select! { () = upstream.client.sleep(next) => {}, () = stop.cancelled() => {} }

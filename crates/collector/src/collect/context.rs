@@ -13,6 +13,7 @@ use runlog_store::permissions::create_private_folder;
 use runlog_store::plans::Plans;
 use runlog_store::runs::Runs;
 use runlog_store::supervise::Supervisor;
+use runlog_store::tenant_audit_logs::TenantAuditLogs;
 use runlog_store::workspaces::Workspaces;
 use runlog_store::{BackgroundThreads, Store};
 
@@ -28,6 +29,7 @@ pub(super) struct CollectArchive {
     pub(super) collection: Collection,
     pub(super) runs: Runs,
     pub(super) plans: Plans,
+    pub(super) audit_logs: TenantAuditLogs,
     pub(super) workspaces: Workspaces,
     pub(super) logs: Logs,
     pub(super) ingest: Ingest,
@@ -52,6 +54,7 @@ impl CollectArchive {
             collection: store.collection().clone(),
             runs: store.runs().clone(),
             plans: store.plans().clone(),
+            audit_logs: store.tenant_audit_logs().clone(),
             workspaces: store.workspaces().clone(),
             logs: store.logs().clone(),
             ingest: store.ingest().clone(),

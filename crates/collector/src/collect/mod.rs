@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! collector ▸ discover (list runs)
+//!           ▸ audit_logs (of the tenant)
 //!           ▸ component_metrics (of runs whose logs have landed)
 //!           ▸ plan_executions (with their steps)
 //!           ▸ run_worker (claim one) ▸ fetch ▸ interval (complete intervals) ▸ record_blocks ▸ ingest (missing records)
 //! ```
 
+mod audit_logs;
 mod collector;
 mod component_metrics;
 mod context;
@@ -27,6 +29,7 @@ mod tasks;
 mod upstream;
 mod upstream_run;
 
+pub use audit_logs::AuditLogRound;
 pub use collector::Collector;
 pub use discover::Discovered;
 pub use error::CollectError;

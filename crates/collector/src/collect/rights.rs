@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use runlog_client::{Client, ErrorKind, Execution, ExecutionFilter, ExecutionScope, LiveQuery};
+use runlog_client::{AuditLogWindow, Client, ErrorKind, Execution, ExecutionFilter, ExecutionScope, LiveQuery};
 use runlog_model::{RecordOrder, RunId, TimeRange};
 
 use super::range::Range;
@@ -12,6 +12,8 @@ const SCOPES_MAX: usize = 20;
 const TASKS_MAX: usize = 5;
 
 const PLANS: &str = "list plan executions";
+
+const AUDIT_LOGS: &str = "read the audit logs of the tenant";
 
 const NOT_LISTED: &str = "no runs could be listed";
 
@@ -92,6 +94,19 @@ pub(super) async fn test_plan_rights(client: &Client, scopes: &[ExecutionScope],
         }
     }
     RightTest { what: PLANS, outcome: RightOutcome::Granted(counted(total, "plan execution")) }
+}
+
+/// Tests the right to read the audit logs of the tenant.
+pub(super) async fn test_audit_rights(client: &Client, range: Range) -> RightTest {
+    let window = AuditLogWindow { from: range.from, to: range.to, page: 1, size: 1 };
+    let outcome = match client.audit_log_page(window).await {
+        Ok(page) => match page.total.unwrap_or(page.entries.len() as u64) {
+            1 => RightOutcome::Granted("1 entry".to_owned()),
+            total => RightOutcome::Granted(format!("{total} entries")),
+        },
+        Err(error) => RightOutcome::Failed(error),
+    };
+    RightTest { what: AUDIT_LOGS, outcome }
 }
 
 /// Ended runs, at most [`TASKS_MAX`] of each scope, each of another task.

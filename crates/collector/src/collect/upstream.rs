@@ -64,6 +64,10 @@ pub struct CollectSettings {
     pub component_metrics: bool,
     /// Whether plan executions are collected, if the selection is not one of tasks. Default: yes.
     pub plan_executions: bool,
+    /// Whether the audit logs of the tenant are collected, which needs a right of its own. Default: no.
+    pub audit_logs: bool,
+    /// How long the audit logs of the tenant are kept. Default: for ever.
+    pub audit_logs_keep: Option<Duration>,
     /// Number of runs that are fetched at a time. Default: 16; most of them wait until the service has built a page or
     /// the rate limit allows a request, so few files are downloaded at a time.
     pub parallel: usize,
@@ -94,6 +98,8 @@ impl CollectSettings {
             while_going: None,
             component_metrics: true,
             plan_executions: true,
+            audit_logs: false,
+            audit_logs_keep: None,
             parallel: 32,
             pages_in_flight: 10,
             page_memory_bytes: 2 << 20,

@@ -18,6 +18,8 @@ pub struct SinkConfig {
     pub destination: Destination,
     /// The selection of runs and records.
     pub filter: SinkFilter,
+    /// Whether the audit logs of tenants are delivered, too.
+    pub audit_logs: bool,
     /// What is redacted.
     pub redactor: Redactor,
     /// The limits of a batch or file.

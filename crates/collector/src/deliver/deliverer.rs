@@ -17,11 +17,13 @@ use runlog_model::{Clock, Timestamp, backoff, error_chain, millis};
 use runlog_store::components::Components;
 use runlog_store::delivery::{ClaimedDelivery, Deliveries};
 use runlog_store::supervise::Supervisor;
+use runlog_store::tenant_audit_logs::TenantAuditLogs;
 use runlog_store::workspaces::Workspaces;
 use runlog_store::{ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::audit_logs::{self, AuditDelivery};
 use super::config::SinkConfig;
 use super::delivery::RunDelivery;
 use super::destination::Takes;
@@ -29,7 +31,7 @@ use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
 use super::sinks::sink::SendError;
 use super::stats::DeliveryStats;
-use crate::shutdown::{shutdown_is_over, until_shutdown};
+use crate::shutdown::{shutdown_is_over, until_shutdown, with_shutdown_timeout};
 use crate::workers::{Pool, side_by_side};
 
 /// How often the archive is queried for runs that have ended.
@@ -52,6 +54,7 @@ struct Shared {
     deliveries: Deliveries,
     workspaces: Workspaces,
     components: Components,
+    audit_logs: TenantAuditLogs,
     supervisor: Supervisor,
     sink: SinkConfig,
     clock: Arc<dyn Clock>,
@@ -67,6 +70,7 @@ impl Deliverer {
             deliveries: store.deliveries().clone(),
             workspaces: store.workspaces().clone(),
             components: store.components().clone(),
+            audit_logs: store.tenant_audit_logs().clone(),
             supervisor: store.supervisor().clone(),
             sink,
             clock,
@@ -122,6 +126,7 @@ impl Deliverer {
         let Shared { supervisor, sink, wait, pool, .. } = &*self.0;
         let name = |what: &str| format!("deliver {}: {what}", sink.name);
         let (offering, seeing, delivering) = (name("offer runs"), name("be seen"), name("deliver"));
+        let auditing = name("audit logs");
         let (deliverer, until) = (self.clone(), stop.clone());
         let step = move || {
             let (deliverer, stop) = (deliverer.clone(), until.clone());
@@ -130,8 +135,70 @@ impl Deliverer {
         tokio::join!(
             supervisor.run(&offering, &stop, || self.clone().offer_on(stop.clone())),
             supervisor.run(&seeing, &stop, || self.clone().heartbeat_on(stop.clone())),
+            supervisor.run(&auditing, &stop, || self.clone().audit_on(stop.clone())),
             pool.live(supervisor, &delivering, sink.parallel, wait, &stop, step),
         );
+    }
+
+    /// Delivers the audit logs of tenants if the sink takes them, until it has all or is unavailable. `is_once`: nobody calls
+    /// again soon, so that files are written although they are not full.
+    pub async fn deliver_audit_logs(
+        &self,
+        is_once: bool,
+        stop: &CancellationToken,
+    ) -> std::result::Result<DeliveryStats, runlog_store::Error> {
+        let Shared { audit_logs: logs, sink, clock, wait, health, .. } = &*self.0;
+        let mut stats = DeliveryStats::default();
+        if !sink.audit_logs || self.is_paused() {
+            return Ok(stats);
+        }
+        logs.register_sink(&sink.name).await?;
+        let until = audit_logs::lease_end(clock.now());
+        let Some(mut claimed) = logs.claim_delivery(&sink.name, until).await? else { return Ok(stats) };
+        let (clock, wait) = (clock.as_ref(), wait.as_ref());
+        let delivery = AuditDelivery { logs, sink, clock, wait, health, stop, writes_small_files: is_once };
+        let outcome = delivery.deliver(&mut claimed, &mut stats).await;
+        let again_at = || {
+            let times = u32::try_from(claimed.attempts - 1).unwrap_or_default();
+            clock.now().plus_millis(millis(backoff(SETBACK_FIRST, times, SETBACK_MAX_ARCHIVE)))
+        };
+        let (problem, again_at) = match outcome {
+            Ok(()) => {
+                if stats.audit_logs > 0 {
+                    self.mark_recovered().await?;
+                }
+                logs.release_delivery(&claimed, None).await?;
+                return Ok(stats);
+            }
+            Err(DeliveryError::Stopped) => {
+                with_shutdown_timeout(logs.release_delivery(&claimed, None)).await?;
+                return Ok(stats);
+            }
+            Err(DeliveryError::Archive(error)) if error.kind() == ErrorKind::Conflict => return Ok(stats),
+            Err(DeliveryError::Archive(error)) => (error_chain(&error), again_at()),
+            Err(DeliveryError::Run(problem) | DeliveryError::Dead(problem) | DeliveryError::Refusing(problem)) => {
+                (problem, again_at())
+            }
+            Err(DeliveryError::Sink { problem, pause }) => {
+                let until = self.leave_alone(pause);
+                self.note(Some(&problem)).await?;
+                (problem, until)
+            }
+        };
+        warn!(sink = sink.name, problem, %again_at, "audit logs were not delivered, and are tried again");
+        logs.release_delivery(&claimed, Some((&problem, again_at))).await?;
+        (stats.set_back, stats.problem) = (1, Some(problem));
+        Ok(stats)
+    }
+
+    async fn audit_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
+        while self.0.sink.audit_logs && !stop.is_cancelled() {
+            if let Err(error) = self.deliver_audit_logs(false, &stop).await {
+                self.tell("audit logs could not be delivered", &error);
+            }
+            tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => {} }
+        }
+        Ok(())
     }
 
     async fn offer_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {

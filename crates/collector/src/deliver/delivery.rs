@@ -14,7 +14,7 @@ use super::health::SinkHealth;
 use super::pending::PendingBatch;
 use super::send::{Attempts, Sender};
 use super::sinks::files::Files;
-use super::sinks::sink::{EndedRun, Item, RunContext, RunSink, SendError, Sink};
+use super::sinks::sink::{EndedRun, Item, Origin, RunContext, RunSink, SendError, Sink};
 use super::stats::DeliveryStats;
 use super::target::{FileParts, RecordTarget, SinkBatches};
 
@@ -37,8 +37,8 @@ impl RunDelivery<'_> {
     pub(super) async fn deliver(mut self) -> Result<()> {
         let run = self.run_context().await?;
         match &self.sink.destination.0 {
-            Takes::Records(to) => self.send_records(to.as_ref(), &run).await?,
-            Takes::Files(files) => self.write_files(files, &run).await?,
+            Takes::Records(to) => self.send_records(to.as_ref(), &Origin::Run(Box::new(run))).await?,
+            Takes::Files(files) => self.write_files(files, &Origin::Run(Box::new(run))).await?,
             Takes::Runs(to) => self.send_run(to.as_ref(), &run).await?,
         }
         Ok(self.deliveries.finish(self.claimed).await?)
@@ -56,18 +56,18 @@ impl RunDelivery<'_> {
         })
     }
 
-    async fn send_records(&mut self, to: &dyn Sink, run: &RunContext) -> Result<()> {
+    async fn send_records(&mut self, to: &dyn Sink, origin: &Origin) -> Result<()> {
         let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
-        self.send_replays(sender, run).await?;
-        self.pass_on_records(&mut SinkBatches::new(sender, run, self.sink.bounds)).await
+        self.send_replays(sender, origin).await?;
+        self.pass_on_records(&mut SinkBatches::new(sender, origin, self.sink.bounds)).await
     }
 
     /// Sends refused records again that are to be retried.
-    async fn send_replays(&mut self, sender: Sender<'_>, run: &RunContext) -> Result<()> {
+    async fn send_replays(&mut self, sender: Sender<'_>, origin: &Origin) -> Result<()> {
         while let Some(replays) = self.next_replays().await? {
             let wanted = replays.records.into_iter().filter(|it| self.sink.filter.wants_record(&it.record));
-            let records = wanted.map(|record| sender.to.encode(run, &self.item(record))).collect();
-            let outcome = sender.send_all(run, records).await?;
+            let records = wanted.map(|record| sender.to.encode(origin, &self.item(record))).collect();
+            let outcome = sender.send_all(origin, records).await?;
             let step = DeliveryStep {
                 delivered: outcome.taken(),
                 refused: outcome.into_refused(),
@@ -87,8 +87,8 @@ impl RunDelivery<'_> {
         }
     }
 
-    async fn write_files(&mut self, files: &Files, run: &RunContext) -> Result<()> {
-        let mut parts = FileParts::new(files, run);
+    async fn write_files(&mut self, files: &Files, origin: &Origin) -> Result<()> {
+        let mut parts = FileParts::new(files, origin);
         let written = self.pass_on_records(&mut parts).await;
         // An incomplete file is abandoned when the delivery is aborted.
         parts.abandon().await;

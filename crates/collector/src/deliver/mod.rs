@@ -4,6 +4,7 @@
 //! enqueue ▸ claim ▸ read on from the last step ▸ redact ▸ batch ▸ sink ▸ record the step
 //! ```
 
+mod audit_logs;
 mod batch;
 mod bounds;
 mod config;
@@ -27,5 +28,7 @@ pub use destination::Destination;
 pub use redact::{Redaction, Redactor};
 pub use settings::SinkSettings;
 pub(crate) use sinks::http;
-pub use sinks::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+pub use sinks::{
+    Batch, Encoded, Item, Origin, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, TenantContext,
+};
 pub use stats::DeliveryStats;

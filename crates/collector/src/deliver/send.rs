@@ -10,7 +10,7 @@ use super::batch::BatchOutcome;
 use super::bounds::BatchBounds;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::{REFUSED_ALL, SinkHealth};
-use super::sinks::sink::{Batch, Encoded, RecordOutcome, RunContext, SendError, Sink, SinkResponse};
+use super::sinks::sink::{Batch, Encoded, Origin, RecordOutcome, SendError, Sink, SinkResponse};
 
 /// How often a batch is sent before the sink counts as unavailable.
 const TRIES: u32 = 5;
@@ -32,7 +32,7 @@ pub(super) struct Sender<'a> {
 impl Sender<'_> {
     /// Sends records until each is accepted or permanently refused. Waits, retries and splits batches as the sink
     /// requires.
-    pub(super) async fn send_all(&self, run: &RunContext, records: Vec<Encoded>) -> Result<BatchOutcome> {
+    pub(super) async fn send_all(&self, origin: &Origin, records: Vec<Encoded>) -> Result<BatchOutcome> {
         let Self { to, health, stop, .. } = *self;
         let mut outcome = BatchOutcome::of(&records);
         // The second part of a split batch is sent after the rest of the first.
@@ -50,7 +50,7 @@ impl Sender<'_> {
                 continue;
             }
             let sent = tokio::select! {
-                sent = to.send(Batch { run, records: &records }) => sent,
+                sent = to.send(Batch { origin, records: &records }) => sent,
                 () = stop.cancelled() => return Err(DeliveryError::Stopped),
             };
             unanswered = if matches!(sent, Err(SendError::NoAnswer(_))) { unanswered + 1 } else { 0 };

@@ -113,6 +113,7 @@ impl SinkSettings {
                 statuses: common.statuses.clone(),
                 severity: self.records.severity,
             },
+            audit_logs: self.records.audit_logs,
             redactor: Redactor::new(common.redact.clone()),
             bounds: self.bounds()?,
             parallel: common.parallel.unwrap_or(PARALLEL).max(1),

@@ -9,7 +9,9 @@ pub struct DeliveryStats {
     pub runs: u64,
     /// Number of records that the sink accepted.
     pub records: u64,
-    /// Number of records that it refused permanently.
+    /// Number of entries of audit logs of tenants that it accepted.
+    pub audit_logs: u64,
+    /// Number of records and entries that it refused permanently.
     pub refused: u64,
     /// Number of runs that it refused completely.
     pub dead: u64,
@@ -23,6 +25,7 @@ impl AddAssign for DeliveryStats {
     fn add_assign(&mut self, other: Self) {
         self.runs += other.runs;
         self.records += other.records;
+        self.audit_logs += other.audit_logs;
         self.refused += other.refused;
         self.dead += other.dead;
         self.set_back += other.set_back;

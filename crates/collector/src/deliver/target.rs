@@ -10,7 +10,7 @@ use super::error::{DeliveryError, Result};
 use super::pending::PendingBatch;
 use super::send::Sender;
 use super::sinks::files::{Files, Part};
-use super::sinks::sink::{Encoded, Item, RunContext};
+use super::sinks::sink::{Encoded, Item, Origin};
 
 /// Receives the records of a run one after another, and stores them durably at the end of each batch.
 pub(super) trait RecordTarget {
@@ -88,15 +88,15 @@ impl Finished {
 /// Sends records to a sink in batches.
 pub(super) struct SinkBatches<'a> {
     sender: Sender<'a>,
-    run: &'a RunContext,
+    origin: &'a Origin,
     bounds: BatchBounds,
     records: Vec<Encoded>,
 }
 
 impl<'a> SinkBatches<'a> {
     /// Creates a target; sends nothing yet.
-    pub(super) fn new(sender: Sender<'a>, run: &'a RunContext, bounds: BatchBounds) -> Self {
-        Self { sender, run, bounds, records: Vec::new() }
+    pub(super) fn new(sender: Sender<'a>, origin: &'a Origin, bounds: BatchBounds) -> Self {
+        Self { sender, origin, bounds, records: Vec::new() }
     }
 }
 
@@ -110,7 +110,7 @@ impl RecordTarget for SinkBatches<'_> {
     }
 
     fn prepare(&self, item: Item) -> Encoded {
-        self.sender.to.encode(self.run, &item)
+        self.sender.to.encode(self.origin, &item)
     }
 
     fn bytes_of(&self, record: &Encoded) -> usize {
@@ -130,7 +130,7 @@ impl RecordTarget for SinkBatches<'_> {
     async fn finish(&mut self, _batch: &PendingBatch) -> Result<Finished> {
         let records = std::mem::take(&mut self.records);
         let ends_part = !records.is_empty();
-        let outcome = self.sender.send_all(self.run, records).await?;
+        let outcome = self.sender.send_all(self.origin, records).await?;
         self.sender.health.judge(&outcome)?;
         Ok(Finished { outcome: Some(outcome), ends_part })
     }
@@ -139,14 +139,14 @@ impl RecordTarget for SinkBatches<'_> {
 /// Writes records to files, one per batch.
 pub(super) struct FileParts<'a> {
     files: &'a Files,
-    run: &'a RunContext,
+    origin: &'a Origin,
     open: Option<Part>,
 }
 
 impl<'a> FileParts<'a> {
     /// Creates a target; no file is started yet.
-    pub(super) fn new(files: &'a Files, run: &'a RunContext) -> Self {
-        Self { files, run, open: None }
+    pub(super) fn new(files: &'a Files, origin: &'a Origin) -> Self {
+        Self { files, origin, open: None }
     }
 
     /// Removes an incomplete file.
@@ -173,9 +173,9 @@ impl RecordTarget for FileParts<'_> {
     async fn add(&mut self, item: Item, part: u64) -> Result<()> {
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(self.files.begin(self.run, part)?),
+            None => self.open.insert(self.files.begin(self.origin, part)?),
         };
-        Ok(self.files.add(open, self.run, item).await?)
+        Ok(self.files.add(open, self.origin, item).await?)
     }
 
     async fn finish(&mut self, _batch: &PendingBatch) -> Result<Finished> {

@@ -1,6 +1,7 @@
 //! A run's log lands in the archive while its pages still come: exactly, whatever the pages, whatever broke.
 
 mod at_once;
+mod audit_logs;
 mod components;
 mod listed;
 mod odd;

@@ -360,7 +360,7 @@ fn elasticsearch(kept: &mut Kept, headers: &HeaderMap, body: &[u8], busy: bool) 
         } else {
             assert_eq!(document["event.id"], id.as_str());
             document["@timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
-            let run = document["run.id"].as_str().unwrap().to_owned();
+            let run = document["run.id"].as_str().unwrap_or_default().to_owned();
             let taken = Taken { run, order: document["event.sequence"].as_i64().unwrap(), message };
             match kept.records.entry(id) {
                 Entry::Occupied(_) => (409, "version_conflict_engine_exception"),
@@ -409,8 +409,11 @@ fn loki(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
                 problem.get_or_insert(format!("max entry size exceeded: {REASON}"));
                 continue;
             }
-            let taken =
-                Taken { run: metadata["run_id"].as_str().unwrap().to_owned(), order: nanos, message: line.to_owned() };
+            let taken = Taken {
+                run: metadata.get("run_id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                order: nanos,
+                message: line.to_owned(),
+            };
             // The same line at the same time in the same stream is one line.
             kept.records.insert(format!("{labels:?} {nanos} {line}"), taken);
         }
@@ -435,7 +438,8 @@ fn splunk(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
             let said = json!({ "text": REASON, "code": 6, "invalid-event-number": number });
             return (kept.invalid_status.unwrap_or(400), said.to_string().into_bytes());
         }
-        let (run, order) = (fields["run_id"].as_str().unwrap().to_owned(), fields["sequence"].as_i64().unwrap());
+        let (run, order) =
+            (fields["run_id"].as_str().unwrap_or_default().to_owned(), fields["sequence"].as_i64().unwrap());
         kept.take_again(Taken { run, order, message });
     }
     (200, br#"{"text":"Success","code":0}"#.to_vec())
@@ -481,7 +485,7 @@ fn otlp(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
 }
 
 fn text(attributes: &[KeyValue], name: &str) -> String {
-    let found = attributes.iter().find(|attribute| attribute.key == name).unwrap();
+    let Some(found) = attributes.iter().find(|attribute| attribute.key == name) else { return String::new() };
     match found.value.as_ref().unwrap().value.as_ref().unwrap() {
         OtlpValue::StringValue(text) => text.clone(),
         other => panic!("{other:?}"),

@@ -235,6 +235,7 @@ impl Stage {
             name: name.to_owned(),
             destination,
             filter: SinkFilter::default(),
+            audit_logs: false,
             redactor: Redactor::default(),
             bounds: BatchBounds { records: 10, bytes: 1 << 20 },
             parallel: 1,

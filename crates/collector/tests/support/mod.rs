@@ -80,6 +80,8 @@ pub(crate) enum At {
     Plans,
     /// A plan execution, its steps, their error handlers, and plans.
     PlanParts,
+    /// The audit logs of the tenant.
+    AuditLogs,
 }
 
 /// What the service does instead of its duty.
@@ -143,6 +145,12 @@ pub(crate) struct Script {
     pub(crate) metrics: Option<Metrics>,
     /// The plan executions, newest first.
     pub(crate) plans: Vec<Value>,
+    /// The audit logs of the tenant, in any order.
+    pub(crate) audit_logs: Vec<Value>,
+    /// Entries that are registered while the n-th page is requested, from 1.
+    pub(crate) audit_logs_meanwhile: Vec<(usize, Value)>,
+    /// Whether entries of the same time are in another order in each answer.
+    pub(crate) has_unsteady_order: bool,
     /// What is answered at each path about a plan or a plan execution.
     pub(crate) plan_parts: HashMap<String, Value>,
 }
@@ -165,6 +173,9 @@ impl Script {
             size_is_bytes: false,
             metrics: None,
             plans: Vec::new(),
+            audit_logs: Vec::new(),
+            audit_logs_meanwhile: Vec::new(),
+            has_unsteady_order: false,
             plan_parts: HashMap::new(),
         }
     }
@@ -313,6 +324,7 @@ impl Stage {
             .route("/monitoring/observability/executions/{id}/component", get(components))
             .route("/processing/executables/tasks/executions", get(all_executions))
             .route("/processing/executables/plans/executions", get(plans))
+            .route("/security/audit/logs", get(audit_logs))
             .route("/files/{key}", get(file))
             .fallback(get(plan_part))
             .with_state(Arc::clone(&shared));
@@ -521,6 +533,49 @@ async fn plans(State(app): App, Query(query): Query<HashMap<String, String>>, he
     let found: Vec<&Value> = script.plans.iter().filter(|plan| (from..=to).contains(&started(plan))).collect();
     let page: Vec<&&Value> = found.iter().skip(offset as usize).take(limit as usize).collect();
     json_answer(200, &json!({"items": page, "limit": limit, "offset": offset, "total": found.len()}))
+}
+
+/// A page of the audit logs of the tenant, newest first. As the vendor's OpenAPI file describes it, with its bounds, and
+/// as a service that refuses pages behind the 10,000th entry.
+async fn audit_logs(State(app): App, Query(query): Query<HashMap<String, String>>, headers: HeaderMap) -> Answer {
+    let number = |name: &str, default: usize| query.get(name).map_or(default, |text| text.parse().unwrap());
+    let (page, size) = (number("page", 1), number("size", 100));
+    let time = |name: &str| query.get(name).map(|text| text.parse::<Timestamp>().unwrap());
+    let now = app.time.now();
+    let from = time("fromDate").unwrap_or(now).max(now.plus_millis(-31 * 86_400_000));
+    let to = time("toDate").unwrap_or(now).min(now);
+    let fault = app.note(At::AuditLogs, format!("{from} {to} {page} {size}"));
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    if !(1..=1_000).contains(&size) || page < 1 || page * size > 10_000 || from > to {
+        return json_answer(400, &json!({"status": 400, "message": "Wrong parameter format"}));
+    }
+    let asked = app.seen.lock().unwrap().iter().filter(|(at, _)| *at == At::AuditLogs).count();
+    let mut script = app.script.lock().unwrap();
+    let (come, later) = std::mem::take(&mut script.audit_logs_meanwhile).into_iter().partition(|(at, _)| *at <= asked);
+    script.audit_logs_meanwhile = later;
+    let come: Vec<(usize, Value)> = come;
+    script.audit_logs.extend(come.into_iter().map(|(_, entry)| entry));
+    let at = |entry: &Value| entry["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let mut found: Vec<&Value> = script.audit_logs.iter().filter(|entry| (from..=to).contains(&at(entry))).collect();
+    let order = |entry: &Value| {
+        let id = entry["logId"].as_str().unwrap_or_default().to_owned();
+        if script.has_unsteady_order && asked % 2 == 0 { id.chars().rev().collect() } else { id }
+    };
+    found.sort_by_key(|entry| std::cmp::Reverse((at(entry), order(entry))));
+    let pages = found.len().div_ceil(size);
+    let items: Vec<&&Value> = found.iter().skip((page - 1) * size).take(size).collect();
+    let headers = [
+        ("content-type", "application/json".to_owned()),
+        ("page-first", (page == 1).to_string()),
+        ("page-last", (page >= pages).to_string()),
+        ("page-number", page.to_string()),
+        ("page-total-elements", items.len().to_string()),
+        ("total-elements", found.len().to_string()),
+        ("total-pages", pages.to_string()),
+    ];
+    answer(200, &headers, json!(items).to_string())
 }
 
 async fn plan_part(State(app): App, uri: axum::http::Uri, headers: HeaderMap) -> Answer {

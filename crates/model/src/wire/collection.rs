@@ -61,6 +61,9 @@ pub struct UpstreamBody {
     /// Its plan executions.
     #[serde(default)]
     pub plan_executions: PlanCollectionBody,
+    /// The audit logs of its tenant; absent if they were never collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_logs: Option<AuditLogCollectionBody>,
     /// The failing runs that have been pending for longest, at most 50.
     pub problems: Vec<FailingRunBody>,
 }
@@ -83,6 +86,20 @@ pub struct PlanCollectionBody {
     /// Time up to which they were listed; absent if they never were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed_until: Option<Timestamp>,
+}
+
+/// Progress of the audit logs of the tenant of an upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuditLogCollectionBody {
+    /// Number of stored entries.
+    pub entries: u64,
+    /// Time up to which they were collected; absent if they never were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed_until: Option<Timestamp>,
+    /// Why the last round failed or was incomplete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A run that could not be landed yet.

@@ -25,5 +25,6 @@ pub mod session;
 pub mod sign_in;
 pub mod sinks;
 pub mod sql;
+pub mod tenant_audit_logs;
 
 pub use error::ErrorBody;

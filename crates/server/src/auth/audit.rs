@@ -162,7 +162,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
         return response;
     }
     let is_success = response.status().is_success();
-    let read = || Read { caller_id: entry.caller_id.clone(), subject: entry.subject.clone() };
+    let read = || Read { caller_id: entry.caller_id.clone(), action: audited.action, subject: entry.subject.clone() };
     let read = (audited.mode == AuditMode::ReadOnce && is_success).then(read);
     if read.as_ref().is_some_and(|read| audited.auth.recent_reads().contains(read)) {
         return response;

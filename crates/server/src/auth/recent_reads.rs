@@ -8,10 +8,11 @@ use runlog_model::Clock;
 
 use crate::limits;
 
-/// A caller and a subject.
+/// A caller, what it did, and the subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Read {
     pub(crate) caller_id: String,
+    pub(crate) action: &'static str,
     pub(crate) subject: String,
 }
 

@@ -2,6 +2,7 @@
 
 use runlog_model::place::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
+use runlog_sql::Readable;
 use runlog_store::Store;
 use runlog_store::accounts::Caller;
 use runlog_store::runs::RunBrief;
@@ -15,6 +16,9 @@ pub(crate) const DELETE_LOGS: &str = "EXECUTION_LOGS_DELETE";
 
 /// The permission to read metrics, which contain the names of all tasks.
 pub(crate) const READ_METRICS: &str = "RUNLOG_METRICS";
+
+/// The permission to read the audit logs of tenants. Source: the vendor's service accounts file.
+pub(crate) const READ_TENANT_AUDIT_LOGS: &str = "AUDIT_LOGS_VIEW";
 
 /// The run of a path, if the caller has these rights on its workspace. 400, then 404, then 403.
 pub(crate) async fn run(store: &Store, caller: &Caller, text: &str, rights: &[Right]) -> ApiResult<Run> {
@@ -143,6 +147,12 @@ pub(crate) async fn readable_workspaces(store: &Store, caller: &Caller) -> ApiRe
         });
     }
     Ok(readable)
+}
+
+/// What the caller may query in SQL.
+pub(crate) async fn readable(store: &Store, caller: &Caller) -> ApiResult<Readable> {
+    let workspaces = readable_workspaces(store, caller).await?;
+    Ok(Readable { workspaces, has_tenant_audit_logs: permission(caller, READ_TENANT_AUDIT_LOGS).is_ok() })
 }
 
 /// 403 unless the caller is an administrator.

@@ -303,7 +303,7 @@ impl Session {
         if let Err(too_many) = self.app.auth().rate_limits().wait_for(&caller.id).await {
             return Err(Report::of_api(too_many.into()).into());
         }
-        let readable = rights::readable_workspaces(self.app.store(), caller).await;
+        let readable = rights::readable(self.app.store(), caller).await;
         let readable = readable.map_err(|error| Failure::Statement(Report::of_api(error)))?;
         let facts = self.facts();
         let asking = self.app.sql().ask_postgres(query, declared, parameters, &facts, readable);

@@ -11,7 +11,7 @@ use runlog_store::accounts::Caller;
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
-use crate::auth::rights::{DELETE_LOGS, READ_METRICS};
+use crate::auth::rights::{DELETE_LOGS, READ_METRICS, READ_TENANT_AUDIT_LOGS};
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
@@ -132,8 +132,8 @@ pub(crate) async fn count(State(app): State<App>, Authenticated(caller): Authent
     tag = "accounts",
     responses((status = 200, description = "Permissions that have an effect in Runlog", body = Vec<String>))
 )]
-pub(crate) async fn permissions() -> Json<[&'static str; 3]> {
-    Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS])
+pub(crate) async fn permissions() -> Json<[&'static str; 4]> {
+    Json([MANAGE_ACCOUNTS, DELETE_LOGS, READ_METRICS, READ_TENANT_AUDIT_LOGS])
 }
 
 /// `DELETE /account/service-accounts/{id}`: deletes a service account and revokes its access tokens.

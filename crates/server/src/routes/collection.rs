@@ -5,7 +5,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::collection::{
-    CollectionBody, CollectorBody, FailingRunBody, LandedRunBody, PlanCollectionBody, RetriedBody, UpstreamBody,
+    AuditLogCollectionBody, CollectionBody, CollectorBody, FailingRunBody, LandedRunBody, PlanCollectionBody,
+    RetriedBody, UpstreamBody,
 };
 use runlog_model::wire::executions::ListPage;
 use runlog_model::{RunId, Timestamp};
@@ -140,6 +141,11 @@ fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> Upstream
             problem: figures.plans.problem,
             listed_until: figures.plans.listed_until.map(Timestamp::clamped),
         },
+        audit_logs: figures.audit_logs.map(|logs| AuditLogCollectionBody {
+            entries: logs.entries,
+            listed_until: logs.listed_until.map(Timestamp::clamped),
+            problem: logs.problem,
+        }),
         problems: problems.into_iter().map(problem).collect(),
     }
 }

@@ -16,7 +16,8 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
 
-/// Runs a SQL query on the workspaces on which the caller has the rights Author, Viewer and Executor.
+/// Runs a SQL query on the workspaces on which the caller has the rights Author, Viewer and Executor. The table
+/// `tenant_audit_logs` has rows only for callers with the permission `AUDIT_LOGS_VIEW`; administrators have it.
 #[utoipa::path(
     post,
     path = "/runlog/v1/sql",
@@ -37,7 +38,7 @@ pub(crate) async fn ask(
         Some(name) => name.parse().map_err(|error| ApiError::invalid(format!("format: {error}")))?,
         None => accepted(&headers),
     };
-    let readable = rights::readable_workspaces(app.store(), &caller).await?;
+    let readable = rights::readable(app.store(), &caller).await?;
     let answer = app.sql().ask(&question.query, readable).await.map_err(refusal)?;
     let mut parts = Box::pin(answer.into_bytes(format));
     // Errors before the first rows are reported with a status; later ones abort the response.

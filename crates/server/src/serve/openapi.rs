@@ -14,7 +14,7 @@ use runlog_model::wire::ErrorBody;
 use crate::routes::{Access, Route, routes};
 
 /// The groups of the API, in the order of the description.
-const TAGS: [(&str, &str); 18] = [
+const TAGS: [(&str, &str); 19] = [
     ("run logs", "Pages of a log as files, and live: the run-log API of Talend Cloud"),
     ("runs", "Executions of tasks"),
     ("plans", "Plans and their executions, as upstreams describe them, or derived from runs"),
@@ -25,6 +25,7 @@ const TAGS: [(&str, &str); 18] = [
     ("rights", "Rights of users and service accounts in workspaces"),
     ("reports", "Patterns, failures and changes"),
     ("problems", "Root causes of failed runs, and what people made of them"),
+    ("tenant audit logs", "What users did in the consoles and APIs of the upstreams"),
     ("push", "Pushing runs and their logs"),
     ("web", "Extension of Runlog: the data of the web UI, also for programs"),
     ("analysis", "SQL queries and search"),

@@ -34,5 +34,6 @@ mod retention;
 mod sign_in;
 mod sinks;
 mod support;
+mod tenant_audit_logs;
 mod tls;
 mod web;

@@ -1,5 +1,5 @@
-//! The tables of the catalog: `runs`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries` and
-//! `problems`.
+//! The tables of the catalog: `runs`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries`,
+//! `problems` and `tenant_audit_logs`.
 
 use std::any::Any;
 use std::fmt;

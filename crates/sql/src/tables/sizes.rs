@@ -36,6 +36,7 @@ pub(crate) fn rows(table: CatalogView) -> usize {
         CatalogView::PlanExecutions => 20_000,
         CatalogView::Deliveries => 200_000,
         CatalogView::PlanSteps => 100_000,
+        CatalogView::TenantAuditLogs => 1_000_000,
         CatalogView::ComponentMetrics => 2_000_000,
     }
 }

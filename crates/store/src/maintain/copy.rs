@@ -54,11 +54,16 @@ const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accoun
 
 /// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
 /// that nothing is sent again.
-const TABLES_OF_RUNS: [(&str, &[&str]); 9] = [
+const TABLES_OF_RUNS: [(&str, &[&str]); 14] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
     ("plans", &["plan_id"]),
     ("collected_plans", &["upstream", "execution_id"]),
+    ("collected_audit_logs", &["upstream"]),
+    ("tenant_audit_sequence", &["name"]),
+    ("tenant_audit_logs", &["log_id"]),
+    ("tenant_audit_deliveries", &["sink"]),
+    ("tenant_audit_dead_letters", &["sink", "log_id"]),
     ("sinks", &["name"]),
     ("alert_rules", &["rule"]),
     ("alerts", &["rule", "destination", "occurrence"]),
@@ -152,6 +157,10 @@ impl Maintenance {
             self.copy_table(target, table, key).await?;
         }
         self.copy_problem_states(target).await?;
+        // Those whose retention has ended here.
+        self.expire_audit_logs_at(target).await?;
+        self.revoke_at(target, "tenant_audit_deliveries", &["sink"]).await?;
+        self.revoke_at(target, "tenant_audit_dead_letters", &["sink", "log_id"]).await?;
         self.revoke_at(target, "sinks", &["name"]).await?;
         self.revoke_at(target, "sinks_behind", &["rule", "sink"]).await?;
         for (table, clearing) in DELIVERED {
@@ -399,6 +408,20 @@ impl Maintenance {
         };
         let (here, there) = (rows(self).await?, rows(target).await?);
         Ok(there.difference(&here).cloned().collect())
+    }
+
+    /// Deletes the audit logs of tenants from the target that are older than those of the same upstream here.
+    async fn expire_audit_logs_at(&self, target: &Self) -> Result<()> {
+        let listing = "SELECT upstream, MIN(at) FROM tenant_audit_logs GROUP BY upstream";
+        let oldest: Vec<(String, i64)> = sqlx::query_as(listing).fetch_all(self.core.catalog().read()).await?;
+        for (upstream, at) in oldest {
+            sqlx::query("DELETE FROM tenant_audit_logs WHERE upstream = $1 AND at < $2")
+                .bind(upstream)
+                .bind(at)
+                .execute(target.core.catalog().write())
+                .await?;
+        }
+        Ok(())
     }
 
     /// Copies the rows of a table about deliveries, for the runs that the target has.

@@ -1,5 +1,5 @@
-//! Views of the catalog as columns: runs, component metrics, plan executions, tasks, problems and deliveries, for SQL
-//! queries.
+//! Views of the catalog as columns: runs, component metrics, plan executions, tasks, problems, deliveries and the audit logs
+//! of tenants, for SQL queries.
 //!
 //! The columns that can be selected are defined here; how the catalog stores them stays inside.
 
@@ -38,6 +38,8 @@ pub enum CatalogView {
     PlanExecutions,
     /// A row for each step of a plan execution, and each error handler that ran after one.
     PlanSteps,
+    /// A row for each entry of the audit logs of tenants. They belong to no workspace.
+    TenantAuditLogs,
 }
 
 /// A column of a [`CatalogView`].
@@ -259,9 +261,32 @@ const PLAN_STEPS: [ViewColumn; 16] = [
     perhaps(number("done", "s.done")),
 ];
 
+const TENANT_AUDIT_LOGS: [ViewColumn; 20] = [
+    text("log_id", "a.log_id"),
+    time("time", "a.at"),
+    text("upstream", "a.upstream"),
+    perhaps(text("application_id", "a.application_id")),
+    perhaps(text("event_category", "a.event_category")),
+    perhaps(text("event_type", "a.event_type")),
+    perhaps(text("event_operation", "a.event_operation")),
+    perhaps(text("user_id", "a.user_id")),
+    perhaps(text("username", "a.username")),
+    perhaps(text("email", "a.email")),
+    perhaps(text("client_ip", "a.client_ip")),
+    perhaps(text("method", "a.method")),
+    perhaps(text("url", "a.url")),
+    perhaps(text("user_agent", "a.user_agent")),
+    perhaps(text("status", "a.status")),
+    perhaps(text("request_id", "a.request_id")),
+    perhaps(text("account_id", "a.account_id")),
+    number("sequence", "a.sequence"),
+    time("stored_at", "a.stored_at"),
+    text("entry", "a.body"),
+];
+
 impl CatalogView {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Runs,
         Self::Tasks,
         Self::Deliveries,
@@ -269,6 +294,7 @@ impl CatalogView {
         Self::ComponentMetrics,
         Self::PlanExecutions,
         Self::PlanSteps,
+        Self::TenantAuditLogs,
     ];
 
     /// Its name.
@@ -281,6 +307,7 @@ impl CatalogView {
             Self::ComponentMetrics => "component_metrics",
             Self::PlanExecutions => "plan_executions",
             Self::PlanSteps => "plan_steps",
+            Self::TenantAuditLogs => "tenant_audit_logs",
         }
     }
 
@@ -294,6 +321,7 @@ impl CatalogView {
             Self::ComponentMetrics => &COMPONENT_METRICS,
             Self::PlanExecutions => &PLAN_EXECUTIONS,
             Self::PlanSteps => &PLAN_STEPS,
+            Self::TenantAuditLogs => &TENANT_AUDIT_LOGS,
         }
     }
 
@@ -334,6 +362,7 @@ impl CatalogView {
             Self::PlanSteps => {
                 "reported_steps s JOIN reported_plans p ON p.execution_id = s.execution_id AND p.workspace_id IS NOT NULL"
             }
+            Self::TenantAuditLogs => "tenant_audit_logs a",
         }
     }
 
@@ -347,15 +376,18 @@ impl CatalogView {
             Self::ComponentMetrics => &["m.run_id", "m.position"],
             Self::PlanExecutions => &["k.execution_id", "k.workspace_id"],
             Self::PlanSteps => &["s.execution_id", "s.position", "s.kind"],
+            Self::TenantAuditLogs => &["a.log_id"],
         }
     }
 
-    fn workspace(self) -> &'static str {
+    /// The column of the workspace; none if rows belong to no workspace.
+    fn workspace(self) -> Option<&'static str> {
         match self {
-            Self::Tasks => "t.workspace_id",
-            Self::Problems | Self::PlanSteps => "p.workspace_id",
-            Self::PlanExecutions => "k.workspace_id",
-            Self::Runs | Self::Deliveries | Self::ComponentMetrics => "r.workspace_id",
+            Self::Tasks => Some("t.workspace_id"),
+            Self::Problems | Self::PlanSteps => Some("p.workspace_id"),
+            Self::PlanExecutions => Some("k.workspace_id"),
+            Self::Runs | Self::Deliveries | Self::ComponentMetrics => Some("r.workspace_id"),
+            Self::TenantAuditLogs => None,
         }
     }
 }
@@ -381,7 +413,8 @@ pub struct ViewScan {
 }
 
 impl Query {
-    /// Begins to read these columns of the rows of some workspaces; all conditions must hold.
+    /// Begins to read these columns of the rows of some workspaces, `None` for all; all conditions must hold. Rows that belong
+    /// to no workspace are only read with all.
     pub fn scan_view(
         &self,
         table: CatalogView,
@@ -419,7 +452,11 @@ impl ViewScan {
         let selected = self.columns.iter().map(|index| all[*index].sql).chain(self.table.key().iter().copied());
         let selected: Vec<&str> = selected.collect();
         let mut query = Sql::new(format!("SELECT {} FROM {} WHERE TRUE", selected.join(", "), self.table.tables()));
-        push_workspaces(&mut query, self.table.workspace(), self.workspace_ids.as_deref());
+        match self.table.workspace() {
+            Some(column) => push_workspaces(&mut query, column, self.workspace_ids.as_deref()),
+            None if self.workspace_ids.is_some() => drop(query.push(" AND FALSE")),
+            None => {}
+        }
         for (index, condition) in &self.conditions {
             let column = all[*index].sql;
             match condition {

@@ -29,6 +29,7 @@ use crate::parts::Collection;
 use crate::tables::component_metrics;
 use crate::tables::reported_plans::{PlanCollectionMetrics, join_plan};
 use crate::tables::runs::{fetch_to_change, finish_in};
+use crate::tables::tenant_audit_logs::{self, AuditLogCollection};
 use crate::{failpoint, limits, planted};
 
 /// Most runs that one query looks up.
@@ -237,6 +238,9 @@ pub struct CollectionMetrics {
     /// Its plan executions.
     #[serde(rename = "planExecutions")]
     pub plans: PlanCollectionMetrics,
+    /// Its audit logs; absent if they were never collected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_logs: Option<AuditLogCollection>,
 }
 
 /// A failed attempt to collect a run.
@@ -865,6 +869,7 @@ impl Collection {
             components_failing: components_failing.saturating_as::<u64>(),
             components_problem,
             plans: self.plan_metrics(upstream).await?,
+            audit_logs: tenant_audit_logs::collection_of(&self.core, upstream).await?,
             no_log_reasons: self.log_absences(upstream).await?,
             ..CollectionMetrics::default()
         };

@@ -21,4 +21,6 @@ pub(crate) mod sessions;
 pub(crate) mod signing_keys;
 pub(crate) mod sinks;
 pub(crate) mod summaries;
+pub(crate) mod tenant_audit_deliveries;
+pub(crate) mod tenant_audit_logs;
 pub(crate) mod workspaces;

@@ -413,8 +413,12 @@ let mut transaction = transaction;
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
-                for statement in ["DELETE FROM dead_letters WHERE sink = $1", "DELETE FROM deliveries WHERE sink = $1"]
-                {
+                for statement in [
+                    "DELETE FROM dead_letters WHERE sink = $1",
+                    "DELETE FROM deliveries WHERE sink = $1",
+                    "DELETE FROM tenant_audit_dead_letters WHERE sink = $1",
+                    "DELETE FROM tenant_audit_deliveries WHERE sink = $1",
+                ] {
                     sqlx::query(statement).bind(sink).execute(&mut *transaction).await?;
                 }
                 let done =

@@ -118,6 +118,12 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
                 problem.unwrap_or_default()
             ))?;
         }
+        if let Some(logs) = &figures.audit_logs {
+            let problem = logs.problem.as_deref().map(|problem| format!(": {}", Stream::Result.shown(problem)));
+            let entries = if logs.entries == 1 { "entry" } else { "entries" };
+            let (number, problem) = (count(logs.entries), problem.unwrap_or_default());
+            result_line(format!("{upstream}: {number} {entries} of the tenant's audit logs{problem}"))?;
+        }
     }
     for (figures, _) in &all {
         if !figures.no_log_reasons.is_empty() {

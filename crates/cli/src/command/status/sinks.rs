@@ -3,6 +3,7 @@
 use runlog_model::{Clock, Timestamp};
 use runlog_store::Store;
 use runlog_store::delivery::{DeadLetter, FailingDelivery, SinkMetrics};
+use runlog_store::tenant_audit_logs::AuditDeliveryState;
 use serde_json::{Value, json};
 
 use crate::exit::Outcome;
@@ -18,6 +19,7 @@ pub(crate) struct SinkStatus {
     figures: SinkMetrics,
     failing: Vec<FailingDelivery>,
     dead_letters: Vec<DeadLetter>,
+    audit_logs: Option<AuditDeliveryState>,
 }
 
 /// The status of each sink: of those in the settings, by name and kind, and of former ones.
@@ -33,14 +35,19 @@ pub(crate) async fn status(store: &Store, sinks: &[(&str, &str)]) -> Outcome<Vec
     for figures in all {
         let failing = store.deliveries().failing(&figures.name, FAILING_SHOWN).await?;
         let dead_letters = store.deliveries().dead_letters(&figures.name, FAILING_SHOWN).await?;
-        statuses.push(SinkStatus { figures, failing, dead_letters });
+        let audit_logs = store.tenant_audit_logs().delivery_state(&figures.name).await?;
+        statuses.push(SinkStatus { figures, failing, dead_letters, audit_logs });
     }
     Ok(statuses)
 }
 
 impl SinkStatus {
     pub(crate) fn json(&self) -> Value {
-        json!({ "figures": self.figures, "failing": self.failing, "deadLetters": self.dead_letters })
+        let mut status = json!({ "figures": self.figures, "failing": self.failing, "deadLetters": self.dead_letters });
+        if let Some(audit_logs) = &self.audit_logs {
+            status["auditLogs"] = json!(audit_logs);
+        }
+        status
     }
 }
 
@@ -60,7 +67,13 @@ pub(crate) fn show_status(statuses: &[SinkStatus]) -> Outcome {
     });
     let head = ["sink", "kind", "due", "failing", "done", "dead", "records", "refused", "lag", "problem"];
     result_line(table(&head, &[2, 3, 4, 5, 6, 7], rows.collect()))?;
-    for SinkStatus { figures, failing, dead_letters } in statuses {
+    for SinkStatus { figures, failing, dead_letters, audit_logs } in statuses {
+        if let Some(AuditDeliveryState { delivered, due, refused, problem }) = audit_logs {
+            let problem = problem.as_deref().map(|problem| format!(": {}", Stream::Result.shown(problem)));
+            let (name, problem) = (&figures.name, problem.unwrap_or_default());
+            let (delivered, due, refused) = (count(*delivered), count(*due), count(*refused));
+            result_line(format!("audit logs to {name}: {delivered} delivered, {due} due, {refused} refused{problem}"))?;
+        }
         for run in failing {
             let what = match run.state.as_str() {
                 "dead" => "refused permanently, not retried".to_owned(),

@@ -21,7 +21,7 @@ use super::http::{Answer, HttpAccess, HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
 use super::options::Group;
-use super::sink::{Batch, Encoded, Item, RunContext, SendError, Sink, SinkFuture, SinkResponse, json_array};
+use super::sink::{Batch, Encoded, Item, Origin, SendError, Sink, SinkFuture, SinkResponse, json_array};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SecretSource, SettingsError};
 
@@ -189,8 +189,8 @@ impl Sink for AzureMonitor {
         AzureMonitorSettings::BATCH_MAX
     }
 
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
-        let mut row = self.fields.document(run, item);
+    fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
+        let mut row = self.fields.document(origin, item);
         cut_fields(&mut row, FIELD_BYTES_MAX);
         Encoded { place: item.place, head: Vec::new(), body: Value::Object(row).to_string().into_bytes() }
     }

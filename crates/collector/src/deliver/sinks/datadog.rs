@@ -16,9 +16,7 @@ use super::http::{HttpAccess, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
 use super::options::{Group, age_limit};
-use super::sink::{
-    Batch, Encoded, Item, RunContext, SendError, Sink, SinkFuture, SinkResponse, json_array, time_before,
-};
+use super::sink::{Batch, Encoded, Item, Origin, SendError, Sink, SinkFuture, SinkResponse, json_array, time_before};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SecretSource, SettingsError, Time};
 
@@ -121,9 +119,9 @@ impl Datadog {
     }
 
     /// `env:production,task:nightly`.
-    fn tags(&self, run: &RunContext, item: &Item) -> String {
+    fn tags(&self, origin: &Origin, item: &Item) -> String {
         // A comma separates tags.
-        let tags = self.tags.texts(run, item).into_iter();
+        let tags = self.tags.texts(origin, item).into_iter();
         let tags: Vec<String> = tags.map(|(name, text)| format!("{name}:{}", text.replace(',', "_"))).collect();
         tags.join(",")
     }
@@ -154,10 +152,10 @@ impl Sink for Datadog {
         self.age_max.map(|age_max| time_before(now, age_max))
     }
 
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
-        let mut log = self.fields.document(run, item);
+    fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
+        let mut log = self.fields.document(origin, item);
         log.insert("ddsource".to_owned(), self.source.as_str().into());
-        log.insert("ddtags".to_owned(), self.tags(run, item).into());
+        log.insert("ddtags".to_owned(), self.tags(origin, item).into());
         Encoded { place: item.place, head: Vec::new(), body: json_within(log, LOG_BYTES_MAX) }
     }
 

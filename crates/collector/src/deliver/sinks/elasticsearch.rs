@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::http::{HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
-use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use super::sink::{Batch, Encoded, Item, Origin, RecordOutcome, SendError, Sink, SinkFuture, SinkResponse};
 use crate::settings::SettingsError;
 
 /// Maximum number of characters of a reason that are kept.
@@ -113,9 +113,9 @@ impl Sink for Elasticsearch {
         })
     }
 
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
+    fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
         let action = json!({ "create": { "_index": self.index_of(item), "_id": item.id } });
-        let body = format!("{action}\n{}\n", Value::Object(self.fields.document(run, item)));
+        let body = format!("{action}\n{}\n", Value::Object(self.fields.document(origin, item)));
         Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
     }
 

@@ -18,8 +18,8 @@ use serde_json::Value;
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
 use super::options::Group;
-use super::sink::{Item, RunContext, SendError};
-use super::template::Template;
+use super::sink::{Item, Origin, SendError, TenantContext};
+use super::template::{Template, plain};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::SettingsError;
 
@@ -159,6 +159,7 @@ impl Files {
             ("workspaceId", Field::WorkspaceId),
             ("workspace", Field::Workspace),
             ("environment", Field::Environment),
+            ("upstream", Field::Upstream),
         ])
     }
 
@@ -177,20 +178,31 @@ impl Files {
         self.bucket.check().await.map_err(|error| away(&error))
     }
 
-    /// Starts a part of a run.
-    pub(crate) fn begin(&self, run: &RunContext, part: u64) -> Result<Part, SendError> {
-        let name = format!("{}{}", self.name.name(run, part), self.ending());
+    /// Starts a part of a run, or a file of audit logs, whose part is the number of its first entry.
+    pub(crate) fn begin(&self, origin: &Origin, part: u64) -> Result<Part, SendError> {
+        let name = match origin {
+            Origin::Run(run) => self.name.name(run, part),
+            Origin::Tenant(tenant) => format!("{}/{}/{part:012}", TenantContext::NAME, plain(&tenant.upstream)),
+        };
+        let name = format!("{name}{}", self.ending());
         let file = self.bucket.begin(&name);
         if self.form == FileForm::Parquet {
-            let of_run = [
-                run.run.id.to_string(),
-                run.run.task_id.to_string(),
-                run.task.clone(),
-                run.run.workspace_id.to_string(),
-                run.workspace.clone(),
-                run.environment.clone(),
-                run.run.status.coarse().as_str().to_owned(),
-            ];
+            let of_run = match origin {
+                Origin::Run(run) => [
+                    run.run.id.to_string(),
+                    run.run.task_id.to_string(),
+                    run.task.clone(),
+                    run.run.workspace_id.to_string(),
+                    run.workspace.clone(),
+                    run.environment.clone(),
+                    run.run.status.coarse().as_str().to_owned(),
+                ],
+                Origin::Tenant(_) => {
+                    let mut of_run: [String; 7] = Default::default();
+                    of_run[2] = TenantContext::NAME.to_owned();
+                    of_run
+                }
+            };
             let file = RecordFileWriter::begin(file, of_run).map_err(|error| away(&error))?;
             return Ok(Part::Columns { file: Box::new(file), waiting: Vec::new() });
         }
@@ -203,7 +215,7 @@ impl Files {
     }
 
     /// Adds a record to a part.
-    pub(crate) async fn add(&self, part: &mut Part, run: &RunContext, item: Item) -> Result<(), SendError> {
+    pub(crate) async fn add(&self, part: &mut Part, origin: &Origin, item: Item) -> Result<(), SendError> {
         match part {
             Part::Columns { file, waiting } => {
                 waiting.push(item);
@@ -212,7 +224,7 @@ impl Files {
             Part::Lines(lines) => {
                 match lines.form {
                     FileForm::Text => TextLine::from(&item.record).write_to(&mut lines.packer),
-                    _ => writeln!(lines.packer, "{}", Value::Object(self.fields.document(run, &item))),
+                    _ => writeln!(lines.packer, "{}", Value::Object(self.fields.document(origin, &item))),
                 }
                 .map_err(unpackable)?;
                 lines.write_some().await

@@ -18,7 +18,7 @@ use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping, Source};
 use super::options::age_limit;
 use super::sink::{
-    Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, time_before,
+    Batch, Encoded, Item, Origin, RecordOutcome, SendError, Sink, SinkFuture, SinkResponse, time_before,
 };
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::{SettingsError, Time};
@@ -177,19 +177,19 @@ impl Sink for Loki {
         self.age_max.map(|age_max| time_before(now, age_max))
     }
 
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
+    fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
         let line = match &self.line {
             None => item.record.message.clone().unwrap_or_default(),
-            Some(fields) => Value::Object(fields.document(run, item)).to_string(),
+            Some(fields) => Value::Object(fields.document(origin, item)).to_string(),
         };
-        let texts = self.metadata.texts(run, item).into_iter();
+        let texts = self.metadata.texts(origin, item).into_iter();
         let metadata: Map<String, Value> = texts.map(|(name, text)| (name, text.into())).collect();
         let mut entry = vec![item.time_nanos().to_string().into(), Value::from(line)];
         if !metadata.is_empty() {
             entry.push(metadata.into());
         }
         // Loki refuses labels without a value.
-        let labels = self.labels.texts(run, item).into_iter().filter(|(_, text)| !text.is_empty());
+        let labels = self.labels.texts(origin, item).into_iter().filter(|(_, text)| !text.is_empty());
         let labels: Map<String, Value> = labels.map(|(name, text)| (name, text.into())).collect();
         Encoded {
             place: item.place,

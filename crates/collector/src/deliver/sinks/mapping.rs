@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::sink::{Item, RunContext};
+use super::sink::{Item, Origin, RunContext, TenantContext};
 
 /// Names of the destination with their sources.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -82,6 +82,8 @@ fields! {
     Workspace = "workspace",
     /// The name of the environment.
     Environment = "environment",
+    /// The upstream of an entry of the audit logs of a tenant.
+    Upstream = "upstream",
 }
 
 impl Field {
@@ -91,8 +93,8 @@ impl Field {
         matches!(self, Id | Sequence | Time | TimeMs | Message | Extra | RunId | StartedAt | FinishedAt)
     }
 
-    fn of(self, run: &RunContext, item: &Item) -> Value {
-        let (record, known) = (&item.record, &run.run);
+    fn of(self, origin: &Origin, item: &Item) -> Value {
+        let record = &item.record;
         let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
         match self {
             Self::Id => item.id.as_str().into(),
@@ -106,6 +108,17 @@ impl Field {
             Self::ComponentVersion => text(&record.bundle_version),
             Self::Pod => text(&record.pod_name),
             Self::Extra => record.extra.as_ref().map_or(Value::Null, |extra| Value::Object((**extra).clone())),
+            of_run => match origin {
+                Origin::Run(run) => of_run.of_run(run),
+                Origin::Tenant(tenant) => of_run.of_tenant(tenant),
+            },
+        }
+    }
+
+    /// A field of the run of a record.
+    fn of_run(self, run: &RunContext) -> Value {
+        let known = &run.run;
+        match self {
             Self::RunId => known.id.to_string().into(),
             Self::Status => known.status.coarse().as_str().into(),
             Self::StartedAt => known.started_at.map_or(Value::Null, |at| at.to_string().into()),
@@ -116,6 +129,17 @@ impl Field {
             Self::WorkspaceId => known.workspace_id.to_string().into(),
             Self::Workspace => run.workspace.as_str().into(),
             Self::Environment => run.environment.as_str().into(),
+            _ => Value::Null,
+        }
+    }
+
+    /// The same of an entry of the audit logs of a tenant, which is of no run: a name in the place of the task, so that it can
+    /// be told from logs, and its upstream.
+    fn of_tenant(self, tenant: &TenantContext) -> Value {
+        match self {
+            Self::Task => TenantContext::NAME.into(),
+            Self::Upstream => tenant.upstream.as_str().into(),
+            _ => Value::Null,
         }
     }
 }
@@ -141,9 +165,9 @@ impl FromStr for Source {
 
 impl Source {
     /// Its value for a record; null if it has none.
-    pub(crate) fn value(&self, run: &RunContext, item: &Item) -> Value {
+    pub(crate) fn value(&self, origin: &Origin, item: &Item) -> Value {
         match self {
-            Self::Field(field) => field.of(run, item),
+            Self::Field(field) => field.of(origin, item),
             Self::Extra(name) => {
                 item.record.extra.as_ref().and_then(|extra| extra.get(name)).cloned().unwrap_or(Value::Null)
             }
@@ -152,8 +176,8 @@ impl Source {
     }
 
     /// Its value as a text; none if it has none.
-    pub(crate) fn text(&self, run: &RunContext, item: &Item) -> Option<String> {
-        match self.value(run, item) {
+    pub(crate) fn text(&self, origin: &Origin, item: &Item) -> Option<String> {
+        match self.value(origin, item) {
             Value::Null => None,
             Value::String(text) => Some(text),
             other => Some(other.to_string()),
@@ -187,13 +211,13 @@ impl Mapping {
     }
 
     /// A record as an object, without the fields that it does not have.
-    pub(crate) fn document(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
-        let fields = self.0.iter().map(|(name, source)| (name.clone(), source.value(run, item)));
+    pub(crate) fn document(&self, origin: &Origin, item: &Item) -> Map<String, Value> {
+        let fields = self.0.iter().map(|(name, source)| (name.clone(), source.value(origin, item)));
         fields.filter(|(_, value)| !value.is_null()).collect()
     }
 
     /// The same, with texts only.
-    pub(crate) fn texts(&self, run: &RunContext, item: &Item) -> Vec<(String, String)> {
-        self.0.iter().filter_map(|(name, source)| Some((name.clone(), source.text(run, item)?))).collect()
+    pub(crate) fn texts(&self, origin: &Origin, item: &Item) -> Vec<(String, String)> {
+        self.0.iter().filter_map(|(name, source)| Some((name.clone(), source.text(origin, item)?))).collect()
     }
 }

@@ -29,7 +29,9 @@ use super::bounds::BatchBounds;
 use super::destination::Destination;
 use crate::settings::{SettingsError, names_of};
 
-pub use sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+pub use sink::{
+    Batch, Encoded, Item, Origin, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, TenantContext,
+};
 
 /// The properties of a kind of sink.
 #[derive(Debug)]

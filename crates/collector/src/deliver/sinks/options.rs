@@ -26,6 +26,9 @@ pub(crate) enum Group {
 pub(crate) struct RecordOptions {
     /// The minimum severity of a record.
     pub(crate) severity: Option<Severity>,
+    /// Whether the audit logs of tenants are delivered, too.
+    #[serde(default)]
+    pub(crate) audit_logs: bool,
     pub(crate) batch_records: Option<usize>,
     /// Unit: bytes, before compression.
     pub(crate) batch_bytes: Option<usize>,

@@ -19,7 +19,9 @@ use serde_json::Value;
 
 use super::http::{Answer, HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
-use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use super::sink::{
+    Batch, Encoded, Item, Origin, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse, TenantContext,
+};
 use crate::settings::SettingsError;
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -68,7 +70,7 @@ impl Sink for Otlp {
         })
     }
 
-    fn encode(&self, _run: &RunContext, item: &Item) -> Encoded {
+    fn encode(&self, _origin: &Origin, item: &Item) -> Encoded {
         let scope = InstrumentationScope {
             name: item.record.bundle_name.clone().unwrap_or_default(),
             version: item.record.bundle_version.clone().unwrap_or_default(),
@@ -120,7 +122,7 @@ fn rejected(answer: &Answer) -> Result<(usize, String), SendError> {
 
 /// An `ExportLogsServiceRequest` with encoded records; neighbouring records with the same scope share a `ScopeLogs`.
 fn request(batch: Batch<'_>) -> Vec<u8> {
-    let resource = Resource { attributes: resource(batch.run), ..Resource::default() };
+    let resource = Resource { attributes: resource(batch.origin), ..Resource::default() };
     let mut logs = Vec::new();
     add_field(1, &resource.encode_to_vec(), &mut logs);
     // Only neighbouring records share a scope, so that their order is kept.
@@ -141,8 +143,18 @@ fn add_field(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
-fn resource(run: &RunContext) -> Vec<KeyValue> {
-    [
+fn resource(origin: &Origin) -> Vec<KeyValue> {
+    let texts = match origin {
+        Origin::Run(run) => resource_of_run(run),
+        Origin::Tenant(tenant) => {
+            vec![("service.name", TenantContext::NAME.to_owned()), ("runlog.upstream", tenant.upstream.clone())]
+        }
+    };
+    texts.into_iter().map(|(name, text)| attribute(name, Value::String(text))).collect()
+}
+
+fn resource_of_run(run: &RunContext) -> Vec<(&'static str, String)> {
+    vec![
         ("service.name", run.task.clone()),
         ("service.namespace", run.workspace.clone()),
         ("service.version", run.run.task_version.clone()),
@@ -155,9 +167,6 @@ fn resource(run: &RunContext) -> Vec<KeyValue> {
         ("runlog.workspace.id", run.run.workspace_id.to_string()),
         ("runlog.workspace.name", run.workspace.clone()),
     ]
-    .into_iter()
-    .map(|(name, text)| attribute(name, Value::String(text)))
-    .collect()
 }
 
 fn log_record(item: &Item) -> LogRecord {

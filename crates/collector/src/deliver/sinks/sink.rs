@@ -31,7 +31,7 @@ pub trait Sink: Send + Sync {
     fn check(&self) -> SinkFuture<'_, ()>;
 
     /// Encodes a record. The size of the encoded record counts for batches.
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded;
+    fn encode(&self, origin: &Origin, item: &Item) -> Encoded;
 
     /// Sends a batch once, and returns the outcome of its records.
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse>;
@@ -78,11 +78,11 @@ pub(crate) struct EndedRun<'a> {
     pub(crate) components: Option<&'a RunComponents>,
 }
 
-/// Records of one run.
+/// Records of one run, or of one tenant.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// The run.
-    pub run: &'a RunContext,
+    /// Where they come from.
+    pub origin: &'a Origin,
     /// The records, in order of time.
     pub records: &'a [Encoded],
 }
@@ -96,6 +96,27 @@ pub struct Encoded {
     pub head: Vec<u8>,
     /// The record itself.
     pub body: Vec<u8>,
+}
+
+/// Where records come from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// The log of a run.
+    Run(Box<RunContext>),
+    /// The audit logs of a tenant.
+    Tenant(TenantContext),
+}
+
+/// The tenant whose audit logs are sent.
+#[derive(Debug, Clone)]
+pub struct TenantContext {
+    /// The upstream.
+    pub upstream: String,
+}
+
+impl TenantContext {
+    /// The name that audit logs of tenants have in the place of a task.
+    pub const NAME: &str = "tenant-audit-logs";
 }
 
 /// The fields of a run that are sent with each of its records.

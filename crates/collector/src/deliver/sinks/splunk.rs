@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::http::{Answer, HttpSettings, Poster};
 use super::kind::{SinkContext, SinkKind};
 use super::mapping::{Field, Mapping};
-use super::sink::{Batch, Encoded, Item, RecordOutcome, RunContext, SendError, Sink, SinkFuture, SinkResponse};
+use super::sink::{Batch, Encoded, Item, Origin, RecordOutcome, SendError, Sink, SinkFuture, SinkResponse};
 use crate::deliver::bounds::BatchBounds;
 use crate::settings::SettingsError;
 
@@ -99,13 +99,13 @@ impl Splunk {
         Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
     }
 
-    fn event(&self, run: &RunContext, item: &Item) -> Map<String, Value> {
+    fn event(&self, origin: &Origin, item: &Item) -> Map<String, Value> {
         let SplunkPlace { index, source_type, source } = &self.place;
         // Seconds; a number of this size has exactly the precision of milliseconds.
         let seconds = item.record.time.as_millis() as f64 / 1_000.0;
         let mut event = Map::from_iter([
             ("time".to_owned(), seconds.into()),
-            ("event".to_owned(), self.fields.document(run, item).into()),
+            ("event".to_owned(), self.fields.document(origin, item).into()),
         ]);
         let places =
             [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
@@ -134,8 +134,8 @@ impl Sink for Splunk {
         })
     }
 
-    fn encode(&self, run: &RunContext, item: &Item) -> Encoded {
-        let body = format!("{}\n", Value::Object(self.event(run, item)));
+    fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
+        let body = format!("{}\n", Value::Object(self.event(origin, item)));
         Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
     }
 

@@ -100,7 +100,7 @@ impl Template {
 }
 
 /// A name without characters that have a meaning in paths and shells.
-fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
     let plain: String = name.chars().take(NAME_CHARS_MAX).map(keep).collect();
     match plain.trim_start_matches('.') {

@@ -1,0 +1,326 @@
+//! Collects the audit logs of the tenant of an upstream: what its users did in the consoles and APIs.
+//!
+//! ```text
+//! claim ▸ window of time, oldest first ▸ pages, newest first ▸ store the new entries ▸ the window is done ▸ next window
+//! ```
+//!
+//! Entries are stored once, by their ID, so that a window may be read again: after an interruption, when its pages have
+//! shifted while they were read, and each time that entries are looked for that came late. Requests give way to all others,
+//! and a failure does not keep runs from being collected.
+
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use runlog_client::{AUDIT_PAGE_MAX, AuditLogPage, AuditLogWindow, ErrorKind};
+use runlog_model::tenant_audit_log::TenantAuditLog;
+use runlog_model::{Timestamp, error_chain, millis};
+use runlog_store::failpoint;
+use runlog_store::tenant_audit_logs::ClaimedAuditLogs;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::context::CollectContext;
+use super::error::{CollectError, Result};
+use super::lease::lease_end;
+use super::range::Range;
+use crate::shutdown::with_shutdown_timeout;
+
+/// How far back the first round goes: the longest time that Talend Cloud keeps entries.
+const KEPT: Duration = Duration::from_secs(31 * 86_400);
+/// How far back each round reads again: entries are registered shortly after they happen.
+const OVERLAP: Duration = Duration::from_secs(900);
+/// How often a round reads as far back as the settings say.
+const LOOK_BACK_EVERY: Duration = Duration::from_secs(3_600);
+/// Most pages of a window: longer ones are divided, because services refuse pages that are far behind the first.
+const PAGES_MAX: u64 = 10;
+/// How often a window is read while its pages do not fit together.
+const READINGS_MAX: u32 = 6;
+/// The fewest entries of a page that are requested if larger pages are too long to be received.
+const PAGE_MIN: u64 = 10;
+/// How long nothing is requested after the service has refused it for lack of a right, and after it was unavailable.
+const REFUSED_PAUSE_MS: i64 = 900_000;
+const AWAY_PAUSE_MS: i64 = 60_000;
+
+/// The result of a round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditLogRound {
+    /// Number of new entries.
+    pub stored: u64,
+    /// Why the round failed or was incomplete.
+    pub problem: Option<String>,
+}
+
+/// Collects the audit logs of a tenant. Cheap to clone; clones share their state.
+#[derive(Clone)]
+pub(super) struct AuditLogWorker(Arc<Shared>);
+
+struct Shared {
+    context: Arc<CollectContext>,
+    /// Until when nothing is requested, because it was refused or the service is unavailable.
+    paused_until: Mutex<Option<Timestamp>>,
+}
+
+/// The result of reading a window.
+enum WindowOutcome {
+    /// It has too many entries.
+    TooLong,
+    /// Its entries are stored; with what was wrong with its pages, if anything.
+    Stored(Option<String>),
+}
+
+/// What one reading of a window has shown.
+#[derive(Default)]
+struct Reading {
+    seen: HashSet<u64>,
+    /// How many entries the service counts; `None` if it does not say, or counts something else.
+    total: Option<u64>,
+    /// True if an entry occurred twice, or if the total changed.
+    is_suspect: bool,
+}
+
+impl AuditLogWorker {
+    /// Creates a worker; claims nothing yet.
+    pub(super) fn new(context: Arc<CollectContext>) -> Self {
+        Self(Arc::new(Shared { context, paused_until: Mutex::default() }))
+    }
+
+    /// Whether audit logs are wanted.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.context.upstream.settings.audit_logs
+    }
+
+    /// Stores the entries since the last round, and deletes those that are too old. A problem of the upstream is recorded
+    /// and is not an error.
+    pub(super) async fn round(&self, stop: &CancellationToken) -> Result<AuditLogRound> {
+        let CollectContext { archive, upstream, .. } = &*self.0.context;
+        let now = upstream.client.clock().now();
+        if !self.is_wanted() || self.is_paused(now) {
+            return Ok(AuditLogRound::default());
+        }
+        let claimed = archive.audit_logs.claim(&upstream.name, lease_end(&self.0.context, now)).await?;
+        // Another collector is at it.
+        let Some(mut claimed) = claimed else { return Ok(AuditLogRound::default()) };
+        let is_deep = claimed.looked_back_at.is_none_or(|at| now.millis_since(at) >= millis(LOOK_BACK_EVERY));
+        let mut round = AuditLogRound::default();
+        let collected = tokio::select! {
+            collected = self.collect(&mut claimed, is_deep, now, &mut round) => Some(collected),
+            () = stop.cancelled() => None,
+        };
+        let looked_back_at = (is_deep && matches!(collected, Some(Ok(())))).then_some(now);
+        match collected {
+            Some(Err(CollectError::Archive(error))) => return Err(error.into()),
+            Some(Err(error)) => {
+                if let Some(pause_ms) = pause_after(&error) {
+                    self.pause_until(now.plus_millis(pause_ms));
+                }
+                let mut problem = format!("audit logs cannot be collected: {}", error_chain(&error));
+                if is_forbidden(&error) {
+                    problem.push_str("; or set audit_logs = false");
+                }
+                warn!(upstream = upstream.name, problem, "audit logs of the tenant cannot be collected");
+                round.problem = Some(problem);
+            }
+            Some(Ok(())) | None => {}
+        }
+        let releasing = archive.audit_logs.release(&claimed, looked_back_at, round.problem.as_deref());
+        match stop.is_cancelled() {
+            true => with_shutdown_timeout(releasing).await?,
+            false => releasing.await?,
+        }
+        if round.stored > 0 {
+            info!(upstream = upstream.name, entries = round.stored, "audit logs of the tenant were stored");
+        }
+        Ok(round)
+    }
+
+    async fn collect(
+        &self,
+        claimed: &mut ClaimedAuditLogs,
+        is_deep: bool,
+        now: Timestamp,
+        round: &mut AuditLogRound,
+    ) -> Result<()> {
+        let CollectContext { archive, upstream, .. } = &*self.0.context;
+        let settings = &upstream.settings;
+        let back = |time: Timestamp, by: Duration| time.plus_millis(-millis(by));
+        let from = match claimed.listed_until {
+            Some(until) if is_deep => back(until.min(now), OVERLAP.max(settings.look_back)),
+            Some(until) => back(until.min(now), OVERLAP),
+            None => back(now, KEPT.max(settings.history)),
+        };
+        let oldest = settings.audit_logs_keep.map(|keep| back(now, keep));
+        let from = oldest.map_or(from, |oldest| from.max(oldest)).min(now);
+        let mut windows = vec![Range { from, to: now }];
+        let mut size = AUDIT_PAGE_MAX;
+        while let Some(window) = windows.pop() {
+            match self.read_window(claimed, window, &mut size, &mut round.stored).await? {
+                WindowOutcome::TooLong => {
+                    let middle = window.from.plus_millis(window.to.millis_since(window.from) / 2);
+                    // The older half comes first. Both contain the middle, because services differ in whether an end is
+                    // included.
+                    windows.push(Range { from: middle, to: window.to });
+                    windows.push(Range { from: window.from, to: middle });
+                }
+                WindowOutcome::Stored(problem) => {
+                    if let Some(problem) = problem {
+                        warn!(upstream = upstream.name, problem, "audit logs of the tenant may be incomplete");
+                        round.problem = Some(problem);
+                    }
+                    let until = lease_end(&self.0.context, upstream.client.clock().now());
+                    archive.audit_logs.advance(claimed, window.to, until).await?;
+                    failpoint::reach("audit-logs-window");
+                }
+            }
+        }
+        if let Some(oldest) = oldest {
+            let expired = archive.audit_logs.expire(&upstream.name, oldest).await?;
+            if expired > 0 {
+                info!(upstream = upstream.name, entries = expired, "audit logs of the tenant were deleted by age");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the pages of a window until they fit together, and stores each as it arrives.
+    ///
+    /// Pages are parts of a list that the service makes anew for each request. An entry that is registered meanwhile shifts
+    /// those after it, so that one occurs on two pages; entries of the same time may change places, so that one occurs on two
+    /// pages and another on none. A further reading shows whether there are more.
+    async fn read_window(
+        &self,
+        claimed: &ClaimedAuditLogs,
+        window: Range,
+        size: &mut u64,
+        stored: &mut u64,
+    ) -> Result<WindowOutcome> {
+        let mut known: HashSet<u64> = HashSet::new();
+        let mut total = None;
+        for reading in 0..READINGS_MAX {
+            // Pages of another size end elsewhere.
+            let smaller = (*size - *size / 7 * u64::from(reading)).max(PAGE_MIN);
+            let read = match self.read_pages(claimed, window, smaller, stored).await {
+                Ok(Some(read)) => read,
+                Ok(None) => return Ok(WindowOutcome::TooLong),
+                // A page with long requests and responses may be longer than a response may be.
+                Err(CollectError::Upstream(error)) if error.kind() == ErrorKind::Protocol && *size > PAGE_MIN => {
+                    *size = (*size / 10).max(PAGE_MIN);
+                    debug!(%error, size, "audit logs of the tenant are requested in smaller pages");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let before = known.len();
+            known.extend(&read.seen);
+            total = read.total;
+            let is_confirmed = reading > 0 && known.len() == before;
+            let has_all = match read.total {
+                Some(total) => known.len() as u64 >= total,
+                None => !read.is_suspect || is_confirmed,
+            };
+            if has_all {
+                return Ok(WindowOutcome::Stored(None));
+            }
+        }
+        let counted = total.map_or_else(|| "an unknown number".to_owned(), |total| total.to_string());
+        Ok(WindowOutcome::Stored(Some(format!(
+            "audit logs from {} to {} changed whenever they were read: {} of {counted} entries were received; they are read \
+             again in the next rounds",
+            window.from,
+            window.to,
+            known.len(),
+        ))))
+    }
+
+    /// Reads all pages of a window once; `None` if there are too many.
+    async fn read_pages(
+        &self,
+        claimed: &ClaimedAuditLogs,
+        window: Range,
+        size: u64,
+        stored: &mut u64,
+    ) -> Result<Option<Reading>> {
+        let CollectContext { archive, upstream, .. } = &*self.0.context;
+        let mut reading = Reading::default();
+        let Range { from, to } = window;
+        for page in 1.. {
+            let read = upstream.client.audit_log_page(AuditLogWindow { from, to, page, size }).await?;
+            let total = total_of(&read, size);
+            let is_long = total.is_some_and(|total| total > PAGES_MAX * size);
+            if page == 1 && is_long && to.millis_since(from) > 1 {
+                return Ok(None);
+            }
+            reading.is_suspect |= page > 1 && total != reading.total;
+            reading.total = total;
+            let is_last = is_last(&read, page, size);
+            let entries = entries_of(read)?;
+            let before = reading.seen.len();
+            for entry in &entries {
+                reading.is_suspect |= !reading.seen.insert(key(entry));
+            }
+            *stored += archive.audit_logs.store(&upstream.name, &entries).await?;
+            archive.audit_logs.renew(claimed, lease_end(&self.0.context, upstream.client.clock().now())).await?;
+            failpoint::reach("audit-logs-page");
+            // A service that repeats a page would do so for ever.
+            if is_last || reading.seen.len() == before {
+                break;
+            }
+        }
+        Ok(Some(reading))
+    }
+
+    fn is_paused(&self, now: Timestamp) -> bool {
+        let paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        paused_until.is_some_and(|until| now < until)
+    }
+
+    fn pause_until(&self, time: Timestamp) {
+        let mut paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *paused_until = Some(time);
+    }
+}
+
+/// How many entries the window has. What the service counts is believed only if it fits its number of pages, because its
+/// description leaves open whether it counts the window or everything.
+fn total_of(page: &AuditLogPage, size: u64) -> Option<u64> {
+    page.total.filter(|total| page.pages.is_some_and(|pages| pages == total.div_ceil(size) || *total == 0))
+}
+
+fn is_last(page: &AuditLogPage, number: u64, size: u64) -> bool {
+    page.entries.is_empty()
+        || page.is_last.unwrap_or(match page.pages {
+            Some(pages) => number >= pages,
+            None => (page.entries.len() as u64) < size,
+        })
+}
+
+fn entries_of(page: AuditLogPage) -> Result<Vec<TenantAuditLog>> {
+    let entries: Option<Vec<TenantAuditLog>> = page.entries.into_iter().map(TenantAuditLog::read).collect();
+    let message = "the service's list of audit logs contains something that is not an object";
+    entries.ok_or_else(|| runlog_client::Error::new(ErrorKind::Protocol, message).into())
+}
+
+/// Tells entries apart.
+fn key(entry: &TenantAuditLog) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    entry.id.as_deref().unwrap_or_else(|| entry.body.get()).hash(&mut hasher);
+    hasher.finish()
+}
+
+fn is_forbidden(error: &CollectError) -> bool {
+    matches!(error, CollectError::Upstream(error) if error.kind() == ErrorKind::Forbidden)
+}
+
+/// How long to wait before the next request, if it would meet the same error. Unit: milliseconds.
+fn pause_after(error: &CollectError) -> Option<i64> {
+    let CollectError::Upstream(error) = error else { return None };
+    match error.kind() {
+        ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
+        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(AWAY_PAUSE_MS),
+        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
+            None
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Delivers the audit logs of tenants to a sink, in the order in which they were stored.
+//!
+//! ```text
+//! claim ▸ read on from the last step ▸ redact ▸ send a batch ▸ record the step ▸ … ▸ release
+//! ```
+//!
+//! Entries are sent as records whose ID is that of the entry, so that a sink can tell those that it receives twice. What it
+//! refuses permanently is recorded, and can be sent again.
+
+use std::time::Duration;
+
+use runlog_client::Wait;
+use runlog_model::{Clock, Record, Timestamp, millis};
+use runlog_store::delivery::{RecordKey, RefusedRange};
+use runlog_store::tenant_audit_logs::{AuditDeliveryStep, ClaimedAuditDelivery, StoredTenantAuditLog, TenantAuditLogs};
+use tokio_util::sync::CancellationToken;
+
+use super::config::SinkConfig;
+use super::destination::Takes;
+use super::error::{DeliveryError, Result};
+use super::health::SinkHealth;
+use super::send::Sender;
+use super::sinks::files::Files;
+use super::sinks::sink::{Item, Origin, Sink, TenantContext};
+use super::stats::DeliveryStats;
+
+/// How long the lease lasts without a step. A batch that takes longer may be sent by another deliverer, too.
+const LEASE: Duration = Duration::from_secs(300);
+/// Most entries of a batch.
+const BATCH_ENTRIES: usize = 1_000;
+/// How long entries wait for others that fill a file.
+const FILE_AGE: Duration = Duration::from_secs(3_600);
+
+/// The delivery of audit logs to a sink.
+pub(super) struct AuditDelivery<'a> {
+    pub(super) logs: &'a TenantAuditLogs,
+    pub(super) sink: &'a SinkConfig,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) wait: &'a dyn Wait,
+    pub(super) health: &'a SinkHealth,
+    pub(super) stop: &'a CancellationToken,
+    /// Whether a file is written although it is not full.
+    pub(super) writes_small_files: bool,
+}
+
+/// The expiry of a lease that is taken or renewed now.
+pub(super) fn lease_end(now: Timestamp) -> Timestamp {
+    now.plus_millis(millis(LEASE))
+}
+
+impl AuditDelivery<'_> {
+    /// Sends everything that the sink lacks.
+    pub(super) async fn deliver(&self, claimed: &mut ClaimedAuditDelivery, stats: &mut DeliveryStats) -> Result<()> {
+        let limit = self.sink.bounds.records.min(BATCH_ENTRIES) as u64;
+        loop {
+            if self.stop.is_cancelled() {
+                return Err(DeliveryError::Stopped);
+            }
+            let replays = self.logs.read_replays(claimed, limit).await?;
+            let is_replay = !replays.is_empty();
+            let mut entries = if is_replay { replays } else { self.logs.read_due(claimed, limit).await? };
+            let is_full = entries.len() as u64 >= limit;
+            let Some(first) = entries.first() else { return Ok(()) };
+            let upstream = first.upstream.clone();
+            let age_ms = self.clock.now().millis_since(first.stored_at);
+            let is_file = matches!(self.sink.destination.0, Takes::Files(_));
+            if is_file && !is_replay && !is_full && !self.writes_small_files && age_ms < millis(FILE_AGE) {
+                return Ok(());
+            }
+            // A batch has entries of one upstream.
+            let together = entries.iter().take_while(|entry| entry.upstream == upstream).count();
+            entries.truncate(together);
+            let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
+            let next = sequences.last().map(|last| last + 1);
+            let step = self.send(&Origin::Tenant(TenantContext { upstream }), entries).await?;
+            let step = match is_replay {
+                true => AuditDeliveryStep { replayed: sequences, ..step },
+                false => AuditDeliveryStep { next_sequence: next, ..step },
+            };
+            self.logs.commit_delivery(claimed, &step, lease_end(self.clock.now())).await?;
+            stats.audit_logs += step.delivered;
+            stats.refused += step.refused.len() as u64;
+        }
+    }
+
+    /// Sends entries, and returns which were accepted and refused.
+    async fn send(&self, origin: &Origin, entries: Vec<StoredTenantAuditLog>) -> Result<AuditDeliveryStep> {
+        let mut items = entries.into_iter().map(|entry| self.item(entry)).collect::<Result<Vec<Item>>>()?;
+        items.sort_by_key(|item| item.place);
+        match &self.sink.destination.0 {
+            Takes::Records(to) => self.send_records(to.as_ref(), origin, items).await,
+            Takes::Files(files) => self.write_file(files, origin, items).await,
+            Takes::Runs(_) => Err(DeliveryError::Run("it takes no audit logs".to_owned())),
+        }
+    }
+
+    async fn send_records(&self, to: &dyn Sink, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
+        let oldest = to.oldest_taken(self.clock.now());
+        let taken = items.iter().filter(|item| oldest.is_none_or(|oldest| item.place.time >= oldest));
+        let records: Vec<_> = taken.map(|item| to.encode(origin, item)).collect();
+        let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
+        let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
+        let outcome = sender.send_all(origin, records).await?;
+        self.health.judge(&outcome)?;
+        let delivered = outcome.taken();
+        let of_range = |range: &RefusedRange| {
+            let inside = |place: &&RecordKey| {
+                (range.first..=range.last).contains(place)
+                    && (range.arrivals.0..=range.arrivals.1).contains(&place.arrival)
+            };
+            let reason = match range.records == range.of_records {
+                true => range.reason.clone(),
+                false => format!("{} of {} entries: {}", range.records, range.of_records, range.reason),
+            };
+            places.iter().filter(inside).map(move |place| (place.arrival, reason.clone())).collect::<Vec<_>>()
+        };
+        let refused = outcome.into_refused().iter().flat_map(of_range).collect();
+        Ok(AuditDeliveryStep { delivered, refused, ..AuditDeliveryStep::default() })
+    }
+
+    /// Writes a file, named after the first entry: written again, it replaces itself.
+    async fn write_file(&self, files: &Files, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
+        let first = items.iter().map(|item| item.place.arrival).min().unwrap_or_default();
+        let delivered = items.len() as u64;
+        let mut part = files.begin(origin, first)?;
+        for item in items {
+            if let Err(error) = files.add(&mut part, origin, item).await {
+                part.abandon().await;
+                return Err(error.into());
+            }
+        }
+        part.finish().await?;
+        Ok(AuditDeliveryStep { delivered, ..AuditDeliveryStep::default() })
+    }
+
+    /// An entry as a redacted record: its message says in a sentence what happened, its further fields are those of the entry.
+    fn item(&self, entry: StoredTenantAuditLog) -> Result<Item> {
+        let mut record = record_of(&entry)?;
+        self.sink.redactor.record(&mut record);
+        let place = RecordKey { time: entry.time, arrival: entry.sequence };
+        Ok(Item { id: entry.id, place, spread: 0, record })
+    }
+}
+
+fn record_of(entry: &StoredTenantAuditLog) -> Result<Record> {
+    let extra = serde_json::from_str(entry.body.get()).map_err(|error| {
+        let message = format!("the audit log entry {} of a tenant does not decode", entry.id);
+        runlog_store::Error::caused(runlog_store::ErrorKind::Corrupt, message, error)
+    })?;
+    let fields = &entry.fields;
+    let known = |texts: &[&Option<String>], between: &str| {
+        texts.iter().filter_map(|text| text.as_deref()).collect::<Vec<_>>().join(between)
+    };
+    let user = [&fields.username, &fields.email, &fields.user_id].into_iter().flatten().next();
+    let parts = [
+        user.cloned().unwrap_or_else(|| "unknown user".to_owned()),
+        known(&[&fields.event_type, &fields.event_category, &fields.event_operation], " / "),
+        known(&[&fields.method, &fields.url], " "),
+        fields.status.clone().unwrap_or_default(),
+    ];
+    let message = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+    let has_failed = fields.status.as_deref().is_some_and(|status| status.starts_with(['4', '5']));
+    Ok(Record {
+        time: entry.time,
+        severity: Some(if has_failed { "WARN" } else { "INFO" }.to_owned()),
+        log_type: Some("tenant_audit".to_owned()),
+        message: Some(message),
+        bundle_name: fields.application_id.clone(),
+        bundle_version: None,
+        pod_name: None,
+        extra: Some(extra),
+    })
+}
