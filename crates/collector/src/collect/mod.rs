@@ -15,6 +15,7 @@ mod error;
 mod ingest;
 mod interval;
 mod lease;
+mod pause;
 mod plan_executions;
 mod progress;
 mod range;
