@@ -34,5 +34,6 @@ mod retention;
 mod sign_in;
 mod sinks;
 mod support;
+mod syslog;
 mod tls;
 mod web;

@@ -130,7 +130,11 @@ impl Listeners {
             let Some(socket) = self.udp.map(Arc::new) else { return };
             supervisor.run("syslog udp", &stop, || receive_datagrams(shared.clone(), Arc::clone(&socket))).await;
         };
-        tokio::join!(tcp, tls, udp);
+        let days = supervisor.run("syslog days", &stop, || {
+            let (receiver, stop) = (Arc::clone(&shared.receiver), stop.clone());
+            async move { receiver.end_days(&stop).await }
+        });
+        tokio::join!(tcp, tls, udp, days);
     }
 }
 
