@@ -246,6 +246,10 @@ pub(crate) const FIRST_BYTES: usize = 1 << 10;
 /// removed, or all.
 pub(crate) const RATE_LIMITED_KEYS_MAX: usize = 100_000;
 
+/// How many connections wait in the system until the service accepts them; the system may allow less (`somaxconn`). Of more,
+/// the system resets some without an answer while a service is busy. The default of the library is 128.
+pub(crate) const BACKLOG: i32 = 4_096;
+
 /// How many runs of a request are looked up, started and filled together.
 pub(crate) const INTAKE_RUNS_AT_ONCE: usize = 256;
 

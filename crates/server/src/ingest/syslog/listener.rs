@@ -78,6 +78,7 @@ impl Listeners {
         let bind = |transport: &'static str, address: SocketAddr| {
             let bound = TcpListener::bind(address).and_then(|listener| {
                 listener.set_nonblocking(true)?;
+                SockRef::from(&listener).listen(limits::BACKLOG)?;
                 // What is in there when the process is killed is lost. Connections inherit it.
                 let _ = SockRef::from(&listener).set_recv_buffer_size(limits::SYSLOG_TCP_BUFFER_BYTES);
                 info!("syslog listens on {transport} {}", listener.local_addr()?);
