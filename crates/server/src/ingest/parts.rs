@@ -27,13 +27,16 @@ struct Part {
     name: Option<String>,
 }
 
+/// A task by its ID, its workspace and its name, as far as these are named.
+type TaskKey = (Option<TaskId>, Option<WorkspaceId>, Option<String>);
+
 /// What is known about the places of the runs of a request.
 #[derive(Default)]
 struct Places {
     /// The workspaces in which the caller may publish.
     publishable: HashSet<WorkspaceId>,
     /// The tasks of runs that did not exist, by task, workspace and name.
-    tasks: HashMap<(Option<TaskId>, Option<WorkspaceId>, Option<String>), TaskId>,
+    tasks: HashMap<TaskKey, TaskId>,
 }
 
 /// What became of a part.

@@ -223,7 +223,7 @@ impl Receiver {
                 let caller = self.caller().await.ok();
                 let change = self.change(caller.as_ref(), String::new(), format!("syslog-{}", self.random.uuid()));
                 // If it fails, the supervisor begins again, and with the days before.
-                days::end_all(&change.store_to("finish run", StatusCode::OK).runs(), task, now).await?;
+                days::end_all(change.store_to("finish run", StatusCode::OK).runs(), task, now).await?;
                 ended = Some(last);
             }
             tokio::select! {
