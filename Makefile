@@ -1,3 +1,6 @@
+# Every build but that of a release is one of the whole workspace with these features, so that programs and tests share it.
+together := --workspace --locked --features runlog-cli/failpoints
+
 # The main targets are `make demo` and `make test`. Each installs what a fresh Debian machine with Rust lacks.
 .DEFAULT_GOAL := help
 .PHONY: help demo test web check release release-artifacts reference docs bench endurance openapi
@@ -7,13 +10,13 @@ help: ## Lists the targets
 
 demo: web ## Starts Runlog, archives ten real run logs, fetches them over HTTP and verifies that nothing is missing
 	@.ci/setup build
-	cargo build --locked
+	cargo build $(together) --bin runlog
 	@target/debug/runlog demo
 
 # The tests use failpoints; the endurance tests use the program that they built.
 test: web ## Runs all tests
 	@.ci/setup test
-	cargo test --workspace --locked --features runlog-cli/failpoints
+	cargo test $(together)
 
 # The sources of the web UI. It is rebuilt if one of them is newer than the build.
 web_sources := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/browse/*' \
@@ -51,14 +54,14 @@ release-artifacts: ## Builds the archive, the packages and the image of a releas
 	deploy/packages/all $(BINARY) target/packages
 
 reference: ## Updates docs/reference after a change to a command or a setting
-	RUNLOG_KEEP_REFERENCE=1 cargo test --workspace --locked --features runlog-cli/failpoints --test outside -- reference
+	RUNLOG_KEEP_REFERENCE=1 cargo test $(together) --test outside -- reference
 
 docs: ## Builds the documentation as a website in target/book/html, and checks its links
 	@.ci/setup docs
 	docs/book/build
 
 openapi: ## Updates docs/openapi.json after a change to a route or a body
-	RUNLOG_KEEP_OPENAPI=1 cargo test --locked -p runlog-server --test api -- openapi
+	RUNLOG_KEEP_OPENAPI=1 cargo test $(together) --test api -- openapi
 
 endurance: ## Kills the binary 200 times on each catalog, disconnects nodes, storage and collectors, and counts records (an hour)
 	@.ci/setup test

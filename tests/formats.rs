@@ -234,3 +234,34 @@ fn what_a_running_job_logs_is_stored_while_it_runs() {
     let messages: Vec<Value> = records(&service, RUN).iter().map(|record| record["logMessage"].clone()).collect();
     assert_eq!(messages, ["one", "two\n\tat x.Y.z", "three"]);
 }
+
+#[test]
+fn a_log_is_read_by_the_pattern_of_its_logger() {
+    let (service, task) = service();
+    let pattern = "%-5p|%d{dd MMM yyyy HH:mm:ss.SSS}{Europe/Berlin}|%t|%c{1}: %m%n";
+    let log = "WARN |10 Jan 2026 09:00:00.123|main|Orders: slow\n2026-01-10 08:00:00 ERROR is no beginning\n\
+               ERROR|10 Jan 2026 09:00:01.000|pool 1|Orders: no orders\n\tat a.B.c(B.java:7)\n";
+    write(&service, "job.log", log);
+    let (run, _) = pushed(&service, &task, &["job.log", "--pattern", pattern]);
+    let expected = [
+        json!({"logTimestamp": 1_768_032_000_123_u64, "severity": "WARN", "bundleName": "Orders", "thread": "main",
+            "logMessage": "slow\n2026-01-10 08:00:00 ERROR is no beginning"}),
+        json!({"logTimestamp": 1_768_032_001_000_u64, "severity": "ERROR", "bundleName": "Orders", "thread": "pool 1",
+            "logMessage": "no orders\n\tat a.B.c(B.java:7)"}),
+    ];
+    for (record, expected) in records(&service, &run).iter().zip(&expected) {
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&record[name], value, "{record}");
+        }
+    }
+    assert_eq!(records(&service, &run).len(), 2);
+    for (pattern, words) in [
+        ("%d %p %m%n", "no line has the layout %d %p %m%n; the first one is"),
+        ("%d %replace{%m}{a}{b}%n", "character 4: %replace is not supported"),
+        ("%d{HH:mm:ss} %m%n", "--date"),
+    ] {
+        let output = push(&service, &task, &["job.log", "--pattern", pattern]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains(words), "{told}");
+    }
+}

@@ -2,13 +2,14 @@
 //! and each search ends.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Service, write_lines};
+use crate::support::{Service, bash, write_lines};
 
 const SEARCHES: usize = 320;
 
@@ -90,4 +91,34 @@ fn hundreds_of_rare_searches_keep_nobody_else_waiting() {
     assert!(answered > 0, "none of {SEARCHES} was answered");
     // All permits have been released.
     assert_eq!(ask(&service, "/runlog/v1/search?q=zebra").0, 200);
+}
+
+/// Once, the system reset some of the connections that came at one moment while the service was busy: more than 128 waited
+/// to be accepted, and it kept nothing of the others.
+#[test]
+fn those_who_come_while_the_service_is_busy_wait_for_its_answer() {
+    let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let most: usize = allowed.trim().parse().unwrap();
+    let service = Service::start(&["--requests-per-second", "0"]);
+    let address: SocketAddr = service.url.trim_start_matches("http://").parse().unwrap();
+    let signal = |name: &str| bash(&format!("kill -{name} {}", service.process()), Path::new("/"));
+    // It listens, and then accepts nothing.
+    assert_eq!(ask(&service, "/healthz").0, 200);
+    signal("STOP");
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let connect = |number: usize| {
+        let connection = TcpStream::connect_timeout(&address, Duration::from_secs(2));
+        let mut connection = connection.unwrap_or_else(|error| panic!("connection {number}: {error}"));
+        // In several packets, as many clients send it.
+        request.split_inclusive(' ').for_each(|part| connection.write_all(part.as_bytes()).unwrap());
+        connection
+    };
+    let connections: Vec<TcpStream> = (0..SEARCHES.min(most)).map(connect).collect();
+    signal("CONT");
+    for mut connection in connections {
+        connection.set_read_timeout(Some(LONG)).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }

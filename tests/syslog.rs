@@ -181,19 +181,32 @@ fn messages_without_a_run_are_kept_by_day_if_a_task_is_set() {
     let stage = stage("task = \"TASK\"");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let send = |message: &str| socket.send_to(message.as_bytes(), ("127.0.0.1", stage.udp)).unwrap();
-    send("<34>1 2026-11-28T10:00:00Z router dhcpd 7 - - monday");
-    send("<34>1 2026-11-28T23:00:00Z router dhcpd 7 - - evening\n");
-    send("<34>1 2026-11-28T11:00:00Z router sshd 7 - - other application");
-    wait(|| (stage.count("udp", "stored") == 3).then_some(()));
     let runs = |status: &str| -> Vec<String> {
-        let listed = stage.service.succeed(&["runs", "--last", "50d", "--json"]);
+        let query = format!("SELECT run_id FROM runs WHERE status = '{status}'");
+        let listed = stage.service.succeed(&["sql", &query, "--format", "ndjson"]);
         let runs = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        runs.filter(|run| run["status"] == status).map(|run| run["executionId"].as_str().unwrap().to_owned()).collect()
+        runs.map(|run| run["run_id"].as_str().unwrap().to_owned()).collect()
     };
+    // Without a time, they are of today.
+    send("<34>1 - router dhcpd 7 - - one");
+    send("<34>1 - router dhcpd 7 - - two\n");
+    send("<34>1 - router sshd 7 - - other application");
+    // The time of a device whose clock is wrong.
+    send("<34>1 2090-11-28T10:00:00Z router sshd 7 - - future");
+    wait(|| (stage.count("udp", "stored") == 4).then_some(()));
+    let open = runs("executing");
+    let mut messages: Vec<Vec<String>> = open.iter().map(|run| stage.messages(run)).collect();
+    messages.sort();
+    // A log is fetched up to now.
+    assert_eq!(messages, [vec!["one", "two"], vec!["other application"]]);
+    let records = stage.service.succeed(&["sql", "SELECT sum(records) AS n FROM runs", "--format", "ndjson"]);
+    assert_eq!(serde_json::from_str::<Value>(&records).unwrap()["n"], 4);
+    // A day that is over.
+    send("<34>1 2020-11-28T10:00:00Z router dhcpd 7 - - morning");
+    send("<34>1 2020-11-28T23:00:00Z router dhcpd 7 - - evening");
+    let ended = wait(|| runs("execution_successful").pop());
+    assert_eq!(stage.wait_for(&ended, 2), ["morning", "evening"]);
     assert_eq!(runs("executing").len(), 2);
-    send("<34>1 2026-11-29T01:00:00Z router dhcpd 7 - - tuesday");
-    wait(|| (runs("execution_successful").len() == 1).then_some(()));
-    assert_eq!(stage.messages(&runs("execution_successful")[0]), ["monday", "evening"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -86,7 +87,7 @@ def check_kubernetes(found: list[dict], routes: set[str]) -> None:
     deployments = [it for it in found if it["kind"] == "Deployment"]
     expect(len(deployments) == 2, f"there are {len(deployments)} Deployments")
     expect(not any(it["kind"] == "Secret" for it in found), "the chart makes a Secret")
-    labels = []
+    labels, named_ports = [], []
     for deployment in deployments:
         name, pod = deployment["metadata"]["name"], deployment["spec"]["template"]
         labels.append(pod["metadata"]["labels"])
@@ -105,6 +106,14 @@ def check_kubernetes(found: list[dict], routes: set[str]) -> None:
                 bounds = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in pod["spec"]["volumes"]}
                 expect(bool(bounds.get(mounted.get("/tmp"))), f"{name} has no bounded folder for temporary files")
             ports = {port["name"] for port in container.get("ports", [])}
+            named_ports.append(ports)
+            mounted = {mount["name"] for mount in container["volumeMounts"]}
+            volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+            expect(mounted == volumes.keys(), f"{name} mounts other volumes than it defines")
+            for volume in volumes.values():
+                settings = volume.get("configMap", {}).get("name")
+                expect(settings is None or ("ConfigMap", settings) in named, f"{name} mounts a ConfigMap that does not exist")
+            check_syslog(name, container, settings_mounted(volumes, named))
             set_here = {variable["name"] for variable in container["env"]}
             for source in container.get("envFrom", []):
                 if "configMapRef" in source:
@@ -122,12 +131,15 @@ def check_kubernetes(found: list[dict], routes: set[str]) -> None:
         place = f"{it['kind']} {it['metadata']['name']}"
         if it["kind"] in ("Service", "PodDisruptionBudget"):
             expect(selects(it["spec"]["selector"], labels), f"{place} selects nothing")
+            for port in it["spec"].get("ports", []):
+                expect(port["targetPort"] in {name for ports in named_ports for name in ports}, f"{place} leads to no port")
         elif it["kind"] == "NetworkPolicy":
             of_all = all(selects(it["spec"]["podSelector"], [pod]) for pod in labels)
             expect(of_all, f"{place} does not select all pods")
             containers = [one for deployment in deployments for one in deployment["spec"]["template"]["spec"]["containers"]]
-            ports = {port["containerPort"] for one in containers for port in one.get("ports", [])}
-            expect({port["port"] for rule in it["spec"]["ingress"] for port in rule["ports"]} == ports, f"{place} opens other ports")
+            ports = {(port["containerPort"], port.get("protocol", "TCP")) for one in containers for port in one.get("ports", [])}
+            opened = {(port["port"], port["protocol"]) for rule in it["spec"]["ingress"] for port in rule["ports"]}
+            expect(opened == ports, f"{place} opens other ports")
         elif it["kind"] == "Ingress":
             backends = [path["backend"]["service"] for rule in it["spec"]["rules"] for path in rule["http"]["paths"]]
             for backend in backends:
@@ -141,6 +153,21 @@ def check_kubernetes(found: list[dict], routes: set[str]) -> None:
             expect(jobs == {"runlog"}, f"{place} makes jobs named {jobs}")
             for endpoint in it["spec"]["endpoints"]:
                 expect(f"GET {endpoint['path']}" in routes, f"{place} scrapes {endpoint['path']}, which is not a route")
+
+
+def settings_mounted(volumes: dict[str, dict], named: dict) -> dict:
+    """The settings file of a pod; empty if it has none."""
+    maps = [volume["configMap"]["name"] for volume in volumes.values() if "configMap" in volume]
+    texts = [named["ConfigMap", it]["data"].get("runlog.toml", "") for it in maps if ("ConfigMap", it) in named]
+    return tomllib.loads("\n".join(texts))
+
+
+def check_syslog(name: str, container: dict, settings: dict) -> None:
+    """The ports of a container are those on which its settings receive syslog."""
+    table = settings.get("syslog", {})
+    listened = {(int(table[kind].rsplit(":", 1)[1]), "UDP" if kind == "udp" else "TCP") for kind in ("tcp", "tls", "udp") if kind in table}
+    ports = {(port["containerPort"], port.get("protocol", "TCP")) for port in container.get("ports", []) if port["name"].startswith("syslog-")}
+    expect(listened == ports, f"{name} has the ports {ports} for syslog, and its settings {listened}")
 
 
 def selects(selector: dict, labels: list[dict]) -> bool:

@@ -63,6 +63,10 @@ impl Service {
     }
 
     /// A folder beside the archive, for files of the test.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.as_ref().unwrap().path()
     }

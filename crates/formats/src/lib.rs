@@ -15,14 +15,18 @@
 //! | `json`, `values` | JSON objects, one a line or anywhere |
 //! | `table` | CSV |
 //! | `text` | lines of loggers: times, severities, and the lines that belong together |
+//! | `layout` | lines of a logger whose layout is given as a conversion pattern |
 //! | `fields`, `names` | which field or column of another program is which of a record |
+//! | `calendar` | names of months, weekdays and zones |
 //! | `encoding` | bytes that are not UTF-8 |
 //! | `outcome`, `settings` | what reading gives, and how it is done |
 
+mod calendar;
 mod detect;
 mod encoding;
 mod fields;
 mod json;
+mod layout;
 mod lines;
 mod names;
 mod outcome;
@@ -33,6 +37,7 @@ mod text;
 mod values;
 
 pub use detect::{Detected, detect};
+pub use layout::{Layout, LayoutError};
 pub use names::{FieldMap, FieldName};
 pub use outcome::{Invalid, Next, Position, RECORD_BYTES_MAX, ReadError, Unit};
 pub use reader::{LineReader, LogReader};

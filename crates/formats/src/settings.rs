@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use runlog_model::{LogZone, Timestamp};
 
+use crate::layout::Layout;
 use crate::names::FieldMap;
 
 /// The format of a log.
@@ -39,6 +40,8 @@ pub struct ReadSettings {
     pub plain_time: Timestamp,
     /// Fields with other names than the usual ones.
     pub fields: FieldMap,
+    /// The layout of [`LogFormat::Text`]. Default: lines begin with a time, and their other parts are recognised.
+    pub layout: Option<Layout>,
 }
 
 impl ReadSettings {
@@ -51,6 +54,7 @@ impl ReadSettings {
             written_at: at,
             plain_time: at,
             fields: FieldMap::default(),
+            layout: None,
         }
     }
 }

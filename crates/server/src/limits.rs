@@ -255,6 +255,13 @@ pub(crate) const FIRST_BYTES: usize = 1 << 10;
 /// removed, or all.
 pub(crate) const RATE_LIMITED_KEYS_MAX: usize = 100_000;
 
+/// How many connections wait in the system until the service accepts them; the system may allow less (`somaxconn`). Of more,
+/// the system resets some without an answer while a service is busy. The default of the library is 128.
+pub(crate) const BACKLOG: i32 = 4_096;
+
+/// How many runs of a request are looked up, started and filled together.
+pub(crate) const INTAKE_RUNS_AT_ONCE: usize = 256;
+
 /// How long messages of a syslog connection are collected before they are stored together.
 pub(crate) const SYSLOG_BATCH_TIME: Duration = Duration::from_millis(500);
 
@@ -290,6 +297,15 @@ pub(crate) const SYSLOG_SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the number of lost datagrams is read.
 pub(crate) const SYSLOG_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How long after the end of a day its runs of syslog end: messages are on their way, and clocks differ.
+pub(crate) const SYSLOG_DAY_GRACE: Duration = Duration::from_secs(600);
+
+/// How often it is looked at whether a day is over, whose runs of syslog are to be ended.
+pub(crate) const SYSLOG_DAYS_EVERY: Duration = Duration::from_secs(5);
+
+/// How many runs of syslog that are to be ended are listed at a time.
+pub(crate) const SYSLOG_DAYS_RUNS: u64 = 500;
 
 /// When and how often the system asks whether the sender of an idle connection still exists.
 pub(crate) const SYSLOG_KEEP_ALIVE: Duration = Duration::from_secs(60);

@@ -5,13 +5,10 @@ use std::time::Duration;
 use runlog_model::wire::ErrorBody;
 use url::Url;
 
-use crate::transport::{HttpClientBuilder, TlsSettings};
+use crate::transport::{HttpClientBuilder, TlsSettings, beginning_of};
 
 /// How long a service may take to say whether it is ready.
 const READY_TIME: Duration = Duration::from_secs(10);
-
-/// Longest answer that is read. Unit: bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The response of a readiness probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +25,9 @@ pub async fn readiness(service: &Url, tls: &TlsSettings) -> Result<Readiness, St
     let told = |error: reqwest::Error| error.without_url().to_string();
     let client = HttpClientBuilder::new(tls).timeout(READY_TIME).following_redirects().build();
     let client = client.map_err(|error| error.to_string())?;
-    let mut answer = client.get(address).send().await.map_err(told)?;
+    let answer = client.get(address).send().await.map_err(told)?;
     let status = answer.status().as_u16();
-    let mut body = Vec::new();
-    while status != 200
-        && let Some(part) = answer.chunk().await.map_err(told)?
-        && body.len() + part.len() <= ANSWER_BYTES_MAX
-    {
-        body.extend_from_slice(&part);
-    }
+    let body = if status == 200 { Vec::new() } else { beginning_of(answer).await.map_err(told)? };
     let said: Option<ErrorBody> = serde_json::from_slice(&body).ok();
     Ok(Readiness { status, problem: said.and_then(|said| said.message) })
 }

@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::sign_in::{DeviceSignInBody, DeviceTokenBody, DeviceTokenRequest, SignInBody};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{HttpClientBuilder, TlsSettings};
+use crate::transport::{HttpClientBuilder, TlsSettings, beginning_of};
 
 /// How long a request may take. The service asks the provider meanwhile.
 const TIME_MAX: Duration = Duration::from_secs(30);
-
-/// The longest answer that is read. Unit: bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Signing in to one service.
 #[derive(Debug, Clone)]
@@ -54,7 +51,7 @@ async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     };
     let response = request.send().await.map_err(unanswered)?;
     let status = response.status();
-    let body = body(response).await.map_err(unanswered)?;
+    let body = beginning_of(response).await.map_err(unanswered)?;
     if status.is_success() {
         return serde_json::from_slice(&body)
             .map_err(|_| Error::new(ErrorKind::NotFound, "the answer is not that of a Runlog"));
@@ -73,15 +70,4 @@ async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     });
     let said = said.unwrap_or_else(|| format!("the service answered with {status}"));
     Err(Error::new(kind, said))
-}
-
-async fn body(mut response: Response) -> std::result::Result<Vec<u8>, reqwest::Error> {
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await? {
-        if body.len() + part.len() > ANSWER_BYTES_MAX {
-            break;
-        }
-        body.extend_from_slice(&part);
-    }
-    Ok(body)
 }

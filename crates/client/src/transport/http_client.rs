@@ -15,6 +15,21 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long it may take to connect.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// How much of a short answer is read. Unit: bytes.
+const SHORT_ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// The body of an answer that should be short; of a longer one, its beginning.
+pub(crate) async fn beginning_of(mut answer: reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await? {
+        if body.len() + part.len() > SHORT_ANSWER_BYTES_MAX {
+            break;
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
+}
+
 /// Builds an HTTP client.
 #[derive(Debug)]
 pub struct HttpClientBuilder {

@@ -17,6 +17,7 @@ mod wait;
 pub(crate) use call::{Answer, refused};
 pub use client::{Client, Traffic};
 pub use http_client::HttpClientBuilder;
+pub(crate) use http_client::beginning_of;
 pub(crate) use link_client::LinkClient;
 pub use retry::retry_after;
 pub(crate) use retry::{Tries, jittered};

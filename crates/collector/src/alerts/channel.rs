@@ -8,18 +8,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::channel_context::ChannelContext;
+use super::chat::{ChatSettings, ChatWebhook};
 use super::opsgenie::{Opsgenie, OpsgenieSettings};
 use super::pagerduty::{PagerDuty, PagerDutySettings};
 use super::rule::Destination;
-use super::slack::{Slack, SlackSettings};
-use super::teams::{Teams, TeamsSettings};
 use crate::settings::{SecretReader, SettingsError, TableError, UnknownWord, located, names_of};
 
 /// The setting that selects the kind.
 const KIND: &str = "kind";
 
 macro_rules! channels {
-    ($($variant:ident($settings:ty) = $name:literal,)+) => {
+    ($($variant:ident($settings:ty) = $name:literal, $destination:ident($new:path);)+) => {
         /// The settings of a destination, selected by `kind = "slack"`.
         #[derive(Debug)]
         enum KindSettings {
@@ -45,7 +44,7 @@ macro_rules! channels {
 
             fn build(&self, context: &ChannelContext<'_>) -> Result<Destination, SettingsError> {
                 match self {
-                    $(Self::$variant(settings) => $variant::new(settings, context).map(Destination::$variant),)+
+                    $(Self::$variant(settings) => $new(settings, context).map(Destination::$destination),)+
                 }
             }
         }
@@ -53,10 +52,10 @@ macro_rules! channels {
 }
 
 channels! {
-    Teams(TeamsSettings) = "teams",
-    Slack(SlackSettings) = "slack",
-    PagerDuty(PagerDutySettings) = "pagerduty",
-    Opsgenie(OpsgenieSettings) = "opsgenie",
+    Teams(ChatSettings) = "teams", Chat(ChatWebhook::teams);
+    Slack(ChatSettings) = "slack", Chat(ChatWebhook::slack);
+    PagerDuty(PagerDutySettings) = "pagerduty", PagerDuty(PagerDuty::new);
+    Opsgenie(OpsgenieSettings) = "opsgenie", Opsgenie(Opsgenie::new);
 }
 
 /// The settings of one destination of a rule.

@@ -14,6 +14,7 @@
 mod archive;
 mod channel;
 mod channel_context;
+mod chat;
 mod error;
 mod find;
 mod mail;
@@ -30,6 +31,7 @@ mod teams;
 mod webhook;
 
 pub use channel::ChannelSettings;
+pub use chat::ChatWebhook;
 pub use error::AlertError;
 pub use find::Look;
 pub use mail::{Mail, MailLogin, MailSecurity};
@@ -38,6 +40,4 @@ pub use opsgenie::Opsgenie;
 pub use pagerduty::PagerDuty;
 pub use rule::{AlertRule, Condition, Destination, GroupBy, TaskSchedule, TimeOf};
 pub use sender::Alerts;
-pub use slack::Slack;
-pub use teams::Teams;
 pub use webhook::Webhook;

@@ -7,13 +7,12 @@ use runlog_model::place::Task;
 use runlog_model::wire::alerts::AlertRuleDescription;
 use runlog_model::{Run, TaskId, Timestamp};
 
+use super::chat::ChatWebhook;
 use super::error::AlertError;
 use super::mail::Mail;
 use super::message::{Message, Purpose};
 use super::opsgenie::Opsgenie;
 use super::pagerduty::PagerDuty;
-use super::slack::Slack;
-use super::teams::Teams;
 use super::webhook::Webhook;
 use crate::glob;
 
@@ -125,10 +124,8 @@ pub enum Destination {
     Webhook(Webhook),
     /// One or more mailboxes.
     Mail(Mail),
-    /// Microsoft Teams.
-    Teams(Teams),
-    /// Slack.
-    Slack(Slack),
+    /// A webhook of Microsoft Teams or Slack.
+    Chat(ChatWebhook),
     /// PagerDuty.
     PagerDuty(PagerDuty),
     /// Opsgenie.
@@ -169,8 +166,7 @@ impl Destination {
         match self {
             Self::Webhook(webhook) => webhook.name(),
             Self::Mail(mail) => mail.name(),
-            Self::Teams(teams) => teams.name(),
-            Self::Slack(slack) => slack.name(),
+            Self::Chat(chat) => chat.name(),
             Self::PagerDuty(pagerduty) => pagerduty.name(),
             Self::Opsgenie(opsgenie) => opsgenie.name(),
         }
@@ -179,8 +175,7 @@ impl Destination {
     /// The same for what sends to the same place, where people see each test.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Teams(teams) => teams.place(),
-            Self::Slack(slack) => slack.place(),
+            Self::Chat(chat) => chat.place(),
             Self::Webhook(_) | Self::Mail(_) | Self::PagerDuty(_) | Self::Opsgenie(_) => self.name(),
         }
     }
@@ -189,8 +184,7 @@ impl Destination {
         match self {
             Self::Webhook(webhook) => webhook.send(message, now).await,
             Self::Mail(mail) => mail.send(message).await,
-            Self::Teams(teams) => teams.send(message).await,
-            Self::Slack(slack) => slack.send(message).await,
+            Self::Chat(chat) => chat.send(message).await,
             Self::PagerDuty(pagerduty) => pagerduty.send(message).await,
             Self::Opsgenie(opsgenie) => opsgenie.send(message).await,
         }
@@ -203,7 +197,7 @@ impl Destination {
             Self::Mail(mail) => mail.check().await,
             Self::PagerDuty(pagerduty) => pagerduty.check().await,
             Self::Opsgenie(opsgenie) => opsgenie.check().await,
-            Self::Webhook(_) | Self::Teams(_) | Self::Slack(_) => self.send(&test, now).await,
+            Self::Webhook(_) | Self::Chat(_) => self.send(&test, now).await,
         }
     }
 

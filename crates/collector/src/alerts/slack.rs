@@ -4,15 +4,9 @@
 //! at most 50 blocks, 150 characters in a header, 3,000 in the text of a section and 2,000 in each of its ten fields;
 //! `&`, `<` and `>` are escaped everywhere, which also disarms mentions such as `<!channel>`.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use url::Url;
 
-use super::channel_context::{ChannelContext, failure, name, place_of, post};
-use super::error::AlertError;
 use super::message::{Message, Purpose};
-use crate::deliver::http::{HttpAccess, Poster};
-use crate::settings::{SettingsError, TextOrSecret};
 
 const HEADER_CHARS_MAX: usize = 150;
 const SECTION_CHARS_MAX: usize = 3_000;
@@ -21,43 +15,7 @@ const FIELDS_MAX: usize = 10;
 /// Slack truncates a text above 40,000 characters; notifications show one line.
 const TEXT_CHARS_MAX: usize = 300;
 
-/// The settings of an incoming webhook of Slack.
-#[derive(Debug, Deserialize)]
-pub(super) struct SlackSettings {
-    url: Option<TextOrSecret>,
-}
-
-/// An incoming webhook of Slack.
-#[derive(Clone)]
-pub struct Slack {
-    poster: std::sync::Arc<Poster>,
-    name: String,
-    place: String,
-}
-
-impl Slack {
-    pub(super) fn new(settings: &SlackSettings, context: &ChannelContext<'_>) -> Result<Self, SettingsError> {
-        let url: Url = context.secret_url(settings.url.as_ref())?;
-        let (name, place) = (name("slack", &url, context), place_of(&url));
-        Ok(Self { poster: context.poster(url, HttpAccess::Open)?.into(), name, place })
-    }
-
-    pub(super) fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    /// The same for the same channel, in all rules.
-    pub(super) fn place(&self) -> String {
-        self.place.clone()
-    }
-
-    pub(super) async fn send(&self, message: &Message) -> Result<(), AlertError> {
-        let answer = post(&self.poster, &self.name, &body(message)).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(failure(&answer, &self.name)) }
-    }
-}
-
-fn body(message: &Message) -> Value {
+pub(super) fn body(message: &Message) -> Value {
     let sign = match message.purpose {
         Purpose::Alert => "🔴",
         Purpose::Recovery => "🟢",

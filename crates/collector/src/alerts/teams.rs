@@ -3,15 +3,10 @@
 //! Source: "Create incoming webhooks with Workflows", "Adaptive Cards" 1.4: the message is an envelope with one attachment;
 //! it has at most 28 KB. Text of logs is shown in text runs, because text blocks and facts interpret Markdown.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use url::Url;
 
-use super::channel_context::{ChannelContext, failure, name, place_of, post};
-use super::error::AlertError;
 use super::message::{Message, Purpose, cut};
-use crate::deliver::http::{HttpAccess, Poster};
-use crate::settings::{SettingsError, TextOrSecret};
+use crate::deliver::http::Answer;
 
 /// The largest message that Teams accepts. Unit: bytes; 28 KB, less some for what Teams adds.
 const BYTES_MAX: usize = 27_000;
@@ -19,52 +14,12 @@ const BYTES_MAX: usize = 27_000;
 const TEXT_CHARS_MAX: usize = 4_000;
 const FACT_CHARS_MAX: usize = 400;
 
-/// The settings of a workflow.
-#[derive(Debug, Deserialize)]
-pub(super) struct TeamsSettings {
-    url: Option<TextOrSecret>,
+/// True for the answer of a connector that could not post the message, which has status 200 as well.
+pub(super) fn has_failed(answer: &Answer) -> bool {
+    String::from_utf8_lossy(&answer.body).contains("Webhook message delivery failed")
 }
 
-/// A workflow of Microsoft Teams.
-#[derive(Clone)]
-pub struct Teams {
-    poster: std::sync::Arc<Poster>,
-    name: String,
-    place: String,
-}
-
-impl Teams {
-    pub(super) fn new(settings: &TeamsSettings, context: &ChannelContext<'_>) -> Result<Self, SettingsError> {
-        let url: Url = context.secret_url(settings.url.as_ref())?;
-        let (name, place) = (name("teams", &url, context), place_of(&url));
-        Ok(Self { poster: context.poster(url, HttpAccess::Open)?.into(), name, place })
-    }
-
-    pub(super) fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    /// The same for the same channel, in all rules.
-    pub(super) fn place(&self) -> String {
-        self.place.clone()
-    }
-
-    pub(super) async fn send(&self, message: &Message) -> Result<(), AlertError> {
-        let answer = post(&self.poster, &self.name, &body(message)).await?;
-        let says_failed = || String::from_utf8_lossy(&answer.body).contains("Webhook message delivery failed");
-        match answer.status.is_success() {
-            // A connector answers 200 also when it could not post the message.
-            true if says_failed() => {
-                let problem = format!("{}: {}", self.name, answer.said());
-                Err(AlertError::Busy { problem, after: answer.retry_after })
-            }
-            true => Ok(()),
-            false => Err(failure(&answer, &self.name)),
-        }
-    }
-}
-
-fn body(message: &Message) -> Value {
+pub(super) fn body(message: &Message) -> Value {
     let mut chars_max = TEXT_CHARS_MAX;
     loop {
         let body = body_of(message, chars_max);

@@ -8,7 +8,7 @@
 //! others. They are stored completely or not at all, so that a collector that is killed begins again.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::{Client, ComponentPage, ErrorKind};
@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::lease::{RunLease, lease_end};
+use super::pause::{Pause, lacks_right};
 use super::stats::CollectStats;
 use super::upstream_run::execution_of;
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
@@ -42,10 +43,6 @@ const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Number of attempts after which the metrics of a run are given up if the problem is in its metrics, not in the service:
 /// about a day.
 const ATTEMPTS_MAX: i64 = 12;
-/// How long no metrics are requested after the service has refused them for lack of a right, and after it was unavailable.
-const REFUSED_PAUSE_MS: i64 = 900_000;
-const AWAY_PAUSE_MS: i64 = 60_000;
-
 /// Fetches component metrics of an upstream. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub(super) struct ComponentWorker(Arc<Shared>);
@@ -53,8 +50,7 @@ pub(super) struct ComponentWorker(Arc<Shared>);
 struct Shared {
     context: Arc<CollectContext>,
     pool: Arc<Pool>,
-    /// Until when nothing is requested because the right is missing.
-    paused_until: Mutex<Option<Timestamp>>,
+    pause: Pause,
     /// Whether runs that landed before metrics were wanted are due.
     has_scheduled_missing: OnceCell<()>,
 }
@@ -75,7 +71,7 @@ impl ComponentWorker {
         Self(Arc::new(Shared {
             context,
             pool: Arc::new(Pool::new()),
-            paused_until: Mutex::default(),
+            pause: Pause::default(),
             has_scheduled_missing: OnceCell::new(),
         }))
     }
@@ -102,7 +98,7 @@ impl ComponentWorker {
     pub(super) async fn fetch_one(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
-        if !self.is_wanted() || self.is_paused(now) {
+        if !self.is_wanted() || self.0.pause.is_on(now) {
             return Ok(None);
         }
         tokio::select! {
@@ -137,14 +133,11 @@ impl ComponentWorker {
             }
             Err(error) => {
                 let mut problem = error_chain(&error);
-                let pause_ms = pause_after(&error);
-                if pause_ms == Some(REFUSED_PAUSE_MS) {
+                if lacks_right(&error) {
                     problem.push_str("; or set component_metrics = false");
                 }
-                if let Some(pause_ms) = pause_ms {
-                    self.pause_until(upstream.client.clock().now().plus_millis(pause_ms));
-                }
-                let is_of_run = pause_ms.is_none() && !matches!(error, CollectError::Archive(_));
+                let has_paused = self.0.pause.begin_after(&error, upstream.client.clock().now());
+                let is_of_run = !has_paused && !matches!(error, CollectError::Archive(_));
                 until_shutdown(self.set_back(&claimed, run_id, problem, is_of_run), stop).await?;
             }
         }
@@ -202,16 +195,6 @@ impl ComponentWorker {
         let run = execution_of(&claimed.run).ok()?;
         run.finished_at.or(run.started_at).or(run.triggered_at)
     }
-
-    fn is_paused(&self, now: Timestamp) -> bool {
-        let paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused_until.is_some_and(|until| now < until)
-    }
-
-    fn pause_until(&self, time: Timestamp) {
-        let mut paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused_until = Some(time);
-    }
 }
 
 /// When the metrics of a run that ended at this time are requested, if its log settles this long after its end.
@@ -219,18 +202,6 @@ pub(super) fn due_at(now: Timestamp, ended: Option<Timestamp>, settle: Duration)
     let settle_ms = millis(settle * SETTLE_TIMES);
     // The clock of the service may be ahead.
     ended.map_or(now, |ended| now.max(ended.plus_millis(settle_ms).min(now.plus_millis(settle_ms))))
-}
-
-/// How long to wait before the metrics of other runs are requested, if those would meet the same error. Unit: milliseconds.
-fn pause_after(error: &CollectError) -> Option<i64> {
-    let CollectError::Upstream(error) = error else { return None };
-    match error.kind() {
-        ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
-        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(AWAY_PAUSE_MS),
-        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
-            None
-        }
-    }
 }
 
 /// All metrics of a run.

@@ -17,6 +17,7 @@ mod error;
 mod ingest;
 mod interval;
 mod lease;
+mod pause;
 mod plan_executions;
 mod progress;
 mod range;

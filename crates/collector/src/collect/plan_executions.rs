@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::lease::lease_end;
+use super::pause::Pause;
 use super::range::Range;
 use super::run_list::{List, read_list};
 use super::stats::CollectStats;
@@ -40,8 +41,6 @@ const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Number of attempts after which a plan execution is given up if the problem is in its own description: about a day.
 const ATTEMPTS_MAX: i64 = 12;
 /// How long plan executions are not requested after the service has refused them, and after it was unavailable.
-const REFUSED_PAUSE_MS: i64 = 900_000;
-const AWAY_PAUSE_MS: i64 = 60_000;
 /// How long the definition of a plan is used before it is requested again. Unit: milliseconds.
 const DEFINITION_FRESH_MS: i64 = 900_000;
 /// Number of failed attempts after which a definition that cannot be read is done without.
@@ -58,8 +57,7 @@ pub(super) struct PlanWorker(Arc<Shared>);
 struct Shared {
     context: Arc<CollectContext>,
     pool: Arc<Pool>,
-    /// Until when nothing is requested, because it was refused or the service is unavailable.
-    paused_until: Mutex<Option<Timestamp>>,
+    pause: Pause,
     /// Definitions of plans, and when they were requested.
     definitions: Mutex<HashMap<String, KnownDefinition>>,
 }
@@ -73,7 +71,7 @@ impl PlanWorker {
         Self(Arc::new(Shared {
             context,
             pool: Arc::new(Pool::new()),
-            paused_until: Mutex::default(),
+            pause: Pause::default(),
             definitions: Mutex::default(),
         }))
     }
@@ -99,7 +97,7 @@ impl PlanWorker {
     pub(super) async fn list(&self, scopes: &[ExecutionScope], range: Range) -> Result<u64> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
-        if !self.is_wanted() || self.is_paused(now) {
+        if !self.is_wanted() || self.0.pause.is_on(now) {
             return Ok(0);
         }
         let back = match archive.collection.plans_listed_until(&upstream.name).await? {
@@ -117,9 +115,7 @@ impl PlanWorker {
                 if matches!(error, CollectError::Archive(_)) {
                     return Err(error);
                 }
-                if let Some(pause_ms) = pause_after(&error) {
-                    self.pause_until(now.plus_millis(pause_ms));
-                }
+                self.0.pause.begin_after(&error, now);
                 let problem = format!("plan executions cannot be listed: {}", error_chain(&error));
                 warn!(upstream = upstream.name, problem, "plan executions cannot be listed");
                 archive.collection.record_plans_problem(&upstream.name, &problem).await?;
@@ -181,7 +177,7 @@ impl PlanWorker {
     pub(super) async fn fetch_one(&self, stop: &CancellationToken) -> Result<Option<CollectStats>> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
-        if !self.is_wanted() || self.is_paused(now) {
+        if !self.is_wanted() || self.0.pause.is_on(now) {
             return Ok(None);
         }
         let until = lease_end(&self.0.context, now);
@@ -217,12 +213,9 @@ impl PlanWorker {
     async fn set_back(&self, claimed: &ClaimedPlan, error: &CollectError) -> Result<(), runlog_store::Error> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
-        let pause_ms = pause_after(error);
-        if let Some(pause_ms) = pause_ms {
-            self.pause_until(now.plus_millis(pause_ms));
-        }
+        let has_paused = self.0.pause.begin_after(error, now);
         let problem = error_chain(error);
-        let is_of_plan = pause_ms.is_none() && !matches!(error, CollectError::Archive(_));
+        let is_of_plan = !has_paused && !matches!(error, CollectError::Archive(_));
         let retry_at = if is_of_plan && claimed.attempts + 1 >= ATTEMPTS_MAX {
             warn!(plan.execution = claimed.execution_id, problem, "a plan execution cannot be fetched any more");
             None
@@ -360,16 +353,6 @@ impl PlanWorker {
         let of_runs = plan_report::runs(&report.execution).chain(runs()).find_map(of_run);
         let Some(id) = of_runs.or_else(|| claimed.workspace_id()) else { return Ok(None) };
         Ok(self.0.context.archive.workspaces.get(id).await?.map(|workspace| workspace.id))
-    }
-
-    fn is_paused(&self, now: Timestamp) -> bool {
-        let paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused_until.is_some_and(|until| now < until)
-    }
-
-    fn pause_until(&self, time: Timestamp) {
-        let mut paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused_until = Some(time);
     }
 }
 
@@ -519,17 +502,4 @@ fn workspace_of_plan(definition: &Fields) -> Option<Workspace> {
             is_default: environment.get("default").and_then(Value::as_bool).unwrap_or_default(),
         },
     })
-}
-
-/// How long to wait before other plan executions are requested, if those would meet the same error. Unit: milliseconds.
-fn pause_after(error: &CollectError) -> Option<i64> {
-    let CollectError::Upstream(error) = error else { return None };
-    match error.kind() {
-        ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
-        // A service without plans answers 404 to their list.
-        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(AWAY_PAUSE_MS),
-        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
-            None
-        }
-    }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use self::header::Header;
 use self::time::Clock;
 use crate::encoding::Decoder;
+use crate::layout::Layout;
 use crate::outcome::ReadError;
 use crate::settings::ReadSettings;
 
@@ -18,9 +19,16 @@ use crate::settings::ReadSettings;
 /// up to two bytes for most characters.
 const JOINED_BYTES_MAX: usize = 4 << 20;
 
+/// How much of a line is shown in a message. Unit: characters.
+const LINE_SHOWN_CHARS_MAX: usize = 160;
+
 /// Joins lines to records.
 pub(crate) struct TextReader {
     clock: Clock,
+    /// How lines are laid out; none: they begin with a time.
+    layout: Option<Layout>,
+    /// The first line that is not laid out like that, shortened.
+    first_other_line: Option<String>,
     /// The time of lines without one; none if lines have times.
     plain_time: Option<Timestamp>,
     open: Option<Open>,
@@ -39,8 +47,10 @@ struct Open {
     record: Record,
     /// With the carriage returns of its lines.
     message: String,
-    /// True for the text form of Runlog itself, whose messages are kept to the letter.
+    /// True for the text form of Runlog itself, and for a given layout, whose messages are kept to the letter.
     is_exact: bool,
+    /// True as long as the message begins with the next line.
+    is_head: bool,
 }
 
 /// The time at the beginning of a line, if there is one: for detection.
@@ -62,6 +72,8 @@ impl TextReader {
     pub(crate) fn with_times(settings: ReadSettings) -> Self {
         Self {
             clock: Clock::new(&settings),
+            layout: settings.layout,
+            first_other_line: None,
             plain_time: None,
             open: None,
             last_time: None,
@@ -108,6 +120,10 @@ impl TextReader {
     /// The last record; none if there is none left.
     pub(crate) fn finish(&mut self) -> Result<Option<Record>, ReadError> {
         if self.preamble.is_some() && self.clock.read_times() == 0 {
+            if let (Some(layout), Some(line)) = (&self.layout, &self.first_other_line) {
+                let message = format!("no line has the layout {layout}; the first one is {line:?}");
+                return Err(ReadError::Format(message));
+            }
             let advice = "if no line has one, use --format plain";
             return Err(ReadError::Format(format!("no line begins with a time in a known form; {advice}")));
         }
@@ -133,10 +149,8 @@ impl TextReader {
         if let Some(time) = self.plain_time {
             return plain(line, time);
         }
-        if let Some(stamped) = self.clock.read(line) {
-            let header = Header::read(&stamped);
-            let time = stamped.time;
-            let open = Open::of(header, time, carriage_return);
+        if let Some(open) = self.begin(line, carriage_return) {
+            let time = open.record.time;
             self.last_time = Some(time);
             if let Some(mut preamble) = self.preamble.take() {
                 preamble.record.time = time;
@@ -144,6 +158,9 @@ impl TextReader {
                 return Some(preamble.complete(had_carriage_returns));
             }
             return self.open.replace(open).map(|before| before.complete(had_carriage_returns));
+        }
+        if self.layout.is_some() && self.first_other_line.is_none() {
+            self.first_other_line = Some(line.chars().take(LINE_SHOWN_CHARS_MAX).collect());
         }
         let time = self.last_time.unwrap_or(Timestamp::MIN);
         let open = if self.last_time.is_some() { &mut self.open } else { &mut self.preamble };
@@ -157,7 +174,8 @@ impl TextReader {
             _ if line.trim().is_empty() && open.is_none() => None,
             _ => {
                 let before = open.take();
-                let mut next = Open { record: Record::at(time), message: line.to_owned(), is_exact: false };
+                let mut next =
+                    Open { record: Record::at(time), message: line.to_owned(), is_exact: false, is_head: false };
                 next.message.push_str(carriage_return);
                 *open = Some(next);
                 let mut before = before?;
@@ -167,6 +185,26 @@ impl TextReader {
                 Some(before.complete(had_carriage_returns))
             }
         }
+    }
+}
+
+impl TextReader {
+    /// The record that a line begins; none if it continues one.
+    fn begin(&mut self, line: &str, carriage_return: &str) -> Option<Open> {
+        let Some(layout) = &self.layout else {
+            let stamped = self.clock.read(line)?;
+            return Some(Open::of(Header::read(&stamped), stamped.time, carriage_return));
+        };
+        let laid = layout.read(line)?;
+        let time = self.clock.read_moment(laid.moment)?;
+        let mut record = Record::at(time);
+        record.severity = laid.severity.map(str::to_owned);
+        record.bundle_name = laid.component.map(str::to_owned);
+        for (name, text) in laid.further {
+            record.extra.get_or_insert_default().insert(name.to_owned(), Value::from(text));
+        }
+        let message = [laid.message, carriage_return].concat();
+        Some(Open { record, message, is_exact: true, is_head: laid.is_head })
     }
 }
 
@@ -197,19 +235,23 @@ impl Open {
         for (name, text) in header.further {
             record.extra.get_or_insert_default().insert(name.to_owned(), Value::from(text));
         }
-        Self { record, message: [header.message, carriage_return].concat(), is_exact: header.is_exact }
+        Self { record, message: [header.message, carriage_return].concat(), is_exact: header.is_exact, is_head: false }
     }
 
     /// Adds a line.
     fn go_on(&mut self, line: &str, carriage_return: &str) {
-        self.message.push('\n');
+        if std::mem::take(&mut self.is_head) {
+            self.message.clear();
+        } else {
+            self.message.push('\n');
+        }
         self.message.push_str(line);
         self.message.push_str(carriage_return);
     }
 
     /// The record; `has_carriage_returns` says that every line up to its end has one.
     fn complete(self, has_carriage_returns: bool) -> Record {
-        let Self { mut record, mut message, is_exact } = self;
+        let Self { mut record, mut message, is_exact, .. } = self;
         if has_carriage_returns || !is_exact {
             message = message.replace("\r\n", "\n");
             message.truncate(message.strip_suffix('\r').unwrap_or(&message).len());

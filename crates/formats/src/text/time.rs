@@ -5,7 +5,8 @@ use jiff::tz::Offset;
 use runlog_model::{LogTime, LogZone, Timestamp};
 
 use super::level;
-
+use crate::calendar::{MONTHS, WEEKDAYS, ZONES};
+use crate::layout::{Layout, Moment};
 use crate::settings::{DateOrder, ReadSettings};
 
 const DAY_MS: i64 = 86_400_000;
@@ -52,7 +53,7 @@ struct Written {
 impl Clock {
     pub(super) fn new(settings: &ReadSettings) -> Self {
         Self {
-            zone: settings.zone.clone(),
+            zone: settings.layout.as_ref().and_then(Layout::zone).unwrap_or(&settings.zone).clone(),
             date_order: settings.date_order,
             written_at: settings.written_at,
             date: settings.first_date,
@@ -155,10 +156,28 @@ impl Clock {
         }
     }
 
+    /// The instant of a time that was read by a layout.
+    pub(super) fn read_moment(&mut self, moment: Moment) -> Option<Timestamp> {
+        let time = match moment {
+            Moment::Epoch(ms) => Timestamp::from_epoch(&ms.into())?,
+            Moment::Date { year, month, day, time, zone } => {
+                self.instant(&Written { year, month, day, time, zone, year_first: None })?
+            }
+            Moment::TimeOfDay(time) => self.on_day(time)?,
+        };
+        self.read_times += 1;
+        Some(time)
+    }
+
     /// A time of day, on the day of the line before or after it.
     fn of_day(&mut self, scan: &mut Scan<'_>) -> Option<Timestamp> {
-        let date = self.date?;
+        self.date?;
         let time = scan.time_of_day(true)?;
+        self.on_day(time)
+    }
+
+    fn on_day(&mut self, time: Time) -> Option<Timestamp> {
+        let date = self.date?;
         let went_back = self.last_time_of_day.is_some_and(|last| {
             // More than twelve hours back is midnight; less is the disorder of threads.
             last.duration_since(time).as_hours() >= 12
@@ -318,30 +337,6 @@ fn small(number: u32) -> Option<i8> {
 
 /// The rest of a line.
 struct Scan<'a>(&'a str);
-
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
-/// Zones that `date` writes by name, as hours from UTC. Names with several meanings, such as `IST`, are not known.
-const ZONES: [(&str, i8); 17] = [
-    ("Z", 0),
-    ("UTC", 0),
-    ("GMT", 0),
-    ("WET", 0),
-    ("WEST", 1),
-    ("BST", 1),
-    ("CET", 1),
-    ("CEST", 2),
-    ("EET", 2),
-    ("EEST", 3),
-    ("EST", -5),
-    ("EDT", -4),
-    ("CDT", -5),
-    ("MST", -7),
-    ("MDT", -6),
-    ("PST", -8),
-    ("PDT", -7),
-];
 
 impl Scan<'_> {
     fn eat(&mut self, text: &str) -> bool {

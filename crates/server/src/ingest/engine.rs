@@ -79,10 +79,19 @@ struct Line {
 /// What counts for an event that does not say it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EventDefault {
-    /// Its run, and the task of that.
-    pub(crate) run: Option<(RunId, TaskHint)>,
+    /// Its run.
+    pub(crate) run: Option<DefaultRun>,
     /// The task of the run that it names, as far as none of the events of the run names one.
     pub(crate) task: TaskHint,
+}
+
+/// The run of an event that names none.
+#[derive(Debug, Clone)]
+pub(crate) struct DefaultRun {
+    pub(crate) id: RunId,
+    pub(crate) task: TaskHint,
+    /// When it was triggered, if it does not exist; none: with its first record.
+    pub(crate) triggered_at: Option<Timestamp>,
 }
 
 /// Parses the events of a body: one object, an array of objects, or one per line. Invalid events are counted, and the
@@ -177,7 +186,7 @@ impl Events {
             }
         }
         let run = match run_of(&event) {
-            Ok(run_id) => (run_id, TaskHint::default()),
+            Ok(id) => DefaultRun { id, task: TaskHint::default(), triggered_at: None },
             Err(_) => default.run.clone()?,
         };
         let kept = |name: &&str| Some(((*name).to_owned(), event.get(*name)?.clone()));
@@ -220,7 +229,7 @@ impl Events {
 /// What is known about the rest of a message whose beginning was stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Continuation {
-    run: (RunId, TaskHint),
+    run: DefaultRun,
     /// The time and the severity of the beginning.
     fields: Object,
 }
@@ -266,16 +275,17 @@ pub(crate) async fn group_by_run(
             event.insert("message".to_owned(), log);
         }
         let run = match (run_of(&event), default.run) {
-            (Ok(run_id), _) => Ok((run_id, default.task)),
+            (Ok(id), _) => Ok(DefaultRun { id, task: default.task, triggered_at: None }),
             (Err(_), Some(run)) => Ok(run),
             (Err(why), None) => Err(why),
         };
         match run {
-            Ok((run_id, task)) => {
-                if task.is_some() {
-                    defaults.push((run_id, task));
+            Ok(run) => {
+                if run.task.is_some() {
+                    defaults.push((run.id, run.task));
                 }
-                let (batch, new_bytes) = intake.run(run_id);
+                let (batch, new_bytes) = intake.run(run.id);
+                batch.triggered_at = batch.triggered_at.or(run.triggered_at);
                 let is_dated = Event(event).tell(batch, more, now, zone);
                 intake.undated += u64::from(!is_dated);
                 memory.reserve_decoded(new_bytes).await?;

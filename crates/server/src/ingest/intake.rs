@@ -8,18 +8,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use axum::http::StatusCode;
-use runlog_model::place::{Right, Task};
-use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{EnvironmentId, Record, RunId, RunStatus, TaskId, Timestamp, WorkspaceId, hex};
+use runlog_store::Store;
 use runlog_store::accounts::Caller;
-use runlog_store::{ErrorKind, Store};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::auth::audit::AuditedChange;
-use crate::auth::rights;
-use crate::http::error::{ApiError, ApiResult};
 use crate::metrics::counters::Metrics;
 
 /// The sender of records, and its request.
@@ -32,7 +28,7 @@ pub(crate) struct Sender<'a> {
 
 impl Sender<'_> {
     /// The archive for a change, which is recorded with it.
-    fn store_to(&self, action: &str) -> Store {
+    pub(super) fn store_to(&self, action: &str) -> Store {
         self.change.store_to(action, StatusCode::OK)
     }
 }
@@ -82,6 +78,8 @@ pub(crate) struct RunBatch {
     pub(crate) begun: Option<StartRun>,
     /// How it ended, if the request contains it.
     pub(crate) ended: Option<FinishRun>,
+    /// When it was triggered, if it starts with the request; none: with its first record.
+    pub(crate) triggered_at: Option<Timestamp>,
     pub(crate) records: Vec<Record>,
     /// Nanoseconds of each record below its millisecond.
     nanos: Vec<u32>,
@@ -166,7 +164,7 @@ impl RunBatch {
     }
 
     /// The records in order of their nanoseconds; their times are stored in milliseconds.
-    fn into_records(self) -> Vec<Record> {
+    pub(super) fn into_records(self) -> Vec<Record> {
         if self.nanos.iter().all(|nanos| *nanos == 0) {
             return self.records;
         }
@@ -176,7 +174,7 @@ impl RunBatch {
     }
 
     /// The time of the earliest record, which is the start of a run that it starts.
-    fn first(&self) -> Option<Timestamp> {
+    pub(super) fn first(&self) -> Option<Timestamp> {
         self.records.iter().map(|record| record.time).min()
     }
 
@@ -218,26 +216,16 @@ impl Intake {
         self.refused.add(1, why);
     }
 
-    /// Stores what can be stored. Items that can never be stored are counted; a temporary failure is an error, so that
-    /// the sender repeats the whole request. A repeated request has no effect, except for a single record without a
-    /// batch ID. The decompressed body identifies the request.
-    pub(crate) async fn store(self, sender: &Sender<'_>, body: &[u8]) -> ApiResult<Outcome> {
-        self.store_named(sender, Naming::ByContent(body)).await
-    }
-
-    /// The same, with the names of batches given.
-    pub(crate) async fn store_named(self, sender: &Sender<'_>, naming: Naming<'_>) -> ApiResult<Outcome> {
-        let (repaired, undated) = (self.repaired, self.undated);
-        let mut outcome = Outcome { refused: self.refused, repaired, undated, ..Outcome::default() };
-        let is_single = self.events == 1;
+    /// The parts of the runs, in order, each with the ID of its batch, and what is to be counted.
+    pub(super) fn into_parts(self, naming: Naming<'_>) -> (Vec<(RunId, RunBatch, Option<String>)>, Outcome) {
+        let Self { runs, events, refused, repaired, undated } = self;
+        let is_single = events == 1;
         // Most batches have their own IDs.
         let body = LazyCell::new(|| match naming {
             Naming::ByContent(body) => Sha256::new().chain_update(body),
             Naming::Unique(name) => Sha256::new().chain_update(name),
         });
-        for (run_id, batch) in self.runs {
-            // A batch without records only reports that a run has started or ended.
-            let count = (batch.records.len() as u64).max(1);
+        let part = |(run_id, batch): (RunId, RunBatch)| {
             // Records that are sent together with others, or with the end of their run, are sent again if one of those
             // fails, and must not be stored twice.
             let is_alone = is_single && batch.ended.is_none();
@@ -245,13 +233,9 @@ impl Intake {
                 Naming::ByContent(_) => batch.id().or_else(|| (!is_alone).then(|| id_in(&body, run_id))),
                 Naming::Unique(_) => Some(id_in(&body, run_id)),
             };
-            match store(sender, run_id, batch, name, &mut outcome).await {
-                Ok(()) => {}
-                Err(error) if error.status.is_server_error() => return Err(error),
-                Err(error) => outcome.refused.add(count, error.message),
-            }
-        }
-        Ok(outcome)
+            (run_id, batch, name)
+        };
+        (runs.into_iter().map(part).collect(), Outcome { refused, repaired, undated, ..Outcome::default() })
     }
 }
 
@@ -285,150 +269,6 @@ fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
 /// The ID of a body for a run.
 fn id_in(body: &Sha256, run_id: RunId) -> String {
     format!("intake-body-{}", hex::encode(body.clone().chain_update(run_id.to_string()).finalize()))
-}
-
-async fn store(
-    sender: &Sender<'_>,
-    run_id: RunId,
-    batch: RunBatch,
-    name: Option<String>,
-    outcome: &mut Outcome,
-) -> ApiResult<()> {
-    let is_new = match begin(sender, run_id, &batch).await {
-        // Another request has started the run or created its task in the meantime: the current state counts.
-        Err(error) if error.status == StatusCode::CONFLICT => begin(sender, run_id, &batch).await?,
-        begun => begun?,
-    };
-    outcome.begun += u64::from(is_new);
-    let (last, ended) = (batch.last(), batch.ended.clone());
-    if !batch.records.is_empty() {
-        outcome.stored += store_records(sender, run_id, name.as_deref(), batch.into_records()).await?;
-    }
-    if let Some(ended) = ended {
-        // An engine whose clock is behind that of its controller must be able to end its run.
-        let started_at = sender.store.runs().get(run_id).await?.and_then(|run| run.started_at);
-        let end = ended.finish_timestamp.or(last).map(|end| started_at.map_or(end, |start| end.max(start)));
-        let finish = FinishRun { finish_timestamp: end, ..ended };
-        match sender.store_to("finish run").runs().finish(run_id, &finish).await.map_err(ApiError::from) {
-            Ok(_) => outcome.ended += 1,
-            Err(error) if error.status.is_server_error() => return Err(error),
-            // The records are stored; only the end contradicts the existing one.
-            Err(error) => outcome.refused.add(1, error.message),
-        }
-    }
-    Ok(())
-}
-
-/// Starts a run that does not exist, or adds information. True if it is new.
-async fn begin(sender: &Sender<'_>, run_id: RunId, batch: &RunBatch) -> ApiResult<bool> {
-    let known = sender.store.runs().get(run_id).await?;
-    if let Some(run) = &known {
-        rights::require(sender.store, sender.caller, run.workspace_id, &[Right::Publish]).await?;
-    }
-    if known.is_some() && batch.begun.is_none() {
-        return Ok(false);
-    }
-    let task_id = match &known {
-        Some(run) => run.task_id,
-        None => task_of(sender, run_id, &batch.task).await?.id,
-    };
-    let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
-    let start = StartRun {
-        task_id,
-        task_version: begun.task_version.or(batch.task.task_version.clone()),
-        start_timestamp: begun.start_timestamp.or(batch.first().filter(|_| known.is_none())),
-        ..begun
-    };
-    let (_, is_new) = sender.store_to("start run").runs().start(run_id, &start, sender.caller).await?;
-    Ok(is_new)
-}
-
-/// Stores records once under their batch ID; returns how many are stored, now or before.
-async fn store_records(sender: &Sender<'_>, run_id: RunId, name: Option<&str>, records: Vec<Record>) -> ApiResult<u64> {
-    let count = records.len() as u64;
-    let mut writer = sender.store.ingest().begin_batch(run_id, name).await?;
-    for record in records {
-        if let Err(error) = writer.push(&record).await {
-            writer.abort().await;
-            return Err(error.into());
-        }
-    }
-    match writer.commit().await {
-        Ok(stored) => {
-            if !stored.repeated {
-                sender.metrics.records_in.inc_by(stored.stored);
-            }
-            Ok(stored.stored)
-        }
-        // The body is the same, and only the times differ that were assigned to records without one.
-        Err(error) if name.is_some() && error.kind() == ErrorKind::Conflict => Ok(count),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The named task, which is created if it does not exist and its workspace does.
-async fn task_of(sender: &Sender<'_>, run_id: RunId, hint: &TaskHint) -> ApiResult<Task> {
-    if let Some(id) = hint.task_id
-        && sender.store.workspaces().task(id).await?.is_some()
-    {
-        return rights::task(sender.store, sender.caller, id, &[Right::Publish]).await;
-    }
-    let Some(workspace_id) = hint.workspace_id else {
-        return Err(ApiError::not_found(match hint.task_id {
-            Some(id) => format!(
-                "run {run_id} belongs to task {id}, which does not exist; name its workspace, or create the task"
-            ),
-            None => format!("run {run_id} does not exist, and no task is named"),
-        }));
-    };
-    make_workspace(sender, workspace_id, hint).await?;
-    rights::require(sender.store, sender.caller, workspace_id, &[Right::Publish]).await?;
-    let name = match (&hint.task_name, hint.task_id) {
-        (Some(name), _) => name.clone(),
-        (None, Some(id)) => id.to_string(),
-        (None, None) => return Err(ApiError::not_found(format!("run {run_id} does not exist, and no task is named"))),
-    };
-    let new = NewTask {
-        id: hint.task_id,
-        workspace_id,
-        name,
-        version: hint.task_version.clone(),
-        description: None,
-        tags: Vec::new(),
-    };
-    Ok(match hint.task_id {
-        Some(_) => sender.store_to("create task").workspaces().create_task(&new).await?,
-        None => sender.store_to("create task").workspaces().get_or_create_task(&new).await?,
-    })
-}
-
-/// Creates the workspace and its environment if they do not exist and the caller is an administrator.
-async fn make_workspace(sender: &Sender<'_>, id: WorkspaceId, hint: &TaskHint) -> ApiResult<()> {
-    if sender.store.workspaces().get(id).await?.is_some() {
-        return Ok(());
-    }
-    if !sender.caller.administrator {
-        let message = format!("there is no workspace {id} in this archive; ask an administrator to create it");
-        return Err(ApiError::not_found(message));
-    }
-    if let Some(environment_id) = hint.environment_id {
-        let name = hint.environment_name.clone().unwrap_or_else(|| environment_id.to_string());
-        let known =
-            sender.store.workspaces().environments().await?.iter().any(|environment| environment.id == environment_id);
-        if !known {
-            let new = NewEnvironment { id: Some(environment_id), name, description: None };
-            sender.store_to("create environment").workspaces().create_environment(&new).await?;
-        }
-    }
-    let new = NewWorkspace {
-        id: Some(id),
-        environment_id: hint.environment_id,
-        name: hint.workspace_name.clone().unwrap_or_else(|| id.to_string()),
-        description: None,
-        owner: None,
-    };
-    sender.store_to("create workspace").workspaces().create_workspace(&new, &sender.caller.name).await?;
-    Ok(())
 }
 
 /// The end of a run of which only the status is known.

@@ -8,6 +8,7 @@ pub(crate) mod intake;
 pub(crate) mod otlp;
 pub(crate) mod otlp_json;
 pub(crate) mod otlp_partial;
+pub(crate) mod parts;
 pub(crate) mod run_hook;
 pub(crate) mod severity;
 pub(crate) mod syslog;

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
+use socket2::SockRef;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -92,6 +93,7 @@ pub async fn serve(
         }
     });
 
+    SockRef::from(&listener).listen(limits::BACKLOG)?;
     listener.set_nonblocking(true)?;
     let service = router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let served = match tls {
@@ -149,6 +151,7 @@ fn postgres_listener(
     };
     let PostgresSettings { listener, is_plaintext_accepted, sessions_max } = settings;
     let listener = listener.try_clone()?;
+    SockRef::from(&listener).listen(limits::BACKLOG)?;
     Ok(PostgresListener::new(listener, app.clone(), config, is_plaintext_accepted, sessions_max, stop.clone())?)
 }
 

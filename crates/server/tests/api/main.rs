@@ -34,6 +34,7 @@ mod retention;
 mod sign_in;
 mod sinks;
 mod support;
+mod syslog;
 mod tenant_audit_logs;
 mod tls;
 mod web;

@@ -22,6 +22,11 @@ pub(crate) const RUN: &str = "6c0e5a34-0000-4000-8000-000000000001";
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
+    /// A clock that stands at this time. Unit: epoch milliseconds.
+    pub(crate) fn at(ms: i64) -> Self {
+        Self(AtomicI64::new(ms))
+    }
+
     pub(crate) fn advance_ms(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
@@ -120,7 +125,7 @@ impl Stage {
         let mut server_settings =
             ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
         server(&mut server_settings);
-        let clock = Arc::new(TestClock(AtomicI64::new(1_795_434_850_000)));
+        let clock = Arc::new(TestClock::at(1_795_434_850_000));
         let random = Arc::new(TestRandom::default());
         let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
         let admin = store.accounts().ensure_administrator().await.unwrap().unwrap();

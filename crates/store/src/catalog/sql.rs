@@ -42,6 +42,11 @@ impl Sql {
         self.push(format_args!("${number}"))
     }
 
+    /// Adds a comma, a placeholder and its value.
+    pub(crate) fn push_next<'t, T: Encode<'t, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
+        self.push(", ").push_bind(value)
+    }
+
     /// Adds comma-separated placeholders.
     pub(crate) fn push_list<'t, T: Encode<'t, Any> + Type<Any>>(
         &mut self,

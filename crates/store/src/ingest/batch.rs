@@ -55,11 +55,28 @@ impl Ingest {
         if self.runs().brief(run_id).await?.is_none() {
             return Err(no_such_run(run_id));
         }
-        let stored_before = match &batch_id {
-            Some(id) => fetch_batch(self.core.catalog().read(), run_id, id).await?,
-            None => None,
+        let begun = self.begin_checked(vec![(run_id, batch_id)]).await?;
+        begun.into_iter().next().ok_or_else(|| no_such_run(run_id))
+    }
+
+    /// Begins a batch of records of each of several runs, in their order. What is stored already is looked for with one
+    /// query for some hundreds of batches. Whether the runs exist shows when the batches are committed: to be committed
+    /// together, they should be at the same time.
+    ///
+    /// `Invalid`: an id is empty, too long or not printable.
+    pub async fn begin_batches(&self, batches: &[(RunId, Option<&str>)]) -> Result<Vec<BatchWriter>> {
+        let checked = batches.iter().map(|(run_id, id)| Ok((*run_id, id.map(checked_batch_id).transpose()?)));
+        self.begin_checked(checked.collect::<Result<_>>()?).await
+    }
+
+    async fn begin_checked(&self, batches: Vec<(RunId, Option<String>)>) -> Result<Vec<BatchWriter>> {
+        let named: Vec<_> = batches.iter().filter_map(|(run_id, id)| Some((*run_id, id.clone()?))).collect();
+        let mut stored = self.stored_before(&named).await?;
+        let begin = |(run_id, batch_id): (RunId, Option<String>)| {
+            let stored_before = batch_id.as_ref().and_then(|id| stored.remove(&(run_id, id.clone())));
+            BatchWriter { batch_id, stored_before, ..self.batch(run_id) }
         };
-        Ok(BatchWriter { batch_id, stored_before, ..self.batch(run_id) })
+        Ok(batches.into_iter().map(begin).collect())
     }
 
     /// Begins a batch that is stored only if the run's log still has as many records as now; returns that number too.
@@ -170,19 +187,6 @@ impl BatchWriter {
         let memory = self.reservation.take();
         self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
     }
-}
-
-async fn fetch_batch<'c>(
-    executor: impl sqlx::Executor<'c, Database = sqlx::Any>,
-    run_id: RunId,
-    batch_id: &str,
-) -> Result<Option<BatchRow>> {
-    let row = sqlx::query_as("SELECT digest, records FROM batches WHERE run_id = $1 AND batch_id = $2")
-        .bind(run_id.to_string())
-        .bind(batch_id)
-        .fetch_optional(executor)
-        .await?;
-    Ok(row)
 }
 
 fn checked_batch_id(id: &str) -> Result<String> {

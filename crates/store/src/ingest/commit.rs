@@ -104,6 +104,18 @@ pub(crate) struct BatchRow {
 }
 
 impl Ingest {
+    /// Those of the batches, by run and id, that are stored already.
+    pub(crate) async fn stored_before(&self, named: &[(RunId, String)]) -> Result<HashMap<(RunId, String), BatchRow>> {
+        let mut stored = HashMap::new();
+        for some in named.chunks(limits::GROUP_BATCHES_MAX) {
+            let Some(looking) = looking_for_batches(some.iter().map(|(run_id, id)| (*run_id, id.as_str()))) else {
+                break;
+            };
+            stored.extend(read_stored_batches(looking.build_query_as().fetch_all(self.core.catalog().read()).await?)?);
+        }
+        Ok(stored)
+    }
+
     /// Stores a batch together with concurrent ones.
     pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
         let is_done = self.queue().push(part);
@@ -315,9 +327,7 @@ impl Ingest {
         }
         insert_segments(&mut transaction, segments, now).await?;
         insert_slices(&mut transaction, segments, &runs).await?;
-        for (run_id, addition) in additions {
-            self.add_to_run(&mut transaction, *run_id, addition, &runs[run_id], segments).await?;
-        }
+        self.add_to_runs(&mut transaction, additions, &runs, segments).await?;
         failpoint::reach("commit-before-rows");
         if planted::is("acknowledged-before-commit") {
             tokio::spawn(transaction.commit());
@@ -345,65 +355,65 @@ impl Ingest {
             .collect()
     }
 
-    async fn add_to_run(
+    async fn add_to_runs(
         &self,
         connection: &mut Connection,
-        run_id: RunId,
-        addition: &RunAddition,
-        run: &RunCounts,
+        additions: &BTreeMap<RunId, RunAddition>,
+        runs: &HashMap<RunId, RunCounts>,
         segments: &[NewSegment],
     ) -> Result<()> {
         let now = self.core.now();
-        let seal_at = match run.final_since {
-            Some(_) => now.plus_millis(self.core.settings().settle_ms).as_millis(),
-            // A day whole, so that the row is not indexed anew with every batch.
-            None => (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS,
-        };
-        let rows: Vec<_> = segments
-            .iter()
-            .flat_map(|segment| segment.runs.iter().map(move |rows| (segment, rows)))
-            .filter(|(_, rows)| rows.run_id == run_id)
-            .collect();
-        let bytes: i64 = rows
-            .iter()
-            .map(|(segment, rows)| {
-                share_of_bytes(
-                    segment.bytes.saturating_as::<i64>(),
-                    rows.records.saturating_as::<i64>(),
-                    segment.records.saturating_as::<i64>(),
-                )
-            })
-            .sum();
-        if let Some(first_time) = rows.iter().map(|(_, rows)| rows.first_time).min()
-            && run.status == RunStatus::Dispatching.as_str()
-        {
-            set_start(connection, run_id, first_time).await?;
+        // A day whole, so that the row is not indexed anew with every batch.
+        let seal_idle_at = (now.plus_millis(limits::IDLE_SEAL_MS).as_millis() / limits::DAY_MS + 1) * limits::DAY_MS;
+        let seal_ended_at = now.plus_millis(self.core.settings().settle_ms).as_millis();
+        // The size of the rows of each run, and the time of the first one.
+        let mut rows_of: HashMap<RunId, (i64, i64)> = HashMap::new();
+        for (segment, rows) in segments.iter().flat_map(|it| it.runs.iter().map(move |rows| (it, rows))) {
+            let bytes = share_of_bytes(
+                segment.bytes.saturating_as::<i64>(),
+                rows.records.saturating_as::<i64>(),
+                segment.records.saturating_as::<i64>(),
+            );
+            let known = rows_of.entry(rows.run_id).or_insert((0, rows.first_time));
+            *known = (known.0 + bytes, known.1.min(rows.first_time));
         }
-        let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
-        sqlx::query(
-            "UPDATE runs SET records = records + $2, last_record_stored_at = $3, stored_bytes = stored_bytes + $4,
-                    severity_other = severity_other + $5, severity_trace = severity_trace + $6,
-                    severity_debug = severity_debug + $7, severity_info = severity_info + $8,
-                    severity_warn = severity_warn + $9, severity_error = severity_error + $10,
-                    severity_fatal = severity_fatal + $11, seal_at = CASE WHEN $2 > 0 THEN $12 ELSE seal_at END
-             WHERE id = $1",
-        )
-        .bind(run_id.to_string())
-        .bind(addition.records.saturating_as::<i64>())
-        .bind(now.as_millis())
-        .bind(bytes)
-        .bind(counts[0])
-        .bind(counts[1])
-        .bind(counts[2])
-        .bind(counts[3])
-        .bind(counts[4])
-        .bind(counts[5])
-        .bind(counts[6])
-        .bind((!planted::is("late-records-not-sealed")).then_some(seal_at))
-        .execute(&mut *connection)
-        .await?;
-        if run.final_since.is_some() && addition.records > 0 && !planted::is("late-records-not-delivered") {
-            Deliveries::new(&self.core).reopen(connection, run_id).await?;
+        let mut updating = Sql::new(
+            "WITH added (id, records, bytes, severity_other, severity_trace, severity_debug, severity_info,
+                    severity_warn, severity_error, severity_fatal, seal_at) AS (VALUES ",
+        );
+        for (index, (run_id, addition)) in additions.iter().enumerate() {
+            let run = &runs[run_id];
+            let rows = rows_of.get(run_id).copied();
+            if let Some((_, first_time)) = rows.filter(|_| run.status == RunStatus::Dispatching.as_str()) {
+                set_start(connection, *run_id, first_time).await?;
+            }
+            let seal_at = if run.final_since.is_some() { seal_ended_at } else { seal_idle_at };
+            let seal_at = (!planted::is("late-records-not-sealed")).then_some(seal_at);
+            let counts = addition.severities.as_array().map(|count| count.saturating_as::<i64>());
+            updating.push(if index == 0 { "(" } else { ", (" }).push_bind(run_id.to_string());
+            updating.push_next(addition.records.saturating_as::<i64>()).push_next(rows.map_or(0, |(bytes, _)| bytes));
+            updating.push(", ").push_list(counts);
+            updating.push(", CAST(").push_bind(seal_at).push(" AS BIGINT))");
+        }
+        updating.push(
+            ") UPDATE runs SET records = runs.records + added.records, stored_bytes = stored_bytes + added.bytes,
+                    severity_other = runs.severity_other + added.severity_other,
+                    severity_trace = runs.severity_trace + added.severity_trace,
+                    severity_debug = runs.severity_debug + added.severity_debug,
+                    severity_info = runs.severity_info + added.severity_info,
+                    severity_warn = runs.severity_warn + added.severity_warn,
+                    severity_error = runs.severity_error + added.severity_error,
+                    severity_fatal = runs.severity_fatal + added.severity_fatal,
+                    seal_at = CASE WHEN added.records > 0 THEN added.seal_at ELSE runs.seal_at END,
+                    last_record_stored_at = ",
+        );
+        updating.push_bind(now.as_millis()).push(" FROM added WHERE runs.id = added.id");
+        updating.build_query().execute(&mut *connection).await?;
+        for (run_id, addition) in additions {
+            let is_late = runs[run_id].final_since.is_some() && addition.records > 0;
+            if is_late && !planted::is("late-records-not-delivered") {
+                Deliveries::new(&self.core).reopen(connection, *run_id).await?;
+            }
         }
         Ok(())
     }
@@ -466,21 +476,27 @@ async fn stored_batches(
     connection: &mut Connection,
     additions: &BTreeMap<RunId, RunAddition>,
 ) -> Result<HashMap<(RunId, String), BatchRow>> {
+    let named =
+        additions.iter().flat_map(|(run_id, addition)| addition.batches.iter().map(|batch| (*run_id, &*batch.id)));
+    let Some(looking) = looking_for_batches(named) else { return Ok(HashMap::new()) };
+    read_stored_batches(looking.build_query_as().fetch_all(connection).await?)
+}
+
+/// Selects batches by run and id; none if there are none.
+fn looking_for_batches<'b>(named: impl Iterator<Item = (RunId, &'b str)>) -> Option<Sql> {
     let mut looking =
         Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
     let mut count = 0;
-    for (run_id, addition) in additions {
-        for batch in &addition.batches {
-            looking.push(if count == 0 { "(" } else { ", (" });
-            looking.push_bind(run_id.to_string()).push(", ").push_bind(batch.id.clone()).push(")");
-            count += 1;
-        }
-    }
-    if count == 0 {
-        return Ok(HashMap::new());
+    for (run_id, batch_id) in named {
+        looking.push(if count == 0 { "(" } else { ", (" });
+        looking.push_bind(run_id.to_string()).push_next(batch_id.to_owned()).push(")");
+        count += 1;
     }
     looking.push(")");
-    let rows: Vec<StoredBatchRow> = looking.build_query_as().fetch_all(&mut *connection).await?;
+    (count > 0).then_some(looking)
+}
+
+fn read_stored_batches(rows: Vec<StoredBatchRow>) -> Result<HashMap<(RunId, String), BatchRow>> {
     rows.into_iter()
         .map(|row| {
             let run_id = row.run_id.parse().map_err(|_| Error::corrupt("the run of a batch does not decode"))?;

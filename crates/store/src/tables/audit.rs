@@ -57,6 +57,25 @@ impl Core {
         self.commit_with_entry(transaction, made).await
     }
 
+    /// Commits changes of one kind, each with an audit entry of its own. `made` are the ids of what they created.
+    pub(crate) async fn commit_changes(&self, mut transaction: WriteTransaction, made: &[String]) -> Result<()> {
+        let Some(audit_context) = self.audit_context() else { return transaction.commit().await };
+        if made.is_empty() {
+            return transaction.commit().await;
+        }
+        let is_about_another = !audit_context.entry().subject.is_empty();
+        let entries: Vec<AuditEntry> = match is_about_another {
+            true => made.iter().map(|_| audit_context.entry().clone()).collect(),
+            false => made.iter().map(|id| audit_context.with_subject(id.clone()).entry().clone()).collect(),
+        };
+        if !planted::is("change-without-audit-entry") {
+            insert_all(&mut transaction, &entries).await?;
+        }
+        transaction.commit().await?;
+        audit_context.mark_written();
+        Ok(())
+    }
+
     /// Commits a deletion with its audit entry, whose subject is the id and the name of what is deleted: nothing else
     /// says later what had this id.
     pub(crate) async fn commit_deletion(&self, transaction: WriteTransaction, id: &str, name: &str) -> Result<()> {
@@ -147,20 +166,22 @@ impl Row {
 }
 
 async fn insert(connection: &mut Connection, entry: &AuditEntry) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(entry.at.as_millis())
-    .bind(&entry.caller_id)
-    .bind(&entry.caller_name)
-    .bind(&entry.action)
-    // It is a part of a path, and may be whatever somebody wrote there.
-    .bind(storable(&entry.subject))
-    .bind(i64::from(entry.status))
-    .bind(&entry.address)
-    .bind(&entry.request_id)
-    .execute(connection)
-    .await?;
+    insert_all(connection, std::slice::from_ref(entry)).await
+}
+
+/// Inserts some hundreds of entries at most.
+async fn insert_all(connection: &mut Connection, entries: &[AuditEntry]) -> Result<()> {
+    let mut inserting = Sql::new(
+        "INSERT INTO audit (at, caller_id, caller_name, action, subject, status, address, request_id) VALUES ",
+    );
+    for (index, entry) in entries.iter().enumerate() {
+        inserting.push(if index == 0 { "(" } else { ", (" }).push_bind(entry.at.as_millis());
+        inserting.push_next(entry.caller_id.clone()).push_next(entry.caller_name.clone());
+        // The subject is a part of a path, and may be whatever somebody wrote there.
+        inserting.push_next(entry.action.clone()).push_next(storable(&entry.subject));
+        inserting.push_next(i64::from(entry.status));
+        inserting.push_next(entry.address.clone()).push_next(entry.request_id.clone()).push(")");
+    }
+    inserting.build_query().execute(connection).await?;
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! Runs: how they start and finish, and lists of them.
 
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use az::SaturatingAs;
+use runlog_model::place::Task;
 use runlog_model::record::SeverityCounts;
 use runlog_model::run::{ArtifactPart, PlanPart};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -17,6 +20,7 @@ use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::parts::{Runs, Workspaces};
 use crate::tables::accounts::{Caller, CallerKind};
 use crate::tables::problems;
@@ -67,12 +71,7 @@ impl Runs {
     /// `NotFound`: no such task. `Conflict`: the run belongs to another task. `Invalid`: the run has ended before this
     /// start.
     pub async fn start(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
-        let task = Workspaces::new(&self.core).task(start.task_id).await?.ok_or_else(|| {
-            Error::not_found(format!("there is no task {}: create it first (runlog admin tasks create)", start.task_id))
-        })?;
-        if let Some(status) = start.status.filter(|status| status.is_final()) {
-            return Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")));
-        }
+        let task = task_to_run(&self.core, id, start).await?;
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -92,51 +91,43 @@ impl Runs {
                         }
                         merge_start(run, start, self.core.now())
                     }
-                    None => {
-                        let now = self.core.now();
-                        let waits = start.status == Some(RunStatus::Dispatching);
-                        let started_at = start.start_timestamp.or((!waits).then_some(now));
-                        Run {
-                            id,
-                            task_id: task.id,
-                            task_version: start.task_version.clone().unwrap_or_else(|| task.version.clone()),
-                            workspace_id: task.workspace.id,
-                            execution_type: start.execution_type.unwrap_or(ExecutionType::Manual),
-                            status: start.status.unwrap_or(RunStatus::Executing).detailed(),
-                            triggered_at: start.trigger_timestamp.or(started_at).unwrap_or(now),
-                            started_at,
-                            finished_at: None,
-                            final_since: None,
-                            user_id: start.user_id.clone().unwrap_or_else(|| by.name.clone()),
-                            user_type: start.user_type.unwrap_or(match by.kind {
-                                CallerKind::User => UserType::Human,
-                                CallerKind::ServiceAccount => UserType::Service,
-                            }),
-                            plan: start.plan.clone(),
-                            artifact: start.artifact.clone(),
-                            log_level: start.log_level.clone(),
-                            attempts: start.attempts,
-                            runtime: start.runtime.clone(),
-                            error_message: None,
-                            error_type: None,
-                            misfired_reason: None,
-                            timeout_minutes: start.timeout,
-                            parallel_execution_allowed: start.parallel_execution_allowed,
-                            api_version: start.api_version.clone(),
-                            container_id: start.container_id.clone(),
-                            processed_rows: None,
-                            rejected_rows: None,
-                            records: 0,
-                            severities: SeverityCounts::default(),
-                            last_record_stored_at: None,
-                        }
-                    }
+                    None => new_run(id, &task, start, by, self.core.now()),
                 };
                 save(&mut *transaction, &run).await?;
                 self.core.commit_change(transaction, Some(&id.to_string())).await?;
                 Ok((run, is_new))
             })
             .await
+    }
+
+    /// Starts those of the runs that do not exist, some hundreds in a transaction; returns which those are. Runs that exist
+    /// are left as they are.
+    ///
+    /// `NotFound`: there is no such task. `Invalid`: a run would end with its start. Earlier ones may have been started.
+    pub async fn start_new(&self, starts: &[(RunId, StartRun)], by: &Caller) -> Result<HashSet<RunId>> {
+        let mut tasks: HashMap<TaskId, Task> = HashMap::new();
+        for (id, start) in starts {
+            if let Entry::Vacant(unknown) = tasks.entry(start.task_id) {
+                unknown.insert(task_to_run(&self.core, *id, start).await?);
+            }
+            check_start(*id, start)?;
+        }
+        let mut new = HashSet::new();
+        for some in starts.chunks(limits::GROUP_BATCHES_MAX) {
+            let made = self.core.transact(|transaction| async {
+                let mut transaction = transaction;
+                let now = self.core.now();
+                let runs: Vec<Run> =
+                    some.iter().map(|(id, start)| new_run(*id, &tasks[&start.task_id], start, by, now)).collect();
+                let made = insert_new(&mut transaction, &runs).await?;
+                self.core.commit_changes(transaction, &made).await?;
+                Ok(made)
+            });
+            for id in made.await? {
+                new.insert(id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?);
+            }
+        }
+        Ok(new)
     }
 
     /// Finishes a run. Idempotent with the same status. An end up to five minutes before the start counts as the start,
@@ -161,6 +152,21 @@ impl Runs {
     /// Returns the run with this id.
     pub async fn get(&self, id: RunId) -> Result<Option<Run>> {
         fetch(self.core.catalog().read(), id).await
+    }
+
+    /// Returns those of the runs that exist.
+    pub async fn get_all(&self, ids: &[RunId]) -> Result<HashMap<RunId, Run>> {
+        let mut runs = HashMap::with_capacity(ids.len());
+        for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut query = Sql::new("SELECT * FROM runs WHERE id IN (");
+            query.push_list(some.iter().map(RunId::to_string)).push(")");
+            let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            for row in rows {
+                let run = row.into_run()?;
+                runs.insert(run.id, run);
+            }
+        }
+        Ok(runs)
     }
 
     /// Returns the run with this id, in brief.
@@ -264,6 +270,64 @@ fn ended_after_start(finish: &FinishRun, started_at: Option<Timestamp>) -> Resul
 
 pub(crate) fn no_such_run(id: RunId) -> Error {
     Error::not_found(format!("there is no run {id}"))
+}
+
+/// The task of a run that starts; see [`Runs::start`] for errors.
+async fn task_to_run(core: &Core, id: RunId, start: &StartRun) -> Result<Task> {
+    let task = Workspaces::new(core).task(start.task_id).await?.ok_or_else(|| {
+        Error::not_found(format!("there is no task {}: create it first (runlog admin tasks create)", start.task_id))
+    })?;
+    check_start(id, start)?;
+    Ok(task)
+}
+
+fn check_start(id: RunId, start: &StartRun) -> Result<()> {
+    match start.status.filter(|status| status.is_final()) {
+        Some(status) => {
+            Err(Error::invalid(format!("status {status}: a run ends with POST /runlog/v1/runs/{id}/finish")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A run that has just started, without records.
+fn new_run(id: RunId, task: &Task, start: &StartRun, by: &Caller, now: Timestamp) -> Run {
+    let waits = start.status == Some(RunStatus::Dispatching);
+    let started_at = start.start_timestamp.or((!waits).then_some(now));
+    Run {
+        id,
+        task_id: task.id,
+        task_version: start.task_version.clone().unwrap_or_else(|| task.version.clone()),
+        workspace_id: task.workspace.id,
+        execution_type: start.execution_type.unwrap_or(ExecutionType::Manual),
+        status: start.status.unwrap_or(RunStatus::Executing).detailed(),
+        triggered_at: start.trigger_timestamp.or(started_at).unwrap_or(now),
+        started_at,
+        finished_at: None,
+        final_since: None,
+        user_id: start.user_id.clone().unwrap_or_else(|| by.name.clone()),
+        user_type: start.user_type.unwrap_or(match by.kind {
+            CallerKind::User => UserType::Human,
+            CallerKind::ServiceAccount => UserType::Service,
+        }),
+        plan: start.plan.clone(),
+        artifact: start.artifact.clone(),
+        log_level: start.log_level.clone(),
+        attempts: start.attempts,
+        runtime: start.runtime.clone(),
+        error_message: None,
+        error_type: None,
+        misfired_reason: None,
+        timeout_minutes: start.timeout,
+        parallel_execution_allowed: start.parallel_execution_allowed,
+        api_version: start.api_version.clone(),
+        container_id: start.container_id.clone(),
+        processed_rows: None,
+        rejected_rows: None,
+        records: 0,
+        severities: SeverityCounts::default(),
+        last_record_stored_at: None,
+    }
 }
 
 /// What a repeated start adds: unknown fields are filled in, and a dispatched run becomes executing.
@@ -395,18 +459,9 @@ pub(crate) async fn fetch_to_change(core: &Core, connection: &mut Connection, id
 
 /// Writes what is known of a run; the counts of its records are the business of [`crate::ingest::batch`].
 async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: &Run) -> Result<()> {
-    let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
-    let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;
-    let text = |text: &Option<String>| text.as_deref().map(storable);
-    sqlx::query(
-        "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
-                triggered_at, started_at, finished_at, final_since, user_id, user_type, plan_id, runtime,
-                error_message, error_type, misfired_reason, timeout_minutes, parallel_execution_allowed,
-                api_version, container_id, processed_rows, rejected_rows, plan_name, plan_execution_id,
-                plan_step_id, artifact_id, artifact_name, artifact_version, log_level, attempts)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
-         ON CONFLICT (id) DO UPDATE SET
+    let mut saving = inserting(std::slice::from_ref(run))?;
+    saving.push(
+        " ON CONFLICT (id) DO UPDATE SET
                 task_version = excluded.task_version, execution_type = excluded.execution_type,
                 execution_status = excluded.execution_status, status = excluded.status,
                 triggered_at = excluded.triggered_at, started_at = excluded.started_at,
@@ -422,42 +477,66 @@ async fn save<'c>(executor: impl sqlx::Executor<'c, Database = sqlx::Any>, run: 
                 plan_step_id = excluded.plan_step_id, artifact_id = excluded.artifact_id,
                 artifact_name = excluded.artifact_name, artifact_version = excluded.artifact_version,
                 log_level = excluded.log_level, attempts = excluded.attempts",
-    )
-    .bind(run.id.to_string())
-    .bind(run.task_id.to_string())
-    .bind(run.workspace_id.to_string())
-    .bind(storable(&run.task_version))
-    .bind(run.execution_type.as_str())
-    .bind(run.status.as_str())
-    .bind(run.status.coarse().as_str())
-    .bind(run.triggered_at.as_millis())
-    .bind(run.started_at.map(Timestamp::as_millis))
-    .bind(run.finished_at.map(Timestamp::as_millis))
-    .bind(run.final_since.map(Timestamp::as_millis))
-    .bind(storable(&run.user_id))
-    .bind(run.user_type.as_str())
-    .bind(text(&run.plan.id))
-    .bind(runtime)
-    .bind(text(&run.error_message))
-    .bind(text(&run.error_type))
-    .bind(text(&run.misfired_reason))
-    .bind(run.timeout_minutes.map(saturating))
-    .bind(run.parallel_execution_allowed.map(i64::from))
-    .bind(text(&run.api_version))
-    .bind(text(&run.container_id))
-    .bind(run.processed_rows.map(saturating))
-    .bind(run.rejected_rows.map(saturating))
-    .bind(text(&run.plan.name))
-    .bind(text(&run.plan.execution_id))
-    .bind(text(&run.plan.step_id))
-    .bind(text(&run.artifact.id))
-    .bind(text(&run.artifact.name))
-    .bind(text(&run.artifact.version))
-    .bind(text(&run.log_level))
-    .bind(run.attempts.map(saturating))
-    .execute(executor)
-    .await?;
+    );
+    saving.build_query().execute(executor).await?;
     Ok(())
+}
+
+/// Inserts some hundreds of runs at most, without those that exist; returns the ids of the new ones.
+async fn insert_new(connection: &mut Connection, runs: &[Run]) -> Result<Vec<String>> {
+    let mut query = inserting(runs)?;
+    query.push(" ON CONFLICT (id) DO NOTHING RETURNING id");
+    Ok(query.build_query_scalar().fetch_all(connection).await?)
+}
+
+fn inserting(runs: &[Run]) -> Result<Sql> {
+    let mut query = Sql::new(
+        "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
+                triggered_at, started_at, finished_at, final_since, user_id, user_type, plan_id, runtime,
+                error_message, error_type, misfired_reason, timeout_minutes, parallel_execution_allowed,
+                api_version, container_id, processed_rows, rejected_rows, plan_name, plan_execution_id,
+                plan_step_id, artifact_id, artifact_name, artifact_version, log_level, attempts) VALUES ",
+    );
+    let text = |text: &Option<String>| text.as_deref().map(storable);
+    for (index, run) in runs.iter().enumerate() {
+        let runtime = run.runtime.as_ref().map(serde_json::to_string).transpose();
+        let runtime = runtime.map_err(|_| Error::invalid("the runtime has no JSON form"))?;
+        query.push(if index == 0 { "(" } else { ", (" }).push_bind(run.id.to_string());
+        query
+            .push_next(run.task_id.to_string())
+            .push_next(run.workspace_id.to_string())
+            .push_next(storable(&run.task_version))
+            .push_next(run.execution_type.as_str())
+            .push_next(run.status.as_str())
+            .push_next(run.status.coarse().as_str())
+            .push_next(run.triggered_at.as_millis())
+            .push_next(run.started_at.map(Timestamp::as_millis))
+            .push_next(run.finished_at.map(Timestamp::as_millis))
+            .push_next(run.final_since.map(Timestamp::as_millis))
+            .push_next(storable(&run.user_id))
+            .push_next(run.user_type.as_str())
+            .push_next(text(&run.plan.id))
+            .push_next(runtime)
+            .push_next(text(&run.error_message))
+            .push_next(text(&run.error_type))
+            .push_next(text(&run.misfired_reason))
+            .push_next(run.timeout_minutes.map(saturating))
+            .push_next(run.parallel_execution_allowed.map(i64::from))
+            .push_next(text(&run.api_version))
+            .push_next(text(&run.container_id))
+            .push_next(run.processed_rows.map(saturating))
+            .push_next(run.rejected_rows.map(saturating))
+            .push_next(text(&run.plan.name))
+            .push_next(text(&run.plan.execution_id))
+            .push_next(text(&run.plan.step_id))
+            .push_next(text(&run.artifact.id))
+            .push_next(text(&run.artifact.name))
+            .push_next(text(&run.artifact.version))
+            .push_next(text(&run.log_level))
+            .push_next(run.attempts.map(saturating))
+            .push(")");
+    }
+    Ok(query)
 }
 
 /// Identifies a state of a log.

@@ -100,3 +100,18 @@ resources:
     name: {{ . }}
 {{- end }}
 {{- end -}}
+
+{{/* The ports on which services receive syslog: a list of dictionaries with name, port and protocol. */}}
+{{- define "runlog.syslog" -}}
+{{- $ports := list -}}
+{{- range $name := list "tcp" "tls" "udp" -}}
+{{- with get $.Values.server.syslog $name -}}
+{{- $protocol := ternary "UDP" "TCP" (eq $name "udp") -}}
+{{- $ports = append $ports (dict "name" (printf "syslog-%s" $name) "port" (int .) "protocol" $protocol) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $ports (not $.Values.server.settings) -}}
+{{- fail "server.syslog has ports, but server.settings has no [syslog] table" -}}
+{{- end -}}
+{{- dict "ports" $ports | toJson -}}
+{{- end -}}

@@ -41,7 +41,7 @@ impl Push {
         let shared = Arc::<Mutex<Shared>>::default();
         let log = Followed {
             lines: Arrived { lines, waiting: VecDeque::new(), is_at_end: false },
-            format: self.args.format.log_format(),
+            format: self.args.log_format(),
             name: name_of(&self.args.file),
             settings,
             reader: None,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::{Client, ErrorKind};
-use runlog_formats::{DateOrder, FieldMap, FieldName, LogFormat, ReadSettings};
+use runlog_formats::{DateOrder, FieldMap, FieldName, Layout, LogFormat, ReadSettings};
 use runlog_model::wire::components::PutComponents;
 use runlog_model::wire::push::{FinishRun, RefusedLine, StartRun};
 use runlog_model::{Clock, ExecutionType, LogZone, RunId, RunStatus, TaskId, Timestamp};
@@ -63,6 +63,7 @@ Examples:
   runlog push nightly.log --task sales/nightly-orders --finish failed
   runlog push run.csv --task nightly-orders --map time=Datum --map message=Text --tz Europe/Berlin
   runlog push 6c0e5a34-… more.ndjson                        add records to a run
+  runlog push job.log --task nightly-orders --pattern '%d{dd MMM HH:mm:ss} %t %p %c{1} %m%n'
   my-job | runlog push - --follow --task nightly-orders --finish successful
   runlog push --follow /var/log/talend                      all logs FOLDER/TASK/RUN.log, as jobs write them
 
@@ -104,6 +105,10 @@ pub(crate) struct PushArgs {
     /// Format of the log
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
+    /// Layout of the lines of text: a conversion pattern of log4j or logback, such as '%d{HH:mm:ss} [%t] %-5p %c - %m%n'
+    /// [default: the parts of lines are recognised]
+    #[arg(long, value_name = "PATTERN")]
+    pattern: Option<Layout>,
     /// Field or column of the log that is a field of the records: time, severity, message, logType, bundleName,
     /// bundleVersion or podName [default: by the usual names]
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = mapping)]
@@ -233,6 +238,7 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
     {
         return Err(Failure::new(Exit::Usage, format!("--finished-at {end} is before --started-at {start}")));
     }
+    args.check_pattern()?;
     let client = args.connect.client()?;
     if args.follow && args.file.is_dir() {
         if let Some(task) = &args.task {
@@ -277,8 +283,8 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
 async fn prepare(source: source::Source, args: &PushArgs, settings: ReadSettings) -> Outcome<(LogFormat, Prepared)> {
     let bar = Bar::telling();
     bar.tell("reading the log");
-    let (name, format, skips_invalid) = (source::name_of(&args.file), args.format.log_format(), args.skip_invalid);
-    let (is_auto, has_map) = (args.format == Format::Auto, !args.map.is_empty());
+    let (name, format, skips_invalid) = (source::name_of(&args.file), args.log_format(), args.skip_invalid);
+    let (is_auto, has_map) = (args.log_format().is_none(), !args.map.is_empty());
     on_thread(move || {
         let log = source::look(source.bytes, &name, format, settings)?;
         let format = log.format;
@@ -310,6 +316,24 @@ impl Format {
 }
 
 impl PushArgs {
+    /// The format of the log; none: it is detected.
+    fn log_format(&self) -> Option<LogFormat> {
+        self.pattern.as_ref().map(|_| LogFormat::Text).or(self.format.log_format())
+    }
+
+    /// Fails if the pattern does not fit the other options.
+    fn check_pattern(&self) -> Outcome {
+        let Some(pattern) = &self.pattern else { return Ok(()) };
+        if !matches!(self.format, Format::Auto | Format::Text) {
+            return Err(Failure::new(Exit::Usage, "--pattern is for --format text"));
+        }
+        if pattern.is_without_date() && self.date.is_none() {
+            let advice = "give that of the first line with --date";
+            return Err(Failure::new(Exit::Usage, format!("times of --pattern have no date: {advice}")));
+        }
+        Ok(())
+    }
+
     fn folder_settings(&self, now: Timestamp) -> FolderSettings {
         FolderSettings {
             folder: self.file.clone(),
@@ -317,7 +341,7 @@ impl PushArgs {
             checkpoint: self.checkpoint.clone(),
             task: self.task_id,
             read: self.settings(now),
-            format: self.format.log_format().and_then(FollowedFormat::of),
+            format: self.log_format().and_then(FollowedFormat::of),
             finish: self.finish.map(|status| status.0),
             end_markers: self.end_marker.clone(),
             quiet: self.quiet.duration(),
@@ -335,6 +359,7 @@ impl PushArgs {
             date_order: self.date_order,
             first_date: self.date,
             fields,
+            layout: self.pattern.clone(),
             ..ReadSettings::written_at(written_at)
         }
     }

@@ -1,19 +1,17 @@
 //! Half a second of messages of one connection: how they become records of runs, and how long storing them is tried.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use jiff::civil::Date;
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::wire::push::FinishRun;
-use runlog_model::{Clock, LogTime, LogZone, Random, RunId, RunStatus, TaskId, Timestamp};
+use runlog_model::{Clock, LogTime, Random, Timestamp};
 use runlog_store::Store;
 use runlog_store::accounts::Caller;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -22,8 +20,9 @@ use crate::auth::audit::AuditedChange;
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::body_memory::BodyMemory;
 use crate::ingest::decoded_size;
-use crate::ingest::engine::{self, Continuation, EventDefault, Events, group_by_run};
+use crate::ingest::engine::{self, Continuation, DefaultRun, EventDefault, Events, group_by_run};
 use crate::ingest::intake::{Naming, Outcome, Sender, TaskHint};
+use crate::ingest::syslog::days::{self, Day};
 use crate::ingest::syslog::frames::Frame;
 use crate::ingest::syslog::message;
 use crate::ingest::syslog::settings::SyslogSettings;
@@ -33,14 +32,6 @@ use crate::metrics::syslog::MessageOutcome;
 
 /// Memory of a message besides its text. Unit: bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
-
-/// Maximum number of runs of a day that are known to have ended those of the days before.
-const DAILY_RUNS_KNOWN_MAX: usize = 10_000;
-
-/// How many days back runs of a day are looked for that did not end.
-const DAILY_RUNS_BACK: i64 = 7;
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Messages that are stored together.
 #[derive(Debug, Default)]
@@ -104,7 +95,8 @@ pub(crate) struct Receiver {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     memory: BodyMemory,
-    daily_runs: Mutex<HashSet<RunId>>,
+    /// True if messages of a day that is over were stored since its runs were ended.
+    is_past_stored: AtomicBool,
     refusals: Throttle,
     waits: Throttle,
     /// For what happens to connections.
@@ -120,8 +112,8 @@ impl Receiver {
         random: Arc<dyn Random>,
     ) -> Self {
         let memory = BodyMemory::new(limits::SYSLOG_MEMORY_BYTES, limits::SYSLOG_MEMORY_BYTES, usize::MAX);
-        let (daily_runs, refusals, waits, rejections) = Default::default();
-        Self { store, metrics, settings, clock, random, memory, daily_runs, refusals, waits, rejections }
+        let (is_past_stored, refusals, waits, rejections) = Default::default();
+        Self { store, metrics, settings, clock, random, memory, is_past_stored, refusals, waits, rejections }
     }
 
     /// Stores a batch, and keeps trying while the archive is unavailable: meanwhile, its connection is not read. After
@@ -220,6 +212,28 @@ impl Receiver {
         }
     }
 
+    /// Ends the runs of days that are over, until `stop`.
+    pub(crate) async fn end_days(&self, stop: &CancellationToken) -> runlog_store::Result<()> {
+        let Some(task) = self.settings.task else { return Ok(()) };
+        let mut ended = None;
+        while !stop.is_cancelled() {
+            let now = self.clock.now();
+            let last = days::last_over(task, now);
+            if self.is_past_stored.swap(false, Ordering::AcqRel) || ended != Some(last) {
+                let caller = self.caller().await.ok();
+                let change = self.change(caller.as_ref(), String::new(), format!("syslog-{}", self.random.uuid()));
+                // If it fails, the supervisor begins again, and with the days before.
+                days::end_all(change.store_to("finish run", StatusCode::OK).runs(), task, now).await?;
+                ended = Some(last);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(limits::SYSLOG_DAYS_EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn try_to_store(
         &self,
         name: &str,
@@ -228,31 +242,38 @@ impl Receiver {
         last: &Option<Continuation>,
     ) -> ApiResult<(Outcome, Option<Continuation>)> {
         let caller = self.caller().await?;
-        let entry = AuditEntry {
-            at: self.clock.now(),
-            caller_id: caller.id.clone(),
-            caller_name: caller.name.clone(),
-            action: "push by syslog".to_owned(),
-            subject: String::new(),
-            status: 200,
-            address: sender.to_string(),
-            request_id: name.to_owned(),
-        };
-        let change = AuditedChange::without_request(self.store.clone(), entry);
+        let change = self.change(Some(&caller), sender.to_string(), name.to_owned());
         let request = Sender { store: &self.store, metrics: &self.metrics, caller: &caller, change: &change };
         let mut memory = self.memory.reservation();
         let decoded = batch.messages.iter().map(|(frame, _)| decoded_size::of_events(&frame.bytes)).sum();
         memory.reserve_decoded(decoded).await?;
         let now = batch.begun.map_or_else(|| self.clock.now(), |(_, at)| at);
-        let mut days = Vec::new();
-        let events = self.events(batch, now, last, &mut days);
+        let mut is_past = false;
+        let events = self.events(batch, now, last, &mut is_past);
         let next = events.continuation();
         let intake = group_by_run(events, now, &self.settings.zone, &mut memory).await?;
         let outcome = intake.store_named(&request, Naming::Unique(name)).await?;
-        for day in days {
-            self.end_days_before(&change, day).await;
+        if is_past {
+            self.is_past_stored.store(true, Ordering::Release);
         }
         Ok((outcome, next))
+    }
+
+    /// The context of a change on behalf of the user of the settings; none if its token is not valid.
+    fn change(&self, caller: Option<&Caller>, address: String, request_id: String) -> AuditedChange {
+        let (caller_id, caller_name) =
+            caller.map_or(("-".to_owned(), "syslog".to_owned()), |caller| (caller.id.clone(), caller.name.clone()));
+        let entry = AuditEntry {
+            at: self.clock.now(),
+            caller_id,
+            caller_name,
+            action: "push by syslog".to_owned(),
+            subject: String::new(),
+            status: 200,
+            address,
+            request_id,
+        };
+        AuditedChange::without_request(self.store.clone(), entry)
     }
 
     /// The user whose token the settings contain.
@@ -265,8 +286,8 @@ impl Receiver {
         })
     }
 
-    /// The events of a batch.
-    fn events(&self, batch: &Batch, now: Timestamp, last: &Option<Continuation>, days: &mut Vec<Daily>) -> Events {
+    /// The events of a batch. Sets `is_past` if one may be of a run of a day that is over.
+    fn events(&self, batch: &Batch, now: Timestamp, last: &Option<Continuation>, is_past: &mut bool) -> Events {
         let (mut events, zone) = (Events::default(), &self.settings.zone);
         for (frame, sender) in &batch.messages {
             let text = String::from_utf8_lossy(&frame.bytes);
@@ -288,7 +309,7 @@ impl Receiver {
             if let Some(whole_bytes) = frame.whole_bytes {
                 event.insert("truncated_from_bytes".to_owned(), whole_bytes.into());
             }
-            let default = self.default_of(&event, sender.ip(), now, days);
+            let default = self.default_of(&event, sender.ip(), now, is_past);
             events.add_with(event, default);
         }
         events
@@ -300,21 +321,21 @@ impl Receiver {
         event: &Map<String, Value>,
         sender: IpAddr,
         now: Timestamp,
-        days: &mut Vec<Daily>,
+        is_past: &mut bool,
     ) -> EventDefault {
         let settings = &self.settings;
         let text = |name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
         let app = text("app_name");
         let run = settings.task.map(|task| {
             let at = event.get("timestamp").and_then(|value| LogTime::read(value, &settings.zone));
-            let date = LogZone::default().civil(at.map_or(now, |at| at.time)).date();
+            let day = Day::of(task, at.map_or(now, |at| at.time), now);
+            *is_past |= day.is_over(now);
             let host = text("host").unwrap_or_else(|| sender.to_canonical().to_string());
-            let daily = Daily { task, host, app: app.clone().unwrap_or_default(), date };
-            let id = daily.run_id();
-            if !days.contains(&daily) {
-                days.push(daily);
+            DefaultRun {
+                id: day.run_id(&host, app.as_deref().unwrap_or_default()),
+                task: TaskHint { task_id: Some(task), ..TaskHint::default() },
+                triggered_at: Some(day.begin()),
             }
-            (id, TaskHint { task_id: Some(task), ..TaskHint::default() })
         });
         let task = settings.workspace.map(|workspace_id| TaskHint {
             workspace_id: Some(workspace_id),
@@ -322,82 +343,6 @@ impl Receiver {
             ..TaskHint::default()
         });
         EventDefault { run, task: task.unwrap_or_default() }
-    }
-
-    /// Ends the runs of earlier days of the same host and application, once a run of a later day has begun.
-    async fn end_days_before(&self, change: &AuditedChange, day: Daily) {
-        let id = day.run_id();
-        if self.daily_runs.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
-            return;
-        }
-        match self.store.runs().get(id).await {
-            Ok(Some(_)) => {}
-            // None of its messages was without a run.
-            Ok(None) | Err(_) => return,
-        }
-        for back in 1..=DAILY_RUNS_BACK {
-            let Ok(date) = day.date.checked_sub(jiff::Span::new().days(back)) else { return };
-            let earlier = Daily { date, ..day.clone() };
-            let ended = async {
-                let Some(run) = self.store.runs().get(earlier.run_id()).await? else { return Ok(()) };
-                if run.status.coarse().is_final() {
-                    return Ok(());
-                }
-                let end = earlier.end().max(run.started_at.unwrap_or(Timestamp::MIN));
-                let finish = FinishRun { finish_timestamp: Some(end), ..FinishRun::with_status(RunStatus::Successful) };
-                let store = change.store_to("finish run", StatusCode::OK);
-                store.runs().finish(earlier.run_id(), &finish).await.map(drop)
-            };
-            if let Err(error) = ended.await {
-                warn!(error = &error as &dyn std::error::Error, "syslog: cannot end the run of {date}");
-                return;
-            }
-        }
-        let mut known = self.daily_runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= DAILY_RUNS_KNOWN_MAX {
-            known.clear();
-        }
-        known.insert(id);
-    }
-}
-
-/// The messages without a run of an application on a host, of one day in UTC.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Daily {
-    task: TaskId,
-    host: String,
-    app: String,
-    date: Date,
-}
-
-impl Daily {
-    /// The same on every node and after every restart.
-    fn run_id(&self) -> RunId {
-        let mut digest = Sha256::new().chain_update("runlog syslog day");
-        for part in [&self.task.to_string(), &self.host, &self.app, &self.date.to_string()] {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest.finalize()[..16]);
-        RunId::random(&Digested(bytes))
-    }
-
-    /// The last millisecond of the day.
-    fn end(&self) -> Timestamp {
-        let begin = LogZone::default().instant(self.date.to_datetime(jiff::civil::Time::midnight()));
-        begin.map_or(Timestamp::MIN, |begin| begin.time.plus_millis(DAY_MS - 1))
-    }
-}
-
-/// Bytes that an ID is made of.
-struct Digested([u8; 16]);
-
-impl Random for Digested {
-    fn fill(&self, bytes: &mut [u8]) {
-        for (to, from) in bytes.iter_mut().zip(self.0) {
-            *to = from;
-        }
     }
 }
 

@@ -78,6 +78,7 @@ impl Listeners {
         let bind = |transport: &'static str, address: SocketAddr| {
             let bound = TcpListener::bind(address).and_then(|listener| {
                 listener.set_nonblocking(true)?;
+                SockRef::from(&listener).listen(limits::BACKLOG)?;
                 // What is in there when the process is killed is lost. Connections inherit it.
                 let _ = SockRef::from(&listener).set_recv_buffer_size(limits::SYSLOG_TCP_BUFFER_BYTES);
                 info!("syslog listens on {transport} {}", listener.local_addr()?);
@@ -130,7 +131,11 @@ impl Listeners {
             let Some(socket) = self.udp.map(Arc::new) else { return };
             supervisor.run("syslog udp", &stop, || receive_datagrams(shared.clone(), Arc::clone(&socket))).await;
         };
-        tokio::join!(tcp, tls, udp);
+        let days = supervisor.run("syslog days", &stop, || {
+            let (receiver, stop) = (Arc::clone(&shared.receiver), stop.clone());
+            async move { receiver.end_days(&stop).await }
+        });
+        tokio::join!(tcp, tls, udp, days);
     }
 }
 

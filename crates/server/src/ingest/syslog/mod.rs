@@ -10,6 +10,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod check;
+mod days;
 pub(crate) mod frames;
 pub(crate) mod listener;
 pub(crate) mod message;

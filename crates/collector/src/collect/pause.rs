@@ -1,0 +1,48 @@
+//! Pauses after errors that other requests to the upstream would meet as well.
+
+use std::sync::{Mutex, PoisonError};
+
+use runlog_client::ErrorKind;
+use runlog_model::Timestamp;
+
+use super::error::CollectError;
+
+/// How long nothing is requested after the service has refused it for lack of a right, and after it was unavailable.
+const REFUSED_PAUSE_MS: i64 = 900_000;
+const AWAY_PAUSE_MS: i64 = 60_000;
+
+/// Until when nothing is requested. Default: no pause.
+#[derive(Debug, Default)]
+pub(super) struct Pause(Mutex<Option<Timestamp>>);
+
+impl Pause {
+    /// True while nothing is to be requested.
+    pub(super) fn is_on(&self, now: Timestamp) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+    }
+
+    /// Begins after an error that other requests would meet as well. False for any other error, which is one of what was
+    /// requested, or of the archive.
+    pub(super) fn begin_after(&self, error: &CollectError, now: Timestamp) -> bool {
+        let Some(pause_ms) = pause_after(error) else { return false };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(pause_ms));
+        true
+    }
+}
+
+/// True if the upstream has refused something for lack of a right.
+pub(super) fn lacks_right(error: &CollectError) -> bool {
+    matches!(error, CollectError::Upstream(error) if error.kind() == ErrorKind::Forbidden)
+}
+
+fn pause_after(error: &CollectError) -> Option<i64> {
+    let CollectError::Upstream(error) = error else { return None };
+    match error.kind() {
+        ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
+        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(AWAY_PAUSE_MS),
+        // A service without plans answers 404 to their list.
+        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
+            None
+        }
+    }
+}
