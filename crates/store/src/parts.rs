@@ -56,6 +56,8 @@ parts! {
     Components,
     /// Plans and plan executions as upstreams describe them.
     Plans,
+    /// Tables for lakehouses.
+    Lake,
     /// The audit log.
     AuditLog,
     /// Alerts, and what alert rules ask of the catalog.

@@ -21,8 +21,8 @@ use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
 use crate::parts::{
-    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Logs, Plans, Problems, Query, Runs, SavedQueries,
-    SigningKeys, Summaries, Workspaces,
+    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Lake, Logs, Plans, Problems, Query, Runs,
+    SavedQueries, SigningKeys, Summaries, Workspaces,
 };
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
@@ -47,6 +47,7 @@ struct Parts {
     problems: Problems,
     components: Components,
     plans: Plans,
+    lake: Lake,
     audit: AuditLog,
     alerts: Alerts,
     ingest: Ingest,
@@ -74,6 +75,7 @@ impl Parts {
             problems: Problems::new(&core),
             components: Components::new(&core),
             plans: Plans::new(&core),
+            lake: Lake::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
             core,
@@ -261,6 +263,11 @@ impl Store {
     /// Problems: the root causes of failed runs, and what people made of them.
     pub fn problems(&self) -> &Problems {
         &self.0.problems
+    }
+
+    /// Tables for lakehouses.
+    pub fn lake(&self) -> &Lake {
+        &self.0.lake
     }
 
     /// The audit log.

@@ -1,6 +1,7 @@
 //! Segments: objects of records as Parquet, written and read. Nothing here knows of the catalog's other rows.
 
 pub(crate) mod columns;
+pub(crate) mod file_statistics;
 pub(crate) mod reader;
 pub(crate) mod record_file_writer;
 pub(crate) mod sealed_writer;
@@ -9,4 +10,4 @@ pub(crate) mod values;
 pub(crate) mod word_index;
 pub(crate) mod writer;
 
-pub(crate) use writer::{RunRows, encode, schema, times_column};
+pub(crate) use writer::{Form, RunRows, encode, schema, times_column};
