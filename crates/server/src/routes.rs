@@ -13,6 +13,7 @@ mod events;
 mod executions;
 mod health;
 mod history;
+mod iceberg;
 mod logs;
 mod loki;
 pub(crate) mod mcp;
@@ -140,7 +141,10 @@ use Access::{Administrator, ClientSecret, Public, SignIn, SignedLink, Token, Tok
 /// Every route of the service.
 pub fn routes() -> Vec<Route> {
     // In parts: a list of all would need more stack than a thread has.
-    [talend_routes, extension_routes, loki_routes, service_routes].into_iter().flat_map(|routes| routes()).collect()
+    [talend_routes, extension_routes, loki_routes, iceberg_routes, service_routes]
+        .into_iter()
+        .flat_map(|routes| routes())
+        .collect()
 }
 
 /// The run-log API of Talend Cloud.
@@ -280,6 +284,19 @@ fn loki_routes() -> Vec<Route> {
         Route::new(Token, handler!(loki::build_info)),
         Route::new(Token, handler!(loki::drilldown_limits)),
         Route::new(Token, handler!(loki::tail::tail)).audited_once("search logs"),
+    ]
+}
+
+/// The catalog for lakehouses.
+fn iceberg_routes() -> Vec<Route> {
+    vec![
+        Route::new(Token, handler!(iceberg::config)),
+        Route::new(ClientSecret, handler!(iceberg::token)),
+        Route::new(Token, handler!(iceberg::namespaces)),
+        Route::new(Token, handler!(iceberg::namespace)),
+        Route::new(Token, handler!(iceberg::tables)),
+        Route::new(Token, handler!(iceberg::table)).audited_reading("read table"),
+        Route::new(Token, handler!(iceberg::report)),
     ]
 }
 

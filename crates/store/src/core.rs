@@ -43,6 +43,8 @@ struct Inner {
     objects: Objects,
     object_counts: Arc<ObjectCounts>,
     intents: Intents,
+    /// Held while a snapshot of a table for lakehouses is made.
+    lake_turn: tokio::sync::Mutex<()>,
     /// For interactive work, and for background work.
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
@@ -83,6 +85,11 @@ impl Core {
             let message = "objects in a folder have no links: store them in a bucket, or use the links of Runlog";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
+        if settings.lake && objects.address.is_none() {
+            let message = "engines of lakehouses find objects in a folder, in S3 or in Google Cloud Storage only: do not \
+                           offer tables for them here";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
         let catalog = match &settings.catalog {
             Some(url) => Catalog::connect(url.url()).await?,
             None => Catalog::open_file(&folder.join("catalog.sqlite")).await?,
@@ -103,6 +110,7 @@ impl Core {
             group: Arc::new(GroupCommit::new(catalog.clone(), Arc::clone(&random))),
             intents: Intents::new(catalog.clone(), catalog_clock.clone(), Arc::clone(bucket), Arc::clone(&random)),
             segments: Segments::for_each(&cpu, &catalog, bucket, &damage),
+            lake_turn: tokio::sync::Mutex::default(),
             settings,
             catalog,
             catalog_clock,
@@ -216,6 +224,16 @@ impl Core {
             Ok(found) if found.size == length => Ok(()),
             _ => Err(error.into()),
         }
+    }
+
+    /// Where other programs find the objects, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
+    pub(crate) fn objects_address(&self) -> Option<&str> {
+        self.inner.objects.address.as_deref()
+    }
+
+    /// Whoever makes a snapshot of a table for lakehouses holds it.
+    pub(crate) fn lake_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.lake_turn
     }
 
     pub(crate) fn intents(&self) -> &Intents {

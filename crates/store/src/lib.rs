@@ -29,6 +29,7 @@ mod cpu;
 mod error;
 pub mod failpoint;
 pub mod ingest;
+mod lake;
 pub mod limits;
 mod log;
 mod maintain;
@@ -113,6 +114,12 @@ pub mod delivery {
     pub use crate::tables::sinks::{DeadLetter, FailingDelivery, FinishedRun, RecentDelivery, SinkMetrics};
 }
 
+/// Tables for lakehouses, in the format of Apache Iceberg.
+pub mod lakehouse {
+    pub use crate::lake::publish::LakeTable;
+    pub use crate::parts::Lake;
+}
+
 /// Records of one log.
 pub mod logs {
     pub use crate::log::filter::{FilteredRecords, RecordFilter};
@@ -125,6 +132,7 @@ pub mod maintenance {
     pub use crate::maintain::copy::{CopyProgress, CopyReport};
     pub use crate::maintain::delete::DeletedLog;
     pub use crate::maintain::diagnose::{Finding, Health};
+    pub use crate::maintain::lakehouse::OmittedFiles;
     pub use crate::maintain::maintenance::Maintenance;
     pub use crate::maintain::retention::{LegalHold, Retention, RetentionReport};
     pub use crate::maintain::seal::commit::SealReport;

@@ -498,3 +498,16 @@ pub const WORK_DOWN_FAILURES: u32 = 6;
 
 /// How long to wait for the removal of a probe, even after a stop.
 pub(crate) const PROBE_REMOVAL: Duration = Duration::from_secs(10);
+
+/// Files whose logs are made due for sealing at a time, when they are sealed again for lakehouses. Unit: files.
+pub const RESEAL_FILES: i64 = 4;
+
+/// Files whose manifest is rewritten when one of them changes. Unit: files.
+///
+/// A manifest of so many takes about half a megabyte, and a table of 100,000 files has a hundred manifests.
+pub const LAKE_GROUP_FILES: i64 = 1_000;
+
+/// How often a snapshot of a table is begun again because its files have changed meanwhile. Unit: attempts.
+///
+/// Each attempt reads only the groups that have changed since the one before.
+pub const LAKE_ATTEMPTS_MAX: usize = 10;

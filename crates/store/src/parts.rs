@@ -56,6 +56,8 @@ parts! {
     Components,
     /// Plans and plan executions as upstreams describe them.
     Plans,
+    /// Tables for lakehouses.
+    Lake,
     /// The audit logs of tenants, which upstreams keep of their users.
     TenantAuditLogs,
     /// The audit log of this archive.

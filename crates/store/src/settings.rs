@@ -66,6 +66,8 @@ pub struct StoreSettings {
     /// Whether log files are downloaded from the bucket itself, by links that it signs. They are then stored as they
     /// are downloaded, not compressed. Default: false, links lead to Runlog.
     pub links_by_bucket: bool,
+    /// Whether sealed files are written for lakehouses: each with the runs of a single workspace. Default: false.
+    pub lake: bool,
     /// Most memory of records that are received and not stored yet. Unit: bytes. Default: 48 MiB.
     pub ingest_memory_bytes: usize,
 }
@@ -82,6 +84,7 @@ impl StoreSettings {
             page_life_ms: 3_600_000,
             page_builders: 2,
             links_by_bucket: false,
+            lake: false,
             ingest_memory_bytes: 48 << 20,
         }
     }

@@ -21,8 +21,8 @@ use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::page::builders::{PageBuilds, Pages};
 use crate::parts::{
-    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Logs, Plans, Problems, Query, Runs, SavedQueries,
-    SigningKeys, Summaries, TenantAuditLogs, Workspaces,
+    Accounts, Alerts, AuditLog, Collection, Components, Deliveries, Lake, Logs, Plans, Problems, Query, Runs,
+    SavedQueries, SigningKeys, Summaries, TenantAuditLogs, Workspaces,
 };
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
@@ -48,6 +48,7 @@ struct Parts {
     components: Components,
     plans: Plans,
     tenant_audit_logs: TenantAuditLogs,
+    lake: Lake,
     audit: AuditLog,
     alerts: Alerts,
     ingest: Ingest,
@@ -76,6 +77,7 @@ impl Parts {
             components: Components::new(&core),
             plans: Plans::new(&core),
             tenant_audit_logs: TenantAuditLogs::new(&core),
+            lake: Lake::new(&core),
             audit: AuditLog::new(&core),
             alerts: Alerts::new(&core),
             core,
@@ -268,6 +270,11 @@ impl Store {
     /// Problems: the root causes of failed runs, and what people made of them.
     pub fn problems(&self) -> &Problems {
         &self.0.problems
+    }
+
+    /// Tables for lakehouses.
+    pub fn lake(&self) -> &Lake {
+        &self.0.lake
     }
 
     /// The audit log.

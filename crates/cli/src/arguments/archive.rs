@@ -63,7 +63,13 @@ impl OpenArgs {
 
     /// Opens the archive, which must be there.
     pub(crate) async fn open(&self) -> Outcome<Store> {
-        let settings = self.settings();
+        self.open_with(|_| ()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn open_with(&self, change: impl FnOnce(&mut StoreSettings)) -> Outcome<Store> {
+        let mut settings = self.settings();
+        change(&mut settings);
         if folder_without_archive(&settings).is_some() {
             let message = format!("there is no archive in {}; set its folder with --data", self.data.display());
             return Err(Failure::new(Exit::Usage, message));

@@ -91,16 +91,52 @@ enum Action {
         release: bool,
     },
     /// Seal the logs that are due, and create missing summaries; a service does this in the background
-    Summarize,
+    Summarize {
+        /// Seal logs for lakehouses, as `runlog serve --iceberg` does
+        #[arg(long, env = "RUNLOG_ICEBERG")]
+        iceberg: bool,
+    },
+    /// Seal logs again that lakehouses do not see yet, because their files may hold runs of several workspaces
+    Reseal,
     /// Delete expired logs and orphaned objects now; a service does this every ten minutes
     Sweep,
 }
 
 pub(crate) async fn run(args: ArchiveArgs) -> Outcome {
-    let store = args.archive.open().await?;
+    let is_for_lakehouses = matches!(args.action, Action::Reseal | Action::Summarize { iceberg: true });
+    let store = args.archive.open_with(|settings| settings.lake = is_for_lakehouses).await?;
     let outcome = act(&store, &args.archive.settings(), args.action, args.json).await;
     store.close().await;
     outcome
+}
+
+async fn reseal(store: &Store, as_json: bool) -> Outcome {
+    let maintenance = store.maintenance();
+    let bar = Bar::telling();
+    let (mut after, mut files, mut runs) = (String::new(), 0, 0);
+    loop {
+        let before = files;
+        files += maintenance.seal_for_tables(&mut after).await?;
+        loop {
+            bar.tell(format!("sealing: {}", counted(runs, "run")));
+            match maintenance.seal().await?.runs {
+                0 => break,
+                sealed => runs += sealed,
+            }
+        }
+        if files == before {
+            break;
+        }
+    }
+    drop(bar);
+    let left = maintenance.files_omitted_from_tables().await?;
+    let json = json!({ "files": files, "runsSealed": runs, "filesLeft": left.files, "recordsLeft": left.records });
+    let mut said = format!("sealed {} of {} again", counted(runs, "run"), counted(files, "file"));
+    if left.files > 0 {
+        let why = "a service was sealing them, or something of them is damaged: `runlog doctor` tells more; then run this again";
+        said = format!("{said}; {} left: {why}", counted(left.files, "file"));
+    }
+    shown(as_json, json, said)
 }
 
 async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -> Outcome {
@@ -127,7 +163,8 @@ async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -
             let said = if release { "may be deleted again" } else { "is under legal hold and cannot be deleted" };
             shown(as_json, json!({ "run": run, "legalHold": !release }), format!("the log of run {run} {said}"))
         }
-        Action::Summarize => {
+        Action::Reseal => reseal(store, as_json).await,
+        Action::Summarize { .. } => {
             let bar = Bar::telling();
             let mut sealed = 0;
             loop {

@@ -57,6 +57,8 @@ struct ArchiveSettings {
     objects: Option<String>,
     work: Option<PathBuf>,
     settle: Option<Time>,
+    #[serde(default)]
+    iceberg: bool,
 }
 
 impl Settings {
@@ -139,7 +141,8 @@ impl Settings {
         };
         let usual = StoreSettings::in_folder(folder);
         let settle = self.archive.settle.map(|time| millis(time.0));
-        Ok(StoreSettings { catalog, objects, settle_ms: settle.unwrap_or(usual.settle_ms), ..usual })
+        let settle_ms = settle.unwrap_or(usual.settle_ms);
+        Ok(StoreSettings { catalog, objects, settle_ms, lake: self.archive.iceberg, ..usual })
     }
 
     /// The upstreams, ready for requests.

@@ -13,6 +13,7 @@ use futures::FutureExt;
 use runlog_model::wire::error::ErrorBody;
 use runlog_model::wire::logs::PACE_HEADER;
 use runlog_model::{Clock, Random, error_chain};
+use serde_json::json;
 use tracing::{error, info, warn};
 
 use crate::http::connections::ProxiedAddress;
@@ -44,6 +45,10 @@ pub(crate) struct RequestId(pub(crate) String);
 /// In the extensions of a response: its error is sent as plain text, as clients of Loki expect it.
 #[derive(Debug, Clone)]
 pub(crate) struct PlainTextError;
+
+/// In the extensions of a response: its error has the form of an Iceberg catalog, and is of this type there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IcebergErrorType(pub(crate) &'static str);
 
 /// The caller of the request, for the log; set by authentication.
 #[derive(Debug, Clone)]
@@ -93,8 +98,17 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 8] =
-    ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/", "/loki/", "/mcp/"];
+const API_PATHS: [&str; 9] = [
+    "/monitoring/",
+    "/processing/",
+    "/orchestration/",
+    "/security/",
+    "/runlog/v1/",
+    "/v1/",
+    "/loki/",
+    "/iceberg/",
+    "/mcp/",
+];
 
 /// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
 /// concatenate URLs.
@@ -228,7 +242,13 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
     let mut answer = match parts.extensions.get::<PlainTextError>() {
         _ if without_body => ().into_response(),
         Some(_) => plain_text(problem).into_response(),
-        None => Json(body).into_response(),
+        None => match parts.extensions.get::<IcebergErrorType>() {
+            Some(IcebergErrorType(kind)) => {
+                let code = problem.status.as_u16();
+                Json(json!({ "error": { "message": plain_text(problem), "type": kind, "code": code } })).into_response()
+            }
+            None => Json(body).into_response(),
+        },
     };
     for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
         parts.headers.remove(name);

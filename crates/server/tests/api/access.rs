@@ -130,6 +130,13 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/loki/api/v1/status/buildinfo", Access::Token),
     ("GET", "/loki/api/v1/drilldown-limits", Access::Token),
     ("GET", "/loki/api/v1/tail", Access::Token),
+    ("GET", "/iceberg/v1/config", Access::Token),
+    ("POST", "/iceberg/v1/oauth/tokens", Access::ClientSecret),
+    ("GET", "/iceberg/v1/{prefix}/namespaces", Access::Token),
+    ("GET", "/iceberg/v1/{prefix}/namespaces/{namespace}", Access::Token),
+    ("GET", "/iceberg/v1/{prefix}/namespaces/{namespace}/tables", Access::Token),
+    ("GET", "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}", Access::Token),
+    ("POST", "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics", Access::Token),
     ("GET", "/runlog/v1/environments", Access::Administrator),
     ("POST", "/runlog/v1/environments", Access::Administrator),
     ("PUT", "/runlog/v1/environments/{id}", Access::Administrator),
@@ -195,6 +202,7 @@ async fn every_route_asks_for_what_it_should() {
         let path = path.replace("{key}", "k").replace("{file_name}", "f").replace("{file}", "index.html");
         let path = path.replace("{plan_id}", "p").replace("{step_id}", "s").replace("{other_id}", RUN);
         let path = path.replace("{name}", "n");
+        let path = path.replace("{prefix}", "p").replace("{namespace}", "n").replace("{table}", "records");
         let send = |ask| stage.send(method.clone(), &path, ask);
         match access {
             Access::Public => assert!(send(Ask::with(&[])).await.status.as_u16() < 400, "{path}"),

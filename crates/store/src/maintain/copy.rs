@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lake::changes;
 use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
@@ -511,6 +512,10 @@ impl Maintenance {
                     for problem in &problems {
                         insert(&mut transaction, "problems", problem, &[], false).await?;
                     }
+                    let now_named: Vec<String> =
+                        slices.iter().map(|slice| slice.try_get("segment_id")).collect::<Result<_, _>>()?;
+                    let perhaps_changed: BTreeSet<&String> = before.iter().chain(&now_named).collect();
+                    changes::note_changed(&mut transaction, perhaps_changed).await?;
                     free_segments(&mut transaction, &before, target.core.now().as_millis()).await?;
                     transaction.commit().await
                 })
@@ -555,6 +560,10 @@ impl Maintenance {
                     return Err(intents::swept());
                 }
                 insert(&mut transaction, "segments", &row, &["id"], true).await?;
+                if let Some(workspace_id) = row.try_get::<Option<String>, _>("workspace_id")? {
+                    // Groups are numbered anew: those of the source have files that are not copied.
+                    changes::add_files(&mut transaction, &workspace_id, &[&id]).await?;
+                }
                 transaction.commit().await
             })
             .await?;

@@ -18,6 +18,7 @@ use tracing::warn;
 use crate::catalog::sql::{Connection, Sql};
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
+use crate::lake::changes;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::seal_anew;
 use crate::tables::problems;
@@ -170,6 +171,7 @@ impl Maintenance {
             }
             sqlx::query(statement).bind(&id).execute(&mut *transaction).await?;
         }
+        changes::note_changed(&mut transaction, own.iter().chain(&shared).map(|segment| &segment.id)).await?;
         problems::remove_runs(&mut transaction, std::slice::from_ref(&id), self.core.now()).await?;
         for segment in &own {
             sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;

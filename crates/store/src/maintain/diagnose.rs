@@ -78,6 +78,7 @@ impl Maintenance {
         findings.push(found("stored records", self.diagnose_damage().await));
         findings.push(found("sealing", self.diagnose_sealing().await));
         findings.push(found("log files", self.diagnose_pages().await));
+        findings.extend(self.diagnose_tables().await.unwrap_or_else(|error| Some(found("tables", Err(error)))));
         findings.extend(self.diagnose_alerts().await.unwrap_or_else(|error| vec![found("alerts", Err(error))]));
         findings
     }
@@ -102,6 +103,28 @@ impl Maintenance {
         } else {
             Finding::good("catalog", format!("{version}, responds in {} ms", took.as_millis()))
         })
+    }
+
+    /// `None` if the archive has no tables for lakehouses.
+    async fn diagnose_tables(&self) -> Result<Option<Finding>> {
+        let tables: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM lake_tables").fetch_one(self.core.catalog().read()).await?;
+        if tables == 0 {
+            return Ok(None);
+        }
+        let omitted = self.files_omitted_from_tables().await?;
+        Ok(Some(match omitted.files {
+            0 => Finding::good("tables", format!("{tables} for lakehouses, with every sealed file")),
+            files => {
+                let seen = format!(
+                    "{files} sealed files with {} records are in no table for lakehouses: they may hold runs of several \
+                     workspaces",
+                    omitted.records
+                );
+                let advice = "`runlog archive reseal` seals their logs again, into files of a single workspace each";
+                Finding::new("tables", Health::Doubtful, seen, Some(advice))
+            }
+        }))
     }
 
     async fn diagnose_objects(&self, findings: &mut Vec<Finding>, stop: &CancellationToken) -> Result<Finding> {

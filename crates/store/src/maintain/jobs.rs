@@ -124,6 +124,7 @@ impl Maintenance {
         self.core.intents().expire_intents().await?;
         self.finish_deletions().await?;
         let mut bytes_freed = self.sweep_replaced_segments().await?;
+        bytes_freed += self.sweep_lake().await?;
         for folder in folders {
             let mut objects = self.core.objects().list(Some(&folder)).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
@@ -196,6 +197,33 @@ impl Maintenance {
             }
             bytes_freed += self.remove_deleted(replaced).await;
         }
+    }
+
+    /// Removes objects of tables for lakehouses that were replaced some time ago. Returns the removed bytes.
+    async fn sweep_lake(&self) -> Result<u64> {
+        let mut bytes_freed = 0;
+        loop {
+            let replaced = self.core.transact(|transaction| self.remove_lake_rows(transaction)).await?;
+            if replaced.is_empty() {
+                return Ok(bytes_freed);
+            }
+            bytes_freed += self.remove_deleted(replaced).await;
+        }
+    }
+
+    async fn remove_lake_rows(&self, mut transaction: WriteTransaction) -> Result<Vec<(String, i64)>> {
+        let before = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
+        let replaced: Vec<(String, i64)> = sqlx::query_as(
+            "DELETE FROM lake_objects WHERE object_key IN (
+                 SELECT object_key FROM lake_objects WHERE replaced_at < $1 LIMIT 256)
+             RETURNING object_key, bytes",
+        )
+        .bind(before)
+        .fetch_all(&mut *transaction)
+        .await?;
+        record_deletions(&mut transaction, &replaced).await?;
+        transaction.commit().await?;
+        Ok(replaced)
     }
 
     /// Removes the rows of some of these segments, and records that their objects are to be removed. If the process ends

@@ -5,6 +5,7 @@ pub(crate) mod damage;
 pub(crate) mod delete;
 pub(crate) mod diagnose;
 pub(crate) mod jobs;
+pub(crate) mod lakehouse;
 pub(crate) mod maintenance;
 pub(crate) mod metrics;
 pub(crate) mod retention;

@@ -119,6 +119,7 @@ impl Maintenance {
         self.verify_summaries(repair, &mut verified).await?;
         self.verify_components(repair, &mut verified).await?;
         self.verify_plans(&mut verified).await?;
+        self.verify_tables(repair, &mut verified).await?;
         self.find_orphans(repair, &mut verified, &mut progress).await?;
         Ok(verified)
     }
@@ -501,7 +502,8 @@ impl Maintenance {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
                 for object in self.unreferenced(some).await? {
-                    let may_go = folder == keys::PAGES || self.verify_unreferenced(&object, repair, verified).await?;
+                    let has_no_records = [keys::PAGES, keys::LAKE].contains(&folder);
+                    let may_go = has_no_records || self.verify_unreferenced(&object, repair, verified).await?;
                     if !may_go || !self.is_left_behind(&object) {
                         continue;
                     }
@@ -544,6 +546,7 @@ impl Maintenance {
             .push(") UNION ALL SELECT object_key FROM ")
             .push(intents)
             .push(" WHERE object_key IN (");
+        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM lake_objects WHERE object_key IN (");
         looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM deletions WHERE object_key IN (");
         looking.push_list(keys()).push(")");
         let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;

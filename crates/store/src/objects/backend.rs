@@ -30,6 +30,8 @@ pub(crate) struct Objects {
     pub(crate) rebuildable: Arc<dyn ObjectStore>,
     /// `None` in a folder, which cannot sign links.
     links: Option<Links>,
+    /// Where other programs find them, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
+    pub(crate) address: Option<String>,
 }
 
 /// Signs links to objects of a bucket, which need no credentials.
@@ -57,14 +59,21 @@ impl Objects {
         })?;
         let files = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
         let rebuildable = Arc::new(files.clone());
+        let address = folder.canonicalize().ok().and_then(|folder| Some(format!("file://{}", folder.to_str()?)));
         // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
-        Ok(Self { store: Arc::new(files.with_fsync(!planted::is("object-not-synced"))), rebuildable, links: None })
+        Ok(Self {
+            store: Arc::new(files.with_fsync(!planted::is("object-not-synced"))),
+            rebuildable,
+            links: None,
+            address,
+        })
     }
 
     /// The objects of a simulation.
     pub(crate) fn simulated(simulation: &dyn Simulation) -> Self {
         let is_synced = !planted::is("object-not-synced");
-        Self { store: simulation.objects(is_synced), rebuildable: simulation.objects(false), links: None }
+        let (store, rebuildable) = (simulation.objects(is_synced), simulation.objects(false));
+        Self { store, rebuildable, links: None, address: Some("memory://simulation".to_owned()) }
     }
 
     /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names
@@ -78,11 +87,18 @@ impl Objects {
         let prefix = Path::from_url_path(url.url().path()).map_err(|error| {
             Error::caused(ErrorKind::Invalid, format!("the path of {url} is not a valid prefix of objects"), error)
         })?;
+        let address = match (url.url().scheme(), url.url().host_str()) {
+            (scheme @ ("s3" | "gs"), Some(bucket)) => {
+                Some(format!("{scheme}://{bucket}/{prefix}").trim_end_matches('/').to_owned())
+            }
+            // An address in Azure needs the account, which is not in the URL.
+            _ => None,
+        };
         let links = Links { signer: bucket.clone(), prefix: prefix.clone() };
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
-        Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links) })
+        Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links), address })
     }
 
     /// Counts the requests to these objects.
@@ -91,6 +107,7 @@ impl Objects {
             store: Metered::of(self.store, counts),
             rebuildable: Metered::of(self.rebuildable, counts),
             links: self.links,
+            address: self.address,
         }
     }
 

@@ -30,11 +30,14 @@ pub(crate) const SEALED: &str = "sealed";
 /// The folder of page files.
 pub(crate) const PAGES: &str = "pages";
 
+/// The folder of manifests and other objects of the tables for lakehouses.
+pub(crate) const LAKE: &str = "lake";
+
 /// The folder of probes. A probe that was left behind is an orphan like any other.
 pub(crate) const PROBES: &str = "probes";
 
 /// All folders.
-pub(crate) const FOLDERS: [&str; 4] = [SEGMENTS, SEALED, PAGES, PROBES];
+pub(crate) const FOLDERS: [&str; 5] = [SEGMENTS, SEALED, PAGES, LAKE, PROBES];
 
 /// The folders of the last three days, and that of all page files.
 pub(crate) fn recent_folders(now: Timestamp) -> Vec<Path> {
@@ -59,6 +62,11 @@ fn dated(folder: &str, id: Uuid, now: Timestamp) -> Path {
 
 fn day(now: Timestamp) -> String {
     now.to_string()[..10].replace('-', "/")
+}
+
+/// The key of an object of the table of a workspace.
+pub(crate) fn lake_object(workspace_id: &str, id: Uuid, extension: &str) -> Path {
+    Path::from(format!("{LAKE}/{workspace_id}/{id}.{extension}"))
 }
 
 /// The key of a probe.

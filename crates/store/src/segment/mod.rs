@@ -2,6 +2,7 @@
 
 pub(crate) mod code_index;
 pub(crate) mod columns;
+pub(crate) mod file_statistics;
 pub(crate) mod reader;
 pub(crate) mod record_file_writer;
 pub(crate) mod sealed_writer;
@@ -11,4 +12,4 @@ pub(crate) mod values;
 pub(crate) mod word_index;
 pub(crate) mod writer;
 
-pub(crate) use writer::{RunRows, encode, schema, times_column};
+pub(crate) use writer::{Form, RunRows, encode, schema, times_column};

@@ -16,9 +16,9 @@ use crate::segment::code_index::{self, CodeIndex};
 use crate::segment::term_list::RowGroups;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
 use crate::segment::word_index::{self, NeededWords, WordIndex};
-use crate::segment::writer::{COLUMNS, NAME_COLUMNS};
+use crate::segment::writer::{COLUMNS, Form, NAME_COLUMNS, times_column};
 use crate::{limits, planted};
-use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
 use bytes::Bytes;
@@ -428,7 +428,7 @@ impl RowReader {
                         decoder.push_ranges(ranges, bytes)?;
                         None
                     }
-                    Pending::Rows(batch) => work(Some(batch))?,
+                    Pending::Rows(batch) => work(Some(in_milliseconds(batch)?))?,
                     Pending::More => None,
                     Pending::End => return work(None).map(|result| (decoder, Pending::End, work, Some(result))),
                 };
@@ -636,6 +636,20 @@ fn with_columns(batch: RecordBatch, more: Vec<(&str, ArrayRef)>) -> Result<Recor
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
+/// The same rows, with times in milliseconds: those of files for lakehouses are stored in microseconds.
+pub(crate) fn in_milliseconds(batch: RecordBatch) -> Result<RecordBatch> {
+    let Some((index, field)) = batch.schema_ref().column_with_name("time") else { return Ok(batch) };
+    let Some(times) = batch.column(index).as_any().downcast_ref::<TimestampMicrosecondArray>() else {
+        return Ok(batch);
+    };
+    let times = times_column(Form::Archive, times.values().iter().map(|time| time.div_euclid(1_000)));
+    let field = field.clone().with_data_type(times.data_type().clone());
+    let (mut fields, mut columns) = (batch.schema_ref().fields().to_vec(), batch.columns().to_vec());
+    fields[index] = Arc::new(field);
+    columns[index] = times;
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
 /// The same schema, with dictionaries for names: a name that is repeated is read and formatted once.
 fn coded_schema(schema: &Schema) -> SchemaRef {
     let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -714,7 +728,7 @@ mod tests {
         let records: Vec<Record> =
             [Some("INFO"), Some("WARN"), None].into_iter().enumerate().map(|(n, it)| named(n as i64, it)).collect();
         let written = [(run(1), columns(&records))];
-        let mut writer = SealedWriter::new().unwrap();
+        let mut writer = SealedWriter::new(Form::Archive).unwrap();
         let rows = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(encode(&written).unwrap().0)).unwrap();
         rows.build().unwrap().for_each(|batch| writer.write(&batch.unwrap()).unwrap());
         writer.end_row_group().unwrap();

@@ -66,7 +66,10 @@ impl RecordFileWriter {
         for text in &self.run {
             columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, records.len()))));
         }
-        columns.push(segment::times_column(records.iter().map(|filed| filed.record.time.as_millis())));
+        columns.push(segment::times_column(
+            segment::Form::Archive,
+            records.iter().map(|filed| filed.record.time.as_millis()),
+        ));
         columns.push(Arc::new(Int64Array::from_iter_values(
             records.iter().map(|filed| filed.arrival.saturating_as::<i64>()),
         )));

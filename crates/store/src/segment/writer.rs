@@ -10,10 +10,15 @@
 //! | `extra` | string (a JSON object), may be null | delta length |
 //!
 //! Rows are in order of (run, time, arrival), so that a range of time is a range of rows (decision 0005).
+//!
+//! Sealed files for lakehouses have `time` in microseconds, because Apache Iceberg knows no milliseconds, and three more
+//! columns, `task_id`, `task_name` and `run_status`, because engines know nothing of the catalog ([`Form::Lake`]).
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::{
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use az::SaturatingAs;
 use parquet::arrow::ArrowWriter;
@@ -39,6 +44,42 @@ pub(crate) const COLUMNS: [&str; 10] = [
     "extra",
 ];
 
+/// Names of the columns of a sealed file for lakehouses, in order; each is named there by its number, counted from 1.
+pub(crate) const LAKE_COLUMNS: [&str; 13] = [
+    "run_id",
+    "time",
+    "arrival",
+    "severity",
+    "log_type",
+    "message",
+    "bundle_name",
+    "bundle_version",
+    "pod_name",
+    "extra",
+    "task_id",
+    "task_name",
+    "run_status",
+];
+
+/// True for the columns that questions restrict: engines skip files by their least and greatest values.
+pub(crate) fn has_bounds(column: &str) -> bool {
+    !matches!(column, "message" | "extra")
+}
+
+/// False when each row has a value in this column.
+pub(crate) fn may_be_null(column: &str) -> bool {
+    !matches!(column, "run_id" | "time" | "arrival" | "task_id" | "task_name" | "run_status")
+}
+
+/// What a file is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// This archive: [`COLUMNS`].
+    Archive,
+    /// Lakehouses as well: [`LAKE_COLUMNS`].
+    Lake,
+}
+
 /// Columns with few distinct texts.
 pub(crate) const NAME_COLUMNS: [&str; 5] = ["severity", "log_type", "bundle_name", "bundle_version", "pod_name"];
 
@@ -56,7 +97,8 @@ pub(crate) struct RunRows {
 /// Encodes records as a segment: of each run the new ones, in order of arrival. Returns where each run's rows are.
 pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema(), Some(properties(SEGMENT_ZSTD_LEVEL)?.build()))?;
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, schema(Form::Archive), Some(properties(SEGMENT_ZSTD_LEVEL)?.build()))?;
     let (mut parts, mut first_row) = (Vec::with_capacity(runs.len()), 0);
     for (run_id, new) in runs {
         let new: Vec<&RecordColumns> = new.iter().map(|columns| &**columns).collect();
@@ -82,30 +124,40 @@ pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u
         first_row += records;
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), records))),
-            times_column(columns.times.iter().copied()),
+            times_column(Form::Archive, columns.times.iter().copied()),
             Arc::new(Int64Array::from_iter_values(arrivals.iter().map(|arrival| i64::from(*arrival)))),
         ];
         arrays.extend(columns.texts.iter().map(|column| Arc::new(column.clone()) as ArrayRef));
-        writer.write(&RecordBatch::try_new(schema(), arrays)?)?;
+        writer.write(&RecordBatch::try_new(schema(Form::Archive), arrays)?)?;
     }
     writer.close()?;
     Ok((bytes, parts))
 }
 
 /// A column of instants. Unit: epoch milliseconds.
-pub(crate) fn times_column(times: impl Iterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC"))
+pub(crate) fn times_column(form: Form, times: impl Iterator<Item = i64>) -> ArrayRef {
+    match form {
+        Form::Archive => Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")),
+        Form::Lake => {
+            let times = times.map(|ms| ms.saturating_mul(1_000));
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
+        }
+    }
 }
 
-pub(crate) fn schema() -> SchemaRef {
-    let fields = COLUMNS.into_iter().enumerate().map(|(index, name)| {
-        let kind = match name {
-            "time" => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+pub(crate) fn schema(form: Form) -> SchemaRef {
+    let (columns, unit) = match form {
+        Form::Archive => (&COLUMNS[..], TimeUnit::Millisecond),
+        Form::Lake => (&LAKE_COLUMNS[..], TimeUnit::Microsecond),
+    };
+    let fields = columns.iter().enumerate().map(|(index, name)| {
+        let kind = match *name {
+            "time" => DataType::Timestamp(unit, Some("UTC".into())),
             "arrival" => DataType::Int64,
             _ => DataType::Utf8,
         };
         let field_id = [("PARQUET:field_id".to_owned(), (index + 1).to_string())];
-        Field::new(name, kind, index > 2).with_metadata(field_id.into_iter().collect())
+        Field::new(*name, kind, may_be_null(name)).with_metadata(field_id.into_iter().collect())
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
@@ -117,7 +169,7 @@ const SEGMENT_ZSTD_LEVEL: i32 = 1;
 pub(crate) fn sealed_properties() -> Result<WriterProperties> {
     let mut properties = properties(limits::SEALED_ZSTD_LEVEL)?;
     // Where all rows of a row group have the same name, or none, they are not read.
-    for name in NAME_COLUMNS.into_iter().chain(["extra"]) {
+    for name in NAME_COLUMNS.into_iter().chain(["extra", "task_id", "task_name", "run_status"]) {
         properties = properties.set_column_statistics_enabled(name.into(), EnabledStatistics::Chunk);
     }
     Ok(properties.build())

@@ -11,6 +11,7 @@ use sqlx::AssertSqlSafe;
 use crate::catalog::columns::{checked_name, json_of, name_taken};
 use crate::catalog::sql::{Connection, storable};
 use crate::error::{Error, Result};
+use crate::lake::changes;
 use crate::parts::Workspaces;
 
 impl Workspaces {
@@ -162,6 +163,7 @@ impl Workspaces {
                 for of_workspace in ["rights WHERE workspace_id", "workspace_problems WHERE workspace_id"] {
                     delete(&mut transaction, of_workspace, &id).await?;
                 }
+                changes::remove_table(&mut transaction, &id, self.core.now().as_millis()).await?;
                 delete(&mut transaction, "workspaces WHERE id", &id).await?;
                 self.core.commit_deletion(transaction, &id, &name).await
             })

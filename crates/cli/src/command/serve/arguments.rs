@@ -54,6 +54,10 @@ pub(crate) struct ServeArgs {
     /// bucket, and the files are stored as clients download them, uncompressed
     #[arg(long, env = "RUNLOG_LINKS", default_value = "service", value_name = "WHERE")]
     pub(super) links: Links,
+    /// Offer the sealed logs to engines of lakehouses, as tables of a catalog of Apache Iceberg under /iceberg: logs are
+    /// then sealed into files of a single workspace each
+    #[arg(long, env = "RUNLOG_ICEBERG")]
+    pub(super) iceberg: bool,
     /// PEM file with the certificate chain for HTTPS; reloaded when it changes
     #[arg(long, env = "RUNLOG_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
     pub(super) tls_certificate: Option<PathBuf>,

@@ -42,6 +42,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         page_records_max: args.page_records,
         settle_ms: args.settle.map_or(stored.settle_ms, Span::as_millis),
         links_by_bucket: args.links == Links::Bucket,
+        lake: args.iceberg || stored.lake,
         page_builders: usize::from(args.page_builders),
         ingest_memory_bytes: (args.ingest_memory as usize) << 20,
         ..stored

@@ -1,6 +1,6 @@
 //! Committing sealed files: their slices replace the old ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use az::SaturatingAs;
 use object_store::path::Path;
@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 use crate::catalog::sql::{Connection, Sql};
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
+use crate::lake::changes;
 use crate::log::slices::{Slice, share_of_bytes};
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::files::{NewFile, NewSlice};
@@ -67,8 +68,8 @@ impl Merged {
         }
         for file in files {
             sqlx::query(
-                "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks, merged)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, 1)",
+                "INSERT INTO segments (id, object_key, bytes, records, created_at, sha256, checks, statistics, merged)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1)",
             )
             .bind(&file.id)
             .bind(file.object_key.as_ref())
@@ -77,6 +78,7 @@ impl Merged {
             .bind(now)
             .bind(&file.sha256)
             .bind(&file.checks)
+            .bind(file.lake.as_ref().map(|(_, statistics)| statistics))
             .execute(&mut *transaction)
             .await?;
         }
@@ -92,8 +94,10 @@ impl Merged {
             report.records += new.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
             perhaps_free.extend(plan.slices.iter().map(|slice| slice.segment_id.as_str()));
         }
+        let perhaps_replaced: Vec<String> = perhaps_free.iter().map(|id| (*id).to_owned()).collect();
         report.bytes = files.iter().map(|file| file.bytes).sum();
         report.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
+        self.add_to_tables(&mut transaction, perhaps_replaced).await?;
         // They hold records that no row names, of a log that was perhaps deleted meanwhile: those must not stay for as
         // long as the logs of others do.
         for file in in_vain {
@@ -109,6 +113,22 @@ impl Merged {
             "runs were sealed"
         );
         Ok(Some(report))
+    }
+}
+
+impl Merged {
+    /// Adds the files to the tables of their workspaces, in which other files may have lost rows.
+    async fn add_to_tables(&self, connection: &mut Connection, perhaps_replaced: Vec<String>) -> Result<()> {
+        let mut added: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for file in &self.files {
+            if let Some((workspace_id, _)) = &file.lake {
+                added.entry(workspace_id).or_default().push(&file.id);
+            }
+        }
+        for (workspace_id, ids) in added {
+            changes::add_files(connection, workspace_id, &ids).await?;
+        }
+        changes::note_changed(connection, perhaps_replaced).await
     }
 }
 

@@ -8,7 +8,7 @@ use az::SaturatingAs;
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use runlog_model::{RunId, hex};
+use runlog_model::hex;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tracing::warn;
@@ -21,7 +21,9 @@ use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::keys;
 use crate::segment;
+use crate::segment::Form;
 use crate::segment::code_index::{self, CodeIndexWriter};
+use crate::segment::file_statistics::FileStatisticsBuilder;
 use crate::segment::sealed_writer::SealedWriter;
 use crate::segment::values::column;
 use crate::segment::word_index::{self, WordIndexWriter};
@@ -47,12 +49,26 @@ pub(super) struct NewFile {
     pub(super) sha256: String,
     /// See [`crate::objects::checksums`].
     pub(super) checks: Vec<u8>,
+    /// For a file of the table of a workspace: the workspace, and the statistics as JSON.
+    pub(super) lake: Option<(String, String)>,
+}
+
+/// What a file says of the run of its records.
+pub(super) struct RunColumns {
+    pub(super) run_id: String,
+    pub(super) workspace_id: String,
+    pub(super) task_id: String,
+    pub(super) task_name: String,
+    pub(super) status: String,
 }
 
 /// Writes files of sealed runs.
 pub(super) struct SealedFiles {
     maintenance: Maintenance,
+    form: Form,
     open: Option<OpenFile>,
+    /// The current run.
+    run: Option<RunColumns>,
     pub(super) done: Vec<NewFile>,
     /// The slices of the current run.
     slices: Vec<NewSlice>,
@@ -68,6 +84,7 @@ struct OpenFile {
     /// `None` while it is in use, and after a failure.
     encoder: Option<Box<Encoder>>,
     object: BufWriter,
+    form: Form,
     /// Rows to be written together.
     pending: Vec<Vec<ArrayRef>>,
     pending_rows: usize,
@@ -84,13 +101,17 @@ struct Encoder {
     bytes: u64,
     words: WordIndexWriter,
     codes: CodeIndexWriter,
+    /// Of a file for lakehouses.
+    statistics: Option<FileStatisticsBuilder>,
 }
 
 impl SealedFiles {
     pub(super) fn new(maintenance: &Maintenance) -> Self {
         Self {
             maintenance: maintenance.clone(),
+            form: if maintenance.core.settings().lake { Form::Lake } else { Form::Archive },
             open: None,
+            run: None,
             done: Vec::new(),
             slices: Vec::new(),
             current: None,
@@ -98,13 +119,23 @@ impl SealedFiles {
         }
     }
 
-    /// Begins a run whose slices may not extend over some times; none of its records has one of these times.
-    pub(super) fn begin_run(&mut self, barriers: VecDeque<i64>) {
+    /// Begins a run; in a new file if that is for lakehouses and holds runs of another workspace.
+    pub(super) async fn begin_run(&mut self, run: RunColumns) -> Result<()> {
+        let is_elsewhere = self.run.as_ref().is_some_and(|last| last.workspace_id != run.workspace_id);
+        if self.form == Form::Lake && is_elsewhere {
+            self.end_file().await?;
+        }
+        self.run = Some(run);
+        Ok(())
+    }
+
+    /// The slices of the run may not extend over some times; none of its records has one of these times.
+    pub(super) fn keep_barriers(&mut self, barriers: VecDeque<i64>) {
         self.barriers = barriers;
     }
 
     /// Adds records of a run, after those that were added before.
-    pub(super) async fn add(&mut self, run_id: RunId, records: RecordBlock) -> Result<()> {
+    pub(super) async fn add(&mut self, records: RecordBlock) -> Result<()> {
         let positions: Vec<_> = records.sort_keys().collect();
         let columns = self.maintenance.core.cpu().run_for(positions.len(), move || records.columns()).await?;
         let mut from = 0;
@@ -122,12 +153,19 @@ impl SealedFiles {
                 to = to.min(from + positions[from..].partition_point(|(time, _)| time < barrier).max(1));
             }
             let some = &positions[from..to];
+            let run = self.run.as_ref().ok_or_else(|| Error::corrupt("records were merged that belong to no run"))?;
+            let repeated = |text: &str| -> ArrayRef {
+                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, some.len())))
+            };
             let mut arrays: Vec<ArrayRef> = vec![
-                Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), some.len()))),
-                segment::times_column(some.iter().map(|(time, _)| *time)),
+                repeated(&run.run_id),
+                segment::times_column(self.form, some.iter().map(|(time, _)| *time)),
                 Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, arrival)| *arrival))),
             ];
             arrays.extend(columns.iter().map(|column| column.slice(from, some.len())));
+            if self.form == Form::Lake {
+                arrays.extend([&run.task_id, &run.task_name, &run.status].map(|text| repeated(text)));
+            }
             self.note(some);
             self.open_file().await?.add(arrays, some.len()).await?;
             from = to;
@@ -219,7 +257,15 @@ impl SealedFiles {
         file.write_pending().await?;
         file.encode(Encoder::finish).await?;
         file.object.shutdown().await.map_err(unwritten)?;
-        let Encoder { digest, checks, bytes, .. } = *file.encoder.ok_or_else(interrupted)?;
+        let Encoder { digest, checks, bytes, writer, statistics, .. } = *file.encoder.ok_or_else(interrupted)?;
+        let lake = match (statistics, &self.run) {
+            (Some(statistics), Some(run)) => {
+                let statistics = serde_json::to_string(&statistics.finish(&writer.row_group_metadata()));
+                let statistics = statistics.map_err(|_| Error::corrupt("statistics of a file have no JSON form"))?;
+                Some((run.workspace_id.clone(), statistics))
+            }
+            _ => None,
+        };
         self.done.push(NewFile {
             id: file.id,
             object_key: file.object_key,
@@ -227,6 +273,7 @@ impl SealedFiles {
             records: file.rows,
             sha256: hex::encode(digest.finalize()),
             checks: checks.finish(),
+            lake,
         });
         Ok(())
     }
@@ -242,7 +289,7 @@ impl SealedFiles {
                 limits::UPLOAD_PART_BYTES,
             )
             .with_max_concurrency(2);
-            let writer = SealedWriter::new()?;
+            let writer = SealedWriter::new(self.form)?;
             self.open = Some(OpenFile {
                 id: id.to_string(),
                 object_key,
@@ -254,7 +301,9 @@ impl SealedFiles {
                     bytes: 0,
                     words: WordIndexWriter::default(),
                     codes: CodeIndexWriter::default(),
+                    statistics: (self.form == Form::Lake).then(FileStatisticsBuilder::default),
                 })),
+                form: self.form,
                 object,
                 pending: Vec::new(),
                 pending_rows: 0,
@@ -289,13 +338,14 @@ impl OpenFile {
         let pending = std::mem::take(&mut self.pending);
         self.pending_rows = 0;
         let Some(width) = pending.first().map(Vec::len) else { return Ok(()) };
+        let schema = segment::schema(self.form);
         self.encode(move |encoder| {
             let mut columns = Vec::with_capacity(width);
             for index in 0..width {
                 let parts: Vec<&dyn arrow_array::Array> = pending.iter().map(|columns| &*columns[index]).collect();
                 columns.push(arrow_select::concat::concat(&parts)?);
             }
-            encoder.write(&RecordBatch::try_new(segment::schema(), columns)?)
+            encoder.write(&RecordBatch::try_new(schema, columns)?)
         })
         .await
     }
@@ -330,6 +380,9 @@ impl OpenFile {
 impl Encoder {
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         self.words.add(&mut self.codes, column(rows, "message")?, self.writer.row_groups());
+        if let Some(statistics) = &mut self.statistics {
+            statistics.add(rows);
+        }
         self.writer.write(rows)
     }
 

@@ -11,7 +11,7 @@ use crate::log::merge::Merge;
 use crate::log::slices::Scope;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::{Merged, SealReport};
-use crate::maintain::seal::files::{NewSlice, SealedFiles};
+use crate::maintain::seal::files::{NewSlice, RunColumns, SealedFiles};
 use crate::maintain::seal::plan::{DueRun, Plan};
 use crate::{failpoint, limits};
 
@@ -77,7 +77,7 @@ impl Maintenance {
         let mut due: Vec<DueRun> = Vec::new();
         for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
             let listing = format!(
-                "SELECT id, records, log_epoch, log_version, seal_failures FROM runs
+                "SELECT id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures FROM runs
                  WHERE seal_at <= $1 AND seal_claimed_until < $3 AND {kind} ORDER BY seal_at LIMIT $2"
             );
             due = sqlx::query_as(AssertSqlSafe(listing))
@@ -109,9 +109,13 @@ impl Maintenance {
         claiming.push(") AND seal_at <= ").push_bind(now.as_millis());
         claiming.push(" AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
         claiming.push(self.core.catalog().skip_locked());
-        claiming.push(") RETURNING id, records, log_epoch, log_version, seal_failures");
+        claiming.push(") RETURNING id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures");
         let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
-        runs.sort_by(|one, other| one.id.cmp(&other.id));
+        match self.core.settings().lake {
+            // A file ends where the workspace does.
+            true => runs.sort_by(|one, other| (&one.workspace_id, &one.id).cmp(&(&other.workspace_id, &other.id))),
+            false => runs.sort_by(|one, other| one.id.cmp(&other.id)),
+        }
         Ok((!runs.is_empty()).then(|| Pass { maintenance: self.clone(), token, runs, renewed_at: now }))
     }
 }
@@ -177,18 +181,38 @@ impl Pass {
         for index in 0..self.runs.len() {
             let at_run = |error| Unmerged { error, run: Some(index) };
             let plan = self.maintenance.plan_sealing(&self.runs[index]).await.map_err(at_run)?;
+            files.begin_run(self.run_columns(index).await.map_err(at_run)?).await.map_err(at_run)?;
             let slices = self.merge_run(files, &plan).await.map_err(at_run)?;
             merged.push((plan, slices));
         }
         Ok(merged)
     }
 
+    /// What files for lakehouses say of a run.
+    async fn run_columns(&self, index: usize) -> Result<RunColumns> {
+        let run = &self.runs[index];
+        let task_name: Option<String> = match self.maintenance.core.settings().lake {
+            true => {
+                let naming = sqlx::query_scalar("SELECT name FROM tasks WHERE id = $1").bind(&run.task_id);
+                naming.fetch_optional(self.maintenance.core.catalog().read()).await?
+            }
+            false => None,
+        };
+        Ok(RunColumns {
+            run_id: run.id.clone(),
+            workspace_id: run.workspace_id.clone(),
+            task_id: run.task_id.clone(),
+            task_name: task_name.unwrap_or_default(),
+            status: run.status.clone(),
+        })
+    }
+
     pub(super) async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
         let mut merge = Merge::of_slices(&self.maintenance.core, scope, plan.slices.clone());
-        files.begin_run(plan.barriers.clone());
+        files.keep_barriers(plan.barriers.clone());
         while let Some(row_run) = merge.next().await? {
-            files.add(plan.run_id, row_run.read().await?).await?;
+            files.add(row_run.read().await?).await?;
             self.renew_if_old(files).await?;
         }
         let slices = files.end_run();

@@ -21,6 +21,9 @@ pub(super) struct DueRun {
     pub(super) records: i64,
     pub(super) log_epoch: i64,
     pub(super) log_version: i64,
+    pub(super) workspace_id: String,
+    pub(super) task_id: String,
+    pub(super) status: String,
     /// How many consecutive times it could not be sealed because it is damaged.
     pub(super) seal_failures: i64,
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::plan::{PlannedRun, PlannedSlice, Unit};
 use crate::query::scan::request::{RecordView, ScanColumn, ScanRequest};
-use crate::segment::reader::{RowReader, SegmentFile};
+use crate::segment::reader::{RowReader, SegmentFile, in_milliseconds};
 use crate::segment::values::{TextColumn, column};
 use crate::segment::word_index::NeededWords;
 
@@ -205,7 +205,9 @@ pub(crate) fn predicate(
     mut passes: impl FnMut(&RecordBatch) -> Result<BooleanArray> + Send + 'static,
 ) -> Box<dyn ArrowPredicate> {
     let failed = |error: Error| ArrowError::ExternalError(Box::new(error));
-    Box::new(ArrowPredicateFn::new(file.mask(&[name]), move |batch| passes(&batch).map_err(failed)))
+    Box::new(ArrowPredicateFn::new(file.mask(&[name]), move |batch| {
+        in_milliseconds(batch).and_then(|batch| passes(&batch)).map_err(failed)
+    }))
 }
 
 /// The condition that a message contains a text, with exact case.

@@ -1,0 +1,314 @@
+//! The REST catalog of Apache Iceberg under `/iceberg/v1`, for engines of lakehouses. It is read only.
+//!
+//! ```text
+//! warehouse   an environment; its ID is the prefix of all other paths
+//! namespace   a workspace that the caller may read, by its name
+//! table       `records`: the sealed logs of the workspace
+//! ```
+//!
+//! The metadata of a table comes with the answer, and names manifests and sealed files where they are stored: engines read
+//! them from there. `config` lists what there is, so that clients do not try to write; what they try nevertheless is
+//! answered with 404 or 405. Errors have the form of Iceberg ([`error`]).
+
+mod error;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use runlog_model::place::{Environment, Workspace};
+use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
+use runlog_store::accounts::Caller;
+use serde_json::{Value, json, value::RawValue};
+use sha2::{Digest, Sha256};
+
+use crate::app::App;
+use crate::auth::rights;
+use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::http::parameters::{Query, query_parameters};
+use crate::routes::iceberg::error::{IcebergError, IcebergResult};
+use crate::routes::oauth;
+
+/// The only table of a namespace.
+const RECORDS: &str = "records";
+
+/// What clients may call, as `config` lists it.
+const ENDPOINTS: [&str; 7] = [
+    "GET /v1/{prefix}/namespaces",
+    "GET /v1/{prefix}/namespaces/{namespace}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables",
+    "GET /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    "POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+];
+
+query_parameters! {
+    /// Parameters of the configuration.
+    pub(crate) struct ConfigQuery {
+        /// The name or the ID of an environment. Default: the default environment.
+        warehouse: Option<String> = "warehouse",
+    }
+}
+
+query_parameters! {
+    /// Parameters of a list of namespaces.
+    pub(crate) struct NamespacesQuery {
+        /// The namespace whose parts are listed; there are none.
+        parent: Option<String> = "parent",
+    }
+}
+
+/// Returns what clients of the catalog need to know: the prefix of its paths, and the operations that there are.
+#[utoipa::path(
+    get,
+    path = "/iceberg/v1/config",
+    tag = "lakehouses",
+    responses(
+        (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
+        (status = 404, description = "There is no such warehouse", body = Value),
+        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+    )
+)]
+pub(super) async fn config(
+    State(app): State<App>,
+    Authenticated(_): Authenticated,
+    Query(query): Query<ConfigQuery>,
+) -> IcebergResult<Json<Value>> {
+    check_is_on(&app)?;
+    let environments = app.store().workspaces().environments().await?;
+    let wanted = |environment: &&Environment| match &query.warehouse {
+        Some(warehouse) => environment.name == *warehouse || environment.id.to_string() == *warehouse,
+        None => environment.is_default,
+    };
+    let Some(environment) = environments.iter().find(wanted) else {
+        let message = match &query.warehouse {
+            Some(warehouse) => format!("there is no environment {warehouse:?}: the warehouse is the name of one"),
+            None => "this archive has no environment yet".to_owned(),
+        };
+        return Err(IcebergError::no_warehouse(message));
+    };
+    let overrides = json!({ "prefix": environment.id });
+    Ok(Json(json!({ "defaults": {}, "overrides": overrides, "endpoints": ENDPOINTS })))
+}
+
+/// Exchanges a client ID and secret for an access token, where clients of the catalog ask for one.
+#[utoipa::path(
+    post,
+    path = "/iceberg/v1/oauth/tokens",
+    tag = "lakehouses",
+    request_body(content = TokenRequest, description = "As JSON or as a form"),
+    responses((status = 200, description = "An access token", body = TokenResponse))
+)]
+pub(super) async fn token(
+    state: State<App>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    body: Body,
+) -> ApiResult<Response> {
+    oauth::token(state, headers, extensions, body).await
+}
+
+/// Returns the namespaces: the workspaces of the environment whose logs the caller may read.
+#[utoipa::path(
+    get,
+    path = "/iceberg/v1/{prefix}/namespaces",
+    tag = "lakehouses",
+    params(("prefix" = String, Path, description = "The ID of an environment")),
+    responses(
+        (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
+        (status = 404, description = "There is no such namespace", body = Value),
+        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+    )
+)]
+pub(super) async fn namespaces(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(prefix): Path<String>,
+    Query(query): Query<NamespacesQuery>,
+) -> IcebergResult<Json<Value>> {
+    check_is_on(&app)?;
+    let workspaces = readable(&app, &caller, &prefix).await?;
+    let names: Vec<Value> = match &query.parent {
+        None => workspaces.iter().map(|workspace| json!([workspace.name])).collect(),
+        Some(parent) => {
+            named(workspaces, parent)?;
+            Vec::new()
+        }
+    };
+    Ok(Json(json!({ "namespaces": names, "next-page-token": null })))
+}
+
+/// Returns a namespace with its properties.
+#[utoipa::path(
+    get,
+    path = "/iceberg/v1/{prefix}/namespaces/{namespace}",
+    tag = "lakehouses",
+    params(
+        ("prefix" = String, Path, description = "The ID of an environment"),
+        ("namespace" = String, Path, description = "The name of a workspace"),
+    ),
+    responses(
+        (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
+        (status = 404, description = "There is no such namespace", body = Value),
+        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+    )
+)]
+pub(super) async fn namespace(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path((prefix, namespace)): Path<(String, String)>,
+) -> IcebergResult<Json<Value>> {
+    let workspace = workspace(&app, &caller, &prefix, &namespace).await?;
+    let properties = json!({
+        "workspace-id": workspace.id,
+        "environment": workspace.environment.name,
+        "comment": workspace.description.unwrap_or_default(),
+    });
+    Ok(Json(json!({ "namespace": [workspace.name], "properties": properties })))
+}
+
+/// Returns the tables of a namespace: `records`.
+#[utoipa::path(
+    get,
+    path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables",
+    tag = "lakehouses",
+    params(
+        ("prefix" = String, Path, description = "The ID of an environment"),
+        ("namespace" = String, Path, description = "The name of a workspace"),
+    ),
+    responses(
+        (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
+        (status = 404, description = "There is no such namespace", body = Value),
+        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+    )
+)]
+pub(super) async fn tables(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path((prefix, namespace)): Path<(String, String)>,
+) -> IcebergResult<Json<Value>> {
+    let workspace = workspace(&app, &caller, &prefix, &namespace).await?;
+    let records = json!({ "namespace": [workspace.name], "name": RECORDS });
+    Ok(Json(json!({ "identifiers": [records], "next-page-token": null })))
+}
+
+/// Returns a table: its metadata, with the snapshot of all logs that are sealed now.
+#[utoipa::path(
+    get,
+    path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}",
+    tag = "lakehouses",
+    params(
+        ("prefix" = String, Path, description = "The ID of an environment"),
+        ("namespace" = String, Path, description = "The name of a workspace"),
+        ("table" = String, Path, description = "`records`"),
+    ),
+    responses(
+        (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
+        (status = 304, description = "The table is as `If-None-Match` says"),
+        (status = 404, description = "There is no such table", body = Value),
+        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+    )
+)]
+pub(super) async fn table(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+    Path((prefix, namespace, table)): Path<(String, String, String)>,
+) -> IcebergResult<Response> {
+    let workspace = records_of(&app, &caller, &prefix, &namespace, &table).await?;
+    let table = app.store().lake().table(workspace.id).await?;
+    let etag = format!("\"{}\"", runlog_model::hex::encode(Sha256::digest(&table.metadata_location)));
+    let has_it = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    if has_it {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    // It was written as JSON; as such it goes into the answer.
+    let metadata = RawValue::from_string(table.metadata).map_err(|error| {
+        runlog_store::Error::caused(runlog_store::ErrorKind::Corrupt, "the metadata of a table", error)
+    })?;
+    let body = LoadedTable { metadata_location: table.metadata_location, metadata, config: json!({}) };
+    Ok(([(header::ETAG, etag)], Json(body)).into_response())
+}
+
+/// Takes what an engine reports of a scan, and does nothing with it: requests are counted anyway.
+#[utoipa::path(
+    post,
+    path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics",
+    tag = "lakehouses",
+    params(
+        ("prefix" = String, Path, description = "The ID of an environment"),
+        ("namespace" = String, Path, description = "The name of a workspace"),
+        ("table" = String, Path, description = "`records`"),
+    ),
+    request_body(content = Value, description = "A report; it is not read"),
+    responses(
+        (status = 204, description = "It was received"),
+        (status = 404, description = "There is no such table", body = Value),
+        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+    )
+)]
+pub(super) async fn report(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path((prefix, namespace, table)): Path<(String, String, String)>,
+) -> IcebergResult<StatusCode> {
+    records_of(&app, &caller, &prefix, &namespace, &table).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A table, as the specification has it.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct LoadedTable {
+    metadata_location: String,
+    metadata: Box<RawValue>,
+    config: Value,
+}
+
+fn check_is_on(app: &App) -> IcebergResult<()> {
+    match app.store().lake().is_on() {
+        true => Ok(()),
+        false => Err(IcebergError::is_off()),
+    }
+}
+
+/// The workspaces of an environment whose logs the caller may read.
+async fn readable(app: &App, caller: &Caller, prefix: &str) -> IcebergResult<Vec<Workspace>> {
+    let readable = rights::readable_workspaces(app.store(), caller).await?;
+    let mut workspaces = app.store().workspaces().list().await?;
+    workspaces.retain(|workspace| {
+        let is_readable = readable.as_ref().is_none_or(|readable| readable.contains(&workspace.id));
+        is_readable && workspace.environment.id.to_string() == prefix
+    });
+    Ok(workspaces)
+}
+
+/// The workspace that is a namespace. One that the caller may not read is as unknown as one that does not exist.
+async fn workspace(app: &App, caller: &Caller, prefix: &str, namespace: &str) -> IcebergResult<Workspace> {
+    check_is_on(app)?;
+    named(readable(app, caller, prefix).await?, namespace)
+}
+
+/// The workspace of a table.
+async fn records_of(
+    app: &App,
+    caller: &Caller,
+    prefix: &str,
+    namespace: &str,
+    table: &str,
+) -> IcebergResult<Workspace> {
+    let workspace = workspace(app, caller, prefix, namespace).await?;
+    match table {
+        RECORDS => Ok(workspace),
+        _ => Err(IcebergError::no_table(format!("there is no table {table:?}: a namespace has the table {RECORDS}"))),
+    }
+}
+
+fn named(workspaces: Vec<Workspace>, namespace: &str) -> IcebergResult<Workspace> {
+    workspaces.into_iter().find(|workspace| workspace.name == namespace).ok_or_else(|| {
+        IcebergError::no_namespace(format!("there is no workspace {namespace:?} whose logs you may read"))
+    })
+}

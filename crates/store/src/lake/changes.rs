@@ -1,0 +1,113 @@
+//! Changes to the tables, noted by the transaction that makes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use az::SaturatingAs;
+
+use crate::catalog::sql::{Connection, Sql};
+use crate::error::Result;
+use crate::limits;
+
+/// Adds sealed files to the table of a workspace; their rows exist.
+pub(crate) async fn add_files(connection: &mut Connection, workspace_id: &str, ids: &[&str]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let count = ids.len().saturating_as::<i64>();
+    let (files, version): (i64, i64) = sqlx::query_as(
+        "INSERT INTO lake_tables (workspace_id, files, version) VALUES ($1, $2, 1)
+         ON CONFLICT (workspace_id) DO UPDATE SET files = lake_tables.files + excluded.files,
+                     version = lake_tables.version + 1
+         RETURNING files, version",
+    )
+    .bind(workspace_id)
+    .bind(count)
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut groups: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for (number, id) in (files - count..).zip(ids) {
+        groups.entry(number / limits::LAKE_GROUP_FILES).or_default().push(id);
+    }
+    for (group, ids) in groups {
+        let mut adding = Sql::new("UPDATE segments SET workspace_id = ");
+        adding.push_bind(workspace_id.to_owned()).push(", file_group = ").push_bind(group).push(" WHERE id IN (");
+        adding.push_list(ids.into_iter().map(str::to_owned)).push(")");
+        adding.build_query().execute(&mut *connection).await?;
+        sqlx::query(
+            "INSERT INTO lake_groups (workspace_id, number, version) VALUES ($1, $2, $3)
+             ON CONFLICT (workspace_id, number) DO UPDATE SET version = excluded.version",
+        )
+        .bind(workspace_id)
+        .bind(group)
+        .bind(version)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Notes that slices of some segments have come or gone. Call it while the rows of the segments exist.
+pub(crate) async fn note_changed(
+    connection: &mut Connection,
+    segment_ids: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<()> {
+    let ids: Vec<String> = segment_ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
+    let mut groups: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
+        let mut looking =
+            Sql::new("SELECT DISTINCT workspace_id, file_group FROM segments WHERE file_group IS NOT NULL AND id IN (");
+        looking.push_list(some.iter().cloned()).push(")");
+        let found: Vec<(String, i64)> = looking.build_query_as().fetch_all(&mut *connection).await?;
+        for (workspace_id, group) in found {
+            groups.entry(workspace_id).or_default().insert(group);
+        }
+    }
+    for (workspace_id, groups) in groups {
+        let counting = "UPDATE lake_tables SET version = version + 1 WHERE workspace_id = $1 RETURNING version";
+        let version: Option<i64> =
+            sqlx::query_scalar(counting).bind(&workspace_id).fetch_optional(&mut *connection).await?;
+        let Some(version) = version else { continue };
+        for group in groups {
+            sqlx::query("UPDATE lake_groups SET version = $3 WHERE workspace_id = $1 AND number = $2")
+                .bind(&workspace_id)
+                .bind(group)
+                .bind(version)
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes all objects of a table be written anew when it is loaded next.
+pub(crate) async fn reset_table(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+    mark_replaced(connection, workspace_id, now).await?;
+    for table in [
+        "UPDATE lake_groups SET published = -1, manifests = NULL WHERE workspace_id = $1",
+        "UPDATE lake_tables SET version = version + 1, published = -1, metadata_key = NULL, metadata = NULL,
+                manifest_list_key = NULL WHERE workspace_id = $1",
+    ] {
+        sqlx::query(table).bind(workspace_id).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The sweep removes the objects of a table after a while.
+async fn mark_replaced(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+    sqlx::query("UPDATE lake_objects SET replaced_at = $2 WHERE workspace_id = $1 AND replaced_at IS NULL")
+        .bind(workspace_id)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Removes the table of a workspace that is being deleted. The sweep removes its objects.
+pub(crate) async fn remove_table(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+    mark_replaced(connection, workspace_id, now).await?;
+    for table in ["DELETE FROM lake_groups WHERE workspace_id = $1", "DELETE FROM lake_tables WHERE workspace_id = $1"]
+    {
+        sqlx::query(table).bind(workspace_id).execute(&mut *connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! The files of a group, and the manifests that list them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use sqlx_macros::FromRow;
+
+use crate::catalog::columns::saturating;
+use crate::error::{Error, Result};
+use crate::lake::manifest::{self, Content, Described, ListedFile, Manifest};
+use crate::lake::position_deletes;
+use crate::lake::publication::Publication;
+use crate::segment::file_statistics::FileStatistics;
+
+/// What was written for a group, as the catalog stores it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Group {
+    pub(super) manifests: Vec<Manifest>,
+    /// Files of position deletes.
+    pub(super) delete_files: Vec<DeleteFile>,
+}
+
+/// A file of position deletes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DeleteFile {
+    pub(super) key: String,
+    pub(super) bytes: i64,
+    pub(super) rows: i64,
+    /// SHA-256 of what it deletes: a file that deletes the same is not written again.
+    pub(super) digest: String,
+}
+
+#[derive(FromRow)]
+struct FileRow {
+    id: String,
+    object_key: String,
+    bytes: i64,
+    records: i64,
+    statistics: String,
+}
+
+impl Group {
+    pub(super) fn read(json: &str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|_| Error::corrupt("the manifests of a table do not decode"))
+    }
+
+    pub(super) fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|_| Error::corrupt("manifests of a table have no JSON form"))
+    }
+
+    /// The keys of its objects.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let manifests = self.manifests.iter().map(|manifest| manifest.key.as_str());
+        manifests.chain(self.delete_files.iter().map(|file| file.key.as_str()))
+    }
+}
+
+impl Publication<'_> {
+    /// Writes the manifests of a group; what was written before and says the same stays.
+    pub(super) async fn write_group(&mut self, number: i64, before: &Group) -> Result<Group> {
+        let (files, live) = self.files_of(number).await?;
+        let (mut data, mut deletes, mut delete_files) = (Vec::new(), Vec::new(), Vec::new());
+        for file in files {
+            let Some(rows) = live.get(&file.id).copied().filter(|rows| *rows > 0) else { continue };
+            let address = self.address(&file.object_key);
+            if rows < file.records {
+                let dead = self.dead_rows(&file).await?;
+                let deleting = self.write_deletes(&address, &dead, before).await?;
+                deletes.push(ListedFile {
+                    address: self.address(&deleting.key),
+                    rows: deleting.rows,
+                    bytes: deleting.bytes,
+                    described: Described::Deletes(address.clone()),
+                });
+                delete_files.push(deleting);
+            }
+            let statistics: FileStatistics = serde_json::from_str(&file.statistics).map_err(|_| {
+                Error::corrupt("the statistics of a sealed file do not decode").in_object(&file.object_key)
+            })?;
+            let described = Described::Data(statistics);
+            data.push(ListedFile { address, rows: file.records, bytes: file.bytes, described });
+        }
+        let mut manifests = Vec::new();
+        for (content, files) in [(Content::Data, data), (Content::Deletes, deletes)] {
+            if !files.is_empty() {
+                manifests.push(self.write_manifest(content, files, before).await?);
+            }
+        }
+        Ok(Group { manifests, delete_files })
+    }
+
+    /// The files of a group, and how many rows of each belong to a log.
+    async fn files_of(&self, number: i64) -> Result<(Vec<FileRow>, HashMap<String, i64>)> {
+        let files: Vec<FileRow> = sqlx::query_as(
+            "SELECT id, object_key, bytes, records, statistics FROM segments
+             WHERE workspace_id = $1 AND file_group = $2 AND replaced_at IS NULL AND statistics IS NOT NULL
+             ORDER BY object_key",
+        )
+        .bind(self.workspace_id)
+        .bind(number)
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let live: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT s.segment_id, CAST(SUM(s.records) AS BIGINT) FROM slices s WHERE s.segment_id IN
+                    (SELECT id FROM segments WHERE workspace_id = $1 AND file_group = $2) GROUP BY s.segment_id",
+        )
+        .bind(self.workspace_id)
+        .bind(number)
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        Ok((files, live.into_iter().collect()))
+    }
+
+    /// The rows of a file that belong to no log, in order.
+    async fn dead_rows(&self, file: &FileRow) -> Result<Vec<Range<i64>>> {
+        let live: Vec<(i64, i64)> =
+            sqlx::query_as("SELECT first_row, records FROM slices WHERE segment_id = $1 ORDER BY first_row")
+                .bind(&file.id)
+                .fetch_all(self.core.catalog().read())
+                .await?;
+        let (mut dead, mut after) = (Vec::new(), 0);
+        for (first_row, records) in live.into_iter().chain([(file.records, 0)]) {
+            if after < first_row {
+                dead.push(after..first_row);
+            }
+            after = after.max(first_row + records);
+        }
+        Ok(dead)
+    }
+
+    async fn write_deletes(&mut self, address: &str, dead: &[Range<i64>], before: &Group) -> Result<DeleteFile> {
+        let digest = runlog_model::hex::encode(Sha256::digest(format!("{address} {dead:?}")));
+        if let Some(same) = before.delete_files.iter().find(|file| file.digest == digest) {
+            return Ok(same.clone());
+        }
+        let (address, ranges) = (address.to_owned(), dead.to_vec());
+        let bytes = self.core.cpu().run(move || position_deletes::encode(&address, &ranges)).await?;
+        let length = saturating(bytes.len() as u64);
+        let key = self.write_object("parquet", bytes).await?;
+        Ok(DeleteFile { key, bytes: length, rows: dead.iter().map(|rows| rows.end - rows.start).sum(), digest })
+    }
+
+    async fn write_manifest(&mut self, content: Content, files: Vec<ListedFile>, before: &Group) -> Result<Manifest> {
+        let (count, rows) = (saturating(files.len() as u64), files.iter().map(|file| file.rows).sum());
+        let file_bytes = files.iter().map(|file| file.bytes).sum();
+        let (bytes, digest) = self.core.cpu().run(move || Ok(manifest::manifest(content, &files))).await?;
+        let is_same = |other: &&Manifest| other.content == content && other.digest == digest;
+        if let Some(same) = before.manifests.iter().find(is_same) {
+            return Ok(same.clone());
+        }
+        let length = saturating(bytes.len() as u64);
+        let key = self.write_object("avro", bytes).await?;
+        let (sequence, snapshot_id) = (self.sequence, self.snapshot_id);
+        Ok(Manifest { key, content, bytes: length, files: count, rows, file_bytes, digest, sequence, snapshot_id })
+    }
+}

@@ -1,0 +1,24 @@
+//! Tables in the format of Apache Iceberg, for lakehouses: each workspace has a table of the records in its sealed files.
+//!
+//! ```text
+//! sealing, deletion ▸ changes: the files of a group have changed        (in the same transaction)
+//! load a table      ▸ publish: manifests of the groups that have changed ▸ manifest list, metadata ▸ snapshot
+//! ```
+//!
+//! Data is not copied: manifests name the sealed files. Files are in groups of [`limits::LAKE_GROUP_FILES`] in the order in
+//! which they were sealed, and a group has one manifest, so that a change rewrites few of them however large the table is.
+//! Rows of a file that are not part of a log any more, because it was deleted or because late records were merged into
+//! it, are hidden by position deletes ([`position_deletes`]) until the rest of the file has been sealed anew.
+//!
+//! Only the current snapshot can be read: deletions are final, and objects of deleted logs are gone.
+//!
+//! [`limits::LAKE_GROUP_FILES`]: crate::limits::LAKE_GROUP_FILES
+
+mod avro;
+pub(crate) mod changes;
+mod group;
+mod manifest;
+mod metadata;
+mod position_deletes;
+mod publication;
+pub(crate) mod publish;
