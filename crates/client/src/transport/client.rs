@@ -13,6 +13,7 @@ use super::auth::Authentication;
 use super::call::{Answer, Call, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
+use super::network::SimulatedNetwork;
 use super::retry::Tries;
 use super::settings::{ApiGroup, ClientSettings, Pace};
 use super::wait::Wait;
@@ -64,9 +65,30 @@ impl Client {
         random: Arc<dyn Random>,
         wait: Arc<dyn Wait>,
     ) -> Result<Self> {
+        Self::over(None, settings, clock, random, wait)
+    }
+
+    /// The same whose requests a simulation answers.
+    pub fn simulated(
+        settings: ClientSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        wait: Arc<dyn Wait>,
+        network: Arc<dyn SimulatedNetwork>,
+    ) -> Result<Self> {
+        Self::over(Some(network), settings, clock, random, wait)
+    }
+
+    fn over(
+        simulated: Option<Arc<dyn SimulatedNetwork>>,
+        settings: ClientSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        wait: Arc<dyn Wait>,
+    ) -> Result<Self> {
         let authentication = Authentication::new(settings.credentials.clone());
-        let connection = Connection::new(settings, clock, random, wait)?;
-        let links = LinkClient::new(&connection.settings)?;
+        let connection = Connection::new(settings, clock, random, wait, simulated.clone())?;
+        let links = LinkClient::new(&connection.settings, simulated)?;
         let traffic = Counters::default();
         let (build_ms, build_most_ms) = (AtomicU64::new(UNKNOWN), AtomicU64::new(0));
         Ok(Self(Arc::new(Shared { connection, links, authentication, traffic, build_ms, build_most_ms })))

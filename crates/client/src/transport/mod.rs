@@ -8,6 +8,7 @@ mod http_client;
 pub(crate) mod lenient;
 mod link_client;
 mod link_guard;
+mod network;
 mod rate_limit;
 mod retry;
 mod settings;
@@ -18,6 +19,7 @@ pub(crate) use call::{Answer, refused};
 pub use client::{Client, Traffic};
 pub use http_client::HttpClientBuilder;
 pub(crate) use link_client::LinkClient;
+pub use network::SimulatedNetwork;
 pub use retry::retry_after;
 pub(crate) use retry::{Tries, jittered};
 pub use settings::{
