@@ -193,8 +193,7 @@ impl Client {
         let mut renewed = false;
         let mut tries = Tries::default();
         loop {
-            connection.take_turn(&call).await;
-            let authorization = authentication.authorization(connection).await?;
+            let authorization = self.ready_to_send(&call).await?;
             traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = connection.once(&call, &authorization).await;
             let (error, headers) = match answer {
@@ -227,8 +226,11 @@ impl Client {
 
     /// Waits for the rate limit; returns the authentication header.
     pub(crate) async fn ready_to_send(&self, call: &Call) -> Result<header::HeaderValue> {
-        self.0.connection.take_turn(call).await;
-        self.0.authentication.authorization(&self.0.connection).await
+        let Shared { connection, authentication, .. } = self.0.as_ref();
+        // Requests whose turn it is do not wait for an access token: they would all go out once it is there.
+        authentication.authorization(connection).await?;
+        connection.take_turn(call).await;
+        authentication.authorization(connection).await
     }
 
     /// Forgets an access token that was refused; false when there is none to renew.
