@@ -386,9 +386,11 @@ impl Clients {
             Deed::Beside => self.do_beside(run).await,
             Deed::Trigger => self.trigger(),
             Deed::CollectFromCloud => {
-                if self.chance(500) {
+                if self.chance(700) {
                     self.trigger();
-                    self.sleep_ms(31_000).await;
+                    // Before the logs have settled, just after that, and when a listing does not look back so far again.
+                    let ms = [3_000, 31_000, 600_000][self.below(3)];
+                    self.sleep_ms(ms).await;
                 }
                 self.collect_from_cloud().await;
             }

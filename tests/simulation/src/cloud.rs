@@ -32,6 +32,8 @@ const PAGE_LIFE_MS: i64 = HOUR_MS;
 const TOKEN_LIFE_MS: i64 = HOUR_MS / 2;
 /// How long no heartbeat may come before the others take the share of a collector. Unit: milliseconds.
 const HEARTBEAT_MS_MAX: i64 = 14_000;
+/// Most runs that begin within some seconds; a collector can list as many at least.
+pub(crate) const RUNS_TOGETHER_MAX: usize = 4;
 /// How many tasks it has, and how many of them its list shows.
 const TASKS: usize = 3;
 const TASKS_SHOWN: usize = 2;
@@ -306,14 +308,17 @@ impl Cloud {
         let mut state = locked(&self.state);
         let count = 1 + state.numbers.below(4);
         for index in 0..count {
-            if state.runs.len() >= runs_max {
+            // A list for one second that is too long cannot be divided any more.
+            let is_recent = |run: &&CloudRun| run.triggered_ms > now_ms - 3_000;
+            let recent = state.runs.iter().filter(is_recent).count();
+            if state.runs.len() >= runs_max || recent >= RUNS_TOGETHER_MAX {
                 break;
             }
             let run = self.new_run(&mut state.numbers, now_ms - i64::try_from(index).unwrap_or_default() * 7);
             self.schedule.note(|| format!("run {} begins: {} records", run.id, run.records.len()));
             state.runs.push(run);
         }
-        if state.numbers.chance(300) && state.plans.len() < runs_max / 2 {
+        if state.numbers.chance(600) && state.plans.len() < runs_max / 2 {
             let numbers = &mut state.numbers;
             let started_ms = now_ms - numbers.between(0, 1_000);
             let plan = CloudPlan {

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use crate::clients::{Answer, Clients, DAY_MS, HOUR_MS};
-use crate::cloud::{BASE, Cloud, CloudNetwork, CloudPlan, CloudRun, metric};
+use crate::cloud::{BASE, Cloud, CloudNetwork, CloudPlan, CloudRun, RUNS_TOGETHER_MAX, metric};
 use crate::node::NodeClock;
 use crate::schedule::Schedule;
 use crate::seed::{NodeRandom, Numbers};
@@ -42,10 +42,10 @@ impl CollectorProfile {
     pub(crate) fn of(numbers: &mut Numbers, skew_ms: i64) -> Self {
         Self {
             // Longer than a run takes to appear in the lists, and than clocks are wrong.
-            look_back_ms: if skew_ms == 0 { [300_000, HOUR_MS, DAY_MS][numbers.below(3)] } else { DAY_MS },
+            look_back_ms: if skew_ms == 0 { [300_000, 300_000, DAY_MS][numbers.below(3)] } else { DAY_MS },
             parallel: [1, 2, 8][numbers.below(3)],
             pages_in_flight: [1, 2, 10][numbers.below(3)],
-            offset_max: [4, 1_000][numbers.below(2)],
+            offset_max: [RUNS_TOGETHER_MAX as u64, 1_000][numbers.below(2)],
             follows: numbers.chance(300),
         }
     }
