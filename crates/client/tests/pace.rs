@@ -1,6 +1,6 @@
 //! Requests keep to the pace, whatever holds them up.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -13,7 +13,7 @@ struct PausedClock(Instant);
 
 impl Clock for PausedClock {
     fn now(&self) -> Timestamp {
-        Timestamp::clamped(1_795_434_850_000 + i64::try_from(self.0.elapsed().as_millis()).unwrap())
+        Timestamp::clamped(1_795_434_850_000 + i64::try_from(self.0.elapsed().as_millis()).unwrap_or(i64::MAX / 2))
     }
 }
 
@@ -36,7 +36,7 @@ impl SimulatedNetwork for SlowToGiveTokens {
                 tokio::time::sleep(Duration::from_secs(20)).await;
                 r#"{"access_token": "t", "expires_in": 1800}"#
             } else {
-                self.0.lock().unwrap().push(Instant::now());
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
                 r#"{"status": "execution_successful"}"#
             };
             Ok(http::Response::new(body).into())
