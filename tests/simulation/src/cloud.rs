@@ -492,7 +492,7 @@ impl Cloud {
         }
         let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|text| text.strip_prefix("Bearer ")).unwrap_or_default();
-        if !locked(&self.state).tokens.get(token).is_some_and(|until_ms| now_ms < *until_ms) {
+        if locked(&self.state).tokens.get(token).is_none_or(|until_ms| now_ms >= *until_ms) {
             return json_answer(401, &json!({ "status": 401 }));
         }
         let state = &mut *locked(&self.state);
