@@ -1,4 +1,4 @@
-"""Plants the bugs of bugs.tsv in the store, one at a time, and runs the net of each until it catches it."""
+"""Plants the bugs of bugs.tsv, one at a time, and runs the net of each until it catches it."""
 
 import csv
 import functools
@@ -14,7 +14,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
-SOURCE = ROOT / "crates/store/src"
+SOURCES = [ROOT / "crates" / crate / "src" for crate in ["store", "client", "collector"]]
 # Far more than a net takes; a test that hangs is ended.
 SECONDS_MAX = 600
 # With the failpoints of other tests, so that no library is built twice.
@@ -164,8 +164,9 @@ NETS = {
 
 def planted_in_source():
     names = set()
-    for file in SOURCE.rglob("*.rs"):
-        names |= set(re.findall(r"planted::is\(\"([^\"]*)\"\)", file.read_text()))
+    for source in SOURCES:
+        for file in source.rglob("*.rs"):
+            names |= set(re.findall(r"planted::is\(\"([^\"]*)\"\)", file.read_text()))
     return names
 
 

@@ -24,5 +24,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};
 pub use transport::{
     Client, ClientSettings, Credentials, DownloadSettings, GroupPaces, HttpClientBuilder, Pace, PaceSetting,
-    TlsSettings, TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,
+    SimulatedNetwork, TlsSettings, TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,
 };

@@ -17,6 +17,7 @@
 //! | [`run`] | one execution of a task |
 //! | [`page`] | where a page of a log ends |
 //! | [`plan`], [`plan_report`] | plan executions: what their runs tell, and what a service says of them |
+//! | [`planted`] | bugs that tests must catch; programs that are shipped contain none |
 //! | [`printable`] | text that a terminal may show |
 //! | [`repair`] | JSON whose texts some writers break |
 //! | [`tenant_audit_log`] | what somebody did in the consoles and APIs of Talend Cloud |
@@ -39,6 +40,7 @@ pub mod page;
 pub mod place;
 pub mod plan;
 pub mod plan_report;
+pub mod planted;
 pub mod printable;
 pub mod problem;
 pub mod random;

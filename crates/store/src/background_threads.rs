@@ -12,7 +12,11 @@ use crate::limits;
 ///
 /// Do not use them for work that others wait for, such as work that holds a transaction.
 #[derive(Debug)]
-pub struct BackgroundThreads(OwnedRuntime);
+pub struct BackgroundThreads {
+    runtime: OwnedRuntime,
+    /// Whether the caller waits for the work, so that a simulation knows the order of everything.
+    is_waited_for: bool,
+}
 
 /// A runtime that a task may drop: what still runs is not waited for.
 #[derive(Debug)]
@@ -42,6 +46,15 @@ impl Drop for OwnedRuntime {
 impl BackgroundThreads {
     /// No threads yet. `Unavailable`: the operating system does not give what they need.
     pub fn new() -> Result<Self> {
+        Self::with_runtime(false)
+    }
+
+    /// The same for a simulation, where work has ended when [`Self::spawn_blocking`] returns.
+    pub(crate) fn simulated() -> Result<Self> {
+        Self::with_runtime(true)
+    }
+
+    fn with_runtime(is_waited_for: bool) -> Result<Self> {
         // It runs no tasks, only blocking work.
         let runtime =
             Builder::new_current_thread()
@@ -49,12 +62,16 @@ impl BackgroundThreads {
                 .on_thread_start(lower_priority)
                 .build()
                 .map_err(|error| Error::caused(ErrorKind::Unavailable, "cannot start background threads", error))?;
-        Ok(Self(OwnedRuntime::new(runtime)))
+        Ok(Self { runtime: OwnedRuntime::new(runtime), is_waited_for })
     }
 
     /// Runs some work on one of the threads.
     pub fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        self.0.handle().spawn_blocking(work)
+        let working = self.runtime.handle().spawn_blocking(work);
+        while self.is_waited_for && !working.is_finished() {
+            std::thread::yield_now();
+        }
+        working
     }
 }
 

@@ -98,10 +98,11 @@ impl Core {
         let catalog = catalog.simulated(simulation);
         let object_counts = Arc::default();
         let objects = objects.metered(&object_counts);
-        let background_threads = Arc::new(BackgroundThreads::new()?);
-        let cpu = match is_simulated {
-            true => CpuPool::simulated_pair(),
-            false => CpuPool::pair(Arc::clone(&background_threads)),
+        let (background_threads, cpu) = if is_simulated {
+            (Arc::new(BackgroundThreads::simulated()?), CpuPool::simulated_pair())
+        } else {
+            let threads = Arc::new(BackgroundThreads::new()?);
+            (Arc::clone(&threads), CpuPool::pair(threads))
         };
         let damage = Damage::new(catalog.write().clone(), Arc::clone(&clock));
         let catalog_clock = CatalogClock::new(catalog.clone(), Arc::clone(&clock));

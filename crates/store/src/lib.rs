@@ -38,7 +38,6 @@ mod objects;
 mod page;
 mod parts;
 pub mod permissions;
-mod planted;
 pub mod query;
 mod secret;
 mod segment;

@@ -21,12 +21,14 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use crate::collection::Upstream;
+use crate::collectors::NodeCollector;
 use crate::deliveries::Sink;
 use crate::deployment::Shared;
 use crate::ledger::{self, Batch, Deletion, Hold, Ledger, Reading, Run, Span, Window};
 use crate::locked;
 use crate::schedule::{Kind, OUTSIDE};
 use crate::seed::{NodeRandom, Numbers};
+use crate::service::Service;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
@@ -54,10 +56,20 @@ pub(crate) enum Deed {
     Verify,
     Beside,
     Sleep,
+    Trigger,
+    CollectFromCloud,
+    ReadCloudRun,
+}
+
+impl Deed {
+    /// Whether it needs an upstream.
+    pub(crate) fn is_of_cloud(self) -> bool {
+        matches!(self, Self::Trigger | Self::CollectFromCloud | Self::ReadCloudRun)
+    }
 }
 
 /// What clients do, and how often, in proportion.
-pub(crate) const DEEDS: [(Deed, usize); 18] = [
+pub(crate) const DEEDS: [(Deed, usize); 21] = [
     (Deed::Start, 4),
     (Deed::Push, 24),
     (Deed::Finish, 6),
@@ -76,6 +88,9 @@ pub(crate) const DEEDS: [(Deed, usize); 18] = [
     (Deed::Verify, 2),
     (Deed::Beside, 12),
     (Deed::Sleep, 6),
+    (Deed::Trigger, 8),
+    (Deed::CollectFromCloud, 16),
+    (Deed::ReadCloudRun, 6),
 ];
 
 /// A node that is up, as clients reach it.
@@ -87,6 +102,8 @@ pub(crate) struct NodeHandle {
     pub(crate) life: usize,
     /// The calls that it is answering, by their numbers.
     pub(crate) calls: Arc<Mutex<BTreeMap<u64, AbortHandle>>>,
+    pub(crate) collector: Option<Arc<NodeCollector>>,
+    pub(crate) service: Arc<Service>,
 }
 
 impl NodeHandle {
@@ -109,6 +126,8 @@ pub(crate) struct World {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) sink: Mutex<Sink>,
     pub(crate) upstream: Mutex<Upstream>,
+    /// The token of the administrator, for requests over HTTP.
+    pub(crate) token: Mutex<String>,
     numbers: Mutex<Numbers>,
     place: Mutex<Option<(WorkspaceId, TaskId)>>,
 }
@@ -135,6 +154,7 @@ impl Clients {
             ledger: Mutex::new(ledger),
             sink: Mutex::default(),
             upstream: Mutex::default(),
+            token: Mutex::default(),
             numbers: Mutex::new(numbers),
             place: Mutex::default(),
         }))
@@ -193,7 +213,7 @@ impl Clients {
         schedule.gate(OUTSIDE, Kind::Message, format!("{what} to node {node}")).await;
         let from = schedule.tick();
         let up = locked(&self.0.shared.nodes)[node].clone();
-        let Some(NodeHandle { handle, store, life, calls }) = up else {
+        let Some(NodeHandle { handle, store, life, calls, .. }) = up else {
             // It is over before it has begun.
             return (Answer::Lost, Span { from, until: Some(from), life: 0 });
         };
@@ -252,6 +272,7 @@ impl Clients {
             return;
         }
         self.0.shared.has_faults.store(true, Ordering::SeqCst);
+        self.set_cloud_faults(true);
         let rates = self.0.shared.profile.rates;
         locked(&self.0.shared.schedule.0).rates = rates;
         let clients = 2 + self.below(7);
@@ -271,13 +292,21 @@ impl Clients {
             }
         }
         self.0.shared.has_faults.store(false, Ordering::SeqCst);
+        self.set_cloud_faults(false);
         locked(&self.0.shared.schedule.0).rates = Default::default();
         self.0.shared.set_clocks_right();
         self.0.shared.schedule.note(|| "the faults end".to_owned());
         self.check_the_end().await;
     }
 
+    fn set_cloud_faults(&self, has_faults: bool) {
+        if let Some(cloud) = &self.0.shared.cloud {
+            cloud.set_faults(has_faults);
+        }
+    }
+
     async fn set_up(&self) -> bool {
+        let has_http = self.0.shared.profile.has_http;
         let made = self.call(0, "set up", false, |store| async move {
             let workspace = NewWorkspace {
                 id: None,
@@ -297,10 +326,14 @@ impl Clients {
             };
             let task = store.workspaces().create_task(&task).await?;
             store.deliveries().register_sink(crate::deliveries::SINK, "test", None).await?;
-            Ok::<_, Error>((workspace.id, task.id))
+            let token = if has_http { store.accounts().ensure_administrator().await? } else { None };
+            Ok::<_, Error>((workspace.id, task.id, token))
         });
         match made.await.0 {
-            Answer::Of(Ok(place)) => *locked(&self.0.place) = Some(place),
+            Answer::Of(Ok((workspace, task, token))) => {
+                *locked(&self.0.place) = Some((workspace, task));
+                *locked(&self.0.token) = token.unwrap_or_default();
+            }
             Answer::Of(Err(error)) => self.violation(format!("it cannot be set up: {}", error.with_causes())),
             Answer::Lost => self.violation("it cannot be set up".to_owned()),
         }
@@ -351,6 +384,17 @@ impl Clients {
             Deed::Collect => _ = self.collect(false).await,
             Deed::Verify => _ = self.verify(self.some_node()).await,
             Deed::Beside => self.do_beside(run).await,
+            Deed::Trigger => self.trigger(),
+            Deed::CollectFromCloud => {
+                if self.chance(700) {
+                    self.trigger();
+                    // Before the logs have settled, just after that, and when a listing does not look back so far again.
+                    let ms = [3_000, 31_000, 600_000][self.below(3)];
+                    self.sleep_ms(ms).await;
+                }
+                self.collect_from_cloud().await;
+            }
+            Deed::ReadCloudRun => self.read_cloud_run().await,
             Deed::Sleep => {
                 let ms = [1_000, 31_000, 31_000, 10 * 60_000, 2 * HOUR_MS, 7 * HOUR_MS][self.below(6)];
                 self.sleep_ms(ms).await;
@@ -479,14 +523,18 @@ impl Clients {
                 ledger.runs[run].batches[number].attempts.push(begun);
                 ledger.runs[run].batches[number].attempts.len() - 1
             };
-            let pushing = self.call(self.some_node(), "push", true, move |store| async move {
-                let mut batch = store.ingest().begin_batch(id, Some(&name)).await?;
-                for record in &records {
-                    batch.push(record).await?;
-                }
-                batch.commit().await
-            });
-            let (answer, span) = pushing.await;
+            let (answer, span) = if self.speaks_http() {
+                self.push_over_http(id, &name, &records).await
+            } else {
+                let pushing = self.call(self.some_node(), "push", true, move |store| async move {
+                    let mut batch = store.ingest().begin_batch(id, Some(&name)).await?;
+                    for record in &records {
+                        batch.push(record).await?;
+                    }
+                    batch.commit().await
+                });
+                pushing.await
+            };
             {
                 let mut ledger = locked(&self.0.ledger);
                 let batch = &mut ledger.runs[run].batches[number];
@@ -525,10 +573,15 @@ impl Clients {
     pub(crate) async fn finish(&self, run: usize) -> bool {
         let (id, sent_ms) = (self.run_id(run), self.now_ms());
         locked(&self.0.ledger).runs[run].finish_sent_ms.get_or_insert(sent_ms);
-        let finishing = self.call(self.some_node(), "finish", true, move |store| async move {
-            store.runs().finish(id, &finish_body()).await
-        });
-        match finishing.await.0 {
+        let finished = if self.speaks_http() {
+            self.finish_over_http(id).await
+        } else {
+            let finishing = self.call(self.some_node(), "finish", true, move |store| async move {
+                store.runs().finish(id, &finish_body()).await.map(drop)
+            });
+            finishing.await.0
+        };
+        match finished {
             Answer::Of(Ok(_)) => {
                 self.note_finished(run);
                 return true;
@@ -562,6 +615,9 @@ impl Clients {
     }
 
     pub(crate) async fn read(&self, run: usize, node: usize) {
+        if self.speaks_http() {
+            return self.read_over_http(run, node).await;
+        }
         let id = self.run_id(run);
         let kind = self.below(3);
         let schedule = self.0.shared.schedule.clone();
@@ -746,19 +802,25 @@ impl Clients {
         };
         let node = self.some_node();
         let ticket = if self.chance(500) { self.request(run, TimeRange::ALL).await } else { (Answer::Lost, no_span()) };
-        let deleting = self.call(node, "delete", true, move |store| async move {
-            let entry = AuditEntry {
-                at: Timestamp::clamped(at),
-                caller_id: "admin".to_owned(),
-                caller_name: "admin".to_owned(),
-                action: "delete log".to_owned(),
-                subject: id.to_string(),
-                status: 200,
-                address: String::new(),
-                request_id: String::new(),
-            };
-            store.with_audit(AuditContext::new(entry)).maintenance().delete_log(id).await
-        });
+        let deleting = async {
+            if self.speaks_http() {
+                return self.delete_over_http(node, id).await;
+            }
+            self.call(node, "delete", true, move |store| async move {
+                let entry = AuditEntry {
+                    at: Timestamp::clamped(at),
+                    caller_id: "admin".to_owned(),
+                    caller_name: "admin".to_owned(),
+                    action: "delete log".to_owned(),
+                    subject: id.to_string(),
+                    status: 200,
+                    address: String::new(),
+                    request_id: String::new(),
+                };
+                store.with_audit(AuditContext::new(entry)).maintenance().delete_log(id).await.map(drop)
+            })
+            .await
+        };
         let (answer, span) = deleting.await;
         let lives = self.0.lives();
         let was_held = {

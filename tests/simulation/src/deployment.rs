@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex};
 use anyhow::Result;
 use runlog_store::{Store, StoreSettings};
 
-use crate::clients::{Clients, DEEDS, NodeHandle};
+use crate::clients::{Clients, DEEDS, Deed, NodeHandle};
+use crate::cloud::{Cloud, CloudProfile};
+use crate::collectors::{self, CollectorProfile, Host, NodeCollector};
 use crate::locked;
 use crate::node::{self, Machine, Node, NodeClock, Place};
 use crate::objects::Disk;
 use crate::schedule::{FaultRates, OUTSIDE, PLACES, Schedule};
 use crate::seed::{NodeRandom, Numbers};
+use crate::service::Service;
 
 const BEGIN_MS: i64 = 1_795_434_850_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -20,6 +23,10 @@ const HOUR_MS: i64 = 3_600_000;
 const GATES_MAX: u64 = 120_000;
 /// In so much time something is done.
 const STANDSTILL_MS: i64 = 40 * 24 * HOUR_MS;
+/// So many deployments have collectors that run on an upstream.
+const CLOUD_PER_MILLE: usize = 350;
+/// So many deployments are reached over HTTP, too.
+const HTTP_PER_MILLE: usize = 150;
 
 /// What a deployment is like, as the seed says.
 #[derive(Debug, Clone)]
@@ -46,21 +53,35 @@ pub(crate) struct Profile {
     passing: usize,
     /// The most time that passes at once then, as a power of two. Unit: milliseconds.
     passing_power_max: i64,
+    /// The upstream of collectors, and how they are set; none in most seeds.
+    cloud: Option<(CloudProfile, CollectorProfile)>,
+    /// Whether some requests of clients go over HTTP.
+    pub(crate) has_http: bool,
 }
 
 impl Profile {
     fn of(numbers: &mut Numbers) -> Self {
         let is_cluster = numbers.chance(500);
         let rate = |numbers: &mut Numbers, choices: [usize; 3]| choices[numbers.below(3)];
+        let skew_ms = if is_cluster { [0, 0, 2_000, 7 * HOUR_MS][numbers.below(4)] } else { 0 };
+        let cloud = numbers
+            .chance(CLOUD_PER_MILLE)
+            .then(|| (CloudProfile::of(numbers, skew_ms), CollectorProfile::of(numbers, skew_ms)));
+        let has_http = numbers.chance(HTTP_PER_MILLE);
+        let weight = |(deed, usual): &(Deed, usize), numbers: &mut Numbers| match deed.is_of_cloud() {
+            true if cloud.is_none() => 0,
+            true => usual * [1, 1, 4][numbers.below(3)],
+            false => usual * [0, 1, 1, 4][numbers.below(4)],
+        };
         Self {
             nodes: 1 + numbers.below(OUTSIDE),
             runs: [1, 2, 5][numbers.below(3)],
             // A seed does a few kinds of things often: what meets rarely otherwise then meets.
-            weights: DEEDS.iter().map(|(_, usual)| usual * [0, 1, 1, 4][numbers.below(4)]).collect(),
+            weights: DEEDS.iter().map(|deed| weight(deed, numbers)).collect(),
             has_past: numbers.chance(500),
             is_cluster,
             page_records_max: [3, 7, 20, 60][numbers.below(4)],
-            skew_ms: if is_cluster { [0, 0, 2_000, 7 * HOUR_MS][numbers.below(4)] } else { 0 },
+            skew_ms,
             runs_jobs: numbers.chance(250),
             events: rate(numbers, [0, 2_000, 8_000]),
             rates: FaultRates {
@@ -70,6 +91,8 @@ impl Profile {
             },
             passing: rate(numbers, [2, 20, 100]),
             passing_power_max: numbers.between(4, 16),
+            cloud,
+            has_http,
         }
     }
 }
@@ -88,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) is_done: AtomicBool,
     /// Whether the power has failed.
     pub(crate) had_no_power: AtomicBool,
+    /// What collectors collect from.
+    pub(crate) cloud: Option<Arc<Cloud>>,
 }
 
 impl Shared {
@@ -98,6 +123,16 @@ impl Shared {
     /// Ends the error of every clock.
     pub(crate) fn set_clocks_right(&self) {
         self.clocks.iter().for_each(|clock| clock.ahead_ms.store(0, Ordering::Relaxed));
+    }
+
+    /// The collector of a node that is up.
+    pub(crate) fn collector_of(&self, node: usize) -> Option<Arc<NodeCollector>> {
+        locked(&self.nodes)[node].as_ref()?.collector.clone()
+    }
+
+    /// The service of a node that is up.
+    pub(crate) fn service_of(&self, node: usize) -> Option<Arc<Service>> {
+        Some(Arc::clone(&locked(&self.nodes)[node].as_ref()?.service))
     }
 
     /// How far the clock of a node is ahead. Unit: milliseconds.
@@ -157,6 +192,10 @@ pub(crate) fn run(seed: u64, folder: &Path, template: &Path, is_traced: bool) ->
         has_faults: AtomicBool::new(false),
         is_done: AtomicBool::new(false),
         had_no_power: AtomicBool::new(false),
+        cloud: profile
+            .cloud
+            .as_ref()
+            .map(|(cloud, _)| Arc::new(Cloud::new(schedule.clone(), cloud.clone(), numbers.fork(), skew_ms == 0))),
         profile,
     });
     let mut driver = Driver {
@@ -345,7 +384,18 @@ impl Driver {
         if profile.runs_jobs {
             run_jobs(&handle, &store);
         }
-        locked(&self.shared.nodes)[node] = Some(NodeHandle { handle, store, life, calls: Arc::default() });
+        let service = Arc::new(Service::new(Arc::clone(&self.shared.clocks[node]), self.numbers.fork()));
+        let collector = match (&self.shared.cloud, &profile.cloud) {
+            (Some(cloud), Some((_, profile))) => {
+                let folder = collectors::folder_of(&self.folder, node);
+                let clock = Arc::clone(&self.shared.clocks[node]);
+                let host = Host { node, life, store: &store, clock, folder: &folder };
+                Some(Arc::new(collectors::start(cloud, profile, &host, &mut self.numbers)?))
+            }
+            _ => None,
+        };
+        locked(&self.shared.nodes)[node] =
+            Some(NodeHandle { handle, store, life, calls: Arc::default(), collector, service });
         self.shared.schedule.note(|| format!("node {node} starts"));
         self.shared.schedule.mark_dirty(node);
         self.slots[node] = Slot::Up(Box::new(opened));
@@ -380,6 +430,12 @@ impl Driver {
             self.crash(node);
         }
         self.shared.disk.cut_power(&mut self.numbers);
+        for node in 0..self.slots.len() {
+            let folder = collectors::folder_of(&self.folder, node);
+            if folder.is_dir() {
+                collectors::cut_power(&folder, &mut self.numbers)?;
+            }
+        }
         self.shared.had_no_power.store(true, Ordering::SeqCst);
         self.shared.schedule.note(|| "the power fails".to_owned());
         Ok(())

@@ -1,5 +1,6 @@
 //! The end: the faults are over, time goes on, and everything must be done that was begun.
 
+use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 use runlog_store::audit::AuditFilter;
 use runlog_store::{Error, ErrorKind};
@@ -25,6 +26,7 @@ impl Clients {
         for run in 0..runs {
             self.settle(run).await;
         }
+        self.collect_the_rest().await;
         self.do_the_rest().await;
         for run in 0..runs {
             for node in 0..nodes {
@@ -82,8 +84,9 @@ impl Clients {
                 self.expect_usual("a look for runs", &error);
             }
         }
+        let collected = self.0.shared.cloud.as_ref().map_or(0, |cloud| cloud.runs().len());
         let mut idle = 0;
-        for round in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX + collected {
             self.sleep_ms(if round % 2 == 0 { 61_000 } else { HOUR_MS }).await;
             let mut has_done = self.seal().await;
             has_done |= self.summarize(true).await;
@@ -178,11 +181,14 @@ impl Clients {
     /// Each deletion has its entry in the audit log.
     async fn check_audit(&self, run: usize) {
         let Some(log) = self.check_summary(run, self.some_node(), false).await else { return };
-        let filter = AuditFilter { subject: Some(self.run_id(run).to_string()), limit: 1, ..AuditFilter::default() };
+        let filter =
+            AuditFilter { subject: Some(self.run_id(run).to_string()), limit: 10_000, ..AuditFilter::default() };
         let listing = self.call(self.some_node(), "read the audit log", false, move |store| async move {
             store.audit().entries(&filter).await
         });
-        let Answer::Of(Ok((_, entries))) = listing.await.0 else { return };
+        let Answer::Of(Ok((entries, _))) = listing.await.0 else { return };
+        let is_deletion = |entry: &&AuditEntry| entry.action == "delete log" && entry.status == 200;
+        let entries = entries.iter().filter(is_deletion).count() as u64;
         if entries != log.epoch {
             self.violation(format!(
                 "the log of run {run} was deleted {} times, with {entries} audit entries",

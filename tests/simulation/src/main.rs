@@ -8,7 +8,9 @@
 //! `docs/decisions/0023-deterministic-simulation.md` says what is simulated and what is not.
 
 mod clients;
+mod cloud;
 mod collection;
+mod collectors;
 mod deliveries;
 mod deployment;
 mod end;
@@ -18,6 +20,7 @@ mod objects;
 mod run;
 mod schedule;
 mod seed;
+mod service;
 mod summaries;
 
 use std::process::ExitCode;

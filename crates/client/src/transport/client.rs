@@ -13,6 +13,7 @@ use super::auth::Authentication;
 use super::call::{Answer, Call, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
+use super::network::SimulatedNetwork;
 use super::retry::Tries;
 use super::settings::{ApiGroup, ClientSettings, Pace};
 use super::wait::Wait;
@@ -64,9 +65,30 @@ impl Client {
         random: Arc<dyn Random>,
         wait: Arc<dyn Wait>,
     ) -> Result<Self> {
+        Self::over(None, settings, clock, random, wait)
+    }
+
+    /// The same whose requests a simulation answers.
+    pub fn simulated(
+        settings: ClientSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        wait: Arc<dyn Wait>,
+        network: Arc<dyn SimulatedNetwork>,
+    ) -> Result<Self> {
+        Self::over(Some(network), settings, clock, random, wait)
+    }
+
+    fn over(
+        simulated: Option<Arc<dyn SimulatedNetwork>>,
+        settings: ClientSettings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        wait: Arc<dyn Wait>,
+    ) -> Result<Self> {
         let authentication = Authentication::new(settings.credentials.clone());
-        let connection = Connection::new(settings, clock, random, wait)?;
-        let links = LinkClient::new(&connection.settings)?;
+        let connection = Connection::new(settings, clock, random, wait, simulated.clone())?;
+        let links = LinkClient::new(&connection.settings, simulated)?;
         let traffic = Counters::default();
         let (build_ms, build_most_ms) = (AtomicU64::new(UNKNOWN), AtomicU64::new(0));
         Ok(Self(Arc::new(Shared { connection, links, authentication, traffic, build_ms, build_most_ms })))
@@ -171,8 +193,7 @@ impl Client {
         let mut renewed = false;
         let mut tries = Tries::default();
         loop {
-            connection.take_turn(&call).await;
-            let authorization = authentication.authorization(connection).await?;
+            let authorization = self.ready_to_send(&call).await?;
             traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = connection.once(&call, &authorization).await;
             let (error, headers) = match answer {
@@ -205,8 +226,11 @@ impl Client {
 
     /// Waits for the rate limit; returns the authentication header.
     pub(crate) async fn ready_to_send(&self, call: &Call) -> Result<header::HeaderValue> {
-        self.0.connection.take_turn(call).await;
-        self.0.authentication.authorization(&self.0.connection).await
+        let Shared { connection, authentication, .. } = self.0.as_ref();
+        // Requests whose turn it is do not wait for an access token: they would all go out once it is there.
+        authentication.authorization(connection).await?;
+        connection.take_turn(call).await;
+        authentication.authorization(connection).await
     }
 
     /// Forgets an access token that was refused; false when there is none to renew.

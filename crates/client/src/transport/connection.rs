@@ -11,6 +11,7 @@ use url::Url;
 
 use super::call::{Answer, Call};
 use super::http_client::HttpClientBuilder;
+use super::network::{Network, SimulatedNetwork};
 use super::rate_limit::RateLimiter;
 use super::retry::{self, Tries};
 use super::settings::{ApiGroup, ClientSettings};
@@ -23,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Everything required to send a request to the service, except the credentials.
 pub(super) struct Connection {
     pub(super) settings: ClientSettings,
-    http: reqwest::Client,
+    network: Network,
     /// Shared with other clients of the same host.
     pub(super) rate_limiter: Arc<RateLimiter>,
     pub(super) clock: Arc<dyn Clock>,
@@ -32,17 +33,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A connection; nothing is sent yet.
+    /// A connection, of a simulation if there is one; nothing is sent yet.
     pub(super) fn new(
         settings: ClientSettings,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         wait: Arc<dyn Wait>,
+        simulated: Option<Arc<dyn SimulatedNetwork>>,
     ) -> Result<Self> {
         check_base(&settings.base_url)?;
-        let http = HttpClientBuilder::new(&settings.tls).timeout(settings.request_time_max).build()?;
+        let network = match simulated {
+            Some(simulated) => Network::Simulated(simulated),
+            None => Network::Real(HttpClientBuilder::new(&settings.tls).build()?),
+        };
         let rate_limiter = Arc::new(RateLimiter::new(settings.pace));
-        Ok(Self { settings, http, rate_limiter, clock, random, wait })
+        Ok(Self { settings, network, rate_limiter, clock, random, wait })
     }
 
     /// A request to a path of the API, its parts still to be percent-encoded.
@@ -87,16 +92,13 @@ impl Connection {
         authorization: &header::HeaderValue,
         time_max: Option<Duration>,
     ) -> Result<reqwest::Response> {
-        let request = self.http.request(call.method.clone(), call.url.clone()).headers(call.headers.clone());
-        let mut request =
-            request.header(header::AUTHORIZATION, authorization).header(header::ACCEPT, "application/json");
-        if let Some(body) = call.body() {
-            request = request.body(body);
-        }
-        if let Some(time_max) = time_max {
-            request = request.timeout(time_max);
-        }
-        let response = request.send().await.map_err(|error| self.broken(call, error))?;
+        let mut request = reqwest::Request::new(call.method.clone(), call.url.clone());
+        *request.headers_mut() = call.headers.clone();
+        request.headers_mut().append(header::AUTHORIZATION, authorization.clone());
+        request.headers_mut().append(header::ACCEPT, header::HeaderValue::from_static("application/json"));
+        *request.body_mut() = call.body();
+        *request.timeout_mut() = Some(time_max.unwrap_or(self.settings.request_time_max));
+        let response = self.network.send(request, |error| self.broken(call, error)).await?;
         self.rate_limiter.read_limit(response.headers());
         Ok(response)
     }

@@ -1,8 +1,10 @@
 //! Follows presigned links: each checked first, so many files at a time, without the caller's credentials.
 
 use std::num::NonZero;
+use std::sync::Arc;
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
+use reqwest::Request;
 use runlog_model::causes;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -10,6 +12,7 @@ use url::Url;
 
 use super::http_client::HttpClientBuilder;
 use super::link_guard::LinkGuard;
+use super::network::{Network, SimulatedNetwork};
 use super::settings::{ClientSettings, DownloadSettings};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,7 +21,7 @@ const REDIRECTS_MAX: u32 = 5;
 
 /// Follows the links that a service gives to files; its requests carry no credentials.
 pub(crate) struct LinkClient {
-    http: reqwest::Client,
+    network: Network,
     guard: LinkGuard,
     settings: DownloadSettings,
     /// One permit for each file that comes.
@@ -28,14 +31,17 @@ pub(crate) struct LinkClient {
 }
 
 impl LinkClient {
-    /// A client for the links of one service.
-    pub(crate) fn new(settings: &ClientSettings) -> Result<Self> {
+    /// A client for the links of one service, in a simulation if there is one.
+    pub(super) fn new(settings: &ClientSettings, simulated: Option<Arc<dyn SimulatedNetwork>>) -> Result<Self> {
         let guard = LinkGuard::new(settings);
         let silence_max = settings.download.silence_max;
-        let http = HttpClientBuilder::new(&settings.tls).for_links(guard.clone(), silence_max).build()?;
+        let network = match simulated {
+            Some(simulated) => Network::Simulated(simulated),
+            None => Network::Real(HttpClientBuilder::new(&settings.tls).for_links(guard.clone(), silence_max).build()?),
+        };
         let places = Semaphore::new(settings.download.at_a_time.max(1));
         let turns = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
-        Ok(Self { http, guard, settings: settings.download.clone(), places, turns })
+        Ok(Self { network, guard, settings: settings.download.clone(), places, turns })
     }
 
     /// What may be downloaded.
@@ -64,15 +70,19 @@ impl LinkClient {
             .map_err(|_| Error::new(ErrorKind::Protocol, "the presigned link is not a URL"))?;
         for _ in 0..=REDIRECTS_MAX {
             self.guard.check(&url)?;
-            let mut request = self.http.get(url.clone());
-            request = match rest {
-                Some((start, tag)) => request
-                    .header(header::RANGE, format!("bytes={}-", start))
-                    .header(header::IF_RANGE, tag)
-                    .header(header::ACCEPT_ENCODING, "identity"),
-                _ => request.header(header::ACCEPT_ENCODING, "zstd, gzip"),
-            };
-            let response = request.send().await.map_err(|error| unanswered(&url, error))?;
+            let mut request = Request::new(Method::GET, url.clone());
+            let headers = request.headers_mut();
+            match rest {
+                Some((start, tag)) => {
+                    // Digits are valid in a header.
+                    let range = HeaderValue::try_from(format!("bytes={start}-"));
+                    headers.extend(range.ok().map(|range| (header::RANGE, range)));
+                    headers.insert(header::IF_RANGE, tag.clone());
+                    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                }
+                None => drop(headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip"))),
+            }
+            let response = self.network.send(request, |error| unanswered(&url, error)).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }

@@ -8,6 +8,7 @@ mod http_client;
 pub(crate) mod lenient;
 mod link_client;
 mod link_guard;
+mod network;
 mod rate_limit;
 mod retry;
 mod settings;
@@ -19,6 +20,7 @@ pub use client::{Client, Traffic};
 pub use http_client::HttpClientBuilder;
 pub(crate) use http_client::beginning_of;
 pub(crate) use link_client::LinkClient;
+pub use network::SimulatedNetwork;
 pub use retry::retry_after;
 pub(crate) use retry::{Tries, jittered};
 pub use settings::{

@@ -59,11 +59,12 @@ struct Shared {
 impl RunWorker {
     /// Creates a worker; claims nothing yet.
     pub(super) fn new(context: Arc<CollectContext>, progress: Arc<dyn CollectProgress>) -> Self {
+        let spare_folders = SpareFolders::new(Arc::clone(&context.threads));
         Self(Arc::new(Shared {
             context,
             progress,
             is_tidy: OnceCell::new(),
-            spare_folders: SpareFolders::default(),
+            spare_folders,
             landing: Arc::new(Pool::new()),
             following: Arc::new(Pool::new()),
         }))

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use runlog_store::BackgroundThreads;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -19,14 +20,21 @@ pub(crate) const SPARE: &str = "spare-";
 
 /// Folders of completed fetches, kept for reuse: if many short logs are fetched, creating and removing files would be a
 /// large part of the work.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SpareFolders {
     kept: Mutex<Vec<PathBuf>>,
     named: AtomicU64,
     removals: TaskTracker,
+    /// Threads on which folders are removed.
+    threads: Arc<BackgroundThreads>,
 }
 
 impl SpareFolders {
+    /// No folders yet.
+    pub(crate) fn new(threads: Arc<BackgroundThreads>) -> Self {
+        Self { kept: Mutex::default(), named: AtomicU64::new(0), removals: TaskTracker::new(), threads }
+    }
+
     /// Renames one of the folders to this one, unless it exists.
     pub(crate) fn put_at(&self, folder: &Path) {
         let Some(spare) = self.kept().pop() else { return };
@@ -46,10 +54,12 @@ impl SpareFolders {
             return;
         }
         // This takes a while for hundreds of megabytes.
-        self.removals.spawn_blocking(move || {
+        let removal = self.removals.token();
+        self.threads.spawn_blocking(move || {
             if let Err(error) = checkpoint.remove() {
                 warn!(%error, "cannot remove pages of a landed run; the next collector will retry");
             }
+            drop(removal);
         });
     }
 
@@ -100,7 +110,7 @@ mod tests {
     fn a_folder_that_was_used_before_tells_nothing_of_that() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-        let spares = SpareFolders::default();
+        let spares = SpareFolders::new(Arc::new(BackgroundThreads::new().unwrap()));
         let mut checkpoint = Checkpoint::open(one.clone(), identity()).unwrap();
         page_of(&mut checkpoint, 0, 100);
         spares.take(checkpoint);
@@ -134,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_folder_and_one_in_use_are_not_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let spares = SpareFolders::default();
+        let spares = SpareFolders::new(Arc::new(BackgroundThreads::new().unwrap()));
         let mut large = Checkpoint::open(folder.path().join("large"), identity()).unwrap();
         page_of(&mut large, 0, SPARE_BYTES_MAX + 1);
         spares.take(large);

@@ -11,13 +11,15 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Transaction};
 
+use runlog_model::planted;
+
 use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::catalog::turns::Turns;
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
+use crate::limits;
 use crate::permissions::open_private_file;
 use crate::simulation::Simulation;
 use crate::timeout::timeout_while_running;
-use crate::{limits, planted};
 
 /// The rows of an archive.
 #[derive(Debug, Clone)]

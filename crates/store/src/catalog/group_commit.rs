@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use runlog_model::Random;
+use runlog_model::{Random, planted};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -12,7 +12,7 @@ use crate::catalog::database::Catalog;
 use crate::catalog::sql::Connection;
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
-use crate::{limits, planted};
+use crate::limits;
 
 /// A write that cannot conflict with another.
 pub(crate) trait GroupedWrite: Send + Sync {

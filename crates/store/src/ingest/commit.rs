@@ -12,7 +12,7 @@ use az::SaturatingAs;
 use object_store::path::Path;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use runlog_model::{RunId, RunStatus};
+use runlog_model::{RunId, RunStatus, planted};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
 
@@ -27,7 +27,7 @@ use crate::objects::intents;
 use crate::parts::{Deliveries, Runs};
 use crate::segment::columns::RecordColumns;
 use crate::tables::runs::no_such_run;
-use crate::{failpoint, limits, planted};
+use crate::{failpoint, limits};
 
 /// Stores records: begins batches, and commits concurrent ones together. Clones share the memory and the queue.
 #[derive(Clone)]

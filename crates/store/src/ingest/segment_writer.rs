@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use object_store::path::Path;
-use runlog_model::{RunId, Timestamp, hex};
+use runlog_model::{RunId, Timestamp, hex, planted};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::segment;
 use crate::segment::columns::RecordColumns;
-use crate::{failpoint, limits, planted};
+use crate::{failpoint, limits};
 
 /// Writes segment objects that no row names yet.
 pub(crate) struct SegmentWriter {

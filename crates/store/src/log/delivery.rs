@@ -1,16 +1,16 @@
 //! The records of a delivery to a sink: those that are pending, and refused ones to replay.
 
 use az::SaturatingAs;
-use runlog_model::{RecordOrder, TimeRange, Timestamp};
+use runlog_model::{RecordOrder, TimeRange, Timestamp, planted};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::SortKey;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::log::merge::Merge;
 use crate::log::slices::Scope;
 use crate::parts::Deliveries;
 use crate::tables::deliveries::{ClaimedDelivery, KeyedRecord, RecordKey, RefusedRange, ReplayBatch, ReplayProgress};
-use crate::{limits, planted};
 
 #[derive(FromRow)]
 struct RangeRow {

@@ -10,7 +10,7 @@ use az::SaturatingAs;
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use runlog_model::RunId;
+use runlog_model::{RunId, planted};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use tracing::warn;
@@ -24,7 +24,7 @@ use crate::maintain::seal::commit::seal_anew;
 use crate::tables::problems;
 use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::no_such_run;
-use crate::{failpoint, limits, planted};
+use crate::{failpoint, limits};
 
 /// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

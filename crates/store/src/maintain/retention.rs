@@ -5,7 +5,7 @@ use az::SaturatingAs;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::wire::problems::NOTE_CHARS_MAX;
 use runlog_model::wire::retention::{HeldRunBody, RetentionPreviewBody, RetentionSettings, WorkspaceRetentionBody};
-use runlog_model::{RunId, Timestamp, WorkspaceId};
+use runlog_model::{RunId, Timestamp, WorkspaceId, planted};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use tracing::{info, warn};
@@ -13,10 +13,10 @@ use tracing::{info, warn};
 use crate::catalog::audit_context::AuditContext;
 use crate::catalog::sql::storable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::maintain::delete::{DeletedLog, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
-use crate::{limits, planted};
 
 /// The retention of a workspace. An absent field is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,13 +7,14 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use runlog_model::record::SeverityCounts;
-use runlog_model::{RunId, Severity, hex};
+use runlog_model::{RunId, Severity, hex, planted};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
@@ -25,7 +26,6 @@ use crate::tables::runs::LogState;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
 use crate::tables::{component_metrics, problems};
-use crate::{limits, planted};
 
 /// How many problems are described; all are counted.
 const PROBLEMS_SHOWN_MAX: usize = 1_000;

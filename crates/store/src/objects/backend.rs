@@ -15,13 +15,15 @@ use object_store::signer::{Method, SignedUrlOptions, Signer};
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
 use url::Url;
 
+use runlog_model::planted;
+
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::objects::connector::BucketConnector;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
 use crate::settings::SecretUrl;
 use crate::simulation::Simulation;
-use crate::{limits, planted};
 
 /// The objects of an archive.
 pub(crate) struct Objects {

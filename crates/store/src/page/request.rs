@@ -7,7 +7,7 @@ use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp, hex};
+use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp, hex, planted};
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::page::builders::{PageBuilds, PageToBuild};
 use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
 use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
-use crate::{limits, planted, secret};
+use crate::{limits, secret};
 
 /// A token and the state of its file: `attempts` is `None` when the file does not exist any more.
 #[derive(FromRow)]

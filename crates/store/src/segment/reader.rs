@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::catalog::database::Catalog;
 use crate::cpu::CpuPool;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::objects::checksums::Checks;
 use crate::objects::damage::Damage;
 use crate::objects::read_error::read_error;
@@ -17,7 +18,6 @@ use crate::segment::term_list::RowGroups;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
 use crate::segment::word_index::{self, NeededWords, WordIndex};
 use crate::segment::writer::{COLUMNS, Form, NAME_COLUMNS, times_column};
-use crate::{limits, planted};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
@@ -34,7 +34,7 @@ use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
-use runlog_model::Severity;
+use runlog_model::{Severity, planted};
 
 /// Opens segments, and caches those that were opened.
 pub(crate) struct Segments {

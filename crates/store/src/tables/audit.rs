@@ -3,7 +3,7 @@
 use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{TimeRange, Timestamp};
+use runlog_model::{TimeRange, Timestamp, planted};
 use sqlx_macros::FromRow;
 
 use crate::catalog::audit_context::AuditContext;
@@ -14,7 +14,6 @@ use crate::catalog::transaction::WriteTransaction;
 use crate::core::Core;
 use crate::error::Result;
 use crate::parts::AuditLog;
-use crate::planted;
 
 /// The action of the entry of a deleted user: a copy of the archive is told by it from another archive.
 pub const DELETE_USER: &str = "delete user";

@@ -16,7 +16,7 @@ use runlog_model::log_absence::{AbsenceFacts, UpstreamLog};
 use runlog_model::wire::components::RunComponents;
 use runlog_model::wire::overview::LogSetback;
 use runlog_model::wire::push::FinishRun;
-use runlog_model::{ExecutionStatus, LogAbsence, Run, RunId, Timestamp};
+use runlog_model::{ExecutionStatus, LogAbsence, Run, RunId, Timestamp, planted};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
@@ -30,7 +30,7 @@ use crate::tables::component_metrics;
 use crate::tables::reported_plans::{PlanCollectionMetrics, join_plan};
 use crate::tables::runs::{fetch_to_change, finish_in};
 use crate::tables::tenant_audit_logs::{self, AuditLogCollection};
-use crate::{failpoint, limits, planted};
+use crate::{failpoint, limits};
 
 /// Most runs that one query looks up.
 const LOOKED_UP_TOGETHER: usize = 500;

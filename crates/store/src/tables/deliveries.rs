@@ -6,16 +6,16 @@
 //! sent.
 
 use az::SaturatingAs;
-use runlog_model::{Record, Run, RunId, Timestamp};
+use runlog_model::{Record, Run, RunId, Timestamp, planted};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::SortKey;
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::parts::Deliveries;
 use crate::tables::runs::LogState;
 use crate::tables::runs::{fetch_to_change, fetch_with_state, no_such_run};
-use crate::{limits, planted};
 
 /// The delivery of a run's log to a sink, leased to a deliverer.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@
 //! ```
 
 use az::SaturatingAs;
-use runlog_model::{ErrorGroupKind, LogAbsence, Run, RunId, Severity, Timestamp, hex};
+use runlog_model::{ErrorGroupKind, LogAbsence, Run, RunId, Severity, Timestamp, hex, planted};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
@@ -21,7 +21,7 @@ use crate::tables::collected_runs::absence_of;
 use crate::tables::problems::{self, LACKS_A_PROBLEM, NewProblem, OfProblem, has_failed};
 use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::RunRow;
-use crate::{failpoint, limits, planted};
+use crate::{failpoint, limits};
 
 /// Identifies the contents of a log: it differs whenever the log has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,18 +12,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use az::SaturatingAs;
-use runlog_model::{RecordOrder, TimeRange, Timestamp};
+use runlog_model::{RecordOrder, TimeRange, Timestamp, planted};
 use tokio::sync::Mutex;
 
 use crate::catalog::columns::SortKey;
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::log::merge::rows::{MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
 use crate::log::merge::trace::MergeTrace;
 use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
 use crate::segment::reader::SegmentFile;
 use crate::segment::values::KeyColumns;
-use crate::{limits, planted};
 
 /// The records of a scope in one order, emitted as runs of consecutive rows of a slice.
 pub(crate) struct Merge {

@@ -6,6 +6,8 @@ use az::SaturatingAs;
 use object_store::path::Path;
 use tracing::{debug, warn};
 
+use runlog_model::planted;
+
 use crate::catalog::sql::{Connection, Sql};
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
@@ -16,7 +18,7 @@ use crate::maintain::seal::files::{NewFile, NewSlice};
 use crate::maintain::seal::plan::Plan;
 use crate::objects::intents;
 use crate::tables::run_locks::lock_runs;
-use crate::{failpoint, limits, planted};
+use crate::{failpoint, limits};
 
 /// The result of a sealing pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,4 +1,5 @@
-//! Bugs that are planted on purpose, one at a time, to prove that the tests catch bugs of their kind.
+//! Bugs that are planted on purpose, one at a time, to prove that the tests catch bugs of their kind. They are planted in
+//! the store, the client and the collector.
 //!
 //! Without the feature `planted-bugs`, which no other feature enables, [`is`] is always false and the compiler removes
 //! what depends on it. With it, the environment variable `RUNLOG_PLANTED_BUG` names the bug. `tests/planted/bugs.tsv`
@@ -6,7 +7,7 @@
 
 /// True when this bug is planted.
 #[inline]
-pub(crate) fn is(bug: &str) -> bool {
+pub fn is(bug: &str) -> bool {
     #[cfg(feature = "planted-bugs")]
     return planted() == bug;
     #[cfg(not(feature = "planted-bugs"))]
