@@ -93,21 +93,33 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 8] =
-    ["/monitoring/", "/processing/", "/orchestration/", "/security/", "/runlog/v1/", "/v1/", "/loki/", "/mcp/"];
+const API_PATHS: [&str; 9] = [
+    "/monitoring/",
+    "/processing/",
+    "/orchestration/",
+    "/security/",
+    "/account/",
+    "/runlog/v1/",
+    "/v1/",
+    "/loki/",
+    "/mcp/",
+];
 
 /// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
 /// concatenate URLs.
 pub(crate) fn with_plain_path(mut request: Request) -> Request {
     let path = request.uri().path();
-    let is_api = API_PATHS.iter().any(|begin| path.trim_start_matches('/').starts_with(&begin[1..]));
-    if !is_api || !(path.contains("//") || path.ends_with('/')) {
+    if !(path.contains("//") || path.ends_with('/')) {
         return request;
     }
     let mut plain = String::with_capacity(path.len());
     for part in path.split('/').filter(|part| !part.is_empty()) {
         plain.push('/');
         plain.push_str(part);
+    }
+    let is_of = |begin: &str| plain.starts_with(begin) || begin.strip_suffix('/') == Some(plain.as_str());
+    if !API_PATHS.iter().any(|begin| is_of(begin)) {
+        return request;
     }
     if let Some(query) = request.uri().query() {
         plain.push('?');
