@@ -8,13 +8,14 @@ mod http_client;
 pub(crate) mod lenient;
 mod link_client;
 mod link_guard;
+pub(crate) mod mend;
 mod rate_limit;
 mod retry;
 mod settings;
 mod tls;
 mod wait;
 
-pub(crate) use call::{Answer, refused};
+pub(crate) use call::{Answer, is_too_slow, refused};
 pub use client::{Client, Traffic};
 pub use http_client::HttpClientBuilder;
 pub(crate) use link_client::LinkClient;
