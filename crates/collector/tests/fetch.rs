@@ -105,6 +105,47 @@ async fn an_error_repeats_no_text_of_the_log() {
     }
 }
 
+/// `totalSizeFiltered` is optional, and `totalSize` counts the whole log.
+#[tokio::test]
+async fn a_range_is_counted_even_if_the_service_counts_only_the_whole_log() {
+    let live_body: fn(&mut Value) = |body| drop(body.as_object_mut().unwrap().remove("totalSizeFiltered"));
+    for records in [0, 1, 2, 3, 44, 45] {
+        let stage = Stage::set(Script { live_body, ..Script::of(plain_log(45)) }).await;
+        let start = Some(Timestamp::clamped(1_700_000_000_000 + (45 - records) * 100));
+        let range = TimeRange { start, end: None };
+        let report = stage.fetch_as(FetchRequest { range, ..stage.request() }).await.unwrap();
+        assert_eq!((report.records, report.completeness), (records as u64, Completeness::Verified));
+        assert!(stage.count(At::Live) <= 13, "{records}: {}", stage.count(At::Live));
+    }
+    let script = Script { live_body, ..Script::of(plain_log(45)) };
+    let stage = Stage::set(script.with(At::Generate, 0, Fault::Late(3))).await;
+    let range = TimeRange { start: Some(Timestamp::clamped(1_700_000_001_000)), end: None };
+    let error = stage.fetch_as(FetchRequest { range, ..stage.request() }).await.unwrap_err();
+    assert!(matches!(error, FetchError::Incomplete { expected: 35, .. }), "{error}");
+}
+
+/// A log that was deleted while it was fetched was requested for ever, or came out empty and verified.
+#[tokio::test]
+async fn a_log_that_vanishes_is_told_with_what_was_received() {
+    let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+    // Between two pages, and after the last of them.
+    for number in [2, 6] {
+        let mut script = Script::of(plain_log(45)).with(At::Live, 0, gone.clone());
+        script.faults.extend((number..99).map(|number| (At::Generate, number, gone.clone())));
+        let stage = Stage::set(script).await;
+        for _ in 0..2 {
+            let error = stage.fetch().await.unwrap_err();
+            assert!(matches!(error, FetchError::Gone { got } if got > 0), "{error}");
+            assert!(!stage.output().exists());
+        }
+        let anyway = FetchRequest { allow_incomplete: true, ..stage.request() };
+        let report = stage.fetch_as(anyway).await.unwrap();
+        assert_eq!(report.completeness, Completeness::Unknown);
+        assert_eq!(stage.fetched().lines().count() as u64, report.records);
+        assert!(report.records > 0, "{report:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_empty_log_is_an_empty_file() {
     recovers(Script::of(Vec::new())).await;
