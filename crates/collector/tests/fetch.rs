@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use runlog_client::ErrorKind;
 use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, LogOrder, Result};
 use runlog_model::{Clock, TimeRange, Timestamp};
+use serde_json::{Value, json};
 use support::{At, Cut, Fault, FileForm, SECRET, Script, Stage, expected, line, plain_log, status_fault};
 
 /// Plays a script that the client should get through, and checks that the log is whole.
@@ -48,12 +49,100 @@ fn failure(stage: &Stage, outcome: Result<FetchReport>) -> (ErrorKind, String) {
 
 #[tokio::test]
 async fn every_form_of_file_and_either_order_is_understood() {
-    for form in
-        [FileForm::Array, FileForm::Lines, FileForm::Envelope, FileForm::Gzip, FileForm::GzipUnsaid, FileForm::Zstd]
-    {
+    for form in [
+        FileForm::Array,
+        FileForm::Lines,
+        FileForm::Envelope,
+        FileForm::Gzip,
+        FileForm::GzipUnsaid,
+        FileForm::Zstd,
+        FileForm::ZstdUnsaid,
+        FileForm::Deflate,
+    ] {
         for newest_first in [true, false] {
             recovers(Script { form, newest_first, ..Script::of(plain_log(45)) }).await;
         }
+    }
+}
+
+/// Object storage sends the label with which a file was uploaded. None but gzip and zstd were taken.
+#[tokio::test]
+async fn a_label_that_is_no_compression_is_passed_over() {
+    for label in ["utf-8", "none", "aws-chunked", "identity", "gzip", "zstd", "deflate"] {
+        recovers(Script { label: Some(label), ..Script::of(plain_log(45)) }).await;
+    }
+    recovers(Script { label: Some("aws-chunked"), form: FileForm::GzipUnsaid, ..Script::of(plain_log(45)) }).await;
+    let twice = Script { label: Some("gzip, zstd"), ..Script::of(plain_log(5)) };
+    assert_eq!(fails(&Stage::set(twice).await).await.0, ErrorKind::Protocol);
+}
+
+/// The number of records is in the answer, whatever its newest record looks like.
+#[tokio::test]
+async fn an_odd_newest_record_does_not_keep_the_records_from_being_counted() {
+    let odd: [fn(&mut Value); 6] = [
+        |body| body["data"] = json!([{"logMessage": "no time"}]),
+        |body| body["data"] = json!([{"logTimestamp": "2023-11-14T22:13:20Z"}]),
+        |body| body["data"] = json!([{"logTimestamp": 1_700_000_000_000_u64, "severity": 3}]),
+        |body| body["data"] = json!(["x", 7, null]),
+        |body| body["data"] = Value::Null,
+        |body| body["data"] = json!({"odd": true}),
+    ];
+    for live_body in odd {
+        recovers(Script { live_body, ..Script::of(plain_log(45)) }).await;
+        recovers(Script { live_body, ..slow_script(200) }).await;
+    }
+}
+
+/// A service whose answer had no number put the text of a record into the error.
+#[tokio::test]
+async fn an_error_repeats_no_text_of_the_log() {
+    let bodies = [r#"{"data":[{"logMessage":"hush-hush"}]}"#, r#"["hush-hush"]"#, r#"{"data":["hush-hush"#];
+    for body in bodies {
+        let script = Script::of(plain_log(45)).with(At::Live, 0, Fault::Answer(200, vec![], body.to_owned()));
+        let error = Stage::set(script).await.fetch().await.unwrap_err();
+        assert!(matches!(error, FetchError::Uncounted { got: 45, .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+    }
+}
+
+/// `totalSizeFiltered` is optional, and `totalSize` counts the whole log.
+#[tokio::test]
+async fn a_range_is_counted_even_if_the_service_counts_only_the_whole_log() {
+    let live_body: fn(&mut Value) = |body| drop(body.as_object_mut().unwrap().remove("totalSizeFiltered"));
+    for records in [0, 1, 2, 3, 44, 45] {
+        let stage = Stage::set(Script { live_body, ..Script::of(plain_log(45)) }).await;
+        let start = Some(Timestamp::clamped(1_700_000_000_000 + (45 - records) * 100));
+        let range = TimeRange { start, end: None };
+        let report = stage.fetch_as(FetchRequest { range, ..stage.request() }).await.unwrap();
+        assert_eq!((report.records, report.completeness), (records as u64, Completeness::Verified));
+        assert!(stage.count(At::Live) <= 13, "{records}: {}", stage.count(At::Live));
+    }
+    let script = Script { live_body, ..Script::of(plain_log(45)) };
+    let stage = Stage::set(script.with(At::Generate, 0, Fault::Late(3))).await;
+    let range = TimeRange { start: Some(Timestamp::clamped(1_700_000_001_000)), end: None };
+    let error = stage.fetch_as(FetchRequest { range, ..stage.request() }).await.unwrap_err();
+    assert!(matches!(error, FetchError::Incomplete { expected: 35, .. }), "{error}");
+}
+
+/// A log that was deleted while it was fetched was requested for ever, or came out empty and verified.
+#[tokio::test]
+async fn a_log_that_vanishes_is_told_with_what_was_received() {
+    let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+    // Between two pages, and after the last of them.
+    for number in [2, 6] {
+        let mut script = Script::of(plain_log(45)).with(At::Live, 0, gone.clone());
+        script.faults.extend((number..99).map(|number| (At::Generate, number, gone.clone())));
+        let stage = Stage::set(script).await;
+        for _ in 0..2 {
+            let error = stage.fetch().await.unwrap_err();
+            assert!(matches!(error, FetchError::Gone { got } if got > 0), "{error}");
+            assert!(!stage.output().exists());
+        }
+        let anyway = FetchRequest { allow_incomplete: true, ..stage.request() };
+        let report = stage.fetch_as(anyway).await.unwrap();
+        assert_eq!(report.completeness, Completeness::Unknown);
+        assert_eq!(stage.fetched().lines().count() as u64, report.records);
+        assert!(report.records > 0, "{report:?}");
     }
 }
 
@@ -235,10 +324,14 @@ async fn a_limit_is_kept_as_the_service_asks() {
 #[tokio::test]
 async fn a_broken_service_is_asked_again_and_has_an_end() {
     for at in [At::Execution, At::Generate, At::Status, At::File, At::Live] {
-        let broken = status_fault(StatusCode::BAD_GATEWAY, &[]);
-        let script = Script::of(plain_log(5)).with(at, 1, broken.clone()).with(at, 2, broken.clone());
-        recovers(script).await;
+        for status in [StatusCode::BAD_GATEWAY, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY] {
+            let broken = status_fault(status, &[]);
+            let script = Script::of(plain_log(5)).with(at, 1, broken.clone()).with(at, 2, broken.clone());
+            recovers(script).await;
+        }
     }
+    let slow = status_fault(StatusCode::REQUEST_TIMEOUT, &[]);
+    recovers(Script { token_life: Some(1_800), ..Script::of(plain_log(5)) }.with(At::Token, 1, slow)).await;
     let broken = status_fault(StatusCode::INTERNAL_SERVER_ERROR, &[]);
     let stage = Stage::set(Script::of(plain_log(5)).with(At::File, 0, broken)).await;
     assert_eq!(fails(&stage).await.0, ErrorKind::Unavailable);

@@ -96,6 +96,32 @@ impl Record {
         }
     }
 
+    /// A record with this time from an entry that need not be one; also returns whether its texts are exactly those of
+    /// the entry.
+    ///
+    /// A text field with another type becomes its JSON text. If the entry has another time, or its time another form, it
+    /// is kept in the field `originalTimestamp`.
+    pub fn from_fields(time: Timestamp, mut fields: Map<String, Value>) -> (Self, bool) {
+        let mut record = Self::at(time);
+        let mut is_as_it_says = true;
+        let came = fields.remove(FIELD_NAMES[0]).filter(|came| !came.is_null());
+        for (number, name) in FIELD_NAMES.iter().enumerate().skip(1) {
+            *record.text_mut(number) = match fields.remove(*name) {
+                None | Some(Value::Null) => None,
+                Some(Value::String(own)) => Some(own),
+                Some(other) => {
+                    is_as_it_says = false;
+                    Some(other.to_string())
+                }
+            };
+        }
+        if let Some(came) = came.filter(|came| came.as_i64() != Some(record.time.as_millis())) {
+            fields.entry(ORIGINAL_TIME).or_insert(came);
+        }
+        record.extra = (!fields.is_empty()).then(|| Box::new(fields));
+        (record, is_as_it_says)
+    }
+
     fn read_from<'de, R: serde_json::de::Read<'de>>(
         &mut self,
         mut deserializer: serde_json::Deserializer<R>,
@@ -194,6 +220,8 @@ enum FieldName {
     Extra(String),
 }
 
+/// The field that preserves a time that is not a valid one.
+const ORIGINAL_TIME: &str = "originalTimestamp";
 /// The fields that every record has, or may have; the time first.
 const FIELD_NAMES: [&str; 7] =
     ["logTimestamp", "severity", "logType", "logMessage", "bundleName", "bundleVersion", "podName"];

@@ -226,6 +226,20 @@ words!(
 );
 
 words!(
+    /// The log level with which a run can be requested.
+    LogLevel {
+        /// Nothing is logged.
+        Off = "OFF",
+        /// Errors.
+        Error = "ERROR",
+        /// Also warnings.
+        Warn = "WARN",
+        /// Also information.
+        Info = "INFO",
+    }
+);
+
+words!(
     /// The kind of place a run takes place in.
     RuntimeKind {
         /// A cloud engine.

@@ -172,7 +172,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
 fn failure(error: FetchError, run: RunId) -> Failure {
     let exit = match &error {
         FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
-        FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => Exit::Incomplete,
+        FetchError::Incomplete { .. } | FetchError::Uncounted { .. } | FetchError::Gone { .. } => Exit::Incomplete,
         FetchError::OtherFetch { .. } => Exit::Usage,
         FetchError::Storage { .. } | FetchError::Broken(_) => Exit::Failed,
     };
@@ -184,7 +184,9 @@ fn failure(error: FetchError, run: RunId) -> Failure {
 fn advice(error: &FetchError) -> &'static str {
     match error {
         FetchError::Incomplete { .. } => "; try again, or write it anyway with --allow-incomplete",
-        FetchError::Uncounted { .. } => "; write the received records anyway with --allow-incomplete",
+        FetchError::Uncounted { .. } | FetchError::Gone { .. } => {
+            "; write the received records anyway with --allow-incomplete"
+        }
         FetchError::Upstream(_)
         | FetchError::Storage { .. }
         | FetchError::OtherFetch { .. }

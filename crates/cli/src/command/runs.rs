@@ -140,8 +140,10 @@ async fn list(
         let new = ids.take("runs", runs.len() as u64, limit.max(1), page.items.iter().map(Execution::id))?;
         let is_last = new == 0 || limit == 0;
         runs.extend(page.items);
-        if is_last || runs.len() as u64 >= page.total.min(args.limit) {
-            return Ok((runs, page.total));
+        // Without a total, the end of the list is a page that has nothing new.
+        if is_last || runs.len() as u64 >= page.total.unwrap_or(u64::MAX).min(args.limit) {
+            let total = page.total.unwrap_or(runs.len() as u64);
+            return Ok((runs, total));
         }
     }
 }

@@ -6,14 +6,13 @@ use runlog_model::wire::admin::{
     EnvironmentUpdate, KeyBody, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace,
     PermissionBody, ServiceAccountBody, TaskUpdate, TokenBody, UserBody, UserUpdate, WorkspaceUpdate,
 };
-use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use serde_json::Value;
 
 use super::lists::{ListIds, readable};
-use crate::error::Result;
-use crate::transport::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::{Client, lenient};
 
 /// Most tasks that the API gives at once.
 const LIST_PAGE_MAX: u64 = 100;
@@ -77,13 +76,17 @@ impl Client {
             let mut query = vec![("limit", LIST_PAGE_MAX.to_string()), ("offset", offset.to_string())];
             query.extend(workspace.map(|id| ("workspaceId", id.to_string())));
             query.extend(name.map(|name| ("name", name.to_owned())));
-            let page: ListPage<Value> = self.get_json(&["orchestration", "executables", "tasks"], &query).await?;
-            let (came, total) = (page.items.len() as u64, page.total);
+            let mut page: Value = self.get_json(&["orchestration", "executables", "tasks"], &query).await?;
+            let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) else {
+                return Err(Error::new(ErrorKind::Protocol, "the service's list of tasks has no items"));
+            };
+            // Without a total, the end of the list is a page that has nothing new.
+            let (came, total) = (items.len() as u64, page.get("total").and_then(lenient::count).unwrap_or(u64::MAX));
             let id_of = |item: &Value| item.get("executable").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let named: Vec<String> = page.items.iter().map(id_of).collect();
+            let named: Vec<String> = items.iter().map(id_of).collect();
             let new = ids.take("tasks", offset, LIST_PAGE_MAX, named.iter().map(String::as_str))?;
             offset += came;
-            tasks.extend(page.items);
+            tasks.extend(items);
             if new == 0 || offset >= total {
                 return Ok(readable("tasks", tasks));
             }

@@ -7,11 +7,13 @@ use runlog_model::{
     EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Client;
 use crate::transport::lenient;
+use crate::transport::mend::mended;
 
 /// A run, as far as it could be read.
 #[derive(Debug, Clone)]
@@ -67,8 +69,8 @@ pub struct ExecutionFilter {
 pub struct ExecutionList {
     /// The runs, newest first.
     pub items: Vec<Execution>,
-    /// Number of runs in the whole list, if the service reports it.
-    pub total: u64,
+    /// Number of runs in the whole list; none if the service does not report it.
+    pub total: Option<u64>,
 }
 
 /// Which records of a live page to request.
@@ -110,7 +112,23 @@ impl Execution {
 
     /// True if the run does not change any more. A run with an unknown status counts as running, unless it has ended.
     pub fn is_final(&self) -> bool {
-        self.status.map_or(self.finished_at.is_some(), RunStatus::is_final)
+        self.final_status().is_some()
+    }
+
+    /// How the run has ended; none if it goes on. A run that has ended with an unknown status has failed, or was not
+    /// started if the service says why.
+    pub fn final_status(&self) -> Option<RunStatus> {
+        let unknown = || match self.text("misfiredExecutionReason") {
+            Some(_) => RunStatus::DeployFailed,
+            None => RunStatus::Failed,
+        };
+        self.status.or_else(|| self.finished_at.map(|_| unknown())).filter(|status| status.is_final())
+    }
+
+    /// The service's own word for the status, if it is none of the API's words for the status of a run.
+    pub fn own_word(&self) -> Option<&str> {
+        let is_own = self.status.is_none() || is_misfired(&self.status_text);
+        Some(self.status_text.as_str()).filter(|_| is_own)
     }
 
     /// The id of the run, as the service gives it.
@@ -127,7 +145,13 @@ impl Execution {
 /// Both vocabularies are used in both fields, in either case.
 fn status_of(word: &str) -> Option<RunStatus> {
     let detailed = word.to_ascii_uppercase().parse::<ExecutionStatus>().ok().map(ExecutionStatus::coarse);
-    detailed.or_else(|| word.to_ascii_lowercase().parse().ok())
+    let misfired = || is_misfired(word).then_some(RunStatus::DeployFailed);
+    detailed.or_else(|| word.to_ascii_lowercase().parse().ok()).or_else(misfired)
+}
+
+/// A word of the history only: the run was not started. Source: the execution-history API.
+fn is_misfired(word: &str) -> bool {
+    word.eq_ignore_ascii_case("EXECUTION_MISFIRED")
 }
 
 impl Client {
@@ -177,20 +201,15 @@ impl Client {
         let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
             return Err(Error::new(ErrorKind::Protocol, "the service's list of runs has no items"));
         };
-        let total = list.get("total").and_then(lenient::count).unwrap_or(filter.offset + items.len() as u64);
+        let total = list.get("total").and_then(lenient::count);
         Ok(ExecutionList { items: items.into_iter().map(Execution::read).collect(), total })
     }
 
     /// A live page: `GET /monitoring/executions/{id}/logs`.
+    ///
+    /// An entry that is not what it should be is a record all the same: one without a time has that of its neighbour.
+    /// `Protocol`: the service reports no number of records, or the page is not JSON.
     pub async fn live_page(&self, run: RunId, query: &LiveQuery) -> Result<LivePage> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Body {
-            #[serde(default)]
-            data: Vec<Record>,
-            total_size: Option<Value>,
-            total_size_filtered: Option<Value>,
-        }
         let order = match query.order {
             RecordOrder::Asc => "ASC",
             RecordOrder::Desc => "DESC",
@@ -203,13 +222,52 @@ impl Client {
         pairs.extend(query.range.start.map(|time| ("startTime", time.to_api_text())));
         pairs.extend(query.range.end.map(|time| ("endTime", time.to_api_text())));
         let id = run.to_string();
-        let body: Body =
-            self.send(self.request(Method::GET, &["monitoring", "executions", &id, "logs"], &pairs)).await?.json()?;
-        let filtered = body.total_size_filtered.as_ref().and_then(lenient::count);
-        let total = body.total_size.as_ref().and_then(lenient::count).or(filtered);
-        let total = total.ok_or_else(|| Error::new(ErrorKind::Protocol, "a live page has no totalSize"))?;
-        Ok(LivePage { records: body.data, total, filtered })
+        let answer = self.send(self.request(Method::GET, &["monitoring", "executions", &id, "logs"], &pairs)).await?;
+        read_live_page(&answer.body, query.range)
     }
+}
+
+fn read_live_page(body: &[u8], range: TimeRange) -> Result<LivePage> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        data: Option<Box<RawValue>>,
+        total_size: Option<Value>,
+        total_size_filtered: Option<Value>,
+    }
+    let body: Body = serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&mended(body))).map_err(
+        // Neither the body nor the message of the parser is shown: both contain texts of the log.
+        |error| {
+            let (line, column) = (error.line(), error.column());
+            let message = format!("a live page of the log cannot be parsed (line {line}, column {column})");
+            Error::new(ErrorKind::Protocol, message)
+        },
+    )?;
+    let filtered = body.total_size_filtered.as_ref().and_then(lenient::count);
+    let total = body.total_size.as_ref().and_then(lenient::count).or(filtered);
+    let total = total.ok_or_else(|| Error::new(ErrorKind::Protocol, "a live page has no totalSize"))?;
+    let entries: Vec<Box<RawValue>> =
+        body.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+    Ok(LivePage { records: records_of(&entries, range), total, filtered })
+}
+
+/// The entries of a live page as records, however odd. An entry without a time has that of the entry before it, or of the
+/// next one that has a time, or the bound of the range.
+fn records_of(entries: &[Box<RawValue>], range: TimeRange) -> Vec<Record> {
+    let read: Vec<Option<Map<String, Value>>> =
+        entries.iter().map(|entry| serde_json::from_slice(&mended(entry.get().as_bytes())).ok()).collect();
+    let time_of = |fields: &Map<String, Value>| fields.get("logTimestamp").and_then(lenient::time);
+    let first = read.iter().flatten().find_map(time_of);
+    let mut last = first.or(range.start).or(range.end).unwrap_or(Timestamp::clamped(0));
+    let mut records = Vec::with_capacity(read.len());
+    for (fields, entry) in read.into_iter().zip(entries) {
+        last = fields.as_ref().and_then(time_of).unwrap_or(last);
+        records.push(match fields {
+            Some(fields) => Record::from_fields(last, fields).0,
+            None => Record { message: Some(entry.get().to_owned()), ..Record::at(last) },
+        });
+    }
+    records
 }
 
 #[cfg(test)]
@@ -230,6 +288,54 @@ mod tests {
         let mut raw = json!({ "status": "PONDERING" });
         assert!(!Execution::read(raw.clone()).is_final());
         raw["finishTimestamp"] = json!("2026-11-01T00:00:00Z");
-        assert!(Execution::read(raw).is_final());
+        let ended = Execution::read(raw.clone());
+        assert_eq!((ended.final_status(), ended.own_word()), (Some(RunStatus::Failed), Some("PONDERING")));
+        raw["misfiredExecutionReason"] = json!("TASK_IS_PAUSED");
+        assert_eq!(Execution::read(raw).final_status(), Some(RunStatus::DeployFailed));
+    }
+
+    #[test]
+    fn a_run_that_was_not_started_has_ended() {
+        let misfired =
+            Execution::read(json!({"status": "execution_misfired", "executionStatus": "EXECUTION_MISFIRED"}));
+        assert_eq!(misfired.final_status(), Some(RunStatus::DeployFailed));
+        assert_eq!(misfired.own_word(), Some("EXECUTION_MISFIRED"));
+        assert_eq!(Execution::read(json!({"status": "terminated"})).own_word(), None);
+    }
+
+    #[track_caller]
+    fn check_live(data: &str, expected: &[(i64, &str)]) {
+        let body = format!(r#"{{"size":1,"totalSize":"7","totalSizeFiltered":3.0,"data":{data}}}"#);
+        let range = TimeRange { start: None, end: Some(Timestamp::clamped(9)) };
+        let page = read_live_page(body.as_bytes(), range).unwrap();
+        assert_eq!((page.total, page.filtered), (7, Some(3)), "{data}");
+        let read: Vec<_> =
+            page.records.iter().map(|it| (it.time.as_millis(), it.message.as_deref().unwrap_or("-"))).collect();
+        assert_eq!(read, expected, "{data}");
+    }
+
+    #[test]
+    fn an_odd_entry_of_a_live_page_hides_neither_the_count_nor_the_others() {
+        for data in ["null", "7", "{}", "\"x\"", "[]"] {
+            check_live(data, &[]);
+        }
+        check_live(r#"[{"logMessage":"a"},{"logTimestamp":5,"logMessage":"b"},{}]"#, &[(5, "a"), (5, "b"), (5, "-")]);
+        check_live(r#"[{"logTimestamp":"1970-01-01T00:00:00.004Z","severity":3}]"#, &[(4, "-")]);
+        check_live(r#"[{"logMessage":["a",1]}]"#, &[(9, r#"["a",1]"#)]);
+        check_live(r#"[7,{"logTimestamp":3,"logMessage":"half \ud83d"}]"#, &[(3, "7"), (3, "half \u{fffd}")]);
+        check_live("[{\"logTimestamp\":3,\"logMessage\":\"tab\there\"}]", &[(3, "tab\there")]);
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        check_live(
+            &format!(r#"[{{"logTimestamp":3,"x":{deep}}}]"#),
+            &[(9, &format!(r#"{{"logTimestamp":3,"x":{deep}}}"#))],
+        );
+    }
+
+    #[test]
+    fn what_a_live_page_says_is_not_repeated_in_an_error() {
+        for body in [r#"{"data":[{"logMessage":"hush"}]}"#, r#""hush""#, r#"["hush"]"#, r#"{"data":["hush"#] {
+            let error = read_live_page(body.as_bytes(), TimeRange::ALL).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
+        }
     }
 }

@@ -29,7 +29,7 @@ impl Client {
         let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
             return Err(Error::new(ErrorKind::Protocol, "the service's list of plan executions has no items"));
         };
-        let total = list.get("total").and_then(lenient::count).unwrap_or(filter.offset + items.len() as u64);
+        let total = list.get("total").and_then(lenient::count);
         Ok(ExecutionList { items: items.into_iter().map(Execution::read).collect(), total })
     }
 

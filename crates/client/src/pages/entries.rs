@@ -8,9 +8,8 @@ use memchr::memchr3;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::mend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::lenient;
+use crate::transport::{lenient, mend};
 
 /// The longest entry that is taken. Unit: bytes. One entry must fit into memory many times.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;

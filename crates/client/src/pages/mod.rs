@@ -7,7 +7,6 @@
 mod download;
 pub mod entries;
 mod fetch;
-mod mend;
 pub mod reconcile;
 mod walk;
 

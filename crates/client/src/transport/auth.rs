@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::call::refused;
+use super::call::{is_too_slow, refused};
 use super::connection::Connection;
 use super::lenient;
 use super::retry::Tries;
@@ -85,7 +85,8 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
         let (error, headers, is_worth_another) = match connection.once(&call, &authorization).await {
             Ok(answer) if answer.status.is_success() => return token_of(connection, &answer.body),
             Ok(answer) => {
-                let again = answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS;
+                let status = answer.status;
+                let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || is_too_slow(status);
                 (refused(&call, &answer), Some(answer.headers), again)
             }
             Err(error) => (error, None, true),

@@ -120,14 +120,25 @@ impl Answer {
     /// The body as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            let shown: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
-            Error::caused(
-                ErrorKind::Protocol,
-                format!("the service's response does not have the expected format: {shown:?}"),
-                error,
-            )
+            let what = format!("the service's response does not have the expected format: {}", self.shown());
+            Error::caused(ErrorKind::Protocol, what, error)
         })
     }
+
+    /// What may be shown of a body that was not expected: the beginning of a page of a proxy. JSON is not shown: it may
+    /// contain texts of logs.
+    fn shown(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        match text.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '[', '"']) {
+            true => format!("{} bytes of JSON", self.body.len()),
+            false => format!("{:?}", text.chars().take(200).collect::<String>()),
+        }
+    }
+}
+
+/// True if the service, or a load balancer before it, did not wait for the request: it was not handled.
+pub(crate) fn is_too_slow(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY)
 }
 
 /// An error response as an error, with the message of the service.
@@ -137,7 +148,7 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
         StatusCode::FORBIDDEN => ErrorKind::Forbidden,
         StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
         StatusCode::TOO_MANY_REQUESTS => ErrorKind::Limited,
-        StatusCode::REQUEST_TIMEOUT => ErrorKind::Unavailable,
+        status if is_too_slow(status) => ErrorKind::Unavailable,
         status if status.is_client_error() => ErrorKind::Invalid,
         status if status.is_server_error() => ErrorKind::Unavailable,
         _ => ErrorKind::Protocol,

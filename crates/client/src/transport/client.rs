@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::auth::Authentication;
-use super::call::{Answer, Call, refused};
+use super::call::{Answer, Call, is_too_slow, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
 use super::network::SimulatedNetwork;
@@ -269,6 +269,7 @@ fn is_worth_another(status: Option<StatusCode>, repeatable: bool) -> bool {
     match status {
         // Refused before anything was done: safe for every request.
         Some(StatusCode::TOO_MANY_REQUESTS) => true,
+        Some(status) if is_too_slow(status) => repeatable,
         Some(status) => status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && repeatable,
         None => repeatable,
     }

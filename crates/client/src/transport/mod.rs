@@ -8,6 +8,7 @@ mod http_client;
 pub(crate) mod lenient;
 mod link_client;
 mod link_guard;
+pub(crate) mod mend;
 mod network;
 mod rate_limit;
 mod retry;
@@ -15,7 +16,7 @@ mod settings;
 mod tls;
 mod wait;
 
-pub(crate) use call::{Answer, refused};
+pub(crate) use call::{Answer, is_too_slow, refused};
 pub use client::{Client, Traffic};
 pub use http_client::HttpClientBuilder;
 pub(crate) use http_client::beginning_of;

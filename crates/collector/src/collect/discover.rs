@@ -13,6 +13,7 @@ use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::range::Range;
 use super::run_list::{List, read_list};
+use super::tasks::task_text;
 use super::upstream::Upstream;
 
 /// Maximum number of runs per round that no longer appear in the lists and are polled one by one.
@@ -43,7 +44,7 @@ pub struct Discovered {
     pub new: u64,
     /// Number of them that were excluded by a status filter before, and are selected now.
     pub taken_in: u64,
-    /// Number of further runs that cannot be collected, because their IDs are not UUIDs.
+    /// Number of further runs that cannot be collected, because their IDs or those of their tasks cannot be read.
     pub unreadable: u64,
     /// Number of requests sent.
     pub requests: u64,
@@ -115,7 +116,7 @@ impl Discovery {
         said.extend(new.iter().take(UNREADABLE_MAX).map(|id| (*id).clone()));
         let (runs, upstream) = (new.len(), &upstream.name);
         new.truncate(UNREADABLE_SHOWN);
-        warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected because their IDs are not UUIDs");
+        warn!(upstream, runs, ids = ?new, "{runs} runs cannot be collected because their IDs are not UUIDs, or the IDs of their tasks not 24 hexadecimal digits");
     }
 
     /// True if the current round started at or before this time.
@@ -233,7 +234,8 @@ impl Discovery {
                 let (from, to) = (Some(window.from), Some(window.to));
                 let tags = upstream.selection.tags.clone();
                 let filter = ExecutionFilter { from, to, tags, limit: 1, ..ExecutionFilter::default() };
-                runs += upstream.client.executions(scope, &filter).await?.total;
+                let list = upstream.client.executions(scope, &filter).await?;
+                runs += list.total.unwrap_or(list.items.len() as u64);
             }
         }
         Ok(runs)
@@ -256,8 +258,8 @@ impl Discovery {
                     let wanted: Vec<UpstreamRun> =
                         runs.iter().filter_map(|run| to_upstream_run(upstream, lists, run)).collect();
                     found.listed += wanted.len() as u64;
-                    let unreadable = runs.iter().map(Execution::id).filter(|id| id.parse::<RunId>().is_err());
-                    found.unreadable.extend(unreadable.map(str::to_owned));
+                    let unreadable = runs.iter().filter(|run| ids_of(run).is_none());
+                    found.unreadable.extend(unreadable.map(|run| run.id().to_owned()));
                     let learned = archive.collection.upsert_runs(&upstream.name, &wanted).await?;
                     found.learned.new += learned.new;
                     found.learned.included += learned.included;
@@ -334,18 +336,16 @@ impl Discovery {
 
 /// The listed run as stored in the archive; none if it is not selected, or if its ID is invalid.
 fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
-    let Ok(run_id) = run.id().parse::<RunId>() else {
-        debug!(run.id = run.id(), "the ID of a run is not a UUID");
+    let Some((run_id, task_id)) = ids_of(run) else {
+        debug!(run.id = run.id(), "the ID of a run is not a UUID, or that of its task not 24 hexadecimal digits");
         return None;
     };
-    let task_id = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
-    if let Some(tasks) = &lists.tasks
-        && !task_id.parse().is_ok_and(|id: TaskId| tasks.contains(&id))
-    {
+    if lists.tasks.as_ref().is_some_and(|tasks| !tasks.contains(&task_id)) {
         return None;
     }
     let statuses = &upstream.selection.statuses;
-    let is_wanted = statuses.is_empty() || run.status.is_some_and(|status| statuses.contains(&status));
+    let status = run.final_status().or(run.status);
+    let is_wanted = statuses.is_empty() || status.is_some_and(|status| statuses.contains(&status));
     let progress = match (run.is_final(), is_wanted) {
         (false, _) => UpstreamRunState::Running,
         (true, true) => UpstreamRunState::Pending,
@@ -356,7 +356,7 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
     let now = upstream.client.clock().now();
     Some(UpstreamRun {
         run_id,
-        task_id: task_id.to_owned(),
+        task_id: task_id.to_string(),
         progress,
         status: run.status_text.clone(),
         triggered_at: run.triggered_at,
@@ -365,6 +365,11 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
         due_at: ended.map_or(now, |ended| ended.min(now).plus_millis(settle_ms)),
         body: run.raw.to_string(),
     })
+}
+
+/// The IDs of a run and its task; none if one of them cannot be read.
+fn ids_of(run: &Execution) -> Option<(RunId, TaskId)> {
+    run.id().parse().ok().zip(task_text(run).parse().ok())
 }
 
 /// The task whose runs were listed, if the upstream responds that it does not know it.

@@ -192,49 +192,14 @@ fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> bool {
     }
     let fields: Option<Map<String, Value>> = serde_json::from_slice(entry).ok();
     // An entry without a time gets that of its neighbour.
-    let is_only_without_time = fields.as_ref().is_some_and(|fields| fields.get(TIME).is_none_or(Value::is_null));
+    let is_only_without_time =
+        fields.as_ref().is_some_and(|fields| fields.get("logTimestamp").is_none_or(Value::is_null));
     let (read, is_as_it_says) = match fields {
-        Some(fields) => of_fields(time, fields),
+        Some(fields) => Record::from_fields(Timestamp::clamped(time), fields),
         None => (said(time, String::from_utf8_lossy(entry).into_owned()), false),
     };
     *record = read;
     is_as_it_says && is_only_without_time
-}
-
-/// The field with the time of a record, and the field that preserves its value if that is not a valid time.
-const TIME: &str = "logTimestamp";
-const TIME_AS_IT_CAME: &str = "originalTimestamp";
-
-/// Builds a record from these fields; also returns whether its texts are exactly those of the fields.
-fn of_fields(time: i64, mut fields: Map<String, Value>) -> (Record, bool) {
-    let mut record = Record::at(Timestamp::clamped(time));
-    let mut is_as_it_says = true;
-    let came = fields.remove(TIME).filter(|came| !came.is_null());
-    let texts = [
-        ("severity", &mut record.severity),
-        ("logType", &mut record.log_type),
-        ("logMessage", &mut record.message),
-        ("bundleName", &mut record.bundle_name),
-        ("bundleVersion", &mut record.bundle_version),
-        ("podName", &mut record.pod_name),
-    ];
-    for (name, text) in texts {
-        match fields.remove(name) {
-            None | Some(Value::Null) => {}
-            Some(Value::String(own)) => *text = Some(own),
-            // Other values, such as a number or a list, are stored as their JSON text.
-            Some(other) => {
-                is_as_it_says = false;
-                *text = Some(other.to_string());
-            }
-        }
-    }
-    // A time in another form is preserved if it differs from that of the record.
-    if let Some(came) = came.filter(|came| came.as_i64() != Some(record.time.as_millis())) {
-        fields.entry(TIME_AS_IT_CAME).or_insert(came);
-    }
-    record.extra = (!fields.is_empty()).then(|| Box::new(fields));
-    (record, is_as_it_says)
 }
 
 fn said(time: i64, message: String) -> Record {

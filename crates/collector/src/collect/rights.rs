@@ -83,7 +83,7 @@ pub(super) async fn test_plan_rights(client: &Client, scopes: &[ExecutionScope],
             Ok(page) => page,
             Err(error) => return RightTest { what: PLANS, outcome: RightOutcome::Failed(error) },
         };
-        total += page.total.max(page.items.len() as u64);
+        total += page.total.unwrap_or(0).max(page.items.len() as u64);
         read = read.or_else(|| page.items.first().map(|plan| plan.id().to_owned()));
     }
     if let Some(id) = read {
@@ -124,7 +124,7 @@ async fn listed(
             Ok(page) => page,
             Err(error) => return (runs, RightOutcome::Failed(error)),
         };
-        total += page.total.max(page.items.len() as u64);
+        total += page.total.unwrap_or(0).max(page.items.len() as u64);
         let mut tasks = HashSet::new();
         let ended = page.items.iter().filter(|run| run.is_final());
         let of_tasks = ended.filter(|run| tasks.insert(run.text("taskId").unwrap_or_default().to_owned()));

@@ -91,13 +91,15 @@ async fn read_list_once(
             List::Runs => upstream.client.executions(scope, &filter).await?,
             List::Plans => upstream.client.plan_executions(scope, &filter).await?,
         };
-        if page.total.max(runs.len() as u64) > upstream.settings.offset_max {
+        if page.total.unwrap_or(0).max(runs.len() as u64) > upstream.settings.offset_max {
             return Ok(Listing::TooLong);
         }
         let (count, total) = (page.items.len() as u64, page.total);
         // The position of a run without an ID cannot be checked; it is accepted anywhere.
         let joins = |first: &Execution| first.id().is_empty() || ids.has(first.id());
-        if offset > 0 && !page.items.first().is_some_and(joins) {
+        // If the service does not report the total, a page without items may be the end.
+        let is_after_end = count == 0 && total.is_none();
+        if offset > 0 && !is_after_end && !page.items.first().is_some_and(joins) {
             return Ok(Listing::Moved);
         }
         let again = usize::from(offset > 0 && page.items.first().is_some_and(|first| first.id().is_empty()));
@@ -106,20 +108,24 @@ async fn read_list_once(
         let new = match ids.take(list.what(), offset, LIST_LIMIT, named) {
             Ok(new) => new,
             // A service that ignores the limit has returned the whole list.
-            Err(_) if runs.len() as u64 >= total => return Ok(Listing::Whole(runs)),
+            Err(_) if total.is_some_and(|total| runs.len() as u64 >= total) => return Ok(Listing::Whole(runs)),
             Err(error) => return Ok(Listing::Repeats(error)),
         };
         let kept = page.items.into_iter().zip(is_new).skip(again).filter(|(_, is_new)| *is_new).map(|(run, _)| run);
         let before = runs.len();
         runs.extend(kept);
-        // If the service does not report the total, a full page is not the last.
-        if count < LIST_LIMIT && runs.len() as u64 >= total {
+        let is_last = match total {
+            Some(total) => count < LIST_LIMIT && runs.len() as u64 >= total,
+            // A page that is not full need not be the last: the service may have a smaller page size.
+            None => count == 0 || offset > 0 && new == 0,
+        };
+        if is_last {
             return Ok(Listing::Whole(runs));
         }
-        // A page that is not full is the last, unless the service has a smaller page size.
-        if count < 2 || new == 0 && runs.len() == before {
+        // Each page must bring something new.
+        if total.is_some() && count < 2 || new == 0 && runs.len() == before {
             return Ok(Listing::Moved);
         }
-        offset += count - 1;
+        offset += (count - 1).max(u64::from(total.is_none()));
     }
 }

@@ -264,7 +264,7 @@ impl RunWorker {
         progress.report(CollectEvent::Fetching(run_id));
         let run = execution_of(&claimed)?;
         let finish = finish_of(&run).ok_or_else(|| {
-            let what = format!("unknown status {:?}", run.status_text);
+            let what = format!("its status {:?} is not final", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
         let folder = self.0.context.work_folder()?.join(run_id.to_string());
@@ -276,10 +276,22 @@ impl RunWorker {
         };
         let mut ingestor = Ingestor::new(Arc::clone(&self.0.context), run, run_id, None);
         let adapter = Arc::new(ProgressAdapter(Arc::clone(progress)));
-        let fetched = fetch_into(&upstream.client, &request, Some(folder), &mut ingestor, adapter).await;
+        let fetched = fetch_into(&upstream.client, &request, Some(folder.clone()), &mut ingestor, adapter).await;
         let odd = ingestor.odd();
         ingestor.finish().await;
-        let Fetched { report, checkpoint } = fetched?;
+        let Fetched { report, checkpoint } = match fetched {
+            Err(CollectError::Fetch(gone @ FetchError::Gone { got })) if claimed.attempts + 1 >= NO_LOG_TRIES => {
+                let log = LandedLog { records: got, pages: 0, components_due_at: self.components_due_at(&finish) };
+                let problem = gone.to_string();
+                archive.collection.finish_incomplete(&upstream.name, &claimed, &finish, log, &problem).await?;
+                if let Err(error) = remove_left_over(&folder) {
+                    debug!(run.id = %run_id, %error, "pages of a log that is gone are left behind");
+                }
+                warn!(upstream = upstream.name, run.id = %run_id, problem, "the log of a run remains incomplete");
+                return Ok(None);
+            }
+            fetched => fetched?,
+        };
         if report.pages == 0 {
             checkpoint.remove()?;
             // The log of a run that has just ended may still appear.
@@ -333,7 +345,10 @@ impl RunWorker {
 
     fn setback(&self, claimed: &ClaimedRun, error: &CollectError) -> FailedAttempt {
         let mut problem = error_chain(error);
-        if let CollectError::Fetch(FetchError::Incomplete { .. } | FetchError::Uncounted { .. }) = error {
+        if let CollectError::Fetch(
+            FetchError::Incomplete { .. } | FetchError::Uncounted { .. } | FetchError::Gone { .. },
+        ) = error
+        {
             problem += "; see the run's page for the received records";
         }
         let expected = match error {

@@ -35,6 +35,11 @@ struct Tasks {
     refused_at: Option<Timestamp>,
 }
 
+/// The ID of the task of a run, as the upstream gives it.
+pub(super) fn task_text(run: &Execution) -> &str {
+    run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default()
+}
+
 impl KnownTasks {
     /// The tasks whose names match one of the patterns, from a new list and from earlier ones; with each, whether the
     /// upstream still knows it.
@@ -63,7 +68,7 @@ impl KnownTasks {
         upstream: &Upstream,
         run: &Execution,
     ) -> Result<TaskId> {
-        let text = run.text("taskId").or_else(|| run.text("jobId")).unwrap_or_default();
+        let text = task_text(run);
         let id: TaskId = text.parse().map_err(|_| CollectError::BadRun {
             run: run.id().to_owned(),
             what: format!("its task ID {text:?} is not 24 hexadecimal digits"),

@@ -45,16 +45,25 @@ pub(super) fn start_of(run: &Execution, task_id: runlog_model::TaskId) -> StartR
     }
 }
 
-/// The request that ends the run in the archive; none if its status is not final.
+/// The longest word of a status that is kept. Unit: characters.
+const STATUS_CHARS_MAX: usize = 200;
+
+/// The request that ends the run in the archive; none if it goes on.
+///
+/// The archive has the statuses of the API only. If the upstream uses another word, it is kept as the kind of error, and in
+/// the error message, unless the upstream gives them.
 pub(super) fn finish_of(run: &Execution) -> Option<FinishRun> {
     let text = |name: &str| run.text(name).map(str::to_owned);
+    let status = run.final_status()?;
+    let word = run.own_word().map(|word| word.chars().take(STATUS_CHARS_MAX).collect::<String>());
+    let told = word.as_ref().map(|word| format!("the upstream reports the status {word}, archived as {status}"));
     Some(FinishRun {
         finish_timestamp: run.finished_at.or(run.started_at).or(run.triggered_at),
-        error_message: text("errorMessage"),
-        error_type: text("errorType"),
+        error_message: text("errorMessage").or(told),
+        error_type: text("errorType").or(word),
         misfired_execution_reason: text("misfiredExecutionReason"),
         number_of_processed_rows: field(run, "numberOfProcessedRows"),
         number_of_rejected_rows: field(run, "numberOfRejectedRows"),
-        ..FinishRun::with_status(run.status.filter(|status| status.is_final())?)
+        ..FinishRun::with_status(status)
     })
 }

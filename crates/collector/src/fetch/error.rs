@@ -17,6 +17,14 @@ pub enum FetchError {
         /// Number of records received.
         got: u64,
     },
+    /// The service had the log when its first pages were requested, and no longer has it.
+    #[error(
+        "the service no longer has the log (404), of which {got} records were received: the log, or the run, was deleted"
+    )]
+    Gone {
+        /// Number of records received.
+        got: u64,
+    },
     /// The service does not report the number of records.
     #[error(
         "cannot verify that the log is complete: {got} records were received, and the service does not report a number"

@@ -10,7 +10,7 @@ use runlog_model::page::PAGE_RECORDS_MAX;
 use runlog_model::{FileFormat, TimeRange, Timestamp, millis};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::checkpoint::Checkpoint;
 use super::count::count;
@@ -45,6 +45,8 @@ pub(crate) struct PageFetcher<'a, C> {
     /// None until the log is being counted.
     counting: Option<Counting>,
     may_divide: bool,
+    /// True if the service had the log when its first pages were requested, and no longer has it.
+    is_gone: bool,
     /// True if the run ended recently or is running, so that records may still be on their way to the service.
     is_recent: bool,
     /// Uncompressed size of the page files. Unit: bytes.
@@ -59,7 +61,7 @@ enum Counting {
     /// requested.
     PageSize(u64),
     /// It was requested, while pages are still arriving.
-    Asked(AbortOnDropHandle<runlog_client::Result<u64>>),
+    Asked(AbortOnDropHandle<runlog_client::Result<Option<u64>>>),
 }
 
 impl<'a, C: PageConsumer> PageFetcher<'a, C> {
@@ -83,6 +85,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             tasks,
             counting: None,
             may_divide: true,
+            is_gone: false,
             is_recent,
             bytes: 0,
         }
@@ -94,8 +97,8 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     }
 
     /// Joins the pages on disk, and returns the result with the number of records according to the service: the number
-    /// reported or requested while the pages were fetched, or a new one if that did not match.
-    pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<u64>), C::Error> {
+    /// reported or requested while the pages were fetched, or a new one if that did not match; none if it has no log.
+    pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<Option<u64>>), C::Error> {
         let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
         let merged = self.consumer.join(self.checkpoint).await?;
         let counting = match counting {
@@ -103,14 +106,56 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             counting => counting,
         };
         let counted = match counting {
-            Counting::Told(records) | Counting::PageSize(records) => Ok(records),
+            Counting::Told(records) | Counting::PageSize(records) => Ok(Some(records)),
             Counting::Asked(counting) => counting.await.map_err(FetchError::from)?,
         };
         Ok((merged, counted))
     }
 
-    /// Fetches every page that is not on disk yet, resuming an earlier fetch.
+    /// Joins the pages that were received before the service lost the log; none if it has not lost it.
+    pub(crate) async fn join_received(&mut self) -> Result<Option<Merged>, C::Error> {
+        match self.is_gone {
+            true => self.consumer.join(self.checkpoint).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Fetches every page that is not on disk yet, resuming an earlier fetch. If the service has lost the log since its
+    /// first page was requested, what was received remains.
     pub(crate) async fn all_pages(&mut self) -> Result<()> {
+        match self.missing_pages().await {
+            Err(FetchError::Upstream(error)) if error.kind() == ErrorKind::NotFound => {
+                // Other pages may still be arriving.
+                while !self.tasks.is_empty() {
+                    if let Err(error) = self.join_one().await {
+                        debug!(%error, "a page of a log that the service no longer has was not received");
+                    }
+                }
+                let has_come = !self.checkpoint.pages().is_empty();
+                // A service that still counts records has the log.
+                let is_counted = async || count(self.client, self.request.run_id, self.range).await;
+                if !has_come || is_counted().await?.is_some_and(|records| records > 0) {
+                    return Err(error.into());
+                }
+                self.counting = None;
+                self.is_gone = true;
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// True if the service has no page of the log, so that it cannot be fetched again.
+    pub(crate) async fn has_no_page(&self) -> Result<bool> {
+        let end = self.range.end.map(Timestamp::to_api_text);
+        match self.client.generate(&self.page_request(self.request.range.start, end)).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn missing_pages(&mut self) -> Result<()> {
         if !self.resume_known_pages().await? {
             warn!("the log has changed since its first pages were requested; the whole log is fetched again");
             self.start_over().await?;

@@ -125,10 +125,16 @@ async fn join_and_count<C: PageConsumer>(
     let mut has_waited = false;
     loop {
         fetcher.progress.report(FetchEvent::Merging);
+        if let Some(merged) = fetcher.join_received().await? {
+            return Ok((merged, gone(request, merged)?));
+        }
         let (merged, counted) = fetcher.join().await?;
         let got = merged.entries;
         let expected = match counted {
-            Ok(expected) => expected,
+            Ok(Some(expected)) => expected,
+            // Fetched again, it would be empty.
+            Ok(None) if got > 0 && fetcher.has_no_page().await? => return Ok((merged, gone(request, merged)?)),
+            Ok(None) => 0,
             Err(error) if request.allow_incomplete => {
                 warn!(%error, "the service does not report the number of records");
                 return Ok((merged, Completeness::Unknown));
@@ -155,6 +161,14 @@ async fn join_and_count<C: PageConsumer>(
         } else {
             return Err(FetchError::Incomplete { expected, got }.into());
         }
+    }
+}
+
+/// What is known of a log that the service lost while it was fetched.
+fn gone(request: &FetchRequest, received: Merged) -> Result<Completeness> {
+    match request.allow_incomplete {
+        true => Ok(Completeness::Unknown),
+        false => Err(FetchError::Gone { got: received.entries }),
     }
 }
 

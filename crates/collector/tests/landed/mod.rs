@@ -314,6 +314,48 @@ async fn a_log_that_is_not_known_yet_when_its_run_has_just_ended_is_asked_for_ag
     assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
 }
 
+/// A log that was deleted between two of its pages was requested for ever, and what had come was never stored.
+#[tokio::test]
+async fn a_log_that_vanishes_between_its_pages_ends_with_what_was_received() {
+    let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+    // The oldest page that was received is the first, or one that was only requested.
+    for broken in [At::Generate, At::File] {
+        let log = plain_log(45);
+        // A page is requested when the one before the last is on disk.
+        let first = if broken == At::Generate { 3 } else { 1 };
+        let mut landing = Landing::of(Script::of(log.clone()), |settings| settings.pages_in_flight = 1).await;
+        let away = status_fault(StatusCode::FORBIDDEN, &[]);
+        landing.stage.change(|script| script.faults.extend((first..99).map(|number| (broken, number, away.clone()))));
+        assert_eq!(landing.round().await.set_back, 1);
+        landing.stage.change(|script| {
+            script.faults = vec![(At::Generate, 0, gone.clone()), (At::Live, 0, gone.clone())];
+        });
+        landing.stage.time.pass(3_600_000);
+        landing.restart();
+        assert_eq!(landing.round().await.set_back, 1, "it may come back");
+        let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
+        assert!(failing[0].last_error.as_ref().unwrap().contains("no longer has the log"), "{failing:?}");
+        landing.stage.time.pass(3_600_000);
+        assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
+        let (archived, status) = landing.archived().await;
+        assert_eq!(status, Some(RunStatus::Failed));
+        let received = if broken == At::Generate { 1 } else { 0 };
+        assert!(archived.len() >= received && log.ends_with(&archived), "{archived:?}");
+        let id: RunId = RUN.parse().unwrap();
+        let setback = landing.store.collection().last_failure(id, true).await.unwrap().unwrap();
+        assert!(setback.problem.contains("no longer has the log") && setback.again_at.is_none(), "{setback:?}");
+        landing.stage.time.pass(3_600_000);
+        assert_eq!(landing.round().await, CollectStats::default(), "it is not requested for ever");
+        assert!(!landing.work_is_left());
+
+        landing.stage.change(|script| script.faults.clear());
+        assert_eq!(landing.store.collection().retry("service").await.unwrap(), 1);
+        assert_eq!(landing.round().await.landed, 1);
+        assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)));
+        assert!(landing.store.collection().last_failure(id, true).await.unwrap().is_none());
+    }
+}
+
 #[tokio::test]
 async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_after_all() {
     let gone = status_fault(StatusCode::NOT_FOUND, &[]);

@@ -42,6 +42,71 @@ async fn odd_runs_of_a_list_are_counted_and_hide_no_other() {
     assert_eq!(landing.land().await.landed, 3, "what ends in the far future has ended all the same");
 }
 
+/// A run whose task cannot be read was tried for ever.
+#[tokio::test]
+async fn a_run_whose_task_cannot_be_read_is_counted_and_hides_no_other() {
+    let other = |number: usize, task: Value| {
+        let run = format!("6c0e5a34-0000-4000-8000-{number:012}");
+        json!({"executionId": run, "taskId": task, "status": HAS_ENDED})
+    };
+    let nowhere = json!({"executionId": OTHER_RUN, "status": HAS_ENDED});
+    let items = vec![other(7, json!("abc")), other(8, json!(7)), nowhere, item(RUN)];
+    let total = Some(items.len());
+    let mut landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, list(items, total)), |_| ()).await;
+    landing.upstream.selection.tasks = Vec::new();
+    landing.restart();
+    let found = landing.list().await;
+    assert_eq!((found.new, found.unreadable), (1, 3));
+    assert_eq!(landing.land().await, CollectStats { landed: 1, records: 5, ..CollectStats::default() });
+}
+
+/// Its log was not even requested, and the run was tried for ever.
+#[tokio::test]
+async fn a_run_that_ended_with_a_word_of_its_own_lands_with_it() {
+    let ended = |word: &str| {
+        let mut run = item(RUN);
+        run["status"] = word.to_lowercase().into();
+        run["executionStatus"] = word.into();
+        run
+    };
+    let with = |mut run: Value, name: &str, value: &str| {
+        run[name] = value.into();
+        run
+    };
+    let finish = "2023-11-14T22:13:21Z";
+    let misfired = ended("EXECUTION_MISFIRED");
+    let cases = [
+        (with(ended("EXECUTION_VANISHED"), "finishTimestamp", finish), RunStatus::Failed, "EXECUTION_VANISHED"),
+        (misfired.clone(), RunStatus::DeployFailed, "EXECUTION_MISFIRED"),
+        (with(misfired, "misfiredExecutionReason", "TASK_IS_PAUSED"), RunStatus::DeployFailed, "EXECUTION_MISFIRED"),
+    ];
+    for (run, status, word) in cases {
+        let script = Script::of(plain_log(5)).with(At::List, 0, list(vec![run.clone()], Some(1)));
+        let mut landing =
+            Landing::of(script.with(At::Execution, 0, Fault::Answer(200, vec![], run.to_string())), |_| ()).await;
+        // A filter means what the archive calls it.
+        landing.upstream.selection.statuses = vec![status];
+        landing.restart();
+        assert_eq!(landing.round().await, CollectStats { landed: 1, records: 5, ..CollectStats::default() }, "{run}");
+        assert_eq!(landing.archived().await, (plain_log(5), Some(status)));
+        let archived = landing.store.runs().get(RUN.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(archived.error_type.as_deref(), Some(word));
+        assert!(archived.error_message.unwrap().contains(word));
+        assert_eq!(archived.misfired_reason.as_deref(), run["misfiredExecutionReason"].as_str());
+    }
+}
+
+/// A list without `total` whose pages are shorter than requested was taken for its first page, without a word.
+#[tokio::test]
+async fn a_list_of_short_pages_without_a_total_is_read_to_its_end() {
+    for (runs, page_runs) in [(120, 50), (50, 50), (1, 50), (100, 100), (0, 50), (7, 2)] {
+        let runs: Vec<Value> = (0..runs).map(|number| item(&format!("6c0e5a34-0000-4000-8000-{number:012}"))).collect();
+        let script = Script { short_list: Some((runs.clone(), page_runs)), ..Script::of(plain_log(5)) };
+        let landing = Landing::of(script, |_| ()).await;
+        assert_eq!(landing.list().await.new, runs.len() as u64);
+    }
+}
+
 /// A service that did not know `offset` was asked for ever.
 #[tokio::test]
 async fn a_list_that_gives_the_same_again_ends_with_a_word() {

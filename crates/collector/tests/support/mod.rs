@@ -57,6 +57,8 @@ pub(crate) enum FileForm {
     GzipUnsaid,
     Gzip,
     Zstd,
+    ZstdUnsaid,
+    Deflate,
 }
 
 /// An endpoint of the service.
@@ -135,6 +137,12 @@ pub(crate) struct Script {
     pub(crate) generate_ms: i64,
     /// Most records of a live page.
     pub(crate) live_records: usize,
+    /// The runs of the task, in pages of so many whatever is requested, without a total.
+    pub(crate) short_list: Option<(Vec<Value>, usize)>,
+    /// Changes the body of a live page.
+    pub(crate) live_body: fn(&mut Value),
+    /// The `Content-Encoding` of plain page files, whatever they are.
+    pub(crate) label: Option<&'static str>,
     /// Bytes that stand in page files in the place of others.
     pub(crate) replaced: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the run ended a minute ago, rather than with its last record.
@@ -168,6 +176,9 @@ impl Script {
             takes_ranges: true,
             generate_ms: 0,
             live_records: usize::MAX,
+            short_list: None,
+            live_body: |_| (),
+            label: None,
             replaced: Vec::new(),
             has_just_ended: false,
             size_is_bytes: false,
@@ -497,9 +508,19 @@ async fn components(
     )
 }
 
-async fn executions(State(app): App, Path(task): Path<String>, headers: HeaderMap) -> Answer {
+async fn executions(
+    State(app): App,
+    Path(task): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Answer {
     let (at, items) = if task == TASK { (At::List, vec![app.said()]) } else { (At::OtherList, Vec::new()) };
-    let body = json!({"items": items, "limit": 100, "offset": 0, "total": items.len()});
+    let mut body = json!({"items": items, "limit": 100, "offset": 0, "total": items.len()});
+    if let Some((runs, page_runs)) = &app.script.lock().unwrap().short_list {
+        let offset = query.get("offset").map_or(0, |text| text.parse().unwrap());
+        let page: Vec<_> = runs.iter().skip(offset).take(*page_runs).collect();
+        body = json!({ "items": page });
+    }
     let fault = app.note(at, String::new());
     if let Some(Fault::Hang) = fault {
         std::future::pending::<()>().await;
@@ -657,7 +678,12 @@ fn file_of(script: &Script, page: &[(i64, String)]) -> Vec<u8> {
             packed.write_all(plain.as_bytes()).unwrap();
             packed.finish().unwrap()
         }
-        FileForm::Zstd => zstd::encode_all(plain.as_bytes(), 1).unwrap(),
+        FileForm::Zstd | FileForm::ZstdUnsaid => zstd::encode_all(plain.as_bytes(), 1).unwrap(),
+        FileForm::Deflate => {
+            let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            packed.write_all(plain.as_bytes()).unwrap();
+            packed.finish().unwrap()
+        }
         _ => script.replaced.iter().fold(plain.into_bytes(), |bytes, (from, to)| replaced(&bytes, from, to)),
     }
 }
@@ -778,9 +804,17 @@ async fn file(State(app): App, Path(key): Path<String>, headers: HeaderMap) -> A
         }
         _ => {}
     }
+    let label = match script.form {
+        FileForm::Gzip => Some("gzip"),
+        FileForm::Zstd => Some("zstd"),
+        FileForm::Deflate => Some("deflate"),
+        _ => script.label,
+    };
+    if let Some(label) = label {
+        answered.headers_mut().insert(header::CONTENT_ENCODING, label.parse().unwrap());
+    }
     match script.form {
-        FileForm::Gzip => answered.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap()),
-        FileForm::Zstd => answered.headers_mut().insert(header::CONTENT_ENCODING, "zstd".parse().unwrap()),
+        FileForm::Gzip | FileForm::Zstd | FileForm::Deflate => None,
         _ => answered.headers_mut().insert(header::ETAG, format!("\"{key}\"").parse().unwrap()),
     };
     answered
@@ -796,8 +830,9 @@ async fn live(State(app): App, Query(query): Query<HashMap<String, String>>, hea
     let shown = inside.iter().skip(number("startIndex")).take(number("count").min(script.live_records));
     let data: Vec<Value> = shown.map(|record| serde_json::from_str(&line(record)).unwrap()).collect();
     let (size, total) = (data.len(), script.log.len());
-    let body =
+    let mut body =
         json!({"size": size, "totalSize": total, "totalSizeFiltered": inside.len(), "nextIndex": null, "data": data});
+    (script.live_body)(&mut body);
     json_answer(200, &body)
 }
 

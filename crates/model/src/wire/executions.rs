@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::run::RuntimeKind;
+use crate::run::{LogLevel, RuntimeKind};
 use crate::{ExecutionStatus, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, Timestamp, UserType, WorkspaceId};
 
 /// One page of a list.
@@ -30,7 +30,7 @@ pub struct StartExecution {
     pub parameters: serde_json::Map<String, serde_json::Value>,
     /// The log level of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log_level: Option<String>,
+    pub log_level: Option<LogLevel>,
     /// Timeout in minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,

@@ -240,7 +240,7 @@ impl From<LogAbsence> for LogAbsenceBody {
     }
 }
 
-/// Why a log could not be collected completely; it will be retried.
+/// Why a log could not be collected completely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogSetback {
@@ -251,8 +251,9 @@ pub struct LogSetback {
     /// Number of records that the upstream reports, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
-    /// Earliest time of the next attempt.
-    pub again_at: Timestamp,
+    /// Earliest time of the next attempt; absent if there is none, because the upstream no longer has the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<Timestamp>,
 }
 
 /// The progress of a log.

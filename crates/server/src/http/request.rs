@@ -98,11 +98,12 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 9] = [
+const API_PATHS: [&str; 11] = [
     "/monitoring/",
     "/processing/",
     "/orchestration/",
     "/security/",
+    "/account/",
     "/runlog/v1/",
     "/v1/",
     "/loki/",
@@ -114,14 +115,17 @@ const API_PATHS: [&str; 9] = [
 /// concatenate URLs.
 pub(crate) fn with_plain_path(mut request: Request) -> Request {
     let path = request.uri().path();
-    let is_api = API_PATHS.iter().any(|begin| path.trim_start_matches('/').starts_with(&begin[1..]));
-    if !is_api || !(path.contains("//") || path.ends_with('/')) {
+    if !(path.contains("//") || path.ends_with('/')) {
         return request;
     }
     let mut plain = String::with_capacity(path.len());
     for part in path.split('/').filter(|part| !part.is_empty()) {
         plain.push('/');
         plain.push_str(part);
+    }
+    let is_of = |begin: &str| plain.starts_with(begin) || begin.strip_suffix('/') == Some(plain.as_str());
+    if !API_PATHS.iter().any(|begin| is_of(begin)) {
+        return request;
     }
     if let Some(query) = request.uri().query() {
         plain.push('?');

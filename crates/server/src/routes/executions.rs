@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use runlog_model::place::Right;
+use runlog_model::run::LogLevel;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
 use runlog_model::wire::push::{FinishRun, StartRun};
@@ -176,14 +177,14 @@ pub(crate) async fn start(
     let run_id = RunId::random(app.random());
     let start = StartRun {
         status: Some(RunStatus::Dispatching),
-        log_level: wanted.log_level.clone(),
+        log_level: wanted.log_level.map(|level| level.to_string()),
         timeout: wanted.timeout,
         ..StartRun::of_task(task.id)
     };
     // The run is created before the hook is called, because the hook may start pushing immediately.
     change.store(StatusCode::CREATED).runs().start(run_id, &start, &caller).await?;
     let run = WantedRun {
-        log_level: wanted.log_level.as_deref(),
+        log_level: wanted.log_level.map(LogLevel::as_str),
         timeout: wanted.timeout,
         ..WantedRun::new(run_id, &task, &caller.name, &wanted.parameters)
     };

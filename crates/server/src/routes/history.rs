@@ -38,7 +38,7 @@ pub(crate) async fn search(
 ) -> ApiResult<Json<HistoryPage>> {
     let limit = whole("limit", search.limit.as_ref(), 1..=limits::HISTORY_PAGE_MAX)?;
     let limit = limit.unwrap_or(limits::HISTORY_PAGE_DEFAULT);
-    let offset_max = limit * limits::HISTORY_PAGES_MAX;
+    let offset_max = limit * (limits::HISTORY_PAGES_MAX - 1);
     let offset = whole("offset", search.offset.as_ref(), 0..=offset_max).map_err(|error| {
         error.with_detail(format!(
             "a search returns at most {} pages; narrow it with a period",

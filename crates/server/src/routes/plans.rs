@@ -10,7 +10,7 @@ use runlog_model::plan_report::{self, Fields, PlanReport, StepReport};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::plans::{PlanExecutionBody, PlanItem, StepBody, StepDetailsBody};
-use runlog_model::{Run, WorkspaceId};
+use runlog_model::{Run, TaskId, WorkspaceId};
 use runlog_store::accounts::Caller;
 use runlog_store::plans::{ListedPlanExecution, PlanDefinition, PlanDefinitionFilter, PlanFilter, StoredPlan};
 use serde_json::Value;
@@ -221,6 +221,8 @@ query_parameters! {
         name: Option<String> = "name",
         /// Only this plan.
         plan_id: Option<String> = "planId",
+        /// Only plans with this task, in a step or an error handler.
+        task_id: Option<TaskId> = "taskId",
     }
 }
 
@@ -234,11 +236,11 @@ query_parameters! {
 pub(crate) async fn definitions(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
-    Query(PlansQuery { page, scope, name, plan_id }): Query<PlansQuery>,
+    Query(PlansQuery { page, scope, name, plan_id, task_id }): Query<PlansQuery>,
 ) -> ApiResult<Json<ListPage<PlanItem>>> {
     let (limit, offset) = page.limit_and_offset();
     let rights::Scope { environment_id, workspace_ids } = rights::viewed_scope(app.store(), &caller, &scope).await?;
-    let filter = PlanDefinitionFilter { plan_id, name, workspace_ids, environment_id, limit, offset };
+    let filter = PlanDefinitionFilter { plan_id, task_id, name, workspace_ids, environment_id, limit, offset };
     let (plans, total) = app.store().plans().definitions(&filter).await?;
     let mut items = Vec::with_capacity(plans.len());
     for PlanDefinition { plan_id, name, workspace_id, definition } in plans {

@@ -349,6 +349,16 @@ async fn the_run_hook_is_told_of_the_run_that_then_appears() {
     let ask = Ask::with(&[]).by(&viewer).body(body.to_string());
     stage.send(Method::POST, "/processing/executions", ask).await.is_error(403, &["Executor"]);
     stage.post("/processing/executions", r#"{"executable": "x"}"#).await.is_error(400, &["executable"]);
+    let odd = json!({"executable": stage.task.to_string(), "logLevel": "NOPE"});
+    stage.post("/processing/executions", odd.to_string()).await.is_error(400, &["NOPE", "OFF"]);
+
+    // A run that ends without a record has begun all the same.
+    let end = format!("/runlog/v1/runs/{id}/finish");
+    assert_eq!(stage.post(&end, r#"{"status": "execution_failed"}"#).await.status, 200);
+    let listed = stage.get(&format!("/processing/executables/tasks/{}/executions", stage.task)).await.json();
+    let run = &listed["items"][0];
+    assert_eq!(run["executionStatus"], "EXECUTION_FAILED");
+    assert_eq!(run["startTimestamp"], run["triggerTimestamp"], "{run}");
 }
 
 #[tokio::test]
@@ -358,6 +368,7 @@ async fn a_run_hook_that_fails_ends_the_run_and_says_so() {
     stage.post("/processing/executions", body.to_string()).await.is_error(500, &["was not started", "exit status: 3"]);
     let listed = stage.get("/processing/executables/tasks/executions").await.json();
     assert_eq!(listed["items"][0]["status"], "deploy_failed");
+    assert!(listed["items"][0].get("startTimestamp").is_none(), "it was not started");
     assert!(RunHook::read(" ").is_err());
 }
 

@@ -217,6 +217,8 @@ async fn a_wrong_search_is_told_where_it_is_wrong() {
         (json!({"filters": [{"field": "status", "operator": "in", "value": []}]}), "filters[0]"),
         (json!({"limit": 201}), "limit: 201"),
         (json!({"offset": 1_001}), "20 pages"),
+        (json!({"limit": 10, "offset": 200}), "20 pages"),
+        (json!({"limit": 10, "offset": 191}), "20 pages"),
         (json!({"environmentId": "x"}), "environmentId"),
     ];
     for (more, words) in cases {

@@ -79,7 +79,8 @@ pub(crate) async fn report_failure(stage: &Stage) {
     let unlisted = StepReport { is_listed: false, ..step("archive", "", stage) };
     report(stage, PLAN_EXECUTION, "execution_failed", vec![failed, step("send", "", stage), unlisted]).await;
     let definition = json!({"executable": PLAN, "name": "month end", "description": "books", "ofALaterVersion": true,
-        "chart": {"id": "load-id", "name": "load", "status": "SUCCESS", "nextStep": {"id": "send-id", "name": "send"}}});
+        "chart": {"id": "load-id", "name": "load", "status": "SUCCESS", "nextStep": {"id": "send-id", "name": "send"}},
+        "steps": [{"name": "load", "condition": "ALL_SUCCEEDED", "taskIds": [stage.task.to_string()]}]});
     let plan = PlanDefinition {
         plan_id: PLAN.to_owned(),
         name: "month end".to_owned(),
@@ -118,6 +119,11 @@ async fn a_reported_plan_execution_is_served_to_the_letter() {
     assert_eq!((&plan["name"], &plan["ofALaterVersion"]), (&json!("month end"), &json!(true)));
     let plans = stage.get("/orchestration/executables/plans?name=mon").await.json();
     assert_eq!((&plans["total"], &plans["items"][0]["executable"]), (&json!(1), &json!(PLAN)));
+    for (task, total) in [(stage.task.to_string(), 1), ("f".repeat(24), 0)] {
+        let plans = stage.get(&format!("/orchestration/executables/plans?taskId={task}")).await.json();
+        assert_eq!((&plans["total"], plans["items"].as_array().unwrap().len()), (&json!(total), total), "{task}");
+    }
+    stage.get("/orchestration/executables/plans?taskId=x").await.is_error(400, &["taskId"]);
     stage.get("/orchestration/executables/plans/x").await.is_error(404, &["no plan"]);
 }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! going ▸ due ▸ landed       going ▸ left_out ▸ due, when its log was not wanted and is wanted now
-//!                            due ▸ no_log, when it has none
+//!                            due ▸ no_log, when it has none, or no longer (with a problem)
 //!                            going ▸ gone, when the upstream does not know it any more
 //! ```
 //!
@@ -465,7 +465,7 @@ impl Collection {
     ///
     /// `Conflict`: another collector holds the lease, or the run has ended with another status.
     pub async fn land(&self, upstream: &str, run: &ClaimedRun, finish: &FinishRun, log: LandedLog) -> Result<()> {
-        self.end_run(upstream, run, finish, "landed", log).await
+        self.end_run(upstream, run, finish, "landed", log, None).await
     }
 
     /// Ends the run in the archive and records that it has no log, in one transaction. Fails like
@@ -477,7 +477,21 @@ impl Collection {
         finish: &FinishRun,
         components_due_at: Option<Timestamp>,
     ) -> Result<()> {
-        self.end_run(upstream, run, finish, "no_log", LandedLog { records: 0, pages: 0, components_due_at }).await
+        let log = LandedLog { records: 0, pages: 0, components_due_at };
+        self.end_run(upstream, run, finish, "no_log", log, None).await
+    }
+
+    /// Ends the run in the archive with the part of its log that was received before the upstream lost the log, and
+    /// records why it is incomplete, in one transaction. Fails like [`land`](Self::land).
+    pub async fn finish_incomplete(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        finish: &FinishRun,
+        log: LandedLog,
+        problem: &str,
+    ) -> Result<()> {
+        self.end_run(upstream, run, finish, "no_log", log, Some(problem)).await
     }
 
     async fn end_run(
@@ -487,6 +501,7 @@ impl Collection {
         finish: &FinishRun,
         state: &'static str,
         log: LandedLog,
+        problem: Option<&str>,
     ) -> Result<()> {
         self.core
             .transact(|transaction| async {
@@ -495,7 +510,7 @@ impl Collection {
                 join_plan(&mut transaction, &run.run_id).await?;
                 let done = sqlx::query(
                     "UPDATE collected_runs SET state = $7, records = $4, pages = $5, landed_at = $6, claimed_until = 0,
-                            problem = NULL, expected = NULL, metrics_attempts = 0, metrics_problem = NULL,
+                            problem = $9, expected = NULL, metrics_attempts = 0, metrics_problem = NULL,
                             metrics_due_at = CASE WHEN metrics_state = 'landed' THEN NULL ELSE CAST($8 AS BIGINT) END
                      WHERE upstream = $1 AND run_id = $2 AND claim = $3",
                 )
@@ -507,6 +522,7 @@ impl Collection {
                 .bind(self.core.now().as_millis())
                 .bind(state)
                 .bind(log.components_due_at.map(Timestamp::as_millis))
+                .bind(problem.map(storable))
                 .execute(&mut *transaction)
                 .await?;
                 if done.rows_affected() == 0 && !planted::is("landed-without-the-lease") {
@@ -940,22 +956,24 @@ impl Collection {
         Ok(absences)
     }
 
-    /// Returns why the log of a run is incomplete, if a collector's last attempt failed.
-    pub async fn last_failure(&self, run_id: RunId) -> Result<Option<LogSetback>> {
+    /// Returns why the log of a run is incomplete, if a collector's last attempt failed, or, of a run that has ended in the
+    /// archive, if the upstream lost the log before all of it was received.
+    pub async fn last_failure(&self, run_id: RunId, has_ended: bool) -> Result<Option<LogSetback>> {
         let row: Option<(String, String, Option<i64>, i64)> = sqlx::query_as(
             "SELECT upstream, problem, expected, due_at FROM collected_runs
-             WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state = 'due'
+             WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state = $2
                AND problem IS NOT NULL
              ORDER BY upstream LIMIT 1",
         )
         .bind(run_id.to_string())
+        .bind(if has_ended { "no_log" } else { "due" })
         .fetch_optional(self.core.catalog().read())
         .await?;
         Ok(row.map(|(upstream, problem, expected, due_at)| LogSetback {
             upstream,
             problem,
             expected: expected.map(|expected| expected.saturating_as::<u64>()),
-            again_at: Timestamp::clamped(due_at),
+            again_at: (!has_ended).then(|| Timestamp::clamped(due_at)),
         }))
     }
 

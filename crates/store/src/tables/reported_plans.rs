@@ -8,7 +8,7 @@
 
 use az::SaturatingAs;
 use runlog_model::plan_report::{self, Fields, PlanReport};
-use runlog_model::{Timestamp, WorkspaceId, hex};
+use runlog_model::{TaskId, Timestamp, WorkspaceId, hex};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
@@ -104,6 +104,8 @@ pub struct PlanDefinition {
 pub struct PlanDefinitionFilter {
     /// This plan.
     pub plan_id: Option<String>,
+    /// Plans that have this task in a step or an error handler, as the upstream defines them.
+    pub task_id: Option<TaskId>,
     /// Plans whose names begin with this text.
     pub name: Option<String>,
     /// Plans of these workspaces.
@@ -539,6 +541,10 @@ fn push_definitions(query: &mut Sql, filter: &PlanDefinitionFilter) {
     }
     if let Some(id) = &filter.plan_id {
         query.push(" AND p.plan_id = ").push_bind(id.clone());
+    }
+    if let Some(id) = filter.task_id {
+        // The definition is the upstream's, in one of two forms. No ID of a task is that of anything else in it.
+        query.push(" AND p.definition LIKE ").push_bind(format!("%\"{id}\"%"));
     }
     if let Some(name) = &filter.name {
         query.push(" AND ");

@@ -239,7 +239,12 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     }
     run.status = finish.status.detailed();
     run.final_since = run.final_since.or(Some(now));
-    run.finished_at = finish.finish_timestamp.or(run.finished_at).or(Some(now));
+    let finished_at = finish.finish_timestamp.or(run.finished_at).unwrap_or(now);
+    run.finished_at = Some(finished_at);
+    if finish.status != RunStatus::DeployFailed {
+        // Nothing tells when it began. A run that has ended has a start; only one that was not deployed has none.
+        run.started_at = run.started_at.or(Some(run.triggered_at.min(finished_at)));
+    }
     run.error_message = finish.error_message.clone().or(run.error_message);
     run.error_type = finish.error_type.clone().or(run.error_type);
     run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use futures::TryStreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use secrecy::SecretString;
@@ -14,14 +14,26 @@ use tokio_util::io::StreamReader;
 
 use super::sink::DownloadSink;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{DownloadSettings, LinkClient};
+use crate::transport::{DownloadSettings, LinkClient, is_too_slow};
 
 /// What a file may unpack to whatever its ratio. Unit: bytes.
 const UNPACK_BYTES_FREE: u64 = 64 << 20;
 /// How long a file whose bytes do not come keeps its turn.
 const TURN_KEPT: Duration = Duration::from_millis(5);
-/// What gzip begins with.
+/// What gzip and zstd begin with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Size of the buffers of decoders. Unit: bytes.
+const UNPACKED_BYTES: usize = 1 << 16;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Gzip,
+    Zstd,
+    Deflate,
+    Brotli,
+}
 
 /// How far a download is.
 #[derive(Default)]
@@ -78,7 +90,7 @@ pub(super) async fn attempt(
             let error = Error::new(ErrorKind::Limited, "downloads are throttled (429)");
             return Ok(Attempt::Broken(error, Some(response.headers().clone())));
         }
-        status if status.is_server_error() => {
+        status if status.is_server_error() || is_too_slow(status) => {
             let message = format!("the download failed with {}", status.as_u16());
             let error = Error::new(ErrorKind::Unavailable, message);
             return Ok(Attempt::Broken(error, Some(response.headers().clone())));
@@ -100,7 +112,7 @@ async fn take(
     on_bytes: &(dyn Fn(u64) + Sync),
 ) -> Result<Attempt> {
     let coding = response.headers().get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
-    let coding = coding.unwrap_or_default().trim().to_ascii_lowercase();
+    let coding = coding.unwrap_or_default().to_ascii_lowercase();
     let tag = response.headers().get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")).cloned();
     let announced = response.content_length();
     let received = Arc::new(AtomicU64::new(0));
@@ -111,32 +123,15 @@ async fn take(
     });
     let mut raw = StreamReader::new(stream);
 
-    let is_packed = match coding.as_str() {
-        // Some storages give what they were given, and say nothing of how it is packed.
-        "" | "identity" => match raw.fill_buf().await {
-            Ok(start) => start.starts_with(&GZIP_MAGIC) && progress.taken == 0,
-            Err(error) => return Ok(broken_off(error)),
-        },
-        _ => true,
+    let coding = match raw.fill_buf().await {
+        // Only files that are not compressed are resumed.
+        Ok(_) if progress.taken > 0 => None,
+        Ok(start) => coding_of(&coding, start)?,
+        Err(error) => return Ok(broken_off(error)),
     };
+    let is_packed = coding.is_some();
     progress.resumable = tag.filter(|_| !is_packed);
-    let mut plain: Pin<Box<dyn AsyncBufRead + Send>> = match coding.as_str() {
-        "" | "identity" if !is_packed => Box::pin(raw),
-        "" | "identity" | "gzip" | "x-gzip" => {
-            let mut decoder = GzipDecoder::new(raw);
-            decoder.multiple_members(true);
-            Box::pin(BufReader::with_capacity(1 << 16, decoder))
-        }
-        "zstd" => {
-            let mut decoder = ZstdDecoder::new(raw);
-            decoder.multiple_members(true);
-            Box::pin(BufReader::with_capacity(1 << 16, decoder))
-        }
-        other => {
-            let message = format!("the file is compressed with {other:?}, which was not requested");
-            return Err(Error::new(ErrorKind::Protocol, message));
-        }
-    };
+    let mut plain = unpacked(coding, raw);
     // If files arrive faster than they can be processed, finishing the first ones before the others completes them
     // earlier than progressing evenly, and their processing can begin.
     let mut turn = None;
@@ -175,6 +170,54 @@ async fn take(
     }
 }
 
+/// How a file is compressed that has this `Content-Encoding`, in lower case, and starts like this; none if it is not.
+///
+/// Object storage sends the label with which a file was uploaded, whatever was requested, and some uploaders leave labels
+/// that are no compression (`utf-8`, `aws-chunked`) or have none. `Protocol`: the file is compressed several times.
+fn coding_of(label: &str, start: &[u8]) -> Result<Option<Coding>> {
+    let known = label.split(',').filter_map(|word| match word.trim() {
+        "gzip" | "x-gzip" => Some(Coding::Gzip),
+        "zstd" => Some(Coding::Zstd),
+        "deflate" => Some(Coding::Deflate),
+        "br" => Some(Coding::Brotli),
+        _ => None,
+    });
+    let known: Vec<Coding> = known.collect();
+    match known.as_slice() {
+        [] if start.starts_with(&GZIP_MAGIC) => Ok(Some(Coding::Gzip)),
+        [] if start.starts_with(&ZSTD_MAGIC) => Ok(Some(Coding::Zstd)),
+        [] => Ok(None),
+        [Coding::Brotli] => Ok(Some(Coding::Brotli)),
+        // A label that was left on a file that is not compressed: none of these formats starts like JSON.
+        [Coding::Gzip | Coding::Zstd | Coding::Deflate] if starts_like_json(start) => Ok(None),
+        [one] => Ok(Some(*one)),
+        _ => Err(Error::new(ErrorKind::Protocol, format!("the file is compressed several times ({label:?})"))),
+    }
+}
+
+/// What a file says that is compressed like this.
+fn unpacked(coding: Option<Coding>, raw: impl AsyncBufRead + Send + 'static) -> Pin<Box<dyn AsyncBufRead + Send>> {
+    match coding {
+        None => Box::pin(raw),
+        Some(Coding::Gzip) => {
+            let mut decoder = GzipDecoder::new(raw);
+            decoder.multiple_members(true);
+            Box::pin(BufReader::with_capacity(UNPACKED_BYTES, decoder))
+        }
+        Some(Coding::Zstd) => {
+            let mut decoder = ZstdDecoder::new(raw);
+            decoder.multiple_members(true);
+            Box::pin(BufReader::with_capacity(UNPACKED_BYTES, decoder))
+        }
+        Some(Coding::Deflate) => Box::pin(BufReader::with_capacity(UNPACKED_BYTES, ZlibDecoder::new(raw))),
+        Some(Coding::Brotli) => Box::pin(BufReader::with_capacity(UNPACKED_BYTES, BrotliDecoder::new(raw))),
+    }
+}
+
+fn starts_like_json(start: &[u8]) -> bool {
+    matches!(start.first(), Some(b'[' | b'{' | b' ' | b'\n' | b'\r' | b'\t' | 0xef))
+}
+
 fn check_bounds(settings: &DownloadSettings, taken: u64, received: u64, is_packed: bool) -> Result<()> {
     let refused = |message| Err(Error::new(ErrorKind::Refused, message));
     if taken > settings.bytes_max {
@@ -195,4 +238,46 @@ fn starts_at(response: &reqwest::Response, expected: u64) -> bool {
     let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let start = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse::<u64>().ok());
     start == Some(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_compression::tokio::bufread::{BrotliEncoder, ZlibEncoder};
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    async fn whole(mut from: impl AsyncBufRead + Unpin) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn what_was_compressed_is_unpacked() {
+        let text = "[{\"logTimestamp\":1}]".repeat(10_000).into_bytes();
+        let brotli = whole(BufReader::new(BrotliEncoder::new(text.as_slice()))).await;
+        let deflate = whole(BufReader::new(ZlibEncoder::new(text.as_slice()))).await;
+        for (label, packed) in [("br", brotli), ("deflate", deflate)] {
+            let coding = coding_of(label, &packed).unwrap();
+            assert_eq!(whole(unpacked(coding, std::io::Cursor::new(packed))).await, text, "{label}");
+        }
+    }
+
+    #[test]
+    fn the_label_of_a_file_is_believed_as_far_as_it_is_one() {
+        let gzip = [0x1f, 0x8b, 8];
+        for label in ["", "identity", "utf-8", "none", "aws-chunked", "?"] {
+            assert_eq!(coding_of(label, b"[{").unwrap(), None, "{label}");
+            assert_eq!(coding_of(label, &gzip).unwrap(), Some(Coding::Gzip), "{label}");
+            assert_eq!(coding_of(label, &ZSTD_MAGIC).unwrap(), Some(Coding::Zstd), "{label}");
+        }
+        assert_eq!(coding_of("aws-chunked, gzip", &gzip).unwrap(), Some(Coding::Gzip));
+        assert_eq!(coding_of("gzip", b"[").unwrap(), None);
+        // Not all of it has come.
+        assert_eq!(coding_of("zstd", &ZSTD_MAGIC[..1]).unwrap(), Some(Coding::Zstd));
+        assert_eq!(coding_of("br", b"[").unwrap(), Some(Coding::Brotli));
+        assert_eq!(coding_of("deflate", b"x").unwrap(), Some(Coding::Deflate));
+        assert_eq!(coding_of("gzip, gzip", &gzip).unwrap_err().kind(), ErrorKind::Protocol);
+    }
 }

@@ -8,7 +8,7 @@ use super::page::{Chunk, LogOrder, SpooledPage};
 use crate::error::Result;
 use crate::pages::download::DownloadSink;
 use crate::pages::entries::{EntrySplitter, time_of};
-use crate::pages::mend::{as_text, mended};
+use crate::transport::mend::{as_text, mended};
 
 /// Where and how pages are laid down.
 #[derive(Debug, Clone)]
