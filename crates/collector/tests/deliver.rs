@@ -23,14 +23,16 @@ mod openlineage;
 mod stage;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use azure_monitor::AZURE_MONITOR;
 use datadog::DATADOG;
 use fake_server::{ELASTICSEARCH, FakeServer, Fault, LOKI, OTLP, SPLUNK, Vendor, WEBHOOK};
 use runlog_collector::{
-    Batch, DeliveryStats, Destination, Encoded, Item, Origin, Redaction, Redactor, Sink, SinkFilter, SinkFuture,
-    SinkResponse, SinkSettings,
+    Batch, DeliveryStats, Destination, Encoded, Item, Origin, RecordOutcome, Redaction, Redactor, Sink, SinkFilter,
+    SinkFuture, SinkResponse, SinkSettings,
 };
 use runlog_model::Clock;
 use runlog_model::record::Severity;
@@ -382,6 +384,81 @@ async fn an_answer_for_fewer_records_than_were_sent_counts_for_none() {
     let round = stage.deliver(&stage.deliverer(Forgetful.into())).await;
     assert_eq!((round.set_back, round.records), (1, 0));
     assert!(round.problem.unwrap().contains("it answered for 4 of 5 records"));
+}
+
+/// Refuses the first records of a run for one reason, then all for two reasons in turn, then none.
+#[derive(Clone, Default)]
+struct Moody {
+    mood: Arc<AtomicU8>,
+    took: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Sink for Moody {
+    fn kind(&self) -> &'static str {
+        "moody"
+    }
+
+    fn place(&self) -> String {
+        "here".to_owned()
+    }
+
+    fn check(&self) -> SinkFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn encode(&self, _origin: &Origin, item: &Item) -> Encoded {
+        Encoded { place: item.place, head: Vec::new(), body: item.id.clone().into_bytes() }
+    }
+
+    fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
+        let outcome = |(index, record): (usize, &Encoded)| match (self.mood.load(Ordering::SeqCst), index % 2) {
+            (0, _) if record.place.arrival < 2_000 => RecordOutcome::Refused("a field is unknown".to_owned()),
+            (1, 0) => RecordOutcome::Refused("the message is too long".to_owned()),
+            (1, _) => RecordOutcome::Refused("the time is too early".to_owned()),
+            _ => {
+                self.took.lock().unwrap().push(record.place.arrival);
+                RecordOutcome::Taken
+            }
+        };
+        let outcomes = batch.records.iter().enumerate().map(outcome).collect();
+        Box::pin(async move { Ok(SinkResponse::Each(outcomes)) })
+    }
+}
+
+/// One dead letter of 2,000 records became 2,000 dead letters when they were sent again and refused for other reasons.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_leaves_no_more_dead_letters_than_are_kept_of_a_run_and_loses_no_record() {
+    let stage = Stage::new().await;
+    stage.run(2_400, &[]).await;
+    let sink = Moody::default();
+    let mut setup = stage.setup("sink", sink.clone().into());
+    setup.bounds.records = 2_400;
+    let deliverer = stage.deliverer_of(setup);
+    stage.deliver_all(&deliverer).await;
+    let letters = async || stage.store.deliveries().dead_letters("sink", 9_999).await.unwrap();
+    let refused = async || letters().await.iter().map(|letter| letter.records).sum::<i64>();
+    assert!(letters().await.len() < 10 && refused().await == 2_000, "{:?}", letters().await.len());
+
+    sink.mood.store(1, Ordering::SeqCst);
+    stage.store.deliveries().retry("sink").await.unwrap();
+    let round = stage.deliver(&deliverer).await;
+    assert!(round.problem.unwrap().contains("it has refused more than is kept of that"));
+    assert_eq!((letters().await.len(), refused().await), (1_000, 2_000));
+    // The same again, as long as the cause remains.
+    stage.pass(600_000);
+    stage.deliver(&deliverer).await;
+    assert_eq!((letters().await.len(), refused().await), (1_000, 2_000));
+
+    sink.mood.store(2, Ordering::SeqCst);
+    stage.pass(600_000);
+    stage.deliver_all(&deliverer).await;
+    assert_eq!(refused().await, 999, "what was refused as often as is kept is not sent again by itself");
+    stage.store.deliveries().retry("sink").await.unwrap();
+    stage.deliver_all(&deliverer).await;
+    assert!(letters().await.is_empty());
+    let mut took = sink.took.lock().unwrap().clone();
+    took.sort_unstable();
+    assert_eq!(took, (0..2_400).collect::<Vec<_>>(), "each record once");
 }
 
 /// While one delivery took long nothing else became due, and the sink looked as if nobody worked for it.

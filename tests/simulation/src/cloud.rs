@@ -73,6 +73,7 @@ impl CloudProfile {
                 monitoring: pace(numbers),
                 processing: pace(numbers),
                 orchestration: pace(numbers),
+                audit_logs: Pace { per_second: 1, per_minute: 60 },
                 other: Pace { per_second: 10, per_minute: 600 },
             },
             link_life_ms: [2_000, 60_000, HOUR_MS][numbers.below(3)],
@@ -452,7 +453,7 @@ impl Cloud {
     }
 
     fn pace(&self, group: usize) -> Pace {
-        let GroupPaces { monitoring, processing, orchestration, other } = self.profile.paces;
+        let GroupPaces { monitoring, processing, orchestration, audit_logs: _, other } = self.profile.paces;
         [monitoring, processing, orchestration, other][group]
     }
 

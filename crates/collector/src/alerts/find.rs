@@ -394,17 +394,35 @@ impl Finder<'_> {
 
     /// Component metrics become known after the end of a run, which a later search finds then.
     async fn rejected_rows(&mut self) -> Result<(), AlertError> {
-        for (run, rows) in self.archive.alerts.runs_that_rejected_rows(self.ended_since, RUNS_MAX).await? {
-            if rows < self.rule.rejected_rows || !self.rule.may_be_about(&run) {
-                continue;
+        let mut from = self.ended_since;
+        loop {
+            let runs = self.archive.alerts.runs_that_rejected_rows(from, RUNS_MAX).await?;
+            let next = runs.last().and_then(|(run, _)| run.final_since);
+            for (run, rows) in runs {
+                self.perhaps_rejected(&run, rows).await?;
+                if self.found.len() >= self.most {
+                    return Ok(());
+                }
             }
-            let Some(task) = self.task(run.task_id).await? else { continue };
-            let of = run.processed_rows.map(|rows| format!(" of {rows}")).unwrap_or_default();
-            let text = format!("{} rejected {rows} rows{of}", task.name);
-            let (key, at) = (format!("rejected rows {}", run.id), self.end_of(&run));
-            let about = About::Rejected { task: task.id, at: run.triggered_at };
-            self.add(key, "rejected_rows", text, Some(task), Some(run.id), at, Some(about));
+            // As for ended runs. A page may be shorter than its limit, because runs without a whole number of rejected
+            // rows are left out of it: the last one starts with the last run of the one before.
+            match next {
+                Some(next) if next > from => from = next,
+                _ => return Ok(()),
+            }
         }
+    }
+
+    async fn perhaps_rejected(&mut self, run: &Run, rows: u64) -> Result<(), AlertError> {
+        if rows < self.rule.rejected_rows || !self.rule.may_be_about(run) {
+            return Ok(());
+        }
+        let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
+        let of = run.processed_rows.map(|rows| format!(" of {rows}")).unwrap_or_default();
+        let text = format!("{} rejected {rows} rows{of}", task.name);
+        let (key, at) = (format!("rejected rows {}", run.id), self.end_of(run));
+        let about = About::Rejected { task: task.id, at: run.triggered_at };
+        self.add(key, "rejected_rows", text, Some(task), Some(run.id), at, Some(about));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The outcome of each record of a batch.
 
-use runlog_store::delivery::{RecordKey, RefusedRange};
+use runlog_store::delivery::{RecordKey, RefusedRange, ReplayProgress};
 
 use super::sinks::sink::{Encoded, RecordOutcome};
 
@@ -113,6 +113,20 @@ impl BatchOutcome {
         let before = self.places.partition_point(|place| *place < first);
         self.is_taken[before..].fill(false);
         Some(before.checked_sub(1).map(|last| self.places[last]))
+    }
+
+    /// The same for records that are sent again: those that are recorded make room for others. Returns the first record
+    /// that does not count.
+    pub(super) fn cut_replay(&mut self, room: usize, replayed: &ReplayProgress) -> Option<RecordKey> {
+        if self.refused.len() <= room + replayed.freed() {
+            return None;
+        }
+        self.refused.sort_by_key(|range| range.first);
+        let next = |count: usize| self.refused[count].first;
+        let count = (0..self.refused.len()).rev().find(|count| *count <= room + replayed.before(next(*count)).freed());
+        let (count, next) = (count.unwrap_or(0), next(count.unwrap_or(0)));
+        self.cut(count);
+        Some(next)
     }
 
     pub(super) fn into_refused(mut self) -> Vec<RefusedRange> {

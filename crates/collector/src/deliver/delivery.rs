@@ -16,7 +16,7 @@ use super::send::{Attempts, Sender};
 use super::sinks::files::Files;
 use super::sinks::sink::{EndedRun, Item, Origin, RunContext, RunSink, SendError, Sink};
 use super::stats::DeliveryStats;
-use super::target::{FileParts, RecordTarget, SinkBatches};
+use super::target::{FileParts, RecordTarget, SinkBatches, too_many_refused};
 
 /// A run that was claimed for delivery.
 pub(super) struct RunDelivery<'a> {
@@ -67,14 +67,22 @@ impl RunDelivery<'_> {
         while let Some(replays) = self.next_replays().await? {
             let wanted = replays.records.into_iter().filter(|it| self.sink.filter.wants_record(&it.record));
             let records = wanted.map(|record| sender.to.encode(origin, &self.item(record))).collect();
-            let outcome = sender.send_all(origin, records).await?;
-            let step = DeliveryStep {
-                delivered: outcome.taken(),
-                refused: outcome.into_refused(),
-                replayed: Some(replays.replayed),
-                ..DeliveryStep::default()
-            };
-            self.note(&step).await?;
+            let mut outcome = sender.send_all(origin, records).await?;
+            // A sink that refuses them all is not paused for that: it has refused them before.
+            let (mut replayed, mut problem) = (replays.replayed, None);
+            if !outcome.is_clean() {
+                let room = self.deliveries.dead_letter_capacity(self.claimed).await?;
+                if let Some(next) = outcome.cut_replay(room, &replayed) {
+                    replayed = replayed.before(next);
+                    problem = Some(too_many_refused(&self.sink.name));
+                }
+            }
+            let (delivered, refused) = (outcome.taken(), outcome.into_refused());
+            self.note(&DeliveryStep { delivered, refused, replayed: Some(replayed), ..DeliveryStep::default() })
+                .await?;
+            if let Some(problem) = problem {
+                return Err(problem);
+            }
         }
         self.claimed.has_replays = false;
         Ok(())

@@ -11,6 +11,7 @@ mod config;
 mod deliverer;
 mod delivery;
 mod destination;
+mod enclosed;
 mod error;
 mod health;
 mod pending;

@@ -6,20 +6,36 @@ use std::sync::LazyLock;
 use regex::Regex;
 use runlog_model::Record;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::enclosed::{self, SECRET_TEXT, secret_words};
 
 /// The name of a secret, with what separates it from its value.
 macro_rules! secret_name {
     () => {
-        r#"(?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token | authorization | credentials?
-      | (?:access|account|api|private|signing)[._-]?key ) (?:\\*["'])? \s*[=:]\s*"#
+        concat!(secret_words!(), r#" (?:\\*["'])? \s*[=:]\s*"#)
+    };
+}
+
+/// A value, in quotation marks, which are a group each, or up to a space or a separator.
+macro_rules! value {
+    () => {
+        r#"(?: (") (?: [^"\r\n\\] | \\. )+ | (') (?: [^'\r\n\\] | \\. )+
+            | (\\+["']) (?: [^"'\r\n\\] | \\+[^"'\r\n\\] )+ | [^\s"'`,;\\-] [^\s"'`,;\\]* )"#
+    };
+}
+
+/// A quotation mark as an entity of HTML, or escaped in JSON.
+macro_rules! escaped_quote {
+    () => {
+        r"(?: &(?:amp;)*(?:quot|apos|\#0*3[49]|\#x2[27]); | \\+u002[27] )"
     };
 }
 
 /// Further names, and schemes, before the value.
 macro_rules! secret_names {
     () => {
-        concat!(r#"(?: (?:\\*["'])? (?: (?:basic|bearer)\s+ | "#, secret_name!(), "))*")
+        concat!(r#"(?: (?:\\*["'])? (?: (?:basic|bearer)\s+ | [\w.-]* "#, secret_name!(), "))*")
     };
 }
 
@@ -35,15 +51,16 @@ const NAMED: [(&str, &str, &str); 5] = [
 ];
 
 /// Further expressions of `secret`, which are applied first.
-const SECRET_TOO: [(&str, &str); 6] = [
+const SECRET_TOO: [(&str, &str); 16] = [
     // A private key, up to its end or that of the text.
     (r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)[\s\S]*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)", "${1}<secret>${2}"),
     ORACLE,
     // `set key "DB_Password" with value "x"`, with or without quotation marks around the value.
     (
         concat!(
-            r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
-            (?:\\*["'`])? \s+ (?:(?:with|has|to|of|is|was)\s+)* (?:the\s+|its\s+)? value \s* (?:(?:of|is|was|to)\s+|[:=]\s*)? "#,
+            "(?ix)( ",
+            secret_words!(),
+            r#" (?:\\*["'`])? \s+ (?:(?:with|has|to|of|is|was)\s+)* (?:the\s+|its\s+)? value \s* (?:(?:of|is|was|to)\s+|[:=]\s*)? "#,
             secret_names!(),
             r#" )
             (?: ((?:\\*["'`])) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+ | [^\s"'`,;\\]+ )"#
@@ -52,41 +69,150 @@ const SECRET_TOO: [(&str, &str); 6] = [
     ),
     // `set "DB_Password" to "x"`.
     (
-        r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
-            (?:\\*["'`]) \s+ (?:to|as|is|was|with) \s+ (?:\\*["'`]) ) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+"#,
+        concat!(
+            "(?ix)( ",
+            secret_words!(),
+            r#" (?:\\*["'`]) \s+ (?:to|as|is|was|with) \s+ (?:\\*["'`]) ) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+"#
+        ),
         "${1}<secret>",
     ),
     // `password%3Dx`, `%22password%22%3A%22x%22`, `Bearer%20x`: up to an encoded &, comma or quotation mark.
     (
-        r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token | authorization | credentials?
-            | (?:access|account|api|private|signing)[._-]?key )
-            (?:%(?:25)*2[27])? (?:%(?:25)*20|\+)* %(?:25)*3[DA] (?:%(?:25)*20|\+)* (?:%(?:25)*2[27])?
+        concat!(
+            "(?ix)( ",
+            secret_words!(),
+            r#" (?:%(?:25)*2[27])? (?:%(?:25)*20|\+)* %(?:25)*3[DA] (?:%(?:25)*20|\+)* (?:%(?:25)*2[27])?
             | \bbearer(?:%(?:25)*20|\+) )
-            (?: [^\s"'%&;,\\] | %(?: 2[0134589ABD-F] | [013-9A-F][0-9A-F] ) )+"#,
+            (?: [^\s"'%&;,\\] | %(?: 2[0134589ABD-F] | [013-9A-F][0-9A-F] ) )+"#
+        ),
         "${1}<secret>",
     ),
     // `"password" => "x"` and `password := x`.
     (
         concat!(
-            r#"(?ix)( (?: pass(?:word|wd|phrase)? | pwd | secret | token | credentials? | (?:access|account|api|private|signing|secret)[._-]?key )
-            (?:\\*["'`])? \s* (?: => | -> | := | == ) \s* "#,
+            "(?ix)( ",
+            secret_words!(),
+            r#" (?:\\*["'`])? \s* (?: => | -> | := | == ) \s* "#,
             secret_names!(),
             r#" )
             (?: ((?:\\*["'`])) (?: \\+[^"'`\r\n\\] | [^"'`\r\n\\] )+ | [^\s"'`,;&\\]+ )"#
         ),
         "${1}${2}<secret>",
     ),
+    // `{"name":"DB_PASSWORD","value":"x"}`.
+    (
+        concat!(
+            "(?ix)( ",
+            secret_words!(),
+            r#" \\*["'] \s* , \s* \\*["'] (?:default[._-]?)? (?:value|val|content|text) \\*["'] \s* [:=] \s* )"#,
+            value!()
+        ),
+        "${1}${2}${3}${4}<secret>",
+    ),
+    // `<name>password</name><value>x</value>`, and `<entry key="password">x</entry>`.
+    (
+        concat!(
+            r"(?ix)( ",
+            secret_words!(),
+            r#" (?: \s* </[\w:.-]+> \s* <[\w:.-]+> | \\*["'] (?: [^<>]*[^<>/] )? > ) ) \s* (?: <!\[CDATA\[ \s* )? [^<\s][^<]*"#
+        ),
+        "${1}<secret>",
+    ),
+    // `&lt;password&gt;x&lt;/password&gt;`, and `&quot;password&quot;:&quot;x&quot;`.
+    (
+        concat!(
+            r"(?ix)( &(?:amp;)*lt; (?:[\w-]+:)? [\w.-]* ",
+            secret_words!(),
+            r#" &(?:amp;)*gt; ) [^&\r\n]+ (?: &(?:amp;)*(?:quot|apos|\#x?[0-9a-f]+); [^&\r\n]* )*"#
+        ),
+        "${1}<secret>",
+    ),
+    (
+        concat!(
+            "(?ix)( ",
+            secret_words!(),
+            escaped_quote!(),
+            r" \s* [:=] \s* ",
+            escaped_quote!(),
+            r#" ) [^&"\r\n\\]+ (?: &(?:amp;)*(?:lt|gt); [^&"\r\n\\]* )*"#
+        ),
+        "${1}<secret>",
+    ),
+    // `--password x`, also as items of a list.
+    (
+        concat!(
+            r#"(?ix)( (?: ^ | [\s"'`\[(,] ) --?[\w.-]* "#,
+            secret_words!(),
+            r#" (?: \\*["'] \s* ,? \s* | [\x20\t]+ ) )"#,
+            value!()
+        ),
+        "${1}${2}${3}${4}<secret>",
+    ),
+    // `IDENTIFIED BY "x"`; without quotation marks only after a user, because a sentence may contain these words.
+    (
+        concat!(
+            r"(?ix)( \b identified \s+ (?: with \s+ \S+ \s+ )? (?:by|as) \s+ (?: (?:values|password) \s+ )? )",
+            r#"(?: (") (?: [^"\r\n\\] | \\. )+ | (') (?: [^'\r\n\\] | \\. )+ | (\\+["']) (?: [^"'\r\n\\] | \\+[^"'\r\n\\] )+ )"#
+        ),
+        "${1}${2}${3}${4}<secret>",
+    ),
+    (
+        concat!(r"(?ix)( \b (?: user | role | to ) \s+ \S+ \s+ identified \s+ by \s+ )", value!()),
+        "${1}${2}${3}${4}<secret>",
+    ),
+    // `ALTER USER a PASSWORD 'x'`, `PASSWORD('x')`.
+    (
+        r"(?ix)( \b pass(?:word|wd|phrase) \s* (?: \( \s* )? [en]? (?:\\*') ) (?: [^'\r\n\\] | \\+[^'\r\n\\] )+",
+        "${1}<secret>",
+    ),
+    // `Cookie: a=x; b=y`, and `Authorization: Digest username="a", response="x"`.
+    (
+        r#"(?ix)( cookie2? (?:\\*["'])? \s* [:=] \s* )
+            (?: (") (?: [^"\r\n\\] | \\. )+ | (') (?: [^'\r\n\\] | \\. )+
+              | ( (?:\\+["'])? ) (?: [^\s"',;&\\] | =\\*"[^"\r\n]*" )+ (?: ; [\x20\t]* (?: [^\s"',;&\\] | =\\*"[^"\r\n]*" )* )* )"#,
+        "${1}${2}${3}${4}<secret>",
+    ),
+    (
+        r#"(?ix)( authorization (?:\\*["'])? \s* [=:] \s* (?:\\*["'])? )
+            (?: digest | oauth | signature | hawk | mac | aws4-[a-z0-9-]+ ) \s+
+            [a-z][a-z0-9_-]* \s* = \s* (?: \\*"[^"\r\n]*"? | [^\s"',]* )
+            (?: \s* , \s* [a-z][a-z0-9_-]* \s* = \s* (?: \\*"[^"\r\n]*"? | [^\s"',]* ) )*"#,
+        "${1}<secret>",
+    ),
 ];
+
+/// What is a secret by itself: signatures of links, and tokens that have a form of their own.
+const SECRET_ALONE: [(&str, &str); 2] = [
+    (r#"(?i)([?&;](?:amp;)*(?:sig|(?:x-(?:amz|goog)-)?signature)=)[^\s"'&<>\\]+"#, "${1}<secret>"),
+    (
+        r"(?x) \b (?: gh[opsur]_[A-Za-z0-9]{30,} | github_pat_\w{30,} | glpat-[\w-]{20,} | xox[abeprs]-[\w-]{10,}
+            | SG\.[\w-]{16,}\.[\w-]{16,} | [rs]k_live_\w{10,} | AIza[\w-]{35} | eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]* )",
+        SECRET_TEXT,
+    ),
+];
+
+/// What every form of a secret contains: most texts have none of it, and are not searched further.
+const SECRET_HINT: &str = concat!(
+    "(?ix)",
+    secret_words!(),
+    r" | private\x20key | bearer | jdbc:oracle | identified | sig(?:nature)?= | gh[opsur]_ | github_pat | glpat- | xox[abeprs]- | SG\. | k_live_ | AIza | eyJ"
+);
 
 /// `jdbc:oracle:thin:scott/tiger@//db`, where the password follows a slash.
 const ORACLE: (&str, &str) = (r#"(?i)(jdbc:oracle:\w+:[^\s/@"']*/)(?:"[^"\r\n]*"|[^\s@"']+)@"#, "${1}<secret>@");
 
 /// Names of fields whose values are always secrets.
-const SECRET_NAME: &str = r"(?ix) (?: pass(?:word|wd|phrase)? | pwd | secret(?:[._-]?(?:access[._-]?)?key)? | token
-    | authorization | credentials? | (?:access|account|api|private|signing)[._-]?key ) $";
+const SECRET_NAME: &str = concat!("(?ix)", secret_words!(), " $");
 
-/// The replacement of a secret.
-const SECRET_TEXT: &str = "<secret>";
+/// Names of fields whose values are secrets if they consist of several.
+const SECRET_NAME_OF_MANY: &str = r"(?ix) (?: passwords | secrets ) $";
+
+/// Fields of which one names a secret, and another is its value.
+const NAMING_FIELDS: [&str; 8] = ["name", "key", "field", "header", "option", "parameter", "property", "variable"];
+const VALUE_FIELDS: [&str; 7] = ["value", "values", "val", "content", "text", "default", "defaultvalue"];
+
+/// Shorter names of fields that consist of letters and digits contain no secret.
+const SECRET_BYTES_MIN: usize = 14;
 
 /// How often a named pattern is applied to its own result, so that nothing is left that it would match.
 const ROUNDS_MAX: usize = 8;
@@ -133,8 +259,8 @@ pub struct Redactor(Vec<Redaction>);
 #[serde(try_from = "RedactionSetting")]
 pub struct Redaction {
     patterns: Vec<(Regex, String)>,
-    /// True if it also applies to values by the names of their fields.
-    has_names: bool,
+    /// That of secrets also applies to values by the names of their fields. What all its forms contain.
+    hint: Option<Regex>,
     rounds_max: usize,
 }
 
@@ -182,22 +308,38 @@ impl Redaction {
             "url_password" => &[ORACLE],
             _ => &[],
         };
+        let alone: &[(&str, &str)] = if name == "secret" { &SECRET_ALONE } else { &[] };
         let mut patterns = Vec::new();
-        for (pattern, with) in more.iter().chain([&(*pattern, *with)]) {
+        for (pattern, with) in more.iter().chain([&(*pattern, *with)]).chain(alone) {
             patterns.extend(Self::new(pattern, with)?.patterns);
         }
-        Ok(Self { patterns, has_names: name == "secret", rounds_max: ROUNDS_MAX })
+        let hint =
+            (name == "secret").then(|| Regex::new(SECRET_HINT)).transpose().map_err(|error| error.to_string())?;
+        Ok(Self { patterns, hint, rounds_max: ROUNDS_MAX })
     }
 
     /// A pattern in the syntax of the `regex` crate; in its replacement, `$1` stands for the first group.
     pub fn new(pattern: &str, with: &str) -> Result<Self, String> {
         let pattern = Regex::new(pattern).map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?;
-        Ok(Self { patterns: vec![(pattern, with.to_owned())], has_names: false, rounds_max: 1 })
+        Ok(Self { patterns: vec![(pattern, with.to_owned())], hint: None, rounds_max: 1 })
+    }
+
+    /// True if it is that of secrets.
+    fn has_names(&self) -> bool {
+        self.hint.is_some()
     }
 
     fn text(&self, text: &mut String) {
+        if self.hint.as_ref().is_some_and(|hint| !hint.is_match(text)) {
+            return;
+        }
         for _ in 0..self.rounds_max {
             let mut is_changed = false;
+            if self.has_names()
+                && let Some(redacted) = enclosed::redacted(text)
+            {
+                (*text, is_changed) = (redacted, true);
+            }
             for (pattern, with) in &self.patterns {
                 if let Cow::Owned(redacted) = pattern.replace_all(text, with.as_str()) {
                     is_changed |= *text != redacted;
@@ -222,7 +364,7 @@ impl Redactor {
         self.0.iter().for_each(|redaction| redaction.text(text));
     }
 
-    /// Redacts all texts of a record.
+    /// Redacts all texts of a record, and the names of its further fields.
     pub fn record(&self, record: &mut Record) {
         if self.0.is_empty() {
             return;
@@ -230,23 +372,66 @@ impl Redactor {
         let Record { severity, log_type, message, bundle_name, bundle_version, pod_name, extra, .. } = record;
         let texts = [severity, log_type, message, bundle_name, bundle_version, pod_name];
         texts.into_iter().flatten().for_each(|text| self.text(text));
-        extra.iter_mut().flat_map(|extra| extra.iter_mut()).for_each(|(name, value)| self.field(name, value));
+        extra.iter_mut().for_each(|extra| self.fields(extra));
     }
 
-    fn field(&self, name: &str, value: &mut Value) {
-        static IS_SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(SECRET_NAME).ok());
-        let has_names = self.0.iter().any(|redaction| redaction.has_names);
-        match has_names && IS_SECRET.as_ref().is_some_and(|names| names.is_match(name)) {
-            true => conceal(value),
-            false => self.value(value),
+    /// Redacts an object. Fields whose names become the same are numbered.
+    fn fields(&self, fields: &mut Map<String, Value>) {
+        let is_secret = |name: &str, value: &Value| self.is_secret(name, value);
+        let names_secret = fields.iter().any(|(name, value)| {
+            NAMING_FIELDS.contains(&name.to_ascii_lowercase().as_str())
+                && value.as_str().is_some_and(|named| is_secret(named, &Value::Null))
+        });
+        for (name, value) in fields.iter_mut() {
+            let is_value = names_secret && VALUE_FIELDS.contains(&name.to_ascii_lowercase().as_str());
+            if is_value || is_secret(name, value) {
+                conceal(value);
+            }
+            self.value(value);
         }
+        if !fields.keys().any(|name| self.name(name).is_some()) {
+            return;
+        }
+        for (name, value) in std::mem::take(fields) {
+            let redacted = self.name(&name).unwrap_or(name);
+            let mut unique = redacted.clone();
+            for number in 2.. {
+                if !fields.contains_key(&unique) {
+                    break;
+                }
+                unique = format!("{redacted} ({number})");
+            }
+            fields.insert(unique, value);
+        }
+    }
+
+    /// The redacted name of a field; `None` if it stays.
+    fn name(&self, name: &str) -> Option<String> {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let is_plain = name.len() < SECRET_BYTES_MIN && name.chars().all(is_word);
+        let mut redacted = name.to_owned();
+        let redactions = self.0.iter().filter(|redaction| !(is_plain && redaction.has_names()));
+        redactions.for_each(|redaction| redaction.text(&mut redacted));
+        (redacted != name).then_some(redacted)
+    }
+
+    /// True if a value is a secret because of its name.
+    fn is_secret(&self, name: &str, value: &Value) -> bool {
+        static NAMES: LazyLock<Option<[Regex; 2]>> =
+            LazyLock::new(|| Some([Regex::new(SECRET_NAME).ok()?, Regex::new(SECRET_NAME_OF_MANY).ok()?]));
+        let has_names = self.0.iter().any(Redaction::has_names);
+        has_names
+            && NAMES.as_ref().is_some_and(|[one, many]| {
+                let name = name.trim();
+                one.is_match(name) || (value.is_array() || value.is_object()) && many.is_match(name)
+            })
     }
 
     fn value(&self, value: &mut Value) {
         match value {
             Value::String(text) => self.text(text),
             Value::Array(values) => values.iter_mut().for_each(|value| self.value(value)),
-            Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| self.field(name, value)),
+            Value::Object(fields) => self.fields(fields),
             _ => {}
         }
     }
@@ -268,10 +453,16 @@ mod tests {
     use super::*;
     use runlog_model::Timestamp;
 
+    /// To compile the patterns takes a while without optimization.
+    static SECRETS: LazyLock<Redactor> = LazyLock::new(|| Redactor::new(vec![Redaction::named("secret").unwrap()]));
+
     #[track_caller]
     fn check(name: &str, text: &str, expected: &str) {
         let mut text = text.to_owned();
-        Redactor::new(vec![Redaction::named(name).unwrap()]).text(&mut text);
+        match name {
+            "secret" => SECRETS.text(&mut text),
+            name => Redactor::new(vec![Redaction::named(name).unwrap()]).text(&mut text),
+        }
         assert_eq!(text, expected);
     }
 
@@ -279,6 +470,7 @@ mod tests {
     fn a_name_without_a_value_does_not_take_the_next_name_for_it() {
         check("secret", "password=\napi_key: SEKRET\nnext", "password=\napi_key: <secret>\nnext");
         check("secret", "Bearer password: SEKRET", "Bearer password: <secret>");
+        check("secret", "token:\nX-Api-Key: SEKRET", "token:\nX-Api-Key: <secret>");
         check("secret", "Bearer \nAuthorization: Bearer SEKRET", "Bearer \nAuthorization: Bearer <secret>");
         check("secret", "password => \npwd: SEKRET", "password =<secret> \npwd: <secret>");
         check("secret", "the password has the value\ntoken=SEKRET", "the password has the value\ntoken=<secret>");
@@ -345,44 +537,122 @@ mod tests {
             r#"password="""#,
             r#"{"said":"enter your password:","n":1}"#,
             "authorization was refused with 401",
+            "login <user> <password> [options]",
+            "rows are identified by their key",
+            "expected token '<' but found '>'",
+            "- token refreshed\n- password checked",
+            "<passwordPolicy>strict</passwordPolicy>",
+            "{\"name\":\"user\",\"value\":\"a\"}",
         ] {
             check("secret", text, text);
         }
     }
 
     /// Each of these passed through a sink that was configured to redact secrets.
+    const FORMS: &[&str] = &[
+        r#"{Authorization=[Bearer SEKRET], Accept=[*/*]}"#,
+        r#"headers: {"Authorization":["Basic SEKRET"]}"#,
+        r#"context: {"DB_Password": "SEKRET"}"#,
+        r#"set key "DB_Password" with value "SEKRET""#,
+        "set key DB_Password with value SEKRET",
+        "the value of password: SEKRET",
+        r#"changed 'api-key' to 'SEKRET' for all"#,
+        r#"{:password=>"SEKRET", :user=>"a"}"#,
+        "password => SEKRET",
+        "password := SEKRET",
+        "jdbc:oracle:thin:scott/SEKRET@//db:1521/x",
+        r#"jdbc:oracle:thin:scott/"SEKRET@1"@db"#,
+        "callback?next=%2Fa%3Fpassword%3DSEKRET%26user%3Da",
+        "%7B%22password%22%3A%22SEKRET%22%7D",
+        "Authorization%3A%20Bearer%20SEKRET",
+        "password%253DSEKRET",
+        "-----BEGIN RSA PRIVATE KEY-----\nSEKRET\nSEKRET\n-----END RSA PRIVATE KEY-----",
+        r"key: -----BEGIN PRIVATE KEY-----\nSEKRET\nSEKRET",
+        "password=[SEKRET]",
+        "token: (SEKRET)",
+        r#""password":["SEKRET","SEKRET b"]"#,
+        r#""password":{"value":"SEKRET"}"#,
+        "password=[SEKRET, SEKRET]",
+        r#"{"credentials":{"user":"bob","pass":"SEKRET"}}"#,
+        r#""token" : { "access" : "SEKRET" , "refresh":"SEKRET"}"#,
+        "{'password': {'v': 'SEKRET'}}",
+        r#"{\"token\":[{\"v\":\"a}\\\"SEKRET\"}]}"#,
+        r#"token=AccessToken(value="SEKRET", type=x)"#,
+        "Credentials[user=bob, password=SEKRET]",
+        "<password>SEKRET</password>",
+        "<db:password>SEKRET</db:password>",
+        "<password><![CDATA[SEKRET]]></password>",
+        r#"<password value="SEKRET"/>"#,
+        r#"<entry key="db.password">SEKRET</entry>"#,
+        "<property><name>fs.s3a.secret.key</name><value>SEKRET</value></property>",
+        "&lt;password&gt;SEKRET&lt;/password&gt;",
+        "&amp;lt;password&amp;gt;SEK&amp;quot;SEKRET&amp;lt;/password&amp;gt;",
+        "{&quot;password&quot;:&quot;SEKRET&quot;}",
+        r"{\u0022password\u0022:\u0022SEKRET\u0022}",
+        "password: |\n  SEKRET",
+        "password: >-\n  SEKRET\n\n  SEKRET",
+        "password:\n  - SEKRET\n  - SEKRET",
+        "credentials:\n  user: bob\n  pin: SEKRET",
+        r#"password: "SEKRET, and SEKRET""#,
+        r#"{"name":"DB_PASSWORD","value":"SEKRET"}"#,
+        r#"{\"key\":\"api-key\",\"defaultValue\":\"SEKRET\"}"#,
+        "--password SEKRET",
+        "--db-password \"SEK SEKRET\"",
+        "-storepass SEKRET",
+        r#"["--token", "SEKRET"]"#,
+        r#"CREATE USER a IDENTIFIED BY "SEKRET""#,
+        "create user a identified by SEKRET",
+        "CREATE USER a IDENTIFIED WITH mysql_native_password BY 'SEKRET'",
+        "ALTER USER a PASSWORD 'SEKRET'",
+        "SET PASSWORD FOR a = PASSWORD('SEKRET')",
+        "Cookie: JSESSIONID=SEKRET; other=SEKRET",
+        r#"{"Set-Cookie":["id=SEKRET; Path=/"]}"#,
+        r#"{"cookie":"a=\"SEKRET\"; b=SEKRET"}"#,
+        ";jsessionid=SEKRET",
+        r#"Authorization: Digest username="u", realm="r, s", response="SEKRET""#,
+        "Authorization: AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;date, Signature=SEKRET",
+        "https://x.blob.core.windows.net/a?sv=2022&sig=SEKRET%3D&se=1",
+        "Kennwort: SEKRET",
+        "mot de passe = SEKRET",
+        "Ocp-Apim-Subscription-Key: SEKRET",
+    ];
+
     #[test]
     fn secrets_are_found_in_whatever_form_they_are_logged() {
-        for text in [
-            r#"{Authorization=[Bearer SEKRET], Accept=[*/*]}"#,
-            r#"headers: {"Authorization":["Basic SEKRET"]}"#,
-            r#"context: {"DB_Password": "SEKRET"}"#,
-            r#"set key "DB_Password" with value "SEKRET""#,
-            "set key DB_Password with value SEKRET",
-            "the value of password: SEKRET",
-            r#"changed 'api-key' to 'SEKRET' for all"#,
-            r#"{:password=>"SEKRET", :user=>"a"}"#,
-            "password => SEKRET",
-            "password := SEKRET",
-            "jdbc:oracle:thin:scott/SEKRET@//db:1521/x",
-            r#"jdbc:oracle:thin:scott/"SEKRET@1"@db"#,
-            "callback?next=%2Fa%3Fpassword%3DSEKRET%26user%3Da",
-            "%7B%22password%22%3A%22SEKRET%22%7D",
-            "Authorization%3A%20Bearer%20SEKRET",
-            "password%253DSEKRET",
-            "-----BEGIN RSA PRIVATE KEY-----\nSEKRET\nSEKRET\n-----END RSA PRIVATE KEY-----",
-            r"key: -----BEGIN PRIVATE KEY-----\nSEKRET\nSEKRET",
-            "password=[SEKRET]",
-            "token: (SEKRET)",
-        ] {
-            let mut redacted = text.to_owned();
-            let redactor = Redactor::new(vec![Redaction::named("secret").unwrap()]);
-            redactor.text(&mut redacted);
+        for text in FORMS {
+            let mut redacted = (*text).to_owned();
+            SECRETS.text(&mut redacted);
             assert!(!redacted.contains("SEKRET") && redacted.contains("<secret>"), "{text} became {redacted}");
             let mut again = redacted.clone();
-            redactor.text(&mut again);
-            assert_eq!(again, redacted);
+            SECRETS.text(&mut again);
+            assert_eq!(again, redacted, "of {text}");
         }
+    }
+
+    #[test]
+    fn what_encloses_a_secret_stays() {
+        check("secret", r#"{"password":{"value":"x"},"n":1}"#, r#"{"password":"<secret>","n":1}"#);
+        check("secret", "{Authorization=[Bearer x], Accept=[*/*]}", "{Authorization=<secret>, Accept=[*/*]}");
+        check("secret", "<a><password>x</password><b>y</b></a>", "<a><password><secret></password><b>y</b></a>");
+        check("secret", "password: |\n  x\nuser: a", "password: <secret>\nuser: a");
+        check("secret", "tool --password x --user a", "tool --password <secret> --user a");
+        check("secret", "tool --password --user a", "tool --password --user a");
+        check("secret", "CREATE USER a IDENTIFIED BY 'x y' REPLACE", "CREATE USER a IDENTIFIED BY '<secret>' REPLACE");
+        check("secret", "Cookie: a=x; b=y, Accept: z", "Cookie: <secret>, Accept: z");
+        check(
+            "secret",
+            r#"{"name":"db_password","value":"x","n":1}"#,
+            r#"{"name":"db_password","value":"<secret>","n":1}"#,
+        );
+        check("secret", "?sig=x&se=1", "?sig=<secret>&se=1");
+    }
+
+    #[test]
+    fn tokens_with_a_form_of_their_own_need_no_name() {
+        let token = "0123456789abcdefghijABCDEFGHIJ012345";
+        check("secret", &format!("used ghp_{token} here"), "used <secret> here");
+        check("secret", "got eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.c2lnbmF0dXJl back", "got <secret> back");
+        check("secret", "a SG.short and the size=1", "a SG.short and the size=1");
     }
 
     #[test]
@@ -406,7 +676,6 @@ mod tests {
     }
 
     proptest::proptest! {
-        // Each takes five expressions some milliseconds without optimization.
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
         #[test]
@@ -420,15 +689,81 @@ mod tests {
                 0..24,
             )
         ) {
-            let names = ["email", "ip", "iban", "secret", "url_password"];
-            for name in names {
-                let redactor = Redactor::new(vec![Redaction::named(name).unwrap()]);
+            static REDACTORS: LazyLock<[Redactor; 5]> = LazyLock::new(|| {
+                NAMED.map(|(name, ..)| Redactor::new(vec![Redaction::named(name).unwrap()]))
+            });
+            for (redactor, (name, ..)) in REDACTORS.iter().zip(NAMED) {
                 let mut once = parts.concat();
                 redactor.text(&mut once);
                 let mut twice = once.clone();
                 redactor.text(&mut twice);
                 proptest::prop_assert_eq!(once, twice, "{}", name);
             }
+        }
+    }
+
+    #[test]
+    fn names_that_contain_a_secret_and_pairs_of_a_name_and_a_value_count() {
+        let redactor = Redactor::new(["secret", "email"].map(|name| Redaction::named(name).unwrap()).to_vec());
+        let extra = serde_json::json!({
+            "ada@example.com": 1,
+            "bob@example.com": { "password=SEKRET": true },
+            "env": [{ "name": "DB_PASSWORD", "value": "SEKRET" }, { "Value": 47, "Key": "api-key" }, { "name": "user", "value": "a" }],
+            "passwords": { "a": "SEKRET", "token=SEKRET": 1 },
+            "secrets": ["SEKRET"],
+            "Set-Cookie": "id=SEKRET",
+        });
+        let mut record =
+            Record { extra: extra.as_object().cloned().map(Box::new), ..Record::at(Timestamp::clamped(0)) };
+        redactor.record(&mut record);
+        let secret = "<secret>";
+        let expected = serde_json::json!({
+            "<email>": 1,
+            "<email> (2)": { "password=<secret>": true },
+            "env": [{ "name": "DB_PASSWORD", "value": secret }, { "Value": secret, "Key": "api-key" }, { "name": "user", "value": "a" }],
+            "passwords": { "a": secret, "token=<secret>": secret },
+            "secrets": [secret],
+            "Set-Cookie": secret,
+        });
+        assert_eq!(Value::Object(*record.extra.clone().unwrap()), expected);
+        let once = record.clone();
+        redactor.record(&mut record);
+        assert_eq!(record, once);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        /// Whatever stands on the lines before and after it, a secret does not leave, as text, as a value and as a name.
+        #[test]
+        fn a_secret_in_any_form_never_leaves(
+            form in proptest::sample::select(FORMS),
+            lines in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "", "a line", "{", "}", "[", "\"", "'", "it's", "password", "token:", "password={", "\"token\":{\"", "<password>",
+                    "</password>", "<a>", "  x: 1", "- y", "credentials:", "Cookie: a=\"", "password: |", "\\", "ends with \\", "&lt;",
+                    "Authorization: Digest a=\"", "--token", "IDENTIFIED BY", "-----BEGIN PRIVATE KEY-----", "password=",
+                ]),
+                0..6,
+            ),
+            place in 0_usize..7,
+        ) {
+            let (before, after) = lines.split_at(place.min(lines.len()));
+            let text = [before, &[form], after].concat().join("\n");
+            let extra = serde_json::json!({
+                text.as_str(): 1,
+                "list": [text, { "said": text }],
+                "token": { "a": text, text.as_str(): [text] },
+            });
+            let extra = extra.as_object().cloned().map(Box::new);
+            let mut record =
+                Record { message: Some(text.clone()), extra, ..Record::at(Timestamp::clamped(0)) };
+            SECRETS.record(&mut record);
+            let written = serde_json::to_string(&record).unwrap();
+            proptest::prop_assert!(!written.contains("SEKRET"), "{:?} became {}", text, written);
+            let once = record.clone();
+            SECRETS.record(&mut record);
+            proptest::prop_assert_eq!(record, once);
         }
     }
 

@@ -72,17 +72,19 @@ impl Finished {
         let step = DeliveryStep { delivered, refused, ..DeliveryStep::default() };
         match cut {
             None => (DeliveryStep { until, filtered_out: left_out, too_old, ends_part: self.ends_part, ..step }, None),
-            Some(until) => {
-                let problem = format!(
-                    "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then \
-                     `runlog deliver --once --replay --sink {sink}`",
-                    limits::DEAD_LETTERS_RUN_MAX,
-                    limits::DEAD_LETTERS_SINK_MAX,
-                );
-                (DeliveryStep { until, ..step }, Some(DeliveryError::Run(problem)))
-            }
+            Some(until) => (DeliveryStep { until, ..step }, Some(too_many_refused(sink))),
         }
     }
+}
+
+/// More records were refused than can be recorded.
+pub(super) fn too_many_refused(sink: &str) -> DeliveryError {
+    DeliveryError::Run(format!(
+        "it has refused more than is kept of that ({} reasons of a run, {} of a sink): mend the cause, then \
+         `runlog deliver --once --replay --sink {sink}`",
+        limits::DEAD_LETTERS_RUN_MAX,
+        limits::DEAD_LETTERS_SINK_MAX,
+    ))
 }
 
 /// Sends records to a sink in batches.

@@ -324,6 +324,22 @@ async fn rejected_rows_are_told_from_a_number_on_until_a_run_rejects_fewer() {
     assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 12 rows"]);
 }
 
+/// The threshold and the tasks of a rule counted after the limit of a search: what came behind 5,000 runs that rejected some
+/// row was never reported.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_rows_are_told_behind_any_number_of_runs_below_the_threshold() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RejectedRows];
+    let rule = AlertRule { when, rejected_rows: 10, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![rule], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let run = stage.ended_run(stage.task, rows(100, Some(1))).await;
+    stage.copy_run(run, 12_000).await;
+    stage.ended_run(stage.task, rows(100, Some(11))).await;
+    assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 11 rows of 100"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn far_more_or_fewer_rows_than_usual_are_told() {
     let stage = Stage::new().await;

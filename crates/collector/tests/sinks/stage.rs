@@ -118,6 +118,29 @@ impl Stage {
         id
     }
 
+    /// So many copies of a run that has ended, each a millisecond later than the one before, made in the catalog.
+    pub(crate) async fn copy_run(&self, run: RunId, copies: i64) {
+        use sqlx::{ConnectOptions, Connection, Row};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("catalog.sqlite"));
+        let mut catalog = options.connect().await.unwrap();
+        let columns = sqlx::query("SELECT name FROM pragma_table_info('runs')").fetch_all(&mut catalog).await.unwrap();
+        let columns: Vec<String> = columns.iter().map(|row| row.get(0)).collect();
+        let values = columns.iter().map(|name| match name.as_str() {
+            "id" => "printf('6c0e5a34-0000-4000-9000-%012d', n)".to_owned(),
+            "final_since" => "final_since + n".to_owned(),
+            name => name.to_owned(),
+        });
+        let copying = format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {copies})
+             INSERT INTO runs ({}) SELECT {} FROM runs, numbers WHERE id = '{run}'",
+            columns.join(", "),
+            values.collect::<Vec<_>>().join(", "),
+        );
+        let copied = sqlx::query(sqlx::AssertSqlSafe(copying)).execute(&mut catalog).await.unwrap();
+        assert_eq!(copied.rows_affected(), copies.unsigned_abs());
+        catalog.close().await.unwrap();
+    }
+
     /// A run that waits for its engine.
     pub(crate) async fn dispatched_run(&self, start: &StartRun) -> RunId {
         let id = RunId::random(&*self.random);

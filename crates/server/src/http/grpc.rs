@@ -20,7 +20,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message;
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::request::ReportedError;
+use crate::http::request::{ReportedError, media_type};
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -84,9 +84,7 @@ struct RetryDelay {
 
 /// True for a call of gRPC whose messages are protobuf.
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let text = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    text == "application/grpc" || text == "application/grpc+proto"
+    matches!(media_type(headers).as_str(), "application/grpc" | "application/grpc+proto")
 }
 
 /// The message of a call as a body of HTTP, with the headers that say how it is compressed. 400 if it is not one message.

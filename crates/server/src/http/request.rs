@@ -27,6 +27,16 @@ pub(crate) const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-requ
 /// The longest request ID that is accepted from a client. Unit: bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// The media type of a body, in lower case and without its parameters. Empty if there is none, or if several lines of the
+/// header, or the parts of a list, name different ones.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let lines = headers.get_all(header::CONTENT_TYPE).iter().map(|value| value.to_str().unwrap_or("?"));
+    let types = lines.flat_map(|line| line.split(',')).map(|one| one.split(';').next().unwrap_or_default().trim());
+    let mut types = types.map(str::to_ascii_lowercase);
+    let first = types.next().unwrap_or_default();
+    if types.all(|other| other == first) { first } else { String::new() }
+}
+
 /// The context of every request.
 pub(crate) struct RequestContext {
     /// The proxies that are trusted to pass on the client address.
@@ -98,7 +108,7 @@ fn hosts(request: &Request) -> ApiResult<()> {
 }
 
 /// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 11] = [
+const API_PATHS: [&str; 10] = [
     "/monitoring/",
     "/processing/",
     "/orchestration/",

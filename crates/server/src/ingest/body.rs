@@ -70,18 +70,40 @@ pub(crate) enum Coding {
     Zstd,
 }
 
-/// The compression of a request body. 415 if it is not supported.
+/// The compression of a request body: of all lines of the header, each of which may be a list. 415 if it is not supported,
+/// or the body is compressed more than once.
 pub(crate) fn content_coding(headers: &HeaderMap) -> ApiResult<Coding> {
-    let text = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")).unwrap_or_default();
-    match text.trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(Coding::Identity),
-        "gzip" | "x-gzip" => Ok(Coding::Gzip),
-        "zstd" => Ok(Coding::Zstd),
-        _ => Err(ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("unknown Content-Encoding {text:?}; send gzip, zstd or uncompressed data"),
-        )),
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
+    let codings: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    let is_coding = |name: &&&str| !name.is_empty() && !name.eq_ignore_ascii_case("identity");
+    let mut applied = codings.iter().filter(is_coding).map(|name| name.to_ascii_lowercase());
+    match (applied.next().as_deref(), applied.next()) {
+        (None, _) => Ok(Coding::Identity),
+        (Some("gzip" | "x-gzip"), None) => Ok(Coding::Gzip),
+        (Some("zstd"), None) => Ok(Coding::Zstd),
+        (Some(_), other) => {
+            let text = codings.join(", ");
+            let problem = if other.is_some() { "more than one" } else { "unknown" };
+            let message = format!("{problem} Content-Encoding {text:?}; send gzip, zstd or uncompressed data");
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+        }
     }
+}
+
+/// 415 if these first bytes, after decompression, begin another compressed body. No text begins like that, and neither
+/// does a message of OTLP.
+fn check_is_unpacked(head: &[u8], coding: Coding) -> ApiResult<()> {
+    let packed = match head {
+        [0x1f, 0x8b, ..] => "gzip",
+        _ if head.starts_with(&zstd_frame::MAGIC) => "zstd",
+        _ => return Ok(()),
+    };
+    let advice = match coding {
+        Coding::Identity => format!("its header Content-Encoding: {packed} is missing; a proxy may have removed it"),
+        _ => "it is compressed more than once; compress it once".to_owned(),
+    };
+    let message = format!("the body is in {packed} format after what Content-Encoding says was applied: {advice}");
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
 /// The decompressed lines of a body, one in memory at a time.
@@ -99,6 +121,8 @@ pub(crate) struct Lines {
     coding: Coding,
     received: Arc<AtomicU64>,
     unpacked: u64,
+    /// The first bytes of the body, decompressed: as many as tell that it is still compressed.
+    head: Vec<u8>,
     /// Number of bytes of blank lines.
     blank: u64,
     bounds: Bounds,
@@ -182,6 +206,7 @@ impl Lines {
             coding,
             received,
             unpacked: 0,
+            head: Vec::new(),
             blank: 0,
             bounds: *bounds,
             memory,
@@ -275,6 +300,11 @@ impl Lines {
         let read = tokio::time::timeout(self.bounds.body_silence_max, self.reader.read_buf(&mut self.chunk)).await;
         let read = read.map_err(|_| timed_out())?.map_err(|error| broken(self.number + 1, self.coding, &error))?;
         self.unpacked += read as u64;
+        let missing = zstd_frame::MAGIC.len() - self.head.len();
+        if missing > 0 {
+            self.head.extend(self.chunk.iter().take(missing));
+            check_is_unpacked(&self.head, self.coding)?;
+        }
         Ok(read > 0)
     }
 
@@ -408,6 +438,63 @@ mod tests {
             assert_eq!(seen, numbers);
         }
         assert_eq!(memory.held_bytes(), (0, 0));
+    }
+
+    #[test]
+    fn every_line_of_the_header_counts_and_identity_says_nothing() {
+        let coding = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_ENCODING, axum::http::HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            content_coding(&headers).map_err(|error| (error.status.as_u16(), error.message))
+        };
+        for lines in [&[][..], &[""], &["identity"], &["Identity", "identity"], &["identity,, identity"]] {
+            assert_eq!(coding(lines), Ok(Coding::Identity), "{lines:?}");
+        }
+        for lines in [&["gzip"][..], &["identity", "gzip"], &["X-GZIP", "identity"], &["identity, gzip"], &[" gzip ,"]]
+        {
+            assert_eq!(coding(lines), Ok(Coding::Gzip), "{lines:?}");
+        }
+        assert_eq!(coding(&["identity", "zstd"]), Ok(Coding::Zstd));
+        for (lines, words) in [
+            (&["gzip, gzip"][..], "more than one Content-Encoding \"gzip, gzip\""),
+            (&["gzip", "zstd"], "more than one Content-Encoding \"gzip, zstd\""),
+            (&["identity", "br"], "unknown Content-Encoding \"identity, br\""),
+            (&["gzip", "\u{e9}"], "more than one"),
+        ] {
+            let (status, message) = coding(lines).unwrap_err();
+            assert!(status == 415 && message.contains(words), "{lines:?}: {message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_still_compressed_is_refused_in_whatever_parts_it_arrives() {
+        let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+        // An empty gzip member.
+        let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0".to_vec();
+        for (bytes, coding, words) in [
+            (gzip.clone(), Coding::Identity, "Content-Encoding: gzip is missing"),
+            (zstd(b"{}"), Coding::Identity, "Content-Encoding: zstd is missing"),
+            (
+                zstd(&gzip),
+                Coding::Zstd,
+                "gzip format after what Content-Encoding says was applied: it is compressed more",
+            ),
+            (zstd(&zstd(b"{}")), Coding::Zstd, "compressed more than once"),
+        ] {
+            for part in [1, 3, bytes.len()] {
+                let parts: Vec<_> = bytes.chunks(part).map(|part| Ok::<_, io::Error>(part.to_vec())).collect();
+                let mut lines = begin(Body::from_stream(stream::iter(parts)), coding, &memory).await.unwrap();
+                let error = lines.next().await.map(|_| ()).unwrap_err();
+                assert!(error.status == 415 && error.message.contains(words), "{}", error.message);
+            }
+        }
+        for text in [&b"\x1f"[..], b"\x28\xb5\x2f", b"", b"\n\x1f\x8b"] {
+            let mut lines = begin(Body::from(text.to_vec()), Coding::Identity, &memory).await.unwrap();
+            assert!(lines.next().await.is_ok(), "{text:?}");
+        }
     }
 
     /// 2 MB of gzip that decompress to 2 GiB of blank lines took 22 s.

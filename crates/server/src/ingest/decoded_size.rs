@@ -178,8 +178,10 @@ impl Message {
     }
 }
 
-/// The decoded size of an OTLP request in protobuf; counting stops once it exceeds `enough`. Unit: bytes. 400 if it is
-/// invalid.
+/// The decoded size of an OTLP request in protobuf; counting stops once it exceeds `enough`. Unit: bytes.
+///
+/// Of a record, a resource or a scope that is truncated or nested too deeply, what comes before that point counts: it is
+/// decoded up to there, and refused without the others. 400 if the request is invalid outside of them.
 pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
     let mut size = body.len();
     // The open messages with the remaining length of each, innermost last.
@@ -189,33 +191,40 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
             open.pop();
             continue;
         }
-        let key = number(rest)?;
-        match key & 7 {
-            0 => _ = number(rest)?,
-            1 => _ = part(rest, 8)?,
-            5 => _ = part(rest, 4)?,
-            2 => {
-                let length = number(rest)?;
-                let inside = part(rest, length)?;
-                match message.field(key >> 3) {
-                    Some(inner) => {
-                        size += inner.bytes();
-                        open.push((inner, inside));
-                    }
-                    None => size += TEXT_BYTES,
+        let inner = match field(rest) {
+            Ok(Field { key, inside: Some(inside) }) => match message.field(key >> 3) {
+                Some(inner) => Some((inner, inside)),
+                None => {
+                    size += TEXT_BYTES;
+                    None
                 }
+            },
+            Ok(Field { inside: None, .. }) => None,
+            Err(error) => {
+                leave_part(&mut open).ok_or(error)?;
+                continue;
             }
-            // Groups, which OTLP does not use.
-            _ => return Err(wrong()),
+        };
+        if let Some((inner, inside)) = inner {
+            size += inner.bytes();
+            open.push((inner, inside));
         }
         if size > enough {
             break;
         }
         if open.len() > DEPTH_MAX {
-            return Err(wrong());
+            leave_part(&mut open).ok_or_else(wrong)?;
         }
     }
     Ok(size)
+}
+
+/// Closes the innermost message that is decoded individually, and all within it. `None` if none is open.
+fn leave_part(open: &mut Vec<(Message, &[u8])>) -> Option<()> {
+    let is_part =
+        |(message, _): &(Message, &[u8])| matches!(message, Message::Resource | Message::Scope | Message::LogRecord);
+    open.truncate(open.iter().rposition(is_part)?);
+    Some(())
 }
 
 /// A message of an OTLP request in which all strings are UTF-8: invalid bytes are replaced by U+FFFD. Also returns the
@@ -230,32 +239,75 @@ fn whole_texts(message: &[u8], kind: Message, texts: &mut u64, depth_left: usize
     let mut rest = message;
     while !rest.is_empty() {
         let begin = rest;
-        let key = number(&mut rest).ok()?;
-        match key & 7 {
-            0 => _ = number(&mut rest).ok()?,
-            1 => _ = part(&mut rest, 8).ok()?,
-            5 => _ = part(&mut rest, 4).ok()?,
-            2 => {
-                let length = number(&mut rest).ok()?;
-                let inside = part(&mut rest, length).ok()?;
-                let inside = match kind.field(key >> 3) {
-                    Some(inner) => whole_texts(inside, inner, texts, depth_left)?,
-                    None if kind.is_text(key >> 3) => {
-                        *texts += u64::from(std::str::from_utf8(inside).is_err());
-                        String::from_utf8_lossy(inside).into_owned().into_bytes()
-                    }
-                    None => inside.to_vec(),
-                };
-                prost::encoding::encode_varint(key, &mut out);
-                prost::encoding::encode_varint(inside.len() as u64, &mut out);
-                out.extend_from_slice(&inside);
-                continue;
+        let Field { key, inside: Some(inside) } = field(&mut rest).ok()? else {
+            out.extend_from_slice(&begin[..begin.len() - rest.len()]);
+            continue;
+        };
+        let inside = match kind.field(key >> 3) {
+            Some(inner) => whole_texts(inside, inner, texts, depth_left)?,
+            None if kind.is_text(key >> 3) => {
+                *texts += u64::from(std::str::from_utf8(inside).is_err());
+                String::from_utf8_lossy(inside).into_owned().into_bytes()
             }
-            _ => return None,
-        }
-        out.extend_from_slice(&begin[..begin.len() - rest.len()]);
+            None => inside.to_vec(),
+        };
+        prost::encoding::encode_varint(key, &mut out);
+        prost::encoding::encode_varint(inside.len() as u64, &mut out);
+        out.extend_from_slice(&inside);
     }
     Some(out)
+}
+
+/// A field of a message.
+struct Field<'a> {
+    /// Its number and wire type.
+    key: u64,
+    /// The content of a string, of bytes or of a message; none for the other wire types.
+    inside: Option<&'a [u8]>,
+}
+
+/// Reads a field and advances past it. OTLP uses no groups; those of unknown fields are skipped as the decoder does.
+fn field<'a>(rest: &mut &'a [u8]) -> ApiResult<Field<'a>> {
+    let key = number(rest)?;
+    let mut inside = None;
+    match key & 7 {
+        2 => {
+            let length = number(rest)?;
+            inside = Some(part(rest, length)?);
+        }
+        3 => skip_group(rest, key)?,
+        _ => skip_plain(rest, key)?,
+    }
+    Ok(Field { key, inside })
+}
+
+/// Advances past the value of a field that is a number.
+fn skip_plain(rest: &mut &[u8], key: u64) -> ApiResult<()> {
+    match key & 7 {
+        0 => _ = number(rest)?,
+        1 => _ = part(rest, 8)?,
+        5 => _ = part(rest, 4)?,
+        _ => return Err(wrong()),
+    }
+    Ok(())
+}
+
+/// Advances past the content and the end of a group, which contains fields and other groups.
+fn skip_group(rest: &mut &[u8], key: u64) -> ApiResult<()> {
+    let mut open = vec![key >> 3];
+    while let Some(group) = open.last().copied() {
+        let key = number(rest)?;
+        match key & 7 {
+            2 => {
+                let length = number(rest)?;
+                part(rest, length)?;
+            }
+            3 if open.len() < DEPTH_MAX => open.push(key >> 3),
+            4 if group == key >> 3 => _ = open.pop(),
+            _ => skip_plain(rest, key)?,
+        }
+    }
+    Ok(())
 }
 
 /// Reads a varint and advances past it.
@@ -321,19 +373,51 @@ mod tests {
         assert!((10_000..20_000).contains(&size), "{size}");
     }
 
+    fn field(tag: u8, inner: &[u8]) -> Vec<u8> {
+        let mut field = vec![tag];
+        prost::encode_length_delimiter(inner.len(), &mut field).unwrap();
+        field.extend(inner);
+        field
+    }
+
     #[test]
     fn what_is_no_request_is_refused() {
-        let field = |tag: u8, inner: &[u8]| {
-            let mut field = vec![tag];
-            prost::encode_length_delimiter(inner.len(), &mut field).unwrap();
-            field.extend(inner);
-            field
-        };
+        for body in [vec![0x0a, 0xff], vec![0x0b, 0x0d], vec![0x0b], vec![0x0a], vec![0x0e], vec![0xff; 11]] {
+            assert_eq!(of_otlp(&body, usize::MAX).unwrap_err().status, 400, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn one_record_that_does_not_decode_ends_the_count_of_that_record_only() {
         // A list in a list in a list, which is the message of a record.
-        let lists = (0..100).fold(Vec::new(), |inner: Vec<u8>, _| field(0x2a, &field(0x0a, &inner)));
-        let nested = field(0x0a, &field(0x12, &field(0x12, &field(0x2a, &lists))));
-        for body in [nested, vec![0x0a, 0xff], vec![0x0b, 0x0c], vec![0x0a], vec![0xff; 11]] {
-            assert_eq!(of_otlp(&body, usize::MAX).unwrap_err().status, 400);
+        let lists = (0..5_000).fold(Vec::new(), |inner: Vec<u8>, _| field(0x2a, &field(0x0a, &inner)));
+        let groups = [0x9b_u8, 0x06].repeat(200);
+        let group = [&[0x9b, 0x06][..], &field(0x0a, b"x"), &[0x08, 0x01, 0x9b, 0x06, 0x9c, 0x06, 0x9c, 0x06]].concat();
+        let other_end = vec![0x9b, 0x06, 0xa4, 0x06];
+        let attribute = field(0x32, &field(0x0a, b"key"));
+        for (name, odd) in [
+            ("nested", field(0x2a, &lists)),
+            ("truncated", vec![0x09, 0, 0]),
+            ("too long", vec![0x2a, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            ("unknown wire type", vec![0x0e]),
+            ("a group", group),
+            ("groups in groups", groups),
+            ("another end of a group", other_end),
+        ] {
+            // It contains attributes before that, and a record with attributes follows.
+            let attributes = attribute.repeat(10);
+            let odd = [attributes.as_slice(), &odd].concat();
+            for records in [[odd.as_slice(), &attributes], [&attributes, &odd]] {
+                let records: Vec<u8> = records.iter().flat_map(|record| field(0x12, record)).collect();
+                let body = field(0x0a, &field(0x12, &records));
+                let size = of_otlp(&body, usize::MAX).unwrap();
+                let counted = 2 * Message::LogRecord.bytes() + 20 * Message::KeyValue.bytes();
+                assert!(size >= body.len() + counted, "{name}: {size}");
+                // What does not decode is not repaired, and no more is decoded than was counted.
+                assert!(with_whole_texts(&odd, Message::LogRecord, &mut 0).is_none() || name == "a group", "{name}");
+            }
+            let resource = field(0x0a, &field(0x0a, &odd));
+            assert!(of_otlp(&resource, usize::MAX).is_ok(), "{name} in a resource");
         }
     }
 

@@ -3,9 +3,12 @@
 /// Maximum length of a frame header: magic number, descriptor, window, dictionary, size. Unit: bytes.
 pub(crate) const HEAD_BYTES: usize = 18;
 
+/// The magic number of a frame.
+pub(crate) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// The window of a frame; none if this is not a complete frame header. Unit: bytes.
 pub(crate) fn window(head: &[u8]) -> Option<u64> {
-    let head = head.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?;
+    let head = head.strip_prefix(&MAGIC)?;
     let (descriptor, head) = head.split_first()?;
     if descriptor & 0x20 == 0 {
         let (exponent, mantissa) = (head.first()? >> 3, head.first()? & 7);

@@ -17,6 +17,7 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::grpc;
+use crate::http::request::media_type;
 use crate::ingest::body::read_whole;
 use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
@@ -104,13 +105,12 @@ async fn store(
 }
 
 fn encoding(headers: &HeaderMap) -> ApiResult<OtlpEncoding> {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+    match media_type(headers).as_str() {
         "application/x-protobuf" => Ok(OtlpEncoding::Protobuf),
         "application/json" => Ok(OtlpEncoding::Json),
-        _ => Err(ApiError::new(
+        other => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("Content-Type {text:?} is not OTLP; send application/x-protobuf or application/json"),
+            format!("Content-Type {other:?} is not OTLP; send application/x-protobuf or application/json"),
         )),
     }
 }

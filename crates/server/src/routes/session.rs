@@ -19,6 +19,7 @@ use crate::auth::token::{self, Authenticated};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json::JsonBody;
 use crate::http::parameters::Argument;
+use crate::http::request::media_type;
 
 /// `POST /runlog/v1/session`: creates a session from a token, with the same rights, for at most twelve hours.
 #[utoipa::path(
@@ -49,9 +50,7 @@ impl<S: Sync> FromRequestParts<S> for SentAsJson {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
-        let text = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media_type = text.split(';').next().unwrap_or_default().trim();
-        match media_type.eq_ignore_ascii_case("application/json") {
+        match media_type(&parts.headers) == "application/json" {
             true => Ok(Self),
             false => {
                 let message = "the token must be sent as JSON; send Content-Type: application/json";

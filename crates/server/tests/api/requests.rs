@@ -356,6 +356,99 @@ async fn otlp_speaks_protobuf_and_counts_what_it_cannot_store() {
     assert_eq!(total(&stage).await, 1);
 }
 
+/// One record whose value was nested deeply, or that was truncated, lost the whole request of an exporter.
+#[tokio::test]
+async fn one_otlp_record_that_does_not_decode_is_refused_without_the_others() {
+    use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+    use prost::Message;
+    let field = |number: u64, inner: &[u8]| {
+        let mut field = Vec::new();
+        prost::encoding::encode_varint(number << 3 | 2, &mut field);
+        prost::encoding::encode_varint(inner.len() as u64, &mut field);
+        field.extend(inner);
+        field
+    };
+    let nested = |depth: u32| {
+        let innermost = field(1, b"deep");
+        let value =
+            (0..depth).fold(innermost, |value, _| field(6, &field(1, &[field(1, b"k"), field(2, &value)].concat())));
+        field(5, &value)
+    };
+    for (name, odd, rejected) in [
+        ("nested a little", nested(10), 0),
+        ("nested deeply", nested(40), 1),
+        ("nested very deeply", nested(2_000), 1),
+        ("truncated", vec![0x09, 0, 0], 1),
+        ("longer than its record", vec![0x2a, 0xff, 0xff, 0xff, 0xff, 0x7f], 1),
+        ("a group", vec![0x9b, 0x06, 0x9c, 0x06], 0),
+        ("half of a group", vec![0x9b, 0x06], 1),
+    ] {
+        let stage = Stage::new().await;
+        let records = serde_json::json!([{"timeUnixNano": "1", "body": {"stringValue": "before"}}]);
+        let request: ExportLogsServiceRequest =
+            serde_json::from_str(&otlp(RUN, &stage.task.to_string(), &records)).unwrap();
+        let resource_logs = &request.resource_logs[0];
+        let good = resource_logs.scope_logs[0].log_records[0].encode_to_vec();
+        let scope_logs: Vec<u8> = [&good, &odd, &good].into_iter().flat_map(|record| field(2, record)).collect();
+        let resource = resource_logs.resource.as_ref().unwrap().encode_to_vec();
+        let body = field(1, &[field(1, &resource), field(2, &scope_logs)].concat());
+        let ask = Ask::with(&[("content-type", "application/x-protobuf")]).by(&stage.admin).body(body);
+        let answer = stage.send(Method::POST, "/v1/logs", ask).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        let partial = ExportLogsServiceResponse::decode(&answer.body[..]).unwrap().partial_success;
+        assert_eq!(partial.map_or(0, |partial| partial.rejected_log_records), rejected, "{name}");
+        assert_eq!(total(&stage).await, u64::try_from(3 - rejected).unwrap(), "{name}");
+    }
+}
+
+/// Some proxies add a line `Content-Encoding: identity`, or remove the line of the sender: the bytes of gzip counted as
+/// plain text, and the batch was answered with 200 and lost.
+#[tokio::test]
+async fn every_line_of_content_encoding_counts_and_a_compressed_body_is_never_taken_for_text() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let event =
+        serde_json::json!({"timestamp": 1_619_018_947_000_i64, "message": "x", "flowExecutionId": RUN}).to_string();
+    let record = r#"{"logTimestamp": 1619018947000, "logMessage": "x"}"#.to_owned();
+    let log = otlp(RUN, &stage.task.to_string(), &serde_json::json!([{"timeUnixNano": "1"}]));
+    let mut stored = 0;
+    for (path, body) in [
+        ("/runlog/v1/events".to_owned(), event),
+        (format!("/runlog/v1/runs/{RUN}/records"), record),
+        ("/v1/logs".to_owned(), log),
+    ] {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(body.as_bytes()).unwrap();
+        let packed = packed.finish().unwrap();
+        let zstd = zstd::encode_all(body.as_bytes(), 3).unwrap();
+        let send = |codings: &'static [&'static str], body: Vec<u8>| {
+            let headers: Vec<_> = codings.iter().map(|coding| ("content-encoding", *coding)).collect();
+            let headers = [
+                &headers[..],
+                &[("content-type", "application/json"), ("content-type", "application/json; charset=utf-8")],
+            ]
+            .concat();
+            stage.send(Method::POST, &path, Ask::with(&headers).by(&stage.admin).body(body))
+        };
+        for codings in [&["identity", "gzip"][..], &["gzip"], &["gzip", "identity"], &["identity, gzip"]] {
+            let answer = send(codings, packed.clone()).await;
+            assert_eq!(answer.status, 200, "{path} {codings:?}: {}", answer.text());
+        }
+        assert!(total(&stage).await > stored, "{path}");
+        stored = total(&stage).await;
+        send(&["gzip", "gzip"], packed.clone()).await.is_error(415, &["more than one"]);
+        send(&[], packed.clone()).await.is_error(415, &["gzip", "missing"]);
+        send(&["identity"], zstd.clone()).await.is_error(415, &["zstd", "missing"]);
+        send(&["zstd"], zstd::encode_all(&packed[..], 3).unwrap()).await.is_error(415, &["more than once"]);
+        assert_eq!(total(&stage).await, stored, "{path}");
+    }
+    let headers = [("content-type", "application/json"), ("content-type", "text/plain")];
+    stage
+        .send(Method::POST, "/v1/logs", Ask::with(&headers).by(&stage.admin).body("{}"))
+        .await
+        .is_error(415, &["OTLP"]);
+}
+
 #[tokio::test]
 async fn otlp_over_grpc_stores_the_same_and_answers_with_a_status_of_grpc() {
     use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};

@@ -147,13 +147,14 @@ async fn replays_of(ranges: Vec<RefusedRange>, mut reader: DeliveryReader) -> Re
             }
             if records.len().saturating_as::<i64>() >= limits::REPLAY_BATCH_RECORDS {
                 let rest = Some(range.clone().from(record.key, sent));
-                let ranges = ranges[..=at].iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
-                return Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest } });
+                let sent = records.iter().map(|record| record.key).collect();
+                let ranges = ranges[..=at].to_vec();
+                return Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest, sent } });
             }
             sent += 1;
             records.push(record);
         }
     }
-    let ranges = ranges.iter().map(|range| range.first.arrival.saturating_as::<i64>()).collect();
-    Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest: None } })
+    let sent = records.iter().map(|record| record.key).collect();
+    Ok(ReplayBatch { records, replayed: ReplayProgress { ranges, rest: None, sent } })
 }

@@ -106,10 +106,32 @@ pub struct ReplayBatch {
 /// Which refused records were sent again.
 #[derive(Debug, Clone, Default)]
 pub struct ReplayProgress {
-    /// The row numbers of the ranges that they belong to.
-    pub(crate) ranges: Vec<i64>,
+    /// The ranges that they belong to, in order, none within another.
+    pub(crate) ranges: Vec<RefusedRange>,
     /// The remainder of the last range.
     pub(crate) rest: Option<RefusedRange>,
+    /// The records, in order.
+    pub(crate) sent: Vec<RecordKey>,
+}
+
+impl ReplayProgress {
+    /// The progress if only the records before this one were sent again: the others remain to be.
+    pub fn before(&self, key: RecordKey) -> Self {
+        let sent = &self.sent[..self.sent.partition_point(|sent| *sent < key)];
+        let Some(next) = self.sent.get(sent.len()).copied() else { return self.clone() };
+        let ranges: Vec<RefusedRange> = self.ranges.iter().filter(|range| range.first < next).cloned().collect();
+        let begun = ranges.last().filter(|range| next <= range.last);
+        let rest = begun.map(|range| {
+            let sent = sent.iter().filter(|sent| **sent >= range.first).count();
+            range.clone().from(next, sent.saturating_as::<u64>())
+        });
+        Self { ranges, rest, sent: sent.to_vec() }
+    }
+
+    /// How many dead letters are removed when this is committed.
+    pub fn freed(&self) -> usize {
+        self.ranges.len().saturating_sub(usize::from(self.rest.is_some()))
+    }
 }
 
 #[derive(FromRow)]
@@ -327,7 +349,9 @@ impl Deliveries {
                     return transaction.commit().await;
                 }
                 if let Some(replayed) = &step.replayed {
-                    for some in replayed.ranges.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
+                    let rows = replayed.ranges.iter().map(|range| range.first.arrival.saturating_as::<i64>());
+                    let rows: Vec<i64> = rows.collect();
+                    for some in rows.chunks(limits::REPLAY_BATCH_RECORDS.saturating_as::<usize>()) {
                         let mut removing = Sql::new("DELETE FROM dead_letters WHERE sink = ");
                         removing
                             .push_bind(claimed.sink.clone())

@@ -1,7 +1,6 @@
 //! The parameters of Loki's API, in the query of a request or in a form in its body.
 
 use axum::extract::{FromRef, FromRequest, Request};
-use axum::http::header;
 use az::SaturatingAs;
 use runlog_logql::{Expr, LogExpr, Steps, parse, parse_duration_ns};
 use runlog_model::{TimeRange, Timestamp};
@@ -14,6 +13,7 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
 use crate::http::parameter_types::{NumberOr, Texts, string};
 use crate::http::parameters::{Argument, ParameterValue, QueryParameters, RawParameters, query_parameters};
+use crate::http::request::media_type;
 use crate::limits::Bounds;
 use crate::routes::loki::error::{LokiError, LokiResult};
 
@@ -273,9 +273,8 @@ where
 
     async fn from_request(request: Request, state: &S) -> LokiResult<Self> {
         let (parts, body) = request.into_parts();
-        let type_ = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let mut pairs = Vec::new();
-        if type_.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM)) {
+        if media_type(&parts.headers) == FORM {
             let bytes = json::read(body, Bounds::from_ref(state).body_bytes_max).await?;
             pairs = read_pairs(&bytes)?;
         }
