@@ -369,6 +369,17 @@ fn settings_are_checked_before_anything_is_collected() {
     let errors = String::from_utf8_lossy(&unknown.stderr).into_owned();
     assert_eq!(unknown.status.code(), Some(2), "{errors}");
     assert!(errors.contains("did you mean \"tasks\"?"), "{errors}");
+    for (place, words) in [
+        ("url = \"127.0.0.1:18480\"", "did you mean \"https://127.0.0.1:18480\""),
+        ("region = \"europe\"", "use one of eu, us, us-west, ap, au"),
+    ] {
+        let settings = format!("[[upstream]]\nname = \"x\"\n{place}\ntoken = {{ env = \"UPSTREAM_TOKEN\" }}\n");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("runlog.toml"), settings).unwrap();
+        let output = runlog(&["check"]).current_dir(folder.path()).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && errors.contains(words), "{errors}");
+    }
     let example = succeeded(stage.output(&["check", "--example"]));
     assert!(example.contains("[[upstream]]"), "{example}");
 }
@@ -400,8 +411,13 @@ fn each_right_that_collecting_needs_is_tested_and_what_to_grant_is_named() {
     assert!(said.contains("can read logs: those of 1"), "{said}");
 
     let (code, said) = check(&token_of("eve", &[]));
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("could not test whether it can read logs: no run has ended recently"), "{said}");
+    assert!(said.contains("the account sees no workspace"), "{said}");
+
+    let (code, said) = check("rlp_000000000000000000000000000000000000000000000000aaaaaaaa");
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!(said.matches("cannot").count(), 1, "the other tests are left out: {said}");
 }
 
 #[test]

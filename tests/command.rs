@@ -129,7 +129,53 @@ fn a_service_that_is_away_is_told_apart() {
     let mut command =
         runlog(&["runs", "57f64991e4b0b689a64feed2", "--api-url", "http://127.0.0.1:9", "--retries", "0"]);
     let output = command.env("RUNLOG_TOKEN", "t").output().unwrap();
-    check_failure(output, 5, &["127.0.0.1", "did not respond"]);
+    check_failure(output, 5, &["cannot connect to 127.0.0.1:9", "refused"]);
+}
+
+/// `runlog runs` of a service that is not there was silent for a minute and a half.
+#[test]
+fn a_service_that_cannot_be_reached_is_reported_at_once() {
+    let begun = std::time::Instant::now();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, words) in [
+        (format!("http://{closed}"), "refused"),
+        ("http://runlog.invalid".to_owned(), "the host runlog.invalid is not known"),
+    ] {
+        let mut command = runlog(&["runs", "57f64991e4b0b689a64feed2", "--api-url", &url]);
+        check_failure(command.env("RUNLOG_TOKEN", "t").output().unwrap(), 5, &[words]);
+        let mut command = runlog(&["search", "x", "--api-url", &url]);
+        let command = command.env("RUNLOG_CLIENT_ID", "id").env("RUNLOG_CLIENT_SECRET", "secret");
+        check_failure(command.output().unwrap(), 5, &[words]);
+    }
+    // A port on which something else than HTTP is spoken.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.write_all(b"SSH-2.0-OpenSSH_9.7\r\n\r\n");
+            let _ = connection.read(&mut [0; 1024]);
+        }
+    });
+    let mut command = runlog(&["runs", "57f64991e4b0b689a64feed2", "--api-url", &url]);
+    check_failure(command.env("RUNLOG_TOKEN", "t").output().unwrap(), 5, &["does not use HTTP"]);
+    // Each was retried for more than 75 seconds.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+    let mut command = runlog(&["runs", "57f64991e4b0b689a64feed2", "--region", "europe"]);
+    check_failure(command.env("RUNLOG_TOKEN", "t").output().unwrap(), 2, &["europe", "eu, us, us-west, ap, au"]);
+}
+
+/// A command that may have been started by a program waits, and says so.
+#[test]
+fn a_fetch_that_waits_for_its_service_says_so() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = runlog(&["fetch", RUN, "--api-url", &format!("http://{closed}")]);
+    let mut child = command.env("RUNLOG_TOKEN", "t").stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("refused") && line.contains("retrying for up to"), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
@@ -148,13 +194,33 @@ fn a_missing_right_is_named_and_can_be_granted() {
     };
     check_failure(fetch(), 3, &["lacks the right", "Viewer"]);
     grant(&["author", "viewer"]);
-    check_failure(fetch(), 3, &["lacks the right Executor"]);
-    grant(&["author", "viewer", "executor"]);
+    let command = format!("rights grant --workspace {workspace} --service-account monitoring executor");
+    check_failure(fetch(), 3, &["lacks the right Executor", &command]);
+    // The command of the message took the other rights away.
+    grant(&["executor"]);
     assert_eq!(succeeded(fetch()).lines().count(), 3);
+    let set = |rights: &[&str]| service.succeed(&[&["admin", "rights", "set"], &holder[..], rights].concat());
+    assert!(set(&["viewer"]).starts_with("Viewer in workspace"), "only that one is left");
+    let unknown = [&["admin", "rights", "grant"], &holder[..], &["reader"]].concat();
+    check_failure(service.runlog(&unknown).output().unwrap(), 2, &["author, viewer, executor, manager, publisher"]);
     service.succeed(&[&["admin", "rights", "revoke"], &holder[..]].concat());
     check_failure(fetch(), 3, &["lacks"]);
     service.succeed(&["admin", "service-accounts", "delete", id]);
     check_failure(fetch(), 3, &["an access token"]);
+}
+
+#[test]
+fn a_url_with_a_path_and_a_status_of_another_command_are_explained() {
+    let (service, _, task, file) = with_task();
+    push(&service, &task, &file);
+    let wrong = format!("{}/portal", service.url);
+    let output = runlog(&["runs", &task, "--api-url", &wrong]).env("RUNLOG_TOKEN", &service.token).output().unwrap();
+    check_failure(output, 4, &["check the URL"]);
+    let query = "SELECT count(*) FROM runs WHERE status IN ('failed', 'execution_failed')";
+    let output = service.runlog(&["sql", query]).output().unwrap();
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && notes.contains("'failed'; did you mean 'execution_failed'?"), "{notes}");
+    assert_eq!(notes.matches("did you mean").count(), 1, "{notes}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
     for command in ["tail", "report"] {
         let text = stage.service.succeed(&[command, "AAAA0000"]);
         assert!(text.contains(FAILED) || text.contains("began"), "{command}: {text}");
-        stage.fails(&[command, "aaaa"], 2, &[FAILED, OTHER_FAILED, "give one of these IDs"]);
+        stage.fails(&[command, "aaaa"], 2, &[FAILED, OTHER_FAILED, "use an ID or a full path"]);
         stage.fails(&[command, "cccc"], 4, &["cccc"]);
     }
     let fetched = stage.service.succeed(&["fetch", "bbbb", "--settle", "0s", "-o", "-"]);

@@ -469,7 +469,7 @@ fn what_a_tool_reads_is_in_the_audit_log() {
     };
     entry("read report", FAILED, 200);
     entry("read report", FOREIGN, 403);
-    entry("ask in SQL", "", 200);
+    entry("run SQL query", "", 200);
 }
 
 #[test]

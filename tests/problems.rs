@@ -53,6 +53,13 @@ fn problems_are_listed_shown_muted_resolved_and_come_back() {
     let full = found.iter().find(|problem| problem["runs"] == 1).unwrap();
     let (id, full) = (missing["id"].as_str().unwrap(), full["id"].as_str().unwrap());
 
+    // Each run says what its own log says, and the problem what its latest run says.
+    let runs = service.succeed(&["runs", "--failed"]);
+    assert!(runs.contains("table orders_1 is missing") && runs.contains("table orders_2 is missing"), "{runs}");
+    let runs_of_task = service.succeed(&["runs", other]);
+    assert!(runs_of_task.contains("table orders_2 is missing"), "{runs_of_task}");
+    assert!(missing["headline"].as_str().unwrap().contains("table orders_"), "{missing}");
+
     let list = service.succeed(&["problems"]);
     let line = list.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{list}"));
     for said in ["open", "  2      2  ", "test", "is missing"] {

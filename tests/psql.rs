@@ -197,7 +197,7 @@ fn each_account_sees_its_own_workspaces_and_what_it_asks_is_written_down() {
         &format!("curl -sS -H 'Authorization: Bearer {}' '{}/runlog/v1/audit?limit=100'", service.token, service.url),
         service.folder(),
     );
-    assert!(audit.contains("ask in SQL") && audit.contains(id) && audit.contains("127.0.0.1"), "{audit}");
+    assert!(audit.contains("run SQL query") && audit.contains(id) && audit.contains("127.0.0.1"), "{audit}");
 }
 
 #[test]

@@ -253,6 +253,30 @@ fn a_run_that_was_started_for_a_log_that_the_service_rejects_is_ended() {
 }
 
 #[test]
+fn several_files_are_the_logs_of_as_many_runs() {
+    let (service, task) = service();
+    for name in ["a.ndjson", "b.ndjson", "c.ndjson"] {
+        fs::write(service.folder().join(name), ndjson()).unwrap();
+    }
+    fs::write(service.folder().join("b.ndjson"), "{\"logTimestamp\":\"soon\"}\n").unwrap();
+    let push = ["push", "a.ndjson", "b.ndjson", "c.ndjson", "--task", &task, "--finish", "successful"];
+    let output = service.runlog(&push).output().unwrap();
+    check_failure(&output, 2, &["cannot push b.ndjson", "1 of 3 files were not stored"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said.matches("stored 3 records of run").count(), 2, "{said}");
+    assert!(said.contains("a.ndjson: ") && said.contains("c.ndjson: "), "{said}");
+    assert_eq!(service.succeed(&["runs", &task, "--json"]).lines().count(), 2, "one run for each file");
+
+    let of_one_run = service.runlog(&["push", RUN, "a.ndjson", "c.ndjson", "--task", &task]).output().unwrap();
+    check_failure(&of_one_run, 2, &[RUN]);
+    let without = service.runlog(&["push", RUN, "--task", &task]).output().unwrap();
+    check_failure(&without, 2, &["give the log file of run", RUN]);
+    fs::create_dir(service.folder().join("logs")).unwrap();
+    let folder = service.runlog(&["push", "logs", "--task", &task]).output().unwrap();
+    check_failure(&folder, 2, &["logs: it is a folder", "runlog push --follow logs"]);
+}
+
+#[test]
 fn a_push_that_the_service_has_left_is_continued_by_the_same_command() {
     let (service, task) = service();
     fs::write(service.folder().join("log"), ndjson()).unwrap();
@@ -261,7 +285,7 @@ fn a_push_that_the_service_has_left_is_continued_by_the_same_command() {
         .runlog(&["push", RUN, "log", "--task", &task, "--retries", "0"])
         .env("RUNLOG_API_URL", "http://127.0.0.1:9")
         .output();
-    check_failure(&away.unwrap(), 5, &["127.0.0.1", "did not respond"]);
+    check_failure(&away.unwrap(), 5, &["cannot connect to 127.0.0.1", "refused"]);
     for (stored, repeated) in [(3, 0), (0, 3)] {
         let pushed = service.json(&["push", RUN, "log", "--task", &task, "--json"]);
         assert_eq!((&pushed["stored"], &pushed["repeated"]), (&json!(stored), &json!(repeated)), "{pushed}");

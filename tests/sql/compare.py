@@ -37,7 +37,7 @@ class Service:
         self.data = folder / "data"
         self.log = open(folder / "log", "w+b")
         arguments = ["serve", "--data", str(self.data), "--listen", "127.0.0.1:0", "--settle", "0s"]
-        limits = ["--requests-per-second", "0", "--sql-questions", "8"]
+        limits = ["--requests-per-second", "0", "--sql-max-queries", "8"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("RUNLOG_")}
         self.process = subprocess.Popen([runlog, *arguments, *limits], stderr=self.log, env=environment)
         for _ in range(200):

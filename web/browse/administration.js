@@ -185,8 +185,8 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
       it(`narrow it, stand in the address, and are taken back, ${form}`, async () => {
         // Of one day, so that few lines are counted, however slow the machine is.
         await visit('/search?q=line&days=any&day=2026-11-20T00:00:00.000Z', size, async (page) => {
-          const toggle = page.getByRole('button', { name: /^Narrow/ })
-          const facets = page.getByRole('region', { name: 'Narrow' })
+          const toggle = page.getByRole('button', { name: /^Filters/ })
+          const facets = page.getByRole('region', { name: 'Filters' })
           const isCounted = () => page.waitForFunction(() => /matching line/.test(document.querySelector('.facets')?.textContent ?? ''))
           if (size.width < 900) await toggle.click()
           await isCounted()

@@ -29,6 +29,9 @@ const NAME_BYTES_MAX: usize = 40;
 /// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
 const REPEATS_MAX: usize = 3;
 
+/// Maximum length of the code of an error in bytes, such as `SQL20054N`.
+const CODE_BYTES_MAX: usize = 9;
+
 /// The placeholder of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mask {
@@ -206,6 +209,12 @@ const CLASSES: [Class; 256] = {
 
 fn class(byte: u8) -> Class {
     CLASSES[byte as usize]
+}
+
+/// What comes before the last word of a text, and that word: letters only.
+fn last_word(text: &[u8]) -> (&[u8], &[u8]) {
+    let letters = text.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    text.split_at(text.len() - letters)
 }
 
 fn is_alphanumeric(byte: u8) -> bool {
@@ -467,7 +476,62 @@ impl Masker<'_> {
         if let Some((mask, end)) = self.colon_groups(&run) {
             return self.mask_to(mask, end);
         }
-        if run.digits == 0 { self.word(&run) } else { self.with_digits(&run) }
+        if run.digits == 0 {
+            self.word(&run);
+        } else if run.end - self.at <= CODE_BYTES_MAX && self.is_code(&run) {
+            self.words += 1;
+            self.copy_to(run.end);
+        } else {
+            self.with_digits(&run);
+        }
+    }
+
+    /// True of the code of an error: it tells one cause from another, and is no value. `ORA-00942`, `SQLSTATE 42P01`,
+    /// `HTTP 503`, `exit code 4`, `ERROR 1045 (28000)`, `SQL0204N`.
+    fn is_code(&self, run: &Run) -> bool {
+        let text = &self.bytes[self.at..run.end];
+        if matches!(self.byte(run.end), b'.' | b',' | b':') && self.byte(run.end + 1).is_ascii_digit() {
+            return false;
+        }
+        let is_number = run.digits == text.len();
+        if !is_number {
+            let of_db2 =
+                text.len() >= 8 && text.starts_with(b"SQL") && text[3..text.len() - 1].iter().all(u8::is_ascii_digit);
+            if of_db2 && matches!(text[text.len() - 1], b'N' | b'C' | b'W') {
+                return true;
+            }
+        }
+        let before = &self.bytes[..self.at];
+        let is_between = |byte: &u8| b" -=:([#'\"".contains(byte);
+        let between = before.iter().rev().take(3).take_while(|byte| is_between(byte)).count();
+        if between == 0 {
+            return false;
+        }
+        let (before, between) = before.split_at(self.at - between);
+        let (before, word) = last_word(before);
+        let is_of = |words: &[&str]| words.iter().any(|it| word.eq_ignore_ascii_case(it.as_bytes()));
+        let is_after = |words: &[&str]| {
+            let (_, earlier) = last_word(before.trim_ascii_end());
+            words.iter().any(|it| earlier.eq_ignore_ascii_case(it.as_bytes()))
+        };
+        let is_http = is_number && text.len() == 3 && matches!(text[0], b'1'..=b'5');
+        if is_of(&["sqlstate"]) {
+            return text.len() == 5;
+        }
+        if !is_number {
+            return false;
+        }
+        const OF_ORACLE: [&str; 10] = ["ora", "tns", "pls", "rman", "dpy", "dpi", "kup", "lrm", "nze", "imp"];
+        (between == b"-" && is_of(&OF_ORACLE))
+            || is_of(&["sqlcode", "errno"])
+            || is_of(&["code"]) && is_after(&["exit", "error", "status", "return", "vendor", "response", "with"])
+            || is_of(&["value"]) && is_after(&["exit"])
+            || is_of(&["status"]) && is_after(&["exit"])
+            || is_http && is_of(&["http"])
+            || is_of(&["error"])
+                && between == b" "
+                && (3..=5).contains(&text.len())
+                && (self.byte(run.end) == b':' || self.bytes[run.end..].starts_with(b" ("))
     }
 
     /// The run of letters and digits that starts here.
@@ -840,6 +904,23 @@ mod tests {
         check("Block broadcast_45_piece0 v4.3.0 94L", "Block broadcast_<number>_piece<number> v<number> <number>L");
         check("range 0-28378 (1/2) a-1", "range <number>-<number> (<number>/<number>) a-<number>");
         check("log4j uses i18n", "log4j uses i<number>n");
+    }
+
+    #[test]
+    fn codes_of_errors_stay() {
+        check("ORA-00942: table 7, TNS-12541, PLS-00306", "ORA-00942: table <number>, TNS-12541, PLS-00306");
+        check(
+            "SQLSTATE 42P01, SQLSTATE=23505, SQLState: HY000, SQL0204N",
+            "SQLSTATE 42P01, SQLSTATE=23505, SQLState: HY000, SQL0204N",
+        );
+        check("HTTP 503 after 503 rows, status code: 403", "HTTP 503 after <number> rows, status code: 403");
+        check("exited with code 4, exit status 1, exit value: 2", "exited with code 4, exit status 1, exit value: 2");
+        check("ERROR 1045 (28000): denied, errno 13", "ERROR 1045 (<number>): denied, errno 13");
+        check(
+            "order-00942 http 1234567890123 code 7, error 7 rows",
+            "order-<number> http <number> code <number>, error <number> rows",
+        );
+        check("HTTP 200.5 and SQLSTATE 1:2", "HTTP <number> and SQLSTATE <number>:<number>");
     }
 
     #[test]

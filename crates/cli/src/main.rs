@@ -23,7 +23,7 @@ use crate::render::pager;
 use crate::render::preferences::PreferenceArgs;
 use crate::render::screen::Stream;
 use crate::render::terminal;
-use crate::stop::{stop_on_signals, until_stopped};
+use crate::stop::{stop_on_signals, until_stopped, until_stopped_and_resumed};
 
 /// An archive of run logs: stores the logs of data-integration jobs, serves them through the run-log API of Qlik Talend
 /// Cloud, and downloads whole logs from there
@@ -201,7 +201,7 @@ async fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(args) => command::demo::run(args, stop).await,
         Command::Serve(args) => command::serve::run(*args, stop).await,
-        Command::Fetch(args) => until_stopped(command::fetch::run(args), stop).await,
+        Command::Fetch(args) => until_stopped_and_resumed(command::fetch::run(args), stop).await,
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
         Command::Tasks(args) => until_stopped(command::places::tasks(args), stop).await,
         Command::Workspaces(args) => until_stopped(command::places::workspaces(args), stop).await,
@@ -227,7 +227,7 @@ async fn run(command: Command) -> Outcome {
         Command::Login(args) => until_stopped(command::login::login(args), stop).await,
         Command::Logout(args) => command::login::logout(args),
         Command::Admin(args) => until_stopped(command::admin::run(args), stop).await,
-        Command::Archive(args) => until_stopped(command::archive::run(args), stop).await,
+        Command::Archive(args) => until_stopped_and_resumed(command::archive::run(args), stop).await,
         Command::Doctor(args) => command::doctor::run(args, stop).await,
         Command::Health(args) => until_stopped(command::health::run(args), stop).await,
         Command::Completions(args) => command::completions::run(args),

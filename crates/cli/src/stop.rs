@@ -5,10 +5,18 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// Does a piece of work until it ends or a signal comes. What it had finished by then is on disk or at the service.
-pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
+pub(crate) async fn until_stopped_and_resumed(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
     tokio::select! {
         outcome = work => outcome,
         () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted; run the same command again to resume")),
+    }
+}
+
+/// Does a piece of work that is begun anew each time, until it ends or a signal comes.
+pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
+    tokio::select! {
+        outcome = work => outcome,
+        () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    is_unreachable: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -40,7 +41,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure without a cause below it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), is_unreachable: false, source: None }
     }
 
     /// A failure with the cause that explains it.
@@ -49,7 +50,18 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(source.into()) }
+        Self { kind, message: message.into(), is_unreachable: false, source: Some(source.into()) }
+    }
+
+    /// The same, because no connection to the service could be established.
+    pub(crate) fn unreachable(mut self) -> Self {
+        self.is_unreachable = true;
+        self
+    }
+
+    /// True if no connection to the service could be established.
+    pub fn is_unreachable(&self) -> bool {
+        self.is_unreachable
     }
 
     /// What the caller does next.

@@ -106,7 +106,10 @@ impl FromStr for Right {
     fn from_str(text: &str) -> Result<Self, WordError> {
         let named =
             |right: &Self| right.name().eq_ignore_ascii_case(text) || right.console_name().eq_ignore_ascii_case(text);
-        Self::ALL.into_iter().find(named).ok_or_else(|| WordError::new(text, "AUTHOR, EXECUTE, VIEW, MANAGE, PUBLISH"))
+        Self::ALL
+            .into_iter()
+            .find(named)
+            .ok_or_else(|| WordError::new(text, "author, viewer, executor, manager, publisher"))
     }
 }
 

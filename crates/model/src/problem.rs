@@ -40,7 +40,7 @@ pub enum ProblemState {
     Open,
     /// It is known, and no alert is sent about it: until a certain time, or until someone changes that.
     Muted,
-    /// It is believed to be gone. If a run that ends later fails of it, it is open again.
+    /// It is believed to be gone. If a run that ends later fails with it, it is open again.
     Resolved,
 }
 

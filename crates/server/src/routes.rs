@@ -224,7 +224,7 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(reports::diff)).audited_reading("read report"),
         Route::new(Token, handler!(reports::of_task)).audited_reading("read report"),
         Route::new(Token, handler!(reports::of_workspace)).audited_reading("read report"),
-        Route::new(Token, handler!(problems::list)).audited_once("look at problems"),
+        Route::new(Token, handler!(problems::list)).audited_once("list problems"),
         Route::new(Token, handler!(problems::one)).audited_once("look at problem"),
         Route::new(Token, handler!(problems::set_state)).audited("change problem"),
         Route::new(Public, handler!(sign_in::ways)),
@@ -252,7 +252,7 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(queries::delete)),
         Route::new(Token, handler!(search::find)).audited_once("search logs"),
         Route::new(Token, handler!(search::facets)).audited_once("search logs"),
-        Route::new(Token, handler!(sql::ask)).audited_reading("ask in SQL"),
+        Route::new(Token, handler!(sql::ask)).audited_reading("run SQL query"),
     ]
 }
 

@@ -33,7 +33,11 @@ impl Clients {
                 version: VERSION,
                 body: body(of.run_id, of.log),
                 error_groups: Vec::new(),
-                problem: of.has_failed.then(|| NewProblem { id: "00ff".repeat(4), title: "it failed".to_owned() }),
+                problem: of.has_failed.then(|| NewProblem {
+                    id: "00ff".repeat(4),
+                    title: "it failed".to_owned(),
+                    headline: None,
+                }),
             };
             let made: Vec<NewSummary> = claimed.iter().map(made).collect();
             match if is_steady { 0 } else { numbers.below(6) } {

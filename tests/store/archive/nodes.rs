@@ -196,7 +196,7 @@ async fn three_nodes_that_count_runs_to_the_same_problems_count_each_once() {
         // Each run is counted to another problem than the last time, in an order of its own on each node.
         let made = |of: &ClaimedSummary| {
             let number = runs.iter().position(|run| *run == of.run_id).unwrap() + version as usize;
-            let problem = Some(NewProblem { id: id(number), title: "title".to_owned() });
+            let problem = Some(NewProblem { id: id(number), title: "title".to_owned(), headline: None });
             NewSummary { of: *of, version, body: b"{}".to_vec(), error_groups: Vec::new(), problem }
         };
         let of_nodes: Vec<Vec<NewSummary>> = (0..3)

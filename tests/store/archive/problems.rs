@@ -19,7 +19,7 @@ const FULL: &str = "00000000000000bb";
 const MINUTE_MS: i64 = 60_000;
 
 fn problem(id: &str) -> Option<NewProblem> {
-    Some(NewProblem { id: id.to_owned(), title: format!("title of {id}") })
+    Some(NewProblem { id: id.to_owned(), title: format!("title of {id}"), headline: None })
 }
 
 fn summary(of: ClaimedSummary, version: u32, problem: Option<NewProblem>) -> NewSummary {

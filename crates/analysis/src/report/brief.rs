@@ -49,6 +49,11 @@ struct Brief<'a> {
     base_url: &'a str,
 }
 
+/// `1 error`, `7 errors`.
+fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 impl Brief<'_> {
     fn head(&self, out: &mut String) -> std::fmt::Result {
         let run = &self.report.run;
@@ -57,7 +62,8 @@ impl Brief<'_> {
         if let Some(duration_ms) = run.duration_ms {
             write!(out, ", took {:.1} s", duration_ms as f64 / 1_000.0)?;
         }
-        writeln!(out, ". {} records, {} errors, {} warnings.", run.records, run.errors, run.warnings)?;
+        let (records, errors) = (counted(run.records, "record"), counted(run.errors, "error"));
+        writeln!(out, ". {records}, {errors}, {}.", counted(run.warnings, "warning"))?;
         if self.report.log.state != LogState::Whole {
             writeln!(out, "This brief is {}.", self.report.log.text)?;
         }
@@ -103,7 +109,8 @@ impl Brief<'_> {
         let Some(problem) = &self.report.problem else { return Ok(()) };
         let id = &problem.id;
         write!(out, "Problem [{id}]({}/problems/{id}), {}: ", self.base_url, problem.state)?;
-        write!(out, "{} runs of {} tasks since {}", problem.runs, problem.tasks, problem.first_seen)?;
+        let (runs, tasks) = (counted(problem.runs, "run"), counted(problem.tasks, "task"));
+        write!(out, "{runs} of {tasks} since {}", problem.first_seen)?;
         let names: Vec<String> = self.report.problem_tasks.iter().map(|task| name(&task.task_name)).collect();
         let others = problem.tasks.saturating_sub(names.len() as u64);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
@@ -164,8 +171,8 @@ impl Brief<'_> {
         writeln!(out, "## New since {earlier}\n")?;
         let run = &against.run;
         let duration = run.duration_ms.map(|ms| format!(", took {:.1} s", ms as f64 / 1_000.0)).unwrap_or_default();
-        let errors = run.errors;
-        writeln!(out, "Run {}, {}{duration}, {} records, {errors} errors.", run.run_id, run.triggered_at, run.records)?;
+        let (records, errors) = (counted(run.records, "record"), counted(run.errors, "error"));
+        writeln!(out, "Run {}, {}{duration}, {records}, {errors}.", run.run_id, run.triggered_at)?;
         let new = against.changes.iter().filter(|change| change.change == Change::New);
         for change in new.clone().take(NEW_MAX) {
             let Some(after) = &change.after else { continue };

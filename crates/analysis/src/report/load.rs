@@ -181,14 +181,14 @@ fn state_without_records(found: &LogSummary) -> LogState {
 
 fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>) -> String {
     let when = match expected_at {
-        Some(at) => format!("soon after {}", at.to_seconds_text()),
+        Some(at) => format!("after {}", at.to_seconds_text()),
         None if found.run.status.is_final() => "soon".to_owned(),
-        None => "soon after the end of the run".to_owned(),
+        None => "after the end of the run".to_owned(),
     };
     match state {
         LogState::Whole => "based on the whole log".to_owned(),
         LogState::Provisional => {
-            format!("based on the records logged so far; a report on the whole log follows {when}")
+            format!("provisional: based on the records so far; final {when}")
         }
         LogState::Outdated => format!("based on the log before more records arrived; updated {when}"),
         LogState::NotYet => format!("the log is long and will be summarised {when}"),

@@ -41,7 +41,7 @@ pub struct RunReport {
     /// Statistics of the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
-    /// What the run failed of; absent if it did not fail and its log has no error, or if nothing names a cause.
+    /// Why the run failed; absent if it did not fail and its log has no error, or if nothing names a cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headline: Option<Headline>,
     /// The problem that the run is counted to: its root cause, in how many runs and tasks it was seen, and what people

@@ -16,7 +16,7 @@ use crate::mask::masked;
 const TITLE_CHARS_MAX: usize = 200;
 
 /// The title of the problem of runs that fail without a word.
-const NO_CAUSE: &str = "No cause is named, neither in the log nor by the engine";
+const NO_CAUSE: &str = "No cause found in the log or in the engine's error message";
 
 /// The problem of a run of this task with this headline.
 pub(crate) fn problem_of_headline(workspace: WorkspaceId, task: TaskId, headline: Option<&Headline>) -> NewProblem {
@@ -29,7 +29,8 @@ pub(crate) fn problem_of_headline(workspace: WorkspaceId, task: TaskId, headline
         true => format!("{workspace}\n{task}\n{title}"),
         false => format!("{workspace}\n{title}"),
     };
-    NewProblem { id: StableId::of(&key).to_string(), title }
+    let headline = headline.map(|headline| headline.text.trim().to_owned()).filter(|text| !text.is_empty());
+    NewProblem { id: StableId::of(&key).to_string(), title, headline }
 }
 
 #[cfg(test)]
@@ -55,10 +56,20 @@ mod tests {
             "ORA-01017: invalid password of user 9 at 192.168.100.250:1521 for job 1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18",
         ];
         let [one, other] = texts.map(|text| headline(text, false));
-        assert_eq!(problem(WORKSPACE, TASK, Some(&one)), problem(WORKSPACE, OTHER, Some(&other)));
+        assert_eq!(problem(WORKSPACE, TASK, Some(&one)).id, problem(WORKSPACE, OTHER, Some(&other)).id);
+        assert_eq!(problem(WORKSPACE, TASK, Some(&one)).headline.as_deref(), Some(texts[0]));
         assert_ne!(problem(WORKSPACE, TASK, Some(&one)).id, problem(OTHER, TASK, Some(&one)).id, "another workspace");
         let title = problem(WORKSPACE, TASK, Some(&one)).title;
         assert!(!title.contains("17 at") && !title.contains("10.0.0.8") && !title.contains("4f0e9a57"), "{title}");
+    }
+
+    /// Two different errors of a database were one problem, and its title did not say which.
+    #[test]
+    fn an_error_code_is_part_of_the_cause() {
+        let [one, other] = ["ORA-00942: table \"A\" does not exist", "ORA-12541: no listener for \"A\""];
+        let [one, other] = [one, other].map(|text| problem(WORKSPACE, TASK, Some(&headline(text, false))));
+        assert_ne!(one.id, other.id);
+        assert_eq!(one.title, "ORA-00942: table \"<text>\" does not exist");
     }
 
     #[test]

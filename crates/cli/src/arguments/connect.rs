@@ -10,6 +10,8 @@ use url::Url;
 
 use super::profile::{Profile, ProfileName};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::render::screen::Stream;
+use crate::render::terminal::note;
 use crate::system::{SystemClock, SystemRandom, environment};
 
 /// The address on which `runlog serve` listens by default.
@@ -26,8 +28,8 @@ pub(crate) struct ConnectArgs {
     /// Base URL of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
     #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", conflicts_with = "region")]
     api_url: Option<Url>,
-    /// Region of Talend Cloud: eu, us, ap, au, us-west, …
-    #[arg(long, env = "RUNLOG_REGION", value_name = "REGION")]
+    /// Region of Talend Cloud: eu, us, us-west, ap or au
+    #[arg(long, env = "RUNLOG_REGION", value_name = "REGION", value_parser = region)]
     region: Option<String>,
     /// File that contains a personal access token [or set RUNLOG_TOKEN to the token itself]
     #[arg(long, env = "RUNLOG_TOKEN_FILE", value_name = "FILE", conflicts_with = "client_id")]
@@ -38,8 +40,9 @@ pub(crate) struct ConnectArgs {
     /// File that contains the client secret [or set RUNLOG_CLIENT_SECRET to the secret itself]
     #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
-    /// Maximum requests per second and per minute, or 0 for no limit [default: what Talend Cloud allows for each group of
-    /// its API, such as 10,600 for logs, or the limits that a Runlog announces]
+    /// Maximum requests per second and per minute, separated by a comma, or 0 for no limit [default: what Talend Cloud
+    /// allows for each group of its API, such as 10 per second and 600 per minute for logs, or the limits that a Runlog
+    /// announces]
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
     pace: Option<PaceSetting>,
     /// How many times to retry a request that was throttled or failed with a server or connection error; unless this is
@@ -67,8 +70,17 @@ pub(crate) struct TlsArgs {
     client_certificate: Option<PathBuf>,
 }
 
+/// A region of Talend Cloud.
+pub(crate) fn region(text: &str) -> Result<String, String> {
+    runlog_client::region_url(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
-    let error = || format!("{text:?} is neither 0 nor two numbers such as 8,600");
+    let error = || {
+        format!(
+            "{text:?} is neither 0 nor PER_SECOND,PER_MINUTE, such as 8,600 for 8 requests per second and 600 per minute"
+        )
+    };
     if text == "0" {
         return Ok(PaceSetting::Unlimited);
     }
@@ -108,8 +120,15 @@ impl ConnectArgs {
         self.profile().is_ok_and(|profile| profile.is_some())
     }
 
-    /// A client for the service.
+    /// A client for the service, for commands that somebody waits for: fails at once if the service cannot be reached.
     pub(crate) fn client(&self) -> Outcome<Client> {
+        let client = self.patient_client()?;
+        client.require_first_connection();
+        Ok(client)
+    }
+
+    /// A client for the service that waits for it to become available, for commands that a program may have started.
+    pub(crate) fn patient_client(&self) -> Outcome<Client> {
         let profile = self.profile()?;
         let url = self.url(profile.as_ref())?;
         let credentials = self.credentials(&url, profile.as_ref())?;
@@ -119,7 +138,9 @@ impl ConnectArgs {
         settings.download.allowed_hosts.extend(self.allow_hosts.iter().cloned());
         settings.download.allow_private_addresses |= self.allow_private_addresses;
         settings.tls = self.tls.settings()?;
-        Ok(Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?)
+        let client = Client::new(settings, Arc::new(SystemClock), Arc::new(SystemRandom), Arc::new(TokioWait))?;
+        note_retries(&client);
+        Ok(client)
     }
 
     /// A client for another service, whose token is in a variable of its own.
@@ -215,6 +236,14 @@ impl ConnectArgs {
 
 /// What to do without credentials.
 const LOGIN: &str = "run `runlog login https://…`, or set RUNLOG_TOKEN, or RUNLOG_CLIENT_ID and RUNLOG_CLIENT_SECRET";
+
+/// Says on standard error that requests are retried, and why.
+pub(crate) fn note_retries(client: &Client) {
+    client.tell_of_retries(|error, time_left| {
+        let text = format!("{error}; retrying for up to {} s", time_left.as_secs());
+        note(Stream::Note.shown(&text));
+    });
+}
 
 /// True if two texts are the same URL, whose form the parser may have changed.
 fn same_url(one: &str, other: &str) -> bool {

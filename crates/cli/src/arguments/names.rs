@@ -7,6 +7,8 @@ use runlog_client::{Client, ErrorKind};
 use runlog_model::wire::admin::UserBody;
 use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
 use runlog_model::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
+use runlog_store::Store;
+use runlog_store::runs::RunFilter;
 
 use crate::exit::{Exit, Failure, Outcome};
 
@@ -64,6 +66,32 @@ impl RunRef {
                 format!("no run that you may view has an ID that begins with {prefix}"),
             )),
             _ => Err(ambiguous(&format!("{prefix} is the beginning of several IDs"), &candidates)),
+        }
+    }
+
+    /// The ID in an archive that is open.
+    pub(crate) async fn resolve_in(&self, store: &Store) -> Outcome<RunId> {
+        let prefix = match self {
+            Self::Id(id) => return Ok(*id),
+            Self::Prefix(prefix) => prefix,
+        };
+        let filter = RunFilter {
+            id_prefix: Some(prefix.to_string()),
+            limit: CANDIDATES_SHOWN as u64 + 1,
+            ..RunFilter::default()
+        };
+        let (runs, _) = store.runs().list(&filter).await?;
+        match runs.as_slice() {
+            [run] => Ok(run.id),
+            [] => {
+                let message = format!("no run of this archive has an ID that begins with {prefix}");
+                Err(Failure::new(Exit::NotFound, message))
+            }
+            runs => {
+                let candidates: Vec<String> =
+                    runs.iter().map(|run| format!("{}, {}", run.id, run.triggered_at.to_seconds_text())).collect();
+                Err(ambiguous(&format!("{prefix} is the beginning of several IDs"), &candidates))
+            }
         }
     }
 }
@@ -124,6 +152,21 @@ impl WorkspaceRef {
                 )
             }),
         }
+    }
+
+    /// The ID in an archive that is open.
+    pub(crate) async fn resolve_in(&self, store: &Store) -> Outcome<WorkspaceId> {
+        if let Ok(id) = self.0.parse() {
+            return Ok(id);
+        }
+        let mut places = store.workspaces().list().await?;
+        places.retain(|place| is_named(&self.0, &[&place.environment.name, &place.name]));
+        let found = places.iter().map(|place| (place.id, [place.environment.name.as_str(), place.name.as_str()]));
+        the_one("workspaces", &self.0, found.collect())?.ok_or_else(|| {
+            let message =
+                format!("no workspace of this archive is named {:?}; `runlog archive stats` lists them", self.0);
+            Failure::new(Exit::NotFound, message)
+        })
     }
 
     /// The workspace, as the service has it.
@@ -270,7 +313,7 @@ fn is_named_exactly(text: &str, path: &[&str]) -> bool {
 
 /// `Usage`: the candidates, as lines.
 fn ambiguous(what: &str, candidates: &[String]) -> Failure {
-    let mut message = format!("{what}; give one of these IDs:");
+    let mut message = format!("{what}; use an ID or a full path:");
     for candidate in candidates.iter().take(CANDIDATES_SHOWN) {
         message += &format!("\n  {candidate}");
     }

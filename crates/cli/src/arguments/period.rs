@@ -17,7 +17,7 @@ pub(crate) struct PeriodArgs {
     /// Latest time, inclusive; a date includes the whole day
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<Moment>,
-    /// Only the last so long, such as 1d or 12h: the same as --from with that
+    /// Only the last DURATION, such as 1d or 12h (same as --from)
     #[arg(long, value_name = "DURATION", conflicts_with = "from")]
     last: Option<Moment>,
 }

@@ -31,7 +31,7 @@ pub(crate) struct AlertsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show what each rule would have reported of the last days; nothing is recorded or sent
+    /// Show which alerts each rule would have sent in the last days; nothing is recorded or sent
     Preview(PreviewArgs),
     /// List the rules with their state, what is open, and the maintenance windows
     List(ListArgs),
@@ -73,7 +73,7 @@ struct TestArgs {
 Late tasks, incomplete logs and unavailable engines are those of now. Sinks that are behind are not searched for, and
 maintenance windows do not matter. No secret of the settings is needed.")]
 struct PreviewArgs {
-    /// How far back to search: a time, or so long ago, such as 12h or 7d
+    /// How far back to search: a time, or a duration ago, such as 12h or 7d
     #[arg(long, value_name = "TIME", default_value = "2d", allow_hyphen_values = true)]
     since: Moment,
     /// Only this rule

@@ -5,18 +5,23 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use runlog_model::{RunId, WorkspaceId};
+use runlog_model::wire::admin::AuditEntry;
+use runlog_model::wire::retention::RetentionPreviewBody;
+use runlog_model::{Clock, WorkspaceId};
+use runlog_store::audit::AuditContext;
 use runlog_store::maintenance::{LegalHold, Retention, VerifyProgress};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use serde_json::json;
 
 use crate::arguments::archive::{OpenArgs, catalog, objects, open};
+use crate::arguments::names::{RunRef, WorkspaceRef};
 use crate::arguments::number::{Size, between};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::Bar;
 use crate::render::terminal::{
     BAD, GOOD, bytes, count, counted, counted_are, note, result_json, result_line, styled, table,
 };
+use crate::system::SystemClock;
 
 /// Maximum number of problems in text output.
 const PROBLEMS_SHOWN: usize = 50;
@@ -27,8 +32,8 @@ Examples:
   runlog archive stats
   runlog archive verify --repair
   runlog archive copy --to-catalog postgres://runlog@db/runlog --to-objects s3://logs/runlog
-  runlog archive retention WORKSPACE_ID --days 400
-  runlog archive hold RUN_ID --reason 'audit 2026, until the report is signed'
+  runlog archive retention sales --days 400 --dry-run
+  runlog archive hold 6c0e5a34 --reason 'audit 2026, until the report is signed'
   runlog archive summarize")]
 pub(crate) struct ArchiveArgs {
     #[command(subcommand)]
@@ -67,8 +72,8 @@ enum Action {
     },
     /// Set how long the logs of a workspace are kept; without an option, show it
     Retention {
-        /// ID of the workspace
-        workspace: WorkspaceId,
+        /// The workspace: its ID or name
+        workspace: WorkspaceRef,
         /// Keep logs for this many days after the end of the run
         #[arg(long, value_name = "DAYS", value_parser = between(1_u64, 36_500))]
         days: Option<u64>,
@@ -78,17 +83,31 @@ enum Action {
         /// Keep logs without a limit
         #[arg(long, conflicts_with_all = ["days", "bytes"])]
         forever: bool,
+        /// Confirm that logs are deleted; required if the new retention does not keep all logs that are stored now
+        #[arg(long)]
+        yes: bool,
+        /// Show which logs would be deleted, and change nothing
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
     },
     /// Put a run under legal hold, which prevents the deletion of its log
     Hold {
-        /// ID of the run
-        run: RunId,
+        /// The run: its ID, or the first digits of it
+        run: RunRef,
         /// Why the log must not be deleted, for others who see the hold; up to 500 characters
         #[arg(long, value_name = "TEXT", conflicts_with = "release")]
         reason: Option<String>,
         /// Release the hold
         #[arg(long)]
         release: bool,
+    },
+    /// Delete the log of a run; it cannot be restored
+    Delete {
+        /// The run: its ID, or the first digits of it
+        run: RunRef,
+        /// Confirm the deletion; without it, only what would be deleted is shown
+        #[arg(long)]
+        yes: bool,
     },
     /// Seal the logs that are due, and create missing summaries; a service does this in the background
     Summarize {
@@ -99,7 +118,11 @@ enum Action {
     /// Seal logs again that lakehouses do not see yet, because their files may hold runs of several workspaces
     Reseal,
     /// Delete expired logs and orphaned objects now; a service does this every ten minutes
-    Sweep,
+    Sweep {
+        /// Show which logs have expired, and delete nothing; orphaned objects are not counted
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 pub(crate) async fn run(args: ArchiveArgs) -> Outcome {
@@ -150,14 +173,41 @@ async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -
             refuse_same_place(of, &settings)?;
             copy(store, settings, no_verify, as_json).await
         }
-        Action::Retention { workspace, days, bytes, forever } => {
-            if forever || days.is_some() || bytes.is_some() {
-                let bytes = bytes.map(|size| size.0);
-                store.maintenance().set_retention(workspace, Retention { days, bytes }).await?;
+        Action::Retention { workspace, days, bytes, forever, yes, dry_run } => {
+            let workspace = workspace.resolve_in(store).await?;
+            let new = Retention { days, bytes: bytes.map(|size| size.0) };
+            let is_change = forever || days.is_some() || bytes.is_some();
+            if !is_change && dry_run {
+                let now = store.maintenance().retention(workspace).await?;
+                let preview = store.maintenance().preview_retention(workspace, now).await?;
+                return shown(as_json, json!({ "workspace": workspace, "preview": preview }), would_delete(&preview));
+            }
+            if is_change {
+                let preview = store.maintenance().preview_retention(workspace, new).await?;
+                if dry_run {
+                    return shown(
+                        as_json,
+                        json!({ "workspace": workspace, "preview": preview }),
+                        would_delete(&preview),
+                    );
+                }
+                if preview.runs > 0 && !yes {
+                    let message = format!(
+                        "this retention {}; nothing was changed: add --yes to confirm, or --dry-run to only look",
+                        would_delete(&preview)
+                    );
+                    return Err(Failure::new(Exit::Usage, message));
+                }
+                store.maintenance().set_retention(workspace, new).await?;
+                if preview.runs > 0 {
+                    note(format!("{}, within ten minutes if a service is running", would_delete(&preview)));
+                }
             }
             retention(store, workspace, as_json).await
         }
+        Action::Delete { run, yes } => delete(store, &run, yes, as_json).await,
         Action::Hold { run, reason, release } => {
+            let run = run.resolve_in(store).await?;
             let hold = LegalHold { reason, by: "runlog archive hold".to_owned() };
             store.maintenance().set_legal_hold(run, (!release).then_some(&hold)).await?;
             let said = if release { "may be deleted again" } else { "is under legal hold and cannot be deleted" };
@@ -181,7 +231,8 @@ async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -
             let summaries = if made == 1 { "1 summary".to_owned() } else { format!("{} summaries", count(made)) };
             shown(as_json, json, format!("sealed {}, created {summaries}", counted(sealed, "run")))
         }
-        Action::Sweep => {
+        Action::Sweep { dry_run: true } => preview_sweep(store, as_json).await,
+        Action::Sweep { dry_run: false } => {
             let retired = store.maintenance().apply_retention().await?;
             let freed = store.maintenance().sweep().await?;
             let json = json!({ "runsRetired": retired.runs, "recordsRetired": retired.records, "bytesFreed": freed + retired.bytes });
@@ -204,6 +255,72 @@ fn shown(as_json: bool, json: serde_json::Value, text: String) -> Outcome {
         result_line(text)?
     }
     Ok(())
+}
+
+/// `would delete the logs of 19 runs (7,600 records, 3 MB) that ended between … and …`.
+fn would_delete(preview: &RetentionPreviewBody) -> String {
+    if preview.runs == 0 {
+        return "would delete no log".to_owned();
+    }
+    let ended = preview.oldest.zip(preview.newest).map(|(oldest, newest)| {
+        format!(" that ended between {} and {}", oldest.to_seconds_text(), newest.to_seconds_text())
+    });
+    let held = match preview.held_runs {
+        0 => String::new(),
+        runs => format!("; {} kept by a legal hold", counted_are(runs, "run")),
+    };
+    format!(
+        "would delete the {} of {} ({}, {}){}{held}",
+        if preview.runs == 1 { "log" } else { "logs" },
+        counted(preview.runs, "run"),
+        counted(preview.records, "record"),
+        bytes(preview.bytes),
+        ended.unwrap_or_default()
+    )
+}
+
+/// Shows which logs the next sweep would delete.
+async fn preview_sweep(store: &Store, as_json: bool) -> Outcome {
+    let (mut previews, mut lines) = (Vec::new(), Vec::new());
+    for of in store.maintenance().retentions().await? {
+        let retention = Retention { days: of.days, bytes: of.bytes_max };
+        if retention.days.is_none() && retention.bytes.is_none() {
+            continue;
+        }
+        let preview = store.maintenance().preview_retention(of.workspace_id, retention).await?;
+        lines.push(format!("workspace {}: {}", of.workspace_name, would_delete(&preview)));
+        previews.push(json!({ "workspace": of.workspace_id, "preview": preview }));
+    }
+    if lines.is_empty() {
+        lines.push("no workspace has a retention: would delete no log".to_owned());
+    }
+    shown(as_json, json!({ "workspaces": previews }), lines.join("\n"))
+}
+
+/// Deletes the log of a run, with an audit entry.
+async fn delete(store: &Store, run: &RunRef, yes: bool, as_json: bool) -> Outcome {
+    let id = run.resolve_in(store).await?;
+    let Some(brief) = store.runs().brief(id).await? else {
+        return Err(Failure::new(Exit::NotFound, format!("there is no run {id} in this archive")));
+    };
+    let records = counted(brief.records, "record");
+    if !yes {
+        let message = format!("would delete the log of run {id} ({records}) for good; add --yes to confirm");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let audit_context = AuditContext::new(AuditEntry {
+        at: SystemClock.now(),
+        caller_id: "runlog".to_owned(),
+        caller_name: "runlog archive delete".to_owned(),
+        action: "delete log".to_owned(),
+        subject: id.to_string(),
+        status: 200,
+        address: String::new(),
+        request_id: String::new(),
+    });
+    let deleted = store.with_audit(audit_context).maintenance().delete_log(id).await?;
+    let json = json!({ "run": id, "recordsDeleted": deleted.records });
+    shown(as_json, json, format!("deleted the log of run {id} ({})", counted(deleted.records, "record")))
 }
 
 async fn stats(store: &Store, as_json: bool) -> Outcome {

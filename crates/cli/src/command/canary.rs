@@ -101,7 +101,7 @@ struct Totals {
 
 /// Does it once, or every so often.
 pub(crate) async fn run(args: CanaryArgs, stop: CancellationToken) -> Outcome {
-    let client = args.connect.client()?;
+    let client = args.connect.patient_client()?;
     let through = match &args.through {
         Some(url) => args.connect.client_of(url.clone(), "RUNLOG_THROUGH_TOKEN")?,
         None => client.clone(),

@@ -7,6 +7,7 @@ use runlog_model::Clock;
 use runlog_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::connect::note_retries;
 use crate::background::deliverers;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, FAINT, GOOD, result_line, styled};
@@ -47,6 +48,8 @@ async fn check_peers(opened: Opened) -> Outcome {
     for Scheduled { upstream, .. } in upstreams {
         let (name, now) = (upstream.name.clone(), SystemClock.now());
         let base = upstream.client.settings().base_url.clone();
+        upstream.client.require_first_connection();
+        note_retries(&upstream.client);
         let collector = Collector::new(&store, upstream, Arc::new(runlog_collector::NoProgress));
         let what = format!("upstream {name} at {base}");
         let tests = match collector.test_rights(Range { from: now.plus_millis(-LAST_RUNS_MS), to: now }).await {
@@ -61,6 +64,10 @@ async fn check_peers(opened: Opened) -> Outcome {
         for RightTest { what: right, outcome } in tests {
             match outcome {
                 RightOutcome::Granted(found) => good(format!("{what}: can {right}: {found}"))?,
+                RightOutcome::Doubtful(found) => {
+                    result_line(format!("{}   {what}: can {right}: {found}", styled(BAD, "bad")))?;
+                    first.get_or_insert(Exit::Denied);
+                }
                 RightOutcome::Untested(why) => result_line(format!(
                     "{}  {what}: could not test whether it can {right}: {why}",
                     styled(FAINT, "----")

@@ -142,7 +142,7 @@ impl Order {
 /// Fetches the log and reports the result.
 pub(crate) async fn run(args: FetchArgs) -> Outcome {
     let range = args.period.range()?;
-    let client = args.connect.client()?;
+    let client = args.connect.patient_client()?;
     let run = args.run.resolve(&client).await?;
     let mut request = args.request(run, range);
     let output = request.output.clone();

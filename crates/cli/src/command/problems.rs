@@ -34,7 +34,7 @@ const TITLE_CHARS: usize = 100;
     args_conflicts_with_subcommands = true,
     after_help = "\
 A problem is a root cause that failed runs of a workspace have in common, whichever tasks they are of. It is open, muted
-or resolved. A resolved problem comes back with a run that ends later and fails of it.
+or resolved. A resolved problem comes back with a run that ends later and fails with it.
 
 Examples:
   runlog problems
@@ -64,7 +64,7 @@ enum ProblemsCommand {
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Mark a problem as resolved: it comes back if a run that ends later fails of it
+    /// Mark a problem as resolved: it comes back if a run that ends later fails with it
     Resolve(ChangeArgs),
     /// Open a problem that is muted or resolved
     Reopen(ChangeArgs),
@@ -84,7 +84,7 @@ struct ListArgs {
     /// Only problems with this text in their title, case-insensitive
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// Only problems seen since then: a time, or so long ago, such as 7d
+    /// Only problems seen since then: a time, or a duration ago, such as 7d
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<Moment>,
     /// The order: last-seen, first-seen or runs
@@ -221,7 +221,7 @@ fn row(problem: &ProblemBody) -> Vec<String> {
         count(problem.tasks),
         shown_seconds(problem.last_seen),
         shown(&problem.workspace_name),
-        shown(&shortened(&problem.title, TITLE_CHARS)),
+        shown(&shortened(problem.shown_title(), TITLE_CHARS)),
     ]
 }
 
@@ -245,7 +245,10 @@ async fn show(args: ProblemArgs) -> Outcome {
     }
     let ProblemDetailBody { problem, tasks, runs } = &detail;
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
-    result_line(styled(STRONG, shown(&problem.title)))?;
+    result_line(styled(STRONG, shown(problem.shown_title())))?;
+    if problem.headline.is_some() {
+        result_line(format!("grouped as: {}", shown(&problem.title)))?;
+    }
     for line in lines_of(problem) {
         result_line(line)?;
     }
@@ -294,7 +297,7 @@ async fn set_state(args: ChangeArgs, state: ProblemState, until: Option<runlog_m
         return Ok(result_json(&problem)?);
     }
     let until = problem.muted_until.map(|until| format!(" until {}", shown_seconds(until))).unwrap_or_default();
-    let title = shortened(&problem.title, TITLE_CHARS);
+    let title = shortened(problem.shown_title(), TITLE_CHARS);
     Ok(result_line(format!("{} is {}{until}: {}", problem.id, problem.state, Stream::Result.shown_on_line(&title)))?)
 }
 

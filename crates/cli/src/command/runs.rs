@@ -13,6 +13,7 @@ use crate::arguments::names::{TaskRef, WorkspaceRef};
 use crate::arguments::number::between;
 use crate::arguments::period::PeriodArgs;
 use crate::arguments::status::{StatusArg, status_word};
+use crate::command::search::note_missing_rights;
 use crate::exit::Outcome;
 use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
@@ -20,6 +21,9 @@ use crate::render::terminal::{self, BAD, GOOD, note, result_json, result_line, s
 
 /// Maximum number of runs per request. Source: `limit` of the list of executions.
 const LIST_PAGE_MAX: u64 = 100;
+
+/// Maximum number of failed runs whose reason is requested.
+const HEADLINES_MAX: u64 = 200;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -73,6 +77,7 @@ pub(crate) async fn run(args: RunsArgs) -> Outcome {
     }
     if runs.is_empty() {
         note("no runs found; without --from or --last, the service searches its default period, at most 60 days");
+        note_missing_rights(&client).await;
     } else if total > runs.len() as u64 {
         note(format!("{} of {} runs; --limit shows more", terminal::count(runs.len() as u64), terminal::count(total)));
     }
@@ -149,6 +154,8 @@ async fn list(
 }
 
 async fn show(client: &Client, scope: ExecutionScope, runs: &[Execution]) -> Outcome {
+    let headlines = headlines(client, scope, runs).await;
+    let row = |run: &Execution| row(run, headlines.get(run.id()).map(String::as_str));
     if let ExecutionScope::Task(_) = scope {
         let rows = runs.iter().map(row).collect();
         result_line(table(&["run", "status", "started", "duration", "by", "error"], &[3], rows))?;
@@ -158,13 +165,31 @@ async fn show(client: &Client, scope: ExecutionScope, runs: &[Execution]) -> Out
     let with_task = |run: &Execution| {
         let id = run.text("taskId").unwrap_or_default();
         let name = names.get(id).map_or(id, String::as_str);
-        let mut row = row(run);
-        row.insert(2, Stream::Result.shown_on_line(name).into_owned());
-        row
+        let mut cells = row(run);
+        cells.insert(2, Stream::Result.shown_on_line(name).into_owned());
+        cells
     };
     let rows = runs.iter().map(with_task).collect();
     result_line(table(&["run", "status", "task", "started", "duration", "by", "error"], &[4], rows))?;
     Ok(())
+}
+
+/// Why the runs that failed did so, by ID; of Talend Cloud, which does not tell it, none.
+async fn headlines(client: &Client, scope: ExecutionScope, runs: &[Execution]) -> BTreeMap<String, String> {
+    let failed = || runs.iter().filter(|run| run.status.is_some_and(is_bad));
+    let Some(first) = failed().filter_map(|run| run.triggered_at.or(run.started_at)).min() else {
+        return BTreeMap::new();
+    };
+    let mut query = vec![("startTime", first.to_string()), ("limit", HEADLINES_MAX.to_string())];
+    query.extend(RunStatus::ALL.iter().filter(|it| is_bad(**it)).map(|it| ("status", it.as_str().to_owned())));
+    match scope {
+        ExecutionScope::Task(id) => query.push(("taskId", id.to_string())),
+        ExecutionScope::Workspace(id) => query.push(("workspaceId", id.to_string())),
+        _ => {}
+    }
+    let Ok(found) = client.runs(&query).await else { return BTreeMap::new() };
+    let told = found.items.into_iter().map(|it| it.run);
+    told.filter_map(|run| Some((run.run_id.to_string(), run.headline?))).collect()
 }
 
 /// The names of all tasks that the caller may view, by ID: `sales/nightly-orders`.
@@ -176,7 +201,8 @@ async fn task_names(client: &Client) -> Outcome<BTreeMap<String, String>> {
     Ok(names)
 }
 
-fn row(run: &Execution) -> Vec<String> {
+/// The headline of the log says more than the message of the engine.
+fn row(run: &Execution, headline: Option<&str>) -> Vec<String> {
     // On a terminal each run has one line, and steers nothing, whatever the service says of it.
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
     let status = shown(&run.status.map_or_else(|| run.status_text.to_lowercase(), |it| status_word(it).to_owned()));
@@ -194,6 +220,6 @@ fn row(run: &Execution) -> Vec<String> {
         started.map(shown_seconds).unwrap_or_default(),
         duration.unwrap_or_default(),
         shown(run.text("userId").unwrap_or_default()),
-        shown(&terminal::shortened(run.text("errorMessage").unwrap_or_default(), 60)),
+        shown(&terminal::shortened(headline.or(run.text("errorMessage")).unwrap_or_default(), 60)),
     ]
 }

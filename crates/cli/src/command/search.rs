@@ -81,6 +81,9 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         true => note(format!("{found} found in {of}, newest first; there may be more, which a higher --limit shows")),
         false => note(format!("{found} found in {of}, newest first")),
     }
+    if left == args.limit && args.text.matches('"').count() % 2 == 1 {
+        note("the quotation mark is not closed: the text was searched as it stands");
+    }
     if scanned == 0 {
         note_missing_rights(&client).await;
     }

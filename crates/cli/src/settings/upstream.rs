@@ -14,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::secret::{read, read_tls};
-use super::values::{Pace, Schedule, ScheduleZone};
+use super::values::{Pace, Region, Schedule, ScheduleZone, base_url};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::{SystemClock, SystemRandom};
 
@@ -31,7 +31,8 @@ pub(crate) const REQUESTS_OF_COMPONENTS: u64 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct UpstreamSettings {
     pub(super) name: Name,
-    region: Option<String>,
+    region: Option<Region>,
+    #[serde(default, deserialize_with = "base_url")]
     url: Option<Url>,
     token: Option<SecretSource>,
     client_id: Option<String>,
@@ -116,7 +117,7 @@ impl UpstreamSettings {
         let name = self.name.0.clone();
         let url = match (&self.url, &self.region) {
             (Some(url), _) => url.clone(),
-            (None, region) => runlog_client::region_url(region.as_deref().unwrap_or_default())?,
+            (None, region) => runlog_client::region_url(region.as_ref().map_or("", |region| &region.0))?,
         };
         let mut settings = ClientSettings::new(url, self.credentials()?);
         settings.pace = self.pace.map_or(settings.pace, |pace| pace.0);

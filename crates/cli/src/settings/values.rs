@@ -10,12 +10,17 @@ use runlog_model::{LogZone, Timestamp};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
+use url::Url;
 
-use crate::arguments::connect::pace;
+use crate::arguments::connect::{pace, region};
 
 /// Requests per second and minute.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace(pub(super) PaceSetting);
+
+/// A region of Talend Cloud.
+#[derive(Debug, Clone)]
+pub(super) struct Region(pub(super) String);
 
 /// When rounds begin, in the time zone of the schedule.
 #[derive(Debug, Clone)]
@@ -34,6 +39,18 @@ impl Schedule {
     }
 }
 
+/// The URL of a service.
+pub(super) fn base_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.parse() {
+        Ok(url) => Ok(Some(url)),
+        Err(_) if !text.contains("://") => Err(de::Error::custom(format!(
+            "{text:?} is not a URL; did you mean \"https://{text}\" or \"http://{text}\"?"
+        ))),
+        Err(error) => Err(de::Error::custom(format!("{text:?} is not a URL: {error}"))),
+    }
+}
+
 /// The zone of a schedule: UTC if none is set.
 pub(super) fn zone_of(zone: Option<&ScheduleZone>) -> TimeZone {
     zone.map_or(TimeZone::UTC, |zone| zone.0.clone())
@@ -43,6 +60,12 @@ impl<'de> Deserialize<'de> for ScheduleZone {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse::<LogZone>().map(|zone| Self(zone.into())).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Region {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        region(&String::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
     }
 }
 

@@ -91,9 +91,12 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
             }
             Err(error) => (error, None, true),
         };
-        if !is_worth_another || tries.are_spent(&error, &connection.settings) {
+        if !is_worth_another || connection.gives_up(&error, &tries) {
             // Whatever the service calls it, the user has to check the credentials.
             let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
+            if error.is_unreachable() {
+                return Err(error);
+            }
             return Err(Error::caused(kind, "cannot get an access token for the service account", error));
         }
         connection.pause(&error, headers.as_ref(), &mut tries).await;

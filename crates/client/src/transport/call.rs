@@ -158,7 +158,19 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let id = id.map(|id| format!(" [request {id}]")).unwrap_or_default();
     let grant = if kind == ErrorKind::Forbidden { what_to_grant(call.url.path()) } else { None };
     let grant = grant.map(|grant| format!("; {grant}")).unwrap_or_default();
+    let is_elsewhere = answer.status == StatusCode::NOT_FOUND && !is_api(call.url.path(), &answer.body);
+    let grant = if is_elsewhere { format!("{grant}; {WRONG_URL}") } else { grant };
     Error::new(kind, format!("{}: {} {words}{grant}{id}", call.place(), answer.status.as_u16()))
+}
+
+/// What to do about a 404 that is not one of the API.
+const WRONG_URL: &str = "the service does not respond like Talend Cloud or Runlog: check the URL, which consists of scheme, host and port only";
+
+/// True if a 404 may be one of the API: the URL has no path before that of the API, and the body is JSON.
+fn is_api(path: &str, body: &[u8]) -> bool {
+    let folder = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let folders = ["monitoring", "processing", "orchestration", "security", "account", "executions", "runlog"];
+    folders.contains(&folder) && serde_json::from_slice::<Value>(body).is_ok_and(|body| body.is_object())
 }
 
 /// The rights that a request of this path needs, in the words of the console and of the API.

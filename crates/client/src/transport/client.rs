@@ -105,6 +105,18 @@ impl Client {
         self
     }
 
+    /// From now on, a request fails at once if no connection can be established and the service was never reached. For
+    /// commands that somebody waits for: a wrong address does not recover by itself.
+    pub fn require_first_connection(&self) {
+        self.0.connection.require_first_connection();
+    }
+
+    /// Calls `tell` once, when a request has been retried for some seconds: with why, and for how long it will be
+    /// retried at most.
+    pub fn tell_of_retries(&self, tell: impl Fn(&Error, Duration) + Send + Sync + 'static) {
+        self.0.connection.tell_of_retries(Box::new(tell));
+    }
+
     /// What it has sent so far.
     pub fn traffic(&self) -> Traffic {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -211,7 +223,7 @@ impl Client {
                 authentication.forget(&authorization).await;
                 continue;
             }
-            if !is_worth_another(status, call.repeatable) || tries.are_spent(&error, self.settings()) {
+            if !is_worth_another(status, call.repeatable) || connection.gives_up(&error, &tries) {
                 return Err(error);
             }
             self.pause(&error, headers.as_ref().map(|(_, headers)| headers), &mut tries).await;

@@ -1,6 +1,7 @@
 //! The connection to a service: sends a request once, and knows the rate limit, the clock and the ways to wait.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -30,7 +31,24 @@ pub(super) struct Connection {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) wait: Arc<dyn Wait>,
+    /// True once the service has answered a request.
+    was_reached: AtomicBool,
+    /// True if requests are not retried while the service was never reached.
+    requires_first_connection: AtomicBool,
+    retry_notice: OnceLock<RetryNotice>,
 }
+
+/// Is told why requests are retried, and for how long at most.
+type TellOfRetry = dyn Fn(&Error, Duration) + Send + Sync;
+
+/// Tells that a request is retried, once for each client.
+struct RetryNotice {
+    tell: Box<TellOfRetry>,
+    is_told: AtomicBool,
+}
+
+/// How long retries wait in total before they are announced.
+const QUIET_RETRIES: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// A connection, of a simulation if there is one; nothing is sent yet.
@@ -47,7 +65,19 @@ impl Connection {
             None => Network::Real(HttpClientBuilder::new(&settings.tls).build()?),
         };
         let rate_limiter = Arc::new(RateLimiter::new(settings.pace));
-        Ok(Self { settings, network, rate_limiter, clock, random, wait })
+        let (was_reached, requires_first_connection) = (AtomicBool::new(false), AtomicBool::new(false));
+        let retry_notice = OnceLock::new();
+        Ok(Self {
+            settings,
+            network,
+            rate_limiter,
+            clock,
+            random,
+            wait,
+            was_reached,
+            requires_first_connection,
+            retry_notice,
+        })
     }
 
     /// A request to a path of the API, its parts still to be percent-encoded.
@@ -67,10 +97,33 @@ impl Connection {
         self.rate_limiter.take(call.group, call.urgency, self.clock.as_ref(), self.wait.as_ref()).await;
     }
 
+    /// From now on, a request fails at once if no connection can be established and the service was never reached.
+    pub(super) fn require_first_connection(&self) {
+        self.requires_first_connection.store(true, Ordering::Relaxed);
+    }
+
+    /// Calls `tell` once, when a request has been retried for some seconds. A second call has no effect.
+    pub(super) fn tell_of_retries(&self, tell: Box<TellOfRetry>) {
+        // A notice that is set already stays.
+        let _ = self.retry_notice.set(RetryNotice { tell, is_told: AtomicBool::new(false) });
+    }
+
+    /// True if a failed request is not sent again.
+    pub(super) fn gives_up(&self, error: &Error, tries: &Tries) -> bool {
+        let was_never_reached = error.is_unreachable() && !self.was_reached.load(Ordering::Relaxed);
+        was_never_reached && self.requires_first_connection.load(Ordering::Relaxed)
+            || tries.are_spent(error, &self.settings)
+    }
+
     /// Waits before the next try, and counts it.
     pub(super) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
         let delay = retry::delay(headers, tries.retries, self.clock.now(), self.random.as_ref());
         debug!(%error, delay_ms = delay.as_millis() as u64, "retrying after a pause");
+        if let Some(notice) = self.retry_notice.get().filter(|_| tries.waited + delay >= QUIET_RETRIES)
+            && !notice.is_told.swap(true, Ordering::Relaxed)
+        {
+            (notice.tell)(error, tries.time_left());
+        }
         self.wait.sleep(delay).await;
         tries.retries += 1;
         tries.waited += delay;
@@ -99,6 +152,7 @@ impl Connection {
         *request.body_mut() = call.body();
         *request.timeout_mut() = Some(time_max.unwrap_or(self.settings.request_time_max));
         let response = self.network.send(request, |error| self.broken(call, error)).await?;
+        self.was_reached.store(true, Ordering::Relaxed);
         self.rate_limiter.read_limit(response.headers());
         Ok(response)
     }
@@ -122,10 +176,31 @@ impl Connection {
             // The library names this failure four times over.
             let host = self.settings.base_url.host_str().unwrap_or_default();
             let message = format!("the host {host} is not known: check the region or the URL, and the network");
-            return Error::new(ErrorKind::Unavailable, message);
+            return Error::new(ErrorKind::Unavailable, message).unreachable();
         }
+        let cause = causes(&error).last().map(ToString::to_string).unwrap_or_default();
+        if error.is_connect() && !error.is_timeout() {
+            let mut message = format!("cannot connect to {}: {cause}", self.host());
+            if self.settings.base_url.scheme() == "https" && cause.contains("InvalidContentType") {
+                message += "; it does not use TLS: check whether the URL begins with http:// instead of https://";
+            }
+            return Error::new(ErrorKind::Unavailable, message).unreachable();
+        }
+        if cause.starts_with("invalid HTTP") {
+            let message = format!("{} does not use HTTP: check the URL and its port ({cause})", self.host());
+            return Error::new(ErrorKind::Unavailable, message).unreachable();
+        }
+        let is_connect = error.is_connect();
         let what = if error.is_timeout() { "did not respond in time" } else { "did not respond" };
-        Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url())
+        let failed = Error::caused(ErrorKind::Unavailable, format!("{} {what}", self.place(call)), error.without_url());
+        if is_connect { failed.unreachable() } else { failed }
+    }
+
+    /// The host of the service, with its port if that is not the one of its scheme.
+    fn host(&self) -> String {
+        let url = &self.settings.base_url;
+        let host = url.host_str().unwrap_or_default();
+        url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
     fn place(&self, call: &Call) -> String {

@@ -25,7 +25,7 @@ pub use network::SimulatedNetwork;
 pub use retry::retry_after;
 pub(crate) use retry::{Tries, jittered};
 pub use settings::{
-    ClientSettings, Credentials, DownloadSettings, GroupPaces, Pace, PaceSetting, TokenForm, region_url,
+    ClientSettings, Credentials, DownloadSettings, GroupPaces, Pace, PaceSetting, REGIONS, TokenForm, region_url,
 };
 pub use tls::TlsSettings;
 pub use wait::{TokioWait, Wait};

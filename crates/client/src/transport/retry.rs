@@ -40,6 +40,11 @@ impl Tries {
             && self.retries < RETRIES_IN_OUTAGE_MAX;
         self.retries >= settings.retries_max && !is_waited_for
     }
+
+    /// How long an unavailable service is still waited for, about.
+    pub(crate) fn time_left(&self) -> Duration {
+        OUTAGE_WAIT.saturating_sub(self.waited)
+    }
 }
 
 /// The delay that the service asks for, or else 1, 2, 4 s … with jitter.

@@ -217,11 +217,16 @@ impl ClientSettings {
     }
 }
 
-/// The API's address in a region of Talend Cloud, such as `eu` or `us-west`.
+/// The regions of Talend Cloud.
+pub const REGIONS: [&str; 5] = ["eu", "us", "us-west", "ap", "au"];
+
+/// The API's address in a region of Talend Cloud, such as `eu` or `us-west`. `Invalid`: no such region.
 pub fn region_url(region: &str) -> Result<Url> {
-    let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if region.is_empty() || region.len() > 40 || !region.bytes().all(is_label) {
-        let message = format!("{region:?} is not a region such as eu, us, ap, au or us-west");
+    if !REGIONS.contains(&region) {
+        let message = format!(
+            "{region:?} is not a region of Talend Cloud: use one of {}, or give the URL of the API instead of a region",
+            REGIONS.join(", ")
+        );
         return Err(Error::new(ErrorKind::Invalid, message));
     }
     let url = format!("https://api.{region}.cloud.talend.com");

@@ -1,6 +1,7 @@
 //! Finds the occurrences of a rule, using only the catalog. The same occurrence always has the same key.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
@@ -21,6 +22,7 @@ use super::maintenance::Place;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
 use super::recover::About;
 use super::rule::{AlertRule, Condition, GroupBy, TaskSchedule};
+use crate::deliver::{Redaction, Redactor};
 
 /// Maximum time that is searched: occurrences that were missed for longer, because no node was running, are not
 /// reported.
@@ -97,6 +99,8 @@ struct Known {
 struct ProblemPart<'a> {
     id: &'a str,
     title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headline: Option<String>,
     state: ProblemState,
     first_seen: Timestamp,
     last_seen: Timestamp,
@@ -197,6 +201,7 @@ impl Occurrence {
         let part = self.problem.as_ref().map(|Known { problem, task_names, .. }| ProblemPart {
             id: &problem.id,
             title: &problem.title,
+            headline: problem.headline.as_deref().map(without_secrets),
             state: problem.state,
             first_seen: problem.first_seen,
             last_seen: problem.last_seen,
@@ -343,7 +348,7 @@ impl Finder<'_> {
 
     async fn ended_run(&mut self, run: &Run) -> Result<(), AlertError> {
         let status = run.status.coarse();
-        if !self.rule.may_be_about(run) {
+        if !self.rule.may_be_about(run) || self.is_old(run) {
             return Ok(());
         }
         if is_bad(status) && self.rule.tells_of(Condition::RunFailed) {
@@ -369,7 +374,11 @@ impl Finder<'_> {
             None => None,
         };
         let why = match &problem {
-            Some(known) => format!(": {}", known.problem.title),
+            Some(known) => {
+                // The values of this run, not those of the latest one.
+                let headline = self.archive.problems.headline_of_run(run.id).await?;
+                format!(": {}", without_secrets(headline.as_deref().unwrap_or(&known.problem.title)))
+            }
             None => run.error_message.as_ref().map(|error| format!(": {error}")).unwrap_or_default(),
         };
         let text = format!("{} ended with {}{why}", task.name, run.status.coarse());
@@ -414,7 +423,7 @@ impl Finder<'_> {
     }
 
     async fn perhaps_rejected(&mut self, run: &Run, rows: u64) -> Result<(), AlertError> {
-        if rows < self.rule.rejected_rows || !self.rule.may_be_about(run) {
+        if rows < self.rule.rejected_rows || !self.rule.may_be_about(run) || self.is_old(run) {
             return Ok(());
         }
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
@@ -471,6 +480,12 @@ impl Finder<'_> {
     /// When a run ended; now if it is running.
     fn end_of(&self, run: &Run) -> Timestamp {
         run.finished_at.or(run.final_since).unwrap_or(self.now)
+    }
+
+    /// True if a run ended before the time that is searched, and the archive has learned of it only now: a backfill, a
+    /// first collection, or an old log that somebody pushed.
+    fn is_old(&self, run: &Run) -> bool {
+        self.end_of(run) < self.since
     }
 
     /// True if the problem of a run that has ended may become known before a later search.
@@ -559,7 +574,9 @@ impl Finder<'_> {
     }
 
     fn open_problems(&self) -> ProblemFilter {
-        ProblemFilter { state: Some(ProblemState::Open), limit: ROWS_MAX, ..ProblemFilter::default() }
+        // Of runs that ended long ago, the archive may learn now.
+        let (state, seen_since) = (Some(ProblemState::Open), Some(self.since));
+        ProblemFilter { state, seen_since, limit: ROWS_MAX, ..ProblemFilter::default() }
     }
 
     /// Reports a problem if the rule applies to one of the tasks that it hits. The alert is about the problem, however
@@ -582,8 +599,12 @@ impl Finder<'_> {
         let Known { problem, task_names, .. } = &known;
         let others = problem.tasks.saturating_sub(task_names.len() as u64);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
-        let text =
-            format!("{word} in {}: {} (tasks: {}{more})", problem.workspace_name, problem.title, task_names.join(", "));
+        let text = format!(
+            "{word} in {}: {} (tasks: {}{more})",
+            problem.workspace_name,
+            without_secrets(problem.shown_title()),
+            task_names.join(", ")
+        );
         let at = known.problem.came_back_at.unwrap_or(known.problem.first_seen);
         let about = Some(About::Problem { id: known.problem.id.clone() });
         let (task, run, problem) = (None, None, Some(known));
@@ -683,6 +704,17 @@ impl Finder<'_> {
             about,
         });
     }
+}
+
+/// A line of a log as it is sent to others: passwords and tokens in it are replaced.
+fn without_secrets(line: &str) -> String {
+    static SECRETS: LazyLock<Redactor> = LazyLock::new(|| {
+        let named = ["secret", "url_password"].map(Redaction::named);
+        Redactor::new(named.into_iter().flatten().collect())
+    });
+    let mut text = line.to_owned();
+    SECRETS.text(&mut text);
+    text
 }
 
 /// `45 s`, `12 min`, `5 h 2 min`.

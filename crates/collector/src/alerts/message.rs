@@ -102,7 +102,7 @@ impl Message {
         let what = self.what().replace('_', " ");
         match self.purpose {
             Purpose::Alert => what,
-            Purpose::Recovery => format!("over: {what}"),
+            Purpose::Recovery => format!("resolved: {what}"),
         }
     }
 

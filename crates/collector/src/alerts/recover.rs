@@ -64,7 +64,7 @@ impl About {
 
 /// Why something is over.
 pub(super) enum Over {
-    /// A later run was as it should be.
+    /// A later run was successful, and not slow or unusual.
     Run(RunId),
     /// For another reason, in words.
     Because(&'static str),
@@ -112,7 +112,7 @@ impl<'a> Ends<'a> {
             }
             About::Problem { id } => match self.archive.problems.get(id).await? {
                 Some(problem) if problem.state != ProblemState::Resolved => None,
-                _ => Some(Over::Because("it is resolved")),
+                _ => Some(Over::Because("somebody marked the problem as resolved")),
             },
             About::Log { upstream, run } => {
                 let end = alerts.log_end(upstream, run).await?;
@@ -215,11 +215,11 @@ pub(super) fn is_not_told_yet(comes_and_goes: bool, ended_at: Timestamp, now: Ti
 /// The message that says that something is over, made of the one that reported it.
 pub(super) fn body(reported: &str, why: &Over, now: Timestamp) -> String {
     let mut body: Value = serde_json::from_str(reported).unwrap_or_default();
-    let why = match why {
-        Over::Run(run) => format!("run {run} was as it should be"),
-        Over::Because(why) => (*why).to_owned(),
+    let reported = body["text"].as_str().unwrap_or_default();
+    let text = match why {
+        Over::Run(run) => format!("resolved by run {run}: {reported}"),
+        Over::Because(why) => format!("resolved, {why}: {reported}"),
     };
-    let text = format!("over, {why}: {}", body["text"].as_str().unwrap_or_default());
     body["of"] = body["what"].take();
     body["what"] = "recovered".into();
     body["text"] = text.into();

@@ -93,9 +93,9 @@ pub enum Condition {
     TaskLate,
     /// A run took at least twice the usual time of its task, or is still running after that time.
     RunSlow,
-    /// A run failed of a problem that no other run of its workspace has failed of before.
+    /// A run failed with a problem that was not seen before in its workspace.
     NewProblem,
-    /// A run failed of a problem that was resolved, or whose mute has ended.
+    /// A run failed with a problem that was resolved, or whose mute has ended.
     ProblemCameBack,
     /// A task logged a kind of error for the first time.
     NewError,

@@ -302,7 +302,19 @@ impl Alerts {
     pub async fn check(&self, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
         let mut places = BTreeSet::new();
         let tested = self.destinations.iter().filter(|(_, destination)| places.insert(destination.place()));
-        join_all(tested.map(async |(name, destination)| (name.clone(), destination.check(now).await))).await
+        join_all(tested.map(async |(name, destination)| (self.shown_name(name), destination.check(now).await))).await
+    }
+
+    /// A destination as its rule names it: `night-shift: webhook example.com (1 of 2)`. Its name in the archive ends with a
+    /// hash.
+    fn shown_name(&self, name: &str) -> String {
+        let is_hash = |word: &str| word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let kind = name.rsplit_once(' ').filter(|(_, word)| is_hash(word)).map_or(name, |(kind, _)| kind);
+        let place = self.rules.iter().find_map(|rule| {
+            let at = rule.to.iter().position(|to| to.name() == name)?;
+            Some(format!("{}: {kind} ({} of {})", rule.name, at + 1, rule.to.len()))
+        });
+        place.unwrap_or_else(|| name.to_owned())
     }
 
     fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, look: Look, now: Timestamp) -> Vec<NewAlert> {

@@ -25,7 +25,7 @@ use super::error::Result;
 use super::plan_executions::PlanWorker;
 use super::progress::{CollectEvent, CollectProgress};
 use super::range::Range;
-use super::rights::{RightTest, test_audit_rights, test_plan_rights, test_rights};
+use super::rights::{RightOutcome, RightTest, concerns_all_requests, test_audit_rights, test_plan_rights, test_rights};
 use super::run_worker::RunWorker;
 use super::stats::CollectStats;
 use super::upstream::Upstream;
@@ -165,10 +165,11 @@ impl Collector {
         let scopes = discovery.scopes(context).await?;
         let (client, tags) = (&upstream.client, &upstream.selection.tags);
         let mut tests = test_rights(client, &scopes, tags, range, self.0.components.is_wanted()).await;
-        if self.0.plans.is_wanted() {
+        let is_hopeless = |test: &RightTest| matches!(&test.outcome, RightOutcome::Failed(error) if concerns_all_requests(error.kind()));
+        if self.0.plans.is_wanted() && !tests.iter().any(is_hopeless) {
             tests.push(test_plan_rights(client, &discovery.places(upstream).await?, range).await);
         }
-        if self.0.audit_logs.is_wanted() {
+        if self.0.audit_logs.is_wanted() && !tests.iter().any(is_hopeless) {
             tests.push(test_audit_rights(client, range).await);
         }
         Ok(tests)

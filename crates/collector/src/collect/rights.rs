@@ -31,6 +31,8 @@ pub struct RightTest {
 pub enum RightOutcome {
     /// It has; what was found.
     Granted(String),
+    /// It has, but sees nothing; what to do about it.
+    Doubtful(String),
     /// The request failed; if it was refused, the message says what to grant.
     Failed(runlog_client::Error),
     /// There was nothing to try it with.
@@ -46,10 +48,16 @@ pub(super) async fn test_rights(
     has_components: bool,
 ) -> Vec<RightTest> {
     let places = match client.workspaces().await {
-        Ok(found) if found.is_empty() => RightOutcome::Granted(
-            "none; if there are some, grant the account the right Viewer (VIEW) in them".to_owned(),
+        Ok(found) if found.is_empty() => RightOutcome::Doubtful(
+            "none: the account sees no workspace, so nothing would be collected; grant it the rights Author, Viewer and \
+             Executor in the workspaces whose logs are to be collected"
+                .to_owned(),
         ),
         Ok(found) => RightOutcome::Granted(counted(found.len() as u64, "workspace")),
+        // Every further request would fail for the same reason.
+        Err(error) if concerns_all_requests(error.kind()) => {
+            return vec![RightTest { what: "list workspaces", outcome: RightOutcome::Failed(error) }];
+        }
         Err(error) => RightOutcome::Failed(error),
     };
     let (runs, listed) = listed(client, scopes, tags, range).await;
@@ -70,6 +78,12 @@ pub(super) async fn test_rights(
         tests.push(RightTest { what: "read component metrics", outcome });
     }
     tests
+}
+
+/// True if a failure says nothing about a right: the service is unavailable, is not the expected one, or does not know the
+/// account.
+pub(super) fn concerns_all_requests(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Unauthorized | ErrorKind::NotFound | ErrorKind::Protocol)
 }
 
 /// Tests the right to list plan executions and to read the steps of one.

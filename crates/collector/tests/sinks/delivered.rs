@@ -184,7 +184,8 @@ async fn a_failed_run_is_told_with_its_problem_and_not_while_that_is_muted() {
     let body = told.try_recv().unwrap();
     let problem = stage.store.problems().of_run(run).await.unwrap().unwrap();
     assert_eq!((body["runId"].as_str(), body["problem"]["id"].as_str()), (Some(&*run.to_string()), Some(&*problem.id)));
-    assert!(body["text"].as_str().unwrap().ends_with(&format!("execution_failed: {}", problem.title)), "{body}");
+    let shown = problem.headline.as_deref().unwrap_or(&problem.title);
+    assert!(body["text"].as_str().unwrap().ends_with(&format!(": {shown}")), "{body}");
 
     let mute_for_good = NewProblemState { state: ProblemState::Muted, until: None, note: None };
     stage.store.problems().set_state(&problem.id, &mute_for_good, "ada").await.unwrap();

@@ -313,7 +313,7 @@ async fn rejected_rows_are_told_from_a_number_on_until_a_run_rejects_fewer() {
         "nightly rejected 10 rows of 100"
     );
     stage.ended_run(stage.task, rows(100, Some(1))).await;
-    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: over, run "));
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: resolved by run "));
 
     // The number of rejected rows is known from the component metrics only, which come later.
     let run = stage.good_run().await;
@@ -393,7 +393,7 @@ async fn an_engine_that_starts_nothing_is_told_once_until_nothing_waits_for_it()
     stage.store.runs().finish(first, &FinishRun::with_status(RunStatus::Terminated)).await.unwrap();
     assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "another run waits: it goes on");
     stage.store.runs().finish(second, &FinishRun::with_status(RunStatus::Terminated)).await.unwrap();
-    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: over, no run waits"));
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: resolved, no run waits"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -466,7 +466,7 @@ async fn a_log_is_incomplete_until_it_has_landed_or_the_upstream_has_none_and_pe
     let finish = FinishRun::with_status(RunStatus::Successful);
     stage.store.collection().finish_without_log("cloud", &claimed(&stage).await, &finish, None).await.unwrap();
     let said = texts(&stage, &alerts, &mut told).await;
-    assert!(said[0].starts_with("recovered: over, the upstream has no log of the run: "), "{said:?}");
+    assert!(said[0].starts_with("recovered: resolved, the upstream has no log of the run: "), "{said:?}");
     assert_eq!(stage.store.collection().retry_run("cloud", run).await.unwrap(), 1);
     assert!(texts(&stage, &alerts, &mut told).await.is_empty());
     attempt("5 of 7 records were received", Some(7)).await;
@@ -476,7 +476,7 @@ async fn a_log_is_incomplete_until_it_has_landed_or_the_upstream_has_none_and_pe
     let log = LandedLog { records: 7, pages: 1, components_due_at: None };
     stage.store.collection().land("cloud", &claimed(&stage).await, &finish, log).await.unwrap();
     let said = texts(&stage, &alerts, &mut told).await;
-    assert!(said[0].starts_with("recovered: over, the log is complete: "), "{said:?}");
+    assert!(said[0].starts_with("recovered: resolved, the log is complete: "), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

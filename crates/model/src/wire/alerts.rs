@@ -95,7 +95,7 @@ pub struct MaintenanceBody {
     pub until: Option<Timestamp>,
 }
 
-/// The mute of a rule: what it finds is recorded, but not sent, now or later.
+/// The mute of a rule: meanwhile, its alerts are recorded but never sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertMuteBody {
@@ -174,7 +174,7 @@ pub struct AlertBody {
     pub problem: Option<String>,
 }
 
-/// What a rule would have reported of a past period, had it been there then.
+/// The alerts that a rule would have sent in a past period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertPreviewBody {
@@ -190,7 +190,7 @@ pub struct AlertPreviewBody {
     pub items: Vec<PreviewedAlertBody>,
 }
 
-/// An event that a rule would have reported.
+/// An alert that a rule would have sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewedAlertBody {

@@ -104,6 +104,9 @@ pub struct RunLineBody {
     /// Error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// Why it failed, as its log says it; absent if it did not fail, or that is not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
 }
 
 impl From<&Run> for RunLineBody {
@@ -118,6 +121,7 @@ impl From<&Run> for RunLineBody {
             warnings: run.severities.of(Severity::Warn),
             errors: run.severities.of(Severity::Error) + run.severities.of(Severity::Fatal),
             error_message: run.error_message.clone(),
+            headline: None,
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct ProblemBody {
     pub id: String,
     /// The root cause in one line, with values masked.
     pub title: String,
+    /// The root cause as the log of the latest run says it, with its values; absent if no cause is named, or if an earlier
+    /// version archived that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
     /// The workspace of its runs.
     pub workspace_id: WorkspaceId,
     /// The name of the workspace.
@@ -39,14 +43,21 @@ pub struct ProblemBody {
     /// set the state again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came_back_at: Option<Timestamp>,
-    /// When the first run ended that failed of it.
+    /// When the first run ended that failed with it.
     pub first_seen: Timestamp,
-    /// When the last run ended that failed of it.
+    /// When the last run ended that failed with it.
     pub last_seen: Timestamp,
-    /// Number of stored runs that failed of it.
+    /// Number of stored runs that failed with it.
     pub runs: u64,
     /// Number of tasks of these runs.
     pub tasks: u64,
+}
+
+impl ProblemBody {
+    /// The root cause for people: as the latest run says it, or else with values masked.
+    pub fn shown_title(&self) -> &str {
+        self.headline.as_deref().unwrap_or(&self.title)
+    }
 }
 
 /// `GET /runlog/v1/problems/{id}`: a problem, the tasks that it hits, and its latest runs.
@@ -69,11 +80,11 @@ pub struct ProblemTaskBody {
     pub task_id: TaskId,
     /// Its name.
     pub task_name: String,
-    /// Number of its runs that failed of the problem.
+    /// Number of its runs that failed with the problem.
     pub runs: u64,
 }
 
-/// A run that failed of a problem.
+/// A run that failed with a problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemRunBody {

@@ -4,7 +4,7 @@ use runlog_model::place::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
 use runlog_sql::Readable;
 use runlog_store::Store;
-use runlog_store::accounts::Caller;
+use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::runs::RunBrief;
 
 use crate::http::error::{ApiError, ApiResult};
@@ -114,14 +114,28 @@ pub(crate) async fn require(store: &Store, caller: &Caller, workspace: Workspace
     let held = store.accounts().rights(caller, workspace).await?;
     let missing: Vec<&str> =
         rights.iter().filter(|right| !held.has(**right)).map(|right| right.console_name()).collect();
+    let words = missing.join(" ").to_lowercase();
     if missing.is_empty() {
         return Ok(());
     }
     let (word, missing) = (if missing.len() == 1 { "right" } else { "rights" }, missing.join(", "));
     Err(ApiError::forbidden(format!("{} lacks the {word} {missing} on workspace {workspace}", caller.name))
         .with_detail(format!(
-            "a manager of the workspace can grant it: runlog admin rights grant --workspace {workspace} …"
+            "a manager of the workspace can grant it: runlog admin rights grant --workspace {workspace} {} {words}",
+            holder_argument(caller)
         )))
+}
+
+/// The argument that names the caller in `runlog admin rights grant`.
+fn holder_argument(caller: &Caller) -> String {
+    let option = match caller.kind {
+        CallerKind::User => "--user",
+        CallerKind::ServiceAccount => "--service-account",
+    };
+    // A name with other characters would have to be quoted for a shell.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@".contains(&byte);
+    let name = if !caller.name.is_empty() && caller.name.bytes().all(is_plain) { &caller.name } else { &caller.id };
+    format!("{option} {name}")
 }
 
 /// 403 for a caller without the right to publish in any workspace, so that its body need not be read.

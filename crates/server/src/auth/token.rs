@@ -147,9 +147,13 @@ pub(crate) async fn open_session(auth: &Auth, token: &str) -> ApiResult<NewSessi
     Ok(auth.store().accounts().open_service_account_session(token).await?)
 }
 
+/// What to do about a token that is not valid.
+const UNKNOWN_TOKEN: &str = "this token is unknown, or was revoked; create one on the Access page of the web UI or with \
+    `runlog admin tokens create`, and use that";
+
 /// 401: the token is unknown.
 pub(crate) fn unknown_token() -> ApiError {
-    ApiError::unauthorized("this token is unknown, or was revoked")
+    ApiError::unauthorized(UNKNOWN_TOKEN)
 }
 
 fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
@@ -201,7 +205,7 @@ struct VerifiedToken {
 
 /// The service account that a token was issued to.
 async fn account_of(auth: &Auth, token: &str) -> ApiResult<VerifiedToken> {
-    let unknown = || ApiError::unauthorized("this token is unknown");
+    let unknown = || ApiError::unauthorized(UNKNOWN_TOKEN);
     let key_id = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid).ok_or_else(unknown)?;
     let key = auth.token_keys().by_id(&key_id).await?.ok_or_else(unknown)?;
     let mut validation = Validation::new(Algorithm::HS256);

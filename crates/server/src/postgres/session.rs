@@ -27,7 +27,7 @@ use crate::postgres::session_settings::{REPORTED, SERVER_VERSION, Settings, unkn
 use crate::postgres::startup::{DATABASE, SignedIn};
 
 /// The action of the audit log, as over HTTP.
-const ACTION: &str = "ask in SQL";
+const ACTION: &str = "run SQL query";
 
 /// A session of a client that is signed in.
 pub(super) struct Session {

@@ -117,7 +117,7 @@ pub(crate) async fn preview(
     }
 }
 
-/// `PUT /runlog/v1/alerts/{rule}/mute`: mutes a rule: what it finds is recorded, but not sent, now or later.
+/// `PUT /runlog/v1/alerts/{rule}/mute`: mutes a rule: meanwhile, its alerts are recorded but never sent.
 #[utoipa::path(
     put,
     path = "/runlog/v1/alerts/{rule}/mute",

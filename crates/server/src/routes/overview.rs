@@ -8,7 +8,7 @@ use az::SaturatingAs;
 use runlog_model::place::Task;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
-use runlog_model::{RunIdPrefix, RunStatus, TaskId, Timestamp};
+use runlog_model::{Run, RunId, RunIdPrefix, RunStatus, TaskId, Timestamp};
 use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverviewFilter};
 
 use crate::app::App;
@@ -179,7 +179,15 @@ pub(crate) async fn runs_of_task(
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, statuses, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs().list(&filter).await?;
-    Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
+    let mut headlines = headlines_of(&app, &runs).await?;
+    let line = |run: &Run| RunLineBody { headline: headlines.remove(&run.id), ..run.into() };
+    Ok(Json(ListPage { items: runs.iter().map(line).collect(), limit, offset, total }))
+}
+
+/// Why runs failed.
+async fn headlines_of(app: &App, runs: &[Run]) -> ApiResult<BTreeMap<RunId, String>> {
+    let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+    Ok(app.store().problems().headlines_of_runs(&ids).await?)
 }
 
 /// `GET /runlog/v1/runs`: lists the runs of all tasks that the caller may view, newest first.
@@ -211,11 +219,12 @@ pub(crate) async fn runs(
     let ids: BTreeSet<TaskId> = runs.iter().map(|run| run.task_id).collect();
     let tasks = app.store().workspaces().tasks_with_ids(&ids.into_iter().collect::<Vec<_>>()).await?;
     let tasks: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
+    let mut headlines = headlines_of(&app, &runs).await?;
     let items = runs.iter().filter_map(|run| {
         // Tasks are never deleted while they have runs.
         let Task { name, workspace, .. } = tasks.get(&run.task_id)?;
         Some(ListedRunBody {
-            run: run.into(),
+            run: RunLineBody { headline: headlines.remove(&run.id), ..run.into() },
             task_id: run.task_id,
             task_name: name.clone(),
             workspace_id: workspace.id,

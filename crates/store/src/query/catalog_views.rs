@@ -97,7 +97,7 @@ const fn perhaps(column: ViewColumn) -> ViewColumn {
     ViewColumn { may_be_null: true, ..column }
 }
 
-const RUNS: [ViewColumn; 42] = [
+const RUNS: [ViewColumn; 43] = [
     text("run_id", "r.id"),
     text("task_id", "r.task_id"),
     text("task_name", "t.name"),
@@ -140,11 +140,20 @@ const RUNS: [ViewColumn; 42] = [
     flag("is_final", "CASE WHEN r.final_since IS NULL THEN 0 ELSE 1 END"),
     flag("legal_hold", "r.legal_hold"),
     perhaps(text("problem_id", PROBLEM_OF_RUN)),
+    perhaps(text("headline", HEADLINE_OF_RUN)),
 ];
 
 /// What a run has failed of.
 const PROBLEM_OF_RUN: &str =
     "(SELECT c.problem_id FROM problem_runs c WHERE c.run_id = r.id AND c.log_epoch = r.log_epoch)";
+
+/// Why it failed, with its values.
+const HEADLINE_OF_RUN: &str =
+    "(SELECT c.headline FROM problem_runs c WHERE c.run_id = r.id AND c.log_epoch = r.log_epoch)";
+
+/// The headline of its latest run.
+const HEADLINE_OF_PROBLEM: &str =
+    "(SELECT c.headline FROM problem_runs c WHERE c.problem_id = p.id ORDER BY c.ended_at DESC, c.run_id DESC LIMIT 1)";
 
 const TASKS: [ViewColumn; 10] = [
     text("task_id", "t.id"),
@@ -179,9 +188,10 @@ const DELIVERIES: [ViewColumn; 13] = [
     perhaps(text("problem", "d.problem")),
 ];
 
-const PROBLEMS: [ViewColumn; 14] = [
+const PROBLEMS: [ViewColumn; 15] = [
     text("problem_id", "p.id"),
     text("title", "p.title"),
+    perhaps(text("headline", HEADLINE_OF_PROBLEM)),
     text("workspace_id", "p.workspace_id"),
     text("workspace_name", "w.name"),
     text("state", "p.state"),

@@ -85,7 +85,7 @@ impl Accounts {
             Err(error) if error.kind() == ErrorKind::Conflict && self.has_administrator().await? => return Ok(None),
             made => made?,
         };
-        Ok(self.create_token(&user.id, "made at the first start").await?.token)
+        Ok(self.create_token(&user.id, "created at first start").await?.token)
     }
 
     async fn has_administrator(&self) -> Result<bool> {

@@ -49,6 +49,8 @@ pub struct NewProblem {
     pub id: String,
     /// The root cause in one line, with values masked.
     pub title: String,
+    /// The same as the log of the run says it, with its values; absent if neither the log nor the engine names a cause.
+    pub headline: Option<String>,
 }
 
 /// Selects problems. An absent field does not restrict the selection.
@@ -123,6 +125,7 @@ struct RunRow {
     counted_task_id: Option<String>,
     counted_epoch: Option<i64>,
     counted_ended_at: Option<i64>,
+    counted_headline: Option<String>,
 }
 
 /// A run that is counted to another problem than before.
@@ -155,6 +158,7 @@ struct ListRow {
     workspace_id: String,
     workspace_name: String,
     tasks: i64,
+    headline: Option<String>,
 }
 
 const COUNTED_COLUMNS: &str = "id, title, state, state_at, state_by, note, muted_until, came_back_at, created_at,
@@ -162,7 +166,9 @@ const COUNTED_COLUMNS: &str = "id, title, state, state_at, state_by, note, muted
 
 const LISTED: &str = "SELECT p.id, p.title, p.state, p.state_at, p.state_by, p.note, p.muted_until, p.came_back_at,
     p.created_at, p.first_seen, p.last_seen, p.runs, p.workspace_id, w.name AS workspace_name,
-    (SELECT COUNT(*) FROM problem_tasks t WHERE t.problem_id = p.id) AS tasks
+    (SELECT COUNT(*) FROM problem_tasks t WHERE t.problem_id = p.id) AS tasks,
+    (SELECT h.headline FROM problem_runs h WHERE h.problem_id = p.id ORDER BY h.ended_at DESC, h.run_id DESC LIMIT 1)
+        AS headline
     FROM workspace_problems p JOIN workspaces w ON w.id = p.workspace_id WHERE p.runs > 0";
 
 impl Problems {
@@ -214,6 +220,36 @@ impl Problems {
             .fetch_optional(self.core.catalog().read())
             .await?;
         Ok(row.map(|row| row.into_known(self.core.now())).transpose()?.map(|known| known.problem))
+    }
+
+    /// Returns the headline of a failed run, with its values; `None` when it did not fail, or none is known.
+    pub async fn headline_of_run(&self, run_id: RunId) -> Result<Option<String>> {
+        let headline: Option<Option<String>> = sqlx::query_scalar(
+            "SELECT p.headline FROM problem_runs p JOIN runs r ON r.id = p.run_id
+             WHERE p.run_id = $1 AND p.log_epoch = r.log_epoch",
+        )
+        .bind(run_id.to_string())
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        Ok(headline.flatten())
+    }
+
+    /// Returns the headlines of those of these runs that failed and have one.
+    pub async fn headlines_of_runs(&self, run_ids: &[RunId]) -> Result<BTreeMap<RunId, String>> {
+        let mut headlines = BTreeMap::new();
+        for some in run_ids.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut reading = Sql::new(
+                "SELECT p.run_id, p.headline FROM problem_runs p JOIN runs r ON r.id = p.run_id
+                 WHERE p.log_epoch = r.log_epoch AND p.headline IS NOT NULL AND p.run_id IN (",
+            );
+            reading.push_list(some.iter().map(ToString::to_string)).push(")");
+            let rows: Vec<(String, String)> = reading.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            for (run_id, headline) in rows {
+                let run_id = run_id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+                headlines.insert(run_id, headline);
+            }
+        }
+        Ok(headlines)
     }
 
     /// Returns at most `limit` tasks that a problem hits, those with the most runs first.
@@ -358,12 +394,13 @@ fn push_filter(query: &mut Sql, filter: &ProblemFilter, now: Timestamp) {
 
 impl ListRow {
     fn into_known(self, now: Timestamp) -> Result<KnownProblem> {
-        let Self { counted, workspace_id, workspace_name, tasks } = self;
+        let Self { counted, workspace_id, workspace_name, tasks, headline } = self;
         let state = counted.state(now.as_millis())?;
         let time = |time: Option<i64>| time.map(instant).transpose();
         let problem = ProblemBody {
             id: counted.id,
             title: counted.title.unwrap_or_default(),
+            headline,
             workspace_id: workspace_id
                 .parse()
                 .map_err(|_| Error::corrupt("the id of the workspace of a problem does not decode"))?,
@@ -460,7 +497,7 @@ async fn rows_of(
         has_failed!(),
         " THEN 1 ELSE 0 END AS BIGINT) AS has_failed,
             p.problem_id AS counted_to, p.task_id AS counted_task_id, p.log_epoch AS counted_epoch,
-            p.ended_at AS counted_ended_at
+            p.ended_at AS counted_ended_at, p.headline AS counted_headline
          FROM runs r LEFT JOIN problem_runs p ON p.run_id = r.id WHERE r.id IN ("
     ));
     reading.push_list(run_ids).push(")");
@@ -521,8 +558,16 @@ impl Clone for RunRow {
             workspace_id: self.workspace_id.clone(),
             counted_to: self.counted_to.clone(),
             counted_task_id: self.counted_task_id.clone(),
+            counted_headline: self.counted_headline.clone(),
             ..*self
         }
+    }
+}
+
+impl NewProblem {
+    /// The headline in the form in which the catalog keeps it.
+    fn stored_headline(&self) -> Option<String> {
+        self.headline.as_deref().map(storable)
     }
 }
 
@@ -531,7 +576,8 @@ impl RunRow {
         let wanted = problem.map(|problem| problem.id.as_str());
         let is_as_counted = self.counted_epoch == Some(self.log_epoch)
             && self.counted_ended_at == Some(self.ended_at)
-            && self.counted_task_id.as_deref() == Some(&self.task_id);
+            && self.counted_task_id.as_deref() == Some(&self.task_id)
+            && self.counted_headline == problem.and_then(NewProblem::stored_headline);
         self.counted_to.as_deref() == wanted && (wanted.is_none() || is_as_counted)
     }
 }
@@ -553,13 +599,15 @@ impl Change<'_> {
         }
         if let Some(to) = self.to {
             sqlx::query(
-                "INSERT INTO problem_runs (run_id, problem_id, task_id, ended_at, log_epoch) VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO problem_runs (run_id, problem_id, task_id, ended_at, log_epoch, headline)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
             )
             .bind(&run.run_id)
             .bind(&to.id)
             .bind(&run.task_id)
             .bind(run.ended_at)
             .bind(run.log_epoch)
+            .bind(to.stored_headline())
             .execute(&mut *connection)
             .await?;
             sqlx::query(

@@ -134,7 +134,7 @@ pub(super) async fn tokens(client: &Client, command: Tokens, output: Output) -> 
         Tokens::List => {
             let list = client.tokens().await?;
             let used = |it: &TokenBody| it.last_used_date.map_or("never".to_owned(), |at| at.to_string());
-            output.list(&["id", "for", "user", "made", "last used"], &list, |it| {
+            output.list(&["id", "name", "user", "created", "last used"], &list, |it| {
                 vec![it.id.clone(), it.name.clone(), it.user_id.clone(), it.created_date.to_string(), used(it)]
             })
         }

@@ -35,7 +35,7 @@ pub(super) async fn keys(client: &Client, command: Keys, output: Output) -> Outc
     match command {
         Keys::List => {
             let list = client.keys().await?;
-            output.list(&["id", "made"], &list, |it| vec![it.id.clone(), it.created_date.to_string()])
+            output.list(&["id", "created"], &list, |it| vec![it.id.clone(), it.created_date.to_string()])
         }
         Keys::Rotate { purpose, revoke_older } => {
             let purpose = match purpose {

@@ -17,12 +17,20 @@ pub(super) enum RightsCommand {
         #[command(flatten)]
         holder: Holder,
     },
-    /// Set the rights of a user or a service account in a workspace, replacing the previous ones
+    /// Add rights of a user or a service account in a workspace; those held already stay
     Grant {
         #[command(flatten)]
         holder: Holder,
         /// author, viewer, executor, manager, publisher; reading logs requires the first three, pushing requires
         /// publisher
+        #[arg(required = true)]
+        rights: Vec<Right>,
+    },
+    /// Set the rights of a user or a service account in a workspace, replacing the previous ones
+    Set {
+        #[command(flatten)]
+        holder: Holder,
+        /// author, viewer, executor, manager, publisher: exactly these
         #[arg(required = true)]
         rights: Vec<Right>,
     },
@@ -66,8 +74,10 @@ impl Holder {
 }
 
 pub(super) async fn rights(client: &Client, command: RightsCommand, output: Output) -> Outcome {
-    let (RightsCommand::Show { holder } | RightsCommand::Grant { holder, .. } | RightsCommand::Revoke { holder }) =
-        &command;
+    let (RightsCommand::Show { holder }
+    | RightsCommand::Grant { holder, .. }
+    | RightsCommand::Set { holder, .. }
+    | RightsCommand::Revoke { holder }) = &command;
     let (workspace, id) = (holder.workspace.resolve(client).await?, holder.id(client).await?);
     let of = match holder.service_account {
         Some(_) => PermissionHolder::ServiceAccount(&id),
@@ -75,7 +85,12 @@ pub(super) async fn rights(client: &Client, command: RightsCommand, output: Outp
     };
     match &command {
         RightsCommand::Show { .. } => {}
-        RightsCommand::Grant { rights, .. } => client.set_permissions(workspace, of, rights).await?,
+        RightsCommand::Grant { rights, .. } => {
+            let mut all = client.permissions(workspace, of).await?;
+            all.extend(rights.iter().copied().filter(|right| !all.contains(right)).collect::<Vec<_>>());
+            client.set_permissions(workspace, of, &all).await?;
+        }
+        RightsCommand::Set { rights, .. } => client.set_permissions(workspace, of, rights).await?,
         RightsCommand::Revoke { .. } => client.delete_permissions(workspace, of).await?,
     }
     let held = client.permissions(workspace, of).await?;

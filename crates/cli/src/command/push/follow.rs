@@ -179,7 +179,7 @@ impl Followed {
             Failure::new(Exit::Usage, message)
         })?;
         if self.format.is_none() && format != LogFormat::Ndjson {
-            note(format!("{} is read as {}; --format sets another format", self.name, format.name()));
+            note(format!("{} is read as {} (detected format; override with --format)", self.name, format.name()));
         }
         self.with_shared(|shared| shared.format = Some(format));
         Ok(reader)

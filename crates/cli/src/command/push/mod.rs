@@ -35,6 +35,7 @@ use crate::arguments::names::TaskRef;
 use crate::arguments::span::Span;
 use crate::arguments::status::StatusArg;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::render::failure::report;
 use crate::render::preferences::zone;
 use crate::render::progress::Bar;
 use crate::render::screen::Stream;
@@ -46,10 +47,8 @@ const REFUSED_TOLD_MAX: usize = 20;
 /// Records that are dated later than this after now are in another time zone, or of a clock that is wrong.
 const FUTURE_MS_MAX: i64 = 60_000;
 
-#[derive(Debug, clap::Args)]
-#[command(
-    allow_missing_positional = true,
-    after_help = "\
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
 Formats: NDJSON and JSON as `runlog fetch` writes them, or with the field names of other loggers; CSV with a header, as \
 `runlog sql` writes it; text as loggers write it (log4j, logback, java.util.logging, Python, syslog, `runlog fetch --format \
 text`), where lines without a time continue the record before; and text without times. Compression (gzip, zstd) and UTF-16 \
@@ -61,21 +60,27 @@ the same command with --run again: records that are already stored are not dupli
 
 Examples:
   runlog push nightly.log --task sales/nightly-orders --finish failed
+  runlog push *.log --task nightly-orders --finish successful      each file is the log of a run of its own
   runlog push run.csv --task nightly-orders --map time=Datum --map message=Text --tz Europe/Berlin
   runlog push 6c0e5a34-… more.ndjson                        add records to a run
   runlog push job.log --task nightly-orders --pattern '%d{dd MMM HH:mm:ss} %t %p %c{1} %m%n'
   my-job | runlog push - --follow --task nightly-orders --finish successful
   runlog push --follow /var/log/talend                      all logs FOLDER/TASK/RUN.log, as jobs write them
 
-Exit codes: the common ones; 6 if something was skipped with --skip-invalid and everything else is stored"
-)]
+Exit codes: the common ones; 6 if something was skipped with --skip-invalid and everything else is stored")]
 pub(crate) struct PushArgs {
-    /// ID of the run, a UUID [default: a new one, which is printed]
-    #[arg(conflicts_with = "run")]
+    /// The log files, or - for standard input. Each file is the log of a run of its own. The ID of a run (a UUID) may
+    /// precede a single file; without it, a new one is made and printed
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[arg(skip)]
     run_id: Option<RunId>,
-    /// The log file, or - for standard input
+    #[arg(skip)]
     file: PathBuf,
-    /// ID of the run, instead of the first argument
+    /// True if it is one of several logs.
+    #[arg(skip)]
+    is_one_of_several: bool,
+    /// ID of the run, instead of the argument before the file
     #[arg(long, value_name = "RUN_ID")]
     run: Option<RunId>,
     /// The task: its ID or name, such as sales/nightly-orders; starts the run if it does not exist in the archive
@@ -119,14 +124,14 @@ pub(crate) struct PushArgs {
     /// Date of the first line, for lines with a time of day only
     #[arg(long, value_name = "DATE")]
     date: Option<jiff::civil::Date>,
-    /// Skip what is no valid record, report each with the reason, and exit with 6
+    /// Skip invalid records and report each with the reason, and exit with 6
     #[arg(long, alias = "skip-bad-lines")]
     skip_invalid: bool,
     /// Store records as they arrive, while the job is running; for NDJSON and text. Of a folder: those of all logs that jobs
     /// write into it, each in its run, until the command is stopped
     #[arg(long)]
     follow: bool,
-    /// With a folder: where the task and the run stand in the path of a log; * is any text within a name, **/ any folders.
+    /// With a folder: path pattern that contains the task and the run; * is any text within a name, **/ any folders.
     /// {task} is the ID or the name of the task. {run} is the ID of the run, or a text that an ID is derived from
     #[arg(long, value_name = "PATTERN", default_value = "{task}/{run}.log", requires = "follow")]
     paths: PathPattern,
@@ -136,10 +141,10 @@ pub(crate) struct PushArgs {
     /// With a folder: a text whose line ends the run, and the status, such as 'Job finished=successful'; can be repeated
     #[arg(long, value_name = "TEXT=STATUS", requires = "follow", value_parser = end_marker)]
     end_marker: Vec<EndMarker>,
-    /// With a folder and --finish: a run ends when nothing was added to its files for so long, even if they were deleted
+    /// With a folder and --finish: end a run after its files have not grown for this long, even if they were deleted
     #[arg(long, value_name = "TIME", default_value = "10m", requires = "follow")]
     quiet: Span,
-    /// With a folder: how often it is looked at
+    /// With a folder: polling interval
     #[arg(long, value_name = "TIME", default_value = "1s", requires = "follow")]
     interval: Span,
     /// JSON file with the component metrics of the run: `{"processes": […], "items": […]}` with the field names of Talend
@@ -190,6 +195,9 @@ fn mapping(text: &str) -> Result<(FieldName, String), String> {
 #[serde(rename_all = "camelCase")]
 struct PushReport<'a> {
     run_id: RunId,
+    /// The file, if several were pushed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     format: &'static str,
     #[serde(flatten)]
     pushed: &'a Pushed,
@@ -228,8 +236,53 @@ fn read_components(file: &Path) -> Outcome<PutComponents> {
     serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
 }
 
-/// Reads the log, starts the run if requested, sends its log, and ends it if requested.
+/// Pushes each of the logs. One that cannot be stored does not prevent the others, unless the service is the reason.
 pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome {
+    args.take_run_id()?;
+    let files = std::mem::take(&mut args.files);
+    let [file] = files.as_slice() else { return run_several(args, files, stop).await };
+    args.file.clone_from(file);
+    run_one(args, stop).await
+}
+
+async fn run_several(args: PushArgs, files: Vec<PathBuf>, stop: CancellationToken) -> Outcome {
+    for (is_given, what) in [
+        (args.run_id.is_some() || args.run.is_some(), "the ID of a run"),
+        (args.follow, "--follow"),
+        (args.component_metrics.is_some(), "--component-metrics"),
+        (files.iter().filter(|file| *file == Path::new("-")).count() > 1, "standard input twice"),
+    ] {
+        if is_given {
+            let message = format!("several files are the logs of as many runs: {what} cannot be given with them");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
+    let (count, mut failed) = (files.len(), Vec::new());
+    for file in files {
+        let name = source::name_of(&file);
+        let one = PushArgs { file, is_one_of_several: true, ..args.clone() };
+        let Err(failure) = run_one(one, stop.clone()).await else { continue };
+        match failure.exit {
+            Exit::Interrupted | Exit::Unavailable | Exit::Denied | Exit::NotFound => {
+                return Err(failure.while_doing(format!("cannot push {name} and the files after it")));
+            }
+            exit => {
+                report(&failure.while_doing(format!("cannot push {name} completely")));
+                failed.push(exit);
+            }
+        }
+    }
+    match failed.first() {
+        None => Ok(()),
+        Some(exit) => {
+            let message = format!("{} of {count} files were not stored completely; see above", failed.len());
+            Err(Failure::new(*exit, message))
+        }
+    }
+}
+
+/// Reads the log, starts the run if requested, sends its log, and ends it if requested.
+async fn run_one(mut args: PushArgs, stop: CancellationToken) -> Outcome {
     let now = SystemClock.now();
     args.started_at = args.start.as_ref().map(|start| start.before(now));
     args.finished_at = args.end.as_ref().map(|end| end.before(now));
@@ -239,7 +292,7 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
         return Err(Failure::new(Exit::Usage, format!("--finished-at {end} is before --started-at {start}")));
     }
     args.check_pattern()?;
-    let client = args.connect.client()?;
+    let client = args.connect.patient_client()?;
     if args.follow && args.file.is_dir() {
         if let Some(task) = &args.task {
             args.task_id = Some(task.resolve(&client).await?);
@@ -289,7 +342,7 @@ async fn prepare(source: source::Source, args: &PushArgs, settings: ReadSettings
         let log = source::look(source.bytes, &name, format, settings)?;
         let format = log.format;
         if is_auto && !matches!(format, LogFormat::Ndjson | LogFormat::Json) {
-            note(format!("{name} is read as {}; --format sets another format", format.name()));
+            note(format!("{name} is read as {} (detected format; override with --format)", format.name()));
         }
         if has_map && matches!(format, LogFormat::Text | LogFormat::Plain) {
             let message = format!("--map is for CSV and JSON, and {name} is {}", format.name());
@@ -331,6 +384,26 @@ impl PushArgs {
             let advice = "give that of the first line with --date";
             return Err(Failure::new(Exit::Usage, format!("times of --pattern have no date: {advice}")));
         }
+        Ok(())
+    }
+
+    /// Takes the ID of a run from before a single file. `Usage`: there is no file, or there are two IDs.
+    fn take_run_id(&mut self) -> Outcome {
+        let first = self.files.first().and_then(|file| file.to_str()?.parse::<RunId>().ok());
+        let Some(run_id) = first else { return Ok(()) };
+        if self.files.len() > 2 {
+            let message = format!("run {run_id} has one log: give one file with the ID of a run, or several without");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        if self.files.len() == 1 {
+            let message = format!("give the log file of run {run_id}, or - for standard input");
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        if self.run.is_some() {
+            return Err(Failure::new(Exit::Usage, "give the ID of the run once: before the file, or with --run"));
+        }
+        self.files.remove(0);
+        self.run_id = Some(run_id);
         Ok(())
     }
 
@@ -527,6 +600,7 @@ impl Push {
             let refused = refused.iter().map(|(_, line)| line.clone()).collect();
             let report = PushReport {
                 run_id: self.run,
+                file: self.args.is_one_of_several.then(|| source::name_of(&self.args.file)),
                 format: format.name(),
                 pushed: &self.pushed,
                 refused_lines,
@@ -539,7 +613,11 @@ impl Push {
                 0 => String::new(),
                 _ => format!(", {repeated} {} stored already", if repeated == 1 { "was" } else { "were" }),
             };
-            result_line(format!("stored {} of run {}{before}", counted(stored, "record"), self.run))?;
+            let file = match self.args.is_one_of_several {
+                true => format!("{}: ", Stream::Result.shown_on_line(&source::name_of(&self.args.file))),
+                false => String::new(),
+            };
+            result_line(format!("{file}stored {} of run {}{before}", counted(stored, "record"), self.run))?;
         }
         if repaired > 0 {
             note(format!("{} had invalid characters, which were replaced", counted(repaired, "text")));

@@ -44,7 +44,10 @@ pub(crate) fn open(path: &Path) -> Outcome<Source> {
     let opened = open().and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = opened.with_context(|| format!("cannot read {}", name_of(path))).map_err(usage)?;
     if metadata.is_dir() {
-        return Err(Failure::new(Exit::Usage, format!("cannot read {}: it is a folder", name_of(path))));
+        let name = name_of(path);
+        let message =
+            format!("cannot read {name}: it is a folder; to push the logs in it: runlog push --follow {name}");
+        return Err(Failure::new(Exit::Usage, message));
     }
     let is_file = metadata.is_file();
     let changed = metadata.modified().ok().filter(|_| is_file).and_then(|at| jiff::Timestamp::try_from(at).ok());

@@ -213,7 +213,7 @@ pub(super) struct SqlArgs {
     #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
     pub(super) sql_time: Span,
     /// Maximum concurrent SQL queries; further queries are rejected
-    #[arg(long, env = "RUNLOG_SQL_QUESTIONS", default_value_t = 4, value_name = "COUNT",
+    #[arg(long = "sql-max-queries", alias = "sql-questions", env = "RUNLOG_SQL_MAX_QUERIES", default_value_t = 4, value_name = "COUNT",
           value_parser = between(1_u16, 1_024))]
     pub(super) sql_questions: u16,
     /// Address and port for clients of PostgreSQL, such as psql and BI tools, which read the archive in SQL [default: none]

@@ -16,9 +16,11 @@ use asked::{Asked, failure};
 use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::number::between;
+use crate::arguments::status::StatusArg;
 use crate::command::search::note_missing_rights;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
+use crate::render::terminal::note;
 use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
@@ -74,6 +76,39 @@ pub(crate) async fn run(args: SqlArgs) -> Outcome {
     outcome
 }
 
+/// Says so if a query compares `status` with a word that other commands accept and the table does not have: such a query
+/// finds nothing.
+fn note_short_statuses(query: &str) {
+    for word in words_compared_with_status(query) {
+        let Ok(StatusArg(status)) = word.parse() else { continue };
+        if status.as_str() != word {
+            note(format!("the column status has no value '{word}'; did you mean '{status}'?"));
+        }
+    }
+}
+
+/// The texts that follow `status =`, `status <>` and `status IN (`.
+fn words_compared_with_status(query: &str) -> Vec<&str> {
+    let lower = query.to_ascii_lowercase();
+    let mut words = Vec::new();
+    for (at, name) in lower.match_indices("status") {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if lower[..at].bytes().next_back().is_some_and(is_name) {
+            continue;
+        }
+        let after = lower[at + name.len()..].trim_start();
+        let operator = ["=", "<>", "!=", "in"].into_iter().find(|it| after.starts_with(it));
+        let Some(operator) = operator else { continue };
+        let mut rest = query[query.len() - after.len() + operator.len()..].trim_start();
+        rest = rest.strip_prefix('(').unwrap_or(rest);
+        while let Some((word, more)) = rest.trim_start().strip_prefix('\'').and_then(|text| text.split_once('\'')) {
+            words.push(word);
+            rest = more.trim_start().strip_prefix(',').unwrap_or_default();
+        }
+    }
+    words
+}
+
 impl SqlArgs {
     fn format(&self) -> AnswerFormat {
         let named = |path: &PathBuf| path.extension()?.to_str()?.parse().ok();
@@ -100,6 +135,7 @@ impl Asked {
     }
 
     async fn once(&self, query: &str, args: &SqlArgs) -> Outcome {
+        note_short_statuses(query);
         let format = args.format();
         match args.output.as_deref().filter(|path| *path != Path::new("-")) {
             Some(path) => self.write_file(query, format, path).await,

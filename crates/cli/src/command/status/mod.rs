@@ -76,17 +76,17 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
     });
     let head = [
         "upstream",
-        "known",
+        "found",
         "running",
         "pending",
         "failing",
         "incomplete",
-        "landed",
+        "archived",
         "no log",
-        "missing",
+        "vanished",
         "excluded",
         "records",
-        "lag",
+        "waiting",
         "listed",
     ];
     if all.is_empty() && of_sinks.is_empty() {
@@ -139,7 +139,7 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
             let problem = Stream::Result.shown(run.last_error.as_deref().unwrap_or_default());
             result_line(format!(
                 "{} {} run {} ({}), {} failed attempts, next in {next}: {problem}",
-                styled(BAD, "not landed:"),
+                styled(BAD, "not archived:"),
                 figures.upstream,
                 run.run_id,
                 run.status,
