@@ -69,6 +69,24 @@ class Service:
         self.process.wait(30)
 
 
+def add_run(service: Service, task: str, name: str, number: int) -> str:
+    """A run of a task, as many hours after the first one as `number`; returns its id."""
+    run = str(uuid.uuid4())
+    service.send("PUT", f"/runlog/v1/runs/{run}", {"taskId": task})
+    lines = [
+        {
+            "logTimestamp": BASE_MS + number * HOUR_MS + line,
+            "severity": "ERROR" if line % 10 == 0 else "INFO",
+            "logMessage": f"{name} run {number} wrote row {line}",
+        }
+        for line in range(PER_RUN)
+    ]
+    body = "".join(json.dumps(line) + "\n" for line in lines)
+    service.send("POST", f"/runlog/v1/runs/{run}/records", body.encode())
+    service.send("POST", f"/runlog/v1/runs/{run}/finish", {"status": "execution_successful"})
+    return run
+
+
 def fill(service: Service, runs: int) -> dict[str, list[str]]:
     """Runs of two workspaces, an hour apart; returns the ids of the runs by workspace."""
     made = {}
@@ -77,20 +95,7 @@ def fill(service: Service, runs: int) -> dict[str, list[str]]:
         task = service.send("POST", "/runlog/v1/tasks", {"name": f"nightly-{name}", "workspaceId": workspace})["executable"]
         made[name] = []
         for number in range(runs):
-            run = str(uuid.uuid4())
-            service.send("PUT", f"/runlog/v1/runs/{run}", {"taskId": task})
-            lines = [
-                {
-                    "logTimestamp": BASE_MS + number * HOUR_MS + line,
-                    "severity": "ERROR" if line % 10 == 0 else "INFO",
-                    "logMessage": f"{name} run {number} wrote row {line}",
-                }
-                for line in range(PER_RUN)
-            ]
-            body = "".join(json.dumps(line) + "\n" for line in lines)
-            service.send("POST", f"/runlog/v1/runs/{run}/records", body.encode())
-            service.send("POST", f"/runlog/v1/runs/{run}/finish", {"status": "execution_successful"})
-            made[name].append(run)
+            made[name].append(add_run(service, task, name, number))
             # Several files, so that there is something to skip.
             if number % 5 == 4:
                 wait_until_sealed(service)
@@ -206,6 +211,17 @@ def check(service: Service, bucket: str | None, runs_count: int):
     print("  a deleted log is gone")
     wait_until_sealed(service)
     with_pyiceberg(service, properties, runs)
+
+    # What was deleted stays so when the table gets further files: deletes apply to data that is not newer than they are.
+    gone = runs["sales"].pop(2)
+    service.send("DELETE", f"/monitoring/executions/{gone}/logs")
+    assert live_rows(service, "sales") == len(runs["sales"]) * PER_RUN
+    task = service.sql("SELECT task_id FROM runs WHERE workspace_name = 'sales'")[0]["task_id"]
+    runs["sales"].append(add_run(service, task, "sales", len(runs["payroll"]) - 1))
+    wait_until_sealed(service)
+    with_pyiceberg(service, properties, runs)
+    with_duckdb(service, bucket, runs)
+    print("  and stays so")
 
 
 def start_bucket(folder: pathlib.Path) -> tuple[subprocess.Popen, str]:

@@ -751,6 +751,29 @@ async fn audit_logs_wait_for_a_sink_that_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_audit_log_that_does_not_decode_is_refused_and_holds_up_nothing() {
+    let stage = Stage::new().await;
+    let mut entries: Vec<_> = (0..5).map(|number| audit_log(number, false)).collect();
+    let odd = entries[2].body.get().replace("\"hunter2\"", "1e999");
+    entries[2] = TenantAuditLog::read(RawValue::from_string(odd).unwrap()).unwrap();
+    stage.store.tenant_audit_logs().store("cloud", &entries).await.unwrap();
+    let (server, to) = destination(&stage, &SPLUNK).await;
+    let mut setup = stage.setup("sink", to);
+    setup.audit_logs = true;
+    let deliverer = stage.deliverer_of(setup);
+    let stop = CancellationToken::new();
+    let round = deliverer.deliver_audit_logs(true, &stop).await.unwrap();
+    assert_eq!((round.audit_logs, round.refused, round.set_back), (4, 1, 0));
+    assert_eq!(server.took(), 4);
+    let state = stage.store.tenant_audit_logs().delivery_state("sink").await.unwrap().unwrap();
+    assert_eq!((state.delivered, state.due, state.refused, state.problem), (4, 0, 1, None));
+    // Sent again, it is refused again.
+    stage.store.tenant_audit_logs().retry_delivery("sink").await.unwrap();
+    let round = deliverer.deliver_audit_logs(true, &stop).await.unwrap();
+    assert_eq!((round.audit_logs, round.refused), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn audit_logs_become_redacted_files_once_they_fill_one_or_have_waited_for_an_hour() {
     let stage = Stage::new().await;
     keep_audit_logs(&stage, 0..12).await;

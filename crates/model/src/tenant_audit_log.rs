@@ -1,13 +1,14 @@
 //! An entry of the audit logs of a tenant: what somebody did in the consoles and APIs of Talend Cloud.
 //!
 //! The fields are those of the vendor's file (`audit-logs/2021-03`) and, for `accountId`, of its guide. Everything else that
-//! an entry has is kept as well, because the entry is kept to the letter.
+//! an entry has is kept as well, because the entry is kept to the letter. Only texts that no decoder accepts are repaired.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use crate::{LogTime, LogZone, Timestamp};
+use crate::{LogTime, LogZone, Timestamp, repair};
 
 /// Longest text of a field that is read. Longer ones are shortened; the entry itself is not. Unit: characters.
 const FIELD_CHARS_MAX: usize = 512;
@@ -61,54 +62,70 @@ pub struct TenantAuditFields {
     pub status: Option<String>,
 }
 
-/// The fields of the vendor's file, whatever their types.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields {
-    log_id: Option<Value>,
-    timestamp: Option<Value>,
-    request_id: Option<Value>,
-    account_id: Option<Value>,
-    application_id: Option<Value>,
-    event_category: Option<Value>,
-    event_type: Option<Value>,
-    event_operation: Option<Value>,
-    user_id: Option<Value>,
-    username: Option<Value>,
-    email: Option<Value>,
-    client_ip: Option<Value>,
-    request: Option<Value>,
-    response: Option<Value>,
-}
+/// The values of an object by their names, each to the letter; of repeated names, the last one counts.
+type Parts = BTreeMap<String, Box<RawValue>>;
 
 impl TenantAuditLog {
-    /// Reads an entry; `None` if it is not a JSON object.
+    /// Reads an entry; `None` if it is not a JSON object. What does not decode in it is no reason to lose the rest.
     pub fn read(body: Box<RawValue>) -> Option<Self> {
-        let fields: Fields = serde_json::from_str(body.get()).ok()?;
-        let part = |whole: &Option<Value>, name: &str| text(whole.as_ref().and_then(|whole| whole.get(name)));
-        let id = fields.log_id.as_ref().and_then(Value::as_str).map(str::trim);
+        let body = repaired(body);
+        let parts: Parts = serde_json::from_str(body.get()).ok()?;
+        let value = |name: &str| value_of(&parts, name);
+        let own = |name: &str| text(value(name).as_ref());
+        let part = |whole: &str, name: &str| {
+            let parts: Parts = serde_json::from_str(parts.get(whole)?.get()).ok()?;
+            text(value_of(&parts, name).as_ref())
+        };
+        let id = value("logId").and_then(|id| id.as_str().map(|id| id.trim().to_owned()));
         Some(Self {
-            id: id.filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX).map(str::to_owned),
-            time: fields.timestamp.as_ref().and_then(time),
+            id: id.filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX),
+            time: value("timestamp").as_ref().and_then(time),
             fields: TenantAuditFields {
-                request_id: text(fields.request_id.as_ref()),
-                account_id: text(fields.account_id.as_ref()),
-                application_id: text(fields.application_id.as_ref()),
-                event_category: text(fields.event_category.as_ref()),
-                event_type: text(fields.event_type.as_ref()),
-                event_operation: text(fields.event_operation.as_ref()),
-                user_id: text(fields.user_id.as_ref()),
-                username: text(fields.username.as_ref()),
-                email: text(fields.email.as_ref()),
-                client_ip: text(fields.client_ip.as_ref()),
-                method: part(&fields.request, "method"),
-                url: part(&fields.request, "url"),
-                user_agent: part(&fields.request, "userAgent"),
-                status: part(&fields.response, "code"),
+                request_id: own("requestId"),
+                account_id: own("accountId"),
+                application_id: own("applicationId"),
+                event_category: own("eventCategory"),
+                event_type: own("eventType"),
+                event_operation: own("eventOperation"),
+                user_id: own("userId"),
+                username: own("username"),
+                email: own("email"),
+                client_ip: own("clientIp"),
+                method: part("request", "method"),
+                url: part("request", "url"),
+                user_agent: part("request", "userAgent"),
+                status: part("response", "code"),
             },
             body,
         })
     }
+}
+
+/// The values of a stored entry by their names; `None` if it is not an object. A value that does not decode, such as one
+/// that is nested too deep, is replaced by its text.
+pub fn values_of(body: &RawValue) -> Option<Map<String, Value>> {
+    if let Ok(whole) = serde_json::from_str(body.get()) {
+        return Some(whole);
+    }
+    let parts: Parts = serde_json::from_str(body.get()).ok()?;
+    let values = parts.into_iter().map(|(name, part)| {
+        let value = serde_json::from_str(part.get()).unwrap_or_else(|_| Value::String(part.get().to_owned()));
+        (name, value)
+    });
+    Some(values.collect())
+}
+
+/// The entry to the letter; if it does not decode, with its texts repaired.
+fn repaired(body: Box<RawValue>) -> Box<RawValue> {
+    if serde_json::from_str::<Map<String, Value>>(body.get()).is_ok() {
+        return body;
+    }
+    let json = String::from_utf8(repair(body.get().as_bytes()).json).ok();
+    json.and_then(|json| RawValue::from_string(json).ok()).unwrap_or(body)
+}
+
+fn value_of(parts: &Parts, name: &str) -> Option<Value> {
+    serde_json::from_str(parts.get(name)?.get()).ok()
 }
 
 /// A time; one without a zone is UTC.
@@ -168,6 +185,33 @@ mod tests {
         assert_eq!((entry.id, entry.time), (None, None));
         assert_eq!((entry.fields.user_id.as_deref(), entry.fields.status.as_deref()), (Some("12"), Some("200")));
         assert!(read("[1]").is_none() && read("7").is_none());
+    }
+
+    #[test]
+    fn a_text_that_is_not_whole_is_repaired_wherever_it_is() {
+        for name in ["note", "username", "request"] {
+            let entry = read(&format!(r#"{{"logId":"x-1","{name}":"a\ud800b","email":"kim"}}"#)).unwrap();
+            assert_eq!((entry.id.as_deref(), entry.fields.email.as_deref()), (Some("x-1"), Some("kim")), "{name}");
+            assert_eq!(values_of(&entry.body).unwrap()[name], "a\u{fffd}b", "{name}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_decode_leaves_the_rest() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for odd in ["1e999", &deep] {
+            let json = format!(
+                r#"{{"logId":"x-1","timestamp":"2026-11-30T09:15:02Z","userId":{odd},"note":{odd},
+                    "request":{{"body":{odd},"method":"GET"}}}}"#
+            );
+            let entry = read(&json).unwrap();
+            assert_eq!((entry.id.as_deref(), entry.time.is_some(), entry.body.get()), (Some("x-1"), true, &*json));
+            assert_eq!((entry.fields.method.as_deref(), entry.fields.user_id), (Some("GET"), None));
+            let values = values_of(&entry.body).unwrap();
+            assert_eq!((values["note"].as_str(), values["logId"].as_str()), (Some(odd), Some("x-1")));
+        }
+        let repeated = read(r#"{"username":"kim","username":"lee"}"#).unwrap();
+        assert_eq!(repeated.fields.username.as_deref(), Some("lee"));
     }
 
     #[test]

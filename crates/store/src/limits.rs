@@ -287,6 +287,9 @@ pub const CODE_INDEX_SHARE: u64 = 32;
 /// The size of the parts of an upload to a bucket. Unit: bytes. Two are in memory at a time.
 pub const UPLOAD_PART_BYTES: usize = 8 << 20;
 
+/// How long alert rules look for a log that its upstream lost while it was collected. Unit: milliseconds.
+pub const LOST_LOG_ALERT_MS: i64 = 2 * DAY_MS;
+
 /// Most runs that are sealed together. Unit: runs.
 pub const SEAL_RUNS_MAX: i64 = 256;
 

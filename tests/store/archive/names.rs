@@ -180,7 +180,7 @@ async fn an_answer_with_a_nul_is_kept_without_it() {
     deliveries.register_sink("sink", "webhook", Some("over\0loaded")).await.unwrap();
     deliveries.enqueue_finished_runs("sink", |_| true).await.unwrap();
     let claimed = deliveries.claim("sink", archive.now().plus_millis(60_000)).await.unwrap().unwrap();
-    deliveries.record_failure(&claimed, "over\0loaded", None).await.unwrap();
+    deliveries.record_failure(&claimed, "over\0loaded", Some(archive.now())).await.unwrap();
     let metrics = deliveries.metrics().await.unwrap().remove(0);
     assert_eq!((metrics.due, metrics.failing), (1, 1));
 

@@ -114,6 +114,63 @@ async fn entries_are_copied_and_deleted_by_age_here_and_in_the_copy() {
     assert_eq!(copy.store.tenant_audit_logs().store("cloud", &entries(0..10)).await.unwrap(), 4);
 }
 
+async fn entries_of_a_copy_in_use_give_way_to_those_of_the_source() {
+    let archive = Archive::new().await;
+    let logs = archive.store.tenant_audit_logs();
+    logs.store("cloud", &entries(0..4)).await.unwrap();
+    logs.register_sink("sink").await.unwrap();
+    let copy = Copy::empty().await;
+    let maintenance = archive.store.maintenance();
+    maintenance.copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    // The same numbers are given here and there.
+    let logs_there = copy.store.tenant_audit_logs();
+    logs_there.store("cloud", &entries(10..13)).await.unwrap();
+    logs.store("cloud", &entries(4..8)).await.unwrap();
+    let until = archive.now().plus_millis(60_000);
+    let mut claimed = logs.claim_delivery("sink", until).await.unwrap().unwrap();
+    let step = AuditDeliveryStep { next_sequence: Some(8), delivered: 8, ..AuditDeliveryStep::default() };
+    logs.commit_delivery(&mut claimed, &step, until).await.unwrap();
+    logs.release_delivery(&claimed, None).await.unwrap();
+    for _ in 0..2 {
+        maintenance.copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+        let here = kept(&archive.store).await;
+        let there = kept(&copy.store).await;
+        assert_eq!((here.len(), there.len()), (8, 11));
+        for entry in here {
+            let same = there.iter().find(|other| other.id == entry.id).unwrap();
+            assert_eq!(same.sequence, entry.sequence);
+        }
+        let state = logs_there.delivery_state("sink").await.unwrap().unwrap();
+        assert_eq!((state.delivered, state.due), (8, 3), "what only the copy has is due there");
+    }
+    assert_eq!(logs_there.store("cloud", &entries(20..22)).await.unwrap(), 2);
+    assert_eq!(logs_there.delivery_state("sink").await.unwrap().unwrap().due, 5);
+}
+
+async fn what_sinks_said_of_entries_is_deleted_with_them_and_a_copy_keeps_none() {
+    let archive = Archive::new().await;
+    let logs = archive.store.tenant_audit_logs();
+    logs.store("cloud", &entries(0..2)).await.unwrap();
+    logs.register_sink("sink").await.unwrap();
+    let until = archive.now().plus_millis(60_000);
+    logs.claim("cloud", until).await.unwrap().unwrap();
+    let mut claimed = logs.claim_delivery("sink", until).await.unwrap().unwrap();
+    let refused = vec![(0, "odd".to_owned())];
+    let step = AuditDeliveryStep { next_sequence: Some(2), refused, ..AuditDeliveryStep::default() };
+    logs.commit_delivery(&mut claimed, &step, until).await.unwrap();
+    let copy = Copy::empty().await;
+    let maintenance = archive.store.maintenance();
+    maintenance.copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    let keep = std::time::Duration::from_secs(86_400);
+    assert!(logs.oldest_kept(keep).await.unwrap() <= archive.now().plus_millis(-86_400_000));
+    let later = runlog_model::Timestamp::clamped(1_700_000_009_000);
+    assert_eq!(logs.expire("cloud", later).await.unwrap(), 2);
+    assert_eq!(logs.delivery_state("sink").await.unwrap().unwrap().refused, 0);
+    assert_eq!(kept(&copy.store).await.len(), 2);
+    maintenance.copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    assert!(kept(&copy.store).await.is_empty());
+}
+
 async fn one_collector_at_a_time_collects_and_time_only_advances() {
     let archive = Archive::new().await;
     let logs = archive.store.tenant_audit_logs();
@@ -140,6 +197,8 @@ crate::common::pairs::on_each_pair! {
     async: entries_are_stored_once_whoever_stores_them,
         a_sink_reads_on_misses_nothing_and_keeps_what_it_refused,
         entries_are_copied_and_deleted_by_age_here_and_in_the_copy,
+        entries_of_a_copy_in_use_give_way_to_those_of_the_source,
+        what_sinks_said_of_entries_is_deleted_with_them_and_a_copy_keeps_none,
         one_collector_at_a_time_collects_and_time_only_advances;
     sync:
 }

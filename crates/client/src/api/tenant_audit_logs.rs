@@ -31,7 +31,7 @@ pub struct AuditLogWindow {
 /// A page of entries, newest first.
 #[derive(Debug)]
 pub struct AuditLogPage {
-    /// The entries to the letter.
+    /// The entries to the letter; with repaired texts if the page is no JSON without that.
     pub entries: Vec<Box<RawValue>>,
     /// How many entries there are on all pages; `None` if the service does not say that.
     pub total: Option<u64>,
@@ -52,12 +52,16 @@ impl Client {
         ];
         let call = self.request(Method::GET, &["security", "audit", "logs"], &query).in_background();
         let answer = self.send(call).await?;
+        // A text of one entry that is not whole must not keep the others of its page away.
+        let entries = answer
+            .json()
+            .or_else(|error| serde_json::from_slice(&runlog_model::repair(&answer.body).json).map_err(|_| error))?;
         let count = |name| said(&answer.headers, name).and_then(|text| lenient::count(&Value::from(text)));
         Ok(AuditLogPage {
             total: count(TOTAL_ELEMENTS),
             pages: count(TOTAL_PAGES),
             is_last: said(&answer.headers, PAGE_LAST).and_then(|text| text.to_ascii_lowercase().parse().ok()),
-            entries: answer.json()?,
+            entries,
         })
     }
 

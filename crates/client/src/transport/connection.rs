@@ -186,7 +186,8 @@ impl Connection {
             }
             return Error::new(ErrorKind::Unavailable, message).unreachable();
         }
-        if cause.starts_with("invalid HTTP") {
+        // The second: something was said before the request was.
+        if cause.starts_with("invalid HTTP") || cause.starts_with("received unexpected message") {
             let message = format!("{} does not use HTTP: check the URL and its port ({cause})", self.host());
             return Error::new(ErrorKind::Unavailable, message).unreachable();
         }

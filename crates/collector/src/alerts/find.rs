@@ -485,7 +485,10 @@ impl Finder<'_> {
     /// True if a run ended before the time that is searched, and the archive has learned of it only now: a backfill, a
     /// first collection, or an old log that somebody pushed.
     fn is_old(&self, run: &Run) -> bool {
-        self.end_of(run) < self.since
+        // A run whose upstream names no end has that of its start.
+        let has_end = run.finished_at.is_some_and(|finished| run.started_at.is_none_or(|started| started < finished));
+        let ended = if has_end { self.end_of(run) } else { run.final_since.unwrap_or(self.now) };
+        ended < self.since
     }
 
     /// True if the problem of a run that has ended may become known before a later search.

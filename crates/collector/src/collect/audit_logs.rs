@@ -63,6 +63,23 @@ struct Shared {
     paused_until: Mutex<Option<Timestamp>>,
 }
 
+/// How the pages of a round are requested.
+struct Paging {
+    /// Entries of a page.
+    size: u64,
+    /// Whether the service was asked for something that tells what it counts.
+    is_checked: bool,
+    /// Whether the service counts something else than the window.
+    counts_everything: bool,
+}
+
+/// The result of reading a window once.
+enum PagesOutcome {
+    /// It has too many entries: so many.
+    TooLong(u64),
+    Read(Reading),
+}
+
 /// The result of reading a window.
 enum WindowOutcome {
     /// It has too many entries.
@@ -77,6 +94,8 @@ struct Reading {
     seen: HashSet<u64>,
     /// How many entries the service counts; `None` if it does not say, or counts something else.
     total: Option<u64>,
+    /// How many elements of its pages are no entries.
+    others: u64,
     /// True if an entry occurred twice, or if the total changed.
     is_suspect: bool,
 }
@@ -87,16 +106,22 @@ impl AuditLogWorker {
         Self(Arc::new(Shared { context, paused_until: Mutex::default() }))
     }
 
+    /// Whether rounds have anything to do: collect entries, or delete old ones.
+    pub(super) fn has_work(&self) -> bool {
+        self.is_wanted() || self.0.context.upstream.settings.audit_logs_keep.is_some()
+    }
+
     /// Whether audit logs are wanted.
     pub(super) fn is_wanted(&self) -> bool {
         self.0.context.upstream.settings.audit_logs
     }
 
-    /// Stores the entries since the last round, and deletes those that are too old. A problem of the upstream is recorded
+    /// Deletes the entries that are too old, and stores those since the last round. A problem of the upstream is recorded
     /// and is not an error.
     pub(super) async fn round(&self, stop: &CancellationToken) -> Result<AuditLogRound> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
+        let oldest = self.expire().await?;
         if !self.is_wanted() || self.is_paused(now) {
             return Ok(AuditLogRound::default());
         }
@@ -104,9 +129,10 @@ impl AuditLogWorker {
         // Another collector is at it.
         let Some(mut claimed) = claimed else { return Ok(AuditLogRound::default()) };
         let is_deep = claimed.looked_back_at.is_none_or(|at| now.millis_since(at) >= millis(LOOK_BACK_EVERY));
+        let kept = Range { from: oldest.unwrap_or(Timestamp::clamped(i64::MIN)), to: now };
         let mut round = AuditLogRound::default();
         let collected = tokio::select! {
-            collected = self.collect(&mut claimed, is_deep, now, &mut round) => Some(collected),
+            collected = self.collect(&mut claimed, is_deep, kept, &mut round) => Some(collected),
             () = stop.cancelled() => None,
         };
         let looked_back_at = (is_deep && matches!(collected, Some(Ok(())))).then_some(now);
@@ -136,27 +162,41 @@ impl AuditLogWorker {
         Ok(round)
     }
 
+    /// Deletes the entries that are too old, whether others can be collected or not. Returns the time of the oldest ones that
+    /// are kept; `None` if all are.
+    async fn expire(&self) -> Result<Option<Timestamp>> {
+        let CollectContext { archive, upstream, .. } = &*self.0.context;
+        let Some(keep) = upstream.settings.audit_logs_keep else { return Ok(None) };
+        let oldest = archive.audit_logs.oldest_kept(keep).await?;
+        let expired = archive.audit_logs.expire(&upstream.name, oldest).await?;
+        if expired > 0 {
+            info!(upstream = upstream.name, entries = expired, "audit logs of the tenant were deleted by age");
+        }
+        Ok(Some(oldest))
+    }
+
+    /// Stores the entries since the last round, but for those outside of `kept`, which ends now.
     async fn collect(
         &self,
         claimed: &mut ClaimedAuditLogs,
         is_deep: bool,
-        now: Timestamp,
+        kept: Range,
         round: &mut AuditLogRound,
     ) -> Result<()> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let settings = &upstream.settings;
+        let now = kept.to;
         let back = |time: Timestamp, by: Duration| time.plus_millis(-millis(by));
         let from = match claimed.listed_until {
             Some(until) if is_deep => back(until.min(now), OVERLAP.max(settings.look_back)),
             Some(until) => back(until.min(now), OVERLAP),
             None => back(now, KEPT.max(settings.history)),
         };
-        let oldest = settings.audit_logs_keep.map(|keep| back(now, keep));
-        let from = oldest.map_or(from, |oldest| from.max(oldest)).min(now);
+        let from = from.max(kept.from).min(now);
         let mut windows = vec![Range { from, to: now }];
-        let mut size = AUDIT_PAGE_MAX;
+        let mut paging = Paging { size: AUDIT_PAGE_MAX, is_checked: false, counts_everything: false };
         while let Some(window) = windows.pop() {
-            match self.read_window(claimed, window, &mut size, &mut round.stored).await? {
+            match self.read_window(claimed, window, &mut paging, &mut round.stored).await? {
                 WindowOutcome::TooLong => {
                     let middle = window.from.plus_millis(window.to.millis_since(window.from) / 2);
                     // The older half comes first. Both contain the middle, because services differ in whether an end is
@@ -175,12 +215,6 @@ impl AuditLogWorker {
                 }
             }
         }
-        if let Some(oldest) = oldest {
-            let expired = archive.audit_logs.expire(&upstream.name, oldest).await?;
-            if expired > 0 {
-                info!(upstream = upstream.name, entries = expired, "audit logs of the tenant were deleted by age");
-            }
-        }
         Ok(())
     }
 
@@ -193,21 +227,24 @@ impl AuditLogWorker {
         &self,
         claimed: &ClaimedAuditLogs,
         window: Range,
-        size: &mut u64,
+        paging: &mut Paging,
         stored: &mut u64,
     ) -> Result<WindowOutcome> {
         let mut known: HashSet<u64> = HashSet::new();
         let mut total = None;
         for reading in 0..READINGS_MAX {
             // Pages of another size end elsewhere.
-            let smaller = (*size - *size / 7 * u64::from(reading)).max(PAGE_MIN);
-            let read = match self.read_pages(claimed, window, smaller, stored).await {
-                Ok(Some(read)) => read,
-                Ok(None) => return Ok(WindowOutcome::TooLong),
+            let size = (paging.size - paging.size / 7 * u64::from(reading)).max(PAGE_MIN);
+            let read = match self.read_pages(claimed, window, size, paging.counts_everything, stored).await {
+                Ok(PagesOutcome::Read(read)) => read,
+                Ok(PagesOutcome::TooLong(counted)) => match self.counts_everything(window, counted, paging).await? {
+                    true => continue,
+                    false => return Ok(WindowOutcome::TooLong),
+                },
                 // A page with long requests and responses may be longer than a response may be.
-                Err(CollectError::Upstream(error)) if error.kind() == ErrorKind::Protocol && *size > PAGE_MIN => {
-                    *size = (*size / 10).max(PAGE_MIN);
-                    debug!(%error, size, "audit logs of the tenant are requested in smaller pages");
+                Err(CollectError::Upstream(error)) if error.kind() == ErrorKind::Protocol && paging.size > PAGE_MIN => {
+                    paging.size = (paging.size / 10).max(PAGE_MIN);
+                    debug!(%error, size = paging.size, "audit logs of the tenant are requested in smaller pages");
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -215,47 +252,76 @@ impl AuditLogWorker {
             let before = known.len();
             known.extend(&read.seen);
             total = read.total;
+            let others = read.others;
             let is_confirmed = reading > 0 && known.len() == before;
             let has_all = match read.total {
-                Some(total) => known.len() as u64 >= total,
+                Some(total) if known.len() as u64 + others >= total => true,
+                Some(total) => is_confirmed && self.counts_everything(window, total, paging).await?,
                 None => !read.is_suspect || is_confirmed,
             };
             if has_all {
-                return Ok(WindowOutcome::Stored(None));
+                let problem = (others > 0).then(|| {
+                    format!(
+                        "the service's list of audit logs from {} to {} has {others} elements that are not objects; they \
+                         were left out",
+                        window.from, window.to,
+                    )
+                });
+                return Ok(WindowOutcome::Stored(problem));
             }
         }
         let counted = total.map_or_else(|| "an unknown number".to_owned(), |total| total.to_string());
         Ok(WindowOutcome::Stored(Some(format!(
-            "audit logs from {} to {} changed whenever they were read: {} of {counted} entries were received; they are read \
-             again in the next rounds",
+            "audit logs from {} to {} changed whenever they were read: {} of {counted} entries were received",
             window.from,
             window.to,
             known.len(),
         ))))
     }
 
-    /// Reads all pages of a window once; `None` if there are too many.
+    /// Whether the service counts all entries that it has, whatever the window: then it says the same of a part of the window
+    /// that is hardly a part. It is asked once in a round.
+    async fn counts_everything(&self, window: Range, counted: u64, paging: &mut Paging) -> Result<bool> {
+        let is_short = window.to.millis_since(window.from) <= 1;
+        if paging.is_checked || is_short || counted == 0 {
+            return Ok(paging.counts_everything);
+        }
+        let upstream = &self.0.context.upstream;
+        let to = window.to;
+        let part = AuditLogWindow { from: to.plus_millis(-1), to, page: 1, size: PAGE_MIN };
+        let read = upstream.client.audit_log_page(part).await?;
+        paging.is_checked = true;
+        paging.counts_everything = total_of(&read, PAGE_MIN).is_some_and(|total| total >= counted);
+        Ok(paging.counts_everything)
+    }
+
+    /// Reads all pages of a window once, unless there are too many. What the service counts is ignored if it
+    /// `counts_everything`.
     async fn read_pages(
         &self,
         claimed: &ClaimedAuditLogs,
         window: Range,
         size: u64,
+        counts_everything: bool,
         stored: &mut u64,
-    ) -> Result<Option<Reading>> {
+    ) -> Result<PagesOutcome> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let mut reading = Reading::default();
         let Range { from, to } = window;
         for page in 1.. {
             let read = upstream.client.audit_log_page(AuditLogWindow { from, to, page, size }).await?;
-            let total = total_of(&read, size);
-            let is_long = total.is_some_and(|total| total > PAGES_MAX * size);
-            if page == 1 && is_long && to.millis_since(from) > 1 {
-                return Ok(None);
+            let total = total_of(&read, size).filter(|_| !counts_everything);
+            if let Some(counted) = total.filter(|total| *total > PAGES_MAX * size)
+                && page == 1
+                && to.millis_since(from) > 1
+            {
+                return Ok(PagesOutcome::TooLong(counted));
             }
             reading.is_suspect |= page > 1 && total != reading.total;
             reading.total = total;
             let is_last = is_last(&read, page, size);
-            let entries = entries_of(read)?;
+            let (entries, others) = entries_of(read)?;
+            reading.others += others;
             let before = reading.seen.len();
             for entry in &entries {
                 reading.is_suspect |= !reading.seen.insert(key(entry));
@@ -268,7 +334,7 @@ impl AuditLogWorker {
                 break;
             }
         }
-        Ok(Some(reading))
+        Ok(PagesOutcome::Read(reading))
     }
 
     fn is_paused(&self, now: Timestamp) -> bool {
@@ -296,10 +362,17 @@ fn is_last(page: &AuditLogPage, number: u64, size: u64) -> bool {
         })
 }
 
-fn entries_of(page: AuditLogPage) -> Result<Vec<TenantAuditLog>> {
-    let entries: Option<Vec<TenantAuditLog>> = page.entries.into_iter().map(TenantAuditLog::read).collect();
-    let message = "the service's list of audit logs contains something that is not an object";
-    entries.ok_or_else(|| runlog_client::Error::new(ErrorKind::Protocol, message).into())
+/// The entries of a page, and how many of its elements are none.
+fn entries_of(page: AuditLogPage) -> Result<(Vec<TenantAuditLog>, u64)> {
+    let (elements, is_counted) = (page.entries.len(), page.total.is_some());
+    let entries: Vec<TenantAuditLog> = page.entries.into_iter().filter_map(TenantAuditLog::read).collect();
+    // A list of something else, from something that is not the service.
+    if entries.is_empty() && elements > 0 && !is_counted {
+        let message = "the service's list of audit logs contains nothing that is an object";
+        return Err(runlog_client::Error::new(ErrorKind::Protocol, message).into());
+    }
+    let others = elements - entries.len();
+    Ok((entries, others as u64))
 }
 
 /// Tells entries apart.

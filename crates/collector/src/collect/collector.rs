@@ -146,8 +146,8 @@ impl Collector {
         }
     }
 
-    /// Stores the audit logs of the tenant since the last round, if they are wanted. A problem of the upstream is recorded,
-    /// and no error.
+    /// Deletes the audit logs of the tenant that are too old, and stores those since the last round, if they are wanted. A
+    /// problem of the upstream is recorded, and no error.
     pub async fn collect_audit_logs(&self, stop: &CancellationToken) -> Result<AuditLogRound> {
         self.0.audit_logs.round(stop).await
     }
@@ -250,7 +250,7 @@ impl Collector {
     /// Collects the audit logs of the tenant whenever the pause has passed.
     async fn audit_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
         let upstream = &self.0.context.upstream;
-        while !stop.is_cancelled() && self.0.audit_logs.is_wanted() {
+        while !stop.is_cancelled() && self.0.audit_logs.has_work() {
             if let Err(error) = self.collect_audit_logs(&stop).await {
                 let error: &dyn std::error::Error = &error;
                 warn!(upstream = upstream.name, error, "audit logs of the tenant cannot be stored");

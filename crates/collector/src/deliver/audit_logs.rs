@@ -85,13 +85,25 @@ impl AuditDelivery<'_> {
 
     /// Sends entries, and returns which were accepted and refused.
     async fn send(&self, origin: &Origin, entries: Vec<StoredTenantAuditLog>) -> Result<AuditDeliveryStep> {
-        let mut items = entries.into_iter().map(|entry| self.item(entry)).collect::<Result<Vec<Item>>>()?;
-        items.sort_by_key(|item| item.place);
-        match &self.sink.destination.0 {
-            Takes::Records(to) => self.send_records(to.as_ref(), origin, items).await,
-            Takes::Files(files) => self.write_file(files, origin, items).await,
-            Takes::Runs(_) => Err(DeliveryError::Run("it takes no audit logs".to_owned())),
+        let mut items = Vec::with_capacity(entries.len());
+        let mut undecodable = Vec::new();
+        for entry in entries {
+            let sequence = entry.sequence;
+            match self.item(entry) {
+                Ok(item) => items.push(item),
+                // It stays in the archive, and must not hold up those behind it.
+                Err(error) => undecodable.push((sequence, format!("the entry does not decode: {error}"))),
+            }
         }
+        items.sort_by_key(|item| item.place);
+        let mut step = match &self.sink.destination.0 {
+            Takes::Runs(_) => return Err(DeliveryError::Run("it takes no audit logs".to_owned())),
+            _ if items.is_empty() => AuditDeliveryStep::default(),
+            Takes::Records(to) => self.send_records(to.as_ref(), origin, items).await?,
+            Takes::Files(files) => self.write_file(files, origin, items).await?,
+        };
+        step.refused.append(&mut undecodable);
+        Ok(step)
     }
 
     async fn send_records(&self, to: &dyn Sink, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
@@ -134,7 +146,7 @@ impl AuditDelivery<'_> {
     }
 
     /// An entry as a redacted record: its message says in a sentence what happened, its further fields are those of the entry.
-    fn item(&self, entry: StoredTenantAuditLog) -> Result<Item> {
+    fn item(&self, entry: StoredTenantAuditLog) -> serde_json::Result<Item> {
         let mut record = record_of(&entry)?;
         self.sink.redactor.record(&mut record);
         let place = RecordKey { time: entry.time, arrival: entry.sequence };
@@ -142,11 +154,8 @@ impl AuditDelivery<'_> {
     }
 }
 
-fn record_of(entry: &StoredTenantAuditLog) -> Result<Record> {
-    let extra = serde_json::from_str(entry.body.get()).map_err(|error| {
-        let message = format!("the audit log entry {} of a tenant does not decode", entry.id);
-        runlog_store::Error::caused(runlog_store::ErrorKind::Corrupt, message, error)
-    })?;
+fn record_of(entry: &StoredTenantAuditLog) -> serde_json::Result<Record> {
+    let extra = serde_json::from_str(entry.body.get())?;
     let fields = &entry.fields;
     let known = |texts: &[&Option<String>], between: &str| {
         texts.iter().filter_map(|text| text.as_deref()).collect::<Vec<_>>().join(between)

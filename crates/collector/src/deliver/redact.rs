@@ -1,6 +1,7 @@
 //! Redacts records: removes secrets, addresses of people, and whatever else a pattern describes.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -392,13 +393,14 @@ impl Redactor {
         if !fields.keys().any(|name| self.name(name).is_some()) {
             return;
         }
+        // The last number of each name: there may be as many fields of one as an entry can hold.
+        let mut numbers: HashMap<String, usize> = HashMap::new();
         for (name, value) in std::mem::take(fields) {
             let redacted = self.name(&name).unwrap_or(name);
             let mut unique = redacted.clone();
-            for number in 2.. {
-                if !fields.contains_key(&unique) {
-                    break;
-                }
+            while fields.contains_key(&unique) {
+                let number = numbers.entry(redacted.clone()).or_insert(1);
+                *number += 1;
                 unique = format!("{redacted} ({number})");
             }
             fields.insert(unique, value);

@@ -237,6 +237,84 @@ async fn entries_are_deleted_by_age_and_not_collected_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn entries_are_deleted_by_age_whatever_the_service_does() {
+    let landing =
+        Landing::of_audit_logs(entries(2), |settings| settings.audit_logs_keep = Some(Duration::from_secs(2 * 86_400)))
+            .await;
+    assert_eq!(landing.audit_round().await.stored, 2);
+    let refused = Fault::Answer(403, vec![], "{}".to_owned());
+    landing.stage.change(|script| script.faults = vec![(At::AuditLogs, 0, refused)]);
+    landing.stage.time.pass(2 * 86_400_000 - 600_000);
+    assert!(landing.audit_round().await.problem.is_some());
+    assert_eq!(landing.kept_ids().await, ids(2));
+    // Nothing is requested now.
+    landing.stage.time.pass(660_000);
+    assert_eq!(landing.audit_round().await, AuditLogRound::default());
+    assert_eq!(landing.kept_ids().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_entries_are_kept_and_hold_up_nothing() {
+    let landing = Landing::of_audit_logs(entries(1), |_| ()).await;
+    let odd = |number: i64, from: &str, to: &str| {
+        let text = entry(number, NOW_MS - 60_000 - number * 1_000).to_string();
+        assert!(text.contains(from), "{text}");
+        text.replace(from, to)
+    };
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let page = [
+        odd(1, "\"kim\"", "\"k\\ud800\""),
+        odd(2, "\"kept\"", "\"k\\ud800\""),
+        odd(3, "\"u-1\"", "1e999"),
+        odd(4, "\"{}\"", &deep),
+        odd(5, "\"userId\"", "\"username\""),
+        "null".to_owned(),
+    ];
+    let headers = [("page-last", "true"), ("total-elements", "6"), ("total-pages", "1")]
+        .map(|(name, text)| (name, text.to_owned()));
+    let answer = Fault::Answer(200, headers.to_vec(), format!("[{}]", page.join(",")));
+    landing.stage.change(|script| script.faults = vec![(At::AuditLogs, 0, answer)]);
+    let round = landing.audit_round().await;
+    assert_eq!(round.stored, 5);
+    assert!(round.problem.unwrap().contains("1 elements that are not objects"));
+    assert_eq!(landing.stage.count(At::AuditLogs), 1, "once is enough");
+    let kept = landing.kept().await;
+    assert!(kept.iter().all(|kept| kept.time.as_millis() > NOW_MS - 66_000 && kept.fields.method.is_some()));
+    assert_eq!(kept[0].fields.username.as_deref(), Some("k\u{fffd}"));
+    // Those that come afterwards are collected.
+    landing.stage.change(|script| script.faults.clear());
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.audit_round().await, AuditLogRound { stored: 1, problem: None });
+    assert_eq!(landing.kept_ids().await, ids(6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_counts_everything_is_not_believed() {
+    let landing = Landing::of_audit_logs(Vec::new(), |_| ()).await;
+    for (total, pages) in [("50000", 50), ("7", 1)] {
+        let headers = vec![("total-elements", total.to_owned()), ("total-pages", pages.to_string())];
+        let text = format!("[{}]", entry(1, NOW_MS - 60_000));
+        // Pages of ten when it is asked what it counts.
+        let few = vec![
+            ("total-elements", total.to_owned()),
+            ("total-pages", total.parse::<u64>().unwrap().div_ceil(10).to_string()),
+        ];
+        let answer = Fault::Answer(200, headers, text.clone());
+        let part = Fault::Answer(200, few, text);
+        // The second reading of a short list confirms the first one.
+        let asked_at = if pages == 1 { 3 } else { 2 };
+        let mut faults: Vec<_> = (1..=9).map(|at| (At::AuditLogs, at, answer.clone())).collect();
+        faults[asked_at - 1].2 = part;
+        landing.stage.forget_requests();
+        landing.stage.change(|script| script.faults = faults);
+        assert_eq!(landing.audit_round().await.problem, None, "{total}");
+        assert!(landing.stage.count(At::AuditLogs) < 9, "{total}");
+        assert_eq!(landing.kept_ids().await, [id(1)]);
+        landing.stage.time.pass(60_000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_right_is_tested_by_name() {
     let landing = Landing::of_audit_logs(entries(3), |_| ()).await;
     let now = landing.stage.time.now();

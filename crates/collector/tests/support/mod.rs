@@ -326,6 +326,7 @@ impl Stage {
             address,
         });
         let router = Router::new()
+            .route("/orchestration/workspaces", get(async || json_answer(200, &json!([]))))
             .route("/security/oauth/token", post(token))
             .route("/processing/executions/{id}", get(execution))
             .route("/processing/executables/tasks/{id}/executions", get(executions))

@@ -12,7 +12,7 @@ use runlog_model::wire::tenant_audit_logs::{
     PAGE_FIRST, PAGE_LAST, PAGE_NUMBER, PAGE_TOTAL_ELEMENTS, TOTAL_ELEMENTS, TOTAL_PAGES, TenantAuditLogBody,
     VendorAuditLog,
 };
-use runlog_model::{LogTime, LogZone, TimeRange, Timestamp};
+use runlog_model::{LogTime, LogZone, TimeRange, Timestamp, tenant_audit_log};
 use runlog_store::tenant_audit_logs::{StoredTenantAuditLog, TenantAuditFilter};
 use serde_json::Value;
 use utoipa::openapi::RefOr;
@@ -197,17 +197,15 @@ pub(crate) async fn search(
         offset,
     };
     let (entries, total) = app.store().tenant_audit_logs().list(&filter).await?;
-    let items = entries.into_iter().map(body_of).collect::<ApiResult<_>>()?;
+    let items = entries.into_iter().map(body_of).collect();
     Ok(Json(ListPage { items, limit, offset, total }))
 }
 
-fn body_of(stored: StoredTenantAuditLog) -> ApiResult<TenantAuditLogBody> {
-    let entry = serde_json::from_str(stored.body.get()).map_err(|error| {
-        let message = format!("the audit log entry {} of a tenant does not decode", stored.id);
-        runlog_store::Error::caused(runlog_store::ErrorKind::Corrupt, message, error)
-    })?;
+fn body_of(stored: StoredTenantAuditLog) -> TenantAuditLogBody {
+    // What does not decode must not keep the others of its page from being read.
+    let entry = tenant_audit_log::values_of(&stored.body).unwrap_or_default();
     let fields = stored.fields;
-    Ok(TenantAuditLogBody {
+    TenantAuditLogBody {
         log_id: stored.id,
         time: stored.time,
         upstream: stored.upstream,
@@ -224,5 +222,5 @@ fn body_of(stored: StoredTenantAuditLog) -> ApiResult<TenantAuditLogBody> {
         url: fields.url,
         status: fields.status,
         entry,
-    })
+    }
 }

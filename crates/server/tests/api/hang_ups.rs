@@ -249,6 +249,7 @@ async fn request_of(stage: &Stage, method: &Method, path: &str, number: usize) -
             request(Nothing, of_run, "\"none\"")
         }
         ("POST", "/processing/executions/plans" | "/security/oauth/token") => request(Nothing, path, "{}"),
+        ("POST", path) if path.starts_with("/iceberg/") => request(Nothing, path, "{}"),
         // Without the content type of gRPC; what it stores is stored as by `/v1/logs`.
         ("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export") => request(Nothing, path, "{}"),
         ("POST", "/processing/executables/tasks/executions" | "/orchestration/executables/tasks/search") => {

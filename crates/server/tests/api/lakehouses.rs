@@ -174,6 +174,22 @@ async fn late_records_are_in_the_table_once() {
     stage.seal().await;
     let [rows, hidden, _] = stage.counts().await;
     assert_eq!(rows - hidden, 5);
+
+    // What is hidden stays so when the table gets further files: engines apply deletes only to files of data that are not
+    // newer, and files are as new as their manifest.
+    stage.ended_run(&run(3), stage.task, [1_000]).await;
+    stage.seal().await;
+    let [rows, hidden, _] = stage.counts().await;
+    assert_eq!(rows - hidden, 6);
+    assert!(hidden > 0, "the records of before are in their file still");
+    let group: String =
+        sqlx::query_scalar("SELECT manifests FROM lake_groups").fetch_one(&mut stage.catalog().await).await.unwrap();
+    let group: Value = serde_json::from_str(&group).unwrap();
+    let sequence = |content: &str| {
+        let manifests = group["manifests"].as_array().unwrap();
+        manifests.iter().find(|manifest| manifest["content"] == content).unwrap()["sequence"].as_i64().unwrap()
+    };
+    assert!(sequence("Data") <= sequence("Deletes"), "{group}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

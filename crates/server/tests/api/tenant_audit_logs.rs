@@ -149,6 +149,19 @@ async fn only_administrators_and_those_with_the_permission_read_them_through_any
 }
 
 #[tokio::test]
+async fn an_entry_that_does_not_decode_is_found_with_the_others() {
+    let stage = Stage::new().await;
+    let odd = text(1, "kim", "create").replace("1.0", "1e999");
+    stage.keep(&[text(0, "kim", "create"), odd.clone(), text(2, "kim", "create")]).await;
+    let answer = stage.get(SEARCH).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let items = answer.json()["items"].clone();
+    assert_eq!(ids(&items), [id(2), id(1), id(0)]);
+    assert_eq!((&items[1]["entry"]["ofALaterVersion"], &items[1]["username"]), (&json!("1e999"), &json!("kim")));
+    assert!(stage.get(PATH).await.text().contains(&odd), "to the letter");
+}
+
+#[tokio::test]
 async fn entries_are_found_by_time_user_event_and_text() {
     let stage = Stage::new().await;
     let entries = [(0, "kim", "create"), (1, "Lee", "delete"), (2, "kim", "delete")];

@@ -83,10 +83,18 @@ impl Publication<'_> {
             data.push(ListedFile { address, rows: file.records, bytes: file.bytes, described });
         }
         let mut manifests = Vec::new();
+        let mut known = &before.manifests[..];
         for (content, files) in [(Content::Data, data), (Content::Deletes, deletes)] {
-            if !files.is_empty() {
-                manifests.push(self.write_manifest(content, files, before).await?);
+            if files.is_empty() {
+                continue;
             }
+            let manifest = self.write_manifest(content, files, known).await?;
+            // Files have the sequence number of their manifest, and deletes apply to data that is not newer: with a new
+            // manifest of the data comes one of the deletes, also when that says the same as before.
+            if !known.contains(&manifest) {
+                known = &[];
+            }
+            manifests.push(manifest);
         }
         Ok(Group { manifests, delete_files })
     }
@@ -142,12 +150,18 @@ impl Publication<'_> {
         Ok(DeleteFile { key, bytes: length, rows: dead.iter().map(|rows| rows.end - rows.start).sum(), digest })
     }
 
-    async fn write_manifest(&mut self, content: Content, files: Vec<ListedFile>, before: &Group) -> Result<Manifest> {
+    /// Writes a manifest, unless one of those that are known says the same.
+    async fn write_manifest(
+        &mut self,
+        content: Content,
+        files: Vec<ListedFile>,
+        known: &[Manifest],
+    ) -> Result<Manifest> {
         let (count, rows) = (saturating(files.len() as u64), files.iter().map(|file| file.rows).sum());
         let file_bytes = files.iter().map(|file| file.bytes).sum();
         let (bytes, digest) = self.core.cpu().run(move || Ok(manifest::manifest(content, &files))).await?;
         let is_same = |other: &&Manifest| other.content == content && other.digest == digest;
-        if let Some(same) = before.manifests.iter().find(is_same) {
+        if let Some(same) = known.iter().find(is_same) {
             return Ok(same.clone());
         }
         let length = saturating(bytes.len() as u64);

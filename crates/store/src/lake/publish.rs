@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use tracing::debug;
 
+use crate::catalog::columns::saturating;
 use crate::catalog::sql::{Connection, Sql};
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,6 +162,11 @@ impl Publication<'_> {
             }
             if let Some(draft) = drafts.get_mut(&group.number) {
                 draft.before.clone_from(&before);
+                // What it took over may have been replaced since, by a verification that builds the table anew.
+                let is_there = |key: &str| self.written.contains_key(key) || before.keys().any(|other| other == key);
+                if !draft.now.keys().all(is_there) {
+                    drafts.remove(&group.number);
+                }
             }
             if drafts.get(&group.number).is_none_or(|draft| draft.version != group.version) {
                 // What was written where the files were before names them by other addresses.
@@ -254,7 +260,7 @@ impl Publication<'_> {
         );
         let found: Option<(i64, i64)> =
             sqlx::query_as(AssertSqlSafe(locking)).bind(self.workspace_id).fetch_optional(&mut *transaction).await?;
-        if found != Some((row.version, row.sequence)) {
+        if found != Some((row.version, row.sequence)) || !self.has_all(&mut transaction, drafts).await? {
             return Ok(false);
         }
         for (number, draft) in drafts {
@@ -294,6 +300,22 @@ impl Publication<'_> {
         }
         transaction.commit().await?;
         Ok(true)
+    }
+
+    /// True if all objects that the groups take over from earlier snapshots are still in use.
+    async fn has_all(&self, connection: &mut Connection, drafts: &BTreeMap<i64, Draft>) -> Result<bool> {
+        let of_groups = drafts.values().flat_map(|draft| draft.now.keys());
+        let known: BTreeSet<&str> = of_groups.filter(|key| !self.written.contains_key(*key)).collect();
+        let known: Vec<&str> = known.into_iter().collect();
+        let mut count = 0;
+        for some in known.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut counting =
+                Sql::new("SELECT COUNT(*) FROM lake_objects WHERE replaced_at IS NULL AND object_key IN (");
+            counting.push_list(some.iter().map(|key| (*key).to_owned())).push(")");
+            let (found,): (i64,) = counting.build_query_as().fetch_one(&mut *connection).await?;
+            count += found;
+        }
+        Ok(count == saturating(known.len() as u64))
     }
 
     /// Adds the rows of new objects, and marks those that were replaced.

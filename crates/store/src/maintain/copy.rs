@@ -55,14 +55,12 @@ const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accoun
 
 /// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
 /// that nothing is sent again.
-const TABLES_OF_RUNS: [(&str, &[&str]); 14] = [
+const TABLES_OF_RUNS: [(&str, &[&str]); 12] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
     ("plans", &["plan_id"]),
     ("collected_plans", &["upstream", "execution_id"]),
     ("collected_audit_logs", &["upstream"]),
-    ("tenant_audit_sequence", &["name"]),
-    ("tenant_audit_logs", &["log_id"]),
     ("tenant_audit_deliveries", &["sink"]),
     ("tenant_audit_dead_letters", &["sink", "log_id"]),
     ("sinks", &["name"]),
@@ -133,6 +131,15 @@ impl Maintenance {
                             .execute(target.core.catalog().write())
                             .await?;
                     }
+                    target
+                        .core
+                        .transact(|transaction| async {
+                            let mut transaction = transaction;
+                            let now = target.core.now().as_millis();
+                            changes::remove_table(&mut transaction, &row.concat(), now).await?;
+                            transaction.commit().await
+                        })
+                        .await?;
                 }
             }
             self.revoke_at(target, table, &["id"]).await?;
@@ -154,9 +161,16 @@ impl Maintenance {
         }
         self.copy_components(target).await?;
         self.copy_plans(target).await?;
+        self.copy_tenant_audit_logs(target).await?;
         for (table, key) in TABLES_OF_RUNS {
             self.copy_table(target, table, key).await?;
         }
+        // After the deliveries: an entry that is stored in the copy must not get a number that they have passed.
+        let next = self.next_sequence().await?;
+        sqlx::query("UPDATE tenant_audit_sequence SET next = $1 WHERE name = 'entries' AND next < $1")
+            .bind(next)
+            .execute(target.core.catalog().write())
+            .await?;
         self.copy_problem_states(target).await?;
         // Those whose retention has ended here.
         self.expire_audit_logs_at(target).await?;
@@ -411,8 +425,85 @@ impl Maintenance {
         Ok(there.difference(&here).cloned().collect())
     }
 
-    /// Deletes the audit logs of tenants from the target that are older than those of the same upstream here.
+    /// Copies the audit logs of tenants with their numbers. Entries that only the target has, from a service that was started
+    /// on it, give way to those with the same numbers: they get new ones.
+    async fn copy_tenant_audit_logs(&self, target: &Self) -> Result<()> {
+        let mut after = String::new();
+        loop {
+            let rows = sqlx::query("SELECT * FROM tenant_audit_logs WHERE log_id > $1 ORDER BY log_id LIMIT 500")
+                .bind(&after)
+                .fetch_all(self.core.catalog().read())
+                .await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.try_get("log_id")?;
+            let mut numbers: HashMap<i64, String> = HashMap::new();
+            for row in &rows {
+                numbers.insert(row.try_get("sequence")?, row.try_get("log_id")?);
+            }
+            let next_here = self.next_sequence().await?;
+            target
+                .core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    // This row stays locked until the end, so that nobody else uses the numbers.
+                    let next_there: i64 = sqlx::query_scalar(
+                        "UPDATE tenant_audit_sequence SET next = next WHERE name = 'entries' RETURNING next",
+                    )
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                    let highest: Option<i64> = sqlx::query_scalar("SELECT MAX(sequence) FROM tenant_audit_logs")
+                        .fetch_one(&mut *transaction)
+                        .await?;
+                    let highest_here = numbers.keys().copied().max();
+                    let above = highest.max(highest_here).map_or(0, |number| number.saturating_add(1));
+                    let mut free = above.max(next_here).max(next_there);
+                    // Rows may have exchanged their numbers, so each that is in the way is moved first.
+                    let mut taken = Sql::new("SELECT log_id, sequence FROM tenant_audit_logs WHERE sequence IN (");
+                    taken.push_list(numbers.keys().copied()).push(")");
+                    let taken: Vec<(String, i64)> = taken.build_query_as().fetch_all(&mut *transaction).await?;
+                    for (id, number) in taken {
+                        if numbers.get(&number) == Some(&id) {
+                            continue;
+                        }
+                        sqlx::query("UPDATE tenant_audit_logs SET sequence = $1 WHERE log_id = $2")
+                            .bind(free)
+                            .bind(&id)
+                            .execute(&mut *transaction)
+                            .await?;
+                        free += 1;
+                    }
+                    for row in &rows {
+                        insert(&mut transaction, "tenant_audit_logs", row, &["log_id"], true).await?;
+                    }
+                    sqlx::query("UPDATE tenant_audit_sequence SET next = $1 WHERE name = 'entries'")
+                        .bind(free)
+                        .execute(&mut *transaction)
+                        .await?;
+                    transaction.commit().await
+                })
+                .await?;
+        }
+    }
+
+    /// The number of the entry of the audit logs of tenants that is stored next.
+    async fn next_sequence(&self) -> Result<i64> {
+        Ok(sqlx::query_scalar("SELECT next FROM tenant_audit_sequence WHERE name = 'entries'")
+            .fetch_one(self.core.catalog().read())
+            .await?)
+    }
+
+    /// Deletes the audit logs of tenants from the target that are older than those of the same upstream here; all of them if
+    /// there are none left here of an upstream whose audit logs were collected here.
     async fn expire_audit_logs_at(&self, target: &Self) -> Result<()> {
+        let ended = "SELECT upstream FROM collected_audit_logs WHERE NOT EXISTS
+                     (SELECT 1 FROM tenant_audit_logs a WHERE a.upstream = collected_audit_logs.upstream)";
+        let ended: Vec<String> = sqlx::query_scalar(ended).fetch_all(self.core.catalog().read()).await?;
+        for upstream in ended {
+            sqlx::query("DELETE FROM tenant_audit_logs WHERE upstream = $1")
+                .bind(upstream)
+                .execute(target.core.catalog().write())
+                .await?;
+        }
         let listing = "SELECT upstream, MIN(at) FROM tenant_audit_logs GROUP BY upstream";
         let oldest: Vec<(String, i64)> = sqlx::query_as(listing).fetch_all(self.core.catalog().read()).await?;
         for (upstream, at) in oldest {

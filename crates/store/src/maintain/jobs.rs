@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use az::SaturatingAs;
 use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -15,6 +15,7 @@ use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::keys;
+use crate::objects::read_error::listed;
 use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
@@ -126,7 +127,7 @@ impl Maintenance {
         let mut bytes_freed = self.sweep_replaced_segments().await?;
         bytes_freed += self.sweep_lake().await?;
         for folder in folders {
-            let mut objects = self.core.objects().list(Some(&folder)).try_chunks(limits::OBJECT_LOOKUP_BATCH);
+            let mut objects = listed(self.core.objects(), &folder).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 for object in self.orphans(some).await? {
                     self.core.objects().delete(&object.location).await?;
@@ -212,7 +213,7 @@ impl Maintenance {
     }
 
     async fn remove_lake_rows(&self, mut transaction: WriteTransaction) -> Result<Vec<(String, i64)>> {
-        let before = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
+        let before = self.core.earliest_now().await?.as_millis() - limits::REPLACED_RETENTION_MS;
         let replaced: Vec<(String, i64)> = sqlx::query_as(
             "DELETE FROM lake_objects WHERE object_key IN (
                  SELECT object_key FROM lake_objects WHERE replaced_at < $1 LIMIT 256)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use az::SaturatingAs;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStoreExt};
 use runlog_model::record::SeverityCounts;
 use runlog_model::{RunId, Severity, hex, planted};
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
 use crate::objects::keys;
-use crate::objects::read_error::read_error;
+use crate::objects::read_error::{listed, read_error};
 use crate::parts::{Components, Plans};
 use crate::segment::reader::SegmentFile;
 use crate::tables::run_locks::lock_runs;
@@ -496,8 +496,7 @@ impl Maintenance {
     ) -> Result<()> {
         let mut looked = 0;
         for folder in keys::FOLDERS {
-            let mut objects =
-                self.core.objects().list(Some(&Path::from(folder))).try_chunks(limits::OBJECT_LOOKUP_BATCH);
+            let mut objects = listed(self.core.objects(), &Path::from(folder)).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));

@@ -1,11 +1,14 @@
-//! Why an object cannot be read: because the object store is away, or because of the object.
+//! Why an object cannot be read or listed: because the object store is away, or because of the object.
 
 use std::io;
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
-use runlog_model::causes;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, Result};
+use runlog_model::{causes, error_chain};
+use tracing::warn;
 
 use crate::error::{Error, ErrorKind};
 
@@ -24,13 +27,30 @@ pub(crate) async fn read_error(objects: &Arc<dyn ObjectStore>, error: object_sto
     error.into()
 }
 
+/// The objects below a prefix, without files of a folder about which the kernel tells nothing: they are logged.
+pub(crate) fn listed(objects: &Arc<dyn ObjectStore>, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    let without_unreadable = |item: Result<ObjectMeta>| async {
+        match item {
+            Err(error) if is_of_file(&error) == Some(true) => {
+                warn!(error = error_chain(&error), "a file among the objects cannot be listed, and is left out");
+                None
+            }
+            item => Some(item),
+        }
+    };
+    objects.list(Some(prefix)).filter_map(without_unreadable).boxed()
+}
+
 /// True for errors that another attempt does not mend, and which need not be of the whole store.
 fn is_of_one_object(error: &object_store::Error) -> bool {
-    match causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
-        // In a folder. What the kernel says without a number of an error is said by a library, of a connection.
-        Some(cause) => cause.raw_os_error().is_some() && !is_transient(cause),
-        None => matches!(error, object_store::Error::PermissionDenied { .. }),
-    }
+    is_of_file(error).unwrap_or(matches!(error, object_store::Error::PermissionDenied { .. }))
+}
+
+/// True for errors of a file that another attempt does not mend; `None` if it is no error of a file.
+fn is_of_file(error: &object_store::Error) -> Option<bool> {
+    let cause = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    // What comes without a number of an error does not come from the kernel, but from a library, of a connection.
+    Some(cause.raw_os_error().is_some() && !is_transient(cause))
 }
 
 fn is_transient(error: &io::Error) -> bool {

@@ -859,13 +859,17 @@ impl Alerts {
     }
 
     /// Returns at most `limit` runs of upstreams whose last attempt received a different number of records than the
-    /// upstream counts.
+    /// upstream counts, or whose log the upstream lost in the last days before all of it was received.
     pub async fn incomplete_runs(&self, limit: u64) -> Result<Vec<IncompleteRun>> {
         Ok(sqlx::query_as(
-            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem, landed_at FROM collected_runs
-             WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0 ORDER BY upstream, run_id LIMIT $1",
+            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem,
+                    CASE WHEN state = 'due' THEN landed_at END AS landed_at FROM collected_runs
+             WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0
+                OR state = 'no_log' AND problem IS NOT NULL AND landed_at >= $2
+             ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
+        .bind(self.core.now().plus_millis(-limits::LOST_LOG_ALERT_MS).as_millis())
         .fetch_all(self.core.catalog().read())
         .await?)
     }
@@ -922,16 +926,18 @@ impl Alerts {
 
     /// Returns how the collection of the log of a run has ended; `None` as long as the log is to be fetched.
     pub async fn log_end(&self, upstream: &str, run: &str) -> Result<Option<LogEnd>> {
-        let state: Option<String> =
-            sqlx::query_scalar("SELECT state FROM collected_runs WHERE upstream = $1 AND run_id = $2")
+        let found: Option<(String, Option<String>)> =
+            sqlx::query_as("SELECT state, problem FROM collected_runs WHERE upstream = $1 AND run_id = $2")
                 .bind(upstream)
                 .bind(run)
                 .fetch_optional(self.core.catalog().read())
                 .await?;
-        Ok(match state.as_deref() {
-            Some("going" | "due") => None,
-            Some("landed") => Some(LogEnd::Complete),
-            Some("no_log") => Some(LogEnd::None),
+        Ok(match found.as_ref().map(|(state, problem)| (state.as_str(), problem)) {
+            Some(("going" | "due", _)) => None,
+            Some(("landed", _)) => Some(LogEnd::Complete),
+            // The upstream lost the log before all of it was received: it stays incomplete.
+            Some(("no_log", Some(_))) => None,
+            Some(("no_log", None)) => Some(LogEnd::None),
             _ => Some(LogEnd::Gone),
         })
     }

@@ -4,10 +4,11 @@
 //! (`audit`).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use az::SaturatingAs;
 use runlog_model::tenant_audit_log::{TenantAuditFields, TenantAuditLog};
-use runlog_model::{TimeRange, Timestamp, hex};
+use runlog_model::{TimeRange, Timestamp, hex, millis};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -206,7 +207,13 @@ impl TenantAuditLogs {
         at.map(instant).transpose()
     }
 
-    /// Deletes the entries of an upstream before a time, some at a time. Returns how many that were.
+    /// The time before which entries are too old if they are kept for so long.
+    pub async fn oldest_kept(&self, keep: Duration) -> Result<Timestamp> {
+        Ok(self.core.earliest_now().await?.plus_millis(-millis(keep)))
+    }
+
+    /// Deletes the entries of an upstream before a time, some at a time, and what sinks said of them. Returns how many that
+    /// were.
     pub async fn expire(&self, upstream: &str, before: Timestamp) -> Result<u64> {
         let mut expired = 0;
         loop {
@@ -221,9 +228,18 @@ impl TenantAuditLogs {
             .await?;
             expired += done.rows_affected();
             if done.rows_affected() < EXPIRED_AT_ONCE.saturating_as::<u64>() {
-                return Ok(expired);
+                break;
             }
         }
+        if expired > 0 {
+            sqlx::query(
+                "DELETE FROM tenant_audit_dead_letters WHERE NOT EXISTS
+                 (SELECT 1 FROM tenant_audit_logs a WHERE a.log_id = tenant_audit_dead_letters.log_id)",
+            )
+            .execute(self.core.catalog().write())
+            .await?;
+        }
+        Ok(expired)
     }
 
     /// Claims the collection of the audit logs of an upstream with a lease until `until`; `None` while another collector
@@ -363,15 +379,16 @@ fn push_filter(query: &mut Sql, filter: &TenantAuditFilter) {
         }
     }
     if let Some(user) = &filter.user {
-        let user = storable(user).to_ascii_lowercase();
-        query.push(" AND (lower(username) = ").push_bind(user.clone());
-        query.push(" OR lower(email) = ").push_bind(user.clone());
-        query.push(" OR lower(user_id) = ").push_bind(user).push(")");
+        // The database lowers both sides, because databases differ in which letters they lower.
+        let user = storable(user);
+        query.push(" AND (lower(username) = lower(").push_bind(user.clone());
+        query.push(") OR lower(email) = lower(").push_bind(user.clone());
+        query.push(") OR lower(user_id) = lower(").push_bind(user).push("))");
     }
     if let Some(text) = &filter.text {
-        let text = storable(text).to_ascii_lowercase();
+        let text = storable(text);
         let escaped = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
-        query.push(" AND lower(body) LIKE ").push_bind(format!("%{escaped}%")).push(" ESCAPE '!'");
+        query.push(" AND lower(body) LIKE lower(").push_bind(format!("%{escaped}%")).push(") ESCAPE '!'");
     }
 }
 

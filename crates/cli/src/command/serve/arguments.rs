@@ -213,9 +213,12 @@ pub(super) struct SqlArgs {
     #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
     pub(super) sql_time: Span,
     /// Maximum concurrent SQL queries; further queries are rejected
-    #[arg(long = "sql-max-queries", alias = "sql-questions", env = "RUNLOG_SQL_MAX_QUERIES", default_value_t = 4, value_name = "COUNT",
+    #[arg(long, env = "RUNLOG_SQL_MAX_QUERIES", default_value_t = 4, value_name = "COUNT",
           value_parser = between(1_u16, 1_024))]
-    pub(super) sql_questions: u16,
+    pub(super) sql_max_queries: u16,
+    /// The former name of --sql-max-queries
+    #[arg(long, env = "RUNLOG_SQL_QUESTIONS", hide = true, value_name = "COUNT", value_parser = between(1_u16, 1_024))]
+    pub(super) sql_questions: Option<u16>,
     /// Address and port for clients of PostgreSQL, such as psql and BI tools, which read the archive in SQL [default: none]
     #[arg(long, env = "RUNLOG_SQL_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
     pub(super) sql_listen: Option<SocketAddr>,
@@ -247,7 +250,7 @@ impl SqlArgs {
             spill_folder: Some(data.join(SPILL_FOLDER)),
             spill_bytes: u64::from(self.sql_spill) << 20,
             time_max: Some(self.sql_time.duration()),
-            questions_max: usize::from(self.sql_questions),
+            questions_max: usize::from(self.sql_questions.unwrap_or(self.sql_max_queries)),
             ..SqlSettings::default()
         }
     }
