@@ -212,7 +212,7 @@ pub(super) struct SqlArgs {
     /// Timeout of a SQL query
     #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
     pub(super) sql_time: Span,
-    /// Maximum concurrent SQL queries; further queries are rejected
+    /// Maximum concurrent SQL queries; further queries are rejected (`RUNLOG_SQL_QUESTIONS` is read as well)
     #[arg(long, env = "RUNLOG_SQL_MAX_QUERIES", default_value_t = 4, value_name = "COUNT",
           value_parser = between(1_u16, 1_024))]
     pub(super) sql_max_queries: u16,
