@@ -105,7 +105,8 @@ impl Answered {
             }
             404 => ErrorKind::NotFound,
             409 => ErrorKind::Conflict,
-            429 | 503 => ErrorKind::Unavailable,
+            // 408: the rest of the body did not come in time, and nothing of it is stored.
+            408 | 429 | 503 => ErrorKind::Unavailable,
             500 => ErrorKind::Corrupt,
             _ => ErrorKind::Invalid,
         };
