@@ -66,6 +66,16 @@ impl Authentication {
         Ok(authorization)
     }
 
+    /// The header, if it is there without waiting: no access token has to be requested, and none is being requested.
+    pub(crate) fn authorization_at_hand(&self, connection: &Connection) -> Result<Option<HeaderValue>> {
+        if let Credentials::PersonalToken(token) = &self.credentials {
+            return bearer(token).map(Some);
+        }
+        let Ok(token) = self.token.try_lock() else { return Ok(None) };
+        let now = connection.clock.now().as_millis();
+        Ok(token.as_ref().filter(|token| now < token.renew_at_ms).map(|token| token.authorization.clone()))
+    }
+
     /// Does not use this header again: the service refused it.
     pub(crate) async fn forget(&self, refused: &HeaderValue) {
         let mut token = self.token.lock().await;

@@ -57,6 +57,9 @@ struct Counters {
     limited: AtomicU64,
 }
 
+/// Most turns that a request takes because its access token ended meanwhile.
+const TURNS_MAX: usize = 5;
+
 impl Client {
     /// A client; nothing is sent yet.
     pub fn new(
@@ -239,9 +242,15 @@ impl Client {
     /// Waits for the rate limit; returns the authentication header.
     pub(crate) async fn ready_to_send(&self, call: &Call) -> Result<header::HeaderValue> {
         let Shared { connection, authentication, .. } = self.0.as_ref();
-        // Requests whose turn it is do not wait for an access token: they would all go out once it is there.
-        authentication.authorization(connection).await?;
-        connection.take_turn(call).await;
+        // Requests whose turn it is do not wait for an access token: they would all go out once it is there. One whose token
+        // has ended while it waited for its turn takes another turn with the next token.
+        for _ in 0..TURNS_MAX {
+            authentication.authorization(connection).await?;
+            connection.take_turn(call).await;
+            if let Some(authorization) = authentication.authorization_at_hand(connection)? {
+                return Ok(authorization);
+            }
+        }
         authentication.authorization(connection).await
     }
 
