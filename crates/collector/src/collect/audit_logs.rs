@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::{AUDIT_PAGE_MAX, AuditLogPage, AuditLogWindow, ErrorKind};
@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::lease::lease_end;
+use super::pause::{Pause, lacks_right};
 use super::range::Range;
 use crate::shutdown::with_shutdown_timeout;
 
@@ -40,9 +41,6 @@ const PAGES_MAX: u64 = 10;
 const READINGS_MAX: u32 = 6;
 /// The fewest entries of a page that are requested if larger pages are too long to be received.
 const PAGE_MIN: u64 = 10;
-/// How long nothing is requested after the service has refused it for lack of a right, and after it was unavailable.
-const REFUSED_PAUSE_MS: i64 = 900_000;
-const AWAY_PAUSE_MS: i64 = 60_000;
 
 /// The result of a round.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,8 +57,7 @@ pub(super) struct AuditLogWorker(Arc<Shared>);
 
 struct Shared {
     context: Arc<CollectContext>,
-    /// Until when nothing is requested, because it was refused or the service is unavailable.
-    paused_until: Mutex<Option<Timestamp>>,
+    pause: Pause,
 }
 
 /// How the pages of a round are requested.
@@ -103,7 +100,7 @@ struct Reading {
 impl AuditLogWorker {
     /// Creates a worker; claims nothing yet.
     pub(super) fn new(context: Arc<CollectContext>) -> Self {
-        Self(Arc::new(Shared { context, paused_until: Mutex::default() }))
+        Self(Arc::new(Shared { context, pause: Pause::default() }))
     }
 
     /// Whether rounds have anything to do: collect entries, or delete old ones.
@@ -122,7 +119,7 @@ impl AuditLogWorker {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
         let oldest = self.expire().await?;
-        if !self.is_wanted() || self.is_paused(now) {
+        if !self.is_wanted() || self.0.pause.is_on(now) {
             return Ok(AuditLogRound::default());
         }
         let claimed = archive.audit_logs.claim(&upstream.name, lease_end(&self.0.context, now)).await?;
@@ -139,11 +136,9 @@ impl AuditLogWorker {
         match collected {
             Some(Err(CollectError::Archive(error))) => return Err(error.into()),
             Some(Err(error)) => {
-                if let Some(pause_ms) = pause_after(&error) {
-                    self.pause_until(now.plus_millis(pause_ms));
-                }
+                self.0.pause.begin_after(&error, now);
                 let mut problem = format!("audit logs cannot be collected: {}", error_chain(&error));
-                if is_forbidden(&error) {
+                if lacks_right(&error) {
                     problem.push_str("; or set audit_logs = false");
                 }
                 warn!(upstream = upstream.name, problem, "audit logs of the tenant cannot be collected");
@@ -336,16 +331,6 @@ impl AuditLogWorker {
         }
         Ok(PagesOutcome::Read(reading))
     }
-
-    fn is_paused(&self, now: Timestamp) -> bool {
-        let paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused_until.is_some_and(|until| now < until)
-    }
-
-    fn pause_until(&self, time: Timestamp) {
-        let mut paused_until = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused_until = Some(time);
-    }
 }
 
 /// How many entries the window has. What the service counts is believed only if it fits its number of pages, because its
@@ -380,20 +365,4 @@ fn key(entry: &TenantAuditLog) -> u64 {
     let mut hasher = DefaultHasher::new();
     entry.id.as_deref().unwrap_or_else(|| entry.body.get()).hash(&mut hasher);
     hasher.finish()
-}
-
-fn is_forbidden(error: &CollectError) -> bool {
-    matches!(error, CollectError::Upstream(error) if error.kind() == ErrorKind::Forbidden)
-}
-
-/// How long to wait before the next request, if it would meet the same error. Unit: milliseconds.
-fn pause_after(error: &CollectError) -> Option<i64> {
-    let CollectError::Upstream(error) = error else { return None };
-    match error.kind() {
-        ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
-        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(AWAY_PAUSE_MS),
-        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
-            None
-        }
-    }
 }

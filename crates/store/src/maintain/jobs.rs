@@ -9,7 +9,6 @@ use object_store::path::Path;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
@@ -124,8 +123,7 @@ impl Maintenance {
         self.delete_expired_batch_ids().await?;
         self.core.intents().expire_intents().await?;
         self.finish_deletions().await?;
-        let mut bytes_freed = self.sweep_replaced_segments().await?;
-        bytes_freed += self.sweep_lake().await?;
+        let mut bytes_freed = self.sweep_replaced().await?;
         for folder in folders {
             let mut objects = listed(self.core.objects(), &folder).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
@@ -188,60 +186,43 @@ impl Maintenance {
         }
     }
 
-    /// Removes segments whose last slice was removed some time ago. Returns the removed bytes.
-    async fn sweep_replaced_segments(&self) -> Result<u64> {
-        let mut bytes_freed = 0;
-        loop {
-            let replaced = self.core.transact(|transaction| self.remove_replaced_rows(transaction)).await?;
-            if replaced.is_empty() {
-                return Ok(bytes_freed);
-            }
-            bytes_freed += self.remove_deleted(replaced).await;
-        }
-    }
-
-    /// Removes objects of tables for lakehouses that were replaced some time ago. Returns the removed bytes.
-    async fn sweep_lake(&self) -> Result<u64> {
-        let mut bytes_freed = 0;
-        loop {
-            let replaced = self.core.transact(|transaction| self.remove_lake_rows(transaction)).await?;
-            if replaced.is_empty() {
-                return Ok(bytes_freed);
-            }
-            bytes_freed += self.remove_deleted(replaced).await;
-        }
-    }
-
-    async fn remove_lake_rows(&self, mut transaction: WriteTransaction) -> Result<Vec<(String, i64)>> {
-        let before = self.core.earliest_now().await?.as_millis() - limits::REPLACED_RETENTION_MS;
-        let replaced: Vec<(String, i64)> = sqlx::query_as(
-            "DELETE FROM lake_objects WHERE object_key IN (
-                 SELECT object_key FROM lake_objects WHERE replaced_at < $1 LIMIT 256)
-             RETURNING object_key, bytes",
-        )
-        .bind(before)
-        .fetch_all(&mut *transaction)
-        .await?;
-        record_deletions(&mut transaction, &replaced).await?;
-        transaction.commit().await?;
-        Ok(replaced)
-    }
-
-    /// Removes the rows of some of these segments, and records that their objects are to be removed. If the process ends
-    /// before that, their records are not taken for records that were lost. Returns the objects and their bytes.
-    async fn remove_replaced_rows(&self, mut transaction: WriteTransaction) -> Result<Vec<(String, i64)>> {
-        let before = self.core.earliest_now().await?.as_millis() - limits::REPLACED_RETENTION_MS;
-        let replaced: Vec<(String, i64)> = sqlx::query_as(
+    /// Removes segments whose last slice was removed some time ago, and objects of tables for lakehouses that were replaced
+    /// some time ago. Returns the removed bytes.
+    async fn sweep_replaced(&self) -> Result<u64> {
+        let segments = self.delete_replaced(
             "DELETE FROM segments WHERE id IN (
                  SELECT id FROM segments g WHERE replaced_at < $1
                         AND NOT EXISTS (SELECT 1 FROM slices s WHERE s.segment_id = g.id) LIMIT 256)
              RETURNING object_key, bytes",
-        )
-        .bind(before)
-        .fetch_all(&mut *transaction)
-        .await?;
-        record_deletions(&mut transaction, &replaced).await?;
-        transaction.commit().await?;
-        Ok(replaced)
+        );
+        let lake_objects = self.delete_replaced(
+            "DELETE FROM lake_objects WHERE object_key IN (
+                 SELECT object_key FROM lake_objects WHERE replaced_at < $1 LIMIT 256)
+             RETURNING object_key, bytes",
+        );
+        Ok(segments.await? + lake_objects.await?)
+    }
+
+    /// Deletes rows by a statement, which deletes some of those that were replaced before a time and returns their objects
+    /// with their bytes, until none is left, and then the objects. If the process ends in between, it is recorded that the
+    /// objects are to be removed, so that their records are not taken for records that were lost.
+    async fn delete_replaced(&self, deleting: &'static str) -> Result<u64> {
+        let before = self.core.earliest_now().await?.as_millis() - limits::REPLACED_RETENTION_MS;
+        let mut bytes_freed = 0;
+        loop {
+            let removed = self.core.transact(|transaction| async {
+                let mut transaction = transaction;
+                let replaced: Vec<(String, i64)> =
+                    sqlx::query_as(deleting).bind(before).fetch_all(&mut *transaction).await?;
+                record_deletions(&mut transaction, &replaced).await?;
+                transaction.commit().await?;
+                Ok(replaced)
+            });
+            let replaced = removed.await?;
+            if replaced.is_empty() {
+                return Ok(bytes_freed);
+            }
+            bytes_freed += self.remove_deleted(replaced).await;
+        }
     }
 }
