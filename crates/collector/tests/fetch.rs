@@ -595,11 +595,22 @@ async fn a_range_is_kept_on_both_ends() {
 
 #[tokio::test]
 async fn a_run_that_is_not_waited_for_is_fetched_up_to_now() {
-    let stage = Stage::set(Script::of(plain_log(5))).await;
+    let going = Fault::Answer(200, vec![], r#"{"status":"executing"}"#.to_owned());
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::Execution, 1, going)).await;
     let request = FetchRequest { settle: None, ..stage.request() };
     let report = stage.fetch_as(request).await.unwrap();
-    assert_eq!(report.completeness, Completeness::SoFar);
-    assert_eq!(stage.seen(At::Generate), ["2027-01-15T08:00:00Z"]);
+    let now = "2027-01-15T08:00:00Z";
+    assert_eq!(report.completeness, Completeness::SoFar { before: now.parse().ok() });
+    assert_eq!(stage.seen(At::Generate), [now]);
+}
+
+/// It was said of a run that had ended the day before that it "may log more".
+#[tokio::test]
+async fn a_run_that_has_ended_is_fetched_whole_without_a_wait() {
+    let stage = Stage::set(Script::of(plain_log(5))).await;
+    let request = FetchRequest { settle: None, ..stage.request() };
+    assert_eq!(stage.fetch_as(request).await.unwrap().completeness, Completeness::Verified);
+    assert_eq!(stage.seen(At::Generate), [""]);
 }
 
 /// Times that meet often, also in one second and one millisecond, out of order.

@@ -165,7 +165,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
         Completeness::Different { .. } | Completeness::Unknown => {
             Err(Failure::new(Exit::Incomplete, "the log was written although it may be incomplete"))
         }
-        Completeness::Verified | Completeness::SoFar => Ok(()),
+        Completeness::Verified | Completeness::SoFar { .. } => Ok(()),
     }
 }
 
@@ -212,7 +212,10 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
     let pages = terminal::counted(u64::from(report.pages), "page");
     let verdict = match report.completeness {
         Completeness::Verified => styled_note(GOOD, "complete: the service reports the same number"),
-        Completeness::SoFar => "everything logged so far; the run may log more".to_owned(),
+        Completeness::SoFar { before: Some(before) } => {
+            format!("everything logged before {before}; the run may log more")
+        }
+        Completeness::SoFar { before: None } => "everything logged so far; the run may log more".to_owned(),
         Completeness::Different { expected } => {
             styled_note(BAD, format!("incomplete: the service reports {}", terminal::count(expected)))
         }

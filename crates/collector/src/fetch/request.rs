@@ -94,7 +94,10 @@ pub enum Completeness {
     /// The service reports the same number of records.
     Verified,
     /// The service reports the same number of records, but the run may still log more.
-    SoFar,
+    SoFar {
+        /// The time up to which the log was fetched, as whole seconds; none if there was no limit.
+        before: Option<Timestamp>,
+    },
     /// The service reports a different number of records.
     Different {
         /// Number of records according to the service.
@@ -104,7 +107,15 @@ pub enum Completeness {
     Unknown,
 }
 
+/// How long after its end a run may still receive records, unless a request says otherwise.
+const SETTLE: Duration = Duration::from_secs(30);
+
 impl FetchRequest {
+    /// How long after its end a run may still receive records.
+    pub(crate) fn settle(&self) -> Duration {
+        self.settle.unwrap_or(SETTLE)
+    }
+
     /// The defaults: the whole log as NDJSON, by time, 30 s after the end of the run.
     pub fn new(run_id: RunId, output: Output) -> Self {
         Self {
@@ -114,7 +125,7 @@ impl FetchRequest {
             order: LogOrder::Time,
             output,
             known: None,
-            settle: Some(Duration::from_secs(30)),
+            settle: Some(SETTLE),
             overlap: Duration::ZERO,
             allow_incomplete: false,
             pages_in_flight: 3,

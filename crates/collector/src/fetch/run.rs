@@ -62,7 +62,8 @@ pub(crate) async fn fetch_into<C: PageConsumer>(
         Some(settle) => when_settled(client, request, settle, progress.as_ref()).await?,
         None => client.execution(request.run_id).await.map_err(FetchError::from)?,
     };
-    let identity = identity(client, request);
+    let has_settled = has_settled(client, request, &run);
+    let identity = identity(client, request, has_settled);
     let mut checkpoint = match folder {
         Some(folder) => Checkpoint::open(folder, identity)?,
         None => Checkpoint::temporary(identity)?,
@@ -73,16 +74,16 @@ pub(crate) async fn fetch_into<C: PageConsumer>(
     let is_recent = run.finished_at.is_none_or(|end| client.clock().now().millis_since(end) < RECENT_MS);
     let mut fetcher = PageFetcher::new(client, request, is_recent, range, &mut checkpoint, consumer, progress);
     fetcher.all_pages().await?;
-    let (merged, completeness) = join_and_count(&mut fetcher, &mut kept).await?;
+    let (merged, completeness) = join_and_count(&mut fetcher, &mut kept, has_settled).await?;
     let bytes = fetcher.bytes;
 
     let report = report(request, &run, &checkpoint, merged, completeness, kept, bytes);
     Ok(Fetched { report, checkpoint })
 }
 
-fn identity(client: &Client, request: &FetchRequest) -> Identity {
+fn identity(client: &Client, request: &FetchRequest, has_settled: bool) -> Identity {
     let now = client.clock().now().floor_to_second();
-    let is_open = request.settle.is_none() && request.range.end.is_none_or(|end| end > now);
+    let is_open = !has_settled && request.range.end.is_none_or(|end| end > now);
     Identity {
         service: client.settings().base_url.to_string(),
         run: request.run_id.to_string(),
@@ -93,6 +94,13 @@ fn identity(client: &Client, request: &FetchRequest) -> Identity {
         // A log that grows is fetched up to a fixed time, so that the number of records can be compared.
         fixed_end: is_open.then(|| now.to_api_text()),
     }
+}
+
+/// True if a run logs nothing more: it was waited for, or ended long enough ago.
+fn has_settled(client: &Client, request: &FetchRequest, run: &Execution) -> bool {
+    let ended = run.finished_at.filter(|_| run.is_final());
+    let is_past = |ended: Timestamp| client.clock().now().millis_since(ended) >= millis(request.settle());
+    request.settle.is_some() || ended.is_some_and(is_past)
 }
 
 fn counted_range(request: &FetchRequest, checkpoint: &Checkpoint) -> TimeRange {
@@ -120,6 +128,7 @@ fn part_folder(output: &Path) -> Result<PathBuf> {
 async fn join_and_count<C: PageConsumer>(
     fetcher: &mut PageFetcher<'_, C>,
     kept: &mut usize,
+    has_settled: bool,
 ) -> Result<(Merged, Completeness), C::Error> {
     let request = fetcher.request;
     let mut has_waited = false;
@@ -142,8 +151,9 @@ async fn join_and_count<C: PageConsumer>(
             Err(source) => return Err(FetchError::Uncounted { got, source }.into()),
         };
         if got == expected {
-            let is_final = request.settle.is_some() && fetcher.checkpoint().is_settled();
-            return Ok((merged, if is_final { Completeness::Verified } else { Completeness::SoFar }));
+            let before = fetcher.checkpoint().fixed_end().and_then(|end| end.parse().ok());
+            let is_final = has_settled && before.is_none() && fetcher.checkpoint().is_settled();
+            return Ok((merged, if is_final { Completeness::Verified } else { Completeness::SoFar { before } }));
         }
         let has_pages = fetcher.checkpoint().walked().next().is_some();
         if got < expected && has_pages && !fetcher.has_asked_again() {

@@ -171,13 +171,14 @@ async fn a_log_that_is_not_settled_is_waited_for_and_never_called_complete() {
     assert_eq!(stage.count(At::Generate), 4);
 
     let stage = Stage::set(unsettled(200)).await;
-    assert_eq!(stage.fetch().await.unwrap().completeness, Completeness::SoFar);
+    assert_eq!(stage.fetch().await.unwrap().completeness, Completeness::SoFar { before: None });
     assert!(stage.count(At::Generate) < 100, "asked {} times", stage.count(At::Generate));
 }
 
 #[tokio::test]
 async fn a_range_that_ends_later_than_now_is_fetched_up_to_now() {
-    let stage = Stage::set(Script::of(plain_log(5))).await;
+    let going = Fault::Answer(200, vec![], r#"{"status":"executing"}"#.to_owned());
+    let stage = Stage::set(Script::of(plain_log(5)).with(At::Execution, 1, going)).await;
     let mut request = FetchRequest { settle: None, ..stage.request() };
     request.range.end = Some("2030-01-01T00:00:00Z".parse().unwrap());
     let now = stage.time.now();
