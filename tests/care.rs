@@ -558,3 +558,43 @@ fn sizes_and_numbers_are_read_and_refused_in_words() {
     let told = succeeded(output);
     assert!(told.starts_with("sealed ") && !told.contains(" 1 runs") && !told.contains("1 summaries"), "{told}");
 }
+
+/// A machine that started with a wrong time deleted all logs whose retention would be over by it.
+#[test]
+fn a_clock_that_is_far_ahead_of_the_archive_deletes_nothing_at_once() {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let line = json!({"logTimestamp": "2026-10-01T10:00:00Z", "logMessage": "kept"}).to_string();
+    let log = service.folder().join("a.ndjson");
+    std::fs::write(&log, line + "\n").unwrap();
+    service.succeed(&["push", log.to_str().unwrap(), "--task", &task, "--finish", "success"]);
+    let count = |service: &Service| -> u64 {
+        let counted = service.succeed(&["sql", "SELECT count(*) AS n FROM records", "--format", "ndjson"]);
+        serde_json::from_str::<Value>(&counted).unwrap()["n"].as_u64().unwrap()
+    };
+    assert_eq!(count(&service), 1);
+    let folder = service.stop();
+    let sql = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()";
+    let data = folder.path().join("data");
+    let change = |statements: &str| {
+        let path = data.join("catalog.sqlite");
+        bash(&format!("python3 -c '{sql}' {} \"{statements}\"", path.display()), folder.path());
+    };
+    // As if the clock had moved on by 40 days since.
+    let days = 40 * 86_400_000_i64;
+    change(&format!(
+        "UPDATE workspaces SET retention_days = 30; UPDATE audit SET at = at - {days};
+         UPDATE runs SET final_since = final_since - {days}, finished_at = final_since - {days};"
+    ));
+    let service = Service::start_in(folder, &["--settle", "0s"]);
+    service.wait_for_log("retention deletes nothing for an hour");
+    assert_eq!(count(&service), 1);
+    let folder = service.stop();
+    // The service has been used since: the time is right.
+    let service = Service::start_in(folder, &["--settle", "0s"]);
+    let begun = std::time::Instant::now();
+    while count(&service) > 0 {
+        assert!(begun.elapsed().as_secs() < 60, "the log whose retention is over is still there");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}

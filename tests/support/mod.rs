@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,7 +21,12 @@ pub(crate) struct Service {
     pub(crate) url: String,
     /// The administrator's token.
     pub(crate) token: String,
+    /// The beginning of its log.
+    said: Arc<Mutex<String>>,
 }
+
+/// How much of the log of a service is kept.
+const LOG_BYTES_MAX: usize = 1 << 20;
 
 impl Service {
     /// Starts the service with additional arguments, and waits until it listens.
@@ -55,18 +62,41 @@ impl Service {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let url = url_of(&mut log);
+        let (url, seen) = url_of(&mut log);
+        let said = Arc::new(Mutex::new(seen));
+        let shared = Arc::clone(&said);
         // The service must be able to write its log until it exits.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        std::thread::spawn(move || {
+            let mut line = Vec::new();
+            while log.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                let mut said = shared.lock().unwrap();
+                if said.len() < LOG_BYTES_MAX {
+                    said.push_str(&String::from_utf8_lossy(&line));
+                }
+                line.clear();
+            }
+        });
         let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
-        Self { child, folder: None, url, token }
+        Self { child, folder: None, url, token, said }
     }
 
-    /// A folder beside the archive, for files of the test.
+    /// Waits for half a minute until the service has logged this text.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.said.lock().unwrap().contains(text) {
+            let said = self.said.lock().unwrap().clone();
+            assert!(begun.elapsed() < Duration::from_secs(30), "the service has not logged {text:?}: {said}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The ID of the process.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 
+    /// A folder beside the archive, for files of the test.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.as_ref().unwrap().path()
     }
@@ -155,14 +185,14 @@ pub(crate) fn write_lines(path: PathBuf, lines: &[String]) -> PathBuf {
     path
 }
 
-fn url_of(log: &mut impl BufRead) -> String {
+fn url_of(log: &mut impl BufRead) -> (String, String) {
     let mut seen = String::new();
     loop {
         let start = seen.len();
         assert!(log.read_line(&mut seen).unwrap() > 0, "the service ended: {seen}");
         let address = seen[start..].split_once("listens on ").and_then(|(_, rest)| rest.split_once(','));
         if let Some((url, _)) = address {
-            return url.to_owned();
+            return (url.to_owned(), seen);
         }
     }
 }

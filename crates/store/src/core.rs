@@ -254,6 +254,11 @@ impl Core {
         self.inner.clock.now()
     }
 
+    /// The time since a moment, by a clock that is never set.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.inner.clock.elapsed()
+    }
+
     /// The pool for decoding, encoding and other CPU-bound work.
     pub(crate) fn background_threads(&self) -> &Arc<BackgroundThreads> {
         &self.inner.background_threads

@@ -68,7 +68,7 @@ pub mod alerts {
     pub use crate::parts::Alerts;
     pub use crate::tables::alerts::{
         AlertBacklog, AlertDestination, AlertFilter, AlertState, ClaimedAlert, IncompleteRun, LogEnd, NewAlert,
-        NewAlertState, Recovery, SinkLag,
+        NewAlertState, Recovery, RunKey, RunPage, SinkLag,
     };
 }
 

@@ -89,6 +89,13 @@ pub const TRANSACTION_RETRY_WAIT_MS: u64 = 10;
 /// How often expired pages and orphans of the last days are swept. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
 
+/// How far the clock of a machine without a second one may be ahead of what is expected before retention waits. Unit:
+/// milliseconds.
+pub const CLOCK_JUMP_MS: i64 = 2 * DAY_MS;
+
+/// How long retention waits after the clock has jumped ahead: by then, it has been set, or it is right.
+pub const CLOCK_DOUBT_TIME: Duration = Duration::from_secs(3_600);
+
 /// How often all objects are swept. Unit: milliseconds.
 pub const SWEEP_ALL_EVERY_MS: i64 = DAY_MS;
 

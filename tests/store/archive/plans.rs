@@ -91,9 +91,9 @@ async fn plans_land_once_as_a_whole_and_their_runs_are_part_of_them() {
         assert_eq!(scan.next().await.unwrap().unwrap().num_rows(), rows, "{view:?}");
     }
     let since = Timestamp::clamped(0);
-    let failed = store.plans().failed_since(since, since, 9).await.unwrap();
+    let failed = store.plans().failed_since(since, since, None, 9).await.unwrap();
     assert_eq!((failed.len(), failed[0].failed_step.as_deref()), (1, Some("load")));
-    assert_eq!(store.plans().last_started_between(since, archive.now(), 9).await.unwrap().len(), 1);
+    assert_eq!(store.plans().last_started_between((since, archive.now()), None, 9).await.unwrap().len(), 1);
     assert_eq!(store.plans().recent_starts("books", 9).await.unwrap().len(), 1);
     // The log of its run is deleted: the plan stays, as the run does.
     archive.finish_run(archive.run_id).await;

@@ -108,7 +108,7 @@ async fn one_root_cause_in_two_tasks_is_one_problem() {
     assert_eq!((refused.first_seen, refused.last_seen), (start, start.plus_millis(MINUTE_MS)));
     assert_eq!((refused.state_set_by, refused.came_back_at), (None, None));
     assert_eq!(refused.title, "title of 00000000000000aa");
-    let tasks = archive.store.problems().tasks(REFUSED, 10).await.unwrap();
+    let tasks = archive.store.problems().tasks(REFUSED, 10, 0).await.unwrap();
     let names: Vec<_> = tasks.iter().map(|task| (task.task_name.as_str(), task.runs)).collect();
     assert_eq!(names, [("hourly", 1), ("nightly", 1)]);
     let runs = archive.store.problems().runs(REFUSED, 10).await.unwrap();

@@ -893,13 +893,59 @@ async fn the_end_of_alerts_is_told_once_and_in_order() {
     let numbers: Vec<_> =
         numbers.iter().map(|it| (it.destination.as_str(), it.delivered, it.waiting, it.refused)).collect();
     assert_eq!(numbers, [("chat", 0, 0, 0), ("mail", 1, 1, 1)]);
-    assert_eq!(alerts.last_runs(9).await.unwrap().len(), 1);
-    assert!(alerts.waiting_runs(archive.now(), 9).await.unwrap().is_empty());
-    assert!(alerts.runs_that_rejected_rows(archive.now().plus_millis(-60_000), 9).await.unwrap().is_empty());
+    assert_eq!(alerts.last_runs(None, 9).await.unwrap().len(), 1);
+    assert!(alerts.waiting_runs(archive.now(), None, 9).await.unwrap().0.is_empty());
+    assert!(alerts.runs_that_rejected_rows(archive.now().plus_millis(-60_000), None, 9).await.unwrap().0.is_empty());
     assert!(alerts.processed_rows_before(archive.task_id, archive.now(), 9).await.unwrap().is_empty());
     let findings = archive.store.maintenance().diagnose().await;
     let seen = findings.iter().find(|finding| finding.what == "alerts").map(|finding| finding.seen.clone());
     assert_eq!(seen.as_deref(), Some("1 alerts for mail were given up: it answered 400"));
+}
+
+/// Runs of the same millisecond lie on both sides of the end of a page.
+async fn lists_of_runs_for_alerts_have_each_run_on_one_page() {
+    let archive = Archive::new().await;
+    let (store, alerts) = (&archive.store, archive.store.alerts());
+    let now = archive.now();
+    let start = |status| StartRun {
+        status: Some(status),
+        trigger_timestamp: Some(now),
+        start_timestamp: (status == RunStatus::Executing).then_some(now),
+        ..StartRun::of_task(archive.task_id)
+    };
+    let id = |kind: usize, number: usize| -> RunId {
+        format!("00000000-0000-4000-800{kind}-00000000000{number}").parse().unwrap()
+    };
+    for number in 0..5 {
+        for (kind, status) in
+            [RunStatus::Executing, RunStatus::Dispatching, RunStatus::Executing].into_iter().enumerate()
+        {
+            store.runs().start(id(kind, number), &start(status), &archive.caller).await.unwrap();
+        }
+        let finish = FinishRun { number_of_rejected_rows: Some(1), ..FinishRun::with_status(RunStatus::Successful) };
+        store.runs().finish(id(2, number), &finish).await.unwrap();
+    }
+    let later = now.plus_millis(1);
+    for list in 0..4 {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let (runs, next) = match list {
+                0 => alerts.running_runs(later, after, 2).await.unwrap(),
+                1 => alerts.waiting_runs(later, after, 2).await.unwrap(),
+                2 => alerts.runs_ended_since(now, after, 2).await.unwrap(),
+                _ => alerts.runs_that_rejected_rows(now, after, 2).await.unwrap(),
+            };
+            assert!(runs.len() <= 2);
+            seen.extend(runs.iter().map(|run| run.id));
+            let Some(next) = next else { break };
+            after = Some(next);
+        }
+        // The archive has a run of its own.
+        seen.retain(|run| *run != archive.run_id);
+        seen.sort_unstable();
+        let expected: Vec<RunId> = (0..5).map(|number| id(list.min(2), number)).collect();
+        assert_eq!(seen, expected, "list {list}");
+    }
 }
 
 async fn deliveries_are_listed_retried_and_replayed() {
@@ -1501,7 +1547,7 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
         archive.store.summaries().save_all(&[summary]).await.unwrap();
     }
     let run = archive.store.runs().get(later).await.unwrap().unwrap();
-    let new = archive.store.summaries().new_error_groups(run.workspace_id, Timestamp::clamped(6), 10).await.unwrap();
+    let new = archive.store.summaries().new_error_groups(run.workspace_id, Timestamp::clamped(6), 10, 0).await.unwrap();
     assert_eq!(new.iter().map(|it| it.title.as_str()).collect::<Vec<_>>(), ["new"]);
     let known =
         archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
@@ -1985,6 +2031,7 @@ crate::common::pairs::on_each_pair! {
         a_workspace_that_is_too_large_loses_its_oldest_logs,
         rules_of_alerts_are_listed_muted_and_remembered,
         the_end_of_alerts_is_told_once_and_in_order,
+        lists_of_runs_for_alerts_have_each_run_on_one_page,
         deliveries_are_listed_retried_and_replayed,
         batches_that_come_together_share_an_object,
         a_batch_that_finds_no_memory_is_told_so_and_may_come_again,

@@ -155,7 +155,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
     let engine = loaded.run.error_message.as_deref();
     let problem = sources.problems.of_run(run_id).await?;
     let problem_tasks = match &problem {
-        Some(problem) => sources.problems.tasks(&problem.id, PROBLEM_TASKS_MAX).await?,
+        Some(problem) => sources.problems.tasks(&problem.id, PROBLEM_TASKS_MAX, 0).await?,
         None => Vec::new(),
     };
     let components = components_of(sources.components, &loaded.run).await?;

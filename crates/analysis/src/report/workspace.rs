@@ -105,7 +105,7 @@ pub async fn workspace_report(
     let is_cut = runs.len() as u64 >= RUNS_MAX;
     let names = names_of_tasks(sources.workspaces, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
-    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_MAX).await?;
+    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_MAX, 0).await?;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;

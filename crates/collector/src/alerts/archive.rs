@@ -3,7 +3,7 @@
 use runlog_analysis::report::LOOK_RUNS_MAX;
 use runlog_model::{Run, TaskId, Timestamp, millis};
 use runlog_store::Store;
-use runlog_store::alerts::Alerts;
+use runlog_store::alerts::{Alerts, RunKey, RunPage};
 use runlog_store::collection::Collection;
 use runlog_store::plans::Plans;
 use runlog_store::problems::Problems;
@@ -85,13 +85,27 @@ pub(super) async fn unusual_rows(
         .then_some((rows, usual)))
 }
 
-/// The runs that wait for their engine for too long.
+/// A page of the runs that wait for their engine for too long.
 pub(super) async fn waiting_runs(
     archive: &AlertArchive,
     rule: &AlertRule,
     now: Timestamp,
-) -> Result<Vec<Run>, AlertError> {
-    Ok(archive.alerts.waiting_runs(now.plus_millis(-millis(rule.dispatch_time)), RUNS_MAX).await?)
+    after: Option<RunKey>,
+) -> Result<RunPage, AlertError> {
+    Ok(archive.alerts.waiting_runs(now.plus_millis(-millis(rule.dispatch_time)), after, RUNS_MAX).await?)
+}
+
+/// All tasks that a problem hits.
+pub(super) async fn tasks_of_problem(problems: &Problems, id: &str) -> Result<Vec<TaskId>, AlertError> {
+    let mut found = Vec::new();
+    loop {
+        let tasks = problems.tasks(id, ROWS_MAX, found.len() as u64).await?;
+        let is_last = (tasks.len() as u64) < ROWS_MAX;
+        found.extend(tasks.into_iter().map(|task| task.task_id));
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 /// True if a run waits for this engine for too long.
@@ -101,8 +115,15 @@ pub(super) async fn waits_for_engine(
     engine: &str,
     now: Timestamp,
 ) -> Result<bool, AlertError> {
-    let waiting = waiting_runs(archive, rule, now).await?;
-    Ok(waiting.iter().any(|run| rule.may_be_about(run) && engine_of(run) == engine))
+    let mut after = None;
+    loop {
+        let (waiting, next) = waiting_runs(archive, rule, now, after).await?;
+        let waits = waiting.iter().any(|run| rule.may_be_about(run) && engine_of(run) == engine);
+        if waits || next.is_none() {
+            return Ok(waits);
+        }
+        after = next;
+    }
 }
 
 /// The engine that a run waits for, in words.

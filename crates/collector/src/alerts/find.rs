@@ -8,14 +8,14 @@ use runlog_model::place::Task;
 use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
 use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
-use runlog_store::alerts::NewAlertState;
+use runlog_store::alerts::{IncompleteRun, NewAlertState};
 use runlog_store::problems::{KnownProblem, ProblemFilter};
-use runlog_store::summaries::RecentRun;
+use runlog_store::summaries::{ErrorGroup, RecentRun};
 use serde::Serialize;
 use url::Url;
 
 use super::archive::{
-    AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, engine_of, recent_runs, unusual_rows, waiting_runs,
+    AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, engine_of, recent_runs, tasks_of_problem, unusual_rows, waiting_runs,
 };
 use super::error::AlertError;
 use super::maintenance::Place;
@@ -42,7 +42,7 @@ const TASK_NAMES_MAX: u64 = 5;
 /// The minimum delay after which a task can be late.
 const LATE_MIN_MS: i64 = 900_000;
 
-/// Maximum number of tasks whose schedule is checked.
+/// Maximum number of tasks that are read together.
 const TASKS_MAX: u64 = 20_000;
 
 /// How much earlier than its schedule a task may run. Unit: milliseconds.
@@ -328,21 +328,17 @@ impl Finder<'_> {
     }
 
     async fn ended_runs(&mut self) -> Result<(), AlertError> {
-        let mut from = self.ended_since;
+        let mut after = None;
         loop {
-            let runs = self.archive.alerts.runs_ended_since(from, RUNS_MAX).await?;
+            let (runs, next) = self.archive.alerts.runs_ended_since(self.ended_since, after, RUNS_MAX).await?;
             for run in &runs {
                 self.ended_run(run).await?;
                 if self.found.len() >= self.most {
                     return Ok(());
                 }
             }
-            let next = runs.last().and_then(|run| run.final_since);
-            match next {
-                // The last millisecond is read again, so that none of its runs is missed; duplicates have the same key.
-                Some(next) if runs.len() as u64 == RUNS_MAX && next > from => from = next,
-                _ => return Ok(()),
-            }
+            let Some(next) = next else { return Ok(()) };
+            after = Some(next);
         }
     }
 
@@ -403,27 +399,26 @@ impl Finder<'_> {
 
     /// Component metrics become known after the end of a run, which a later search finds then.
     async fn rejected_rows(&mut self) -> Result<(), AlertError> {
-        let mut from = self.ended_since;
+        let mut after = None;
         loop {
-            let runs = self.archive.alerts.runs_that_rejected_rows(from, RUNS_MAX).await?;
-            let next = runs.last().and_then(|(run, _)| run.final_since);
-            for (run, rows) in runs {
-                self.perhaps_rejected(&run, rows).await?;
+            let (runs, next) = self.archive.alerts.runs_that_rejected_rows(self.ended_since, after, RUNS_MAX).await?;
+            for run in &runs {
+                self.perhaps_rejected(run).await?;
                 if self.found.len() >= self.most {
                     return Ok(());
                 }
             }
-            // As for ended runs. A page may be shorter than its limit, because runs without a whole number of rejected
-            // rows are left out of it: the last one starts with the last run of the one before.
-            match next {
-                Some(next) if next > from => from = next,
-                _ => return Ok(()),
-            }
+            let Some(next) = next else { return Ok(()) };
+            after = Some(next);
         }
     }
 
-    async fn perhaps_rejected(&mut self, run: &Run, rows: u64) -> Result<(), AlertError> {
-        if rows < self.rule.rejected_rows || !self.rule.may_be_about(run) || self.is_old(run) {
+    async fn perhaps_rejected(&mut self, run: &Run) -> Result<(), AlertError> {
+        if !self.rule.may_be_about(run) || self.is_old(run) {
+            return Ok(());
+        }
+        let rows = self.archive.alerts.rejected_rows(run).await?.unwrap_or_default();
+        if rows == 0 || rows < self.rule.rejected_rows {
             return Ok(());
         }
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
@@ -436,17 +431,24 @@ impl Finder<'_> {
     }
 
     async fn engines_unavailable(&mut self) -> Result<(), AlertError> {
-        let mut engines: BTreeMap<String, Vec<Run>> = BTreeMap::new();
-        for run in waiting_runs(self.archive, self.rule, self.now).await? {
-            if self.rule.may_be_about(&run) && self.task(run.task_id).await?.is_some() {
-                engines.entry(engine_of(&run)).or_default().push(run);
+        // The run that waits for longest, and how many wait.
+        let mut engines: BTreeMap<String, (Run, u64)> = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let (runs, next) = waiting_runs(self.archive, self.rule, self.now, after).await?;
+            for run in runs {
+                if self.rule.may_be_about(&run) && self.task(run.task_id).await?.is_some() {
+                    let engine = engine_of(&run);
+                    engines.entry(engine).and_modify(|(_, runs)| *runs += 1).or_insert((run, 1));
+                }
             }
+            let Some(next) = next else { break };
+            after = Some(next);
         }
-        for (name, runs) in engines {
-            let Some(first) = runs.first() else { continue };
+        for (name, (first, runs)) in engines {
             let about = About::Engine { name: name.clone() };
             let Some(task) = self.task(first.task_id).await? else { continue };
-            let count = if runs.len() == 1 { "1 run waits".to_owned() } else { format!("{} runs wait", runs.len()) };
+            let count = if runs == 1 { "1 run waits".to_owned() } else { format!("{runs} runs wait") };
             let since = first.triggered_at;
             let text = format!("{count} for {name} since {}, the first of {}", since.to_seconds_text(), task.name);
             let (key, run) = (format!("engine unavailable {name} since {since}"), Some(first.id));
@@ -461,19 +463,31 @@ impl Finder<'_> {
         let Some(due) = last_due(self.now.plus_millis(-millis(grace))).filter(|due| *due >= self.since) else {
             return Ok(());
         };
-        for (id, last) in self.archive.alerts.last_runs(TASKS_MAX).await? {
-            // Schedulers begin a little early at times.
-            let began = due.plus_millis(-EARLY_MS_MAX);
-            if last.is_some_and(|last| last >= began) {
-                continue;
+        let mut after = None;
+        loop {
+            let tasks = self.archive.alerts.last_runs(after, TASKS_MAX).await?;
+            for (id, last) in &tasks {
+                self.perhaps_missed(*id, *last, due).await?;
             }
-            let Some(task) = self.task(id).await? else { continue };
-            let last = last
-                .map_or("it never ran".to_owned(), |last| format!("its last run was at {}", last.to_seconds_text()));
-            let text = format!("{} should have run at {}; {last}", task.name, due.to_seconds_text());
-            let about = About::Late { task: id, after: began };
-            self.add(format!("task missed {id} {due}"), "task_missed", text, Some(task), None, due, Some(about));
+            match tasks.last() {
+                Some((last, _)) if tasks.len() as u64 >= TASKS_MAX => after = Some(*last),
+                _ => return Ok(()),
+            }
         }
+    }
+
+    async fn perhaps_missed(&mut self, id: TaskId, last: Option<Timestamp>, due: Timestamp) -> Result<(), AlertError> {
+        // Schedulers begin a little early at times.
+        let began = due.plus_millis(-EARLY_MS_MAX);
+        if last.is_some_and(|last| last >= began) {
+            return Ok(());
+        }
+        let Some(task) = self.task(id).await? else { return Ok(()) };
+        let last =
+            last.map_or("it never ran".to_owned(), |last| format!("its last run was at {}", last.to_seconds_text()));
+        let text = format!("{} should have run at {}; {last}", task.name, due.to_seconds_text());
+        let about = About::Late { task: id, after: began };
+        self.add(format!("task missed {id} {due}"), "task_missed", text, Some(task), None, due, Some(about));
         Ok(())
     }
 
@@ -498,17 +512,21 @@ impl Finder<'_> {
     }
 
     async fn known(&self, problem: ProblemBody) -> Result<Known, AlertError> {
-        let tasks = self.archive.problems.tasks(&problem.id, TASK_NAMES_MAX).await?;
+        let tasks = self.archive.problems.tasks(&problem.id, TASK_NAMES_MAX, 0).await?;
         let task_names = tasks.into_iter().map(|task| task.task_name).collect();
         Ok(Known { problem, task_names, tasks: Vec::new() })
     }
 
     async fn runs_going_on(&mut self) -> Result<(), AlertError> {
-        let runs = self.archive.alerts.running_runs(self.now.plus_millis(-SLOW_MIN_MS), RUNS_MAX).await?;
-        for run in runs.iter().filter(|run| self.rule.may_be_about(run)) {
-            self.perhaps_slow(run).await?;
+        let (before, mut after) = (self.now.plus_millis(-SLOW_MIN_MS), None);
+        loop {
+            let (runs, next) = self.archive.alerts.running_runs(before, after, RUNS_MAX).await?;
+            for run in runs.iter().filter(|run| self.rule.may_be_about(run)) {
+                self.perhaps_slow(run).await?;
+            }
+            let Some(next) = next else { return Ok(()) };
+            after = Some(next);
         }
-        Ok(())
     }
 
     /// Compares a run with the previous runs of its task.
@@ -556,7 +574,7 @@ impl Finder<'_> {
 
     async fn new_problems(&mut self) -> Result<(), AlertError> {
         let filter = ProblemFilter { new_since: Some(self.since), ..self.open_problems() };
-        for KnownProblem { problem, created_at, .. } in self.archive.problems.list_known(&filter).await? {
+        for KnownProblem { problem, created_at, .. } in self.all_problems(filter).await? {
             // Somebody who has set its state knows of it.
             if problem.state_set_at.is_none() {
                 let key = format!("new problem {} {created_at}", problem.id);
@@ -568,7 +586,7 @@ impl Finder<'_> {
 
     async fn problems_that_came_back(&mut self) -> Result<(), AlertError> {
         let filter = ProblemFilter { back_since: Some(self.since), ..self.open_problems() };
-        for KnownProblem { problem, .. } in self.archive.problems.list_known(&filter).await? {
+        for KnownProblem { problem, .. } in self.all_problems(filter).await? {
             let Some(at) = problem.came_back_at else { continue };
             let key = format!("problem came back {} {at}", problem.id);
             self.perhaps_problem(problem, key, "problem_came_back", "problem came back").await?;
@@ -582,6 +600,20 @@ impl Finder<'_> {
         ProblemFilter { state, seen_since, limit: ROWS_MAX, ..ProblemFilter::default() }
     }
 
+    /// The problems of all pages. One that moves to another page meanwhile is found by the next search.
+    async fn all_problems(&self, mut filter: ProblemFilter) -> Result<Vec<KnownProblem>, AlertError> {
+        let mut found = Vec::new();
+        loop {
+            let page = self.archive.problems.list_known(&filter).await?;
+            let is_last = (page.len() as u64) < filter.limit;
+            filter.offset += filter.limit;
+            found.extend(page);
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Reports a problem if the rule applies to one of the tasks that it hits. The alert is about the problem, however
     /// many tasks and runs it hits.
     async fn perhaps_problem(
@@ -592,8 +624,8 @@ impl Finder<'_> {
         word: &str,
     ) -> Result<(), AlertError> {
         let mut tasks = Vec::new();
-        for task in self.archive.problems.tasks(&problem.id, ROWS_MAX).await? {
-            tasks.extend(self.task(task.task_id).await?);
+        for task in tasks_of_problem(&self.archive.problems, &problem.id).await? {
+            tasks.extend(self.task(task).await?);
         }
         if tasks.is_empty() {
             return Ok(());
@@ -618,44 +650,72 @@ impl Finder<'_> {
     /// Kinds of errors, also of runs that did not fail.
     async fn new_errors(&mut self) -> Result<(), AlertError> {
         for workspace in self.archive.workspaces.list().await? {
-            for error in self.archive.summaries.new_error_groups(workspace.id, self.since, ROWS_MAX).await? {
-                // The stack trace of an error is not a separate error.
-                if error.kind != ErrorGroupKind::Pattern {
-                    continue;
+            let mut offset = 0;
+            loop {
+                let summaries = &self.archive.summaries;
+                let errors = summaries.new_error_groups(workspace.id, self.since, ROWS_MAX, offset).await?;
+                let is_last = (errors.len() as u64) < ROWS_MAX;
+                for error in errors {
+                    self.new_error(error).await?;
                 }
-                let Some(task) = self.task(error.task_id).await? else { continue };
-                let text = format!("{} logged a new kind of error: {}", task.name, error.title);
-                let key = format!("new error {} {}", task.id, error.id);
-                self.add(key, "new_error", text, Some(task), Some(error.first.1), error.first.0, None);
+                if is_last {
+                    break;
+                }
+                offset += ROWS_MAX;
             }
         }
         Ok(())
     }
 
-    async fn incomplete_logs(&mut self) -> Result<(), AlertError> {
-        for run in self.archive.alerts.incomplete_runs(ROWS_MAX).await? {
-            let (run_id, task_id) = (run.run_id.parse().ok(), run.task_id.parse().ok());
-            let task = match task_id {
-                Some(id) => self.task(id).await?,
-                None => None,
-            };
-            // A task is created in the archive when the first of its logs lands. Until then, only rules without filters
-            // apply to it.
-            let is_for_all =
-                self.rule.tasks.is_empty() && self.rule.task_names.is_empty() && self.rule.workspaces.is_empty();
-            if task.is_none() && !is_for_all {
-                continue;
-            }
-            let text = format!(
-                "the log of run {} could not be collected completely from {}: {}",
-                run.run_id, run.upstream, run.last_error
-            );
-            // It may have been over before, when the upstream had no log of the run.
-            let again = run.ended_before.map(|at| format!(" since {}", Timestamp::clamped(at))).unwrap_or_default();
-            let key = format!("log incomplete {} {}{again}", run.upstream, run.run_id);
-            let about = About::Log { upstream: run.upstream, run: run.run_id };
-            self.add(key, "log_incomplete", text, task, run_id, self.now, Some(about));
+    async fn new_error(&mut self, error: ErrorGroup) -> Result<(), AlertError> {
+        // The stack trace of an error is not a separate error.
+        if error.kind != ErrorGroupKind::Pattern {
+            return Ok(());
         }
+        let Some(task) = self.task(error.task_id).await? else { return Ok(()) };
+        let text = format!("{} logged a new kind of error: {}", task.name, error.title);
+        let key = format!("new error {} {}", task.id, error.id);
+        self.add(key, "new_error", text, Some(task), Some(error.first.1), error.first.0, None);
+        Ok(())
+    }
+
+    async fn incomplete_logs(&mut self) -> Result<(), AlertError> {
+        let mut after = None;
+        loop {
+            let runs = self.archive.alerts.incomplete_runs(after.as_ref(), ROWS_MAX).await?;
+            let is_last = (runs.len() as u64) < ROWS_MAX;
+            after = runs.last().cloned();
+            for run in runs {
+                self.incomplete_log(run).await?;
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn incomplete_log(&mut self, run: IncompleteRun) -> Result<(), AlertError> {
+        let (run_id, task_id) = (run.run_id.parse().ok(), run.task_id.parse().ok());
+        let task = match task_id {
+            Some(id) => self.task(id).await?,
+            None => None,
+        };
+        // A task is created in the archive when the first of its logs lands. Until then, only rules without filters
+        // apply to it.
+        let is_for_all =
+            self.rule.tasks.is_empty() && self.rule.task_names.is_empty() && self.rule.workspaces.is_empty();
+        if task.is_none() && !is_for_all {
+            return Ok(());
+        }
+        let text = format!(
+            "the log of run {} could not be collected completely from {}: {}",
+            run.run_id, run.upstream, run.last_error
+        );
+        // It may have been over before, when the upstream had no log of the run.
+        let again = run.ended_before.map(|at| format!(" since {}", Timestamp::clamped(at))).unwrap_or_default();
+        let key = format!("log incomplete {} {}{again}", run.upstream, run.run_id);
+        let about = About::Log { upstream: run.upstream, run: run.run_id };
+        self.add(key, "log_incomplete", text, task, run_id, self.now, Some(about));
         Ok(())
     }
 

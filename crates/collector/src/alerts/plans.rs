@@ -72,7 +72,7 @@ pub(super) async fn occurrences_of_plans(
     let mut found = Vec::new();
     let is_wanted = |condition| rule.tells_of(condition);
     if is_wanted(Condition::PlanFailed) || is_wanted(Condition::PlanNotRun) {
-        for plan in plans.failed_since(stored_since, since, ROWS_MAX).await? {
+        for plan in all_failed(plans, (stored_since, since)).await? {
             let (condition, what) = match plan.status.as_str() {
                 "execution_misfired" => (Condition::PlanNotRun, "plan_not_run"),
                 _ => (Condition::PlanFailed, "plan_failed"),
@@ -98,7 +98,7 @@ pub(super) async fn occurrences_of_plans(
     }
     if is_wanted(Condition::PlanNotRun) && is_thorough {
         let (from, to) = (now.plus_millis(-LATE_MAX_MS), now.plus_millis(-LATE_MIN_MS));
-        for plan in plans.last_started_between(from, to, ROWS_MAX).await? {
+        for plan in all_last_started(plans, (from, to)).await? {
             let starts = plans.recent_starts(&plan.plan_id, STARTS_MAX).await?;
             let Some(usual_ms) = usual_interval_ms(&starts) else { continue };
             if now.millis_since(plan.at) <= LATE_TIMES.saturating_mul(usual_ms).max(LATE_MIN_MS) {
@@ -116,6 +116,32 @@ pub(super) async fn occurrences_of_plans(
         }
     }
     Ok(found)
+}
+
+/// The plan executions of all pages that failed or did not start.
+async fn all_failed(plans: &Plans, (stored, ended): (Timestamp, Timestamp)) -> Result<Vec<FailedPlan>, AlertError> {
+    let mut found: Vec<FailedPlan> = Vec::new();
+    loop {
+        let page = plans.failed_since(stored, ended, found.last(), ROWS_MAX).await?;
+        let is_last = (page.len() as u64) < ROWS_MAX;
+        found.extend(page);
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// The plans of all pages that last started between these times.
+async fn all_last_started(plans: &Plans, between: (Timestamp, Timestamp)) -> Result<Vec<FailedPlan>, AlertError> {
+    let mut found: Vec<FailedPlan> = Vec::new();
+    loop {
+        let page = plans.last_started_between(between, found.last(), ROWS_MAX).await?;
+        let is_last = (page.len() as u64) < ROWS_MAX;
+        found.extend(page);
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 /// What the alert says of the plan; none if the rule does not apply to it.

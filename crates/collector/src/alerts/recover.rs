@@ -12,7 +12,7 @@ use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::archive::{AlertArchive, ROWS_MAX, recent_runs, unusual_rows, waits_for_engine};
+use super::archive::{AlertArchive, recent_runs, tasks_of_problem, unusual_rows, waits_for_engine};
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::rule::AlertRule;
@@ -142,8 +142,8 @@ impl<'a> Ends<'a> {
         let mut places = Vec::new();
         let task = match about {
             Some(About::Problem { id }) => {
-                for hit in self.archive.problems.tasks(id, ROWS_MAX).await? {
-                    let task = workspaces.task(hit.task_id).await?.filter(|task| self.rule.is_about(task));
+                for task in tasks_of_problem(&self.archive.problems, id).await? {
+                    let task = workspaces.task(task).await?.filter(|task| self.rule.is_about(task));
                     places.extend(task.map(Place::from));
                 }
                 return Ok(places);

@@ -396,6 +396,37 @@ async fn an_engine_that_starts_nothing_is_told_once_until_nothing_waits_for_it()
     assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: resolved, no run waits"));
 }
 
+/// The tasks of a rule counted after the limit of a search: what waited behind 5,000 runs of other tasks was never
+/// reported.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_told_behind_any_number_of_runs_of_other_tasks() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let rule = AlertRule {
+        when: vec![Condition::EngineUnavailable],
+        tasks: vec![stage.task],
+        ..lasting(vec![webhook_to(&url)])
+    };
+    let alerts = Alerts::new(&stage.store, vec![rule], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let other = stage.task("other").await;
+    let waiting = |task| StartRun {
+        status: Some(RunStatus::Dispatching),
+        trigger_timestamp: Some(stage.clock.now()),
+        ..StartRun::of_task(task)
+    };
+    let run = stage.dispatched_run(&waiting(other)).await;
+    stage.copy_run(run, 12_000).await;
+    stage.pass(MINUTE_MS);
+    let own = stage.dispatched_run(&waiting(stage.task)).await;
+    stage.pass(20 * MINUTE_MS);
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("engine_unavailable: 1 run waits for an engine"), "{said:?}");
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it goes on behind the others");
+    stage.store.runs().finish(own, &FinishRun::with_status(RunStatus::Terminated)).await.unwrap();
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: resolved, no run waits"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_did_not_run_by_its_schedule_is_told_until_it_runs() {
     let stage = Stage::new().await;

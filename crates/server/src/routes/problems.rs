@@ -135,7 +135,7 @@ pub(crate) async fn one(
 ) -> ApiResult<Json<ProblemDetailBody>> {
     let problem = readable(&app, &caller, &id).await?;
     let problems = app.store().problems();
-    let tasks = problems.tasks(&id, limits::PROBLEM_TASKS_MAX).await?;
+    let tasks = problems.tasks(&id, limits::PROBLEM_TASKS_MAX, 0).await?;
     let runs = problems.runs(&id, limits::PROBLEM_RUNS_MAX).await?;
     Ok(Json(ProblemDetailBody { problem, tasks, runs }))
 }

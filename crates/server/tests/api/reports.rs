@@ -227,7 +227,7 @@ async fn the_headline_of_a_failed_run_is_its_root_cause_and_no_error_that_good_r
     assert_eq!(headline["isVague"], false);
 
     let problems =
-        stage.store.summaries().new_error_groups(stage.workspace, runlog_model::Timestamp::clamped(0), 100).await;
+        stage.store.summaries().new_error_groups(stage.workspace, runlog_model::Timestamp::clamped(0), 100, 0).await;
     let titles: Vec<String> = problems.unwrap().into_iter().map(|problem| problem.title).collect();
     // The lines of a trace are no errors of their own: its root cause is, beside the messages that are one line each.
     assert_eq!(titles.len(), 4, "{titles:?}");

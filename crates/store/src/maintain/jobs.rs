@@ -6,10 +6,12 @@ use az::SaturatingAs;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use runlog_model::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::error::{Error, Result};
+use crate::maintain::clock_check::ClockCheck;
 use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
@@ -71,9 +73,9 @@ impl Maintenance {
     }
 
     async fn sweep_periodically(&self, stop: CancellationToken) {
-        let mut whole_at = self.core.now();
+        let (mut whole_at, mut clock_check) = (self.core.now(), ClockCheck::default());
         while !stop.is_cancelled() {
-            if let Err(error) = self.apply_retention().await {
+            if let Err(error) = self.apply_retention_in_time(&mut clock_check).await {
                 error!(error = &error as &dyn std::error::Error, "retention failed and will be tried again");
             }
             let is_whole = self.core.now() >= whole_at;
@@ -96,6 +98,29 @@ impl Maintenance {
                 () = tokio::time::sleep(Duration::from_millis(limits::SWEEP_EVERY_MS)) => {}
             }
         }
+    }
+
+    /// Applies retention, unless the clock of the only machine has jumped ahead.
+    async fn apply_retention_in_time(&self, check: &mut ClockCheck) -> Result<()> {
+        if self.core.catalog().clock_ms().await?.is_none() {
+            let newest: Option<i64> = sqlx::query_scalar(
+                "SELECT MAX(at) FROM (SELECT MAX(at) AS at FROM audit UNION ALL SELECT MAX(final_since) FROM runs) newest",
+            )
+            .fetch_one(self.core.catalog().read())
+            .await?;
+            let elapsed = self.core.elapsed();
+            if let Some(doubt) = check.read(self.core.now(), elapsed, newest.map(Timestamp::clamped)) {
+                warn!(
+                    ahead_days = doubt.ahead_ms / limits::DAY_MS,
+                    "the clock of this machine is days ahead of what the archive expects: retention deletes nothing for an \
+                     hour; if the time is wrong, set it now"
+                );
+            }
+            if check.is_doubted(elapsed) {
+                return Ok(());
+            }
+        }
+        self.apply_retention().await.map(drop)
     }
 
     /// Removes expired page files, tokens and batch ids, and old objects that no row names. Returns the removed

@@ -1,5 +1,6 @@
 //! What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
 
+mod clock_check;
 pub(crate) mod copy;
 pub(crate) mod damage;
 pub(crate) mod delete;

@@ -24,6 +24,12 @@ use crate::parts::Alerts;
 use crate::tables::runs::RunRow;
 use crate::tables::sinks::DUE_SINCE;
 
+/// A time of a run, by which a list is ordered, and its ID.
+pub type RunKey = (Timestamp, RunId);
+
+/// A part of a list of runs, and the key behind which the next part begins; none after the last part.
+pub type RunPage = (Vec<Run>, Option<RunKey>);
+
 /// An alert to be queued for one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewAlert {
@@ -742,64 +748,68 @@ impl Alerts {
         Ok(forgotten.rows_affected())
     }
 
-    /// Returns at most `limit` runs that became final since then, in the order in which the archive learned of it.
-    pub async fn runs_ended_since(&self, since: Timestamp, limit: u64) -> Result<Vec<Run>> {
-        let rows: Vec<RunRow> =
-            sqlx::query_as("SELECT * FROM runs WHERE final_since >= $1 ORDER BY final_since, id LIMIT $2")
-                .bind(since.as_millis())
-                .bind(limit.saturating_as::<i64>())
-                .fetch_all(self.core.catalog().read())
-                .await?;
-        rows.into_iter().map(RunRow::into_run).collect()
+    /// Returns a page of the runs that became final since then, in the order in which the archive learned of it.
+    pub async fn runs_ended_since(&self, since: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
+        let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3) ORDER BY final_since, id LIMIT $4";
+        self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
     }
 
-    /// Returns at most `limit` running runs that started before then, the longest first.
-    pub async fn running_runs(&self, began_before: Timestamp, limit: u64) -> Result<Vec<Run>> {
-        let rows: Vec<RunRow> = sqlx::query_as(
-            "SELECT * FROM runs WHERE final_since IS NULL AND started_at < $1 ORDER BY started_at LIMIT $2",
-        )
-        .bind(began_before.as_millis())
-        .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.core.catalog().read())
-        .await?;
-        rows.into_iter().map(RunRow::into_run).collect()
+    /// Returns a page of the running runs that started before then, the longest first.
+    pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
+        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND started_at < $1 AND (started_at, id) > ($2, $3)
+             ORDER BY started_at, id LIMIT $4";
+        self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
     }
 
-    /// Returns at most `limit` runs that were triggered before then and have neither started nor ended, those that wait for
+    /// Returns a page of the runs that were triggered before then and have neither started nor ended, those that wait for
     /// longest first.
-    pub async fn waiting_runs(&self, triggered_before: Timestamp, limit: u64) -> Result<Vec<Run>> {
-        let rows: Vec<RunRow> = sqlx::query_as(
-            "SELECT * FROM runs WHERE final_since IS NULL AND started_at IS NULL AND triggered_at < $1
-             ORDER BY triggered_at, id LIMIT $2",
-        )
-        .bind(triggered_before.as_millis())
-        .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.core.catalog().read())
-        .await?;
-        rows.into_iter().map(RunRow::into_run).collect()
+    pub async fn waiting_runs(
+        &self,
+        triggered_before: Timestamp,
+        after: Option<RunKey>,
+        limit: u64,
+    ) -> Result<RunPage> {
+        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND started_at IS NULL AND triggered_at < $1
+                AND (triggered_at, id) > ($2, $3) ORDER BY triggered_at, id LIMIT $4";
+        self.page_of_runs(looking, triggered_before, after, limit, |run| Some(run.triggered_at)).await
     }
 
-    /// Returns at most `limit` runs that became final since then and rejected rows, with their number: that of the run, or
-    /// else that of its component metrics.
-    pub async fn runs_that_rejected_rows(&self, since: Timestamp, limit: u64) -> Result<Vec<(Run, u64)>> {
-        let rows: Vec<RunRow> = sqlx::query_as(
-            "SELECT * FROM runs WHERE final_since >= $1 AND (rejected_rows > 0 OR (rejected_rows IS NULL AND id IN
-                (SELECT run_id FROM component_runs WHERE rows_rejected IS NOT NULL AND rows_rejected <> '0')))
-             ORDER BY final_since, id LIMIT $2",
-        )
-        .bind(since.as_millis())
-        .bind(limit.saturating_as::<i64>())
-        .fetch_all(self.core.catalog().read())
-        .await?;
-        let mut found = Vec::new();
-        for row in rows {
-            let run = row.into_run()?;
-            let rejected = self.rejected_rows(&run).await?.unwrap_or_default();
-            if rejected > 0 {
-                found.push((run, rejected));
-            }
-        }
-        Ok(found)
+    /// Returns a page of the runs that became final since then and may have rejected rows: see
+    /// [`rejected_rows`](Self::rejected_rows).
+    pub async fn runs_that_rejected_rows(
+        &self,
+        since: Timestamp,
+        after: Option<RunKey>,
+        limit: u64,
+    ) -> Result<RunPage> {
+        let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3)
+                AND (rejected_rows > 0 OR (rejected_rows IS NULL AND id IN
+                    (SELECT run_id FROM component_runs WHERE rows_rejected IS NOT NULL AND rows_rejected <> '0')))
+             ORDER BY final_since, id LIMIT $4";
+        self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
+    }
+
+    /// Runs at most `limit` runs of a statement that orders by a time and the ID.
+    async fn page_of_runs(
+        &self,
+        looking: &'static str,
+        bound: Timestamp,
+        after: Option<RunKey>,
+        limit: u64,
+        time: fn(&Run) -> Option<Timestamp>,
+    ) -> Result<RunPage> {
+        let (after_at, after_id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_millis(), id.to_string()));
+        let rows: Vec<RunRow> = sqlx::query_as(looking)
+            .bind(bound.as_millis())
+            .bind(after_at)
+            .bind(after_id)
+            .bind(limit.saturating_as::<i64>())
+            .fetch_all(self.core.catalog().read())
+            .await?;
+        let runs = rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?;
+        let last = runs.last().filter(|_| runs.len() as u64 >= limit);
+        let next = last.and_then(|run| Some((time(run)?, run.id)));
+        Ok((runs, next))
     }
 
     /// Returns how many rows a run rejected: the number of the run, or else that of its component metrics; `None` if
@@ -832,11 +842,13 @@ impl Alerts {
         Ok(rows.into_iter().map(|rows| rows.saturating_as::<u64>()).collect())
     }
 
-    /// Returns at most `limit` tasks, by ID, and when the last run of each was triggered.
-    pub async fn last_runs(&self, limit: u64) -> Result<Vec<(TaskId, Option<Timestamp>)>> {
+    /// Returns at most `limit` tasks behind another one, by ID, and when the last run of each was triggered.
+    pub async fn last_runs(&self, after: Option<TaskId>, limit: u64) -> Result<Vec<(TaskId, Option<Timestamp>)>> {
         let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
-            "SELECT t.id, (SELECT MAX(r.triggered_at) FROM runs r WHERE r.task_id = t.id) FROM tasks t ORDER BY t.id LIMIT $1",
+            "SELECT t.id, (SELECT MAX(r.triggered_at) FROM runs r WHERE r.task_id = t.id) FROM tasks t
+             WHERE t.id > $1 ORDER BY t.id LIMIT $2",
         )
+        .bind(after.map(|id| id.to_string()).unwrap_or_default())
         .bind(limit.saturating_as::<i64>())
         .fetch_all(self.core.catalog().read())
         .await?;
@@ -858,18 +870,21 @@ impl Alerts {
         ids.iter().map(|id| id.parse().map_err(|_| Error::corrupt("the id of a task does not decode"))).collect()
     }
 
-    /// Returns at most `limit` runs of upstreams whose last attempt received a different number of records than the
-    /// upstream counts, or whose log the upstream lost in the last days before all of it was received.
-    pub async fn incomplete_runs(&self, limit: u64) -> Result<Vec<IncompleteRun>> {
+    /// Returns at most `limit` runs of upstreams, behind another one, whose last attempt received a different number of
+    /// records than the upstream counts, or whose log the upstream lost in the last days before all of it was received.
+    pub async fn incomplete_runs(&self, after: Option<&IncompleteRun>, limit: u64) -> Result<Vec<IncompleteRun>> {
+        let (upstream, run_id) = after.map_or(("", ""), |run| (&*run.upstream, &*run.run_id));
         Ok(sqlx::query_as(
             "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem,
                     CASE WHEN state = 'due' THEN landed_at END AS landed_at FROM collected_runs
-             WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0
-                OR state = 'no_log' AND problem IS NOT NULL AND landed_at >= $2
+             WHERE (state = 'due' AND expected IS NOT NULL AND attempts > 0
+                OR state = 'no_log' AND problem IS NOT NULL AND landed_at >= $2) AND (upstream, run_id) > ($3, $4)
              ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
         .bind(self.core.now().plus_millis(-limits::LOST_LOG_ALERT_MS).as_millis())
+        .bind(upstream)
+        .bind(run_id)
         .fetch_all(self.core.catalog().read())
         .await?)
     }

@@ -207,12 +207,14 @@ impl Summaries {
         rows.into_iter().map(GroupRow::into_group).collect()
     }
 
-    /// Returns the error groups of a workspace that were first logged since then, the newest first.
+    /// Returns the error groups of a workspace that were first logged since then, the newest first: at most `limit`
+    /// behind the first `offset`.
     pub async fn new_error_groups(
         &self,
         workspace: WorkspaceId,
         since: Timestamp,
         limit: u64,
+        offset: u64,
     ) -> Result<Vec<ErrorGroup>> {
         let listing = format!(
             "SELECT {GROUP_COLUMNS} FROM problems p
@@ -220,12 +222,14 @@ impl Summaries {
                 AND {IS_WHERE_ITS_TASK_IS}
                 AND NOT EXISTS (SELECT 1 FROM problems e WHERE e.task_id = p.task_id AND e.kind = p.kind
                     AND e.id = p.id AND e.first_time < $2)
-             GROUP BY p.task_id, p.kind, p.id ORDER BY MIN(p.first_time) DESC, p.kind, p.id LIMIT $3"
+             GROUP BY p.task_id, p.kind, p.id ORDER BY MIN(p.first_time) DESC, p.kind, p.id, p.task_id
+             LIMIT $3 OFFSET $4"
         );
         let rows: Vec<GroupRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
             .bind(workspace.to_string())
             .bind(since.as_millis())
             .bind(limit.saturating_as::<i64>())
+            .bind(offset.saturating_as::<i64>())
             .fetch_all(self.core.catalog().read())
             .await?;
         rows.into_iter().map(GroupRow::into_group).collect()

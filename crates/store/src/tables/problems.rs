@@ -252,14 +252,15 @@ impl Problems {
         Ok(headlines)
     }
 
-    /// Returns at most `limit` tasks that a problem hits, those with the most runs first.
-    pub async fn tasks(&self, id: &str, limit: u64) -> Result<Vec<ProblemTaskBody>> {
+    /// Returns the tasks that a problem hits, those with the most runs first: at most `limit` behind the first `offset`.
+    pub async fn tasks(&self, id: &str, limit: u64, offset: u64) -> Result<Vec<ProblemTaskBody>> {
         let rows: Vec<(String, String, i64)> = sqlx::query_as(
             "SELECT t.id, t.name, p.runs FROM problem_tasks p JOIN tasks t ON t.id = p.task_id WHERE p.problem_id = $1
-             ORDER BY p.runs DESC, t.name, t.id LIMIT $2",
+             ORDER BY p.runs DESC, t.name, t.id LIMIT $2 OFFSET $3",
         )
         .bind(id)
         .bind(limit.saturating_as::<i64>())
+        .bind(offset.saturating_as::<i64>())
         .fetch_all(self.core.catalog().read())
         .await?;
         let read = |(task_id, task_name, runs): (String, String, i64)| {

@@ -467,6 +467,7 @@ impl Plans {
         &self,
         stored_since: Timestamp,
         ended_since: Timestamp,
+        after: Option<&FailedPlan>,
         limit: u64,
     ) -> Result<Vec<FailedPlan>> {
         let rows: Vec<FailedRow> = sqlx::query_as(
@@ -478,28 +479,36 @@ impl Plans {
                         AS failed_step
              FROM reported_plans p
              WHERE p.status IN ('execution_failed', 'execution_misfired') AND p.is_final = 1 AND p.stored_at >= $1
-               AND COALESCE(p.finished_at, p.started_at) >= $2
-             ORDER BY p.stored_at LIMIT $3",
+               AND COALESCE(p.finished_at, p.started_at) >= $2 AND p.execution_id > $3
+             ORDER BY p.execution_id LIMIT $4",
         )
         .bind(stored_since.as_millis())
         .bind(ended_since.as_millis())
+        .bind(after.map(|plan| plan.execution_id.as_str()).unwrap_or_default())
         .bind(limit.saturating_as::<i64>())
         .fetch_all(self.core.catalog().read())
         .await?;
         Ok(rows.into_iter().map(FailedRow::into_plan).collect())
     }
 
-    /// Returns the plans that last started between these times, with their last execution.
-    pub async fn last_started_between(&self, from: Timestamp, to: Timestamp, limit: u64) -> Result<Vec<FailedPlan>> {
+    /// Returns at most `limit` plans, behind another one, that last started between these times, with their last
+    /// execution.
+    pub async fn last_started_between(
+        &self,
+        (from, to): (Timestamp, Timestamp),
+        after: Option<&FailedPlan>,
+        limit: u64,
+    ) -> Result<Vec<FailedPlan>> {
         let rows: Vec<FailedRow> = sqlx::query_as(
             "SELECT MAX(p.execution_id) AS execution_id, p.plan_id, MAX(p.plan_name) AS plan_name,
                     MAX(p.workspace_id) AS workspace_id, MAX(p.status) AS status, CAST(NULL AS TEXT) AS misfired_reason,
                     MAX(p.started_at) AS at, CAST(NULL AS TEXT) AS failed_step
-             FROM reported_plans p WHERE p.status <> 'execution_misfired'
-             GROUP BY p.plan_id HAVING MAX(p.started_at) BETWEEN $1 AND $2 ORDER BY p.plan_id LIMIT $3",
+             FROM reported_plans p WHERE p.status <> 'execution_misfired' AND p.plan_id > $3
+             GROUP BY p.plan_id HAVING MAX(p.started_at) BETWEEN $1 AND $2 ORDER BY p.plan_id LIMIT $4",
         )
         .bind(from.as_millis())
         .bind(to.as_millis())
+        .bind(after.map(|plan| plan.plan_id.as_str()).unwrap_or_default())
         .bind(limit.saturating_as::<i64>())
         .fetch_all(self.core.catalog().read())
         .await?;
