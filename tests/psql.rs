@@ -88,6 +88,13 @@ fn psql_asks_in_sql() {
         archive.asked("SELECT 1.5, true, NULL, ARRAY['a b', 'c'], INTERVAL '90 minutes', DATE '2026-01-02'"),
         "1.5|t||{\"a b\",c}|01:30:00|2026-01-02"
     );
+    // Formats and days of the week are those of PostgreSQL; what the engine cannot do is refused.
+    let formatted = "SELECT to_char(TIMESTAMP '2026-03-01 07:08:09', 'FMDD. Mon YYYY, HH24:MI'),
+        to_char(TIMESTAMP '2026-03-01 07:08:09', '%Y'), to_date('01.03.2026', 'DD.MM.YYYY'),
+        extract(isodow FROM DATE '2026-03-01'), date_part('isodow', DATE '2026-03-02'), extract(dow FROM DATE '2026-03-01')";
+    assert_eq!(archive.asked(formatted), "1. Mar 2026, 07:08|2026|2026-03-01|7|1|0");
+    assert!(archive.refused(&["SELECT to_char(now(), 'DD MON YYYY')"]).contains("0A000"));
+    assert!(archive.refused(&["SELECT to_char(now(), '999')"]).contains("0A000"));
     assert_eq!(archive.asked("SHOW search_path"), "public");
     assert_eq!(archive.asked("COPY (SELECT message FROM records ORDER BY time LIMIT 2) TO STDOUT"), "line 0\nline 1");
     let cursor = [
@@ -338,6 +345,85 @@ fn a_statement_is_bounded_whatever_a_comment_hides() {
         client.until(b'Z');
     }
     assert_eq!(client.ask("--\rSELECT 1"), [["1"]]);
+    // Thousands of columns with the same name.
+    let rows = client.ask(&format!("SELECT {}", vec!["1"; 1_500].join(",")));
+    assert!(rows.len() == 1 && rows[0].len() == 1_500 && rows[0].iter().all(|value| value == "1"));
+}
+
+/// A parameter is copied for each of its uses: 2 KB of text and 1 MB of value took gigabytes.
+#[test]
+fn a_parameter_counts_as_often_as_it_is_named() {
+    let archive = Archive::start(&[]);
+    let mut client = Client::signed_in(archive.port, "me", &archive.service.token);
+    let bind = |length: usize| {
+        let length_text = i32::try_from(length).unwrap().to_be_bytes();
+        [&b"\0s\0\0\0\0\x01"[..], &length_text, &vec![b'x'; length], b"\0\0"].concat()
+    };
+    let text = format!("SELECT count(*) FROM runs WHERE status IN ({})", vec!["$1"; 600].join(","));
+    client.send(b'P', format!("s\0{text}\0\0\0").as_bytes());
+    client.send(b'B', &bind(1_000_000));
+    client.send(b'E', b"\0\0\0\0\0");
+    client.send(b'S', b"");
+    let said = client.error();
+    assert!(said.contains("54001") && said.contains("name them less often"), "{said}");
+    client.until(b'Z');
+    client.send(b'B', &bind(1_000));
+    client.send(b'E', b"\0\0\0\0\0");
+    client.send(b'S', b"");
+    assert!(client.until(b'D').ends_with(b"0"));
+    client.until(b'Z');
+}
+
+#[test]
+fn prepared_statements_are_bounded_and_work_up_to_there() {
+    let archive = Archive::start(&[]);
+    let mut client = Client::signed_in(archive.port, "me", &archive.service.token);
+    let name = "n".repeat(64);
+    client.send(b'P', format!("{name}\0SELECT 1\0\0\0").as_bytes());
+    client.send(b'S', b"");
+    assert!(client.error().contains("42622"));
+    client.until(b'Z');
+    // Most of these are parsed again when they are used.
+    let list = vec!["1"; 9_000].join(",");
+    for number in 0..20 {
+        client.send(b'P', format!("s{number}\0SELECT {number} WHERE 1 IN ({list})\0\0\0").as_bytes());
+        client.send(b'H', b"");
+        client.until(b'1');
+    }
+    for number in [0, 19] {
+        client.send(b'D', format!("Ss{number}\0").as_bytes());
+        client.send(b'H', b"");
+        client.until(b'T');
+        client.send(b'B', format!("\0s{number}\0\0\0\0\0\0\0").as_bytes());
+        client.send(b'E', b"\0\0\0\0\0");
+        client.send(b'S', b"");
+        assert!(client.until(b'D').ends_with(number.to_string().as_bytes()));
+        client.until(b'Z');
+    }
+    client.ask("DEALLOCATE ALL");
+    // Types of parameters are counted; and the statement without a name can be replaced however many others there are.
+    let types = [&u16::MAX.to_be_bytes()[..], &vec![0; 4 * usize::from(u16::MAX)]].concat();
+    let refused = (0..10).any(|number| {
+        client.send(b'P', &[format!("t{number}\0SELECT 1\0").as_bytes(), &types].concat());
+        client.send(b'S', b"");
+        let is_refused = client.read().0 == b'E';
+        client.until(b'Z');
+        is_refused
+    });
+    assert!(refused);
+    client.ask("DEALLOCATE ALL");
+    for number in 0..1_000 {
+        let name = if number == 0 { String::new() } else { format!("s{number}") };
+        client.send(b'P', format!("{name}\0SELECT 1\0\0\0").as_bytes());
+        client.send(b'H', b"");
+        client.until(b'1');
+    }
+    client.send(b'P', b"\0SELECT 2\0\0\0");
+    client.send(b'H', b"");
+    client.until(b'1');
+    client.send(b'P', b"one more\0SELECT 2\0\0\0");
+    client.send(b'S', b"");
+    assert!(client.error().contains("53400"));
 }
 
 #[test]

@@ -15,6 +15,12 @@ const SERIES_MAX: usize = 500;
 /// Most values of an operation's result: series times instants.
 const VALUES_MAX: usize = 4_000_000;
 
+/// Most series of an operation's result.
+const OPERATION_SERIES_MAX: usize = 50_000;
+
+/// Most texts of labels that an operation makes. Unit: bytes.
+const LABEL_BYTES_MAX: usize = 64 << 20;
+
 /// The result of a query of numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Matrix {
@@ -75,6 +81,11 @@ impl MetricPlan {
             }
         };
         match &value {
+            Matrix::Series(series) if series.len() > OPERATION_SERIES_MAX => Err(EvalError(format!(
+                "an operation of the query has {} series, more than {OPERATION_SERIES_MAX}; aggregate them with sum by \
+                 (…), or select fewer streams",
+                series.len()
+            ))),
             Matrix::Series(series) if series.len().saturating_mul(count) > VALUES_MAX => Err(EvalError(format!(
                 "an operation of the query has {} series at {count} instants, more than {VALUES_MAX} values; aggregate \
                  them, or use a longer step",
@@ -175,10 +186,14 @@ fn ranked(op: AggregateOp, most: usize, mut group: Vec<Series>, count: usize) ->
 
 fn label_replace(replace: &LabelReplaceExpr, series: Vec<Series>) -> Result<Vec<Series>, EvalError> {
     let mut known = HashSet::new();
+    let mut made = LabelBytes::default();
+    let references = replace.replacement.matches('$').count();
     let mut replaced = Vec::with_capacity(series.len());
     for mut one in series {
         let source = one.labels.get(&replace.source).unwrap_or_default().to_owned();
         if let Some(captures) = replace.regex.captures(&source) {
+            // At most what each reference stands for.
+            made.add(replace.replacement.len().saturating_add(source.len().saturating_mul(references)))?;
             let mut value = String::new();
             captures.expand(&replace.replacement, &mut value);
             one.labels.set(replace.target.as_str().into(), value.into());
@@ -236,6 +251,28 @@ fn calculate(op: BinaryOp, left: f64, right: f64, kept: f64, is_bool: bool) -> O
     })
 }
 
+/// The texts of labels that an operation has made so far.
+#[derive(Default)]
+struct LabelBytes(usize);
+
+impl LabelBytes {
+    fn add(&mut self, bytes: usize) -> Result<(), EvalError> {
+        self.0 = self.0.saturating_add(bytes);
+        match self.0 > LABEL_BYTES_MAX {
+            true => Err(EvalError(format!(
+                "an operation of the query makes labels of more than {} MiB; aggregate the series first, or use shorter \
+                 labels",
+                LABEL_BYTES_MAX >> 20
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn add_labels(&mut self, labels: &Labels) -> Result<(), EvalError> {
+        self.add(labels.iter().map(|(name, value)| name.len() + value.len()).sum())
+    }
+}
+
 /// The labels by which series of two sides belong together.
 fn signature(matching: &Matching, labels: &Labels) -> Labels {
     match &matching.labels {
@@ -244,10 +281,27 @@ fn signature(matching: &Matching, labels: &Labels) -> Labels {
     }
 }
 
-fn by_signature<'s>(matching: &Matching, series: &'s [Series]) -> HashMap<Labels, Vec<&'s Series>> {
-    let mut by_signature: HashMap<Labels, Vec<&Series>> = HashMap::new();
-    for one in series {
-        by_signature.entry(signature(matching, &one.labels)).or_default().push(one);
+/// Which of the series with a signature have a value at an instant.
+#[derive(Debug, Clone, Copy)]
+enum Present {
+    None,
+    /// This one alone.
+    One(u32),
+    Several,
+}
+
+/// For each signature and each instant, the series that has a value there.
+fn by_signature(matching: &Matching, series: &[Series], count: usize) -> HashMap<Labels, Vec<Present>> {
+    let mut by_signature: HashMap<Labels, Vec<Present>> = HashMap::new();
+    for (index, one) in series.iter().enumerate() {
+        let present =
+            by_signature.entry(signature(matching, &one.labels)).or_insert_with(|| vec![Present::None; count]);
+        for (present, _) in present.iter_mut().zip(&one.values).filter(|(_, value)| value.is_some()) {
+            *present = match (*present, u32::try_from(index)) {
+                (Present::None, Ok(index)) => Present::One(index),
+                _ => Present::Several,
+            };
+        }
     }
     by_signature
 }
@@ -279,14 +333,22 @@ fn combine(op: BinaryOp, matching: &Matching, left: Vec<Series>, right: Vec<Seri
         BinaryOp::Unless => keep(left, &present(&right), false),
         _ => {
             let of_left = present(&left);
+            // A series of both sides has values of one or of the other; of several that are alike, the first.
+            let mut places: HashMap<Labels, usize> = HashMap::new();
+            for (index, one) in left.iter().enumerate() {
+                places.entry(one.labels.clone()).or_insert(index);
+            }
             let mut all = left;
             for one in keep(right, &of_left, false) {
-                // A series of both sides has values of one or of the other.
-                match all.iter_mut().find(|known| known.labels == one.labels) {
-                    Some(known) => {
-                        known.values.iter_mut().zip(one.values).for_each(|(known, value)| *known = known.or(value));
+                match places.get(&one.labels).copied() {
+                    Some(place) => {
+                        let known = all[place].values.iter_mut();
+                        known.zip(one.values).for_each(|(known, value)| *known = known.or(value));
                     }
-                    None => all.push(one),
+                    None => {
+                        places.insert(one.labels.clone(), all.len());
+                        all.push(one);
+                    }
                 }
             }
             all
@@ -299,27 +361,44 @@ fn joined(binary: &BinaryExpr, left: Vec<Series>, right: Vec<Series>, count: usi
     let matching = &binary.matching;
     let many_is_right = matching.group.as_ref().is_some_and(|group| !group.is_left);
     let (many, one) = if many_is_right { (right, left) } else { (left, right) };
-    let ones = by_signature(matching, &one);
+    let ones = by_signature(matching, &one, count);
+    let mut made = LabelBytes::default();
     let mut result: HashMap<Labels, Vec<Option<f64>>> = HashMap::new();
     for series in &many {
         let signature = signature(matching, &series.labels);
-        let Some(candidates) = ones.get(&signature) else { continue };
+        let Some(present) = ones.get(&signature) else { continue };
+        // The labels of the result, and the series of the other side that they were made with.
+        let mut known: Option<(usize, Labels)> = None;
         for step in 0..count {
             let Some(many_value) = series.values[step] else { continue };
-            let mut present = candidates.iter().filter(|candidate| candidate.values[step].is_some());
-            let Some(other) = present.next() else { continue };
-            if present.next().is_some() {
-                return Err(EvalError(format!(
-                    "found duplicate series for the match group {signature} on one side of an operation; many-to-many \
-                     matching is not allowed: matching labels must be unique on one side"
-                )));
-            }
+            let index = match present[step] {
+                Present::None => continue,
+                Present::One(index) => index as usize,
+                Present::Several => {
+                    return Err(EvalError(format!(
+                        "found duplicate series for the match group {signature} on one side of an operation; \
+                         many-to-many matching is not allowed: matching labels must be unique on one side"
+                    )));
+                }
+            };
+            let other = &one[index];
             let Some(one_value) = other.values[step] else { continue };
             let (left, right) = if many_is_right { (one_value, many_value) } else { (many_value, one_value) };
             let Some(value) = calculate(binary.op, left, right, left, binary.is_bool) else { continue };
-            let labels = result_labels(matching, &series.labels, &other.labels, &signature);
-            let values = result.entry(labels).or_insert_with(|| vec![None; count]);
-            if values[step].replace(value).is_some() {
+            let labels = match known.take() {
+                Some((of, labels)) if of == index || matching.group.is_none() => labels,
+                _ => {
+                    let labels = result_labels(matching, &series.labels, &other.labels, &signature);
+                    made.add_labels(&labels)?;
+                    labels
+                }
+            };
+            if !result.contains_key(&labels) {
+                result.insert(labels.clone(), vec![None; count]);
+            }
+            let is_taken = result.get_mut(&labels).is_some_and(|values| values[step].replace(value).is_some());
+            known = Some((index, labels));
+            if is_taken {
                 return Err(EvalError(format!(
                     "multiple matches for labels {signature}: many-to-one matching must be explicit \
                      (group_left/group_right)"

@@ -73,6 +73,10 @@ pub enum Category {
 #[derive(Debug, Clone, Default)]
 pub struct LabelSet<'r> {
     labels: Vec<(Cow<'r, str>, Cow<'r, str>, Category)>,
+    /// How much stages may still make of the record. Unit: bytes.
+    pub(crate) left: usize,
+    /// True when a stage wanted to make more than that.
+    pub(crate) is_over: bool,
 }
 
 impl<'r> LabelSet<'r> {
@@ -124,12 +128,23 @@ impl<'r> LabelSet<'r> {
     }
 
     /// Sets a label that a parser found in the line: one of the stream or the record is not replaced, the new one gets
-    /// the suffix `_extracted`.
+    /// the suffix `_extracted`. Nothing is set when the record has no bytes left.
     pub(crate) fn extract(&mut self, name: &str, value: impl Into<Cow<'r, str>>) {
+        let value = value.into();
+        match self.left.checked_sub(name.len() + value.len()) {
+            Some(left) => self.left = left,
+            None => return self.use_up(),
+        }
         match self.find(name).map(|index| self.labels[index].2) {
             None | Some(Category::Parsed) => self.set(name, value),
             Some(_) => self.set(&format!("{name}_extracted"), value),
         }
+    }
+
+    /// No stage makes more of the record.
+    pub(crate) fn use_up(&mut self) {
+        self.left = 0;
+        self.is_over = true;
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<String> {

@@ -15,6 +15,9 @@ use crate::series::Steps;
 /// Most ranges of records that one query reads.
 const LEAVES_MAX: usize = 8;
 
+/// Most characters of the labels of a record in a message.
+const SHOWN_CHARS_MAX: usize = 2_000;
+
 /// Which records an expression reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection<'e> {
@@ -232,11 +235,16 @@ impl RangeLeaf {
         };
         let error = entry.labels.get(ERROR);
         if !error.is_empty() {
+            let mut labels = entry.labels.to_labels().to_string();
+            let end = labels.char_indices().nth(SHOWN_CHARS_MAX).map(|(end, _)| end);
+            if let Some(end) = end {
+                labels.truncate(end);
+                labels.push('…');
+            }
             return Err(EvalError(format!(
-                "pipeline error: '{error}' for series: '{}'. Use a label filter to intentionally skip this error. \
+                "pipeline error: '{error}' for series: '{labels}'. Use a label filter to intentionally skip this error. \
                  (e.g | __error__!=\"{error}\"). To skip all potential errors you can match empty errors (e.g \
-                 __error__=\"\")",
-                entry.labels.to_labels()
+                 __error__=\"\")"
             )));
         }
         let labels = match (&self.grouping, self.range.op) {

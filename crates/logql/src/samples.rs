@@ -35,8 +35,8 @@ pub struct SampleSet {
 /// One cell for each instant.
 #[derive(Debug)]
 enum Cells {
-    /// How many more, or how many bytes more, than at the instant before.
-    Changes(Vec<i64>),
+    /// How many records, or how many bytes, more than at the instant before; and how many records.
+    Changes(Vec<(i64, i64)>),
     Moments(Vec<Moments>),
     /// Time, order and value of the first or the last sample.
     One(Vec<Option<(i64, i64, f64)>>),
@@ -111,9 +111,9 @@ impl SampleSet {
             None => {}
             Some(Cells::Changes(changes)) => {
                 let amount = az::saturating_cast::<f64, i64>(value);
-                changes[first] = changes[first].saturating_add(amount);
+                add_change(&mut changes[first], (amount, 1));
                 if let Some(after) = changes.get_mut(last + 1) {
-                    *after = after.saturating_sub(amount);
+                    add_change(after, (amount.saturating_neg(), -1));
                 }
             }
             Some(Cells::Moments(moments)) => {
@@ -149,7 +149,7 @@ impl SampleSet {
             let mut added = 0;
             match (own, cells) {
                 (Cells::Changes(own), Cells::Changes(other)) => {
-                    own.iter_mut().zip(other).for_each(|(own, other)| *own = own.saturating_add(other));
+                    own.iter_mut().zip(other).for_each(|(own, other)| add_change(own, other));
                 }
                 (Cells::Moments(own), Cells::Moments(other)) => {
                     own.iter_mut().zip(other).for_each(|(own, other)| own.add(&other));
@@ -212,7 +212,7 @@ impl SampleSet {
         match self.op {
             RangeOp::Rate if self.has_unwrap => Cells::Moments(vec![Moments::NONE; count]),
             RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Absent => {
-                Cells::Changes(vec![0; count])
+                Cells::Changes(vec![(0, 0); count])
             }
             RangeOp::Sum | RangeOp::Avg | RangeOp::Min | RangeOp::Max | RangeOp::StdDev | RangeOp::StdVar => {
                 Cells::Moments(vec![Moments::NONE; count])
@@ -225,7 +225,9 @@ impl SampleSet {
     fn series_bytes(&self, labels: &Labels) -> usize {
         let cell = match self.op {
             RangeOp::Rate if self.has_unwrap => size_of::<Moments>(),
-            RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Absent => size_of::<i64>(),
+            RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Absent => {
+                size_of::<(i64, i64)>()
+            }
             RangeOp::Sum | RangeOp::Avg | RangeOp::Min | RangeOp::Max | RangeOp::StdDev | RangeOp::StdVar => {
                 size_of::<Moments>()
             }
@@ -252,6 +254,10 @@ impl SampleSet {
     }
 }
 
+fn add_change(sum: &mut (i64, i64), change: (i64, i64)) {
+    *sum = (sum.0.saturating_add(change.0), sum.1.saturating_add(change.1));
+}
+
 fn choose(op: RangeOp, cell: &mut Option<(i64, i64, f64)>, new: (i64, i64, f64)) {
     let is_better = cell.is_none_or(|(time, order, _)| match op {
         RangeOp::First => (new.0, new.1) < (time, order),
@@ -265,12 +271,14 @@ fn choose(op: RangeOp, cell: &mut Option<(i64, i64, f64)>, new: (i64, i64, f64))
 fn values(op: RangeOp, cells: Cells, parameter: f64) -> Vec<Option<f64>> {
     match cells {
         Cells::Changes(changes) => {
-            let mut amount = 0_i64;
+            let mut sum = (0, 0);
             let running = changes.into_iter().map(|change| {
-                amount = amount.saturating_add(change);
+                add_change(&mut sum, change);
+                let (amount, records) = sum;
                 #[expect(clippy::cast_precision_loss, reason = "a count as a float")]
                 let value = amount as f64;
-                (amount != 0).then_some(value)
+                // Empty lines have no bytes, and are there all the same.
+                (records != 0).then_some(value)
             });
             running.collect()
         }

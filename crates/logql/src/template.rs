@@ -3,6 +3,8 @@
 //! Fields (`{{.name}}`), texts, numbers, functions in any nesting (`{{ .a | upper }}`, `{{ default "-" .b }}`), and
 //! `if`, `else if`, `else` and `end`. Everything else is refused when the query is parsed.
 
+use std::borrow::Cow;
+
 use crate::labels::Entry;
 
 /// Deepest nesting of parentheses and of `if`.
@@ -10,6 +12,12 @@ const DEPTH_MAX: usize = 16;
 
 /// Most parts of a template.
 const PARTS_MAX: usize = 256;
+
+/// Most functions of an action: each is evaluated within the one that it is piped into.
+const ACTION_CALLS_MAX: usize = 64;
+
+/// Most functions of a template.
+const CALLS_MAX: usize = 256;
 
 /// The longest text that a template makes of one record. Unit: bytes. Longer ones are cut.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -78,7 +86,7 @@ enum Function {
 impl Template {
     /// Parses a template; the error says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { rest: text, parts: 0 };
+        let mut parser = Parser { rest: text, parts: 0, calls: 0 };
         let (parts, end) = parser.parts(0)?;
         match end {
             End::Text => Ok(Self(parts)),
@@ -86,11 +94,12 @@ impl Template {
         }
     }
 
-    /// The text that it makes of a record.
-    pub(crate) fn render(&self, entry: &Entry<'_>) -> String {
+    /// The text that it makes of a record; none when it and what its functions return take more than is left, which is
+    /// lowered by as much. Unit of `left`: bytes.
+    pub(crate) fn render(&self, entry: &Entry<'_>, left: &mut usize) -> Option<String> {
         let mut output = String::new();
-        render(&self.0, entry, &mut output);
-        output
+        render(&self.0, entry, left, &mut output)?;
+        Some(output)
     }
 
     /// The labels that it reads.
@@ -145,6 +154,7 @@ enum End {
 struct Parser<'t> {
     rest: &'t str,
     parts: usize,
+    calls: usize,
 }
 
 impl Parser<'_> {
@@ -195,7 +205,7 @@ impl Parser<'_> {
                     return Err(format!("{{{{{word}}}}} is not supported"));
                 }
                 _ if action.starts_with("/*") => {}
-                _ => parts.push(Part::Value(pipeline(action)?)),
+                _ => parts.push(Part::Value(self.pipeline(action)?)),
             }
         }
     }
@@ -204,7 +214,7 @@ impl Parser<'_> {
         let mut branches = Vec::new();
         let mut condition = condition.to_owned();
         loop {
-            let value = pipeline(&condition)?;
+            let value = self.pipeline(&condition)?;
             let (parts, end) = self.parts(depth + 1)?;
             branches.push((value, parts));
             match end {
@@ -219,6 +229,27 @@ impl Parser<'_> {
                     };
                 }
             }
+        }
+    }
+}
+
+impl Parser<'_> {
+    /// `.a | upper | default "-"`
+    fn pipeline(&mut self, text: &str) -> Result<Value, String> {
+        let tokens = action_tokens(text)?;
+        let calls = tokens.iter().filter(|token| matches!(token, Token::Word(_))).count();
+        if calls > ACTION_CALLS_MAX {
+            return Err(format!("an action has more than {ACTION_CALLS_MAX} functions; use several stages"));
+        }
+        self.calls += calls;
+        if self.calls > CALLS_MAX {
+            return Err(format!("a template has more than {CALLS_MAX} functions; use several stages"));
+        }
+        let mut at = 0;
+        let value = pipeline_of(&tokens, &mut at, 0)?;
+        match at == tokens.len() {
+            true => Ok(value),
+            false => Err(format!("unexpected ) in {text:?}")),
         }
     }
 }
@@ -248,17 +279,6 @@ enum Token {
     Pipe,
     Open,
     Close,
-}
-
-/// `.a | upper | default "-"`
-fn pipeline(text: &str) -> Result<Value, String> {
-    let tokens = action_tokens(text)?;
-    let mut at = 0;
-    let value = pipeline_of(&tokens, &mut at, 0)?;
-    match at == tokens.len() {
-        true => Ok(value),
-        false => Err(format!("unexpected ) in {text:?}")),
-    }
 }
 
 fn pipeline_of(tokens: &[Token], at: &mut usize, depth: usize) -> Result<Value, String> {
@@ -470,8 +490,8 @@ impl Function {
         }
     }
 
-    fn call(self, values: &[String], entry: &Entry<'_>) -> String {
-        let text = |index: usize| values.get(index).map_or("", String::as_str);
+    fn call(self, values: &[Cow<'_, str>], entry: &Entry<'_>) -> String {
+        let text = |index: usize| values.get(index).map_or("", |value| &**value);
         let number = |index: usize| text(index).trim().parse::<f64>().unwrap_or(0.0);
         let size = |index: usize| az::saturating_cast::<f64, usize>(number(index).max(0.0));
         let is_set = |index: usize| is_true(text(index));
@@ -539,37 +559,57 @@ impl Function {
     }
 }
 
-fn render(parts: &[Part], entry: &Entry<'_>, output: &mut String) {
+fn render(parts: &[Part], entry: &Entry<'_>, left: &mut usize, output: &mut String) -> Option<()> {
     for part in parts {
         match part {
-            Part::Text(text) => output.push_str(text),
-            Part::Value(value) => output.push_str(&value_of(value, entry)),
+            Part::Text(text) => append(text, left, output)?,
+            Part::Value(value) => append(&value_of(value, entry, left)?, left, output)?,
             Part::If(branches, otherwise) => {
-                let taken = branches.iter().find(|(condition, _)| is_true(&value_of(condition, entry)));
-                render(taken.map_or(otherwise, |(_, parts)| parts), entry, output);
+                let mut taken = otherwise;
+                for (condition, parts) in branches {
+                    if is_true(&value_of(condition, entry, left)?) {
+                        taken = parts;
+                        break;
+                    }
+                }
+                render(taken, entry, left, output)?;
             }
         }
-        cut(output);
     }
+    Some(())
 }
 
-fn value_of(value: &Value, entry: &Entry<'_>) -> String {
-    match value {
-        Value::Field(name) => entry.labels.get(name).to_owned(),
-        Value::Text(text) => text.clone(),
+fn append(text: &str, left: &mut usize, output: &mut String) -> Option<()> {
+    let text = &text[..boundary(text, OUTPUT_BYTES_MAX.saturating_sub(output.len()))];
+    *left = left.checked_sub(text.len())?;
+    output.push_str(text);
+    Some(())
+}
+
+fn value_of<'v>(value: &'v Value, entry: &'v Entry<'_>, left: &mut usize) -> Option<Cow<'v, str>> {
+    let given = match value {
+        Value::Field(name) => entry.labels.get(name),
+        Value::Text(text) => text.as_str(),
+        Value::Call(Function::Line, _) => &*entry.line,
         Value::Call(function, arguments) => {
-            let values: Vec<String> = arguments.iter().map(|argument| value_of(argument, entry)).collect();
+            let mut values = Vec::with_capacity(arguments.len());
+            for argument in arguments {
+                values.push(value_of(argument, entry, left)?);
+            }
             let mut made = function.call(&values, entry);
-            cut(&mut made);
-            made
+            made.truncate(boundary(&made, OUTPUT_BYTES_MAX));
+            *left = left.checked_sub(made.len())?;
+            return Some(Cow::Owned(made));
         }
-    }
+    };
+    Some(Cow::Borrowed(&given[..boundary(given, OUTPUT_BYTES_MAX)]))
 }
 
-fn cut(text: &mut String) {
-    if text.len() > OUTPUT_BYTES_MAX {
-        let end = (0..=OUTPUT_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-        text.truncate(end);
+/// The end of the longest start of a text that has at most so many bytes.
+fn boundary(text: &str, bytes_max: usize) -> usize {
+    match text.len() <= bytes_max {
+        true => text.len(),
+        false => (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default(),
     }
 }
 
@@ -606,10 +646,10 @@ fn replaced(text: &str, old: &str, new: &str, count: f64) -> String {
 }
 
 /// `%s`, `%v`, `%d`, `%q`, `%f` with width and precision; other letters are printed as they are.
-fn printf(values: &[String]) -> String {
+fn printf(values: &[Cow<'_, str>]) -> String {
     let mut output = String::new();
     let mut arguments = values.iter().skip(1);
-    let mut rest = values.first().map_or("", String::as_str);
+    let mut rest: &str = values.first().map_or("", |value| &**value);
     while let Some(at) = rest.find('%') {
         output.push_str(&rest[..at]);
         rest = &rest[at + 1..];
@@ -624,7 +664,7 @@ fn printf(values: &[String]) -> String {
             output.push('%');
             continue;
         }
-        let value = arguments.next().map_or("", String::as_str);
+        let value: &str = arguments.next().map_or("", |value| &**value);
         let (width, precision) = flags.split_once('.').unwrap_or((flags, ""));
         let precision: Option<usize> = precision.parse().ok();
         let shown = match verb {
@@ -657,7 +697,23 @@ mod tests {
         labels.push("name", "Ada", Category::Stream);
         labels.push("size", "12.5", Category::Parsed);
         let entry = Entry { line: "the line".into(), time_ns: 7, order: 0, labels };
-        Template::parse(template).unwrap().render(&entry)
+        Template::parse(template).unwrap().render(&entry, &mut (1 << 20)).unwrap()
+    }
+
+    #[test]
+    fn a_template_makes_no_more_than_is_left() {
+        let mut labels = LabelSet::default();
+        labels.push("a", "x".repeat(100), Category::Stream);
+        let entry = Entry { line: "".into(), time_ns: 0, order: 0, labels };
+        for (template, bytes) in
+            [("{{.a}}{{.a}}", 200), ("{{ len (upper .a) }}", 106), ("{{ if .a }}{{.a}}{{ end }}", 100)]
+        {
+            let template = Template::parse(template).unwrap();
+            let (mut enough, mut little) = (bytes, bytes - 1);
+            assert!(template.render(&entry, &mut enough).is_some());
+            assert_eq!(enough, 0);
+            assert_eq!(template.render(&entry, &mut little), None);
+        }
     }
 
     #[test]
@@ -689,5 +745,10 @@ mod tests {
         }
         assert!(Template::parse(&"{{ if .a }}".repeat(100)).is_err());
         assert!(Template::parse(&format!("{{{{ {}.a", "(".repeat(100_000))).is_err());
+        // As deep as it is long: each function is within the next one.
+        assert!(Template::parse(&format!("{{{{ .a{} }}}}", " | int".repeat(30_000))).is_err());
+        assert!(Template::parse(&format!("{{{{ if .a{} }}}}{{{{ end }}}}", " | int".repeat(65))).is_err());
+        assert!(Template::parse(&format!("{{{{ .a{} }}}}", " | int".repeat(64))).is_ok());
+        assert!(Template::parse(&format!("{{{{ .a{} }}}}", " | int".repeat(60)).repeat(5)).is_err());
     }
 }

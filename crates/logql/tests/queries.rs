@@ -77,6 +77,7 @@ fn records_are_counted_in_the_range_before_each_instant() {
     check(r#"sum(rate({app=~".+"}[4s]))"#, &["{} 0.75 0.75 0.5"]);
     check(r#"sum(count_over_time({app=~".+"}[4s] offset 4s))"#, &["{} - 3 3"]);
     check(r#"sum by (app) (bytes_over_time({app="b"}[4s]))"#, &[r#"{app="b"} 20 29 -"#]);
+    check(r#"sum by (app) (bytes_over_time({app="b"} | line_format `` [4s]))"#, &[r#"{app="b"} 0 0 -"#]);
     check(r#"sum(count_over_time({app=~".+"} |= "error" [4s]))"#, &["{} 1 1 -"]);
     check(r#"absent_over_time({app="b"}[4s])"#, &[r#"{app="b"} - - 1"#]);
     check(
@@ -122,6 +123,15 @@ fn series_are_aggregated_and_combined() {
     );
     let error = evaluate(&format!("sum({count}) / ignoring (app) {count}")).unwrap_err();
     assert!(error.contains("many-to-many"), "{error}");
+}
+
+/// A long label, multiplied by an operation.
+#[test]
+fn what_operations_make_of_labels_is_limited() {
+    let long = r#"count_over_time({app="a"} | label_format app=`{{ repeat 1000000 "x" }}` [4s])"#;
+    let error = evaluate(&format!(r#"label_replace({long}, "name", "{}", "app", "(.*)")"#, "$1".repeat(100)));
+    assert!(error.unwrap_err().contains("makes labels of more than 64 MiB"));
+    check(&format!(r#"sum(label_replace({long}, "name", "$1$1", "app", "(.*)"))"#), &["{} 2 1 2"]);
 }
 
 #[test]
@@ -173,6 +183,9 @@ fn deep_and_long_queries_are_refused() {
         format!("{{a=\"b\"}} | a > 1{}", " and a > 1".repeat(10_000)),
         format!("{{a=\"b\"}} |~ `{}`", "(a{1000}){1000}"),
         format!("{{a=\"b\"}} |~ `{}`", "(".repeat(100_000)),
+        format!("{{a=\"b\"}} | line_format `{{{{ .a{} }}}}`", "|int".repeat(30_000)),
+        format!("{{a=\"b\"}} | label_format x=`{{{{ .a{} }}}}`", "|int".repeat(30_000)),
+        format!("{{a=\"b\"}} | label_format x=`{{{{ if .a{} }}}}{{{{ end }}}}`", "|int".repeat(30_000)),
     ] {
         assert!(parse(&query).is_err(), "{}", &query[..40]);
     }

@@ -6,6 +6,9 @@ use axum::extract::FromRef;
 use runlog_analysis::report::ReportSources;
 use runlog_model::{Clock, Random, Timestamp};
 use runlog_sql::SqlEngine;
+use runlog_store::alerts::AlertDestination;
+use runlog_store::collection::CollectionMetrics;
+use runlog_store::delivery::SinkMetrics;
 use runlog_store::metrics::ArchiveMetrics;
 use runlog_store::{Error, ErrorKind, Store};
 
@@ -39,11 +42,29 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// What [`Maintenance::figures`](runlog_store::maintenance::Maintenance::figures) counted.
     archive_figures: StaleCache<ArchiveMetrics>,
+    /// What is collected, delivered and reported.
+    queue_figures: StaleCache<QueueMetrics>,
     readiness: Readiness,
     /// When this service started.
     started_at: Timestamp,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+}
+
+/// The metrics of what is collected, delivered and reported.
+pub(crate) struct QueueMetrics {
+    pub(crate) upstreams: Vec<CollectionMetrics>,
+    pub(crate) sinks: Vec<SinkMetrics>,
+    pub(crate) alerts: Vec<AlertDestination>,
+}
+
+async fn queue_metrics(store: &Store) -> runlog_store::Result<QueueMetrics> {
+    let mut upstreams = Vec::new();
+    for name in store.collection().upstreams().await? {
+        upstreams.push(store.collection().metrics(&name).await?);
+    }
+    let (sinks, alerts) = (store.deliveries().metrics().await?, store.alerts().destinations().await?);
+    Ok(QueueMetrics { upstreams, sinks, alerts })
 }
 
 impl App {
@@ -79,6 +100,7 @@ impl App {
             settings,
             metrics,
             archive_figures: StaleCache::new(Arc::clone(&clock)),
+            queue_figures: StaleCache::new(Arc::clone(&clock)),
             readiness: Readiness::new(Arc::clone(&clock)),
             started_at: clock.now(),
             clock,
@@ -166,6 +188,12 @@ impl App {
     pub(crate) async fn archive_figures(&self) -> runlog_store::Result<Arc<Snapshot<ArchiveMetrics>>> {
         let store = self.0.store.clone();
         self.0.archive_figures.get(async move { store.maintenance().metrics().await }).await
+    }
+
+    /// The metrics of collectors, sinks and alerts; for a large archive, cached for some minutes.
+    pub(crate) async fn queue_figures(&self) -> runlog_store::Result<Arc<Snapshot<QueueMetrics>>> {
+        let store = self.0.store.clone();
+        self.0.queue_figures.get(async move { queue_metrics(&store).await }).await
     }
 
     /// Whether the archive responds; the result is at most some seconds old.

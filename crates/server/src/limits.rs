@@ -310,6 +310,9 @@ pub(crate) const SYSLOG_DAYS_RUNS: u64 = 500;
 /// When and how often the system asks whether the sender of an idle connection still exists.
 pub(crate) const SYSLOG_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// The same for connections of HTTP.
+pub(crate) const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
 /// The longest TLS handshake of a syslog connection.
 pub(crate) const SYSLOG_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
@@ -349,10 +352,26 @@ pub(crate) const POSTGRES_IDLE_MAX: Duration = Duration::from_secs(3_600);
 /// Maximum number of prepared statements of a session. Drivers keep up to 256.
 pub(crate) const POSTGRES_STATEMENTS_MAX: usize = 1_000;
 
-/// Maximum length of all prepared statements of a session. Unit: bytes. Parsed, they take up to some tens of times as much.
+/// Maximum length of all prepared statements of a session, with their names and the types of their parameters. Unit: bytes.
 pub(crate) const POSTGRES_STATEMENT_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum size of the parameters of all portals of a session. Unit: bytes.
+/// Length of the prepared statements of a session that are kept as they were parsed, which takes up to 200 times as much
+/// memory; others are parsed again for each use. Unit: bytes.
+pub(crate) const POSTGRES_PARSED_BYTES_MAX: usize = 64 << 10;
+
+/// Maximum length of the statements that declare the open cursors of a session. Unit: bytes. The longest one fits.
+pub(crate) const POSTGRES_CURSOR_BYTES_MAX: usize = 256 << 10;
+
+/// Maximum length of the name of a statement or a portal. Unit: bytes. Source: PostgreSQL.
+pub(crate) const POSTGRES_NAME_BYTES_MAX: usize = 63;
+
+/// Length of a statement whose parsing does not count as a request of its caller. Unit: bytes.
+pub(crate) const POSTGRES_TEXT_BYTES_FREE: usize = 4 << 10;
+
+/// What a parameter of a portal takes besides its value. Unit: bytes.
+pub(crate) const POSTGRES_PARAMETER_BYTES: usize = 64;
+
+/// Maximum size of the parameters of all portals of a session, with their formats. Unit: bytes.
 pub(crate) const POSTGRES_PARAMETER_BYTES_MAX: usize = 2 << 20;
 
 /// Maximum number of portals and cursors of a session; each has its parameters.
@@ -370,7 +389,8 @@ pub struct Bounds {
     /// Maximum time for the first byte, the TLS handshake and the head of a request, and between two requests. Default:
     /// 30 s.
     pub head_time_max: Duration,
-    /// Maximum time without a byte of a body. Default: 60 s.
+    /// Maximum time without a byte of a body, and without a client receiving anything of what is sent to it. Default:
+    /// 60 s.
     pub body_silence_max: Duration,
     /// Maximum size of the head of a request. Unit: bytes. Default: 64 KiB.
     pub head_bytes_max: usize,

@@ -67,6 +67,9 @@ const MULTIPLIED_BATCH_ROWS: usize = 1_024;
 const FRUGAL_BATCH_ROWS: usize = 1_024;
 const FRUGAL_THREADS: usize = 2;
 
+/// Length of the statements of a client of PostgreSQL that are parsed without waiting for a turn. Unit: bytes.
+const PARSED_AT_ONCE_BYTES: usize = 4 << 10;
+
 /// How long a query waits for another one to end before it is rejected. Unit: milliseconds.
 const WAIT_MS: u64 = 1_000;
 
@@ -119,6 +122,8 @@ pub struct SqlEngine {
     /// What functions may take while they make values.
     function_memory: Arc<dyn MemoryPool>,
     questions: Arc<Semaphore>,
+    /// Permits for parsing long statements of clients of PostgreSQL, which may not hold one of those.
+    parsing: Arc<Semaphore>,
     /// Permit for queries retried in low-memory mode: one at a time, so that it gets most of the memory.
     frugal: Arc<Semaphore>,
     /// The tables as clients of PostgreSQL see them.
@@ -189,6 +194,8 @@ impl SqlEngine {
             .with_analyzer_rule(Arc::new(KeptShifts))
             .build();
         let questions = Arc::new(Semaphore::new(settings.questions_max));
+        let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        let parsing = Arc::new(Semaphore::new((processors / 2).max(1)));
         let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
         let frugal = Arc::new(Semaphore::new(1));
         let relations = Arc::new(Relations::new(&table_schemas(&archive)));
@@ -199,6 +206,7 @@ impl SqlEngine {
             base: Arc::new(base),
             function_memory,
             questions,
+            parsing,
             frugal,
             relations,
             _spill_folder: spill_folder,
@@ -213,9 +221,14 @@ impl SqlEngine {
     /// The statements of a client of PostgreSQL.
     pub async fn parse_postgres(&self, text: &str) -> Result<PgScript, SqlError> {
         let text: Arc<str> = text.into();
+        let turn = match text.len() > PARSED_AT_ONCE_BYTES {
+            true => Some(Arc::clone(&self.parsing).acquire_owned().await.map_err(|_| engine_fault())?),
+            false => None,
+        };
         let parsing = {
             let text = Arc::clone(&text);
             move || {
+                let _turn = turn;
                 let parsed =
                     bounds::check_text(&text, &DIALECT).and_then(|()| PgScript::parse(&text, bounds::check_parsed));
                 parsed.map_err(|error| SqlError::of(&error, &text))
@@ -600,7 +613,10 @@ fn logical_plan(
     let reading_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reading_only.verify_plan(&plan)?;
     let plan = match &question.postgres {
-        Some(postgres) => postgres.bound(plan)?,
+        Some(postgres) => {
+            bounds::check_parameters(&plan, &postgres.parameter_sizes())?;
+            postgres.bound(plan)?
+        }
         None => plan,
     };
     bounds::check_plan(&plan)?;

@@ -741,6 +741,25 @@ fn hostile_queries() -> Vec<(&'static str, String)> {
         let with = levels.join(", ");
         queries.push((name, format!("WITH t0 AS (SELECT 1 AS n), {with} SELECT count(*) FROM t24")));
     }
+    // Names that only differ in case, or in quotes: the small ones do not hide the large ones.
+    for (name, twin, from) in [
+        ("doubled in quotes", "a{}", "\"A{}\" a, \"A{}\" b"),
+        ("doubled in quotes with a name", "a{}", "\"A{}\" a CROSS JOIN (SELECT x FROM \"A{}\") b"),
+        ("doubled within quotes", "A{}", "(WITH a AS (SELECT 1 AS x) SELECT a.x FROM a, \"A{}\" b) a, \"A{}\" b"),
+        ("doubled with a point", "\"A.{}\"", "\"A{}\" a, \"A{}\" b"),
+    ] {
+        let level = |at: usize| {
+            let (twin, from) = (twin.replace("{}", &at.to_string()), from.replace("{}", &(at - 1).to_string()));
+            format!("\"A{at}\" AS (SELECT a.x FROM {from}), {twin} AS (SELECT 1 AS x)")
+        };
+        let with = (1..25).map(level).collect::<Vec<_>>().join(", ");
+        queries.push((name, format!("WITH \"A0\" AS (SELECT 1 AS x), {with} SELECT count(*) FROM \"A24\"")));
+    }
+    let with = (1..25)
+        .map(|at| format!("\"s.t{at}\" AS (SELECT a.x FROM s.t{0} a, s.t{0} b)", at - 1))
+        .collect::<Vec<_>>()
+        .join(", ");
+    queries.push(("doubled by schema", format!("WITH \"s.t0\" AS (SELECT 1 AS x), {with} SELECT count(*) FROM s.t24")));
     let names: Vec<String> = (1..60).map(|at| format!("t{at} AS (SELECT n + n AS n FROM t{})", at - 1)).collect();
     let with = names.join(", ");
     queries.push((

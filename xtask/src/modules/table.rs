@@ -129,6 +129,7 @@ pub(crate) const PLANS: [Plan; 11] = [
                     "permissions",
                     "settings",
                     "simulation",
+                    "limits",
                     "error",
                 ],
             ),

@@ -82,6 +82,9 @@ pub(super) fn extract_logfmt(is_strict: bool, wanted: &[(String, String)], entry
         }
     }
     for (label, field) in wanted {
+        if entry.labels.is_over {
+            return;
+        }
         let value = fields.iter().find(|(key, _)| key == field).map(|(_, value)| value.clone().into_owned());
         entry.labels.extract(label, value.unwrap_or_default());
     }

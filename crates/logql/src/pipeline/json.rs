@@ -20,6 +20,9 @@ pub(super) fn extract(fields: &[JsonField], entry: &mut Entry<'_>) {
     }
     let root = Value::Object(object);
     for field in fields {
+        if entry.labels.is_over {
+            return;
+        }
         let value = field.path.iter().try_fold(&root, |value, step| match step {
             JsonStep::Key(key) => value.get(key),
             JsonStep::Index(index) => value.get(index),

@@ -12,11 +12,16 @@ use crate::ast::{
     CompareOp, LabelFilter, LabelRef, LabelValue, LineFilter, LineText, LogExpr, NumberUnit, PatternPart, Stage, Unwrap,
 };
 use crate::labels::{Entry, LabelSet};
+use crate::template::Template;
 use crate::units::{parse_bytes, parse_duration_ns};
 
 pub(crate) use failure::ERROR;
 use failure::fail;
 pub use fields::logfmt_fields;
+
+/// How much the stages of a query make of a record in all, or twice its line if that is more: texts that functions of
+/// templates return, lines, and labels. Unit: bytes.
+const MADE_BYTES_MAX: usize = 4 << 20;
 
 /// The stages of a query, ready to be applied to records.
 #[derive(Debug, Clone)]
@@ -83,10 +88,21 @@ impl Pipeline {
     }
 
     /// Applies the stages to a record for which [`Pipeline::may_pass`] is true; false when it does not pass.
+    ///
+    /// A record of which the stages make more than 4 MiB and twice its line gets an error instead of the rest.
     pub fn process(&self, entry: &mut Entry<'_>) -> bool {
+        entry.labels.left = MADE_BYTES_MAX.max(entry.line.len().saturating_mul(2));
         self.stages.iter().all(|step| match step {
             Step::Line(filter) => filter.keeps(&entry.line),
-            Step::Other(stage) => apply(stage, entry),
+            Step::Other(stage) => {
+                let keeps = apply(stage, entry);
+                if std::mem::take(&mut entry.labels.is_over) {
+                    let details =
+                        "the stages of the query make too much text of this record; use fewer or shorter ones";
+                    fail(&mut entry.labels, "RecordTooLargeErr", details.to_owned());
+                }
+                keeps
+            }
         })
     }
 }
@@ -109,7 +125,11 @@ fn apply(stage: &Stage, entry: &mut Entry<'_>) -> bool {
                 }
             }
         }
-        Stage::LineFormat(template) => entry.line = Cow::Owned(template.render(entry)),
+        Stage::LineFormat(template) => {
+            if let Some(line) = rendered(template, entry) {
+                entry.line = Cow::Owned(line);
+            }
+        }
         Stage::LabelFormat(formats) => {
             for (name, value) in formats {
                 match value {
@@ -118,7 +138,7 @@ fn apply(stage: &Stage, entry: &mut Entry<'_>) -> bool {
                         entry.labels.set(name, value);
                     }
                     LabelValue::Template(template) => {
-                        let value = template.render(entry);
+                        let Some(value) = rendered(template, entry) else { break };
                         entry.labels.set(name, value);
                     }
                 }
@@ -129,6 +149,17 @@ fn apply(stage: &Stage, entry: &mut Entry<'_>) -> bool {
         Stage::Decolorize => entry.line = Cow::Owned(without_colors(&entry.line)),
     }
     true
+}
+
+/// What a template makes of a record, if that is not too much.
+fn rendered(template: &Template, entry: &mut Entry<'_>) -> Option<String> {
+    let mut left = entry.labels.left;
+    let rendered = template.render(entry, &mut left);
+    match &rendered {
+        Some(_) => entry.labels.left = left,
+        None => entry.labels.use_up(),
+    }
+    rendered
 }
 
 fn names(labels: &[LabelRef], name: &str, value: &str) -> bool {
@@ -315,6 +346,35 @@ mod tests {
         check("| logfmt | drop code=`200`, name=~`A.*`, took, size", line, r#"{code="500"}"#);
         assert_eq!(run("| decolorize", "\u{1b}[31mred\u{1b}[0m").unwrap().0, "red");
         assert_eq!(run("| decolorize", "\u{1b}[").unwrap().0, "");
+    }
+
+    /// 200 labels of 1 MiB from one record, by each stage that can repeat what it reads.
+    #[test]
+    fn what_stages_make_of_a_record_is_limited() {
+        let times = |part: &dyn Fn(usize) -> String| (0..200).map(part).collect::<Vec<_>>().join(", ");
+        let long = "x".repeat(1 << 20);
+        let json = format!(r#"{{"k": "{long}"}}"#);
+        let logfmt = format!("k={long}");
+        let groups = (0..20).map(|n| format!("(?P<a{n}>")).collect::<String>();
+        for (stages, line) in [
+            (format!("| label_format {}", times(&|n| format!("a{n}=`{{{{ repeat 1048576 \"x\" }}}}`"))), "x"),
+            (format!("| json {}", times(&|n| format!("a{n}=\"k\""))), json.as_str()),
+            (format!("| logfmt {}", times(&|n| format!("a{n}=\"k\""))), logfmt.as_str()),
+            (format!("| regexp `{groups}.*{}`", ")".repeat(20)), long.as_str()),
+            (format!("| pattern `<b>` {}", "| label_format c=`{{.b}}{{.c}}` ".repeat(50)), long.as_str()),
+            (
+                "| line_format `{{ repeat 1048576 \"x\" }}`".to_owned()
+                    + &" | line_format `{{ upper __line__ }}`".repeat(9),
+                "x",
+            ),
+        ] {
+            let Expr::Log(log) = parse(&format!("{{a=\"b\"}} {stages}")).unwrap() else { panic!("{stages}") };
+            let mut entry = Entry { line: line.into(), time_ns: 0, order: 0, labels: LabelSet::default() };
+            assert!(Pipeline::new(&log).process(&mut entry));
+            assert_eq!(entry.labels.get(ERROR), "RecordTooLargeErr", "{}", &stages[..30]);
+            let bytes: usize = entry.labels.iter().map(|(name, value, _)| name.len() + value.len()).sum();
+            assert!(entry.line.len() + bytes < 6 << 20, "{}: {bytes}", &stages[..30]);
+        }
     }
 
     #[test]

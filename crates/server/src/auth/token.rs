@@ -42,6 +42,50 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 
 impl Argument for Authenticated {}
 
+/// The caller of a request whose connection goes on for long, and what it has shown for it, to be checked again.
+#[derive(Clone)]
+pub(crate) struct LastingCaller {
+    caller: Caller,
+    /// The token or the cookie.
+    headers: HeaderMap,
+    from: Option<IpAddr>,
+    is_operator: bool,
+}
+
+impl<S: Sync> FromRequestParts<S> for LastingCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+        let mut headers = HeaderMap::new();
+        for name in [header::AUTHORIZATION, header::COOKIE] {
+            for value in parts.headers.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        let is_operator = parts.extensions.get::<LocalOperator>().is_some();
+        Ok(Self { caller, headers, from: client_address(&parts.extensions), is_operator })
+    }
+}
+
+impl Argument for LastingCaller {}
+
+impl LastingCaller {
+    /// As it was when it was last checked.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Checks it again: 401 when its token was revoked or has expired, or its session has ended. Its rights are those that
+    /// it has now.
+    pub(crate) async fn check(&mut self, auth: &Auth) -> ApiResult<()> {
+        if !self.is_operator {
+            self.caller = authenticate(auth, &Method::GET, &self.headers, self.from).await?;
+        }
+        Ok(())
+    }
+}
+
 /// In the extensions of a request that was made in this process by who has opened the archive, and so may read all of it
 /// anyway. Requests from outside have no extensions.
 #[derive(Debug, Clone, Copy)]

@@ -18,9 +18,11 @@ use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
@@ -35,6 +37,7 @@ pub(crate) struct BoundedAcceptor<A> {
     free: Arc<Semaphore>,
     silent: Arc<SilentConnections>,
     silence_max: Duration,
+    write_time_max: Duration,
 }
 
 /// Plain connections.
@@ -61,6 +64,7 @@ impl<A> BoundedAcceptor<A> {
             free: Arc::new(Semaphore::new(most)),
             silent: Arc::new(SilentConnections::new(most.max(limits::SILENT_MIN))),
             silence_max: bounds.head_time_max,
+            write_time_max: bounds.body_silence_max,
         }
     }
 }
@@ -79,6 +83,7 @@ where
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
         let (inner, free, silence_max) = (self.inner.clone(), Arc::clone(&self.free), self.silence_max);
+        let write_time_max = self.write_time_max;
         let silence = SilentConnections::register(&self.silent);
         Box::pin(async move {
             let beginning = async {
@@ -86,7 +91,10 @@ where
                 let mut first = BytesMut::with_capacity(limits::FIRST_BYTES);
                 match stream.read_buf(&mut first).await? {
                     0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                    _ => Ok((PrefixedStream { first: first.freeze(), stream }, service)),
+                    _ => {
+                        let first = first.freeze();
+                        Ok((PrefixedStream { first, stream, write_time_max, blocked: None }, service))
+                    }
                 }
             };
             let (stream, service) = tokio::select! {
@@ -167,6 +175,9 @@ impl<S: Send + 'static> Accept<TcpStream, S> for PlainAcceptor {
         let proxies = Arc::clone(&self.proxies);
         Box::pin(async move {
             stream.set_nodelay(true)?;
+            let keep_alive =
+                TcpKeepalive::new().with_time(limits::HTTP_KEEP_ALIVE).with_interval(limits::HTTP_KEEP_ALIVE);
+            let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
             let client = match proxies.uses_proxy_protocol(stream.peer_addr()?.ip()) {
                 true => read_proxy_header(&mut stream).await?,
                 false => None,
@@ -204,11 +215,28 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for WithProxiedAddress<S> {
     }
 }
 
-/// A connection whose first bytes have been read.
+/// A connection whose first bytes have been read. It fails when its client receives nothing of what is written for too
+/// long: what was read for it would stay in memory, and keep the turns of others.
 #[derive(Debug)]
 pub(crate) struct PrefixedStream<S> {
     first: Bytes,
     stream: S,
+    write_time_max: Duration,
+    /// Ends when the write that waits has waited for too long.
+    blocked: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> PrefixedStream<S> {
+    /// What a write has returned, or an error when it has waited for too long.
+    fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.blocked = None;
+            return written;
+        }
+        let write_time_max = self.write_time_max;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_time_max)));
+        blocked.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for PrefixedStream<S> {
@@ -225,11 +253,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for PrefixedStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -241,7 +271,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.in_time(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

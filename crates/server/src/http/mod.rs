@@ -14,4 +14,5 @@ pub(crate) mod proxies;
 pub(crate) mod readiness;
 pub(crate) mod request;
 pub(crate) mod tls;
+pub(crate) mod unread;
 pub(crate) mod web;

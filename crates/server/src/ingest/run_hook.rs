@@ -19,7 +19,8 @@ pub enum RunHook {
     /// A shell command: it receives the run as JSON on standard input, its IDs in `RUNLOG_EXECUTION_ID` and
     /// `RUNLOG_TASK_ID`, and accepts the run with exit code 0.
     Command(String),
-    /// A URL to which the run is posted as JSON; any 2xx status accepts it. The URL may contain a secret.
+    /// A URL to which the run is posted as JSON; any 2xx status accepts it, unless it comes with a web page. The URL may
+    /// contain a secret.
     Url {
         /// The URL.
         url: reqwest::Url,
@@ -87,6 +88,8 @@ pub(crate) enum HookError {
     NoAnswer(#[source] reqwest::Error),
     #[error("the URL of the run hook returned {0}")]
     Refused(reqwest::StatusCode),
+    #[error("the URL of the run hook returned a web page, such as that of a proxy")]
+    WebPage,
     #[error("the run has no JSON form")]
     Json(#[from] serde_json::Error),
 }
@@ -148,6 +151,15 @@ async fn execute(command: &str, run: &WantedRun<'_>, body: &[u8]) -> Result<(), 
 
 async fn post(client: &reqwest::Client, url: &reqwest::Url, body: Vec<u8>) -> Result<(), HookError> {
     let request = client.post(url.clone()).header("content-type", "application/json").body(body);
-    let response = request.send().await.map_err(|error| HookError::NoAnswer(error.without_url()))?;
-    if response.status().is_success() { Ok(()) } else { Err(HookError::Refused(response.status())) }
+    let mut response = request.send().await.map_err(|error| HookError::NoAnswer(error.without_url()))?;
+    if !response.status().is_success() {
+        return Err(HookError::Refused(response.status()));
+    }
+    // A hook that breaks off after this status has accepted the run.
+    let beginning = response.chunk().await.ok().flatten().unwrap_or_default();
+    let begin: String = String::from_utf8_lossy(&beginning).trim_start().chars().take(14).collect();
+    match begin.to_ascii_lowercase() {
+        begin if begin.starts_with("<!doctype html") || begin.starts_with("<html") => Err(HookError::WebPage),
+        _ => Ok(()),
+    }
 }

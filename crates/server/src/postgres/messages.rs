@@ -117,7 +117,8 @@ impl Message {
                 statement: fields.text()?,
                 formats: fields.list(Fields::u16)?,
                 parameters: fields.list(|fields| match usize::try_from(fields.i32()?) {
-                    Ok(length) => fields.bytes(length).map(Some),
+                    // A part of the message would keep all of it.
+                    Ok(length) => fields.bytes(length).map(|bytes| Some(Bytes::copy_from_slice(&bytes))),
                     // -1: null.
                     Err(_) => Ok(None),
                 })?,

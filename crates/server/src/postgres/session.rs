@@ -69,8 +69,8 @@ impl Default for TransactionState {
 
 /// A prepared statement.
 struct Prepared {
-    /// None for an empty one.
-    command: Option<PgCommand>,
+    /// Its command, or none for an empty one; `None` if it is parsed again for each use.
+    parsed: Option<Vec<PgCommand>>,
     text: String,
     /// The types of parameters that the client declared: numbers, and what they stand for.
     oids: Vec<u32>,
@@ -87,6 +87,32 @@ struct Portal {
     is_done: bool,
     /// True if it outlives its transaction.
     is_held: bool,
+}
+
+impl Prepared {
+    /// What it takes, without what was parsed.
+    fn bytes(&self, name: &str) -> usize {
+        name.len() + self.text.len() + self.oids.len() * (size_of::<u32>() + size_of::<Option<PgType>>())
+    }
+
+    /// The length of its text if it is kept as it was parsed.
+    fn parsed_bytes(&self) -> usize {
+        self.parsed.as_ref().map_or(0, |_| self.text.len())
+    }
+}
+
+impl State {
+    /// The statements that remain when one with this name is prepared: the one without a name is replaced.
+    fn statements_beside<'s>(&'s self, name: &'s str) -> impl Iterator<Item = (&'s str, &'s Prepared)> {
+        let all = self.statements.iter().map(|(known, statement)| (known.as_str(), &**statement));
+        all.filter(move |(known, _)| *known != name)
+    }
+}
+
+impl Portal {
+    fn parsed_bytes(&self) -> usize {
+        self.prepared.parsed_bytes()
+    }
 }
 
 impl Session {
@@ -186,7 +212,10 @@ impl Session {
                 self.simple(&text).await?;
                 self.ready().await
             }
-            Message::Parse { name, text, types } => self.prepare(name, text, types).await,
+            Message::Parse { name, text, types } => {
+                self.begin_statement();
+                self.prepare(name, text, types).await
+            }
             Message::Bind(bind) => self.bind(bind),
             Message::Describe(target) => {
                 self.begin_statement();
@@ -244,13 +273,33 @@ impl Session {
         }
     }
 
+    /// The commands of a text. A long one counts as a request of its caller.
+    async fn parse(&mut self, text: &str) -> Done<Vec<PgCommand>> {
+        if text.len() > limits::POSTGRES_TEXT_BYTES_FREE
+            && let Err(too_many) = self.app.auth().rate_limits().wait_for(&self.signed_in.caller.id).await
+        {
+            return Err(Report::of_api(too_many.into()).into());
+        }
+        let parsing = self.app.sql().parse_postgres(text);
+        let parsed = uninterrupted(&mut self.connection, &self.state, parsing).await?;
+        Ok(parsed.map_err(|error| Report::of_query(&error, text))?.0)
+    }
+
+    /// The command of a prepared statement; none if it is empty.
+    async fn command_of(&mut self, prepared: &Prepared) -> Done<Option<PgCommand>> {
+        match &prepared.parsed {
+            Some(commands) => Ok(commands.first().cloned()),
+            None => Ok(self.parse(&prepared.text).await?.into_iter().next()),
+        }
+    }
+
     /// The statements of one message.
     async fn simple(&mut self, text: &str) -> Done<()> {
-        let script = self.app.sql().parse_postgres(text).await.map_err(|error| Report::of_query(&error, text))?;
-        if script.0.is_empty() {
+        let commands = self.parse(text).await?;
+        if commands.is_empty() {
             replies::plain(&mut self.connection.output, b'I');
         }
-        for command in script.0 {
+        for command in commands {
             self.begin_statement();
             self.check_transaction(&command)?;
             match &command {
@@ -470,9 +519,14 @@ impl Session {
                     return Err(Report::new("42P03", message).into());
                 }
                 let formats = vec![if *is_binary { PgFormat::Binary } else { PgFormat::Text }];
+                let held: usize = self.state.portals.values().map(Portal::parsed_bytes).sum();
+                if held.saturating_add(text.len()) > limits::POSTGRES_CURSOR_BYTES_MAX {
+                    let report = Report::new("53400", "the statements of the open cursors of the session are too long");
+                    return Err(report.with_hint("close those that are not needed").into());
+                }
                 let running = self.start(query, text, &[], Vec::new(), &formats).await?;
                 let prepared = Prepared {
-                    command: Some(PgCommand::Query(query.clone(), "SELECT")),
+                    parsed: Some(vec![PgCommand::Query(query.clone(), "SELECT")]),
                     text: text.to_owned(),
                     oids: Vec::new(),
                     declared: Vec::new(),
@@ -577,23 +631,28 @@ impl Session {
     }
 
     async fn prepare(&mut self, name: String, text: String, types: Vec<u32>) -> Done<()> {
-        let script = self.app.sql().parse_postgres(&text).await.map_err(|error| Report::of_query(&error, &text))?;
-        let mut commands = script.0;
+        check_name(&name)?;
+        let commands = self.parse(&text).await?;
         if commands.len() > 1 {
             return Err(Report::new("42601", "a prepared statement cannot have several commands").into());
         }
         if !name.is_empty() && self.state.statements.contains_key(&name) {
             return Err(Report::new("42P05", format!("there is already a statement {}", shown(&name))).into());
         }
-        let held: usize = self.state.statements.values().map(|statement| statement.text.len()).sum();
-        if self.state.statements.len() >= limits::POSTGRES_STATEMENTS_MAX
-            || held.saturating_add(text.len()) > limits::POSTGRES_STATEMENT_BYTES_MAX
+        let declared: Vec<Option<PgType>> = types.iter().map(|oid| PgType::of_oid(*oid)).collect();
+        let mut prepared = Prepared { parsed: None, text, oids: types, declared };
+        let held: usize = self.state.statements_beside(&name).map(|(name, statement)| statement.bytes(name)).sum();
+        if self.state.statements_beside(&name).count() >= limits::POSTGRES_STATEMENTS_MAX
+            || held.saturating_add(prepared.bytes(&name)) > limits::POSTGRES_STATEMENT_BYTES_MAX
         {
             let report = Report::new("53400", "the session has too many prepared statements");
             return Err(report.with_hint("close those that are not needed, or send DEALLOCATE ALL").into());
         }
-        let declared = types.iter().map(|oid| PgType::of_oid(*oid)).collect();
-        let prepared = Prepared { command: commands.pop(), text, oids: types, declared };
+        let of_statements = self.state.statements_beside(&name).map(|(_, statement)| statement.parsed_bytes());
+        let kept: usize = of_statements.chain(self.state.portals.values().map(Portal::parsed_bytes)).sum();
+        if kept.saturating_add(prepared.text.len()) <= limits::POSTGRES_PARSED_BYTES_MAX {
+            prepared.parsed = Some(commands);
+        }
         self.state.statements.insert(name, Arc::new(prepared));
         replies::plain(&mut self.connection.output, b'1');
         Ok(())
@@ -607,18 +666,22 @@ impl Session {
     }
 
     fn bind(&mut self, bind: Bind) -> Done<()> {
+        check_name(&bind.portal)?;
         let prepared = self.state.statements.get(&bind.statement).ok_or_else(|| no_statement(&bind.statement))?;
         let prepared = Arc::clone(prepared);
         self.check_portals(&bind.portal)?;
         if !bind.portal.is_empty() && self.state.portals.contains_key(&bind.portal) {
             return Err(Report::new("42P03", format!("there is already a cursor {}", shown(&bind.portal))).into());
         }
-        let bytes = |parameters: &mut dyn Iterator<Item = &Option<Bytes>>| -> usize {
-            parameters.flatten().map(Bytes::len).sum()
+        let bytes_of = |value: &Option<Bytes>| limits::POSTGRES_PARAMETER_BYTES + value.as_ref().map_or(0, Bytes::len);
+        let held = |portal: &Portal| {
+            portal.formats.len() + portal.parameters.iter().map(|held| bytes_of(&held.value)).sum::<usize>()
         };
-        let held =
-            bytes(&mut self.state.portals.values().flat_map(|portal| &portal.parameters).map(|held| &held.value));
-        if held.saturating_add(bytes(&mut bind.parameters.iter())) > limits::POSTGRES_PARAMETER_BYTES_MAX {
+        // The one without a name is replaced.
+        let others = self.state.portals.iter().filter(|(known, _)| **known != bind.portal);
+        let others: usize = others.map(|(_, portal)| held(portal)).sum();
+        let own = bind.result_formats.len() + bind.parameters.iter().map(bytes_of).sum::<usize>();
+        if others.saturating_add(own) > limits::POSTGRES_PARAMETER_BYTES_MAX {
             return Err(Report::new("53400", "the parameters of the session are too large").into());
         }
         let formats = formats(&bind.formats)?;
@@ -656,10 +719,11 @@ impl Session {
             Target::Portal(name) => {
                 let portal = self.state.portals.get(&name).ok_or_else(|| no_portal(&name))?;
                 let (prepared, formats) = (Arc::clone(&portal.prepared), portal.formats.clone());
-                match &prepared.command {
+                let command = self.command_of(&prepared).await?;
+                match &command {
                     Some(command @ PgCommand::Query(..)) => {
                         self.check_transaction(command)?;
-                        self.start_portal(&name).await?;
+                        self.start_portal(&name, command).await?;
                         self.describe_cursor(&name, &formats)
                     }
                     Some(PgCommand::Fetch { name, .. }) => self.describe_cursor(name, &formats),
@@ -675,7 +739,8 @@ impl Session {
 
     /// The types of the parameters of a statement, and its columns if it has any.
     async fn described(&mut self, statement: &Prepared) -> Done<(Vec<PgType>, Option<Vec<PgColumn>>)> {
-        Ok(match &statement.command {
+        let command = self.command_of(statement).await?;
+        Ok(match &command {
             Some(command @ (PgCommand::Query(query, _) | PgCommand::Copy(query, _))) => {
                 self.check_transaction(command)?;
                 self.signed_in.check(self.app.auth()).await?;
@@ -708,14 +773,14 @@ impl Session {
     }
 
     /// Starts the query of a portal, unless it has been started.
-    async fn start_portal(&mut self, name: &str) -> Done<()> {
+    async fn start_portal(&mut self, name: &str, command: &PgCommand) -> Done<()> {
         let portal = self.state.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         if portal.running.is_some() || portal.is_done {
             return Ok(());
         }
         let prepared = Arc::clone(&portal.prepared);
         let (parameters, formats) = (std::mem::take(&mut portal.parameters), portal.formats.clone());
-        let Some(PgCommand::Query(query, _)) = &prepared.command else { return Ok(()) };
+        let PgCommand::Query(query, _) = command else { return Ok(()) };
         let running = self.start(query, &prepared.text, &prepared.declared, parameters, &formats).await?;
         if let Some(portal) = self.state.portals.get_mut(name) {
             portal.running = Some(running);
@@ -726,14 +791,14 @@ impl Session {
     async fn execute(&mut self, name: String, rows_max: u64) -> Done<()> {
         let portal = self.state.portals.get(&name).ok_or_else(|| no_portal(&name))?;
         let (prepared, formats) = (Arc::clone(&portal.prepared), portal.formats.clone());
-        let Some(command) = &prepared.command else {
+        let Some(command) = self.command_of(&prepared).await? else {
             replies::plain(&mut self.connection.output, b'I');
             return Ok(());
         };
-        self.check_transaction(command)?;
-        match command {
+        self.check_transaction(&command)?;
+        match &command {
             PgCommand::Query(_, word) => {
-                self.start_portal(&name).await?;
+                self.start_portal(&name, &command).await?;
                 let portal = self.state.portals.get_mut(&name).ok_or_else(|| no_portal(&name))?;
                 let Some(mut running) = portal.running.take() else {
                     self.complete_query(word, 0);
@@ -791,6 +856,16 @@ fn shown_columns(name: Option<&str>) -> Vec<PgColumn> {
 /// A name that a client has sent, in a message.
 fn shown(name: &str) -> String {
     name.chars().take(64).collect::<String>().escape_debug().to_string()
+}
+
+fn check_name(name: &str) -> Done<()> {
+    match name.len() > limits::POSTGRES_NAME_BYTES_MAX {
+        true => {
+            let most = limits::POSTGRES_NAME_BYTES_MAX;
+            Err(Report::new("42622", format!("the name {}… is longer than {most} bytes", shown(name))).into())
+        }
+        false => Ok(()),
+    }
 }
 
 fn no_statement(name: &str) -> Report {

@@ -28,17 +28,13 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     rights::permission(&caller, rights::READ_METRICS)?;
-    let figures = app.archive_figures().await?;
-    let mut upstreams = Vec::new();
-    for name in app.store().collection().upstreams().await? {
-        upstreams.push(app.store().collection().metrics(&name).await?);
-    }
+    let (figures, queues) = (app.archive_figures().await?, app.queue_figures().await?);
     let scrape = Scrape {
         archive: &figures,
-        upstreams: &upstreams,
+        upstreams: &queues.value.upstreams,
         collectors: &app.store().collection().collectors(runlog_store::limits::COLLECTOR_TTL_MS).await?,
-        sinks: &app.store().deliveries().metrics().await?,
-        alerts: &app.store().alerts().destinations().await?,
+        sinks: &queues.value.sinks,
+        alerts: &queues.value.alerts,
         node: &node_figures(&app).await,
         now: app.now(),
         is_by_task: app.settings().metrics_by_task,

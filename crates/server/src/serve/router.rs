@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::audit::{Audited, audit_request};
 use crate::auth::{links, token};
 use crate::http::web::StaticJson;
-use crate::http::{grpc, request, web};
+use crate::http::{grpc, request, unread, web};
 use crate::routes::docs::Documents;
 use crate::routes::mcp::{self, InProcess};
 use crate::routes::{Access, Route, routes};
@@ -64,7 +64,10 @@ pub fn router(app: App) -> Router {
 /// The routes with what all of them have in common.
 fn finished(router: Router<App>, app: &App) -> Router {
     let context = app.request_context();
-    let router = router.layer(middleware::from_fn_with_state(context, request::surround)).with_state(app.clone());
+    let router = router.layer(middleware::from_fn_with_state(context, request::surround));
+    let time_max = app.settings().bounds.body_silence_max;
+    let router = router.layer(middleware::from_fn_with_state(time_max, unread::give_up_unread));
+    let router = router.with_state(app.clone());
     // Paths are normalised before they are matched.
     Router::new().fallback_service(router.map_request(request::with_plain_path))
 }

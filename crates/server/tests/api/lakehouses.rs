@@ -317,6 +317,26 @@ async fn nothing_can_be_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_of_environments_cannot_be_tried() {
+    let stage = Stage::of_lake().await;
+    let reader = stage.user("one who reads", &[Right::Author, Right::View, Right::Execute]).await;
+    let stranger = stage.user("one who does not", &[]).await;
+    let get = |name: &'static str, token: String| {
+        let stage = &stage;
+        async move {
+            let path = format!("/iceberg/v1/config?warehouse={name}");
+            stage.send(Method::GET, &path, Ask::with(&[]).by(&token)).await
+        }
+    };
+    assert_eq!(get("default", stage.admin.clone()).await.status, 200);
+    assert_eq!(get("default", reader).await.status, 200);
+    let unknown = get("elsewhere", stranger.clone()).await;
+    let hidden = get("default", stranger).await;
+    assert_eq!((hidden.status, unknown.status.as_u16()), (unknown.status, 404));
+    assert_eq!(hidden.text(), unknown.text().replace("elsewhere", "default"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn service_accounts_get_their_token_from_the_catalog() {
     let stage = Stage::of_lake().await;
     let body = r#"{"name":"engine"}"#;

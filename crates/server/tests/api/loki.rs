@@ -297,6 +297,66 @@ async fn labels_values_and_series_are_those_of_the_records_in_the_range() {
     assert!(detected["detectedLabels"].as_array().unwrap().contains(&json!({"label": "severity", "cardinality": 3})));
 }
 
+/// `logcli series` sends its selector as `match`; and a selector of runs is not ignored where only tasks are counted.
+#[tokio::test]
+async fn every_form_of_a_selector_selects() {
+    let stage = stage().await;
+    let range = format!("start={}&end={}", (NOW - 600_000) * 1_000_000, NOW * 1_000_000);
+    let series = |parameter: &'static str, selector: String| {
+        let path = format!("/loki/api/v1/series?{range}&{parameter}={}", encoded(&selector));
+        let stage = &stage;
+        async move { stage.get(&path).await }
+    };
+    for parameter in ["match", "match[]", "query"] {
+        let none = series(parameter, r#"{task="nope"}"#.to_owned()).await.json();
+        assert_eq!(none["data"], json!([]), "{parameter}");
+        let some = series(parameter, r#"{task="nightly", severity="WARN"}"#.to_owned()).await.json();
+        assert_eq!(some["data"].as_array().unwrap().len(), 2, "{parameter}");
+    }
+    for (selector, count) in [
+        (format!(r#"{{run_id="{RUN}"}}"#), 3),
+        (format!(r#"{{run_id=~"{RUN}|{SECOND_RUN}"}}"#), 6),
+        (format!(r#"{{run_id=~"{RUN}|{SECOND_RUN}", run_id!="{RUN}"}}"#), 3),
+        (format!(r#"{{run_id="{RUN}", run_id="{SECOND_RUN}"}}"#), 0),
+        (r#"{run_id=~".+"}"#.to_owned(), 6),
+    ] {
+        let found = series("match[]", selector.clone()).await.json();
+        assert_eq!(found["data"].as_array().unwrap().len(), count, "{selector}");
+        let stats = ask(&stage, "index/stats", &selector, "").await;
+        assert_eq!(stats["streams"], json!(count), "{selector}");
+    }
+    for selector in [r#"{run_id=~"zzz.*"}"#.to_owned(), format!(r#"{{run_id!="{RUN}"}}"#)] {
+        let refused = series("match[]", selector).await;
+        assert_eq!(refused.status, 400);
+        assert!(refused.text().contains("run_id: "), "{}", refused.text());
+    }
+}
+
+/// One record must not become gigabytes, nor all of an answer together.
+#[tokio::test]
+async fn what_the_stages_of_a_query_make_of_records_is_limited() {
+    let stage = stage().await;
+    let labels = (0..200).map(|n| format!("a{n}=`{{{{ repeat 1048576 \"x\" }}}}`")).collect::<Vec<_>>().join(", ");
+    let query = format!(r#"{{task="nightly"}} | label_format {labels}"#);
+    let answer = ask_by(&stage, &stage.admin, "query_range", &query, "&limit=1").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.body.len() < 8 << 20 && answer.text().contains("RecordTooLargeErr"), "{}", answer.body.len());
+    let error = ask_by(&stage, &stage.admin, "query", &format!("count_over_time({query} [1h])"), "").await;
+    assert!(error.status == 400 && error.body.len() < 10_000 && error.text().contains("RecordTooLargeErr"));
+    // Forty lines of a megabyte each.
+    let query = r#"{task="nightly"} | line_format `{{ repeat 1048576 "x" }}`"#;
+    let refused = ask_by(&stage, &stage.admin, "query_range", query, "&limit=40").await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("use a lower limit"), "{}", refused.text());
+    // A function within a function, thousands of times.
+    let deep = format!(r#"{{task="nightly"}} | line_format `{{{{ .a{} }}}}`"#, "|int".repeat(20_000));
+    let form = Ask::with(&[("content-type", "application/x-www-form-urlencoded")]).by(&stage.admin);
+    let form = form.body(format!("query={}", encoded(&deep)));
+    let refused = stage.send(Method::POST, "/loki/api/v1/query_range", form).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("more than 64 functions"), "{}", refused.text());
+}
+
 #[tokio::test]
 async fn volumes_and_statistics_are_estimated_from_the_catalog() {
     let stage = stage().await;
@@ -506,6 +566,26 @@ async fn next_lines(socket: &mut Followed) -> Vec<String> {
     let streams = message["streams"].as_array().unwrap().iter();
     let values = streams.flat_map(|stream| stream["values"].as_array().unwrap());
     values.map(|value| value[1].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_log_ends_with_the_token_of_who_follows_it() {
+    use futures::StreamExt;
+    let stage = stage().await;
+    let live = Live::start(&stage, ServerSettings::default());
+    let reader = stage.user("reader", &[Right::Author, Right::View, Right::Execute]).await;
+    let new = Ask::with(&[]).by(&reader).body(r#"{"name":"to be revoked"}"#);
+    let token = stage.send(Method::POST, "/runlog/v1/tokens", new).await.json();
+    let (id, token) = (token["id"].as_str().unwrap(), token["token"].as_str().unwrap());
+    let mut socket = follow(&live, token, r#"{task="nightly"}"#, &[]).await.unwrap();
+    assert_eq!(next_lines(&mut socket).await.len(), 40);
+    let revoked = stage.ask(Method::DELETE, &format!("/runlog/v1/tokens/{id}"), "").await;
+    assert_eq!(revoked.status, 204, "{}", revoked.text());
+    push(&stage, RUN, &[&Line { message: "not for them".to_owned(), ..lines().remove(0) }]).await;
+    match socket.next().await.unwrap().unwrap() {
+        tokio_tungstenite::tungstenite::Message::Close(Some(frame)) => assert_eq!(u16::from(frame.code), 1_008),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,6 +142,45 @@ async fn old_and_new_http_are_spoken() {
     assert_eq!((answer.version(), answer.status().as_u16()), (reqwest::Version::HTTP_2, 200));
 }
 
+/// Sixteen clients that asked for a whole log and read nothing of it kept all turns for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_receives_nothing_gives_its_turn_back() {
+    use std::io::{Read, Write};
+    let stage = Stage::new().await;
+    stage.start().await;
+    // More than what the system keeps for a connection.
+    let megabyte = format!("{{\"logTimestamp\":1000,\"logMessage\":\"{}\"}}\n", "x".repeat(1 << 20));
+    for _ in 0..24 {
+        let answer = stage.post(&format!("/runlog/v1/runs/{RUN}/records"), megabyte.clone()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let bounds = Bounds {
+        body_silence_max: Duration::from_secs(2),
+        downloads_max: 1,
+        turn_wait_max: Duration::from_secs(300),
+        ..Bounds::default()
+    };
+    let live = Live::start(&stage, ServerSettings { bounds, ..ServerSettings::default() });
+    let request = format!(
+        "GET /runlog/v1/runs/{RUN}/log HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        stage.admin
+    );
+    let mut idle = std::net::TcpStream::connect(live.address).unwrap();
+    idle.write_all(request.as_bytes()).unwrap();
+    idle.read_exact(&mut [0; 12]).unwrap();
+    let answer = live.exchange(request.clone()).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.len() > 24 << 20, "{} bytes", answer.len());
+    drop(idle);
+    // The same for a stream of HTTP/2, whose connection goes on.
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let log = format!("http://{}/runlog/v1/runs/{RUN}/log", live.address);
+    let idle = client.get(log).bearer_auth(&stage.admin).send().await.unwrap();
+    assert_eq!((idle.version(), idle.status().as_u16()), (reqwest::Version::HTTP_2, 200));
+    let answer = live.exchange(request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{} bytes", answer.len());
+    drop(idle);
+}
+
 #[tokio::test]
 async fn what_is_no_http_is_refused_and_the_next_is_served() {
     let stage = Stage::new().await;

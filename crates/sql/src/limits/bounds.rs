@@ -11,7 +11,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as ParsedExpr, ObjectNamePart, Query, Statement as ParsedStatement, TableFactor, Visit, Visitor,
+    Expr as ParsedExpr, Ident, ObjectNamePart, Query, Statement as ParsedStatement, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -40,6 +40,12 @@ const STEPS_MAX: usize = 2_000;
 /// Maximum number of parts of all expressions, where each column name counts as its definition: conditions are pushed
 /// down to the tables, where names are replaced with their definitions.
 const PARTS_MAX: u64 = 100_000;
+
+/// A constant counts as one more part for each of these. Unit: bytes.
+const PART_BYTES: usize = 256;
+
+/// Maximum size of the values of all parameters, each as often as the query names it. Unit: bytes.
+const PARAMETER_BYTES_MAX: usize = 8 << 20;
 
 /// What a query says, unless that is too much.
 pub(crate) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
@@ -172,7 +178,7 @@ impl Visitor for Count {
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let names = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| cte.alias.name.value.to_lowercase());
+        let names = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| planned(&cte.alias.name));
         let mut undefined: Vec<String> = names.collect();
         undefined.reverse();
         let itself = Size { tables: 0, steps: 1 };
@@ -200,11 +206,24 @@ impl Visitor for Count {
             return ControlFlow::Break(());
         }
         let TableFactor::Table { name, .. } = table else { return ControlFlow::Continue(()) };
-        let definition = match name.0.as_slice() {
-            [ObjectNamePart::Identifier(name)] => self.definition(&name.value.to_lowercase()),
-            _ => None,
-        };
-        self.add(definition.unwrap_or(Size { tables: 1, steps: 1 }))
+        // The planner looks up `a.b` among the names of a WITH too, where it is `"a.b"`; and `pg_catalog.b` becomes `b`.
+        let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(planned).collect();
+        let definitions = [parts.join("."), parts.last().cloned().unwrap_or_default()];
+        let mut size = Size { tables: 1, steps: 1 };
+        if let Some(definition) =
+            definitions.iter().filter_map(|name| self.definition(name)).max_by_key(|size| size.steps)
+        {
+            size = definition;
+        }
+        self.add(size)
+    }
+}
+
+/// A name as the planner compares it: only one without quotes is the same in any case.
+fn planned(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_ascii_lowercase(),
     }
 }
 
@@ -282,6 +301,7 @@ impl Parts {
         expr.apply(|expr| {
             let behind = match expr {
                 Expr::Column(column) => behind(column, inputs),
+                Expr::Literal(value, _) => 1 + u64::try_from(value.size() / PART_BYTES).unwrap_or(u64::MAX - 1),
                 Expr::ScalarSubquery(subquery) => {
                     subqueries.push(subquery.subquery.clone());
                     1
@@ -311,6 +331,31 @@ fn behind(column: &Column, inputs: &[(&DFSchema, Vec<u64>)]) -> u64 {
         .iter()
         .find_map(|(schema, parts)| schema.maybe_index_of_column(column).and_then(|index| parts.get(index).copied()));
     found.unwrap_or(1)
+}
+
+/// Whether the values of parameters, with these sizes, are no larger than they may be: each use gets its own copy.
+pub(crate) fn check_parameters(plan: &LogicalPlan, sizes: &[usize]) -> Result<()> {
+    let mut total: usize = 0;
+    plan.apply_with_subqueries(|plan| {
+        for expr in plan.expressions() {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(parameter) = expr {
+                    let number = parameter.id.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+                    let size = number.and_then(|number| sizes.get(number.checked_sub(1)?));
+                    total = total.saturating_add(size.copied().unwrap_or(0));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    match total > PARAMETER_BYTES_MAX {
+        true => Err(too_large(format!(
+            "the values of its parameters have more than {PARAMETER_BYTES_MAX} bytes, each counted as often as the query \
+             names it; send shorter values, or name them less often"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Bytes of texts and columns that a row may take which no table holds: values that the query names, one for each row.

@@ -138,7 +138,7 @@ pub(crate) type Check = fn(&Statement) -> Result<()>;
 fn query(mut statement: Statement, text: &Arc<str>, check: Check) -> Result<PgQuery> {
     check(&statement)?;
     names::name_columns(&mut statement);
-    rewrite::rewrite(&mut statement);
+    rewrite::rewrite(&mut statement)?;
     Ok(PgQuery { text: Arc::clone(text), statement: Arc::new(statement) })
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod catalog;
 mod commands;
+mod formats;
 pub(crate) mod functions;
 mod names;
 mod parameters;

@@ -1,7 +1,7 @@
 //! The names of output columns, as PostgreSQL gives them: `count` and not `count(*)`, and the same for several columns if
 //! need be, which the engine does not permit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use datafusion::sql::sqlparser::ast::{Expr, Function, Ident, SelectItem, SetExpr, Statement};
 
@@ -34,6 +34,8 @@ fn name_parts(part: &mut SetExpr) {
 
 fn name_items(items: &mut [SelectItem]) {
     let mut taken = HashSet::new();
+    // The last number of each name: thousands of columns may have the same.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for item in items {
         let name = match item {
             SelectItem::UnnamedExpr(expr) => name_of(expr),
@@ -42,9 +44,9 @@ fn name_items(items: &mut [SelectItem]) {
         };
         let is_column = matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
         let mut unique = name.clone();
-        let mut number = 1;
         while !taken.insert(unique.clone()) {
-            number += 1;
+            let number = numbers.entry(name.clone()).or_insert(1);
+            *number += 1;
             unique = format!("{name}{SEPARATOR}{number}");
         }
         if is_column && unique == name {

@@ -68,6 +68,12 @@ pub(crate) struct PgQuestion {
 }
 
 impl PgQuestion {
+    /// The sizes of the values of its parameters. Unit: bytes.
+    pub(crate) fn parameter_sizes(&self) -> Vec<usize> {
+        let parameters = self.parameters.iter().flatten();
+        parameters.map(|parameter| parameter.value.as_ref().map_or(0, |value| value.len())).collect()
+    }
+
     /// The plan with the values of its parameters.
     pub(crate) fn bound(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let Some(parameters) = &self.parameters else { return Ok(plan) };

@@ -3,20 +3,26 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName, ObjectNamePart,
-    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef, TableFactor,
-    UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName,
+    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef,
+    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::postgres::formats;
 use crate::postgres::schemas;
 
-/// Changes a statement of PostgreSQL into one of the engine.
-pub(super) fn rewrite(statement: &mut Statement) {
-    let _ = statement.visit(&mut Rewriter);
+/// Changes a statement of PostgreSQL into one of the engine. Fails for what the engine would do otherwise.
+pub(super) fn rewrite(statement: &mut Statement) -> Result<()> {
+    let mut rewriter = Rewriter { refused: String::new() };
+    match statement.visit(&mut rewriter) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(DataFusionError::NotImplemented(rewriter.refused)),
+    }
 }
 
 /// `SELECT items FROM table`.
@@ -37,13 +43,22 @@ pub(super) fn select_from(items: Vec<SelectItem>, table: ObjectName) -> Query {
     query
 }
 
-struct Rewriter;
+struct Rewriter {
+    /// What cannot be changed into something that the engine does.
+    refused: String,
+}
 
 impl VisitorMut for Rewriter {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         rewrite_expr(expr);
+        if let Expr::Function(function) = expr
+            && let Err(refused) = formats::translate(function)
+        {
+            self.refused = refused;
+            return ControlFlow::Break(());
+        }
         ControlFlow::Continue(())
     }
 
@@ -114,6 +129,11 @@ fn rewrite_expr(expr: &mut Expr) {
                 *escape_char = None;
             }
         }
+        // Monday is 1; for the engine it is 0.
+        Expr::Extract { field: DateTimeField::Isodow, .. } => *expr = one_more(std::mem::replace(expr, null())),
+        Expr::Function(function) if formats::is_iso_weekday(&*function) => {
+            *expr = one_more(std::mem::replace(expr, null()));
+        }
         Expr::Function(function) => match array_query(function) {
             Some(query) => *expr = array_of(query),
             None => rewrite_function(function),
@@ -161,6 +181,11 @@ fn rewrite_function(function: &mut Function) {
 
 fn no_arguments() -> FunctionArgumentList {
     FunctionArgumentList { duplicate_treatment: None, args: Vec::new(), clauses: Vec::new() }
+}
+
+fn one_more(expr: Expr) -> Expr {
+    let one = Box::new(Expr::value(Value::Number("1".to_owned(), false)));
+    Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(expr), op: BinaryOperator::Plus, right: one }))
 }
 
 fn null() -> Expr {

@@ -136,7 +136,7 @@ pub(super) struct BoundArgs {
     /// Timeout for receiving the headers of a request
     #[arg(long, env = "RUNLOG_HEAD_TIME", default_value = "30s", value_name = "TIME")]
     pub(super) head_time: Span,
-    /// Idle timeout while receiving a request body
+    /// Idle timeout while receiving a request body, or sending a response
     #[arg(long, env = "RUNLOG_BODY_SILENCE", default_value = "60s", value_name = "TIME")]
     pub(super) body_silence: Span,
     /// Maximum size of the headers of a request

@@ -74,7 +74,7 @@ query_parameters! {
 )]
 pub(super) async fn config(
     State(app): State<App>,
-    Authenticated(_): Authenticated,
+    Authenticated(caller): Authenticated,
     Query(query): Query<ConfigQuery>,
 ) -> IcebergResult<Json<Value>> {
     check_is_on(&app)?;
@@ -83,7 +83,16 @@ pub(super) async fn config(
         Some(warehouse) => environment.name == *warehouse || environment.id.to_string() == *warehouse,
         None => environment.is_default,
     };
-    let Some(environment) = environments.iter().find(wanted) else {
+    let mut found = environments.iter().find(wanted);
+    // The name of one in which the caller may read nothing is as unknown as one that does not exist.
+    if let Some(environment) = found
+        && query.warehouse.is_some()
+        && !caller.administrator
+        && readable(&app, &caller, &environment.id.to_string()).await?.is_empty()
+    {
+        found = None;
+    }
+    let Some(environment) = found else {
         let message = match &query.warehouse {
             Some(warehouse) => format!("there is no environment {warehouse:?}: the warehouse is the name of one"),
             None => "this archive has no environment yet".to_owned(),

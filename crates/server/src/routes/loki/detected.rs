@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::routes::loki::error::{LokiError, LokiResult};
-use crate::routes::loki::logs::{Wanted, find};
+use crate::routes::loki::logs::{Records, Wanted, find};
 use crate::routes::loki::parameters::RangeQuery;
-use crate::routes::loki::within_limits::within_limits;
+use crate::routes::loki::within_limits::{GivenUp, compute, within_limits};
 
 /// Default number of fields. Loki's default.
 const FIELDS_DEFAULT: usize = 1_000;
@@ -58,8 +58,12 @@ async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<BT
     let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit };
     let records = find(app, caller, &query.log()?, wanted).await?;
     let json = parser("json")?;
+    compute(move |given_up| fields_of(&records, &json, given_up)).await
+}
+
+fn fields_of(records: &Records, json: &Pipeline, given_up: &GivenUp) -> LokiResult<BTreeMap<String, Field>> {
     let mut fields = BTreeMap::new();
-    for entry in records.entries() {
+    for entry in records.entries(given_up)? {
         // The ID of each record is another.
         let own = entry.labels.iter().filter(|(name, _, category)| {
             *category != Category::Stream && !name.starts_with("__") && *name != "record_id"
@@ -67,7 +71,7 @@ async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<BT
         for (name, value, _) in own {
             add(&mut fields, name, value, None);
         }
-        add_parsed(&mut fields, &json, &entry);
+        add_parsed(&mut fields, json, &entry);
     }
     Ok(fields)
 }

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::routes::loki::answers::{labels_object, success};
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::RangeQuery;
-use crate::routes::loki::places::{STREAM_LABELS, Selected};
+use crate::routes::loki::places::{RUNS_ASKED_MAX, STREAM_LABELS, Selected};
 use crate::routes::loki::within_limits::within_limits;
 
 /// A stream, and an estimate of what it has.
@@ -32,6 +32,17 @@ pub(super) async fn streams(
     range: TimeRange,
 ) -> LokiResult<Vec<Stream>> {
     let selected = Selected::new(app, caller, matchers).await?;
+    streams_of(app, &selected, range).await
+}
+
+/// The same of a selector that was evaluated.
+pub(super) async fn streams_of(app: &App, selected: &Selected, range: TimeRange) -> LokiResult<Vec<Stream>> {
+    if !selected.is_of_named_runs() {
+        return Err(LokiError::invalid(format!(
+            "run_id: streams are those of all runs, or of up to {RUNS_ASKED_MAX} that are named, with run_id=\"ID\" or \
+             run_id=~\"ID|ID\""
+        )));
+    }
     let (workspaces, tasks, runs) =
         (selected.workspace_ids.as_deref(), selected.task_ids.as_deref(), selected.run_ids.as_deref());
     let figures = Box::pin(app.store().query().streams(workspaces, tasks, runs, range)).await?;
@@ -75,7 +86,7 @@ pub(super) async fn values(app: &App, caller: &Caller, name: &str, query: RangeQ
 pub(super) async fn series(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
     let range = query.stream_range(app.now())?;
     let mut selectors = Vec::new();
-    for text in query.matches.0.iter().chain(&query.query) {
+    for text in query.matches.0.iter().chain(&query.plain_matches.0).chain(&query.query) {
         selectors.push(selector(Some(text))?);
     }
     if selectors.is_empty() {

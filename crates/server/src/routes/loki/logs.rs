@@ -15,10 +15,14 @@ use crate::routes::loki::answers::{self, Work};
 use crate::routes::loki::entries::{Found, all_needs, entry_of};
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::places::Selected;
-use crate::routes::loki::within_limits::QUERY_TIME_MAX;
+use crate::routes::loki::within_limits::{GivenUp, QUERY_TIME_MAX, compute};
 
-/// Most text of the records of an answer. Unit: bytes.
+/// Most text of the records of an answer, as they are stored, and with the lines and labels that the query gives them.
+/// Unit: bytes.
 const BYTES_MAX: usize = 32 << 20;
+
+/// What the labels of each record may take beside that. Unit: bytes.
+const LABELS_BYTES_FREE: usize = 1 << 10;
 
 /// Which records are wanted, and how many.
 pub(super) struct Wanted {
@@ -34,11 +38,12 @@ pub(super) struct LogFilter {
     pipeline: Pipeline,
     /// What the pipeline reads to decide; the records that are found have everything.
     needs: Needs,
+    given_up: GivenUp,
 }
 
 impl LogFilter {
-    pub(super) fn new(log: &LogExpr, selected: Selected) -> Self {
-        Self { selected, pipeline: Pipeline::new(log), needs: log.needs() }
+    pub(super) fn new(log: &LogExpr, selected: Selected, given_up: GivenUp) -> Self {
+        Self { selected, pipeline: Pipeline::new(log), needs: log.needs(), given_up }
     }
 }
 
@@ -54,7 +59,8 @@ impl RecordFilter for LogFilter {
     }
 
     fn matches(&self, record: &RecordView<'_>) -> bool {
-        self.pipeline.may_pass(record.message.unwrap_or_default())
+        !self.given_up.is_set()
+            && self.pipeline.may_pass(record.message.unwrap_or_default())
             && self.pipeline.process(&mut entry_of(&self.selected.places, record, &self.needs))
     }
 }
@@ -72,7 +78,9 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
     let selection = log.selection();
     let selected = Selected::new(app, caller, selection.matchers()).await?;
     let own = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
-    let filter = Arc::new(LogFilter::new(log, selected));
+    let given_up = GivenUp::default();
+    let _on_drop = given_up.on_drop();
+    let filter = Arc::new(LogFilter::new(log, selected, given_up));
     let mut search = SearchQuery {
         workspace_ids: filter.selected.workspace_ids.clone(),
         task_ids: filter.selected.task_ids.clone(),
@@ -94,13 +102,7 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
         records.work.records += page.scanned_records;
         records.work.bytes += page.scanned_bytes;
         if page.unreadable_records > 0 {
-            let count = page.unreadable_records;
-            return Err(LokiError(crate::http::error::ApiError::new(
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                format!(
-                    "{count} records cannot be read because their object is damaged or missing; `runlog archive verify` lists the affected runs and what to do"
-                ),
-            )));
+            return Err(unreadable(page.unreadable_records));
         }
         search.limit -= page.items.len();
         bytes += page.items.iter().map(|item| item.message.as_ref().map_or(0, String::len)).sum::<usize>();
@@ -118,6 +120,16 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
     Ok(records)
 }
 
+/// 500: some records cannot be read.
+pub(super) fn unreadable(count: u64) -> LokiError {
+    LokiError(crate::http::error::ApiError::new(
+        axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+        format!(
+            "{count} records cannot be read because their object is damaged or missing; `runlog archive verify` lists the affected runs and what to do"
+        ),
+    ))
+}
+
 pub(super) async fn answer(
     app: &App,
     caller: &Caller,
@@ -126,17 +138,37 @@ pub(super) async fn answer(
     is_categorized: bool,
 ) -> LokiResult<Json<Value>> {
     let records = find(app, caller, log, wanted).await?;
-    let entries = records.entries();
-    Ok(Json(answers::of_entries(&entries, is_categorized, records.work)))
+    let answering = move |given_up: &GivenUp| -> LokiResult<Value> {
+        let entries = records.entries(given_up)?;
+        Ok(answers::of_entries(&entries, is_categorized, records.work))
+    };
+    compute(answering).await.map(Json)
 }
 
 impl Records {
-    /// The records with the lines and labels that the pipeline gives them.
-    pub(super) fn entries(&self) -> Vec<runlog_logql::Entry<'_>> {
-        let entry = |found| {
-            let mut entry = entry_of(&self.filter.selected.places, &Found::view(found), &all_needs());
-            self.filter.pipeline.process(&mut entry).then_some(entry)
-        };
-        self.found.iter().filter_map(entry).collect()
+    /// The records with the lines and labels that the pipeline gives them; an error when these are too large.
+    pub(super) fn entries(&self, given_up: &GivenUp) -> LokiResult<Vec<runlog_logql::Entry<'_>>> {
+        let (mut entries, mut bytes) = (Vec::new(), 0_usize);
+        for found in &self.found {
+            if given_up.is_set() {
+                break;
+            }
+            let mut entry = entry_of(&self.filter.selected.places, &found.view(), &all_needs());
+            if !self.filter.pipeline.process(&mut entry) {
+                continue;
+            }
+            let labels: usize = entry.labels.iter().map(|(name, value, _)| name.len() + value.len()).sum();
+            bytes = bytes.saturating_add(entry.line.len() + labels);
+            if bytes > BYTES_MAX + self.found.len() * LABELS_BYTES_FREE {
+                let message = format!(
+                    "the records take more than {} MiB with what the stages of the query make of them; use a lower \
+                     limit, or stages that make shorter lines and labels",
+                    BYTES_MAX >> 20
+                );
+                return Err(LokiError::invalid(message));
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
     }
 }

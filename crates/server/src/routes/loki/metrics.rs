@@ -16,6 +16,7 @@ use crate::routes::loki::entries::{columns, entry_of};
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::{MS, millis_range};
 use crate::routes::loki::places::Selected;
+use crate::routes::loki::within_limits::{GivenUp, compute};
 
 /// Adds records to the samples of a range.
 struct LeafVisitor {
@@ -23,6 +24,7 @@ struct LeafVisitor {
     leaf: usize,
     needs: Arc<Needs>,
     selected: Selected,
+    given_up: GivenUp,
     result: Result<SampleSet, EvalError>,
 }
 
@@ -38,6 +40,9 @@ impl RecordVisitor for LeafVisitor {
     }
 
     fn visit(&mut self, record: &RecordView<'_>) -> ControlFlow<()> {
+        if self.given_up.is_set() {
+            return ControlFlow::Break(());
+        }
         if !self.leaf().may_pass(record.message.unwrap_or_default()) {
             return ControlFlow::Continue(());
         }
@@ -61,15 +66,18 @@ pub(super) async fn answer(
     is_range: bool,
 ) -> LokiResult<Json<Value>> {
     let begun = Instant::now();
-    let refused = |error: EvalError| LokiError::invalid(error.to_string());
-    let plan = Arc::new(MetricPlan::new(expr, steps).map_err(refused)?);
+    let plan = MetricPlan::new(expr, steps).map_err(|error| LokiError::invalid(error.to_string()))?;
+    let plan = Arc::new(plan);
     let (mut sets, mut work) = (Vec::new(), Work::default());
     for index in 0..plan.leaves().len() {
         sets.push(samples(app, caller, &plan, index, &mut work).await?);
     }
-    let matrix = plan.evaluate(sets).map_err(refused)?;
     work.seconds = begun.elapsed().as_secs_f64();
-    Ok(Json(answers::of_matrix(matrix, steps, is_range, work)))
+    let evaluating = move |_: &GivenUp| -> LokiResult<Value> {
+        let matrix = plan.evaluate(sets).map_err(|error| LokiError::invalid(error.to_string()))?;
+        Ok(answers::of_matrix(matrix, steps, is_range, work))
+    };
+    compute(evaluating).await.map(Json)
 }
 
 async fn samples(
@@ -95,11 +103,14 @@ async fn samples(
         caseless_parts: own(selection.required_caseless_texts()),
         columns: columns(&needs),
     };
+    let given_up = GivenUp::default();
+    let _on_drop = given_up.on_drop();
     let visitor = || LeafVisitor {
         plan: Arc::clone(plan),
         leaf: index,
         needs: Arc::clone(&needs),
         selected: selected.clone(),
+        given_up: given_up.clone(),
         result: Ok(leaf.sample_set()),
     };
     let visited = Box::pin(app.store().query().visit(visit, visitor)).await?;

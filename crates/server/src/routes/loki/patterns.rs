@@ -19,7 +19,7 @@ use crate::routes::loki::entries::{columns, entry_of};
 use crate::routes::loki::error::LokiResult;
 use crate::routes::loki::parameters::{MS, RangeQuery, millis_range};
 use crate::routes::loki::places::{Selected, level_of};
-use crate::routes::loki::within_limits::within_limits;
+use crate::routes::loki::within_limits::{GivenUp, within_limits};
 
 /// Most patterns of an answer: those with the most records.
 const PATTERNS_MAX: usize = 300;
@@ -42,6 +42,7 @@ struct PatternVisitor {
     pipeline: Arc<Pipeline>,
     needs: Arc<Needs>,
     steps: Steps,
+    given_up: GivenUp,
     counts: HashMap<Key, Vec<u64>>,
 }
 
@@ -51,6 +52,9 @@ impl RecordVisitor for PatternVisitor {
     }
 
     fn visit(&mut self, record: &RecordView<'_>) -> ControlFlow<()> {
+        if self.given_up.is_set() {
+            return ControlFlow::Break(());
+        }
         let message = record.message.unwrap_or_default();
         if message.is_empty() || !self.pipeline.may_pass(message) {
             return ControlFlow::Continue(());
@@ -153,11 +157,14 @@ async fn count(
         columns: columns(&needs),
     };
     let (pipeline, needs) = (Arc::new(Pipeline::new(log)), Arc::new(needs));
+    let given_up = GivenUp::default();
+    let _on_drop = given_up.on_drop();
     let visitor = || PatternVisitor {
         selected: selected.clone(),
         pipeline: Arc::clone(&pipeline),
         needs: Arc::clone(&needs),
         steps,
+        given_up: given_up.clone(),
         counts: HashMap::new(),
     };
     let visited = Box::pin(app.store().query().visit(visit, visitor)).await?;

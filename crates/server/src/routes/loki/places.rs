@@ -19,8 +19,11 @@ use crate::routes::loki::error::{LokiError, LokiResult};
 /// The labels of a stream.
 pub(super) const STREAM_LABELS: [&str; 6] = ["environment", "service_name", "severity", "status", "task", "workspace"];
 
-/// Most tasks of an archive whose names are known to a query.
+/// Most tasks of the workspaces of a query, whose names it knows.
 const TASKS_MAX: u64 = 50_000;
+
+/// Most runs that a selector names and by which the catalog is asked; with more, each run is checked.
+pub(super) const RUNS_ASKED_MAX: usize = 500;
 
 /// Most tasks by which the catalog is asked for runs; with more, each run is checked.
 const TASKS_ASKED_MAX: usize = 500;
@@ -72,20 +75,14 @@ impl Selected {
         let readable = rights::readable_workspaces(app.store(), caller).await?;
         let mut workspaces = app.store().workspaces().list().await?;
         workspaces.retain(|workspace| readable.as_ref().is_none_or(|readable| readable.contains(&workspace.id)));
-        let filter = TaskFilter { limit: TASKS_MAX, ..TaskFilter::default() };
-        let (tasks, total) = app.store().workspaces().tasks(&filter).await?;
-        if total > TASKS_MAX {
-            let message = format!("the archive has {total} tasks; queries are limited to archives with {TASKS_MAX}");
-            return Err(LokiError::invalid(message));
-        }
         let names = |workspace: &runlog_model::place::Workspace| WorkspaceNames {
             name: workspace.name.clone(),
             environment: workspace.environment.name.clone(),
             environment_id: workspace.environment.id.to_string(),
         };
-        let places = Places {
+        let mut places = Places {
             workspaces: workspaces.iter().map(|workspace| (workspace.id.to_string(), names(workspace))).collect(),
-            tasks: tasks.iter().map(|task| (task.id.to_string(), task.name.clone())).collect(),
+            tasks: HashMap::new(),
         };
         let of = |labels: &[&str]| matchers.iter().filter(|m| labels.contains(&m.name.as_str())).collect::<Vec<_>>();
         let by_workspace = of(&["environment", "environment_id", "workspace", "workspace_id"]);
@@ -103,6 +100,22 @@ impl Selected {
             });
             workspace_ids = Some(workspaces.iter().map(|workspace| workspace.id).collect());
         }
+        let name = by_task.iter().find(|matcher| matcher.name != "task_id" && matcher.op == MatchOp::Equal);
+        let filter = TaskFilter {
+            workspace_ids: workspace_ids.clone(),
+            // Those that begin with it: whether they are equal is checked below.
+            name: name.map(|matcher| matcher.value.clone()).filter(|name| !name.is_empty() && name.is_ascii()),
+            limit: TASKS_MAX,
+            ..TaskFilter::default()
+        };
+        let (tasks, total) = app.store().workspaces().tasks(&filter).await?;
+        if total > TASKS_MAX {
+            return Err(LokiError::invalid(format!(
+                "the query is about workspaces with {total} tasks, more than {TASKS_MAX}; select a workspace, or a task by \
+                 its name"
+            )));
+        }
+        places.tasks = tasks.iter().map(|task| (task.id.to_string(), task.name.clone())).collect();
         let mut task_ids = None;
         if !by_task.is_empty() {
             let fits = |task: &&runlog_model::place::Task| {
@@ -114,11 +127,7 @@ impl Selected {
             let ids: Vec<TaskId> = tasks.iter().filter(fits).map(|task| task.id).collect();
             task_ids = (ids.len() <= TASKS_ASKED_MAX).then_some(ids);
         }
-        let mut run_ids = None;
-        for matcher in matchers.iter().filter(|matcher| matcher.name == "run_id" && matcher.op == MatchOp::Equal) {
-            // What is no ID is the ID of no run.
-            run_ids = Some(matcher.value.parse().into_iter().collect());
-        }
+        let run_ids = named_runs(matchers);
         let by_severity = of(&["severity", "detected_level"]);
         let mut severities = None;
         if !by_severity.is_empty() {
@@ -132,6 +141,15 @@ impl Selected {
         }
         let matchers = matchers.to_vec().into();
         Ok(Self { places: Arc::new(places), matchers, workspace_ids, task_ids, run_ids, severities })
+    }
+
+    /// False when the selector asks for runs by their IDs and does not name them, so that the catalog cannot be asked.
+    pub(super) fn is_of_named_runs(&self) -> bool {
+        let is_any = |matcher: &Matcher| {
+            let any = (matcher.op, matcher.value.as_str());
+            matches!(any, (MatchOp::Matches, ".+" | ".*") | (MatchOp::NotEqual, ""))
+        };
+        self.run_ids.is_some() || self.matchers.iter().all(|matcher| matcher.name != "run_id" || is_any(matcher))
     }
 
     /// True for the runs that the selector asks for.
@@ -175,6 +193,23 @@ impl Selected {
             (Labels::new(pairs.chain([("severity", severity.name())])), share)
         })
     }
+}
+
+/// The runs that a selector names; none when it names none, or too many.
+fn named_runs(matchers: &[Matcher]) -> Option<Vec<RunId>> {
+    let of_run = || matchers.iter().filter(|matcher| matcher.name == "run_id");
+    let mut named: Vec<RunId> = of_run().find_map(|matcher| match matcher.op {
+        // What is no ID is the ID of no run.
+        MatchOp::Equal => Some(matcher.value.parse().into_iter().collect()),
+        // As Grafana writes several values of a variable.
+        MatchOp::Matches => matcher.value.split('|').map(|id| id.parse().ok()).collect(),
+        MatchOp::NotEqual | MatchOp::NotMatches => None,
+    })?;
+    named.retain(|id| {
+        let id = id.to_string();
+        of_run().all(|matcher| matcher.fits(&id))
+    });
+    Some(named).filter(|named| named.len() <= RUNS_ASKED_MAX)
 }
 
 impl Places {

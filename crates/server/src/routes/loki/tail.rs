@@ -13,9 +13,9 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
+use futures::FutureExt;
 use runlog_logql::LogExpr;
 use runlog_model::{RunId, TimeRange, Timestamp};
-use runlog_store::accounts::Caller;
 use runlog_store::query::{
     RecordFilter, RecordView, RunRecords, ScanFilter, ScanRun, SearchOrder, SearchQuery, SearchText,
 };
@@ -24,15 +24,15 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::app::App;
-use crate::auth::token::Authenticated;
+use crate::auth::token::LastingCaller;
 use crate::http::error::ApiError;
 use crate::routes::loki::answers;
 use crate::routes::loki::entries::Found;
 use crate::routes::loki::error::{LokiError, LokiResult};
-use crate::routes::loki::logs::{LogFilter, Records, Wanted, find};
+use crate::routes::loki::logs::{LogFilter, Records, Wanted, find, unreadable};
 use crate::routes::loki::parameters::{FormOrQuery, MS, RangeQuery};
 use crate::routes::loki::places::Selected;
-use crate::routes::loki::within_limits::QUERY_TIME_MAX;
+use crate::routes::loki::within_limits::{GivenUp, QUERY_TIME_MAX, compute, within_limits};
 
 /// How often new records are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,8 +40,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a log is followed; the client then connects again. As in Loki.
 const TAIL_TIME_MAX: Duration = Duration::from_secs(3_600);
 
+/// How long a page of new records is searched for, before those that were found are sent: less than a query may take.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(QUERY_TIME_MAX.as_secs() / 2);
+
 /// How long a message may take to be sent.
 const SEND_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How often a client is asked whether it is still there, and how long nothing may come from it.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const SILENCE_MAX: Duration = Duration::from_secs(90);
 
 /// Only runs that were triggered in this time are followed. Unit: milliseconds.
 const TRIGGERED_WITHIN_MS: i64 = 2 * 86_400_000;
@@ -71,7 +78,7 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
 )]
 pub(in crate::routes) async fn tail(
     State(app): State<App>,
-    Authenticated(caller): Authenticated,
+    caller: LastingCaller,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     FormOrQuery(query): FormOrQuery<RangeQuery>,
@@ -81,7 +88,7 @@ pub(in crate::routes) async fn tail(
     let start = Timestamp::clamped(query.bounds_ns(app.now())?.0.div_euclid(MS));
     check_origin(&headers)?;
     let upgrade = upgrade.map_err(|error| LokiError::invalid(format!("tail needs a WebSocket: {error}")))?;
-    let permit = app.tails().acquire().await?;
+    let permit = app.tails().acquire_for(&caller.caller().id).await?;
     Ok(upgrade.on_upgrade(move |mut socket| async move {
         let _permit = permit;
         let mut tail = Tail { app, caller, log, known: HashMap::new(), looked_at: start };
@@ -90,7 +97,9 @@ pub(in crate::routes) async fn tail(
             Ok(()) => (close_code::NORMAL, "the log was followed for as long as the service allows".to_owned()),
             Err(error) => {
                 info!(status = error.0.status.as_u16(), "a followed log ends with an error: {}", error.0.message);
-                (close_code::ERROR, error.0.message.chars().take(100).collect())
+                let is_refused = matches!(error.0.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                let code = if is_refused { close_code::POLICY } else { close_code::ERROR };
+                (code, error.0.message.chars().take(100).collect())
             }
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
@@ -114,7 +123,7 @@ fn check_origin(headers: &HeaderMap) -> LokiResult<()> {
 /// A query that is followed.
 struct Tail {
     app: App,
-    caller: Caller,
+    caller: LastingCaller,
     log: LogExpr,
     /// How many records of each run were looked at.
     known: HashMap<RunId, i64>,
@@ -135,36 +144,35 @@ impl<E: Into<ApiError>> From<E> for Ended {
 
 impl Tail {
     async fn run(&mut self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> LokiResult<()> {
-        match self.follow(socket, start, limit).await {
+        let mut client = Client { socket, heard: Instant::now(), pinged: Instant::now() };
+        match self.follow(&mut client, start, limit).await {
             Ok(()) | Err(Ended::ClientGone) => Ok(()),
             Err(Ended::Failed(error)) => Err(error),
         }
     }
 
-    async fn follow(&mut self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> Result<(), Ended> {
+    async fn follow(&mut self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), Ended> {
         let begun = Instant::now();
         let now = self.app.now();
         let selected = self.selected().await?;
         let runs = self.runs(&selected, now.plus_millis(-TRIGGERED_WITHIN_MS), KNOWN_RUNS_MAX).await?;
         self.known = runs.into_iter().map(|run| (run.run_id, run.records)).collect();
         self.looked_at = now;
-        self.send_newest(socket, start, limit).await?;
+        self.send_newest(client, start, limit).await?;
         while begun.elapsed() < TAIL_TIME_MAX {
-            tokio::select! {
-                message = socket.recv() => match message {
-                    None | Some(Err(_) | Ok(Message::Close(_))) => return Err(Ended::ClientGone),
-                    // The library answers pings; clients of Loki send nothing else.
-                    Some(Ok(_)) => {}
-                },
-                () = tokio::time::sleep(LOOK_EVERY) => self.send_new(socket).await?,
-            }
+            let sleeping = tokio::time::sleep(LOOK_EVERY).map(Ok);
+            client.while_there(sleeping).await?;
+            client.ping().await?;
+            // Its token may have been revoked, and its session may have ended.
+            self.caller.check(self.app.auth()).await?;
+            self.send_new(client).await?;
         }
         Ok(())
     }
 
     /// With the present rights of the caller.
     async fn selected(&self) -> Result<Selected, Ended> {
-        let selected = Selected::new(&self.app, &self.caller, self.log.selection().matchers()).await;
+        let selected = Selected::new(&self.app, self.caller.caller(), self.log.selection().matchers()).await;
         selected.map_err(Ended::Failed)
     }
 
@@ -180,22 +188,21 @@ impl Tail {
     }
 
     /// Sends the newest records that are known.
-    async fn send_newest(&self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> Result<(), Ended> {
+    async fn send_newest(&self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), Ended> {
         let range = Some(TimeRange { start: Some(start), end: None });
         let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit };
-        let permit = self.app.searches().acquire().await?;
-        let mut records = find(&self.app, &self.caller, &self.log, wanted).await.map_err(Ended::Failed)?;
-        drop(permit);
+        let finding = find(&self.app, self.caller.caller(), &self.log, wanted);
+        let mut records = client.while_there(within_limits(&self.app, finding)).await?;
         // What has come since is sent as new.
         records
             .found
             .retain(|found| self.known.get(&found.run_id()).is_some_and(|known| found.view().arrival < *known));
         records.found.reverse();
-        send(socket, &records).await
+        client.send_records(records).await
     }
 
     /// Sends the records that were stored since the last time.
-    async fn send_new(&mut self, socket: &mut WebSocket) -> Result<(), Ended> {
+    async fn send_new(&mut self, client: &mut Client<'_>) -> Result<(), Ended> {
         let now = self.app.now();
         let selected = self.selected().await?;
         let since = self.looked_at.plus_millis(-VISIBLE_AFTER_MS);
@@ -207,7 +214,7 @@ impl Tail {
                 .iter()
                 .map(|run| (run.run_id, (self.known.get(&run.run_id).copied().unwrap_or(0), run.records)))
                 .collect();
-            self.send_arrivals(socket, &selected, arrivals).await?;
+            self.send_arrivals(client, &selected, arrivals).await?;
             self.known.extend(some.iter().map(|run| (run.run_id, run.records)));
         }
         Ok(())
@@ -215,11 +222,13 @@ impl Tail {
 
     async fn send_arrivals(
         &self,
-        socket: &mut WebSocket,
+        client: &mut Client<'_>,
         selected: &Selected,
         arrivals: HashMap<RunId, (i64, i64)>,
     ) -> Result<(), Ended> {
-        let log = Arc::new(LogFilter::new(&self.log, selected.clone()));
+        let given_up = GivenUp::default();
+        let _on_drop = given_up.on_drop();
+        let log = Arc::new(LogFilter::new(&self.log, selected.clone(), given_up));
         let run_ids = Some(arrivals.keys().copied().collect());
         let by_text = arrivals.into_iter().map(|(id, arrivals)| (id.to_string(), arrivals)).collect();
         let filter = Arc::new(NewRecords { log: Arc::clone(&log), arrivals: by_text });
@@ -231,15 +240,17 @@ impl Tail {
             order: SearchOrder::OldestFirst,
             bytes_max: MESSAGE_BYTES_MAX,
             all_fields: true,
-            ..SearchQuery::newest(SearchText::default(), MESSAGE_RECORDS_MAX, QUERY_TIME_MAX)
+            ..SearchQuery::newest(SearchText::default(), MESSAGE_RECORDS_MAX, PAGE_TIME_MAX)
         };
         loop {
-            let permit = self.app.searches().acquire().await?;
-            let page = Box::pin(self.app.store().query().search(search.clone())).await?;
-            drop(permit);
+            let page = within_limits(&self.app, async { Ok(self.app.store().query().search(search.clone()).await?) });
+            let page = client.while_there(page).await?;
+            if page.unreadable_records > 0 {
+                return Err(Ended::Failed(unreadable(page.unreadable_records)));
+            }
             let found = page.items.into_iter().map(Found::new).collect();
             let records = Records { filter: Arc::clone(&log), found, work: answers::Work::default() };
-            send(socket, &records).await?;
+            client.send_records(records).await?;
             search.after = page.next;
             if search.after.is_none() {
                 return Ok(());
@@ -248,19 +259,67 @@ impl Tail {
     }
 }
 
-async fn send(socket: &mut WebSocket, records: &Records) -> Result<(), Ended> {
-    let streams = answers::streams(&records.entries(), false);
-    if streams.is_empty() {
-        return Ok(());
+/// The client of a log that is followed.
+struct Client<'s> {
+    socket: &'s mut WebSocket,
+    /// When something last came from it.
+    heard: Instant,
+    /// When it was last asked whether it is still there.
+    pinged: Instant,
+}
+
+impl Client<'_> {
+    /// The result of some work, unless the client goes meanwhile.
+    async fn while_there<T>(&mut self, work: impl Future<Output = LokiResult<T>>) -> Result<T, Ended> {
+        tokio::select! {
+            done = work => done.map_err(Ended::Failed),
+            () = self.gone() => Err(Ended::ClientGone),
+        }
     }
-    let text = json!({"streams": streams, "dropped_entries": []}).to_string();
-    match tokio::time::timeout(SEND_TIME_MAX, socket.send(Message::Text(text.into()))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Ended::ClientGone),
-        Err(_) => Err(Ended::Failed(LokiError(ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "the client does not receive what it follows",
-        )))),
+
+    /// Reads what the client sends until it goes.
+    async fn gone(&mut self) {
+        loop {
+            match self.socket.recv().await {
+                None | Some(Err(_) | Ok(Message::Close(_))) => return,
+                // The library answers pings; clients of Loki send nothing but answers to ours.
+                Some(Ok(_)) => self.heard = Instant::now(),
+            }
+        }
+    }
+
+    /// Asks the client from time to time whether it is still there.
+    async fn ping(&mut self) -> Result<(), Ended> {
+        if self.heard.elapsed() > SILENCE_MAX {
+            return Err(Ended::ClientGone);
+        }
+        if self.pinged.elapsed() < PING_EVERY {
+            return Ok(());
+        }
+        self.pinged = Instant::now();
+        self.send(Message::Ping(Default::default())).await
+    }
+
+    async fn send_records(&mut self, records: Records) -> Result<(), Ended> {
+        let making = compute(move |given_up| {
+            let streams = answers::streams(&records.entries(given_up)?, false);
+            Ok((!streams.is_empty()).then(|| json!({"streams": streams, "dropped_entries": []}).to_string()))
+        });
+        match self.while_there(making).await? {
+            Some(text) => self.send(Message::Text(text.into())).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Ended> {
+        match tokio::time::timeout(SEND_TIME_MAX, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Ended::ClientGone),
+            Err(_) => Err(Ended::Failed(LokiError(ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the client does not receive what it follows",
+            )))),
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::routes::loki::answers::{labels_object, sample, success};
 use crate::routes::loki::error::{LokiError, LokiResult};
-use crate::routes::loki::labels::{selector, streams};
+use crate::routes::loki::labels::{selector, streams, streams_of};
 use crate::routes::loki::parameters::{AggregateBy, MS, RangeQuery, millis_range};
+use crate::routes::loki::places::Selected;
 use crate::routes::loki::within_limits::within_limits;
 
 /// Most intervals of a volume over time; each is a query of the catalog.
@@ -74,13 +75,14 @@ pub(super) async fn volume_range(
     }
     let found = within_limits(app, async {
         let mut all: BTreeMap<Labels, Vec<Option<f64>>> = BTreeMap::new();
+        let selected = Selected::new(app, caller, &by.matchers).await?;
         for index in 0..steps.count {
             let first = steps.at(index).div_euclid(MS);
             let last = steps.at(index).saturating_add(steps.step_ns).div_euclid(MS) - 1;
             if last < first {
                 continue;
             }
-            let found = streams(app, caller, &by.matchers, millis_range(first, last)).await?;
+            let found = streams_of(app, &selected, millis_range(first, last)).await?;
             for (labels, bytes) in by.volumes(&found) {
                 all.entry(labels).or_insert_with(|| vec![None; steps.count])[index] = Some(bytes.round());
             }

@@ -1,5 +1,7 @@
 //! The limits of a query: how many run at a time, and for how long.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -10,6 +12,46 @@ use crate::routes::loki::error::{LokiError, LokiResult};
 
 /// Maximum time of a query. Grafana and logcli wait longer than that by default.
 pub(super) const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Whether a query was given up: its time is over, or its client has gone. What is done for it on other threads does not
+/// end with its future, and looks here before each record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Set when this is dropped.
+    pub(super) fn on_drop(&self) -> GivenUpOnDrop {
+        GivenUpOnDrop(self.clone())
+    }
+}
+
+/// Sets [`GivenUp`] when it is dropped, with the future that owns it.
+pub(super) struct GivenUpOnDrop(GivenUp);
+
+impl Drop for GivenUpOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Computes on a thread for blocking work. A long computation looks whether it was given up.
+pub(super) async fn compute<T: Send + 'static>(
+    work: impl FnOnce(&GivenUp) -> LokiResult<T> + Send + 'static,
+) -> LokiResult<T> {
+    let given_up = GivenUp::default();
+    let _on_drop = given_up.on_drop();
+    match tokio::task::spawn_blocking(move || work(&given_up)).await {
+        Ok(result) => result,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the computation of a query has failed");
+            Err(LokiError(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the query could not be computed")))
+        }
+    }
+}
 
 /// Waits for a turn, and then for a query; 504 when it takes too long.
 pub(super) async fn within_limits<T>(app: &App, query: impl Future<Output = LokiResult<T>>) -> LokiResult<T> {

@@ -1,0 +1,193 @@
+//! The formats of `to_char`, `to_date` and `to_timestamp`: those of PostgreSQL, such as `YYYY-MM-DD`, as the engine writes
+//! them, which is as `strftime` does.
+
+use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
+
+/// Patterns in any case, the longest first, and their letters in `strftime`; none for what that does not have.
+const NUMBERS: [(&str, &str); 20] = [
+    ("YYYY", "Y"),
+    ("YY", "y"),
+    ("IYYY", "G"),
+    ("IDDD", ""),
+    ("IW", "V"),
+    ("ID", "u"),
+    ("Q", "q"),
+    ("MM", "m"),
+    ("MI", "M"),
+    ("MS", "3f"),
+    ("DDD", "j"),
+    ("DD", "d"),
+    ("HH24", "H"),
+    ("HH12", "I"),
+    ("HH", "I"),
+    ("SSSS", ""),
+    ("SS", "S"),
+    ("US", "6f"),
+    ("FF3", "3f"),
+    ("FF6", "6f"),
+];
+
+/// Patterns whose case says in which case a word is written. All times are in UTC.
+const WORDS: [(&str, &str); 10] = [
+    ("Month", "%B"),
+    ("Mon", "%b"),
+    ("Day", "%A"),
+    ("Dy", "%a"),
+    ("AM", "%p"),
+    ("PM", "%p"),
+    ("am", "%P"),
+    ("pm", "%P"),
+    ("TZ", "UTC"),
+    ("OF", "+00"),
+];
+
+/// Most characters of a format in a message.
+const SHOWN_CHARS_MAX: usize = 64;
+
+/// Changes the format of a function that takes one, if it is a constant and not already one of `strftime`. The error says
+/// what the engine has nothing for.
+pub(super) fn translate(function: &mut Function) -> Result<(), String> {
+    let is_read = match name_of(function).as_deref() {
+        Some("to_char") => false,
+        Some("to_date" | "to_timestamp") => true,
+        _ => return Ok(()),
+    };
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] = list.args.as_mut_slice() else { return Ok(()) };
+    let Some(text) = constant(format) else { return Ok(()) };
+    if text.is_empty() || text.contains('%') {
+        return Ok(());
+    }
+    let format = text.clone();
+    *text = strftime(&format, is_read).map_err(|rest| {
+        let shown = |text: &str| text.chars().take(SHOWN_CHARS_MAX).collect::<String>();
+        format!(
+            "the format {:?} is not supported from {:?} on: use YYYY, YY, MM, Mon, FMMonth, DD, DDD, Dy, FMDay, ID, IYYY, IW, \
+             Q, HH24, HH12, MI, SS, MS, US, AM, TZ, OF, and texts in double quotes; or a format of strftime, such as %Y-%m-%d",
+            shown(&format),
+            shown(rest)
+        )
+    })?;
+    Ok(())
+}
+
+/// True for `date_part('isodow', …)`.
+pub(super) fn is_iso_weekday(function: &Function) -> bool {
+    if name_of(function).as_deref() != Some("date_part") {
+        return false;
+    }
+    let FunctionArguments::List(list) = &function.args else { return false };
+    match list.args.first() {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(part)))) => {
+            matches!(&part.value, Value::SingleQuotedString(part) if part.trim().eq_ignore_ascii_case("isodow"))
+        }
+        _ => false,
+    }
+}
+
+fn name_of(function: &Function) -> Option<String> {
+    match function.name.0.as_slice() {
+        [name] => name.as_ident().map(|name| name.value.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// A text that is written in the query.
+fn constant(expr: &mut Expr) -> Option<&mut String> {
+    match expr {
+        Expr::Value(value) => match &mut value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
+            _ => None,
+        },
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => constant(expr),
+        _ => None,
+    }
+}
+
+/// A format as `strftime` has it; the error is what is left from the first pattern on that it does not have.
+fn strftime(format: &str, is_read: bool) -> Result<String, &str> {
+    let (mut made, mut has_pattern) = (String::new(), false);
+    let mut rest = format;
+    while let Some(first) = rest.chars().next() {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (text, after) = quoted.split_once('"').ok_or(rest)?;
+            made.push_str(text);
+            rest = after;
+            continue;
+        }
+        let is_unpadded = rest.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("FM"));
+        let body = if is_unpadded { &rest[2..] } else { rest };
+        match pattern(body, is_unpadded, is_read) {
+            Some((length, pattern)) => {
+                made.push_str(&pattern);
+                has_pattern = true;
+                rest = &body[length..];
+            }
+            // Other letters are patterns of PostgreSQL, or may be.
+            None if first.is_ascii_alphabetic() => return Err(rest),
+            None => {
+                made.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    // Those of numbers.
+    if has_pattern { Ok(made) } else { Err(format) }
+}
+
+/// The length of the pattern with which a text begins, and what it is for `strftime`.
+fn pattern(text: &str, is_unpadded: bool, is_read: bool) -> Option<(usize, String)> {
+    let begins_with = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    if let Some((name, letters)) = NUMBERS.iter().find(|(name, _)| begins_with(name)) {
+        let pattern = match *letters {
+            "" => return None,
+            "q" if is_read => return None,
+            "3f" | "6f" if is_unpadded => return None,
+            "m" | "d" | "j" | "H" | "I" | "M" | "S" | "y" if is_unpadded => format!("%-{letters}"),
+            letters => format!("%{letters}"),
+        };
+        return Some((name.len(), pattern));
+    }
+    let (name, pattern) = WORDS.iter().find(|(name, _)| text.starts_with(name))?;
+    match *name {
+        // PostgreSQL fills them up with spaces.
+        "Month" | "Day" if !is_unpadded && !is_read => None,
+        "TZ" | "OF" if is_read => None,
+        _ => Some((name.len(), (*pattern).to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_formats_are_those_of_strftime() {
+        for (format, expected) in [
+            ("YYYY-MM", "%Y-%m"),
+            ("yyyy-mm-dd hh24:mi:ss.MS", "%Y-%m-%d %H:%M:%S.%3f"),
+            ("YYYY-MM-DD\"T\"HH24:MI:SSOF", "%Y-%m-%dT%H:%M:%S+00"),
+            ("Dy, DD Mon YYYY HH12:MI AM TZ", "%a, %d %b %Y %I:%M %p UTC"),
+            ("FMDD. FMMonth", "%-d. %B"),
+            ("IYYY-\"W\"IW-ID", "%G-W%V-%u"),
+            ("YYYY-\"Q\"Q DDD", "%Y-Q%q %j"),
+        ] {
+            assert_eq!(strftime(format, false).as_deref(), Ok(expected), "{format}");
+        }
+        assert_eq!(strftime("DD Month YYYY", true).as_deref(), Ok("%d %B %Y"));
+        for (format, rest) in [
+            ("YYYY-MM-DDTHH24", "THH24"),
+            ("DD MON", "MON"),
+            ("Month", "Month"),
+            ("SSSS", "SSSS"),
+            ("IDDD", "IDDD"),
+            ("YYYY \"open", "\"open"),
+            ("999.99", "999.99"),
+            ("é D", "D"),
+            ("FM", "FM"),
+        ] {
+            assert_eq!(strftime(format, false), Err(rest), "{format}");
+        }
+        assert_eq!(strftime("YYYY Q", true), Err("Q"));
+    }
+}
