@@ -134,6 +134,65 @@ fn a_copy_holds_the_same_and_brings_only_what_is_new() {
     assert_eq!(service.succeed(&["fetch", RUNS[1], "--settle", "0s", "-o", "-"]).lines().count(), 3);
 }
 
+/// What a killed process leaves of a file that it writes is in no list of objects, and stayed for ever.
+#[test]
+fn what_a_killed_process_left_of_a_file_is_swept_and_what_is_being_written_stays() {
+    let (folder, _) = archive();
+    let object = objects(folder.path()).remove(0);
+    let (old, young) = (object.with_file_name("left.parquet#1"), object.with_file_name("written.parquet#2"));
+    for file in [&old, &young] {
+        std::fs::write(file, "a part of a file").unwrap();
+    }
+    succeeded(std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(&old).output().unwrap());
+    json_of(folder.path(), &["archive", "sweep"]);
+    assert!(!old.exists() && young.exists());
+}
+
+/// One object that cannot be removed kept all others of the archive from being swept.
+#[test]
+fn an_orphan_that_cannot_be_removed_does_not_keep_others() {
+    let (folder, _) = archive();
+    let pages = folder.path().join("data/objects/pages");
+    std::fs::create_dir_all(&pages).unwrap();
+    let orphans = ["a", "b", "c"].map(|name| pages.join(format!("{name}.zst")));
+    for orphan in &orphans {
+        std::fs::write(orphan, "left behind").unwrap();
+        succeeded(std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(orphan).output().unwrap());
+    }
+    // Only root can do that, and only on some file systems.
+    let held = std::process::Command::new("chattr").arg("+i").arg(&orphans[0]).output();
+    if !held.is_ok_and(|held| held.status.success()) {
+        return;
+    }
+    let (code, _, errors) = on_archive(folder.path(), &["archive", "sweep"]);
+    succeeded(std::process::Command::new("chattr").arg("-i").arg(&orphans[0]).output().unwrap());
+    assert!(code == 5 && errors.contains("a.zst"), "{code} {errors}");
+    assert_eq!(orphans.map(|orphan| orphan.exists()), [true, false, false]);
+    json_of(folder.path(), &["archive", "sweep"]);
+}
+
+/// A copy ended at the first object that was damaged, however often it was repeated.
+#[test]
+fn a_copy_of_a_damaged_archive_names_what_is_not_in_it_and_fails() {
+    let (folder, _) = archive();
+    let whole: Vec<_> = objects(folder.path()).into_iter().map(|it| (std::fs::read(&it).unwrap(), it)).collect();
+    for (content, object) in &whole {
+        std::fs::write(object, &content[..content.len() - 3]).unwrap();
+    }
+    let copy = folder.path().join("copy");
+    let arguments = ["archive", "copy", "--to-data", copy.to_str().unwrap()];
+    let (code, printed, errors) = on_archive(folder.path(), &arguments);
+    assert!(code == 6 && errors.contains("2 runs could not be copied"), "{code} {errors}");
+    assert_eq!((&printed[0]["runs"], &printed[0]["runsDamaged"]), (&json!(0), &json!(2)));
+    assert!(printed[0]["damage"].to_string().contains(RUNS[0]), "{}", printed[0]);
+    assert_eq!(printed[1]["problems"], 0, "what was copied is whole");
+    for (content, object) in whole {
+        std::fs::write(object, content).unwrap();
+    }
+    let (code, printed, errors) = on_archive(folder.path(), &arguments);
+    assert_eq!((code, &printed[0]["runs"]), (0, &json!(2)), "{errors}");
+}
+
 #[test]
 fn logs_over_the_age_of_their_workspace_go_and_held_ones_stay() {
     let (folder, workspace) = archive();
@@ -578,7 +637,7 @@ fn a_clock_that_is_far_ahead_of_the_archive_deletes_nothing_at_once() {
     let data = folder.path().join("data");
     let change = |statements: &str| {
         let path = data.join("catalog.sqlite");
-        bash(&format!("python3 -c '{sql}' {} \"{statements}\"", path.display()), folder.path());
+        bash(&format!("python3 -c '{sql}' {} \"{statements}\"", path.display()), &data);
     };
     // As if the clock had moved on by 40 days since.
     let days = 40 * 86_400_000_i64;
@@ -587,10 +646,15 @@ fn a_clock_that_is_far_ahead_of_the_archive_deletes_nothing_at_once() {
          UPDATE runs SET final_since = final_since - {days}, finished_at = final_since - {days};"
     ));
     let service = Service::start_in(folder, &["--settle", "0s"]);
-    service.wait_for_log("retention deletes nothing for an hour");
+    service.wait_for_log("nothing is deleted for an hour");
+    assert_eq!(count(&service), 1);
+    // What was written with the doubtful time does not confirm it.
+    let service = Service::start_in(service.stop(), &["--settle", "0s"]);
+    service.wait_for_log("nothing is deleted for an hour");
     assert_eq!(count(&service), 1);
     let folder = service.stop();
-    // The service has been used since: the time is right.
+    // The archive has been used for more than an hour since: the time is right.
+    change("UPDATE audit SET at = at - 3700000");
     let service = Service::start_in(folder, &["--settle", "0s"]);
     let begun = std::time::Instant::now();
     while count(&service) > 0 {

@@ -1,12 +1,13 @@
 //! What every part of the archive uses: its catalog, its objects, the clock, randomness and the settings.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
+use tokio::sync::Semaphore;
 
 use crate::background_threads::BackgroundThreads;
 use crate::catalog::audit_context::AuditContext;
@@ -16,6 +17,7 @@ use crate::catalog::group_commit::{GroupCommit, GroupedWrite};
 use crate::catalog::transaction::WriteTransaction;
 use crate::cpu::{CpuPool, Priority};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
@@ -43,6 +45,8 @@ struct Inner {
     objects: Objects,
     object_counts: Arc<ObjectCounts>,
     intents: Intents,
+    /// Taken by updates of the last use of tokens, which run in the background.
+    last_use_updates: Arc<Semaphore>,
     /// Held while a snapshot of a table for lakehouses is made.
     lake_turn: tokio::sync::Mutex<()>,
     /// For interactive work, and for background work.
@@ -111,6 +115,7 @@ impl Core {
             group: Arc::new(GroupCommit::new(catalog.clone(), Arc::clone(&random))),
             intents: Intents::new(catalog.clone(), catalog_clock.clone(), Arc::clone(bucket), Arc::clone(&random)),
             segments: Segments::for_each(&cpu, &catalog, bucket, &damage),
+            last_use_updates: Arc::new(Semaphore::new(limits::LAST_USE_UPDATES_MAX)),
             lake_turn: tokio::sync::Mutex::default(),
             settings,
             catalog,
@@ -207,6 +212,13 @@ impl Core {
         self.inner.objects.is_whole(key, length).await
     }
 
+    /// Removes what killed processes have left of objects in a folder, if it was written before a time. Returns the removed
+    /// bytes.
+    pub(crate) async fn remove_unfinished_objects(&self, before: Timestamp) -> Result<u64> {
+        let since_epoch = Duration::from_millis(u64::try_from(before.as_millis()).unwrap_or_default());
+        self.inner.objects.remove_unfinished(SystemTime::UNIX_EPOCH + since_epoch).await
+    }
+
     /// A link to an object of the bucket; `None` where links cannot be signed.
     pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
         self.inner.objects.link(key, file_name, life).await
@@ -230,6 +242,11 @@ impl Core {
     /// Where other programs find the objects, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
     pub(crate) fn objects_address(&self) -> Option<&str> {
         self.inner.objects.address.as_deref()
+    }
+
+    /// Taken by updates of the last use of tokens, which run in the background.
+    pub(crate) fn last_use_updates(&self) -> &Arc<Semaphore> {
+        &self.inner.last_use_updates
     }
 
     /// Whoever makes a snapshot of a table for lakehouses holds it.

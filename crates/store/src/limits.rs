@@ -21,6 +21,19 @@ pub const PAGE_FRAME_BYTES: usize = 1 << 20;
 /// measurements.
 pub const PAGE_ZSTD_LEVEL: i32 = -2;
 
+/// Most slices of one run in a segment. Unit: slices.
+pub const SEGMENT_SLICES_MAX: usize = 4;
+
+/// Fewer records of a run in a segment are one slice, whatever their times are. Unit: records. They take little memory.
+pub const SLICE_CUT_RECORDS_MIN: usize = 64;
+
+/// Records whose times are not this far apart are in one slice. Unit: milliseconds.
+pub const SLICE_GAP_MS_MIN: i64 = 60_000;
+
+/// Most open slices of a merge whose bytes stay in memory. Unit: slices. Of further ones, only the keys do: rows are read
+/// when they are needed.
+pub const SLICES_IN_MEMORY_MAX: usize = 64;
+
 /// Slices that are read from the catalog at a time. Unit: rows.
 pub const SLICES_AT_A_TIME: i64 = 64;
 
@@ -76,8 +89,11 @@ pub const WRITE_ATTEMPTS_MAX: u32 = 3;
 /// Objects that are deleted concurrently after the rows of a log are removed. Unit: objects.
 pub const CONCURRENT_DELETIONS_MAX: usize = 8;
 
-/// Consecutive failures after which a retention pass ends: the catalog is unavailable then.
+/// Consecutive failures after which a retention pass asks whether the catalog answers at all, and ends if it does not.
 pub const RETENTION_FAILURES_MAX: u32 = 3;
+
+/// Consecutive failures after which a retention pass ends: what fails does not fail because of these logs.
+pub const RETENTION_UNDELETABLE_MAX: u32 = 1_000;
 
 /// How many times a transaction that was aborted, or whose connection was lost, is retried. Unit: attempts.
 pub const TRANSACTION_RETRIES_MAX: u32 = 7;
@@ -107,6 +123,10 @@ pub const OBJECT_LOOKUP_BATCH: usize = 500;
 /// Longer than any engine retries; there are more batches than runs, so their ids must not stay for ever.
 pub const BATCH_ID_RETENTION_MS: i64 = 30 * DAY_MS;
 
+/// Rows that one statement changes when it may have to change any number of them. Unit: rows. Other writers wait
+/// meanwhile, and PostgreSQL ends statements after [`STATEMENT_MS_MAX`].
+pub const ROWS_CHANGED_TOGETHER: i64 = 10_000;
+
 /// Batch ids that one statement deletes. Unit: rows. Other writers wait meanwhile.
 pub const BATCH_IDS_DELETE_BATCH: i64 = 10_000;
 
@@ -119,6 +139,9 @@ pub const CATALOG_READERS: u32 = 8;
 /// How often the last use of a token or account is updated. Unit: milliseconds.
 pub const LAST_USE_UPDATE_MS: i64 = 60_000;
 
+/// Most updates of a last use that wait for the catalog at a time; others are left out.
+pub const LAST_USE_UPDATES_MAX: usize = 4;
+
 /// How long after a key was superseded one of its signatures may still be valid. Unit: milliseconds.
 ///
 /// Access tokens and links live an hour at most; this is far longer.
@@ -129,6 +152,9 @@ pub const GROUP_WRITES_MAX: usize = 500;
 
 /// Connections to PostgreSQL, of each node.
 pub const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// Those of them that reads leave to writes: slow reads must not keep logs from being stored, nor leases from being renewed.
+pub const POSTGRES_CONNECTIONS_FOR_WRITING: u32 = 4;
 
 /// The age at which a connection to PostgreSQL is closed once its call has ended: the server keeps memory for each.
 pub const POSTGRES_CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
@@ -313,11 +339,16 @@ pub const SEAL_FAN_IN: usize = 24;
 /// take about a minute.
 pub const SEAL_PASS_RECORDS: i64 = 16_000_000;
 
-/// The lease of a sealing pass. Unit: milliseconds.
-pub const SEAL_LEASE_MS: i64 = 30 * 60_000;
+/// The lease of a sealing pass. Unit: milliseconds. The logs of a killed node wait this long.
+///
+/// A pass renews it between two groups of rows, which may wait for a bucket in between.
+pub const SEAL_LEASE_MS: i64 = 3 * 60_000;
 
 /// How often a sealing pass renews its lease. Unit: milliseconds.
-pub const SEAL_RENEW_MS: i64 = 5 * 60_000;
+pub const SEAL_RENEW_MS: i64 = 30_000;
+
+/// After this time, the doctor mentions that a run waits to be sealed. Unit: milliseconds.
+pub const SEAL_LATE_MS: i64 = 30 * 60_000;
 
 /// How many times the retry delay of a damaged log doubles: from a minute to 17 hours.
 pub const SEAL_DAMAGED_DOUBLINGS_MAX: i64 = 10;
@@ -341,8 +372,15 @@ pub const SUMMARIES_MAX: i64 = 64;
 /// Records after which no further summary joins the same transaction. Unit: records.
 pub const SUMMARY_RECORDS_MAX: i64 = 500_000;
 
-/// The lease of a summary. Unit: milliseconds. A billion records take this long.
-pub const SUMMARY_LEASE_MS: i64 = 60 * 60_000;
+/// Most summaries of an older version that are made due together, and most of failed runs without a problem. Unit: runs.
+/// One statement changes them in less than a second.
+pub const SUMMARIES_INVALIDATED_TOGETHER: i64 = 2_000;
+
+/// The lease of a summary. Unit: milliseconds. Long logs renew it; the summaries of a killed node wait this long.
+pub const SUMMARY_LEASE_MS: i64 = 60_000;
+
+/// How often a node renews the leases of the summaries that it makes. Unit: milliseconds. Three renewals may fail.
+pub const SUMMARY_RENEW_MS: u64 = 15_000;
 
 /// The retry delay of a summary that failed, or whose log changed meanwhile. Unit: milliseconds.
 pub const SUMMARY_RETRY_MS: i64 = 60_000;
@@ -436,8 +474,8 @@ pub const ALERT_REPEAT_MS: i64 = 3_600_000;
 /// Most open alerts of a rule whose end is looked for. Unit: alerts, the latest.
 pub const ALERT_STATES_MAX: u64 = 5_000;
 
-/// Most open alerts that are listed. Unit: alerts, of all rules.
-pub const ALERT_STATES_LISTED_MAX: u64 = 500;
+/// Most open alerts that are listed. Unit: alerts, of each rule.
+pub const ALERT_STATES_LISTED_MAX: u64 = 100;
 
 /// How long an alert may be open. Unit: milliseconds. Shorter than [`ALERT_RETENTION_MS`].
 pub const ALERT_OPEN_MS_MAX: i64 = 30 * DAY_MS;
@@ -473,6 +511,10 @@ pub const VIEW_ROWS_BATCH: i64 = 8_192;
 
 /// Most tasks whose runs a search looks up before their slices; with more, it looks through the slices of all tasks.
 pub const SEARCH_TASKS_FEW: usize = 16;
+
+/// Most runs of the workspaces of a caller that are looked up before their slices. Unit: runs. It takes some milliseconds;
+/// with more, one in some hundred slices of a large archive is theirs.
+pub const SEARCH_RUNS_FEW: i64 = 3_000;
 
 /// Slices that a search reads from the catalog first. Unit: slices.
 pub const SEARCH_SLICES_FIRST: i64 = 128;

@@ -1,5 +1,6 @@
 //! What every archive does, wherever its catalog and its objects are: each test runs over each pair of backends.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::common::{self, page_records, pairs, push, record, runtime, search_for, sorted};
@@ -849,6 +850,52 @@ async fn rules_of_alerts_are_listed_muted_and_remembered() {
     }
     alerts.set_mute("night", None, "kim").await.unwrap();
     assert!(!alerts.is_muted("night").await.unwrap());
+
+    // Two destinations take the place of one, and one of them is removed from the settings.
+    for _ in 0..2 {
+        let destinations = ["mail a".to_owned(), "mail b".to_owned()];
+        alerts.replace_destination("night", "mail a@b.c", &destinations).await.unwrap();
+        let waiting = alerts.backlog().await.unwrap();
+        assert_eq!(waiting.iter().map(|it| it.destination.as_str()).collect::<Vec<_>>(), destinations);
+    }
+    archive.clock.advance_ms(3 * 86_400_000 + 1);
+    assert_eq!(alerts.give_up_without_destination(&["mail b".to_owned()]).await.unwrap(), 1);
+    assert_eq!(alerts.backlog().await.unwrap().len(), 1);
+}
+
+/// Lists of open alerts ended at a number of those of all rules, and what was open for too long stayed behind 5,000 newer
+/// ones.
+async fn open_alerts_of_a_rule_hide_neither_those_of_another_nor_what_is_to_be_forgotten() {
+    let archive = Archive::new().await;
+    let alerts = archive.store.alerts();
+    let alert = |rule: &str, member: &str| NewAlert {
+        rule: rule.to_owned(),
+        destination: "mail".to_owned(),
+        occurrence: member.to_owned(),
+        body: r#"{"what":"run_failed","text":"it failed"}"#.to_owned(),
+        subject: member.to_owned(),
+        state: Some(NewAlertState { member: member.to_owned(), about: "{}".to_owned() }),
+        ..NewAlert::default()
+    };
+    for rule in ["day", "night"] {
+        alerts.rule_known_since(rule).await.unwrap();
+        alerts.enqueue(&[alert(rule, "old")]).await.unwrap();
+    }
+    archive.clock.advance_ms(31 * 86_400_000);
+    alerts.enqueue(&[alert("night", "new")]).await.unwrap();
+    archive
+        .change_catalog(
+            "INSERT INTO alert_states (rule, subject, member, about, body, since)
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5100)
+             SELECT s.rule, 'subject ' || CAST(n AS TEXT), s.member, s.about, s.body, s.since
+             FROM numbers CROSS JOIN alert_states s WHERE s.member = 'new'",
+        )
+        .await;
+    let rules = alerts.rules().await.unwrap();
+    assert_eq!(rules.iter().map(|rule| rule.open.len()).collect::<Vec<_>>(), [1, 100]);
+    assert_eq!(alerts.open_states("night").await.unwrap().len(), 5_000);
+    archive.change_catalog("DELETE FROM alert_states WHERE member = 'new'").await;
+    assert!(alerts.rules().await.unwrap()[1].open.is_empty(), "what had been open for too long is forgotten");
 }
 
 /// Two parts of a subject end; the end is told once, after the beginning, where that was told.
@@ -1092,6 +1139,50 @@ async fn an_archive_is_copied_whole_and_again_with_what_has_come_since() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
+/// One lost object ended each copy at the same place: of half of the archive, there was no backup.
+async fn a_copy_leaves_out_a_run_whose_log_is_damaged_and_brings_everything_else() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    let before: BTreeSet<_> = archive.object_files().into_iter().collect();
+    let lost = archive.start_another_run().await;
+    push(&archive.store, lost, 1, &[record(1, "lost")]).await.unwrap();
+    let object = archive.object_files().into_iter().find(|file| !before.contains(file)).unwrap();
+    let mut others = Vec::new();
+    for number in 2..6 {
+        others.push(archive.start_another_run().await);
+        push(&archive.store, others[others.len() - 1], number, &[record(i64::from(number), "c")]).await.unwrap();
+    }
+    let entry = AuditEntry {
+        at: archive.now(),
+        caller_id: "-".to_owned(),
+        caller_name: "ada".to_owned(),
+        action: "read log".to_owned(),
+        subject: "a".to_owned(),
+        status: 200,
+        address: String::new(),
+        request_id: "one".to_owned(),
+    };
+    archive.store.audit().record(entry).await.unwrap();
+    let content = std::fs::read(&object).unwrap();
+    std::fs::remove_file(&object).unwrap();
+
+    let copy = Copy::empty().await;
+    let copied = archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    assert_eq!((copied.runs, copied.records, copied.runs_damaged), (5, 5, 1));
+    assert!(copied.damage.len() == 1 && copied.damage[0].contains(&lost.to_string()), "{:?}", copied.damage);
+    for run_id in others {
+        assert_eq!(copy.records_of(run_id).await, archive.records_of(run_id).await);
+    }
+    let (entries, _) = copy.store.audit().entries(&AuditFilter { limit: 9, ..AuditFilter::default() }).await.unwrap();
+    assert!(entries.iter().any(|entry| entry.subject == "a"), "what comes after the runs is copied");
+    assert_eq!(copy.store.maintenance().verify(false, |_| ()).await.unwrap().problems, 0);
+
+    std::fs::write(&object, content).unwrap();
+    let copied = archive.store.maintenance().copy_to(copy.store.maintenance(), |_| ()).await.unwrap();
+    assert_eq!((copied.runs, copied.runs_before, copied.runs_damaged), (1, 5, 0));
+    assert_eq!(copy.records_of(lost).await, archive.records_of(lost).await);
+}
+
 async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again() {
     let archive = with_due_run().await;
     let user = NewUser { name: "ada".to_owned(), administrator: false };
@@ -1293,6 +1384,22 @@ async fn a_setback_is_counted_shown_and_tried_again_in_time() {
     assert_eq!(store.collection().retry("up").await.unwrap(), 2);
     assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
     assert!(store.collection().claim_run("up", now.plus_millis(9_000)).await.unwrap().is_some());
+
+    // The clock was ten hours ahead for a moment. That there is no log is counted by itself.
+    archive.clock.advance_ms(9_000);
+    let collection = store.collection();
+    let claimed = collection.claim_run("up", archive.now().plus_millis(100)).await.unwrap().unwrap();
+    let retry_at = archive.now().plus_millis(36_000_000);
+    let setback = FailedAttempt { error: "there is no log".to_owned(), expected: None, retry_at };
+    collection.record_no_log("up", &claimed, &setback).await.unwrap();
+    assert_eq!(collection.bring_forward("up", archive.now().plus_millis(25_200_000)).await.unwrap(), 1);
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let run = collection.claim_run("up", archive.now().plus_millis(100)).await.unwrap().unwrap();
+        counts.push((run.attempts, run.no_log_answers));
+    }
+    counts.sort();
+    assert_eq!(counts, [(1, 0), (2, 1)]);
 }
 
 async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
@@ -1465,6 +1572,112 @@ async fn a_summary_that_failed_is_put_off_and_tried_again() {
     assert!(archive.store.summaries().claim_due(7).await.unwrap().is_empty());
     archive.clock.advance_ms(61_000);
     assert_eq!(archive.store.summaries().claim_due(7).await.unwrap().len(), 1);
+}
+
+/// Each record that came put off the sealing of a run, and with it the end of a deleted log that shared its object.
+async fn a_deleted_log_leaves_an_object_that_is_shared_with_a_log_that_grows() {
+    let archive = Archive::new().await;
+    archive.push("one", &[record(1, "kept")]).await;
+    let deleted = archive.start_another_run().await;
+    push(&archive.store, deleted, 1, &[record(1, "secret")]).await.unwrap();
+    archive.finish_run(archive.run_id).await;
+    archive.finish_run(deleted).await;
+    archive.clock.advance_ms(31_000);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 2);
+    assert_eq!(archive.sealed_files(), 1);
+    archive.store.maintenance().delete_log(deleted).await.unwrap();
+    archive.clock.advance_ms(1_000);
+    archive.push("late", &[record(2, "late")]).await;
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1, "it is due in spite of the record");
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 0);
+    archive.push("later", &[record(3, "later")]).await;
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 0, "this one has time");
+    archive.clock.advance_ms(31_000);
+    assert_eq!(archive.store.maintenance().seal().await.unwrap().runs, 1);
+    assert_eq!(archive.records().await.len(), 3);
+}
+
+/// The slices of all batches that held one old record each were open, with all their bytes, while an old record was read.
+async fn a_log_whose_batches_hold_old_records_is_read_in_order() {
+    let archive = Archive::new().await;
+    let mut expected = Vec::new();
+    for number in 0..90 {
+        // Large batches are cut into slices; small ones overlap each other.
+        let new = if number % 4 == 0 { 99 } else { 1 };
+        let mut records: Vec<Record> = (0..new)
+            .map(|at| record(86_400_000 + number * 1_000 + at, &format!("new {number} {at}")))
+            .chain([record(number, &format!("old {number}"))])
+            .collect();
+        records.reverse();
+        archive.push(&format!("b{number}"), &records).await;
+        expected.extend(records);
+    }
+    expected.sort_by_key(|record| record.time);
+    for is_sealed in [false, true] {
+        if is_sealed {
+            archive.finish_run(archive.run_id).await;
+            archive.clock.advance_ms(31_000);
+            while archive.store.maintenance().seal().await.unwrap().runs > 0 {}
+        }
+        assert!(archive.records().await == expected);
+        let mut newest_first = naive_pages(&archive, TimeRange::ALL, RecordOrder::Desc).await.concat();
+        newest_first.reverse();
+        assert!(newest_first == expected);
+        let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
+        assert_eq!(verified.problem_texts, Vec::<String>::new());
+    }
+}
+
+/// What a node that was killed had claimed waited for an hour.
+async fn the_summaries_of_a_node_that_is_gone_are_made_by_another_in_a_minute() {
+    let archive = sealed().await;
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    let other = archive.another_node().await;
+    for _ in 0..3 {
+        archive.clock.advance_ms(50_000);
+        assert!(other.summaries().claim_due(7).await.unwrap().is_empty(), "it is still being made");
+        archive.store.summaries().renew_claims(&due).await.unwrap();
+    }
+    archive.clock.advance_ms(61_000);
+    let taken_over = other.summaries().claim_due(7).await.unwrap();
+    assert_eq!(taken_over.len(), 1);
+    other.summaries().save_all(&[summary_of(taken_over[0], "hello")]).await.unwrap();
+    // The first was only slow, and renews what it no longer has.
+    archive.store.summaries().renew_claims(&due).await.unwrap();
+    archive.push("late", &[record(2, "late")]).await;
+    archive.clock.advance_ms(31_000);
+    archive.store.maintenance().seal().await.unwrap();
+    assert_eq!(archive.store.summaries().claim_due(7).await.unwrap().len(), 1);
+}
+
+/// All of them were made due by one statement, which was too long for a large archive, and never ended.
+async fn summaries_of_an_older_version_are_made_due_some_at_a_time() {
+    let archive = sealed().await;
+    let due = archive.store.summaries().claim_due(7).await.unwrap();
+    archive.store.summaries().save_all(&[summary_of(due[0], "hello")]).await.unwrap();
+    archive
+        .change_catalog(
+            "INSERT INTO runs (id, task_id, workspace_id, task_version, execution_type, execution_status, status,
+                 triggered_at, final_since, user_id, user_type, records)
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4100)
+             SELECT '00000000-0000-4000-8000-' || CAST(100000000000 + n AS TEXT), task_id, workspace_id, task_version,
+                 execution_type, execution_status, status, triggered_at, final_since - n, user_id, user_type, records
+             FROM numbers CROSS JOIN runs;
+             INSERT INTO summaries (run_id, log_epoch, records, version, made_at, body, sha256)
+             SELECT r.id, 0, r.records, 7, s.made_at, s.body, s.sha256 FROM runs r CROSS JOIN summaries s
+             WHERE r.id <> s.run_id",
+        )
+        .await;
+    let (mut pieces, mut invalidated) = (0, 0);
+    loop {
+        match archive.store.summaries().invalidate_older(8).await.unwrap() {
+            0 => break,
+            more => (pieces, invalidated) = (pieces + 1, invalidated + more),
+        }
+    }
+    assert_eq!((pieces, invalidated), (3, 4101));
+    let first = archive.store.summaries().claim_due(8).await.unwrap();
+    assert!(first.iter().any(|due| due.run_id == archive.run_id), "the latest logs come first");
 }
 
 /// Summaries that went with their logs while somebody verified were told as left behind.
@@ -2030,6 +2243,7 @@ crate::common::pairs::on_each_pair! {
         a_clock_that_is_ahead_of_the_one_of_the_catalog_deletes_nothing,
         a_workspace_that_is_too_large_loses_its_oldest_logs,
         rules_of_alerts_are_listed_muted_and_remembered,
+        open_alerts_of_a_rule_hide_neither_those_of_another_nor_what_is_to_be_forgotten,
         the_end_of_alerts_is_told_once_and_in_order,
         lists_of_runs_for_alerts_have_each_run_on_one_page,
         deliveries_are_listed_retried_and_replayed,
@@ -2039,6 +2253,7 @@ crate::common::pairs::on_each_pair! {
         an_archive_that_is_whole_is_found_to_be,
         whatever_was_changed_or_lost_is_found,
         an_archive_is_copied_whole_and_again_with_what_has_come_since,
+        a_copy_leaves_out_a_run_whose_log_is_damaged_and_brings_everything_else,
         what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again,
         a_copy_that_was_used_has_all_entries_of_the_audit_log,
         what_a_copy_has_no_more_use_for_is_swept_there,
@@ -2052,6 +2267,10 @@ crate::common::pairs::on_each_pair! {
         a_summary_is_made_again_when_its_log_or_its_making_changes,
         a_log_that_a_newer_version_has_summarised_stays_due_until_it_does_so_again,
         a_summary_that_failed_is_put_off_and_tried_again,
+        a_log_whose_batches_hold_old_records_is_read_in_order,
+        a_deleted_log_leaves_an_object_that_is_shared_with_a_log_that_grows,
+        the_summaries_of_a_node_that_is_gone_are_made_by_another_in_a_minute,
+        summaries_of_an_older_version_are_made_due_some_at_a_time,
         what_is_deleted_while_somebody_verifies_is_no_problem,
         a_summary_goes_with_its_log_and_is_copied_with_it,
         what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up,

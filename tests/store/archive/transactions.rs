@@ -451,3 +451,22 @@ async fn the_outcome_of_a_statement_whose_answer_is_lost_is_said_to_be_unknown()
     assert!(error.is_outcome_unknown() && error.kind() == ErrorKind::Unavailable, "{}", error.with_causes());
     assert!(error.to_string().contains("may or may not"), "{}", error.with_causes());
 }
+
+/// Sixteen slow reads had all connections, and no log could be stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_reads_leave_connections_to_what_is_stored() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let outside = Outside::of(&archive).await;
+    let mut locked = outside.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE alert_rules IN ACCESS EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let read = |store: Store| tokio::spawn(async move { store.alerts().rules().await.map(drop) });
+    let reads: Vec<_> = (0..20).map(|_| read(archive.store.clone())).collect();
+    outside.sessions_that_wait(12).await;
+    archive.push("one", &[record(1, "a")]).await;
+    locked.rollback().await.unwrap();
+    for read in reads {
+        // Those that waited for the others may have waited for too long.
+        let _ = read.await.unwrap();
+    }
+    assert_eq!(archive.records().await.len(), 1);
+}

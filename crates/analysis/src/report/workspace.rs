@@ -18,8 +18,11 @@ use super::task::Outcome;
 /// Maximum number of runs in a report on a workspace. Unit: runs.
 const RUNS_MAX: u64 = 60_000;
 
-/// Maximum number of new kinds of errors of a report.
-const NEW_ERROR_GROUPS_MAX: u64 = 200;
+/// Maximum number of new kinds of errors that a report considers, of all tasks.
+const NEW_ERROR_GROUPS_READ_MAX: u64 = 5_000;
+
+/// Maximum number of new kinds of errors that a report lists.
+const NEW_ERROR_GROUPS_MAX: usize = 200;
 
 /// How far back runs of a task are considered. Unit: milliseconds. Tasks without runs since then are omitted.
 const LOOK_BACK_MS: i64 = 90 * 86_400_000;
@@ -102,10 +105,10 @@ pub async fn workspace_report(
 ) -> Result<WorkspaceReport> {
     let look_back = since.min(now.plus_millis(-LOOK_BACK_MS));
     let runs = sources.summaries.recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
-    let is_cut = runs.len() as u64 >= RUNS_MAX;
     let names = names_of_tasks(sources.workspaces, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
-    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_MAX, 0).await?;
+    let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_READ_MAX, 0).await?;
+    let is_cut = runs.len() as u64 >= RUNS_MAX || new.len() as u64 >= NEW_ERROR_GROUPS_READ_MAX;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
@@ -123,7 +126,8 @@ pub async fn workspace_report(
     }
     looks
         .sort_by_cached_key(|look| (std::cmp::Reverse(weight(look)), look.task_name.clone(), look.task_id.to_string()));
-    let new_error_groups = new.into_iter().map(|it| NewErrorGroup::of(name(&it.task_id), it)).collect();
+    let listed = new.into_iter().take(NEW_ERROR_GROUPS_MAX);
+    let new_error_groups = listed.map(|it| NewErrorGroup::of(name(&it.task_id), it)).collect();
     Ok(WorkspaceReport {
         workspace_id: workspace.id,
         workspace_name: workspace.name.clone(),

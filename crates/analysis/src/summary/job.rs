@@ -1,12 +1,13 @@
 //! The job that creates summaries: each sealed log is read once, by any node.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use runlog_model::{RecordOrder, Run, RunId, TimeRange};
 use runlog_store::logs::Logs;
 use runlog_store::problems::NewProblem;
 use runlog_store::summaries::{ClaimedSummary, NewSummary, StoredSummary, Summaries};
-use runlog_store::{Error, ErrorKind, Result};
+use runlog_store::{Error, ErrorKind, Result, limits};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -22,14 +23,11 @@ const INVALIDATE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Creates summaries until `stop`; a summary in progress is completed.
 pub async fn make_summaries(summaries: &Summaries, logs: &Logs, stop: CancellationToken) {
-    let mut invalidated_at: Option<Instant> = None;
+    let mut checked_at = None;
     while !stop.is_cancelled() {
-        if invalidated_at.is_none_or(|at| at.elapsed() >= INVALIDATE_EVERY) && invalidate_older(summaries).await {
-            invalidated_at = Some(Instant::now());
-        }
-        match summarize_due(summaries, logs).await {
-            Ok(Some(_)) => continue,
-            Ok(None) => {}
+        match make_some(summaries, logs, &mut checked_at).await {
+            Ok(true) => continue,
+            Ok(false) => {}
             Err(error) => {
                 error!(error = &error as &dyn std::error::Error, "cannot create a summary; it will be retried")
             }
@@ -41,28 +39,35 @@ pub async fn make_summaries(summaries: &Summaries, logs: &Logs, stop: Cancellati
     }
 }
 
-/// Creates every summary that is due, including those of an older version; returns their number.
-pub async fn summarize_all(summaries: &Summaries, logs: &Logs) -> Result<u64> {
-    summaries.invalidate_older(SUMMARY_VERSION).await?;
-    let mut made = 0;
-    loop {
-        match summarize_due(summaries, logs).await? {
-            None => return Ok(made),
-            Some(more) => made += more,
-        }
+/// Creates some of the due summaries. If none is due, makes some of an older version due for later, unless there were none
+/// at `checked_at`, a while ago. Returns false when nothing was due.
+async fn make_some(summaries: &Summaries, logs: &Logs, checked_at: &mut Option<Instant>) -> Result<bool> {
+    if summarize_due(summaries, logs).await?.is_some() {
+        return Ok(true);
     }
+    if checked_at.is_some_and(|at| at.elapsed() < INVALIDATE_EVERY) {
+        return Ok(false);
+    }
+    match summaries.invalidate_older(SUMMARY_VERSION).await? {
+        0 => *checked_at = Some(Instant::now()),
+        invalidated => debug!(runs = invalidated, "recomputing summaries of an older version"),
+    }
+    Ok(false)
 }
 
-/// Makes the summaries of an older version due again; false if that failed and must be repeated.
-async fn invalidate_older(summaries: &Summaries) -> bool {
-    match summaries.invalidate_older(SUMMARY_VERSION).await {
-        Ok(0) => true,
-        Ok(invalidated) => {
-            debug!(runs = invalidated, "recomputing summaries of an older version");
-            true
+/// Creates every summary that is due, including those of an older version; returns their number.
+pub async fn summarize_all(summaries: &Summaries, logs: &Logs) -> Result<u64> {
+    let (mut made, mut is_first) = (0, true);
+    loop {
+        let mut was_due = false;
+        while let Some(more) = summarize_due(summaries, logs).await? {
+            (made, was_due) = (made + more, true);
         }
-        // Problems of the catalog are reported by the next attempt.
-        Err(_) => false,
+        // What was made due may be in the hands of another node.
+        if (!was_due && !is_first) || summaries.invalidate_older(SUMMARY_VERSION).await? == 0 {
+            return Ok(made);
+        }
+        is_first = false;
     }
 }
 
@@ -78,23 +83,62 @@ pub async fn summarize_due(summaries: &Summaries, logs: &Logs) -> Result<Option<
 }
 
 async fn summarize(summaries: &Summaries, logs: &Logs, due: &[ClaimedSummary]) -> Result<u64> {
-    let mut made = Vec::with_capacity(due.len());
+    let (made, mut failed) = tokio::select! {
+        made = summarize_each(summaries, logs, due) => made,
+        never = keep_claims(summaries, due) => match never {},
+    };
+    let mut stored = made.len() as u64;
+    match summaries.save_all(&made).await {
+        // One that cannot be stored must not keep the others from it.
+        Err(error) if made.len() > 1 && error.kind() != ErrorKind::Unavailable => {
+            debug!(error = &error as &dyn std::error::Error, "summaries are stored one by one");
+            for summary in &made {
+                if let Err(error) = summaries.save_all(std::slice::from_ref(summary)).await {
+                    warn_of(summary.of.run_id, &error);
+                    failed.push(summary.of);
+                    stored -= 1;
+                }
+            }
+        }
+        outcome => outcome?,
+    }
+    for due in &failed {
+        summaries.postpone(due).await?;
+    }
+    Ok(stored)
+}
+
+/// Creates the claimed summaries; returns them, and the claims of which none could be made.
+async fn summarize_each(
+    summaries: &Summaries,
+    logs: &Logs,
+    due: &[ClaimedSummary],
+) -> (Vec<NewSummary>, Vec<ClaimedSummary>) {
+    let (mut made, mut failed) = (Vec::with_capacity(due.len()), Vec::new());
     for due in due {
         match summarize_one(summaries, logs, due).await {
             Ok(summary) => made.push(summary),
             Err(error) => {
-                warn!(
-                    error = &error as &dyn std::error::Error,
-                    run.id = %due.run_id,
-                    "cannot summarise the log of run {}",
-                    due.run_id
-                );
-                summaries.postpone(due).await?;
+                warn_of(due.run_id, &error);
+                failed.push(*due);
             }
         }
     }
-    summaries.save_all(&made).await?;
-    Ok(made.len() as u64)
+    (made, failed)
+}
+
+fn warn_of(run_id: RunId, error: &Error) {
+    warn!(error = error as &dyn std::error::Error, run.id = %run_id, "cannot summarise the log of run {run_id}");
+}
+
+/// Renews the claims while their summaries are made.
+async fn keep_claims(summaries: &Summaries, claimed: &[ClaimedSummary]) -> Infallible {
+    loop {
+        tokio::time::sleep(Duration::from_millis(limits::SUMMARY_RENEW_MS)).await;
+        if let Err(error) = summaries.renew_claims(claimed).await {
+            debug!(error = &error as &dyn std::error::Error, "claims of summaries could not be renewed");
+        }
+    }
 }
 
 async fn summarize_one(summaries: &Summaries, logs: &Logs, due: &ClaimedSummary) -> Result<NewSummary> {

@@ -457,7 +457,7 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
     drop(bar);
     let json = json!({
         "objects": copied.objects, "bytes": copied.bytes, "runs": copied.runs, "records": copied.records,
-        "runsBefore": copied.runs_before,
+        "runsBefore": copied.runs_before, "runsDamaged": copied.runs_damaged, "damage": copied.damage,
     });
     let text = format!(
         "copied {} with {} in {} ({}) to {place}; copied before: {}",
@@ -468,8 +468,21 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
         counted(copied.runs_before, "run")
     );
     shown(as_json, json, text)?;
+    if !as_json {
+        for damage in copied.damage.iter().take(PROBLEMS_SHOWN) {
+            result_line(format!("{} {damage}", styled(BAD, "not copied:")))?;
+        }
+    }
     let verified = if no_verify { Ok(()) } else { verify(&target, false, as_json).await };
     target.close().await;
+    if copied.runs_damaged > 0 {
+        let message = format!(
+            "{} could not be copied, because a part of their logs is damaged or lost; everything else was. Restore the objects \
+             from a backup, or delete these logs, and copy again",
+            counted(copied.runs_damaged, "run")
+        );
+        return Err(Failure::new(Exit::Incomplete, message));
+    }
     verified
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
+use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
 use runlog_model::place::Task;
 use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
@@ -532,9 +532,13 @@ impl Finder<'_> {
     /// Compares a run with the previous runs of its task.
     async fn perhaps_slow(&mut self, run: &Run) -> Result<(), AlertError> {
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
-        let runs = self.recent_runs(run.task_id).await?;
-        let Some(place) = runs.iter().position(|it| it.run_id == run.id) else { return Ok(()) };
-        for reason in reasons_of(&runs[place..], self.now) {
+        // However many others were triggered since: a run that hangs does not keep them from it.
+        let since = run.triggered_at.plus_millis(-LATE_MAX_MS);
+        let runs = self.archive.summaries.runs_up_to(run, since, LOOK_RUNS_MAX).await?;
+        if runs.first().is_none_or(|first| first.run_id != run.id) {
+            return Ok(());
+        }
+        for reason in reasons_of(&runs, self.now) {
             if let Reason::Slow { duration_ms, usual_ms, goes_on, .. } = reason {
                 let (word, took, usual) =
                     (if goes_on { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));

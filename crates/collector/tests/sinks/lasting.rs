@@ -340,6 +340,35 @@ async fn rejected_rows_are_told_behind_any_number_of_runs_below_the_threshold() 
     assert_eq!(texts(&stage, &alerts, &mut told).await, ["rejected_rows: nightly rejected 11 rows of 100"]);
 }
 
+/// A run was looked for among the newest of its task: one that hung while thirty others were triggered was never reported.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_hangs_is_told_however_many_were_triggered_since() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let rule = AlertRule { when: vec![Condition::RunSlow], recovery: false, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![rule], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let start = |stage: &Stage| {
+        let now = Some(stage.clock.now());
+        StartRun { trigger_timestamp: now, start_timestamp: now, ..StartRun::of_task(stage.task) }
+    };
+    for _ in 0..6 {
+        let run = stage.dispatched_run(&start(&stage)).await;
+        stage.pass(MINUTE_MS);
+        stage.store.runs().finish(run, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+    }
+    let hangs = stage.dispatched_run(&start(&stage)).await;
+    for _ in 0..40 {
+        stage.pass(1_000);
+        let run = stage.dispatched_run(&start(&stage)).await;
+        stage.pass(1_000);
+        stage.store.runs().finish(run, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+    }
+    stage.pass(20 * MINUTE_MS);
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("run_slow: nightly has been running for "), "{hangs} {said:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn far_more_or_fewer_rows_than_usual_are_told() {
     let stage = Stage::new().await;

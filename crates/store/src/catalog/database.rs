@@ -27,6 +27,8 @@ pub(crate) struct Catalog {
     kind: CatalogKind,
     writer: CatalogPool,
     readers: CatalogPool,
+    /// For reads that wait for no long ones.
+    quick_readers: CatalogPool,
     turns: Turns,
 }
 
@@ -103,7 +105,8 @@ impl Catalog {
         let readers = opened(readers, &for_reading, limits::SQLITE_WAIT).await.map_err(opening)?;
         let writer = CatalogPool::for_writing(writer, limits::SQLITE_WAIT);
         let readers = CatalogPool::for_reading(readers, limits::SQLITE_WAIT);
-        Ok(Self { kind: CatalogKind::Sqlite, writer, readers, turns: Turns::default() })
+        let quick_readers = readers.clone();
+        Ok(Self { kind: CatalogKind::Sqlite, writer, readers, quick_readers, turns: Turns::default() })
     }
 
     /// Connects to a PostgreSQL database and migrates it; one node does so while the others wait.
@@ -138,8 +141,10 @@ impl Catalog {
         set_bounds(&mut connection).await.map_err(opening)?;
         drop(connection);
         let writer = CatalogPool::for_writing(pool.clone(), limits::CATALOG_WAIT);
-        let readers = CatalogPool::for_reading(pool, limits::CATALOG_WAIT);
-        Ok(Self { kind: CatalogKind::Postgres, writer, readers, turns: Turns::default() })
+        let places = limits::POSTGRES_CONNECTIONS - limits::POSTGRES_CONNECTIONS_FOR_WRITING;
+        let quick_readers = CatalogPool::for_reading(pool.clone(), limits::CATALOG_WAIT);
+        let readers = CatalogPool::for_reading(pool, limits::CATALOG_WAIT).with_places(places as usize);
+        Ok(Self { kind: CatalogKind::Postgres, writer, readers, quick_readers, turns: Turns::default() })
     }
 
     /// The same, whose operations begin when a simulation says so.
@@ -148,6 +153,7 @@ impl Catalog {
         Self {
             writer: self.writer.with_turns(turns.clone()),
             readers: self.readers.with_turns(turns.clone()),
+            quick_readers: self.quick_readers.with_turns(turns.clone()),
             turns,
             ..self
         }
@@ -161,6 +167,11 @@ impl Catalog {
     /// For statements that change nothing; they are retried when the server comes back.
     pub(crate) fn read(&self) -> &CatalogPool {
         &self.readers
+    }
+
+    /// The same for short ones that writes need, or each request: they do not wait until long ones have ended.
+    pub(crate) fn read_quick(&self) -> &CatalogPool {
+        &self.quick_readers
     }
 
     /// For one statement that writes.
@@ -182,8 +193,9 @@ impl Catalog {
         match self.kind {
             CatalogKind::Sqlite => vec![self.writer.metrics("writer"), self.readers.metrics("reader")],
             CatalogKind::Postgres => {
-                let (all, readers) = (self.writer.metrics("all"), self.readers.metrics("all"));
-                vec![PoolMetrics { waiting: all.waiting + readers.waiting, ..all }]
+                let all = self.writer.metrics("all");
+                let readers = [&self.readers, &self.quick_readers].map(|pool| pool.metrics("all").waiting);
+                vec![PoolMetrics { waiting: all.waiting + readers.iter().sum::<usize>(), ..all }]
             }
         }
     }
@@ -219,7 +231,7 @@ impl Catalog {
             CatalogKind::Sqlite => self.turns.clock_ms(),
             CatalogKind::Postgres => Some(
                 sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
-                    .fetch_one(&self.readers)
+                    .fetch_one(&self.quick_readers)
                     .await?,
             ),
         })

@@ -19,6 +19,7 @@ use sqlx::any::{AnyArguments, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo}
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::{Any, AnyPool, Either, Execute, Executor, SqlStr};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -51,6 +52,8 @@ pub(crate) struct CatalogPool {
     is_for_reading: bool,
     /// How long a call waits for a connection.
     wait_max: Duration,
+    /// Of reads: so many of them run at a time, if the connections are those of others as well.
+    places: Option<Arc<Semaphore>>,
     /// Calls that wait for a connection.
     waiting: Arc<AtomicUsize>,
     turns: Turns,
@@ -85,11 +88,18 @@ type Steps = Vec<Either<AnyQueryResult, AnyRow>>;
 
 impl CatalogPool {
     pub(crate) fn for_reading(pool: AnyPool, wait_max: Duration) -> Self {
-        Self { pool, is_for_reading: true, wait_max, waiting: Arc::default(), turns: Turns::default() }
+        let (waiting, turns) = (Arc::default(), Turns::default());
+        Self { pool, is_for_reading: true, wait_max, places: None, waiting, turns }
     }
 
     pub(crate) fn for_writing(pool: AnyPool, wait_max: Duration) -> Self {
-        Self { pool, is_for_reading: false, wait_max, waiting: Arc::default(), turns: Turns::default() }
+        let (waiting, turns) = (Arc::default(), Turns::default());
+        Self { pool, is_for_reading: false, wait_max, places: None, waiting, turns }
+    }
+
+    /// The same, of whose statements only so many run at a time.
+    pub(crate) fn with_places(self, places: usize) -> Self {
+        Self { places: Some(Arc::new(Semaphore::new(places))), ..self }
     }
 
     /// The same, whose statements begin when a simulation says so.
@@ -123,12 +133,22 @@ impl CatalogPool {
         retry_while_unavailable(|| self.wait_for(self.pool.acquire())).await
     }
 
+    /// A connection, and the place that the statement takes while it runs.
+    async fn acquire_in_place(&self) -> sqlx::Result<(Option<SemaphorePermit<'_>>, PoolConnection<Any>)> {
+        let place = match &self.places {
+            Some(places) => Some(places.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?),
+            None => None,
+        };
+        Ok((place, self.pool.acquire().await?))
+    }
+
     async fn run(&self, statement: Statement) -> sqlx::Result<Steps> {
         match self.is_for_reading {
             true => {
                 retry_while_unavailable(|| async {
                     let _turn = self.turns.begin(Operation::Read, statement.text.as_str()).await;
-                    statement.on(self.wait_for(self.pool.acquire()).await?).await
+                    let (_place, connection) = self.wait_for(self.acquire_in_place()).await?;
+                    statement.on(connection).await
                 })
                 .await
             }

@@ -111,7 +111,9 @@ impl Ingest {
             let Some(looking) = looking_for_batches(some.iter().map(|(run_id, id)| (*run_id, id.as_str()))) else {
                 break;
             };
-            stored.extend(read_stored_batches(looking.build_query_as().fetch_all(self.core.catalog().read()).await?)?);
+            let rows: Vec<StoredBatchRow> =
+                looking.build_query_as().fetch_all(self.core.catalog().read_quick()).await?;
+            stored.extend(read_stored_batches(rows)?);
         }
         Ok(stored)
     }
@@ -404,9 +406,12 @@ impl Ingest {
                     severity_warn = runs.severity_warn + added.severity_warn,
                     severity_error = runs.severity_error + added.severity_error,
                     severity_fatal = runs.severity_fatal + added.severity_fatal,
-                    seal_at = CASE WHEN added.records > 0 THEN added.seal_at ELSE runs.seal_at END,
-                    last_record_stored_at = ",
+                    seal_at = CASE WHEN added.records > 0 AND (runs.seal_at IS NULL OR runs.seal_at > ",
         );
+        // What is due stays due: a deleted log lies in an object until the others in it are sealed, however often one of them
+        // is pushed to.
+        updating.push_bind(now.as_millis());
+        updating.push(") THEN added.seal_at ELSE runs.seal_at END, last_record_stored_at = ");
         updating.push_bind(now.as_millis()).push(" FROM added WHERE runs.id = added.id");
         updating.build_query().execute(&mut *connection).await?;
         for (run_id, addition) in additions {

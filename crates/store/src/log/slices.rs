@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::tables::runs::LogState;
 
-/// The part of a run that one segment holds, with its rows in order of (time, arrival).
+/// A part of a run that one segment holds, with its rows in order of (time, arrival).
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Slice {
     pub(crate) segment_id: String,

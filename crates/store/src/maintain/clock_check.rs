@@ -1,7 +1,7 @@
 //! Whether the clock of a machine can be trusted with deletions that cannot be undone.
 //!
 //! An archive on one machine has no second clock. One that starts with a wrong time, before it has been set, must not
-//! delete all logs whose retention would be over by it.
+//! delete all logs whose retention would be over by it, nor all tokens that would have expired.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct Doubt {
 
 impl ClockCheck {
     /// Reads the clock: the time now, and the elapsed time of a clock that is never set. `newest` is the newest time in the
-    /// archive, for the first reading. Returns a doubt when it arises; [`is_doubted`](Self::is_doubted) says how long it
+    /// archive that lies [`limits::CLOCK_DOUBT_TIME`] back, for the first reading. Returns a doubt when it arises; [`is_doubted`](Self::is_doubted) says how long it
     /// lasts.
     pub(super) fn read(&mut self, now: Timestamp, elapsed: Duration, newest: Option<Timestamp>) -> Option<Doubt> {
         let expected = match self.last {

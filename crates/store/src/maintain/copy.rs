@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use sqlx::any::{AnyRow, AnyTypeInfoKind};
 use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
 use tokio::io::AsyncWriteExt;
+use tracing::warn;
 
 use crate::catalog::sql::{Connection, Sql};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +24,7 @@ use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::intents;
+use crate::objects::read_error::read_error;
 use crate::tables::audit::{DELETE_ENVIRONMENT, DELETE_USER};
 use crate::tables::{component_metrics, problems, reported_plans};
 
@@ -77,7 +79,7 @@ const DELIVERED: [(&str, &str); 2] = [
 ];
 
 /// The result of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CopyReport {
     /// Copied objects.
     pub objects: u64,
@@ -89,22 +91,32 @@ pub struct CopyReport {
     pub records: u64,
     /// Runs that the target had already, unchanged.
     pub runs_before: u64,
+    /// Runs that were left out because a part of their logs is damaged or lost. The target has them as an earlier copy
+    /// had them, or not at all.
+    pub runs_damaged: u64,
+    /// The first of them, with what is damaged: a line for each.
+    pub damage: Vec<String>,
 }
 
 /// The progress of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CopyProgress {
+pub struct CopyProgress<'c> {
     /// What was copied so far.
-    pub copied: CopyReport,
+    pub copied: &'c CopyReport,
     /// Runs of the source.
     pub runs_total: u64,
 }
 
 impl Maintenance {
-    /// Copies everything but page files, which are built again, to another archive.
+    /// Copies everything but page files, which are built again, to another archive. Runs of whose logs something is damaged
+    /// or lost are left out, and named in the result.
     ///
     /// `Conflict`: the target contains things that this archive does not.
-    pub async fn copy_to(&self, target: &Self, mut progress: impl FnMut(CopyProgress) + Send) -> Result<CopyReport> {
+    pub async fn copy_to(
+        &self,
+        target: &Self,
+        mut progress: impl FnMut(CopyProgress<'_>) + Send,
+    ) -> Result<CopyReport> {
         self.check_target(target).await?;
         for table in NAMED {
             self.free_names_at(target, table).await?;
@@ -145,7 +157,7 @@ impl Maintenance {
             self.revoke_at(target, table, &["id"]).await?;
         }
         let runs_total: i64 = self.count_rows("runs").await?;
-        let mut copied = CopyReport::default();
+        let (mut copied, mut damaged) = (CopyReport::default(), HashMap::new());
         let mut after = String::new();
         loop {
             let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM runs WHERE id > $1 ORDER BY id LIMIT 500")
@@ -155,8 +167,8 @@ impl Maintenance {
             let Some(last) = ids.last() else { break };
             after.clone_from(last);
             for id in ids {
-                self.copy_run(target, &id, &mut copied).await?;
-                progress(CopyProgress { copied, runs_total: runs_total.saturating_as::<u64>() });
+                self.copy_run(target, &id, &mut copied, &mut damaged).await?;
+                progress(CopyProgress { copied: &copied, runs_total: runs_total.saturating_as::<u64>() });
             }
         }
         self.copy_components(target).await?;
@@ -553,7 +565,14 @@ impl Maintenance {
         }
     }
 
-    async fn copy_run(&self, target: &Self, id: &str, copied: &mut CopyReport) -> Result<()> {
+    /// Copies a run with its log. `damaged` has the segments that were found to be damaged, by their ids.
+    async fn copy_run(
+        &self,
+        target: &Self,
+        id: &str,
+        copied: &mut CopyReport,
+        damaged: &mut HashMap<String, Error>,
+    ) -> Result<()> {
         loop {
             let Some(run) = self.row_of_run(id).await? else { return Ok(()) };
             let there = target.row_of_run(id).await?;
@@ -567,13 +586,30 @@ impl Maintenance {
             };
             let (slices, batches) = (of_run("slices", "first_arrival").await?, of_run("batches", "batch_id").await?);
             let (summary, problems) = (of_run("summaries", "run_id").await?, of_run("problems", "kind, id").await?);
+            let mut damage = None;
             for slice in &slices {
-                self.copy_segment(target, slice.try_get("segment_id")?, copied).await?;
+                let segment: String = slice.try_get("segment_id")?;
+                damage = match damaged.get(&segment) {
+                    Some(error) => Some(error.clone()),
+                    None => self.copy_segment(target, segment.clone(), copied).await?,
+                };
+                if let Some(error) = &damage {
+                    damaged.insert(segment, error.clone());
+                    break;
+                }
             }
-            // Rows that were read while the log was changed may not fit together.
+            // Rows that were read while the log was changed may not fit together, and objects of a log that was deleted are
+            // not lost.
             match self.row_of_run(id).await? {
                 Some(again) if is_same(&again, &run) => {}
                 _ => continue,
+            }
+            if let Some(error) = damage {
+                copied.runs_damaged += 1;
+                if copied.damage.len() < limits::UNREADABLE_RUNS_MAX {
+                    copied.damage.push(format!("run {id}: {}", error.with_causes()));
+                }
+                return Ok(());
             }
             target
                 .core
@@ -621,7 +657,8 @@ impl Maintenance {
         Ok(sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(self.core.catalog().read()).await?)
     }
 
-    async fn copy_segment(&self, target: &Self, id: String, copied: &mut CopyReport) -> Result<()> {
+    /// Copies a segment that the target does not have; returns an error if its object is damaged or lost.
+    async fn copy_segment(&self, target: &Self, id: String, copied: &mut CopyReport) -> Result<Option<Error>> {
         let row = |maintenance: &Self| {
             let (maintenance, id) = (maintenance.clone(), id.clone());
             async move {
@@ -630,18 +667,21 @@ impl Maintenance {
             }
         };
         if row(target).await?.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         // It was sealed meanwhile; the rows of the run are read again.
-        let Some(row) = row(self).await? else { return Ok(()) };
+        let Some(row) = row(self).await? else { return Ok(None) };
         let key = Path::from(row.try_get::<String, _>("object_key")?);
         target.core.intents().intend([&key]).await?;
-        let (bytes, sha256) = self.copy_object(target, &key).await?;
+        let (bytes, sha256) = match self.copy_object(target, &key).await? {
+            Ok(written) => written,
+            Err(damage) => return Ok(Some(damage)),
+        };
         let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
         if bytes != expected.saturating_as::<u64>() || (!hash.is_empty() && hash != sha256) {
-            target.core.objects().delete(&key).await?;
+            target.core.intents().remove_uncommitted(std::slice::from_ref(&key)).await;
             let message = format!("object {key} is not what was written; `runlog archive verify` tells more");
-            return Err(Error::corrupt(message));
+            return Ok(Some(Error::corrupt(message)));
         }
         target
             .core
@@ -660,26 +700,49 @@ impl Maintenance {
             .await?;
         copied.objects += 1;
         copied.bytes += bytes;
-        Ok(())
+        Ok(None)
     }
 
-    /// Copies an object; returns its length and SHA-256.
-    async fn copy_object(&self, target: &Self, key: &Path) -> Result<(u64, String)> {
-        let mut source = self.core.objects().get(key).await?.into_stream();
+    /// Copies an object; returns its length and SHA-256, or what is wrong with it.
+    async fn copy_object(&self, target: &Self, key: &Path) -> Result<Result<(u64, String)>> {
+        let mut source = match self.core.objects().get(key).await {
+            Ok(found) => found.into_stream(),
+            Err(error) => return self.unread(key, error).await,
+        };
+        let unwritten = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::caused(ErrorKind::Unavailable, format!("cannot write object {key}"), error)
+        };
         let mut object =
             BufWriter::with_capacity(target.core.objects().clone(), key.clone(), limits::UPLOAD_PART_BYTES)
                 .with_max_concurrency(2);
         let (mut digest, mut bytes) = (Sha256::new(), 0);
-        while let Some(chunk) = source.try_next().await? {
+        loop {
+            let chunk = match source.try_next().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    abort(&mut object, key).await;
+                    return self.unread(key, error).await;
+                }
+            };
             digest.update(&chunk);
             bytes += chunk.len() as u64;
-            object.put(chunk).await?;
+            if let Err(error) = object.put(chunk).await {
+                abort(&mut object, key).await;
+                return Err(unwritten(error.into()));
+            }
         }
-        object
-            .shutdown()
-            .await
-            .map_err(|error| Error::caused(ErrorKind::Unavailable, format!("cannot write object {key}"), error))?;
-        Ok((bytes, hex::encode(digest.finalize())))
+        object.shutdown().await.map_err(|error| unwritten(error.into()))?;
+        Ok(Ok((bytes, hex::encode(digest.finalize()))))
+    }
+
+    /// An object that could not be read: it is damaged or lost, or the object store is away.
+    async fn unread<T>(&self, key: &Path, error: object_store::Error) -> Result<Result<T>> {
+        let error = read_error(self.core.objects(), error).await;
+        match error.kind() {
+            ErrorKind::Corrupt => Ok(Err(error.in_object(key.as_ref()))),
+            _ => Err(error),
+        }
     }
 
     /// Copies the entries that the target lacks. It may have others of its own, from a service that was started on it, and
@@ -727,6 +790,13 @@ impl Maintenance {
             }
             after = until;
         }
+    }
+}
+
+/// Removes what was uploaded of an object that will not be completed.
+async fn abort(object: &mut BufWriter, key: &Path) {
+    if let Err(error) = object.abort().await {
+        warn!(%error, object.key = %key, "parts of an abandoned upload could not be removed");
     }
 }
 

@@ -20,9 +20,7 @@ use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::lake::changes;
 use crate::maintain::maintenance::Maintenance;
-use crate::maintain::seal::commit::seal_anew;
 use crate::tables::problems;
-use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};
 
@@ -149,6 +147,22 @@ impl Maintenance {
         let pages = pages.into_iter().filter_map(|(key, bytes)| Some((key?, bytes.unwrap_or_default())));
         let objects: Vec<(String, i64)> =
             own.iter().map(|segment| (segment.object_key.clone(), segment.bytes)).chain(pages).collect();
+        // What shares an object with it is sealed again, without it.
+        sqlx::query(
+            "UPDATE runs SET seal_at = $2 WHERE id IN (SELECT o.run_id FROM slices o WHERE o.run_id <> $1
+                AND o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1))",
+        )
+        .bind(&id)
+        .bind(self.core.now().as_millis())
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "UPDATE slices SET sealed = 0 WHERE run_id <> $1 AND sealed = 1
+                AND segment_id IN (SELECT s.segment_id FROM slices s WHERE s.run_id = $1)",
+        )
+        .bind(&id)
+        .execute(&mut *transaction)
+        .await?;
         for statement in [
             "DELETE FROM slices WHERE run_id = $1",
             "DELETE FROM batches WHERE run_id = $1",
@@ -173,11 +187,10 @@ impl Maintenance {
         }
         changes::note_changed(&mut transaction, own.iter().chain(&shared).map(|segment| &segment.id)).await?;
         problems::remove_runs(&mut transaction, std::slice::from_ref(&id), self.core.now()).await?;
-        for segment in &own {
-            sqlx::query("DELETE FROM segments WHERE id = $1").bind(&segment.id).execute(&mut *transaction).await?;
-        }
-        for segment in &shared {
-            seal_anew(&mut transaction, &segment.id, self.core.now().as_millis()).await?;
+        for some in own.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut deleting = Sql::new("DELETE FROM segments WHERE id IN (");
+            deleting.push_list(some.iter().map(|segment| segment.id.clone())).push(")");
+            deleting.build_query().execute(&mut *transaction).await?;
         }
         record_deletions(&mut transaction, &objects).await?;
         self.core.commit_change(transaction, Some(&id)).await?;
@@ -188,25 +201,24 @@ impl Maintenance {
     /// Locks a run and all runs that share an object with it, in the global lock order. Returns false when further
     /// runs have come to share one meanwhile: locking them too would break the order.
     async fn lock_with_sharers(&self, connection: &mut Connection, id: &str) -> Result<bool> {
-        let mut locked = BTreeSet::new();
-        loop {
-            let sharers: Vec<String> = sqlx::query_scalar(
-                "SELECT DISTINCT o.run_id FROM slices o WHERE o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1)",
-            )
-            .bind(id)
-            .fetch_all(&mut *connection)
-            .await?;
-            let wanted: BTreeSet<String> = sharers.into_iter().chain([id.to_owned()]).collect();
-            // While the run is locked it comes into no further object; before, it may have.
-            if wanted.is_subset(&locked) {
-                return Ok(true);
-            }
-            if !locked.is_empty() {
-                return Ok(false);
-            }
-            lock_runs(&self.core, connection, wanted.iter().cloned()).await?;
-            locked = wanted;
-        }
+        // There may be any number of them: none is a value of the statement.
+        let locking = format!(
+            "SELECT id FROM runs WHERE id IN (
+                SELECT o.run_id FROM slices o WHERE o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1)
+                UNION SELECT CAST($1 AS TEXT)) ORDER BY id{}",
+            self.core.catalog().for_update()
+        );
+        let locked: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(locking)).bind(id).fetch_all(&mut *connection).await?;
+        let locked: BTreeSet<String> = locked.into_iter().collect();
+        let sharers: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT o.run_id FROM slices o WHERE o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1)",
+        )
+        .bind(id)
+        .fetch_all(&mut *connection)
+        .await?;
+        // While the run is locked it comes into no further object; before, it may have.
+        Ok(sharers.iter().all(|sharer| locked.contains(sharer)))
     }
 
     /// Removes objects that are recorded as deletions, and those records. Returns the removed bytes.

@@ -213,7 +213,7 @@ impl Maintenance {
             return Ok(Finding::new("sealing", Health::Bad, seen, Some(advice)));
         }
         let late: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_at <= $1")
-            .bind(self.core.now().as_millis() - limits::SEAL_LEASE_MS)
+            .bind(self.core.now().as_millis() - limits::SEAL_LATE_MS)
             .fetch_one(self.core.catalog().read())
             .await?;
         Ok(match late {

@@ -1,5 +1,6 @@
 //! Background jobs: page builds, sealing, the sweep and retention.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use az::SaturatingAs;
@@ -10,21 +11,22 @@ use runlog_model::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::maintain::clock_check::ClockCheck;
 use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::keys;
-use crate::objects::read_error::listed;
+use crate::objects::read_error::{is_of_object_alone, listed};
 use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
 impl Maintenance {
-    /// Builds page files, seals and sweeps until `stop`; work in progress is finished. Each job is supervised
-    /// separately: one that fails or panics is restarted, and never ends another.
+    /// Builds page files, seals, applies retention and sweeps until `stop`; work in progress is finished. Each job is
+    /// supervised separately: one that fails or panics is restarted, and never ends another, nor keeps it waiting.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let supervisor = self.supervisor();
+        let clock_check = Arc::new(Mutex::new(ClockCheck::default()));
         tokio::join!(
             supervisor.run("page builds", &stop, || {
                 let (maintenance, stop) = (self.clone(), stop.clone());
@@ -42,11 +44,19 @@ impl Maintenance {
                     Ok::<_, Error>(())
                 }
             }),
-            supervisor.run("sweep and retention", &stop, || {
-                let (maintenance, stop) = (self.clone(), stop.clone());
+            supervisor.run("retention", &stop, || {
+                let (maintenance, stop, clock_check) = (self.clone(), stop.clone(), Arc::clone(&clock_check));
+                async move {
+                    failpoint::reach("job-retention");
+                    maintenance.apply_retention_periodically(stop, &clock_check).await;
+                    Ok::<_, Error>(())
+                }
+            }),
+            supervisor.run("sweep", &stop, || {
+                let (maintenance, stop, clock_check) = (self.clone(), stop.clone(), Arc::clone(&clock_check));
                 async move {
                     failpoint::reach("job-sweep");
-                    maintenance.sweep_periodically(stop).await;
+                    maintenance.sweep_periodically(stop, &clock_check).await;
                     Ok::<_, Error>(())
                 }
             }),
@@ -72,23 +82,29 @@ impl Maintenance {
         }
     }
 
-    async fn sweep_periodically(&self, stop: CancellationToken) {
-        let (mut whole_at, mut clock_check) = (self.core.now(), ClockCheck::default());
+    async fn apply_retention_periodically(&self, stop: CancellationToken, clock_check: &Mutex<ClockCheck>) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.apply_retention_in_time(&mut clock_check).await {
+            let applied = match self.doubts_clock(clock_check).await {
+                Ok(true) => Ok(()),
+                Ok(false) => self.apply_retention().await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = applied {
                 error!(error = &error as &dyn std::error::Error, "retention failed and will be tried again");
             }
-            let is_whole = self.core.now() >= whole_at;
-            let swept = match is_whole {
-                true => self.sweep().await,
-                false => self.sweep_folders(keys::recent_folders(self.core.now())).await,
-            };
-            if is_whole && swept.is_ok() {
-                whole_at = self.core.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_millis(limits::SWEEP_EVERY_MS)) => {}
             }
-            match swept {
-                Ok(0) => {}
-                Ok(bytes_freed) => info!(bytes_freed, "expired log files and orphan objects were swept"),
+        }
+    }
+
+    async fn sweep_periodically(&self, stop: CancellationToken, clock_check: &Mutex<ClockCheck>) {
+        let mut whole_at = self.core.now();
+        while !stop.is_cancelled() {
+            match self.doubts_clock(clock_check).await {
+                Ok(true) => {}
+                Ok(false) => self.sweep_in_time(&mut whole_at).await,
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, "the sweep failed and will be tried again")
                 }
@@ -100,40 +116,102 @@ impl Maintenance {
         }
     }
 
-    /// Applies retention, unless the clock of the only machine has jumped ahead.
-    async fn apply_retention_in_time(&self, check: &mut ClockCheck) -> Result<()> {
-        if self.core.catalog().clock_ms().await?.is_none() {
-            let newest: Option<i64> = sqlx::query_scalar(
-                "SELECT MAX(at) FROM (SELECT MAX(at) AS at FROM audit UNION ALL SELECT MAX(final_since) FROM runs) newest",
-            )
-            .fetch_one(self.core.catalog().read())
-            .await?;
-            let elapsed = self.core.elapsed();
-            if let Some(doubt) = check.read(self.core.now(), elapsed, newest.map(Timestamp::clamped)) {
-                warn!(
-                    ahead_days = doubt.ahead_ms / limits::DAY_MS,
-                    "the clock of this machine is days ahead of what the archive expects: retention deletes nothing for an \
-                     hour; if the time is wrong, set it now"
-                );
-            }
-            if check.is_doubted(elapsed) {
-                return Ok(());
-            }
+    /// Sweeps everything when that is due, and otherwise what was written lately.
+    async fn sweep_in_time(&self, whole_at: &mut Timestamp) {
+        let is_whole = self.core.now() >= *whole_at;
+        let swept = match is_whole {
+            true => self.sweep_whole().await,
+            false => self.sweep_folders(keys::recent_folders(self.core.now())).await,
+        };
+        if is_whole && swept.is_ok() {
+            *whole_at = self.core.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
         }
-        self.apply_retention().await.map(drop)
+        match swept.and_then(Swept::into_bytes) {
+            Ok(0) => {}
+            Ok(bytes_freed) => info!(bytes_freed, "expired log files and orphan objects were swept"),
+            Err(error) => error!(error = &error as &dyn std::error::Error, "the sweep failed and will be tried again"),
+        }
+    }
+
+    /// True while the clock of the only machine is doubted because it has jumped ahead.
+    async fn doubts_clock(&self, check: &Mutex<ClockCheck>) -> Result<bool> {
+        if self.core.catalog().clock_ms().await?.is_some() {
+            return Ok(false);
+        }
+        let now = self.core.now();
+        // What was written with a wrong time before a restart must not confirm it: it must have been right for as long as
+        // it is doubted.
+        let before = now.plus_millis(-runlog_model::millis(limits::CLOCK_DOUBT_TIME));
+        let newest: Option<i64> = sqlx::query_scalar(
+            "SELECT MAX(at) FROM (SELECT MAX(at) AS at FROM audit WHERE at <= $1
+                 UNION ALL SELECT MAX(final_since) FROM runs WHERE final_since <= $1) newest",
+        )
+        .bind(before.as_millis())
+        .fetch_one(self.core.catalog().read())
+        .await?;
+        let elapsed = self.core.elapsed();
+        let mut check = check.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(doubt) = check.read(now, elapsed, newest.map(Timestamp::clamped)) {
+            warn!(
+                ahead_days = doubt.ahead_ms / limits::DAY_MS,
+                "the clock of this machine is days ahead of what the archive expects: nothing is deleted for an hour, neither \
+                 by retention nor because it has expired; if the time is wrong, set it now"
+            );
+        }
+        Ok(check.is_doubted(elapsed))
     }
 
     /// Removes expired page files, tokens and batch ids, and old objects that no row names. Returns the removed
-    /// bytes.
+    /// bytes. An object that cannot be removed makes it fail, after everything else was done.
     pub async fn sweep(&self) -> Result<u64> {
-        self.free_unreferenced_segments().await?;
-        self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await
+        self.sweep_whole().await?.into_bytes()
+    }
+}
+
+/// What a sweep has done.
+#[derive(Default)]
+struct Swept {
+    /// The removed bytes.
+    bytes: u64,
+    /// Orphans that could not be removed, although the object store answers.
+    left: u64,
+    /// The first of them, and why.
+    first_left: Option<(Path, object_store::Error)>,
+}
+
+impl Swept {
+    fn into_bytes(self) -> Result<u64> {
+        let Some((key, error)) = self.first_left else { return Ok(self.bytes) };
+        let message = format!("objects that no row names could not be removed: {}, such as {key}", self.left);
+        Err(Error::caused(ErrorKind::Unavailable, message, error))
     }
 }
 
 impl Maintenance {
-    async fn sweep_folders(&self, folders: Vec<Path>) -> Result<u64> {
-        let now = self.core.now().as_millis();
+    async fn sweep_whole(&self) -> Result<Swept> {
+        self.free_unreferenced_segments().await?;
+        let written_before = self.core.now().plus_millis(-limits::ORPHAN_AGE_MS);
+        let unfinished = self.core.remove_unfinished_objects(written_before).await?;
+        let swept = self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await?;
+        Ok(Swept { bytes: swept.bytes + unfinished, ..swept })
+    }
+
+    /// Removes an object that no row names. Returns the error if the object store refuses that for this object, such as one
+    /// that is locked.
+    pub(crate) async fn remove_orphan(&self, key: &Path) -> Result<Option<object_store::Error>> {
+        let error = match self.core.objects().delete(key).await {
+            // Another process may have been quicker.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => error,
+        };
+        match is_of_object_alone(self.core.objects(), &error).await {
+            true => Ok(Some(error)),
+            false => Err(error.into()),
+        }
+    }
+
+    async fn sweep_folders(&self, folders: Vec<Path>) -> Result<Swept> {
+        let now = self.core.earliest_now().await?.as_millis();
         // The row goes first here: a row must never name an object that is gone.
         sqlx::query("DELETE FROM page_files WHERE keep_until < $1")
             .bind(now)
@@ -148,17 +226,23 @@ impl Maintenance {
         self.delete_expired_batch_ids().await?;
         self.core.intents().expire_intents().await?;
         self.finish_deletions().await?;
-        let mut bytes_freed = self.sweep_replaced().await?;
+        let mut swept = Swept { bytes: self.sweep_replaced().await?, ..Swept::default() };
         for folder in folders {
             let mut objects = listed(self.core.objects(), &folder).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 for object in self.orphans(some).await? {
-                    self.core.objects().delete(&object.location).await?;
-                    bytes_freed += object.size;
+                    let refused = self.remove_orphan(&object.location).await?;
+                    match refused {
+                        None => swept.bytes += object.size,
+                        Some(error) => {
+                            swept.left += 1;
+                            swept.first_left.get_or_insert((object.location, error));
+                        }
+                    }
                 }
             }
         }
-        Ok(bytes_freed)
+        Ok(swept)
     }
 
     /// Deletes batch ids that are too old to be sent again.

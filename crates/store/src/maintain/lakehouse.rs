@@ -7,12 +7,13 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::catalog::transaction::WriteTransaction;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::lake::changes;
 use crate::limits;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::seal_anew;
 use crate::maintain::verify::VerifyReport;
+use crate::objects::read_error::read_error;
 use crate::tables::run_locks::lock_runs;
 
 /// Sealed files that are in no table, because they may hold runs of several workspaces.
@@ -83,7 +84,13 @@ impl Maintenance {
                     Ok(found) if found.size == bytes.saturating_as::<u64>() => continue,
                     Ok(found) => format!("has {} bytes instead of {bytes}", found.size),
                     Err(object_store::Error::NotFound { .. }) => "is gone".to_owned(),
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        let error = read_error(self.core.objects(), error).await;
+                        if error.kind() != ErrorKind::Corrupt {
+                            return Err(error);
+                        }
+                        format!("cannot be read ({})", error.with_causes())
+                    }
                 };
                 if self.is_replaced(&key).await? {
                     continue;

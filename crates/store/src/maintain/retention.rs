@@ -402,7 +402,10 @@ impl RetentionPass<'_> {
             Err(error) => {
                 self.failures_in_a_row += 1;
                 self.report.failed += 1;
-                if self.failures_in_a_row >= limits::RETENTION_FAILURES_MAX {
+                let is_away = self.failures_in_a_row.is_multiple_of(limits::RETENTION_FAILURES_MAX)
+                    && error.kind() == ErrorKind::Unavailable
+                    && !self.catalog_answers().await;
+                if is_away || self.failures_in_a_row >= limits::RETENTION_UNDELETABLE_MAX {
                     return Err(error);
                 }
                 let error: &dyn std::error::Error = &error;
@@ -410,6 +413,12 @@ impl RetentionPass<'_> {
                 Ok(false)
             }
         }
+    }
+
+    async fn catalog_answers(&self) -> bool {
+        let answer: sqlx::Result<i64> =
+            sqlx::query_scalar("SELECT CAST(1 AS BIGINT)").fetch_one(self.maintenance.core.catalog().read()).await;
+        answer.is_ok()
     }
 
     async fn try_delete(&self, run: &RunSnapshot, why: &str) -> Result<Option<DeletedLog>> {

@@ -63,7 +63,20 @@ impl Maintenance {
             };
             // What of a log that was deleted lies around must not come back.
             let is_deleted = epoch > 0;
-            let missing = self.restore_missing(&file, run_id, rows, repair && !is_deleted).await?;
+            let missing = match self.restore_missing(&file, run_id, rows, repair && !is_deleted).await {
+                Ok(missing) => missing,
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                // Its log goes on growing, is under way of being deleted, or is damaged.
+                Err(error) => {
+                    may_go = false;
+                    verified.problem(format!(
+                        "run {id}: {count} records in object {key}, which no row names, could not be compared with its \
+                         log ({}): verify again later",
+                        error.with_causes()
+                    ));
+                    continue;
+                }
+            };
             if missing == 0 {
                 continue;
             }

@@ -11,6 +11,7 @@ use runlog_model::{RunId, Severity, hex, planted};
 use sha2::{Digest, Sha256};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
+use tracing::warn;
 
 use crate::catalog::sql::Sql;
 use crate::error::{Error, ErrorKind, Result};
@@ -509,8 +510,10 @@ impl Maintenance {
                     verified.orphans += 1;
                     verified.orphan_bytes += object.size;
                     if repair {
-                        self.core.objects().delete(&object.location).await?;
-                        verified.repaired += 1;
+                        match self.remove_orphan(&object.location).await? {
+                            None => verified.repaired += 1,
+                            Some(error) => warn!(%error, object.key = %object.location, "an orphan cannot be removed"),
+                        }
                     }
                 }
             }

@@ -1,9 +1,9 @@
 //! The object store: a folder, or a bucket of S3, Google Cloud Storage or Azure.
 
 use std::fmt;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -13,6 +13,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::signer::{Method, SignedUrlOptions, Signer};
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
+use tracing::warn;
 use url::Url;
 
 use runlog_model::planted;
@@ -20,6 +21,7 @@ use runlog_model::planted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::connector::BucketConnector;
+use crate::objects::keys;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
 use crate::settings::SecretUrl;
@@ -30,6 +32,8 @@ pub(crate) struct Objects {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// The same for objects that can be built again: in a folder, writes do not wait for the disk.
     pub(crate) rebuildable: Arc<dyn ObjectStore>,
+    /// The folder that they are in; `None` in a bucket.
+    folder: Option<PathBuf>,
     /// `None` in a folder, which cannot sign links.
     links: Option<Links>,
     /// Where other programs find them, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
@@ -66,6 +70,7 @@ impl Objects {
         Ok(Self {
             store: Arc::new(files.with_fsync(!planted::is("object-not-synced"))),
             rebuildable,
+            folder: Some(folder.to_owned()),
             links: None,
             address,
         })
@@ -75,7 +80,7 @@ impl Objects {
     pub(crate) fn simulated(simulation: &dyn Simulation) -> Self {
         let is_synced = !planted::is("object-not-synced");
         let (store, rebuildable) = (simulation.objects(is_synced), simulation.objects(false));
-        Self { store, rebuildable, links: None, address: Some("memory://simulation".to_owned()) }
+        Self { store, rebuildable, folder: None, links: None, address: Some("memory://simulation".to_owned()) }
     }
 
     /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names
@@ -100,7 +105,7 @@ impl Objects {
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
-        Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links), address })
+        Ok(Self { rebuildable: Arc::clone(&store), store, folder: None, links: Some(links), address })
     }
 
     /// Counts the requests to these objects.
@@ -108,9 +113,21 @@ impl Objects {
         Self {
             store: Metered::of(self.store, counts),
             rebuildable: Metered::of(self.rebuildable, counts),
+            folder: self.folder,
             links: self.links,
             address: self.address,
         }
+    }
+
+    /// Removes the files in a folder that were written last before a time and are no whole objects, because the process that
+    /// wrote them was killed. They are in no list of objects. Returns the removed bytes.
+    pub(crate) async fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
+        let Some(folder) = self.folder.clone() else { return Ok(0) };
+        let removing = move || {
+            let folders = keys::FOLDERS.map(|name| folder.join(name));
+            remove_unfinished_below(folders.into(), before)
+        };
+        Ok(tokio::task::spawn_blocking(removing).await?)
     }
 
     /// False when the machine crashed before a rebuildable object was on disk.
@@ -145,6 +162,37 @@ impl Objects {
             signed => Ok(Some(signed?)),
         }
     }
+}
+
+fn remove_unfinished_below(mut folders: Vec<PathBuf>, before: SystemTime) -> u64 {
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        // One that is gone was empty.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
+            if metadata.is_dir() {
+                folders.push(path);
+            } else if metadata.is_file()
+                && is_unfinished(&path)
+                && metadata.modified().is_ok_and(|written_at| written_at < before)
+            {
+                match std::fs::remove_file(&path) {
+                    Ok(()) => bytes += metadata.len(),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => warn!(%error, file = %path.display(), "an unfinished file cannot be removed"),
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// True for the names of files that are being written: until they are whole, the library that writes objects adds `#` and a
+/// number to their names.
+fn is_unfinished(file: &FilePath) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('#'));
+    name.is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// Requests are retried for a bounded time; after that the caller gets an error and can retry.

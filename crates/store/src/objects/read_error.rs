@@ -19,12 +19,16 @@ const ABSENT_KEY: &str = "probe/absent";
 /// bad sector, a file of another owner, or an object that was moved to an archive tier. Otherwise, one such object would
 /// look like an outage that never ends, to everything that waits for the store to come back.
 pub(crate) async fn read_error(objects: &Arc<dyn ObjectStore>, error: object_store::Error) -> Error {
-    if is_of_one_object(&error)
-        && let Err(object_store::Error::NotFound { .. }) = objects.head(&Path::from(ABSENT_KEY)).await
-    {
+    if is_of_object_alone(objects, &error).await {
         return Error::caused(ErrorKind::Corrupt, "it cannot be read, although the object store answers", error);
     }
     error.into()
+}
+
+/// True for the error of a request that the object store refuses for this object, though it answers others.
+pub(crate) async fn is_of_object_alone(objects: &Arc<dyn ObjectStore>, error: &object_store::Error) -> bool {
+    is_of_one_object(error)
+        && matches!(objects.head(&Path::from(ABSENT_KEY)).await, Err(object_store::Error::NotFound { .. }))
 }
 
 /// The objects below a prefix, without files of a folder about which the kernel tells nothing: they are logged.

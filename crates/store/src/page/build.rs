@@ -468,12 +468,33 @@ impl PageRows {
 async fn write(
     pages: &Pages,
     page: &PageToBuild,
-    mut page_rows: PageRows,
+    page_rows: PageRows,
     work_item_records: usize,
     object_key: Path,
 ) -> Result<WrittenPage> {
     let form = pages.page_form(page.format);
     let mut file = PageFileWriter::new(pages.core.rebuildable_objects().clone(), object_key, form);
+    if let Err(error) = write_rows(pages, &mut file, form, page_rows, work_item_records).await {
+        file.abort().await;
+        return Err(error);
+    }
+    let written = file.finish().await?;
+    match written.records == page.records {
+        true => Ok(written),
+        false => Err(Error::corrupt(format!(
+            "page {} has {} records where its request counted {}",
+            page.key, written.records, page.records
+        ))),
+    }
+}
+
+async fn write_rows(
+    pages: &Pages,
+    file: &mut PageFileWriter,
+    form: PageForm,
+    mut page_rows: PageRows,
+    work_item_records: usize,
+) -> Result<()> {
     let (mut under_way, mut is_begin, compressors) = (VecDeque::new(), true, &pages.builds().compressors);
     while let Some(work_item) = page_rows.next_work_item(work_item_records).await? {
         if under_way.len() >= work_items_max()
@@ -490,15 +511,7 @@ async fn write(
     }
     let (end, compressor) = file.end(compressors.take()?)?;
     compressors.release(compressor);
-    file.write(end).await?;
-    let written = file.finish().await?;
-    match written.records == page.records {
-        true => Ok(written),
-        false => Err(Error::corrupt(format!(
-            "page {} has {} records where its request counted {}",
-            page.key, written.records, page.records
-        ))),
-    }
+    file.write(end).await
 }
 
 async fn frames_of(work_item: AbortOnDropHandle<Result<PageFrames>>) -> Result<PageFrames> {

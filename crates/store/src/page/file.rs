@@ -167,6 +167,13 @@ impl PageFileWriter {
         end.finish()
     }
 
+    /// Removes what was uploaded of a file that will not be completed.
+    pub(crate) async fn abort(mut self) {
+        if let Err(error) = self.object.abort().await {
+            warn!(%error, "parts of an abandoned log file could not be removed");
+        }
+    }
+
     /// Completes the object.
     pub(crate) async fn finish(mut self) -> Result<WrittenPage> {
         self.object

@@ -69,7 +69,8 @@ impl Query {
         let (core, search) = (self.core.clone(), Arc::new(SearchQuery { after: None, ..search }));
         let (counts, row_groups) = (Arc::<Counts>::default(), Arc::<KnownRowGroups>::default());
         let mut facets = SearchFacets::default();
-        let rows = self.slices_in_order(&search, first_cursor(), search.slices_max).await?;
+        let is_few = self.is_of_few_runs(&search).await?;
+        let rows = self.slices_in_order(&search, is_few, first_cursor(), search.slices_max).await?;
         let mut is_complete = rows.len().saturating_as::<i64>() < search.slices_max;
         let planned_at = core.now();
         let mut slices = Vec::with_capacity(rows.len());

@@ -23,6 +23,7 @@ use sqlx_macros::FromRow;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::catalog::filters::push_workspaces;
 use crate::catalog::sql::Sql;
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
@@ -315,11 +316,12 @@ impl Query {
             searched_until: from,
         };
         let (mut names, mut seen) = (HashMap::new(), HashSet::new());
+        let is_few = self.is_of_few_runs(&search).await?;
         // Most searches end with the first few slices; those that do not ask the catalog for many at a time.
         let many = search.slices_max.max(1);
         let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
         loop {
-            let rows = self.slices_in_order(&search, searching.searched_until, slices_max).await?;
+            let rows = self.slices_in_order(&search, is_few, searching.searched_until, slices_max).await?;
             let is_all = rows.len().saturating_as::<i64>() < slices_max;
             let mut slices = Vec::new();
             for SearchRow { slice, task_name } in rows {
@@ -339,17 +341,30 @@ impl Query {
         searching.into_page(&names)
     }
 
-    /// Slices that may hold such records from a place on, those that reach closest to it first.
+    /// True if a search is restricted to so few runs that they are looked up before their slices.
+    pub(super) async fn is_of_few_runs(&self, search: &SearchQuery) -> Result<bool> {
+        let has_few_tasks = search.task_ids.as_ref().is_some_and(|tasks| tasks.len() <= limits::SEARCH_TASKS_FEW);
+        if search.run_ids.is_some() || has_few_tasks {
+            return Ok(true);
+        }
+        let Some(workspace_ids) = &search.workspace_ids else { return Ok(false) };
+        let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT id FROM runs WHERE TRUE");
+        push_workspaces(&mut counting, "workspace_id", Some(workspace_ids));
+        counting.push(" LIMIT ").push_bind(limits::SEARCH_RUNS_FEW + 1).push(") AS few");
+        let runs: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
+        Ok(runs <= limits::SEARCH_RUNS_FEW)
+    }
+
+    /// Slices that may hold such records from a place on, those that reach closest to it first. With `is_few`, runs are looked
+    /// up first, and then their slices; else the slices, and then their runs.
     pub(super) async fn slices_in_order(
         &self,
         search: &SearchQuery,
+        is_few: bool,
         before: SearchCursor,
         slices_max: i64,
     ) -> Result<Vec<SearchRow>> {
         let range = search.range;
-        // A few runs are looked up first, and then their slices; else the slices, and then their runs.
-        let is_few = search.run_ids.is_some()
-            || search.task_ids.as_ref().is_some_and(|tasks| tasks.len() <= limits::SEARCH_TASKS_FEW);
         let tables = match is_few {
             false => "slices s CROSS JOIN runs r CROSS JOIN tasks t CROSS JOIN segments g",
             true => "runs r CROSS JOIN slices s CROSS JOIN tasks t CROSS JOIN segments g",

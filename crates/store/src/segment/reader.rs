@@ -150,6 +150,17 @@ impl SegmentFile {
         Ok(file)
     }
 
+    /// The same without the bytes of a small object, which are read when they are needed.
+    pub(crate) fn read_on_demand(self, objects: &Arc<dyn ObjectStore>) -> Self {
+        let bytes = match self.source.bytes {
+            SourceBytes::Memory(bytes) => {
+                SourceBytes::Object { objects: Arc::clone(objects), length: bytes.len() as u64 }
+            }
+            object => object,
+        };
+        Self { source: Source { bytes, ..self.source }, ..self }
+    }
+
     /// True when both are the same open segment.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(self.footer.metadata(), other.footer.metadata())

@@ -14,6 +14,7 @@
 //! Sealed files for lakehouses have `time` in microseconds, because Apache Iceberg knows no milliseconds, and three more
 //! columns, `task_id`, `task_name` and `run_status`, because engines know nothing of the catalog ([`Form::Lake`]).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -83,7 +84,7 @@ pub(crate) enum Form {
 /// Columns with few distinct texts.
 pub(crate) const NAME_COLUMNS: [&str; 5] = ["severity", "log_type", "bundle_name", "bundle_version", "pod_name"];
 
-/// The rows of one run in a segment.
+/// Consecutive rows of one run in a segment, which make a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RunRows {
     pub(crate) run_id: RunId,
@@ -119,8 +120,15 @@ pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u
             columns = &sorted;
         }
         let records = columns.times.len();
-        let (first_time, last_time) = columns.times.first().zip(columns.times.last()).unwrap_or((&0, &0));
-        parts.push(RunRows { run_id: *run_id, first_row, records, first_time: *first_time, last_time: *last_time });
+        for rows in slices_of(&columns.times) {
+            if rows.len() < records {
+                renumber(&mut arrivals[rows.clone()]);
+            }
+            let times = &columns.times[rows.clone()];
+            let (first_time, last_time) = times.first().zip(times.last()).unwrap_or((&0, &0));
+            let (first_row, records) = (first_row + rows.start, rows.len());
+            parts.push(RunRows { run_id: *run_id, first_row, records, first_time: *first_time, last_time: *last_time });
+        }
         first_row += records;
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), records))),
@@ -132,6 +140,44 @@ pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u
     }
     writer.close()?;
     Ok((bytes, parts))
+}
+
+/// The rows of a run in a segment, by their times, cut where there is a gap between them that is longer than the rest
+/// together. A few old records in each batch would otherwise make the slices of all batches overlap, and all of them would
+/// be open while one of these records is read.
+fn slices_of(times: &[i64]) -> Vec<Range<usize>> {
+    let slices_max = if times.len() < limits::SLICE_CUT_RECORDS_MIN { 1 } else { limits::SEGMENT_SLICES_MAX };
+    let (mut slices, mut left) = (Vec::new(), Vec::from_iter(std::iter::once(0..times.len())));
+    while let Some(rows) = left.pop() {
+        let has_place = slices.len() + left.len() + 1 < slices_max;
+        match longest_gap(&times[rows.clone()]).filter(|_| has_place) {
+            Some(row) => {
+                let cut = rows.start + row;
+                left.extend([cut..rows.end, rows.start..cut]);
+            }
+            None => slices.push(rows),
+        }
+    }
+    slices
+}
+
+/// The row behind the longest gap between some times, if that is longer than the rest together.
+fn longest_gap(times: &[i64]) -> Option<usize> {
+    let (first, last) = times.first().zip(times.last())?;
+    let gaps = times.windows(2).enumerate().map(|(index, pair)| (pair[1].saturating_sub(pair[0]), index + 1));
+    let (gap_ms, row) = gaps.max()?;
+    let rest_ms = last.saturating_sub(*first).saturating_sub(gap_ms);
+    (gap_ms > rest_ms.max(limits::SLICE_GAP_MS_MIN)).then_some(row)
+}
+
+/// Numbers some arrivals from 0, in the same order.
+fn renumber(arrivals: &mut [u32]) {
+    let mut ascending = arrivals.to_vec();
+    ascending.sort_unstable();
+    for arrival in arrivals {
+        let number = *arrival;
+        *arrival = ascending.partition_point(|other| *other < number).saturating_as::<u32>();
+    }
 }
 
 /// A column of instants. Unit: epoch milliseconds.
@@ -196,4 +242,29 @@ fn properties(zstd_level: i32) -> Result<WriterPropertiesBuilder> {
             .set_column_encoding(name.into(), Encoding::PLAIN);
     }
     Ok(properties)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_old_records_of_a_batch_are_a_slice_of_their_own() {
+        let new = (0..98).map(|number| 10_800_000 + number * 1_000);
+        let times: Vec<i64> = [0, 5, 3_600_000].into_iter().chain(new).collect();
+        assert_eq!(slices_of(&times), [0..2, 2..3, 3..101]);
+        assert_eq!(slices_of(&times[..60]).len(), 1, "a few records are read in no time");
+        let evenly: Vec<i64> = (0..1_000).map(|number| number * 3_600_000).collect();
+        assert_eq!(slices_of(&evenly).len(), 1);
+        let far: Vec<i64> = [i64::MIN].into_iter().chain((0..98).map(|number| i64::MAX - 98 + number)).collect();
+        assert_eq!(slices_of(&far), [0..1, 1..99]);
+        assert_eq!(slices_of(&[]).len(), 1);
+    }
+
+    #[test]
+    fn arrivals_in_a_slice_are_numbered_from_0_in_their_order() {
+        let mut arrivals = [7, 3, 90, 4];
+        renumber(&mut arrivals);
+        assert_eq!(arrivals, [2, 0, 3, 1]);
+    }
 }

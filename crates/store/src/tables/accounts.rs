@@ -1,11 +1,14 @@
 //! Users and service accounts: how they authenticate, and which rights they have in a workspace.
 
+use std::sync::Arc;
+
 use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody, UserUpdate};
 use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use subtle::ConstantTimeEq;
+use tracing::debug;
 
 use crate::catalog::columns::{checked_name, instant, json_of, name_taken, words};
 use crate::catalog::filters::push_workspaces;
@@ -108,15 +111,11 @@ impl Accounts {
         )
         .bind(secret::hash(token))
         .bind(self.core.now().as_millis())
-        .fetch_optional(self.core.catalog().read())
+        .fetch_optional(self.core.catalog().read_quick())
         .await?;
         let Some((token_id, last_used_at, id, name, administrator)) = row else { return Ok(None) };
         if self.is_use_worth_noting(last_used_at) {
-            sqlx::query("UPDATE tokens SET last_used_at = $1 WHERE id = $2")
-                .bind(self.core.now().as_millis())
-                .bind(token_id)
-                .execute(self.core.catalog().write())
-                .await?;
+            self.note_use("UPDATE tokens SET last_used_at = $1 WHERE id = $2", token_id);
         }
         let (kind, administrator) = (CallerKind::User, administrator != 0);
         Ok(Some(Caller { kind, id, name, administrator, permissions: Vec::new() }))
@@ -130,18 +129,14 @@ impl Accounts {
         let row: Option<(String, Option<i64>)> =
             sqlx::query_as("SELECT secret_hash, last_used_at FROM service_accounts WHERE id = $1")
                 .bind(client_id)
-                .fetch_optional(self.core.catalog().read())
+                .fetch_optional(self.core.catalog().read_quick())
                 .await?;
         let Some((hash, last_used_at)) = row else { return Ok(None) };
         if !bool::from(hash.as_bytes().ct_eq(secret::hash(client_secret).as_bytes())) {
             return Ok(None);
         }
         if self.is_use_worth_noting(last_used_at) {
-            sqlx::query("UPDATE service_accounts SET last_used_at = $1 WHERE id = $2")
-                .bind(self.core.now().as_millis())
-                .bind(client_id)
-                .execute(self.core.catalog().write())
-                .await?;
+            self.note_use("UPDATE service_accounts SET last_used_at = $1 WHERE id = $2", client_id.to_owned());
         }
         self.caller(CallerKind::ServiceAccount, client_id).await
     }
@@ -155,7 +150,7 @@ impl Accounts {
             }
         })
         .bind(id)
-        .fetch_optional(self.core.catalog().read())
+        .fetch_optional(self.core.catalog().read_quick())
         .await?;
         let Some((name, administrator, permissions)) = row else { return Ok(None) };
         Ok(Some(Caller {
@@ -183,7 +178,7 @@ impl Accounts {
         .bind(workspace.to_string())
         .bind(kind.as_str())
         .bind(id)
-        .fetch_optional(self.core.catalog().read())
+        .fetch_optional(self.core.catalog().read_quick())
         .await?;
         rights.map_or(Ok(Rights::NONE), |rights| read_rights(&rights))
     }
@@ -561,6 +556,20 @@ impl Accounts {
                 self.core.commit_change(transaction, None).await
             })
             .await
+    }
+
+    /// Notes in the background that a token or an account is used now: nobody who reads must wait for others who write, or
+    /// fail because the disk is full.
+    fn note_use(&self, noting: &'static str, id: String) {
+        let Ok(place) = Arc::clone(self.core.last_use_updates()).try_acquire_owned() else { return };
+        let core = self.core.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            let now = core.now().as_millis();
+            if let Err(error) = sqlx::query(noting).bind(now).bind(id).execute(core.catalog().write()).await {
+                debug!(%error, "the last use of a token or an account could not be noted");
+            }
+        });
     }
 
     fn is_use_worth_noting(&self, last_used_at: Option<i64>) -> bool {

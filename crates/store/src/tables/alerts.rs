@@ -291,7 +291,7 @@ const ENDS: &str = "SELECT COUNT(DISTINCT occurrence) FROM alerts
 /// True for `a` if no alert of the other kind about the same thing waits that was found earlier: that something is over is
 /// told after that it happened, and before that it happened again.
 const IS_IN_ORDER: &str = "NOT EXISTS (SELECT 1 FROM alerts b WHERE b.rule = a.rule AND b.subject = a.subject
-    AND b.destination = a.destination AND b.delivered_at IS NULL AND b.is_recovery <> a.is_recovery
+    AND b.destination = a.destination AND b.delivered_at IS NULL AND b.is_recovery = 1 - a.is_recovery
     AND (b.noted_at < a.noted_at OR (b.noted_at = a.noted_at AND b.is_recovery < a.is_recovery)))";
 
 impl Alerts {
@@ -326,10 +326,16 @@ impl Alerts {
         .await?;
         let now = self.core.now().as_millis();
         let mut rules: Vec<AlertRuleBody> = rows.into_iter().map(|row| row.into_body(now)).collect();
-        let mut states = Sql::new("SELECT rule, subject, member, about, body, since, ended_at FROM alert_states");
-        states.push(" ORDER BY since DESC, rule, subject, member LIMIT ");
-        states.push_bind(limits::ALERT_STATES_LISTED_MAX.saturating_as::<i64>());
-        let states: Vec<AlertState> = states.build_query_as().fetch_all(self.core.catalog().read()).await?;
+        let states: Vec<AlertState> = sqlx::query_as(
+            "SELECT rule, subject, member, about, body, since, ended_at FROM (
+                SELECT rule, subject, member, about, body, since, ended_at,
+                    ROW_NUMBER() OVER (PARTITION BY rule ORDER BY since DESC, subject, member) AS place
+                FROM alert_states) AS states
+             WHERE place <= $1 ORDER BY since DESC, rule, subject, member",
+        )
+        .bind(limits::ALERT_STATES_LISTED_MAX.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
         for state in states {
             if let Ok(at) = rules.binary_search_by(|rule| rule.name.cmp(&state.rule)) {
                 rules[at].open.push(state.into_body());
@@ -496,23 +502,27 @@ impl Alerts {
     /// [`limits::ALERT_OPEN_MS_MAX`] is forgotten.
     pub async fn open_states(&self, rule: &str) -> Result<Vec<AlertState>> {
         let forgotten = self.core.now().plus_millis(-limits::ALERT_OPEN_MS_MAX).as_millis();
-        let rows: Vec<AlertState> = sqlx::query_as(
-            "SELECT rule, subject, member, about, body, since, ended_at FROM alert_states WHERE rule = $1
-             ORDER BY since DESC, subject, member LIMIT $2",
-        )
-        .bind(rule)
-        .bind(limits::ALERT_STATES_MAX.saturating_as::<i64>())
-        .fetch_all(self.core.catalog().read())
-        .await?;
-        let (open, old): (Vec<_>, Vec<_>) = rows.into_iter().partition(|state| state.since >= forgotten);
-        if !old.is_empty() {
+        let old: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM alert_states WHERE rule = $1 AND since < $2")
+            .bind(rule)
+            .bind(forgotten)
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        if old > 0 {
             sqlx::query("DELETE FROM alert_states WHERE rule = $1 AND since < $2")
                 .bind(rule)
                 .bind(forgotten)
                 .execute(self.core.catalog().write())
                 .await?;
         }
-        Ok(open)
+        Ok(sqlx::query_as(
+            "SELECT rule, subject, member, about, body, since, ended_at FROM alert_states WHERE rule = $1 AND since >= $3
+             ORDER BY since DESC, subject, member LIMIT $2",
+        )
+        .bind(rule)
+        .bind(limits::ALERT_STATES_MAX.saturating_as::<i64>())
+        .bind(forgotten)
+        .fetch_all(self.core.catalog().read())
+        .await?)
     }
 
     /// Records since when something has been over, or with `None` that it goes on.
@@ -748,6 +758,77 @@ impl Alerts {
         Ok(forgotten.rows_affected())
     }
 
+    /// Gives the alerts of a rule for a destination to those that have taken its place in the settings, to each all of them:
+    /// what waits is sent there, and what was reported is not reported again.
+    pub async fn replace_destination(&self, rule: &str, former: &str, destinations: &[String]) -> Result<()> {
+        let has_any: Option<i64> =
+            sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM alerts WHERE rule = $1 AND destination = $2 LIMIT 1")
+                .bind(rule)
+                .bind(former)
+                .fetch_optional(self.core.catalog().read())
+                .await?;
+        if has_any.is_none() {
+            return Ok(());
+        }
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for destination in destinations {
+                    sqlx::query(
+                        "INSERT INTO alerts (rule, destination, occurrence, body, noted_at, due_at, attempts,
+                                delivered_at, problem, subject, is_recovery, is_held, outcome)
+                         SELECT rule, CAST($3 AS TEXT), occurrence, body, noted_at, due_at, attempts, delivered_at,
+                                problem, subject, is_recovery, is_held, outcome
+                         FROM alerts WHERE rule = $1 AND destination = $2
+                         ON CONFLICT (rule, destination, occurrence) DO NOTHING",
+                    )
+                    .bind(rule)
+                    .bind(former)
+                    .bind(destination)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                // The others stay until they are forgotten: a node of an earlier version reports none of them again.
+                sqlx::query("DELETE FROM alerts WHERE rule = $1 AND destination = $2 AND delivered_at IS NULL")
+                    .bind(rule)
+                    .bind(former)
+                    .execute(&mut *transaction)
+                    .await?;
+                transaction.commit().await
+            })
+            .await
+    }
+
+    /// Gives up alerts that have waited for too long for a destination that is in no settings any more, so that nothing tries
+    /// to send them. Returns how many.
+    pub async fn give_up_without_destination(&self, known: &[String]) -> Result<u64> {
+        let now = self.core.now();
+        let before = now.plus_millis(-limits::ALERT_GIVE_UP_MS).as_millis();
+        let waiting: Vec<(String,)> = sqlx::query_as(
+            "SELECT DISTINCT destination FROM alerts WHERE delivered_at IS NULL AND noted_at < $1 AND due_at <= $2",
+        )
+        .bind(before)
+        .bind(now.as_millis())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        let mut given_up = 0;
+        for (destination,) in waiting.into_iter().filter(|(destination,)| !known.contains(destination)) {
+            let done = sqlx::query(
+                "UPDATE alerts SET delivered_at = $3, outcome = $4,
+                        problem = COALESCE(problem, 'its destination is not in the settings any more')
+                 WHERE destination = $1 AND delivered_at IS NULL AND noted_at < $2 AND due_at <= $3",
+            )
+            .bind(destination)
+            .bind(before)
+            .bind(now.as_millis())
+            .bind(REFUSED)
+            .execute(self.core.catalog().write())
+            .await?;
+            given_up += done.rows_affected();
+        }
+        Ok(given_up)
+    }
+
     /// Returns a page of the runs that became final since then, in the order in which the archive learned of it.
     pub async fn runs_ended_since(&self, since: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
         let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3) ORDER BY final_since, id LIMIT $4";
@@ -875,11 +956,13 @@ impl Alerts {
     pub async fn incomplete_runs(&self, after: Option<&IncompleteRun>, limit: u64) -> Result<Vec<IncompleteRun>> {
         let (upstream, run_id) = after.map_or(("", ""), |run| (&*run.upstream, &*run.run_id));
         Ok(sqlx::query_as(
-            "SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem,
-                    CASE WHEN state = 'due' THEN landed_at END AS landed_at FROM collected_runs
-             WHERE (state = 'due' AND expected IS NOT NULL AND attempts > 0
-                OR state = 'no_log' AND problem IS NOT NULL AND landed_at >= $2) AND (upstream, run_id) > ($3, $4)
-             ORDER BY upstream, run_id LIMIT $1",
+            "SELECT upstream, run_id, task_id, attempts, problem, landed_at FROM (
+                SELECT upstream, run_id, task_id, attempts, COALESCE(problem, '') AS problem, landed_at FROM collected_runs
+                WHERE state = 'due' AND expected IS NOT NULL AND attempts > 0 AND (upstream, run_id) > ($3, $4)
+                UNION ALL
+                SELECT upstream, run_id, task_id, attempts, problem, CAST(NULL AS BIGINT) AS landed_at FROM collected_runs
+                WHERE state = 'no_log' AND problem IS NOT NULL AND landed_at >= $2 AND (upstream, run_id) > ($3, $4)
+             ) AS incomplete ORDER BY upstream, run_id LIMIT $1",
         )
         .bind(limit.saturating_as::<i64>())
         .bind(self.core.now().plus_millis(-limits::LOST_LOG_ALERT_MS).as_millis())

@@ -103,6 +103,8 @@ pub struct ClaimedRun {
     pub body: String,
     /// How many attempts have failed.
     pub attempts: i64,
+    /// In how many of them the upstream answered that it has no log of the run.
+    pub no_log_answers: i64,
 }
 
 /// A run of an upstream whose component metrics are to be fetched, leased to a collector.
@@ -373,7 +375,7 @@ impl Collection {
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
         let due = (DUE, self.core.now());
-        self.claim_first(upstream, until, due, "run_id, claim, body, attempts").await
+        self.claim_first(upstream, until, due, "run_id, claim, body, attempts, no_log_answers").await
     }
 
     /// Claims a running run whose log was last checked before a given time.
@@ -386,7 +388,7 @@ impl Collection {
         looked_at_before: Timestamp,
     ) -> Result<Option<ClaimedRun>> {
         let running = (RUNNING, looked_at_before);
-        self.claim_first(upstream, until, running, "run_id, claim, body, attempts").await
+        self.claim_first(upstream, until, running, "run_id, claim, body, attempts, no_log_answers").await
     }
 
     /// Claims the run that is first by a time, of those in some state whose time has come.
@@ -538,7 +540,7 @@ impl Collection {
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_components(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedComponents>> {
         let measurable = (MEASURABLE, self.core.now());
-        let returned = "run_id, claim, body, metrics_attempts AS attempts,
+        let returned = "run_id, claim, body, metrics_attempts AS attempts, no_log_answers,
              (SELECT r.log_epoch FROM runs r WHERE r.id = collected_runs.run_id) AS log_epoch";
         self.claim_first(upstream, until, measurable, returned).await
     }
@@ -599,6 +601,28 @@ impl Collection {
         Ok(())
     }
 
+    /// Records why component metrics could not be fetched, if the reason is not in the run: the attempt does not count.
+    pub async fn defer_components(
+        &self,
+        upstream: &str,
+        claimed: &ClaimedComponents,
+        error: &str,
+        retry_at: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_runs SET metrics_problem = $4, metrics_due_at = $5, claimed_until = 0
+             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&claimed.run.run_id)
+        .bind(&claimed.run.claim)
+        .bind(storable(error))
+        .bind(retry_at.as_millis())
+        .execute(self.core.catalog().write())
+        .await?;
+        Ok(())
+    }
+
     /// Records that the component metrics of a run are not fetched any more, and why.
     pub async fn give_up_components(&self, upstream: &str, claimed: &ClaimedComponents, error: &str) -> Result<()> {
         self.core
@@ -639,17 +663,25 @@ impl Collection {
     /// Makes the component metrics due of the runs that ended since a given time and whose metrics were never wanted: an
     /// earlier version collected them, or the settings excluded metrics. Returns how many.
     pub async fn schedule_missing_components(&self, upstream: &str, since: Timestamp) -> Result<u64> {
-        let done = sqlx::query(
-            "UPDATE collected_runs SET metrics_due_at = $3
-             WHERE upstream = $1 AND state IN ('landed', 'no_log') AND metrics_state IS NULL AND metrics_due_at IS NULL
-                AND COALESCE(finished_at, triggered_at, known_at) >= $2",
-        )
-        .bind(upstream)
-        .bind(since.as_millis())
-        .bind(self.core.now().as_millis())
-        .execute(self.core.catalog().write())
-        .await?;
-        Ok(done.rows_affected())
+        let (now, mut scheduled) = (self.core.now().as_millis(), 0);
+        loop {
+            let some = sqlx::query(
+                "UPDATE collected_runs SET metrics_due_at = $3 WHERE upstream = $1 AND run_id IN (
+                     SELECT run_id FROM collected_runs
+                     WHERE upstream = $1 AND state IN ('landed', 'no_log') AND metrics_state IS NULL
+                        AND metrics_due_at IS NULL AND COALESCE(finished_at, triggered_at, known_at) >= $2 LIMIT $4)",
+            )
+            .bind(upstream)
+            .bind(since.as_millis())
+            .bind(now)
+            .bind(limits::ROWS_CHANGED_TOGETHER)
+            .execute(self.core.catalog().write())
+            .await?;
+            scheduled += some.rows_affected();
+            if some.rows_affected().saturating_as::<i64>() < limits::ROWS_CHANGED_TOGETHER {
+                return Ok(scheduled);
+            }
+        }
     }
 
     /// True if the component metrics of a run are still to be fetched.
@@ -679,9 +711,24 @@ impl Collection {
 
     /// Records a failed attempt.
     pub async fn record_failure(&self, upstream: &str, run: &ClaimedRun, attempt: &FailedAttempt) -> Result<()> {
+        self.record_attempt(upstream, run, attempt, 0).await
+    }
+
+    /// Records an attempt in which the upstream answered that it has no log of the run.
+    pub async fn record_no_log(&self, upstream: &str, run: &ClaimedRun, attempt: &FailedAttempt) -> Result<()> {
+        self.record_attempt(upstream, run, attempt, 1).await
+    }
+
+    async fn record_attempt(
+        &self,
+        upstream: &str,
+        run: &ClaimedRun,
+        attempt: &FailedAttempt,
+        no_log_answers: i64,
+    ) -> Result<()> {
         sqlx::query(
             "UPDATE collected_runs SET attempts = attempts + 1, problem = $4, expected = $5, due_at = $6,
-                    claimed_until = 0
+                    no_log_answers = no_log_answers + $7, claimed_until = 0
              WHERE upstream = $1 AND run_id = $2 AND claim = $3",
         )
         .bind(upstream)
@@ -690,9 +737,29 @@ impl Collection {
         .bind(storable(&attempt.error))
         .bind(attempt.expected.map(|expected| expected.saturating_as::<i64>()))
         .bind(attempt.retry_at.as_millis())
+        .bind(no_log_answers)
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
+    }
+
+    /// Makes what waits until after `latest` due now: no wait is that long, and the clock was ahead when it began. Returns how
+    /// many runs.
+    pub async fn bring_forward(&self, upstream: &str, latest: Timestamp) -> Result<u64> {
+        let mut runs = 0;
+        for changing in [
+            "UPDATE collected_runs SET due_at = $3 WHERE upstream = $1 AND state = 'due' AND due_at > $2",
+            "UPDATE collected_runs SET metrics_due_at = $3 WHERE upstream = $1 AND metrics_due_at > $2",
+        ] {
+            let done = sqlx::query(changing)
+                .bind(upstream)
+                .bind(latest.as_millis())
+                .bind(self.core.now().as_millis())
+                .execute(self.core.catalog().write())
+                .await?;
+            runs += done.rows_affected();
+        }
+        Ok(runs)
     }
 
     /// Like [`retry`](Self::retry), for one run. Returns how many: none if the run is not known, running or landed.

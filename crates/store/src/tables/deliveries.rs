@@ -457,10 +457,44 @@ impl Deliveries {
 
     /// Makes the failed deliveries of a sink due at once, because it accepts records again. Returns how many.
     pub async fn expedite(&self, sink: &str) -> Result<u64> {
-        let done = sqlx::query(
-            "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2",
+        let (now, mut expedited) = (self.core.now().as_millis(), 0);
+        loop {
+            let some = sqlx::query(
+                "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND run_id IN (
+                     SELECT run_id FROM deliveries
+                     WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2 LIMIT $3)",
+            )
+            .bind(sink)
+            .bind(now)
+            .bind(limits::ROWS_CHANGED_TOGETHER)
+            .execute(self.core.catalog().write())
+            .await?;
+            expedited += some.rows_affected();
+            if some.rows_affected().saturating_as::<i64>() < limits::ROWS_CHANGED_TOGETHER {
+                return Ok(expedited);
+            }
+        }
+    }
+
+    /// Makes failed deliveries due now that wait until after `latest`: no wait is that long, and the clock was ahead when it
+    /// began. Returns how many.
+    pub async fn bring_forward(&self, sink: &str, latest: Timestamp) -> Result<u64> {
+        let any: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(1 AS BIGINT) FROM deliveries WHERE sink = $1 AND state = 'due' AND due_at > $2 LIMIT 1",
         )
         .bind(sink)
+        .bind(latest.as_millis())
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        if any.is_none() {
+            return Ok(0);
+        }
+        let done = sqlx::query(
+            "UPDATE deliveries SET due_at = $3
+             WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2",
+        )
+        .bind(sink)
+        .bind(latest.as_millis())
         .bind(self.core.now().as_millis())
         .execute(self.core.catalog().write())
         .await?;

@@ -146,6 +146,26 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
+    /// Returns a run, and the runs of its task that were triggered before it and since then, newest first: at most `limit` in
+    /// all.
+    pub async fn runs_up_to(&self, run: &Run, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
+        let listing = format!(
+            "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM runs WHERE task_id = $1 AND triggered_at >= $2
+                AND workspace_id = (SELECT workspace_id FROM tasks WHERE id = $1)
+                AND triggered_at <= $4 AND (triggered_at < $4 OR id <= $5)
+             ORDER BY triggered_at DESC, id DESC LIMIT $3"
+        );
+        let rows: Vec<RecentRow> = sqlx::query_as(sqlx::AssertSqlSafe(listing))
+            .bind(run.task_id.to_string())
+            .bind(since.as_millis())
+            .bind(limit.saturating_as::<i64>())
+            .bind(run.triggered_at.as_millis())
+            .bind(run.id.to_string())
+            .fetch_all(self.core.catalog().read())
+            .await?;
+        rows.into_iter().map(RecentRow::into_run).collect()
+    }
+
     /// Returns the newest runs of each task of a workspace since then, at most `per_task` of each and `limit` in all;
     /// task by task, newest first.
     pub async fn recent_runs_of_workspace(

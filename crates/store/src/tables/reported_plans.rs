@@ -324,6 +324,28 @@ impl Collection {
         Ok(())
     }
 
+    /// Records why a plan execution could not be fetched, if the reason is not in it: the attempt does not count.
+    pub async fn defer_plan(
+        &self,
+        upstream: &str,
+        claimed: &ClaimedPlan,
+        error: &str,
+        retry_at: Timestamp,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE collected_plans SET problem = $4, due_at = $5, claimed_until = 0
+             WHERE upstream = $1 AND execution_id = $2 AND claim = $3",
+        )
+        .bind(upstream)
+        .bind(&claimed.execution_id)
+        .bind(&claimed.claim)
+        .bind(storable(error))
+        .bind(retry_at.as_millis())
+        .execute(self.core.catalog().write())
+        .await?;
+        Ok(())
+    }
+
     /// Returns until when the plan executions of an upstream were listed.
     pub async fn plans_listed_until(&self, upstream: &str) -> Result<Option<Timestamp>> {
         let until: Option<Option<i64>> =

@@ -151,7 +151,7 @@ impl Runs {
 
     /// Returns the run with this id.
     pub async fn get(&self, id: RunId) -> Result<Option<Run>> {
-        fetch(self.core.catalog().read(), id).await
+        fetch(self.core.catalog().read_quick(), id).await
     }
 
     /// Returns those of the runs that exist.
@@ -174,7 +174,7 @@ impl Runs {
         let row: Option<(String, String, i64)> =
             sqlx::query_as("SELECT task_id, workspace_id, records FROM runs WHERE id = $1")
                 .bind(id.to_string())
-                .fetch_optional(self.core.catalog().read())
+                .fetch_optional(self.core.catalog().read_quick())
                 .await?;
         let Some((task_id, workspace_id, records)) = row else { return Ok(None) };
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of run {id} does not decode"));

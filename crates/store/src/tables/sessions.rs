@@ -193,8 +193,9 @@ impl Accounts {
 
     /// Deletes expired sessions and tokens.
     pub(crate) async fn sweep_sessions(&self) -> Result<()> {
+        let now = self.core.earliest_now().await?.as_millis();
         for statement in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM tokens WHERE expires_at < $1"] {
-            sqlx::query(statement).bind(self.core.now().as_millis()).execute(self.core.catalog().write()).await?;
+            sqlx::query(statement).bind(now).execute(self.core.catalog().write()).await?;
         }
         Ok(())
     }

@@ -138,30 +138,41 @@ const DUE_COLUMNS: &str = concat!(
 );
 
 impl Summaries {
-    /// Makes every summary due that an older version of the analysis made, and that of every failed run without a
-    /// problem. Call it before the first [`claim_due`](Self::claim_due), and again now and then. Returns how many.
+    /// Makes some summaries due that an older version of the analysis made, and those of some failed runs without a
+    /// problem; the logs of the latest runs are due first. Returns how many: 0 when none is left. Call it again and again
+    /// when nothing else is due, and once it has returned 0, again now and then.
     ///
-    /// It also removes what nodes of a version without problems left of logs that they deleted: during an upgrade, such a
-    /// node may run for a while beside others, and takes from the list of what is due what it does not know.
+    /// Then it also removes what nodes of a version without problems left of logs that they deleted: during an upgrade,
+    /// such a node may run for a while beside others, and takes from the list of what is due what it does not know.
     pub async fn invalidate_older(&self, version: u32) -> Result<u64> {
-        problems::remove_stale(&self.core).await?;
-        let unexplained = sqlx::query(AssertSqlSafe(format!(
-            "UPDATE runs SET summarize_at = CASE WHEN COALESCE(finished_at, final_since) < $1
-                    THEN COALESCE(finished_at, final_since) ELSE $1 END
-             WHERE summarize_at IS NULL AND seal_at IS NULL AND {LACKS_A_PROBLEM}"
+        let unexplained: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "SELECT id FROM runs WHERE summarize_at IS NULL AND seal_at IS NULL AND {LACKS_A_PROBLEM} LIMIT $1"
         )))
-        .bind(self.core.now().as_millis())
-        .execute(self.core.catalog().write())
+        .bind(limits::SUMMARIES_INVALIDATED_TOGETHER)
+        .fetch_all(self.core.catalog().read())
         .await?;
-        let outdated = sqlx::query(
-            "UPDATE runs SET summarize_at = $2 WHERE summarize_at IS NULL AND seal_at IS NULL
-                AND id IN (SELECT run_id FROM summaries WHERE version < $1)",
+        let outdated: Vec<String> = sqlx::query_scalar(
+            "SELECT s.run_id FROM summaries s JOIN runs r ON r.id = s.run_id
+             WHERE s.version < $1 AND r.summarize_at IS NULL AND r.seal_at IS NULL AND r.records > 0 LIMIT $2",
         )
         .bind(i64::from(version))
-        .bind(self.core.now().as_millis())
-        .execute(self.core.catalog().write())
+        .bind(limits::SUMMARIES_INVALIDATED_TOGETHER)
+        .fetch_all(self.core.catalog().read())
         .await?;
-        Ok(unexplained.rows_affected() + outdated.rows_affected())
+        if unexplained.is_empty() && outdated.is_empty() {
+            problems::remove_stale(&self.core).await?;
+            return Ok(0);
+        }
+        let now = self.core.now().as_millis();
+        let mut invalidating =
+            Sql::new("UPDATE runs SET summarize_at = CASE WHEN COALESCE(finished_at, final_since) < ");
+        invalidating.push_bind(now).push(" THEN COALESCE(finished_at, final_since) ELSE ").push_bind(now);
+        invalidating
+            .push(" END WHERE summarize_at IS NULL AND seal_at IS NULL AND id IN (SELECT id FROM runs WHERE id IN (");
+        invalidating.push_list(unexplained.into_iter().chain(outdated));
+        // In the order in which others lock them.
+        invalidating.push(") ORDER BY id").push(self.core.catalog().for_update()).push(")");
+        Ok(invalidating.build_query().execute(self.core.catalog().write()).await?.rows_affected())
     }
 
     /// Claims logs whose summary is due: a few large ones or many small ones; none when no summary is due.
@@ -242,20 +253,39 @@ impl Summaries {
         if summaries.is_empty() {
             return Ok(());
         }
+        let bodies: Vec<Vec<u8>> = summaries.iter().map(|summary| summary.body.clone()).collect();
+        // Before the transaction: others wait for its locks.
+        let compressing = move || bodies.iter().map(|body| CompressedBody::of(body)).collect::<Result<Vec<_>>>();
+        let bodies = self.core.cpu().run(compressing).await?;
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
                 lock_runs(&self.core, &mut transaction, summaries.iter().map(|it| it.of.run_id.to_string())).await?;
                 let mut of_problems = Vec::new();
-                for summary in summaries {
-                    of_problems.extend(save(&mut transaction, summary, now, lease_now).await?);
+                for (summary, body) in summaries.iter().zip(&bodies) {
+                    of_problems.extend(save(&mut transaction, summary, body, now, lease_now).await?);
                 }
                 problems::assign(&mut transaction, &of_problems, now).await?;
                 failpoint::reach("summary-before-rows");
                 transaction.commit().await
             })
             .await
+    }
+
+    /// Renews claims whose summaries are being made. Call it every [`limits::SUMMARY_RENEW_MS`], and no more once they are
+    /// stored or postponed.
+    pub async fn renew_claims(&self, claimed: &[ClaimedSummary]) -> Result<()> {
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let until = self.core.catalog_now().await?.plus_millis(limits::SUMMARY_LEASE_MS);
+        let mut renewing = Sql::new("UPDATE runs SET summarize_claimed_until = ");
+        renewing.push_bind(until.as_millis()).push(" WHERE summarize_claimed_until > 0 AND id IN (");
+        renewing.push("SELECT id FROM runs WHERE id IN (").push_list(claimed.iter().map(|it| it.run_id.to_string()));
+        renewing.push(") ORDER BY id").push(self.core.catalog().for_update()).push(")");
+        renewing.build_query().execute(self.core.catalog().write()).await?;
+        Ok(())
     }
 
     /// Postpones a summary that could not be made.
@@ -295,10 +325,27 @@ impl Summaries {
     }
 }
 
+/// The body of a summary as it is stored.
+struct CompressedBody {
+    bytes: Vec<u8>,
+    sha256: String,
+}
+
+impl CompressedBody {
+    fn of(body: &[u8]) -> Result<Self> {
+        let bytes = zstd::bulk::compress(body, limits::SUMMARY_ZSTD_LEVEL).map_err(|error| {
+            Error::caused(crate::ErrorKind::Unavailable, "a summary could not be compressed", error)
+        })?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        Ok(Self { bytes, sha256 })
+    }
+}
+
 /// Stores a summary, and returns what its run has failed of, or had; nothing if the summary was not stored.
 async fn save<'s>(
     connection: &mut Connection,
     summary: &'s NewSummary,
+    body: &CompressedBody,
     now: Timestamp,
     lease_now: Timestamp,
 ) -> Result<Option<OfProblem<'s>>> {
@@ -336,9 +383,6 @@ async fn save<'s>(
         .fetch_optional(&mut *connection)
         .await?;
     let is_made_otherwise = before.is_some_and(|version| version < i64::from(summary.version));
-    let body = zstd::bulk::compress(&summary.body, limits::SUMMARY_ZSTD_LEVEL)
-        .map_err(|error| Error::caused(crate::ErrorKind::Unavailable, "a summary could not be compressed", error))?;
-    let sha256 = hex::encode(Sha256::digest(&body));
     let kept = sqlx::query(
         "INSERT INTO summaries (run_id, log_epoch, records, version, made_at, body, sha256)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -351,8 +395,8 @@ async fn save<'s>(
     .bind(log.records.saturating_as::<i64>())
     .bind(i64::from(summary.version))
     .bind(now.as_millis())
-    .bind(body)
-    .bind(sha256)
+    .bind(&body.bytes)
+    .bind(&body.sha256)
     .execute(&mut *connection)
     .await?;
     if kept.rows_affected() != 1 {

@@ -172,6 +172,17 @@ impl TenantAuditLogs {
         Ok(())
     }
 
+    /// Renews the lease until `until`. Returns false when another deliverer holds it.
+    pub async fn renew_delivery(&self, claimed: &ClaimedAuditDelivery, until: Timestamp) -> Result<bool> {
+        let done = sqlx::query("UPDATE tenant_audit_deliveries SET claimed_until = $3 WHERE sink = $1 AND claim = $2")
+            .bind(&claimed.sink)
+            .bind(&claimed.claim)
+            .bind(self.core.catalog_time(until).await?.as_millis())
+            .execute(self.core.catalog().write())
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
     /// Gives up the lease; after a failure, with the reason and when to try again.
     pub async fn release_delivery(
         &self,

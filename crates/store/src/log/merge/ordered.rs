@@ -19,7 +19,7 @@ use crate::catalog::columns::SortKey;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::log::merge::rows::{MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
+use crate::log::merge::rows::{CHUNKS_KEPT, MergedRows, OpenSlice, RecordBlock, RowChoice, RowRun, SliceRows};
 use crate::log::merge::trace::MergeTrace;
 use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
 use crate::segment::reader::SegmentFile;
@@ -330,9 +330,8 @@ impl Merge {
             }
             if let Some(slice) = self.waiting.pop_front() {
                 self.kept = self.kept.saturating_sub(1);
-                let chunk_records = chunk_records(self.open.len() + 1);
-                let cursor =
-                    Cursor::open(&self.core, &slice, &self.scope, chunk_records, self.last_emitted, self.order).await?;
+                let open = self.open.len() + 1;
+                let cursor = Cursor::open(&self.core, &slice, &self.scope, open, self.last_emitted, self.order).await?;
                 self.open.extend(cursor);
             }
         }
@@ -386,12 +385,13 @@ fn chunk_records(open: usize) -> usize {
 }
 
 impl Cursor {
-    /// Reads the keys of a slice; `None` when it has no record in the scope after `last_emitted`.
+    /// Reads the keys of a slice, with which so many are open; `None` when it has no record in the scope after
+    /// `last_emitted`. Where many are open, its keys alone stay in memory.
     async fn open(
         core: &Core,
         slice: &Slice,
         scope: &Scope,
-        chunk_records: usize,
+        open: usize,
         last_emitted: Option<SortKey>,
         order: RecordOrder,
     ) -> Result<Option<Self>> {
@@ -433,8 +433,13 @@ impl Cursor {
             return Ok(None);
         }
         let chunk_records =
-            chunk_records.min((limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN));
-        let slice = OpenSlice { file, in_segment, arrival_base, keys, rows, chunk_records, chunks: Mutex::default() };
+            chunk_records(open).min((limits::CHUNK_BYTES / file.row_bytes().max(1)).max(limits::CHUNK_RECORDS_MIN));
+        let (file, chunks_kept) = match open <= limits::SLICES_IN_MEMORY_MAX {
+            true => (file, CHUNKS_KEPT),
+            false => (file.read_on_demand(core.objects()), 0),
+        };
+        let chunks = Mutex::default();
+        let slice = OpenSlice { file, in_segment, arrival_base, keys, rows, chunk_records, chunks_kept, chunks };
         Ok(Some(Self { rows: 0..count, slice: Arc::new(slice) }))
     }
 
@@ -477,7 +482,7 @@ fn rows_inside(times: &[i64], range: TimeRange) -> Range<usize> {
 
 /// How many records of a slice are in a scope.
 pub(crate) async fn count_inside(core: &Core, slice: &Slice, scope: &Scope) -> Result<u64> {
-    let cursor = Cursor::open(core, slice, scope, limits::CHUNK_RECORDS, None, RecordOrder::Asc).await?;
+    let cursor = Cursor::open(core, slice, scope, 1, None, RecordOrder::Asc).await?;
     Ok(cursor.map_or(0, |cursor| cursor.rows.len() as u64))
 }
 

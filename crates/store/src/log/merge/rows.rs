@@ -43,7 +43,7 @@ pub(crate) struct RecordBlock {
 }
 
 /// How many chunks of an open slice are cached.
-const CHUNKS_KEPT: usize = 2;
+pub(super) const CHUNKS_KEPT: usize = 2;
 
 /// The rows of a slice that are in the scope, numbered from 0.
 pub(crate) struct OpenSlice {
@@ -56,6 +56,8 @@ pub(crate) struct OpenSlice {
     pub(super) rows: RowChoice,
     /// How many rows are read at a time.
     pub(super) chunk_records: usize,
+    /// How many chunks are cached.
+    pub(super) chunks_kept: usize,
     /// The chunks that were read last, with their numbers: the rows of two neighbouring chunks may be requested in
     /// turn.
     pub(super) chunks: Mutex<VecDeque<(usize, Arc<ValueColumns>)>>,
@@ -119,8 +121,8 @@ impl OpenSlice {
         let first = self.in_segment.start + number * self.chunk_records;
         let rows = first..(first + self.chunk_records).min(self.in_segment.end);
         let values = Arc::new(self.file.read_values(rows).await?);
-        last.truncate(CHUNKS_KEPT - 1);
         last.push_front((number, Arc::clone(&values)));
+        last.truncate(self.chunks_kept);
         Ok(values)
     }
 }
@@ -191,6 +193,7 @@ impl SliceRows {
             keys: KeyColumns { times, arrivals: Vec::new() },
             rows: RowChoice::From(0),
             chunk_records: rows.len(),
+            chunks_kept: CHUNKS_KEPT,
             chunks: Mutex::default(),
         };
         let row_run = RowRun { slice: Arc::new(slice), rows, order: self.order };

@@ -87,7 +87,8 @@ impl Merged {
         let mut perhaps_free: BTreeSet<&str> = files.iter().map(|file| file.id.as_str()).collect();
         let mut in_vain = BTreeSet::new();
         for (plan, new) in merged {
-            if !replace_slices(&mut transaction, token, plan, new, files, now).await? {
+            let again_at = (now + limits::IDLE_SEAL_MS, now + maintenance.core.settings().settle_ms);
+            if !replace_slices(&mut transaction, token, plan, new, files, now, again_at).await? {
                 warn!(run.id = %plan.run_id, "a log was changed while it was merged; it is merged again later");
                 in_vain.extend(new.iter().map(|slice| files[slice.file].id.as_str()));
                 continue;
@@ -164,7 +165,8 @@ pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now
     Ok(())
 }
 
-/// Returns false, and changes nothing, when the log has changed since the plan.
+/// Returns false, and changes nothing, when the log has changed since the plan. If records have come since, those are
+/// sealed at one of the times `again_at`: while the run goes on, and after its end.
 async fn replace_slices(
     connection: &mut Connection,
     token: &str,
@@ -172,6 +174,7 @@ async fn replace_slices(
     new: &[NewSlice],
     files: &[NewFile],
     now: i64,
+    again_at: (i64, i64),
 ) -> Result<bool> {
     let run_id = plan.run_id.to_string();
     let new_bytes: i64 = new
@@ -184,7 +187,8 @@ async fn replace_slices(
     let changed = sqlx::query(
         "UPDATE runs SET log_version = log_version + 1, seal_claimed_until = 0, stored_bytes = stored_bytes + $4,
                 seal_failures = 0, seal_problem = NULL,
-                seal_at = CASE WHEN $5 = 0 THEN $7 WHEN records = $6 THEN NULL ELSE seal_at END,
+                seal_at = CASE WHEN $5 = 0 THEN $7 WHEN records = $6 THEN NULL WHEN seal_at <> $9 THEN seal_at
+                               WHEN final_since IS NULL THEN $10 ELSE $11 END,
                 summarize_at = CASE WHEN $5 = 1 AND records = $6 THEN $7 ELSE summarize_at END
          WHERE id = $1 AND log_epoch = $2 AND log_version = $3 AND seal_claimed_by = $8",
     )
@@ -196,6 +200,9 @@ async fn replace_slices(
     .bind(plan.records)
     .bind(now)
     .bind(token)
+    .bind(plan.seal_at)
+    .bind(again_at.0)
+    .bind(again_at.1)
     .execute(&mut *connection)
     .await?;
     if changed.rows_affected() != 1 && !planted::is("sealed-over-a-change") {

@@ -253,10 +253,16 @@ impl SealedFiles {
     }
 
     pub(super) async fn end_file(&mut self) -> Result<()> {
-        let Some(mut file) = self.open.take() else { return Ok(()) };
+        let Some(file) = &mut self.open else { return Ok(()) };
+        // If that fails, `abandon` removes what was uploaded.
         file.write_pending().await?;
         file.encode(Encoder::finish).await?;
-        file.object.shutdown().await.map_err(unwritten)?;
+        let Some(mut file) = self.open.take() else { return Ok(()) };
+        if let Err(error) = file.object.shutdown().await {
+            // The upload has been aborted.
+            self.maintenance.core.intents().remove_uncommitted(&[file.object_key]).await;
+            return Err(unwritten(error));
+        }
         let Encoder { digest, checks, bytes, writer, statistics, .. } = *file.encoder.ok_or_else(interrupted)?;
         let lake = match (statistics, &self.run) {
             (Some(statistics), Some(run)) => {

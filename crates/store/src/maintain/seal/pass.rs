@@ -77,7 +77,7 @@ impl Maintenance {
         let mut due: Vec<DueRun> = Vec::new();
         for (kind, limit) in [("seal_problem IS NULL", limits::SEAL_RUNS_MAX), ("seal_problem IS NOT NULL", 1)] {
             let listing = format!(
-                "SELECT id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures FROM runs
+                "SELECT id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures, seal_at FROM runs
                  WHERE seal_at <= $1 AND seal_claimed_until < $3 AND {kind} ORDER BY seal_at LIMIT $2"
             );
             due = sqlx::query_as(AssertSqlSafe(listing))
@@ -109,7 +109,9 @@ impl Maintenance {
         claiming.push(") AND seal_at <= ").push_bind(now.as_millis());
         claiming.push(" AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
         claiming.push(self.core.catalog().skip_locked());
-        claiming.push(") RETURNING id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures");
+        claiming.push(
+            ") RETURNING id, records, log_epoch, log_version, workspace_id, task_id, status, seal_failures, seal_at",
+        );
         let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         match self.core.settings().lake {
             // A file ends where the workspace does.
@@ -124,32 +126,58 @@ impl Pass {
     /// Merges and commits. A run that is damaged is left out and noted; the others go on.
     pub(super) async fn seal(mut self) -> Result<SealReport> {
         while !self.runs.is_empty() {
-            let Unmerged { error, run } = match self.seal_runs().await {
+            let unmerged = match self.seal_runs().await {
                 Ok(report) => return Ok(report),
                 Err(unmerged) => unmerged,
             };
-            match run.filter(|_| error.kind() == ErrorKind::Corrupt) {
-                Some(run) => {
-                    let run = self.runs.remove(run);
-                    match self.is_as_claimed(&run).await? {
-                        true => self.record_damage(&run, &error).await?,
-                        // Its objects are gone because the log was deleted or merged meanwhile.
-                        false => debug!(run.id = run.id, "a log was changed while it was merged"),
-                    }
-                }
-                None if error.kind() == ErrorKind::Conflict => {
-                    // Another pass has the runs, or they were changed: what was made here is given up.
-                    warn!(%error, "a sealing pass was abandoned");
-                    self.release().await?;
-                    return Ok(SealReport::default());
-                }
-                None => {
-                    self.release().await?;
-                    return Err(error);
-                }
+            if self.leave_out(&unmerged).await? {
+                continue;
             }
+            self.release().await?;
+            if unmerged.error.kind() != ErrorKind::Conflict {
+                return Err(unmerged.error);
+            }
+            // Another pass has the runs: what was made here is given up.
+            warn!(error = %unmerged.error, "a sealing pass was abandoned");
+            return Ok(SealReport::default());
         }
         Ok(SealReport::default())
+    }
+
+    /// True if no other pass has taken over the runs but this one.
+    async fn holds_all_but(&self, index: usize) -> Result<bool> {
+        let others = self.runs.iter().enumerate().filter(|(other, _)| *other != index);
+        let others: Vec<String> = others.map(|(_, run)| run.id.clone()).collect();
+        if others.is_empty() {
+            return Ok(true);
+        }
+        let count = others.len();
+        let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE seal_claimed_by = ");
+        counting.push_bind(self.token.clone()).push(" AND id IN (").push_list(others).push(")");
+        let held: i64 = counting.build_query_scalar().fetch_one(self.maintenance.core.catalog().read()).await?;
+        Ok(held.saturating_as::<usize>() == count)
+    }
+
+    /// Leaves out the run because of which nothing could be merged. Returns false if that is not known, or another attempt
+    /// without it would fail as well.
+    pub(super) async fn leave_out(&mut self, unmerged: &Unmerged) -> Result<bool> {
+        let Some(index) = unmerged.run else { return Ok(false) };
+        // Its objects are gone because the log was deleted or merged meanwhile.
+        let is_changed = !self.is_as_claimed(&self.runs[index]).await?;
+        let is_of_run =
+            unmerged.error.kind() == ErrorKind::Corrupt || (is_changed && self.holds_all_but(index).await?);
+        if !is_of_run {
+            return Ok(false);
+        }
+        let run = self.runs.remove(index);
+        match is_changed {
+            true => {
+                debug!(run.id = run.id, "a log was changed while it was merged");
+                self.release_run(&run).await?;
+            }
+            false => self.record_damage(&run, &unmerged.error).await?,
+        }
+        Ok(true)
     }
 
     pub(super) async fn seal_runs(&mut self) -> Result<SealReport, Unmerged> {
@@ -262,15 +290,20 @@ impl Pass {
 
     /// Releases the runs; they are retried after a while.
     pub(super) async fn release(&self) -> Result<()> {
-        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
         for run in &self.runs {
-            sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
-                .bind(&run.id)
-                .bind(again_at.as_millis())
-                .bind(&self.token)
-                .execute(self.maintenance.core.catalog().write())
-                .await?;
+            self.release_run(run).await?;
         }
+        Ok(())
+    }
+
+    async fn release_run(&self, run: &DueRun) -> Result<()> {
+        let again_at = self.maintenance.core.catalog_now().await?.plus_millis(limits::SEAL_RETRY_MS);
+        sqlx::query("UPDATE runs SET seal_claimed_until = $2 WHERE id = $1 AND seal_claimed_by = $3")
+            .bind(&run.id)
+            .bind(again_at.as_millis())
+            .bind(&self.token)
+            .execute(self.maintenance.core.catalog().write())
+            .await?;
         Ok(())
     }
 

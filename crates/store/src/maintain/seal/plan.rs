@@ -26,6 +26,8 @@ pub(super) struct DueRun {
     pub(super) status: String,
     /// How many consecutive times it could not be sealed because it is damaged.
     pub(super) seal_failures: i64,
+    /// Since when its sealing was due.
+    pub(super) seal_at: i64,
 }
 
 /// What to merge of a run.
@@ -34,6 +36,8 @@ pub(super) struct Plan {
     pub(super) state: LogState,
     /// Records of the run when the plan was made.
     pub(super) records: i64,
+    /// Since when its sealing was due.
+    pub(super) seal_at: i64,
     pub(super) slices: Vec<Slice>,
     /// Where sealed slices begin that stay as they are: no new slice may extend over one.
     pub(super) barriers: VecDeque<i64>,
@@ -75,7 +79,7 @@ impl Maintenance {
             }
             None => true,
         };
-        Ok(Plan { run_id, state, records: run.records, slices, barriers, is_sealed, is_last })
+        Ok(Plan { run_id, state, records: run.records, seal_at: run.seal_at, slices, barriers, is_sealed, is_last })
     }
 
     /// The sealed slices of a run whose intervals contain a record of some late slices; and the starts of the slices
@@ -145,19 +149,23 @@ fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
         ends.push((slice.last_time, true, index));
     }
     ends.sort_unstable();
-    let (mut open, mut deepest) = (BTreeSet::new(), BTreeSet::new());
-    for (_, is_end, index) in ends {
-        if is_end {
-            open.remove(&index);
-        } else {
-            open.insert(index);
-            if open.len() > deepest.len().max(limits::SEAL_FAN_IN) {
-                deepest.clone_from(&open);
-            }
+    let (mut open, mut most_open, mut deepest_at) = (0, limits::SEAL_FAN_IN, None);
+    for (place, (_, is_end, _)) in ends.iter().enumerate() {
+        if *is_end {
+            open -= 1;
+            continue;
+        }
+        open += 1;
+        if open > most_open {
+            (most_open, deepest_at) = (open, Some(place));
         }
     }
-    if deepest.is_empty() {
-        return None;
+    let mut deepest = BTreeSet::new();
+    for (_, is_end, index) in &ends[..=deepest_at?] {
+        match is_end {
+            true => deepest.remove(index),
+            false => deepest.insert(*index),
+        };
     }
     let mut deepest: Vec<Slice> = deepest.into_iter().map(|index| slices[index].clone()).collect();
     deepest.sort_by_key(|slice| slice.records);

@@ -10,8 +10,9 @@ use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp};
 
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::limits;
+use crate::maintain::seal::pass::Unmerged;
 use crate::settings::StoreSettings;
 use crate::store::Store;
 use crate::tables::accounts::Caller;
@@ -181,6 +182,33 @@ async fn a_pass_from_which_another_has_taken_over_commits_nothing() {
     clock.0.fetch_add(7 * 3_600_000, Ordering::Relaxed);
     store.maintenance().sweep().await.unwrap();
     assert!(is_whole(store).await);
+}
+
+/// A deletion during the merge made the pass give up all other logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_deleted_while_it_is_merged_does_not_hold_up_others() {
+    let Opened { store, clock, random, _folder } = opened().await;
+    let (task_id, caller) = task_and_caller(&store).await;
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let run_id = RunId::random(&*random);
+        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        push(&store, run_id, 7).await;
+        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        runs.push(run_id);
+    }
+    clock.0.fetch_add(31_000, Ordering::Relaxed);
+    let deleted = runs[0];
+    let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
+    assert_eq!(pass.runs.len(), 2);
+    let index = pass.runs.iter().position(|run| run.id == deleted.to_string());
+    let unmerged = |kind| Unmerged { error: Error::new(kind, "it was changed"), run: index };
+    assert!(!pass.leave_out(&unmerged(ErrorKind::Conflict)).await.unwrap(), "both are as they were claimed");
+    assert!(!pass.leave_out(&Unmerged { run: None, ..unmerged(ErrorKind::Corrupt) }).await.unwrap());
+    store.maintenance().delete_log(deleted).await.unwrap();
+    assert!(pass.leave_out(&unmerged(ErrorKind::Conflict)).await.unwrap());
+    assert_eq!(pass.seal().await.unwrap().runs, 1, "the other one is sealed by this pass");
+    assert!(is_whole(&store).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
