@@ -469,6 +469,30 @@ fn a_webhook_that_refuses_is_told_again_later_and_then_no_more() {
     assert_eq!(scene.mail.messages().len(), 1, "the mailbox does not wait for the webhook");
 }
 
+/// One mailbox that did not exist any more kept the alerts of a rule from all others, for three days and then for good.
+#[test]
+fn a_mailbox_that_does_not_exist_keeps_nothing_from_the_others() {
+    let scene = Scene::new();
+    let settings = std::fs::read_to_string(&scene.settings).unwrap();
+    let several = "mail = [\"gone@example.com\", \"ops@example.com\"]";
+    std::fs::write(&scene.settings, settings.replace("mail = [\"ops@example.com\"]", several)).unwrap();
+    assert!(scene.collect().status.success());
+    scene.run(2, "execution_failed");
+    let output = scene.collect();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mails = scene.mail.messages();
+    assert_eq!(mails.len(), 1, "{mails:?}");
+    assert!(mails[0].contains("To: ops@example.com"), "{}", mails[0]);
+    let rule = || {
+        let listed = scene.command(&["alerts", "list", "--json"]).output().unwrap();
+        serde_json::from_slice::<Value>(&listed.stdout).unwrap()[0].clone()
+    };
+    assert_eq!((&rule()["refused"], &rule()["waiting"]), (&json!(1), &json!(0)), "{}", rule());
+    scene.let_time_pass();
+    scene.collect();
+    assert_eq!((&rule()["refused"], scene.mail.messages().len()), (&json!(1), 1), "it is not tried for days");
+}
+
 #[test]
 fn what_waits_behind_an_alert_that_does_not_arrive_is_tried_the_next_time() {
     let scene = Scene::new();

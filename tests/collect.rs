@@ -656,8 +656,20 @@ fn plan_executions_are_carried_from_talend_cloud_to_an_archive_and_on_to_the_nex
     let check = runlog(&["check"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(said.contains("can list plan executions: 1 plan execution"), "{said}");
-    let (counts, archive) = collected(&folder, "t");
-    assert_eq!((&counts["noLog"], &counts["planExecutions"]), (&json!(1), &json!(1)), "{counts}");
+    let once = |more: &[&str]| {
+        let mut collect = runlog(&[&["collect", "--once", "--json"][..], more].concat());
+        collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap()
+    };
+    let counts_of = |output: &Output| serde_json::from_slice::<Value>(&output.stdout).unwrap();
+    // A log that the service does not have yet is asked for three times.
+    let output = once(&[]);
+    let counts = counts_of(&output);
+    assert_eq!((&counts["setBack"], &counts["planExecutions"]), (&json!(1), &json!(1)), "{counts}");
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    assert_eq!(counts_of(&once(&["--retry"]))["setBack"], json!(1));
+    let counts = counts_of(&once(&["--retry"]));
+    assert_eq!((&counts["noLog"], &counts["setBack"]), (&json!(1), &json!(0)), "{counts}");
+    let archive = tempfile::tempdir_in(folder.path()).unwrap();
     let status = succeeded(runlog(&["status"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap());
     assert!(status.contains("cloud: 1 plan execution, 0 running, 0 failing"), "{status}");
     assert!(status.contains("1 run without a log: 1 not transferred by their engines"), "{status}");

@@ -215,7 +215,7 @@ fn a_url_with_a_path_and_a_status_of_another_command_are_explained() {
     push(&service, &task, &file);
     let wrong = format!("{}/portal", service.url);
     let output = runlog(&["runs", &task, "--api-url", &wrong]).env("RUNLOG_TOKEN", &service.token).output().unwrap();
-    check_failure(output, 4, &["check the URL"]);
+    check_failure(output, 7, &["check the URL"]);
     let query = "SELECT count(*) FROM runs WHERE status IN ('failed', 'execution_failed')";
     let output = service.runlog(&["sql", query]).output().unwrap();
     let notes = String::from_utf8_lossy(&output.stderr).into_owned();

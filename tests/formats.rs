@@ -1,8 +1,11 @@
 //! `runlog push` of logs in other formats than that of the API, and of what Runlog itself writes.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -233,6 +236,74 @@ fn what_a_running_job_logs_is_stored_while_it_runs() {
     assert!(run["startTimestamp"].as_str().unwrap() > "2026-02", "it started when it was pushed: {run}");
     let messages: Vec<Value> = records(&service, RUN).iter().map(|record| record["logMessage"].clone()).collect();
     assert_eq!(messages, ["one", "two\n\tat x.Y.z", "three"]);
+}
+
+/// A way to a service that is open or not: while it is not, connections are closed.
+fn way_to(service: &Service) -> (String, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (is_open, target) = (Arc::new(AtomicBool::new(false)), service.url.replace("http://", ""));
+    let open = Arc::clone(&is_open);
+    std::thread::spawn(move || {
+        for from in listener.incoming().flatten().filter(|_| open.load(Ordering::SeqCst)) {
+            let to = TcpStream::connect(&target).unwrap();
+            let (mut back, mut forth) = ((to.try_clone().unwrap(), from.try_clone().unwrap()), (from, to));
+            std::thread::spawn(move || std::io::copy(&mut forth.0, &mut forth.1));
+            std::thread::spawn(move || std::io::copy(&mut back.0, &mut back.1));
+        }
+    });
+    (url, is_open)
+}
+
+/// A job whose output was pushed was ended by a service that was away for a minute and a half, and stood still before that.
+#[test]
+fn a_job_goes_on_while_the_service_is_away_and_all_that_it_logs_is_stored() {
+    let (service, task) = service();
+    let (url, is_open) = way_to(&service);
+    const RUN: &str = "00000000-0000-4000-8000-000000000001";
+    let arguments = ["push", RUN, "-", "--follow", "--task", &task, "--finish", "successful", "--retries", "0"];
+    let mut push = service.runlog(&arguments);
+    push.env("RUNLOG_API_URL", &url).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = push.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    // Far more than a pipe and the memory of the command hold.
+    for number in 0..20_000 {
+        writeln!(input, "2026-01-10 08:00:00,000 INFO x.Y - {number} {}", "x".repeat(99)).unwrap();
+    }
+    let mut notes = String::new();
+    while !notes.contains("the log is kept until the service is back") {
+        assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
+    }
+    is_open.store(true, Ordering::SeqCst);
+    // The service is given up after the end of the log only.
+    while !notes.contains("the service is available again") {
+        assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
+    }
+    drop(input);
+    let told = succeeded(child.wait_with_output().unwrap());
+    assert!(told.contains("stored 20,000 records"), "{told}");
+    assert_eq!(records(&service, RUN).len(), 20_000);
+}
+
+#[test]
+fn a_job_goes_on_when_nothing_of_its_log_can_be_stored() {
+    let (service, task) = service();
+    let mut push = service.runlog(&["push", "-", "--follow", "--task", &task]);
+    push.env("RUNLOG_TOKEN", "of-nobody").stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = push.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    writeln!(input, "2026-01-10 08:00:00,000 INFO x.Y - one").unwrap();
+    let mut notes = String::new();
+    while !notes.contains("so that the job goes on") {
+        assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
+    }
+    for number in 0..2_000 {
+        writeln!(input, "2026-01-10 08:00:00,000 INFO x.Y - {number} {}", "x".repeat(99)).unwrap();
+    }
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
 #[test]

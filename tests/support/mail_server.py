@@ -5,7 +5,8 @@ mail_server.py none|starttls|tls FOLDER    prints its port; writes each message 
                                            2, …, and prints its number
 
 With TLS, it uses FOLDER/cert.pem and FOLDER/key.pem, offers AUTH PLAIN and LOGIN once the connection is encrypted, and
-accepts mail only from "runlog" with the password "open sesame". It exits when its standard input is closed.
+accepts mail only from "runlog" with the password "open sesame". It knows the mailbox ops@example.com, and refuses
+gone@example.com. It exits when its standard input is closed.
 """
 
 import base64
@@ -18,6 +19,7 @@ from pathlib import Path
 
 SECURITY, FOLDER = sys.argv[1], Path(sys.argv[2])
 SENDER, MAILBOX, LOGIN = b"<runlog@example.com>", b"<ops@example.com>", ("runlog", "open sesame")
+GONE = b"<gone@example.com>"
 
 
 class Conversation:
@@ -91,6 +93,8 @@ class Conversation:
                 case b"MAIL" if greeted and not sender and SENDER in line:
                     sender = True
                     self.say("250 ok")
+                case b"RCPT" if sender and GONE in line:
+                    self.say("550 5.1.1 no such user")
                 case b"RCPT" if sender and MAILBOX in line:
                     mailboxes += 1
                     self.say("250 ok")

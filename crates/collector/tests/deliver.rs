@@ -126,6 +126,42 @@ async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
     assert_eq!(stage.figures().await.last_error, None);
 }
 
+/// A sink that was away and asked for no delay was sent hundreds of requests a second, and `deliver --once` did not end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_asks_for_no_delay_is_left_alone_all_the_same() {
+    let stage = Stage::new().await;
+    stage.run(5, &[]).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
+    for after in ["0", "Wed, 21 Oct 2015 07:28:00 GMT"] {
+        server.will(std::iter::repeat_n(Fault::Status(503, Some(after)), 5));
+    }
+    let deliverer = stage.deliverer(to);
+    for pause_ms in [5_000, 10_000] {
+        let before = stage.now_ms();
+        let round = stage.deliver(&deliverer).await;
+        assert_eq!((round.runs, round.set_back), (0, 1));
+        assert_eq!(stage.now_ms() - before, 7_500);
+        let failing = stage.store.deliveries().failing("sink", 9).await.unwrap();
+        assert_eq!(failing[0].due_at - stage.now_ms(), pause_ms);
+        stage.pass(pause_ms);
+    }
+    assert_eq!(stage.deliver(&deliverer).await.records, 5);
+}
+
+/// A clock that was ahead for a moment paused a sink, and delayed its runs, by as much as it was ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_for_a_moment_delays_no_delivery() {
+    let stage = Stage::new().await;
+    stage.run(5, &[]).await;
+    let (server, to) = destination(&stage, &ELASTICSEARCH).await;
+    server.will(std::iter::repeat_n(Fault::Status(503, None), 5));
+    let deliverer = stage.deliverer(to);
+    stage.pass(36_000_000);
+    assert_eq!(stage.deliver(&deliverer).await.set_back, 1);
+    stage.pass(-36_000_000);
+    assert_eq!(stage.deliver(&deliverer).await.records, 5);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_refused_are_kept_with_the_reason_and_sent_again_when_asked() {
     for vendor in RECORD_SINKS {
@@ -166,6 +202,22 @@ async fn loki_takes_no_old_lines_and_the_others_arrive() {
         [(0, 7, 8)]
     );
     assert!(letters[0].reason.contains("no lines from before"), "{}", letters[0].reason);
+}
+
+/// The limit of one stream was applied to all: lines that Loki had stored became dead letters.
+#[tokio::test(flavor = "multi_thread")]
+async fn loki_takes_old_lines_of_one_stream_though_it_takes_none_of_another() {
+    let stage = Stage::new().await;
+    let run = stage.run(25, &[]).await;
+    let (server, to) = destination(&stage, &LOKI).await;
+    server.refuse_before_at("INFO", stage.time(8));
+    stage.deliver_all(&stage.deliverer(to)).await;
+    // Records 3 and 7 are errors.
+    let all = stage.messages(run).await;
+    let taken: Vec<String> = [all[3].clone(), all[7].clone()].into_iter().chain(all[8..].iter().cloned()).collect();
+    assert_eq!(server.messages(run), taken);
+    let letters = stage.store.deliveries().dead_letters("sink", 99).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.records).sum::<i64>(), 6, "{letters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -604,6 +656,19 @@ async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_t
     assert_eq!(round.unwrap(), DeliveryStats::default());
 }
 
+/// The page of a proxy to sign in counted as delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_is_no_receiver_of_summaries() {
+    let stage = Stage::new().await;
+    stage.run(3, &[]).await;
+    let settings = json!({ "url": channels::proxy().await, "signing_secret": { "env": "SECRET" } });
+    let to = sink("webhook", settings, stage.clock.clone()).unwrap().destination;
+    assert!(to.check().await.unwrap_err().to_string().contains("a web page"));
+    let round = stage.deliver(&stage.deliverer(to)).await;
+    assert_eq!((round.runs, round.set_back), (0, 1));
+    assert!(round.problem.unwrap().contains("a web page"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come_late() {
     let stage = Stage::new().await;
@@ -747,6 +812,31 @@ async fn audit_logs_wait_for_a_sink_that_is_away() {
     assert!(state.problem.unwrap().contains("503"));
     stage.pass(600_000);
     assert_eq!(deliverer.deliver_audit_logs(true, &stop).await.unwrap().audit_logs, 5);
+    assert_eq!(server.took(), 5);
+}
+
+/// Entries that were too old for a sink that had been away were dropped, and nothing said so.
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_logs_that_are_too_old_for_a_sink_are_counted_and_can_be_sent_again() {
+    let stage = Stage::new().await;
+    keep_audit_logs(&stage, 0..5).await;
+    stage.pass(19 * 3_600_000);
+    let server = FakeServer::start(&DATADOG).await;
+    let stop = CancellationToken::new();
+    let deliverer = |max_age: &str| {
+        let settings = json!({ "url": server.url, "token": { "env": "SECRET" }, "max_age": max_age });
+        let mut setup = stage.setup("sink", sink("datadog", settings, stage.clock.clone()).unwrap().destination);
+        setup.audit_logs = true;
+        stage.deliverer_of(setup)
+    };
+    let state = async || stage.store.tenant_audit_logs().delivery_state("sink").await.unwrap().unwrap();
+    let round = deliverer("18h").deliver_audit_logs(true, &stop).await.unwrap();
+    assert_eq!((round.audit_logs, round.refused, round.set_back), (0, 5, 0));
+    assert_eq!((state().await.delivered, state().await.due, state().await.refused), (0, 0, 5));
+    stage.store.tenant_audit_logs().retry_delivery("sink").await.unwrap();
+    let round = deliverer("0s").deliver_audit_logs(true, &stop).await.unwrap();
+    assert_eq!((round.audit_logs, round.refused), (5, 0));
+    assert_eq!((state().await.delivered, state().await.due, state().await.refused), (5, 0, 0));
     assert_eq!(server.took(), 5);
 }
 

@@ -153,6 +153,28 @@ async fn an_empty_log_is_an_empty_file() {
     recovers(Script::of(Vec::new()).with(At::Generate, 0, status_fault(StatusCode::NOT_FOUND, &[]))).await;
 }
 
+/// A service that has no log, or a proxy that answered for it, left a complete log without records.
+#[tokio::test]
+async fn a_log_that_nobody_has_is_not_an_empty_log() {
+    let without = |fault: Fault| Script::of(plain_log(5)).with(At::Generate, 0, fault.clone()).with(At::Live, 0, fault);
+    let stage = Stage::set(without(status_fault(StatusCode::NOT_FOUND, &[]))).await;
+    let error = stage.fetch().await.unwrap_err();
+    assert!(matches!(error, FetchError::NoLog), "{error:?}");
+    assert!(!stage.output().exists());
+    let proxy = Fault::Answer(404, vec![], "<html><h1>404 Not Found</h1>nginx</html>".to_owned());
+    let (kind, message) = fails(&Stage::set(without(proxy)).await).await;
+    assert_eq!(kind, ErrorKind::Protocol);
+    assert!(message.contains("check the URL"), "{message}");
+}
+
+#[tokio::test]
+async fn the_page_of_a_proxy_is_no_answer() {
+    let page = Fault::Answer(200, vec![("content-type", "text/html; charset=utf-8".to_owned())], "<html>".to_owned());
+    let (kind, message) = fails(&Stage::set(Script::of(plain_log(5)).with(At::Execution, 0, page)).await).await;
+    assert_eq!(kind, ErrorKind::Protocol);
+    assert!(message.contains("with a web page"), "{message}");
+}
+
 #[tokio::test]
 async fn the_next_page_is_asked_for_with_the_header_as_it_came() {
     let stage = recovers(Script::of(plain_log(25))).await;

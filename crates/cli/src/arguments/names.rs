@@ -49,7 +49,8 @@ impl RunRef {
         };
         let query = [("idPrefix", prefix.to_string()), ("limit", (CANDIDATES_SHOWN + 1).to_string())];
         let found = client.runs(&query).await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
+            // Another service than a Runlog need not describe the error as the API does.
+            ErrorKind::NotFound | ErrorKind::Protocol => {
                 Failure::new(Exit::Usage, format!("{prefix}: this service finds runs only by their whole ID (a UUID)"))
             }
             _ => error.into(),

@@ -200,7 +200,7 @@ async fn fetched(client: &Client, run_id: RunId, file: &Path) -> Result<Vec<Stri
 fn is_not_there_yet(error: &FetchError) -> bool {
     match error {
         FetchError::Upstream(error) => matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Unavailable),
-        FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => true,
+        FetchError::NoLog | FetchError::Incomplete { .. } | FetchError::Uncounted { .. } => true,
         _ => false,
     }
 }
@@ -208,6 +208,7 @@ fn is_not_there_yet(error: &FetchError) -> bool {
 fn failure(error: FetchError) -> Failure {
     let exit = match &error {
         FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
+        FetchError::NoLog => Exit::NotFound,
         _ => Exit::Failed,
     };
     Failure { exit, error: error.into() }

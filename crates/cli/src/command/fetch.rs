@@ -172,6 +172,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
 fn failure(error: FetchError, run: RunId) -> Failure {
     let exit = match &error {
         FetchError::Upstream(error) => crate::exit::exit_of(error.kind()),
+        FetchError::NoLog => Exit::NotFound,
         FetchError::Incomplete { .. } | FetchError::Uncounted { .. } | FetchError::Gone { .. } => Exit::Incomplete,
         FetchError::OtherFetch { .. } => Exit::Usage,
         FetchError::Storage { .. } | FetchError::Broken(_) => Exit::Failed,
@@ -188,6 +189,7 @@ fn advice(error: &FetchError) -> &'static str {
             "; write the received records anyway with --allow-incomplete"
         }
         FetchError::Upstream(_)
+        | FetchError::NoLog
         | FetchError::Storage { .. }
         | FetchError::OtherFetch { .. }
         | FetchError::Broken(_) => "",

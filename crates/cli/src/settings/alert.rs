@@ -208,9 +208,9 @@ impl AlertsSettings {
 impl AlertSettings {
     fn rule(&self, alerts: &AlertsSettings, tls: &TlsSettings) -> Outcome<AlertRule> {
         let mut to = Vec::new();
-        to.extend(self.webhook(tls)?.map(Destination::Webhook));
+        to.extend(self.webhook(tls)?.map(|webhook| Destination::Webhook(webhook.of_rule(&self.name.0))));
         if let (Some(mail), false) = (&alerts.mail, self.mail.is_empty()) {
-            to.push(Destination::Mail(mail.to(&self.mail)?));
+            to.extend(mail.to(&self.mail)?.each().into_iter().map(Destination::Mail));
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let built = ChannelSettings::build_all(&self.channels, &self.name.0, tls, &Secrets, &clock);

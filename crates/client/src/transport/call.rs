@@ -141,12 +141,27 @@ pub(crate) fn is_too_slow(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY)
 }
 
+/// The same answer; `Protocol` for a web page, such as that of a proxy to sign in: the request did not arrive.
+pub(crate) fn not_a_page(call: &Call, answer: Answer) -> Result<Answer> {
+    let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.trim_start().to_ascii_lowercase().starts_with("text/html") {
+        let status = answer.status.as_u16();
+        let message = format!("{}: {status} with a web page, which may be that of a proxy; {WRONG_URL}", call.place());
+        return Err(Error::new(ErrorKind::Protocol, message));
+    }
+    Ok(answer)
+}
+
 /// An error response as an error, with the message of the service.
 pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
+    let is_absent = matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    let is_elsewhere = is_absent && !is_api(call.url.path(), &answer.body);
     let kind = match answer.status {
         StatusCode::UNAUTHORIZED => ErrorKind::Unauthorized,
         StatusCode::FORBIDDEN => ErrorKind::Forbidden,
-        StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
+        // A proxy or a load balancer knows nothing of runs and logs.
+        _ if is_elsewhere => ErrorKind::Protocol,
+        _ if is_absent => ErrorKind::NotFound,
         StatusCode::TOO_MANY_REQUESTS => ErrorKind::Limited,
         status if is_too_slow(status) => ErrorKind::Unavailable,
         status if status.is_client_error() => ErrorKind::Invalid,
@@ -158,15 +173,14 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let id = id.map(|id| format!(" [request {id}]")).unwrap_or_default();
     let grant = if kind == ErrorKind::Forbidden { what_to_grant(call.url.path()) } else { None };
     let grant = grant.map(|grant| format!("; {grant}")).unwrap_or_default();
-    let is_elsewhere = answer.status == StatusCode::NOT_FOUND && !is_api(call.url.path(), &answer.body);
     let grant = if is_elsewhere { format!("{grant}; {WRONG_URL}") } else { grant };
     Error::new(kind, format!("{}: {} {words}{grant}{id}", call.place(), answer.status.as_u16()))
 }
 
-/// What to do about a 404 that is not one of the API.
+/// What to do about a 404 or 410 that is not one of the API.
 const WRONG_URL: &str = "the service does not respond like Talend Cloud or Runlog: check the URL, which consists of scheme, host and port only";
 
-/// True if a 404 may be one of the API: the URL has no path before that of the API, and the body is JSON.
+/// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON.
 fn is_api(path: &str, body: &[u8]) -> bool {
     let folder = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let folders = ["monitoring", "processing", "orchestration", "security", "account", "executions", "runlog"];

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::auth::Authentication;
-use super::call::{Answer, Call, is_too_slow, refused};
+use super::call::{Answer, Call, is_too_slow, not_a_page, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
 use super::network::SimulatedNetwork;
@@ -212,7 +212,7 @@ impl Client {
             traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = connection.once(&call, &authorization).await;
             let (error, headers) = match answer {
-                Ok(answer) if answer.status.is_success() => return Ok(answer),
+                Ok(answer) if answer.status.is_success() => return not_a_page(&call, answer),
                 Ok(answer) => (refused(&call, &answer), Some((answer.status, answer.headers))),
                 Err(error) => (error, None),
             };

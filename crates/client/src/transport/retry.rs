@@ -47,10 +47,19 @@ impl Tries {
     }
 }
 
-/// The delay that the service asks for, or else 1, 2, 4 s … with jitter.
+/// The delay that the service asks for, or else 1, 2, 4 s …, with jitter: many requests may have been told the same.
 pub(crate) fn delay(headers: Option<&HeaderMap>, retry: u32, now: Timestamp, random: &dyn Random) -> Duration {
-    let asked = headers.and_then(|headers| retry_after(headers, now));
-    asked.unwrap_or_else(|| jittered(backoff(BACKOFF_FIRST, retry, BACKOFF_MAX), random))
+    match headers.and_then(|headers| retry_after(headers, now)) {
+        Some(asked) => no_less_than(asked.max(BACKOFF_FIRST), random),
+        None => jittered(backoff(BACKOFF_FIRST, retry, BACKOFF_MAX), random),
+    }
+}
+
+/// A time between this one and five quarters of it.
+fn no_less_than(time: Duration, random: &dyn Random) -> Duration {
+    let mut byte = [0];
+    random.fill(&mut byte);
+    time.mul_f64(1.0 + f64::from(byte[0]) / 1_020.0)
 }
 
 /// A time between three quarters and five quarters of this one.
@@ -61,16 +70,25 @@ pub(crate) fn jittered(time: Duration, random: &dyn Random) -> Duration {
 }
 
 /// The delay that a service asks for, up to a limit: `Retry-After`, in seconds or as a date, or else the end of the period
-/// for which it has no requests left (`X-RateLimit-Reset`).
+/// for which it has no requests left (`X-RateLimit-Reset`). Times are compared with the `Date` of the same response, or
+/// with `now` if it has none. None if nothing is asked for, or no delay: the caller waits as it does without a word.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let Some(text) = headers.get(header::RETRY_AFTER) else { return reset_after(headers, now) };
-    let text = text.to_str().ok()?.trim();
-    let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
-    let until = || {
-        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_millisecond();
-        Some(Duration::from_millis((at - now.as_millis()).max(0).unsigned_abs()))
+    let now = headers.get(header::DATE).and_then(|date| date_of(date.to_str().ok()?)).unwrap_or(now);
+    let asked = match headers.get(header::RETRY_AFTER) {
+        None => reset_after(headers, now)?,
+        Some(text) => {
+            let text = text.to_str().ok()?.trim();
+            let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
+            let until = || Some(Duration::from_millis(date_of(text)?.millis_since(now).max(0).unsigned_abs()));
+            seconds.or_else(until)?
+        }
     };
-    seconds.or_else(until).map(|time| time.min(RETRY_AFTER_MAX))
+    Some(asked.min(RETRY_AFTER_MAX)).filter(|time| !time.is_zero())
+}
+
+/// A time as HTTP writes it.
+fn date_of(text: &str) -> Option<Timestamp> {
+    Some(Timestamp::clamped(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond()))
 }
 
 /// The delay until a limit is reset. Services write the number of seconds, or the time in seconds or milliseconds since 1970;
@@ -87,7 +105,7 @@ fn reset_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             Duration::from_millis(epoch_ms.saturating_sub(now.as_millis().max(0).unsigned_abs()))
         }
     };
-    Some(time.min(RETRY_AFTER_MAX))
+    Some(time)
 }
 
 #[cfg(test)]
@@ -102,20 +120,42 @@ mod tests {
         }
     }
 
+    struct Least;
+
+    impl Random for Least {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(0);
+        }
+    }
+
     #[track_caller]
-    fn check(value: &'static str, expected_ms: u128) {
-        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, http::HeaderValue::from_static(value))]);
+    fn check(value: &'static str, date: Option<&'static str>, expected_ms: u128) {
+        let text = http::HeaderValue::from_static;
+        let date = date.map(|date| (header::DATE, text(date)));
+        let headers = [(header::RETRY_AFTER, text(value))].into_iter().chain(date).collect();
         let now = "2026-10-21T07:28:00Z".parse().unwrap();
-        assert_eq!(delay(Some(&headers), 0, now, &Middle).as_millis(), expected_ms, "{value}");
+        assert_eq!(delay(Some(&headers), 0, now, &Least).as_millis(), expected_ms, "{value}");
     }
 
     #[test]
     fn the_service_is_believed_within_reason() {
-        check("7", 7_000);
-        check("Wed, 21 Oct 2026 07:28:05 GMT", 5_000);
-        check("Wed, 21 Oct 2026 07:27:00 GMT", 0);
-        check("86400", 300_000);
-        check("soon", 1_000);
+        check("7", None, 7_000);
+        check("Wed, 21 Oct 2026 07:28:05 GMT", None, 5_000);
+        check("86400", None, 300_000);
+        check("soon", None, 750);
+        // A clock that is ten minutes ahead of the service's.
+        check("Wed, 21 Oct 2026 07:18:05 GMT", Some("Wed, 21 Oct 2026 07:18:00 GMT"), 5_000);
+    }
+
+    /// A service that was away and said so was asked hundreds of times a second, without end.
+    #[test]
+    fn a_delay_of_nothing_switches_no_pause_off() {
+        check("0", None, 750);
+        check("Wed, 21 Oct 2026 07:27:00 GMT", None, 750);
+        check("Wed, 21 Oct 2026 07:28:00 GMT", Some("Wed, 21 Oct 2026 07:28:00 GMT"), 750);
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, http::HeaderValue::from_static("0"))]);
+        let waited: Duration = (0..6).map(|retry| delay(Some(&headers), retry, Timestamp::clamped(0), &Least)).sum();
+        assert!(waited > Duration::from_secs(40), "{waited:?}");
     }
 
     #[test]

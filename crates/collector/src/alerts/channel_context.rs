@@ -106,6 +106,16 @@ pub(super) async fn post(poster: &Poster, name: &str, body: &Value) -> Result<An
     })
 }
 
+/// The meaning of a success: a web page is one of a proxy, for example to sign in, and the message did not arrive.
+pub(super) fn accepted(answer: &Answer, name: &str) -> Result<(), AlertError> {
+    match answer.is_web_page() {
+        true => {
+            Err(AlertError::Refused(format!("{name}: a web page answered, such as that of a proxy: {}", answer.said())))
+        }
+        false => Ok(()),
+    }
+}
+
 /// The meaning of an answer that is not a success: 400, 413 and 422 refuse the message itself, which is not sent again.
 pub(super) fn failure(answer: &Answer, name: &str) -> AlertError {
     let problem = format!("{name}: {}", answer.said());

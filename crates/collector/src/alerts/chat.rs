@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::channel_context::{ChannelContext, failure, name, place_of, post};
+use super::channel_context::{ChannelContext, accepted, failure, name, place_of, post};
 use super::error::AlertError;
 use super::message::Message;
 use super::{slack, teams};
@@ -76,7 +76,7 @@ impl ChatWebhook {
                 let problem = format!("{}: {}", self.name, answer.said());
                 Err(AlertError::Busy { problem, after: answer.retry_after })
             }
-            true => Ok(()),
+            true => accepted(&answer, &self.name),
             false => Err(failure(&answer, &self.name)),
         }
     }

@@ -23,6 +23,10 @@ const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
 // No other node may take over an alert that is still being sent.
 const _: () = assert!(ATTEMPT_TIME_MAX.as_millis() < ALERT_LEASE_MS as u128);
 
+/// The statuses of a mailbox that does not exist, or that has moved (RFC 3463). Other refusals, such as one by policy, may have
+/// been lifted when the message is sent again.
+const NO_MAILBOX: [&str; 2] = ["5.1.1", "5.1.6"];
+
 /// Maximum number of characters of a subject.
 const SUBJECT_CHARS_MAX: usize = 150;
 
@@ -33,6 +37,8 @@ pub struct Mail {
     from: Mailbox,
     server: AsyncSmtpTransport<Tokio1Executor>,
     attempt_time_max: Duration,
+    /// The name in archives of earlier versions, if it is another one.
+    former_name: Option<String>,
 }
 
 /// The encryption of the connection to a mail server.
@@ -90,7 +96,24 @@ impl Mail {
             transport = transport.credentials(Credentials::new(user, password.expose_secret().to_owned()));
         }
         let to = to.iter().map(|it| mailbox(it)).collect::<Result<_, _>>()?;
-        Ok(Self { to, from: mailbox(from)?, server: transport.build(), attempt_time_max: ATTEMPT_TIME_MAX })
+        Ok(Self {
+            to,
+            from: mailbox(from)?,
+            server: transport.build(),
+            attempt_time_max: ATTEMPT_TIME_MAX,
+            former_name: None,
+        })
+    }
+
+    /// Each of the mailboxes for itself: one that does not exist any more keeps nothing from the others.
+    pub fn each(&self) -> Vec<Self> {
+        let former_name = Some(self.name()).filter(|_| self.to.len() > 1);
+        let alone = |to: &Mailbox| Self { to: vec![to.clone()], former_name: former_name.clone(), ..self.clone() };
+        self.to.iter().map(alone).collect()
+    }
+
+    pub(super) fn former_name(&self) -> Option<String> {
+        self.former_name.clone()
     }
 
     pub(super) fn name(&self) -> String {
@@ -141,7 +164,10 @@ impl Mail {
     }
 
     fn refused(&self, error: &lettre::transport::smtp::Error) -> AlertError {
-        AlertError::Refused(format!("the mail server refused the message: {}", error_chain(error)))
+        let problem = format!("the mail server refused the message: {}", error_chain(error));
+        let answer = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let is_final = error.is_permanent() && NO_MAILBOX.iter().any(|status| answer.starts_with(status));
+        if is_final { AlertError::Rejected(problem) } else { AlertError::Refused(problem) }
     }
 }
 

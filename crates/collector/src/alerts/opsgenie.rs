@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::channel_context::{ChannelContext, failure, name, post};
+use super::channel_context::{ChannelContext, accepted, failure, name, post};
 use super::error::AlertError;
 use super::message::{Message, Purpose, cut, one_line};
 use super::pagerduty::{Region, address};
@@ -112,7 +112,7 @@ impl Opsgenie {
         };
         let answer = post(&self.poster.to(url), &self.name, &body).await?;
         match answer.status.as_u16() {
-            200..=299 => Ok(()),
+            200..=299 => accepted(&answer, &self.name),
             // What is not there is closed.
             404 if message.purpose == Purpose::Recovery => Ok(()),
             _ => Err(failure(&answer, &self.name)),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::channel_context::{ChannelContext, failure, name, post};
+use super::channel_context::{ChannelContext, accepted, failure, name, post};
 use super::error::AlertError;
 use super::message::{Message, Purpose, cut};
 use crate::deliver::http::{HttpAccess, Poster};
@@ -87,7 +87,7 @@ impl PagerDuty {
     pub(super) async fn send(&self, message: &Message) -> Result<(), AlertError> {
         let answer = post(&self.poster, &self.name, &self.body(message)).await?;
         match answer.status.as_u16() {
-            200..=299 => Ok(()),
+            200..=299 => accepted(&answer, &self.name),
             // The key, and not the event: somebody will correct it.
             400 if String::from_utf8_lossy(&answer.body).contains("routing") => {
                 Err(AlertError::Refused(format!("{}: {}", self.name, answer.said())))

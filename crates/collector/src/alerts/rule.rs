@@ -1,5 +1,6 @@
 //! Rules: what is reported, and to whom.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,7 +123,7 @@ pub enum Condition {
 pub enum Destination {
     /// A URL that receives JSON.
     Webhook(Webhook),
-    /// One or more mailboxes.
+    /// A mailbox, or several that get one message.
     Mail(Mail),
     /// A webhook of Microsoft Teams or Slack.
     Chat(ChatWebhook),
@@ -169,6 +170,15 @@ impl Destination {
             Self::Chat(chat) => chat.name(),
             Self::PagerDuty(pagerduty) => pagerduty.name(),
             Self::Opsgenie(opsgenie) => opsgenie.name(),
+        }
+    }
+
+    /// Its name in archives of earlier versions, if it is another one.
+    pub(super) fn former_name(&self) -> Option<String> {
+        match self {
+            Self::Webhook(webhook) => webhook.former_name(),
+            Self::Mail(mail) => mail.former_name(),
+            Self::Chat(_) | Self::PagerDuty(_) | Self::Opsgenie(_) => None,
         }
     }
 
@@ -231,6 +241,17 @@ impl AlertRule {
             destinations: self.to.iter().map(Destination::name).collect(),
             maintenance: Vec::new(),
         }
+    }
+
+    /// What has taken the place of each destination that had another name in archives of earlier versions.
+    pub(super) fn replacements(&self) -> BTreeMap<String, Vec<String>> {
+        let mut replacements = BTreeMap::<_, Vec<_>>::new();
+        for destination in &self.to {
+            if let Some(former) = destination.former_name() {
+                replacements.entry(former).or_default().push(destination.name());
+            }
+        }
+        replacements
     }
 
     pub(super) fn tells_of(&self, condition: Condition) -> bool {

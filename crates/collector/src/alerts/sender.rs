@@ -130,6 +130,9 @@ impl Alerts {
                 let maintenance = described(&self.windows, now);
                 let description = AlertRuleDescription { maintenance, ..rule.description() };
                 self.archive.alerts.describe_rule(&rule.name, &description).await?;
+                for (former, destinations) in rule.replacements() {
+                    self.archive.alerts.replace_destination(&rule.name, &former, &destinations).await?;
+                }
             }
             let since = since.max(now.plus_millis(-LOOK_BACK_MS));
             let mut found = occurrences(&self.archive, rule, look, since, now, usize::MAX).await?;
@@ -151,6 +154,11 @@ impl Alerts {
         }
         if !matches!(look, Look::Quick { .. }) {
             self.archive.alerts.delete_delivered().await?;
+            let known: Vec<String> = self.destinations.keys().cloned().collect();
+            let given_up = self.archive.alerts.give_up_without_destination(&known).await?;
+            if given_up > 0 {
+                warn!(given_up, "alerts whose destinations are not in the settings any more were given up");
+            }
         }
         Ok(new)
     }
@@ -312,6 +320,7 @@ impl Alerts {
         let kind = name.rsplit_once(' ').filter(|(_, word)| is_hash(word)).map_or(name, |(kind, _)| kind);
         let place = self.rules.iter().find_map(|rule| {
             let at = rule.to.iter().position(|to| to.name() == name)?;
+            let kind = kind.strip_suffix(&format!(" ({})", rule.name)).unwrap_or(kind);
             Some(format!("{}: {kind} ({} of {})", rule.name, at + 1, rule.to.len()))
         });
         place.unwrap_or_else(|| name.to_owned())

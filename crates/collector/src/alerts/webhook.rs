@@ -9,6 +9,7 @@ use url::Url;
 use super::channel_context::ATTEMPT_TIME_MAX;
 use super::error::AlertError;
 use super::message::Message;
+use crate::deliver::http::is_html_page;
 use crate::signature::signature;
 
 /// A URL that receives alerts by POST.
@@ -17,6 +18,7 @@ pub struct Webhook {
     url: Url,
     secret: Option<SecretString>,
     http: reqwest::Client,
+    rule: Option<String>,
 }
 
 impl Webhook {
@@ -25,11 +27,32 @@ impl Webhook {
     pub fn new(url: Url, secret: Option<SecretString>, http: HttpClientBuilder) -> Result<Self, AlertError> {
         let http = http.timeout(ATTEMPT_TIME_MAX).build();
         let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;
-        Ok(Self { url, secret, http })
+        Ok(Self { url, secret, http, rule: None })
+    }
+
+    /// The same as the only webhook of a rule. Another rule may have the same URL with other headers and another secret, and
+    /// what waits is sent also when the URL is renewed.
+    #[must_use]
+    pub fn of_rule(self, rule: &str) -> Self {
+        Self { rule: Some(rule.to_owned()), ..self }
+    }
+
+    /// Its host, which is no secret, and its rule.
+    pub(super) fn name(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        match &self.rule {
+            Some(rule) => format!("webhook {host} ({rule})"),
+            None => self.name_by_url(),
+        }
+    }
+
+    /// The name in archives of earlier versions, if it is another one.
+    pub(super) fn former_name(&self) -> Option<String> {
+        self.rule.as_ref().map(|_| self.name_by_url())
     }
 
     /// The URL without parts that may be secret.
-    pub(super) fn name(&self) -> String {
+    fn name_by_url(&self) -> String {
         use sha2::Digest;
         let digest = Sha256::digest(self.url.as_str());
         let short = hex::encode(&digest[..4]);
@@ -48,7 +71,7 @@ impl Webhook {
         if let Some(secret) = &self.secret {
             request = request.header("x-runlog-signature", signature(secret, &timestamp, body.as_bytes()));
         }
-        let answer = request
+        let mut answer = request
             .body(body)
             .send()
             .await
@@ -57,8 +80,15 @@ impl Webhook {
         let status = answer.status();
         let problem = format!("{} answered {status}", self.name());
         match status.as_u16() {
-            200..=299 => Ok(()),
-            429 | 503 => Err(AlertError::Busy { problem, after: retry_after(answer.headers(), now) }),
+            200..=299 => {
+                // A receiver that breaks off after this status has taken the alert.
+                let beginning = answer.chunk().await.ok().flatten().unwrap_or_default();
+                match is_html_page(&beginning) {
+                    true => Err(AlertError::Refused(format!("{problem} with a web page, such as that of a proxy"))),
+                    false => Ok(()),
+                }
+            }
+            408 | 425 | 429 | 500..=599 => Err(AlertError::Busy { problem, after: retry_after(answer.headers(), now) }),
             _ => Err(AlertError::Refused(problem)),
         }
     }

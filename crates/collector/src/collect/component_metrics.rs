@@ -40,6 +40,8 @@ const KEPT_MS: i64 = 31 * 86_400_000;
 /// The delay after the first failed attempt, and the maximum.
 const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The delay after an attempt that did not fail because of the run.
+const AGAIN_AFTER_OUTAGE: Duration = Duration::from_secs(300);
 /// Number of attempts after which the metrics of a run are given up if the problem is in its metrics, not in the service:
 /// about a day.
 const ATTEMPTS_MAX: i64 = 12;
@@ -129,7 +131,7 @@ impl ComponentWorker {
             }
             Ok(Attempt::None) => info!(run.id = %run_id, "a run has no component metrics"),
             Ok(Attempt::NotYet(why)) => {
-                until_shutdown(self.set_back(&claimed, run_id, why.to_owned(), false), stop).await?;
+                until_shutdown(self.set_back(&claimed, run_id, why.to_owned(), Setback::NotYet), stop).await?;
             }
             Err(error) => {
                 let mut problem = error_chain(&error);
@@ -137,8 +139,9 @@ impl ComponentWorker {
                     problem.push_str("; or set component_metrics = false");
                 }
                 let has_paused = self.0.pause.begin_after(&error, upstream.client.clock().now());
-                let is_of_run = !has_paused && !matches!(error, CollectError::Archive(_));
-                until_shutdown(self.set_back(&claimed, run_id, problem, is_of_run), stop).await?;
+                let is_outage = has_paused || matches!(error, CollectError::Archive(_));
+                let setback = if is_outage { Setback::Outage } else { Setback::OfRun };
+                until_shutdown(self.set_back(&claimed, run_id, problem, setback), stop).await?;
             }
         }
         Ok(Some(CollectStats::default()))
@@ -175,26 +178,46 @@ impl ComponentWorker {
         claimed: &ClaimedComponents,
         run_id: RunId,
         problem: String,
-        is_of_run: bool,
+        setback: Setback,
     ) -> Result<(), runlog_store::Error> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
         let collection = &archive.collection;
         let is_gone = self.ended_at(claimed).is_some_and(|end| now.millis_since(end) > KEPT_MS);
-        if is_gone || is_of_run && claimed.run.attempts + 1 >= ATTEMPTS_MAX {
+        if is_gone || setback == Setback::OfRun && claimed.run.attempts + 1 >= ATTEMPTS_MAX {
             warn!(run.id = %run_id, problem, "the component metrics of a run cannot be fetched any more");
             return collection.give_up_components(&upstream.name, claimed, &problem).await;
         }
         let attempts = u32::try_from(claimed.run.attempts).unwrap_or_default();
-        let retry_at = now.plus_millis(millis(backoff(AGAIN_FIRST, attempts, AGAIN_MAX)));
+        let retry_at = now.plus_millis(millis(match setback {
+            // Once the service is back, it is so for all runs.
+            Setback::Outage => AGAIN_AFTER_OUTAGE,
+            Setback::OfRun | Setback::NotYet => backoff(AGAIN_FIRST, attempts, AGAIN_MAX),
+        }));
         info!(run.id = %run_id, problem, %retry_at, "the component metrics of a run were not fetched and will be retried");
-        collection.record_components_failure(&upstream.name, claimed, &problem, retry_at).await
+        match setback {
+            Setback::Outage => collection.defer_components(&upstream.name, claimed, &problem, retry_at).await,
+            Setback::OfRun | Setback::NotYet => {
+                collection.record_components_failure(&upstream.name, claimed, &problem, retry_at).await
+            }
+        }
     }
 
     fn ended_at(&self, claimed: &ClaimedComponents) -> Option<Timestamp> {
         let run = execution_of(&claimed.run).ok()?;
         run.finished_at.or(run.started_at).or(run.triggered_at)
     }
+}
+
+/// Why the metrics of a run were not fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Setback {
+    /// Something is wrong with those of this run.
+    OfRun,
+    /// They are not there yet.
+    NotYet,
+    /// The service or the archive is unavailable or refuses everything.
+    Outage,
 }
 
 /// When the metrics of a run that ended at this time are requested, if its log settles this long after its end.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
 use runlog_model::{EnvironmentId, RunId, TaskId, Timestamp, WorkspaceId, millis};
@@ -22,6 +23,10 @@ const ASKED_AFTER_MAX: u64 = 200;
 /// shown in a message.
 const UNREADABLE_MAX: usize = 10_000;
 const UNREADABLE_SHOWN: usize = 5;
+/// The longest wait for another attempt to fetch a log or component metrics.
+const WAIT_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// How far the clocks of two collectors may be apart.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 /// Finds runs, and remembers which tasks and workspaces they belong to.
 pub(crate) struct Discovery {
     /// Number of requests of the last listing by workspace.
@@ -132,8 +137,10 @@ impl Discovery {
     }
 
     async fn look(&self, context: &CollectContext, range: Range, found: &mut Found) -> Result<()> {
-        let CollectContext { upstream, .. } = context;
+        let CollectContext { archive, upstream, .. } = context;
         let begun = upstream.client.clock().now();
+        let latest = begun.plus_millis(millis(WAIT_MAX.max(2 * upstream.settings.settle) + CLOCKS_DIFFER));
+        archive.collection.bring_forward(&upstream.name, latest).await?;
         let lists = self.lists(context).await?;
         self.read_lists(context, &lists, range, found).await?;
         found.is_all_listed = found.problem.is_none();

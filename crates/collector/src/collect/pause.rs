@@ -6,6 +6,7 @@ use runlog_client::ErrorKind;
 use runlog_model::Timestamp;
 
 use super::error::CollectError;
+use crate::fetch::error::FetchError;
 
 /// How long nothing is requested after the service has refused it for lack of a right, and after it was unavailable.
 const REFUSED_PAUSE_MS: i64 = 900_000;
@@ -16,9 +17,11 @@ const AWAY_PAUSE_MS: i64 = 60_000;
 pub(super) struct Pause(Mutex<Option<Timestamp>>);
 
 impl Pause {
-    /// True while nothing is to be requested.
+    /// True while nothing is to be requested. A pause that ends later than any can was begun by a clock that was ahead, and
+    /// is over.
     pub(super) fn is_on(&self, now: Timestamp) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| (1..=REFUSED_PAUSE_MS).contains(&until.millis_since(now)))
     }
 
     /// Begins after an error that other requests would meet as well. False for any other error, which is one of what was
@@ -27,6 +30,15 @@ impl Pause {
         let Some(pause_ms) = pause_after(error) else { return false };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(pause_ms));
         true
+    }
+
+    /// Begins if the service has not accepted the credentials of the upstream, which are those of all requests.
+    pub(super) fn begin_if_unauthorized(&self, error: &CollectError, now: Timestamp) {
+        if let CollectError::Upstream(error) | CollectError::Fetch(FetchError::Upstream(error)) = error
+            && error.kind() == ErrorKind::Unauthorized
+        {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(AWAY_PAUSE_MS));
+        }
     }
 }
 

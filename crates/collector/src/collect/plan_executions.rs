@@ -38,6 +38,8 @@ const FOLLOW_EVERY_MS: i64 = 60_000;
 /// The delay after the first failed attempt, and the maximum.
 const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The delay after an attempt that did not fail because of the plan execution.
+const AGAIN_AFTER_OUTAGE: Duration = Duration::from_secs(300);
 /// Number of attempts after which a plan execution is given up if the problem is in its own description: about a day.
 const ATTEMPTS_MAX: i64 = 12;
 /// How long plan executions are not requested after the service has refused them, and after it was unavailable.
@@ -215,8 +217,13 @@ impl PlanWorker {
         let now = upstream.client.clock().now();
         let has_paused = self.0.pause.begin_after(error, now);
         let problem = error_chain(error);
-        let is_of_plan = !has_paused && !matches!(error, CollectError::Archive(_));
-        let retry_at = if is_of_plan && claimed.attempts + 1 >= ATTEMPTS_MAX {
+        if has_paused || matches!(error, CollectError::Archive(_)) {
+            // Once the service is back, it is so for all plan executions.
+            let retry_at = now.plus_millis(millis(AGAIN_AFTER_OUTAGE));
+            info!(plan.execution = claimed.execution_id, problem, %retry_at, "a plan execution was not fetched and will be retried");
+            return archive.collection.defer_plan(&upstream.name, claimed, &problem, retry_at).await;
+        }
+        let retry_at = if claimed.attempts + 1 >= ATTEMPTS_MAX {
             warn!(plan.execution = claimed.execution_id, problem, "a plan execution cannot be fetched any more");
             None
         } else {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_client::Execution;
+use runlog_client::{ErrorKind as Problem, Execution};
 use runlog_model::wire::push::FinishRun;
 use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp, backoff, error_chain, millis};
 use runlog_store::collection::{ClaimedRun, FailedAttempt, LandedLog};
@@ -20,6 +20,7 @@ use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::ingest::Ingestor;
 use super::lease::{RunLease, lease_end};
+use super::pause::Pause;
 use super::progress::{CollectEvent, CollectProgress, ProgressAdapter};
 use super::stats::CollectStats;
 use super::upstream_run::{execution_of, finish_of};
@@ -31,17 +32,16 @@ use crate::fetch::spare_folders::{SPARE, SpareFolders, remove_left_over};
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
 use crate::workers::Pool;
 
-/// Number of attempts after which a run whose log the service does not know counts as a run without a log.
+/// After how many answers that there is no log a run counts as one without a log. Other failures do not count: they say
+/// nothing about its log.
 const NO_LOG_TRIES: i64 = 3;
-/// Time after the end of a run during which an unknown log may still appear. Unit: milliseconds.
-const LOG_COMES_MS: i64 = 3_600_000;
 /// Suffix of the folder with the records of a run that is still running.
 const SO_FAR: &str = ".so-far";
 /// The delay after the first failed attempt, and the maximum.
 const AGAIN_FIRST: Duration = Duration::from_secs(30);
 const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// The maximum delay if the archive could not store the log: once it works again, it does so for all runs.
-const AGAIN_MAX_ARCHIVE: Duration = Duration::from_secs(600);
+/// The maximum delay if the archive or the service was unavailable: once it works again, it does so for all runs.
+const AGAIN_MAX_OUTAGE: Duration = Duration::from_secs(600);
 
 /// Processes the runs of an upstream. Cheap to clone; clones share their state.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ struct Shared {
     progress: Arc<dyn CollectProgress>,
     is_tidy: OnceCell<()>,
     spare_folders: SpareFolders,
+    /// After the service has not accepted the credentials.
+    pause: Pause,
     landing: Arc<Pool>,
     following: Arc<Pool>,
 }
@@ -65,6 +67,7 @@ impl RunWorker {
             progress,
             is_tidy: OnceCell::new(),
             spare_folders,
+            pause: Pause::default(),
             landing: Arc::new(Pool::new()),
             following: Arc::new(Pool::new()),
         }))
@@ -122,6 +125,9 @@ impl RunWorker {
             () = stop.cancelled() => return Ok(None),
         }
         let now = upstream.client.clock().now();
+        if self.0.pause.is_on(now) {
+            return Ok(None);
+        }
         // If it is stopped here, a claim may be lost; its lease expires.
         let claimed = tokio::select! {
             claimed = archive.collection.claim_run(&upstream.name, lease_end(&self.0.context, now)) => claimed?,
@@ -160,7 +166,16 @@ impl RunWorker {
             Err(error) => error,
         };
         let setback = self.setback(&claimed, &error);
-        let noted = until_shutdown(archive.collection.record_failure(&upstream.name, &claimed, &setback), stop).await;
+        self.0.pause.begin_if_unauthorized(&error, upstream.client.clock().now());
+        let noting = async {
+            match error {
+                CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }) => {
+                    archive.collection.record_no_log(&upstream.name, &claimed, &setback).await
+                }
+                _ => archive.collection.record_failure(&upstream.name, &claimed, &setback).await,
+            }
+        };
+        let noted = until_shutdown(noting, stop).await;
         let FailedAttempt { error: problem, retry_at, .. } = setback;
         if let Err(error) = noted {
             warn!(run.id = %run_id, problem, "a run was not landed, and this cannot be recorded in the archive");
@@ -235,7 +250,11 @@ impl RunWorker {
                 if let Err(error) = remove_left_over(&folder) {
                     debug!(run.id = %run_id, %error, "pages of a failed attempt are left behind");
                 }
-                Err(error)
+                match error {
+                    // It has not logged anything yet.
+                    CollectError::Fetch(FetchError::NoLog) => Ok(()),
+                    error => Err(error),
+                }
             }
         }
     }
@@ -280,7 +299,7 @@ impl RunWorker {
         let odd = ingestor.odd();
         ingestor.finish().await;
         let Fetched { report, checkpoint } = match fetched {
-            Err(CollectError::Fetch(gone @ FetchError::Gone { got })) if claimed.attempts + 1 >= NO_LOG_TRIES => {
+            Err(CollectError::Fetch(gone @ FetchError::Gone { got })) if claimed.no_log_answers + 1 >= NO_LOG_TRIES => {
                 let log = LandedLog { records: got, pages: 0, components_due_at: self.components_due_at(&finish) };
                 let problem = gone.to_string();
                 archive.collection.finish_incomplete(&upstream.name, &claimed, &finish, log, &problem).await?;
@@ -290,18 +309,18 @@ impl RunWorker {
                 warn!(upstream = upstream.name, run.id = %run_id, problem, "the log of a run remains incomplete");
                 return Ok(None);
             }
+            Err(CollectError::Fetch(FetchError::NoLog)) => {
+                if let Err(error) = remove_left_over(&folder) {
+                    debug!(run.id = %run_id, %error, "the folder of a run without a log is left behind");
+                }
+                self.end_without_log(&claimed, run_id, &finish).await?;
+                return Ok(None);
+            }
             fetched => fetched?,
         };
         if report.pages == 0 {
             checkpoint.remove()?;
-            // The log of a run that has just ended may still appear.
-            let now = upstream.client.clock().now();
-            let is_recent = finish.finish_timestamp.is_some_and(|ended| now.millis_since(ended) < LOG_COMES_MS);
-            if is_recent && claimed.attempts + 1 < NO_LOG_TRIES {
-                return Err(CollectError::NoLogYet { run: run_id.to_string() });
-            }
-            let due_at = self.components_due_at(&finish);
-            archive.collection.finish_without_log(&upstream.name, &claimed, &finish, due_at).await?;
+            self.end_without_log(&claimed, run_id, &finish).await?;
             return Ok(None);
         }
         let landed = LandedLog {
@@ -324,6 +343,17 @@ impl RunWorker {
         }
         self.0.spare_folders.take(checkpoint);
         Ok(Some(report.records))
+    }
+
+    /// Ends a run without a log. `NoLogYet`: its log may still appear, whether the run has just ended or an answer was
+    /// wrong.
+    async fn end_without_log(&self, claimed: &ClaimedRun, run_id: RunId, finish: &FinishRun) -> Result<()> {
+        if claimed.no_log_answers + 1 < NO_LOG_TRIES {
+            return Err(CollectError::NoLogYet { run: run_id.to_string() });
+        }
+        let CollectContext { archive, upstream, .. } = self.0.context.as_ref();
+        let due_at = self.components_due_at(finish);
+        Ok(archive.collection.finish_without_log(&upstream.name, claimed, finish, due_at).await?)
     }
 
     /// When the component metrics of a run are due; `None` if they are not wanted.
@@ -355,15 +385,23 @@ impl RunWorker {
             CollectError::Fetch(FetchError::Incomplete { expected, .. }) => Some(*expected),
             _ => None,
         };
-        let longest = match error {
-            CollectError::Archive(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy) => {
-                AGAIN_MAX_ARCHIVE
-            }
-            _ => AGAIN_MAX,
-        };
+        let longest = if is_outage(error) { AGAIN_MAX_OUTAGE } else { AGAIN_MAX };
         let now = self.0.context.upstream.client.clock().now();
         let attempts = u32::try_from(claimed.attempts).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
         FailedAttempt { error: problem, expected, retry_at: now.plus_millis(millis(again)) }
+    }
+}
+
+/// True if the archive or the service was unavailable, or has not accepted the credentials: other runs meet the same, and
+/// land once that is over.
+fn is_outage(error: &CollectError) -> bool {
+    match error {
+        CollectError::Archive(error) => matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy),
+        CollectError::Upstream(error)
+        | CollectError::Fetch(FetchError::Upstream(error) | FetchError::Uncounted { source: error, .. }) => {
+            matches!(error.kind(), Problem::Unauthorized | Problem::Limited | Problem::Unavailable)
+        }
+        _ => false,
     }
 }

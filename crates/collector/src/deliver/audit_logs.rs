@@ -24,7 +24,7 @@ use super::sinks::files::Files;
 use super::sinks::sink::{Item, Origin, Sink, TenantContext};
 use super::stats::DeliveryStats;
 
-/// How long the lease lasts without a step. A batch that takes longer may be sent by another deliverer, too.
+/// How long the lease lasts. It is renewed as long as this process lives.
 const LEASE: Duration = Duration::from_secs(300);
 /// Most entries of a batch.
 const BATCH_ENTRIES: usize = 1_000;
@@ -108,8 +108,10 @@ impl AuditDelivery<'_> {
 
     async fn send_records(&self, to: &dyn Sink, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
         let oldest = to.oldest_taken(self.clock.now());
-        let taken = items.iter().filter(|item| oldest.is_none_or(|oldest| item.place.time >= oldest));
-        let records: Vec<_> = taken.map(|item| to.encode(origin, item)).collect();
+        let is_taken = |item: &Item| oldest.is_none_or(|oldest| item.place.time >= oldest);
+        // They are kept like what the sink refuses: a longer `max_age` lets them be sent again.
+        let old: Vec<u64> = items.iter().filter(|item| !is_taken(item)).map(|item| item.place.arrival).collect();
+        let records: Vec<_> = items.iter().filter(|item| is_taken(item)).map(|item| to.encode(origin, item)).collect();
         let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
         let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
         let outcome = sender.send_all(origin, records).await?;
@@ -126,7 +128,8 @@ impl AuditDelivery<'_> {
             };
             places.iter().filter(inside).map(move |place| (place.arrival, reason.clone())).collect::<Vec<_>>()
         };
-        let refused = outcome.into_refused().iter().flat_map(of_range).collect();
+        let old = old.into_iter().map(|arrival| (arrival, "older than the max_age of the sink".to_owned()));
+        let refused = outcome.into_refused().iter().flat_map(of_range).chain(old).collect();
         Ok(AuditDeliveryStep { delivered, refused, ..AuditDeliveryStep::default() })
     }
 

@@ -17,7 +17,7 @@ use runlog_model::{Clock, Timestamp, backoff, error_chain, millis};
 use runlog_store::components::Components;
 use runlog_store::delivery::{ClaimedDelivery, Deliveries};
 use runlog_store::supervise::Supervisor;
-use runlog_store::tenant_audit_logs::TenantAuditLogs;
+use runlog_store::tenant_audit_logs::{ClaimedAuditDelivery, TenantAuditLogs};
 use runlog_store::workspaces::Workspaces;
 use runlog_store::{ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,8 @@ const LEASE: Duration = Duration::from_secs(20);
 /// The delay before a run that the sink refuses completely is retried, initially and at most.
 const SETBACK_FIRST: Duration = Duration::from_secs(60);
 const SETBACK_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// How far the clocks of two nodes may be apart.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3_600);
 /// The maximum delay if the archive could not be read: once it works again, it does so for all runs.
 const SETBACK_MAX_ARCHIVE: Duration = Duration::from_secs(600);
 
@@ -97,7 +99,9 @@ impl Deliverer {
 
     /// Makes runs due that have ended and match the filters of the sink. Returns the number of new ones.
     pub async fn offer(&self) -> std::result::Result<u64, runlog_store::Error> {
-        let Shared { deliveries, sink, .. } = &*self.0;
+        let Shared { deliveries, sink, clock, .. } = &*self.0;
+        let latest = clock.now().plus_millis(millis(SETBACK_MAX + CLOCKS_DIFFER));
+        deliveries.bring_forward(&sink.name, latest).await?;
         deliveries.enqueue_finished_runs(&sink.name, |run| sink.filter.wants_run(run)).await
     }
 
@@ -156,8 +160,25 @@ impl Deliverer {
         let until = audit_logs::lease_end(clock.now());
         let Some(mut claimed) = logs.claim_delivery(&sink.name, until).await? else { return Ok(stats) };
         let (clock, wait) = (clock.as_ref(), wait.as_ref());
-        let delivery = AuditDelivery { logs, sink, clock, wait, health, stop, writes_small_files: is_once };
-        let outcome = delivery.deliver(&mut claimed, &mut stats).await;
+        let (held, no_more) = (claimed.clone(), stop.child_token());
+        let outcome = {
+            let stop = &no_more;
+            let delivery = AuditDelivery { logs, sink, clock, wait, health, stop, writes_small_files: is_once };
+            let delivering = delivery.deliver(&mut claimed, &mut stats);
+            tokio::pin!(delivering);
+            tokio::select! {
+                outcome = &mut delivering => Some(outcome),
+                () = self.hold_audit_lease(&held) => {
+                    no_more.cancel();
+                    tokio::select! { _ = delivering => {}, () = shutdown_is_over(&no_more) => {} }
+                    None
+                }
+            }
+        };
+        let Some(outcome) = outcome else {
+            warn!(sink = sink.name, "another deliverer has taken over audit logs that took too long");
+            return Ok(stats);
+        };
         let again_at = || {
             let times = u32::try_from(claimed.attempts - 1).unwrap_or_default();
             clock.now().plus_millis(millis(backoff(SETBACK_FIRST, times, SETBACK_MAX_ARCHIVE)))
@@ -424,6 +445,19 @@ impl Deliverer {
         loop {
             wait.sleep(LEASE / 3).await;
             match deliveries.renew_lease(claimed, lease_end(clock.now())).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => debug!(%error, "a claim could not be renewed"),
+            }
+        }
+    }
+
+    /// The same for audit logs: a batch may take longer than the lease lasts.
+    async fn hold_audit_lease(&self, claimed: &ClaimedAuditDelivery) {
+        let Shared { audit_logs: logs, clock, wait, .. } = &*self.0;
+        loop {
+            wait.sleep(LEASE / 3).await;
+            match logs.renew_delivery(claimed, audit_logs::lease_end(clock.now())).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => debug!(%error, "a claim could not be renewed"),

@@ -37,7 +37,7 @@ impl From<runlog_store::Error> for DeliveryError {
 impl From<SendError> for DeliveryError {
     fn from(error: SendError) -> Self {
         let pause = match &error {
-            SendError::Away { after, .. } => after.unwrap_or(PAUSE_FIRST),
+            SendError::Away { after, .. } => after.unwrap_or_default().max(PAUSE_FIRST),
             _ => PAUSE_DENIED,
         };
         Self::Sink { problem: error.to_string(), pause }

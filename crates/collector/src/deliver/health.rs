@@ -35,6 +35,12 @@ struct Pause {
     times: u32,
 }
 
+impl Pause {
+    fn is_on(self, now: Timestamp) -> bool {
+        (1..=millis(PAUSE_MAX)).contains(&(self.until - now.as_millis()))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Learned {
     /// Number of consecutive refused records, and of consecutive runs that were refused completely.
@@ -61,18 +67,18 @@ impl SinkHealth {
         self.pause().times > 0
     }
 
-    /// True while the sink is paused.
+    /// True while the sink is paused. A pause that ends later than any can was begun by a clock that was ahead, and is over.
     pub(super) fn is_paused(&self, now: Timestamp) -> bool {
-        now.as_millis() < self.pause().until
+        self.pause().is_on(now)
     }
 
     /// Pauses the sink, for longer each time. Returns the end of the pause.
     pub(super) fn leave_alone(&self, first: Duration, now: Timestamp) -> Timestamp {
         let mut pause = self.pause();
-        let time = backoff(first, pause.times, PAUSE_MAX.max(first));
+        let time = backoff(first, pause.times, PAUSE_MAX);
         let until = now.plus_millis(millis(time));
         // Several workers may encounter the same failure; it counts once.
-        if pause.until < now.as_millis() {
+        if !pause.is_on(now) {
             *pause = Pause { until: until.as_millis(), times: pause.times.saturating_add(1) };
         }
         Timestamp::clamped(pause.until)
@@ -149,5 +155,23 @@ impl SinkHealth {
 
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that was ahead for a moment paused a sink for as long as it was ahead.
+    #[test]
+    fn a_pause_that_a_wrong_clock_has_begun_does_not_last() {
+        let (health, ahead) = (SinkHealth::default(), Timestamp::clamped(36_000_000));
+        let until = health.leave_alone(Duration::from_secs(5), ahead);
+        assert!(health.is_paused(ahead) && !health.is_paused(until));
+        let now = Timestamp::clamped(0);
+        assert!(health.is_away() && !health.is_paused(now));
+        let until = health.leave_alone(Duration::from_secs(5), now);
+        assert_eq!(until.millis_since(now), 10_000);
+        assert!(health.is_paused(now) && !health.is_paused(until));
     }
 }

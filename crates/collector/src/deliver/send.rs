@@ -139,7 +139,8 @@ impl Attempts {
         self.failed = 0;
     }
 
-    /// Waits before the next attempt, as long as the sink asks or for longer each time. Fails after the last attempt.
+    /// Waits before the next attempt, for longer each time and at least as long as the sink asks. Fails after the last
+    /// attempt.
     pub(super) async fn failed(
         &mut self,
         problem: String,
@@ -149,10 +150,10 @@ impl Attempts {
     ) -> Result<()> {
         self.failed += 1;
         if self.failed >= TRIES {
-            return Err(DeliveryError::Sink { problem, pause: after.unwrap_or(PAUSE_FIRST) });
+            return Err(DeliveryError::Sink { problem, pause: after.unwrap_or_default().max(PAUSE_FIRST) });
         }
         tokio::select! {
-            () = wait.sleep(after.unwrap_or(backoff(AGAIN_FIRST, self.failed - 1, AGAIN_MAX))) => Ok(()),
+            () = wait.sleep(after.unwrap_or_default().max(backoff(AGAIN_FIRST, self.failed - 1, AGAIN_MAX))) => Ok(()),
             () = stop.cancelled() => Err(DeliveryError::Stopped),
         }
     }

@@ -17,6 +17,11 @@ pub enum FetchError {
         /// Number of records received.
         got: u64,
     },
+    /// The service has neither pages nor a number of records of the run, which does not say that the run logged nothing.
+    #[error(
+        "the service has no log of the run (404): it logged nothing, its log was not transferred yet, or it was deleted"
+    )]
+    NoLog,
     /// The service had the log when its first pages were requested, and no longer has it.
     #[error(
         "the service no longer has the log (404), of which {got} records were received: the log, or the run, was deleted"

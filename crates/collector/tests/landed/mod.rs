@@ -332,10 +332,12 @@ async fn a_log_that_vanishes_between_its_pages_ends_with_what_was_received() {
         });
         landing.stage.time.pass(3_600_000);
         landing.restart();
-        assert_eq!(landing.round().await.set_back, 1, "it may come back");
-        let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
-        assert!(failing[0].last_error.as_ref().unwrap().contains("no longer has the log"), "{failing:?}");
-        landing.stage.time.pass(3_600_000);
+        for _ in 0..2 {
+            assert_eq!(landing.round().await.set_back, 1, "it may come back");
+            let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
+            assert!(failing[0].last_error.as_ref().unwrap().contains("no longer has the log"), "{failing:?}");
+            landing.stage.time.pass(3_600_000);
+        }
         assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
         let (archived, status) = landing.archived().await;
         assert_eq!(status, Some(RunStatus::Failed));
@@ -362,6 +364,10 @@ async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_aft
     let script = Script::of(plain_log(3)).with(At::Generate, 0, gone.clone()).with(At::Live, 0, gone);
     let landing = Landing::of(script, |_| ()).await;
     landing.stage.time.pass(3 * 3_600_000);
+    for _ in 0..2 {
+        assert_eq!(landing.round().await.set_back, 1, "one answer may be wrong, however long ago the run ended");
+        landing.stage.time.pass(60_000);
+    }
     assert_eq!(landing.round().await, CollectStats { no_log: 1, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (Vec::new(), Some(RunStatus::Failed)));
     let figures = landing.store.collection().metrics("service").await.unwrap();
@@ -373,6 +379,88 @@ async fn a_run_without_a_log_ends_as_one_and_its_log_lands_when_there_is_one_aft
     assert_eq!(landing.round().await, CollectStats { landed: 1, records: 3, ..CollectStats::default() });
     assert_eq!(landing.archived().await, (plain_log(3), Some(RunStatus::Failed)));
     assert!(!landing.work_is_left());
+}
+
+/// A proxy that answered for the service ended every run that was due as one without a log, after one attempt.
+#[tokio::test]
+async fn a_page_of_a_proxy_with_404_says_nothing_about_a_log() {
+    let proxy = Fault::Answer(404, vec![], "<html><h1>404 Not Found</h1>nginx</html>".to_owned());
+    let away = |landing: &Landing| {
+        landing.stage.change(|script| {
+            script.faults = vec![(At::Generate, 0, proxy.clone()), (At::Live, 0, proxy.clone())];
+        })
+    };
+    let landing = Landing::of(Script::of(plain_log(3)), |_| ()).await;
+    landing.stage.time.pass(3 * 3_600_000);
+    away(&landing);
+    for _ in 0..4 {
+        assert_eq!(landing.round().await, CollectStats { set_back: 1, ..CollectStats::default() });
+        let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
+        assert!(failing[0].last_error.as_ref().unwrap().contains("check the URL"), "{failing:?}");
+        landing.stage.time.pass(3_600_000);
+    }
+    // These failures do not count when the service itself says so.
+    landing.stage.change(|script| {
+        let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+        script.faults = vec![(At::Generate, 0, gone.clone()), (At::Live, 0, gone)];
+    });
+    assert_eq!(landing.round().await.set_back, 1);
+    landing.stage.time.pass(3_600_000);
+    away(&landing);
+    assert_eq!(landing.round().await.set_back, 1);
+    landing.stage.time.pass(3_600_000);
+    landing.stage.change(|script| script.faults.clear());
+    assert_eq!(landing.round().await, CollectStats { landed: 1, records: 3, ..CollectStats::default() });
+    assert_eq!(landing.archived().await, (plain_log(3), Some(RunStatus::Failed)));
+}
+
+/// A token was revoked for a weekend; what had waited came up to six hours after it was renewed.
+#[tokio::test]
+async fn what_waited_for_the_service_lands_soon_after_it_is_back() {
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
+        let landing = Landing::of(Script::of(plain_log(3)), |_| ()).await;
+        landing.list().await;
+        landing.stage.change(|script| script.faults = vec![(At::Generate, 0, status_fault(status, &[]))]);
+        for _ in 0..12 {
+            assert_eq!(landing.land().await.set_back, 1, "{status}");
+            landing.stage.time.pass(3_600_000);
+        }
+        assert_eq!(landing.land().await.set_back, 1, "{status}");
+        landing.stage.change(|script| script.faults.clear());
+        landing.stage.time.pass(600_000);
+        assert_eq!(landing.land().await.landed, 1, "{status}");
+    }
+}
+
+/// A clock that was ahead for a moment delayed the next attempt by as much as it was ahead.
+#[tokio::test]
+async fn a_clock_that_was_ahead_for_a_moment_delays_no_run() {
+    let landing = Landing::of(Script::of(plain_log(3)), |_| ()).await;
+    landing.list().await;
+    let away = status_fault(StatusCode::FORBIDDEN, &[]);
+    landing.stage.change(|script| script.faults = vec![(At::Generate, 0, away)]);
+    landing.stage.time.pass(36_000_000);
+    assert_eq!(landing.land().await.set_back, 1);
+    landing.stage.time.pass(-36_000_000);
+    landing.stage.change(|script| script.faults.clear());
+    assert_eq!(landing.round().await.landed, 1);
+}
+
+/// Nobody goes on asking with credentials that were not accepted.
+#[tokio::test]
+async fn a_token_that_is_not_accepted_is_not_shown_for_each_run() {
+    let runs = told(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
+    let landing = Landing::of(Script::of(plain_log(3)), |settings| settings.parallel = 1).await;
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, runs)]);
+    landing.list().await;
+    landing.stage.forget_requests();
+    let unknown = status_fault(StatusCode::UNAUTHORIZED, &[]);
+    landing.stage.change(|script| script.faults.push((At::Generate, 0, unknown)));
+    assert_eq!(landing.land().await.set_back, 1);
+    assert_eq!(landing.stage.count(At::Generate), 1);
+    landing.stage.change(|script| script.faults.retain(|(at, ..)| *at == At::List));
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.land().await.landed, 2);
 }
 
 /// The upstream forgot a run that was going on, and it was asked after in every round: 200 of them, and no other run that

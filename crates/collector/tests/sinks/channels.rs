@@ -385,6 +385,38 @@ async fn what_waits_and_what_is_open_stays_with_a_destination_whose_settings_cha
     }
 }
 
+async fn page() -> axum::response::Html<&'static str> {
+    axum::response::Html("\n<!DOCTYPE html><title>Sign in</title>")
+}
+
+/// A proxy that answers everything with a page to sign in.
+pub(crate) async fn proxy() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(page);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// The page of a proxy counted as delivered, and nobody was told of anything any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_proxy_is_no_delivery() {
+    let url = proxy().await;
+    for (judge, settings) in vendors() {
+        let kind = settings["kind"].clone();
+        let (stage, vendor) = (Stage::new().await, Vendor::start(judge).await);
+        let behind = Vendor { url: url.clone(), ..vendor };
+        let to = [behind.destination(&stage, settings), crate::delivered::webhook_to(&url)];
+        let alerts = Alerts::new(&stage.store, vec![AlertRule { to: to.into(), ..rule(Condition::RunFailed) }], None);
+        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 0);
+        stage.failed_run("no table").await;
+        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 2);
+        assert_eq!(alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap(), 0, "{kind}");
+        let backlog = stage.store.alerts().backlog().await.unwrap();
+        assert_eq!(backlog.len(), 2, "{kind}: {backlog:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_of_several_rules_is_checked_with_one_message_and_each_destination_has_a_name() {
     let (stage, vendor) = (Stage::new().await, Vendor::start(slack).await);

@@ -12,7 +12,7 @@ use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, GroupB
 use runlog_model::wire::problems::NewProblemState;
 use runlog_model::{Clock, ProblemState, Timestamp};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -131,6 +131,84 @@ pub(crate) async fn hook() -> (String, UnboundedReceiver<Value>) {
     let router = Router::new().route("/", post(take));
     tokio::spawn(async move { axum::serve(listener, router).await });
     (url, told)
+}
+
+/// Two rules with the same URL sent all their alerts with the headers of the second, and the credentials in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_with_the_same_webhook_send_their_own_headers() {
+    let stage = Stage::new().await;
+    let (sender, mut told) = unbounded_channel();
+    let take = move |headers: HeaderMap, Json(body): Json<Value>| {
+        let sender = sender.clone();
+        async move {
+            let _ = sender.send((headers["x-rule"].to_str().unwrap().to_owned(), body["rule"].clone()));
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = Router::new().route("/", post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let rule_named = |name: &str| {
+        let http = HttpClientBuilder::new(&TlsSettings::default());
+        let http = http.secret_header("X-Rule", &SecretString::from(name)).unwrap();
+        let webhook = Webhook::new(url.parse().unwrap(), None, http).unwrap().of_rule(name);
+        AlertRule { name: name.to_owned(), to: vec![Destination::Webhook(webhook)], ..rule(Condition::RunFailed) }
+    };
+    let alerts = Alerts::new(&stage.store, vec![rule_named("day"), rule_named("night")], None);
+    assert_eq!(new(&stage, &alerts).await, 0);
+    stage.failed_run("no table").await;
+    assert_eq!(new(&stage, &alerts).await, 2);
+    assert_eq!(alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap(), 2);
+    let mut sent = [told.try_recv().unwrap(), told.try_recv().unwrap()];
+    sent.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(sent, [("day".to_owned(), json!("day")), ("night".to_owned(), json!("night"))]);
+}
+
+/// What waited for a webhook whose URL was renewed waited for ever, and what had been sent was sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_url_is_renewed_gets_what_waited_and_nothing_twice() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let alerts = |url: &str, is_named: bool| {
+        let http = HttpClientBuilder::new(&TlsSettings::default());
+        let webhook = Webhook::new(url.parse().unwrap(), None, http).unwrap();
+        let webhook = if is_named { webhook.of_rule("night-shift") } else { webhook };
+        let to = vec![Destination::Webhook(webhook)];
+        Alerts::new(&stage.store, vec![AlertRule { to, ..rule(Condition::RunFailed) }], None)
+    };
+    let send = async |alerts: &Alerts| alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
+    // An archive of an earlier version knows the webhook by its URL.
+    let former = alerts(&url, false);
+    assert_eq!(new(&stage, &former).await, 0);
+    stage.failed_run("no table").await;
+    assert_eq!((new(&stage, &former).await, send(&former).await), (1, 1));
+    stage.failed_run("no table").await;
+    assert_eq!(new(&stage, &former).await, 1);
+    let named = alerts(&url, true);
+    assert_eq!((new(&stage, &named).await, send(&named).await), (0, 1), "what waited is sent, and nothing twice");
+    stage.failed_run("no table").await;
+    assert_eq!(new(&stage, &named).await, 1);
+    let renewed = alerts(&format!("{url}?token=renewed"), true);
+    assert_eq!((new(&stage, &renewed).await, send(&renewed).await), (0, 1));
+    assert!(stage.store.alerts().backlog().await.unwrap().is_empty());
+    assert_eq!(std::iter::from_fn(|| told.try_recv().ok()).count(), 3);
+}
+
+/// Alerts for a destination that was removed from the settings waited for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_destination_that_was_removed_is_given_up() {
+    let stage = Stage::new().await;
+    let before = alerts(&stage, Condition::RunFailed, &["http://127.0.0.1:9/removed"]);
+    assert_eq!(new(&stage, &before).await, 0);
+    stage.failed_run("no table").await;
+    assert_eq!(new(&stage, &before).await, 1);
+    let after = alerts(&stage, Condition::RunFailed, &[]);
+    stage.pass(2 * 24 * 60 * MINUTE_MS);
+    new(&stage, &after).await;
+    assert_eq!(stage.store.alerts().backlog().await.unwrap().len(), 1, "it may come back");
+    stage.pass(24 * 60 * MINUTE_MS + MINUTE_MS);
+    new(&stage, &after).await;
+    assert!(stage.store.alerts().backlog().await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -150,6 +150,8 @@ pub(crate) struct Kept {
     pub(crate) tokens_given: usize,
     pub(crate) tokens_ended: usize,
     refuse_before: Option<Timestamp>,
+    /// Only of the streams with this level.
+    refuse_level: Option<&'static str>,
     /// It rejects single records of a batch, and says how many.
     rejects_in_part: bool,
     /// The status beside the number of an invalid event.
@@ -227,6 +229,12 @@ impl FakeServer {
 
     pub(crate) fn refuse_before(&self, time: Timestamp) {
         self.kept().refuse_before = Some(time);
+    }
+
+    /// Each stream of Loki has a limit of its own.
+    pub(crate) fn refuse_before_at(&self, level: &'static str, time: Timestamp) {
+        let mut kept = self.kept();
+        (kept.refuse_before, kept.refuse_level) = (Some(time), Some(level));
     }
 
     /// From now on it refuses the access tokens that it gave.
@@ -399,7 +407,9 @@ fn loki(kept: &mut Kept, headers: &HeaderMap, body: &[u8]) -> Reply {
             let (line, metadata) = (value[1].as_str().unwrap(), value[2].as_object().unwrap());
             assert!(metadata.values().all(Value::is_string), "structured metadata is text");
             let time = Timestamp::clamped(nanos / 1_000_000);
-            if let Some(oldest) = kept.refuse_before.filter(|oldest| time < *oldest) {
+            let level = labels.get("level").and_then(Value::as_str);
+            let is_limited = kept.refuse_level.is_none() || kept.refuse_level == level;
+            if let Some(oldest) = kept.refuse_before.filter(|oldest| is_limited && time < *oldest) {
                 problem.get_or_insert(format!(
                     "entry with timestamp {time} ignored, reason: 'entry too far behind, oldest acceptable timestamp is: {oldest}',"
                 ));

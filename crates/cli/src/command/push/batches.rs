@@ -32,6 +32,7 @@ pub(crate) trait BatchSource: Send + 'static {
 }
 
 /// Some records.
+#[derive(Clone)]
 pub(crate) struct Batch {
     /// The same for the same records at the same place of a log.
     pub(crate) id: String,

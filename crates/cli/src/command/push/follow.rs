@@ -1,11 +1,12 @@
 //! `runlog push --follow`: stores what a job logs while it is running.
 //!
 //! Records are stored within a second or two. The run starts with the first of them, and ends with the log. What is no
-//! valid record is skipped and reported: breaking off would end the job whose output this is.
+//! valid record is skipped and reported: breaking off would end the job whose output this is. For the same reason, the log
+//! is read on while the service is unavailable, and also when nothing of it can be stored any more.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::path::Path;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,32 +16,34 @@ use runlog_model::{Clock, RunStatus};
 use tokio_util::sync::CancellationToken;
 
 use super::batches::{BATCH_BYTES, Batch, BatchSource, Lines, LogSummary, Packer};
-use super::send::on_thread;
-use super::source::{Source, name_of};
-use super::{Push, push_log};
+use super::job_output::{is_back, wait_for_service};
+use super::send::{on_thread, push_batch};
+use super::source::name_of;
+use super::spool::{ReadLine, Spool};
+use super::{Push, PushArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::terminal::note;
+use crate::render::progress::Bar;
+use crate::render::terminal::{counted_were, note};
 use crate::system::SystemClock;
 
 /// How long a record may wait for another before it is stored.
 const WAIT: Duration = Duration::from_secs(1);
-/// Longest line. Unit: bytes.
-const LINE_BYTES_MAX: u64 = 64 << 20;
-/// Lines that were read and wait to be parsed.
-const LINES_WAITING: usize = 1_024;
 /// How many lines are looked at to detect the format.
 const LINES_LOOKED_AT: usize = 50;
 
-type ReadLine = std::io::Result<Vec<u8>>;
+impl PushArgs {
+    /// True if the log is the output of a job that is running.
+    pub(super) fn follows_pipe(&self) -> bool {
+        self.follow && self.file == Path::new("-")
+    }
+}
 
 impl Push {
     /// Stores the lines of a running job as they arrive, until the end of the log or until stopped.
-    pub(super) async fn follow(mut self, source: Source, settings: ReadSettings, stop: CancellationToken) -> Outcome {
-        let (sender, lines) = sync_channel(LINES_WAITING);
-        std::thread::Builder::new().name("reading".to_owned()).spawn(move || read_lines(source.bytes, &sender))?;
+    pub(super) async fn follow(mut self, spool: Spool, settings: ReadSettings, stop: CancellationToken) -> Outcome {
         let shared = Arc::<Mutex<Shared>>::default();
         let log = Followed {
-            lines: Arrived { lines, waiting: VecDeque::new(), is_at_end: false },
+            lines: Arrived { lines: spool.clone(), waiting: VecDeque::new(), is_at_end: false },
             format: self.args.log_format(),
             name: name_of(&self.args.file),
             settings,
@@ -49,10 +52,16 @@ impl Push {
             shared: Arc::clone(&shared),
         };
         let followed = tokio::select! {
-            followed = self.store_all(log) => followed,
+            followed = self.store_all(log, &spool) => followed,
             () = stop.cancelled() => Err(Failure::new(Exit::Interrupted, "interrupted")),
         };
         if let Err(failure) = followed {
+            let failure = match spool.discard() {
+                lost @ 1.. if failure.exit != Exit::Usage => {
+                    failure.with_text_after(&format!("; {} not stored", counted_were(lost, "further line")))
+                }
+                _ => failure,
+            };
             let mut then = self.after_failure(failure.exit).await;
             if failure.exit == Exit::Interrupted && self.args.finish.is_some() && self.pushed.in_archive() > 0 {
                 let terminated = FinishRun::with_status(RunStatus::Terminated);
@@ -63,29 +72,49 @@ impl Push {
         }
         self.finish(None).await?;
         let Shared { format, summary } = std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
-        self.tell(format.unwrap_or(LogFormat::Plain), summary)
+        let told = self.tell(format.unwrap_or(LogFormat::Plain), summary);
+        match spool.lost() {
+            0 => told,
+            lost => {
+                let lost = counted_were(lost, "line");
+                let message = format!("{lost} lost while the service was unavailable; the others are stored");
+                Err(Failure::new(Exit::Incomplete, message))
+            }
+        }
     }
 
-    async fn store_all(&mut self, mut log: Followed) -> Outcome {
-        let (first, rest) = on_thread(move || (log.next(), log)).await?;
-        // The run starts once there is something valid, or when the log has ended without.
-        let first = first?;
-        self.start(None).await?;
-        push_log(&self.client, self.run, FirstAndRest { first, rest }, true, &mut self.pushed).await
+    async fn store_all(&mut self, mut log: Followed, spool: &Spool) -> Outcome {
+        let bar = Bar::counting("pushing", "records");
+        let mut has_started = false;
+        loop {
+            let (next, rest) = on_thread(move || (log.next(), log)).await?;
+            log = rest;
+            // The run starts once there is something valid, or when the log has ended without.
+            let next = next?;
+            while !has_started {
+                let had_ended = spool.has_ended();
+                match self.start(None).await {
+                    Ok(()) => has_started = true,
+                    Err(failure) => wait_for_service(spool, had_ended, failure).await?,
+                }
+            }
+            is_back(spool);
+            let Some(batch) = next else { return Ok(()) };
+            self.store(batch, spool).await?;
+            bar.set(self.pushed.in_archive());
+        }
     }
-}
 
-fn read_lines(bytes: Box<dyn Read + Send>, lines: &SyncSender<ReadLine>) {
-    let mut bytes = BufReader::with_capacity(1 << 16, bytes);
-    loop {
-        let mut line = Vec::new();
-        match (&mut bytes).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
-            Ok(0) => return,
-            Ok(_) if lines.send(Ok(line)).is_ok() => {}
-            Ok(_) => return,
-            Err(error) => {
-                let _ = lines.send(Err(error));
-                return;
+    /// Sends a batch, again and again while the service is unavailable: it is stored once.
+    async fn store(&mut self, batch: Batch, spool: &Spool) -> Outcome {
+        loop {
+            let had_ended = spool.has_ended();
+            match push_batch(&self.client, self.run, batch.clone(), &mut self.pushed).await {
+                Ok(()) => {
+                    is_back(spool);
+                    return Ok(());
+                }
+                Err(failure) => wait_for_service(spool, had_ended, failure).await?,
             }
         }
     }
@@ -110,24 +139,9 @@ struct Followed {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// A batch that was taken already, and those that follow.
-struct FirstAndRest {
-    first: Option<Batch>,
-    rest: Followed,
-}
-
-impl BatchSource for FirstAndRest {
-    fn next(&mut self) -> Outcome<Option<Batch>> {
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => self.rest.next(),
-        }
-    }
-}
-
 /// Lines that have arrived.
 struct Arrived {
-    lines: Receiver<ReadLine>,
+    lines: Spool,
     /// Lines that were looked at and not taken yet.
     waiting: VecDeque<ReadLine>,
     is_at_end: bool,
@@ -142,10 +156,7 @@ impl Arrived {
         if self.is_at_end {
             return None;
         }
-        let arrived = match wait {
-            None => self.lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(wait) => self.lines.recv_timeout(wait),
-        };
+        let arrived = self.lines.take(wait);
         self.is_at_end = matches!(arrived, Err(RecvTimeoutError::Disconnected));
         arrived.ok()
     }

@@ -6,8 +6,10 @@
 mod batches;
 mod folder;
 mod follow;
+mod job_output;
 mod send;
 mod source;
+mod spool;
 mod utf16;
 
 use std::collections::BTreeMap;
@@ -242,7 +244,14 @@ pub(crate) async fn run(mut args: PushArgs, stop: CancellationToken) -> Outcome 
     let files = std::mem::take(&mut args.files);
     let [file] = files.as_slice() else { return run_several(args, files, stop).await };
     args.file.clone_from(file);
-    run_one(args, stop).await
+    let follows_pipe = args.follows_pipe();
+    let outcome = run_one(args, stop.clone()).await;
+    if let Err(failure) = &outcome
+        && follows_pipe
+    {
+        job_output::read_to_end(failure, &stop).await;
+    }
+    outcome
 }
 
 async fn run_several(args: PushArgs, files: Vec<PathBuf>, stop: CancellationToken) -> Outcome {
@@ -311,18 +320,30 @@ async fn run_one(mut args: PushArgs, stop: CancellationToken) -> Outcome {
         let advice = "name its task with --task, or an existing run with --run";
         return Err(Failure::new(Exit::Usage, format!("a new run needs a task; {advice}")));
     }
+    let components = args.component_metrics.as_deref().map(read_components).transpose()?;
+    // The log of a running job is read from now on, whether the service is there or not.
+    let following = match args.follow {
+        true => {
+            let source = source::open(&args.file)?;
+            let settings = args.settings(source.written_at);
+            Some((job_output::read_on(source)?, settings))
+        }
+        false => None,
+    };
     if let Some(task) = &args.task {
-        args.task_id = Some(task.resolve(&client).await?);
+        args.task_id = Some(match &following {
+            Some((spool, _)) => job_output::resolved(task, &client, spool, &stop).await?,
+            None => task.resolve(&client).await?,
+        });
     }
     let run = given.unwrap_or_else(|| RunId::random(&SystemRandom));
     let pushed = Pushed::default();
-    let components = args.component_metrics.as_deref().map(read_components).transpose()?;
     let push = Push { args, client, run, has_made_id: given.is_none(), has_started_run: false, pushed, components };
+    if let Some((spool, settings)) = following {
+        return push.follow(spool, settings, stop).await;
+    }
     let source = source::open(&push.args.file)?;
     let settings = push.args.settings(source.written_at);
-    if push.args.follow {
-        return push.follow(source, settings, stop).await;
-    }
     let (format, prepared) = tokio::select! {
         prepared = prepare(source, &push.args, settings) => prepared?,
         () = stop.cancelled() => {

@@ -82,6 +82,11 @@ pub(crate) async fn push_log(
     }
 }
 
+/// Sends a single batch; invalid records of it are left out.
+pub(super) async fn push_batch(client: &Client, run: RunId, batch: Batch, pushed: &mut Pushed) -> Outcome {
+    Sending::begin(client, run, batch, true, None).finish(pushed).await
+}
+
 /// Does work that may wait for input, on a thread that does not keep the program from ending.
 pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     let (answer, answered) = tokio::sync::oneshot::channel();

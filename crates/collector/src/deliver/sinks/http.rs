@@ -249,7 +249,7 @@ impl Answer {
         }
     }
 
-    /// True for an HTML page, such as that of a proxy or a sign-in.
+    /// True for an HTML page, such as that of a proxy or a sign-in, or other markup: of a destination that uses none.
     pub(crate) fn is_web_page(&self) -> bool {
         self.body.trim_ascii_start().starts_with(b"<")
     }
@@ -278,6 +278,14 @@ impl Answer {
             Some((end, _)) => format!("{}…", &text[..end]),
         }
     }
+}
+
+/// True for the beginning of an HTML page. A receiver of webhooks may answer with anything else, such as XML.
+pub(crate) fn is_html_page(body: &[u8]) -> bool {
+    let body = body.trim_ascii_start();
+    ["<!doctype html", "<html"]
+        .iter()
+        .any(|begin| body.get(..begin.len()).is_some_and(|start| start.eq_ignore_ascii_case(begin.as_bytes())))
 }
 
 fn gzipped(body: &[u8]) -> Result<Vec<u8>, SendError> {

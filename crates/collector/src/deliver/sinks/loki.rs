@@ -4,7 +4,7 @@
 //! unique time below the millisecond, so that equal records of one millisecond are kept and sending a record again has
 //! no effect. Source: "Loki HTTP API", "Ingest logs".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,8 +133,27 @@ impl Loki {
         self
     }
 
+    /// Sends each stream in a request of its own, and returns what became of each record: what Loki says of one stream holds
+    /// for none of the others.
+    async fn send_streams(&self, records: &[Encoded]) -> Result<SinkResponse, SendError> {
+        let mut outcomes = vec![RecordOutcome::Taken; records.len()];
+        for labels in records.iter().map(|record| record.head.as_slice()).collect::<BTreeSet<_>>() {
+            let stream = records.iter().filter(|record| record.head == labels);
+            let answer = self.poster.post("application/json", Self::body(stream), &[]).await?;
+            if answer.status.is_success() {
+                continue;
+            }
+            let oldest = oldest_taken(&String::from_utf8_lossy(&answer.body));
+            let Some(oldest) = oldest.filter(|_| answer.status.as_u16() == 400) else { return Err(answer.failure()) };
+            for (record, outcome) in records.iter().zip(&mut outcomes).filter(|(record, _)| record.head == labels) {
+                *outcome = if is_before(record, oldest) { too_old(oldest) } else { RecordOutcome::RetryNow };
+            }
+        }
+        Ok(SinkResponse::Each(outcomes))
+    }
+
     /// Entries with the same labels are sent together.
-    fn body(records: &[Encoded]) -> Vec<u8> {
+    fn body<'a>(records: impl IntoIterator<Item = &'a Encoded>) -> Vec<u8> {
         let mut streams: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
         for record in records {
             streams.entry(&record.head).or_default().push(&record.body);
@@ -212,8 +231,11 @@ impl Sink for Loki {
                 // Loki has accepted the others. Which of them it refused for other reasons is known when they are sent
                 // again.
                 (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
+                    if records.iter().any(|record| record.head != records[0].head) {
+                        return self.send_streams(records).await;
+                    }
                     let outcome = |record: &Encoded| match is_before(record, oldest) {
-                        true => RecordOutcome::Refused(format!("it takes no lines from before {oldest}")),
+                        true => too_old(oldest),
                         false => RecordOutcome::RetryNow,
                     };
                     Ok(SinkResponse::Each(records.iter().map(outcome).collect()))
@@ -222,6 +244,10 @@ impl Sink for Loki {
             }
         })
     }
+}
+
+fn too_old(oldest: Timestamp) -> RecordOutcome {
+    RecordOutcome::Refused(format!("it takes no lines from before {oldest}"))
 }
 
 fn is_before(record: &Encoded, oldest: Timestamp) -> bool {

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::http::{HttpSettings, Poster};
+use super::http::{HttpSettings, Poster, is_html_page};
 use super::kind::{SinkContext, SinkKind};
 use super::options::Group;
 use super::sink::{EndedRun, RunContext, RunSink, SendError, SinkFuture};
@@ -62,6 +62,10 @@ impl Webhook {
         headers.push(("x-runlog-timestamp", seconds));
         let answer = self.poster.post("application/json", body, &headers).await?;
         match answer.status.as_u16() {
+            200..=299 if is_html_page(&answer.body) => Err(SendError::Denied(format!(
+                "a web page, such as that of a proxy, is no receiver: {}",
+                answer.said()
+            ))),
             200..=299 => Ok(()),
             408 | 425 | 429 | 500..=599 => Err(SendError::Away { problem: answer.said(), after: answer.retry_after }),
             // If the webhook was removed or the secret is wrong, this is not the fault of the run.
