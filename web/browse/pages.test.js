@@ -144,7 +144,7 @@ const pages = () => [
   { name: 'alerts', path: '/alerts', shows: 'Rules' },
   { name: 'retention', path: '/retention', shows: 'When logs are deleted' },
   { name: 'access', path: '/access', shows: 'Access tokens' },
-  { name: 'audit log', path: '/access/audit', shows: 'look at log' },
+  { name: 'audit log', path: '/access/audit', shows: 'run SQL query' },
   { name: 'tenant audit logs', path: '/access/tenant-audit-logs', shows: 'Audit logs of tenants' },
   { name: 'missing page', path: '/nowhere', shows: 'Page not found' },
 ]
