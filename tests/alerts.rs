@@ -663,6 +663,10 @@ fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
     assert!(headline.starts_with("java.sql.SQLException: no table t_"), "with its value: {headline}");
     assert_eq!(body["text"], format!("new problem in test: {headline} (tasks: test)"));
     assert_eq!(body["link"], format!("https://runlog.example.com/problems/{id}"));
+    let service = Service::start_on(&scene.upstream.folder().join("collected"), &[]);
+    let history = ask(&service, "GET", "/runlog/v1/alerts/history", "");
+    assert_eq!(history["items"][0]["problemId"], json!(id), "{history}");
+    drop(service);
     assert_eq!((&problem["taskNames"], &body["workspaceName"]), (&json!(["test"]), &json!("test")));
     assert!(problem["firstSeen"].is_string() && body.get("runId").is_none(), "{body}");
     let mail = scene.mail.messages().remove(0);

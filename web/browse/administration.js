@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import * as answers from './answers.js'
-import { send } from './service.js'
+import { push, send } from './service.js'
 
 const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
 const forms = { 'on a desktop': { width: 1_440, height: 900 }, 'on a phone': { width: 390, height: 844 } }
@@ -75,7 +75,98 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
     }
   })
 
+  describe('the log of a run', () => {
+    for (const [number, [form, size]] of Object.entries(forms).entries()) {
+      it(`is placed under legal hold, released and deleted on the page of the run, by keys alone, ${form}`, async () => {
+        const id = `6c0e5a34-0000-4000-8000-00000000f0${number}0`
+        await send(service(), 'PUT', `/runlog/v1/runs/${id}`, JSON.stringify({ taskId: service().taskId }))
+        await push(service(), id, 3)
+        await send(service(), 'POST', `/runlog/v1/runs/${id}/finish`, JSON.stringify({ status: 'execution_successful' }))
+        const isHeld = async () => (await get(`/runlog/v1/runs/${id}/summary`)).log.isHeld
+        await visit(`/runs/${id}`, size, async (page) => {
+          const open = async (name) => {
+            await page.getByText('Manage log', { exact: true }).focus()
+            await page.keyboard.press('Enter')
+            await page.getByRole('button', { name }).focus()
+            await page.keyboard.press('Enter')
+            await page.getByRole('dialog').waitFor()
+          }
+          await open('Place under legal hold …')
+          await hasNoBarrier(page)
+          await fits(page)
+          // Nothing is done without a reason, or when the dialog is left.
+          await page.keyboard.press('Escape')
+          await page.getByRole('dialog').waitFor({ state: 'detached' })
+          assert.equal(await isHeld(), false)
+          await open('Place under legal hold …')
+          await page.getByLabel('Reason').fill('audit of <2026>')
+          await page.keyboard.press('Enter')
+          await page.getByText('The log is under legal hold', { exact: false }).first().waitFor()
+          await page.waitForFunction(() => !document.querySelector('dialog'))
+          assert.equal(await isHeld(), true)
+          const { items } = await get('/runlog/v1/holds')
+          assert.equal(items.find((run) => run.runId === id).reason, 'audit of <2026>')
+          // A log under legal hold is not offered for deletion.
+          await page.getByText('Manage log', { exact: true }).click()
+          await page.getByText('Under legal hold: not deleted.').waitFor()
+          assert.equal(await page.getByRole('button', { name: 'Delete the log …' }).count(), 0)
+          await page.keyboard.press('Escape')
+          await open('Lift the legal hold …')
+          await page.getByRole('button', { name: 'Lift hold' }).focus()
+          await page.keyboard.press('Enter')
+          await page.getByText('The legal hold is lifted').waitFor()
+          assert.equal(await isHeld(), false)
+          await open('Delete the log …')
+          await page.getByText('This cannot be undone.').waitFor()
+          await hasNoBarrier(page)
+          await fits(page)
+          await page.getByRole('button', { name: 'Delete 3 records' }).focus()
+          await page.keyboard.press('Enter')
+          await page.getByText('The log of this run was deleted').waitFor()
+          assert.equal((await get(`/runlog/v1/runs/${id}/summary`)).log.records, 0)
+        })
+      })
+    }
+
+    it('says why it was not deleted, if it was not', async () => {
+      const refuse = (page) => page.route('**/monitoring/executions/*/logs', (route) =>
+        route.fulfill({ status: 409, json: { status: 409, message: 'the log is under legal hold', detail: 'an administrator can lift it' } }))
+      await visit(`/runs/${FAILED_RUN}`, { prepare: refuse }, async (page) => {
+        await page.getByText('Manage log', { exact: true }).click()
+        await page.getByRole('button', { name: 'Delete the log …' }).click()
+        await page.getByRole('button', { name: /^Delete [\d,]+ records$/ }).click()
+        await page.getByText('the log is under legal hold', { exact: true }).waitFor()
+        await page.getByText('An administrator can lift it').waitFor()
+        await hasNoBarrier(page)
+        await page.getByRole('button', { name: 'Cancel' }).click()
+        assert.ok((await get(`/runlog/v1/runs/${FAILED_RUN}/summary`)).log.records > 0)
+      })
+    })
+
+    it('is not to be managed by who may not', async () => {
+      const prepare = (page) => page.route('**/runlog/v1/session', async (route) => {
+        const session = await (await route.fetch()).json()
+        await route.fulfill({ json: { ...session, administrator: false, permissions: [] } })
+      })
+      await visit(`/runs/${FAILED_RUN}`, { prepare }, async (page) => {
+        await page.getByText('Download', { exact: true }).waitFor()
+        assert.equal(await page.getByText('Manage log', { exact: true }).count(), 0)
+      })
+    })
+  })
+
   describe('alerts', () => {
+    for (const [form, size] of Object.entries(forms)) {
+      it(`about a problem or a run link to its page, ${form}`, async () => {
+        await visit('/alerts', { ...size, answers: true }, async (page) => {
+          const history = page.getByRole('region', { name: 'History' })
+          assert.equal(await history.getByRole('link', { name: /new problem in sales/ }).getAttribute('href'), '/problems/ca7816bf8f01cfea')
+          assert.equal(await history.getByRole('link', { name: 'nightly orders ended with execution_failed' }).getAttribute('href'), `/runs/${FAILED_RUN}`)
+          assert.equal(await history.getByRole('link', { name: /^sink elastic is behind/ }).getAttribute('href'), '/collection#sinks')
+        })
+      })
+    }
+
     for (const [form, size] of Object.entries(forms)) {
       it(`are listed with their rules, and a rule is muted, ${form}`, async () => {
         await visit('/alerts', { ...size, answers: true }, async (page) => {
@@ -135,6 +226,30 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
         await hasNoBarrier(page)
       })
     })
+  })
+
+  describe('the audit log', () => {
+    for (const [form, size] of Object.entries(forms)) {
+      it(`names users and workspaces, and its field shows what can be entered, ${form}`, async () => {
+        const [user] = await get('/runlog/v1/users')
+        const entry = { at: new Date().toISOString(), callerId: user.id, callerName: user.name, action: 'set retention', status: 204, address: '', requestId: 'r' }
+        const items = [{ ...entry, subject: user.id }, { ...entry, subject: service().workspaceId }, { ...entry, subject: FAILED_RUN }, { ...entry, subject: 'f'.repeat(24) }]
+        const prepare = (page) => page.route('**/runlog/v1/audit?*', (route) => route.fulfill({ json: { items, limit: 100, offset: 0, total: 4 } }))
+        await visit('/access/audit', { ...size, prepare }, async (page) => {
+          const subjects = page.locator('tbody tr td:nth-child(4)')
+          await page.getByText('data engineering').first().waitFor()
+          assert.deepEqual(await subjects.allInnerTexts(), [user.name, 'data engineering', FAILED_RUN, 'f'.repeat(24)])
+          const field = page.getByPlaceholder('ID of a run, user or token')
+          assert.ok(await field.evaluate((input) => {
+            const ruler = document.createElement('canvas').getContext('2d')
+            ruler.font = getComputedStyle(input).font
+            return ruler.measureText(input.placeholder).width <= input.clientWidth
+          }))
+          await fits(page)
+          await hasNoBarrier(page)
+        })
+      })
+    }
   })
 
   describe('deliveries', () => {

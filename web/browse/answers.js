@@ -233,6 +233,10 @@ export const alertRules = [
 /** @type {(runId: string) => Schema['AlertBody'][]} */
 export const alertHistory = (runId) => [
   {
+    rule: 'chat', destination: 'webhook chat.example.com 7b51a4bb', what: 'new_problem', text: 'new problem in sales: ORA-12541: no listener (tasks: hourly)', problemId: 'ca7816bf8f01cfea',
+    notedAt: iso(7_000_000), state: 'delivered', deliveredAt: iso(6_990_000), attempts: 1,
+  },
+  {
     rule: 'night-shift', destination: 'mail ops@example.com', what: 'run_failed', text: 'nightly orders ended with execution_failed', runId,
     notedAt: iso(7_200_000), state: 'delivered', deliveredAt: iso(7_190_000), attempts: 1,
   },

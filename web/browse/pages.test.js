@@ -144,7 +144,7 @@ const pages = () => [
   { name: 'alerts', path: '/alerts', shows: 'Rules' },
   { name: 'retention', path: '/retention', shows: 'When logs are deleted' },
   { name: 'access', path: '/access', shows: 'Access tokens' },
-  { name: 'audit log', path: '/access/audit', shows: 'look at log' },
+  { name: 'audit log', path: '/access/audit', shows: 'run SQL query' },
   { name: 'tenant audit logs', path: '/access/tenant-audit-logs', shows: 'Audit logs of tenants' },
   { name: 'missing page', path: '/nowhere', shows: 'Page not found' },
 ]
@@ -505,6 +505,51 @@ describe('tasks', () => {
     })
   })
 
+  for (const [form, size] of Object.entries({ 'on a desktop': {}, 'on a phone': { width: 390, height: 844 } })) {
+    it(`are sorted by a column and filtered by a tag, ${form}`, async () => {
+      const task = await (await send(service, 'GET', `/runlog/v1/overview/tasks?taskId=${service.taskId}&recent=0`)).json()
+      const tags = ['month end', '<b>']
+      await send(service, 'PUT', `/runlog/v1/tasks/${service.taskId}`, JSON.stringify({ name: task.items[0].name, version: '1.0', tags }))
+      await visit('/tasks?hours=2160', size, async (page) => {
+        const first = page.locator('tbody tr').first().locator('a').first()
+        const other = page.getByRole('link', { name: 'nightly-items' })
+        await other.waitFor()
+        if (size.width) await page.getByLabel('Sort by').selectOption('failed')
+        else await page.getByRole('button', { name: 'Failed' }).click()
+        await page.waitForURL(/order=failed/)
+        await page.waitForFunction(() => document.querySelector('tbody tr a')?.textContent === 'nightly orders')
+        if (!size.width) {
+          assert.equal(await page.getByRole('columnheader', { name: 'Failed' }).getAttribute('aria-sort'), 'descending')
+          await page.getByRole('button', { name: 'Failed' }).focus()
+          await page.keyboard.press('Enter')
+          await page.waitForURL(/reversed=true/)
+          assert.equal(await page.getByRole('columnheader', { name: 'Failed' }).getAttribute('aria-sort'), 'ascending')
+          await page.waitForFunction(() => document.querySelector('tbody tr a')?.textContent !== 'nightly orders')
+        }
+        await page.getByRole('button', { name: 'Tag month end' }).click()
+        await page.waitForURL(/tag=month/)
+        await other.waitFor({ state: 'detached' })
+        assert.equal(await first.textContent(), 'nightly orders')
+        await fits(page)
+        await hasNoBarrier(page)
+        await page.getByRole('button', { name: 'Clear the tag' }).click()
+        await other.waitFor()
+      })
+    })
+
+    it(`have a plot of their runs that fills its width, with labels that do not repeat, ${form}`, async () => {
+      await visit(`/tasks/${service.taskId}?hours=2160`, size, async (page) => {
+        const plot = page.getByRole('application', { name: /^Durations of/ })
+        await plot.waitFor()
+        const [shown, box] = [await plot.locator('.stem').last().boundingBox(), await plot.boundingBox()]
+        assert.ok(shown.x > box.x + box.width * 0.85, `${shown.x} of ${box.x + box.width}`)
+        const labels = await page.locator('.axis span').evaluateAll((spans) => spans.map((span) => ({ text: span.textContent, left: span.getBoundingClientRect().left, right: span.getBoundingClientRect().right })))
+        assert.equal(new Set(labels.map(({ text }) => text)).size, labels.length, JSON.stringify(labels))
+        for (const [index, label] of labels.entries()) assert.ok(index === 0 || label.left >= labels[index - 1].right, JSON.stringify(labels))
+      })
+    })
+  }
+
   it('say why they need a look, where the service tells', async () => {
     await visit('/?hours=2160', { answers: true }, async (page) => {
       await page.getByRole('link', { name: 'failed 9 times in a row' }).waitFor()
@@ -677,6 +722,31 @@ describe('collection', () => {
     assert.equal(await page.getByRole('heading', { name: 'Sinks' }).count(), 0)
     await context.close()
   })
+})
+
+describe('the description of the API', () => {
+  for (const [form, size] of Object.entries({ 'on a desktop': {}, 'on a phone': { width: 390, height: 844 } })) {
+    it(`has the colours of the other pages, and a way back, ${form}`, async () => {
+      const ground = (page) => page.evaluate(() => getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor)
+      const grounds = []
+      for (const dark of [false, true]) {
+        await visit('/docs', { ...size, dark }, async (page) => {
+          await page.getByText('run logs').first().waitFor()
+          grounds.push(await ground(page))
+          await page.getByRole('link', { name: '← Runlog' }).click()
+          await page.getByRole('heading', { name: 'Overview' }).waitFor()
+          // What was chosen there holds here.
+          await page.evaluate((theme) => localStorage.setItem('runlog.theme', theme), dark ? 'light' : 'dark')
+          await page.goBack()
+          await page.reload()
+          await page.getByText('run logs').first().waitFor()
+          grounds.push(await ground(page))
+        })
+      }
+      assert.deepEqual([grounds[0], grounds[1]], [grounds[3], grounds[2]])
+      assert.notEqual(grounds[0], grounds[1])
+    })
+  }
 })
 
 describe('colours', () => {

@@ -46,6 +46,27 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
       })
     }
 
+    for (const [form, size] of Object.entries(forms)) {
+      it(`is in sight when a failed run is opened, also at the end of its log, with the head of the page, ${form}`, async () => {
+        const headers = { authorization: `Bearer ${service().token}` }
+        const { items } = await (await fetch(`${service().url}/runlog/v1/runs?status=execution_failed`, { headers })).json()
+        const { runId, records } = items.find((run) => run.taskName === 'nightly-orders')
+        await visit(`/runs/${runId}`, size, async (page) => {
+          const current = page.locator('article.cursor')
+          await current.waitFor()
+          const index = Number(await current.getAttribute('data-index'))
+          assert.ok(records - index < 6, `line ${index} of ${records}`)
+          await isInSight(page, index)
+          const why = await page.locator('.detail.why').last().boundingBox()
+          assert.ok(why.y + why.height <= size.height, `why it failed is at ${why.y}`)
+          assert.equal(await page.evaluate(() => scrollY), 0)
+          await page.getByRole('region', { name: /^The log,/ }).focus()
+          await page.keyboard.press('End')
+          await isInSight(page, records - 1)
+        })
+      })
+    }
+
     it('is opened by one click, whatever its length, and its text stands there once', async () => {
       await visit(`/runs/${ODD_RUN}#1`, { width: 1_000, height: 900 }, async (page) => {
         await line(page, 3).click()
@@ -225,11 +246,15 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
 
     it('that may not be read says so once, and offers nothing that would fail', async () => {
       const prepare = async (page) => {
-        const forbid = (route) => route.fulfill({ status: 403, json: { status: 403, message: 'the caller lacks the right Author' } })
+        const message = `the caller lacks the right Author on workspace ${service().workspaceId}`
+        const detail = `a manager of the workspace can grant it: runlog admin rights grant --workspace ${service().workspaceId} --user kim author`
+        const forbid = (route) => route.fulfill({ status: 403, json: { status: 403, message, detail } })
         for (const what of ['histogram?*', 'records?*', 'report', 'patterns']) await page.route(`**/runlog/v1/runs/*/${what}`, forbid)
       }
       await visit(`/runs/${FAILED_RUN}`, { prepare }, async (page) => {
-        await page.getByText(/You may see this run, but not its log: the caller lacks the right Author/).waitFor()
+        await page.getByText('You may see this run, but not its log: the caller lacks the right Author on the workspace data engineering.', { exact: true }).waitFor()
+        await page.getByText(`A manager of the workspace can grant it: runlog admin rights grant --workspace ${service().workspaceId}`).waitFor()
+        assert.equal(await page.getByText(/Ask a manager/).count(), 0)
         assert.equal(await page.getByText(/lacks the right Author/).count(), 1)
         for (const name of ['Find', 'Patterns', 'Download']) assert.equal(await page.getByText(name, { exact: true }).count(), 0, name)
         assert.equal(await page.locator('.pulse').count(), 0)
@@ -312,6 +337,39 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
       })
     })
 
+    for (const [form, size] of Object.entries(forms)) {
+      it(`in a stack trace is shown below its record, ${form}`, async () => {
+        await visit(`/runs/${ODD_RUN}?q=needle-host`, size, async (page) => {
+          await page.getByText('1 matching line').waitFor()
+          const found = page.locator('.detail.found')
+          await found.locator('mark', { hasText: 'needle-host' }).waitFor()
+          assert.match(await found.textContent(), size.width > 900 ? /^Caused by: demo\.Refused: connection refused by needle-host$/ : /needle-host$/)
+          await fits(page)
+          await hasNoBarrier(page)
+          // Among all lines as well, once each, and an expanded record shows it where it is.
+          await page.getByLabel('Matches only').uncheck()
+          await line(page, 20).waitFor()
+          assert.equal(await found.count(), 1)
+          await line(page, 5).locator('.text').click()
+          await page.locator('.detail.cause', { hasText: 'Caused by: demo.Refused' }).waitFor()
+          assert.equal(await found.count(), 0)
+          await line(page, 5).locator('.text').click()
+          await found.waitFor()
+          await page.getByRole('button', { name: 'Clear', exact: true }).click()
+          await found.waitFor({ state: 'detached' })
+        })
+      })
+
+      it(`is not needed to see why a run failed: the line that says so stands below its record, ${form}`, async () => {
+        await visit(`/runs/${ODD_RUN}`, size, async (page) => {
+          const why = page.locator('.detail.why')
+          await why.first().waitFor()
+          assert.equal((await why.allTextContents()).join(''), 'Caused by: demo.Refused: connection refused by needle-host')
+          await hasNoBarrier(page)
+        })
+      })
+    }
+
     it('is counted over time, and chosen by time', async () => {
       await visit('/search?q=line&days=any', {}, async (page) => {
         const bars = page.getByRole('application', { name: /^Matches over time/ })
@@ -330,6 +388,33 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
   })
 
   describe('a phone', () => {
+    it('shows the current page in the navigation, and that there are more', async () => {
+      for (const [path, name] of [['/sql', 'SQL'], ['/alerts', 'Alerts'], ['/access', 'Access'], ['/', 'Overview']]) {
+        await visit(path, { width: 390, height: 844 }, async (page) => {
+          const link = page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name, exact: true })
+          await link.waitFor()
+          await page.waitForFunction(() => {
+            const box = document.querySelector('nav [aria-current]').getBoundingClientRect()
+            return box.left >= 0 && box.right <= innerWidth
+          })
+          const sides = await page.locator('nav').getAttribute('class')
+          assert.equal(/more-left/.test(sides), name !== 'Overview', sides)
+          if (name !== 'Alerts') assert.equal(/more-right/.test(sides), name !== 'Access', sides)
+          await hasNoBarrier(page)
+        })
+      }
+    })
+
+    it('shows the most severe first', async () => {
+      await visit(`/runs/${FAILED_RUN}`, { width: 390, height: 844 }, async (page) => {
+        const chips = page.getByRole('group', { name: 'Severities' }).getByRole('button')
+        await chips.first().waitFor()
+        assert.deepEqual((await chips.allInnerTexts()).map((text) => text.split(/\s/)[0]), ['ERROR', 'WARN', 'INFO'])
+        const box = await chips.first().boundingBox()
+        assert.ok(box.x >= 0 && box.x + box.width <= 390)
+      })
+    })
+
     it('shows tables as cards, each value with its name and within the screen', async () => {
       for (const path of ['/?hours=2160', '/tasks?hours=2160', `/tasks/${service().taskId}?hours=2160`, '/problems', '/collection']) {
         await visit(path, { width: 390, height: 844, answers: true }, async (page) => {
@@ -362,6 +447,35 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
   })
 
   describe('the overview', () => {
+    for (const [form, size] of Object.entries(forms)) {
+      it(`shows the latest runs of a task whatever the period, and the cause rather than the exit code, ${form}`, async () => {
+        await visit('/', size, async (page) => {
+          const row = page.getByRole('row').filter({ has: page.getByRole('link', { name: 'nightly orders', exact: true }) })
+          await row.locator('.strip .bar').nth(9).waitFor()
+          assert.ok((await row.locator('.strip .bar').count()) <= 15)
+          const failed = page.getByRole('row').filter({ has: page.getByRole('link', { name: 'nightly-orders', exact: true }) })
+          const told = await failed.locator('.said').innerText()
+          assert.match(told, /duplicate key value/)
+          assert.doesNotMatch(told, /Process exited/)
+          const [cell, card] = [await failed.locator('.said').boundingBox(), await failed.boundingBox()]
+          if (size.width < 640) assert.ok(cell.width > card.width * 0.95, `the reason has the width of its card: ${cell.width} of ${card.width}`)
+          await fits(page)
+        })
+      })
+
+      it(`says how many failures have no known cause yet, ${form}`, async () => {
+        const prepare = (page) => page.route('**/runlog/v1/overview?*', async (route) => {
+          const answer = await route.fetch()
+          await route.fulfill({ response: answer, json: { ...(await answer.json()), unexplained: 3 } })
+        })
+        await visit('/?hours=2160', { ...size, prepare }, async (page) => {
+          const causes = page.getByRole('region', { name: 'Failures by cause' })
+          await causes.getByText('3 failed runs are still being summarised; their causes are not listed yet.').waitFor()
+          await hasNoBarrier(page)
+        })
+      })
+    }
+
     it('groups failures by cause, and a bar lists its runs', async () => {
       await visit('/?hours=2160', { width: 1_440, height: 900 }, async (page) => {
         const causes = page.getByRole('region', { name: 'Failures by cause' })
@@ -414,6 +528,49 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
         await page.keyboard.press('Tab')
         assert.equal(await page.getByLabel('Query', { exact: true }).inputValue(), 'SELECT count(*) FROM records WHERE severity')
         await hasNoBarrier(page)
+      })
+    })
+
+    for (const [form, size] of Object.entries(forms)) {
+      it(`is coloured while it is typed, letter for letter, ${form}`, async () => {
+        await visit('/sql', size, async (page) => {
+          const editor = page.getByLabel('Query', { exact: true })
+          await editor.fill('')
+          await editor.pressSequentially("SELECT 'it''s', status -- why\nFROM runs")
+          await page.keyboard.press('Escape')
+          await page.locator('.sql-keyword', { hasText: 'FROM' }).waitFor()
+          await page.locator('.sql-name', { hasText: 'status' }).waitFor()
+          assert.equal(await page.locator('.sql-text').textContent(), "'it''s'")
+          assert.equal(await page.locator('.sql-comment').textContent(), '-- why')
+          assert.equal(await page.locator('.backdrop').textContent(), `${await editor.inputValue()}\n`)
+          // The colours are exactly below the letters, and scroll with them.
+          await editor.fill(Array.from({ length: 60 }, (_, row) => `-- line ${row} ${'wide '.repeat(row)}`).join('\n'))
+          await editor.evaluate((field) => (field.scrollTop = field.scrollHeight))
+          await page.waitForFunction(() => {
+            const [above, below] = [document.querySelector('textarea'), document.querySelector('.backdrop')]
+            return above.scrollTop > 100 && above.scrollTop === below.scrollTop && above.clientWidth === below.clientWidth && Math.abs(above.scrollHeight - below.scrollHeight) < 24
+          })
+          await hasNoBarrier(page)
+          await fits(page)
+        })
+      })
+    }
+
+    it('is among the examples: errors that are new this week', async () => {
+      await visit('/sql', {}, async (page) => {
+        await page.getByRole('button', { name: 'Errors new this week' }).click()
+        await page.getByRole('button', { name: 'Run', exact: true }).click()
+        await page.getByRole('region', { name: 'Result' }).getByText('the last row does not fit').waitFor()
+      })
+    })
+
+    it('with numbers of different sizes has an axis for each', async () => {
+      await visit('/sql', {}, async (page) => {
+        await page.getByLabel('Query', { exact: true }).fill("SELECT * FROM (VALUES ('a', 1, 90000), ('b', 2, 80000)) AS t (name, errors, records)")
+        await page.keyboard.press('Control+Enter')
+        await page.getByText('2 rows').waitFor()
+        await page.getByRole('button', { name: 'Lines' }).click()
+        await page.locator('.u-legend', { hasText: 'records (right axis)' }).waitFor()
       })
     })
 

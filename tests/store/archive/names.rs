@@ -12,7 +12,7 @@ use runlog_store::ErrorKind;
 use runlog_store::alerts::NewAlert;
 use runlog_store::audit::AuditFilter;
 use runlog_store::collection::{FailedAttempt, UpstreamRun, UpstreamRunState};
-use runlog_store::runs::{HistoryCondition, HistoryExclude, HistoryFilter, TaskOverviewFilter};
+use runlog_store::runs::{HistoryCondition, HistoryExclude, HistoryFilter, TaskOrder, TaskOverviewFilter};
 use runlog_store::workspaces::TaskFilter;
 
 use super::Archive;
@@ -126,13 +126,20 @@ async fn names_are_found_in_any_case_and_tags_to_the_letter() {
         workspace_ids: None,
         task_id: None,
         name_part: Some("ÄNDERUNG".to_owned()),
+        tag: None,
         since: Timestamp::MIN,
         failing: false,
+        order: TaskOrder::Name,
+        reversed: false,
         recent: 0,
         limit: 10,
         offset: 0,
     };
     assert_eq!(archive.store.runs().task_overviews(&lines).await.unwrap().1, 1);
+    for (tag, expected) in [("Nightly", 1), ("nightly", 0), ("Night", 0)] {
+        let tagged = TaskOverviewFilter { tag: Some(tag.to_owned()), ..lines.clone() };
+        assert_eq!(archive.store.runs().task_overviews(&tagged).await.unwrap().1, expected, "{tag}");
+    }
     archive.store.runs().start(archive.run_id, &StartRun::of_task(archive.task_id), &archive.caller).await.unwrap();
     let history = async |part: &str, negated| {
         let filter = HistoryFilter {

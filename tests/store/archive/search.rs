@@ -4,11 +4,11 @@ use super::*;
 use std::collections::HashSet;
 
 use runlog_model::Clock;
-use runlog_model::wire::admin::NewServiceAccount;
+use runlog_model::wire::admin::{NewServiceAccount, NewTask};
 use runlog_store::accounts::AccessToken;
 use runlog_store::logs::RecordFilter;
 use runlog_store::query::SearchOrder;
-use runlog_store::runs::{OverviewFilter, TaskOverviewFilter};
+use runlog_store::runs::{OverviewFilter, TaskOrder, TaskOverviewFilter};
 
 const SEVERITIES: [&str; 4] = ["INFO", "warn", "ERROR", "odd"];
 
@@ -245,8 +245,11 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
             workspace_ids: None,
             task_id: Some(archive.task_id),
             name_part: Some("IGHT".to_owned()),
+            tag: None,
             since,
             failing,
+            order: TaskOrder::Name,
+            reversed: false,
             recent: 2,
             limit: 10,
             offset: 0,
@@ -258,9 +261,61 @@ async fn runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out() {
     assert_eq!((total, line.runs, line.failed, line.going), (1, 3, 1, 1));
     assert_eq!((line.recent.len(), line.workspace_name.as_str()), (2, "team"));
     assert!(line.recent[0].trigger_timestamp >= line.recent[1].trigger_timestamp);
+    let failure = line.last_failure.as_ref().unwrap();
+    assert_eq!((failure.run_id, failure.status), (archive.run_id, RunStatus::Failed), "behind the latest runs");
     assert_eq!(lines(true, now).await.1, 0);
     let (found, _) = lines(false, now.plus_millis(1)).await;
-    assert_eq!((found[0].runs, found[0].recent.len()), (0, 0));
+    assert_eq!((found[0].runs, found[0].recent.len()), (0, 2), "the latest runs, however long ago");
+    assert_eq!(found[0].last_failure, None);
+}
+
+async fn tasks_are_sorted_by_name_by_runs_and_by_their_last_run() {
+    let archive = Archive::new().await;
+    let store = &archive.store;
+    let first = store.workspaces().task(archive.task_id).await.unwrap().unwrap();
+    let task = async |name: &str| {
+        let name = name.to_owned();
+        let workspace_id = first.workspace.id;
+        let new = NewTask { id: None, workspace_id, name, version: None, description: None, tags: Vec::new() };
+        store.workspaces().create_task(&new).await.unwrap().id
+    };
+    let (often, never) = (task("a often").await, task("B never").await);
+    archive.finish(RunStatus::Failed).await.unwrap();
+    for number in 0..3 {
+        archive.clock.advance_ms(60_000);
+        let id: RunId = format!("6c0e5a34-0000-4000-8000-00000000000{number}").parse().unwrap();
+        store.runs().start(id, &StartRun::of_task(often), &archive.caller).await.unwrap();
+    }
+    let sorted = async |order, reversed| {
+        let filter = TaskOverviewFilter {
+            workspace_ids: Some(vec![first.workspace.id]),
+            task_id: None,
+            name_part: None,
+            tag: None,
+            since: Timestamp::MIN,
+            failing: false,
+            order,
+            reversed,
+            recent: 2,
+            limit: 10,
+            offset: 0,
+        };
+        let (lines, total) = store.runs().task_overviews(&filter).await.unwrap();
+        assert_eq!((total, lines.iter().map(|line| line.recent.len()).sum::<usize>()), (3, 3));
+        lines.into_iter().map(|line| line.task_id).collect::<Vec<_>>()
+    };
+    let night = archive.task_id;
+    for (order, expected) in [
+        (TaskOrder::Name, [often, never, night]),
+        (TaskOrder::Runs, [often, night, never]),
+        (TaskOrder::Failed, [night, often, never]),
+        (TaskOrder::LastRun, [often, night, never]),
+        (TaskOrder::LastFailure, [night, often, never]),
+    ] {
+        assert_eq!(sorted(order, false).await, expected, "{order:?}");
+        let last = sorted(order, true).await;
+        assert_eq!(last[2], expected[0], "{order:?} reversed");
+    }
 }
 
 async fn a_session_ends_with_what_it_was_opened_with() {
@@ -334,6 +389,7 @@ crate::common::pairs::on_each_pair! {
         a_search_can_go_from_the_oldest_record_forwards,
         streams_and_new_records_are_known_from_the_catalog,
         runs_are_counted_by_time_and_outcome_and_tasks_that_fail_stand_out,
+        tasks_are_sorted_by_name_by_runs_and_by_their_last_run,
         a_session_ends_with_what_it_was_opened_with,
         a_token_that_is_good_for_a_while_ends_with_its_sessions,
         who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Problem, type Reason, type TaskLine } from './api'
-import { askAll, lastBad, REPORTS_MAX, tasksToLookAt, workspacesToAsk, type Workspace, type WorkspaceReport } from './looks'
+import { askAll, lastBad, REPORTS_MAX, RUNS_SHOWN, tasksToLookAt, whyOf, workspacesToAsk, type Workspace, type WorkspaceReport } from './looks'
 
 const workspace = (id: string, rights: Workspace['rights'] = ['AUTHOR', 'EXECUTE', 'VIEW']): Workspace => ({ id, name: `w ${id}`, environment: 'production', rights })
 const late: Reason = { kind: 'late', last: '2026-11-20T00:00:00Z', usualMs: 3_600_000 }
@@ -8,7 +8,7 @@ const failed: Reason = { kind: 'failing', runId: 'r1', runsInARow: 2, since: '20
 const run = (status: TaskLine['recent'][number]['status'], runId = 'r1') => ({ runId, status, triggerTimestamp: '2026-11-27T00:00:00Z', records: 1, errors: 0, warnings: 0 })
 
 const line = (taskId: string, recent: TaskLine['recent']): TaskLine => ({
-  taskId, name: `task ${taskId}`, workspaceId: 'a', workspaceName: 'w a', environmentName: 'production', runs: 5, failed: 1, going: 0, recent,
+  taskId, name: `task ${taskId}`, workspaceId: 'a', workspaceName: 'w a', environmentName: 'production', tags: [], runs: 5, failed: 1, going: 0, recent,
 })
 
 const look = (taskId: string, reasons: Reason[]): WorkspaceReport['looks'][number] => ({
@@ -25,7 +25,7 @@ describe('tasks that need a look', () => {
     const tasks = tasksToLookAt([], [{ workspace: workspace('a'), look: look('1', [late]) }])
     expect(tasks).toEqual([
       {
-        taskId: '1', name: 'task 1', workspaceName: 'w a', environmentName: 'production', failed: undefined, reasons: [late],
+        taskId: '1', name: 'task 1', workspaceName: 'w a', environmentName: 'production', failed: undefined, bad: undefined, reasons: [late],
         runs: [{ runId: 'r9', status: 'execution_successful', errors: 0, triggerTimestamp: '2026-11-20T00:00:00.000Z', startTimestamp: '2026-11-20T00:00:00.000Z', finishTimestamp: '2026-11-20T00:01:00.000Z' }],
       },
     ])
@@ -39,6 +39,20 @@ describe('tasks that need a look', () => {
     const told = ['late', 'failing'].map((taskId, index) => ({ workspace: workspace('a'), look: look(taskId, [index === 0 ? late : failed]) }))
     const tasks = tasksToLookAt([mended, line('not told of', [run('deploy_failed')])], told)
     expect(tasks.map((task) => task.taskId)).toEqual(['not told of', 'failing', 'late', 'mended'])
+  })
+  it('lead to their last failure, also behind the runs that are shown', () => {
+    const failure = run('execution_failed', 'long before')
+    const [task] = tasksToLookAt([{ ...line('1', [run('execution_successful')]), lastFailure: failure }], [])
+    expect(task?.bad).toEqual(failure)
+  })
+  it('show as many runs of each, whoever tells of them', () => {
+    const told = look('1', [late])
+    const runs = Array.from({ length: 40 }, (_, index) => ({ ...told.runs[0]!, runId: `r${index}` }))
+    expect(tasksToLookAt([], [{ workspace: workspace('a'), look: { ...told, runs } }])[0]?.runs).toHaveLength(RUNS_SHOWN)
+  })
+  it('say why: the cause in the log rather than the message of the engine', () => {
+    const bad = { ...run('execution_failed'), errorMessage: 'exit code 1' }
+    expect([whyOf({ ...bad, headline: 'duplicate key' }), whyOf(bad), whyOf(run('terminated')), whyOf(undefined)]).toEqual(['duplicate key', 'exit code 1', undefined, undefined])
   })
   it('lead to the run that failed last, or else to one that was ended', () => {
     expect(lastBad([run('terminated', 'r3'), run('execution_failed', 'r2')])?.runId).toBe('r2')

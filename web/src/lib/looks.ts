@@ -6,7 +6,7 @@ export type Workspace = Session['workspaces'][number]
 export type WorkspaceReport = Schema['WorkspaceReport']
 
 /** A run in a strip of runs; newest first. */
-export type StripRun = Pick<RunLine, 'runId' | 'status' | 'triggerTimestamp' | 'startTimestamp' | 'finishTimestamp' | 'errors' | 'errorMessage'>
+export type StripRun = Pick<RunLine, 'runId' | 'status' | 'triggerTimestamp' | 'startTimestamp' | 'finishTimestamp' | 'errors' | 'errorMessage' | 'headline'>
 
 /** A task that needs attention. */
 export interface TaskToLookAt {
@@ -16,10 +16,15 @@ export interface TaskToLookAt {
   environmentName: string
   /** Its last runs, newest first. */
   runs: StripRun[]
+  /** The last unsuccessful run in the period, or else among its last runs. */
+  bad: StripRun | undefined
   /** Number of unsuccessful runs; absent if the task is only in a report. */
   failed: { runs: number; of: number } | undefined
   reasons: Reason[]
 }
+
+/** Number of latest runs that are shown of each task, whatever the period. */
+export const RUNS_SHOWN = 15
 
 /** The reports of workspaces, and which are missing. */
 export interface Looks {
@@ -66,7 +71,7 @@ export async function askAll(workspaces: Workspace[], ask: (id: string) => Promi
 export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskToLookAt[] {
   const tasks = new Map<string, TaskToLookAt>()
   for (const line of failing) {
-    tasks.set(line.taskId, { ...line, runs: line.recent, failed: { runs: line.failed, of: line.runs }, reasons: [] })
+    tasks.set(line.taskId, { ...line, runs: line.recent, bad: line.lastFailure ?? lastBad(line.recent), failed: { runs: line.failed, of: line.runs }, reasons: [] })
   }
   for (const { workspace, look } of looks) {
     const { taskId, taskName, reasons } = look
@@ -74,11 +79,15 @@ export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskT
     if (known) known.reasons = reasons
     else {
       const place = { workspaceName: workspace.name, environmentName: workspace.environment }
-      tasks.set(taskId, { taskId, name: taskName, ...place, runs: look.runs.map(stripRun), failed: undefined, reasons })
+      const runs = look.runs.map(stripRun)
+      tasks.set(taskId, { taskId, name: taskName, ...place, runs: runs.slice(0, RUNS_SHOWN), bad: lastBad(runs), failed: undefined, reasons })
     }
   }
   return [...tasks.values()].sort((one, other) => weight(other) - weight(one))
 }
+
+/** Why a run failed: the root cause that its log names, or else the message of the engine. */
+export const whyOf = (run: StripRun | undefined): string | undefined => run?.headline ?? run?.errorMessage ?? undefined
 
 /** The newest failed run, or else the newest terminated one. */
 export const lastBad = (runs: StripRun[]): StripRun | undefined =>

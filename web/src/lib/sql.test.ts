@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Problem } from './api'
-import { csv, placeOf, plotOf, resultOf, type Result } from './sql'
+import { csv, onSecondAxis, placeOf, plotOf, resultOf, type Result } from './sql'
 
 const result: Result = {
   columns: [{ name: 'day', type: 'Timestamp(Millisecond, None)' }, { name: 'runs', type: 'Int64' }, { name: 'task, name', type: 'Utf8' }],
@@ -36,5 +36,17 @@ describe('the place of a mistake', () => {
     const problem = new Problem('wrong', 'no such column', 'line 2, column 3: oops')
     expect(placeOf(problem, 'SELECT\n  oops')).toBe(9)
     expect(placeOf(new Problem('wrong', 'no'), 'SELECT')).toBeUndefined()
+  })
+})
+
+describe('a second axis', () => {
+  const of = (...rows: (number | null)[][]): boolean[] => onSecondAxis(rows.map((values, at) => ({ name: String(at), values })))
+  it('is for series that would be a flat line beside the first', () => {
+    expect(of([1, 2], [30, 41], [1, 3], [0.01, 0.02])).toEqual([false, true, false, true])
+  })
+  it('is not for series without values, or of the same size', () => {
+    expect(of([0, null], [5, 6])).toEqual([false, false])
+    expect(of([5], [null, 0], [-90])).toEqual([false, false, false])
+    expect(of()).toEqual([])
   })
 })

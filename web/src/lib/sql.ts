@@ -83,6 +83,19 @@ export interface Plot {
   series: { name: string; values: (number | null)[] }[]
 }
 
+/** Series that differ more than this in size have an axis each. */
+const SCALES_APART = 20
+
+/** The series that need the axis on the right: they are much greater or smaller than the first one. */
+export function onSecondAxis(series: Plot['series']): boolean[] {
+  const size = (values: (number | null)[]): number => values.reduce<number>((most, value) => (value === null || !Number.isFinite(value) ? most : Math.max(most, Math.abs(value))), 0)
+  const first = size(series[0]?.values ?? [])
+  return series.map(({ values }) => {
+    const own = size(values)
+    return first > 0 && own > 0 && (own > first * SCALES_APART || own * SCALES_APART < first)
+  })
+}
+
 /** Parses a time of a result, which is UTC even without a time zone. Unit: seconds since 1970. */
 const utc = (text: string): number => Date.parse(/(Z|[+-]\d\d:?\d\d)$/.test(text) || text.length <= 10 ? text : `${text}Z`) / 1000
 

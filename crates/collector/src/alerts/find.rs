@@ -180,6 +180,8 @@ impl Occurrence {
             at: self.at,
             run_id: self.run,
             task_id: self.task.as_ref().map(|task| task.id),
+            problem_id: self.problem.as_ref().map(|known| known.problem.id.clone()),
+            plan_execution_id: self.plan.as_ref().and_then(|plan| plan.plan_execution_id.clone()),
             muted: self.is_muted,
         }
     }

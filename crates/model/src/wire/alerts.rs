@@ -77,6 +77,12 @@ pub struct OpenAlertBody {
     /// The task, if the event is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// The problem, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_id: Option<String>,
+    /// The plan execution, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_execution_id: Option<String>,
     /// Since when it is open.
     pub since: Timestamp,
     /// Since when it seems to be over; this is reported once it has lasted for a while.
@@ -157,6 +163,12 @@ pub struct AlertBody {
     /// The task, if the event is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// The problem, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_id: Option<String>,
+    /// The plan execution, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_execution_id: Option<String>,
     /// When the event was found.
     pub noted_at: Timestamp,
     /// Its state.
@@ -206,6 +218,12 @@ pub struct PreviewedAlertBody {
     /// The task, if the event is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// The problem, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_id: Option<String>,
+    /// The plan execution, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_execution_id: Option<String>,
     /// True if it would not have been sent, because its problem is muted.
     pub muted: bool,
 }

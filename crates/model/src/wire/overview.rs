@@ -23,6 +23,9 @@ pub struct OverviewBody {
     pub buckets: Vec<Outcomes>,
     /// All buckets together.
     pub total: Outcomes,
+    /// Number of failed runs whose problem is not known yet, because their logs are still being summarised.
+    #[serde(default)]
+    pub unexplained: u64,
 }
 
 /// Number of runs by outcome.
@@ -69,14 +72,20 @@ pub struct TaskLineBody {
     pub workspace_name: String,
     /// Name of the environment.
     pub environment_name: String,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// Number of runs in the requested period.
     pub runs: u64,
-    /// Number of unsuccessful runs.
+    /// Number of unsuccessful runs in the requested period.
     pub failed: u64,
     /// Number of running runs.
     pub going: u64,
-    /// The latest runs, newest first.
+    /// The latest runs, newest first, however long ago they were, without their headlines.
     pub recent: Vec<RunLineBody>,
+    /// The last unsuccessful run in the requested period; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<RunLineBody>,
 }
 
 /// A run in a list.

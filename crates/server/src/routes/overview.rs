@@ -9,14 +9,14 @@ use runlog_model::place::Task;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{Run, RunId, RunIdPrefix, RunStatus, TaskId, Timestamp};
-use runlog_store::runs::{OverviewFilter, RunFilter, TaskOverviewFilter};
+use runlog_store::runs::{OverviewFilter, RunFilter, TaskOrder, TaskOverviewFilter};
 
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::parameter_groups::{Offset, PageQuery, ScopeQuery, ordered_range};
-use crate::http::parameter_types::{List, NumberOr};
+use crate::http::parameter_types::{List, NumberOr, words};
 use crate::http::parameters::{Query, parse_id, query_parameters};
 use crate::limits;
 
@@ -47,10 +47,33 @@ query_parameters! {
         name: Option<String> = "name",
         /// Only this task.
         task_id: Option<TaskId> = "taskId",
-        /// If `true`, only tasks with unsuccessful runs, the most recent first; otherwise all tasks by name.
+        /// Only tasks with this tag.
+        tag: Option<String> = "tag",
+        /// If `true`, only tasks with unsuccessful runs in this period.
         failing: bool = "failing",
-        /// Number of latest runs to return per task.
+        /// The order: `name`, `runs`, `failed`, `lastRun` or `lastFailure`, the most or latest first; by default
+        /// `lastFailure` with `failing=true`, otherwise `name`.
+        order: Option<Order> = "order",
+        /// If `true`, in the opposite order.
+        reversed: bool = "reversed",
+        /// Number of latest runs to return per task, however long ago they were.
         recent: NumberOr<0, { limits::RECENT_RUNS_MAX }, 30> = "recent",
+    }
+}
+
+words! {
+    /// The order of tasks.
+    pub(crate) enum Order {
+        /// By name.
+        Name = "name",
+        /// Those with the most runs in the period first.
+        Runs = "runs",
+        /// Those with the most unsuccessful runs in the period first.
+        Failed = "failed",
+        /// Those that ran last first.
+        LastRun = "lastRun",
+        /// Those that failed last first.
+        LastFailure = "lastFailure",
     }
 }
 
@@ -121,6 +144,7 @@ pub(crate) async fn overview(
         bucket_ms: bucket_ms.saturating_as::<u64>(),
         buckets: vec![Outcomes::default(); buckets.saturating_as::<usize>()],
         total: Outcomes::default(),
+        unexplained: app.store().runs().unexplained(&filter).await?,
     };
     for count in app.store().runs().outcome_counts(&filter).await? {
         body.total.add(count.status, count.runs);
@@ -147,14 +171,29 @@ pub(crate) async fn tasks(
     let filter = TaskOverviewFilter {
         task_id: query.task_id,
         name_part: query.name,
+        tag: query.tag,
         since: app.now().plus_millis(-query.hours.0.saturating_as::<i64>() * HOUR_MS),
         failing: query.failing,
+        order: match query.order {
+            None if query.failing => TaskOrder::LastFailure,
+            None | Some(Order::Name) => TaskOrder::Name,
+            Some(Order::Runs) => TaskOrder::Runs,
+            Some(Order::Failed) => TaskOrder::Failed,
+            Some(Order::LastRun) => TaskOrder::LastRun,
+            Some(Order::LastFailure) => TaskOrder::LastFailure,
+        },
+        reversed: query.reversed,
         recent: query.recent.0,
         limit,
         offset,
         workspace_ids: rights::viewed_scope(app.store(), &caller, &query.scope).await?.workspace_ids,
     };
-    let (items, total) = app.store().runs().task_overviews(&filter).await?;
+    let (mut items, total) = app.store().runs().task_overviews(&filter).await?;
+    let ids: Vec<RunId> = items.iter().filter_map(|task| task.last_failure.as_ref()).map(|run| run.run_id).collect();
+    let mut headlines = app.store().problems().headlines_of_runs(&ids).await?;
+    for run in items.iter_mut().filter_map(|task| task.last_failure.as_mut()) {
+        run.headline = headlines.remove(&run.run_id);
+    }
     Ok(Json(ListPage { items, limit, offset, total }))
 }
 

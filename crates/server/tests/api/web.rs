@@ -290,8 +290,21 @@ async fn the_overview_shows_what_the_caller_may_view() {
     assert_eq!(get("/runlog/v1/overview/tasks?name=other", &viewer).await["total"], 0);
     let runs = get(&format!("/runlog/v1/tasks/{}/runs?status=execution_failed", stage.task), &viewer).await;
     assert_eq!((runs["total"].as_u64(), runs["items"][0]["errorMessage"].as_str()), (Some(1), Some("no")));
+    assert_eq!(get("/runlog/v1/overview", &viewer).await["unexplained"], 1);
+    stage.clock.advance_ms(60_000);
+    while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
+    runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
+    assert_eq!(get("/runlog/v1/overview", &viewer).await["unexplained"], 0);
+    let last = get("/runlog/v1/overview/tasks?failing=true", &viewer).await["items"][0]["lastFailure"].clone();
+    assert!(last["headline"].as_str().is_some_and(|headline| !headline.is_empty()), "why it failed: {last}");
     stage.clock.advance_ms(25 * 3_600_000);
     assert_eq!(get("/runlog/v1/overview/tasks?failing=true", &viewer).await["total"], 0);
+    let task = get("/runlog/v1/overview/tasks?order=lastRun&reversed=true", &viewer).await["items"][0].clone();
+    assert_eq!(task["runs"], 0, "no run of the last day");
+    assert_eq!((&task["recent"][0]["runId"], task.get("lastFailure")), (&RUN.into(), None));
+    assert_eq!(get("/runlog/v1/overview/tasks?tag=none", &viewer).await["total"], 0);
+    let wrong = stage.send(Method::GET, "/runlog/v1/overview/tasks?order=size", Ask::with(&[]).by(&viewer)).await;
+    wrong.is_error(400, &["order", "lastFailure"]);
 }
 
 #[tokio::test]

@@ -267,6 +267,14 @@ struct EventPart {
     text: String,
     run_id: Option<RunId>,
     task_id: Option<TaskId>,
+    problem: Option<ProblemPart>,
+    plan_execution_id: Option<String>,
+}
+
+/// The problem that it is about.
+#[derive(Deserialize)]
+struct ProblemPart {
+    id: String,
 }
 
 /// A mute without an end.
@@ -1129,6 +1137,8 @@ impl AlertState {
             text: event.text,
             run_id: event.run_id,
             task_id: event.task_id,
+            problem_id: event.problem.map(|problem| problem.id),
+            plan_execution_id: event.plan_execution_id,
             since: Timestamp::clamped(self.since),
             ended_at: self.ended_at.map(Timestamp::clamped),
         }
@@ -1175,6 +1185,8 @@ impl AlertRow {
             text: event.text,
             run_id: event.run_id,
             task_id: event.task_id,
+            problem_id: event.problem.map(|problem| problem.id),
+            plan_execution_id: event.plan_execution_id,
             noted_at: Timestamp::clamped(self.noted_at),
             state,
             delivered_at: self.delivered_at.filter(|_| state == Delivery::Delivered).map(Timestamp::clamped),

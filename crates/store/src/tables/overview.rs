@@ -8,10 +8,12 @@ use runlog_model::wire::overview::TaskLineBody;
 use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx_macros::FromRow;
 
-use crate::catalog::filters::{containing, push_name_like, push_workspaces};
+use crate::catalog::columns::words;
+use crate::catalog::filters::{containing, push_name_like, push_tag, push_workspaces};
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::parts::Runs;
+use crate::tables::problems::LACKS_A_PROBLEM;
 use crate::tables::runs::{RunRow, no_such_run};
 
 /// Selects the runs that an overview counts.
@@ -48,16 +50,38 @@ pub struct TaskOverviewFilter {
     pub task_id: Option<TaskId>,
     /// Tasks whose name contains this, ignoring case.
     pub name_part: Option<String>,
+    /// Tasks with this tag.
+    pub tag: Option<String>,
     /// Count runs from this time on.
     pub since: Timestamp,
-    /// Only tasks with failed runs, sorted by the last of them, newest first. Otherwise tasks are sorted by name.
+    /// Only tasks with unsuccessful runs from this time on.
     pub failing: bool,
-    /// How many of the last runs to return with each task.
+    /// The order.
+    pub order: TaskOrder,
+    /// True for the opposite order.
+    pub reversed: bool,
+    /// How many of the last runs to return with each task, however long ago they were.
     pub recent: u64,
     /// Most tasks to return.
     pub limit: u64,
     /// How many tasks to skip.
     pub offset: u64,
+}
+
+/// The order of tasks; those that it does not tell apart are sorted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskOrder {
+    /// By name.
+    #[default]
+    Name,
+    /// Those with the most runs first.
+    Runs,
+    /// Those with the most unsuccessful runs first.
+    Failed,
+    /// Those that ran last first, however long ago that was.
+    LastRun,
+    /// Those that failed last first.
+    LastFailure,
 }
 
 /// The metadata of a run's log.
@@ -82,6 +106,7 @@ struct LineRow {
     workspace_id: String,
     workspace: String,
     environment: String,
+    tags: String,
     runs: i64,
     failed: i64,
     going: i64,
@@ -90,6 +115,12 @@ struct LineRow {
 /// Statuses of runs that ended, and not well.
 const ENDED_BADLY: &str =
     "('execution_failed', 'deploy_failed', 'terminated', 'terminated_timeout', 'terminated_shutdown')";
+
+/// Tasks whose latest runs are read with one query: a part of the query for each.
+const TASKS_AT_ONCE: usize = 100;
+
+/// Before the trigger time of every run. Unit: epoch milliseconds.
+const NEVER: i64 = -i64::MAX;
 
 impl Runs {
     /// Counts runs by bucket and status.
@@ -108,6 +139,16 @@ impl Runs {
         rows.into_iter().map(read).collect()
     }
 
+    /// Counts the failed runs whose problem is not known yet, because their logs are not summarised.
+    pub async fn unexplained(&self, filter: &OverviewFilter) -> Result<u64> {
+        let mut query = Sql::new("SELECT COUNT(*) FROM runs WHERE triggered_at >= ");
+        query.push_bind(filter.start.as_millis()).push(" AND triggered_at < ").push_bind(filter.end.as_millis());
+        push_workspaces(&mut query, "workspace_id", filter.workspace_ids.as_deref());
+        query.push(format!(" AND {LACKS_A_PROBLEM}"));
+        let runs: i64 = query.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
+        Ok(runs.saturating_as::<u64>())
+    }
+
     /// Returns the tasks that match the filter, and how many match without limit and offset.
     pub async fn task_overviews(&self, filter: &TaskOverviewFilter) -> Result<(Vec<TaskLineBody>, u64)> {
         let mut counting = Sql::new("SELECT COUNT(*) FROM (SELECT t.id");
@@ -117,49 +158,68 @@ impl Runs {
 
         let mut listing = Sql::new(format!(
             "SELECT t.id AS task_id, t.name AS name, t.workspace_id AS workspace_id, w.name AS workspace,
-                    e.name AS environment, COUNT(r.id) AS runs,
+                    e.name AS environment, t.tags AS tags, COUNT(r.id) AS runs,
                     CAST(COALESCE(SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END), 0) AS BIGINT) AS failed,
                     CAST(COALESCE(SUM(CASE WHEN r.id IS NOT NULL AND r.final_since IS NULL THEN 1 ELSE 0 END), 0)
                          AS BIGINT) AS going"
         ));
         push_lines(&mut listing, filter);
-        listing.push(match filter.failing {
-            true => format!(" ORDER BY MAX(CASE WHEN r.status IN {ENDED_BADLY} THEN r.triggered_at END) DESC, t.id"),
-            false => " ORDER BY LOWER(t.name), t.id".to_owned(),
-        });
+        push_order(&mut listing, filter);
         listing
             .push(" LIMIT ")
             .push_bind(filter.limit.saturating_as::<i64>())
             .push(" OFFSET ")
             .push_bind(filter.offset.saturating_as::<i64>());
         let rows: Vec<LineRow> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
-        let mut recent = self.recent_runs(&rows, filter).await?;
+        let all: Vec<&LineRow> = rows.iter().collect();
+        let mut recent = self.latest_runs(&all, filter, "", filter.recent).await?;
+        let failing: Vec<&LineRow> = rows.iter().filter(|row| row.failed > 0).collect();
+        let failed = format!(" AND r.status IN {ENDED_BADLY} AND r.triggered_at >= {}", filter.since.as_millis());
+        let mut failures = self.latest_runs(&failing, filter, &failed, 1).await?;
         let lines = rows.into_iter().map(|row| {
             let runs = recent.remove(&row.task_id).unwrap_or_default();
-            row.into_line(&runs)
+            let failure = failures.remove(&row.task_id).and_then(|runs| runs.into_iter().next());
+            row.into_line(&runs, failure.as_ref())
         });
         Ok((lines.collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 
-    /// The last runs of each of these tasks, newest first.
-    async fn recent_runs(&self, tasks: &[LineRow], filter: &TaskOverviewFilter) -> Result<HashMap<String, Vec<Run>>> {
+    /// At most `most` runs of each of these tasks that meet a condition, the newest first.
+    async fn latest_runs(
+        &self,
+        tasks: &[&LineRow],
+        filter: &TaskOverviewFilter,
+        condition: &str,
+        most: u64,
+    ) -> Result<HashMap<String, Vec<Run>>> {
         let mut recent: HashMap<String, Vec<Run>> = HashMap::new();
-        if tasks.is_empty() || filter.recent == 0 {
+        let scope = filter.workspace_ids.as_deref();
+        if most == 0 || scope.is_some_and(<[_]>::is_empty) {
             return Ok(recent);
         }
-        let mut query = Sql::new(
-            "SELECT * FROM (SELECT r.*, ROW_NUMBER() OVER (PARTITION BY r.task_id ORDER BY r.triggered_at DESC, r.id DESC)
-                                   AS newest FROM runs r WHERE r.triggered_at >= ",
-        );
-        query.push_bind(filter.since.as_millis()).push(" AND r.task_id IN (");
-        query.push_list(tasks.iter().map(|task| task.task_id.clone())).push(")");
-        push_workspaces(&mut query, "r.workspace_id", filter.workspace_ids.as_deref());
-        query.push(") ranked WHERE newest <= ");
-        query.push_bind(filter.recent.saturating_as::<i64>()).push(" ORDER BY task_id, newest");
-        let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
-        for row in rows {
-            let run = row.into_run()?;
-            recent.entry(run.task_id.to_string()).or_default().push(run);
+        for tasks in tasks.chunks(TASKS_AT_ONCE) {
+            let mut query = Sql::new("");
+            for (index, id) in scope.unwrap_or_default().iter().enumerate() {
+                query.push(if index == 0 { "WITH scope (id) AS (VALUES (" } else { "), (" }).push_bind(id.to_string());
+            }
+            query.push(if scope.is_some() { ")) " } else { "" });
+            for (index, task) in tasks.iter().enumerate() {
+                // The index of the runs of a task ends the search after as many runs, however many there are.
+                query.push(if index == 0 { "" } else { " UNION ALL " });
+                query.push("SELECT * FROM (SELECT r.* FROM runs r WHERE r.task_id = ").push_bind(task.task_id.clone());
+                query.push(if scope.is_some() { " AND r.workspace_id IN (SELECT id FROM scope)" } else { "" });
+                query.push(condition).push(" ORDER BY r.triggered_at DESC, r.id DESC LIMIT ");
+                query.push_bind(most.saturating_as::<i64>()).push(format!(") latest{index}"));
+            }
+            let rows: Vec<RunRow> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            for row in rows {
+                let run = row.into_run()?;
+                recent.entry(run.task_id.to_string()).or_default().push(run);
+            }
+        }
+        for runs in recent.values_mut() {
+            // The parts of a union have no order.
+            runs.sort_by_key(|run| std::cmp::Reverse((run.triggered_at, run.id)));
         }
         Ok(recent)
     }
@@ -204,14 +264,42 @@ fn push_lines(query: &mut Sql, filter: &TaskOverviewFilter) {
     if let Some(id) = filter.task_id {
         query.push(" AND t.id = ").push_bind(id.to_string());
     }
-    query.push(" GROUP BY t.id, t.name, t.workspace_id, w.name, e.name");
+    if let Some(tag) = &filter.tag {
+        query.push(" AND ");
+        push_tag(query, tag);
+    }
+    query.push(" GROUP BY t.id, t.name, t.workspace_id, t.tags, w.name, e.name");
     if filter.failing {
         query.push(format!(" HAVING SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END) > 0"));
     }
 }
 
+/// The order of the list of tasks. A task without what is sorted by comes last, or first in the opposite order.
+fn push_order(query: &mut Sql, filter: &TaskOverviewFilter) {
+    let is_descending = matches!(filter.order, TaskOrder::Name) == filter.reversed;
+    let direction = if is_descending { "DESC" } else { "ASC" };
+    query.push(" ORDER BY ");
+    match filter.order {
+        TaskOrder::Name => {
+            query.push(format!("LOWER(t.name) {direction}, t.id"));
+            return;
+        }
+        TaskOrder::Runs => query.push("COUNT(r.id)"),
+        TaskOrder::Failed => query.push(format!("SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END)")),
+        TaskOrder::LastFailure => {
+            query.push(format!("COALESCE(MAX(CASE WHEN r.status IN {ENDED_BADLY} THEN r.triggered_at END), {NEVER})"))
+        }
+        TaskOrder::LastRun => {
+            query.push("COALESCE((SELECT MAX(l.triggered_at) FROM runs l WHERE l.task_id = t.id");
+            push_workspaces(query, "l.workspace_id", filter.workspace_ids.as_deref());
+            query.push(format!("), {NEVER})"))
+        }
+    };
+    query.push(format!(" {direction}, LOWER(t.name), t.id"));
+}
+
 impl LineRow {
-    fn into_line(self, recent: &[Run]) -> Result<TaskLineBody> {
+    fn into_line(self, recent: &[Run], last_failure: Option<&Run>) -> Result<TaskLineBody> {
         let undecodable = |what: &str| Error::corrupt(format!("the {what} of a task does not decode"));
         Ok(TaskLineBody {
             task_id: self.task_id.parse().map_err(|_| undecodable("id"))?,
@@ -219,10 +307,12 @@ impl LineRow {
             name: self.name,
             workspace_name: self.workspace,
             environment_name: self.environment,
+            tags: words(&self.tags)?,
             runs: self.runs.saturating_as::<u64>(),
             failed: self.failed.saturating_as::<u64>(),
             going: self.going.saturating_as::<u64>(),
             recent: recent.iter().map(Into::into).collect(),
+            last_failure: last_failure.map(Into::into),
         })
     }
 }
