@@ -1,6 +1,7 @@
 //! What every part of the archive uses: its catalog, its objects, the clock, randomness and the settings.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +46,10 @@ struct Inner {
     intents: Intents,
     /// Held while a snapshot of a table for lakehouses is made.
     lake_turn: tokio::sync::Mutex<()>,
+    /// The same for a table of rows of the catalog.
+    lake_view_turn: tokio::sync::Mutex<()>,
+    /// Snapshots that were made, by table.
+    lake_snapshots: [AtomicU64; 4],
     /// For interactive work, and for background work.
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
@@ -112,6 +117,8 @@ impl Core {
             intents: Intents::new(catalog.clone(), catalog_clock.clone(), Arc::clone(bucket), Arc::clone(&random)),
             segments: Segments::for_each(&cpu, &catalog, bucket, &damage),
             lake_turn: tokio::sync::Mutex::default(),
+            lake_view_turn: tokio::sync::Mutex::default(),
+            lake_snapshots: Default::default(),
             settings,
             catalog,
             catalog_clock,
@@ -235,6 +242,23 @@ impl Core {
     /// Whoever makes a snapshot of a table for lakehouses holds it.
     pub(crate) fn lake_turn(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.lake_turn
+    }
+
+    /// The same for a table of rows of the catalog.
+    pub(crate) fn lake_view_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.lake_view_turn
+    }
+
+    /// Counts a snapshot of the table with this number.
+    pub(crate) fn count_lake_snapshot(&self, table: usize) {
+        if let Some(count) = self.inner.lake_snapshots.get(table) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The snapshots that this process has made, by the number of the table.
+    pub(crate) fn lake_snapshots(&self) -> [u64; 4] {
+        std::array::from_fn(|table| self.inner.lake_snapshots[table].load(Ordering::Relaxed))
     }
 
     pub(crate) fn intents(&self) -> &Intents {

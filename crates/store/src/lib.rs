@@ -116,6 +116,7 @@ pub mod delivery {
 /// Tables for lakehouses, in the format of Apache Iceberg.
 pub mod lakehouse {
     pub use crate::lake::publish::LakeTable;
+    pub use crate::lake::table::LakeTableKind;
     pub use crate::parts::Lake;
 }
 
