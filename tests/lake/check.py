@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import uuid
 
@@ -265,6 +266,79 @@ def as_python(row: dict, schema) -> dict:
     return values
 
 
+def with_signatures(service: Service, bucket: Bucket, runs: dict[str, list[str]]):
+    """PyIceberg without credentials for the bucket, with a service account that may read one of the two workspaces."""
+    account = service.send("POST", "/account/service-accounts", {"name": "lakehouse"})
+    service.run("admin", "rights", "grant", "--workspace", "sales", "--service-account", "lakehouse", "author", "viewer", "executor")
+    assert not any(name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESSION", "AWS_PROFILE")) for name in os.environ)
+    catalog = load_catalog("signed", **{
+        "type": "rest",
+        "uri": f"{service.url}/iceberg",
+        "credential": f"{account['id']}:{account['secret']}",
+        "header.X-Iceberg-Access-Delegation": "remote-signing",
+        "py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO",
+    })
+    assert catalog.list_namespaces() == [("sales",)], catalog.list_namespaces()
+    records = catalog.load_table("sales.records")
+    assert "s3.access-key-id" not in records.io.properties and records.io.properties["s3.signer"] == "S3V4RestSigner"
+    found = records.scan().to_arrow()
+    assert found.num_rows == len(runs["sales"]) * PER_RUN, found.num_rows
+    views_with_pyiceberg(service, catalog)
+
+    form = f"grant_type=client_credentials&client_id={account['id']}&client_secret={account['secret']}".encode()
+    asking = urllib.request.Request(f"{service.url}/iceberg/v1/oauth/tokens", data=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    with urllib.request.urlopen(asking) as answer:
+        token = json.loads(answer.read())["access_token"]
+    own = [task.file.file_path for task in records.scan().plan_files()]
+    admin = load_catalog("admin", type="rest", uri=f"{service.url}/iceberg", token=service.token, **bucket.properties)
+    others = [task.file.file_path for task in admin.load_table("payroll.records").scan().plan_files()]
+    address = own[0].replace("s3://", f"{bucket.url}/")
+    assert status_of(lambda: fetch(address)) != 200, "the bucket answers to anybody"
+    signed = service.send("POST", "/iceberg/v1/aws/s3/sign", sign("GET", address), token)
+    headers = {name: ", ".join(values) for name, values in signed["headers"].items()}
+    assert fetch(signed["uri"], headers)[:4] == b"PAR1"
+    refused = [("GET", other.replace("s3://", f"{bucket.url}/")) for other in others]
+    refused += [(method, address) for method in ("PUT", "DELETE", "POST")]
+    refused += [("GET", f"{address}{query}") for query in ("?acl", "?tagging", "?versionId=1", "?", "/", "x")]
+    refused += [("GET", f"{bucket.url}/logs{path}") for path in ("", "/", "?list-type=2", "?list-type=2&prefix=archive/", "/archive/segments/x.parquet")]
+    refused += [("GET", address.replace(bucket.host, host)) for host in ("example.com", f"{bucket.host}@example.com", "169.254.169.254")]
+    for method, uri in refused:
+        status = status_of(lambda: service.send("POST", "/iceberg/v1/aws/s3/sign", sign(method, uri), token))
+        assert status == 403, (method, uri, status)
+
+    # Nothing can be written or removed through the client either.
+    for act in (
+        lambda: records.io.delete(own[0]),
+        lambda: records.io.new_output(f"{own[0]}.new").create().close(),
+        lambda: records.append(found),
+    ):
+        try:
+            act()
+        except Exception as refusal:
+            assert "SignError" in repr(refusal) or "403" in str(refusal) or "not allowed" in str(refusal), repr(refusal)
+        else:
+            raise AssertionError("the bucket was changed")
+    assert catalog.load_table("sales.records").scan().to_arrow().num_rows == found.num_rows
+    print(f"  PyIceberg with signatures: {found.num_rows} rows without credentials; {len(refused)} other requests are not signed")
+
+
+def sign(method: str, uri: str) -> dict:
+    return {"region": REGION, "method": method, "uri": uri, "headers": {}}
+
+
+def fetch(url: str, headers: dict | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {})) as answer:
+        return answer.read()
+
+
+def status_of(act) -> int:
+    try:
+        act()
+        return 200
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def with_duckdb(service: Service, bucket: Bucket | None, runs: dict[str, list[str]]):
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     for name in ("avro", "httpfs", "iceberg"):
@@ -311,6 +385,8 @@ def check(service: Service, bucket: Bucket | None, runs_count: int):
     runs = fill(service, runs_count)
     with_pyiceberg(service, properties, runs)
     with_duckdb(service, bucket, runs)
+    if bucket:
+        with_signatures(service, bucket, runs)
 
     # A deleted log is gone for engines at once, and the others in its file stay.
     gone = runs["sales"].pop(3)

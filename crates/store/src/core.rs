@@ -21,6 +21,7 @@ use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
 use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
+use crate::objects::s3_signing::S3Signing;
 use crate::permissions::{create_data_folder, create_private_folder};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
@@ -217,6 +218,11 @@ impl Core {
     /// A link to an object of the bucket; `None` where links cannot be signed.
     pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
         self.inner.objects.link(key, file_name, life).await
+    }
+
+    /// Signs requests of others to the bucket; `None` if the objects are not in one of S3.
+    pub(crate) fn s3_signing(&self) -> Option<&S3Signing> {
+        self.inner.objects.signing()
     }
 
     /// The requests of this process to the object store.

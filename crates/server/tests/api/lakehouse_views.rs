@@ -288,6 +288,7 @@ async fn loads_are_counted_by_table() {
         r#"runlog_iceberg_load_duration_seconds_count{table="tasks"} 3"#,
         r#"runlog_iceberg_snapshots_total{table="tasks"} 1"#,
         r#"runlog_iceberg_snapshots_total{table="runs"} 0"#,
+        r#"runlog_iceberg_signatures_total{outcome="signed"} 0"#,
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

@@ -29,6 +29,7 @@ mod metadata;
 mod position_deletes;
 mod publication;
 pub(crate) mod publish;
+pub(crate) mod sign;
 pub(crate) mod table;
 mod view;
 mod view_file;

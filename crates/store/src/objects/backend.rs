@@ -5,7 +5,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -22,6 +22,7 @@ use crate::limits;
 use crate::objects::connector::BucketConnector;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
+use crate::objects::s3_signing::{S3Place, S3Signing};
 use crate::settings::SecretUrl;
 use crate::simulation::Simulation;
 
@@ -32,6 +33,8 @@ pub(crate) struct Objects {
     pub(crate) rebuildable: Arc<dyn ObjectStore>,
     /// `None` in a folder, which cannot sign links.
     links: Option<Links>,
+    /// Signs requests of others; `None` if this is no bucket of S3.
+    signing: Option<S3Signing>,
     /// Where other programs find them, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
     pub(crate) address: Option<String>,
 }
@@ -67,6 +70,7 @@ impl Objects {
             store: Arc::new(files.with_fsync(!planted::is("object-not-synced"))),
             rebuildable,
             links: None,
+            signing: None,
             address,
         })
     }
@@ -75,7 +79,8 @@ impl Objects {
     pub(crate) fn simulated(simulation: &dyn Simulation) -> Self {
         let is_synced = !planted::is("object-not-synced");
         let (store, rebuildable) = (simulation.objects(is_synced), simulation.objects(false));
-        Self { store, rebuildable, links: None, address: Some("memory://simulation".to_owned()) }
+        let address = Some("memory://simulation".to_owned());
+        Self { store, rebuildable, links: None, signing: None, address }
     }
 
     /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names
@@ -85,10 +90,10 @@ impl Objects {
             let message = format!("the bucket {url} cannot be used; are its credentials in the environment?");
             Error::caused(ErrorKind::Unavailable, message, error)
         };
-        let bucket = build(url).map_err(unusable)?;
         let prefix = Path::from_url_path(url.url().path()).map_err(|error| {
             Error::caused(ErrorKind::Invalid, format!("the path of {url} is not a valid prefix of objects"), error)
         })?;
+        let (bucket, signing) = build(url, &prefix).map_err(unusable)?;
         let address = match (url.url().scheme(), url.url().host_str()) {
             (scheme @ ("s3" | "gs"), Some(bucket)) => {
                 Some(format!("{scheme}://{bucket}/{prefix}").trim_end_matches('/').to_owned())
@@ -100,7 +105,7 @@ impl Objects {
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
-        Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links), address })
+        Ok(Self { rebuildable: Arc::clone(&store), store, links: Some(links), signing, address })
     }
 
     /// Counts the requests to these objects.
@@ -109,6 +114,7 @@ impl Objects {
             store: Metered::of(self.store, counts),
             rebuildable: Metered::of(self.rebuildable, counts),
             links: self.links,
+            signing: self.signing,
             address: self.address,
         }
     }
@@ -129,6 +135,11 @@ impl Objects {
     /// True when [`Objects::link`] can sign links.
     pub(crate) fn can_link(&self) -> bool {
         self.links.is_some()
+    }
+
+    /// Signs requests of others; `None` if this is no bucket of S3.
+    pub(crate) fn signing(&self) -> Option<&S3Signing> {
+        self.signing.as_ref()
     }
 
     /// A temporary link to an object, with a file name for downloads. `None` where links cannot be signed.
@@ -154,7 +165,7 @@ fn retries() -> RetryConfig {
     RetryConfig { backoff, max_retries: 100, retry_timeout: limits::BUCKET_WAIT }
 }
 
-fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
+fn build(url: &SecretUrl, prefix: &Path) -> object_store::Result<(Arc<dyn Bucket>, Option<S3Signing>)> {
     let mut place = url.url().clone();
     place.set_query(None);
     let options = url.url().query_pairs();
@@ -166,7 +177,10 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            Arc::new(builder.build()?)
+            let place = url.url().host_str().and_then(|bucket| S3Place::of(&builder, bucket, prefix));
+            let bucket: Arc<AmazonS3> = Arc::new(builder.build()?);
+            let signing = place.map(|place| S3Signing::new(&bucket, place));
+            (bucket, signing)
         }
         "gs" => {
             let mut builder = GoogleCloudStorageBuilder::from_env()
@@ -176,7 +190,7 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            Arc::new(builder.build()?)
+            (Arc::new(builder.build()?), None)
         }
         _ => {
             let mut builder =
@@ -184,7 +198,7 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            Arc::new(builder.build()?)
+            (Arc::new(builder.build()?), None)
         }
     })
 }

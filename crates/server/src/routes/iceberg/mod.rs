@@ -8,9 +8,11 @@
 //!
 //! The metadata of a table comes with the answer, and names manifests and sealed files where they are stored: engines read
 //! them from there. `config` lists what there is, so that clients do not try to write; what they try nevertheless is
-//! answered with 404 or 405. Errors have the form of Iceberg ([`error`]).
+//! answered with 404 or 405. An engine without credentials for the bucket has its requests signed here ([`sign`]). Errors
+//! have the form of Iceberg ([`error`]).
 
 mod error;
+pub(super) mod sign;
 
 use axum::Json;
 use axum::body::Body;
@@ -29,7 +31,7 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::parameters::{Query, query_parameters};
-use crate::routes::iceberg::error::{IcebergError, IcebergResult};
+use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 use crate::routes::oauth;
 
 /// What clients may call, as `config` lists it.
@@ -194,7 +196,10 @@ pub(super) async fn tables(
     Ok(Json(json!({ "identifiers": identifiers, "next-page-token": null })))
 }
 
-/// Returns a table: its metadata, with the snapshot of all logs that are sealed now.
+/// Returns a table: its metadata, with its current snapshot. Of `records`, that shows all logs that are sealed now.
+///
+/// With the header `X-Iceberg-Access-Delegation: remote-signing`, the configuration of the table tells the client where
+/// its requests to the bucket are signed, if the archive is in a bucket of S3.
 #[utoipa::path(
     get,
     path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}",
@@ -231,7 +236,8 @@ pub(super) async fn table(
     let metadata = RawValue::from_string(table.metadata).map_err(|error| {
         runlog_store::Error::caused(runlog_store::ErrorKind::Corrupt, "the metadata of a table", error)
     })?;
-    let body = LoadedTable { metadata_location: table.metadata_location, metadata, config: json!({}) };
+    let body =
+        LoadedTable { metadata_location: table.metadata_location, metadata, config: sign::config(&app, &headers) };
     Ok(([(header::ETAG, etag)], Json(body)).into_response())
 }
 
@@ -268,13 +274,6 @@ struct LoadedTable {
     metadata_location: String,
     metadata: Box<RawValue>,
     config: Value,
-}
-
-fn check_is_on(app: &App) -> IcebergResult<()> {
-    match app.store().lake().is_on() {
-        true => Ok(()),
-        false => Err(IcebergError::is_off()),
-    }
 }
 
 /// The workspaces of an environment whose logs the caller may read.
