@@ -123,6 +123,9 @@ def check_kubernetes(found: list[dict], routes: set[str]) -> None:
             for variable in set_here:
                 expect(not variable.startswith("RUNLOG_") or variable in known, f"{name} sets {variable}, which no command reads")
             expect({"RUNLOG_CATALOG", "RUNLOG_OBJECTS"} <= set_here, f"{name} does not know the archive")
+            command = container["args"][0]
+            for variable in set_here & {"RUNLOG_ICEBERG"}:
+                expect(f"env: {variable}" in help_of(command), f"{name} sets {variable}, which `runlog {command}` does not read")
             for probe in (container[key]["httpGet"] for key in container if key.endswith("Probe") and "httpGet" in container[key]):
                 expect(f"GET {probe['path']}" in routes, f"{name} probes {probe['path']}, which is not a route")
                 expect(probe["port"] in ports, f"{name} probes a port that it does not define")
@@ -184,6 +187,10 @@ def check_chart(folder: Path, routes: set[str]) -> None:
     for values in sets:
         found = documents(folder / values.name.removesuffix("-values.yaml") / "runlog/templates")
         kinds |= {it["kind"] for it in found}
+        # All pods seal logs in the same way.
+        maps = [it["data"] for it in found if it["kind"] == "ConfigMap" and "RUNLOG_OBJECTS" in it["data"]]
+        wanted = yaml.safe_load(values.read_text()).get("iceberg", {}).get("enabled", False)
+        expect([it.get("RUNLOG_ICEBERG") for it in maps] == ["true" if wanted else None], f"{values.name}: iceberg.enabled has no effect")
         check_kubernetes(found, routes)
         check_upstreams(folder, found)
     expect({"HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "ServiceMonitor"} <= kinds, f"the sets of values cover only {sorted(kinds)}")

@@ -1,5 +1,6 @@
 """Reads an archive as a lakehouse, with PyIceberg and DuckDB: check.py RUNLOG RUNS. See `run`."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -9,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 import uuid
 
+import boto3
 import duckdb
 import duckdb_ext
 from pyiceberg.catalog import load_catalog
@@ -24,25 +27,70 @@ HOUR_MS = 3_600_000
 BASE_MS = 1_795_392_000_000
 PER_RUN = 50
 OF_SALES = "records WHERE run_id IN (SELECT run_id FROM runs WHERE workspace_name = 'sales')"
-BUCKET_ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "engine",
-    "AWS_SECRET_ACCESS_KEY": "engine-secret",
-    "AWS_REGION": "us-east-1",
-    "AWS_ALLOW_HTTP": "true",
-}
+COMPONENTS_PER_RUN = 3
+VIEWS = {"runs": ["run_id"], "tasks": ["task_id"], "component_metrics": ["run_id", "position"]}
+REGION = "us-east-1"
+
+
+class Bucket:
+    """The bucket `logs` of a server of S3 that verifies signatures, with the only key that it accepts."""
+
+    def __init__(self, folder: pathlib.Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url, self.host = f"http://127.0.0.1:{port}", f"127.0.0.1:{port}"
+        # So many requests are answered to anybody: those that make the bucket and the key.
+        environment = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "4"}
+        with (folder / "moto.log").open("wb") as log:
+            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        for _ in range(300):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            self.stop()
+            sys.exit("moto does not answer")
+        anybody = {"endpoint_url": self.url, "region_name": REGION, "aws_access_key_id": "a", "aws_secret_access_key": "a"}
+        iam = boto3.client("iam", **anybody)
+        iam.create_user(UserName="runlog")
+        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="runlog", PolicyName="bucket", PolicyDocument=json.dumps(everything))
+        key = iam.create_access_key(UserName="runlog")["AccessKey"]
+        self.key_id, self.secret = key["AccessKeyId"], key["SecretAccessKey"]
+        boto3.client("s3", **anybody).create_bucket(Bucket="logs")
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": self.key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_REGION": REGION,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        self.properties = {
+            "s3.endpoint": self.url,
+            "s3.access-key-id": self.key_id,
+            "s3.secret-access-key": self.secret,
+            "s3.region": REGION,
+        }
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
 
 
 class Service:
     """A running `runlog serve --iceberg` with its own archive."""
 
-    def __init__(self, runlog: str, folder: pathlib.Path, objects: str | None):
+    def __init__(self, runlog: str, folder: pathlib.Path, bucket: Bucket | None):
         self.runlog, self.data = runlog, folder / "data"
         arguments = ["serve", "--iceberg", "--data", str(self.data), "--listen", "127.0.0.1:0", "--settle", "0s"]
-        arguments += ["--requests-per-second", "0", *(["--objects", objects] if objects else [])]
+        arguments += ["--requests-per-second", "0", *(["--objects", f"s3://logs/archive?endpoint={bucket.url}"] if bucket else [])]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RUNLOG_")}
         self.log = folder / "log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([runlog, *arguments], stderr=log, env=kept | BUCKET_ENVIRONMENT)
+            self.process = subprocess.Popen([runlog, *arguments], stderr=log, env=kept | (bucket.environment if bucket else {}))
         for _ in range(300):
             found = re.search(r"listens on (http://[0-9.:]+), archive in", self.log.read_text())
             if found:
@@ -53,9 +101,9 @@ class Service:
         self.url = found[1]
         self.token = (self.data / "admin.token").read_text().strip()
 
-    def send(self, method: str, path: str, body: bytes | dict | None = None):
+    def send(self, method: str, path: str, body: bytes | dict | None = None, token: str | None = None):
         data = json.dumps(body).encode() if isinstance(body, dict) else body
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request) as answer:
             text = answer.read()
@@ -64,9 +112,16 @@ class Service:
     def sql(self, query: str):
         return self.send("POST", "/runlog/v1/sql", {"query": query})
 
+    def run(self, *arguments: str):
+        """A command of the program, by the administrator."""
+        environment = os.environ | {"RUNLOG_API_URL": self.url, "RUNLOG_TOKEN": self.token}
+        subprocess.run([self.runlog, *arguments], env=environment, check=True, stdout=subprocess.DEVNULL)
+
     def stop(self):
         self.process.terminate()
         self.process.wait(30)
+        log = self.log.read_text()
+        assert "Signature" not in log and "AWS4-HMAC" not in log, "a signature is in the log"
 
 
 def add_run(service: Service, task: str, name: str, number: int) -> str:
@@ -83,6 +138,19 @@ def add_run(service: Service, task: str, name: str, number: int) -> str:
     ]
     body = "".join(json.dumps(line) + "\n" for line in lines)
     service.send("POST", f"/runlog/v1/runs/{run}/records", body.encode())
+    items = [
+        {
+            "pid": "p1",
+            "connector_id": f"tDBOutput_{component}",
+            "connector_type": "tDBOutput",
+            "connector_label": name,
+            "component_start_time_seconds": BASE_MS // 1000 + component,
+            "component_connection_rows_total": component * 100,
+        }
+        for component in range(COMPONENTS_PER_RUN)
+    ]
+    process = {"process_id": "j", "job_name": name, "pid": "p1", "father_pid": "p0", "root_pid": "p0"}
+    service.send("PUT", f"/runlog/v1/runs/{run}/component-metrics", {"processes": [process], "items": items})
     service.send("POST", f"/runlog/v1/runs/{run}/finish", {"status": "execution_successful"})
     return run
 
@@ -129,7 +197,7 @@ def live_rows(service: Service, name: str) -> int:
 def with_pyiceberg(service: Service, properties: dict, runs: dict[str, list[str]]):
     catalog = load_catalog("runlog", type="rest", uri=f"{service.url}/iceberg", token=service.token, **properties)
     assert sorted(catalog.list_namespaces()) == [("payroll",), ("sales",)], catalog.list_namespaces()
-    assert catalog.list_tables("sales") == [("sales", "records")]
+    assert sorted(catalog.list_tables("sales")) == sorted(("sales", name) for name in ("records", *VIEWS))
     assert catalog.table_exists("sales.records") and not catalog.table_exists("sales.others")
     records = catalog.load_table("sales.records")
     found = records.scan().to_arrow()
@@ -152,6 +220,7 @@ def with_pyiceberg(service: Service, properties: dict, runs: dict[str, list[str]
     assert len(list(records.scan(row_filter=EqualTo("task_name", "another")).plan_files())) == 0
     assert records.scan(row_filter=EqualTo("severity", "ERROR")).to_arrow().num_rows == len(runs["sales"]) * PER_RUN // 10
     print(f"  PyIceberg: {found.num_rows} rows of {all_files} files; of one hour, {some_files} files are read")
+    views_with_pyiceberg(service, catalog)
     try:
         catalog.load_table("nowhere.records")
         raise AssertionError("there is a table of a workspace that does not exist")
@@ -159,15 +228,125 @@ def with_pyiceberg(service: Service, properties: dict, runs: dict[str, list[str]
         pass
 
 
-def with_duckdb(service: Service, bucket: str | None, runs: dict[str, list[str]]):
+def views_with_pyiceberg(service: Service, catalog):
+    """The tables of rows of the catalog have the rows, the columns and the values of SQL."""
+    for name, key in VIEWS.items():
+        # `runs` has the workspace by its name, and the others by its id alone.
+        query = f"SELECT * FROM {name} WHERE workspace_id IN (SELECT workspace_id FROM tasks WHERE workspace_name = 'sales')"
+        for _ in range(100):
+            found = catalog.load_table(f"sales.{name}").scan().to_arrow()
+            rows = by_key(found.to_pylist(), key)
+            own = by_key([as_python(row, found.schema) for row in service.sql(query)], key)
+            if rows == own:
+                break
+            # It is some seconds old.
+            time.sleep(0.2)
+        assert rows == own, (name, [(a, b) for a, b in zip(rows, own) if a != b][:1], len(rows), len(own))
+        assert rows or name == "component_metrics"
+        columns = [row["column_name"] for row in service.sql(f"DESCRIBE {name}")]
+        assert found.column_names == columns, (found.column_names, columns)
+    runs = catalog.load_table("sales.runs")
+    total = runs.scan().to_arrow().num_rows
+    assert runs.scan(row_filter=EqualTo("status", "execution_successful")).to_arrow().num_rows == total
+    assert len(list(runs.scan(row_filter=EqualTo("task_name", "another")).plan_files())) == 0
+    print(f"  PyIceberg: {total} runs, and the other tables, as in SQL")
+
+
+def by_key(rows: list[dict], key: list[str]) -> list[dict]:
+    return sorted(rows, key=lambda row: [row[name] for name in key])
+
+
+def as_python(row: dict, schema) -> dict:
+    """A row of SQL, in JSON, as PyArrow has it."""
+    values = {}
+    for field in schema:
+        value = row.get(field.name)
+        is_time = str(field.type).startswith("timestamp") and value is not None
+        values[field.name] = datetime.datetime.fromisoformat(value) if is_time else value
+    return values
+
+
+def with_signatures(service: Service, bucket: Bucket, runs: dict[str, list[str]]):
+    """PyIceberg without credentials for the bucket, with a service account that may read one of the two workspaces."""
+    account = service.send("POST", "/account/service-accounts", {"name": "lakehouse"})
+    service.run("admin", "rights", "grant", "--workspace", "sales", "--service-account", "lakehouse", "author", "viewer", "executor")
+    assert not any(name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESSION", "AWS_PROFILE")) for name in os.environ)
+    catalog = load_catalog("signed", **{
+        "type": "rest",
+        "uri": f"{service.url}/iceberg",
+        "credential": f"{account['id']}:{account['secret']}",
+        "header.X-Iceberg-Access-Delegation": "remote-signing",
+        "py-io-impl": "pyiceberg.io.fsspec.FsspecFileIO",
+    })
+    assert catalog.list_namespaces() == [("sales",)], catalog.list_namespaces()
+    records = catalog.load_table("sales.records")
+    assert "s3.access-key-id" not in records.io.properties and records.io.properties["s3.signer"] == "S3V4RestSigner"
+    found = records.scan().to_arrow()
+    assert found.num_rows == len(runs["sales"]) * PER_RUN, found.num_rows
+    views_with_pyiceberg(service, catalog)
+
+    form = f"grant_type=client_credentials&client_id={account['id']}&client_secret={account['secret']}".encode()
+    asking = urllib.request.Request(f"{service.url}/iceberg/v1/oauth/tokens", data=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    with urllib.request.urlopen(asking) as answer:
+        token = json.loads(answer.read())["access_token"]
+    own = [task.file.file_path for task in records.scan().plan_files()]
+    admin = load_catalog("admin", type="rest", uri=f"{service.url}/iceberg", token=service.token, **bucket.properties)
+    others = [task.file.file_path for task in admin.load_table("payroll.records").scan().plan_files()]
+    address = own[0].replace("s3://", f"{bucket.url}/")
+    assert status_of(lambda: fetch(address)) != 200, "the bucket answers to anybody"
+    signed = service.send("POST", "/iceberg/v1/aws/s3/sign", sign("GET", address), token)
+    headers = {name: ", ".join(values) for name, values in signed["headers"].items()}
+    assert fetch(signed["uri"], headers)[:4] == b"PAR1"
+    refused = [("GET", other.replace("s3://", f"{bucket.url}/")) for other in others]
+    refused += [(method, address) for method in ("PUT", "DELETE", "POST")]
+    refused += [("GET", f"{address}{query}") for query in ("?acl", "?tagging", "?versionId=1", "?", "/", "x")]
+    refused += [("GET", f"{bucket.url}/logs{path}") for path in ("", "/", "?list-type=2", "?list-type=2&prefix=archive/", "/archive/segments/x.parquet")]
+    refused += [("GET", address.replace(bucket.host, host)) for host in ("example.com", f"{bucket.host}@example.com", "169.254.169.254")]
+    for method, uri in refused:
+        status = status_of(lambda: service.send("POST", "/iceberg/v1/aws/s3/sign", sign(method, uri), token))
+        assert status == 403, (method, uri, status)
+
+    # Nothing can be written or removed through the client either.
+    for act in (
+        lambda: records.io.delete(own[0]),
+        lambda: records.io.new_output(f"{own[0]}.new").create().close(),
+        lambda: records.append(found),
+    ):
+        try:
+            act()
+        except Exception as refusal:
+            assert "SignError" in repr(refusal) or "403" in str(refusal) or "not allowed" in str(refusal), repr(refusal)
+        else:
+            raise AssertionError("the bucket was changed")
+    assert catalog.load_table("sales.records").scan().to_arrow().num_rows == found.num_rows
+    print(f"  PyIceberg with signatures: {found.num_rows} rows without credentials; {len(refused)} other requests are not signed")
+
+
+def sign(method: str, uri: str) -> dict:
+    return {"region": REGION, "method": method, "uri": uri, "headers": {}}
+
+
+def fetch(url: str, headers: dict | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {})) as answer:
+        return answer.read()
+
+
+def status_of(act) -> int:
+    try:
+        act()
+        return 200
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def with_duckdb(service: Service, bucket: Bucket | None, runs: dict[str, list[str]]):
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     for name in ("avro", "httpfs", "iceberg"):
         connection.load_extension(str(next(EXTENSIONS.rglob(f"{name}.duckdb_extension"))))
     if bucket:
-        host = bucket.removeprefix("http://")
         connection.execute(
-            "CREATE SECRET bucket (TYPE s3, KEY_ID 'engine', SECRET 'engine-secret', REGION 'us-east-1', "
-            f"ENDPOINT '{host}', URL_STYLE 'path', USE_SSL false)")
+            f"CREATE SECRET bucket (TYPE s3, KEY_ID '{bucket.key_id}', SECRET '{bucket.secret}', REGION '{REGION}', "
+            f"ENDPOINT '{bucket.host}', URL_STYLE 'path', USE_SSL false)")
     connection.execute(f"CREATE SECRET runlog (TYPE iceberg, TOKEN '{service.token}')")
     environment = service.send("GET", "/orchestration/environments")[0]["name"]
     connection.execute(
@@ -182,30 +361,39 @@ def with_duckdb(service: Service, bucket: str | None, runs: dict[str, list[str]]
         f"SELECT count(*) FROM runlog.sales.records WHERE time >= '{iso(BASE_MS)}' AND time < '{iso(BASE_MS + HOUR_MS)}'"
     ).fetchone()[0]
     assert hour == PER_RUN, hour
-    print(f"  DuckDB: {found}")
+    # The tables are read together, as they are in SQL.
+    query = ("SELECT r.task_name, r.status, count(DISTINCT r.run_id) AS runs, count(*) AS components, sum(m.rows_total) AS rows "
+             "FROM {0}runs r JOIN {0}tasks t ON t.task_id = r.task_id JOIN {0}component_metrics m ON m.run_id = r.run_id "
+             "WHERE t.workspace_name = 'sales' GROUP BY 1, 2")
+    rows = connection.execute(query.format("runlog.sales.")).fetchall()
+    own = service.sql(query.format(""))
+    assert rows == [tuple(row.values()) for row in own], (rows, own)
+    print(f"  DuckDB: {found}, {rows}")
 
 
 def iso(ms: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(ms // 1000))
 
 
-def check(service: Service, bucket: str | None, runs_count: int):
-    properties = {}
-    if bucket:
-        properties = {
-            "s3.endpoint": bucket,
-            "s3.access-key-id": "engine",
-            "s3.secret-access-key": "engine-secret",
-            "s3.region": "us-east-1",
-        }
+def components(service: Service, properties: dict) -> int:
+    catalog = load_catalog("runlog", type="rest", uri=f"{service.url}/iceberg", token=service.token, **properties)
+    return catalog.load_table("sales.component_metrics").scan().to_arrow().num_rows
+
+
+def check(service: Service, bucket: Bucket | None, runs_count: int):
+    properties = bucket.properties if bucket else {}
     runs = fill(service, runs_count)
     with_pyiceberg(service, properties, runs)
     with_duckdb(service, bucket, runs)
+    if bucket:
+        with_signatures(service, bucket, runs)
 
     # A deleted log is gone for engines at once, and the others in its file stay.
     gone = runs["sales"].pop(3)
+    before = components(service, properties)
     service.send("DELETE", f"/monitoring/executions/{gone}/logs")
     assert live_rows(service, "sales") == len(runs["sales"]) * PER_RUN
+    assert components(service, properties) == before - COMPONENTS_PER_RUN
     with_pyiceberg(service, properties, runs)
     with_duckdb(service, bucket, runs)
     print("  a deleted log is gone")
@@ -224,40 +412,25 @@ def check(service: Service, bucket: str | None, runs_count: int):
     print("  and stays so")
 
 
-def start_bucket(folder: pathlib.Path) -> tuple[subprocess.Popen, str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with (folder / "moto.log").open("wb") as log:
-        moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(urllib.request.Request(f"{url}/logs", method="PUT")).close()
-            return moto, url
-        except OSError:
-            time.sleep(0.1)
-    moto.kill()
-    sys.exit("moto does not answer")
-
-
 def main(runlog: str, runs: int):
+    # Nobody finds credentials but those that the test gives.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_CONFIG_FILE": "/dev/null"}
     for kind in ("folder", "bucket"):
         print(kind)
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            moto, bucket = start_bucket(folder) if kind == "bucket" else (None, None)
-            objects = f"s3://logs/archive?endpoint={bucket}" if bucket else None
+            bucket = Bucket(folder) if kind == "bucket" else None
             service = None
             try:
-                service = Service(runlog, folder, objects)
+                service = Service(runlog, folder, bucket)
                 check(service, bucket, runs)
             finally:
                 if service:
                     service.stop()
-                if moto:
-                    moto.kill()
-                    moto.wait()
+                if bucket:
+                    bucket.stop()
 
 
 if __name__ == "__main__":

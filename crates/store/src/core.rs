@@ -1,6 +1,7 @@
 //! What every part of the archive uses: its catalog, its objects, the clock, randomness and the settings.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
 use crate::objects::intents::Intents;
 use crate::objects::metering::{ObjectCounts, ObjectStoreMetrics};
+use crate::objects::s3_signing::S3Signing;
 use crate::permissions::{create_data_folder, create_private_folder};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
@@ -49,6 +51,10 @@ struct Inner {
     last_use_updates: Arc<Semaphore>,
     /// Held while a snapshot of a table for lakehouses is made.
     lake_turn: tokio::sync::Mutex<()>,
+    /// The same for a table of rows of the catalog.
+    lake_view_turn: tokio::sync::Mutex<()>,
+    /// Snapshots that were made, by table.
+    lake_snapshots: [AtomicU64; 4],
     /// For interactive work, and for background work.
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
@@ -117,6 +123,8 @@ impl Core {
             segments: Segments::for_each(&cpu, &catalog, bucket, &damage),
             last_use_updates: Arc::new(Semaphore::new(limits::LAST_USE_UPDATES_MAX)),
             lake_turn: tokio::sync::Mutex::default(),
+            lake_view_turn: tokio::sync::Mutex::default(),
+            lake_snapshots: Default::default(),
             settings,
             catalog,
             catalog_clock,
@@ -224,6 +232,11 @@ impl Core {
         self.inner.objects.link(key, file_name, life).await
     }
 
+    /// Signs requests of others to the bucket; `None` if the objects are not in one of S3.
+    pub(crate) fn s3_signing(&self) -> Option<&S3Signing> {
+        self.inner.objects.signing()
+    }
+
     /// The requests of this process to the object store.
     pub(crate) fn object_metrics(&self) -> Vec<ObjectStoreMetrics> {
         self.inner.object_counts.metrics()
@@ -252,6 +265,23 @@ impl Core {
     /// Whoever makes a snapshot of a table for lakehouses holds it.
     pub(crate) fn lake_turn(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.lake_turn
+    }
+
+    /// The same for a table of rows of the catalog.
+    pub(crate) fn lake_view_turn(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.lake_view_turn
+    }
+
+    /// Counts a snapshot of the table with this number.
+    pub(crate) fn count_lake_snapshot(&self, table: usize) {
+        if let Some(count) = self.inner.lake_snapshots.get(table) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The snapshots that this process has made, by the number of the table.
+    pub(crate) fn lake_snapshots(&self) -> [u64; 4] {
+        std::array::from_fn(|table| self.inner.lake_snapshots[table].load(Ordering::Relaxed))
     }
 
     pub(crate) fn intents(&self) -> &Intents {

@@ -116,6 +116,9 @@ pub mod delivery {
 /// Tables for lakehouses, in the format of Apache Iceberg.
 pub mod lakehouse {
     pub use crate::lake::publish::LakeTable;
+    pub use crate::lake::sign::ObjectRequest;
+    pub use crate::lake::table::LakeTableKind;
+    pub use crate::objects::s3_signing::{BucketPlace, RequestHeaders, SignedRequest};
     pub use crate::parts::Lake;
 }
 

@@ -559,6 +559,21 @@ pub const RESEAL_FILES: i64 = 4;
 /// A manifest of so many takes about half a megabyte, and a table of 100,000 files has a hundred manifests.
 pub const LAKE_GROUP_FILES: i64 = 1_000;
 
+/// How often a table of rows of the catalog is written anew at most. Unit: milliseconds.
+pub const LAKE_VIEW_EVERY_MS: i64 = 5_000;
+
+/// The part of the time that is spent on writing such a table: the others wait that many times as long as it took.
+pub const LAKE_VIEW_PAUSES: i64 = 10;
+
+/// The length at which a file of such a table ends. Unit: bytes.
+pub const LAKE_VIEW_FILE_BYTES: usize = 32 << 20;
+
+/// Rows of such a file that make a row group. Unit: rows.
+pub const LAKE_VIEW_GROUP_ROWS: usize = 65_536;
+
+/// Memory of a row group of such a file at which it ends early. Unit: bytes.
+pub const LAKE_VIEW_GROUP_BYTES: usize = 8 << 20;
+
 /// How often a snapshot of a table is begun again because its files have changed meanwhile. Unit: attempts.
 ///
 /// Each attempt reads only the groups that have changed since the one before.

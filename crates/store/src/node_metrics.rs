@@ -10,6 +10,8 @@ pub struct NodeMetrics {
     pub catalog: Vec<PoolMetrics>,
     /// Its requests to the object store, by operation.
     pub objects: Vec<ObjectStoreMetrics>,
+    /// Snapshots of tables for lakehouses that it has made, by the name of the table.
+    pub lake_snapshots: Vec<(&'static str, u64)>,
     /// Memory that records take which are received and not stored yet. Unit: bytes.
     pub ingest_held_bytes: usize,
     /// The limit of that memory. Unit: bytes.

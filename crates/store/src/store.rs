@@ -177,6 +177,7 @@ impl Store {
         NodeMetrics {
             catalog: self.0.core.catalog().metrics(),
             objects: self.0.core.object_metrics(),
+            lake_snapshots: self.0.lake.snapshots_made(),
             ingest_held_bytes,
             ingest_bytes,
         }

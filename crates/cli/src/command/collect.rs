@@ -42,6 +42,9 @@ pub(crate) struct CollectArgs {
     /// Print the result as JSON
     #[arg(long, requires = "once")]
     json: bool,
+    /// Seal logs for lakehouses, as `runlog serve --iceberg` does
+    #[arg(long, env = "RUNLOG_ICEBERG")]
+    iceberg: bool,
     #[command(flatten)]
     from: SettingsArgs,
     #[command(flatten)]
@@ -53,7 +56,7 @@ pub(crate) async fn run(args: CollectArgs, stop: CancellationToken) -> Outcome {
     if !args.once {
         args.log.write();
     }
-    let opened = args.from.open(Needs::UpstreamsOrAlerts).await?;
+    let opened = args.from.open_to_seal(Needs::UpstreamsOrAlerts, args.iceberg).await?;
     let store = opened.store.clone();
     let outcome = match args.once {
         true => once(opened, &args, CollectBar::new(), &stop).await,

@@ -95,7 +95,13 @@ impl SettingsArgs {
 
     /// Opens everything that the settings name.
     pub(crate) async fn open(&self, needs: Needs) -> Outcome<Opened> {
-        let (settings, stored) = self.read()?;
+        self.open_to_seal(needs, false).await
+    }
+
+    /// The same; logs are sealed for lakehouses if the settings or the caller say so.
+    pub(crate) async fn open_to_seal(&self, needs: Needs, for_lakehouses: bool) -> Outcome<Opened> {
+        let (settings, mut stored) = self.read()?;
+        stored.lake |= for_lakehouses;
         let names = self.upstream_names(&settings, needs)?;
         let mut upstreams = settings.upstreams(&stored.data_folder)?;
         upstreams.retain(|it| names.iter().any(|name| *name == it.upstream.name));

@@ -17,6 +17,7 @@ use runlog_store::delivery::SinkMetrics;
 use runlog_store::metrics::{ArchiveMetrics, OBJECT_LATENCY_BUCKETS_MS, ObjectStoreMetrics, TaskMetrics};
 use runlog_store::supervise::WorkState;
 
+use crate::metrics::lakehouses::{LakeCounters, TableLabels};
 use crate::metrics::process::ProcessMetrics;
 use crate::metrics::stale_cache::Snapshot;
 use crate::metrics::syslog::SyslogCounters;
@@ -34,6 +35,8 @@ pub(crate) struct Metrics {
     pub(crate) pages: Counter,
     /// What the syslog listeners received.
     pub(crate) syslog: SyslogCounters,
+    /// What engines of lakehouses asked for.
+    pub(crate) lake: LakeCounters,
     statements: Family<StatementLabels, Counter>,
     sessions: Gauge,
 }
@@ -202,6 +205,8 @@ impl Metrics {
         registry.register("pages_requested", "Pages requested", pages.clone());
         let syslog = SyslogCounters::default();
         syslog.register(&mut registry);
+        let lake = LakeCounters::new();
+        lake.register(&mut registry);
         let (statements, sessions) = (Family::default(), Gauge::default());
         registry.register(
             "postgres_statements",
@@ -209,7 +214,7 @@ impl Metrics {
             Family::clone(&statements),
         );
         registry.register("postgres_sessions", "Sessions of clients of PostgreSQL", sessions.clone());
-        Self { registry, requests, durations, records_in, records_out, pages, syslog, statements, sessions }
+        Self { registry, requests, durations, records_in, records_out, pages, syslog, lake, statements, sessions }
     }
 
     /// Counts a statement of a client of PostgreSQL.
@@ -282,6 +287,12 @@ fn node_registry(node: &NodeMetrics) -> Registry {
         errors.get_or_create(&OperationLabels { operation: figures.operation }).inc_by(figures.errors);
     }
     registry.register("object_errors", "Failed requests to the folder or bucket of the objects", errors);
+
+    let snapshots = Family::<TableLabels, Counter>::default();
+    for (table, count) in &node.store.lake_snapshots {
+        snapshots.get_or_create(&TableLabels { table }).inc_by(*count);
+    }
+    registry.register("iceberg_snapshots", "Snapshots of tables for lakehouses that were made", snapshots);
 
     let (held, most) = (Family::<MemoryLabels, Gauge>::default(), Family::<MemoryLabels, Gauge>::default());
     let memories = [

@@ -137,6 +137,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/iceberg/v1/{prefix}/namespaces/{namespace}/tables", Access::Token),
     ("GET", "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}", Access::Token),
     ("POST", "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}/metrics", Access::Token),
+    ("POST", "/iceberg/v1/aws/s3/sign", Access::Token),
     ("GET", "/runlog/v1/environments", Access::Administrator),
     ("POST", "/runlog/v1/environments", Access::Administrator),
     ("PUT", "/runlog/v1/environments/{id}", Access::Administrator),

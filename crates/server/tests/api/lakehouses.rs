@@ -4,6 +4,7 @@ use axum::http::Method;
 use runlog_model::place::Right;
 use runlog_model::wire::admin::NewTask;
 use runlog_model::{TaskId, WorkspaceId};
+use runlog_store::lakehouse::LakeTableKind;
 use runlog_store::{Store, StoreSettings};
 use serde_json::Value;
 
@@ -14,12 +15,12 @@ fn run(number: u32) -> String {
 }
 
 impl Stage {
-    async fn of_lake() -> Self {
+    pub(crate) async fn of_lake() -> Self {
         Self::with(|settings| settings.lake = true, |_| ()).await
     }
 
     /// A run of a task with records at these times, that has ended.
-    async fn ended_run(&self, run: &str, task: TaskId, times: impl IntoIterator<Item = i64>) {
+    pub(crate) async fn ended_run(&self, run: &str, task: TaskId, times: impl IntoIterator<Item = i64>) {
         let start = format!(r#"{{"taskId":"{task}"}}"#);
         assert!(self.ask(Method::PUT, &format!("/runlog/v1/runs/{run}"), start).await.status.is_success());
         let answer = self.post(&format!("/runlog/v1/runs/{run}/records"), lines(times)).await;
@@ -28,19 +29,19 @@ impl Stage {
         assert_eq!(self.post(&format!("/runlog/v1/runs/{run}/finish"), finish).await.status, 200);
     }
 
-    async fn seal(&self) {
+    pub(crate) async fn seal(&self) {
         self.clock.advance_ms(60_000);
         while self.store.maintenance().seal().await.unwrap().runs > 0 {}
     }
 
     /// The prefix of the catalog's paths.
-    async fn prefix(&self) -> String {
+    pub(crate) async fn prefix(&self) -> String {
         let config = self.get("/iceberg/v1/config").await;
         assert_eq!(config.status, 200, "{}", config.text());
         format!("/iceberg/v1/{}", config.json()["overrides"]["prefix"].as_str().unwrap())
     }
 
-    async fn table_of(&self, namespace: &str) -> Answer {
+    pub(crate) async fn table_of(&self, namespace: &str) -> Answer {
         let namespace = namespace.replace(' ', "%20");
         self.get(&format!("{}/namespaces/{namespace}/tables/records", self.prefix().await)).await
     }
@@ -62,7 +63,7 @@ impl Stage {
             .map(|name| snapshot["summary"][name].as_str().unwrap().parse().unwrap())
     }
 
-    async fn task_in(&self, workspace: WorkspaceId) -> TaskId {
+    pub(crate) async fn task_in(&self, workspace: WorkspaceId) -> TaskId {
         let name = "hourly".to_owned();
         let new =
             NewTask { id: None, workspace_id: workspace, name, version: None, description: None, tags: Vec::new() };
@@ -70,7 +71,7 @@ impl Stage {
     }
 
     /// The files below the data folder that the bytes of a manifest or a list name.
-    fn named_in(&self, address: &str) -> Vec<String> {
+    pub(crate) fn named_in(&self, address: &str) -> Vec<String> {
         let bytes = std::fs::read(address.strip_prefix("file://").unwrap()).unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let ends = [".avro", ".parquet"];
@@ -242,7 +243,8 @@ async fn files_of_before_are_in_the_tables_when_they_were_sealed_again() {
     let store = Store::open(settings, stage.clock.clone(), stage.random.clone()).await.unwrap();
     let total = async || {
         let metadata: Value =
-            serde_json::from_str(&store.lake().table(stage.workspace).await.unwrap().metadata).unwrap();
+            serde_json::from_str(&store.lake().table(stage.workspace, LakeTableKind::Records).await.unwrap().metadata)
+                .unwrap();
         metadata["snapshots"][0]["summary"]["total-records"].as_str().unwrap().to_owned()
     };
     assert_eq!(total().await, "0", "the file has runs of two workspaces");
@@ -278,7 +280,14 @@ async fn nobody_sees_a_workspace_whose_logs_they_may_not_read() {
     assert_eq!(get("/namespaces", &reader).await.json()["namespaces"], serde_json::json!([["team"]]));
     assert_eq!(get("/namespaces", &stranger).await.json()["namespaces"], serde_json::json!([[other.name]]));
     assert_eq!(get("/namespaces", &viewer).await.json()["namespaces"], serde_json::json!([]));
-    for path in ["/namespaces/team", "/namespaces/team/tables", "/namespaces/team/tables/records"] {
+    for path in [
+        "/namespaces/team",
+        "/namespaces/team/tables",
+        "/namespaces/team/tables/records",
+        "/namespaces/team/tables/runs",
+        "/namespaces/team/tables/tasks",
+        "/namespaces/team/tables/component_metrics",
+    ] {
         assert_eq!(get(path, &reader).await.status, 200, "{path}");
         for token in [&stranger, &viewer] {
             let refused = get(path, token).await;

@@ -18,6 +18,8 @@ mod facets;
 #[allow(dead_code, reason = "the gate of the archive's own tests: not all of it is needed here")]
 mod gate;
 mod hang_ups;
+mod lakehouse_signatures;
+mod lakehouse_views;
 mod lakehouses;
 mod logs;
 mod loki;

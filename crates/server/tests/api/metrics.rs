@@ -75,8 +75,9 @@ fn check(name: &str, metric: &Metric) {
             assert_ne!(part, unit, "{name} has a unit that is no base unit, or is abbreviated");
         }
     }
-    let labels = metric.samples.iter().filter(|sample| kind != "histogram" && sample.contains("le=\""));
-    assert_eq!(labels.count(), 0, "{name} has the label of a histogram");
+    let has_bound = |sample: &&String| sample.contains("{le=\"") || sample.contains(",le=\"");
+    let labels = metric.samples.iter().filter(has_bound);
+    assert!(kind == "histogram" || labels.count() == 0, "{name} has the label of a histogram");
     let samples: BTreeSet<_> = metric.samples.iter().map(|sample| sample.rsplit_once(' ').unwrap().0).collect();
     assert_eq!(samples.len(), metric.samples.len(), "{name} has a sample twice");
 }

@@ -79,8 +79,27 @@ pub(crate) async fn note_changed(
     Ok(())
 }
 
-/// Makes all objects of a table be written anew when it is loaded next.
-pub(crate) async fn reset_table(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+/// Notes that something was deleted that the tables of rows of the catalog may show: what was written of them is not used
+/// any more, and the next sweep removes it.
+pub(crate) async fn note_deleted(connection: &mut Connection, workspace_id: &str) -> Result<()> {
+    for statement in [
+        // A snapshot that is being made locks the row, and is not committed if the number is another one.
+        "INSERT INTO lake_deletions (workspace_id, deletions) VALUES ($1, 1)
+         ON CONFLICT (workspace_id) DO UPDATE SET deletions = lake_deletions.deletions + 1",
+        RESET_VIEWS,
+        "UPDATE lake_objects SET replaced_at = 0 WHERE workspace_id = $1 AND view_name IS NOT NULL",
+    ] {
+        sqlx::query(statement).bind(workspace_id).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+const RESET_VIEWS: &str = "UPDATE lake_views SET metadata_key = NULL, metadata = NULL, manifest_list_key = NULL,
+        files = NULL WHERE workspace_id = $1 AND metadata_key IS NOT NULL";
+
+/// Makes all objects of the tables of a workspace be written anew when they are loaded next.
+pub(crate) async fn reset_tables(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+    sqlx::query(RESET_VIEWS).bind(workspace_id).execute(&mut *connection).await?;
     mark_replaced(connection, workspace_id, now).await?;
     for table in [
         "UPDATE lake_groups SET published = -1, manifests = NULL WHERE workspace_id = $1",
@@ -92,7 +111,7 @@ pub(crate) async fn reset_table(connection: &mut Connection, workspace_id: &str,
     Ok(())
 }
 
-/// The sweep removes the objects of a table after a while.
+/// The sweep removes the objects of the tables of a workspace after a while.
 async fn mark_replaced(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
     sqlx::query("UPDATE lake_objects SET replaced_at = $2 WHERE workspace_id = $1 AND replaced_at IS NULL")
         .bind(workspace_id)
@@ -102,11 +121,16 @@ async fn mark_replaced(connection: &mut Connection, workspace_id: &str, now: i64
     Ok(())
 }
 
-/// Removes the table of a workspace that is being deleted. The sweep removes its objects.
-pub(crate) async fn remove_table(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+/// Removes the tables of a workspace that is being deleted. The sweep removes their objects.
+pub(crate) async fn remove_tables(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
+    note_deleted(connection, workspace_id).await?;
     mark_replaced(connection, workspace_id, now).await?;
-    for table in ["DELETE FROM lake_groups WHERE workspace_id = $1", "DELETE FROM lake_tables WHERE workspace_id = $1"]
-    {
+    for table in [
+        "DELETE FROM lake_groups WHERE workspace_id = $1",
+        "DELETE FROM lake_tables WHERE workspace_id = $1",
+        "DELETE FROM lake_views WHERE workspace_id = $1",
+        "DELETE FROM lake_deletions WHERE workspace_id = $1",
+    ] {
         sqlx::query(table).bind(workspace_id).execute(&mut *connection).await?;
     }
     Ok(())

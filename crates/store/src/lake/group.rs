@@ -151,7 +151,7 @@ impl Publication<'_> {
     }
 
     /// Writes a manifest, unless one of those that are known says the same.
-    async fn write_manifest(
+    pub(super) async fn write_manifest(
         &mut self,
         content: Content,
         files: Vec<ListedFile>,
@@ -159,7 +159,8 @@ impl Publication<'_> {
     ) -> Result<Manifest> {
         let (count, rows) = (saturating(files.len() as u64), files.iter().map(|file| file.rows).sum());
         let file_bytes = files.iter().map(|file| file.bytes).sum();
-        let (bytes, digest) = self.core.cpu().run(move || Ok(manifest::manifest(content, &files))).await?;
+        let form = self.form.clone();
+        let (bytes, digest) = self.core.cpu().run(move || Ok(manifest::manifest(&form, content, &files))).await?;
         let is_same = |other: &&Manifest| other.content == content && other.digest == digest;
         if let Some(same) = known.iter().find(is_same) {
             return Ok(same.clone());

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::lake::avro::AvroRecords;
-use crate::lake::metadata;
-use crate::segment::file_statistics::{Bound, FileStatistics};
+use crate::lake::table::TableForm;
+use crate::segment::file_statistics::{Bound, ColumnStatistics, FileStatistics};
 
 /// What a manifest lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub(super) const DELETE_POSITION_ID: i64 = 2_147_483_545;
 const BOUND_CHARS_MAX: usize = 36;
 
 /// A manifest of some files: its bytes, and the digest of what it lists.
-pub(super) fn manifest(content: Content, files: &[ListedFile]) -> (Vec<u8>, String) {
+pub(super) fn manifest(form: &TableForm, content: Content, files: &[ListedFile]) -> (Vec<u8>, String) {
     let mut entries = AvroRecords::default();
     for file in files {
         entries.begin_record().number(1).none().none().none();
@@ -71,7 +71,7 @@ pub(super) fn manifest(content: Content, files: &[ListedFile]) -> (Vec<u8>, Stri
         });
         entries.bytes(file.address.as_bytes()).bytes(b"PARQUET").number(file.rows).number(file.bytes);
         match &file.described {
-            Described::Data(statistics) => data_columns(&mut entries, statistics, file.rows),
+            Described::Data(statistics) => data_columns(&mut entries, form, statistics, file.rows),
             Described::Deletes(path) => delete_columns(&mut entries, path),
         }
     }
@@ -79,10 +79,10 @@ pub(super) fn manifest(content: Content, files: &[ListedFile]) -> (Vec<u8>, Stri
         Content::Data => "data",
         Content::Deletes => "deletes",
     };
-    let schema = metadata::schema().to_string();
+    let (schema, schema_id) = (form.schema().to_string(), form.schema_id.to_string());
     let header = [
         ("schema", schema.as_str()),
-        ("schema-id", "0"),
+        ("schema-id", schema_id.as_str()),
         ("partition-spec", "[]"),
         ("partition-spec-id", "0"),
         ("format-version", "2"),
@@ -122,11 +122,13 @@ fn into_file(entries: AvroRecords, schema: &str, header: &[(&str, &str)]) -> (Ve
     (entries.into_file(schema, header, mark), runlog_model::hex::encode(digest))
 }
 
-fn data_columns(entries: &mut AvroRecords, statistics: &FileStatistics, rows: i64) {
-    let columns = || (1_i64..).zip(&statistics.columns);
-    let sizes: Vec<_> = columns().map(|(id, column)| (id, column.bytes)).collect();
-    let values: Vec<_> = columns().map(|(id, _)| (id, rows)).collect();
-    let nulls: Vec<_> = columns().map(|(id, column)| (id, column.nulls)).collect();
+fn data_columns(entries: &mut AvroRecords, form: &TableForm, statistics: &FileStatistics, rows: i64) {
+    let columns = || -> Vec<(i64, &ColumnStatistics)> {
+        form.columns.iter().map(|column| column.id).zip(&statistics.columns).collect()
+    };
+    let sizes: Vec<_> = columns().into_iter().map(|(id, column)| (id, column.bytes)).collect();
+    let values: Vec<_> = columns().into_iter().map(|(id, _)| (id, rows)).collect();
+    let nulls: Vec<_> = columns().into_iter().map(|(id, column)| (id, column.nulls)).collect();
     for map in [sizes, values, nulls] {
         entries.some().array(map.into_iter(), |entries, (id, count)| {
             entries.number(id).number(count);
@@ -134,8 +136,8 @@ fn data_columns(entries: &mut AvroRecords, statistics: &FileStatistics, rows: i6
     }
     // There are no floating-point numbers that could be NaN.
     entries.none();
-    let low = columns().filter_map(|(id, column)| Some((id, lower(&column.bounds.as_ref()?.0))));
-    let high = columns().filter_map(|(id, column)| Some((id, upper(&column.bounds.as_ref()?.1)?)));
+    let low = columns().into_iter().filter_map(|(id, column)| Some((id, lower(&column.bounds.as_ref()?.0))));
+    let high = columns().into_iter().filter_map(|(id, column)| Some((id, upper(&column.bounds.as_ref()?.1)?)));
     for map in [low.collect::<Vec<_>>(), high.collect()] {
         entries.some().array(map.into_iter(), |entries, (id, bytes)| {
             entries.number(id).bytes(&bytes);
@@ -145,8 +147,8 @@ fn data_columns(entries: &mut AvroRecords, statistics: &FileStatistics, rows: i6
     entries.some().array(statistics.row_groups.iter(), |entries, offset| {
         entries.number(*offset);
     });
-    // No columns of an equality delete; sorted by run, time and arrival.
-    entries.none().some().number(1);
+    // No columns of an equality delete.
+    entries.none().some().number(form.sort_order_id());
 }
 
 fn delete_columns(entries: &mut AvroRecords, path: &str) {

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::segment::writer::{LAKE_COLUMNS, may_be_null};
+use crate::lake::table::{LakeTableKind, TableForm};
 
 /// A snapshot of a table.
 pub(super) struct TableSnapshot<'a> {
+    pub(super) form: &'a TableForm,
     pub(super) workspace_id: &'a str,
     /// The address of the folder of all objects.
     pub(super) folder: &'a str,
@@ -23,49 +24,27 @@ pub(super) struct TableSnapshot<'a> {
     pub(super) deleted_rows: i64,
 }
 
-/// The schema of sealed files for lakehouses.
-pub(super) fn schema() -> Value {
-    let field = |(index, name): (usize, &&str)| {
-        let kind = match *name {
-            "time" => "timestamptz",
-            "arrival" => "long",
-            _ => "string",
-        };
-        json!({ "id": index + 1, "name": name, "required": !may_be_null(name), "type": kind, "doc": doc(name) })
-    };
-    let fields: Vec<Value> = LAKE_COLUMNS.iter().enumerate().map(field).collect();
-    json!({ "type": "struct", "schema-id": 0, "fields": fields })
-}
-
-fn doc(column: &str) -> &'static str {
-    match column {
-        "run_id" => "The run that logged the record",
-        "time" => "When it was logged",
-        "arrival" => "Its number in the run, in order of arrival",
-        "severity" => "Its severity, as it was logged",
-        "log_type" => "Its kind of log",
-        "message" => "Its text",
-        "bundle_name" => "The component that logged it",
-        "bundle_version" => "The version of the component",
-        "pod_name" => "The pod or process that logged it",
-        "extra" => "Its other fields, a JSON object",
-        "task_id" => "The task of the run",
-        "task_name" => "The name of the task when the log was sealed",
-        _ => "The status of the run when the log was sealed",
-    }
-}
-
 impl TableSnapshot<'_> {
     /// The metadata of the table with this snapshot alone.
     pub(super) fn metadata(&self) -> Value {
-        let folder = self.folder;
-        let sorted_by = |id: u8| json!({ "transform": "identity", "source-id": id, "direction": "asc", "null-order": "nulls-first" });
+        let (folder, form) = (self.folder, self.form);
+        let mut location = format!("{folder}/{}/{}", crate::objects::keys::LAKE, self.workspace_id);
+        // Each table has a folder of its own, although its objects are in that of the workspace.
+        if form.kind != LakeTableKind::Records {
+            location = format!("{location}/{}", form.kind.name());
+        }
+        let sorted_by = |id: &i64| json!({ "transform": "identity", "source-id": id, "direction": "asc", "null-order": "nulls-first" });
+        let mut sort_orders = vec![json!({ "order-id": 0, "fields": [] })];
+        if !form.sorted_by.is_empty() {
+            let fields: Vec<Value> = form.sorted_by.iter().map(sorted_by).collect();
+            sort_orders.push(json!({ "order-id": form.sort_order_id(), "fields": fields }));
+        }
         let snapshot = json!({
             "snapshot-id": self.snapshot_id,
             "sequence-number": self.sequence,
             "timestamp-ms": self.at,
             "manifest-list": format!("{folder}/{}", self.manifest_list_key),
-            "schema-id": 0,
+            "schema-id": form.schema_id,
             "summary": {
                 "operation": "overwrite",
                 "total-data-files": self.files.to_string(),
@@ -78,21 +57,18 @@ impl TableSnapshot<'_> {
         });
         json!({
             "format-version": 2,
-            "table-uuid": table_uuid(self.workspace_id),
-            "location": format!("{folder}/{}/{}", crate::objects::keys::LAKE, self.workspace_id),
+            "table-uuid": table_uuid(form.kind, self.workspace_id),
+            "location": location,
             "last-sequence-number": self.sequence,
             "last-updated-ms": self.at,
-            "last-column-id": LAKE_COLUMNS.len(),
-            "schemas": [schema()],
-            "current-schema-id": 0,
+            "last-column-id": form.last_column_id(),
+            "schemas": [form.schema()],
+            "current-schema-id": form.schema_id,
             "partition-specs": [{ "spec-id": 0, "fields": [] }],
             "default-spec-id": 0,
             "last-partition-id": 999,
-            "sort-orders": [
-                { "order-id": 0, "fields": [] },
-                { "order-id": 1, "fields": [sorted_by(1), sorted_by(2), sorted_by(3)] },
-            ],
-            "default-sort-order-id": 1,
+            "sort-orders": sort_orders,
+            "default-sort-order-id": form.sort_order_id(),
             "properties": { "gc.enabled": "false", "write.parquet.compression-codec": "zstd" },
             "current-snapshot-id": self.snapshot_id,
             "refs": { "main": { "snapshot-id": self.snapshot_id, "type": "branch" } },
@@ -103,9 +79,9 @@ impl TableSnapshot<'_> {
     }
 }
 
-/// A UUID of the table; that of a workspace is always the same.
-fn table_uuid(workspace_id: &str) -> Uuid {
+/// A UUID of the table; that of a table of a workspace is always the same.
+fn table_uuid(kind: LakeTableKind, workspace_id: &str) -> Uuid {
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::digest(format!("records of {workspace_id}"))[..16]);
+    bytes.copy_from_slice(&Sha256::digest(format!("{} of {workspace_id}", kind.name()))[..16]);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }

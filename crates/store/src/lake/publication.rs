@@ -1,11 +1,18 @@
 //! A snapshot that is being made, and the objects that are written for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use object_store::path::Path;
 
 use crate::catalog::columns::saturating;
+use crate::catalog::sql::{Connection, Sql};
 use crate::core::Core;
 use crate::error::Result;
-use crate::objects::keys;
+use crate::lake::manifest::{self, Content, Manifest};
+use crate::lake::metadata::TableSnapshot;
+use crate::lake::table::TableForm;
+use crate::limits;
+use crate::objects::{intents, keys};
 
 /// A snapshot that is being made.
 pub(super) struct Publication<'a> {
@@ -13,10 +20,20 @@ pub(super) struct Publication<'a> {
     pub(super) workspace_id: &'a str,
     /// The address of the folder of all objects.
     pub(super) folder: &'a str,
+    pub(super) form: TableForm,
     pub(super) sequence: i64,
     pub(super) snapshot_id: i64,
     /// The objects that were written, and their lengths.
     pub(super) written: BTreeMap<String, i64>,
+}
+
+/// The objects of a snapshot.
+pub(super) struct WrittenSnapshot {
+    /// Epoch milliseconds.
+    pub(super) at: i64,
+    pub(super) manifest_list_key: String,
+    pub(super) metadata_key: String,
+    pub(super) metadata: String,
 }
 
 impl Publication<'_> {
@@ -33,5 +50,85 @@ impl Publication<'_> {
         self.core.put_object(&key, bytes.into()).await?;
         self.written.insert(key.to_string(), length);
         Ok(key.to_string())
+    }
+
+    /// Writes the manifest list and the metadata of a snapshot that comes after one of another time.
+    pub(super) async fn write_snapshot(
+        &mut self,
+        snapshot_before: i64,
+        manifests: &[Manifest],
+    ) -> Result<WrittenSnapshot> {
+        let list = manifest::manifest_list(manifests, self.folder, self.sequence, self.snapshot_id);
+        let manifest_list_key = self.write_object("avro", list).await?;
+        let sum = |content: Content, number: fn(&Manifest) -> i64| -> i64 {
+            manifests.iter().filter(|manifest| manifest.content == content).map(number).sum()
+        };
+        let at = self.core.now().as_millis().max(snapshot_before + 1);
+        let snapshot = TableSnapshot {
+            form: &self.form,
+            workspace_id: self.workspace_id,
+            folder: self.folder,
+            sequence: self.sequence,
+            snapshot_id: self.snapshot_id,
+            at,
+            manifest_list_key: &manifest_list_key,
+            files: sum(Content::Data, |manifest| manifest.files),
+            rows: sum(Content::Data, |manifest| manifest.rows),
+            file_bytes: sum(Content::Data, |manifest| manifest.file_bytes),
+            delete_files: sum(Content::Deletes, |manifest| manifest.files),
+            deleted_rows: sum(Content::Deletes, |manifest| manifest.rows),
+        };
+        let metadata = snapshot.metadata().to_string();
+        let metadata_key = self.write_object("metadata.json", metadata.clone().into_bytes()).await?;
+        Ok(WrittenSnapshot { at, manifest_list_key, metadata_key, metadata })
+    }
+
+    /// True if those of these objects that earlier snapshots have written are still in use.
+    pub(super) async fn has_all(&self, connection: &mut Connection, keys: &BTreeSet<&str>) -> Result<bool> {
+        let known: Vec<&str> = keys.iter().copied().filter(|key| !self.written.contains_key(*key)).collect();
+        let mut count = 0;
+        for some in known.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut counting =
+                Sql::new("SELECT COUNT(*) FROM lake_objects WHERE replaced_at IS NULL AND object_key IN (");
+            counting.push_list(some.iter().map(|key| (*key).to_owned())).push(")");
+            let (found,): (i64,) = counting.build_query_as().fetch_one(&mut *connection).await?;
+            count += found;
+        }
+        Ok(count == saturating(known.len() as u64))
+    }
+
+    /// Adds the rows of those of these objects that are new, and of the snapshot, and marks those that were replaced.
+    pub(super) async fn exchange_objects(
+        &self,
+        connection: &mut Connection,
+        keys: &BTreeSet<&str>,
+        replaced: &BTreeSet<String>,
+        snapshot: &WrittenSnapshot,
+    ) -> Result<()> {
+        let of_snapshot = [snapshot.manifest_list_key.as_str(), snapshot.metadata_key.as_str()];
+        let all = keys.iter().copied().chain(of_snapshot);
+        let new: Vec<(Path, i64)> = all.filter_map(|key| Some((Path::from(key), *self.written.get(key)?))).collect();
+        let new_keys: Vec<&Path> = new.iter().map(|(key, _)| key).collect();
+        if !intents::fulfil(connection, &new_keys).await? {
+            return Err(intents::swept());
+        }
+        let view_name = self.form.kind.view().map(|_| self.form.kind.name());
+        for some in new.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut adding = Sql::new("INSERT INTO lake_objects (object_key, workspace_id, bytes, view_name) VALUES ");
+            for (index, (key, bytes)) in some.iter().enumerate() {
+                adding.push(if index == 0 { "(" } else { ", (" });
+                adding.push_bind(key.to_string()).push(", ").push_bind(self.workspace_id.to_owned()).push(", ");
+                adding.push_bind(*bytes).push(", ").push_bind(view_name.map(str::to_owned)).push(")");
+            }
+            adding.build_query().execute(&mut *connection).await?;
+        }
+        let replaced: Vec<&String> = replaced.iter().collect();
+        for some in replaced.chunks(limits::GROUP_BATCHES_MAX) {
+            let mut marking = Sql::new("UPDATE lake_objects SET replaced_at = ");
+            marking.push_bind(self.core.now().as_millis()).push(" WHERE replaced_at IS NULL AND object_key IN (");
+            marking.push_list(some.iter().map(|key| (*key).clone())).push(")");
+            marking.build_query().execute(&mut *connection).await?;
+        }
+        Ok(())
     }
 }

@@ -9,16 +9,13 @@ use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 use tracing::debug;
 
-use crate::catalog::columns::saturating;
-use crate::catalog::sql::{Connection, Sql};
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lake::group::Group;
-use crate::lake::manifest::{self, Content, Manifest};
-use crate::lake::metadata::TableSnapshot;
-use crate::lake::publication::Publication;
+use crate::lake::manifest::Manifest;
+use crate::lake::publication::{Publication, WrittenSnapshot};
+use crate::lake::table::LakeTableKind;
 use crate::limits;
-use crate::objects::intents;
 use crate::parts::Lake;
 
 /// The table of a workspace, as an Iceberg catalog describes it.
@@ -65,15 +62,24 @@ impl Lake {
         self.core.settings().lake
     }
 
-    /// The table with the records of the sealed logs of a workspace, in its current state.
+    /// The snapshots that this process has made, by the name of their table.
+    pub(crate) fn snapshots_made(&self) -> Vec<(&'static str, u64)> {
+        LakeTableKind::ALL.into_iter().map(LakeTableKind::name).zip(self.core.lake_snapshots()).collect()
+    }
+
+    /// A table of a workspace in its current state; one with rows of the catalog, in that of some seconds ago at most, or
+    /// of ten times as long as it takes to write it. What was deleted is gone in each case.
     ///
     /// `Invalid`: the objects are where engines cannot read them. `Busy`: its files change faster than they can be listed.
-    pub async fn table(&self, workspace_id: WorkspaceId) -> Result<LakeTable> {
+    pub async fn table(&self, workspace_id: WorkspaceId, kind: LakeTableKind) -> Result<LakeTable> {
         let folder = self.core.objects_address().ok_or_else(|| {
             let message = "engines cannot read the objects of this archive: tables need a folder, or a bucket of S3 or \
                            Google Cloud Storage";
             Error::new(ErrorKind::Invalid, message)
         })?;
+        if kind.view().is_some() {
+            return self.view_table(workspace_id, kind, folder).await;
+        }
         let id = workspace_id.to_string();
         if let Some(current) = self.row(&id).await?.and_then(|row| row.current(folder)) {
             return Ok(current);
@@ -118,6 +124,7 @@ impl Lake {
                 core: &self.core,
                 workspace_id,
                 folder,
+                form: LakeTableKind::Records.form(),
                 sequence,
                 snapshot_id: snapshot_id(workspace_id, sequence, self.core.random().uuid().as_bytes()),
                 written: std::mem::take(&mut written),
@@ -201,12 +208,13 @@ impl Publication<'_> {
         }
         let all = kept.iter().chain(drafts.values().map(|draft| &draft.now));
         let manifests: Vec<Manifest> = all.flat_map(|group| group.manifests.clone()).collect();
-        let snapshot = self.write_snapshot(row, &manifests).await?;
+        let snapshot = self.write_snapshot(row.snapshot_at, &manifests).await?;
         replaced.extend(row.metadata_key.iter().chain(&row.manifest_list_key).cloned());
         let committing = self.core.transact(|it| self.commit(it, row, drafts, &replaced, Some(&snapshot)));
         if !committing.await? {
             return Ok(None);
         }
+        self.core.count_lake_snapshot(self.form.kind as usize);
         debug!(
             workspace.id = self.workspace_id,
             sequence = self.sequence,
@@ -216,32 +224,6 @@ impl Publication<'_> {
         );
         let metadata_location = self.address(&snapshot.metadata_key);
         Ok(Some(LakeTable { metadata_location, metadata: snapshot.metadata }))
-    }
-
-    /// Writes the manifest list and the metadata.
-    async fn write_snapshot(&mut self, row: &TableRow, manifests: &[Manifest]) -> Result<WrittenSnapshot> {
-        let list = manifest::manifest_list(manifests, self.folder, self.sequence, self.snapshot_id);
-        let manifest_list_key = self.write_object("avro", list).await?;
-        let sum = |content: Content, number: fn(&Manifest) -> i64| -> i64 {
-            manifests.iter().filter(|manifest| manifest.content == content).map(number).sum()
-        };
-        let at = self.core.now().as_millis().max(row.snapshot_at + 1);
-        let snapshot = TableSnapshot {
-            workspace_id: self.workspace_id,
-            folder: self.folder,
-            sequence: self.sequence,
-            snapshot_id: self.snapshot_id,
-            at,
-            manifest_list_key: &manifest_list_key,
-            files: sum(Content::Data, |manifest| manifest.files),
-            rows: sum(Content::Data, |manifest| manifest.rows),
-            file_bytes: sum(Content::Data, |manifest| manifest.file_bytes),
-            delete_files: sum(Content::Deletes, |manifest| manifest.files),
-            deleted_rows: sum(Content::Deletes, |manifest| manifest.rows),
-        };
-        let metadata = snapshot.metadata().to_string();
-        let metadata_key = self.write_object("metadata.json", metadata.clone().into_bytes()).await?;
-        Ok(WrittenSnapshot { at, manifest_list_key, metadata_key, metadata })
     }
 
     /// Makes the snapshot the current one; without one, notes that the current one shows everything. Returns false, and
@@ -260,7 +242,8 @@ impl Publication<'_> {
         );
         let found: Option<(i64, i64)> =
             sqlx::query_as(AssertSqlSafe(locking)).bind(self.workspace_id).fetch_optional(&mut *transaction).await?;
-        if found != Some((row.version, row.sequence)) || !self.has_all(&mut transaction, drafts).await? {
+        let of_groups: BTreeSet<&str> = drafts.values().flat_map(|draft| draft.now.keys()).collect();
+        if found != Some((row.version, row.sequence)) || !self.has_all(&mut transaction, &of_groups).await? {
             return Ok(false);
         }
         for (number, draft) in drafts {
@@ -282,7 +265,7 @@ impl Publication<'_> {
                     .await?;
             }
             Some(snapshot) => {
-                self.exchange_objects(&mut transaction, drafts, replaced, snapshot).await?;
+                self.exchange_objects(&mut transaction, &of_groups, replaced, snapshot).await?;
                 sqlx::query(
                     "UPDATE lake_tables SET published = version, sequence = $2, snapshot_at = $3, location = $4,
                             metadata_key = $5, metadata = $6, manifest_list_key = $7 WHERE workspace_id = $1",
@@ -301,69 +284,10 @@ impl Publication<'_> {
         transaction.commit().await?;
         Ok(true)
     }
-
-    /// True if all objects that the groups take over from earlier snapshots are still in use.
-    async fn has_all(&self, connection: &mut Connection, drafts: &BTreeMap<i64, Draft>) -> Result<bool> {
-        let of_groups = drafts.values().flat_map(|draft| draft.now.keys());
-        let known: BTreeSet<&str> = of_groups.filter(|key| !self.written.contains_key(*key)).collect();
-        let known: Vec<&str> = known.into_iter().collect();
-        let mut count = 0;
-        for some in known.chunks(limits::GROUP_BATCHES_MAX) {
-            let mut counting =
-                Sql::new("SELECT COUNT(*) FROM lake_objects WHERE replaced_at IS NULL AND object_key IN (");
-            counting.push_list(some.iter().map(|key| (*key).to_owned())).push(")");
-            let (found,): (i64,) = counting.build_query_as().fetch_one(&mut *connection).await?;
-            count += found;
-        }
-        Ok(count == saturating(known.len() as u64))
-    }
-
-    /// Adds the rows of new objects, and marks those that were replaced.
-    async fn exchange_objects(
-        &self,
-        connection: &mut Connection,
-        drafts: &BTreeMap<i64, Draft>,
-        replaced: &BTreeSet<String>,
-        snapshot: &WrittenSnapshot,
-    ) -> Result<()> {
-        let of_groups = drafts.values().flat_map(|draft| draft.now.keys());
-        let of_snapshot = [snapshot.manifest_list_key.as_str(), snapshot.metadata_key.as_str()];
-        let new: Vec<(Path, i64)> =
-            of_groups.chain(of_snapshot).filter_map(|key| Some((Path::from(key), *self.written.get(key)?))).collect();
-        let new_keys: Vec<&Path> = new.iter().map(|(key, _)| key).collect();
-        if !intents::fulfil(connection, &new_keys).await? {
-            return Err(intents::swept());
-        }
-        for some in new.chunks(limits::GROUP_BATCHES_MAX) {
-            let mut adding = Sql::new("INSERT INTO lake_objects (object_key, workspace_id, bytes) VALUES ");
-            for (index, (key, bytes)) in some.iter().enumerate() {
-                adding.push(if index == 0 { "(" } else { ", (" });
-                adding.push_bind(key.to_string()).push(", ").push_bind(self.workspace_id.to_owned()).push(", ");
-                adding.push_bind(*bytes).push(")");
-            }
-            adding.build_query().execute(&mut *connection).await?;
-        }
-        let replaced: Vec<&String> = replaced.iter().collect();
-        for some in replaced.chunks(limits::GROUP_BATCHES_MAX) {
-            let mut marking = Sql::new("UPDATE lake_objects SET replaced_at = ");
-            marking.push_bind(self.core.now().as_millis()).push(" WHERE replaced_at IS NULL AND object_key IN (");
-            marking.push_list(some.iter().map(|key| (*key).clone())).push(")");
-            marking.build_query().execute(&mut *connection).await?;
-        }
-        Ok(())
-    }
-}
-
-/// The objects of a snapshot.
-struct WrittenSnapshot {
-    at: i64,
-    manifest_list_key: String,
-    metadata_key: String,
-    metadata: String,
 }
 
 /// A number that no other snapshot of the table has.
-fn snapshot_id(workspace_id: &str, sequence: i64, random: &[u8]) -> i64 {
+pub(super) fn snapshot_id(workspace_id: &str, sequence: i64, random: &[u8]) -> i64 {
     let digest = Sha256::new().chain_update(workspace_id).chain_update(sequence.to_le_bytes()).chain_update(random);
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest.finalize()[..8]);

@@ -148,7 +148,7 @@ impl Maintenance {
                         .transact(|transaction| async {
                             let mut transaction = transaction;
                             let now = target.core.now().as_millis();
-                            changes::remove_table(&mut transaction, &row.concat(), now).await?;
+                            changes::remove_tables(&mut transaction, &row.concat(), now).await?;
                             transaction.commit().await
                         })
                         .await?;
@@ -156,6 +156,7 @@ impl Maintenance {
             }
             self.revoke_at(target, table, &["id"]).await?;
         }
+        target.reset_views().await?;
         let runs_total: i64 = self.count_rows("runs").await?;
         let (mut copied, mut damaged) = (CopyReport::default(), HashMap::new());
         let mut after = String::new();
@@ -644,6 +645,9 @@ impl Maintenance {
                     let perhaps_changed: BTreeSet<&String> = before.iter().chain(&now_named).collect();
                     changes::note_changed(&mut transaction, perhaps_changed).await?;
                     free_segments(&mut transaction, &before, target.core.now().as_millis()).await?;
+                    if !before.is_empty() {
+                        changes::note_deleted(&mut transaction, &run.try_get::<String, _>("workspace_id")?).await?;
+                    }
                     transaction.commit().await
                 })
                 .await?;

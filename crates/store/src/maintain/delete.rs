@@ -65,6 +65,7 @@ struct LogRow {
     records: i64,
     legal_hold: i64,
     log_epoch: i64,
+    workspace_id: String,
 }
 
 impl Maintenance {
@@ -114,10 +115,11 @@ impl Maintenance {
         if !self.lock_with_sharers(&mut transaction, &id).await? {
             return Ok(None);
         }
-        let log: Option<LogRow> = sqlx::query_as("SELECT records, legal_hold, log_epoch FROM runs WHERE id = $1")
-            .bind(&id)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let log: Option<LogRow> =
+            sqlx::query_as("SELECT records, legal_hold, log_epoch, workspace_id FROM runs WHERE id = $1")
+                .bind(&id)
+                .fetch_optional(&mut *transaction)
+                .await?;
         let log = log.ok_or_else(|| no_such_run(run_id))?;
         if log.legal_hold != 0 && !planted::is("legal-hold-ignored") {
             return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
@@ -187,6 +189,7 @@ impl Maintenance {
         }
         changes::note_changed(&mut transaction, own.iter().chain(&shared).map(|segment| &segment.id)).await?;
         problems::remove_runs(&mut transaction, std::slice::from_ref(&id), self.core.now()).await?;
+        changes::note_deleted(&mut transaction, &log.workspace_id).await?;
         for some in own.chunks(limits::GROUP_BATCHES_MAX) {
             let mut deleting = Sql::new("DELETE FROM segments WHERE id IN (");
             deleting.push_list(some.iter().map(|segment| segment.id.clone())).push(")");

@@ -66,6 +66,23 @@ impl Maintenance {
         Ok(ids.len() as u64)
     }
 
+    /// Makes the tables of rows of the catalog be written anew: some of their rows may be gone.
+    pub(crate) async fn reset_views(&self) -> Result<()> {
+        let workspaces: Vec<String> = sqlx::query_scalar("SELECT DISTINCT workspace_id FROM lake_views")
+            .fetch_all(self.core.catalog().read())
+            .await?;
+        for workspace_id in workspaces {
+            self.core
+                .transact(|transaction| async {
+                    let mut transaction = transaction;
+                    changes::note_deleted(&mut transaction, &workspace_id).await?;
+                    transaction.commit().await
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Checks that the objects of the tables are there, with the right length. `repair` makes them be written anew.
     pub(crate) async fn verify_tables(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let (mut after, mut damaged) = (String::new(), BTreeSet::new());
@@ -95,7 +112,7 @@ impl Maintenance {
                 if self.is_replaced(&key).await? {
                     continue;
                 }
-                let table = format!("the table for lakehouses of workspace {workspace_id}");
+                let table = format!("the tables for lakehouses of workspace {workspace_id}");
                 verified.problem(format!("object {key} of {table} {wrong}; the records are not affected"));
                 damaged.insert(workspace_id);
             }
@@ -118,7 +135,7 @@ impl Maintenance {
     }
 
     async fn reset_table(&self, mut transaction: WriteTransaction, workspace_id: &str) -> Result<()> {
-        changes::reset_table(&mut transaction, workspace_id, self.core.now().as_millis()).await?;
+        changes::reset_tables(&mut transaction, workspace_id, self.core.now().as_millis()).await?;
         transaction.commit().await
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
@@ -24,6 +24,7 @@ use crate::objects::connector::BucketConnector;
 use crate::objects::keys;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
+use crate::objects::s3_signing::{S3Place, S3Signing};
 use crate::settings::SecretUrl;
 use crate::simulation::Simulation;
 
@@ -36,6 +37,8 @@ pub(crate) struct Objects {
     folder: Option<PathBuf>,
     /// `None` in a folder, which cannot sign links.
     links: Option<Links>,
+    /// Signs requests of others; `None` if this is no bucket of S3.
+    signing: Option<S3Signing>,
     /// Where other programs find them, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
     pub(crate) address: Option<String>,
 }
@@ -72,6 +75,7 @@ impl Objects {
             rebuildable,
             folder: Some(folder.to_owned()),
             links: None,
+            signing: None,
             address,
         })
     }
@@ -80,7 +84,8 @@ impl Objects {
     pub(crate) fn simulated(simulation: &dyn Simulation) -> Self {
         let is_synced = !planted::is("object-not-synced");
         let (store, rebuildable) = (simulation.objects(is_synced), simulation.objects(false));
-        Self { store, rebuildable, folder: None, links: None, address: Some("memory://simulation".to_owned()) }
+        let address = Some("memory://simulation".to_owned());
+        Self { store, rebuildable, folder: None, links: None, signing: None, address }
     }
 
     /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names
@@ -90,10 +95,10 @@ impl Objects {
             let message = format!("the bucket {url} cannot be used; are its credentials in the environment?");
             Error::caused(ErrorKind::Unavailable, message, error)
         };
-        let bucket = build(url).map_err(unusable)?;
         let prefix = Path::from_url_path(url.url().path()).map_err(|error| {
             Error::caused(ErrorKind::Invalid, format!("the path of {url} is not a valid prefix of objects"), error)
         })?;
+        let (bucket, signing) = build(url, &prefix).map_err(unusable)?;
         let address = match (url.url().scheme(), url.url().host_str()) {
             (scheme @ ("s3" | "gs"), Some(bucket)) => {
                 Some(format!("{scheme}://{bucket}/{prefix}").trim_end_matches('/').to_owned())
@@ -105,7 +110,7 @@ impl Objects {
         let store: Arc<dyn ObjectStore> = bucket;
         let store = if prefix.as_ref().is_empty() { store } else { Arc::new(PrefixStore::new(store, prefix)) };
         let store: Arc<dyn ObjectStore> = Arc::new(BucketReads::of(store));
-        Ok(Self { rebuildable: Arc::clone(&store), store, folder: None, links: Some(links), address })
+        Ok(Self { rebuildable: Arc::clone(&store), store, folder: None, links: Some(links), signing, address })
     }
 
     /// Counts the requests to these objects.
@@ -115,6 +120,7 @@ impl Objects {
             rebuildable: Metered::of(self.rebuildable, counts),
             folder: self.folder,
             links: self.links,
+            signing: self.signing,
             address: self.address,
         }
     }
@@ -146,6 +152,11 @@ impl Objects {
     /// True when [`Objects::link`] can sign links.
     pub(crate) fn can_link(&self) -> bool {
         self.links.is_some()
+    }
+
+    /// Signs requests of others; `None` if this is no bucket of S3.
+    pub(crate) fn signing(&self) -> Option<&S3Signing> {
+        self.signing.as_ref()
     }
 
     /// A temporary link to an object, with a file name for downloads. `None` where links cannot be signed.
@@ -202,7 +213,7 @@ fn retries() -> RetryConfig {
     RetryConfig { backoff, max_retries: 100, retry_timeout: limits::BUCKET_WAIT }
 }
 
-fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
+fn build(url: &SecretUrl, prefix: &Path) -> object_store::Result<(Arc<dyn Bucket>, Option<S3Signing>)> {
     let mut place = url.url().clone();
     place.set_query(None);
     let options = url.url().query_pairs();
@@ -214,7 +225,10 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            Arc::new(builder.build()?)
+            let place = url.url().host_str().and_then(|bucket| S3Place::of(&builder, bucket, prefix));
+            let bucket: Arc<AmazonS3> = Arc::new(builder.build()?);
+            let signing = place.map(|place| S3Signing::new(&bucket, place));
+            (bucket, signing)
         }
         "gs" => {
             let mut builder = GoogleCloudStorageBuilder::from_env()
@@ -224,7 +238,7 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            Arc::new(builder.build()?)
+            (Arc::new(builder.build()?), None)
         }
         _ => {
             let mut builder =
@@ -232,7 +246,7 @@ fn build(url: &SecretUrl) -> object_store::Result<Arc<dyn Bucket>> {
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            Arc::new(builder.build()?)
+            (Arc::new(builder.build()?), None)
         }
     })
 }

@@ -11,3 +11,4 @@ pub(crate) mod metering;
 pub(crate) mod probe;
 pub(crate) mod read_error;
 pub(crate) mod read_retry;
+pub(crate) mod s3_signing;

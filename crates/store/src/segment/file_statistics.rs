@@ -1,11 +1,9 @@
 //! Bounds and counts of the columns of a sealed file, for engines that plan a query without opening it.
 
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, Int64Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{Array, Int64Array, LargeStringArray, PrimitiveArray, RecordBatch, StringArray};
 use parquet::file::metadata::RowGroupMetaData;
 use serde::{Deserialize, Serialize};
-
-use crate::segment::writer::{LAKE_COLUMNS, has_bounds};
 
 /// The statistics of a file, as the catalog stores them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,32 +33,36 @@ pub(crate) enum Bound {
 }
 
 /// Collects the statistics of a file while it is written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FileStatisticsBuilder {
-    columns: [ColumnStatistics; LAKE_COLUMNS.len()],
+    columns: Vec<ColumnStatistics>,
+    /// Whether the bounds of each column are of use.
+    has_bounds: Vec<bool>,
 }
 
 impl FileStatisticsBuilder {
-    /// Adds rows with the columns [`LAKE_COLUMNS`].
+    /// Of a file with so many columns; says for each whether its bounds are of use.
+    pub(crate) fn new(has_bounds: impl IntoIterator<Item = bool>) -> Self {
+        let has_bounds: Vec<bool> = has_bounds.into_iter().collect();
+        Self { columns: vec![ColumnStatistics::default(); has_bounds.len()], has_bounds }
+    }
+
+    /// Adds rows with these columns.
     pub(crate) fn add(&mut self, rows: &RecordBatch) {
-        for ((name, column), statistics) in LAKE_COLUMNS.iter().zip(rows.columns()).zip(&mut self.columns) {
+        for ((column, statistics), has_bounds) in rows.columns().iter().zip(&mut self.columns).zip(&self.has_bounds) {
             statistics.nulls += i64::try_from(column.null_count()).unwrap_or(i64::MAX);
-            if !has_bounds(name) {
+            if !has_bounds {
                 continue;
             }
             let column = column.as_any();
             if let Some(texts) = column.downcast_ref::<StringArray>() {
-                let bounds = texts.iter().flatten().fold(None::<(&str, &str)>, |bounds, text| match bounds {
-                    None => Some((text, text)),
-                    Some((low, high)) => Some((low.min(text), high.max(text))),
-                });
-                if let Some((low, high)) = bounds {
-                    statistics.widen_texts(low, high);
-                }
+                statistics.widen_texts(texts.iter().flatten());
+            } else if let Some(texts) = column.downcast_ref::<LargeStringArray>() {
+                statistics.widen_texts(texts.iter().flatten());
             } else if let Some(numbers) = column.downcast_ref::<Int64Array>() {
-                statistics.widen_numbers(numbers.values());
+                statistics.widen_numbers(numbers.iter().flatten());
             } else if let Some(times) = column.downcast_ref::<PrimitiveArray<TimestampMicrosecondType>>() {
-                statistics.widen_numbers(times.values());
+                statistics.widen_numbers(times.iter().flatten());
             }
         }
     }
@@ -76,31 +78,64 @@ impl FileStatisticsBuilder {
             let first = group.columns().iter().map(|column| column.byte_range().0).min();
             i64::try_from(first.unwrap_or_default()).unwrap_or(i64::MAX)
         };
-        FileStatistics { columns: self.columns.into(), row_groups: row_groups.iter().map(begin).collect() }
+        FileStatistics { columns: self.columns, row_groups: row_groups.iter().map(begin).collect() }
     }
 }
 
 impl ColumnStatistics {
-    fn widen_texts(&mut self, least: &str, greatest: &str) {
-        let texts = |low: &str, high: &str| Some((Bound::Text(low.to_owned()), Bound::Text(high.to_owned())));
-        self.bounds = match &self.bounds {
+    fn widen_texts<'t>(&mut self, texts: impl Iterator<Item = &'t str>) {
+        let Some((least, greatest)) = least_and_greatest(texts) else { return };
+        let (low, high) = match &self.bounds {
             Some((Bound::Text(low), Bound::Text(high))) => {
                 if low.as_str() <= least && greatest <= high.as_str() {
                     return;
                 }
-                texts(least.min(low), greatest.max(high))
+                (least.min(low), greatest.max(high))
             }
-            _ => texts(least, greatest),
+            _ => (least, greatest),
         };
+        self.bounds = Some((Bound::Text(low.to_owned()), Bound::Text(high.to_owned())));
     }
 
-    fn widen_numbers(&mut self, numbers: &[i64]) {
-        let Some((least, greatest)) = numbers.iter().min().zip(numbers.iter().max()) else { return };
-        self.bounds = Some(match self.bounds {
-            Some((Bound::Number(low), Bound::Number(high))) => {
-                (Bound::Number(low.min(*least)), Bound::Number(high.max(*greatest)))
-            }
-            _ => (Bound::Number(*least), Bound::Number(*greatest)),
-        });
+    fn widen_numbers(&mut self, numbers: impl Iterator<Item = i64>) {
+        let Some((least, greatest)) = least_and_greatest(numbers) else { return };
+        let (low, high) = match self.bounds {
+            Some((Bound::Number(low), Bound::Number(high))) => (low.min(least), high.max(greatest)),
+            _ => (least, greatest),
+        };
+        self.bounds = Some((Bound::Number(low), Bound::Number(high)));
+    }
+}
+
+fn least_and_greatest<T: Ord + Copy>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
+    let first = values.next()?;
+    Some(values.fold((first, first), |(least, greatest), value| (least.min(value), greatest.max(value))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn bounds_are_those_of_the_values_that_are_there() {
+        let numbers = Int64Array::from(vec![None, Some(7), None, Some(9)]);
+        let texts = LargeStringArray::from(vec![Some("b"), None, Some("a"), None]);
+        let none = LargeStringArray::from(vec![None::<&str>; 4]);
+        let rows = RecordBatch::try_from_iter_with_nullable([
+            ("number", Arc::new(numbers) as _, true),
+            ("text", Arc::new(texts.clone()) as _, true),
+            ("unbounded", Arc::new(texts) as _, true),
+            ("none", Arc::new(none) as _, true),
+        ])
+        .unwrap();
+        let mut builder = FileStatisticsBuilder::new([true, true, false, true]);
+        builder.add(&rows);
+        let statistics = builder.finish(&[]).columns;
+        assert_eq!(statistics[0].bounds, Some((Bound::Number(7), Bound::Number(9))));
+        assert_eq!(statistics[1].bounds, Some((Bound::Text("a".to_owned()), Bound::Text("b".to_owned()))));
+        assert_eq!((&statistics[2].bounds, &statistics[3].bounds), (&None, &None));
+        assert_eq!(statistics.iter().map(|column| column.nulls).collect::<Vec<_>>(), [2, 2, 2, 4]);
     }
 }

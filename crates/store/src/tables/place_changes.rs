@@ -163,7 +163,7 @@ impl Workspaces {
                 for of_workspace in ["rights WHERE workspace_id", "workspace_problems WHERE workspace_id"] {
                     delete(&mut transaction, of_workspace, &id).await?;
                 }
-                changes::remove_table(&mut transaction, &id, self.core.now().as_millis()).await?;
+                changes::remove_tables(&mut transaction, &id, self.core.now().as_millis()).await?;
                 delete(&mut transaction, "workspaces WHERE id", &id).await?;
                 self.core.commit_deletion(transaction, &id, &name).await
             })
@@ -189,7 +189,14 @@ impl Workspaces {
                     return Err(Error::conflict(message));
                 }
                 delete(&mut transaction, "problem_tasks WHERE task_id", &id).await?;
+                let workspace: Option<String> = sqlx::query_scalar("SELECT workspace_id FROM tasks WHERE id = $1")
+                    .bind(&id)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
                 delete(&mut transaction, "tasks WHERE id", &id).await?;
+                if let Some(workspace) = workspace {
+                    changes::note_deleted(&mut transaction, &workspace).await?;
+                }
                 self.core.commit_deletion(transaction, &id, &name).await
             })
             .await

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::request::IcebergErrorType;
 
@@ -14,6 +15,14 @@ pub(crate) struct IcebergError {
 
 /// The result of a handler.
 pub(super) type IcebergResult<T> = Result<T, IcebergError>;
+
+/// 501 unless the service offers the catalog.
+pub(super) fn check_is_on(app: &App) -> IcebergResult<()> {
+    match app.store().lake().is_on() {
+        true => Ok(()),
+        false => Err(IcebergError::is_off()),
+    }
+}
 
 impl IcebergError {
     /// 404: there is no such namespace, or the caller may not read it.
@@ -32,10 +41,28 @@ impl IcebergError {
     }
 
     /// 501: the catalog is not offered here.
-    pub(super) fn is_off() -> Self {
+    fn is_off() -> Self {
         let problem = ApiError::new(StatusCode::NOT_IMPLEMENTED, "this service has no tables for lakehouses")
             .with_detail("start every service of the archive with --iceberg");
         Self { problem, kind: "UnsupportedOperationException" }
+    }
+}
+
+impl IcebergError {
+    /// 501: requests are not signed here.
+    pub(super) fn has_no_signatures() -> Self {
+        let problem =
+            ApiError::new(StatusCode::NOT_IMPLEMENTED, "the objects of this archive are not in a bucket of S3")
+                .with_detail("read them with credentials of your own");
+        Self { problem, kind: "UnsupportedOperationException" }
+    }
+
+    /// 403: the request is not signed.
+    pub(super) fn is_not_signed() -> Self {
+        let message = "this request is not signed: it does not read an object of a table that you may read";
+        let detail = "only GET and HEAD of the files of loaded tables are signed, without a query; load the table again if \
+                      it has changed";
+        Self { problem: ApiError::forbidden(message).with_detail(detail), kind: "ForbiddenException" }
     }
 }
 

@@ -3,14 +3,16 @@
 //! ```text
 //! warehouse   an environment; its ID is the prefix of all other paths
 //! namespace   a workspace that the caller may read, by its name
-//! table       `records`: the sealed logs of the workspace
+//! table       `records`: the sealed logs of the workspace; `runs`, `tasks`, `component_metrics`: as in SQL
 //! ```
 //!
 //! The metadata of a table comes with the answer, and names manifests and sealed files where they are stored: engines read
 //! them from there. `config` lists what there is, so that clients do not try to write; what they try nevertheless is
-//! answered with 404 or 405. Errors have the form of Iceberg ([`error`]).
+//! answered with 404 or 405. An engine without credentials for the bucket has its requests signed here ([`sign`]). Errors
+//! have the form of Iceberg ([`error`]).
 
 mod error;
+pub(super) mod sign;
 
 use axum::Json;
 use axum::body::Body;
@@ -20,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use runlog_model::place::{Environment, Workspace};
 use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
 use runlog_store::accounts::Caller;
+use runlog_store::lakehouse::LakeTableKind;
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
 
@@ -28,11 +31,8 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiResult;
 use crate::http::parameters::{Query, query_parameters};
-use crate::routes::iceberg::error::{IcebergError, IcebergResult};
+use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 use crate::routes::oauth;
-
-/// The only table of a namespace.
-const RECORDS: &str = "records";
 
 /// What clients may call, as `config` lists it.
 const ENDPOINTS: [&str; 7] = [
@@ -179,7 +179,7 @@ pub(super) async fn namespace(
     Ok(Json(json!({ "namespace": [workspace.name], "properties": properties })))
 }
 
-/// Returns the tables of a namespace: `records`.
+/// Returns the tables of a namespace: `records`, `runs`, `tasks` and `component_metrics`.
 #[utoipa::path(
     get,
     path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables",
@@ -200,11 +200,15 @@ pub(super) async fn tables(
     Path((prefix, namespace)): Path<(String, String)>,
 ) -> IcebergResult<Json<Value>> {
     let workspace = workspace(&app, &caller, &prefix, &namespace).await?;
-    let records = json!({ "namespace": [workspace.name], "name": RECORDS });
-    Ok(Json(json!({ "identifiers": [records], "next-page-token": null })))
+    let identifiers =
+        LakeTableKind::ALL.map(|kind| json!({ "namespace": [workspace.name.as_str()], "name": kind.name() }));
+    Ok(Json(json!({ "identifiers": identifiers, "next-page-token": null })))
 }
 
-/// Returns a table: its metadata, with the snapshot of all logs that are sealed now.
+/// Returns a table: its metadata, with its current snapshot. Of `records`, that shows all logs that are sealed now.
+///
+/// With the header `X-Iceberg-Access-Delegation: remote-signing`, the configuration of the table tells the client where
+/// its requests to the bucket are signed, if the archive is in a bucket of S3.
 #[utoipa::path(
     get,
     path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}",
@@ -212,7 +216,7 @@ pub(super) async fn tables(
     params(
         ("prefix" = String, Path, description = "The ID of an environment"),
         ("namespace" = String, Path, description = "The name of a workspace"),
-        ("table" = String, Path, description = "`records`"),
+        ("table" = String, Path, description = "`records`, `runs`, `tasks` or `component_metrics`"),
     ),
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
@@ -227,8 +231,11 @@ pub(super) async fn table(
     headers: HeaderMap,
     Path((prefix, namespace, table)): Path<(String, String, String)>,
 ) -> IcebergResult<Response> {
-    let workspace = records_of(&app, &caller, &prefix, &namespace, &table).await?;
-    let table = app.store().lake().table(workspace.id).await?;
+    let (workspace, kind) = table_of(&app, &caller, &prefix, &namespace, &table).await?;
+    let begun = app.now();
+    let loaded = app.store().lake().table(workspace.id, kind).await;
+    app.metrics().lake.count_load(kind.name(), app.now().millis_since(begun), loaded.is_err());
+    let table = loaded?;
     let etag = format!("\"{}\"", runlog_model::hex::encode(Sha256::digest(&table.metadata_location)));
     let has_it = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
     if has_it {
@@ -238,7 +245,8 @@ pub(super) async fn table(
     let metadata = RawValue::from_string(table.metadata).map_err(|error| {
         runlog_store::Error::caused(runlog_store::ErrorKind::Corrupt, "the metadata of a table", error)
     })?;
-    let body = LoadedTable { metadata_location: table.metadata_location, metadata, config: json!({}) };
+    let body =
+        LoadedTable { metadata_location: table.metadata_location, metadata, config: sign::config(&app, &headers) };
     Ok(([(header::ETAG, etag)], Json(body)).into_response())
 }
 
@@ -250,7 +258,7 @@ pub(super) async fn table(
     params(
         ("prefix" = String, Path, description = "The ID of an environment"),
         ("namespace" = String, Path, description = "The name of a workspace"),
-        ("table" = String, Path, description = "`records`"),
+        ("table" = String, Path, description = "`records`, `runs`, `tasks` or `component_metrics`"),
     ),
     request_body(content = Value, description = "A report; it is not read"),
     responses(
@@ -264,7 +272,7 @@ pub(super) async fn report(
     Authenticated(caller): Authenticated,
     Path((prefix, namespace, table)): Path<(String, String, String)>,
 ) -> IcebergResult<StatusCode> {
-    records_of(&app, &caller, &prefix, &namespace, &table).await?;
+    table_of(&app, &caller, &prefix, &namespace, &table).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -275,13 +283,6 @@ struct LoadedTable {
     metadata_location: String,
     metadata: Box<RawValue>,
     config: Value,
-}
-
-fn check_is_on(app: &App) -> IcebergResult<()> {
-    match app.store().lake().is_on() {
-        true => Ok(()),
-        false => Err(IcebergError::is_off()),
-    }
 }
 
 /// The workspaces of an environment whose logs the caller may read.
@@ -301,18 +302,21 @@ async fn workspace(app: &App, caller: &Caller, prefix: &str, namespace: &str) ->
     named(readable(app, caller, prefix).await?, namespace)
 }
 
-/// The workspace of a table.
-async fn records_of(
+/// The workspace of a table, and which of its tables it is.
+async fn table_of(
     app: &App,
     caller: &Caller,
     prefix: &str,
     namespace: &str,
     table: &str,
-) -> IcebergResult<Workspace> {
+) -> IcebergResult<(Workspace, LakeTableKind)> {
     let workspace = workspace(app, caller, prefix, namespace).await?;
-    match table {
-        RECORDS => Ok(workspace),
-        _ => Err(IcebergError::no_table(format!("there is no table {table:?}: a namespace has the table {RECORDS}"))),
+    match LakeTableKind::by_name(table) {
+        Some(kind) => Ok((workspace, kind)),
+        None => {
+            let names = LakeTableKind::ALL.map(LakeTableKind::name).join(", ");
+            Err(IcebergError::no_table(format!("there is no table {table:?}: a namespace has the tables {names}")))
+        }
     }
 }
 

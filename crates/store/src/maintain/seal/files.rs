@@ -27,6 +27,7 @@ use crate::segment::file_statistics::FileStatisticsBuilder;
 use crate::segment::sealed_writer::SealedWriter;
 use crate::segment::values::column;
 use crate::segment::word_index::{self, WordIndexWriter};
+use crate::segment::writer::{LAKE_COLUMNS, has_bounds};
 
 /// The part of a run that is in one row group of one file.
 #[derive(Debug, Clone)]
@@ -307,7 +308,8 @@ impl SealedFiles {
                     bytes: 0,
                     words: WordIndexWriter::default(),
                     codes: CodeIndexWriter::default(),
-                    statistics: (self.form == Form::Lake).then(FileStatisticsBuilder::default),
+                    statistics: (self.form == Form::Lake)
+                        .then(|| FileStatisticsBuilder::new(LAKE_COLUMNS.iter().map(|name| has_bounds(name)))),
                 })),
                 form: self.form,
                 object,

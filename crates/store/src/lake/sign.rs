@@ -1,0 +1,56 @@
+//! Signing requests of engines for the objects of tables, file by file.
+
+use runlog_model::WorkspaceId;
+
+use crate::catalog::sql::Sql;
+use crate::error::Result;
+use crate::limits;
+use crate::objects::s3_signing::{BucketPlace, RequestHeaders, SignedRequest};
+use crate::parts::Lake;
+
+/// A request that an engine wants to send to the bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct ObjectRequest<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its URL.
+    pub uri: &'a str,
+    /// Its headers.
+    pub headers: &'a RequestHeaders,
+}
+
+impl Lake {
+    /// Where engines send requests that [`Lake::sign`] has signed; `None` if the objects are not in a bucket of S3.
+    pub fn bucket_place(&self) -> Option<&BucketPlace> {
+        self.core.s3_signing().map(|signing| signing.place())
+    }
+
+    /// Signs a request that reads an object of a table of these workspaces, `None` for all. Returns `None` for each other
+    /// request.
+    ///
+    /// `Unavailable`: the service has no credentials at the moment.
+    pub async fn sign(
+        &self,
+        request: ObjectRequest<'_>,
+        workspace_ids: Option<&[WorkspaceId]>,
+    ) -> Result<Option<SignedRequest>> {
+        let Some(signing) = self.core.s3_signing() else { return Ok(None) };
+        let Some(key) = signing.key_of(request.uri) else { return Ok(None) };
+        let Some(owner) = self.workspace_of(&key).await? else { return Ok(None) };
+        if workspace_ids.is_some_and(|readable| !readable.iter().any(|id| id.to_string() == owner)) {
+            return Ok(None);
+        }
+        signing.sign(request.method, request.uri, request.headers).await
+    }
+
+    /// The workspace in whose tables an object is, or was for queries that are under way.
+    async fn workspace_of(&self, key: &str) -> Result<Option<String>> {
+        let since = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
+        let mut looking = Sql::new("SELECT workspace_id FROM segments WHERE file_group IS NOT NULL AND object_key = ");
+        looking.push_bind(key.to_owned()).push(" AND (replaced_at IS NULL OR replaced_at > ").push_bind(since);
+        looking.push(") UNION ALL SELECT workspace_id FROM lake_objects WHERE object_key = ").push_bind(key.to_owned());
+        looking.push(" AND (replaced_at IS NULL OR replaced_at > ").push_bind(since).push(")");
+        let found: Option<String> = looking.build_query_scalar().fetch_optional(self.core.catalog().read()).await?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,313 @@
+//! Signatures for reading objects of a bucket of S3, for clients that have no credentials.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hyper::header::{HeaderName, HeaderValue};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredentialProvider};
+use object_store::client::{HttpRequest, HttpRequestBody};
+use object_store::path::Path;
+use object_store::signer::Method;
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Headers that become part of a signature; what is requested by them is what is read.
+const SIGNED_HEADERS: [&str; 2] = ["range", "x-amz-checksum-mode"];
+
+/// Headers that the signature brings with it.
+const REPLACED_HEADERS: [&str; 5] =
+    ["authorization", "host", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
+
+/// The region of a bucket that names none.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Where clients send requests for which they have signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketPlace {
+    /// The endpoint, without the bucket.
+    pub endpoint: String,
+    /// The region of the bucket.
+    pub region: String,
+    /// True if the bucket is part of the path, false if it is part of the host.
+    pub is_path_style: bool,
+}
+
+/// The headers of a request.
+pub type RequestHeaders = BTreeMap<String, Vec<String>>;
+
+/// A request with its signature. It is as good as a credential: it must not be logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    /// Where to send it.
+    pub uri: String,
+    /// Its headers: those that were given, and those of the signature.
+    pub headers: RequestHeaders,
+}
+
+impl fmt::Debug for SignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedRequest").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+/// The bucket as it is configured, before it is opened.
+pub(crate) struct S3Place {
+    place: BucketPlace,
+    /// The addresses of the folder of all objects, each with a slash at its end: with the bucket in the path, and in the
+    /// host.
+    roots: Vec<Url>,
+}
+
+/// Signs requests for objects of a bucket.
+pub(crate) struct S3Signing {
+    credentials: AwsCredentialProvider,
+    place: S3Place,
+}
+
+impl S3Place {
+    /// `None` if requests to the bucket have no signature of the usual kind.
+    pub(crate) fn of(builder: &AmazonS3Builder, bucket: &str, prefix: &Path) -> Option<Self> {
+        let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
+        let is_set =
+            |key| value(key).is_some_and(|text| ["1", "true", "on", "yes", "y"].contains(&&*text.to_lowercase()));
+        if is_set(AmazonS3ConfigKey::SkipSignature) || is_set(AmazonS3ConfigKey::S3Express) {
+            return None;
+        }
+        let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        let is_in_host = is_set(AmazonS3ConfigKey::VirtualHostedStyleRequest);
+        let configured = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
+        let configured = configured.unwrap_or_else(|| match is_in_host {
+            true => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+            false => format!("https://s3.{region}.amazonaws.com"),
+        });
+        let mut endpoint = Url::parse(configured.trim_end_matches('/')).ok()?;
+        if is_in_host {
+            let host = endpoint.host_str()?.strip_prefix(bucket)?.strip_prefix('.')?.to_owned();
+            endpoint.set_host(Some(&host)).ok()?;
+        }
+        let base = endpoint.path().trim_end_matches('/').to_owned();
+        let folder = match prefix.as_ref() {
+            "" => String::new(),
+            prefix => format!("{}/", encoded(prefix)),
+        };
+        let mut in_path = endpoint.clone();
+        in_path.set_path(&format!("{base}/{}/{folder}", encoded(bucket)));
+        let mut roots = vec![in_path];
+        if let Some(host) = endpoint.domain() {
+            let mut in_host = endpoint.clone();
+            in_host.set_host(Some(&format!("{bucket}.{host}"))).ok()?;
+            in_host.set_path(&format!("{base}/{folder}"));
+            roots.push(in_host);
+        }
+        let endpoint = endpoint.as_str().trim_end_matches('/').to_owned();
+        Some(Self { place: BucketPlace { endpoint, region, is_path_style: !is_in_host }, roots })
+    }
+
+    /// The address and the key of the object that a URL names; `None` if it is anything else than the plain address of an
+    /// object below the folder of all objects.
+    fn object_at(&self, uri: &str) -> Option<(Url, String)> {
+        let url = Url::parse(uri).ok()?;
+        let is_plain =
+            url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        if !is_plain {
+            return None;
+        }
+        let origin =
+            |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+        let key = self.roots.iter().filter(|root| origin(root) == origin(&url)).find_map(|root| {
+            // Keys of objects have no characters that are written in several ways.
+            let is_of_key = |char: char| char.is_ascii_alphanumeric() || "/.-".contains(char);
+            let key = url.path().strip_prefix(root.path())?;
+            (!key.is_empty() && key.chars().all(is_of_key)).then(|| key.to_owned())
+        })?;
+        Some((url, key))
+    }
+}
+
+impl S3Signing {
+    pub(crate) fn new(bucket: &AmazonS3, place: S3Place) -> Self {
+        Self { credentials: bucket.credentials().clone(), place }
+    }
+
+    pub(crate) fn place(&self) -> &BucketPlace {
+        &self.place.place
+    }
+
+    /// The key of the object that a URL names.
+    pub(crate) fn key_of(&self, uri: &str) -> Option<String> {
+        self.place.object_at(uri).map(|(_, key)| key)
+    }
+
+    /// Signs a request that reads an object. `None` if it does anything else, or asks for more by its headers.
+    pub(crate) async fn sign(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &RequestHeaders,
+    ) -> Result<Option<SignedRequest>> {
+        let method = match method {
+            "GET" => Method::GET,
+            "HEAD" => Method::HEAD,
+            _ => return Ok(None),
+        };
+        let Some((url, _)) = self.place.object_at(uri) else { return Ok(None) };
+        let Some((signed, others)) = divided(headers) else { return Ok(None) };
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = method;
+        let Ok(uri) = url.as_str().parse() else { return Ok(None) };
+        *request.uri_mut() = uri;
+        request.headers_mut().extend(signed);
+        let credential = self.credentials.get_credential().await?;
+        let authorizer = AwsAuthorizer::new(&credential, "s3", &self.place.place.region);
+        authorizer.try_authorize(&mut request, None)?;
+        let mut headers = others;
+        for (name, value) in request.headers() {
+            let value = value
+                .to_str()
+                .map_err(|error| Error::caused(ErrorKind::Invalid, "a header of the request is not text", error))?;
+            headers.entry(name.as_str().to_owned()).or_default().push(value.to_owned());
+        }
+        Ok(Some(SignedRequest { uri: url.into(), headers }))
+    }
+}
+
+/// The headers that are signed, and those that are passed on as they are; `None` if one has a meaning for the bucket that
+/// is not known here.
+fn divided(headers: &RequestHeaders) -> Option<(Vec<(HeaderName, HeaderValue)>, RequestHeaders)> {
+    let (mut signed, mut others) = (Vec::new(), RequestHeaders::new());
+    for (name, values) in headers {
+        let name = name.to_ascii_lowercase();
+        if REPLACED_HEADERS.contains(&&*name) {
+            continue;
+        }
+        if SIGNED_HEADERS.contains(&&*name) {
+            let [value] = &values[..] else { return None };
+            let value = HeaderValue::from_str(value).ok().filter(|value| value.to_str().is_ok())?;
+            signed.push((HeaderName::from_bytes(name.as_bytes()).ok()?, value));
+        } else if name.starts_with("x-amz-") {
+            return None;
+        } else {
+            others.entry(name).or_default().extend(values.iter().cloned());
+        }
+    }
+    Some((signed, others))
+}
+
+/// A path as it is in URLs of S3: everything but unreserved characters and slashes is encoded.
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signing(options: &[(&str, &str)], prefix: &str) -> S3Signing {
+        let mut builder = AmazonS3Builder::new().with_bucket_name("logs");
+        for (name, value) in options.iter().chain(&[("access_key_id", "engine"), ("secret_access_key", "secret")]) {
+            builder = builder.with_config(name.parse().unwrap(), *value);
+        }
+        let place = S3Place::of(&builder, "logs", &Path::from(prefix)).unwrap();
+        S3Signing::new(&builder.build().unwrap(), place)
+    }
+
+    #[track_caller]
+    fn check(signing: &S3Signing, uri: &str, expected: Option<&str>) {
+        assert_eq!(signing.key_of(uri).as_deref(), expected, "{uri}");
+    }
+
+    #[test]
+    fn only_plain_addresses_below_the_prefix_name_an_object() {
+        let signing = signing(&[("endpoint", "http://127.0.0.1:9000"), ("allow_http", "true")], "my archive");
+        check(&signing, "http://127.0.0.1:9000/logs/my%20archive/lake/a.avro", Some("lake/a.avro"));
+        for uri in [
+            "https://127.0.0.1:9000/logs/my%20archive/lake/a.avro",
+            "http://127.0.0.1:9001/logs/my%20archive/lake/a.avro",
+            "http://127.0.0.1/logs/my%20archive/lake/a.avro",
+            "http://example.com/logs/my%20archive/lake/a.avro",
+            "http://127.0.0.1:9000@example.com/logs/my%20archive/lake/a.avro",
+            "http://user@127.0.0.1:9000/logs/my%20archive/lake/a.avro",
+            "http://127.0.0.1:9000/logs/my%20archive/lake/a.avro?acl",
+            "http://127.0.0.1:9000/logs/my%20archive/lake/a.avro?",
+            "http://127.0.0.1:9000/logs/my%20archive/lake/a.avro?versionId=1",
+            "http://127.0.0.1:9000/logs/my%20archive/lake/a.avro#x",
+            "http://127.0.0.1:9000/logs/my%20archive/lake%2Fa.avro",
+            "http://127.0.0.1:9000/logs/my%20archive/../lake/a.avro",
+            "http://127.0.0.1:9000/logs/my%20archive/%2e%2e/other/a.avro",
+            "http://127.0.0.1:9000/logs/my%20archive/",
+            "http://127.0.0.1:9000/logs/my%20archive",
+            "http://127.0.0.1:9000/logs/",
+            "http://127.0.0.1:9000/logs?list-type=2",
+            "http://127.0.0.1:9000/logs/lake/a.avro",
+            "http://127.0.0.1:9000/other/my%20archive/lake/a.avro",
+            "ftp://127.0.0.1:9000/logs/my%20archive/lake/a.avro",
+            "/logs/my%20archive/lake/a.avro",
+            "",
+        ] {
+            check(&signing, uri, None);
+        }
+    }
+
+    #[test]
+    fn the_bucket_is_in_the_path_or_in_the_host() {
+        let in_path = signing(&[("region", "eu-central-1")], "");
+        let in_host = signing(&[("region", "eu-central-1"), ("virtual_hosted_style_request", "true")], "");
+        for signing in [&in_path, &in_host] {
+            assert_eq!(signing.place().endpoint, "https://s3.eu-central-1.amazonaws.com");
+            check(signing, "https://s3.eu-central-1.amazonaws.com/logs/lake/a.avro", Some("lake/a.avro"));
+            check(signing, "https://logs.s3.eu-central-1.amazonaws.com/lake/a.avro", Some("lake/a.avro"));
+            check(signing, "https://logs.s3.eu-central-1.amazonaws.com:443/lake/a.avro", Some("lake/a.avro"));
+            check(signing, "https://other.s3.eu-central-1.amazonaws.com/lake/a.avro", None);
+            check(signing, "https://s3.eu-west-1.amazonaws.com/logs/lake/a.avro", None);
+        }
+        assert!(in_path.place().is_path_style && !in_host.place().is_path_style);
+    }
+
+    #[tokio::test]
+    async fn what_does_more_than_reading_is_not_signed() {
+        let signing = signing(&[("endpoint", "http://127.0.0.1:9000"), ("allow_http", "true")], "");
+        let uri = "http://127.0.0.1:9000/logs/lake/a.avro";
+        let headers = |name: &str, values: &[&str]| {
+            RequestHeaders::from([(name.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())])
+        };
+        let ranged = headers("Range", &["bytes=0-9"]);
+        let signed = signing.sign("GET", uri, &ranged).await.unwrap().unwrap();
+        assert_eq!(signed.uri, uri);
+        assert_eq!(signed.headers["range"], ["bytes=0-9"]);
+        let authorization = &signed.headers["authorization"][0];
+        let expected = "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date";
+        assert!(
+            authorization.contains("/us-east-1/s3/aws4_request") && authorization.contains(expected),
+            "{authorization}"
+        );
+        assert!(!format!("{signed:?}").contains("Signature"));
+        assert!(signing.sign("HEAD", uri, &RequestHeaders::new()).await.unwrap().is_some());
+        for method in ["PUT", "DELETE", "POST", "get", "GET ", "OPTIONS", ""] {
+            assert!(signing.sign(method, uri, &ranged).await.unwrap().is_none(), "{method}");
+        }
+        for (name, values) in [
+            ("x-amz-acl", &["public-read"][..]),
+            ("X-Amz-Copy-Source", &["logs/other"]),
+            ("x-amz-server-side-encryption-customer-key", &["a"]),
+            ("range", &["bytes=0-9", "bytes=10-19"]),
+            ("range", &["bytes=0-9\r\nx: y"]),
+            ("range", &["b\u{e4}"]),
+        ] {
+            assert!(signing.sign("GET", uri, &headers(name, values)).await.unwrap().is_none(), "{name}");
+        }
+        // Headers without a meaning for the bucket are passed on; those of another signature are not.
+        for (name, value, is_passed) in [("User-Agent", "engine", true), ("Authorization", "Bearer secret", false)] {
+            let signed = signing.sign("GET", uri, &headers(name, &[value])).await.unwrap().unwrap();
+            let passed = signed.headers.values().flatten().any(|other| other == value);
+            assert_eq!(passed, is_passed, "{name}");
+        }
+    }
+}
