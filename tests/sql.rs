@@ -119,6 +119,20 @@ fn a_wrong_query_is_pointed_at() {
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("did you mean records?; line 2, column 6: FROM recrods"), "{told}");
+    let told = |query: &str| {
+        let output = service.runlog(&["sql", query]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let wrong = told("SELEC 1");
+    assert!(wrong.contains("line 1, column 1") && !wrong.contains("Line: 1"), "the place is told once: {wrong}");
+    for change in ["DELETE FROM runs", "CREATE TABLE x AS SELECT 1", "SET x = 1"] {
+        let told = told(change);
+        assert!(told.contains("queries only read the archive") && !told.contains("DML"), "{change}: {told}");
+    }
+    let week = service.succeed(&["sql", "SELECT DATE '2026-11-30' - INTERVAL '1 week', INTERVAL '0 days'"]);
+    let head = week.lines().next().unwrap();
+    assert!(head.contains("INTERVAL '7 days'") && head.contains("INTERVAL '0 days'"), "{week}");
     let output = runlog(&["sql", "SELECT 1", "--data", "nowhere"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no archive in nowhere"));
