@@ -53,8 +53,9 @@ pub(super) fn layout_of(shape: &str) -> Option<(char, usize)> {
 
 /// True if a cell varies.
 pub(super) fn has_varying_cell(shape: &str) -> bool {
-    let varies = |text: &str| text.len() == 1 && text.starts_with(Mask::Word.char());
-    Cells::of(shape).is_some_and(|cells| cells.texts.iter().any(|(_, text)| varies(text)))
+    // The mask itself is a blank of Unicode.
+    let varies = |cell: &str| cell.trim_matches(' ').strip_prefix(Mask::Word.char()) == Some("");
+    layout_of(shape).is_some_and(|(separator, _)| shape.split(separator).any(varies))
 }
 
 #[derive(Default)]
