@@ -449,6 +449,51 @@ fn what_a_muted_rule_finds_is_noted_and_never_told() {
     assert_eq!(scene.hook.told().len(), 1);
 }
 
+/// Whoever is on call has neither the settings nor the files of the archive.
+#[test]
+fn rules_are_listed_and_muted_through_the_service() {
+    let scene = Scene::new();
+    assert!(scene.collect().status.success());
+    let service = Service::start_on(&scene.upstream.folder().join("collected"), &[]);
+    let laptop = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = service.runlog(&[&["alerts"], arguments].concat());
+        command.env_remove("RUNLOG_SETTINGS").current_dir(laptop.path()).output().unwrap()
+    };
+    let succeed = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = succeed(&["list"]);
+    assert!(listed.contains("night-shift  active"), "{listed}");
+    assert_eq!(
+        succeed(&["mute", "night-shift", "--until", "2199-01-01T00:00:00Z", "--note", "it moves"]),
+        "night-shift is muted until 2199-01-01T00:00:00Z\n"
+    );
+    let rules: Value = serde_json::from_str(&succeed(&["list", "--json"])).unwrap();
+    assert_eq!((&rules[0]["mute"]["note"], &rules[0]["mute"]["by"]), (&json!("it moves"), &json!("admin")), "{rules}");
+    assert!(succeed(&["list"]).contains("muted until 2199-01-01"));
+    scene.run(1, "execution_failed");
+    assert!(scene.collect().status.success());
+    assert!(scene.hook.told().is_empty());
+    assert_eq!(succeed(&["unmute", "night-shift"]), "night-shift is not muted\n");
+    assert!(succeed(&["list"]).contains("night-shift  active"));
+    assert_eq!(succeed(&["mute", "night-shift"]), "night-shift is muted until `runlog alerts unmute night-shift`\n");
+    for action in ["mute", "unmute"] {
+        let wrong = run(&[action, "day-shift"]);
+        assert_eq!(wrong.status.code(), Some(4));
+        assert!(String::from_utf8_lossy(&wrong.stderr).contains("available: night-shift"));
+    }
+    let past = run(&["mute", "night-shift", "--until", "2020-01-01"]);
+    assert!(!past.status.success() && String::from_utf8_lossy(&past.stderr).contains("in the future"));
+    // Where the settings are named, the archive is read, although a service is known.
+    let settings = ["alerts", "list", "--settings", scene.settings.to_str().unwrap()];
+    let output =
+        service.runlog(&settings).env("RUNLOG_TOKEN", "").current_dir(scene.upstream.folder()).output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("night-shift  muted"));
+}
+
 #[test]
 fn a_webhook_that_refuses_is_told_again_later_and_then_no_more() {
     let scene = Scene::new();

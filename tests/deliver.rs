@@ -72,6 +72,39 @@ fn runs_are_delivered_as_files_while_they_are_served() {
 }
 
 #[test]
+fn the_logs_of_a_period_are_sent_again_to_a_sink_that_has_lost_them() {
+    let service = with_run(30);
+    let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\nfile_name = \"{task}/{run_id}-{part}\"\n";
+    write_settings(service.folder(), sink);
+    let deliver = |arguments: &[&str]| {
+        let arguments = [&["deliver", "--once", "--json"], arguments].concat();
+        runlog(&arguments).current_dir(service.folder()).output().unwrap()
+    };
+    let records = |arguments: &[&str]| {
+        let output = deliver(arguments);
+        serde_json::from_str::<Value>(&succeeded(output)).unwrap()[0]["records"].clone()
+    };
+    assert_eq!(records(&[]), 30);
+    // The run ended with its last record, on 14 November 2023.
+    let replay = ["--replay", "--sink", "out"];
+    assert_eq!(records(&[&replay[..], &["--from", "2023-11-15"]].concat()), 0);
+    std::fs::remove_dir_all(service.folder().join("out")).unwrap();
+    assert_eq!(records(&replay), 0, "nothing was refused");
+    assert_eq!(records(&[&replay[..], &["--from", "2023-11-14", "--to", "2023-11-14"]].concat()), 30);
+    assert_eq!(files_below(&service.folder().join("out")).len(), 1);
+    for (arguments, words) in [
+        (&["--from", "2023-11-14"][..], "--replay"),
+        (&["--replay", "--last", "1d"], "--sink"),
+        (&["--replay", "--uncertain", "--sink", "out", "--last", "1d"], "--uncertain"),
+        (&["--replay", "--sink", "out", "--from", "2023-11-15", "--to", "2023-11-14"], "is later than"),
+    ] {
+        let output = deliver(arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && told.contains(words), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
 fn a_deliverer_that_is_killed_leaves_whole_files_and_the_next_one_goes_on() {
     let service = with_run(20_000);
     let folder = service.stop();

@@ -89,6 +89,20 @@ fn what_fetch_and_sql_have_written_can_be_pushed_and_is_the_same_log() {
     }
 }
 
+/// The severity was lost, so that a failed run had no error, and the headline began with a comma.
+#[test]
+fn rows_without_a_header_become_records_with_their_severity() {
+    let (service, task) = service();
+    write(&service, "rows.log", "2026-01-10 08:00:00,INFO,loaded\n2026-01-10 08:00:01,ERROR,disk full,0 rows\n");
+    let (run, told) = pushed(&service, &task, &["rows.log", "--finish", "execution_failed"]);
+    let expected = json!([
+        {"logTimestamp": 1_768_032_000_000_u64, "severity": "INFO", "logMessage": "loaded"},
+        {"logTimestamp": 1_768_032_001_000_u64, "severity": "ERROR", "logMessage": "disk full,0 rows"},
+    ]);
+    assert_eq!(Value::from(records(&service, &run)), expected, "{told}");
+    assert_eq!(service.json(&["report", &run, "--json"])["headline"]["text"], "disk full,0 rows");
+}
+
 #[test]
 fn lines_of_a_logger_become_records_with_their_parts() {
     let (service, task) = service();

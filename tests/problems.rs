@@ -83,6 +83,10 @@ fn problems_are_listed_shown_muted_resolved_and_come_back() {
     }
     assert!(!service.succeed(&["problems"]).contains(id), "only open ones are listed");
     assert!(service.succeed(&["problems", "--state", "muted", "--text", "MISSING", "--since", "1d"]).contains(id));
+    // The title has values masked; what the log says is found as well.
+    assert!(service.succeed(&["problems", "--state", "muted", "--text", "table ORDERS_2 is"]).contains(id));
+    let none = service.runlog(&["problems", "--state", "muted", "--text", "orders_777"]).output().unwrap();
+    assert!(none.status.success() && none.stdout.is_empty(), "{none:?}");
 
     service.succeed(&["problems", "resolve", id]);
     service.succeed(&["problems", "resolve", full]);

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Service, succeeded};
+use crate::support::{Service, runlog, succeeded};
 
 const RUN: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -33,6 +33,23 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     packed
 }
 
+fn bzip2(plain: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    bzip2::read::BzEncoder::new(plain, bzip2::Compression::best()).read_to_end(&mut packed).unwrap();
+    packed
+}
+
+/// Of the reference implementation.
+fn xz(plain: &[u8]) -> Vec<u8> {
+    let code = "import lzma, sys; sys.stdout.buffer.write(lzma.compress(sys.stdin.buffer.read(), preset=9))";
+    let mut python = Command::new("python3");
+    let mut child = python.args(["-c", code]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(plain).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
 /// All formats of a log, with misleading file names.
 fn forms() -> Vec<(&'static str, Vec<u8>)> {
     let (plain, marked) = (ndjson(), format!("\u{feff}{}", ndjson()));
@@ -51,6 +68,8 @@ fn forms() -> Vec<(&'static str, Vec<u8>)> {
         ("pretty.json", pretty.into_bytes()),
         ("gzip.log", gzip(plain.as_bytes())),
         ("zstd.gz", zstd::encode_all(plain.as_bytes(), 1).unwrap()),
+        ("bzip2.log", bzip2(plain.as_bytes())),
+        ("xz.log", xz(plain.as_bytes())),
         ("both.log", zstd::encode_all(gzip(array.as_bytes()).as_slice(), 1).unwrap()),
     ]
 }
@@ -395,4 +414,26 @@ fn half_characters_are_mended_and_counted() {
     let output = service.runlog(&["push", RUN, "log", "--task", &task]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 text had invalid characters"), "{output:?}");
     assert_eq!(messages(&service, RUN), ["gr\u{fffd}n"]);
+}
+
+#[test]
+fn a_log_that_the_retention_deletes_at_once_is_told() {
+    let (service, task) = service();
+    let data = service.folder().join("data");
+    fs::write(service.folder().join("log.ndjson"), ndjson()).unwrap();
+    let push = |finished_at: &str| {
+        let times = ["--started-at", "2020-01-09", "--finished-at", finished_at];
+        let arguments = [&["push", "log.ndjson", "--task", &task, "--finish", "failed"], &times[..]].concat();
+        let output = service.runlog(&arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        succeeded(output);
+        told
+    };
+    assert!(!push("2020-01-10").contains("expired"), "logs are kept at any age");
+    succeeded(runlog(&["archive", "retention", "test", "--days", "36500", "--data"]).arg(&data).output().unwrap());
+    assert!(!push("2020-01-10").contains("expired"), "there is time left");
+    let retention = ["archive", "retention", "test", "--days", "30", "--yes", "--data"];
+    succeeded(runlog(&retention).arg(&data).output().unwrap());
+    let told = push("2020-01-10T00:00:00Z");
+    assert!(told.contains("has expired on 2020-02-09") && told.contains("runlog archive hold "), "{told}");
 }

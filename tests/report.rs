@@ -100,6 +100,13 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
 
     let diff = service.succeed(&["diff", GOOD, BAD]);
     assert!(diff.contains("2 patterns new") && diff.contains("New root causes"), "{diff}");
+    let alone = service.runlog(&["diff", BAD]).output().unwrap();
+    assert!(String::from_utf8_lossy(&alone.stderr).contains(&format!("compared with {GOOD}")), "{alone:?}");
+    assert_eq!(String::from_utf8(alone.stdout).unwrap(), diff, "the last successful run of the task");
+    let first = service.runlog(&["diff", GOOD]).output().unwrap();
+    let told = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(first.status.code() == Some(4) && told.contains("no successful run with a log before it"), "{told}");
+    assert!(service.succeed(&["diff", GOOD, GOOD]).contains("(+0 %)"));
     let back: Value = service.json(&["diff", BAD, GOOD, "--json"]);
     assert_eq!((&back["counts"]["gone"], &back["counts"]["new"]), (&json!(2), &json!(0)));
 }

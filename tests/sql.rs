@@ -119,6 +119,20 @@ fn a_wrong_query_is_pointed_at() {
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("did you mean records?; line 2, column 6: FROM recrods"), "{told}");
+    let told = |query: &str| {
+        let output = service.runlog(&["sql", query]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let wrong = told("SELEC 1");
+    assert!(wrong.contains("line 1, column 1") && !wrong.contains("Line: 1"), "the place is told once: {wrong}");
+    for change in ["DELETE FROM runs", "CREATE TABLE x AS SELECT 1", "SET x = 1"] {
+        let told = told(change);
+        assert!(told.contains("queries only read the archive") && !told.contains("DML"), "{change}: {told}");
+    }
+    let week = service.succeed(&["sql", "SELECT DATE '2026-11-30' - INTERVAL '1 week', INTERVAL '0 days'"]);
+    let head = week.lines().next().unwrap();
+    assert!(head.contains("INTERVAL '7 days'") && head.contains("INTERVAL '0 days'"), "{week}");
     let output = runlog(&["sql", "SELECT 1", "--data", "nowhere"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no archive in nowhere"));
@@ -128,13 +142,105 @@ fn a_wrong_query_is_pointed_at() {
 fn the_newest_records_that_hold_a_text_are_found() {
     let service = service();
     let found = service.succeed(&["search", "LINE 9", "--severity", "error"]);
-    assert_eq!(found, format!("1970-01-01T00:01:30.000Z ERROR test {RUN} line 90\n"));
+    assert_eq!(found, format!("1970-01-01T00:01:30.000Z ERROR test {}#91: line 90\n", &RUN[..8]));
     let found = service.succeed(&["search", "line -1", "-n", "3", "--json"]);
     let messages: Vec<String> = found
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["logMessage"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(messages, ["line 99", "line 98", "line 97"]);
+}
+
+/// A run of a trace between other records, of which three are at one instant.
+fn service_with_a_trace() -> (Service, &'static str) {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let trace =
+        "java.lang.RuntimeException: job failed\n\tat a.B.c(B.java:1)\nCaused by: Disk full on /data\n\t... 3 more";
+    let line = |time: i64, severity: &str, message: &str| {
+        json!({"logTimestamp": time, "severity": severity, "logMessage": message}).to_string()
+    };
+    let lines = [
+        line(1_000, "INFO", "job begins"),
+        line(2_000, "INFO", "disk one"),
+        line(2_000, "INFO", "disk one"),
+        line(2_000, "INFO", "disk two"),
+        line(3_000, "ERROR", trace),
+        line(4_000, "INFO", "job ends"),
+    ];
+    let run = "abcdef01-0000-4000-8000-000000000001";
+    let file = write_lines(service.folder().join("trace.ndjson"), &lines);
+    service.succeed(&["push", run, file.to_str().unwrap(), "--task", &task, "--finish", "execution_failed"]);
+    (service, run)
+}
+
+#[test]
+fn a_match_is_shown_with_its_place_and_the_records_around_it() {
+    let (service, run) = service_with_a_trace();
+    let search = |arguments: &[&str]| service.succeed(&[&["search"], arguments].concat());
+    let (early, late) =
+        ("1970-01-01T00:00:02.000Z INFO  test abcdef01", "1970-01-01T00:00:03.000Z ERROR test abcdef01");
+    // Of the trace, the line that matches; each record has the place of its own, also at one instant.
+    let found = search(&["disk"]);
+    let trace = format!("{late}#5: … Caused by: Disk full on /data (+3 lines)\n");
+    assert_eq!(found, format!("{trace}{early}#4: disk two\n{early}#3: disk one\n{early}#2: disk one\n"));
+    let full = search(&["disk", "--severity", "error", "--full"]);
+    assert!(full.starts_with(&format!("{late}#5: java.lang")) && full.ends_with("\n\t... 3 more\n"), "{full}");
+
+    let around = search(&["full", "-C", "1"]);
+    let after = "1970-01-01T00:00:04.000Z INFO  test abcdef01#6- job ends\n";
+    assert_eq!(around, format!("{early}#4- disk two\n{trace}{after}"));
+    assert_eq!(search(&["full", "-A", "1"]), format!("{trace}{after}"));
+    assert_eq!(search(&["full", "-B", "1"]), format!("{early}#4- disk two\n{trace}"));
+    // What adjoins is one group, in the order of the log; groups are separated as by grep.
+    let groups = search(&["job", "-C", "1"]);
+    let place = |line: &str| line.split_once('#').map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
+    let marks: Vec<String> = groups.lines().map(|line| place(line).unwrap_or_else(|| line.to_owned())).collect();
+    assert_eq!(marks, ["4-", "5:", "6:", "--", "1:", "2-"], "{groups}");
+
+    let json = |arguments: &[&str]| -> Vec<Value> {
+        search(&[arguments, &["--json"]].concat()).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let indexes = |found: &[Value]| found.iter().map(|it| it["index"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(indexes(&json(&["disk"])), [4, 3, 2, 1]);
+    let around = json(&["full", "-C", "1"]);
+    assert_eq!(indexes(&around), [3, 4, 5]);
+    assert_eq!(around.iter().map(|it| it["match"].as_bool().unwrap()).collect::<Vec<_>>(), [false, true, false]);
+    assert_eq!((&around[0]["logMessage"], &around[0]["runId"]), (&json!("disk two"), &json!(run)));
+
+    let coloured = search(&["full", "--color", "always"]);
+    assert!(coloured.contains("Disk \u{1b}[1m\u{1b}[31mfull\u{1b}[0m on"), "{coloured:?}");
+    assert!(!search(&["full"]).contains('\u{1b}'));
+}
+
+#[test]
+fn the_place_of_a_match_is_shown_in_its_log() {
+    let (service, run) = service_with_a_trace();
+    let show = |arguments: &[&str]| service.succeed(&[&["show"], arguments].concat());
+    let shown = show(&["abcdef01#4", "-C", "1"]);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            "  3 1970-01-01T00:00:02.000Z | INFO  |  |  | disk one",
+            "> 4 1970-01-01T00:00:02.000Z | INFO  |  |  | disk two"
+        ]
+    );
+    assert!(lines[2].starts_with("  5 1970-01-01T00:00:03.000Z | ERROR |  |  | java.lang"), "{shown}");
+    assert_eq!(show(&[run, "--line", "4", "-C", "1"]), shown);
+    assert_eq!(show(&["abcdef01#4:", "-A", "1", "-B", "1"]), shown);
+    assert_eq!(show(&["abcdef01#1"]).lines().count(), 9, "a trace has several lines");
+    let json: Value = serde_json::from_str(&show(&["abcdef01#4", "-C", "0", "--json"])).unwrap();
+    assert_eq!((&json["index"], &json["record"]["logMessage"]), (&json!(3), &json!("disk two")));
+    let fails = |arguments: &[&str], code: i32, words: &str| {
+        let output = service.runlog(&[&["show"], arguments].concat()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && told.contains(words), "{arguments:?}: {told}");
+    };
+    fails(&["abcdef01#7"], 4, "has no line 7; its log has 6 lines");
+    fails(&["abcdef01"], 2, "which line?");
+    fails(&["abcdef01#0"], 2, "is not the number of a line");
+    fails(&["abcdef01#1", "--line", "2"], 2, "once");
 }
 
 #[test]

@@ -17,6 +17,14 @@ def ours(messages):
     return [id for id, _ in pairs], dict(pairs)
 
 
+def halves(messages):
+    """What a comparison of halves of the log tells: groups in one half only, those told falsely, those not told."""
+    lines = "".join(json.dumps(message) + "\n" for message in messages)
+    made = subprocess.run([os.environ["MESSAGE_GROUPS"], "halves"], input=lines.encode(), capture_output=True, check=True)
+    counts = json.loads(made.stdout)
+    return f"{counts['news']:>6} {counts['false']:>6} {counts['hidden']:>6}"
+
+
 def drain(messages):
     from drain3 import TemplateMiner
     from drain3.template_miner_config import TemplateMinerConfig
@@ -56,7 +64,7 @@ parser.add_argument("folder", type=Path)
 parser.add_argument("--show", metavar="LOG")
 arguments = parser.parse_args()
 totals = collections.Counter()
-print(f"{'log':<14} {'groups':>6} {'found':>6} {'GA':>6} {'FGA':>6}   drain3 {'GA':>5} {'FGA':>6}")
+print(f"{'log':<14} {'groups':>6} {'found':>6} {'GA':>6} {'FGA':>6}   drain3 {'GA':>5} {'FGA':>6} {'news':>8} {'false':>6} {'hidden':>6}")
 for file in sorted(arguments.folder.glob("*.csv")):
     if arguments.show and file.stem != arguments.show:
         continue
@@ -66,7 +74,7 @@ for file in sorted(arguments.folder.glob("*.csv")):
     accuracy, f1, exact = score(labels, groups)
     drain_accuracy, drain_f1, _ = score(labels, drain(messages))
     counts = f"{len(set(labels)):>6} {len(set(groups)):>6}"
-    print(f"{file.stem:<14} {counts} {accuracy:>6.3f} {f1:>6.3f}   {drain_accuracy:>12.3f} {drain_f1:>6.3f}")
+    print(f"{file.stem:<14} {counts} {accuracy:>6.3f} {f1:>6.3f}   {drain_accuracy:>12.3f} {drain_f1:>6.3f}   {halves(messages)}")
     totals.update({"logs": 1, "GA": accuracy, "FGA": f1, "drain GA": drain_accuracy, "drain FGA": drain_f1})
     if arguments.show:
         show(labels, groups, templates, messages, exact)

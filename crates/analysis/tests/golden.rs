@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use runlog_analysis::patterns::{Change, PatternMiner, Patterns};
+use runlog_analysis::patterns::{Change, PatternChange, PatternMiner, Patterns};
 use runlog_analysis::stack_trace::{StackTraceGrouper, StackTraceGroups};
 use runlog_analysis::{RunSummary, Summarizer};
 use runlog_model::Record;
@@ -17,7 +17,14 @@ use runlog_model::Record;
 const RUNS: usize = 9;
 
 fn run(name: &str) -> Vec<Record> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/runs").join(format!("{name}.ndjson.zst"));
+    read(fixtures().join("runs").join(format!("{name}.ndjson.zst")).to_str().unwrap())
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
+}
+
+fn read(path: &str) -> Vec<Record> {
     let bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
     std::str::from_utf8(&bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -95,6 +102,74 @@ proptest! {
             serde_json::from_value(serde_json::json!({"logTimestamp": 1, "logMessage": message})).unwrap()
         }).collect();
         prop_assert_eq!(patterns_of(shuffled(&records, &keys)), patterns_of(&records));
+    }
+}
+
+/// A log of which every record has its number as its time, so that what is counted of a pattern names a record.
+fn numbered(file: &str) -> Vec<Record> {
+    renumbered(read(file))
+}
+
+fn renumbered(mut records: Vec<Record>) -> Vec<Record> {
+    records.iter_mut().zip(0..).for_each(|(record, number)| record.time = runlog_model::Timestamp::clamped(number));
+    records
+}
+
+/// The changes between two parts of a log that the log as one does not confirm: patterns that are said to be in one part
+/// only although records of the same pattern are in the other.
+fn false_news(records: &[Record], is_later: &dyn Fn(usize) -> bool) -> Vec<String> {
+    let messages = records.iter().map(|record| record.message.as_deref().unwrap_or_default());
+    let groups = runlog_analysis::patterns::groups_of(messages);
+    let part = |later: bool| records.iter().enumerate().filter(move |(place, _)| is_later(*place) == later);
+    let ids = |later: bool| part(later).map(|(place, _)| groups[place].0).collect::<std::collections::HashSet<_>>();
+    let patterns = |later: bool| patterns_of(part(later).map(|(_, record)| record));
+    let (ids, comparison) = ([false, true].map(ids), patterns(false).compare(&patterns(true)));
+    let is_false = |pattern: &&PatternChange| {
+        let (occurrences, other) = match pattern.change {
+            Change::New => (&pattern.after, &ids[0]),
+            Change::Gone => (&pattern.before, &ids[1]),
+            _ => return false,
+        };
+        let first = occurrences.as_ref().unwrap().first.as_millis();
+        other.contains(&groups[usize::try_from(first).unwrap()].0)
+    };
+    comparison.patterns.iter().filter(is_false).map(|it| format!("{:?}: {}", it.change, it.template)).collect()
+}
+
+/// A bit that looks random.
+fn bit(seed: u64, place: usize) -> bool {
+    let mixed = (seed ^ (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 29)).count_ones() % 2 == 1
+}
+
+/// Nearly all false news is of one statement, three words of which vary: a half of a log may have too few variants of each,
+/// and what is more severe than the known variants of a short line is news.
+#[test]
+fn a_log_that_is_divided_at_random_has_hardly_any_news() {
+    let demo = std::fs::read_dir(fixtures().join("demo")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = demo.filter(|path| path.extension().is_some_and(|it| it == "zst")).collect();
+    files.extend((0..RUNS).map(|number| fixtures().join(format!("runs/etl-run-info-{number}.ndjson.zst"))));
+    assert!(files.len() > RUNS + 5, "{files:?}");
+    let (mut patterns, mut news) = (0, Vec::new());
+    for file in files {
+        let records = numbered(file.to_str().unwrap());
+        for seed in 1..=8 {
+            patterns += patterns_of(&records).patterns.len();
+            news.extend(false_news(&records, &|place| bit(seed, place)));
+        }
+    }
+    assert!(1_000 * news.len() <= 12 * patterns, "{} of {patterns} patterns: {news:#?}", news.len());
+}
+
+#[test]
+fn two_nights_have_no_news_that_the_nights_as_one_do_not_have() {
+    for (one, other) in [(2, 3), (3, 4), (4, 3), (3, 2)] {
+        let mut records = numbered(&format!("{}/demo/nightly-orders-{one}.ndjson.zst", fixtures().display()));
+        let earlier = records.len();
+        records.extend(numbered(&format!("{}/demo/nightly-orders-{other}.ndjson.zst", fixtures().display())));
+        let records = renumbered(records);
+        let news = false_news(&records, &|place| place >= earlier);
+        assert!(news.is_empty(), "{one} and {other}: {news:#?}");
     }
 }
 

@@ -54,6 +54,8 @@ enum Command {
     Open(command::open::OpenArgs),
     /// Print the newest records of a run, and optionally follow it
     Tail(command::tail::TailArgs),
+    /// Print the records of a run around a line, such as a match of a search
+    Show(command::show::ShowArgs),
     /// Upload a log to an archive
     Push(Box<command::push::PushArgs>),
     /// Collect the runs of upstreams into an archive, continuously
@@ -78,7 +80,7 @@ enum Command {
     Plans(Box<command::plans::PlansArgs>),
     /// List the audit logs of the tenant: who did what in the consoles and APIs of Talend Cloud
     AuditLogs(Box<command::audit_logs::AuditLogsArgs>),
-    /// Show what the alert rules in the settings would have reported, and test their destinations
+    /// List and mute alert rules, show what they would have reported, and test their destinations
     Alerts(Box<command::alerts::AlertsArgs>),
     /// Compare two runs: patterns that are new, gone, more frequent or less frequent
     Diff(command::diff::DiffArgs),
@@ -119,7 +121,8 @@ impl Command {
             | Self::Plans(_)
             | Self::AuditLogs(_)
             | Self::Diff(_)
-            | Self::Search(_) => true,
+            | Self::Search(_)
+            | Self::Show(_) => true,
             Self::Tail(args) => !args.follow,
             Self::Sql(args) => args.query.is_some(),
             _ => false,
@@ -135,6 +138,7 @@ impl Command {
             | Self::Workspaces(_)
             | Self::Open(_)
             | Self::Tail(_)
+            | Self::Show(_)
             | Self::Push(_)
             | Self::Canary(_)
             | Self::Report(_)
@@ -207,6 +211,7 @@ async fn run(command: Command) -> Outcome {
         Command::Workspaces(args) => until_stopped(command::places::workspaces(args), stop).await,
         Command::Open(args) => until_stopped(command::open::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
+        Command::Show(args) => until_stopped(command::show::run(args), stop).await,
         Command::Push(args) => command::push::run(*args, stop).await,
         Command::Collect(args) => command::collect::run(args, stop).await,
         Command::Backfill(args) => command::backfill::run(args, stop).await,

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::arrow::temporal_conversions::timestamp_ms_to_datetime;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
     SchemaProvider, TableProvider,
 };
+use datafusion::common::{Column, TableReference};
 use datafusion::config::Dialect;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -21,7 +22,7 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
@@ -619,8 +620,43 @@ fn logical_plan(
         }
         None => plan,
     };
+    let plan = if question.postgres.is_none() { with_readable_intervals(plan)? } else { plan };
     bounds::check_plan(&plan)?;
     worked_around(functions.measured(plan)?)
+}
+
+/// How the engine names an interval in the name of a column that an expression computes.
+const INTERVAL_START: &str = "IntervalMonthDayNano(\"IntervalMonthDayNano { ";
+const INTERVAL_END: &str = " }\")";
+
+/// The same plan with intervals as they are written in SQL in the names of its columns.
+fn with_readable_intervals(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    if !plan.schema().fields().iter().any(|field| field.name().contains(INTERVAL_START)) {
+        return Ok(plan);
+    }
+    let column = |(qualifier, field): (Option<&TableReference>, &FieldRef)| {
+        Expr::Column(Column::new(qualifier.cloned(), field.name())).alias(readable_intervals(field.name()))
+    };
+    let columns: Vec<Expr> = plan.schema().iter().map(column).collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+fn readable_intervals(name: &str) -> String {
+    let mut readable = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once(INTERVAL_START)
+        && let Some((parts, after)) = after.split_once(INTERVAL_END)
+    {
+        let part = |part: &str| {
+            let (unit, number) = part.split_once(": ")?;
+            (number != "0").then(|| format!("{number} {unit}"))
+        };
+        let parts: Vec<String> = parts.split(", ").filter_map(part).collect();
+        let parts = if parts.is_empty() { "0 days".to_owned() } else { parts.join(" ") };
+        readable.extend([before, "INTERVAL '", &parts, "'"]);
+        rest = after;
+    }
+    readable + rest
 }
 
 /// Drops a query unless it is kept.

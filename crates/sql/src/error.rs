@@ -81,6 +81,11 @@ impl SqlError {
             Some(span) => place(query, span.start.line, span.start.column),
             None => told_place(&message).and_then(|(line, column)| place(query, line, column)),
         };
+        // The place is told beside the message.
+        let message = match (&place, message.rsplit_once(" at Line: ")) {
+            (Some(_), Some((before, _))) => before.to_owned(),
+            _ => message,
+        };
         let told: Box<dyn StdError + Send + Sync> = error.to_string().into();
         let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(told));
         Self { kind, message, place, source, code: code(root) }
@@ -210,7 +215,16 @@ fn words(error: &DataFusionError) -> String {
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
             "the query failed because of an error in the SQL engine".to_owned()
         }
-        other => other.message().split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned(),
+        other => {
+            let message = other.message();
+            let is_change = ["DML", "DDL", "Statement"]
+                .iter()
+                .any(|kind| message.strip_prefix(kind).is_some_and(|rest| rest.starts_with(" not supported: ")));
+            match is_change {
+                true => "queries only read the archive: no statement changes it, its tables or its settings".to_owned(),
+                false => message.split(DataFusionError::BACK_TRACE_SEP).next().unwrap_or_default().to_owned(),
+            }
+        }
     }
 }
 

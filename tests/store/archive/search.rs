@@ -2,6 +2,7 @@
 
 use super::*;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use runlog_model::Clock;
 use runlog_model::wire::admin::{NewServiceAccount, NewTask};
@@ -45,6 +46,19 @@ proptest! {
             let found = archive.store.logs().records_from(archive.run_id, from, count).await.unwrap();
             let wanted: Vec<Record> = log.iter().skip(from as usize).take(count as usize).cloned().collect();
             prop_assert_eq!((found.total, found.records), (log.len() as u64, wanted));
+            Ok(())
+        })?;
+    }
+
+    fn the_position_of_a_record_is_that_in_the_log(times in times(), batch_records in 1..40_usize, is_sealed in any::<bool>()) {
+        runtime().block_on(async {
+            let archive = Archive::new().await;
+            let log = mixed_log(&archive, &times, batch_records, is_sealed).await;
+            let query = SearchQuery::newest("".parse().unwrap(), 1_000, Duration::from_secs(60));
+            for hit in archive.store.query().search(query).await.unwrap().items {
+                let position = archive.store.logs().position(hit.run_id, hit.time, hit.arrival).await.unwrap();
+                prop_assert_eq!((log[position as usize].time, &log[position as usize].message), (hit.time, &hit.message));
+            }
             Ok(())
         })?;
     }
@@ -394,6 +408,7 @@ crate::common::pairs::on_each_pair! {
         a_token_that_is_good_for_a_while_ends_with_its_sessions,
         who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop;
     sync: records_by_position_are_those_of_the_log,
+        the_position_of_a_record_is_that_in_the_log,
         a_search_in_steps_finds_what_fits_with_its_position,
         a_histogram_has_each_record_in_its_bucket
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use runlog_model::Severity;
 use serde::{Deserialize, Serialize};
 
+use super::cover::{Counted, representatives};
 use super::merge::templates_of;
 use super::mine::{Pattern, Patterns};
 use crate::mask::{shape_of_text, text_of};
@@ -19,7 +20,8 @@ pub const CHANGE_RECORDS_MIN: u64 = 10;
 
 /// What is different between two logs.
 ///
-/// The templates of both are joined first, so that a word which varies in only one of them is no difference.
+/// The templates of both are joined first, and each is matched with those of the other log, so that a word which varies
+/// in only one of them is no difference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
@@ -119,18 +121,22 @@ fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
     let both: Vec<&Pattern> = earlier.patterns.iter().chain(&later.patterns).collect();
     let shapes: Vec<String> = both.iter().map(|pattern| shape_of_text(&pattern.template)).collect();
     let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
-    let mut by_key: BTreeMap<String, (String, [Option<Occurrences>; 2])> = BTreeMap::new();
-    for (place, (template, pattern)) in templates_of(&shapes).iter().zip(both).enumerate() {
-        let (_, sides) =
-            by_key.entry(text_of(&template.key)).or_insert_with(|| (text_of(&template.shape), Default::default()));
-        let side = &mut sides[usize::from(place >= earlier.patterns.len())];
-        match side {
-            Some(ours) => ours.add_all(&pattern.occurrences),
-            None => *side = Some(pattern.occurrences.clone()),
+    let mut by_key: BTreeMap<String, Counted> = BTreeMap::new();
+    for (place, (template, pattern)) in templates_of(&shapes).into_iter().zip(both).enumerate() {
+        let new = || Counted { shape: template.shape, sides: Default::default() };
+        let counted = by_key.entry(text_of(&template.key)).or_insert_with(new);
+        add(&mut counted.sides[usize::from(place >= earlier.patterns.len())], &pattern.occurrences);
+    }
+    let representatives = representatives(&by_key.values().collect::<Vec<_>>());
+    let mut joined: Vec<(String, Counted)> = by_key.into_iter().collect();
+    for (place, representative) in representatives.iter().enumerate().filter(|(place, other)| place != *other) {
+        for (side, ours) in std::mem::take(&mut joined[place].1.sides).into_iter().enumerate() {
+            ours.iter().for_each(|ours| add(&mut joined[*representative].1.sides[side], ours));
         }
     }
-    let mut patterns: Vec<PatternChange> =
-        by_key.into_iter().map(|(key, (template, sides))| change_of(&key, template, sides)).collect();
+    let stands_for_itself = |(place, _): &(usize, _)| representatives[*place] == *place;
+    let joined = joined.into_iter().enumerate().filter(stands_for_itself);
+    let mut patterns: Vec<PatternChange> = joined.map(|(_, (key, counted))| change_of(&key, counted)).collect();
     patterns.sort_by_cached_key(|pattern| {
         let (before, after) = pattern.counts();
         let template = pattern.template.clone();
@@ -139,9 +145,17 @@ fn compare(earlier: &Patterns, later: &Patterns) -> Comparison {
     Comparison { patterns, complete: earlier.rest.records() == 0 && later.rest.records() == 0 }
 }
 
-fn change_of(key: &str, template: String, [before, after]: [Option<Occurrences>; 2]) -> PatternChange {
+fn add(ours: &mut Option<Occurrences>, others: &Occurrences) {
+    match ours {
+        Some(ours) => ours.add_all(others),
+        None => *ours = Some(others.clone()),
+    }
+}
+
+fn change_of(key: &str, counted: Counted) -> PatternChange {
+    let [before, after] = counted.sides;
     let change = Change::of(records(before.as_ref()), records(after.as_ref()));
-    PatternChange { id: StableId::of(key), template, change, before, after }
+    PatternChange { id: StableId::of(key), template: text_of(&counted.shape), change, before, after }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::mask::Mask;
 /// Shapes that must differ in one word of a sentence, or a state, before it counts as varying.
 ///
 /// High enough that the words of a small set (`RUNNING`, `FAILED`, `KILLED`) remain separate patterns.
-const VARIANTS_MIN: u32 = 8;
+pub(super) const VARIANTS_MIN: u32 = 8;
 
 /// The same for a word of a long sentence: at least [`LONG_WORDS_MIN`] words remain.
 const VARIANTS_LONG_MIN: u32 = 5;
@@ -42,7 +42,7 @@ const VARIANTS_LONG_MIN: u32 = 5;
 const VARIANTS_NAME_MIN: u32 = 3;
 
 /// The same if fewer than half of the words would remain, as in `<*>` or `<*> <*> done`.
-const VARIANTS_BARE_MIN: u32 = 128;
+pub(super) const VARIANTS_BARE_MIN: u32 = 128;
 
 /// The same for several words at once, one of them a state: as many as the transitions of a small set of states.
 const VARIANTS_STATES_MIN: u32 = 32;
@@ -51,7 +51,7 @@ const VARIANTS_STATES_MIN: u32 = 32;
 const LONG_WORDS_MIN: usize = 4;
 
 /// Words that must remain before few variants are enough.
-const REMAINING_WORDS_MIN: usize = 3;
+pub(super) const REMAINING_WORDS_MIN: usize = 3;
 
 /// Rounds after which what still changes is left as it is.
 const ROUNDS_MAX: usize = 8;

@@ -1,6 +1,7 @@
 //! What a log says over and over, and what is different in it from an earlier one.
 
 mod change;
+mod cover;
 mod merge;
 mod mine;
 mod row;

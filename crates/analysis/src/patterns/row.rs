@@ -6,7 +6,7 @@ use super::token::{Kind, Token};
 use crate::mask::Mask;
 
 /// Shapes of one layout that make it a table.
-const ROWS_MIN: u32 = 8;
+pub(super) const ROWS_MIN: u32 = 8;
 
 /// Most words of a cell: more are a sentence, and the line is no row.
 const CELL_WORDS_MAX: usize = 4;
@@ -44,6 +44,18 @@ pub(super) fn rows_of(shapes: &[&str]) -> Vec<Option<Vec<Token>>> {
         )
     };
     cells.iter().map(|cells| cells.as_ref().and_then(tokens)).collect()
+}
+
+/// The separator and the number of cells of a shape that is laid out as a row.
+pub(super) fn layout_of(shape: &str) -> Option<(char, usize)> {
+    Cells::of(shape).map(|cells| cells.layout())
+}
+
+/// True if a cell varies.
+pub(super) fn has_varying_cell(shape: &str) -> bool {
+    // The mask itself is a blank of Unicode.
+    let varies = |cell: &str| cell.trim_matches(' ').strip_prefix(Mask::Word.char()) == Some("");
+    layout_of(shape).is_some_and(|(separator, _)| shape.split(separator).any(varies))
 }
 
 #[derive(Default)]

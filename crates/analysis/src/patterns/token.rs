@@ -73,7 +73,7 @@ pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
 pub(super) fn join_adjacent(line: &str, tokens: &mut Vec<Token>) {
     tokens.dedup_by(|token, before| {
         let between = &line[before.place.end..token.place.start];
-        let together = token.is_value() && before.is_value() && matches!(between, " " | "," | ", " | ";" | "; " | ":");
+        let together = token.is_value() && before.is_value() && separates_values(between);
         if together {
             before.place.end = token.place.end;
             if token.kind == Kind::Varied {
@@ -82,6 +82,11 @@ pub(super) fn join_adjacent(line: &str, tokens: &mut Vec<Token>) {
         }
         together
     });
+}
+
+/// True for what is between the values of a list, which are one value.
+pub(super) fn separates_values(between: &str) -> bool {
+    matches!(between, " " | "," | ", " | ";" | "; " | ":")
 }
 
 fn words_of(line: &str) -> Vec<Token> {

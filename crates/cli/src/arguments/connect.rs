@@ -78,7 +78,8 @@ pub(crate) fn region(text: &str) -> Result<String, String> {
 pub(crate) fn pace(text: &str) -> Result<PaceSetting, String> {
     let error = || {
         format!(
-            "{text:?} is neither 0 nor PER_SECOND,PER_MINUTE, such as 8,600 for 8 requests per second and 600 per minute"
+            "{text:?} is neither 0 nor PER_SECOND,PER_MINUTE with two numbers from 1, such as 8,600 for 8 requests per \
+             second and 600 per minute"
         )
     };
     if text == "0" {

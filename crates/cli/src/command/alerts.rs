@@ -1,13 +1,15 @@
-//! `runlog alerts`: the alert rules and what is open, what the rules would have reported, and test alerts.
+//! `runlog alerts`: the alert rules and what is open, mutes, what the rules would have reported, and test alerts.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use runlog_model::wire::alerts::{AlertPreviewBody, AlertRuleBody};
+use runlog_client::{Client, ErrorKind};
+use runlog_model::wire::alerts::{AlertPreviewBody, AlertRuleBody, NewAlertMute};
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
 
 use crate::arguments::archive::{self, PlaceArgs};
+use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::preferences::shown_seconds;
@@ -23,6 +25,8 @@ Examples:
   runlog alerts preview --since 7d --rule night-shift
   runlog alerts preview --json | jq '.[].events'
   runlog alerts list
+  runlog alerts mute night-shift --until 3h --note 'the database moves'
+  runlog alerts unmute night-shift
   runlog alerts test night-shift")]
 pub(crate) struct AlertsArgs {
     #[command(subcommand)]
@@ -35,18 +39,24 @@ enum Action {
     Preview(PreviewArgs),
     /// List the rules with their state, what is open, and the maintenance windows
     List(ListArgs),
+    /// Send no more alerts of a rule, for a while or until it is unmuted
+    Mute(MuteArgs),
+    /// Send the alerts of a rule again
+    Unmute(UnmuteArgs),
     /// Send a test alert to each destination of a rule
     Test(TestArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rules are listed as the processes with the settings have recorded them in the archive.")]
+Rules are listed as the processes with the settings have recorded them in the archive. With --settings, --data, --catalog
+or --objects, the archive is read directly; otherwise the service is asked, which requires the token of an administrator.
+Without any of them, the archive of ./runlog.toml is read if that file exists and no service is given.")]
 struct ListArgs {
-    /// Settings file
-    #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
-    settings: PathBuf,
-    /// Data folder of the archive [default: the value in the settings, or runlog-data]
+    /// Settings file whose archive to read
+    #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Data folder of the archive to read [default: the value in the settings, or runlog-data]
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -54,6 +64,36 @@ struct ListArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+While a rule is muted, its alerts are recorded but never sent; an alert that was already waiting is still sent. The mute
+applies on every node within seconds. It requires the token of an administrator. To hold the alerts about one cause, mute
+its problem (runlog problems mute).")]
+struct MuteArgs {
+    /// Name of the rule
+    #[arg(value_name = "RULE")]
+    rule: String,
+    /// When it ends: a time, or a distance from now such as 3h or 2d [default: when the rule is unmuted]
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// Why, for others who see the rule; up to 500 characters
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+#[derive(Debug, Args)]
+struct UnmuteArgs {
+    /// Name of the rule
+    #[arg(value_name = "RULE")]
+    rule: String,
+    #[command(flatten)]
+    connect: ConnectArgs,
 }
 
 #[derive(Debug, Args)]
@@ -96,16 +136,72 @@ pub(crate) async fn run(args: AlertsArgs) -> Outcome {
     match args.action {
         Action::Preview(args) => preview(args).await,
         Action::List(args) => list(args).await,
+        Action::Mute(args) => mute(args).await,
+        Action::Unmute(args) => unmute(args).await,
         Action::Test(args) => test(args).await,
     }
 }
 
+impl ListArgs {
+    /// The settings whose archive is read; none if a service is asked.
+    fn settings_of_archive(&self) -> Option<PathBuf> {
+        let default = || PathBuf::from("runlog.toml");
+        let names_archive = self.data.is_some() || self.places.catalog.is_some() || self.places.objects.is_some();
+        match &self.settings {
+            Some(settings) => Some(settings.clone()),
+            None if names_archive => Some(default()),
+            None => Some(default()).filter(|file| !self.connect.names_service() && file.exists()),
+        }
+    }
+}
+
+async fn mute(args: MuteArgs) -> Outcome {
+    let client = args.connect.client()?;
+    let new = NewAlertMute { until: args.until.map(|until| until.after(SystemClock.now())), note: args.note };
+    if let Err(error) = client.mute_alerts(&args.rule, &new).await {
+        return Err(with_known_rules(&client, &args.rule, error).await);
+    }
+    let until = new.until.map_or_else(
+        || format!("until `runlog alerts unmute {}`", Stream::Result.shown_on_line(&args.rule)),
+        |until| format!("until {}", shown_seconds(until)),
+    );
+    Ok(result_line(format!("{} is muted {until}", Stream::Result.shown_on_line(&args.rule)))?)
+}
+
+async fn unmute(args: UnmuteArgs) -> Outcome {
+    let client = args.connect.client()?;
+    if let Err(error) = client.unmute_alerts(&args.rule).await {
+        return Err(with_known_rules(&client, &args.rule, error).await);
+    }
+    Ok(result_line(format!("{} is not muted", Stream::Result.shown_on_line(&args.rule)))?)
+}
+
+/// The failure of a change of a rule; if there is no such rule, with those that there are.
+async fn with_known_rules(client: &Client, rule: &str, error: runlog_client::Error) -> Failure {
+    if error.kind() != ErrorKind::NotFound {
+        return error.into();
+    }
+    match client.alert_rules().await {
+        Ok(rules) => {
+            let known: Vec<String> = rules.into_iter().map(|rule| rule.name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Failure::new(Exit::NotFound, format!("the archive has no alert rule {rule:?}; available: {known}"))
+        }
+        Err(_) => error.into(),
+    }
+}
+
 async fn list(args: ListArgs) -> Outcome {
-    let settings = Settings::read(&args.settings)?;
-    let store = open(&settings, &args.settings, args.data.as_deref(), &args.places).await?;
-    let rules = store.alerts().rules().await;
-    store.close().await;
-    let rules = rules.map_err(anyhow::Error::from)?;
+    let rules = match args.settings_of_archive() {
+        None => args.connect.client()?.alert_rules().await?,
+        Some(file) => {
+            let settings = Settings::read(&file)?;
+            let store = open(&settings, &file, args.data.as_deref(), &args.places).await?;
+            let rules = store.alerts().rules().await;
+            store.close().await;
+            rules.map_err(anyhow::Error::from)?
+        }
+    };
     if args.json {
         return Ok(result_json(&rules)?);
     }

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use futures::future::join_all;
 use runlog_collector::{Deliverer, DeliveryStats, SinkConfig};
+use runlog_model::TimeRange;
 use runlog_store::Store;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::archive::{self, PlaceArgs};
 use crate::arguments::log::LogArgs;
+use crate::arguments::period::PeriodArgs;
 use crate::background::{deliverers, run_all};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{count, counted, note, result_json, result_line};
@@ -25,6 +27,8 @@ Examples:
   runlog deliver --once                  deliver what is due, for cron
   runlog deliver --once --sink elastic --replay
                                          send again what elastic refused or could not accept
+  runlog deliver --once --sink elastic --replay --from 2026-11-23 --to 2026-11-24
+                                         send the whole logs of these days again, if elastic has lost them
   runlog deliver --history --once        select runs again after the filters of a sink were changed
 
 Exit codes of --once: 0 everything that was due is delivered, 5 a sink is unavailable (try again later), 6 some records \
@@ -33,9 +37,12 @@ pub(crate) struct DeliverArgs {
     /// Deliver what is due, and exit
     #[arg(long)]
     once: bool,
-    /// Retry immediately what sinks refused or could not accept
+    /// Retry immediately what sinks refused or could not accept; with --from, --to or --last, and --sink, send the whole
+    /// logs of the runs again that ended in this period, under the same IDs of records
     #[arg(long)]
     replay: bool,
+    #[command(flatten)]
+    period: PeriodArgs,
     /// With --replay: also resend all records of batches from which a sink refused some without saying which (OTLP);
     /// records that the sink already has are sent again under the same IDs
     #[arg(long, requires = "replay")]
@@ -69,6 +76,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     if !args.once && args.forget.is_none() {
         args.log.write();
     }
+    let period = args.replayed_period()?;
     let settings = Settings::read(&args.settings)?;
     let stored = settings.archive(args.data.as_deref(), args.places.catalog.clone(), args.places.objects.clone())?;
     let mut sinks = settings.sinks()?;
@@ -83,7 +91,10 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
         if args.history {
             store.deliveries().rescan_finished_runs(deliverer.name()).await?;
         }
-        if args.replay {
+        if let Some(period) = period {
+            let runs = store.deliveries().replay(deliverer.name(), period).await?;
+            note(format!("the whole logs of {} will be delivered to {} again", counted(runs, "run"), deliverer.name()));
+        } else if args.replay {
             let runs = match args.uncertain {
                 true => store.deliveries().retry_uncertain(deliverer.name()).await?,
                 false => store.deliveries().retry(deliverer.name()).await?,
@@ -107,6 +118,25 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     };
     store.close().await;
     outcome
+}
+
+impl DeliverArgs {
+    /// The period whose logs are sent again. `Usage`: it is given with something else than a replay to one sink.
+    fn replayed_period(&self) -> Outcome<Option<TimeRange>> {
+        let period = self.period.range()?;
+        if period == TimeRange::ALL {
+            return Ok(None);
+        }
+        let usage = |message: &str| Err(Failure::new(Exit::Usage, message));
+        match (self.replay, &self.sink) {
+            (false, _) => usage("--from, --to and --last are the period of a --replay"),
+            (true, None) => usage("a period is sent again to one sink: name it with --sink"),
+            (true, Some(_)) if self.uncertain => {
+                usage("with a period, whole logs are sent again: leave out --uncertain")
+            }
+            (true, Some(_)) => Ok(Some(period)),
+        }
+    }
 }
 
 fn choose(sinks: &mut Vec<SinkConfig>, args: &DeliverArgs) -> Outcome {

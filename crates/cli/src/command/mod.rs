@@ -28,6 +28,7 @@ pub(crate) mod report;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod show;
 pub(crate) mod sql;
 pub(crate) mod status;
 pub(crate) mod tail;

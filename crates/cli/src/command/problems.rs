@@ -81,7 +81,7 @@ struct ListArgs {
     /// Only problems that hit this task: its ID or name, such as sales/nightly-orders
     #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
-    /// Only problems with this text in their title, case-insensitive
+    /// Only problems with this text in their title or in the headline of one of their runs, case-insensitive
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
     /// Only problems seen since then: a time, or a duration ago, such as 7d

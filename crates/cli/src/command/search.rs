@@ -1,14 +1,19 @@
-//! `runlog search`: the newest records that contain a text.
+//! `runlog search`: the newest records that contain a text, and the records around them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, Write};
+use std::ops::Range;
 
 use anstyle::Style;
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
 use runlog_model::place::Right;
+use runlog_model::wire::records::PlacedRecord;
 use runlog_model::wire::search::FoundRecord;
-use runlog_model::{Severity, TimeRange};
+use runlog_model::{RunId, Severity, TimeRange};
+use runlog_store::query::SearchText;
+use serde::Serialize;
 
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
@@ -22,13 +27,25 @@ use crate::render::terminal::{self, BAD, FAINT, WARNING, note};
 /// Maximum number of records
 const PAGE_MAX: u64 = 200;
 
+/// Maximum number of records before and after a match.
+const CONTEXT_MAX: u64 = 200;
+
+/// Digits of the ID of a run that are shown: enough to tell the runs of a result apart, and to name one.
+const RUN_DIGITS: usize = 8;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   runlog search timeout                             the newest 50 records that contain it
   runlog search '\"connection refused\" -retrying'    the phrase, without the other word
   runlog search --severity error,fatal --task sales/nightly-orders --last 7d -n 500
-  runlog search orders --json | jq .logMessage")]
+  runlog search timeout -C 3                        with three records before and after each
+  runlog show 6c0e5a34#1204                         the log around a match, which is named after the task
+  runlog search orders --json | jq .logMessage
+
+Each line has the time, severity, task, run and number of the line: 6c0e5a34#1204. Of a message of several lines, those
+that contain the text are shown. --json prints the items of GET /runlog/v1/search, whose index is the number of the line
+less one; with context, the records around them as well, and match says which is which.")]
 pub(crate) struct SearchArgs {
     /// Text to find in messages, case-insensitive
     #[arg(default_value = "", allow_hyphen_values = true)]
@@ -50,6 +67,18 @@ pub(crate) struct SearchArgs {
     /// Maximum number of records
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     limit: u64,
+    /// Show so many records before and after each match as well
+    #[arg(short = 'C', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
+    context: Option<u64>,
+    /// Show so many records after each match as well
+    #[arg(short = 'A', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
+    after_context: Option<u64>,
+    /// Show so many records before each match as well
+    #[arg(short = 'B', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
+    before_context: Option<u64>,
+    /// Show all lines of messages, not only those that contain the text
+    #[arg(long, conflicts_with = "json")]
+    full: bool,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
@@ -62,6 +91,8 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     let range = args.period.range()?;
     let client = args.connect.client()?;
     let mut query = args.query(&client, range).await?;
+    query.push(("positions", "true".to_owned()));
+    let mut lines = Lines::of(&args);
     let (mut left, mut scanned, mut unreadable) = (args.limit, 0, BTreeSet::new());
     while left > 0 {
         query.retain(|(name, _)| *name != "limit");
@@ -69,7 +100,7 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         let answer = client.search(&query).await?;
         scanned += answer.scanned.records;
         left = left.saturating_sub(answer.items.len() as u64);
-        show(&answer.items, args.json)?;
+        lines.show(&client, &answer.items).await?;
         unreadable.extend(answer.unreadable.into_iter().flat_map(|it| it.runs));
         let Some(cursor) = answer.cursor else { break };
         query.retain(|(name, _)| *name != "cursor");
@@ -137,25 +168,204 @@ impl SearchArgs {
     }
 }
 
-fn show(items: &[FoundRecord], as_json: bool) -> Outcome {
-    let mut out = Stream::Result.screen();
-    for item in items {
-        if as_json {
-            serde_json::to_writer(&mut out, item).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
-            continue;
+/// Shows records, each with its place.
+struct Lines {
+    /// What is marked; none if the service understands it otherwise.
+    text: SearchText,
+    before: u64,
+    after: u64,
+    is_full: bool,
+    is_json: bool,
+    /// Something was shown with the records around it.
+    is_begun: bool,
+}
+
+/// A record with its place, and whether it is a match.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    record: Cow<'a, FoundRecord>,
+    #[serde(rename = "match")]
+    is_match: bool,
+}
+
+impl Lines {
+    fn of(args: &SearchArgs) -> Self {
+        Self {
+            text: args.text.parse().unwrap_or_default(),
+            before: args.before_context.or(args.context).unwrap_or_default(),
+            after: args.after_context.or(args.context).unwrap_or_default(),
+            is_full: args.full,
+            is_json: args.json,
+            is_begun: false,
         }
-        let style = match Severity::of(item.severity.as_deref()) {
+    }
+
+    async fn show(&mut self, client: &Client, items: &[FoundRecord]) -> Outcome {
+        let mut out = Stream::Result.screen();
+        if (self.before, self.after) == (0, 0) {
+            for item in items {
+                match self.is_json {
+                    true => write_json(&mut out, item)?,
+                    false => self.write(&mut out, &Line { record: Cow::Borrowed(item), is_match: true })?,
+                }
+            }
+            return Ok(out.finish()?);
+        }
+        for group in self.groups(items) {
+            if std::mem::replace(&mut self.is_begun, true) && !self.is_json {
+                out.write_all(b"--\n")?;
+            }
+            for line in self.around(client, group).await? {
+                match self.is_json {
+                    true => write_json(&mut out, &line)?,
+                    false => self.write(&mut out, &line)?,
+                }
+            }
+        }
+        Ok(out.finish()?)
+    }
+
+    /// Matches, newest first, by the records around them that overlap or adjoin.
+    fn groups<'a>(&self, items: &'a [FoundRecord]) -> Vec<&'a [FoundRecord]> {
+        let span = |item: &FoundRecord| {
+            item.index.map(|at| (item.run_id, at.saturating_sub(self.before), at.saturating_add(self.after)))
+        };
+        let adjoin = |later: &FoundRecord, earlier: &FoundRecord| match (span(later), span(earlier)) {
+            (Some((run, first, last)), Some((other_run, other_first, other_last))) => {
+                run == other_run && first <= other_last.saturating_add(1) && other_first <= last.saturating_add(1)
+            }
+            _ => false,
+        };
+        items.chunk_by(adjoin).collect()
+    }
+
+    /// A group of matches with the records around them, in the order of the log.
+    async fn around<'a>(&self, client: &Client, group: &'a [FoundRecord]) -> Outcome<Vec<Line<'a>>> {
+        let indexes: Option<Vec<u64>> = group.iter().map(|item| item.index).collect();
+        let bounds = indexes.as_deref().and_then(|all| all.iter().min().zip(all.iter().max()));
+        let (Some((first, last)), Some(sample)) = (bounds, group.first()) else {
+            // The log was deleted meanwhile.
+            let alone = |record| Line { record: Cow::Borrowed(record), is_match: true };
+            return Ok(group.iter().rev().map(alone).collect());
+        };
+        let (from, to) = (first.saturating_sub(self.before), last.saturating_add(self.after));
+        let records = records_between(client, sample.run_id, from, to).await?;
+        let line = |it: PlacedRecord| {
+            let found = group.iter().find(|item| item.index == Some(it.index));
+            Line {
+                is_match: found.is_some(),
+                record: found.map_or_else(|| Cow::Owned(beside(sample, it)), Cow::Borrowed),
+            }
+        };
+        Ok(records.into_iter().map(line).collect())
+    }
+
+    fn write(&self, out: &mut impl Write, line: &Line<'_>) -> io::Result<()> {
+        let item = &*line.record;
+        let style = |style: Style| Stream::Result.style(if line.is_match { style } else { FAINT });
+        let severity_style = style(match Severity::of(item.severity.as_deref()) {
             Severity::Error | Severity::Fatal => BAD,
             Severity::Warn => WARNING,
             Severity::Trace | Severity::Debug => FAINT,
             _ => Style::new(),
-        };
-        let (time, style) = (shown_time(item.time()), Stream::Result.style(style));
+        });
+        let faint = style(FAINT);
         let severity = Stream::Result.shown_on_line(item.severity.as_deref().unwrap_or("-"));
         let task = Stream::Result.shown_on_line(&item.task_name);
-        let message = Stream::Result.shown(item.log_message.as_deref().unwrap_or_default());
-        writeln!(out, "{style}{time} {severity:5} {task} {} {message}{style:#}", item.run_id)?;
+        let run = item.run_id.to_string();
+        let place = item.index.map(|index| format!("#{}", index.saturating_add(1))).unwrap_or_default();
+        // As grep writes them.
+        let mark = if line.is_match { ':' } else { '-' };
+        write!(
+            out,
+            "{faint}{}{faint:#} {severity_style}{severity:5}{severity_style:#} {task} ",
+            shown_time(item.time())
+        )?;
+        write!(out, "{faint}{}{place}{mark}{faint:#} ", &run[..RUN_DIGITS])?;
+        self.write_message(out, item.log_message.as_deref().unwrap_or_default(), line.is_match)
     }
-    Ok(out.finish()?)
+
+    /// The lines of a message that contain what is searched for, or the first one.
+    fn write_message(&self, out: &mut impl Write, message: &str, is_match: bool) -> io::Result<()> {
+        let places = if is_match { self.text.places_in(message) } else { Vec::new() };
+        let mut start = 0;
+        let lines: Vec<Range<usize>> = message
+            .split('\n')
+            .map(|line| {
+                let place = start..start + line.len();
+                start = place.end + 1;
+                place
+            })
+            .collect();
+        let has_match = |line: &Range<usize>| places.iter().any(|it| it.start < line.end && line.start < it.end);
+        let mut shown: Vec<usize> =
+            (0..lines.len()).filter(|number| self.is_full || has_match(&lines[*number])).collect();
+        if shown.is_empty() {
+            shown.push(0);
+        }
+        if shown[0] > 0 {
+            out.write_all("… ".as_bytes())?;
+        }
+        for (place, number) in shown.iter().enumerate() {
+            if place > 0 {
+                out.write_all(if self.is_full { b"\n" } else { b"\n    " })?;
+            }
+            self.write_marked(out, message, &lines[*number], &places)?;
+        }
+        let hidden = lines.len() - shown.len();
+        if hidden > 0 {
+            let faint = Stream::Result.style(FAINT);
+            write!(out, " {faint}(+{}){faint:#}", terminal::counted(hidden as u64, "line"))?;
+        }
+        out.write_all(b"\n")
+    }
+
+    /// A line of a message, with what is searched for in another style.
+    fn write_marked(
+        &self,
+        out: &mut impl Write,
+        message: &str,
+        line: &Range<usize>,
+        places: &[Range<usize>],
+    ) -> io::Result<()> {
+        let style = Stream::Result.style(BAD);
+        let mut at = line.start;
+        for place in places.iter().filter(|place| place.start < line.end && line.start < place.end) {
+            let (start, end) = (place.start.max(at), place.end.min(line.end));
+            out.write_all(Stream::Result.shown(&message[at..start]).as_bytes())?;
+            write!(out, "{style}{}{style:#}", Stream::Result.shown(&message[start..end]))?;
+            at = end;
+        }
+        out.write_all(Stream::Result.shown(&message[at..line.end]).as_bytes())
+    }
+}
+
+/// A record that is beside a match, as if it had been found.
+fn beside(found: &FoundRecord, placed: PlacedRecord) -> FoundRecord {
+    FoundRecord {
+        index: Some(placed.index),
+        log_timestamp: placed.record.time.as_millis(),
+        severity: placed.record.severity,
+        log_message: placed.record.message,
+        ..found.clone()
+    }
+}
+
+/// The records of a run from one position to another, both inclusive, as far as there are any.
+pub(crate) async fn records_between(client: &Client, run: RunId, from: u64, to: u64) -> Outcome<Vec<PlacedRecord>> {
+    let (mut records, mut next) = (Vec::new(), Some(from));
+    while let Some(position) = next.filter(|position| *position <= to) {
+        let count = (to - position).saturating_add(1).min(PAGE_MAX);
+        let query = [("from", position.to_string()), ("count", count.to_string())];
+        let found = client.find_records(run, &query).await?;
+        records.extend(found.items);
+        next = found.next;
+    }
+    Ok(records)
+}
+
+fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
+    out.write_all(b"\n")
 }

@@ -296,7 +296,8 @@ fn ending(id: RunId, run: &Execution) -> String {
     format!("run {id} ended, {word}{took}{error}")
 }
 
-fn write_line(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
+/// A record as text, in the style of its severity.
+pub(crate) fn write_line(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
     let style = match Severity::of(record.severity.as_deref()) {
         Severity::Error | Severity::Fatal => BAD,
         Severity::Warn => WARNING,

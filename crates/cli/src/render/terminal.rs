@@ -107,14 +107,15 @@ pub(crate) fn bytes(number: u64) -> String {
     indicatif::BinaryBytes(number).to_string()
 }
 
-/// `350 ms`, `2.5 s`, `3 min 20 s`, `5 h 2 min`.
+/// `350 ms`, `2.5 s`, `3 min 20 s`, `5 h 2 min`, `7.5 days`.
 pub(crate) fn duration(ms: i64) -> String {
     let seconds = ms / 1000;
     match ms {
         ..1_000 => format!("{ms} ms"),
         1_000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
         60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        3_600_000..172_800_000 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{:.1} days", seconds as f64 / 86_400.0),
     }
 }
 
@@ -132,8 +133,8 @@ mod tests {
 
     #[test]
     fn durations_are_read_at_a_glance() {
-        let shown = [350, 2_500, 200_000, 18_120_000].map(duration);
-        assert_eq!(shown, ["350 ms", "2.5 s", "3 min 20 s", "5 h 2 min"]);
+        let shown = [350, 2_500, 200_000, 18_120_000, 647_160_000].map(duration);
+        assert_eq!(shown, ["350 ms", "2.5 s", "3 min 20 s", "5 h 2 min", "7.5 days"]);
     }
 
     #[test]

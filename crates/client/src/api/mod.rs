@@ -1,6 +1,7 @@
 //! The requests of the API: one file per group of endpoints.
 
 mod admin;
+mod alerts;
 mod components;
 mod executions;
 mod lists;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
-use runlog_model::RunId;
-use runlog_model::wire::push::{FinishRun, StartRun, StoredLines};
+use runlog_model::wire::push::{FinishRun, LOG_EXPIRES_HEADER, StartRun, StoredLines};
+use runlog_model::{RunId, Timestamp};
 use tokio::sync::watch;
 
 use crate::error::Result;
@@ -71,10 +71,12 @@ impl Client {
         self.send(call).await?.json()
     }
 
-    /// Tells that a run has ended: `POST /runlog/v1/runs/{id}/finish`.
-    pub async fn finish_run(&self, run: RunId, finish: &FinishRun) -> Result<()> {
+    /// Tells that a run has ended: `POST /runlog/v1/runs/{id}/finish`. Returns when its log is deleted because of its age,
+    /// if the service says so.
+    pub async fn finish_run(&self, run: RunId, finish: &FinishRun) -> Result<Option<Timestamp>> {
         let id = run.to_string();
         let call = self.request(Method::POST, &["runlog", "v1", "runs", &id, "finish"], &[]);
-        self.send(call.with_json(finish)?.repeatable()).await.map(drop)
+        let answer = self.send(call.with_json(finish)?.repeatable()).await?;
+        Ok(answer.headers.get(LOG_EXPIRES_HEADER).and_then(|at| at.to_str().ok()?.parse().ok()))
     }
 }

@@ -17,6 +17,7 @@ use url::Url;
 use super::archive::{
     AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, engine_of, recent_runs, tasks_of_problem, unusual_rows, waiting_runs,
 };
+use super::duration::seconds;
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
@@ -784,14 +785,4 @@ fn without_secrets(line: &str) -> String {
     let mut text = line.to_owned();
     SECRETS.text(&mut text);
     text
-}
-
-/// `45 s`, `12 min`, `5 h 2 min`.
-fn seconds(ms: i64) -> String {
-    let seconds = ms / 1_000;
-    match seconds {
-        ..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-    }
 }

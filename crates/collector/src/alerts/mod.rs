@@ -15,6 +15,7 @@ mod archive;
 mod channel;
 mod channel_context;
 mod chat;
+mod duration;
 mod error;
 mod find;
 mod mail;

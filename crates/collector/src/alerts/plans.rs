@@ -7,6 +7,7 @@ use runlog_store::plans::{FailedPlan, Plans};
 use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
 
+use super::duration::seconds;
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::rule::{AlertRule, Condition};
@@ -106,10 +107,10 @@ pub(super) async fn occurrences_of_plans(
             }
             let Some(part) = part_of(workspaces, rule, &plan).await? else { continue };
             let text = format!(
-                "plan {} has not run since {}; it usually runs every {} min",
+                "plan {} has not run since {}; it usually runs every {}",
                 part.plan_name,
                 plan.at.to_seconds_text(),
-                usual_ms / 60_000
+                seconds(usual_ms)
             );
             let key = format!("plan late {} since {}", plan.plan_id, plan.at);
             found.push(PlanOccurrence { key, what: "plan_not_run", text, plan: part, at: now });

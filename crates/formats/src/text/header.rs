@@ -23,6 +23,8 @@ pub(super) struct Header<'a> {
     pub(super) message: &'a str,
     /// True for the text form of Runlog itself.
     pub(super) is_exact: bool,
+    /// True for a message that begins with the quotation mark of a cell.
+    pub(super) is_quoted: bool,
 }
 
 impl<'a> Header<'a> {
@@ -148,10 +150,29 @@ fn syslog(rest: &str, is_certain: bool) -> Option<Header<'_>> {
     })
 }
 
-/// The layouts of log4j, logback, Python and others. Without a severity, all of it is the message.
+/// The layouts of log4j, logback, Python and others, and rows of tables. Without a severity, all of it is the message.
 fn of_logger(rest: &str) -> Header<'_> {
     let whole = after_separator(rest);
-    logger_parts(whole).unwrap_or_else(|| Header { message: whole, ..Header::default() })
+    of_row(rest).or_else(|| logger_parts(whole)).unwrap_or_else(|| {
+        // What separates the time from the message is part of neither.
+        let message = whole.strip_prefix([',', ';', '|']).unwrap_or(whole);
+        Header { message, is_quoted: message.len() < whole.len() && message.starts_with('"'), ..Header::default() }
+    })
+}
+
+/// A row of a table without a header, after its time: `,ERROR,disk full`. Further cells are part of the message.
+fn of_row(rest: &str) -> Option<Header<'_>> {
+    let separator = rest.chars().next().filter(|it| matches!(it, ',' | ';' | '|' | '\t'))?;
+    let (cell, message) = rest[1..].split_once(separator).unwrap_or((&rest[1..], ""));
+    let cell = cell.trim();
+    if separator == '\t' && is_level(cell) {
+        // A blank like any other: threads and a component may follow.
+        return None;
+    }
+    let level = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"')).unwrap_or(cell).trim();
+    let level = level_in(level).filter(|_| !level.contains(':'))?;
+    let message = message.trim_start_matches(' ');
+    Some(Header { severity: Some(level), message, is_quoted: message.starts_with('"'), ..Header::default() })
 }
 
 fn logger_parts(text: &str) -> Option<Header<'_>> {

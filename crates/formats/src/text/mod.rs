@@ -49,6 +49,8 @@ struct Open {
     message: String,
     /// True for the text form of Runlog itself, and for a given layout, whose messages are kept to the letter.
     is_exact: bool,
+    /// True for a message that is a cell in quotation marks.
+    is_quoted: bool,
     /// True as long as the message begins with the next line.
     is_head: bool,
 }
@@ -174,8 +176,13 @@ impl TextReader {
             _ if line.trim().is_empty() && open.is_none() => None,
             _ => {
                 let before = open.take();
-                let mut next =
-                    Open { record: Record::at(time), message: line.to_owned(), is_exact: false, is_head: false };
+                let mut next = Open {
+                    record: Record::at(time),
+                    message: line.to_owned(),
+                    is_exact: false,
+                    is_quoted: false,
+                    is_head: false,
+                };
                 next.message.push_str(carriage_return);
                 *open = Some(next);
                 let mut before = before?;
@@ -204,7 +211,7 @@ impl TextReader {
             record.extra.get_or_insert_default().insert(name.to_owned(), Value::from(text));
         }
         let message = [laid.message, carriage_return].concat();
-        Some(Open { record, message, is_exact: true, is_head: laid.is_head })
+        Some(Open { record, message, is_exact: true, is_quoted: false, is_head: laid.is_head })
     }
 }
 
@@ -235,7 +242,8 @@ impl Open {
         for (name, text) in header.further {
             record.extra.get_or_insert_default().insert(name.to_owned(), Value::from(text));
         }
-        Self { record, message: [header.message, carriage_return].concat(), is_exact: header.is_exact, is_head: false }
+        let message = [header.message, carriage_return].concat();
+        Self { record, message, is_exact: header.is_exact, is_quoted: header.is_quoted, is_head: false }
     }
 
     /// Adds a line.
@@ -251,18 +259,27 @@ impl Open {
 
     /// The record; `has_carriage_returns` says that every line up to its end has one.
     fn complete(self, has_carriage_returns: bool) -> Record {
-        let Self { mut record, mut message, is_exact, .. } = self;
+        let Self { mut record, mut message, is_exact, is_quoted, .. } = self;
         if has_carriage_returns || !is_exact {
             message = message.replace("\r\n", "\n");
             message.truncate(message.strip_suffix('\r').unwrap_or(&message).len());
         }
         if !is_exact {
             message.truncate(message.trim_end().len());
+            if is_quoted && let Some(cell) = cell_of(&message) {
+                message = cell;
+            }
             header::read_second_line(&mut record, &mut message);
         }
         record.message = (!message.is_empty()).then_some(message);
         record
     }
+}
+
+/// The text of a cell in quotation marks; none if it is several cells.
+fn cell_of(quoted: &str) -> Option<String> {
+    let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    (!inner.replace("\"\"", "").contains('"')).then(|| inner.replace("\"\"", "\""))
 }
 
 #[cfg(test)]
@@ -352,6 +369,31 @@ mod tests {
         check("<12>Nov 27 20:02:09 host7 job: slow\n", &["2026-11-27T20:02:09.000Z|WARN||job|host7|slow|"]);
         check("Dec  1 20:02:09 host7 job[1]: old\n", &[r#"2025-12-01T20:02:09.000Z|||job|host7|old|{"pid":"1"}"#]);
         check("Fri Nov 27 20:02:09 CET 2026 INFO x\n", &["2026-11-27T19:02:09.000Z|INFO||||x|"]);
+    }
+
+    #[test]
+    fn rows_without_a_header_are_read_with_their_severity() {
+        for (line, expected) in [
+            ("2026-11-27 20:02:09.123,INFO,loaded", "INFO||||loaded|"),
+            ("2026-11-27 20:02:09,123,ERROR,disk full,0 rows", "ERROR||||disk full,0 rows|"),
+            ("2026-11-27T20:02:09.123Z;warn;slow; very", "warn||||slow; very|"),
+            ("2026-11-27 20:02:09.123|ERROR|disk full", "ERROR||||disk full|"),
+            ("2026-11-27 20:02:09.123\tERROR\tdisk\tfull", "ERROR||||disk\tfull|"),
+            ("2026-11-27 20:02:09.123, INFO, loaded", "INFO||||loaded|"),
+            ("2026-11-27 20:02:09.123,ERROR", "ERROR|||||"),
+            ("2026-11-27 20:02:09.123,loaded 5 rows", "||||loaded 5 rows|"),
+            ("2026-11-27 20:02:09.123,Error,ERROR", "Error||||ERROR|"),
+            (r#""2026-11-27 20:02:09.123","ERROR","disk ""d"" full""#, r#"ERROR||||disk "d" full|"#),
+            (r#""2026-11-27 20:02:09.123";"INFO";"a";"b""#, r#"INFO||||"a";"b"|"#),
+            (r#"2026-11-27 20:02:09.123,INFO,"one, two""#, "INFO||||one, two|"),
+            (r#"2026-11-27 20:02:09.123,"one, two""#, "||||one, two|"),
+        ] {
+            check(&format!("{line}\n"), &[&format!("{AT}|{expected}")]);
+        }
+        let text = "\"2026-11-27 20:02:09.123\",\"ERROR\",\"disk full\n\tat a.B.c(D.java:1)\"\n\"2026-11-27 20:02:09.123\",\"INFO\",\"x\"\n";
+        check(text, &[&format!("{AT}|ERROR||||disk full\n\tat a.B.c(D.java:1)|"), &format!("{AT}|INFO||||x|")]);
+        let text = "2026-11-27 20:02:09.123 INFO x\n\"2026-11-27 20:02:09.123\": quoted\n";
+        check(text, &[&format!("{AT}|INFO||||x\n\"2026-11-27 20:02:09.123\": quoted|")]);
     }
 
     #[test]

@@ -79,7 +79,10 @@ impl Clock {
     pub(super) fn read<'a>(&mut self, line: &'a str) -> Option<Stamped<'a>> {
         // Most lines that continue a record begin with a blank or a letter.
         let first = line.bytes().next()?;
-        if !(first.is_ascii_digit() || first.is_ascii_uppercase() || matches!(first, b'[' | b'<' | b'{' | b'\x1b')) {
+        if !(first.is_ascii_digit()
+            || first.is_ascii_uppercase()
+            || matches!(first, b'[' | b'<' | b'{' | b'"' | b'\x1b'))
+        {
             return None;
         }
         let (level, line) = level::before_time(line).map_or((None, line), |(level, line)| (Some(level), line));
@@ -87,6 +90,7 @@ impl Clock {
         let priority = scan.priority();
         let is_rfc5424 = priority.is_some() && scan.eat("1 ");
         let is_in_brackets = priority.is_none() && (scan.eat("[") || scan.eat("{"));
+        let is_quoted = priority.is_none() && !is_in_brackets && scan.eat("\"");
         let start = scan.0;
         let (time, is_yearless) = match self.absolute(&mut scan) {
             Some((time, is_yearless)) => (time, is_yearless),
@@ -101,7 +105,12 @@ impl Clock {
                 return None;
             }
         }
+        if is_quoted && !scan.eat("\"") {
+            return None;
+        }
         let is_end = match scan.0.chars().next() {
+            // The first cell of a row.
+            next if is_quoted => next.is_some_and(|next| matches!(next, ',' | ';' | '|' | '\t')),
             None => true,
             Some(next) => next.is_whitespace() || matches!(next, '|' | '-' | ';' | ',' | ':' | '[' | ']'),
         };

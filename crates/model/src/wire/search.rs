@@ -44,6 +44,9 @@ pub struct FoundRecord {
     pub task_name: String,
     /// The workspace of the run.
     pub workspace_id: WorkspaceId,
+    /// Its position in its log, starting at 0, if the search asked for `positions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
     /// When it was logged. Unit: epoch milliseconds.
     #[schema(value_type = i64, example = 1614696623123_i64)]
     pub log_timestamp: i64,

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::AppendHeaders;
 use runlog_model::RunId;
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::TaskExecution;
-use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::wire::push::{FinishRun, LOG_EXPIRES_HEADER, StartRun};
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -69,7 +70,7 @@ pub(crate) async fn one(
     tag = "push",
     params(("id" = runlog_model::RunId, Path, description = "ID")),
     request_body(content = FinishRun),
-    responses((status = 200, description = "The run has ended", body = TaskExecution), (status = 409, description = "The run has already ended with another status", body = ErrorBody))
+    responses((status = 200, description = "The run has ended", body = TaskExecution, headers(("x-runlog-log-expires" = String, description = "When its log is deleted by the retention of its workspace, which may have passed; absent if it is kept at any age"))), (status = 409, description = "The run has already ended with another status", body = ErrorBody))
 )]
 pub(crate) async fn finish(
     State(app): State<App>,
@@ -77,8 +78,10 @@ pub(crate) async fn finish(
     Path(id): Path<String>,
     change: AuditedChange,
     JsonBody(finish): JsonBody<FinishRun>,
-) -> ApiResult<Json<TaskExecution>> {
+) -> ApiResult<(AppendHeaders<Option<(&'static str, String)>>, Json<TaskExecution>)> {
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::Publish]).await?;
     let run = change.store(StatusCode::OK).runs().finish(run.id, &finish).await?;
-    Ok(Json((&run).into()))
+    let expires = app.store().maintenance().log_expires(run.id).await?;
+    let header = expires.map(|at| (LOG_EXPIRES_HEADER, at.to_string()));
+    Ok((AppendHeaders(header), Json((&run).into())))
 }

@@ -13,6 +13,7 @@ use runlog_model::wire::search::{
     Facet, FacetValue, FoundRecord, Scanned, SearchAnswer, SearchFacetsAnswer, Unreadable,
 };
 use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
+use runlog_store::ErrorKind;
 use runlog_store::accounts::Caller;
 use runlog_store::limits::DAY_MS;
 use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError};
@@ -56,6 +57,8 @@ query_parameters! {
         limit: NumberOr<1, { limits::SEARCH_PAGE_MAX }, { limits::SEARCH_PAGE_DEFAULT }> = "limit",
         /// Cursor of the previous response, to continue after it.
         cursor: Option<SearchCursor> = "cursor",
+        /// Whether to return the position of each record in its log (`index`).
+        positions: bool = "positions",
     }
 }
 
@@ -204,8 +207,16 @@ pub(crate) async fn find(
     let search = in_scope(&app, &caller, query.scope, search).await?;
     let page = app.store().query().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
+    let mut items = Vec::with_capacity(page.items.len());
+    for hit in page.items {
+        let index = match query.positions {
+            true => position(&app, &hit).await?,
+            false => None,
+        };
+        items.push(item(hit, index));
+    }
     Ok(Json(SearchAnswer {
-        items: page.items.into_iter().map(item).collect(),
+        items,
         cursor: page.next.map(cursor),
         scanned: Scanned { records: page.scanned_records, bytes: page.scanned_bytes },
         complete: page.is_complete,
@@ -304,8 +315,20 @@ fn decoded_cursor(cursor: &str) -> Option<SearchCursor> {
     parts.next().is_none().then_some(place)
 }
 
-fn item(found: SearchHit) -> FoundRecord {
+/// The position of a record that was found, unless its log was deleted meanwhile or is damaged.
+async fn position(app: &App, hit: &SearchHit) -> ApiResult<Option<u64>> {
+    match app.store().logs().position(hit.run_id, hit.time, hit.arrival).await {
+        Ok(index) => Ok(Some(index)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Corrupt) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn item(found: SearchHit, index: Option<u64>) -> FoundRecord {
     FoundRecord {
+        index,
         run_id: found.run_id,
         task_id: found.task_id,
         task_name: found.task_name,

@@ -99,7 +99,7 @@ async fn a_wrong_question_is_told_what_and_where() {
     let stage = stage().await;
     let wrong = stage.post(SQL, question("SELECT mesage FROM records")).await;
     wrong.is_error(400, &["did you mean message?", "line 1, column 8: SELECT mesage FROM records"]);
-    stage.post(SQL, question("DROP TABLE runs")).await.is_error(400, &["DDL"]);
+    stage.post(SQL, question("DROP TABLE runs")).await.is_error(400, &["queries only read the archive"]);
     stage.post(SQL, question("COPY runs TO '/tmp/x.csv'")).await.is_error(400, &[]);
     stage.post(SQL, r#"{"sql": "SELECT 1"}"#).await.is_error(400, &["sql", "query"]);
     stage.post(SQL, "SELECT 1").await.is_error(400, &["body"]);

@@ -63,6 +63,16 @@ impl Logs {
         Ok(LivePage { total: run.records, filtered: run.records, records })
     }
 
+    /// The position of a record in its log, in order of time and arrival, counted from 0. `NotFound`: no such run.
+    ///
+    /// `arrival`: its number in its run, in order of arrival.
+    pub async fn position(&self, run_id: RunId, time: Timestamp, arrival: i64) -> Result<u64> {
+        let earlier = TimeRange { start: None, end: Some(time.plus_millis(-1)) };
+        let (_, scope) = scope(&self.core, run_id, earlier).await?;
+        let at_once = Scope { range: TimeRange { start: Some(time), end: Some(time) }, arrivals: arrival, ..scope };
+        Ok(self.count(scope).await? + self.count(at_once).await?)
+    }
+
     async fn some_records(
         &self,
         scope: Scope,

@@ -1,5 +1,6 @@
 //! What a person types to find records: words, parts of words, phrases.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use arrow_array::{Array, BooleanArray, StringArray};
@@ -87,6 +88,21 @@ impl SearchText {
         self.parts.is_empty()
     }
 
+    /// Where the parts that are searched for are in a text: bytes, in order, without overlaps.
+    pub fn places_in(&self, text: &str) -> Vec<Range<usize>> {
+        let wanted = self.parts.iter().filter(|part| !part.is_unwanted);
+        let mut places: Vec<Range<usize>> = wanted.flat_map(|part| part.places_in(text)).collect();
+        places.sort_by_key(|place| place.start);
+        places.dedup_by(|place, before| {
+            let overlaps = place.start < before.end;
+            if overlaps {
+                before.end = before.end.max(place.end);
+            }
+            overlaps
+        });
+        places
+    }
+
     pub(crate) fn words(&self) -> &NeededWords {
         &self.words
     }
@@ -103,6 +119,15 @@ impl SearchText {
 }
 
 impl Part {
+    fn places_in(&self, text: &str) -> Vec<Range<usize>> {
+        let bytes = text.as_bytes();
+        let found = self.regex.find_iter(bytes).map(|found| found.range());
+        let stands_alone = |place: &Range<usize>| {
+            !self.is_words || !(ends_in_word(&bytes[..place.start]) || begins_with_word(&bytes[place.end..]))
+        };
+        found.filter(stands_alone).collect()
+    }
+
     /// The rows that hold it. All messages are looked through as one, which is quicker than one by one.
     fn rows(&self, messages: &StringArray) -> Vec<bool> {
         let (offsets, bytes) = (messages.value_offsets(), messages.value_data());
@@ -209,6 +234,19 @@ mod tests {
         assert_eq!(found("-timeout", &MESSAGES), [2, 3, 4]);
         assert_eq!(found("-\"timeout\"", &MESSAGES), [1, 2, 3, 4]);
         assert_eq!(found("a - b", &[Some("a - b"), Some("ab")]), [0]);
+    }
+
+    #[test]
+    fn what_is_searched_for_is_shown_where_it_stands() {
+        let places = |search: &str, text: &str| -> Vec<String> {
+            let places = search.parse::<SearchText>().unwrap().places_in(text);
+            places.into_iter().map(|place| text[place].to_owned()).collect()
+        };
+        assert_eq!(places("timeout", "Timeout, TIMEOUTS"), ["Timeout", "TIMEOUT"]);
+        assert_eq!(places("\"timeout\"", "Timeout, TIMEOUTS"), ["Timeout"]);
+        assert_eq!(places("abc bcd x", "ABCD"), ["ABCD"], "they overlap");
+        assert_eq!(places("a -b", "b a"), ["a"]);
+        assert_eq!(places("", "b a"), [""; 0]);
     }
 
     #[test]

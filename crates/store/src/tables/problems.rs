@@ -64,7 +64,7 @@ pub struct ProblemFilter {
     pub state: Option<ProblemState>,
     /// Problems that hit this task.
     pub task_id: Option<TaskId>,
-    /// Problems whose title contains this text, in any case.
+    /// Problems whose title, or the headline of one of their runs, contains this text, in any case.
     pub text: Option<String>,
     /// Problems whose id begins with this text.
     pub id_prefix: Option<String>,
@@ -367,8 +367,12 @@ fn push_filter(query: &mut Sql, filter: &ProblemFilter, now: Timestamp) {
         query.push_bind(id.to_string()).push(")");
     }
     if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
-        query.push(" AND ");
+        // Of the runs that are counted, as in the list the headline of the latest one is shown.
+        query.push(" AND (");
         push_name_like(query, "p.title", text, containing);
+        query.push(" OR EXISTS (SELECT 1 FROM problem_runs h WHERE h.problem_id = p.id AND ");
+        push_name_like(query, "h.headline", text, containing);
+        query.push("))");
     }
     if let Some(prefix) = &filter.id_prefix {
         // Between the prefix and the first text after all that begin with it, so that an index finds them.

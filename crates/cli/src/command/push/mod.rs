@@ -38,7 +38,7 @@ use crate::arguments::span::Span;
 use crate::arguments::status::StatusArg;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::failure::report;
-use crate::render::preferences::zone;
+use crate::render::preferences::{shown_seconds, zone};
 use crate::render::progress::Bar;
 use crate::render::screen::Stream;
 use crate::render::terminal::{counted, counted_are, counted_were, note, result_json, result_line};
@@ -53,8 +53,8 @@ const FUTURE_MS_MAX: i64 = 60_000;
 #[command(after_help = "\
 Formats: NDJSON and JSON as `runlog fetch` writes them, or with the field names of other loggers; CSV with a header, as \
 `runlog sql` writes it; text as loggers write it (log4j, logback, java.util.logging, Python, syslog, `runlog fetch --format \
-text`), where lines without a time continue the record before; and text without times. Compression (gzip, zstd) and UTF-16 \
-are detected from the content, not from the file name.
+text`), where lines without a time continue the record before; and text without times. Compression (gzip, zstd, bzip2, \
+xz) and UTF-16 are detected from the content, not from the file name.
 
 If any part of the log is invalid, nothing is stored and no run is started: the first invalid lines are listed, and the \
 exit code is 2. With --skip-invalid, the others are stored, and the exit code is 6. If the service fails in between, run \
@@ -574,14 +574,24 @@ impl Push {
             error_message: self.args.error_message.clone(),
             ..FinishRun::with_status(status)
         };
-        match self.client.finish_run(self.run, &finish).await {
+        let expires = match self.client.finish_run(self.run, &finish).await {
             // The run was started elsewhere, and later than its log says.
             Err(error) if error.kind() == ErrorKind::Invalid && self.args.finished_at.is_none() && last.is_some() => {
                 let now = FinishRun { finish_timestamp: None, ..finish };
-                Ok(self.client.finish_run(self.run, &now).await?)
+                self.client.finish_run(self.run, &now).await?
             }
-            finished => Ok(finished?),
+            finished => finished?,
+        };
+        if let Some(expired) = expires.filter(|at| *at <= SystemClock.now()) {
+            note(format!(
+                "warning: by the retention of its workspace, the log of run {} has expired on {}, and is deleted by the next \
+                 sweep, within minutes; to keep it, raise the retention or hold the run now: runlog archive hold {}",
+                self.run,
+                shown_seconds(expired),
+                self.run
+            ));
         }
+        Ok(())
     }
 
     /// What becomes of the run when its log could not be stored, and what to do, as the end of a message. A run that this

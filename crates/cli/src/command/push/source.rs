@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context;
+use lzma_rust2::XzReader;
 use runlog_formats::{Detected, LogFormat, ReadSettings, detect};
 use runlog_model::{Clock, Timestamp};
 
@@ -19,6 +20,9 @@ use crate::system::SystemClock;
 const HEAD_BYTES: u64 = 64 << 10;
 /// How often a log may be packed, one packing inside of another.
 const PACKINGS_MAX: usize = 3;
+
+/// The most memory for decompressing xz, enough for its highest level. Unit: KiB.
+const XZ_MEMORY_KIB_MAX: u32 = 128 << 10;
 
 /// A log that is being read.
 pub(crate) struct Log {
@@ -91,6 +95,8 @@ fn looked(
             }
             Some(Packing::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
             Some(Packing::Zstd) => Box::new(zstd::Decoder::new(bytes)?),
+            Some(Packing::Bzip2) => Box::new(bzip2::read::MultiBzDecoder::new(bytes)),
+            Some(Packing::Xz) => Box::new(Xz(XzReader::new_mem_limit(BufReader::new(bytes), true, XZ_MEMORY_KIB_MAX))),
             None => break,
         };
         packings += 1;
@@ -129,14 +135,34 @@ fn peek(mut bytes: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn Read + 
     Ok((head.clone(), Box::new(Cursor::new(head).chain(bytes))))
 }
 
+/// Decompresses xz; says what to do about a file that needs too much memory.
+struct Xz<R: Read>(XzReader<R>);
+
+impl<R: Read> Read for Xz<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out).map_err(|error| match error.kind() {
+            io::ErrorKind::OutOfMemory => {
+                let mib = XZ_MEMORY_KIB_MAX >> 10;
+                let advice = Advice::Pipe("xz").text();
+                io::Error::new(error.kind(), format!("decompressing it needs more than {mib} MiB of memory; {advice}"))
+            }
+            _ => error,
+        })
+    }
+}
+
 enum Packing {
     Gzip,
     Zstd,
+    Bzip2,
+    Xz,
 }
 
 fn packing_of(head: &[u8]) -> Option<Packing> {
     match head {
         [0x1f, 0x8b, ..] => Some(Packing::Gzip),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Packing::Bzip2),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Packing::Xz),
         // A frame, or one that readers skip.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Packing::Zstd),
         _ => None,
@@ -155,11 +181,9 @@ fn utf16_of(head: &[u8]) -> Option<(ByteOrder, usize)> {
 }
 
 /// Kinds of files by their first bytes, and what to do about them.
-const OTHERS: [(&[u8], &str, Advice); 17] = [
+const OTHERS: [(&[u8], &str, Advice); 15] = [
     (b"PK\x03\x04", "a zip archive", Advice::Unpack),
     (b"PK\x05\x06", "an empty zip archive", Advice::Unpack),
-    (b"BZh", "compressed with bzip2", Advice::Pipe("bzip2")),
-    (b"\xfd7zXZ\0", "compressed with xz", Advice::Pipe("xz")),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", Advice::Unpack),
     (b"Rar!\x1a\x07", "a RAR archive", Advice::Unpack),
     (b"\x04\x22\x4d\x18", "compressed with LZ4", Advice::Pipe("lz4")),
@@ -251,6 +275,38 @@ mod tests {
         check(&gzip(&zstd::encode_all(LINE.as_bytes(), 1).unwrap()), LogFormat::Ndjson, LINE);
         check(&gzip("\u{feff}[{}]".as_bytes()), LogFormat::Json, "[{}]");
         check(&gzip(b"2021-08-19 10:11:12 INFO x\n"), LogFormat::Text, "2021-08-19 10:11:12 INFO x\n");
+    }
+
+    /// [`LINE`] in two streams, as `pbzip2` writes them.
+    const BZIP2: &[u8] = b"BZh91AY&SY\xccJ\x95\xb6\x00\x00\x04\x95\x80\x10\x00\x00\x02\x22\x84\x88\x08 \x001\x06LA\x01\x91\xea\x0cC\x10x\xbb\x92)\xc2\x84\x86bT\xad\xb0BZh91AY&SYy\xd8D-\x00\x00\x03\xd9\xec\x80\x10P\x00\x00\x10\x02\x81\x10\x02\x00\x02 \x00\x80\x04\x08\x00@\x00 \x001L\x00\x01\x09\xa34\x98\x9e\xa4\x88\x8e\x89\x0d\x9bk\xc2I\xf8\xbb\x92)\xc2\x84\x83\xce\xc2!h";
+
+    /// The same, the second stream with another checksum.
+    const XZ: &[u8] = b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x0c\x00\x00\x00\x8f\x98A\x9c\x01\x00\x09{\x22logMessa\x00\x00\x00\x08\xed\xd8\xe2q$\x9bB\x00\x01\x22\x0a\x15\x1a\xe1g\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ\xfd7zXZ\x00\x00\x0a\xe1\xfb\x0c\xa1\x02\x00!\x01\x0c\x00\x00\x00\x8f\x98A\x9c\x01\x00\x11ge\x22:\x22gr\xc3\xbcn \xf0\x9f\x91\x8d\x22}\x0a\x00\x00\x00o\xfbrh\x8c\xe1d\xbc\x00\xca$\x06.\x150B\xf5k\xe0\x17U\x83\xdf/\xa4\x83\x06I\x8cQ\x16\x0e\x00\x01B\x12\xe4\xe9p\x11\x18\x9bK\x9a\x01\x00\x00\x00\x00\x0aYZ";
+
+    /// `{}` with a dictionary of 1 GiB.
+    const XZ_OF_A_GIB: &[u8] = b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01$\x00\x00\x00^\x1f\xc7\xf9\x01\x00\x02{}\x0a\x00\x00c\xa1\x8a\xe0\xb5\x03i:\x00\x01\x1b\x03\x0b/\xb9\x10\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ";
+
+    #[test]
+    fn bzip2_and_xz_are_read_with_all_their_streams() {
+        check(BZIP2, LogFormat::Ndjson, LINE);
+        check(XZ, LogFormat::Ndjson, LINE);
+        check(&gzip(XZ), LogFormat::Ndjson, LINE);
+        for packed in [BZIP2, XZ] {
+            let settings = ReadSettings::written_at(Timestamp::MIN);
+            let cut = Box::new(Cursor::new(packed[..packed.len() - 9].to_vec()));
+            let read = looked(cut, None, settings).and_then(|log| log.unwrap().text.read_to_string(&mut String::new()));
+            assert!(read.is_err(), "it is cut off");
+        }
+    }
+
+    #[test]
+    fn memory_for_decompressing_is_bounded() {
+        let settings = ReadSettings::written_at(Timestamp::MIN);
+        let told = match looked(Box::new(Cursor::new(XZ_OF_A_GIB.to_vec())), None, settings) {
+            Ok(_) => panic!("it was read"),
+            Err(error) => error.to_string(),
+        };
+        assert!(told.contains("more than 128 MiB") && told.contains("xz -dc FILE | runlog push -"), "{told}");
     }
 
     #[test]

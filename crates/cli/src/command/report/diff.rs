@@ -4,7 +4,7 @@ use runlog_analysis::patterns::{Change, PatternChange};
 use runlog_analysis::report::{RunDiff, Side};
 
 use super::components::put_components;
-use super::phrases::{CHANGES_HEAD, basis_of, counted, number, rows_of_changes, rows_of_groups, started, status};
+use super::phrases::{CHANGES_HEAD, basis_of, change, counted, rows_of_changes, rows_of_groups, started, status};
 use crate::render::document::{Document, Span, faint, plain, strong};
 use crate::render::terminal::{count, duration};
 
@@ -62,7 +62,7 @@ fn rows_of_sides(before: &Side, after: &Side) -> Vec<Vec<Span>> {
     if let (Some(before), Some(after)) = (before.run.duration_ms, after.run.duration_ms)
         && before > 0
     {
-        rows[3][2] = plain(format!("{} ({} times as long)", duration(after), number(after as f64 / before as f64)));
+        rows[3][2] = plain(format!("{} ({})", duration(after), change(after as f64 / before as f64)));
     }
     rows
 }

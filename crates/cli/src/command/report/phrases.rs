@@ -64,7 +64,7 @@ pub(super) fn head_of(run: &RunHead) -> Vec<Span> {
     if let Some(duration_ms) = run.duration_ms {
         line.push(plain(format!(", took {}", duration(duration_ms))));
     }
-    line.push(plain(format!(", {} records", count(run.records))));
+    line.push(plain(format!(", {}", counted(run.records, "record"))));
     if run.errors > 0 {
         line.extend([plain(", "), toned(Tone::Bad, counted(run.errors, "error"))]);
     }
@@ -126,6 +126,16 @@ fn row_of_change(pattern: &PatternChange) -> Vec<Span> {
         Change::Unchanged => faint("unchanged"),
     };
     vec![change, records(&pattern.before), records(&pattern.after), severity(worst), text(&pattern.template)]
+}
+
+/// How much longer something took: `+0 %`, `-40 %`, `12 times as long`.
+pub(super) fn change(times: f64) -> String {
+    match ((times - 1.0) * 100.0).round() {
+        // Not `-0`.
+        0.0 => "+0 %".to_owned(),
+        percent if percent < 200.0 => format!("{percent:+} %"),
+        _ => format!("{} times as long", number(times)),
+    }
 }
 
 /// Two digits where they say something.

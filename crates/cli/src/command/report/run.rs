@@ -151,7 +151,7 @@ fn put_against(document: &mut Document, against: &Against) {
     let earlier = if against.is_good { "the last successful run" } else { "the previous run (no run was successful)" };
     document.heading(format!("Compared with {earlier}"));
     document.line([
-        plain(format!("run {}, started {}, {} records: ", run.run_id, started(run), count(run.records))),
+        plain(format!("run {}, started {}, {}: ", run.run_id, started(run), counted(run.records, "record"))),
         strong(format!("{} new", counted(counts.new, "pattern"))),
         plain(format!(
             ", {} more frequent, {} gone, {} less frequent, {} unchanged",

@@ -4,7 +4,7 @@ use runlog_analysis::report::{Durations, TaskErrorGroup, TaskReport};
 use runlog_model::ErrorGroupKind;
 
 use super::components::put_throughput;
-use super::phrases::{counted, label_of, number, severity, status, strip_of, text, time, tone_of};
+use super::phrases::{change, counted, label_of, severity, status, strip_of, text, time, tone_of};
 use super::workspace::reason;
 use crate::render::document::{Bar, Block, Document, Span, Tone, faint, plain, strong, toned};
 use crate::render::preferences::shown_seconds;
@@ -77,10 +77,8 @@ fn put_durations(document: &mut Document, report: &TaskReport, durations: &Durat
     document.table(&head, &[0, 1, 2, 3, 4, 5], vec![row]);
     if let Some(trend) = durations.trend {
         let (earlier, later) = (duration(trend.earlier_p50_ms), duration(trend.later_p50_ms));
-        let times = number(trend.times);
-        document.line([plain(format!(
-            "median of the earlier half {earlier}, of the later half {later}: {times} times as long"
-        ))]);
+        let change = change(trend.times);
+        document.line([plain(format!("median of the earlier half {earlier}, of the later half {later}: {change}"))]);
     }
 }
 

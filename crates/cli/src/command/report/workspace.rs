@@ -89,7 +89,7 @@ pub(super) fn reason(of: &Reason) -> Vec<Span> {
             toned(Tone::Bad, format!("its last {runs_in_a_row} runs failed")),
             plain(format!(", since {}", shown_seconds(*since))),
             because(error),
-            faint(format!(" {run_id}")),
+            faint(format!(" (the last one: {run_id})")),
         ],
         Reason::Slow { run_id, duration_ms, usual_ms, goes_on } => {
             let word = if *goes_on { "has been running for" } else { "took" };

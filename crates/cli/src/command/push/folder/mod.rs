@@ -283,8 +283,8 @@ async fn end(client: &Client, run: RunId, status: RunStatus, last: Option<Timest
     let finish = FinishRun { finish_timestamp: last, ..FinishRun::with_status(status) };
     match client.finish_run(run, &finish).await {
         Err(error) if error.kind() == ErrorKind::Invalid => {
-            client.finish_run(run, &FinishRun::with_status(status)).await
+            client.finish_run(run, &FinishRun::with_status(status)).await.map(drop)
         }
-        ended => ended,
+        ended => ended.map(drop),
     }
 }
