@@ -72,7 +72,7 @@ impl SinkHealth {
         let time = backoff(first, pause.times, PAUSE_MAX.max(first));
         let until = now.plus_millis(millis(time));
         // Several workers may encounter the same failure; it counts once.
-        if pause.until < now.as_millis() {
+        if pause.until <= now.as_millis() {
             *pause = Pause { until: until.as_millis(), times: pause.times.saturating_add(1) };
         }
         Timestamp::clamped(pause.until)
