@@ -54,7 +54,8 @@ impl Error {
     }
 
     /// The same, because no connection to the service could be established.
-    pub(crate) fn unreachable(mut self) -> Self {
+    #[must_use]
+    pub fn unreachable(mut self) -> Self {
         self.is_unreachable = true;
         self
     }

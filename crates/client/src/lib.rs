@@ -23,6 +23,6 @@ pub use api::{
 pub use error::{Error, ErrorKind, Result};
 pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};
 pub use transport::{
-    Client, ClientSettings, Credentials, DownloadSettings, GroupPaces, HttpClientBuilder, Pace, PaceSetting, REGIONS,
-    SimulatedNetwork, TlsSettings, TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,
+    Client, ClientSettings, Credentials, DownloadSettings, GroupPaces, HttpClientBuilder, HttpSender, Pace,
+    PaceSetting, REGIONS, SimulatedNetwork, TlsSettings, TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,
 };

@@ -1,7 +1,7 @@
 //! The clients: they push, finish, read, fetch pages, delete, hold, and have nodes do what jobs do, several at once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,15 +20,18 @@ use runlog_store::{Error, ErrorKind, Result as StoreResult, Store, StoreSettings
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use crate::alerts::{NodeAlerts, Searches};
 use crate::collection::Upstream;
 use crate::collectors::NodeCollector;
 use crate::deliveries::Sink;
 use crate::deployment::Shared;
+use crate::lake::Shown;
 use crate::ledger::{self, Batch, Deletion, Hold, Ledger, Reading, Run, Span, Window};
 use crate::locked;
 use crate::schedule::{Kind, OUTSIDE};
 use crate::seed::{NodeRandom, Numbers};
 use crate::service::Service;
+use crate::sinks::NodeDeliverer;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
@@ -59,17 +62,39 @@ pub(crate) enum Deed {
     Trigger,
     CollectFromCloud,
     ReadCloudRun,
+    DeliverToPeer,
+    Alert,
+    EndWhileMuted,
+    LoadTable,
+}
+
+/// What some deployments have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// An upstream with collectors.
+    Cloud,
+    /// Sinks of the program.
+    Sinks,
+    Alerts,
+    /// Tables for lakehouses.
+    Lake,
 }
 
 impl Deed {
-    /// Whether it needs an upstream.
-    pub(crate) fn is_of_cloud(self) -> bool {
-        matches!(self, Self::Trigger | Self::CollectFromCloud | Self::ReadCloudRun)
+    /// What it needs.
+    pub(crate) fn part(self) -> Option<Part> {
+        match self {
+            Self::Trigger | Self::CollectFromCloud | Self::ReadCloudRun => Some(Part::Cloud),
+            Self::DeliverToPeer => Some(Part::Sinks),
+            Self::Alert | Self::EndWhileMuted => Some(Part::Alerts),
+            Self::LoadTable => Some(Part::Lake),
+            _ => None,
+        }
     }
 }
 
 /// What clients do, and how often, in proportion.
-pub(crate) const DEEDS: [(Deed, usize); 21] = [
+pub(crate) const DEEDS: [(Deed, usize); 25] = [
     (Deed::Start, 4),
     (Deed::Push, 24),
     (Deed::Finish, 6),
@@ -91,6 +116,10 @@ pub(crate) const DEEDS: [(Deed, usize); 21] = [
     (Deed::Trigger, 8),
     (Deed::CollectFromCloud, 16),
     (Deed::ReadCloudRun, 6),
+    (Deed::DeliverToPeer, 60),
+    (Deed::Alert, 50),
+    (Deed::EndWhileMuted, 10),
+    (Deed::LoadTable, 20),
 ];
 
 /// A node that is up, as clients reach it.
@@ -104,6 +133,8 @@ pub(crate) struct NodeHandle {
     pub(crate) calls: Arc<Mutex<BTreeMap<u64, AbortHandle>>>,
     pub(crate) collector: Option<Arc<NodeCollector>>,
     pub(crate) service: Arc<Service>,
+    pub(crate) deliverers: Vec<Arc<NodeDeliverer>>,
+    pub(crate) alerts: Option<Arc<NodeAlerts>>,
 }
 
 impl NodeHandle {
@@ -128,6 +159,12 @@ pub(crate) struct World {
     pub(crate) upstream: Mutex<Upstream>,
     /// The token of the administrator, for requests over HTTP.
     pub(crate) token: Mutex<String>,
+    pub(crate) searches: Mutex<Searches>,
+    /// Held by the client that mutes a rule.
+    pub(crate) muting: tokio::sync::Mutex<()>,
+    pub(crate) has_muted: AtomicBool,
+    /// What the table for lakehouses has shown last, by run.
+    pub(crate) shown: Mutex<BTreeMap<usize, Shown>>,
     numbers: Mutex<Numbers>,
     place: Mutex<Option<(WorkspaceId, TaskId)>>,
 }
@@ -144,6 +181,11 @@ impl World {
     pub(crate) fn violation(&self, text: String) {
         self.shared.schedule.violation(text);
     }
+
+    /// Whether a rule of alerts was muted at any time.
+    pub(crate) fn had_mute(&self) -> bool {
+        self.has_muted.load(Ordering::SeqCst)
+    }
 }
 
 impl Clients {
@@ -155,6 +197,10 @@ impl Clients {
             sink: Mutex::default(),
             upstream: Mutex::default(),
             token: Mutex::default(),
+            searches: Mutex::default(),
+            muting: tokio::sync::Mutex::default(),
+            has_muted: AtomicBool::new(false),
+            shown: Mutex::default(),
             numbers: Mutex::new(numbers),
             place: Mutex::default(),
         }))
@@ -166,6 +212,15 @@ impl Clients {
 
     pub(crate) fn chance(&self, per_mille: usize) -> bool {
         locked(&self.0.numbers).chance(per_mille)
+    }
+
+    pub(crate) fn between(&self, low: i64, high: i64) -> i64 {
+        locked(&self.0.numbers).between(low, high)
+    }
+
+    /// The workspace of the runs.
+    pub(crate) fn workspace(&self) -> Option<WorkspaceId> {
+        locked(&self.0.place).map(|(workspace, _)| workspace)
     }
 
     pub(crate) fn numbers(&self) -> Numbers {
@@ -272,7 +327,7 @@ impl Clients {
             return;
         }
         self.0.shared.has_faults.store(true, Ordering::SeqCst);
-        self.set_cloud_faults(true);
+        self.set_service_faults(true);
         let rates = self.0.shared.profile.rates;
         locked(&self.0.shared.schedule.0).rates = rates;
         let clients = 2 + self.below(7);
@@ -292,16 +347,19 @@ impl Clients {
             }
         }
         self.0.shared.has_faults.store(false, Ordering::SeqCst);
-        self.set_cloud_faults(false);
+        self.set_service_faults(false);
         locked(&self.0.shared.schedule.0).rates = Default::default();
         self.0.shared.set_clocks_right();
         self.0.shared.schedule.note(|| "the faults end".to_owned());
         self.check_the_end().await;
     }
 
-    fn set_cloud_faults(&self, has_faults: bool) {
+    fn set_service_faults(&self, has_faults: bool) {
         if let Some(cloud) = &self.0.shared.cloud {
             cloud.set_faults(has_faults);
+        }
+        if let Some(peers) = &self.0.shared.peers {
+            peers.set_faults(has_faults);
         }
     }
 
@@ -336,6 +394,9 @@ impl Clients {
             }
             Answer::Of(Err(error)) => self.violation(format!("it cannot be set up: {}", error.with_causes())),
             Answer::Lost => self.violation("it cannot be set up".to_owned()),
+        }
+        if !self.set_up_alerts().await {
+            self.violation("alerts cannot be set up".to_owned());
         }
         self.start_run().await;
         if self.0.shared.profile.has_past {
@@ -386,15 +447,28 @@ impl Clients {
             Deed::Beside => self.do_beside(run).await,
             Deed::Trigger => self.trigger(),
             Deed::CollectFromCloud => {
-                if self.chance(700) {
+                let is_close = self.0.shared.profile.collects_closely;
+                if is_close && self.chance(700) {
+                    self.trigger();
+                    self.wait_for_an_end().await;
+                } else if !is_close && self.chance(700) {
                     self.trigger();
                     // Before the logs have settled, just after that, and when a listing does not look back so far again.
                     let ms = [3_000, 31_000, 600_000][self.below(3)];
                     self.sleep_ms(ms).await;
                 }
                 self.collect_from_cloud().await;
+                if is_close && self.chance(400) {
+                    // Rounds of the audit logs that read no further back than the last one needs.
+                    self.sleep_ms(self.between(HOUR_MS / 4, HOUR_MS * 3 / 4)).await;
+                    self.collect_from_cloud().await;
+                }
             }
             Deed::ReadCloudRun => self.read_cloud_run().await,
+            Deed::DeliverToPeer => self.deliver_to_peers(run).await,
+            Deed::Alert => self.alert(run).await,
+            Deed::EndWhileMuted => self.end_while_muted(run).await,
+            Deed::LoadTable => self.load_table().await,
             Deed::Sleep => {
                 let ms = [1_000, 31_000, 31_000, 10 * 60_000, 2 * HOUR_MS, 7 * HOUR_MS][self.below(6)];
                 self.sleep_ms(ms).await;
@@ -455,12 +529,28 @@ impl Clients {
         locked(&self.0.ledger).runs[run].id
     }
 
-    async fn start_run(&self) {
-        let Some((_, task_id)) = *locked(&self.0.place) else { return };
+    pub(crate) async fn start_run(&self) {
         if locked(&self.0.ledger).runs.len() >= self.0.shared.profile.runs {
             return;
         }
-        let id = RunId::random(&NodeRandom(Mutex::new(self.numbers())) as &dyn Random);
+        self.start_run_with(self.new_id()).await;
+    }
+
+    fn new_id(&self) -> RunId {
+        RunId::random(&NodeRandom(Mutex::new(self.numbers())) as &dyn Random)
+    }
+
+    /// Starts a run that will be successful.
+    pub(crate) async fn start_a_good_run(&self) {
+        let mut id = self.new_id();
+        while self.fails(id) {
+            id = self.new_id();
+        }
+        self.start_run_with(id).await;
+    }
+
+    async fn start_run_with(&self, id: RunId) {
+        let Some((_, task_id)) = *locked(&self.0.place) else { return };
         let node = self.some_node();
         let caller = Caller {
             kind: CallerKind::User,
@@ -480,7 +570,7 @@ impl Clients {
         }
     }
 
-    async fn push_new(&self, run: usize) {
+    pub(crate) async fn push_new(&self, run: usize) {
         // The batches of every second run are short, so that one ends in the millisecond in which another begins.
         let is_short = run.is_multiple_of(2) == self.0.shared.profile.page_records_max.is_multiple_of(2);
         let number = match is_short {
@@ -576,8 +666,9 @@ impl Clients {
         let finished = if self.speaks_http() {
             self.finish_over_http(id).await
         } else {
+            let body = self.finish_body(id);
             let finishing = self.call(self.some_node(), "finish", true, move |store| async move {
-                store.runs().finish(id, &finish_body()).await.map(drop)
+                store.runs().finish(id, &body).await.map(drop)
             });
             finishing.await.0
         };
@@ -612,6 +703,21 @@ impl Clients {
         if let Err(problem) = checked {
             self.violation(format!("{what} of run {run}: {problem}"));
         }
+    }
+
+    /// The same for a part of the records.
+    pub(crate) fn check_part(&self, what: &str, run: usize, records: &[Record], span: Span) {
+        let lives = self.0.lives();
+        let checked = locked(&self.0.ledger).check_part(run, records, self.reading(span), &lives);
+        if let Err(problem) = checked {
+            self.violation(format!("{what} of run {run}: {problem}"));
+        }
+    }
+
+    /// The body of the request that ends a run.
+    pub(crate) fn finish_body(&self, id: RunId) -> FinishRun {
+        let status = if self.fails(id) { RunStatus::Failed } else { RunStatus::Successful };
+        FinishRun { status, ..finish_body() }
     }
 
     pub(crate) async fn read(&self, run: usize, node: usize) {
@@ -1016,7 +1122,7 @@ fn no_span() -> Span {
 }
 
 /// The body of a request that ends a run.
-pub(crate) fn finish_body() -> FinishRun {
+fn finish_body() -> FinishRun {
     FinishRun {
         status: RunStatus::Successful,
         finish_timestamp: None,

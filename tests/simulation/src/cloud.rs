@@ -19,6 +19,7 @@ use runlog_model::{Random, RunId, Timestamp};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::audit_logs::{AuditLog, AuditProfile};
 use crate::locked;
 use crate::schedule::{Kind, Schedule};
 use crate::seed::{NodeRandom, Numbers};
@@ -37,6 +38,8 @@ pub(crate) const RUNS_TOGETHER_MAX: usize = 4;
 /// How many tasks it has, and how many of them its list shows.
 const TASKS: usize = 3;
 const TASKS_SHOWN: usize = 2;
+/// So many upstreams have audit logs that are collected.
+const AUDIT_PER_MILLE: usize = 600;
 
 /// What it is like.
 #[derive(Debug, Clone)]
@@ -57,6 +60,8 @@ pub(crate) struct CloudProfile {
     log_late_ms_max: i64,
     /// How often requests go wrong. Unit: per mille.
     faults: usize,
+    /// The audit logs of its tenant, in some deployments.
+    audit: Option<AuditProfile>,
 }
 
 impl CloudProfile {
@@ -66,7 +71,11 @@ impl CloudProfile {
             per_second: [2, 5, 10][numbers.below(3)],
             per_minute: [20, 60, 600][numbers.below(3)],
         };
+        // Of its own, so that deployments without audit logs stay as they are.
+        let mut more = Numbers::new(numbers.clone().next() ^ 0xa0d1);
+        let audit = (skew_ms == 0 && more.chance(AUDIT_PER_MILLE)).then(|| AuditProfile::of(&mut more));
         Self {
+            audit,
             page_records: [3, 6, 20][numbers.below(3)],
             list_items: [3, 4, 100][numbers.below(3)],
             paces: GroupPaces {
@@ -152,9 +161,10 @@ struct State {
     /// Access tokens, and until when they are valid.
     tokens: BTreeMap<String, i64>,
     /// What was received, by group.
-    received: [VecDeque<i64>; 4],
+    received: [VecDeque<i64>; 5],
     /// What was sent, by group.
-    sent: [VecDeque<Sent>; 4],
+    sent: [VecDeque<Sent>; 5],
+    audit: Option<AuditLog>,
     at_work: BTreeMap<usize, AtWork>,
     /// When collectors last came, went or fell silent.
     unsteady_ms: i64,
@@ -279,7 +289,9 @@ impl CloudNetwork {
 
 impl Cloud {
     pub(crate) fn new(schedule: Schedule, profile: CloudProfile, numbers: Numbers, is_exact: bool) -> Self {
+        let audit_numbers = Numbers::new(numbers.clone().next() ^ 0xa0d1);
         let state = State {
+            audit: profile.audit.clone().map(|profile| AuditLog::new(profile, audit_numbers)),
             numbers,
             has_faults: false,
             runs: Vec::new(),
@@ -303,10 +315,28 @@ impl Cloud {
         locked(&self.state).has_faults = has_faults;
     }
 
+    /// Whether it has audit logs, for its collectors.
+    pub(crate) fn has_audit_logs(&self) -> bool {
+        self.profile.audit.is_some()
+    }
+
+    /// The entries of its audit logs, by their ids; `None` if it has none.
+    pub(crate) fn audit_entries(&self) -> Option<BTreeMap<String, Value>> {
+        locked(&self.state).audit.as_ref().map(AuditLog::entries)
+    }
+
+    /// When everything is in its audit logs that was registered. Unit: epoch milliseconds.
+    pub(crate) fn audit_is_final_at_ms(&self) -> Option<i64> {
+        locked(&self.state).audit.as_ref()?.is_final_at_ms()
+    }
+
     /// Some runs and perhaps an execution of a plan begin.
     pub(crate) fn trigger(&self, runs_max: usize) {
         let now_ms = self.schedule.now_ms();
         let mut state = locked(&self.state);
+        if let Some(audit) = &mut state.audit {
+            audit.register(now_ms);
+        }
         let count = 1 + state.numbers.below(4);
         for index in 0..count {
             // A list for one second that is too long cannot be divided any more.
@@ -453,8 +483,8 @@ impl Cloud {
     }
 
     fn pace(&self, group: usize) -> Pace {
-        let GroupPaces { monitoring, processing, orchestration, audit_logs: _, other } = self.profile.paces;
-        [monitoring, processing, orchestration, other][group]
+        let GroupPaces { monitoring, processing, orchestration, audit_logs, other } = self.profile.paces;
+        [monitoring, processing, orchestration, other, audit_logs][group]
     }
 
     fn trouble(&self, is_file: bool) -> Trouble {
@@ -501,6 +531,14 @@ impl Cloud {
             state.runs.iter().position(|run| run.id.to_string() == id && run.triggered_ms <= now_ms)
         };
         match (method, path.as_slice()) {
+            ("GET", ["security", "audit", "logs"]) => {
+                let is_busy = state.has_faults;
+                let Some(audit) = &mut state.audit else { return unknown() };
+                let (headers, items) = audit.page(&query, now_ms, is_busy);
+                let mut answered = json_answer(200, &items);
+                answered.headers.extend(headers);
+                answered
+            }
             ("GET", ["orchestration", "executables", "tasks"]) => {
                 let items: Vec<Value> = (0..TASKS_SHOWN).map(task).collect();
                 json_answer(200, &json!({ "items": items, "limit": 100, "offset": 0, "total": items.len() }))
@@ -692,9 +730,12 @@ impl CloudPlan {
     }
 }
 
-const GROUPS: [&str; 4] = ["monitoring", "processing", "orchestration", "others"];
+const GROUPS: [&str; 5] = ["monitoring", "processing", "orchestration", "others", "audit logs"];
 
 fn group_of(url: &Url) -> usize {
+    if url.path().starts_with("/security/audit/") {
+        return 4;
+    }
     let first = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
     GROUPS.iter().position(|group| *group == first).unwrap_or(3)
 }

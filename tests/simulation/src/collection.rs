@@ -6,7 +6,7 @@ use runlog_model::{RunId, Timestamp};
 use runlog_store::collection::{FailedAttempt, LandedLog, UpstreamRun, UpstreamRunState};
 use runlog_store::{Result as StoreResult, Store};
 
-use crate::clients::{Answer, Clients, finish_body};
+use crate::clients::{Answer, Clients};
 use crate::deliveries::{Holders, LEASE_MS};
 use crate::locked;
 use crate::seed::Numbers;
@@ -94,7 +94,7 @@ impl Clients {
                     .land(
                         UPSTREAM,
                         &claimed,
-                        &finish_body(),
+                        &self.finish_body(id),
                         LandedLog { records: 1, pages: 1, components_due_at: None },
                     )
                     .await?;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use runlog_client::{Client, ClientSettings, Credentials, PaceSetting, Wait};
 use runlog_collector::{CollectError, CollectEvent, CollectProgress, CollectSettings, Collector, Selection, Upstream};
 use runlog_model::{Record, RecordOrder, TimeRange};
+use runlog_store::tenant_audit_logs::TenantAuditFilter;
 use runlog_store::{Error, ErrorKind, Store};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use crate::schedule::Schedule;
 use crate::seed::{NodeRandom, Numbers};
 
 /// The name under which the archive knows the upstream.
-const NAME: &str = "talend";
+pub(crate) const NAME: &str = "talend";
 const HEARTBEAT_MS: i64 = 5_000;
 /// So many times something is left to collect at most, once nothing fails any more. Attempts are six hours apart at most.
 const ROUNDS_MAX: usize = 60;
@@ -50,11 +51,12 @@ impl CollectorProfile {
         }
     }
 
-    fn settings(&self, folder: &Path) -> CollectSettings {
+    fn settings(&self, folder: &Path, audit_logs: bool) -> CollectSettings {
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         CollectSettings {
             look_back: ms(self.look_back_ms),
             history: ms(60 * DAY_MS),
+            audit_logs,
             while_going: self.follows.then(|| ms(60_000)),
             parallel: self.parallel,
             pages_in_flight: self.pages_in_flight,
@@ -65,9 +67,9 @@ impl CollectorProfile {
 }
 
 /// Lets simulated time pass exactly.
-struct NodeWait {
-    schedule: Schedule,
-    node: usize,
+pub(crate) struct NodeWait {
+    pub(crate) schedule: Schedule,
+    pub(crate) node: usize,
 }
 
 impl Wait for NodeWait {
@@ -179,9 +181,14 @@ impl NodeCollector {
         }));
         let listed = self.collector.discover().await.map(drop);
         let landed = self.collector.land_due(&CancellationToken::new()).await.map(drop);
+        let audited = self.collector.collect_audit_logs(&CancellationToken::new()).await.map(|round| {
+            if let Some(problem) = round.problem {
+                schedule.note(|| format!("  audit logs: {problem}"));
+            }
+        });
         drop((heartbeats, leaving));
         let left = self.collector.leave().await;
-        listed.and(landed).and(left)
+        listed.and(landed).and(audited).and(left)
     }
 }
 
@@ -207,7 +214,7 @@ pub(crate) fn start(
         name: NAME.to_owned(),
         client,
         selection: Selection::default(),
-        settings: profile.settings(folder),
+        settings: profile.settings(folder, cloud.has_audit_logs()),
         process: format!("{node}-{life}"),
     };
     let collector = Collector::new(store, upstream, Arc::new(Told(Arc::clone(cloud))));
@@ -220,6 +227,15 @@ impl Clients {
         if let Some(cloud) = &self.0.shared.cloud {
             cloud.trigger(self.0.shared.profile.runs * 3);
         }
+    }
+
+    /// Waits until a run of the upstream has just ended, while its log may still grow.
+    pub(crate) async fn wait_for_an_end(&self) {
+        let Some(cloud) = self.0.shared.cloud.clone() else { return };
+        let (now_ms, after_ms) = (self.now_ms(), self.between(0, 4_000));
+        let ends_ms = cloud.runs().into_iter().map(|run| run.ended_ms).filter(|ended_ms| *ended_ms > now_ms);
+        let next_ms = ends_ms.min().unwrap_or(now_ms);
+        self.sleep_until(next_ms + after_ms).await;
     }
 
     /// Has the collector of a node list runs, and land those that are due; true when it has ended without an error.
@@ -250,6 +266,7 @@ impl Clients {
     /// the whole.
     pub(crate) async fn read_cloud_run(&self) {
         let Some(cloud) = &self.0.shared.cloud else { return };
+        self.check_audit_logs(false).await;
         let runs = cloud.runs();
         if runs.is_empty() {
             return;
@@ -352,6 +369,7 @@ impl Clients {
         let Some(cloud) = self.0.shared.cloud.clone() else { return };
         let final_ms = (cloud.runs().iter().map(CloudRun::is_final_at_ms))
             .chain(cloud.plans().iter().map(CloudPlan::is_final_at_ms))
+            .chain(cloud.audit_is_final_at_ms())
             .max();
         let Some(final_ms) = final_ms else { return };
         self.sleep_until(final_ms + 60_000).await;
@@ -373,11 +391,13 @@ impl Clients {
         for plan in cloud.plans() {
             self.check_cloud_plan(&plan).await;
         }
+        self.check_audit_logs(true).await;
     }
 
     /// Whether the archive has ended every run, and fetched its component metrics and all executions of plans.
     async fn has_all_landed(&self, cloud: &Cloud) -> bool {
         let (runs, plans) = (cloud.runs(), cloud.plans());
+        let audit_logs = cloud.audit_entries().map(|entries| entries.len() as u64);
         let asking = self.call(self.some_node(), "ask what has landed", false, move |store| async move {
             for run in &runs {
                 let has_ended = store.runs().get(run.id).await?.is_some_and(|found| found.status.is_final());
@@ -392,7 +412,9 @@ impl Clients {
                     return Ok(false);
                 }
             }
-            Ok::<_, Error>(true)
+            let filter = TenantAuditFilter { limit: 1, ..TenantAuditFilter::default() };
+            let Some(audit_logs) = audit_logs else { return Ok(true) };
+            Ok::<_, Error>(store.tenant_audit_logs().list(&filter).await?.1 >= audit_logs)
         });
         matches!(asking.await.0, Answer::Of(Ok(true)))
     }

@@ -7,15 +7,18 @@ use std::sync::{Arc, Mutex};
 use anyhow::Result;
 use runlog_store::{Store, StoreSettings};
 
-use crate::clients::{Clients, DEEDS, Deed, NodeHandle};
+use crate::alerts::{self, AlertProfile, NodeAlerts};
+use crate::clients::{Clients, DEEDS, Deed, NodeHandle, Part};
 use crate::cloud::{Cloud, CloudProfile};
 use crate::collectors::{self, CollectorProfile, Host, NodeCollector};
 use crate::locked;
 use crate::node::{self, Machine, Node, NodeClock, Place};
 use crate::objects::Disk;
+use crate::peers::{PeerProfile, Peers};
 use crate::schedule::{FaultRates, OUTSIDE, PLACES, Schedule};
 use crate::seed::{NodeRandom, Numbers};
 use crate::service::Service;
+use crate::sinks::{self, NodeDeliverer, SinkProfile};
 
 const BEGIN_MS: i64 = 1_795_434_850_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -27,6 +30,13 @@ const STANDSTILL_MS: i64 = 40 * 24 * HOUR_MS;
 const CLOUD_PER_MILLE: usize = 350;
 /// So many deployments are reached over HTTP, too.
 const HTTP_PER_MILLE: usize = 150;
+
+/// So many deployments without an upstream deliver to sinks.
+const SINKS_PER_MILLE: usize = 350;
+/// So many deployments without an upstream, and with clocks that are right, have alerts.
+const ALERTS_PER_MILLE: usize = 350;
+/// So many deployments without an upstream have tables for lakehouses.
+const LAKE_PER_MILLE: usize = 250;
 
 /// What a deployment is like, as the seed says.
 #[derive(Debug, Clone)]
@@ -55,8 +65,17 @@ pub(crate) struct Profile {
     passing_power_max: i64,
     /// The upstream of collectors, and how they are set; none in most seeds.
     cloud: Option<(CloudProfile, CollectorProfile)>,
+    /// Whether collectors are called when a run has just ended, and again within the hour.
+    pub(crate) collects_closely: bool,
     /// Whether some requests of clients go over HTTP.
     pub(crate) has_http: bool,
+    /// Sinks to which nodes deliver.
+    pub(crate) sinks: Vec<SinkProfile>,
+    pub(crate) alerts: Option<AlertProfile>,
+    /// What sinks and alerts send to.
+    peers: PeerProfile,
+    /// Whether logs are sealed for lakehouses.
+    pub(crate) has_lake: bool,
 }
 
 impl Profile {
@@ -68,10 +87,25 @@ impl Profile {
             .chance(CLOUD_PER_MILLE)
             .then(|| (CloudProfile::of(numbers, skew_ms), CollectorProfile::of(numbers, skew_ms)));
         let has_http = numbers.chance(HTTP_PER_MILLE);
-        let weight = |(deed, usual): &(Deed, usize), numbers: &mut Numbers| match deed.is_of_cloud() {
-            true if cloud.is_none() => 0,
-            true => usual * [1, 1, 4][numbers.below(3)],
-            false => usual * [0, 1, 1, 4][numbers.below(4)],
+        // Of their own, so that deployments without them stay as they are.
+        let mut more = Numbers::new(numbers.clone().next() ^ 0x5eed);
+        let is_alone = cloud.is_none();
+        let sinks = match is_alone && more.chance(SINKS_PER_MILLE) {
+            true => SinkProfile::some(&mut more),
+            false => Vec::new(),
+        };
+        let has_alerts = is_alone && skew_ms == 0 && more.chance(ALERTS_PER_MILLE);
+        let alerts = has_alerts.then(|| AlertProfile::of(&mut more));
+        let has_lake = is_alone && more.chance(LAKE_PER_MILLE);
+        let peers = PeerProfile::of(&mut more);
+        let collects_closely = !is_alone && more.chance(500);
+        let weight = |(deed, usual): &(Deed, usize), numbers: &mut Numbers| match deed.part() {
+            None => usual * [0, 1, 1, 4][numbers.below(4)],
+            Some(Part::Cloud) if cloud.is_some() => usual * [1, 1, 4][numbers.below(3)],
+            Some(Part::Sinks) if !sinks.is_empty() => *usual,
+            Some(Part::Alerts) if has_alerts => *usual,
+            Some(Part::Lake) if has_lake => *usual,
+            Some(_) => 0,
         };
         Self {
             nodes: 1 + numbers.below(OUTSIDE),
@@ -92,7 +126,12 @@ impl Profile {
             passing: rate(numbers, [2, 20, 100]),
             passing_power_max: numbers.between(4, 16),
             cloud,
+            collects_closely,
             has_http,
+            sinks,
+            alerts,
+            peers,
+            has_lake,
         }
     }
 }
@@ -113,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) had_no_power: AtomicBool,
     /// What collectors collect from.
     pub(crate) cloud: Option<Arc<Cloud>>,
+    /// What sinks and alerts send to.
+    pub(crate) peers: Option<Arc<Peers>>,
 }
 
 impl Shared {
@@ -128,6 +169,16 @@ impl Shared {
     /// The collector of a node that is up.
     pub(crate) fn collector_of(&self, node: usize) -> Option<Arc<NodeCollector>> {
         locked(&self.nodes)[node].as_ref()?.collector.clone()
+    }
+
+    /// A deliverer of a node that is up.
+    pub(crate) fn deliverer_of(&self, node: usize, sink: usize) -> Option<Arc<NodeDeliverer>> {
+        locked(&self.nodes)[node].as_ref()?.deliverers.get(sink).cloned()
+    }
+
+    /// The alerts of a node that is up.
+    pub(crate) fn alerts_of(&self, node: usize) -> Option<Arc<NodeAlerts>> {
+        locked(&self.nodes)[node].as_ref()?.alerts.clone()
     }
 
     /// The service of a node that is up.
@@ -196,6 +247,8 @@ pub(crate) fn run(seed: u64, folder: &Path, template: &Path, is_traced: bool) ->
             .cloud
             .as_ref()
             .map(|(cloud, _)| Arc::new(Cloud::new(schedule.clone(), cloud.clone(), numbers.fork(), skew_ms == 0))),
+        peers: (!profile.sinks.is_empty() || profile.alerts.is_some())
+            .then(|| Arc::new(Peers::new(schedule.clone(), profile.peers.clone(), numbers.fork()))),
         profile,
     });
     let mut driver = Driver {
@@ -366,6 +419,7 @@ impl Driver {
         let profile = &self.shared.profile;
         let mut settings = StoreSettings::in_folder(self.folder.join(self.catalogs.to_string()));
         settings.page_records_max = profile.page_records_max;
+        settings.lake = profile.has_lake;
         let machine = Machine {
             schedule: self.shared.schedule.clone(),
             place: node,
@@ -394,8 +448,23 @@ impl Driver {
             }
             _ => None,
         };
-        locked(&self.shared.nodes)[node] =
-            Some(NodeHandle { handle, store, life, calls: Arc::default(), collector, service });
+        let clock = &self.shared.clocks[node];
+        let (mut deliverers, mut node_alerts) = (Vec::new(), None);
+        if let Some(peers) = &self.shared.peers {
+            deliverers = sinks::start(peers, &profile.sinks, node, &store, clock)?;
+            let starting = profile.alerts.as_ref().map(|profile| alerts::start(peers, profile, node, &store, clock));
+            node_alerts = starting.transpose()?.map(Arc::new);
+        }
+        locked(&self.shared.nodes)[node] = Some(NodeHandle {
+            handle,
+            store,
+            life,
+            calls: Arc::default(),
+            collector,
+            service,
+            deliverers,
+            alerts: node_alerts,
+        });
         self.shared.schedule.note(|| format!("node {node} starts"));
         self.shared.schedule.mark_dirty(node);
         self.slots[node] = Slot::Up(Box::new(opened));

@@ -28,6 +28,8 @@ impl Clients {
         }
         self.collect_the_rest().await;
         self.do_the_rest().await;
+        self.deliver_the_rest().await;
+        self.tell_the_rest().await;
         for run in 0..runs {
             for node in 0..nodes {
                 self.read_again(run, node).await;
@@ -37,6 +39,7 @@ impl Clients {
                 self.violation(format!("the pages of run {run} cannot be fetched, and nothing fails any more"));
             }
         }
+        self.read_lake_at_the_end().await;
         let mut has_left = true;
         for _ in 0..3 {
             // Intents of writers that are gone are swept after six hours, and replaced segments after one.
@@ -129,6 +132,23 @@ impl Clients {
         self.check_landed().await;
     }
 
+    /// Once everything is sealed, the table for lakehouses has everything.
+    async fn read_lake_at_the_end(&self) {
+        if !self.0.shared.profile.has_lake {
+            return;
+        }
+        for _ in 0..4 {
+            self.sleep_ms(61_000).await;
+            self.seal().await;
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            if self.read_lake(0, true).await {
+                return;
+            }
+        }
+        self.violation("the table cannot be loaded, and nothing fails any more".to_owned());
+    }
+
     async fn check_landed(&self) {
         let listed: Vec<RunId> =
             locked(&self.0.ledger).runs.iter().filter(|run| run.is_listed).map(|run| run.id).collect();
@@ -158,7 +178,7 @@ impl Clients {
     }
 
     /// The records of a log; `None` when they could not be read.
-    async fn records_of(&self, run: usize, node: usize) -> Option<Vec<Record>> {
+    pub(crate) async fn records_of(&self, run: usize, node: usize) -> Option<Vec<Record>> {
         let id = self.run_id(run);
         let reading = self.call(node, "read", false, move |store| async move {
             let mut reader = store.logs().read_records(id, TimeRange::ALL, RecordOrder::Asc).await?;

@@ -200,6 +200,28 @@ impl Ledger {
         is_whole: bool,
         lives: &[Option<u64>],
     ) -> Result<(), String> {
+        self.check_records(run, records, reading, (is_whole, false), lives)
+    }
+
+    /// The same for records of a log that may lack others.
+    pub(crate) fn check_part(
+        &self,
+        run: usize,
+        records: &[Record],
+        reading: Reading,
+        lives: &[Option<u64>],
+    ) -> Result<(), String> {
+        self.check_records(run, records, reading, (true, true), lives)
+    }
+
+    fn check_records(
+        &self,
+        run: usize,
+        records: &[Record],
+        reading: Reading,
+        (is_whole, is_part): (bool, bool),
+        lives: &[Option<u64>],
+    ) -> Result<(), String> {
         let run = &self.runs[run];
         let mut found: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut last: Option<(Timestamp, usize, usize)> = None;
@@ -228,7 +250,7 @@ impl Ledger {
         }
         for (number, batch) in run.batches.iter().enumerate() {
             let count = found.get(&number).map_or(0, Vec::len);
-            if count < batch.records.len() && self.must_hold(run, batch, reading, lives) {
+            if !is_part && count < batch.records.len() && self.must_hold(run, batch, reading, lives) {
                 return Err(format!(
                     "of batch {number}, which was acknowledged, {count} of {} records are there",
                     batch.records.len()
@@ -267,7 +289,8 @@ pub(crate) fn text(batch: usize, index: usize) -> String {
     format!("b{batch}r{index}e")
 }
 
-fn parse(text: &str) -> Option<(usize, usize)> {
+/// The batch and the index of a record with this text.
+pub(crate) fn parse(text: &str) -> Option<(usize, usize)> {
     let (batch, index) = text.strip_prefix('b')?.strip_suffix('e')?.split_once('r')?;
     Some((batch.parse().ok()?, index.parse().ok()?))
 }

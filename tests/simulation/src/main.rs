@@ -7,6 +7,8 @@
 //!
 //! `docs/decisions/0023-deterministic-simulation.md` says what is simulated and what is not.
 
+mod alerts;
+mod audit_logs;
 mod clients;
 mod cloud;
 mod collection;
@@ -14,13 +16,16 @@ mod collectors;
 mod deliveries;
 mod deployment;
 mod end;
+mod lake;
 mod ledger;
 mod node;
 mod objects;
+mod peers;
 mod run;
 mod schedule;
 mod seed;
 mod service;
+mod sinks;
 mod summaries;
 
 use std::process::ExitCode;

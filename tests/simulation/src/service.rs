@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
-use crate::clients::{Answer, Clients, finish_body};
+use crate::clients::{Answer, Clients};
 use crate::ledger::Span;
 use crate::locked;
 use crate::node::NodeClock;
@@ -191,7 +191,7 @@ impl Clients {
 
     /// Ends a run.
     pub(crate) async fn finish_over_http(&self, id: RunId) -> Answer<StoreResult<()>> {
-        let body = serde_json::to_vec(&finish_body()).unwrap_or_default();
+        let body = serde_json::to_vec(&self.finish_body(id)).unwrap_or_default();
         let path = format!("/runlog/v1/runs/{id}/finish");
         self.change_over_http((Method::POST, path), &body).await.0
     }

@@ -3,12 +3,17 @@
 //! All of them use the proxy of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), send the same user agent, and do
 //! not follow redirects while their requests carry secrets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Request, Response};
+use runlog_model::error_chain;
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use super::link_guard::LinkGuard;
+use super::network::{Network, SimulatedNetwork};
 use super::tls::TlsSettings;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -35,6 +40,17 @@ pub(crate) async fn beginning_of(mut answer: reqwest::Response) -> reqwest::Resu
 pub struct HttpClientBuilder {
     http: reqwest::ClientBuilder,
     headers: HeaderMap,
+    time_max: Option<Duration>,
+    simulated: Option<Arc<dyn SimulatedNetwork>>,
+}
+
+/// Posts to services of any kind: sinks, and destinations of alerts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HttpSender {
+    network: Network,
+    /// What a client adds to each request; for a simulation.
+    headers: HeaderMap,
+    time_max: Option<Duration>,
 }
 
 impl HttpClientBuilder {
@@ -46,13 +62,14 @@ impl HttpClientBuilder {
             // A request that carries secrets is not repeated at another address.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIME_MAX);
-        Self { http, headers: HeaderMap::new() }
+        Self { http, headers: HeaderMap::new(), time_max: None, simulated: None }
     }
 
     /// How long a request may take, until its answer is read.
     #[must_use]
     pub fn timeout(mut self, time_max: Duration) -> Self {
         self.http = self.http.timeout(time_max);
+        self.time_max = Some(time_max);
         self
     }
 
@@ -67,6 +84,22 @@ impl HttpClientBuilder {
         value.set_sensitive(true);
         self.headers.insert(name, value);
         Ok(self)
+    }
+
+    /// Senders send to the services of a simulation in place of the network, if there is one.
+    #[must_use]
+    pub fn simulated(mut self, network: Option<Arc<dyn SimulatedNetwork>>) -> Self {
+        self.simulated = network;
+        self
+    }
+
+    /// A sender of requests. Fails when the certificates cannot be used.
+    pub fn sender(mut self) -> Result<HttpSender> {
+        let time_max = self.time_max;
+        Ok(match self.simulated.take() {
+            Some(network) => HttpSender { network: Network::Simulated(network), headers: self.headers, time_max },
+            None => HttpSender { network: Network::Real(self.build()?), headers: HeaderMap::new(), time_max },
+        })
     }
 
     /// Follows redirects. For clients whose requests carry no secrets.
@@ -90,6 +123,29 @@ impl HttpClientBuilder {
             .default_headers(self.headers)
             .build()
             .map_err(|error| Error::caused(ErrorKind::Invalid, "the HTTP client cannot be set up", error))
+    }
+}
+
+impl HttpSender {
+    /// Posts a body with these headers, and returns the head of the answer. The error says why there is none, without the
+    /// URL, and whether the service was unreachable.
+    pub async fn post(&self, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response> {
+        match &self.network {
+            // The client also makes a header of a user and password in the URL.
+            Network::Real(client) => client.post(url).headers(headers).body(body).send().await.map_err(|error| {
+                let is_unreachable = error.is_connect();
+                let error = Error::new(ErrorKind::Unavailable, error_chain(&error.without_url()));
+                if is_unreachable { error.unreachable() } else { error }
+            }),
+            Network::Simulated(network) => {
+                let mut request = Request::new(Method::POST, url);
+                *request.headers_mut() = self.headers.clone();
+                request.headers_mut().extend(headers);
+                *request.timeout_mut() = self.time_max;
+                *request.body_mut() = Some(body.into());
+                network.send(request).await
+            }
+        }
     }
 }
 

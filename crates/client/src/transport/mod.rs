@@ -18,8 +18,8 @@ mod wait;
 
 pub(crate) use call::{Answer, is_too_slow, refused};
 pub use client::{Client, Traffic};
-pub use http_client::HttpClientBuilder;
 pub(crate) use http_client::beginning_of;
+pub use http_client::{HttpClientBuilder, HttpSender};
 pub(crate) use link_client::LinkClient;
 pub use network::SimulatedNetwork;
 pub use retry::retry_after;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runlog_client::TlsSettings;
+use runlog_client::{SimulatedNetwork, TlsSettings};
 use runlog_model::Clock;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -92,7 +92,8 @@ impl ChannelSettings {
 
     /// Checks the settings without reading secrets.
     pub fn check(&self, clock: Arc<dyn Clock>) -> Result<(), SettingsError> {
-        let context = ChannelContext { owner: "", number: 1, tls: &TlsSettings::default(), secrets: None, clock };
+        let (tls, simulated) = (TlsSettings::default(), None);
+        let context = ChannelContext { owner: "", number: 1, tls: &tls, secrets: None, clock, simulated };
         self.0.build(&context).map(drop)
     }
 
@@ -104,11 +105,34 @@ impl ChannelSettings {
         secrets: &dyn SecretReader,
         clock: &Arc<dyn Clock>,
     ) -> Result<Vec<Destination>, SettingsError> {
+        Self::build_all_on(None, all, rule, tls, secrets, clock)
+    }
+
+    /// The same, but they send to the services of a simulation.
+    pub fn simulate_all(
+        all: &[Self],
+        rule: &str,
+        secrets: &dyn SecretReader,
+        clock: &Arc<dyn Clock>,
+        network: &Arc<dyn SimulatedNetwork>,
+    ) -> Result<Vec<Destination>, SettingsError> {
+        Self::build_all_on(Some(network), all, rule, &TlsSettings::default(), secrets, clock)
+    }
+
+    fn build_all_on(
+        simulated: Option<&Arc<dyn SimulatedNetwork>>,
+        all: &[Self],
+        rule: &str,
+        tls: &TlsSettings,
+        secrets: &dyn SecretReader,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Vec<Destination>, SettingsError> {
         let mut built = Vec::with_capacity(all.len());
         for (index, Self(settings)) in all.iter().enumerate() {
             let number = 1 + all[..index].iter().filter(|other| other.0.kind() == settings.kind()).count();
-            let clock = Arc::clone(clock);
-            built.push(settings.build(&ChannelContext { owner: rule, number, tls, secrets: Some(secrets), clock })?);
+            let (clock, simulated) = (Arc::clone(clock), simulated.cloned());
+            let context = ChannelContext { owner: rule, number, tls, secrets: Some(secrets), clock, simulated };
+            built.push(settings.build(&context)?);
         }
         Ok(built)
     }

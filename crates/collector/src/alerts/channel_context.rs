@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_client::TlsSettings;
+use runlog_client::{SimulatedNetwork, TlsSettings};
 use runlog_model::{Clock, hex};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -30,6 +30,8 @@ pub(super) struct ChannelContext<'a> {
     /// None while settings are only checked.
     pub(super) secrets: Option<&'a dyn SecretReader>,
     pub(super) clock: Arc<dyn Clock>,
+    /// The services of a simulation, in place of the network.
+    pub(super) simulated: Option<Arc<dyn SimulatedNetwork>>,
 }
 
 impl ChannelContext<'_> {
@@ -69,6 +71,7 @@ impl ChannelContext<'_> {
             gzip: false,
             time_max: ATTEMPT_TIME_MAX,
             tls: self.tls.clone(),
+            simulated: self.simulated.clone(),
         };
         let poster = Poster::new(http, "", Arc::clone(&self.clock))?;
         let hide = |poster: Poster, text: String| poster.hiding(SecretString::from(text));

@@ -1,6 +1,7 @@
 //! Sends alerts as signed JSON to a URL.
 
-use runlog_client::{HttpClientBuilder, retry_after};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use runlog_client::{HttpClientBuilder, HttpSender, retry_after};
 use runlog_model::{Timestamp, error_chain, hex};
 use secrecy::SecretString;
 use sha2::Sha256;
@@ -17,7 +18,7 @@ use crate::signature::signature;
 pub struct Webhook {
     url: Url,
     secret: Option<SecretString>,
-    http: reqwest::Client,
+    http: HttpSender,
     rule: Option<String>,
 }
 
@@ -25,7 +26,7 @@ impl Webhook {
     /// Creates a webhook. Its requests are signed with the secret, if there is one; `http` contains certificates and
     /// headers.
     pub fn new(url: Url, secret: Option<SecretString>, http: HttpClientBuilder) -> Result<Self, AlertError> {
-        let http = http.timeout(ATTEMPT_TIME_MAX).build();
+        let http = http.timeout(ATTEMPT_TIME_MAX).sender();
         let http = http.map_err(|error| AlertError::Unsendable(error_chain(&error)))?;
         Ok(Self { url, secret, http, rule: None })
     }
@@ -62,21 +63,20 @@ impl Webhook {
     pub(super) async fn send(&self, message: &Message, now: Timestamp) -> Result<(), AlertError> {
         let body = message.json().to_string();
         let timestamp = now.as_millis().div_euclid(1_000).to_string();
-        let mut request = self
-            .http
-            .post(self.url.clone())
-            .header("content-type", "application/json")
-            .header("x-runlog-id", &message.id)
-            .header("x-runlog-timestamp", &timestamp);
-        if let Some(secret) = &self.secret {
-            request = request.header("x-runlog-signature", signature(secret, &timestamp, body.as_bytes()));
+        let signed = self.secret.as_ref().map(|secret| signature(secret, &timestamp, body.as_bytes()));
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let own = [("x-runlog-id", Some(message.id.clone())), ("x-runlog-timestamp", Some(timestamp))];
+        for (name, value) in own.into_iter().chain([("x-runlog-signature", signed)]) {
+            let Some(value) = value else { continue };
+            let invalid = || AlertError::Unsendable(format!("header {name} has characters that no header has"));
+            headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).map_err(|_| invalid())?);
         }
-        let mut answer = request
-            .body(body)
-            .send()
+        let mut answer = self
+            .http
+            .post(self.url.clone(), headers, body.into_bytes())
             .await
             // The URL may contain a secret and is not repeated.
-            .map_err(|error| AlertError::Refused(format!("{}: {}", self.name(), error_chain(&error.without_url()))))?;
+            .map_err(|error| AlertError::Refused(format!("{}: {error}", self.name())))?;
         let status = answer.status();
         let problem = format!("{} answered {status}", self.name());
         match status.as_u16() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use runlog_client::{AUDIT_PAGE_MAX, AuditLogPage, AuditLogWindow, ErrorKind};
 use runlog_model::tenant_audit_log::TenantAuditLog;
-use runlog_model::{Timestamp, error_chain, millis};
+use runlog_model::{Timestamp, error_chain, millis, planted};
 use runlog_store::failpoint;
 use runlog_store::tenant_audit_logs::ClaimedAuditLogs;
 use tokio_util::sync::CancellationToken;
@@ -184,6 +184,7 @@ impl AuditLogWorker {
         let back = |time: Timestamp, by: Duration| time.plus_millis(-millis(by));
         let from = match claimed.listed_until {
             Some(until) if is_deep => back(until.min(now), OVERLAP.max(settings.look_back)),
+            Some(until) if planted::is("late-audit-logs-forgotten") => until.min(now),
             Some(until) => back(until.min(now), OVERLAP),
             None => back(now, KEPT.max(settings.history)),
         };
@@ -191,6 +192,10 @@ impl AuditLogWorker {
         let mut windows = vec![Range { from, to: now }];
         let mut paging = Paging { size: AUDIT_PAGE_MAX, is_checked: false, counts_everything: false };
         while let Some(window) = windows.pop() {
+            if planted::is("audit-logs-advanced-first") {
+                let until = lease_end(&self.0.context, upstream.client.clock().now());
+                archive.audit_logs.advance(claimed, window.to, until).await?;
+            }
             match self.read_window(claimed, window, &mut paging, &mut round.stored).await? {
                 WindowOutcome::TooLong => {
                     let middle = window.from.plus_millis(window.to.millis_since(window.from) / 2);

@@ -122,6 +122,9 @@ impl Collector {
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
+        if planted::is("listed-before-kept") {
+            archive.collection.set_listed_until(&upstream.name, range.to).await?;
+        }
         let DiscoveryOutcome { mut found, is_all_listed, mut problem } = discovery.round(context, range).await;
         if is_all_listed {
             archive.collection.set_listed_until(&upstream.name, range.to).await?;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use runlog_client::{ErrorKind, Execution, ExecutionFilter, ExecutionScope};
-use runlog_model::{EnvironmentId, RunId, TaskId, Timestamp, WorkspaceId, millis};
+use runlog_model::{EnvironmentId, RunId, TaskId, Timestamp, WorkspaceId, millis, planted};
 use runlog_store::collection::{UpsertCounts, UpstreamRun, UpstreamRunState};
 use tracing::{debug, warn};
 
@@ -359,7 +359,7 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
         (true, false) => UpstreamRunState::Excluded,
     };
     let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
-    let settle_ms = millis(upstream.settings.settle);
+    let settle_ms = if planted::is("log-fetched-early") { 0 } else { millis(upstream.settings.settle) };
     let now = upstream.client.clock().now();
     Some(UpstreamRun {
         run_id,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runlog_client::{ErrorKind as Problem, Execution};
 use runlog_model::wire::push::FinishRun;
-use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp, backoff, error_chain, millis};
+use runlog_model::{RecordOrder, RunId, TimeRange, Timestamp, backoff, error_chain, millis, planted};
 use runlog_store::collection::{ClaimedRun, FailedAttempt, LandedLog};
 use runlog_store::logs::LiveQuery;
 use runlog_store::{ErrorKind, failpoint};
@@ -290,7 +290,7 @@ impl RunWorker {
         self.0.spare_folders.put_at(&folder);
         let request = FetchRequest {
             known: Some(run.clone()),
-            settle: Some(upstream.settings.settle),
+            settle: Some(if planted::is("log-fetched-early") { Duration::ZERO } else { upstream.settings.settle }),
             ..self.fetch_request(run_id)
         };
         let mut ingestor = Ingestor::new(Arc::clone(&self.0.context), run, run_id, None);

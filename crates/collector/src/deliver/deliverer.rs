@@ -341,6 +341,7 @@ impl Deliverer {
                 delivering.map(|ended| ended.unwrap_or_else(|_| Err(DeliveryError::Run(PANIC.to_owned()))));
             tokio::pin!(delivering);
             tokio::select! {
+                biased;
                 outcome = &mut delivering => Some(outcome),
                 () = self.hold_lease(&held) => {
                     no_more.cancel();

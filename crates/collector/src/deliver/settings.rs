@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use runlog_client::SimulatedNetwork;
 use runlog_model::{Clock, RunStatus, TaskId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -96,15 +97,29 @@ impl SinkSettings {
     /// Checks the settings without reading secrets and without side effects.
     pub fn check(&self, clock: Arc<dyn Clock>) -> Result<(), SettingsError> {
         self.bounds()?;
-        self.kind.check(&self.context(clock, None))
+        self.kind.check(&self.context(clock, None, None))
     }
 
     /// Reads the secrets and builds the sink. Sends nothing.
     pub fn config(&self, clock: Arc<dyn Clock>, secrets: &dyn SecretReader) -> Result<SinkConfig, SettingsError> {
+        self.config_with(&self.context(clock, Some(secrets), None))
+    }
+
+    /// The same, but the sink sends to the services of a simulation.
+    pub fn simulated(
+        &self,
+        clock: Arc<dyn Clock>,
+        secrets: &dyn SecretReader,
+        network: Arc<dyn SimulatedNetwork>,
+    ) -> Result<SinkConfig, SettingsError> {
+        self.config_with(&self.context(clock, Some(secrets), Some(network)))
+    }
+
+    fn config_with(&self, context: &SinkContext<'_>) -> Result<SinkConfig, SettingsError> {
         let common = &self.common;
         Ok(SinkConfig {
             name: self.name().to_owned(),
-            destination: self.kind.destination(&self.context(clock, Some(secrets)))?,
+            destination: self.kind.destination(context)?,
             filter: SinkFilter {
                 environments: common.environments.clone(),
                 workspaces: common.workspaces.clone(),
@@ -120,8 +135,13 @@ impl SinkSettings {
         })
     }
 
-    fn context<'a>(&'a self, clock: Arc<dyn Clock>, secrets: Option<&'a dyn SecretReader>) -> SinkContext<'a> {
-        SinkContext { name: self.name(), clock, http: &self.http, login: &self.login, secrets }
+    fn context<'a>(
+        &'a self,
+        clock: Arc<dyn Clock>,
+        secrets: Option<&'a dyn SecretReader>,
+        simulated: Option<Arc<dyn SimulatedNetwork>>,
+    ) -> SinkContext<'a> {
+        SinkContext { name: self.name(), clock, http: &self.http, login: &self.login, secrets, simulated }
     }
 
     fn bounds(&self) -> Result<BatchBounds, SettingsError> {

@@ -1,6 +1,6 @@
 //! The target of a delivery, which receives the records of a run in batches: a sink or files.
 
-use runlog_model::Timestamp;
+use runlog_model::{Timestamp, planted};
 use runlog_store::delivery::DeliveryStep;
 use runlog_store::limits;
 
@@ -68,7 +68,10 @@ impl Finished {
         let PendingBatch { records, until, left_out, too_old, .. } = *batch;
         let cut = self.outcome.as_mut().zip(room).and_then(|(outcome, room)| outcome.cut(room));
         let delivered = self.outcome.as_ref().map_or(records as u64, BatchOutcome::taken);
-        let refused = self.outcome.map(BatchOutcome::into_refused).unwrap_or_default();
+        let mut refused = self.outcome.map(BatchOutcome::into_refused).unwrap_or_default();
+        if planted::is("refused-not-kept") {
+            refused.clear();
+        }
         let step = DeliveryStep { delivered, refused, ..DeliveryStep::default() };
         match cut {
             None => (DeliveryStep { until, filtered_out: left_out, too_old, ends_part: self.ends_part, ..step }, None),

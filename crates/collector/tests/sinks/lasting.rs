@@ -162,6 +162,34 @@ async fn alerts_about_the_same_are_one_message_and_end_together() {
     assert_eq!(whats(&messages), ["recovered"]);
 }
 
+/// A node had sent a message about two alerts, and ended before it recorded that. Its next attempt had the same ID, and told
+/// of a third alert: who knows messages by their IDs did not read of that one. If it had recorded one of the two, the other
+/// one was told again with another ID.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_sent_again_tells_the_same_and_what_was_found_since_is_another() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let grouped = AlertRule { group_by: GroupBy::Rule, ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![grouped], None);
+    assert_eq!(round(&stage, &alerts).await, (0, 0));
+    let runs = [stage.failed_run("no table").await, stage.failed_run("no table").await];
+    assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 2);
+    let destination = stage.store.alerts().backlog().await.unwrap().remove(0).destination;
+    let first = stage.store.alerts().claim(&destination).await.unwrap().unwrap();
+    assert_eq!(stage.store.alerts().claim_others(&first, false).await.unwrap().len(), 1);
+
+    stage.pass(3 * MINUTE_MS);
+    let third = stage.failed_run("no table").await;
+    assert_eq!(round(&stage, &alerts).await, (1, 3));
+    let told = drain(&mut told);
+    let runs_of = |body: &Value| -> Vec<Value> {
+        let events = body["events"].as_array().cloned().unwrap_or_else(|| vec![body.clone()]);
+        events.iter().map(|event| event["runId"].clone()).collect()
+    };
+    let told: Vec<Vec<Value>> = told.iter().map(runs_of).collect();
+    assert_eq!(told, [vec![json!(runs[0]), json!(runs[1])], vec![json!(third)]]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_alert_of_a_message_waits_for_others() {
     let stage = Stage::new().await;

@@ -11,7 +11,7 @@ use runlog_model::wire::alerts::{
     AlertBody, AlertMuteBody, AlertRuleBody, AlertRuleDescription, AlertState as Delivery, NewAlertMute, OpenAlertBody,
 };
 use runlog_model::wire::problems::NOTE_CHARS_MAX;
-use runlog_model::{Run, RunId, TaskId, Timestamp};
+use runlog_model::{Run, RunId, TaskId, Timestamp, planted};
 use serde::Deserialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
@@ -111,6 +111,8 @@ pub struct ClaimedAlert {
     is_held: i64,
     /// When it was found. Unit: epoch milliseconds.
     noted_at: i64,
+    /// The first alert of the message with which it was sent; none if it was never sent together with others.
+    sent_with: Option<String>,
 }
 
 impl ClaimedAlert {
@@ -122,6 +124,12 @@ impl ClaimedAlert {
     /// True if it was found in a maintenance window.
     pub fn is_held(&self) -> bool {
         self.is_held != 0
+    }
+
+    /// What identifies its message: the occurrence of the first alert of it. The same for each attempt to send it.
+    pub fn sent_with(&self) -> &str {
+        let sent_with = self.sent_with.as_deref().filter(|_| !planted::is("message-not-kept"));
+        sent_with.unwrap_or(&self.occurrence)
     }
 
     /// True if it was found so long ago that it is not tried again.
@@ -290,7 +298,8 @@ const IN_WINDOW: &str = "window";
 const REPEATED: &str = "repeated";
 
 /// The columns of an alert that is claimed.
-const CLAIMED: &str = "rule, destination, occurrence, body, attempts, subject, is_recovery, is_held, noted_at";
+const CLAIMED: &str =
+    "rule, destination, occurrence, body, attempts, subject, is_recovery, is_held, noted_at, sent_with";
 
 /// Counts how often a subject was over since then.
 const ENDS: &str = "SELECT COUNT(DISTINCT occurrence) FROM alerts
@@ -626,29 +635,33 @@ impl Alerts {
     /// Claims the alerts that are sent together with one that was claimed: those of its rule and destination about the same
     /// subject, also if they are not due yet, unless they are held by a maintenance window. If `only_held`, those that were
     /// found in a maintenance window, and no others.
+    ///
+    /// A message that was sent before is sent again with the same alerts: its destination may have it, and tells it from
+    /// others by its ID. What was found since then is another message.
     pub async fn claim_others(&self, first: &ClaimedAlert, only_held: bool) -> Result<Vec<ClaimedAlert>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
-        let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
-        claiming.push_bind(lease_now.plus_millis(limits::ALERT_LEASE_MS).as_millis());
-        claiming.push(" WHERE rule = ").push_bind(first.rule.clone());
-        claiming.push(" AND destination = ").push_bind(first.destination.clone());
-        claiming.push(" AND delivered_at IS NULL AND claimed_until < ").push_bind(lease_now.as_millis());
-        claiming.push(" AND occurrence IN (SELECT a.occurrence FROM alerts a WHERE a.delivered_at IS NULL");
-        claiming.push(" AND a.rule = ").push_bind(first.rule.clone());
-        claiming.push(" AND a.destination = ").push_bind(first.destination.clone());
-        claiming.push(" AND a.subject = ").push_bind(first.subject.clone());
-        claiming.push(" AND a.is_recovery = ").push_bind(first.is_recovery);
-        claiming.push(" AND a.occurrence <> ").push_bind(first.occurrence.clone());
-        claiming.push(" AND (a.is_held = 0 OR a.due_at <= ").push_bind(now.as_millis()).push(")");
-        if only_held {
-            claiming.push(" AND a.is_held = 1");
-        }
-        claiming.push(format!(" AND {IS_IN_ORDER} ORDER BY a.noted_at, a.occurrence LIMIT "));
-        claiming.push_bind(limits::ALERTS_TOGETHER_MAX.saturating_as::<i64>() - 1);
-        claiming.push(") RETURNING ").push(CLAIMED);
-        let mut claimed: Vec<ClaimedAlert> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
-        claimed.sort_by(|a, b| (a.noted_at, &a.occurrence).cmp(&(b.noted_at, &b.occurrence)));
-        Ok(claimed)
+        let lease_end = lease_now.plus_millis(limits::ALERT_LEASE_MS);
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                if first.sent_with.is_none() {
+                    sqlx::query(
+                        "UPDATE alerts SET sent_with = occurrence WHERE rule = $1 AND destination = $2 AND occurrence = $3",
+                    )
+                    .bind(&first.rule)
+                    .bind(&first.destination)
+                    .bind(&first.occurrence)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                let claiming = claiming_others(first, only_held, now, lease_now, lease_end);
+                let mut claimed: Vec<ClaimedAlert> =
+                    claiming.build_query_as().fetch_all(&mut *transaction).await?;
+                transaction.commit().await?;
+                claimed.sort_by(|a, b| (a.noted_at, &a.occurrence).cmp(&(b.noted_at, &b.occurrence)));
+                Ok(claimed)
+            })
+            .await
     }
 
     /// Records that an alert is not tried again: the destination refuses it, or it was found too long ago.
@@ -671,42 +684,72 @@ impl Alerts {
     /// Marks an alert as delivered. The failed alerts of its destination become due at once, because it accepts
     /// alerts again.
     pub async fn mark_delivered(&self, alert: &ClaimedAlert) -> Result<()> {
+        self.mark_all_delivered(std::slice::from_ref(alert)).await
+    }
+
+    /// The same for the alerts of a message: all of them or none.
+    pub async fn mark_all_delivered(&self, alerts: &[ClaimedAlert]) -> Result<()> {
+        let Some(first) = alerts.first() else { return Ok(()) };
         let now = self.core.now().as_millis();
-        sqlx::query(
-            "UPDATE alerts SET delivered_at = $4, problem = NULL
-             WHERE rule = $1 AND destination = $2 AND occurrence = $3",
-        )
-        .bind(&alert.rule)
-        .bind(&alert.destination)
-        .bind(&alert.occurrence)
-        .bind(now)
-        .execute(self.core.catalog().write())
-        .await?;
-        sqlx::query(
-            "UPDATE alerts SET due_at = $2 WHERE destination = $1 AND delivered_at IS NULL AND problem IS NOT NULL
-                    AND due_at > $2",
-        )
-        .bind(&alert.destination)
-        .bind(now)
-        .execute(self.core.catalog().write())
-        .await?;
-        Ok(())
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for alert in alerts {
+                    sqlx::query(
+                        "UPDATE alerts SET delivered_at = $4, problem = NULL
+                         WHERE rule = $1 AND destination = $2 AND occurrence = $3",
+                    )
+                    .bind(&alert.rule)
+                    .bind(&alert.destination)
+                    .bind(&alert.occurrence)
+                    .bind(now)
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                sqlx::query(
+                    "UPDATE alerts SET due_at = $2 WHERE destination = $1 AND delivered_at IS NULL AND problem IS NOT NULL
+                            AND due_at > $2",
+                )
+                .bind(&first.destination)
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await
+            })
+            .await
     }
 
     /// Records a failed attempt, and when to retry.
     pub async fn record_failure(&self, alert: &ClaimedAlert, problem: &str, again_at: Timestamp) -> Result<()> {
-        sqlx::query(
-            "UPDATE alerts SET due_at = $4, claimed_until = 0, problem = $5
-             WHERE rule = $1 AND destination = $2 AND occurrence = $3 AND delivered_at IS NULL",
-        )
-        .bind(&alert.rule)
-        .bind(&alert.destination)
-        .bind(&alert.occurrence)
-        .bind(again_at.as_millis())
-        .bind(storable(problem))
-        .execute(self.core.catalog().write())
-        .await?;
-        Ok(())
+        self.record_failure_of_all(std::slice::from_ref(alert), problem, again_at).await
+    }
+
+    /// The same for the alerts of a message: for all of them or none.
+    pub async fn record_failure_of_all(
+        &self,
+        alerts: &[ClaimedAlert],
+        problem: &str,
+        again_at: Timestamp,
+    ) -> Result<()> {
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                for alert in alerts {
+                    sqlx::query(
+                        "UPDATE alerts SET due_at = $4, claimed_until = 0, problem = $5
+                         WHERE rule = $1 AND destination = $2 AND occurrence = $3 AND delivered_at IS NULL",
+                    )
+                    .bind(&alert.rule)
+                    .bind(&alert.destination)
+                    .bind(&alert.occurrence)
+                    .bind(again_at.as_millis())
+                    .bind(storable(problem))
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+                transaction.commit().await
+            })
+            .await
     }
 
     /// Returns the backlog of each destination that has one.
@@ -1058,6 +1101,42 @@ impl Alerts {
         removing.build_query().execute(self.core.catalog().write()).await?;
         Ok(())
     }
+}
+
+/// Claims the alerts that are sent together with the first one of a message.
+fn claiming_others(
+    first: &ClaimedAlert,
+    only_held: bool,
+    now: Timestamp,
+    lease_now: Timestamp,
+    lease_end: Timestamp,
+) -> Sql {
+    let mut claiming = Sql::new("UPDATE alerts SET attempts = attempts + 1, claimed_until = ");
+    claiming.push_bind(lease_end.as_millis()).push(", sent_with = ").push_bind(first.sent_with().to_owned());
+    claiming.push(" WHERE rule = ").push_bind(first.rule.clone());
+    claiming.push(" AND destination = ").push_bind(first.destination.clone());
+    claiming.push(" AND delivered_at IS NULL AND claimed_until < ").push_bind(lease_now.as_millis());
+    claiming.push(" AND occurrence IN (SELECT a.occurrence FROM alerts a WHERE a.delivered_at IS NULL");
+    claiming.push(" AND a.rule = ").push_bind(first.rule.clone());
+    claiming.push(" AND a.destination = ").push_bind(first.destination.clone());
+    claiming.push(" AND a.subject = ").push_bind(first.subject.clone());
+    claiming.push(" AND a.is_recovery = ").push_bind(first.is_recovery);
+    claiming.push(" AND a.occurrence <> ").push_bind(first.occurrence.clone());
+    match &first.sent_with {
+        _ if planted::is("message-not-kept") => {}
+        Some(sent_with) => _ = claiming.push(" AND a.sent_with = ").push_bind(sent_with.clone()),
+        None => {
+            claiming.push(" AND a.sent_with IS NULL AND (a.is_held = 0 OR a.due_at <= ");
+            claiming.push_bind(now.as_millis()).push(")");
+            if only_held {
+                claiming.push(" AND a.is_held = 1");
+            }
+        }
+    }
+    claiming.push(format!(" AND {IS_IN_ORDER} ORDER BY a.noted_at, a.occurrence LIMIT "));
+    claiming.push_bind(limits::ALERTS_TOGETHER_MAX.saturating_as::<i64>() - 1);
+    claiming.push(") RETURNING ").push(CLAIMED);
+    claiming
 }
 
 /// Nothing of a rule is opened or ended at the same time by another node: of two parts of a subject that end at the same

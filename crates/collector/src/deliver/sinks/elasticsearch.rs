@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use runlog_model::Clock;
+use runlog_model::{Clock, planted};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -143,6 +143,7 @@ fn outcome(item: &Map<String, Value>) -> RecordOutcome {
     match status {
         // 409: it exists already.
         200..=299 | 409 => RecordOutcome::Taken,
+        429 if planted::is("busy-counts-as-taken") => RecordOutcome::Taken,
         // An index that is missing, read-only or not accessible needs the attention of an operator; the record is not
         // the cause.
         401 | 403 | 404 | 429 | 500..=599 | 0 => RecordOutcome::RetryLater(problem()),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Client, StatusCode};
-use runlog_client::{HttpClientBuilder, TlsSettings, retry_after};
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use runlog_client::{HttpClientBuilder, HttpSender, SimulatedNetwork, TlsSettings, retry_after};
 use runlog_model::{Clock, error_chain};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -61,6 +61,8 @@ pub(crate) struct HttpSettings {
     pub(crate) time_max: Duration,
     /// Trusted authorities and the client certificate.
     pub(crate) tls: TlsSettings,
+    /// The services of a simulation, in place of the network.
+    pub(crate) simulated: Option<Arc<dyn SimulatedNetwork>>,
 }
 
 /// The credentials of requests.
@@ -83,7 +85,7 @@ pub(crate) enum HttpAccess {
 
 /// Sends bodies to one URL.
 pub(crate) struct Poster {
-    client: Client,
+    http: HttpSender,
     url: Url,
     gzip: bool,
     /// Removed from every text of a response that is shown.
@@ -138,6 +140,7 @@ impl Poster {
         url.set_path(&whole);
         let text = |error: runlog_client::Error| error_chain(&error);
         let mut builder = HttpClientBuilder::new(&settings.tls).timeout(settings.time_max);
+        builder = builder.simulated(settings.simulated);
         let mut secrets = Vec::new();
         if let Some((name, value, secret)) = settings.access.header() {
             builder = builder.secret_header(name, &value).map_err(text)?;
@@ -147,8 +150,8 @@ impl Poster {
             builder = builder.secret_header(&name, &value).map_err(text)?;
             secrets.push(value);
         }
-        let client = builder.build().map_err(text)?;
-        Ok(Self { client, url, gzip: settings.gzip, secrets, clock })
+        let http = builder.sender().map_err(text)?;
+        Ok(Self { http, url, gzip: settings.gzip, secrets, clock })
     }
 
     /// Also removes this secret from every text of a response that is shown.
@@ -159,8 +162,8 @@ impl Poster {
 
     /// The same with another URL of the same service.
     pub(crate) fn to(&self, url: Url) -> Self {
-        let Self { client, gzip, secrets, clock, .. } = self;
-        Self { client: client.clone(), url, gzip: *gzip, secrets: secrets.clone(), clock: Arc::clone(clock) }
+        let Self { http, gzip, secrets, clock, .. } = self;
+        Self { http: http.clone(), url, gzip: *gzip, secrets: secrets.clone(), clock: Arc::clone(clock) }
     }
 
     /// The URL without its query, which may contain secrets.
@@ -187,23 +190,28 @@ impl Poster {
         more: &[(&str, String)],
         token: Option<&SecretString>,
     ) -> Result<Answer, SendError> {
-        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, kind);
-        for (name, value) in more {
-            request = request.header(*name, value);
+        let bearer = token.map(|token| format!("Bearer {}", token.expose_secret()));
+        let mut headers = HeaderMap::new();
+        let all = more.iter().map(|(name, value)| (*name, value.as_str())).chain([(CONTENT_TYPE.as_str(), kind)]);
+        for (name, value) in all.chain(bearer.iter().map(|bearer| ("authorization", bearer.as_str()))) {
+            let invalid = || SendError::Denied(format!("header {name} has characters that no header has"));
+            let mut value = HeaderValue::try_from(value).map_err(|_| invalid())?;
+            value.set_sensitive(name == "authorization");
+            headers.insert(HeaderName::try_from(name).map_err(|_| invalid())?, value);
         }
-        if let Some(token) = token {
-            request = request.bearer_auth(token.expose_secret());
-        }
-        let request = match self.gzip {
-            false => request.body(body),
-            true => request.header(CONTENT_ENCODING, "gzip").body(gzipped(&body)?),
+        let body = match self.gzip {
+            false => body,
+            true => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                gzipped(&body)?
+            }
         };
-        let lost = |error: reqwest::Error| {
-            let is_away = error.is_connect();
-            let problem = error_chain(&error.without_url());
-            if is_away { SendError::Away { problem, after: None } } else { SendError::NoAnswer(problem) }
-        };
-        let mut response = request.send().await.map_err(lost)?;
+        let sending = self.http.post(self.url.clone(), headers, body);
+        let mut response = sending.await.map_err(|error| match error.is_unreachable() {
+            true => SendError::Away { problem: error.to_string(), after: None },
+            false => SendError::NoAnswer(error.to_string()),
+        })?;
+        let lost = |error: reqwest::Error| SendError::NoAnswer(error_chain(&error.without_url()));
         let after = retry_after(response.headers(), self.clock.now());
         let status = response.status();
         let mut body = Vec::new();
@@ -306,6 +314,7 @@ mod tests {
             gzip: true,
             time_max: Duration::from_secs(1),
             tls: TlsSettings::default(),
+            simulated: None,
         }
     }
 
@@ -322,7 +331,7 @@ mod tests {
         let poster =
             Poster::new(settings("https://logs.example.com/base/?key=a-secret"), "/_bulk", Arc::new(Stopped)).unwrap();
         assert_eq!(poster.place(), "https://logs.example.com/base/_bulk");
-        assert!(!format!("{:?}", poster.client).contains("a-secret"));
+        assert!(!format!("{:?}", poster.http).contains("a-secret"));
     }
 
     /// Errors of a destination are stored in the archive, and some destinations repeat the key that they refuse.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_client::TlsSettings;
+use runlog_client::{SimulatedNetwork, TlsSettings};
 use runlog_model::Clock;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
@@ -54,6 +54,8 @@ pub(crate) struct SinkContext<'a> {
     pub(crate) login: &'a LoginOptions,
     /// None while settings are only checked.
     pub(crate) secrets: Option<&'a dyn SecretReader>,
+    /// The services of a simulation, in place of the network.
+    pub(crate) simulated: Option<Arc<dyn SimulatedNetwork>>,
 }
 
 impl SinkContext<'_> {
@@ -99,6 +101,7 @@ impl SinkContext<'_> {
             gzip: gzip.unwrap_or(K::GZIP),
             time_max: timeout.map_or(REQUEST_TIME, |time| time.0),
             tls: self.tls()?,
+            simulated: self.simulated.clone(),
         })
     }
 

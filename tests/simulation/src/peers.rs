@@ -1,0 +1,595 @@
+//! What deliveries and alerts are sent to: peers that speak the protocols of sinks and of destinations of alerts. The sinks
+//! of the program, and its destinations of alerts, send them requests.
+//!
+//! While there are faults, peers refuse connections, hang up before or after they have taken what was sent, are slow, do not
+//! answer, answer with 403, 413, 429, 500, 502 or 503, take a part of a batch, name the outcome of fewer records than were
+//! sent, and restart. Some records they refuse for good, until the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
+use reqwest::{Request, Response};
+use runlog_client::{Error, ErrorKind, SimulatedNetwork};
+use serde_json::{Value, json};
+
+use crate::locked;
+use crate::schedule::{Kind, Schedule};
+use crate::seed::Numbers;
+
+/// The destination of alerts whose rule is muted all the time.
+pub(crate) const MUTED: &str = "muted.example";
+/// A destination of alerts that keeps the ids of what it was told.
+pub(crate) const HOOKS: &str = "hooks.example";
+/// A destination of alerts at which an alert stays open until it is said to be over.
+pub(crate) const PAGER: &str = "pager.example";
+
+/// What peers are like.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerProfile {
+    /// How often requests go wrong. Unit: per mille.
+    faults: usize,
+    /// How many records are refused for good. Unit: per mille.
+    refused: usize,
+    /// How many records of a batch are refused for the moment, where the protocol can say so. Unit: per mille.
+    busy: usize,
+    /// Larger bodies of several records are too large. Unit: bytes.
+    body_bytes_max: usize,
+}
+
+impl PeerProfile {
+    pub(crate) fn of(numbers: &mut Numbers) -> Self {
+        Self {
+            faults: [40, 150, 350][numbers.below(3)],
+            refused: [0, 30, 120][numbers.below(3)],
+            busy: [0, 0, 100][numbers.below(3)],
+            body_bytes_max: [1_500, usize::MAX][numbers.below(2)],
+        }
+    }
+}
+
+/// What a sink has received.
+#[derive(Default)]
+struct Received {
+    /// The text of each record, by its id.
+    texts: BTreeMap<String, String>,
+    accepted: BTreeSet<String>,
+    /// What the archive has recorded as delivered, and when. Unit: ticks.
+    committed: BTreeMap<String, u64>,
+    /// What a store that tells records apart by stream, time and line has, with the id of each.
+    lines: BTreeMap<String, String>,
+}
+
+/// What a destination of alerts was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) to: String,
+    /// The same for each attempt; of a destination that keeps alerts open, the same until the end.
+    pub(crate) id: String,
+    pub(crate) is_end: bool,
+    /// The runs that it names.
+    pub(crate) runs: Vec<String>,
+    /// When it was sent. Unit: ticks.
+    sent: u64,
+}
+
+struct State {
+    numbers: Numbers,
+    has_faults: bool,
+    /// The sinks that refuse nothing for good any more.
+    mended: BTreeSet<String>,
+    /// Until when each peer is away. Unit: epoch milliseconds.
+    away_until_ms: BTreeMap<String, i64>,
+    sinks: BTreeMap<String, Received>,
+    told: Vec<Told>,
+    /// Alerts that the archive has recorded as delivered, and when. Unit: ticks.
+    recorded: BTreeMap<(String, String), u64>,
+    /// Runs that nobody is to be told of.
+    muted: BTreeSet<String>,
+    /// How many records and messages were sent.
+    requests: u64,
+}
+
+/// The peers of a deployment.
+pub(crate) struct Peers {
+    schedule: Schedule,
+    profile: PeerProfile,
+    state: Mutex<State>,
+}
+
+/// The work of a deliverer, or of a sender of alerts, in one call.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// Unit: ticks.
+    begun: u64,
+    /// What was said to be taken: the host, and the id.
+    taken: BTreeSet<(String, String)>,
+}
+
+/// The way of a node to the peers.
+pub(crate) struct PeerNetwork {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) node: usize,
+    pub(crate) session: Arc<Mutex<Session>>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    /// No connection.
+    Unreachable,
+    /// The peer hangs up and has taken nothing.
+    HangsUp,
+    /// The peer has taken it, and hangs up.
+    AnswerLost,
+    /// The answer breaks off.
+    BreaksOff,
+    /// There is no answer in time; it may have been taken.
+    Hangs(bool),
+    /// It takes long.
+    Slow,
+    /// It is answered with this status; it may have been taken.
+    Refused(u16, bool),
+    /// The answer names fewer records than were sent.
+    Lies,
+    /// The peer is away for a while from now on.
+    Restarts,
+}
+
+/// An answer, and what of the request was taken.
+struct Answered {
+    status: u16,
+    body: String,
+    taken: Vec<String>,
+}
+
+impl Answered {
+    fn of(status: u16, body: impl Into<String>) -> Self {
+        Self { status, body: body.into(), taken: Vec::new() }
+    }
+}
+
+/// A record or message, as a request names it.
+struct Sent {
+    id: String,
+    text: String,
+}
+
+impl fmt::Debug for PeerNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerNetwork").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl SimulatedNetwork for PeerNetwork {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Error>> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+impl Session {
+    /// Begins a call.
+    pub(crate) fn begin(session: &Mutex<Self>, tick: u64) {
+        *locked(session) = Self { begun: tick, taken: BTreeSet::new() };
+    }
+
+    /// Ends it; returns what was taken.
+    pub(crate) fn end(session: &Mutex<Self>) -> BTreeSet<(String, String)> {
+        std::mem::take(&mut locked(session).taken)
+    }
+}
+
+impl PeerNetwork {
+    async fn exchange(&self, request: Request) -> Result<Response, Error> {
+        let (schedule, peers) = (&self.peers.schedule, &self.peers);
+        let host = request.url().host_str().unwrap_or_default().to_owned();
+        let (sent, begun) = (schedule.tick(), locked(&self.session).begun);
+        let time_max = request.timeout().map_or(60_000, |time| i64::try_from(time.as_millis()).unwrap_or(60_000));
+        schedule.gate(self.node, Kind::Message, format!("POST {host}")).await;
+        let trouble = peers.trouble(&host);
+        schedule.note(|| format!("  {host} is asked: {trouble:?}"));
+        let is_taken = match trouble {
+            Trouble::Unreachable | Trouble::Restarts => return Err(away("connection refused").unreachable()),
+            Trouble::HangsUp => return Err(away("the connection was closed")),
+            Trouble::Hangs(is_taken) | Trouble::Refused(_, is_taken) => is_taken,
+            _ => true,
+        };
+        let mut answered = match is_taken {
+            true => peers.take(&host, &request, (sent, begun), trouble == Trouble::Lies),
+            false => Answered::of(200, ""),
+        };
+        match trouble {
+            Trouble::Hangs(_) => {
+                schedule.sleep_until(self.node, schedule.now_ms() + time_max).await;
+                return Err(away("it did not respond in time"));
+            }
+            Trouble::Slow => {
+                let ms = peers.between(1, time_max - 1);
+                schedule.sleep_until(self.node, schedule.now_ms() + ms).await;
+            }
+            Trouble::Refused(status, _) => answered = refusal(status),
+            _ => {}
+        }
+        let Answered { status, body, taken } = answered;
+        schedule.note(|| format!("  {host} answers {status}, {} taken", taken.len()));
+        schedule.gate(self.node, Kind::Message, format!("{status} of {host}")).await;
+        let body = match trouble {
+            Trouble::AnswerLost => return Err(away("the connection was closed")),
+            Trouble::BreaksOff => {
+                let parts = [Ok(bytes::Bytes::new()), Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))];
+                reqwest::Body::wrap_stream(futures::stream::iter(parts))
+            }
+            _ => {
+                locked(&self.session).taken.extend(taken.into_iter().map(|id| (host.clone(), id)));
+                reqwest::Body::from(body)
+            }
+        };
+        let mut response = http::Response::builder().status(status);
+        if status == 429 {
+            response = response.header("retry-after", "3");
+        }
+        response.body(body).map(Response::from).map_err(|error| away(&error.to_string()))
+    }
+}
+
+impl Peers {
+    pub(crate) fn new(schedule: Schedule, profile: PeerProfile, numbers: Numbers) -> Self {
+        let state = State {
+            numbers,
+            has_faults: false,
+            mended: BTreeSet::new(),
+            away_until_ms: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            told: Vec::new(),
+            recorded: BTreeMap::new(),
+            muted: BTreeSet::new(),
+            requests: 0,
+        };
+        Self { schedule, profile, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn set_faults(&self, has_faults: bool) {
+        locked(&self.state).has_faults = has_faults;
+    }
+
+    /// From now on, a sink refuses nothing for good.
+    pub(crate) fn mend(&self, host: &str) {
+        locked(&self.state).mended.insert(host.to_owned());
+    }
+
+    /// How many records and messages were sent.
+    pub(crate) fn requests(&self) -> u64 {
+        locked(&self.state).requests
+    }
+
+    /// The texts of the records that a sink has accepted whose ids begin with this.
+    pub(crate) fn accepted_of(&self, host: &str, prefix: &str) -> Vec<String> {
+        let state = locked(&self.state);
+        let Some(received) = state.sinks.get(host) else { return Vec::new() };
+        let accepted = received.accepted.iter().filter(|id| id.starts_with(prefix));
+        accepted.filter_map(|id| received.texts.get(id).cloned()).collect()
+    }
+
+    /// Whether a sink refuses a record of a run for good.
+    pub(crate) fn refuses(&self, host: &str, id: &str, text: &str) -> bool {
+        self.is_refused(&locked(&self.state), host, id, text)
+    }
+
+    /// The archive has recorded what a sink has taken.
+    pub(crate) fn commit(&self, taken: BTreeSet<(String, String)>) {
+        let tick = self.schedule.tick();
+        let mut state = locked(&self.state);
+        for (host, id) in taken {
+            state.sinks.entry(host).or_default().committed.insert(id, tick);
+        }
+    }
+
+    /// The archive has recorded alerts as delivered.
+    pub(crate) fn record(&self, taken: BTreeSet<(String, String)>) {
+        let tick = self.schedule.tick();
+        locked(&self.state).recorded.extend(taken.into_iter().map(|key| (key, tick)));
+    }
+
+    /// Nobody is to be told of this run.
+    pub(crate) fn mute(&self, run: String) {
+        locked(&self.state).muted.insert(run);
+    }
+
+    pub(crate) fn is_muted(&self, run: &str) -> bool {
+        locked(&self.state).muted.contains(run)
+    }
+
+    /// What destinations of alerts were told, in the order in which it was sent.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        let mut told = locked(&self.state).told.clone();
+        told.sort_by_key(|told| told.sent);
+        told
+    }
+
+    fn between(&self, low: i64, high: i64) -> i64 {
+        locked(&self.state).numbers.between(low, high)
+    }
+
+    fn trouble(&self, host: &str) -> Trouble {
+        let now_ms = self.schedule.now_ms();
+        let mut state = locked(&self.state);
+        if !state.has_faults {
+            return Trouble::None;
+        }
+        if state.away_until_ms.get(host).is_some_and(|until_ms| now_ms < *until_ms) {
+            return Trouble::Unreachable;
+        }
+        if !state.numbers.chance(self.profile.faults) {
+            return Trouble::None;
+        }
+        let is_taken = state.numbers.chance(500);
+        match state.numbers.below(16) {
+            0 => Trouble::Unreachable,
+            1 => Trouble::HangsUp,
+            2..=4 => Trouble::AnswerLost,
+            5 => Trouble::BreaksOff,
+            6 => Trouble::Hangs(is_taken),
+            7 | 8 => Trouble::Slow,
+            9 => Trouble::Refused(429, false),
+            10 => Trouble::Refused(503, is_taken),
+            11 => Trouble::Refused(500, is_taken),
+            12 => Trouble::Refused(502, is_taken),
+            13 => Trouble::Refused(403, false),
+            14 => Trouble::Lies,
+            _ => {
+                let ms = state.numbers.between(1, 900_000);
+                state.away_until_ms.insert(host.to_owned(), now_ms + ms);
+                Trouble::Restarts
+            }
+        }
+    }
+
+    /// Takes what is sent, as far as it is acceptable.
+    fn take(&self, host: &str, request: &Request, times: (u64, u64), lies: bool) -> Answered {
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
+        let text = String::from_utf8_lossy(body).into_owned();
+        let header = |name: &str| {
+            request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        };
+        locked(&self.state).requests += 1;
+        match host {
+            "elastic.example" => self.take_bulk(&text, times, lies),
+            "loki.example" => self.take_streams(&text, times),
+            "splunk.example" => self.take_events(&text, times),
+            "datadog.example" => self.take_logs(&text, times, lies),
+            "summaries.example" => self.take_summary(&text, &header("x-runlog-id"), times),
+            HOOKS | MUTED => self.take_hook(host, &text, header("x-runlog-id"), times),
+            PAGER => self.take_page(&text, times),
+            "chat.example" => Answered::of(200, "ok"),
+            _ => {
+                self.schedule.violation(format!("a request to {host}, which nobody knows"));
+                Answered::of(404, "")
+            }
+        }
+    }
+
+    fn is_too_large(&self, text: &str, records: usize) -> bool {
+        records > 1 && text.len() > self.profile.body_bytes_max
+    }
+
+    fn is_refused(&self, state: &State, host: &str, id: &str, text: &str) -> bool {
+        let run = id.get(..36).unwrap_or(id);
+        let hash = run
+            .bytes()
+            .chain(text.bytes())
+            .fold(2_166_136_261_usize, |hash, byte| (hash ^ usize::from(byte)).wrapping_mul(16_777_619) & 0xffff_ffff);
+        !state.mended.contains(host) && (hash >> 8) % 1_000 < self.profile.refused
+    }
+
+    /// Notes a record that a sink accepts.
+    fn accept(&self, state: &mut State, host: &str, sent: &Sent, begun: u64) {
+        let received = state.sinks.entry(host.to_owned()).or_default();
+        let before = received.texts.entry(sent.id.clone()).or_insert_with(|| sent.text.clone());
+        if *before != sent.text {
+            let problem = format!("{host}: one id for two records: {} was {before}, and is {}", sent.id, sent.text);
+            return self.schedule.violation(problem);
+        }
+        if received.committed.get(&sent.id).is_some_and(|at| *at < begun) {
+            let problem = format!("{host}: {} is sent again, which was recorded as delivered", sent.id);
+            return self.schedule.violation(problem);
+        }
+        received.accepted.insert(sent.id.clone());
+    }
+
+    /// Elasticsearch: each record has an outcome.
+    fn take_bulk(&self, text: &str, (_, begun): (u64, u64), lies: bool) -> Answered {
+        let host = "elastic.example";
+        let lines: Vec<&str> = text.lines().collect();
+        if self.is_too_large(text, lines.len() / 2) {
+            return Answered::of(413, "");
+        }
+        let mut state = locked(&self.state);
+        let (mut items, mut taken) = (Vec::new(), Vec::new());
+        for pair in lines.chunks(2) {
+            let (action, document) = (json_of(pair[0]), json_of(pair.get(1).unwrap_or(&"")));
+            let sent = Sent { id: text_of(&action["create"]["_id"]), text: text_of(&document["message"]) };
+            let is_busy = state.has_faults && state.numbers.chance(self.profile.busy);
+            let problem = |status: u16, kind: &str| json!({ "create": { "status": status, "error": { "type": kind, "reason": "r" } } });
+            if self.is_refused(&state, host, &sent.id, &sent.text) {
+                items.push(problem(400, "document_parsing_exception"));
+            } else if is_busy {
+                items.push(problem(429, "es_rejected_execution_exception"));
+            } else {
+                let is_there = state.sinks.get(host).is_some_and(|received| received.accepted.contains(&sent.id));
+                self.accept(&mut state, host, &sent, begun);
+                items.push(match is_there {
+                    true => problem(409, "version_conflict_engine_exception"),
+                    false => json!({ "create": { "status": 201 } }),
+                });
+                taken.push(sent.id);
+            }
+        }
+        if lies {
+            items.pop();
+            taken.clear();
+        }
+        Answered { taken, ..Answered::of(200, json!({ "errors": false, "items": items }).to_string()) }
+    }
+
+    /// Loki: lines are told apart by stream, time and text; those that are acceptable are taken, whatever the status is.
+    fn take_streams(&self, text: &str, (_, begun): (u64, u64)) -> Answered {
+        let host = "loki.example";
+        let body = json_of(text);
+        let mut all = Vec::new();
+        for stream in body["streams"].as_array().into_iter().flatten() {
+            for value in stream["values"].as_array().into_iter().flatten() {
+                let line = format!("{} {} {}", stream["stream"], value[0], value[1]);
+                all.push((line, Sent { id: text_of(&value[2]["record_id"]), text: text_of(&value[1]) }));
+            }
+        }
+        if self.is_too_large(text, all.len()) {
+            return Answered::of(413, "");
+        }
+        let mut state = locked(&self.state);
+        let (mut taken, mut is_refused) = (Vec::new(), false);
+        for (line, sent) in all {
+            if self.is_refused(&state, host, &sent.id, &sent.text) {
+                is_refused = true;
+                continue;
+            }
+            self.accept(&mut state, host, &sent, begun);
+            let received = state.sinks.entry(host.to_owned()).or_default();
+            let id = received.lines.entry(line).or_insert_with(|| sent.id.clone());
+            if *id != sent.id {
+                self.schedule.violation(format!("{host} takes {} for {id}, and stores one of them", sent.id));
+            }
+            taken.push(sent.id);
+        }
+        match is_refused {
+            true => Answered::of(400, "stream has a line with invalid labels"),
+            false => Answered { taken, ..Answered::of(204, "") },
+        }
+    }
+
+    /// Splunk: events up to the first that is invalid are taken.
+    fn take_events(&self, text: &str, (_, begun): (u64, u64)) -> Answered {
+        let host = "splunk.example";
+        let all: Vec<Value> = text.lines().map(json_of).collect();
+        if self.is_too_large(text, all.len()) {
+            return Answered::of(413, "");
+        }
+        let mut state = locked(&self.state);
+        let mut taken = Vec::new();
+        for (number, event) in all.iter().enumerate() {
+            let sent = Sent { id: text_of(&event["event"]["id"]), text: text_of(&event["event"]["message"]) };
+            let is_busy = state.has_faults && state.numbers.chance(self.profile.busy / 4);
+            let stopped = |code: u32, text: &str| json!({ "text": text, "code": code, "invalid-event-number": number });
+            if self.is_refused(&state, host, &sent.id, &sent.text) {
+                return Answered { taken, ..Answered::of(400, stopped(6, "Invalid data format").to_string()) };
+            }
+            if is_busy {
+                return Answered { taken, ..Answered::of(503, stopped(9, "Server is busy").to_string()) };
+            }
+            self.accept(&mut state, host, &sent, begun);
+            taken.push(sent.id);
+        }
+        Answered { taken, ..Answered::of(200, r#"{"text":"Success","code":0}"#) }
+    }
+
+    /// Datadog: all or nothing, and nothing is told apart.
+    fn take_logs(&self, text: &str, (_, begun): (u64, u64), lies: bool) -> Answered {
+        let host = "datadog.example";
+        let all = json_of(text);
+        let all: Vec<Sent> = all
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|log| Sent { id: text_of(&log["record.id"]), text: text_of(&log["message"]) })
+            .collect();
+        if self.is_too_large(text, all.len()) {
+            return Answered::of(413, "");
+        }
+        // A proxy that answers in place of the service.
+        if lies {
+            return Answered::of(200, "<html>sign in</html>");
+        }
+        let mut state = locked(&self.state);
+        if all.iter().any(|sent| self.is_refused(&state, host, &sent.id, &sent.text)) {
+            return Answered::of(400, r#"{"errors":["a log is invalid"]}"#);
+        }
+        all.iter().for_each(|sent| self.accept(&mut state, host, sent, begun));
+        Answered { taken: all.into_iter().map(|sent| sent.id).collect(), ..Answered::of(202, "{}") }
+    }
+
+    /// A webhook that is sent a summary of each run.
+    fn take_summary(&self, text: &str, id: &str, (_, begun): (u64, u64)) -> Answered {
+        let body = json_of(text);
+        let sent = Sent { id: id.to_owned(), text: format!("{} {}", body["run"]["id"], body["log"]["records"]) };
+        let mut state = locked(&self.state);
+        if self.is_refused(&state, "summaries.example", id, "summary") {
+            return Answered::of(422, "no");
+        }
+        if text_of(&body["id"]) != id {
+            self.schedule.violation(format!("a summary has the id {} and {id}", body["id"]));
+        }
+        self.accept(&mut state, "summaries.example", &sent, begun);
+        Answered { taken: vec![sent.id], ..Answered::of(200, "") }
+    }
+
+    /// A webhook that is sent alerts.
+    fn take_hook(&self, host: &str, text: &str, id: String, (sent, begun): (u64, u64)) -> Answered {
+        let body = json_of(text);
+        let events = body["events"].as_array().cloned().unwrap_or_else(|| vec![body.clone()]);
+        let is_end = events.iter().all(|event| event["what"] == "recovered");
+        let runs = events.iter().map(|event| text_of(&event["runId"])).collect();
+        self.tell(Told { to: host.to_owned(), id, is_end, runs, sent }, begun)
+    }
+
+    /// PagerDuty: an alert is open until it is resolved.
+    fn take_page(&self, text: &str, (sent, begun): (u64, u64)) -> Answered {
+        let body = json_of(text);
+        let is_end = body["event_action"] == "resolve";
+        let runs = vec![text_of(&body["payload"]["custom_details"]["run"])];
+        let told = Told { to: PAGER.to_owned(), id: text_of(&body["dedup_key"]), is_end, runs, sent };
+        Answered { status: 202, ..self.tell(told, begun) }
+    }
+
+    fn tell(&self, told: Told, begun: u64) -> Answered {
+        let mut state = locked(&self.state);
+        let Told { to, id, is_end, runs, .. } = &told;
+        let is_named = |run: &String| !run.is_empty();
+        if to == MUTED {
+            self.schedule.violation(format!("an alert of a rule that is muted: {runs:?}"));
+        }
+        if let Some(run) = runs.iter().find(|run| !is_end && state.muted.contains(*run)) {
+            self.schedule.violation(format!("{to} is told of run {run}, which ended while its rule was muted"));
+        }
+        // A destination that keeps alerts open has one id for all that is told until the end.
+        if to != PAGER {
+            if state.recorded.get(&(to.clone(), id.clone())).is_some_and(|at| *at < begun) {
+                self.schedule.violation(format!("alert {id} is sent to {to} again, which was recorded as delivered"));
+            }
+            let is_other = |other: &&Told| other.to == *to && other.is_end == *is_end && other.id != *id;
+            let again = |run: &&String| state.told.iter().filter(is_other).any(|other| other.runs.contains(run));
+            if let Some(run) = runs.iter().filter(|run| !is_end && is_named(run)).find(again) {
+                self.schedule.violation(format!("{to} is told of run {run} twice, with two ids"));
+            }
+        }
+        let taken = vec![id.clone()];
+        state.told.push(told);
+        Answered { taken, ..Answered::of(200, "") }
+    }
+}
+
+fn refusal(status: u16) -> Answered {
+    Answered::of(status, if status == 502 { "<html>502 Bad Gateway</html>" } else { r#"{"message":"not now"}"# })
+}
+
+fn away(what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, what)
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
