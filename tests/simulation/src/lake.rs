@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 use runlog_model::{Record, RunId, Timestamp};
+use runlog_store::lakehouse::LakeTableKind;
 use serde_json::Value;
 
 use crate::clients::{Answer, Clients, HOUR_MS};
@@ -232,7 +233,7 @@ impl Clients {
     pub(crate) async fn read_lake(&self, wait_ms: i64, is_end: bool) -> bool {
         let Some(workspace) = self.workspace() else { return false };
         let loading = self.call(self.some_node(), "load the table", true, move |store| async move {
-            store.lake().table(workspace).await
+            store.lake().table(workspace, LakeTableKind::Records).await
         });
         let (table, span) = match loading.await {
             (Answer::Of(Ok(table)), span) => (table, span),
