@@ -437,13 +437,17 @@ fn what_a_muted_rule_finds_is_noted_and_never_told() {
     scene.run(1, "execution_failed");
     assert!(scene.collect().status.success());
     let history = ask(&service, "GET", "/runlog/v1/alerts/history", "");
-    assert_eq!((&history["total"], &history["items"][0]["state"]), (&json!(2), &json!("muted")), "{history}");
+    // The service may have summarised the log meanwhile: then a new problem is found as well, here or later.
+    let failed = |item: &&Value| item["what"] == "run_failed";
+    let noted: Vec<&Value> = history["items"].as_array().unwrap().iter().filter(failed).collect();
+    assert!(noted.len() == 2 && noted.iter().all(|item| item["state"] == "muted"), "{history}");
     let rules = ask(&service, "GET", "/runlog/v1/alerts", "");
     assert_eq!(rules[0]["description"]["when"], json!(["run_failed", "new_problem"]), "{rules}");
     assert_eq!(rules[0]["description"]["destinations"].as_array().unwrap().len(), 2);
     ask(&service, "DELETE", "/runlog/v1/alerts/night-shift/mute", "");
     assert!(scene.collect().status.success());
-    assert!(scene.hook.told().is_empty(), "what was found during the mute is not told later");
+    let told = || scene.told().into_iter().filter(|(what, ..)| what == "run_failed").count();
+    assert_eq!(told(), 0, "what was found during the mute is not told later");
     scene.run(2, "execution_failed");
     assert!(scene.collect().status.success());
     assert_eq!(scene.hook.told().len(), 1);

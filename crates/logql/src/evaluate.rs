@@ -80,19 +80,10 @@ impl MetricPlan {
                 operate(binary, left, right, count)?
             }
         };
-        match &value {
-            Matrix::Series(series) if series.len() > OPERATION_SERIES_MAX => Err(EvalError(format!(
-                "an operation of the query has {} series, more than {OPERATION_SERIES_MAX}; aggregate them with sum by \
-                 (…), or select fewer streams",
-                series.len()
-            ))),
-            Matrix::Series(series) if series.len().saturating_mul(count) > VALUES_MAX => Err(EvalError(format!(
-                "an operation of the query has {} series at {count} instants, more than {VALUES_MAX} values; aggregate \
-                 them, or use a longer step",
-                series.len()
-            ))),
-            _ => Ok(value),
+        if let Matrix::Series(series) = &value {
+            check_size(series.len(), count)?;
         }
+        Ok(value)
     }
 
     fn series(&self, node: &Node, sets: &mut [Option<SampleSet>]) -> Result<Vec<Series>, EvalError> {
@@ -101,6 +92,23 @@ impl MetricPlan {
             Matrix::Number(_) => Err(EvalError("an operation needs series and has a plain number".to_owned())),
         }
     }
+}
+
+/// Whether an operation has no more series and values than it may have.
+fn check_size(series: usize, count: usize) -> Result<(), EvalError> {
+    if series > OPERATION_SERIES_MAX {
+        return Err(EvalError(format!(
+            "an operation of the query has {series} series, more than {OPERATION_SERIES_MAX}; aggregate them with sum by \
+             (…), or select fewer streams"
+        )));
+    }
+    if series.saturating_mul(count) > VALUES_MAX {
+        return Err(EvalError(format!(
+            "an operation of the query has {series} series at {count} instants, more than {VALUES_MAX} values; aggregate \
+             them, or use a longer step"
+        )));
+    }
+    Ok(())
 }
 
 fn aggregate(op: AggregateOp, most: usize, grouping: &Grouping, series: Vec<Series>, count: usize) -> Vec<Series> {
@@ -394,6 +402,8 @@ fn joined(binary: &BinaryExpr, left: Vec<Series>, right: Vec<Series>, count: usi
                 }
             };
             if !result.contains_key(&labels) {
+                // Each takes its memory at once.
+                check_size(result.len() + 1, count)?;
                 result.insert(labels.clone(), vec![None; count]);
             }
             let is_taken = result.get_mut(&labels).is_some_and(|values| values[step].replace(value).is_some());

@@ -171,7 +171,7 @@ async fn check(client: &Client) -> Outcome<String> {
     match client.session().await {
         Ok(caller) => Ok(format!(" as {}", runlog_model::printable::printable_line(&caller.name))),
         // Talend Cloud has no such path, and answers another question.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Protocol) => {
             client.workspaces().await?;
             Ok(String::new())
         }

@@ -1,7 +1,7 @@
 //! `runlog search`: the newest records that contain a text, and the records around them.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -178,6 +178,8 @@ struct Lines {
     is_json: bool,
     /// Something was shown with the records around it.
     is_begun: bool,
+    /// From which record on of each run records were shown.
+    shown_from: BTreeMap<RunId, u64>,
 }
 
 /// A record with its place, and whether it is a match.
@@ -198,6 +200,7 @@ impl Lines {
             is_full: args.full,
             is_json: args.json,
             is_begun: false,
+            shown_from: BTreeMap::new(),
         }
     }
 
@@ -216,7 +219,7 @@ impl Lines {
             if std::mem::replace(&mut self.is_begun, true) && !self.is_json {
                 out.write_all(b"--\n")?;
             }
-            for line in self.around(client, group).await? {
+            for line in self.around(client, &group).await? {
                 match self.is_json {
                     true => write_json(&mut out, &line)?,
                     false => self.write(&mut out, &line)?,
@@ -226,36 +229,42 @@ impl Lines {
         Ok(out.finish()?)
     }
 
-    /// Matches, newest first, by the records around them that overlap or adjoin.
-    fn groups<'a>(&self, items: &'a [FoundRecord]) -> Vec<&'a [FoundRecord]> {
-        let span = |item: &FoundRecord| {
-            item.index.map(|at| (item.run_id, at.saturating_sub(self.before), at.saturating_add(self.after)))
+    /// Matches by the records around them that overlap or adjoin, those with the newest match first. Runs that log at the
+    /// same time alternate in the list.
+    fn groups<'a>(&self, items: &'a [FoundRecord]) -> Vec<Vec<&'a FoundRecord>> {
+        let mut places: Vec<usize> = (0..items.len()).collect();
+        places.sort_by_key(|place| (items[*place].run_id, items[*place].index, *place));
+        let adjoin = |earlier: &usize, later: &usize| {
+            let (earlier, later) = (&items[*earlier], &items[*later]);
+            let between = later.index.zip(earlier.index).map(|(later, earlier)| later.saturating_sub(earlier));
+            let reach = self.before.saturating_add(self.after).saturating_add(1);
+            earlier.run_id == later.run_id && between.is_some_and(|between| between <= reach)
         };
-        let adjoin = |later: &FoundRecord, earlier: &FoundRecord| match (span(later), span(earlier)) {
-            (Some((run, first, last)), Some((other_run, other_first, other_last))) => {
-                run == other_run && first <= other_last.saturating_add(1) && other_first <= last.saturating_add(1)
-            }
-            _ => false,
-        };
-        items.chunk_by(adjoin).collect()
+        let mut groups: Vec<&[usize]> = places.chunk_by(adjoin).collect();
+        groups.sort_by_key(|group| group.iter().min().copied());
+        groups.into_iter().map(|group| group.iter().map(|place| &items[*place]).collect()).collect()
     }
 
     /// A group of matches with the records around them, in the order of the log.
-    async fn around<'a>(&self, client: &Client, group: &'a [FoundRecord]) -> Outcome<Vec<Line<'a>>> {
+    async fn around<'a>(&mut self, client: &Client, group: &[&'a FoundRecord]) -> Outcome<Vec<Line<'a>>> {
         let indexes: Option<Vec<u64>> = group.iter().map(|item| item.index).collect();
         let bounds = indexes.as_deref().and_then(|all| all.iter().min().zip(all.iter().max()));
         let (Some((first, last)), Some(sample)) = (bounds, group.first()) else {
             // The log was deleted meanwhile.
-            let alone = |record| Line { record: Cow::Borrowed(record), is_match: true };
-            return Ok(group.iter().rev().map(alone).collect());
+            let alone = |record: &&'a FoundRecord| Line { record: Cow::Borrowed(*record), is_match: true };
+            return Ok(group.iter().map(alone).collect());
         };
         let (from, to) = (first.saturating_sub(self.before), last.saturating_add(self.after));
+        // Matches of an earlier page are newer, and were shown with the records before them.
+        let shown = self.shown_from.entry(sample.run_id).or_insert(u64::MAX);
+        let to = to.min(shown.saturating_sub(1)).max(*last);
+        *shown = from.min(*shown);
         let records = records_between(client, sample.run_id, from, to).await?;
         let line = |it: PlacedRecord| {
             let found = group.iter().find(|item| item.index == Some(it.index));
             Line {
                 is_match: found.is_some(),
-                record: found.map_or_else(|| Cow::Owned(beside(sample, it)), Cow::Borrowed),
+                record: found.map_or_else(|| Cow::Owned(beside(sample, it)), |found| Cow::Borrowed(*found)),
             }
         };
         Ok(records.into_iter().map(line).collect())

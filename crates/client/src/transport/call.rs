@@ -180,11 +180,12 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
 /// What to do about a 404 or 410 that is not one of the API.
 const WRONG_URL: &str = "the service does not respond like Talend Cloud or Runlog: check the URL, which consists of scheme, host and port only";
 
-/// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON.
+/// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON or empty.
 fn is_api(path: &str, body: &[u8]) -> bool {
     let folder = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     let folders = ["monitoring", "processing", "orchestration", "security", "account", "executions", "runlog"];
-    folders.contains(&folder) && serde_json::from_slice::<Value>(body).is_ok_and(|body| body.is_object())
+    let is_json = || serde_json::from_slice::<Value>(body).is_ok_and(|body| body.is_object());
+    folders.contains(&folder) && (body.trim_ascii().is_empty() || is_json())
 }
 
 /// The rights that a request of this path needs, in the words of the console and of the API.

@@ -246,6 +246,8 @@ impl Alerts {
             let is_grouped = self.rules.iter().any(|rule| rule.name == alert.rule && rule.group_by != GroupBy::None);
             let mut together = match alert.subject.is_some() && (is_grouped || alert.is_held()) {
                 true => self.archive.alerts.claim_others(&alert, !is_grouped).await?,
+                // Those that were in the same message before stay together under its ID, whatever the rule says now.
+                false if alert.was_sent_before() => self.archive.alerts.claim_others(&alert, false).await?,
                 false => Vec::new(),
             };
             together.insert(0, alert);

@@ -387,7 +387,12 @@ impl RunWorker {
         };
         let longest = if is_outage(error) { AGAIN_MAX_OUTAGE } else { AGAIN_MAX };
         let now = self.0.context.upstream.client.clock().now();
-        let attempts = u32::try_from(claimed.attempts).unwrap_or_default();
+        // An upstream that was away has not said anything of the log.
+        let tried = match error {
+            CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }) => claimed.no_log_answers,
+            _ => claimed.attempts,
+        };
+        let attempts = u32::try_from(tried).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
         FailedAttempt { error: problem, expected, retry_at: now.plus_millis(millis(again)) }
     }

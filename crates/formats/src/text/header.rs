@@ -165,8 +165,8 @@ fn of_row(rest: &str) -> Option<Header<'_>> {
     let separator = rest.chars().next().filter(|it| matches!(it, ',' | ';' | '|' | '\t'))?;
     let (cell, message) = rest[1..].split_once(separator).unwrap_or((&rest[1..], ""));
     let cell = cell.trim();
-    if separator == '\t' && is_level(cell) {
-        // A blank like any other: threads and a component may follow.
+    if (separator == '\t' || rest[1..].starts_with(' ')) && is_level(cell) {
+        // The layout of a logger: threads and a component may follow.
         return None;
     }
     let level = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"')).unwrap_or(cell).trim();

@@ -9,6 +9,7 @@ use runlog_model::place::Task;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
 use runlog_model::{Run, RunId, RunIdPrefix, RunStatus, TaskId, Timestamp};
+use runlog_store::accounts::Caller;
 use runlog_store::runs::{OverviewFilter, RunFilter, TaskOrder, TaskOverviewFilter};
 
 use crate::app::App;
@@ -190,7 +191,7 @@ pub(crate) async fn tasks(
     };
     let (mut items, total) = app.store().runs().task_overviews(&filter).await?;
     let ids: Vec<RunId> = items.iter().filter_map(|task| task.last_failure.as_ref()).map(|run| run.run_id).collect();
-    let mut headlines = app.store().problems().headlines_of_runs(&ids).await?;
+    let mut headlines = headlines_of(&app, &caller, &ids).await?;
     for run in items.iter_mut().filter_map(|task| task.last_failure.as_mut()) {
         run.headline = headlines.remove(&run.run_id);
     }
@@ -218,15 +219,16 @@ pub(crate) async fn runs_of_task(
     let task_id = Some(task_id);
     let filter = RunFilter { task_id, workspace_ids, statuses, overlapping, limit, offset, ..RunFilter::default() };
     let (runs, total) = app.store().runs().list(&filter).await?;
-    let mut headlines = headlines_of(&app, &runs).await?;
+    let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+    let mut headlines = headlines_of(&app, &caller, &ids).await?;
     let line = |run: &Run| RunLineBody { headline: headlines.remove(&run.id), ..run.into() };
     Ok(Json(ListPage { items: runs.iter().map(line).collect(), limit, offset, total }))
 }
 
-/// Why runs failed.
-async fn headlines_of(app: &App, runs: &[Run]) -> ApiResult<BTreeMap<RunId, String>> {
-    let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
-    Ok(app.store().problems().headlines_of_runs(&ids).await?)
+/// Why runs failed, as far as the caller may read their logs: a headline is a text of the log.
+async fn headlines_of(app: &App, caller: &Caller, ids: &[RunId]) -> ApiResult<BTreeMap<RunId, String>> {
+    let readable = rights::readable_workspaces(app.store(), caller).await?;
+    Ok(app.store().problems().headlines_of_runs(ids, readable.as_deref()).await?)
 }
 
 /// `GET /runlog/v1/runs`: lists the runs of all tasks that the caller may view, newest first.
@@ -255,10 +257,11 @@ pub(crate) async fn runs(
         ..RunFilter::default()
     };
     let (runs, total) = app.store().runs().list(&filter).await?;
-    let ids: BTreeSet<TaskId> = runs.iter().map(|run| run.task_id).collect();
-    let tasks = app.store().workspaces().tasks_with_ids(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let task_ids: BTreeSet<TaskId> = runs.iter().map(|run| run.task_id).collect();
+    let tasks = app.store().workspaces().tasks_with_ids(&task_ids.into_iter().collect::<Vec<_>>()).await?;
     let tasks: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
-    let mut headlines = headlines_of(&app, &runs).await?;
+    let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+    let mut headlines = headlines_of(&app, &caller, &ids).await?;
     let items = runs.iter().filter_map(|run| {
         // Tasks are never deleted while they have runs.
         let Task { name, workspace, .. } = tasks.get(&run.task_id)?;

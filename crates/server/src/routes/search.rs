@@ -17,6 +17,7 @@ use runlog_store::ErrorKind;
 use runlog_store::accounts::Caller;
 use runlog_store::limits::DAY_MS;
 use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError};
+use tokio::time::Instant;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
@@ -208,9 +209,11 @@ pub(crate) async fn find(
     let page = app.store().query().search(search).await?;
     let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     let mut items = Vec::with_capacity(page.items.len());
+    let until = Instant::now() + limits::SEARCH_TIME_MAX;
     for hit in page.items {
         let index = match query.positions {
-            true => position(&app, &hit).await?,
+            // Those that take longer have none.
+            true => tokio::time::timeout_at(until, position(&app, &hit)).await.unwrap_or(Ok(None))?,
             false => None,
         };
         items.push(item(hit, index));

@@ -271,6 +271,7 @@ async fn scrolling_through_a_log_is_one_look_in_the_audit_log() {
 async fn the_overview_shows_what_the_caller_may_view() {
     let stage = Stage::new().await;
     let (viewer, nobody) = (stage.user("viewer", &[Right::View]).await, stage.user("nobody", &[]).await);
+    let reader = stage.user("reader", &Right::READ_LOGS).await;
     stage.push(&log(&["ERROR"])).await;
     let finish = r#"{"status":"execution_failed","errorMessage":"no"}"#;
     stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), finish).await;
@@ -296,7 +297,16 @@ async fn the_overview_shows_what_the_caller_may_view() {
     runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
     assert_eq!(get("/runlog/v1/overview", &viewer).await["unexplained"], 0);
     let last = get("/runlog/v1/overview/tasks?failing=true", &viewer).await["items"][0]["lastFailure"].clone();
+    assert_eq!(last["headline"], serde_json::Value::Null, "who may not read the log does not see its texts: {last}");
+    let last = get("/runlog/v1/overview/tasks?failing=true", &reader).await["items"][0]["lastFailure"].clone();
     assert!(last["headline"].as_str().is_some_and(|headline| !headline.is_empty()), "why it failed: {last}");
+    for (token, is_seen) in [(&viewer, false), (&reader, true)] {
+        for path in [format!("/runlog/v1/tasks/{}/runs", stage.task), "/runlog/v1/runs".to_owned()] {
+            let runs = get(&path, token).await;
+            let items = runs["items"].as_array().unwrap();
+            assert_eq!(items.iter().any(|run| run["headline"].is_string()), is_seen, "{path}: {runs}");
+        }
+    }
     stage.clock.advance_ms(25 * 3_600_000);
     assert_eq!(get("/runlog/v1/overview/tasks?failing=true", &viewer).await["total"], 0);
     let task = get("/runlog/v1/overview/tasks?order=lastRun&reversed=true", &viewer).await["items"][0].clone();

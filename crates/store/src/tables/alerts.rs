@@ -132,6 +132,11 @@ impl ClaimedAlert {
         sent_with.unwrap_or(&self.occurrence)
     }
 
+    /// True if it was sent in one message with others before.
+    pub fn was_sent_before(&self) -> bool {
+        self.sent_with.is_some()
+    }
+
     /// True if it was found so long ago that it is not tried again.
     pub fn is_too_old(&self, now: Timestamp) -> bool {
         now.as_millis() - self.noted_at > limits::ALERT_GIVE_UP_MS

@@ -25,8 +25,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const END_WAIT: Duration = Duration::from_secs(1);
 
 /// Reads the lines of a log from now on.
-pub(super) fn read_on(source: Source) -> Outcome<Spool> {
-    let spool = Spool::new();
+pub(super) fn read_on(source: Source, is_pipe: bool) -> Outcome<Spool> {
+    let spool = Spool::new(is_pipe);
     let lines = spool.clone();
     std::thread::Builder::new().name("reading".to_owned()).spawn(move || read_lines(source.bytes, &lines))?;
     Ok(spool)

@@ -326,7 +326,7 @@ async fn run_one(mut args: PushArgs, stop: CancellationToken) -> Outcome {
         true => {
             let source = source::open(&args.file)?;
             let settings = args.settings(source.written_at);
-            Some((job_output::read_on(source)?, settings))
+            Some((job_output::read_on(source, args.follows_pipe())?, settings))
         }
         false => None,
     };

@@ -9,7 +9,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::render::terminal::{bytes, note};
+use crate::render::terminal::note;
 
 /// Lines that wait in memory, and their bytes.
 const MEMORY_LINES: usize = 1_024;
@@ -30,6 +30,8 @@ struct Shared {
     changed: Condvar,
     file_bytes: u64,
     patience: Duration,
+    /// True for a pipe: the job that writes into it must not wait. The lines of a file can be read later.
+    may_lose: bool,
 }
 
 #[derive(Default)]
@@ -50,18 +52,18 @@ struct State {
 }
 
 impl Spool {
-    pub(super) fn new() -> Self {
-        Self::with(FILE_BYTES, PATIENCE)
+    pub(super) fn new(may_lose: bool) -> Self {
+        Self::with(FILE_BYTES, PATIENCE, may_lose)
     }
 
-    fn with(file_bytes: u64, patience: Duration) -> Self {
+    fn with(file_bytes: u64, patience: Duration, may_lose: bool) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { state, changed, file_bytes, patience }))
+        Self(Arc::new(Shared { state, changed, file_bytes, patience, may_lose }))
     }
 
     /// Adds a line. Waits while there is no room for it, except while the service is unavailable: then it is lost.
     pub(super) fn put(&self, line: Vec<u8>) {
-        let Shared { changed, file_bytes, patience, .. } = &*self.0;
+        let Shared { changed, file_bytes, patience, may_lose, .. } = &*self.0;
         let mut state = self.state();
         let mut is_patient = true;
         loop {
@@ -80,8 +82,8 @@ impl Spool {
                 if state.keep_in_file(&line, *file_bytes).unwrap_or(false) {
                     break;
                 }
-                if state.is_away {
-                    state.lose(*file_bytes);
+                if state.is_away && *may_lose {
+                    state.lose();
                     return;
                 }
             }
@@ -181,12 +183,11 @@ impl State {
         kept
     }
 
-    fn lose(&mut self, file_bytes: u64) {
+    fn lose(&mut self) {
         if self.lost == 0 {
-            let room = bytes(file_bytes);
-            note(format!(
-                "the temporary file of {room} is full: lines are lost until the service is available again; the job goes on"
-            ));
+            note(
+                "the temporary file takes no more lines: they are lost until the service is available again; the job goes on",
+            );
         }
         self.lost += 1;
     }
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn lines_come_out_as_they_went_in_through_memory_and_file() {
-        let spool = Spool::with(64 << 10, Duration::from_millis(1));
+        let spool = Spool::with(64 << 10, Duration::from_millis(1), true);
         spool.set_away(true);
         let mut taken = Vec::new();
         for number in 0..8_000 {
@@ -294,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_service_that_is_away_loses_what_there_is_no_room_for_and_the_job_goes_on() {
-        let spool = Spool::with(1_000, Duration::from_millis(1));
+        let spool = Spool::with(1_000, Duration::from_millis(1), true);
         spool.set_away(true);
         for number in 0..2_000 {
             spool.put(line(number));
@@ -308,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_slow_service_that_takes_lines_sets_the_pace_and_loses_nothing() {
-        let spool = Spool::with(1_000, Duration::from_millis(1));
+        let spool = Spool::with(1_000, Duration::from_millis(1), true);
         let writing = spool.clone();
         let job = std::thread::spawn(move || {
             (0..5_000).for_each(|number| writing.put(line(number)));
@@ -322,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_discarded_is_counted() {
-        let spool = Spool::with(1_000, Duration::from_millis(1));
+        let spool = Spool::with(1_000, Duration::from_millis(1), true);
         (0..10).for_each(|number| spool.put(line(number)));
         assert_eq!(spool.discard(), 10);
         spool.put(line(10));

@@ -22,6 +22,9 @@ pub(super) const STREAM_LABELS: [&str; 6] = ["environment", "service_name", "sev
 /// Most tasks of the workspaces of a query, whose names it knows.
 const TASKS_MAX: u64 = 50_000;
 
+/// Longest name by which tasks are looked up. Unit: bytes.
+const NAME_PART_BYTES_MAX: usize = 200;
+
 /// Most runs that a selector names and by which the catalog is asked; with more, each run is checked.
 pub(super) const RUNS_ASKED_MAX: usize = 500;
 
@@ -104,7 +107,7 @@ impl Selected {
         let filter = TaskFilter {
             workspace_ids: workspace_ids.clone(),
             // Those that begin with it: whether they are equal is checked below.
-            name: name.map(|matcher| matcher.value.clone()).filter(|name| !name.is_empty() && name.is_ascii()),
+            name: name.map(|matcher| matcher.value.clone()).filter(|name| is_name_part(name)),
             limit: TASKS_MAX,
             ..TaskFilter::default()
         };
@@ -248,4 +251,9 @@ impl Places {
             labels.push(name, value, Category::Stream);
         }
     }
+}
+
+/// True for a text by which the archive finds tasks: it takes none that is long, and databases have no NUL.
+fn is_name_part(name: &str) -> bool {
+    (1..=NAME_PART_BYTES_MAX).contains(&name.len()) && name.is_ascii() && !name.contains('\0')
 }

@@ -144,7 +144,7 @@ impl<E: Into<ApiError>> From<E> for Ended {
 
 impl Tail {
     async fn run(&mut self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> LokiResult<()> {
-        let mut client = Client { socket, heard: Instant::now(), pinged: Instant::now() };
+        let mut client = Client { socket, pinged: Instant::now(), unanswered: None };
         match self.follow(&mut client, start, limit).await {
             Ok(()) | Err(Ended::ClientGone) => Ok(()),
             Err(Ended::Failed(error)) => Err(error),
@@ -251,6 +251,7 @@ impl Tail {
             let found = page.items.into_iter().map(Found::new).collect();
             let records = Records { filter: Arc::clone(&log), found, work: answers::Work::default() };
             client.send_records(records).await?;
+            client.ping().await?;
             search.after = page.next;
             if search.after.is_none() {
                 return Ok(());
@@ -262,10 +263,10 @@ impl Tail {
 /// The client of a log that is followed.
 struct Client<'s> {
     socket: &'s mut WebSocket,
-    /// When something last came from it.
-    heard: Instant,
     /// When it was last asked whether it is still there.
     pinged: Instant,
+    /// When it was first asked so since something last came from it.
+    unanswered: Option<Instant>,
 }
 
 impl Client<'_> {
@@ -283,20 +284,21 @@ impl Client<'_> {
             match self.socket.recv().await {
                 None | Some(Err(_) | Ok(Message::Close(_))) => return,
                 // The library answers pings; clients of Loki send nothing but answers to ours.
-                Some(Ok(_)) => self.heard = Instant::now(),
+                Some(Ok(_)) => self.unanswered = None,
             }
         }
     }
 
     /// Asks the client from time to time whether it is still there.
     async fn ping(&mut self) -> Result<(), Ended> {
-        if self.heard.elapsed() > SILENCE_MAX {
+        if self.unanswered.is_some_and(|asked| asked.elapsed() > SILENCE_MAX) {
             return Err(Ended::ClientGone);
         }
         if self.pinged.elapsed() < PING_EVERY {
             return Ok(());
         }
         self.pinged = Instant::now();
+        self.unanswered.get_or_insert(self.pinged);
         self.send(Message::Ping(Default::default())).await
     }
 

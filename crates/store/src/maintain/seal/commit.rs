@@ -165,8 +165,9 @@ pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now
     Ok(())
 }
 
-/// Returns false, and changes nothing, when the log has changed since the plan. If records have come since, those are
-/// sealed at one of the times `again_at`: while the run goes on, and after its end.
+/// Returns false, and changes nothing, when the log has changed since the plan. If it was made due again meanwhile, as by the
+/// deletion of a log with which it shares an object, it stays due. If records have come since, those are sealed at one of the
+/// times `again_at`: while the run goes on, and after its end.
 async fn replace_slices(
     connection: &mut Connection,
     token: &str,
@@ -187,7 +188,7 @@ async fn replace_slices(
     let changed = sqlx::query(
         "UPDATE runs SET log_version = log_version + 1, seal_claimed_until = 0, stored_bytes = stored_bytes + $4,
                 seal_failures = 0, seal_problem = NULL,
-                seal_at = CASE WHEN $5 = 0 THEN $7 WHEN records = $6 THEN NULL WHEN seal_at <> $9 THEN seal_at
+                seal_at = CASE WHEN $5 = 0 THEN $7 WHEN seal_at <> $9 THEN seal_at WHEN records = $6 THEN NULL
                                WHEN final_since IS NULL THEN $10 ELSE $11 END,
                 summarize_at = CASE WHEN $5 = 1 AND records = $6 THEN $7 ELSE summarize_at END
          WHERE id = $1 AND log_epoch = $2 AND log_version = $3 AND seal_claimed_by = $8",

@@ -103,6 +103,40 @@ async fn a_log_that_is_deleted_while_it_is_merged_does_not_stay_in_the_file_of_a
     assert!(store.core().objects().head(&merged.files[0].object_key).await.is_err(), "the file that held both is gone");
 }
 
+/// The records of a deleted log stayed in a shared file for good if the other log, with records of another time, was merged
+/// at that moment without its part of that file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_shares_a_file_with_a_deleted_one_stays_due_while_its_late_records_are_merged() {
+    let Opened { store, clock, random, _folder } = opened().await;
+    let (task_id, caller) = task_and_caller(&store).await;
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let run_id = RunId::random(&*random);
+        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        push(&store, run_id, 7).await;
+        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        runs.push(run_id);
+    }
+    clock.0.fetch_add(31_000, Ordering::Relaxed);
+    assert_eq!(store.maintenance().seal().await.unwrap().runs, 2);
+    push(&store, runs[1], 900_000).await;
+    clock.0.fetch_add(3_600_000, Ordering::Relaxed);
+    let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
+    let Ok(merged) = pass.merge_runs().await else { panic!("not merged") };
+    clock.0.fetch_add(1_000, Ordering::Relaxed);
+    store.maintenance().delete_log(runs[0]).await.unwrap();
+    let _ = merged.commit(&pass.maintenance, &pass.token).await.unwrap();
+    clock.0.fetch_add(3_600_000, Ordering::Relaxed);
+    while store.maintenance().seal().await.unwrap().runs > 0 {}
+    clock.0.fetch_add(2 * limits::REPLACED_RETENTION_MS, Ordering::Relaxed);
+    store.maintenance().sweep().await.unwrap();
+    let stored: i64 = sqlx::query_scalar("SELECT CAST(SUM(records) AS BIGINT) FROM segments")
+        .fetch_one(store.core().catalog().read())
+        .await
+        .unwrap();
+    assert_eq!(stored, 2, "the records of the other log, and none of the deleted one");
+}
+
 /// A task, and a caller who may start its runs.
 async fn task_and_caller(store: &Store) -> (TaskId, Caller) {
     let workspace =

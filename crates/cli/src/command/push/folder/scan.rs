@@ -283,6 +283,9 @@ impl Scanner {
                 }
             }
             if let Some(mut state) = self.new_state(&path, seen, tasks) {
+                if self.open_seen(&path, seen).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                    continue;
+                }
                 if let Some((moved, state)) = self.moved_here(&path, seen) {
                     self.checkpoint.states.remove(&moved);
                     changed.push(moved);
@@ -335,7 +338,8 @@ impl Scanner {
         })
     }
 
-    /// True if a file is the one that the state is of: not another one of this name, nor truncated.
+    /// True if a file is the one that the state is of: not another one of this name, nor truncated. Fails if another one has
+    /// taken its name since it was seen.
     fn is_same(&self, state: &LogState, seen: Seen) -> io::Result<bool> {
         if !seen.is_file_of(state) || seen.size < state.read_bytes() {
             return Ok(false);
@@ -343,7 +347,17 @@ impl Scanner {
         if state.head_bytes == 0 {
             return Ok(true);
         }
-        has_head(&mut self.open(&state.path)?, state)
+        has_head(&mut self.open_seen(&state.path, seen)?, state)
+    }
+
+    /// Opens a file that was seen. Fails if its name is that of another one by now: what was seen would be taken for new.
+    fn open_seen(&self, path: &Path, before: Seen) -> io::Result<File> {
+        let file = self.open(path)?;
+        let Seen { device, inode, born_ms, .. } = seen(&file.metadata()?);
+        match before.is_file(device, inode, born_ms) {
+            true => Ok(file),
+            false => Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its name")),
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
@@ -459,7 +473,7 @@ impl Scanner {
             if state.head_bytes > 0
                 && is_named_alike(state, &path)
                 && !self.checkpoint.states.contains_key(&key_of(&path))
-                && self.has_head(state, &path)
+                && self.has_head(state, &path, seen)
             {
                 copy = Some((path, seen));
             }
@@ -472,11 +486,11 @@ impl Scanner {
         // A file of which nothing was read may be another one that got its inode.
         let is_certain = state.head_bytes > 0 || state.born_ms.is_some() || is_named_alike(state, path);
         let is_file = is_certain && seen.is_file_of(state) && seen.size >= state.read_bytes();
-        is_file && (state.head_bytes == 0 || self.has_head(state, path))
+        is_file && (state.head_bytes == 0 || self.has_head(state, path, seen))
     }
 
-    fn has_head(&self, state: &LogState, path: &Path) -> bool {
-        self.open(path).and_then(|mut file| has_head(&mut file, state)).unwrap_or(false)
+    fn has_head(&self, state: &LogState, path: &Path, seen: Seen) -> bool {
+        self.open_seen(path, seen).and_then(|mut file| has_head(&mut file, state)).unwrap_or(false)
     }
 
     /// Logs whose files are gone: after a while, they are forgotten. The keys that changed.
@@ -784,4 +798,60 @@ fn walk(folder: &Path, within: &Path, depth: usize, found: &mut impl FnMut(PathB
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A file was renamed, and another one took its name, after the folder was looked at and before the file was opened: the
+    /// state of a new log was noted for the file that was renamed, and all of it was stored a second time.
+    #[test]
+    fn a_file_that_is_rotated_while_it_is_looked_at_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("a.log");
+        let settings = FolderSettings {
+            folder: folder.path().to_owned(),
+            pattern: "{run}.log".parse().unwrap(),
+            checkpoint: None,
+            task: Some("57f64991e4b0b689a64feed0".parse().unwrap()),
+            read: ReadSettings::written_at(Timestamp::clamped(0)),
+            format: None,
+            finish: None,
+            end_markers: Vec::new(),
+            quiet: Duration::from_secs(60),
+            interval: Duration::from_secs(1),
+        };
+        let checkpoint = Checkpoint::open(&folder.path().join("checkpoint")).unwrap();
+        let mut scanner = Scanner::new(settings, checkpoint);
+        let mut lines = 0;
+        let mut round = |scanner: &mut Scanner, before: &dyn Fn()| {
+            scanner.look().unwrap();
+            before();
+            let prepared = scanner.prepare(&HashMap::new(), &[]).unwrap();
+            lines += prepared.iter().map(|batch| batch.count).sum::<u64>();
+            let keys: Vec<String> = prepared.iter().map(|batch| batch.key.clone()).collect();
+            scanner.stored(&keys).unwrap();
+            lines
+        };
+        let text = |from: u32| -> String {
+            (from..from + 5)
+                .map(|number| format!("{{\"logTimestamp\":{number},\"logMessage\":\"line {number}\"}}\n"))
+                .collect()
+        };
+        fs::write(&log, text(0)).unwrap();
+        let first = round(&mut scanner, &|| {});
+        fs::write(&log, text(0) + &text(5)).unwrap();
+        round(&mut scanner, &|| {
+            fs::rename(&log, folder.path().join("a.log.1")).unwrap();
+            fs::write(&log, text(10)).unwrap();
+        });
+        // What took its place is read once nothing is added to it any more.
+        let wait = || std::thread::sleep(QUIET / 2);
+        let all = (0..6).map(|_| round(&mut scanner, &wait)).last();
+        assert_eq!(first, 5);
+        assert_eq!(all, Some(15), "each line once");
+    }
 }
