@@ -446,7 +446,7 @@ enum PageRows {
 impl PageRows {
     async fn next(&mut self) -> Result<Option<MergedRows>> {
         match self {
-            Self::Known(rows) => Ok(rows.pop_front().map(MergedRows::Rows)),
+            Self::Known(rows) => Ok(rows.pop_front().map(|rows| MergedRows::Rows(Box::new(rows)))),
             Self::Merged(merge) => merge.next_rows().await,
         }
     }

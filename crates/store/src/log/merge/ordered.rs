@@ -165,7 +165,7 @@ impl Merge {
         loop {
             match self.try_whole_slice().await {
                 Err(error) => self.restart_if_moved(error).await?,
-                Ok(Some(whole)) => return Ok(Some(MergedRows::Rows(whole))),
+                Ok(Some(whole)) => return Ok(Some(MergedRows::Rows(Box::new(whole)))),
                 Ok(None) => return Ok(self.next().await?.map(MergedRows::RowRun)),
             }
         }

@@ -31,7 +31,7 @@ pub(crate) struct SliceRows {
 /// The next output of a merge.
 pub(crate) enum MergedRows {
     RowRun(RowRun),
-    Rows(SliceRows),
+    Rows(Box<SliceRows>),
 }
 
 /// The records of a [`RowRun`].
