@@ -38,7 +38,7 @@ impl CoverageTracker {
         let (mut newer, mut newest): (Option<i64>, Option<i64>) = (None, None);
         let mut whole = Vec::new();
         for (index, page) in pages.iter().enumerate() {
-            let (end, older) = (end_of(page), pages.get(index + 1).copied());
+            let (end, older) = (end_of(checkpoint, page), pages.get(index + 1).copied());
             let until = match newer {
                 Some(reach) if reach == end => end - 1,
                 _ => end,
@@ -49,9 +49,11 @@ impl CoverageTracker {
                 && !self.given.contains_key(&page.age)
                 && let Some(after) = after(checkpoint, page, older)
             {
-                self.given.insert(page.age, until);
                 let left = older.and_then(|older| self.given.get(&older.age)).copied();
-                whole.extend(interval(&pages, left.map_or(after, |left| left.min(after)), until));
+                let after = left.map_or(after, |left| left.min(after));
+                // One that is empty leaves no instant to the page before: those after it have it.
+                self.given.insert(page.age, until.max(after));
+                whole.extend(interval(&pages, after, until));
             }
             newest = earlier(newest, newer);
             newer = page.spooled.is_none().then(|| reach_of(checkpoint, page));
@@ -84,14 +86,21 @@ fn walked(checkpoint: &Checkpoint) -> Vec<&PageState> {
     pages
 }
 
-fn end_of(page: &PageState) -> i64 {
-    millis(page.end.as_deref()).unwrap_or(i64::MAX)
+/// The end of the request for a page, not before the start of its part: a service may say that older records follow although
+/// the next part has them.
+fn end_of(checkpoint: &Checkpoint, page: &PageState) -> i64 {
+    millis(page.end.as_deref()).unwrap_or(i64::MAX).max(start_of(checkpoint, page))
 }
 
 /// The earliest time of records that a page may contain.
 fn reach_of(checkpoint: &Checkpoint, page: &PageState) -> i64 {
-    let start = || checkpoint.part_of(page.age).and_then(|part| part.start).map(|start| start.as_millis());
-    millis(page.next_end.as_deref()).or_else(start).unwrap_or(i64::MIN)
+    millis(page.next_end.as_deref()).unwrap_or(i64::MIN).max(start_of(checkpoint, page))
+}
+
+/// The start of the part of a page.
+fn start_of(checkpoint: &Checkpoint, page: &PageState) -> i64 {
+    let start = checkpoint.part_of(page.age).and_then(|part| part.start);
+    start.map_or(i64::MIN, Timestamp::as_millis)
 }
 
 /// The end time of the request for the next page; none if it was not requested yet.
@@ -103,7 +112,7 @@ fn after(checkpoint: &Checkpoint, page: &PageState, next: Option<&PageState>) ->
         None if part < parts => (part + 1) * PART_AGES,
         None => return Some(i64::MIN),
     };
-    next.filter(|next| next.age == next_age).map(end_of)
+    next.filter(|next| next.age == next_age).map(|next| end_of(checkpoint, next))
 }
 
 fn millis(text: Option<&str>) -> Option<i64> {
@@ -116,6 +125,7 @@ mod tests {
 
     use super::*;
     use crate::fetch::fixtures;
+    use crate::fetch::journal::Part;
 
     const NEWEST_MS: i64 = 1_700_000_000_000;
 
@@ -190,6 +200,43 @@ mod tests {
             given.sort_unstable();
             prop_assert_eq!((given[0].0, given[given.len() - 1].1), (i64::MIN, i64::MAX));
             prop_assert!(given.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", given);
+        }
+    }
+
+    /// Of a log in parts, the page of a part said that older records follow, at the start of the part or before it: in some
+    /// orders of their arrival, the instant at which the log was cut was in two intervals, and its records were stored twice.
+    #[test]
+    fn a_page_that_reaches_back_to_the_start_of_its_part_shares_no_instant_with_the_next_part() {
+        let text = |ms: i64| Timestamp::clamped(ms).to_api_text();
+        let cut = NEWEST_MS - 8_000;
+        let (first, second) = (PART_AGES, 2 * PART_AGES);
+        for (next_end, order) in [cut, cut - 1_000].into_iter().flat_map(|end| (0..24).map(move |order| (end, order))) {
+            let mut checkpoint = checkpoint();
+            fixtures::ask(&mut checkpoint, 0, None, Some(text(NEWEST_MS)));
+            let parts = [(NEWEST_MS, Some(cut)), (cut, None)];
+            let part = |(end, start): (i64, Option<i64>)| Part { start: start.map(Timestamp::clamped), end: text(end) };
+            checkpoint.divided(parts.map(part).into()).unwrap();
+            fixtures::ask(&mut checkpoint, first, Some(text(NEWEST_MS)), Some(text(next_end)));
+            fixtures::ask(&mut checkpoint, first + 1, Some(text(next_end)), None);
+            fixtures::ask(&mut checkpoint, second, Some(text(cut)), None);
+            let mut missing = vec![
+                (0, (NEWEST_MS + 1, NEWEST_MS + 9)),
+                (first, (cut, NEWEST_MS)),
+                (first + 1, (cut, cut)),
+                (second, (cut - 5_000, cut)),
+            ];
+            let (mut tracker, mut given, mut choice) = (CoverageTracker::default(), Vec::new(), order);
+            while !missing.is_empty() {
+                let (age, span) = missing.remove(choice % missing.len());
+                choice /= missing.len() + 1;
+                fixtures::come(&mut checkpoint, age, span, 0);
+                let intervals = tracker.complete_intervals(&checkpoint);
+                given.extend(intervals.iter().map(|interval| (interval.after, interval.until)));
+            }
+            given.sort_unstable();
+            assert_eq!((given[0].0, given[given.len() - 1].1), (i64::MIN, i64::MAX), "order {order}");
+            assert!(given.windows(2).all(|pair| pair[0].1 == pair[1].0), "order {order}: {given:?}");
+            assert!(tracker.is_complete(&checkpoint), "order {order}");
         }
     }
 

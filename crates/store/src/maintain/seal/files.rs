@@ -259,11 +259,8 @@ impl SealedFiles {
         file.write_pending().await?;
         file.encode(Encoder::finish).await?;
         let Some(mut file) = self.open.take() else { return Ok(()) };
-        if let Err(error) = file.object.shutdown().await {
-            // The upload has been aborted.
-            self.maintenance.core.intents().remove_uncommitted(&[file.object_key]).await;
-            return Err(unwritten(error));
-        }
+        // An upload that failed may be stored all the same, and later: its intent stays, by which the sweep removes it.
+        file.object.shutdown().await.map_err(unwritten)?;
         let Encoder { digest, checks, bytes, writer, statistics, .. } = *file.encoder.ok_or_else(interrupted)?;
         let lake = match (statistics, &self.run) {
             (Some(statistics), Some(run)) => {
