@@ -497,7 +497,7 @@ describe('tasks', () => {
   it('are filtered, and the address says how', async () => {
     await visit('/tasks?hours=2160', {}, async (page) => {
       await page.getByText('nightly orders').first().waitFor()
-      await page.getByLabel('Name').fill('nothing like it')
+      await page.getByLabel('Name', { exact: true }).fill('nothing like it')
       await page.getByText('No matching tasks').waitFor()
       assert.match(page.url(), /name=nothing/)
       await page.reload()
