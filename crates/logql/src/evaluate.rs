@@ -401,12 +401,16 @@ fn joined(binary: &BinaryExpr, left: Vec<Series>, right: Vec<Series>, count: usi
                     labels
                 }
             };
-            if !result.contains_key(&labels) {
-                // Each takes its memory at once.
-                check_size(result.len() + 1, count)?;
-                result.insert(labels.clone(), vec![None; count]);
-            }
-            let is_taken = result.get_mut(&labels).is_some_and(|values| values[step].replace(value).is_some());
+            let size = result.len() + 1;
+            let values = match result.get_mut(&labels) {
+                Some(values) => values,
+                None => {
+                    // Each takes its memory at once.
+                    check_size(size, count)?;
+                    result.entry(labels.clone()).or_insert_with(|| vec![None; count])
+                }
+            };
+            let is_taken = values[step].replace(value).is_some();
             known = Some((index, labels));
             if is_taken {
                 return Err(EvalError(format!(

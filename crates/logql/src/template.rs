@@ -580,7 +580,7 @@ fn render(parts: &[Part], entry: &Entry<'_>, left: &mut usize, output: &mut Stri
 }
 
 fn append(text: &str, left: &mut usize, output: &mut String) -> Option<()> {
-    let text = &text[..boundary(text, OUTPUT_BYTES_MAX.saturating_sub(output.len()))];
+    let text = &text[..text.floor_char_boundary(OUTPUT_BYTES_MAX.saturating_sub(output.len()))];
     *left = left.checked_sub(text.len())?;
     output.push_str(text);
     Some(())
@@ -597,20 +597,12 @@ fn value_of<'v>(value: &'v Value, entry: &'v Entry<'_>, left: &mut usize) -> Opt
                 values.push(value_of(argument, entry, left)?);
             }
             let mut made = function.call(&values, entry);
-            made.truncate(boundary(&made, OUTPUT_BYTES_MAX));
+            made.truncate(made.floor_char_boundary(OUTPUT_BYTES_MAX));
             *left = left.checked_sub(made.len())?;
             return Some(Cow::Owned(made));
         }
     };
-    Some(Cow::Borrowed(&given[..boundary(given, OUTPUT_BYTES_MAX)]))
-}
-
-/// The end of the longest start of a text that has at most so many bytes.
-fn boundary(text: &str, bytes_max: usize) -> usize {
-    match text.len() <= bytes_max {
-        true => text.len(),
-        false => (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default(),
-    }
+    Some(Cow::Borrowed(&given[..given.floor_char_boundary(OUTPUT_BYTES_MAX)]))
 }
 
 fn is_true(text: &str) -> bool {

@@ -307,11 +307,8 @@ pub(crate) const SYSLOG_DAYS_EVERY: Duration = Duration::from_secs(5);
 /// How many runs of syslog that are to be ended are listed at a time.
 pub(crate) const SYSLOG_DAYS_RUNS: u64 = 500;
 
-/// When and how often the system asks whether the sender of an idle connection still exists.
-pub(crate) const SYSLOG_KEEP_ALIVE: Duration = Duration::from_secs(60);
-
-/// The same for connections of HTTP.
-pub(crate) const HTTP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// When and how often the system asks whether the other side of an idle connection still exists.
+pub(crate) const CONNECTION_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// The longest TLS handshake of a syslog connection.
 pub(crate) const SYSLOG_HANDSHAKE_TIME: Duration = Duration::from_secs(10);

@@ -618,9 +618,8 @@ fn logical_plan(
             bounds::check_parameters(&plan, &postgres.parameter_sizes())?;
             postgres.bound(plan)?
         }
-        None => plan,
+        None => with_readable_intervals(plan)?,
     };
-    let plan = if question.postgres.is_none() { with_readable_intervals(plan)? } else { plan };
     bounds::check_plan(&plan)?;
     worked_around(functions.measured(plan)?)
 }

@@ -18,6 +18,7 @@ use crate::catalog::group_commit::{GroupCommit, GroupedWrite};
 use crate::catalog::transaction::WriteTransaction;
 use crate::cpu::{CpuPool, Priority};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lake::table::LakeTableKind;
 use crate::limits;
 use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
@@ -54,7 +55,7 @@ struct Inner {
     /// The same for a table of rows of the catalog.
     lake_view_turn: tokio::sync::Mutex<()>,
     /// Snapshots that were made, by table.
-    lake_snapshots: [AtomicU64; 4],
+    lake_snapshots: [AtomicU64; LakeTableKind::ALL.len()],
     /// For interactive work, and for background work.
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
@@ -272,15 +273,13 @@ impl Core {
         &self.inner.lake_view_turn
     }
 
-    /// Counts a snapshot of the table with this number.
-    pub(crate) fn count_lake_snapshot(&self, table: usize) {
-        if let Some(count) = self.inner.lake_snapshots.get(table) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts a snapshot of a table.
+    pub(crate) fn count_lake_snapshot(&self, table: LakeTableKind) {
+        self.inner.lake_snapshots[table as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The snapshots that this process has made, by the number of the table.
-    pub(crate) fn lake_snapshots(&self) -> [u64; 4] {
+    /// The snapshots that this process has made, in the order of the tables.
+    pub(crate) fn lake_snapshots(&self) -> [u64; LakeTableKind::ALL.len()] {
         std::array::from_fn(|table| self.inner.lake_snapshots[table].load(Ordering::Relaxed))
     }
 

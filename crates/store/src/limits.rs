@@ -105,11 +105,11 @@ pub const TRANSACTION_RETRY_WAIT_MS: u64 = 10;
 /// How often expired pages and orphans of the last days are swept. Unit: milliseconds.
 pub const SWEEP_EVERY_MS: u64 = 600_000;
 
-/// How far the clock of a machine without a second one may be ahead of what is expected before retention waits. Unit:
-/// milliseconds.
+/// How far the clock of a machine without a second one may be ahead of what is expected before retention and the
+/// sweep wait. Unit: milliseconds.
 pub const CLOCK_JUMP_MS: i64 = 2 * DAY_MS;
 
-/// How long retention waits after the clock has jumped ahead: by then, it has been set, or it is right.
+/// How long retention and the sweep wait after the clock has jumped ahead: by then, it has been set, or it is right.
 pub const CLOCK_DOUBT_TIME: Duration = Duration::from_secs(3_600);
 
 /// How often all objects are swept. Unit: milliseconds.
@@ -126,9 +126,6 @@ pub const BATCH_ID_RETENTION_MS: i64 = 30 * DAY_MS;
 /// Rows that one statement changes when it may have to change any number of them. Unit: rows. Other writers wait
 /// meanwhile, and PostgreSQL ends statements after [`STATEMENT_MS_MAX`].
 pub const ROWS_CHANGED_TOGETHER: i64 = 10_000;
-
-/// Batch ids that one statement deletes. Unit: rows. Other writers wait meanwhile.
-pub const BATCH_IDS_DELETE_BATCH: i64 = 10_000;
 
 /// The longest batch id. Unit: bytes.
 pub const BATCH_ID_BYTES_MAX: usize = 200;
@@ -562,7 +559,7 @@ pub const LAKE_GROUP_FILES: i64 = 1_000;
 /// How often a table of rows of the catalog is written anew at most. Unit: milliseconds.
 pub const LAKE_VIEW_EVERY_MS: i64 = 5_000;
 
-/// The part of the time that is spent on writing such a table: the others wait that many times as long as it took.
+/// For how many times as long as it took to write such a table it is not written again.
 pub const LAKE_VIEW_PAUSES: i64 = 10;
 
 /// The length at which a file of such a table ends. Unit: bytes.

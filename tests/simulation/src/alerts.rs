@@ -12,8 +12,8 @@ use runlog_collector::alerts::{
 };
 use runlog_model::wire::alerts::{AlertState, NewAlertMute};
 use runlog_model::{Clock, RunId};
+use runlog_store::Store;
 use runlog_store::alerts::AlertFilter;
-use runlog_store::{ErrorKind, Store};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -100,20 +100,11 @@ pub(crate) fn start(
         to.extend(built.map_err(|error| anyhow::anyhow!("{error}"))?);
     }
     let rule = |name: &str, to: Vec<Destination>| AlertRule {
-        name: name.to_owned(),
-        when: vec![Condition::RunFailed],
-        tasks: Vec::new(),
-        task_names: Vec::new(),
-        workspaces: Vec::new(),
-        sink_lag: Duration::from_secs(3_600),
-        rejected_rows: 1,
-        rows_factor: 2.0,
-        dispatch_time: Duration::from_secs(600),
-        schedule: None,
         group_by: if profile.is_grouped { GroupBy::Rule } else { GroupBy::None },
         group_wait: Duration::from_secs(30),
         recovery: profile.recovery,
         to,
+        ..AlertRule::new(name, vec![Condition::RunFailed])
     };
     let rules = vec![rule(RULE, to), rule(MUTED_RULE, vec![hook(MUTED)?])];
     let alerts = Alerts::new(store, rules, None);
@@ -316,7 +307,6 @@ impl Clients {
         });
         let history = match listing.await.0 {
             Answer::Of(Ok((history, _))) => history,
-            Answer::Of(Err(error)) if error.kind() != ErrorKind::Invalid => return,
             Answer::Of(Err(error)) => return self.expect_usual("a list of alerts", &error),
             Answer::Lost => return,
         };

@@ -201,7 +201,7 @@ async fn an_answer_with_a_nul_is_kept_without_it() {
     };
     alerts.enqueue(&[alert("one"), alert("two")]).await.unwrap();
     let first = alerts.claim("chat").await.unwrap().unwrap();
-    alerts.record_failure(&first, "over\0loaded", archive.now()).await.unwrap();
+    alerts.record_failure(std::slice::from_ref(&first), "over\0loaded", archive.now()).await.unwrap();
     assert_eq!(alerts.backlog().await.unwrap()[0].last_error.as_deref(), Some("over\u{fffd}loaded"));
     let first = alerts.claim("chat").await.unwrap().unwrap();
     alerts.give_up(&first, "over\0loaded").await.unwrap();

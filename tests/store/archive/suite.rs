@@ -932,7 +932,7 @@ async fn the_end_of_alerts_is_told_once_and_in_order() {
     let others = alerts.claim_others(&first, false).await.unwrap();
     assert_eq!(others.iter().map(|alert| alert.is_recovery()).collect::<Vec<_>>(), [false]);
     assert!(alerts.claim("mail").await.unwrap().is_none(), "the end waits for the beginning");
-    alerts.mark_delivered(&first).await.unwrap();
+    alerts.mark_delivered(std::slice::from_ref(&first)).await.unwrap();
     alerts.give_up(&others[0], "it answered 400").await.unwrap();
     assert!(alerts.claim("mail").await.unwrap().unwrap().is_recovery());
     assert!(alerts.claim("chat").await.unwrap().is_none());
@@ -2060,8 +2060,13 @@ async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
     assert_eq!((&*first.occurrence, &*claim("mail").await.unwrap().occurrence), ("first", "second"));
     assert!(claim("elsewhere").await.is_none());
 
-    archive.store.alerts().mark_delivered(&hook).await.unwrap();
-    archive.store.alerts().record_failure(&first, "it is away", archive.now().plus_millis(10_000)).await.unwrap();
+    archive.store.alerts().mark_delivered(std::slice::from_ref(&hook)).await.unwrap();
+    archive
+        .store
+        .alerts()
+        .record_failure(std::slice::from_ref(&first), "it is away", archive.now().plus_millis(10_000))
+        .await
+        .unwrap();
     archive.clock.advance_ms(9_000);
     assert!(claim("mail").await.is_none());
     archive.clock.advance_ms(1_000);

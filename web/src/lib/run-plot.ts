@@ -1,4 +1,4 @@
-// Where the runs of a plot stand, and the labels below them.
+// The labels below the runs of a plot.
 import { clock, day } from './format'
 
 export interface RunLabel {

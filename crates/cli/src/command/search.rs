@@ -22,7 +22,7 @@ use crate::arguments::period::PeriodArgs;
 use crate::exit::Outcome;
 use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
-use crate::render::terminal::{self, BAD, FAINT, WARNING, note};
+use crate::render::terminal::{self, BAD, FAINT, WARNING, note, write_json};
 
 /// Maximum number of records
 const PAGE_MAX: u64 = 200;
@@ -372,9 +372,4 @@ pub(crate) async fn records_between(client: &Client, run: RunId, from: u64, to: 
         next = found.next;
     }
     Ok(records)
-}
-
-fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
-    out.write_all(b"\n")
 }

@@ -13,7 +13,7 @@ use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::RunRef;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
-use crate::render::terminal::{STRONG, counted};
+use crate::render::terminal::{STRONG, counted, write_json};
 
 /// Maximum number of records before and after the line.
 const CONTEXT_MAX: u64 = 1_000;
@@ -98,8 +98,7 @@ pub(crate) async fn run(args: ShowArgs) -> Outcome {
     let mut out = Stream::Result.screen();
     for it in &records {
         if args.json {
-            serde_json::to_writer(&mut out, it).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+            write_json(&mut out, it)?;
             continue;
         }
         let (mark, style) = if it.index == position { ('>', STRONG) } else { (' ', Style::new()) };

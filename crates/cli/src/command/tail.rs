@@ -18,7 +18,7 @@ use crate::arguments::status::status_word;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
-use crate::render::terminal::{self, BAD, FAINT, GOOD, WARNING, note, styled_note};
+use crate::render::terminal::{self, BAD, FAINT, GOOD, WARNING, note, styled_note, write_json};
 
 /// Maximum number of records that the live endpoint returns at once.
 const LIVE_PAGE_MAX: u64 = 200;
@@ -268,10 +268,7 @@ impl Tail {
         let mut out = Stream::Result.screen();
         for record in records {
             match self.json {
-                true => {
-                    serde_json::to_writer(&mut out, record).map_err(std::io::Error::from)?;
-                    out.write_all(b"\n")?;
-                }
+                true => write_json(&mut out, record)?,
                 false => write_line(&mut out, record)?,
             }
         }

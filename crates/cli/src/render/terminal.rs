@@ -32,6 +32,12 @@ pub(crate) fn result_json(value: &impl Serialize) -> io::Result<()> {
     result_line(serde_json::to_string(value)?)
 }
 
+/// Writes a value as one line of JSON.
+pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
 /// Writes a message for the user to standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
     // Errors are ignored: standard error may be closed.

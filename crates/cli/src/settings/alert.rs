@@ -25,16 +25,8 @@ use super::values::{Schedule, ScheduleZone, zone_of};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemClock;
 
-/// How long a sink may have something waiting, when a rule does not say.
-const SINK_LAG: Duration = Duration::from_secs(3_600);
-/// How many times more or fewer rows than usual are unusual, when a rule does not say.
-const ROWS_FACTOR: f64 = 2.0;
-/// How long a run may wait for its engine, when a rule does not say.
-const DISPATCH_TIME: Duration = Duration::from_secs(600);
 /// How late a task may start, when a rule does not say.
 const GRACE: Duration = Duration::from_secs(900);
-/// How long the first alert of a message waits for others, when a rule does not say.
-const GROUP_WAIT: Duration = Duration::from_secs(60);
 
 /// What all alerts share.
 #[derive(Debug, Default, Deserialize)]
@@ -223,21 +215,21 @@ impl AlertSettings {
     }
 
     fn rule_to(&self, to: Vec<Destination>) -> AlertRule {
+        let usual = AlertRule::new(self.name.0.clone(), self.when.clone());
         AlertRule {
-            name: self.name.0.clone(),
-            when: self.when.clone(),
             tasks: self.tasks.clone(),
             task_names: self.task_names.clone(),
             workspaces: self.workspaces.clone(),
-            sink_lag: self.sink_lag.map_or(SINK_LAG, |time| time.0),
-            rejected_rows: self.rejected_rows.unwrap_or(1).max(1),
-            rows_factor: self.rows_factor.unwrap_or(ROWS_FACTOR),
-            dispatch_time: self.dispatch_time.map_or(DISPATCH_TIME, |time| time.0),
+            sink_lag: self.sink_lag.map_or(usual.sink_lag, |time| time.0),
+            rejected_rows: self.rejected_rows.unwrap_or(usual.rejected_rows).max(1),
+            rows_factor: self.rows_factor.unwrap_or(usual.rows_factor),
+            dispatch_time: self.dispatch_time.map_or(usual.dispatch_time, |time| time.0),
             schedule: self.schedule(),
             group_by: self.group_by,
-            group_wait: self.group_wait.map_or(GROUP_WAIT, |time| time.0),
-            recovery: self.recovery.unwrap_or(true),
+            group_wait: self.group_wait.map_or(usual.group_wait, |time| time.0),
+            recovery: self.recovery.unwrap_or(usual.recovery),
             to,
+            ..usual
         }
     }
 

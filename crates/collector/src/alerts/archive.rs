@@ -1,6 +1,7 @@
 //! What alerts read of the archive: for finding what to report, and whether it is over.
 
 use runlog_analysis::report::LOOK_RUNS_MAX;
+use runlog_model::wire::problems::ProblemTaskBody;
 use runlog_model::{Run, TaskId, Timestamp, millis};
 use runlog_store::Store;
 use runlog_store::alerts::{Alerts, RunKey, RunPage};
@@ -95,17 +96,24 @@ pub(super) async fn waiting_runs(
     Ok(archive.alerts.waiting_runs(now.plus_millis(-millis(rule.dispatch_time)), after, RUNS_MAX).await?)
 }
 
-/// All tasks that a problem hits.
-pub(super) async fn tasks_of_problem(problems: &Problems, id: &str) -> Result<Vec<TaskId>, AlertError> {
-    let mut found = Vec::new();
+/// The rows of all pages of at most [`ROWS_MAX`]. `page` gets the last row so far, and how many there are.
+pub(super) async fn all_pages<T: Clone, F: Future<Output = runlog_store::Result<Vec<T>>>>(
+    page: impl Fn(Option<T>, u64) -> F,
+) -> Result<Vec<T>, AlertError> {
+    let mut found: Vec<T> = Vec::new();
     loop {
-        let tasks = problems.tasks(id, ROWS_MAX, found.len() as u64).await?;
-        let is_last = (tasks.len() as u64) < ROWS_MAX;
-        found.extend(tasks.into_iter().map(|task| task.task_id));
+        let rows = page(found.last().cloned(), found.len() as u64).await?;
+        let is_last = (rows.len() as u64) < ROWS_MAX;
+        found.extend(rows);
         if is_last {
             return Ok(found);
         }
     }
+}
+
+/// All tasks that a problem hits, those with the most runs first.
+pub(super) async fn tasks_of_problem(problems: &Problems, id: &str) -> Result<Vec<ProblemTaskBody>, AlertError> {
+    all_pages(|_, offset| problems.tasks(id, ROWS_MAX, offset)).await
 }
 
 /// True if a run waits for this engine for too long.

@@ -15,7 +15,8 @@ use serde::Serialize;
 use url::Url;
 
 use super::archive::{
-    AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, engine_of, recent_runs, tasks_of_problem, unusual_rows, waiting_runs,
+    AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, all_pages, engine_of, recent_runs, tasks_of_problem, unusual_rows,
+    waiting_runs,
 };
 use super::duration::seconds;
 use super::error::AlertError;
@@ -604,21 +605,16 @@ impl Finder<'_> {
     fn open_problems(&self) -> ProblemFilter {
         // Of runs that ended long ago, the archive may learn now.
         let (state, seen_since) = (Some(ProblemState::Open), Some(self.since));
-        ProblemFilter { state, seen_since, limit: ROWS_MAX, ..ProblemFilter::default() }
+        ProblemFilter { state, seen_since, ..ProblemFilter::default() }
     }
 
     /// The problems of all pages. One that moves to another page meanwhile is found by the next search.
-    async fn all_problems(&self, mut filter: ProblemFilter) -> Result<Vec<KnownProblem>, AlertError> {
-        let mut found = Vec::new();
-        loop {
-            let page = self.archive.problems.list_known(&filter).await?;
-            let is_last = (page.len() as u64) < filter.limit;
-            filter.offset += filter.limit;
-            found.extend(page);
-            if is_last {
-                return Ok(found);
-            }
-        }
+    async fn all_problems(&self, filter: ProblemFilter) -> Result<Vec<KnownProblem>, AlertError> {
+        all_pages(|_, offset| {
+            let filter = ProblemFilter { limit: ROWS_MAX, offset, ..filter.clone() };
+            async move { self.archive.problems.list_known(&filter).await }
+        })
+        .await
     }
 
     /// Reports a problem if the rule applies to one of the tasks that it hits. The alert is about the problem, however
@@ -630,14 +626,16 @@ impl Finder<'_> {
         what: &'static str,
         word: &str,
     ) -> Result<(), AlertError> {
+        let hit = tasks_of_problem(&self.archive.problems, &problem.id).await?;
         let mut tasks = Vec::new();
-        for task in tasks_of_problem(&self.archive.problems, &problem.id).await? {
-            tasks.extend(self.task(task).await?);
+        for task in &hit {
+            tasks.extend(self.task(task.task_id).await?);
         }
         if tasks.is_empty() {
             return Ok(());
         }
-        let known = Known { tasks, ..self.known(problem).await? };
+        let task_names = hit.into_iter().take(TASK_NAMES_MAX as usize).map(|task| task.task_name).collect();
+        let known = Known { problem, task_names, tasks };
         let Known { problem, task_names, .. } = &known;
         let others = problem.tasks.saturating_sub(task_names.len() as u64);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };

@@ -7,14 +7,12 @@ use runlog_store::plans::{FailedPlan, Plans};
 use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
 
+use super::archive::{ROWS_MAX, all_pages};
 use super::duration::seconds;
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::rule::{AlertRule, Condition};
 use crate::glob;
-
-/// Maximum number of plan executions or plans per query.
-const ROWS_MAX: u64 = 1_000;
 
 /// A plan that has not run for this long is no longer reported as late.
 const LATE_MAX_MS: i64 = 90 * 86_400_000;
@@ -73,7 +71,10 @@ pub(super) async fn occurrences_of_plans(
     let mut found = Vec::new();
     let is_wanted = |condition| rule.tells_of(condition);
     if is_wanted(Condition::PlanFailed) || is_wanted(Condition::PlanNotRun) {
-        for plan in all_failed(plans, (stored_since, since)).await? {
+        let failed = |after: Option<FailedPlan>, _| async move {
+            plans.failed_since(stored_since, since, after.as_ref(), ROWS_MAX).await
+        };
+        for plan in all_pages(failed).await? {
             let (condition, what) = match plan.status.as_str() {
                 "execution_misfired" => (Condition::PlanNotRun, "plan_not_run"),
                 _ => (Condition::PlanFailed, "plan_failed"),
@@ -99,7 +100,10 @@ pub(super) async fn occurrences_of_plans(
     }
     if is_wanted(Condition::PlanNotRun) && is_thorough {
         let (from, to) = (now.plus_millis(-LATE_MAX_MS), now.plus_millis(-LATE_MIN_MS));
-        for plan in all_last_started(plans, (from, to)).await? {
+        let last_started = |after: Option<FailedPlan>, _| async move {
+            plans.last_started_between((from, to), after.as_ref(), ROWS_MAX).await
+        };
+        for plan in all_pages(last_started).await? {
             let starts = plans.recent_starts(&plan.plan_id, STARTS_MAX).await?;
             let Some(usual_ms) = usual_interval_ms(&starts) else { continue };
             if now.millis_since(plan.at) <= LATE_TIMES.saturating_mul(usual_ms).max(LATE_MIN_MS) {
@@ -117,32 +121,6 @@ pub(super) async fn occurrences_of_plans(
         }
     }
     Ok(found)
-}
-
-/// The plan executions of all pages that failed or did not start.
-async fn all_failed(plans: &Plans, (stored, ended): (Timestamp, Timestamp)) -> Result<Vec<FailedPlan>, AlertError> {
-    let mut found: Vec<FailedPlan> = Vec::new();
-    loop {
-        let page = plans.failed_since(stored, ended, found.last(), ROWS_MAX).await?;
-        let is_last = (page.len() as u64) < ROWS_MAX;
-        found.extend(page);
-        if is_last {
-            return Ok(found);
-        }
-    }
-}
-
-/// The plans of all pages that last started between these times.
-async fn all_last_started(plans: &Plans, between: (Timestamp, Timestamp)) -> Result<Vec<FailedPlan>, AlertError> {
-    let mut found: Vec<FailedPlan> = Vec::new();
-    loop {
-        let page = plans.last_started_between(between, found.last(), ROWS_MAX).await?;
-        let is_last = (page.len() as u64) < ROWS_MAX;
-        found.extend(page);
-        if is_last {
-            return Ok(found);
-        }
-    }
 }
 
 /// What the alert says of the plan; none if the rule does not apply to it.

@@ -142,8 +142,8 @@ impl<'a> Ends<'a> {
         let mut places = Vec::new();
         let task = match about {
             Some(About::Problem { id }) => {
-                for task in tasks_of_problem(&self.archive.problems, id).await? {
-                    let task = workspaces.task(task).await?.filter(|task| self.rule.is_about(task));
+                for hit in tasks_of_problem(&self.archive.problems, id).await? {
+                    let task = workspaces.task(hit.task_id).await?.filter(|task| self.rule.is_about(task));
                     places.extend(task.map(Place::from));
                 }
                 return Ok(places);

@@ -51,6 +51,28 @@ pub struct AlertRule {
     pub to: Vec<Destination>,
 }
 
+impl AlertRule {
+    /// A rule about all tasks that is sent nowhere yet, with the defaults of the settings.
+    pub fn new(name: impl Into<String>, when: Vec<Condition>) -> Self {
+        Self {
+            name: name.into(),
+            when,
+            tasks: Vec::new(),
+            task_names: Vec::new(),
+            workspaces: Vec::new(),
+            sink_lag: Duration::from_secs(3_600),
+            rejected_rows: 1,
+            rows_factor: 2.0,
+            dispatch_time: Duration::from_secs(600),
+            schedule: None,
+            group_by: GroupBy::default(),
+            group_wait: Duration::from_secs(60),
+            recovery: true,
+            to: Vec::new(),
+        }
+    }
+}
+
 /// Which alerts of a rule are sent in one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -259,14 +259,14 @@ impl Alerts {
                 () = stop.cancelled() => {
                     // The claim is released, so that the next node can send it immediately.
                     let problem = "stopped while it was being sent";
-                    self.archive.alerts.record_failure_of_all(&together, problem, clock.now()).await?;
+                    self.archive.alerts.record_failure(&together, problem, clock.now()).await?;
                     break;
                 }
             };
             match attempt {
                 Ok(()) => {
                     if !planted::is("alert-not-recorded") {
-                        self.archive.alerts.mark_all_delivered(&together).await?;
+                        self.archive.alerts.mark_delivered(&together).await?;
                     }
                     sent += together.len() as u64;
                 }
@@ -302,7 +302,7 @@ impl Alerts {
             warn!(alert.rule, alert.destination, attempts = alert.attempts, problem, "an alert could not be delivered");
         }
         let again_at = now.plus_millis(wait_ms.max(asked_ms));
-        Ok(self.archive.alerts.record_failure_of_all(&waiting, &text, again_at).await?)
+        Ok(self.archive.alerts.record_failure(&waiting, &text, again_at).await?)
     }
 
     /// Tests all destinations concurrently, a channel of several rules once; returns the result of each.

@@ -42,7 +42,6 @@ const AGAIN_MAX: Duration = Duration::from_secs(6 * 3_600);
 const AGAIN_AFTER_OUTAGE: Duration = Duration::from_secs(300);
 /// Number of attempts after which a plan execution is given up if the problem is in its own description: about a day.
 const ATTEMPTS_MAX: i64 = 12;
-/// How long plan executions are not requested after the service has refused them, and after it was unavailable.
 /// How long the definition of a plan is used before it is requested again. Unit: milliseconds.
 const DEFINITION_FRESH_MS: i64 = 900_000;
 /// Number of failed attempts after which a definition that cannot be read is done without.

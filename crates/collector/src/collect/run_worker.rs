@@ -168,11 +168,9 @@ impl RunWorker {
         let setback = self.setback(&claimed, &error);
         self.0.pause.begin_if_unauthorized(&error, upstream.client.clock().now());
         let noting = async {
-            match error {
-                CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }) => {
-                    archive.collection.record_no_log(&upstream.name, &claimed, &setback).await
-                }
-                _ => archive.collection.record_failure(&upstream.name, &claimed, &setback).await,
+            match says_no_log(&error) {
+                true => archive.collection.record_no_log(&upstream.name, &claimed, &setback).await,
+                false => archive.collection.record_failure(&upstream.name, &claimed, &setback).await,
             }
         };
         let noted = until_shutdown(noting, stop).await;
@@ -388,14 +386,16 @@ impl RunWorker {
         let longest = if is_outage(error) { AGAIN_MAX_OUTAGE } else { AGAIN_MAX };
         let now = self.0.context.upstream.client.clock().now();
         // An upstream that was away has not said anything of the log.
-        let tried = match error {
-            CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }) => claimed.no_log_answers,
-            _ => claimed.attempts,
-        };
+        let tried = if says_no_log(error) { claimed.no_log_answers } else { claimed.attempts };
         let attempts = u32::try_from(tried).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
         FailedAttempt { error: problem, expected, retry_at: now.plus_millis(millis(again)) }
     }
+}
+
+/// True if the service has answered that it has no log, or no more of it.
+fn says_no_log(error: &CollectError) -> bool {
+    matches!(error, CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }))
 }
 
 /// True if the archive or the service was unavailable, or has not accepted the credentials: other runs meet the same, and

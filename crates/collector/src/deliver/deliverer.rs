@@ -17,7 +17,7 @@ use runlog_model::{Clock, Timestamp, backoff, error_chain, millis};
 use runlog_store::components::Components;
 use runlog_store::delivery::{ClaimedDelivery, Deliveries};
 use runlog_store::supervise::Supervisor;
-use runlog_store::tenant_audit_logs::{ClaimedAuditDelivery, TenantAuditLogs};
+use runlog_store::tenant_audit_logs::TenantAuditLogs;
 use runlog_store::workspaces::Workspaces;
 use runlog_store::{ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
@@ -166,9 +166,11 @@ impl Deliverer {
             let delivery = AuditDelivery { logs, sink, clock, wait, health, stop, writes_small_files: is_once };
             let delivering = delivery.deliver(&mut claimed, &mut stats);
             tokio::pin!(delivering);
+            let renewed = |now| logs.renew_delivery(&held, audit_logs::lease_end(now));
             tokio::select! {
+                biased;
                 outcome = &mut delivering => Some(outcome),
-                () = self.hold_audit_lease(&held) => {
+                () = self.hold_lease(renewed) => {
                     no_more.cancel();
                     tokio::select! { _ = delivering => {}, () = shutdown_is_over(&no_more) => {} }
                     None
@@ -340,10 +342,11 @@ impl Deliverer {
             let delivering =
                 delivering.map(|ended| ended.unwrap_or_else(|_| Err(DeliveryError::Run(PANIC.to_owned()))));
             tokio::pin!(delivering);
+            let renewed = |now| deliveries.renew_lease(&held, lease_end(now));
             tokio::select! {
                 biased;
                 outcome = &mut delivering => Some(outcome),
-                () = self.hold_lease(&held) => {
+                () = self.hold_lease(renewed) => {
                     no_more.cancel();
                     tokio::select! { _ = delivering => {}, () = shutdown_is_over(&no_more) => {} }
                     None
@@ -440,25 +443,15 @@ impl Deliverer {
         Ok(())
     }
 
-    /// Renews the lease of a run; returns if another deliverer has taken over.
-    async fn hold_lease(&self, claimed: &ClaimedDelivery) {
-        let Shared { deliveries, clock, wait, .. } = &*self.0;
+    /// Renews a lease, which gets the time now and returns false if another deliverer has it; then this returns.
+    async fn hold_lease<F: Future<Output = std::result::Result<bool, runlog_store::Error>>>(
+        &self,
+        renew: impl Fn(Timestamp) -> F,
+    ) {
+        let Shared { clock, wait, .. } = &*self.0;
         loop {
             wait.sleep(LEASE / 3).await;
-            match deliveries.renew_lease(claimed, lease_end(clock.now())).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => debug!(%error, "a claim could not be renewed"),
-            }
-        }
-    }
-
-    /// The same for audit logs: a batch may take longer than the lease lasts.
-    async fn hold_audit_lease(&self, claimed: &ClaimedAuditDelivery) {
-        let Shared { audit_logs: logs, clock, wait, .. } = &*self.0;
-        loop {
-            wait.sleep(LEASE / 3).await;
-            match logs.renew_delivery(claimed, audit_logs::lease_end(clock.now())).await {
+            match renew(clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => debug!(%error, "a claim could not be renewed"),

@@ -107,15 +107,10 @@ pub enum Completeness {
     Unknown,
 }
 
-/// How long after its end a run may still receive records, unless a request says otherwise.
-const SETTLE: Duration = Duration::from_secs(30);
+/// How long after its end a run may still receive records, unless a request waits for another time.
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
 
 impl FetchRequest {
-    /// How long after its end a run may still receive records.
-    pub(crate) fn settle(&self) -> Duration {
-        self.settle.unwrap_or(SETTLE)
-    }
-
     /// The defaults: the whole log as NDJSON, by time, 30 s after the end of the run.
     pub fn new(run_id: RunId, output: Output) -> Self {
         Self {

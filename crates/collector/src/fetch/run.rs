@@ -18,7 +18,7 @@ use super::journal::Identity;
 use super::pages::PageFetcher;
 use super::progress::{FetchEvent, Progress};
 use super::render::Renderer;
-use super::request::{Completeness, FetchReport, FetchRequest, Form, Output};
+use super::request::{Completeness, FetchReport, FetchRequest, Form, Output, SETTLE};
 use super::settle::when_settled;
 
 /// The file in the checkpoint's folder that becomes the result.
@@ -99,7 +99,7 @@ fn identity(client: &Client, request: &FetchRequest, has_settled: bool) -> Ident
 /// True if a run logs nothing more: it was waited for, or ended long enough ago.
 fn has_settled(client: &Client, request: &FetchRequest, run: &Execution) -> bool {
     let ended = run.finished_at.filter(|_| run.is_final());
-    let is_past = |ended: Timestamp| client.clock().now().millis_since(ended) >= millis(request.settle());
+    let is_past = |ended: Timestamp| client.clock().now().millis_since(ended) >= millis(SETTLE);
     request.settle.is_some() || ended.is_some_and(is_past)
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proptest::prelude::*;
 use runlog_client::{HttpClientBuilder, TlsSettings};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, GroupBy, Look, Maintenance, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Maintenance, Webhook};
 use runlog_collector::{
     CollectError, CollectSettings, CollectStats, Collector, Discovered, NoProgress, Range, Selection, Upstream,
 };
@@ -227,22 +227,8 @@ async fn a_log_that_did_not_come_whole_is_told_once() {
     let landing = Landing::of(Script::of(log.clone()).with(At::Generate, 1, Fault::Late(25)), |_| ()).await;
     let http = HttpClientBuilder::new(&TlsSettings::default());
     let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
-    let rule = AlertRule {
-        name: "night-shift".to_owned(),
-        when: vec![Condition::LogIncomplete],
-        tasks: Vec::new(),
-        task_names: Vec::new(),
-        workspaces: Vec::new(),
-        sink_lag: Duration::ZERO,
-        rejected_rows: 1,
-        rows_factor: 2.0,
-        dispatch_time: Duration::from_secs(600),
-        schedule: None,
-        group_by: GroupBy::None,
-        group_wait: Duration::from_secs(60),
-        recovery: true,
-        to: vec![Destination::Webhook(webhook)],
-    };
+    let to = vec![Destination::Webhook(webhook)];
+    let rule = AlertRule { to, ..AlertRule::new("night-shift", vec![Condition::LogIncomplete]) };
     let alerts = Alerts::new(&landing.store, vec![rule], None);
     let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
     assert_eq!(new().await, 0);

@@ -309,20 +309,10 @@ async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
     let http = HttpClientBuilder::new(&TlsSettings::default());
     let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
     let rule = |name: &str, when: Vec<Condition>, task_names: &[&str]| AlertRule {
-        name: name.to_owned(),
-        when,
-        tasks: Vec::new(),
         task_names: task_names.iter().map(|name| (*name).to_owned()).collect(),
-        workspaces: Vec::new(),
-        sink_lag: Duration::ZERO,
-        rejected_rows: 1,
-        rows_factor: 2.0,
-        dispatch_time: Duration::ZERO,
-        schedule: None,
-        group_by: GroupBy::None,
-        group_wait: Duration::ZERO,
         recovery: false,
         to: vec![Destination::Webhook(webhook.clone())],
+        ..AlertRule::new(name, when)
     };
     let rules = vec![
         rule("both", vec![Condition::PlanFailed, Condition::PlanNotRun], &["month *"]),
@@ -363,20 +353,9 @@ async fn an_alert_about_a_plan_is_held_by_windows_for_its_workspace_and_its_name
         let http = HttpClientBuilder::new(&TlsSettings::default());
         let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
         let rule = AlertRule {
-            name: "plans".to_owned(),
-            when: vec![Condition::PlanFailed],
-            tasks: Vec::new(),
-            task_names: Vec::new(),
-            workspaces: Vec::new(),
-            sink_lag: Duration::ZERO,
-            rejected_rows: 1,
-            rows_factor: 2.0,
-            dispatch_time: Duration::ZERO,
-            schedule: None,
-            group_by: GroupBy::None,
-            group_wait: Duration::ZERO,
             recovery: false,
             to: vec![Destination::Webhook(webhook.clone())],
+            ..AlertRule::new("plans", vec![Condition::PlanFailed])
         };
         let end = landing.stage.time.now().plus_millis(3_600_000);
         let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
 use runlog_client::{HttpClientBuilder, TlsSettings, Wait};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, GroupBy, Look, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
 use runlog_model::wire::problems::NewProblemState;
 use runlog_model::{Clock, ProblemState, Timestamp};
 use secrecy::SecretString;
@@ -34,22 +34,7 @@ pub(crate) fn webhook_to(url: &str) -> Destination {
 
 /// A rule that tells of one thing, nobody yet.
 pub(crate) fn rule(condition: Condition) -> AlertRule {
-    AlertRule {
-        name: "night-shift".to_owned(),
-        when: vec![condition],
-        tasks: Vec::new(),
-        task_names: Vec::new(),
-        workspaces: Vec::new(),
-        sink_lag: Duration::from_secs(3_600),
-        rejected_rows: 1,
-        rows_factor: 2.0,
-        dispatch_time: Duration::from_secs(600),
-        schedule: None,
-        group_by: GroupBy::None,
-        group_wait: Duration::from_secs(60),
-        recovery: false,
-        to: Vec::new(),
-    }
+    AlertRule { recovery: false, ..AlertRule::new("night-shift", vec![condition]) }
 }
 
 /// How many alerts a look finds that are new.
@@ -353,7 +338,7 @@ async fn when_a_destination_is_there_again_all_that_waits_for_it_is_told() {
     for waits_minutes in [1, 30, 60] {
         let alert = stage.store.alerts().claim(&destination).await.unwrap().unwrap();
         let again_at = now.plus_millis(waits_minutes * MINUTE_MS);
-        stage.store.alerts().record_failure(&alert, "it is away", again_at).await.unwrap();
+        stage.store.alerts().record_failure(std::slice::from_ref(&alert), "it is away", again_at).await.unwrap();
     }
     stage.pass(2 * MINUTE_MS);
     assert_eq!(alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap(), 3);

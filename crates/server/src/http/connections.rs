@@ -166,6 +166,13 @@ pub(crate) struct PlainAcceptor {
     proxies: Arc<Proxies>,
 }
 
+/// Lets the system notice that the other side of a connection has gone, however long it may be idle.
+pub(crate) fn keep_alive(stream: &TcpStream) {
+    let time = limits::CONNECTION_KEEP_ALIVE;
+    // A system that does not support it keeps the connection until something is sent.
+    let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(time));
+}
+
 impl<S: Send + 'static> Accept<TcpStream, S> for PlainAcceptor {
     type Stream = TcpStream;
     type Service = WithProxiedAddress<S>;
@@ -175,9 +182,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for PlainAcceptor {
         let proxies = Arc::clone(&self.proxies);
         Box::pin(async move {
             stream.set_nodelay(true)?;
-            let keep_alive =
-                TcpKeepalive::new().with_time(limits::HTTP_KEEP_ALIVE).with_interval(limits::HTTP_KEEP_ALIVE);
-            let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
+            keep_alive(&stream);
             let client = match proxies.uses_proxy_protocol(stream.peer_addr()?.ip()) {
                 true => read_proxy_header(&mut stream).await?,
                 false => None,

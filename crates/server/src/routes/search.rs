@@ -213,8 +213,10 @@ pub(crate) async fn find(
     for hit in page.items {
         let index = match query.positions {
             // Those that take longer have none.
-            true => tokio::time::timeout_at(until, position(&app, &hit)).await.unwrap_or(Ok(None))?,
-            false => None,
+            true if Instant::now() < until => {
+                tokio::time::timeout_at(until, position(&app, &hit)).await.unwrap_or(Ok(None))?
+            }
+            _ => None,
         };
         items.push(item(hit, index));
     }

@@ -43,10 +43,10 @@ async fn rules_are_listed_with_what_they_reported() {
     stage.clock.advance_ms(1_000);
     alerts.enqueue(&[alert("third", false)]).await.unwrap();
     let claimed = alerts.claim("webhook chat.example.com 1a2b3c4d").await.unwrap().unwrap();
-    alerts.mark_delivered(&claimed).await.unwrap();
+    alerts.mark_delivered(std::slice::from_ref(&claimed)).await.unwrap();
     let claimed = alerts.claim("webhook chat.example.com 1a2b3c4d").await.unwrap().unwrap();
     let later = stage.clock.now().plus_millis(60_000);
-    alerts.record_failure(&claimed, "it answered 503", later).await.unwrap();
+    alerts.record_failure(std::slice::from_ref(&claimed), "it answered 503", later).await.unwrap();
 
     let rule = stage.rule().await;
     assert_eq!((&rule["name"], &rule["delivered"], &rule["waiting"]), (&json!("night"), &json!(1), &json!(1)));

@@ -209,13 +209,8 @@ impl Visitor for Count {
         // The planner looks up `a.b` among the names of a WITH too, where it is `"a.b"`; and `pg_catalog.b` becomes `b`.
         let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(planned).collect();
         let definitions = [parts.join("."), parts.last().cloned().unwrap_or_default()];
-        let mut size = Size { tables: 1, steps: 1 };
-        if let Some(definition) =
-            definitions.iter().filter_map(|name| self.definition(name)).max_by_key(|size| size.steps)
-        {
-            size = definition;
-        }
-        self.add(size)
+        let known = definitions.iter().filter_map(|name| self.definition(name)).max_by_key(|size| size.steps);
+        self.add(known.unwrap_or(Size { tables: 1, steps: 1 }))
     }
 }
 

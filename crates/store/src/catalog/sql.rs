@@ -2,9 +2,13 @@
 
 use std::fmt::Display;
 
-use sqlx::any::AnyArguments;
+use az::SaturatingAs;
+use sqlx::any::{AnyArguments, AnyQueryResult};
 use sqlx::query::{Query, QueryAs, QueryScalar};
 use sqlx::{Any, AnyConnection, Arguments, AssertSqlSafe, Encode, FromRow, Type};
+
+use crate::error::Result;
+use crate::limits;
 
 /// The connection of a transaction.
 pub(crate) type Connection = AnyConnection;
@@ -12,6 +16,21 @@ pub(crate) type Connection = AnyConnection;
 /// A text that both databases accept: PostgreSQL rejects NUL, which becomes U+FFFD.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Repeats a statement that changes at most [`limits::ROWS_CHANGED_TOGETHER`] rows until it changes fewer. Returns how many
+/// in all. Others write in between, and what is left after an error changes when the call is repeated.
+pub(crate) async fn changed_in_parts<F: Future<Output = sqlx::Result<AnyQueryResult>>>(
+    change: impl Fn() -> F,
+) -> Result<u64> {
+    let mut changed = 0;
+    loop {
+        let some = change().await?.rows_affected();
+        changed += some;
+        if some.saturating_as::<i64>() < limits::ROWS_CHANGED_TOGETHER {
+            return Ok(changed);
+        }
+    }
 }
 
 /// A query being built.

@@ -123,12 +123,11 @@ fn into_file(entries: AvroRecords, schema: &str, header: &[(&str, &str)]) -> (Ve
 }
 
 fn data_columns(entries: &mut AvroRecords, form: &TableForm, statistics: &FileStatistics, rows: i64) {
-    let columns = || -> Vec<(i64, &ColumnStatistics)> {
-        form.columns.iter().map(|column| column.id).zip(&statistics.columns).collect()
-    };
-    let sizes: Vec<_> = columns().into_iter().map(|(id, column)| (id, column.bytes)).collect();
-    let values: Vec<_> = columns().into_iter().map(|(id, _)| (id, rows)).collect();
-    let nulls: Vec<_> = columns().into_iter().map(|(id, column)| (id, column.nulls)).collect();
+    let columns: Vec<(i64, &ColumnStatistics)> =
+        form.columns.iter().map(|column| column.id).zip(&statistics.columns).collect();
+    let sizes: Vec<_> = columns.iter().map(|(id, column)| (*id, column.bytes)).collect();
+    let values: Vec<_> = columns.iter().map(|(id, _)| (*id, rows)).collect();
+    let nulls: Vec<_> = columns.iter().map(|(id, column)| (*id, column.nulls)).collect();
     for map in [sizes, values, nulls] {
         entries.some().array(map.into_iter(), |entries, (id, count)| {
             entries.number(id).number(count);
@@ -136,8 +135,8 @@ fn data_columns(entries: &mut AvroRecords, form: &TableForm, statistics: &FileSt
     }
     // There are no floating-point numbers that could be NaN.
     entries.none();
-    let low = columns().into_iter().filter_map(|(id, column)| Some((id, lower(&column.bounds.as_ref()?.0))));
-    let high = columns().into_iter().filter_map(|(id, column)| Some((id, upper(&column.bounds.as_ref()?.1)?)));
+    let low = columns.iter().filter_map(|(id, column)| Some((*id, lower(&column.bounds.as_ref()?.0))));
+    let high = columns.iter().filter_map(|(id, column)| Some((*id, upper(&column.bounds.as_ref()?.1)?)));
     for map in [low.collect::<Vec<_>>(), high.collect()] {
         entries.some().array(map.into_iter(), |entries, (id, bytes)| {
             entries.number(id).bytes(&bytes);

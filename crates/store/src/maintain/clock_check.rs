@@ -17,7 +17,7 @@ pub(super) struct ClockCheck {
     doubted_until: Option<Duration>,
 }
 
-/// Why retention has to wait.
+/// Why nothing is deleted for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Doubt {
     /// How far the clock has moved more than it should have. Unit: milliseconds.
@@ -26,8 +26,8 @@ pub(super) struct Doubt {
 
 impl ClockCheck {
     /// Reads the clock: the time now, and the elapsed time of a clock that is never set. `newest` is the newest time in the
-    /// archive that lies [`limits::CLOCK_DOUBT_TIME`] back, for the first reading. Returns a doubt when it arises; [`is_doubted`](Self::is_doubted) says how long it
-    /// lasts.
+    /// archive that lies [`limits::CLOCK_DOUBT_TIME`] back, for the first reading. Returns a doubt when it arises;
+    /// [`is_doubted`](Self::is_doubted) says how long it lasts.
     pub(super) fn read(&mut self, now: Timestamp, elapsed: Duration, newest: Option<Timestamp>) -> Option<Doubt> {
         let expected = match self.last {
             Some((last, at)) => Some(last.plus_millis(runlog_model::millis(elapsed.saturating_sub(at)))),

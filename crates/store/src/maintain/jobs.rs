@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use az::SaturatingAs;
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -11,6 +10,7 @@ use runlog_model::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::catalog::sql::changed_in_parts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintain::clock_check::ClockCheck;
 use crate::maintain::delete::record_deletions;
@@ -102,12 +102,13 @@ impl Maintenance {
     async fn sweep_periodically(&self, stop: CancellationToken, clock_check: &Mutex<ClockCheck>) {
         let mut whole_at = self.core.now();
         while !stop.is_cancelled() {
-            match self.doubts_clock(clock_check).await {
-                Ok(true) => {}
+            let swept = match self.doubts_clock(clock_check).await {
+                Ok(true) => Ok(()),
                 Ok(false) => self.sweep_in_time(&mut whole_at).await,
-                Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, "the sweep failed and will be tried again")
-                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = swept {
+                error!(error = &error as &dyn std::error::Error, "the sweep failed and will be tried again");
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -117,7 +118,7 @@ impl Maintenance {
     }
 
     /// Sweeps everything when that is due, and otherwise what was written lately.
-    async fn sweep_in_time(&self, whole_at: &mut Timestamp) {
+    async fn sweep_in_time(&self, whole_at: &mut Timestamp) -> Result<()> {
         let is_whole = self.core.now() >= *whole_at;
         let swept = match is_whole {
             true => self.sweep_whole().await,
@@ -126,11 +127,11 @@ impl Maintenance {
         if is_whole && swept.is_ok() {
             *whole_at = self.core.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
         }
-        match swept.and_then(Swept::into_bytes) {
-            Ok(0) => {}
-            Ok(bytes_freed) => info!(bytes_freed, "expired log files and orphan objects were swept"),
-            Err(error) => error!(error = &error as &dyn std::error::Error, "the sweep failed and will be tried again"),
+        let bytes_freed = swept.and_then(Swept::into_bytes)?;
+        if bytes_freed > 0 {
+            info!(bytes_freed, "expired log files and orphan objects were swept");
         }
+        Ok(())
     }
 
     /// True while the clock of the only machine is doubted because it has jumped ahead.
@@ -248,19 +249,16 @@ impl Maintenance {
     /// Deletes batch ids that are too old to be sent again.
     async fn delete_expired_batch_ids(&self) -> Result<()> {
         let before = self.core.earliest_now().await?.as_millis() - limits::BATCH_ID_RETENTION_MS;
-        loop {
-            let forgotten = sqlx::query(
+        let forgetting = || {
+            sqlx::query(
                 "DELETE FROM batches WHERE (run_id, batch_id) IN
                     (SELECT run_id, batch_id FROM batches WHERE stored_at < $1 LIMIT $2)",
             )
             .bind(before)
-            .bind(limits::BATCH_IDS_DELETE_BATCH)
+            .bind(limits::ROWS_CHANGED_TOGETHER)
             .execute(self.core.catalog().write())
-            .await?;
-            if forgotten.rows_affected().saturating_as::<i64>() < limits::BATCH_IDS_DELETE_BATCH {
-                return Ok(());
-            }
-        }
+        };
+        changed_in_parts(forgetting).await.map(drop)
     }
 
     /// Marks unmarked segments without slices: when two nodes remove the last slices of a segment at the same time,

@@ -286,11 +286,10 @@ impl Maintenance {
     /// Returns from when on the log of a run that has ended is deleted because of its age; `None` if it is kept at any
     /// age, or under legal hold. By size, it may be deleted earlier.
     pub async fn log_expires(&self, run_id: RunId) -> Result<Option<Timestamp>> {
-        let expires: Option<(i64, i64)> = sqlx::query_as(
-            "SELECT COALESCE(r.finished_at, r.last_record_stored_at, r.triggered_at), w.retention_days
-             FROM runs r JOIN workspaces w ON w.id = r.workspace_id
+        let expires: Option<(i64, i64)> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {ENDED}, w.retention_days FROM runs r JOIN workspaces w ON w.id = r.workspace_id
              WHERE r.id = $1 AND r.legal_hold = 0 AND r.final_since IS NOT NULL AND w.retention_days IS NOT NULL",
-        )
+        )))
         .bind(run_id.to_string())
         .fetch_optional(self.core.catalog().read())
         .await?;

@@ -686,14 +686,9 @@ impl Alerts {
         Ok(())
     }
 
-    /// Marks an alert as delivered. The failed alerts of its destination become due at once, because it accepts
-    /// alerts again.
-    pub async fn mark_delivered(&self, alert: &ClaimedAlert) -> Result<()> {
-        self.mark_all_delivered(std::slice::from_ref(alert)).await
-    }
-
-    /// The same for the alerts of a message: all of them or none.
-    pub async fn mark_all_delivered(&self, alerts: &[ClaimedAlert]) -> Result<()> {
+    /// Marks the alerts of a message as delivered: all of them or none. The failed alerts of their destination become due at
+    /// once, because it accepts alerts again.
+    pub async fn mark_delivered(&self, alerts: &[ClaimedAlert]) -> Result<()> {
         let Some(first) = alerts.first() else { return Ok(()) };
         let now = self.core.now().as_millis();
         self.core
@@ -724,18 +719,8 @@ impl Alerts {
             .await
     }
 
-    /// Records a failed attempt, and when to retry.
-    pub async fn record_failure(&self, alert: &ClaimedAlert, problem: &str, again_at: Timestamp) -> Result<()> {
-        self.record_failure_of_all(std::slice::from_ref(alert), problem, again_at).await
-    }
-
-    /// The same for the alerts of a message: for all of them or none.
-    pub async fn record_failure_of_all(
-        &self,
-        alerts: &[ClaimedAlert],
-        problem: &str,
-        again_at: Timestamp,
-    ) -> Result<()> {
+    /// Records a failed attempt to send the alerts of a message, and when to retry: for all of them or none.
+    pub async fn record_failure(&self, alerts: &[ClaimedAlert], problem: &str, again_at: Timestamp) -> Result<()> {
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -926,7 +911,8 @@ impl Alerts {
         self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
     }
 
-    /// Runs at most `limit` runs of a statement that orders by a time and the ID.
+    /// Returns at most `limit` runs that a statement finds, which orders by a time and the ID, and the key behind which the
+    /// next page begins.
     async fn page_of_runs(
         &self,
         looking: &'static str,

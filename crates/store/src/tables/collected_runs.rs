@@ -22,7 +22,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use sqlx_macros::FromRow;
 
-use crate::catalog::sql::{Connection, Sql, storable};
+use crate::catalog::sql::{Connection, Sql, changed_in_parts, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::parts::Collection;
@@ -586,19 +586,7 @@ impl Collection {
         error: &str,
         retry_at: Timestamp,
     ) -> Result<()> {
-        sqlx::query(
-            "UPDATE collected_runs SET metrics_attempts = metrics_attempts + 1, metrics_problem = $4,
-                    metrics_due_at = $5, claimed_until = 0
-             WHERE upstream = $1 AND run_id = $2 AND claim = $3",
-        )
-        .bind(upstream)
-        .bind(&claimed.run.run_id)
-        .bind(&claimed.run.claim)
-        .bind(storable(error))
-        .bind(retry_at.as_millis())
-        .execute(self.core.catalog().write())
-        .await?;
-        Ok(())
+        self.set_components_back(upstream, claimed, error, retry_at, 1).await
     }
 
     /// Records why component metrics could not be fetched, if the reason is not in the run: the attempt does not count.
@@ -609,8 +597,20 @@ impl Collection {
         error: &str,
         retry_at: Timestamp,
     ) -> Result<()> {
+        self.set_components_back(upstream, claimed, error, retry_at, 0).await
+    }
+
+    async fn set_components_back(
+        &self,
+        upstream: &str,
+        claimed: &ClaimedComponents,
+        error: &str,
+        retry_at: Timestamp,
+        attempts: i64,
+    ) -> Result<()> {
         sqlx::query(
-            "UPDATE collected_runs SET metrics_problem = $4, metrics_due_at = $5, claimed_until = 0
+            "UPDATE collected_runs SET metrics_attempts = metrics_attempts + $6, metrics_problem = $4,
+                    metrics_due_at = $5, claimed_until = 0
              WHERE upstream = $1 AND run_id = $2 AND claim = $3",
         )
         .bind(upstream)
@@ -618,6 +618,7 @@ impl Collection {
         .bind(&claimed.run.claim)
         .bind(storable(error))
         .bind(retry_at.as_millis())
+        .bind(attempts)
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
@@ -663,9 +664,9 @@ impl Collection {
     /// Makes the component metrics due of the runs that ended since a given time and whose metrics were never wanted: an
     /// earlier version collected them, or the settings excluded metrics. Returns how many.
     pub async fn schedule_missing_components(&self, upstream: &str, since: Timestamp) -> Result<u64> {
-        let (now, mut scheduled) = (self.core.now().as_millis(), 0);
-        loop {
-            let some = sqlx::query(
+        let now = self.core.now().as_millis();
+        let scheduling = || {
+            sqlx::query(
                 "UPDATE collected_runs SET metrics_due_at = $3 WHERE upstream = $1 AND run_id IN (
                      SELECT run_id FROM collected_runs
                      WHERE upstream = $1 AND state IN ('landed', 'no_log') AND metrics_state IS NULL
@@ -676,12 +677,8 @@ impl Collection {
             .bind(now)
             .bind(limits::ROWS_CHANGED_TOGETHER)
             .execute(self.core.catalog().write())
-            .await?;
-            scheduled += some.rows_affected();
-            if some.rows_affected().saturating_as::<i64>() < limits::ROWS_CHANGED_TOGETHER {
-                return Ok(scheduled);
-            }
-        }
+        };
+        changed_in_parts(scheduling).await
     }
 
     /// True if the component metrics of a run are still to be fetched.

@@ -10,7 +10,7 @@ use runlog_model::{Record, Run, RunId, Timestamp, planted};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::SortKey;
-use crate::catalog::sql::{Connection, Sql, storable};
+use crate::catalog::sql::{Connection, Sql, changed_in_parts, storable};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Deliveries;
@@ -457,9 +457,9 @@ impl Deliveries {
 
     /// Makes the failed deliveries of a sink due at once, because it accepts records again. Returns how many.
     pub async fn expedite(&self, sink: &str) -> Result<u64> {
-        let (now, mut expedited) = (self.core.now().as_millis(), 0);
-        loop {
-            let some = sqlx::query(
+        let now = self.core.now().as_millis();
+        let expediting = || {
+            sqlx::query(
                 "UPDATE deliveries SET due_at = $2 WHERE sink = $1 AND run_id IN (
                      SELECT run_id FROM deliveries
                      WHERE sink = $1 AND state = 'due' AND problem IS NOT NULL AND due_at > $2 LIMIT $3)",
@@ -468,12 +468,8 @@ impl Deliveries {
             .bind(now)
             .bind(limits::ROWS_CHANGED_TOGETHER)
             .execute(self.core.catalog().write())
-            .await?;
-            expedited += some.rows_affected();
-            if some.rows_affected().saturating_as::<i64>() < limits::ROWS_CHANGED_TOGETHER {
-                return Ok(expedited);
-            }
-        }
+        };
+        changed_in_parts(expediting).await
     }
 
     /// Makes failed deliveries due now that wait until after `latest`: no wait is that long, and the clock was ahead when it

@@ -10,7 +10,7 @@
 //! A problem without runs has no title, and is in no list. It is deleted if it is open. If someone muted or resolved it,
 //! that is kept under its id, which tells nothing of a log, so that it still holds when the problem is seen again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use az::SaturatingAs;
 use runlog_model::wire::problems::{NOTE_CHARS_MAX, NewProblemState, ProblemBody, ProblemRunBody, ProblemTaskBody};
@@ -241,19 +241,15 @@ impl Problems {
         workspace_ids: Option<&[WorkspaceId]>,
     ) -> Result<BTreeMap<RunId, String>> {
         let mut headlines = BTreeMap::new();
-        let wanted = workspace_ids.map(|ids| ids.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
         for some in run_ids.chunks(limits::GROUP_BATCHES_MAX) {
             let mut reading = Sql::new(
-                "SELECT p.run_id, p.headline, r.workspace_id FROM problem_runs p JOIN runs r ON r.id = p.run_id
+                "SELECT p.run_id, p.headline FROM problem_runs p JOIN runs r ON r.id = p.run_id
                  WHERE p.log_epoch = r.log_epoch AND p.headline IS NOT NULL AND p.run_id IN (",
             );
             reading.push_list(some.iter().map(ToString::to_string)).push(")");
-            let rows: Vec<(String, String, String)> =
-                reading.build_query_as().fetch_all(self.core.catalog().read()).await?;
-            for (run_id, headline, workspace_id) in rows {
-                if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&workspace_id)) {
-                    continue;
-                }
+            push_workspaces(&mut reading, "r.workspace_id", workspace_ids);
+            let rows: Vec<(String, String)> = reading.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            for (run_id, headline) in rows {
                 let run_id = run_id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
                 headlines.insert(run_id, headline);
             }

@@ -309,19 +309,7 @@ impl Collection {
         error: &str,
         retry_at: Option<Timestamp>,
     ) -> Result<()> {
-        sqlx::query(
-            "UPDATE collected_plans SET attempts = attempts + 1, problem = $4, due_at = $5, claimed_until = 0,
-                    state = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN 'given_up' ELSE state END
-             WHERE upstream = $1 AND execution_id = $2 AND claim = $3",
-        )
-        .bind(upstream)
-        .bind(&claimed.execution_id)
-        .bind(&claimed.claim)
-        .bind(storable(error))
-        .bind(retry_at.map(Timestamp::as_millis))
-        .execute(self.core.catalog().write())
-        .await?;
-        Ok(())
+        self.set_plan_back(upstream, claimed, error, retry_at, 1).await
     }
 
     /// Records why a plan execution could not be fetched, if the reason is not in it: the attempt does not count.
@@ -332,15 +320,28 @@ impl Collection {
         error: &str,
         retry_at: Timestamp,
     ) -> Result<()> {
+        self.set_plan_back(upstream, claimed, error, Some(retry_at), 0).await
+    }
+
+    async fn set_plan_back(
+        &self,
+        upstream: &str,
+        claimed: &ClaimedPlan,
+        error: &str,
+        retry_at: Option<Timestamp>,
+        attempts: i64,
+    ) -> Result<()> {
         sqlx::query(
-            "UPDATE collected_plans SET problem = $4, due_at = $5, claimed_until = 0
+            "UPDATE collected_plans SET attempts = attempts + $6, problem = $4, due_at = $5, claimed_until = 0,
+                    state = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN 'given_up' ELSE state END
              WHERE upstream = $1 AND execution_id = $2 AND claim = $3",
         )
         .bind(upstream)
         .bind(&claimed.execution_id)
         .bind(&claimed.claim)
         .bind(storable(error))
-        .bind(retry_at.as_millis())
+        .bind(retry_at.map(Timestamp::as_millis))
+        .bind(attempts)
         .execute(self.core.catalog().write())
         .await?;
         Ok(())

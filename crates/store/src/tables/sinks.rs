@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
-use crate::catalog::sql::storable;
+use crate::catalog::sql::{changed_in_parts, storable};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Deliveries;
@@ -410,20 +410,16 @@ let mut transaction = transaction;
 
     /// Deletes a sink and its deliveries. Returns false when it was not known.
     pub async fn remove_sink(&self, sink: &str) -> Result<bool> {
-        // Others write in between. What is left after an error goes when the call is repeated.
-        loop {
-            let deleted = sqlx::query(
+        let deleting = || {
+            sqlx::query(
                 "DELETE FROM deliveries WHERE sink = $1 AND run_id IN (
                      SELECT run_id FROM deliveries WHERE sink = $1 LIMIT $2)",
             )
             .bind(sink)
             .bind(limits::ROWS_CHANGED_TOGETHER)
             .execute(self.core.catalog().write())
-            .await?;
-            if deleted.rows_affected().saturating_as::<i64>() < limits::ROWS_CHANGED_TOGETHER {
-                break;
-            }
-        }
+        };
+        changed_in_parts(deleting).await?;
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;

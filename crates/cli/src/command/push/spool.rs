@@ -77,7 +77,7 @@ impl Spool {
                 break;
             }
             // A service that takes the lines sets the pace of the job.
-            if state.ring.is_some() || !is_patient {
+            if state.ring.is_some() || state.is_away || !is_patient {
                 // Without a file, there is as much room as in memory.
                 if state.keep_in_file(&line, *file_bytes).unwrap_or(false) {
                     break;
@@ -202,7 +202,7 @@ impl State {
         if ring.lines == 0 || line.is_err() {
             self.ring = None;
         }
-        line
+        line.map(Some)
     }
 }
 
@@ -236,16 +236,14 @@ impl Ring {
         Ok(true)
     }
 
-    fn take(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if self.lines == 0 {
-            return Ok(None);
-        }
+    /// The next line, of which there is one: an empty ring is dropped.
+    fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut length = [0; 8];
         self.read(&mut length)?;
         let mut line = vec![0; u64::from_le_bytes(length) as usize];
         self.read(&mut line)?;
         self.lines -= 1;
-        Ok(Some(line))
+        Ok(line)
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
@@ -305,6 +303,16 @@ mod tests {
         assert!((MEMORY_LINES + 40..MEMORY_LINES + 80).contains(&kept.len()), "{}", kept.len());
         assert!(kept.iter().enumerate().all(|(number, kept)| *kept == line(number)));
         assert_eq!(kept.len() as u64 + spool.lost(), 2_000);
+    }
+
+    /// Each line waited for two seconds before it was lost.
+    #[test]
+    fn without_a_file_the_job_does_not_wait_for_a_service_that_is_away() {
+        let spool = Spool::with(0, Duration::from_secs(86_400), true);
+        spool.set_away(true);
+        (0..MEMORY_LINES + 3).for_each(|number| spool.put(line(number)));
+        spool.end(None);
+        assert_eq!((rest(&spool).len(), spool.lost()), (MEMORY_LINES, 3));
     }
 
     #[test]

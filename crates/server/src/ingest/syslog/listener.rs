@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use futures::future::BoxFuture;
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::http::connections::keep_alive;
 use crate::http::tls::{NO_PROTOCOL, TlsError, TlsFiles};
 use crate::ingest::syslog::batch::{Batch, Receiver, and_more};
 use crate::ingest::syslog::frames::{Frame, Frames};
@@ -183,9 +184,7 @@ fn connection(
         reject(&receiver, "connections", sender, "there are as many connections as `connections` allows");
         return None;
     };
-    // A sender whose machine has gone is noticed, however long a connection may be idle.
-    let keep_alive = TcpKeepalive::new().with_time(limits::SYSLOG_KEEP_ALIVE).with_interval(limits::SYSLOG_KEEP_ALIVE);
-    let _ = SockRef::from(&stream).set_tcp_keepalive(&keep_alive);
+    keep_alive(&stream);
     let acceptor = tls.map(|config| {
         let mut config = config.get_inner().as_ref().clone();
         // Those of HTTP.

@@ -72,9 +72,9 @@ pub(super) async fn answer(
     for index in 0..plan.leaves().len() {
         sets.push(samples(app, caller, &plan, index, &mut work).await?);
     }
-    work.seconds = begun.elapsed().as_secs_f64();
     let evaluating = move |_: &GivenUp| -> LokiResult<Value> {
         let matrix = plan.evaluate(sets).map_err(|error| LokiError::invalid(error.to_string()))?;
+        work.seconds = begun.elapsed().as_secs_f64();
         Ok(answers::of_matrix(matrix, steps, is_range, work))
     };
     compute(evaluating).await.map(Json)

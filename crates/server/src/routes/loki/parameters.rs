@@ -57,7 +57,7 @@ query_parameters! {
         line_limit: NumberOr<1, { LIMIT_MAX }, 1_000> = "line_limit",
         /// Selectors of streams, repeated.
         matches: Texts = "match[]",
-        /// The same, as logcli names it.
+        /// The same as `match[]`, as logcli names it.
         plain_matches: Texts = "match",
         /// The labels by which volumes are added up, comma-separated. Default: those of the selector.
         target_labels: Option<String> = "targetLabels",

@@ -107,19 +107,11 @@ async fn a_log_that_is_deleted_while_it_is_merged_does_not_stay_in_the_file_of_a
 /// at that moment without its part of that file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_shares_a_file_with_a_deleted_one_stays_due_while_its_late_records_are_merged() {
-    let Opened { store, clock, random, _folder } = opened().await;
-    let (task_id, caller) = task_and_caller(&store).await;
-    let mut runs = Vec::new();
-    for _ in 0..2 {
-        let run_id = RunId::random(&*random);
-        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
-        push(&store, run_id, 7).await;
-        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
-        runs.push(run_id);
-    }
-    clock.0.fetch_add(31_000, Ordering::Relaxed);
+    let opened = opened().await;
+    let runs = two_due_runs(&opened).await;
+    let Opened { store, clock, .. } = &opened;
     assert_eq!(store.maintenance().seal().await.unwrap().runs, 2);
-    push(&store, runs[1], 900_000).await;
+    push(store, runs[1], 900_000).await;
     clock.0.fetch_add(3_600_000, Ordering::Relaxed);
     let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
     let Ok(merged) = pass.merge_runs().await else { panic!("not merged") };
@@ -135,6 +127,19 @@ async fn a_log_that_shares_a_file_with_a_deleted_one_stays_due_while_its_late_re
         .await
         .unwrap();
     assert_eq!(stored, 2, "the records of the other log, and none of the deleted one");
+}
+
+/// Two runs with a record each of the same time, whose logs are due to be sealed.
+async fn two_due_runs(Opened { store, clock, random, .. }: &Opened) -> [RunId; 2] {
+    let (task_id, caller) = task_and_caller(store).await;
+    let runs = [RunId::random(&**random), RunId::random(&**random)];
+    for run_id in runs {
+        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
+        push(store, run_id, 7).await;
+        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+    }
+    clock.0.fetch_add(31_000, Ordering::Relaxed);
+    runs
 }
 
 /// A task, and a caller who may start its runs.
@@ -221,17 +226,9 @@ async fn a_pass_from_which_another_has_taken_over_commits_nothing() {
 /// A deletion during the merge made the pass give up all other logs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_deleted_while_it_is_merged_does_not_hold_up_others() {
-    let Opened { store, clock, random, _folder } = opened().await;
-    let (task_id, caller) = task_and_caller(&store).await;
-    let mut runs = Vec::new();
-    for _ in 0..2 {
-        let run_id = RunId::random(&*random);
-        store.runs().start(run_id, &StartRun::of_task(task_id), &caller).await.unwrap();
-        push(&store, run_id, 7).await;
-        store.runs().finish(run_id, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
-        runs.push(run_id);
-    }
-    clock.0.fetch_add(31_000, Ordering::Relaxed);
+    let opened = opened().await;
+    let runs = two_due_runs(&opened).await;
+    let store = &opened.store;
     let deleted = runs[0];
     let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
     assert_eq!(pass.runs.len(), 2);
@@ -242,7 +239,7 @@ async fn a_log_that_is_deleted_while_it_is_merged_does_not_hold_up_others() {
     store.maintenance().delete_log(deleted).await.unwrap();
     assert!(pass.leave_out(&unmerged(ErrorKind::Conflict)).await.unwrap());
     assert_eq!(pass.seal().await.unwrap().runs, 1, "the other one is sealed by this pass");
-    assert!(is_whole(&store).await);
+    assert!(is_whole(store).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
