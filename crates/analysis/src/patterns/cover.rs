@@ -14,9 +14,10 @@ use std::collections::HashMap;
 
 use runlog_model::Severity;
 
+use super::fit::Tokenized;
 use super::merge::{REMAINING_WORDS_MIN, VARIANTS_BARE_MIN, VARIANTS_MIN};
 use super::row::{ROWS_MIN, has_varying_cell, layout_of};
-use super::token::{Kind, Token, separates_values, tokens_of};
+use super::token::{Token, tokens_of};
 use crate::Occurrences;
 use crate::mask::Mask;
 
@@ -60,7 +61,7 @@ fn covering(forms: &[Form<'_>]) -> Vec<Option<usize>> {
     let mut by_start: HashMap<Option<&str>, Vec<usize>> = HashMap::new();
     for place in general {
         // The cells of a table may have any words.
-        let start = forms[place].first_word().filter(|_| !forms[place].is_table);
+        let start = forms[place].form().first_word().filter(|_| !forms[place].is_table);
         by_start.entry(start).or_default().push(place);
     }
     let mut left = MATCHES_MAX;
@@ -75,7 +76,7 @@ fn covering(forms: &[Form<'_>]) -> Vec<Option<usize>> {
     for (place, special) in forms.iter().enumerate() {
         let Some(other) = special.only_side().map(|side| 1 - side) else { continue };
         let mut starts = vec![None];
-        starts.extend(special.first_word().map(Some));
+        starts.extend(special.form().first_word().map(Some));
         for candidates in starts.iter().filter_map(|start| by_start.get(start)) {
             let is_of_other = |candidate: &&usize| forms[**candidate].template.sides[other].is_some();
             let found = candidates.iter().filter(is_of_other).find(|candidate| covers(&forms[**candidate], special));
@@ -103,7 +104,7 @@ struct Form<'a> {
 impl<'a> Form<'a> {
     fn of(template: &'a Counted) -> Self {
         let tokens = tokens_of(&template.shape);
-        let words = tokens.iter().filter(|token| !token.is_value()).count();
+        let words = Tokenized { shape: &template.shape, tokens: &tokens }.words();
         let sides = || template.sides.iter().flatten();
         Self {
             template,
@@ -129,20 +130,8 @@ impl<'a> Form<'a> {
         }
     }
 
-    fn text(&self, position: usize) -> &'a str {
-        &self.template.shape[self.tokens[position].place.clone()]
-    }
-
-    /// The word that the line begins with, if it is no value.
-    fn first_word(&self) -> Option<&'a str> {
-        self.tokens.first().filter(|token| !token.is_value()).map(|_| self.text(0))
-    }
-
-    /// The text before a token, or after the last one.
-    fn frame(&self, position: usize) -> &'a str {
-        let start = position.checked_sub(1).map_or(0, |before| self.tokens[before].place.end);
-        let end = self.tokens.get(position).map_or(self.template.shape.len(), |token| token.place.start);
-        &self.template.shape[start..end]
+    fn form(&self) -> Tokenized<'_> {
+        Tokenized { shape: &self.template.shape, tokens: &self.tokens }
     }
 
     /// True if nothing that is quickly looked at speaks against it.
@@ -152,8 +141,7 @@ impl<'a> Form<'a> {
         if self.has_rows_like(special) {
             return self.records >= ROWS_MIN.into() && is_no_worse;
         }
-        let (last, other_last) = (self.tokens.len(), special.tokens.len());
-        let ends_alike = self.frame(0) == special.frame(0) && self.frame(last) == special.frame(other_last);
+        let ends_alike = self.form().ends_like(special.form());
         // The words of the template are also in the line, and the others vary.
         if !ends_alike || special.words <= self.words || special.tokens.len() < self.tokens.len() {
             return false;
@@ -181,27 +169,8 @@ impl<'a> Form<'a> {
         if self.has_rows_like(special) {
             return true;
         }
-        // The positions of `special` that the next token may be at.
-        let mut at = vec![false; special.tokens.len() + 1];
-        at[0] = true;
-        for (position, token) in self.tokens.iter().enumerate() {
-            let mut next = vec![false; at.len()];
-            let mut is_within = false;
-            for other in 0..special.tokens.len() {
-                let is_value = special.tokens[other].is_value();
-                let fits = match token.kind {
-                    Kind::Varied => {
-                        is_within = at[other] || is_within && separates_values(special.frame(other));
-                        is_within
-                    }
-                    Kind::Value => at[other] && is_value,
-                    _ => at[other] && !is_value && self.text(position) == special.text(other),
-                };
-                next[other + 1] = fits && self.frame(position + 1) == special.frame(other + 1);
-            }
-            at = next;
-        }
-        at[special.tokens.len()]
+        let run_ends = special.form().run_ends(|_| true);
+        self.form().fit(special.form(), &run_ends).is_some()
     }
 }
 

@@ -26,6 +26,8 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::absorb::absorb;
+use super::fit::Tokenized;
 use super::row::rows_of;
 use super::token::{Kind, Token, tokens_of};
 use crate::mask::Mask;
@@ -35,11 +37,12 @@ use crate::mask::Mask;
 /// High enough that the words of a small set (`RUNNING`, `FAILED`, `KILLED`) remain separate patterns.
 pub(super) const VARIANTS_MIN: u32 = 8;
 
-/// The same for a word of a long sentence: at least [`LONG_WORDS_MIN`] words remain.
-const VARIANTS_LONG_MIN: u32 = 5;
+/// The same for an identifier, a code, the word after `user`, and a word of a long line: at least [`LONG_WORDS_MIN`]
+/// words remain.
+const VARIANTS_FEW_MIN: u32 = 3;
 
-/// The same for an identifier, and for the word after `user`.
-const VARIANTS_NAME_MIN: u32 = 3;
+/// The same for `on` and `off`, `yes` and `no`.
+const VARIANTS_SWITCH_MIN: u32 = 2;
 
 /// The same if fewer than half of the words would remain, as in `<*>` or `<*> <*> done`.
 pub(super) const VARIANTS_BARE_MIN: u32 = 128;
@@ -47,8 +50,11 @@ pub(super) const VARIANTS_BARE_MIN: u32 = 128;
 /// The same for several words at once, one of them a state: as many as the transitions of a small set of states.
 const VARIANTS_STATES_MIN: u32 = 32;
 
-/// Words that remain of a long sentence.
+/// Words that remain of a long line.
 const LONG_WORDS_MIN: usize = 4;
+
+/// Words that remain beside a code that varies: `status code`.
+const CODE_WORDS_MIN: usize = 2;
 
 /// Words that must remain before few variants are enough.
 pub(super) const REMAINING_WORDS_MIN: usize = 3;
@@ -73,13 +79,10 @@ pub(crate) struct Template {
 pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
     let rows = rows_of(shapes);
     let mut lines: Vec<Line<'_>> = shapes.iter().zip(rows).map(|(shape, row)| Line::of(shape, row)).collect();
-    for _ in 0..ROUNDS_MAX {
-        let single = single_words_that_vary(&lines);
-        let changed = apply(&mut lines, &single);
-        let joint = rare_words_that_vary(&lines);
-        if !(apply(&mut lines, &joint) || changed) {
-            break;
-        }
+    let_words_vary(&mut lines);
+    if absorb(&mut lines) {
+        let_words_vary(&mut lines);
+        absorb(&mut lines);
     }
     let keys: Vec<String> = lines.iter().map(Line::key).collect();
     let mut joined: HashMap<&str, Vec<String>> = HashMap::new();
@@ -92,6 +95,17 @@ pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
     }
     let shapes: HashMap<&str, String> = joined.into_iter().map(|(key, pieces)| (key, pieces.concat())).collect();
     keys.iter().map(|key| Template { key: key.clone(), shape: shapes[key.as_str()].clone() }).collect()
+}
+
+fn let_words_vary(lines: &mut [Line<'_>]) {
+    for _ in 0..ROUNDS_MAX {
+        let single = single_words_that_vary(lines);
+        let changed = apply(lines, &single);
+        let joint = rare_words_that_vary(lines);
+        if !(apply(lines, &joint) || changed) {
+            break;
+        }
+    }
 }
 
 /// What two texts at one position of a template have in common.
@@ -108,14 +122,14 @@ fn join_piece(ours: &mut String, other: &str) {
 }
 
 /// A shape as tokens, with the text between them as its frame.
-struct Line<'a> {
-    shape: &'a str,
-    tokens: Vec<Token>,
+pub(super) struct Line<'a> {
+    pub(super) shape: &'a str,
+    pub(super) tokens: Vec<Token>,
     hashes: Vec<u64>,
     /// Of the frame alone.
     frame_hash: u64,
     /// Hash of frame and tokens; shapes that have become equal have equal hashes.
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 impl<'a> Line<'a> {
@@ -126,7 +140,7 @@ impl<'a> Line<'a> {
         line
     }
 
-    fn rehash(&mut self) {
+    pub(super) fn rehash(&mut self) {
         let mut frame = DefaultHasher::new();
         let mut at = 0;
         for token in &self.tokens {
@@ -148,7 +162,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn words(&self) -> usize {
+    pub(super) fn words(&self) -> usize {
         self.tokens.iter().filter(|token| !token.is_value()).count()
     }
 
@@ -164,13 +178,15 @@ impl<'a> Line<'a> {
 
     /// How many shapes must be equal except for the word at this position before it counts as varying, when `count`
     /// words in all vary at once.
-    fn variants_needed(&self, position: usize, count: usize) -> u32 {
+    fn variants_needed(&self, position: usize, count: usize, variants: &Variants) -> u32 {
         let remaining = self.words().saturating_sub(count);
-        let enough_remain = remaining >= REMAINING_WORDS_MIN;
         match self.tokens[position].kind {
             _ if !self.stays_recognisable(count) => VARIANTS_BARE_MIN,
-            Kind::Name if enough_remain => VARIANTS_NAME_MIN,
-            Kind::Word if remaining >= LONG_WORDS_MIN => VARIANTS_LONG_MIN,
+            Kind::Switch if variants.switches >= VARIANTS_SWITCH_MIN => VARIANTS_SWITCH_MIN,
+            Kind::Code if remaining >= CODE_WORDS_MIN => VARIANTS_FEW_MIN,
+            Kind::Name if remaining >= REMAINING_WORDS_MIN => VARIANTS_FEW_MIN,
+            Kind::Act => VARIANTS_MIN,
+            _ if remaining >= LONG_WORDS_MIN && !variants.have_act => VARIANTS_FEW_MIN,
             _ => VARIANTS_MIN,
         }
     }
@@ -209,16 +225,7 @@ impl<'a> Line<'a> {
     }
 
     fn key(&self) -> String {
-        let value = Mask::Word.char();
-        let mut key = String::with_capacity(self.shape.len());
-        let mut at = 0;
-        for token in self.tokens.iter().filter(|token| token.is_value()) {
-            key.push_str(&self.shape[at..token.place.start]);
-            key.push(value);
-            at = token.place.end;
-        }
-        key.push_str(&self.shape[at..]);
-        key
+        Tokenized { shape: self.shape, tokens: &self.tokens }.key()
     }
 }
 
@@ -243,14 +250,28 @@ fn distinct<'l, 'a>(lines: &'l [Line<'a>]) -> impl Iterator<Item = &'l Line<'a>>
     lines.iter().filter(move |line| seen.insert(line.hash))
 }
 
+/// The lines that are equal except for a word at one position.
+#[derive(Default)]
+struct Variants {
+    /// Distinct lines; a value at this position adds [`TEMPLATE_EXISTS`].
+    lines: u32,
+    /// Those with `on`, `off`, `yes` or `no` there.
+    switches: u32,
+    /// True if one has a word there that tells what is done, or how it ended.
+    have_act: bool,
+}
+
 fn single_words_that_vary(lines: &[Line<'_>]) -> Varying {
-    let mut variants: HashMap<u64, u32> = HashMap::new();
+    let mut variants: HashMap<u64, Variants> = HashMap::new();
     for line in distinct(lines) {
         if line.has_value() {
-            *variants.entry(line.hash).or_default() += TEMPLATE_EXISTS;
+            variants.entry(line.hash).or_default().lines += TEMPLATE_EXISTS;
         }
         for position in word_positions(line) {
-            *variants.entry(line.hash_without(&[position])).or_default() += 1;
+            let ours = variants.entry(line.hash_without(&[position])).or_default();
+            ours.lines += 1;
+            ours.switches += u32::from(line.tokens[position].kind == Kind::Switch);
+            ours.have_act |= line.tokens[position].kind == Kind::Act;
         }
     }
     lines.iter().map(|line| single_words_of(line, &variants)).collect()
@@ -260,22 +281,24 @@ fn word_positions(line: &Line<'_>) -> impl Iterator<Item = usize> {
     line.tokens.iter().enumerate().filter(|(_, token)| !token.is_value()).map(|(position, _)| position)
 }
 
-fn single_words_of(line: &Line<'_>, variants: &HashMap<u64, u32>) -> Vec<usize> {
+fn single_words_of(line: &Line<'_>, variants: &HashMap<u64, Variants>) -> Vec<usize> {
+    let variants_of = |position: usize| &variants[&line.hash_without(&[position])];
     let count_of = |position: usize| {
-        let count = variants.get(&line.hash_without(&[position])).copied().unwrap_or_default();
+        let count = variants_of(position).lines;
         // A value at this position is as good as any number of variants, if enough of the line remains.
         if line.may_join_value(position) { count } else { count % TEMPLATE_EXISTS }
     };
+    let needed = |position: usize, count: usize| line.variants_needed(position, count, variants_of(position));
     let mut positions: Vec<(usize, u32)> = word_positions(line)
         .map(|position| (position, count_of(position)))
-        .filter(|(position, count)| *count >= line.variants_needed(*position, 1))
+        .filter(|(position, count)| *count >= needed(*position, 1))
         .collect();
     // If words vary at several positions, those with the most variants are replaced first, as long as enough of the
     // line remains.
     positions.sort_by_key(|(position, count)| Reverse((*count, *position)));
     let mut chosen = 0;
     positions.retain(|(position, count)| {
-        let varies = *count >= line.variants_needed(*position, chosen + 1);
+        let varies = *count >= needed(*position, chosen + 1);
         chosen += usize::from(varies);
         varies
     });
@@ -309,7 +332,8 @@ fn rare_words_that_vary(lines: &[Line<'_>]) -> Varying {
         .iter()
         .map(|line| {
             let mut positions = rare_of(line);
-            let states = positions.iter().any(|position| line.tokens[*position].kind == Kind::State);
+            let states =
+                positions.iter().any(|position| matches!(line.tokens[*position].kind, Kind::State | Kind::Act));
             let needed = if states { VARIANTS_STATES_MIN } else { VARIANTS_MIN };
             if alike.get(&line.hash_without(&positions)).copied().unwrap_or_default() < needed {
                 positions.clear();
@@ -461,6 +485,76 @@ mod tests {
             _ => format!("customer {a} {b} x{a} was not found in the index"),
         });
         assert_eq!(templates(people), ["customer <*> was not found in the index"]);
+    }
+
+    /// `count` lists of one to nine names.
+    fn lists(count: usize) -> impl Iterator<Item = String> {
+        (0..count)
+            .map(|number| names(400).skip(number % 37).step_by(7).take(number % 9 + 1).collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn lists_of_names_of_any_length_are_one_pattern() {
+        #[track_caller]
+        fn check(frame: &str, expected: &str) {
+            assert_eq!(templates(lists(200).map(|list| frame.replace("LIST", &list))), [expected]);
+        }
+        check("Loaded columns [LIST] of table", "Loaded columns [<*>] of table");
+        check("columns: LIST", "columns: <*>");
+        check("tables LIST loaded", "tables <*> loaded");
+        let query = |(number, list): (usize, String)| format!("Executing: SELECT {list} FROM a WHERE b_id = {number}");
+        assert_eq!(
+            templates(lists(200).enumerate().map(query)),
+            ["Executing: SELECT <*> FROM a WHERE b_id = <number>"]
+        );
+    }
+
+    #[test]
+    fn names_of_several_words_fit_a_template() {
+        let lines = (0..200).map(|number| format!("{} logged in from 10.0.0.{number}", person(number)));
+        assert_eq!(templates(lines), ["<*> logged in from <address>"]);
+        let lines = (0..200).map(|number| format!("loaded customer {}", person(number)));
+        assert_eq!(templates(lines), ["loaded customer <*>"]);
+    }
+
+    #[test]
+    fn a_line_that_says_more_than_a_template_stays_a_pattern() {
+        let loaded = || names(40).map(|name| format!("table {name} loaded"));
+        for other in [
+            "table orders could not be loaded",
+            "table orders not loaded",
+            "table orders failed when loaded",
+            "table orders with many rows again loaded",
+        ] {
+            let expected = ["table <*> loaded", other];
+            let mut found = templates(loaded().chain([other.to_owned()]));
+            found.sort_by_key(String::len);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn few_values_of_a_word_in_a_long_line_are_one_pattern() {
+        let lines = ["table", "view", "incremental"].map(|kind| format!("START sql {kind} model of the schema"));
+        assert_eq!(templates(lines), ["START sql <*> model of the schema"]);
+        let lines = ["Small", "Medium", "Large"].map(|size| format!("the warehouse was resumed, size {size}"));
+        assert_eq!(templates(lines), ["the warehouse was resumed, size <*>"]);
+        let lines = ["SUCCESS", "FAILED", "UP_FOR_RETRY", "DEFERRED"];
+        assert_eq!(templates(lines.map(|state| format!("marking the task as {state} in the schedule"))).len(), 4);
+        let lines =
+            ["started", "paused", "resumed", "stopped"].map(|act| format!("the machine of the cluster was {act}"));
+        assert_eq!(templates(lines).len(), 4);
+    }
+
+    #[test]
+    fn switches_and_codes_vary() {
+        let lines = ["on", "off"].map(|switch| format!("feature flag is {switch} for a tenant"));
+        assert_eq!(templates(lines), ["feature flag is <*> for a tenant"]);
+        assert_eq!(templates(["it is on now", "it is here now"].map(str::to_owned)).len(), 2);
+        let exited =
+            |codes: &[u32]| codes.iter().map(|code| format!("process exited with code {code}")).collect::<Vec<_>>();
+        assert_eq!(templates(exited(&[0, 1, 137])), ["process exited with code <*>"]);
+        assert_eq!(templates(exited(&[0, 1])).len(), 2);
     }
 
     /// A name of one to three words.

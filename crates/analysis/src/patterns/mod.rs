@@ -1,7 +1,9 @@
 //! What a log says over and over, and what is different in it from an earlier one.
 
+mod absorb;
 mod change;
 mod cover;
+mod fit;
 mod merge;
 mod mine;
 mod row;

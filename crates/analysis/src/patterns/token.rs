@@ -19,6 +19,12 @@ pub(super) enum Kind {
     Word,
     /// A word in capitals, which is often a state.
     State,
+    /// A word that tells what is done, or how it ended: `starting`, `FAILED`, `java.io.IOException`.
+    Act,
+    /// `on`, `off`, `yes`, `no`.
+    Switch,
+    /// The code of an error or an exit: digits that no mask took.
+    Code,
     /// A word that is more often a name than a part of a sentence: `com.example.Orders`, `orders_eu`, `orderLine`.
     Name,
     /// A value by its form or its place.
@@ -36,8 +42,51 @@ impl Token {
 /// Words that are values wherever they stand.
 const LITERALS: [&str; 9] = ["true", "false", "True", "False", "TRUE", "FALSE", "null", "NULL", "None"];
 
+/// Words of which one or the other stands at its place. `Powered On` is an event of its own more often.
+const SWITCHES: [&str; 10] = ["on", "off", "ON", "OFF", "yes", "no", "Yes", "No", "YES", "NO"];
+
 /// Words that are followed by the name of a user.
 const BEFORE_USERS: [&str; 3] = ["user", "User", "username"];
+
+/// How words begin that tell what is done, or how it ended.
+const ACTS: [&str; 36] = [
+    "abort",
+    "added",
+    "adding",
+    "cancel",
+    "clos",
+    "complete",
+    "connect",
+    "creat",
+    "delet",
+    "denied",
+    "disabl",
+    "disconnect",
+    "dropp",
+    "enabl",
+    "error",
+    "fail",
+    "finish",
+    "insert",
+    "kill",
+    "lost",
+    "opened",
+    "opening",
+    "paus",
+    "refused",
+    "reject",
+    "remov",
+    "resum",
+    "retr",
+    "skip",
+    "start",
+    "stop",
+    "succe",
+    "suspend",
+    "timeout",
+    "unavailable",
+    "updat",
+];
 
 /// Other tokens that a line must have before `LOCAL(0)` is one value, and not a call with one.
 const CALL_TOKENS_MIN: usize = 3;
@@ -156,6 +205,12 @@ fn classify(line: &str, tokens: &mut [Token]) {
             Kind::Value
         } else if is_key {
             Kind::State
+        } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            Kind::Code
+        } else if SWITCHES.contains(&text) {
+            Kind::Switch
+        } else if tells_act(text) {
+            Kind::Act
         } else if is_name(text) || follows(&BEFORE_USERS) {
             Kind::Name
         } else if text.len() > 1 && !text.bytes().any(|byte| byte.is_ascii_lowercase() || byte >= 0x80) {
@@ -175,6 +230,14 @@ fn is_name(text: &str) -> bool {
     let inner = |byte: &u8| matches!(byte, b'.' | b'_' | b'/' | b'@' | b'$' | b'#' | b'\\' | b'~' | b'%');
     let camel = |pair: &[u8]| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase();
     bytes.iter().any(inner) || bytes.windows(2).any(camel) || bytes.iter().filter(|byte| **byte == b'-').count() >= 2
+}
+
+/// `starting`, `FAILED`, `UP_FOR_RETRY`, `java.io.IOException`.
+fn tells_act(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let starts =
+        |word: &str| ACTS.iter().any(|act| word.get(..act.len()).is_some_and(|start| start.eq_ignore_ascii_case(act)));
+    is_exception(text) || text.bytes().all(is_word) && text.split('_').any(starts)
 }
 
 fn is_exception(text: &str) -> bool {

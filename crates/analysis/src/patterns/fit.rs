@@ -1,0 +1,107 @@
+//! Whether a template stands for a line, and which tokens of the line each of its tokens is.
+
+use std::ops::Range;
+
+use super::token::{Kind, Token, separates_values};
+use crate::mask::Mask;
+
+/// A shape as tokens, with the text between them as its frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tokenized<'a> {
+    pub(super) shape: &'a str,
+    pub(super) tokens: &'a [Token],
+}
+
+impl<'a> Tokenized<'a> {
+    pub(super) fn text(self, position: usize) -> &'a str {
+        &self.shape[self.tokens[position].place.clone()]
+    }
+
+    /// The text before a token, or after the last one.
+    pub(super) fn frame(self, position: usize) -> &'a str {
+        let start = position.checked_sub(1).map_or(0, |before| self.tokens[before].place.end);
+        let end = self.tokens.get(position).map_or(self.shape.len(), |token| token.place.start);
+        &self.shape[start..end]
+    }
+
+    /// Tokens that are no values.
+    pub(super) fn words(self) -> usize {
+        self.tokens.iter().filter(|token| !token.is_value()).count()
+    }
+
+    /// The word that the line begins with, if it is no value.
+    pub(super) fn first_word(self) -> Option<&'a str> {
+        self.tokens.first().filter(|token| !token.is_value()).map(|_| self.text(0))
+    }
+
+    /// The shape with [`Mask::Word`] for each value.
+    pub(super) fn key(self) -> String {
+        let value = Mask::Word.char();
+        let mut key = String::with_capacity(self.shape.len());
+        let mut at = 0;
+        for token in self.tokens.iter().filter(|token| token.is_value()) {
+            key.push_str(&self.shape[at..token.place.start]);
+            key.push(value);
+            at = token.place.end;
+        }
+        key.push_str(&self.shape[at..]);
+        key
+    }
+
+    /// True if both lines begin and end with the same punctuation.
+    pub(super) fn ends_like(self, other: Self) -> bool {
+        self.frame(0) == other.frame(0) && self.frame(self.tokens.len()) == other.frame(other.tokens.len())
+    }
+
+    /// For each token, where the longest run of tokens ends that begins with it and would be one value if they varied.
+    ///
+    /// A token and the one after it are of one run if only a separator of values is between them, and `continues` is
+    /// true of the run with the latter.
+    pub(super) fn run_ends(self, continues: impl Fn(Range<usize>) -> bool) -> Vec<usize> {
+        let end_of = |start: usize| {
+            let goes_on = |end: &usize| separates_values(self.frame(*end)) && continues(start..*end + 1);
+            (start + 1..self.tokens.len()).take_while(goes_on).last().map_or(start + 1, |last| last + 1)
+        };
+        (0..self.tokens.len()).map(end_of).collect()
+    }
+
+    /// The tokens of a line that each token of this template stands for, if it stands for all of them.
+    ///
+    /// A word stands for itself, a value for a value, and a varying word for a run of tokens, or the beginning of one.
+    pub(super) fn fit(self, line: Tokenized<'_>, run_ends: &[usize]) -> Option<Vec<Range<usize>>> {
+        let may_take = |position: usize, tokens: &Range<usize>| match self.tokens[position].kind {
+            Kind::Varied => tokens.end <= run_ends[tokens.start],
+            Kind::Value => tokens.len() == 1 && line.tokens[tokens.start].is_value(),
+            _ => {
+                tokens.len() == 1
+                    && !line.tokens[tokens.start].is_value()
+                    && self.text(position) == line.text(tokens.start)
+            }
+        };
+        if self.frame(0) != line.frame(0) {
+            return None;
+        }
+        let count = line.tokens.len();
+        // Where each token of the template may begin.
+        let mut starts = vec![vec![false; count + 1]; self.tokens.len() + 1];
+        starts[0][0] = true;
+        for position in 0..self.tokens.len() {
+            for start in (0..count).filter(|start| starts[position][*start]).collect::<Vec<_>>() {
+                for end in start + 1..=run_ends[start] {
+                    let fits = self.frame(position + 1) == line.frame(end) && may_take(position, &(start..end));
+                    starts[position + 1][end] |= fits;
+                }
+            }
+        }
+        let mut end = starts[self.tokens.len()][count].then_some(count)?;
+        let mut places = Vec::with_capacity(self.tokens.len());
+        for position in (0..self.tokens.len()).rev() {
+            let is_before = |start: &usize| starts[position][*start] && may_take(position, &(*start..end));
+            let start = (0..end).rev().find(is_before)?;
+            places.push(start..end);
+            end = start;
+        }
+        places.reverse();
+        Some(places)
+    }
+}
