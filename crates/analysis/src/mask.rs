@@ -23,11 +23,17 @@ const WORD_BYTES_MAX: usize = 128;
 /// Length from which hexadecimal digits that happen to be letters only are no word.
 const HEX_LETTERS_MIN: usize = 8;
 
+/// Minimum length of a value that is encoded as Base64.
+const ENCODED_BYTES_MIN: usize = 14;
+
 /// Maximum length of the name of a JSON member in bytes; a longer text is a value.
 const NAME_BYTES_MAX: usize = 40;
 
 /// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
 const REPEATS_MAX: usize = 3;
+
+/// Minimum length of a bar of progress in bytes.
+const BAR_BYTES_MIN: usize = 10;
 
 /// Maximum length of the code of an error in bytes, such as `SQL20054N`.
 const CODE_BYTES_MAX: usize = 9;
@@ -351,8 +357,23 @@ impl Masker<'_> {
                 return self.mask_to(mask, number_end);
             }
         }
+        if matches!(byte, b'#' | b'=')
+            && let Some(bar_end) = self.bar_end(end)
+        {
+            self.shape.extend([byte as char; REPEATS_MAX]);
+            self.at = bar_end;
+            return;
+        }
         self.copy_to(end.min(self.at + REPEATS_MAX));
         self.at = end;
+    }
+
+    /// Where a bar of progress ends that starts here and whose full part ends at `full_end`: `####....`, `===>---`.
+    fn bar_end(&self, full_end: usize) -> Option<usize> {
+        let tip_end = full_end + usize::from(self.byte(full_end) == b'>');
+        let rest = self.byte(tip_end);
+        let end = if matches!(rest, b'.' | b'-' | b'_') { self.end_of(tip_end, |byte| byte == rest) } else { tip_end };
+        (end - self.at >= BAR_BYTES_MIN).then_some(end)
     }
 
     /// `'…'`: an apostrophe within a word opens nothing and closes nothing.
@@ -476,6 +497,9 @@ impl Masker<'_> {
         if let Some((mask, end)) = self.colon_groups(&run) {
             return self.mask_to(mask, end);
         }
+        if let Some(end) = self.encoded_end(&run) {
+            return self.mask_to(Mask::Id, end);
+        }
         if run.digits == 0 {
             self.word(&run);
         } else if run.end - self.at <= CODE_BYTES_MAX && self.is_code(&run) {
@@ -484,6 +508,28 @@ impl Masker<'_> {
         } else {
             self.with_digits(&run);
         }
+    }
+
+    /// Where a value that is encoded as Base64 ends: it is padded, or has what no word has.
+    fn encoded_end(&self, run: &Run) -> Option<usize> {
+        if !matches!(self.byte(run.end), b'+' | b'/' | b'=') {
+            return None;
+        }
+        let text_end = self.end_of(run.end, |byte| is_alphanumeric(byte) || matches!(byte, b'+' | b'/'));
+        let end = self.end_of(text_end, |byte| byte == b'=');
+        let text = &self.bytes[self.at..text_end];
+        let has_digits = text.iter().any(u8::is_ascii_digit);
+        // `orderTable=` is a name without a value more often.
+        let is_padded = match end - text_end {
+            1 => has_digits,
+            2 => true,
+            _ => false,
+        } && (end - self.at).is_multiple_of(4);
+        let is_encoded = text.len() >= ENCODED_BYTES_MIN
+            && (is_padded || end == text_end && has_digits && text.contains(&b'+'))
+            && text.iter().any(u8::is_ascii_uppercase)
+            && text.iter().any(u8::is_ascii_lowercase);
+        (is_encoded && !is_alphanumeric(self.byte(end))).then_some(end)
     }
 
     /// True of the code of an error: it tells one cause from another, and is no value. `ORA-00942`, `SQLSTATE 42P01`,
@@ -633,7 +679,8 @@ impl Masker<'_> {
     fn number(&self, at: usize) -> (Mask, usize) {
         let mut end = self.end_of(at, |byte| byte.is_ascii_digit());
         let mut dots = 0;
-        while matches!(self.byte(end), b'.' | b',') && self.byte(end + 1).is_ascii_digit() {
+        let is_thousands = |end: usize| self.matches(end, "'ddd") && !is_alphanumeric(self.byte(end + 4));
+        while matches!(self.byte(end), b'.' | b',') && self.byte(end + 1).is_ascii_digit() || is_thousands(end) {
             dots += usize::from(self.byte(end) == b'.');
             end = self.end_of(end + 1, |byte| byte.is_ascii_digit());
         }
@@ -659,20 +706,26 @@ impl Masker<'_> {
         let apart = self.byte(end) == b' ';
         let start = end + usize::from(apart);
         // What units begin with.
-        if !b"BGKMThdbkmnsu\xc2".contains(&self.byte(start)) {
+        if !b"BGKMTACDEJNPSUhdbkmnsu%\xc2".contains(&self.byte(start)) {
             return None;
+        }
+        if self.byte(start) == b'%' {
+            let end = start + 1;
+            return (!is_alphanumeric(self.byte(end)) && self.byte(end) != b'%').then_some((Mask::Number, end));
         }
         let unit_end = self.end_of(start, |byte| class(byte) == Class::Letter);
         let unit = &self.bytes[start..unit_end];
         let mask = match unit {
             b"ns" | b"us" | b"\xc2\xb5s" | b"ms" | b"s" | b"sec" | b"secs" | b"second" | b"seconds" | b"min"
             | b"mins" | b"minute" | b"minutes" | b"hour" | b"hours" | b"day" | b"days" | b"millis"
-            | b"milliseconds" => Mask::Duration,
-            b"m" | b"h" | b"d" if !apart => Mask::Duration,
+            | b"milliseconds" | b"msec" | b"usec" | b"m" | b"h" | b"d" => Mask::Duration,
             b"B" | b"KB" | b"kB" | b"MB" | b"GB" | b"TB" | b"KiB" | b"MiB" | b"GiB" | b"TiB" | b"byte" | b"bytes" => {
                 Mask::Size
             }
+            b"k" | b"K" | b"M" | b"G" => Mask::Size,
             b"b" if !apart => Mask::Size,
+            b"EUR" | b"USD" | b"GBP" | b"CHF" | b"JPY" | b"CNY" | b"SEK" | b"NOK" | b"DKK" | b"PLN" | b"CZK"
+            | b"CAD" | b"AUD" => Mask::Number,
             _ => return None,
         };
         if self.byte(unit_end).is_ascii_digit() {
@@ -729,7 +782,7 @@ impl Masker<'_> {
         if fits && (colons == 7 || shortened) {
             return Some((Mask::Address, end));
         }
-        (fits && colons == 5 && groups().all(|group| group.len() == 2)).then_some((Mask::Hex, end))
+        (fits && colons >= 5 && groups().all(|group| group.len() == 2)).then_some((Mask::Hex, end))
     }
 
     /// Where the date, time of day, or both, at `at` end.
@@ -904,6 +957,8 @@ mod tests {
         check("Block broadcast_45_piece0 v4.3.0 94L", "Block broadcast_<number>_piece<number> v<number> <number>L");
         check("range 0-28378 (1/2) a-1", "range <number>-<number> (<number>/<number>) a-<number>");
         check("log4j uses i18n", "log4j uses i<number>n");
+        check("50% of 7 % and 100%d", "<number> of <number> and <number>%d");
+        check("1'234.50 CHF, 5 EUR of 7 EUROS, '5'", "<number> of <number> EUROS, '<text>'");
     }
 
     #[test]
@@ -1025,6 +1080,8 @@ mod tests {
         check("free 368.8 MiB of 104 bytes, 8388608b", "free <size> of <size>");
         check("12 minimal 3 mistakes", "<number> minimal <number> mistakes");
         check("1h30x", "<number>h<number>x");
+        check("took 3 h, 5 d and 12 msec", "took <duration> and <duration>");
+        check("read 7 k of 12M, L2 cache: 256K", "read <size> of <size>, L<number> cache: <size>");
         check("lifetime <1 sec, 00:02, 1:2", "lifetime <duration>, <time>, <number>:<number>");
         check("sent 1056 bytes (1.03 KB), a (7 KB)", "sent <size>, a (<size>)");
     }
@@ -1039,6 +1096,7 @@ mod tests {
         check("org/apache/x and/or </name> / by zero", "<path> and/or </name> / by zero");
         check("on 10.0.0.12:34083 (localhost/127.0.0.1)", "on <address> (localhost/<address>)");
         check("at 0:0:0:0:0:0:0:1%lo, fe80::1, 00:1b:44:11:3a:b7", "at <address>%lo, <address>, <hex>");
+        check("chip FF:F2:9F:16:EB:0D:60:E4:AA:01:BC:0E", "chip <hex>");
         check("Foo::bar 1:2:3", "Foo::bar <number>:<number>:<number>");
     }
 
@@ -1050,9 +1108,20 @@ mod tests {
     }
 
     #[test]
+    fn encoded_values_are_masked() {
+        check("token hfLFShbTJm2EugMEoCDX0g== issued", "token <id> issued");
+        check("token=hfLFShbTJm2Eug+Eo/DX0g==, b", "token=<id>, b");
+        check("customerOrdersTable= user=", "customerOrdersTable= user=");
+        check("token hfLFShbTJm2Eug+EoCDX0g issued", "token <id> issued");
+        check("a1+b2 or loadOrders2Table/items=5", "a<number>+b<number> or loadOrders2Table/items=<number>");
+    }
+
+    #[test]
     fn spaces_and_rulers_of_any_length_are_alike() {
         check("  a \t\u{1} b  ", "a b");
         check("==========", "===");
+        check("########........ 45%, [===>------]", "### <number>, [===]");
+        check("a == b, a => c", "a == b, a => c");
     }
 
     #[test]

@@ -439,6 +439,8 @@ mod tests {
     fn words_with_a_value_in_them_are_values() {
         let lines = ["node7 answered in time", "edge-3.example answered in time"].map(str::to_owned);
         assert_eq!(templates(lines), ["<*> answered in time"]);
+        let lines = ["db.example.org", "db", "orders"].map(|host| format!("connected to host {host}:5000 in time"));
+        assert_eq!(templates(lines), ["connected to host <*> in time"]);
         let lines = ["synchronized to LOCAL(0), stratum 10 now", "synchronized to 10.0.0.7, stratum 3 now"];
         assert_eq!(templates(lines.map(str::to_owned)), ["synchronized to <*>, stratum <number> now"]);
         assert_eq!(templates(["core7", "main7"].map(str::to_owned)).len(), 2);
@@ -513,6 +515,8 @@ mod tests {
     fn names_of_several_words_fit_a_template() {
         let lines = (0..200).map(|number| format!("{} logged in from 10.0.0.{number}", person(number)));
         assert_eq!(templates(lines), ["<*> logged in from <address>"]);
+        let irish = (0..200).map(|number| format!("O'{} logged in from 10.0.0.{number}", person(number)));
+        assert_eq!(templates(irish), ["<*> logged in from <address>"]);
         let lines = (0..200).map(|number| format!("loaded customer {}", person(number)));
         assert_eq!(templates(lines), ["loaded customer <*>"]);
     }

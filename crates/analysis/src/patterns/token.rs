@@ -88,6 +88,9 @@ const ACTS: [&str; 36] = [
     "updat",
 ];
 
+/// Words that are followed by the name of a host.
+const BEFORE_HOSTS: [&str; 5] = ["host", "Host", "hostname", "server", "node"];
+
 /// Other tokens that a line must have before `LOCAL(0)` is one value, and not a call with one.
 const CALL_TOKENS_MIN: usize = 3;
 
@@ -148,7 +151,7 @@ fn words_of(line: &str) -> Vec<Token> {
             continue;
         }
         let start = at;
-        while at < bytes.len() && belongs_to_word(bytes[at]) {
+        while at < bytes.len() && (belongs_to_word(bytes[at]) || is_apostrophe(bytes, at)) {
             at += 1;
         }
         // Punctuation at the end of a word is the sentence's; so is a hyphen at its beginning.
@@ -165,6 +168,12 @@ fn words_of(line: &str) -> Vec<Token> {
         }
     }
     tokens
+}
+
+/// True of the apostrophe in `O'Brien`.
+fn is_apostrophe(bytes: &[u8], at: usize) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
+    bytes[at] == b'\'' && at > 0 && is_letter(bytes.get(at - 1)) && is_letter(bytes.get(at + 1))
 }
 
 fn is_mask(byte: u8) -> bool {
@@ -199,7 +208,7 @@ fn classify(line: &str, tokens: &mut [Token]) {
         } else if text.bytes().any(is_mask)
             || assigned
             || LITERALS.contains(&text)
-            || port && dotted
+            || port && (dotted || follows(&BEFORE_HOSTS))
             || member && !is_key
         {
             Kind::Value
