@@ -16,7 +16,7 @@ use runlog_model::Severity;
 
 use super::fit::Tokenized;
 use super::merge::{REMAINING_WORDS_MIN, VARIANTS_BARE_MIN, VARIANTS_MIN};
-use super::row::{ROWS_MIN, has_varying_cell, layout_of};
+use super::row::{ROWS_MIN, is_row_like, is_table};
 use super::token::{Token, tokens_of};
 use crate::Occurrences;
 use crate::mask::Mask;
@@ -95,8 +95,6 @@ struct Form<'a> {
     words: usize,
     records: u64,
     worst: Severity,
-    /// The separator and the number of cells, if it is laid out as a row.
-    layout: Option<(char, usize)>,
     /// True if it is a row with varying cells.
     is_table: bool,
 }
@@ -112,8 +110,7 @@ impl<'a> Form<'a> {
             words,
             records: sides().map(Occurrences::records).sum(),
             worst: sides().map(Occurrences::worst).max().unwrap_or(Severity::Other),
-            layout: layout_of(&template.shape),
-            is_table: has_varying_cell(&template.shape),
+            is_table: is_table(&template.shape),
         }
     }
 
@@ -161,7 +158,7 @@ impl<'a> Form<'a> {
 
     /// True if it is a table of which the other one may be a row.
     fn has_rows_like(&self, row: &Form<'_>) -> bool {
-        self.is_table && self.layout == row.layout
+        self.is_table && is_row_like(&self.template.shape, &row.template.shape)
     }
 
     /// True if each line with the other template has this one if its words vary where they vary here.

@@ -594,7 +594,32 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_begin_with_a_number_may_have_any_cells() {
+        #[track_caller]
+        fn check(row: fn(usize, &str) -> String, expected: &str) {
+            assert_eq!(templates((0..60).map(|number| row(number, &person(number)))), [expected]);
+        }
+        check(|n, name| format!("[{n}|{name}|x{name}]"), "[<number>|<*>|<*>]");
+        check(
+            |n, name| format!("[INFO] tLogRow_{} - {n}|{name}|x{name}|7", n % 3),
+            "[INFO] tLogRow_<number> - <number>|<*>|<*>|<number>",
+        );
+        check(|n, name| format!("{n}, {name}, x{name}, {n}.50"), "<number>, <*>, <*>, <number>");
+        check(|n, name| format!("{n},{name} ({name}),7"), "<number>,<*>,<number>");
+        check(|n, name| format!("{n},{name}: {name},7"), "<number>,<*>,<number>");
+        check(|n, name| format!("{n},{},7", [name; 3][..n % 3 + 1].join(" and ")), "<number>,<*>,<number>");
+    }
+
+    #[test]
+    fn kinds_of_records_stay_apart() {
+        let rows = (0..40).map(|number| format!("{};{number};{};9", ["ORD", "INV"][number % 2], person(number)));
+        assert_eq!(templates(rows), ["INV;<number>;<*>;<number>", "ORD;<number>;<*>;<number>"]);
+    }
+
+    #[test]
     fn logs_with_separators_are_no_tables() {
+        let lines = names(40).map(|name| format!("17|INFO|the statement {name}"));
+        assert_eq!(templates(lines), ["<number>|INFO|the statement <*>"]);
         let lines = names(40).map(|name| format!("INFO|main|the statement {name} of a program that says much"));
         assert_eq!(templates(lines), ["INFO|main|the statement <*> of a program that says much"]);
         let lines = ["opened", "closed", "read", "lost", "found", "moved", "sent", "kept", "seen"];

@@ -1,8 +1,9 @@
 //! Rows that jobs print: the shapes that are rows of one layout, whatever is in their cells.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::token::{Kind, Token};
+use super::fit::Tokenized;
+use super::token::{Kind, Token, tokens_of};
 use crate::mask::Mask;
 
 /// Shapes of one layout that make it a table.
@@ -11,87 +12,149 @@ pub(super) const ROWS_MIN: u32 = 8;
 /// Most words of a cell: more are a sentence, and the line is no row.
 const CELL_WORDS_MAX: usize = 4;
 
-/// Characters that separate cells. No space follows a comma or a semicolon there.
+/// The same for a row that begins with a number, beside shorter rows of its layout.
+const CELL_WORDS_LONG_MAX: usize = 16;
+
+/// Most kinds of records, such as `ORD` and `INV`, that are told apart in one layout by their first cell.
+const RECORD_KINDS_MAX: usize = 4;
+
+/// Characters that separate cells.
 const SEPARATORS: [char; 3] = ['|', ';', ','];
+
+/// Severities: a line with one as a cell is a message of a log.
+const SEVERITIES: [&str; 7] = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL"];
+
+/// What is before a row: `tLogRow_1 - `, `row: `, `[`.
+const BEFORE_ROWS: [&str; 3] = [" - ", ": ", "["];
 
 /// The cells of each shape as tokens, if it is a row of a layout that at least [`ROWS_MIN`] shapes have.
 ///
-/// A cell with the same text in all rows of the layout is no token: it is a part of the layout.
+/// A cell with the same text in all rows of the layout is no token: it is a part of the layout. So is the first one if
+/// it tells a few kinds of records apart.
 pub(super) fn rows_of(shapes: &[&str]) -> Vec<Option<Vec<Token>>> {
     let cells: Vec<Option<Cells<'_>>> = shapes.iter().map(|shape| Cells::of(shape)).collect();
-    let mut layouts: HashMap<(char, usize), Layout<'_>> = HashMap::new();
+    let mut layouts: HashMap<Layout, Table<'_>> = HashMap::new();
     for cells in cells.iter().flatten() {
-        let layout = layouts.entry(cells.layout()).or_default();
-        layout.rows += 1;
-        match &mut layout.constant {
-            Some(constant) => constant.iter_mut().zip(&cells.texts).for_each(|(ours, (_, text))| {
-                *ours = ours.filter(|ours| ours == text);
-            }),
-            None => layout.constant = Some(cells.texts.iter().map(|(_, text)| Some(*text)).collect()),
-        }
+        layouts.entry(cells.layout()).or_default().add(cells);
     }
     let tokens = |cells: &Cells<'_>| {
-        let layout = layouts.get(&cells.layout()).filter(|layout| layout.rows >= ROWS_MIN)?;
-        let constant = layout.constant.as_ref()?;
-        Some(
-            cells
-                .texts
-                .iter()
-                .zip(constant)
-                .filter(|(_, constant)| constant.is_none())
-                .map(|((start, text), _)| Token { place: *start..start + text.len(), kind: Kind::Value })
-                .collect(),
-        )
+        let table = layouts.get(&cells.layout()).filter(|table| table.rows >= ROWS_MIN)?;
+        let tells_kinds = (2..=RECORD_KINDS_MAX).contains(&table.kinds.len()) && !table.kinds.contains(&None);
+        let is_varying = |place: usize| table.constant[place].is_none() && !(place == 0 && tells_kinds);
+        let varying = cells.texts.iter().enumerate().filter(|(place, _)| is_varying(*place));
+        let of_cells = varying.map(|(_, (start, text))| Token { place: *start..start + text.len(), kind: Kind::Value });
+        Some(tokens_of(cells.before).into_iter().chain(of_cells).collect())
     };
     cells.iter().map(|cells| cells.as_ref().and_then(tokens)).collect()
 }
 
-/// The separator and the number of cells of a shape that is laid out as a row.
-pub(super) fn layout_of(shape: &str) -> Option<(char, usize)> {
-    Cells::of(shape).map(|cells| cells.layout())
+/// True if the one shape is a row with varying cells, and the other one may be a row of the same table.
+pub(super) fn is_row_like(table: &str, other: &str) -> bool {
+    let (Some(table), Some(other)) = (Cells::of(table), Cells::of(other)) else { return false };
+    let same_kind = table.record_kind().is_none() || table.record_kind() == other.record_kind();
+    table.layout() == other.layout() && same_kind
 }
 
-/// True if a cell varies.
-pub(super) fn has_varying_cell(shape: &str) -> bool {
-    // The mask itself is a blank of Unicode.
-    let varies = |cell: &str| cell.trim_matches(' ').strip_prefix(Mask::Word.char()) == Some("");
-    layout_of(shape).is_some_and(|(separator, _)| shape.split(separator).any(varies))
+/// True if it is a row with varying cells.
+pub(super) fn is_table(shape: &str) -> bool {
+    let varies = |(_, cell): &(usize, &str)| cell.strip_prefix(Mask::Word.char()) == Some("");
+    Cells::of(shape).is_some_and(|cells| cells.texts.iter().any(varies))
 }
 
+/// What the rows of a table have in common: the key of the text before them, the separator, whether a space follows it,
+/// and the number of cells.
+type Layout = (String, char, bool, usize);
+
+/// The rows of one layout.
 #[derive(Default)]
-struct Layout<'a> {
+struct Table<'a> {
+    /// Without those with a long cell.
     rows: u32,
     /// The text of each cell, while it is the same in all rows.
-    constant: Option<Vec<Option<&'a str>>>,
+    constant: Vec<Option<&'a str>>,
+    /// The kinds of records that the first cells tell.
+    kinds: HashSet<Option<&'a str>>,
+}
+
+impl<'a> Table<'a> {
+    fn add(&mut self, cells: &Cells<'a>) {
+        if self.constant.is_empty() {
+            self.constant = cells.texts.iter().map(|(_, text)| Some(*text)).collect();
+        }
+        self.rows += u32::from(!cells.has_long);
+        self.kinds.insert(cells.record_kind());
+        for (ours, (_, text)) in self.constant.iter_mut().zip(&cells.texts) {
+            *ours = ours.filter(|ours| ours == text);
+        }
+    }
 }
 
 struct Cells<'a> {
+    /// The text before the first cell.
+    before: &'a str,
     separator: char,
+    /// A space follows each separator.
+    is_spaced: bool,
     /// Where each cell begins, and its text without the spaces around it.
     texts: Vec<(usize, &'a str)>,
+    /// A cell has more than [`CELL_WORDS_MAX`] words.
+    has_long: bool,
 }
 
 impl<'a> Cells<'a> {
+    /// Rows with text before them, with a space after each comma or with other punctuation in their cells begin with a
+    /// number or an ID: others are sentences.
     fn of(shape: &'a str) -> Option<Self> {
         let separator = SEPARATORS.into_iter().find(|separator| shape.contains(*separator))?;
-        if shape.contains([Mask::Exception.char(), Mask::Cut.char(), '=', ':', '(', '[', '{', '<']) {
+        if shape.contains([Mask::Exception.char(), Mask::Cut.char(), '=', '{', '<']) {
             return None;
         }
-        let mut start = 0;
+        let (start, end) = place_of_row(shape, separator);
+        let mut at = start;
+        let mut spaced = 0;
+        let mut words = 0;
         let mut texts = Vec::new();
-        for cell in shape.split(separator) {
-            let text = cell.trim();
-            let spaced = separator != '|' && cell.starts_with(' ');
-            if spaced || text.split(' ').count() > CELL_WORDS_MAX {
-                return None;
-            }
-            texts.push((start + cell.len() - cell.trim_start().len(), text));
-            start += cell.len() + separator.len_utf8();
+        for cell in shape[start..end].split(separator) {
+            let text = cell.trim_matches(' ');
+            spaced += usize::from(separator != '|' && at > start && cell.starts_with(' '));
+            words = words.max(text.split(' ').count());
+            texts.push((at + cell.len() - cell.trim_start_matches(' ').len(), text));
+            at += cell.len() + separator.len_utf8();
         }
-        Some(Self { separator, texts })
+        let is_plain = start == 0 && spaced == 0 && words <= CELL_WORDS_MAX && !shape.contains([':', '(', '[']);
+        let is_identified = is_id(texts[0].1)
+            && (spaced == 0 || spaced + 1 == texts.len())
+            && words <= CELL_WORDS_LONG_MAX
+            && !shape[start..end].contains('[');
+        let is_message = texts.iter().any(|(_, text)| SEVERITIES.contains(text));
+        let is_row = (is_plain || is_identified) && !is_message;
+        let before = &shape[..start];
+        is_row.then_some(Self { before, separator, is_spaced: spaced > 0, texts, has_long: words > CELL_WORDS_MAX })
     }
 
-    fn layout(&self) -> (char, usize) {
-        (self.separator, self.texts.len())
+    fn layout(&self) -> Layout {
+        let before = Tokenized { shape: self.before, tokens: &tokens_of(self.before) }.key();
+        (before, self.separator, self.is_spaced, self.texts.len())
     }
+
+    /// `ORD` of `ORD;17;9.50`.
+    fn record_kind(&self) -> Option<&'a str> {
+        let first = self.texts[0].1;
+        (first.len() >= 2 && first.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(first)
+    }
+}
+
+/// Where the row of a shape begins and ends. Text before it is only told apart if the row begins with an ID.
+fn place_of_row(shape: &str, separator: char) -> (usize, usize) {
+    let head = &shape[..shape.find(separator).unwrap_or(shape.len())];
+    let starts = BEFORE_ROWS.iter().filter_map(|before| head.rfind(before).map(|at| at + before.len()));
+    let start = starts.max().filter(|start| is_id(head[*start..].trim_matches(' '))).unwrap_or(0);
+    let is_closed = head[..start].ends_with('[') && shape.ends_with(']');
+    (start, shape.len() - usize::from(is_closed))
+}
+
+/// True of a number, a hash, a UUID or another ID.
+fn is_id(text: &str) -> bool {
+    let masks = [Mask::Number, Mask::Hex, Mask::Uuid, Mask::Id, Mask::Word];
+    masks.iter().any(|mask| text.strip_prefix(mask.char()) == Some(""))
 }
