@@ -104,6 +104,7 @@ pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
     // The class of an exception never varies.
     let line = &shape[..shape.find(Mask::Exception.char()).unwrap_or(shape.len())];
     let mut tokens = words_of(line);
+    take_quotes_along(line, &mut tokens);
     join_objects(line, &mut tokens);
     classify(line, &mut tokens);
     if tokens.iter().all(Token::is_value) {
@@ -182,6 +183,18 @@ fn is_mask(byte: u8) -> bool {
 
 fn belongs_to_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) || b"_$.-#/@%+~*&\\".contains(&byte)
+}
+
+/// A quoted text is a value with its quotes: where one record has a text, another one may have a number.
+fn take_quotes_along(line: &str, tokens: &mut [Token]) {
+    let bytes = line.as_bytes();
+    for token in tokens.iter_mut().filter(|token| token.place.start > 0 && token.place.len() == 1) {
+        let (before, after) = (bytes[token.place.start - 1], bytes.get(token.place.end));
+        let is_text = line[token.place.clone()].starts_with(Mask::Text.char());
+        if is_text && matches!(before, b'"' | b'\'' | b'`') && after == Some(&before) {
+            token.place = token.place.start - 1..token.place.end + 1;
+        }
+    }
 }
 
 fn classify(line: &str, tokens: &mut [Token]) {
