@@ -139,6 +139,7 @@ pub(crate) fn mask_line(line: &str, shape: &mut String) {
         at: 0,
         words: 0,
         unclosed: [false; 128],
+        message_end: usize::MAX,
         word_start: start,
         word_before: start..start,
         shape,
@@ -175,6 +176,8 @@ struct Masker<'a> {
     words: usize,
     /// Quotation marks of which no closing one follows, so that the rest of the line is searched once for each.
     unclosed: [bool; 128],
+    /// Where the message in a JSON member ends whose text is masked like a line.
+    message_end: usize,
     /// Where the word at hand begins in the shape; words are separated by spaces.
     word_start: usize,
     /// Where the word before it is.
@@ -379,6 +382,9 @@ impl Masker<'_> {
     /// `'…'`: an apostrophe within a word opens nothing and closes nothing.
     fn quoted(&mut self) {
         let quote = self.bytes[self.at];
+        if self.at == self.message_end {
+            return self.copy_to(self.at + 1);
+        }
         if is_alphanumeric(self.previous()) || self.unclosed[quote as usize] {
             return self.punctuation();
         }
@@ -387,6 +393,11 @@ impl Masker<'_> {
             self.unclosed[quote as usize] = true;
             return self.punctuation();
         };
+        if quote == b'"' && self.is_value_of(&[b"msg", b"message"]) {
+            // What a log says is no value, but what it says has values.
+            self.message_end = end;
+            return self.copy_to(self.at + 1);
+        }
         if let Some(kept) = self.kept_of_quoted(end) {
             self.words += 1;
             self.copy_to(kept);
@@ -432,10 +443,16 @@ impl Masker<'_> {
         if before.last().is_some_and(|byte| opens(*byte)) && colon(end + 1) {
             return Some(end + 1);
         }
-        let key = before.strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
-        let tells_kind =
-            KINDS.iter().any(|kind| key.strip_suffix(*kind).is_some_and(|before| before.last() == Some(&b'"')));
-        tells_kind.then_some(end + 1)
+        self.is_value_of(&KINDS).then_some(end + 1)
+    }
+
+    /// True if the quoted text that starts here is the value of a JSON member with one of these names.
+    fn is_value_of(&self, names: &[&[u8]]) -> bool {
+        let before = self.bytes[..self.at].trim_ascii_end().strip_suffix(b":");
+        let name = before.and_then(|before| before.trim_ascii_end().strip_suffix(b"\""));
+        name.is_some_and(|text| {
+            names.iter().any(|name| text.strip_suffix(*name).is_some_and(|before| before.last() == Some(&b'"')))
+        })
     }
 
     fn slash(&mut self) {
@@ -1006,6 +1023,16 @@ mod tests {
         );
         check(r#"{"type":"a b","x":9}"#, r#"{"type":"<text>","x":<number>}"#);
         check(r#"said "hello": 7"#, r#"said "<text>": <number>"#);
+    }
+
+    #[test]
+    fn messages_in_json_are_masked_like_lines() {
+        check(
+            r#"{"level":"info","msg":"read 7 of 'a'.","pipe":"x"}"#,
+            r#"{"level":"<text>","msg":"read <number> of '<text>'.","pipe":"<text>"}"#,
+        );
+        check(r#"{"message" : "", "n": 7}"#, r#"{"message" : "", "n": <number>}"#);
+        check(r#"{"message": "read 7"#, r#"{"message": "read <number>"#);
     }
 
     #[test]

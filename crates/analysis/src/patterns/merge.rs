@@ -640,7 +640,7 @@ mod tests {
         let expected = [
             r#"{"event":"order_created","id":<number>}"#,
             r#"{"event":"order_paid","id":<number>}"#,
-            r#"{"message":"<text>","level":"<text>"}"#,
+            r#"{"message":"order <number>","level":"<text>"}"#,
             r#"{"status":"<text>","order":<number>}"#,
         ];
         assert_eq!(templates(lines), expected);
