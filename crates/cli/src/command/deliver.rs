@@ -37,8 +37,8 @@ pub(crate) struct DeliverArgs {
     /// Deliver what is due, and exit
     #[arg(long)]
     once: bool,
-    /// Retry immediately what sinks refused or could not accept; with --from, --to or --last, and --sink, send the whole
-    /// logs of the runs again that ended in this period, under the same IDs of records
+    /// Retry immediately what sinks refused or could not accept; with --from, --to or --last, and --sink, deliver the
+    /// complete logs of runs that ended in this period again, with the same record IDs
     #[arg(long)]
     replay: bool,
     #[command(flatten)]

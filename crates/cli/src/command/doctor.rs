@@ -17,7 +17,7 @@ use crate::render::terminal::{BAD, FAINT, GOOD, STRONG, result_json, result_line
 use crate::system::{SystemClock, SystemRandom};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 if all checks are good or doubtful, 1 if any is bad.")]
+#[command(after_help = "Exit codes: 0 if no check failed (warnings included), 1 otherwise.")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     archive: OpenArgs,

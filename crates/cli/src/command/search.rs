@@ -67,13 +67,13 @@ pub(crate) struct SearchArgs {
     /// Maximum number of records
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     limit: u64,
-    /// Show so many records before and after each match as well
+    /// Show COUNT records before and after each match
     #[arg(short = 'C', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
     context: Option<u64>,
-    /// Show so many records after each match as well
+    /// Show COUNT records after each match
     #[arg(short = 'A', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
     after_context: Option<u64>,
-    /// Show so many records before each match as well
+    /// Show COUNT records before each match
     #[arg(short = 'B', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
     before_context: Option<u64>,
     /// Show all lines of messages, not only those that contain the text

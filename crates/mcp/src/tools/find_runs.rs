@@ -34,7 +34,7 @@ pub(crate) struct FindRuns {
     task: Option<String>,
     /// Only runs of this workspace: its ID or name.
     workspace: Option<String>,
-    /// Only runs active in the last so many hours; default 24, at most 87600. Not together with since.
+    /// Only runs active within the last N hours; default 24, at most 87600. Not together with since.
     last_hours: Option<u32>,
     /// Only runs active at or after this time, in RFC 3339.
     since: Option<String>,

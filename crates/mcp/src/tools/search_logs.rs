@@ -38,7 +38,7 @@ pub(crate) struct SearchLogs {
     task: Option<String>,
     /// Only records of this workspace: its ID or name.
     workspace: Option<String>,
-    /// Only records of the last so many hours, 1 to 87600; default: all.
+    /// Only records within the last N hours, 1 to 87600; default: all.
     last_hours: Option<u32>,
     /// Continue after the previous answer: its cursor.
     cursor: Option<String>,

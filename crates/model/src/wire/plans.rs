@@ -109,7 +109,7 @@ pub struct PlanLine {
     /// Why it did not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfired_reason: Option<String>,
-    /// True if the upstream that ran it describes it; false if it is derived from its runs, which do not tell whether a
+    /// True if the upstream that ran it describes it; false if it is derived from its runs, which do not show whether a
     /// further step follows.
     pub is_reported: bool,
 }

@@ -106,7 +106,7 @@ query_parameters! {
         from: Option<EpochMillis> = "from",
         /// Only executions active at or before this time; epoch milliseconds; default now.
         to: Option<EpochMillis> = "to",
-        /// Only executions of the last so many days; overrides `from` and `to`. Maximum and default: 60, configurable.
+        /// Only executions of the last N days; overrides `from` and `to`. Maximum and default: 60, configurable.
         last_days: Option<LastDays> = "lastDays",
     }
 }

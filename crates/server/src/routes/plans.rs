@@ -208,7 +208,7 @@ pub(crate) async fn error_handler(
             let handler = step.error_handler.ok_or_else(none)?;
             Ok(Json(Value::Object(with_counts(viewed.of(handler)))))
         }
-        Found::OfRuns(_) => Err(none().with_detail("the runs from which the plan execution is derived do not tell")),
+        Found::OfRuns(_) => Err(none().with_detail("the runs from which the plan execution is derived do not show it")),
     }
 }
 

@@ -76,7 +76,7 @@ impl GroupCommit {
         match outcome {
             // Nothing is written, and the others may succeed.
             Err(error) if is_refusal(&error) && group.len() > 1 => {
-                warn!(%error, "a write was refused, so that each is made by itself");
+                warn!(%error, "a grouped write failed; committing each write separately");
                 self.commit_each(group).await;
             }
             outcome => {

@@ -237,7 +237,7 @@ where
     loop {
         match attempt().await {
             Err(error) if error.is_transient() && failing_since.get_or_insert_with(Instant::now).elapsed() < wait => {
-                debug!("the catalog's server is away, and is asked again");
+                debug!("the catalog server is unavailable; retrying");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(Duration::from_millis(500));
             }

@@ -184,7 +184,7 @@ impl Reading {
             }
             self.breaks += 1;
             tokio::time::sleep(Duration::from_millis(50 << (2 * self.breaks.min(4)))).await;
-            debug!(object.key = %self.key, %error, "a read broke off, and goes on where it stood");
+            debug!(object.key = %self.key, %error, "read interrupted; resuming");
             let options = GetOptions { range: Some(GetRange::Bounded(self.rest.clone())), ..self.options.clone() };
             match begin(&self.bucket, &self.key, &options).await {
                 // Objects never change; another one would be another object.

@@ -193,7 +193,7 @@ impl Workspaces {
         // Somebody else made it at this moment.
         match self.task(task.id).await? {
             Some(task) => same_task(task, new),
-            None => Err(Error::conflict("another task was made with this id, and is gone: try again")),
+            None => Err(Error::conflict("a task with this ID was created and deleted concurrently: try again")),
         }
     }
 

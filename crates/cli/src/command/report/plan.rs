@@ -29,7 +29,7 @@ pub(crate) fn document_of_plan(view: &PlanView) -> Document {
         document.line([toned(Tone::Bad, reason)]);
     }
     if !plan.is_reported {
-        document.line([faint("derived from its runs, which do not tell whether a further step follows")]);
+        document.line([faint("derived from its runs, which do not show whether a further step follows")]);
     }
     if !view.steps.is_empty() {
         document.heading("Steps");

@@ -349,10 +349,10 @@ impl From<ProxySays> for ToldBy {
 /// Certificates for a run hook that is an address.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunHookTlsArgs {
-    /// Certificates of authorities, PEM, that are trusted besides those of the machine when the run hook is an address
+    /// PEM file with CA certificates to trust in addition to those of the system, for a run hook that is a URL
     #[arg(long = "run-hook-authorities", env = "RUNLOG_RUN_HOOK_AUTHORITIES", value_name = "FILE")]
     authorities: Option<PathBuf>,
-    /// Certificate with its private key, PEM, that is shown to the address of the run hook
+    /// PEM file with the client certificate and private key for the run hook
     #[arg(long = "run-hook-client-certificate", env = "RUNLOG_RUN_HOOK_CLIENT_CERTIFICATE", value_name = "FILE")]
     client_certificate: Option<PathBuf>,
 }
