@@ -28,6 +28,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::absorb::absorb;
 use super::fit::Tokenized;
+use super::list::{empty_lists_of, with_lists_folded};
 use super::row::rows_of;
 use super::token::{Kind, Token, tokens_of};
 use crate::mask::Mask;
@@ -77,13 +78,16 @@ pub(crate) struct Template {
 
 /// The template of each shape, in the order of the shapes.
 pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
-    let rows = rows_of(shapes);
+    let shapes = with_lists_folded(shapes);
+    let shapes: Vec<&str> = shapes.iter().map(AsRef::as_ref).collect();
+    let rows = rows_of(&shapes);
     let mut lines: Vec<Line<'_>> = shapes.iter().zip(rows).map(|(shape, row)| Line::of(shape, row)).collect();
     let_words_vary(&mut lines);
     if absorb(&mut lines) {
         let_words_vary(&mut lines);
         absorb(&mut lines);
     }
+    fill_empty_lists(&mut lines);
     let keys: Vec<String> = lines.iter().map(Line::key).collect();
     let mut joined: HashMap<&str, Vec<String>> = HashMap::new();
     for (key, line) in keys.iter().zip(&lines) {
@@ -108,6 +112,25 @@ fn let_words_vary(lines: &mut [Line<'_>]) {
     }
 }
 
+/// Lets lines with empty lists have the template of equal ones in which these hold a value.
+fn fill_empty_lists(lines: &mut [Line<'_>]) {
+    let existing: HashSet<u64> = lines.iter().map(|line| line.hash).collect();
+    for line in lines.iter_mut() {
+        let empty = empty_lists_of(line.shape).into_iter().map(|at| Token { place: at..at, kind: Kind::Value });
+        let mut filled = Line { shape: line.shape, tokens: line.tokens.clone(), ..Line::default() };
+        filled
+            .tokens
+            .extend(empty.filter(|list| line.tokens.iter().all(|token| !token.place.contains(&list.place.start))));
+        if filled.tokens.len() > line.tokens.len() {
+            filled.tokens.sort_by_key(|token| token.place.start);
+            filled.rehash();
+            if existing.contains(&filled.hash) {
+                *line = filled;
+            }
+        }
+    }
+}
+
 /// What two texts at one position of a template have in common.
 fn join_piece(ours: &mut String, other: &str) {
     if ours == other {
@@ -122,6 +145,7 @@ fn join_piece(ours: &mut String, other: &str) {
 }
 
 /// A shape as tokens, with the text between them as its frame.
+#[derive(Default)]
 pub(super) struct Line<'a> {
     pub(super) shape: &'a str,
     pub(super) tokens: Vec<Token>,
@@ -135,7 +159,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     fn of(shape: &'a str, row: Option<Vec<Token>>) -> Self {
         let tokens = row.unwrap_or_else(|| tokens_of(shape));
-        let mut line = Self { shape, tokens, hashes: Vec::new(), frame_hash: 0, hash: 0 };
+        let mut line = Self { shape, tokens, ..Self::default() };
         line.rehash();
         line
     }
@@ -476,7 +500,7 @@ mod tests {
         let lines = (1..90).map(|count| format!("cannot resolve {}", list(count).join(" ")));
         assert_eq!(templates(lines), ["cannot resolve node<number>"]);
         let lines = (1..90).map(|count| format!("deleted [{}] at once", list(count).join(", ")));
-        assert_eq!(templates(lines), ["deleted [<*>] at once"]);
+        assert_eq!(templates(lines), ["deleted [node<number>] at once"]);
     }
 
     #[test]
@@ -509,6 +533,52 @@ mod tests {
             templates(lists(200).enumerate().map(query)),
             ["Executing: SELECT <*> FROM a WHERE b_id = <number>"]
         );
+    }
+
+    #[test]
+    fn lists_of_elements_with_a_form_are_one_pattern() {
+        #[track_caller]
+        fn check(frame: &str, separator: &str, element: fn(&str, usize) -> String, lengths_min: usize, expected: &str) {
+            let lines = (0..60).map(|number| {
+                let elements = names(400).skip(number).take(number % 5 + lengths_min).enumerate();
+                let list: Vec<String> = elements.map(|(place, name)| element(&name, place + number)).collect();
+                frame.replace("LIST", &list.join(separator))
+            });
+            assert_eq!(templates(lines), [expected]);
+        }
+        check("Parents: List(LIST)", ", ", |_, n| format!("Stage {n}"), 0, "Parents: List(Stage <number>)");
+        check("Options: {LIST} used", ", ", |name, n| format!("{name}={n}"), 0, "Options: {<*>=<number>} used");
+        check(
+            "schema struct<LIST> of a",
+            ",",
+            |name, n| format!("{name}:x{name}{n}"),
+            1,
+            "schema struct<<*>:<*>> of a",
+        );
+        check("[LIST]", ", ", |_, n| format!(r#"{{"id":{n}}}"#), 0, r#"[{"id":<number>}]"#);
+        check("filters LIST pushed", ", ", |name, n| format!("Less({name},{n})"), 1, "filters Less(<*>) pushed");
+        check("conf {LIST} used", ", ", |name, n| format!("'{name}': {n}"), 0, "conf {'<text>': <number>} used");
+        check(
+            "commit {LIST} done",
+            ", ",
+            |name, n| format!("{name}-{n}=Offset{{at={n}, epoch=null}}"),
+            1,
+            "commit {<*>=Offset{at=<number>, epoch=null}} done",
+        );
+        check(
+            "{\"id\": 7, \"tags\": [LIST]}",
+            ", ",
+            |name, _| format!("\"{name}\""),
+            0,
+            r#"{"id": <number>, "tags": [<*>]}"#,
+        );
+    }
+
+    #[test]
+    fn fields_of_a_record_are_no_list() {
+        let lines = (0..60).map(|n| format!("process(pid={n}, code={n}) ended"));
+        assert_eq!(templates(lines), ["process(pid=<number>, code=<number>) ended"]);
+        assert_eq!(templates(["run() ended in time", "run(7) ended in time"].map(str::to_owned)).len(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod absorb;
 mod change;
 mod cover;
 mod fit;
+mod list;
 mod merge;
 mod mine;
 mod row;

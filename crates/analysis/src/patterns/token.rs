@@ -122,6 +122,14 @@ pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
     tokens
 }
 
+/// The words and values of a shape, each as a value of its own.
+pub(super) fn single_values_of(line: &str) -> Vec<Token> {
+    let mut tokens = words_of(line);
+    take_quotes_along(line, &mut tokens);
+    tokens.iter_mut().for_each(|token| token.kind = Kind::Value);
+    tokens
+}
+
 /// Joins values that only a space, a comma, a semicolon or a colon separates.
 pub(super) fn join_adjacent(line: &str, tokens: &mut Vec<Token>) {
     tokens.dedup_by(|token, before| {

@@ -1,0 +1,280 @@
+//! Lists whose elements have a form of their own, such as `{a=1, b=2}` and `List(Stage 1, Stage 2)`: one element stands
+//! for a list of any length.
+//!
+//! Elements are alike if they have the same punctuation and as many words, whatever these are. Equal elements with a
+//! value in them are always one. Others are the fields of a record, `(pid=1, code=2)`, unless the shapes show lists of
+//! several lengths in otherwise equal lines.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::fit::Tokenized;
+use super::token::{Kind, Token, single_values_of};
+use crate::mask::Mask;
+
+/// Lengths of a list that show that its elements are no fields of a record.
+const LENGTHS_MIN: usize = 3;
+
+/// How deep lists are looked for in brackets, and how many brackets may be open, which bounds the time.
+const DEPTH_MAX: usize = 6;
+const OPEN_MAX: usize = 32;
+
+/// The shapes with one element in place of each list.
+pub(super) fn with_lists_folded<'a>(shapes: &[&'a str]) -> Vec<Cow<'a, str>> {
+    let shapes: Vec<Cow<'_, str>> = shapes.iter().map(|shape| Cow::Borrowed(*shape)).collect();
+    let finds: [Find; 2] = [calls_of, lists_in_brackets];
+    finds.into_iter().fold(shapes, folded)
+}
+
+/// Finds the lists of a shape, in order.
+type Find = for<'s> fn(&'s str) -> Vec<List<'s>>;
+
+fn folded<'a>(shapes: Vec<Cow<'a, str>>, find: Find) -> Vec<Cow<'a, str>> {
+    let mut frames: HashMap<String, Vec<Elements>> = HashMap::new();
+    for shape in &shapes {
+        let lists = find(shape);
+        if !lists.is_empty() {
+            let ours = frames.entry(frame_of(shape, &lists)).or_insert_with(|| vec![Elements::default(); lists.len()]);
+            ours.iter_mut().zip(&lists).for_each(|(ours, list)| ours.add(list));
+        }
+    }
+    let texts_of = |shape: &str| -> Texts {
+        let lists = find(shape);
+        let of_frame = frames.get(&frame_of(shape, &lists)).into_iter().flatten();
+        let any_number = |(list, ours): &(&List<'_>, &Elements)| ours.are_of_any_number() || list.has_equal_elements();
+        let lists = lists.iter().zip(of_frame).filter(any_number);
+        lists.map(|(list, ours)| (list.place.clone(), ours.text(&list.elements[0]))).collect()
+    };
+    let texts: Vec<Texts> = shapes.iter().map(|shape| texts_of(shape)).collect();
+    let filled = filled(&shapes, &texts);
+    let folded = |(shape, texts): (Cow<'a, str>, Texts)| -> Cow<'a, str> {
+        if !texts.is_empty() {
+            return Cow::Owned(with_texts(&shape, &texts));
+        }
+        filled.get(&*shape).cloned().flatten().map_or(shape, Cow::Owned)
+    };
+    shapes.into_iter().zip(texts).map(folded).collect()
+}
+
+/// What each shape with empty lists becomes. `None` if there are several that it may be.
+fn filled(shapes: &[Cow<'_, str>], texts: &[Texts]) -> HashMap<String, Option<String>> {
+    let mut filled: HashMap<String, Option<String>> = HashMap::new();
+    for (shape, texts) in shapes.iter().zip(texts).filter(|(_, texts)| !texts.is_empty()) {
+        let empty: Texts = texts.iter().map(|(place, _)| (place.clone(), String::new())).collect();
+        let full = with_texts(shape, texts);
+        let ours = filled.entry(with_texts(shape, &empty)).or_insert_with(|| Some(full.clone()));
+        *ours = ours.take().filter(|ours| *ours == full);
+    }
+    filled
+}
+
+/// Other texts for parts of a shape, in order.
+type Texts = Vec<(Range<usize>, String)>;
+
+fn with_texts(shape: &str, texts: &Texts) -> String {
+    let mut shape = shape.to_owned();
+    for (place, text) in texts.iter().rev() {
+        shape.replace_range(place.clone(), text);
+    }
+    shape
+}
+
+/// The shape with the form of an element in place of each list.
+fn frame_of(shape: &str, lists: &[List<'_>]) -> String {
+    with_texts(shape, &lists.iter().map(|list| (list.place.clone(), list.elements[0].form())).collect())
+}
+
+/// What the lists at one place of otherwise equal shapes have in common.
+#[derive(Debug, Clone, Default)]
+struct Elements {
+    lengths: HashSet<usize>,
+    /// A list in which words vary already has any number of elements.
+    have_varied: bool,
+    /// The words of an element, while they are the same in all.
+    words: Vec<Option<String>>,
+}
+
+impl Elements {
+    fn add(&mut self, list: &List<'_>) {
+        self.lengths.insert(list.elements.len());
+        for element in &list.elements {
+            self.have_varied |= element.shape.contains(Mask::Word.char());
+            if self.words.is_empty() {
+                self.words = element.words().map(|word| Some(word.to_owned())).collect();
+            }
+            for (ours, word) in self.words.iter_mut().zip(element.words()) {
+                *ours = ours.take().filter(|ours| ours == word);
+            }
+        }
+    }
+
+    fn are_of_any_number(&self) -> bool {
+        self.lengths.len() >= LENGTHS_MIN || self.have_varied && self.lengths.len() > 1
+    }
+
+    /// The element that stands for all.
+    fn text(&self, element: &Element<'_>) -> String {
+        let mut text = element.shape.to_owned();
+        for (token, word) in element.tokens.iter().zip(&self.words).rev().filter(|(_, word)| word.is_none()) {
+            text.replace_range(token.place.clone(), Mask::Word.char().encode_utf8(&mut [0; 4]));
+        }
+        text
+    }
+}
+
+/// Elements that are alike, and where they are in the shape.
+struct List<'s> {
+    place: Range<usize>,
+    elements: Vec<Element<'s>>,
+}
+
+impl<'s> List<'s> {
+    /// The list at a place of a shape, if its elements are alike.
+    fn of(place: Range<usize>, elements: Vec<Element<'s>>) -> Option<Self> {
+        let form = elements.first().filter(|first| !first.tokens.is_empty())?.form();
+        elements.iter().all(|element| element.form() == form).then_some(Self { place, elements })
+    }
+
+    fn has_equal_elements(&self) -> bool {
+        let first = self.elements[0].shape;
+        let has_value = first.bytes().any(|byte| byte < b' ');
+        self.elements.len() > 1 && has_value && self.elements.iter().all(|element| element.shape == first)
+    }
+}
+
+struct Element<'s> {
+    shape: &'s str,
+    tokens: Vec<Token>,
+}
+
+impl<'s> Element<'s> {
+    fn of(shape: &'s str) -> Self {
+        Self { shape, tokens: single_values_of(shape) }
+    }
+
+    /// `name(…)`: the name and all that is in the brackets.
+    fn of_call(shape: &'s str, name_end: usize) -> Self {
+        let token = |place: Range<usize>| Token { place, kind: Kind::Value };
+        Self { shape, tokens: vec![token(0..name_end), token(name_end + 1..shape.len() - 1)] }
+    }
+
+    fn form(&self) -> String {
+        Tokenized { shape: self.shape, tokens: &self.tokens }.key()
+    }
+
+    fn words(&self) -> impl Iterator<Item = &'s str> {
+        self.tokens.iter().map(|token| &self.shape[token.place.clone()])
+    }
+}
+
+/// `GreaterThan(a,1), LessThan(b,2)`.
+fn calls_of(shape: &str) -> Vec<List<'_>> {
+    let mut calls: Vec<(Range<usize>, Vec<Element<'_>>)> = Vec::new();
+    for pair in pairs_of(shape).into_iter().filter(|pair| shape[pair.clone()].starts_with('(') && pair.len() > 2) {
+        let is_of_name = |c: char| c.is_alphanumeric() || c.is_control() || matches!(c, '_' | '.' | '$');
+        let start = shape[..pair.start].trim_end_matches(is_of_name).len();
+        let name_len = pair.start - start;
+        let call = start..pair.end;
+        match calls.last_mut() {
+            Some((before, _)) if start < before.end => {}
+            Some((before, elements)) if name_len > 0 && &shape[before.end..start] == ", " => {
+                elements.push(Element::of_call(&shape[call], name_len));
+                before.end = pair.end;
+            }
+            _ if name_len > 0 => calls.push((call.clone(), vec![Element::of_call(&shape[call], name_len)])),
+            _ => {}
+        }
+    }
+    calls.into_iter().filter_map(|(place, elements)| List::of(place, elements)).collect()
+}
+
+/// `{a=1, b=2}`, `[{"id": 1}, {"id": 2}]`, `struct<a:int,b:int>`: what is between brackets, the outermost first.
+fn lists_in_brackets(shape: &str) -> Vec<List<'_>> {
+    let pairs = pairs_of(shape);
+    let mut lists: Vec<List<'_>> = Vec::new();
+    for pair in &pairs {
+        let inside = pair.start + 1..pair.end - 1;
+        if lists.last().is_some_and(|list| inside.start < list.place.end) {
+            continue;
+        }
+        let elements = elements_of(&shape[inside.clone()]);
+        // `{"ids": [1, 2]}` is the record of a list.
+        let holds_list = |element: &Element<'_>| {
+            element.shape.find(OPENING).is_some_and(|open| element.shape[..open].trim_end().ends_with(':'))
+        };
+        let is_record = elements.len() == 1 && holds_list(&elements[0]);
+        lists.extend(List::of(inside, elements).filter(|_| !is_record));
+    }
+    lists
+}
+
+/// The parts of a text that a comma or a semicolon separates, outside of brackets.
+fn elements_of(text: &str) -> Vec<Element<'_>> {
+    let mut outermost: Vec<Range<usize>> = Vec::new();
+    for pair in pairs_of(text) {
+        if outermost.last().is_none_or(|before| before.end <= pair.start) {
+            outermost.push(pair);
+        }
+    }
+    let is_between = |at: usize| {
+        let before = outermost.partition_point(|pair| pair.start < at);
+        outermost[..before].last().is_none_or(|pair| pair.end <= at)
+    };
+    let ends = text.match_indices([',', ';']).map(|(at, _)| at).filter(|at| is_between(*at)).chain([text.len()]);
+    let mut start = 0;
+    ends.map(|end| {
+        let element = Element::of(text[start..end].trim());
+        start = (end + 1).min(text.len());
+        element
+    })
+    .collect()
+}
+
+const OPENING: [char; 4] = ['(', '[', '{', '<'];
+
+/// Where something may be put into the empty brackets of a list: `[]`, `{}`, `List()`, not those of a call, `run()`.
+pub(super) fn empty_lists_of(shape: &str) -> Vec<usize> {
+    let is_list = |open: usize| match shape.as_bytes()[open] {
+        b'(' => {
+            let word = shape[..open].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
+            word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
+        }
+        _ => true,
+    };
+    let pairs = pairs_of(shape).into_iter().filter(|pair| pair.len() == 2 && !shape[pair.clone()].starts_with('<'));
+    pairs.map(|pair| pair.start).filter(|open| is_list(*open)).map(|open| open + 1).collect()
+}
+
+/// The places of brackets with what is in them, in the order of their beginning, down to [`DEPTH_MAX`].
+fn pairs_of(text: &str) -> Vec<Range<usize>> {
+    let mut open: Vec<(usize, u8)> = Vec::new();
+    let mut pairs = Vec::new();
+    let bytes = text.as_bytes();
+    for (at, byte) in text.bytes().enumerate() {
+        let closing = match byte {
+            b'(' => b')',
+            b'[' => b']',
+            b'{' => b'}',
+            b'<' => b'>',
+            _ => {
+                // `->` and `=>` close nothing; nor does what is open in vain, such as `a < b`.
+                let is_arrow = byte == b'>' && at > 0 && matches!(bytes[at - 1], b'-' | b'=');
+                let opened = if is_arrow { None } else { open.iter().rposition(|(_, closing)| *closing == byte) };
+                if let Some(place) = opened {
+                    let (start, _) = open[place];
+                    open.truncate(place);
+                    if place < DEPTH_MAX {
+                        pairs.push(start..at + 1);
+                    }
+                }
+                continue;
+            }
+        };
+        if open.len() < OPEN_MAX {
+            open.push((at, closing));
+        }
+    }
+    pairs.sort_by_key(|pair| pair.start);
+    pairs
+}
