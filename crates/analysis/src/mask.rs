@@ -412,7 +412,8 @@ impl Masker<'_> {
         let quoted = [quote as char, Mask::Text.char(), quote as char];
         let before = self.shape.trim_end_matches(' ');
         match before.strip_suffix(',') {
-            Some(before) if before.chars().rev().take(3).eq(quoted) => {
+            // What a colon follows is the key of a dictionary.
+            Some(before) if before.chars().rev().take(3).eq(quoted) && self.byte(self.at) != b':' => {
                 let length = before.len();
                 self.shorten_to(length);
             }
@@ -1003,6 +1004,7 @@ mod tests {
         check("/usr/lib:/lib:/opt/lib", "<path>");
         check("TaskSet 62.0: 15", "TaskSet <number>: <number>");
         check("5 ms, 7", "<duration>, <number>");
+        check("{'a': 'x', 'b': 'y', 'z'}", "{'<text>': '<text>', '<text>': '<text>'}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use runlog_model::Severity;
 use super::fit::Tokenized;
 use super::merge::{REMAINING_WORDS_MIN, VARIANTS_BARE_MIN, VARIANTS_MIN};
 use super::row::{ROWS_MIN, is_row_like, is_table};
-use super::token::{Token, tokens_of};
+use super::token::{Token, separates_values, tokens_of};
 use crate::Occurrences;
 use crate::mask::Mask;
 
@@ -93,6 +93,9 @@ struct Form<'a> {
     tokens: Vec<Token>,
     /// Tokens that are no values.
     words: usize,
+    /// Tokens, and those that are no values, without the elements of lists but the first ones.
+    tokens_apart: usize,
+    words_apart: usize,
     records: u64,
     worst: Severity,
     /// True if it is a row with varying cells.
@@ -102,12 +105,19 @@ struct Form<'a> {
 impl<'a> Form<'a> {
     fn of(template: &'a Counted) -> Self {
         let tokens = tokens_of(&template.shape);
-        let words = Tokenized { shape: &template.shape, tokens: &tokens }.words();
+        let form = Tokenized { shape: &template.shape, tokens: &tokens };
+        let words = form.words();
+        let continues_list = |at: &usize| form.frame(*at) != " " && separates_values(form.frame(*at));
+        let apart: Vec<usize> = (0..tokens.len()).filter(|at| !continues_list(at)).collect();
+        let words_apart = apart.iter().filter(|at| !tokens[**at].is_value()).count();
+        let tokens_apart = apart.len();
         let sides = || template.sides.iter().flatten();
         Self {
             template,
             tokens,
             words,
+            tokens_apart,
+            words_apart,
             records: sides().map(Occurrences::records).sum(),
             worst: sides().map(Occurrences::worst).max().unwrap_or(Severity::Other),
             is_table: is_table(&template.shape),
@@ -143,7 +153,7 @@ impl<'a> Form<'a> {
         if !ends_alike || special.words <= self.words || special.tokens.len() < self.tokens.len() {
             return false;
         }
-        let varying = special.words - self.words;
+        let varying = special.words_apart.saturating_sub(self.words_apart);
         if self.words >= REMAINING_WORDS_MIN {
             return varying <= self.words;
         }
@@ -152,7 +162,7 @@ impl<'a> Form<'a> {
         let marks = self.template.shape.matches(Mask::Word.char()).count();
         let variants_min = if 2 * self.words < marks + 1 { VARIANTS_BARE_MIN } else { VARIANTS_MIN };
         let remain_enough = self.words >= 2 && varying <= self.words;
-        let fits = remain_enough || special.tokens.len() == self.tokens.len();
+        let fits = remain_enough || special.tokens_apart == self.tokens_apart;
         fits && self.records >= variants_min.into() && is_no_worse
     }
 
@@ -238,6 +248,18 @@ mod tests {
         assert!(news(&many, &sentence).contains(&"loading the archive".to_owned()));
         let numbers = info((0..30).map(|number| format!("loading {number}")));
         assert_eq!(news(&numbers, &info(["loading failed".to_owned()])).len(), 2, "a word is no number");
+    }
+
+    #[test]
+    fn lists_of_a_run_with_few_are_no_news_if_many_are_known() {
+        let list = |number: u32| (0..=number % 6).map(|place| word(number + 7 * place)).collect::<Vec<_>>().join(", ");
+        let query = |number: u32| format!("Executing: SELECT {} FROM a WHERE b = {number}", list(number));
+        let columns = |number: u32| format!("columns: {}", list(number));
+        for line in [&query as &dyn Fn(u32) -> String, &columns] {
+            let (few, many) = (info((0..5).map(line)), info((10..300).map(line)));
+            assert_eq!(many.patterns.len(), 1, "{:?}", many.patterns);
+            assert!(news(&few, &many).is_empty(), "{:?}", news(&few, &many));
+        }
     }
 
     #[test]

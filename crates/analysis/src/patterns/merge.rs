@@ -28,7 +28,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::absorb::absorb;
 use super::fit::Tokenized;
-use super::list::{empty_lists_of, with_lists_folded};
+use super::list::with_lists_folded;
 use super::row::rows_of;
 use super::token::{Kind, Token, tokens_of};
 use crate::mask::Mask;
@@ -87,7 +87,6 @@ pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
         let_words_vary(&mut lines);
         absorb(&mut lines);
     }
-    fill_empty_lists(&mut lines);
     let keys: Vec<String> = lines.iter().map(Line::key).collect();
     let mut joined: HashMap<&str, Vec<String>> = HashMap::new();
     for (key, line) in keys.iter().zip(&lines) {
@@ -112,25 +111,6 @@ fn let_words_vary(lines: &mut [Line<'_>]) {
     }
 }
 
-/// Lets lines with empty lists have the template of equal ones in which these hold a value.
-fn fill_empty_lists(lines: &mut [Line<'_>]) {
-    let existing: HashSet<u64> = lines.iter().map(|line| line.hash).collect();
-    for line in lines.iter_mut() {
-        let empty = empty_lists_of(line.shape).into_iter().map(|at| Token { place: at..at, kind: Kind::Value });
-        let mut filled = Line { shape: line.shape, tokens: line.tokens.clone(), ..Line::default() };
-        filled
-            .tokens
-            .extend(empty.filter(|list| line.tokens.iter().all(|token| !token.place.contains(&list.place.start))));
-        if filled.tokens.len() > line.tokens.len() {
-            filled.tokens.sort_by_key(|token| token.place.start);
-            filled.rehash();
-            if existing.contains(&filled.hash) {
-                *line = filled;
-            }
-        }
-    }
-}
-
 /// What two texts at one position of a template have in common.
 fn join_piece(ours: &mut String, other: &str) {
     if ours == other {
@@ -145,7 +125,6 @@ fn join_piece(ours: &mut String, other: &str) {
 }
 
 /// A shape as tokens, with the text between them as its frame.
-#[derive(Default)]
 pub(super) struct Line<'a> {
     pub(super) shape: &'a str,
     pub(super) tokens: Vec<Token>,
@@ -159,7 +138,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     fn of(shape: &'a str, row: Option<Vec<Token>>) -> Self {
         let tokens = row.unwrap_or_else(|| tokens_of(shape));
-        let mut line = Self { shape, tokens, ..Self::default() };
+        let mut line = Self { shape, tokens, hashes: Vec::new(), frame_hash: 0, hash: 0 };
         line.rehash();
         line
     }
@@ -194,23 +173,29 @@ impl<'a> Line<'a> {
         self.words() < self.tokens.len()
     }
 
+    fn varied(&self) -> usize {
+        self.tokens.iter().filter(|token| token.kind == Kind::Varied).count()
+    }
+
     /// True if at least as many words remain as have varied when `count` more vary.
     fn stays_recognisable(&self, count: usize) -> bool {
-        let varied = self.tokens.iter().filter(|token| token.kind == Kind::Varied).count();
-        self.words().saturating_sub(count) >= varied + count
+        self.words().saturating_sub(count) >= self.varied() + count
     }
 
     /// How many shapes must be equal except for the word at this position before it counts as varying, when `count`
     /// words in all vary at once.
     fn variants_needed(&self, position: usize, count: usize, variants: &Variants) -> u32 {
         let remaining = self.words().saturating_sub(count);
+        let varied = self.varied() + count - 1;
         match self.tokens[position].kind {
             _ if !self.stays_recognisable(count) => VARIANTS_BARE_MIN,
             Kind::Switch if variants.switches >= VARIANTS_SWITCH_MIN => VARIANTS_SWITCH_MIN,
             Kind::Code if remaining >= CODE_WORDS_MIN => VARIANTS_FEW_MIN,
             Kind::Name if remaining >= REMAINING_WORDS_MIN => VARIANTS_FEW_MIN,
             Kind::Act => VARIANTS_MIN,
-            _ if remaining >= LONG_WORDS_MIN && !variants.have_act => VARIANTS_FEW_MIN,
+            _ if remaining >= REMAINING_WORDS_MIN && remaining + varied >= LONG_WORDS_MIN && !variants.have_act => {
+                VARIANTS_FEW_MIN
+            }
             _ => VARIANTS_MIN,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::list::empty_lists_of;
 use crate::mask::Mask;
 
 /// A word or value of a shape.
@@ -117,6 +118,7 @@ pub(super) fn tokens_of(shape: &str) -> Vec<Token> {
             }
         }
     }
+    add_empty_lists(line, &mut tokens);
     join_calls(line, &mut tokens);
     join_adjacent(line, &mut tokens);
     tokens
@@ -191,6 +193,16 @@ fn is_mask(byte: u8) -> bool {
 
 fn belongs_to_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) || b"_$.-#/@%+~*&\\".contains(&byte)
+}
+
+/// An empty list is a value without text between its brackets, as what a list holds is one value.
+fn add_empty_lists(line: &str, tokens: &mut Vec<Token>) {
+    for at in empty_lists_of(line) {
+        let place = tokens.partition_point(|token| token.place.start < at);
+        if place == 0 || tokens[place - 1].place.end < at {
+            tokens.insert(place, Token { place: at..at, kind: Kind::Value });
+        }
+    }
 }
 
 /// A quoted text is a value with its quotes: where one record has a text, another one may have a number.
