@@ -10,14 +10,15 @@
 //!
 //! 1. **One word differs.** If enough shapes are equal except for one word, that word varies. How many are enough
 //!    depends on the word and on what remains of the line ([`Line::variants_needed`]): the names of classes, hosts and
-//!    files vary more often than the words of a sentence, and those more often than states such as `FAILED`. A shape
-//!    that matches another with a value at that position joins it.
+//!    files, codes, and the words of a long line vary more often than those of a short one, and what tells an act or
+//!    its outcome, such as `FAILED`, the least. A shape that matches another with a value at that position joins it.
 //! 2. **Several words differ at once.** A word that occurs at its position in fewer than [`VARIANTS_MIN`] comparable
 //!    shapes is rare. If that many shapes are equal except for their rare words, the first word is not rare, and at least
 //!    half of the words remain, the rare words vary.
 //!
-//! Words that vary next to each other are one value, so that names of one word and of several are alike. The rows of a
-//! table ([`super::row`]) are joined first.
+//! Words that vary next to each other are one value, so that names of one word and of several are alike. Lists whose
+//! elements have a form of their own (`list.rs`) and the rows of a table (`row.rs`) are joined first. At last, a
+//! template with enough variants takes the lines that it stands for although they have more words (`absorb.rs`).
 //!
 //! Each round processes each word a fixed number of times: the work is linear in the number of shapes, not in their
 //! pairs.
