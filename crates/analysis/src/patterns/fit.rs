@@ -83,15 +83,16 @@ impl<'a> Tokenized<'a> {
         }
         let count = line.tokens.len();
         // Where each token of the template may begin.
-        let mut starts = vec![vec![false; count + 1]; self.tokens.len() + 1];
+        let mut starts = vec![vec![false; count + 1]];
         starts[0][0] = true;
         for position in 0..self.tokens.len() {
-            for start in (0..count).filter(|start| starts[position][*start]).collect::<Vec<_>>() {
-                for end in start + 1..=run_ends[start] {
-                    let fits = self.frame(position + 1) == line.frame(end) && may_take(position, &(start..end));
-                    starts[position + 1][end] |= fits;
-                }
+            let mut next = vec![false; count + 1];
+            for start in (0..count).filter(|start| starts[position][*start]) {
+                let fits =
+                    |end: &usize| self.frame(position + 1) == line.frame(*end) && may_take(position, &(start..*end));
+                (start + 1..=run_ends[start]).filter(fits).for_each(|end| next[end] = true);
             }
+            starts.push(next);
         }
         let mut end = starts[self.tokens.len()][count].then_some(count)?;
         let mut places = Vec::with_capacity(self.tokens.len());

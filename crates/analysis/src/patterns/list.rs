@@ -42,9 +42,8 @@ fn folded<'a>(shapes: Vec<Cow<'a, str>>, find: Find) -> Vec<Cow<'a, str>> {
     let texts_of = |shape: &str| -> Texts {
         let lists = find(shape);
         let of_frame = frames.get(&frame_of(shape, &lists)).into_iter().flatten();
-        let any_number = |(list, ours): &(&List<'_>, &Elements)| ours.are_of_any_number() || list.has_equal_elements();
-        let lists = lists.iter().zip(of_frame).filter(any_number);
-        lists.map(|(list, ours)| (list.place.clone(), ours.text(&list.elements[0]))).collect()
+        let text_of = |(list, ours): (&List<'_>, &Elements)| Some((list.place.clone(), ours.text_for(list)?));
+        lists.iter().zip(of_frame).filter_map(text_of).collect()
     };
     let texts: Vec<Texts> = shapes.iter().map(|shape| texts_of(shape)).collect();
     let filled = filled(&shapes, &texts);
@@ -113,13 +112,18 @@ impl Elements {
         self.lengths.len() >= LENGTHS_MIN || self.have_varied && self.lengths.len() > 1
     }
 
-    /// The element that stands for all.
-    fn text(&self, element: &Element<'_>) -> String {
+    /// The element that stands for a list, if one does.
+    fn text_for(&self, list: &List<'_>) -> Option<String> {
+        let element = &list.elements[0];
         let mut text = element.shape.to_owned();
-        for (token, word) in element.tokens.iter().zip(&self.words).rev().filter(|(_, word)| word.is_none()) {
+        if !self.are_of_any_number() {
+            return list.has_equal_elements().then_some(text);
+        }
+        let varying = element.tokens.iter().zip(&self.words).rev().filter(|(_, word)| word.is_none());
+        for (token, _) in varying {
             text.replace_range(token.place.clone(), Mask::Word.char().encode_utf8(&mut [0; 4]));
         }
-        text
+        Some(text)
     }
 }
 

@@ -564,6 +564,8 @@ mod tests {
     fn fields_of_a_record_are_no_list() {
         let lines = (0..60).map(|n| format!("process(pid={n}, code={n}) ended"));
         assert_eq!(templates(lines), ["process(pid=<number>, code=<number>) ended"]);
+        let lines = ["Parents: List(Stage 1, Stage 2)", "Parents: List(Task 1, Task 2)"].map(str::to_owned);
+        assert_eq!(templates(lines), ["Parents: List(Stage <number>)", "Parents: List(Task <number>)"]);
         assert_eq!(templates(["run() ended in time", "run(7) ended in time"].map(str::to_owned)).len(), 2);
     }
 
