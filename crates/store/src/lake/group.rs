@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use az::SaturatingAs;
 use runlog_model::planted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
+use tracing::debug;
 
 use crate::catalog::columns::saturating;
 use crate::error::{Error, Result};
@@ -14,6 +16,7 @@ use crate::lake::manifest::{self, Content, Described, ListedFile, Manifest};
 use crate::lake::position_deletes;
 use crate::lake::publication::Publication;
 use crate::segment::file_statistics::FileStatistics;
+use crate::segment::reader::SegmentFile;
 
 /// What was written for a group, as the catalog stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -77,10 +80,7 @@ impl Publication<'_> {
                 });
                 delete_files.push(deleting);
             }
-            let statistics: FileStatistics = serde_json::from_str(&file.statistics).map_err(|_| {
-                Error::corrupt("the statistics of a sealed file do not decode").in_object(&file.object_key)
-            })?;
-            let described = Described::Data(statistics);
+            let described = Described::Data(self.statistics_of(&file).await?);
             data.push(ListedFile { address, rows: file.records, bytes: file.bytes, described });
         }
         let mut manifests = Vec::new();
@@ -98,6 +98,22 @@ impl Publication<'_> {
             manifests.push(manifest);
         }
         Ok(Group { manifests, delete_files })
+    }
+
+    async fn statistics_of(&self, file: &FileRow) -> Result<FileStatistics> {
+        let mut statistics: FileStatistics = serde_json::from_str(&file.statistics).map_err(|_| {
+            Error::corrupt("the statistics of a sealed file do not decode").in_object(&file.object_key)
+        })?;
+        // Earlier versions stored no sizes and no row groups.
+        if statistics.row_groups.is_empty() {
+            let length = file.bytes.saturating_as::<u64>();
+            match SegmentFile::open(self.core.segments(), &file.object_key, length).await {
+                Ok(opened) => statistics.add_row_groups(opened.row_groups()),
+                // A verification reports it; engines read the table without them.
+                Err(error) => debug!(%error, object.key = file.object_key, "the footer of a sealed file cannot be read"),
+            }
+        }
+        Ok(statistics)
     }
 
     /// The files of a group, and how many rows of each belong to a log.

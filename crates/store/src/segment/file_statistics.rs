@@ -68,7 +68,16 @@ impl FileStatisticsBuilder {
     }
 
     /// The statistics of the file with these row groups.
-    pub(crate) fn finish(mut self, row_groups: &[RowGroupMetaData]) -> FileStatistics {
+    pub(crate) fn finish(self, row_groups: &[RowGroupMetaData]) -> FileStatistics {
+        let mut statistics = FileStatistics { columns: self.columns, row_groups: Vec::new() };
+        statistics.add_row_groups(row_groups);
+        statistics
+    }
+}
+
+impl FileStatistics {
+    /// Adds what the footer of the file says of its row groups.
+    pub(crate) fn add_row_groups(&mut self, row_groups: &[RowGroupMetaData]) {
         for group in row_groups {
             for (column, statistics) in group.columns().iter().zip(&mut self.columns) {
                 statistics.bytes += column.compressed_size();
@@ -78,7 +87,7 @@ impl FileStatisticsBuilder {
             let first = group.columns().iter().map(|column| column.byte_range().0).min();
             i64::try_from(first.unwrap_or_default()).unwrap_or(i64::MAX)
         };
-        FileStatistics { columns: self.columns, row_groups: row_groups.iter().map(begin).collect() }
+        self.row_groups.extend(row_groups.iter().map(begin));
     }
 }
 

@@ -176,6 +176,11 @@ impl SegmentFile {
         bytes + checks + self.footer.metadata().memory_size()
     }
 
+    /// What its footer says of its row groups.
+    pub(crate) fn row_groups(&self) -> &[RowGroupMetaData] {
+        self.footer.metadata().row_groups()
+    }
+
     /// How many rows it has.
     pub(crate) fn rows(&self) -> usize {
         self.footer.metadata().file_metadata().num_rows().saturating_as::<usize>()

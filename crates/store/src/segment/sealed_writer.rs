@@ -70,11 +70,6 @@ impl SealedWriter {
         self.file.flushed_row_groups().len()
     }
 
-    /// What the footer says of the row groups that have ended.
-    pub(crate) fn row_group_metadata(&self) -> Vec<RowGroupMetaData> {
-        self.file.flushed_row_groups().to_vec()
-    }
-
     /// The memory that the current row group takes. Unit: bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         let Some(row_group) = &self.row_group else { return 0 };
@@ -120,10 +115,9 @@ impl SealedWriter {
         Ok(())
     }
 
-    /// Writes the footer.
-    pub(crate) fn finish(&mut self) -> Result<()> {
-        self.file.finish()?;
-        Ok(())
+    /// Writes the footer; returns what it says of the row groups.
+    pub(crate) fn finish(&mut self) -> Result<Vec<RowGroupMetaData>> {
+        Ok(self.file.finish()?.row_groups().to_vec())
     }
 
     /// Takes the bytes that were written since the last call.

@@ -8,6 +8,7 @@ use az::SaturatingAs;
 use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use parquet::file::metadata::RowGroupMetaData;
 use runlog_model::hex;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -104,6 +105,8 @@ struct Encoder {
     codes: CodeIndexWriter,
     /// Of a file for lakehouses.
     statistics: Option<FileStatisticsBuilder>,
+    /// What the footer says of the row groups, once it is written.
+    row_groups: Vec<RowGroupMetaData>,
 }
 
 impl SealedFiles {
@@ -261,10 +264,10 @@ impl SealedFiles {
         let Some(mut file) = self.open.take() else { return Ok(()) };
         // An upload that failed may be stored all the same, and later: its intent stays, by which the sweep removes it.
         file.object.shutdown().await.map_err(unwritten)?;
-        let Encoder { digest, checks, bytes, writer, statistics, .. } = *file.encoder.ok_or_else(interrupted)?;
+        let Encoder { digest, checks, bytes, statistics, row_groups, .. } = *file.encoder.ok_or_else(interrupted)?;
         let lake = match (statistics, &self.run) {
             (Some(statistics), Some(run)) => {
-                let statistics = serde_json::to_string(&statistics.finish(&writer.row_group_metadata()));
+                let statistics = serde_json::to_string(&statistics.finish(&row_groups));
                 let statistics = statistics.map_err(|_| Error::corrupt("statistics of a file have no JSON form"))?;
                 Some((run.workspace_id.clone(), statistics))
             }
@@ -307,6 +310,7 @@ impl SealedFiles {
                     codes: CodeIndexWriter::default(),
                     statistics: (self.form == Form::Lake)
                         .then(|| FileStatisticsBuilder::new(LAKE_COLUMNS.iter().map(|name| has_bounds(name)))),
+                    row_groups: Vec::new(),
                 })),
                 form: self.form,
                 object,
@@ -401,7 +405,8 @@ impl Encoder {
         if let Some(index) = std::mem::take(&mut self.codes).finish(row_groups, file_bytes)? {
             self.writer.append(&index, code_index::METADATA_KEY)?;
         }
-        self.writer.finish()
+        self.row_groups = self.writer.finish()?;
+        Ok(())
     }
 }
 

@@ -13,6 +13,8 @@ use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp};
 use crate::error::{Error, ErrorKind};
 use crate::limits;
 use crate::maintain::seal::pass::Unmerged;
+use crate::segment::file_statistics::FileStatistics;
+use crate::segment::reader::SegmentFile;
 use crate::settings::StoreSettings;
 use crate::store::Store;
 use crate::tables::accounts::Caller;
@@ -42,10 +44,15 @@ struct Opened {
 }
 
 async fn opened() -> Opened {
+    opened_with(|_| ()).await
+}
+
+async fn opened_with(set: impl FnOnce(&mut StoreSettings)) -> Opened {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(Standing(AtomicI64::new(1_795_434_850_000)));
     let random = Arc::new(Counting(AtomicU64::new(1)));
-    let settings = StoreSettings::in_folder(folder.path());
+    let mut settings = StoreSettings::in_folder(folder.path());
+    set(&mut settings);
     let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
     Opened { store, clock, random, _folder: folder }
 }
@@ -68,6 +75,28 @@ async fn a_segment_that_nobody_names_and_nobody_marked_is_swept() {
         clock.0.fetch_add(limits::REPLACED_RETENTION_MS + 1, Ordering::Relaxed);
     }
     assert!(store.core().objects().head(&key).await.is_err());
+}
+
+/// The statistics were made when the writer had given its row groups away: engines saw columns of no bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_statistics_of_a_sealed_file_are_those_of_its_footer() {
+    let opened = opened_with(|settings| settings.lake = true).await;
+    due_run(&opened).await;
+    let store = &opened.store;
+    assert_eq!(store.maintenance().seal().await.unwrap().runs, 1);
+    let (key, bytes, statistics): (String, i64, String) =
+        sqlx::query_as("SELECT object_key, bytes, statistics FROM segments WHERE merged = 1")
+            .fetch_one(store.core().catalog().read())
+            .await
+            .unwrap();
+    let statistics: FileStatistics = serde_json::from_str(&statistics).unwrap();
+    let file = SegmentFile::open(store.core().segments(), &key, bytes.unsigned_abs()).await.unwrap();
+    let columns = file.row_groups()[0].columns();
+    assert_eq!((statistics.row_groups.len(), file.row_groups().len()), (1, 1));
+    assert_eq!(statistics.row_groups[0].unsigned_abs(), columns[0].byte_range().0);
+    let sizes: Vec<i64> = columns.iter().map(|column| column.compressed_size()).collect();
+    assert_eq!(statistics.columns.iter().map(|column| column.bytes).collect::<Vec<_>>(), sizes);
+    assert!(sizes.iter().all(|bytes| *bytes > 0), "{sizes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
