@@ -13,12 +13,16 @@ mod files;
 mod late;
 #[path = "archive/links.rs"]
 mod links;
+#[path = "archive/lost_commits.rs"]
+mod lost_commits;
 #[path = "archive/nodes.rs"]
 mod nodes;
 #[path = "archive/outage.rs"]
 mod outage;
 #[path = "archive/page_file_recovery.rs"]
 mod page_file_recovery;
+#[path = "archive/repairs.rs"]
+mod repairs;
 #[path = "archive/statements.rs"]
 mod statements;
 #[path = "archive/suite.rs"]

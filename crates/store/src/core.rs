@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use runlog_model::{Clock, Random, Timestamp};
 use tokio::sync::Semaphore;
+use tracing::warn;
 
 use crate::background_threads::BackgroundThreads;
 use crate::catalog::audit_context::AuditContext;
@@ -136,6 +137,14 @@ impl Core {
             background_threads,
             cpu,
         };
+        if inner.catalog.lost_frames() > 0 {
+            inner.intents.suspect_all().await?;
+            warn!(
+                frames_count = inner.catalog.lost_frames(),
+                "the write-ahead log of the catalog lacks changes that were committed: `runlog archive verify` shows which \
+                 records are concerned"
+            );
+        }
         Ok(Self { inner: Arc::new(inner), audit_context: None, priority: Priority::default() })
     }
 

@@ -76,6 +76,9 @@ pub const ORPHAN_AGE_MS: i64 = 6 * 3_600_000;
 /// swept.
 pub const INTENTS_RENEW_MS: i64 = 3_600_000;
 
+/// The age of an intent, since it was last renewed, at which a verification takes its writer for gone. Unit: milliseconds.
+pub const INTENT_ABANDONED_MS: i64 = ORPHAN_AGE_MS / 2;
+
 /// How long an intent may stay unused before it is replaced. Unit: milliseconds.
 pub const INTENTS_UNUSED_MS: i64 = 3_600_000;
 

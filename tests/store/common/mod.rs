@@ -173,6 +173,12 @@ impl<P: Backends> Archive<P> {
         Box::new(move || Store::open(settings, clock, random).boxed_local())
     }
 
+    /// Opens an archive in another folder, with the same clock.
+    pub(crate) async fn open_folder(&self, folder: &Path) -> Store {
+        let settings = StoreSettings::in_folder(folder);
+        Store::open(settings, self.clock.clone(), self.random.clone()).await.unwrap()
+    }
+
     pub(crate) async fn reopen(&mut self) {
         self.store.close().await;
         self.store = Store::open(self.settings.clone(), self.clock.clone(), self.random.clone()).await.unwrap();

@@ -13,6 +13,7 @@ use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Tr
 
 use runlog_model::planted;
 
+use crate::catalog::lost_frames::count_lost_frames;
 use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::catalog::turns::Turns;
 use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
@@ -30,6 +31,8 @@ pub(crate) struct Catalog {
     /// For reads that wait for no long ones.
     quick_readers: CatalogPool,
     turns: Turns,
+    /// Committed frames that the write-ahead log of a file lacked when it was opened.
+    lost_frames: u32,
 }
 
 /// The kind of database.
@@ -62,6 +65,8 @@ impl Catalog {
         for_reading.set_query(Some("mode=ro"));
         // Others that open it for the first time at this moment wait: both would make the same tables.
         let alone = locked(path.clone()).await;
+        let looking = path.clone();
+        let lost_frames = tokio::task::spawn_blocking(move || count_lost_frames(&looking)).await?;
         // The files beside it, such as the write-ahead log, get the same permissions.
         open_private_file(&path).map_err(|error| opening(error.into()))?;
         // One writer, because SQLite has one: a second would only find the file busy.
@@ -106,7 +111,14 @@ impl Catalog {
         let writer = CatalogPool::for_writing(writer, limits::SQLITE_WAIT);
         let readers = CatalogPool::for_reading(readers, limits::SQLITE_WAIT);
         let quick_readers = readers.clone();
-        Ok(Self { kind: CatalogKind::Sqlite, writer, readers, quick_readers, turns: Turns::default() })
+        Ok(Self {
+            kind: CatalogKind::Sqlite,
+            writer,
+            readers,
+            quick_readers,
+            turns: Turns::default(),
+            lost_frames,
+        })
     }
 
     /// Connects to a PostgreSQL database and migrates it; one node does so while the others wait.
@@ -144,7 +156,14 @@ impl Catalog {
         let places = limits::POSTGRES_CONNECTIONS - limits::POSTGRES_CONNECTIONS_FOR_WRITING;
         let quick_readers = CatalogPool::for_reading(pool.clone(), limits::CATALOG_WAIT);
         let readers = CatalogPool::for_reading(pool, limits::CATALOG_WAIT).with_places(places as usize);
-        Ok(Self { kind: CatalogKind::Postgres, writer, readers, quick_readers, turns: Turns::default() })
+        Ok(Self {
+            kind: CatalogKind::Postgres,
+            writer,
+            readers,
+            quick_readers,
+            turns: Turns::default(),
+            lost_frames: 0,
+        })
     }
 
     /// The same, whose operations begin when a simulation says so.
@@ -157,6 +176,11 @@ impl Catalog {
             turns,
             ..self
         }
+    }
+
+    /// How many committed frames the write-ahead log of its file lacked when it was opened.
+    pub(crate) fn lost_frames(&self) -> u32 {
+        self.lost_frames
     }
 
     /// When its operations begin.

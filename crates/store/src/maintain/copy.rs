@@ -684,7 +684,7 @@ impl Maintenance {
         let (expected, hash): (i64, String) = (row.try_get("bytes")?, row.try_get("sha256")?);
         if bytes != expected.saturating_as::<u64>() || (!hash.is_empty() && hash != sha256) {
             target.core.intents().remove_uncommitted(std::slice::from_ref(&key)).await;
-            let message = format!("object {key} is not what was written; `runlog archive verify` tells more");
+            let message = format!("object {key} is not what was written; `runlog archive verify` shows details");
             return Ok(Some(Error::corrupt(message)));
         }
         target
@@ -708,7 +708,7 @@ impl Maintenance {
     }
 
     /// Copies an object; returns its length and SHA-256, or what is wrong with it.
-    async fn copy_object(&self, target: &Self, key: &Path) -> Result<Result<(u64, String)>> {
+    pub(crate) async fn copy_object(&self, target: &Self, key: &Path) -> Result<Result<(u64, String)>> {
         let mut source = match self.core.objects().get(key).await {
             Ok(found) => found.into_stream(),
             Err(error) => return self.unread(key, error).await,

@@ -9,6 +9,7 @@ pub(crate) mod jobs;
 pub(crate) mod lakehouse;
 pub(crate) mod maintenance;
 pub(crate) mod metrics;
+pub(crate) mod repair_objects;
 pub(crate) mod retention;
 pub(crate) mod seal;
 pub(crate) mod statistics;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use arrow_array::Array;
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use runlog_model::{Record, RecordOrder, RunId, TimeRange};
 
@@ -57,13 +58,14 @@ impl Maintenance {
                 may_go = false;
                 verified.problem(format!(
                     "run {id}: {count} records in object {key}, which no row names, and the run is not known either: \
-                     make it again under this id, or bring back the catalog, and verify again"
+                     create the run with this ID or restore the catalog, then verify again"
                 ));
                 continue;
             };
             // What of a log that was deleted lies around must not come back.
             let is_deleted = epoch > 0;
-            let missing = match self.restore_missing(&file, run_id, rows, repair && !is_deleted).await {
+            let restore_from = (repair && !is_deleted).then_some(&object.location);
+            let missing = match self.restore_missing(&file, run_id, rows, restore_from).await {
                 Ok(missing) => missing,
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 // Its log goes on growing, is under way of being deleted, or is damaged.
@@ -82,8 +84,8 @@ impl Maintenance {
             }
             if is_deleted {
                 verified.problem(format!(
-                    "run {id}: {missing} records in object {key}, which no row names, are not in its log, which was \
-                     deleted once: whether they were is not known, and they are not brought back"
+                    "run {id}: {missing} records in object {key}, which no row names, are not in its log: the \
+                     log was once deleted, so they are not restored"
                 ));
                 continue;
             }
@@ -103,13 +105,13 @@ impl Maintenance {
         Ok(may_go && is_there)
     }
 
-    /// Counts the rows that the log of a run lacks; with `restore`, adds them.
+    /// Counts the rows that the log of a run lacks; adds them if the object is named that they are from.
     async fn restore_missing(
         &self,
         file: &SegmentFile,
         run_id: RunId,
         rows: Range<usize>,
-        restore: bool,
+        restore_from: Option<&Path>,
     ) -> Result<u64> {
         let mut count = 0;
         for start in rows.clone().step_by(limits::CHUNK_RECORDS) {
@@ -117,7 +119,7 @@ impl Maintenance {
             let records = records_of(file, chunk).await?;
             let mut attempts = 1;
             count += loop {
-                match self.restore_missing_of(run_id, &records, restore).await {
+                match self.restore_missing_of(run_id, &records, restore_from).await {
                     // Others have stored records of the run since it was compared.
                     Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS_MAX => attempts += 1,
                     done => break done?,
@@ -127,9 +129,14 @@ impl Maintenance {
         Ok(count)
     }
 
-    /// Counts which of some records the log of a run lacks; with `restore`, adds them. `Conflict`, and nothing is added:
-    /// the log was changed meanwhile.
-    async fn restore_missing_of(&self, run_id: RunId, records: &[Record], restore: bool) -> Result<u64> {
+    /// Counts which of some records the log of a run lacks; adds them if the object is named that they are from. `Conflict`,
+    /// and nothing is added: the log was changed meanwhile.
+    async fn restore_missing_of(
+        &self,
+        run_id: RunId,
+        records: &[Record],
+        restore_from: Option<&Path>,
+    ) -> Result<u64> {
         let (mut batch, _) = self.ingest().begin_next_batch(run_id).await?;
         let mut there = self.counts_in_log(run_id, records).await?;
         let mut missing = Vec::new();
@@ -139,7 +146,9 @@ impl Maintenance {
                 _ => missing.push(record),
             }
         }
-        if restore && !missing.is_empty() {
+        if let Some(object_key) = restore_from.filter(|_| !missing.is_empty()) {
+            // If the writer of the object is there after all, it cannot commit from now on; if it has, this batch conflicts.
+            self.core.intents().cancel(std::slice::from_ref(object_key)).await?;
             for record in &missing {
                 batch.push(record).await?;
             }
@@ -170,7 +179,7 @@ impl Maintenance {
 }
 
 /// The rows of each run in a file, by run id.
-async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
+pub(crate) async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
     let mut runs: Vec<(String, Range<usize>)> = Vec::new();
     let ids = file.run_ids(0..file.rows()).await?;
     for row in 0..ids.len() {

@@ -1,6 +1,6 @@
 //! Verification: everything that the catalog names is read, counted and compared.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use az::SaturatingAs;
 use futures::TryStreamExt;
@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::log::slices::{SLICE_COLUMNS, Slice, log_state};
 use crate::maintain::maintenance::Maintenance;
+use crate::objects::intents::Abandoned;
 use crate::objects::keys;
 use crate::objects::read_error::{listed, read_error};
 use crate::parts::{Components, Plans};
@@ -56,6 +57,11 @@ pub struct VerifyReport {
     pub records_restored: u64,
     /// The first thousand problems.
     pub problem_texts: Vec<String>,
+    /// Runs that could not be repaired, with the reason; and records of writers that are gone, which were never acknowledged,
+    /// unless an older catalog was restored since.
+    pub notes: u64,
+    /// The first thousand of these notes.
+    pub note_texts: Vec<String>,
 }
 
 /// The progress of a verification.
@@ -69,13 +75,14 @@ pub enum VerifyProgress {
     Looked(u64),
 }
 
+/// An object of records, as the catalog describes it.
 #[derive(FromRow)]
-struct ObjectRow {
-    id: String,
-    object_key: String,
-    bytes: i64,
+pub(crate) struct ObjectRow {
+    pub(crate) id: String,
+    pub(crate) object_key: String,
+    pub(crate) bytes: i64,
     records: i64,
-    sha256: String,
+    pub(crate) sha256: String,
     damaged_at: Option<i64>,
 }
 
@@ -105,16 +112,41 @@ impl VerifyReport {
             self.problem_texts.push(text);
         }
     }
+
+    pub(crate) fn note(&mut self, text: String) {
+        self.notes += 1;
+        if self.note_texts.len() < PROBLEMS_SHOWN_MAX {
+            self.note_texts.push(text);
+        }
+    }
 }
 
 impl Maintenance {
     /// Reads everything that the catalog names and compares it, and looks for records that no row names. With
-    /// `repair`, restores records that their logs lack, removes orphans and the rows of page files that are missing
-    /// or damaged, which are built again on request, and corrects severity counts; never alters or duplicates a
-    /// record.
-    pub async fn verify(&self, repair: bool, mut progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
+    /// `repair`, restores records that their logs lack, writes logs anew whose objects are damaged if others have the same
+    /// records, removes orphans and the rows of page files that are missing or damaged, which are built again on request,
+    /// and corrects severity counts; never alters or duplicates a record.
+    pub async fn verify(&self, repair: bool, progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
+        self.verify_beside(None, repair, progress).await
+    }
+
+    /// The same with `repair`, and with a copy of the archive, from which damaged objects and logs are restored.
+    pub async fn repair_from(
+        &self,
+        copy: &Self,
+        progress: impl FnMut(VerifyProgress) + Send,
+    ) -> Result<VerifyReport> {
+        self.verify_beside(Some(copy), true, progress).await
+    }
+
+    async fn verify_beside(
+        &self,
+        copy: Option<&Self>,
+        repair: bool,
+        mut progress: impl FnMut(VerifyProgress) + Send,
+    ) -> Result<VerifyReport> {
         let mut verified = VerifyReport::default();
-        self.verify_objects(&mut verified, &mut progress).await?;
+        self.verify_objects(copy, repair, &mut verified, &mut progress).await?;
         self.verify_runs(repair, &mut verified, &mut progress).await?;
         self.verify_pages(repair, &mut verified).await?;
         self.verify_summaries(repair, &mut verified).await?;
@@ -127,6 +159,8 @@ impl Maintenance {
 
     async fn verify_objects(
         &self,
+        copy: Option<&Self>,
+        repair: bool,
         verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
@@ -149,6 +183,9 @@ impl Maintenance {
                     // A segment that was swept since its row was read is no problem.
                     if self.is_named(&row.object_key).await? {
                         verified.problem(format!("object {}: {problem}", row.object_key));
+                        if repair && self.repair_object(&row, copy, verified).await? {
+                            verified.repaired += 1;
+                        }
                     }
                 }
                 verified.objects += 1;
@@ -158,7 +195,7 @@ impl Maintenance {
         }
     }
 
-    async fn find_object_damage(&self, row: &ObjectRow) -> Result<Option<String>> {
+    pub(crate) async fn find_object_damage(&self, row: &ObjectRow) -> Result<Option<String>> {
         let object = match self.core.objects().get(&Path::from(row.object_key.as_str())).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) if planted::is("verify-overlooks-lost-objects") => {
@@ -182,7 +219,7 @@ impl Maintenance {
             return Ok(Some(format!("it has {bytes} bytes where the catalog says {}", row.bytes)));
         }
         if !row.sha256.is_empty() && hex::encode(digest.finalize()) != row.sha256 {
-            return Ok(Some("its bytes are not those that were written".to_owned()));
+            return Ok(Some("content does not match its checksum".to_owned()));
         }
         match SegmentFile::open(self.core.segments(), &row.object_key, bytes).await {
             Ok(file) if file.rows() == row.records.saturating_as::<usize>() => Ok(None),
@@ -267,7 +304,7 @@ impl Maintenance {
             }
             if counted.records != run.records || seen != run.records {
                 verified.problem(format!(
-                    "run {id}: its slices hold {} records, {seen} of them different, where the catalog counts {}",
+                    "run {id}: has {} records ({seen} distinct), but the catalog counts {}",
                     counted.records, run.records
                 ));
             } else if counted.severities != run.severities {
@@ -501,21 +538,68 @@ impl Maintenance {
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {
                 looked += some.len() as u64;
                 progress(VerifyProgress::Looked(looked));
-                for object in self.unreferenced(some).await? {
-                    let has_no_records = [keys::PAGES, keys::LAKE].contains(&folder);
-                    let may_go = has_no_records || self.verify_unreferenced(&object, repair, verified).await?;
-                    if !may_go || !self.is_left_behind(&object) {
-                        continue;
-                    }
-                    verified.orphans += 1;
-                    verified.orphan_bytes += object.size;
-                    if repair {
-                        match self.remove_orphan(&object.location).await? {
-                            None => verified.repaired += 1,
-                            Some(error) => warn!(%error, object.key = %object.location, "an orphan cannot be removed"),
-                        }
+                let mut abandoned = match [keys::SEGMENTS, keys::SEALED].contains(&folder) {
+                    true => self.core.intents().abandoned(some.iter().map(|it| it.location.to_string())).await?,
+                    false => HashMap::new(),
+                };
+                // What a sealing pass has left holds records that are in their logs.
+                abandoned.retain(|_, kind| folder == keys::SEGMENTS || *kind == Abandoned::Suspected);
+                for object in self.unreferenced(some, &abandoned).await? {
+                    match abandoned.get(object.location.as_ref()) {
+                        Some(kind) => self.verify_abandoned(&object, *kind, repair, verified).await?,
+                        None => self.verify_orphan(&object, folder, repair, verified).await?,
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    async fn verify_orphan(
+        &self,
+        object: &ObjectMeta,
+        folder: &str,
+        repair: bool,
+        verified: &mut VerifyReport,
+    ) -> Result<()> {
+        let has_no_records = [keys::PAGES, keys::LAKE].contains(&folder);
+        let may_go = has_no_records || self.verify_unreferenced(object, repair, verified).await?;
+        if !may_go || !self.is_left_behind(object) {
+            return Ok(());
+        }
+        verified.orphans += 1;
+        verified.orphan_bytes += object.size;
+        if repair {
+            match self.remove_orphan(&object.location).await? {
+                None => verified.repaired += 1,
+                Some(error) => warn!(%error, object.key = %object.location, "an orphan cannot be removed"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the records of an object whose writer is gone and has left an intent, if their logs lack them. Those that were
+    /// never acknowledged are no problem: they are only noted, unless the catalog has lost changes.
+    async fn verify_abandoned(
+        &self,
+        object: &ObjectMeta,
+        kind: Abandoned,
+        repair: bool,
+        verified: &mut VerifyReport,
+    ) -> Result<()> {
+        let mut found = VerifyReport::default();
+        let may_go = self.verify_unreferenced(object, repair, &mut found).await?;
+        verified.records_restored += found.records_restored;
+        for text in found.problem_texts {
+            match kind {
+                Abandoned::Suspected => verified.problem(text),
+                Abandoned::Old => verified.note(format!("{text}: probably never acknowledged")),
+            }
+        }
+        if kind == Abandoned::Suspected {
+            verified.repaired += found.repaired;
+            if repair && may_go {
+                self.core.intents().cancel(std::slice::from_ref(&object.location)).await?;
             }
         }
         Ok(())
@@ -525,7 +609,7 @@ impl Maintenance {
     /// which makes no intents, to be writing them.
     pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         objects.retain(|object| self.is_left_behind(object));
-        self.unreferenced(objects).await
+        self.unreferenced(objects, &HashMap::new()).await
     }
 
     fn is_left_behind(&self, object: &ObjectMeta) -> bool {
@@ -533,26 +617,32 @@ impl Maintenance {
         object.last_modified.timestamp_millis() <= before || planted::is("sweep-without-age")
     }
 
-    /// Those of some objects that neither a row nor an intent names, and that are not being deleted: between the commit
-    /// that deletes a log and the removal of its objects, their records are in no log, and none is missing.
-    async fn unreferenced(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
+    /// Those of some objects that neither a row nor an intent names, other than an abandoned one, and that are not being
+    /// deleted: between the commit that deletes a log and the removal of its objects, their records are in no log, and none
+    /// is missing.
+    async fn unreferenced(
+        &self,
+        mut objects: Vec<ObjectMeta>,
+        abandoned: &HashMap<String, Abandoned>,
+    ) -> Result<Vec<ObjectMeta>> {
         if objects.is_empty() {
             return Ok(objects);
         }
         let keys = || objects.iter().map(|object| object.location.to_string());
-        let mut looking = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
-        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM page_files WHERE object_key IN (");
         let intents = if planted::is("sweep-without-age") { "deletions" } else { "intents" };
-        looking
-            .push_list(keys())
-            .push(") UNION ALL SELECT object_key FROM ")
-            .push(intents)
-            .push(" WHERE object_key IN (");
-        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM lake_objects WHERE object_key IN (");
-        looking.push_list(keys()).push(") UNION ALL SELECT object_key FROM deletions WHERE object_key IN (");
+        let mut looking = Sql::new("SELECT object_key, CAST(0 AS BIGINT) FROM segments WHERE object_key IN (");
+        for (table, is_intent) in [("page_files", 0), ("lake_objects", 0), ("deletions", 0), (intents, 1)] {
+            looking.push_list(keys()).push(format!(
+                ") UNION ALL SELECT object_key, CAST({is_intent} AS BIGINT) FROM {table} WHERE object_key IN ("
+            ));
+        }
         looking.push_list(keys()).push(")");
-        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
-        let named: HashSet<String> = named.into_iter().collect();
+        let named: Vec<(String, i64)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
+        let named: HashSet<String> = named
+            .into_iter()
+            .filter(|(key, is_intent)| *is_intent == 0 || !abandoned.contains_key(key))
+            .map(|(key, _)| key)
+            .collect();
         objects.retain(|object| !named.contains(object.location.as_ref()));
         Ok(objects)
     }

@@ -4,6 +4,7 @@
 //! not touch an object with an intent; it makes a deletion of an intent that was not renewed for long, and then removes
 //! the object. So a row never names an object that was swept, however long the writing takes and whatever the clocks say.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use az::SaturatingAs;
@@ -20,6 +21,18 @@ use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::keys;
+
+/// The time of an intent whose commit the catalog may have lost: it stays until a verification has compared its object.
+const SUSPECTED: i64 = 0;
+
+/// What is known of the writer of an object that no row names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abandoned {
+    /// The catalog has lost changes since: the writer may have committed.
+    Suspected,
+    /// It has not renewed its intent for long.
+    Old,
+}
 
 /// Intents of this node. Several are made ahead in one transaction, because each transaction waits for the disk.
 pub(crate) struct Intents {
@@ -116,12 +129,35 @@ impl Intents {
 
     async fn withdraw_intents(&self, keys: &[Path]) {
         for some in keys.chunks(limits::GROUP_BATCHES_MAX) {
-            let mut withdrawing = Sql::new("DELETE FROM intents WHERE object_key IN (");
-            withdrawing.push_list(some.iter().map(Path::to_string)).push(")");
-            if let Err(error) = withdrawing.build_query().execute(self.catalog.write()).await {
+            if let Err(error) = self.cancel(some).await {
                 warn!(%error, "intents of objects that no row names are left to the sweep");
             }
         }
+    }
+
+    /// Removes the intents of some objects, if they are there: from then on, their writers cannot commit them.
+    pub(crate) async fn cancel(&self, keys: &[Path]) -> Result<()> {
+        let mut cancelling = Sql::new("DELETE FROM intents WHERE object_key IN (");
+        cancelling.push_list(keys.iter().map(Path::to_string)).push(")");
+        cancelling.build_query().execute(self.catalog.write()).await?;
+        Ok(())
+    }
+
+    /// Keeps all objects with an intent until a verification has compared them: the catalog has lost changes, perhaps the
+    /// commits of these.
+    pub(crate) async fn suspect_all(&self) -> Result<()> {
+        sqlx::query("UPDATE intents SET renewed_at = $1").bind(SUSPECTED).execute(self.catalog.write()).await?;
+        Ok(())
+    }
+
+    /// Those of some objects whose writers are gone, as far as intents tell.
+    pub(crate) async fn abandoned(&self, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Abandoned>> {
+        let before = self.clock.now().await?.as_millis() - limits::INTENT_ABANDONED_MS;
+        let mut looking = Sql::new("SELECT object_key, renewed_at FROM intents WHERE renewed_at < ");
+        looking.push_bind(before).push(" AND object_key IN (").push_list(keys).push(")");
+        let intents: Vec<(String, i64)> = looking.build_query_as().fetch_all(self.catalog.read()).await?;
+        let kind = |renewed_at| if renewed_at == SUSPECTED { Abandoned::Suspected } else { Abandoned::Old };
+        Ok(intents.into_iter().map(|(key, renewed_at)| (key, kind(renewed_at))).collect())
     }
 
     /// Makes deletions of the intents that were not renewed for long: what was written is neither committed any more nor
@@ -148,6 +184,8 @@ impl Intents {
             Sql::new("DELETE FROM intents WHERE object_key IN (SELECT object_key FROM intents WHERE renewed_at < ");
         expiring
             .push_bind(before)
+            .push(" AND renewed_at > ")
+            .push_bind(SUSPECTED)
             .push(" ORDER BY object_key LIMIT ")
             .push_bind(limits::GROUP_BATCHES_MAX.saturating_as::<i64>());
         expiring.push(self.catalog.skip_locked()).push(") RETURNING object_key");

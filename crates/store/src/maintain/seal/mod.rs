@@ -14,5 +14,6 @@ pub(crate) mod commit;
 mod files;
 pub(crate) mod pass;
 mod plan;
+mod rebuild;
 #[cfg(test)]
 mod tests;

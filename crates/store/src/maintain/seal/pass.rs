@@ -217,7 +217,7 @@ impl Pass {
     }
 
     /// What files for lakehouses say of a run.
-    async fn run_columns(&self, index: usize) -> Result<RunColumns> {
+    pub(super) async fn run_columns(&self, index: usize) -> Result<RunColumns> {
         let run = &self.runs[index];
         let task_name: Option<String> = match self.maintenance.core.settings().lake {
             true => {
@@ -237,7 +237,17 @@ impl Pass {
 
     pub(super) async fn merge_run(&mut self, files: &mut SealedFiles, plan: &Plan) -> Result<Vec<NewSlice>> {
         let scope = Scope { run_id: plan.run_id, range: TimeRange::ALL, arrivals: i64::MAX, state: plan.state };
-        let mut merge = Merge::of_slices(&self.maintenance.core, scope, plan.slices.clone());
+        let merge = Merge::of_slices(&self.maintenance.core, scope, plan.slices.clone());
+        self.write_merged(files, plan, merge).await
+    }
+
+    /// Writes the records of a run, which must be as many as its slices hold that are replaced.
+    pub(super) async fn write_merged(
+        &mut self,
+        files: &mut SealedFiles,
+        plan: &Plan,
+        mut merge: Merge,
+    ) -> Result<Vec<NewSlice>> {
         files.keep_barriers(plan.barriers.clone());
         while let Some(row_run) = merge.next().await? {
             files.add(row_run.read().await?).await?;

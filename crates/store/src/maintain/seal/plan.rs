@@ -141,7 +141,7 @@ impl Maintenance {
 }
 
 /// When more slices overlap than may be open at a time: the smallest of those, to be merged first.
-fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
+pub(super) fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
     // A slice begins before another ends at the same instant.
     let mut ends: Vec<(i64, bool, usize)> = Vec::with_capacity(2 * slices.len());
     for (index, slice) in slices.iter().enumerate() {
