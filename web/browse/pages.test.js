@@ -8,7 +8,11 @@ import * as answers from './answers.js'
 import { openBrowser, openPage } from './browser.js'
 import { accessTests } from './access.js'
 import { administrationTests } from './administration.js'
+import { contentsTests } from './contents.js'
+import { historyTests } from './history.js'
+import { outageTests } from './outage.js'
 import { readingTests } from './reading.js'
+import { rightsTests } from './rights.js'
 import { EMPTY_RUN, GOING_RUN, LONG_RECORDS, LONG_RUN, push, pushLongRun, pushOddRun, pushShortRuns, send, start } from './service.js'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -60,6 +64,10 @@ async function visit(path, options, act) {
 accessTests({ visit, hasNoBarrier, fits, service: () => service, chrome: () => chrome })
 administrationTests({ visit, hasNoBarrier, fits, service: () => service })
 readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service: () => service, chrome: () => chrome })
+contentsTests({ visit, hasNoBarrier, fits, service: () => service })
+outageTests({ visit, hasNoBarrier, service: () => service, chrome: () => chrome })
+historyTests({ visit, service: () => service })
+rightsTests({ hasNoBarrier, fits, tokenOfNobody, service: () => service, chrome: () => chrome })
 
 /** Cases that the demonstration does not produce. */
 async function answerFor(page) {

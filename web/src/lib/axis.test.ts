@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { axisLabels } from './axis'
+import { axisLabels, fitting } from './axis'
 import { zone } from './zone.svelte'
 
 describe('a time axis', () => {
@@ -12,6 +12,10 @@ describe('a time axis', () => {
     expect(axisLabels(at, at + 3_600_000, 4).map((label) => label.text)).toEqual(['08:00', '08:15', '08:30', '08:45'])
     expect(axisLabels(at, at + 86_400_000, 6).map((label) => label.text)).toEqual(['11-30 12:00', '18:00', '12-01 00:00', '06:00'])
     expect(axisLabels(at, at + 10 * 86_400_000, 6).map((label) => label.text)).toEqual(['2026-12-01', '2026-12-03', '2026-12-05', '2026-12-07', '2026-12-09'])
+  })
+  it('has no label that would be cut at its end', () => {
+    const labels = [{ at: 0.5, text: '11-30 12:00' }, { at: 0.9, text: '12:00' }, { at: 0.91, text: '12-01 00:00' }]
+    expect(fitting(labels, 400).map((label) => label.at)).toEqual([0.5, 0.9])
   })
   it('has none without a span', () => expect(axisLabels(5, 5, 4)).toEqual([]))
 })

@@ -18,6 +18,12 @@ export const axisSteps = [
   hour, 2 * hour, 3 * hour, 6 * hour, 12 * hour, dayMs, 2 * dayMs, 7 * dayMs, 14 * dayMs, 30 * dayMs, 90 * dayMs, 365 * dayMs,
 ]
 
+/** Width of a letter of a label. Unit: pixels. */
+const LETTER_PX = 7
+
+/** The labels that fit whole into an axis of `width` pixels; each stands to the right of its place. */
+export const fitting = (labels: AxisLabel[], width: number): AxisLabel[] => labels.filter(({ at, text }) => at * width + text.length * LETTER_PX <= width)
+
 /** The labels of an axis, at round times of the shown zone; at most `most` of them. */
 export function axisLabels(start: number, end: number, most: number): AxisLabel[] {
   const span = end - start

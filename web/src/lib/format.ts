@@ -21,6 +21,9 @@ export function bytes(number: number): string {
   return `${unit === 0 ? number : number.toFixed(number < 10 ? 1 : 0)} ${units[unit]}`
 }
 
+/** The size of a log in the archive, where small logs share objects: their own part is not known exactly. */
+export const storedSize = (stored: number): string => (stored < 1024 ? 'less than 1 KiB' : bytes(stored))
+
 const two = (number: number): string => String(number).padStart(2, '0')
 const three = (number: number): string => String(number).padStart(3, '0')
 

@@ -1,5 +1,6 @@
 // The source of the lines of a log view: the log by position, or the lines that match a filter.
 import { Problem, answer, client, type PlacedRecord } from './api'
+import { connection } from './connection.svelte'
 
 /** The lines that a log view shows. */
 export interface LogSource {
@@ -14,7 +15,16 @@ export interface LogSource {
   /** The position in the log of the line with this number, if it is known. */
   indexOf(number: number): number | undefined
   readonly problem: Problem | undefined
+  /** Loads what could not be loaded; called by itself once the service can be reached again. */
+  retry(): void
   stop(): void
+}
+
+/** The problem of a request; the source is retried when the service can be reached again. */
+function failure(error: unknown, retry: () => void): Problem {
+  const problem = error instanceof Problem ? error : new Problem('broken', String(error))
+  if (problem.kind === 'unreachable') connection.lost(retry)
+  return problem
 }
 
 /** Number of lines per request. */
@@ -33,6 +43,10 @@ export class WholeLog implements LogSource {
   #asked = new Map<number, AbortController>()
   /** Chunks that are loaded before they are visible. */
   #ahead = new Set<number>()
+  /** Wanted chunks that could not be loaded: the problem lasts until each is loaded or no longer wanted. */
+  #failed = new Set<number>()
+  /** The visible lines, first and last. */
+  #visible: [number, number] = [0, 0]
 
   constructor(
     readonly runId: string,
@@ -77,6 +91,7 @@ export class WholeLog implements LogSource {
   }
 
   want(first: number, last: number): void {
+    this.#visible = [first, last]
     const from = Math.floor((this.from + Math.max(0, first)) / CHUNK)
     const to = Math.floor((this.from + Math.min(this.total - 1, last)) / CHUNK)
     // Chunks that are no longer visible are not loaded.
@@ -86,10 +101,13 @@ export class WholeLog implements LogSource {
         this.#asked.delete(chunk)
       }
     }
+    for (const chunk of this.#failed) if (chunk < from || chunk > to) this.#forgive(chunk)
     for (let chunk = from; chunk <= to; chunk += 1) {
       if (this.#isWanted(chunk)) void this.#load(chunk)
     }
   }
+
+  retry = (): void => this.want(...this.#visible)
 
   #isWanted(chunk: number): boolean {
     const known = this.#chunks.get(chunk)
@@ -101,6 +119,11 @@ export class WholeLog implements LogSource {
       return false
     }
     return length > 0 && !this.#asked.has(chunk)
+  }
+
+  #forgive(chunk: number): void {
+    this.#failed.delete(chunk)
+    if (this.#failed.size === 0) this.problem = undefined
   }
 
   async #load(chunk: number): Promise<void> {
@@ -115,10 +138,13 @@ export class WholeLog implements LogSource {
         if (this.#chunks.size <= CHUNKS_MAX) break
         this.#chunks.delete(oldest)
       }
-      this.problem = undefined
+      this.#forgive(chunk)
       this.#changes += 1
     } catch (error) {
-      if (!abort.signal.aborted) this.problem = error instanceof Problem ? error : new Problem('broken', String(error))
+      if (!abort.signal.aborted) {
+        this.#failed.add(chunk)
+        this.problem = failure(error, this.retry)
+      }
     }
     if (this.#asked.get(chunk) === abort) this.#asked.delete(chunk)
   }
@@ -126,6 +152,7 @@ export class WholeLog implements LogSource {
   stop(): void {
     for (const abort of this.#asked.values()) abort.abort()
     this.#asked.clear()
+    connection.forget(this.retry)
   }
 }
 
@@ -214,6 +241,8 @@ export class Matches implements LogSource {
     void this.#search()
   }
 
+  retry = (): void => void this.#search()
+
   async #search(): Promise<void> {
     if (this.busy || this.done) return
     this.busy = true
@@ -235,13 +264,14 @@ export class Matches implements LogSource {
         this.problem = undefined
       }
     } catch (error) {
-      if (!this.#abort.signal.aborted) this.problem = error instanceof Problem ? error : new Problem('broken', String(error))
+      if (!this.#abort.signal.aborted) this.problem = failure(error, this.retry)
     }
     this.busy = false
   }
 
   stop(): void {
     this.#abort.abort()
+    connection.forget(this.retry)
   }
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Problem, type Reason, type TaskLine } from './api'
-import { askAll, lastBad, REPORTS_MAX, RUNS_SHOWN, tasksToLookAt, whyOf, workspacesToAsk, type Workspace, type WorkspaceReport } from './looks'
+import { askAll, lastBad, REPORTS_MAX, RUNS_SHOWN, tasksToLookAt, whyOf, workspacesToAsk, type WorkspaceReport } from './looks'
+import type { Workspace } from './rights'
 
 const workspace = (id: string, rights: Workspace['rights'] = ['AUTHOR', 'EXECUTE', 'VIEW']): Workspace => ({ id, name: `w ${id}`, environment: 'production', rights })
 const late: Reason = { kind: 'late', last: '2026-11-20T00:00:00Z', usualMs: 3_600_000 }
@@ -54,9 +55,10 @@ describe('tasks that need a look', () => {
     const bad = { ...run('execution_failed'), errorMessage: 'exit code 1' }
     expect([whyOf({ ...bad, headline: 'duplicate key' }), whyOf(bad), whyOf(run('terminated')), whyOf(undefined)]).toEqual(['duplicate key', 'exit code 1', undefined, undefined])
   })
-  it('lead to the run that failed last, or else to one that was ended', () => {
+  it('lead to the run that failed last, be it of a timeout, and not to one that a user terminated', () => {
     expect(lastBad([run('terminated', 'r3'), run('execution_failed', 'r2')])?.runId).toBe('r2')
-    expect(lastBad([run('execution_successful', 'r4'), run('terminated', 'r3')])?.runId).toBe('r3')
+    expect(lastBad([run('terminated_timeout', 'r4'), run('execution_failed', 'r2')])?.runId).toBe('r4')
+    expect(lastBad([run('execution_successful', 'r4'), run('terminated', 'r3')])).toBeUndefined()
   })
 })
 
@@ -79,5 +81,10 @@ describe('the reports of workspaces', () => {
       return report(look('1', [late]))
     })
     expect(looks).toEqual({ found: [{ workspace: workspace('b'), look: look('1', [late]) }], failed: 1, problem: refused })
+  })
+  it('tell that the service could not be reached before any other reason, since that passes', async () => {
+    const reasons = [new Problem('forbidden', 'the right Author is missing'), new Problem('unreachable', 'cannot reach Runlog')]
+    const looks = await askAll([workspace('0'), workspace('1')], async (id) => Promise.reject(reasons[Number(id)]))
+    expect([looks.failed, looks.problem?.kind]).toEqual([2, 'unreachable'])
   })
 })

@@ -1,8 +1,8 @@
-// Which tasks need attention: those with unsuccessful runs, and those in the reports of workspaces.
-import { Problem, type Reason, type RunLine, type Schema, type Session, type TaskLine } from './api'
+// Which tasks need attention: those with failed runs, and those in the reports of workspaces.
+import { Problem, type Reason, type RunLine, type Schema, type TaskLine } from './api'
+import { mayReadLogs, type Workspace } from './rights'
 import { statusWords } from './words'
 
-export type Workspace = Session['workspaces'][number]
 export type WorkspaceReport = Schema['WorkspaceReport']
 
 /** A run in a strip of runs; newest first. */
@@ -16,9 +16,9 @@ export interface TaskToLookAt {
   environmentName: string
   /** Its last runs, newest first. */
   runs: StripRun[]
-  /** The last unsuccessful run in the period, or else among its last runs. */
+  /** The last failed run in the period, or else among its last runs. */
   bad: StripRun | undefined
-  /** Number of unsuccessful runs; absent if the task is only in a report. */
+  /** Number of failed runs; absent if the task is only in a report. */
   failed: { runs: number; of: number } | undefined
   reasons: Reason[]
 }
@@ -31,7 +31,7 @@ export interface Looks {
   found: { workspace: Workspace; look: WorkspaceReport['looks'][number] }[]
   /** Workspaces whose reports could not be loaded. */
   failed: number
-  /** Why the first of them could not be loaded. */
+  /** Why one of them could not be loaded; that the service cannot be reached comes before other reasons. */
   problem: Problem | undefined
 }
 
@@ -41,13 +41,11 @@ export const REPORTS_MAX = 12
 /** How often they are requested again. Unit: milliseconds. Reports change slowly. */
 export const REPORTS_EVERY_MS = 300_000
 
-/** Reports contain parts of logs, which require the rights to read logs. */
-const readingLogs = ['AUTHOR', 'VIEW', 'EXECUTE'] as const
-
 /** The workspaces whose reports are requested; also the number of those without the necessary rights, and of those beyond the maximum. */
 export function workspacesToAsk(all: Workspace[], chosen: string | undefined): { asked: Workspace[]; forbidden: number; beyond: number } {
   const wanted = all.filter((one) => !chosen || one.id === chosen)
-  const readable = wanted.filter((one) => readingLogs.every((right) => one.rights.includes(right)))
+  // Reports contain parts of logs.
+  const readable = wanted.filter(mayReadLogs)
   const asked = readable.slice(0, REPORTS_MAX)
   return { asked, forbidden: wanted.length - readable.length, beyond: readable.length - asked.length }
 }
@@ -61,7 +59,8 @@ export async function askAll(workspaces: Workspace[], ask: (id: string) => Promi
     if (answer.status === 'fulfilled' && workspace) looks.found.push(...answer.value.looks.map((look) => ({ workspace, look })))
     if (answer.status === 'rejected') {
       looks.failed += 1
-      looks.problem ??= answer.reason instanceof Problem ? answer.reason : new Problem('broken', String(answer.reason))
+      const problem = answer.reason instanceof Problem ? answer.reason : new Problem('broken', String(answer.reason))
+      if (!looks.problem || problem.kind === 'unreachable') looks.problem = problem
     }
   })
   return looks
@@ -89,9 +88,8 @@ export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskT
 /** Why a run failed: the root cause that its log names, or else the message of the engine. */
 export const whyOf = (run: StripRun | undefined): string | undefined => run?.headline ?? run?.errorMessage ?? undefined
 
-/** The newest failed run, or else the newest terminated one. */
-export const lastBad = (runs: StripRun[]): StripRun | undefined =>
-  runs.find((run) => statusWords(run.status).outcome === 'failed') ?? runs.find((run) => statusWords(run.status).outcome === 'ended')
+/** The newest failed run. */
+export const lastBad = (runs: StripRun[]): StripRun | undefined => runs.find((run) => statusWords(run.status).outcome === 'failed')
 
 function stripRun(point: Schema['RunPoint']): StripRun {
   const { runId, status, triggeredAt, durationMs, errors } = point

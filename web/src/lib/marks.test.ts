@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { marked, textsOf } from './marks'
+import { findOf, marked, textsOf, textsOfFind } from './marks'
 
 describe('marks', () => {
   it('stand where the text is, in any case', () => {
@@ -19,5 +19,12 @@ describe('the texts of a pattern', () => {
     expect(textsOf('read <number> rows from <path>')).toEqual(['read ', ' rows from'])
     expect(textsOf('load <number> failed | java.io.IOException')).toEqual(['load ', ' failed'])
     expect(textsOf('user <*> is known')).toEqual(['user ', ' is known'])
+  })
+})
+
+describe('what is looked for in a log', () => {
+  it('is a text as it stands, or several phrases in quotes, such as the words of a search', () => {
+    expect([textsOfFind('ROW 1999'), textsOfFind('say "no"'), textsOfFind('"a b" "c"'), textsOfFind('')]).toEqual([['ROW 1999'], ['say "no"'], ['a b', 'c'], []])
+    for (const texts of [[], ['row 1'], ['out of memory', 'heap']]) expect(textsOfFind(findOf(texts))).toEqual(texts)
   })
 })

@@ -34,6 +34,15 @@ export function marked(text: string, wanted: string[]): Part[] {
   return parts
 }
 
+/** The texts that are looked for in a log: each of several quoted phrases, or the text as it stands. */
+export function textsOfFind(find: string): string[] {
+  if (/^\s*"[^"]+"(\s+"[^"]+")*\s*$/.test(find)) return [...find.matchAll(/"([^"]+)"/g)].map((found) => found[1] ?? '')
+  return find === '' ? [] : [find]
+}
+
+/** What finds these texts in a log. */
+export const findOf = (texts: string[]): string => (texts.length > 1 ? texts.map((text) => `"${text}"`).join(' ') : (texts[0] ?? ''))
+
 /** The constant parts of a pattern, in order: `read ` and ` rows` for `read <number> rows`. */
 export function textsOf(template: string): string[] {
   const firstLine = template.split(' | ')[0] ?? ''

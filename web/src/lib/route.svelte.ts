@@ -77,8 +77,11 @@ export function go(url: string, { replace = false }: { replace?: boolean } = {})
   }
 }
 
-/** Changes parameters of the page; absent or empty values remove them. */
-export function setQuery(changes: Record<string, string | undefined>, { replace = true } = {}): void {
+/**
+ * Changes parameters of the page; absent or empty values remove them. Each change is an entry of the history, so that the
+ * browser goes back to what was shown before; with `replace`, for text that is being typed, it is not.
+ */
+export function setQuery(changes: Record<string, string | undefined>, { replace = false } = {}): void {
   const query = new URLSearchParams(location.search)
   for (const [name, value] of Object.entries(changes)) {
     if (value === undefined || value === '') query.delete(name)

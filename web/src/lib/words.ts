@@ -26,6 +26,7 @@ export function severityClass(severity: Severity): string {
   return severity === 'FATAL' ? 'fatal' : severity === 'ERROR' ? 'bad' : severity === 'WARN' ? 'warn' : 'calm'
 }
 
+/** `ended` is a run that a user terminated; one that a timeout or a shutdown ended has failed, as in the service. */
 export type Outcome = 'good' | 'rejected' | 'failed' | 'ended' | 'going'
 
 export interface StatusWords {
@@ -43,8 +44,8 @@ const statuses: Record<string, StatusWords> = {
   execution_rejected: { outcome: 'rejected', word: 'with rejected rows', sign: '!', style: 'warn' },
   execution_failed: { outcome: 'failed', word: 'failed', sign: '✕', style: 'bad' },
   terminated: { outcome: 'ended', word: 'terminated', sign: '■', style: 'ended' },
-  terminated_timeout: { outcome: 'ended', word: 'timed out', sign: '■', style: 'ended' },
-  terminated_shutdown: { outcome: 'ended', word: 'stopped by shutdown', sign: '■', style: 'ended' },
+  terminated_timeout: { outcome: 'failed', word: 'timed out', sign: '✕', style: 'bad' },
+  terminated_shutdown: { outcome: 'failed', word: 'stopped by shutdown', sign: '✕', style: 'bad' },
 }
 
 /** A plan execution that did not start; no run has this status. */
@@ -54,4 +55,14 @@ export function statusWords(status: string): StatusWords {
   return statuses[status] ?? (status === 'execution_misfired' ? misfired : undefined) ?? { outcome: 'going', word: status, sign: '?', style: 'ended' }
 }
 
-export const statusChoices = Object.entries(statuses).map(([value, words]) => ({ value, label: words.word }))
+/** The choice of all failed runs, whatever their status. */
+const ANY_FAILURE = 'any_failure'
+
+export const statusChoices = [
+  { value: ANY_FAILURE, label: 'failed for any reason' },
+  ...Object.entries(statuses).map(([value, words]) => ({ value, label: words.word })),
+]
+
+/** The statuses that a choice stands for. */
+export const statusesOf = (choice: string): string[] =>
+  choice === ANY_FAILURE ? Object.keys(statuses).filter((status) => statuses[status]?.outcome === 'failed') : [choice]

@@ -1,0 +1,106 @@
+// The address and the history: what is chosen on a page can be shared, and the browser goes back to what was shown before.
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { ODD_RUN } from './service.js'
+
+/** @param {{ visit: Function, service: () => any }} stage */
+export function historyTests({ visit, service }) {
+  describe('the browser', () => {
+    it('goes back to the previous filter, not to the previous page', async () => {
+      const pages = [
+        ['/', 'Time', '72', 'hours=72'],
+        ['/tasks', 'Time', '72', 'hours=72'],
+        [`/tasks/${service().taskId}`, 'Outcome', 'any_failure', 'status=any_failure'],
+        ['/problems', 'State', 'resolved', 'state=resolved'],
+        ['/plans', 'Status', 'execution_failed', 'status=execution_failed'],
+        ['/search?q=row', 'Severity', 'WARN', 'severity=WARN'],
+      ]
+      for (const [path, label, value, query] of pages) {
+        await visit(path, {}, async (page) => {
+          const choice = page.getByRole('combobox', { name: label })
+          await choice.waitFor()
+          const before = await choice.inputValue()
+          await choice.selectOption(value)
+          await page.waitForURL((url) => url.search.includes(query))
+          await page.goBack()
+          await page.waitForURL((url) => url.pathname + url.search === path)
+          assert.equal(await choice.inputValue(), before, path)
+        })
+      }
+    })
+
+    it('goes back over a text that was typed in one step', async () => {
+      await visit('/tasks?hours=2160', {}, async (page) => {
+        await page.getByText('nightly orders').first().waitFor()
+        await page.getByRole('link', { name: 'Problems' }).click()
+        await page.getByRole('searchbox').pressSequentially('does', { delay: 260 })
+        await page.waitForURL(/q=does/)
+        await page.goBack()
+        await page.waitForURL(/\/tasks\?hours=2160$/)
+      })
+    })
+
+    it('goes back to the previous query', async () => {
+      await visit('/sql', {}, async (page) => {
+        const editor = page.getByLabel('Query', { exact: true })
+        for (const query of ['SELECT 1 AS one', 'SELECT 2 AS two']) {
+          await editor.fill(query)
+          await page.keyboard.press('Control+Enter')
+          await page.getByRole('columnheader', { name: query.slice(-3) }).waitFor()
+        }
+        await page.goBack()
+        await page.waitForFunction(() => document.querySelector('textarea').value === 'SELECT 1 AS one')
+        assert.equal(await page.getByRole('region', { name: 'Result' }).count(), 0)
+      })
+    })
+  })
+
+  describe('the overview', () => {
+    it('has its selected bars in the address', async () => {
+      await visit('/?hours=2160', { width: 1_440, height: 900 }, async (page) => {
+        const heading = page.getByRole('heading', { name: /^Runs from / })
+        const bars = page.getByRole('application', { name: /^Runs by time/ })
+        await bars.focus()
+        await page.keyboard.press('Home')
+        await page.keyboard.press('Shift+End')
+        await page.keyboard.press('Enter')
+        await heading.waitFor()
+        const told = await heading.textContent()
+        const first = page.locator('.selected tbody a').first()
+        const run = await first.getAttribute('href')
+        await first.click()
+        await page.waitForURL(`**${run}`)
+        await page.goBack()
+        await heading.waitFor()
+        await page.reload()
+        await heading.waitFor()
+        assert.equal(await heading.textContent(), told)
+        await page.locator('svg .selection').waitFor()
+        await page.goBack()
+        await heading.waitFor({ state: 'detached' })
+      })
+    })
+  })
+
+  describe('a result of a search', () => {
+    it('leads to its own line, with what was searched for', async () => {
+      const text = '"refused by" could'
+      await visit(`/search?q=${encodeURIComponent(text)}&days=any`, {}, async (page) => {
+        const link = page.getByRole('link', { name: 'nightly orders' }).first()
+        assert.equal(await link.getAttribute('href'), `/runs/${ODD_RUN}?q=%22refused+by%22+%22could%22&all=true#6`)
+        await page.getByRole('button', { name: 'Show context' }).first().click()
+        await page.locator('.context .match').getByText('could not connect').waitFor()
+        await link.click()
+        await page.locator('article.cursor[data-index="5"]').waitFor()
+        assert.equal(await page.locator('article[data-index="5"] mark').first().textContent(), 'could')
+        assert.equal(await page.getByLabel('Find in this log').inputValue(), '"refused by" "could"')
+      })
+      // Lines that are alike each lead to themselves.
+      await visit('/search?q=%22still%20going%22&days=any', {}, async (page) => {
+        await page.locator('.where a').nth(30).waitFor()
+        const hrefs = await page.locator('.where a').evaluateAll((links) => links.map((link) => link.getAttribute('href')))
+        assert.equal(new Set(hrefs).size, hrefs.length)
+      })
+    })
+  })
+}
