@@ -83,7 +83,10 @@ fn of_generated(folder: &Path) {
             good.insert(text("task"), summary);
             continue;
         }
-        let headline = summary.headline(good.get(&text("task")), None).map(|it| it.text).unwrap_or_default();
+        let headline = summary
+            .headline(good.get(&text("task")).map(std::slice::from_ref).unwrap_or_default(), None)
+            .map(|it| it.text)
+            .unwrap_or_default();
         // The message of the truth has `{…}` where the log has a value.
         let message = text("message");
         let mut pieces = message.split('{').map(|piece| piece.split_once('}').map_or(piece, |(_, rest)| rest));

@@ -1773,8 +1773,8 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
     let seen: Vec<_> = known.iter().map(|it| (it.title.as_str(), it.runs, it.first.0.as_millis())).collect();
     assert_eq!(seen, [("new", 1, 9), ("old", 2, 1)]);
     for must_be_good in [true, false] {
-        let earlier = archive.store.summaries().previous_run(&run, must_be_good).await.unwrap();
-        assert_eq!(earlier.map(|run| run.id), Some(archive.run_id));
+        let earlier = archive.store.summaries().previous_runs(&run, must_be_good, 5).await.unwrap();
+        assert_eq!(earlier.iter().map(|run| run.id).collect::<Vec<_>>(), [archive.run_id]);
     }
     let runs =
         archive.store.summaries().recent_runs_of_workspace(run.workspace_id, Timestamp::MIN, 1, 10).await.unwrap();

@@ -9,17 +9,17 @@ const PREFIXES: [&str; 6] =
 
 /// An exception as a line names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Named<'a> {
+pub(crate) struct Named<'a> {
     /// Its class, as in `java.sql.SQLException`.
-    pub(super) class: &'a str,
+    pub(crate) class: &'a str,
     /// Between class and message, as in ` (0x80131904)`.
-    pub(super) detail: &'a str,
+    pub(crate) detail: &'a str,
     /// Its message; empty if there is none.
-    pub(super) message: &'a str,
+    pub(crate) message: &'a str,
 }
 
 /// The exception with which a line begins.
-pub(super) fn at_start(line: &str) -> Option<Named<'_>> {
+pub(crate) fn at_start(line: &str) -> Option<Named<'_>> {
     let mut line = line.trim();
     if let Some((_, rest)) = line.strip_prefix("Exception in thread \"").and_then(|rest| rest.split_once("\" ")) {
         line = rest;

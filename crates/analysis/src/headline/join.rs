@@ -19,6 +19,9 @@ const JOINED_RECORDS_MAX: usize = 2_000;
 /// Longest time between the records of a trace. Unit: milliseconds.
 const PAUSE_MS_MAX: i64 = 2_000;
 
+/// Most records of others that are logged between two of a trace.
+const BETWEEN_MAX: usize = 64;
+
 /// The first line of a Python traceback.
 const TRACEBACK: &str = "Traceback (most recent call last):";
 
@@ -37,10 +40,35 @@ pub(crate) struct Joined {
     pub(crate) ordinary_before: u64,
     /// Time of the last record.
     last: Timestamp,
-    /// A line begins a Python traceback.
-    has_traceback: bool,
-    /// The last line of a Python traceback was read.
-    is_closed: bool,
+    /// Ordinary records of the same component since the last.
+    between: usize,
+    /// Whether its lines are within a Python traceback.
+    traceback: InTraceback,
+}
+
+/// Where the lines of a message are in Python's tracebacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum InTraceback {
+    #[default]
+    None,
+    /// The exception is still to come.
+    Open,
+    /// The last line of a traceback was read.
+    Closed,
+}
+
+impl InTraceback {
+    fn after(self, text: &str) -> Self {
+        text.lines().fold(self, |state, line| {
+            if line.contains(TRACEBACK) {
+                Self::Open
+            } else if state == Self::Open && !line.trim().is_empty() && !line.starts_with(['\t', ' ']) {
+                Self::Closed
+            } else {
+                state
+            }
+        })
+    }
 }
 
 /// Joins records, in the order of the log.
@@ -75,9 +103,13 @@ impl Joiner {
         let is_same =
             |held: &Joined| held.record.pod_name == record.pod_name && held.record.bundle_name == record.bundle_name;
         if let Some(at) = self.held.iter().position(is_same) {
-            if self.held[at].is_continued_by(record) {
+            if self.held[at].is_continued_by(record, severity) {
                 self.held[at].append(record, severity);
                 taken.continues = true;
+                return taken;
+            }
+            // Another thread of the component goes on while the trace is written.
+            if !is_of_interest && self.held[at].takes_between(record, severity) {
                 return taken;
             }
             taken.complete.push(self.held.remove(at));
@@ -93,8 +125,8 @@ impl Joiner {
                 records: 1,
                 ordinary_before,
                 last: record.time,
-                has_traceback: record.message.as_deref().is_some_and(|message| message.contains(TRACEBACK)),
-                is_closed: false,
+                between: 0,
+                traceback: InTraceback::None.after(record.message.as_deref().unwrap_or_default()),
             });
         }
         taken
@@ -115,11 +147,23 @@ impl Joined {
         self.text().lines().next_back().unwrap_or_default()
     }
 
-    fn is_in_python(&self) -> bool {
-        self.has_traceback && !self.is_closed
+    /// The last line that says anything.
+    fn last_words(&self) -> &str {
+        self.text().lines().rfind(|line| line.contains(char::is_alphanumeric)).unwrap_or_default()
     }
 
-    fn is_continued_by(&self, record: &Record) -> bool {
+    fn is_in_python(&self) -> bool {
+        self.traceback == InTraceback::Open
+    }
+
+    /// Counts an ordinary record that is no part of the message; false once it may be complete.
+    fn takes_between(&mut self, record: &Record, severity: Severity) -> bool {
+        let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
+        self.between += 1;
+        is_near && is_progress(severity) && self.between <= BETWEEN_MAX
+    }
+
+    fn is_continued_by(&self, record: &Record, severity: Severity) -> bool {
         let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
         let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
         let has_room = self.records < JOINED_RECORDS_MAX && self.text().len() + line.len() < JOINED_BYTES_MAX;
@@ -129,8 +173,12 @@ impl Joined {
         if line.trim().is_empty() || is_part_of_chain(line) {
             return true;
         }
-        let last = self.last_line();
         let is_indented = line.starts_with(['\t', ' ']);
+        let is_of_other = is_progress(severity) && !is_progress(self.severity);
+        if (is_of_other || self.between > 0) && !(is_indented || self.is_in_python() && !is_of_other) {
+            return false;
+        }
+        let last = self.last_line();
         if self.is_in_python() || is_indented {
             return self.is_in_python() || line.starts_with('\t') || line.starts_with("  ");
         }
@@ -141,18 +189,13 @@ impl Joined {
             || (line.starts_with("Traceback (most recent")
                 && is_link_of_python(self.text().trim_end().lines().next_back().unwrap_or_default()))
             || (line.starts_with("ORA-") && self.text().contains("ORA-"))
-            || (is_lead(last) && record.time >= self.last)
+            || (is_lead(self.last_words()) && record.time >= self.last)
     }
 
     fn append(&mut self, record: &Record, severity: Severity) {
         let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
-        let is_in_python = self.is_in_python();
-        self.has_traceback |= line.contains(TRACEBACK);
-        if line.starts_with("Traceback (most recent") {
-            self.is_closed = false;
-        } else if is_in_python && !line.trim().is_empty() && !line.starts_with(['\t', ' ']) {
-            self.is_closed = true;
-        }
+        self.traceback = self.traceback.after(line);
+        self.between = 0;
         if severity > self.severity {
             self.severity = severity;
             self.record.severity.clone_from(&record.severity);
@@ -163,6 +206,11 @@ impl Joined {
         self.records += 1;
         self.last = record.time;
     }
+}
+
+/// True for the severities of records that are no part of a trace of errors, unless they look like it.
+fn is_progress(severity: Severity) -> bool {
+    matches!(severity, Severity::Trace | Severity::Debug | Severity::Info)
 }
 
 /// A line that stands only within a trace.
@@ -245,6 +293,26 @@ mod tests {
         ]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].1.ends_with("KeyError: 'd'"));
+    }
+
+    #[test]
+    fn a_trace_goes_on_after_ordinary_records_of_its_component() {
+        let mut joiner = Joiner::default();
+        let lines = ["a.BException: c", "\tat a.B.c(B.java:1)", "Caused by: a.DException: e"];
+        for (place, line) in (0..).zip(lines) {
+            joiner.add(&record(2 * place, "a", line), Severity::Error, 2 * place as u64, 0, true);
+            joiner.add(&record(2 * place + 1, "a", "alive"), Severity::Info, 2 * place as u64 + 1, 0, false);
+        }
+        let found: Vec<String> = joiner.finish().into_iter().filter_map(|joined| joined.record.message).collect();
+        assert_eq!(found, [lines.join("\n")]);
+    }
+
+    #[test]
+    fn two_tracebacks_are_two_messages() {
+        let trace = |error: &str| format!("Traceback (most recent call last):\n  File \"a.py\", line 1, in b\n{error}");
+        let (one, other) = (trace("ValueError: a"), trace("KeyError: 'b'"));
+        let found = joined(&[(0, "a", &one), (1, "a", &other)]);
+        assert_eq!(found, [(0, one.clone()), (1, other.clone())]);
     }
 
     #[test]

@@ -14,7 +14,8 @@ mod join;
 mod read;
 mod weight;
 
+pub(crate) use exception::at_start;
 pub(crate) use join::{Joined, Joiner, is_continuation};
 pub(crate) use read::read;
 pub use weight::Weight;
-pub(crate) use weight::has_phrase;
+pub(crate) use weight::{has_phrase, has_sign};

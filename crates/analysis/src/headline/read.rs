@@ -4,7 +4,7 @@
 //! caused by. The root is the headline, unless it says less than what is around it.
 
 use super::exception::{Named, at_start, within};
-use super::weight::{Weighed, Weight, weigh};
+use super::weight::{Weighed, Weight, is_only_status, weigh};
 use crate::stack_trace::Frame;
 
 /// Maximum number of lines of a message that are considered.
@@ -15,6 +15,9 @@ const STEPS_MAX: usize = 64;
 
 /// Most lines of the message of an exception, and of the text before one, that are considered.
 const TEXT_LINES_MAX: usize = 12;
+
+/// Most lines that continue one.
+const LEADS_MAX: usize = 4;
 
 /// Most characters of a headline.
 const CHARS_MAX: usize = 400;
@@ -75,15 +78,26 @@ struct Step {
     text: String,
     weight: Weight,
     is_strong: bool,
+    /// It says no more than its kind: an exception without a message, or the status of a response.
+    is_bare: bool,
+    /// Its own words say what went wrong.
+    says_why: bool,
 }
 
 impl Step {
     fn of(text: &str, weighed: Weighed) -> Self {
-        Self { text: one_line(text), weight: weighed.weight, is_strong: weighed.is_strong }
+        let is_bare = is_only_status(text);
+        let says_why = weighed.weight == Weight::Telling && !is_bare;
+        Self { text: one_line(text), weight: weighed.weight, is_strong: weighed.is_strong, is_bare, says_why }
     }
 
     fn empty() -> Self {
-        Self { text: String::new(), weight: Weight::Empty, is_strong: false }
+        Self { text: String::new(), weight: Weight::Empty, is_strong: false, is_bare: true, says_why: false }
+    }
+
+    /// This step, unless it says no more than its kind and the one around it says why.
+    fn or_around(self, around: &Self) -> Self {
+        if self.is_bare && around.says_why { around.clone() } else { self }
     }
 }
 
@@ -146,7 +160,7 @@ fn chain_of(message: &str) -> Chain<'_> {
             suppressed_indent = Some(indent);
         } else if Frame::parse(text).is_some() || is_other_frame(text) || text.starts_with("... ") {
             (has_frames, is_in_frames) = (true, true);
-        } else if let Some(cause) = text.strip_prefix("Caused by: ") {
+        } else if let Some(cause) = text.strip_prefix("Caused by: ").or_else(|| text.strip_prefix("[cause]: ")) {
             is_in_frames = false;
             chain.push(Part::cause(cause));
         } else if let Some(around) = text.strip_prefix("Wrapped by: ") {
@@ -178,10 +192,12 @@ fn chain_of(message: &str) -> Chain<'_> {
 }
 
 impl<'a> Chain<'a> {
+    /// Of too many steps, the last is the root.
     fn push(&mut self, part: Part<'a>) {
-        if self.steps.len() < STEPS_MAX {
-            self.steps.push(part);
+        if self.steps.len() >= STEPS_MAX {
+            self.steps.pop();
         }
+        self.steps.push(part);
     }
 
     fn add_line(&mut self, line: &'a str) {
@@ -194,7 +210,11 @@ impl<'a> Chain<'a> {
     /// The innermost step that says something, or else the one that says most.
     fn root(&self) -> Step {
         let steps: Vec<Step> = self.steps.iter().map(Part::step).collect();
-        let innermost = || steps.iter().rev().find(|step| step.weight >= Weight::Bare);
+        let around = steps.iter().rev().find(|step| step.says_why);
+        let innermost = || {
+            let root = steps.iter().rev().find(|step| step.weight >= Weight::Bare)?;
+            Some(around.filter(|_| root.is_bare).unwrap_or(root))
+        };
         let best = || {
             steps.iter().rev().fold(None, |best: Option<&Step>, step| match best {
                 Some(best) if best.weight >= step.weight => Some(best),
@@ -203,10 +223,10 @@ impl<'a> Chain<'a> {
         };
         let root = innermost().or_else(best).cloned();
         match root {
-            Some(root) if root.weight == Weight::Telling || self.before.is_empty() => root,
+            Some(root) if (root.weight == Weight::Telling && !root.is_bare) || self.before.is_empty() => root,
             Some(root) => {
                 let before = best_line(&self.before);
-                if before.weight > root.weight { before } else { root }
+                if before.weight > root.weight { before } else { root.or_around(&before) }
             }
             None => best_line(&self.before),
         }
@@ -214,6 +234,14 @@ impl<'a> Chain<'a> {
 }
 
 fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
+    // Spring writes the cause into the message.
+    if let Some((message, inner)) = named.message.split_once("nested exception is ")
+        && let Some(inner) = at_start(inner)
+    {
+        let around = step_of_exception(Named { message: message.trim_end_matches([';', ' ']), ..named }, &[]);
+        let inner = step_of_exception(inner, more).or_around(&around);
+        return if inner.weight >= Weight::Bare || inner.weight > around.weight { inner } else { around };
+    }
     let message = without_wrappers(named.message);
     // An exception's message may be the text of another.
     let inner = at_start(message).filter(|inner| inner.class.contains('.'));
@@ -242,7 +270,8 @@ fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
         (Weight::Empty, _) | (_, true) => named.class.to_owned(),
         _ => format!("{}{}: {}", named.class, named.detail, said.text),
     };
-    Step { text: one_line(&text), weight, is_strong: weight >= Weight::Bare }
+    let (is_bare, says_why) = (said.is_bare, said.says_why && weight == Weight::Telling);
+    Step { text: one_line(&text), weight, is_strong: weight >= Weight::Bare, is_bare, says_why }
 }
 
 /// The line that says most; the first of those that say the same.
@@ -254,11 +283,8 @@ fn best_line(lines: &[&str]) -> Step {
             Some(named) => step_of_exception(named, &[]),
             None => Step::of(line, weigh(line)),
         };
-        if step.weight > Weight::Wrapper
-            && is_lead(line)
-            && let Some(next) = lines[place + 1..].iter().find(|next| weigh(next).weight > Weight::Empty)
-        {
-            let joined = format!("{} {}", line.trim(), next.trim());
+        if step.weight > Weight::Wrapper && is_lead(line) {
+            let joined = with_what_follows(line, &lines[place + 1..]);
             step = Step::of(&joined, weigh(&joined));
         }
         if step.weight > best.weight {
@@ -268,15 +294,45 @@ fn best_line(lines: &[&str]) -> Step {
     best
 }
 
+/// A line that is not complete without the next, with as many of the next as it takes.
+fn with_what_follows(line: &str, next: &[&str]) -> String {
+    let mut joined = line.trim().to_owned();
+    for next in next.iter().filter(|next| weigh(next).weight > Weight::Empty).take(LEADS_MAX) {
+        let goes_on = is_place(next);
+        // Another beginning says it without this one.
+        if is_lead(next) && !goes_on {
+            break;
+        }
+        joined.push(' ');
+        joined.push_str(next.trim());
+        if !goes_on {
+            break;
+        }
+    }
+    joined
+}
+
+/// `… error line 12 at position 4`
+fn is_place(line: &str) -> bool {
+    line.rsplit_once(" at position ").is_some_and(|(_, at)| at.trim_end().bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// A line that is not complete without the next.
 pub(super) fn is_lead(line: &str) -> bool {
     let line = line.trim();
-    line.ends_with(':') || (line.starts_with("Msg ") && line.contains(", Level ")) || line.contains(" Error in model ")
+    // `Compilation Error`
+    let is_title = line.ends_with(" Error") && line.split(' ').count() <= 3;
+    line.ends_with([':', '['])
+        || (line.starts_with("Msg ") && line.contains(", Level "))
+        || line.contains(" Error in model ")
+        || is_title
+        || is_place(line)
 }
 
 /// The line without what stands before the point: times, levels, components, and what only says that it failed.
 fn without_wrappers(line: &str) -> &str {
-    let mut line = without_component(without_prefix_of_logger(line.trim()));
+    let line = line.trim().trim_start_matches(['│', '╷', ' ']);
+    let mut line = without_component(without_prefix_of_logger(line));
     if line.starts_with("Batch entry ")
         && let Some((_, rest)) = line.split_once(" was aborted: ")
     {
@@ -309,8 +365,10 @@ fn without_component(line: &str) -> &str {
 /// `2026-11-28 02:14:07,118 [main] ERROR acme.Job - …` without what a logger writes first: a time, a level, and what
 /// is in brackets, in any order.
 pub(super) fn without_prefix_of_logger(line: &str) -> &str {
+    const STREAMS: [&str; 6] = ["[stderr] ", "[stdout] ", "stderr: ", "[err] ", "[STDERR] ", "stderr | "];
     const LEVELS: [&str; 10] =
         ["ERROR", "FATAL", "WARN", "WARNING", "SEVERE", "CRITICAL", "INFO", "DEBUG", "TRACE", "NOTICE"];
+    let line = STREAMS.iter().find_map(|stream| line.strip_prefix(stream)).unwrap_or(line);
     // Most lines have no such prefix, and these begin with a digit, a bracket or a level.
     if !line.starts_with(|c: char| c.is_ascii_digit() || c == '[' || c.is_ascii_uppercase()) {
         return line;
@@ -347,7 +405,7 @@ pub(super) fn without_prefix_of_logger(line: &str) -> &str {
 /// Frames of .NET and of JavaScript.
 fn is_other_frame(text: &str) -> bool {
     let of_script = |call: &str| {
-        let place = call.trim_end_matches(')');
+        let place = call.trim_end_matches([' ', '{', ')']);
         place.rsplit(':').take(2).all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
     text.starts_with("--- End of ")
@@ -383,10 +441,10 @@ fn step_of_python(line: &str, next: Option<&str>) -> Step {
         _ if class == "SystemExit" => Weight::Wrapper,
         other => other,
     };
-    match next.filter(|next| is_lead(line) && next.starts_with([' ', '\t'])) {
-        Some(next) => Step { text: one_line(&format!("{line} {}", next.trim())), weight, is_strong: true },
-        None => Step { text: one_line(line), weight, is_strong: true },
-    }
+    let next = next.filter(|next| is_lead(line) && next.starts_with([' ', '\t']));
+    let text = next.map_or_else(|| one_line(line), |next| one_line(&format!("{line} {}", next.trim())));
+    let is_bare = weight == Weight::Bare;
+    Step { text, weight, is_strong: true, is_bare, says_why: weight == Weight::Telling }
 }
 
 /// White space as single blanks, and not too long.
@@ -443,6 +501,16 @@ mod tests {
             "java.sql.SQLException: ORA-01400: cannot insert NULL",
             Weight::Telling,
         );
+    }
+
+    #[test]
+    fn the_root_of_a_very_long_chain_is_the_headline() {
+        let chain: String = (0..3 * STEPS_MAX)
+            .map(|level| format!("Caused by: a.StepException: level {level}\n\tat a.B.c(B.java:1)\n"))
+            .collect();
+        let message =
+            format!("a.JobException: job\n\tat a.B.c(B.java:1)\n{chain}Caused by: a.DiskException: disk 7 is full");
+        check(&message, "a.DiskException: disk 7 is full", Weight::Telling);
     }
 
     #[test]

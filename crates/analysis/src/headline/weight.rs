@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Match};
 use serde::{Deserialize, Serialize};
 
 /// How much a text says about the cause of a failure; the greater, the more.
@@ -35,7 +35,11 @@ enum Kind {
     Telling,
     /// Telling, and hardly ever said of anything but a failure.
     Strong,
+    /// Nothing, but what says something is near.
+    Hint,
 }
+
+const KINDS: usize = Kind::Hint as usize + 1;
 
 const COVERS: &[&str] = &[
     "exception in component ",
@@ -52,7 +56,6 @@ const COVERS: &[&str] = &[
     "the above exception was the direct cause",
     "during handling of the above exception",
     "most recent failure",
-    "nested exception is",
     // Codes of Oracle that only lead to the next line.
     "ora-00604",
     "ora-02063",
@@ -87,6 +90,13 @@ const AFTERMATH: &[&str] = &[
     "were not written",
     "skipped because",
     "due to previous error",
+    "the statement has been terminated",
+    "' locally",
+    "trying next",
+    "trying another",
+    "using next",
+    "using the next",
+    "will use ",
     "because of a previous error",
     // What was survived.
     "retrying",
@@ -118,6 +128,23 @@ const SOFT: &[&str] = &[
 ];
 
 const WRAPPERS: &[&str] = &[
+    "unknown error",
+    "unknown exception",
+    "error has occurred",
+    "exception has occurred",
+    "fatal exception has occurred",
+    "is not recoverable: exiting",
+    "errors detected",
+    "exited unexpectedly",
+    "terminated unexpectedly",
+    "failed unexpectedly",
+    "see the full stack trace",
+    "code retour",
+    "code de retour",
+    "vorgang abgebrochen",
+    "abgebrochen",
+    "beendet mit",
+    "proceso cancelado",
     "exit code",
     "exit value",
     "exit status",
@@ -276,6 +303,45 @@ const TELLING: &[&str] = &[
     "not reached",
     "inaccessible",
     "out of sync",
+    "is not set",
+    "was not set",
+    "not configured",
+    "has no ",
+    "is required",
+    "must not be",
+    "must be",
+    "cannot open",
+    "can't open",
+    "cannot find",
+    "can't find",
+    "can't locate",
+    "cannot locate",
+    "cannot read",
+    "cannot write",
+    "cannot create",
+    "cannot access",
+    "cannot stat",
+    "cannot load",
+    "could not open",
+    "could not find",
+    "could not read",
+    "could not write",
+    "unable to open",
+    "unable to read",
+    "unable to write",
+    "unable to extend",
+    "unable to connect",
+    "unable to resolve",
+    "has gone away",
+    "terminating connection",
+    "not allowed",
+    "not a valid",
+    "conflict",
+    "compilation aborted",
+    "kennwort",
+    "mot de passe",
+    "contraseña",
+    "child returned status",
 ];
 
 const STRONG: &[&str] = &[
@@ -321,6 +387,193 @@ const STRONG: &[&str] = &[
     "segmentation fault",
     "fatal error has been detected",
     "could not find or load main class",
+    "unhealthy",
+    // What the system says, in the words of `strerror`.
+    "read-only file system",
+    "input/output error",
+    "stale file handle",
+    "stale nfs file handle",
+    "argument list too long",
+    "device or resource busy",
+    "resource busy",
+    "address already in use",
+    "unexpected end of file",
+    "unexpected eof",
+    "premature end of file",
+    "exec format error",
+    "invalid argument",
+    "network is unreachable",
+    "no route to host",
+    "host is unreachable",
+    "host is down",
+    "connection timed out",
+    "operation timed out",
+    "bus error",
+    "illegal instruction",
+    "text file busy",
+    "file too large",
+    "too many open files",
+    "disk quota exceeded",
+    "operation not permitted",
+    ": not a directory",
+    ": is a directory",
+    "directory not empty",
+    ": file exists",
+    "resource temporarily unavailable",
+    "transport endpoint is not connected",
+    "invalid cross-device link",
+    "no such device",
+    "no such process",
+    "socket is not connected",
+    // The last words of tools.
+    "could not resolve host",
+    "couldn't resolve host",
+    "unable to resolve host",
+    "failed to connect to",
+    "returned error: ",
+    "ssl certificate problem",
+    "certificate verify failed",
+    "host key verification failed",
+    "no matching host key",
+    "kex_exchange_identification",
+    "lost connection",
+    "no secret key",
+    "no public key",
+    "bad decrypt",
+    "decryption failed",
+    "bad passphrase",
+    "unbound variable",
+    "syntax error near",
+    "syntax error at",
+    "no such file or folder",
+    "in @inc",
+    "npm err! code",
+    "make: *** ",
+    "make[1]: *** ",
+    "not a git repository",
+    "could not read from remote repository",
+    "repository not found",
+    "pull access denied",
+    "errimagepull",
+    "imagepullbackoff",
+    "crashloopbackoff",
+    "manifest unknown",
+    "got error: ",
+    "error: query failed",
+    "cannot find zipfile directory",
+    "end-of-central-directory signature not found",
+    "not in gzip format",
+    "unexpected token",
+    "bad interpreter",
+    "cannot execute binary file",
+    "alreadyexists",
+    "accessdenied",
+    "nosuchbucket",
+    "nosuchkey",
+    "expiredtoken",
+    "econnrefused",
+    "econnreset",
+    "etimedout",
+    "enotfound",
+    "enoent",
+    "enospc",
+    "eacces",
+    "eaddrinuse",
+    "login incorrect",
+    "500 internal server error",
+    "502 bad gateway",
+    "503 service unavailable",
+    "504 gateway timeout",
+    "too many connections",
+    "too many clients",
+    // The same in other languages.
+    "zugriff verweigert",
+    "keine berechtigung",
+    "datei nicht gefunden",
+    "nicht gefunden",
+    "nicht finden",
+    "kein speicherplatz",
+    "kein platz",
+    "nicht genügend speicher",
+    "festplatte voll",
+    "datenträger voll",
+    "verbindung abgelehnt",
+    "verbindung verweigert",
+    "verbindungsaufbau abgelehnt",
+    "zeitüberschreitung",
+    "anmeldung fehlgeschlagen",
+    "permission non accordée",
+    "permission refusée",
+    "accès refusé",
+    "aucun fichier",
+    "aucun espace",
+    "espace insuffisant",
+    "fichier introuvable",
+    "introuvable",
+    "connexion refusée",
+    "connexion a échoué",
+    "délai d'attente",
+    "délai dépassé",
+    "commande introuvable",
+    "acceso denegado",
+    "permiso denegado",
+    "no existe el archivo",
+    "no existe el fichero",
+    "no se encuentra",
+    "no se encontró",
+    "no se puede encontrar",
+    "no queda espacio",
+    "espacio insuficiente",
+    "conexión rechazada",
+    "conexión rehusada",
+    "tiempo de espera",
+    "orden no encontrada",
+    "acesso negado",
+    "permissão negada",
+    "arquivo ou diretório",
+    "ficheiro ou diretório",
+    "não encontrado",
+    "não foi possível encontrar",
+    "não há espaço",
+    "espaço insuficiente",
+    "conexão recusada",
+    "ligação recusada",
+    "tempo limite",
+    "senha inválida",
+    "comando não encontrado",
+];
+
+/// Beginnings and parts of words that say nothing by themselves, but stand in lines that may name a cause.
+const HINTS: &[&str] = &[
+    "exception",
+    "error",
+    "fatal",
+    "traceback",
+    "ora-",
+    "kill",
+    "failed",
+    "failure",
+    "curl:",
+    "panic",
+    "msg ",
+    "twarn_",
+    "sqlstate",
+    "terminat",
+    "abort",
+    "echec",
+    "échec",
+    "fehler",
+    "erreur",
+    "succeeded",
+    "recovered",
+    "reconnected",
+    "re-established",
+    "reestablished",
+    "restored",
+    "rejected",
+    "skipped",
+    "attempt",
+    "retry",
 ];
 
 /// Written before the number of an HTTP status that begins with 4 or 5.
@@ -331,6 +584,7 @@ const BEFORE_STATUS: &[&str] = &[
     "http/2 ",
     "http/2.0 ",
     "status code: ",
+    "statuscode: ",
     "status code ",
     "status code=",
     "response code: ",
@@ -393,16 +647,30 @@ static PHRASES: LazyLock<(AhoCorasick, Vec<Kind>)> = LazyLock::new(|| {
         (WRAPPERS, Kind::Wrapper),
         (TELLING, Kind::Telling),
         (STRONG, Kind::Strong),
+        (HINTS, Kind::Hint),
     ];
     let kinds = lists.iter().flat_map(|(phrases, kind)| phrases.iter().map(|_| *kind)).collect();
-    let phrases = lists.iter().flat_map(|(phrases, _)| phrases.iter());
-    let automaton = AhoCorasickBuilder::new().ascii_case_insensitive(true).build(phrases);
-    (automaton.expect("the phrases are few"), kinds)
+    (automaton_of(lists.iter().flat_map(|(phrases, _)| phrases.iter())), kinds)
 });
+
+/// The phrases that make a line below WARN worth reading.
+static SIGNS: LazyLock<AhoCorasick> = LazyLock::new(|| automaton_of(STRONG.iter().chain(HINTS)));
+
+/// A table of all states: every message of a log is searched, and the phrases are few.
+fn automaton_of<'a>(phrases: impl Iterator<Item = &'a &'a str>) -> AhoCorasick {
+    let mut builder = AhoCorasickBuilder::new();
+    builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
+    builder.build(phrases).expect("the phrases are few")
+}
 
 /// True if a text has one of the phrases: nothing else can be telling, beside exceptions and codes.
 pub(crate) fn has_phrase(text: &str) -> bool {
     PHRASES.0.is_match(text)
+}
+
+/// True if a text may say what is hardly ever said of anything but a failure.
+pub(crate) fn has_sign(text: &str) -> bool {
+    SIGNS.is_match(text)
 }
 
 /// What is known of a line.
@@ -416,26 +684,43 @@ pub(super) struct Weighed {
 /// How much a line says.
 pub(super) fn weigh(line: &str) -> Weighed {
     let line = line.trim();
+    match without_label(line) {
+        Some(rest) => {
+            let weighed = weigh_plain(rest);
+            // What a program calls an error tells something, unless it tells that something failed.
+            let is_label_enough = weighed.weight >= Weight::Plain;
+            match is_label_enough {
+                true => Weighed { weight: Weight::Telling, is_strong: true },
+                false => weighed,
+            }
+        }
+        None => weigh_plain(line),
+    }
+}
+
+/// `Error: …`, `ORA-20001: …` without what only labels it.
+fn without_label(line: &str) -> Option<&str> {
+    const LABELS: [&str; 7] = ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = ", "Fatal error: "];
+    let line = line.trim_start_matches(['│', '|', ' ']);
+    // The numbers from which applications choose.
+    let of_application = line.strip_prefix("ORA-20").and_then(|rest| rest.split_once(": ")).map(|(_, rest)| rest);
+    LABELS.iter().find_map(|label| line.strip_prefix(label)).or(of_application).map(str::trim_start)
+}
+
+fn weigh_plain(line: &str) -> Weighed {
     let of = |weight| Weighed { weight, is_strong: false };
+    let bare = line.trim_matches(['[', ']', '(', ')', '<', '>']).to_ascii_lowercase();
     if !line.contains(|c: char| c.is_alphanumeric())
-        || ["null", "none", "undefined"].contains(&line.to_ascii_lowercase().as_str())
+        || ["null", "none", "undefined", "0, ''", "0, \"\""].contains(&bare.as_str())
     {
         return of(Weight::Empty);
     }
-    let (automaton, kinds) = &*PHRASES;
-    let mut found = [false; 6];
-    for hit in automaton.find_overlapping_iter(line) {
-        let starts_a_word = !line[..hit.start()].ends_with(|c: char| c.is_ascii_alphanumeric())
-            || !line.as_bytes()[hit.start()].is_ascii_alphanumeric();
-        if starts_a_word {
-            found[kinds[hit.pattern().as_usize()] as usize] = true;
-        }
-    }
+    let found = kinds_in(line);
     let has = |kind: Kind| found[kind as usize];
     let is_strong = has(Kind::Strong) || has_code(line);
     if has(Kind::Cover) {
         of(Weight::Wrapper)
-    } else if has(Kind::Aftermath) {
+    } else if has(Kind::Aftermath) || says_that_a_row_was_left_out(line) {
         of(Weight::Aftermath)
     } else if is_strong || has(Kind::Telling) || has_status(line) {
         Weighed { weight: Weight::Telling, is_strong }
@@ -444,16 +729,84 @@ pub(super) fn weigh(line: &str) -> Weighed {
     } else if line.contains("code 137") {
         // Killed, mostly for its memory: nobody else says so.
         of(Weight::Plain)
-    } else if has(Kind::Wrapper) || says_only_how_it_ended(line) {
+    } else if has(Kind::Wrapper) || says_only_how_it_ended(line) || is_status_of_shell(line) {
         of(Weight::Wrapper)
     } else {
         of(Weight::Plain)
     }
 }
 
+/// The kinds of the phrases of a line. A phrase within a longer one does not count: an `unexpected error` says nothing.
+fn kinds_in(line: &str) -> [bool; KINDS] {
+    let (automaton, kinds) = &*PHRASES;
+    let starts_a_word = |hit: &Match| {
+        !line[..hit.start()].ends_with(|c: char| c.is_ascii_alphanumeric())
+            || !line.as_bytes()[hit.start()].is_ascii_alphanumeric()
+    };
+    let hits: Vec<Match> = automaton.find_overlapping_iter(line).filter(starts_a_word).collect();
+    let is_within = |hit: &Match, other: &Match| {
+        other.start() <= hit.start() && hit.end() <= other.end() && other.span().len() > hit.span().len()
+    };
+    let mut found = [false; KINDS];
+    for hit in &hits {
+        if !hits.iter().any(|other| is_within(hit, other)) {
+            found[kinds[hit.pattern().as_usize()] as usize] = true;
+        }
+    }
+    found
+}
+
+/// `row 12 skipped: no date`: the run went on without it. A limit of such rows ends it.
+fn says_that_a_row_was_left_out(line: &str) -> bool {
+    const ROWS: [&str; 6] = ["row", "rows", "record", "records", "line", "lines"];
+    const LEFT_OUT: [&str; 4] = ["skipped", "rejected", "discarded", "dropped"];
+    const ENDS: [&str; 13] = [
+        "limit",
+        "maximum",
+        "max",
+        "threshold",
+        "many",
+        "more",
+        "most",
+        "allowed",
+        "abort",
+        "aborted",
+        "failed",
+        "stops",
+        "stopped",
+    ];
+    let is_in = |list: &[&str]| words_of(line).any(|word| list.contains(&word.to_ascii_lowercase().as_str()));
+    is_in(&LEFT_OUT) && is_in(&ROWS) && !is_in(&ENDS)
+}
+
+fn words_of(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// True of `403 Forbidden`, `HTTP 500`: a status and no more than its name.
+pub(super) fn is_only_status(line: &str) -> bool {
+    let mut words = words_of(line).skip_while(|word| {
+        ["http", "status", "code", "1", "0", "2", "error"].contains(&word.to_ascii_lowercase().as_str())
+    });
+    let is_status = words.next().is_some_and(|word| {
+        word.len() == 3 && word.starts_with(['4', '5']) && word.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    is_status && words.count() <= 3 && line.len() <= 40
+}
+
+/// `exit 1`, `rc=6`, `+ exit 255`: the status of a shell.
+fn is_status_of_shell(line: &str) -> bool {
+    let mut words = words_of(line);
+    let is_named =
+        words.next().is_some_and(|word| matches!(word.to_ascii_lowercase().as_str(), "exit" | "rc" | "status"));
+    is_named
+        && words.next().is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit()))
+        && words.next().is_none()
+}
+
 /// `Job nightly failed`, `Load of orders failed, code 99`: a thing that runs, how it ended, and little else.
 fn says_only_how_it_ended(line: &str) -> bool {
-    let words = || line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let words = || words_of(line);
     let is_in = |list: &[&str]| words().any(|word| list.contains(&word.to_ascii_lowercase().as_str()));
     words().count() <= OUTCOME_WORDS_MAX && is_in(ENDED) && (is_in(RUNNING) || words().count() <= 3)
 }
@@ -470,9 +823,7 @@ fn has_code(line: &str) -> bool {
     };
     let of_mysql = line.strip_prefix("ERROR ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let of_postgresql = ["ERROR:  ", "FATAL:  ", "PANIC:  "].iter().any(|word| line.contains(word));
-    let of_tools =
-        ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = "].iter().any(|word| line.starts_with(word));
-    begins_with_status || of_mysql || of_postgresql || of_tools || tokens(line).any(is_code)
+    begins_with_status || of_mysql || of_postgresql || tokens(line).any(is_code)
 }
 
 /// The words of a line, with the character before and the text after each.
@@ -492,7 +843,10 @@ fn is_code((before, token, after): (&str, &str, &str)) -> bool {
     let with_dash = rest.strip_prefix('-').is_some_and(|rest| digits(rest) >= 3 && digits(rest) == rest.len());
     let without = digits(rest) >= 3 && rest.len() <= digits(rest) + 1;
     let of_words = token.contains('_') && token.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    letters >= 2 && (with_dash && (is_set_off || after.starts_with(',')) || is_set_off && (without || of_words))
+    // In brackets within a sentence, a name in capitals is the name of something.
+    let is_name_of_error =
+        of_words && (after.starts_with(':') || matches!(before.trim_start(), "[") || before.ends_with(": ["));
+    letters >= 2 && (with_dash && (is_set_off || after.starts_with(',')) || is_set_off && without || is_name_of_error)
 }
 
 /// `HTTP 401`, `Status Code: 503`.
@@ -535,6 +889,27 @@ mod tests {
                 "failed",
             ],
         );
+    }
+
+    #[test]
+    fn what_follows_a_label_is_weighed_without_it() {
+        check(
+            Weight::Wrapper,
+            &["ERROR: script failed at line 3", "Error: An error has occurred", "Unexpected error", "exit 1", "+ rc=6"],
+        );
+        check(Weight::Telling, &["Error: no module for it", "│ Error: creating a bucket", "ORA-20001: no price"]);
+        check(Weight::Wrapper, &["ORA-20001: load of STOCK failed"]);
+    }
+
+    #[test]
+    fn a_name_in_capitals_within_a_sentence_is_no_code() {
+        check(Weight::Plain, &["TM_6109 : partition [SQ_STOCK]: it stopped there at once"]);
+    }
+
+    #[test]
+    fn rows_that_are_left_out_are_survived_up_to_a_limit() {
+        check(Weight::Aftermath, &["row 12 skipped: invalid date", "record 7 rejected: no key"]);
+        check(Weight::Telling, &["too many rows rejected", "reject limit exceeded: 101 rows were skipped"]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ const ITEM_CHARS_MAX: usize = 160;
 /// Most items of each list.
 const EVIDENCE_MAX: usize = 5;
 const CAUSES_MAX: usize = 4;
+const NEW_SUSPECTS_MAX: usize = 3;
 const NEW_MAX: usize = 6;
 
 /// Records around a line that a link of the API returns.
@@ -93,12 +94,19 @@ impl Brief<'_> {
             None => writeln!(out, "Reported by the engine; the log does not say it.")?,
         }
         if headline.is_vague {
-            writeln!(out, "This says only that something failed; the log does not name the cause.")?;
+            writeln!(out, "This does not say why; the log does not name the cause.")?;
         }
-        match headline.is_known {
-            Some(true) => writeln!(out, "The last successful run logged it as well, so the cause may be another.")?,
-            Some(false) => writeln!(out, "The last successful run did not log it.")?,
-            None => {}
+        match (headline.is_known, self.report.good_runs) {
+            (Some(true), 1) => {
+                writeln!(out, "The last successful run logged it as well, so the cause may be another.")?
+            }
+            (Some(true), runs) => writeln!(
+                out,
+                "Of the last {runs} successful runs, at least one logged it as well, so the cause may be another."
+            )?,
+            (Some(false), 1) => writeln!(out, "The last successful run did not log it.")?,
+            (Some(false), runs) => writeln!(out, "None of the last {runs} successful runs logged it.")?,
+            (None, _) => {}
         }
         self.problem(out)?;
         writeln!(out)
@@ -143,7 +151,7 @@ impl Brief<'_> {
             writeln!(out, "- Engine: `{}`", quoted(engine, ITEM_CHARS_MAX))?;
         }
         if let Some(failure) = failure.filter(|_| !causes.is_empty()) {
-            writeln!(out, "- First error, {}:", event(&failure.first))?;
+            writeln!(out, "- First error, {}:", self.event(&failure.first))?;
             for cause in causes.iter().rev().take(CAUSES_MAX).rev() {
                 write!(out, "  - `{}`", quoted(&format!("{}: {}", cause.class, cause.message), ITEM_CHARS_MAX))?;
                 match &cause.at {
@@ -154,10 +162,11 @@ impl Brief<'_> {
         }
         for suspect in others {
             let text = quoted(&suspect.text, ITEM_CHARS_MAX);
-            writeln!(out, "- {}, {}: `{text}`", self.line(suspect.position), suspect.severity.name())?;
+            let known = if suspect.is_known == Some(true) { " (successful runs logged it as well)" } else { "" };
+            writeln!(out, "- {}, {}: `{text}`{known}", self.line(suspect.position), suspect.severity.name())?;
         }
         for warning in warnings {
-            writeln!(out, "- Before the first error, {}", event(warning))?;
+            writeln!(out, "- Before the first error, {}", self.event(warning))?;
         }
         writeln!(out)
     }
@@ -173,6 +182,9 @@ impl Brief<'_> {
         let duration = run.duration_ms.map(|ms| format!(", took {:.1} s", ms as f64 / 1_000.0)).unwrap_or_default();
         let (records, errors) = (counted(run.records, "record"), counted(run.errors, "error"));
         writeln!(out, "Run {}, {}{duration}, {records}, {errors}.", run.run_id, run.triggered_at)?;
+        if against.is_good {
+            self.new_suspects(out)?;
+        }
         let new = against.changes.iter().filter(|change| change.change == Change::New);
         for change in new.clone().take(NEW_MAX) {
             let Some(after) = &change.after else { continue };
@@ -185,6 +197,20 @@ impl Brief<'_> {
             "\nPatterns: {} new, of which {shown} are listed, {} more frequent, {} gone, {} less frequent.\n",
             counts.new, counts.more_often, counts.gone, counts.less_often
         )
+    }
+
+    /// What may be the cause and is new: the patterns of traces are those of their first lines, which say nothing.
+    fn new_suspects(&self, out: &mut String) -> std::fmt::Result {
+        let headline = self.report.headline.as_ref().and_then(|headline| headline.record.as_ref());
+        let is_headline = |suspect: &Suspect| Some(suspect.position) == headline.map(|record| record.position);
+        let new =
+            self.report.suspects.iter().filter(|suspect| suspect.is_known == Some(false) && !suspect.is_wrapper());
+        let (first, others): (Vec<&Suspect>, Vec<&Suspect>) = new.partition(|suspect| is_headline(suspect));
+        for suspect in first.into_iter().chain(others).take(NEW_SUSPECTS_MAX) {
+            let text = quoted(&suspect.text, ITEM_CHARS_MAX);
+            writeln!(out, "- {}, {}: `{text}`", self.line(suspect.position), suspect.severity.name())?;
+        }
+        Ok(())
     }
 
     fn next_steps(&self, out: &mut String) -> std::fmt::Result {
@@ -211,15 +237,16 @@ impl Brief<'_> {
         )
     }
 
+    fn event(&self, event: &Event) -> String {
+        let line = event.position.map(|position| format!("{}, ", self.line(position))).unwrap_or_default();
+        format!("{line}{} {} `{}`", event.time, event.severity.name(), quoted(&event.message, ITEM_CHARS_MAX))
+    }
+
     /// A link to a line; the web UI counts lines from 1.
     fn line(&self, position: u64) -> String {
         let number = position.saturating_add(1);
         format!("[line {number}]({}/runs/{}#{number})", self.base_url, self.report.run.run_id)
     }
-}
-
-fn event(event: &Event) -> String {
-    format!("{} {} `{}`", event.time, event.severity.name(), quoted(&event.message, ITEM_CHARS_MAX))
 }
 
 /// The name of a task or workspace, which someone chose, as plain text of a line.

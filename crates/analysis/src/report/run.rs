@@ -12,7 +12,7 @@ use super::load::{LogPart, ReportSources, RunHead, load};
 use super::reasons::{is_bad, is_good};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
 use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
-use crate::summary::{RunSummary, headline_of};
+use crate::summary::{GoodSuspects, Logged, RunSummary, good_summaries, headline_of};
 use crate::{Failure, Headline, Outlier, SlowGap, Suspect, Timeline};
 
 /// Maximum number of patterns of a report: the most severe, then the most frequent.
@@ -51,6 +51,9 @@ pub struct RunReport {
     /// The tasks that the problem hits, those with the most runs first; at most 5.
     #[serde(default)]
     pub problem_tasks: Vec<ProblemTaskBody>,
+    /// Number of the last successful runs whose errors are not taken for the cause; at most 5.
+    #[serde(default)]
+    pub good_runs: u64,
     /// Texts of the log that may be the cause, in the order of the log, with what each says about it.
     #[serde(default)]
     pub suspects: Vec<Suspect>,
@@ -161,9 +164,10 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
     let components = components_of(sources.components, &loaded.run).await?;
     let Some(mut summary) = loaded.summary else {
         return Ok(RunReport {
-            headline: headline_of(&[], None, engine).filter(|_| is_bad(run.status)),
+            headline: headline_of(Logged::default(), &[], engine).filter(|_| is_bad(run.status)),
             problem,
             problem_tasks,
+            good_runs: 0,
             suspects: Vec::new(),
             run,
             log: loaded.log,
@@ -178,13 +182,17 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
             stack_traces: Vec::new(),
         });
     };
-    let (against, earlier) = against(sources, &loaded.run, &summary).await?.unzip();
-    let is_with_good = against.as_ref().is_some_and(|against| against.is_good) && !is_good(run.status);
-    let headline = summary.headline(earlier.as_ref().filter(|_| is_with_good), engine);
+    let against = against(sources, &loaded.run, &summary).await?;
+    let good = match is_good(run.status) {
+        true => Vec::new(),
+        false => good_summaries(sources.summaries, &loaded.run).await?,
+    };
+    let headline = summary.headline(&good, engine);
     let headline = headline.filter(|_| is_bad(run.status) || summary.failure.is_some());
-    let mut suspects = std::mem::take(&mut summary.suspects);
-    suspects.retain(|suspect| headline.is_some() && suspect.severity >= Severity::Warn);
-    suspects.truncate(SUSPECTS_SHOWN_MAX);
+    let suspects = match &headline {
+        Some(_) => suspects_shown(std::mem::take(&mut summary.suspects), &good),
+        None => Vec::new(),
+    };
     let figures = Some(Figures::of(&summary));
     let (mut patterns, mut stack_traces) = (summary.patterns.patterns, summary.stack_traces.groups);
     patterns.truncate(PATTERNS_SHOWN_MAX);
@@ -196,6 +204,7 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
         headline,
         problem,
         problem_tasks,
+        good_runs: good.len() as u64,
         suspects,
         failure: summary.failure,
         against,
@@ -208,6 +217,20 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
     })
 }
 
+/// The texts that are shown with a headline, and whether the last successful runs logged them.
+fn suspects_shown(mut suspects: Vec<Suspect>, good: &[RunSummary]) -> Vec<Suspect> {
+    suspects.retain(|suspect| !suspect.is_last_line() && (suspect.severity >= Severity::Warn || suspect.is_strong));
+    suspects.truncate(SUSPECTS_SHOWN_MAX);
+    if !good.is_empty() {
+        let logged: Vec<Logged<'_>> = good.iter().map(RunSummary::logged).collect();
+        let good_suspects = GoodSuspects::of(&logged);
+        for suspect in &mut suspects {
+            suspect.is_known = Some(good_suspects.have(suspect));
+        }
+    }
+    suspects
+}
+
 /// All patterns of a run. `NotFound`: no such run.
 pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<RunPatterns> {
     let loaded = load(sources, run_id).await?;
@@ -215,12 +238,11 @@ pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<R
     Ok(RunPatterns { run_id, log: loaded.log, patterns, stack_traces })
 }
 
-/// Compares the run with the last successful one or, if there is none, with the previous one, and returns the summary
-/// of that.
-async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<(Against, RunSummary)>> {
-    let good = sources.summaries.previous_run(run, true).await?;
+/// Compares the run with the last successful one or, if there is none, with the previous one.
+async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
+    let good = sources.summaries.previous_runs(run, true, 1).await?.pop();
     let is_good = good.is_some();
-    let earlier = if is_good { good } else { sources.summaries.previous_run(run, false).await? };
+    let earlier = if is_good { good } else { sources.summaries.previous_runs(run, false, 1).await?.pop() };
     let Some(earlier) = earlier else { return Ok(None) };
     let earlier = load(sources, earlier.id).await?;
     let Some(summary) = earlier.summary else { return Ok(None) };
@@ -232,8 +254,7 @@ async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> R
     let mut new_causes = causes_only_in(&later.stack_traces, &summary.stack_traces);
     new_causes.truncate(GROUPS_SHOWN_MAX);
     let run = RunHead::of(sources.workspaces, &earlier.run).await?;
-    let against = Against { run, is_good, counts, changes, new_causes, complete: comparison.complete };
-    Ok(Some((against, summary)))
+    Ok(Some(Against { run, is_good, counts, changes, new_causes, complete: comparison.complete }))
 }
 
 /// The groups of one log that the other does not have.

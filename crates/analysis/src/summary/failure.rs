@@ -60,6 +60,9 @@ pub struct Event {
     pub bundle_name: Option<String>,
     /// The first line of its message.
     pub message: String,
+    /// The position of its record in the log, starting at 0; absent in summaries of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
 }
 
 /// An exception.
@@ -89,7 +92,7 @@ impl FailureWatch {
     pub(crate) fn add(&mut self, record: &Record, severity: Severity, position: u64) {
         match severity {
             Severity::Error | Severity::Fatal => self.add_error(record, severity, position),
-            Severity::Warn if self.failure.is_none() => self.add_warning(record),
+            Severity::Warn if self.failure.is_none() => self.add_warning(record, position),
             _ => {}
         }
     }
@@ -105,10 +108,10 @@ impl FailureWatch {
         self.failure
     }
 
-    fn add_warning(&mut self, record: &Record) {
+    fn add_warning(&mut self, record: &Record, position: u64) {
         let kind = masked(first_line(record));
         self.warnings.retain(|(other, _)| *other != kind);
-        self.warnings.push_back((kind, Event::of(record, Severity::Warn)));
+        self.warnings.push_back((kind, Event::of(record, Severity::Warn, position)));
         if self.warnings.len() > WARNINGS_MAX {
             self.warnings.pop_front();
         }
@@ -120,7 +123,7 @@ impl FailureWatch {
         if self.kinds.contains(&kind) {
             return;
         }
-        let event = Event::of(record, severity);
+        let event = Event::of(record, severity, position);
         match &mut self.failure {
             None => {
                 self.first_position = position;
@@ -177,9 +180,9 @@ impl Cause {
 }
 
 impl Event {
-    fn of(record: &Record, severity: Severity) -> Self {
+    fn of(record: &Record, severity: Severity, position: u64) -> Self {
         let (time, bundle_name) = (record.time, record.bundle_name.clone());
-        Self { time, severity, bundle_name, message: first_line(record).to_owned() }
+        Self { time, severity, bundle_name, message: first_line(record).to_owned(), position: Some(position) }
     }
 }
 

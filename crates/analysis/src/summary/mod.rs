@@ -6,6 +6,8 @@
 //!
 //! [`Summary`] is a smaller variant, for code that reads a log anyway and needs a few statistics.
 
+mod cause;
+mod choice;
 mod failure;
 mod gaps;
 mod job;
@@ -16,14 +18,15 @@ mod suspects;
 mod timeline;
 mod totals;
 
+pub use choice::{Headline, HeadlineRecord};
+pub(crate) use choice::{GoodSuspects, Logged, headline_of};
 pub use failure::{Cause, Event, Failure};
 pub use gaps::SlowGap;
-pub(crate) use job::summarize_log;
+pub(crate) use job::{good_summaries, summarize_log};
 pub use job::{make_summaries, summarize_all, summarize_due};
 pub use outliers::Outlier;
 pub use run::{ERROR_GROUPS_MAX, RunSummary, SUMMARY_VERSION, Summarizer};
 pub(crate) use run::{errors_of, read_summary};
-pub(crate) use suspects::headline_of;
-pub use suspects::{Headline, HeadlineRecord, Suspect};
+pub use suspects::Suspect;
 pub use timeline::{STRETCHES_MAX, Stretch, Timeline};
 pub use totals::{FirstError, Gap, Summary};

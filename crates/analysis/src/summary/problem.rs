@@ -1,15 +1,15 @@
-//! The problem of a failed run: its headline with values masked, which is the same for the same root cause.
+//! The problem of a failed run: the cause that its headline tells, whatever the values in it.
 //!
-//! Runs of different tasks of a workspace fail of the same problem if their headlines differ only in values. A headline
+//! Runs of different tasks of a workspace fail of the same problem if their headlines tell the same [`Cause`]. A headline
 //! that says only that something failed tells nothing of what other tasks fail of: it is a problem of its task alone, and
 //! so is the absence of a headline.
 
 use runlog_model::{TaskId, WorkspaceId};
 use runlog_store::problems::NewProblem;
 
-use super::suspects::Headline;
+use super::cause::{Cause, masked_cause};
+use super::choice::Headline;
 use crate::StableId;
-use crate::mask::masked;
 
 /// Most characters of a title. Headlines are cut, too, at more characters: what is left of the masked text does not depend
 /// on the lengths of the values in it.
@@ -21,13 +21,17 @@ const NO_CAUSE: &str = "No cause found in the log or in the engine's error messa
 /// The problem of a run of this task with this headline.
 pub(crate) fn problem_of_headline(workspace: WorkspaceId, task: TaskId, headline: Option<&Headline>) -> NewProblem {
     let title: Option<String> =
-        headline.map(|headline| masked(&headline.text).trim().chars().take(TITLE_CHARS_MAX).collect());
+        headline.map(|headline| masked_cause(&headline.text).trim().chars().take(TITLE_CHARS_MAX).collect());
     let title = title.filter(|title| !title.is_empty());
     let is_of_task = title.is_none() || headline.is_some_and(|headline| headline.is_vague);
     let title = title.unwrap_or_else(|| NO_CAUSE.to_owned());
+    let cause: String = match headline {
+        Some(headline) if title != NO_CAUSE => Cause::of(&headline.text).key.chars().take(TITLE_CHARS_MAX).collect(),
+        _ => title.clone(),
+    };
     let key = match is_of_task {
-        true => format!("{workspace}\n{task}\n{title}"),
-        false => format!("{workspace}\n{title}"),
+        true => format!("{workspace}\n{task}\n{cause}"),
+        false => format!("{workspace}\n{cause}"),
     };
     let headline = headline.map(|headline| headline.text.trim().to_owned()).filter(|text| !text.is_empty());
     NewProblem { id: StableId::of(&key).to_string(), title, headline }
@@ -69,7 +73,7 @@ mod tests {
         let [one, other] = ["ORA-00942: table \"A\" does not exist", "ORA-12541: no listener for \"A\""];
         let [one, other] = [one, other].map(|text| problem(WORKSPACE, TASK, Some(&headline(text, false))));
         assert_ne!(one.id, other.id);
-        assert_eq!(one.title, "ORA-00942: table \"<text>\" does not exist");
+        assert_eq!(one.title, "ORA-00942: table \"A\" does not exist");
     }
 
     #[test]

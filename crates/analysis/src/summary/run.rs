@@ -12,10 +12,11 @@ use runlog_store::summaries::{NewErrorGroup, StoredSummary};
 use runlog_store::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
+use super::choice::{Headline, Logged, headline_of};
 use super::failure::{Failure, FailureWatch};
 use super::gaps::{SlowGap, first_line};
 use super::outliers::{Outlier, OverTime};
-use super::suspects::{Headline, Suspect, SuspectWatch, headline_of, is_of_interest};
+use super::suspects::{Suspect, SuspectWatch, is_of_interest};
 use super::timeline::Timeline;
 use crate::first_line::first_line_of;
 use crate::headline::{Joined, Joiner, is_continuation};
@@ -26,7 +27,7 @@ use crate::{Occurrences, StableId};
 
 /// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
 /// and, through the version of templates, when ids change.
-pub const SUMMARY_VERSION: u32 = 1_200 + TEMPLATES_VERSION;
+pub const SUMMARY_VERSION: u32 = 1_300 + TEMPLATES_VERSION;
 
 /// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
 pub const ERROR_GROUPS_MAX: usize = 50;
@@ -120,8 +121,11 @@ impl Summarizer {
             }
         } else {
             self.failure.add(record, severity, position);
+            self.suspects.add_last(record, severity, position, self.ordinary);
             if !is_of_interest {
                 self.stack_traces.add(record);
+            } else if severity <= Severity::Warn {
+                self.suspects.add_ordinary(record, self.ordinary);
             }
         }
         self.ordinary += u64::from(severity < Severity::Warn);
@@ -163,10 +167,16 @@ impl RunSummary {
         errors_of(&self.severities)
     }
 
-    /// What the run failed of, as far as it can be told. `good`: the summary of the last successful run of the task,
-    /// whose errors are not the cause; `engine`: the error message of the run.
-    pub fn headline(&self, good: Option<&Self>, engine: Option<&str>) -> Option<Headline> {
-        headline_of(&self.suspects, good.map(|good| good.suspects.as_slice()), engine)
+    /// What the run failed of, as far as it can be told. `good`: the summaries of the last successful runs of the task,
+    /// the last first, whose errors are not the cause; `engine`: the error message of the run.
+    pub fn headline(&self, good: &[Self], engine: Option<&str>) -> Option<Headline> {
+        let good: Vec<Logged<'_>> = good.iter().map(Self::logged).collect();
+        headline_of(self.logged(), &good, engine)
+    }
+
+    /// What headlines are found by.
+    pub(crate) fn logged(&self) -> Logged<'_> {
+        Logged { suspects: &self.suspects, patterns: Some(&self.patterns) }
     }
 
     /// The kinds of errors in the log, for the catalog: the most severe and most frequent of each sort.

@@ -1,20 +1,15 @@
-//! What a log names as the cause of a failure, and which of it is the headline of the run.
+//! What a log names as the cause of a failure.
 //!
-//! The summary keeps the different texts that may be the cause. The choice is made when a report is created, because
-//! it depends on the last successful run: what that run logged as well is not the cause. Among the others the text
-//! that says most is the headline, and among equals the first, unless the run went on for long after it.
+//! The summary keeps the different texts that may be the cause, and the last lines, in case nothing else says anything.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::collections::{HashSet, VecDeque};
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use runlog_model::{Record, Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::cause::Cause;
 use super::gaps::first_line;
-use crate::StableId;
-use crate::headline::{Joined, Weight, has_phrase, read};
-use crate::mask::masked;
+use crate::headline::{Joined, Weight, has_phrase, has_sign, read};
 
 /// Most texts that are kept of a run.
 pub(crate) const SUSPECTS_MAX: usize = 32;
@@ -22,54 +17,15 @@ pub(crate) const SUSPECTS_MAX: usize = 32;
 /// Most kinds of single lines that are remembered, in order not to read each again.
 const SEEN_MAX: usize = 512;
 
-/// Number of ordinary records after which a later error is more likely the cause than an earlier one.
-const WENT_ON_RECORDS: u64 = 20;
+/// Most ordinary records between an error and the record that tells that it was survived.
+const RECOVERED_RECORDS_MAX: u64 = 3;
 
-/// The same if a component, thread or program ended with the later error, and not with the earlier one.
-const WENT_ON_RECORDS_FATAL: u64 = 3;
+/// The last lines of a log that are kept: of so many the last different ones.
+const LAST_LINES: usize = 24;
+const LAST_SUSPECTS_MAX: usize = 8;
 
-/// Of ten words of two texts of one kind, so many are the same.
-const ALIKE_OF_TEN: usize = 8;
-
-/// What messages below ERROR contain that may name a cause, in the usual spellings: every message is searched for them,
-/// and with case ignored that takes three times as long.
-const OF_INTEREST: &[&str] = &[
-    "xception",
-    "rror",
-    "ERROR",
-    "fatal",
-    "Fatal",
-    "FATAL",
-    "aceback",
-    "ORA-",
-    "illed",
-    "ot found",
-    "NOT FOUND",
-    "enied",
-    "DENIED",
-    "ailed",
-    "FAILED",
-    "ailure",
-    "efused",
-    "o space",
-    "uota",
-    "imed out",
-    "curl:",
-    "annot",
-    "anic:",
-    "Msg ",
-    "tWarn_",
-    "SQLSTATE",
-    "SQLState",
-    "erminat",
-    "ould not",
-    "SIG",
-];
-
-static INTEREST: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let automaton = AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(OF_INTEREST);
-    automaton.expect("the words are few")
-});
+/// Most bytes of one of the last lines.
+const LAST_LINE_BYTES_MAX: usize = 400;
 
 /// A text that may be the cause of a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -94,39 +50,9 @@ pub struct Suspect {
     /// The component that logged it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle_name: Option<String>,
-}
-
-/// The cause of a failure, as far as it can be told: the headline of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Headline {
-    /// One line, at most 400 characters.
-    pub text: String,
-    /// ID of its text with values masked, the same in every run.
-    pub id: StableId,
-    /// Where the log says it; absent if only the engine does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record: Option<HeadlineRecord>,
-    /// True if it says only that something failed, not why.
-    pub is_vague: bool,
-    /// Whether the last successful run logged it as well; absent if there is none to compare with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// In reports: whether the last successful runs logged it as well; absent if there are none to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_known: Option<bool>,
-}
-
-/// The record of a headline.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HeadlineRecord {
-    /// Its position in the log, starting at 0.
-    pub position: u64,
-    /// When it was logged.
-    pub time: Timestamp,
-    /// Its severity.
-    pub severity: Severity,
-    /// The component that logged it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bundle_name: Option<String>,
 }
 
 /// Watches for what may be the cause of a failure.
@@ -135,6 +61,18 @@ pub(crate) struct SuspectWatch {
     suspects: Vec<Suspect>,
     kinds: HashSet<String>,
     seen: HashSet<String>,
+    last: VecDeque<LastLine>,
+}
+
+/// One of the last lines of a log.
+#[derive(Debug)]
+struct LastLine {
+    text: String,
+    severity: Severity,
+    time: Timestamp,
+    position: u64,
+    ordinary_before: u64,
+    bundle_name: Option<String>,
 }
 
 /// True if a record may name the cause of a failure.
@@ -142,9 +80,31 @@ pub(crate) fn is_of_interest(record: &Record, severity: Severity) -> bool {
     let Some(message) = record.message.as_deref() else { return severity >= Severity::Error };
     match severity {
         Severity::Error | Severity::Fatal => true,
-        Severity::Warn | Severity::Other => INTEREST.is_match(message) || has_phrase(message),
-        _ => INTEREST.is_match(message),
+        Severity::Warn | Severity::Other => has_phrase(message),
+        _ => has_sign(message),
     }
+}
+
+/// True of a record that tells that the error before it was survived.
+fn tells_of_recovery(message: &str) -> bool {
+    let message = message.lines().next().unwrap_or_default().to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let is_again = has(&["attempt", "retry"]) && has(&[" ok", "successful"]);
+    let words = [
+        "succeeded",
+        "recovered",
+        "reconnected",
+        "re-established",
+        "reestablished",
+        "restored",
+        "row rejected",
+        "record rejected",
+        "rejects so far",
+        "row skipped",
+        "record skipped",
+        "continuing",
+    ];
+    (is_again || has(&words)) && !has(&["fail", "error", "not succe", "unsuccess"])
 }
 
 /// True for a line without a severity that says it is a warning.
@@ -189,24 +149,95 @@ impl SuspectWatch {
             position: joined.position,
             ordinary_before: joined.ordinary_before,
             bundle_name: record.bundle_name.clone(),
+            is_known: None,
         };
         let kind = suspect.kind();
-        if !self.kinds.contains(&kind) {
-            self.kinds.insert(kind);
-            self.suspects.push(suspect);
-            self.keep_to_the_limit();
+        if self.kinds.contains(&kind) {
+            // What is said again at the end is what the run ended with.
+            if suspect.is_fatal
+                && let Some(first) = self.suspects.iter_mut().find(|it| it.kind() == kind)
+            {
+                first.is_fatal = true;
+            }
+            return;
         }
+        self.kinds.insert(kind);
+        self.suspects.push(suspect);
+        self.keep_to_the_limit();
+    }
+
+    /// Takes a record below ERROR into account that may tell that the last error of its component was survived.
+    pub(crate) fn add_ordinary(&mut self, record: &Record, ordinary_before: u64) {
+        let is_same = |suspect: &Suspect| suspect.bundle_name == record.bundle_name;
+        let Some(place) = self.suspects.iter().rposition(is_same) else { return };
+        let last = &mut self.suspects[place];
+        let is_near = ordinary_before.saturating_sub(last.ordinary_before) <= RECOVERED_RECORDS_MAX;
+        let is_cause = last.weight > Weight::Aftermath && !last.is_fatal;
+        if !is_near || !is_cause || !record.message.as_deref().is_some_and(tells_of_recovery) {
+            return;
+        }
+        // Said again, it counts again.
+        self.kinds.remove(&last.kind());
+        self.seen.clear();
+        last.weight = Weight::Aftermath;
+        if !self.kinds.insert(last.kind()) {
+            self.suspects.remove(place);
+        }
+    }
+
+    /// Keeps a line of the log, in case it is one of the last.
+    pub(crate) fn add_last(&mut self, record: &Record, severity: Severity, position: u64, ordinary_before: u64) {
+        let line = first_line(record);
+        if line.is_empty() || !matches!(severity, Severity::Other | Severity::Info | Severity::Warn) {
+            return;
+        }
+        // The memory of the first is used again.
+        let first = if self.last.len() >= LAST_LINES { self.last.pop_front() } else { None };
+        let mut text = first.map(|first| first.text).unwrap_or_default();
+        text.clear();
+        text.push_str(&line[..line.floor_char_boundary(LAST_LINE_BYTES_MAX)]);
+        let (time, bundle_name) = (record.time, record.bundle_name.clone());
+        self.last.push_back(LastLine { text, severity, time, position, ordinary_before, bundle_name });
+    }
+
+    /// The last different lines, of which nothing else is known.
+    fn last_suspects(&mut self) -> Vec<Suspect> {
+        let mut kinds = HashSet::new();
+        let mut suspects = Vec::new();
+        for line in std::mem::take(&mut self.last).into_iter().rev() {
+            let headline = read(&line.text);
+            let is_suspect = self.suspects.iter().any(|suspect| suspect.position == line.position);
+            let says_something = headline.weight > Weight::Wrapper && !is_suspect && !is_warning(&line.text);
+            if !says_something || suspects.len() >= LAST_SUSPECTS_MAX || !kinds.insert(Cause::of(&headline.text).key) {
+                continue;
+            }
+            suspects.push(Suspect {
+                text: headline.text,
+                weight: Weight::Plain,
+                is_strong: false,
+                is_fatal: false,
+                severity: line.severity,
+                time: line.time,
+                position: line.position,
+                ordinary_before: line.ordinary_before,
+                bundle_name: line.bundle_name,
+                is_known: None,
+            });
+        }
+        suspects
     }
 
     /// What may be the cause, in the order of the log.
     pub(crate) fn finish(mut self) -> Vec<Suspect> {
+        let last = self.last_suspects();
+        self.suspects.extend(last);
         self.suspects.sort_by_key(|suspect| suspect.position);
         self.suspects
     }
 
     /// True if a single line is the first of its kind, or kinds are no longer remembered.
     fn is_first(&mut self, record: &Record, severity: Severity) -> bool {
-        let kind = format!("{severity:?} {}", masked(first_line(record)));
+        let kind = format!("{severity:?} {}", Cause::of(first_line(record)).key);
         if self.seen.len() < SEEN_MAX { self.seen.insert(kind) } else { !self.seen.contains(&kind) }
     }
 
@@ -233,100 +264,37 @@ impl Suspect {
         self.weight <= Weight::Wrapper
     }
 
-    fn is_error(&self) -> bool {
+    pub(super) fn is_error(&self) -> bool {
         self.severity >= Severity::Error
     }
 
     /// A sentence and an exception without a message say equally little: the first of them counts.
-    fn rank(&self) -> Weight {
+    pub(super) fn rank(&self) -> Weight {
         if self.weight == Weight::Bare { Weight::Plain } else { self.weight }
     }
 
     fn kind(&self) -> String {
-        format!("{} {:?} {}", self.is_error(), self.weight, masked(&self.text))
+        format!("{} {:?} {}", self.is_error(), self.weight, Cause::of(&self.text).key)
     }
 
-    fn id(&self) -> StableId {
-        StableId::of(&masked(&self.text))
+    /// One of the last lines of the log, of which nothing else is known.
+    pub fn is_last_line(&self) -> bool {
+        !self.is_error() && self.weight <= Weight::Plain && !self.is_strong
     }
-}
 
-/// The headline of a run: of its suspects, those of the last successful run, and the message of the engine.
-pub(crate) fn headline_of(suspects: &[Suspect], good: Option<&[Suspect]>, engine: Option<&str>) -> Option<Headline> {
-    let good_suspects = good.unwrap_or_default();
-    // What was a warning in the successful run, and is an error now, may be the cause.
-    let is_known = |suspect: &Suspect| {
-        good_suspects.iter().any(|it| (it.is_error() || !suspect.is_error()) && is_alike(&it.text, &suspect.text))
-    };
-    let is_new = |suspect: &&Suspect| !is_known(suspect);
-    let errors = pick(suspects.iter().filter(|it| it.is_error()).filter(is_new));
-    let is_enough = |found: Option<&Suspect>| found.is_some_and(|suspect| suspect.weight > Weight::Aftermath);
-    let engine = engine.map(read).filter(|engine| engine.weight > Weight::Empty);
-    let others = || pick(suspects.iter().filter(|it| !it.is_error()).filter(is_new));
-    let mut chosen = if is_enough(errors) { errors } else { others().or(errors) };
-    let weight = chosen.map_or(Weight::Empty, |suspect| suspect.weight);
-    if let Some(engine) = engine.filter(|engine| engine.weight > weight) {
-        return Some(Headline {
-            id: StableId::of(&masked(&engine.text)),
-            text: engine.text,
-            record: None,
-            is_vague: engine.weight <= Weight::Aftermath,
-            is_known: None,
-        });
+    /// The author of the job chose these words.
+    pub(super) fn is_of_die(&self) -> bool {
+        self.bundle_name.as_deref().is_some_and(|name| name.starts_with("tDie_"))
     }
-    if chosen.is_none() {
-        // The log has nothing that the last successful run has not: it is told nevertheless.
-        chosen = pick(suspects.iter().filter(|it| it.is_error()));
-    }
-    let suspect = chosen?;
-    Some(Headline {
-        text: suspect.text.clone(),
-        id: suspect.id(),
-        record: Some(HeadlineRecord {
-            position: suspect.position,
-            time: suspect.time,
-            severity: suspect.severity,
-            bundle_name: suspect.bundle_name.clone(),
-        }),
-        is_vague: suspect.weight <= Weight::Aftermath,
-        is_known: good.map(|_| !is_new(&suspect)),
-    })
-}
-
-/// True if two texts are the same but for values and a few words.
-fn is_alike(one: &str, other: &str) -> bool {
-    let (one, other) = (masked(one), masked(other));
-    let (words, others) = (one.split_whitespace(), other.split_whitespace());
-    let (count, same) = (words.clone().count(), words.zip(others.clone()).filter(|(one, other)| one == other).count());
-    count == others.count() && ALIKE_OF_TEN * count <= 10 * same
-}
-
-/// Of those that say most, the first, unless the run went on for long after it.
-fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a Suspect> {
-    let most = suspects.clone().map(Suspect::rank).max()?;
-    let mut of_most = suspects.filter(|suspect| suspect.rank() == most);
-    let mut chosen = of_most.next()?;
-    let mut previous = chosen;
-    for suspect in of_most {
-        let is_end = suspect.is_fatal && !chosen.is_fatal;
-        let was_end = chosen.is_fatal && !suspect.is_fatal;
-        let went_on = suspect.ordinary_before.saturating_sub(previous.ordinary_before);
-        let needed = if is_end { WENT_ON_RECORDS_FATAL } else { WENT_ON_RECORDS };
-        if went_on >= needed && !was_end {
-            chosen = suspect;
-        }
-        previous = suspect;
-    }
-    Some(chosen)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::headline::Joiner;
 
     /// The suspects of records, each after so many ordinary ones.
-    fn suspects_of(records: &[(u64, &str, &str)]) -> Vec<Suspect> {
+    pub(crate) fn suspects_of(records: &[(u64, &str, &str)]) -> Vec<Suspect> {
         let (mut watch, mut joiner, mut ordinary) = (SuspectWatch::default(), Joiner::default(), 0);
         for (position, (ordinary_before, severity, message)) in records.iter().enumerate() {
             ordinary += ordinary_before;
@@ -339,57 +307,6 @@ mod tests {
         }
         joiner.finish().iter().for_each(|joined| watch.add(joined));
         watch.finish()
-    }
-
-    fn text_of(headline: Option<Headline>) -> String {
-        headline.map(|headline| headline.text).unwrap_or_default()
-    }
-
-    #[track_caller]
-    fn check(records: &[(u64, &str, &str)], expected: &str) {
-        assert_eq!(text_of(headline_of(&suspects_of(records), None, None)), expected);
-    }
-
-    const DENIED: (u64, &str, &str) = (0, "ERROR", "open: permission denied");
-    const FULL: (u64, &str, &str) = (0, "ERROR", "write: no space left");
-
-    #[test]
-    fn the_first_of_equals_is_the_headline_unless_the_run_went_on() {
-        check(&[DENIED, FULL], "open: permission denied");
-        check(&[DENIED, (WENT_ON_RECORDS, FULL.1, FULL.2)], "write: no space left");
-        let ended = "Exception in component tMap_1 (job)\na.b.FullException: no space left\n\tat a.B.c(B.java:1)";
-        check(&[DENIED, (WENT_ON_RECORDS_FATAL, "ERROR", ended)], "a.b.FullException: no space left");
-    }
-
-    #[test]
-    fn what_says_more_is_the_headline_wherever_it_is() {
-        check(&[(0, "ERROR", "job orders failed"), (0, "ERROR", "12 rows"), FULL], "write: no space left");
-        check(&[(0, "WARN", "disk is full"), (0, "ERROR", "Process exited with code 1")], "disk is full");
-        check(
-            &[(0, "INFO", "timeout is 3 s"), (0, "ERROR", "Process exited with code 1")],
-            "Process exited with code 1",
-        );
-    }
-
-    #[test]
-    fn errors_of_the_last_successful_run_are_not_the_cause() {
-        let (failed, good) = (suspects_of(&[DENIED, FULL]), suspects_of(&[DENIED]));
-        let headline = headline_of(&failed, Some(&good), None).unwrap();
-        assert_eq!((headline.text.as_str(), headline.is_known), ("write: no space left", Some(false)));
-        let headline = headline_of(&good, Some(&good), None).unwrap();
-        assert_eq!((headline.text.as_str(), headline.is_known), ("open: permission denied", Some(true)));
-        let warned = suspects_of(&[(0, "WARN", DENIED.2)]);
-        assert_eq!(text_of(headline_of(&failed, Some(&warned), None)), "open: permission denied", "it was a warning");
-    }
-
-    #[test]
-    fn the_engine_is_heard_if_it_says_more_than_the_log() {
-        let vague = suspects_of(&[(0, "ERROR", "Process exited with code 1")]);
-        let headline = headline_of(&vague, None, Some("OOMKilled: over its limit")).unwrap();
-        assert_eq!((headline.text.as_str(), headline.record), ("OOMKilled: over its limit", None));
-        assert_eq!(text_of(headline_of(&vague, None, Some("it broke"))), "it broke");
-        assert_eq!(text_of(headline_of(&suspects_of(&[FULL]), None, Some("it broke"))), "write: no space left");
-        assert_eq!(headline_of(&[], None, None), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Case {
     /// The headline that the code finds.
     pub(crate) fn headline(&self) -> String {
         let good = (!self.good.is_empty()).then(|| summary_of(&self.good));
-        let headline = summary_of(&self.failing).headline(good.as_ref(), self.engine.as_deref());
+        let headline = summary_of(&self.failing).headline(good.as_slice(), self.engine.as_deref());
         headline.map(|headline| headline.text).unwrap_or_default()
     }
 

@@ -234,6 +234,40 @@ async fn the_headline_of_a_failed_run_is_its_root_cause_and_no_error_that_good_r
     assert!(titles.iter().any(|title| title.starts_with("SQLSyntaxErrorException: ORA-")), "{titles:?}");
 }
 
+/// An error that only the run before the last successful one had logged was told as the cause, and the new exception of a
+/// traceback was not among what is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_good_run_logged_is_no_cause_and_is_marked_in_the_brief() {
+    let stage = Stage::new().await;
+    let decoy = "Cannot report metrics: Connection refused";
+    let lines = |messages: &[&str]| -> String {
+        (1..).zip(messages).fold(String::new(), |lines, (at, message)| {
+            let severity = if message.starts_with("read") { "INFO" } else { "ERROR" };
+            lines + &format!("{}\n", json!({"logTimestamp": at, "severity": severity, "logMessage": message}))
+        })
+    };
+    for (run, log) in
+        [(OTHER, vec!["read 7 rows", decoy]), ("6c0e5a34-0000-4000-8000-000000000003", vec!["read 8 rows"])]
+    {
+        stage.run_with(run, &lines(&log), "execution_successful").await;
+        stage.clock.advance_ms(3_600_000);
+    }
+    let trace =
+        "Traceback (most recent call last):\n  File \"/opt/a.py\", line 3, in <module>\n    x()\nKeyError: 'vat'";
+    stage.run_with(RUN, &lines(&["read 9 rows", decoy, trace]), "execution_failed").await;
+    stage.seal_and_summarize().await;
+    let report = stage.report(RUN).await;
+    assert_eq!((&report["headline"]["text"], &report["goodRuns"]), (&json!("KeyError: 'vat'"), &json!(2)), "{report}");
+    let known: Vec<&Value> = report["suspects"].as_array().unwrap().iter().map(|it| &it["isKnown"]).collect();
+    assert_eq!(known, [true, false], "{report}");
+    assert_eq!(report["failure"]["first"]["position"], 1);
+    let brief = stage.get(&format!("/runlog/v1/runs/{RUN}/report?brief=true")).await.text();
+    assert!(brief.contains("None of the last 2 successful runs logged it."), "{brief}");
+    assert!(brief.contains(&format!("`{decoy}` (successful runs logged it as well)")), "{brief}");
+    let new = brief.split("## New since").nth(1).unwrap_or_default();
+    assert!(new.contains("ERROR: `KeyError: 'vat'`"), "{brief}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_brief_says_what_to_do_within_its_limit_and_quotes_logs_as_data() {
     let stage = Stage::new().await;

@@ -192,23 +192,24 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
-    /// Returns the newest run of the same task and workspace before this one that has a summary: a successful run, or
-    /// any.
-    pub async fn previous_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
-        let row: Option<RunRow> = sqlx::query_as(
+    /// Returns the newest runs of the same task and workspace before this one that have a summary: successful runs, or
+    /// any; at most `limit`, the newest first.
+    pub async fn previous_runs(&self, before: &Run, must_be_good: bool, limit: u64) -> Result<Vec<Run>> {
+        let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
                 AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3)) AND r.workspace_id = $5
                 AND EXISTS (SELECT 1 FROM summaries s WHERE s.run_id = r.id)
-             ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1",
+             ORDER BY r.triggered_at DESC, r.id DESC LIMIT $6",
         )
         .bind(before.task_id.to_string())
         .bind(before.triggered_at.as_millis())
         .bind(before.id.to_string())
         .bind(i64::from(must_be_good))
         .bind(before.workspace_id.to_string())
-        .fetch_optional(self.core.catalog().read())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
         .await?;
-        row.map(RunRow::into_run).transpose()
+        rows.into_iter().map(RunRow::into_run).collect()
     }
 
     /// Returns at most `limit` error groups of a task that were logged since then, the last seen first.

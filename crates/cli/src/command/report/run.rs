@@ -81,7 +81,7 @@ fn put_headline(document: &mut Document, headline: &Headline, began: Timestamp) 
         line.push(plain("; it does not say why"));
     }
     if headline.is_known == Some(true) {
-        line.push(plain("; the last successful run logged it as well"));
+        line.push(plain("; one of the last successful runs logged it as well"));
     }
     document.line(line);
 }

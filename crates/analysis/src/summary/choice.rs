@@ -1,0 +1,250 @@
+//! Which of the texts that may be the cause of a failure is the headline of the run.
+//!
+//! The choice is made when a report is created, because it depends on the last successful runs: what they logged as well is
+//! not the cause. Among the others the text that says most is the headline, and among equals the first, unless the run
+//! went on for long after it.
+
+use std::collections::HashSet;
+
+use runlog_model::{Severity, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::cause::Cause;
+use super::suspects::Suspect;
+use crate::StableId;
+use crate::headline::{Weight, read};
+use crate::patterns::{Change, Patterns, masked_first_line};
+
+/// Number of ordinary records after which a later error is more likely the cause than an earlier one.
+const WENT_ON_RECORDS: u64 = 20;
+
+/// The same if a component, thread or program ended with the later error, and not with the earlier one.
+const WENT_ON_RECORDS_FATAL: u64 = 3;
+
+/// Other texts that say equally much, between an error and such an end, after which the end is more likely the cause.
+const WENT_ON_TEXTS_FATAL: usize = 8;
+
+/// The cause of a failure, as far as it can be told: the headline of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Headline {
+    /// One line, at most 400 characters.
+    pub text: String,
+    /// ID of its text with values masked, the same in every run.
+    pub id: StableId,
+    /// Where the log says it; absent if only the engine does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<HeadlineRecord>,
+    /// True if it says only that something failed, not why.
+    pub is_vague: bool,
+    /// Whether one of the last successful runs logged it as well; absent if there is none to compare with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_known: Option<bool>,
+}
+
+/// The record of a headline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeadlineRecord {
+    /// Its position in the log, starting at 0.
+    pub position: u64,
+    /// When it was logged.
+    pub time: Timestamp,
+    /// Its severity.
+    pub severity: Severity,
+    /// The component that logged it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle_name: Option<String>,
+}
+
+/// What a run logged.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Logged<'a> {
+    /// What may be the cause of a failure.
+    pub(crate) suspects: &'a [Suspect],
+    pub(crate) patterns: Option<&'a Patterns>,
+}
+
+/// What the last successful runs of a task logged.
+pub(crate) struct GoodSuspects {
+    /// Each with whether it was an error.
+    causes: Vec<(bool, Cause)>,
+}
+
+impl GoodSuspects {
+    pub(crate) fn of(runs: &[Logged<'_>]) -> Self {
+        let suspects = runs.iter().flat_map(|run| run.suspects);
+        Self { causes: suspects.map(|suspect| (suspect.is_error(), Cause::of(&suspect.text))).collect() }
+    }
+
+    /// What was a warning in the successful runs, and is an error now, may be the cause.
+    pub(crate) fn have(&self, suspect: &Suspect) -> bool {
+        let cause = Cause::of(&suspect.text);
+        self.causes.iter().any(|(is_error, it)| (*is_error || !suspect.is_error()) && it.is_alike(&cause))
+    }
+}
+
+/// The headline of a run: of its log, those of the last successful runs, the last first, and the message of the engine.
+pub(crate) fn headline_of(log: Logged<'_>, good: &[Logged<'_>], engine: Option<&str>) -> Option<Headline> {
+    let suspects = log.suspects;
+    let good_suspects = GoodSuspects::of(good);
+    let new: Vec<&Suspect> = suspects.iter().filter(|it| !good_suspects.have(it)).collect();
+    let engine = engine.map(read).filter(|engine| engine.weight > Weight::Empty);
+    let chosen = chosen_of(&new);
+    let weight = chosen.map_or(Weight::Empty, |suspect| suspect.weight);
+    if let Some(engine) = engine.filter(|engine| engine.weight > weight) {
+        return Some(Headline {
+            id: StableId::of(&Cause::of(&engine.text).key),
+            text: engine.text,
+            record: None,
+            is_vague: engine.weight <= Weight::Aftermath,
+            is_known: None,
+        });
+    }
+    // If the log has nothing that the last successful runs have not, that is told nevertheless.
+    let known = || pick(suspects.iter().filter(|it| it.is_error()));
+    let suspect = chosen.or_else(|| last_line_of(&new, log, good)).or_else(known)?;
+    Some(Headline {
+        text: suspect.text.clone(),
+        id: StableId::of(&Cause::of(&suspect.text).key),
+        record: Some(HeadlineRecord {
+            position: suspect.position,
+            time: suspect.time,
+            severity: suspect.severity,
+            bundle_name: suspect.bundle_name.clone(),
+        }),
+        is_vague: suspect.weight <= Weight::Aftermath || suspect.is_last_line(),
+        is_known: (!good.is_empty()).then(|| !new.contains(&suspect)),
+    })
+}
+
+/// Of what is new, the error that says most, or what is below ERROR if that says more.
+fn chosen_of<'a>(new: &[&'a Suspect]) -> Option<&'a Suspect> {
+    let errors = pick(new.iter().copied().filter(|it| it.is_error()));
+    let others = new.iter().copied().filter(|it| !it.is_error() && !it.is_last_line());
+    let Some(error) = errors.filter(|it| it.weight > Weight::Aftermath) else { return pick(others).or(errors) };
+    if error.weight > Weight::Plain || error.is_of_die() {
+        return errors;
+    }
+    // An error that says little, after what says it below ERROR.
+    let is_before = |it: &&Suspect| {
+        it.position < error.position && error.ordinary_before.saturating_sub(it.ordinary_before) <= WENT_ON_RECORDS
+    };
+    pick(others.filter(|it| it.is_strong && it.weight == Weight::Telling).filter(is_before)).or(errors)
+}
+
+/// The last line of a log that says nothing else: one that is new against the last successful run or, if there is
+/// none, of a log without severities, or a warning.
+fn last_line_of<'a>(new: &[&'a Suspect], log: Logged<'_>, good: &[Logged<'_>]) -> Option<&'a Suspect> {
+    let mut lines = new.iter().copied().rev().filter(|it| it.is_last_line());
+    let (Some(patterns), Some(good)) = (log.patterns, good.first().and_then(|good| good.patterns)) else {
+        return lines.find(|it| matches!(it.severity, Severity::Other | Severity::Warn));
+    };
+    let changes = good.compare(patterns).patterns;
+    let new_kinds: HashSet<String> = changes
+        .iter()
+        .filter(|change| change.change == Change::New)
+        .filter_map(|change| change.after.as_ref())
+        .map(|after| masked_first_line(&after.sample))
+        .collect();
+    lines.find(|it| new_kinds.contains(&masked_first_line(&it.text)))
+}
+
+/// Of those that say most, the first, unless the run went on for long after it.
+fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a Suspect> {
+    let most = suspects.clone().map(Suspect::rank).max()?;
+    let mut of_most = suspects.filter(|suspect| suspect.rank() == most);
+    let mut chosen = of_most.next()?;
+    let (mut previous, mut texts) = (chosen, 0);
+    for suspect in of_most {
+        texts += 1;
+        let is_end = suspect.is_fatal && !chosen.is_fatal;
+        let was_end = chosen.is_fatal && !suspect.is_fatal;
+        let went_on = suspect.ordinary_before.saturating_sub(previous.ordinary_before);
+        let needed = if is_end { WENT_ON_RECORDS_FATAL } else { WENT_ON_RECORDS };
+        let is_late = went_on >= needed || (is_end && texts > WENT_ON_TEXTS_FATAL);
+        if is_late && !was_end {
+            (chosen, texts) = (suspect, 0);
+        }
+        previous = suspect;
+    }
+    Some(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::suspects::tests::suspects_of;
+    use super::*;
+
+    fn chosen(suspects: &[Suspect], good: Option<&[Suspect]>, engine: Option<&str>) -> Option<Headline> {
+        let logged = |suspects| Logged { suspects, patterns: None };
+        headline_of(logged(suspects), good.map(logged).as_slice(), engine)
+    }
+
+    fn text_of(headline: Option<Headline>) -> String {
+        headline.map(|headline| headline.text).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn check(records: &[(u64, &str, &str)], expected: &str) {
+        assert_eq!(text_of(chosen(&suspects_of(records), None, None)), expected);
+    }
+
+    const DENIED: (u64, &str, &str) = (0, "ERROR", "open: permission denied");
+    const FULL: (u64, &str, &str) = (0, "ERROR", "write: no space left");
+
+    #[test]
+    fn the_first_of_equals_is_the_headline_unless_the_run_went_on() {
+        check(&[DENIED, FULL], "open: permission denied");
+        check(&[DENIED, (WENT_ON_RECORDS, FULL.1, FULL.2)], "write: no space left");
+        let ended = "Exception in component tMap_1 (job)\na.b.FullException: no space left\n\tat a.B.c(B.java:1)";
+        check(&[DENIED, (WENT_ON_RECORDS_FATAL, "ERROR", ended)], "a.b.FullException: no space left");
+    }
+
+    #[test]
+    fn what_says_more_is_the_headline_wherever_it_is() {
+        check(&[(0, "ERROR", "job orders failed"), (0, "ERROR", "12 rows"), FULL], "write: no space left");
+        check(&[(0, "WARN", "disk is full"), (0, "ERROR", "Process exited with code 1")], "disk is full");
+        check(
+            &[(0, "INFO", "timeout is 3 s"), (0, "ERROR", "Process exited with code 1")],
+            "Process exited with code 1",
+        );
+    }
+
+    #[test]
+    fn errors_of_the_last_successful_run_are_not_the_cause() {
+        let (failed, good) = (suspects_of(&[DENIED, FULL]), suspects_of(&[DENIED]));
+        let headline = chosen(&failed, Some(&good), None).unwrap();
+        assert_eq!((headline.text.as_str(), headline.is_known), ("write: no space left", Some(false)));
+        let headline = chosen(&good, Some(&good), None).unwrap();
+        assert_eq!((headline.text.as_str(), headline.is_known), ("open: permission denied", Some(true)));
+        let warned = suspects_of(&[(0, "WARN", DENIED.2)]);
+        assert_eq!(text_of(chosen(&failed, Some(&warned), None)), "open: permission denied", "it was a warning");
+    }
+
+    #[test]
+    fn errors_of_any_of_the_last_successful_runs_are_not_the_cause() {
+        let (failed, good) = (suspects_of(&[DENIED, FULL]), suspects_of(&[DENIED]));
+        let logged = |suspects| Logged { suspects, patterns: None };
+        let headline = headline_of(logged(&failed), &[logged(&[]), logged(&good)], None);
+        assert_eq!(text_of(headline), "write: no space left");
+    }
+
+    #[test]
+    fn an_error_that_says_little_gives_way_to_what_was_said_before_it() {
+        let (killed, odd) = ((0, "WARN", "Container a: reason OOMKilled"), (0, "ERROR", "12 of 13 parts are there"));
+        check(&[killed, odd], "Container a: reason OOMKilled");
+        check(&[killed, (WENT_ON_RECORDS + 1, odd.1, odd.2)], "12 of 13 parts are there");
+        check(&[(0, "WARN", "a: timeout"), odd], "12 of 13 parts are there");
+    }
+
+    #[test]
+    fn the_engine_is_heard_if_it_says_more_than_the_log() {
+        let vague = suspects_of(&[(0, "ERROR", "Process exited with code 1")]);
+        let headline = chosen(&vague, None, Some("OOMKilled: over its limit")).unwrap();
+        assert_eq!((headline.text.as_str(), headline.record), ("OOMKilled: over its limit", None));
+        assert_eq!(text_of(chosen(&vague, None, Some("it broke"))), "it broke");
+        assert_eq!(text_of(chosen(&suspects_of(&[FULL]), None, Some("it broke"))), "write: no space left");
+        assert_eq!(chosen(&[], None, None), None);
+    }
+}
