@@ -31,7 +31,8 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When it ended; some final runs have none (rejected before they began).
     pub finished_at: Option<Timestamp>,
-    /// When the archive learned that the run is final.
+    /// When the archive learned that the run is final; of a run that is collected, when its log had landed as well. None as
+    /// long as its log may still come.
     pub final_since: Option<Timestamp>,
     /// The user or service account that started it.
     pub user_id: String,

@@ -98,8 +98,9 @@ pub mod collection {
     pub use crate::parts::Collection;
     pub use crate::tables::collected_runs::{
         ClaimedComponents, ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, LandedLog,
-        LandedRun, UpsertCounts, UpstreamRun, UpstreamRunState,
+        LandedRun, UnrecordedRun, UpsertCounts, UpstreamRun, UpstreamRunState,
     };
+    pub use crate::tables::runs::ReportedRun;
     pub use crate::tables::reported_plans::{ClaimedPlan, ListedPlan, PlanCollectionMetrics, PlanState};
 }
 
@@ -125,6 +126,7 @@ pub mod lakehouse {
 /// Records of one log.
 pub mod logs {
     pub use crate::log::filter::{FilteredRecords, RecordFilter};
+    pub use crate::segment::caseless_text::{CaselessText, CaselessTextError};
     pub use crate::log::read::{LivePage, LiveQuery, RecordReader};
     pub use crate::parts::Logs;
 }

@@ -314,7 +314,7 @@ impl Clients {
                 expected.len()
             ));
         }
-        let has_ended = found.as_ref().is_some_and(|found| found.status.is_final());
+        let has_ended = found.as_ref().is_some_and(|found| found.final_since.is_some());
         if has_ended && !has_landed && run.has_log && !expected.is_empty() {
             self.violation(format!("run {id} of the upstream has ended in the archive, and its log has not landed"));
         }
@@ -400,7 +400,7 @@ impl Clients {
         let audit_logs = cloud.audit_entries().map(|entries| entries.len() as u64);
         let asking = self.call(self.some_node(), "ask what has landed", false, move |store| async move {
             for run in &runs {
-                let has_ended = store.runs().get(run.id).await?.is_some_and(|found| found.status.is_final());
+                let has_ended = store.runs().get(run.id).await?.is_some_and(|found| found.final_since.is_some());
                 let is_due = store.collection().components_are_due(run.id).await?;
                 if !has_ended || is_due {
                     return Ok(false);

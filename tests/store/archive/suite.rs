@@ -41,6 +41,8 @@ mod places;
 mod plans;
 #[path = "problems.rs"]
 mod problems;
+#[path = "reported.rs"]
+mod reported;
 #[path = "search.rs"]
 mod search;
 #[path = "tenant_audit_logs.rs"]

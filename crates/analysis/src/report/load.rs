@@ -159,7 +159,7 @@ pub(crate) async fn load(sources: ReportSources<'_>, run_id: RunId) -> Result<Lo
         None => (LogState::NotYet, None),
     };
     let made_at = found.summary.as_ref().map(|kept| kept.made_at);
-    let expected_at = found.seal_at.filter(|_| !is_whole && found.run.status.is_final());
+    let expected_at = found.seal_at.filter(|_| !is_whole && found.run.final_since.is_some());
     let log = LogPart {
         state,
         text: sentence(state, &found, expected_at),
@@ -172,7 +172,7 @@ pub(crate) async fn load(sources: ReportSources<'_>, run_id: RunId) -> Result<Lo
 }
 
 fn state_without_records(found: &LogSummary) -> LogState {
-    match (found.log.epoch > 0, found.run.status.is_final()) {
+    match (found.log.epoch > 0, found.run.final_since.is_some()) {
         (true, _) => LogState::Deleted,
         (false, true) => LogState::None,
         (false, false) => LogState::NothingYet,
@@ -182,7 +182,8 @@ fn state_without_records(found: &LogSummary) -> LogState {
 fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>) -> String {
     let when = match expected_at {
         Some(at) => format!("after {}", at.to_seconds_text()),
-        None if found.run.status.is_final() => "soon".to_owned(),
+        None if found.run.final_since.is_some() => "soon".to_owned(),
+        None if found.run.status.is_final() => "when the whole log has been collected".to_owned(),
         None => "after the end of the run".to_owned(),
     };
     match state {
@@ -192,6 +193,9 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
         }
         LogState::Outdated => format!("based on the log before more records arrived; updated {when}"),
         LogState::NotYet => format!("the log is long and will be summarised {when}"),
+        LogState::NothingYet if found.run.status.is_final() => {
+            "the run has ended, and its log is still to be collected".to_owned()
+        }
         LogState::NothingYet => "the run is active and has not logged anything yet".to_owned(),
         LogState::None => match found.absence {
             Some(absence) => format!("the run has ended without a log: {}", absence.text()),

@@ -5,6 +5,7 @@ use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::ListedRunBody;
 use runlog_model::{
     EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
+    read_object,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -127,7 +128,7 @@ impl Execution {
 
     /// The service's own word for the status, if it is none of the API's words for the status of a run.
     pub fn own_word(&self) -> Option<&str> {
-        let is_own = self.status.is_none() || is_misfired(&self.status_text);
+        let is_own = status_of(&self.status_text).is_none() || is_misfired(&self.status_text);
         Some(self.status_text.as_str()).filter(|_| is_own)
     }
 
@@ -159,6 +160,13 @@ impl Client {
     pub async fn execution(&self, run: RunId) -> Result<Execution> {
         let id = run.to_string();
         self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
+    }
+
+    /// The same, for details that nothing waits for: it gives way to all other requests.
+    pub async fn execution_details(&self, run: RunId) -> Result<Execution> {
+        let id = run.to_string();
+        let request = self.request(Method::GET, &["processing", "executions", &id], &[]).in_background();
+        self.send(request).await?.json().map(Execution::read)
     }
 
     /// Runs of a Runlog, newest first: `GET /runlog/v1/runs`, with these parameters of its query.
@@ -255,7 +263,7 @@ fn read_live_page(body: &[u8], range: TimeRange) -> Result<LivePage> {
 /// next one that has a time, or the bound of the range.
 fn records_of(entries: &[Box<RawValue>], range: TimeRange) -> Vec<Record> {
     let read: Vec<Option<Map<String, Value>>> =
-        entries.iter().map(|entry| serde_json::from_slice(&mended(entry.get().as_bytes())).ok()).collect();
+        entries.iter().map(|entry| Some(read_object(&mended(entry.get().as_bytes())).ok()?.0)).collect();
     let time_of = |fields: &Map<String, Value>| fields.get("logTimestamp").and_then(lenient::time);
     let first = read.iter().flatten().find_map(time_of);
     let mut last = first.or(range.start).or(range.end).unwrap_or(Timestamp::clamped(0));
@@ -301,6 +309,11 @@ mod tests {
         assert_eq!(misfired.final_status(), Some(RunStatus::DeployFailed));
         assert_eq!(misfired.own_word(), Some("EXECUTION_MISFIRED"));
         assert_eq!(Execution::read(json!({"status": "terminated"})).own_word(), None);
+        // A sub-status that is not known here.
+        let raw = json!({"status": "terminated", "executionStatus": "EXECUTION_TERMINATED_BY_POLICY"});
+        let terminated = Execution::read(raw);
+        assert_eq!(terminated.status, Some(RunStatus::Terminated));
+        assert_eq!(terminated.own_word(), Some("EXECUTION_TERMINATED_BY_POLICY"));
     }
 
     #[track_caller]

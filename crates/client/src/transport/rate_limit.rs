@@ -145,7 +145,7 @@ impl RateLimiter {
     pub(crate) fn left(&self, group: ApiGroup, now: i64) -> Option<usize> {
         let pace = self.now(group, now)?;
         let sent = locked(&self.budget(group).turns).sent.iter().filter(|at| **at > now - MINUTE_MS).count();
-        Some(pace.per_minute.saturating_sub(sent))
+        Some((pace.requests_per_minute() as usize).saturating_sub(sent))
     }
 
     /// True if requests wait for their turn that something waits for.
@@ -264,6 +264,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_requests_are_left_than_the_pace_allows_in_a_minute() {
+        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 30, per_minute: 5_442 }));
+        assert_eq!(rate_limiter.left(ApiGroup::Monitoring, 0), Some(1_800));
+    }
 
     #[test]
     fn the_services_word_counts_unless_the_caller_set_the_pace() {

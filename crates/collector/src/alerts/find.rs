@@ -40,6 +40,10 @@ const _: () = assert!(PROBLEM_WAIT_MS < OVERLAP_MS);
 
 /// Maximum number of tasks that an alert names with a problem.
 const TASK_NAMES_MAX: u64 = 5;
+/// How long a failed run of an upstream is not reported while its log has not landed, which may tell its problem. Unit:
+/// milliseconds.
+const LOG_WAIT_MS: i64 = 180_000;
+
 
 /// The minimum delay after which a task can be late.
 const LATE_MIN_MS: i64 = 900_000;
@@ -350,6 +354,23 @@ impl Finder<'_> {
         let status = run.status.coarse();
         if !self.rule.may_be_about(run) || self.is_old(run) {
             return Ok(());
+            let Some(next) = next else { return self.failed_without_their_log().await };
+            after = Some(next);
+        }
+    }
+
+    /// Failed runs whose logs have not landed in time; the others are found once they have.
+    async fn failed_without_their_log(&mut self) -> Result<(), AlertError> {
+        if !self.rule.tells_of(Condition::RunFailed) {
+            return Ok(());
+        }
+        let (wait_ms, mut after) = (if self.look == Look::Once { 0 } else { LOG_WAIT_MS }, None);
+        let told = (self.ended_since.plus_millis(-wait_ms), self.now.plus_millis(-wait_ms));
+        loop {
+            let (runs, next) = self.archive.alerts.runs_without_their_log(told, after, RUNS_MAX).await?;
+            for run in runs.iter().filter(|run| is_bad(run.status.coarse())) {
+                self.ended_run(run).await?;
+            }
         }
         if is_bad(status) && self.rule.tells_of(Condition::RunFailed) {
             if let Some(task) = self.task(run.task_id).await? {
@@ -511,7 +532,9 @@ impl Finder<'_> {
 
     /// True if the problem of a run that has ended may become known before a later search.
     fn may_be_known_soon(&self, run: &Run) -> bool {
-        let ended_ms_ago = run.final_since.map_or(i64::MAX, |since| self.now.millis_since(since));
+        // Its log has not landed in time.
+        let Some(since) = run.final_since else { return false };
+        let ended_ms_ago = self.now.millis_since(since);
         self.look != Look::Once && (ended_ms_ago < PROBLEM_WAIT_MS || !self.archive.runs.is_settled(run))
     }
 

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_client::{Client, ComponentPage, ErrorKind};
+use runlog_client::{COMPONENTS_PAGE_MAX, Client, ComponentPage, ErrorKind};
 use runlog_model::wire::components::{ComponentMetric, RunComponents};
 use runlog_model::{RunId, Timestamp, backoff, error_chain, millis, planted};
 use runlog_store::collection::ClaimedComponents;
@@ -45,6 +45,9 @@ const AGAIN_AFTER_OUTAGE: Duration = Duration::from_secs(300);
 /// Number of attempts after which the metrics of a run are given up if the problem is in its metrics, not in the service:
 /// about a day.
 const ATTEMPTS_MAX: i64 = 12;
+/// How often the metrics of a run are read in one attempt, if they are not certain.
+const READINGS_MAX: u32 = 3;
+
 /// Fetches component metrics of an upstream. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub(super) struct ComponentWorker(Arc<Shared>);
@@ -154,7 +157,7 @@ impl ComponentWorker {
             Ok(Fetched { is_pending: true, .. }) => {
                 return Ok(Attempt::NotYet("the upstream has not collected the component metrics itself yet"));
             }
-            Ok(Fetched { components, .. }) if components.total > 0 => Some(components),
+            Ok(Fetched { components, .. }) if !components.items.is_empty() => Some(components),
             Ok(_) => None,
             Err(CollectError::Upstream(error)) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -204,7 +207,7 @@ impl ComponentWorker {
     }
 
     fn ended_at(&self, claimed: &ClaimedComponents) -> Option<Timestamp> {
-        let run = execution_of(&claimed.run).ok()?;
+        let run = execution_of(claimed.run.run_id().ok()?, &claimed.run.body).ok()?;
         run.finished_at.or(run.started_at).or(run.triggered_at)
     }
 }
@@ -234,58 +237,122 @@ struct Fetched {
     is_pending: bool,
 }
 
-/// Fetches all pages. `Unsteady`: the pages do not fit together.
+/// Fetches all pages. `UnsteadyMetrics`: they are different each time.
 ///
-/// Pages are parts of a list that the service makes anew for each request. If its length changes, if a page is missing,
-/// or if a metric occurs in two pages, the pages may not be parts of the same list; in the last case, a second reading
-/// that has the same metrics shows that they are.
+/// Pages are parts of a list that the service makes anew for each request. If they do not have as many metrics as the
+/// service counts, or if a metric occurs on two pages, they may not be parts of the same list, or the service may count
+/// wrongly: two readings in a row that have the same metrics show that these are all.
 async fn fetch_all(client: &Client, run_id: RunId) -> Result<Fetched> {
-    let (fetched, is_suspect) = read_pages(client, run_id).await?;
-    if is_suspect {
-        let (again, _) = read_pages(client, run_id).await?;
-        if counted(&fetched.components.items) != counted(&again.components.items) {
-            return Err(unsteady(run_id, "a metric occurred on two pages"));
+    let (mut before, mut received) = (None, (0, 0));
+    for _ in 0..READINGS_MAX {
+        let Reading { fetched, total, is_certain } = read_pages(client, run_id).await?;
+        let (counts, count) = (counted(&fetched.components.items), fetched.components.items.len());
+        let is_same_again = before.as_ref() == Some(&counts) && (count > 0 || total == 0);
+        if is_certain || is_same_again || fetched.is_pending {
+            if fetched.components.total != total {
+                let told =
+                    format!("the upstream counts {total} component metrics of a run, but returns {count} each time");
+                warn!(run.id = %run_id, total, count, "{told}");
+            }
+            return Ok(fetched);
         }
+        (before, received) = (Some(counts), (count, total));
     }
-    Ok(fetched)
+    let (count, total) = received;
+    Err(CollectError::UnsteadyMetrics { run: run_id.to_string(), count, total })
 }
 
-/// Reads all pages once, and tells whether a metric occurs on two of them.
-async fn read_pages(client: &Client, run_id: RunId) -> Result<(Fetched, bool)> {
-    let ComponentPage { run, processes, items, total, is_pending } = client.component_page(run_id, 0).await?;
-    let total = if planted::is("first-components-only") { items.len() as u64 } else { total };
-    let mut components = RunComponents { run, processes, items, total };
-    components.processes.truncate(limits::COMPONENT_PROCESSES_MAX);
-    let mut bytes = json_bytes(&components.items);
-    let mut seen: HashSet<String> = if (components.items.len() as u64) < total {
-        components.items.iter().map(key).collect()
-    } else {
-        HashSet::new()
-    };
-    let mut is_suspect = false;
-    while (components.items.len() as u64) < total
-        && components.items.len() < limits::COMPONENT_METRICS_MAX
-        && bytes < limits::COMPONENT_METRICS_BYTES_MAX / 2
-    {
-        let before = components.items.len();
-        let page = client.component_page(run_id, before as u64).await?;
-        if page.total != total {
-            return Err(unsteady(run_id, &format!("{total} metrics became {}", page.total)));
+/// The metrics as they were read once.
+struct Reading {
+    fetched: Fetched,
+    /// How many there are, as the service counts them.
+    total: u64,
+    /// True if the service counts as many, and none occurs on two pages.
+    is_certain: bool,
+}
+
+/// Reads pages until all metrics are there that the service counts, or a page has nothing new.
+async fn read_pages(client: &Client, run_id: RunId) -> Result<Reading> {
+    let ComponentPage { run, mut processes, items, total, is_pending } = client.component_page(run_id, 0).await?;
+    processes.truncate(limits::COMPONENT_PROCESSES_MAX);
+    let mut pages = Pages::default();
+    pages.add(items);
+    let mut is_steady = true;
+    while !pages.are_all(total) && !pages.are_too_many() && !planted::is("first-components-only") {
+        let page = client.component_page(run_id, pages.received as u64).await?;
+        is_steady &= page.total == total;
+        if !pages.add(page.items) {
+            break;
         }
-        if page.items.is_empty() {
-            return Err(unsteady(run_id, &format!("only {before} of {total} metrics were received")));
-        }
-        let keys: Vec<String> = page.items.iter().map(key).collect();
-        is_suspect |= keys.iter().any(|key| seen.contains(key));
-        bytes += keys.iter().map(|key| key.len() + 1).sum::<usize>();
-        seen.extend(keys);
-        components.items.extend(page.items);
     }
-    if components.items.len() as u64 > total {
-        return Err(unsteady(run_id, &format!("{} metrics were received instead of {total}", components.items.len())));
-    }
+    let are_too_many = pages.are_too_many();
+    let has_repeated = pages.has_repeated;
+    let items = pages.joined(total);
+    let is_certain = is_steady && !has_repeated && (are_too_many || items.len() as u64 == total);
+    let counted = if are_too_many { total.max(items.len() as u64) } else { items.len() as u64 };
+    let mut components = RunComponents { run, processes, items, total: counted };
     keep_within(&mut components);
-    Ok((Fetched { components, is_pending }, is_suspect))
+    Ok(Reading { fetched: Fetched { components, is_pending }, total, is_certain })
+}
+
+/// Pages as they were received, which may overlap.
+#[derive(Default)]
+struct Pages {
+    items: Vec<ComponentMetric>,
+    keys: Vec<String>,
+    seen: HashSet<String>,
+    /// Indexes of the first metrics of pages, and how many metrics from there on were on the page before, too.
+    joints: Vec<(usize, usize)>,
+    received: usize,
+    bytes: usize,
+    /// Length of the last page.
+    last: usize,
+    /// True if a metric occurs on two pages.
+    has_repeated: bool,
+}
+
+impl Pages {
+    /// Adds a page. False if it has nothing new.
+    fn add(&mut self, page: Vec<ComponentMetric>) -> bool {
+        let keys: Vec<String> = page.iter().map(key).collect();
+        if keys.iter().all(|key| self.seen.contains(key)) {
+            return false;
+        }
+        self.has_repeated |= keys.iter().any(|key| self.seen.contains(key));
+        let is_joint = |length: &usize| self.keys.ends_with(&keys[..*length]);
+        let overlap = (1..=keys.len().min(self.keys.len())).rev().find(is_joint).unwrap_or(0);
+        self.joints.push((self.items.len(), overlap));
+        self.bytes += keys.iter().map(|key| key.len() + 1).sum::<usize>();
+        self.seen.extend(keys.iter().cloned());
+        self.last = page.len();
+        self.received += page.len();
+        self.items.extend(page);
+        self.keys.extend(keys);
+        true
+    }
+
+    /// True if as many were received as the service counts, which can be trusted: the last page did not begin with the end
+    /// of the one before, and was not full.
+    fn are_all(&self, total: u64) -> bool {
+        let overlaps = self.joints.last().is_some_and(|(_, overlap)| *overlap > 0);
+        self.received as u64 == total && !overlaps && (self.last as u64) < COMPONENTS_PAGE_MAX
+    }
+
+    /// True if the archive would not keep more of a run.
+    fn are_too_many(&self) -> bool {
+        self.items.len() >= limits::COMPONENT_METRICS_MAX || self.bytes >= limits::COMPONENT_METRICS_BYTES_MAX / 2
+    }
+
+    /// All metrics, each overlap once, unless the service counts them as different ones.
+    fn joined(self, total: u64) -> Vec<ComponentMetric> {
+        if self.received as u64 == total {
+            return self.items;
+        }
+        let is_again =
+            |index: usize| self.joints.iter().any(|(first, overlap)| (*first..first + overlap).contains(&index));
+        let items = self.items.into_iter().enumerate();
+        items.filter(|(index, _)| !is_again(*index)).map(|(_, item)| item).collect()
+    }
 }
 
 /// Drops the last metrics beyond what the archive keeps of a run; `total` still counts them.
@@ -298,10 +365,6 @@ fn keep_within(components: &mut RunComponents) {
     };
     let kept = components.items.iter().position(|item| !fits(item)).unwrap_or(components.items.len());
     components.items.truncate(kept);
-}
-
-fn unsteady(run_id: RunId, what: &str) -> CollectError {
-    CollectError::UnsteadyMetrics { run: run_id.to_string(), what: what.to_owned() }
 }
 
 fn key(item: &ComponentMetric) -> String {

@@ -1,12 +1,14 @@
 //! What all parts of the collection of one upstream share.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use runlog_client::Execution;
-use runlog_model::RunId;
+use runlog_model::{RunId, TaskId};
 use runlog_store::accounts::{Caller, CallerKind};
-use runlog_store::collection::Collection;
+use runlog_store::collection::{Collection, ReportedRun};
 use runlog_store::ingest::Ingest;
 use runlog_store::logs::Logs;
 use runlog_store::permissions::create_private_folder;
@@ -17,12 +19,17 @@ use runlog_store::tenant_audit_logs::TenantAuditLogs;
 use runlog_store::workspaces::Workspaces;
 use runlog_store::{BackgroundThreads, Store};
 
-use super::error::Result;
+use tracing::warn;
+
+use super::error::{CollectError, Result};
 use super::record_blocks::SpareBlocks;
 use super::tasks::KnownTasks;
 use super::upstream::Upstream;
-use super::upstream_run::start_of;
+use super::upstream_run::{report_of, unknown_words};
 use crate::fetch::error::storage;
+
+/// Most unknown words of an upstream that are told of. Unit: words.
+const WORDS_TOLD_MAX: usize = 100;
 
 /// The parts of the archive that the collector uses.
 pub(super) struct CollectArchive {
@@ -45,6 +52,10 @@ pub(super) struct CollectContext {
     pub(super) spare_blocks: Arc<SpareBlocks>,
     /// Threads on which pages are parsed.
     pub(super) threads: Arc<BackgroundThreads>,
+    /// Words of the upstream of which it was said that they are not known.
+    told_words: Mutex<HashSet<String>>,
+    /// Whether it was said that totals of lists are wrong.
+    pub(super) has_told_of_totals: AtomicBool,
 }
 
 impl CollectArchive {
@@ -72,14 +83,48 @@ impl CollectContext {
             tasks: KnownTasks::default(),
             spare_blocks: Arc::default(),
             threads: Arc::clone(store.background_threads()),
+            told_words: Mutex::default(),
+            has_told_of_totals: AtomicBool::new(false),
         }
     }
 
-    /// Starts the run in the archive, and creates its task, workspace and environment if they are new.
-    pub(super) async fn begin_run(&self, run: &Execution, run_id: RunId) -> Result<()> {
+    /// Records the run in the archive, and creates its task, workspace and environment if they are new.
+    pub(super) async fn record_run(&self, run: &Execution, run_id: RunId) -> Result<()> {
         let task_id = self.tasks.learn_task(&self.archive.workspaces, &self.upstream, run).await?;
-        self.archive.runs.start(run_id, &start_of(run, task_id), &collector_as_caller(&self.upstream.name)).await?;
-        Ok(())
+        match self.record_reported(&[self.report_of(run, run_id, task_id)]).await?.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = "in the archive, it belongs to another task".to_owned();
+                Err(CollectError::BadRun { run: run_id.to_string(), what })
+            }
+        }
+    }
+
+    /// Says once of each word of the upstream that the archive has no such word.
+    fn tell_of_unknown_words(&self, run: &Execution) {
+        let mut told = self.told_words.lock().unwrap_or_else(PoisonError::into_inner);
+        for word in unknown_words(run) {
+            if told.len() < WORDS_TOLD_MAX && told.insert(word.clone()) {
+                let (upstream, run) = (&self.upstream.name, run.id());
+                warn!(
+                    upstream,
+                    run.id = run,
+                    "the upstream reports {word}, which is not known here: it is archived as the closest known word"
+                );
+            }
+        }
+    }
+
+    /// A run as the archive records it.
+    pub(super) fn report_of(&self, run: &Execution, run_id: RunId, task_id: TaskId) -> ReportedRun {
+        self.tell_of_unknown_words(run);
+        report_of(run, run_id, task_id)
+    }
+
+    /// Records runs in the archive; returns those that belong to other tasks there.
+    pub(super) async fn record_reported(&self, runs: &[ReportedRun]) -> Result<Vec<RunId>> {
+        let by = collector_as_caller(&self.upstream.name);
+        Ok(self.archive.collection.record_reported(runs, &by).await?)
     }
 
     /// The folder for the pages of runs that are being fetched.

@@ -13,7 +13,8 @@ use tracing::{debug, warn};
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
 use super::range::Range;
-use super::run_list::{List, read_list};
+use super::record_runs::record_runs;
+use super::run_list::{List, Listed, read_list};
 use super::tasks::task_text;
 use super::upstream::Upstream;
 
@@ -94,12 +95,15 @@ impl Discovery {
     }
 
     /// Lists the runs since a time and stores them. Then polls the runs that are known to be running and were in no
-    /// list. An error of one list or run does not affect the others.
+    /// list, and records all of them in the archive. An error of one list or run does not affect the others.
     pub(crate) async fn round(&self, context: &CollectContext, range: Range) -> DiscoveryOutcome {
         let CollectContext { upstream, .. } = context;
         let mut found = Found::default();
         self.listing_since.store(upstream.client.clock().now().as_millis(), Ordering::Relaxed);
         if let Err(error) = self.look(context, range, &mut found).await {
+            found.problem.get_or_insert(error);
+        }
+        if let Err(error) = record_runs(context).await {
             found.problem.get_or_insert(error);
         }
         self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
@@ -133,6 +137,7 @@ impl Discovery {
     pub(crate) async fn follow(&self, context: &CollectContext, not_heard_since: Timestamp) -> Result<()> {
         let (lists, mut found) = (self.lists(context).await?, Found::default());
         self.ask_after(context, &lists, not_heard_since, &mut found).await?;
+        record_runs(context).await?;
         found.problem.map_or(Ok(()), Err)
     }
 
@@ -260,8 +265,8 @@ impl Discovery {
         let CollectContext { archive, upstream, .. } = context;
         let mut windows = vec![window];
         while let Some(window) = windows.pop() {
-            match read_list(upstream, List::Runs, scope, window, &mut found.requests).await? {
-                Some(runs) => {
+            match read_list(context, List::Runs, scope, window, &mut found.requests).await? {
+                Some(Listed { runs, problem }) => {
                     let wanted: Vec<UpstreamRun> =
                         runs.iter().filter_map(|run| to_upstream_run(upstream, lists, run)).collect();
                     found.listed += wanted.len() as u64;
@@ -270,6 +275,9 @@ impl Discovery {
                     let learned = archive.collection.upsert_runs(&upstream.name, &wanted).await?;
                     found.learned.new += learned.new;
                     found.learned.included += learned.included;
+                    if let Some(problem) = problem {
+                        return Err(problem);
+                    }
                 }
                 None => {
                     let Some(halves) = window.halves() else {
@@ -408,6 +416,7 @@ fn is_met_by_all(error: &CollectError) -> bool {
         | CollectError::Crowded { .. }
         | CollectError::Unsteady { .. }
         | CollectError::NoLogYet { .. }
+        | CollectError::Unsettled { .. }
         | CollectError::UnsteadyMetrics { .. }
         | CollectError::BadRun { .. } => false,
     }

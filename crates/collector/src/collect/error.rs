@@ -54,13 +54,21 @@ pub enum CollectError {
         /// Its ID.
         run: String,
     },
-    /// Pages of component metrics that do not fit together.
-    #[error("the component metrics of run {run} changed while they were read: {what}")]
+    /// A log that the service, another Runlog, has not collected completely itself.
+    #[error("the service has not collected the log of run {run} completely yet; it will be requested again")]
+    Unsettled {
+        /// The run.
+        run: String,
+    },
+    /// Component metrics that are different each time, or missing.
+    #[error("the component metrics of run {run} changed whenever they were read: {count} of {total} were received")]
     UnsteadyMetrics {
         /// The run.
         run: String,
-        /// What differed.
-        what: String,
+        /// How many were received the last time.
+        count: usize,
+        /// How many there are, as the service counts them.
+        total: u64,
     },
     /// A run that the service describes in a way that cannot be processed.
     #[error("run {run} cannot be archived: {what}")]

@@ -182,7 +182,7 @@ impl IngestTarget {
     }
 
     async fn begin(&self) -> Result<()> {
-        self.context.begin_run(&self.run, self.run_id).await?;
+        self.context.record_run(&self.run, self.run_id).await?;
         failpoint::reach("collect-begun");
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Finds the runs of upstreams and stores their logs in the archive, continuously.
 //!
 //! ```text
-//! collector ▸ discover (list runs)
+//! collector ▸ discover (list runs) ▸ record_runs (as they are described)
 //!           ▸ audit_logs (of the tenant)
 //!           ▸ component_metrics (of runs whose logs have landed)
 //!           ▸ plan_executions (with their steps)
@@ -22,6 +22,7 @@ mod plan_executions;
 mod progress;
 mod range;
 mod record_blocks;
+mod record_runs;
 mod rights;
 mod run_list;
 mod run_worker;

@@ -28,7 +28,7 @@ use super::error::{CollectError, Result};
 use super::lease::lease_end;
 use super::pause::Pause;
 use super::range::Range;
-use super::run_list::{List, read_list};
+use super::run_list::{List, Listed, read_list};
 use super::stats::CollectStats;
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
 use crate::workers::Pool;
@@ -133,11 +133,14 @@ impl PlanWorker {
             for window in range.windows(upstream.settings.window_max) {
                 let mut windows = vec![window];
                 while let Some(window) = windows.pop() {
-                    match read_list(upstream, List::Plans, *scope, window, requests).await? {
-                        Some(plans) => {
+                    match read_list(&self.0.context, List::Plans, *scope, window, requests).await? {
+                        Some(Listed { runs: plans, problem }) => {
                             let listed: Vec<ListedPlan> =
                                 plans.iter().filter_map(|plan| self.listed(plan, workspace_id)).collect();
                             new += archive.collection.upsert_plans(&upstream.name, &listed).await?;
+                            if let Some(problem) = problem {
+                                return Err(problem);
+                            }
                         }
                         None => {
                             let Some(halves) = window.halves() else {

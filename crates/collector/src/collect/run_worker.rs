@@ -23,10 +23,10 @@ use super::lease::{RunLease, lease_end};
 use super::pause::Pause;
 use super::progress::{CollectEvent, CollectProgress, ProgressAdapter};
 use super::stats::CollectStats;
-use super::upstream_run::{execution_of, finish_of};
+use super::upstream_run::{execution_of, finish_of, has_details, with_details};
 use crate::fetch::error::{FetchError, storage};
 use crate::fetch::progress::NoProgress;
-use crate::fetch::request::{FetchRequest, Output};
+use crate::fetch::request::{Completeness, FetchRequest, Output};
 use crate::fetch::run::{Fetched, fetch_into};
 use crate::fetch::spare_folders::{SPARE, SpareFolders, remove_left_over};
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
@@ -226,7 +226,7 @@ impl RunWorker {
     async fn fetch_and_store_so_far(self, claimed: ClaimedRun) -> Result<()> {
         let archive = &self.0.context.archive;
         let run_id = claimed.run_id()?;
-        let run = execution_of(&claimed)?;
+        let run = execution_of(run_id, &claimed.body)?;
         let newest = LiveQuery { range: TimeRange::ALL, order: RecordOrder::Desc, start_index: 0, count: 1 };
         let newest = match archive.runs.get(run_id).await? {
             Some(_) => archive.logs.live_page(run_id, &newest).await?.records.pop(),
@@ -279,13 +279,14 @@ impl RunWorker {
         let Shared { context, progress, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
         progress.report(CollectEvent::Fetching(run_id));
-        let run = execution_of(&claimed)?;
+        let run = execution_of(run_id, &claimed.body)?;
         let finish = finish_of(&run).ok_or_else(|| {
             let what = format!("its status {:?} is not final", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
         let folder = self.0.context.work_folder()?.join(run_id.to_string());
         self.0.spare_folders.put_at(&folder);
+        let details = AbortOnDropHandle::new(tokio::spawn(self.clone().details(run.clone(), run_id)));
         let request = FetchRequest {
             known: Some(run.clone()),
             settle: Some(if planted::is("log-fetched-early") { Duration::ZERO } else { upstream.settings.settle }),
@@ -298,6 +299,7 @@ impl RunWorker {
         ingestor.finish().await;
         let Fetched { report, checkpoint } = match fetched {
             Err(CollectError::Fetch(gone @ FetchError::Gone { got })) if claimed.no_log_answers + 1 >= NO_LOG_TRIES => {
+                let finish = details.await.map_err(FetchError::from)?.unwrap_or(finish);
                 let log = LandedLog { records: got, pages: 0, components_due_at: self.components_due_at(&finish) };
                 let problem = gone.to_string();
                 archive.collection.finish_incomplete(&upstream.name, &claimed, &finish, log, &problem).await?;
@@ -311,15 +313,22 @@ impl RunWorker {
                 if let Err(error) = remove_left_over(&folder) {
                     debug!(run.id = %run_id, %error, "the folder of a run without a log is left behind");
                 }
+                let finish = details.await.map_err(FetchError::from)?.unwrap_or(finish);
                 self.end_without_log(&claimed, run_id, &finish).await?;
                 return Ok(None);
             }
             fetched => fetched?,
         };
+        let finish = details.await.map_err(FetchError::from)?.unwrap_or(finish);
         if report.pages == 0 {
             checkpoint.remove()?;
             self.end_without_log(&claimed, run_id, &finish).await?;
             return Ok(None);
+        }
+        if matches!(report.completeness, Completeness::SoFar { .. }) {
+            // The next attempt does not resume from pages of a log that grows.
+            checkpoint.remove()?;
+            return Err(CollectError::Unsettled { run: run_id.to_string() });
         }
         let landed = LandedLog {
             records: report.records,
@@ -341,6 +350,29 @@ impl RunWorker {
         }
         self.0.spare_folders.take(checkpoint);
         Ok(Some(report.records))
+    }
+
+    /// Records what the upstream tells only of a single run, and returns the end of the run with it; none if the upstream
+    /// tells nothing more. The log is fetched meanwhile.
+    async fn details(self, run: Execution, run_id: RunId) -> Option<FinishRun> {
+        let context = &self.0.context;
+        if has_details(&run) {
+            return None;
+        }
+        let detailed = match context.upstream.client.execution_details(run_id).await {
+            Ok(details) => with_details(&run, details),
+            Err(error) if error.kind() == Problem::NotFound => return None,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                warn!(run.id = %run_id, error, "the upstream does not tell the details of a run, such as its numbers of rows");
+                return None;
+            }
+        };
+        if let Err(error) = context.record_run(&detailed, run_id).await {
+            // Whoever lands the log meets the same.
+            debug!(run.id = %run_id, %error, "cannot record the details of a run");
+        }
+        finish_of(&detailed)
     }
 
     /// Ends a run without a log. `NoLogYet`: its log may still appear, whether the run has just ended or an answer was

@@ -1,21 +1,19 @@
 //! Converts a run of the service to that of the archive.
 
 use runlog_client::Execution;
-use runlog_model::RunStatus;
-use runlog_model::run::PlanPart;
+use runlog_model::run::{ArtifactPart, PlanPart, RuntimeKind};
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_store::collection::ClaimedRun;
+use runlog_model::{ExecutionType, RunId, RunStatus, Runtime, TaskId, UserType};
+use runlog_store::collection::ReportedRun;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::{CollectError, Result};
 
-/// The run as listed by the service.
-pub(super) fn execution_of(claimed: &ClaimedRun) -> Result<Execution> {
-    let bad = |error: serde_json::Error| CollectError::BadRun {
-        run: claimed.run_id().map(|id| id.to_string()).unwrap_or_default(),
-        what: error.to_string(),
-    };
-    serde_json::from_str(&claimed.body).map(Execution::read).map_err(bad)
+/// The run as listed by the service, from its description as JSON.
+pub(super) fn execution_of(run_id: RunId, body: &str) -> Result<Execution> {
+    let bad = |error: serde_json::Error| CollectError::BadRun { run: run_id.to_string(), what: error.to_string() };
+    serde_json::from_str(body).map(Execution::read).map_err(bad)
 }
 
 /// A field of the listed run, if it is present and valid.
@@ -23,26 +21,90 @@ fn field<T: for<'de> Deserialize<'de>>(run: &Execution, name: &str) -> Option<T>
     run.raw.get(name).cloned().and_then(|value| serde_json::from_value(value).ok())
 }
 
-/// The request that starts the run in the archive.
-pub(super) fn start_of(run: &Execution, task_id: runlog_model::TaskId) -> StartRun {
+/// A run as the archive records it.
+pub(super) fn report_of(run: &Execution, run_id: RunId, task_id: TaskId) -> ReportedRun {
+    ReportedRun { run_id, start: start_of(run, task_id), end: finish_of(run) }
+}
+
+/// What the archive records of the start of a run. A run whose start the upstream does not give is dispatching, unless it is
+/// executing: then it has started when it was triggered.
+fn start_of(run: &Execution, task_id: TaskId) -> StartRun {
     let text = |name: &str| run.text(name).map(str::to_owned);
+    let is_executing = run.status == Some(RunStatus::Executing);
+    let start = run.started_at.or(run.triggered_at.filter(|_| is_executing));
     StartRun {
         task_version: text("taskVersion").or_else(|| text("jobVersion")),
         execution_type: field(run, "executionType"),
-        // It has ended, which is recorded when its log has landed.
-        status: Some(RunStatus::Executing),
+        status: Some(if start.is_some() || is_executing { RunStatus::Executing } else { RunStatus::Dispatching }),
         trigger_timestamp: run.triggered_at,
-        start_timestamp: run.started_at.or(run.triggered_at),
+        start_timestamp: start,
         user_id: text("userId"),
         user_type: field(run, "userType"),
         plan: PlanPart { id: text("planId"), ..PlanPart::default() },
-        runtime: field(run, "runtime"),
+        runtime: runtime_of(run),
+        artifact: ArtifactPart { id: text("artifactId"), name: text("artifactName"), version: text("artifactVersion") },
+        log_level: text("logLevel"),
+        attempts: field(run, "attempts"),
         timeout: field(run, "timeout"),
         parallel_execution_allowed: field(run, "parallelExecutionAllowed"),
         api_version: text("apiVersion"),
         container_id: text("containerId"),
         ..StartRun::of_task(task_id)
     }
+}
+
+/// Where the run took place. A kind of place that is not known here hides no engine. Source: `runtime` of a list, and the
+/// fields of a single run.
+fn runtime_of(run: &Execution) -> Option<Runtime> {
+    let listed = run.raw.get("runtime");
+    let text = |name: &str, of_single: &str| {
+        let found = listed.and_then(|runtime| runtime.get(name)).or_else(|| run.raw.get(of_single));
+        found.and_then(Value::as_str).map(str::to_owned)
+    };
+    let (engine_id, cluster_id) = (text("engineId", "remoteEngineId"), text("clusterId", "remoteEngineClusterId"));
+    // A service that requires the field may give it of a run on no known engine.
+    let says_where = |word: &String| engine_id.is_some() || cluster_id.is_some() || word != "REMOTE_ENGINE";
+    let kind = text("type", "executionDestination").filter(|word| listed.is_some() || says_where(word));
+    let runtime = Runtime {
+        kind: kind.and_then(|word| word.parse().ok()),
+        id: listed.and_then(|runtime| runtime.get("id")?.as_str()).map(str::to_owned),
+        engine_id,
+        cluster_id,
+        run_profile_id: text("runProfileId", "runProfileId"),
+    };
+    (runtime != Runtime::default()).then_some(runtime)
+}
+
+/// The words of a run for what the archive has other words for, with the names of their fields.
+pub(super) fn unknown_words(run: &Execution) -> Vec<String> {
+    let is_known: [(&str, fn(&str) -> bool); 2] = [
+        ("executionType", |word| word.parse::<ExecutionType>().is_ok()),
+        ("userType", |word| word.parse::<UserType>().is_ok()),
+    ];
+    let unknown =
+        is_known.into_iter().filter_map(|(name, is_known)| Some((name, run.text(name).filter(|it| !is_known(it))?)));
+    let runtime = run.raw.get("runtime").and_then(|runtime| runtime.get("type")?.as_str());
+    let runtime = runtime.filter(|word| word.parse::<RuntimeKind>().is_err()).map(|word| ("runtime type", word));
+    let status = run.own_word().map(|word| ("executionStatus", word));
+    unknown.chain(runtime).chain(status).map(|(name, word)| format!("{name} {word:?}")).collect()
+}
+
+/// The run with what the upstream tells only of a single run, such as its numbers of rows.
+pub(super) fn with_details(run: &Execution, details: Execution) -> Execution {
+    let mut raw = run.raw.clone();
+    let Value::Object(more) = details.raw else { return run.clone() };
+    if let Some(fields) = raw.as_object_mut().filter(|_| details.status == run.status) {
+        // The plan of a list is the plan execution of a single run.
+        for (name, value) in more.into_iter().filter(|(name, _)| name != "planId") {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    Execution::read(raw)
+}
+
+/// True if this is what the upstream tells of a single run.
+pub(super) fn has_details(run: &Execution) -> bool {
+    run.raw.get("executionDestination").is_some()
 }
 
 /// The longest word of a status that is kept. Unit: characters.
@@ -56,6 +118,8 @@ pub(super) fn finish_of(run: &Execution) -> Option<FinishRun> {
     let text = |name: &str| run.text(name).map(str::to_owned);
     let status = run.final_status()?;
     let word = run.own_word().map(|word| word.chars().take(STATUS_CHARS_MAX).collect::<String>());
+    // A word for how well it went is no error.
+    let word = word.filter(|_| status != RunStatus::Successful);
     let told = word.as_ref().map(|word| format!("the upstream reports the status {word}, archived as {status}"));
     Some(FinishRun {
         finish_timestamp: run.finished_at.or(run.started_at).or(run.triggered_at),

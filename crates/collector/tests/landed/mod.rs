@@ -6,6 +6,7 @@ mod components;
 mod listed;
 mod odd;
 mod plans;
+mod recorded;
 mod troubled;
 
 use std::path::PathBuf;
@@ -95,7 +96,7 @@ impl Landing {
         self.land().await
     }
 
-    /// Time and message of what the archive has of the run, and how it ended.
+    /// Time and message of what the archive has of the run, and how it ended if its log has landed.
     async fn archived(&self) -> (Vec<(i64, String)>, Option<RunStatus>) {
         let id: RunId = RUN.parse().unwrap();
         let Some(run) = self.store.runs().get(id).await.unwrap() else { return (Vec::new(), None) };
@@ -105,7 +106,7 @@ impl Landing {
             records.extend(more.into_iter().map(|record| (record.time.as_millis(), record.message.unwrap())));
         }
         assert_eq!(run.records, records.len() as u64);
-        (records, Some(run.status.coarse()))
+        (records, run.final_since.map(|_| run.status.coarse()))
     }
 
     /// The collector has ended somehow, and is started again.
@@ -143,7 +144,7 @@ async fn what_came_lands_before_the_rest_is_there() {
     landing.stage.change(|script| script.faults.extend((5..40).map(|number| (At::File, number, gone.clone()))));
     assert_eq!(landing.round().await, CollectStats { set_back: 1, ..CollectStats::default() });
     let (archived, status) = landing.archived().await;
-    assert_eq!(status, Some(RunStatus::Executing), "it is not called done");
+    assert_eq!(status, None, "it is not called done");
     assert!(archived.len() >= 30 && log.ends_with(&archived), "the newest pages: {archived:?}");
 
     landing.stage.change(|script| script.faults.clear());
@@ -260,7 +261,7 @@ async fn a_log_that_is_not_whole_is_kept_as_far_as_it_came_and_not_called_done()
     let script = Script::of(plain_log(5)).just_ended();
     let landing = Landing::of(script.with(At::Live, 0, Fault::Answer(200, vec![], more)), |_| ()).await;
     assert_eq!(landing.round().await.set_back, 1);
-    assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Executing)));
+    assert_eq!(landing.archived().await, (plain_log(5), None));
     let failing = landing.store.collection().failing_runs("service", 9).await.unwrap();
     // Nobody can give a collector the flag that takes it as it is.
     let problem = "the log is incomplete: the service reports 7 records, but 5 were received; see the run's page for the received records";

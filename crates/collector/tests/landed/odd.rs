@@ -107,6 +107,36 @@ async fn a_list_of_short_pages_without_a_total_is_read_to_its_end() {
     }
 }
 
+/// A total that was too high by one kept every run from being collected.
+#[tokio::test]
+async fn a_list_is_read_to_its_end_whatever_its_total_is() {
+    for (runs, total) in
+        [(1, 2), (5, 6), (7, 5_000), (99, 100), (100, 101), (100, 99), (175, 176), (250, 1_000), (1, 0), (0, 3)]
+    {
+        let runs: Vec<Value> = (0..runs).map(|number| item(&format!("6c0e5a34-0000-4000-8000-{number:012}"))).collect();
+        let script = Script { short_list: Some((runs.clone(), 100)), total: Some(total), ..Script::of(plain_log(5)) };
+        let landing = Landing::of(script, |_| ()).await;
+        assert_eq!(landing.list().await.new, runs.len() as u64, "{total}");
+        assert!(landing.store.collection().listed_until("service").await.unwrap().is_some(), "{total}");
+    }
+}
+
+/// What was seen of a list that changed all the time was forgotten.
+#[tokio::test]
+async fn runs_of_a_list_that_never_holds_still_are_collected_all_the_same() {
+    let runs: Vec<Value> = (0..100).map(|number| item(&format!("6c0e5a34-0000-4000-8000-{number:012}"))).collect();
+    let mut script = Script::of(plain_log(5));
+    for reading in 0..5 {
+        script = script.with(At::List, 2 * reading + 1, list(runs.clone(), Some(150)));
+        script = script.with(At::List, 2 * reading + 2, list(vec![item(RUN)], Some(150)));
+    }
+    let landing = Landing::of(script, |_| ()).await;
+    let error = landing.try_list().await.unwrap_err();
+    assert!(error.to_string().contains("changed whenever"), "{error}");
+    assert_eq!(landing.store.collection().metrics("service").await.unwrap().known, 100);
+    assert!(landing.store.collection().listed_until("service").await.unwrap().is_none(), "they are listed again");
+}
+
 /// A service that did not know `offset` was asked for ever.
 #[tokio::test]
 async fn a_list_that_gives_the_same_again_ends_with_a_word() {

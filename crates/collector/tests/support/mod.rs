@@ -119,6 +119,8 @@ pub(crate) struct Metrics {
     pub(crate) items: Vec<Value>,
     /// Most metrics of a page, whatever is asked for.
     pub(crate) page_items_max: usize,
+    /// How many metrics of the page before a page begins with.
+    pub(crate) overlap: usize,
 }
 
 /// What the service has and does.
@@ -139,6 +141,8 @@ pub(crate) struct Script {
     pub(crate) live_records: usize,
     /// The runs of the task, in pages of so many whatever is requested, without a total.
     pub(crate) short_list: Option<(Vec<Value>, usize)>,
+    /// What that list and component metrics give as their total; none for the truth, or for no word of it.
+    pub(crate) total: Option<usize>,
     /// Changes the body of a live page.
     pub(crate) live_body: fn(&mut Value),
     /// The `Content-Encoding` of plain page files, whatever they are.
@@ -177,6 +181,7 @@ impl Script {
             generate_ms: 0,
             live_records: usize::MAX,
             short_list: None,
+            total: None,
             live_body: |_| (),
             label: None,
             replaced: Vec::new(),
@@ -492,11 +497,12 @@ async fn components(
     if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
         return answer;
     }
-    let Some(Metrics { items, page_items_max }) = app.script.lock().unwrap().metrics.clone() else {
+    let told = app.script.lock().unwrap().total;
+    let Some(Metrics { items, page_items_max, overlap }) = app.script.lock().unwrap().metrics.clone() else {
         let message = format!("Task execution with ID '{run}' not found.");
         return json_answer(404, &json!({"status": 404, "message": message, "requestId": "r"}));
     };
-    let page: Vec<&Value> = items.iter().skip(offset).take(limit.min(page_items_max)).collect();
+    let page: Vec<&Value> = items.iter().skip(offset.saturating_sub(overlap)).take(limit.min(page_items_max)).collect();
     json_answer(
         200,
         &json!({
@@ -504,7 +510,7 @@ async fn components(
             "task_execution_id": run, "artifact_id": "612739e79a0ac71b8f3ed4db", "artifact_version": "0.1.0",
             "start_time": "2021-08-26T06:53:30.127Z", "rows_rejected": 1, "operator": "admin", "operator_type": "HUMAN",
             "processes": [{"process_id": "j", "job_name": "Main", "pid": "p", "father_pid": "p", "root_pid": "p"}],
-            "metrics": {"items": page, "limit": limit, "offset": offset, "total": items.len()}
+            "metrics": {"items": page, "limit": limit, "offset": offset, "total": told.unwrap_or(items.len())}
         }),
     )
 }
@@ -517,10 +523,13 @@ async fn executions(
 ) -> Answer {
     let (at, items) = if task == TASK { (At::List, vec![app.said()]) } else { (At::OtherList, Vec::new()) };
     let mut body = json!({"items": items, "limit": 100, "offset": 0, "total": items.len()});
-    if let Some((runs, page_runs)) = &app.script.lock().unwrap().short_list {
-        let offset = query.get("offset").map_or(0, |text| text.parse().unwrap());
-        let page: Vec<_> = runs.iter().skip(offset).take(*page_runs).collect();
-        body = json!({ "items": page });
+    if let Script { short_list: Some((runs, page_runs)), total, .. } = &*app.script.lock().unwrap() {
+        let number = |name: &str, default: usize| query.get(name).map_or(default, |text| text.parse().unwrap());
+        let page: Vec<_> = runs.iter().skip(number("offset", 0)).take(number("limit", 100).min(*page_runs)).collect();
+        body = match total {
+            Some(total) => json!({ "items": page, "total": total }),
+            None => json!({ "items": page }),
+        };
     }
     let fault = app.note(at, String::new());
     if let Some(Fault::Hang) = fault {

@@ -279,7 +279,7 @@ pub enum LogProgress {
     Going,
     /// It could not be collected completely, and will be retried.
     Incomplete,
-    /// The run has ended; records may still come for a moment.
+    /// The run has ended; its log is still to be collected, or records may come for a moment.
     Settling,
     /// Nothing more will come.
     Settled,

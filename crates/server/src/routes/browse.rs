@@ -42,7 +42,7 @@ pub(crate) async fn summary(
     let task = app.store().workspaces().task(run.task_id).await?;
     let task = task.ok_or_else(|| ApiError::not_found(format!("there is no task {}", run.task_id)))?;
     let facts = app.store().runs().log_metadata(run.id).await?;
-    let setback = app.store().collection().last_failure(run.id, run.status.is_final()).await?;
+    let setback = app.store().collection().last_failure(run.id, run.final_since.is_some()).await?;
     let mut log = log_of(&app, &run, &facts, setback);
     if log.state == LogProgress::Empty {
         log.absence = app.store().collection().log_absence(&run).await?.map(Into::into);

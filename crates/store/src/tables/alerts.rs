@@ -878,10 +878,37 @@ impl Alerts {
 
     /// Returns a page of the running runs that started before then, the longest first.
     pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND started_at < $1 AND (started_at, id) > ($2, $3)
+        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
+                AND started_at < $1 AND (started_at, id) > ($2, $3) AND NOT EXISTS
+                    (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'gone')
              ORDER BY started_at, id LIMIT $4";
         self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
     }
+    /// Returns a page of the runs of which an upstream told between two times that they had ended, and whose logs have not
+    /// landed.
+    pub async fn runs_without_their_log(
+        &self,
+        told: (Timestamp, Timestamp),
+        after: Option<RunKey>,
+        limit: u64,
+    ) -> Result<RunPage> {
+        let (after_at, after_id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.as_millis(), id.to_string()));
+        let rows: Vec<RunRow> = sqlx::query_as(
+            "SELECT * FROM runs WHERE final_since IS NULL AND status NOT IN ('dispatching', 'executing')
+                AND EXISTS (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'due'
+                    AND c.seen_at >= $1 AND c.seen_at <= $2)
+                AND (triggered_at, id) > ($3, $4) ORDER BY triggered_at, id LIMIT $5",
+        )
+        .bind(told.0.as_millis())
+        .bind(told.1.as_millis())
+        .bind(after_at)
+        .bind(after_id)
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        page_of(rows, limit, |run| Some(run.triggered_at))
+    }
+
 
     /// Returns a page of the runs that were triggered before then and have neither started nor ended, those that wait for
     /// longest first.
@@ -891,7 +918,8 @@ impl Alerts {
         after: Option<RunKey>,
         limit: u64,
     ) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND started_at IS NULL AND triggered_at < $1
+        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
+                AND started_at IS NULL AND triggered_at < $1
                 AND (triggered_at, id) > ($2, $3) ORDER BY triggered_at, id LIMIT $4";
         self.page_of_runs(looking, triggered_before, after, limit, |run| Some(run.triggered_at)).await
     }
@@ -929,10 +957,7 @@ impl Alerts {
             .bind(limit.saturating_as::<i64>())
             .fetch_all(self.core.catalog().read())
             .await?;
-        let runs = rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?;
-        let last = runs.last().filter(|_| runs.len() as u64 >= limit);
-        let next = last.and_then(|run| Some((time(run)?, run.id)));
-        Ok((runs, next))
+        page_of(rows, limit, time)
     }
 
     /// Returns how many rows a run rejected: the number of the run, or else that of its component metrics; `None` if
@@ -1170,6 +1195,14 @@ async fn tell_end(
     now: i64,
 ) -> Result<u64> {
     let told: i64 = sqlx::query_scalar(
+/// Runs, and the key behind which the next page begins, if there are as many as were asked for.
+fn page_of(rows: Vec<RunRow>, limit: u64, time: fn(&Run) -> Option<Timestamp>) -> Result<RunPage> {
+    let runs = rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?;
+    let last = runs.last().filter(|_| runs.len() as u64 >= limit);
+    let next = last.and_then(|run| Some((time(run)?, run.id)));
+    Ok((runs, next))
+}
+
         "SELECT COUNT(*) FROM alerts WHERE rule = $1 AND subject = $2 AND destination = $3 AND is_recovery = 0
             AND noted_at >= $4 AND outcome IS NULL AND (delivered_at IS NULL OR attempts > 0)",
     )

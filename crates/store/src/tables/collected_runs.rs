@@ -25,10 +25,11 @@ use sqlx_macros::FromRow;
 use crate::catalog::sql::{Connection, Sql, changed_in_parts, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::parts::Collection;
+use crate::parts::{Collection, Workspaces};
+use crate::tables::accounts::Caller;
 use crate::tables::component_metrics;
 use crate::tables::reported_plans::{PlanCollectionMetrics, join_plan};
-use crate::tables::runs::{fetch_to_change, finish_in};
+use crate::tables::runs::{ReportedRun, fetch_to_change, finish_in, report_in};
 use crate::tables::tenant_audit_logs::{self, AuditLogCollection};
 use crate::{failpoint, limits};
 
@@ -105,6 +106,16 @@ pub struct ClaimedRun {
     pub attempts: i64,
     /// In how many of them the upstream answered that it has no log of the run.
     pub no_log_answers: i64,
+}
+
+/// A run of an upstream that the archive does not have as the upstream describes it.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct UnrecordedRun {
+    /// The run.
+    pub run_id: String,
+    /// The upstream's description of it, as JSON.
+    pub body: String,
+    due_at: i64,
 }
 
 /// A run of an upstream whose component metrics are to be fetched, leased to a collector.
@@ -326,6 +337,62 @@ impl Collection {
             counts.included += added.included;
         }
         Ok(counts)
+    }
+
+    /// Returns at most `limit` running and pending runs behind another one that are not in the archive, or are there as they
+    /// were before they started or ended.
+    pub async fn unrecorded_runs(
+        &self,
+        upstream: &str,
+        after: Option<&UnrecordedRun>,
+        limit: u64,
+    ) -> Result<Vec<UnrecordedRun>> {
+        let (due_at, run_id) = after.map_or((i64::MIN, ""), |run| (run.due_at, &run.run_id));
+        Ok(sqlx::query_as(
+            "SELECT c.run_id, c.body, c.due_at FROM collected_runs c LEFT JOIN runs r ON r.id = c.run_id
+             WHERE c.upstream = $1 AND c.state IN ('going', 'due') AND (c.due_at, c.run_id) > ($2, $3)
+               AND (r.id IS NULL OR r.status = 'dispatching' OR c.state = 'due' AND r.status = 'executing')
+             ORDER BY c.due_at, c.run_id LIMIT $4",
+        )
+        .bind(upstream)
+        .bind(due_at)
+        .bind(run_id)
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?)
+    }
+
+    /// Stores runs as an upstream describes them, in one transaction; a run that has ended is not final before its log has
+    /// landed. Returns those that belong to other tasks in the archive, which stay as they are.
+    ///
+    /// `NotFound`: there is no such task.
+    pub async fn record_reported(&self, reported: &[ReportedRun], by: &Caller) -> Result<Vec<RunId>> {
+        if reported.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tasks = BTreeMap::new();
+        for run in reported {
+            let id = run.start.task_id;
+            if !tasks.contains_key(&id) {
+                let task = Workspaces::new(&self.core).task(id).await?;
+                tasks.insert(id, task.ok_or_else(|| Error::not_found(format!("there is no task {id}")))?);
+            }
+        }
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                let mut of_others = Vec::new();
+                for run in reported {
+                    let task = &tasks[&run.start.task_id];
+                    match report_in(&self.core, &mut transaction, task, run, by).await? {
+                        true => join_plan(&mut transaction, &run.run_id.to_string()).await?,
+                        false => of_others.push(run.run_id),
+                    }
+                }
+                transaction.commit().await?;
+                Ok(of_others)
+            })
+            .await
     }
 
     /// Returns at most `limit` runs that are running as far as is known and that were neither listed nor polled since
@@ -977,7 +1044,7 @@ impl Collection {
         Ok(metrics)
     }
 
-    /// Returns why a run has no log; `None` if it has not ended, or has records.
+    /// Returns why a run has no log; `None` if its log may still come, or has records.
     pub async fn log_absence(&self, run: &Run) -> Result<Option<LogAbsence>> {
         absence_of(&self.core, run).await
     }
@@ -1020,9 +1087,9 @@ impl Collection {
         Ok(absences)
     }
 
-    /// Returns why the log of a run is incomplete, if a collector's last attempt failed, or, of a run that has ended in the
+    /// Returns why the log of a run is incomplete, if a collector's last attempt failed, or, of a run that is final in the
     /// archive, if the upstream lost the log before all of it was received.
-    pub async fn last_failure(&self, run_id: RunId, has_ended: bool) -> Result<Option<LogSetback>> {
+    pub async fn last_failure(&self, run_id: RunId, is_final: bool) -> Result<Option<LogSetback>> {
         let row: Option<(String, String, Option<i64>, i64)> = sqlx::query_as(
             "SELECT upstream, problem, expected, due_at FROM collected_runs
              WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state = $2
@@ -1030,14 +1097,14 @@ impl Collection {
              ORDER BY upstream LIMIT 1",
         )
         .bind(run_id.to_string())
-        .bind(if has_ended { "no_log" } else { "due" })
+        .bind(if is_final { "no_log" } else { "due" })
         .fetch_optional(self.core.catalog().read())
         .await?;
         Ok(row.map(|(upstream, problem, expected, due_at)| LogSetback {
             upstream,
             problem,
             expected: expected.map(|expected| expected.saturating_as::<u64>()),
-            again_at: (!has_ended).then(|| Timestamp::clamped(due_at)),
+            again_at: (!is_final).then(|| Timestamp::clamped(due_at)),
         }))
     }
 
@@ -1054,9 +1121,9 @@ impl Collection {
     }
 }
 
-/// Why a run has no log; `None` if it has not ended, or has records.
+/// Why a run has no log; `None` if its log may still come, or has records.
 pub(crate) async fn absence_of(core: &Core, run: &Run) -> Result<Option<LogAbsence>> {
-    if run.records > 0 || !run.status.is_final() {
+    if run.records > 0 || run.final_since.is_none() {
         return Ok(None);
     }
     let state: Option<String> = sqlx::query_scalar(

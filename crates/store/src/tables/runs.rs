@@ -52,6 +52,17 @@ pub struct RunFilter {
     pub offset: u64,
 }
 
+/// A run as an upstream describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportedRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Its start; `dispatching` if that is not known.
+    pub start: StartRun,
+    /// Its end, if it has ended.
+    pub end: Option<FinishRun>,
+}
+
 /// The part of a run that is needed most often and is cheap to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunBrief {
@@ -225,7 +236,7 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
         return Err(Error::invalid(format!("status {} is not final", finish.status)));
     }
     let mut run = fetch_to_change(core, connection, id).await?.ok_or_else(|| no_such_run(id))?;
-    if run.status.is_final() && run.status.coarse() != finish.status {
+    if run.final_since.is_some() && run.status.coarse() != finish.status {
         return Err(Error::conflict(format!("run {id} has already ended with {}", run.status.coarse())));
     }
     let now = core.now();
@@ -237,7 +248,6 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
             .await?;
         run.started_at = first.map(instant).transpose()?;
     }
-    run.status = finish.status.detailed();
     run.final_since = run.final_since.or(Some(now));
     let finished_at = finish.finish_timestamp.or(run.finished_at).unwrap_or(now);
     run.finished_at = Some(finished_at);
@@ -245,11 +255,7 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
         // Nothing tells when it began. A run that has ended has a start; only one that was not deployed has none.
         run.started_at = run.started_at.or(Some(run.triggered_at.min(finished_at)));
     }
-    run.error_message = finish.error_message.clone().or(run.error_message);
-    run.error_type = finish.error_type.clone().or(run.error_type);
-    run.misfired_reason = finish.misfired_execution_reason.clone().or(run.misfired_reason);
-    run.processed_rows = finish.number_of_processed_rows.or(run.processed_rows);
-    run.rejected_rows = finish.number_of_rejected_rows.or(run.rejected_rows);
+    let run = with_end(run, finish);
     save(&mut *connection, &run).await?;
     sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
         .bind(id.to_string())
@@ -259,6 +265,45 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     let settled_at = now.plus_millis(core.settings().settle_ms);
     problems::look_for(connection, id, now.as_millis(), settled_at.as_millis()).await?;
     Ok(run)
+}
+
+/// Starts or changes a run as an upstream describes it, in a transaction. A run that it says has ended has its status, and is
+/// not final before its log has landed. False if the run belongs to another task.
+pub(crate) async fn report_in(
+    core: &Core,
+    connection: &mut Connection,
+    task: &Task,
+    reported: &ReportedRun,
+    by: &Caller,
+) -> Result<bool> {
+    let ReportedRun { run_id, start, end } = reported;
+    let known = fetch_to_change(core, connection, *run_id).await?;
+    if known.as_ref().is_some_and(|run| run.task_id != task.id) {
+        return Ok(false);
+    }
+    let mut run = match known {
+        Some(run) => merge_start(run, start, core.now()),
+        None => new_run(*run_id, task, start, by, core.now()),
+    };
+    if let (Some(end), None) = (end, run.final_since) {
+        run.finished_at = end.finish_timestamp.or(run.finished_at);
+        run = with_end(run, end);
+    }
+    save(&mut *connection, &run).await?;
+    Ok(true)
+}
+
+/// A run as it has ended.
+fn with_end(run: Run, finish: &FinishRun) -> Run {
+    Run {
+        status: finish.status.detailed(),
+        error_message: finish.error_message.clone().or(run.error_message),
+        error_type: finish.error_type.clone().or(run.error_type),
+        misfired_reason: finish.misfired_execution_reason.clone().or(run.misfired_reason),
+        processed_rows: finish.number_of_processed_rows.or(run.processed_rows),
+        rejected_rows: finish.number_of_rejected_rows.or(run.rejected_rows),
+        ..run
+    }
 }
 
 /// The end of a run that is not before its start.

@@ -1,0 +1,64 @@
+//! Records runs in the archive as the upstream describes them, whether their logs have landed or not: a run is there as soon
+//! as it is listed, and has ended there as soon as the upstream says so.
+
+use std::collections::HashSet;
+
+use runlog_store::collection::{ReportedRun, UnrecordedRun};
+use tracing::warn;
+
+use super::context::CollectContext;
+use super::error::{CollectError, Result};
+use super::tasks::task_text;
+use super::upstream_run::execution_of;
+
+/// Number of runs that are recorded in one transaction.
+const RUNS_TOGETHER: u64 = 200;
+
+/// Records the listed runs that the archive lacks, or has as they were before they started or ended.
+pub(super) async fn record_runs(context: &CollectContext) -> Result<()> {
+    let CollectContext { archive, upstream, .. } = context;
+    let (mut after, mut tasks) = (None, HashSet::new());
+    loop {
+        let runs = archive.collection.unrecorded_runs(&upstream.name, after.as_ref(), RUNS_TOGETHER).await?;
+        let mut reports = Vec::new();
+        for run in &runs {
+            match reported(context, run, &mut tasks).await {
+                Ok(report) => reports.extend(report),
+                Err(error @ CollectError::Archive(_)) => return Err(error),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    warn!(upstream = upstream.name, run.id = run.run_id, error, "cannot record a run in the archive");
+                }
+            }
+        }
+        // Those of other tasks are reported when their logs are to land.
+        reports.sort_by_key(|report| report.run_id);
+        context.record_reported(&reports).await?;
+        if (runs.len() as u64) < RUNS_TOGETHER {
+            return Ok(());
+        }
+        after = runs.last().cloned();
+    }
+}
+
+/// A run as the archive records it; none if it may have a status that is not selected. `tasks` are those that the archive
+/// has by now.
+async fn reported(
+    context: &CollectContext,
+    run: &UnrecordedRun,
+    tasks: &mut HashSet<String>,
+) -> Result<Option<ReportedRun>> {
+    let bad = |what: String| CollectError::BadRun { run: run.run_id.clone(), what };
+    let run_id = run.run_id.parse().map_err(|_| bad("its ID does not decode".to_owned()))?;
+    let execution = execution_of(run_id, &run.body)?;
+    if !execution.is_final() && !context.upstream.selection.statuses.is_empty() {
+        return Ok(None);
+    }
+    let task = task_text(&execution);
+    let task_id = match tasks.contains(task) {
+        true => task.parse().map_err(|_| bad(format!("its task ID {task:?} does not decode")))?,
+        false => context.tasks.learn_task(&context.archive.workspaces, &context.upstream, &execution).await?,
+    };
+    tasks.insert(task.to_owned());
+    Ok(Some(context.report_of(&execution, run_id, task_id)))
+}
