@@ -162,6 +162,59 @@ fn a_stack_trace_that_arrives_late_still_belongs_to_its_message() {
     assert_eq!(records[1]["continued"], true);
 }
 
+/// An object of GELF, as its appenders send it over TCP.
+fn of_gelf(stage: &Stage, text: &str) -> String {
+    let event = json!({"version": "1.1", "host": "engine-1", "short_message": text, "level": 6,
+        "timestamp": 1_795_946_402.5, "_runId": RUN, "_taskId": stage.task, "_workspace_id": stage.workspace});
+    event.to_string()
+}
+
+/// Messages that end with zeros became one record, and objects of GELF were refused.
+#[test]
+fn messages_that_end_with_zeros_are_messages_of_their_own() {
+    let stage = stage("");
+    let (one, four) = (of_engine(&stage, RUN, "INFO", "one", 1), of_engine(&stage, RUN, "INFO", "four", 4));
+    let stream = [one, of_gelf(&stage, "two"), of_gelf(&stage, "three"), four].join("\0") + "\0";
+    stage.connect().write_all(stream.as_bytes()).unwrap();
+    assert_eq!(stage.wait_for(RUN, 4), ["one", "two", "three", "four"]);
+    assert_eq!((stage.count("tcp", "stored"), stage.count("tcp", "refused")), (4, 0));
+}
+
+/// A message with a length that did not begin with `<`, and all that followed, became a part of the message before, which was
+/// of another run.
+#[test]
+fn what_has_no_valid_length_before_it_is_no_part_of_the_message_of_another_run() {
+    let stage = stage("");
+    let of_template = json!({"logTimestamp": "2026-11-29T10:00:02Z", "severity": "INFO", "logMessage": "second",
+        "runId": OTHER, "taskId": stage.task, "workspace_id": stage.workspace});
+    let stream = [
+        counted(&of_engine(&stage, RUN, "INFO", "first", 1)),
+        counted(&of_template.to_string()),
+        counted(&of_engine(&stage, RUN, "INFO", "third", 3)),
+        "0x20 a length that is none\n".to_owned(),
+        counted(&of_engine(&stage, RUN, "INFO", "fourth", 4)),
+    ];
+    stage.connect().write_all(stream.concat().as_bytes()).unwrap();
+    assert_eq!(stage.wait_for(RUN, 3), ["first", "third", "fourth"]);
+    assert_eq!(stage.wait_for(OTHER, 1), ["second"]);
+    assert_eq!((stage.count("tcp", "stored"), stage.count("tcp", "refused")), (4, 1));
+}
+
+/// A message was refused because of an element that had nothing to do with its run; of repeated parameters, the last was kept.
+#[test]
+fn structured_data_is_kept_as_far_as_it_is_well_formed() {
+    let stage = stage("");
+    stage.connect().write_all(format!("{}\n", of_engine(&stage, RUN, "INFO", "one", 1)).as_bytes()).unwrap();
+    stage.wait_for(RUN, 1);
+    let data = format!("[bad x=y][my_mdc@18060 flowExecutionId=\"{RUN}\"][origin ip=\"1.1.1.1\" ip=\"2.2.2.2\"]");
+    let line = format!("<11>1 2026-11-29T10:00:03Z engine-1 talend 7 - {data} two\n");
+    stage.connect().write_all(line.as_bytes()).unwrap();
+    assert_eq!(stage.wait_for(RUN, 2), ["one", "[bad x=y] two"]);
+    let record = &stage.records(RUN)[1];
+    assert_eq!(record["origin"], json!({"ip": ["1.1.1.1", "2.2.2.2"]}));
+    assert_eq!(record["app_name"], json!("talend"));
+}
+
 #[test]
 fn messages_that_name_no_run_are_refused_and_counted() {
     let stage = stage("");

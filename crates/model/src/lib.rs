@@ -20,6 +20,7 @@
 //! | [`planted`] | bugs that tests must catch; programs that are shipped contain none |
 //! | [`printable`] | text that a terminal may show |
 //! | [`repair`] | JSON whose texts some writers break |
+//! | [`structured_data`] | structured data of syslog |
 //! | [`tenant_audit_log`] | what somebody did in the consoles and APIs of Talend Cloud |
 //! | [`text`] | the TEXT form of a log |
 //! | [`problem`] | error groups and problems: what goes wrong, the same from run to run |
@@ -48,6 +49,7 @@ pub mod record;
 pub mod repair;
 pub mod run;
 pub mod severity;
+pub mod structured_data;
 pub mod tenant_audit_log;
 pub mod text;
 pub mod time;
@@ -66,4 +68,5 @@ pub use record::Record;
 pub use repair::repair;
 pub use run::{ExecutionStatus, ExecutionType, Run, RunStatus, Runtime, UserType};
 pub use severity::Severity;
+pub use structured_data::StructuredData;
 pub use time::{Clock, TimeRange, Timestamp, millis};

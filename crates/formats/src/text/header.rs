@@ -1,8 +1,8 @@
 //! What stands between the time and the message of a line: severity, thread, component.
 
 use runlog_model::text;
-use runlog_model::{Record, Severity};
-use serde_json::Value;
+use runlog_model::{Record, Severity, StructuredData};
+use serde_json::{Map, Value};
 
 use super::level::{bracketed, is_level, level_in};
 use super::time::Stamped;
@@ -20,6 +20,10 @@ pub(super) struct Header<'a> {
     pub(super) host: Option<&'a str>,
     /// Further fields of the record.
     pub(super) further: Vec<(&'static str, &'a str)>,
+    /// The elements of structured data, which are fields as well.
+    pub(super) elements: Map<String, Value>,
+    /// What is before the message, and a part of it.
+    pub(super) before_message: String,
     pub(super) message: &'a str,
     /// True for the text form of Runlog itself.
     pub(super) is_exact: bool,
@@ -110,16 +114,21 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let (host, app, process, id, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let given = |text: &&str| *text != "-";
     let further = [("pid", process), ("msgId", id)].into_iter().filter(|(_, text)| given(text)).collect();
-    // Structured data stays a part of the message.
-    let message = match rest.strip_prefix('-') {
-        Some(message) => message.strip_prefix(' ').unwrap_or(message),
-        None => rest,
+    let (elements, before_message, message) = match rest.strip_prefix('-') {
+        Some(message) => (Map::new(), String::new(), message),
+        None => {
+            let StructuredData { elements, malformed, rest } = StructuredData::read(rest);
+            (elements, malformed, rest)
+        }
     };
+    let message = if before_message.is_empty() { message.strip_prefix(' ').unwrap_or(message) } else { message };
     let message = message.strip_prefix('\u{feff}').unwrap_or(message);
     Some(Header {
         host: Some(host).filter(given),
         component: Some(app).filter(given),
         further,
+        elements,
+        before_message,
         message,
         ..Header::default()
     })

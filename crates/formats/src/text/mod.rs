@@ -239,10 +239,13 @@ impl Open {
         record.bundle_name = header.component.map(str::to_owned);
         record.bundle_version = header.component_version.map(str::to_owned);
         record.pod_name = header.host.map(str::to_owned);
+        if !header.elements.is_empty() {
+            record.extra.get_or_insert_default().extend(header.elements);
+        }
         for (name, text) in header.further {
             record.extra.get_or_insert_default().insert(name.to_owned(), Value::from(text));
         }
-        let message = [header.message, carriage_return].concat();
+        let message = [header.before_message.as_str(), header.message, carriage_return].concat();
         Self { record, message, is_exact: header.is_exact, is_quoted: header.is_quoted, is_head: false }
     }
 
@@ -362,6 +365,14 @@ mod tests {
             (
                 "<11>1 2026-11-27T20:02:09.123Z host7 job 4711 ID1 - no orders",
                 r#"ERROR||job|host7|no orders|{"msgId":"ID1","pid":"4711"}"#,
+            ),
+            (
+                r#"<11>1 2026-11-27T20:02:09.123Z host7 job - - [a b="c"][origin ip="1" ip="2"] no orders"#,
+                r#"ERROR||job|host7|no orders|{"a":{"b":"c"},"origin":{"ip":["1","2"]}}"#,
+            ),
+            (
+                r#"<11>1 2026-11-27T20:02:09.123Z host7 job - - [a b=c][d e="f"] no orders"#,
+                r#"ERROR||job|host7|[a b=c] no orders|{"d":{"e":"f"}}"#,
             ),
         ] {
             check(&format!("{line}\n"), &[&format!("{AT}|{expected}")]);

@@ -168,6 +168,11 @@ impl Events {
         self.repaired += texts;
     }
 
+    /// Counts a text that is no event.
+    pub(crate) fn refuse(&mut self, why: &str) {
+        self.refused.add(1, why.to_owned());
+    }
+
     /// Adds a line to the preceding event; false if there is none.
     pub(crate) fn continue_last(&mut self, line: &str) -> bool {
         let Some(last) = self.events.last_mut() else { return false };

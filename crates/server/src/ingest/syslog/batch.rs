@@ -23,7 +23,7 @@ use crate::ingest::decoded_size;
 use crate::ingest::engine::{self, Continuation, DefaultRun, EventDefault, Events, group_by_run};
 use crate::ingest::intake::{Naming, Outcome, Sender, TaskHint};
 use crate::ingest::syslog::days::{self, Day};
-use crate::ingest::syslog::frames::Frame;
+use crate::ingest::syslog::frames::{Frame, Start};
 use crate::ingest::syslog::message;
 use crate::ingest::syslog::settings::SyslogSettings;
 use crate::limits;
@@ -292,7 +292,11 @@ impl Receiver {
         for (frame, sender) in &batch.messages {
             let text = String::from_utf8_lossy(&frame.bytes);
             events.add_repaired(u64::from(matches!(text, std::borrow::Cow::Owned(_))));
-            if frame.is_line && !message::begins_message(&text, now, zone) {
+            if frame.start == Start::NoLength && self.settings.task.is_none() {
+                events.refuse("a message has no length before it, although those before it on its connection have");
+                continue;
+            }
+            if frame.start == Start::Line && !message::begins_message(&text, now, zone) {
                 if events.continue_last(&text) {
                     continue;
                 }

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::http::connections::keep_alive;
 use crate::http::tls::{NO_PROTOCOL, TlsError, TlsFiles};
 use crate::ingest::syslog::batch::{Batch, Receiver, and_more};
-use crate::ingest::syslog::frames::{Frame, Frames};
+use crate::ingest::syslog::frames::{Frame, Frames, Start};
 use crate::ingest::syslog::settings::SyslogSettings;
 use crate::ingest::syslog::socket_drops::datagrams_lost;
 use crate::limits;
@@ -319,5 +319,6 @@ fn push_datagram(receiver: &Receiver, batch: &mut Batch, datagram: &[u8], sender
     }
     let most = receiver.settings.message_bytes_max.min(end);
     let whole_bytes = (most < end).then_some(end as u64);
-    batch.push(Frame { bytes: datagram[..most].to_vec(), whole_bytes, is_line: false }, sender, receiver.clock.now());
+    let frame = Frame { bytes: datagram[..most].to_vec(), whole_bytes, start: Start::Message };
+    batch.push(frame, sender, receiver.clock.now());
 }

@@ -1,13 +1,13 @@
 //! Messages of syslog (RFC 5424 and RFC 3164), as written by an appender of an engine: converts each to an event.
 
 use jiff::civil::DateTime;
-use runlog_model::{LogTime, LogZone, Timestamp};
+use runlog_model::{LogTime, LogZone, StructuredData, Timestamp};
 use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
 
 /// The event of a line `<11>1 2021-04-21T15:29:11.115Z host app 7 - [my_mdc@18060 flowExecutionId="…"] text`; none for
-/// any other.
+/// any other. Elements of its structured data that are not well-formed are part of the text.
 pub(crate) fn read(line: &str) -> Option<Object> {
     let (priority, rest) = priority(line)?;
     let rest = rest.strip_prefix("1 ")?;
@@ -23,16 +23,18 @@ pub(crate) fn read(line: &str) -> Option<Object> {
             event.insert(name.to_owned(), text.into());
         }
     }
-    let text = match rest.strip_prefix('-') {
-        Some(text) => text,
-        None => {
-            let (data, text) = elements(rest)?;
-            event.extend(data);
-            text
+    let (malformed, text) = match rest.strip_prefix('-') {
+        Some(text) => (String::new(), text),
+        None if rest.starts_with('[') => {
+            let StructuredData { elements, malformed, rest } = StructuredData::read(rest);
+            event.extend(elements);
+            (malformed, rest)
         }
+        None => return None,
     };
-    let text = text.strip_prefix(' ').unwrap_or(text);
-    event.insert("message".to_owned(), text.strip_prefix('\u{feff}').unwrap_or(text).into());
+    let text = if malformed.is_empty() { text.strip_prefix(' ').unwrap_or(text) } else { text };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    event.insert("message".to_owned(), [malformed.as_str(), text].concat().into());
     Some(event)
 }
 
@@ -144,51 +146,18 @@ fn tag(text: &str) -> Option<(&str, Option<&str>, &str)> {
     Some((app, process, text.strip_prefix(' ').unwrap_or(text)))
 }
 
-/// Structured data, `[my_mdc@18060 a="b"][other@1 c="d"]`, as an object of its elements.
+/// Structured data, `[my_mdc@18060 a="b"][other@1 c="d"]`, as an object of its elements. What is not well-formed is a field
+/// `text` of it.
 pub(crate) fn structured_data(text: &str) -> Option<Object> {
-    let (data, rest) = elements(text.trim())?;
-    (rest.is_empty() && !data.is_empty()).then_some(data)
-}
-
-/// The elements at the start of a text, and the rest of it.
-fn elements(text: &str) -> Option<(Object, &str)> {
-    let mut data = Object::new();
-    let mut rest = text;
-    while let Some(element) = rest.strip_prefix('[') {
-        let name_end = element.find([' ', ']'])?;
-        let (name, mut inside) = element.split_at(name_end);
-        let mut fields = Object::new();
-        loop {
-            inside = inside.trim_start_matches(' ');
-            if let Some(behind) = inside.strip_prefix(']') {
-                rest = behind;
-                break;
-            }
-            let (field, value) = inside.split_once("=\"")?;
-            let (value, behind) = quoted(value)?;
-            fields.insert(field.to_owned(), value.into());
-            inside = behind;
-        }
-        data.insert(name.to_owned(), fields.into());
+    let text = text.trim();
+    let StructuredData { mut elements, malformed, rest } = StructuredData::read(text);
+    if elements.is_empty() {
+        return None;
     }
-    (!data.is_empty()).then_some((data, rest))
-}
-
-/// A value up to its closing quotation mark, and the rest.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut letters = text.char_indices();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '"' => return Some((value, &text[at + 1..])),
-            '\\' => match letters.next()?.1 {
-                escaped @ ('"' | '\\' | ']') => value.push(escaped),
-                other => value.extend(['\\', other]),
-            },
-            _ => value.push(letter),
-        }
+    if !malformed.is_empty() || !rest.is_empty() {
+        elements.insert("text".to_owned(), [malformed.as_str(), rest].concat().into());
     }
-    None
+    Some(elements)
 }
 
 #[cfg(test)]
@@ -204,11 +173,21 @@ mod tests {
         assert_eq!((event["level"].as_u64(), event["message"].as_str()), (Some(3), Some("no  price")));
         assert_eq!(read("<11>1 - - - - - - text").unwrap()["message"], "text");
         assert_eq!(event["facility"], 1);
-        for line in
-            ["<11>", "<11>1 a b", "text", "<300>1 - - - - - - x", r#"<1>1 - - - - - [a b="c"#, "<1>1 - - - - - [a"]
-        {
+        for line in ["<11>", "<11>1 a b", "text", "<300>1 - - - - - - x", "<11>1 - - - - - text"] {
             assert!(read(line).is_none(), "{line}");
         }
+    }
+
+    #[test]
+    fn structured_data_that_is_not_well_formed_hides_neither_the_header_nor_the_other_elements() {
+        let line = r#"<11>1 2021-04-21T15:29:11.115Z host app 7 - [a b=c][my_mdc@18060 flowExecutionId="x"] text"#;
+        let event = Value::Object(read(line).unwrap());
+        assert_eq!((&event["host"], &event["message"]), (&"host".into(), &"[a b=c] text".into()));
+        assert_eq!(event["my_mdc@18060"], serde_json::json!({"flowExecutionId": "x"}));
+        let cut = read(r#"<1>1 - - app - - [a b="c"#).unwrap();
+        assert_eq!((&cut["app_name"], &cut["message"]), (&"app".into(), &r#"[a b="c"#.into()));
+        let shipped = structured_data(r#"[a@1 b="c"][d e] "#).unwrap();
+        assert_eq!(Value::Object(shipped), serde_json::json!({"a@1": {"b": "c"}, "text": "[d e]"}));
     }
 
     fn read_at(message: &str, now: &str) -> Value {

@@ -1,0 +1,132 @@
+//! Structured data of syslog (RFC 5424, 6.3): `[my_mdc@18060 a="b"][other@1 c="d"]`.
+
+use serde_json::{Map, Value};
+
+type Object = Map<String, Value>;
+
+/// Structured data at the start of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StructuredData<'a> {
+    /// Its elements as objects of their parameters. A parameter that occurs several times is an array (6.3.3).
+    pub elements: Object,
+    /// The elements that are not well-formed, as they are.
+    pub malformed: String,
+    /// What follows.
+    pub rest: &'a str,
+}
+
+impl<'a> StructuredData<'a> {
+    /// Reads the elements at the start of a text that begins with one, `[`.
+    pub fn read(text: &'a str) -> Self {
+        let (mut elements, mut malformed, mut rest) = (Object::new(), String::new(), text);
+        while rest.starts_with('[') {
+            rest = match element(rest) {
+                Some((name, parameters, behind)) => {
+                    add_element(&mut elements, name, parameters);
+                    behind
+                }
+                // Another element may follow it; otherwise, it is the beginning of the text, or looks like that.
+                None => {
+                    let Some(end) = rest.find("][") else { break };
+                    malformed.push_str(&rest[..=end]);
+                    &rest[end + 1..]
+                }
+            };
+        }
+        Self { elements, malformed, rest }
+    }
+}
+
+/// The name of the element at the start of a text, its parameters, and what follows.
+fn element(text: &str) -> Option<(&str, Vec<(&str, String)>, &str)> {
+    let inside = text.strip_prefix('[')?;
+    let (name, mut inside) = inside.split_at(inside.find([' ', ']'])?);
+    let mut parameters = Vec::new();
+    loop {
+        if let Some(behind) = inside.strip_prefix(']') {
+            return is_name(name).then_some((name, parameters, behind));
+        }
+        inside = inside.trim_start_matches(' ');
+        if inside.starts_with(']') {
+            continue;
+        }
+        let (parameter, value) = inside.split_once("=\"")?;
+        let (value, behind) = quoted(value)?;
+        if !is_name(parameter) {
+            return None;
+        }
+        parameters.push((parameter, value));
+        inside = behind;
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|letter: char| matches!(letter, '=' | ' ' | ']' | '"') || letter.is_control())
+}
+
+fn add_element(elements: &mut Object, name: &str, parameters: Vec<(&str, String)>) {
+    let Value::Object(fields) = elements.entry(name).or_insert_with(|| Object::new().into()) else { return };
+    for (parameter, value) in parameters {
+        match fields.get_mut(parameter) {
+            None => _ = fields.insert(parameter.to_owned(), value.into()),
+            Some(Value::Array(values)) => values.push(value.into()),
+            Some(first) => *first = Value::Array(vec![first.take(), value.into()]),
+        }
+    }
+}
+
+/// A value up to its closing quotation mark, and the rest.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match letters.next()?.1 {
+                escaped @ ('"' | '\\' | ']') => value.push(escaped),
+                other => value.extend(['\\', other]),
+            },
+            _ => value.push(letter),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, elements: Value, malformed: &str, rest: &str) {
+        let read = StructuredData::read(text);
+        assert_eq!((Value::Object(read.elements), &*read.malformed, read.rest), (elements, malformed, rest));
+    }
+
+    #[test]
+    fn elements_are_objects_of_their_parameters() {
+        check(
+            r#"[a@1 b="b \"c\\ \]" d="e"][x f=""][y] text"#,
+            json!({"a@1": {"b": r#"b "c\ ]"#, "d": "e"}, "x": {"f": ""}, "y": {}}),
+            "",
+            " text",
+        );
+    }
+
+    #[test]
+    fn a_parameter_that_is_repeated_is_an_array() {
+        let (text, ips) =
+            (r#"[origin ip="1.1.1.1" ip="2.2.2.2"][origin ip="3.3.3.3"]"#, ["1.1.1.1", "2.2.2.2", "3.3.3.3"]);
+        check(text, json!({"origin": {"ip": ips}}), "", "");
+    }
+
+    #[test]
+    fn an_element_that_is_not_well_formed_is_kept_as_text_and_the_others_are_read() {
+        check(r#"[a b=c][d e="f"] text"#, json!({"d": {"e": "f"}}), "[a b=c]", " text");
+        check(r#"[d e="f"][a x b="c"] text"#, json!({"d": {"e": "f"}}), "", r#"[a x b="c"] text"#);
+        check(r#"[d e="f"][ g="h"][i j="k"]"#, json!({"d": {"e": "f"}, "i": {"j": "k"}}), r#"[ g="h"]"#, "");
+        check(r#"[a b="c"#, json!({}), "", r#"[a b="c"#);
+        check("[a", json!({}), "", "[a");
+    }
+}
