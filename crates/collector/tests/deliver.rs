@@ -248,7 +248,7 @@ async fn a_sink_that_refuses_everything_keeps_its_runs_due() {
     setup.bounds.records = 30;
     let round = stage.deliver(&stage.deliverer_of(setup)).await;
     assert_eq!((round.set_back, round.refused), (1, 0));
-    assert!(round.problem.unwrap().contains("refuses whatever it is sent"));
+    assert!(round.problem.unwrap().contains("rejects everything it receives"));
     assert_eq!(stage.figures().await.refused, 0);
 }
 
@@ -267,7 +267,7 @@ async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() 
         let round = stage.deliver(&deliverer).await;
         assert_eq!((round.set_back, round.refused), (1, 0), "{kind}");
         let problem = round.problem.unwrap();
-        assert!(problem.contains("refuses whatever it is sent") && problem.contains(fake_server::REASON), "{problem}");
+        assert!(problem.contains("rejects everything it receives") && problem.contains(fake_server::REASON), "{problem}");
         assert!(stage.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty(), "{kind}");
         assert_eq!(stage.figures().await.due, 1);
 
@@ -291,7 +291,7 @@ async fn a_sink_that_refuses_every_small_run_keeps_most_of_them_due_and_gets_the
     let figures = stage.figures().await;
     assert_eq!((figures.done, figures.due, figures.refused), (3, 5, 15));
     assert_eq!(stage.store.deliveries().dead_letters("sink", 99).await.unwrap().len(), 3, "neighbours stand together");
-    assert!(figures.last_error.unwrap().contains("refuses whatever it is sent"), "it is the sink, and not the runs");
+    assert!(figures.last_error.unwrap().contains("rejects everything it receives"), "it is the sink, and not the runs");
 
     server.mend();
     stage.deliver_all(&deliverer).await;

@@ -228,7 +228,7 @@ impl Deliverer {
         while !stop.is_cancelled() {
             let looked = tokio::select! { looked = self.look() => looked, () = stop.cancelled() => break };
             if let Err(error) = looked {
-                self.tell("runs could not be looked for", &error);
+                self.tell("cannot query finished runs", &error);
             }
             tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => {} }
         }

@@ -108,7 +108,7 @@ impl SinkHealth {
             let reason = outcome.first_reason();
             let all = taken + refused;
             return Err(DeliveryError::Refusing(format!(
-                "it refuses whatever it is sent, {refused} of {all} records together and {in_a_row} in a row: {reason}"
+                "it rejects everything it receives, {refused} of {all} records together and {in_a_row} in a row: {reason}"
             )));
         }
         if taken == 0 {

@@ -81,7 +81,7 @@ impl Sender<'_> {
                     waiting.push(again);
                     match problem {
                         None if !is_stuck => continue,
-                        problem => (problem.unwrap_or_else(|| "it takes none of a batch".to_owned()), None),
+                        problem => (problem.unwrap_or_else(|| "it accepted no record of the batch".to_owned()), None),
                     }
                 }
                 // If a response does not match the request, no record counts as accepted.
@@ -110,7 +110,7 @@ impl Sender<'_> {
                         waiting.reverse();
                     }
                     if refused_alone >= 2 * REFUSED_ALL && outcome.taken() == 0 {
-                        return Err(DeliveryError::Refusing(format!("it refuses whatever it is sent: {error}")));
+                        return Err(DeliveryError::Refusing(format!("it rejects everything it receives: {error}")));
                     }
                     continue;
                 }
