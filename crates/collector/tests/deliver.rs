@@ -697,6 +697,23 @@ async fn a_webhook_gets_a_signed_summary_of_each_run_and_again_when_records_come
     assert_eq!(server.summaries().len(), 3);
 }
 
+/// The number of records of the first attempt was recorded as delivered, and the summary of all records was sent twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_come_between_two_attempts_are_in_the_summary_that_arrives_and_cause_no_other() {
+    let stage = Stage::new().await;
+    let run = stage.run(12, &[]).await;
+    let (server, to) = destination(&stage, &WEBHOOK).await;
+    let deliverer = stage.deliverer(to);
+    server.will([Fault::Status(401, None)]);
+    assert_eq!(stage.deliver(&deliverer).await.set_back, 1);
+    stage.push(run, 12..14, &[]).await;
+    stage.pass(600_000);
+    assert_eq!(stage.deliver(&deliverer).await.runs, 1);
+    assert_eq!(server.summaries()[0]["log"]["records"], 14);
+    stage.pass(600_000);
+    assert_eq!(stage.deliver(&deliverer).await, DeliveryStats::default());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_are_whole_named_by_the_template_and_the_same_when_written_again() {
     for (format, compression) in

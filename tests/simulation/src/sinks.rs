@@ -143,9 +143,9 @@ impl NodeDeliverer {
         self.deliverer.offer().await?;
         let delivered = self.deliverer.deliver_due(&CancellationToken::new()).await?;
         let taken = Session::end(&self.session);
-        // Everything that was said to be taken is recorded, unless a lease was lost. A summary may be sent again under its ID
-        // when records came between two attempts.
-        if !self.is_of_runs && delivered.records == taken.len() as u64 {
+        // Everything that was said to be taken is recorded, unless a lease was lost.
+        let recorded = if self.is_of_runs { delivered.runs } else { delivered.records };
+        if recorded == taken.len() as u64 {
             peers.commit(taken);
         }
         Ok(())

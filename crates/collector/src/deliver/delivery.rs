@@ -39,7 +39,10 @@ impl RunDelivery<'_> {
         match &self.sink.destination.0 {
             Takes::Records(to) => self.send_records(to.as_ref(), &Origin::Run(Box::new(run))).await?,
             Takes::Files(files) => self.write_files(files, &Origin::Run(Box::new(run))).await?,
-            Takes::Runs(to) => self.send_run(to.as_ref(), &run).await?,
+            Takes::Runs(to) => {
+                self.claimed.take_whole_run();
+                self.send_run(to.as_ref(), &run).await?;
+            }
         }
         Ok(self.deliveries.finish(self.claimed).await?)
     }

@@ -181,6 +181,12 @@ impl ClaimedDelivery {
         self.of_records.saturating_sub(self.first_arrival)
     }
 
+    /// Makes this the delivery of the run as it was when it was claimed, to a sink that takes runs as a whole: records that
+    /// arrived between two attempts are delivered with it.
+    pub fn take_whole_run(&mut self) {
+        self.of_records = self.run.records;
+    }
+
     /// True when it begins with the first record of the log.
     pub fn is_from_start(&self) -> bool {
         self.first_arrival == 0 && self.after.is_none()
