@@ -74,6 +74,14 @@ pub struct Run {
     pub last_record_stored_at: Option<Timestamp>,
 }
 
+impl Run {
+    /// Why it failed, in the words of the service: why it did not begin, or else the error message.
+    pub fn failure_message(&self) -> Option<&str> {
+        let reason = self.misfired_reason.as_deref();
+        reason.filter(|reason| *reason != "UNKNOWN").or(self.error_message.as_deref()).or(reason)
+    }
+}
+
 /// The plan execution of which a run is part, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

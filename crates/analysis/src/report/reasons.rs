@@ -1,16 +1,18 @@
 //! Why a task needs attention: rules on its recent runs.
 
-use runlog_model::{RunId, RunStatus, Timestamp};
-use runlog_store::summaries::RecentRun;
+use runlog_model::{LogZone, RunId, RunStatus, Timestamp};
+use runlog_store::Result;
+use runlog_store::summaries::{RecentRun, Summaries};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::load::duration_of;
+use super::schedule::{MissingStart, STARTS_LOOK_BACK_MS, STARTS_MAX, missing_start};
 
 /// Number of runs of a task that the rules consider. Unit: runs.
 pub const LOOK_RUNS_MAX: u64 = 30;
 
-/// Minimum number of runs, or of intervals between runs, from which the usual value is derived.
+/// Minimum number of runs from which the usual value is derived.
 const USUAL_MIN: usize = 5;
 
 /// The multiple of the usual duration from which on a run is slow.
@@ -19,10 +21,7 @@ pub const SLOW_TIMES_MIN: f64 = 2.0;
 /// The minimum difference from the usual duration for a slow run. Unit: milliseconds.
 const SLOW_MS_MIN: i64 = 10_000;
 
-/// The number of usual intervals without a run after which a task is late.
-pub const LATE_TIMES_MIN: f64 = 3.0;
-
-/// The minimum delay of a late task. Unit: milliseconds.
+/// How much later than expected a task may start. Unit: milliseconds.
 const LATE_MS_MIN: i64 = 900_000;
 
 /// The minimum number of changes of the outcome, within the runs considered, of a flaky task.
@@ -58,7 +57,7 @@ pub enum Reason {
         /// True if it is still running.
         goes_on: bool,
     },
-    /// The task has not run for much longer than usual.
+    /// The task did not start when it was expected to.
     #[serde(rename_all = "camelCase")]
     Late {
         /// When the last run was triggered.
@@ -107,9 +106,22 @@ pub fn is_bad(status: RunStatus) -> bool {
     status.is_final() && !is_good(status) && status != RunStatus::Terminated
 }
 
-/// Why a task needs attention, according to its runs, newest first; new kinds of errors cannot be derived from runs.
+/// Why a task needs attention, according to its runs, newest first; new kinds of errors cannot be derived from runs, and
+/// whether it is late only from more of them: see [`late`].
 pub fn reasons_of(runs: &[RecentRun], now: Timestamp) -> Vec<Reason> {
-    [failing(runs), slow(runs, now), late(runs, now), flaky(runs)].into_iter().flatten().collect()
+    [failing(runs), slow(runs, now), flaky(runs)].into_iter().flatten().collect()
+}
+
+/// That the task of these runs is late, if it is, by the clock of UTC.
+pub(super) async fn late(summaries: &Summaries, runs: &[RecentRun], now: Timestamp) -> Result<Option<Reason>> {
+    let Some(last) = runs.first().filter(|last| last.status.is_final()) else { return Ok(None) };
+    if now.millis_since(last.triggered_at) < LATE_MS_MIN {
+        return Ok(None);
+    }
+    let since = now.plus_millis(-STARTS_LOOK_BACK_MS);
+    let starts = summaries.starts_of_task(last.task_id, since, STARTS_MAX).await?;
+    let missing = missing_start(&starts, now, &LogZone::default(), LATE_MS_MIN);
+    Ok(missing.map(|MissingStart { last, usual_ms, .. }| Reason::Late { last, usual_ms }))
 }
 
 fn failing(runs: &[RecentRun]) -> Option<Reason> {
@@ -156,15 +168,6 @@ fn usual(values: impl Iterator<Item = i64>) -> Option<Usual> {
     values.sort_unstable();
     let at = |part: f64| values[((values.len() - 1) as f64 * part).round() as usize];
     (values.len() >= USUAL_MIN).then(|| Usual { median_ms: at(0.5), p90_ms: at(0.9) })
-}
-
-fn late(runs: &[RecentRun], now: Timestamp) -> Option<Reason> {
-    let last = runs.first()?.triggered_at;
-    let between = runs.windows(2).map(|pair| pair[0].triggered_at.millis_since(pair[1].triggered_at));
-    let usual_ms = usual(between)?.median_ms;
-    let waited_ms = now.millis_since(last);
-    let is_late = waited_ms as f64 >= LATE_TIMES_MIN * usual_ms as f64 && waited_ms - usual_ms >= LATE_MS_MIN;
-    (is_late && runs[0].status.is_final()).then_some(Reason::Late { last, usual_ms })
 }
 
 fn flaky(runs: &[RecentRun]) -> Option<Reason> {
@@ -251,12 +254,6 @@ mod tests {
         let them = [&[(Executing, 0)][..], &[(Successful, 60); 6][..]].concat();
         assert_eq!(kinds(&them, 100.1), ["slow"]);
         assert!(kinds(&them, 100.01).is_empty());
-    }
-
-    #[test]
-    fn a_task_is_late_after_three_intervals() {
-        assert_eq!(kinds(&[(Successful, 60); 10], 103.0), ["late"]);
-        assert!(kinds(&[(Successful, 60); 10], 102.9).is_empty());
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub struct RunPatterns {
 pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<RunReport> {
     let loaded = load(sources, run_id).await?;
     let run = RunHead::of(sources.workspaces, &loaded.run).await?;
-    let engine = loaded.run.error_message.as_deref();
+    let engine = loaded.run.failure_message();
     let problem = sources.problems.of_run(run_id).await?;
     let problem_tasks = match &problem {
         Some(problem) => sources.problems.tasks(&problem.id, PROBLEM_TASKS_MAX, 0).await?,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::load::{ReportSources, RunPoint};
-use super::reasons::{LOOK_RUNS_MAX, Reason, reasons_of};
+use super::reasons::{LOOK_RUNS_MAX, Reason, late, reasons_of};
 use super::task::Outcome;
 
 /// Maximum number of runs in a report on a workspace. Unit: runs.
@@ -113,6 +113,7 @@ pub async fn workspace_report(
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
         let mut reasons = reasons_of(runs, now);
+        reasons.extend(late(sources.summaries, runs, now).await?);
         reasons.extend(new_errors_of(task_id, &new));
         match reasons.is_empty() {
             true => tasks_fine += 1,

@@ -170,7 +170,7 @@ async fn summarize_one(summaries: &Summaries, logs: &Logs, due: &ClaimedSummary)
 /// What a failed run has failed of.
 async fn problem_of(summaries: &Summaries, run: &Run, summary: &RunSummary) -> Result<NewProblem> {
     let good = good_summaries(summaries, run).await?;
-    let headline = summary.headline(&good, run.error_message.as_deref());
+    let headline = summary.headline(&good, run.failure_message());
     Ok(problem_of_headline(run.workspace_id, run.task_id, headline.as_ref()))
 }
 

@@ -130,8 +130,10 @@ pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<
                 Some(_) => format!("alert {name:?} has a cron but does not report task_missed"),
             });
         }
-        if (rule.cron_zone.is_some() || rule.grace.is_some()) && rule.cron.is_none() {
-            return Err(format!("alert {name:?} has cron_zone or grace but no cron to apply it to"));
+        let has_schedule = rule.cron.is_some() || has(Condition::TaskLate) || has(Condition::PlanNotRun);
+        if (rule.cron_zone.is_some() || rule.grace.is_some()) && !has_schedule {
+            let conditions = "task_missed, task_late or plan_not_run";
+            return Err(format!("alert {name:?} has cron_zone or grace but does not report {conditions}"));
         }
         if rule.rows_factor.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
             return Err(format!("alert {name:?}: rows_factor must be a number above 1, such as 2.0"));
@@ -225,6 +227,8 @@ impl AlertSettings {
             rows_factor: self.rows_factor.unwrap_or(usual.rows_factor),
             dispatch_time: self.dispatch_time.map_or(usual.dispatch_time, |time| time.0),
             schedule: self.schedule(),
+            zone: zone_of(self.cron_zone.as_ref()).into(),
+            grace: self.grace.map_or(usual.grace, |time| time.0),
             group_by: self.group_by,
             group_wait: self.group_wait.map_or(usual.group_wait, |time| time.0),
             recovery: self.recovery.unwrap_or(usual.recovery),

@@ -1,5 +1,7 @@
 //! What alerts read of the archive: for finding what to report, and whether it is over.
 
+use std::collections::HashMap;
+
 use runlog_analysis::report::LOOK_RUNS_MAX;
 use runlog_model::wire::problems::ProblemTaskBody;
 use runlog_model::{Run, TaskId, Timestamp, millis};
@@ -24,11 +26,38 @@ pub(super) const RUNS_MAX: u64 = 5_000;
 /// A task that has not run for this long is no longer reported as late.
 pub(super) const LATE_MAX_MS: i64 = 90 * 86_400_000;
 
-/// How many runs with a number of rows make one of them usual.
-const ROWS_KNOWN_MIN: usize = 5;
+/// How many runs with a number of rows or records make one of them usual.
+const NUMBERS_KNOWN_MIN: usize = 5;
 
-/// Smaller differences from the usual number of rows are not reported.
-const ROWS_DIFFERENCE_MIN: u64 = 10;
+/// Smaller differences from the usual number are not reported.
+const DIFFERENCE_MIN: u64 = 10;
+
+/// A number of each run of a task.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Measure {
+    /// The rows that it processed.
+    Rows,
+    /// The records of its log.
+    Records,
+}
+
+/// A number of a run, compared with the runs of its task before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Compared {
+    Unknown,
+    /// It is as usual, or it is not known what is usual.
+    Usual,
+    Unusual(Unusual),
+}
+
+/// A number that is far from the usual one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusual {
+    /// The component whose number it is, if it is not that of the run.
+    pub(super) component: Option<String>,
+    pub(super) number: u64,
+    pub(super) usual: u64,
+}
 
 /// The parts of the archive that alerts use.
 pub(super) struct AlertArchive {
@@ -64,26 +93,66 @@ pub(super) async fn recent_runs(
     Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
 }
 
-/// The number of rows that a run processed and the usual one of its task, if they differ too much; none if either is not
-/// known.
-pub(super) async fn unusual_rows(
+/// Compares a number of a run with the runs of its task before it. Rows are those that the run says, or else those of its
+/// component metrics; of several components with an unusual number, that which differs most.
+pub(super) async fn compared(
     archive: &AlertArchive,
     rule: &AlertRule,
     run: &Run,
-) -> Result<Option<(u64, u64)>, AlertError> {
-    let Some(rows) = run.processed_rows else { return Ok(None) };
-    let before = archive.alerts.processed_rows_before(run.task_id, run.triggered_at, LOOK_RUNS_MAX).await?;
+    measure: Measure,
+) -> Result<Compared, AlertError> {
+    let (alerts, limit) = (&archive.alerts, LOOK_RUNS_MAX);
+    let (number, before) = match (measure, run.processed_rows) {
+        // Records may still arrive.
+        (Measure::Records, _) if !archive.runs.is_settled(run) => return Ok(Compared::Unknown),
+        (Measure::Records, _) => (run.records, alerts.records_before(run.task_id, run.triggered_at, limit).await?),
+        (Measure::Rows, Some(rows)) => {
+            (rows, alerts.processed_rows_before(run.task_id, run.triggered_at, limit).await?)
+        }
+        (Measure::Rows, None) => return compared_components(archive, rule, run).await,
+    };
+    let usual = usual_if_far(number, before, rule.rows_factor);
+    Ok(usual.map_or(Compared::Usual, |usual| Compared::Unusual(Unusual { component: None, number, usual })))
+}
+
+async fn compared_components(archive: &AlertArchive, rule: &AlertRule, run: &Run) -> Result<Compared, AlertError> {
+    let components = archive.alerts.component_rows(run.id).await?;
+    if components.is_empty() {
+        return Ok(Compared::Unknown);
+    }
+    let mut before: HashMap<String, Vec<u64>> = HashMap::new();
+    for (component, rows) in archive.alerts.component_rows_before(run.task_id, run.triggered_at, LOOK_RUNS_MAX).await? {
+        before.entry(component).or_default().push(rows);
+    }
+    let far = components.into_iter().filter_map(|(component, number)| {
+        let usual = usual_if_far(number, before.remove(&component)?, rule.rows_factor)?;
+        Some(Unusual { component: Some(component), number, usual })
+    });
+    Ok(far.max_by_key(|it| it.number.abs_diff(it.usual)).map_or(Compared::Usual, Compared::Unusual))
+}
+
+/// The usual one of the numbers of the runs before, if a number is far from it; none also if it is not known.
+fn usual_if_far(number: u64, before: Vec<u64>, factor: f64) -> Option<u64> {
     let mut sorted = before;
     sorted.sort_unstable();
-    if sorted.len() < ROWS_KNOWN_MIN {
-        return Ok(None);
+    if sorted.len() < NUMBERS_KNOWN_MIN {
+        return None;
     }
     let usual = sorted[(sorted.len() - 1) / 2];
     // A number that occurred before is not unusual, as at the end of each month.
-    let is_new = sorted.first().is_some_and(|least| rows < *least) || sorted.last().is_some_and(|most| rows > *most);
-    let (less, more) = (rows.min(usual) as f64, rows.max(usual) as f64);
-    Ok((is_new && more >= less * rule.rows_factor && rows.abs_diff(usual) >= ROWS_DIFFERENCE_MIN)
-        .then_some((rows, usual)))
+    let is_new =
+        sorted.first().is_some_and(|least| number < *least) || sorted.last().is_some_and(|most| number > *most);
+    let (less, more) = (number.min(usual) as f64, number.max(usual) as f64);
+    (is_new && more >= less * factor && number.abs_diff(usual) >= DIFFERENCE_MIN).then_some(usual)
+}
+
+/// Whether a run did not begin because its engine was not available, by the reasons that the service has.
+pub(super) fn lacked_engine(run: &Run) -> Option<&str> {
+    let reason = run.misfired_reason.as_deref()?;
+    let is_one = reason.contains("_UNAVAILABLE")
+        || reason.ends_with("CONTAINER_NOT_FOUND")
+        || reason == "MAX_DEPLOYMENT_ATTEMPTS_REACHED";
+    is_one.then_some(reason)
 }
 
 /// A page of the runs that wait for their engine for too long.

@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use runlog_analysis::report::{LOOK_RUNS_MAX, Reason, is_bad, is_good, reasons_of};
+use runlog_analysis::report::{
+    LOOK_RUNS_MAX, Reason, STARTS_LOOK_BACK_MS, STARTS_MAX, is_bad, is_good, missing_start, reasons_of,
+};
 use runlog_model::place::Task;
 use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
-use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, TaskId, Timestamp, millis};
+use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, RunStatus, TaskId, Timestamp, millis};
 use runlog_store::alerts::{IncompleteRun, NewAlertState};
 use runlog_store::problems::{KnownProblem, ProblemFilter};
-use runlog_store::summaries::{ErrorGroup, RecentRun};
+use runlog_store::summaries::ErrorGroup;
 use serde::Serialize;
 use url::Url;
 
 use super::archive::{
-    AlertArchive, LATE_MAX_MS, ROWS_MAX, RUNS_MAX, all_pages, engine_of, recent_runs, tasks_of_problem, unusual_rows,
-    waiting_runs,
+    AlertArchive, Compared, LATE_MAX_MS, Measure, ROWS_MAX, RUNS_MAX, Unusual, all_pages, compared, engine_of,
+    lacked_engine, tasks_of_problem, waiting_runs,
 };
-use super::duration::seconds;
+use super::duration::{late_in_words, seconds};
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
@@ -38,12 +40,12 @@ const OVERLAP_MS: i64 = 120_000;
 const PROBLEM_WAIT_MS: i64 = 90_000;
 const _: () = assert!(PROBLEM_WAIT_MS < OVERLAP_MS);
 
-/// Maximum number of tasks that an alert names with a problem.
-const TASK_NAMES_MAX: u64 = 5;
 /// How long a failed run of an upstream is not reported while its log has not landed, which may tell its problem. Unit:
 /// milliseconds.
 const LOG_WAIT_MS: i64 = 180_000;
 
+/// Maximum number of tasks that an alert names with a problem.
+const TASK_NAMES_MAX: u64 = 5;
 
 /// The minimum delay after which a task can be late.
 const LATE_MIN_MS: i64 = 900_000;
@@ -166,7 +168,7 @@ impl Occurrence {
 
     /// True if it is not another occurrence while something about the same is open: its key changes meanwhile.
     pub(super) fn is_one_while_open(&self) -> bool {
-        matches!(self.about, Some(About::Engine { .. }))
+        matches!(self.about, Some(About::Engine { .. } | About::NoEngine { .. }))
     }
 
     /// The tasks or the plan that it is about.
@@ -257,7 +259,14 @@ pub(super) async fn occurrences(
     };
     let (tasks, found) = (HashMap::new(), Vec::new());
     let mut finder = Finder { archive, rule, look, since, ended_since, now, most, tasks, found };
-    if [Condition::RunFailed, Condition::RunSlow, Condition::RowsUnusual].into_iter().any(|it| rule.tells_of(it)) {
+    let of_ended = [
+        Condition::RunFailed,
+        Condition::RunSlow,
+        Condition::RowsUnusual,
+        Condition::LogUnusual,
+        Condition::EngineUnavailable,
+    ];
+    if of_ended.into_iter().any(|it| rule.tells_of(it)) {
         finder.ended_runs().await?;
     }
     let is_thorough = matches!(look, Look::Thorough | Look::Once);
@@ -293,7 +302,7 @@ pub(super) async fn occurrences(
     }
     let parts = (&archive.plans, &archive.workspaces);
     for plan in occurrences_of_plans(parts, rule, (since, ended_since), is_thorough, now).await? {
-        let PlanOccurrence { key, what, text, plan, at } = plan;
+        let PlanOccurrence { key, what, text, plan, at, about } = plan;
         let (task, run, problem) = (None, None, None);
         finder.found.push(Occurrence {
             key,
@@ -305,7 +314,7 @@ pub(super) async fn occurrences(
             plan: Some(plan),
             is_muted: false,
             at,
-            about: None,
+            about: Some(about),
         });
     }
     Ok(finder.found)
@@ -345,15 +354,6 @@ impl Finder<'_> {
                     return Ok(());
                 }
             }
-            let Some(next) = next else { return Ok(()) };
-            after = Some(next);
-        }
-    }
-
-    async fn ended_run(&mut self, run: &Run) -> Result<(), AlertError> {
-        let status = run.status.coarse();
-        if !self.rule.may_be_about(run) || self.is_old(run) {
-            return Ok(());
             let Some(next) = next else { return self.failed_without_their_log().await };
             after = Some(next);
         }
@@ -371,6 +371,20 @@ impl Finder<'_> {
             for run in runs.iter().filter(|run| is_bad(run.status.coarse())) {
                 self.ended_run(run).await?;
             }
+            let Some(next) = next else { return Ok(()) };
+            after = Some(next);
+        }
+    }
+
+    async fn ended_run(&mut self, run: &Run) -> Result<(), AlertError> {
+        let status = run.status.coarse();
+        if !self.rule.may_be_about(run) || self.is_old(run).await? {
+            return Ok(());
+        }
+        if self.rule.tells_of(Condition::EngineUnavailable)
+            && let Some(reason) = lacked_engine(run)
+        {
+            self.perhaps_no_engine(run, reason).await?;
         }
         if is_bad(status) && self.rule.tells_of(Condition::RunFailed) {
             if let Some(task) = self.task(run.task_id).await? {
@@ -381,7 +395,10 @@ impl Finder<'_> {
                 self.perhaps_slow(run).await?;
             }
             if self.rule.tells_of(Condition::RowsUnusual) {
-                self.perhaps_unusual(run).await?;
+                self.perhaps_unusual(run, Measure::Rows).await?;
+            }
+            if self.rule.tells_of(Condition::LogUnusual) {
+                self.perhaps_unusual(run, Measure::Records).await?;
             }
         }
         Ok(())
@@ -400,7 +417,7 @@ impl Finder<'_> {
                 let headline = self.archive.problems.headline_of_run(run.id).await?;
                 format!(": {}", without_secrets(headline.as_deref().unwrap_or(&known.problem.title)))
             }
-            None => run.error_message.as_ref().map(|error| format!(": {error}")).unwrap_or_default(),
+            None => run.failure_message().map(|why| format!(": {why}")).unwrap_or_default(),
         };
         let text = format!("{} ended with {}{why}", task.name, run.status.coarse());
         let (key, what) = (format!("run failed {}", run.id), "run_failed");
@@ -412,13 +429,44 @@ impl Finder<'_> {
         Ok(())
     }
 
-    async fn perhaps_unusual(&mut self, run: &Run) -> Result<(), AlertError> {
+    /// Compares the rows of a run, or the records of its log, with those of the previous runs of its task.
+    async fn perhaps_unusual(&mut self, run: &Run, measure: Measure) -> Result<(), AlertError> {
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
-        let Some((rows, usual)) = unusual_rows(self.archive, self.rule, run).await? else { return Ok(()) };
-        let text = format!("{} processed {rows} rows; it usually processes {usual}", task.name);
-        let (key, at) = (format!("rows unusual {}", run.id), self.end_of(run));
-        let about = About::Unusual { task: task.id, at: run.triggered_at };
-        self.add(key, "rows_unusual", text, Some(task), Some(run.id), at, Some(about));
+        let Compared::Unusual(Unusual { component, number, usual }) =
+            compared(self.archive, self.rule, run, measure).await?
+        else {
+            return Ok(());
+        };
+        let name = component.map_or_else(|| task.name.clone(), |component| format!("{component} of {}", task.name));
+        let (id, at, end) = (task.id, run.triggered_at, self.end_of(run));
+        let (what, text, about) = match measure {
+            Measure::Rows => (
+                "rows_unusual",
+                format!("{name} processed {number} rows; it usually processes {usual}"),
+                About::Unusual { task: id, at },
+            ),
+            Measure::Records => (
+                "log_unusual",
+                format!("{name} logged {number} records; it usually logs {usual}"),
+                About::UnusualLog { task: id, at },
+            ),
+        };
+        let key = format!("{} {}", what.replace('_', " "), run.id);
+        self.add(key, what, text, Some(task), Some(run.id), end, Some(about));
+        Ok(())
+    }
+
+    /// Reports a run that did not begin for want of its engine, unless others have begun since.
+    async fn perhaps_no_engine(&mut self, run: &Run, reason: &str) -> Result<(), AlertError> {
+        let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
+        if self.archive.alerts.run_begun_after(run.id).await?.is_some() {
+            return Ok(());
+        }
+        let name = engine_of(run);
+        let text = format!("{} did not start on {name}: {reason}", task.name);
+        let key = format!("engine unavailable {name} for {}", run.id);
+        let about = About::NoEngine { name, run: run.id };
+        self.add(key, "engine_unavailable", text, Some(task), Some(run.id), run.triggered_at, Some(about));
         Ok(())
     }
 
@@ -439,16 +487,20 @@ impl Finder<'_> {
     }
 
     async fn perhaps_rejected(&mut self, run: &Run) -> Result<(), AlertError> {
-        if !self.rule.may_be_about(run) || self.is_old(run) {
+        if !self.rule.may_be_about(run) || self.is_old(run).await? {
             return Ok(());
         }
-        let rows = self.archive.alerts.rejected_rows(run).await?.unwrap_or_default();
+        let known = self.archive.alerts.rejected_rows(run).await?;
+        let rows = known.unwrap_or(u64::from(run.status.coarse() == RunStatus::Rejected));
         if rows == 0 || rows < self.rule.rejected_rows {
             return Ok(());
         }
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
         let of = run.processed_rows.map(|rows| format!(" of {rows}")).unwrap_or_default();
-        let text = format!("{} rejected {rows} rows{of}", task.name);
+        let text = match known {
+            Some(_) => format!("{} rejected {rows} rows{of}", task.name),
+            None => format!("{} rejected rows{of}; how many is not known", task.name),
+        };
         let (key, at) = (format!("rejected rows {}", run.id), self.end_of(run));
         let about = About::Rejected { task: task.id, at: run.triggered_at };
         self.add(key, "rejected_rows", text, Some(task), Some(run.id), at, Some(about));
@@ -523,11 +575,15 @@ impl Finder<'_> {
 
     /// True if a run ended before the time that is searched, and the archive has learned of it only now: a backfill, a
     /// first collection, or an old log that somebody pushed.
-    fn is_old(&self, run: &Run) -> bool {
-        // A run whose upstream names no end has that of its start.
+    async fn is_old(&self, run: &Run) -> Result<bool, AlertError> {
+        let ended = run.finished_at.or(run.started_at).unwrap_or(run.triggered_at);
+        if ended >= self.since {
+            return Ok(false);
+        }
+        // A run whose upstream names no end has that of its start. It ended later if it was seen running.
         let has_end = run.finished_at.is_some_and(|finished| run.started_at.is_none_or(|started| started < finished));
-        let ended = if has_end { self.end_of(run) } else { run.final_since.unwrap_or(self.now) };
-        ended < self.since
+        let has_ended_now = !has_end && run.final_since.is_some_and(|since| since >= self.since);
+        Ok(!has_ended_now || !self.archive.alerts.was_seen_running(run.id).await?)
     }
 
     /// True if the problem of a run that has ended may become known before a later search.
@@ -578,27 +634,22 @@ impl Finder<'_> {
         Ok(())
     }
 
-    async fn recent_runs(&self, task: TaskId) -> Result<Vec<RecentRun>, AlertError> {
-        recent_runs(self.archive, task, self.now).await
-    }
-
     async fn late_tasks(&mut self) -> Result<(), AlertError> {
         let (from, to) = (self.now.plus_millis(-LATE_MAX_MS), self.now.plus_millis(-LATE_MIN_MS));
         for id in self.archive.alerts.tasks_last_run_between(from, to).await? {
             let Some(task) = self.task(id).await? else { continue };
-            for reason in reasons_of(&self.recent_runs(id).await?, self.now) {
-                if let Reason::Late { last, usual_ms } = reason {
-                    let text = format!(
-                        "{} has not run since {}; it usually runs every {}",
-                        task.name,
-                        last.to_seconds_text(),
-                        seconds(usual_ms)
-                    );
-                    let key = format!("task late {id} since {last}");
-                    let about = About::Late { task: id, after: last };
-                    self.add(key, "task_late", text, Some(task.clone()), None, self.now, Some(about));
-                }
+            let summaries = &self.archive.summaries;
+            let starts = summaries.starts_of_task(id, self.now.plus_millis(-STARTS_LOOK_BACK_MS), STARTS_MAX).await?;
+            let (zone, grace_ms) = (&self.rule.zone, millis(self.rule.grace));
+            let Some(missing) = missing_start(&starts, self.now, zone, grace_ms) else { continue };
+            let last = summaries.recent_runs_of_task(id, missing.last, 1).await?;
+            if last.first().is_some_and(|last| !last.status.is_final()) {
+                continue;
             }
+            let text = format!("{} {}", task.name, late_in_words(&missing));
+            let key = format!("task late {id} since {}", missing.last);
+            let about = About::Late { task: id, after: missing.last };
+            self.add(key, "task_late", text, Some(task), None, self.now, Some(about));
         }
         Ok(())
     }

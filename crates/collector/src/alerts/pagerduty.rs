@@ -154,7 +154,7 @@ pub(super) fn address(region: Region, us: &str, eu: &str) -> Result<Url, Setting
 
 fn usual_severity(what: &str) -> PagerDutySeverity {
     match what {
-        "run_slow" | "task_late" | "rows_unusual" | "new_error" => PagerDutySeverity::Warning,
+        "run_slow" | "task_late" | "rows_unusual" | "log_unusual" | "new_error" => PagerDutySeverity::Warning,
         "test" => PagerDutySeverity::Info,
         _ => PagerDutySeverity::Error,
     }

@@ -1,16 +1,18 @@
 //! Finds plan executions that failed, and plans that did not run. They are those that an upstream describes: runs alone do
 //! not tell whether a plan has ended.
 
-use runlog_model::Timestamp;
+use runlog_analysis::report::{STARTS_MAX, missing_start};
 use runlog_model::place::Workspace;
+use runlog_model::{Timestamp, millis};
 use runlog_store::plans::{FailedPlan, Plans};
 use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
 
 use super::archive::{ROWS_MAX, all_pages};
-use super::duration::seconds;
+use super::duration::late_in_words;
 use super::error::AlertError;
 use super::maintenance::Place;
+use super::recover::About;
 use super::rule::{AlertRule, Condition};
 use crate::glob;
 
@@ -19,13 +21,6 @@ const LATE_MAX_MS: i64 = 90 * 86_400_000;
 
 /// The minimum delay after which a plan can be late.
 const LATE_MIN_MS: i64 = 900_000;
-
-/// The usual interval is the median of those between this many starts, and takes at least so many.
-const STARTS_MAX: u64 = 30;
-const STARTS_MIN: usize = 5;
-
-/// How many times its usual interval a plan may wait.
-const LATE_TIMES: i64 = 3;
 
 /// What an alert says of a plan.
 #[derive(Debug, Serialize)]
@@ -58,6 +53,8 @@ pub(super) struct PlanOccurrence {
     pub(super) text: String,
     pub(super) plan: PlanPart,
     pub(super) at: Timestamp,
+    /// How its end is recognised.
+    pub(super) about: About,
 }
 
 /// The plan executions since then that a rule reports, and with `is_thorough` the plans that are late.
@@ -95,30 +92,39 @@ pub(super) async fn occurrences_of_plans(
             };
             let key = format!("plan {what} {}", plan.execution_id);
             let part = PlanPart { plan_execution_id: Some(plan.execution_id.clone()), ..part };
-            found.push(PlanOccurrence { key, what, text, plan: part, at: plan.at });
+            let (id, at) = (plan.plan_id.clone(), plan.at);
+            let about = match condition {
+                Condition::PlanNotRun => About::PlanNotRun { plan: id, after: at },
+                _ => About::PlanFailed { plan: id, at },
+            };
+            found.push(PlanOccurrence { key, what, text, plan: part, at, about });
         }
     }
     if is_wanted(Condition::PlanNotRun) && is_thorough {
-        let (from, to) = (now.plus_millis(-LATE_MAX_MS), now.plus_millis(-LATE_MIN_MS));
-        let last_started = |after: Option<FailedPlan>, _| async move {
-            plans.last_started_between((from, to), after.as_ref(), ROWS_MAX).await
-        };
-        for plan in all_pages(last_started).await? {
-            let starts = plans.recent_starts(&plan.plan_id, STARTS_MAX).await?;
-            let Some(usual_ms) = usual_interval_ms(&starts) else { continue };
-            if now.millis_since(plan.at) <= LATE_TIMES.saturating_mul(usual_ms).max(LATE_MIN_MS) {
-                continue;
-            }
-            let Some(part) = part_of(workspaces, rule, &plan).await? else { continue };
-            let text = format!(
-                "plan {} has not run since {}; it usually runs every {}",
-                part.plan_name,
-                plan.at.to_seconds_text(),
-                seconds(usual_ms)
-            );
-            let key = format!("plan late {} since {}", plan.plan_id, plan.at);
-            found.push(PlanOccurrence { key, what: "plan_not_run", text, plan: part, at: now });
-        }
+        found.extend(late_plans(plans, workspaces, rule, now).await?);
+    }
+    Ok(found)
+}
+
+async fn late_plans(
+    plans: &Plans,
+    workspaces: &Workspaces,
+    rule: &AlertRule,
+    now: Timestamp,
+) -> Result<Vec<PlanOccurrence>, AlertError> {
+    let mut found = Vec::new();
+    let (from, to) = (now.plus_millis(-LATE_MAX_MS), now.plus_millis(-LATE_MIN_MS));
+    let last_started = |after: Option<FailedPlan>, _| async move {
+        plans.last_started_between((from, to), after.as_ref(), ROWS_MAX).await
+    };
+    for plan in all_pages(last_started).await? {
+        let starts = plans.recent_starts(&plan.plan_id, STARTS_MAX).await?;
+        let Some(missing) = missing_start(&starts, now, &rule.zone, millis(rule.grace)) else { continue };
+        let Some(part) = part_of(workspaces, rule, &plan).await? else { continue };
+        let text = format!("plan {} {}", part.plan_name, late_in_words(&missing));
+        let key = format!("plan late {} since {}", plan.plan_id, plan.at);
+        let about = About::PlanNotRun { plan: plan.plan_id.clone(), after: plan.at };
+        found.push(PlanOccurrence { key, what: "plan_not_run", text, plan: part, at: now, about });
     }
     Ok(found)
 }
@@ -144,28 +150,4 @@ fn is_about(rule: &AlertRule, plan_name: &str, workspace: Option<&Workspace>) ->
     rule.tasks.is_empty()
         && (rule.task_names.is_empty() || rule.task_names.iter().any(|pattern| glob::matches(plan_name, pattern)))
         && (rule.workspaces.is_empty() || workspace.is_some_and(is_in))
-}
-
-/// The median interval between starts, which are the newest first; none if there are too few.
-fn usual_interval_ms(starts: &[Timestamp]) -> Option<i64> {
-    if starts.len() < STARTS_MIN {
-        return None;
-    }
-    let mut intervals: Vec<i64> = starts.windows(2).map(|pair| pair[0].millis_since(pair[1])).collect();
-    intervals.sort_unstable();
-    intervals.get(intervals.len() / 2).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_usual_interval_is_the_median_and_takes_some_starts() {
-        let starts = |minutes: &[i64]| -> Vec<Timestamp> {
-            minutes.iter().map(|minute| Timestamp::clamped(1_800_000_000_000 - minute * 60_000)).collect()
-        };
-        assert_eq!(usual_interval_ms(&starts(&[0, 10, 20, 30])), None);
-        assert_eq!(usual_interval_ms(&starts(&[0, 10, 20, 500, 510])), Some(600_000));
-    }
 }

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 
 use runlog_analysis::report::{Reason, is_bad, is_good, reasons_of};
-use runlog_model::{ProblemState, RunId, TaskId, Timestamp};
+use runlog_model::{ProblemState, RunId, RunStatus, TaskId, Timestamp};
 use runlog_store::alerts::LogEnd;
 use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::archive::{AlertArchive, recent_runs, tasks_of_problem, unusual_rows, waits_for_engine};
+use super::archive::{AlertArchive, Compared, Measure, compared, recent_runs, tasks_of_problem, waits_for_engine};
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::rule::AlertRule;
@@ -33,6 +33,8 @@ pub(super) enum About {
     Rejected { task: TaskId, at: Timestamp },
     /// A run processed an unusual number of rows: over once a later run processes a usual one.
     Unusual { task: TaskId, at: Timestamp },
+    /// The log of a run had an unusual number of records: over once that of a later run has a usual one.
+    UnusualLog { task: TaskId, at: Timestamp },
     /// A task did not run after then: over once it has.
     Late { task: TaskId, after: Timestamp },
     /// A problem: over once it is resolved.
@@ -43,6 +45,12 @@ pub(super) enum About {
     Sink { name: String },
     /// Runs wait for an engine.
     Engine { name: String },
+    /// A run did not begin for want of its engine: over once a later run of the task or on the engine has begun.
+    NoEngine { name: String, run: RunId },
+    /// A plan failed: over once a later execution of it is successful.
+    PlanFailed { plan: String, at: Timestamp },
+    /// A plan did not start after then: over once it has.
+    PlanNotRun { plan: String, after: Timestamp },
 }
 
 impl About {
@@ -53,11 +61,14 @@ impl About {
             Self::Slow { task, .. } => format!("run slow {task}"),
             Self::Rejected { task, .. } => format!("rejected rows {task}"),
             Self::Unusual { task, .. } => format!("rows unusual {task}"),
+            Self::UnusualLog { task, .. } => format!("log unusual {task}"),
             Self::Late { task, .. } => format!("task late {task}"),
             Self::Problem { id } => format!("problem {id}"),
             Self::Log { upstream, run } => format!("log {upstream} {run}"),
             Self::Sink { name } => format!("sink {name}"),
-            Self::Engine { name } => format!("engine {name}"),
+            Self::Engine { name } | Self::NoEngine { name, .. } => format!("engine {name}"),
+            Self::PlanFailed { plan, .. } => format!("plan failed {plan}"),
+            Self::PlanNotRun { plan, .. } => format!("plan not run {plan}"),
         }
     }
 }
@@ -93,19 +104,8 @@ impl<'a> Ends<'a> {
                 _ => None,
             },
             About::Rejected { task, at } => self.fewer_rejected(*task, *at).await?.map(Over::Run),
-            About::Unusual { task, at } => match self.decided_later(*task, *at).await? {
-                Some(later) => match self.archive.runs.get(later.run_id).await? {
-                    // An unknown number may be as unusual.
-                    Some(run)
-                        if run.processed_rows.is_some()
-                            && unusual_rows(self.archive, self.rule, &run).await?.is_none() =>
-                    {
-                        Some(Over::Run(later.run_id))
-                    }
-                    _ => None,
-                },
-                None => None,
-            },
+            About::Unusual { task, at } => self.usual_later(*task, *at, Measure::Rows).await?.map(Over::Run),
+            About::UnusualLog { task, at } => self.usual_later(*task, *at, Measure::Records).await?.map(Over::Run),
             About::Late { task, after } => {
                 let last = self.runs_of(*task).await?.first();
                 last.filter(|run| run.triggered_at > *after).map(|run| Over::Run(run.run_id))
@@ -132,11 +132,20 @@ impl<'a> Ends<'a> {
                 let goes_on = waits_for_engine(self.archive, self.rule, name, self.now).await?;
                 (!goes_on).then_some(Over::Because("no run waits for it any more"))
             }
+            About::NoEngine { run, .. } => alerts.run_begun_after(*run).await?.map(Over::Run),
+            About::PlanFailed { plan, at } => {
+                let success = self.archive.plans.last_success(plan).await?.filter(|success| success > at);
+                success.map(|_| Over::Because("a later execution of the plan was successful"))
+            }
+            About::PlanNotRun { plan, after } => {
+                let starts = self.archive.plans.recent_starts(plan, 1).await?;
+                starts.first().filter(|start| *start > after).map(|_| Over::Because("the plan has started"))
+            }
         })
     }
 
     /// The tasks that it is about: those that a problem hits and to which the rule applies, or else the one of the message
-    /// that reported it.
+    /// that reported it; or the plan.
     pub(super) async fn places_of(&self, about: Option<&About>, reported: &str) -> Result<Vec<Place>, AlertError> {
         let workspaces = &self.archive.workspaces;
         let mut places = Vec::new();
@@ -153,9 +162,18 @@ impl<'a> Ends<'a> {
                 | About::Slow { task, .. }
                 | About::Rejected { task, .. }
                 | About::Unusual { task, .. }
+                | About::UnusualLog { task, .. }
                 | About::Late { task, .. },
             ) => Some(*task),
-            Some(About::Log { .. } | About::Sink { .. } | About::Engine { .. }) | None => {
+            Some(About::PlanFailed { plan, .. } | About::PlanNotRun { plan, .. }) => {
+                let Some((name, id)) = self.archive.plans.name_and_workspace(plan).await? else { return Ok(places) };
+                let workspace = match id {
+                    Some(id) => workspaces.get(id).await?,
+                    None => None,
+                };
+                return Ok(vec![Place { task: None, name, workspace }]);
+            }
+            Some(About::Log { .. } | About::Sink { .. } | About::Engine { .. } | About::NoEngine { .. }) | None => {
                 let body: Value = serde_json::from_str(reported).unwrap_or_default();
                 body["taskId"].as_str().and_then(|id| id.parse().ok())
             }
@@ -172,6 +190,20 @@ impl<'a> Ends<'a> {
         Ok(decided.next().filter(|run| is_good(run.status) && run.triggered_at > at).cloned())
     }
 
+    /// The last decided run of a task, if it was successful, triggered later, and has a usual number of rows or records: an
+    /// unknown number may be as unusual.
+    async fn usual_later(
+        &mut self,
+        task: TaskId,
+        at: Timestamp,
+        measure: Measure,
+    ) -> Result<Option<RunId>, AlertError> {
+        let Some(later) = self.decided_later(task, at).await? else { return Ok(None) };
+        let Some(run) = self.archive.runs.get(later.run_id).await? else { return Ok(None) };
+        let is_usual = compared(self.archive, self.rule, &run, measure).await? == Compared::Usual;
+        Ok(is_usual.then_some(run.id))
+    }
+
     /// The last run of a task whose rejected rows are known or will not be, if it was successful, triggered later, and
     /// rejected fewer than are reported; none if a run after it has failed.
     async fn fewer_rejected(&mut self, task: TaskId, at: Timestamp) -> Result<Option<RunId>, AlertError> {
@@ -186,6 +218,8 @@ impl<'a> Ends<'a> {
                 Some(rows) => return Ok((rows < self.rule.rejected_rows).then_some(id)),
                 // Component metrics become known minutes after the end of a run, maybe after that of the next one.
                 None if self.archive.collection.components_are_due(id).await? => {}
+                // It says that it rejected some.
+                None if run.status.coarse() == RunStatus::Rejected && self.rule.rejected_rows <= 1 => return Ok(None),
                 None => return Ok(Some(id)),
             }
         }

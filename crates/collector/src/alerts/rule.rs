@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runlog_model::place::Task;
 use runlog_model::wire::alerts::AlertRuleDescription;
-use runlog_model::{Run, TaskId, Timestamp};
+use runlog_model::{LogZone, Run, TaskId, Timestamp};
 
 use super::chat::ChatWebhook;
 use super::error::AlertError;
@@ -34,13 +34,17 @@ pub struct AlertRule {
     pub sink_lag: Duration,
     /// The least number of rejected rows of a run that is reported.
     pub rejected_rows: u64,
-    /// The number of rows of a run is unusual if it is this many times the usual one, or the usual one is this many times
-    /// that.
+    /// The number of rows or records of a run is unusual if it is this many times the usual one, or the usual one is this
+    /// many times that.
     pub rows_factor: f64,
     /// How long a run may wait for its engine.
     pub dispatch_time: Duration,
     /// When its tasks should run.
     pub schedule: Option<TaskSchedule>,
+    /// The zone of the clock by which the usual starts of tasks and plans are learned.
+    pub zone: LogZone,
+    /// How much later than usual they may start.
+    pub grace: Duration,
     /// The alerts that are sent in one message, and are over together.
     pub group_by: GroupBy,
     /// How long the first alert of a message waits for others.
@@ -65,6 +69,8 @@ impl AlertRule {
             rows_factor: 2.0,
             dispatch_time: Duration::from_secs(600),
             schedule: None,
+            zone: LogZone::default(),
+            grace: Duration::from_secs(900),
             group_by: GroupBy::default(),
             group_wait: Duration::from_secs(60),
             recovery: true,
@@ -112,7 +118,7 @@ impl std::fmt::Debug for TaskSchedule {
 pub enum Condition {
     /// A run failed, unless its problem is muted.
     RunFailed,
-    /// A task has not run for three times its usual interval.
+    /// A task did not start when it usually does.
     TaskLate,
     /// A run took at least twice the usual time of its task, or is still running after that time.
     RunSlow,
@@ -128,13 +134,15 @@ pub enum Condition {
     SinkBehind,
     /// A plan execution failed.
     PlanFailed,
-    /// A plan did not start, or has not run for three times its usual interval.
+    /// A plan did not start, or not when it usually does.
     PlanNotRun,
     /// A run rejected rows.
     RejectedRows,
     /// A successful run processed far more or far fewer rows than usual.
     RowsUnusual,
-    /// Runs wait for an engine for too long.
+    /// The log of a successful run has far more or far fewer records than usual.
+    LogUnusual,
+    /// Runs wait for an engine for too long, or did not begin for want of one.
     EngineUnavailable,
     /// A task did not run when its schedule says.
     TaskMissed,
@@ -177,6 +185,7 @@ impl Condition {
             Self::PlanNotRun => "plan_not_run",
             Self::RejectedRows => "rejected_rows",
             Self::RowsUnusual => "rows_unusual",
+            Self::LogUnusual => "log_unusual",
             Self::EngineUnavailable => "engine_unavailable",
             Self::TaskMissed => "task_missed",
         }

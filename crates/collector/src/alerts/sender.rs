@@ -138,9 +138,10 @@ impl Alerts {
             let mut found = occurrences(&self.archive, rule, look, since, now, usize::MAX).await?;
             if found.iter().any(Occurrence::is_one_while_open) {
                 let open = self.archive.alerts.open_states(&rule.name).await?;
-                let is_open =
-                    |it: &Occurrence| it.state().is_some_and(|it| open.iter().any(|at| at.member == it.member));
-                found.retain(|it| !it.is_one_while_open() || !is_open(it));
+                let mut members: BTreeSet<String> = open.into_iter().map(|state| state.member).collect();
+                found.retain(|it| {
+                    !it.is_one_while_open() || it.state().is_none_or(|state| members.insert(state.member))
+                });
             }
             let mut alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, look, now)).collect();
             let is_muted = self.archive.alerts.is_muted(&rule.name).await? && !planted::is("mute-ignored");

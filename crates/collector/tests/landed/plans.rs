@@ -1,6 +1,7 @@
 //! Plan executions land with their steps, once and completely, whatever breaks, and never hold up logs.
 
 use runlog_model::plan_report;
+use runlog_model::wire::alerts::AlertRuleBody;
 use runlog_store::plans::{PlanDefinitionFilter, PlanFilter, StoredPlan};
 use serde_json::{Value, json};
 
@@ -338,6 +339,41 @@ async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
     told.sort_unstable();
     let not_started = "plan month end did not start: PLAN_EXECUTIONS_PAUSED";
     assert_eq!(told, [("both", not_started), ("both", "plan month end failed at step load")]);
+}
+
+/// Alerts about plans had no end: they stayed open in PagerDuty, one for each failed execution.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_told_of_a_plan_is_over_once_it_starts_and_is_successful() {
+    let landing = Landing::of_all(|_| ()).await;
+    let http = HttpClientBuilder::new(&TlsSettings::default());
+    let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
+    let when = vec![Condition::PlanFailed, Condition::PlanNotRun];
+    let rule = AlertRule { to: vec![Destination::Webhook(webhook)], ..AlertRule::new("plans", when) };
+    let alerts = Alerts::new(&landing.store, vec![rule], None);
+    let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
+    let execution = |id: &str, status: &str, minute: u32| {
+        let mut plan = listed(status, Some(&format!("2027-01-15T08:{minute:02}:30.000Z")));
+        plan["executionId"] = json!(id);
+        plan["startTimestamp"] = json!(format!("2027-01-15T08:{minute:02}:00.000Z"));
+        plan
+    };
+    assert_eq!(new().await, 0);
+    landing.stage.change(|script| {
+        script.plans.push(execution("one", "execution_failed", 1));
+        script.plans.push(execution("two", "execution_failed", 2));
+        script.plans.push(execution("three", "execution_misfired", 3));
+    });
+    landing.stage.time.pass(600_000);
+    landing.round_of_plans().await;
+    assert_eq!((new().await, new().await), (3, 0));
+    let open = |rules: Vec<AlertRuleBody>| rules[0].open.iter().map(|open| open.what.clone()).collect::<Vec<_>>();
+    let mut told = open(landing.store.alerts().rules().await.unwrap());
+    told.sort_unstable();
+    assert_eq!(told, ["plan_failed", "plan_not_run"], "both failures are about the same");
+    landing.stage.change(|script| script.plans.push(execution("four", "execution_successful", 8)));
+    landing.round_of_plans().await;
+    assert_eq!((new().await, new().await), (2, 0));
+    assert!(open(landing.store.alerts().rules().await.unwrap()).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

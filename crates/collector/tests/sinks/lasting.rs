@@ -508,10 +508,14 @@ async fn a_task_that_did_not_run_by_its_schedule_is_told_until_it_runs() {
 
 /// An upstream lists a run, whose log is to be fetched.
 async fn listed(stage: &Stage, run: RunId) {
+    listed_as(stage, run, UpstreamRunState::Pending).await;
+}
+
+async fn listed_as(stage: &Stage, run: RunId, progress: UpstreamRunState) {
     let listed = UpstreamRun {
         run_id: run,
         task_id: stage.task.to_string(),
-        progress: UpstreamRunState::Pending,
+        progress,
         status: "execution_successful".to_owned(),
         triggered_at: Some(stage.clock.now()),
         finished_at: Some(stage.clock.now()),
@@ -658,5 +662,167 @@ async fn an_unusual_number_of_rows_is_not_over_with_an_unknown_one() {
     stage.good_run().await;
     assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it is not known how many rows it processed");
     stage.ended_run(stage.task, rows(1_020, None)).await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+/// Runs without an end, such as those that did not begin, counted as ended when the archive learned of them: a first
+/// collection sent alerts about all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_an_end_ended_when_it_was_triggered_unless_it_was_seen_running() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let alerts = Alerts::new(&stage.store, vec![lasting(vec![webhook_to(&url)])], None);
+    let started = |at: Timestamp| StartRun {
+        trigger_timestamp: Some(at),
+        start_timestamp: Some(at),
+        ..StartRun::of_task(stage.task)
+    };
+    let ended =
+        |at: Timestamp, status: RunStatus| FinishRun { finish_timestamp: Some(at), ..FinishRun::with_status(status) };
+    let begun = stage.clock.now();
+    let seen = stage.dispatched_run(&started(begun)).await;
+    listed_as(&stage, seen, UpstreamRunState::Running).await;
+    stage.pass(MINUTE_MS);
+    let (now, until) = (stage.clock.now(), stage.clock.now().plus_millis(MINUTE_MS));
+    let claimed = stage.store.collection().claim_running_run("cloud", until, now).await.unwrap().unwrap();
+    stage.store.collection().release_checked("cloud", &claimed).await.unwrap();
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+
+    let past = stage.clock.now().plus_millis(-5 * 24 * 60 * MINUTE_MS);
+    let run = stage.dispatched_run(&started(past)).await;
+    stage.store.runs().finish(run, &ended(past, RunStatus::DeployFailed)).await.unwrap();
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "it is of the past");
+    stage.store.runs().finish(seen, &ended(begun, RunStatus::Failed)).await.unwrap();
+    assert_eq!(texts(&stage, &alerts, &mut told).await, ["run_failed: nightly ended with execution_failed"]);
+}
+
+/// The reason was nowhere in the alert, and an engine that was away was none that is unavailable.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_did_not_begin_for_want_of_its_engine_is_told_with_the_reason() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RunFailed, Condition::EngineUnavailable];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let start = |status: Option<RunStatus>| StartRun {
+        status,
+        trigger_timestamp: Some(stage.clock.now()),
+        runtime: Some(serde_json::from_value(json!({ "type": "REMOTE_ENGINE", "engineId": "e-1" })).unwrap()),
+        ..StartRun::of_task(stage.task)
+    };
+    for _ in 0..2 {
+        let run = stage.dispatched_run(&start(Some(RunStatus::Dispatching))).await;
+        let misfired = FinishRun {
+            misfired_execution_reason: Some("REMOTE_ENGINE_UNAVAILABLE".to_owned()),
+            ..FinishRun::with_status(RunStatus::DeployFailed)
+        };
+        stage.store.runs().finish(run, &misfired).await.unwrap();
+        stage.pass(MINUTE_MS);
+    }
+    while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
+    runlog_analysis::summarize_all(stage.store.summaries(), stage.store.logs()).await.unwrap();
+    let mut said = texts(&stage, &alerts, &mut told).await;
+    said.sort_unstable();
+    let failed = "run_failed: nightly ended with deploy_failed: REMOTE_ENGINE_UNAVAILABLE";
+    let no_engine = "engine_unavailable: nightly did not start on engine e-1: REMOTE_ENGINE_UNAVAILABLE";
+    assert_eq!(said, [no_engine, failed, failed]);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    stage.dispatched_run(&start(None)).await;
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("recovered: resolved by run "), "{said:?}");
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_status_says_that_it_rejected_rows_rejected_some() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RejectedRows];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    stage.ended_run(stage.task, FinishRun::with_status(RunStatus::Rejected)).await;
+    assert_eq!(
+        texts(&stage, &alerts, &mut told).await,
+        ["rejected_rows: nightly rejected rows; how many is not known"]
+    );
+    stage.ended_run(stage.task, FinishRun::with_status(RunStatus::Rejected)).await;
+    assert_eq!(texts(&stage, &alerts, &mut told).await.len(), 1, "it goes on");
+    stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+/// Rows that only the components of a run tell were not compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_those_of_components_if_the_run_names_none() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::RowsUnusual];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let run_of = async |written: u64| {
+        let run = stage.good_run().await;
+        let flow = |from: &str, to: &str, rows: u64| json!({ "connector_id": from, "target_id": to, "component_connection_rows_total": rows });
+        let items = [flow("tDBInput_1", "tMap_1", 48_112), flow("tMap_1", "tDBOutput_2", written)];
+        let components = json!({ "run": {}, "processes": [], "items": items, "total": 2 });
+        stage.store.components().replace(run, &serde_json::from_value(components).unwrap()).await.unwrap();
+    };
+    for _ in 0..9 {
+        run_of(48_112).await;
+    }
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    run_of(0).await;
+    assert_eq!(
+        texts(&stage, &alerts, &mut told).await,
+        ["rows_unusual: tDBOutput_2 of nightly processed 0 rows; it usually processes 48112"]
+    );
+    stage.good_run().await;
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty(), "nothing is known of its rows");
+    run_of(48_000).await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_far_more_or_fewer_records_than_usual_is_told() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let when = vec![Condition::LogUnusual];
+    let alerts = Alerts::new(&stage.store, vec![AlertRule { when, ..lasting(vec![webhook_to(&url)]) }], None);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    let run_of = async |records: usize| {
+        let run = stage.dispatched_run(&StartRun::of_task(stage.task)).await;
+        stage.push(run, 0..records, &[]).await;
+        stage.store.runs().finish(run, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        stage.pass(MINUTE_MS);
+    };
+    for records in [40, 42, 38, 40, 41] {
+        run_of(records).await;
+    }
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    run_of(3).await;
+    assert_eq!(texts(&stage, &alerts, &mut told).await, ["log_unusual: nightly logged 3 records; it usually logs 40"]);
+    run_of(39).await;
+    assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
+}
+
+/// A daily task was late only after three days.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daily_task_that_does_not_start_is_told_a_quarter_of_an_hour_later() {
+    let stage = Stage::new().await;
+    let (url, mut told) = hook().await;
+    let rule = AlertRule { when: vec![Condition::TaskLate], ..lasting(vec![webhook_to(&url)]) };
+    let alerts = Alerts::new(&stage.store, vec![rule], None);
+    for _ in 0..12 {
+        let now = Some(stage.clock.now());
+        let start = StartRun { trigger_timestamp: now, start_timestamp: now, ..StartRun::of_task(stage.task) };
+        let run = stage.dispatched_run(&start).await;
+        stage.store.runs().finish(run, &FinishRun::with_status(RunStatus::Successful)).await.unwrap();
+        stage.pass(24 * 60 * MINUTE_MS);
+    }
+    stage.pass(14 * MINUTE_MS);
+    assert!(texts(&stage, &alerts, &mut told).await.is_empty());
+    stage.pass(2 * MINUTE_MS);
+    let said = texts(&stage, &alerts, &mut told).await;
+    assert!(said.len() == 1 && said[0].starts_with("task_late: nightly has not run since "), "{said:?}");
+    stage.good_run().await;
     assert!(texts(&stage, &alerts, &mut told).await[0].starts_with("recovered: "));
 }

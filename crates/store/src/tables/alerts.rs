@@ -11,7 +11,7 @@ use runlog_model::wire::alerts::{
     AlertBody, AlertMuteBody, AlertRuleBody, AlertRuleDescription, AlertState as Delivery, NewAlertMute, OpenAlertBody,
 };
 use runlog_model::wire::problems::NOTE_CHARS_MAX;
-use runlog_model::{Run, RunId, TaskId, Timestamp, planted};
+use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, planted};
 use serde::Deserialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
@@ -305,6 +305,12 @@ const REPEATED: &str = "repeated";
 /// The columns of an alert that is claimed.
 const CLAIMED: &str =
     "rule, destination, occurrence, body, attempts, subject, is_recovery, is_held, noted_at, sent_with";
+
+/// Selects the rows of the components of runs, which a condition names as `r`.
+const COMPONENT_ROWS: &str = "SELECT COALESCE(m.target_id, m.connector_id), CAST(SUM(m.rows_total) AS BIGINT)
+    FROM component_metrics m JOIN component_runs c ON c.run_id = m.run_id
+    JOIN runs r ON r.id = c.run_id AND r.log_epoch = c.log_epoch WHERE m.rows_total IS NOT NULL AND";
+const BY_COMPONENT: &str = "GROUP BY r.id, COALESCE(m.target_id, m.connector_id)";
 
 /// Counts how often a subject was over since then.
 const ENDS: &str = "SELECT COUNT(DISTINCT occurrence) FROM alerts
@@ -876,14 +882,6 @@ impl Alerts {
         self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
     }
 
-    /// Returns a page of the running runs that started before then, the longest first.
-    pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
-        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
-                AND started_at < $1 AND (started_at, id) > ($2, $3) AND NOT EXISTS
-                    (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'gone')
-             ORDER BY started_at, id LIMIT $4";
-        self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
-    }
     /// Returns a page of the runs of which an upstream told between two times that they had ended, and whose logs have not
     /// landed.
     pub async fn runs_without_their_log(
@@ -909,6 +907,14 @@ impl Alerts {
         page_of(rows, limit, |run| Some(run.triggered_at))
     }
 
+    /// Returns a page of the running runs that started before then, the longest first.
+    pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
+        let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
+                AND started_at < $1 AND (started_at, id) > ($2, $3) AND NOT EXISTS
+                    (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'gone')
+             ORDER BY started_at, id LIMIT $4";
+        self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
+    }
 
     /// Returns a page of the runs that were triggered before then and have neither started nor ended, those that wait for
     /// longest first.
@@ -924,6 +930,28 @@ impl Alerts {
         self.page_of_runs(looking, triggered_before, after, limit, |run| Some(run.triggered_at)).await
     }
 
+    /// True if an upstream told of a run before it had ended, and its log was fetched then.
+    pub async fn was_seen_running(&self, run: RunId) -> Result<bool> {
+        let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM collected_runs WHERE run_id = $1 AND looked_at > 0")
+            .bind(run.to_string())
+            .fetch_one(self.core.catalog().read())
+            .await?;
+        Ok(rows > 0)
+    }
+
+    /// Returns the first run that began after another one that did not: of the same task, or on the same engine.
+    pub async fn run_begun_after(&self, misfired: RunId) -> Result<Option<RunId>> {
+        let id: Option<String> = sqlx::query_scalar(
+            "SELECT r.id FROM runs m JOIN runs r ON r.triggered_at > m.triggered_at
+             WHERE m.id = $1 AND (r.task_id = m.task_id OR r.runtime = m.runtime) AND r.started_at IS NOT NULL
+                AND r.status <> 'deploy_failed' ORDER BY r.triggered_at, r.id LIMIT 1",
+        )
+        .bind(misfired.to_string())
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        id.map(|id| id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))).transpose()
+    }
+
     /// Returns a page of the runs that became final since then and may have rejected rows: see
     /// [`rejected_rows`](Self::rejected_rows).
     pub async fn runs_that_rejected_rows(
@@ -933,7 +961,7 @@ impl Alerts {
         limit: u64,
     ) -> Result<RunPage> {
         let looking = "SELECT * FROM runs WHERE final_since >= $1 AND (final_since, id) > ($2, $3)
-                AND (rejected_rows > 0 OR (rejected_rows IS NULL AND id IN
+                AND (rejected_rows > 0 OR status = 'execution_rejected' OR (rejected_rows IS NULL AND id IN
                     (SELECT run_id FROM component_runs WHERE rows_rejected IS NOT NULL AND rows_rejected <> '0')))
              ORDER BY final_since, id LIMIT $4";
         self.page_of_runs(looking, since, after, limit, |run| run.final_since).await
@@ -963,8 +991,10 @@ impl Alerts {
     /// Returns how many rows a run rejected: the number of the run, or else that of its component metrics; `None` if
     /// neither is known.
     pub async fn rejected_rows(&self, run: &Run) -> Result<Option<u64>> {
-        if run.rejected_rows.is_some() {
-            return Ok(run.rejected_rows);
+        // An upstream that says that the run rejected rows may count none.
+        let least = u64::from(run.status.coarse() == RunStatus::Rejected);
+        if let Some(rows) = run.rejected_rows {
+            return Ok(Some(rows.max(least)));
         }
         let rows: Option<Option<String>> =
             sqlx::query_scalar("SELECT rows_rejected FROM component_runs WHERE run_id = $1")
@@ -972,7 +1002,7 @@ impl Alerts {
                 .fetch_optional(self.core.catalog().read())
                 .await?;
         let rows = rows.flatten().and_then(|text| text.parse::<f64>().ok());
-        Ok(rows.map(|rows| rows.saturating_as::<u64>()))
+        Ok(rows.map(|rows| rows.saturating_as::<u64>().max(least)))
     }
 
     /// Returns the numbers of rows that successful runs of a task processed, the latest first: of at most `limit` runs that
@@ -988,6 +1018,52 @@ impl Alerts {
         .fetch_all(self.core.catalog().read())
         .await?;
         Ok(rows.into_iter().map(|rows| rows.saturating_as::<u64>()).collect())
+    }
+
+    /// Returns the numbers of records of the logs of successful runs of a task, the latest first: of at most `limit` runs
+    /// that were triggered before then and whose log was not deleted.
+    pub async fn records_before(&self, task: TaskId, before: Timestamp, limit: u64) -> Result<Vec<u64>> {
+        let records: Vec<i64> = sqlx::query_scalar(
+            "SELECT records FROM runs WHERE task_id = $1 AND triggered_at < $2 AND (records > 0 OR log_epoch = 0)
+                AND status IN ('execution_successful', 'execution_rejected') ORDER BY triggered_at DESC, id LIMIT $3",
+        )
+        .bind(task.to_string())
+        .bind(before.as_millis())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        Ok(records.into_iter().map(|records| records.saturating_as::<u64>()).collect())
+    }
+
+    /// Returns the rows of each component of a run: those that it received or, if it reads them itself, passed on. Empty if
+    /// the run has no component metrics.
+    pub async fn component_rows(&self, run: RunId) -> Result<Vec<(String, u64)>> {
+        let reading = format!("{COMPONENT_ROWS} r.id = $1 {BY_COMPONENT}");
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(AssertSqlSafe(reading)).bind(run.to_string()).fetch_all(self.core.catalog().read()).await?;
+        Ok(rows.into_iter().map(|(component, rows)| (component, rows.saturating_as::<u64>())).collect())
+    }
+
+    /// The same of at most `limit` successful runs of a task that were triggered before then and have component metrics.
+    pub async fn component_rows_before(
+        &self,
+        task: TaskId,
+        before: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<(String, u64)>> {
+        let reading = format!(
+            "{COMPONENT_ROWS} r.id IN (SELECT e.id FROM runs e JOIN component_runs k ON k.run_id = e.id
+                WHERE e.task_id = $1 AND e.triggered_at < $2
+                    AND e.status IN ('execution_successful', 'execution_rejected')
+                ORDER BY e.triggered_at DESC, e.id LIMIT $3) {BY_COMPONENT}"
+        );
+        let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(reading))
+            .bind(task.to_string())
+            .bind(before.as_millis())
+            .bind(limit.saturating_as::<i64>())
+            .fetch_all(self.core.catalog().read())
+            .await?;
+        Ok(rows.into_iter().map(|(component, rows)| (component, rows.saturating_as::<u64>())).collect())
     }
 
     /// Returns at most `limit` tasks behind another one, by ID, and when the last run of each was triggered.
@@ -1119,6 +1195,14 @@ impl Alerts {
     }
 }
 
+/// Runs, and the key behind which the next page begins, if there are as many as were asked for.
+fn page_of(rows: Vec<RunRow>, limit: u64, time: fn(&Run) -> Option<Timestamp>) -> Result<RunPage> {
+    let runs = rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?;
+    let last = runs.last().filter(|_| runs.len() as u64 >= limit);
+    let next = last.and_then(|run| Some((time(run)?, run.id)));
+    Ok((runs, next))
+}
+
 /// Claims the alerts that are sent together with the first one of a message.
 fn claiming_others(
     first: &ClaimedAlert,
@@ -1195,14 +1279,6 @@ async fn tell_end(
     now: i64,
 ) -> Result<u64> {
     let told: i64 = sqlx::query_scalar(
-/// Runs, and the key behind which the next page begins, if there are as many as were asked for.
-fn page_of(rows: Vec<RunRow>, limit: u64, time: fn(&Run) -> Option<Timestamp>) -> Result<RunPage> {
-    let runs = rows.into_iter().map(RunRow::into_run).collect::<Result<Vec<_>>>()?;
-    let last = runs.last().filter(|_| runs.len() as u64 >= limit);
-    let next = last.and_then(|run| Some((time(run)?, run.id)));
-    Ok((runs, next))
-}
-
         "SELECT COUNT(*) FROM alerts WHERE rule = $1 AND subject = $2 AND destination = $3 AND is_recovery = 0
             AND noted_at >= $4 AND outcome IS NULL AND (delivered_at IS NULL OR attempts > 0)",
     )

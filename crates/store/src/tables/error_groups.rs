@@ -33,7 +33,7 @@ pub struct RecentRun {
     pub finished_at: Option<Timestamp>,
     /// Records of its log by severity.
     pub severities: SeverityCounts,
-    /// Why it failed.
+    /// Why it failed: why it did not begin, or else the error message.
     pub error_message: Option<String>,
     /// True when there is a summary of its log as it is now: its error groups are complete.
     pub is_summarized: bool,
@@ -96,7 +96,8 @@ struct GroupRow {
     last_run: String,
 }
 
-const RECENT_COLUMNS: &str = "id, task_id, status, triggered_at, started_at, finished_at, error_message,
+const RECENT_COLUMNS: &str = "id, task_id, status, triggered_at, started_at, finished_at,
+    COALESCE(NULLIF(misfired_reason, 'UNKNOWN'), error_message, misfired_reason) AS error_message,
     severity_other, severity_trace, severity_debug, severity_info, severity_warn, severity_error, severity_fatal";
 
 /// Of a row of `runs`, or of what is named so: whether a summary is kept of its log as it is.
@@ -146,6 +147,21 @@ impl Summaries {
         rows.into_iter().map(RecentRow::into_run).collect()
     }
 
+    /// Returns when the newest runs of a task were triggered, since then, the newest first: at most `limit`.
+    pub async fn starts_of_task(&self, task: TaskId, since: Timestamp, limit: u64) -> Result<Vec<Timestamp>> {
+        let starts: Vec<i64> = sqlx::query_scalar(
+            "SELECT triggered_at FROM runs WHERE task_id = $1 AND triggered_at >= $2
+                AND workspace_id = (SELECT workspace_id FROM tasks WHERE id = $1)
+             ORDER BY triggered_at DESC LIMIT $3",
+        )
+        .bind(task.to_string())
+        .bind(since.as_millis())
+        .bind(limit.saturating_as::<i64>())
+        .fetch_all(self.core.catalog().read())
+        .await?;
+        Ok(starts.into_iter().map(Timestamp::clamped).collect())
+    }
+
     /// Returns a run, and the runs of its task that were triggered before it and since then, newest first: at most `limit` in
     /// all.
     pub async fn runs_up_to(&self, run: &Run, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
@@ -177,7 +193,7 @@ impl Summaries {
     ) -> Result<Vec<RecentRun>> {
         let listing = format!(
             "SELECT {RECENT_COLUMNS}, {IS_SUMMARIZED} FROM (
-                SELECT {RECENT_COLUMNS}, log_epoch, records,
+                SELECT {RECENT_COLUMNS}, misfired_reason, log_epoch, records,
                     ROW_NUMBER() OVER (PARTITION BY task_id ORDER BY triggered_at DESC, id DESC) AS place
                 FROM runs WHERE workspace_id = $1 AND triggered_at >= $2) AS runs
              WHERE place <= $3 ORDER BY task_id, triggered_at DESC, id DESC LIMIT $4"

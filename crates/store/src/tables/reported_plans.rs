@@ -538,6 +538,33 @@ impl Plans {
         Ok(rows.into_iter().map(FailedRow::into_plan).collect())
     }
 
+    /// Returns when the last execution of a plan ended that succeeded or failed, if it succeeded.
+    pub async fn last_success(&self, plan_id: &str) -> Result<Option<Timestamp>> {
+        let last: Option<(String, i64)> = sqlx::query_as(
+            "SELECT status, COALESCE(finished_at, started_at) FROM reported_plans
+             WHERE plan_id = $1 AND is_final = 1 AND status IN ('execution_successful', 'execution_failed')
+             ORDER BY started_at DESC, execution_id DESC LIMIT 1",
+        )
+        .bind(plan_id)
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        Ok(last.filter(|(status, _)| status == "execution_successful").map(|(_, at)| Timestamp::clamped(at)))
+    }
+
+    /// Returns the name and the workspace of a plan, as its last execution has them.
+    pub async fn name_and_workspace(&self, plan_id: &str) -> Result<Option<(String, Option<WorkspaceId>)>> {
+        let last: Option<(Option<String>, Option<String>)> = sqlx::query_as(
+            "SELECT plan_name, workspace_id FROM reported_plans WHERE plan_id = $1
+             ORDER BY started_at DESC, execution_id DESC LIMIT 1",
+        )
+        .bind(plan_id)
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        Ok(last.map(|(name, workspace)| {
+            (name.unwrap_or_else(|| plan_id.to_owned()), workspace.as_deref().and_then(|id| id.parse().ok()))
+        }))
+    }
+
     /// Returns when the newest executions of a plan started, the newest first.
     pub async fn recent_starts(&self, plan_id: &str, limit: u64) -> Result<Vec<Timestamp>> {
         let starts: Vec<i64> = sqlx::query_scalar(
