@@ -268,6 +268,24 @@ def check(truth: Truth, port: int, token: str, runs: list[str] | None = None) ->
     return total
 
 
+def requires(what: str, command: list[str]) -> bool:
+    """Runs a command as root that a check needs. If it fails, says that the check is not run; fails where CI is set."""
+    if os.getuid() != 0:
+        command = ["sudo", "-n", *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+        why = done.stderr.strip()
+    except OSError as error:
+        why = str(error)
+    else:
+        if done.returncode == 0:
+            return True
+    if os.environ.get("CI"):
+        sys.exit(f"{what} needs `{' '.join(command)}`, which fails: {why}")
+    print(f"NOT RUN: {what}, which needs `{' '.join(command)}`: {why}", flush=True)
+    return False
+
+
 def verify(data: Path, arguments: list[str]) -> None:
     """`runlog archive verify` finds nothing."""
     subprocess.run([os.environ["RUNLOG"], "archive", "verify", "--data", str(data), *arguments], check=True)

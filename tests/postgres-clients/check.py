@@ -178,6 +178,8 @@ def check_node(service: Service, folder: str):
 def check_jdbc(service: Service):
     drivers = glob.glob("/usr/share/java/postgresql.jar") or glob.glob("/usr/share/java/postgresql-jdbc*.jar")
     if not drivers or not shutil.which("javac"):
+        if os.environ.get("CI"):
+            sys.exit("pgjdbc or Java is not installed: run .ci/setup clients")
         print("NOT RUN: pgjdbc, which is not installed, or Java is not")
         return
     output = service.folder / "java"
