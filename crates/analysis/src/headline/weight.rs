@@ -1,5 +1,6 @@
 //! How much a line says about the cause of a failure.
 
+use std::cmp::Reverse;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Match};
@@ -743,14 +744,13 @@ fn kinds_in(line: &str) -> [bool; KINDS] {
         !line[..hit.start()].ends_with(|c: char| c.is_ascii_alphanumeric())
             || !line.as_bytes()[hit.start()].is_ascii_alphanumeric()
     };
-    let hits: Vec<Match> = automaton.find_overlapping_iter(line).filter(starts_a_word).collect();
-    let is_within = |hit: &Match, other: &Match| {
-        other.start() <= hit.start() && hit.end() <= other.end() && other.span().len() > hit.span().len()
-    };
-    let mut found = [false; KINDS];
-    for hit in &hits {
-        if !hits.iter().any(|other| is_within(hit, other)) {
+    let mut hits: Vec<Match> = automaton.find_overlapping_iter(line).filter(starts_a_word).collect();
+    hits.sort_unstable_by_key(|hit| (hit.start(), Reverse(hit.end())));
+    let (mut found, mut widest) = ([false; KINDS], 0..0);
+    for hit in hits {
+        if hit.end() > widest.end || hit.range() == widest {
             found[kinds[hit.pattern().as_usize()] as usize] = true;
+            widest = hit.range();
         }
     }
     found
