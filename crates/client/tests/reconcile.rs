@@ -151,7 +151,7 @@ fn a_field_that_stands_twice_is_taken_as_it_came_and_a_text_that_is_none_is_mend
     for order in [LogOrder::Time, LogOrder::Received] {
         let (mut log, merged) = reconcile(&pages, order, 1 << 20, 1_000);
         log.sort();
-        let half = half.replace("d800", "fffd");
+        let half = half.replace("\\ud800", "\u{fffd}");
         assert_eq!(log, [r#"{"logTimestamp":0}"#, twice, &half]);
         assert_eq!(merged, Merged { entries: 3, repeated: 2 });
     }
@@ -207,13 +207,43 @@ fn an_odd_entry_is_mended_and_counted_and_its_neighbours_are_as_they_came() {
     .unwrap();
     let expected = [
         r#"{"logTimestamp":1,"logMessage":"one"}"#,
-        r#"{"logTimestamp":2,"logMessage":"two\nlines"}"#,
-        r#"{"logTimestamp":3,"logMessage":"half \ufffd"}"#,
+        r#"{"logTimestamp":2,"logMessage":"two\u000alines"}"#,
+        "{\"logTimestamp\":3,\"logMessage\":\"half \u{fffd}\"}",
         "{\"logTimestamp\":4,\"logMessage\":\"caf\u{fffd}\"}",
         r#"{"logTimestamp":5,"a":tru}"#,
         r#"{"logTimestamp":6,"logMessage":"six"}"#,
     ];
     assert_eq!(log, expected, "what is no text is looked at by whoever reads it");
+}
+
+/// A `null` in the array, or one record of 17 MB: the run never landed.
+#[test]
+fn what_is_no_entry_is_a_record_with_its_text_beside_its_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Received, memory_bytes: 1 << 20 };
+    let mut spool = PageSpool::new(settings, 0, 0);
+    let long = format!(r#"{{"logTimestamp":2,"logMessage":"{}"}}"#, "x".repeat(17 << 20));
+    let page = format!(r#"[{{"logTimestamp":1}},null,"text",[7],{{"x":NaN}},{long},{{"logTimestamp":3}},]"#);
+    page.as_bytes().chunks(1 << 16).for_each(|piece| spool.write(piece).unwrap());
+    let page = spool.finish().unwrap();
+    assert_eq!((page.entries, page.entries_mended), (7, 5));
+    let mut log = Vec::new();
+    merge(folder.path(), &[page], LogOrder::Received, &mut |entry| {
+        log.push(String::from_utf8(entry.to_vec()).unwrap());
+        Ok(())
+    })
+    .unwrap();
+    assert!(log[5].starts_with(r#"{"logTimestamp":2,"logMessage":"xx"#) && log[5].contains("[cut by Runlog"));
+    log.remove(5);
+    let expected = [
+        r#"{"logTimestamp":1}"#,
+        r#"{"logMessage":"null"}"#,
+        r#"{"logMessage":"text"}"#,
+        r#"{"logMessage":"[7]"}"#,
+        r#"{"x":"NaN"}"#,
+        r#"{"logTimestamp":3}"#,
+    ];
+    assert_eq!(log, expected);
 }
 
 /// A flipped bit in a message stayed unseen, and was given as data.

@@ -1,5 +1,7 @@
 //! The format of a log, by its beginning.
 
+use runlog_model::elements::element_length;
+
 use crate::names::FieldName;
 use crate::settings::{LogFormat, ReadSettings};
 use crate::text::{has_time, has_time_of_day};
@@ -62,9 +64,14 @@ fn json(begin: &[u8]) -> Option<LogFormat> {
     match begin {
         [] => Some(LogFormat::Ndjson),
         [b'{', ..] => {
-            // Pretty-printed objects have nothing else in their first line.
+            // Pretty-printed objects have nothing else in their first line; others may have more than one object in it, or a
+            // comma.
             let next = begin[1..].iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
-            Some(if next == Some(&b'\n') { LogFormat::Json } else { LogFormat::Ndjson })
+            let line = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let behind = element_length(line).map_or(line, |length| line[length..].trim_ascii());
+            let is_one_a_line =
+                next != Some(&b'\n') && !matches!(behind, [b'{' | b',', ..] if behind.len() < line.len());
+            Some(if is_one_a_line { LogFormat::Ndjson } else { LogFormat::Json })
         }
         // Lines of loggers begin with brackets too.
         [b'[', ..] => matches!(after(1), [] | [b'{' | b']', ..]).then_some(LogFormat::Json),
@@ -109,6 +116,11 @@ mod tests {
         check("\n\n{}\n", LogFormat::Ndjson);
         check("{\n  \"logMessage\": 1\n}\n", LogFormat::Json);
         check(" \n [", LogFormat::Json);
+        check("{\"a\":1},\n{\"a\":2}\n", LogFormat::Json);
+        check("{\"a\":\"}{\"}{\"a\":2}", LogFormat::Json);
+        check("{\"a\":1}\n{\"a\":2}\n", LogFormat::Ndjson);
+        check("{\"a\":1} oops\n", LogFormat::Ndjson);
+        check("{\"a\":\"cut\n{\"a\":2}\n", LogFormat::Ndjson);
         check("[{}]", LogFormat::Json);
         check("Picked up JAVA_TOOL_OPTIONS: x\n{\"logTimestamp\":1}\n", LogFormat::Ndjson);
         check("time;severity;message\n", LogFormat::Csv { separator: b';' });

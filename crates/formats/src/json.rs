@@ -43,18 +43,13 @@ impl JsonReader {
     fn read(&mut self, json: &[u8]) -> Result<Read, String> {
         let json = json.trim_ascii();
         let is_usual = self.settings.fields.is_empty();
+        // The service repairs what is wrong with it, too, and counts that.
         if is_usual && self.record.read_json(json).is_ok() {
             return checked(self.record.time).map(Read::AsItIs);
         }
-        let repaired = runlog_model::repair(json);
-        let json = if repaired.texts > 0 { repaired.json.as_slice() } else { json };
-        // The service repairs such texts too, and counts them.
-        if is_usual && repaired.texts > 0 && self.record.read_json(json).is_ok() {
-            return checked(self.record.time).map(Read::AsItIs);
-        }
-        match serde_json::from_slice::<Value>(json) {
-            Ok(Value::Object(object)) => self.mapped(object).map(|record| Read::Mapped(Box::new(record))),
-            Ok(_) => Err("a record is a JSON object".to_owned()),
+        match runlog_model::read_object(json) {
+            Ok((object, _)) => self.mapped(object).map(|record| Read::Mapped(Box::new(record))),
+            Err(error) if error.is_data() => Err("a record is a JSON object".to_owned()),
             Err(error) => Err(format!("this is not JSON: {}", said(&error))),
         }
     }

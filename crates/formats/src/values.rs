@@ -1,4 +1,4 @@
-//! JSON values anywhere in a text: one after another, or in arrays.
+//! JSON values anywhere in a text: one after another, or in arrays, with commas missing or surplus.
 
 use std::io::BufRead;
 
@@ -44,7 +44,9 @@ impl<R: BufRead> Values<R> {
                     continue;
                 }
                 match (byte, self.is_in_array) {
-                    (b' ' | b'\t' | b'\r' | b'\n', _) | (b',', true) => {}
+                    (b' ' | b'\t' | b'\r' | b'\n' | b',', _) => {}
+                    // Files that were put one behind another have their marks in the middle.
+                    (0xef | 0xbb | 0xbf, _) => {}
                     (b'[', false) => self.is_in_array = true,
                     (b']', true) => self.is_in_array = false,
                     _ => value.begin(byte),
@@ -184,6 +186,8 @@ mod tests {
         check("[{}]\n[{},{}]\n", &["{}", "{}", "{}"]);
         check("{\n\"a\": 1\n}\n{\n\"a\": 2\n}", &["{ \"a\": 1 }", "{ \"a\": 2 }"]);
         check("[]", &[]);
+        check("{},\n{},{}{}\n", &["{}", "{}", "{}", "{}"]);
+        check("[{},,{}{},]\n\u{feff}[{}]", &["{}", "{}", "{}", "{}"]);
     }
 
     #[test]

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | [`backoff`] | how long to wait before another attempt |
 //! | [`causes`] | an error and what caused it |
+//! | [`elements`] | where the elements of JSON end, in any arrangement |
 //! | [`hex`] | bytes as hexadecimal digits |
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
+//! | [`json`] | JSON as values of which nothing is lost |
 //! | [`log_absence`] | why a run has no log |
 //! | [`log_time`] | times as logs write them: numbers of any unit, texts of any form |
 //! | [`time`] | [`Timestamp`], [`TimeRange`], [`Clock`] |
@@ -19,7 +21,7 @@
 //! | [`plan`], [`plan_report`] | plan executions: what their runs tell, and what a service says of them |
 //! | [`planted`] | bugs that tests must catch; programs that are shipped contain none |
 //! | [`printable`] | text that a terminal may show |
-//! | [`repair`] | JSON whose texts some writers break |
+//! | [`repair`] | JSON whose texts or numbers some writers break |
 //! | [`structured_data`] | structured data of syslog |
 //! | [`tenant_audit_log`] | what somebody did in the consoles and APIs of Talend Cloud |
 //! | [`text`] | the TEXT form of a log |
@@ -33,8 +35,10 @@
 
 pub mod backoff;
 pub mod causes;
+pub mod elements;
 pub mod hex;
 pub mod id;
+pub mod json;
 pub mod log_absence;
 pub mod log_time;
 pub mod page;
@@ -59,6 +63,7 @@ pub mod word;
 pub use backoff::backoff;
 pub use causes::{causes, error_chain};
 pub use id::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
+pub use json::read_object;
 pub use log_absence::LogAbsence;
 pub use log_time::{LogTime, LogZone};
 pub use page::{FileFormat, PageEnd, RecordOrder};

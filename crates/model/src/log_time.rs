@@ -175,12 +175,16 @@ fn from_civil(text: &str, zone: &LogZone) -> Option<LogTime> {
     let text = format!("{date}{}", text.chars().skip(10).collect::<String>());
     let pieces = DateTimeParser::new().parse_pieces(&text).ok()?;
     let at = DateTime::from_parts(pieces.date(), pieces.time()?);
-    let instant = match pieces.offset() {
-        Some(PiecesOffset::Zulu) => TimeZone::UTC.to_timestamp(at),
-        Some(PiecesOffset::Numeric(offset)) => offset.offset().to_timestamp(at),
-        None if is_utc => TimeZone::UTC.to_timestamp(at),
-        None => zone.0.to_timestamp(at),
-        Some(_) => return None,
+    // The zone in brackets (RFC 9557). A time in a zone that is not known is none, unless it has an offset, too.
+    let named = pieces.to_time_zone();
+    let instant = match (pieces.offset(), named) {
+        (Some(PiecesOffset::Zulu), _) => TimeZone::UTC.to_timestamp(at),
+        (Some(PiecesOffset::Numeric(offset)), _) => offset.offset().to_timestamp(at),
+        (Some(_), _) => return None,
+        (None, Ok(Some(named))) => named.to_timestamp(at),
+        (None, Err(_)) => return None,
+        (None, Ok(None)) if is_utc => TimeZone::UTC.to_timestamp(at),
+        (None, Ok(None)) => zone.0.to_timestamp(at),
     };
     LogTime::from_nanos(instant.ok()?.as_nanosecond())
 }
@@ -297,6 +301,17 @@ mod tests {
             check(text, Some((AT, 0)));
         }
         check("2021-04-21T15:29:11.115250123Z", Some((AT, 250_123)));
+    }
+
+    /// It was read as a time in UTC.
+    #[test]
+    fn a_zone_in_brackets_is_the_zone_of_the_time() {
+        check("2021-04-21T17:29:11.115[Europe/Berlin]", Some((AT, 0)));
+        check("2021-04-21 10:29:11,115[-05:00]", Some((AT, 0)));
+        check("2021-04-21T17:29:11.115+02:00[Europe/Berlin]", Some((AT, 0)));
+        check("2021-04-21T17:29:11.115+02:00[Europe/Nowhere]", Some((AT, 0)));
+        check("2021-04-21T15:29:11.115[u-ca=gregory]", Some((AT, 0)));
+        check("2021-04-21T17:29:11.115[Europe/Nowhere]", None);
     }
 
     #[test]

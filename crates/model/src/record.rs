@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Timestamp;
+use crate::json::{self, KeptValue, Met};
 pub use crate::severity::{Severity, SeverityCounts};
 
 /// One entry of a run's log. A message may have several lines.
 ///
 /// Source: `data` of `GET /monitoring/executions/{id}/logs`. Only the time is required. Fields that the API does
-/// not name are kept in `extra` and given back as they came.
+/// not name are kept in `extra`: numbers keep their value, and those that JSON readers would change are texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// When it was logged (`logTimestamp`, epoch milliseconds on the wire).
@@ -85,15 +86,16 @@ impl Record {
         }
     }
 
-    /// Becomes the record that some JSON says, in the memory that it has; undefined after an error.
+    /// Becomes the record that some JSON says, in the memory that it has; undefined after an error. Returns the number of
+    /// values that were [repaired](crate::repair()), or occurred again, which are kept as in [`json::read_object`].
     ///
     /// Reading many records one after another into the same one takes no memory for each.
-    pub fn read_json(&mut self, json: &[u8]) -> serde_json::Result<()> {
-        match std::str::from_utf8(json) {
+    pub fn read_json(&mut self, json: &[u8]) -> serde_json::Result<u64> {
+        json::read_kept(json, |json, met| match std::str::from_utf8(json) {
             // Texts that are known to be valid need not be checked one by one.
-            Ok(text) => self.read_from(serde_json::Deserializer::from_str(text)),
-            Err(_) => self.read_from(serde_json::Deserializer::from_slice(json)),
-        }
+            Ok(text) => self.read_from(serde_json::Deserializer::from_str(text), met),
+            Err(_) => self.read_from(serde_json::Deserializer::from_slice(json), met),
+        })
     }
 
     /// A record with this time from an entry that need not be one; also returns whether its texts are exactly those of
@@ -125,8 +127,9 @@ impl Record {
     fn read_from<'de, R: serde_json::de::Read<'de>>(
         &mut self,
         mut deserializer: serde_json::Deserializer<R>,
+        met: &mut Met,
     ) -> serde_json::Result<()> {
-        deserializer.deserialize_map(RecordVisitor(self))?;
+        deserializer.deserialize_map(RecordVisitor(self, met))?;
         deserializer.end()
     }
 }
@@ -158,13 +161,13 @@ impl Serialize for Record {
 impl<'de> Deserialize<'de> for Record {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut record = Self::at(Timestamp::MIN);
-        deserializer.deserialize_map(RecordVisitor(&mut record))?;
+        deserializer.deserialize_map(RecordVisitor(&mut record, &mut Met::default()))?;
         Ok(record)
     }
 }
 
 /// Fills a record.
-struct RecordVisitor<'r>(&'r mut Record);
+struct RecordVisitor<'r>(&'r mut Record, &'r mut Met);
 
 impl<'de> Visitor<'de> for RecordVisitor<'_> {
     type Value = ();
@@ -174,21 +177,28 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let record = self.0;
-        let mut time = None;
+        let Self(record, met) = self;
+        let mut time: Option<Timestamp> = None;
         record.extra = None;
         let mut is_there = [false; FIELD_NAMES.len()];
         while let Some(name) = map.next_key::<FieldName>()? {
             match name {
-                FieldName::Known(0) => time = Some(map.next_value::<Time>().map_err(de::Error::custom)?.0),
+                FieldName::Known(0) => {
+                    let read = map.next_value::<Time>().map_err(de::Error::custom)?.0;
+                    let before = time.replace(read).filter(|before| *before != read);
+                    record.keep_repeated(0, before.map(|before| before.as_millis().into()), met);
+                }
                 FieldName::Known(number) => {
+                    let before = if is_there[number] { record.text_mut(number).take() } else { None };
                     let text = TextOrNull(record.text_mut(number));
                     map.next_value_seed(text).map_err(|error| in_field(FIELD_NAMES[number], error))?;
+                    let before = before.filter(|before| record.text_mut(number).as_ref() != Some(before));
+                    record.keep_repeated(number, before.map(Value::String), met);
                     is_there[number] = true;
                 }
                 FieldName::Extra(name) => {
-                    let value = map.next_value()?;
-                    record.extra.get_or_insert_default().insert(name, value);
+                    let value = map.next_value_seed(KeptValue(met))?;
+                    json::insert(record.extra.get_or_insert_default(), name, value, met);
                 }
             }
         }
@@ -201,6 +211,13 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
 }
 
 impl Record {
+    /// Keeps the value of a field that occurs again with another one.
+    fn keep_repeated(&mut self, number: usize, before: Option<Value>, met: &mut Met) {
+        if let Some(before) = before {
+            json::keep(self.extra.get_or_insert_default(), FIELD_NAMES[number], before, met);
+        }
+    }
+
     /// The text of a field, by its place among [`FIELD_NAMES`].
     fn text_mut(&mut self, number: usize) -> &mut Option<String> {
         match number {
@@ -342,6 +359,7 @@ mod tests {
             r#"{"logTimestamp":1,"severity":"INFO","logType":"JOB","logMessage":"long","bundleName":"b","bundleVersion":"1","podName":"p","n":7}"#,
             r#"{"logTimestamp":2,"severity":null,"logMessage":"s"}"#,
             r#"{"logTimestamp":3,"logMessage":"a","logMessage":null,"m":[]}"#,
+            r#"{"logTimestamp":3,"m":1.5}"#,
             r#" {"severity":"WARN","logTimestamp":4} "#,
         ];
         for line in lines {
@@ -349,7 +367,27 @@ mod tests {
             assert_eq!(record, serde_json::from_str(line).unwrap());
         }
         assert!(record.read_json(br#"{"logTimestamp":1} {"#).is_err(), "something follows");
-        assert!(record.read_json(b"{\"logTimestamp\":1,\"severity\":\"\xff\"}").is_err(), "no UTF-8");
+        assert_eq!(record.read_json(b"{\"logTimestamp\":1,\"severity\":\"\xff\"}").unwrap(), 1, "no UTF-8");
+    }
+
+    #[test]
+    fn nothing_of_a_record_is_lost() {
+        let mut record = Record::at(Timestamp::MIN);
+        for (line, expected, changed) in [
+            (
+                r#"{"logTimestamp":1,"logTimestamp":2,"logMessage":"a","logMessage":"b","x":1,"x":2}"#,
+                r##"{"logTimestamp":2,"logMessage":"b","logMessage#1":"a","logTimestamp#1":1,"x":2,"x#1":1}"##,
+                3,
+            ),
+            (
+                r#"{"logTimestamp":1,"orderId":12345678901234567890123,"price":1.5,"x":1e400,"logMessage":"m"}"#,
+                r#"{"logTimestamp":1,"logMessage":"m","orderId":"12345678901234567890123","price":1.5,"x":"1e400"}"#,
+                2,
+            ),
+        ] {
+            assert_eq!(record.read_json(line.as_bytes()).unwrap(), changed);
+            assert_eq!(serde_json::to_string(&record).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -1,30 +1,118 @@
-//! JSON whose texts some writers break: made readable again, with everything that can be kept.
+//! JSON whose texts or numbers some writers break: made readable again, with everything that can be kept.
 
-/// JSON after [`repair`], and how many of its texts were not whole.
+/// JSON after [`repair`], and how many of its values had to be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repaired {
     /// The JSON.
     pub json: Vec<u8>,
-    /// Texts that something was wrong with, names of fields included.
+    /// Texts and numbers that something was wrong with, names of fields included.
     pub texts: u64,
 }
 
-/// Repairs invalid texts, and leaves everything else unchanged: unpaired surrogates and bytes that are not UTF-8 become
-/// U+FFFD; raw control characters, and backslashes that start no escape, are escaped and thus preserved. For JSON that
-/// could not be parsed; errors outside of strings remain.
+/// Repairs texts and numbers, and leaves everything else unchanged.
+///
+/// Unpaired surrogates and bytes that are not UTF-8 become U+FFFD; raw control characters, and backslashes that start no
+/// escape, are escaped and thus preserved. What is no number in JSON (`NaN`, `Infinity`), and a number with more digits than
+/// readers of JSON keep, become texts of the same characters. Control characters between values are removed. Other errors
+/// outside of texts remain.
 pub fn repair(json: &[u8]) -> Repaired {
+    repair_with(json, repair_between_texts)
+}
+
+/// Repairs texts only.
+pub fn repair_texts(json: &[u8]) -> Repaired {
+    let copy = |between: &[u8], out: &mut Vec<u8>| {
+        out.extend_from_slice(between);
+        0
+    };
+    repair_with(json, copy)
+}
+
+/// Repairs texts, and what is between them with a function that returns how much it has repaired.
+fn repair_with(json: &[u8], between: impl Fn(&[u8], &mut Vec<u8>) -> u64) -> Repaired {
     let mut out = Vec::with_capacity(json.len() + 16);
     let mut texts = 0;
     let mut rest = json;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
-        let (before, text) = rest.split_at(at + 1);
-        out.extend_from_slice(before);
-        let (behind, is_broken) = repair_text(text, &mut out);
+    while let Some(at) = memchr::memchr(b'"', rest) {
+        let (before, text) = rest.split_at(at);
+        texts += between(before, &mut out);
+        out.push(b'"');
+        let (behind, is_broken) = repair_text(&text[1..], &mut out);
         texts += u64::from(is_broken);
         rest = behind;
     }
-    out.extend_from_slice(rest);
+    texts += between(rest, &mut out);
     Repaired { json: out, texts }
+}
+
+/// The words with which programs write numbers that JSON does not have, without their sign.
+const NO_NUMBERS: [&[u8]; 5] = [b"NaN", b"nan", b"Infinity", b"inf", b"Inf"];
+
+/// Copies what stands outside of texts; returns how much of it was repaired.
+fn repair_between_texts(json: &[u8], out: &mut Vec<u8>) -> u64 {
+    let mut repaired = 0;
+    let mut rest = json;
+    while let Some(byte) = rest.first() {
+        let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let length = rest.iter().position(|byte| !is_of_word(byte)).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(length.max(1));
+        let is_control = *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
+        let unsigned = word.strip_prefix(b"-").or(word.strip_prefix(b"+")).unwrap_or(word);
+        let is_text = NO_NUMBERS.contains(&unsigned) || !is_kept(word);
+        match (is_control, is_text) {
+            (true, _) => {}
+            (_, true) => out.extend([b"\"".as_slice(), word, b"\""].concat()),
+            (_, false) => out.extend_from_slice(word),
+        }
+        repaired += u64::from(is_control || is_text);
+        rest = behind;
+    }
+    repaired
+}
+
+/// Digits of a number beyond which it is not compared: no float has more.
+const DIGITS_MAX: usize = 40;
+
+/// False for a number that reading and writing JSON changes: it is an integer beyond 64 bits, has more digits than a float
+/// keeps, or is too large for one. True for everything else.
+fn is_kept(word: &[u8]) -> bool {
+    let Ok(word) = std::str::from_utf8(word) else { return true };
+    if !word.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit()) {
+        return true;
+    }
+    if word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok() {
+        return true;
+    }
+    let (Some((digits, power)), Ok(float)) = (scientific(word), word.parse::<f64>()) else { return true };
+    match digits.len() {
+        0 => true,
+        count if count > DIGITS_MAX => false,
+        count if float.is_finite() => {
+            // In the fewest digits, and in as many as it has: a tie is rounded in another way in each.
+            let written = [format!("{float:e}"), format!("{float:.*e}", count - 1)];
+            let number = Some((digits, power));
+            written.iter().any(|written| scientific(written) == number)
+        }
+        _ => false,
+    }
+}
+
+/// The digits of a number from the first to the last that is not 0, and the power of ten of the first; none if it is no
+/// number.
+fn scientific(number: &str) -> Option<(String, i64)> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) =
+        mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+    if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0');
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    // An exponent that no integer holds is out of the range of floats, or the number is 0.
+    let exponent = exponent.parse::<i64>().unwrap_or(i64::from(i32::MAX));
+    let power = exponent.checked_add(i64::try_from(whole.len()).ok()?)?.checked_sub(zeros)?;
+    Some((significant.trim_end_matches('0').to_owned(), power))
 }
 
 const UNKNOWN: &[u8] = "\u{fffd}".as_bytes();
@@ -141,7 +229,57 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn check_number(number: &str, expected: Value, repaired: u64) {
+        let mended = repair(format!("{{\"a\": [{number}]}}").as_bytes());
+        let value: Value = serde_json::from_slice(&mended.json).unwrap();
+        assert_eq!((&value["a"][0], mended.texts), (&expected, repaired), "{number}");
+    }
+
+    /// They were written as other numbers, or the record that had them was refused.
+    #[test]
+    fn a_number_that_no_reader_keeps_becomes_a_text_of_the_same_digits() {
+        for number in [
+            "12345678901234567890123",
+            "-9223372036854775809",
+            "0.1234567890123456789",
+            "12345678901234567.5",
+            "1e400",
+            "-1e400",
+            "1e-400",
+            "1e99999999999999999999",
+            "NaN",
+            "-Infinity",
+            "Infinity",
+            "nan",
+            "-inf",
+        ] {
+            check_number(number, number.into(), 1);
+        }
+        for number in [
+            "0",
+            "-0",
+            "18446744073709551615",
+            "1.10",
+            "1e2",
+            "0.30000000000000004",
+            "1.1000000000000001",
+            "193282819875330.63",
+            "0e999",
+        ] {
+            check_number(number, serde_json::from_str(number).unwrap(), 0);
+        }
+        assert_eq!(repair(b"{\"a\":\x00tru, \x1e1}").json, b"{\"a\":tru, 1}");
+    }
+
     proptest! {
+        #[test]
+        fn a_float_is_a_number_however_it_is_written(float in prop::num::f64::NORMAL) {
+            for number in [format!("{float:?}"), format!("{float:e}"), format!("{float:.16e}")] {
+                prop_assert!(is_kept(number.as_bytes()), "{}", number);
+            }
+        }
+
         #[test]
         fn what_can_be_read_stays_as_it_is(text in any::<String>(), name in any::<String>()) {
             let json = serde_json::to_vec(&serde_json::json!({name: text})).unwrap();

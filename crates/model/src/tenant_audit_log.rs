@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::{LogTime, LogZone, Timestamp, repair};
+use crate::repair::repair_texts;
+use crate::{LogTime, LogZone, Timestamp};
 
 /// Longest text of a field that is read. Longer ones are shortened; the entry itself is not. Unit: characters.
 const FIELD_CHARS_MAX: usize = 512;
@@ -120,7 +121,7 @@ fn repaired(body: Box<RawValue>) -> Box<RawValue> {
     if serde_json::from_str::<Map<String, Value>>(body.get()).is_ok() {
         return body;
     }
-    let json = String::from_utf8(repair(body.get().as_bytes()).json).ok();
+    let json = String::from_utf8(repair_texts(body.get().as_bytes()).json).ok();
     json.and_then(|json| RawValue::from_string(json).ok()).unwrap_or(body)
 }
 

@@ -1,44 +1,40 @@
 //! Splits the body of a page file into its entries, as it arrives: a JSON array, one object after another (NDJSON), or
-//! an object with the array in its field `data`.
+//! an object with the array in its field `data`; with commas missing or surplus, and on any lines.
 //!
 //! Only the structure is checked here, and the time of each entry is parsed; everything else in an entry is kept as
 //! received.
 
-use memchr::memchr3;
+use runlog_model::elements::{ElementScan, Step};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::pages::encoding::Encoding;
 use crate::transport::{lenient, mend};
 
-/// The longest entry that is taken. Unit: bytes. One entry must fit into memory many times.
+/// The longest entry that is taken whole; the rest of a longer one is cut off. Unit: bytes. One entry must fit into memory
+/// many times.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
-/// Takes a body in any pieces and gives its entries, each the text of one JSON object on one line.
+/// Takes a body in any pieces and gives its entries, each the text of one JSON element on one line: an object, unless the
+/// service sent something else.
 #[derive(Debug, Default)]
 pub struct EntrySplitter {
+    encoding: Encoding,
     place: Place,
-    /// Open braces and brackets of the entry, or of the envelope's head.
-    depth: u32,
-    in_string: bool,
-    /// The byte before was a backslash in a string.
-    escaped: bool,
+    /// The entry, or the object around the entries.
+    scan: ElementScan,
     /// What came of the entry in pieces before this one.
     begun: Vec<u8>,
+    /// The beginning of the entry, closed, if it is too long; the rest is not kept.
+    cut: Option<Vec<u8>>,
     /// There is a line break in the entry, outside of its strings.
     broken: bool,
-    /// A comma came, and an entry must follow.
-    after_comma: bool,
     /// Bytes of the body before the piece at hand.
     offset: u64,
-    /// How many bytes of [`NEXT_ENTRY`] were met last, inside a text.
-    of_next: usize,
-    /// Entries that ended inside a text.
+    /// Entries that were cut short, here or by the service.
     cut_short: u64,
 }
-
-/// Inside a text, where JSON has no line breaks, this is the beginning of the next entry: the one at hand was cut short.
-const NEXT_ENTRY: &[u8] = b"\n{\"";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
@@ -61,42 +57,54 @@ enum Place {
     End,
 }
 
+impl Place {
+    fn is_inside(self) -> bool {
+        matches!(self, Self::FirstObject | Self::Element(_) | Self::Object | Self::EnvelopeTail)
+    }
+}
+
 impl EntrySplitter {
     /// Takes the next piece of the body, and gives each entry that ends in it.
     pub fn feed(&mut self, piece: &[u8], mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut at = 0;
-        let mut start = 0;
+        let mut encoding = std::mem::take(&mut self.encoding);
+        let text = encoding.decode(piece);
+        self.encoding = encoding;
+        self.feed_text(&text, &mut give)
+    }
+
+    fn feed_text(&mut self, piece: &[u8], give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let (mut at, mut start) = (0, 0);
         while at < piece.len() {
-            if self.in_string {
-                at = self.skip_string(piece, at);
-                if self.of_next == NEXT_ENTRY.len() {
-                    self.give_cut_short(&piece[start..at], &mut give)?;
-                    start = at;
-                }
+            if !self.place.is_inside() {
+                start = at;
+                let begins_entry = !piece[at].is_ascii_whitespace() && self.between(piece[at], at)?;
+                at += usize::from(!begins_entry);
                 continue;
             }
-            let byte = piece[at];
-            match self.place {
-                Place::FirstObject | Place::Element(_) | Place::Object | Place::EnvelopeTail => {
-                    if self.inside(byte, at, piece, start)? {
-                        self.give(&piece[start..=at], &mut give)?;
-                    } else if self.place == Place::Array(true) && self.depth == 0 {
-                        // The head of an envelope is not kept.
-                        self.begun.clear();
+            let open = (self.scan.depth(), self.scan.is_in_text());
+            let (next, step) = self.scan.step(piece, at);
+            at = next;
+            match step {
+                Step::Inside => {}
+                Step::LineBreak => self.broken = true,
+                Step::Array => self.begin_array(&piece[start..at]),
+                Step::End => {
+                    if self.leave() {
+                        self.give(&piece[start..at], give)?;
                     }
                 }
-                _ if byte.is_ascii_whitespace() => {}
-                _ => {
+                Step::Next(bytes) => {
+                    self.give_cut_short(&piece[start..at], bytes, open, give)?;
                     start = at;
-                    self.between(byte, at)?;
                 }
             }
-            at += 1;
         }
-        if matches!(self.place, Place::FirstObject | Place::Element(_) | Place::Object) {
+        if self.place.is_inside() && self.place != Place::EnvelopeTail && self.cut.is_none() {
             self.begun.extend_from_slice(&piece[start..]);
             if self.begun.len() > ENTRY_BYTES_MAX {
-                return Err(self.wrong(at, &format!("an entry is longer than {ENTRY_BYTES_MAX} bytes")));
+                let begun = std::mem::take(&mut self.begun);
+                self.cut = Some(cut(&begun, self.scan.depth(), self.scan.is_in_text()));
+                self.cut_short += 1;
             }
         }
         self.offset += piece.len() as u64;
@@ -106,83 +114,58 @@ impl EntrySplitter {
     /// Ends the body; fails when it is not whole.
     pub fn finish(self) -> Result<()> {
         match self.place {
-            Place::Start | Place::Objects | Place::End => Ok(()),
+            Place::Start | Place::Objects | Place::End if self.encoding.is_whole() => Ok(()),
             _ => Err(self.wrong(0, "the file is truncated")),
         }
     }
 
-    /// Goes to the end of a string, or of the piece.
-    fn skip_string(&mut self, piece: &[u8], at: usize) -> usize {
-        if self.escaped {
-            self.escaped = false;
-            return at + 1;
-        }
-        if self.of_next > 0 && self.place != Place::EnvelopeTail {
-            if piece[at] == NEXT_ENTRY[self.of_next] {
-                self.of_next += 1;
-                return at + 1;
-            }
-            self.of_next = 0;
-        }
-        match memchr3(b'"', b'\\', b'\n', &piece[at..]) {
-            None => piece.len(),
-            Some(ahead) => {
-                let at = at + ahead;
-                match piece[at] {
-                    b'"' => self.in_string = false,
-                    b'\n' => self.of_next = 1,
-                    _ => self.escaped = true,
-                }
-                at + 1
+    /// Gives the entry at hand, which was cut short inside of so many objects, or inside of a text; the last bytes of the
+    /// piece begin the next one.
+    fn give_cut_short(
+        &mut self,
+        piece: &[u8],
+        next_bytes: usize,
+        (depth, is_in_text): (u32, bool),
+        give: &mut impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        match (self.place, self.cut.take()) {
+            (Place::EnvelopeTail, _) => return Ok(()),
+            (_, Some(cut)) => give(&cut)?,
+            (_, None) => {
+                self.begun.extend_from_slice(piece);
+                let end = self.begun.len() - next_bytes;
+                give(&mend::closed(&self.begun[..end], depth, is_in_text))?;
+                self.cut_short += 1;
             }
         }
-    }
-
-    /// Gives the entry at hand, which ends before the line that ends this piece; that line begins the next one.
-    fn give_cut_short(&mut self, piece: &[u8], give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.begun.extend_from_slice(piece);
-        let end = self.begun.len() - NEXT_ENTRY.len();
-        give(&mend::closed(&self.begun[..end], self.depth))?;
-        self.cut_short += 1;
-        self.begun.drain(..=end);
+        self.begun.clear();
+        self.begun.extend_from_slice(&b"{\""[..next_bytes]);
         if self.place == Place::FirstObject {
             self.place = Place::Object;
         }
-        // The quote begins the first key of the next one.
-        (self.depth, self.broken, self.of_next) = (1, false, 0);
+        self.broken = false;
         Ok(())
     }
 
-    /// Entries so far that were cut short, and were given as far as they came.
+    /// Entries so far that were cut short, and were given as far as they came, or as far as they are kept.
     pub fn cut_short(&self) -> u64 {
         self.cut_short
     }
 
-    /// Takes a byte inside an entry; true when it ends the entry.
-    fn inside(&mut self, byte: u8, at: usize, piece: &[u8], start: usize) -> Result<bool> {
-        match byte {
-            b'"' => self.in_string = true,
-            b'\n' | b'\r' => self.broken = true,
-            b'[' if self.place == Place::FirstObject && self.depth == 1 => {
-                self.begun.extend_from_slice(&piece[start..at]);
-                let is_envelope = is_data_key(&self.begun);
-                let head = self.begun.len() - (at - start);
-                match is_envelope {
-                    true => (self.place, self.depth) = (Place::Array(true), 0),
-                    false => {
-                        self.begun.truncate(head);
-                        self.depth += 1;
-                    }
-                }
-            }
-            b'{' | b'[' => self.depth += 1,
-            b'}' | b']' => {
-                self.depth = self.depth.checked_sub(1).ok_or_else(|| self.wrong(at, "unbalanced bracket"))?;
-                return Ok(self.depth == 0 && self.leave());
-            }
-            _ => {}
+    /// Enters an array inside an object, which may be the one with the entries: its head is not kept.
+    fn begin_array(&mut self, piece: &[u8]) {
+        if self.place != Place::FirstObject || self.scan.depth() != 2 {
+            return;
         }
-        Ok(false)
+        let begun = self.begun.len();
+        self.begun.extend_from_slice(&piece[..piece.len() - 1]);
+        if is_data_key(&self.begun) {
+            self.place = Place::Array(true);
+            self.broken = false;
+            self.begun.clear();
+        } else {
+            self.begun.truncate(begun);
+        }
     }
 
     /// Leaves an object; true when it is an entry.
@@ -196,29 +179,38 @@ impl EntrySplitter {
         is_entry
     }
 
-    /// Takes a byte between entries that is not white space.
-    fn between(&mut self, byte: u8, at: usize) -> Result<()> {
-        let (place, depth) = match (self.place, byte) {
-            (Place::Start, b'[') => (Place::Array(false), 0),
-            (Place::Start, b'{') => (Place::FirstObject, 1),
-            // Some writers begin with a mark that says UTF-8.
-            (Place::Start, 0xef | 0xbb | 0xbf) => (Place::Start, 0),
-            (Place::Objects, b'{') => (Place::Object, 1),
-            (Place::Objects, b',') => (Place::Objects, 0),
-            (Place::Array(of_envelope), b'{') => (Place::Element(of_envelope), 1),
-            (Place::Array(_), b',') if !self.after_comma => {
-                self.after_comma = true;
-                return Ok(());
-            }
-            (Place::Array(false), b']') => (Place::End, 0),
-            (Place::Array(true), b']') => (Place::EnvelopeTail, 1),
-            _ => return Err(self.wrong(at, &format!("{:?} instead of an entry", char::from(byte)))),
+    /// Takes a byte between entries that is not white space; true when it begins one.
+    fn between(&mut self, byte: u8, at: usize) -> Result<bool> {
+        let entry = match self.place {
+            Place::Start => Place::FirstObject,
+            Place::Array(of_envelope) => Place::Element(of_envelope),
+            _ => Place::Object,
         };
-        (self.place, self.depth, self.after_comma) = (place, depth, false);
-        Ok(())
+        match (self.place, byte) {
+            (Place::End, _) => return Err(self.unexpected(byte, at)),
+            // Some writers begin with a mark that says UTF-8.
+            (_, 0xef | 0xbb | 0xbf) => return Ok(false),
+            (Place::Start, b'[') => self.place = Place::Array(false),
+            (Place::Array(false), b']') => self.place = Place::End,
+            (Place::Array(true), b']') => {
+                self.place = Place::EnvelopeTail;
+                self.scan = ElementScan::in_object();
+            }
+            (Place::Array(_) | Place::Objects, b',') => return Ok(false),
+            (_, b'{')
+            | (Place::Array(_) | Place::Objects, b'[' | b'"' | b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z') => {
+                (self.place, self.scan, self.broken) = (entry, ElementScan::default(), false);
+                return Ok(true);
+            }
+            _ => return Err(self.unexpected(byte, at)),
+        }
+        Ok(false)
     }
 
     fn give(&mut self, end: &[u8], give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if let Some(cut) = self.cut.take() {
+            return give(&cut);
+        }
         let mut begun = std::mem::take(&mut self.begun);
         let entry = match begun.is_empty() {
             true => end,
@@ -228,7 +220,7 @@ impl EntrySplitter {
             }
         };
         if std::mem::take(&mut self.broken) {
-            give(&on_one_line(entry))?;
+            give(&mend::on_one_line(entry))?;
         } else {
             give(entry)?;
         }
@@ -238,9 +230,29 @@ impl EntrySplitter {
         Ok(())
     }
 
+    fn unexpected(&self, byte: u8, at: usize) -> Error {
+        self.wrong(at, &format!("{:?} instead of an entry", char::from(byte)))
+    }
+
     fn wrong(&self, at: usize, what: &str) -> Error {
         let position = self.offset + at as u64;
         Error::new(ErrorKind::Protocol, format!("the page file cannot be parsed at byte {position}: {what}"))
+    }
+}
+
+/// The beginning of an entry that is too long, closed and marked.
+fn cut(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
+    let mark = format!("\u{2026} [cut by Runlog: the entry has more than {ENTRY_BYTES_MAX} bytes]");
+    // A character that is cut off is none.
+    let whole = match std::str::from_utf8(begun) {
+        Err(error) if error.error_len().is_none() => &begun[..error.valid_up_to()],
+        _ => begun,
+    };
+    let backslashes = whole.iter().rev().take_while(|byte| **byte == b'\\').count();
+    let whole = &whole[..whole.len() - backslashes % 2];
+    match is_in_text {
+        true => mend::closed(&[whole, mark.as_bytes()].concat(), depth, true),
+        false => mend::as_text(&[whole, mark.as_bytes()].concat()),
     }
 }
 
@@ -248,24 +260,6 @@ impl EntrySplitter {
 fn is_data_key(head: &[u8]) -> bool {
     let key = head.trim_ascii_end().strip_suffix(b":").unwrap_or_default().trim_ascii_end();
     key.ends_with(b"\"data\"") && memchr::memmem::find(head, b"\"logTimestamp\"").is_none()
-}
-
-/// The same JSON without white space outside of its strings.
-fn on_one_line(entry: &[u8]) -> Vec<u8> {
-    let mut line = Vec::with_capacity(entry.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in entry {
-        if in_string || !byte.is_ascii_whitespace() {
-            line.push(*byte);
-        }
-        match (in_string, escaped, byte) {
-            (true, true, _) => escaped = false,
-            (true, false, b'\\') => escaped = true,
-            (_, false, b'"') => in_string = !in_string,
-            _ => {}
-        }
-    }
-    line
 }
 
 /// The time of an entry, in milliseconds since 1970; none if it has none that can be parsed. Fails if the entry is not
@@ -305,9 +299,13 @@ mod tests {
     use super::*;
 
     fn split(body: &str, piece: usize) -> Result<Vec<String>> {
+        split_bytes(body.as_bytes(), piece)
+    }
+
+    fn split_bytes(body: &[u8], piece: usize) -> Result<Vec<String>> {
         let mut splitter = EntrySplitter::default();
         let mut entries = Vec::new();
-        for piece in body.as_bytes().chunks(piece) {
+        for piece in body.chunks(piece) {
             splitter.feed(piece, |entry| {
                 entries.push(String::from_utf8(entry.to_vec()).unwrap());
                 Ok(())
@@ -356,10 +354,32 @@ mod tests {
         check("{\"a\": 1}\n", &["{\"a\": 1}"]);
     }
 
+    /// None of the file could be read, and the run never landed.
+    #[test]
+    fn commas_are_not_needed_and_what_is_no_object_is_given_as_it_came() {
+        let (one, other) = (r#"{"a":1}"#, r#"{"b":2}"#);
+        check(&format!("[{one},,{other},]"), &[one, other]);
+        check(&format!("[{one}{other}\n{one}]"), &[one, other, one]);
+        check(&format!("[{one},null,\"a}}\",[1,[2]],-7,{other}]"), &[one, "null", "\"a}\"", "[1,[2]]", "-7", other]);
+        check(&format!("{one}\nnull\n\u{feff}{other}\n"), &[one, "null", other]);
+        check(&format!("{{\"data\":[null,{one}]}}"), &["null", one]);
+    }
+
+    #[test]
+    fn a_page_in_utf_16_is_decoded() {
+        let body = "\u{feff}[{\"m\":\"gr\u{fc}n \u{1f44d}\"},\n{}]";
+        for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            let bytes: Vec<u8> = body.encode_utf16().flat_map(to_bytes).collect();
+            for piece in [1, 2, 3, 7, 1_000] {
+                assert_eq!(split_bytes(&bytes, piece).unwrap(), ["{\"m\":\"gr\u{fc}n \u{1f44d}\"}", "{}"], "{piece}");
+            }
+        }
+        assert!(split_bytes(b"\xff", 1).is_err());
+    }
+
     #[test]
     fn what_is_cut_short_or_no_entry_is_an_error() {
-        for body in
-            ["[", "[{}", "[{},", r#"{"a":"#, r#"{"data":[{}]"#, "[1]", "[{},,{}]", "[{}]{}", "null", "<html>", "[{}}"]
+        for body in ["[", "[{}", "[{},", r#"{"a":"#, r#"{"data":[{}]"#, "[{}]{}", "null", "<html>", "[<html>]", "[{}}"]
         {
             for piece in [1, 1_000] {
                 let error = split(body, piece).unwrap_err();
@@ -380,17 +400,46 @@ mod tests {
         check(&format!("{cut}\r\n{other}\n"), &[closed, other]);
         check(&format!("[\n{one},\n{cut}\n{cut}\n{other}\n]"), &[one, closed, closed, other]);
         check(&format!("{{\"data\":[{one},{cut}\n{other}]}}"), &[one, closed, other]);
+        // A number that was cut off is not one that ends there.
+        check(&format!("{{\"t\":2,\"n\":[1\n{other}\n{one}\n"), &[r#"{"logMessage":"{\"t\":2,\"n\":[1"}"#, other, one]);
+        check(&format!("{{\"t\":2\n{other}\n"), &[r#"{"t":2}"#, other]);
         // A string with a line break in it is still one string.
         check("{\"m\":\"one\ntwo\n{three\"}\n{}", &["{\"m\":\"one\ntwo\n{three\"}", "{}"]);
     }
 
+    /// The run never landed.
     #[test]
-    fn an_endless_entry_is_refused() {
+    fn an_endless_entry_is_cut_and_its_neighbours_are_as_they_came() {
         let mut splitter = EntrySplitter::default();
-        let piece = vec![b'x'; 1 << 20];
-        splitter.feed(b"[{\"a\":\"", |_| Ok(())).unwrap();
-        let fed = (0..20).try_for_each(|_| splitter.feed(&piece, |_| Ok(())));
-        assert!(fed.unwrap_err().to_string().contains("longer than"));
+        let mut entries = Vec::new();
+        let long = vec![b'x'; 20 << 20];
+        let body = [b"[{\"logTimestamp\":1,\"a\":\"".as_slice(), &long, b"\"},{\"logTimestamp\":2}]"].concat();
+        for piece in body.chunks(1 << 20) {
+            splitter
+                .feed(piece, |entry| {
+                    entries.push(entry.to_vec());
+                    Ok(())
+                })
+                .unwrap();
+        }
+        assert_eq!((entries.len(), splitter.cut_short()), (2, 1));
+        let cut: serde_json::Value = serde_json::from_slice(&entries[0]).unwrap();
+        assert_eq!(cut["logTimestamp"], 1);
+        assert!(
+            cut["a"].as_str().unwrap().ends_with("x\u{2026} [cut by Runlog: the entry has more than 16777216 bytes]")
+        );
+        assert!((ENTRY_BYTES_MAX..ENTRY_BYTES_MAX + (2 << 20)).contains(&entries[0].len()));
+        assert_eq!(entries[1], b"{\"logTimestamp\":2}");
+        splitter.finish().unwrap();
+    }
+
+    #[test]
+    fn what_is_too_long_is_closed_behind_a_mark() {
+        let text = |begun: &[u8], is_in_text| String::from_utf8(cut(begun, 1, is_in_text)).unwrap();
+        let mark = "\u{2026} [cut by Runlog: the entry has more than 16777216 bytes]";
+        assert_eq!(text(b"{\"t\":1,\"a\":\"x\xc3", true), format!("{{\"t\":1,\"a\":\"x{mark}\"}}"));
+        assert_eq!(text(b"{\"a\":\"x\\", true), format!("{{\"a\":\"x{mark}\"}}"));
+        assert_eq!(text(b"{\"a\":[1,2", false), format!("{{\"logMessage\":\"{{\\\"a\\\":[1,2{mark}\"}}"));
     }
 
     #[test]

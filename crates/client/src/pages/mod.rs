@@ -5,6 +5,7 @@
 //! ```
 
 mod download;
+mod encoding;
 pub mod entries;
 mod fetch;
 pub mod reconcile;

@@ -7,7 +7,7 @@ use runlog_client::reconcile::{Merged, merge_interval};
 use runlog_client::{Error, ErrorKind};
 use runlog_model::{Record, Timestamp};
 use runlog_store::BackgroundThreads;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::interval::Interval;
@@ -187,10 +187,11 @@ fn broken() -> Error {
 
 /// Parses an entry into a record; false if it could not be stored exactly as received.
 fn read_record(record: &mut Record, time: i64, entry: &[u8]) -> bool {
-    if record.read_json(entry).is_ok() && record.time.as_millis() == time {
-        return true;
+    match record.read_json(entry) {
+        Ok(changed) if record.time.as_millis() == time => return changed == 0,
+        _ => {}
     }
-    let fields: Option<Map<String, Value>> = serde_json::from_slice(entry).ok();
+    let fields = runlog_model::read_object(entry).ok().map(|(fields, _)| fields);
     // An entry without a time gets that of its neighbour.
     let is_only_without_time =
         fields.as_ref().is_some_and(|fields| fields.get("logTimestamp").is_none_or(Value::is_null));
@@ -229,6 +230,8 @@ mod tests {
             r#"{"logTimestamp":7,"severity":"3","logMessage":"[\"a\",1]"}"#,
             false,
         );
+        check(r#"{"logTimestamp":7,"x":1e400}"#, 7, r#"{"logTimestamp":7,"x":"1e400"}"#, false);
+        check(r#"{"logTimestamp":7,"x":1,"x":2}"#, 7, r##"{"logTimestamp":7,"x":2,"x#1":1}"##, false);
         check(r#"{"logTimestamp":"soon","x":1}"#, 7, r#"{"logTimestamp":7,"originalTimestamp":"soon","x":1}"#, false);
         let nanoseconds = r#"{"logTimestamp":1614696623123456789}"#;
         let kept = r#"{"logTimestamp":1614696623123,"originalTimestamp":1614696623123456789}"#;

@@ -8,7 +8,7 @@ use super::page::{Chunk, LogOrder, SpooledPage};
 use crate::error::Result;
 use crate::pages::download::DownloadSink;
 use crate::pages::entries::{EntrySplitter, time_of};
-use crate::transport::mend::{as_text, mended};
+use crate::transport::mend::{mended, repaired};
 
 /// Where and how pages are laid down.
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ impl PageSpool {
 
     /// Ends the page; fails when its file is not whole.
     pub fn finish(mut self) -> Result<SpooledPage> {
+        // A number at the end of the file ends here.
+        self.write(b"\n")?;
         self.page.entries_mended += self.splitter.cut_short();
         std::mem::take(&mut self.splitter).finish()?;
         self.write_chunk()?;
@@ -123,8 +125,8 @@ impl Gathered {
         let time = match time_of(&entry) {
             Ok(time) => time,
             Err(_) => {
-                entry = Cow::Owned(as_text(&entry));
-                None
+                entry = Cow::Owned(repaired(&entry).into_owned());
+                time_of(&entry).unwrap_or_default()
             }
         };
         let entry = match &entry {
