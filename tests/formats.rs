@@ -310,7 +310,7 @@ fn a_job_goes_on_when_nothing_of_its_log_can_be_stored() {
     let mut said = BufReader::new(child.stderr.take().unwrap());
     writeln!(input, "2026-01-10 08:00:00,000 INFO x.Y - one").unwrap();
     let mut notes = String::new();
-    while !notes.contains("so that the job goes on") {
+    while !notes.contains("so that the job is not interrupted") {
         assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
     }
     for number in 0..2_000 {

@@ -125,7 +125,7 @@ fn a_log_of_another_layout_is_rejected() {
 #[test]
 fn what_is_not_supported_is_named_with_its_place() {
     for (pattern, words) in [
-        ("%p %m%n", "no time"),
+        ("%p %m%n", "needs %d"),
         ("%d %p%n", "after a line break|no message"),
         ("%d %p", "no message"),
         ("%d %m %replace{%m}{a}{b}", "character 7: %replace is not supported"),

@@ -235,7 +235,7 @@ impl FromStr for Layout {
         compiler.read_until(None)?;
         let whole = |what: &str| LayoutError { at: letters.len().max(1), what: what.to_owned() };
         let Some((date, zone)) = compiler.date else {
-            return Err(whole("the pattern has no time; it needs %d, by which a record is told from the lines of one"));
+            return Err(whole("a pattern needs %d, which marks the start of a record"));
         };
         if !compiler.fields.contains(&Field::Message) {
             // It is in the lines that follow.

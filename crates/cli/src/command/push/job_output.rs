@@ -102,7 +102,9 @@ pub(super) async fn read_to_end(failure: &Failure, stop: &CancellationToken) {
     }
     let problem = error_chain(&*failure.error);
     let problem = Stream::Note.shown_on_line(&problem);
-    note(format!("{problem}; nothing more is stored, and standard input is read to its end, so that the job goes on"));
+    note(format!(
+        "{problem}; nothing more is stored, and standard input is read to its end, so that the job is not interrupted"
+    ));
     tokio::select! {
         _ = reading => {}
         () = stop.cancelled() => {}

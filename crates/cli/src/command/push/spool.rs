@@ -185,9 +185,7 @@ impl State {
 
     fn lose(&mut self) {
         if self.lost == 0 {
-            note(
-                "the temporary file takes no more lines: they are lost until the service is available again; the job goes on",
-            );
+            note("the buffer file is full; lines are dropped until the service is available");
         }
         self.lost += 1;
     }

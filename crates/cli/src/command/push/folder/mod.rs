@@ -52,7 +52,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 pub(super) async fn follow(settings: FolderSettings, client: Client, stop: CancellationToken) -> Outcome {
     let usage = |message: String| Failure::new(Exit::Usage, message);
     if settings.task.is_none() && !settings.pattern.has_task() {
-        let message = format!("the pattern {} does not say where the task stands; add --task", settings.pattern);
+        let message = format!("the pattern {} contains no {{task}}; add --task", settings.pattern);
         return Err(usage(message));
     }
     let folder = std::fs::canonicalize(&settings.folder)

@@ -412,9 +412,7 @@ impl Scanner {
             return;
         }
         let name = shown(key);
-        note(format!(
-            "{name} was replaced or truncated, and its previous file is gone: what was not read of it is lost"
-        ));
+        note(format!("{name} was replaced or truncated, and its previous file is gone: unread lines are lost"));
     }
 
     /// Keeps a log that was moved or copied to another file, whose name another log may have had. The keys that changed.
@@ -727,7 +725,7 @@ impl Scanner {
                 && !std::mem::replace(&mut rotated.is_gone, true)
                 && rotated.seen.is_none_or(|seen| seen.size > state.offset)
             {
-                note(format!("the rotated file of {} is gone: what was not read of it is lost", shown(key)));
+                note(format!("the rotated file of {} is gone: unread lines are lost", shown(key)));
             }
             if !self.waits_for_end(key, state) {
                 self.hand_over(key, state);
