@@ -761,7 +761,10 @@ async fn rows_are_those_of_components_if_the_run_names_none() {
     assert!(texts(&stage, &alerts, &mut told).await.is_empty());
     let run_of = async |written: u64| {
         let run = stage.good_run().await;
-        let flow = |from: &str, to: &str, rows: u64| json!({ "connector_id": from, "target_id": to, "component_connection_rows_total": rows });
+        let flow = |from: &str, to: &str, rows: u64| {
+            json!({ "pid": "p", "connector_type": "t", "connector_id": from, "target_id": to,
+                "component_start_time_seconds": 1_795_434_850, "component_connection_rows_total": rows })
+        };
         let items = [flow("tDBInput_1", "tMap_1", 48_112), flow("tMap_1", "tDBOutput_2", written)];
         let components = json!({ "run": {}, "processes": [], "items": items, "total": 2 });
         stage.store.components().replace(run, &serde_json::from_value(components).unwrap()).await.unwrap();
