@@ -35,9 +35,9 @@ pub struct Outcomes {
     pub successful: u64,
     /// Successful, with rejected rows.
     pub rejected: u64,
-    /// Failed, or could not be deployed.
+    /// Failed, could not be deployed, or ended by a timeout or a shutdown.
     pub failed: u64,
-    /// Terminated by a user, a timeout or a shutdown.
+    /// Terminated by a user.
     pub terminated: u64,
     /// Not ended yet.
     pub going: u64,
@@ -49,10 +49,11 @@ impl Outcomes {
         *match status {
             RunStatus::Successful => &mut self.successful,
             RunStatus::Rejected => &mut self.rejected,
-            RunStatus::Failed | RunStatus::DeployFailed => &mut self.failed,
-            RunStatus::Terminated | RunStatus::TerminatedTimeout | RunStatus::TerminatedShutdown => {
-                &mut self.terminated
-            }
+            RunStatus::Failed
+            | RunStatus::DeployFailed
+            | RunStatus::TerminatedTimeout
+            | RunStatus::TerminatedShutdown => &mut self.failed,
+            RunStatus::Terminated => &mut self.terminated,
             RunStatus::Dispatching | RunStatus::Executing => &mut self.going,
         } += runs;
     }
@@ -77,13 +78,13 @@ pub struct TaskLineBody {
     pub tags: Vec<String>,
     /// Number of runs in the requested period.
     pub runs: u64,
-    /// Number of unsuccessful runs in the requested period.
+    /// Number of failed runs in the requested period.
     pub failed: u64,
     /// Number of running runs.
     pub going: u64,
     /// The latest runs, newest first, however long ago they were, without their headlines.
     pub recent: Vec<RunLineBody>,
-    /// The last unsuccessful run in the requested period; absent if there is none.
+    /// The last failed run in the requested period; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<RunLineBody>,
 }

@@ -50,7 +50,7 @@ query_parameters! {
         task_id: Option<TaskId> = "taskId",
         /// Only tasks with this tag.
         tag: Option<String> = "tag",
-        /// If `true`, only tasks with unsuccessful runs in this period.
+        /// If `true`, only tasks with failed runs in this period.
         failing: bool = "failing",
         /// The order: `name`, `runs`, `failed`, `lastRun` or `lastFailure`, the most or latest first; by default
         /// `lastFailure` with `failing=true`, otherwise `name`.
@@ -69,7 +69,7 @@ words! {
         Name = "name",
         /// Those with the most runs in the period first.
         Runs = "runs",
-        /// Those with the most unsuccessful runs in the period first.
+        /// Those with the most failed runs in the period first.
         Failed = "failed",
         /// Those that ran last first.
         LastRun = "lastRun",

@@ -318,6 +318,31 @@ async fn the_overview_shows_what_the_caller_may_view() {
 }
 
 #[tokio::test]
+async fn a_run_that_timed_out_has_failed_and_one_that_a_user_terminated_has_not() {
+    let stage = Stage::new().await;
+    let end = async |number: usize, status: &str| {
+        let run = format!("/runlog/v1/runs/6c0e5a34-0000-4000-8000-00000000000{number}");
+        let task = format!(r#"{{"taskId":"{}"}}"#, stage.task);
+        assert!(stage.ask(Method::PUT, &run, task).await.status.is_success());
+        assert_eq!(stage.post(&format!("{run}/finish"), format!(r#"{{"status":"{status}"}}"#)).await.status, 200);
+        stage.clock.advance_ms(1_000);
+    };
+    end(1, "terminated").await;
+    let counts = async || {
+        let total = stage.get("/runlog/v1/overview").await.json()["total"].clone();
+        let failing = stage.get("/runlog/v1/overview/tasks?failing=true").await.json();
+        (total["failed"].clone(), total["terminated"].clone(), failing["items"][0]["failed"].clone())
+    };
+    assert_eq!(counts().await, (json!(0), json!(1), Value::Null));
+    end(2, "terminated_timeout").await;
+    end(3, "terminated_shutdown").await;
+    end(4, "terminated").await;
+    assert_eq!(counts().await, (json!(2), json!(2), json!(2)));
+    let tasks = stage.get("/runlog/v1/overview/tasks?failing=true").await.json();
+    assert_eq!(tasks["items"][0]["lastFailure"]["status"], "terminated_shutdown");
+}
+
+#[tokio::test]
 async fn everyone_keeps_queries_for_themselves() {
     let stage = Stage::new().await;
     let kim = stage.user("kim", &[]).await;

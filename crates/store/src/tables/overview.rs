@@ -13,7 +13,7 @@ use crate::catalog::filters::{containing, push_name_like, push_tag, push_workspa
 use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
 use crate::parts::Runs;
-use crate::tables::problems::LACKS_A_PROBLEM;
+use crate::tables::problems::{LACKS_A_PROBLEM, has_failed};
 use crate::tables::runs::{RunRow, no_such_run};
 
 /// Selects the runs that an overview counts.
@@ -54,7 +54,7 @@ pub struct TaskOverviewFilter {
     pub tag: Option<String>,
     /// Count runs from this time on.
     pub since: Timestamp,
-    /// Only tasks with unsuccessful runs from this time on.
+    /// Only tasks with failed runs from this time on.
     pub failing: bool,
     /// The order.
     pub order: TaskOrder,
@@ -76,7 +76,7 @@ pub enum TaskOrder {
     Name,
     /// Those with the most runs first.
     Runs,
-    /// Those with the most unsuccessful runs first.
+    /// Those with the most failed runs first.
     Failed,
     /// Those that ran last first, however long ago that was.
     LastRun,
@@ -112,9 +112,8 @@ struct LineRow {
     going: i64,
 }
 
-/// Statuses of runs that ended, and not well.
-const ENDED_BADLY: &str =
-    "('execution_failed', 'deploy_failed', 'terminated', 'terminated_timeout', 'terminated_shutdown')";
+/// True of a run `r` that failed.
+const R_HAS_FAILED: &str = concat!("r.", has_failed!());
 
 /// Tasks whose latest runs are read with one query: a part of the query for each.
 const TASKS_AT_ONCE: usize = 100;
@@ -159,8 +158,8 @@ impl Runs {
         let mut listing = Sql::new(format!(
             "SELECT t.id AS task_id, t.name AS name, t.workspace_id AS workspace_id, w.name AS workspace,
                     e.name AS environment, t.tags AS tags, COUNT(r.id) AS runs,
-                    CAST(COALESCE(SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END), 0) AS BIGINT) AS failed,
-                    CAST(COALESCE(SUM(CASE WHEN r.id IS NOT NULL AND r.final_since IS NULL THEN 1 ELSE 0 END), 0)
+                    CAST(COALESCE(SUM(CASE WHEN {R_HAS_FAILED} THEN 1 ELSE 0 END), 0) AS BIGINT) AS failed,
+                    CAST(COALESCE(SUM(CASE WHEN r.status IN ('dispatching', 'executing') THEN 1 ELSE 0 END), 0)
                          AS BIGINT) AS going"
         ));
         push_lines(&mut listing, filter);
@@ -174,7 +173,7 @@ impl Runs {
         let all: Vec<&LineRow> = rows.iter().collect();
         let mut recent = self.latest_runs(&all, filter, "", filter.recent).await?;
         let failing: Vec<&LineRow> = rows.iter().filter(|row| row.failed > 0).collect();
-        let failed = format!(" AND r.status IN {ENDED_BADLY} AND r.triggered_at >= {}", filter.since.as_millis());
+        let failed = format!(" AND {R_HAS_FAILED} AND r.triggered_at >= {}", filter.since.as_millis());
         let mut failures = self.latest_runs(&failing, filter, &failed, 1).await?;
         let lines = rows.into_iter().map(|row| {
             let runs = recent.remove(&row.task_id).unwrap_or_default();
@@ -270,7 +269,7 @@ fn push_lines(query: &mut Sql, filter: &TaskOverviewFilter) {
     }
     query.push(" GROUP BY t.id, t.name, t.workspace_id, t.tags, w.name, e.name");
     if filter.failing {
-        query.push(format!(" HAVING SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END) > 0"));
+        query.push(format!(" HAVING SUM(CASE WHEN {R_HAS_FAILED} THEN 1 ELSE 0 END) > 0"));
     }
 }
 
@@ -285,9 +284,9 @@ fn push_order(query: &mut Sql, filter: &TaskOverviewFilter) {
             return;
         }
         TaskOrder::Runs => query.push("COUNT(r.id)"),
-        TaskOrder::Failed => query.push(format!("SUM(CASE WHEN r.status IN {ENDED_BADLY} THEN 1 ELSE 0 END)")),
+        TaskOrder::Failed => query.push(format!("SUM(CASE WHEN {R_HAS_FAILED} THEN 1 ELSE 0 END)")),
         TaskOrder::LastFailure => {
-            query.push(format!("COALESCE(MAX(CASE WHEN r.status IN {ENDED_BADLY} THEN r.triggered_at END), {NEVER})"))
+            query.push(format!("COALESCE(MAX(CASE WHEN {R_HAS_FAILED} THEN r.triggered_at END), {NEVER})"))
         }
         TaskOrder::LastRun => {
             query.push("COALESCE((SELECT MAX(l.triggered_at) FROM runs l WHERE l.task_id = t.id");
