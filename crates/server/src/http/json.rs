@@ -34,7 +34,8 @@ pub(crate) async fn read(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
     })
 }
 
-/// Parses JSON; 400 with the error and its position.
+/// Parses JSON, with or without a byte order mark; 400 with the error and its position.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::invalid(format!("the body: {error}")))
+    serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
+        .map_err(|error| ApiError::invalid(format!("the body: {error}")))
 }

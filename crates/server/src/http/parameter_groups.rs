@@ -7,7 +7,7 @@ use utoipa::openapi::path::Parameter;
 use utoipa::openapi::schema::Schema;
 
 use crate::http::error::{ApiError, ApiResult};
-use crate::http::parameter_types::{EpochMillis, NumberOr, number, parse_number};
+use crate::http::parameter_types::{EpochMillis, NumberOr, is_not, number, one_of, parse_number};
 use crate::http::parameters::{ParameterValue, QueryParameters, RawParameters, query_parameters};
 use crate::limits;
 
@@ -48,8 +48,8 @@ query_parameters! {
     pub(crate) struct RuntimeQuery {
         /// Only items of this artifact.
         artifact_id: Option<String> = "artifactId",
-        /// Only items of this kind of runtime, such as `REMOTE_ENGINE`.
-        runtime_type: Option<String> = "runtimeType",
+        /// Only items of this kind of runtime.
+        runtime_type: Option<RuntimeType> = "runtimeType",
         /// Only items of this engine or cluster.
         runtime_id: Option<String> = "runtimeId",
         /// Only items of this run profile.
@@ -57,11 +57,33 @@ query_parameters! {
     }
 }
 
+/// The kind of a runtime.
+pub(crate) struct RuntimeType(&'static str);
+
+impl RuntimeType {
+    /// Those of runs, and the one of pipelines, which have no run logs.
+    const ALL: [&str; 5] = ["CLOUD", "REMOTE_ENGINE", "REMOTE_ENGINE_CLUSTER", "CLOUD_EXCLUSIVE", "PIPELINE_ENGINE"];
+}
+
+impl ParameterValue for RuntimeType {
+    fn parse(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|known| known.eq_ignore_ascii_case(text));
+        known.map(Self).ok_or_else(|| is_not(text, &format!("one of {}", Self::ALL.join(", "))))
+    }
+
+    fn schema() -> RefOr<Schema> {
+        one_of(&Self::ALL)
+    }
+}
+
 impl RuntimeQuery {
     /// The artifact, and what the runtime of a run must have, as names of its stored fields with their values.
     pub(crate) fn into_filters(self) -> (Option<String>, Vec<(&'static str, String)>) {
-        let fields =
-            [("type", self.runtime_type), ("id", self.runtime_id), ("runProfileId", self.runtime_run_profile_id)];
+        let fields = [
+            ("type", self.runtime_type.map(|kind| kind.0.to_owned())),
+            ("id", self.runtime_id),
+            ("runProfileId", self.runtime_run_profile_id),
+        ];
         let runtime = fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
         (self.artifact_id, runtime)
     }

@@ -60,6 +60,19 @@ pub(crate) struct PlainTextError;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IcebergErrorType(pub(crate) &'static str);
 
+/// The type of an error in an Iceberg catalog, if its handler names none.
+pub(crate) fn iceberg_error_type(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "NotAuthorizedException",
+        StatusCode::FORBIDDEN => "ForbiddenException",
+        StatusCode::NOT_FOUND => "NotFoundException",
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => "UnsupportedOperationException",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "ServiceUnavailableException",
+        _ if status.is_client_error() => "BadRequestException",
+        _ => "InternalServerError",
+    }
+}
+
 /// The caller of the request, for the log; set by authentication.
 #[derive(Debug, Clone)]
 pub(crate) struct CallerId(pub(crate) String);
@@ -107,25 +120,10 @@ fn hosts(request: &Request) -> ApiResult<()> {
     }
 }
 
-/// The paths of the API, where a trailing slash is ignored.
-const API_PATHS: [&str; 10] = [
-    "/monitoring/",
-    "/processing/",
-    "/orchestration/",
-    "/security/",
-    "/account/",
-    "/runlog/v1/",
-    "/v1/",
-    "/loki/",
-    "/iceberg/",
-    "/mcp/",
-];
-
-/// A request with a normalised path: without double slashes and, in the API, without a trailing one. Clients
-/// concatenate URLs.
+/// A request with a normalised path: without double slashes and without a trailing one. Clients concatenate URLs.
 pub(crate) fn with_plain_path(mut request: Request) -> Request {
     let path = request.uri().path();
-    if !(path.contains("//") || path.ends_with('/')) {
+    if path == "/" || !(path.contains("//") || path.ends_with('/')) {
         return request;
     }
     let mut plain = String::with_capacity(path.len());
@@ -133,9 +131,8 @@ pub(crate) fn with_plain_path(mut request: Request) -> Request {
         plain.push('/');
         plain.push_str(part);
     }
-    let is_of = |begin: &str| plain.starts_with(begin) || begin.strip_suffix('/') == Some(plain.as_str());
-    if !API_PATHS.iter().any(|begin| is_of(begin)) {
-        return request;
+    if plain.is_empty() {
+        plain.push('/');
     }
     if let Some(query) = request.uri().query() {
         plain.push('?');
@@ -158,6 +155,7 @@ pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
     let mut request = request;
+    let is_of_iceberg = request.uri().path().starts_with("/iceberg/");
     let hosts = hosts(&request);
     name_host(&mut request);
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -173,6 +171,10 @@ pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request
     let mut response = answer.unwrap_or_else(|_| panicked());
     let problem = problem_of(&method, &response);
     if let Some(problem) = &problem {
+        if is_of_iceberg {
+            // Also those of others than its handlers: of authentication, limits, and unknown paths.
+            response.extensions_mut().get_or_insert_with(|| IcebergErrorType(iceberg_error_type(problem.status)));
+        }
         response = with_error_body(response, problem, &id, method == Method::HEAD);
     }
     if let Ok(value) = HeaderValue::from_str(&id) {

@@ -83,7 +83,7 @@ pub(crate) fn of_otlp_json(body: &[u8], enough: usize) -> usize {
             }
             b'[' => {
                 size += ARRAY_BYTES;
-                open.push([b"logRecords".as_slice(), b"log_records"].contains(&text_before));
+                open.push([b"logRecords".as_slice(), b"log_records", b"logs"].contains(&text_before));
             }
             b'}' | b']' => _ = open.pop(),
             _ => {}
@@ -140,7 +140,7 @@ impl Message {
         match (self, number) {
             (Self::Request, 1) => Some(Self::ResourceLogs),
             (Self::ResourceLogs, 1) => Some(Self::Resource),
-            (Self::ResourceLogs, 2) => Some(Self::ScopeLogs),
+            (Self::ResourceLogs, 2 | 1000) => Some(Self::ScopeLogs),
             (Self::Resource, 3) => Some(Self::EntityRef),
             (Self::ScopeLogs, 1) => Some(Self::Scope),
             (Self::ScopeLogs, 2) => Some(Self::LogRecord),
@@ -180,8 +180,8 @@ impl Message {
 
 /// The decoded size of an OTLP request in protobuf; counting stops once it exceeds `enough`. Unit: bytes.
 ///
-/// Of a record, a resource or a scope that is truncated or nested too deeply, what comes before that point counts: it is
-/// decoded up to there, and refused without the others. 400 if the request is invalid outside of them.
+/// Of a part (a record, a resource or a scope) that is truncated or nested too deeply, what comes before that point counts:
+/// it is decoded up to there, and refused without the others. 400 if the request is invalid outside of them.
 pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
     let mut size = body.len();
     // The open messages with the remaining length of each, innermost last.
@@ -221,8 +221,10 @@ pub(crate) fn of_otlp(body: &[u8], enough: usize) -> ApiResult<usize> {
 
 /// Closes the innermost message that is decoded individually, and all within it. `None` if none is open.
 fn leave_part(open: &mut Vec<(Message, &[u8])>) -> Option<()> {
-    let is_part =
-        |(message, _): &(Message, &[u8])| matches!(message, Message::Resource | Message::Scope | Message::LogRecord);
+    let is_part = |(message, _): &(Message, &[u8])| {
+        use Message::{LogRecord, Resource, ResourceLogs, Scope, ScopeLogs};
+        matches!(message, ResourceLogs | Resource | ScopeLogs | Scope | LogRecord)
+    };
     open.truncate(open.iter().rposition(is_part)?);
     Some(())
 }

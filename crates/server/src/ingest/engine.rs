@@ -26,10 +26,9 @@ use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
     ExecutionStatus, ExecutionType, LogTime, LogZone, Record, RunId, RunStatus, Runtime, TaskId, Timestamp,
 };
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::http::error::{ApiError, ApiResult};
+use crate::http::error::ApiResult;
 use crate::ingest::body_memory::MemoryReservation;
 use crate::ingest::decoded_size;
 use crate::ingest::intake::{Intake, Refused, RunBatch, TaskHint};
@@ -94,67 +93,25 @@ pub(crate) struct DefaultRun {
     pub(crate) triggered_at: Option<Timestamp>,
 }
 
-/// Parses the events of a body: one object, an array of objects, or one per line. Invalid events are counted, and the
-/// rest is accepted: a client that resends a body because of one line would do so forever.
-///
-/// 400: the body is in an encoding other than UTF-8, or holds broken JSON and nothing else.
-pub(crate) fn events(body: &[u8]) -> ApiResult<Events> {
-    if body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") {
-        return Err(ApiError::invalid("the body is UTF-16; send UTF-8"));
-    }
-    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    let mut events = Events::default();
-    if text.starts_with(b"[") && events.take_array(text) {
-        return match events.events.is_empty() && events.refused.count > 0 {
-            true => Err(ApiError::invalid(events.refused.why.unwrap_or_default())),
-            false => Ok(events),
-        };
-    }
-    if let Ok(event) = serde_json::from_slice::<Object>(text) {
-        events.add(event);
-        return Ok(events);
-    }
-    let mut is_json_wrong = false;
-    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let plain = line.trim_ascii();
-        if plain.is_empty() {
-            continue;
-        }
-        match read(plain, &mut events.repaired) {
-            Ok(event) => events.add(event),
-            Err(error) if plain.starts_with(b"{") || plain.starts_with(b"[{") || plain.starts_with(b"[[") => {
-                is_json_wrong = true;
-                let why = format!("line {}, column {}: not an event: {error}", index + 1, error.column());
-                events.refused.add(1, why);
-            }
-            Err(_) => match syslog::read(&String::from_utf8_lossy(plain)) {
-                Some(event) => events.add(event),
-                None => events.go_on(line, index + 1),
-            },
-        }
-    }
-    match (events.events.is_empty(), is_json_wrong) {
-        (true, true) => Err(ApiError::invalid(events.refused.why.unwrap_or_default())),
-        _ => Ok(events),
-    }
-}
-
-/// Parses an event, repaired if necessary.
+/// Parses an event, repaired if necessary; counts the values that were changed.
 pub(crate) fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
-    serde_json::from_slice(json).or_else(|error| {
-        let mended = runlog_model::repair(json);
-        if mended.texts == 0 {
-            return Err(error);
-        }
-        let event = serde_json::from_slice(&mended.json).map_err(|_| error)?;
-        *repaired += mended.texts;
-        Ok(event)
-    })
+    let (event, changed) = runlog_model::read_object(json)?;
+    *repaired += changed;
+    Ok(event)
 }
 
 impl Events {
-    fn add(&mut self, event: Object) {
+    /// True if there are none, whatever was refused.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Why the first text was refused that is no event.
+    pub(super) fn why(&self) -> &str {
+        self.refused.why.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn add(&mut self, event: Object) {
         self.add_with(event, EventDefault::default());
     }
 
@@ -196,38 +153,6 @@ impl Events {
         };
         let kept = |name: &&str| Some(((*name).to_owned(), event.get(*name)?.clone()));
         Some(Continuation { run, fields: TIME.iter().chain(&SEVERITY).filter_map(kept).collect() })
-    }
-
-    /// A line of plain text continues the preceding event.
-    fn go_on(&mut self, line: &[u8], number: usize) {
-        match self.events.last_mut() {
-            Some(last) => {
-                last.more.push('\n');
-                last.more.push_str(&String::from_utf8_lossy(line));
-            }
-            None => self.refused.add(1, format!("line {number}: plain text without a preceding event")),
-        }
-    }
-
-    /// Adds the events of an array; false if it is not an array.
-    fn take_array(&mut self, json: &[u8]) -> bool {
-        let mended;
-        let all: Vec<&RawValue> = match serde_json::from_slice(json) {
-            Ok(all) => all,
-            Err(_) => {
-                mended = runlog_model::repair(json);
-                let Ok(all) = serde_json::from_slice(&mended.json) else { return false };
-                self.repaired += mended.texts;
-                all
-            }
-        };
-        for (index, one) in all.into_iter().enumerate() {
-            match read(one.get().as_bytes(), &mut self.repaired) {
-                Ok(event) => self.add(event),
-                Err(error) => self.refused.add(1, format!("element {}: not an event: {error}", index + 1)),
-            }
-        }
-        true
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod body_memory;
 pub(crate) mod decoded_size;
 pub(crate) mod engine;
+pub(crate) mod event_body;
 pub(crate) mod intake;
 pub(crate) mod otlp;
 pub(crate) mod otlp_json;

@@ -1,6 +1,8 @@
 //! OTLP requests in JSON, according to the JSON mapping of proto3 and as written by exporters: `null` is absent,
-//! numbers may be strings, enumerations may be names, and a list or map without values is empty. A record that cannot
-//! be parsed is refused individually.
+//! numbers may be strings, enumerations may be names, and a list or map without values is empty. A record, a scope or a
+//! resource that cannot be parsed is refused individually.
+
+use std::fmt;
 
 use base64::Engine;
 use base64::alphabet;
@@ -9,7 +11,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as OtlpValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use serde::Deserialize;
+use runlog_model::elements::without_marks;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -20,67 +23,110 @@ use crate::ingest::otlp::Request;
 /// The error in a part of a request.
 type Wrong = String;
 
-/// A request whose records are not parsed yet.
-#[derive(Deserialize)]
-struct RawRequest<'a> {
-    #[serde(borrow, default, rename = "resourceLogs", alias = "resource_logs")]
-    resource_logs: Option<Vec<RawResourceLogs<'a>>>,
+/// The names of the list of parts with a scope each; the last ones are those of old exporters.
+const SCOPE_LOGS: [&str; 4] = ["scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs"];
+const SCOPE: [&str; 3] = ["scope", "instrumentationLibrary", "instrumentation_library"];
+const LOG_RECORDS: [&str; 3] = ["logRecords", "log_records", "logs"];
+
+/// The fields of an object, whose values are not parsed yet, also those that occur several times.
+struct RawFields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for RawFields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = RawFields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(RawFields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(FieldsVisitor)
+    }
 }
 
-#[derive(Deserialize)]
-struct RawResourceLogs<'a> {
-    #[serde(borrow, default)]
-    resource: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "scopeLogs", alias = "scope_logs")]
-    scope_logs: Option<Vec<RawScopeLogs<'a>>>,
+impl<'a> RawFields<'a> {
+    /// The fields of a part; none if it is `null`, or no object, which is counted.
+    fn of(raw: &'a RawValue, what: &str, refused: &mut Refused) -> Option<Self> {
+        let fields = serde_json::from_str::<Option<Self>>(raw.get());
+        fields.unwrap_or_else(|error| {
+            refused.add(1, format!("{what}: {error}"));
+            None
+        })
+    }
+
+    /// The last field with one of these names.
+    fn last(&self, names: &[&str]) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(name, _)| names.contains(&name.as_str())).map(|(_, value)| *value)
+    }
+
+    /// The elements of all lists with one of these names. A field that is no list is counted.
+    fn elements(&self, names: &[&str], refused: &mut Refused) -> Vec<&'a RawValue> {
+        let mut elements = Vec::new();
+        for (name, list) in self.0.iter().filter(|(name, _)| names.contains(&name.as_str())) {
+            match serde_json::from_str::<Option<Vec<&RawValue>>>(list.get()) {
+                Ok(list) => elements.extend(list.unwrap_or_default()),
+                Err(error) => refused.add(1, format!("{name}: {error}")),
+            }
+        }
+        elements
+    }
 }
 
-#[derive(Deserialize)]
-struct RawScopeLogs<'a> {
-    #[serde(borrow, default)]
-    scope: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "logRecords", alias = "log_records")]
-    log_records: Option<Vec<&'a RawValue>>,
-}
-
-/// Parses a request. 400 if it is invalid and its records cannot be separated.
+/// Parses a request, part by part. 400 if it is invalid as a whole.
 pub(crate) fn read(body: &[u8]) -> ApiResult<Request> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = without_marks(body);
     let mut request = Request::default();
     let mended;
-    let raw: RawRequest<'_> = match serde_json::from_slice(body) {
-        Ok(raw) => raw,
+    let fields: RawFields<'_> = match serde_json::from_slice(body) {
+        Ok(fields) => fields,
         Err(error) => {
             mended = runlog_model::repair(body);
-            let raw = serde_json::from_slice(&mended.json);
-            let raw = raw.map_err(|_| ApiError::invalid(format!("the body: {error}")))?;
+            let fields = serde_json::from_slice(&mended.json);
+            let fields = fields.map_err(|_| ApiError::invalid(format!("the body: {error}")))?;
             request.repaired += mended.texts;
-            raw
+            fields
         }
     };
-    for raw in raw.resource_logs.unwrap_or_default() {
-        let resource = part(raw.resource, &mut request.repaired, resource);
-        let mut scope_logs = Vec::new();
-        for raw in raw.scope_logs.unwrap_or_default() {
-            let logs = raw.log_records.unwrap_or_default();
-            let scope = part(raw.scope, &mut request.repaired, scope);
-            let (Ok(_), Ok(scope)) = (&resource, &scope) else {
-                let why = resource.as_ref().err().or(scope.as_ref().err()).cloned().unwrap_or_default();
-                request.refused.add(logs.len() as u64, format!("their resource or scope cannot be read: {why}"));
-                continue;
-            };
-            let log_records = read_all(&logs, &mut request.refused, &mut request.repaired);
-            scope_logs.push(ScopeLogs { scope: Some(scope.clone()), log_records, ..ScopeLogs::default() });
-        }
-        request.resources.push(ResourceLogs { resource: resource.ok(), scope_logs, ..ResourceLogs::default() });
+    for raw in fields.elements(&["resourceLogs", "resource_logs"], &mut request.refused) {
+        read_resource_logs(raw, &mut request);
     }
     Ok(request)
+}
+
+fn read_resource_logs(raw: &RawValue, request: &mut Request) {
+    let Some(fields) = RawFields::of(raw, "resourceLogs", &mut request.refused) else { return };
+    let resource = part(fields.last(&["resource"]), &mut request.repaired, resource);
+    let mut scope_logs = Vec::new();
+    for raw in fields.elements(&SCOPE_LOGS, &mut request.refused) {
+        let Some(fields) = RawFields::of(raw, "scopeLogs", &mut request.refused) else { continue };
+        let logs = fields.elements(&LOG_RECORDS, &mut request.refused);
+        let scope = part(fields.last(&SCOPE), &mut request.repaired, scope);
+        let (Ok(_), Ok(scope)) = (&resource, &scope) else {
+            let why = resource.as_ref().err().or(scope.as_ref().err()).cloned().unwrap_or_default();
+            request.refused.add(logs.len() as u64, format!("their resource or scope cannot be read: {why}"));
+            continue;
+        };
+        let log_records = read_all(&logs, &mut request.refused, &mut request.repaired);
+        scope_logs.push(ScopeLogs { scope: Some(scope.clone()), log_records, ..ScopeLogs::default() });
+    }
+    request.resources.push(ResourceLogs { resource: resource.ok(), scope_logs, ..ResourceLogs::default() });
 }
 
 fn read_all(logs: &[&RawValue], refused: &mut Refused, repaired: &mut u64) -> Vec<LogRecord> {
     let mut records = Vec::new();
     for (index, log) in logs.iter().enumerate() {
-        match part(Some(log), repaired, log_record) {
+        match part(Some(log), repaired, |fields, _| log_record(fields)) {
             Ok(record) => records.push(record),
             Err(why) => refused.add(1, format!("logRecords[{index}]: {why}")),
         }
@@ -92,20 +138,15 @@ fn read_all(logs: &[&RawValue], refused: &mut Refused, repaired: &mut u64) -> Ve
 fn part<T: Default>(
     raw: Option<&RawValue>,
     repaired: &mut u64,
-    read: impl FnOnce(&Map<String, Value>) -> Result<T, Wrong>,
+    read: impl FnOnce(&Map<String, Value>, &mut u64) -> Result<T, Wrong>,
 ) -> Result<T, Wrong> {
-    let Some(raw) = raw else { return Ok(T::default()) };
-    let value = serde_json::from_str::<Value>(raw.get()).or_else(|error| {
-        let mended = runlog_model::repair(raw.get().as_bytes());
-        let value = serde_json::from_slice(&mended.json).map_err(|_| error.to_string())?;
-        *repaired += mended.texts;
-        Ok::<_, Wrong>(value)
-    })?;
-    match &value {
-        Value::Null => Ok(T::default()),
-        Value::Object(fields) => read(fields),
-        _ => Err("it is not an object".to_owned()),
+    let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != "null") else { return Ok(T::default()) };
+    if !raw.starts_with('{') {
+        return Err("it is not an object".to_owned());
     }
+    let (fields, changed) = runlog_model::read_object(raw.as_bytes()).map_err(|error| error.to_string())?;
+    *repaired += changed;
+    read(&fields, repaired)
 }
 
 /// A field by its JSON name or its protobuf name; `null` is absent.
@@ -113,15 +154,15 @@ fn field<'a>(fields: &'a Map<String, Value>, name: &str, own_name: &str) -> Opti
     fields.get(name).or_else(|| fields.get(own_name)).filter(|value| !value.is_null())
 }
 
-fn resource(fields: &Map<String, Value>) -> Result<Resource, Wrong> {
-    Ok(Resource { attributes: attributes(fields)?, ..Resource::default() })
+fn resource(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Resource, Wrong> {
+    Ok(Resource { attributes: shared_attributes(fields, repaired)?, ..Resource::default() })
 }
 
-fn scope(fields: &Map<String, Value>) -> Result<InstrumentationScope, Wrong> {
+fn scope(fields: &Map<String, Value>, repaired: &mut u64) -> Result<InstrumentationScope, Wrong> {
     Ok(InstrumentationScope {
         name: text(fields, "name", "name")?,
         version: text(fields, "version", "version")?,
-        attributes: attributes(fields)?,
+        attributes: shared_attributes(fields, repaired)?,
         ..InstrumentationScope::default()
     })
 }
@@ -159,9 +200,9 @@ fn nanos(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<u64,
 }
 
 /// A whole number, also as a string and with a fraction of zero.
-#[expect(clippy::cast_possible_truncation, reason = "a whole number below 1e19")]
 fn whole(value: &Value) -> Option<i128> {
-    let of_float = |float: f64| (float.fract() == 0.0 && float.abs() < 1e19).then_some(float as i128);
+    // Its shortest digits are those that were written: nanoseconds have more than a float keeps.
+    let of_float = |float: f64| if float.abs() < 1e19 { format!("{float}").parse().ok() } else { None };
     match value {
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(number), _) => Some(number.into()),
@@ -216,20 +257,40 @@ fn attributes(fields: &Map<String, Value>) -> Result<Vec<KeyValue>, Wrong> {
     key_values(fields.get("attributes")).map_err(|why| format!("attributes{why}"))
 }
 
-fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, Wrong> {
-    let list = match list {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(list)) => list,
-        Some(_) => return Err(": it is not an array".to_owned()),
-    };
+/// The attributes of a resource or scope: one that cannot be read becomes its JSON as text, which is counted, because many
+/// records depend on the others.
+fn shared_attributes(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Vec<KeyValue>, Wrong> {
+    let list = list_of(fields.get("attributes")).map_err(|why| format!("attributes{why}"))?;
     let read = |(index, value): (usize, &Value)| {
-        let wrong = |why: Wrong| format!("[{index}]: {why}");
-        let fields = value.as_object().ok_or_else(|| wrong("it is not an object".to_owned()))?;
-        let key = text(fields, "key", "key").map_err(wrong)?;
-        let value = field(fields, "value", "value").map(any_value).transpose().map_err(wrong)?;
-        Ok(KeyValue { key, value, ..KeyValue::default() })
+        key_value(value).unwrap_or_else(|_| {
+            *repaired += 1;
+            let key =
+                value.get("key").and_then(Value::as_str).map_or_else(|| format!("attributes[{index}]"), str::to_owned);
+            let value = AnyValue { value: Some(OtlpValue::StringValue(value.to_string())) };
+            KeyValue { key, value: Some(value), ..KeyValue::default() }
+        })
     };
-    list.iter().enumerate().map(read).collect()
+    Ok(list.iter().enumerate().map(read).collect())
+}
+
+fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, Wrong> {
+    let read = |(index, value): (usize, &Value)| key_value(value).map_err(|why| format!("[{index}]: {why}"));
+    list_of(list)?.iter().enumerate().map(read).collect()
+}
+
+fn list_of(list: Option<&Value>) -> Result<&[Value], Wrong> {
+    match list {
+        None | Some(Value::Null) => Ok(&[]),
+        Some(Value::Array(list)) => Ok(list),
+        Some(_) => Err(": it is not an array".to_owned()),
+    }
+}
+
+fn key_value(value: &Value) -> Result<KeyValue, Wrong> {
+    let fields = value.as_object().ok_or("it is not an object")?;
+    let key = text(fields, "key", "key")?;
+    let value = field(fields, "value", "value").map(any_value).transpose()?;
+    Ok(KeyValue { key, value, ..KeyValue::default() })
 }
 
 /// A value; its depth is limited by the JSON parser.
@@ -331,6 +392,38 @@ mod tests {
         assert_eq!(request.refused.count, 4);
         assert!(request.refused.why.unwrap().contains("logRecords[1]: body: intValue"));
         assert_eq!(request.resources[0].scope_logs[0].log_records.len(), 1);
+    }
+
+    /// Each was answered with 400, or with 200 although nothing was stored.
+    #[test]
+    fn a_part_that_cannot_be_read_is_refused_without_the_others() {
+        let good = r#"{"scopeLogs":[{"logRecords":[{}]}]}"#;
+        for (part, records, refused) in [
+            ("null", 0, 0),
+            ("7", 0, 1),
+            (r#"{"scopeLogs":7}"#, 0, 1),
+            (r#"{"scopeLogs":[null,7,{"logRecords":[{}]}]}"#, 1, 1),
+            (r#"{"scopeLogs":[{"logRecords":{}},{"logRecords":[{},7]}]}"#, 1, 2),
+            (r#"{"scopeLogs":[{"logRecords":[{}]}],"scope_logs":[{"log_records":[{}]}],"scopeLogs":null}"#, 2, 0),
+            (r#"{"scopeLogs":[{"scope":{"name":{}},"logRecords":[{},{}]}]}"#, 0, 2),
+            (r#"{"resource":{"attributes":[{"key":"a","value":7},8]},"scopeLogs":[{"logRecords":[{}]}]}"#, 1, 0),
+            (r#"{"instrumentationLibraryLogs":[{"instrumentationLibrary":{"name":"a"},"logs":[{}]}]}"#, 1, 0),
+            (r#"{"scopeLogs":[{"logRecords":[{"body":{"doubleValue":NaN}}]}]}"#, 1, 0),
+        ] {
+            let request = read(format!(r#"{{"resourceLogs":[{good},{part},{good}]}}"#).as_bytes()).unwrap();
+            let scopes = request.resources.iter().flat_map(|resource| &resource.scope_logs);
+            let found: usize = scopes.map(|scope| scope.log_records.len()).sum();
+            assert_eq!((found, request.refused.count), (records + 2, refused), "{part}");
+        }
+    }
+
+    #[test]
+    fn nanoseconds_as_a_float_are_those_that_were_written() {
+        let request =
+            logs(&[json!({"timeUnixNano": 1_619_018_951_115_000_000.0}), json!({"timeUnixNano": "1.619018951115e18"})]);
+        for log in &request.resources[0].scope_logs[0].log_records {
+            assert_eq!(log.time_unix_nano, 1_619_018_951_115_000_000);
+        }
     }
 
     #[test]

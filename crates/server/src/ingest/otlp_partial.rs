@@ -11,7 +11,6 @@ use prost::Message;
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::decoded_size;
-use crate::ingest::intake::Refused;
 use crate::ingest::otlp::Request;
 
 /// `ExportLogsServiceRequest`, with encoded parts.
@@ -28,6 +27,9 @@ struct RawResourceLogs {
     resource: Bytes,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     scope_logs: Vec<Bytes>,
+    /// The same of old exporters.
+    #[prost(bytes = "bytes", repeated, tag = "1000")]
+    instrumentation_library_logs: Vec<Bytes>,
 }
 
 /// `ScopeLogs`.
@@ -43,30 +45,43 @@ struct RawScopeLogs {
 pub(crate) fn read(body: Bytes) -> ApiResult<Request> {
     let wrong =
         |error: prost::DecodeError| ApiError::invalid(format!("the body is not an ExportLogsServiceRequest: {error}"));
-    let (mut resources, mut refused, mut repaired) = (Vec::new(), Refused::default(), 0);
+    let mut request = Request::default();
     for resource_logs in RawRequest::decode(body).map_err(wrong)?.resource_logs {
-        let raw = RawResourceLogs::decode(resource_logs).map_err(wrong)?;
-        let resource = mended::<Resource>(raw.resource, decoded_size::Message::Resource, &mut repaired);
-        let mut scope_logs = Vec::new();
-        for scope in raw.scope_logs {
-            let raw = RawScopeLogs::decode(scope).map_err(wrong)?;
-            let scope = mended::<InstrumentationScope>(raw.scope, decoded_size::Message::Scope, &mut repaired);
-            let (Ok(_), Ok(scope)) = (&resource, scope) else {
-                refused.add(raw.log_records.len() as u64, "their resource or scope does not decode".to_owned());
-                continue;
-            };
-            let mut log_records = Vec::new();
-            for log in raw.log_records {
-                match mended::<LogRecord>(log, decoded_size::Message::LogRecord, &mut repaired) {
-                    Ok(log) => log_records.push(log),
-                    Err(error) => refused.add(1, format!("a record does not decode: {error}")),
-                }
-            }
-            scope_logs.push(ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() });
+        match RawResourceLogs::decode(resource_logs) {
+            Ok(raw) => read_resource_logs(raw, &mut request),
+            Err(error) => request.refused.add(1, format!("a resource does not decode: {error}")),
         }
-        resources.push(ResourceLogs { resource: resource.ok(), scope_logs, ..ResourceLogs::default() });
     }
-    Ok(Request { resources, refused, repaired })
+    Ok(request)
+}
+
+fn read_resource_logs(raw: RawResourceLogs, request: &mut Request) {
+    let Request { resources, refused, repaired } = request;
+    let resource = mended::<Resource>(raw.resource, decoded_size::Message::Resource, repaired);
+    let mut scope_logs = Vec::new();
+    for scope in raw.scope_logs.into_iter().chain(raw.instrumentation_library_logs) {
+        let raw = match RawScopeLogs::decode(scope) {
+            Ok(raw) => raw,
+            Err(error) => {
+                refused.add(1, format!("a scope does not decode: {error}"));
+                continue;
+            }
+        };
+        let scope = mended::<InstrumentationScope>(raw.scope, decoded_size::Message::Scope, repaired);
+        let (Ok(_), Ok(scope)) = (&resource, scope) else {
+            refused.add(raw.log_records.len() as u64, "their resource or scope does not decode".to_owned());
+            continue;
+        };
+        let mut log_records = Vec::new();
+        for log in raw.log_records {
+            match mended::<LogRecord>(log, decoded_size::Message::LogRecord, repaired) {
+                Ok(log) => log_records.push(log),
+                Err(error) => refused.add(1, format!("a record does not decode: {error}")),
+            }
+        }
+        scope_logs.push(ScopeLogs { scope: Some(scope), log_records, ..ScopeLogs::default() });
+    }
+    resources.push(ResourceLogs { resource: resource.ok(), scope_logs, ..ResourceLogs::default() });
 }
 
 /// Decodes a part, with repaired strings if necessary.

@@ -14,7 +14,8 @@ use crate::auth::token::Authenticated;
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::body::read_whole;
 use crate::ingest::decoded_size;
-use crate::ingest::engine::{events, group_by_run};
+use crate::ingest::engine::group_by_run;
+use crate::ingest::event_body::events;
 use crate::ingest::intake::Sender;
 
 /// Stores each event with its run, and starts and ends runs according to job management events.
@@ -22,7 +23,7 @@ use crate::ingest::intake::Sender;
     post,
     path = "/runlog/v1/events",
     tag = "push",
-    request_body(content = serde_json::Value, description = "One event, an array of events, or one event per line"),
+    request_body(content = serde_json::Value, description = "Events as JSON objects: one, one after another, or in arrays"),
     responses((status = 200, description = "Counts of stored and refused events", body = StoredEvents), (status = 415, description = "Unknown content encoding", body = ErrorBody))
 )]
 pub(crate) async fn push(

@@ -125,8 +125,11 @@ async fn parse(encoding: OtlpEncoding, body: Bytes, memory: &mut MemoryReservati
     match encoding {
         OtlpEncoding::Json => otlp_json::read(&body),
         OtlpEncoding::Protobuf => match ExportLogsServiceRequest::decode(body.clone()) {
-            Ok(request) => Ok(Request { resources: request.resource_logs, ..Request::default() }),
-            Err(_) => otlp_partial::read(body),
+            // What has no scopes may have those of old exporters.
+            Ok(request) if request.resource_logs.iter().all(|resource| !resource.scope_logs.is_empty()) => {
+                Ok(Request { resources: request.resource_logs, ..Request::default() })
+            }
+            _ => otlp_partial::read(body),
         },
     }
 }

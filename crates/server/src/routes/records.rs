@@ -4,12 +4,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use runlog_model::elements::{element_length, elements_of_line};
 use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::push::{RefusedLine, StoredBatch, StoredLines};
 use runlog_model::{Record, Timestamp};
 use runlog_store::ingest::BatchWriter;
-use serde_json::value::RawValue;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
@@ -32,8 +32,8 @@ query_parameters! {
     pub(crate) struct BatchQuery {
         /// ID of the batch, which makes the request idempotent.
         batch: Option<BatchId> = "batch",
-        /// Handling of lines that cannot be parsed: `refuse` (the default) rejects the batch, `skip` stores the other lines
-        /// and lists the rejected ones.
+        /// Handling of lines that cannot be parsed: `skip` stores the other lines and lists the rejected ones, `refuse`
+        /// rejects the batch. Default: `refuse` for a batch with an ID, which is one whole, and `skip` for others.
         bad_lines: Option<BadLines> = "badLines",
     }
 }
@@ -61,13 +61,14 @@ words! {
     }
 }
 
-/// Stores a batch completely or not at all, and responds once it is durable.
+/// Stores the records of a batch, and responds once they are durable. A batch with an ID is stored completely or not at all,
+/// unless its sender requested otherwise.
 #[utoipa::path(
     post,
     path = "/runlog/v1/runs/{id}/records",
     tag = "push",
     params(("id" = runlog_model::RunId, Path, description = "ID")),
-    request_body(content = Record, content_type = "application/x-ndjson", description = "One record per line; optionally compressed with gzip or zstd"),
+    request_body(content = Record, content_type = "application/x-ndjson", description = "One record per line, or several on a line, also in an array; optionally compressed with gzip or zstd"),
     responses((status = 200, description = "The records are durable", body = StoredLines), (status = 409, description = "The batch ID was already used with different records", body = ErrorBody), (status = 415, description = "Unknown content encoding", body = ErrorBody))
 )]
 pub(crate) async fn push(
@@ -81,7 +82,7 @@ pub(crate) async fn push(
     let coding = content_coding(&headers)?;
     let run = rights::run_brief(app.store(), &caller, &id, &[Right::Publish]).await?;
     let mut batch = app.store().ingest().begin_batch(run.id, query.batch.as_ref().map(|id| id.0.as_str())).await?;
-    let is_skipping = query.bad_lines == Some(BadLines::Skip);
+    let is_skipping = query.bad_lines.map_or(query.batch.is_none(), |bad_lines| bad_lines == BadLines::Skip);
     let taken =
         match Lines::begin(body, coding, &app.settings().bounds, app.body_memory().reservation_for_lines()).await {
             Ok(mut lines) => {
@@ -90,6 +91,8 @@ pub(crate) async fn push(
             }
             Err(error) => Err(error),
         };
+    // A sender that asks to skip lines knows that none may be left.
+    let taken = taken.and_then(|taken| if query.bad_lines.is_none() { taken.of_something() } else { Ok(taken) });
     match taken {
         Ok(taken) => {
             let stored = batch.commit().await?;
@@ -112,7 +115,8 @@ pub(crate) async fn push(
 struct Taken {
     /// True if invalid lines are skipped instead of refusing the body.
     is_skipping: bool,
-    /// Number of repaired texts.
+    records: u64,
+    /// Number of repaired values.
     repaired: u64,
     refused_lines: u64,
     refused: Vec<RefusedLine>,
@@ -136,9 +140,14 @@ impl Taken {
         Err(ApiError::invalid(format!("{message}; the first: {}", self.first_refused())))
     }
 
-    /// The same for a line that is not a valid record.
-    fn refuse_unreadable(&mut self, line: u64, error: &serde_json::Error) -> ApiResult<()> {
-        self.refuse(line, said(error), |_| wrong_line(line, error))
+    /// 400 if there were lines, and none of them is a record: the body is no log.
+    fn of_something(self) -> ApiResult<Self> {
+        match self.records == 0 && self.refused_lines > 0 {
+            true => {
+                Err(ApiError::invalid(format!("none of the lines is a record; the first: {}", self.first_refused())))
+            }
+            false => Ok(self),
+        }
     }
 
     fn first_refused(&self) -> String {
@@ -146,8 +155,8 @@ impl Taken {
     }
 }
 
-/// Parses one record per line, or an array of records on one line. An invalid line refuses the body, or is skipped and
-/// reported.
+/// Parses the records of each line: one, several, or those of an array, which may begin and end on other lines. What is no
+/// record refuses the body, or is skipped and reported.
 async fn take_lines(
     lines: &mut Lines,
     batch: &mut BatchWriter,
@@ -164,11 +173,9 @@ async fn take_lines(
                 continue;
             }
         };
-        let is_first = number == 1;
-        if is_first && (line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff")) {
+        if number == 1 && (line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff")) {
             return Err(ApiError::invalid("line 1: the body is UTF-16; send UTF-8"));
         }
-        let line = if is_first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         let is_large = line.len() > limits::LINE_BYTES_FREE;
         if is_large {
             match memory.reserve_decoded(decoded_size::of_line(line)).await {
@@ -182,10 +189,17 @@ async fn take_lines(
                 Err(error) => return Err(error),
             }
         }
-        if line.trim_ascii_start().starts_with(b"[") {
-            take_array(number, line, &mut record, batch, &mut taken).await?;
-        } else {
-            take_record(number, line, &mut record, batch, &mut taken).await?;
+        for (at, json) in elements_of_line(line) {
+            match record.read_json(json) {
+                Ok(changed) => {
+                    batch.push(&record).await?;
+                    (taken.records, taken.repaired) = (taken.records + 1, taken.repaired + changed);
+                }
+                Err(error) => {
+                    let why = |reason: &str| wrong_line(number, at + error.column(), reason, json);
+                    taken.refuse(number, said(&error), why)?;
+                }
+            }
         }
         if is_large {
             record = Record::at(Timestamp::MIN);
@@ -193,53 +207,6 @@ async fn take_lines(
         }
     }
     Ok(taken)
-}
-
-/// Adds a record.
-async fn take_record(
-    number: u64,
-    json: &[u8],
-    record: &mut Record,
-    batch: &mut BatchWriter,
-    taken: &mut Taken,
-) -> ApiResult<()> {
-    match read(record, json, &mut taken.repaired) {
-        Ok(()) => Ok(batch.push(record).await?),
-        Err(error) => taken.refuse_unreadable(number, &error),
-    }
-}
-
-/// Adds a line that is an array of records.
-async fn take_array(
-    number: u64,
-    line: &[u8],
-    record: &mut Record,
-    batch: &mut BatchWriter,
-    taken: &mut Taken,
-) -> ApiResult<()> {
-    let records: Vec<&RawValue> = match serde_json::from_slice(line) {
-        Ok(records) => records,
-        Err(error) => {
-            let advice = "an array of records must be on one line; otherwise send one record per line";
-            return taken.refuse(number, said(&error), |_| wrong_line(number, &error).with_detail(advice));
-        }
-    };
-    for json in records {
-        take_record(number, json.get().as_bytes(), record, batch, taken).await?;
-    }
-    Ok(())
-}
-
-/// Parses a record, repaired if necessary.
-fn read(record: &mut Record, json: &[u8], repaired: &mut u64) -> serde_json::Result<()> {
-    record.read_json(json).or_else(|error| {
-        let mended = runlog_model::repair(json);
-        if mended.texts == 0 || record.read_json(&mended.json).is_err() {
-            return Err(error);
-        }
-        *repaired += mended.texts;
-        Ok(())
-    })
 }
 
 /// The message of the error without its position: the parser sees only one line, so its line number would be
@@ -255,6 +222,9 @@ fn too_large(number: u64, reason: &str) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("line {number}: {reason}; {advice}"))
 }
 
-fn wrong_line(number: u64, error: &serde_json::Error) -> ApiError {
-    ApiError::invalid(format!("line {number}, column {}: {}", error.column(), said(error)))
+fn wrong_line(number: u64, column: usize, reason: &str, json: &[u8]) -> ApiError {
+    // The beginning of a record on several lines.
+    let is_begun = json.starts_with(b"{") && element_length(json).is_none();
+    let advice = if is_begun { "; a record must be on one line" } else { "" };
+    ApiError::invalid(format!("line {number}, column {column}: {reason}{advice}"))
 }

@@ -372,6 +372,73 @@ async fn a_run_hook_that_fails_ends_the_run_and_says_so() {
     assert!(RunHook::read(" ").is_err());
 }
 
+/// Events became part of the text of others, or were refused with them.
+#[tokio::test]
+async fn an_odd_neighbour_does_not_take_an_event_with_it() {
+    let [one, other] = [1, 2].map(|number| log_event(&format!("good {number}"), number));
+    let odd = |field: &str| format!("{{{field},{}", &log_event("odd", 1).to_string()[1..]);
+    let pretty = format!("{one:#}\n{other:#}");
+    let both = ["good 1", "good 2"].as_slice();
+    let all = ["good 1", "odd", "good 2"].as_slice();
+    for (body, texts, refused) in [
+        (format!("{one}\n\u{feff}{other}\n").into_bytes(), both, 0),
+        (format!("[{one},\u{feff}{other}]").into_bytes(), both, 0),
+        (format!("{one}{other}").into_bytes(), both, 0),
+        (format!("{one},\n{other},\n").into_bytes(), both, 0),
+        (format!("[\n{one}\n,\n{other}\n]\n").into_bytes(), both, 0),
+        (format!("[{one}{other},]").into_bytes(), both, 0),
+        (format!("[{one}]\n[{other}]").into_bytes(), both, 0),
+        (format!("[\n{one},\n{other}\n").into_bytes(), both, 0),
+        (pretty.clone().into_bytes(), both, 0),
+        (pretty.replace("}\n{", "},\n{").into_bytes(), both, 0),
+        (format!("[{one},{},{other}]", odd("\"ratio\": NaN")).into_bytes(), all, 0),
+        (format!("[{one},{},{other}]", odd("\"a\": 1e400")).into_bytes(), all, 0),
+        (format!("[{one},{{\"a\":tru}},{other}]").into_bytes(), both, 1),
+        (format!("[\n{one},\n{{\n\"a\": tru\n}},\n{other}\n]").into_bytes(), both, 1),
+        (format!("[{one},7,null,\"text\",[1],{other}]").into_bytes(), both, 4),
+        (format!("{one}\n{{not JSON\n{other}\n").into_bytes(), both, 1),
+        (format!("{one}\n{{\"cut\":\"of\n{other}\n").into_bytes(), both, 1),
+        (format!("{one}\n{{\"cut\":1\n{other}\n").into_bytes(), both, 1),
+        (one_with_invalid_bytes(&pretty), ["good \u{fffd}", "good 2"].as_slice(), 0),
+        (pretty.replace("good 1", "good \\ud83d").into_bytes(), ["good \u{fffd}", "good 2"].as_slice(), 0),
+    ] {
+        let stage = Stage::new().await;
+        stage.start().await;
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let answer = stage.post("/runlog/v1/events", body).await.json();
+        assert_eq!(
+            (answer["stored"].as_u64(), answer["refused"].as_u64()),
+            (Some(texts.len() as u64), Some(refused)),
+            "{shown}: {answer}"
+        );
+        let mut seen: Vec<_> =
+            records(&stage).await.iter().map(|it| it["logMessage"].as_str().unwrap().to_owned()).collect();
+        let mut texts = texts.to_vec();
+        // Those of one instant stand in any order here.
+        seen.sort();
+        texts.sort_unstable();
+        assert_eq!(seen, texts, "{shown}");
+    }
+}
+
+fn one_with_invalid_bytes(events: &str) -> Vec<u8> {
+    let at = events.find("good 1").unwrap() + "good ".len();
+    [&events.as_bytes()[..at], b"\xe9", &events.as_bytes()[at + 1..]].concat()
+}
+
+#[tokio::test]
+async fn a_field_that_occurs_again_and_a_long_number_are_kept_and_counted() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let event = log_event("last", 1).to_string();
+    let event = format!(r#"{{"message":"first","orderId":12345678901234567890123,{}"#, &event[1..]);
+    let answer = stage.post("/runlog/v1/events", event).await.json();
+    assert_eq!((answer["stored"].as_u64(), answer["repaired"].as_u64()), (Some(1), Some(2)), "{answer}");
+    let seen = records(&stage).await;
+    assert_eq!((&seen[0]["logMessage"], &seen[0]["message#1"]), (&json!("last"), &json!("first")));
+    assert_eq!(seen[0]["orderId"], "12345678901234567890123");
+}
+
 #[tokio::test]
 async fn a_plain_line_goes_on_with_the_event_before_it() {
     let stage = Stage::new().await;

@@ -77,12 +77,66 @@ async fn a_bad_line_is_named_and_nothing_of_its_batch_is_stored() {
         ("not json", "expected"),
         ("[1]", "a record"),
         ("{\"logTimestamp\":1", "EOF"),
-        ("{\"logTimestamp\":1}{\"logTimestamp\":2}", "trailing"),
+        ("{\"logTimestamp\":1} rest", "expected"),
+        ("{", "on one line"),
     ] {
-        let answer = stage.post(&records(), format!("{}\n\n{line}\n{}", lines([1]), lines([2]))).await;
+        let whole = format!("{}?badLines=refuse", records());
+        let answer = stage.post(&whole, format!("{}\n\n{line}\n{}", lines([1]), lines([2]))).await;
         answer.is_error(400, &["line 4", words, "nothing of this batch was stored"]);
     }
+    let named = stage.post(&format!("{}?batch=a", records()), format!("{}{{}}\n", lines([1]))).await;
+    named.is_error(400, &["line 2", "nothing of this batch was stored"]);
     assert_eq!(total(&stage).await, 0);
+}
+
+/// One line without a time was a reason to refuse all others.
+#[tokio::test]
+async fn the_good_lines_of_a_batch_without_an_id_are_stored_and_the_others_are_listed() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let body = format!("{}{{\"logTimestamp\":\"soon\"}}\n{}", lines([1]), lines([2]));
+    let answer = stage.post(&records(), body).await.json();
+    assert_eq!((answer["stored"].as_u64(), answer["refusedLines"].as_u64()), (Some(2), Some(1)), "{answer}");
+    assert_eq!(answer["refused"][0]["line"], 2);
+    stage.post(&records(), "<html>\n</html>").await.is_error(400, &["none of the lines", "line 1", "nothing of this"]);
+    assert_eq!(stage.post(&format!("{}?badLines=skip", records()), "no log").await.json()["stored"], 0);
+    assert_eq!(total(&stage).await, 2);
+}
+
+#[tokio::test]
+async fn records_come_in_any_arrangement_on_their_lines() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let [one, other] = [1, 2].map(|time| lines([time]).trim_end().to_owned());
+    for body in [
+        format!("{one}\n\u{feff}{other}\n"),
+        format!("{one}{other}"),
+        format!("{one},\n{other},\n"),
+        format!("[\n{one},\n{other}\n]\n"),
+        format!("[{one},{other},]"),
+        format!("[{one}]\n[{other}]"),
+    ] {
+        let answer = stage.post(&records(), body.clone()).await;
+        assert_eq!(answer.json(), serde_json::json!({"stored": 2}), "{body}: {}", answer.text());
+    }
+    let odd = format!("[{one},{{\"logTimestamp\":tru}},null,{{\"logTimestamp\":1,\"x\":NaN}},{other}]");
+    let answer = stage.post(&records(), odd).await.json();
+    assert_eq!((answer["stored"].as_u64(), answer["refusedLines"].as_u64()), (Some(3), Some(2)), "{answer}");
+    assert_eq!(answer["repaired"], 1);
+}
+
+/// Some editors and PowerShell begin a file with one.
+#[tokio::test]
+async fn a_body_may_begin_with_a_byte_order_mark_and_a_kind_of_runtime_is_a_known_one() {
+    let stage = Stage::new().await;
+    let search = "/orchestration/executables/tasks/search";
+    assert_eq!(stage.post(search, "\u{feff}{\"limit\":1}").await.status, 200);
+    stage.post(search, "{\"runtimeType\":\"FOO\"}").await.is_error(400, &["runtimeType", "REMOTE_ENGINE, "]);
+    let listed = "/orchestration/executables/tasks?runtimeType=";
+    stage.get(&format!("{listed}FOO")).await.is_error(400, &["runtimeType", "CLOUD, REMOTE_ENGINE"]);
+    for kind in ["CLOUD", "PIPELINE_ENGINE"] {
+        assert_eq!(stage.get(&format!("{listed}{kind}")).await.status, 200);
+    }
 }
 
 #[tokio::test]
@@ -128,7 +182,7 @@ async fn bombs_and_endless_lines_are_refused() {
     let skipping = format!("{}?badLines=skip", records());
     stage.send(Method::POST, &skipping, ask).await.is_error(413, &["decompresses to more"]);
     stage
-        .post(&records(), vec![b'x'; 17 << 20])
+        .post(&format!("{}?badLines=refuse", records()), vec![b'x'; 17 << 20])
         .await
         .is_error(413, &["line 1", "longer than 16777216 bytes", "badLines=skip", "nothing of this batch"]);
 }
