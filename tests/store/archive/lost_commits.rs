@@ -94,8 +94,12 @@ async fn records_whose_commits_the_log_of_the_catalog_has_lost_are_reported_and_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_did_not_commit_is_no_problem_and_noted_after_some_hours() {
     let (archive, folder) = killed().await;
-    archive.change_catalog("INSERT INTO intents (object_key, renewed_at) SELECT object_key, 1795434850000 FROM segments").await;
-    archive.change_catalog("DELETE FROM slices; DELETE FROM segments; DELETE FROM batches; UPDATE runs SET records = 0").await;
+    archive
+        .change_catalog("INSERT INTO intents (object_key, renewed_at) SELECT object_key, 1795434850000 FROM segments")
+        .await;
+    archive
+        .change_catalog("DELETE FROM slices; DELETE FROM segments; DELETE FROM batches; UPDATE runs SET records = 0")
+        .await;
     let copy = tempfile::tempdir().unwrap();
     copy_folder(&folder, copy.path());
     let store = archive.open_folder(copy.path()).await;

@@ -76,7 +76,13 @@ async fn a_log_that_the_copy_has_in_other_objects_is_written_anew() {
     archive.store.maintenance().sweep().await.unwrap();
     damage(&mut archive, "sealed").await;
     let verified = archive.store.maintenance().repair_from(copy.store.maintenance(), |_| ()).await.unwrap();
-    assert_eq!((verified.problems, verified.repaired), (1, 1), "{:?} {:?}", verified.problem_texts, verified.note_texts);
+    assert_eq!(
+        (verified.problems, verified.repaired),
+        (1, 1),
+        "{:?} {:?}",
+        verified.problem_texts,
+        verified.note_texts
+    );
     assert_eq!(archive.records().await, before);
     is_whole(&archive).await;
 }
@@ -88,7 +94,13 @@ async fn a_log_whose_replaced_segments_are_still_there_is_written_anew_without_a
     seal(&archive).await;
     damage(&mut archive, "sealed").await;
     let verified = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
-    assert_eq!((verified.problems, verified.repaired), (1, 1), "{:?} {:?}", verified.problem_texts, verified.note_texts);
+    assert_eq!(
+        (verified.problems, verified.repaired),
+        (1, 1),
+        "{:?} {:?}",
+        verified.problem_texts,
+        verified.note_texts
+    );
     assert_eq!(archive.records().await, before);
     is_whole(&archive).await;
     archive.clock.advance_ms(2 * 3_600_000);

@@ -111,14 +111,7 @@ impl Catalog {
         let writer = CatalogPool::for_writing(writer, limits::SQLITE_WAIT);
         let readers = CatalogPool::for_reading(readers, limits::SQLITE_WAIT);
         let quick_readers = readers.clone();
-        Ok(Self {
-            kind: CatalogKind::Sqlite,
-            writer,
-            readers,
-            quick_readers,
-            turns: Turns::default(),
-            lost_frames,
-        })
+        Ok(Self { kind: CatalogKind::Sqlite, writer, readers, quick_readers, turns: Turns::default(), lost_frames })
     }
 
     /// Connects to a PostgreSQL database and migrates it; one node does so while the others wait.

@@ -101,16 +101,17 @@ impl Publication<'_> {
     }
 
     async fn statistics_of(&self, file: &FileRow) -> Result<FileStatistics> {
-        let mut statistics: FileStatistics = serde_json::from_str(&file.statistics).map_err(|_| {
-            Error::corrupt("the statistics of a sealed file do not decode").in_object(&file.object_key)
-        })?;
+        let mut statistics: FileStatistics = serde_json::from_str(&file.statistics)
+            .map_err(|_| Error::corrupt("the statistics of a sealed file do not decode").in_object(&file.object_key))?;
         // Earlier versions stored no sizes and no row groups.
         if statistics.row_groups.is_empty() {
             let length = file.bytes.saturating_as::<u64>();
             match SegmentFile::open(self.core.segments(), &file.object_key, length).await {
                 Ok(opened) => statistics.add_row_groups(opened.row_groups()),
                 // A verification reports it; engines read the table without them.
-                Err(error) => debug!(%error, object.key = file.object_key, "the footer of a sealed file cannot be read"),
+                Err(error) => {
+                    debug!(%error, object.key = file.object_key, "the footer of a sealed file cannot be read")
+                }
             }
         }
         Ok(statistics)

@@ -50,9 +50,8 @@ impl Maintenance {
             return Ok(false);
         }
         let written = copy.copy_object(self, &Path::from(row.object_key.as_str())).await?;
-        let is_whole = written.is_ok_and(|(bytes, sha256)| {
-            bytes == row.bytes.saturating_as::<u64>() && sha256 == row.sha256
-        });
+        let is_whole =
+            written.is_ok_and(|(bytes, sha256)| bytes == row.bytes.saturating_as::<u64>() && sha256 == row.sha256);
         if is_whole {
             self.record_verification(&row.object_key, true).await?;
         }

@@ -131,12 +131,7 @@ impl Maintenance {
 
     /// Counts which of some records the log of a run lacks; adds them if the object is named that they are from. `Conflict`,
     /// and nothing is added: the log was changed meanwhile.
-    async fn restore_missing_of(
-        &self,
-        run_id: RunId,
-        records: &[Record],
-        restore_from: Option<&Path>,
-    ) -> Result<u64> {
+    async fn restore_missing_of(&self, run_id: RunId, records: &[Record], restore_from: Option<&Path>) -> Result<u64> {
         let (mut batch, _) = self.ingest().begin_next_batch(run_id).await?;
         let mut there = self.counts_in_log(run_id, records).await?;
         let mut missing = Vec::new();

@@ -131,11 +131,7 @@ impl Maintenance {
     }
 
     /// The same with `repair`, and with a copy of the archive, from which damaged objects and logs are restored.
-    pub async fn repair_from(
-        &self,
-        copy: &Self,
-        progress: impl FnMut(VerifyProgress) + Send,
-    ) -> Result<VerifyReport> {
+    pub async fn repair_from(&self, copy: &Self, progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
         self.verify_beside(Some(copy), true, progress).await
     }
 

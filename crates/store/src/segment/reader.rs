@@ -588,7 +588,7 @@ fn named(damage: &Damage, key: &str, error: Error) -> Error {
 type Fetched = (u64, Bytes);
 
 fn not_as_written() -> Error {
-    Error::corrupt("its bytes are not those that were written")
+    Error::corrupt("its content does not match its checksum")
 }
 
 fn wrong_length(found: u64, length: u64) -> Error {

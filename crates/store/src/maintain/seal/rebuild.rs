@@ -91,12 +91,7 @@ impl Maintenance {
         })
     }
 
-    async fn source_of(
-        &self,
-        run: &DueRun,
-        replaced: &[Slice],
-        copy: Option<&Self>,
-    ) -> Result<Result<Source, String>> {
+    async fn source_of(&self, run: &DueRun, replaced: &[Slice], copy: Option<&Self>) -> Result<Result<Source, String>> {
         let is_complete = |slices: &[Slice]| slices.iter().map(|slice| slice.records).sum::<i64>() == run.records;
         // Of a log that was deleted and stored again, they may be of the earlier one.
         if run.log_epoch == 0 && is_complete(replaced) && deepest_overlap(replaced).is_none() {
