@@ -136,9 +136,14 @@ fn psql_describes_the_tables() {
     assert!(archive.asked("\\d+ records").contains("\ntime|timestamp with time zone||not null|"));
     assert!(archive.asked("\\l").starts_with("runlog|"));
     assert!(archive.asked("\\dn").starts_with("public|"));
-    for nothing in ["\\df", "\\dx", "\\dT"] {
+    for nothing in [
+        "\\df", "\\dx", "\\dT", "\\dC", "\\dL", "\\dd", "\\ddp", "\\do", "\\dF", "\\dFd", "\\dFp", "\\dFt", "\\dy",
+        "\\dc", "\\drds", "\\dRs", "\\dl", "\\dAf", "\\dAo", "\\dAp", "\\deu",
+    ] {
         assert_eq!(archive.asked(nothing), "", "{nothing}");
     }
+    assert!(archive.asked("\\db").starts_with("pg_default|"));
+    assert!(archive.refused(&["\\sf nothing"]).contains("there is no function nothing"));
     assert!(archive.asked("\\du").starts_with("admin|"));
     assert!(archive.asked("SELECT version()").starts_with("PostgreSQL 15.0 (Runlog "));
     let columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'tasks' ORDER BY ordinal_position LIMIT 1";

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::temporal_conversions::timestamp_ms_to_datetime;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
     SchemaProvider, TableProvider,
 };
-use datafusion::common::{Column, TableReference};
 use datafusion::config::Dialect;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -22,7 +21,7 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
@@ -34,7 +33,9 @@ use tokio::time::Instant;
 
 use crate::error::{SqlError, SqlErrorKind};
 use crate::functions::measured::{Functions, LEFT_OUT};
-use crate::functions::workarounds::{KeptShifts, worked_around};
+use crate::functions::ntile::with_ntile;
+use crate::functions::whole_sum::with_whole_sum;
+use crate::functions::workarounds::{AgreedKinds, worked_around};
 use crate::limits::memory::QueryMemory;
 use crate::limits::spill_folder::SpillFolder;
 use crate::limits::stop::{Stop, StopRule, stoppable};
@@ -43,6 +44,7 @@ use crate::limits::{bounds, threads, windows};
 use crate::postgres::catalog::Relations;
 use crate::postgres::functions as postgres_functions;
 use crate::postgres::question::PgQuestion;
+use crate::postgres::rewrite::translated;
 use crate::postgres::schemas::{PgTypePlanner, catalog_of};
 use crate::postgres::{DIALECT, PgDescription, PgParameter, PgQuery, PgScript, PgSession, PgType};
 use crate::tables::record_table::RecordTable;
@@ -189,10 +191,10 @@ impl SqlEngine {
             .with_config(config(&settings))
             .with_runtime_env(Arc::new(runtime))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
-            .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
-            .with_window_functions(SessionStateDefaults::default_window_functions())
+            .with_aggregate_functions(with_whole_sum(SessionStateDefaults::default_aggregate_functions()))
+            .with_window_functions(with_ntile(SessionStateDefaults::default_window_functions()))
             .with_table_function_list(SessionStateDefaults::default_table_functions())
-            .with_analyzer_rule(Arc::new(KeptShifts))
+            .with_analyzer_rule(Arc::new(AgreedKinds))
             .build();
         let questions = Arc::new(Semaphore::new(settings.questions_max));
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
@@ -329,7 +331,7 @@ impl SqlEngine {
         let functions = Functions::new(&self.function_memory);
         match &question.postgres {
             Some(postgres) => functions.with(postgres_functions::functions(&postgres.session, &self.relations)),
-            None => functions,
+            None => functions.with(postgres_functions::without_session(&self.relations)),
         }
     }
 
@@ -605,8 +607,8 @@ fn logical_plan(
     question: &Question,
 ) -> Result<LogicalPlan, DataFusionError> {
     let statement = match &question.postgres {
-        None => bounds::parsed(state, &question.text)?,
-        Some(postgres) => Statement::Statement(Box::new(postgres.query.statement().clone())),
+        None => translated(bounds::parsed(&question.text)?)?,
+        Some(postgres) => Statement::Statement(Box::new(postgres.statement()?)),
     };
     // The tables are known: nothing is waited for.
     let planned = state.statement_to_plan(statement).now_or_never();
@@ -618,44 +620,10 @@ fn logical_plan(
             bounds::check_parameters(&plan, &postgres.parameter_sizes())?;
             postgres.bound(plan)?
         }
-        None => with_readable_intervals(plan)?,
+        None => plan,
     };
     bounds::check_plan(&plan)?;
     worked_around(functions.measured(plan)?)
-}
-
-/// How the engine names an interval in the name of a column that an expression computes.
-const INTERVAL_START: &str = "IntervalMonthDayNano(\"IntervalMonthDayNano { ";
-const INTERVAL_END: &str = " }\")";
-
-/// The same plan with intervals as they are written in SQL in the names of its columns.
-fn with_readable_intervals(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    if !plan.schema().fields().iter().any(|field| field.name().contains(INTERVAL_START)) {
-        return Ok(plan);
-    }
-    let column = |(qualifier, field): (Option<&TableReference>, &FieldRef)| {
-        Expr::Column(Column::new(qualifier.cloned(), field.name())).alias(readable_intervals(field.name()))
-    };
-    let columns: Vec<Expr> = plan.schema().iter().map(column).collect();
-    LogicalPlanBuilder::from(plan).project(columns)?.build()
-}
-
-fn readable_intervals(name: &str) -> String {
-    let mut readable = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some((before, after)) = rest.split_once(INTERVAL_START)
-        && let Some((parts, after)) = after.split_once(INTERVAL_END)
-    {
-        let part = |part: &str| {
-            let (unit, number) = part.split_once(": ")?;
-            (number != "0").then(|| format!("{number} {unit}"))
-        };
-        let parts: Vec<String> = parts.split(", ").filter_map(part).collect();
-        let parts = if parts.is_empty() { "0 days".to_owned() } else { parts.join(" ") };
-        readable.extend([before, "INTERVAL '", &parts, "'"]);
-        rest = after;
-    }
-    readable + rest
 }
 
 /// Drops a query unless it is kept.
@@ -706,6 +674,8 @@ fn config(settings: &SqlSettings) -> SessionConfig {
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_batch_size(BATCH_ROWS);
+    // What PostgreSQL calls `timestamp with time zone` has one.
+    config.options_mut().execution.time_zone = Some("UTC".to_owned());
     // Errors then say where in the query they are.
     config.options_mut().sql_parser.collect_spans = true;
     // Texts that are views of shared ones cannot be counted.

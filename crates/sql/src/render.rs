@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
@@ -20,6 +20,7 @@ use runlog_model::printable::{Escaped, is_control};
 
 use crate::engine::Answer;
 use crate::error::{SqlError, SqlErrorKind};
+use crate::postgres::names::with_unique_names;
 
 /// Number of rows from which the column widths of a table are derived; wider cells that follow protrude.
 const TABLE_ROWS_MEASURED: usize = 1_000;
@@ -96,20 +97,28 @@ impl FromStr for AnswerFormat {
 impl Answer {
     /// The answer as bytes, as its rows come. An error ends it.
     pub fn into_bytes(self, format: AnswerFormat) -> impl Stream<Item = Result<Bytes, SqlError>> + Send {
-        let renderer = Renderer::new(format, self.schema());
-        stream::try_unfold((self, Some(renderer)), |(mut answer, renderer)| async move {
+        let schema = with_unique_names(self.schema());
+        let renderer = Renderer::new(format, &schema);
+        stream::try_unfold((self, schema, Some(renderer)), |(mut answer, schema, renderer)| async move {
             let Some(mut renderer) = renderer else { return Ok(None) };
             loop {
                 let Some(batch) = answer.next().await? else {
-                    return Ok(Some((renderer.finish()?, (answer, None))));
+                    return Ok(Some((renderer.finish()?, (answer, schema, None))));
                 };
-                let bytes = renderer.add(&batch)?;
+                let bytes = renderer.add(&named(&batch, &schema)?)?;
                 if !bytes.is_empty() {
-                    return Ok(Some((bytes, (answer, Some(renderer)))));
+                    return Ok(Some((bytes, (answer, schema, Some(renderer)))));
                 }
             }
         })
     }
+}
+
+/// The same rows with other names.
+fn named(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let named = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options);
+    named.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))
 }
 
 /// Turns batches into bytes.

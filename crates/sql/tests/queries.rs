@@ -20,6 +20,8 @@ use tempfile::TempDir;
 mod spill;
 #[path = "queries/times.rs"]
 mod times;
+#[path = "queries/values.rs"]
+mod values;
 
 /// The time of these tests: a whole hour.
 const NOW_MS: i64 = 1_795_435_200_000;
@@ -306,8 +308,8 @@ async fn a_time_that_is_moved_to_another_zone_is_compared_where_it_is() {
         // Taken for a clock in Berlin, each is an hour earlier.
         ("time::timestamp AT TIME ZONE 'Europe/Berlin'", 2),
         ("time::timestamp AT TIME ZONE 'UTC'", 3),
-        // One that has a zone is shown in the other, and stays where it is.
-        ("time AT TIME ZONE 'Europe/Berlin'", 3),
+        // One that has a zone becomes what clocks in Berlin show, without one.
+        ("time AT TIME ZONE 'Europe/Berlin'", 4),
         ("time", 3),
     ] {
         let asked = format!("SELECT count(*) FROM records WHERE ({time}) >= ({since})");
@@ -431,7 +433,7 @@ async fn no_query_leads_to_another_workspace() {
     // The same with the right on both.
     let both = Some(vec![archive.team, archive.others]);
     let told = archive.ask("SELECT count(*) FROM records WHERE message LIKE '%secret%'", both).await.unwrap();
-    assert_eq!(told, "count(*)\n2\n");
+    assert_eq!(told, "count\n2\n");
 }
 
 #[tokio::test]
@@ -797,7 +799,7 @@ fn hostile_queries() -> Vec<(&'static str, String)> {
     }
     queries.push((
         "each with each",
-        "SELECT count(*) FROM range(0, 10000000) a, range(0, 10000000) b WHERE a.value * b.value = -1".into(),
+        "SELECT count(*) FROM range(0, 10000000) a, range(0, 10000000) b WHERE a * b = -1".into(),
     ));
     queries.push(("range", "SELECT sum(value) FROM range(0, 100000000000)".into()));
     queries.push(("range without rows", "SELECT value FROM range(0, 100000000000) WHERE value < 0".into()));
@@ -898,5 +900,5 @@ async fn functions_that_are_measured_say_what_they_said() {
         assert_eq!(archive.rows(&format!("SELECT {call} FROM records ORDER BY arrival")).await, expected, "{call}");
     }
     let header = archive.ask("SELECT message || 'x', replace(message, 'a', 'b') FROM records", None).await.unwrap();
-    assert!(header.starts_with(r#""records.message || Utf8(""x"")","#), "{header}");
+    assert!(header.starts_with("?column?,replace\n"), "{header}");
 }

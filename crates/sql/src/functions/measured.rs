@@ -30,7 +30,10 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
 
+use crate::functions::ages::age;
+use crate::functions::json;
 use crate::functions::times::{WideFunction, is_replaced, wide};
+use crate::functions::zones::timezone;
 use crate::postgres::functions::PgFunction;
 
 /// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
@@ -281,7 +284,9 @@ impl Functions {
                 if *growth == Growth::Fixed { function } else { measured(Arc::clone(function.inner()), *growth) },
             ))
         });
-        let named = offered.collect();
+        let mut named: HashMap<String, Arc<ScalarUDF>> = offered.collect();
+        let parts = json::functions().into_iter().map(|function| measured(function, Growth::NotLonger));
+        named.extend(parts.chain([timezone(), age()]).map(|function| (function.name().to_owned(), function)));
         Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
     }
 

@@ -34,6 +34,8 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility, cast, create_udf, lit,
 };
 
+use crate::postgres::time_with_seconds;
+
 const SECOND_NS: i64 = 1_000_000_000;
 const MINUTE_NS: i64 = 60 * SECOND_NS;
 const HOUR_NS: i64 = 60 * MINUTE_NS;
@@ -134,6 +136,8 @@ impl ScalarUDFImpl for WideFunction {
         match (self.work, kinds) {
             (Work::Truncate, [precision, time]) => match time_kind(time) {
                 Some(time) if is_text(precision) => Ok(vec![precision.clone(), time]),
+                // A parameter.
+                Some(time) if precision.is_null() => Ok(vec![DataType::Utf8, time]),
                 _ => wrong("a precision in words and a time"),
             },
             (Work::Bin, [stride, time, origin @ ..]) if origin.len() < 2 => {
@@ -169,7 +173,7 @@ impl ScalarUDFImpl for WideFunction {
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
         match (self.work, kinds) {
             (Work::Truncate | Work::Bin, [_, time, ..]) => Ok(time.clone()),
-            (Work::Read { gives, .. }, _) => Ok(DataType::Timestamp(gives, None)),
+            (Work::Read { gives, .. }, _) => Ok(instants(gives)),
             (Work::Count, _) => Ok(DataType::Int64),
             _ => Ok(DataType::Utf8),
         }
@@ -196,7 +200,8 @@ impl ScalarUDFImpl for WideFunction {
         match (answer, self.work) {
             (Some(answer), _) => Ok(answer),
             (None, Work::Read { gives, .. }) => {
-                self.inner.invoke_with_args(call)?.cast_to(&DataType::Timestamp(gives, None), None)
+                let unzoned = self.inner.invoke_with_args(call)?.cast_to(&DataType::Timestamp(gives, None), None)?;
+                unzoned.cast_to(&instants(gives), None)
             }
             (None, _) => self.inner.invoke_with_args(call),
         }
@@ -250,7 +255,7 @@ fn each(
 }
 
 /// Changes a value, also a single one, as an array.
-fn by_array(value: &ColumnarValue, change: impl Fn(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
+pub(super) fn by_array(value: &ColumnarValue, change: impl Fn(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
     match value {
         ColumnarValue::Array(array) => Ok(ColumnarValue::Array(change(array)?)),
         ColumnarValue::Scalar(value) => {
@@ -347,13 +352,15 @@ fn truncated_second(second: i64, precision: Precision, zone: Option<Tz>) -> Opti
         LocalResult::Ambiguous(first, second) => {
             Some(if first.offset().fix() == offset { first } else { second }.timestamp())
         }
-        // An hour that they leave out: as long after an earlier one as if they did not.
-        LocalResult::None => {
-            let back = TimeDelta::hours(3);
-            let earlier = zone.from_local_datetime(&cut.checked_sub_signed(back)?).earliest()?;
-            earlier.timestamp().checked_add(back.num_seconds())
-        }
+        LocalResult::None => after_gap(zone, cut),
     }
+}
+
+/// The second of a time that clocks leave out: as long after an earlier one as if they did not.
+pub(super) fn after_gap(zone: Tz, local: NaiveDateTime) -> Option<i64> {
+    let back = TimeDelta::hours(3);
+    let earlier = zone.from_local_datetime(&local.checked_sub_signed(back)?).earliest()?;
+    earlier.timestamp().checked_add(back.num_seconds())
 }
 
 /// `date_bin`; none for what the engine does itself.
@@ -417,10 +424,15 @@ fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
     Some(i128::from(bin.timestamp()) * i128::from(SECOND_NS) + i128::from(bin.timestamp_subsec_nanos()))
 }
 
+/// The kind of instants in a unit.
+fn instants(unit: TimeUnit) -> DataType {
+    DataType::Timestamp(unit, Some("UTC".into()))
+}
+
 /// `to_timestamp` and its kin; none for what the engine does itself.
 fn read(args: &[ColumnarValue], gives: TimeUnit, numbers: TimeUnit) -> Result<Option<ColumnarValue>> {
     let Some((value, formats)) = args.split_first() else { return Ok(None) };
-    let kind = DataType::Timestamp(gives, None);
+    let kind = instants(gives);
     Ok(Some(match value.data_type() {
         DataType::Null => ColumnarValue::Scalar(ScalarValue::try_from(&kind)?),
         DataType::Timestamp(unit, _) => each(value, &kind, |value| rescaled(value, unit, gives))?,
@@ -501,7 +513,7 @@ fn texts_read(value: &ColumnarValue, formats: &[ColumnarValue], gives: TimeUnit)
         scaled.map(Some).ok_or_else(|| out_of_range("the time", text))
     };
     let times = (0..value.len()).map(time).collect::<Result<Int64Array>>()?;
-    let times = cast_array(&times, &DataType::Timestamp(gives, None))?;
+    let times = cast_array(&times, &instants(gives))?;
     Ok(Some(match rows {
         Some(_) => ColumnarValue::Array(times),
         None => ColumnarValue::Scalar(ScalarValue::try_from_array(&times, 0)?),
@@ -616,9 +628,11 @@ fn alike<'a>(left: &mut Expr, others: impl IntoIterator<Item = &'a mut Expr>, sc
         let changed = |expr: &mut Expr, kind: DataType| *expr = cast(std::mem::take(expr), kind);
         match (left_kind, other_kind) {
             (DataType::Timestamp(_, zone), kind) if is_text(&kind) || is_date(&kind) => {
+                with_seconds(other);
                 changed(other, DataType::Timestamp(TimeUnit::Microsecond, zone));
             }
             (kind, DataType::Timestamp(_, zone)) if is_text(&kind) || is_date(&kind) => {
+                with_seconds(left);
                 changed(left, DataType::Timestamp(TimeUnit::Microsecond, zone));
             }
             (DataType::Duration(unit), DataType::Interval(_)) => {
@@ -636,6 +650,14 @@ fn alike<'a>(left: &mut Expr, others: impl IntoIterator<Item = &'a mut Expr>, sc
         is_changed = true;
     }
     is_changed
+}
+
+/// Completes a time that is written without seconds.
+fn with_seconds(time: &mut Expr) {
+    let Expr::Literal(value, _) = &*time else { return };
+    if let Some(complete) = value.try_as_str().flatten().and_then(time_with_seconds) {
+        *time = lit(complete);
+    }
 }
 
 fn to_length(interval: &mut Expr) {

@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use crate::functions::arithmetic::with_checked_sign;
+use crate::functions::casts::with_postgres_values;
 use crate::functions::times::{is_utc, with_wide_times};
 
 /// Nanoseconds of an instant.
@@ -32,7 +34,8 @@ pub(crate) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
         plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| {
-                with_whole_filter(expr)?
+                with_postgres_values(expr, &schema, is_values)?
+                    .transform_data(with_whole_filter)?
                     .transform_data(|expr| with_counted_list(expr, &schema))?
                     .transform_data(|expr| Ok(with_whole_instants(expr, &schema)))?
                     // The kinds of a list of rows are fixed when it is parsed.
@@ -234,23 +237,27 @@ fn is_whole_instant(time: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// Keeps the shift of a time without a zone that gets one: the optimizer takes off any cast of a time that is compared
-/// with a fixed value, as if it only changed the unit. What a function gives, it leaves alone. To be removed when the
-/// tests of zones pass without it (`tests/sql.rs`).
+/// What is worked around once the kinds of all expressions agree: signs that may go too far, and shifts of times.
 #[derive(Debug)]
-pub(crate) struct KeptShifts;
+pub(crate) struct AgreedKinds;
 
-impl AnalyzerRule for KeptShifts {
+impl AnalyzerRule for AgreedKinds {
     fn name(&self) -> &str {
-        "kept_shifts"
+        "agreed_kinds"
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let plan = plan.transform_up_with_subqueries(|plan| {
+            // The numbers of a limit are read from its expressions.
+            if matches!(plan, LogicalPlan::Limit(_)) {
+                return Ok(Transformed::no(plan));
+            }
             let (names, schema) = (NamePreserver::new(&plan), input_schema(&plan)?);
             let mut kept = |expr: Expr| {
                 let name = names.save(&expr);
-                let changed = expr.transform_up(|expr| Ok(with_kept_shift(expr, &schema)))?;
+                let changed = expr.transform_up(|expr| {
+                    with_kept_shift(expr, &schema).transform_data(|expr| Ok(with_checked_sign(expr, &schema)))
+                })?;
                 Ok(changed.update_data(|expr| name.restore(expr)))
             };
             plan.map_expressions(|expr| match expr {
@@ -267,6 +274,9 @@ impl AnalyzerRule for KeptShifts {
     }
 }
 
+/// Keeps the shift of a time without a zone that gets one: the optimizer takes off any cast of a time that is compared
+/// with a fixed value, as if it only changed the unit. What a function gives, it leaves alone. To be removed when the
+/// tests of zones pass without it (`tests/sql.rs`).
 fn with_kept_shift(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (inner, to) = match &expr {
         Expr::Cast(cast) => (&cast.expr, &cast.data_type),

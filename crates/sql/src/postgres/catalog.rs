@@ -12,6 +12,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::Result;
+use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 
 use crate::postgres::question::PgSession;
 use crate::postgres::types::{Kind, PgType, TYPES};
@@ -30,6 +31,9 @@ pub(super) const ACCOUNT_OID: u32 = 10;
 const FIRST_TABLE_OID: u32 = 16_400;
 const FIRST_CATALOG_TABLE_OID: u32 = 12_000;
 const HEAP_OID: u32 = 2;
+
+/// A function of PostgreSQL that returns rows, which here is a table without arguments.
+const KEYWORDS: &str = "pg_get_keywords";
 
 /// Types that have a name, though no column has them: OID, name, that of arrays, category, size.
 const MORE_TYPES: [(u32, &str, u32, &str, i16); 8] = [
@@ -126,7 +130,8 @@ impl Relations {
                 columns: schema.fields().iter().map(column).collect(),
             });
         }
-        for (oid, table) in (FIRST_CATALOG_TABLE_OID..).zip(DEFINITIONS.iter()) {
+        let tables = DEFINITIONS.iter().filter(|table| table.name != KEYWORDS);
+        for (oid, table) in (FIRST_CATALOG_TABLE_OID..).zip(tables) {
             // Numbers that clients know by heart.
             let oid = match table.name {
                 "pg_type" => 1247,
@@ -195,7 +200,8 @@ pub(super) fn is_table(schema: &str, name: &str) -> bool {
 
 /// Whether a table of `pg_catalog` never has rows, because there is nothing of its kind here.
 pub(super) fn is_always_empty(name: &str) -> bool {
-    const WITH_ROWS: [&str; 11] = [
+    const WITH_ROWS: [&str; 12] = [
+        KEYWORDS,
         "pg_am",
         "pg_attribute",
         "pg_class",
@@ -260,7 +266,7 @@ fn columns(text: &'static str) -> Vec<(&'static str, Of)> {
 
 /// Each table with its columns, and their types as one letter; without one, text.
 static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
-    let tables: [(&str, &str, &str); 58] = [
+    let tables: [(&str, &str, &str); 83] = [
         (PG_CATALOG, "pg_namespace", "oid:o nspname nspowner:o nspacl:ts"),
         (
             PG_CATALOG,
@@ -430,6 +436,90 @@ static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
             "pg_partitioned_table",
             "partrelid:o partstrat partnatts:2 partdefid:o partattrs:2s partclass:os partcollation:os partexprs",
         ),
+        (
+            PG_CATALOG,
+            "pg_stat_all_tables",
+            "relid:o schemaname relname seq_scan:8 seq_tup_read:8 idx_scan:8 idx_tup_fetch:8 n_tup_ins:8 n_tup_upd:8 \
+             n_tup_del:8 n_live_tup:8 n_dead_tup:8 last_vacuum last_autovacuum last_analyze last_autoanalyze",
+        ),
+        (
+            PG_CATALOG,
+            "pg_stat_user_tables",
+            "relid:o schemaname relname seq_scan:8 seq_tup_read:8 idx_scan:8 idx_tup_fetch:8 n_tup_ins:8 n_tup_upd:8 \
+             n_tup_del:8 n_live_tup:8 n_dead_tup:8 last_vacuum last_autovacuum last_analyze last_autoanalyze",
+        ),
+        (
+            PG_CATALOG,
+            "pg_stat_activity",
+            "datid:o datname pid:4 leader_pid:4 usesysid:o usename application_name client_addr client_hostname \
+             client_port:4 backend_start xact_start query_start state_change wait_event_type wait_event state \
+             backend_xid:8 backend_xmin:8 query_id:8 query backend_type",
+        ),
+        (
+            PG_CATALOG,
+            "pg_stat_database",
+            "datid:o datname numbackends:4 xact_commit:8 xact_rollback:8 blks_read:8 blks_hit:8 tup_returned:8 \
+             tup_fetched:8 tup_inserted:8 tup_updated:8 tup_deleted:8 conflicts:8 temp_files:8 temp_bytes:8 deadlocks:8 \
+             stats_reset",
+        ),
+        (
+            PG_CATALOG,
+            "pg_locks",
+            "locktype database:o relation:o page:4 tuple:2 virtualxid transactionid:8 classid:o objid:o objsubid:2 \
+             virtualtransaction pid:4 mode granted:b fastpath:b waitstart",
+        ),
+        (PG_CATALOG, "pg_available_extensions", "name default_version installed_version comment"),
+        (
+            PG_CATALOG,
+            "pg_authid",
+            "oid:o rolname rolsuper:b rolinherit:b rolcreaterole:b rolcreatedb:b rolcanlogin:b rolreplication:b \
+             rolbypassrls:b rolconnlimit:4 rolpassword rolvaliduntil",
+        ),
+        (PG_CATALOG, KEYWORDS, "word catcode barelabel:b catdesc baredesc"),
+        (PG_CATALOG, "pg_cast", "oid:o castsource:o casttarget:o castfunc:o castcontext castmethod"),
+        (
+            PG_CATALOG,
+            "pg_operator",
+            "oid:o oprname oprnamespace:o oprowner:o oprkind oprcanmerge:b oprcanhash:b oprleft:o oprright:o oprresult:o \
+             oprcom:o oprnegate:o oprcode:o oprrest:o oprjoin:o",
+        ),
+        (
+            PG_CATALOG,
+            "pg_conversion",
+            "oid:o conname connamespace:o conowner:o conforencoding:4 contoencoding:4 conproc condefault:b",
+        ),
+        (
+            PG_CATALOG,
+            "pg_aggregate",
+            "aggfnoid:o aggkind aggnumdirectargs:2 aggtransfn aggfinalfn aggcombinefn aggsortop:o aggtranstype:o",
+        ),
+        (PG_CATALOG, "pg_opfamily", "oid:o opfmethod:o opfname opfnamespace:o opfowner:o"),
+        (
+            PG_CATALOG,
+            "pg_amop",
+            "oid:o amopfamily:o amoplefttype:o amoprighttype:o amopstrategy:2 amoppurpose amopopr:o amopmethod:o \
+             amopsortfamily:o",
+        ),
+        (PG_CATALOG, "pg_amproc", "oid:o amprocfamily:o amproclefttype:o amprocrighttype:o amprocnum:2 amproc:o"),
+        (PG_CATALOG, "pg_ts_config", "oid:o cfgname cfgnamespace:o cfgowner:o cfgparser:o"),
+        (PG_CATALOG, "pg_ts_dict", "oid:o dictname dictnamespace:o dictowner:o dicttemplate:o dictinitoption"),
+        (
+            PG_CATALOG,
+            "pg_ts_parser",
+            "oid:o prsname prsnamespace:o prsstart:o prstoken:o prsend:o prsheadline:o prslextype:o",
+        ),
+        (PG_CATALOG, "pg_ts_template", "oid:o tmplname tmplnamespace:o tmplinit:o tmpllexize:o"),
+        (PG_CATALOG, "pg_event_trigger", "oid:o evtname evtevent evtowner:o evtfoid:o evtenabled evttags:ts"),
+        (PG_CATALOG, "pg_default_acl", "oid:o defaclrole:o defaclnamespace:o defaclobjtype defaclacl:ts"),
+        (PG_CATALOG, "pg_db_role_setting", "setdatabase:o setrole:o setconfig:ts"),
+        (
+            PG_CATALOG,
+            "pg_subscription",
+            "oid:o subdbid:o subskiplsn subname subowner:o subenabled:b subbinary:b substream:b subtwophasestate \
+             subdisableonerr:b subconninfo subslotname subsynccommit subpublications:ts",
+        ),
+        (PG_CATALOG, "pg_largeobject_metadata", "oid:o lomowner:o lomacl:ts"),
+        (PG_CATALOG, "pg_user_mappings", "umid:o srvid:o srvname umuser:o usename umoptions:ts"),
         (
             INFORMATION_SCHEMA,
             "schemata",
@@ -615,6 +705,10 @@ fn pg_catalog(name: &str, session: &PgSession, relations: &Relations) -> Vec<Row
                 }
             };
             settings.map(row).collect()
+        }
+        KEYWORDS => {
+            let row = |word: &&str| row! {"word": word.to_lowercase().as_str(), "catcode": "U", "barelabel": true};
+            ALL_KEYWORDS.iter().map(row).collect()
         }
         "pg_am" => vec![row! {"oid": HEAP_OID, "amname": "heap", "amtype": "t"}],
         "pg_tablespace" => vec![row! {"oid": 1663, "spcname": "pg_default", "spcowner": ACCOUNT_OID}],

@@ -1,5 +1,6 @@
 //! The statements of a client: queries, which the engine answers, and those that only concern the session.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
@@ -8,14 +9,11 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, Query, Reset, SelectItem, Set, SetExpr, Statement, TransactionMode, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::parser::postgres_statements;
 use crate::postgres::names;
-use crate::postgres::question::PgQuery;
+use crate::postgres::question::{self, PgQuery};
 use crate::postgres::rewrite;
-
-/// The deepest nesting of what is parsed, as in the engine.
-const RECURSION_MAX: usize = 50;
 
 /// The statements of a text.
 #[derive(Debug, Clone)]
@@ -120,13 +118,24 @@ impl PgScript {
     /// is a small one.
     pub(crate) fn parse(text: &Arc<str>, check: Check) -> Result<Self> {
         // The parser wants `COPY … FROM STDIN` to end like this.
-        let ended = format!("{text}\n;");
-        let parser = Parser::new(&DIALECT).with_recursion_limit(RECURSION_MAX).try_with_sql(&ended);
-        let statements = parser
-            .and_then(|mut parser| parser.parse_statements())
-            .map_err(|error| DataFusionError::SQL(Box::new(error), None))?;
+        let ended = format!("{}\n;", without_deferrable(text));
+        let statements = postgres_statements(&ended)?;
         statements.into_iter().map(|statement| command(statement, text, check)).collect::<Result<_>>().map(Self)
     }
+}
+
+/// A statement that begins a transaction without `[NOT] DEFERRABLE`, which the parser does not have: nothing waits for
+/// other transactions. Places in the text stay as they are.
+fn without_deferrable(text: &str) -> Cow<'_, str> {
+    const MODE: &str = "DEFERRABLE";
+    let upper = text.to_ascii_uppercase();
+    let begins = ["BEGIN", "START", "SET"].contains(&upper.split_whitespace().next().unwrap_or_default());
+    let Some(at) = upper.find(MODE).filter(|_| begins) else { return Cow::Borrowed(text) };
+    let before = upper[..at].trim_end();
+    let before = before.strip_suffix("NOT").map_or(before, str::trim_end);
+    let kept = before.strip_suffix(',').unwrap_or(before).len();
+    let (blank, rest) = (" ".repeat(at + MODE.len() - kept), &text[at + MODE.len()..]);
+    Cow::Owned([&text[..kept], &blank, rest].concat())
 }
 
 /// The dialect of statements.
@@ -137,9 +146,10 @@ pub(crate) type Check = fn(&Statement) -> Result<()>;
 
 fn query(mut statement: Statement, text: &Arc<str>, check: Check) -> Result<PgQuery> {
     check(&statement)?;
+    let parameters = question::highest_parameter(&statement)?;
     names::name_columns(&mut statement);
     rewrite::rewrite(&mut statement)?;
-    Ok(PgQuery { text: Arc::clone(text), statement: Arc::new(statement) })
+    Ok(PgQuery { text: Arc::clone(text), statement: Arc::new(statement), parameters })
 }
 
 fn folded(name: &Ident) -> String {
@@ -400,6 +410,13 @@ mod tests {
     fn statements_of_the_session_are_recognized() {
         assert!(matches!(command("BEGIN READ ONLY"), PgCommand::Begin));
         assert!(matches!(command("start transaction isolation level repeatable read"), PgCommand::Begin));
+        for text in [
+            "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE",
+            "START TRANSACTION READ ONLY NOT DEFERRABLE;",
+            "begin deferrable",
+        ] {
+            assert!(matches!(command(text), PgCommand::Begin), "{text}");
+        }
         assert!(matches!(command("END"), PgCommand::Commit));
         assert!(matches!(command("ROLLBACK TO SAVEPOINT a"), PgCommand::RollbackTo));
         assert!(matches!(command("DISCARD ALL"), PgCommand::Discard { all: true }));

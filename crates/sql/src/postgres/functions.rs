@@ -39,7 +39,7 @@ enum Returns {
 }
 
 /// The functions, and what they return. Those that begin with `pg_to_` are casts.
-const FUNCTIONS: [(&str, Returns); 71] = [
+const FUNCTIONS: [(&str, Returns); 75] = [
     ("parse_ident", Returns::Texts),
     ("pg_typeof", Returns::Text),
     ("pg_version", Returns::Text),
@@ -110,6 +110,10 @@ const FUNCTIONS: [(&str, Returns); 71] = [
     ("pg_to_regtype", Returns::Lookup),
     ("pg_to_regnamespace", Returns::Lookup),
     ("pg_to_regproc", Returns::Lookup),
+    ("pg_to_regprocedure", Returns::Lookup),
+    ("pg_tablespace_location", Returns::Text),
+    ("pg_get_function_sqlbody", Returns::Text),
+    ("set_config", Returns::Text),
     ("pg_to_regrole", Returns::Lookup),
 ];
 
@@ -122,6 +126,14 @@ pub(crate) fn functions(session: &Arc<PgSession>, relations: &Arc<Relations>) ->
         Arc::new(ScalarUDF::new_from_impl(PgFunction { name, returns, signature, context: Arc::clone(&context) }))
     };
     FUNCTIONS.into_iter().map(function).collect()
+}
+
+/// The functions that need no session, for queries that come by other ways.
+pub(crate) fn without_session(relations: &Arc<Relations>) -> Vec<Arc<ScalarUDF>> {
+    const NAMES: [&str; 7] =
+        ["parse_ident", "pg_typeof", "format_type", "pg_size_pretty", "quote_ident", "array_lower", "array_upper"];
+    let functions = functions(&Arc::default(), relations);
+    functions.into_iter().filter(|function| NAMES.contains(&function.name())).collect()
 }
 
 /// A function that looks at the values of one row at a time.
@@ -246,6 +258,18 @@ impl PgFunction {
                     }
                 }
             }
+            // A query changes nothing; drivers set what is set already, or what has no effect here.
+            "set_config" => {
+                let (name, value) = (string(first).unwrap_or_default().to_lowercase(), string(args.get(1)));
+                let is_set = session.settings.get(&name) == value.as_ref();
+                match value {
+                    Some(value) if is_set || name == "jit" => text(value),
+                    _ => {
+                        let message = format!("set_config cannot change {}: use SET", name.escape_debug());
+                        return Err(DataFusionError::NotImplemented(message));
+                    }
+                }
+            }
             "pg_typeof" => {
                 let oid = first.map(|value| PgType::of(&value.data_type()).oid());
                 text(catalog::type_names().find(|known| Some(known.0) == oid).map(|known| known.2).unwrap_or_default())
@@ -314,9 +338,7 @@ impl PgFunction {
             }
             "to_regtype" => string(first).and_then(|name| type_named(&name)).map_or(null, Into::into),
             "to_regnamespace" => string(first).and_then(|name| schema_named(&name)).map_or(null, Into::into),
-            "pg_to_regclass" | "pg_to_regtype" | "pg_to_regnamespace" | "pg_to_regproc" | "pg_to_regrole" => {
-                return self.looked_up(first);
-            }
+            name if name.starts_with("pg_to_reg") => return self.looked_up(first),
             // What there is nothing of: constraints, indexes, views, triggers, comments, sizes.
             _ => null,
         })

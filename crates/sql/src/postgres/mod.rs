@@ -1,13 +1,15 @@
 //! SQL as clients of PostgreSQL speak it: its statements, types, values, parameters, functions and catalog.
 
+mod calls;
 pub(crate) mod catalog;
 mod commands;
+mod expressions;
 mod formats;
 pub(crate) mod functions;
-mod names;
+pub(crate) mod names;
 mod parameters;
 pub(crate) mod question;
-mod rewrite;
+pub(crate) mod rewrite;
 pub(crate) mod schemas;
 mod types;
 mod values;
@@ -15,6 +17,7 @@ mod values;
 pub(crate) use commands::DIALECT;
 pub use commands::{PgCommand, PgCopyFormat, PgFetch, PgScript};
 pub use parameters::PgParameter;
+pub(crate) use parameters::{array_elements, array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
 pub use question::{PgDescription, PgQuery, PgSession};
 pub use types::{PgColumn, PgType};
 pub use values::{PgBatch, PgFormat, PgRows};

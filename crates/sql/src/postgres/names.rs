@@ -1,73 +1,196 @@
 //! The names of output columns, as PostgreSQL gives them: `count` and not `count(*)`, and the same for several columns if
 //! need be, which the engine does not permit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Expr, Function, Ident, SelectItem, SetExpr, Statement};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, Ident, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    Value, VisitMut, VisitorMut,
+};
 
 /// Separates a name from the number that makes it unique. Clients cannot write it: queries with it are taken as they are,
 /// and shown without what follows.
 const SEPARATOR: char = '\u{1}';
+
+/// The name of a column without a name of its own.
+const UNNAMED: &str = "?column?";
 
 /// The name as clients see it.
 pub(super) fn shown(name: &str) -> &str {
     name.split_once(SEPARATOR).map_or(name, |(name, _)| name)
 }
 
-/// Names the output columns of a statement.
-pub(super) fn name_columns(statement: &mut Statement) {
-    let Statement::Query(query) = statement else { return };
-    name_parts(&mut query.body);
+/// The columns of an answer with names as readers see them, each of them once: the second `status` is `status_2`.
+pub(crate) fn with_unique_names(schema: &SchemaRef) -> SchemaRef {
+    let mut taken: HashSet<String> = HashSet::new();
+    let fields = schema.fields().iter().map(|field| {
+        let name = shown(field.name());
+        let numbered = (2..).map(|number| format!("{name}_{number}"));
+        let unique = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
+        let unique = unique.unwrap_or_default();
+        taken.insert(unique.clone());
+        Field::clone(field).with_name(unique)
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-fn name_parts(part: &mut SetExpr) {
-    match part {
-        SetExpr::SetOperation { left, right, .. } => {
-            name_parts(left);
-            name_parts(right);
-        }
-        SetExpr::Query(query) => name_parts(&mut query.body),
-        SetExpr::Select(select) => name_items(&mut select.projection),
-        _ => {}
+/// Names the output columns of a statement, and those of the queries within it.
+pub(super) fn name_columns(statement: &mut Statement) {
+    let _ = statement.visit(&mut Namer { depth: 0 });
+}
+
+struct Namer {
+    /// Number of queries around what is visited.
+    depth: usize,
+}
+
+impl VisitorMut for Namer {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_terms(query);
+        name_query(query, self.depth == 0);
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 }
 
-fn name_items(items: &mut [SelectItem]) {
-    let mut taken = HashSet::new();
-    // The last number of each name: thousands of columns may have the same.
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    for item in items {
-        let name = match item {
-            SelectItem::UnnamedExpr(expr) => name_of(expr),
-            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
-            _ => continue,
-        };
-        let is_column = matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
-        let mut unique = name.clone();
-        while !taken.insert(unique.clone()) {
-            let number = numbers.entry(name.clone()).or_insert(1);
-            *number += 1;
-            unique = format!("{name}{SEPARATOR}{number}");
-        }
-        if is_column && unique == name {
+/// Gives the columns of a recursive `WITH t(n)` their names where they are selected first: the query that goes back to
+/// `t` finds them there.
+fn name_terms(query: &mut Query) {
+    let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return };
+    for table in &mut with.cte_tables {
+        let columns = &table.alias.columns;
+        let Some(items) = first_items(&mut table.query.body) else { continue };
+        if columns.len() != items.len() || items.iter().any(is_wildcard) {
             continue;
         }
-        match item {
-            SelectItem::UnnamedExpr(expr) => {
-                let alias = Ident::with_quote('"', unique);
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        for (item, column) in items.iter_mut().zip(columns) {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: column.name.clone() };
             }
-            SelectItem::ExprWithAlias { alias, .. } if unique != name => *alias = Ident::with_quote('"', unique),
-            _ => {}
         }
+    }
+}
+
+/// The output columns of the first `SELECT`, which name those of all.
+fn first_items(part: &mut SetExpr) -> Option<&mut Vec<SelectItem>> {
+    match part {
+        SetExpr::SetOperation { left, .. } => first_items(left),
+        SetExpr::Query(query) => first_items(&mut query.body),
+        SetExpr::Select(select) => Some(&mut select.projection),
+        _ => None,
+    }
+}
+
+/// Names the columns of a query. Within another query, a name that may be asked for stays as it is.
+fn name_query(query: &mut Query, is_outermost: bool) {
+    let named = name_parts(&mut query.body, is_outermost);
+    let Some(OrderByKind::Expressions(exprs)) = query.order_by.as_mut().map(|order| &mut order.kind) else { return };
+    for by in exprs {
+        let Expr::Identifier(name) = &by.expr else { continue };
+        let name = folded(name);
+        if let Some(found) = named.iter().find(|named| named.name == name) {
+            by.expr = found.place.clone();
+        }
+    }
+}
+
+/// A computed column as `ORDER BY` finds it by its name, before it looks for one of a table.
+struct Named {
+    name: String,
+    /// Its number, or its name if a `*` makes numbers unknown.
+    place: Expr,
+}
+
+/// Names the columns of all parts of a set operation, and returns those of the first.
+fn name_parts(part: &mut SetExpr, is_outermost: bool) -> Vec<Named> {
+    match part {
+        SetExpr::SetOperation { left, right, .. } => {
+            let named = name_parts(left, is_outermost);
+            name_parts(right, is_outermost);
+            named
+        }
+        SetExpr::Query(query) => name_parts(&mut query.body, is_outermost),
+        SetExpr::Select(select) => name_items(select, is_outermost),
+        _ => Vec::new(),
+    }
+}
+
+fn name_items(select: &mut Select, is_outermost: bool) -> Vec<Named> {
+    let has_wildcard = select.projection.iter().any(is_wildcard);
+    let (mut taken, mut named) = (HashSet::new(), Vec::new());
+    for index in 0..select.projection.len() {
+        let item = &select.projection[index];
+        let (expr, name, has_alias) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, name_of(expr), false),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, folded(alias), true),
+            _ => continue,
+        };
+        let is_column = !has_alias && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let is_again = match has_wildcard {
+            true if is_outermost => true,
+            true => is_column && is_in_wildcard(expr, select),
+            false => false,
+        };
+        // What is computed may have the name of a column of a table, which the engine would take for it.
+        let is_computed = is_outermost && !has_alias && !is_column;
+        let is_hidden = is_again || is_computed || taken.contains(&name);
+        taken.insert(name.clone());
+        let alias = match is_hidden {
+            true => Ident::with_quote('"', format!("{name}{SEPARATOR}{}", index + 1)),
+            false => Ident::with_quote('"', name.clone()),
+        };
+        if !is_column && !named.iter().any(|named: &Named| named.name == name) {
+            let place = match has_wildcard {
+                true => Expr::Identifier(alias.clone()),
+                false => Expr::value(Value::Number((index + 1).to_string(), false)),
+            };
+            named.push(Named { name, place });
+        }
+        if is_hidden || !is_column && !has_alias {
+            let expr = expr.clone();
+            select.projection[index] = SelectItem::ExprWithAlias { expr, alias };
+        }
+    }
+    named
+}
+
+fn is_wildcard(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+}
+
+/// Whether a `*` of the same query contains a column.
+fn is_in_wildcard(column: &Expr, select: &Select) -> bool {
+    select.projection.iter().any(|item| match (item, column) {
+        (SelectItem::Wildcard(_), _) => true,
+        (SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), _), column) => {
+            let table = table.0.last().and_then(|part| part.as_ident()).map(folded);
+            match column {
+                Expr::CompoundIdentifier(names) => names.iter().rev().nth(1).map(folded) == table,
+                _ => select.from.len() == 1 && select.from.iter().all(|from| from.joins.is_empty()),
+            }
+        }
+        _ => false,
+    })
+}
+
+fn folded(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_lowercase(),
     }
 }
 
 fn name_of(expr: &Expr) -> String {
-    let folded = |name: &Ident| match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
-    };
     match expr {
         Expr::Identifier(name) => folded(name),
         Expr::CompoundIdentifier(names) => names.last().map(folded).unwrap_or_default(),
@@ -82,9 +205,23 @@ fn name_of(expr: &Expr) -> String {
             name => name,
         },
         Expr::Nested(expr) | Expr::Collate { expr, .. } => name_of(expr),
+        Expr::CompoundFieldAccess { root, .. } => name_of(root),
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.first() {
+                Some(SelectItem::UnnamedExpr(expr)) => name_of(expr),
+                Some(SelectItem::ExprWithAlias { alias, .. }) => folded(alias),
+                _ => UNNAMED.to_owned(),
+            },
+            _ => UNNAMED.to_owned(),
+        },
+        Expr::TypedString(typed) => typed.data_type.to_string().to_lowercase(),
+        Expr::Interval(_) => "interval".to_owned(),
+        Expr::AtTimeZone { .. } => "timezone".to_owned(),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => "bool".to_owned(),
         Expr::Case { .. } => "case".to_owned(),
         Expr::Extract { .. } => "extract".to_owned(),
         Expr::Substring { .. } => "substring".to_owned(),
+        Expr::Overlay { .. } => "overlay".to_owned(),
         Expr::Trim { .. } => "btrim".to_owned(),
         Expr::Ceil { .. } => "ceil".to_owned(),
         Expr::Floor { .. } => "floor".to_owned(),
@@ -94,6 +231,3 @@ fn name_of(expr: &Expr) -> String {
         _ => UNNAMED.to_owned(),
     }
 }
-
-/// The name of a column without a name of its own.
-const UNNAMED: &str = "?column?";

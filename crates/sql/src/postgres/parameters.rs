@@ -50,24 +50,75 @@ fn of_text(text: &str, kind: Kind) -> Option<ScalarValue> {
     let trimmed = text.trim();
     let engine_type = match kind {
         Kind::Text => return Some(ScalarValue::Utf8(Some(text.to_owned()))),
-        Kind::Bool => {
-            let is_true = match trimmed.to_lowercase().as_str() {
-                "t" | "true" | "y" | "yes" | "on" | "1" => true,
-                "f" | "false" | "n" | "no" | "off" | "0" => false,
-                _ => return None,
-            };
-            return Some(ScalarValue::Boolean(Some(is_true)));
-        }
+        Kind::Bool => return truth_of_text(trimmed).map(|truth| ScalarValue::Boolean(Some(truth))),
         Kind::Numeric => return decimal(trimmed),
-        Kind::Bytea => {
-            let digits = text.strip_prefix("\\x")?;
-            let bytes =
-                digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-            return Some(ScalarValue::Binary(Some(bytes.collect::<Option<Vec<u8>>>()?)));
-        }
+        Kind::Bytea => return bytes_of_text(text).map(|bytes| ScalarValue::Binary(Some(bytes))),
         kind => PgType::new(kind).encoded(),
     };
-    ScalarValue::Utf8(Some(trimmed.to_owned())).cast_to(&engine_type).ok().filter(|value| !value.is_null())
+    let is_time = matches!(kind, Kind::Timestamp | Kind::TimestampTz);
+    let complete = if is_time { time_with_seconds(trimmed) } else { None };
+    ScalarValue::Utf8(Some(complete.unwrap_or_else(|| trimmed.to_owned())))
+        .cast_to(&engine_type)
+        .ok()
+        .filter(|value| !value.is_null())
+}
+
+/// A truth as PostgreSQL reads it.
+pub(crate) fn truth_of_text(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "t" | "true" | "y" | "yes" | "on" | "1" => Some(true),
+        "f" | "false" | "n" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Bytes as PostgreSQL reads them: `\x6869`, or letters with `\\` for a backslash and `\150` for a byte in octal digits.
+pub(crate) fn bytes_of_text(text: &str) -> Option<Vec<u8>> {
+    if let Some(digits) = text.strip_prefix("\\x") {
+        let byte = |pair: &[u8]| {
+            let is_whole = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+            is_whole.then(|| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())?
+        };
+        return digits.as_bytes().chunks(2).map(byte).collect();
+    }
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, after) = match (first, after) {
+            (b'\\', [b'\\', after @ ..]) => (b'\\', after),
+            (b'\\', after) => {
+                let (digits, after) = after.split_at_checked(3)?;
+                (u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?, after)
+            }
+            (byte, after) => (*byte, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    Some(bytes)
+}
+
+/// A time that is written without seconds, with them: `2026-11-01 00:00`, also with a zone. None for others.
+pub(crate) fn time_with_seconds(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (head, zone) = text.split_at_checked("2026-11-01 00:00".len())?;
+    let is_digit = |index: &usize| head.as_bytes()[*index].is_ascii_digit();
+    let has_form = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15].iter().all(is_digit)
+        && head.as_bytes()[13] == b':'
+        && matches!(head.as_bytes()[10], b' ' | b'T' | b't');
+    (has_form && !zone.starts_with([':', '.'])).then(|| format!("{head}:00{zone}"))
+}
+
+/// The values of an array that is written as a text: `{a,b}`. None if it is not one, or of other values.
+pub(crate) fn array_of_text(text: &str, element: &DataType) -> Option<ScalarValue> {
+    let value = |text: Option<String>| match text {
+        Some(text) => {
+            let read = of_text(&text, PgType::of(element).kind())?.cast_to(element).ok()?;
+            (!read.is_null()).then_some(read)
+        }
+        None => ScalarValue::try_from(element).ok(),
+    };
+    let values = array_elements(text)?.into_iter().map(value).collect::<Option<Vec<_>>>()?;
+    Some(ScalarValue::List(ScalarValue::new_list(&values, element, true)))
 }
 
 /// A decimal number with as many digits after the point as it is written with.
@@ -186,7 +237,7 @@ fn of_binary_array(mut bytes: Bytes, pg_type: PgType) -> Option<ScalarValue> {
 }
 
 /// The elements of an array in text: `{a,"b c",NULL}`.
-fn array_elements(text: &str) -> Option<Vec<Option<String>>> {
+pub(crate) fn array_elements(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut elements = Vec::new();
     let mut letters = inner.chars().peekable();

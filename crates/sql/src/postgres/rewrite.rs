@@ -4,21 +4,45 @@
 use std::ops::ControlFlow;
 
 use datafusion::error::{DataFusionError, Result};
+use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName,
-    ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef,
-    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Fetch, Function,
+    FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
+    LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
+    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::postgres::formats;
-use crate::postgres::schemas;
+use crate::postgres::expressions::{
+    binary, call, cast, constant, no_arguments, null, number, parsed_expr, taken, text,
+};
+use crate::postgres::{calls, formats, names, schemas};
+
+/// A statement that came by another way than a session of a client of PostgreSQL, changed alike.
+pub(crate) fn translated(statement: Parsed) -> Result<Parsed> {
+    Ok(match statement {
+        Parsed::Statement(mut statement) => {
+            names::name_columns(&mut statement);
+            changed(&mut statement, false)?;
+            Parsed::Statement(statement)
+        }
+        Parsed::Explain(mut explain) => {
+            explain.statement = Box::new(translated(*explain.statement)?);
+            Parsed::Explain(explain)
+        }
+        other => other,
+    })
+}
 
 /// Changes a statement of PostgreSQL into one of the engine. Fails for what the engine would do otherwise.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<()> {
-    let mut rewriter = Rewriter { refused: String::new() };
+    changed(statement, true)
+}
+
+fn changed(statement: &mut Statement, has_session: bool) -> Result<()> {
+    let mut rewriter = Rewriter { has_session, refused: String::new() };
     match statement.visit(&mut rewriter) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(DataFusionError::NotImplemented(rewriter.refused)),
@@ -44,6 +68,8 @@ pub(super) fn select_from(items: Vec<SelectItem>, table: ObjectName) -> Query {
 }
 
 struct Rewriter {
+    /// Whether there are functions that tell of a session, and names of objects of the catalog.
+    has_session: bool,
     /// What cannot be changed into something that the engine does.
     refused: String,
 }
@@ -52,14 +78,22 @@ impl VisitorMut for Rewriter {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        rewrite_expr(expr);
         if let Expr::Function(function) = expr
-            && let Err(refused) = formats::translate(function)
+            && function.name.0.len() == 2
+            && is_named(&function.name.0[0], "pg_catalog")
         {
-            self.refused = refused;
-            return ControlFlow::Break(());
+            function.name.0.remove(0);
         }
-        ControlFlow::Continue(())
+        if self.has_session {
+            rewrite_session(expr);
+        }
+        match rewrite_expr(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(refused) => {
+                self.refused = refused;
+                ControlFlow::Break(())
+            }
+        }
     }
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
@@ -77,6 +111,7 @@ impl VisitorMut for Rewriter {
         if returns_nothing(query) {
             query.order_by = None;
         }
+        limit_fetched(query);
         keep_names(&mut query.body);
         if let SetExpr::Select(select) = query.body.as_mut() {
             for item in &mut select.projection {
@@ -98,51 +133,44 @@ impl VisitorMut for Rewriter {
     }
 }
 
+/// `FETCH FIRST n ROWS ONLY`, which is `LIMIT n`.
+fn limit_fetched(query: &mut Query) {
+    let Some(Fetch { with_ties: false, percent: false, quantity }) = &query.fetch else { return };
+    let quantity = quantity.clone().unwrap_or_else(|| number("1"));
+    let offset = match query.limit_clause.take() {
+        None => None,
+        Some(LimitClause::LimitOffset { limit: None, offset, .. }) => offset,
+        other => {
+            query.limit_clause = other;
+            return;
+        }
+    };
+    query.fetch = None;
+    query.limit_clause = Some(LimitClause::LimitOffset { limit: Some(quantity), offset, limit_by: Vec::new() });
+}
+
 fn is_named(part: &ObjectNamePart, name: &str) -> bool {
     part.as_ident().is_some_and(|part| part.value.eq_ignore_ascii_case(name))
 }
 
-fn rewrite_expr(expr: &mut Expr) {
+/// What tells of the session: functions, and casts to the types of names such as `regclass`.
+fn rewrite_session(expr: &mut Expr) {
     match expr {
-        Expr::Collate { expr: inner, .. } => {
-            let inner = std::mem::replace(inner.as_mut(), null());
-            *expr = inner;
-        }
-        Expr::BinaryOp { op, .. } => {
-            if let BinaryOperator::PGCustomBinaryOperator(parts) = op
-                && let Some(known) = parts.last().and_then(|name| operator(name))
-            {
-                *op = known;
-            }
-        }
-        Expr::Subquery(query) if returns_nothing(query) => *expr = null(),
-        Expr::Subquery(query) => make_single(query),
-        Expr::Exists { subquery, negated } if returns_nothing(subquery) => {
-            *expr = Expr::value(Value::Boolean(*negated));
-        }
-        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
-            if let Some(Value::SingleQuotedString(escape)) = escape_char
-                && escape != "\\"
-            {
-                let inner = std::mem::replace(pattern.as_mut(), null());
-                **pattern = with_backslashes(inner, escape);
-                *escape_char = None;
-            }
-        }
-        // Monday is 1; for the engine it is 0.
-        Expr::Extract { field: DateTimeField::Isodow, .. } => *expr = one_more(std::mem::replace(expr, null())),
-        Expr::Function(function) if formats::is_iso_weekday(&*function) => {
-            *expr = one_more(std::mem::replace(expr, null()));
-        }
-        Expr::Function(function) => match array_query(function) {
-            Some(query) => *expr = array_of(query),
-            None => rewrite_function(function),
-        },
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
             if let Some(name) = name_type(data_type) {
-                let inner = std::mem::replace(inner.as_mut(), null());
+                let inner = taken(inner);
                 *expr = call(&format!("pg_to_{name}"), vec![inner]);
+            } else if let Expr::Function(function) = inner.as_mut()
+                && matches!(function.name.0.as_slice(), [name] if is_named(name, "pg_to_regproc"))
+                && matches!(data_type, DataType::Custom(name, _) if name.0.last().is_some_and(|name| is_named(name, "oid")))
+            {
+                // A function has a number only if it is in the catalog.
+                function.name = ObjectName::from(vec![Ident::new("pg_to_regprocedure")]);
             }
+        }
+        // The table of a row of the catalog: there are no comments that refer to it.
+        Expr::CompoundIdentifier(names) if names.last().is_some_and(|name| name.value == "tableoid") => {
+            *expr = cast(null(), DataType::BigInt(None));
         }
         // Identifiers that are functions without parentheses.
         Expr::Identifier(name) if name.quote_style.is_none() => {
@@ -152,14 +180,133 @@ fn rewrite_expr(expr: &mut Expr) {
                 *expr = call(&format!("pg_{lower}"), Vec::new());
             }
         }
+        Expr::Function(function) => rewrite_function(function),
         _ => {}
     }
 }
 
-fn rewrite_function(function: &mut Function) {
-    if function.name.0.len() == 2 && is_named(&function.name.0[0], "pg_catalog") {
-        function.name.0.remove(0);
+/// Fails for what the engine would do otherwise; the error says what.
+fn rewrite_expr(expr: &mut Expr) -> std::result::Result<(), String> {
+    match expr {
+        Expr::Collate { expr: inner, .. } => *expr = taken(inner),
+        Expr::BinaryOp { left, op, right } => {
+            if let BinaryOperator::PGCustomBinaryOperator(parts) = op
+                && let Some(known) = parts.last().and_then(|name| operator(name))
+            {
+                *op = known;
+            }
+            if let Some(called) = calls::operator(left, op, right) {
+                *expr = called;
+            }
+        }
+        Expr::Subquery(query) if returns_nothing(query) => *expr = null(),
+        Expr::Subquery(query) => make_single(query),
+        Expr::Exists { subquery, negated } if returns_nothing(subquery) => {
+            *expr = Expr::value(Value::Boolean(*negated));
+        }
+        Expr::Like { .. } | Expr::ILike { .. } => rewrite_like(expr),
+        Expr::AnyOp { right, .. } => {
+            if let Some(elem) = constant(right).and_then(calls::elements) {
+                **right = Expr::Array(Array { elem, named: true });
+            }
+        }
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if !matches!(**right, Expr::Subquery(_)) => {
+            let (left, compare_op, right) = (left.clone(), BinaryOperator::Eq, right.clone());
+            let mut any = Expr::AnyOp { left, compare_op, right, is_some: false };
+            rewrite_expr(&mut any)?;
+            *expr = Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(any))) };
+        }
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = call("timezone", vec![taken(time_zone), taken(timestamp)]);
+        }
+        Expr::Substring { expr: value, substring_from: Some(pattern), substring_for: None, .. }
+            if constant(pattern).is_some() =>
+        {
+            *expr = calls::matched(taken(value), taken(pattern));
+        }
+        // Monday is 1; for the engine it is 0.
+        Expr::Extract { field: DateTimeField::Isodow, .. } => *expr = one_more(taken(expr)),
+        Expr::Function(function) if formats::is_iso_weekday(&*function) => *expr = one_more(taken(expr)),
+        Expr::Function(function) => {
+            formats::translate(function)?;
+            match array_query(function) {
+                Some(query) => *expr = array_of(query),
+                None => {
+                    if let Some(called) = calls::function(function)? {
+                        *expr = called;
+                    }
+                }
+            }
+        }
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
+            calls::known_type(data_type);
+            match data_type {
+                DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None) => {
+                    if let Some(exact) = calls::decimal(inner) {
+                        *expr = exact;
+                    }
+                }
+                _ if calls::is_fraction(inner) && is_whole(data_type) => {
+                    if let Some(exact) = calls::decimal(inner) {
+                        **inner = exact;
+                    }
+                }
+                _ => {}
+            }
+        }
+        _ => {}
     }
+    Ok(())
+}
+
+fn is_whole(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Int(_)
+            | DataType::Integer(_)
+            | DataType::Int4(_)
+            | DataType::BigInt(_)
+            | DataType::Int8(_)
+            | DataType::SmallInt(_)
+            | DataType::Int2(_)
+    )
+}
+
+/// `LIKE` with another character in place of the backslash, and `LIKE ANY`.
+fn rewrite_like(expr: &mut Expr) {
+    let (Expr::Like { any, pattern, escape_char, .. } | Expr::ILike { any, pattern, escape_char, .. }) = expr else {
+        return;
+    };
+    if let Some(Value::SingleQuotedString(escape)) = escape_char
+        && escape != "\\"
+    {
+        let inner = taken(pattern);
+        **pattern = with_backslashes(inner, escape);
+        *escape_char = None;
+    }
+    if !std::mem::take(any) {
+        return;
+    }
+    let patterns = taken(pattern);
+    let like = |one: Expr| {
+        let mut like = expr.clone();
+        if let Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } = &mut like {
+            **pattern = one;
+        }
+        like
+    };
+    match calls::like_any(&patterns, like) {
+        Some(conditions) => *expr = conditions,
+        // The engine says that it has no such thing.
+        None => {
+            if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = expr {
+                (*any, **pattern) = (true, patterns);
+            }
+        }
+    }
+}
+
+fn rewrite_function(function: &mut Function) {
     if let [name] = function.name.0.as_slice()
         && let Some(name) = name.as_ident()
     {
@@ -179,31 +326,8 @@ fn rewrite_function(function: &mut Function) {
     }
 }
 
-fn no_arguments() -> FunctionArgumentList {
-    FunctionArgumentList { duplicate_treatment: None, args: Vec::new(), clauses: Vec::new() }
-}
-
 fn one_more(expr: Expr) -> Expr {
-    let one = Box::new(Expr::value(Value::Number("1".to_owned(), false)));
-    Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(expr), op: BinaryOperator::Plus, right: one }))
-}
-
-fn null() -> Expr {
-    Expr::value(Value::Null)
-}
-
-fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { args, ..no_arguments() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    binary(expr, BinaryOperator::Plus, number("1"))
 }
 
 /// `OPERATOR(pg_catalog.~)`.
@@ -238,7 +362,9 @@ fn name_type(data_type: &DataType) -> Option<&'static str> {
         DataType::Regclass => Some("regclass"),
         DataType::Custom(name, _) => {
             let name = name.0.last()?.as_ident()?.value.to_lowercase();
-            ["regclass", "regtype", "regnamespace", "regproc", "regrole"].into_iter().find(|known| **known == name)
+            ["regclass", "regtype", "regnamespace", "regproc", "regprocedure", "regrole"]
+                .into_iter()
+                .find(|known| **known == name)
         }
         _ => None,
     }
@@ -265,21 +391,24 @@ fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The only expression of a `SELECT`.
-fn parsed_expr(text: &str) -> Option<Expr> {
-    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_query());
-    match *parsed.ok()?.body {
-        SetExpr::Select(mut select) => match select.projection.pop()? {
-            SelectItem::UnnamedExpr(expr) => Some(expr),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 /// A function in `FROM`, whose column has the name of the function, or that after `AS`. Functions that return one value
 /// become queries.
 fn name_function(relation: &mut TableFactor) {
+    if let TableFactor::UNNEST { alias, array_exprs, .. } = relation
+        && array_exprs.len() == 1
+        && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
+    {
+        let name = alias.as_ref().map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());
+        let columns = vec![TableAliasColumnDef { name: name.clone(), data_type: None }];
+        *alias = Some(TableAlias { explicit: true, name, columns });
+        return;
+    }
+    if let TableFactor::Table { name, args, .. } = relation
+        && name.0.last().is_some_and(is_table)
+    {
+        *args = None;
+        return;
+    }
     let TableFactor::Table { name, alias, args: Some(args), .. } = relation else { return };
     let Some(function) = name.0.last().and_then(|name| name.as_ident()).map(|name| name.value.to_lowercase()) else {
         return;
@@ -308,7 +437,6 @@ fn name_function(relation: &mut TableFactor) {
 fn with_backslashes(pattern: Expr, escape: &str) -> Expr {
     /// Stands for the character itself.
     const ESCAPED: &str = "\u{1}";
-    let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
     let replaced = |expr, from: &str, to: &str| call("replace", vec![expr, text(from), text(to)]);
     let pattern = replaced(pattern, "\\", "\\\\");
     if escape.is_empty() {
@@ -334,13 +462,7 @@ fn empty_query() -> Query {
 /// The values of a query as an array: the engine has an aggregate for that.
 fn array_of(mut query: Query) -> Expr {
     let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
-    let none = Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(Expr::Array(Array { elem: Vec::new(), named: false })),
-        data_type: texts,
-        array: false,
-        format: None,
-    };
+    let none = cast(Expr::Array(Array { elem: Vec::new(), named: false }), texts);
     if returns_nothing(&query) {
         return none;
     }
@@ -374,6 +496,16 @@ fn keep_names(part: &mut SetExpr) {
         }
     }
     select.selection = Some(Expr::value(Value::Boolean(false)));
+    for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
+        if let JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint) = &mut join.join_operator
+            && matches!(constraint, JoinConstraint::On(_))
+        {
+            *constraint = JoinConstraint::On(Expr::value(Value::Boolean(true)));
+        }
+    }
 }
 
 /// Whether a query has no rows, whatever its conditions: it joins a table that never has any. The engine cannot plan some

@@ -79,6 +79,8 @@ impl PgType {
     /// Text.
     pub const TEXT: Self = Self { kind: Kind::Text, is_array: false };
 
+    pub(super) const INT8: Self = Self { kind: Kind::Int8, is_array: false };
+
     pub(super) fn new(kind: Kind) -> Self {
         Self { kind, is_array: false }
     }

@@ -8,7 +8,7 @@ use datafusion::arrow::array::types::{
     Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
     Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
 };
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
@@ -133,6 +133,8 @@ fn encodable(array: &ArrayRef, pg_type: PgType) -> Result<ArrayRef, ArrowError> 
     match array.data_type() {
         DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..) | DataType::Null => cast(array, &target),
         _ if is_text => displayed(array),
+        // That many digits are nobody's choice: `numeric` has as many as the number needs.
+        DataType::Decimal128(38, 10) => Ok(trimmed(&cast(array, &target)?)),
         DataType::Duration(_) => {
             cast(&cast(array, &DataType::Duration(datafusion::arrow::datatypes::TimeUnit::Nanosecond))?, &target)
         }
@@ -143,6 +145,16 @@ fn encodable(array: &ArrayRef, pg_type: PgType) -> Result<ArrayRef, ArrowError> 
 /// Converts values; one that does not fit is an error, and not null.
 fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, target, &CastOptions { safe: false, ..CastOptions::default() })
+}
+
+/// Decimal numbers without zeros at their ends.
+fn trimmed(numbers: &ArrayRef) -> ArrayRef {
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    let texts: StringArray = numbers.as_string::<i32>().iter().map(|text| text.map(trim)).collect();
+    Arc::new(texts)
 }
 
 fn displayed(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {

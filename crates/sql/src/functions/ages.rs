@@ -1,0 +1,94 @@
+//! `age(later, earlier)`: the years, months, days and time between two times, as calendars count them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use chrono::{DateTime, Datelike, Months, NaiveDateTime};
+use datafusion::arrow::array::{AsArray, IntervalMonthDayNanoBuilder};
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+pub(crate) fn age() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::new_from_impl(AgeFunction { signature: Signature::user_defined(Volatility::Immutable) }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct AgeFunction {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for AgeFunction {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        "age"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+        let is_time = |kind: &DataType| kind.is_temporal() || kind.is_string() || kind.is_null();
+        match kinds {
+            [later, earlier] if is_time(later) && is_time(earlier) => {
+                Ok(vec![DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())); 2])
+            }
+            _ => Err(DataFusionError::Plan("age takes one or two times".to_owned())),
+        }
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Interval(IntervalUnit::MonthDayNano))
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let is_constant = call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = call.args.iter().map(|arg| arg.to_array(call.number_rows)).collect::<Result<Vec<_>>>()?;
+        let [later, earlier] = arrays.as_slice() else {
+            return Err(DataFusionError::Internal("two times".to_owned()));
+        };
+        let (later, earlier) =
+            (later.as_primitive::<TimestampMicrosecondType>(), earlier.as_primitive::<TimestampMicrosecondType>());
+        let time = |us: Option<i64>| us.map(|us| DateTime::from_timestamp_micros(us).map(|time| time.naive_utc()));
+        let mut ages = IntervalMonthDayNanoBuilder::with_capacity(later.len());
+        for (later, earlier) in later.iter().zip(earlier.iter()) {
+            ages.append_option(match time(later).zip(time(earlier)) {
+                None => None,
+                Some((Some(later), Some(earlier))) => Some(between(later, earlier).ok_or_else(too_long)?),
+                Some(_) => return Err(too_long()),
+            });
+        }
+        let ages = ages.finish();
+        match is_constant {
+            true => ScalarValue::try_from_array(&ages, 0).map(ColumnarValue::Scalar),
+            false => Ok(ColumnarValue::Array(Arc::new(ages))),
+        }
+    }
+}
+
+fn too_long() -> DataFusionError {
+    DataFusionError::Execution("an age is out of the range of intervals".to_owned())
+}
+
+/// The age; none if an interval cannot hold it.
+fn between(later: NaiveDateTime, earlier: NaiveDateTime) -> Option<IntervalMonthDayNano> {
+    if later < earlier {
+        let age = between(earlier, later)?;
+        return Some(IntervalMonthDayNano::new(-age.months, -age.days, -age.nanoseconds));
+    }
+    let month = |time: NaiveDateTime| time.year() * 12 + time.month0() as i32;
+    let whole = |months: i32| earlier.checked_add_months(Months::new(months.unsigned_abs()));
+    let mut months = month(later) - month(earlier);
+    if whole(months)? > later {
+        months -= 1;
+    }
+    let rest = later - whole(months)?;
+    let days = i32::try_from(rest.num_days()).ok()?;
+    let nanoseconds = (rest - chrono::TimeDelta::days(days.into())).num_nanoseconds()?;
+    Some(IntervalMonthDayNano::new(months, days, nanoseconds))
+}

@@ -1,0 +1,145 @@
+//! Casts, comparisons and aggregates whose values the engine and PostgreSQL do not agree on.
+
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::array::{AsArray, Float64Array};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, ScalarUDF, Volatility, cast, create_udf, lit,
+};
+
+use crate::functions::times::by_array;
+use crate::postgres::{array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
+
+/// What `numeric` without digits is for the engine.
+const NUMERIC: DataType = DataType::Decimal128(38, 10);
+
+/// `numeric` of a whole number.
+const WHOLE_NUMERIC: DataType = DataType::Decimal128(20, 0);
+
+/// Rounds to the nearest whole number, and halves to the even one, as PostgreSQL casts `float8` to integers.
+static ROUNDED: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    let round = |args: &[ColumnarValue]| {
+        by_array(&args[0], |numbers| {
+            let rounded: Float64Array = numbers.as_primitive::<Float64Type>().unary(f64::round_ties_even);
+            Ok(Arc::new(rounded))
+        })
+    };
+    create_udf("rounded", vec![DataType::Float64], DataType::Float64, Volatility::Immutable, Arc::new(round))
+});
+
+/// The expression with the values that it has in PostgreSQL. Where kinds are fixed, as in `VALUES`, they stay.
+pub(crate) fn with_postgres_values(expr: Expr, schema: &DFSchema, has_fixed_kinds: bool) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Cast(mut cast) => {
+            if has_whole_numeric(&cast.expr, &cast.data_type, schema) && !has_fixed_kinds {
+                cast.data_type = WHOLE_NUMERIC;
+                return Ok(Transformed::yes(Expr::Cast(cast)));
+            }
+            match before_cast(&cast.expr, &cast.data_type, schema)? {
+                Some(inner) => {
+                    *cast.expr = inner;
+                    Ok(Transformed::yes(Expr::Cast(cast)))
+                }
+                None => Ok(Transformed::no(Expr::Cast(cast))),
+            }
+        }
+        Expr::TryCast(mut cast) => match before_cast(&cast.expr, &cast.data_type, schema)? {
+            Some(inner) => {
+                *cast.expr = inner;
+                Ok(Transformed::yes(Expr::TryCast(cast)))
+            }
+            None => Ok(Transformed::no(Expr::TryCast(cast))),
+        },
+        Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {
+            let is_changed = compares_truth(&left, &mut right, schema) || compares_truth(&right, &mut left, schema);
+            let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
+            Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+        }
+        expr if has_fixed_kinds => Ok(Transformed::no(expr)),
+        expr => Ok(with_exact_median(expr, schema)),
+    }
+}
+
+fn has_whole_numeric(expr: &Expr, kind: &DataType, schema: &DFSchema) -> bool {
+    *kind == NUMERIC && expr.get_type(schema).is_ok_and(|kind| kind.is_integer())
+}
+
+/// What is cast in the place of an expression; none for that itself.
+fn before_cast(expr: &Expr, kind: &DataType, schema: &DFSchema) -> Result<Option<Expr>> {
+    let Ok(from) = expr.get_type(schema) else { return Ok(None) };
+    let is_text = matches!(from, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    if !is_text {
+        return Ok(match (from, kind) {
+            (from, kind) if from.is_floating() && kind.is_integer() => {
+                Some(ROUNDED.call(vec![cast(expr.clone(), DataType::Float64)]))
+            }
+            // Halves are rounded away from zero.
+            (DataType::Decimal256(_, 1..), kind) if kind.is_integer() => {
+                Some(cast(expr.clone(), DataType::Decimal256(76, 0)))
+            }
+            (from, kind) if from.is_decimal() && kind.is_integer() => {
+                Some(cast(expr.clone(), DataType::Decimal128(38, 0)))
+            }
+            _ => None,
+        });
+    }
+    let Expr::Literal(value, _) = expr else {
+        return match kind {
+            DataType::List(_) => {
+                let message = "a text is taken for an array only where it is written in the query; use string_to_array";
+                Err(DataFusionError::NotImplemented(message.to_owned()))
+            }
+            _ => Ok(None),
+        };
+    };
+    let Some(text) = value.try_as_str().flatten() else { return Ok(None) };
+    let wrong = |what: &str| DataFusionError::Execution(format!("the text is not {what}"));
+    match kind {
+        DataType::List(element) => {
+            let array = array_of_text(text, element.data_type()).ok_or_else(|| wrong("an array such as {a,b}"))?;
+            Ok(Some(lit(array)))
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let bytes = bytes_of_text(text).ok_or_else(|| wrong("bytes in hexadecimal digits such as \\x6869"))?;
+            Ok(Some(lit(ScalarValue::Binary(Some(bytes)))))
+        }
+        DataType::Timestamp(..) => Ok(time_with_seconds(text).map(lit)),
+        _ => Ok(None),
+    }
+}
+
+/// Takes a text that is compared with a truth for one: `is_final = 't'`.
+fn compares_truth(truth: &Expr, text: &mut Expr, schema: &DFSchema) -> bool {
+    let Expr::Literal(value, _) = &*text else { return false };
+    let read = value.try_as_str().flatten().and_then(truth_of_text);
+    match (read, truth.get_type(schema)) {
+        (Some(read), Ok(DataType::Boolean)) => {
+            *text = lit(read);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The median of whole numbers may lie between two of them.
+fn with_exact_median(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let (name, args) = match &mut expr {
+        Expr::AggregateFunction(call) => (call.func.name().to_owned(), &mut call.params.args),
+        Expr::WindowFunction(call) => (call.fun.name().to_owned(), &mut call.params.args),
+        _ => return Transformed::no(expr),
+    };
+    if !["median", "approx_median", "approx_percentile_cont"].contains(&name.as_str()) {
+        return Transformed::no(expr);
+    }
+    match args.first_mut() {
+        Some(value) if value.get_type(schema).is_ok_and(|kind| kind.is_integer()) => {
+            *value = cast(std::mem::take(value), DataType::Float64);
+            Transformed::yes(expr)
+        }
+        _ => Transformed::no(expr),
+    }
+}

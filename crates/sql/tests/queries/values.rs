@@ -1,0 +1,131 @@
+//! Values, names and forms of queries as PostgreSQL has them, by whatever way a query comes.
+
+use super::*;
+
+async fn check(cases: &[(&str, &str)]) {
+    let archive = Archive::new().await;
+    archive.run(archive.task, &log(10)).await;
+    for (query, expected) in cases {
+        assert_eq!(archive.rows(&format!("SELECT {query}")).await.join(";"), *expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_those_of_postgresql() {
+    check(&[
+        ("median(value) FROM range(1, 5)", "2.5"),
+        ("DISTINCT median(value) OVER () FROM range(1, 5)", "2.5"),
+        ("string_agg(n::text, '') FROM (SELECT ntile(4) OVER (ORDER BY value) AS n FROM range(0, 10))", "1112223344"),
+        ("cast(2.5 as int), (-2.5)::int, 2.5::float8::int, 3.5::float8::int, 2.4::numeric(3, 1)::int", "3,-3,2,4,2"),
+        (
+            "12345678901234567890.123::numeric, 1.5::numeric, '0.10'::numeric, arrival::numeric FROM records LIMIT 1",
+            "12345678901234567890.123,1.5,0.10,0",
+        ),
+        ("2^3, mod(7, 3), div(7, 2), div(-7, 2), sign(-3)", "8,1,3,-3,-1.0"),
+        ("sum(value), sum(DISTINCT value), sum(value) FILTER (WHERE value > 3) FROM range(1, 5)", "10,10,4"),
+        ("sum(arrival) OVER (ORDER BY arrival ROWS 1 PRECEDING) FROM records ORDER BY 1 DESC LIMIT 2", "17;15"),
+        (
+            "percentile_disc(0.5) WITHIN GROUP (ORDER BY value), percentile_disc(1) WITHIN GROUP (ORDER BY value DESC) \
+          FROM range(1, 5)",
+            "2,1",
+        ),
+        ("every(value > 0), round(variance(value)) FROM range(1, 5)", "true,2.0"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_whole_number_that_is_too_large_is_an_error_and_no_other_number() {
+    let archive = Archive::new().await;
+    for query in [
+        "SELECT sum(x) FROM (VALUES (9223372036854775807), (1)) AS t (x)",
+        "SELECT k, sum(x) FROM (VALUES (1, 9223372036854775807), (1, 1), (2, 2)) AS t (k, x) GROUP BY k",
+        "SELECT x + 1 FROM (VALUES (9223372036854775807)) AS t (x)",
+        "SELECT 9223372036854775807 + 1",
+        "SELECT x * 2 FROM (VALUES (9223372036854775807)) AS t (x)",
+        "SELECT -2 - x FROM (VALUES (9223372036854775807)) AS t (x)",
+    ] {
+        let error = archive.error(query).await;
+        assert_eq!((error.kind(), error.sqlstate()), (SqlErrorKind::Invalid, "22003"), "{query}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn times_are_those_of_postgresql() {
+    check(&[
+        ("date_part('isodow', DATE '2026-03-02'), extract(isodow FROM DATE '2026-03-01')", "1,7"),
+        ("to_char(TIMESTAMP '2026-03-01 07:08:09', 'YYYY-MM-DD')", "2026-03-01"),
+        ("pg_typeof(now()), pg_typeof(current_timestamp), pg_typeof('2026-01-01 00:00:00+02'::timestamptz), \
+          pg_typeof(to_timestamp(0)), pg_typeof(localtimestamp)",
+         "timestamp with time zone,timestamp with time zone,timestamp with time zone,timestamp with time zone,\
+          timestamp without time zone"),
+        ("'2026-11-01 21:05:38Z'::timestamptz AT TIME ZONE 'Asia/Tokyo'", "2026-11-02T06:05:38"),
+        ("timezone('Asia/Tokyo', TIMESTAMP '2026-11-02 06:05:38')", "2026-11-01T21:05:38Z"),
+        // An hour that clocks leave out, and one that they show twice.
+        ("TIMESTAMP '2026-03-29 02:30:00' AT TIME ZONE 'Europe/Berlin'", "2026-03-29T01:30:00Z"),
+        ("TIMESTAMP '2026-10-25 02:30:00' AT TIME ZONE 'Europe/Berlin'", "2026-10-25T01:30:00Z"),
+        ("date_trunc('day', '2026-11-01 21:05:38Z'::timestamptz, 'Asia/Tokyo')", "2026-11-01T15:00:00Z"),
+        ("TIMESTAMP '2026-11-01 00:00', '2026-11-01 02:00+02'::timestamptz", "2026-11-01T00:00:00,2026-11-01T00:00:00Z"),
+        ("count(*) FROM records WHERE time > '2026-11-01 00:00' AND time > '2026-11-01T00:00Z'", "10"),
+        ("to_char(age(TIMESTAMP '2026-03-01', TIMESTAMP '2025-01-31 12:00:00') + TIMESTAMP '2000-01-01', 'YYYY-MM-DD HH24')",
+         "2001-02-01 12"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn texts_arrays_and_json_are_those_of_postgresql() {
+    check(&[
+        ("array_length('{a,b}'::text[], 1), ('{1,2}'::int[])[2]", "2,2"),
+        ("arrow_typeof('\\x6869'::bytea), encode('\\x6869'::bytea, 'hex')", "Binary,6869"),
+        ("count(*) FROM records WHERE severity = ANY('{ERROR,FATAL}') OR arrival = ANY('{0,1}')", "3"),
+        ("count(*) FROM records WHERE severity <> ALL (ARRAY['ERROR', 'WARN'])", "9"),
+        ("count(*) FROM records WHERE message LIKE ANY (ARRAY['line 1 %', '%2 of%'])", "2"),
+        ("count(*) FROM runs WHERE is_final = 't'", "1"),
+        ("'8d5c7a52-0000-4000-8000-000000000001'::uuid, '{}'::jsonb", "8d5c7a52-0000-4000-8000-000000000001,{}"),
+        (
+            "substring('run 12 of 34' from '[0-9]+'), substring('ab' from '(.)b'), substring('abc' from 2), \
+          regexp_substr('run 12', '(r)(un)'), array_length(regexp_split_to_array('a, b,c', ',\\s*'), 1)",
+            "12,a,bc,run,3",
+        ),
+        ("quote_literal('O''Neil'), format('%s-%I-%L %%', 1, 'a b', 'c')", "'O''Neil','\"1-\"\"a b\"\"-'c' %\""),
+        (
+            "x ->> 'a', x -> 'b', x #>> '{b,1}', json_extract_path_text(x, 'b', '0'), x ->> 'c' \
+          FROM (VALUES ('{\"a\": \"v\", \"b\": [1, \"z\"]}')) AS t (x)",
+            "v,\"[1, \"\"z\"\"]\",z,1,",
+        ),
+        ("value FROM generate_series(1, 9) ORDER BY 1 FETCH FIRST 2 ROWS ONLY", "1;2"),
+        ("x FROM unnest(ARRAY['a', 'b']) AS x", "a;b"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn columns_may_have_one_name_and_have_that_of_postgresql() {
+    let archive = Archive::new().await;
+    archive.run(archive.task, &log(2)).await;
+    for (query, expected) in [
+        ("SELECT date_trunc('month', time), count(*), 1 + 1 FROM records GROUP BY 1", "date_trunc,count,?column?"),
+        (
+            "SELECT severity, severity, max(arrival), max(arrival) FROM records GROUP BY 1",
+            "severity,severity_2,max,max_2",
+        ),
+        ("SELECT 1, 1", "?column?,?column?_2"),
+        ("SELECT arrival::text, arrival FROM records ORDER BY arrival", "arrival,arrival_2"),
+        ("SELECT time::date FROM records ORDER BY time", "time"),
+        ("SELECT time::date AS time FROM records ORDER BY time", "time"),
+        ("SELECT tags, t.* FROM tasks t", "tags,"),
+        ("SELECT *, tags FROM tasks", "task_id,"),
+        ("SELECT upper(task_name) AS task_name, * FROM tasks ORDER BY task_name", "task_name,task_id,"),
+        ("SELECT count FROM (SELECT count(*) FROM runs) AS counted", "count"),
+        ("WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT sum(n) AS n FROM t", "n"),
+    ] {
+        let answer = archive.ask(query, None).await.unwrap_or_else(|error| panic!("{query}: {error}"));
+        let header = answer.lines().next().unwrap_or_default();
+        assert!(header == expected || expected.ends_with(',') && header.starts_with(expected), "{query}: {header}");
+    }
+    let counted = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) SELECT sum(n) FROM t";
+    assert_eq!(archive.rows(counted).await, ["6"]);
+    let ordered = "SELECT -arrival AS arrival, message FROM records ORDER BY arrival";
+    assert_eq!(archive.rows(ordered).await, ["-1,line 1 of the log", "0,line 0 of the log"]);
+}
