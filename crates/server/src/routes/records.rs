@@ -120,6 +120,8 @@ struct Taken {
     repaired: u64,
     refused_lines: u64,
     refused: Vec<RefusedLine>,
+    /// Why the first line was not stored.
+    first_error: Option<ApiError>,
 }
 
 impl Taken {
@@ -128,6 +130,9 @@ impl Taken {
     fn refuse(&mut self, line: u64, reason: String, error: impl FnOnce(&str) -> ApiError) -> ApiResult<()> {
         if !self.is_skipping {
             return Err(error(&reason));
+        }
+        if self.first_error.is_none() {
+            self.first_error = Some(error(&reason));
         }
         self.refused_lines += 1;
         if self.refused.len() < limits::REFUSED_LINES_SHOWN {
@@ -140,13 +145,14 @@ impl Taken {
         Err(ApiError::invalid(format!("{message}; the first: {}", self.first_refused())))
     }
 
-    /// 400 if there were lines, and none of them is a record: the body is no log.
-    fn of_something(self) -> ApiResult<Self> {
-        match self.records == 0 && self.refused_lines > 0 {
-            true => {
-                Err(ApiError::invalid(format!("none of the lines is a record; the first: {}", self.first_refused())))
+    /// 400 or 413 if there were lines, and none of them is a record: the body is no log.
+    fn of_something(mut self) -> ApiResult<Self> {
+        match self.first_error.take().filter(|_| self.records == 0) {
+            Some(mut error) => {
+                error.message = format!("none of the lines is a record; {}", error.message);
+                Err(error)
             }
-            false => Ok(self),
+            None => Ok(self),
         }
     }
 
