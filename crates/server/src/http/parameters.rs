@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request, State, WebSocketUpgrade};
 use axum::handler::Handler;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, Method};
 use serde_json::{Map, Value};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::schema::{ObjectBuilder, Schema};
@@ -312,6 +312,7 @@ impl<T> Argument for State<T> {}
 impl<T> Argument for Extension<T> {}
 impl Argument for Extensions {}
 impl Argument for HeaderMap {}
+impl Argument for Method {}
 impl Argument for Body {}
 
 /// The types of all arguments of a handler, in the form that axum gives them.
