@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Service, bash, runlog, succeeded, write_lines};
+use crate::support::{Service, bash, requires, runlog, succeeded, write_lines};
 
 const RUNS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
 
@@ -159,16 +159,68 @@ fn an_orphan_that_cannot_be_removed_does_not_keep_others() {
         std::fs::write(orphan, "left behind").unwrap();
         succeeded(std::process::Command::new("touch").args(["-d", "3 days ago"]).arg(orphan).output().unwrap());
     }
-    // Only root can do that, and only on some file systems.
-    let held = std::process::Command::new("chattr").arg("+i").arg(&orphans[0]).output();
-    if !held.is_ok_and(|held| held.status.success()) {
+    let held = orphans[0].to_str().unwrap();
+    // On some file systems only.
+    if !requires("an orphan that cannot be removed", &["chattr", "+i", held]) {
         return;
     }
     let (code, _, errors) = on_archive(folder.path(), &["archive", "sweep"]);
-    succeeded(std::process::Command::new("chattr").arg("-i").arg(&orphans[0]).output().unwrap());
+    assert!(requires("an orphan that can be removed again", &["chattr", "-i", held]));
     assert!(code == 5 && errors.contains("a.zst"), "{code} {errors}");
     assert_eq!(orphans.map(|orphan| orphan.exists()), [true, false, false]);
     json_of(folder.path(), &["archive", "sweep"]);
+}
+
+/// The objects are there and so are their intents: it looked as if they were being written.
+#[test]
+fn records_that_the_catalog_lost_after_a_kill_are_reported_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let service = Service::start_on(&data, &["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    for number in 0..5 {
+        let line = json!({"logTimestamp": number, "logMessage": format!("line {number}")}).to_string();
+        let file = write_lines(folder.path().join("log.ndjson"), &[line]);
+        service.succeed(&["push", RUNS[0], file.to_str().unwrap(), "--task", &task]);
+    }
+    // That kills it.
+    drop(service);
+    let log = std::fs::OpenOptions::new().write(true).open(data.join("catalog.sqlite-wal")).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 20 * (24 + 4_096)).unwrap();
+    let (code, printed, errors) = on_archive(folder.path(), &["archive", "verify"]);
+    assert!(code == 6 && errors.contains("--repair"), "{code} {errors}");
+    let left = printed[0]["records"].as_u64().unwrap();
+    assert!(left < 5 && printed[0]["problems"] == 5 - left, "{printed:?}");
+    let repaired = json_of(folder.path(), &["archive", "verify", "--repair"]);
+    assert_eq!(repaired["recordsRestored"], 5 - left);
+    let verified = json_of(folder.path(), &["archive", "verify"]);
+    assert_eq!((&verified["records"], &verified["problems"]), (&json!(5), &json!(0)));
+}
+
+/// The advice was to restore the objects from a backup, one by one and by hand.
+#[test]
+fn what_is_damaged_is_restored_from_a_copy() {
+    let (folder, _) = archive();
+    let copy = folder.path().join("copy");
+    let copy = copy.to_str().unwrap();
+    let (code, _, errors) = on_archive(folder.path(), &["archive", "copy", "--to-data", copy]);
+    assert_eq!(code, 0, "{errors}");
+    for object in objects(folder.path()) {
+        let content = std::fs::read(&object).unwrap();
+        std::fs::write(object, &content[..content.len() - 3]).unwrap();
+    }
+    let (code, printed, errors) = on_archive(folder.path(), &["archive", "verify", "--repair"]);
+    assert!(code == 6 && errors.contains("--from"), "{code} {errors}");
+    let notes = printed[0]["noteTexts"].to_string();
+    assert!(RUNS.iter().all(|run| notes.contains(run)), "{notes}");
+    let repair = ["archive", "verify", "--repair", "--from"];
+    let (code, _, errors) = on_archive(folder.path(), &[&repair[..], &["nowhere"]].concat());
+    assert!(code == 2 && errors.contains("nowhere"), "{code} {errors}");
+    let data = folder.path().join("data");
+    let (code, _, errors) = on_archive(folder.path(), &[&repair[..], &[data.to_str().unwrap()]].concat());
+    assert!(code == 2 && errors.contains("the archive itself"), "{code} {errors}");
+    json_of(folder.path(), &[&repair[..], &[copy]].concat());
+    assert_eq!(json_of(folder.path(), &["archive", "verify"])["records"], 5);
 }
 
 /// A copy ended at the first object that was damaged, however often it was repeated.

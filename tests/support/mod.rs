@@ -149,6 +149,21 @@ impl Drop for Service {
     }
 }
 
+/// Runs a command as root that a test needs. If it fails, says that the test is not run and returns false; fails where the
+/// variable `CI` is set.
+#[track_caller]
+pub(crate) fn requires(test: &str, command: &[&str]) -> bool {
+    let is_root = succeeded(Command::new("id").arg("-u").output().unwrap()).trim() == "0";
+    let command: Vec<&str> = if is_root { command.to_vec() } else { [&["sudo", "-n"], command].concat() };
+    let output = Command::new(command[0]).args(&command[1..]).output();
+    if output.as_ref().is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{test} needs `{}`, which fails: {output:?}", command.join(" "));
+    eprintln!("NOT RUN: {test}, which needs `{}`", command.join(" "));
+    false
+}
+
 /// The program without the settings of the user who runs the tests.
 pub(crate) fn runlog(arguments: &[&str]) -> Command {
     let mut command = Command::new(RUNLOG);

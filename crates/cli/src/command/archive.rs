@@ -13,13 +13,13 @@ use runlog_store::maintenance::{LegalHold, Retention, VerifyProgress};
 use runlog_store::{SecretUrl, Store, StoreSettings};
 use serde_json::json;
 
-use crate::arguments::archive::{OpenArgs, catalog, objects, open};
+use crate::arguments::archive::{OpenArgs, catalog, folder_without_archive, objects, open};
 use crate::arguments::names::{RunRef, WorkspaceRef};
 use crate::arguments::number::{Size, between};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::Bar;
 use crate::render::terminal::{
-    BAD, GOOD, bytes, count, counted, counted_are, note, result_json, result_line, styled, table,
+    BAD, GOOD, WARNING, bytes, count, counted, counted_are, note, result_json, result_line, styled, table,
 };
 use crate::system::SystemClock;
 
@@ -30,7 +30,7 @@ const PROBLEMS_SHOWN: usize = 50;
 #[command(after_help = "\
 Examples:
   runlog archive stats
-  runlog archive verify --repair
+  runlog archive verify --repair --from /backup/runlog
   runlog archive copy --to-catalog postgres://runlog@db/runlog --to-objects s3://logs/runlog
   runlog archive retention sales --days 400 --dry-run
   runlog archive hold 6c0e5a34 --reason 'audit 2026, until the report is signed'
@@ -45,15 +45,46 @@ pub(crate) struct ArchiveArgs {
     json: bool,
 }
 
+/// A copy of the archive.
+#[derive(Debug, Args)]
+struct CopyArgs {
+    /// Restore damaged objects and logs from a copy of the archive, made with `runlog archive copy`: its folder, for what
+    /// --from-catalog and --from-objects do not name
+    #[arg(long, value_name = "FOLDER", requires = "repair")]
+    from: Option<PathBuf>,
+    /// PostgreSQL database with the catalog of the copy
+    #[arg(long, env = "RUNLOG_FROM_CATALOG", hide_env_values = true, value_name = "URL", value_parser = catalog)]
+    from_catalog: Option<SecretUrl>,
+    /// Bucket with the objects of the copy
+    #[arg(long, env = "RUNLOG_FROM_OBJECTS", hide_env_values = true, value_name = "URL", value_parser = objects)]
+    from_objects: Option<SecretUrl>,
+}
+
+impl CopyArgs {
+    /// Where the copy is; `None` if there is none.
+    fn settings(self) -> Option<StoreSettings> {
+        let is_named = self.from.is_some() || self.from_catalog.is_some() || self.from_objects.is_some();
+        let folder = self.from.unwrap_or_else(|| PathBuf::from("runlog-data"));
+        is_named.then(|| StoreSettings {
+            catalog: self.from_catalog,
+            objects: self.from_objects,
+            ..StoreSettings::in_folder(folder)
+        })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show the contents of each workspace, and how the objects are stored
     Stats,
     /// Read, hash and count everything, and fail if anything is missing or damaged
     Verify {
-        /// Remove orphaned objects and the rows of missing log files, and recount severities
+        /// Remove orphaned objects, restore records that the catalog lost, have damaged log files rebuilt, and recount
+        /// severities
         #[arg(long)]
         repair: bool,
+        #[command(flatten)]
+        from: CopyArgs,
     },
     /// Copy the archive to another location; a repeated copy resumes and adds what is new
     Copy {
@@ -156,7 +187,7 @@ async fn reseal(store: &Store, as_json: bool) -> Outcome {
     let json = json!({ "files": files, "runsSealed": runs, "filesLeft": left.files, "recordsLeft": left.records });
     let mut said = format!("sealed {} of {} again", counted(runs, "run"), counted(files, "file"));
     if left.files > 0 {
-        let why = "a service was sealing them, or something of them is damaged: `runlog doctor` tells more; then run this again";
+        let why = "a service was sealing them, or something of them is damaged: `runlog doctor` shows details; then run this again";
         said = format!("{said}; {} left: {why}", counted(left.files, "file"));
     }
     shown(as_json, json, said)
@@ -165,7 +196,10 @@ async fn reseal(store: &Store, as_json: bool) -> Outcome {
 async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -> Outcome {
     match action {
         Action::Stats => stats(store, as_json).await,
-        Action::Verify { repair } => verify(store, repair, as_json).await,
+        Action::Verify { repair, from } => match from.settings().filter(|_| repair) {
+            None => verify(store, repair, None, as_json).await,
+            Some(copy) => repair_from(store, of, copy, as_json).await,
+        },
         Action::Copy { to_data, to_catalog, to_objects, no_verify } => {
             let folder = to_data.unwrap_or_else(|| PathBuf::from("runlog-data"));
             let settings =
@@ -356,16 +390,29 @@ async fn stats(store: &Store, as_json: bool) -> Outcome {
     Ok(())
 }
 
-async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
+/// Verifies and repairs an archive with a copy of it, which must be there.
+async fn repair_from(store: &Store, of: &StoreSettings, copy: StoreSettings, as_json: bool) -> Outcome {
+    refuse_same_place(of, &copy)?;
+    if let Some(folder) = folder_without_archive(&copy) {
+        return Err(Failure::new(Exit::Usage, format!("there is no copy in {}", folder.display())));
+    }
+    let copy = open(copy).await?;
+    let outcome = verify(store, true, Some(&copy), as_json).await;
+    copy.close().await;
+    outcome
+}
+
+async fn verify(store: &Store, repair: bool, copy: Option<&Store>, as_json: bool) -> Outcome {
     let bar = Bar::telling();
-    let verified = store
-        .maintenance()
-        .verify(repair, |progress| match progress {
-            VerifyProgress::Objects(done) => bar.tell(format!("hashing objects: {}", count(done))),
-            VerifyProgress::Runs(done) => bar.tell(format!("counting runs: {}", count(done))),
-            VerifyProgress::Looked(done) => bar.tell(format!("looking for orphans: {}", count(done))),
-        })
-        .await?;
+    let tell = |progress| match progress {
+        VerifyProgress::Objects(done) => bar.tell(format!("hashing objects: {}", count(done))),
+        VerifyProgress::Runs(done) => bar.tell(format!("counting runs: {}", count(done))),
+        VerifyProgress::Looked(done) => bar.tell(format!("looking for orphans: {}", count(done))),
+    };
+    let verified = match copy {
+        Some(copy) => store.maintenance().repair_from(copy.maintenance(), tell).await?,
+        None => store.maintenance().verify(repair, tell).await?,
+    };
     drop(bar);
     let left = verified.problems + verified.orphans - verified.repaired;
     if as_json {
@@ -373,6 +420,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
             "objects": verified.objects, "bytes": verified.bytes, "runs": verified.runs, "records": verified.records,
             "pages": verified.pages, "orphans": verified.orphans, "orphanBytes": verified.orphan_bytes,
             "problems": verified.problems, "repaired": verified.repaired, "recordsRestored": verified.records_restored, "problemTexts": verified.problem_texts,
+            "notes": verified.notes, "noteTexts": verified.note_texts,
         }))?;
     } else {
         result_line(format!(
@@ -389,6 +437,9 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         let more = verified.problems.saturating_sub(PROBLEMS_SHOWN as u64);
         if more > 0 {
             result_line(format!("and {} more; --json shows up to a thousand", count(more)))?;
+        }
+        for text in verified.note_texts.iter().take(PROBLEMS_SHOWN) {
+            result_line(format!("{} {text}", styled(WARNING, "note:")))?;
         }
         if verified.records_restored > 0 {
             result_line(format!("{} restored", counted(verified.records_restored, "record")))?;
@@ -407,7 +458,7 @@ async fn verify(store: &Store, repair: bool, as_json: bool) -> Outcome {
         }
         _ if repair => {
             let message = format!(
-                "problems remaining: {}, repaired: {}; restore the objects from a backup to fix the rest",
+                "problems remaining: {}, repaired: {}; --from restores from a copy, and a collector or an engine can store a deleted log again",
                 count(left),
                 count(verified.repaired)
             );
@@ -438,7 +489,7 @@ fn refuse_same_place(from: &StoreSettings, to: &StoreSettings) -> Outcome {
     };
     Err(Failure::new(
         Exit::Usage,
-        format!("cannot copy the archive to {}: {shared}; choose another place", to.location()),
+        format!("{} cannot be a copy of the archive: {shared}; choose another place", to.location()),
     ))
 }
 
@@ -473,7 +524,7 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
             result_line(format!("{} {damage}", styled(BAD, "not copied:")))?;
         }
     }
-    let verified = if no_verify { Ok(()) } else { verify(&target, false, as_json).await };
+    let verified = if no_verify { Ok(()) } else { verify(&target, false, None, as_json).await };
     target.close().await;
     if copied.runs_damaged > 0 {
         let message = format!(
