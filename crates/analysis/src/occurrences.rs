@@ -11,7 +11,7 @@ pub const SAMPLE_BYTES_MAX: usize = 600;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Occurrences {
-    /// Number of records by severity, in the order of [`Severity::ALL`].
+    /// Number of records by severity, in the order `OTHER`, `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, `FATAL`.
     pub severities: SeverityCounts,
     /// The earliest time of a record.
     pub first: Timestamp,
@@ -81,7 +81,7 @@ impl Occurrences {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rest {
-    /// Number of records by severity, in the order of [`Severity::ALL`].
+    /// Number of records by severity, in the order `OTHER`, `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, `FATAL`.
     pub severities: SeverityCounts,
 }
 

@@ -7,8 +7,8 @@ use runlog_model::Severity;
 use serde::{Deserialize, Serialize};
 
 use super::cover::{Counted, representatives};
-use super::merge::templates_of;
 use super::mine::{Pattern, Patterns};
+use super::template::templates_of;
 use crate::mask::{shape_of_text, text_of};
 use crate::{Occurrences, StableId};
 
@@ -55,14 +55,14 @@ pub struct PatternChange {
 pub enum Change {
     /// Only in the later log.
     New,
-    /// At least [`CHANGE_TIMES_MIN`] times as many records, and [`CHANGE_RECORDS_MIN`] records more.
+    /// At least twice as many records, and at least 10 more.
     MoreOften {
         /// Records after divided by records before.
         times: f64,
     },
     /// Only in the earlier log.
     Gone,
-    /// At most one in [`CHANGE_TIMES_MIN`] records, and [`CHANGE_RECORDS_MIN`] records fewer.
+    /// At most half as many records, and at least 10 fewer.
     LessOften {
         /// Records after divided by records before.
         times: f64,

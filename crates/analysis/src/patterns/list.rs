@@ -9,16 +9,13 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::brackets::pairs_of;
 use super::fit::Tokenized;
 use super::token::{Kind, Token, single_values_of};
 use crate::mask::Mask;
 
 /// Lengths of a list that show that its elements are no fields of a record.
 const LENGTHS_MIN: usize = 3;
-
-/// How deep lists are looked for in brackets, and how many brackets may be open, which bounds the time.
-const DEPTH_MAX: usize = 6;
-const OPEN_MAX: usize = 32;
 
 /// The shapes with one element in place of each list.
 pub(super) fn with_lists_folded<'a>(shapes: &[&'a str]) -> Vec<Cow<'a, str>> {
@@ -236,49 +233,3 @@ fn elements_of(text: &str) -> Vec<Element<'_>> {
 }
 
 const OPENING: [char; 4] = ['(', '[', '{', '<'];
-
-/// Where something may be put into the empty brackets of a list: `[]`, `{}`, `List()`, not those of a call, `run()`.
-pub(super) fn empty_lists_of(shape: &str) -> Vec<usize> {
-    let is_list = |open: usize| match shape.as_bytes()[open] {
-        b'(' => {
-            let word = shape[..open].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
-            word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
-        }
-        _ => true,
-    };
-    let pairs = pairs_of(shape).into_iter().filter(|pair| pair.len() == 2 && !shape[pair.clone()].starts_with('<'));
-    pairs.map(|pair| pair.start).filter(|open| is_list(*open)).map(|open| open + 1).collect()
-}
-
-/// The places of brackets with what is in them, in the order of their beginning, down to [`DEPTH_MAX`].
-fn pairs_of(text: &str) -> Vec<Range<usize>> {
-    let mut open: Vec<(usize, u8)> = Vec::new();
-    let mut pairs = Vec::new();
-    let bytes = text.as_bytes();
-    for (at, byte) in text.bytes().enumerate() {
-        let closing = match byte {
-            b'(' => b')',
-            b'[' => b']',
-            b'{' => b'}',
-            b'<' => b'>',
-            _ => {
-                // `->` and `=>` close nothing; nor does what is open in vain, such as `a < b`.
-                let is_arrow = byte == b'>' && at > 0 && matches!(bytes[at - 1], b'-' | b'=');
-                let opened = if is_arrow { None } else { open.iter().rposition(|(_, closing)| *closing == byte) };
-                if let Some(place) = opened {
-                    let (start, _) = open[place];
-                    open.truncate(place);
-                    if place < DEPTH_MAX {
-                        pairs.push(start..at + 1);
-                    }
-                }
-                continue;
-            }
-        };
-        if open.len() < OPEN_MAX {
-            open.push((at, closing));
-        }
-    }
-    pairs.sort_by_key(|pair| pair.start);
-    pairs
-}

@@ -1,4 +1,4 @@
-//! From shapes to templates: shapes of one logging statement are joined, and what differs among them becomes `<*>`.
+//! Shapes of one logging statement are joined: what differs among them varies.
 //!
 //! Masks recognise numbers, paths and times, but not that `ORDERS` is the name of a table. Only the other shapes show
 //! this, so this step considers all of them at once. Its result is a function of the *set* of shapes: neither their
@@ -16,9 +16,7 @@
 //!    shapes is rare. If that many shapes are equal except for their rare words, the first word is not rare, and at least
 //!    half of the words remain, the rare words vary.
 //!
-//! Words that vary next to each other are one value, so that names of one word and of several are alike. Lists whose
-//! elements have a form of their own (`list.rs`) and the rows of a table (`row.rs`) are joined first. At last, a
-//! template with enough variants takes the lines that it stands for although they have more words (`absorb.rs`).
+//! Words that vary next to each other are one value, so that names of one word and of several are alike.
 //!
 //! Each round processes each word a fixed number of times: the work is linear in the number of shapes, not in their
 //! pairs.
@@ -27,12 +25,8 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::absorb::absorb;
 use super::fit::Tokenized;
-use super::list::with_lists_folded;
-use super::row::rows_of;
 use super::token::{Kind, Token, tokens_of};
-use crate::mask::Mask;
 
 /// Shapes that must differ in one word of a sentence, or a state, before it counts as varying.
 ///
@@ -67,41 +61,8 @@ const ROUNDS_MAX: usize = 8;
 /// Counts as more variants than any threshold requires.
 const TEMPLATE_EXISTS: u32 = 1 << 30;
 
-/// What a shape became.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Template {
-    /// What all shapes of the statement have in common, with [`Mask::Word`] for every value: the same in every log in
-    /// which the same words vary.
-    pub(crate) key: String,
-    /// The same with the kind of each value, where all shapes agree on it.
-    pub(crate) shape: String,
-}
-
-/// The template of each shape, in the order of the shapes.
-pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
-    let shapes = with_lists_folded(shapes);
-    let shapes: Vec<&str> = shapes.iter().map(AsRef::as_ref).collect();
-    let rows = rows_of(&shapes);
-    let mut lines: Vec<Line<'_>> = shapes.iter().zip(rows).map(|(shape, row)| Line::of(shape, row)).collect();
-    let_words_vary(&mut lines);
-    if absorb(&mut lines) {
-        let_words_vary(&mut lines);
-        absorb(&mut lines);
-    }
-    let keys: Vec<String> = lines.iter().map(Line::key).collect();
-    let mut joined: HashMap<&str, Vec<String>> = HashMap::new();
-    for (key, line) in keys.iter().zip(&lines) {
-        let pieces = line.pieces();
-        match joined.get_mut(key.as_str()) {
-            Some(ours) => ours.iter_mut().zip(pieces).for_each(|(ours, piece)| join_piece(ours, piece)),
-            None => _ = joined.insert(key, pieces.map(str::to_owned).collect()),
-        }
-    }
-    let shapes: HashMap<&str, String> = joined.into_iter().map(|(key, pieces)| (key, pieces.concat())).collect();
-    keys.iter().map(|key| Template { key: key.clone(), shape: shapes[key.as_str()].clone() }).collect()
-}
-
-fn let_words_vary(lines: &mut [Line<'_>]) {
+/// Lets the words vary that differ among the lines.
+pub(super) fn let_words_vary(lines: &mut [Line<'_>]) {
     for _ in 0..ROUNDS_MAX {
         let single = single_words_that_vary(lines);
         let changed = apply(lines, &single);
@@ -110,19 +71,6 @@ fn let_words_vary(lines: &mut [Line<'_>]) {
             break;
         }
     }
-}
-
-/// What two texts at one position of a template have in common.
-fn join_piece(ours: &mut String, other: &str) {
-    if ours == other {
-        return;
-    }
-    let (number, hex) = (Mask::Number.char(), Mask::Hex.char());
-    let is = |text: &str, mask: char| text.len() == 1 && text.starts_with(mask);
-    let digits = |text: &str| is(text, number) || is(text, hex);
-    let joined = if digits(ours) && digits(other) { hex } else { Mask::Word.char() };
-    ours.clear();
-    ours.push(joined);
 }
 
 /// A shape as tokens, with the text between them as its frame.
@@ -137,7 +85,7 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(shape: &'a str, row: Option<Vec<Token>>) -> Self {
+    pub(super) fn of(shape: &'a str, row: Option<Vec<Token>>) -> Self {
         let tokens = row.unwrap_or_else(|| tokens_of(shape));
         let mut line = Self { shape, tokens, hashes: Vec::new(), frame_hash: 0, hash: 0 };
         line.rehash();
@@ -222,7 +170,7 @@ impl<'a> Line<'a> {
     }
 
     /// Tokens and the text between them, alternating.
-    fn pieces(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &str> {
         let mut at = 0;
         let mut pieces = Vec::with_capacity(2 * self.tokens.len() + 1);
         for token in &self.tokens {
@@ -234,7 +182,7 @@ impl<'a> Line<'a> {
         pieces.into_iter()
     }
 
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         Tokenized { shape: self.shape, tokens: &self.tokens }.key()
     }
 }
@@ -355,8 +303,8 @@ fn rare_words_that_vary(lines: &[Line<'_>]) -> Varying {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::mask::{mask_line, shape_of_text, text_of};
+    use crate::mask::{Mask, mask_line, shape_of_text, text_of};
+    use crate::patterns::template::templates_of;
 
     /// The templates of lines, each once, sorted.
     fn templates(lines: impl IntoIterator<Item = String>) -> Vec<String> {

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use runlog_model::{Record, Severity};
 use serde::{Deserialize, Serialize};
 
-use super::merge::{Template, templates_of};
+use super::template::{Template, templates_of};
 use crate::first_line::first_line_of;
 use crate::mask::{Mask, mask_line, masked, shape_of_text, text_of};
 use crate::stack_trace::StackTrace;
@@ -47,11 +47,11 @@ pub struct PatternMiner {
 
 /// The patterns of a log, most severe first, then most frequent.
 ///
-/// Made to be stored with a run: at most [`PATTERNS_MAX`] patterns.
+/// Made to be stored with a run: at most 2,000 patterns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patterns {
-    /// Version of the algorithm that computed the templates: [`TEMPLATES_VERSION`] at that time.
+    /// Version of the algorithm that computed the templates.
     pub version: u32,
     /// Total number of records, including those of `rest`.
     pub records: u64,

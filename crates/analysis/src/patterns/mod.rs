@@ -1,6 +1,7 @@
 //! What a log says over and over, and what is different in it from an earlier one.
 
 mod absorb;
+mod brackets;
 mod change;
 mod cover;
 mod fit;
@@ -8,6 +9,7 @@ mod list;
 mod merge;
 mod mine;
 mod row;
+mod template;
 mod token;
 
 pub use change::{CHANGE_RECORDS_MIN, CHANGE_TIMES_MIN, Change, Comparison, PatternChange};

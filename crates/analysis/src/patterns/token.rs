@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::list::empty_lists_of;
+use super::brackets::empty_lists_of;
 use crate::mask::Mask;
 
 /// A word or value of a shape.

@@ -31,7 +31,7 @@ pub struct RootCause {
     pub class: String,
     /// Its message, with values masked.
     pub message_template: String,
-    /// Up to [`OWN_FRAMES_MAX`] frames of the job's own code, the innermost first; when there are none, the
+    /// Up to 3 frames of the job's own code, the innermost first; when there are none, the
     /// innermost frame of all.
     pub frames: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub struct StackTraceGroup {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StackTraceGroups {
-    /// At most [`GROUPS_MAX`].
+    /// At most 500.
     pub groups: Vec<StackTraceGroup>,
     /// Number of records with a stack trace in none of the groups.
     pub rest: Rest,

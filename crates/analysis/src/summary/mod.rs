@@ -18,8 +18,8 @@ mod suspects;
 mod timeline;
 mod totals;
 
-pub use choice::{Headline, HeadlineRecord};
 pub(crate) use choice::{GoodSuspects, Logged, headline_of};
+pub use choice::{Headline, HeadlineRecord};
 pub use failure::{Cause, Event, Failure};
 pub use gaps::SlowGap;
 pub(crate) use job::{good_summaries, summarize_log};

@@ -38,7 +38,7 @@ const LENGTHS_MS: [i64; 19] = [
 pub struct Timeline {
     /// Length of an interval. Unit: milliseconds.
     pub stretch_ms: i64,
-    /// The intervals with records, earliest first; at most [`STRETCHES_MAX`].
+    /// The intervals with records, earliest first; at most 240.
     pub stretches: Vec<Stretch>,
 }
 

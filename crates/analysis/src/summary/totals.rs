@@ -13,7 +13,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Number of records by severity, in the order of [`Severity::ALL`].
+    /// Number of records by severity, in the order `OTHER`, `TRACE`, `DEBUG`, `INFO`, `WARN`, `ERROR`, `FATAL`.
     pub severities: SeverityCounts,
     /// The earliest time of a record.
     pub first: Option<Timestamp>,
