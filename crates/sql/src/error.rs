@@ -37,6 +37,11 @@ pub enum SqlErrorKind {
     Internal,
 }
 
+/// An error of a query that is larger than queries may be.
+pub(crate) fn too_large(what: impl Into<String>) -> DataFusionError {
+    DataFusionError::Plan(format!("the query is too large: {}", what.into()))
+}
+
 /// A position in a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlPlace {

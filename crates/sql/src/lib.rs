@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod functions;
 mod limits;
+mod parser;
 mod postgres;
 mod render;
 mod tables;

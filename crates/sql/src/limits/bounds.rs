@@ -6,8 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SessionState;
+use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
@@ -16,6 +15,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::too_large;
+use crate::parser::engine_statement;
 
 /// The longest query. Unit: bytes.
 pub(crate) const QUERY_BYTES_MAX: usize = 256 << 10;
@@ -29,6 +31,9 @@ const SELECTS_MAX: usize = 128;
 /// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it. The
 /// stacks of [`crate::threads`] hold that.
 const DEPTH_MAX: usize = 300;
+
+/// How deep subqueries within expressions may be nested: planning time doubles with each level.
+const SUBQUERY_DEPTH_MAX: usize = 8;
 
 /// Maximum number of tables of a query, where each name of a `WITH` counts as its definition: planning time grows
 /// quadratically.
@@ -47,16 +52,15 @@ const PART_BYTES: usize = 256;
 /// Maximum size of the values of all parameters, each as often as the query names it. Unit: bytes.
 const PARAMETER_BYTES_MAX: usize = 8 << 20;
 
-/// What a query says, unless that is too much.
-pub(crate) fn parsed(state: &SessionState, query: &str) -> Result<Statement> {
+/// What a query in the engine's dialect says, unless that is too much.
+pub(crate) fn parsed(query: &str) -> Result<Statement> {
     check_text(query, &GenericDialect {})?;
-    let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(query, &dialect)?;
+    let statement = engine_statement(query)?;
     let mut count = Count::default();
-    if count_in(&statement, &mut count).is_break() {
-        return Err(too_large(count.reason));
+    match count_in(&statement, &mut count) {
+        ControlFlow::Break(()) => Err(too_large(count.reason)),
+        ControlFlow::Continue(()) => Ok(statement),
     }
-    Ok(statement)
 }
 
 /// Whether a statement is no larger than statements may be.
@@ -66,10 +70,6 @@ pub(crate) fn check_parsed(statement: &ParsedStatement) -> Result<()> {
         ControlFlow::Break(()) => Err(too_large(count.reason)),
         ControlFlow::Continue(()) => Ok(()),
     }
-}
-
-fn too_large(what: impl Into<String>) -> DataFusionError {
-    DataFusionError::Plan(format!("the query is too large: {}", what.into()))
 }
 
 /// Whether a text is no longer than queries may be. The dialect must be that of the parser: what ends a comment differs.
@@ -99,6 +99,8 @@ pub(crate) fn check_text(query: &str, dialect: &dyn Dialect) -> Result<()> {
 #[derive(Default)]
 struct Count {
     depth: usize,
+    /// Subqueries of expressions around the place that is visited.
+    subqueries: usize,
     tables: usize,
     /// The queries around the place that is visited, outermost first.
     queries: Vec<QueryCount>,
@@ -160,8 +162,13 @@ fn count_in(statement: &Statement, count: &mut Count) -> ControlFlow<()> {
 impl Visitor for Count {
     type Break = ();
 
-    fn pre_visit_expr(&mut self, _: &ParsedExpr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &ParsedExpr) -> ControlFlow<()> {
         self.depth += 1;
+        self.subqueries += usize::from(is_subquery(expr));
+        if self.subqueries > SUBQUERY_DEPTH_MAX {
+            self.reason = format!("subqueries of expressions are nested more than {SUBQUERY_DEPTH_MAX} deep");
+            return ControlFlow::Break(());
+        }
         if self.depth > DEPTH_MAX {
             self.reason = format!(
                 "an expression is more than {DEPTH_MAX} deep; a chain of AND, OR, + or || counts by its length, a list \
@@ -172,8 +179,9 @@ impl Visitor for Count {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, _: &ParsedExpr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &ParsedExpr) -> ControlFlow<()> {
         self.depth -= 1;
+        self.subqueries -= usize::from(is_subquery(expr));
         ControlFlow::Continue(())
     }
 
@@ -212,6 +220,10 @@ impl Visitor for Count {
         let known = definitions.iter().filter_map(|name| self.definition(name)).max_by_key(|size| size.steps);
         self.add(known.unwrap_or(Size { tables: 1, steps: 1 }))
     }
+}
+
+fn is_subquery(expr: &ParsedExpr) -> bool {
+    matches!(expr, ParsedExpr::Subquery(_) | ParsedExpr::Exists { .. } | ParsedExpr::InSubquery { .. })
 }
 
 /// A name as the planner compares it: only one without quotes is the same in any case.

@@ -1,0 +1,128 @@
+//! Parsing that ends. Where a word begins a special form of an expression, such as `CAST(`, and that form fails inside,
+//! the parser reads the word as the name of a function instead. Nested, each level multiplies the time, so that a few
+//! hundred bytes take for ever, on a thread that nothing can stop. So the beginnings of expressions are counted; once
+//! there are too many, each is an error at once.
+
+mod dialects;
+
+use std::cell::Cell;
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Statement as ParsedStatement;
+use datafusion::sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+
+use self::dialects::Counting;
+use crate::error::too_large;
+
+/// Maximum number of beginnings of expressions that are tried. A query has fewer than tokens, and of one without errors
+/// the parser tries hardly any twice.
+const BEGINNINGS_MAX: u32 = 200_000;
+
+/// How deep brackets, subqueries and the like may be nested.
+const NESTING_MAX: usize = 50;
+
+thread_local! {
+    /// How many beginnings of expressions may still be tried by the parser that runs on this thread.
+    static BEGINNINGS_LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+fn count() -> Result<(), ParserError> {
+    let left = BEGINNINGS_LEFT.get().checked_sub(1).ok_or(ParserError::RecursionLimitExceeded)?;
+    BEGINNINGS_LEFT.set(left);
+    Ok(())
+}
+
+/// Parses the one statement of a query in the engine's dialect.
+pub(crate) fn engine_statement(query: &str) -> Result<Statement> {
+    let dialect = Counting { dialect: GenericDialect {}, count };
+    let mut statements = counted(|| {
+        DFParserBuilder::new(query).with_dialect(&dialect).with_recursion_limit(NESTING_MAX).build()?.parse_statements()
+    })?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(statement),
+        (Some(_), false) => Err(DataFusionError::Plan("a query is one statement; this has more".to_owned())),
+        (None, _) => Err(DataFusionError::Plan("the query has no statement".to_owned())),
+    }
+}
+
+/// Parses the statements of a client of PostgreSQL.
+pub(crate) fn postgres_statements(text: &str) -> Result<Vec<ParsedStatement>> {
+    let dialect = Counting { dialect: PostgreSqlDialect {}, count };
+    counted(|| {
+        let parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).try_with_sql(text);
+        let statements = parser.and_then(|mut parser| parser.parse_statements());
+        statements.map_err(|error| DataFusionError::SQL(Box::new(error), None))
+    })
+}
+
+/// Runs the parser, which may try so many beginnings of expressions.
+fn counted<T>(parse: impl FnOnce() -> Result<T>) -> Result<T> {
+    BEGINNINGS_LEFT.set(BEGINNINGS_MAX);
+    let parsed = parse();
+    match BEGINNINGS_LEFT.get() {
+        0 => Err(too_large("it has an error deep within other expressions, or too many expressions")),
+        _ => parsed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::Dialect;
+
+    use super::*;
+
+    /// Each took longer than the age of the universe, and the thread could not be stopped.
+    #[test]
+    fn an_error_deep_within_expressions_is_found_in_time() {
+        let forms = [
+            ("CAST(", " AS INT)"),
+            ("CAST(CAST(", " AS INT) AS INT)"),
+            ("TRY_CAST(", " AS INT)"),
+            ("CASE CAST(", " AS INT) WHEN 1 THEN 1 END"),
+            ("SUBSTRING(", ")"),
+            ("POSITION(", " IN a)"),
+            ("OVERLAY(", " PLACING a FROM 1)"),
+            ("TRIM(", ")"),
+            ("CEIL(", ")"),
+            ("CONVERT(", ", INT)"),
+            ("f(", ")"),
+            ("ARRAY[", "]"),
+            ("INTERVAL (", ")"),
+            ("(", ")"),
+            ("EXISTS (SELECT ", ")"),
+        ];
+        let parsing = move || {
+            for (begin, end) in forms {
+                for depth in [10, 20, 45, 400] {
+                    let query = format!("SELECT {}1 1 1{}", begin.repeat(depth), end.repeat(depth));
+                    assert!(engine_statement(&query).is_err(), "{query}");
+                    assert!(postgres_statements(&query).is_err(), "{query}");
+                }
+            }
+        };
+        // As large as the stacks on which queries are parsed.
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(parsing).unwrap();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_dialects_that_count_parse_as_those_that_do_not() {
+        let queries = [
+            "SELECT a -> 'b', c::text, E'\\n', $1, x[1:2] FROM t TABLESAMPLE (1) WHERE a ~ 'b' ORDER BY ALL",
+            "SELECT CAST(TRIM(SUBSTRING(a FROM 1 FOR 2)) AS INT), EXTRACT(DAY FROM b), INTERVAL '1 day', DATE '2026-01-01'",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * EXCLUDE (i) FROM n QUALIFY true",
+        ];
+        let parsed = |dialect: &dyn Dialect, query| {
+            BEGINNINGS_LEFT.set(BEGINNINGS_MAX);
+            Parser::parse_sql(dialect, query).map_err(|error| error.to_string())
+        };
+        for query in queries {
+            let counting = Counting { dialect: GenericDialect {}, count };
+            assert_eq!(parsed(&counting, query), parsed(&GenericDialect {}, query));
+            let counting = Counting { dialect: PostgreSqlDialect {}, count };
+            assert_eq!(parsed(&counting, query), parsed(&PostgreSqlDialect {}, query));
+        }
+    }
+}
