@@ -19,7 +19,6 @@ use crate::catalog::group_commit::{GroupCommit, GroupedWrite};
 use crate::catalog::transaction::WriteTransaction;
 use crate::cpu::{CpuPool, Priority};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lake::table::LakeTableKind;
 use crate::limits;
 use crate::objects::backend::Objects;
 use crate::objects::damage::Damage;
@@ -30,6 +29,9 @@ use crate::permissions::{create_data_folder, create_private_folder};
 use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
+
+/// Number of tables that a workspace has for lakehouses.
+pub(crate) const LAKE_TABLES: usize = 4;
 
 /// What the parts of an open archive share. Clones share it too.
 #[derive(Clone)]
@@ -56,7 +58,7 @@ struct Inner {
     /// The same for a table of rows of the catalog.
     lake_view_turn: tokio::sync::Mutex<()>,
     /// Snapshots that were made, by table.
-    lake_snapshots: [AtomicU64; LakeTableKind::ALL.len()],
+    lake_snapshots: [AtomicU64; LAKE_TABLES],
     /// For interactive work, and for background work.
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
@@ -282,13 +284,13 @@ impl Core {
         &self.inner.lake_view_turn
     }
 
-    /// Counts a snapshot of a table.
-    pub(crate) fn count_lake_snapshot(&self, table: LakeTableKind) {
-        self.inner.lake_snapshots[table as usize].fetch_add(1, Ordering::Relaxed);
+    /// Counts a snapshot of the table with this number.
+    pub(crate) fn count_lake_snapshot(&self, table: usize) {
+        self.inner.lake_snapshots[table].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The snapshots that this process has made, in the order of the tables.
-    pub(crate) fn lake_snapshots(&self) -> [u64; LakeTableKind::ALL.len()] {
+    pub(crate) fn lake_snapshots(&self) -> [u64; LAKE_TABLES] {
         std::array::from_fn(|table| self.inner.lake_snapshots[table].load(Ordering::Relaxed))
     }
 

@@ -100,8 +100,8 @@ pub mod collection {
         ClaimedComponents, ClaimedRun, CollectedRun, CollectionMetrics, CollectorHeartbeat, FailedAttempt, LandedLog,
         LandedRun, UnrecordedRun, UpsertCounts, UpstreamRun, UpstreamRunState,
     };
-    pub use crate::tables::runs::ReportedRun;
     pub use crate::tables::reported_plans::{ClaimedPlan, ListedPlan, PlanCollectionMetrics, PlanState};
+    pub use crate::tables::runs::ReportedRun;
 }
 
 /// Sinks, the deliveries of logs to them, and dead letters.
@@ -126,9 +126,9 @@ pub mod lakehouse {
 /// Records of one log.
 pub mod logs {
     pub use crate::log::filter::{FilteredRecords, RecordFilter};
-    pub use crate::segment::caseless_text::{CaselessText, CaselessTextError};
     pub use crate::log::read::{LivePage, LiveQuery, RecordReader};
     pub use crate::parts::Logs;
+    pub use crate::segment::caseless_text::{CaselessText, CaselessTextError};
 }
 
 /// Sealing, sweeping, retention, deletion, verification and copies.

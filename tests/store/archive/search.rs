@@ -76,7 +76,7 @@ proptest! {
                 to: None,
                 order,
                 severities: HashSet::from([Severity::Warn, Severity::Other]),
-                texts: vec!["LINE".to_owned(), "of 1".to_owned()],
+                texts: ["LINE", "of 1"].map(|text| text.parse().unwrap()).to_vec(),
                 count: step,
             };
             let fits = |record: &Record| {

@@ -14,7 +14,7 @@ use runlog_model::text::TextLine;
 use runlog_model::wire::overview::{LogBody, LogProgress, LogSetback, RunWithLog};
 use runlog_model::wire::records::{HistogramBody, PlacedRecord, RecordsBody};
 use runlog_model::{Record, RecordOrder, Run, Severity, TimeRange};
-use runlog_store::logs::{RecordFilter, RecordReader};
+use runlog_store::logs::{CaselessText, CaselessTextError, RecordFilter, RecordReader};
 use runlog_store::runs::{LogMetadata, RunBrief};
 
 use crate::app::App;
@@ -105,8 +105,8 @@ query_parameters! {
         count: NumberOr<1, { limits::RECORDS_MAX }, 200> = "count",
         /// Only records with these severities: repeated, comma-separated, or both; `OTHER` for unknown ones.
         severity: List<Severity> = "severity",
-        /// Only records whose message contains this text, ignoring the case of ASCII letters; repeated: all of them, in this
-        /// order. A single text may also be part of the name of the component.
+        /// Only records whose message contains this text, in any case and Unicode normal form; repeated: all of them, in
+        /// this order. A single text may also be part of the name of the component.
         texts: Texts = "q",
         /// With a filter: scan forwards (`ASC`, the default) or backwards (`DESC`); case-insensitive.
         order: Option<RecordOrder> = "order",
@@ -161,7 +161,9 @@ pub(crate) async fn records(
     let (from, to, count) = (query.from.0, query.to.map(|to| to.0), query.count.0);
     let order = query.order.unwrap_or(RecordOrder::Asc);
     let severities: HashSet<Severity> = query.severity.0.into_iter().collect();
-    let texts = query.texts.0;
+    let caseless =
+        |text: &String| text.parse().map_err(|error: CaselessTextError| ApiError::invalid(format!("q: {error}")));
+    let texts = query.texts.0.iter().map(caseless).collect::<ApiResult<Vec<CaselessText>>>()?;
     let run = rights::run_brief(app.store(), &caller, &id, &Right::READ_LOGS).await?;
     let body = if severities.is_empty() && texts.is_empty() {
         let _permit = app.page_reads().acquire().await?;

@@ -136,6 +136,27 @@ async fn records_that_fit_are_found_with_their_positions_in_both_directions() {
     stage.get(&format!("/runlog/v1/runs/{RUN}/records?severity=LOUD")).await.is_error(400, &["LOUD", "WARN"]);
 }
 
+/// A record that the search over all logs finds is found in its log: only the case of ASCII letters was ignored there.
+#[tokio::test]
+async fn a_text_in_a_log_is_found_in_any_case_and_normal_form() {
+    let stage = Stage::new().await;
+    let messages = ["Ошибка: нет места", "CAFE\u{301} closed", "caf\u{e9} open", "cafe", "\u{3a3}\u{3af}\u{3c3}"];
+    let record = |message: &&str| serde_json::json!({"logTimestamp": 1, "logMessage": message}).to_string() + "\n";
+    stage.push(&messages.iter().map(record).collect::<String>()).await;
+    for (text, found) in [
+        ("ошибка", vec![0]),
+        ("ОШИБКА", vec![0]),
+        ("Caf\u{e9}", vec![1, 2]),
+        ("cafe\u{301}", vec![1, 2]),
+        ("CAFE", vec![3]),
+        ("\u{3c3}\u{3af}\u{3c2}", vec![4]),
+    ] {
+        let query = serde_urlencoded::to_string([("q", text)]).unwrap();
+        let records = stage.get(&format!("/runlog/v1/runs/{RUN}/records?{query}")).await.json();
+        assert_eq!(indexes(&records), found, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn the_histogram_counts_every_record_once() {
     let stage = Stage::new().await;

@@ -214,7 +214,7 @@ impl Publication<'_> {
         if !committing.await? {
             return Ok(None);
         }
-        self.core.count_lake_snapshot(self.form.kind);
+        self.core.count_lake_snapshot(self.form.kind as usize);
         debug!(
             workspace.id = self.workspace_id,
             sequence = self.sequence,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::{Value, json};
 
+use crate::core::LAKE_TABLES;
 use crate::query::catalog_views::{CatalogView, ViewColumnType};
 use crate::segment::writer::{LAKE_COLUMNS, has_bounds, may_be_null};
 
@@ -143,7 +144,7 @@ const COMPONENT_METRICS: [&str; 22] = [
 
 impl LakeTableKind {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Records, Self::Runs, Self::Tasks, Self::ComponentMetrics];
+    pub const ALL: [Self; LAKE_TABLES] = [Self::Records, Self::Runs, Self::Tasks, Self::ComponentMetrics];
 
     /// Its name, which is also that of a table of SQL queries.
     pub fn name(self) -> &'static str {

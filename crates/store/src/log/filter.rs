@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use az::SaturatingAs;
-use memchr::memmem::Finder;
 use runlog_model::{Record, RecordOrder, RunId, Severity, TimeRange};
 
 use crate::error::Result;
@@ -11,6 +10,7 @@ use crate::limits;
 use crate::log::merge::Merge;
 use crate::log::read::scope;
 use crate::parts::Logs;
+use crate::segment::caseless_text::CaselessText;
 use crate::segment::values::RecordValues;
 
 /// Selects records, and says where to start.
@@ -24,9 +24,9 @@ pub struct RecordFilter {
     pub order: RecordOrder,
     /// Records of these severities; all when empty.
     pub severities: HashSet<Severity>,
-    /// Records whose message contains all of these texts, in this order, ignoring the case of ASCII letters. A single
-    /// text may also match the name of the component.
-    pub texts: Vec<String>,
+    /// Records whose message contains all of these texts, in this order, in any case. A single text may also match the
+    /// name of the component.
+    pub texts: Vec<CaselessText>,
     /// Most records to return.
     pub count: usize,
 }
@@ -52,7 +52,6 @@ impl Logs {
         let Some(span) = span(query, run.records) else {
             return Ok(FilteredRecords { total: run.records, scanned: 0, next: None, records: Vec::new() });
         };
-        let mut filter = Filter::new(query);
         let (mut scanned, mut records) = (0, Vec::new());
         // Of a rare value it reads all records.
         let mut merge = Merge::new(&self.core.in_background(), scope, query.order);
@@ -70,7 +69,7 @@ impl Logs {
                 if scanned == budget || records.len() == query.count {
                     break;
                 }
-                if filter.fits(&body) {
+                if query.fits(&body) {
                     records.push((span.position(scanned), body.to_record(time)?));
                 }
                 scanned += 1;
@@ -115,44 +114,15 @@ fn span(query: &RecordFilter, total: u64) -> Option<Span> {
     (length > 0).then_some(Span { first, length, order, skipped })
 }
 
-struct Filter<'a> {
-    severities: &'a HashSet<Severity>,
-    texts: Vec<Finder<'static>>,
-    /// The text at hand in lower case, kept for its memory.
-    lowered: Vec<u8>,
-}
-
-impl<'a> Filter<'a> {
-    fn new(query: &'a RecordFilter) -> Self {
-        let texts = query.texts.iter().map(|text| Finder::new(&text.to_ascii_lowercase()).into_owned());
-        Self { severities: &query.severities, texts: texts.collect(), lowered: Vec::new() }
-    }
-
-    fn fits(&mut self, body: &RecordValues<'_>) -> bool {
+impl RecordFilter {
+    fn fits(&self, body: &RecordValues<'_>) -> bool {
         (self.severities.is_empty() || self.severities.contains(&Severity::of(body.severity)))
-            && (self.texts.is_empty() || self.has_texts(body.message) || self.is_component(body.bundle_name))
+            && (self.are_in(body.message) || self.texts.len() == 1 && self.are_in(body.bundle_name))
     }
 
-    fn has_texts(&mut self, message: Option<&str>) -> bool {
-        self.lower(message.unwrap_or_default());
-        let mut rest = self.lowered.as_slice();
-        self.texts.iter().all(|text| match text.find(rest) {
-            Some(start) => {
-                rest = &rest[start + text.needle().len()..];
-                true
-            }
-            None => false,
-        })
-    }
-
-    fn is_component(&mut self, name: Option<&str>) -> bool {
-        let Some(name) = name.filter(|_| self.texts.len() == 1) else { return false };
-        self.lower(name);
-        self.texts[0].find(&self.lowered).is_some()
-    }
-
-    fn lower(&mut self, text: &str) {
-        self.lowered.clear();
-        self.lowered.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
+    /// Whether a text contains those of the filter, one after the other.
+    fn are_in(&self, text: Option<&str>) -> bool {
+        let text = text.unwrap_or_default().as_bytes();
+        self.texts.iter().try_fold(0, |at, part| part.end_after(text, at)).is_some()
     }
 }

@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use arrow_array::{Array, BooleanArray, StringArray};
 use az::SaturatingAs;
-use regex::bytes::{Regex, RegexBuilder};
-use unicode_normalization::UnicodeNormalization;
 
+use crate::segment::caseless_text::{CaselessText, CaselessTextError, continues_letter};
 use crate::segment::word_index::NeededWords;
 
 /// Most parts of a search.
@@ -30,7 +29,7 @@ pub struct SearchText {
 /// One thing that a message holds or does not.
 #[derive(Debug, Clone)]
 struct Part {
-    regex: Regex,
+    text: CaselessText,
     /// It begins and ends where words do.
     is_words: bool,
     is_unwanted: bool,
@@ -71,12 +70,12 @@ impl FromStr for SearchText {
             if parts.len() == PARTS_MAX {
                 return Err(SearchTextError(format!("the text has more than {PARTS_MAX} parts")));
             }
-            let regex = RegexBuilder::new(&in_each_normal_form(part)).case_insensitive(true).build();
-            let regex = regex.map_err(|_| SearchTextError(format!("{part:?} is too long to be searched for")))?;
+            let caseless: CaselessText =
+                part.parse().map_err(|error: CaselessTextError| SearchTextError(error.to_string()))?;
             if !is_unwanted {
                 words.extend(NeededWords::of(part, is_words));
             }
-            parts.push(Part { regex, is_words, is_unwanted });
+            parts.push(Part { text: caseless, is_words, is_unwanted });
         }
         Ok(Self { parts, words })
     }
@@ -121,11 +120,13 @@ impl SearchText {
 impl Part {
     fn places_in(&self, text: &str) -> Vec<Range<usize>> {
         let bytes = text.as_bytes();
-        let found = self.regex.find_iter(bytes).map(|found| found.range());
-        let stands_alone = |place: &Range<usize>| {
-            !self.is_words || !(ends_in_word(&bytes[..place.start]) || begins_with_word(&bytes[place.end..]))
-        };
-        found.filter(stands_alone).collect()
+        let stands_alone = |place: &Range<usize>| self.stands_alone(&bytes[..place.start], &bytes[place.end..]);
+        self.text.find_iter(bytes).filter(stands_alone).collect()
+    }
+
+    /// Whether what was found between these is not a part of a letter or, if it is to be whole words, of a word.
+    fn stands_alone(&self, before: &[u8], after: &[u8]) -> bool {
+        !continues_letter(after) && (!self.is_words || !(ends_in_word(before) || begins_with_word(after)))
     }
 
     /// The rows that hold it. All messages are looked through as one, which is quicker than one by one.
@@ -135,31 +136,20 @@ impl Part {
         let Some((first, last)) = offsets.first().zip(offsets.last()) else { return held };
         let whole = &bytes[..(*last).saturating_as::<usize>()];
         let (mut row, mut at) = (0, (*first).saturating_as::<usize>());
-        while let Some(found) = self.regex.find_at(whole, at) {
-            row += offsets[row + 1..].partition_point(|offset| (*offset).saturating_as::<usize>() <= found.start());
+        while let Some(found) = self.text.find_at(whole, at) {
+            row += offsets[row + 1..].partition_point(|offset| (*offset).saturating_as::<usize>() <= found.start);
             let (row_start, row_end) =
                 (offsets[row].saturating_as::<usize>(), offsets[row + 1].saturating_as::<usize>());
-            let is_inside = found.end() <= row_end;
-            let before = || &whole[row_start..found.start()];
-            let after = || &whole[found.end()..row_end];
-            if is_inside && (!self.is_words || !(ends_in_word(before()) || begins_with_word(after()))) {
+            if found.end <= row_end && self.stands_alone(&whole[row_start..found.start], &whole[found.end..row_end]) {
                 held[row] = true;
                 at = row_end;
             } else {
                 // It goes on into the next message, or is a part of a word: perhaps another begins right after.
-                at = found.start() + 1;
+                at = found.start + 1;
             }
         }
         held
     }
-}
-
-/// A regular expression for a text as it is, composed or decomposed.
-fn in_each_normal_form(text: &str) -> String {
-    let mut forms = vec![text.to_owned(), text.nfc().collect(), text.nfd().collect()];
-    forms.sort_unstable();
-    forms.dedup();
-    forms.iter().map(|form| regex::escape(form)).collect::<Vec<_>>().join("|")
 }
 
 fn is_of_word(letter: char) -> bool {
@@ -210,6 +200,15 @@ mod tests {
         for text in ["10 \u{212b}", "e\u{301}\u{e9}"] {
             assert_eq!(found(text, &[Some(text)]), [0]);
         }
+    }
+
+    /// `cafe` found the decomposed form only, and `"cafe"` took it for a word.
+    #[test]
+    fn a_letter_without_its_accent_is_another_letter() {
+        let messages = [Some("Cafe\u{301}"), Some("Caf\u{e9}"), Some("cafe"), Some("cafes")];
+        assert_eq!(found("cafe", &messages), [2, 3]);
+        assert_eq!(found("\"cafe\"", &messages), [2]);
+        assert_eq!(found("-cafe", &messages), [0, 1]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Segments: objects of records as Parquet, written and read. Nothing here knows of the catalog's other rows.
 
+pub(crate) mod caseless_text;
 pub(crate) mod code_index;
 pub(crate) mod columns;
 pub(crate) mod file_statistics;
