@@ -207,6 +207,12 @@ fn tools_and_resources_are_listed_and_only_read() {
     let uris: Vec<_> = templates.as_array().unwrap().iter().map(|it| it["uriTemplate"].as_str().unwrap()).collect();
     let expected = ["runlog://runs/{run_id}", "runlog://runs/{run_id}/report", "runlog://runs/{run_id}/log/{line}"];
     assert_eq!(uris, expected);
+    // To choose from: the latest runs that failed, of those that the caller may see.
+    let listed = client.ask("resources/list", &json!({}))["result"]["resources"].clone();
+    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|it| (&it["uri"], &it["title"])).collect();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0].0, &format!("runlog://runs/{FAILED}/report"));
+    assert!(listed[0].1.as_str().unwrap().starts_with("sales/nightly-orders, "), "{listed:?}");
     client.end();
 }
 
@@ -356,9 +362,9 @@ fn answers_are_bounded_and_go_on_without_gaps() {
         }
     }
     assert_eq!(seen, (1..=42).collect::<Vec<u64>>());
-    // A search, by its cursor.
+    // A search, by its cursor, while more records arrive.
     let (mut seen, mut cursor) = (Vec::new(), None::<String>);
-    loop {
+    for late in 0.. {
         let answer = stage.call(
             &stage.token,
             "search_logs",
@@ -370,6 +376,9 @@ fn answers_are_bounded_and_go_on_without_gaps() {
         if cursor.is_none() {
             break;
         }
+        let newer = json!({"logTimestamp": 5_000 + late, "logMessage": "read row later"}).to_string();
+        let file = write_lines(stage.service.folder().join("late.ndjson"), &[newer]);
+        stage.service.succeed(&["push", FAILED, file.to_str().unwrap()]);
     }
     assert_eq!(seen.len(), 40);
     seen.dedup();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::request::Parts;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Extensions, Implementation,
-    ListResourceTemplatesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig, Tool,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
+    ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -120,6 +121,17 @@ impl<C: Connect> ServerHandler for Assistant<C> {
             Err(refusal) => CallToolResult::error(vec![ContentBlock::text(refused(&refusal))]),
         };
         Ok(result.into())
+    }
+
+    async fn list_resources(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let api = self.api(&context.extensions);
+        let tools = Context { api: &api, clock: self.clock.as_ref() };
+        let latest = self.within_limits(&context.ct, resources::latest(&tools)).await;
+        latest.map(ListResourcesResult::with_all_items).map_err(|refusal| protocol_error(&refusal))
     }
 
     async fn list_resource_templates(

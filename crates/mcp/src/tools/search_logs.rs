@@ -8,13 +8,12 @@ use serde::Deserialize;
 use crate::answer::{Text, one_line};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
-use crate::cursor::unknown_cursor;
 use crate::names;
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// Records per request.
-const RECORDS_MAX: u64 = 50;
+const RECORDS_MAX: usize = 50;
 
 /// How many times the service is asked for one answer: it returns early if it has found nothing for a while.
 const REQUESTS_MAX: usize = 5;
@@ -46,48 +45,28 @@ pub(crate) struct SearchLogs {
     max_tokens: Option<u32>,
 }
 
-/// Where a search goes on: the cursor of the API, whose records were shown up to `skip`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Cursor {
-    skip: usize,
-    api: Option<String>,
-}
-
-impl Cursor {
-    fn read(text: &str) -> Result<Self, Refusal> {
-        let (skip, api) = text.trim().split_once(':').ok_or_else(unknown_cursor)?;
-        let skip = skip.parse().map_err(|_| unknown_cursor())?;
-        Ok(Self { skip, api: Some(api.to_owned()).filter(|api| !api.is_empty()) })
-    }
-
-    fn text(&self) -> String {
-        format!("{}:{}", self.skip, self.api.as_deref().unwrap_or_default())
-    }
-}
-
 pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: SearchLogs) -> Result<String, Refusal> {
     let mut text = Text::new(arguments.max_tokens)?;
     let filter = arguments.filter(context).await?;
-    let mut cursor = arguments.cursor.as_deref().map(Cursor::read).transpose()?.unwrap_or_default();
+    let mut cursor = arguments.cursor.as_deref().map(|cursor| cursor.trim().to_owned());
     text.head("time | severity | run ID | task | message");
-    let (mut shown, mut scanned, mut unreadable, mut is_done) = (0, 0, 0, false);
+    let (mut shown, mut scanned, mut unreadable) = (0, 0, 0);
     for _ in 0..REQUESTS_MAX {
-        let mut query = filter.clone();
-        query.push(("limit", RECORDS_MAX.to_string()));
-        query.extend(cursor.api.clone().map(|cursor| ("cursor", cursor)));
-        let found: SearchAnswer = context.json(Question::get(&["runlog", "v1", "search"], query)).await?;
+        let found = search(context, &filter, RECORDS_MAX, cursor.clone()).await?;
         scanned += found.scanned.records;
         unreadable += found.unreadable.as_ref().map_or(0, |it| it.records);
-        let page = found.items.get(cursor.skip..).unwrap_or_default();
-        let fitted = page.iter().take_while(|record| text.data(&line(record))).count();
+        let fitted = found.items.iter().take_while(|record| text.data(&line(record))).count();
         shown += fitted;
-        if fitted < page.len() {
-            cursor.skip += fitted;
+        if (1..found.items.len()).contains(&fitted) {
+            // The cursor after the last record that fitted: numbers of records change when more arrive.
+            cursor = search(context, &filter, fitted, cursor).await?.cursor;
             break;
         }
-        cursor = Cursor { skip: 0, api: found.cursor };
-        if cursor.api.is_none() {
-            is_done = true;
+        if fitted < found.items.len() {
+            break;
+        }
+        cursor = found.cursor;
+        if cursor.is_none() {
             break;
         }
     }
@@ -95,16 +74,28 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: SearchLo
     if unreadable > 0 {
         text.note(format!("{unreadable} records could not be searched, because they are damaged or missing."));
     }
-    if !is_done {
+    if let Some(cursor) = cursor {
         text.note(format!(
-            "There may be more. To go on, call search_logs with the same arguments and cursor \"{}\".",
-            cursor.text()
+            "There may be more. To go on, call search_logs with the same arguments and cursor \"{cursor}\"."
         ));
     }
     if let Some(link) = context.link("runs/RUN_ID").filter(|_| shown > 0) {
         text.note(format!("Page of a run: {link} — next step: read_log with run_id and text finds the lines."));
     }
     Ok(text.finish())
+}
+
+/// A page of the search.
+async fn search<A: Api>(
+    context: &Context<'_, A>,
+    filter: &[(&'static str, String)],
+    limit: usize,
+    cursor: Option<String>,
+) -> Result<SearchAnswer, Refusal> {
+    let mut query = filter.to_vec();
+    query.push(("limit", limit.to_string()));
+    query.extend(cursor.map(|cursor| ("cursor", cursor)));
+    context.json(Question::get(&["runlog", "v1", "search"], query)).await
 }
 
 impl SearchLogs {
@@ -154,17 +145,4 @@ fn line(found: &FoundRecord) -> String {
     let severity = one_line(found.severity.as_deref().unwrap_or("-"), 20);
     let message = one_line(found.log_message.as_deref().unwrap_or_default(), MESSAGE_CHARS_MAX);
     format!("{} | {severity} | {} | {} | {message}", found.time(), found.run_id, one_line(&found.task_name, 80))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_is_read_as_it_was_written() {
-        for cursor in [Cursor { skip: 3, api: None }, Cursor { skip: 0, api: Some("a:b".to_owned()) }] {
-            assert_eq!(Cursor::read(&cursor.text()), Ok(cursor));
-        }
-        assert!(Cursor::read("x:").is_err() && Cursor::read("3").is_err());
-    }
 }

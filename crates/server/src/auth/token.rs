@@ -1,6 +1,7 @@
 //! Authentication: personal access tokens, and access tokens that service accounts receive in exchange for their
 //! secret.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -8,6 +9,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use runlog_model::Timestamp;
 use runlog_store::accounts::{AccessToken, Caller, CallerKind, NewSession};
@@ -153,7 +156,7 @@ async fn authenticate(auth: &Auth, method: &Method, headers: &HeaderMap, from: O
         auth.rate_limits().note_verified(Credential::Session(&text));
         return Ok(session.caller);
     }
-    caller_of(auth, bearer(headers)?, from).await
+    caller_of(auth, &token_of(headers)?, from).await
 }
 
 /// Whether a text is the secret of a service account, which is exchanged for access tokens, and no token itself.
@@ -200,15 +203,29 @@ pub(crate) fn unknown_token() -> ApiError {
     ApiError::unauthorized(UNKNOWN_TOKEN)
 }
 
-fn bearer(headers: &HeaderMap) -> ApiResult<&str> {
+/// The token in the Authorization header: a bearer token, or the password of a client that knows users only.
+fn token_of(headers: &HeaderMap) -> ApiResult<Cow<'_, str>> {
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         ApiError::unauthorized("a token is required").with_detail("send the header Authorization: Bearer <token>")
     })?;
     let text = value.to_str().unwrap_or_default().trim();
     match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => Ok(token.trim()),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+            Ok(Cow::Borrowed(token.trim()))
+        }
+        _ if let Some((_, password)) = basic(text).filter(|(_, password)| !password.is_empty()) => {
+            Ok(Cow::Owned(password))
+        }
         _ => Err(ApiError::unauthorized("the Authorization header is not of the form Bearer <token>")),
     }
+}
+
+/// The user and the password of basic authentication. Source: RFC 7617.
+pub(crate) fn basic(value: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = value.trim().split_once(' ')?;
+    let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -153,7 +153,7 @@ fn is_packed(path: &str) -> bool {
 }
 
 /// True if a comma-separated list has this item, ignoring its parameters after a semicolon.
-fn header_has(headers: &HeaderMap, name: HeaderName, item: &str) -> bool {
+pub(crate) fn header_has(headers: &HeaderMap, name: HeaderName, item: &str) -> bool {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     let mut items =
         lines.flat_map(|line| line.split(',')).map(|part| part.split(';').next().unwrap_or_default().trim());

@@ -5,14 +5,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::rate_limit::Credential;
-use crate::auth::token;
+use crate::auth::token::{self, basic};
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
 use crate::http::request::client_address;
@@ -85,13 +83,6 @@ fn credentials(headers: &HeaderMap, form: &TokenForm) -> ApiResult<(String, Stri
         _ => Err(ApiError::unauthorized("client ID and secret are required")
             .with_detail("send them as Basic credentials, or as client_id and client_secret in the form")),
     }
-}
-
-fn basic(value: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = value.trim().split_once(' ')?;
-    let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
-    let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    Some((id.to_owned(), secret.to_owned()))
 }
 
 fn check_request(app: &App, form: &TokenForm) -> ApiResult<()> {

@@ -136,12 +136,14 @@ fn operation_id(route: &Route) -> String {
 
 /// The first sentence of a handler's doc comment without the method and path at its start.
 fn sentence(summary: &str) -> String {
+    // A doc comment is wrapped into lines.
+    let summary = summary.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = match summary.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
         Some((address, rest)) => match rest.trim_start_matches([':', '.', ',']).trim() {
             "" => address,
             rest => rest,
         },
-        None => summary,
+        None => summary.as_str(),
     };
     let mut characters = text.trim_end_matches('.').chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()

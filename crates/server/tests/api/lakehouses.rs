@@ -325,6 +325,42 @@ async fn nothing_can_be_written() {
     );
 }
 
+/// Clients of a catalog read errors of one form only, whoever answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_has_the_form_of_the_catalog() {
+    let stage = Stage::of_lake().await;
+    let prefix = stage.prefix().await;
+    let error = |answer: &Answer| {
+        let body = answer.json();
+        (body["error"]["type"].as_str().unwrap_or_default().to_owned(), body["error"]["code"].as_u64())
+    };
+    let nobody = stage.send(Method::GET, "/iceberg/v1/config", Ask::with(&[])).await;
+    assert_eq!(error(&nobody), ("NotAuthorizedException".to_owned(), Some(401)));
+    assert_eq!(error(&stage.get("/iceberg/v1/elsewhere/x/y").await), ("NotFoundException".to_owned(), Some(404)));
+    let wrong = stage.ask(Method::DELETE, &format!("{prefix}/namespaces/team"), "").await;
+    assert_eq!(error(&wrong), ("UnsupportedOperationException".to_owned(), Some(405)));
+    let form_type = [("content-type", "application/x-www-form-urlencoded")];
+    let form = "grant_type=client_credentials&client_id=a&client_secret=b";
+    let refused = stage.send(Method::POST, "/iceberg/v1/oauth/tokens", Ask::with(&form_type).body(form)).await;
+    assert_eq!((refused.status.as_u16(), refused.json()["error"].as_str()), (401, Some("invalid_client")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_known_is_neither_loaded_nor_sent() {
+    let stage = Stage::of_lake().await;
+    let prefix = stage.prefix().await;
+    for (path, status) in [("/namespaces/team", 204), ("/namespaces/team/tables/records", 204), ("/namespaces/x", 404)]
+    {
+        assert_eq!(stage.ask(Method::HEAD, &format!("{prefix}{path}"), "").await.status, status, "{path}");
+    }
+    let path = format!("{prefix}/namespaces/team/tables/records");
+    let tag = stage.get(&path).await.header("etag").to_owned();
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+        let asked = Ask::with(&[("if-none-match", &known)]).by(&stage.admin);
+        assert_eq!(stage.send(Method::GET, &path, asked).await.status, 304, "{known}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_environments_cannot_be_tried() {
     let stage = Stage::of_lake().await;

@@ -1,6 +1,8 @@
 //! The read API of Grafana Loki, compared with a naive evaluation of the same records.
 
 use axum::http::{Method, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use runlog_model::RunStatus;
 use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
@@ -537,6 +539,35 @@ async fn grafana_finds_what_it_asks_for_first() {
         let answer = stage.get(&format!("/loki/api/v1/{}", route.replace("{}", "%7B%7D"))).await;
         assert_eq!(answer.status, 200, "{route}: {}", answer.text());
         assert_eq!(answer.json()["status"], "success");
+    }
+}
+
+/// What `logcli` and Grafana send beside the query, each of which was refused or ignored.
+#[tokio::test]
+async fn other_ways_to_ask_for_the_same() {
+    let stage = stage().await;
+    let ready = stage.send(Method::GET, "/ready", Ask::with(&[])).await;
+    assert_eq!((ready.status.as_u16(), ready.text().as_str()), (200, "ready\n"));
+    let label = ask(&stage, "label", "{}", "").await;
+    assert_eq!(label["data"], ask(&stage, "labels", "{}", "").await["data"]);
+    // The token as the password of any user.
+    let credentials = |password: &str| format!("Basic {}", STANDARD.encode(format!("grafana:{password}")));
+    for (password, status) in [(stage.admin.as_str(), 200), ("", 401), ("other", 401)] {
+        let header = credentials(password);
+        let asked = Ask::with(&[("authorization", &header)]);
+        assert_eq!(stage.send(Method::GET, "/loki/api/v1/labels", asked).await.status, status, "{password:?}");
+    }
+    // An end in the future does not move the start.
+    let end = (NOW + 36_000_000) * 1_000_000;
+    let path =
+        format!("/loki/api/v1/query_range?query={}&limit=100&since=1h&end={end}", encoded(r#"{task="nightly"}"#));
+    assert_eq!(values(&stage.get(&path).await.json()).len(), 40);
+    for direction in ["forward", "backward"] {
+        let more = format!("&limit=3&interval=60s&direction={direction}");
+        let thinned = ask(&stage, "query_range", r#"{task="nightly"}"#, &more).await;
+        let mut times: Vec<i64> = values(&thinned).iter().map(|(time, _)| time.parse().unwrap()).collect();
+        times.sort_unstable();
+        assert!(times.len() == 3 && times.windows(2).all(|two| two[1] - two[0] >= 60_000_000_000), "{times:?}");
     }
 }
 

@@ -38,6 +38,33 @@ async fn every_route_is_described_once_with_how_it_refuses() {
     }
 }
 
+/// Links of doc comments and their line breaks mean nothing to those who read the description.
+#[test]
+fn texts_of_the_description_are_plain() {
+    fn texts<'v>(value: &'v Value, found: &mut Vec<(&'v str, &'v str)>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::String(text) if name == "summary" || name == "description" => found.push((name, text)),
+                        value => texts(value, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+            _ => {}
+        }
+    }
+    let document: Value = serde_json::from_str(&runlog_server::document_text()).unwrap();
+    let mut found = Vec::new();
+    texts(&document, &mut found);
+    assert!(found.len() > 1_000);
+    for (name, text) in found {
+        assert!(!text.contains("[`"), "a link of Rust: {text}");
+        assert!(name != "summary" || text.trim() == text && !text.contains('\n'), "{text:?}");
+    }
+}
+
 /// A value that a schema forbids; none if it allows every text.
 fn forbidden(schema: &Value) -> Option<String> {
     let bound = |name: &str| schema[name].as_u64();

@@ -27,6 +27,9 @@ pub(crate) enum TokenError {
     /// The keys may have been rotated.
     #[error("the token is signed with a key that the provider does not publish")]
     UnknownKey,
+    /// The keys may have been rotated, under the same ID or without one.
+    #[error("the signature of the token is not valid")]
+    WrongSignature,
     #[error("{0}")]
     Invalid(&'static str),
 }
@@ -88,7 +91,7 @@ fn signed(token: &str, keys: &JwkSet, expected: Expected<'_>) -> Result<Claims, 
         let key = DecodingKey::from_jwk(key).ok()?;
         jsonwebtoken::decode::<Claims>(token, &key, &validation).ok()
     });
-    let claims = decoded.next().ok_or(TokenError::Invalid("the signature of the token is not valid"))?.claims;
+    let claims = decoded.next().ok_or(TokenError::WrongSignature)?.claims;
     check_common(&claims, expected)?;
     Ok(claims)
 }

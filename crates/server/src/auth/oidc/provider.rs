@@ -96,6 +96,19 @@ struct Known {
     failed: Option<(Duration, String)>,
     /// The same of the keys.
     keys_failed: Option<(Duration, String)>,
+    /// When the keys were last read because a token was signed with none of them.
+    keys_reread: Option<Duration>,
+}
+
+/// Which keys are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// Those that are known, unless they are old.
+    Known,
+    /// Those after a rotation: none of those that are known has signed a token.
+    Rotated,
+    /// Those that are published now.
+    Published,
 }
 
 struct Cached<T> {
@@ -160,15 +173,24 @@ impl Provider {
         }
     }
 
-    /// The keys, read again if they are older than this; not more often than every few seconds.
-    async fn keys(&self, age_max: Duration) -> Result<Arc<JwkSet>, OidcError> {
+    /// The keys. After a rotation they are read again at once, but not more often than every few seconds.
+    async fn keys(&self, wanted: Keys) -> Result<Arc<JwkSet>, OidcError> {
         let mut known = self.known.lock().await;
         let metadata = self.metadata_in(&mut known).await?;
         let now = self.clock.elapsed();
+        let is_recent = |at: Duration, age_max: Duration| now.saturating_sub(at) <= age_max;
+        let reread = known.keys_reread;
         if let Some(cached) = &known.keys
-            && now.saturating_sub(cached.at) <= age_max
+            && match wanted {
+                Keys::Known => is_recent(cached.at, limits::OIDC_METADATA_LIFE),
+                Keys::Rotated => reread.is_some_and(|at| is_recent(at, limits::OIDC_RETRY_AFTER)),
+                Keys::Published => false,
+            }
         {
             return Ok(Arc::clone(&cached.value));
+        }
+        if wanted == Keys::Rotated {
+            known.keys_reread = Some(now);
         }
         // As for the document: others do not wait for the time-out one after another, and old keys are used meanwhile.
         let failure = match &known.keys_failed {
@@ -201,22 +223,24 @@ impl Provider {
         Ok(JwkSet { keys })
     }
 
-    /// Verifies a token of the provider; reads the keys again if it is signed with an unknown one.
+    /// Verifies a token of the provider; reads the keys again if none of them has signed it.
     async fn verify(
         &self,
         verify: impl Fn(&JwkSet, Expected<'_>) -> Result<Claims, TokenError>,
     ) -> Result<Claims, OidcError> {
         let now = self.clock.now().as_millis().div_euclid(1_000);
         let expected = Expected { issuer: &self.settings.issuer, client_id: &self.settings.client_id, now };
-        match verify(&*self.keys(limits::OIDC_METADATA_LIFE).await?, expected) {
-            Err(TokenError::UnknownKey) => Ok(verify(&*self.keys(limits::OIDC_RETRY_AFTER).await?, expected)?),
+        match verify(&*self.keys(Keys::Known).await?, expected) {
+            Err(TokenError::UnknownKey | TokenError::WrongSignature) => {
+                Ok(verify(&*self.keys(Keys::Rotated).await?, expected)?)
+            }
             verified => Ok(verified?),
         }
     }
 
     /// Reads the document and the keys. Returns what the provider offers.
     pub(crate) async fn test(&self) -> Result<String, OidcError> {
-        let (metadata, keys) = (self.metadata().await?, self.keys(Duration::ZERO).await?);
+        let (metadata, keys) = (self.metadata().await?, self.keys(Keys::Published).await?);
         if keys.keys.is_empty() {
             return Err(OidcError::Invalid("it publishes no key that is understood".to_owned()));
         }

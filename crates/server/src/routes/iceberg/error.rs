@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::http::error::ApiError;
-use crate::http::request::IcebergErrorType;
+use crate::http::request::{IcebergErrorType, iceberg_error_type};
 
 /// A failure, and its type in Iceberg.
 pub(crate) struct IcebergError {
@@ -46,9 +46,7 @@ impl IcebergError {
             .with_detail("start every service of the archive with --iceberg");
         Self { problem, kind: "UnsupportedOperationException" }
     }
-}
 
-impl IcebergError {
     /// 501: requests are not signed here.
     pub(super) fn has_no_signatures() -> Self {
         let problem =
@@ -69,14 +67,7 @@ impl IcebergError {
 impl<E: Into<ApiError>> From<E> for IcebergError {
     fn from(error: E) -> Self {
         let problem: ApiError = error.into();
-        let kind = match problem.status {
-            StatusCode::BAD_REQUEST => "BadRequestException",
-            StatusCode::UNAUTHORIZED => "NotAuthorizedException",
-            StatusCode::FORBIDDEN => "ForbiddenException",
-            StatusCode::NOT_FOUND => "NotFoundException",
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "ServiceUnavailableException",
-            _ => "InternalServerError",
-        };
+        let kind = iceberg_error_type(problem.status);
         Self { problem, kind }
     }
 }

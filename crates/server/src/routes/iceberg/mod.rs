@@ -17,7 +17,7 @@ pub(super) mod sign;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runlog_model::place::{Environment, Workspace};
 use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
@@ -29,8 +29,10 @@ use sha2::{Digest, Sha256};
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
-use crate::http::error::ApiResult;
+use crate::http::error::ApiError;
 use crate::http::parameters::{Query, query_parameters};
+use crate::http::request::OwnErrorBody;
+use crate::http::web::header_has;
 use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 use crate::routes::oauth;
 
@@ -111,13 +113,23 @@ pub(super) async fn config(
     request_body(content = TokenRequest, description = "As JSON or as a form"),
     responses((status = 200, description = "An access token", body = TokenResponse))
 )]
-pub(super) async fn token(
-    state: State<App>,
-    headers: HeaderMap,
-    extensions: Extensions,
-    body: Body,
-) -> ApiResult<Response> {
-    oauth::token(state, headers, extensions, body).await
+pub(super) async fn token(state: State<App>, headers: HeaderMap, extensions: Extensions, body: Body) -> Response {
+    oauth::token(state, headers, extensions, body).await.unwrap_or_else(oauth_error)
+}
+
+/// An error of the token endpoint, as OAuth 2.0 has it. Source: RFC 6749, 5.2.
+fn oauth_error(problem: ApiError) -> Response {
+    let code = match problem.status {
+        StatusCode::UNAUTHORIZED => "invalid_client",
+        StatusCode::BAD_REQUEST if problem.message.starts_with("grant_type: ") => "unsupported_grant_type",
+        StatusCode::BAD_REQUEST => "invalid_request",
+        // Not one of the client: it is told what any client is told.
+        _ => return problem.into_response(),
+    };
+    let body = Json(json!({ "error": code, "error_description": problem.message }));
+    let mut response = (problem.status, body).into_response();
+    response.extensions_mut().insert(OwnErrorBody);
+    response
 }
 
 /// Returns the namespaces: the workspaces of the environment whose logs the caller may read.
@@ -168,15 +180,19 @@ pub(super) async fn namespaces(
 pub(super) async fn namespace(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    method: Method,
     Path((prefix, namespace)): Path<(String, String)>,
-) -> IcebergResult<Json<Value>> {
+) -> IcebergResult<Response> {
     let workspace = workspace(&app, &caller, &prefix, &namespace).await?;
+    if method == Method::HEAD {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let properties = json!({
         "workspace-id": workspace.id,
         "environment": workspace.environment.name,
         "comment": workspace.description.unwrap_or_default(),
     });
-    Ok(Json(json!({ "namespace": [workspace.name], "properties": properties })))
+    Ok(Json(json!({ "namespace": [workspace.name], "properties": properties })).into_response())
 }
 
 /// Returns the tables of a namespace: `records`, `runs`, `tasks` and `component_metrics`.
@@ -228,17 +244,21 @@ pub(super) async fn tables(
 pub(super) async fn table(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    method: Method,
     headers: HeaderMap,
     Path((prefix, namespace, table)): Path<(String, String, String)>,
 ) -> IcebergResult<Response> {
     let (workspace, kind) = table_of(&app, &caller, &prefix, &namespace, &table).await?;
+    // Whether there is such a table; it is not loaded for that.
+    if method == Method::HEAD {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let begun = app.now();
     let loaded = app.store().lake().table(workspace.id, kind).await;
     app.metrics().lake.count_load(kind.name(), app.now().millis_since(begun), loaded.is_err());
     let table = loaded?;
     let etag = format!("\"{}\"", runlog_model::hex::encode(Sha256::digest(&table.metadata_location)));
-    let has_it = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
-    if has_it {
+    if header_has(&headers, header::IF_NONE_MATCH, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     // It was written as JSON; as such it goes into the answer.

@@ -55,7 +55,7 @@ pub(super) async fn values(app: &App, caller: &Caller, name: &str, query: RangeQ
 async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<BTreeMap<String, Field>> {
     let range = query.log_range(app.now())?;
     let limit = az::saturating_cast::<u64, usize>(query.line_limit.0);
-    let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit };
+    let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit, interval_ms: None };
     let records = find(app, caller, &query.log()?, wanted).await?;
     let json = parser("json")?;
     compute(move |given_up| fields_of(&records, &json, given_up)).await

@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) range: Option<TimeRange>,
     pub(super) order: SearchOrder,
     pub(super) limit: usize,
+    /// The least distance of two records. Unit: milliseconds.
+    pub(super) interval_ms: Option<i64>,
 }
 
 /// The pipeline of a query as the filter of a search.
@@ -96,7 +98,7 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
         ..SearchQuery::newest(SearchText::default(), wanted.limit, QUERY_TIME_MAX)
     };
     let mut records = Records { filter, found: Vec::new(), work: Work::default() };
-    let mut bytes = 0;
+    let (mut bytes, mut kept_ms) = (0, None);
     while wanted.range.is_some() && search.limit > 0 {
         let page = Box::pin(app.store().query().search(search.clone())).await?;
         records.work.records += page.scanned_records;
@@ -104,13 +106,22 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
         if page.unreadable_records > 0 {
             return Err(unreadable(page.unreadable_records));
         }
-        search.limit -= page.items.len();
-        bytes += page.items.iter().map(|item| item.message.as_ref().map_or(0, String::len)).sum::<usize>();
+        let mut items = page.items;
+        if let Some(interval_ms) = wanted.interval_ms {
+            items.retain(|item| {
+                let time_ms = item.time.as_millis();
+                let is_kept = kept_ms.is_none_or(|kept: i64| time_ms.abs_diff(kept) >= interval_ms.unsigned_abs());
+                kept_ms = if is_kept { Some(time_ms) } else { kept_ms };
+                is_kept
+            });
+        }
+        search.limit -= items.len();
+        bytes += items.iter().map(|item| item.message.as_ref().map_or(0, String::len)).sum::<usize>();
         if bytes > BYTES_MAX {
             let message = format!("the records take more than {} MiB; use a lower limit", BYTES_MAX >> 20);
             return Err(LokiError::invalid(message));
         }
-        records.found.extend(page.items.into_iter().map(Found::new));
+        records.found.extend(items.into_iter().map(Found::new));
         search.after = page.next;
         if search.after.is_none() {
             break;

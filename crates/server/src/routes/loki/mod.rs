@@ -28,11 +28,14 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use runlog_logql::Expr;
+use runlog_model::wire::ErrorBody;
 use runlog_store::accounts::Caller;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::token::Authenticated;
+use crate::http::error::ApiResult;
+use crate::routes::health;
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::{FormOrQuery, RangeQuery};
 use crate::routes::loki::within_limits::{QUERY_TIME_MAX, within_limits};
@@ -91,6 +94,8 @@ handlers! {
     query_get, query_post = "/loki/api/v1/query" => query;
     /// Returns the names of the labels.
     labels_get, labels_post = "/loki/api/v1/labels" => labels::names;
+    /// Returns the names of the labels, as `labels` does.
+    label_get, label_post = "/loki/api/v1/label" => labels::names;
     /// Returns the label sets of the streams that match a selector.
     series_get, series_post = "/loki/api/v1/series" => labels::series;
     /// Estimates how much a selector reads.
@@ -149,6 +154,17 @@ pub(super) async fn detected_field_values(
     detected::values(&app, &caller, &name, query).await
 }
 
+/// `GET /ready`: the readiness probe under the path that Loki has for it; the same as `/readyz`.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "loki",
+    responses((status = 200, description = "The archive is ready", body = String, content_type = "text/plain"), (status = 503, description = "The archive is unavailable, or a background job fails repeatedly", body = ErrorBody))
+)]
+pub(super) async fn ready(state: State<App>) -> ApiResult<&'static str> {
+    health::ready(state).await
+}
+
 /// Returns the version of Loki whose API this is.
 #[utoipa::path(
     get,
@@ -197,7 +213,8 @@ async fn query_range(app: &App, caller: &Caller, headers: &HeaderMap, query: Ran
     match query.expr()? {
         Expr::Log(log) => {
             let range = query.log_range(app.now())?;
-            let wanted = logs::Wanted { range, order: query.order(), limit: query.limit()? };
+            let (order, limit, interval_ms) = (query.order(), query.limit()?, query.interval_ms());
+            let wanted = logs::Wanted { range, order, limit, interval_ms };
             let is_categorized = answers::wants_categories(headers);
             within_limits(app, logs::answer(app, caller, &log, wanted, is_categorized)).await
         }

@@ -45,8 +45,10 @@ query_parameters! {
         end: Option<Instant> = "end",
         /// The instant of an instant query. Default: now.
         time: Option<Instant> = "time",
-        /// Start of the range before its end, such as `6h`, if there is no `start`.
+        /// Start of the range before its end, or before now if the end is in the future, such as `6h`, if there is no `start`.
         since: Option<Span> = "since",
+        /// Of a log query: return only records that are at least this far apart, such as `1m`.
+        interval: Option<Span> = "interval",
         /// The distance of instants: a duration such as `30s`, or seconds.
         step: Option<Span> = "step",
         /// `backward` (default) for the newest records first, `forward` for the oldest first.
@@ -191,9 +193,10 @@ impl RangeQuery {
 
     /// The start and the end. Unit: nanoseconds since the epoch.
     pub(super) fn bounds_ns(&self, now: Timestamp) -> LokiResult<(i64, i64)> {
-        let end = self.end.map_or_else(|| now.as_millis().saturating_mul(MS), |end| end.0);
+        let now = now.as_millis().saturating_mul(MS);
+        let end = self.end.map_or(now, |end| end.0);
         let since = self.since.map_or(SINCE_DEFAULT_NS, |since| since.0);
-        let start = self.start.map_or_else(|| end.saturating_sub(since), |start| start.0);
+        let start = self.start.map_or_else(|| end.min(now).saturating_sub(since), |start| start.0);
         match end < start {
             true => Err(LokiError::invalid("end timestamp must not be before or equal to start time")),
             false => Ok((start, end)),
@@ -234,6 +237,11 @@ impl RangeQuery {
     pub(super) fn instant(&self, now: Timestamp) -> Steps {
         let time = self.time.map_or_else(|| now.as_millis().saturating_mul(MS), |time| time.0);
         Steps { start_ns: time, step_ns: 1, count: 1 }
+    }
+
+    /// The least distance of two records of a log query. Unit: milliseconds.
+    pub(super) fn interval_ms(&self) -> Option<i64> {
+        self.interval.map(|interval| interval.0.div_euclid(MS).max(1))
     }
 
     pub(super) fn order(&self) -> SearchOrder {

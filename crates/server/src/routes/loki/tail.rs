@@ -190,7 +190,7 @@ impl Tail {
     /// Sends the newest records that are known.
     async fn send_newest(&self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), Ended> {
         let range = Some(TimeRange { start: Some(start), end: None });
-        let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit };
+        let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit, interval_ms: None };
         let finding = find(&self.app, self.caller.caller(), &self.log, wanted);
         let mut records = client.while_there(within_limits(&self.app, finding)).await?;
         // What has come since is sent as new.
