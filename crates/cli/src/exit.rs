@@ -97,6 +97,7 @@ impl From<CollectError> for Failure {
             CollectError::Archive(_)
             | CollectError::Unsteady { .. }
             | CollectError::NoLogYet { .. }
+            | CollectError::Unsettled { .. }
             | CollectError::UnsteadyMetrics { .. } => Exit::Unavailable,
             CollectError::NoSuchPlace { .. } => Exit::NotFound,
             CollectError::Fetch(_) | CollectError::Crowded { .. } | CollectError::BadRun { .. } => Exit::Failed,

@@ -197,10 +197,15 @@ impl EnvironmentRef {
 
     /// The environment, as the service has it.
     pub(crate) async fn find(&self, client: &Client) -> Outcome<EnvironmentBody> {
-        let id: Option<EnvironmentId> = self.0.parse().ok();
         let known = client.environments().await?;
-        let found = known.into_iter().find(|it| id.map_or(it.name == self.0, |id| it.id == id));
-        found.ok_or_else(|| {
+        let id = match self.0.parse() {
+            Ok(id) => Some(id),
+            Err(_) => {
+                let named = known.iter().filter(|it| is_named(&self.0, &[&it.name]));
+                the_one("environments", &self.0, named.map(|it| (it.id, [it.name.as_str()])).collect())?
+            }
+        };
+        known.into_iter().find(|it| Some(it.id) == id).ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
                 format!("no environment has the ID or name {:?}; `runlog admin environments list` lists them", self.0),
@@ -222,8 +227,14 @@ impl UserRef {
     /// The user, as the service has it. An ID takes precedence over a name.
     pub(crate) async fn find(&self, client: &Client) -> Outcome<UserBody> {
         let known = client.users().await?;
-        let found = known.iter().find(|it| it.id == self.0).or_else(|| known.iter().find(|it| it.name == self.0));
-        found.cloned().ok_or_else(|| {
+        let id = match known.iter().find(|it| it.id == self.0) {
+            Some(user) => Some(user.id.as_str()),
+            None => {
+                let named = known.iter().filter(|it| is_named(&self.0, &[&it.name]));
+                the_one("users", &self.0, named.map(|it| (it.id.as_str(), [it.name.as_str()])).collect())?
+            }
+        };
+        known.iter().find(|it| Some(it.id.as_str()) == id).cloned().ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
                 format!("no user has the ID or name {:?}; `runlog admin users list` lists them", self.0),

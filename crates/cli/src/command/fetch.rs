@@ -15,6 +15,7 @@ use crate::arguments::names::RunRef;
 use crate::arguments::number::between;
 use crate::arguments::period::PeriodArgs;
 use crate::arguments::span::Span;
+use crate::arguments::status::{StatusArg, status_word};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::progress::FetchBar;
 use crate::render::screen::Stream;
@@ -213,7 +214,7 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
     let records = terminal::counted(report.records, "record");
     let pages = terminal::counted(u64::from(report.pages), "page");
     let verdict = match report.completeness {
-        Completeness::Verified => styled_note(GOOD, "complete: the service reports the same number"),
+        Completeness::Verified => styled_note(GOOD, "verified: the service reports the same number of records"),
         Completeness::SoFar { before: Some(before) } => {
             format!("everything logged before {before}; the run may log more")
         }
@@ -223,7 +224,10 @@ fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
         }
         Completeness::Unknown => styled_note(BAD, "completeness unknown: the service does not report a number"),
     };
-    note(format!("{records} of run {} ({}), from {pages}{place}; {verdict}", report.run_id, report.status));
+    // A status that this version does not know is shown as it came.
+    let status: Result<StatusArg, _> = report.status.parse();
+    let status = status.as_ref().map_or(report.status.as_str(), |status| status_word(status.0));
+    note(format!("{records} of run {} ({status}), from {pages}{place}; {verdict}", report.run_id));
     if report.records == 0 {
         note("the log is empty: the run logged nothing in this time range");
     }

@@ -18,6 +18,7 @@ pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod login;
 pub(crate) mod mcp;
+mod missing_rights;
 pub(crate) mod open;
 pub(crate) mod places;
 pub(crate) mod plan;

@@ -12,6 +12,7 @@ use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
 use crate::arguments::names::{TaskRef, WorkspaceRef};
 use crate::arguments::status::status_word;
+use crate::command::missing_rights::note_unreadable_workspaces;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
@@ -151,6 +152,10 @@ pub(crate) async fn run(args: ProblemsArgs) -> Outcome {
 async fn list(args: ListArgs) -> Outcome {
     let client = args.connect.client()?;
     let query = args.query(&client).await?;
+    let workspace = query.iter().find(|(name, _)| *name == "workspaceId").and_then(|(_, id)| id.parse().ok());
+    if args.task.is_none() {
+        note_unreadable_workspaces(&client, workspace).await;
+    }
     let (mut problems, mut total): (Vec<ProblemBody>, u64) = (Vec::new(), 0);
     while (problems.len() as u64) < args.limit {
         let (limit, offset) = ((args.limit - problems.len() as u64).min(LIST_PAGE_MAX), problems.len() as u64);

@@ -13,7 +13,7 @@ use crate::arguments::names::{TaskRef, WorkspaceRef};
 use crate::arguments::number::between;
 use crate::arguments::period::PeriodArgs;
 use crate::arguments::status::{StatusArg, status_word};
-use crate::command::search::note_missing_rights;
+use crate::command::missing_rights::note_unreadable_workspaces;
 use crate::exit::Outcome;
 use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: RunsArgs) -> Outcome {
     }
     if runs.is_empty() {
         note("no runs found; without --from or --last, the service searches its default period, at most 60 days");
-        note_missing_rights(&client).await;
+        note_unreadable_workspaces(&client, None).await;
     } else if total > runs.len() as u64 {
         note(format!("{} of {} runs; --limit shows more", terminal::count(runs.len() as u64), terminal::count(total)));
     }
@@ -98,8 +98,13 @@ impl RunsArgs {
         if self.failed {
             return RunStatus::ALL.iter().copied().filter(|status| is_bad(*status)).map(Some).collect();
         }
-        let mut wanted: Vec<_> = self.status.iter().map(|status| Some(status.0)).collect();
-        wanted.dedup();
+        let mut wanted: Vec<_> = Vec::new();
+        for status in self.status.iter().map(|status| Some(status.0)) {
+            // Each is a list of its own, and its runs would be listed twice.
+            if !wanted.contains(&status) {
+                wanted.push(status);
+            }
+        }
         if wanted.is_empty() { vec![None] } else { wanted }
     }
 }

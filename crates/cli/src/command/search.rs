@@ -8,7 +8,6 @@ use std::ops::Range;
 use anstyle::Style;
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
-use runlog_model::place::Right;
 use runlog_model::wire::records::PlacedRecord;
 use runlog_model::wire::search::FoundRecord;
 use runlog_model::{RunId, Severity, TimeRange};
@@ -19,6 +18,7 @@ use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{RunRef, TaskRef, WorkspaceRef};
 use crate::arguments::period::PeriodArgs;
+use crate::command::missing_rights::note_unreadable_workspaces;
 use crate::exit::Outcome;
 use crate::render::preferences::shown_time;
 use crate::render::screen::Stream;
@@ -115,8 +115,12 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     if left == args.limit && args.text.matches('"').count() % 2 == 1 {
         note("the quotation mark is not closed: the text was searched as it stands");
     }
-    if scanned == 0 {
-        note_missing_rights(&client).await;
+    if args.task.is_none() && args.run.is_none() {
+        let workspace = match &args.workspace {
+            Some(workspace) => Some(workspace.resolve(&client).await?),
+            None => None,
+        };
+        note_unreadable_workspaces(&client, workspace).await;
     }
     if let Some(run) = unreadable.first() {
         let others = match unreadable.len() - 1 {
@@ -129,22 +133,6 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         ));
     }
     Ok(())
-}
-
-/// Says so if the caller may not read the logs of any workspace: without it, a result without records would look as if
-/// the archive had none.
-pub(crate) async fn note_missing_rights(client: &Client) {
-    // A service that does not tell the rights is not asked again.
-    let Ok(caller) = client.session().await else { return };
-    let reads = |rights: &[Right]| Right::READ_LOGS.iter().all(|right| rights.contains(right));
-    if caller.administrator || caller.workspaces.iter().any(|workspace| reads(&workspace.rights)) {
-        return;
-    }
-    let name = Stream::Note.shown_on_line(&caller.name).into_owned();
-    note(format!(
-        "{name} may not read the logs of any workspace, so nothing can be found; ask an administrator for the rights Author, \
-         Viewer and Executor (`runlog admin rights grant`)"
-    ));
 }
 
 impl SearchArgs {

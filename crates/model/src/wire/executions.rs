@@ -54,7 +54,7 @@ pub struct TaskExecution {
     pub task_id: TaskId,
     /// The version of the task.
     pub task_version: String,
-    /// The fields shared with [`JobExecution`].
+    /// The fields that executions of tasks and of jobs share.
     #[serde(flatten)]
     pub shared: ExecutionFields,
     /// Where it ran.
@@ -83,7 +83,7 @@ pub struct JobExecution {
     pub environment_version: String,
     /// The kind of runtime.
     pub execution_destination: RuntimeKind,
-    /// The fields shared with [`TaskExecution`].
+    /// The fields that executions of tasks and of jobs share.
     #[serde(flatten)]
     pub shared: ExecutionFields,
     /// The engine, if it ran on one.

@@ -27,6 +27,7 @@ use workspace::{document_of_workspace, document_of_workspaces};
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::{RunRef, TaskRef, WorkspaceRef};
+use crate::command::missing_rights::note_left_out;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::document::Document;
 use crate::render::terminal::{note, result_json, result_line};
@@ -181,14 +182,22 @@ async fn subject_of(client: &Client, args: &ReportArgs) -> Outcome<Subject> {
 
 /// The reports of all workspaces, the worst first, as one document or as a line of JSON each.
 async fn everything(client: &Client, args: &ReportArgs) -> Outcome {
-    let mut reports: Vec<WorkspaceReport> = Vec::new();
+    let (mut reports, mut left_out): (Vec<WorkspaceReport>, Vec<String>) = (Vec::new(), Vec::new());
     for workspace in client.workspaces().await? {
-        let report: Value = client.workspace_report(workspace.id, args.last_days).await?;
+        let report: Value = match client.workspace_report(workspace.id, args.last_days).await {
+            Ok(report) => report,
+            Err(error) if error.kind() == ErrorKind::Forbidden => {
+                left_out.push(workspace.name);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         match args.form.json {
             true => result_json(&report)?,
             false => reports.push(understood(report)?),
         }
     }
+    note_left_out(left_out.iter().map(String::as_str).collect());
     if args.form.json {
         return Ok(());
     }

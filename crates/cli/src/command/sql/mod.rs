@@ -17,7 +17,7 @@ use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::number::between;
 use crate::arguments::status::StatusArg;
-use crate::command::search::note_missing_rights;
+use crate::command::missing_rights::note_unreadable_workspaces;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::render::terminal::note;
@@ -61,7 +61,7 @@ pub(crate) struct SqlArgs {
 pub(crate) async fn run(args: SqlArgs) -> Outcome {
     let asked = Asked::of(&args).await?;
     if let Asked::Service(client) = &asked {
-        note_missing_rights(client).await;
+        note_unreadable_workspaces(client, None).await;
     }
     let outcome = match &args.query {
         Some(query) => asked.once(query, &args).await,
