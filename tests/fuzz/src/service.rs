@@ -1,11 +1,12 @@
 //! The service: no request is answered with 500, and none makes it panic.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, StatusCode};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
@@ -32,6 +33,8 @@ struct Service {
     runtime: Runtime,
     router: Router,
     token: String,
+    /// The path and query of the link of a page.
+    link: String,
     _folder: TempDir,
 }
 
@@ -55,9 +58,17 @@ impl Random for Counter {
     }
 }
 
-/// The first byte says which request is made of the others.
 fn check(input: &[u8]) {
-    let Some((kind, rest)) = input.split_first() else { return };
+    let Some(request) = request_of(input) else { return };
+    let (status, body) = service().answer(request);
+    let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+    assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{body}");
+    assert!(status.as_u16() < 500 || status == StatusCode::SERVICE_UNAVAILABLE, "{status}: {body}");
+}
+
+/// The request that an input makes: its first byte says which. None if that is no request of HTTP.
+fn request_of(input: &[u8]) -> Option<Request<Body>> {
+    let (kind, rest) = input.split_first()?;
     let service = service();
     let post = |path: &str, content_type: &str| request(Method::POST, path).header("content-type", content_type);
     let get = |path: String| request(Method::GET, &path);
@@ -76,14 +87,14 @@ fn check(input: &[u8]) {
             .header("content-encoding", if rest.len() % 2 == 0 { "zstd" } else { "gzip" })
             .body(body()),
         6 => get(format!("/runlog/v1/search?q={}", text())).body(Body::empty()),
-        7 => get(format!("/orchestration/executables/tasks/search?query={}", text())).body(Body::empty()),
+        7 => post("/orchestration/executables/tasks/search", "application/json").body(body()),
         8 => get(format!("/orchestration/workspaces?query={}", text())).body(Body::empty()),
         9 => get(format!("/monitoring/executions/{RUN}/logs?startTime={}", text())).body(Body::empty()),
         10 => get(format!("/runlog/v1/runs/{RUN}/records?{}", String::from_utf8_lossy(rest).replace([' ', '#'], "+")))
             .body(Body::empty()),
         11 => {
             let range = rest.iter().map(|byte| char::from(byte & 0x7f)).filter(|byte| !byte.is_ascii_control());
-            get(format!("/runlog/v1/runs/{RUN}/log")).header("range", range.collect::<String>()).body(Body::empty())
+            get(service.link.clone()).header("range", range.collect::<String>()).body(Body::empty())
         }
         12 => {
             let query = serde_json::json!({ "query": String::from_utf8_lossy(rest), "format": "ndjson" });
@@ -93,21 +104,25 @@ fn check(input: &[u8]) {
         14 => post(&format!("/monitoring/executions/{RUN}/logs/status"), "text/plain").body(body()),
         _ => post(&format!("/monitoring/executions/{RUN}/logs?endTime={}", text()), "text/plain").body(Body::empty()),
     };
-    // What is no request of HTTP does not reach the service.
-    let Ok(mut request) = request else { return };
+    let mut request = request.ok()?;
     let bearer = format!("Bearer {}", service.token).parse().unwrap();
     request.headers_mut().insert("authorization", bearer);
-    let answering = async {
-        let answer = service.router.clone().oneshot(request).await.unwrap();
-        let status = answer.status();
-        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
-        (status, body)
-    };
-    let answering = async { tokio::time::timeout(Duration::from_secs(SECONDS_MAX), answering).await };
-    let (status, body) = service.runtime.block_on(answering).expect("the request takes too long");
-    let body = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
-    assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{body}");
-    assert!(status.as_u16() < 500 || status == StatusCode::SERVICE_UNAVAILABLE, "{status}: {body}");
+    Some(request)
+}
+
+impl Service {
+    /// The status and the body, which is an error if it breaks off.
+    fn answer(&self, request: Request<Body>) -> (StatusCode, Result<Bytes, axum::Error>) {
+        let answering =
+            async { tokio::time::timeout(Duration::from_secs(SECONDS_MAX), ask(&self.router, request)).await };
+        self.runtime.block_on(answering).expect("the request takes too long")
+    }
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Result<Bytes, axum::Error>) {
+    let answer = router.clone().oneshot(request).await.unwrap();
+    let status = answer.status();
+    (status, axum::body::to_bytes(answer.into_body(), usize::MAX).await)
 }
 
 fn request(method: Method, path: &str) -> axum::http::request::Builder {
@@ -123,7 +138,7 @@ fn service() -> &'static Service {
     SERVICE.get_or_init(|| {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (router, token) = runtime.block_on(async {
+        let (router, token, link) = runtime.block_on(async {
             let (clock, random) = (std::sync::Arc::new(StillClock), std::sync::Arc::new(Counter::default()));
             let settings = StoreSettings::in_folder(folder.path());
             let store = Store::open(settings, clock.clone(), random.clone()).await.unwrap();
@@ -136,68 +151,118 @@ fn service() -> &'static Service {
             let task = store.workspaces().create_task(&new).await.unwrap().id;
             let settings =
                 ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
-            let app = App::new(store, settings, clock, random).await.unwrap();
+            let app = App::new(store.clone(), settings, clock, random).await.unwrap();
             let router = router(app);
-            let put = request(Method::PUT, &format!("/runlog/v1/runs/{RUN}"))
-                .header("authorization", format!("Bearer {token}"));
-            let begun = router
-                .clone()
-                .oneshot(put.body(Body::from(format!(r#"{{"taskId":"{task}"}}"#))).unwrap())
-                .await
-                .unwrap();
-            assert!(begun.status().is_success());
-            (router, token)
+            let asking = async |method: Method, path: &str, body: String| {
+                let request = request(method, path).header("authorization", format!("Bearer {token}"));
+                let (status, body) = ask(&router, request.body(Body::from(body)).unwrap()).await;
+                assert!(status.is_success(), "{path}: {status}");
+                serde_json::from_slice::<serde_json::Value>(&body.unwrap()).unwrap()
+            };
+            asking(Method::PUT, &format!("/runlog/v1/runs/{RUN}"), format!(r#"{{"taskId":"{task}"}}"#)).await;
+            asking(Method::POST, &format!("/runlog/v1/runs/{RUN}/records"), format!("{RECORD}\n").repeat(20)).await;
+            let logs = format!("/monitoring/executions/{RUN}/logs");
+            let page = asking(Method::POST, &logs, String::new()).await;
+            while store.pages().build_next_page().await.unwrap() {}
+            let page = page["token"].as_str().unwrap().to_owned();
+            let ready = asking(Method::POST, &format!("{logs}/status"), page).await;
+            let link = ready["presignedURL"].as_str().unwrap().strip_prefix("http://runlog.test").unwrap().to_owned();
+            (router, token, link)
         });
-        Service { runtime, router, token, _folder: folder }
+        Service { runtime, router, token, link, _folder: folder }
     })
 }
 
+/// A record as it is pushed.
+const RECORD: &str =
+    r#"{"logTimestamp":1629367872345,"severity":"INFO","logMessage":"wrote 12 rows","bundleName":"tMap"}"#;
+
 fn seeds() -> Vec<Vec<u8>> {
-    let record = r#"{"logTimestamp":1629367872345,"severity":"INFO","logMessage":"wrote 12 rows","bundleName":"tMap"}"#;
+    cases().into_iter().map(|(_, seed)| seed).collect()
+}
+
+/// Seeds, with the status that each is answered with: one that is refused at the door tests nothing behind it.
+fn cases() -> Vec<(u16, Vec<u8>)> {
+    let record = RECORD;
     let event = format!(
         r#"[{{"eventType":"log","my_mdc":{{"executionId":"{RUN}"}},"message":"a","timeMillis":1629367872345}}]"#
     );
     let otlp = format!(
         r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"talend.run.id","value":{{"stringValue":"{RUN}"}}}}]}},"scopeLogs":[{{"logRecords":[{{"timeUnixNano":"1629367872345000000","severityNumber":9,"body":{{"stringValue":"a"}}}}]}}]}}]}}"#
     );
-    let texts: [(u8, &str); 24] = [
-        (0, &otlp),
-        (2, &event),
-        (2, &format!("{{\"logTimestamp\":1,\"executionId\":\"{RUN}\",\"logMessage\":\"b\"}}")),
-        (3, record),
-        (3, &format!("{record}\n{record}\n")),
-        (4, &format!("{record}\nno record\n[1]\n{record}")),
-        (5, "(\u{b5}/\u{fd}"),
-        (6, "wrote rows"),
-        (6, "\"wrote 12\" -nothing \"caf\u{e9}\""),
-        (7, "name==Dev*;(description=='a b',workspace.name!=x)"),
-        (8, "environment.name==a;owner==b"),
-        (9, "2021-08-19T10:11:12.345Z"),
-        (10, "q=rows&limit=5&order=asc&severity=ERROR,WARN&around=2021-08-19T10:11:12Z"),
-        (11, "bytes=0-99,200-,-5"),
-        (12, "SELECT severity, count(*) FROM records WHERE message LIKE '%rows%' GROUP BY 1 ORDER BY 2 DESC LIMIT 5"),
+    let texts: [(u16, u8, &str); 23] = [
+        (200, 0, &otlp),
+        (200, 2, &event),
+        (200, 2, &format!("{{\"logTimestamp\":1,\"executionId\":\"{RUN}\",\"logMessage\":\"b\"}}")),
+        (200, 3, record),
+        (200, 3, &format!("{record}\n{record}\n")),
+        (200, 4, &format!("{record}\nno record\n[1]\n{record}")),
+        (200, 6, "wrote rows"),
+        (200, 6, "\"wrote 12\" -nothing \"caf\u{e9}\""),
+        (200, 7, r#"{"name":"night","tags":["a"],"limit":5}"#),
+        (200, 8, "environment.name==a;owner==b"),
+        (200, 9, "2021-08-19T10:11:12.345Z"),
+        (200, 10, "q=rows&limit=5&order=asc&severity=ERROR,WARN&around=2021-08-19T10:11:12Z"),
+        (206, 11, "bytes=0-99"),
         (
+            200,
+            12,
+            "SELECT severity, count(*) FROM records WHERE message LIKE '%rows%' GROUP BY 1 ORDER BY 2 DESC LIMIT 5",
+        ),
+        (
+            200,
             12,
             "SELECT date_trunc('hour', time) AS hour, regexp_replace(message, '[0-9]+', 'N') FROM records JOIN runs USING (run_id)",
         ),
-        (12, "WITH a AS (SELECT 1 AS n UNION ALL SELECT 2) SELECT sum(n) OVER (ORDER BY n) FROM a"),
-        (13, r#"{"filters":[{"field":"status","operator":"in","value":["execution_failed"]}],"limit":5,"offset":0}"#),
+        (200, 12, "WITH a AS (SELECT 1 AS n UNION ALL SELECT 2) SELECT sum(n) OVER (ORDER BY n) FROM a"),
         (
+            200,
+            13,
+            r#"{"filters":[{"field":"status","operator":"in","value":["execution_failed"]}],"limit":5,"offset":0}"#,
+        ),
+        (
+            200,
             13,
             r#"{"environmentId":"x","from":"2021-08-19","to":"2021-08-20","sort":[{"by":"startTimestamp","order":"asc"}]}"#,
         ),
-        (14, "\"token\""),
-        (14, "\u{feff}abc"),
-        (15, "2021-08-19T10:11:12Z"),
-        (15, "2021-08-19T10:11:12.345+02:00"),
-        (15, "1629367872345"),
+        (404, 14, "\"token\""),
+        (404, 14, "\u{feff}abc"),
+        (200, 15, "2021-08-19T10:11:12Z"),
+        (200, 15, "2021-08-19T10:11:12.345+02:00"),
+        (200, 15, "1629367872345"),
     ];
-    let mut seeds: Vec<Vec<u8>> = texts.into_iter().map(|(kind, text)| [&[kind], text.as_bytes()].concat()).collect();
-    seeds.push(
-        [&[1_u8], ExportLogsServiceRequest { resource_logs: vec![resource_logs()] }.encode_to_vec().as_slice()]
-            .concat(),
-    );
-    seeds
+    let mut cases: Vec<(u16, Vec<u8>)> =
+        texts.into_iter().map(|(status, kind, text)| (status, [&[kind], text.as_bytes()].concat())).collect();
+    let request = ExportLogsServiceRequest { resource_logs: vec![resource_logs()] };
+    cases.push((200, [&[1_u8], request.encode_to_vec().as_slice()].concat()));
+    cases.extend([zstd_frame(record.as_bytes()), gzip_member(record.as_bytes())].map(|bytes| (200, bytes)));
+    cases
+}
+
+/// A request whose records are compressed with zstd, which those of even length are.
+fn zstd_frame(records: &[u8]) -> Vec<u8> {
+    let mut records = records.to_vec();
+    loop {
+        let frame = zstd::encode_all(records.as_slice(), 1).unwrap();
+        if frame.len() % 2 == 0 {
+            return [&[5], frame.as_slice()].concat();
+        }
+        records.push(b'\n');
+    }
+}
+
+/// The same with gzip, which those of odd length are.
+fn gzip_member(records: &[u8]) -> Vec<u8> {
+    let mut records = records.to_vec();
+    loop {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        encoder.write_all(&records).unwrap();
+        let member = encoder.finish().unwrap();
+        if member.len() % 2 == 1 {
+            return [&[5], member.as_slice()].concat();
+        }
+        records.push(b'\n');
+    }
 }
 
 fn resource_logs() -> ResourceLogs {
@@ -213,5 +278,20 @@ fn resource_logs() -> ResourceLogs {
         resource: Some(Resource { attributes: vec![run], ..Resource::default() }),
         scope_logs: vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }],
         ..ResourceLogs::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_reaches_what_it_is_for() {
+        for (expected, seed) in cases() {
+            let (status, body) = service().answer(request_of(&seed).unwrap());
+            let text = String::from_utf8_lossy(&seed);
+            let body = String::from_utf8_lossy(&body.unwrap()).into_owned();
+            assert_eq!(status.as_u16(), expected, "{} of {text}: {body}", seed[0]);
+        }
     }
 }

@@ -88,7 +88,7 @@ impl Reader<'_> {
                 syn::Item::Use(_) => {}
                 item => {
                     self.with_code.insert(file.to_owned());
-                    reading.items.extend(name_of(item));
+                    reading.items.extend(names_of(item));
                     let mut paths = Paths { module, names: &reading.names, found: Vec::new() };
                     paths.visit_item(item);
                     reading.named.extend(paths.found);
@@ -315,20 +315,28 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
     }
 }
 
-fn name_of(item: &syn::Item) -> Option<String> {
+/// The names that an item defines. Of the invocation of a macro, these are all identifiers in it: it may define any.
+fn names_of(item: &syn::Item) -> Vec<String> {
     let ident = match item {
         syn::Item::Const(item) => &item.ident,
         syn::Item::Enum(item) => &item.ident,
         syn::Item::Fn(item) => &item.sig.ident,
-        syn::Item::Macro(item) => item.ident.as_ref()?,
+        syn::Item::Macro(syn::ItemMacro { ident: Some(ident), .. }) => ident,
+        syn::Item::Macro(item) => {
+            let idents = item.mac.tokens.clone().into_iter().filter_map(|token| match token {
+                proc_macro2::TokenTree::Ident(ident) => Some(ident.to_string()),
+                _ => None,
+            });
+            return idents.collect();
+        }
         syn::Item::Static(item) => &item.ident,
         syn::Item::Struct(item) => &item.ident,
         syn::Item::Trait(item) => &item.ident,
         syn::Item::Type(item) => &item.ident,
         syn::Item::Union(item) => &item.ident,
-        _ => return None,
+        _ => return Vec::new(),
     };
-    Some(ident.to_string())
+    vec![ident.to_string()]
 }
 
 #[cfg(test)]
@@ -344,6 +352,19 @@ pub(crate) mod tests {
     fn uses(files: &[(&str, &str)]) -> Vec<String> {
         let code = read(&sources(files)).unwrap();
         code.uses.iter().map(|used| format!("{} > {}", used.from, used.to)).collect()
+    }
+
+    #[test]
+    fn a_name_that_a_macro_defines_is_in_the_file_of_its_invocation() {
+        let found = uses(&[
+            ("lib.rs", "mod a; mod b;"),
+            ("a.rs", "use crate::b::Thing; fn f(_: Thing) {}"),
+            (
+                "b.rs",
+                "macro_rules! parts { ($($name:ident,)*) => { $(pub struct $name;)* }; } parts! { Other, Thing, }",
+            ),
+        ]);
+        assert_eq!(found, ["a.rs > b.rs"]);
     }
 
     #[test]

@@ -210,12 +210,13 @@ pub(crate) const PLANS: [Plan; 11] = [
     Plan {
         krate: "sql",
         modules: &[
-            ("render", &["engine", "error"]),
+            ("render", &["engine", "postgres", "error"]),
             ("engine", &["limits", "tables", "functions", "postgres", "error"]),
-            ("limits", &["tables", "functions", "error"]),
+            ("limits", &["tables", "functions", "parser", "error"]),
             ("tables", &["functions", "error"]),
             ("functions", &["postgres", "error"]),
-            ("postgres", &["error"]),
+            ("postgres", &["parser", "error"]),
+            ("parser", &["error"]),
             ("error", &[]),
         ],
     },
