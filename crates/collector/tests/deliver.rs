@@ -267,7 +267,10 @@ async fn a_sink_that_refuses_everything_within_its_answers_keeps_its_runs_due() 
         let round = stage.deliver(&deliverer).await;
         assert_eq!((round.set_back, round.refused), (1, 0), "{kind}");
         let problem = round.problem.unwrap();
-        assert!(problem.contains("rejects everything it receives") && problem.contains(fake_server::REASON), "{problem}");
+        assert!(
+            problem.contains("rejects everything it receives") && problem.contains(fake_server::REASON),
+            "{problem}"
+        );
         assert!(stage.store.deliveries().dead_letters("sink", 9).await.unwrap().is_empty(), "{kind}");
         assert_eq!(stage.figures().await.due, 1);
 
