@@ -7,7 +7,7 @@ use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp, hex, planted};
+use runlog_model::{FileFormat, PageEnd, RecordOrder, Run, RunId, TimeRange, Timestamp, hex, planted};
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
@@ -61,6 +61,7 @@ impl Pages {
         entry: impl FnOnce(&PageTicket) -> Option<AuditEntry> + Send,
     ) -> Result<PageTicket> {
         let (run, scope) = scope(&self.core, request.run_id, request.range).await?;
+        self.check_landed(&run)?;
         let (cut, trace) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.core.random().uuid().to_string();
@@ -99,6 +100,20 @@ impl Pages {
         let writes = std::iter::once(wanted).chain(entry);
         self.core.write_grouped(writes.collect()).await?;
         Ok(ticket)
+    }
+
+    /// `Conflict`: the run has just ended, and its log is still being collected. A client that knows only that the run
+    /// has ended would take the part that is there for the whole.
+    fn check_landed(&self, run: &Run) -> Result<()> {
+        let ended = run.finished_at.unwrap_or(run.triggered_at);
+        let is_landing = run.status.coarse().is_final() && run.final_since.is_none();
+        match is_landing && self.core.now().millis_since(ended) < limits::LANDING_WAIT_MS {
+            true => Err(Error::conflict(format!(
+                "the log of run {} is still being collected: request it again later",
+                run.id
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Returns the state of the file of a token; if it is not ready, waits for at most `wait`.
