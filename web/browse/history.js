@@ -53,6 +53,32 @@ export function historyTests({ visit, service }) {
         assert.equal(await page.getByRole('region', { name: 'Result' }).count(), 0)
       })
     })
+
+    it('goes back from a query that is running, whose result is not shown under the previous one', async () => {
+      await visit('/sql', {}, async (page) => {
+        const editor = page.getByLabel('Query', { exact: true })
+        const run = async (query) => {
+          await editor.fill(query)
+          await page.keyboard.press('Control+Enter')
+        }
+        await run('SELECT 1 AS one')
+        await page.getByRole('columnheader', { name: 'one' }).waitFor()
+        let release = () => {}
+        const held = new Promise((resolve) => (release = resolve))
+        await page.route('**/runlog/v1/sql', async (route) => {
+          await held
+          await route.fulfill({ body: '{"two":2}', contentType: 'application/x-ndjson' })
+        })
+        await run('SELECT 2 AS two')
+        await page.getByText('Running …').waitFor()
+        await page.goBack()
+        await page.waitForFunction(() => document.querySelector('textarea').value === 'SELECT 1 AS one')
+        await page.getByText('Running …').waitFor({ state: 'detached', timeout: 2_000 })
+        release()
+        await page.waitForTimeout(300)
+        assert.equal(await page.getByRole('region', { name: 'Result' }).count(), 0)
+      })
+    })
   })
 
   describe('the overview', () => {

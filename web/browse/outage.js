@@ -1,6 +1,7 @@
 // A service that fails for a while: each page goes on by itself once it responds again, or with its button.
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import * as answers from './answers.js'
 import { openPage } from './browser.js'
 
 const FAILED_RUN = '1b0e4d52-6a3c-4f0e-9a57-0d6c1f2e7a18'
@@ -68,6 +69,36 @@ export function outageTests({ visit, hasNoBarrier, service, chrome }) {
         await page.unroute('**/runlog/v1/workspaces/*/report?*')
         await told.getByRole('button', { name: 'Try again' }).click()
         await told.waitFor({ state: 'detached' })
+      })
+    })
+  })
+
+  describe('a search', () => {
+    it('keeps its matches when “Load more” fails, and goes on after them', async () => {
+      const path = '**/runlog/v1/search?*'
+      const prepare = (page) => page.route(path, (route) => route.fulfill({ json: answers.search(FAILED_RUN) }))
+      await visit('/search?q=row', { prepare }, async (page) => {
+        await page.getByText('2+ matches').waitFor()
+        const isAway = (route) => route.abort()
+        await page.route(path, isAway)
+        await page.getByRole('button', { name: 'Load more' }).click()
+        await page.getByText(BANNER).waitFor()
+        assert.equal(await page.getByText('2+ matches').count(), 1)
+        await page.unroute(path, isAway)
+        await page.getByText('4+ matches').waitFor({ timeout: 10_000 })
+
+        const isBusy = (route) => route.fulfill({ status: 503, json: { status: 503, message: 'the archive is busy' } })
+        await page.route(path, isBusy)
+        await page.getByRole('button', { name: 'Load more' }).click()
+        const note = page.getByRole('alert').filter({ hasText: 'Runlog is busy' })
+        await note.waitFor()
+        assert.equal(await page.getByText('4+ matches').count(), 1)
+        await hasNoBarrier(page)
+        await page.unroute(path, isBusy)
+        const [request] = await Promise.all([page.waitForRequest(path), note.getByRole('button', { name: 'Try again' }).click()])
+        assert.equal(new URL(request.url()).searchParams.get('cursor'), 'further')
+        await page.getByText('6+ matches').waitFor()
+        await note.waitFor({ state: 'detached' })
       })
     })
   })

@@ -22,6 +22,23 @@ describe('links in a log', () => {
     expect(found('https://example.com/a\u200bb')).toEqual(['https://example.com/a'])
   })
   it('are not made of an address that is cut', () => expect(found('https://example.com/very/lo…')).toEqual([]))
+  it('end before each bracket and mark that ends a sentence, in any order', () => {
+    expect(found('(see [https://a.example/x(1)[2]].), https://a.example/(y).).')).toEqual(['https://a.example/x(1)[2]', 'https://a.example/(y)'])
+  })
+  it('are found without delay, however many brackets and dots follow', () => {
+    for (const tail of [')', '.', '].']) expect([tail, found(`https://a${tail.repeat(200_000)}`)]).toEqual([tail, ['https://a']])
+    for (const tail of ['()', '.x']) expect([tail, found(`https://a${tail.repeat(200_000)}`)]).toEqual([tail, []])
+  })
+  it('have at most 2,000 characters', () => {
+    const longest = 'https://a.example/'.padEnd(2_000, 'x')
+    expect(found(`${longest}). ${longest}x https://b.example/`)).toEqual([longest, 'https://b.example/'])
+  })
+  it('are in the rows of a line without delay, however many it has', () => {
+    const line = 'https://a.b '.repeat(50_000)
+    const rows = linkedPieces(line, 12)
+    expect(rows.length).toBe(50_000)
+    expect(rows.at(-1)).toEqual({ text: 'https://a.b ', links: [{ from: 0, to: 11, href: 'https://a.b/' }] })
+  })
   it('lead to their whole address from each row of a line', () => {
     const href = 'https://example.com/long'
     expect(linkedPieces('\u001b[31mat https://example.com/long\u001b[0m.', 20, 10)).toEqual([

@@ -8,6 +8,10 @@ describe('a text of a log', () => {
   })
   it('shows the end of a progress bar', () => {
     expect(printable('loading\n5%\r50%\r100%\r\ndone')).toBe('loading\n\\r100%\ndone')
+    expect(printable('\r\r\none\r\r\n\rtwo')).toBe('\none\n\\rtwo')
+  })
+  it('is shown without delay, however many carriage returns are in it', () => {
+    expect(printable(`${'\r'.repeat(500_000)}x`)).toBe('\\rx')
   })
   it('is otherwise as it is', () => {
     const text = 'größer\n\tשלום\u200f 日本語 👩‍👩‍👧'

@@ -17,8 +17,9 @@ function escaped(letter: string): string {
 
 /** The last part of a line that is overwritten with carriage returns, like a progress bar, after `\r` as a mark. */
 function lastState(line: string): string {
-  const states = line.replace(/\r+$/, '').split('\r')
-  return (states.length > 1 ? '\\r' : '') + (states.at(-1) ?? '')
+  const states = line.split('\r')
+  const last = states.findLastIndex((state) => state !== '')
+  return (last > 0 ? '\\r' : '') + (states[last] ?? '')
 }
 
 /** A printable form of a text with any number of lines. */
