@@ -15,6 +15,7 @@ fn records(first: i64) -> Vec<Record> {
 async fn archive() -> Here {
     let archive = Here::new().await;
     archive.push("one", &records(0)).await;
+    archive.clock.advance_ms(1_000);
     archive.push("two", &records(100)).await;
     archive
 }

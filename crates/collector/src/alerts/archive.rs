@@ -105,6 +105,9 @@ pub(super) async fn compared(
     let (number, before) = match (measure, run.processed_rows) {
         // Records may still arrive.
         (Measure::Records, _) if !archive.runs.is_settled(run) => return Ok(Compared::Unknown),
+        (Measure::Records, _) if run.records == 0 && alerts.is_log_deleted(run.id).await? => {
+            return Ok(Compared::Unknown);
+        }
         (Measure::Records, _) => (run.records, alerts.records_before(run.task_id, run.triggered_at, limit).await?),
         (Measure::Rows, Some(rows)) => {
             (rows, alerts.processed_rows_before(run.task_id, run.triggered_at, limit).await?)

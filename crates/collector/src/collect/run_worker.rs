@@ -364,7 +364,7 @@ impl RunWorker {
             Err(error) if error.kind() == Problem::NotFound => return None,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                warn!(run.id = %run_id, error, "the upstream does not tell the details of a run, such as its numbers of rows");
+                debug!(run.id = %run_id, error, "the upstream does not tell the details of a run, such as its numbers of rows");
                 return None;
             }
         };

@@ -28,12 +28,21 @@ impl Maintenance {
                 .bind(&row.id)
                 .fetch_all(self.core.catalog().read())
                 .await?;
+        // The copy knows the order in which records arrived.
+        let mut left = Vec::new();
+        for id in ids {
+            let reason = match copy {
+                Some(_) => self.rebuild_log(id_of(&id)?, &[], copy).await?.err(),
+                None => Some("no other object here has all of its records; restore it with --from".to_owned()),
+            };
+            left.extend(reason.map(|reason| (id, reason)));
+        }
+        let ids: Vec<String> = left.iter().map(|(id, _)| id.clone()).collect();
         let replaced = self.replaced_slices(&ids, &row.id).await?;
         let mut is_repaired = true;
-        for id in ids {
-            let run_id: RunId = id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
+        for (id, reason) in left {
             let slices = replaced.get(&id).map_or(&[][..], Vec::as_slice);
-            if let Err(reason) = self.rebuild_log(run_id, slices, copy).await? {
+            if self.rebuild_log(id_of(&id)?, slices, None).await?.is_err() {
                 verified.note(format!("run {id}: not repaired: {reason}"));
                 is_repaired = false;
             }
@@ -85,4 +94,8 @@ impl Maintenance {
         }
         Ok(())
     }
+}
+
+fn id_of(run: &str) -> Result<RunId> {
+    run.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))
 }

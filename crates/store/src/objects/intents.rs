@@ -143,10 +143,16 @@ impl Intents {
         Ok(())
     }
 
-    /// Keeps all objects with an intent until a verification has compared them: the catalog has lost changes, perhaps the
-    /// commits of these.
+    /// Keeps all objects of records with an intent until a verification has compared them: the catalog has lost changes,
+    /// perhaps the commits of these.
     pub(crate) async fn suspect_all(&self) -> Result<()> {
-        sqlx::query("UPDATE intents SET renewed_at = $1").bind(SUSPECTED).execute(self.catalog.write()).await?;
+        let suspecting = "UPDATE intents SET renewed_at = $1 WHERE object_key LIKE $2 OR object_key LIKE $3";
+        sqlx::query(suspecting)
+            .bind(SUSPECTED)
+            .bind(format!("{}/%", keys::SEGMENTS))
+            .bind(format!("{}/%", keys::SEALED))
+            .execute(self.catalog.write())
+            .await?;
         Ok(())
     }
 

@@ -61,7 +61,7 @@ impl Pages {
         entry: impl FnOnce(&PageTicket) -> Option<AuditEntry> + Send,
     ) -> Result<PageTicket> {
         let (run, scope) = scope(&self.core, request.run_id, request.range).await?;
-        self.check_landed(&run)?;
+        self.check_landed(&run).await?;
         let (cut, trace) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.core.random().uuid().to_string();
@@ -102,16 +102,22 @@ impl Pages {
         Ok(ticket)
     }
 
-    /// `Conflict`: the run has just ended, and its log is still being collected. A client that knows only that the run
-    /// has ended would take the part that is there for the whole.
-    fn check_landed(&self, run: &Run) -> Result<()> {
-        let ended = run.finished_at.unwrap_or(run.triggered_at);
-        let is_landing = run.status.coarse().is_final() && run.final_since.is_none();
-        match is_landing && self.core.now().millis_since(ended) < limits::LANDING_WAIT_MS {
-            true => Err(Error::conflict(format!(
-                "the log of run {} is still being collected: request it again later",
-                run.id
-            ))),
+    /// `Conflict`: an upstream has just said that the run has ended, and its log is still being collected. A client that
+    /// knows only that the run has ended would take the part that is there for the whole.
+    async fn check_landed(&self, run: &Run) -> Result<()> {
+        if !run.status.coarse().is_final() || run.final_since.is_some() {
+            return Ok(());
+        }
+        let told_at: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(seen_at) FROM collected_runs WHERE run_id = $1 AND state = 'due'")
+                .bind(run.id.to_string())
+                .fetch_one(self.core.catalog().read())
+                .await?;
+        match told_at.is_some_and(|told_at| self.core.now().as_millis() - told_at < limits::LANDING_WAIT_MS) {
+            true => {
+                let message = format!("the log of run {} is still being collected: request it again later", run.id);
+                Err(Error::conflict(message))
+            }
             false => Ok(()),
         }
     }

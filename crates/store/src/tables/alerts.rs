@@ -911,7 +911,7 @@ impl Alerts {
     pub async fn running_runs(&self, began_before: Timestamp, after: Option<RunKey>, limit: u64) -> Result<RunPage> {
         let looking = "SELECT * FROM runs WHERE final_since IS NULL AND status IN ('dispatching', 'executing')
                 AND started_at < $1 AND (started_at, id) > ($2, $3) AND NOT EXISTS
-                    (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state = 'gone')
+                    (SELECT 1 FROM collected_runs c WHERE c.run_id = runs.id AND c.state IN ('gone', 'left_out'))
              ORDER BY started_at, id LIMIT $4";
         self.page_of_runs(looking, began_before, after, limit, |run| run.started_at).await
     }
@@ -1033,6 +1033,16 @@ impl Alerts {
         .fetch_all(self.core.catalog().read())
         .await?;
         Ok(records.into_iter().map(|records| records.saturating_as::<u64>()).collect())
+    }
+
+    /// True if the log of a run was deleted, and nothing was stored since.
+    pub async fn is_log_deleted(&self, run: RunId) -> Result<bool> {
+        let deleted: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND records = 0 AND log_epoch > 0")
+                .bind(run.to_string())
+                .fetch_optional(self.core.catalog().read())
+                .await?;
+        Ok(deleted.is_some())
     }
 
     /// Returns the rows of each component of a run: those that it received or, if it reads them itself, passed on. Empty if

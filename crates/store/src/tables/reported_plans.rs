@@ -515,7 +515,7 @@ impl Plans {
     }
 
     /// Returns at most `limit` plans, behind another one, that last started between these times, with their last
-    /// execution.
+    /// execution, if that is over.
     pub async fn last_started_between(
         &self,
         (from, to): (Timestamp, Timestamp),
@@ -527,7 +527,9 @@ impl Plans {
                     MAX(p.workspace_id) AS workspace_id, MAX(p.status) AS status, CAST(NULL AS TEXT) AS misfired_reason,
                     MAX(p.started_at) AS at, CAST(NULL AS TEXT) AS failed_step
              FROM reported_plans p WHERE p.status <> 'execution_misfired' AND p.plan_id > $3
-             GROUP BY p.plan_id HAVING MAX(p.started_at) BETWEEN $1 AND $2 ORDER BY p.plan_id LIMIT $4",
+             GROUP BY p.plan_id HAVING MAX(p.started_at) BETWEEN $1 AND $2
+                AND COALESCE(MAX(CASE WHEN p.is_final = 0 THEN p.started_at END), 0) < MAX(p.started_at)
+             ORDER BY p.plan_id LIMIT $4",
         )
         .bind(from.as_millis())
         .bind(to.as_millis())

@@ -1,7 +1,7 @@
 //! Writing a log anew of which something is damaged or gone, from other objects with the same records: the segments that
 //! its sealed files have replaced, while they are there, or those of a copy of the archive.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use az::SaturatingAs;
 use runlog_model::{RunId, TimeRange};
@@ -120,29 +120,33 @@ impl Maintenance {
     }
 
     /// The slices of some runs in segments that sealed files have replaced, by run, in the order in which they were stored.
+    /// None for a run whose order is not known: several of its segments were committed at once, or at the same moment.
     pub(crate) async fn replaced_slices(&self, ids: &[String], damaged: &str) -> Result<HashMap<String, Vec<Slice>>> {
         let mut slices: HashMap<String, Vec<Slice>> = ids.iter().map(|id| (id.clone(), Vec::new())).collect();
         if ids.is_empty() {
             return Ok(slices);
         }
-        let segments: Vec<(String, String, i64, i64)> = sqlx::query_as(
-            "SELECT id, object_key, bytes, records FROM segments
+        let mut ambiguous = HashSet::new();
+        let mut stored_at: HashMap<String, i64> = HashMap::new();
+        let segments: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT id, object_key, bytes, records, created_at FROM segments
              WHERE replaced_at IS NOT NULL AND merged = 0 AND damaged_at IS NULL AND id <> $1 ORDER BY created_at, id",
         )
         .bind(damaged)
         .fetch_all(self.core.catalog().read())
         .await?;
-        for (id, object_key, bytes, records) in segments {
+        for (id, object_key, bytes, records, created_at) in segments {
             let opened = SegmentFile::open(self.core.segments(), &object_key, bytes.saturating_as::<u64>()).await;
-            let file = match opened {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // It is damaged too, or was swept.
-                Err(_) => continue,
-            };
-            for (run, rows) in runs_of(&file).await? {
+            // Otherwise it is damaged too, or was swept.
+            let Some(file) = readable(opened)? else { continue };
+            let Some(runs) = readable(runs_of(&file).await)? else { continue };
+            for (run, rows) in runs {
                 let Some(before) = slices.get_mut(&run) else { continue };
-                let times = file.read_keys(rows.clone()).await?.times;
+                if stored_at.insert(run.clone(), created_at) == Some(created_at) {
+                    ambiguous.insert(run.clone());
+                }
+                let Some(keys) = readable(file.read_keys(rows.clone()).await)? else { continue };
+                let times = keys.times;
                 let (Some(first_time), Some(last_time)) = (times.first(), times.last()) else { continue };
                 let first_arrival: i64 = before.iter().map(|slice| slice.records).sum();
                 let count = rows.len().saturating_as::<i64>();
@@ -161,7 +165,17 @@ impl Maintenance {
                 });
             }
         }
+        slices.retain(|run, _| !ambiguous.contains(run));
         Ok(slices)
+    }
+}
+
+/// None if it is damaged; an error if it cannot be read at the moment.
+fn readable<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
