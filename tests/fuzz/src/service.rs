@@ -218,12 +218,12 @@ fn cases() -> Vec<(u16, Vec<u8>)> {
         (
             200,
             13,
-            r#"{"filters":[{"field":"status","operator":"in","value":["execution_failed"]}],"limit":5,"offset":0}"#,
+            r#"{"category":"ETL","filters":[{"field":"status","operator":"in","value":["execution_failed"]}],"limit":5,"offset":0}"#,
         ),
         (
             200,
             13,
-            r#"{"environmentId":"x","from":"2021-08-19","to":"2021-08-20","sort":[{"by":"startTimestamp","order":"asc"}]}"#,
+            r#"{"category":"ETL","from":"2021-08-19","to":"2021-08-20","sort":[{"by":"startTimestamp","order":"asc"}]}"#,
         ),
         (404, 14, "\"token\""),
         (404, 14, "\u{feff}abc"),

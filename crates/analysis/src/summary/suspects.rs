@@ -279,7 +279,7 @@ impl Suspect {
 
     /// One of the last lines of the log, of which nothing else is known.
     pub fn is_last_line(&self) -> bool {
-        !self.is_error() && self.weight <= Weight::Plain && !self.is_strong
+        !self.is_error() && self.weight == Weight::Plain && !self.is_strong
     }
 
     /// The author of the job chose these words.

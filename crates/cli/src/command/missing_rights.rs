@@ -3,7 +3,7 @@
 use runlog_client::Client;
 use runlog_model::WorkspaceId;
 use runlog_model::place::Right;
-use runlog_model::wire::session::SessionWorkspace;
+use runlog_model::wire::session::{SessionBody, SessionWorkspace};
 
 use crate::render::screen::Stream;
 use crate::render::terminal::{counted, note};
@@ -14,21 +14,28 @@ const NAMES_MAX: usize = 5;
 /// Says which workspaces are left out of a result about logs, of all workspaces or of this one. A service that does not
 /// say what the caller may do is not asked again.
 pub(crate) async fn note_unreadable_workspaces(client: &Client, wanted: Option<WorkspaceId>) {
-    let Ok(caller) = client.session().await else { return };
-    if caller.administrator {
-        return;
-    }
-    let reads = |workspace: &SessionWorkspace| Right::READ_LOGS.iter().all(|right| workspace.rights.contains(right));
-    let name = Stream::Note.shown_on_line(&caller.name).into_owned();
-    if !caller.workspaces.iter().any(reads) {
-        return note(format!(
-            "{name} may not read the logs of any workspace, so nothing can be found; ask an administrator for the rights \
-             Author, Viewer and Executor (`runlog admin rights grant`)"
-        ));
-    }
+    let Some(caller) = note_missing_rights(client).await else { return };
     let is_wanted = |workspace: &&SessionWorkspace| wanted.is_none_or(|wanted| wanted == workspace.id);
     let left_out = caller.workspaces.iter().filter(|workspace| !reads(workspace)).filter(is_wanted);
     note_left_out(left_out.map(|workspace| workspace.name.as_str()).collect());
+}
+
+/// Says so if the caller may not read the logs of any workspace. Returns a caller who may read some of them.
+pub(crate) async fn note_missing_rights(client: &Client) -> Option<SessionBody> {
+    let caller = client.session().await.ok().filter(|caller| !caller.administrator)?;
+    if caller.workspaces.iter().any(reads) {
+        return Some(caller);
+    }
+    let name = Stream::Note.shown_on_line(&caller.name).into_owned();
+    note(format!(
+        "{name} may not read the logs of any workspace, so nothing can be found; ask an administrator for the rights Author, \
+         Viewer and Executor (`runlog admin rights grant`)"
+    ));
+    None
+}
+
+fn reads(workspace: &SessionWorkspace) -> bool {
+    Right::READ_LOGS.iter().all(|right| workspace.rights.contains(right))
 }
 
 /// Says that these workspaces are not part of a result.

@@ -13,7 +13,7 @@ use crate::arguments::names::{TaskRef, WorkspaceRef};
 use crate::arguments::number::between;
 use crate::arguments::period::PeriodArgs;
 use crate::arguments::status::{StatusArg, status_word};
-use crate::command::missing_rights::note_unreadable_workspaces;
+use crate::command::missing_rights::note_missing_rights;
 use crate::exit::Outcome;
 use crate::render::preferences::shown_seconds;
 use crate::render::screen::Stream;
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: RunsArgs) -> Outcome {
     }
     if runs.is_empty() {
         note("no runs found; without --from or --last, the service searches its default period, at most 60 days");
-        note_unreadable_workspaces(&client, None).await;
+        note_missing_rights(&client).await;
     } else if total > runs.len() as u64 {
         note(format!("{} of {} runs; --limit shows more", terminal::count(runs.len() as u64), terminal::count(total)));
     }

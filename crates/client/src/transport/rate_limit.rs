@@ -364,7 +364,7 @@ mod tests {
         rate_limiter.limited(group, 3_000);
         assert_eq!([now(3_000), now(12_999), now(13_000)], [Some((2, 168)), Some((2, 168)), Some((3, 225))]);
         assert_eq!(now(23_000), Some((4, 300)));
-        assert_eq!(rate_limiter.left(group, 23_000), Some(300));
+        assert_eq!(rate_limiter.left(group, 23_000), Some(240));
         (0..60).for_each(|second| rate_limiter.limited(group, 30_000 + second * 2_000));
         assert_eq!(now(148_000), Some((1, 30)));
     }
@@ -395,7 +395,7 @@ mod tests {
         let place = turns().come(Urgency::Usual);
         assert_eq!(turns().go(place, Pace { per_second: 10, per_minute: 600 }, 0), 0);
         assert_eq!(rate_limiter.left(ApiGroup::Monitoring, 0), Some(599));
-        assert_eq!(rate_limiter.left(ApiGroup::Orchestration, 0), Some(1_800));
+        assert_eq!(rate_limiter.left(ApiGroup::Orchestration, 0), Some(1_200));
     }
 
     /// Sends requests for a while, each woken up some milliseconds late. The times at which they arrive, which is up
