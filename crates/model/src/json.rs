@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::repair;
 
-/// Fields of one name that are kept beside the last one.
+/// Fields of one name that are kept beside the last one. Further ones are counted.
 const REPEATED_MAX: usize = 100;
 
 /// What was met while values were read.
@@ -21,7 +21,8 @@ pub(crate) struct Met {
 
 /// Reads an object, [repaired](repair()) if necessary; also returns the number of its values that were changed.
 ///
-/// Of several fields of one name in an object, the last one counts; the others are kept as `NAME#1`, `NAME#2` and so on.
+/// Of several fields of one name in an object, the last one counts; the others are kept as `NAME#1`, `NAME#2` and so on,
+/// up to `NAME#100`, and all of them are counted.
 pub fn read_object(json: &[u8]) -> serde_json::Result<(Map<String, Value>, u64)> {
     let mut object = Map::new();
     let changed = read_kept(json, |json, met| {
@@ -66,12 +67,21 @@ pub(crate) fn insert(object: &mut Map<String, Value>, name: String, value: Value
     }
 }
 
-/// Keeps the value of a field that occurs again.
+/// Counts the value of a field that occurs again, and keeps it unless [`REPEATED_MAX`] were kept.
 pub(crate) fn keep(object: &mut Map<String, Value>, name: &str, before: Value, met: &mut Met) {
     met.repeated += 1;
-    let mut names = (1..=REPEATED_MAX).map(|number| format!("{name}#{number}"));
-    if let Some(free) = names.find(|name| !object.contains_key(name)) {
-        object.insert(free, before);
+    let numbered = |number: usize| format!("{name}#{number}");
+    // By halves: any number of fields may have one name.
+    let (mut taken, mut free) = (0, REPEATED_MAX + 1);
+    while taken + 1 < free {
+        let number = usize::midpoint(taken, free);
+        match object.contains_key(&numbered(number)) {
+            true => taken = number,
+            false => free = number,
+        }
+    }
+    if free <= REPEATED_MAX {
+        object.insert(numbered(free), before);
     }
 }
 
@@ -171,6 +181,17 @@ mod tests {
         check(r#"{"a":1,"a":1}"#, r#"{"a":1}"#, 0);
         check(r#"{"x":[{"a":1,"a":null}]}"#, r#"{"x":[{"a":null,"a#1":1}]}"#, 1);
         check(r#"{"a#1":0,"a":1,"a":2}"#, r##"{"a":2,"a#1":0,"a#2":1}"##, 1);
+    }
+
+    /// Each one beyond those that are kept took a hundred look-ups.
+    #[test]
+    fn a_field_that_occurs_often_is_kept_a_hundred_times_and_counted() {
+        let fields: Vec<String> = (0..300_000).map(|number| format!("\"a\":{number}")).collect();
+        let start = std::time::Instant::now();
+        let (object, changed) = read_object(format!("{{{}}}", fields.join(",")).as_bytes()).unwrap();
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        assert_eq!((object.len(), changed), (101, 299_999));
+        assert_eq!((&object["a"], &object["a#1"], &object["a#100"]), (&299_999.into(), &0.into(), &99.into()));
     }
 
     #[test]

@@ -4,12 +4,16 @@ use serde_json::{Map, Value};
 
 type Object = Map<String, Value>;
 
+/// Elements that are not well-formed and have others behind them. What follows so many is text: each may be read to the
+/// end of the text.
+const MALFORMED_MAX: usize = 8;
+
 /// Structured data at the start of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StructuredData<'a> {
     /// Its elements as objects of their parameters. A parameter that occurs several times is an array (6.3.3).
     pub elements: Object,
-    /// The elements that are not well-formed, as they are.
+    /// The elements that are not well-formed, as they are, 8 at most.
     pub malformed: String,
     /// What follows.
     pub rest: &'a str,
@@ -19,7 +23,8 @@ impl<'a> StructuredData<'a> {
     /// Reads the elements at the start of a text that begins with one, `[`.
     pub fn read(text: &'a str) -> Self {
         let (mut elements, mut malformed, mut rest) = (Object::new(), String::new(), text);
-        while rest.starts_with('[') {
+        let mut malformed_left = MALFORMED_MAX;
+        while rest.starts_with('[') && malformed_left > 0 {
             rest = match element(rest) {
                 Some((name, parameters, behind)) => {
                     add_element(&mut elements, name, parameters);
@@ -29,6 +34,7 @@ impl<'a> StructuredData<'a> {
                 None => {
                     let Some(end) = rest.find("][") else { break };
                     malformed.push_str(&rest[..=end]);
+                    malformed_left -= 1;
                     &rest[end + 1..]
                 }
             };
@@ -41,20 +47,23 @@ impl<'a> StructuredData<'a> {
 fn element(text: &str) -> Option<(&str, Vec<(&str, String)>, &str)> {
     let inside = text.strip_prefix('[')?;
     let (name, mut inside) = inside.split_at(inside.find([' ', ']'])?);
+    if !is_name(name) {
+        return None;
+    }
     let mut parameters = Vec::new();
     loop {
         if let Some(behind) = inside.strip_prefix(']') {
-            return is_name(name).then_some((name, parameters, behind));
+            return Some((name, parameters, behind));
         }
         inside = inside.trim_start_matches(' ');
         if inside.starts_with(']') {
             continue;
         }
         let (parameter, value) = inside.split_once("=\"")?;
-        let (value, behind) = quoted(value)?;
         if !is_name(parameter) {
             return None;
         }
+        let (value, behind) = quoted(value)?;
         parameters.push((parameter, value));
         inside = behind;
     }
@@ -128,5 +137,13 @@ mod tests {
         check(r#"[d e="f"][ g="h"][i j="k"]"#, json!({"d": {"e": "f"}, "i": {"j": "k"}}), r#"[ g="h"]"#, "");
         check(r#"[a b="c"#, json!({}), "", r#"[a b="c"#);
         check("[a", json!({}), "", "[a");
+    }
+
+    /// Each was read to the end of the text: a message of syslog of many occupied a processor for long.
+    #[test]
+    fn what_follows_eight_elements_that_are_not_well_formed_is_text() {
+        let (malformed, rest) = ("[a b=c]".repeat(8), r#"[d e="f"] text"#);
+        check(&[malformed.as_str(), rest].concat(), json!({}), &malformed, rest);
+        check(&[&malformed[7..], rest].concat(), json!({"d": {"e": "f"}}), &malformed[7..], " text");
     }
 }
