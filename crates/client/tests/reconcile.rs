@@ -246,6 +246,25 @@ fn what_is_no_entry_is_a_record_with_its_text_beside_its_neighbours() {
     assert_eq!(log, expected);
 }
 
+/// It counted as truncated, and the run never landed.
+#[test]
+fn a_page_in_utf_16_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 1 << 20 };
+    let body = "\u{feff}{\"logTimestamp\":1,\"logMessage\":\"gr\u{fc}n\"}\n12";
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        let bytes: Vec<u8> = body.encode_utf16().flat_map(to_bytes).collect();
+        let spool = |bytes: &[u8]| {
+            let mut spool = PageSpool::new(settings.clone(), 0, 0);
+            bytes.chunks(7).for_each(|piece| spool.write(piece).unwrap());
+            spool.finish()
+        };
+        assert_eq!(spool(&bytes).unwrap().entries, 2, "a number at the end is an entry");
+        let error = spool(&bytes[..bytes.len() - 1]).err().unwrap();
+        assert!(error.to_string().contains("truncated"), "{error}");
+    }
+}
+
 /// A flipped bit in a message stayed unseen, and was given as data.
 #[test]
 fn a_bit_that_was_flipped_on_disk_is_never_given_as_data() {

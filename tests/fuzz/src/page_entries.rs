@@ -33,18 +33,19 @@ fn check(input: &[u8]) {
 /// The entries, whether the file is whole, and how many entries ended inside a text.
 fn split<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<Vec<u8>>, bool, u64) {
     let (mut splitter, mut entries) = (EntrySplitter::default(), Vec::new());
+    let mut give = |entry: &[u8]| {
+        entries.push(entry.to_vec());
+        Ok(())
+    };
     for piece in pieces {
-        let fed = splitter.feed(piece, |entry| {
-            entries.push(entry.to_vec());
-            Ok(())
-        });
-        if fed.is_err() {
+        if splitter.feed(piece, &mut give).is_err() {
             let cut_short = splitter.cut_short();
             return (entries, false, cut_short);
         }
     }
     let cut_short = splitter.cut_short();
-    (entries, splitter.finish().is_ok(), cut_short)
+    let is_whole = splitter.finish(give).is_ok();
+    (entries, is_whole, cut_short)
 }
 
 /// The number of objects in a JSON array of objects.

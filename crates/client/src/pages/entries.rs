@@ -111,11 +111,16 @@ impl EntrySplitter {
         Ok(())
     }
 
-    /// Ends the body; fails when it is not whole.
-    pub fn finish(self) -> Result<()> {
+    /// Ends the body, and gives a number or a word that ends with it; fails when the body is not whole.
+    pub fn finish(mut self, mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let truncated = self.wrong(0, "the file is truncated");
+        if !self.encoding.is_whole() {
+            return Err(truncated);
+        }
+        self.feed_text(b"\n", &mut give)?;
         match self.place {
-            Place::Start | Place::Objects | Place::End if self.encoding.is_whole() => Ok(()),
-            _ => Err(self.wrong(0, "the file is truncated")),
+            Place::Start | Place::Objects | Place::End => Ok(()),
+            _ => Err(truncated),
         }
     }
 
@@ -152,9 +157,10 @@ impl EntrySplitter {
         self.cut_short
     }
 
-    /// Enters an array inside an object, which may be the one with the entries: its head is not kept.
+    /// Enters an array inside an object, which may be the one with the entries: its head is not kept. An object that is
+    /// too long is an entry.
     fn begin_array(&mut self, piece: &[u8]) {
-        if self.place != Place::FirstObject || self.scan.depth() != 2 {
+        if self.place != Place::FirstObject || self.scan.depth() != 2 || self.cut.is_some() {
             return;
         }
         let begun = self.begun.len();
@@ -305,13 +311,14 @@ mod tests {
     fn split_bytes(body: &[u8], piece: usize) -> Result<Vec<String>> {
         let mut splitter = EntrySplitter::default();
         let mut entries = Vec::new();
+        let mut give = |entry: &[u8]| {
+            entries.push(String::from_utf8(entry.to_vec()).unwrap());
+            Ok(())
+        };
         for piece in body.chunks(piece) {
-            splitter.feed(piece, |entry| {
-                entries.push(String::from_utf8(entry.to_vec()).unwrap());
-                Ok(())
-            })?;
+            splitter.feed(piece, &mut give)?;
         }
-        splitter.finish().map(|()| entries)
+        splitter.finish(give).map(|()| entries)
     }
 
     #[track_caller]
@@ -362,6 +369,7 @@ mod tests {
         check(&format!("[{one}{other}\n{one}]"), &[one, other, one]);
         check(&format!("[{one},null,\"a}}\",[1,[2]],-7,{other}]"), &[one, "null", "\"a}\"", "[1,[2]]", "-7", other]);
         check(&format!("{one}\nnull\n\u{feff}{other}\n"), &[one, "null", other]);
+        check(&format!("{one}\n12"), &[one, "12"]);
         check(&format!("{{\"data\":[null,{one}]}}"), &["null", one]);
     }
 
@@ -430,7 +438,18 @@ mod tests {
         );
         assert!((ENTRY_BYTES_MAX..ENTRY_BYTES_MAX + (2 << 20)).contains(&entries[0].len()));
         assert_eq!(entries[1], b"{\"logTimestamp\":2}");
-        splitter.finish().unwrap();
+        splitter.finish(|_| Ok(())).unwrap();
+    }
+
+    /// Its elements were given as entries, and it was lost itself.
+    #[test]
+    fn an_endless_first_entry_with_an_array_named_data_is_an_entry() {
+        let long = "x".repeat(17 << 20);
+        let first = format!(r#"{{"logTimestamp":1,"a":"{long}","data":[{{"b":1}}]}}"#);
+        let entries = split(&format!("{first}\n{{\"logTimestamp\":2}}"), 1 << 16).unwrap();
+        assert_eq!(entries.len(), 2);
+        assert!(entries[0].starts_with(r#"{"logTimestamp":1,"a":"xx"#) && entries[0].contains("[cut by Runlog"));
+        assert_eq!(entries[1], r#"{"logTimestamp":2}"#);
     }
 
     #[test]

@@ -64,10 +64,9 @@ impl PageSpool {
 
     /// Ends the page; fails when its file is not whole.
     pub fn finish(mut self) -> Result<SpooledPage> {
-        // A number at the end of the file ends here.
-        self.write(b"\n")?;
         self.page.entries_mended += self.splitter.cut_short();
-        std::mem::take(&mut self.splitter).finish()?;
+        let (gathered, page, steps) = (&mut self.gathered, &mut self.page, &mut self.steps);
+        std::mem::take(&mut self.splitter).finish(|entry| gathered.take(entry, page, steps))?;
         self.write_chunk()?;
         self.page.newest_first = self.direction();
         Ok(self.page)
