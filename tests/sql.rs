@@ -59,7 +59,7 @@ fn a_question_to_an_archive_goes_on_in_files_of_its_folder() {
         command.arg(service.folder().join("data")).env("TMPDIR", "/nowhere/at/all");
         command.output().unwrap()
     };
-    assert_eq!(succeeded(ask("1000")), "max(n)\n3000000\n");
+    assert_eq!(succeeded(ask("1000")), "max\n3000000\n");
     let refused = ask("16");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && told.contains("16 MiB of temporary files"), "{told}");

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use chrono::{DateTime, Datelike, Months, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta};
 use datafusion::arrow::array::{AsArray, IntervalMonthDayNanoBuilder};
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::ScalarValue;
@@ -75,20 +75,25 @@ fn too_long() -> DataFusionError {
     DataFusionError::Execution("an age is out of the range of intervals".to_owned())
 }
 
-/// The age; none if an interval cannot hold it.
+/// The age, field by field: a day that is lacking is borrowed from the month of the earlier time. None if an interval
+/// cannot hold it.
 fn between(later: NaiveDateTime, earlier: NaiveDateTime) -> Option<IntervalMonthDayNano> {
     if later < earlier {
         let age = between(earlier, later)?;
         return Some(IntervalMonthDayNano::new(-age.months, -age.days, -age.nanoseconds));
     }
     let month = |time: NaiveDateTime| time.year() * 12 + time.month0() as i32;
-    let whole = |months: i32| earlier.checked_add_months(Months::new(months.unsigned_abs()));
+    let day = |time: NaiveDateTime| i32::try_from(time.day()).ok();
     let mut months = month(later) - month(earlier);
-    if whole(months)? > later {
+    let mut days = day(later)? - day(earlier)?;
+    let mut time = later.time() - earlier.time();
+    if time < TimeDelta::zero() {
+        time += TimeDelta::days(1);
+        days -= 1;
+    }
+    if days < 0 {
+        days += i32::from(earlier.num_days_in_month());
         months -= 1;
     }
-    let rest = later - whole(months)?;
-    let days = i32::try_from(rest.num_days()).ok()?;
-    let nanoseconds = (rest - chrono::TimeDelta::days(days.into())).num_nanoseconds()?;
-    Some(IntervalMonthDayNano::new(months, days, nanoseconds))
+    Some(IntervalMonthDayNano::new(months, days, time.num_nanoseconds()?))
 }

@@ -8,7 +8,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, ScalarUDF, Volatility, cast, create_udf, lit,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, cast, create_udf, lit,
 };
 
 use crate::functions::times::by_array;
@@ -55,17 +55,39 @@ pub(crate) fn with_postgres_values(expr: Expr, schema: &DFSchema, has_fixed_kind
             None => Ok(Transformed::no(Expr::TryCast(cast))),
         },
         Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {
-            let is_changed = compares_truth(&left, &mut right, schema) || compares_truth(&right, &mut left, schema);
+            let is_changed = match op {
+                Operator::Divide => !has_fixed_kinds && divides_numeric(&mut left, &right, schema),
+                _ => compares_truth(&left, &mut right, schema) || compares_truth(&right, &mut left, schema),
+            };
             let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
             Ok(if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) })
         }
         expr if has_fixed_kinds => Ok(Transformed::no(expr)),
-        expr => Ok(with_exact_median(expr, schema)),
+        expr => Ok(with_exact_mean(expr, schema)),
     }
 }
 
 fn has_whole_numeric(expr: &Expr, kind: &DataType, schema: &DFSchema) -> bool {
     *kind == NUMERIC && expr.get_type(schema).is_ok_and(|kind| kind.is_integer())
+}
+
+/// Gives the dividend of a quotient of `numeric` its digits after the point: the engine adds four to those that it has.
+fn divides_numeric(dividend: &mut Expr, divisor: &Expr, schema: &DFSchema) -> bool {
+    let (Ok(from), Ok(by)) = (dividend.get_type(schema), divisor.get_type(schema)) else { return false };
+    let is_numeric = from.is_decimal() && (by.is_decimal() || by.is_integer()) || from.is_integer() && by.is_decimal();
+    if !is_numeric || !has_few_digits(&from) {
+        return false;
+    }
+    *dividend = cast(std::mem::take(dividend), NUMERIC);
+    true
+}
+
+/// Whether a kind of exact numbers has fewer digits after the point than [`NUMERIC`], which has place for those before it.
+fn has_few_digits(kind: &DataType) -> bool {
+    match kind {
+        DataType::Decimal128(precision, scale) => *scale < 10 && i16::from(*precision) - i16::from(*scale) <= 30,
+        kind => kind.is_integer(),
+    }
 }
 
 /// What is cast in the place of an expression; none for that itself.
@@ -125,21 +147,20 @@ fn compares_truth(truth: &Expr, text: &mut Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// The median of whole numbers may lie between two of them.
-fn with_exact_median(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+/// The median of whole numbers may lie between two of them, and an average has the digits of a quotient.
+fn with_exact_mean(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (name, args) = match &mut expr {
         Expr::AggregateFunction(call) => (call.func.name().to_owned(), &mut call.params.args),
         Expr::WindowFunction(call) => (call.fun.name().to_owned(), &mut call.params.args),
         _ => return Transformed::no(expr),
     };
-    if !["median", "approx_median", "approx_percentile_cont"].contains(&name.as_str()) {
-        return Transformed::no(expr);
-    }
-    match args.first_mut() {
-        Some(value) if value.get_type(schema).is_ok_and(|kind| kind.is_integer()) => {
-            *value = cast(std::mem::take(value), DataType::Float64);
-            Transformed::yes(expr)
-        }
-        _ => Transformed::no(expr),
-    }
+    let Some(value) = args.first_mut() else { return Transformed::no(expr) };
+    let Ok(kind) = value.get_type(schema) else { return Transformed::no(expr) };
+    let wider = match name.as_str() {
+        "median" | "approx_median" | "approx_percentile_cont" if kind.is_integer() => DataType::Float64,
+        "avg" if kind.is_decimal() && has_few_digits(&kind) => NUMERIC,
+        _ => return Transformed::no(expr),
+    };
+    *value = cast(std::mem::take(value), wider);
+    Transformed::yes(expr)
 }

@@ -1,11 +1,12 @@
 //! Functions and operators of PostgreSQL that the engine has under another name or by other means.
 
+use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArguments, ObjectName, OrderByExpr, TimezoneInfo, UnaryOperator, Value,
+    FunctionArgumentClause, FunctionArguments, ObjectName, OrderByExpr, TimezoneInfo, UnaryOperator, Value, WindowType,
 };
 
-use crate::postgres::expressions::{binary, call, cast, constant, null, number, taken, text};
+use crate::postgres::expressions::{Copies, binary, call, cast, constant, null, number, taken, text};
 use crate::postgres::parameters::array_elements;
 
 /// Most patterns of `LIKE ANY`: each is one more condition.
@@ -42,11 +43,11 @@ pub(super) fn operator(left: &mut Expr, op: &BinaryOperator, right: &mut Expr) -
 }
 
 /// A call as another expression; none for what the engine has itself. The error says what cannot be done.
-pub(super) fn function(function: &mut Function) -> Result<Option<Expr>, String> {
+pub(super) fn function(function: &mut Function, copies: &mut Copies) -> Result<Option<Expr>> {
     let [name] = function.name.0.as_slice() else { return Ok(None) };
     let Some(name) = name.as_ident().map(|name| name.value.to_lowercase()) else { return Ok(None) };
     if name == "percentile_disc" {
-        return Ok(percentile_disc(function));
+        return percentile_disc(function, copies);
     }
     let is_plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
     let renamed = match name.as_str() {
@@ -63,24 +64,22 @@ pub(super) fn function(function: &mut Function) -> Result<Option<Expr>, String> 
         return Ok(None);
     }
     if name == "format" && is_plain {
-        return formatted(arguments(function).unwrap_or_default()).map(Some);
+        let args = arguments(function).unwrap_or_default().into_iter().map(taken).collect();
+        return formatted(args).map(Some).map_err(DataFusionError::NotImplemented);
     }
-    if !is_plain {
-        return Ok(None);
-    }
-    if !CHANGED.contains(&name.as_str()) {
+    if !is_plain || !CHANGED.contains(&name.as_str()) {
         return Ok(None);
     }
     Ok(match (name.as_str(), arguments(function).unwrap_or_default().as_mut_slice()) {
         ("mod", [left, right]) => Some(binary(taken(left), BinaryOperator::Modulo, taken(right))),
         // A quotient of whole numbers stays one.
         ("div", [left, right]) => {
-            let rest = binary(left.clone(), BinaryOperator::Modulo, right.clone());
+            let rest = binary(copies.of(&**left)?, BinaryOperator::Modulo, copies.of(&**right)?);
             let whole = binary(taken(left), BinaryOperator::Minus, rest);
             Some(binary(whole, BinaryOperator::Divide, taken(right)))
         }
         ("date_trunc", [precision, time, zone]) => {
-            let local = call("timezone", vec![zone.clone(), taken(time)]);
+            let local = call("timezone", vec![copies.of(&**zone)?, taken(time)]);
             Some(call("timezone", vec![taken(zone), call("date_trunc", vec![taken(precision), local])]))
         }
         ("age", [time]) => {
@@ -107,13 +106,13 @@ pub(super) fn matched(value: Expr, pattern: Expr) -> Expr {
 }
 
 /// The arguments of a call; none if one of them is no expression.
-fn arguments(function: &Function) -> Option<Vec<Expr>> {
-    match &function.args {
+fn arguments(function: &mut Function) -> Option<Vec<&mut Expr>> {
+    match &mut function.args {
         FunctionArguments::List(list) => list
             .args
-            .iter()
+            .iter_mut()
             .map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
                 _ => None,
             })
             .collect(),
@@ -135,7 +134,7 @@ fn quoted(value: Expr) -> Expr {
 }
 
 /// `format('%s %I %L', …)`, whose form must be written in the query.
-fn formatted(args: Vec<Expr>) -> Result<Expr, String> {
+fn formatted(args: Vec<Expr>) -> std::result::Result<Expr, String> {
     let refused =
         || "format takes a form that is written in the query, with %s, %I, %L and %%, and a value for each".to_owned();
     let mut args = args.into_iter();
@@ -160,42 +159,51 @@ fn formatted(args: Vec<Expr>) -> Result<Expr, String> {
 }
 
 /// `percentile_disc(p) WITHIN GROUP (ORDER BY x)`: the first value at which so large a part of all is reached.
-fn percentile_disc(function: &Function) -> Option<Expr> {
-    let [percentile] = <[Expr; 1]>::try_from(arguments(function)?).ok()?;
-    let [OrderByExpr { expr, .. }] = function.within_group.as_slice() else { return None };
-    let is_known = Expr::IsNotNull(Box::new(expr.clone()));
-    let filter = match &function.filter {
-        Some(filter) => binary((**filter).clone(), BinaryOperator::And, is_known),
+fn percentile_disc(function: &mut Function, copies: &mut Copies) -> Result<Option<Expr>> {
+    if function.within_group.len() != 1 {
+        return Ok(None);
+    }
+    let percentile = match arguments(function).unwrap_or_default().as_mut_slice() {
+        [percentile] => taken(percentile),
+        _ => return Ok(None),
+    };
+    let Some(order) = function.within_group.pop() else { return Ok(None) };
+    let over = function.over.take();
+    let is_known = Expr::IsNotNull(Box::new(copies.of(&order.expr)?));
+    let filter = match function.filter.take() {
+        Some(filter) => binary(*filter, BinaryOperator::And, is_known),
         None => is_known,
     };
-    let aggregate = |name: &str, ordered: bool| {
-        let mut aggregate = call(name, vec![expr.clone()]);
-        if let Expr::Function(aggregate) = &mut aggregate {
-            aggregate.filter = Some(Box::new(filter.clone()));
-            aggregate.over = function.over.clone();
-            if ordered && let FunctionArguments::List(list) = &mut aggregate.args {
-                list.clauses.push(FunctionArgumentClause::OrderBy(function.within_group.clone()));
-            }
-        }
-        aggregate
-    };
-    let place = binary(percentile, BinaryOperator::Multiply, aggregate("count", false));
+    let copied = over.as_ref().map(|over| copies.of(over)).transpose()?;
+    let count = aggregate("count", copies.of(&order.expr)?, copies.of(&filter)?, copied, None);
+    let values = aggregate("array_agg", copies.of(&order.expr)?, filter, over, Some(order));
+    let place = binary(percentile, BinaryOperator::Multiply, count);
     let place = cast(call("ceil", vec![place]), DataType::BigInt(None));
     let place = call("greatest", vec![number("1"), place]);
-    Some(call("array_element", vec![aggregate("array_agg", true), place]))
+    Ok(Some(call("array_element", vec![values, place])))
 }
 
-/// `x LIKE ANY (ARRAY[…])` as one condition for each pattern; none if the patterns are not written in the query.
-pub(super) fn like_any(patterns: &Expr, like: impl Fn(Expr) -> Expr) -> Option<Expr> {
-    let patterns = match patterns {
-        Expr::Nested(inner) => return like_any(inner, like),
-        Expr::Array(Array { elem, .. }) | Expr::Tuple(elem) => elem.clone(),
-        list => elements(constant(list)?)?,
-    };
-    if patterns.is_empty() || patterns.len() > PATTERNS_MAX {
-        return None;
+/// `name(value ORDER BY order) FILTER (WHERE filter) OVER over`.
+fn aggregate(name: &str, value: Expr, filter: Expr, over: Option<WindowType>, order: Option<OrderByExpr>) -> Expr {
+    let mut aggregate = call(name, vec![value]);
+    if let Expr::Function(function) = &mut aggregate {
+        function.filter = Some(Box::new(filter));
+        function.over = over;
+        if let FunctionArguments::List(list) = &mut function.args {
+            list.clauses.extend(order.map(|order| FunctionArgumentClause::OrderBy(vec![order])));
+        }
     }
-    patterns.into_iter().map(like).reduce(|left, right| binary(left, BinaryOperator::Or, right))
+    aggregate
+}
+
+/// Takes the patterns out of `LIKE ANY (ARRAY[…])`; none if they are not written in the query, or are too many.
+pub(super) fn patterns(list: &mut Expr) -> Option<Vec<Expr>> {
+    let is_few = |patterns: &Vec<Expr>| (1..=PATTERNS_MAX).contains(&patterns.len());
+    match list {
+        Expr::Nested(inner) => patterns(inner),
+        Expr::Array(Array { elem, .. }) | Expr::Tuple(elem) => is_few(elem).then(|| std::mem::take(elem)),
+        list => elements(constant(list)?).filter(is_few),
+    }
 }
 
 /// The elements of an array that is written as a text: `'{a,b}'`.

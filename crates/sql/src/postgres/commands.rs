@@ -124,13 +124,20 @@ impl PgScript {
     }
 }
 
-/// A statement that begins a transaction without `[NOT] DEFERRABLE`, which the parser does not have: nothing waits for
-/// other transactions. Places in the text stay as they are.
+/// A text whose first statement has modes of a transaction, without `[NOT] DEFERRABLE` among them, which the parser does
+/// not have: nothing waits for other transactions. Places in the text stay as they are.
 fn without_deferrable(text: &str) -> Cow<'_, str> {
     const MODE: &str = "DEFERRABLE";
-    let upper = text.to_ascii_uppercase();
-    let begins = ["BEGIN", "START", "SET"].contains(&upper.split_whitespace().next().unwrap_or_default());
-    let Some(at) = upper.find(MODE).filter(|_| begins) else { return Cow::Borrowed(text) };
+    let upper = text.split(';').next().unwrap_or_default().to_ascii_uppercase();
+    let words: Vec<&str> = upper.split_whitespace().take(3).collect();
+    let has_modes = matches!(
+        words.as_slice(),
+        ["BEGIN", ..] | ["START" | "SET", "TRANSACTION", ..] | ["SET", "SESSION", "CHARACTERISTICS"]
+    );
+    let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let is_word = |at: &usize| !upper[..*at].ends_with(is_letter) && !upper[at + MODE.len()..].starts_with(is_letter);
+    let mut found = upper.match_indices(MODE).map(|(at, _)| at).filter(is_word);
+    let Some(at) = found.next().filter(|_| has_modes) else { return Cow::Borrowed(text) };
     let before = upper[..at].trim_end();
     let before = before.strip_suffix("NOT").map_or(before, str::trim_end);
     let kept = before.strip_suffix(',').unwrap_or(before).len();
@@ -416,6 +423,23 @@ mod tests {
             "begin deferrable",
         ] {
             assert!(matches!(command(text), PgCommand::Begin), "{text}");
+        }
+        for text in [
+            "BEGIN; SELECT is_deferrable, deferrable FROM pg_constraint",
+            "SET search_path = deferrable; SELECT 1",
+            "SET application_name = 'not deferrable'",
+        ] {
+            assert_eq!(without_deferrable(text), text);
+        }
+        for (text, kept) in [
+            ("BEGIN DEFERRABLE; SELECT deferrable", "BEGIN           ; SELECT deferrable"),
+            ("SET TRANSACTION NOT DEFERRABLE", "SET TRANSACTION               "),
+            (
+                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY, DEFERRABLE",
+                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY            ",
+            ),
+        ] {
+            assert_eq!(without_deferrable(text), kept);
         }
         assert!(matches!(command("END"), PgCommand::Commit));
         assert!(matches!(command("ROLLBACK TO SAVEPOINT a"), PgCommand::RollbackTo));

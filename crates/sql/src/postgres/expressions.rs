@@ -1,11 +1,16 @@
 //! Builds parts of parsed statements.
 
+use std::fmt::{self, Display, Write};
+
+use datafusion::error::Result;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, SelectItem, SetExpr, Value,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::error::too_large;
 
 pub(super) fn null() -> Expr {
     Expr::value(Value::Null)
@@ -50,6 +55,41 @@ pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
 /// Takes an expression out of its place.
 pub(super) fn taken(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
+}
+
+/// Copies parts of a statement, up to a size: what is nested may double at each level.
+pub(super) struct Copies {
+    /// What may still be copied. Unit: bytes of text.
+    left: usize,
+}
+
+impl Copies {
+    /// The maximum size of all copies of a statement. Unit: bytes of text.
+    const BYTES_MAX: usize = 64 << 10;
+
+    pub(super) fn new() -> Self {
+        Self { left: Self::BYTES_MAX }
+    }
+
+    /// A copy. Fails if all would be larger than they may be.
+    pub(super) fn of<T: Clone + Display>(&mut self, part: &T) -> Result<T> {
+        match write!(self, "{part}") {
+            Ok(()) => Ok(part.clone()),
+            Err(fmt::Error) => Err(too_large(format!(
+                "its calls of div, date_trunc, percentile_disc and LIKE ANY need more than {} bytes of copies of what \
+                 they are given",
+                Self::BYTES_MAX
+            ))),
+        }
+    }
+}
+
+/// Counts the text of what is copied.
+impl Write for Copies {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
+        Ok(())
+    }
 }
 
 /// A text that is written in the query.

@@ -1,7 +1,7 @@
 //! The names of output columns, as PostgreSQL gives them: `count` and not `count(*)`, and the same for several columns if
 //! need be, which the engine does not permit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -25,13 +25,19 @@ pub(super) fn shown(name: &str) -> &str {
 
 /// The columns of an answer with names as readers see them, each of them once: the second `status` is `status_2`.
 pub(crate) fn with_unique_names(schema: &SchemaRef) -> SchemaRef {
-    let mut taken: HashSet<String> = HashSet::new();
+    // Each name that is taken, with the last number that another column got for it.
+    let mut taken: HashMap<String, usize> = HashMap::new();
     let fields = schema.fields().iter().map(|field| {
         let name = shown(field.name());
-        let numbered = (2..).map(|number| format!("{name}_{number}"));
-        let unique = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
-        let unique = unique.unwrap_or_default();
-        taken.insert(unique.clone());
+        let mut unique = name.to_owned();
+        if let Some(mut number) = taken.get(name).copied() {
+            while taken.contains_key(&unique) {
+                number += 1;
+                unique = format!("{name}_{number}");
+            }
+            taken.insert(name.to_owned(), number);
+        }
+        taken.insert(unique.clone(), 1);
         Field::clone(field).with_name(unique)
     });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
@@ -229,5 +235,24 @@ fn name_of(expr: &Expr) -> String {
         Expr::Exists { .. } => "exists".to_owned(),
         Expr::Array(_) => "array".to_owned(),
         _ => UNNAMED.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::datatypes::DataType;
+
+    fn unique(names: &[&str]) -> Vec<String> {
+        let fields: Vec<Field> = names.iter().map(|name| Field::new(*name, DataType::Null, true)).collect();
+        let schema = with_unique_names(&Arc::new(Schema::new(fields)));
+        schema.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    #[test]
+    fn thousands_of_columns_of_one_name_are_numbered_in_time() {
+        assert_eq!(unique(&["a", "a_2", "a", "a_2", "b", "a"]), ["a", "a_2", "a_3", "a_2_2", "b", "a_4"]);
+        let names = unique(&["n"; 100_000]);
+        assert_eq!((names[0].as_str(), names[99_999].as_str()), ("n", "n_100000"));
     }
 }

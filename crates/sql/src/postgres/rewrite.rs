@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::postgres::expressions::{
-    binary, call, cast, constant, no_arguments, null, number, parsed_expr, taken, text,
+    Copies, binary, call, cast, constant, no_arguments, null, number, parsed_expr, taken, text,
 };
 use crate::postgres::{calls, formats, names, schemas};
 
@@ -42,10 +42,9 @@ pub(super) fn rewrite(statement: &mut Statement) -> Result<()> {
 }
 
 fn changed(statement: &mut Statement, has_session: bool) -> Result<()> {
-    let mut rewriter = Rewriter { has_session, refused: String::new() };
-    match statement.visit(&mut rewriter) {
+    match statement.visit(&mut Rewriter { has_session, copies: Copies::new() }) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(DataFusionError::NotImplemented(rewriter.refused)),
+        ControlFlow::Break(refused) => Err(refused),
     }
 }
 
@@ -70,14 +69,13 @@ pub(super) fn select_from(items: Vec<SelectItem>, table: ObjectName) -> Query {
 struct Rewriter {
     /// Whether there are functions that tell of a session, and names of objects of the catalog.
     has_session: bool,
-    /// What cannot be changed into something that the engine does.
-    refused: String,
+    copies: Copies,
 }
 
 impl VisitorMut for Rewriter {
-    type Break = ();
+    type Break = DataFusionError;
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<DataFusionError> {
         if let Expr::Function(function) = expr
             && function.name.0.len() == 2
             && is_named(&function.name.0[0], "pg_catalog")
@@ -87,16 +85,13 @@ impl VisitorMut for Rewriter {
         if self.has_session {
             rewrite_session(expr);
         }
-        match rewrite_expr(expr) {
+        match rewrite_expr(expr, &mut self.copies) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(refused) => {
-                self.refused = refused;
-                ControlFlow::Break(())
-            }
+            Err(refused) => ControlFlow::Break(refused),
         }
     }
 
-    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+    fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<DataFusionError> {
         // Functions as tables, such as `pg_catalog.generate_series`.
         if let [schema, name] = relation.0.as_slice()
             && is_named(schema, "pg_catalog")
@@ -107,7 +102,7 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<DataFusionError> {
         if returns_nothing(query) {
             query.order_by = None;
         }
@@ -186,7 +181,7 @@ fn rewrite_session(expr: &mut Expr) {
 }
 
 /// Fails for what the engine would do otherwise; the error says what.
-fn rewrite_expr(expr: &mut Expr) -> std::result::Result<(), String> {
+fn rewrite_expr(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
     match expr {
         Expr::Collate { expr: inner, .. } => *expr = taken(inner),
         Expr::BinaryOp { left, op, right } => {
@@ -204,16 +199,16 @@ fn rewrite_expr(expr: &mut Expr) -> std::result::Result<(), String> {
         Expr::Exists { subquery, negated } if returns_nothing(subquery) => {
             *expr = Expr::value(Value::Boolean(*negated));
         }
-        Expr::Like { .. } | Expr::ILike { .. } => rewrite_like(expr),
+        Expr::Like { .. } | Expr::ILike { .. } => rewrite_like(expr, copies)?,
         Expr::AnyOp { right, .. } => {
             if let Some(elem) = constant(right).and_then(calls::elements) {
                 **right = Expr::Array(Array { elem, named: true });
             }
         }
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if !matches!(**right, Expr::Subquery(_)) => {
-            let (left, compare_op, right) = (left.clone(), BinaryOperator::Eq, right.clone());
-            let mut any = Expr::AnyOp { left, compare_op, right, is_some: false };
-            rewrite_expr(&mut any)?;
+            let (left, right) = (Box::new(taken(left)), Box::new(taken(right)));
+            let mut any = Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, is_some: false };
+            rewrite_expr(&mut any, copies)?;
             *expr = Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(any))) };
         }
         Expr::AtTimeZone { timestamp, time_zone } => {
@@ -228,11 +223,11 @@ fn rewrite_expr(expr: &mut Expr) -> std::result::Result<(), String> {
         Expr::Extract { field: DateTimeField::Isodow, .. } => *expr = one_more(taken(expr)),
         Expr::Function(function) if formats::is_iso_weekday(&*function) => *expr = one_more(taken(expr)),
         Expr::Function(function) => {
-            formats::translate(function)?;
+            formats::translate(function).map_err(DataFusionError::NotImplemented)?;
             match array_query(function) {
                 Some(query) => *expr = array_of(query),
                 None => {
-                    if let Some(called) = calls::function(function)? {
+                    if let Some(called) = calls::function(function, copies)? {
                         *expr = called;
                     }
                 }
@@ -273,9 +268,9 @@ fn is_whole(data_type: &DataType) -> bool {
 }
 
 /// `LIKE` with another character in place of the backslash, and `LIKE ANY`.
-fn rewrite_like(expr: &mut Expr) {
+fn rewrite_like(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
     let (Expr::Like { any, pattern, escape_char, .. } | Expr::ILike { any, pattern, escape_char, .. }) = expr else {
-        return;
+        return Ok(());
     };
     if let Some(Value::SingleQuotedString(escape)) = escape_char
         && escape != "\\"
@@ -284,26 +279,27 @@ fn rewrite_like(expr: &mut Expr) {
         **pattern = with_backslashes(inner, escape);
         *escape_char = None;
     }
-    if !std::mem::take(any) {
-        return;
+    if !*any {
+        return Ok(());
     }
-    let patterns = taken(pattern);
-    let like = |one: Expr| {
-        let mut like = expr.clone();
+    // Of others, the engine says that it has no such thing.
+    let Some(patterns) = calls::patterns(pattern) else { return Ok(()) };
+    (*any, **pattern) = (false, null());
+    let mut conditions: Option<Expr> = None;
+    for one in patterns {
+        let mut like = copies.of(expr)?;
         if let Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } = &mut like {
             **pattern = one;
         }
-        like
-    };
-    match calls::like_any(&patterns, like) {
-        Some(conditions) => *expr = conditions,
-        // The engine says that it has no such thing.
-        None => {
-            if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = expr {
-                (*any, **pattern) = (true, patterns);
-            }
-        }
+        conditions = Some(match conditions {
+            None => like,
+            Some(before) => binary(before, BinaryOperator::Or, like),
+        });
     }
+    if let Some(conditions) = conditions {
+        *expr = conditions;
+    }
+    Ok(())
 }
 
 fn rewrite_function(function: &mut Function) {

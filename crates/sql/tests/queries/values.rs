@@ -30,6 +30,12 @@ async fn numbers_are_those_of_postgresql() {
             "2,1",
         ),
         ("every(value > 0), round(variance(value)) FROM range(1, 5)", "true,2.0"),
+        (
+            "1::numeric / 30000, value::numeric / 30000, value / 30000::numeric, 2.5::numeric(5, 2) / 30000 FROM range(1, 2)",
+            "0.00003333333333,0.00003333333333,0.00003333333333,0.00008333333333",
+        ),
+        ("avg(value::numeric) / 10000, sum(value::numeric) / 30000 FROM range(1, 3)", "0.00015000000000,0.00010000000000"),
+        ("12345678901234567890.5::numeric / 2", "6172839450617283945.25000000000000"),
     ])
     .await;
 }
@@ -69,8 +75,31 @@ async fn times_are_those_of_postgresql() {
         ("count(*) FROM records WHERE time > '2026-11-01 00:00' AND time > '2026-11-01T00:00Z'", "10"),
         ("to_char(age(TIMESTAMP '2026-03-01', TIMESTAMP '2025-01-31 12:00:00') + TIMESTAMP '2000-01-01', 'YYYY-MM-DD HH24')",
          "2001-02-01 12"),
+        ("age(DATE '2001-04-10', DATE '1957-06-13') = INTERVAL '43 years 9 months 27 days', \
+          age(DATE '2021-02-28', DATE '2021-01-31') = INTERVAL '28 days', \
+          age(DATE '2021-01-31', DATE '2021-02-28') = INTERVAL '-28 days', \
+          age(TIMESTAMP '2021-03-01 06:00', TIMESTAMP '2021-02-28 12:00') = INTERVAL '18 hours'",
+         "true,true,true,true"),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn a_short_query_does_not_become_a_large_one() {
+    let archive = Archive::new().await;
+    let nested = |before: &str, after: &str| before.repeat(40) + "1" + &after.repeat(40);
+    for query in [
+        format!("SELECT {}", nested("div(", ", 3)")),
+        format!("SELECT {}", nested("date_trunc('day', now(), ", ")")),
+        format!("SELECT {}", nested("(", " LIKE ANY (ARRAY['a', 'b', 'c']))")),
+        format!("SELECT {}", nested("percentile_disc(0.5) WITHIN GROUP (ORDER BY ", ")")),
+    ] {
+        let error = archive.error(&query).await;
+        assert!(error.sqlstate() == "54001" && error.to_string().contains("copies"), "{query}: {error}");
+        let error = archive.engine.parse_postgres(&query).await.unwrap_err();
+        assert!(error.sqlstate() == "54001" && error.to_string().contains("copies"), "{query}: {error}");
+    }
+    assert_eq!(archive.rows("SELECT div(div(div(div(100, 2), 2), 2), 2)").await, ["6"]);
 }
 
 #[tokio::test]
