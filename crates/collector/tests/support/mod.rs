@@ -228,14 +228,14 @@ pub(crate) fn expected(log: &[(i64, String)]) -> String {
 #[derive(Clone)]
 pub(crate) struct TestTime(Arc<AtomicI64>);
 
-/// Lets the same time pass as the stage's, at most a thousand times as quickly as it does: for those that wait for ever
+/// Lets the same time pass as the stage's, at most two hundred times as quickly as it does: for those that wait for ever
 /// anew.
 pub(crate) struct Paced(pub(crate) TestTime);
 
 impl Wait for Paced {
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            tokio::time::sleep(time / 1_000).await;
+            tokio::time::sleep(time / 200).await;
             self.0.sleep(time).await;
         })
     }
