@@ -45,10 +45,6 @@ pub const PAGE_LEASE_MS: i64 = 8_000;
 /// How often a builder renews its lease of a page. Unit: milliseconds. Three renewals may fail.
 pub const PAGE_LEASE_RENEW_MS: u64 = 2_000;
 
-/// How long after the archive learned of the end of a run, whose log is still to come from its upstream, no page of it is
-/// made.
-pub const LANDING_WAIT_MS: i64 = 900_000;
-
 /// Failed attempts after which a page is reported as failed. Unit: attempts.
 ///
 /// It is retried all the same: the cause may be fixed.

@@ -150,17 +150,20 @@ pub struct ExecutionFields {
 
 impl From<&Run> for ExecutionFields {
     fn from(run: &Run) -> Self {
+        // A client that waits for the end of a run takes its log for whole then, which may still be collected.
+        let is_over = run.final_since.is_some() || !run.status.coarse().is_final();
+        let status = if is_over { run.status } else { ExecutionStatus::Starting };
         Self {
             execution_type: run.execution_type,
-            status: run.status.coarse(),
-            execution_status: run.status,
+            status: status.coarse(),
+            execution_status: status,
             trigger_timestamp: run.triggered_at,
             start_timestamp: run.started_at,
-            finish_timestamp: run.finished_at,
+            finish_timestamp: run.finished_at.filter(|_| is_over),
             user_id: run.user_id.clone(),
             user_type: run.user_type,
             plan_id: run.plan.id.clone(),
-            error_message: run.error_message.clone(),
+            error_message: run.error_message.clone().filter(|_| is_over),
             misfired_execution_reason: run.misfired_reason.clone(),
             timeout: run.timeout_minutes,
             api_version: run.api_version.clone(),

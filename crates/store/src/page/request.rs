@@ -7,7 +7,7 @@ use az::SaturatingAs;
 use futures::future::BoxFuture;
 use runlog_model::page::{PageCut, PageCutter};
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{FileFormat, PageEnd, RecordOrder, Run, RunId, TimeRange, Timestamp, hex, planted};
+use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange, Timestamp, hex, planted};
 use sha2::{Digest, Sha256};
 use sqlx_macros::FromRow;
 use tokio::sync::oneshot;
@@ -61,7 +61,6 @@ impl Pages {
         entry: impl FnOnce(&PageTicket) -> Option<AuditEntry> + Send,
     ) -> Result<PageTicket> {
         let (run, scope) = scope(&self.core, request.run_id, request.range).await?;
-        self.check_landed(&run).await?;
         let (cut, trace) = self.cut(scope).await?;
         let page = Scope { range: page_range(request.range, cut.end), ..scope };
         let token = self.core.random().uuid().to_string();
@@ -100,26 +99,6 @@ impl Pages {
         let writes = std::iter::once(wanted).chain(entry);
         self.core.write_grouped(writes.collect()).await?;
         Ok(ticket)
-    }
-
-    /// `Conflict`: an upstream has just said that the run has ended, and its log is still being collected. A client that
-    /// knows only that the run has ended would take the part that is there for the whole.
-    async fn check_landed(&self, run: &Run) -> Result<()> {
-        if !run.status.coarse().is_final() || run.final_since.is_some() {
-            return Ok(());
-        }
-        let told_at: Option<i64> =
-            sqlx::query_scalar("SELECT MAX(seen_at) FROM collected_runs WHERE run_id = $1 AND state = 'due'")
-                .bind(run.id.to_string())
-                .fetch_one(self.core.catalog().read())
-                .await?;
-        match told_at.is_some_and(|told_at| self.core.now().as_millis() - told_at < limits::LANDING_WAIT_MS) {
-            true => {
-                let message = format!("the log of run {} is still being collected: request it again later", run.id);
-                Err(Error::conflict(message))
-            }
-            false => Ok(()),
-        }
     }
 
     /// Returns the state of the file of a token; if it is not ready, waits for at most `wait`.
