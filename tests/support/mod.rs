@@ -152,6 +152,7 @@ impl Drop for Service {
 /// Runs a command as root that a test needs. If it fails, says that the test is not run and returns false; fails where the
 /// variable `CI` is set.
 #[track_caller]
+#[allow(clippy::print_stderr, reason = "a test that is not run says so")]
 pub(crate) fn requires(test: &str, command: &[&str]) -> bool {
     let is_root = succeeded(Command::new("id").arg("-u").output().unwrap()).trim() == "0";
     let command: Vec<&str> = if is_root { command.to_vec() } else { [&["sudo", "-n"], command].concat() };

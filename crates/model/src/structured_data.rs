@@ -43,8 +43,11 @@ impl<'a> StructuredData<'a> {
     }
 }
 
+/// The ID of an element, its parameters, and what follows it.
+type Element<'t> = (&'t str, Vec<(&'t str, String)>, &'t str);
+
 /// The name of the element at the start of a text, its parameters, and what follows.
-fn element(text: &str) -> Option<(&str, Vec<(&str, String)>, &str)> {
+fn element(text: &str) -> Option<Element<'_>> {
     let inside = text.strip_prefix('[')?;
     let (name, mut inside) = inside.split_at(inside.find([' ', ']'])?);
     if !is_name(name) {

@@ -244,7 +244,7 @@ fn zstd_frame(records: &[u8]) -> Vec<u8> {
     let mut records = records.to_vec();
     loop {
         let frame = zstd::encode_all(records.as_slice(), 1).unwrap();
-        if frame.len() % 2 == 0 {
+        if frame.len().is_multiple_of(2) {
             return [&[5], frame.as_slice()].concat();
         }
         records.push(b'\n');
@@ -258,7 +258,7 @@ fn gzip_member(records: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
         encoder.write_all(&records).unwrap();
         let member = encoder.finish().unwrap();
-        if member.len() % 2 == 1 {
+        if !member.len().is_multiple_of(2) {
             return [&[5], member.as_slice()].concat();
         }
         records.push(b'\n');

@@ -77,12 +77,10 @@ fn runtime_of(run: &Execution) -> Option<Runtime> {
 
 /// The words of a run for what the archive has other words for, with the names of their fields.
 pub(super) fn unknown_words(run: &Execution) -> Vec<String> {
-    let is_known: [(&str, fn(&str) -> bool); 2] = [
-        ("executionType", |word| word.parse::<ExecutionType>().is_ok()),
-        ("userType", |word| word.parse::<UserType>().is_ok()),
-    ];
-    let unknown =
-        is_known.into_iter().filter_map(|(name, is_known)| Some((name, run.text(name).filter(|it| !is_known(it))?)));
+    let kind = run.text("executionType").filter(|word| word.parse::<ExecutionType>().is_err());
+    let user = run.text("userType").filter(|word| word.parse::<UserType>().is_err());
+    let unknown = [("executionType", kind), ("userType", user)];
+    let unknown = unknown.into_iter().filter_map(|(name, word)| Some((name, word?)));
     let runtime = run.raw.get("runtime").and_then(|runtime| runtime.get("type")?.as_str());
     let runtime = runtime.filter(|word| word.parse::<RuntimeKind>().is_err()).map(|word| ("runtime type", word));
     let status = run.own_word().map(|word| ("executionStatus", word));

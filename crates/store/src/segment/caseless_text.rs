@@ -59,7 +59,7 @@ impl CaselessText {
 /// Whether a text begins with what belongs to the letter before it: a combining mark, or the rest of a Hangul syllable.
 pub(crate) fn continues_letter(text: &[u8]) -> bool {
     // These are beyond ASCII, as are all bytes within a character.
-    if !text.first().is_some_and(|byte| *byte >= 0x80) {
+    if text.first().is_none_or(|byte| *byte < 0x80) {
         return false;
     }
     let next = String::from_utf8_lossy(&text[..text.len().min(4)]).chars().next();

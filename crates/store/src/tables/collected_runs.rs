@@ -10,6 +10,7 @@
 //! The column `state` has these words; in code they are running, pending, excluded and missing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use az::SaturatingAs;
 use runlog_model::log_absence::{AbsenceFacts, UpstreamLog};
@@ -381,9 +382,9 @@ impl Collection {
         let mut tasks = BTreeMap::new();
         for run in reported {
             let id = run.start.task_id;
-            if !tasks.contains_key(&id) {
+            if let Entry::Vacant(unknown) = tasks.entry(id) {
                 let task = Workspaces::new(&self.core).task(id).await?;
-                tasks.insert(id, task.ok_or_else(|| Error::not_found(format!("there is no task {id}")))?);
+                unknown.insert(task.ok_or_else(|| Error::not_found(format!("there is no task {id}")))?);
             }
         }
         self.core
