@@ -235,15 +235,20 @@ fn a_long_result_goes_through_the_pager_and_still_controls_nothing() {
 #[test]
 fn the_prompt_of_sql_has_the_helpers_of_psql() {
     let (service, _, _) = hostile_service();
-    // Each waits for the output of the one before: what arrives together with the end of a line is discarded.
+    // Nothing is typed before the next prompt is there: its echo would stand in the middle of the output.
     let steps = json!([
         ["runlog> ", "\\?\n"],
-        ["docs/sql.md", "\\d records\n"],
-        ["(12 rows)", "\\nope\n"],
-        ["there is no command", "\\x\n"],
-        ["lists of columns", "SELECT 1 AS one,\n"],
+        ["docs/sql.md", ""],
+        ["runlog> ", "\\d records\n"],
+        ["(12 rows)", ""],
+        ["runlog> ", "\\nope\n"],
+        ["there is no command", ""],
+        ["runlog> ", "\\x\n"],
+        ["lists of columns", ""],
+        ["runlog> ", "SELECT 1 AS one,\n"],
         ["...> ", "'x' AS other;\n"],
-        ["other | x", "SELECT 2\n"],
+        ["other | x", ""],
+        ["runlog> ", "SELECT 2\n"],
         ["...> ", "\\r\n"],
         ["runlog> ", "SELECT\n"],
         ["...> ", "\\q\n"],

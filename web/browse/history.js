@@ -73,7 +73,7 @@ export function historyTests({ visit, service }) {
         await page.getByText('Running …').waitFor()
         await page.goBack()
         await page.waitForFunction(() => document.querySelector('textarea').value === 'SELECT 1 AS one')
-        await page.getByText('Running …').waitFor({ state: 'detached', timeout: 2_000 })
+        await page.getByText('Running …').waitFor({ state: 'detached' })
         release()
         await page.waitForTimeout(300)
         assert.equal(await page.getByRole('region', { name: 'Result' }).count(), 0)

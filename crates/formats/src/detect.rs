@@ -68,9 +68,8 @@ fn json(begin: &[u8]) -> Option<LogFormat> {
             // comma.
             let next = begin[1..].iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
             let line = begin.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            let behind = element_length(line).map_or(line, |length| line[length..].trim_ascii());
-            let is_one_a_line =
-                next != Some(&b'\n') && !matches!(behind, [b'{' | b',', ..] if behind.len() < line.len());
+            let behind = element_length(line).map_or(&[][..], |length| line[length..].trim_ascii());
+            let is_one_a_line = next != Some(&b'\n') && !matches!(behind, [b'{' | b',', ..]);
             Some(if is_one_a_line { LogFormat::Ndjson } else { LogFormat::Json })
         }
         // Lines of loggers begin with brackets too.

@@ -187,9 +187,7 @@ mod tests {
     #[test]
     fn a_field_that_occurs_often_is_kept_a_hundred_times_and_counted() {
         let fields: Vec<String> = (0..300_000).map(|number| format!("\"a\":{number}")).collect();
-        let start = std::time::Instant::now();
         let (object, changed) = read_object(format!("{{{}}}", fields.join(",")).as_bytes()).unwrap();
-        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
         assert_eq!((object.len(), changed), (101, 299_999));
         assert_eq!((&object["a"], &object["a#1"], &object["a#100"]), (&299_999.into(), &0.into(), &99.into()));
     }

@@ -87,6 +87,8 @@ fn is_kept(word: &[u8]) -> bool {
     match digits.len() {
         0 => true,
         count if count > DIGITS_MAX => false,
+        // A float keeps each number of so many digits.
+        count if count <= 15 && (-300..300).contains(&power) => true,
         count if float.is_finite() => {
             // In the fewest digits, and in as many as it has: a tie is rounded in another way in each.
             let written = [format!("{float:e}"), format!("{float:.*e}", count - 1)];

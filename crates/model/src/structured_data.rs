@@ -41,6 +41,20 @@ impl<'a> StructuredData<'a> {
         }
         Self { elements, malformed, rest }
     }
+
+    /// Reads what is before the message of RFC 5424: elements, or `-`. The rest is the message, without the space and the
+    /// byte order mark before it; what is not well-formed is text of the message, so the space behind it stays.
+    pub fn read_before_message(text: &'a str) -> Self {
+        let mut data = match text.strip_prefix('-') {
+            Some(rest) => Self { elements: Object::new(), malformed: String::new(), rest },
+            None => Self::read(text),
+        };
+        if data.malformed.is_empty() {
+            data.rest = data.rest.strip_prefix(' ').unwrap_or(data.rest);
+        }
+        data.rest = data.rest.strip_prefix('\u{feff}').unwrap_or(data.rest);
+        data
+    }
 }
 
 /// The ID of an element, its parameters, and what follows it.

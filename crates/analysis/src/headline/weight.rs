@@ -664,7 +664,7 @@ fn automaton_of<'a>(phrases: impl Iterator<Item = &'a &'a str>) -> AhoCorasick {
     builder.build(phrases).expect("the phrases are few")
 }
 
-/// True if a text has one of the phrases: nothing else can be telling, beside exceptions and codes.
+/// True if a text has one of the phrases or hints: nothing else can be telling, beside exceptions and codes.
 pub(crate) fn has_phrase(text: &str) -> bool {
     PHRASES.0.is_match(text)
 }

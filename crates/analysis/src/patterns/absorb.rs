@@ -45,8 +45,7 @@ pub(super) fn absorb(lines: &mut [Line<'_>]) -> bool {
 /// What a template has at a position, for these tokens of a line.
 fn joined(tokens: &[Token], kind: Kind) -> Token {
     match (tokens, kind) {
-        ([first, .., last], Kind::Varied) => Token { place: first.place.start..last.place.end, kind },
-        ([token], Kind::Varied) => Token { place: token.place.clone(), kind },
+        ([first, ..], Kind::Varied) => Token { place: first.place.start..tokens[tokens.len() - 1].place.end, kind },
         (tokens, _) => tokens[0].clone(),
     }
 }

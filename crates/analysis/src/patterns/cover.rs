@@ -9,6 +9,7 @@
 //! A line whose template is covered would have had that template if both logs were one. Whether it is covered depends
 //! only on the two templates and on what is counted of them, not on the order of the logs.
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -16,7 +17,7 @@ use runlog_model::Severity;
 
 use super::fit::Tokenized;
 use super::merge::{REMAINING_WORDS_MIN, VARIANTS_BARE_MIN, VARIANTS_MIN};
-use super::row::{ROWS_MIN, is_row_like, is_table};
+use super::row::{ROWS_MIN, Row};
 use super::token::{Token, separates_values, tokens_of};
 use crate::Occurrences;
 use crate::mask::Mask;
@@ -61,25 +62,27 @@ fn covering(forms: &[Form<'_>]) -> Vec<Option<usize>> {
     let mut by_start: HashMap<Option<&str>, Vec<usize>> = HashMap::new();
     for place in general {
         // The cells of a table may have any words.
-        let start = forms[place].form().first_word().filter(|_| !forms[place].is_table);
+        let start = forms[place].form().first_word().filter(|_| !forms[place].is_table());
         by_start.entry(start).or_default().push(place);
     }
     let mut left = MATCHES_MAX;
-    let mut covers = |general: &Form<'_>, special: &Form<'_>| {
+    let mut covers = |general: &Form<'_>, special: &Form<'_>, run_ends: &OnceCell<Vec<usize>>| {
         if left == 0 || !general.may_cover(special) {
             return false;
         }
         left -= 1;
-        general.covers(special)
+        general.covers(special, run_ends)
     };
     let mut covering = vec![None; forms.len()];
     for (place, special) in forms.iter().enumerate() {
         let Some(other) = special.only_side().map(|side| 1 - side) else { continue };
+        let run_ends = OnceCell::new();
         let mut starts = vec![None];
         starts.extend(special.form().first_word().map(Some));
         for candidates in starts.iter().filter_map(|start| by_start.get(start)) {
             let is_of_other = |candidate: &&usize| forms[**candidate].template.sides[other].is_some();
-            let found = candidates.iter().filter(is_of_other).find(|candidate| covers(&forms[**candidate], special));
+            let mut covers = |candidate: &&usize| covers(&forms[**candidate], special, &run_ends);
+            let found = candidates.iter().filter(is_of_other).find(|candidate| covers(candidate));
             let best = |place: &usize| (Reverse(forms[*place].words), *place);
             covering[place] = covering[place].into_iter().chain(found.copied()).min_by_key(best);
         }
@@ -98,8 +101,7 @@ struct Form<'a> {
     words_apart: usize,
     records: u64,
     worst: Severity,
-    /// True if it is a row with varying cells.
-    is_table: bool,
+    row: Option<Row<'a>>,
 }
 
 impl<'a> Form<'a> {
@@ -120,8 +122,13 @@ impl<'a> Form<'a> {
             words_apart,
             records: sides().map(Occurrences::records).sum(),
             worst: sides().map(Occurrences::worst).max().unwrap_or(Severity::Other),
-            is_table: is_table(&template.shape),
+            row: Row::of(&template.shape),
         }
+    }
+
+    /// True if it is a row with varying cells.
+    fn is_table(&self) -> bool {
+        self.row.as_ref().is_some_and(|row| row.is_table)
     }
 
     fn varies(&self) -> bool {
@@ -168,16 +175,14 @@ impl<'a> Form<'a> {
 
     /// True if it is a table of which the other one may be a row.
     fn has_rows_like(&self, row: &Form<'_>) -> bool {
-        self.is_table && is_row_like(&self.template.shape, &row.template.shape)
+        self.row.as_ref().zip(row.row.as_ref()).is_some_and(|(table, row)| table.may_have(row))
     }
 
-    /// True if each line with the other template has this one if its words vary where they vary here.
-    fn covers(&self, special: &Form<'_>) -> bool {
-        if self.has_rows_like(special) {
-            return true;
-        }
-        let run_ends = special.form().run_ends(|_| true);
-        self.form().fit(special.form(), &run_ends).is_some()
+    /// True if each line with the other template has this one if its words vary where they vary here. `run_ends` are those
+    /// of the other one, once they are known.
+    fn covers(&self, special: &Form<'_>, run_ends: &OnceCell<Vec<usize>>) -> bool {
+        let ends = || run_ends.get_or_init(|| special.form().run_ends(|_| true));
+        self.has_rows_like(special) || self.form().fit(special.form(), ends()).is_some()
     }
 }
 

@@ -28,21 +28,19 @@ pub(super) fn with_lists_folded<'a>(shapes: &[&'a str]) -> Vec<Cow<'a, str>> {
 type Find = for<'s> fn(&'s str) -> Vec<List<'s>>;
 
 fn folded<'a>(shapes: Vec<Cow<'a, str>>, find: Find) -> Vec<Cow<'a, str>> {
+    let found: Vec<Vec<List<'_>>> = shapes.iter().map(|shape| find(shape)).collect();
+    let with_lists = || shapes.iter().zip(&found).map(|(shape, lists)| (frame_of(shape, lists), lists));
     let mut frames: HashMap<String, Vec<Elements>> = HashMap::new();
-    for shape in &shapes {
-        let lists = find(shape);
-        if !lists.is_empty() {
-            let ours = frames.entry(frame_of(shape, &lists)).or_insert_with(|| vec![Elements::default(); lists.len()]);
-            ours.iter_mut().zip(&lists).for_each(|(ours, list)| ours.add(list));
-        }
+    for (frame, lists) in with_lists().filter(|(_, lists)| !lists.is_empty()) {
+        let ours = frames.entry(frame).or_insert_with(|| vec![Elements::default(); lists.len()]);
+        ours.iter_mut().zip(lists).for_each(|(ours, list)| ours.add(list));
     }
-    let texts_of = |shape: &str| -> Texts {
-        let lists = find(shape);
-        let of_frame = frames.get(&frame_of(shape, &lists)).into_iter().flatten();
+    let texts_of = |(frame, lists): (String, &Vec<List<'_>>)| -> Texts {
+        let of_frame = frames.get(&frame).into_iter().flatten();
         let text_of = |(list, ours): (&List<'_>, &Elements)| Some((list.place.clone(), ours.text_for(list)?));
         lists.iter().zip(of_frame).filter_map(text_of).collect()
     };
-    let texts: Vec<Texts> = shapes.iter().map(|shape| texts_of(shape)).collect();
+    let texts: Vec<Texts> = with_lists().map(texts_of).collect();
     let filled = filled(&shapes, &texts);
     let folded = |(shape, texts): (Cow<'a, str>, Texts)| -> Cow<'a, str> {
         if !texts.is_empty() {

@@ -48,17 +48,27 @@ pub(super) fn rows_of(shapes: &[&str]) -> Vec<Option<Vec<Token>>> {
     cells.iter().map(|cells| cells.as_ref().and_then(tokens)).collect()
 }
 
-/// True if the one shape is a row with varying cells, and the other one may be a row of the same table.
-pub(super) fn is_row_like(table: &str, other: &str) -> bool {
-    let (Some(table), Some(other)) = (Cells::of(table), Cells::of(other)) else { return false };
-    let same_kind = table.record_kind().is_none() || table.record_kind() == other.record_kind();
-    table.layout() == other.layout() && same_kind
+/// What a shape has of a row.
+pub(super) struct Row<'a> {
+    layout: Layout,
+    kind: Option<&'a str>,
+    /// True if it has varying cells, and so is a table.
+    pub(super) is_table: bool,
 }
 
-/// True if it is a row with varying cells.
-pub(super) fn is_table(shape: &str) -> bool {
-    let varies = |(_, cell): &(usize, &str)| cell.strip_prefix(Mask::Word.char()) == Some("");
-    Cells::of(shape).is_some_and(|cells| cells.texts.iter().any(varies))
+impl<'a> Row<'a> {
+    pub(super) fn of(shape: &'a str) -> Option<Self> {
+        let cells = Cells::of(shape)?;
+        let varies = |(_, cell): &(usize, &str)| cell.strip_prefix(Mask::Word.char()) == Some("");
+        let is_table = cells.texts.iter().any(varies);
+        Some(Self { layout: cells.layout(), kind: cells.record_kind(), is_table })
+    }
+
+    /// True if the other one may be a row of this table.
+    pub(super) fn may_have(&self, other: &Self) -> bool {
+        let same_kind = self.kind.is_none() || self.kind == other.kind;
+        self.is_table && same_kind && self.layout == other.layout
+    }
 }
 
 /// What the rows of a table have in common: the key of the text before them, the separator, whether a space follows it,

@@ -6,7 +6,7 @@
 //! | interval within hours | that run more often than every 12 hours | an interval after the last start, if there were starts at that time of day on most comparable days | after three intervals |
 //! | interval | that run less often, at equal intervals | the longest interval after the last start | after a tenth of the interval |
 //!
-//! The first of them that applies counts. A task to which none applies is irregular, and never late.
+//! Of those that apply, the one that is late first counts. A task to which none applies is irregular, and never late.
 //!
 //! All computations are on the clock of a zone, as milliseconds since 1970 that this clock shows: a task that starts at the
 //! same time of day does so whenever clocks are set forward or back.

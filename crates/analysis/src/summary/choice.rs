@@ -30,7 +30,7 @@ const WENT_ON_TEXTS_FATAL: usize = 8;
 pub struct Headline {
     /// One line, at most 400 characters.
     pub text: String,
-    /// ID of its text with values masked, the same in every run.
+    /// ID of the cause that it tells, the same in every run.
     pub id: StableId,
     /// Where the log says it; absent if only the engine does.
     #[serde(skip_serializing_if = "Option::is_none")]

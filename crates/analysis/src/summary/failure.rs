@@ -82,8 +82,6 @@ pub struct Cause {
 #[derive(Debug, Default)]
 pub(crate) struct FailureWatch {
     failure: Option<Failure>,
-    /// Position of the first error in the log.
-    first_position: u64,
     warnings: VecDeque<(String, Event)>,
     kinds: HashSet<String>,
 }
@@ -99,7 +97,7 @@ impl FailureWatch {
 
     /// Takes into account that the first error goes on in later records.
     pub(crate) fn complete(&mut self, joined: &Joined) {
-        if let Some(failure) = self.failure.as_mut().filter(|_| self.first_position == joined.position) {
+        if let Some(failure) = self.failure.as_mut().filter(|failure| failure.first.position == Some(joined.position)) {
             failure.take_causes(joined.record.message.as_deref());
         }
     }
@@ -126,7 +124,6 @@ impl FailureWatch {
         let event = Event::of(record, severity, position);
         match &mut self.failure {
             None => {
-                self.first_position = position;
                 self.failure = Some(Failure::of(record, event, self.warnings.drain(..).map(|(_, event)| event)));
             }
             // An unlimited number of kinds cannot be distinguished in bounded memory: the last record represents them.

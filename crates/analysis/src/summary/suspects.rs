@@ -155,7 +155,7 @@ impl SuspectWatch {
         if self.kinds.contains(&kind) {
             // What is said again at the end is what the run ended with.
             if suspect.is_fatal
-                && let Some(first) = self.suspects.iter_mut().find(|it| it.kind() == kind)
+                && let Some(first) = self.suspects.iter_mut().find(|it| !it.is_fatal && it.kind() == kind)
             {
                 first.is_fatal = true;
             }

@@ -11,10 +11,12 @@ use crate::render::terminal::{counted, note};
 /// Names of workspaces that a note lists.
 const NAMES_MAX: usize = 5;
 
-/// Says which workspaces are left out of a result about logs, of all workspaces or of this one. A service that does not
-/// say what the caller may do is not asked again.
-pub(crate) async fn note_unreadable_workspaces(client: &Client, wanted: Option<WorkspaceId>) {
+/// Says which workspaces are left out of a result about logs, of all workspaces or of the one in the query. A service that
+/// does not say what the caller may do is not asked again.
+pub(crate) async fn note_unreadable_workspaces(client: &Client, query: &[(&str, String)]) {
     let Some(caller) = note_missing_rights(client).await else { return };
+    let named = query.iter().find(|(name, _)| *name == "workspaceId");
+    let wanted: Option<WorkspaceId> = named.and_then(|(_, id)| id.parse().ok());
     let is_wanted = |workspace: &&SessionWorkspace| wanted.is_none_or(|wanted| wanted == workspace.id);
     let left_out = caller.workspaces.iter().filter(|workspace| !reads(workspace)).filter(is_wanted);
     note_left_out(left_out.map(|workspace| workspace.name.as_str()).collect());

@@ -152,9 +152,8 @@ pub(crate) async fn run(args: ProblemsArgs) -> Outcome {
 async fn list(args: ListArgs) -> Outcome {
     let client = args.connect.client()?;
     let query = args.query(&client).await?;
-    let workspace = query.iter().find(|(name, _)| *name == "workspaceId").and_then(|(_, id)| id.parse().ok());
     if args.task.is_none() {
-        note_unreadable_workspaces(&client, workspace).await;
+        note_unreadable_workspaces(&client, &query).await;
     }
     let (mut problems, mut total): (Vec<ProblemBody>, u64) = (Vec::new(), 0);
     while (problems.len() as u64) < args.limit {

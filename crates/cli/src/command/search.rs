@@ -116,11 +116,7 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         note("the quotation mark is not closed: the text was searched as it stands");
     }
     if args.task.is_none() && args.run.is_none() {
-        let workspace = match &args.workspace {
-            Some(workspace) => Some(workspace.resolve(&client).await?),
-            None => None,
-        };
-        note_unreadable_workspaces(&client, workspace).await;
+        note_unreadable_workspaces(&client, &query).await;
     }
     if let Some(run) = unreadable.first() {
         let others = match unreadable.len() - 1 {

@@ -25,9 +25,6 @@ use super::values::{Schedule, ScheduleZone, zone_of};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemClock;
 
-/// How late a task may start, when a rule does not say.
-const GRACE: Duration = Duration::from_secs(900);
-
 /// What all alerts share.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +215,7 @@ impl AlertSettings {
 
     fn rule_to(&self, to: Vec<Destination>) -> AlertRule {
         let usual = AlertRule::new(self.name.0.clone(), self.when.clone());
+        let grace = self.grace.map_or(usual.grace, |time| time.0);
         AlertRule {
             tasks: self.tasks.clone(),
             task_names: self.task_names.clone(),
@@ -226,9 +224,9 @@ impl AlertSettings {
             rejected_rows: self.rejected_rows.unwrap_or(usual.rejected_rows).max(1),
             rows_factor: self.rows_factor.unwrap_or(usual.rows_factor),
             dispatch_time: self.dispatch_time.map_or(usual.dispatch_time, |time| time.0),
-            schedule: self.schedule(),
+            schedule: self.schedule(grace),
             zone: zone_of(self.cron_zone.as_ref()).into(),
-            grace: self.grace.map_or(usual.grace, |time| time.0),
+            grace,
             group_by: self.group_by,
             group_wait: self.group_wait.map_or(usual.group_wait, |time| time.0),
             recovery: self.recovery.unwrap_or(usual.recovery),
@@ -237,10 +235,10 @@ impl AlertSettings {
         }
     }
 
-    fn schedule(&self) -> Option<TaskSchedule> {
+    fn schedule(&self, grace: Duration) -> Option<TaskSchedule> {
         let (cron, zone) = (self.cron.clone()?, zone_of(self.cron_zone.as_ref()));
         let last_due: TimeOf = Arc::new(move |now| cron.last(now, &zone));
-        Some(TaskSchedule { last_due, grace: self.grace.map_or(GRACE, |time| time.0) })
+        Some(TaskSchedule { last_due, grace })
     }
 
     fn webhook(&self, tls: &TlsSettings) -> Outcome<Option<Webhook>> {

@@ -66,9 +66,7 @@ impl Place {
 impl EntrySplitter {
     /// Takes the next piece of the body, and gives each entry that ends in it.
     pub fn feed(&mut self, piece: &[u8], mut give: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut encoding = std::mem::take(&mut self.encoding);
-        let text = encoding.decode(piece);
-        self.encoding = encoding;
+        let text = self.encoding.decode(piece);
         self.feed_text(&text, &mut give)
     }
 
@@ -254,8 +252,7 @@ fn cut(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
         Err(error) if error.error_len().is_none() => &begun[..error.valid_up_to()],
         _ => begun,
     };
-    let backslashes = whole.iter().rev().take_while(|byte| **byte == b'\\').count();
-    let whole = &whole[..whole.len() - backslashes % 2];
+    let whole = mend::without_begun_escape(whole);
     match is_in_text {
         true => mend::closed(&[whole, mark.as_bytes()].concat(), depth, true),
         false => mend::as_text(&[whole, mark.as_bytes()].concat()),

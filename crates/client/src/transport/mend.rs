@@ -36,17 +36,19 @@ pub(crate) fn as_text(entry: &[u8]) -> Vec<u8> {
 
 /// An entry that ends in so many objects, and inside a text or not, as one that ends.
 pub(crate) fn closed(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
-    let mut entry = begun.trim_ascii_end().to_vec();
-    if is_in_text {
-        // What is cut off within an escape is no escape.
-        let backslashes = entry.iter().rev().take_while(|byte| **byte == b'\\').count();
-        entry.truncate(entry.len() - backslashes % 2);
-    }
-    let kept = entry.len();
+    let begun = begun.trim_ascii_end();
+    let kept = if is_in_text { without_begun_escape(begun) } else { begun };
+    let mut entry = kept.to_vec();
     entry.extend(is_in_text.then_some(b'"'));
     entry.extend(std::iter::repeat_n(b'}', depth as usize));
     let closed = repair(&entry).json;
-    if is_json_object(&closed) { on_one_line(&closed) } else { as_text(&entry[..kept]) }
+    if is_json_object(&closed) { on_one_line(&closed) } else { as_text(kept) }
+}
+
+/// A text without the backslash at its end that begins an escape: what is cut off within one is no escape.
+pub(crate) fn without_begun_escape(text: &[u8]) -> &[u8] {
+    let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
+    &text[..text.len() - backslashes % 2]
 }
 
 /// The same JSON without white space outside of its strings.

@@ -23,8 +23,11 @@ pub(super) const ROWS_MAX: u64 = 1_000;
 /// Maximum number of runs per query.
 pub(super) const RUNS_MAX: u64 = 5_000;
 
-/// A task that has not run for this long is no longer reported as late.
+/// A task or a plan that has not run for this long is no longer reported as late.
 pub(super) const LATE_MAX_MS: i64 = 90 * 86_400_000;
+
+/// The minimum delay after which a task or a plan can be late.
+pub(super) const LATE_MIN_MS: i64 = 900_000;
 
 /// How many runs with a number of rows or records make one of them usual.
 const NUMBERS_KNOWN_MIN: usize = 5;

@@ -17,8 +17,8 @@ use serde::Serialize;
 use url::Url;
 
 use super::archive::{
-    AlertArchive, Compared, LATE_MAX_MS, Measure, ROWS_MAX, RUNS_MAX, Unusual, all_pages, compared, engine_of,
-    lacked_engine, tasks_of_problem, waiting_runs,
+    AlertArchive, Compared, LATE_MAX_MS, LATE_MIN_MS, Measure, ROWS_MAX, RUNS_MAX, Unusual, all_pages, compared,
+    engine_of, lacked_engine, tasks_of_problem, waiting_runs,
 };
 use super::duration::{late_in_words, seconds};
 use super::error::AlertError;
@@ -46,9 +46,6 @@ const LOG_WAIT_MS: i64 = 180_000;
 
 /// Maximum number of tasks that an alert names with a problem.
 const TASK_NAMES_MAX: u64 = 5;
-
-/// The minimum delay after which a task can be late.
-const LATE_MIN_MS: i64 = 900_000;
 
 /// Maximum number of tasks that are read together.
 const TASKS_MAX: u64 = 20_000;
@@ -370,6 +367,9 @@ impl Finder<'_> {
             let (runs, next) = self.archive.alerts.runs_without_their_log(told, after, RUNS_MAX).await?;
             for run in runs.iter().filter(|run| is_bad(run.status.coarse())) {
                 self.ended_run(run).await?;
+                if self.found.len() >= self.most {
+                    return Ok(());
+                }
             }
             let Some(next) = next else { return Ok(()) };
             after = Some(next);

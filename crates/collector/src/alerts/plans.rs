@@ -8,19 +8,13 @@ use runlog_store::plans::{FailedPlan, Plans};
 use runlog_store::workspaces::Workspaces;
 use serde::Serialize;
 
-use super::archive::{ROWS_MAX, all_pages};
+use super::archive::{LATE_MAX_MS, LATE_MIN_MS, ROWS_MAX, all_pages};
 use super::duration::late_in_words;
 use super::error::AlertError;
 use super::maintenance::Place;
 use super::recover::About;
 use super::rule::{AlertRule, Condition};
 use crate::glob;
-
-/// A plan that has not run for this long is no longer reported as late.
-const LATE_MAX_MS: i64 = 90 * 86_400_000;
-
-/// The minimum delay after which a plan can be late.
-const LATE_MIN_MS: i64 = 900_000;
 
 /// What an alert says of a plan.
 #[derive(Debug, Serialize)]

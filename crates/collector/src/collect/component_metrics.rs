@@ -246,17 +246,19 @@ async fn fetch_all(client: &Client, run_id: RunId) -> Result<Fetched> {
     let (mut before, mut received) = (None, (0, 0));
     for _ in 0..READINGS_MAX {
         let Reading { fetched, total, is_certain } = read_pages(client, run_id).await?;
-        let (counts, count) = (counted(&fetched.components.items), fetched.components.items.len());
-        let is_same_again = before.as_ref() == Some(&counts) && (count > 0 || total == 0);
-        if is_certain || is_same_again || fetched.is_pending {
-            if fetched.components.total != total {
-                let told =
-                    format!("the upstream counts {total} component metrics of a run, but returns {count} each time");
-                warn!(run.id = %run_id, total, count, "{told}");
+        let count = fetched.components.items.len();
+        if !is_certain && !fetched.is_pending {
+            let counts = counted(&fetched.components.items);
+            if before.as_ref() != Some(&counts) || (count == 0 && total > 0) {
+                (before, received) = (Some(counts), (count, total));
+                continue;
             }
-            return Ok(fetched);
         }
-        (before, received) = (Some(counts), (count, total));
+        if fetched.components.total != total {
+            let told = format!("the upstream counts {total} component metrics of a run, but returns {count} each time");
+            warn!(run.id = %run_id, total, count, "{told}");
+        }
+        return Ok(fetched);
     }
     let (count, total) = received;
     Err(CollectError::UnsteadyMetrics { run: run_id.to_string(), count, total })

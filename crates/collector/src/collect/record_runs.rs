@@ -1,8 +1,9 @@
 //! Records runs in the archive as the upstream describes them, whether their logs have landed or not: a run is there as soon
 //! as it is listed, and has ended there as soon as the upstream says so.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
+use runlog_model::TaskId;
 use runlog_store::collection::{ReportedRun, UnrecordedRun};
 use tracing::warn;
 
@@ -17,7 +18,7 @@ const RUNS_TOGETHER: u64 = 200;
 /// Records the listed runs that the archive lacks, or has as they were before they started or ended.
 pub(super) async fn record_runs(context: &CollectContext) -> Result<()> {
     let CollectContext { archive, upstream, .. } = context;
-    let (mut after, mut tasks) = (None, HashSet::new());
+    let (mut after, mut tasks) = (None, HashMap::new());
     loop {
         let runs = archive.collection.unrecorded_runs(&upstream.name, after.as_ref(), RUNS_TOGETHER).await?;
         let mut reports = Vec::new();
@@ -46,19 +47,22 @@ pub(super) async fn record_runs(context: &CollectContext) -> Result<()> {
 async fn reported(
     context: &CollectContext,
     run: &UnrecordedRun,
-    tasks: &mut HashSet<String>,
+    tasks: &mut HashMap<String, TaskId>,
 ) -> Result<Option<ReportedRun>> {
-    let bad = |what: String| CollectError::BadRun { run: run.run_id.clone(), what };
-    let run_id = run.run_id.parse().map_err(|_| bad("its ID does not decode".to_owned()))?;
+    let bad = |_| CollectError::BadRun { run: run.run_id.clone(), what: "its ID does not decode".to_owned() };
+    let run_id = run.run_id.parse().map_err(bad)?;
     let execution = execution_of(run_id, &run.body)?;
     if !execution.is_final() && !context.upstream.selection.statuses.is_empty() {
         return Ok(None);
     }
     let task = task_text(&execution);
-    let task_id = match tasks.contains(task) {
-        true => task.parse().map_err(|_| bad(format!("its task ID {task:?} does not decode")))?,
-        false => context.tasks.learn_task(&context.archive.workspaces, &context.upstream, &execution).await?,
+    let task_id = match tasks.get(task) {
+        Some(id) => *id,
+        None => {
+            let id = context.tasks.learn_task(&context.archive.workspaces, &context.upstream, &execution).await?;
+            tasks.insert(task.to_owned(), id);
+            id
+        }
     };
-    tasks.insert(task.to_owned());
     Ok(Some(context.report_of(&execution, run_id, task_id)))
 }

@@ -59,19 +59,24 @@ pub(super) async fn read_list(
     for _ in 0..LIST_TRIES {
         let mut runs = Vec::new();
         let end = read_list_once(upstream, list, scope, window, requests, &mut runs).await?;
-        let ids: Vec<String> = runs.iter().map(|run| run.id().to_owned()).collect();
-        let has_same_end = ended_before.take() == Some(ids.clone());
+        let before = ended_before.take();
         match end {
             ListEnd::Whole => return Ok(Some(Listed { runs, problem: None })),
             ListEnd::TooLong => return Ok(None),
-            ListEnd::Miscounted(total) if has_same_end => {
-                if !context.has_told_of_totals.swap(true, Ordering::Relaxed) {
-                    let (upstream, count, what) = (&upstream.name, runs.len(), list.what());
-                    warn!(upstream, total, count, "the upstream counts {total} {what}, but lists {count} each time");
+            ListEnd::Miscounted(total) => {
+                let ids: Vec<String> = runs.iter().map(|run| run.id().to_owned()).collect();
+                if before.as_ref() == Some(&ids) {
+                    if !context.has_told_of_totals.swap(true, Ordering::Relaxed) {
+                        let (upstream, count, what) = (&upstream.name, runs.len(), list.what());
+                        warn!(
+                            upstream,
+                            total, count, "the upstream counts {total} {what}, but lists {count} each time"
+                        );
+                    }
+                    return Ok(Some(Listed { runs, problem: None }));
                 }
-                return Ok(Some(Listed { runs, problem: None }));
+                ended_before = Some(ids);
             }
-            ListEnd::Miscounted(_) => ended_before = Some(ids),
             ListEnd::Repeats(error) => repeats = Some(error),
             ListEnd::Moved => {}
         }

@@ -287,6 +287,7 @@ impl RunWorker {
         let folder = self.0.context.work_folder()?.join(run_id.to_string());
         self.0.spare_folders.put_at(&folder);
         let details = AbortOnDropHandle::new(tokio::spawn(self.clone().details(run.clone(), run_id)));
+        let finish = async move { Ok::<_, CollectError>(details.await.map_err(FetchError::from)?.unwrap_or(finish)) };
         let request = FetchRequest {
             known: Some(run.clone()),
             settle: Some(if planted::is("log-fetched-early") { Duration::ZERO } else { upstream.settings.settle }),
@@ -299,7 +300,7 @@ impl RunWorker {
         ingestor.finish().await;
         let Fetched { report, checkpoint } = match fetched {
             Err(CollectError::Fetch(gone @ FetchError::Gone { got })) if claimed.no_log_answers + 1 >= NO_LOG_TRIES => {
-                let finish = details.await.map_err(FetchError::from)?.unwrap_or(finish);
+                let finish = finish.await?;
                 let log = LandedLog { records: got, pages: 0, components_due_at: self.components_due_at(&finish) };
                 let problem = gone.to_string();
                 archive.collection.finish_incomplete(&upstream.name, &claimed, &finish, log, &problem).await?;
@@ -313,13 +314,13 @@ impl RunWorker {
                 if let Err(error) = remove_left_over(&folder) {
                     debug!(run.id = %run_id, %error, "the folder of a run without a log is left behind");
                 }
-                let finish = details.await.map_err(FetchError::from)?.unwrap_or(finish);
+                let finish = finish.await?;
                 self.end_without_log(&claimed, run_id, &finish).await?;
                 return Ok(None);
             }
             fetched => fetched?,
         };
-        let finish = details.await.map_err(FetchError::from)?.unwrap_or(finish);
+        let finish = finish.await?;
         if report.pages == 0 {
             checkpoint.remove()?;
             self.end_without_log(&claimed, run_id, &finish).await?;

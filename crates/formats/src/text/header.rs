@@ -114,21 +114,13 @@ fn rfc5424(rest: &str) -> Option<Header<'_>> {
     let (host, app, process, id, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let given = |text: &&str| *text != "-";
     let further = [("pid", process), ("msgId", id)].into_iter().filter(|(_, text)| given(text)).collect();
-    let (elements, before_message, message) = match rest.strip_prefix('-') {
-        Some(message) => (Map::new(), String::new(), message),
-        None => {
-            let StructuredData { elements, malformed, rest } = StructuredData::read(rest);
-            (elements, malformed, rest)
-        }
-    };
-    let message = if before_message.is_empty() { message.strip_prefix(' ').unwrap_or(message) } else { message };
-    let message = message.strip_prefix('\u{feff}').unwrap_or(message);
+    let StructuredData { elements, malformed, rest: message } = StructuredData::read_before_message(rest);
     Some(Header {
         host: Some(host).filter(given),
         component: Some(app).filter(given),
         further,
         elements,
-        before_message,
+        before_message: malformed,
         message,
         ..Header::default()
     })

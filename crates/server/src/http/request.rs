@@ -60,8 +60,12 @@ pub(crate) struct PlainTextError;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IcebergErrorType(pub(crate) &'static str);
 
+/// In the extensions of a response: its error has the form of OAuth 2.0, and has this code there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OauthErrorCode(pub(crate) &'static str);
+
 /// The type of an error in an Iceberg catalog, if its handler names none.
-pub(crate) fn iceberg_error_type(status: StatusCode) -> &'static str {
+fn iceberg_error_type(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "NotAuthorizedException",
         StatusCode::FORBIDDEN => "ForbiddenException",
@@ -255,16 +259,18 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
         detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
     };
-    let mut answer = match parts.extensions.get::<PlainTextError>() {
+    let is_plain_text = parts.extensions.get::<PlainTextError>().is_some();
+    let mut answer = match (parts.extensions.get::<OauthErrorCode>(), parts.extensions.get::<IcebergErrorType>()) {
         _ if without_body => ().into_response(),
-        Some(_) => plain_text(problem).into_response(),
-        None => match parts.extensions.get::<IcebergErrorType>() {
-            Some(IcebergErrorType(kind)) => {
-                let code = problem.status.as_u16();
-                Json(json!({ "error": { "message": plain_text(problem), "type": kind, "code": code } })).into_response()
-            }
-            None => Json(body).into_response(),
-        },
+        _ if is_plain_text => plain_text(problem).into_response(),
+        (Some(OauthErrorCode(code)), _) => {
+            Json(json!({ "error": code, "error_description": problem.message })).into_response()
+        }
+        (None, Some(IcebergErrorType(kind))) => {
+            let code = problem.status.as_u16();
+            Json(json!({ "error": { "message": plain_text(problem), "type": kind, "code": code } })).into_response()
+        }
+        (None, None) => Json(body).into_response(),
     };
     for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE] {
         parts.headers.remove(name);

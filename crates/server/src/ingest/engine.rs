@@ -24,7 +24,7 @@
 use runlog_model::run::{ArtifactPart, RuntimeKind};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
-    ExecutionStatus, ExecutionType, LogTime, LogZone, Record, RunId, RunStatus, Runtime, TaskId, Timestamp,
+    ExecutionStatus, ExecutionType, LogTime, LogZone, Record, RunId, RunStatus, Runtime, TaskId, Timestamp, read_object,
 };
 use serde_json::{Map, Value};
 
@@ -93,17 +93,15 @@ pub(crate) struct DefaultRun {
     pub(crate) triggered_at: Option<Timestamp>,
 }
 
-/// Parses an event, repaired if necessary; counts the values that were changed.
-pub(crate) fn read(json: &[u8], repaired: &mut u64) -> serde_json::Result<Object> {
-    let (event, changed) = runlog_model::read_object(json)?;
-    *repaired += changed;
-    Ok(event)
-}
-
 impl Events {
     /// True if there are none, whatever was refused.
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
     }
 
     /// Why the first text was refused that is no event.
@@ -292,7 +290,10 @@ fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
         let inner = match outer.get_mut(name) {
             Some(Value::Object(inner)) => Some(std::mem::take(inner)),
             Some(Value::String(text)) if text.starts_with('<') => syslog::read(text),
-            _ => wrapped(outer, name).and_then(|text| read(text.trim_ascii(), repaired).ok()),
+            _ => wrapped(outer, name).and_then(|text| read_object(text.trim_ascii()).ok()).map(|(event, changed)| {
+                *repaired += changed;
+                event
+            }),
         };
         if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
             outer.remove(name);

@@ -15,6 +15,9 @@ use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
 use crate::http::request::client_address;
 
+/// Why a grant other than that of a client is refused.
+pub(super) const UNSUPPORTED_GRANT: &str = "grant_type: only client_credentials is supported";
+
 /// The body, as JSON or as a form. Unknown fields are ignored.
 #[derive(Deserialize, Default)]
 struct TokenForm {
@@ -88,7 +91,7 @@ fn credentials(headers: &HeaderMap, form: &TokenForm) -> ApiResult<(String, Stri
 fn check_request(app: &App, form: &TokenForm) -> ApiResult<()> {
     match form.grant_type.as_deref() {
         Some("client_credentials") => {}
-        Some(_) => return Err(ApiError::invalid("grant_type: only client_credentials is supported")),
+        Some(_) => return Err(ApiError::invalid(UNSUPPORTED_GRANT)),
         None => return Err(ApiError::invalid("grant_type is missing; send client_credentials")),
     }
     let without_slash = |url: &str| url.trim_end_matches('/').to_owned();

@@ -92,7 +92,8 @@ pub(crate) async fn push(
             Err(error) => Err(error),
         };
     // A sender that asks to skip lines knows that none may be left.
-    let taken = taken.and_then(|taken| if query.bad_lines.is_none() { taken.of_something() } else { Ok(taken) });
+    let taken =
+        taken.and_then(|taken| if query.bad_lines.is_none() { taken.of_something(batch.records()) } else { Ok(taken) });
     match taken {
         Ok(taken) => {
             let stored = batch.commit().await?;
@@ -115,7 +116,6 @@ pub(crate) async fn push(
 struct Taken {
     /// True if invalid lines are skipped instead of refusing the body.
     is_skipping: bool,
-    records: u64,
     /// Number of repaired values.
     repaired: u64,
     refused_lines: u64,
@@ -146,8 +146,8 @@ impl Taken {
     }
 
     /// 400 or 413 if there were lines, and none of them is a record: the body is no log.
-    fn of_something(mut self) -> ApiResult<Self> {
-        match self.first_error.take().filter(|_| self.records == 0) {
+    fn of_something(mut self, records: u64) -> ApiResult<Self> {
+        match self.first_error.take().filter(|_| records == 0) {
             Some(mut error) => {
                 error.message = format!("none of the lines is a record; {}", error.message);
                 Err(error)
@@ -199,7 +199,7 @@ async fn take_lines(
             match record.read_json(json) {
                 Ok(changed) => {
                     batch.push(&record).await?;
-                    (taken.records, taken.repaired) = (taken.records + 1, taken.repaired + changed);
+                    taken.repaired += changed;
                 }
                 Err(error) => {
                     let why = |reason: &str| wrong_line(number, at + error.column(), reason, json);

@@ -2,7 +2,10 @@
 
 use crate::support::{Ask, Stage};
 use axum::http::Method;
+use runlog_model::RunStatus;
 use runlog_model::place::Right;
+use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_store::collection::ReportedRun;
 use serde_json::{Value, json};
 
 const PLAN: &str = "0c0e5a34-0000-4000-8000-00000000000a";
@@ -34,6 +37,39 @@ async fn run(stage: &Stage, number: u8, second: u8, more: Value, status: Option<
 
 fn part(step: &str) -> Value {
     json!({"planId": PLAN, "planName": "month end", "planExecutionId": EXECUTION, "planStepId": step, "executionType": "PLAN"})
+}
+
+/// A client that waits for the end of a run takes its log for whole then.
+#[tokio::test]
+async fn a_run_whose_log_is_still_collected_is_executing_for_clients_of_the_api() {
+    let stage = Stage::new().await;
+    let caller = stage.store.accounts().authenticate_token(&stage.admin).await.unwrap().unwrap();
+    let end = FinishRun { error_message: Some("no space".to_owned()), ..FinishRun::with_status(RunStatus::Failed) };
+    let id = run_id(1);
+    let start = StartRun::of_task(stage.task);
+    let reported = ReportedRun { run_id: id.parse().unwrap(), start, end: Some(end) };
+    assert!(stage.store.collection().record_reported(&[reported], &caller).await.unwrap().is_empty());
+    let shown = async || {
+        let one = stage.get(&format!("/processing/executions/{id}")).await.json();
+        let list = stage.get("/processing/executables/tasks/executions").await.json();
+        let item = &list["items"][0];
+        assert_eq!((&item["executionId"], &item["status"]), (&json!(id), &one["status"]));
+        let is_given = |name: &str| one.get(name).is_some();
+        (one["status"].as_str().unwrap().to_owned(), is_given("finishTimestamp"), is_given("errorMessage"))
+    };
+    assert_eq!(shown().await, ("executing".to_owned(), false, false));
+    let with_status = async |status: &str| {
+        let list = stage.get(&format!("/processing/executables/tasks/executions?status={status}")).await.json();
+        list["total"].as_u64().unwrap()
+    };
+    assert_eq!((with_status("executing").await, with_status("execution_failed").await), (1, 0));
+    // People are told at once.
+    let summary = stage.get(&format!("/runlog/v1/runs/{id}/summary")).await.json();
+    assert_eq!(summary["status"], "execution_failed");
+    let landed = r#"{"status":"execution_failed"}"#;
+    assert_eq!(stage.post(&format!("/runlog/v1/runs/{id}/finish"), landed).await.status, 200);
+    assert_eq!(shown().await, ("execution_failed".to_owned(), true, true));
+    assert_eq!((with_status("executing").await, with_status("execution_failed").await), (0, 1));
 }
 
 #[tokio::test]

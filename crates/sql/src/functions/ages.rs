@@ -6,9 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta};
 use datafusion::arrow::array::{AsArray, IntervalMonthDayNanoBuilder};
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use crate::functions::times::{as_given, instants};
 
 pub(crate) fn age() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(AgeFunction { signature: Signature::user_defined(Volatility::Immutable) }))
@@ -35,9 +36,7 @@ impl ScalarUDFImpl for AgeFunction {
     fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
         let is_time = |kind: &DataType| kind.is_temporal() || kind.is_string() || kind.is_null();
         match kinds {
-            [later, earlier] if is_time(later) && is_time(earlier) => {
-                Ok(vec![DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())); 2])
-            }
+            [later, earlier] if is_time(later) && is_time(earlier) => Ok(vec![instants(TimeUnit::Microsecond); 2]),
             _ => Err(DataFusionError::Plan("age takes one or two times".to_owned())),
         }
     }
@@ -47,7 +46,6 @@ impl ScalarUDFImpl for AgeFunction {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let is_constant = call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let arrays = call.args.iter().map(|arg| arg.to_array(call.number_rows)).collect::<Result<Vec<_>>>()?;
         let [later, earlier] = arrays.as_slice() else {
             return Err(DataFusionError::Internal("two times".to_owned()));
@@ -63,11 +61,7 @@ impl ScalarUDFImpl for AgeFunction {
                 Some(_) => return Err(too_long()),
             });
         }
-        let ages = ages.finish();
-        match is_constant {
-            true => ScalarValue::try_from_array(&ages, 0).map(ColumnarValue::Scalar),
-            false => Ok(ColumnarValue::Array(Arc::new(ages))),
-        }
+        as_given(&call.args, Arc::new(ages.finish()))
     }
 }
 

@@ -11,11 +11,8 @@ use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, cast, create_udf, lit,
 };
 
-use crate::functions::times::by_array;
-use crate::postgres::{array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
-
-/// What `numeric` without digits is for the engine.
-const NUMERIC: DataType = DataType::Decimal128(38, 10);
+use crate::functions::times::{by_array, is_text};
+use crate::postgres::{NUMERIC, array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
 
 /// `numeric` of a whole number.
 const WHOLE_NUMERIC: DataType = DataType::Decimal128(20, 0);
@@ -93,8 +90,7 @@ fn has_few_digits(kind: &DataType) -> bool {
 /// What is cast in the place of an expression; none for that itself.
 fn before_cast(expr: &Expr, kind: &DataType, schema: &DFSchema) -> Result<Option<Expr>> {
     let Ok(from) = expr.get_type(schema) else { return Ok(None) };
-    let is_text = matches!(from, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    if !is_text {
+    if !is_text(&from) {
         return Ok(match (from, kind) {
             (from, kind) if from.is_floating() && kind.is_integer() => {
                 Some(ROUNDED.call(vec![cast(expr.clone(), DataType::Float64)]))

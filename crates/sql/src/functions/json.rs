@@ -10,11 +10,11 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use serde_json::value::RawValue;
 
+use crate::functions::times::as_given;
 use crate::postgres::array_elements;
 
 /// Most steps of a path.
@@ -77,7 +77,6 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let rows = call.number_rows;
-        let is_constant = call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let args = call.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<ArrayRef>>>()?;
         let [texts, steps @ ..] = args.as_slice() else {
             return Err(DataFusionError::Internal("a text and a path".to_owned()));
@@ -91,11 +90,7 @@ impl ScalarUDFImpl for JsonFunction {
             };
             found.append_option(member);
         }
-        let found: ArrayRef = Arc::new(found.finish());
-        match is_constant {
-            true => ScalarValue::try_from_array(&found, 0).map(ColumnarValue::Scalar),
-            false => Ok(ColumnarValue::Array(found)),
-        }
+        as_given(&call.args, Arc::new(found.finish()))
     }
 }
 

@@ -222,7 +222,7 @@ fn is_date(kind: &DataType) -> bool {
     matches!(kind, DataType::Date32 | DataType::Date64)
 }
 
-fn is_text(kind: &DataType) -> bool {
+pub(super) fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
@@ -262,6 +262,14 @@ pub(super) fn by_array(value: &ColumnarValue, change: impl Fn(&ArrayRef) -> Resu
             let changed = change(&value.to_array()?)?;
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&changed, 0)?))
         }
+    }
+}
+
+/// The results of a function: its only one as a single value if all arguments are single ones.
+pub(super) fn as_given(args: &[ColumnarValue], array: ArrayRef) -> Result<ColumnarValue> {
+    match args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
+        true => ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar),
+        false => Ok(ColumnarValue::Array(array)),
     }
 }
 
@@ -425,7 +433,7 @@ fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
 }
 
 /// The kind of instants in a unit.
-fn instants(unit: TimeUnit) -> DataType {
+pub(super) fn instants(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 

@@ -10,11 +10,10 @@ use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeZone};
 use datafusion::arrow::array::timezone::Tz;
 use datafusion::arrow::array::{Array, AsArray, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use crate::functions::times::after_gap;
+use crate::functions::times::{after_gap, as_given, instants, is_text};
 
 /// Most characters of the name of a zone in a message.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -26,10 +25,6 @@ pub(crate) fn timezone() -> Arc<ScalarUDF> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TimezoneFunction {
     signature: Signature,
-}
-
-fn instants() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 fn clocks() -> DataType {
@@ -53,16 +48,14 @@ impl ScalarUDFImpl for TimezoneFunction {
         let [zone, time] = kinds else {
             return Err(DataFusionError::Plan("timezone takes the name of a zone and a time".to_owned()));
         };
-        let is_text = |kind: &DataType| {
-            matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
-        };
+        let is_text_or_null = |kind: &DataType| is_text(kind) || kind.is_null();
         let time = match time {
             DataType::Timestamp(_, None) => clocks(),
-            DataType::Timestamp(_, Some(_)) | DataType::Date32 | DataType::Date64 => instants(),
-            text if is_text(text) => instants(),
+            DataType::Timestamp(_, Some(_)) | DataType::Date32 | DataType::Date64 => instants(TimeUnit::Microsecond),
+            text if is_text_or_null(text) => instants(TimeUnit::Microsecond),
             _ => return Err(DataFusionError::Plan("AT TIME ZONE takes a time".to_owned())),
         };
-        match is_text(zone) {
+        match is_text_or_null(zone) {
             true => Ok(vec![DataType::Utf8, time]),
             false => Err(DataFusionError::Plan("AT TIME ZONE takes the name of a zone".to_owned())),
         }
@@ -70,7 +63,7 @@ impl ScalarUDFImpl for TimezoneFunction {
 
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
         match kinds {
-            [_, DataType::Timestamp(_, None)] => Ok(instants()),
+            [_, DataType::Timestamp(_, None)] => Ok(instants(TimeUnit::Microsecond)),
             _ => Ok(clocks()),
         }
     }
@@ -80,7 +73,6 @@ impl ScalarUDFImpl for TimezoneFunction {
         let [zones, times] = call.args.as_slice() else {
             return Err(DataFusionError::Internal("a zone and a time".to_owned()));
         };
-        let is_constant = matches!((zones, times), (ColumnarValue::Scalar(_), ColumnarValue::Scalar(_)));
         let is_clock = kind != clocks();
         let times = times.to_array(rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
@@ -101,11 +93,7 @@ impl ScalarUDFImpl for TimezoneFunction {
             known = Some((name, zone));
             moved.append_value(moved_time(times.value(row), zone, is_clock)?);
         }
-        let moved = moved.finish().with_data_type(kind);
-        match is_constant {
-            true => ScalarValue::try_from_array(&moved, 0).map(ColumnarValue::Scalar),
-            false => Ok(ColumnarValue::Array(Arc::new(moved))),
-        }
+        as_given(&call.args, Arc::new(moved.finish().with_data_type(kind)))
     }
 }
 

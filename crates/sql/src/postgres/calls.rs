@@ -12,19 +12,6 @@ use crate::postgres::parameters::array_elements;
 /// Most patterns of `LIKE ANY`: each is one more condition.
 const PATTERNS_MAX: usize = 100;
 
-/// Functions that become other expressions.
-const CHANGED: [&str; 9] = [
-    "age",
-    "date_trunc",
-    "div",
-    "localtime",
-    "localtimestamp",
-    "mod",
-    "quote_literal",
-    "regexp_split_to_array",
-    "regexp_substr",
-];
-
 /// Stands between the parts of a text that is split by an expression. Unicode assigns no letter to it.
 const BETWEEN: &str = "\u{10ffff}";
 
@@ -67,7 +54,7 @@ pub(super) fn function(function: &mut Function, copies: &mut Copies) -> Result<O
         let args = arguments(function).unwrap_or_default().into_iter().map(taken).collect();
         return formatted(args).map(Some).map_err(DataFusionError::NotImplemented);
     }
-    if !is_plain || !CHANGED.contains(&name.as_str()) {
+    if !is_plain {
         return Ok(None);
     }
     Ok(match (name.as_str(), arguments(function).unwrap_or_default().as_mut_slice()) {

@@ -264,6 +264,11 @@ fn columns(text: &'static str) -> Vec<(&'static str, Of)> {
     text.split_whitespace().map(column).collect()
 }
 
+/// The columns of the views of what was done with tables, which are those of all or of users.
+const TABLE_STATISTICS: &str = "relid:o schemaname relname seq_scan:8 seq_tup_read:8 idx_scan:8 idx_tup_fetch:8 \
+     n_tup_ins:8 n_tup_upd:8 n_tup_del:8 n_live_tup:8 n_dead_tup:8 last_vacuum last_autovacuum last_analyze \
+     last_autoanalyze";
+
 /// Each table with its columns, and their types as one letter; without one, text.
 static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     let tables: [(&str, &str, &str); 83] = [
@@ -436,18 +441,8 @@ static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
             "pg_partitioned_table",
             "partrelid:o partstrat partnatts:2 partdefid:o partattrs:2s partclass:os partcollation:os partexprs",
         ),
-        (
-            PG_CATALOG,
-            "pg_stat_all_tables",
-            "relid:o schemaname relname seq_scan:8 seq_tup_read:8 idx_scan:8 idx_tup_fetch:8 n_tup_ins:8 n_tup_upd:8 \
-             n_tup_del:8 n_live_tup:8 n_dead_tup:8 last_vacuum last_autovacuum last_analyze last_autoanalyze",
-        ),
-        (
-            PG_CATALOG,
-            "pg_stat_user_tables",
-            "relid:o schemaname relname seq_scan:8 seq_tup_read:8 idx_scan:8 idx_tup_fetch:8 n_tup_ins:8 n_tup_upd:8 \
-             n_tup_del:8 n_live_tup:8 n_dead_tup:8 last_vacuum last_autovacuum last_analyze last_autoanalyze",
-        ),
+        (PG_CATALOG, "pg_stat_all_tables", TABLE_STATISTICS),
+        (PG_CATALOG, "pg_stat_user_tables", TABLE_STATISTICS),
         (
             PG_CATALOG,
             "pg_stat_activity",

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, CopyLegacyOption, CopyOption, CopySource, CopyTarget, DiscardObject, Expr, FetchDirection, Ident,
-    ObjectName, Query, Reset, SelectItem, Set, SetExpr, Statement, TransactionMode, Value, ValueWithSpan,
+    CloseCursor, CopyLegacyOption, CopyOption, CopySource, CopyTarget, DiscardObject, Expr, FetchDirection, ObjectName,
+    Query, Reset, SelectItem, Set, SetExpr, Statement, TransactionMode, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
 use crate::parser::postgres_statements;
-use crate::postgres::names;
+use crate::postgres::names::{self, folded};
 use crate::postgres::question::{self, PgQuery};
 use crate::postgres::rewrite;
 
@@ -157,13 +157,6 @@ fn query(mut statement: Statement, text: &Arc<str>, check: Check) -> Result<PgQu
     names::name_columns(&mut statement);
     rewrite::rewrite(&mut statement)?;
     Ok(PgQuery { text: Arc::clone(text), statement: Arc::new(statement), parameters })
-}
-
-fn folded(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
-    }
 }
 
 /// The name of a setting in lower case.

@@ -119,21 +119,29 @@ const FUNCTIONS: [(&str, Returns); 75] = [
 
 /// The functions of a session.
 pub(crate) fn functions(session: &Arc<PgSession>, relations: &Arc<Relations>) -> Vec<Arc<ScalarUDF>> {
-    let context = Arc::new(Context { session: Arc::clone(session), relations: Arc::clone(relations) });
-    let function = |(name, returns)| {
-        let signature = TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny]);
-        let signature = Signature::new(signature, Volatility::Stable);
-        Arc::new(ScalarUDF::new_from_impl(PgFunction { name, returns, signature, context: Arc::clone(&context) }))
-    };
-    FUNCTIONS.into_iter().map(function).collect()
+    named(session, relations, |_| true)
 }
 
 /// The functions that need no session, for queries that come by other ways.
 pub(crate) fn without_session(relations: &Arc<Relations>) -> Vec<Arc<ScalarUDF>> {
     const NAMES: [&str; 7] =
         ["parse_ident", "pg_typeof", "format_type", "pg_size_pretty", "quote_ident", "array_lower", "array_upper"];
-    let functions = functions(&Arc::default(), relations);
-    functions.into_iter().filter(|function| NAMES.contains(&function.name())).collect()
+    named(&Arc::default(), relations, |name| NAMES.contains(&name))
+}
+
+/// The functions whose names are among those that are wanted.
+fn named(
+    session: &Arc<PgSession>,
+    relations: &Arc<Relations>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<Arc<ScalarUDF>> {
+    let context = Arc::new(Context { session: Arc::clone(session), relations: Arc::clone(relations) });
+    let function = |(name, returns)| {
+        let signature = TypeSignature::OneOf(vec![TypeSignature::Nullary, TypeSignature::VariadicAny]);
+        let signature = Signature::new(signature, Volatility::Stable);
+        Arc::new(ScalarUDF::new_from_impl(PgFunction { name, returns, signature, context: Arc::clone(&context) }))
+    };
+    FUNCTIONS.into_iter().filter(|(name, _)| is_wanted(name)).map(function).collect()
 }
 
 /// A function that looks at the values of one row at a time.

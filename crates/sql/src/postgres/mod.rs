@@ -19,5 +19,6 @@ pub use commands::{PgCommand, PgCopyFormat, PgFetch, PgScript};
 pub use parameters::PgParameter;
 pub(crate) use parameters::{array_elements, array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
 pub use question::{PgDescription, PgQuery, PgSession};
+pub(crate) use types::NUMERIC;
 pub use types::{PgColumn, PgType};
 pub use values::{PgBatch, PgFormat, PgRows};

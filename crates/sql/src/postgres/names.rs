@@ -189,7 +189,8 @@ fn is_in_wildcard(column: &Expr, select: &Select) -> bool {
     })
 }
 
-fn folded(name: &Ident) -> String {
+/// A name as it is looked up: in lower case unless it is quoted.
+pub(super) fn folded(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
         None => name.value.to_lowercase(),

@@ -5,7 +5,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 
-use crate::postgres::types::{Kind, PgType, UUID_OID};
+use crate::postgres::types::{Kind, NUMERIC, PgType, UUID_OID};
 use crate::postgres::values::PgFormat;
 
 /// A value that a client has bound to a parameter.
@@ -41,7 +41,7 @@ pub(super) fn scalar(parameter: &PgParameter, pg_type: PgType, number: usize) ->
 
 fn pg_type_of_engine(pg_type: PgType) -> DataType {
     match (pg_type.kind(), pg_type.is_array()) {
-        (Kind::Numeric, false) => DataType::Decimal128(38, 10),
+        (Kind::Numeric, false) => NUMERIC,
         _ => pg_type.encoded(),
     }
 }

@@ -202,10 +202,12 @@ impl PgQuestion {
             inferred.insert(parameter_number(&name)?, data_type.map(|data_type| PgType::of(&data_type)));
         }
         infer_more(plan, &mut inferred)?;
-        visit_table_parameters(&mut Statement::clone(&self.query.statement), |number, _| {
-            inferred.insert(number, Some(PgType::INT8));
-            Ok(())
-        })?;
+        if self.query.parameters > 0 {
+            visit_table_parameters(&mut Statement::clone(&self.query.statement), |number, _| {
+                inferred.insert(number, Some(PgType::INT8));
+                Ok(())
+            })?;
+        }
         let count =
             inferred.keys().next_back().copied().unwrap_or(0).max(self.declared.len()).max(self.query.parameters);
         let pg_type = |number: usize| {

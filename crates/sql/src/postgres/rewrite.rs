@@ -406,9 +406,10 @@ fn name_function(relation: &mut TableFactor) {
         return;
     }
     let TableFactor::Table { name, alias, args: Some(args), .. } = relation else { return };
-    let Some(function) = name.0.last().and_then(|name| name.as_ident()).map(|name| name.value.to_lowercase()) else {
-        return;
-    };
+    // It is written into a text: a name in quotes may have anything in it.
+    let is_plain = |name: &&Ident| name.value.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+    let plain = name.0.last().and_then(|name| name.as_ident()).filter(is_plain);
+    let Some(function) = plain.map(|name| name.value.to_lowercase()) else { return };
     if ["generate_series", "range", "unnest"].contains(&function.as_str()) {
         if let Some(alias) = alias
             && alias.columns.is_empty()

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::DataType as ParsedType;
 
 use crate::postgres::catalog::{self, INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, Relations};
 use crate::postgres::question::PgSession;
-use crate::postgres::types::PgType;
+use crate::postgres::types::{NUMERIC, PgType};
 
 /// Whether there is a table with this name in the catalog.
 pub(super) fn is_catalog_table(name: &str) -> bool {
@@ -118,7 +118,7 @@ impl TypePlanner for PgTypePlanner {
             "name" | "char" | "varchar" | "bpchar" | "xid" | "json" | "jsonb" | "citext" | "inet" | "regconfig" => {
                 Some(DataType::Utf8)
             }
-            "numeric" => Some(DataType::Decimal128(38, 10)),
+            "numeric" => Some(NUMERIC),
             "int2vector" => Some(DataType::new_list(DataType::Int16, true)),
             "oidvector" => Some(DataType::new_list(DataType::UInt32, true)),
             name => {

@@ -75,6 +75,9 @@ const ALIASES: [(u32, u32, u32); 7] = [
 /// The OID of `uuid`, whose binary form is not that of a text.
 pub(super) const UUID_OID: u32 = 2950;
 
+/// What `numeric` without digits is for the engine.
+pub(crate) const NUMERIC: DataType = DataType::Decimal128(38, 10);
+
 impl PgType {
     /// Text.
     pub const TEXT: Self = Self { kind: Kind::Text, is_array: false };

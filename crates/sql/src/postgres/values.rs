@@ -16,7 +16,7 @@ use datafusion::arrow::temporal_conversions::{date32_to_datetime, timestamp_us_t
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::error::{SqlError, SqlErrorKind};
-use crate::postgres::types::{self, Kind, PgColumn, PgType};
+use crate::postgres::types::{self, Kind, NUMERIC, PgColumn, PgType};
 
 /// From 1970-01-01 to 2000-01-01, where PostgreSQL begins to count.
 const EPOCH_DAYS: i32 = 10_957;
@@ -134,7 +134,7 @@ fn encodable(array: &ArrayRef, pg_type: PgType) -> Result<ArrayRef, ArrowError> 
         DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..) | DataType::Null => cast(array, &target),
         _ if is_text => displayed(array),
         // That many digits are nobody's choice: `numeric` has as many as the number needs.
-        DataType::Decimal128(38, 10) => Ok(trimmed(&cast(array, &target)?)),
+        kind if *kind == NUMERIC => Ok(trimmed(&cast(array, &target)?)),
         DataType::Duration(_) => {
             cast(&cast(array, &DataType::Duration(datafusion::arrow::datatypes::TimeUnit::Nanosecond))?, &target)
         }

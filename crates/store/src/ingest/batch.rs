@@ -140,6 +140,11 @@ impl BatchWriter {
         Ok(())
     }
 
+    /// Records that were added so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Stores the batch: when this returns, its records are durable and visible to all readers.
     ///
     /// `Conflict`: other records were stored under the same id, or the log has changed; nothing was added.

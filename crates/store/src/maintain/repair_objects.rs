@@ -32,18 +32,21 @@ impl Maintenance {
         let mut left = Vec::new();
         for id in ids {
             let reason = match copy {
-                Some(_) => self.rebuild_log(id_of(&id)?, &[], copy).await?.err(),
-                None => Some("no other object here has all of its records; restore it with --from".to_owned()),
+                Some(_) => match self.rebuild_log(id_of(&id)?, &[], copy).await? {
+                    Ok(()) => continue,
+                    Err(reason) => Some(reason),
+                },
+                None => None,
             };
-            left.extend(reason.map(|reason| (id, reason)));
+            left.push((id, reason));
         }
         let ids: Vec<String> = left.iter().map(|(id, _)| id.clone()).collect();
         let replaced = self.replaced_slices(&ids, &row.id).await?;
         let mut is_repaired = true;
         for (id, reason) in left {
             let slices = replaced.get(&id).map_or(&[][..], Vec::as_slice);
-            if self.rebuild_log(id_of(&id)?, slices, None).await?.is_err() {
-                verified.note(format!("run {id}: not repaired: {reason}"));
+            if let Err(here) = self.rebuild_log(id_of(&id)?, slices, None).await? {
+                verified.note(format!("run {id}: not repaired: {}", reason.unwrap_or(here)));
                 is_repaired = false;
             }
         }

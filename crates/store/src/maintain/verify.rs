@@ -626,19 +626,20 @@ impl Maintenance {
         }
         let keys = || objects.iter().map(|object| object.location.to_string());
         let intents = if planted::is("sweep-without-age") { "deletions" } else { "intents" };
-        let mut looking = Sql::new("SELECT object_key, CAST(0 AS BIGINT) FROM segments WHERE object_key IN (");
-        for (table, is_intent) in [("page_files", 0), ("lake_objects", 0), ("deletions", 0), (intents, 1)] {
-            looking.push_list(keys()).push(format!(
-                ") UNION ALL SELECT object_key, CAST({is_intent} AS BIGINT) FROM {table} WHERE object_key IN ("
-            ));
+        let mut looking = Sql::new("SELECT object_key FROM segments WHERE object_key IN (");
+        for table in ["page_files", "lake_objects", "deletions"] {
+            looking.push_list(keys()).push(format!(") UNION ALL SELECT object_key FROM {table} WHERE object_key IN ("));
         }
         looking.push_list(keys()).push(")");
-        let named: Vec<(String, i64)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
-        let named: HashSet<String> = named
-            .into_iter()
-            .filter(|(key, is_intent)| *is_intent == 0 || !abandoned.contains_key(key))
-            .map(|(key, _)| key)
-            .collect();
+        let held: Vec<String> = keys().filter(|key| !abandoned.contains_key(key)).collect();
+        if !held.is_empty() {
+            looking
+                .push(format!(" UNION ALL SELECT object_key FROM {intents} WHERE object_key IN ("))
+                .push_list(held)
+                .push(")");
+        }
+        let named: Vec<String> = looking.build_query_scalar().fetch_all(self.core.catalog().read()).await?;
+        let named: HashSet<String> = named.into_iter().collect();
         objects.retain(|object| !named.contains(object.location.as_ref()));
         Ok(objects)
     }

@@ -40,6 +40,8 @@ pub struct RunFilter {
     pub id_prefix: Option<String>,
     /// Runs with one of these statuses; with any, if there are none.
     pub statuses: Vec<RunStatus>,
+    /// Runs that have ended, but whose log is still to come from their upstream, count as executing.
+    pub ends_with_log: bool,
     /// Runs that were active at some time in this range.
     pub overlapping: TimeRange,
     /// Runs of this artifact.
@@ -428,6 +430,23 @@ const ENDED: &str = "COALESCE(finished_at, 9223372036854775807)";
 /// A final run without an end time was rejected before it began: it is where it was asked for.
 const HAS_AN_END: &str = "(finished_at IS NOT NULL OR final_since IS NULL)";
 
+fn push_statuses(query: &mut Sql, filter: &RunFilter) {
+    /// A run that has ended, but whose log is still to come.
+    const AWAITS_LOG: &str = "(final_since IS NULL AND status NOT IN ('dispatching', 'executing'))";
+
+    let statuses = filter.statuses.iter().map(|status| status.as_str());
+    match filter.statuses.as_slice() {
+        [] => return,
+        [status] => query.push(" AND (status = ").push_bind(status.as_str()),
+        _ => query.push(" AND (status IN (").push_list(statuses).push(")"),
+    };
+    match filter.ends_with_log {
+        true if filter.statuses.contains(&RunStatus::Executing) => query.push(format!(" OR {AWAITS_LOG})")),
+        true => query.push(format!(" AND NOT {AWAITS_LOG})")),
+        false => query.push(")"),
+    };
+}
+
 fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
     if let Some(id) = filter.task_id {
         query.push(" AND task_id = ").push_bind(id.to_string());
@@ -447,15 +466,7 @@ fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
         query.push(" AND id >= ").push_bind(prefix.clone()).push(" AND id < ").push_bind(format!("{prefix}g"));
         query.push(format!(" AND substr(id, 1, {}) = ", prefix.len())).push_bind(prefix.clone());
     }
-    match filter.statuses.as_slice() {
-        [] => {}
-        [status] => {
-            query.push(" AND status = ").push_bind(status.as_str());
-        }
-        statuses => {
-            query.push(" AND status IN (").push_list(statuses.iter().map(|status| status.as_str())).push(")");
-        }
-    }
+    push_statuses(query, filter);
     push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
     if let Some(end) = filter.overlapping.end {
         query.push(" AND triggered_at <= ").push_bind(end.as_millis());

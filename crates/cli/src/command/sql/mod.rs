@@ -61,7 +61,7 @@ pub(crate) struct SqlArgs {
 pub(crate) async fn run(args: SqlArgs) -> Outcome {
     let asked = Asked::of(&args).await?;
     if let Asked::Service(client) = &asked {
-        note_unreadable_workspaces(client, None).await;
+        note_unreadable_workspaces(client, &[]).await;
     }
     let outcome = match &args.query {
         Some(query) => asked.once(query, &args).await,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use runlog_model::wire::admin::AuditEntry;
-use runlog_model::{Clock, LogTime, Random, Timestamp};
+use runlog_model::{Clock, LogTime, Random, Timestamp, read_object};
 use runlog_store::Store;
 use runlog_store::accounts::Caller;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ use crate::auth::audit::AuditedChange;
 use crate::http::error::{ApiError, ApiResult};
 use crate::ingest::body_memory::BodyMemory;
 use crate::ingest::decoded_size;
-use crate::ingest::engine::{self, Continuation, DefaultRun, EventDefault, Events, group_by_run};
+use crate::ingest::engine::{Continuation, DefaultRun, EventDefault, Events, group_by_run};
 use crate::ingest::intake::{Naming, Outcome, Sender, TaskHint};
 use crate::ingest::syslog::days::{self, Day};
 use crate::ingest::syslog::frames::{Frame, Start};
@@ -306,10 +306,9 @@ impl Receiver {
                     continue;
                 }
             }
-            let mut repaired = 0;
-            let json = text.starts_with('{').then(|| engine::read(text.as_bytes(), &mut repaired).ok()).flatten();
+            let json = text.starts_with('{').then(|| read_object(text.as_bytes()).ok()).flatten();
+            let (mut event, repaired) = json.unwrap_or_else(|| (message::read_any(&text, now, zone), 0));
             events.add_repaired(repaired);
-            let mut event = json.unwrap_or_else(|| message::read_any(&text, now, zone));
             if let Some(whole_bytes) = frame.whole_bytes {
                 event.insert("truncated_from_bytes".to_owned(), whole_bytes.into());
             }

@@ -14,6 +14,9 @@ pub(crate) fn read(line: &str) -> Option<Object> {
     let mut parts = rest.splitn(6, ' ');
     let mut part = || parts.next();
     let (time, host, app, process, message_id, rest) = (part()?, part()?, part()?, part()?, part()?, part()?);
+    if !rest.starts_with(['-', '[']) {
+        return None;
+    }
     let mut event = Object::new();
     add_priority(&mut event, priority);
     for (name, text) in
@@ -23,17 +26,8 @@ pub(crate) fn read(line: &str) -> Option<Object> {
             event.insert(name.to_owned(), text.into());
         }
     }
-    let (malformed, text) = match rest.strip_prefix('-') {
-        Some(text) => (String::new(), text),
-        None if rest.starts_with('[') => {
-            let StructuredData { elements, malformed, rest } = StructuredData::read(rest);
-            event.extend(elements);
-            (malformed, rest)
-        }
-        None => return None,
-    };
-    let text = if malformed.is_empty() { text.strip_prefix(' ').unwrap_or(text) } else { text };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let StructuredData { elements, malformed, rest: text } = StructuredData::read_before_message(rest);
+    event.extend(elements);
     event.insert("message".to_owned(), [malformed.as_str(), text].concat().into());
     Some(event)
 }

@@ -5,12 +5,13 @@ use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::http::error::ApiError;
-use crate::http::request::{IcebergErrorType, iceberg_error_type};
+use crate::http::request::IcebergErrorType;
 
-/// A failure, and its type in Iceberg.
+/// A failure.
 pub(crate) struct IcebergError {
     problem: ApiError,
-    kind: &'static str,
+    /// Its type in Iceberg; none: that of its status.
+    kind: Option<&'static str>,
 }
 
 /// The result of a handler.
@@ -27,24 +28,24 @@ pub(super) fn check_is_on(app: &App) -> IcebergResult<()> {
 impl IcebergError {
     /// 404: there is no such namespace, or the caller may not read it.
     pub(super) fn no_namespace(message: impl Into<String>) -> Self {
-        Self { problem: ApiError::not_found(message), kind: "NoSuchNamespaceException" }
+        Self { problem: ApiError::not_found(message), kind: Some("NoSuchNamespaceException") }
     }
 
     /// 404: there is no such table.
     pub(super) fn no_table(message: impl Into<String>) -> Self {
-        Self { problem: ApiError::not_found(message), kind: "NoSuchTableException" }
+        Self { problem: ApiError::not_found(message), kind: Some("NoSuchTableException") }
     }
 
     /// 404: there is no such warehouse.
     pub(super) fn no_warehouse(message: impl Into<String>) -> Self {
-        Self { problem: ApiError::not_found(message), kind: "NoSuchWarehouseException" }
+        Self { problem: ApiError::not_found(message), kind: Some("NoSuchWarehouseException") }
     }
 
     /// 501: the catalog is not offered here.
     fn is_off() -> Self {
         let problem = ApiError::new(StatusCode::NOT_IMPLEMENTED, "this service has no tables for lakehouses")
             .with_detail("start every service of the archive with --iceberg");
-        Self { problem, kind: "UnsupportedOperationException" }
+        problem.into()
     }
 
     /// 501: requests are not signed here.
@@ -52,7 +53,7 @@ impl IcebergError {
         let problem =
             ApiError::new(StatusCode::NOT_IMPLEMENTED, "the objects of this archive are not in a bucket of S3")
                 .with_detail("read them with credentials of your own");
-        Self { problem, kind: "UnsupportedOperationException" }
+        problem.into()
     }
 
     /// 403: the request is not signed.
@@ -60,22 +61,22 @@ impl IcebergError {
         let message = "this request is not signed: it does not read an object of a table that you may read";
         let detail = "only GET and HEAD of the files of loaded tables are signed, without a query; load the table again if \
                       it has changed";
-        Self { problem: ApiError::forbidden(message).with_detail(detail), kind: "ForbiddenException" }
+        ApiError::forbidden(message).with_detail(detail).into()
     }
 }
 
 impl<E: Into<ApiError>> From<E> for IcebergError {
     fn from(error: E) -> Self {
-        let problem: ApiError = error.into();
-        let kind = iceberg_error_type(problem.status);
-        Self { problem, kind }
+        Self { problem: error.into(), kind: None }
     }
 }
 
 impl IntoResponse for IcebergError {
     fn into_response(self) -> Response {
         let mut response = self.problem.into_response();
-        response.extensions_mut().insert(IcebergErrorType(self.kind));
+        if let Some(kind) = self.kind {
+            response.extensions_mut().insert(IcebergErrorType(kind));
+        }
         response
     }
 }

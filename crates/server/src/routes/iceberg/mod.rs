@@ -31,7 +31,7 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiError;
 use crate::http::parameters::{Query, query_parameters};
-use crate::http::request::OwnErrorBody;
+use crate::http::request::OauthErrorCode;
 use crate::http::web::header_has;
 use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 use crate::routes::oauth;
@@ -121,14 +121,13 @@ pub(super) async fn token(state: State<App>, headers: HeaderMap, extensions: Ext
 fn oauth_error(problem: ApiError) -> Response {
     let code = match problem.status {
         StatusCode::UNAUTHORIZED => "invalid_client",
-        StatusCode::BAD_REQUEST if problem.message.starts_with("grant_type: ") => "unsupported_grant_type",
+        StatusCode::BAD_REQUEST if problem.message == oauth::UNSUPPORTED_GRANT => "unsupported_grant_type",
         StatusCode::BAD_REQUEST => "invalid_request",
         // Not one of the client: it is told what any client is told.
         _ => return problem.into_response(),
     };
-    let body = Json(json!({ "error": code, "error_description": problem.message }));
-    let mut response = (problem.status, body).into_response();
-    response.extensions_mut().insert(OwnErrorBody);
+    let mut response = problem.into_response();
+    response.extensions_mut().insert(OauthErrorCode(code));
     response
 }
 
