@@ -21,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A request to a webhook: its headers, in lower case, and its body.
 #[derive(Debug, Clone)]
-struct Told {
+struct WebhookRequest {
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Told {
+impl WebhookRequest {
     fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
@@ -49,7 +49,7 @@ enum Manner {
 
 struct Hook {
     url: String,
-    told: Arc<Mutex<Vec<Told>>>,
+    told: Arc<Mutex<Vec<WebhookRequest>>>,
     manner: Arc<Mutex<Manner>>,
     sender: Arc<AtomicU32>,
     /// Connections of clients that wait for a response in vain.
@@ -85,7 +85,7 @@ impl Hook {
         Self { url, told, manner, sender, waiting }
     }
 
-    fn told(&self) -> Vec<Told> {
+    fn told(&self) -> Vec<WebhookRequest> {
         self.told.lock().unwrap().clone()
     }
 
@@ -125,7 +125,7 @@ fn stopped(child: Child) -> Output {
     })
 }
 
-fn read_request(connection: &TcpStream) -> Told {
+fn read_request(connection: &TcpStream) -> WebhookRequest {
     let mut reader = BufReader::new(connection);
     let mut lines = Vec::new();
     loop {
@@ -145,7 +145,7 @@ fn read_request(connection: &TcpStream) -> Told {
     let length = headers.iter().find(|(name, _)| name == "content-length").unwrap().1.parse().unwrap();
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    Told { headers, body: String::from_utf8(body).unwrap() }
+    WebhookRequest { headers, body: String::from_utf8(body).unwrap() }
 }
 
 /// Sends a request as the administrator; returns the JSON of the response, or null if it has no body.
@@ -217,11 +217,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self::telling_of("\"run_failed\", \"new_problem\"", "")
+        Self::with_conditions("\"run_failed\", \"new_problem\"", "")
     }
 
     /// With a rule for some occurrences, and further settings before it.
-    fn telling_of(when: &str, more: &str) -> Self {
+    fn with_conditions(when: &str, more: &str) -> Self {
         let mail = MailServer::start("none");
         let server = format!("server = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"", mail.port);
         Self::set(when, more, mail, &server)
@@ -354,7 +354,7 @@ fn runs_that_ended_before_a_rule_was_there_are_not_reported_and_the_cause_is_quo
     assert!(of_run[0].1.ends_with(&run), "{told:?}");
     let cause = "ORA-00942: table \"STAGE_ORDERS\" does not exist";
     assert_eq!(told.len(), 2, "and the problem is reported: {told:?}");
-    let bodies: Vec<Value> = scene.hook.told().iter().map(Told::json).collect();
+    let bodies: Vec<Value> = scene.hook.told().iter().map(WebhookRequest::json).collect();
     // A collector that ends does not wait for the problem of the run.
     let body = bodies.iter().find(|body| body["what"] == "new_problem").unwrap();
     assert_eq!(body["problem"]["headline"], json!(cause), "{body}");
@@ -363,7 +363,7 @@ fn runs_that_ended_before_a_rule_was_there_are_not_reported_and_the_cause_is_quo
 }
 
 #[test]
-fn a_failed_run_is_told_once_to_a_webhook_and_a_mailbox() {
+fn a_failed_run_is_reported_once_to_a_webhook_and_a_mailbox() {
     let scene = Scene::new();
     scene.run(1, "execution_failed");
     assert!(scene.collect().status.success());
@@ -398,7 +398,7 @@ fn a_failed_run_is_told_once_to_a_webhook_and_a_mailbox() {
 }
 
 #[test]
-fn a_preview_shows_what_would_have_been_told_and_tells_nobody() {
+fn a_preview_lists_alerts_without_sending_them() {
     let scene = Scene::new();
     let run = scene.run(1, "execution_failed");
     scene.run(2, "execution_successful");
@@ -429,7 +429,7 @@ fn a_preview_shows_what_would_have_been_told_and_tells_nobody() {
 }
 
 #[test]
-fn what_a_muted_rule_finds_is_noted_and_never_told() {
+fn alerts_of_a_muted_rule_are_recorded_and_never_sent() {
     let scene = Scene::new();
     assert!(scene.collect().status.success());
     let service = Service::start_on(&scene.upstream.folder().join("collected"), &[]);
@@ -499,7 +499,7 @@ fn rules_are_listed_and_muted_through_the_service() {
 }
 
 #[test]
-fn a_webhook_that_refuses_is_told_again_later_and_then_no_more() {
+fn a_refused_alert_is_retried_and_then_given_up() {
     let scene = Scene::new();
     assert!(scene.collect().status.success());
     scene.run(2, "execution_failed");
@@ -543,7 +543,7 @@ fn a_mailbox_that_does_not_exist_keeps_nothing_from_the_others() {
 }
 
 #[test]
-fn what_waits_behind_an_alert_that_does_not_arrive_is_tried_the_next_time() {
+fn alerts_behind_a_failed_one_are_sent_in_the_next_round() {
     let scene = Scene::new();
     assert!(scene.collect().status.success());
     scene.run(2, "execution_failed");
@@ -560,7 +560,7 @@ fn what_waits_behind_an_alert_that_does_not_arrive_is_tried_the_next_time() {
 
 /// Alerts were sent one at a time to all destinations: the mailbox waited half a minute for each alert of the webhook.
 #[test]
-fn a_mailbox_does_not_wait_for_a_webhook_that_says_nothing() {
+fn an_unresponsive_webhook_does_not_delay_mail() {
     let scene = Scene::new();
     assert!(scene.collect().status.success());
     scene.run(2, "execution_failed");
@@ -580,7 +580,7 @@ fn a_mailbox_does_not_wait_for_a_webhook_that_says_nothing() {
 
 /// The attempt and its task never ended: rules were no longer evaluated, and SIGTERM had no effect.
 #[test]
-fn a_mail_server_that_says_nothing_keeps_nobody_from_stopping() {
+fn an_unresponsive_mail_server_does_not_delay_shutdown() {
     let (port, waiting) = silent_server();
     let server = format!("server = \"127.0.0.1\"\nport = {port}\nsecurity = \"none\"");
     let scene = Scene::set("\"run_failed\"", "", MailServer::start("none"), &server);
@@ -630,8 +630,8 @@ fn check_tries_each_destination() {
 }
 
 #[test]
-fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
-    let scene = Scene::telling_of("\"run_slow\", \"task_late\"", "");
+fn slow_runs_and_missing_runs_are_reported() {
+    let scene = Scene::with_conditions("\"run_slow\", \"task_late\"", "");
     assert!(scene.collect().status.success());
     for number in 1..=6 {
         // Runs every ten minutes, one minute each; the last one two hours ago.
@@ -661,8 +661,8 @@ fn a_run_that_took_too_long_is_told_and_a_task_that_does_not_run() {
 }
 
 #[test]
-fn an_error_that_a_task_never_logged_before_is_told() {
-    let scene = Scene::telling_of("\"new_error\"", "");
+fn a_new_kind_of_error_is_reported() {
+    let scene = Scene::with_conditions("\"new_error\"", "");
     let error = |message: &str| json!({"severity": "ERROR", "logMessage": message});
     let finish = ["--finish", "execution_successful"];
     let summarize = || scene.summarize();
@@ -685,7 +685,7 @@ fn an_error_that_a_task_never_logged_before_is_told() {
 
 #[test]
 fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
-    let scene = Scene::telling_of("\"new_problem\", \"problem_came_back\"", "");
+    let scene = Scene::with_conditions("\"new_problem\", \"problem_came_back\"", "");
     let error =
         |number: u32| json!({"severity": "ERROR", "logMessage": format!("java.sql.SQLException: no table t_{number}")});
     let finish = ["--finish", "execution_failed"];
@@ -751,13 +751,13 @@ fn one_alert_is_sent_for_each_new_problem_and_each_that_came_back() {
 }
 
 #[test]
-fn a_sink_that_falls_behind_is_told_with_its_reason() {
+fn a_sink_that_falls_behind_is_reported_with_the_reason() {
     // A port without a listener.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let sink = format!(
         "[[sink]]\nname = \"elastic\"\nkind = \"elasticsearch\"\nurl = \"http://127.0.0.1:{port}\"\nindex = \"logs\""
     );
-    let scene = Scene::telling_of("\"sink_behind\"", &sink);
+    let scene = Scene::with_conditions("\"sink_behind\"", &sink);
     scene.run(1, "execution_successful");
     assert!(!scene.collect().status.success(), "what cannot be delivered is said");
     for _ in 0..2 {
@@ -830,7 +830,7 @@ fn a_test_alert_reaches_each_destination_of_a_rule() {
     let (code, said) = test("chat");
     assert_eq!((code, said.matches("accepted").count()), (Some(0), 2), "{said}");
     assert!(!said.contains("/hook"), "the address is a secret: {said}");
-    let mut told: Vec<Value> = hook.told().iter().map(Told::json).collect();
+    let mut told: Vec<Value> = hook.told().iter().map(WebhookRequest::json).collect();
     told.sort_by_key(|body| body["type"].is_null());
     assert_eq!(told[0]["attachments"][0]["content"]["version"], "1.4");
     assert_eq!(told[1]["text"], "runlog: this is a test, alerts arrive here");
@@ -860,7 +860,7 @@ impl Scene {
 }
 
 #[test]
-fn the_end_of_a_failure_is_told_once_by_mail_and_webhook_and_listed_until_then() {
+fn a_recovery_is_reported_once_by_mail_and_webhook() {
     let scene = Scene::new();
     assert!(scene.collect().status.success());
     let failed = scene.run(1, "execution_failed");
@@ -870,7 +870,7 @@ fn the_end_of_a_failure_is_told_once_by_mail_and_webhook_and_listed_until_then()
     assert!(scene.collect().status.success());
     assert!(scene.collect().status.success());
     let told = scene.hook.told();
-    let bodies: Vec<Value> = told.iter().map(Told::json).collect();
+    let bodies: Vec<Value> = told.iter().map(WebhookRequest::json).collect();
     let whats: Vec<&str> = bodies.iter().map(|body| body["what"].as_str().unwrap()).collect();
     assert_eq!(whats, ["run_failed", "recovered"]);
     assert_eq!((&bodies[1]["of"], &bodies[1]["runId"]), (&json!("run_failed"), &json!(failed)));

@@ -70,7 +70,7 @@ fn objects(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_an_archive_holds_is_told() {
+fn stats_describe_the_contents_of_an_archive() {
     let (folder, workspace) = archive();
     let told = json_of(folder.path(), &["archive", "stats"]);
     let of_workspace = &told["workspaces"][0];
@@ -97,7 +97,7 @@ fn a_changed_object_is_found_and_named() {
 }
 
 #[test]
-fn what_nothing_names_is_found_and_removed_when_asked() {
+fn orphaned_objects_are_reported_and_removed_with_repair() {
     let (folder, _) = archive();
     let object = objects(folder.path()).remove(0);
     let orphan = object.with_file_name("left-behind.parquet");
@@ -136,7 +136,7 @@ fn a_copy_holds_the_same_and_brings_only_what_is_new() {
 
 /// What a killed process leaves of a file that it writes is in no list of objects, and stayed for ever.
 #[test]
-fn what_a_killed_process_left_of_a_file_is_swept_and_what_is_being_written_stays() {
+fn leftovers_of_a_killed_process_are_swept_and_files_in_progress_kept() {
     let (folder, _) = archive();
     let object = objects(folder.path()).remove(0);
     let (old, young) = (object.with_file_name("left.parquet#1"), object.with_file_name("written.parquet#2"));
@@ -366,7 +366,7 @@ fn a_doctor_names_the_work_of_a_service_that_does_not_come_back() {
 
 /// The message contained the response of S3 three times, and no advice to create the bucket.
 #[test]
-fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
+fn a_missing_bucket_is_reported_in_one_sentence() {
     let (folder, _) = archive();
     // As S3 responds.
     let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NoSuchBucket</Code><Message>The specified bucket \
@@ -384,7 +384,7 @@ fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
 }
 
 #[test]
-fn status_looks_at_an_archive_and_makes_none() {
+fn status_never_creates_an_archive() {
     // In another folder than that of the collector, the command created an archive and reported zeros.
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
@@ -400,7 +400,7 @@ fn status_looks_at_an_archive_and_makes_none() {
 }
 
 #[test]
-fn recovering_looks_for_an_archive_and_makes_none() {
+fn recover_never_creates_an_archive() {
     // The command created an archive in an empty folder, without an administrator.
     let folder = tempfile::tempdir().unwrap();
     let output = runlog(&["admin", "recover", "--data"]).arg(folder.path()).output().unwrap();
@@ -486,7 +486,7 @@ fn settings_that_name_nothing_are_refused() {
 }
 
 #[test]
-fn a_probe_is_told_whether_a_service_is_ready() {
+fn a_probe_reports_whether_a_service_is_ready() {
     let service = Service::start(&[]);
     assert_eq!(service.succeed(&["health"]), "ready\n");
     let nowhere = runlog(&["health", "--api-url", "http://127.0.0.1:1"]).output().unwrap();
@@ -651,7 +651,7 @@ fn an_archive_is_not_copied_onto_itself() {
 }
 
 #[test]
-fn sizes_and_numbers_are_read_and_refused_in_words() {
+fn invalid_sizes_and_numbers_are_explained() {
     let (folder, workspace) = archive();
     let kept = json_of(folder.path(), &["archive", "retention", &workspace, "--bytes", "5GB"]);
     assert_eq!(kept["bytes"], 5_000_000_000_u64);

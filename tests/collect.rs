@@ -267,7 +267,7 @@ fn a_missing_right_to_component_metrics_is_named_by_check_and_does_not_hold_up_l
 }
 
 #[test]
-fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
+fn every_run_is_collected_once_and_a_running_run_after_its_end() {
     let stage = Stage::new();
     let first = stage.json(&["collect", "--once", "--json"]);
     assert_eq!(
@@ -292,7 +292,7 @@ fn every_run_is_collected_once_and_a_run_that_goes_on_when_it_has_ended() {
 }
 
 #[test]
-fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
+fn records_collected_during_a_run_are_stored_once() {
     let stage = Stage::new();
     stage.settings("while_going = \"1s\"\nevery = \"1s\"\n");
     let mut collector = stage.command(&["collect"]).stderr(Stdio::null()).spawn().unwrap();
@@ -320,7 +320,7 @@ fn what_a_run_logs_while_it_goes_on_stands_once_at_the_seams() {
 }
 
 #[test]
-fn an_archive_is_made_once_by_those_that_open_it_first_together() {
+fn concurrent_first_starts_create_one_archive() {
     // A collector that started at the same time as another one found incomplete tables and exited.
     let folder = tempfile::tempdir().unwrap();
     let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\n";
@@ -504,7 +504,7 @@ fn a_canary_finds_its_records_behind_the_collector_and_misses_them_where_nobody_
 }
 
 #[test]
-fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
+fn a_collector_stops_on_request_while_its_upstream_is_unavailable() {
     let stage = Stage::new();
     let settings = stage.folder.path().join("runlog.toml");
     // There is no listener.
@@ -526,11 +526,11 @@ fn a_collector_whose_upstream_is_away_ends_when_it_is_told_to() {
 }
 
 /// A service that plays Talend Cloud: what it answers at each path, and nothing else.
-struct StandIn {
+struct FakeCloud {
     url: String,
 }
 
-impl StandIn {
+impl FakeCloud {
     fn start(answers: Vec<(String, Value)>) -> Self {
         use std::io::{BufRead, BufReader, Read, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -654,7 +654,7 @@ fn collected(folder: &TempDir, token: &str) -> (Value, TempDir) {
 #[test]
 fn plan_executions_are_carried_from_talend_cloud_to_an_archive_and_on_to_the_next() {
     let answers = failed_plan();
-    let cloud = StandIn::start(answers.clone());
+    let cloud = FakeCloud::start(answers.clone());
     let folder = collecting_from(&cloud.url);
     let check = runlog(&["check"]).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned();
@@ -713,6 +713,133 @@ fn plan_executions_are_carried_from_talend_cloud_to_an_archive_and_on_to_the_nex
             assert_eq!(answer_of(service, "GET", path, ""), *expected, "{path}");
         }
     }
+    assert_eq!(everything(&second), everything(&first));
+}
+
+/// The rows of all tables about what is collected, without what each archive has of its own; sorted.
+fn everything(service: &Service) -> Vec<(&'static str, Vec<String>)> {
+    const OWN: [&str; 9] = [
+        "arrival",
+        "created_at",
+        "headline",
+        "is_reported",
+        "last_record_stored_at",
+        "problem_id",
+        "stored_at",
+        "stored_bytes",
+        "upstream",
+    ];
+    let tables =
+        ["runs", "tasks", "records", "component_metrics", "plan_executions", "plan_steps", "tenant_audit_logs"];
+    let rows_of = |table: &&'static str| {
+        let rows = service.succeed(&["sql", "--format", "ndjson", &format!("SELECT * FROM {table}")]);
+        let row = |line: &str| {
+            let mut row: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+            row.retain(|name, _| !OWN.contains(&name.as_str()));
+            Value::Object(row).to_string()
+        };
+        let mut rows: Vec<String> = rows.lines().map(row).collect();
+        rows.sort();
+        (*table, rows)
+    };
+    tables.iter().map(rows_of).collect()
+}
+
+/// Runs with everything that an engine can say of them.
+#[allow(clippy::disallowed_methods, reason = "a collector lists what happened in the last day")]
+fn push_everything(service: &Service, task: &str) {
+    let ago = |seconds: u64| {
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200 + seconds);
+        let millis = time.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        runlog_model::Timestamp::clamped(millis / 1_000 * 1_000)
+    };
+    let whole = json!({
+        "taskId": task, "taskVersion": "4.9", "executionType": "PLAN", "triggerTimestamp": ago(90), "startTimestamp": ago(80),
+        "userId": "fupton", "userType": "SERVICE", "planId": "plan", "planName": "month end",
+        "planExecutionId": PLAN_EXECUTION, "planStepId": "load", "artifactId": "a-1", "artifactName": "orders",
+        "artifactVersion": "0.3", "logLevel": "INFO", "attempts": 3, "timeout": 17, "parallelExecutionAllowed": true,
+        "apiVersion": "2021-03", "containerId": "c-1", "runtime": {"type": "REMOTE_ENGINE_CLUSTER", "id": "c", "engineId": "e",
+        "clusterId": "c", "runProfileId": "p"},
+    });
+    let with = |name: &str, value: Value| {
+        let mut start = whole.clone();
+        start[name] = value;
+        start
+    };
+    let record = |number: i64| {
+        json!({
+            "logTimestamp": ago(70).as_millis() + number / 3, "severity": if number % 2 == 0 { "INFO" } else { "odd" },
+            "logType": "t", "logMessage": format!("row {number}\n second"), "bundleName": "b", "bundleVersion": "1",
+            "podName": "p", "thread": number, "mdc": {"a": [1, null]},
+        })
+    };
+    let records: Vec<String> = (0..250).map(|number| record(number).to_string()).collect();
+    let waiting = json!({"taskId": task, "status": "dispatching", "triggerTimestamp": ago(90)});
+    let failed = json!({"status": "execution_failed", "finishTimestamp": ago(10), "errorMessage": "boom",
+        "errorType": "JAVA", "numberOfProcessedRows": 12, "numberOfRejectedRows": 3});
+    let good = json!({"status": "execution_successful", "finishTimestamp": ago(5)});
+    let paused =
+        json!({"status": "deploy_failed", "finishTimestamp": ago(89), "misfiredExecutionReason": "TASK_IS_PAUSED"});
+    let silent = with("logLevel", "OFF".into());
+    let runs = [(whole.clone(), records, failed), (silent, Vec::new(), good), (waiting, Vec::new(), paused)];
+    for (run, (start, records, finish)) in RUNS.iter().zip(runs) {
+        answer_of(service, "PUT", &format!("/runlog/v1/runs/{run}"), &start.to_string());
+        answer_of(service, "POST", &format!("/runlog/v1/runs/{run}/records"), &records.join("\n"));
+        answer_of(service, "POST", &format!("/runlog/v1/runs/{run}/finish"), &finish.to_string());
+    }
+    measure(service, RUNS[0], 3, 48_112);
+}
+
+/// The second archive lacked the artifact of a run, its log level, attempts and the name of its plan, and the description and
+/// tags of its task.
+#[test]
+fn everything_is_carried_from_one_archive_to_the_next_and_the_one_after() {
+    let first = Service::start(&["--settle", "0s", "--page-records", "100"]);
+    let (workspace, _) = first.make_task();
+    let task = json!({"name": "orders", "workspaceId": workspace, "version": "5.2", "description": "loads orders",
+        "tags": ["critical", "a b"]});
+    let task = answer_of(&first, "POST", "/runlog/v1/tasks", &task.to_string())["executable"].clone();
+    push_everything(&first, task.as_str().unwrap());
+    let mut folders = Vec::new();
+    let mut services = vec![first];
+    for _ in 0..2 {
+        let before = services.last().unwrap();
+        let folder = collecting_from(&before.url);
+        let settings = folder.path().join("runlog.toml");
+        let text = std::fs::read_to_string(&settings).unwrap().replace("component_metrics = false", "");
+        std::fs::write(&settings, text).unwrap();
+        let (counts, archive) = collected(&folder, &before.token);
+        assert_eq!((&counts["landed"], &counts["componentMetrics"]), (&json!(3), &json!(1)), "{counts}");
+        std::fs::rename(folder.path().join("runlog-data"), archive.path().join("data")).unwrap();
+        services.push(Service::start_in(archive, &["--settle", "0s"]));
+        folders.push(folder);
+    }
+    let used = |service: &Service| {
+        let mut rows = everything(service);
+        // The first archive has no task that never ran of its own, and derives plan executions from their runs.
+        rows.retain(|(table, _)| *table != "plan_steps");
+        let tasks = rows.iter_mut().find(|(table, _)| *table == "tasks").unwrap();
+        tasks.1.retain(|row| row.contains("orders"));
+        rows
+    };
+    let paths = RUNS.iter().flat_map(|run| {
+        let summary = format!("/runlog/v1/runs/{run}/summary");
+        [format!("/processing/executions/{run}"), format!("/monitoring/executions/{run}/logs?count=200"), summary]
+    });
+    let without_own = |mut answer: Value| {
+        if let Some(log) = answer.get_mut("log").and_then(Value::as_object_mut) {
+            log.remove("storedBytes");
+        }
+        answer
+    };
+    let paths: Vec<String> = paths.collect();
+    for service in &services[1..] {
+        assert_eq!(used(service), used(&services[0]));
+        for path in &paths {
+            let answers = [service, &services[0]].map(|service| without_own(answer_of(service, "GET", path, "")));
+            assert_eq!(answers[0], answers[1], "{path}");
+        }
+    }
 }
 
 /// Audit logs of Talend Cloud of two hours ago.
@@ -736,7 +863,7 @@ fn audit_logs_are_carried_from_talend_cloud_to_an_archive_its_sinks_and_on_to_th
     let entries = audit_logs();
     let mut answers = failed_plan();
     answers.push(("/security/audit/logs".to_owned(), entries.clone()));
-    let cloud = StandIn::start(answers);
+    let cloud = FakeCloud::start(answers);
     let folder = collecting_from(&cloud.url);
     let with_audit_logs = |folder: &TempDir, more: &str| {
         let settings = folder.path().join("runlog.toml");
@@ -786,13 +913,15 @@ fn audit_logs_are_carried_from_talend_cloud_to_an_archive_its_sinks_and_on_to_th
     for service in [&first, &second, &third] {
         assert_eq!(answer_of(service, "GET", "/security/audit/logs?size=1000", ""), entries);
     }
+    let stored = |service| everything(service).pop();
+    assert_eq!(stored(&second), stored(&first));
 }
 
 #[test]
 fn a_collector_that_is_killed_after_a_page_of_audit_logs_stores_each_entry_once() {
     let mut answers = failed_plan();
     answers.push(("/security/audit/logs".to_owned(), audit_logs()));
-    let cloud = StandIn::start(answers);
+    let cloud = FakeCloud::start(answers);
     let folder = collecting_from(&cloud.url);
     let settings = folder.path().join("runlog.toml");
     std::fs::write(&settings, std::fs::read_to_string(&settings).unwrap() + "audit_logs = true\n").unwrap();

@@ -125,7 +125,7 @@ fn a_log_that_cannot_be_written_here_has_a_code_of_its_own_that_help_names() {
 }
 
 #[test]
-fn a_service_that_is_away_is_told_apart() {
+fn an_unavailable_service_has_its_own_exit_code() {
     let mut command =
         runlog(&["runs", "57f64991e4b0b689a64feed2", "--api-url", "http://127.0.0.1:9", "--retries", "0"]);
     let output = command.env("RUNLOG_TOKEN", "t").output().unwrap();
@@ -417,13 +417,39 @@ fn a_log_settles_as_the_settings_of_its_service_say_unless_an_option_does() {
 }
 
 #[test]
-fn a_filter_of_the_log_that_is_none_is_told() {
+fn an_invalid_log_filter_is_reported() {
     let mut serve = runlog(&["serve", "--listen", "127.0.0.1:0"]);
     let output = serve.env("RUNLOG_LOG", "runlog_store=loud").output().unwrap();
     check_failure(output, 2, &["runlog_store=loud", "--log", "a level such as info"]);
     for command in ["serve", "collect", "deliver"] {
         let help = succeeded(runlog(&[command, "--help"]).output().unwrap());
         assert!(help.contains("RUNLOG_LOG=") && help.contains("RUNLOG_LOG_FORMAT="), "{command}: {help}");
+    }
+}
+
+#[test]
+fn former_names_of_options_and_variables_are_accepted() {
+    let names = [
+        "access-token-life",
+        "link-life",
+        "stranger-requests-per-second",
+        "proxy-says",
+        "head-time",
+        "head-bytes",
+        "body-silence",
+        "unpack-ratio",
+        "turn-wait",
+        "sql-time",
+        "sql-questions",
+    ];
+    let help = succeeded(runlog(&["serve", "--help"]).output().unwrap());
+    for name in names {
+        let (option, variable) = (format!("--{name}"), format!("RUNLOG_{}", name.replace('-', "_").to_uppercase()));
+        // An invalid value shows that it is read, without starting a service.
+        let mut serve = runlog(&["serve", "--listen", "127.0.0.1:0"]);
+        check_failure(serve.env(&variable, "wrong").output().unwrap(), 2, &[&option, "wrong"]);
+        check_failure(runlog(&["serve", &option, "wrong"]).output().unwrap(), 2, &[&option, "wrong"]);
+        assert!(!help.contains(&format!("{option} ")) && !help.contains(&format!("{variable}=")), "{help}");
     }
 }
 
@@ -535,13 +561,18 @@ fn every_shell_gets_its_completions() {
 
 /// What bash offers for the last of some words.
 fn completed(service: &Service, words: &[&str]) -> Vec<String> {
+    completed_with(service, "", words)
+}
+
+/// The same after some commands.
+fn completed_with(service: &Service, before: &str, words: &[&str]) -> Vec<String> {
     let script = succeeded(runlog(&["completions", "bash"]).output().unwrap());
     std::fs::write(service.folder().join("completions.bash"), script).unwrap();
     let path = Path::new(crate::support::RUNLOG).parent().unwrap().display();
     let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
     let (last, previous) = (&quoted[quoted.len() - 1], &quoted[quoted.len() - 2]);
     let lines = format!(
-        "PATH={path}:$PATH; export RUNLOG_API_URL={} RUNLOG_TOKEN={}; source completions.bash
+        "{before}PATH={path}:$PATH; export RUNLOG_API_URL={} RUNLOG_TOKEN={}; source completions.bash
          COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9; _clap_complete_runlog runlog {last} {previous} 2>errors
          printf '%s\\n' \"${{COMPREPLY[@]}}\"",
         service.url,
@@ -566,6 +597,17 @@ fn a_shell_completes_commands_names_and_ids() {
     assert_eq!(completed(&service, &["runlog", "search", "--task", "test/te"]), ["test/test"]);
     assert_eq!(completed(&service, &["runlog", "search", "--workspace", ""]), ["test"]);
     assert_eq!(completed(&service, &["runlog", "runs", "od"]), [r"odd\ \$\(touch\ hit\)"]);
+    assert_eq!(completed(&service, &["runlog", "open", "test/t"]), ["test/test"]);
+    assert_eq!(completed(&service, &["runlog", "report", "0000"]), [RUN]);
+    assert_eq!(completed(&service, &["runlog", "runs", "--status", "failed,succ"]), ["failed,successful"]);
+    assert_eq!(completed(&service, &["runlog", "tail", "x", "--severity", "w"]), ["warn"]);
+    assert_eq!(completed(&service, &["runlog", "admin", "workspaces", "create", "w", "--environment", "te"]), ["test"]);
+    assert_eq!(completed(&service, &["runlog", "admin", "users", "delete", "ad"]), ["admin"]);
+    let profiles = service.folder().join("config/runlog/profiles");
+    std::fs::create_dir_all(&profiles).unwrap();
+    std::fs::write(profiles.join("night.toml"), "").unwrap();
+    let home = format!("export XDG_CONFIG_HOME={}; ", service.folder().join("config").display());
+    assert_eq!(completed_with(&service, &home, &["runlog", "runs", "--profile", "n"]), ["night"]);
     assert!(!service.folder().join("hit").exists());
     assert_eq!(std::fs::read_to_string(service.folder().join("errors")).unwrap(), "");
 }

@@ -105,7 +105,7 @@ fn the_logs_of_a_period_are_sent_again_to_a_sink_that_has_lost_them() {
 }
 
 #[test]
-fn a_deliverer_that_is_killed_leaves_whole_files_and_the_next_one_goes_on() {
+fn a_killed_deliverer_leaves_complete_files_and_the_next_one_resumes() {
     let service = with_run(20_000);
     let folder = service.stop();
     let sink = "[[sink]]\nname = \"out\"\nkind = \"files\"\nfolder = \"out\"\nbatch_records = 500\n";
@@ -147,7 +147,7 @@ fn a_deliverer_that_is_killed_leaves_whole_files_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn another_runlog_takes_what_it_is_sent_once_and_whole() {
+fn another_runlog_as_sink_stores_each_record_once() {
     let (from, to) = (with_run(2_500), Service::start(&["--settle", "0s"]));
     let sink = format!(
         "[[sink]]\nname = \"other\"\nkind = \"otlp\"\nurl = \"{}\"\ntoken = {{ env = \"OTHER\" }}\nbatch_records = 400\n",

@@ -89,7 +89,7 @@ fn runs_are_listed_of_everything_of_a_workspace_and_of_a_task_by_name() {
         &["several tasks", "production/Sales/nightly-orders", "production/stock/"],
     );
     stage.fails(&["runs", "weekly"], 4, &["\"weekly\"", "runlog tasks"]);
-    stage.fails(&["runs", "--workspace", "sale"], 4, &["\"sale\"", "runlog workspaces"]);
+    stage.fails(&["runs", "--workspace", "shop"], 4, &["\"shop\"", "runlog workspaces"]);
     stage.fails(&["runs", "--status", "pondering"], 2, &["pondering", "failed", "successful", "executing"]);
     stage.fails(&["runs", "--from", "today", "--to", "yesterday"], 2, &["--from", "is later than"]);
     stage.fails(&["runs", "--from", "soon"], 2, &["soon", "2026-11-29", "2d"]);
@@ -112,7 +112,44 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
     stage.service.succeed(&["diff", "bbbb", "aaaa0"]);
     let found = stage.service.succeed(&["search", "began", "--run", "aaaa1"]);
     assert!(found.contains(OTHER_FAILED) && found.lines().count() == 1, "{found}");
-    stage.fails(&["tail", "aaa"], 2, &["first 4"]);
+    stage.fails(&["fetch", "aaa"], 2, &["first 4"]);
+    stage.fails(&["tail", "aaa"], 4, &["begins with \"aaa\"", "runlog tasks"]);
+}
+
+#[test]
+fn the_beginning_of_a_name_will_do_for_commands_that_change_nothing() {
+    let stage = Stage::new();
+    assert_eq!(stage.runs(&["--workspace", "SAL"]), [FAILED]);
+    assert_eq!(stage.runs(&["sales/night"]), [FAILED]);
+    assert_eq!(stage.runs(&["--task", "a/"]), [SUCCESSFUL]);
+    stage.fails(&["runs", "night"], 2, &["several tasks whose name begins with", "production/stock/nightly-orders"]);
+    stage.fails(&["runs", "stock"], 4, &["no task"]);
+    let report = stage.service.succeed(&["report", "sales/n"]);
+    assert!(report.starts_with("Task nightly-orders"), "{report}");
+    assert!(stage.service.succeed(&["report", "sto"]).starts_with("Workspace stock"));
+    let tail = stage.service.succeed(&["tail", "sales/n"]);
+    assert!(tail.contains(&format!("began {FAILED}")), "{tail}");
+    let found = stage.service.succeed(&["search", "slow", "--task", "stock/n"]);
+    assert!(found.contains("aaaa1111") && found.lines().count() == 1, "{found}");
+    // Commands that change something need the whole name.
+    stage.fails(&["admin", "tasks", "delete", "sales/night"], 4, &["sales/night"]);
+    stage.fails(&["push", "log.ndjson", "--task", "sales/night"], 4, &["sales/night"]);
+}
+
+#[test]
+fn the_runs_that_contain_a_text_are_listed_once_each() {
+    let stage = Stage::new();
+    let output = stage.service.runlog(&["search", "0000", "--runs"]).output().unwrap();
+    let (found, told) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(found.lines().count(), 3, "{found}");
+    assert!(told.contains("3 runs found in 6 records"), "{told}");
+    assert_eq!(stage.service.succeed(&["search", "0000", "-l", "-n", "2"]).lines().count(), 2);
+    let json = stage.service.succeed(&["search", "slow", "-l", "--json"]);
+    let ids: std::collections::BTreeSet<String> = json
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["runId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.into_iter().collect::<Vec<_>>(), [FAILED, OTHER_FAILED, SUCCESSFUL]);
 }
 
 /// Only what the caller may view is found, also by the beginning of an ID.
@@ -220,10 +257,23 @@ fn places_are_listed_and_opened_by_name() {
     assert_eq!(url.trim(), format!("{}/runs/{SUCCESSFUL}", stage.service.url));
     let url = stage.service.succeed(&["open", "--task", "stock/a/b", "--print"]);
     assert!(url.contains("/tasks/"), "{url}");
+    let page = |arguments: &[&str]| {
+        let url = stage.service.succeed(&[&["open", "--print"], arguments].concat());
+        url.trim().strip_prefix(&stage.service.url).unwrap().to_owned()
+    };
+    assert_eq!(page(&[]), "/");
+    assert_eq!(page(&["stock/a/b"]), url.trim().strip_prefix(&stage.service.url).unwrap());
+    assert_eq!(page(&["a/"]), page(&["stock/a/b"]), "the beginning of a name");
+    assert_eq!(page(&["stock/a/b", "--newest"]), format!("/runs/{SUCCESSFUL}"));
+    assert_eq!(page(&["bbbb#2"]), format!("/runs/{SUCCESSFUL}#2"));
+    stage.fails(&["open", "night"], 2, &["several tasks"]);
+    stage.fails(&["open", "aaaa"], 2, &[FAILED, OTHER_FAILED]);
+    stage.fails(&["open", "weekly"], 4, &["weekly", "runlog tasks"]);
+    stage.fails(&["open", "bbbb", "--newest"], 2, &["--newest"]);
 }
 
 #[test]
-fn colours_are_where_they_are_wanted() {
+fn colours_follow_the_option_and_the_terminal() {
     let stage = Stage::new();
     let plain = stage.service.succeed(&["runs"]);
     let coloured = stage.service.succeed(&["runs", "--color", "always"]);

@@ -342,7 +342,7 @@ impl Numbers {
 }
 
 #[test]
-fn however_often_it_is_killed_every_line_is_stored_once() {
+fn repeated_kills_lose_and_duplicate_no_line() {
     let stage = stage();
     let logs: Vec<PathBuf> = [RUN, OTHER].iter().map(|run| stage.log(run)).collect();
     let writing = std::thread::spawn(move || {
@@ -407,7 +407,7 @@ fn however_often_it_is_killed_every_line_is_stored_once() {
 }
 
 #[test]
-fn while_the_service_is_away_it_waits_and_goes_on() {
+fn push_waits_while_the_service_is_unavailable_and_resumes() {
     let stage = stage();
     append(&stage.log(RUN), &(0..100).map(line).collect::<String>());
     // Nobody listens there.

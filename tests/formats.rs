@@ -271,7 +271,7 @@ fn way_to(service: &Service) -> (String, Arc<AtomicBool>) {
 
 /// A job whose output was pushed was ended by a service that was away for a minute and a half, and stood still before that.
 #[test]
-fn a_job_goes_on_while_the_service_is_away_and_all_that_it_logs_is_stored() {
+fn an_unavailable_service_does_not_block_the_job_and_nothing_is_lost() {
     let (service, task) = service();
     let (url, is_open) = way_to(&service);
     const RUN: &str = "00000000-0000-4000-8000-000000000001";
@@ -286,7 +286,7 @@ fn a_job_goes_on_while_the_service_is_away_and_all_that_it_logs_is_stored() {
         writeln!(input, "2026-01-10 08:00:00,000 INFO x.Y - {number} {}", "x".repeat(99)).unwrap();
     }
     let mut notes = String::new();
-    while !notes.contains("the log is kept until the service is back") {
+    while !notes.contains("the log is buffered until the service is available again") {
         assert!(said.read_line(&mut notes).unwrap() > 0, "{notes}");
     }
     is_open.store(true, Ordering::SeqCst);
@@ -301,7 +301,7 @@ fn a_job_goes_on_while_the_service_is_away_and_all_that_it_logs_is_stored() {
 }
 
 #[test]
-fn a_job_goes_on_when_nothing_of_its_log_can_be_stored() {
+fn a_job_continues_if_its_log_cannot_be_stored() {
     let (service, task) = service();
     let mut push = service.runlog(&["push", "-", "--follow", "--task", &task]);
     push.env("RUNLOG_TOKEN", "of-nobody").stdin(Stdio::piped()).stderr(Stdio::piped());

@@ -46,7 +46,7 @@ fn audited(service: &Service, action: &str) -> Vec<String> {
 /// Of 45 changes of rights that took effect after the client had disconnected, ten had no audit entry; of 82 deleted
 /// logs, 54 had none.
 #[test]
-fn what_was_changed_for_a_client_that_hung_up_is_in_the_audit_log() {
+fn changes_for_disconnected_clients_are_audited() {
     let service = Service::start(&["--settle", "0s", "--requests-per-second", "0"]);
     let (workspace, task) = service.make_task();
     let log = service.folder().join("log.ndjson");

@@ -72,7 +72,7 @@ fn a_token_is_kept_for_its_owner_and_used_until_logged_out() {
 
     succeeded(machine.runlog(&["logout"]).output().unwrap());
     assert!(!file.exists());
-    fails(machine.runlog(&["logout"]), 3, &["nobody has logged in", "runlog login"]);
+    fails(machine.runlog(&["logout"]), 3, &["there is no profile default", "runlog login"]);
     fails(machine.runlog(&["tasks"]), 3, &["runlog login https://"]);
 }
 
@@ -124,8 +124,8 @@ fn options_win_over_the_environment_and_the_environment_over_profiles() {
     fails(with(&[("RUNLOG_PROFILE", "other")], &["--api-url", &service.url]), 3, &["is not sent to", "runlog login"]);
     fails(with(&[], &["--api-url", &service.url]), 3, &["no credentials"]);
     fails(with(&[], &["--api-url", &service.url, "--profile", "other"]), 2, &["--profile"]);
-    fails(with(&[], &["--profile", "none"]), 3, &["nobody has logged in as profile none", "--profile none"]);
-    fails(with(&[("RUNLOG_PROFILE", "none")], &[]), 3, &["nobody has logged in as profile none"]);
+    fails(with(&[], &["--profile", "none"]), 3, &["there is no profile none", "--profile none"]);
+    fails(with(&[("RUNLOG_PROFILE", "none")], &[]), 3, &["there is no profile none"]);
 }
 
 #[test]

@@ -36,8 +36,8 @@ fn ask(service: &Service, path: &str) -> (u16, String) {
 }
 
 #[test]
-fn hundreds_of_rare_searches_keep_nobody_else_waiting() {
-    let service = Service::start(&["--settle", "0s", "--requests-per-second", "0", "--turn-wait", "2s"]);
+fn hundreds_of_rare_searches_delay_no_other_request() {
+    let service = Service::start(&["--settle", "0s", "--requests-per-second", "0", "--queue-timeout", "2s"]);
     let (_, task) = service.make_task();
     let run = |number: usize| format!("8c1f0f0e-7d5e-4f0c-9a55-{number:012}");
     let push = |number: usize, file: &std::path::Path| {
@@ -96,7 +96,7 @@ fn hundreds_of_rare_searches_keep_nobody_else_waiting() {
 /// Once, the system reset some of the connections that came at one moment while the service was busy: more than 128 waited
 /// to be accepted, and it kept nothing of the others.
 #[test]
-fn those_who_come_while_the_service_is_busy_wait_for_its_answer() {
+fn connections_wait_while_the_service_is_busy() {
     let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let most: usize = allowed.trim().parse().unwrap();
     let service = Service::start(&["--requests-per-second", "0"]);

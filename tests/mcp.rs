@@ -342,7 +342,7 @@ fn texts_of_a_log_stay_in_their_frame() {
 }
 
 #[test]
-fn answers_are_bounded_and_go_on_without_gaps() {
+fn answers_are_bounded_and_continue_without_gaps() {
     let stage = Stage::new();
     let bounded = |answer: &Answer| assert!(answer.text.len() <= 1_500 && !answer.is_error, "{}", answer.text);
     // A log, by the line that the answer names.
@@ -386,7 +386,7 @@ fn answers_are_bounded_and_go_on_without_gaps() {
     // SQL says what is left out.
     let rows = stage.call(&stage.token, "query_sql", &json!({"query": "SELECT * FROM records", "max_tokens": 500}));
     bounded(&rows);
-    rows.has(&["go on with OFFSET"]);
+    rows.has(&["continue with OFFSET"]);
     for tokens in [499, 20_001] {
         let refused = stage.call(&stage.token, "find_runs", &json!({"max_tokens": tokens}));
         assert!(refused.is_error, "{}", refused.text);

@@ -138,7 +138,7 @@ fn a_lost_token_is_replaced_from_anywhere_and_failed_tries_leave_nothing() {
 }
 
 #[test]
-fn a_node_needs_no_right_to_make_tables_where_they_are_made() {
+fn a_node_needs_no_ddl_privileges_on_existing_tables() {
     let (server, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
     for statement in [
         "CREATE DATABASE runlog",

@@ -296,7 +296,7 @@ fn several_files_are_the_logs_of_as_many_runs() {
 }
 
 #[test]
-fn a_push_that_the_service_has_left_is_continued_by_the_same_command() {
+fn an_interrupted_push_is_resumed_by_the_same_command() {
     let (service, task) = service();
     fs::write(service.folder().join("log"), ndjson()).unwrap();
     // The service is gone when the log is to be sent.
@@ -327,7 +327,7 @@ fn a_push_that_the_service_has_left_is_continued_by_the_same_command() {
 }
 
 #[test]
-fn bad_lines_can_be_skipped_and_are_told() {
+fn invalid_lines_can_be_skipped_and_are_reported() {
     let (service, task) = service();
     let mut lines: Vec<String> = records().iter().map(Value::to_string).collect();
     lines.insert(1, "Picked up JAVA_TOOL_OPTIONS: \u{1b}[2J".to_owned());
@@ -417,7 +417,7 @@ fn half_characters_are_mended_and_counted() {
 }
 
 #[test]
-fn a_log_that_the_retention_deletes_at_once_is_told() {
+fn a_push_warns_if_the_retention_deletes_the_log() {
     let (service, task) = service();
     let data = service.folder().join("data");
     fs::write(service.folder().join("log.ndjson"), ndjson()).unwrap();

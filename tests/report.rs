@@ -113,7 +113,7 @@ fn the_report_of_a_failed_run_says_what_failed_and_what_is_new() {
 
 /// Two records with wrong clocks, in a run of twenty seconds.
 #[test]
-fn records_dated_far_away_are_said_apart() {
+fn outliers_in_time_are_reported_separately() {
     let service = Service::start(&["--settle", "0s"]);
     let (_, task) = service.make_task();
     let now = 1_700_000_000_000_i64;

@@ -51,7 +51,7 @@ fn a_service_and_an_archive_answer_alike() {
 
 /// Temporary files were written to the system folder, which is small or in memory on many machines.
 #[test]
-fn a_question_to_an_archive_goes_on_in_files_of_its_folder() {
+fn a_query_on_an_archive_spills_to_its_own_folder() {
     let service = service();
     let query = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY value % 1000) AS n FROM range(0, 3000000))";
     let ask = |spill: &str| {
@@ -86,7 +86,11 @@ fn at_a_terminal_queries_have_several_lines_and_a_history() {
         let mut terminal = Command::new("python3");
         terminal.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/support/terminal.py")).args([RUNLOG, "sql"]);
         terminal.env("RUNLOG_API_URL", &service.url).env("RUNLOG_TOKEN", &service.token).env("TERM", "xterm");
-        terminal.env("HOME", service.folder()).env_remove("XDG_STATE_HOME").current_dir(service.folder());
+        terminal
+            .env("RUNLOG_PAGER", "")
+            .env("HOME", service.folder())
+            .env_remove("XDG_STATE_HOME")
+            .current_dir(service.folder());
         let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).unwrap();
         succeeded(child.wait_with_output().unwrap())
@@ -108,7 +112,7 @@ fn at_a_terminal_queries_have_several_lines_and_a_history() {
 }
 
 #[test]
-fn a_wrong_query_is_pointed_at() {
+fn an_invalid_query_is_marked_at_its_position() {
     let service = service();
     let output =
         runlog(&["sql", "SELECT *\nFROM recrods", "--data"]).arg(service.folder().join("data")).output().unwrap();
@@ -175,7 +179,7 @@ fn service_with_a_trace() -> (Service, &'static str) {
 }
 
 #[test]
-fn a_match_is_shown_with_its_place_and_the_records_around_it() {
+fn a_match_is_shown_with_its_position_and_context() {
     let (service, run) = service_with_a_trace();
     let search = |arguments: &[&str]| service.succeed(&[&["search"], arguments].concat());
     let (early, late) =
@@ -214,7 +218,7 @@ fn a_match_is_shown_with_its_place_and_the_records_around_it() {
 }
 
 #[test]
-fn the_place_of_a_match_is_shown_in_its_log() {
+fn show_prints_the_log_around_a_match() {
     let (service, run) = service_with_a_trace();
     let show = |arguments: &[&str]| service.succeed(&[&["show"], arguments].concat());
     let shown = show(&["abcdef01#4", "-C", "1"]);
@@ -244,7 +248,7 @@ fn the_place_of_a_match_is_shown_in_its_log() {
 }
 
 #[test]
-fn a_caller_without_rights_is_told_why_nothing_is_found() {
+fn an_empty_result_names_the_missing_rights() {
     let service = service();
     let user = service.json(&["admin", "users", "create", "nobody", "--json"])["id"].as_str().unwrap().to_owned();
     let token = service.json(&["admin", "tokens", "create", "test", "--user", &user, "--json"]);

@@ -292,7 +292,7 @@ fn a_task_that_is_not_named_is_named_after_the_application() {
 }
 
 #[test]
-fn datagrams_that_take_much_memory_do_not_take_others_with_them() {
+fn large_datagrams_do_not_displace_others() {
     let stage = stage("");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let send = |run: &str, text: &str| {
@@ -338,7 +338,7 @@ fn what_has_arrived_is_stored_when_the_service_is_stopped() {
 }
 
 #[test]
-fn while_the_archive_is_away_senders_wait_and_nothing_is_lost() {
+fn senders_wait_while_the_archive_is_unavailable_and_nothing_is_lost() {
     let stage = stage("");
     let data = stage.service.folder().join("data");
     let objects = data.join("objects");

@@ -84,7 +84,7 @@ fn check(service: &Service, arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_log_cannot_steer_the_terminal_of_who_looks_at_it() {
+fn a_printed_log_cannot_control_the_terminal() {
     let (service, workspace, task) = hostile_service();
     let escaped = ["\\x1b[2J", "\\x1b]52;c;cm0=\\x07", "\\u{9b}2J", "\\u{202e}reversed", "\\u{2028}", "\\x1b[31mred"];
     let all = [&WORDS[..], &escaped].concat();
@@ -122,7 +122,7 @@ fn a_log_cannot_steer_the_terminal_of_who_looks_at_it() {
 }
 
 #[test]
-fn an_answer_cannot_steer_the_terminal_of_who_asks() {
+fn a_response_cannot_control_the_terminal() {
     let (service, _, _) = hostile_service();
     let data = service.folder().join("data").to_str().unwrap().to_owned();
     let columns =
@@ -179,7 +179,7 @@ fn peer(status: &'static str, body: &Value) -> String {
 }
 
 #[test]
-fn what_a_peer_says_cannot_steer_a_terminal() {
+fn an_error_of_a_peer_cannot_control_the_terminal() {
     let service = Service::start(&[]);
     let unknowing = hostile_peer();
     for command in ["tail", "fetch", "report"] {
@@ -218,7 +218,7 @@ fn the_log_of_the_service_has_one_line_an_event() {
 #[test]
 fn a_long_result_goes_through_the_pager_and_still_controls_nothing() {
     let (service, _, task) = hostile_service();
-    let pager = [("RUNLOG_PAGER", "sed s/^/paged:/")];
+    let pager = [("RUNLOG_PAGER", "sed s/^/paged:/"), ("LINES", "2")];
     let paged = shown(&service, &["runs", &task], &pager);
     let lines: Vec<&str> = paged.lines().filter(|line| !line.trim().is_empty()).collect();
     assert!(lines.len() == 2 && lines.iter().all(|line| line.starts_with("paged:")), "{paged:?}");
@@ -226,9 +226,12 @@ fn a_long_result_goes_through_the_pager_and_still_controls_nothing() {
     for arguments in [&["runs", &task, "--no-pager"][..], &["runs", &task, "--color", "never", "--no-pager"]] {
         assert!(!shown(&service, arguments, &pager).contains("paged:"));
     }
+    // A result that fits on the screen needs none.
+    let fitting = shown(&service, &["runs", &task], &[("RUNLOG_PAGER", "sed s/^/paged:/"), ("LINES", "20")]);
+    assert!(fitting.contains(RUN) && !fitting.contains("paged:"), "{fitting:?}");
     // What cannot be started is no reason to show nothing, and neither is a pager that the user leaves.
-    assert!(shown(&service, &["runs", &task], &[("RUNLOG_PAGER", "/no/such/pager")]).contains(RUN));
-    let left = shown(&service, &["tail", RUN], &[("RUNLOG_PAGER", "true")]);
+    assert!(shown(&service, &["runs", &task], &[("RUNLOG_PAGER", "/no/such/pager"), ("LINES", "2")]).contains(RUN));
+    let left = shown(&service, &["tail", RUN], &[("RUNLOG_PAGER", "true"), ("LINES", "2")]);
     assert!(!left.contains("panicked") && !left.contains("error"), "{left:?}");
 }
 
@@ -258,4 +261,85 @@ fn the_prompt_of_sql_has_the_helpers_of_psql() {
     assert!(said.contains("-[ row 1 ]-\none   | 1\nother | x\n"), "{said:?}");
     assert!(said.contains("bigint") && said.contains("text") && !said.contains("Utf8"), "{said:?}");
     assert!(said.contains("\\nope; \\? lists them"), "{said:?}");
+}
+
+/// A query that would take hours.
+const LONG_QUERY: &str =
+    "SELECT count(*) FROM generate_series(1, 1000000) AS a(x), generate_series(1, 1000000) AS b(y) WHERE x + y < 0";
+
+#[test]
+fn ctrl_c_cancels_a_query_and_the_prompt_continues() {
+    let service = Service::start(&[]);
+    let data = service.folder().join("data").to_str().unwrap().to_owned();
+    let cancelled = [
+        json!(["runlog> ", format!("{LONG_QUERY};\n")]),
+        json!(["Ctrl-C cancels it", "\u{3}"]),
+        json!(["the query was cancelled", ""]),
+    ];
+    let last = [json!(["runlog> ", "SELECT 6 * 7 AS answer;\n"]), json!(["    42", ""]), json!(["runlog> ", "\\q\n"])];
+    // More queries than the service runs at a time: the last one would be refused if they were not cancelled there.
+    for (target, queries) in [(["--api-url", &service.url], 5), (["--data", &data], 1)] {
+        let steps: Vec<Value> = (0..queries).flat_map(|_| cancelled.clone()).chain(last.clone()).collect();
+        let shown = typed(&service, &[&["sql"], &target[..]].concat(), &[], &json!(steps));
+        assert!(shown.contains("(1 row)"), "{shown:?}");
+    }
+}
+
+#[test]
+fn results_at_the_prompt_go_through_the_pager_if_they_are_longer_than_the_screen() {
+    let service = Service::start(&[]);
+    let steps = json!([
+        ["runlog> ", "SELECT value FROM generate_series(1, 30) ORDER BY 1;\n"],
+        ["paged:(30 rows)", ""],
+        ["runlog> ", "SELECT 1 AS one;\n"],
+        ["(1 row)", ""],
+        ["runlog> ", "SELECT mesage FROM records;\n"],
+        ["message", ""],
+        ["runlog> ", "\\q\n"],
+    ]);
+    let pager = [("RUNLOG_PAGER", "sed s/^/paged:/"), ("LINES", "10")];
+    let said = typed(&service, &["sql", "--api-url", &service.url], &pager, &steps);
+    assert!(said.contains("paged:value") && said.contains("paged:   30"), "{said:?}");
+    assert!(!said.contains("paged:(1 row)"), "{said:?}");
+    // The user leaves the pager before the end.
+    let steps = json!([
+        ["runlog> ", "SELECT value FROM generate_series(1, 300000);\n"],
+        ["runlog> ", "SELECT 2 AS two;\n"],
+        ["(1 row)", ""],
+        ["runlog> ", "\\q\n"],
+    ]);
+    let said =
+        typed(&service, &["sql", "--api-url", &service.url], &[("RUNLOG_PAGER", "head -3"), ("LINES", "10")], &steps);
+    assert!(!said.contains("error"), "{said:?}");
+}
+
+#[test]
+fn a_table_fits_the_width_of_the_terminal() {
+    let service = Service::start(&["--settle", "0s"]);
+    let (_, task) = service.make_task();
+    let words = "a message of many words ".repeat(6);
+    let line = json!({"logTimestamp": 1_000, "severity": "INFO", "logMessage": words.trim_end()}).to_string();
+    let file = write_lines(service.folder().join("log.ndjson"), &[line]);
+    service.succeed(&["push", RUN, file.to_str().unwrap(), "--task", &task, "--finish", "failed"]);
+    let sql = |query: &str, columns: &str| {
+        let said =
+            shown(&service, &["sql", "--api-url", &service.url, query], &[("COLUMNS", columns)]).replace("\r\n", "\n");
+        assert!(said.contains("message of many words"), "{said:?}");
+        said
+    };
+    let query = "SELECT run_id, severity, message FROM records";
+    let wide = sql(query, "300");
+    assert!(wide.lines().any(|line| line.starts_with(RUN) && line.ends_with(words.trim_end())), "{wide}");
+    let wrapped = sql(query, "80");
+    assert!(wrapped.starts_with("run_id") && wrapped.lines().all(|line| line.chars().count() <= 80), "{wrapped}");
+    let list = sql("SELECT *, [status, 'x'] AS pair FROM runs, records WHERE runs.run_id = records.run_id", "80");
+    assert!(
+        list.contains("-[ row 1 ]-\nrun_id ")
+            && list.contains("pair ")
+            && list.contains("[\"execution_failed\",\"x\"]"),
+        "{list}"
+    );
+    // A pipe has the whole table.
+    let piped = service.succeed(&["sql", "--api-url", &service.url, query]);
+    assert_eq!(piped.lines().count(), 4, "{piped}");
 }

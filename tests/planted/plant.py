@@ -1,4 +1,4 @@
-"""Plants the bugs of bugs.tsv, one at a time, and runs the net of each until it catches it."""
+"""Plants the bugs of bugs.tsv, one at a time, and runs the nets of each until they catch it."""
 
 import csv
 import functools
@@ -14,24 +14,33 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
-SOURCES = [ROOT / "crates" / crate / "src" for crate in ["store", "client", "collector"]]
+SOURCES = [ROOT / "crates" / crate / "src" for crate in ["store", "client", "collector", "server"]]
+# Orders of the tasks for each sequence.
+ORDERS = 5
 # Far more than a net takes; a test that hangs is ended.
 SECONDS_MAX = 600
 # With the failpoints of other tests, so that no library is built twice.
 FEATURES = "runlog-cli/failpoints,runlog-store/planted-bugs"
 
 
-def build(command, name):
-    """Builds something with planted bugs; returns the path of the program of this name."""
+def build(command, names):
+    """Builds something with planted bugs; returns the paths of the programs of these names."""
     command = ["cargo", *command, "--locked", "--workspace", "--features", FEATURES]
     built = subprocess.run(
         [*command, "--message-format=json-render-diagnostics"], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == name:
-            return message["executable"]
-    raise SystemExit(f"cargo has built no `{name}`")
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    programs = {message["target"]["name"]: message["executable"] for message in messages if message.get("executable")}
+    if missing := set(names) - set(programs):
+        raise SystemExit(f"cargo has built no {missing}")
+    return [programs[name] for name in names]
+
+
+@functools.cache
+def test_program(name):
+    names = ["state_machine", "archive", "interleavings"]
+    arguments = [argument for name in names for argument in ["--test", name]]
+    return dict(zip(names, build(["test", *arguments, "--no-run"], names)))[name]
 
 
 def run(command, bug, sequences):
@@ -44,6 +53,7 @@ def run(command, bug, sequences):
         "PROPTEST_RNG_SEED": os.environ.get("SEED", "1"),
         "PROPTEST_MAX_SHRINK_ITERS": "0",
         "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "true",
+        "RUNLOG_INTERLEAVINGS": f"{sequences * ORDERS},{os.environ.get('SEED', '1')}",
     }
     with subprocess.Popen(
         command, env=environment, cwd=ROOT / "tests/store", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -66,8 +76,8 @@ def message_of(printed):
 def sequences_of(backends, sequences_max):
     """The net of random sequences on a pair of backends, with so many sequences at most."""
 
-    def net(test, bug, sequences):
-        passed, printed = run([test, backends], bug, min(sequences, sequences_max))
+    def net(bug, sequences):
+        passed, printed = run([test_program("state_machine"), backends], bug, min(sequences, sequences_max))
         successes = re.search(r"successes: (\d+)", printed)
         count = int(successes.group(1)) + 1 if successes else None
         return (None, printed[-3000:]) if passed else (count, message_of(printed))
@@ -75,10 +85,22 @@ def sequences_of(backends, sequences_max):
     return net
 
 
-def simulation(test, bug, sequences):
+def lost_commits(bug, sequences):
+    """The net of catalogs whose write-ahead log has lost its last frames."""
+    passed, printed = run([test_program("archive"), "lost_commits"], bug, sequences)
+    return (None, printed[-3000:]) if passed else (1, message_of(printed))
+
+
+def interleavings(bug, sequences):
+    """The net of orders in which tasks go on: some for each sequence. Counts those of the test that has needed the fewest."""
+    passed, printed = run([test_program("interleavings"), "--test-threads", "1"], bug, sequences)
+    orders = [int(count) for count in re.findall(r"failed under order (\d+)", printed)]
+    return (None, printed[-3000:]) if passed else (min(orders, default=None), message_of(printed))
+
+
+def simulation(bug, sequences):
     """The net of simulated deployments, one for each seed: three times as many as sequences. A change of the store gives
     each seed another deployment, so that a bug that takes many seeds takes more or fewer then."""
-    del test
     sequences *= 3
     first = int(os.environ.get("SEED", "0")) * 1_000_000
     program = simulation_program()
@@ -91,7 +113,7 @@ def simulation(test, bug, sequences):
 
 @functools.cache
 def simulation_program():
-    program = build(["build", "--bin", "simulation"], "simulation")
+    [program] = build(["build", "--bin", "simulation"], ["simulation"])
     # Another build would replace it by one without bugs.
     copy = pathlib.Path(program).with_name("simulation-with-bugs")
     shutil.copy2(program, copy)
@@ -137,7 +159,7 @@ def unsynced(lines):
     return lost if objects else ["the sequence has stored no object"]
 
 
-def disk(test, bug, sequences):
+def disk(bug, sequences):
     """The net of what is asked of the disk: the bytes of an object, then its folder, and then the commit of its row."""
     del sequences
     if shutil.which("strace") is None:
@@ -145,7 +167,7 @@ def disk(test, bug, sequences):
     with tempfile.NamedTemporaryFile(mode="r") as traced:
         calls = "fsync,fdatasync,rename,renameat,renameat2"
         command = ["strace", "-f", "-y", "-qq", "-s", "4096", "-e", f"trace={calls}", "-o", traced.name]
-        passed, printed = run([*command, test, "sqlite_and_folder"], bug, 1)
+        passed, printed = run([*command, test_program("state_machine"), "sqlite_and_folder"], bug, 1)
         lines = traced.readlines()
     if not passed:
         return 1, message_of(printed)
@@ -158,6 +180,8 @@ NETS = {
     # A database takes a second to make.
     "sequences-postgres": sequences_of("postgres_and_folder", 20),
     "disk": disk,
+    "lost-commits": lost_commits,
+    "interleavings": interleavings,
     "simulation": simulation,
 }
 
@@ -185,22 +209,19 @@ def main():
         if unknown:
             raise SystemExit(f"no such bug: {', '.join(sorted(unknown))}")
         bugs = [bug for bug in bugs if bug["bug"] in arguments]
-    test, failures = build(["test", "--test", "state_machine", "--no-run"], "state_machine"), 0
-    # Two nets for most bugs: that of the table, and the simulation.
-    bugs = [
-        {**bug, "net": net} for bug in bugs for net in [bug["net"], *(["simulation"] if bug["simulation"] else [])]
-    ]
-    print(f"{'bug':32}{'net':20}{'caught by sequence':>19}{'seconds':>9}  how", flush=True)
+    failures = 0
+    bugs = [{**bug, "net": net} for bug in bugs for net in bug["nets"].split()]
+    print(f"{'bug':32}{'net':20}{'caught by number':>19}{'seconds':>9}  how", flush=True)
     for net in dict.fromkeys(bug["net"] for bug in bugs):
         begun = time.monotonic()
-        count, how = NETS[net](test, "", sequences)
+        count, how = NETS[net]("", sequences)
         passed = count is None and "test result: ok" in how
         failures += not passed
         result = "passes" if passed else "FAILS"
         print(f"{'(none)':32}{net:20}{result:>19}{time.monotonic() - begun:9.1f}  {'' if passed else how}", flush=True)
     for bug in bugs:
         begun = time.monotonic()
-        count, how = NETS[bug["net"]](test, bug["bug"], sequences)
+        count, how = NETS[bug["net"]](bug["bug"], sequences)
         if count is None:
             failures += 1
             how = "" if "test result: ok" in how else how

@@ -1096,7 +1096,7 @@ impl Machine {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(sequences()))]
 
-    fn whatever_is_done_the_archive_holds_what_a_list_would(steps in steps(), page_records_max in 3..60_u64) {
+    fn the_archive_behaves_like_a_list(steps in steps(), page_records_max in 3..60_u64) {
         runtime().block_on(async {
             let mut machine = Machine::new(page_records_max).await;
             for step in steps {
@@ -1109,5 +1109,5 @@ proptest! {
 
 crate::common::pairs::on_each_pair! {
     async: ;
-    sync: whatever_is_done_the_archive_holds_what_a_list_would
+    sync: the_archive_behaves_like_a_list
 }

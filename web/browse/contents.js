@@ -121,17 +121,53 @@ export function contentsTests({ visit, hasNoBarrier, fits, service }) {
       })
       // The newest 200 take three seconds, one of them still goes on; the 700 before them take one.
       const all = [run(0, 0, false), ...Array.from({ length: 899 }, (_, index) => run(index + 1, index < 199 ? 3 : 1))]
-      const prepare = (page) => page.route('**/runlog/v1/tasks/*/runs?*', (route) => {
-        const query = new URL(route.request().url()).searchParams
-        const [limit, offset] = [Number(query.get('limit')), Number(query.get('offset') ?? 0)]
-        return route.fulfill({ json: { items: all.slice(offset, offset + limit), limit, offset, total: all.length } })
-      })
+      const offsets = new Set()
+      const prepare = async (page) => {
+        await page.route('**/runlog/v1/tasks/*/runs?*', (route) => {
+          const query = new URL(route.request().url()).searchParams
+          const [limit, offset] = [Number(query.get('limit')), Number(query.get('offset') ?? 0)]
+          offsets.add(offset)
+          return route.fulfill({ json: { items: all.slice(offset, offset + limit), limit, offset, total: all.length } })
+        })
+        await page.route('**/runlog/v1/tasks/*/durations?*', (route) => route.fulfill({ json: { runs: 899, medianMs: 1_000, p95Ms: 3_000, longestMs: 3_000 } }))
+      }
       await visit(`/tasks/${service().taskId}?hours=2160`, { prepare }, async (page) => {
         await page.getByText('median 1.0 s').waitFor()
         const facts = await page.locator('.facts').innerText()
         assert.match(facts, /Median duration\s+1\.0 s/)
         assert.match(facts, /Longest\s+3\.0 s/)
+        // The service computes them: only the runs of the page are loaded.
+        assert.deepEqual([...offsets], [0])
       })
     })
+  })
+
+  describe('names without spaces that are longer than the screen', () => {
+    const NAMED_RUN = '6c0e5a34-0000-4000-8000-0000000000f3'
+    const name = (what) => `${what}_${'long_name_'.repeat(8)}end`
+    let paths
+    async function pushNamed() {
+      if (paths) return paths
+      const create = async (path, body) => await (await send(service(), 'POST', path, JSON.stringify(body))).json()
+      const environment = await create('/runlog/v1/environments', { name: name('environment') })
+      const workspace = await create('/runlog/v1/workspaces', { name: name('workspace'), environmentId: environment.id })
+      const task = await create('/runlog/v1/tasks', { name: name('task'), workspaceId: workspace.id })
+      const run = `/runlog/v1/runs/${NAMED_RUN}`
+      await send(service(), 'PUT', run, JSON.stringify({ taskId: task.executable }))
+      await send(service(), 'POST', `${run}/records`, JSON.stringify({ logTimestamp: Date.now(), severity: 'ERROR', logMessage: 'needle-of-names' }))
+      await send(service(), 'POST', `${run}/finish`, JSON.stringify({ status: 'execution_failed' }))
+      paths = ['/', '/tasks', `/tasks/${task.executable}`, `/runs/${NAMED_RUN}`, '/search?q=needle-of-names&days=any']
+      return paths
+    }
+    for (const [form, size] of Object.entries(forms)) {
+      it(`are shown whole, ${form}`, async () => {
+        for (const path of await pushNamed()) {
+          await visit(path, size, async (page) => {
+            await page.locator('main').getByText(name('task')).filter({ visible: true }).first().waitFor()
+            await fits(page)
+          })
+        }
+      })
+    }
   })
 }

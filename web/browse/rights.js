@@ -67,7 +67,7 @@ export function rightsTests({ hasNoBarrier, fits, tokenOfNobody, service, chrome
         const { page, context } = await openPage(chrome().browser, { ...service(), token })
         try {
           await page.goto(service().url + path)
-          await page.getByText('Ask an administrator of this archive.').first().waitFor()
+          await page.getByText('Ask an administrator of this archive').first().waitFor()
           assert.equal(await page.getByText('Ask a manager').count(), 0, path)
           await hasNoBarrier(page)
         } finally {

@@ -21,7 +21,7 @@ pub use patterns::{Pattern, PatternMiner, Patterns};
 pub use stable_id::{InvalidStableId, StableId};
 pub use stack_trace::{StackTraceGroup, StackTraceGroups};
 pub use summary::{
-    Cause, ERROR_GROUPS_MAX, Event, Failure, FirstError, Gap, Headline, HeadlineRecord, Outlier, RunSummary,
-    STRETCHES_MAX, SUMMARY_VERSION, SlowGap, Stretch, Summarizer, Summary, Suspect, Timeline, make_summaries,
+    BUCKETS_MAX, Cause, ERROR_GROUPS_MAX, Event, Failure, FirstError, Gap, Headline, HeadlineRecord, Outlier,
+    RunSummary, SUMMARY_VERSION, SlowGap, Summarizer, Summary, Suspect, Timeline, TimelineBucket, make_summaries,
     summarize_all, summarize_due,
 };

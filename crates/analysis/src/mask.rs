@@ -67,10 +67,12 @@ pub(crate) enum Mask {
     Cut,
     /// Not a value: what follows is the class of the exception that the record carries.
     Exception,
+    /// Not a value: the space between two cells of a row.
+    Gap,
 }
 
 impl Mask {
-    const ALL: [(Self, &'static str); 13] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::Number, "<number>"),
         (Self::Hex, "<hex>"),
         (Self::Uuid, "<uuid>"),
@@ -84,6 +86,7 @@ impl Mask {
         (Self::Word, "<*>"),
         (Self::Cut, "<...>"),
         (Self::Exception, " | "),
+        (Self::Gap, "  "),
     ];
 
     /// The character that represents it in a shape: U+0001 and following.
@@ -138,10 +141,13 @@ pub(crate) fn mask_line(line: &str, shape: &mut String) {
         bytes: line.as_bytes(),
         at: 0,
         words: 0,
+        words_before: 0,
         unclosed: [false; 128],
+        unclosed_wide: 0,
         message_end: usize::MAX,
         word_start: start,
         word_before: start..start,
+        has_gaps: false,
         shape,
     };
     masker.run();
@@ -169,19 +175,79 @@ pub(crate) fn without_colours(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Between words that are apart as cells of a row are, until it is known whether the line is a row.
+const GAP: char = Mask::Gap.char();
+const TAB: char = '\u{f}';
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == GAP as u8 || byte == TAB as u8
+}
+
+/// Cells of a row that gaps separate.
+const GAP_CELLS_MIN: usize = 3;
+
+/// Most words of such a cell.
+const GAP_CELL_WORDS_MAX: usize = 4;
+
+/// Keeps the gaps of a row; in other lines they are spaces. What is assigned between two tabs is one value.
+fn settle_gaps(shape: &mut String, start: usize) {
+    let line = &shape[start..];
+    if line.contains(TAB) && line.contains('=') {
+        let cells: Vec<String> = line.split(TAB).map(with_assigned_masked).collect();
+        shape.truncate(start);
+        shape.push_str(&cells.join(" "));
+    }
+    let line = &shape[start..];
+    let other = if is_row(line) { GAP } else { ' ' };
+    let settled: String = line.chars().map(|c| if c == GAP || c == TAB { other } else { c }).collect();
+    shape.truncate(start);
+    shape.push_str(&settled);
+}
+
+/// `OPERATION=AM Allocated Container` with a mask for a value of several words.
+fn with_assigned_masked(cell: &str) -> String {
+    match cell.split_once('=') {
+        Some((name, value)) if value.contains(' ') && !name.contains(' ') && !value.contains('=') => {
+            format!("{name}={}", Mask::Word.char())
+        }
+        _ => cell.to_owned(),
+    }
+}
+
+/// True of a line of cells that gaps separate, one of which is a value: short cells, without the punctuation of sentences.
+fn is_row(line: &str) -> bool {
+    let is_value = |cell: &str| cell.len() == 1 && cell.starts_with(|c: char| c < ' ');
+    let mut cells = line.split([GAP, TAB]).map(|cell| cell.trim_matches(' ')).peekable();
+    let (mut count, mut values) = (0, 0);
+    for cell in &mut cells {
+        if cell.split(' ').count() > GAP_CELL_WORDS_MAX {
+            return false;
+        }
+        count += 1;
+        values += usize::from(is_value(cell));
+    }
+    count >= GAP_CELLS_MIN && values > 0 && !line.contains([':', '=', '(', '[', '{', '<', '|', ';'])
+}
+
 struct Masker<'a> {
     line: &'a str,
     bytes: &'a [u8],
     at: usize,
     words: usize,
+    /// Those before the word at hand.
+    words_before: usize,
     /// Quotation marks of which no closing one follows, so that the rest of the line is searched once for each.
     unclosed: [bool; 128],
+    /// The same for marks beyond ASCII, a bit each.
+    unclosed_wide: u32,
     /// Where the message in a JSON member ends whose text is masked like a line.
     message_end: usize,
     /// Where the word at hand begins in the shape; words are separated by spaces.
     word_start: usize,
     /// Where the word before it is.
     word_before: Range<usize>,
+    /// Words of the line are apart as cells of a row are.
+    has_gaps: bool,
     shape: &'a mut String,
 }
 
@@ -190,6 +256,8 @@ enum Class {
     Space,
     Letter,
     Digit,
+    /// May begin a punctuation mark beyond ASCII, or a letter.
+    Wide,
     Quote,
     Slash,
     Sign,
@@ -203,6 +271,7 @@ const CLASSES: [Class; 256] = {
     while byte < 256 {
         classes[byte] = match byte as u8 {
             0..=b' ' | 0x7f => Class::Space,
+            0xc2 | 0xe2 | 0xe3 | 0xef => Class::Wide,
             b'a'..=b'z' | b'A'..=b'Z' | 0x80.. => Class::Letter,
             b'0'..=b'9' => Class::Digit,
             b'"' | b'\'' | b'`' => Class::Quote,
@@ -227,7 +296,36 @@ fn last_word(text: &[u8]) -> (&[u8], &[u8]) {
 }
 
 fn is_alphanumeric(byte: u8) -> bool {
-    matches!(class(byte), Class::Letter | Class::Digit)
+    matches!(class(byte), Class::Letter | Class::Digit | Class::Wide)
+}
+
+/// The length of the punctuation mark beyond ASCII, or of the space, with which a text begins; 0 if there is none.
+pub(crate) fn wide_punctuation(text: &[u8]) -> usize {
+    match *text {
+        [0xc2, 0xa0 | 0xab | 0xb7 | 0xbb, ..] => 2,
+        // Dashes, quotation marks, the ellipsis, the narrow space, arrows.
+        [0xe2, 0x80, 0x90..=0x9f | 0xa6 | 0xaf | 0xb9 | 0xba, ..] | [0xe2, 0x86, ..] => 3,
+        // The ideographic space, comma and full stop, and brackets.
+        [0xe3, 0x80, 0x80..=0x82 | 0x88..=0x91, ..] => 3,
+        [0xef, 0xbc, 0x81 | 0x88 | 0x89 | 0x8c | 0x9a | 0x9b | 0x9f, ..] => 3,
+        _ => 0,
+    }
+}
+
+/// What closes a quotation that begins with this mark. `»` opens one in German.
+fn closing_of(mark: &str) -> Option<&'static str> {
+    Some(match mark {
+        "«" => "»",
+        "»" => "«",
+        "‹" => "›",
+        "“" => "”",
+        "„" => "“",
+        "‘" => "’",
+        "‚" => "‘",
+        "「" => "」",
+        "『" => "』",
+        _ => return None,
+    })
 }
 
 impl Masker<'_> {
@@ -236,7 +334,7 @@ impl Masker<'_> {
         while self.at < self.bytes.len() {
             if self.words >= SHAPE_WORDS_MAX || self.shape.len() - start >= SHAPE_BYTES_MAX {
                 self.shape.push(Mask::Cut.char());
-                return;
+                return self.settle_gaps(start);
             }
             match class(self.bytes[self.at]) {
                 Class::Letter | Class::Digit => self.alphanumeric(),
@@ -245,12 +343,24 @@ impl Masker<'_> {
                 Class::Slash => self.slash(),
                 Class::Sign => self.sign(),
                 Class::At => self.identity_hash(),
+                Class::Wide => match wide_punctuation(&self.bytes[self.at..]) {
+                    0 => self.alphanumeric(),
+                    length => self.wide_punctuation(length),
+                },
                 Class::Other => self.punctuation(),
             }
         }
-        self.shape.truncate(start + self.shape[start..].trim_end_matches(' ').len());
+        self.shape.truncate(start + self.shape[start..].trim_end_matches([' ', GAP, TAB]).len());
         if self.shape.len() > self.word_start {
             self.end_word();
+        }
+        self.settle_gaps(start);
+    }
+
+    /// Keeps the gaps of a row; in other lines they are spaces.
+    fn settle_gaps(&mut self, start: usize) {
+        if self.has_gaps {
+            settle_gaps(self.shape, start);
         }
     }
 
@@ -259,7 +369,7 @@ impl Masker<'_> {
     }
 
     fn previous(&self) -> u8 {
-        self.at.checked_sub(1).map_or(b' ', |at| self.bytes[at])
+        self.previous_of(self.at)
     }
 
     fn end_of(&self, mut at: usize, belongs: impl Fn(u8) -> bool) -> usize {
@@ -307,7 +417,7 @@ impl Masker<'_> {
     /// Where the shape's last value ends, when it is of this kind and only a separator follows it.
     fn list_end(&self, mask: Mask) -> Option<usize> {
         let shape = self.shape.as_bytes();
-        let spaces = shape.iter().rev().take_while(|byte| **byte == b' ').count();
+        let spaces = shape.iter().rev().take_while(|byte| is_blank(**byte)).count();
         let mut end = shape.len() - spaces;
         let separator = *shape[..end].last()?;
         end -= usize::from(matches!(separator, b',' | b';') || separator == b':' && mask == Mask::Path);
@@ -316,11 +426,62 @@ impl Masker<'_> {
     }
 
     fn space(&mut self, start: usize) {
-        self.at = self.end_of(self.at, |byte| class(byte) == Class::Space);
-        if self.shape.len() > start {
-            self.end_word();
-            self.shape.push(' ');
+        let from = self.at;
+        self.at = self.end_of(from + 1, |byte| class(byte) == Class::Space);
+        if self.shape.len() <= start {
+            return;
         }
+        self.end_word();
+        let is_wide = self.at - from > 1 || self.bytes[from] != b' ';
+        let between = if is_wide { self.gap(from) } else { ' ' };
+        self.shape.push(between);
+    }
+
+    /// What is between two words, for the white space that begins at `from` and ends here.
+    fn gap(&mut self, from: usize) -> char {
+        let is_tab = self.bytes[from..self.at].contains(&b'\t');
+        // After punctuation, space of any width is of the sentence.
+        let is_of_row = self.at - from > 1 && !matches!(self.previous_of(from), b':' | b'=' | b'.' | b',');
+        self.has_gaps |= is_tab || is_of_row;
+        match is_tab {
+            true => TAB,
+            false if is_of_row => GAP,
+            false => ' ',
+        }
+    }
+
+    /// The length of the text up to a mark that closes a quotation.
+    fn length_before(&mut self, closing: &str, start: usize) -> Option<usize> {
+        // The last bytes of these marks differ in their last bits.
+        let bit = 1 << (closing.as_bytes()[closing.len() - 1] & 31);
+        let length = if self.unclosed_wide & bit == 0 { self.line[start..].find(closing) } else { None };
+        self.unclosed_wide |= if length.is_none() { bit } else { 0 };
+        length
+    }
+
+    fn previous_of(&self, at: usize) -> u8 {
+        at.checked_sub(1).map_or(b' ', |at| self.bytes[at])
+    }
+
+    /// A punctuation mark beyond ASCII, which may begin a quotation.
+    fn wide_punctuation(&mut self, length: usize) {
+        let end = self.at + length;
+        let mark = &self.line[self.at..end];
+        if matches!(mark, "\u{a0}" | "\u{202f}" | "\u{3000}") {
+            if !self.shape.is_empty() && !self.shape.ends_with([' ', GAP, TAB]) {
+                self.end_word();
+                self.shape.push(' ');
+            }
+            self.at = end;
+            return;
+        }
+        let quotation = closing_of(mark).and_then(|closing| Some((closing, self.length_before(closing, end)?)));
+        let Some((closing, text_length)) = quotation else { return self.copy_to(end) };
+        self.copy_to(end);
+        self.words += 1;
+        self.shape.push(Mask::Text.char());
+        self.shape.push_str(closing);
+        self.at = end + text_length + closing.len();
     }
 
     /// Takes the word that ends here out of the shape if it equals the one before and has a value in it: the length of
@@ -331,6 +492,7 @@ impl Masker<'_> {
             // A list took the word.
             self.word_before = end..end;
             self.word_start = end + 1;
+            self.words_before = self.words;
             return;
         }
         let (before, word) = (self.word_before.clone(), self.word_start..end);
@@ -340,7 +502,7 @@ impl Masker<'_> {
         if repeated {
             let separator = self.shape[word.start + text.len()..].chars().next();
             let length = before.start + text.len();
-            self.words = self.words.saturating_sub(1);
+            self.words = self.words_before;
             self.shape.truncate(length);
             self.shape.extend(separator);
             self.word_before.end = self.shape.len();
@@ -348,6 +510,7 @@ impl Masker<'_> {
             self.word_before = word;
         }
         self.word_start = self.shape.len() + 1;
+        self.words_before = self.words;
     }
 
     fn punctuation(&mut self) {
@@ -600,6 +763,12 @@ impl Masker<'_> {
 
     /// The run of letters and digits that starts here.
     fn measure(&self) -> Run {
+        let letters_end = self.end_of(self.at, |byte| class(byte) == Class::Letter);
+        if !is_alphanumeric(self.byte(letters_end)) {
+            // Most runs are words.
+            let hex = self.bytes[self.at..letters_end].iter().all(u8::is_ascii_hexdigit);
+            return Run { end: letters_end, digits: 0, switches: 0, hex };
+        }
         let mut run = Run { end: self.at, digits: 0, switches: 0, hex: true };
         let mut digit_before = self.bytes[self.at].is_ascii_digit();
         while run.end < self.bytes.len() {
@@ -607,6 +776,7 @@ impl Masker<'_> {
             let digit = match class(byte) {
                 Class::Digit => true,
                 Class::Letter => false,
+                Class::Wide if wide_punctuation(&self.bytes[run.end..]) == 0 => false,
                 _ => break,
             };
             run.digits += usize::from(digit);
@@ -665,7 +835,7 @@ impl Masker<'_> {
         // `PSUDNEVH8Y` is a key; a word in capitals has its digits at the end.
         let key =
             run.switches == 2 && text[length - 1].is_ascii_uppercase() && !text.iter().any(u8::is_ascii_lowercase);
-        if length >= 8 && (run.switches >= 3 || key) {
+        if length >= 8 && (run.switches >= 3 || key) && text.is_ascii() {
             return self.mask_to(Mask::Id, run.end);
         }
         self.digits_within(run.end);
@@ -676,8 +846,8 @@ impl Masker<'_> {
         self.words += 1;
         while self.at < run_end {
             let digits_end = self.end_of(self.at, |byte| byte.is_ascii_digit());
-            let letter_follows = digits_end < run_end && class(self.bytes[digits_end]) == Class::Letter;
-            let within = digits_end == self.at + 1 && class(self.previous()) == Class::Letter && letter_follows;
+            let letter_follows = digits_end < run_end && self.bytes[digits_end].is_ascii_alphabetic();
+            let within = digits_end == self.at + 1 && self.previous().is_ascii_alphabetic() && letter_follows;
             if digits_end > self.at && !within {
                 self.shape.push(Mask::Number.char());
                 self.at = digits_end;
@@ -687,7 +857,7 @@ impl Masker<'_> {
                 }
             }
             if self.at < run_end {
-                let letters_end = self.end_of(self.at, |byte| class(byte) == Class::Letter).max(digits_end);
+                let letters_end = self.end_of(self.at, |byte| !byte.is_ascii_digit()).min(run_end).max(digits_end);
                 self.copy_to(letters_end);
             }
         }
@@ -731,7 +901,7 @@ impl Masker<'_> {
             let end = start + 1;
             return (!is_alphanumeric(self.byte(end)) && self.byte(end) != b'%').then_some((Mask::Number, end));
         }
-        let unit_end = self.end_of(start, |byte| class(byte) == Class::Letter);
+        let unit_end = self.end_of(start, |byte| matches!(class(byte), Class::Letter | Class::Wide));
         let unit = &self.bytes[start..unit_end];
         let mask = match unit {
             b"ns" | b"us" | b"\xc2\xb5s" | b"ms" | b"s" | b"sec" | b"secs" | b"second" | b"seconds" | b"min"
@@ -805,10 +975,11 @@ impl Masker<'_> {
 
     /// Where the date, time of day, or both, at `at` end.
     fn time_end(&self, at: usize) -> Option<usize> {
-        let Some(date_end) = self.date_end(at) else { return self.time_of_day_end(at) };
+        let with_zone = |end| self.zone_after(end).unwrap_or(end);
+        let Some(date_end) = self.date_end(at) else { return self.time_of_day_end(at).map(with_zone) };
         let apart = matches!(self.byte(date_end), b' ' | b'T' | b'_');
         let time_end = apart.then(|| self.time_of_day_end(date_end + 1)).flatten();
-        Some(time_end.unwrap_or(date_end))
+        Some(time_end.map_or(date_end, with_zone))
     }
 
     fn matches(&self, at: usize, form: &str) -> bool {
@@ -836,7 +1007,21 @@ impl Masker<'_> {
                 && self.matches(at, form)
                 && !self.byte(at + form.len()).is_ascii_digit()
         };
-        FORMS.iter().find(fits).map(|(form, ..)| at + form.len())
+        FORMS.iter().find(fits).map(|(form, ..)| at + form.len()).or_else(|| self.short_date_end(at))
+    }
+
+    /// `1/9/2026`, `9.1.2026`.
+    fn short_date_end(&self, at: usize) -> Option<usize> {
+        let few_digits = |at: usize| {
+            let end = self.end_of(at, |byte| byte.is_ascii_digit());
+            (1..=2).contains(&(end - at)).then_some(end)
+        };
+        let first = few_digits(at)?;
+        let separator = self.byte(first);
+        let second = few_digits(first + 1).filter(|end| self.byte(*end) == separator)?;
+        let end = second + 5;
+        let is_year = self.matches(second + 1, "19dd") || self.matches(second + 1, "20dd");
+        (matches!(separator, b'/' | b'.') && is_year && !is_alphanumeric(self.byte(end))).then_some(end)
     }
 
     /// `11:54:41`, `7:01:45.123`, with the zone.
@@ -857,7 +1042,8 @@ impl Masker<'_> {
     fn minutes_end(&self, at: usize) -> Option<usize> {
         let end = at + 5;
         let alone = !is_alphanumeric(self.byte(end)) && !matches!(self.byte(end), b':' | b'_');
-        (alone && self.previous() != b':' && self.matches(at, "dd:dd")).then_some(end)
+        let is_time = alone && self.previous() != b':' && self.matches(at, "dd:dd");
+        is_time.then(|| self.zone_after(end).unwrap_or(end))
     }
 
     /// Where a date with the name of a month, and the time of day with it, end: `Mon Nov 23 19:38:00 UTC 2026`, as
@@ -1015,6 +1201,7 @@ mod tests {
         check("again again a1 b2 a1", "again again a<number> b<number> a<number>");
         check(&format!("to {}end", "node1 ".repeat(200)), "to node<number> end");
         check(&format!("to {} end", "7, ".repeat(200)), "to <number>, end");
+        check(&format!("to {}end", "blk_-1 ".repeat(200)), "to blk_<number> end");
     }
 
     #[test]
@@ -1040,6 +1227,33 @@ mod tests {
     #[test]
     fn the_method_of_a_request_stays() {
         check(r#""GET /v2/x HTTP/1.1" status: 200"#, r#""GET <text>" status: <number>"#);
+    }
+
+    #[test]
+    fn quotation_marks_of_other_languages_enclose_values() {
+        check("Datum »31.02.2026« fehlt, „leer“ auch", "Datum »<text>« fehlt, „<text>“ auch");
+        check("valeur «\u{a0}a b\u{a0}» pour le champ", "valeur «<text>» pour le champ");
+        check("処理「受注データ連携」を開始します", "処理「<text>」を開始します");
+        check("it’s “done”", "it’s “<text>”");
+        check("home » data » in", "home » data » in");
+        check("a\u{a0}b\u{3000}c", "a b c");
+    }
+
+    #[test]
+    fn numbers_within_japanese_are_masked() {
+        check("24469行目: 処理時間: 33分26秒", "<number>行目: 処理時間: <number>分<number>秒");
+        check("令和8年", "令和<number>年");
+    }
+
+    #[test]
+    fn cells_of_rows_stay_apart_by_their_gaps() {
+        check("17\tAnn van Dam\tKöln\t9.50", "<number>  Ann van Dam  Köln  <number>");
+        check("  000017  Ann         Oslo            12", "<number>  Ann  Oslo  <number>");
+        // Sentences have no cells, however they are filled up.
+        for line in ["rows:     12   of 99", "Stage-1 map = 0%,  reduce = 0%  done", "loaded   12 rows", "a\tb\tc"] {
+            assert!(!masked(line).contains("  "), "{line}");
+        }
+        check("USER=a\tOPERATION=AM Allocated\tRESULT=OK", "USER=a OPERATION=<*> RESULT=OK");
     }
 
     #[test]
@@ -1092,6 +1306,11 @@ mod tests {
             "3 Nov 2026",
             "Nov  3 19:38:00",
             "Monday, May 4, 2026",
+            "11:54:41 PM",
+            "11:54 AM",
+            "1/9/2026 4:13:22 AM",
+            "9.1.2026",
+            "2026-11-23 11:54:41 UTC",
         ] {
             check(&format!("at {time} it began"), "at <time> it began");
         }
@@ -1099,7 +1318,8 @@ mod tests {
         check("Mar 5 rows, May 2026", "Mar <number> rows, May <number>");
         check("Jun 21 16:47:48 ERROR 7", "<time> ERROR <number>");
         check("Monitor Nov 3 2026, Marching 3 rows", "Monitor <time>, Marching <number> rows");
-        check("version 26.11.23", "version <number>");
+        check("version 26.11.23, 8.0.3400", "version <number>");
+        check("at 11:54:41 PMO", "at <time> PMO");
     }
 
     #[test]

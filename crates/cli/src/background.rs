@@ -14,7 +14,7 @@ use crate::settings::Scheduled;
 use crate::system::SystemClock;
 
 /// Collects upstreams until stopped.
-pub(crate) async fn collect_for_good(
+pub(crate) async fn collect_continuously(
     store: Store,
     upstreams: Vec<Scheduled>,
     progress: Arc<dyn CollectProgress>,
@@ -53,7 +53,7 @@ pub(crate) fn deliverers(store: &Store, sinks: Vec<SinkConfig>) -> Vec<Deliverer
 pub(crate) fn spawn_delivery(store: &Store, sinks: Vec<SinkConfig>, stop: &CancellationToken) -> JoinSet<()> {
     let mut running = JoinSet::new();
     for deliverer in deliverers(store, sinks) {
-        note(format!("delivering to {}: {}", deliverer.name(), deliverer.place()));
+        note(format!("delivering to {}: {}", deliverer.name(), deliverer.location()));
         let stop = stop.clone();
         running.spawn(async move { deliverer.run(stop).await });
     }

@@ -50,6 +50,14 @@ impl Failure {
         Self { exit, error: anyhow::anyhow!("{message}") }
     }
 
+    /// True if the output was closed, as by `| head` or by leaving the pager.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        let of_pipe = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        };
+        self.error.chain().any(of_pipe)
+    }
+
     /// This failure, with more text after its message.
     pub(crate) fn with_text_after(self, text: &str) -> Self {
         let message = format!("{}{text}", self.error);

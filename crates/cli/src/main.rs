@@ -23,7 +23,7 @@ use crate::render::pager;
 use crate::render::preferences::PreferenceArgs;
 use crate::render::screen::Stream;
 use crate::render::terminal;
-use crate::stop::{stop_on_signals, until_stopped, until_stopped_and_resumed};
+use crate::stop::{CtrlC, stop_on_signals, until_stopped, until_stopped_and_resumed};
 
 /// An archive of run logs: stores the logs of data-integration jobs, serves them through the run-log API of Qlik Talend
 /// Cloud, and downloads whole logs from there
@@ -47,9 +47,9 @@ enum Command {
     /// List the runs of a task, or of all tasks
     Runs(command::runs::RunsArgs),
     /// List tasks
-    Tasks(command::places::TasksArgs),
+    Tasks(command::workspaces::TasksArgs),
     /// List workspaces
-    Workspaces(command::places::WorkspacesArgs),
+    Workspaces(command::workspaces::WorkspacesArgs),
     /// Open a run, a task or the overview in the browser
     Open(command::open::OpenArgs),
     /// Print the newest records of a run, and optionally follow it
@@ -76,7 +76,7 @@ enum Command {
     Report(command::report::ReportArgs),
     /// List problems, which are root causes of failed runs, and mute, resolve or reopen them
     Problems(Box<command::problems::ProblemsArgs>),
-    /// List plan executions, and show what became of their steps
+    /// List plan executions, and show the outcomes of their steps
     Plans(Box<command::plans::PlansArgs>),
     /// List the audit logs of the tenant: who did what in the consoles and APIs of Talend Cloud
     AuditLogs(Box<command::audit_logs::AuditLogsArgs>),
@@ -90,9 +90,9 @@ enum Command {
     Sql(Box<command::sql::SqlArgs>),
     /// Let assistants read an archive or a service: tools on standard input and output (MCP)
     Mcp(Box<command::mcp::McpArgs>),
-    /// Check a token of a service and keep it for further commands
+    /// Verify a token of a service and store it for further commands
     Login(command::login::LoginArgs),
-    /// Remove the token that was kept by `runlog login`
+    /// Remove the token stored by `runlog login`
     Logout(command::login::LogoutArgs),
     /// Manage the environments, workspaces, tasks, accounts, tokens and rights of an archive
     Admin(command::admin::AdminArgs),
@@ -126,6 +126,14 @@ impl Command {
             Self::Tail(args) => !args.follow,
             Self::Sql(args) => args.query.is_some(),
             _ => false,
+        }
+    }
+
+    /// The effect of Ctrl-C.
+    fn use_of_ctrl_c(&self) -> CtrlC {
+        match self {
+            Self::Sql(args) if args.has_prompt() => CtrlC::CancelsQuery,
+            _ => CtrlC::Stops,
         }
     }
 
@@ -172,9 +180,9 @@ impl Command {
 
 fn main() -> ExitCode {
     memory::share_among_processors();
-    std::panic::set_hook(Box::new(tell_of_panic));
+    std::panic::set_hook(Box::new(report_panic));
     candidates::answer(Arguments::command);
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| tell_of_usage(&error));
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| report_usage(&error));
     arguments.preferences.apply(arguments.command.may_be_long());
     let outcome =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
@@ -189,7 +197,8 @@ fn main() -> ExitCode {
     pager::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
+        // The user has seen enough.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             report(&failure);
             failure.exit.into()
@@ -198,7 +207,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Outcome {
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals(command.use_of_ctrl_c())?;
     if !command.is_client() {
         runlog_store::permissions::keep_files_private();
     }
@@ -207,8 +216,8 @@ async fn run(command: Command) -> Outcome {
         Command::Serve(args) => command::serve::run(*args, stop).await,
         Command::Fetch(args) => until_stopped_and_resumed(command::fetch::run(args), stop).await,
         Command::Runs(args) => until_stopped(command::runs::run(args), stop).await,
-        Command::Tasks(args) => until_stopped(command::places::tasks(args), stop).await,
-        Command::Workspaces(args) => until_stopped(command::places::workspaces(args), stop).await,
+        Command::Tasks(args) => until_stopped(command::workspaces::tasks(args), stop).await,
+        Command::Workspaces(args) => until_stopped(command::workspaces::workspaces(args), stop).await,
         Command::Open(args) => until_stopped(command::open::run(args), stop).await,
         Command::Tail(args) => until_stopped(command::tail::run(args), stop).await,
         Command::Show(args) => until_stopped(command::show::run(args), stop).await,
@@ -240,17 +249,9 @@ async fn run(command: Command) -> Outcome {
     }
 }
 
-/// A closed pipe (`| head`) is not a failure.
-fn is_broken_pipe(failure: &Failure) -> bool {
-    let of_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-    };
-    failure.error.chain().any(of_pipe)
-}
-
 /// Prints the help or the usage error, and ends the program. Arguments may come from untrusted input, such as a list of
 /// names, so control characters are escaped.
-fn tell_of_usage(error: &clap::Error) -> ! {
+fn report_usage(error: &clap::Error) -> ! {
     let stream = if error.use_stderr() { Stream::Note } else { Stream::Result };
     let text = error.render();
     let text = if stream.has_colours() { text.ansi().to_string() } else { text.to_string() };
@@ -261,7 +262,7 @@ fn tell_of_usage(error: &clap::Error) -> ! {
 }
 
 /// Reports a panic. The message may quote a log.
-fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     terminal::note(Stream::Note.shown(&panic.to_string()));
     let backtrace = std::backtrace::Backtrace::capture();
     if backtrace.status() == std::backtrace::BacktraceStatus::Captured {

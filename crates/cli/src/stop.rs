@@ -1,5 +1,6 @@
 //! Stopping: by Ctrl-C, by a signal.
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, Outcome};
@@ -20,15 +21,35 @@ pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: Can
     }
 }
 
+/// Does a piece of work until it ends or Ctrl-C cancels it, where Ctrl-C does not stop the program.
+pub(crate) async fn until_ctrl_c<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        outcome = work => outcome,
+        _ = interrupt.recv() => Err(Failure::new(Exit::Interrupted, "cancelled")),
+    }
+}
+
+/// What Ctrl-C does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CtrlC {
+    /// It stops the program.
+    Stops,
+    /// It cancels the query that is running, and the prompt continues: [`until_ctrl_c`].
+    CancelsQuery,
+}
+
 /// Cancelled by the first Ctrl-C or SIGTERM; the second ends the program at once.
-pub(crate) fn stop_on_signals() -> Outcome<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
+pub(crate) fn stop_on_signals(ctrl_c: CtrlC) -> Outcome<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let cancelled = stop.clone();
     tokio::spawn(async move {
         loop {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            tokio::select! {
+                _ = interrupt.recv() => if ctrl_c == CtrlC::CancelsQuery { continue },
+                _ = terminate.recv() => {}
+            }
             if cancelled.is_cancelled() {
                 std::process::exit(Exit::Interrupted as i32);
             }

@@ -13,15 +13,16 @@
 mod api;
 mod error;
 mod pages;
+mod sync;
 mod transport;
 
 pub use api::{
     AUDIT_PAGE_MAX, AuditLogPage, AuditLogWindow, COMPONENTS_PAGE_MAX, ComponentPage, ContentEncoding, Execution,
-    ExecutionFilter, ExecutionList, ExecutionScope, GeneratedPage, ListIds, LivePage, LiveQuery, PageRequest,
-    PermissionHolder, PushBatch, Readiness, SignIn, SqlAnswer, readiness,
+    ExecutionFilter, ExecutionList, ExecutionScope, GeneratedPage, HISTORY_RUNS_MAX, HistoryLookup, ListIds, LivePage,
+    LiveQuery, PageRequest, PermissionHolder, PushBatch, Readiness, SignIn, SqlAnswer, TaskDescription, readiness,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, entries, reconcile};
+pub use pages::{DownloadSink, PageEvent, PageWalk, RequestedPage, end_after_oldest, entries, reconcile};
 pub use transport::{
     Client, ClientSettings, Credentials, DownloadSettings, GroupPaces, HttpClientBuilder, HttpSender, Pace,
     PaceSetting, REGIONS, SimulatedNetwork, TlsSettings, TokenForm, TokioWait, Traffic, Wait, region_url, retry_after,

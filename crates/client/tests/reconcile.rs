@@ -122,7 +122,7 @@ fn entries_without_a_time_stand_beside_their_neighbours() {
 }
 
 #[test]
-fn a_repeated_entry_is_known_whatever_the_order_of_its_fields() {
+fn a_repeated_entry_is_recognised_in_any_field_order() {
     let newer = r#"[{"logTimestamp":1,"logMessage":"x"}]"#.to_owned();
     let older = r#"[{"logMessage":"x", "logTimestamp":1},{"logTimestamp":0}]"#.to_owned();
     let (log, merged) = reconcile(&[newer, older], LogOrder::Time, 1 << 20, 1_000);
@@ -144,7 +144,7 @@ fn a_download_that_starts_again_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_field_that_stands_twice_is_taken_as_it_came_and_a_text_that_is_none_is_mended_alike() {
+fn duplicate_fields_are_kept_and_invalid_texts_repaired_consistently() {
     let twice = r#"{"logTimestamp":1,"a":1,"a":2}"#;
     let half = r#"{"logTimestamp":1,"logMessage":"\ud800"}"#;
     let pages = [format!("[{half},{twice}]"), format!(r#"[{half},{twice},{{"logTimestamp":0}}]"#)];
@@ -158,7 +158,7 @@ fn a_field_that_stands_twice_is_taken_as_it_came_and_a_text_that_is_none_is_mend
 }
 
 #[test]
-fn a_page_with_a_hole_is_not_taken_for_whole() {
+fn a_page_with_a_gap_is_not_complete() {
     let folder = tempfile::tempdir().unwrap();
     let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 100 };
     let mut spool = PageSpool::new(settings, 0, 0);
@@ -218,7 +218,7 @@ fn an_odd_entry_is_mended_and_counted_and_its_neighbours_are_as_they_came() {
 
 /// A `null` in the array, or one record of 17 MB: the run never landed.
 #[test]
-fn what_is_no_entry_is_a_record_with_its_text_beside_its_neighbours() {
+fn an_invalid_entry_becomes_a_record_with_its_text() {
     let folder = tempfile::tempdir().unwrap();
     let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Received, memory_bytes: 1 << 20 };
     let mut spool = PageSpool::new(settings, 0, 0);
@@ -267,7 +267,7 @@ fn a_page_in_utf_16_is_whole() {
 
 /// A flipped bit in a message stayed unseen, and was given as data.
 #[test]
-fn a_bit_that_was_flipped_on_disk_is_never_given_as_data() {
+fn a_flipped_bit_on_disk_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let settings = SpoolSettings { folder: folder.path().to_owned(), order: LogOrder::Time, memory_bytes: 1 << 20 };
     let mut spool = PageSpool::new(settings, 0, 0);

@@ -20,6 +20,7 @@ mod glob;
 pub mod settings;
 mod shutdown;
 mod signature;
+mod sync;
 mod workers;
 
 pub use collect::{
@@ -32,8 +33,8 @@ pub use deliver::{
     TenantContext,
 };
 pub use fetch::{
-    Completeness, FetchError, FetchEvent, FetchReport, FetchRequest, Form, NoProgress, Output, Progress, Result,
-    fetch_run,
+    Completeness, FetchError, FetchEvent, FetchReport, FetchRequest, NoProgress, Output, OutputFormat, Progress,
+    Result, fetch_run,
 };
 pub use runlog_client::reconcile::LogOrder;
 pub use signature::signature;

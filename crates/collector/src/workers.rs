@@ -144,7 +144,7 @@ mod tests {
 
     /// A broken worker used to end the others.
     #[tokio::test]
-    async fn workers_go_on_while_one_hangs_and_one_is_broken() {
+    async fn workers_continue_while_one_hangs_and_one_fails() {
         let (pool, stop, supervisor) =
             (Arc::new(Pool::new()), CancellationToken::new(), Supervisor::new(Arc::new(Still)));
         let (taken, is_due) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));

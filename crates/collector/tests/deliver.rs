@@ -106,7 +106,7 @@ async fn outages_limits_and_connections_that_break_lose_nothing_and_double_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_that_is_away_for_long_costs_its_own_lag_only() {
+async fn an_unavailable_sink_increases_only_its_own_lag() {
     let stage = Stage::new().await;
     let run = stage.run(5, &[]).await;
     let (server, to) = destination(&stage, &ELASTICSEARCH).await;
@@ -201,7 +201,7 @@ async fn loki_takes_no_old_lines_and_the_others_arrive() {
         letters.iter().map(|letter| (letter.arrival, letter.last_arrival, letter.records)).collect::<Vec<_>>(),
         [(0, 7, 8)]
     );
-    assert!(letters[0].reason.contains("no lines from before"), "{}", letters[0].reason);
+    assert!(letters[0].reason.contains("does not accept lines from before"), "{}", letters[0].reason);
 }
 
 /// The limit of one stream was applied to all: lines that Loki had stored became dead letters.
@@ -221,7 +221,7 @@ async fn loki_takes_old_lines_of_one_stream_though_it_takes_none_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_not_taken_are_said_and_nothing_is_lost() {
+async fn refused_credentials_are_reported_and_nothing_is_lost() {
     for vendor in RECORD_SINKS {
         let kind = vendor.kind;
         let stage = Stage::new().await;
@@ -414,7 +414,7 @@ impl Sink for Forgetful {
         "forgetful"
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "here".to_owned()
     }
 
@@ -423,11 +423,11 @@ impl Sink for Forgetful {
     }
 
     fn encode(&self, _origin: &Origin, item: &Item) -> Encoded {
-        Encoded { place: item.place, head: Vec::new(), body: item.id.clone().into_bytes() }
+        Encoded { position: item.position, head: Vec::new(), body: item.id.clone().into_bytes() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
-        Box::pin(async move { Ok(SinkResponse::all_taken(batch.records.len() - 1)) })
+        Box::pin(async move { Ok(SinkResponse::all_accepted(batch.records.len() - 1)) })
     }
 }
 
@@ -453,7 +453,7 @@ impl Sink for Moody {
         "moody"
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "here".to_owned()
     }
 
@@ -462,16 +462,16 @@ impl Sink for Moody {
     }
 
     fn encode(&self, _origin: &Origin, item: &Item) -> Encoded {
-        Encoded { place: item.place, head: Vec::new(), body: item.id.clone().into_bytes() }
+        Encoded { position: item.position, head: Vec::new(), body: item.id.clone().into_bytes() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         let outcome = |(index, record): (usize, &Encoded)| match (self.mood.load(Ordering::SeqCst), index % 2) {
-            (0, _) if record.place.arrival < 2_000 => RecordOutcome::Refused("a field is unknown".to_owned()),
+            (0, _) if record.position.arrival < 2_000 => RecordOutcome::Refused("a field is unknown".to_owned()),
             (1, 0) => RecordOutcome::Refused("the message is too long".to_owned()),
             (1, _) => RecordOutcome::Refused("the time is too early".to_owned()),
             _ => {
-                self.took.lock().unwrap().push(record.place.arrival);
+                self.took.lock().unwrap().push(record.position.arrival);
                 RecordOutcome::Taken
             }
         };
@@ -518,7 +518,7 @@ async fn a_replay_leaves_no_more_dead_letters_than_are_kept_of_a_run_and_loses_n
 
 /// While one delivery took long nothing else became due, and the sink looked as if nobody worked for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_that_hangs_holds_up_neither_others_nor_the_sign_that_somebody_is_there() {
+async fn a_hanging_delivery_delays_neither_others_nor_heartbeats() {
     let stage = Stage::new().await;
     let slow = stage.run(3, &[]).await;
     let (server, to) = destination(&stage, &ELASTICSEARCH).await;
@@ -582,15 +582,15 @@ async fn a_run_of_which_nothing_is_wanted_says_nothing_of_its_sink() {
     let mut setup = stage.setup("sink", to);
     setup.filter = SinkFilter { severity: Some(Severity::Warn), ..SinkFilter::default() };
     let deliverer = stage.deliverer_of(setup);
-    let mut left_alone_ms = Vec::new();
+    let mut paused_for_ms = Vec::new();
     for runs in [0, 1] {
         let round = stage.deliver(&deliverer).await;
         assert_eq!((round.runs, round.set_back), (runs, 1));
         let failing = stage.store.deliveries().failing("sink", 9).await.unwrap();
-        left_alone_ms.push(failing[0].due_at - stage.clock.now().as_millis());
+        paused_for_ms.push(failing[0].due_at - stage.clock.now().as_millis());
         stage.pass(600_000);
     }
-    assert_eq!(left_alone_ms, [5_000, 10_000], "longer each time");
+    assert_eq!(paused_for_ms, [5_000, 10_000], "longer each time");
 }
 
 /// An object that could not be read ended the round, and a second later the next one; nobody could see why.
@@ -618,7 +618,7 @@ async fn a_run_that_the_archive_cannot_give_says_why_and_is_delivered_later() {
 
 /// What one of several met broke off the others, and their runs stayed claimed.
 #[tokio::test]
-async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
+async fn claimed_runs_are_delivered_though_the_next_claim_fails() {
     let stage = Stage::new().await;
     let (run, next) = (stage.run(3, &[]).await, stage.run(3, &[]).await);
     let (server, to) = destination(&stage, &ELASTICSEARCH).await;
@@ -638,7 +638,7 @@ async fn what_is_in_hand_is_delivered_though_the_next_claim_fails() {
 
 /// A catalog that froze kept a deliverer from ending when it was told to.
 #[tokio::test]
-async fn a_deliverer_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_to() {
+async fn a_deliverer_stops_on_request_while_its_catalog_is_unresponsive() {
     let stage = Stage::new().await;
     stage.run(3, &[]).await;
     let (_stand_in, to) = destination(&stage, &ELASTICSEARCH).await;

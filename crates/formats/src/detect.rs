@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_log_is_called_by_its_name() {
+    fn other_files_are_named_in_the_error() {
         check_other(b"\x01\x02\x03", "binary data");
         check_other(b"<!doctype html>", "HTML");
         check_other(b"20:02:09.123 [main] INFO c.e.Class - began\n", "--date");

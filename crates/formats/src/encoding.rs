@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     /// Parts that were not valid UTF-8.
-    pub(crate) odd: u64,
+    pub(crate) invalid_texts: u64,
 }
 
 impl Decoder {
@@ -16,7 +16,7 @@ impl Decoder {
         if let Ok(text) = std::str::from_utf8(bytes) {
             return Cow::Borrowed(text);
         }
-        self.odd += 1;
+        self.invalid_texts += 1;
         match bytes.utf8_chunks().all(|chunk| chunk.valid().is_ascii()) {
             true => Cow::Owned(bytes.iter().map(|byte| windows_1252(*byte)).collect()),
             false => String::from_utf8_lossy(bytes),
@@ -48,6 +48,6 @@ mod tests {
         assert_eq!(decoder.decode(b"gr\xfcn 5 \x80"), "grün 5 €");
         assert_eq!(decoder.decode("grün \u{ff}".as_bytes()).len(), 8);
         assert_eq!(decoder.decode(b"gr\xc3\xbcn \xff"), "grün \u{fffd}");
-        assert_eq!(decoder.odd, 2);
+        assert_eq!(decoder.invalid_texts, 2);
     }
 }

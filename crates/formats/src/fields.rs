@@ -15,13 +15,13 @@ const RATHER_SECONDS: std::ops::Range<i64> = 1_000_000_000..4_000_000_000;
 
 /// The fields of a record that is being read.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
+pub(crate) struct RecordBuilder {
     /// Each field with its name and the precedence of that.
     fields: HashMap<FieldName, (usize, String, Value)>,
     extra: Map<String, Value>,
 }
 
-impl Gathered {
+impl RecordBuilder {
     /// Adds a field; the one of two with a usual name that has less precedence is kept as a further field.
     pub(crate) fn add(&mut self, (field, rank): (FieldName, usize), name: String, value: Value) {
         let is_first = self.fields.get(&field).is_none_or(|(known, ..)| *known > rank);
@@ -130,12 +130,12 @@ mod tests {
     #[test]
     fn of_two_names_the_first_counts_and_the_other_is_kept() {
         for names in [["timestamp", "date"], ["date", "timestamp"]] {
-            let mut gathered = Gathered::default();
+            let mut builder = RecordBuilder::default();
             for name in names {
                 let value = if name == "date" { "delivery date" } else { "2021-04-21T15:29:11Z" };
-                gathered.add(FieldMap::default().of(name).unwrap(), name.to_owned(), value.into());
+                builder.add(FieldMap::default().of(name).unwrap(), name.to_owned(), value.into());
             }
-            let record = gathered.record(&ReadSettings::written_at(Timestamp::MIN)).unwrap();
+            let record = builder.record(&ReadSettings::written_at(Timestamp::MIN)).unwrap();
             assert_eq!(record.time.as_millis(), 1_619_018_951_000);
             assert_eq!(record.extra.unwrap()["date"], "delivery date");
         }

@@ -3,7 +3,7 @@
 use runlog_model::{Record, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::fields::{Gathered, checked};
+use crate::fields::{RecordBuilder, checked};
 use crate::outcome::{Invalid, Next, Position, write};
 use crate::settings::ReadSettings;
 
@@ -50,19 +50,19 @@ impl JsonReader {
         match runlog_model::read_object(json) {
             Ok((object, _)) => self.mapped(object).map(|record| Read::Mapped(Box::new(record))),
             Err(error) if error.is_data() => Err("a record is a JSON object".to_owned()),
-            Err(error) => Err(format!("this is not JSON: {}", said(&error))),
+            Err(error) => Err(format!("this is not JSON: {}", parse_message(&error))),
         }
     }
 
     fn mapped(&self, object: Map<String, Value>) -> Result<Record, String> {
-        let mut gathered = Gathered::default();
+        let mut builder = RecordBuilder::default();
         for (name, value) in object {
             match self.settings.fields.of(&name) {
-                Some(field) => gathered.add(field, name, value),
-                None => gathered.add_extra(name, value),
+                Some(field) => builder.add(field, name, value),
+                None => builder.add_extra(name, value),
             }
         }
-        gathered.record(&self.settings)
+        builder.record(&self.settings)
     }
 }
 
@@ -73,7 +73,7 @@ enum Read {
 }
 
 /// The message of an error without its line, which is that of the parser.
-fn said(error: &serde_json::Error) -> String {
+fn parse_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     match error.column() {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_in_words() {
+    fn invalid_records_are_explained() {
         for (line, reason) in [
             ("[1]", "a record is a JSON object"),
             ("plain", "this is not JSON: expected value"),

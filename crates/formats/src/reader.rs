@@ -41,11 +41,11 @@ impl<R: BufRead> LogReader<R> {
 
     /// Lines and cells that were not valid UTF-8, and were read as Windows-1252 or with U+FFFD for what is invalid. Those of
     /// JSON are repaired and counted by the service.
-    pub fn odd_texts(&self) -> u64 {
+    pub fn invalid_texts(&self) -> u64 {
         match &self.source {
             Source::Ndjson { .. } | Source::Json { .. } => 0,
-            Source::Table(table) => table.odd(),
-            Source::Text { text, .. } => text.odd(),
+            Source::Table(table) => table.invalid_texts(),
+            Source::Text { text, .. } => text.invalid_texts(),
         }
     }
 
@@ -136,11 +136,11 @@ impl LineReader {
         }
     }
 
-    /// As [`LogReader::odd_texts`].
-    pub fn odd_texts(&self) -> u64 {
+    /// As [`LogReader::invalid_texts`].
+    pub fn invalid_texts(&self) -> u64 {
         match &self.format {
             LineFormat::Ndjson(_) => 0,
-            LineFormat::Text(text) => text.odd(),
+            LineFormat::Text(text) => text.invalid_texts(),
         }
     }
 

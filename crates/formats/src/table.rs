@@ -6,7 +6,7 @@ use csv::ByteRecord;
 use serde_json::Value;
 
 use crate::encoding::Decoder;
-use crate::fields::Gathered;
+use crate::fields::RecordBuilder;
 use crate::names::FieldName;
 use crate::outcome::{Invalid, Next, Position, RECORD_BYTES_MAX, ReadError, Unit, write};
 use crate::settings::ReadSettings;
@@ -59,8 +59,8 @@ impl<R: BufRead> TableReader<R> {
     }
 
     /// Cells that were not valid UTF-8.
-    pub(crate) fn odd(&self) -> u64 {
-        self.decoder.odd
+    pub(crate) fn invalid_texts(&self) -> u64 {
+        self.decoder.invalid_texts
     }
 
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Result<Option<Next>, ReadError> {
@@ -74,7 +74,7 @@ impl<R: BufRead> TableReader<R> {
             let reason = format!("this row has {} columns, and the header {}", self.row.len(), self.columns.len());
             return Ok(Some(Next::Invalid(Invalid { at, reason })));
         }
-        let mut gathered = Gathered::default();
+        let mut builder = RecordBuilder::default();
         for (column, cell) in self.columns.iter().zip(self.row.iter()) {
             // A cell has no way to say that it is empty instead of absent.
             if cell.is_empty() {
@@ -82,11 +82,11 @@ impl<R: BufRead> TableReader<R> {
             }
             let value = Value::String(self.decoder.decode(cell).into_owned());
             match column.field {
-                Some(field) => gathered.add(field, column.name.clone(), value),
-                None => gathered.add_extra(column.name.clone(), value),
+                Some(field) => builder.add(field, column.name.clone(), value),
+                None => builder.add_extra(column.name.clone(), value),
             }
         }
-        Ok(Some(match gathered.record(&self.settings) {
+        Ok(Some(match builder.record(&self.settings) {
             Ok(record) => write(&record, out),
             Err(reason) => Next::Invalid(Invalid { at, reason }),
         }))
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_wrong_takes_no_other_with_it() {
+    fn an_invalid_row_does_not_affect_others() {
         let text = "time,message\n19.08.2021 10:11:12,a\nsoon,b\n1629367872346,c,d\n1629367872347,e\n";
         let (lines, invalid) = read(text, b',', settings()).unwrap();
         assert_eq!(lines.lines().count(), 2);

@@ -36,7 +36,7 @@ impl<R: BufRead> Values<R> {
             let mut is_whole = false;
             while taken < bytes.len() && !is_whole {
                 let byte = bytes[taken];
-                if value.is_begun() {
+                if value.has_content() {
                     // The end of a number or a literal follows it.
                     let is_after = value.is_ended_by(byte);
                     is_whole = is_after || value.push(byte);
@@ -86,7 +86,7 @@ impl<'a> Value<'a> {
         self.text.len() - self.start
     }
 
-    fn is_begun(&self) -> bool {
+    fn has_content(&self) -> bool {
         self.len() > 0
     }
 
@@ -138,8 +138,8 @@ impl<'a> Value<'a> {
 
     /// The log ends here: well, or in the middle of something.
     fn end(self, is_in_array: bool, read: u64) -> Result<bool, ReadError> {
-        let is_word = self.is_begun() && self.depth == 0 && !self.is_in_text;
-        match (self.is_begun() && !is_word, is_in_array) {
+        let is_word = self.has_content() && self.depth == 0 && !self.is_in_text;
+        match (self.has_content() && !is_word, is_in_array) {
             (true, _) => Err(ReadError::Truncated(format!("in the middle of record {}", read + 1))),
             (false, true) => Err(ReadError::Truncated(format!("before the end of its array, after record {read}"))),
             (false, false) if is_word => {

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use crate::ip::IpFilter;
 use crate::template::Template;
 
 /// A query.
@@ -90,6 +91,8 @@ pub(crate) enum LineText {
     Regex(Regex),
     /// The pieces between the `<_>` of `|>`; the whole line must fit.
     Pattern(Regex),
+    /// `ip("10.0.0.0/8")`.
+    Ip(IpFilter),
 }
 
 /// A value that `json` extracts, and its path.
@@ -120,6 +123,7 @@ pub(crate) enum LabelFilter {
     Any(Vec<LabelFilter>),
     Text(Matcher),
     Number { name: String, op: CompareOp, value: f64, unit: NumberUnit },
+    Ip { name: String, filter: IpFilter, is_negated: bool },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

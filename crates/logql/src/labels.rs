@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// The label with the kind of an error of a stage.
+pub(crate) const ERROR: &str = "__error__";
+
 /// The labels of a series, by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Labels(Vec<(Box<str>, Box<str>)>);
@@ -149,6 +152,17 @@ impl<'r> LabelSet<'r> {
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<String> {
         self.find(name).map(|index| self.labels.swap_remove(index).1.into_owned())
+    }
+
+    /// Gives the value and the origin of a label to another one; nothing is done if there is none.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        if from != to
+            && let Some(index) = self.find(from)
+        {
+            let (_, value, category) = self.labels.swap_remove(index);
+            self.labels.retain(|(known, ..)| known != to);
+            self.labels.push((Cow::Owned(to.to_owned()), value, category));
+        }
     }
 
     pub(crate) fn retain(&mut self, mut keeps: impl FnMut(&str, &str) -> bool) {

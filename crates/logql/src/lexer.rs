@@ -7,6 +7,8 @@ use crate::error::ParseError;
 pub(crate) struct Spanned {
     pub(crate) token: Token,
     pub(crate) offset: usize,
+    /// How many bytes it takes.
+    pub(crate) length: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -79,10 +81,10 @@ pub(crate) fn tokens(query: &str) -> Result<Vec<Spanned>, ParseError> {
                 None => return Err(ParseError::at(query, at, format!("syntax error: unexpected character {first:?}"))),
             },
         };
-        tokens.push(Spanned { token, offset });
+        tokens.push(Spanned { token, offset, length });
         at += length;
     }
-    tokens.push(Spanned { token: Token::End, offset: query.len() });
+    tokens.push(Spanned { token: Token::End, offset: query.len(), length: 0 });
     Ok(tokens)
 }
 
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_numbers_and_symbols_are_told_apart() {
+    fn texts_numbers_and_symbols_are_distinguished() {
         let expected = [
             r#"Symbol("{")"#,
             r#"Identifier("a")"#,

@@ -11,6 +11,7 @@ use crate::labels::Entry;
 use crate::pipeline::{ERROR, Pipeline};
 use crate::samples::SampleSet;
 use crate::series::Steps;
+use crate::template::Template;
 
 /// Most ranges of records that one query reads.
 const LEAVES_MAX: usize = 8;
@@ -123,10 +124,12 @@ pub struct RangeLeaf {
 }
 
 impl MetricPlan {
-    /// Plans a query for some instants.
-    pub fn new(expr: &MetricExpr, steps: Steps) -> Result<Self, EvalError> {
-        let mut leaves = Vec::new();
-        let root = node(expr, None, steps, &mut leaves);
+    /// Plans a query for some instants; `now_ns` is the time that `now` of a template returns, in nanoseconds since the
+    /// epoch.
+    pub fn new(expr: &MetricExpr, steps: Steps, now_ns: i64) -> Result<Self, EvalError> {
+        let mut leaves = Leaves { steps, now_ns, list: Vec::new() };
+        let root = leaves.node(expr, None);
+        let leaves = leaves.list;
         if leaves.len() > LEAVES_MAX {
             let count = leaves.len();
             return Err(EvalError(format!("the query reads {count} ranges of records, more than {LEAVES_MAX}")));
@@ -140,42 +143,52 @@ impl MetricPlan {
     }
 }
 
-/// `outer` is the aggregation around the expression, if each of its groups can be added up record by record.
-fn node(expr: &MetricExpr, outer: Option<(AggregateOp, &Grouping)>, steps: Steps, leaves: &mut Vec<RangeLeaf>) -> Node {
-    match expr {
-        MetricExpr::Literal(number) => Node::Number(*number),
-        MetricExpr::VectorLiteral(number) => Node::Vector(*number),
-        MetricExpr::Range(range) => {
-            let adds_up = |op: AggregateOp| match range.op {
-                RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Sum => {
-                    op == AggregateOp::Sum
-                }
-                RangeOp::Max => op == AggregateOp::Max,
-                RangeOp::Min => op == AggregateOp::Min,
-                _ => false,
-            };
-            let pushed = outer.filter(|(op, _)| range.grouping.is_none() && adds_up(*op));
-            let grouping = range.grouping.clone().or_else(|| pushed.map(|(_, grouping)| grouping.clone()));
-            let range = (**range).clone();
-            leaves.push(RangeLeaf { pipeline: Pipeline::new(&range.log), range, grouping, steps });
-            Node::Leaf(leaves.len() - 1)
-        }
-        MetricExpr::Aggregate(aggregate) => {
-            let AggregateExpr { op, count, grouping, inner } = &**aggregate;
-            let none = Grouping { is_without: false, labels: Vec::new() };
-            // topk and sort keep the labels of the series; their grouping says which compete.
-            let grouping = grouping.clone().unwrap_or(none);
-            let inner = node(inner, Some((*op, &grouping)), steps, leaves);
-            Node::Aggregate(*op, *count, grouping, Box::new(inner))
-        }
-        MetricExpr::Binary(binary) => {
-            let left = node(&binary.left, None, steps, leaves);
-            let right = node(&binary.right, None, steps, leaves);
-            Node::Binary(binary.clone(), Box::new(left), Box::new(right))
-        }
-        MetricExpr::LabelReplace(replace) => {
-            let inner = node(&replace.inner, None, steps, leaves);
-            Node::LabelReplace(replace.clone(), Box::new(inner))
+/// The ranges of records that were found in a query so far.
+struct Leaves {
+    steps: Steps,
+    now_ns: i64,
+    list: Vec<RangeLeaf>,
+}
+
+impl Leaves {
+    /// `outer` is the aggregation around the expression, if each of its groups can be added up record by record.
+    fn node(&mut self, expr: &MetricExpr, outer: Option<(AggregateOp, &Grouping)>) -> Node {
+        match expr {
+            MetricExpr::Literal(number) => Node::Number(*number),
+            MetricExpr::VectorLiteral(number) => Node::Vector(*number),
+            MetricExpr::Range(range) => {
+                let adds_up = |op: AggregateOp| match range.op {
+                    RangeOp::Count | RangeOp::Rate | RangeOp::Bytes | RangeOp::BytesRate | RangeOp::Sum => {
+                        op == AggregateOp::Sum
+                    }
+                    RangeOp::Max => op == AggregateOp::Max,
+                    RangeOp::Min => op == AggregateOp::Min,
+                    _ => false,
+                };
+                let pushed = outer.filter(|(op, _)| range.grouping.is_none() && adds_up(*op));
+                let grouping = range.grouping.clone().or_else(|| pushed.map(|(_, grouping)| grouping.clone()));
+                let range = (**range).clone();
+                let pipeline = Pipeline::new(&range.log, self.now_ns);
+                self.list.push(RangeLeaf { pipeline, range, grouping, steps: self.steps });
+                Node::Leaf(self.list.len() - 1)
+            }
+            MetricExpr::Aggregate(aggregate) => {
+                let AggregateExpr { op, count, grouping, inner } = &**aggregate;
+                let none = Grouping { is_without: false, labels: Vec::new() };
+                // topk and sort keep the labels of the series; their grouping says which compete.
+                let grouping = grouping.clone().unwrap_or(none);
+                let inner = self.node(inner, Some((*op, &grouping)));
+                Node::Aggregate(*op, *count, grouping, Box::new(inner))
+            }
+            MetricExpr::Binary(binary) => {
+                let left = self.node(&binary.left, None);
+                let right = self.node(&binary.right, None);
+                Node::Binary(binary.clone(), Box::new(left), Box::new(right))
+            }
+            MetricExpr::LabelReplace(replace) => {
+                let inner = self.node(&replace.inner, None);
+                Node::LabelReplace(replace.clone(), Box::new(inner))
+            }
         }
     }
 }
@@ -265,18 +278,12 @@ fn add_needs(stage: &Stage, needs: &mut Needs) {
             needs.all_labels = true;
         }
         Stage::Labels(filter) => add_filter_needs(filter, needs),
-        Stage::LineFormat(template) => {
-            needs.line |= template.reads_line();
-            needs.named.extend(template.fields().into_iter().map(str::to_owned));
-        }
+        Stage::LineFormat(template) => add_template_needs(template, needs),
         Stage::LabelFormat(formats) => {
             for (_, value) in formats {
                 match value {
                     LabelValue::Rename(from) => _ = needs.named.insert(from.clone()),
-                    LabelValue::Template(template) => {
-                        needs.line |= template.reads_line();
-                        needs.named.extend(template.fields().into_iter().map(str::to_owned));
-                    }
+                    LabelValue::Template(template) => add_template_needs(template, needs),
                 }
             }
         }
@@ -290,12 +297,18 @@ fn add_needs(stage: &Stage, needs: &mut Needs) {
     }
 }
 
+fn add_template_needs(template: &Template, needs: &mut Needs) {
+    needs.line |= template.reads_line();
+    needs.all_labels |= template.reads_all_labels();
+    needs.named.extend(template.fields().into_iter().map(str::to_owned));
+}
+
 fn add_filter_needs(filter: &LabelFilter, needs: &mut Needs) {
     match filter {
         LabelFilter::All(filters) | LabelFilter::Any(filters) => {
             filters.iter().for_each(|filter| add_filter_needs(filter, needs));
         }
         LabelFilter::Text(matcher) => _ = needs.named.insert(matcher.name.clone()),
-        LabelFilter::Number { name, .. } => _ = needs.named.insert(name.clone()),
+        LabelFilter::Number { name, .. } | LabelFilter::Ip { name, .. } => _ = needs.named.insert(name.clone()),
     }
 }

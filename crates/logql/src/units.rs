@@ -44,8 +44,8 @@ fn duration_unit_ns(unit: &str) -> Option<f64> {
 /// Bytes of a size such as `5KB`, `10MiB` or `42`; `None` for anything else.
 pub(crate) fn parse_bytes(text: &str) -> Option<f64> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().ok()?;
+    let digits = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ',')).unwrap_or(text.len());
+    let number: f64 = text[..digits].replace(',', "").parse().ok()?;
     Some(number * bytes_unit(text[digits..].trim())?)
 }
 
@@ -57,11 +57,13 @@ fn bytes_unit(unit: &str) -> Option<f64> {
         "gb" | "g" => 1e9,
         "tb" | "t" => 1e12,
         "pb" | "p" => 1e15,
+        "eb" | "e" => 1e18,
         "kib" | "ki" => 1024.0,
         "mib" | "mi" => 1024.0_f64.powi(2),
         "gib" | "gi" => 1024.0_f64.powi(3),
         "tib" | "ti" => 1024.0_f64.powi(4),
         "pib" | "pi" => 1024.0_f64.powi(5),
+        "eib" | "ei" => 1024.0_f64.powi(6),
         _ => return None,
     })
 }
@@ -82,6 +84,8 @@ mod tests {
         assert_eq!(parse_bytes("5KB"), Some(5_000.0));
         assert_eq!(parse_bytes("1.5 MiB"), Some(1.5 * 1_048_576.0));
         assert_eq!(parse_bytes("42"), Some(42.0));
+        assert_eq!(parse_bytes("1,024 B"), Some(1_024.0));
+        assert_eq!(parse_bytes("1EiB"), Some(1_024.0_f64.powi(6)));
         for wrong in ["", "KB", "5XB", "five"] {
             assert_eq!(parse_bytes(wrong), None, "{wrong}");
         }

@@ -31,7 +31,7 @@ fn entry(line: &Line) -> Entry<'static> {
 /// The values at the seconds 4, 8 and 12, as text: `{labels} v v v`; a dash where there is none.
 fn evaluate(query: &str) -> Result<Vec<String>, String> {
     let Expr::Metric(expr) = parse(query).map_err(|error| error.to_string())? else { panic!("{query}") };
-    let plan = MetricPlan::new(&expr, Steps { start_ns: 4 * SECOND, step_ns: 4 * SECOND, count: 3 }).unwrap();
+    let plan = MetricPlan::new(&expr, Steps { start_ns: 4 * SECOND, step_ns: 4 * SECOND, count: 3 }, 0).unwrap();
     let mut sets = Vec::new();
     for leaf in plan.leaves() {
         // Two sets, filled in the reverse order: the result does not depend on it.
@@ -121,6 +121,12 @@ fn series_are_aggregated_and_combined() {
         &format!(r#"label_replace({count}, "name", "x-$1", "app", "(.).*")"#),
         &[r#"{app="a", name="x-a"} 2 1 2"#, r#"{app="b", name="x-b"} 1 2 -"#],
     );
+    // A name of a group is as long as can be: `$1x` is the group `1x`, which does not exist.
+    check(
+        &format!(r#"label_replace({count}, "name", "$1x-${{1}}y", "app", "(.).*")"#),
+        &[r#"{app="a", name="-ay"} 2 1 2"#, r#"{app="b", name="-by"} 1 2 -"#],
+    );
+    check(&format!("approx_topk(1, {count})"), &[r#"{app="a"} 2 - 2"#, r#"{app="b"} - 2 -"#]);
     let error = evaluate(&format!("sum({count}) / ignoring (app) {count}")).unwrap_err();
     assert!(error.contains("many-to-many"), "{error}");
 }
@@ -150,7 +156,11 @@ fn errors_name_what_is_not_supported_and_where() {
         ("{}", "queries require at least one regexp or equality matcher"),
         (r#"{a=~".*"}"#, "queries require at least one"),
         (r#"{a="b"} | nope"#, "col 11: nope is not a stage that is supported here"),
-        (r#"{a="b"} |= ip("1.2.3.4")"#, "col 12: ip() is not supported"),
+        (r#"{a="b"} |~ ip("1.2.3.4")"#, "col 12: ip() is only allowed after |= and !="),
+        (r#"{a="b"} |= ip("1.2.3")"#, "col 15: \"1.2.3\" is not an address"),
+        (r#"{a="b"} | label_format x=y, x=z"#, "multiple label name 'x' not allowed"),
+        (r#"{a="b"} | line_format "{{ nope .x }}""#, "col 23: invalid template: function nope is not supported"),
+        (r#"approx_topk(2, rate({a="b"}[5m])) by (x)"#, "grouping not allowed for approx_topk"),
         (r#"{a=~"("}"#, "col 5: invalid regular expression"),
         (r#"{a=~"b)(c"}"#, "invalid regular expression"),
         (r#"rate({a="b"})"#, "col 6: rate needs a range"),
@@ -204,7 +214,7 @@ fn parentheses_around_a_selector_change_nothing() {
 fn what_a_record_needs_is_known_before_it_is_read() {
     let needs = |query: &str| {
         let Expr::Metric(expr) = parse(query).unwrap() else { panic!() };
-        MetricPlan::new(&expr, Steps { start_ns: 0, step_ns: 1, count: 1 }).unwrap().leaves()[0].needs()
+        MetricPlan::new(&expr, Steps { start_ns: 0, step_ns: 1, count: 1 }, 0).unwrap().leaves()[0].needs()
     };
     let by = needs(r#"sum by (level, detected_level) (count_over_time({a="b"} | drop __error__ [1m]))"#);
     assert!(!by.line && !by.all_labels && by.label("level") && by.label("detected_level") && !by.label("run_id"));
@@ -315,7 +325,7 @@ mod random {
             match parse(&query) {
                 Err(error) => prop_assert!(error.line >= 1 && error.column >= 1),
                 Ok(Expr::Log(log)) => {
-                    let pipeline = Pipeline::new(&log);
+                    let pipeline = Pipeline::new(&log, 0);
                     let mut entry = entry(&LINES[0]);
                     entry.line = Cow::Borrowed(&line);
                     let _ = pipeline.may_pass(&line) && pipeline.process(&mut entry);
@@ -330,7 +340,7 @@ mod random {
                 let Expr::Log(log) = parse(&format!("{{a=`b`}} | {stages}")).unwrap() else { panic!() };
                 let mut entry = entry(&LINES[0]);
                 entry.line = Cow::Borrowed(&line);
-                Pipeline::new(&log).process(&mut entry);
+                Pipeline::new(&log, 0).process(&mut entry);
             }
         }
 
@@ -343,7 +353,7 @@ mod random {
             let query = format!("count_over_time({{app=`a`}}[{range}s] offset {sign}{}s)", offset.abs());
             let Expr::Metric(expr) = parse(&query).unwrap() else { panic!() };
             let steps = Steps { start_ns: -20 * SECOND, step_ns: step * SECOND, count: 5 };
-            let plan = MetricPlan::new(&expr, steps).unwrap();
+            let plan = MetricPlan::new(&expr, steps, 0).unwrap();
             let mut set = plan.leaves()[0].sample_set();
             for time in &times {
                 let entry = Entry { time_ns: time * SECOND, ..entry(&(0, "a", "x")) };

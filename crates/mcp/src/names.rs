@@ -1,7 +1,7 @@
 //! Tasks and workspaces by ID or name, and times.
 
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::places::{TaskItem, WorkspaceBody};
+use runlog_model::wire::workspaces::{TaskItem, WorkspaceBody};
 use runlog_model::{RunId, TaskId, Timestamp, WorkspaceId};
 
 use crate::answer::one_line;

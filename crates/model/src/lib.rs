@@ -42,7 +42,6 @@ pub mod json;
 pub mod log_absence;
 pub mod log_time;
 pub mod page;
-pub mod place;
 pub mod plan;
 pub mod plan_report;
 pub mod planted;
@@ -59,6 +58,7 @@ pub mod text;
 pub mod time;
 pub mod wire;
 pub mod word;
+pub mod workspaces;
 
 pub use backoff::backoff;
 pub use causes::{causes, error_chain};

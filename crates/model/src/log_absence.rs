@@ -23,6 +23,8 @@ pub enum LogAbsence {
     NotStarted,
     /// The log level of the run was `OFF`.
     LogLevelOff,
+    /// It was of a Route or Data Service, and the upstream has no log of it.
+    LongLived,
     /// It was on an engine, and the upstream has no log of it.
     NotTransferred,
     /// The upstream has no log of it.
@@ -42,15 +44,19 @@ pub struct AbsenceFacts<'a> {
     pub log_level: Option<&'a str>,
     /// The kind of place that it ran in.
     pub kind: Option<RuntimeKind>,
+    /// True if it was of a Route or Data Service.
+    pub is_long_lived: bool,
 }
 
 impl LogAbsence {
-    /// Why this run has no records, if it was collected from an upstream that has this of its log.
-    pub fn of(run: &Run, upstream: Option<UpstreamLog>) -> Self {
+    /// Why this run has no records, which is of a Route or Data Service or not, if it was collected from an upstream that has
+    /// this of its log.
+    pub fn of(run: &Run, is_long_lived: bool, upstream: Option<UpstreamLog>) -> Self {
         let facts = AbsenceFacts {
             did_not_start: run.status.coarse() == RunStatus::DeployFailed || run.misfired_reason.is_some(),
             log_level: run.log_level.as_deref(),
             kind: run.runtime.as_ref().and_then(|runtime| runtime.kind),
+            is_long_lived,
         };
         Self::from_facts(facts, upstream)
     }
@@ -60,6 +66,7 @@ impl LogAbsence {
         match upstream {
             _ if facts.did_not_start => Self::NotStarted,
             _ if facts.log_level.is_some_and(|level| level.eq_ignore_ascii_case("OFF")) => Self::LogLevelOff,
+            Some(UpstreamLog::None) if facts.is_long_lived => Self::LongLived,
             Some(UpstreamLog::None) => match facts.kind {
                 Some(RuntimeKind::RemoteEngine | RuntimeKind::RemoteEngineCluster) => Self::NotTransferred,
                 Some(RuntimeKind::Cloud | RuntimeKind::CloudExclusive) | None => Self::NotAtUpstream,
@@ -74,6 +81,9 @@ impl LogAbsence {
         match self {
             Self::NotStarted => "the run did not start, so it logged nothing",
             Self::LogLevelOff => "the log level of the run was OFF",
+            Self::LongLived => {
+                "the run was of a Route or Data Service, which run for a long time, and the upstream has no log of it"
+            }
             Self::NotTransferred => {
                 "the run was on an engine, and the upstream has no log of it: the job may use custom logging, or its \
                  engine does not transfer logs"
@@ -92,6 +102,7 @@ impl LogAbsence {
         match self {
             Self::NotStarted => "not started",
             Self::LogLevelOff => "with log level OFF",
+            Self::LongLived => "of Routes or Data Services",
             Self::NotTransferred => "not transferred by their engines",
             Self::NotAtUpstream => "unknown to the upstream",
             Self::NothingLogged => "empty",

@@ -96,17 +96,12 @@ impl PageCutter {
             self.before_instant = self.records;
         }
         if self.records + count > self.records_max {
-            match (self.whole_second, self.current) {
-                (Some((second, records)), _) => {
+            match self.whole_second {
+                Some((second, records)) => {
                     return Some(PageCut::partial(records, Timestamp::clamped(second * 1000)));
                 }
-                (None, Some(last)) if last != instant => {
-                    return Some(PageCut::partial(self.records, instant));
-                }
-                (None, Some(_)) if self.before_instant > 0 => {
-                    return Some(PageCut::partial(self.before_instant, instant));
-                }
-                _ => {}
+                None if self.before_instant > 0 => return Some(PageCut::partial(self.before_instant, instant)),
+                None => {}
             }
         }
         self.current = Some(instant);
@@ -267,6 +262,27 @@ mod tests {
     fn one_full_millisecond_is_given_whole() {
         check(&[1100, 1200, 1200, 1200], 2, 3, Some("1970-01-01T00:00:01.100Z"));
         check(&[1200, 1200, 1200], 2, 3, None);
+    }
+
+    #[test]
+    fn records_that_are_passed_count_like_those_that_are_taken() {
+        let mut cutter = PageCutter::new(5);
+        cutter.pass(3);
+        assert_eq!(cutter.room(), 2);
+        cutter.pass(1);
+        assert_eq!(cutter.room(), 1);
+        assert_eq!(cutter.take(Timestamp::clamped(1_500), 1), None);
+        let next_end = Timestamp::clamped(1_000);
+        assert_eq!(cutter.take(Timestamp::clamped(500), 1), Some(PageCut::partial(5, next_end)));
+    }
+
+    #[test]
+    fn to_pass_no_records_changes_nothing() {
+        let mut cutter = PageCutter::new(2);
+        assert_eq!(cutter.take(Timestamp::clamped(1_500), 1), None);
+        cutter.pass(0);
+        assert_eq!(cutter.take(Timestamp::clamped(500), 1), None);
+        assert_eq!(cutter.take(Timestamp::clamped(400), 1), Some(PageCut::partial(1, Timestamp::clamped(1_000))));
     }
 
     proptest! {

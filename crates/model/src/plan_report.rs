@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_status_goes_on_until_there_is_an_end() {
+    fn an_unknown_status_is_running_until_there_is_an_end() {
         let mut plan = fields(json!({"executionStatus": "PONDERING"}));
         assert_eq!((plan_status(&plan), is_final(&plan)), (None, false));
         plan.insert("finishTimestamp".to_owned(), json!("2026-11-01T00:00:00Z"));

@@ -151,7 +151,7 @@ mod tests {
 
         /// Texts with as many control characters as others.
         #[test]
-        fn no_text_steers_a_terminal(
+        fn no_text_controls_a_terminal(
             text in "([\\x00-\\x1f\\x7f-\u{9f}\u{2028}-\u{202e}\u{2060}-\u{206f}]|\r|\n|\x1b\\[|\\PC|[a-z0-9;m]){0,60}"
         ) {
             let is_steering = |letter: char| {

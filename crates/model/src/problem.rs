@@ -32,7 +32,7 @@ impl ErrorGroupKind {
     }
 }
 
-/// Whether somebody has to look at a problem.
+/// Whether a problem needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ProblemState {

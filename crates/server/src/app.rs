@@ -235,7 +235,7 @@ fn auth_settings(settings: &ServerSettings) -> AuthSettings {
         rates: RateLimitSettings {
             requests_per_second: settings.requests_per_second,
             turn_time_max: settings.turn_time_max,
-            anonymous_requests_per_second: settings.stranger_requests_per_second,
+            anonymous_requests_per_second: settings.anonymous_requests_per_second,
         },
         oidc: settings.oidc.clone(),
     }

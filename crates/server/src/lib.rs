@@ -34,11 +34,12 @@ mod postgres;
 mod routes;
 mod serve;
 mod settings;
+mod sync;
 
 pub use app::App;
 pub use auth::oidc::settings::{AccessRule, OidcSettings};
 pub use auth::oidc::test_identity_provider;
-pub use http::proxies::{Network, NetworkError, Proxies, ToldBy};
+pub use http::proxies::{ClientAddressSource, Network, NetworkError, Proxies};
 pub use http::tls::{TlsError, TlsFiles};
 pub use ingest::otlp::OtlpAttributes;
 pub use ingest::run_hook::RunHook;

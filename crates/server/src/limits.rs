@@ -15,7 +15,7 @@ pub(crate) const LIVE_PAGE_DEFAULT: u64 = 50;
 pub(crate) const LIST_PAGE_MAX: u64 = 100;
 
 /// How often the certificate files are checked for changes.
-pub(crate) const TLS_LOOK_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const TLS_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Maximum number of executions per page of the history search. Source: the vendor's history file.
 pub(crate) const HISTORY_PAGE_MAX: u64 = 200;
@@ -69,11 +69,11 @@ pub(crate) const RUN_HOOK_TIME_MAX: Duration = Duration::from_secs(30);
 pub(crate) const REFUSED_LINES_SHOWN: usize = 100;
 
 /// Maximum age of cached signing keys. Unit: milliseconds.
-pub(crate) const KEYS_LOOK_EVERY_MS: i64 = 60_000;
+pub(crate) const KEYS_REFRESH_MS: i64 = 60_000;
 
 /// The maximum age of cached keys when an unknown key is requested. Unit: milliseconds. Guessing must not cost a query
 /// each time.
-pub(crate) const KEYS_LOOK_AGAIN_MS: i64 = 1_000;
+pub(crate) const KEYS_RETRY_MS: i64 = 1_000;
 
 /// How long the document and the keys of the identity provider are used before they are read again.
 pub(crate) const OIDC_METADATA_LIFE: Duration = Duration::from_secs(3_600);
@@ -293,10 +293,10 @@ pub(crate) const SYSLOG_DRAIN_TIME: Duration = Duration::from_secs(10);
 pub(crate) const SYSLOG_DRAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most frequent that one kind of event of syslog is logged.
-pub(crate) const SYSLOG_SAY_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const SYSLOG_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How often the number of lost datagrams is read.
-pub(crate) const SYSLOG_LOOK_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const SYSLOG_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long after the end of a day its runs of syslog end: messages are on their way, and clocks differ.
 pub(crate) const SYSLOG_DAY_GRACE: Duration = Duration::from_secs(600);

@@ -79,7 +79,7 @@ pub struct ServerSettings {
     pub turn_time_max: Duration,
     /// Maximum requests per second of one address without a valid token, which makes guessing futile; 0 for no limit.
     /// The clients behind an untrusted proxy share one address. Default: 20.
-    pub stranger_requests_per_second: u32,
+    pub anonymous_requests_per_second: u32,
     /// The proxies in front of the service that are trusted to pass on the client address. Default: none.
     pub proxies: Proxies,
     /// Hosts under which `/mcp` may be called, in addition to the host of the public URL and loopback addresses: names, or
@@ -124,7 +124,7 @@ impl Default for ServerSettings {
             window_days_max: 60,
             requests_per_second: 100,
             turn_time_max: Duration::from_secs(5),
-            stranger_requests_per_second: 20,
+            anonymous_requests_per_second: 20,
             proxies: Proxies::default(),
             mcp_hosts: Vec::new(),
             oidc: None,

@@ -32,10 +32,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{SqlError, SqlErrorKind};
+use crate::functions::checked_sum::with_checked_sum;
 use crate::functions::measured::{Functions, LEFT_OUT};
+use crate::functions::mode::modes;
 use crate::functions::ntile::with_ntile;
-use crate::functions::whole_sum::with_whole_sum;
-use crate::functions::workarounds::{AgreedKinds, worked_around};
+use crate::functions::ordered_lists::with_ordered_lists;
+use crate::functions::workarounds::{AfterTypeCoercion, with_workarounds};
 use crate::limits::memory::QueryMemory;
 use crate::limits::spill_folder::SpillFolder;
 use crate::limits::stop::{Stop, StopRule, stoppable};
@@ -43,10 +45,10 @@ use crate::limits::wide_rows::{WideRows, WidthLimit, bounded, multiplies_texts};
 use crate::limits::{bounds, threads, windows};
 use crate::postgres::catalog::Relations;
 use crate::postgres::functions as postgres_functions;
-use crate::postgres::question::PgQuestion;
+use crate::postgres::query_context::PgQueryContext;
 use crate::postgres::rewrite::translated;
 use crate::postgres::schemas::{PgTypePlanner, catalog_of};
-use crate::postgres::{DIALECT, PgDescription, PgParameter, PgQuery, PgScript, PgSession, PgType};
+use crate::postgres::{DIALECT, PgArguments, PgDescription, PgParameter, PgQuery, PgScript, PgSession, PgType};
 use crate::tables::record_table::RecordTable;
 use crate::tables::row_table::CatalogTable;
 
@@ -90,7 +92,7 @@ pub struct SqlSettings {
     /// Timeout of a query; none for no limit. Default: 5 minutes.
     pub time_max: Option<Duration>,
     /// Maximum number of concurrent queries; further ones are rejected. Default: 4.
-    pub questions_max: usize,
+    pub queries_max: usize,
     /// Number of threads that read for a query. Default: the number of processors.
     pub threads: usize,
 }
@@ -109,7 +111,7 @@ impl Default for SqlSettings {
             spill_folder: None,
             spill_bytes: 8 << 30,
             time_max: Some(Duration::from_secs(300)),
-            questions_max: 4,
+            queries_max: 4,
             threads: std::thread::available_parallelism().map_or(2, NonZeroUsize::get),
         }
     }
@@ -191,12 +193,14 @@ impl SqlEngine {
             .with_config(config(&settings))
             .with_runtime_env(Arc::new(runtime))
             .with_expr_planners(SessionStateDefaults::default_expr_planners())
-            .with_aggregate_functions(with_whole_sum(SessionStateDefaults::default_aggregate_functions()))
+            .with_aggregate_functions(with_ordered_lists(with_checked_sum(
+                SessionStateDefaults::default_aggregate_functions().into_iter().chain(modes()).collect(),
+            )))
             .with_window_functions(with_ntile(SessionStateDefaults::default_window_functions()))
             .with_table_function_list(SessionStateDefaults::default_table_functions())
-            .with_analyzer_rule(Arc::new(AgreedKinds))
+            .with_analyzer_rule(Arc::new(AfterTypeCoercion))
             .build();
-        let questions = Arc::new(Semaphore::new(settings.questions_max));
+        let questions = Arc::new(Semaphore::new(settings.queries_max));
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         let parsing = Arc::new(Semaphore::new((processors / 2).max(1)));
         let function_memory = Arc::new(GreedyMemoryPool::new(settings.memory_bytes / 2));
@@ -218,7 +222,7 @@ impl SqlEngine {
 
     /// Starts a query for a caller that may read so much.
     pub async fn ask(&self, query: &str, readable: impl Into<Readable>) -> Result<Answer, SqlError> {
-        self.answer(Question { text: query.into(), readable: readable.into(), postgres: None }).await
+        self.answer(QueryRequest { text: query.into(), readable: readable.into(), postgres: None }).await
     }
 
     /// The statements of a client of PostgreSQL.
@@ -240,6 +244,22 @@ impl SqlEngine {
         threads::compute(parsing).await.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
     }
 
+    /// A prepared query with the values of an `EXECUTE` in the place of its parameters, of which `types` were declared.
+    pub async fn execute_postgres(
+        &self,
+        query: &PgQuery,
+        arguments: &PgArguments,
+        types: usize,
+    ) -> Result<PgQuery, SqlError> {
+        let (query, arguments) = (query.clone(), arguments.clone());
+        let binding = move || {
+            let bound = query.with_arguments(&arguments, types);
+            let bound = bound.and_then(|bound| bounds::check_parsed(bound.statement()).map(|()| bound));
+            bound.map_err(|error| SqlError::of(&error, query.text()).with_code("42601"))
+        };
+        threads::compute(binding).await.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
+    }
+
     /// Starts a query of a client of PostgreSQL, for a caller that may read so much.
     ///
     /// `declared` are the types of its parameters as far as the client has declared them.
@@ -251,13 +271,13 @@ impl SqlEngine {
         session: &Arc<PgSession>,
         readable: Readable,
     ) -> Result<Answer, SqlError> {
-        let postgres = PgQuestion {
+        let postgres = PgQueryContext {
             query: query.clone(),
             session: Arc::clone(session),
             declared: declared.to_vec(),
             parameters: Some(parameters),
         };
-        self.answer(Question { text: Arc::clone(query.text()), readable, postgres: Some(postgres) }).await
+        self.answer(QueryRequest { text: Arc::clone(query.text()), readable, postgres: Some(postgres) }).await
     }
 
     /// What a query of a client of PostgreSQL takes and returns.
@@ -269,16 +289,19 @@ impl SqlEngine {
     ) -> Result<PgDescription, SqlError> {
         let permit = self.permit().await?;
         let stop = Arc::new(Stop::after(self.settings.time_max));
-        let _left = LeftOnDrop(Some(Arc::clone(&stop)));
-        let postgres = PgQuestion {
+        let _left = UnregisterOnDrop(Some(Arc::clone(&stop)));
+        let postgres = PgQueryContext {
             query: query.clone(),
             session: Arc::clone(session),
             declared: declared.to_vec(),
             parameters: None,
         };
         // What is described is the same for all callers: a caller that may read nothing has the same tables.
-        let question =
-            Question { text: Arc::clone(query.text()), readable: Readable::NOTHING, postgres: Some(postgres.clone()) };
+        let question = QueryRequest {
+            text: Arc::clone(query.text()),
+            readable: Readable::NOTHING,
+            postgres: Some(postgres.clone()),
+        };
         let describing = {
             let (engine, stop) = (self.clone(), Arc::clone(&stop));
             move || -> Result<PgDescription, SqlError> {
@@ -301,17 +324,17 @@ impl SqlEngine {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 let message =
-                    format!("{} SQL queries are already running; try again in a moment", self.settings.questions_max);
+                    format!("{} SQL queries are already running; try again in a moment", self.settings.queries_max);
                 Err(SqlError::new(SqlErrorKind::Busy, message))
             }
         }
     }
 
-    async fn answer(&self, question: Question) -> Result<Answer, SqlError> {
+    async fn answer(&self, question: QueryRequest) -> Result<Answer, SqlError> {
         let permit = self.permit().await?;
         let stop = Arc::new(Stop::after(self.settings.time_max));
         // Given up with the request, also while nothing but planning is done.
-        let left = LeftOnDrop(Some(Arc::clone(&stop)));
+        let left = UnregisterOnDrop(Some(Arc::clone(&stop)));
         let question = RunningQuery { engine: self.clone(), question, stop: Arc::clone(&stop) };
         let (begun, beginning) = oneshot::channel();
         let (batches, answer) = mpsc::channel(1);
@@ -327,7 +350,7 @@ impl SqlEngine {
     }
 
     /// The functions of one query.
-    fn functions(&self, question: &Question) -> Functions {
+    fn functions(&self, question: &QueryRequest) -> Functions {
         let functions = Functions::new(&self.function_memory);
         match &question.postgres {
             Some(postgres) => functions.with(postgres_functions::functions(&postgres.session, &self.relations)),
@@ -349,7 +372,7 @@ impl SqlEngine {
     /// The state of one query: its tables are those of its caller, and its time is fixed at the start.
     fn state(
         &self,
-        question: &Question,
+        question: &QueryRequest,
         functions: &Functions,
         stop: &Arc<Stop>,
         effort: Effort,
@@ -371,7 +394,7 @@ impl SqlEngine {
                 catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
                 self.base.config().clone()
             }
-            Some(PgQuestion { session, .. }) => {
+            Some(PgQueryContext { session, .. }) => {
                 let catalog = catalog_of(session, &self.relations, Arc::new(schema))?;
                 catalogs.register_catalog(session.database.clone(), Arc::new(catalog));
                 let config = self.base.config().clone().with_information_schema(false);
@@ -408,12 +431,12 @@ impl std::fmt::Debug for SqlEngine {
 
 /// A query and who asks it.
 #[derive(Clone)]
-struct Question {
+struct QueryRequest {
     text: Arc<str>,
     /// What the caller may read.
     readable: Readable,
     /// If it is of a client of PostgreSQL.
-    postgres: Option<PgQuestion>,
+    postgres: Option<PgQueryContext>,
 }
 
 impl Readable {
@@ -455,7 +478,7 @@ fn table_names() -> Vec<&'static str> {
 /// A running query.
 struct RunningQuery {
     engine: SqlEngine,
-    question: Question,
+    question: QueryRequest,
     stop: Arc<Stop>,
 }
 
@@ -465,11 +488,11 @@ impl RunningQuery {
         begun: oneshot::Sender<Result<SchemaRef, SqlError>>,
         batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
     ) {
-        let mut asker = Asker { begun: Some(begun), batches };
-        let Err(error) = self.attempt(&mut asker, Effort::Full).await else { return };
+        let mut receiver = RowReceiver { begun: Some(begun), batches };
+        let Err(error) = self.attempt(&mut receiver, Effort::Full).await else { return };
         // Once rows are on their way they cannot be taken back.
-        let error = match error.kind() == SqlErrorKind::TooLarge && !asker.has_rows() {
-            true => match self.frugally(&mut asker).await {
+        let error = match error.kind() == SqlErrorKind::TooLarge && !receiver.has_rows() {
+            true => match self.frugally(&mut receiver).await {
                 Ok(()) => return,
                 Err(error) => error,
             },
@@ -478,22 +501,22 @@ impl RunningQuery {
         // The process may end as soon as the error is there, and its temporary files are removed with the engine.
         let deadline = self.stop.deadline();
         drop(self);
-        asker.fail(error, deadline).await;
+        receiver.fail(error, deadline).await;
     }
 
-    async fn frugally(&self, asker: &mut Asker) -> Result<(), SqlError> {
+    async fn frugally(&self, receiver: &mut RowReceiver) -> Result<(), SqlError> {
         let turn = within(self.stop.deadline(), self.engine.frugal.acquire());
         let _turn = tokio::select! {
             turn = turn => turn?,
-            () = asker.is_gone() => return Ok(()),
+            () = receiver.is_gone() => return Ok(()),
         };
-        self.attempt(asker, Effort::Frugal).await
+        self.attempt(receiver, Effort::Frugal).await
     }
 
     /// Answers, unless something goes wrong; with fewer rows at a time where they are long.
-    async fn attempt(&self, asker: &mut Asker, effort: Effort) -> Result<(), SqlError> {
+    async fn attempt(&self, receiver: &mut RowReceiver, effort: Effort) -> Result<(), SqlError> {
         let mut attempt = Attempt { effort, rows_max: BATCH_ROWS, has_rows: Arc::default() };
-        while let Some(wide) = self.answer_by(&attempt, asker).await? {
+        while let Some(wide) = self.answer_by(&attempt, receiver).await? {
             let rows_max = wide.rows_at_a_time(self.engine.settings.memory_bytes);
             attempt.rows_max = rows_max.min(attempt.rows_max / 2).max(1);
         }
@@ -501,7 +524,7 @@ impl RunningQuery {
     }
 
     /// Tries to answer. Some: rows are too long for as many at a time, and none of the answer was given.
-    async fn answer_by(&self, attempt: &Attempt, asker: &mut Asker) -> Result<Option<WideRows>, SqlError> {
+    async fn answer_by(&self, attempt: &Attempt, receiver: &mut RowReceiver) -> Result<Option<WideRows>, SqlError> {
         let Self { engine, question, stop } = self;
         let deadline = stop.deadline();
         let failure = |error: &DataFusionError| engine.failure(error, &question.text, stop);
@@ -510,20 +533,20 @@ impl RunningQuery {
         loop {
             let next = tokio::select! {
                 next = within(deadline, stream.next()) => next?,
-                () = asker.is_gone() => return Ok(None),
+                () = receiver.is_gone() => return Ok(None),
             };
             let next = match next.transpose() {
                 Ok(next) => next,
-                Err(error) => match WideRows::find(&error).filter(|_| !asker.has_rows()) {
+                Err(error) => match WideRows::find(&error).filter(|_| !receiver.has_rows()) {
                     Some(wide) => return Ok(Some(wide)),
                     None => return Err(failure(&error)),
                 },
             };
             let is_last = next.is_none();
             attempt.has_rows.store(true, Ordering::Relaxed);
-            asker.begin(stream.schema());
+            receiver.begin(stream.schema());
             // Nobody holds a query for longer than it may take by not reading its rows.
-            if !within(deadline, asker.give(next)).await? || is_last {
+            if !within(deadline, receiver.give(next)).await? || is_last {
                 return Ok(None);
             }
         }
@@ -531,12 +554,12 @@ impl RunningQuery {
 }
 
 /// The receiver: gets the schema of the rows first, and then the rows.
-struct Asker {
+struct RowReceiver {
     begun: Option<oneshot::Sender<Result<SchemaRef, SqlError>>>,
     batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
 }
 
-impl Asker {
+impl RowReceiver {
     fn has_rows(&self) -> bool {
         self.begun.is_none()
     }
@@ -568,7 +591,7 @@ impl Asker {
 /// Parses and plans on a thread that does nothing else, and begins to work.
 async fn begin(
     engine: &SqlEngine,
-    question: &Question,
+    question: &QueryRequest,
     stop: &Arc<Stop>,
     attempt: &Attempt,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
@@ -604,7 +627,7 @@ async fn begin(
 fn logical_plan(
     state: &SessionState,
     functions: &Functions,
-    question: &Question,
+    question: &QueryRequest,
 ) -> Result<LogicalPlan, DataFusionError> {
     let statement = match &question.postgres {
         None => translated(bounds::parsed(&question.text)?)?,
@@ -623,19 +646,19 @@ fn logical_plan(
         None => plan,
     };
     bounds::check_plan(&plan)?;
-    worked_around(functions.measured(plan)?)
+    with_workarounds(functions.measured(plan)?)
 }
 
 /// Drops a query unless it is kept.
-struct LeftOnDrop(Option<Arc<Stop>>);
+struct UnregisterOnDrop(Option<Arc<Stop>>);
 
-impl LeftOnDrop {
+impl UnregisterOnDrop {
     fn keep(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for LeftOnDrop {
+impl Drop for UnregisterOnDrop {
     fn drop(&mut self) {
         if let Some(stop) = &self.0 {
             stop.leave();

@@ -15,7 +15,7 @@ use runlog_model::causes;
 pub struct SqlError {
     kind: SqlErrorKind,
     message: String,
-    place: Option<SqlPlace>,
+    position: Option<SqlPosition>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     code: Option<&'static str>,
 }
@@ -37,6 +37,12 @@ pub enum SqlErrorKind {
     Internal,
 }
 
+/// The error of a subquery that stands for a value and has several rows.
+pub(crate) const SEVERAL_ROWS: &str = "more than one row returned by a subquery used as an expression";
+
+/// Maximum number of runs that are named in a condition that leaves them out.
+const RUNS_LEFT_OUT_MAX: usize = 5;
+
 /// An error of a query that is larger than queries may be.
 pub(crate) fn too_large(what: impl Into<String>) -> DataFusionError {
     DataFusionError::Plan(format!("the query is too large: {}", what.into()))
@@ -44,7 +50,7 @@ pub(crate) fn too_large(what: impl Into<String>) -> DataFusionError {
 
 /// A position in a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlPlace {
+pub struct SqlPosition {
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1. Unit: characters.
@@ -55,7 +61,7 @@ pub struct SqlPlace {
 
 impl SqlError {
     pub(super) fn new(kind: SqlErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), place: None, source: None, code: None }
+        Self { kind, message: message.into(), position: None, source: None, code: None }
     }
 
     /// What went wrong with a query, from the engine's own error.
@@ -82,18 +88,18 @@ impl SqlError {
         };
         let message = sentence(&words(root));
         let span = error.iter().find_map(|error| error.diagnostic()).or(error.diagnostic()).and_then(|it| it.span);
-        let place = match span {
-            Some(span) => place(query, span.start.line, span.start.column),
-            None => told_place(&message).and_then(|(line, column)| place(query, line, column)),
+        let position = match span {
+            Some(span) => position(query, span.start.line, span.start.column),
+            None => reported_position(&message).and_then(|(line, column)| position(query, line, column)),
         };
         // The place is told beside the message.
-        let message = match (&place, message.rsplit_once(" at Line: ")) {
+        let message = match (&position, message.rsplit_once(" at Line: ")) {
             (Some(_), Some((before, _))) => before.to_owned(),
             _ => message,
         };
         let told: Box<dyn StdError + Send + Sync> = error.to_string().into();
         let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(told));
-        Self { kind, message, place, source, code: code(root) }
+        Self { kind, message, position, source, code: code(root) }
     }
 
     /// The same with a code of PostgreSQL.
@@ -171,9 +177,23 @@ impl SqlError {
         self.kind
     }
 
+    /// The error of the archive that made the query fail.
+    pub fn archive_error(&self) -> Option<&runlog_store::Error> {
+        self.source.as_deref().and_then(|source| source.downcast_ref())
+    }
+
+    /// A condition that leaves out the logs that could not be read, if they are few.
+    pub fn advice(&self) -> Option<String> {
+        let run_ids = self.archive_error().map(runlog_store::Error::damaged_runs)?;
+        if run_ids.is_empty() || run_ids.len() > RUNS_LEFT_OUT_MAX {
+            return None;
+        }
+        Some(format!("to query the other logs, add the condition run_id NOT IN ('{}')", run_ids.join("', '")))
+    }
+
     /// Where in the query it is, when that is known.
-    pub fn place(&self) -> Option<&SqlPlace> {
-        self.place.as_ref()
+    pub fn position(&self) -> Option<&SqlPosition> {
+        self.position.as_ref()
     }
 }
 
@@ -249,6 +269,7 @@ fn code(error: &DataFusionError) -> Option<&'static str> {
             ArrowError::ArithmeticOverflow(_) => "22003",
             _ => "22000",
         },
+        DataFusionError::Execution(message) if message == SEVERAL_ROWS => "21000",
         DataFusionError::Execution(_) => "22000",
         DataFusionError::Plan(message) => match message.as_str() {
             message if message.starts_with("table '") => "42P01",
@@ -290,15 +311,15 @@ fn sentence(words: &str) -> String {
 }
 
 /// What the parser says of the place: `… at Line: 1, Column: 8`.
-fn told_place(message: &str) -> Option<(u64, u64)> {
+fn reported_position(message: &str) -> Option<(u64, u64)> {
     let (_, rest) = message.rsplit_once("at Line: ")?;
     let (line, rest) = rest.split_once(", Column: ")?;
     let column: String = rest.chars().take_while(char::is_ascii_digit).collect();
     Some((line.parse().ok()?, column.parse().ok()?))
 }
 
-fn place(query: &str, line: u64, column: u64) -> Option<SqlPlace> {
+fn position(query: &str, line: u64, column: u64) -> Option<SqlPosition> {
     let (line, column) = (usize::try_from(line).ok()?, usize::try_from(column).ok()?);
     let text = query.lines().nth(line.checked_sub(1)?)?;
-    Some(SqlPlace { line, column, text: text.to_owned() })
+    Some(SqlPosition { line, column, text: text.to_owned() })
 }

@@ -23,9 +23,9 @@ mod render;
 mod tables;
 
 pub use engine::{Answer, Readable, SqlEngine, SqlSettings};
-pub use error::{SqlError, SqlErrorKind, SqlPlace};
+pub use error::{SqlError, SqlErrorKind, SqlPosition};
 pub use postgres::{
-    PgBatch, PgColumn, PgCommand, PgCopyFormat, PgDescription, PgFetch, PgFormat, PgParameter, PgQuery, PgRows,
-    PgScript, PgSession, PgType,
+    PgArguments, PgBatch, PgColumn, PgCommand, PgCopyFormat, PgDescription, PgFetch, PgFormat, PgParameter, PgQuery,
+    PgRows, PgScript, PgSession, PgType,
 };
 pub use render::{AnswerFormat, UnknownFormat};

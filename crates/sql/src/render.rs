@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use datafusion::arrow::csv;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -182,9 +182,43 @@ impl Renderer {
 fn csv_lines(batch: &RecordBatch, with_header: bool) -> Result<Vec<u8>, SqlError> {
     let mut bytes = Vec::new();
     let mut writer = csv::WriterBuilder::new().with_header(with_header).build(&mut bytes);
-    writer.write(batch).map_err(|error| not_in_form("CSV", &error))?;
+    writer.write(&with_flat_columns(batch)?).map_err(|error| not_in_form("CSV", &error))?;
     drop(writer);
     Ok(bytes)
+}
+
+/// The same rows with lists and structures as JSON text: CSV has no form for them.
+fn with_flat_columns(batch: &RecordBatch) -> Result<RecordBatch, SqlError> {
+    let schema = batch.schema();
+    if !schema.fields().iter().any(|field| field.data_type().is_nested()) {
+        return Ok(batch.clone());
+    }
+    let failed = |error: ArrowError| not_in_form("CSV", &error);
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in schema.fields().iter().zip(batch.columns()) {
+        match field.data_type().is_nested() {
+            true => {
+                fields.push(Arc::new(Field::new(field.name(), DataType::Utf8, true)));
+                columns.push(Arc::new(json_texts(column)?) as ArrayRef);
+            }
+            false => {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(column));
+            }
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)
+}
+
+/// Values as JSON text; absent ones stay absent.
+fn json_texts(column: &ArrayRef) -> Result<StringArray, SqlError> {
+    let failed = |error: ArrowError| not_in_form("JSON", &error);
+    let batch = RecordBatch::try_from_iter([("", Arc::clone(column))]).map_err(failed)?;
+    let lines = json_lines(&batch)?;
+    // Each line is an object with this one field.
+    let texts = String::from_utf8_lossy(&lines);
+    let values = texts.lines().map(|line| line.strip_prefix("{\"\":").and_then(|rest| rest.strip_suffix('}')));
+    Ok(values.enumerate().map(|(row, value)| value.filter(|_| column.is_valid(row))).collect())
 }
 
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SqlError> {

@@ -201,7 +201,7 @@ impl Core {
         let ahead_ms = self.catalog_time(before).await?.millis_since(before);
         match self.now().plus_millis(ahead_ms) < until {
             true => Ok(()),
-            false => Err(Error::conflict("the lease ended while it was taken: this process was suspended")),
+            false => Err(Error::conflict("the lease expired while it was being acquired: this process was suspended")),
         }
     }
 

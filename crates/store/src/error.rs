@@ -14,6 +14,8 @@ pub struct Error {
     source: Option<Arc<dyn StdError + Send + Sync>>,
     /// The object that is damaged or missing.
     object: Option<Arc<str>>,
+    /// The runs whose logs could not be read for it.
+    run_ids: Arc<[String]>,
 }
 
 /// What the caller does next.
@@ -41,7 +43,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, object: None }
+        Self { kind, message: message.into(), source: None, object: None, run_ids: Arc::default() }
     }
 
     /// An error with its cause.
@@ -50,7 +52,7 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, message: message.into(), source: Some(Arc::from(source.into())), object: None }
+        Self { source: Some(Arc::from(source.into())), ..Self::new(kind, message) }
     }
 
     /// The message in one line, followed by those of its causes that it does not repeat.
@@ -69,6 +71,11 @@ impl Error {
         self.object.as_deref().or_else(below)
     }
 
+    /// The IDs of the runs whose logs could not be read because of that object. Empty if the caller named the run.
+    pub fn damaged_runs(&self) -> &[String] {
+        &self.run_ids
+    }
+
     /// True when the connection to the catalog was lost during a change, which may or may not have been made.
     pub fn is_outcome_unknown(&self) -> bool {
         let cause = self.source.as_deref();
@@ -85,6 +92,12 @@ impl Error {
     /// The same error, with the object that caused it.
     pub(crate) fn of_object(mut self, key: &str) -> Self {
         self.object = Some(key.into());
+        self
+    }
+
+    /// The same error, with the runs whose logs cannot be read for it.
+    pub(crate) fn of_runs(mut self, run_ids: Vec<String>) -> Self {
+        self.run_ids = run_ids.into();
         self
     }
 
@@ -134,7 +147,7 @@ impl From<sqlx::Error> for Error {
         if matches!(&error, sqlx::Error::Database(database) if database.code().as_deref() == Some("22021")) {
             return Self::caused(ErrorKind::Invalid, "a text holds a NUL character", error);
         }
-        if is_of_pooler(&error) {
+        if is_pooler_error(&error) {
             return Self::caused(ErrorKind::Unavailable, POOLER, error);
         }
         if matches!(&error, sqlx::Error::Database(database) if database.code().as_deref() == Some("55P03")) {
@@ -171,12 +184,12 @@ impl From<sqlx::Error> for Error {
 }
 
 /// What is said when a pooler breaks what a session is for.
-pub(crate) const POOLER: &str = "a connection pooler stands before PostgreSQL and does not keep what belongs to a session: set \
+pub(crate) const POOLER: &str = "a connection pooler in front of PostgreSQL does not preserve sessions: set \
     it to session mode (PgBouncer: pool_mode = session, ignore_startup_parameters = extra_float_digits), or name \
     PostgreSQL itself";
 
 /// True for what PostgreSQL, or the pooler itself, says when statements of one session come to several.
-pub(crate) fn is_of_pooler(error: &sqlx::Error) -> bool {
+pub(crate) fn is_pooler_error(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(refusal) = error else { return false };
     let (code, said) = (refusal.code().unwrap_or_default(), refusal.message());
     // A prepared statement that another client made under the same name, or that is not there; settings that a pooler
@@ -189,7 +202,7 @@ pub(crate) const NO_BUCKET: &str =
     "the bucket does not exist: create it, or correct its name in the URL of the objects (--objects, RUNLOG_OBJECTS)";
 
 /// True for what S3, Azure and Google say of a bucket that is not there.
-pub(crate) fn is_of_no_bucket(error: &object_store::Error) -> bool {
+pub(crate) fn is_missing_bucket(error: &object_store::Error) -> bool {
     let said = error.to_string();
     ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"].iter().any(|word| said.contains(word))
 }
@@ -197,14 +210,14 @@ pub(crate) fn is_of_no_bucket(error: &object_store::Error) -> bool {
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
         // What the service says of it is a page of XML.
-        if is_of_no_bucket(&error) {
+        if is_missing_bucket(&error) {
             return Self::new(ErrorKind::Unavailable, NO_BUCKET);
         }
         match &error {
             // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
             object_store::Error::NotFound { path, .. } => {
                 // In a folder this path is not the key of the object, and says where the archive lies.
-                let message = format!("the object {path}, which the catalog names, is gone");
+                let message = format!("the object {path}, to which the catalog refers, is missing");
                 Self::caused(ErrorKind::Corrupt, message, error)
             }
             _ => Self::caused(ErrorKind::Unavailable, "the object store did not answer", error),
@@ -248,7 +261,7 @@ mod tests {
 
     /// All said that the catalog did not answer, and callers whose name was taken were told so.
     #[test]
-    fn what_the_catalog_says_is_not_told_as_its_silence() {
+    fn errors_of_the_catalog_are_not_reported_as_timeouts() {
         let told = |error: sqlx::Error| {
             let error = Error::from(error);
             (error.kind(), error.to_string())
@@ -328,21 +341,21 @@ mod tests {
 
     /// S3's own words stood there three times over.
     #[test]
-    fn a_bucket_that_is_not_there_is_told_in_one_sentence() {
+    fn a_missing_bucket_is_reported_in_one_sentence() {
         let source = "404 Not Found: <?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code></Error>".into();
         let error = Error::from(object_store::Error::NotFound { path: "probes/a".to_owned(), source });
         assert_eq!((error.kind(), error.with_causes().as_str()), (ErrorKind::Unavailable, NO_BUCKET));
     }
 
     #[test]
-    fn causes_are_told_once() {
+    fn causes_are_reported_once() {
         let source = "Range is not supported".into();
         let error = Error::from(object_store::Error::Generic { store: "S3", source });
         assert_eq!(error.with_causes(), "the object store did not answer: Generic S3 error: Range is not supported");
     }
 
     #[tokio::test]
-    async fn a_panic_is_not_something_that_is_away() {
+    async fn a_panic_is_not_an_outage() {
         let panicked = tokio::spawn(async { std::panic::resume_unwind(Box::new("odd")) }).await.unwrap_err();
         assert_eq!(Error::from(panicked).kind(), ErrorKind::Corrupt);
     }

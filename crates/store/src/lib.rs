@@ -45,11 +45,13 @@ mod settings;
 pub mod simulation;
 mod store;
 pub mod supervise;
+mod sync;
 mod tables;
 mod timeout;
 
 pub use background_threads::BackgroundThreads;
 pub use error::{Error, ErrorKind, Result};
+pub use ingest::memory_budget::{MemoryBudget, MemoryReservation};
 pub use settings::{SecretUrl, StoreSettings};
 pub use store::Store;
 pub use timeout::timeout_while_running;
@@ -119,7 +121,7 @@ pub mod lakehouse {
     pub use crate::lake::publish::LakeTable;
     pub use crate::lake::sign::ObjectRequest;
     pub use crate::lake::table::LakeTableKind;
-    pub use crate::objects::s3_signing::{BucketPlace, RequestHeaders, SignedRequest};
+    pub use crate::objects::s3_signing::{BucketLocation, RequestHeaders, SignedRequest};
     pub use crate::parts::Lake;
 }
 

@@ -118,6 +118,9 @@ pub const CLOCK_DOUBT_TIME: Duration = Duration::from_secs(3_600);
 /// How often all objects are swept. Unit: milliseconds.
 pub const SWEEP_ALL_EVERY_MS: i64 = DAY_MS;
 
+/// Tasks whose starts one query looks up. Unit: tasks.
+pub const START_LOOKUP_BATCH: usize = 500;
+
 /// Objects that one query looks up in the catalog. Unit: objects.
 pub const OBJECT_LOOKUP_BATCH: usize = 500;
 

@@ -18,7 +18,7 @@ impl SecretUrl {
     }
 
     /// True if both name the same database or the same part of a bucket, with whatever credentials.
-    pub fn is_same_place(&self, other: &Self) -> bool {
+    pub fn is_same_location(&self, other: &Self) -> bool {
         let place = |url: &Url| {
             let endpoint = url.query_pairs().find(|(name, _)| name == "endpoint").map(|(_, value)| value.into_owned());
             let (host, port) = (url.host_str().map(str::to_ascii_lowercase), url.port());

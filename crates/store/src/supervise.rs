@@ -205,7 +205,7 @@ impl Supervisor {
                 }
             };
             if stop.is_cancelled() {
-                info!(work = name, problem = failure.what, "{name} failed while it was told to stop");
+                info!(work = name, problem = failure.what, "{name} failed during shutdown");
                 return;
             }
             let pause = worker.failed(&failure);
@@ -215,7 +215,7 @@ impl Supervisor {
                 is_panic,
                 problem = what,
                 pause_ms = pause.as_millis().saturating_as::<u64>(),
-                "{name} {} and is begun anew after a pause",
+                "{name} {} and is restarted after a pause",
                 if is_panic { "panicked" } else { "failed" }
             );
             tokio::select! { () = tokio::time::sleep(pause) => {}, () = stop.cancelled() => {} }
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_fails_or_panics_is_begun_anew_and_says_so() {
+    async fn failing_and_panicking_work_is_restarted_and_reported() {
         let (supervisor, stop) = (supervisor(Duration::from_secs(3_600)), CancellationToken::new());
         let attempts = Arc::new(AtomicU32::new(0));
         let keeping = tokio::spawn({
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_broken_for_good_is_down_and_does_not_end_its_neighbours() {
+    async fn permanently_failing_work_is_down_without_affecting_others() {
         let (supervisor, stop) = (supervisor(Duration::from_secs(3_600)), CancellationToken::new());
         let keep = |name: &'static str, is_well: bool| {
             let (supervisor, stop) = (supervisor.clone(), stop.clone());

@@ -50,7 +50,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_was_suspended_goes_on_waiting() {
+    async fn a_suspended_process_continues_to_wait() {
         let (sender, receiver) = oneshot::channel();
         let waiting = tokio::spawn(timeout_while_running(8 * SECOND, receiver));
         tokio::task::yield_now().await;
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_suspension_is_told_from_a_long_wait() {
+    async fn a_suspension_is_distinguished_from_a_long_wait() {
         let (_, was_suspended) = noting_suspension(tokio::time::sleep(60 * SECOND)).await;
         assert!(!was_suspended);
         let waiting = tokio::spawn(noting_suspension(tokio::time::sleep(60 * SECOND)));

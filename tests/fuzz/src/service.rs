@@ -149,8 +149,11 @@ fn service() -> &'static Service {
             let (name, tags) = ("nightly".to_owned(), Vec::new());
             let new = NewTask { id: None, workspace_id, name, version: None, description: None, tags };
             let task = store.workspaces().create_task(&new).await.unwrap().id;
-            let settings =
-                ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
+            let settings = ServerSettings {
+                requests_per_second: 0,
+                anonymous_requests_per_second: 0,
+                ..ServerSettings::default()
+            };
             let app = App::new(store.clone(), settings, clock, random).await.unwrap();
             let router = router(app);
             let asking = async |method: Method, path: &str, body: String| {

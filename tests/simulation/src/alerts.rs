@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use runlog_client::{HttpClientBuilder, SimulatedNetwork, TlsSettings};
 use runlog_collector::alerts::{
-    AlertError, AlertRule, Alerts, ChannelSettings, Condition, Destination, GroupBy, Look, Webhook,
+    AlertError, AlertRule, Alerts, ChannelSettings, Condition, Destination, GroupBy, SearchScope, Webhook,
 };
 use runlog_model::wire::alerts::{AlertState, NewAlertMute};
 use runlog_model::{Clock, RunId};
@@ -112,7 +112,7 @@ pub(crate) fn start(
 }
 
 impl NodeAlerts {
-    async fn find(&self, look: Look) -> Result<(), AlertError> {
+    async fn find(&self, look: SearchScope) -> Result<(), AlertError> {
         self.alerts.find(look, self.clock.now()).await.map(drop)
     }
 
@@ -141,7 +141,7 @@ impl Clients {
         if !self.has_alerts() {
             return true;
         }
-        self.find_alerts(Look::Thorough).await && self.set_mute(MUTED_RULE, true).await
+        self.find_alerts(SearchScope::Thorough).await && self.set_mute(MUTED_RULE, true).await
     }
 
     async fn set_mute(&self, rule: &'static str, is_muted: bool) -> bool {
@@ -155,7 +155,7 @@ impl Clients {
     }
 
     /// Has a node look for what is to be reported; true when it has.
-    async fn find_alerts(&self, look: Look) -> bool {
+    async fn find_alerts(&self, look: SearchScope) -> bool {
         let (node, begun_ms) = (self.some_node(), self.now_ms());
         let shared = Arc::clone(&self.0.shared);
         let finding = self.call(node, "look for alerts", false, move |_| {
@@ -210,7 +210,7 @@ impl Clients {
             self.finish(run).await;
             self.sleep_ms(121_000).await;
         }
-        self.find_alerts(if self.chance(300) { Look::Once } else { Look::Thorough }).await;
+        self.find_alerts(if self.chance(300) { SearchScope::Once } else { SearchScope::Thorough }).await;
         for _ in 0..1 + self.below(4) {
             self.sleep_ms([1_000, 31_000, 121_000][self.below(3)]).await;
             self.send_alerts().await;
@@ -226,7 +226,7 @@ impl Clients {
         let is_muted = self.set_mute(RULE, true).await;
         if is_muted && is_new && self.fails(id) && locked(&self.0.ledger).runs[run].finish_sent_ms.is_none() {
             let has_ended = self.finish(run).await;
-            if has_ended && self.find_alerts(Look::Once).await {
+            if has_ended && self.find_alerts(SearchScope::Once).await {
                 peers.mute(id.to_string());
             }
         }
@@ -243,7 +243,7 @@ impl Clients {
     pub(crate) async fn tell_the_rest(&self) {
         let Some(peers) = self.0.shared.peers.clone().filter(|_| self.has_alerts()) else { return };
         self.set_mute(RULE, false).await;
-        self.find_alerts(Look::Thorough).await;
+        self.find_alerts(SearchScope::Thorough).await;
         if !self.tell_until_nothing_is_left().await {
             return self.violation("there is always an alert left to send".to_owned());
         }
@@ -255,7 +255,7 @@ impl Clients {
         self.sleep_ms(HOUR_MS).await;
         for _ in 0..2 {
             // What came and went is not told before it has been over for half an hour.
-            self.find_alerts(Look::Thorough).await;
+            self.find_alerts(SearchScope::Thorough).await;
             self.sleep_ms(HOUR_MS).await;
         }
         if !self.tell_until_nothing_is_left().await {
@@ -263,7 +263,7 @@ impl Clients {
         }
         self.check_ends(&peers);
         let before = peers.requests();
-        self.find_alerts(Look::Thorough).await;
+        self.find_alerts(SearchScope::Thorough).await;
         for _ in 0..self.0.shared.profile.nodes {
             self.send_alerts().await;
         }

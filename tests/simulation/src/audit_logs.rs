@@ -2,15 +2,19 @@
 //! entries come late. Collectors store each entry once.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use runlog_model::wire::tenant_audit_logs::{PAGE_LAST, TOTAL_ELEMENTS, TOTAL_PAGES};
 use runlog_model::{RunId, Timestamp};
 use runlog_store::tenant_audit_logs::TenantAuditFilter;
 use serde_json::{Value, json};
 
-use crate::clients::{Answer, Clients};
+use crate::clients::{Answer, Clients, DAY_MS};
 use crate::collectors::NAME;
-use crate::seed::Numbers;
+use crate::seed::{NodeRandom, Numbers};
+
+/// How old an entry is at most when collectors begin; they go back further. Unit: milliseconds.
+const EARLIER_MS_MAX: i64 = 28 * DAY_MS;
 
 /// What the list is like.
 #[derive(Debug, Clone)]
@@ -23,6 +27,8 @@ pub(crate) struct AuditProfile {
     is_counted: bool,
     /// How often an entry is registered while a page is read. Unit: per mille.
     busy: usize,
+    /// How many entries there are of the month before.
+    earlier: usize,
 }
 
 impl AuditProfile {
@@ -32,6 +38,7 @@ impl AuditProfile {
             late_ms_max: [0, 60_000, 800_000][numbers.below(3)],
             is_counted: numbers.chance(700),
             busy: [0, 100, 400][numbers.below(3)],
+            earlier: [0, 3, 12][numbers.below(3)],
         }
     }
 }
@@ -61,8 +68,14 @@ impl Entry {
 }
 
 impl AuditLog {
-    pub(crate) fn new(profile: AuditProfile, numbers: Numbers) -> Self {
-        Self { profile, numbers, entries: Vec::new() }
+    /// A list that has entries of the month before.
+    pub(crate) fn new(profile: AuditProfile, mut numbers: Numbers, now_ms: i64) -> Self {
+        let mut earlier = || {
+            let ms = now_ms - numbers.between(1, EARLIER_MS_MAX);
+            Entry { id: random_id(&mut numbers), ms, appears_ms: ms }
+        };
+        let entries = (0..profile.earlier).map(|_| earlier()).collect();
+        Self { profile, numbers, entries }
     }
 
     /// Some entries are registered, several at the same time among them.
@@ -71,7 +84,7 @@ impl AuditLog {
         for number in 0..count {
             let ms = now_ms - i64::try_from(number / 2).unwrap_or_default();
             let late_ms = self.numbers.between(0, self.profile.late_ms_max);
-            let id = RunId::random(&crate::seed::NodeRandom(std::sync::Mutex::new(self.numbers.fork()))).to_string();
+            let id = random_id(&mut self.numbers);
             self.entries.push(Entry { id, ms, appears_ms: ms + late_ms });
         }
     }
@@ -113,6 +126,10 @@ impl AuditLog {
     pub(crate) fn entries(&self) -> BTreeMap<String, Value> {
         self.entries.iter().map(|entry| (entry.id.clone(), entry.body())).collect()
     }
+}
+
+fn random_id(numbers: &mut Numbers) -> String {
+    RunId::random(&NodeRandom(Mutex::new(numbers.fork()))).to_string()
 }
 
 impl Clients {

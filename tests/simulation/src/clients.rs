@@ -40,7 +40,7 @@ const ATTEMPTS_MAX: usize = 4;
 
 /// What clients do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Deed {
+pub(crate) enum ClientAction {
     Start,
     Push,
     Finish,
@@ -80,7 +80,7 @@ pub(crate) enum Part {
     Lake,
 }
 
-impl Deed {
+impl ClientAction {
     /// What it needs.
     pub(crate) fn part(self) -> Option<Part> {
         match self {
@@ -94,32 +94,32 @@ impl Deed {
 }
 
 /// What clients do, and how often, in proportion.
-pub(crate) const DEEDS: [(Deed, usize); 25] = [
-    (Deed::Start, 4),
-    (Deed::Push, 24),
-    (Deed::Finish, 6),
-    (Deed::Read, 8),
-    (Deed::WalkPages, 5),
-    (Deed::WaitForExpiry, 2),
-    (Deed::Delete, 5),
-    (Deed::Hold, 3),
-    (Deed::Retain, 4),
-    (Deed::Seal, 8),
-    (Deed::Sweep, 4),
-    (Deed::BuildPages, 2),
-    (Deed::Deliver, 8),
-    (Deed::Summarize, 6),
-    (Deed::Collect, 5),
-    (Deed::Verify, 2),
-    (Deed::Beside, 12),
-    (Deed::Sleep, 6),
-    (Deed::Trigger, 8),
-    (Deed::CollectFromCloud, 16),
-    (Deed::ReadCloudRun, 6),
-    (Deed::DeliverToPeer, 60),
-    (Deed::Alert, 50),
-    (Deed::EndWhileMuted, 10),
-    (Deed::LoadTable, 20),
+pub(crate) const DEEDS: [(ClientAction, usize); 25] = [
+    (ClientAction::Start, 4),
+    (ClientAction::Push, 24),
+    (ClientAction::Finish, 6),
+    (ClientAction::Read, 8),
+    (ClientAction::WalkPages, 5),
+    (ClientAction::WaitForExpiry, 2),
+    (ClientAction::Delete, 5),
+    (ClientAction::Hold, 3),
+    (ClientAction::Retain, 4),
+    (ClientAction::Seal, 8),
+    (ClientAction::Sweep, 4),
+    (ClientAction::BuildPages, 2),
+    (ClientAction::Deliver, 8),
+    (ClientAction::Summarize, 6),
+    (ClientAction::Collect, 5),
+    (ClientAction::Verify, 2),
+    (ClientAction::Beside, 12),
+    (ClientAction::Sleep, 6),
+    (ClientAction::Trigger, 8),
+    (ClientAction::CollectFromCloud, 16),
+    (ClientAction::ReadCloudRun, 6),
+    (ClientAction::DeliverToPeer, 60),
+    (ClientAction::Alert, 50),
+    (ClientAction::EndWhileMuted, 10),
+    (ClientAction::LoadTable, 20),
 ];
 
 /// A node that is up, as clients reach it.
@@ -428,25 +428,25 @@ impl Clients {
         let runs = locked(&self.0.ledger).runs.len();
         let run = self.below(runs);
         match self.some_deed() {
-            Deed::Start => self.start_run().await,
-            Deed::Push => self.push_new(run).await,
-            Deed::Finish => _ = self.finish(run).await,
-            Deed::Read => self.read(run, self.some_node()).await,
-            Deed::WalkPages => _ = self.walk_pages(run).await,
-            Deed::WaitForExpiry => self.wait_for_expiry(run).await,
-            Deed::Delete => self.delete(run).await,
-            Deed::Hold => self.hold(run).await,
-            Deed::Retain => self.retain(run).await,
-            Deed::Seal => _ = self.seal().await,
-            Deed::Sweep => _ = self.sweep().await,
-            Deed::BuildPages => self.build_pages().await,
-            Deed::Deliver => _ = self.deliver(false).await,
-            Deed::Summarize => _ = self.summarize(false).await,
-            Deed::Collect => _ = self.collect(false).await,
-            Deed::Verify => _ = self.verify(self.some_node()).await,
-            Deed::Beside => self.do_beside(run).await,
-            Deed::Trigger => self.trigger(),
-            Deed::CollectFromCloud => {
+            ClientAction::Start => self.start_run().await,
+            ClientAction::Push => self.push_new(run).await,
+            ClientAction::Finish => _ = self.finish(run).await,
+            ClientAction::Read => self.read(run, self.some_node()).await,
+            ClientAction::WalkPages => _ = self.walk_pages(run).await,
+            ClientAction::WaitForExpiry => self.wait_for_expiry(run).await,
+            ClientAction::Delete => self.delete(run).await,
+            ClientAction::Hold => self.hold(run).await,
+            ClientAction::Retain => self.retain(run).await,
+            ClientAction::Seal => _ = self.seal().await,
+            ClientAction::Sweep => _ = self.sweep().await,
+            ClientAction::BuildPages => self.build_pages().await,
+            ClientAction::Deliver => _ = self.deliver(false).await,
+            ClientAction::Summarize => _ = self.summarize(false).await,
+            ClientAction::Collect => _ = self.collect(false).await,
+            ClientAction::Verify => _ = self.verify(self.some_node()).await,
+            ClientAction::Beside => self.do_beside(run).await,
+            ClientAction::Trigger => self.trigger(),
+            ClientAction::CollectFromCloud => {
                 let is_close = self.0.shared.profile.collects_closely;
                 if is_close && self.chance(700) {
                     self.trigger();
@@ -464,12 +464,12 @@ impl Clients {
                     self.collect_from_cloud().await;
                 }
             }
-            Deed::ReadCloudRun => self.read_cloud_run().await,
-            Deed::DeliverToPeer => self.deliver_to_peers(run).await,
-            Deed::Alert => self.alert(run).await,
-            Deed::EndWhileMuted => self.end_while_muted(run).await,
-            Deed::LoadTable => self.load_table().await,
-            Deed::Sleep => {
+            ClientAction::ReadCloudRun => self.read_cloud_run().await,
+            ClientAction::DeliverToPeer => self.deliver_to_peers(run).await,
+            ClientAction::Alert => self.alert(run).await,
+            ClientAction::EndWhileMuted => self.end_while_muted(run).await,
+            ClientAction::LoadTable => self.load_table().await,
+            ClientAction::Sleep => {
                 let ms = [1_000, 31_000, 31_000, 10 * 60_000, 2 * HOUR_MS, 7 * HOUR_MS][self.below(6)];
                 self.sleep_ms(ms).await;
             }
@@ -513,7 +513,7 @@ impl Clients {
         }
     }
 
-    fn some_deed(&self) -> Deed {
+    fn some_deed(&self) -> ClientAction {
         let weights = &self.0.shared.profile.weights;
         let mut at = self.below(weights.iter().sum());
         for ((deed, _), weight) in DEEDS.iter().zip(weights) {
@@ -522,7 +522,7 @@ impl Clients {
             }
             at -= weight;
         }
-        Deed::Push
+        ClientAction::Push
     }
 
     pub(crate) fn run_id(&self, run: usize) -> RunId {

@@ -189,7 +189,7 @@ pub(crate) struct CloudNetwork {
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum RequestFault {
     None,
     /// It does not arrive.
     Lost,
@@ -235,8 +235,8 @@ impl CloudNetwork {
         schedule.gate(self.node, Kind::Message, what.clone()).await;
         let trouble = self.cloud.trouble(is_file);
         match trouble {
-            Trouble::Lost => return Err(away("the connection was refused")),
-            Trouble::Hangs => {
+            RequestFault::Lost => return Err(away("the connection was refused")),
+            RequestFault::Hangs => {
                 let time_max =
                     request.timeout().map_or(60_000, |time| i64::try_from(time.as_millis()).unwrap_or(60_000));
                 schedule.sleep_until(self.node, schedule.now_ms() + time_max).await;
@@ -245,12 +245,12 @@ impl CloudNetwork {
             _ => {}
         }
         let Answered { status, headers, body } = match trouble {
-            Trouble::Refused(status) => refusal(status, locked(&self.cloud.state).numbers.chance(500)),
+            RequestFault::Refused(status) => refusal(status, locked(&self.cloud.state).numbers.chance(500)),
             _ => self.cloud.answer(&request, is_file),
         };
         schedule.note(|| format!("  the cloud answers {what} with {status} {trouble:?}"));
         schedule.gate(self.node, Kind::Message, format!("{status} of {what}")).await;
-        if trouble == Trouble::AnswerLost {
+        if trouble == RequestFault::AnswerLost {
             return Err(away("the connection was closed"));
         }
         let mut response = http::Response::builder().status(status);
@@ -262,18 +262,18 @@ impl CloudNetwork {
     }
 
     /// A body that comes in pieces, and may break off.
-    fn slowly(&self, body: Vec<u8>, trouble: Trouble) -> reqwest::Body {
+    fn slowly(&self, body: Vec<u8>, trouble: RequestFault) -> reqwest::Body {
         let (schedule, node) = (self.cloud.schedule.clone(), self.node);
         let (most, pieces) = {
             let mut state = locked(&self.cloud.state);
-            let is_whole = !matches!(trouble, Trouble::BreaksOff | Trouble::EndsEarly);
+            let is_whole = !matches!(trouble, RequestFault::BreaksOff | RequestFault::EndsEarly);
             let most = if is_whole { body.len() } else { state.numbers.below(body.len()) };
             (most, 1 + state.numbers.below(3))
         };
         let size = (most / pieces).max(1);
         let mut parts: VecDeque<Result<Bytes, std::io::Error>> =
             body[..most].chunks(size).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
-        if trouble == Trouble::BreaksOff {
+        if trouble == RequestFault::BreaksOff {
             parts.push_back(Err(std::io::ErrorKind::ConnectionReset.into()));
         }
         reqwest::Body::wrap_stream(stream::unfold(parts, move |mut parts| {
@@ -291,7 +291,7 @@ impl Cloud {
     pub(crate) fn new(schedule: Schedule, profile: CloudProfile, numbers: Numbers, is_exact: bool) -> Self {
         let audit_numbers = Numbers::new(numbers.clone().next() ^ 0xa0d1);
         let state = State {
-            audit: profile.audit.clone().map(|profile| AuditLog::new(profile, audit_numbers)),
+            audit: profile.audit.clone().map(|profile| AuditLog::new(profile, audit_numbers, schedule.now_ms())),
             numbers,
             has_faults: false,
             runs: Vec::new(),
@@ -382,6 +382,12 @@ impl Cloud {
             let text = if numbers.chance(50) { "the same again".to_owned() } else { format!("line {number}") };
             let appears_ms = ms + numbers.between(0, self.profile.lag_ms_max);
             records.push(Written { ms, appears_ms, text });
+        }
+        // What the end of a log lacks is not noticed by whoever reads it too early.
+        if let Some(last) = records.last_mut()
+            && numbers.chance(500)
+        {
+            last.appears_ms = last.ms + self.profile.lag_ms_max;
         }
         let ended_ms = ms.max(triggered_ms + lasts_ms);
         CloudRun {
@@ -487,20 +493,20 @@ impl Cloud {
         [monitoring, processing, orchestration, other, audit_logs][group]
     }
 
-    fn trouble(&self, is_file: bool) -> Trouble {
+    fn trouble(&self, is_file: bool) -> RequestFault {
         let mut state = locked(&self.state);
         if !state.has_faults || !state.numbers.chance(self.profile.faults) {
-            return Trouble::None;
+            return RequestFault::None;
         }
         match state.numbers.below(if is_file { 9 } else { 7 }) {
-            0 => Trouble::Lost,
-            1 => Trouble::AnswerLost,
-            2 => Trouble::Hangs,
-            3 | 4 => Trouble::Refused(429),
-            5 => Trouble::Refused(500),
-            6 => Trouble::Refused(503),
-            7 => Trouble::BreaksOff,
-            _ => Trouble::EndsEarly,
+            0 => RequestFault::Lost,
+            1 => RequestFault::AnswerLost,
+            2 => RequestFault::Hangs,
+            3 | 4 => RequestFault::Refused(429),
+            5 => RequestFault::Refused(500),
+            6 => RequestFault::Refused(503),
+            7 => RequestFault::BreaksOff,
+            _ => RequestFault::EndsEarly,
         }
     }
 
@@ -563,6 +569,9 @@ impl Cloud {
             }
             ("GET", ["processing", "executions", id]) => {
                 find(state, id).map_or_else(unknown, |run| json_answer(200, &said(&state.runs[run], now_ms)))
+            }
+            ("POST", ["monitoring", "observability", "executions", "search"]) => {
+                json_answer(200, &history(state, body, now_ms))
             }
             ("POST", ["monitoring", "executions", id, "logs"]) => match find(state, id) {
                 Some(run) if state.runs[run].shows_log(now_ms) => self.generate(state, run, &query, now_ms),
@@ -811,6 +820,24 @@ fn said(run: &CloudRun, now_ms: i64) -> Value {
         said["finishTimestamp"] = iso(run.ended_ms).into();
     }
     said
+}
+
+/// What its history has of the runs that a search names: of those that have ended, all of them jobs.
+fn history(state: &State, search: &[u8], now_ms: i64) -> Value {
+    let search: Value = serde_json::from_slice(search).unwrap_or_default();
+    let filters = search["filters"].as_array().into_iter().flatten();
+    let ids: Vec<&Value> = filters
+        .filter(|filter| filter["field"] == "id")
+        .filter_map(|filter| filter["value"].as_array())
+        .flatten()
+        .collect();
+    let is_found = |run: &&CloudRun| {
+        search["category"] == "ETL" && run.ended_ms <= now_ms && ids.iter().any(|id| **id == run.id.to_string())
+    };
+    let item =
+        |run: &CloudRun| json!({ "id": run.id.to_string(), "type": "STANDARD", "artifactName": "job", "attempts": 1 });
+    let items: Vec<Value> = state.runs.iter().filter(is_found).map(item).collect();
+    json!({ "items": items, "limit": 200, "offset": 0, "nextPageExists": false })
 }
 
 fn plan_said(plan: &CloudPlan, now_ms: i64) -> Value {

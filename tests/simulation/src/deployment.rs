@@ -8,11 +8,11 @@ use anyhow::Result;
 use runlog_store::{Store, StoreSettings};
 
 use crate::alerts::{self, AlertProfile, NodeAlerts};
-use crate::clients::{Clients, DEEDS, Deed, NodeHandle, Part};
+use crate::clients::{ClientAction, Clients, DEEDS, NodeHandle, Part};
 use crate::cloud::{Cloud, CloudProfile};
 use crate::collectors::{self, CollectorProfile, Host, NodeCollector};
 use crate::locked;
-use crate::node::{self, Machine, Node, NodeClock, Place};
+use crate::node::{self, Machine, Node, NodeClock, NodeRuntime};
 use crate::objects::Disk;
 use crate::peers::{PeerProfile, Peers};
 use crate::schedule::{FaultRates, OUTSIDE, PLACES, Schedule};
@@ -99,7 +99,7 @@ impl Profile {
         let has_lake = is_alone && more.chance(LAKE_PER_MILLE);
         let peers = PeerProfile::of(&mut more);
         let collects_closely = !is_alone && more.chance(500);
-        let weight = |(deed, usual): &(Deed, usize), numbers: &mut Numbers| match deed.part() {
+        let weight = |(deed, usual): &(ClientAction, usize), numbers: &mut Numbers| match deed.part() {
             None => usual * [0, 1, 1, 4][numbers.below(4)],
             Some(Part::Cloud) if cloud.is_some() => usual * [1, 1, 4][numbers.below(3)],
             Some(Part::Sinks) if !sinks.is_empty() => *usual,
@@ -216,7 +216,7 @@ struct Driver {
     slots: Vec<Slot>,
     /// Until when each node does not get the processor. Unit: epoch milliseconds.
     paused_until_ms: Vec<i64>,
-    outside: Place,
+    outside: NodeRuntime,
     step_ms: i64,
     /// When something was last done. Unit: epoch milliseconds.
     active_ms: i64,
@@ -254,7 +254,7 @@ pub(crate) fn run(seed: u64, folder: &Path, template: &Path, is_traced: bool) ->
     let mut driver = Driver {
         slots: (0..nodes).map(|_| Slot::Down(0)).collect(),
         paused_until_ms: vec![i64::MIN; nodes],
-        outside: Place::new(&schedule, OUTSIDE)?,
+        outside: NodeRuntime::new(&schedule, OUTSIDE)?,
         folder: folder.to_owned(),
         catalogs: 0,
         step_ms: 1,

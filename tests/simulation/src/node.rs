@@ -21,7 +21,7 @@ use crate::schedule::Schedule;
 use crate::seed::NodeRandom;
 
 /// A runtime of one thread whose clock the driver moves, and which the driver runs until all its tasks wait.
-pub(crate) struct Place {
+pub(crate) struct NodeRuntime {
     pub(crate) runtime: Runtime,
     signal: Arc<Signal>,
     /// A paused clock moves by itself when every task waits, but not while this occupies a thread.
@@ -35,7 +35,7 @@ struct Signal {
     driver: Mutex<Option<Waker>>,
 }
 
-impl Place {
+impl NodeRuntime {
     pub(crate) fn new(schedule: &Schedule, place: usize) -> Result<Self> {
         let signal = Arc::<Signal>::default();
         let parked = {
@@ -131,7 +131,7 @@ impl Simulation for Machine {
 
 /// A node that is up.
 pub(crate) struct Node {
-    pub(crate) place: Place,
+    pub(crate) place: NodeRuntime,
     pub(crate) store: Store,
     /// How far its timers are behind because it was paused. Unit: milliseconds.
     pub(crate) lag_ms: i64,
@@ -144,7 +144,7 @@ pub(crate) fn open(
     clock: Arc<NodeClock>,
     random: NodeRandom,
 ) -> Result<Node> {
-    let place = Place::new(&machine.schedule, machine.place)?;
+    let place = NodeRuntime::new(&machine.schedule, machine.place)?;
     let opening = Store::open_simulated(settings, clock, Arc::new(random), Arc::new(machine));
     let store = place.runtime.block_on(opening).context("cannot open the archive")?;
     Ok(Node { place, store, lag_ms: 0 })

@@ -63,7 +63,7 @@ struct Received {
 
 /// What a destination of alerts was told.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct Notification {
     pub(crate) to: String,
     /// The same for each attempt; of a destination that keeps alerts open, the same until the end.
     pub(crate) id: String,
@@ -82,7 +82,7 @@ struct State {
     /// Until when each peer is away. Unit: epoch milliseconds.
     away_until_ms: BTreeMap<String, i64>,
     sinks: BTreeMap<String, Received>,
-    told: Vec<Told>,
+    told: Vec<Notification>,
     /// Alerts that the archive has recorded as delivered, and when. Unit: ticks.
     recorded: BTreeMap<(String, String), u64>,
     /// Runs that nobody is to be told of.
@@ -116,7 +116,7 @@ pub(crate) struct PeerNetwork {
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum RequestFault {
     None,
     /// No connection.
     Unreachable,
@@ -191,33 +191,33 @@ impl PeerNetwork {
         let trouble = peers.trouble(&host);
         schedule.note(|| format!("  {host} is asked: {trouble:?}"));
         let is_taken = match trouble {
-            Trouble::Unreachable | Trouble::Restarts => return Err(away("connection refused").unreachable()),
-            Trouble::HangsUp => return Err(away("the connection was closed")),
-            Trouble::Hangs(is_taken) | Trouble::Refused(_, is_taken) => is_taken,
+            RequestFault::Unreachable | RequestFault::Restarts => return Err(away("connection refused").unreachable()),
+            RequestFault::HangsUp => return Err(away("the connection was closed")),
+            RequestFault::Hangs(is_taken) | RequestFault::Refused(_, is_taken) => is_taken,
             _ => true,
         };
         let mut answered = match is_taken {
-            true => peers.take(&host, &request, (sent, begun), trouble == Trouble::Lies),
+            true => peers.take(&host, &request, (sent, begun), trouble == RequestFault::Lies),
             false => Answered::of(200, ""),
         };
         match trouble {
-            Trouble::Hangs(_) => {
+            RequestFault::Hangs(_) => {
                 schedule.sleep_until(self.node, schedule.now_ms() + time_max).await;
                 return Err(away("it did not respond in time"));
             }
-            Trouble::Slow => {
+            RequestFault::Slow => {
                 let ms = peers.between(1, time_max - 1);
                 schedule.sleep_until(self.node, schedule.now_ms() + ms).await;
             }
-            Trouble::Refused(status, _) => answered = refusal(status),
+            RequestFault::Refused(status, _) => answered = refusal(status),
             _ => {}
         }
         let Answered { status, body, taken } = answered;
         schedule.note(|| format!("  {host} answers {status}, {} taken", taken.len()));
         schedule.gate(self.node, Kind::Message, format!("{status} of {host}")).await;
         let body = match trouble {
-            Trouble::AnswerLost => return Err(away("the connection was closed")),
-            Trouble::BreaksOff => {
+            RequestFault::AnswerLost => return Err(away("the connection was closed")),
+            RequestFault::BreaksOff => {
                 let parts = [Ok(bytes::Bytes::new()), Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))];
                 reqwest::Body::wrap_stream(futures::stream::iter(parts))
             }
@@ -302,7 +302,7 @@ impl Peers {
     }
 
     /// What destinations of alerts were told, in the order in which it was sent.
-    pub(crate) fn told(&self) -> Vec<Told> {
+    pub(crate) fn told(&self) -> Vec<Notification> {
         let mut told = locked(&self.state).told.clone();
         told.sort_by_key(|told| told.sent);
         told
@@ -312,36 +312,36 @@ impl Peers {
         locked(&self.state).numbers.between(low, high)
     }
 
-    fn trouble(&self, host: &str) -> Trouble {
+    fn trouble(&self, host: &str) -> RequestFault {
         let now_ms = self.schedule.now_ms();
         let mut state = locked(&self.state);
         if !state.has_faults {
-            return Trouble::None;
+            return RequestFault::None;
         }
         if state.away_until_ms.get(host).is_some_and(|until_ms| now_ms < *until_ms) {
-            return Trouble::Unreachable;
+            return RequestFault::Unreachable;
         }
         if !state.numbers.chance(self.profile.faults) {
-            return Trouble::None;
+            return RequestFault::None;
         }
         let is_taken = state.numbers.chance(500);
         match state.numbers.below(16) {
-            0 => Trouble::Unreachable,
-            1 => Trouble::HangsUp,
-            2..=4 => Trouble::AnswerLost,
-            5 => Trouble::BreaksOff,
-            6 => Trouble::Hangs(is_taken),
-            7 | 8 => Trouble::Slow,
-            9 => Trouble::Refused(429, false),
-            10 => Trouble::Refused(503, is_taken),
-            11 => Trouble::Refused(500, is_taken),
-            12 => Trouble::Refused(502, is_taken),
-            13 => Trouble::Refused(403, false),
-            14 => Trouble::Lies,
+            0 => RequestFault::Unreachable,
+            1 => RequestFault::HangsUp,
+            2..=4 => RequestFault::AnswerLost,
+            5 => RequestFault::BreaksOff,
+            6 => RequestFault::Hangs(is_taken),
+            7 | 8 => RequestFault::Slow,
+            9 => RequestFault::Refused(429, false),
+            10 => RequestFault::Refused(503, is_taken),
+            11 => RequestFault::Refused(500, is_taken),
+            12 => RequestFault::Refused(502, is_taken),
+            13 => RequestFault::Refused(403, false),
+            14 => RequestFault::Lies,
             _ => {
                 let ms = state.numbers.between(1, 900_000);
                 state.away_until_ms.insert(host.to_owned(), now_ms + ms);
-                Trouble::Restarts
+                RequestFault::Restarts
             }
         }
     }
@@ -539,7 +539,7 @@ impl Peers {
         let events = body["events"].as_array().cloned().unwrap_or_else(|| vec![body.clone()]);
         let is_end = events.iter().all(|event| event["what"] == "recovered");
         let runs = events.iter().map(|event| text_of(&event["runId"])).collect();
-        self.tell(Told { to: host.to_owned(), id, is_end, runs, sent }, begun)
+        self.tell(Notification { to: host.to_owned(), id, is_end, runs, sent }, begun)
     }
 
     /// PagerDuty: an alert is open until it is resolved.
@@ -547,13 +547,13 @@ impl Peers {
         let body = json_of(text);
         let is_end = body["event_action"] == "resolve";
         let runs = vec![text_of(&body["payload"]["custom_details"]["run"])];
-        let told = Told { to: PAGER.to_owned(), id: text_of(&body["dedup_key"]), is_end, runs, sent };
+        let told = Notification { to: PAGER.to_owned(), id: text_of(&body["dedup_key"]), is_end, runs, sent };
         Answered { status: 202, ..self.tell(told, begun) }
     }
 
-    fn tell(&self, told: Told, begun: u64) -> Answered {
+    fn tell(&self, told: Notification, begun: u64) -> Answered {
         let mut state = locked(&self.state);
-        let Told { to, id, is_end, runs, .. } = &told;
+        let Notification { to, id, is_end, runs, .. } = &told;
         let is_named = |run: &String| !run.is_empty();
         if to == MUTED {
             self.schedule.violation(format!("an alert of a rule that is muted: {runs:?}"));
@@ -566,7 +566,12 @@ impl Peers {
             if state.recorded.get(&(to.clone(), id.clone())).is_some_and(|at| *at < begun) {
                 self.schedule.violation(format!("alert {id} is sent to {to} again, which was recorded as delivered"));
             }
-            let is_other = |other: &&Told| other.to == *to && other.is_end == *is_end && other.id != *id;
+            // A destination that has a message takes another one with its id for the same.
+            let of_before = state.told.iter().find(|before| before.to == *to && before.id == *id);
+            if let Some(run) = of_before.and_then(|before| runs.iter().find(|run| !before.runs.contains(run))) {
+                self.schedule.violation(format!("{to} is told of run {run} under the id {id} of an earlier message"));
+            }
+            let is_other = |other: &&Notification| other.to == *to && other.is_end == *is_end && other.id != *id;
             let again = |run: &&String| state.told.iter().filter(is_other).any(|other| other.runs.contains(run));
             if let Some(run) = runs.iter().filter(|run| !is_end && is_named(run)).find(again) {
                 self.schedule.violation(format!("{to} is told of run {run} twice, with two ids"));

@@ -60,8 +60,11 @@ impl Service {
     async fn router(&self, store: Store) -> StoreResult<&Router> {
         let begin = async || {
             // The pace of callers is not a part of the simulation.
-            let settings =
-                ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
+            let settings = ServerSettings {
+                requests_per_second: 0,
+                anonymous_requests_per_second: 0,
+                ..ServerSettings::default()
+            };
             let random = Arc::new(NodeRandom(Mutex::new(locked(&self.numbers).fork())));
             Ok(router(App::new(store, settings, Arc::clone(&self.clock) as _, random).await?))
         };

@@ -75,7 +75,7 @@ async fn a_record_between_two_sealed_slices_becomes_a_slice_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
+async fn a_deletion_completes_after_its_client_disconnects() {
     let archive = Archive::<backends::sqlite_and_folder>::new().await;
     for number in 0..200 {
         archive.push(&format!("b{number}"), &[record(number, "x")]).await;
@@ -97,7 +97,7 @@ async fn a_deletion_goes_on_when_whoever_asked_for_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_whose_rows_were_lost_with_the_catalog_are_told_run_by_run_and_brought_back_once() {
+async fn records_lost_by_the_catalog_are_reported_by_run_and_restored_once() {
     let mut archive = Archive::<backends::sqlite_and_folder>::new().await;
     archive.push("one", &[record(1, "a"), record(5, "same")]).await;
     let objects = archive.object_files()[0].ancestors().find(|path| path.ends_with("objects")).unwrap().to_owned();

@@ -73,7 +73,7 @@ async fn an_altered_link_gives_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_lies_there_is_also_given_by_this_service_in_any_range() {
+async fn the_service_serves_the_same_file_in_any_range() {
     let archive = archive_of(5_000).await;
     let file = file_of(&archive, &archive.store).await;
     let (_, whole) = get(&archive.store.pages().page_link(&file, HOUR).await.unwrap().unwrap());
@@ -88,7 +88,7 @@ async fn what_lies_there_is_also_given_by_this_service_in_any_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_lies_compressed_gets_no_link_of_the_bucket() {
+async fn a_compressed_file_has_no_bucket_link() {
     let archive = Archive::<sqlite_and_s3>::new().await;
     archive.push("log", &[record(1, "one")]).await;
     let file = file_of(&archive, &archive.store).await;

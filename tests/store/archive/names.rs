@@ -45,7 +45,7 @@ async fn subjects(archive: &Archive) -> Vec<String> {
     entries.into_iter().map(|entry| entry.subject).collect()
 }
 
-async fn a_task_that_many_name_at_one_moment_is_made_once() {
+async fn a_task_named_concurrently_is_created_once() {
     let archive = Archive::new().await;
     let workspace = workspace_of(&archive).await;
     let id: TaskId = "0123456789abcdef01234567".parse().unwrap();
@@ -69,7 +69,7 @@ async fn a_task_that_many_name_at_one_moment_is_made_once() {
     assert_eq!(other.kind(), ErrorKind::Conflict);
 }
 
-async fn a_workspace_that_many_make_at_one_moment_is_made_once_with_its_environment() {
+async fn a_workspace_created_concurrently_is_created_once() {
     let archive = Archive::empty().await;
     let id: WorkspaceId = "0123456789abcdef01234567".parse().unwrap();
     let new = |name: &str| NewWorkspace {
@@ -279,8 +279,8 @@ async fn tasks_are_found_by_what_their_newest_run_ran_and_where() {
 }
 
 crate::common::pairs::on_each_pair! {
-    async: a_task_that_many_name_at_one_moment_is_made_once,
-        a_workspace_that_many_make_at_one_moment_is_made_once_with_its_environment,
+    async: a_task_named_concurrently_is_created_once,
+        a_workspace_created_concurrently_is_created_once,
         names_are_found_in_any_case_and_tags_to_the_letter,
         a_text_with_a_nul_is_kept_without_it,
         an_answer_with_a_nul_is_kept_without_it,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use runlog_model::{FileFormat, Record, RecordOrder, RunId, RunStatus};
 use runlog_store::audit::AuditFilter;
+use runlog_store::collection::CollectorHeartbeat;
+use runlog_store::delivery::FinishedRun;
 use runlog_store::maintenance::Retention;
 use runlog_store::pages::{PageRequest, PageStatus};
 use runlog_store::problems::NewProblem;
@@ -63,7 +65,7 @@ async fn three_nodes_store_and_build_and_every_record_is_there_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_another() {
+async fn a_node_whose_clock_is_ahead_takes_over_no_lease() {
     let archive = Archive::<backends::postgres_and_folder>::new().await;
     archive.push("one", &[record(1, "a")]).await;
     archive.finish_run(archive.run_id).await;
@@ -75,6 +77,76 @@ async fn a_node_whose_clock_is_hours_ahead_takes_nothing_out_of_the_hands_of_ano
     assert!(ahead.summaries().claim_due(1).await.unwrap().is_empty(), "the lease is as long for every clock");
     its_clock.advance_ms(HOUR_MS + 60_000);
     assert_eq!(ahead.summaries().claim_due(1).await.unwrap().len(), 1, "a lease that ran out is taken over");
+}
+
+fn heartbeat(id: &str) -> CollectorHeartbeat {
+    CollectorHeartbeat { host: "https://api.example.com".to_owned(), id: id.to_owned(), ..Default::default() }
+}
+
+/// Each took the other for stopped, and the whole rate limit for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn collectors_whose_clocks_differ_know_of_each_other() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
+    let at_work =
+        async |node: &Store, id: &str| node.collection().heartbeat(&heartbeat(id), 15_000).await.unwrap().len();
+    assert_eq!(at_work(&archive.store, "here").await, 1);
+    assert_eq!(at_work(&ahead, "ahead").await, 2);
+    assert_eq!(at_work(&archive.store, "here").await, 2);
+    assert_eq!(archive.store.collection().collectors(15_000).await.unwrap().len(), 2);
+    its_clock.advance_ms(60_000);
+    assert_eq!(at_work(&ahead, "ahead").await, 1, "one that does not report any more has stopped");
+}
+
+/// The position of a sink was set to the time of the clock that was ahead, and runs that ended later, by other clocks, were
+/// never delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_end_on_nodes_whose_clocks_differ_are_all_delivered() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    archive.push("one", &[record(1, "a")]).await;
+    let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
+    let (behind, its_slow_clock) = archive.node_ahead_by(-7 * HOUR_MS).await;
+    let enqueued = async |node: &Store| {
+        [its_clock.clone(), its_slow_clock.clone(), archive.clock.clone()]
+            .iter()
+            .for_each(|clock| clock.advance_ms(31_000));
+        node.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap()
+    };
+    archive.store.deliveries().register_sink("sink", "files", None).await.unwrap();
+    for (ending, delivering) in [
+        (&ahead, &ahead),
+        (&archive.store, &ahead),
+        (&archive.store, &archive.store),
+        (&behind, &archive.store),
+        (&behind, &ahead),
+    ] {
+        let run = archive.start_run_at(Some(archive.now().plus_millis(-9 * HOUR_MS))).await;
+        ending.runs().finish(run, &finish_body(RunStatus::Successful, None)).await.unwrap();
+        assert_eq!(enqueued(delivering).await, 1);
+    }
+}
+
+/// A node that is restarted with a wider filter sets the position back; another one that was at work moved it on again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_is_set_back_while_runs_are_examined_stays() {
+    let archive = Archive::<backends::sqlite_and_folder>::new().await;
+    archive.store.deliveries().register_sink("sink", "files", None).await.unwrap();
+    archive.finish_run(archive.run_id).await;
+    archive.clock.advance_ms(2 * HOUR_MS);
+    let other = archive.start_another_run().await;
+    archive.finish_run(other).await;
+    archive.clock.advance_ms(31_000);
+    let (store, runtime) = (archive.store.clone(), tokio::runtime::Handle::current());
+    let once = std::sync::Once::new();
+    let wants_none = |_: &FinishedRun| {
+        once.call_once(|| {
+            let setting_back = store.deliveries().rescan_finished_runs("sink");
+            tokio::task::block_in_place(|| runtime.block_on(setting_back)).unwrap();
+        });
+        false
+    };
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("sink", wants_none).await.unwrap(), 0);
+    assert_eq!(archive.store.deliveries().enqueue_finished_runs("sink", |_| true).await.unwrap(), 2);
 }
 
 /// Runs of one batch each, in one sealed file.

@@ -69,7 +69,7 @@ fn live() -> LiveQuery {
 
 /// After three refusals within seconds its token was dead for good.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_was_asked_for_while_the_bucket_is_away_comes_when_it_is_back() {
+async fn a_page_requested_during_an_outage_is_built_afterwards() {
     let (archive, gate) = archive::<GatedBucket>().await;
     let ticket = ask(&archive).await;
     gate.set(Passage::Closed);
@@ -125,7 +125,7 @@ async fn a_bucket_that_hangs_is_given_up_after_some_seconds() {
 
 /// With one builder, whoever asked for a page waited for every page before it, however long it took.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_takes_long_does_not_hold_up_the_next() {
+async fn a_slow_page_does_not_delay_the_next() {
     let (archive, gate) = archive::<GatedBucket>().await;
     let node = archive.another_node_with(|settings| settings.page_builders = 1).await.unwrap();
     let stop = CancellationToken::new();
@@ -157,7 +157,7 @@ async fn a_page_that_takes_long_does_not_hold_up_the_next() {
 
 /// Answers that break off in the middle are read on from where they stood.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_download_is_whole_over_a_bucket_whose_answers_break_off() {
+async fn a_download_survives_interrupted_responses_of_the_bucket() {
     let (archive, gate) = archive::<GatedBucket>().await;
     let ticket = ask(&archive).await;
     archive.build_all().await;

@@ -101,7 +101,7 @@ async fn plans_land_once_as_a_whole_and_their_runs_are_part_of_them() {
     assert!(store.plans().get(EXECUTION).await.unwrap().is_some());
 }
 
-async fn a_run_that_lands_after_its_plan_becomes_part_of_it_and_tells_the_workspace() {
+async fn a_run_that_lands_after_its_plan_is_linked_and_determines_its_workspace() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
     let next = claimed(&archive, "1").await;
@@ -196,7 +196,7 @@ async fn a_failed_attempt_is_counted_and_given_up_or_repeated() {
 
 crate::common::pairs::on_each_pair! {
     async: plans_land_once_as_a_whole_and_their_runs_are_part_of_them,
-        a_run_that_lands_after_its_plan_becomes_part_of_it_and_tells_the_workspace,
+        a_run_that_lands_after_its_plan_is_linked_and_determines_its_workspace,
         plans_are_copied_and_damage_to_them_is_found,
         a_failed_attempt_is_counted_and_given_up_or_repeated;
     sync:

@@ -1,7 +1,7 @@
 //! Problems: what failed runs have in common, and what people made of it, whatever happens to the logs.
 
 use arrow_array::cast::AsArray;
-use runlog_model::wire::admin::NewTask;
+use runlog_model::wire::admin::{NewTask, NewWorkspace};
 use runlog_model::wire::problems::{NewProblemState, ProblemBody};
 use runlog_model::wire::push::StartRun;
 use runlog_model::{ProblemState, RunId, RunStatus, TaskId, Timestamp};
@@ -91,6 +91,35 @@ impl Archive {
         self.store.runs().start(run_id, &StartRun::of_task(task), &self.caller).await.unwrap();
         run_id
     }
+}
+
+async fn starts_of_several_tasks_are_the_newest_of_each() {
+    let archive = Archive::new().await;
+    let (task, other, idle) =
+        (archive.task_id, another_task(&archive, "hourly").await, another_task(&archive, "idle").await);
+    let now = archive.now();
+    let before = |minutes: i64| now.plus_millis(-minutes * MINUTE_MS);
+    for minutes in [30, 10, 20] {
+        archive.start_run_at(Some(before(minutes))).await;
+    }
+    archive.start_another_run_of(other).await;
+    let workspace = archive.store.workspaces().task(task).await.unwrap().unwrap().workspace.id;
+    let starts = async |workspace, since, limit| {
+        let tasks = [task, other, idle];
+        let starts = archive.store.summaries().starts_of_tasks(workspace, &tasks, since, limit).await.unwrap();
+        assert!(starts.keys().all(|id| *id != idle));
+        [task, other].map(|task| starts.get(&task).cloned().unwrap_or_default())
+    };
+    // `start_another_run_of` starts a run of each task.
+    let all = [vec![now, now, before(10), before(20), before(30)], vec![now]];
+    assert_eq!(starts(workspace, Timestamp::MIN, 100).await, all);
+    assert_eq!(starts(workspace, before(20), 100).await[0], all[0][..4], "since then");
+    assert_eq!(starts(workspace, Timestamp::MIN, 3).await[0], all[0][..3], "at most as many as asked for");
+    assert_eq!(starts(workspace, Timestamp::MIN, 1).await[0], all[0][..1], "of those at one moment as well");
+    let elsewhere =
+        NewWorkspace { id: None, environment_id: None, name: "b".to_owned(), description: None, owner: None };
+    let elsewhere = archive.store.workspaces().create_workspace(&elsewhere, "admin").await.unwrap().id;
+    assert_eq!(starts(elsewhere, Timestamp::MIN, 100).await, [vec![], vec![]], "of that workspace");
 }
 
 async fn one_root_cause_in_two_tasks_is_one_problem() {
@@ -279,7 +308,7 @@ async fn a_problem_keeps_its_state_when_a_newer_version_gives_it_another_id() {
     assert_eq!(ids(&archive, ProblemFilter::default()).await, [FULL]);
 }
 
-async fn a_problem_is_gone_with_the_last_log_that_says_it() {
+async fn a_problem_is_deleted_with_its_last_log() {
     let archive = Archive::new().await;
     let first = fails(&archive, REFUSED).await;
     let second = fails(&archive, REFUSED).await;
@@ -380,7 +409,7 @@ async fn every_failed_run_comes_to_its_problem() {
     assert_eq!(get(&archive, FULL).await.runs, 1);
 }
 
-async fn what_people_made_of_problems_is_copied() {
+async fn states_of_problems_are_copied() {
     let archive = Archive::new().await;
     let run_id = fails(&archive, REFUSED).await;
     fails(&archive, FULL).await;
@@ -402,13 +431,14 @@ async fn what_people_made_of_problems_is_copied() {
 }
 
 crate::common::pairs::on_each_pair! {
-    async: one_root_cause_in_two_tasks_is_one_problem,
+    async: starts_of_several_tasks_are_the_newest_of_each,
+        one_root_cause_in_two_tasks_is_one_problem,
         what_is_resolved_comes_back_with_a_run_that_ends_later,
         a_mute_holds_until_its_end_and_one_without_an_end_for_ever,
         a_run_moves_to_another_problem_when_its_log_says_something_else,
         a_problem_keeps_its_state_when_a_newer_version_gives_it_another_id,
-        a_problem_is_gone_with_the_last_log_that_says_it,
+        a_problem_is_deleted_with_its_last_log,
         every_failed_run_comes_to_its_problem,
-        what_people_made_of_problems_is_copied;
+        states_of_problems_are_copied;
     sync:
 }

@@ -80,7 +80,7 @@ async fn a_reported_run_ends_at_once_and_is_final_when_its_log_has_landed() {
     assert_eq!(archive.store.runs().get(run_id).await.unwrap().unwrap().status.coarse(), RunStatus::Failed);
 }
 
-async fn a_running_run_that_the_upstream_forgets_does_not_take_long() {
+async fn a_running_run_forgotten_by_its_upstream_does_not_run_forever() {
     let archive = Archive::new().await;
     let run_id = list(&archive, UpstreamRunState::Running).await;
     let start = StartRun { start_timestamp: Some(archive.now()), ..StartRun::of_task(archive.task_id) };
@@ -110,7 +110,7 @@ async fn a_reported_run_of_an_unknown_task_is_refused() {
 
 crate::common::pairs::on_each_pair! {
     async: a_reported_run_ends_at_once_and_is_final_when_its_log_has_landed,
-        a_running_run_that_the_upstream_forgets_does_not_take_long,
+        a_running_run_forgotten_by_its_upstream_does_not_run_forever,
         a_reported_run_of_an_unknown_task_is_refused;
     sync:
 }

@@ -381,7 +381,7 @@ async fn a_token_that_is_good_for_a_while_ends_with_its_sessions() {
     assert!(store.accounts().tokens(Some(&user.id)).await.unwrap().is_empty());
 }
 
-async fn who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop() {
+async fn a_probe_of_the_objects_leaves_nothing_behind() {
     let archive = Archive::new().await;
     for wait_ms in [0, 0, 1, 2, 5] {
         let stop = CancellationToken::new();
@@ -406,7 +406,7 @@ crate::common::pairs::on_each_pair! {
         tasks_are_sorted_by_name_by_runs_and_by_their_last_run,
         a_session_ends_with_what_it_was_opened_with,
         a_token_that_is_good_for_a_while_ends_with_its_sessions,
-        who_looks_at_the_objects_leaves_nothing_also_when_told_to_stop;
+        a_probe_of_the_objects_leaves_nothing_behind;
     sync: records_by_position_are_those_of_the_log,
         the_position_of_a_record_is_that_in_the_log,
         a_search_in_steps_finds_what_fits_with_its_position,

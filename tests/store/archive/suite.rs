@@ -11,6 +11,7 @@ use futures::TryStreamExt;
 use proptest::prelude::*;
 use runlog_model::wire::admin::{AuditEntry, NewUser};
 use runlog_model::wire::alerts::{AlertRuleDescription, AlertState, NewAlertMute};
+use runlog_model::wire::overview::DurationsBody;
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{ErrorGroupKind, Severity};
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, Run, RunId, RunStatus, TimeRange, Timestamp};
@@ -35,8 +36,6 @@ mod components;
 mod names;
 #[path = "pages.rs"]
 mod pages;
-#[path = "places.rs"]
-mod places;
 #[path = "plans.rs"]
 mod plans;
 #[path = "problems.rs"]
@@ -47,6 +46,8 @@ mod reported;
 mod search;
 #[path = "tenant_audit_logs.rs"]
 mod tenant_audit_logs;
+#[path = "workspaces.rs"]
+mod workspaces;
 
 /// An archive over the pair of backends of this test.
 type Archive = common::Archive<pairs::Chosen>;
@@ -327,7 +328,7 @@ async fn the_same_batch_over_two_connections_is_stored_once() {
     assert_eq!(archive.objects(), 1, "the object of the repeated batch is removed");
 }
 
-async fn a_batch_that_is_given_up_leaves_nothing() {
+async fn an_abandoned_batch_leaves_nothing() {
     let archive = Archive::new().await;
     let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     // More than two segments: the second is begun when the first is written, so that an object is there.
@@ -341,7 +342,7 @@ async fn a_batch_that_is_given_up_leaves_nothing() {
     archive.push("one", &[record(1, "a")]).await;
 }
 
-async fn a_batch_that_goes_on_for_a_day_is_stored_whole() {
+async fn a_batch_that_takes_a_day_is_stored_completely() {
     let archive = Archive::new().await;
     let mut batch = archive.store.ingest().begin_batch(archive.run_id, Some("one")).await.unwrap();
     let step = runlog_store::limits::SEGMENT_RECORDS_MAX as i64;
@@ -584,6 +585,18 @@ async fn the_runs_of_a_window_are_those_that_overlap_it_newest_first() {
             listed.extend(some.iter().map(|run| run.id));
         }
         assert_eq!(listed, expected, "{start} to {end}");
+
+        let ended = all.iter().filter(overlaps).filter_map(|run| run.finished_at.zip(run.started_at));
+        let mut durations: Vec<u64> = ended.map(|(end, start)| end.millis_since(start) as u64).collect();
+        durations.sort_unstable();
+        let filter = RunFilter { overlapping, ..RunFilter::default() };
+        let expected = DurationsBody {
+            runs: durations.len() as u64,
+            median_ms: durations.get(durations.len() / 2).copied(),
+            p95_ms: durations.get(durations.len() * 95 / 100).copied(),
+            longest_ms: durations.last().copied(),
+        };
+        assert_eq!(archive.store.runs().durations(&filter).await.unwrap(), expected, "{start} to {end}");
     }
 }
 
@@ -603,7 +616,7 @@ async fn a_run_ends_once() {
     archive.push("late", &[record(9, "late")]).await;
 }
 
-async fn what_is_not_there_is_said_so() {
+async fn missing_items_are_not_found() {
     let archive = Archive::new().await;
     let unknown = "00000000-0000-4000-8000-000000000000".parse().unwrap();
     let finish = FinishRun {
@@ -639,7 +652,7 @@ async fn a_missing_object_is_corrupt_and_not_an_empty_log() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }
 
-async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_away() {
+async fn concurrent_page_requests_are_all_audited() {
     let archive = Archive::new().await;
     archive.push("one", &(0..50).map(|ms| record(ms, "a")).collect::<Vec<_>>()).await;
     let ask = |end: i64| {
@@ -665,7 +678,7 @@ async fn pages_that_are_asked_for_together_are_all_written_down_whoever_goes_awa
     archive.build_all().await;
 }
 
-async fn runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go() {
+async fn ended_runs_are_sealed_together_and_their_segments_removed() {
     let archive = Archive::new().await;
     let other = archive.start_another_run().await;
     for batch in 0..5_i64 {
@@ -719,7 +732,7 @@ async fn many_slices_that_all_overlap_are_merged_in_passes() {
     assert_eq!(archive.records().await, sorted(records, TimeRange::ALL));
 }
 
-async fn a_page_that_was_asked_for_before_more_came_is_as_it_was_then() {
+async fn a_page_does_not_change_after_later_records() {
     let archive = Archive::new().await;
     archive.push("a", &[record(1, "a"), record(5, "b")]).await;
     archive.finish(RunStatus::Successful).await.unwrap();
@@ -901,7 +914,7 @@ async fn open_alerts_of_a_rule_hide_neither_those_of_another_nor_what_is_to_be_f
 }
 
 /// Two parts of a subject end; the end is told once, after the beginning, where that was told.
-async fn the_end_of_alerts_is_told_once_and_in_order() {
+async fn recoveries_are_reported_once_and_in_order() {
     let archive = Archive::new().await;
     let alerts = archive.store.alerts();
     alerts.rule_known_since("night").await.unwrap();
@@ -1041,7 +1054,7 @@ async fn batches_that_come_together_share_an_object() {
     }
 }
 
-async fn a_batch_that_finds_no_memory_is_told_so_and_may_come_again() {
+async fn a_batch_without_memory_is_rejected_and_can_be_retried() {
     let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
     let long = "x".repeat(100 << 10);
     let mut first = archive.store.ingest().begin_batch(archive.run_id, Some("first")).await.unwrap();
@@ -1083,7 +1096,7 @@ async fn lived_in() -> Archive {
     archive
 }
 
-async fn an_archive_that_is_whole_is_found_to_be() {
+async fn an_intact_archive_verifies() {
     let archive = lived_in().await;
     let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     assert_eq!((verified.problems, verified.orphans, verified.problem_texts.len()), (0, 0, 0));
@@ -1099,7 +1112,7 @@ async fn an_archive_that_is_whole_is_found_to_be() {
     assert_eq!((statistics.workspaces[0].runs, statistics.workspaces[0].records), (3, 12));
 }
 
-async fn whatever_was_changed_or_lost_is_found() {
+async fn every_damage_is_found_by_verification() {
     let archive = lived_in().await;
     let files = archive.object_files();
     let sealed = files.iter().find(|file| file.to_string_lossy().contains("sealed")).unwrap();
@@ -1113,8 +1126,9 @@ async fn whatever_was_changed_or_lost_is_found() {
         std::fs::remove_file(file).unwrap();
     }
     let verified = archive.store.maintenance().verify(true, |_| ()).await.unwrap();
-    let gone = verified.problem_texts.iter().filter(|text| text.contains("is gone")).count();
-    assert_eq!(gone, files.len(), "{:?}", verified.problem_texts);
+    let is_lost = |text: &&String| text.contains("is gone") || text.contains("is missing");
+    let lost = verified.problem_texts.iter().filter(is_lost).count();
+    assert_eq!(lost, files.len(), "{:?}", verified.problem_texts);
     // The page file is built again when somebody asks, and nobody needs the four segments that a sealed file has replaced;
     // records are not made up.
     assert_eq!(verified.repaired, 5);
@@ -1186,7 +1200,7 @@ async fn a_copy_leaves_out_a_run_whose_log_is_damaged_and_brings_everything_else
     assert_eq!(copy.records_of(lost).await, archive.records_of(lost).await);
 }
 
-async fn what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again() {
+async fn a_copy_drops_revoked_items_and_repeats_no_alerts() {
     let archive = with_due_run().await;
     let user = NewUser { name: "ada".to_owned(), administrator: false };
     let user = archive.store.accounts().create_user(&user).await.unwrap();
@@ -1266,7 +1280,7 @@ async fn a_copy_that_was_used_has_all_entries_of_the_audit_log() {
     }
 }
 
-async fn what_a_copy_has_no_more_use_for_is_swept_there() {
+async fn unneeded_objects_of_a_copy_are_swept() {
     let archive = lived_in().await;
     let copy = Copy::empty().await;
     archive.push("late", &[record(4, "late")]).await;
@@ -1296,7 +1310,7 @@ fn told(number: u8, progress: UpstreamRunState, due_at: Timestamp) -> UpstreamRu
     }
 }
 
-async fn a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone() {
+async fn a_collected_run_has_one_lease_holder_at_a_time() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
     let runs = [
@@ -1424,7 +1438,7 @@ async fn collectors_know_of_each_other_until_they_leave_or_are_not_heard_of() {
     assert_eq!(archive.store.collection().collectors(1_000).await.unwrap().len(), 1);
 }
 
-async fn what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often() {
+async fn a_running_run_is_polled_at_intervals() {
     let archive = Archive::new().await;
     let (store, now) = (&archive.store, archive.now());
     store.collection().upsert_runs("up", &[told(1, UpstreamRunState::Running, now)]).await.unwrap();
@@ -1775,8 +1789,8 @@ async fn what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up() {
         archive.store.summaries().error_groups_of_task(archive.task_id, Timestamp::clamped(6), 10).await.unwrap();
     let seen: Vec<_> = known.iter().map(|it| (it.title.as_str(), it.runs, it.first.0.as_millis())).collect();
     assert_eq!(seen, [("new", 1, 9), ("old", 2, 1)]);
-    for must_be_good in [true, false] {
-        let earlier = archive.store.summaries().previous_runs(&run, must_be_good, 5).await.unwrap();
+    for must_be_successful in [true, false] {
+        let earlier = archive.store.summaries().previous_runs(&run, must_be_successful, 5).await.unwrap();
         assert_eq!(earlier.iter().map(|run| run.id).collect::<Vec<_>>(), [archive.run_id]);
     }
     let runs =
@@ -1882,7 +1896,7 @@ async fn with_due_run() -> Archive {
     archive
 }
 
-async fn a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_alone() {
+async fn a_delivery_resumes_after_its_last_step_and_late_records_follow() {
     let archive = with_due_run().await;
     let mut first = claim(&archive, "sink").await.unwrap();
     assert!(claim(&archive, "sink").await.is_none(), "it is in somebody's hands");
@@ -2042,7 +2056,7 @@ async fn a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up()
     );
 }
 
-async fn an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own() {
+async fn an_alert_has_one_lease_holder_per_destination() {
     let archive = Archive::new().await;
     let alert = |destination: &str, occurrence: &str| NewAlert {
         rule: "failed".to_owned(),
@@ -2137,7 +2151,7 @@ async fn a_scan_gives_each_record_once_sealed_or_not() {
     assert_eq!(scanned(&archive, ScanFilter { message_parts: parts, ..ScanFilter::default() }).await, held);
 }
 
-async fn a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_deleted() {
+async fn a_scan_continues_during_merges_and_skips_deleted_logs() {
     let mut archive = Archive::new().await;
     archive.push("1", &(0..50).map(|at| record(at, "kept")).collect::<Vec<_>>()).await;
     archive.finish(RunStatus::Successful).await.unwrap();
@@ -2168,7 +2182,7 @@ fn search_for_word(limit: usize, slices_max: i64) -> SearchQuery {
     SearchQuery { limit, time_max: Duration::ZERO, slices_max, ..search_for("word") }
 }
 
-async fn a_search_finds_the_newest_and_goes_on() {
+async fn a_search_returns_the_newest_and_continues() {
     let archive = Archive::new().await;
     for part in 0..3 {
         let records: Vec<Record> =
@@ -2231,8 +2245,8 @@ crate::common::pairs::on_each_pair! {
         a_large_batch_after_another_state_is_refused,
         a_batch_id_is_forgotten_after_a_month,
         the_same_batch_over_two_connections_is_stored_once,
-        a_batch_that_is_given_up_leaves_nothing,
-        a_batch_that_goes_on_for_a_day_is_stored_whole,
+        an_abandoned_batch_leaves_nothing,
+        a_batch_that_takes_a_day_is_stored_completely,
         a_batch_that_stood_still_until_it_was_swept_is_refused_and_may_be_sent_again,
         a_log_of_which_a_segment_is_lost_is_named_and_the_others_are_sealed,
         segments_that_lie_around_after_they_were_sealed_or_deleted_are_not_brought_back,
@@ -2245,37 +2259,37 @@ crate::common::pairs::on_each_pair! {
         a_log_is_settled_some_time_after_its_end,
         the_runs_of_a_window_are_those_that_overlap_it_newest_first,
         a_run_ends_once,
-        what_is_not_there_is_said_so,
+        missing_items_are_not_found,
         a_missing_object_is_corrupt_and_not_an_empty_log,
-        pages_that_are_asked_for_together_are_all_written_down_whoever_goes_away,
-        runs_that_have_ended_are_sealed_into_one_file_and_their_segments_go,
+        concurrent_page_requests_are_all_audited,
+        ended_runs_are_sealed_together_and_their_segments_removed,
         late_records_open_a_sealed_log_again,
         many_slices_that_all_overlap_are_merged_in_passes,
-        a_page_that_was_asked_for_before_more_came_is_as_it_was_then,
+        a_page_does_not_change_after_later_records,
         what_is_deleted_leaves_the_objects_it_shared,
         logs_are_kept_as_long_as_their_workspace_says_unless_they_are_held,
         a_clock_that_is_ahead_of_the_one_of_the_catalog_deletes_nothing,
         a_workspace_that_is_too_large_loses_its_oldest_logs,
         rules_of_alerts_are_listed_muted_and_remembered,
         open_alerts_of_a_rule_hide_neither_those_of_another_nor_what_is_to_be_forgotten,
-        the_end_of_alerts_is_told_once_and_in_order,
+        recoveries_are_reported_once_and_in_order,
         lists_of_runs_for_alerts_have_each_run_on_one_page,
         deliveries_are_listed_retried_and_replayed,
         batches_that_come_together_share_an_object,
-        a_batch_that_finds_no_memory_is_told_so_and_may_come_again,
+        a_batch_without_memory_is_rejected_and_can_be_retried,
         fields_beyond_those_of_the_api_count_as_memory_too,
-        an_archive_that_is_whole_is_found_to_be,
-        whatever_was_changed_or_lost_is_found,
+        an_intact_archive_verifies,
+        every_damage_is_found_by_verification,
         an_archive_is_copied_whole_and_again_with_what_has_come_since,
         a_copy_leaves_out_a_run_whose_log_is_damaged_and_brings_everything_else,
-        what_was_revoked_does_not_live_on_in_a_copy_and_what_was_told_is_not_told_again,
+        a_copy_drops_revoked_items_and_repeats_no_alerts,
         a_copy_that_was_used_has_all_entries_of_the_audit_log,
-        what_a_copy_has_no_more_use_for_is_swept_there,
-        a_run_of_an_upstream_is_in_one_pair_of_hands_and_is_taken_over_when_they_are_gone,
+        unneeded_objects_of_a_copy_are_swept,
+        a_collected_run_has_one_lease_holder_at_a_time,
         a_run_lands_once_together_with_its_end,
         a_setback_is_counted_shown_and_tried_again_in_time,
         collectors_know_of_each_other_until_they_leave_or_are_not_heard_of,
-        what_a_run_that_goes_on_has_logged_is_looked_at_every_so_often,
+        a_running_run_is_polled_at_intervals,
         workspaces_that_an_upstream_renames_are_renamed_and_names_that_are_taken_get_their_id,
         a_sealed_log_is_due_for_a_summary_until_one_is_kept,
         a_summary_is_made_again_when_its_log_or_its_making_changes,
@@ -2290,14 +2304,14 @@ crate::common::pairs::on_each_pair! {
         what_is_new_in_a_task_and_which_run_was_good_before_are_looked_up,
         a_recent_run_is_summarised_while_its_summary_is_of_its_log_as_it_is,
         a_run_that_has_ended_and_settled_is_due_once_for_each_sink_that_wants_it,
-        a_delivery_goes_on_after_its_last_step_and_late_records_are_delivered_alone,
+        a_delivery_resumes_after_its_last_step_and_late_records_follow,
         what_a_sink_refuses_is_kept_counted_and_sent_again_when_asked,
         a_sink_is_behind_by_the_time_for_which_something_has_been_due,
         a_rule_finds_a_sink_behind_since_the_same_time_until_it_has_caught_up,
-        an_alert_is_in_one_pair_of_hands_and_each_destination_has_its_own,
+        an_alert_has_one_lease_holder_per_destination,
         a_scan_gives_each_record_once_sealed_or_not,
-        a_scan_goes_on_while_its_slices_are_merged_and_leaves_out_what_is_deleted,
-        a_search_finds_the_newest_and_goes_on,
+        a_scan_continues_during_merges_and_skips_deleted_logs,
+        a_search_returns_the_newest_and_continues,
         rows_of_the_catalog_come_as_columns;
     sync: paging_gives_each_record_once,
         a_live_page_is_a_part_of_the_log

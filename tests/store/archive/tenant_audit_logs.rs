@@ -26,7 +26,7 @@ async fn kept(archive: &runlog_store::Store) -> Vec<StoredTenantAuditLog> {
     archive.tenant_audit_logs().list(&filter).await.unwrap().0
 }
 
-async fn entries_are_stored_once_whoever_stores_them() {
+async fn concurrent_collectors_store_each_entry_once() {
     let archive = Archive::new().await;
     let logs = archive.store.tenant_audit_logs();
     let writers = (0..4_i64).map(|writer| {
@@ -194,7 +194,7 @@ async fn one_collector_at_a_time_collects_and_time_only_advances() {
 }
 
 crate::common::pairs::on_each_pair! {
-    async: entries_are_stored_once_whoever_stores_them,
+    async: concurrent_collectors_store_each_entry_once,
         a_sink_reads_on_misses_nothing_and_keeps_what_it_refused,
         entries_are_copied_and_deleted_by_age_here_and_in_the_copy,
         entries_of_a_copy_in_use_give_way_to_those_of_the_source,

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use runlog_model::place::Right;
 use runlog_model::wire::admin::{AuditEntry, NewEnvironment, NewServiceAccount, NewTask, NewUser, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::workspaces::Right;
 use runlog_model::{FileFormat, RecordOrder, RunStatus, Timestamp};
 use runlog_store::accounts::CallerKind;
 use runlog_store::alerts::NewAlert;
@@ -227,7 +227,7 @@ async fn administration_whose_session_is_terminated_is_applied_once() {
             store.workspaces().get_or_create_task(&task).await
         })
         .await;
-    let told = runlog_model::place::Task { name: "refunds".to_owned(), ..made };
+    let told = runlog_model::workspaces::Task { name: "refunds".to_owned(), ..made };
     let refunds = "SELECT COUNT(*) FROM tasks WHERE name = 'refunds'";
     outside.interrupt("tasks", refunds, store.workspaces().upsert_task(&told)).await;
 
@@ -437,7 +437,7 @@ async fn a_commit_whose_answer_is_lost_is_not_repeated() {
 
 /// Callers were told that nothing had been changed.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_outcome_of_a_statement_whose_answer_is_lost_is_said_to_be_unknown() {
+async fn a_lost_commit_response_is_reported_as_unknown_outcome() {
     let archive = Archive::<backends::postgres_and_folder>::new().await;
     let (outside, store) = (Outside::of(&archive).await, &archive.store);
     let locked = outside.lock("sinks").await;

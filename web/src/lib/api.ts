@@ -9,6 +9,7 @@ export type Session = Schema['SessionBody']
 export type Outcomes = Schema['Outcomes']
 export type Overview = Schema['OverviewBody']
 export type TaskLine = Schema['TaskLineBody']
+export type Durations = Schema['DurationsBody']
 export type RunLine = Schema['RunLineBody']
 export type RunWithLog = Schema['RunWithLog']
 export type Records = Schema['RecordsBody']
@@ -42,6 +43,9 @@ export class Problem extends Error {
     super(message)
   }
 }
+
+/** An error as a problem; one that is not expected is broken. */
+export const problemOf = (error: unknown): Problem => (error instanceof Problem ? error : new Problem('broken', String(error)))
 
 // The first header shows the service that a request comes from its own pages, not from another site.
 export const client = createClient<paths>({ baseUrl: '', headers: { 'x-runlog-web': '1', accept: 'application/json' } })

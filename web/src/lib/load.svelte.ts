@@ -1,5 +1,5 @@
 // The state of a request: loading, loaded or failed.
-import { Problem } from './api'
+import { problemOf, type Problem } from './api'
 import { connection } from './connection.svelte'
 
 export class Loaded<T> {
@@ -24,7 +24,7 @@ export class Loaded<T> {
       this.problem = undefined
     } catch (error) {
       if (this.#abort !== abort || abort.signal.aborted) return
-      this.problem = error instanceof Problem ? error : new Problem('broken', String(error))
+      this.problem = problemOf(error)
       if (this.problem.kind === 'unreachable') connection.lost(this.again)
     }
     this.busy = false

@@ -1,5 +1,5 @@
 // The source of the lines of a log view: the log by position, or the lines that match a filter.
-import { Problem, answer, client, type PlacedRecord } from './api'
+import { answer, client, problemOf, type PlacedRecord, type Problem } from './api'
 import { connection } from './connection.svelte'
 
 /** The lines that a log view shows. */
@@ -22,7 +22,7 @@ export interface LogSource {
 
 /** The problem of a request; the source is retried when the service can be reached again. */
 function failure(error: unknown, retry: () => void): Problem {
-  const problem = error instanceof Problem ? error : new Problem('broken', String(error))
+  const problem = problemOf(error)
   if (problem.kind === 'unreachable') connection.lost(retry)
   return problem
 }

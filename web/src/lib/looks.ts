@@ -1,5 +1,5 @@
 // Which tasks need attention: those with failed runs, and those in the reports of workspaces.
-import { Problem, type Reason, type RunLine, type Schema, type TaskLine } from './api'
+import { problemOf, type Problem, type Reason, type RunLine, type Schema, type TaskLine } from './api'
 import { mayReadLogs, type Workspace } from './rights'
 import { statusWords } from './words'
 
@@ -59,7 +59,7 @@ export async function askAll(workspaces: Workspace[], ask: (id: string) => Promi
     if (answer.status === 'fulfilled' && workspace) looks.found.push(...answer.value.looks.map((look) => ({ workspace, look })))
     if (answer.status === 'rejected') {
       looks.failed += 1
-      const problem = answer.reason instanceof Problem ? answer.reason : new Problem('broken', String(answer.reason))
+      const problem = problemOf(answer.reason)
       if (!looks.problem || problem.kind === 'unreachable') looks.problem = problem
     }
   })

@@ -6,7 +6,7 @@
 use runlog_model::{Record, Severity, Timestamp};
 
 use super::exception::at_start;
-use super::read::{is_lead, without_prefix_of_logger};
+use super::read::{is_lead, prefix_of_traceback, without_prefix_of_logger};
 use crate::stack_trace::Frame;
 
 /// Most messages that are held at a time: pods and components that write by turns.
@@ -79,7 +79,7 @@ pub(crate) struct Joiner {
 
 /// What a record is.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct JoinOutcome {
     /// Messages that are complete now.
     pub(crate) complete: Vec<Joined>,
     /// It continues the message of an earlier record.
@@ -95,8 +95,8 @@ impl Joiner {
         position: u64,
         ordinary_before: u64,
         is_of_interest: bool,
-    ) -> Taken {
-        let mut taken = Taken::default();
+    ) -> JoinOutcome {
+        let mut taken = JoinOutcome::default();
         if self.held.is_empty() && !is_of_interest {
             return taken;
         }
@@ -143,6 +143,15 @@ impl Joined {
         self.record.message.as_deref().unwrap_or_default()
     }
 
+    /// The text of a record without what a logger writes first, and without what the first line has as well.
+    fn line_of<'a>(&self, record: &'a Record) -> &'a str {
+        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
+        match self.traceback {
+            InTraceback::None => line,
+            _ => line.strip_prefix(prefix_of_traceback(self.text().lines().next().unwrap_or_default())).unwrap_or(line),
+        }
+    }
+
     fn last_line(&self) -> &str {
         self.text().lines().next_back().unwrap_or_default()
     }
@@ -164,7 +173,7 @@ impl Joined {
     }
 
     fn is_continued_by(&self, record: &Record, severity: Severity) -> bool {
-        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
+        let line = self.line_of(record);
         let is_near = record.time.millis_since(self.last).abs() <= PAUSE_MS_MAX;
         let has_room = self.records < JOINED_RECORDS_MAX && self.text().len() + line.len() < JOINED_BYTES_MAX;
         if !is_near || !has_room {
@@ -193,7 +202,7 @@ impl Joined {
     }
 
     fn append(&mut self, record: &Record, severity: Severity) {
-        let line = without_prefix_of_logger(record.message.as_deref().unwrap_or_default());
+        let line = self.line_of(record);
         self.traceback = self.traceback.after(line);
         self.between = 0;
         if severity > self.severity {
@@ -224,7 +233,7 @@ fn is_part_of_chain(line: &str) -> bool {
         return false;
     }
     const BEGINNINGS: [&str; 8] = [
-        "Caused by: ",
+        "Caused by:",
         "Suppressed: ",
         "Wrapped by: ",
         "Driver stacktrace:",
@@ -296,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_after_ordinary_records_of_its_component() {
+    fn a_trace_continues_after_ordinary_records_of_its_component() {
         let mut joiner = Joiner::default();
         let lines = ["a.BException: c", "\tat a.B.c(B.java:1)", "Caused by: a.DException: e"];
         for (place, line) in (0..).zip(lines) {

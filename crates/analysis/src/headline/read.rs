@@ -4,7 +4,7 @@
 //! caused by. The root is the headline, unless it says less than what is around it.
 
 use super::exception::{Named, at_start, within};
-use super::weight::{Weighed, Weight, is_only_status, weigh};
+use super::weight::{LineWeight, Weight, is_only_status, weigh};
 use crate::stack_trace::Frame;
 
 /// Maximum number of lines of a message that are considered.
@@ -54,7 +54,7 @@ pub(crate) struct Headline {
 
 /// Reads what a message says went wrong.
 pub(crate) fn read(message: &str) -> Headline {
-    let is_fatal = message.lines().take(3).any(says_that_it_ended);
+    let is_fatal = message.lines().take(3).any(is_end_message);
     let chosen = match message.contains("Traceback (most recent call last)") {
         true => of_python(message).unwrap_or_else(|| chain_of(message).root()),
         false => chain_of(message).root(),
@@ -66,7 +66,7 @@ pub(crate) fn read(message: &str) -> Headline {
     Headline { text: chosen.text, weight, is_strong: chosen.is_strong, is_fatal }
 }
 
-fn says_that_it_ended(line: &str) -> bool {
+fn is_end_message(line: &str) -> bool {
     ["Exception in component ", "Exception in thread ", "Unhandled exception", "User class threw exception"]
         .iter()
         .any(|words| line.contains(words))
@@ -85,7 +85,7 @@ struct Step {
 }
 
 impl Step {
-    fn of(text: &str, weighed: Weighed) -> Self {
+    fn of(text: &str, weighed: LineWeight) -> Self {
         let is_bare = is_only_status(text);
         let says_why = weighed.weight == Weight::Telling && !is_bare;
         Self { text: one_line(text), weight: weighed.weight, is_strong: weighed.is_strong, is_bare, says_why }
@@ -144,7 +144,7 @@ impl<'a> Part<'a> {
 fn chain_of(message: &str) -> Chain<'_> {
     let mut chain = Chain::default();
     let mut suppressed_indent = None;
-    let (mut has_frames, mut is_in_frames) = (false, false);
+    let (mut has_frames, mut is_in_frames, mut is_in_list) = (false, false, false);
     for line in message.lines().take(LINES_MAX) {
         let line = without_prefix_of_logger(&line[..line.floor_char_boundary(LINE_BYTES_MAX)]);
         let text = line.trim_start();
@@ -153,6 +153,7 @@ fn chain_of(message: &str) -> Chain<'_> {
         if suppressed_indent.is_some_and(|suppressed| indent < suppressed || (suppressed == 0 && is_cause)) {
             suppressed_indent = None;
         }
+        is_in_list &= indent > 0 || text.is_empty();
         if suppressed_indent.is_some() || text.starts_with("Caused by: [CIRCULAR REFERENCE") {
             continue;
         }
@@ -160,6 +161,10 @@ fn chain_of(message: &str) -> Chain<'_> {
             suppressed_indent = Some(indent);
         } else if Frame::parse(text).is_some() || is_other_frame(text) || text.starts_with("... ") {
             (has_frames, is_in_frames) = (true, true);
+        } else if text.trim_end() == "Caused by:" {
+            (is_in_list, is_in_frames) = (true, false);
+        } else if is_in_list && indent > 0 && !text.is_empty() {
+            chain.push(Part::cause(without_number(text)));
         } else if let Some(cause) = text.strip_prefix("Caused by: ").or_else(|| text.strip_prefix("[cause]: ")) {
             is_in_frames = false;
             chain.push(Part::cause(cause));
@@ -189,6 +194,12 @@ fn chain_of(message: &str) -> Chain<'_> {
         }
     }
     chain
+}
+
+/// `0: …`, `12: …` without the number: a cause in a list, as Rust's `anyhow` writes it.
+fn without_number(text: &str) -> &str {
+    let (number, rest) = text.split_once(": ").unwrap_or(("", text));
+    if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) { rest.trim_start() } else { text }
 }
 
 impl<'a> Chain<'a> {
@@ -333,6 +344,7 @@ pub(super) fn is_lead(line: &str) -> bool {
 fn without_wrappers(line: &str) -> &str {
     let line = line.trim().trim_start_matches(['│', '╷', ' ']);
     let mut line = without_component(without_prefix_of_logger(line));
+    line = innermost_property(line).unwrap_or(line);
     if line.starts_with("Batch entry ")
         && let Some((_, rest)) = line.split_once(" was aborted: ")
     {
@@ -347,6 +359,13 @@ fn without_wrappers(line: &str) -> &str {
         line = rest.trim_start();
     }
     line
+}
+
+/// The last telling message of `'Type=…,Message=…,Source=…,''Type=…,Message=…,Source=…`, as Azure writes a chain.
+fn innermost_property(line: &str) -> Option<&str> {
+    let starts = line.match_indices(",Message=").map(|(start, label)| start + label.len());
+    let messages = starts.filter_map(|start| line[start..].split_once(",Source=").map(|(message, _)| message));
+    messages.filter(|message| weigh(message).weight == Weight::Telling).last()
 }
 
 /// `tDBInput_1 - …` without its component.
@@ -415,7 +434,9 @@ fn is_other_frame(text: &str) -> bool {
 /// The first exception of Python's tracebacks, which the later ones were caused by.
 fn of_python(message: &str) -> Option<Step> {
     let (mut is_in_traceback, mut steps) = (false, Vec::new());
-    let mut lines = message.lines().take(LINES_MAX).peekable();
+    let prefix = message.lines().take(LINES_MAX).map(prefix_of_traceback).find(|it| !it.is_empty()).unwrap_or_default();
+    let without_prefix = |line| str::strip_prefix(line, prefix).unwrap_or(line);
+    let mut lines = message.lines().take(LINES_MAX).map(without_prefix).peekable();
     while let Some(line) = lines.next() {
         if line.trim_end().ends_with("Traceback (most recent call last):") {
             is_in_traceback = true;
@@ -431,6 +452,16 @@ fn of_python(message: &str) -> Option<Step> {
     }
     let first = steps.iter().position(|step| step.weight >= Weight::Bare);
     first.map(|place| steps.swap_remove(place)).or_else(|| steps.into_iter().next_back())
+}
+
+/// What stands before each line of a traceback, as in `[base] Traceback (most recent call last):`; mostly nothing.
+pub(super) fn prefix_of_traceback(line: &str) -> &str {
+    let Some(start) = line.find("Traceback (most recent call last):") else { return "" };
+    let prefix = &line[..start];
+    let is_bracketed = prefix.starts_with('[') && prefix.ends_with("] ");
+    let is_named = prefix.ends_with(" | ") || prefix.ends_with(": ");
+    let name = prefix.trim_end().trim_end_matches(['|', ':']).trim_end();
+    if (is_bracketed || is_named) && !name.is_empty() && !name.contains(' ') { prefix } else { "" }
 }
 
 fn step_of_python(line: &str, next: Option<&str>) -> Step {
@@ -532,6 +563,42 @@ mod tests {
         check(
             "Traceback (most recent call last):\n  File \"a.py\", line 1\n    x\nKeyError: 'x'\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"a.py\", line 2\nRuntimeError: load",
             "KeyError: 'x'",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn a_traceback_may_have_a_prefix_on_each_line() {
+        for prefix in ["[base] ", "worker-1 | ", "main: "] {
+            let lines = ["Traceback (most recent call last):", "  File \"a.py\", line 1", "    x", "KeyError: 'x'"];
+            check(&lines.map(|line| format!("{prefix}{line}")).join("\n"), "KeyError: 'x'", Weight::Telling);
+        }
+    }
+
+    #[test]
+    fn causes_may_be_a_list() {
+        check(
+            "Error: loading prices\n\nCaused by:\n    0: reading row 1841\n    1: invalid digit found",
+            "invalid digit found",
+            Weight::Telling,
+        );
+        check("Error: loading prices\n\nCaused by:\n    invalid digit found", "invalid digit found", Weight::Telling);
+    }
+
+    #[test]
+    fn a_canceled_operation_is_no_root() {
+        check(
+            "A.CanceledException: the Timeout of 100 seconds elapsed\n ---> A.IOException: Unable to read it: Operation canceled.",
+            "A.CanceledException: the Timeout of 100 seconds elapsed",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn the_innermost_message_of_properties_is_the_headline() {
+        check(
+            "{\"message\":\"ErrorCode=A,'Type=B,Message=Cannot connect,Source=C,''Type=D,Message=Login failed for user 'x'.,Source=E,'\"}",
+            "Login failed for user 'x'.",
             Weight::Telling,
         );
     }

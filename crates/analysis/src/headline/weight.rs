@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, Match};
 use serde::{Deserialize, Serialize};
 
-/// How much a text says about the cause of a failure; the greater, the more.
+/// How specific a text is about the cause of a failure; greater is more specific.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Weight {
@@ -112,6 +112,9 @@ const AFTERMATH: &[&str] = &[
     "continuing",
     "falling back",
     "non-fatal",
+    "operation canceled",
+    "operation cancelled",
+    "either a thread exit or an application request",
 ];
 
 /// Aftermath, if the line says nothing else.
@@ -181,6 +184,12 @@ const WRAPPERS: &[&str] = &[
     "an error occurred",
     "error occurred",
     "something went wrong",
+    "execution halted",
+    "run result unavailable",
+    "workload failed",
+    "see run output",
+    "returned a failure",
+    "failed to index",
 ];
 
 const TELLING: &[&str] = &[
@@ -343,6 +352,7 @@ const TELLING: &[&str] = &[
     "mot de passe",
     "contraseña",
     "child returned status",
+    "failed to parse",
 ];
 
 const STRONG: &[&str] = &[
@@ -542,6 +552,25 @@ const STRONG: &[&str] = &[
     "tempo limite",
     "senha inválida",
     "comando não encontrado",
+    "no such host",
+    "nodename nor servname",
+    "no address associated with hostname",
+    "getaddrinfo failed",
+    "context deadline exceeded",
+    "rdbms failure",
+    "rdbms error",
+    "abend=",
+    "system completion code",
+    "exceeded the maximum run",
+    "exceeded the maximum time",
+    "exceeded the maximum execution",
+    "exceeded the maximum duration",
+    "exceeded maximum run",
+    "exceeded maximum execution",
+    "exceeded its time limit",
+    "exceeded the time limit",
+    "cancelled due to time limit",
+    "canceled due to time limit",
 ];
 
 /// Beginnings and parts of words that say nothing by themselves, but stand in lines that may name a cause.
@@ -575,6 +604,12 @@ const HINTS: &[&str] = &[
     "skipped",
     "attempt",
     "retry",
+    "to standby",
+    "to the standby",
+    "to replica",
+    "to the replica",
+    "to secondary",
+    "to the secondary",
 ];
 
 /// Written before the number of an HTTP status that begins with 4 or 5.
@@ -676,14 +711,14 @@ pub(crate) fn has_sign(text: &str) -> bool {
 
 /// What is known of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Weighed {
+pub(super) struct LineWeight {
     pub(super) weight: Weight,
-    /// It is hardly ever said of anything but a failure.
+    /// True if such a text hardly ever occurs without a failure.
     pub(super) is_strong: bool,
 }
 
 /// How much a line says.
-pub(super) fn weigh(line: &str) -> Weighed {
+pub(super) fn weigh(line: &str) -> LineWeight {
     let line = line.trim();
     match without_label(line) {
         Some(rest) => {
@@ -691,7 +726,7 @@ pub(super) fn weigh(line: &str) -> Weighed {
             // What a program calls an error tells something, unless it tells that something failed.
             let is_label_enough = weighed.weight >= Weight::Plain;
             match is_label_enough {
-                true => Weighed { weight: Weight::Telling, is_strong: true },
+                true => LineWeight { weight: Weight::Telling, is_strong: true },
                 false => weighed,
             }
         }
@@ -702,14 +737,23 @@ pub(super) fn weigh(line: &str) -> Weighed {
 /// `Error: …`, `ORA-20001: …` without what only labels it.
 fn without_label(line: &str) -> Option<&str> {
     const LABELS: [&str; 7] = ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = ", "Fatal error: "];
-    let line = line.trim_start_matches(['│', '|', ' ']);
+    let line = without_program(line.trim_start_matches(['│', '|', ' ']));
     // The numbers from which applications choose.
     let of_application = line.strip_prefix("ORA-20").and_then(|rest| rest.split_once(": ")).map(|(_, rest)| rest);
     LABELS.iter().find_map(|label| line.strip_prefix(label)).or(of_application).map(str::trim_start)
 }
 
-fn weigh_plain(line: &str) -> Weighed {
-    let of = |weight| Weighed { weight, is_strong: false };
+/// `mysqlimport: Error: 1406, …` without the name of the program.
+fn without_program(line: &str) -> &str {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_lowercase() || matches!(c, '/' | '.'))
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+    };
+    line.split_once(": ").filter(|(name, _)| is_name(name)).map_or(line, |(_, rest)| rest)
+}
+
+fn weigh_plain(line: &str) -> LineWeight {
+    let of = |weight| LineWeight { weight, is_strong: false };
     let bare = line.trim_matches(['[', ']', '(', ')', '<', '>']).to_ascii_lowercase();
     if !line.contains(|c: char| c.is_alphanumeric())
         || ["null", "none", "undefined", "0, ''", "0, \"\""].contains(&bare.as_str())
@@ -719,18 +763,18 @@ fn weigh_plain(line: &str) -> Weighed {
     let found = kinds_in(line);
     let has = |kind: Kind| found[kind as usize];
     let is_strong = has(Kind::Strong) || has_code(line);
-    if has(Kind::Cover) {
+    if has(Kind::Cover) || is_command_of_shell(line) {
         of(Weight::Wrapper)
-    } else if has(Kind::Aftermath) || says_that_a_row_was_left_out(line) {
+    } else if has(Kind::Aftermath) || is_skipped_row(line) {
         of(Weight::Aftermath)
     } else if is_strong || has(Kind::Telling) || has_status(line) {
-        Weighed { weight: Weight::Telling, is_strong }
+        LineWeight { weight: Weight::Telling, is_strong }
     } else if has(Kind::Soft) {
         of(Weight::Aftermath)
     } else if line.contains("code 137") {
         // Killed, mostly for its memory: nobody else says so.
         of(Weight::Plain)
-    } else if has(Kind::Wrapper) || says_only_how_it_ended(line) || is_status_of_shell(line) {
+    } else if has(Kind::Wrapper) || is_only_outcome(line) || is_status_of_shell(line) {
         of(Weight::Wrapper)
     } else {
         of(Weight::Plain)
@@ -757,7 +801,7 @@ fn kinds_in(line: &str) -> [bool; KINDS] {
 }
 
 /// `row 12 skipped: no date`: the run went on without it. A limit of such rows ends it.
-fn says_that_a_row_was_left_out(line: &str) -> bool {
+fn is_skipped_row(line: &str) -> bool {
     const ROWS: [&str; 6] = ["row", "rows", "record", "records", "line", "lines"];
     const LEFT_OUT: [&str; 4] = ["skipped", "rejected", "discarded", "dropped"];
     const ENDS: [&str; 13] = [
@@ -804,15 +848,21 @@ fn is_status_of_shell(line: &str) -> bool {
         && words.next().is_none()
 }
 
+/// `+ cd /opt/jobs`, `++ date`: a command that a shell prints before it runs.
+fn is_command_of_shell(line: &str) -> bool {
+    let rest = line.trim_start_matches('+');
+    rest.len() < line.len() && rest.strip_prefix(' ').is_some_and(|command| command.starts_with(char::is_alphabetic))
+}
+
 /// `Job nightly failed`, `Load of orders failed, code 99`: a thing that runs, how it ended, and little else.
-fn says_only_how_it_ended(line: &str) -> bool {
+fn is_only_outcome(line: &str) -> bool {
     let words = || words_of(line);
     let is_in = |list: &[&str]| words().any(|word| list.contains(&word.to_ascii_lowercase().as_str()));
     words().count() <= OUTCOME_WORDS_MAX && is_in(ENDED) && (is_in(RUNNING) || words().count() <= 3)
 }
 
 /// A code of a driver or service: `ORA-00942`, `SQL0204N:`, `REQUEST_LIMIT_EXCEEDED:`, `[TABLE_NOT_FOUND]`,
-/// `ERROR 1146 (42S02)`, `ERROR:  relation …`, `550 Permission denied`.
+/// `ERROR 1146 (42S02)`, `ERROR:  relation …`, `550 Permission denied`, `[Error 10004]`, `Error in f(x) : …`.
 fn has_code(line: &str) -> bool {
     let begins_with_status = line.len() > 4 && {
         let bytes = line.as_bytes();
@@ -823,7 +873,12 @@ fn has_code(line: &str) -> bool {
     };
     let of_mysql = line.strip_prefix("ERROR ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     let of_postgresql = ["ERROR:  ", "FATAL:  ", "PANIC:  "].iter().any(|word| line.contains(word));
-    begins_with_status || of_mysql || of_postgresql || tokens(line).any(is_code)
+    let of_hive = line.match_indices("[Error ").any(|(start, label)| {
+        let number = line[start + label.len()..].split_once(']').map_or("", |(number, _)| number);
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let of_r = line.starts_with("Error in ") && (line.contains(" : ") || line.ends_with(" :"));
+    begins_with_status || of_mysql || of_postgresql || of_hive || of_r || tokens(line).any(is_code)
 }
 
 /// The words of a line, with the character before and the text after each.
@@ -895,7 +950,14 @@ mod tests {
     fn what_follows_a_label_is_weighed_without_it() {
         check(
             Weight::Wrapper,
-            &["ERROR: script failed at line 3", "Error: An error has occurred", "Unexpected error", "exit 1", "+ rc=6"],
+            &[
+                "ERROR: script failed at line 3",
+                "Error: An error has occurred",
+                "Unexpected error",
+                "exit 1",
+                "+ rc=6",
+                "+ cd /opt/timeout",
+            ],
         );
         check(Weight::Telling, &["Error: no module for it", "│ Error: creating a bucket", "ORA-20001: no price"]);
         check(Weight::Wrapper, &["ORA-20001: load of STOCK failed"]);
@@ -914,7 +976,14 @@ mod tests {
 
     #[test]
     fn lines_about_what_follows_from_an_error_or_was_survived() {
-        check(Weight::Aftermath, &["Connection is already closed", "connect timed out; retrying in 2 s"]);
+        check(
+            Weight::Aftermath,
+            &[
+                "Connection is already closed",
+                "connect timed out; retrying in 2 s",
+                "Unable to read it: Operation canceled.",
+            ],
+        );
     }
 
     #[test]
@@ -929,6 +998,13 @@ mod tests {
                 "HTTP/1.1 503 x",
                 "550 Permission",
                 "open: permission denied",
+                "Error in eval(expr, envir) : it is 12",
+                "FAILED: SemanticException [Error 10004]: Line 1:7 column 'a'",
+                "mysqlimport: Error: 1406, row 81",
+                "dial tcp: lookup a on 10.0.0.2:53: no such host",
+                "IEF450I A STEP010 - ABEND=S0C7 U0000",
+                "UTY8713 RDBMS failure, 3523: the user",
+                "Task exceeded the maximum run time of 7200 s",
                 "ERROR 1146 (42S02) at line 4",
             ],
         );

@@ -1,5 +1,5 @@
-//! Lists whose elements have a form of their own, such as `{a=1, b=2}` and `List(Stage 1, Stage 2)`: one element stands
-//! for a list of any length.
+//! Lists whose elements have a form of their own, such as `{a=1, b=2}`, `List(Stage 1, Stage 2)` and `node1 7 ms node2 9 ms`:
+//! one element stands for a list of any length.
 //!
 //! Elements are alike if they have the same punctuation and as many words, whatever these are. Equal elements with a
 //! value in them are always one. Others are the fields of a record, `(pid=1, code=2)`, unless the shapes show lists of
@@ -17,11 +17,67 @@ use crate::mask::Mask;
 /// Lengths of a list that show that its elements are no fields of a record.
 const LENGTHS_MIN: usize = 3;
 
+/// Words of a group that is repeated. Equal words that follow each other are one already.
+const GROUP_WORDS: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// Groups that show that the word in which they differ varies.
+const GROUPS_MIN: usize = 3;
+
 /// The shapes with one element in place of each list.
 pub(super) fn with_lists_folded<'a>(shapes: &[&'a str]) -> Vec<Cow<'a, str>> {
-    let shapes: Vec<Cow<'_, str>> = shapes.iter().map(|shape| Cow::Borrowed(*shape)).collect();
-    let finds: [Find; 2] = [calls_of, lists_in_brackets];
+    let shapes: Vec<Cow<'_, str>> = shapes.iter().map(|shape| without_repetitions(shape)).collect();
+    let finds: [Find; 3] = [calls_of, lists_in_brackets, assignments_of];
     finds.into_iter().fold(shapes, folded)
+}
+
+/// The shape with one group of words in place of groups that follow each other and are equal, or that differ in one word.
+///
+/// What is in brackets or quotes is left to the others.
+fn without_repetitions(shape: &str) -> Cow<'_, str> {
+    if shape.contains(['(', '[', '{', '"', '\'']) {
+        return Cow::Borrowed(shape);
+    }
+    let mut words: Vec<Cow<'_, str>> = shape.split(' ').map(Cow::Borrowed).collect();
+    let mut is_changed = false;
+    for length in GROUP_WORDS {
+        let mut start = 0;
+        while start + 2 * length <= words.len() {
+            if let Some(count) = fold_groups(&mut words, start, length) {
+                words.drain(start..start + (count - 1) * length);
+                is_changed = true;
+            }
+            start += 1;
+        }
+    }
+    if is_changed { Cow::Owned(words.join(" ")) } else { Cow::Borrowed(shape) }
+}
+
+/// How many groups of so many words follow each other that have values and are alike: equal, but for the last word. The last
+/// group stands for them, and its last word varies if it does.
+fn fold_groups(words: &mut [Cow<'_, str>], start: usize, length: usize) -> Option<usize> {
+    let bare = |at: usize| words[at].trim_end_matches([',', ';']);
+    let has_value = |at: usize| words[at].bytes().any(|byte| byte < b' ');
+    let last = length - 1;
+    let (mut count, mut is_varying) = (1, false);
+    while start + (count + 1) * length <= words.len() {
+        let at = start + count * length;
+        if (0..last).any(|place| bare(start + place) != bare(at + place)) {
+            break;
+        }
+        if bare(start + last) != bare(at + last) {
+            if has_value(start + last) || has_value(at + last) {
+                break;
+            }
+            is_varying = true;
+        }
+        count += 1;
+    }
+    let are_values = (start..start + last).all(has_value);
+    if is_varying && count >= GROUPS_MIN && are_values {
+        words[start + count * length - 1] = Cow::Owned(Mask::Word.char().to_string());
+        return Some(count);
+    }
+    (!is_varying && count > 1 && (start..start + length).any(has_value)).then_some(count)
 }
 
 /// Finds the lists of a shape, in order.
@@ -206,6 +262,16 @@ fn lists_in_brackets(shape: &str) -> Vec<List<'_>> {
         lists.extend(List::of(inside, elements).filter(|_| !is_record));
     }
     lists
+}
+
+/// `parameters: a = 1, b = 2`: what is assigned at the end of a line, outside of brackets.
+fn assignments_of(shape: &str) -> Vec<List<'_>> {
+    let head = &shape[..shape.find('=').unwrap_or(0)];
+    let Some(colon) = head.rfind(": ") else { return Vec::new() };
+    let place = colon + 2..shape.len();
+    let elements = elements_of(&shape[place.clone()]);
+    let are_assignments = elements.iter().all(|element| element.shape.contains('=') && element.tokens.len() > 1);
+    List::of(place, elements).filter(|_| are_assignments).into_iter().collect()
 }
 
 /// The parts of a text that a comma or a semicolon separates, outside of brackets.

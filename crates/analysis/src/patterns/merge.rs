@@ -21,12 +21,14 @@
 //! Each round processes each word a fixed number of times: the work is linear in the number of shapes, not in their
 //! pairs.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::fit::Tokenized;
-use super::token::{Kind, Token, tokens_of};
+use super::token::{Kind, Token, is_unspaced, tokens_of};
+use crate::mask::Mask;
 
 /// Shapes that must differ in one word of a sentence, or a state, before it counts as varying.
 ///
@@ -55,6 +57,9 @@ const CODE_WORDS_MIN: usize = 2;
 /// Words that must remain before few variants are enough.
 pub(super) const REMAINING_WORDS_MIN: usize = 3;
 
+/// Characters of a word where words are written without spaces between them.
+const UNSPACED_WORD_CHARS: usize = 3;
+
 /// Rounds after which what still changes is left as it is.
 const ROUNDS_MAX: usize = 8;
 
@@ -78,6 +83,8 @@ pub(super) struct Line<'a> {
     pub(super) shape: &'a str,
     pub(super) tokens: Vec<Token>,
     hashes: Vec<u64>,
+    /// Words that each token counts as; 0 for a value.
+    weights: Vec<usize>,
     /// Of the frame alone.
     frame_hash: u64,
     /// Hash of frame and tokens; shapes that have become equal have equal hashes.
@@ -87,7 +94,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(super) fn of(shape: &'a str, row: Option<Vec<Token>>) -> Self {
         let tokens = row.unwrap_or_else(|| tokens_of(shape));
-        let mut line = Self { shape, tokens, hashes: Vec::new(), frame_hash: 0, hash: 0 };
+        let mut line = Self { shape, tokens, hashes: Vec::new(), weights: Vec::new(), frame_hash: 0, hash: 0 };
         line.rehash();
         line
     }
@@ -101,6 +108,8 @@ impl<'a> Line<'a> {
         }
         self.shape[at..].hash(&mut frame);
         self.frame_hash = frame.finish();
+        let weight = |token: &Token| if token.is_value() { 0 } else { words_in(&self.shape[token.place.clone()]) };
+        self.weights = self.tokens.iter().map(weight).collect();
         let text_of = |token: &Token| (!token.is_value()).then(|| &self.shape[token.place.clone()]);
         let hashes = self.tokens.iter().enumerate().map(|(position, token)| token_hash(position, text_of(token)));
         self.hashes = hashes.collect();
@@ -114,30 +123,36 @@ impl<'a> Line<'a> {
         })
     }
 
+    /// Words that are no values. What is written without spaces counts as several words.
     pub(super) fn words(&self) -> usize {
-        self.tokens.iter().filter(|token| !token.is_value()).count()
+        self.weights.iter().sum()
     }
 
     fn has_value(&self) -> bool {
-        self.words() < self.tokens.len()
+        self.tokens.iter().any(Token::is_value)
+    }
+
+    /// Words that remain if the word at this position varies, with `count` in all.
+    fn words_without(&self, position: usize, count: usize) -> usize {
+        self.words().saturating_sub(self.weights[position] + count - 1)
     }
 
     fn varied(&self) -> usize {
         self.tokens.iter().filter(|token| token.kind == Kind::Varied).count()
     }
 
-    /// True if at least as many words remain as have varied when `count` more vary.
-    fn stays_recognisable(&self, count: usize) -> bool {
-        self.words().saturating_sub(count) >= self.varied() + count
+    /// True if at least as many words as have varied when `count` more vary are among those that remain.
+    fn stays_recognisable(&self, remaining: usize, count: usize) -> bool {
+        remaining >= self.varied() + count
     }
 
     /// How many shapes must be equal except for the word at this position before it counts as varying, when `count`
     /// words in all vary at once.
     fn variants_needed(&self, position: usize, count: usize, variants: &Variants) -> u32 {
-        let remaining = self.words().saturating_sub(count);
+        let remaining = self.words_without(position, count);
         let varied = self.varied() + count - 1;
         match self.tokens[position].kind {
-            _ if !self.stays_recognisable(count) => VARIANTS_BARE_MIN,
+            _ if !self.stays_recognisable(remaining, count) => VARIANTS_BARE_MIN,
             Kind::Switch if variants.switches >= VARIANTS_SWITCH_MIN => VARIANTS_SWITCH_MIN,
             Kind::Code if remaining >= CODE_WORDS_MIN => VARIANTS_FEW_MIN,
             Kind::Name if remaining >= REMAINING_WORDS_MIN => VARIANTS_FEW_MIN,
@@ -151,7 +166,7 @@ impl<'a> Line<'a> {
 
     /// True if the word at this position may join a shape that has a value there.
     fn may_join_value(&self, position: usize) -> bool {
-        let remaining = self.words() - 1;
+        let remaining = self.words_without(position, 1);
         match self.tokens[position].kind {
             Kind::Name => remaining + 1 >= REMAINING_WORDS_MIN,
             _ => remaining >= REMAINING_WORDS_MIN,
@@ -184,6 +199,37 @@ impl<'a> Line<'a> {
 
     pub(super) fn key(&self) -> String {
         Tokenized { shape: self.shape, tokens: &self.tokens }.key()
+    }
+
+    /// The key of this line with these pieces in place of its own.
+    pub(super) fn key_of(&self, pieces: &[Cow<'_, str>]) -> String {
+        let is_value = |place: usize| place % 2 == 1 && self.tokens[place / 2].is_value();
+        let value = Mask::Word.char().to_string();
+        pieces.iter().enumerate().map(|(place, piece)| if is_value(place) { &value } else { &**piece }).collect()
+    }
+
+    /// Positions of the words that a number is before, or one word after it: `row` of `read 1 row` and of `1 more row`.
+    pub(super) fn counted_words(&self) -> impl Iterator<Item = usize> {
+        let form = Tokenized { shape: self.shape, tokens: &self.tokens };
+        let follows_number = move |position: usize| {
+            let before = (position.saturating_sub(2)..position).rev();
+            before
+                .take_while(|at| form.frame(at + 1) == " ")
+                .any(|at| self.tokens[at].is_value() && form.text(at).ends_with(Mask::Number.char()))
+        };
+        let is_singular = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase()) && !word.ends_with('s');
+        (1..self.tokens.len()).filter(move |position| {
+            let is_word = !self.tokens[*position].is_value() && is_singular(form.text(*position));
+            is_word && follows_number(*position)
+        })
+    }
+}
+
+/// Words that a token counts as: a few letters each where no spaces are written.
+fn words_in(text: &str) -> usize {
+    match text.is_ascii() {
+        true => 1,
+        false => text.chars().filter(|c| is_unspaced(*c)).count().div_ceil(UNSPACED_WORD_CHARS).max(1),
     }
 }
 
@@ -273,7 +319,9 @@ fn rare_words_that_vary(lines: &[Line<'_>]) -> Varying {
     let rare_of = |line: &Line<'_>| -> Vec<usize> {
         let rare = |position: &usize| uses[&(line.frame_hash, line.hashes[*position])] < VARIANTS_MIN;
         let positions: Vec<usize> = word_positions(line).filter(rare).collect();
-        let keeps_enough = line.stays_recognisable(positions.len()) && positions.first() != Some(&0);
+        let rare_words: usize = positions.iter().map(|position| line.weights[*position]).sum();
+        let remaining = line.words().saturating_sub(rare_words);
+        let keeps_enough = line.stays_recognisable(remaining, positions.len()) && positions.first() != Some(&0);
         if keeps_enough { positions } else { Vec::new() }
     };
     let mut alike: HashMap<u64, u32> = HashMap::new();
@@ -617,6 +665,66 @@ mod tests {
     }
 
     #[test]
+    fn rows_with_gaps_are_rows() {
+        let row = |separator: &'static str| {
+            move |number: usize| format!("{number}{separator}{}{separator}{}.50", person(number), number % 40)
+        };
+        for separator in ["\t", "   "] {
+            assert_eq!(templates((0..60).map(row(separator))), ["<number>  <*>  <number>"]);
+        }
+        let short: Vec<String> = templates((0..7).map(row("\t")));
+        assert!(short.len() > 1, "seven rows are no table");
+    }
+
+    #[test]
+    fn a_few_rows_of_values_are_rows_if_cells_are_not_filled() {
+        let rows = [r#""a b",NULL,"c""#, r#""a",,"c d""#, r#""b",7,"c""#].map(str::to_owned);
+        assert_eq!(templates(rows), [r#""<text>",<*>,"<text>""#]);
+    }
+
+    #[test]
+    fn names_in_brackets_vary_sooner_than_words() {
+        let lines = ["orders", "items", "stock"].map(|name| format!("execution of the flow [{name}] has an owner"));
+        assert_eq!(templates(lines), ["execution of the flow [<*>] has an owner"]);
+        let lines = ["ada", "bob"].map(|host| format!("the connection from {host}9 () was accepted"));
+        let hosts = ["a7", "b8"].map(|host| format!("the connection from {host} (db{host}) was accepted"));
+        assert_eq!(templates(lines.into_iter().chain(hosts)), ["the connection from <*> (<*>) was accepted"]);
+        let lines = ["host=[local] port=7", "host=10.0.0.1 port=9", "host=[] port=8"].map(str::to_owned);
+        assert_eq!(templates(lines), ["host=<*> port=<number>"]);
+        let lines = ["connected to db:5432 in time", "connected to 10.0.0.7:5432 in time"].map(str::to_owned);
+        assert_eq!(templates(lines), ["connected to <*> in time"]);
+    }
+
+    #[test]
+    fn one_of_a_thing_is_of_the_statement_that_counts_several() {
+        let lines = ["deleted 1 row", "deleted 7 rows"].map(str::to_owned);
+        assert_eq!(templates(lines), ["deleted <number> rows"]);
+        let lines = ["waiting for 1 more entry", "waiting for 2 more entries"].map(str::to_owned);
+        assert_eq!(templates(lines), ["waiting for <number> more entries"]);
+        assert_eq!(templates(["deleted 1 row".to_owned()]), ["deleted <number> row"]);
+        assert_eq!(templates(["the job 7 ran late", "the job 7 rans late"].map(str::to_owned)).len(), 1);
+        assert_eq!(templates(["delete row", "delete rows"].map(str::to_owned)).len(), 2, "nothing is counted");
+    }
+
+    #[test]
+    fn groups_of_words_that_are_repeated_are_one() {
+        let line = |count: usize| (0..count).fold("odd nodes".to_owned(), |line, n| line + &format!(" n{n} {n} ms"));
+        assert_eq!(templates((1..20).map(line)), ["odd nodes n<number> <duration>"]);
+        let states = |n: usize| format!("nodes {}", ["n1 7 up", "n2 8 down", "n3 9 up"].repeat(n).join(" "));
+        assert_eq!(templates((1..6).map(states)), ["nodes n<number> <number> <*>"]);
+        let list = |n: usize| (1..n).map(|at| format!("${at} = 'x'")).collect::<Vec<_>>().join(", ");
+        assert_eq!(templates((2..9).map(|n| format!("parameters: {}", list(n)))), ["parameters: $<number> = '<text>'"]);
+    }
+
+    #[test]
+    fn words_without_spaces_between_them_count_as_several() {
+        let lines = ["に5件を挿入しました", "から5件を削除しました"].map(|act| format!("テーブル ORDERS {act}"));
+        assert_eq!(templates(lines).len(), 2, "what is done stays");
+        let lines = names(9).map(|name| format!("テーブル {name} に5件を挿入しました"));
+        assert_eq!(templates(lines), ["テーブル <*> に<number>件を挿入しました"]);
+    }
+
+    #[test]
     fn kinds_of_records_stay_apart() {
         let rows = (0..40).map(|number| format!("{};{number};{};9", ["ORD", "INV"][number % 2], person(number)));
         assert_eq!(templates(rows), ["INV;<number>;<*>;<number>", "ORD;<number>;<*>;<number>"]);
@@ -634,7 +742,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_apart_by_its_constant_parts() {
+    fn json_is_distinguished_by_its_constant_parts() {
         let lines = (0..50).flat_map(|number| {
             [
                 format!(r#"{{"message":"order {number}","level":"debug"}}"#),

@@ -25,7 +25,7 @@ use crate::stack_trace::StackTrace;
 use crate::{Occurrences, Rest, StableId};
 
 /// How templates are made; a change of masks or of merging that changes ids raises it.
-pub const TEMPLATES_VERSION: u32 = 6;
+pub const TEMPLATES_VERSION: u32 = 7;
 
 /// Most shapes that are counted at a time.
 ///

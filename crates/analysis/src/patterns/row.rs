@@ -19,7 +19,10 @@ const CELL_WORDS_LONG_MAX: usize = 16;
 const RECORD_KINDS_MAX: usize = 4;
 
 /// Characters that separate cells.
-const SEPARATORS: [char; 3] = ['|', ';', ','];
+const SEPARATORS: [char; 4] = [Mask::Gap.char(), '|', ';', ','];
+
+/// Cells of which nothing is known, or that are not filled.
+const UNKNOWN: [&str; 6] = ["NULL", "null", "None", "N/A", "n/a", "-"];
 
 /// Severities: a line with one as a cell is a message of a log.
 const SEVERITIES: [&str; 7] = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL"];
@@ -38,9 +41,10 @@ pub(super) fn rows_of(shapes: &[&str]) -> Vec<Option<Vec<Token>>> {
         layouts.entry(cells.layout()).or_default().add(cells);
     }
     let tokens = |cells: &Cells<'_>| {
-        let table = layouts.get(&cells.layout()).filter(|table| table.rows >= ROWS_MIN)?;
+        let table = layouts.get(&cells.layout()).filter(|table| table.rows >= ROWS_MIN || table.is_of_data())?;
         let tells_kinds = (2..=RECORD_KINDS_MAX).contains(&table.kinds.len()) && !table.kinds.contains(&None);
-        let is_varying = |place: usize| table.constant[place].is_none() && !(place == 0 && tells_kinds);
+        let is_constant = |place: usize| table.constant[place].is_some() && !table.is_of_data();
+        let is_varying = |place: usize| !(is_constant(place) || place == 0 && tells_kinds);
         let varying = cells.texts.iter().enumerate().filter(|(place, _)| is_varying(*place));
         let of_cells = varying.map(|(_, (start, text))| Token { place: *start..start + text.len(), kind: Kind::Value });
         Some(tokens_of(cells.before).into_iter().chain(of_cells).collect())
@@ -84,13 +88,25 @@ struct Table<'a> {
     constant: Vec<Option<&'a str>>,
     /// The kinds of records that the first cells tell.
     kinds: HashSet<Option<&'a str>>,
+    /// All cells of all rows are values, or not filled.
+    are_data: bool,
+    /// A cell is not filled.
+    has_unfilled: bool,
 }
 
 impl<'a> Table<'a> {
+    /// A few rows are a table if there is nothing but values in them, some of which are absent.
+    fn is_of_data(&self) -> bool {
+        self.are_data && self.has_unfilled
+    }
+
     fn add(&mut self, cells: &Cells<'a>) {
         if self.constant.is_empty() {
             self.constant = cells.texts.iter().map(|(_, text)| Some(*text)).collect();
+            self.are_data = true;
         }
+        self.are_data &= cells.texts.iter().all(|(_, text)| is_datum(text));
+        self.has_unfilled |= cells.texts.iter().any(|(_, text)| is_unfilled(text));
         self.rows += u32::from(!cells.has_long);
         self.kinds.insert(cells.record_kind());
         for (ours, (_, text)) in self.constant.iter_mut().zip(&cells.texts) {
@@ -161,6 +177,16 @@ fn place_of_row(shape: &str, separator: char) -> (usize, usize) {
     let start = starts.max().filter(|start| is_id(head[*start..].trim_matches(' '))).unwrap_or(0);
     let is_closed = head[..start].ends_with('[') && shape.ends_with(']');
     (start, shape.len() - usize::from(is_closed))
+}
+
+/// True of a value, with or without quotes, and of a cell that is not filled.
+fn is_datum(cell: &str) -> bool {
+    cell.trim_matches(['"', '\'']).chars().all(|c| c < ' ') || is_unfilled(cell)
+}
+
+fn is_unfilled(cell: &str) -> bool {
+    let bare = cell.trim_matches(['"', '\'']);
+    bare.is_empty() || UNKNOWN.contains(&bare)
 }
 
 /// True of a number, a hash, a UUID or another ID.

@@ -5,7 +5,8 @@
 //!        ▸ lines that a template covers although they have more words (`absorb.rs`) ▸ templates
 //! ```
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use super::absorb::absorb;
 use super::list::with_lists_folded;
@@ -34,17 +35,43 @@ pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
         let_words_vary(&mut lines);
         absorb(&mut lines);
     }
-    let keys: Vec<String> = lines.iter().map(Line::key).collect();
+    let known: HashSet<String> = lines.iter().map(Line::key).collect();
+    let keys_and_pieces: Vec<(String, Vec<Cow<'_, str>>)> = lines.iter().map(|line| in_plural(line, &known)).collect();
     let mut joined: HashMap<&str, Vec<String>> = HashMap::new();
-    for (key, line) in keys.iter().zip(&lines) {
-        let pieces = line.pieces();
+    for (key, pieces) in &keys_and_pieces {
         match joined.get_mut(key.as_str()) {
             Some(ours) => ours.iter_mut().zip(pieces).for_each(|(ours, piece)| join_piece(ours, piece)),
-            None => _ = joined.insert(key, pieces.map(str::to_owned).collect()),
+            None => _ = joined.insert(key, pieces.iter().map(|piece| piece.clone().into_owned()).collect()),
         }
     }
     let shapes: HashMap<&str, String> = joined.into_iter().map(|(key, pieces)| (key, pieces.concat())).collect();
-    keys.iter().map(|key| Template { key: key.clone(), shape: shapes[key.as_str()].clone() }).collect()
+    keys_and_pieces.iter().map(|(key, _)| Template { key: key.clone(), shape: shapes[key.as_str()].clone() }).collect()
+}
+
+/// The key and the pieces of a line. `1 row` is of the same statement as `2 rows` if that occurs as well.
+fn in_plural<'l>(line: &'l Line<'_>, known: &HashSet<String>) -> (String, Vec<Cow<'l, str>>) {
+    let mut pieces: Vec<Cow<'_, str>> = line.pieces().map(Cow::Borrowed).collect();
+    let mut key = line.key();
+    for position in line.counted_words() {
+        let place = 2 * position + 1;
+        for plural in plurals_of(&pieces[place]) {
+            let singular = std::mem::replace(&mut pieces[place], Cow::Owned(plural));
+            let other = line.key_of(&pieces);
+            if known.contains(&other) {
+                key = other;
+                break;
+            }
+            pieces[place] = singular;
+        }
+    }
+    (key, pieces)
+}
+
+/// What a word may be in the plural.
+fn plurals_of(word: &str) -> Vec<String> {
+    let mut plurals = vec![format!("{word}s"), format!("{word}es")];
+    plurals.extend(word.strip_suffix('y').map(|stem| format!("{stem}ies")));
+    plurals
 }
 
 /// What two texts at one position of a template have in common.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::brackets::empty_lists_of;
-use crate::mask::Mask;
+use crate::mask::{Mask, wide_punctuation};
 
 /// A word or value of a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +97,62 @@ const ACTS: [&str; 44] = [
     "updat",
 ];
 
+/// The same in other languages, wherever in a word they are.
+const ACTS_OF_OTHERS: [&str; 44] = [
+    "abgebrochen",
+    "abgelehnt",
+    "abgemeldet",
+    "aktualisiert",
+    "angelegt",
+    "angemeldet",
+    "beendet",
+    "eingefügt",
+    "fehlgeschlagen",
+    "gelöscht",
+    "geschlossen",
+    "gesendet",
+    "gespeichert",
+    "gestartet",
+    "geändert",
+    "geöffnet",
+    "getrennt",
+    "hergestellt",
+    "übersprungen",
+    "ajouté",
+    "annulé",
+    "connecté",
+    "créé",
+    "démarr",
+    "inséré",
+    "refusé",
+    "rejeté",
+    "supprimé",
+    "terminé",
+    "échou",
+    "cancelado",
+    "eliminado",
+    "iniciado",
+    "insertado",
+    "rechazado",
+    "terminado",
+    "失敗",
+    "失败",
+    "完了",
+    "完成",
+    "成功",
+    "終了",
+    "开始",
+    "結束",
+];
+
 /// Words that are followed by the name of a host.
 const BEFORE_HOSTS: [&str; 5] = ["host", "Host", "hostname", "server", "node"];
+
+/// Words that are followed by an address: `to db:5432`.
+const BEFORE_ADDRESSES: [&str; 5] = ["to", "from", "at", "on", "via"];
+
+/// What is before the name of a node of a tree, such as a column of a schema.
+const TREE: [&str; 4] = ["|-- ", "├── ", "└── ", "+- "];
 
 /// Other tokens that a line must have before `LOCAL(0)` is one value, and not a call with one.
 const CALL_TOKENS_MIN: usize = 3;
@@ -157,7 +211,7 @@ pub(super) fn join_adjacent(line: &str, tokens: &mut Vec<Token>) {
 
 /// True for what is between the values of a list, which are one value.
 pub(super) fn separates_values(between: &str) -> bool {
-    matches!(between, " " | "," | ", " | ";" | "; " | ":")
+    matches!(between, " " | "," | ", " | ";" | "; " | ":" | " & ")
 }
 
 fn words_of(line: &str) -> Vec<Token> {
@@ -169,9 +223,18 @@ fn words_of(line: &str) -> Vec<Token> {
             at += 1;
             continue;
         }
-        let start = at;
-        while at < bytes.len() && (belongs_to_word(bytes[at]) || is_apostrophe(bytes, at)) {
-            at += 1;
+        let punctuation = wide_punctuation(&bytes[at..]);
+        if punctuation > 0 {
+            at += punctuation;
+            continue;
+        }
+        let (start, script) = (at, Script::of(line, at));
+        while at < bytes.len()
+            && (belongs_to_word(bytes[at]) || is_apostrophe(bytes, at))
+            && wide_punctuation(&bytes[at..]) == 0
+            && Script::of(line, at) == script
+        {
+            at = line.ceil_char_boundary(at + 1);
         }
         // Punctuation at the end of a word is the sentence's; so is a hyphen at its beginning.
         let trim = |byte: u8| matches!(byte, b'.' | b'-' | b'*' | b'+' | b'&');
@@ -189,6 +252,24 @@ fn words_of(line: &str) -> Vec<Token> {
     tokens
 }
 
+/// Whether words are written without spaces between them: then values and words of other scripts end a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Script {
+    Spaced,
+    Unspaced,
+}
+
+impl Script {
+    fn of(line: &str, at: usize) -> Self {
+        if line[at..].starts_with(is_unspaced) { Self::Unspaced } else { Self::Spaced }
+    }
+}
+
+/// True of Japanese and Chinese letters.
+pub(super) fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{3005}' | '\u{3007}')
+}
+
 /// True of the apostrophe in `O'Brien`.
 fn is_apostrophe(bytes: &[u8], at: usize) -> bool {
     let is_letter = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte >= 0x80);
@@ -200,7 +281,8 @@ fn is_mask(byte: u8) -> bool {
 }
 
 fn belongs_to_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) || b"_$.-#/@%+~*&\\".contains(&byte)
+    let is_gap = byte == Mask::Gap.char() as u8;
+    byte.is_ascii_alphanumeric() || !(b' '..0x80).contains(&byte) && !is_gap || b"_$.-#/@%+~*&\\".contains(&byte)
 }
 
 /// An empty list is a value without text between its brackets, as what a list holds is one value.
@@ -208,7 +290,10 @@ fn add_empty_lists(line: &str, tokens: &mut Vec<Token>) {
     for at in empty_lists_of(line) {
         let place = tokens.partition_point(|token| token.place.start < at);
         if place == 0 || tokens[place - 1].place.end < at {
-            tokens.insert(place, Token { place: at..at, kind: Kind::Value });
+            // What is assigned is a value with its brackets.
+            let is_assigned = line[..at].ends_with("=[");
+            let around = if is_assigned { at - 1..at + 1 } else { at..at };
+            tokens.insert(place, Token { place: around, kind: Kind::Value });
         }
     }
 }
@@ -243,13 +328,20 @@ fn classify(line: &str, tokens: &mut [Token]) {
             && ends
             && at > 0
             && is_lowercase_or_camel(&line[tokens[at - 1].place.clone()]);
+        let is_member_of_list = at > 0
+            && (before.ends_with('[') && after.starts_with(']')
+                || before.ends_with(", ") && after.starts_with(')') && tokens[at - 1].is_value());
+        let is_node_of_tree = TREE.iter().any(|branch| before.ends_with(branch));
         let port = after.strip_prefix(':').is_some_and(|rest| rest.starts_with(Mask::Number.char()));
-        tokens[at].kind = if text.len() == 1 && text.starts_with(Mask::Word.char()) {
+        tokens[at].kind = if text.starts_with('[') {
+            Kind::Value
+        } else if text.len() == 1 && text.starts_with(Mask::Word.char()) {
             Kind::Varied
         } else if text.bytes().any(is_mask)
             || assigned
             || LITERALS.contains(&text)
-            || port && (dotted || follows(&BEFORE_HOSTS))
+            || port && (dotted || follows(&BEFORE_HOSTS) || follows(&BEFORE_ADDRESSES))
+            || is_node_of_tree
             || member && !is_key
         {
             Kind::Value
@@ -259,9 +351,9 @@ fn classify(line: &str, tokens: &mut [Token]) {
             Kind::Code
         } else if SWITCHES.contains(&text) {
             Kind::Switch
-        } else if tells_act(text) {
+        } else if is_action_word(text) {
             Kind::Act
-        } else if is_name(text) || follows(&BEFORE_USERS) {
+        } else if is_name(text) || follows(&BEFORE_USERS) || is_member_of_list {
             Kind::Name
         } else if text.len() > 1 && !text.bytes().any(|byte| byte.is_ascii_lowercase() || byte >= 0x80) {
             Kind::State
@@ -282,12 +374,18 @@ fn is_name(text: &str) -> bool {
     bytes.iter().any(inner) || bytes.windows(2).any(camel) || bytes.iter().filter(|byte| **byte == b'-').count() >= 2
 }
 
-/// `starting`, `FAILED`, `UP_FOR_RETRY`, `java.io.IOException`.
-fn tells_act(text: &str) -> bool {
-    let is_word = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+/// `starting`, `FAILED`, `UP_FOR_RETRY`, `java.io.IOException`, `abgebrochen`, `挿入しました`.
+fn is_action_word(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
     let starts =
         |word: &str| ACTS.iter().any(|act| word.get(..act.len()).is_some_and(|start| start.eq_ignore_ascii_case(act)));
-    is_exception(text) || text.bytes().all(is_word) && text.split('_').any(starts)
+    let is_foreign = || ACTS_OF_OTHERS.iter().any(|act| text.contains(act)) || has_verb(text);
+    is_exception(text) || text.bytes().all(is_word) && (text.split('_').any(starts) || is_foreign())
+}
+
+/// True of Japanese with an ending of a verb or a particle, which is a part of a sentence more often than a name.
+fn has_verb(text: &str) -> bool {
+    text.chars().filter(|c| ('\u{3041}'..='\u{3096}').contains(c)).count() >= 2
 }
 
 fn is_exception(text: &str) -> bool {
@@ -298,10 +396,19 @@ fn is_lowercase_or_camel(text: &str) -> bool {
     text.as_bytes()[0].is_ascii_alphabetic() && text.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-/// Joins the tokens of an object that follows `=`, as Java writes it: `ws=WorkSource{10113}`, `frame=Rect(0, 0 - 9, 9)`.
+/// Joins the tokens of an object that follows `=`, as Java writes it: `ws=WorkSource{10113}`, `frame=Rect(0, 0 - 9, 9)`,
+/// `host=[local]`.
 fn join_objects(line: &str, tokens: &mut Vec<Token>) {
     let mut at = 0;
     while at < tokens.len() {
+        let place = tokens[at].place.clone();
+        if line[..place.start].ends_with("=[")
+            && let Some(end) = closing_end(line, place.start - 1)
+        {
+            tokens[at] = Token { place: place.start - 1..end, kind: Kind::Value };
+            let inside = tokens[at + 1..].iter().take_while(|token| token.place.end <= end).count();
+            tokens.drain(at + 1..at + 1 + inside);
+        }
         let place = tokens[at].place.clone();
         let assigned = line[..place.start].trim_end_matches(' ').ends_with('=');
         let opens = line[place.end..].starts_with(['{', '(', '[']);

@@ -134,6 +134,8 @@ pub enum LogState {
     None,
     /// The log was deleted, by someone or by retention.
     Deleted,
+    /// A part of the log is damaged or missing, so that it cannot be summarised.
+    Damaged,
 }
 
 /// A run with the summary of its log, if there is one.
@@ -149,23 +151,39 @@ pub(crate) async fn load(sources: ReportSources<'_>, run_id: RunId) -> Result<Lo
     let found = found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run_id}")))?;
     let kept = found.summary.as_ref().map(read_summary).transpose()?;
     let is_whole = found.summary.as_ref().is_some_and(|kept| kept.log == found.log);
+    let mut damaged_object = None;
     let (state, summary) = match kept {
         Some(summary) if is_whole => (LogState::Whole, Some(summary)),
         _ if found.log.records == 0 => (state_without_records(&found), None),
-        _ if found.log.records <= ON_THE_SPOT_RECORDS_MAX => {
-            (LogState::Provisional, Some(summarize_log(sources.logs, run_id).await?))
+        kept if found.log.records <= ON_THE_SPOT_RECORDS_MAX => match summarize_log(sources.logs, run_id).await {
+            Ok(summary) => (LogState::Provisional, Some(summary)),
+            Err(error) => {
+                damaged_object = Some(error.damaged_object().map(str::to_owned).ok_or(error)?);
+                (LogState::Damaged, kept)
+            }
+        },
+        kept => {
+            damaged_object = sources.logs.damaged_object(run_id).await?;
+            match (&damaged_object, &kept) {
+                (Some(_), _) => (LogState::Damaged, kept),
+                (None, Some(_)) => (LogState::Outdated, kept),
+                (None, None) => (LogState::NotYet, kept),
+            }
         }
-        Some(summary) => (LogState::Outdated, Some(summary)),
-        None => (LogState::NotYet, None),
     };
     let made_at = found.summary.as_ref().map(|kept| kept.made_at);
-    let expected_at = found.seal_at.filter(|_| !is_whole && found.run.final_since.is_some());
+    let is_expected = !is_whole && damaged_object.is_none() && found.run.final_since.is_some();
+    let expected_at = found.seal_at.filter(|_| is_expected);
+    let text = match &damaged_object {
+        Some(object) => damage_in_words(object, summary.is_some()),
+        None => sentence(state, &found, expected_at),
+    };
     let log = LogPart {
         state,
-        text: sentence(state, &found, expected_at),
+        text,
         records: found.log.records,
         summarized: summary.as_ref().map(|summary| summary.records),
-        made_at: made_at.filter(|_| matches!(state, LogState::Whole | LogState::Outdated)),
+        made_at: made_at.filter(|_| matches!(state, LogState::Whole | LogState::Outdated | LogState::Damaged)),
         expected_at,
     };
     Ok(Loaded { run: found.run, log, summary })
@@ -202,7 +220,17 @@ fn sentence(state: LogState, found: &LogSummary, expected_at: Option<Timestamp>)
             None => "the run has ended without a log".to_owned(),
         },
         LogState::Deleted => "the log was deleted".to_owned(),
+        LogState::Damaged => "the log is damaged".to_owned(),
     }
+}
+
+/// Why a log cannot be summarised, and what to do.
+fn damage_in_words(object: &str, has_summary: bool) -> String {
+    let basis = if has_summary { "based on the log before more records arrived; " } else { "" };
+    format!(
+        "{basis}the log cannot be summarised because object {object} is damaged or missing; `runlog archive verify` lists \
+         the affected runs and what to do"
+    )
 }
 
 impl RunHead {

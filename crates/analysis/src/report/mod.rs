@@ -22,9 +22,9 @@ pub use components::{
 pub use diff::{RunDiff, Side, run_diff};
 pub use load::{LogPart, LogState, ON_THE_SPOT_RECORDS_MAX, ReportSources, RunHead, RunPoint};
 pub use reasons::{
-    FLIPS_MIN, LOOK_RUNS_MAX, Reason, SLOW_TIMES_MIN, Usual, is_bad, is_good, reasons_of, usual_duration,
+    FLIPS_MIN, RECENT_RUNS_MAX, Reason, SLOW_TIMES_MIN, Usual, is_bad, is_good, reasons_of, usual_duration,
 };
 pub use run::{Against, ChangeCounts, Figures, RunPatterns, RunReport, run_patterns, run_report};
 pub use schedule::{MissingStart, STARTS_LOOK_BACK_MS, STARTS_MAX, missing_start};
 pub use task::{Durations, Outcome, TaskErrorGroup, TaskReport, Trend, task_report};
-pub use workspace::{NewErrorGroup, TaskLook, WorkspaceReport, workspace_report};
+pub use workspace::{NewErrorGroup, TaskAttention, WorkspaceReport, workspace_report};

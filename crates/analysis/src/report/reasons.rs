@@ -1,6 +1,8 @@
 //! Why a task needs attention: rules on its recent runs.
 
-use runlog_model::{LogZone, RunId, RunStatus, Timestamp};
+use std::collections::HashMap;
+
+use runlog_model::{LogZone, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
 use runlog_store::summaries::{RecentRun, Summaries};
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use super::load::duration_of;
 use super::schedule::{MissingStart, STARTS_LOOK_BACK_MS, STARTS_MAX, missing_start};
 
 /// Number of runs of a task that the rules consider. Unit: runs.
-pub const LOOK_RUNS_MAX: u64 = 30;
+pub const RECENT_RUNS_MAX: u64 = 30;
 
 /// Minimum number of runs from which the usual value is derived.
 const USUAL_MIN: usize = 5;
@@ -23,6 +25,9 @@ const SLOW_MS_MIN: i64 = 10_000;
 
 /// How much later than expected a task may start. Unit: milliseconds.
 const LATE_MS_MIN: i64 = 900_000;
+
+/// Tasks whose starts are in memory at a time. Unit: tasks, each with at most [`STARTS_MAX`] starts of 8 bytes.
+const TASKS_TOGETHER: usize = 500;
 
 /// The minimum number of changes of the outcome, within the runs considered, of a flaky task.
 pub const FLIPS_MIN: u64 = 4;
@@ -107,21 +112,45 @@ pub fn is_bad(status: RunStatus) -> bool {
 }
 
 /// Why a task needs attention, according to its runs, newest first; new kinds of errors cannot be derived from runs, and
-/// whether it is late only from more of them: see [`late`].
+/// whether it is late only from more of them: see [`late_tasks`].
 pub fn reasons_of(runs: &[RecentRun], now: Timestamp) -> Vec<Reason> {
     [failing(runs), slow(runs, now), flaky(runs)].into_iter().flatten().collect()
 }
 
-/// That the task of these runs is late, if it is, by the clock of UTC.
-pub(super) async fn late(summaries: &Summaries, runs: &[RecentRun], now: Timestamp) -> Result<Option<Reason>> {
-    let Some(last) = runs.first().filter(|last| last.status.is_final()) else { return Ok(None) };
-    if now.millis_since(last.triggered_at) < LATE_MS_MIN {
-        return Ok(None);
-    }
+/// The tasks of a workspace that are late, by the clock of UTC. `runs` are the latest runs of each task, task by task and
+/// newest first.
+pub(super) async fn late_tasks(
+    summaries: &Summaries,
+    workspace: WorkspaceId,
+    runs: &[RecentRun],
+    now: Timestamp,
+) -> Result<HashMap<TaskId, Reason>> {
+    let last_of_each = runs.chunk_by(|one, other| one.task_id == other.task_id).filter_map(<[_]>::first);
+    let tasks: Vec<TaskId> = last_of_each.filter(|last| may_be_late(last, now)).map(|last| last.task_id).collect();
     let since = now.plus_millis(-STARTS_LOOK_BACK_MS);
-    let starts = summaries.starts_of_task(last.task_id, since, STARTS_MAX).await?;
-    let missing = missing_start(&starts, now, &LogZone::default(), LATE_MS_MIN);
-    Ok(missing.map(|MissingStart { last, usual_ms, .. }| Reason::Late { last, usual_ms }))
+    let mut late = HashMap::new();
+    for some in tasks.chunks(TASKS_TOGETHER) {
+        let starts = summaries.starts_of_tasks(workspace, some, since, STARTS_MAX).await?;
+        late.extend(starts.into_iter().filter_map(|(task, starts)| Some((task, lateness(&starts, now)?))));
+    }
+    Ok(late)
+}
+
+/// That the task of these runs is late, if it is: [`late_tasks`] for a single task.
+pub(super) async fn late(summaries: &Summaries, runs: &[RecentRun], now: Timestamp) -> Result<Option<Reason>> {
+    let Some(last) = runs.first().filter(|last| may_be_late(last, now)) else { return Ok(None) };
+    let since = now.plus_millis(-STARTS_LOOK_BACK_MS);
+    Ok(lateness(&summaries.starts_of_task(last.task_id, since, STARTS_MAX).await?, now))
+}
+
+fn may_be_late(last: &RecentRun, now: Timestamp) -> bool {
+    last.status.is_final() && now.millis_since(last.triggered_at) >= LATE_MS_MIN
+}
+
+/// That a task with these starts, newest first, is late, if it is.
+fn lateness(starts: &[Timestamp], now: Timestamp) -> Option<Reason> {
+    let missing = missing_start(starts, now, &LogZone::default(), LATE_MS_MIN);
+    missing.map(|MissingStart { last, usual_ms, .. }| Reason::Late { last, usual_ms })
 }
 
 fn failing(runs: &[RecentRun]) -> Option<Reason> {
@@ -225,7 +254,7 @@ mod tests {
     use RunStatus::{Executing, Failed, Successful, Terminated};
 
     #[test]
-    fn a_task_that_does_as_usual_needs_no_look() {
+    fn a_usual_task_needs_no_attention() {
         assert!(kinds(&[(Successful, 60); 10], 100.5).is_empty());
         assert!(kinds(&[], 100.5).is_empty());
     }
@@ -250,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_goes_on_is_slow_before_it_ends() {
+    fn a_running_run_can_be_slow() {
         let them = [&[(Executing, 0)][..], &[(Successful, 60); 6][..]].concat();
         assert_eq!(kinds(&them, 100.1), ["slow"]);
         assert!(kinds(&them, 100.01).is_empty());

@@ -12,7 +12,7 @@ use super::load::{LogPart, ReportSources, RunHead, load};
 use super::reasons::{is_bad, is_good};
 use crate::patterns::{Change, Comparison, Pattern, PatternChange, Patterns};
 use crate::stack_trace::{StackTraceGroup, StackTraceGroups};
-use crate::summary::{GoodSuspects, Logged, RunSummary, good_summaries, headline_of};
+use crate::summary::{GOOD_RUNS_MAX, GoodSuspects, Logged, RunSummary, headline_of, summaries_of};
 use crate::{Failure, Headline, Outlier, SlowGap, Suspect, Timeline};
 
 /// Maximum number of patterns of a report: the most severe, then the most frequent.
@@ -44,17 +44,17 @@ pub struct RunReport {
     /// Why the run failed; absent if it did not fail and its log has no error, or if nothing names a cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headline: Option<Headline>,
-    /// The problem that the run is counted to: its root cause, in how many runs and tasks it was seen, and what people
-    /// made of it; absent if the run did not fail, and until its log is summarised.
+    /// The problem of the run: its root cause, numbers of runs and tasks, and state; absent if the run did not fail,
+    /// and until its log is summarised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemBody>,
     /// The tasks that the problem hits, those with the most runs first; at most 5.
     #[serde(default)]
     pub problem_tasks: Vec<ProblemTaskBody>,
-    /// Number of the last successful runs whose errors are not taken for the cause; at most 5.
+    /// Number of last successful runs whose errors are not considered the cause; at most 5.
     #[serde(default)]
     pub good_runs: u64,
-    /// Texts of the log that may be the cause, in the order of the log, with what each says about it.
+    /// Texts of the log that may be the cause, in the order of the log, with their weights.
     #[serde(default)]
     pub suspects: Vec<Suspect>,
     /// What failed first, its causes, and later errors; absent if the log has no error.
@@ -182,10 +182,13 @@ pub async fn run_report(sources: ReportSources<'_>, run_id: RunId) -> Result<Run
             stack_traces: Vec::new(),
         });
     };
-    let against = against(sources, &loaded.run, &summary).await?;
+    // Successful runs are compared with the last one; the errors of the last few are not taken for the cause of a failure.
+    let good_runs_max = if is_good(run.status) { 1 } else { GOOD_RUNS_MAX };
+    let good_runs = sources.summaries.previous_runs(&loaded.run, true, good_runs_max).await?;
+    let against = against(sources, &loaded.run, good_runs.first(), &summary).await?;
     let good = match is_good(run.status) {
         true => Vec::new(),
-        false => good_summaries(sources.summaries, &loaded.run).await?,
+        false => summaries_of(sources.summaries, &good_runs).await?,
     };
     let headline = summary.headline(&good, engine);
     let headline = headline.filter(|_| is_bad(run.status) || summary.failure.is_some());
@@ -239,12 +242,19 @@ pub async fn run_patterns(sources: ReportSources<'_>, run_id: RunId) -> Result<R
 }
 
 /// Compares the run with the last successful one or, if there is none, with the previous one.
-async fn against(sources: ReportSources<'_>, run: &Run, later: &RunSummary) -> Result<Option<Against>> {
-    let good = sources.summaries.previous_runs(run, true, 1).await?.pop();
+async fn against(
+    sources: ReportSources<'_>,
+    run: &Run,
+    good: Option<&Run>,
+    later: &RunSummary,
+) -> Result<Option<Against>> {
     let is_good = good.is_some();
-    let earlier = if is_good { good } else { sources.summaries.previous_runs(run, false, 1).await?.pop() };
+    let earlier = match good {
+        Some(good) => Some(good.id),
+        None => sources.summaries.previous_runs(run, false, 1).await?.pop().map(|run| run.id),
+    };
     let Some(earlier) = earlier else { return Ok(None) };
-    let earlier = load(sources, earlier.id).await?;
+    let earlier = load(sources, earlier).await?;
     let Some(summary) = earlier.summary else { return Ok(None) };
     let comparison = summary.patterns.compare(&later.patterns);
     let counts = ChangeCounts::of(&comparison);

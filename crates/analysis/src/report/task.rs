@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use runlog_model::place::Task;
+use runlog_model::workspaces::Task;
 use runlog_model::{ErrorGroupKind, RunId, RunStatus, Severity, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
 use runlog_store::summaries::{ErrorGroup, RecentRun};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::components::{TaskComponent, components_of_task};
 use super::load::{ReportSources, RunPoint, duration_of};
-use super::reasons::{LOOK_RUNS_MAX, Reason, flips_of, is_bad, is_good, late, reasons_of};
+use super::reasons::{RECENT_RUNS_MAX, Reason, flips_of, is_bad, is_good, late, reasons_of};
 
 /// Maximum number of runs in a report on a task, the newest. Unit: runs.
 const RUNS_MAX: u64 = 1_000;
@@ -161,7 +161,7 @@ pub async fn task_report(
     let error_groups = known.into_iter().map(group).collect();
     let (good, bad) =
         (runs.iter().filter(|run| is_good(run.status)).count(), runs.iter().filter(|run| is_bad(run.status)).count());
-    let mut reasons = reasons_of(&runs[..runs.len().min(LOOK_RUNS_MAX as usize)], now);
+    let mut reasons = reasons_of(&runs[..runs.len().min(RECENT_RUNS_MAX as usize)], now);
     reasons.extend(late(summaries, &runs, now).await?);
     Ok(TaskReport {
         task_id: task.id,

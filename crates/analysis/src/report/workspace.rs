@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runlog_model::place::Workspace;
+use runlog_model::workspaces::Workspace;
 use runlog_model::{ErrorGroupKind, RunId, Severity, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
 use runlog_store::runs::{OverviewFilter, Runs};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::load::{ReportSources, RunPoint};
-use super::reasons::{LOOK_RUNS_MAX, Reason, late, reasons_of};
+use super::reasons::{RECENT_RUNS_MAX, Reason, late_tasks, reasons_of};
 use super::task::Outcome;
 
 /// Maximum number of runs in a report on a workspace. Unit: runs.
@@ -45,7 +45,7 @@ pub struct WorkspaceReport {
     /// Number of recent runs by status, most frequent first.
     pub outcomes: Vec<Outcome>,
     /// Tasks that need attention, worst first.
-    pub looks: Vec<TaskLook>,
+    pub looks: Vec<TaskAttention>,
     /// Number of tasks with runs that do not need attention.
     pub tasks_fine: u64,
     /// Kinds of errors that are new for their task, newest first.
@@ -59,7 +59,7 @@ pub struct WorkspaceReport {
 /// A task that needs attention.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct TaskLook {
+pub struct TaskAttention {
     /// The task.
     pub task_id: TaskId,
     /// Name.
@@ -104,20 +104,21 @@ pub async fn workspace_report(
     now: Timestamp,
 ) -> Result<WorkspaceReport> {
     let look_back = since.min(now.plus_millis(-LOOK_BACK_MS));
-    let runs = sources.summaries.recent_runs_of_workspace(workspace.id, look_back, LOOK_RUNS_MAX, RUNS_MAX).await?;
+    let runs = sources.summaries.recent_runs_of_workspace(workspace.id, look_back, RECENT_RUNS_MAX, RUNS_MAX).await?;
     let names = names_of_tasks(sources.workspaces, workspace.id).await?;
     let name = |id: &TaskId| names.get(&id.to_string()).cloned().unwrap_or_else(|| id.to_string());
     let new = sources.summaries.new_error_groups(workspace.id, since, NEW_ERROR_GROUPS_READ_MAX, 0).await?;
     let is_cut = runs.len() as u64 >= RUNS_MAX || new.len() as u64 >= NEW_ERROR_GROUPS_READ_MAX;
+    let mut late = late_tasks(sources.summaries, workspace.id, &runs, now).await?;
     let (mut looks, mut tasks_fine) = (Vec::new(), 0);
     for runs in runs.chunk_by(|one, other| one.task_id == other.task_id) {
         let task_id = runs[0].task_id;
         let mut reasons = reasons_of(runs, now);
-        reasons.extend(late(sources.summaries, runs, now).await?);
+        reasons.extend(late.remove(&task_id));
         reasons.extend(new_errors_of(task_id, &new));
         match reasons.is_empty() {
             true => tasks_fine += 1,
-            false => looks.push(TaskLook {
+            false => looks.push(TaskAttention {
                 task_id,
                 task_name: name(&task_id),
                 reasons,
@@ -177,7 +178,7 @@ fn new_errors_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
 }
 
 /// The urgency of a task.
-fn weight(look: &TaskLook) -> u64 {
+fn weight(look: &TaskAttention) -> u64 {
     let of = |reason: &Reason| match reason {
         Reason::Failing { .. } => 100,
         Reason::NewErrors { .. } => 40,

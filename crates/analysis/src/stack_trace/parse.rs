@@ -211,7 +211,7 @@ and a second line of the message
     }
 
     #[test]
-    fn causes_and_suppressed_are_told_apart() {
+    fn causes_and_suppressed_exceptions_are_distinguished() {
         let trace = parse(TALEND).unwrap();
         assert_eq!(classes(&trace.thrown), ["java.lang.RuntimeException", "java.sql.SQLSyntaxErrorException"]);
         assert_eq!(classes(&trace.suppressed), ["java.io.IOException", "java.net.SocketException"]);

@@ -197,8 +197,8 @@ impl Cause {
             if one == other_word || is_number_in_one(one, other_word) {
                 continue;
             }
-            let is_told_apart = self.has_kept(one) || other.has_kept(other_word);
-            if is_told_apart || is_identifier(one) || is_identifier(other_word) {
+            let is_distinct = self.has_kept(one) || other.has_kept(other_word);
+            if is_distinct || is_identifier(one) || is_identifier(other_word) {
                 return false;
             }
             differing += 1;
@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_of_an_error_tells_causes_apart() {
+    fn causes_are_distinguished_by_error_codes() {
         for [one, other] in [
             ["upload: the server returned 403", "upload: the server returned 502"],
             ["PUT /v2/items -> 409", "PUT /v2/items -> 500"],
@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_what_is_missing_tells_causes_apart() {
+    fn causes_are_distinguished_by_missing_names() {
         for [one, other] in [
             ["KeyError: 'region'", "KeyError: 'price'"],
             ["No module named 'numpy'", "No module named 'lxml'"],

@@ -24,18 +24,18 @@ const WENT_ON_RECORDS_FATAL: u64 = 3;
 /// Other texts that say equally much, between an error and such an end, after which the end is more likely the cause.
 const WENT_ON_TEXTS_FATAL: usize = 8;
 
-/// The cause of a failure, as far as it can be told: the headline of a run.
+/// The cause of a failure, as far as it is known: the headline of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Headline {
     /// One line, at most 400 characters.
     pub text: String,
-    /// ID of the cause that it tells, the same in every run.
+    /// ID of the cause, the same in every run.
     pub id: StableId,
-    /// Where the log says it; absent if only the engine does.
+    /// Its record in the log; absent if it is the message of the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<HeadlineRecord>,
-    /// True if it says only that something failed, not why.
+    /// True if it states only that something failed, not why.
     pub is_vague: bool,
     /// Whether one of the last successful runs logged it as well; absent if there is none to compare with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,14 @@ pub(crate) fn headline_of(log: Logged<'_>, good: &[Logged<'_>], engine: Option<&
 fn chosen_of<'a>(new: &[&'a Suspect]) -> Option<&'a Suspect> {
     let errors = pick(new.iter().copied().filter(|it| it.is_error()));
     let others = new.iter().copied().filter(|it| !it.is_error() && !it.is_last_line());
-    let Some(error) = errors.filter(|it| it.weight > Weight::Aftermath) else { return pick(others).or(errors) };
+    let strong = || others.clone().filter(|it| it.is_strong && it.weight == Weight::Telling);
+    let Some(error) = errors.filter(|it| it.weight > Weight::Aftermath) else {
+        let other = pick(others.clone());
+        // Such a warning occurs in good runs as well.
+        let is_weak = other.is_some_and(|it| it.severity == Severity::Warn && !it.is_strong);
+        let below = pick(strong().filter(|it| it.severity != Severity::Warn));
+        return below.filter(|_| is_weak).or(other).or(errors);
+    };
     if error.weight > Weight::Plain || error.is_of_die() {
         return errors;
     }
@@ -130,7 +137,7 @@ fn chosen_of<'a>(new: &[&'a Suspect]) -> Option<&'a Suspect> {
     let is_before = |it: &&Suspect| {
         it.position < error.position && error.ordinary_before.saturating_sub(it.ordinary_before) <= WENT_ON_RECORDS
     };
-    pick(others.filter(|it| it.is_strong && it.weight == Weight::Telling).filter(is_before)).or(errors)
+    pick(strong().filter(is_before)).or(errors)
 }
 
 /// The last line of a log that says nothing else: one that is new against the last successful run or, if there is
@@ -194,7 +201,7 @@ mod tests {
     const FULL: (u64, &str, &str) = (0, "ERROR", "write: no space left");
 
     #[test]
-    fn the_first_of_equals_is_the_headline_unless_the_run_went_on() {
+    fn the_first_of_equals_is_the_headline_unless_the_run_continued() {
         check(&[DENIED, FULL], "open: permission denied");
         check(&[DENIED, (WENT_ON_RECORDS, FULL.1, FULL.2)], "write: no space left");
         let ended = "Exception in component tMap_1 (job)\na.b.FullException: no space left\n\tat a.B.c(B.java:1)";
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_more_is_the_headline_wherever_it_is() {
+    fn the_most_specific_text_is_the_headline_at_any_position() {
         check(&[(0, "ERROR", "job orders failed"), (0, "ERROR", "12 rows"), FULL], "write: no space left");
         check(&[(0, "WARN", "disk is full"), (0, "ERROR", "Process exited with code 1")], "disk is full");
         check(
@@ -231,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_says_little_gives_way_to_what_was_said_before_it() {
+    fn a_vague_error_yields_to_a_specific_text_before_it() {
         let (killed, odd) = ((0, "WARN", "Container a: reason OOMKilled"), (0, "ERROR", "12 of 13 parts are there"));
         check(&[killed, odd], "Container a: reason OOMKilled");
         check(&[killed, (WENT_ON_RECORDS + 1, odd.1, odd.2)], "12 of 13 parts are there");
@@ -239,7 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_is_heard_if_it_says_more_than_the_log() {
+    fn without_errors_what_is_said_only_of_failures_goes_first() {
+        let (odd, row) = ("the interval is not set", "at|load|tFileInput_1|6|a.b.RowException:Row length 17|1");
+        check(&[(0, "WARN", odd), (0, "INFO", row)], "a.b.RowException: Row length 17|1");
+        check(&[(0, "WARN", odd), (0, "ERROR", "Process exited with code 1")], odd);
+    }
+
+    #[test]
+    fn the_message_of_the_engine_counts_if_it_is_more_specific() {
         let vague = suspects_of(&[(0, "ERROR", "Process exited with code 1")]);
         let headline = chosen(&vague, None, Some("OOMKilled: over its limit")).unwrap();
         assert_eq!((headline.text.as_str(), headline.record), ("OOMKilled: over its limit", None));

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_errors_tells_of_no_failure() {
+    fn a_log_without_errors_has_no_failure() {
         assert_eq!(failure_of(&[("INFO", "a"), ("WARN", "b")]), None);
     }
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn of_kinds_without_number_the_last_is_told() {
+    fn of_too_many_kinds_the_last_is_kept() {
         let word = |n: usize| "xy".repeat(n + 1);
         let texts: Vec<String> = (0..30).map(|n| format!("{} broke", word(n))).collect();
         let records: Vec<(&str, &str)> = texts.iter().map(|text| ("ERROR", text.as_str())).collect();

@@ -19,7 +19,7 @@ use super::run::{RunSummary, SUMMARY_VERSION, Summarizer, read_summary};
 const LOOK_EVERY_MS: u64 = 2_000;
 
 /// Most successful runs of a task whose errors are not the cause of a failure.
-const GOOD_RUNS_MAX: u64 = 5;
+pub(crate) const GOOD_RUNS_MAX: u64 = 5;
 
 /// How often it checks for logs without a valid summary that are not due: a node of an earlier version may have left some.
 const INVALIDATE_EVERY: Duration = Duration::from_secs(3_600);
@@ -169,20 +169,20 @@ async fn summarize_one(summaries: &Summaries, logs: &Logs, due: &ClaimedSummary)
 
 /// What a failed run has failed of.
 async fn problem_of(summaries: &Summaries, run: &Run, summary: &RunSummary) -> Result<NewProblem> {
-    let good = good_summaries(summaries, run).await?;
+    let good = summaries_of(summaries, &summaries.previous_runs(run, true, GOOD_RUNS_MAX).await?).await?;
     let headline = summary.headline(&good, run.failure_message());
     Ok(problem_of_headline(run.workspace_id, run.task_id, headline.as_ref()))
 }
 
-/// The summaries of the last successful runs of a task before this run, the last first.
-pub(crate) async fn good_summaries(summaries: &Summaries, run: &Run) -> Result<Vec<RunSummary>> {
-    let mut good = Vec::new();
-    for earlier in summaries.previous_runs(run, true, GOOD_RUNS_MAX).await? {
-        let kept = summaries.get(earlier.id).await?.and_then(|found| found.summary);
+/// The summaries of runs, in their order.
+pub(crate) async fn summaries_of(summaries: &Summaries, runs: &[Run]) -> Result<Vec<RunSummary>> {
+    let mut found = Vec::with_capacity(runs.len());
+    for run in runs {
+        let kept = summaries.get(run.id).await?.and_then(|found| found.summary);
         // One that an earlier version made may not be readable; it is made again.
-        good.extend(kept.and_then(|kept| read_summary(&kept).ok()));
+        found.extend(kept.and_then(|kept| read_summary(&kept).ok()));
     }
-    Ok(good)
+    Ok(found)
 }
 
 /// Reads the current log of a run, and summarises it.

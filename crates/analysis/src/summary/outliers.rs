@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_1970_and_of_2300_are_told_apart() {
+    fn outliers_of_1970_and_2300_are_separated() {
         let far = 10_413_792_000_000;
         let (stretches, gaps, outliers) = told(&[0, 5, NOW, NOW + 10_000, NOW + 60_000, far]);
         assert_eq!(outliers, [(0, 5, 2), (far, far, 1)]);

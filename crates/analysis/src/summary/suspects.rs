@@ -33,11 +33,11 @@ const LAST_LINE_BYTES_MAX: usize = 400;
 pub struct Suspect {
     /// One line, at most 400 characters.
     pub text: String,
-    /// How much it says about the cause.
+    /// How specific it is about the cause.
     pub weight: Weight,
-    /// It is hardly ever said of anything but a failure.
+    /// True if such a text hardly ever occurs without a failure.
     pub is_strong: bool,
-    /// Its message says that a component, thread or program ended with it.
+    /// True if its message states that a component, thread or program ended.
     pub is_fatal: bool,
     /// The severity of its record.
     pub severity: Severity,
@@ -86,7 +86,7 @@ pub(crate) fn is_of_interest(record: &Record, severity: Severity) -> bool {
 }
 
 /// True of a record that tells that the error before it was survived.
-fn tells_of_recovery(message: &str) -> bool {
+fn is_recovery(message: &str) -> bool {
     let message = message.lines().next().unwrap_or_default().to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let is_again = has(&["attempt", "retry"]) && has(&[" ok", "successful"]);
@@ -104,7 +104,8 @@ fn tells_of_recovery(message: &str) -> bool {
         "record skipped",
         "continuing",
     ];
-    (is_again || has(&words)) && !has(&["fail", "error", "not succe", "unsuccess"])
+    let is_other_server = has(&["connected to ", "switched to "]) && has(&["standby", "replica", "secondary"]);
+    (is_again || is_other_server || has(&words)) && !has(&["fail", "error", "not succe", "unsuccess"])
 }
 
 /// True for a line without a severity that says it is a warning.
@@ -173,7 +174,7 @@ impl SuspectWatch {
         let last = &mut self.suspects[place];
         let is_near = ordinary_before.saturating_sub(last.ordinary_before) <= RECOVERED_RECORDS_MAX;
         let is_cause = last.weight > Weight::Aftermath && !last.is_fatal;
-        if !is_near || !is_cause || !record.message.as_deref().is_some_and(tells_of_recovery) {
+        if !is_near || !is_cause || !record.message.as_deref().is_some_and(is_recovery) {
             return;
         }
         // Said again, it counts again.
@@ -307,6 +308,25 @@ pub(super) mod tests {
         }
         joiner.finish().iter().for_each(|joined| watch.add(joined));
         watch.finish()
+    }
+
+    #[test]
+    fn a_connection_to_another_server_is_a_recovery() {
+        for line in ["connected to standby pg2", "Switched to replica 3", "retry 2 successful", "connection restored"] {
+            assert!(is_recovery(line), "{line}");
+        }
+        for line in ["connected to pg1", "connected to standby pg2 failed", "standby pg2 is down"] {
+            assert!(!is_recovery(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_traceback_with_a_prefix_may_arrive_a_line_a_record() {
+        let lines = ["Traceback (most recent call last):", "  File \"a.py\", line 7", "    x", "KeyError: 'fx'"];
+        let lines = lines.map(|line| format!("[base] {line}"));
+        let records: Vec<(u64, &str, &str)> = lines.iter().map(|line| (1, "INFO", line.as_str())).collect();
+        let texts: Vec<String> = suspects_of(&records).into_iter().map(|suspect| suspect.text).collect();
+        assert_eq!(texts, ["KeyError: 'fx'"]);
     }
 
     #[test]

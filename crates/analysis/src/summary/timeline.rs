@@ -7,7 +7,7 @@ use runlog_model::{Severity, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Maximum number of intervals of a timeline.
-pub const STRETCHES_MAX: usize = 240;
+pub const BUCKETS_MAX: usize = 240;
 
 /// Lengths of an interval, each a multiple of the previous one. Unit: milliseconds.
 const LENGTHS_MS: [i64; 19] = [
@@ -39,13 +39,13 @@ pub struct Timeline {
     /// Length of an interval. Unit: milliseconds.
     pub stretch_ms: i64,
     /// The intervals with records, earliest first; at most 240.
-    pub stretches: Vec<Stretch>,
+    pub stretches: Vec<TimelineBucket>,
 }
 
 /// One interval of a timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Stretch {
+pub struct TimelineBucket {
     /// Start of the interval.
     pub start: Timestamp,
     /// Number of records by severity: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL.
@@ -89,7 +89,8 @@ impl TimelineBuilder {
     pub(crate) fn finish(mut self) -> Timeline {
         self.settle_latest();
         let stretch_ms = LENGTHS_MS[self.length];
-        let stretch = |(place, severities)| Stretch { start: Timestamp::clamped(place * stretch_ms), severities };
+        let stretch =
+            |(place, severities)| TimelineBucket { start: Timestamp::clamped(place * stretch_ms), severities };
         Timeline { stretch_ms, stretches: self.stretches.into_iter().map(stretch).collect() }
     }
 
@@ -100,7 +101,7 @@ impl TimelineBuilder {
     fn is_too_long(&self) -> bool {
         let ends = self.stretches.first_key_value().zip(self.stretches.last_key_value());
         let places = ends.map_or(0, |((first, _), (last, _))| last - first + 1);
-        places > STRETCHES_MAX as i64 && self.length + 1 < LENGTHS_MS.len()
+        places > BUCKETS_MAX as i64 && self.length + 1 < LENGTHS_MS.len()
     }
 
     fn lengthen(&mut self) {
@@ -126,11 +127,11 @@ mod tests {
     fn each_length_is_a_multiple_of_the_one_before() {
         assert!(LENGTHS_MS.windows(2).all(|pair| pair[1] % pair[0] == 0));
         let all_of_time = Timestamp::MAX.millis_since(Timestamp::MIN);
-        assert!(all_of_time / LENGTHS_MS[LENGTHS_MS.len() - 1] < STRETCHES_MAX as i64);
+        assert!(all_of_time / LENGTHS_MS[LENGTHS_MS.len() - 1] < BUCKETS_MAX as i64);
     }
 
     #[test]
-    fn a_longer_run_has_longer_stretches() {
+    fn a_longer_run_has_longer_buckets() {
         let minute = timeline_of((0..60_000).step_by(10));
         assert_eq!((minute.stretch_ms, minute.stretches.len()), (500, 120));
         let day = timeline_of((0..86_400_000).step_by(10_000));

@@ -14,7 +14,7 @@ pub(crate) const SPILL_FOLDER: &str = "sql";
 
 /// The location of an archive that does not fit on one machine.
 #[derive(Debug, clap::Args)]
-pub(crate) struct PlaceArgs {
+pub(crate) struct LocationArgs {
     /// PostgreSQL database for the catalog, postgres://USER:PASSWORD@HOST/DATABASE [default: a file in the data folder]
     #[arg(long, env = "RUNLOG_CATALOG", global = true, hide_env_values = true, value_name = "URL", value_parser = catalog)]
     pub(crate) catalog: Option<SecretUrl>,
@@ -39,7 +39,7 @@ pub(crate) struct OpenArgs {
     #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER", global = true)]
     data: PathBuf,
     #[command(flatten)]
-    places: PlaceArgs,
+    places: LocationArgs,
 }
 
 impl OpenArgs {
@@ -86,7 +86,7 @@ pub(crate) fn folder_without_archive(settings: &StoreSettings) -> Option<PathBuf
 }
 
 /// Opens an archive. If there is none, creates it and says so, because the location may be wrong.
-pub(crate) async fn open_or_make(settings: StoreSettings) -> Outcome<Store> {
+pub(crate) async fn open_or_create(settings: StoreSettings) -> Outcome<Store> {
     if let Some(folder) = folder_without_archive(&settings) {
         let advice = "to use another folder, set --data, RUNLOG_DATA or archive.data in the settings";
         note(format!("there is no archive in {}; creating one there; {advice}", folder.display()));

@@ -1,4 +1,4 @@
-//! What shells complete: names of tasks and workspaces and IDs of runs, which the service is asked for.
+//! What shells complete: names and IDs, which the service is asked for, and the words that some options take.
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -9,6 +9,9 @@ use clap::{Args, Command};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::CompletionCandidate;
 use runlog_client::{Client, Result};
+use runlog_model::wire::overview::ListedRunBody;
+use runlog_model::{RunIdPrefix, RunStatus, Severity};
+use serde_json::Value;
 
 use super::connect::ConnectArgs;
 use super::names::{path_of_task, path_of_workspace};
@@ -38,60 +41,174 @@ pub(crate) fn answer(command: impl Fn() -> Command) {
 /// Tasks whose name, or whose name after that of the workspace, begins with a text.
 pub(crate) fn tasks(current: &OsStr) -> Vec<CompletionCandidate> {
     let text = typed(current);
-    let found = asked(async |client: Client| {
-        let mut candidates: Vec<(String, String)> = Vec::new();
-        for task in client.tasks(None, None).await? {
-            let [environment, workspace, name] = path_of_task(&task);
-            let whole = format!("{workspace}/{name}");
-            let help = format!("{environment}, {}", task.executable);
-            match name.to_lowercase().starts_with(&text) {
-                true => candidates.push((name.to_owned(), format!("{workspace}, {help}"))),
-                false if whole.to_lowercase().starts_with(&text) => candidates.push((whole, help)),
-                false => {}
-            }
-        }
-        Ok(candidates)
-    });
-    shown(found)
+    shown(found(async |client| tasks_named(&client, &text).await))
 }
 
 /// Workspaces whose name, or whose name after that of the environment, begins with a text.
 pub(crate) fn workspaces(current: &OsStr) -> Vec<CompletionCandidate> {
     let text = typed(current);
-    let found = asked(async |client: Client| {
-        let mut candidates = Vec::new();
-        for place in client.workspaces().await? {
-            let [environment, name] = path_of_workspace(&place);
-            let whole = format!("{environment}/{name}");
-            match name.to_lowercase().starts_with(&text) {
-                true => candidates.push((name.to_owned(), format!("{environment}, {}", place.id))),
-                false if whole.to_lowercase().starts_with(&text) => candidates.push((whole, place.id.to_string())),
-                false => {}
-            }
-        }
-        Ok(candidates)
-    });
-    shown(found)
+    shown(found(async |client| workspaces_named(&client, &text).await))
 }
 
-/// Runs whose ID begins with a text: those of the last time if there is none.
+/// Runs whose ID begins with a text: the newest if there is none.
 pub(crate) fn runs(current: &OsStr) -> Vec<CompletionCandidate> {
     let text = typed(current);
-    let found = asked(async |client: Client| {
-        let mut query = vec![("limit", CANDIDATES_MAX.to_string())];
-        query.extend(text.parse::<runlog_model::RunIdPrefix>().ok().map(|prefix| ("idPrefix", prefix.to_string())));
-        let found = client.runs(&query).await?.items.into_iter();
-        let fitting = found.filter(|it| it.run.run_id.to_string().starts_with(&text));
-        let help = |it: &runlog_model::wire::overview::ListedRunBody| {
-            format!("{}, {}, {}", it.task_name, status_word(it.run.status), it.run.trigger_timestamp.to_seconds_text())
-        };
-        Ok(fitting.map(|it| (it.run.run_id.to_string(), help(&it))).collect())
-    });
+    shown(found(async |client| runs_beginning(&client, &text).await))
+}
+
+/// Tasks by name, and runs whose ID begins with a text.
+pub(crate) fn runs_and_tasks(current: &OsStr) -> Vec<CompletionCandidate> {
+    let text = typed(current);
+    shown(found(async |client| {
+        let tasks = tasks_named(&client, &text).await?;
+        Ok([tasks, runs_if_digits(&client, &text).await?].concat())
+    }))
+}
+
+/// The same, and workspaces by name.
+pub(crate) fn runs_tasks_and_workspaces(current: &OsStr) -> Vec<CompletionCandidate> {
+    let text = typed(current);
+    shown(found(async |client| {
+        let tasks = tasks_named(&client, &text).await?;
+        let workspaces = workspaces_named(&client, &text).await?;
+        Ok([tasks, workspaces, runs_if_digits(&client, &text).await?].concat())
+    }))
+}
+
+/// Environments whose name begins with a text.
+pub(crate) fn environments(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| {
+        Ok(client.environments().await?.into_iter().map(|it| (it.name, it.id.to_string())).collect())
+    })
+}
+
+/// Users whose name begins with a text. Only administrators may list them.
+pub(crate) fn users(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| Ok(client.users().await?.into_iter().map(|it| (it.name, it.id)).collect()))
+}
+
+/// Service accounts whose name begins with a text.
+pub(crate) fn service_accounts(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| Ok(client.service_accounts().await?.into_iter().map(|it| (it.name, it.id)).collect()))
+}
+
+/// Service accounts whose ID begins with a text. Only administrators may list them.
+pub(crate) fn service_account_ids(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| Ok(client.service_accounts().await?.into_iter().map(|it| (it.id, it.name)).collect()))
+}
+
+/// Alert rules whose name begins with a text. Only administrators may list them.
+pub(crate) fn alert_rules(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| {
+        Ok(client.alert_rules().await?.into_iter().map(|it| (it.name, String::new())).collect())
+    })
+}
+
+/// Problems whose ID begins with a text, whatever their state.
+pub(crate) fn problems(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| {
+        let query = [("limit", CANDIDATES_MAX.to_string())];
+        Ok(client.problems(&query).await?.items.into_iter().map(|it| (it.id, it.title)).collect())
+    })
+}
+
+/// Executions of plans whose ID begins with a text: the newest.
+pub(crate) fn plan_executions(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| {
+        let found = client.plan_lines(&[("limit", CANDIDATES_MAX.to_string())]).await?;
+        Ok(found.items.into_iter().map(|it| (it.execution_id, it.plan_name.unwrap_or_default())).collect())
+    })
+}
+
+/// Sinks whose name begins with a text. Only administrators may list them.
+pub(crate) fn sinks(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| named_in(&client.read(&["runlog", "v1", "sinks"], &[]).await?, "/", "name"))
+}
+
+/// Upstreams whose name begins with a text. Only administrators may list them.
+pub(crate) fn upstreams(current: &OsStr) -> Vec<CompletionCandidate> {
+    names(current, async |client| {
+        named_in(&client.read(&["runlog", "v1", "collection"], &[]).await?, "/upstreams", "name")
+    })
+}
+
+/// The statuses of runs.
+pub(crate) fn statuses() -> Vec<CompletionCandidate> {
+    RunStatus::ALL.iter().map(|status| CompletionCandidate::new(status_word(*status))).collect()
+}
+
+/// The severities of records.
+pub(crate) fn severities() -> Vec<CompletionCandidate> {
+    Severity::ALL.iter().map(|severity| CompletionCandidate::new(severity.name().to_lowercase())).collect()
+}
+
+async fn tasks_named(client: &Client, text: &str) -> Result<Vec<(String, String)>> {
+    let mut candidates: Vec<(String, String)> = Vec::new();
+    for task in client.tasks(None, None).await? {
+        let [environment, workspace, name] = path_of_task(&task);
+        let whole = format!("{workspace}/{name}");
+        let help = format!("{environment}, {}", task.executable);
+        match name.to_lowercase().starts_with(text) {
+            true => candidates.push((name.to_owned(), format!("{workspace}, {help}"))),
+            false if whole.to_lowercase().starts_with(text) => candidates.push((whole, help)),
+            false => {}
+        }
+    }
+    Ok(candidates)
+}
+
+async fn workspaces_named(client: &Client, text: &str) -> Result<Vec<(String, String)>> {
+    let mut candidates = Vec::new();
+    for workspace in client.workspaces().await? {
+        let [environment, name] = path_of_workspace(&workspace);
+        let whole = format!("{environment}/{name}");
+        match name.to_lowercase().starts_with(text) {
+            true => candidates.push((name.to_owned(), format!("{environment}, {}", workspace.id))),
+            false if whole.to_lowercase().starts_with(text) => candidates.push((whole, workspace.id.to_string())),
+            false => {}
+        }
+    }
+    Ok(candidates)
+}
+
+async fn runs_beginning(client: &Client, text: &str) -> Result<Vec<(String, String)>> {
+    let mut query = vec![("limit", CANDIDATES_MAX.to_string())];
+    query.extend(text.parse::<RunIdPrefix>().ok().map(|prefix| ("idPrefix", prefix.to_string())));
+    let found = client.runs(&query).await?.items.into_iter();
+    let help = |it: &ListedRunBody| {
+        format!("{}, {}, {}", it.task_name, status_word(it.run.status), it.run.trigger_timestamp.to_seconds_text())
+    };
+    let fitting = found.filter(|it| it.run.run_id.to_string().starts_with(text));
+    Ok(fitting.map(|it| (it.run.run_id.to_string(), help(&it))).collect())
+}
+
+/// The runs whose ID begins with these digits; none if they are no digits.
+async fn runs_if_digits(client: &Client, text: &str) -> Result<Vec<(String, String)>> {
+    let is_digits = !text.is_empty() && text.chars().all(|one| one.is_ascii_hexdigit() || one == '-');
+    if is_digits { runs_beginning(client, text).await } else { Ok(Vec::new()) }
+}
+
+/// The values of a field of the items of a list in JSON.
+fn named_in(json: &[u8], list: &str, field: &str) -> Result<Vec<(String, String)>> {
+    let answer: Value = serde_json::from_slice(json).unwrap_or_default();
+    let items = if list == "/" { answer.as_array() } else { answer.pointer(list).and_then(Value::as_array) };
+    let names = items.into_iter().flatten().filter_map(|item| item[field].as_str());
+    Ok(names.map(|name| (name.to_owned(), String::new())).collect())
+}
+
+/// The names that begin with a text, each with its help.
+fn names<F>(current: &OsStr, ask: impl FnOnce(Client) -> F) -> Vec<CompletionCandidate>
+where
+    F: Future<Output = Result<Vec<(String, String)>>>,
+{
+    let text = typed(current);
+    let mut found = found(ask);
+    found.retain(|(name, _)| name.to_lowercase().starts_with(&text));
     shown(found)
 }
 
 /// What the service says, with the connection that the environment describes; nothing if it does not say it soon.
-fn asked<F>(ask: impl FnOnce(Client) -> F) -> Vec<(String, String)>
+fn found<F>(ask: impl FnOnce(Client) -> F) -> Vec<(String, String)>
 where
     F: Future<Output = Result<Vec<(String, String)>>>,
 {

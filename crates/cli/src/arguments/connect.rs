@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap_complete::engine::ArgValueCandidates;
 use runlog_client::{Client, ClientSettings, Credentials, Pace, PaceSetting, TlsSettings, TokioWait};
 use secrecy::SecretString;
 use url::Url;
 
-use super::profile::{Profile, ProfileName};
+use super::profile::{self, Profile, ProfileName};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::render::terminal::note;
@@ -23,7 +24,7 @@ pub(crate) const LOCAL_SERVICE: &str = "http://127.0.0.1:8480";
 pub(crate) struct ConnectArgs {
     /// Profile of `runlog login` whose service and token to use; takes precedence over the environment [or set
     /// RUNLOG_PROFILE; default: default, if neither a service nor credentials are given]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(profile::candidates))]
     profile: Option<ProfileName>,
     /// Base URL of the API [default: a Runlog on this machine, http://127.0.0.1:8480]
     #[arg(long, env = "RUNLOG_API_URL", value_name = "URL", conflicts_with = "region")]
@@ -240,7 +241,7 @@ const LOGIN: &str = "run `runlog login https://…`, or set RUNLOG_TOKEN, or RUN
 
 /// Says on standard error that requests are retried, and why.
 pub(crate) fn note_retries(client: &Client) {
-    client.tell_of_retries(|error, time_left| {
+    client.on_retry(|error, time_left| {
         let text = format!("{error}; retrying for up to {} s", time_left.as_secs());
         note(Stream::Note.shown(&text));
     });

@@ -161,21 +161,21 @@ mod tests {
     }
 
     #[test]
-    fn a_day_goes_from_its_beginning_through_its_last_millisecond() {
+    fn a_day_includes_its_last_millisecond() {
         check("2026-11-24", "2026-11-24T00:00:00.000Z", "2026-11-24T23:59:59.999Z");
         check("today", "2026-11-29T00:00:00.000Z", "2026-11-29T23:59:59.999Z");
         check("Yesterday", "2026-11-28T00:00:00.000Z", "2026-11-28T23:59:59.999Z");
     }
 
     #[test]
-    fn distances_are_from_now_on_for_what_is_to_come() {
+    fn relative_times_point_to_the_future_where_that_is_meant() {
         let now: Timestamp = NOW.parse().unwrap();
         assert_eq!("1d".parse::<Moment>().unwrap().after(now).to_string(), "2026-11-30T12:30:00.000Z");
         assert_eq!("2026-11-30".parse::<Moment>().unwrap().after(now).to_string(), "2026-11-30T00:00:00.000Z");
     }
 
     #[test]
-    fn what_is_no_time_says_what_is() {
+    fn an_invalid_time_is_reported_with_the_accepted_forms() {
         for text in ["", "soon", "3", "PT1H", "--3d", "2026-13-01", "25:00", "1795434850000"] {
             let error = text.parse::<Moment>().unwrap_err();
             assert!(error.contains("2026-11-29T12:00:00Z") && error.contains("2d"), "{text}: {error}");

@@ -1,11 +1,12 @@
-//! Runs, tasks, workspaces, environments and users as a person writes them: by ID, by the beginning of an ID, or by name.
+//! Runs, tasks, workspaces, environments and users as a person writes them: by ID, by the beginning of an ID, by name, or
+//! by the beginning of a name.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-use runlog_client::{Client, ErrorKind};
+use runlog_client::{Client, ErrorKind, ExecutionFilter, ExecutionScope};
 use runlog_model::wire::admin::UserBody;
-use runlog_model::wire::places::{EnvironmentBody, TaskItem, WorkspaceBody};
+use runlog_model::wire::workspaces::{EnvironmentBody, TaskItem, WorkspaceBody};
 use runlog_model::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
 use runlog_store::Store;
 use runlog_store::runs::RunFilter;
@@ -22,6 +23,25 @@ pub(crate) enum RunRef {
     Id(RunId),
     /// At least four digits of it.
     Prefix(RunIdPrefix),
+}
+
+/// A run, and a line of its log if one is named: `6c0e5a34#1204`.
+#[derive(Debug, Clone)]
+pub(crate) struct LineReference {
+    pub(crate) run: RunRef,
+    /// Counted from 1.
+    pub(crate) line: Option<u64>,
+}
+
+/// A run or a task: the ID of either, the name of a task, or the beginning of the ID of a run or of the name of a task.
+#[derive(Debug, Clone)]
+pub(crate) struct RunOrTaskRef(String);
+
+/// A run or a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunOrTask {
+    Run(RunId),
+    Task(TaskId),
 }
 
 /// A task: its ID, its name, or its name after that of its workspace, and of its environment: `sales/nightly-orders`.
@@ -110,34 +130,115 @@ impl FromStr for RunRef {
     }
 }
 
+impl FromStr for LineReference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((run, line)) = text.split_once('#') else { return Ok(Self { run: text.parse()?, line: None }) };
+        // The colon or hyphen that follows it in the output of `runlog search`, and the letter of a link of the web UI.
+        let number = line.trim_end_matches([':', '-']).trim_start_matches('L');
+        let number = number.parse().ok().filter(|number| *number > 0);
+        let number = number.ok_or_else(|| format!("{line:?} is not the number of a line, which is 1 or more"))?;
+        Ok(Self { run: run.parse()?, line: Some(number) })
+    }
+}
+
+impl RunOrTaskRef {
+    /// The run or the task. Whole IDs and names take precedence over the beginning of others.
+    pub(crate) async fn resolve(&self, client: &Client) -> Outcome<RunOrTask> {
+        if let Ok(run) = self.0.parse() {
+            return Ok(RunOrTask::Run(run));
+        }
+        let task = TaskRef(self.0.clone());
+        let found = match self.0.parse() {
+            Ok(id) => Some(id),
+            Err(_) => task.find(client).await?,
+        };
+        if let Some(task) = found {
+            return Ok(RunOrTask::Task(task));
+        }
+        if let Ok(prefix) = self.0.parse() {
+            match RunRef::Prefix(prefix).resolve(client).await {
+                Err(failure) if failure.exit == Exit::NotFound => {}
+                found => return found.map(RunOrTask::Run),
+            }
+        }
+        match task.find_abbreviated(client).await? {
+            Some(task) => Ok(RunOrTask::Task(task)),
+            None => Err(Failure::new(
+                Exit::NotFound,
+                format!(
+                    "no task that you may view has a name that begins with {:?}, and no run an ID; `runlog tasks` and \
+                     `runlog runs` list them",
+                    self.0
+                ),
+            )),
+        }
+    }
+}
+
+/// The newest run of a task. `NotFound`: it has none.
+pub(crate) async fn newest_run(client: &Client, task: TaskId) -> Outcome<RunId> {
+    let filter = ExecutionFilter { limit: 1, ..ExecutionFilter::default() };
+    let newest = client.executions(ExecutionScope::Task(task), &filter).await?.items.into_iter().next();
+    let newest = newest.ok_or_else(|| Failure::new(Exit::NotFound, "this task has no run that you may view"))?;
+    let run = newest.id().parse();
+    run.map_err(|error| Failure::new(Exit::Refused, format!("the service's list of runs: {error}")))
+}
+
 impl TaskRef {
     /// The ID; the service is asked only for a name.
     pub(crate) async fn resolve(&self, client: &Client) -> Outcome<TaskId> {
         match self.0.parse() {
             Ok(id) => Ok(id),
-            Err(_) => self.find(client).await?.ok_or_else(|| {
-                Failure::new(
-                    Exit::NotFound,
-                    format!("no task that you may view is named {:?}; `runlog tasks` lists them", self.0),
-                )
-            }),
+            Err(_) => self.find(client).await?.ok_or_else(|| self.not_found()),
         }
+    }
+
+    /// The ID; the beginning of a name will do if it is of only one task. For commands that change nothing.
+    pub(crate) async fn resolve_abbreviated(&self, client: &Client) -> Outcome<TaskId> {
+        match self.0.parse() {
+            Ok(id) => Ok(id),
+            Err(_) => self.find_abbreviated(client).await?.ok_or_else(|| self.not_found()),
+        }
+    }
+
+    fn not_found(&self) -> Failure {
+        let message = format!("no task that you may view is named {:?}; `runlog tasks` lists them", self.0);
+        Failure::new(Exit::NotFound, message)
     }
 
     /// The ID of the task with this name, if there is one.
     pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<TaskId>> {
+        self.find_in(&self.candidates(client).await?)
+    }
+
+    /// The same, or else the ID of the only task whose name begins with this, if there is one.
+    pub(crate) async fn find_abbreviated(&self, client: &Client) -> Outcome<Option<TaskId>> {
+        let tasks = self.candidates(client).await?;
+        if let Some(task) = self.find_in(&tasks)? {
+            return Ok(Some(task));
+        }
+        let found = tasks.iter().map(|task| (task.executable, path_of_task(task)));
+        the_only("tasks", &self.0, found.filter(|(_, path)| is_abbreviated(&self.0, path)).collect())
+    }
+
+    fn find_in(&self, tasks: &[TaskItem]) -> Outcome<Option<TaskId>> {
+        let found = tasks.iter().map(|task| (task.executable, path_of_task(task)));
+        the_one("tasks", &self.0, found.filter(|(_, path)| is_named(&self.0, path)).collect())
+    }
+
+    /// The tasks whose name begins with this, or with what follows a slash in it, in order of their paths.
+    async fn candidates(&self, client: &Client) -> Outcome<Vec<TaskItem>> {
         // Services filter by the beginning of the name, which may contain the separator as well.
         let ends = std::iter::once(0).chain(self.0.match_indices('/').map(|(at, _)| at + 1));
         let mut tasks = Vec::new();
         for name in ends.map(|begin| &self.0[begin..]).filter(|name| !name.is_empty()) {
-            let found = client.tasks(None, Some(name)).await?;
-            tasks.extend(found.into_iter().filter(|task| {
-                task.name.to_lowercase() == name.to_lowercase() && is_named(&self.0, &path_of_task(task))
-            }));
+            tasks.extend(client.tasks(None, Some(name)).await?);
         }
-        tasks.sort_by(|a, b| path_of_task(a).cmp(&path_of_task(b)));
-        let found = tasks.iter().map(|task| (task.executable, path_of_task(task)));
-        the_one("tasks", &self.0, found.collect())
+        tasks.sort_by(|a, b| path_of_task(a).cmp(&path_of_task(b)).then_with(|| a.executable.cmp(&b.executable)));
+        tasks.dedup_by(|a, b| a.executable == b.executable);
+        Ok(tasks)
     }
 }
 
@@ -146,13 +247,21 @@ impl WorkspaceRef {
     pub(crate) async fn resolve(&self, client: &Client) -> Outcome<WorkspaceId> {
         match self.0.parse() {
             Ok(id) => Ok(id),
-            Err(_) => self.find(client).await?.ok_or_else(|| {
-                Failure::new(
-                    Exit::NotFound,
-                    format!("no workspace that you may view is named {:?}; `runlog workspaces` lists them", self.0),
-                )
-            }),
+            Err(_) => self.find(client).await?.ok_or_else(|| self.not_found()),
         }
+    }
+
+    /// The ID; the beginning of a name will do if it is of only one workspace. For commands that change nothing.
+    pub(crate) async fn resolve_abbreviated(&self, client: &Client) -> Outcome<WorkspaceId> {
+        match self.0.parse() {
+            Ok(id) => Ok(id),
+            Err(_) => self.find_abbreviated(client).await?.ok_or_else(|| self.not_found()),
+        }
+    }
+
+    fn not_found(&self) -> Failure {
+        let message = format!("no workspace that you may view is named {:?}; `runlog workspaces` lists them", self.0);
+        Failure::new(Exit::NotFound, message)
     }
 
     /// The ID in an archive that is open.
@@ -179,10 +288,23 @@ impl WorkspaceRef {
 
     /// The ID of the workspace with this name, if there is one.
     pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<WorkspaceId>> {
-        let mut places = client.workspaces().await?;
-        places.retain(|place| is_named(&self.0, &path_of_workspace(place)));
-        let found = places.iter().map(|place| (place.id, path_of_workspace(place)));
-        the_one("workspaces", &self.0, found.collect())
+        self.find_in(&client.workspaces().await?)
+    }
+
+    /// The same, or else the ID of the only workspace whose name begins with this, if there is one.
+    pub(crate) async fn find_abbreviated(&self, client: &Client) -> Outcome<Option<WorkspaceId>> {
+        let workspaces = client.workspaces().await?;
+        if let Some(id) = self.find_in(&workspaces)? {
+            return Ok(Some(id));
+        }
+        let found = workspaces.iter().map(|workspace| (workspace.id, path_of_workspace(workspace)));
+        let found = found.filter(|(_, path)| is_abbreviated(&self.0, path));
+        the_only("workspaces", &self.0, found.collect())
+    }
+
+    fn find_in(&self, workspaces: &[WorkspaceBody]) -> Outcome<Option<WorkspaceId>> {
+        let found = workspaces.iter().map(|workspace| (workspace.id, path_of_workspace(workspace)));
+        the_one("workspaces", &self.0, found.filter(|(_, path)| is_named(&self.0, path)).collect())
     }
 }
 
@@ -259,6 +381,14 @@ impl FromStr for UserRef {
     }
 }
 
+impl FromStr for RunOrTaskRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        not_empty(text).map(Self)
+    }
+}
+
 impl FromStr for TaskRef {
     type Err = String;
 
@@ -313,6 +443,35 @@ fn the_one<I: Copy + Display, const N: usize>(
     }
 }
 
+/// The only one of those whose name begins with a text, each an ID and a path; none if there are none.
+///
+/// `Usage`: there are several.
+fn the_only<I: Copy + Display, const N: usize>(
+    what: &str,
+    text: &str,
+    found: Vec<(I, [&str; N])>,
+) -> Outcome<Option<I>> {
+    match found.as_slice() {
+        [] => Ok(None),
+        [(id, _)] => Ok(Some(*id)),
+        _ => {
+            let candidates: Vec<_> = found.iter().map(|(id, path)| format!("{id}  {}", path.join("/"))).collect();
+            Err(ambiguous(&format!("there are several {what} whose name begins with {text:?}"), &candidates))
+        }
+    }
+}
+
+/// True when a text is the last names of a path, in any case, of which the very last may be cut short.
+fn is_abbreviated(text: &str, path: &[&str]) -> bool {
+    let (text, Some(name)) = (text.to_lowercase(), path.last()) else { return false };
+    let name = name.to_lowercase();
+    (0..path.len()).any(|first| {
+        let whole = path[first..].join("/").to_lowercase();
+        let before_name = whole.len() - name.len();
+        text.len() > before_name && whole.starts_with(&text)
+    })
+}
+
 /// True when a text is the last names of a path, in any case.
 fn is_named(text: &str, path: &[&str]) -> bool {
     let text = text.to_lowercase();
@@ -349,6 +508,17 @@ mod tests {
             assert!(!is_named(text, &path), "{text}");
         }
         assert!(is_named_exactly("sales/nightly/orders", &path) && !is_named_exactly("Nightly/orders", &path));
+    }
+
+    #[test]
+    fn the_name_of_a_task_may_be_cut_short_and_those_before_it_may_not() {
+        let path = ["production", "sales", "nightly-orders"];
+        for text in ["nightly", "N", "sales/nightly-o", "production/sales/nightly-orders"] {
+            assert!(is_abbreviated(text, &path), "{text}");
+        }
+        for text in ["orders", "sales", "sales/", "sal/nightly", "production/sales", ""] {
+            assert!(!is_abbreviated(text, &path), "{text}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_bounds_is_told_with_them() {
+    fn a_number_out_of_bounds_is_reported_with_the_bounds() {
         let days = between(1_u32, 60);
         assert_eq!(days("60"), Ok(60));
         for wrong in ["90", "0", "-1", "soon"] {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context;
+use clap_complete::engine::CompletionCandidate;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -61,14 +62,35 @@ impl ProfileName {
         named.map_err(|error| Failure::new(Exit::Usage, format!("{VARIABLE}: {error}")))
     }
 
+    /// The names of all profiles; none if the folder cannot be read.
+    pub(crate) fn all() -> Vec<Self> {
+        let entries = folder().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        let name = |file: PathBuf| file.to_str()?.strip_suffix(".toml")?.parse().ok();
+        entries.filter_map(|entry| name(entry.file_name().into())).collect()
+    }
+
     fn file(&self) -> Outcome<PathBuf> {
-        let folder = environment("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        let folder = folder.or_else(|| environment("HOME").map(|home| PathBuf::from(home).join(".config")));
-        let folder = folder.ok_or_else(|| {
+        let folder = folder().ok_or_else(|| {
             Failure::new(Exit::Failed, "there is no folder for profiles; set HOME or XDG_CONFIG_HOME")
         })?;
-        Ok(folder.join("runlog/profiles").join(format!("{}.toml", self.0)))
+        Ok(folder.join(format!("{}.toml", self.0)))
     }
+}
+
+/// What shells complete: the names of the profiles, each with the address of its service.
+pub(crate) fn candidates() -> Vec<CompletionCandidate> {
+    let mut names = ProfileName::all();
+    names.sort_by(|one, other| one.0.cmp(&other.0));
+    let address =
+        |name: &ProfileName| Profile::read(name).ok().flatten().map(|profile| profile.api_url.to_string().into());
+    names.iter().map(|name| CompletionCandidate::new(&name.0).help(address(name))).collect()
+}
+
+/// The folder of the profiles; none without a home.
+fn folder() -> Option<PathBuf> {
+    let folder = environment("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = folder.or_else(|| environment("HOME").map(|home| PathBuf::from(home).join(".config")));
+    Some(folder?.join("runlog/profiles"))
 }
 
 /// A service, and the token of someone who has logged in.
@@ -161,7 +183,7 @@ impl Profile {
 
 fn not_logged_in(name: &ProfileName) -> Failure {
     let option = if name.0 == DEFAULT { String::new() } else { format!(" --profile {name}") };
-    Failure::new(Exit::Denied, format!("nobody has logged in as profile {name}; run: runlog login https://…{option}"))
+    Failure::new(Exit::Denied, format!("there is no profile {name}; run: runlog login https://…{option}"))
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::{Client, ErrorKind};
 use runlog_model::wire::alerts::{AlertPreviewBody, AlertRuleBody, NewAlertMute};
 use runlog_model::{Clock, Random};
 use runlog_store::Store;
 
-use crate::arguments::archive::{self, PlaceArgs};
+use crate::arguments::archive::{self, LocationArgs};
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::moment::Moment;
 use crate::exit::{Exit, Failure, Outcome};
@@ -37,7 +39,7 @@ pub(crate) struct AlertsArgs {
 enum Action {
     /// Show which alerts each rule would have sent in the last days; nothing is recorded or sent
     Preview(PreviewArgs),
-    /// List the rules with their state, what is open, and the maintenance windows
+    /// List the rules with their state, open alerts, and the maintenance windows
     List(ListArgs),
     /// Send no more alerts of a rule, for a while or until it is unmuted
     Mute(MuteArgs),
@@ -60,7 +62,7 @@ struct ListArgs {
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    places: PlaceArgs,
+    places: LocationArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -75,12 +77,12 @@ applies on every node within seconds. It requires the token of an administrator.
 its problem (runlog problems mute).")]
 struct MuteArgs {
     /// Name of the rule
-    #[arg(value_name = "RULE")]
+    #[arg(value_name = "RULE", add = ArgValueCompleter::new(candidates::alert_rules))]
     rule: String,
-    /// When it ends: a time, or a distance from now such as 3h or 2d [default: when the rule is unmuted]
+    /// End of the mute: a time, or a duration from now such as 3h or 2d [default: when the rule is unmuted]
     #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
-    /// Why, for others who see the rule; up to 500 characters
+    /// Reason, shown with the rule; up to 500 characters
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
     #[command(flatten)]
@@ -90,7 +92,7 @@ struct MuteArgs {
 #[derive(Debug, Args)]
 struct UnmuteArgs {
     /// Name of the rule
-    #[arg(value_name = "RULE")]
+    #[arg(value_name = "RULE", add = ArgValueCompleter::new(candidates::alert_rules))]
     rule: String,
     #[command(flatten)]
     connect: ConnectArgs,
@@ -101,7 +103,7 @@ struct UnmuteArgs {
 PagerDuty and Opsgenie open an alert and close it at once. No archive is needed.")]
 struct TestArgs {
     /// Name of the rule
-    #[arg(value_name = "RULE")]
+    #[arg(value_name = "RULE", add = ArgValueCompleter::new(candidates::alert_rules))]
     rule: String,
     /// Settings file
     #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
@@ -110,14 +112,14 @@ struct TestArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Late tasks, incomplete logs and unavailable engines are those of now. Sinks that are behind are not searched for, and
-maintenance windows do not matter. No secret of the settings is needed.")]
+Late tasks, incomplete logs and unavailable engines are evaluated at the current time. Lagging sinks are not included, and
+maintenance windows are ignored. No secrets of the settings are needed.")]
 struct PreviewArgs {
     /// How far back to search: a time, or a duration ago, such as 12h or 7d
     #[arg(long, value_name = "TIME", default_value = "2d", allow_hyphen_values = true)]
     since: Moment,
     /// Only this rule
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::alert_rules))]
     rule: Option<String>,
     /// Settings file
     #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
@@ -126,7 +128,7 @@ struct PreviewArgs {
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    places: PlaceArgs,
+    places: LocationArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -251,7 +253,7 @@ fn state(rule: &AlertRuleBody) -> String {
 }
 
 /// Opens the archive of the settings.
-async fn open(settings: &Settings, file: &Path, data: Option<&Path>, places: &PlaceArgs) -> Outcome<Store> {
+async fn open(settings: &Settings, file: &Path, data: Option<&Path>, places: &LocationArgs) -> Outcome<Store> {
     let stored = settings.archive(data, places.catalog.clone(), places.objects.clone())?;
     if let Some(folder) = archive::folder_without_archive(&stored) {
         let (folder, file) = (folder.display(), file.display());

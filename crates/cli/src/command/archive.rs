@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::wire::retention::RetentionPreviewBody;
 use runlog_model::{Clock, WorkspaceId};
@@ -14,6 +15,7 @@ use runlog_store::{SecretUrl, Store, StoreSettings};
 use serde_json::json;
 
 use crate::arguments::archive::{OpenArgs, catalog, folder_without_archive, objects, open};
+use crate::arguments::candidates;
 use crate::arguments::names::{RunRef, WorkspaceRef};
 use crate::arguments::number::{Size, between};
 use crate::exit::{Exit, Failure, Outcome};
@@ -48,8 +50,8 @@ pub(crate) struct ArchiveArgs {
 /// A copy of the archive.
 #[derive(Debug, Args)]
 struct CopyArgs {
-    /// Restore damaged objects and logs from a copy of the archive, made with `runlog archive copy`: its folder, for what
-    /// --from-catalog and --from-objects do not name
+    /// Restore damaged objects and logs from a copy of the archive, made with `runlog archive copy`: its folder, for parts
+    /// not given with --from-catalog and --from-objects
     #[arg(long, value_name = "FOLDER", requires = "repair")]
     from: Option<PathBuf>,
     /// PostgreSQL database with the catalog of the copy
@@ -88,7 +90,7 @@ enum Action {
     },
     /// Copy the archive to another location; a repeated copy resumes and adds what is new
     Copy {
-        /// Folder to copy to, for what --to-catalog and --to-objects do not name
+        /// Folder to copy to, for parts not given with --to-catalog and --to-objects
         #[arg(long, value_name = "FOLDER", required_unless_present_all = ["to_catalog", "to_objects"])]
         to_data: Option<PathBuf>,
         /// PostgreSQL database to copy the catalog to
@@ -104,17 +106,18 @@ enum Action {
     /// Set how long the logs of a workspace are kept; without an option, show it
     Retention {
         /// The workspace: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::workspaces))]
         workspace: WorkspaceRef,
         /// Keep logs for this many days after the end of the run
         #[arg(long, value_name = "DAYS", value_parser = between(1_u64, 36_500))]
         days: Option<u64>,
-        /// Keep at most so many bytes of logs, such as 500MiB or 5GB; the oldest are deleted first
+        /// Maximum size of the logs, such as 500MiB or 5GB; the oldest are deleted first
         #[arg(long, value_name = "SIZE")]
         bytes: Option<Size>,
         /// Keep logs without a limit
         #[arg(long, conflicts_with_all = ["days", "bytes"])]
         forever: bool,
-        /// Confirm that logs are deleted; required if the new retention does not keep all logs that are stored now
+        /// Confirm that logs are deleted; required if the new retention would delete existing logs
         #[arg(long)]
         yes: bool,
         /// Show which logs would be deleted, and change nothing
@@ -125,7 +128,7 @@ enum Action {
     Hold {
         /// The run: its ID, or the first digits of it
         run: RunRef,
-        /// Why the log must not be deleted, for others who see the hold; up to 500 characters
+        /// Reason, shown with the hold; up to 500 characters
         #[arg(long, value_name = "TEXT", conflicts_with = "release")]
         reason: Option<String>,
         /// Release the hold
@@ -172,7 +175,7 @@ async fn reseal(store: &Store, as_json: bool) -> Outcome {
         let before = files;
         files += maintenance.seal_for_tables(&mut after).await?;
         loop {
-            bar.tell(format!("sealing: {}", counted(runs, "run")));
+            bar.set_text(format!("sealing: {}", counted(runs, "run")));
             match maintenance.seal().await?.runs {
                 0 => break,
                 sealed => runs += sealed,
@@ -252,13 +255,13 @@ async fn act(store: &Store, of: &StoreSettings, action: Action, as_json: bool) -
             let bar = Bar::telling();
             let mut sealed = 0;
             loop {
-                bar.tell(format!("sealing: {}", counted(sealed, "run")));
+                bar.set_text(format!("sealing: {}", counted(sealed, "run")));
                 match store.maintenance().seal().await?.runs {
                     0 => break,
                     runs => sealed += runs,
                 }
             }
-            bar.tell("summarising");
+            bar.set_text("summarising");
             let made = runlog_analysis::summarize_all(store.summaries(), store.logs()).await?;
             drop(bar);
             let json = json!({ "runsSealed": sealed, "summaries": made });
@@ -405,9 +408,9 @@ async fn repair_from(store: &Store, of: &StoreSettings, copy: StoreSettings, as_
 async fn verify(store: &Store, repair: bool, copy: Option<&Store>, as_json: bool) -> Outcome {
     let bar = Bar::telling();
     let tell = |progress| match progress {
-        VerifyProgress::Objects(done) => bar.tell(format!("hashing objects: {}", count(done))),
-        VerifyProgress::Runs(done) => bar.tell(format!("counting runs: {}", count(done))),
-        VerifyProgress::Looked(done) => bar.tell(format!("looking for orphans: {}", count(done))),
+        VerifyProgress::Objects(done) => bar.set_text(format!("hashing objects: {}", count(done))),
+        VerifyProgress::Runs(done) => bar.set_text(format!("counting runs: {}", count(done))),
+        VerifyProgress::Looked(done) => bar.set_text(format!("looking for orphans: {}", count(done))),
     };
     let verified = match copy {
         Some(copy) => store.maintenance().repair_from(copy.maintenance(), tell).await?,
@@ -478,7 +481,7 @@ fn refuse_same_place(from: &StoreSettings, to: &StoreSettings) -> Outcome {
     let is_same_folder = folder(from).is_some() && folder(from) == folder(to);
     let is_same = |from: &Option<SecretUrl>, to: &Option<SecretUrl>| match (from, to) {
         (None, None) => is_same_folder,
-        (Some(from), Some(to)) => from.is_same_place(to),
+        (Some(from), Some(to)) => from.is_same_location(to),
         _ => false,
     };
     let shared = match (is_same(&from.catalog, &to.catalog), is_same(&from.objects, &to.objects)) {
@@ -502,7 +505,7 @@ async fn copy(store: &Store, settings: StoreSettings, no_verify: bool, as_json: 
         .copy_to(target.maintenance(), |progress| {
             let done = progress.copied.runs + progress.copied.runs_before;
             let size = bytes(progress.copied.bytes);
-            bar.tell(format!("copying: {} of {}, {size}", count(done), counted(progress.runs_total, "run")));
+            bar.set_text(format!("copying: {} of {}, {size}", count(done), counted(progress.runs_total, "run")));
         })
         .await?;
     drop(bar);

@@ -1,8 +1,10 @@
 //! `runlog audit-logs`: what users did in the consoles and APIs of the upstreams.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_model::wire::tenant_audit_logs::TenantAuditLogBody;
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::period::PeriodArgs;
 use crate::exit::Outcome;
@@ -49,7 +51,7 @@ pub(crate) struct AuditLogsArgs {
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
     /// Only entries of this upstream
-    #[arg(long, value_name = "UPSTREAM")]
+    #[arg(long, value_name = "UPSTREAM", add = ArgValueCompleter::new(candidates::upstreams))]
     upstream: Option<String>,
     /// Maximum number of entries to list
     #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT")]

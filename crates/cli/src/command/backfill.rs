@@ -7,7 +7,7 @@ use crate::arguments::period::PastArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::collect_progress::CollectBar;
 use crate::render::terminal::{count, counted, note, result_line};
-use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
+use crate::settings::{Opened, Requirement, Scheduled, SettingsArgs};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -27,7 +27,7 @@ pub(crate) struct BackfillArgs {
 /// Collects the runs of a past period.
 pub(crate) async fn run(args: BackfillArgs, stop: CancellationToken) -> Outcome {
     let range = args.period.range()?;
-    let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
+    let Opened { store, upstreams, .. } = args.settings.open(Requirement::Upstreams).await?;
     let bar = CollectBar::new();
     let (mut set_back, mut problem) = (0, None);
     for Scheduled { upstream, .. } in upstreams {

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::{Client, ContentEncoding, ErrorKind, PushBatch};
 use runlog_collector::{FetchError, FetchRequest, NoProgress, Output, fetch_run};
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId};
+use runlog_model::{Clock, Random, Record, RunId, RunStatus};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
+use crate::arguments::names::TaskRef;
 use crate::arguments::number::between;
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
@@ -32,18 +35,18 @@ would: from the same service, or from the one given with --through, which collec
 arrive is missing, a record that arrives again is a duplicate, and a log that takes longer than --late is late.
 
 Examples:
-  runlog canary --task 57f64991e4b0b689a64feed2 --once
-  runlog canary --task 57f64991e4b0b689a64feed2 --every 5m \\
+  runlog canary --task canaries/canary --once
+  runlog canary --task canaries/canary --every 5m \\
       --metrics-file /var/lib/node_exporter/runlog.prom
-  RUNLOG_THROUGH_TOKEN=… runlog canary --task 57f64991e4b0b689a64feed2 \\
+  RUNLOG_THROUGH_TOKEN=… runlog canary --task canaries/canary \\
       --through https://archive.example.com --late 7m --within 20m
 
 Exit codes of --once: 0 all records arrived, 6 records are missing or duplicated, 5 the log was late or did not arrive \
 in time")]
 pub(crate) struct CanaryArgs {
-    /// ID of the task reserved for canary runs
-    #[arg(long, value_name = "TASK_ID")]
-    task: TaskId,
+    /// The task reserved for canary runs: its ID or name
+    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
+    task: TaskRef,
     /// Number of records per run
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = between(1_u64, 100_000))]
     records: u64,
@@ -121,7 +124,7 @@ pub(crate) async fn run(args: CanaryArgs, stop: CancellationToken) -> Outcome {
         }
         match outcome {
             Ok(finding) => {
-                tell(&args, &finding)?;
+                print_result(&args, &finding)?;
                 if args.once {
                     return verdict(&finding);
                 }
@@ -140,7 +143,8 @@ pub(crate) async fn run(args: CanaryArgs, stop: CancellationToken) -> Outcome {
 async fn sing(args: &CanaryArgs, client: &Client, through: &Client) -> Outcome<Finding> {
     let run_id = RunId::random(&SystemRandom);
     let mark = SystemRandom.uuid().to_string();
-    client.start_run(run_id, &StartRun::of_task(args.task)).await?;
+    let task = args.task.resolve(client).await?;
+    client.start_run(run_id, &StartRun::of_task(task)).await?;
     let mut log = Vec::new();
     for number in 0..args.records {
         let mut record = Record::at(SystemClock.now());
@@ -230,7 +234,7 @@ fn compared(run_id: RunId, mark: &str, sent: u64, messages: &[String]) -> Findin
     Finding { run_id, sent, missing, duplicates, strange, is_late: false, took_ms: 0 }
 }
 
-fn tell(args: &CanaryArgs, finding: &Finding) -> Outcome {
+fn print_result(args: &CanaryArgs, finding: &Finding) -> Outcome {
     if args.json {
         return Ok(result_json(finding)?);
     }
@@ -309,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_doubled_or_strange_is_counted() {
+    fn missing_duplicate_and_unknown_records_are_counted() {
         let messages = [message("m", 0), message("m", 2), message("m", 2), message("n", 1)];
         let run_id = "00000000-0000-4000-8000-000000000001".parse().unwrap();
         let found = compared(run_id, "m", 3, &messages);

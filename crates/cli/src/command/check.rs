@@ -11,7 +11,7 @@ use crate::arguments::connect::note_retries;
 use crate::background::deliverers;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{BAD, FAINT, GOOD, result_line, styled};
-use crate::settings::{EXAMPLE, Needs, Opened, Scheduled, SettingsArgs};
+use crate::settings::{EXAMPLE, Opened, Requirement, Scheduled, SettingsArgs};
 use crate::stop::until_stopped;
 use crate::system::SystemClock;
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: CheckArgs, stop: CancellationToken) -> Outcome {
     if args.example {
         return Ok(result_line(EXAMPLE.trim_end())?);
     }
-    let opened = args.from.open(Needs::Something).await?;
+    let opened = args.from.open(Requirement::Something).await?;
     // Told to stop, it still removes what it has written.
     opened.store.check_until(&stop).await?;
     result_line(format!("{}  archive: opens in {}, and is writable", styled(GOOD, "good"), opened.place))?;
@@ -122,7 +122,7 @@ async fn check_peers(opened: Opened) -> Outcome {
 async fn check_sinks(store: &Store, sinks: Vec<SinkConfig>) -> Outcome<Option<Exit>> {
     let mut first = None;
     for deliverer in deliverers(store, sinks) {
-        let (name, place) = (deliverer.name(), deliverer.place());
+        let (name, place) = (deliverer.name(), deliverer.location());
         match deliverer.check().await {
             Ok(()) => result_line(format!("{}  sink {name}: {place} accepts deliveries", styled(GOOD, "good")))?,
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runlog_collector::alerts::{AlertError, Look};
+use runlog_collector::alerts::{AlertError, SearchScope};
 use runlog_collector::{CollectError, CollectStats, Collector};
 use runlog_model::Clock;
 use runlog_store::Store;
@@ -10,12 +10,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::log::LogArgs;
-use crate::background::{collect_for_good, send_alerts, spawn_delivery};
+use crate::background::{collect_continuously, send_alerts, spawn_delivery};
 use crate::command::deliver::deliver_once;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::collect_progress::CollectBar;
 use crate::render::terminal::{count, counted, note, result_json, result_line};
-use crate::settings::{Needs, Opened, Scheduled, SettingsArgs};
+use crate::settings::{Opened, Requirement, Scheduled, SettingsArgs};
 use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
@@ -56,17 +56,17 @@ pub(crate) async fn run(args: CollectArgs, stop: CancellationToken) -> Outcome {
     if !args.once {
         args.log.write();
     }
-    let opened = args.from.open_to_seal(Needs::UpstreamsOrAlerts, args.iceberg).await?;
+    let opened = args.from.open_to_seal(Requirement::UpstreamsOrAlerts, args.iceberg).await?;
     let store = opened.store.clone();
     let outcome = match args.once {
         true => once(opened, &args, CollectBar::new(), &stop).await,
-        false => for_good(opened, &args, &stop).await,
+        false => continuously(opened, &args, &stop).await,
     };
     store.close().await;
     outcome
 }
 
-async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) -> Outcome {
+async fn continuously(opened: Opened, args: &CollectArgs, stop: &CancellationToken) -> Outcome {
     let Opened { store, upstreams, sinks, alerts, .. } = opened;
     for Scheduled { upstream, .. } in &upstreams {
         retry_if_asked(&store, args, &upstream.name).await?;
@@ -77,7 +77,7 @@ async fn for_good(opened: Opened, args: &CollectArgs, stop: &CancellationToken) 
     tokio::join!(
         store.maintenance().run_jobs(stop.clone()),
         runlog_analysis::make_summaries(store.summaries(), store.logs(), stop.clone()),
-        collect_for_good(store.clone(), upstreams, unheard, stop.clone()),
+        collect_continuously(store.clone(), upstreams, unheard, stop.clone()),
         send_alerts(&store, alerts.map(Arc::new), stop.clone())
     );
     while delivering.join_next().await.is_some() {}
@@ -122,7 +122,7 @@ async fn once(opened: Opened, args: &CollectArgs, bar: Arc<CollectBar>, stop: &C
     }
     drop(bar);
     if let Some(alerts) = alerts {
-        alerts.find(Look::Once, SystemClock.now()).await.map_err(alert_failure)?;
+        alerts.find(SearchScope::Once, SystemClock.now()).await.map_err(alert_failure)?;
         alerts.send_due(&SystemClock, stop).await.map_err(alert_failure)?;
     }
     if args.json {

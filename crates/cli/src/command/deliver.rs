@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap_complete::engine::ArgValueCompleter;
 use futures::future::join_all;
 use runlog_collector::{Deliverer, DeliveryStats, SinkConfig};
 use runlog_model::TimeRange;
@@ -9,7 +10,8 @@ use runlog_store::Store;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::archive::{self, PlaceArgs};
+use crate::arguments::archive::{self, LocationArgs};
+use crate::arguments::candidates;
 use crate::arguments::log::LogArgs;
 use crate::arguments::period::PeriodArgs;
 use crate::background::{deliverers, run_all};
@@ -51,13 +53,14 @@ pub(crate) struct DeliverArgs {
     #[arg(long)]
     history: bool,
     /// Delete the delivery state of a sink that is no longer in the settings, and exit
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["once", "replay", "history", "sink"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["once", "replay", "history", "sink"],
+          add = ArgValueCompleter::new(candidates::sinks))]
     forget: Option<String>,
     /// Print the result as JSON
     #[arg(long, requires = "once")]
     json: bool,
     /// Only this sink
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::sinks))]
     sink: Option<String>,
     /// Settings file
     #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
@@ -66,7 +69,7 @@ pub(crate) struct DeliverArgs {
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    places: PlaceArgs,
+    places: LocationArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -80,7 +83,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
     let settings = Settings::read(&args.settings)?;
     let stored = settings.archive(args.data.as_deref(), args.places.catalog.clone(), args.places.objects.clone())?;
     let mut sinks = settings.sinks()?;
-    let store = archive::open_or_make(stored).await?;
+    let store = archive::open_or_create(stored).await?;
     if let Some(name) = &args.forget {
         return forget(&store, &sinks, name).await;
     }
@@ -110,7 +113,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
         true => once(&deliverers, args.json, &stop).await,
         false => {
             for deliverer in &deliverers {
-                note(format!("delivering to {}: {}", deliverer.name(), deliverer.place()));
+                note(format!("delivering to {}: {}", deliverer.name(), deliverer.location()));
             }
             run_all(deliverers, stop).await;
             Ok(())

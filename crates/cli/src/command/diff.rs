@@ -5,7 +5,7 @@ use runlog_analysis::report::{LogState, RunReport};
 use runlog_client::Client;
 use runlog_model::RunId;
 
-use super::report::{FormArgs, document_of_diff, tell};
+use super::report::{FormArgs, document_of_diff, print_report};
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::RunRef;
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: DiffArgs) -> Outcome {
     };
     let diff = client.run_diff(before, after).await?;
     let page = args.connect.page(&format!("runs/{before}/compare/{after}"));
-    tell(&args.form, diff, page, document_of_diff)
+    print_report(&args.form, diff, page, document_of_diff)
 }
 
 /// The run that a report compares a run with, if it was successful.

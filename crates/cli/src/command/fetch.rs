@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use clap_complete::engine::ArgValueCompleter;
-use runlog_collector::{Completeness, FetchError, FetchReport, FetchRequest, Form, LogOrder, Output, fetch_run};
+use runlog_collector::{
+    Completeness, FetchError, FetchReport, FetchRequest, LogOrder, Output, OutputFormat, fetch_run,
+};
 use runlog_model::{RunId, TimeRange};
 
 use crate::arguments::candidates;
@@ -114,11 +116,11 @@ impl FetchArgs {
 }
 
 impl Format {
-    fn form(self) -> Form {
+    fn form(self) -> OutputFormat {
         match self {
-            Self::Ndjson => Form::Ndjson,
-            Self::Json => Form::Json,
-            Self::Text => Form::Text,
+            Self::Ndjson => OutputFormat::Ndjson,
+            Self::Json => OutputFormat::Json,
+            Self::Text => OutputFormat::Text,
         }
     }
 
@@ -161,7 +163,7 @@ pub(crate) async fn run(args: FetchArgs) -> Outcome {
         std::io::copy(&mut File::open(folder.path().join("log"))?, &mut screen)?;
         screen.finish()?;
     }
-    tell(&args, &output, &report)?;
+    print_result(&args, &output, &report)?;
     match report.completeness {
         Completeness::Different { .. } | Completeness::Unknown => {
             Err(Failure::new(Exit::Incomplete, "the log was written although it may be incomplete"))
@@ -197,7 +199,7 @@ fn advice(error: &FetchError) -> &'static str {
     }
 }
 
-fn tell(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
+fn print_result(args: &FetchArgs, output: &Output, report: &FetchReport) -> Outcome {
     let is_in_pipe = matches!(output, Output::StandardOutput);
     if args.json {
         let line = serde_json::to_string(report).map_err(anyhow::Error::from)?;
@@ -255,7 +257,7 @@ mod tests {
 
     /// The advice was in the error itself, and therefore also shown for collected runs, where there is no such option.
     #[test]
-    fn who_fetches_a_log_that_is_not_whole_is_told_how_to_take_it_as_it_is() {
+    fn the_error_of_an_incomplete_fetch_names_the_option_to_accept_it() {
         let incomplete = FetchError::Incomplete { expected: 7, got: 5 };
         let source = runlog_client::Error::new(runlog_client::ErrorKind::Forbidden, "no right to count");
         for error in [incomplete, FetchError::Uncounted { got: 5, source }] {

@@ -17,11 +17,11 @@ const WIDTH: usize = 100;
 #[derive(Debug, clap::Args)]
 pub(crate) struct GenerateArgs {
     #[command(subcommand)]
-    what: What,
+    what: GeneratedPart,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
+enum GeneratedPart {
     /// Write a man page for each command
     Man {
         /// Folder for the pages; created if it does not exist
@@ -37,15 +37,15 @@ enum What {
 pub(crate) fn run(args: GenerateArgs, command: Command) -> Outcome {
     let command = reproducible(command.term_width(WIDTH));
     match args.what {
-        What::Man { folder } => {
+        GeneratedPart::Man { folder } => {
             let made = std::fs::create_dir_all(&folder).and_then(|()| clap_mangen::generate_to(command, &folder));
             made.map_err(|error| {
                 let error = anyhow::anyhow!("cannot write man pages to {}: {error}", folder.display());
                 Failure { exit: Exit::Failed, error }
             })
         }
-        What::Commands => Ok(result_line(commands(command).trim_end())?),
-        What::Settings => Ok(result_line(settings(command).trim_end())?),
+        GeneratedPart::Commands => Ok(result_line(commands(command).trim_end())?),
+        GeneratedPart::Settings => Ok(result_line(settings(command).trim_end())?),
     }
 }
 
@@ -106,6 +106,14 @@ fn settings(mut command: Command) -> String {
         // Writing to a String cannot fail.
         let _ = write!(page, "\n### {name}\n\n{options}{default}: {}.\n\nRead by {commands}.\n", variable.help);
     }
+    let mut former = Vec::new();
+    add_former_names(&mut former, &command);
+    page.push_str(
+        "\n### Former names\n\n\
+         These names of earlier versions are still accepted, and take precedence over the current ones.\n\n\
+         | variable | option | now |\n|---|---|---|\n",
+    );
+    page.push_str(&former.concat());
     page.push_str(
         "\n### Secrets\n\n\
          `RUNLOG_PROFILE` names a [profile](../how-to/log-in.md).\n\n`RUNLOG_TOKEN` contains a personal access token, `RUNLOG_CLIENT_SECRET` the secret of the service account \
@@ -148,6 +156,19 @@ fn add_variables(variables: &mut BTreeMap<String, Variable>, command: &Command) 
     }
     for one in command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help") {
         add_variables(variables, one);
+    }
+}
+
+/// Adds a row for each hidden option of an environment variable: its help ends with the current name.
+fn add_former_names(rows: &mut Vec<String>, command: &Command) {
+    for arg in command.get_arguments().filter(|arg| arg.is_hide_set()) {
+        let Some(variable) = arg.get_env().and_then(|name| name.to_str()) else { continue };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let now = help.strip_prefix("Former name of ").unwrap_or(&help);
+        rows.push(format!("| `{variable}` | {} | `{now}` |\n", option(arg)));
+    }
+    for one in command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help") {
+        add_former_names(rows, one);
     }
 }
 

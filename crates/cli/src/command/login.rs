@@ -4,13 +4,14 @@ use std::io::{IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap_complete::engine::ArgValueCandidates;
 use runlog_client::{Client, ErrorKind, SignIn};
 use runlog_model::wire::sign_in::DeviceTokenRequest;
 use secrecy::SecretString;
 use url::Url;
 
 use crate::arguments::connect::{TlsArgs, client_for};
-use crate::arguments::profile::{Profile, ProfileName};
+use crate::arguments::profile::{self, Profile, ProfileName};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::hidden::hidden_line;
 use crate::render::terminal::note;
@@ -34,7 +35,7 @@ pub(crate) struct LoginArgs {
     #[arg(value_name = "URL")]
     url: Url,
     /// Name of the profile [default: default]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(profile::candidates))]
     profile: Option<ProfileName>,
     /// Read a personal access token, even if the service has an identity provider
     #[arg(long, conflicts_with = "device")]
@@ -56,7 +57,7 @@ Examples:
   runlog logout --profile staging")]
 pub(crate) struct LogoutArgs {
     /// Name of the profile [default: default]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(profile::candidates))]
     profile: Option<ProfileName>,
 }
 
@@ -76,7 +77,7 @@ pub(crate) async fn login(args: LoginArgs) -> Outcome {
     let caller = check(&client).await?;
     let profile = Profile { api_url: args.url, token };
     let path = profile.keep(&name)?;
-    note(format!("logged in to {}{caller}; the token is kept in {}", profile.api_url, path.display()));
+    note(format!("logged in to {}{caller}; the token is stored in {}", profile.api_url, path.display()));
     Ok(())
 }
 
@@ -175,6 +176,6 @@ async fn check(client: &Client) -> Outcome<String> {
             client.workspaces().await?;
             Ok(String::new())
         }
-        Err(error) => Err(Failure::from(error).while_doing("the token was not accepted and is not kept")),
+        Err(error) => Err(Failure::from(error).while_doing("the token was not accepted and was not stored")),
     }
 }

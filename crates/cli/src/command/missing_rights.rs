@@ -2,8 +2,8 @@
 
 use runlog_client::Client;
 use runlog_model::WorkspaceId;
-use runlog_model::place::Right;
 use runlog_model::wire::session::{SessionBody, SessionWorkspace};
+use runlog_model::workspaces::Right;
 
 use crate::render::screen::Stream;
 use crate::render::terminal::{counted, note};

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
-use crate::arguments::names::{RunRef, TaskRef};
+use crate::arguments::names::{LineReference, RunOrTask, RunOrTaskRef, TaskRef, newest_run};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{note, result_line};
 
@@ -19,16 +19,27 @@ const OPENERS: [&str; 3] = ["xdg-open", "open", "wslview"];
 #[command(after_help = "\
 Examples:
   runlog open                              the overview
-  runlog open 6c0e5a34                     a run
-  runlog open --task sales/nightly-orders
-  runlog open 6c0e5a34 --print             only the address")]
+  runlog open 6c0e5a34                     a run, by the beginning of its ID
+  runlog open 6c0e5a34#1204                a line of its log, such as a match of `runlog search`
+  runlog open sales/nightly-orders         a task; `runlog open nightly` will do if only one begins with it
+  runlog open nightly-orders --newest      its newest run
+  runlog open --problem 3f2a
+  runlog open 6c0e5a34 --print             only the address, to share it")]
 pub(crate) struct OpenArgs {
-    /// ID of a run, or the beginning of it [default: the overview]
-    #[arg(value_name = "RUN_ID", conflicts_with = "task", add = ArgValueCompleter::new(candidates::runs))]
-    run: Option<RunRef>,
+    /// A run, by its ID, with the number of a line after #, or a task, by its ID or name; the beginning of either will do
+    /// [default: the overview]
+    #[arg(value_name = "RUN_OR_TASK", conflicts_with_all = ["task", "problem"],
+          add = ArgValueCompleter::new(candidates::runs_and_tasks))]
+    subject: Option<String>,
     /// A task: its ID or name
-    #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
+    #[arg(long, value_name = "TASK", conflicts_with = "problem", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
+    /// A problem: its ID, or the first digits of it
+    #[arg(long, value_name = "PROBLEM_ID", add = ArgValueCompleter::new(candidates::problems))]
+    problem: Option<String>,
+    /// The newest run of the task, instead of the task
+    #[arg(long, conflicts_with = "problem")]
+    newest: bool,
     /// Print the address instead of opening it
     #[arg(long)]
     print: bool,
@@ -54,16 +65,45 @@ pub(crate) async fn run(args: OpenArgs) -> Outcome {
 }
 
 async fn url_of(client: &Client, args: &OpenArgs) -> Outcome<Url> {
-    let path = match (&args.run, &args.task) {
-        (Some(run), _) => format!("runs/{}", run.resolve(client).await?),
-        (None, Some(task)) => format!("tasks/{}", task.resolve(client).await?),
-        (None, None) => String::new(),
-    };
+    let path = path_of(client, args).await?;
     let mut base = client.settings().base_url.clone();
     if !base.path().ends_with('/') {
         base.set_path(&format!("{}/", base.path()));
     }
     base.join(&path).map_err(|error| Failure::new(Exit::Usage, format!("{base}: {error}")))
+}
+
+/// The path of the page, and the line in it.
+async fn path_of(client: &Client, args: &OpenArgs) -> Outcome<String> {
+    let usage = |message: &str| Failure::new(Exit::Usage, message);
+    if let Some(problem) = &args.problem {
+        return Ok(format!("problems/{}", client.problem(problem).await?.problem.id));
+    }
+    let (subject, line) = match (&args.subject, &args.task) {
+        (Some(text), _) => subject_of(client, text).await?,
+        (None, Some(task)) => (RunOrTask::Task(task.resolve_abbreviated(client).await?), None),
+        (None, None) if args.newest => return Err(usage("--newest needs a task")),
+        (None, None) => return Ok(String::new()),
+    };
+    match (subject, line) {
+        (RunOrTask::Run(_), _) if args.newest => Err(usage("--newest is for a task, and this is a run")),
+        (RunOrTask::Run(run), Some(line)) => Ok(format!("runs/{run}#{line}")),
+        (RunOrTask::Run(run), None) => Ok(format!("runs/{run}")),
+        (RunOrTask::Task(task), _) if args.newest => Ok(format!("runs/{}", newest_run(client, task).await?)),
+        (RunOrTask::Task(task), _) => Ok(format!("tasks/{task}")),
+    }
+}
+
+/// What a text names: a task, whose name may contain a `#`, or a run, and a line of it.
+async fn subject_of(client: &Client, text: &str) -> Outcome<(RunOrTask, Option<u64>)> {
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    if text.contains('#')
+        && let Ok(LineReference { run, line: Some(line) }) = text.parse()
+    {
+        return Ok((RunOrTask::Run(run.resolve(client).await?), Some(line)));
+    }
+    let subject: RunOrTaskRef = text.parse().map_err(usage)?;
+    Ok((subject.resolve(client).await?, None))
 }
 
 /// Opens an address with the first program that is there; false if there is none.

@@ -9,7 +9,7 @@ use crate::arguments::period::PastArgs;
 use crate::exit::Outcome;
 use crate::render::terminal::{count, duration, result_json, result_line, table};
 use crate::settings::{
-    Needs, Opened, REQUESTS_OF_COMPONENTS, REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Scheduled, SettingsArgs,
+    Opened, REQUESTS_OF_COMPONENTS, REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Requirement, Scheduled, SettingsArgs,
 };
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub(crate) struct PlanArgs {
 /// Prints the number of runs, and how long it takes to fetch them.
 pub(crate) async fn run(args: PlanArgs) -> Outcome {
     let range = args.period.range()?;
-    let Opened { store, upstreams, .. } = args.settings.open(Needs::Upstreams).await?;
+    let Opened { store, upstreams, .. } = args.settings.open(Requirement::Upstreams).await?;
     let mut plans = Vec::new();
     for Scheduled { upstream, .. } in upstreams {
         let (name, pace) = (upstream.name.clone(), upstream.client.settings().pace);

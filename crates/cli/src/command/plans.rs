@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use runlog_model::wire::plans::PlanLine;
 
-use super::report::{FormArgs, plan_document, tell};
+use super::report::{FormArgs, plan_document, print_report};
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::names::WorkspaceRef;
@@ -73,6 +73,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct ShowArgs {
     /// ID of the plan execution
+    #[arg(add = ArgValueCompleter::new(candidates::plan_executions))]
     id: String,
     #[command(flatten)]
     form: FormArgs,
@@ -87,7 +88,7 @@ pub(crate) async fn run(args: PlansArgs) -> Outcome {
         Some(PlansCommand::Show(args)) => {
             let client = args.connect.client()?;
             let page = args.connect.page(&format!("plans/{}", args.id));
-            tell(&args.form, client.plan_view(&args.id).await?, page, plan_document)
+            print_report(&args.form, client.plan_view(&args.id).await?, page, plan_document)
         }
     }
 }
@@ -98,7 +99,7 @@ async fn list(args: ListArgs) -> Outcome {
     let mut query: Vec<(&str, String)> = Vec::new();
     query.extend(args.plan.clone().map(|plan| ("planId", plan)));
     if let Some(workspace) = &args.workspace {
-        query.push(("workspaceId", workspace.resolve(&client).await?.to_string()));
+        query.push(("workspaceId", workspace.resolve_abbreviated(&client).await?.to_string()));
     }
     let status = if args.failed { Some("failed") } else { args.status.as_deref() };
     query.extend(status.map(|status| match status {

@@ -55,11 +55,11 @@ pub(crate) struct ProblemsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ProblemsCommand {
-    /// Show a problem, the tasks that it hits, and its latest runs
+    /// Show a problem, the affected tasks, and its latest runs
     Show(ProblemArgs),
     /// Send no more alerts about a problem, for a while or until it is reopened
     Mute {
-        /// When it is open again: a time, or a distance from now such as 3d or 12h [default: never]
+        /// End of the mute: a time, or a duration from now such as 3d or 12h [default: none]
         #[arg(long, value_name = "TIME")]
         until: Option<Moment>,
         #[command(flatten)]
@@ -79,7 +79,7 @@ struct ListArgs {
     /// Only problems of this workspace: its ID or name
     #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
-    /// Only problems that hit this task: its ID or name, such as sales/nightly-orders
+    /// Only problems that affect this task: its ID or name, such as sales/nightly-orders
     #[arg(long, value_name = "TASK", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// Only problems with this text in their title or in the headline of one of their runs, case-insensitive
@@ -104,6 +104,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 struct ProblemArgs {
     /// ID of the problem, or the first digits of it
+    #[arg(add = ArgValueCompleter::new(candidates::problems))]
     id: String,
     /// Print the answer of the API as one line of JSON
     #[arg(long)]
@@ -114,7 +115,7 @@ struct ProblemArgs {
 
 #[derive(Debug, Args)]
 struct ChangeArgs {
-    /// Why, for others who see the problem; up to 500 characters
+    /// Reason, shown with the problem; up to 500 characters
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
     #[command(flatten)]
@@ -196,11 +197,11 @@ impl ListArgs {
         let mut query = vec![("order", order.to_owned())];
         let since = self.since.as_ref().map(|since| since.before(SystemClock.now()));
         let workspace = match &self.workspace {
-            Some(workspace) => Some(workspace.resolve(client).await?.to_string()),
+            Some(workspace) => Some(workspace.resolve_abbreviated(client).await?.to_string()),
             None => None,
         };
         let task = match &self.task {
-            Some(task) => Some(task.resolve(client).await?.to_string()),
+            Some(task) => Some(task.resolve_abbreviated(client).await?.to_string()),
             None => None,
         };
         let wanted = [

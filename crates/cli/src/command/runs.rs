@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clap_complete::engine::ArgValueCompleter;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use runlog_analysis::report::is_bad;
 use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, ListIds};
 use runlog_model::{RunStatus, TimeRange};
@@ -49,7 +49,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "DAYS", hide = true, conflicts_with_all = ["from", "to", "last"], value_parser = between(1_u32, 60))]
     last_days: Option<u32>,
     /// Only runs with one of these statuses, comma-separated, such as failed, successful or executing
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', add = ArgValueCandidates::new(candidates::statuses))]
     status: Vec<StatusArg>,
     /// Only runs that failed, could not be deployed, or were ended by a timeout or a shutdown
     #[arg(long, conflicts_with = "status")]
@@ -87,8 +87,8 @@ pub(crate) async fn run(args: RunsArgs) -> Outcome {
 impl RunsArgs {
     async fn scope(&self, client: &Client) -> Outcome<ExecutionScope> {
         match (self.task.as_ref().or(self.named_task.as_ref()), &self.workspace) {
-            (Some(task), _) => Ok(ExecutionScope::Task(task.resolve(client).await?)),
-            (None, Some(workspace)) => Ok(ExecutionScope::Workspace(workspace.resolve(client).await?)),
+            (Some(task), _) => Ok(ExecutionScope::Task(task.resolve_abbreviated(client).await?)),
+            (None, Some(workspace)) => Ok(ExecutionScope::Workspace(workspace.resolve_abbreviated(client).await?)),
             (None, None) => Ok(ExecutionScope::All),
         }
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use anstyle::Style;
-use clap_complete::engine::ArgValueCompleter;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use runlog_client::Client;
 use runlog_model::wire::records::PlacedRecord;
 use runlog_model::wire::search::FoundRecord;
@@ -40,6 +40,7 @@ Examples:
   runlog search '\"connection refused\" -retrying'    the phrase, without the other word
   runlog search --severity error,fatal --task sales/nightly-orders --last 7d -n 500
   runlog search timeout -C 3                        with three records before and after each
+  runlog search 'customer 4711' --runs -n 1000      every run that mentions it
   runlog show 6c0e5a34#1204                         the log around a match, which is named after the task
   runlog search orders --json | jq .logMessage
 
@@ -60,11 +61,14 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "RUN_ID", group = "place", add = ArgValueCompleter::new(candidates::runs))]
     run: Option<RunRef>,
     /// Severities, comma-separated
-    #[arg(long, value_name = "SEVERITY", value_delimiter = ',')]
+    #[arg(long, value_name = "SEVERITY", value_delimiter = ',', add = ArgValueCandidates::new(candidates::severities))]
     severity: Vec<String>,
     #[command(flatten)]
     period: PeriodArgs,
-    /// Maximum number of records
+    /// List the runs that contain it: only the newest match of each run
+    #[arg(short = 'l', long)]
+    runs: bool,
+    /// Maximum number of records, or of runs with --runs
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     limit: u64,
     /// Show COUNT records before and after each match
@@ -94,11 +98,16 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
     query.push(("positions", "true".to_owned()));
     let mut lines = Lines::of(&args);
     let (mut left, mut scanned, mut unreadable) = (args.limit, 0, BTreeSet::new());
+    let mut runs_shown = BTreeSet::new();
     while left > 0 {
         query.retain(|(name, _)| *name != "limit");
-        query.push(("limit", left.min(PAGE_MAX).to_string()));
-        let answer = client.search(&query).await?;
+        query.push(("limit", if args.runs { PAGE_MAX } else { left.min(PAGE_MAX) }.to_string()));
+        let mut answer = client.search(&query).await?;
         scanned += answer.scanned.records;
+        if args.runs {
+            answer.items.retain(|item| runs_shown.insert(item.run_id));
+            answer.items.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        }
         left = left.saturating_sub(answer.items.len() as u64);
         lines.show(&client, &answer.items).await?;
         unreadable.extend(answer.unreadable.into_iter().flat_map(|it| it.runs));
@@ -106,14 +115,17 @@ pub(crate) async fn run(args: SearchArgs) -> Outcome {
         query.retain(|(name, _)| *name != "cursor");
         query.push(("cursor", cursor));
     }
-    let found = terminal::count(args.limit - left);
+    let found = match args.runs {
+        true => terminal::counted(args.limit - left, "run"),
+        false => terminal::count(args.limit - left),
+    };
     let of = terminal::counted(scanned, "record");
     match left == 0 {
         true => note(format!("{found} found in {of}, newest first; there may be more, which a higher --limit shows")),
         false => note(format!("{found} found in {of}, newest first")),
     }
     if left == args.limit && args.text.matches('"').count() % 2 == 1 {
-        note("the quotation mark is not closed: the text was searched as it stands");
+        note("the quotation mark is not closed: the text was searched literally");
     }
     if args.task.is_none() && args.run.is_none() {
         note_unreadable_workspaces(&client, &query).await;
@@ -135,10 +147,10 @@ impl SearchArgs {
     async fn query(&self, client: &Client, range: TimeRange) -> Outcome<Vec<(&'static str, String)>> {
         let mut query = vec![("q", self.text.clone())];
         if let Some(workspace) = &self.workspace {
-            query.push(("workspaceId", workspace.resolve(client).await?.to_string()));
+            query.push(("workspaceId", workspace.resolve_abbreviated(client).await?.to_string()));
         }
         if let Some(task) = &self.task {
-            query.push(("taskId", task.resolve(client).await?.to_string()));
+            query.push(("taskId", task.resolve_abbreviated(client).await?.to_string()));
         }
         if let Some(run) = &self.run {
             query.push(("runId", run.resolve(client).await?.to_string()));

@@ -1,7 +1,6 @@
 //! `runlog show`: the records of a run around a line.
 
 use std::io::Write;
-use std::str::FromStr;
 
 use anstyle::Style;
 use clap_complete::engine::ArgValueCompleter;
@@ -10,7 +9,7 @@ use super::search::records_between;
 use super::tail::write_line;
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
-use crate::arguments::names::RunRef;
+use crate::arguments::names::LineReference;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::render::terminal::{STRONG, counted, write_json};
@@ -21,7 +20,7 @@ const CONTEXT_MAX: u64 = 1_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog show 6c0e5a34#1204                    the line that `runlog search` names so, and ten around it
+  runlog show 6c0e5a34#1204                    a line found by `runlog search`, with ten records around it
   runlog show 6c0e5a34 --line 1204 -C 50
   runlog show 6c0e5a34#1204 -C 0 --json | jq -r '.record.logMessage'
 
@@ -31,17 +30,17 @@ number of the line less one.")]
 pub(crate) struct ShowArgs {
     /// ID of the run, or the beginning of it, and the number of a line, such as 6c0e5a34#1204
     #[arg(value_name = "RUN_ID[#LINE]", add = ArgValueCompleter::new(candidates::runs))]
-    place: Place,
+    line_reference: LineReference,
     /// Number of the line, if it is not part of the argument
     #[arg(long, value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..))]
     line: Option<u64>,
     /// Number of records before and after the line
     #[arg(short = 'C', long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
     context: u64,
-    /// Number of records after the line, if it is another
+    /// Number of records after the line, if it differs from --context
     #[arg(short = 'A', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
     after_context: Option<u64>,
-    /// Number of records before the line, if it is another
+    /// Number of records before the line, if it differs from --context
     #[arg(short = 'B', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=CONTEXT_MAX))]
     before_context: Option<u64>,
     /// Print one JSON object per line
@@ -51,30 +50,10 @@ pub(crate) struct ShowArgs {
     connect: ConnectArgs,
 }
 
-/// A run, and a line of its log if one is named.
-#[derive(Debug, Clone)]
-struct Place {
-    run: RunRef,
-    line: Option<u64>,
-}
-
-impl FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some((run, line)) = text.split_once('#') else { return Ok(Self { run: text.parse()?, line: None }) };
-        // The colon or hyphen that follows it in the output of `runlog search`, and the letter of a link of the web UI.
-        let number = line.trim_end_matches([':', '-']).trim_start_matches('L');
-        let number = number.parse().ok().filter(|number| *number > 0);
-        let number = number.ok_or_else(|| format!("{line:?} is not the number of a line, which is 1 or more"))?;
-        Ok(Self { run: run.parse()?, line: Some(number) })
-    }
-}
-
 /// Shows the records, oldest first.
 pub(crate) async fn run(args: ShowArgs) -> Outcome {
     let usage = |message: &str| Failure::new(Exit::Usage, message);
-    let line = match (args.place.line, args.line) {
+    let line = match (args.line_reference.line, args.line) {
         (Some(_), Some(_)) => return Err(usage("give the number of the line once: RUN_ID#LINE or --line LINE")),
         (Some(line), None) | (None, Some(line)) => line,
         (None, None) => {
@@ -84,7 +63,7 @@ pub(crate) async fn run(args: ShowArgs) -> Outcome {
         }
     };
     let client = args.connect.client()?;
-    let run = args.place.run.resolve(&client).await?;
+    let run = args.line_reference.run.resolve(&client).await?;
     let position = line - 1;
     let from = position.saturating_sub(args.before_context.unwrap_or(args.context));
     let to = position.saturating_add(args.after_context.unwrap_or(args.context));

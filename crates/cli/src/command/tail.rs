@@ -4,15 +4,15 @@ use std::io::Write;
 use std::time::Duration;
 
 use anstyle::Style;
-use clap_complete::engine::ArgValueCompleter;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use runlog_analysis::report::is_bad;
-use runlog_client::{Client, Execution, ExecutionFilter, ExecutionScope, LivePage, LiveQuery};
+use runlog_client::{Client, Execution, LivePage, LiveQuery};
 use runlog_model::text::TextLine;
 use runlog_model::{Record, RecordOrder, RunId, RunStatus, Severity, TimeRange, Timestamp};
 
 use crate::arguments::candidates;
 use crate::arguments::connect::ConnectArgs;
-use crate::arguments::names::{RunRef, TaskRef};
+use crate::arguments::names::{RunOrTask, RunOrTaskRef, TaskRef, newest_run};
 use crate::arguments::span::Span;
 use crate::arguments::status::status_word;
 use crate::exit::{Exit, Failure, Outcome};
@@ -31,14 +31,15 @@ const POSITION_MAX: u64 = 1 << 53;
 Examples:
   runlog tail 6c0e5a34                                     the newest 50 records of a run
   runlog tail 6c0e5a34 -n 200 -f                           the newest 200, then new records until it ends
-  runlog tail --task sales/nightly-orders -f               the newest run of a task
+  runlog tail sales/nightly-orders -f                      the newest run of a task
   runlog tail 6c0e5a34 --severity warn,error,fatal --grep timeout
   runlog tail 6c0e5a34 -f --json | jq -r .logMessage")]
 pub(crate) struct TailArgs {
-    /// ID of the run, or the beginning of it
-    #[arg(value_name = "RUN_ID", required_unless_present = "task", add = ArgValueCompleter::new(candidates::runs))]
-    run: Option<RunRef>,
-    /// Instead of a run, the newest run of this task: its ID or name
+    /// ID of a run, or a task by its ID or name, whose newest run is meant; the beginning of either will do
+    #[arg(value_name = "RUN_OR_TASK", required_unless_present = "task",
+          add = ArgValueCompleter::new(candidates::runs_and_tasks))]
+    run: Option<RunOrTaskRef>,
+    /// The newest run of this task: its ID or name
     #[arg(long, value_name = "TASK", conflicts_with = "run", add = ArgValueCompleter::new(candidates::tasks))]
     task: Option<TaskRef>,
     /// Keep printing new records until the run has ended
@@ -48,7 +49,8 @@ pub(crate) struct TailArgs {
     #[arg(short = 'n', long, default_value_t = 50, value_name = "COUNT")]
     records: u64,
     /// Only records of these severities, comma-separated
-    #[arg(long, value_name = "SEVERITY", value_delimiter = ',', value_parser = severity)]
+    #[arg(long, value_name = "SEVERITY", value_delimiter = ',', value_parser = severity,
+          add = ArgValueCandidates::new(candidates::severities))]
     severity: Vec<Severity>,
     /// Only records whose message or component contains this text, case-insensitive
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -93,17 +95,14 @@ pub(crate) async fn run(args: TailArgs) -> Outcome {
 
 async fn wanted_run(client: &Client, args: &TailArgs) -> Outcome<RunId> {
     let task = match (&args.run, &args.task) {
-        (Some(run), _) => return run.resolve(client).await,
-        (None, Some(task)) => task.resolve(client).await?,
-        (None, None) => return Err(Failure::new(Exit::Usage, "give the ID of a run, or --task")),
+        (Some(run), _) => match run.resolve(client).await? {
+            RunOrTask::Run(run) => return Ok(run),
+            RunOrTask::Task(task) => task,
+        },
+        (None, Some(task)) => task.resolve_abbreviated(client).await?,
+        (None, None) => return Err(Failure::new(Exit::Usage, "give the ID of a run, or the name of a task")),
     };
-    let filter = ExecutionFilter { limit: 1, ..ExecutionFilter::default() };
-    let newest = client.executions(ExecutionScope::Task(task), &filter).await?.items.into_iter().next();
-    let newest = newest.ok_or_else(|| Failure::new(Exit::NotFound, "this task has no run that you may view"))?;
-    let run = newest
-        .id()
-        .parse()
-        .map_err(|error| Failure::new(Exit::Refused, format!("the service's list of runs: {error}")))?;
+    let run = newest_run(client, task).await?;
     note(format!("run {run}"));
     Ok(run)
 }

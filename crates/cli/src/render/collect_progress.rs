@@ -52,7 +52,7 @@ impl CollectProgress for CollectBar {
             }
         }
         let read = |number: &AtomicU64| count(number.load(Ordering::Relaxed));
-        self.bar.tell(format!(
+        self.bar.set_text(format!(
             "collecting: {} runs landed with {} records, {} in progress, {} records received, {} to retry",
             read(&self.landed),
             read(&self.records),

@@ -9,12 +9,12 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use crate::exit::Outcome;
 
 /// A terminal that does not show what is typed, until this is dropped.
-struct Silence {
+struct EchoDisabled {
     terminal: File,
     before: Termios,
 }
 
-impl Silence {
+impl EchoDisabled {
     fn begin(terminal: File) -> std::io::Result<Self> {
         let before = tcgetattr(&terminal)?;
         let mut silent = before.clone();
@@ -26,7 +26,7 @@ impl Silence {
     }
 }
 
-impl Drop for Silence {
+impl Drop for EchoDisabled {
     fn drop(&mut self) {
         // There is nobody to tell.
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
@@ -37,7 +37,7 @@ impl Drop for Silence {
 pub(crate) async fn hidden_line(prompt: &str, bytes_max: u64) -> Outcome<String> {
     let open = || {
         let terminal = File::options().read(true).write(true).open("/dev/tty")?;
-        let mut silence = Silence::begin(terminal.try_clone()?)?;
+        let mut silence = EchoDisabled::begin(terminal.try_clone()?)?;
         silence.terminal.write_all(prompt.as_bytes())?;
         silence.terminal.flush()?;
         Ok::<_, std::io::Error>((terminal, silence))

@@ -111,7 +111,7 @@ mod tests {
     use crate::render::document::plain;
 
     #[test]
-    fn a_log_cannot_put_anything_into_a_page() {
+    fn a_log_cannot_inject_html() {
         let mut document = Document::new("<script>alert(1)</script>");
         document.heading("a & b").line([plain("\"><img src=x onerror='x'>\u{1b}")]);
         let page = page(&document);

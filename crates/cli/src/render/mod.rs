@@ -9,6 +9,8 @@ pub(crate) mod pager;
 mod plot;
 pub(crate) mod preferences;
 pub(crate) mod progress;
+pub(crate) mod result_table;
 pub(crate) mod screen;
 pub(crate) mod terminal;
 pub(crate) mod text;
+pub(crate) mod window;

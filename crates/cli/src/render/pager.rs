@@ -1,19 +1,45 @@
-//! A pager for long results on a terminal, as git and psql have it.
+//! A pager for results that are longer than the screen, as git and psql have it.
 
 use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::window;
 use crate::system::environment;
 
-/// The pager of this program, if there is one.
-static PAGER: Mutex<Option<Running>> = Mutex::new(None);
+/// Where results go.
+static OUTPUT: Mutex<Output> = Mutex::new(Output::Direct);
+
+/// True if the user wants no pager.
+static IS_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// What less does unless LESS says otherwise: it ends if everything fits on the screen, shows colours, and leaves its text
 /// on the screen.
 const LESS: &str = "FRX";
 
-struct Running {
+/// Where results go.
+enum Output {
+    /// Standard output.
+    Direct,
+    /// Standard output as long as the result fits on the screen, and the pager if it does not.
+    Held(HeldOutput),
+    /// The pager.
+    Pager(RunningPager),
+}
+
+/// The beginning of a result that may be longer than the screen.
+struct HeldOutput {
+    bytes: Vec<u8>,
+    /// Rows of the screen that are free.
+    rows_left: usize,
+    /// Columns of the screen.
+    columns: usize,
+    /// Columns of the last row that are taken.
+    column: usize,
+}
+
+struct RunningPager {
     child: Child,
     input: ChildStdin,
 }
@@ -22,46 +48,135 @@ struct Running {
 #[derive(Debug)]
 pub(super) struct Paged;
 
-/// Starts the pager, if the user wants one. Standard output must be a terminal.
+/// Uses no pager.
+pub(super) fn refuse() {
+    IS_REFUSED.store(true, Ordering::Relaxed);
+}
+
+/// Begins a result that goes to the pager if it is longer than the screen. Standard output must be a terminal.
 ///
-/// It is the command in `RUNLOG_PAGER` or `PAGER`, or `less`; none if that is empty, or if it cannot be started.
-pub(crate) fn start() {
-    let command = environment("RUNLOG_PAGER").or_else(|| environment("PAGER")).unwrap_or_else(|| "less".to_owned());
-    let mut words = command.split_whitespace();
-    let Some(program) = words.next().filter(|program| *program != "cat") else { return };
+/// The pager is the command in `RUNLOG_PAGER` or `PAGER`, or `less`; there is none if that is empty, or cannot be started.
+pub(crate) fn begin() {
+    if !IS_REFUSED.load(Ordering::Relaxed) && command().is_some() {
+        // The last row is for the prompt.
+        let rows_left = window::rows().saturating_sub(1);
+        *output() = Output::Held(HeldOutput { bytes: Vec::new(), rows_left, columns: window::columns(), column: 0 });
+    }
+}
+
+/// Shows the result so far, such as before a message to the user.
+pub(super) fn show_held() {
+    if let Output::Held(held) = &mut *output() {
+        // Errors are ignored: standard output may be closed.
+        let _ = held.show();
+    }
+}
+
+/// True if nothing of the result has been shown or kept yet, as far as that is known.
+pub(crate) fn has_nothing() -> bool {
+    match &*output() {
+        Output::Direct => true,
+        Output::Held(held) => held.bytes.is_empty(),
+        Output::Pager(_) => false,
+    }
+}
+
+/// Ends the result: shows the rest of it, and waits until the user leaves the pager.
+pub(crate) fn finish() {
+    match std::mem::replace(&mut *output(), Output::Direct) {
+        Output::Direct => {}
+        // Errors are ignored: standard output may be closed.
+        Output::Held(mut held) => drop(held.show()),
+        Output::Pager(RunningPager { mut child, input }) => {
+            drop(input);
+            // How it ends says nothing of the result.
+            let _ = child.wait();
+        }
+    }
+}
+
+fn output() -> MutexGuard<'static, Output> {
+    OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The command of the pager; none if the user wants none.
+fn command() -> Option<Command> {
+    let text = environment("RUNLOG_PAGER").or_else(|| environment("PAGER")).unwrap_or_else(|| "less".to_owned());
+    let mut words = text.split_whitespace();
+    let program = words.next().filter(|program| *program != "cat")?;
     let mut pager = Command::new(program);
     pager.args(words).stdin(Stdio::piped());
     if environment("LESS").is_none() {
         pager.env("LESS", LESS);
     }
-    let Ok(mut child) = pager.spawn() else { return };
-    if let Some(input) = child.stdin.take() {
-        *PAGER.lock().unwrap_or_else(PoisonError::into_inner) = Some(Running { child, input });
-    }
+    Some(pager)
 }
 
-/// Waits until the user leaves the pager.
-pub(crate) fn finish() {
-    let pager = PAGER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Running { mut child, input }) = pager {
-        drop(input);
-        // How it ends says nothing of the result.
-        let _ = child.wait();
+fn started() -> Option<RunningPager> {
+    let mut child = command()?.spawn().ok()?;
+    let input = child.stdin.take()?;
+    Some(RunningPager { child, input })
+}
+
+impl HeldOutput {
+    fn show(&mut self) -> io::Result<()> {
+        let mut out = io::stdout();
+        out.write_all(&std::mem::take(&mut self.bytes)).and_then(|()| out.flush())
+    }
+
+    /// Keeps more of the result; false if it does not fit on the screen. Codes of styles count as columns.
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        self.bytes.extend_from_slice(bytes);
+        for byte in bytes {
+            // A character is counted by its first byte.
+            let is_character = byte & 0xc0 != 0x80;
+            if *byte != b'\n' && (!is_character || self.column < self.columns) {
+                self.column += usize::from(is_character);
+                continue;
+            }
+            self.column = usize::from(*byte != b'\n');
+            match self.rows_left.checked_sub(1) {
+                Some(rows_left) => self.rows_left = rows_left,
+                None => return false,
+            }
+        }
+        true
     }
 }
 
 impl Write for Paged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut *PAGER.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(pager) => pager.input.write(bytes),
-            None => io::stdout().write(bytes),
+        let mut output = output();
+        match &mut *output {
+            Output::Direct => io::stdout().write(bytes),
+            Output::Pager(pager) => pager.input.write(bytes),
+            Output::Held(held) => {
+                if held.keep(bytes) {
+                    return Ok(bytes.len());
+                }
+                match started() {
+                    Some(mut pager) => {
+                        let begun = std::mem::take(&mut held.bytes);
+                        let written = pager.input.write_all(&begun);
+                        *output = Output::Pager(pager);
+                        written?;
+                    }
+                    None => {
+                        let shown = held.show();
+                        *output = Output::Direct;
+                        shown?;
+                    }
+                }
+                Ok(bytes.len())
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut *PAGER.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(pager) => pager.input.flush(),
-            None => io::stdout().flush(),
+        match &mut *output() {
+            Output::Direct => io::stdout().flush(),
+            Output::Pager(pager) => pager.input.flush(),
+            Output::Held(_) => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Plots of a page, as inline SVG.
 
 use maud::{Markup, html};
-use runlog_analysis::{Stretch, Timeline};
+use runlog_analysis::{Timeline, TimelineBucket};
 use runlog_model::Severity;
 use runlog_model::printable::printable;
 
@@ -41,7 +41,7 @@ pub(super) fn timeline(timeline: &Timeline) -> Markup {
     plot(&name, &bars, &shown_seconds(first.start), &shown_seconds(end))
 }
 
-fn stacked_bar(stretch: &Stretch, x: f64, width: f64, most: u64) -> Markup {
+fn stacked_bar(stretch: &TimelineBucket, x: f64, width: f64, most: u64) -> Markup {
     let (mut top, mut bar, mut words) = (HEIGHT, Vec::new(), Vec::new());
     for (severities, class, name) in LAYERS {
         let records: u64 = severities.iter().map(|severity| stretch.severities.of(*severity)).sum();

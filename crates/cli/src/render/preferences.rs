@@ -35,11 +35,14 @@ enum Color {
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 impl PreferenceArgs {
-    /// Applies them to the whole program. Once only, before anything is written. Results go to a pager if they may be
-    /// long.
+    /// Applies them to the whole program. Once only, before anything is written. A result that may be long goes to a pager
+    /// if it is.
     pub(crate) fn apply(self, may_be_long: bool) {
-        if may_be_long && !self.no_pager && Stream::Result.is_terminal() {
-            pager::start();
+        if self.no_pager || !Stream::Result.is_terminal() {
+            pager::refuse();
+        }
+        if may_be_long {
+            pager::begin();
         }
         match self.color {
             Color::Auto => {}

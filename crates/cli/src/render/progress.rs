@@ -29,7 +29,7 @@ impl Bar {
     }
 
     /// Shows what is being done.
-    pub(crate) fn tell(&self, text: impl Into<String>) {
+    pub(crate) fn set_text(&self, text: impl Into<String>) {
         // A bar is drawn on a terminal only, and has one line.
         self.0.set_message(printable_line(&text.into()).into_owned());
     }
@@ -80,9 +80,9 @@ impl FetchBar {
         self.bar.0.finish_and_clear();
     }
 
-    fn tell_pages(&self, doing: &str) {
+    fn print_pages(&self, doing: &str) {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        self.bar.tell(format!(
+        self.bar.set_text(format!(
             "{doing}: {} of {} requested pages, {} records, {}",
             read(&self.pages_done),
             read(&self.pages_requested),
@@ -96,31 +96,31 @@ impl Progress for FetchBar {
     fn report(&self, event: FetchEvent<'_>) {
         match event {
             FetchEvent::RunGoesOn(status) => {
-                self.bar.tell(format!("waiting for the run to end; its status is {status}"))
+                self.bar.set_text(format!("waiting for the run to end; its status is {status}"))
             }
             FetchEvent::Settling(ms) => {
                 let time = terminal::duration(i64::try_from(ms).unwrap_or(i64::MAX));
-                self.bar.tell(format!("the run has ended; waiting {time} for its log to settle"));
+                self.bar.set_text(format!("the run has ended; waiting {time} for its log to settle"));
             }
             FetchEvent::PageRequested(number) => {
                 self.pages_requested.fetch_max(u64::from(number), Ordering::Relaxed);
-                self.tell_pages("fetching");
+                self.print_pages("fetching");
             }
-            FetchEvent::PageBuilding(_) => self.tell_pages("fetching; the service is building pages"),
+            FetchEvent::PageBuilding(_) => self.print_pages("fetching; the service is building pages"),
             FetchEvent::BytesReceived(bytes) => {
                 self.bytes.fetch_add(bytes, Ordering::Relaxed);
-                self.tell_pages("fetching");
+                self.print_pages("fetching");
             }
             FetchEvent::PageDone(_, records) => {
                 self.pages_done.fetch_add(1, Ordering::Relaxed);
                 self.records.fetch_add(records, Ordering::Relaxed);
-                self.tell_pages("fetching");
+                self.print_pages("fetching");
             }
-            FetchEvent::PageAskedAgain(number) => self.tell_pages(&format!("requesting page {number} again")),
-            FetchEvent::Merging => self.tell_pages("joining the pages"),
+            FetchEvent::PageRequestedAgain(number) => self.print_pages(&format!("requesting page {number} again")),
+            FetchEvent::Merging => self.print_pages("joining the pages"),
             FetchEvent::AskingAgainForEnds { expected, got } => {
                 let (expected, got) = (terminal::count(expected), terminal::count(got));
-                self.tell_pages(&format!("the service reports {expected} records but sent {got}; requesting again"));
+                self.print_pages(&format!("the service reports {expected} records but sent {got}; requesting again"));
             }
         }
     }

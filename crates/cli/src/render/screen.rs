@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_styles_are_shown_and_nothing_else() {
+    fn only_our_own_styles_are_printed() {
         assert_eq!(
             written(&[b"\x1b[1m\x1b[31merror:\x1b[0m \x1b[2Jx"], true),
             "\x1b[1m\x1b[31merror:\x1b[0m \\x1b[2Jx"
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_pipes_get_the_bytes() {
+    fn files_and_pipes_receive_unchanged_bytes() {
         let (bytes, mut out) = (b"a\x1b[2J\xff\r\x1b[31m\x9b", Vec::new());
         let mut screen = Screen::of_bytes(&mut out);
         screen.write_all(bytes).unwrap();
@@ -302,7 +302,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn no_bytes_steer_a_terminal(
+        fn no_bytes_control_a_terminal(
             bytes in prop::collection::vec(
                 prop_oneof![any::<u8>(), Just(0x1b), Just(b'['), Just(b'm'), b'0'..=b'9', Just(0xc2), 0x80..=0x9f_u8],
                 0..80,

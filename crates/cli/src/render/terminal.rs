@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
+use super::pager;
 use super::screen::Stream;
 
 /// For what went well.
@@ -40,6 +41,7 @@ pub(crate) fn write_json(out: &mut impl Write, value: &impl Serialize) -> io::Re
 
 /// Writes a message for the user to standard error.
 pub(crate) fn note(text: impl AsRef<str>) {
+    pager::show_held();
     // Errors are ignored: standard error may be closed.
     let mut out = Stream::Note.screen();
     let _ = out.write_all([text.as_ref(), "\n"].concat().as_bytes()).and_then(|()| out.finish());

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sparkline_goes_from_nothing_to_the_most() {
+    fn a_sparkline_ranges_from_zero_to_the_maximum() {
         assert_eq!(sparkline(&[0, 1, 2, 4, 8]), " ▁▂▄█");
         assert_eq!(sparkline(&[1, 1_000_000]), "▁█");
         assert_eq!(sparkline(&[0, 0]), "  ");
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_cannot_steer_the_terminal() {
+    fn a_log_cannot_control_the_terminal() {
         assert_eq!(shown_text("a\x1b[2Jb\nc\u{202e}d"), "a\\x1b[2Jb c\\u{202e}d");
         assert_eq!(shown_text("50%\r100%"), "\\r100%");
     }

@@ -16,5 +16,5 @@ mod upstream;
 mod values;
 
 pub(crate) use file::{EXAMPLE, Settings};
-pub(crate) use opened::{Needs, Opened, SettingsArgs};
+pub(crate) use opened::{Opened, Requirement, SettingsArgs};
 pub(crate) use upstream::{REQUESTS_OF_COMPONENTS, REQUESTS_OF_COUNT, REQUESTS_OF_RUN, Scheduled};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runlog_client::HttpClientBuilder;
 use runlog_collector::settings::{SecretSource, Time, TlsOptions};
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use runlog_server::{AccessRule, OidcSettings};
 use serde::Deserialize;
 use url::Url;
@@ -95,7 +95,7 @@ impl OidcTable {
         life("tokens", self.tokens, minute, Duration::from_secs(366 * 86_400))?;
         if self.access.is_empty() {
             let advice = "add [[oidc.access]] with groups = [\"…\"], workspaces = [\"*\"] and rights = [\"viewer\"]";
-            return Err(format!("oidc has no rule of access, so nobody could sign in: {advice}"));
+            return Err(format!("oidc has no access rule, so nobody could sign in: {advice}"));
         }
         for (index, access) in self.access.iter().enumerate() {
             access.rule("groups").map_err(|error| format!("oidc.access, rule {}: {error}", index + 1))?;

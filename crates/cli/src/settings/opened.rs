@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap_complete::engine::ArgValueCompleter;
 use runlog_collector::SinkConfig;
 use runlog_collector::alerts::Alerts;
 use runlog_server::{OidcSettings, SyslogSettings};
@@ -9,7 +10,8 @@ use runlog_store::{Store, StoreSettings};
 
 use super::file::Settings;
 use super::upstream::Scheduled;
-use crate::arguments::archive::{PlaceArgs, open_or_make};
+use crate::arguments::archive::{LocationArgs, open_or_create};
+use crate::arguments::candidates;
 use crate::exit::{Exit, Failure, Outcome};
 
 /// The settings file, and the location of the archive if the settings do not specify it.
@@ -19,13 +21,13 @@ pub(crate) struct SettingsArgs {
     #[arg(long, env = "RUNLOG_SETTINGS", default_value = "runlog.toml", value_name = "FILE")]
     settings: PathBuf,
     /// Only this upstream
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(candidates::upstreams))]
     upstream: Option<String>,
     /// Data folder of the archive [default: the value in the settings, or runlog-data]
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    places: PlaceArgs,
+    places: LocationArgs,
 }
 
 /// What the settings name, opened.
@@ -44,7 +46,7 @@ pub(crate) struct Opened {
 
 /// What a command cannot do without.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Needs {
+pub(crate) enum Requirement {
     /// Something to collect from.
     Upstreams,
     /// An upstream or an alert.
@@ -68,7 +70,7 @@ impl SettingsArgs {
     }
 
     /// The names of the upstreams that are meant, of settings that have what is needed. No secret is read.
-    pub(crate) fn upstream_names<'a>(&self, settings: &'a Settings, needs: Needs) -> Outcome<Vec<&'a str>> {
+    pub(crate) fn upstream_names<'a>(&self, settings: &'a Settings, needs: Requirement) -> Outcome<Vec<&'a str>> {
         let usage = |message: String| Failure::new(Exit::Usage, message);
         let file = self.settings.display();
         let mut names = settings.upstream_names();
@@ -80,9 +82,9 @@ impl SettingsArgs {
             }
         }
         let (suffices, missing) = match needs {
-            Needs::Upstreams => (false, "no upstream"),
-            Needs::UpstreamsOrAlerts => (settings.has_alerts(), "no upstream and no alert"),
-            Needs::Something => {
+            Requirement::Upstreams => (false, "no upstream"),
+            Requirement::UpstreamsOrAlerts => (settings.has_alerts(), "no upstream and no alert"),
+            Requirement::Something => {
                 let suffices = settings.has_alerts() || settings.has_sinks() || settings.has_service_settings();
                 (suffices, "no upstream, sink, alert, identity provider or syslog listener")
             }
@@ -94,12 +96,12 @@ impl SettingsArgs {
     }
 
     /// Opens everything that the settings name.
-    pub(crate) async fn open(&self, needs: Needs) -> Outcome<Opened> {
+    pub(crate) async fn open(&self, needs: Requirement) -> Outcome<Opened> {
         self.open_to_seal(needs, false).await
     }
 
     /// The same; logs are sealed for lakehouses if the settings or the caller say so.
-    pub(crate) async fn open_to_seal(&self, needs: Needs, for_lakehouses: bool) -> Outcome<Opened> {
+    pub(crate) async fn open_to_seal(&self, needs: Requirement, for_lakehouses: bool) -> Outcome<Opened> {
         let (settings, mut stored) = self.read()?;
         stored.lake |= for_lakehouses;
         let names = self.upstream_names(&settings, needs)?;
@@ -107,12 +109,12 @@ impl SettingsArgs {
         upstreams.retain(|it| names.iter().any(|name| *name == it.upstream.name));
         let sinks = settings.sinks()?;
         let place = stored.location();
-        let store = open_or_make(stored).await?;
+        let store = open_or_create(stored).await?;
         let alerts = settings.alerts(&store)?;
         // Only the service and `check` need their secrets.
         let (oidc, syslog) = match needs {
-            Needs::Something => (settings.oidc()?, settings.syslog()?),
-            Needs::Upstreams | Needs::UpstreamsOrAlerts => (None, None),
+            Requirement::Something => (settings.oidc()?, settings.syslog()?),
+            Requirement::Upstreams | Requirement::UpstreamsOrAlerts => (None, None),
         };
         Ok(Opened { store, place, upstreams, sinks, alerts, oidc, syslog })
     }

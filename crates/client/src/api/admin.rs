@@ -1,12 +1,12 @@
 //! Administration of a Runlog: workspaces, accounts, tokens and rights.
 
 use http::Method;
-use runlog_model::place::Right;
 use runlog_model::wire::admin::{
     EnvironmentUpdate, KeyBody, NewEnvironment, NewKey, NewServiceAccount, NewTask, NewToken, NewUser, NewWorkspace,
     PermissionBody, ServiceAccountBody, TaskUpdate, TokenBody, UserBody, UserUpdate, WorkspaceUpdate,
 };
-use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
+use runlog_model::wire::workspaces::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
+use runlog_model::workspaces::Right;
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use serde_json::Value;
 
@@ -24,6 +24,17 @@ pub enum PermissionHolder<'a> {
     User(&'a str),
     /// A service account's, by id.
     ServiceAccount(&'a str),
+}
+
+/// What a service tells only of a single task, as far as it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskDescription {
+    /// Version.
+    pub version: Option<String>,
+    /// Description.
+    pub description: Option<String>,
+    /// Tags.
+    pub tags: Vec<String>,
 }
 
 impl Client {
@@ -101,6 +112,17 @@ impl Client {
     /// `GET /orchestration/executables/tasks/{id}`.
     pub async fn task(&self, id: TaskId) -> Result<TaskBody> {
         self.get_json(&["orchestration", "executables", "tasks", &id.to_string()], &[]).await
+    }
+
+    /// What a service tells only of a single task: `GET /orchestration/executables/tasks/{id}`. It gives way to all other
+    /// requests.
+    pub async fn task_description(&self, id: TaskId) -> Result<TaskDescription> {
+        let path = ["orchestration", "executables", "tasks", &id.to_string()];
+        let body: Value = self.send(self.request(Method::GET, &path, &[]).in_background()).await?.json()?;
+        let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+        let tags = body.get("tags").and_then(Value::as_array).into_iter().flatten();
+        let tags = tags.filter_map(Value::as_str).map(str::to_owned).collect();
+        Ok(TaskDescription { version: text("version"), description: text("description"), tags })
     }
 
     /// `PUT /runlog/v1/tasks/{id}`.

@@ -51,7 +51,7 @@ impl Client {
         let id = run.to_string();
         let path = ["monitoring", "observability", "executions", &id, "component"];
         let query = [("limit", COMPONENTS_PAGE_MAX.to_string()), ("offset", offset.to_string())];
-        let answer = self.send(self.request(Method::GET, &path, &query).in_background()).await?;
+        let answer = self.send(self.request(Method::GET, &path, &query).with_runlog_details().in_background()).await?;
         let is_pending = answer.headers.get(COMPONENTS_HEADER).is_some_and(|value| value == COMPONENTS_PENDING);
         let Body { run, processes, metrics } = answer.json()?;
         let total = metrics.total.as_ref().and_then(lenient::count);

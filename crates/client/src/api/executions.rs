@@ -127,7 +127,7 @@ impl Execution {
     }
 
     /// The service's own word for the status, if it is none of the API's words for the status of a run.
-    pub fn own_word(&self) -> Option<&str> {
+    pub fn vendor_status(&self) -> Option<&str> {
         let is_own = status_of(&self.status_text).is_none() || is_misfired(&self.status_text);
         Some(self.status_text.as_str()).filter(|_| is_own)
     }
@@ -159,14 +159,15 @@ impl Client {
     /// One run: `GET /processing/executions/{id}`.
     pub async fn execution(&self, run: RunId) -> Result<Execution> {
         let id = run.to_string();
-        self.get_json(&["processing", "executions", &id], &[]).await.map(Execution::read)
+        let request = self.request(Method::GET, &["processing", "executions", &id], &[]).with_runlog_details();
+        self.send(request).await?.json().map(Execution::read)
     }
 
     /// The same, for details that nothing waits for: it gives way to all other requests.
     pub async fn execution_details(&self, run: RunId) -> Result<Execution> {
         let id = run.to_string();
-        let request = self.request(Method::GET, &["processing", "executions", &id], &[]).in_background();
-        self.send(request).await?.json().map(Execution::read)
+        let request = self.request(Method::GET, &["processing", "executions", &id], &[]).with_runlog_details();
+        self.send(request.in_background()).await?.json().map(Execution::read)
     }
 
     /// Runs of a Runlog, newest first: `GET /runlog/v1/runs`, with these parameters of its query.
@@ -199,12 +200,13 @@ impl Client {
         let mut list: Value = if task.is_some() || filter.tags.is_empty() {
             let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let query: Vec<_> = query.into_iter().map(|(name, value)| (name, text(value))).collect();
-            self.get_json(&path, &query).await?
+            self.send(self.request(Method::GET, &path, &query).with_runlog_details()).await?.json()?
         } else {
             query.push(("tags", json!(filter.tags)));
             let body: Map<String, Value> = query.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             // It only reads.
-            self.send(self.request(Method::POST, &path, &[]).with_json(&body)?.repeatable()).await?.json()?
+            let request = self.request(Method::POST, &path, &[]).with_json(&body)?.with_runlog_details();
+            self.send(request.repeatable()).await?.json()?
         };
         let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
             return Err(Error::new(ErrorKind::Protocol, "the service's list of runs has no items"));
@@ -292,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_status_goes_on_until_the_run_has_ended() {
+    fn an_unknown_status_is_running_until_the_run_has_an_end() {
         let mut raw = json!({ "status": "PONDERING" });
         assert!(!Execution::read(raw.clone()).is_final());
         raw["finishTimestamp"] = json!("2026-11-01T00:00:00Z");
         let ended = Execution::read(raw.clone());
-        assert_eq!((ended.final_status(), ended.own_word()), (Some(RunStatus::Failed), Some("PONDERING")));
+        assert_eq!((ended.final_status(), ended.vendor_status()), (Some(RunStatus::Failed), Some("PONDERING")));
         raw["misfiredExecutionReason"] = json!("TASK_IS_PAUSED");
         assert_eq!(Execution::read(raw).final_status(), Some(RunStatus::DeployFailed));
     }
@@ -307,13 +309,13 @@ mod tests {
         let misfired =
             Execution::read(json!({"status": "execution_misfired", "executionStatus": "EXECUTION_MISFIRED"}));
         assert_eq!(misfired.final_status(), Some(RunStatus::DeployFailed));
-        assert_eq!(misfired.own_word(), Some("EXECUTION_MISFIRED"));
-        assert_eq!(Execution::read(json!({"status": "terminated"})).own_word(), None);
+        assert_eq!(misfired.vendor_status(), Some("EXECUTION_MISFIRED"));
+        assert_eq!(Execution::read(json!({"status": "terminated"})).vendor_status(), None);
         // A sub-status that is not known here.
         let raw = json!({"status": "terminated", "executionStatus": "EXECUTION_TERMINATED_BY_POLICY"});
         let terminated = Execution::read(raw);
         assert_eq!(terminated.status, Some(RunStatus::Terminated));
-        assert_eq!(terminated.own_word(), Some("EXECUTION_TERMINATED_BY_POLICY"));
+        assert_eq!(terminated.vendor_status(), Some("EXECUTION_TERMINATED_BY_POLICY"));
     }
 
     #[track_caller]

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_that_says_the_same_again_ends() {
+    fn a_list_that_repeats_itself_ends() {
         let mut ids = ListIds::default();
         assert_eq!(ids.take("tasks", 0, 2, ["a", "b"].into_iter()).unwrap(), 2);
         assert_eq!(ids.take("tasks", 2, 2, ["b", "c"].into_iter()).unwrap(), 1);

@@ -38,8 +38,10 @@ pub struct GeneratedPage {
     pub token: SecretString,
     /// What the service says of its size; a count of records, or of bytes.
     pub size: Option<u64>,
-    /// The end of the next page, as the service wrote it; none on the last page.
+    /// The end of the next page, as the service wrote it; none on the last page, or if the service does not say it.
     pub next_end: Option<String>,
+    /// Whether older records remain (206).
+    pub is_partial: bool,
     /// Whether the log can still grow, if the service reports it.
     pub settled: Option<bool>,
     /// Number of records in the log of the run, if the service reports it.
@@ -121,17 +123,19 @@ fn generated(answer: &Answer) -> Result<GeneratedPage> {
         .and_then(|body| Some((body.token?, lenient::count(&body.size))))
         .ok_or_else(|| Error::new(ErrorKind::Protocol, "the service's response to a page request contains no token"))?;
     let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let next_end = header(NEXT_END_HEADER);
-    if answer.status == StatusCode::PARTIAL_CONTENT && next_end.is_none() {
-        let message =
-            format!("the service says that older records remain (206), but sends no {NEXT_END_HEADER} header");
-        return Err(Error::new(ErrorKind::Protocol, message));
-    }
     // The status decides: a header on a 200 is no invitation.
-    let next_end = next_end.filter(|_| answer.status == StatusCode::PARTIAL_CONTENT);
+    let is_partial = answer.status == StatusCode::PARTIAL_CONTENT;
+    let next_end = header(NEXT_END_HEADER).filter(|_| is_partial).map(as_end);
     let settled = header(LOG_SETTLED_HEADER).map(|text| text == "true");
     let log_records = header(LOG_RECORDS_HEADER).and_then(|text| text.parse().ok());
-    Ok(GeneratedPage { token, size, next_end, settled, log_records, took: answer.took })
+    Ok(GeneratedPage { token, size, next_end, is_partial, settled, log_records, took: answer.took })
+}
+
+/// The end of the next page as it came or, if it is a time of another form, such as a number, in the form of `endTime`.
+fn as_end(text: String) -> String {
+    let is_end = text.parse::<Timestamp>().is_ok();
+    let other = || lenient::time(&Value::from(text.as_str())).map(Timestamp::to_api_text);
+    if is_end { text } else { other().unwrap_or(text) }
 }
 
 fn status_of(answer: &Answer) -> Result<LogStatus> {

@@ -35,7 +35,8 @@ impl Client {
 
     /// One plan execution, with the runs that have ended: `GET /processing/executions/plans/{id}`.
     pub async fn plan_execution(&self, id: &str) -> Result<Fields> {
-        self.read_plans(&["processing", "executions", "plans", id], &[]).await.map(with_times)
+        let request = self.request(Method::GET, &["processing", "executions", "plans", id], &[]);
+        self.send(request.with_runlog_details().in_background()).await?.json().map(with_times)
     }
 
     /// The steps of a plan execution, in the order in which they were designed:

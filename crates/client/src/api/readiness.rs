@@ -5,7 +5,7 @@ use std::time::Duration;
 use runlog_model::wire::ErrorBody;
 use url::Url;
 
-use crate::transport::{HttpClientBuilder, TlsSettings, beginning_of};
+use crate::transport::{HttpClientBuilder, TlsSettings, read_beginning};
 
 /// How long a service may take to say whether it is ready.
 const READY_TIME: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub async fn readiness(service: &Url, tls: &TlsSettings) -> Result<Readiness, St
     let client = client.map_err(|error| error.to_string())?;
     let answer = client.get(address).send().await.map_err(told)?;
     let status = answer.status().as_u16();
-    let body = if status == 200 { Vec::new() } else { beginning_of(answer).await.map_err(told)? };
+    let body = if status == 200 { Vec::new() } else { read_beginning(answer).await.map_err(told)? };
     let said: Option<ErrorBody> = serde_json::from_slice(&body).ok();
     Ok(Readiness { status, problem: said.and_then(|said| said.message) })
 }

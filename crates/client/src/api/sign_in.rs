@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{HttpClientBuilder, TlsSettings, beginning_of};
+use crate::transport::{HttpClientBuilder, TlsSettings, read_beginning};
 
 /// How long a request may take. The service asks the provider meanwhile.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -51,7 +51,7 @@ async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     };
     let response = request.send().await.map_err(unanswered)?;
     let status = response.status();
-    let body = beginning_of(response).await.map_err(unanswered)?;
+    let body = read_beginning(response).await.map_err(unanswered)?;
     if status.is_success() {
         return serde_json::from_slice(&body)
             .map_err(|_| Error::new(ErrorKind::NotFound, "the answer is not that of a Runlog"));

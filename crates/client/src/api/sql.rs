@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use runlog_model::wire::sql::SqlQuestion;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::Tries;
+use crate::transport::RetryState;
 use crate::transport::{Client, refused};
 
 /// How long an answer may take in all. The service has a limit of its own, which says more.
@@ -20,7 +20,7 @@ impl Client {
     /// Runs a SQL query: `POST /runlog/v1/sql`.
     pub async fn ask_sql(&self, question: &SqlQuestion) -> Result<SqlAnswer> {
         let call = self.request(Method::POST, &["runlog", "v1", "sql"], &[]).with_json(question)?;
-        let (mut renewed, mut tries) = (false, Tries::default());
+        let (mut renewed, mut tries) = (false, RetryState::default());
         loop {
             let authorization = self.ready_to_send(&call).await?;
             let response = self.begin(&call, &authorization, Some(ANSWER_TIME_MAX)).await?;
@@ -31,7 +31,7 @@ impl Client {
             let error = refused(&call, &answer);
             match answer.status {
                 StatusCode::UNAUTHORIZED if !renewed && self.renews(&authorization).await => renewed = true,
-                StatusCode::TOO_MANY_REQUESTS if !tries.are_spent(&error, self.settings()) => {
+                StatusCode::TOO_MANY_REQUESTS if !tries.is_exhausted(&error, self.settings()) => {
                     self.pause(&error, Some(&answer.headers), &mut tries).await;
                 }
                 _ => return Err(error),

@@ -21,7 +21,7 @@ pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub struct EntrySplitter {
     encoding: Encoding,
-    place: Place,
+    level: Level,
     /// The entry, or the object around the entries.
     scan: ElementScan,
     /// What came of the entry in pieces before this one.
@@ -37,7 +37,7 @@ pub struct EntrySplitter {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Place {
+enum Level {
     /// Nothing but white space so far.
     #[default]
     Start,
@@ -57,7 +57,7 @@ enum Place {
     End,
 }
 
-impl Place {
+impl Level {
     fn is_inside(self) -> bool {
         matches!(self, Self::FirstObject | Self::Element(_) | Self::Object | Self::EnvelopeTail)
     }
@@ -73,7 +73,7 @@ impl EntrySplitter {
     fn feed_text(&mut self, piece: &[u8], give: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let (mut at, mut start) = (0, 0);
         while at < piece.len() {
-            if !self.place.is_inside() {
+            if !self.level.is_inside() {
                 start = at;
                 let begins_entry = !piece[at].is_ascii_whitespace() && self.between(piece[at], at)?;
                 at += usize::from(!begins_entry);
@@ -92,12 +92,12 @@ impl EntrySplitter {
                     }
                 }
                 Step::Next(bytes) => {
-                    self.give_cut_short(&piece[start..at], bytes, open, give)?;
+                    self.emit_truncated(&piece[start..at], bytes, open, give)?;
                     start = at;
                 }
             }
         }
-        if self.place.is_inside() && self.place != Place::EnvelopeTail && self.cut.is_none() {
+        if self.level.is_inside() && self.level != Level::EnvelopeTail && self.cut.is_none() {
             self.begun.extend_from_slice(&piece[start..]);
             if self.begun.len() > ENTRY_BYTES_MAX {
                 let begun = std::mem::take(&mut self.begun);
@@ -116,23 +116,23 @@ impl EntrySplitter {
             return Err(truncated);
         }
         self.feed_text(b"\n", &mut give)?;
-        match self.place {
-            Place::Start | Place::Objects | Place::End => Ok(()),
+        match self.level {
+            Level::Start | Level::Objects | Level::End => Ok(()),
             _ => Err(truncated),
         }
     }
 
     /// Gives the entry at hand, which was cut short inside of so many objects, or inside of a text; the last bytes of the
     /// piece begin the next one.
-    fn give_cut_short(
+    fn emit_truncated(
         &mut self,
         piece: &[u8],
         next_bytes: usize,
         (depth, is_in_text): (u32, bool),
         give: &mut impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        match (self.place, self.cut.take()) {
-            (Place::EnvelopeTail, _) => return Ok(()),
+        match (self.level, self.cut.take()) {
+            (Level::EnvelopeTail, _) => return Ok(()),
             (_, Some(cut)) => give(&cut)?,
             (_, None) => {
                 self.begun.extend_from_slice(piece);
@@ -143,8 +143,8 @@ impl EntrySplitter {
         }
         self.begun.clear();
         self.begun.extend_from_slice(&b"{\""[..next_bytes]);
-        if self.place == Place::FirstObject {
-            self.place = Place::Object;
+        if self.level == Level::FirstObject {
+            self.level = Level::Object;
         }
         self.broken = false;
         Ok(())
@@ -158,13 +158,13 @@ impl EntrySplitter {
     /// Enters an array inside an object, which may be the one with the entries: its head is not kept. An object that is
     /// too long is an entry.
     fn begin_array(&mut self, piece: &[u8]) {
-        if self.place != Place::FirstObject || self.scan.depth() != 2 || self.cut.is_some() {
+        if self.level != Level::FirstObject || self.scan.depth() != 2 || self.cut.is_some() {
             return;
         }
         let begun = self.begun.len();
         self.begun.extend_from_slice(&piece[..piece.len() - 1]);
         if is_data_key(&self.begun) {
-            self.place = Place::Array(true);
+            self.level = Level::Array(true);
             self.broken = false;
             self.begun.clear();
         } else {
@@ -174,36 +174,36 @@ impl EntrySplitter {
 
     /// Leaves an object; true when it is an entry.
     fn leave(&mut self) -> bool {
-        let (next, is_entry) = match self.place {
-            Place::Element(of_envelope) => (Place::Array(of_envelope), true),
-            Place::EnvelopeTail => (Place::End, false),
-            _ => (Place::Objects, true),
+        let (next, is_entry) = match self.level {
+            Level::Element(of_envelope) => (Level::Array(of_envelope), true),
+            Level::EnvelopeTail => (Level::End, false),
+            _ => (Level::Objects, true),
         };
-        self.place = next;
+        self.level = next;
         is_entry
     }
 
     /// Takes a byte between entries that is not white space; true when it begins one.
     fn between(&mut self, byte: u8, at: usize) -> Result<bool> {
-        let entry = match self.place {
-            Place::Start => Place::FirstObject,
-            Place::Array(of_envelope) => Place::Element(of_envelope),
-            _ => Place::Object,
+        let entry = match self.level {
+            Level::Start => Level::FirstObject,
+            Level::Array(of_envelope) => Level::Element(of_envelope),
+            _ => Level::Object,
         };
-        match (self.place, byte) {
-            (Place::End, _) => return Err(self.unexpected(byte, at)),
+        match (self.level, byte) {
+            (Level::End, _) => return Err(self.unexpected(byte, at)),
             // Some writers begin with a mark that says UTF-8.
             (_, 0xef | 0xbb | 0xbf) => return Ok(false),
-            (Place::Start, b'[') => self.place = Place::Array(false),
-            (Place::Array(false), b']') => self.place = Place::End,
-            (Place::Array(true), b']') => {
-                self.place = Place::EnvelopeTail;
+            (Level::Start, b'[') => self.level = Level::Array(false),
+            (Level::Array(false), b']') => self.level = Level::End,
+            (Level::Array(true), b']') => {
+                self.level = Level::EnvelopeTail;
                 self.scan = ElementScan::in_object();
             }
-            (Place::Array(_) | Place::Objects, b',') => return Ok(false),
+            (Level::Array(_) | Level::Objects, b',') => return Ok(false),
             (_, b'{')
-            | (Place::Array(_) | Place::Objects, b'[' | b'"' | b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z') => {
-                (self.place, self.scan, self.broken) = (entry, ElementScan::default(), false);
+            | (Level::Array(_) | Level::Objects, b'[' | b'"' | b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z') => {
+                (self.level, self.scan, self.broken) = (entry, ElementScan::default(), false);
                 return Ok(true);
             }
             _ => return Err(self.unexpected(byte, at)),
@@ -252,7 +252,7 @@ fn cut(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
         Err(error) if error.error_len().is_none() => &begun[..error.valid_up_to()],
         _ => begun,
     };
-    let whole = mend::without_begun_escape(whole);
+    let whole = mend::without_trailing_escape(whole);
     match is_in_text {
         true => mend::closed(&[whole, mark.as_bytes()].concat(), depth, true),
         false => mend::as_text(&[whole, mark.as_bytes()].concat()),
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_no_entry_is_an_error() {
+    fn truncated_and_invalid_entries_are_errors() {
         for body in ["[", "[{}", "[{},", r#"{"a":"#, r#"{"data":[{}]"#, "[{}]{}", "null", "<html>", "[<html>]", "[{}}"]
         {
             for piece in [1, 1_000] {
@@ -396,7 +396,7 @@ mod tests {
 
     /// The quotes of all that followed were taken the wrong way round, and none of the file could be read.
     #[test]
-    fn an_entry_that_was_cut_short_does_not_take_its_neighbours_with_it() {
+    fn a_truncated_entry_does_not_affect_its_neighbours() {
         let (one, other) = (r#"{"t":1,"m":"one"}"#, r#"{"t":3,"m":"three"}"#);
         let cut = r#"{"t":2,"m":"tw"#;
         let closed = r#"{"t":2,"m":"tw"}"#;

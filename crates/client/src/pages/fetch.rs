@@ -31,7 +31,7 @@ pub enum PageEvent {
     /// So many more bytes came.
     Received(u64),
     /// The token or link has expired, and the page is requested again.
-    AskedAgain,
+    RequestedAgain,
 }
 
 impl Client {
@@ -67,7 +67,7 @@ impl Client {
                     asked_again = true;
                     token = self.ask_again(page, on_event).await?;
                 }
-                Downloaded::LinkRefused(_) => on_event(PageEvent::AskedAgain),
+                Downloaded::LinkRefused(_) => on_event(PageEvent::RequestedAgain),
             }
         }
     }
@@ -89,7 +89,7 @@ impl Client {
             let word = match self.log_status(run, token).await? {
                 LogStatus::Ready(link) => {
                     let taken = self.clock().now().millis_since(begun).max(0).unsigned_abs();
-                    self.learn_build_time(if was_asked { Duration::from_millis(taken) } else { first }, was_asked);
+                    self.record_build_time(if was_asked { Duration::from_millis(taken) } else { first }, was_asked);
                     return Ok(link);
                 }
                 LogStatus::Building(word) => word,
@@ -109,7 +109,7 @@ impl Client {
     }
 
     async fn ask_again(&self, page: &RequestedPage, on_event: &(dyn Fn(PageEvent) + Sync)) -> Result<SecretString> {
-        on_event(PageEvent::AskedAgain);
+        on_event(PageEvent::RequestedAgain);
         let again = self.generate(&page.request).await?;
         if again.next_end != page.page.next_end {
             // The next page was requested from the old end: records between the two could be missing.

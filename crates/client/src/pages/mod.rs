@@ -13,4 +13,4 @@ mod walk;
 
 pub use download::DownloadSink;
 pub use fetch::PageEvent;
-pub use walk::{PageWalk, RequestedPage};
+pub use walk::{PageWalk, RequestedPage, end_after_oldest};

@@ -17,6 +17,18 @@ pub struct RequestedPage {
     pub page: GeneratedPage,
 }
 
+/// The end of the page after one whose oldest record has this time and whose end was `last`, if the service does not say it.
+///
+/// Records of the oldest instant may be on both pages, and services may read times to the second only, so that the next whole
+/// second is tried first. Where that does not go back in time, ends of fewer instants of this page follow, and at last one
+/// before the page.
+pub fn end_after_oldest(oldest: Timestamp, last: Option<Timestamp>) -> Timestamp {
+    let second = oldest.floor_to_second().plus_millis(1_000);
+    let ends = [second, oldest.plus_millis(1), oldest];
+    let goes_back = |end: &Timestamp| last.is_none_or(|last| *end < last);
+    ends.into_iter().find(goes_back).unwrap_or(oldest.plus_millis(-1))
+}
+
 /// Asks for page after page, until one reaches the beginning of the range.
 pub struct PageWalk {
     client: Client,
@@ -46,7 +58,7 @@ impl PageWalk {
         Ok(walk)
     }
 
-    /// Asks for the next page. None when the last one was complete.
+    /// Asks for the next page. None when the last one was complete, or if the service has not said where it ends.
     pub async fn next(&mut self) -> Result<Option<RequestedPage>> {
         let Some(request) = self.next.take() else { return Ok(None) };
         let page = self.client.generate(&request).await?;

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::call::{is_too_slow, refused};
 use super::connection::Connection;
 use super::lenient;
-use super::retry::Tries;
+use super::retry::RetryState;
 use super::settings::Credentials;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -89,7 +89,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
     let authorization = basic(id, secret)?;
     let audience = connection.settings.base_url.as_str().trim_end_matches('/').to_owned();
     let body = TokenRequest { grant_type: "client_credentials".to_owned(), audience: Some(audience) };
-    let mut tries = Tries::default();
+    let mut tries = RetryState::default();
     loop {
         let call = connection.request(Method::POST, &["security", "oauth", "token"], &[]).with_json(&body)?;
         let (error, headers, is_worth_another) = match connection.once(&call, &authorization).await {
@@ -101,7 +101,7 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
             }
             Err(error) => (error, None, true),
         };
-        if !is_worth_another || connection.gives_up(&error, &tries) {
+        if !is_worth_another || connection.is_final_failure(&error, &tries) {
             // Whatever the service calls it, the user has to check the credentials.
             let kind = if error.kind() == ErrorKind::Invalid { ErrorKind::Unauthorized } else { error.kind() };
             if error.is_unreachable() {

@@ -5,14 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
+use runlog_model::wire::executions::DETAILS_HEADER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 use url::Url;
 
-use super::rate_limit::Urgency;
 use super::settings::ApiGroup;
+use super::turns::Urgency;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One request to the API.
@@ -80,6 +81,11 @@ impl Call {
     pub(crate) fn with_header(mut self, name: header::HeaderName, value: header::HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// The same; a Runlog responds with everything that it knows of a run or plan execution, and other services ignore this.
+    pub(crate) fn with_runlog_details(self) -> Self {
+        self.with_header(header::HeaderName::from_static(DETAILS_HEADER), header::HeaderValue::from_static("true"))
     }
 
     /// The same, known to do no harm when it is sent twice.

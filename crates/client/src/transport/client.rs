@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use runlog_model::{Clock, Random};
+use runlog_model::{Clock, Random, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,7 +14,7 @@ use super::call::{Answer, Call, is_too_slow, not_a_page, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
 use super::network::SimulatedNetwork;
-use super::retry::Tries;
+use super::retry::RetryState;
 use super::settings::{ApiGroup, ClientSettings, Pace};
 use super::wait::Wait;
 use crate::error::{Error, Result};
@@ -116,8 +116,8 @@ impl Client {
 
     /// Calls `tell` once, when a request has been retried for some seconds: with why, and for how long it will be
     /// retried at most.
-    pub fn tell_of_retries(&self, tell: impl Fn(&Error, Duration) + Send + Sync + 'static) {
-        self.0.connection.tell_of_retries(Box::new(tell));
+    pub fn on_retry(&self, tell: impl Fn(&Error, Duration) + Send + Sync + 'static) {
+        self.0.connection.on_retry(Box::new(tell));
     }
 
     /// What it has sent so far.
@@ -135,6 +135,12 @@ impl Client {
     /// The injected clock.
     pub fn clock(&self) -> &dyn Clock {
         self.0.connection.clock.as_ref()
+    }
+
+    /// A time that the service has written, by the clock of this process: the two clocks may differ. It is known by how much
+    /// once the service has answered a request.
+    pub fn in_own_time(&self, time: Timestamp) -> Timestamp {
+        self.0.connection.in_own_time(time)
     }
 
     /// The injected randomness.
@@ -159,7 +165,7 @@ impl Client {
 
     /// True if requests to monitoring queue for the rate limit.
     pub fn is_rate_limited(&self) -> bool {
-        self.0.connection.rate_limiter.is_scarce(ApiGroup::Monitoring)
+        self.0.connection.rate_limiter.is_contended(ApiGroup::Monitoring)
     }
 
     /// Waits, with the injected implementation.
@@ -188,7 +194,7 @@ impl Client {
 
     /// Learns how long a page took: as long as `time` if it was found by the first status request after that time, or
     /// by a later one.
-    pub(crate) fn learn_build_time(&self, time: Duration, was_late: bool) {
+    pub(crate) fn record_build_time(&self, time: Duration, was_late: bool) {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         // A page that is ready at the first status request may have been ready long before.
         self.0.build_ms.store(if was_late { ms / 4 * 3 } else { ms / 2 }, Ordering::Relaxed);
@@ -206,7 +212,7 @@ impl Client {
     pub(crate) async fn send(&self, call: Call) -> Result<Answer> {
         let Shared { connection, authentication, traffic, .. } = self.0.as_ref();
         let mut renewed = false;
-        let mut tries = Tries::default();
+        let mut tries = RetryState::default();
         loop {
             let authorization = self.ready_to_send(&call).await?;
             traffic.requests.fetch_add(1, Ordering::Relaxed);
@@ -226,7 +232,7 @@ impl Client {
                 authentication.forget(&authorization).await;
                 continue;
             }
-            if !is_worth_another(status, call.repeatable) || connection.gives_up(&error, &tries) {
+            if !is_worth_another(status, call.repeatable) || connection.is_final_failure(&error, &tries) {
                 return Err(error);
             }
             self.pause(&error, headers.as_ref().map(|(_, headers)| headers), &mut tries).await;
@@ -235,7 +241,7 @@ impl Client {
     }
 
     /// Waits before the next try, and counts it.
-    pub(crate) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
+    pub(crate) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut RetryState) {
         self.0.connection.pause(error, headers, tries).await;
     }
 

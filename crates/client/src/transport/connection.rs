@@ -1,12 +1,12 @@
 //! The connection to a service: sends a request once, and knows the rate limit, the clock and the ways to wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, header};
-use runlog_model::{Clock, Random, causes};
+use runlog_model::{Clock, Random, Timestamp, causes};
 use tracing::debug;
 use url::Url;
 
@@ -14,7 +14,7 @@ use super::call::{Answer, Call};
 use super::http_client::HttpClientBuilder;
 use super::network::{Network, SimulatedNetwork};
 use super::rate_limit::RateLimiter;
-use super::retry::{self, Tries};
+use super::retry::{self, RetryState};
 use super::settings::{ApiGroup, ClientSettings};
 use super::wait::Wait;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +31,8 @@ pub(super) struct Connection {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) random: Arc<dyn Random>,
     pub(super) wait: Arc<dyn Wait>,
+    /// How far the clock of this process is ahead of that of the service; 0 if they agree. Unit: milliseconds.
+    clock_ahead_ms: AtomicI64,
     /// True once the service has answered a request.
     was_reached: AtomicBool,
     /// True if requests are not retried while the service was never reached.
@@ -39,14 +41,17 @@ pub(super) struct Connection {
 }
 
 /// Is told why requests are retried, and for how long at most.
-type TellOfRetry = dyn Fn(&Error, Duration) + Send + Sync;
+type RetryListener = dyn Fn(&Error, Duration) + Send + Sync;
 
 /// Tells that a request is retried, once for each client.
 struct RetryNotice {
-    tell: Box<TellOfRetry>,
+    tell: Box<RetryListener>,
     is_told: AtomicBool,
 }
 
+/// The least difference between two clocks that counts: `Date` has whole seconds, and a response takes some time. Unit:
+/// milliseconds.
+const CLOCK_DIFFERENCE_MS_MIN: i64 = 10_000;
 /// How long retries wait in total before they are announced.
 const QUIET_RETRIES: Duration = Duration::from_secs(2);
 
@@ -74,6 +79,7 @@ impl Connection {
             clock,
             random,
             wait,
+            clock_ahead_ms: AtomicI64::new(0),
             was_reached,
             requires_first_connection,
             retry_notice,
@@ -103,20 +109,20 @@ impl Connection {
     }
 
     /// Calls `tell` once, when a request has been retried for some seconds. A second call has no effect.
-    pub(super) fn tell_of_retries(&self, tell: Box<TellOfRetry>) {
+    pub(super) fn on_retry(&self, tell: Box<RetryListener>) {
         // A notice that is set already stays.
         let _ = self.retry_notice.set(RetryNotice { tell, is_told: AtomicBool::new(false) });
     }
 
     /// True if a failed request is not sent again.
-    pub(super) fn gives_up(&self, error: &Error, tries: &Tries) -> bool {
+    pub(super) fn is_final_failure(&self, error: &Error, tries: &RetryState) -> bool {
         let was_never_reached = error.is_unreachable() && !self.was_reached.load(Ordering::Relaxed);
         was_never_reached && self.requires_first_connection.load(Ordering::Relaxed)
-            || tries.are_spent(error, &self.settings)
+            || tries.is_exhausted(error, &self.settings)
     }
 
     /// Waits before the next try, and counts it.
-    pub(super) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut Tries) {
+    pub(super) async fn pause(&self, error: &Error, headers: Option<&HeaderMap>, tries: &mut RetryState) {
         let delay = retry::delay(headers, tries.retries, self.clock.now(), self.random.as_ref());
         debug!(%error, delay_ms = delay.as_millis() as u64, "retrying after a pause");
         if let Some(notice) = self.retry_notice.get().filter(|_| tries.waited + delay >= QUIET_RETRIES)
@@ -154,7 +160,22 @@ impl Connection {
         let response = self.network.send(request, |error| self.broken(call, error)).await?;
         self.was_reached.store(true, Ordering::Relaxed);
         self.rate_limiter.read_limit(response.headers());
+        self.compare_clocks(response.headers());
         Ok(response)
+    }
+
+    /// Learns from the `Date` of a response how far the clock of this process is ahead of that of the service.
+    fn compare_clocks(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|date| retry::date_of(date.to_str().ok()?));
+        let Some(date) = date else { return };
+        let ahead_ms = self.clock.now().millis_since(date);
+        let counts = ahead_ms.abs() >= CLOCK_DIFFERENCE_MS_MIN;
+        self.clock_ahead_ms.store(if counts { ahead_ms } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// A time of the clock of the service by the clock of this process.
+    pub(super) fn in_own_time(&self, time: Timestamp) -> Timestamp {
+        time.plus_millis(self.clock_ahead_ms.load(Ordering::Relaxed))
     }
 
     /// Reads an answer whole.
@@ -234,7 +255,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_host_that_is_not_known_is_told_from_one_that_does_not_answer() {
+    async fn an_unknown_host_is_distinguished_from_an_unresponsive_one() {
         let failure_of = async |url: &str| {
             let http = reqwest::Client::builder().no_proxy().build().unwrap();
             http.get(url).send().await.unwrap_err()

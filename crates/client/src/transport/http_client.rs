@@ -24,7 +24,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 const SHORT_ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The body of an answer that should be short; of a longer one, its beginning.
-pub(crate) async fn beginning_of(mut answer: reqwest::Response) -> reqwest::Result<Vec<u8>> {
+pub(crate) async fn read_beginning(mut answer: reqwest::Response) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await? {
         if body.len() + part.len() > SHORT_ANSWER_BYTES_MAX {
@@ -78,7 +78,7 @@ impl HttpClientBuilder {
     /// Fails when the name or the value is not valid in a header; the message does not contain the value.
     pub fn secret_header(mut self, name: &str, value: &SecretString) -> Result<Self> {
         let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
-        let name = HeaderName::try_from(name).map_err(|_| invalid(format!("{name:?} is no name of a header")))?;
+        let name = HeaderName::try_from(name).map_err(|_| invalid(format!("{name:?} is not a valid header name")))?;
         let mut value = HeaderValue::from_str(value.expose_secret())
             .map_err(|_| invalid(format!("header {name} has characters that no header has")))?;
         value.set_sensitive(true);

@@ -37,7 +37,7 @@ pub(crate) fn as_text(entry: &[u8]) -> Vec<u8> {
 /// An entry that ends in so many objects, and inside a text or not, as one that ends.
 pub(crate) fn closed(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
     let begun = begun.trim_ascii_end();
-    let kept = if is_in_text { without_begun_escape(begun) } else { begun };
+    let kept = if is_in_text { without_trailing_escape(begun) } else { begun };
     let mut entry = kept.to_vec();
     entry.extend(is_in_text.then_some(b'"'));
     entry.extend(std::iter::repeat_n(b'}', depth as usize));
@@ -46,7 +46,7 @@ pub(crate) fn closed(begun: &[u8], depth: u32, is_in_text: bool) -> Vec<u8> {
 }
 
 /// A text without the backslash at its end that begins an escape: what is cut off within one is no escape.
-pub(crate) fn without_begun_escape(text: &[u8]) -> &[u8] {
+pub(crate) fn without_trailing_escape(text: &[u8]) -> &[u8] {
     let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
     &text[..text.len() - backslashes % 2]
 }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_short_is_closed() {
+    fn truncated_json_is_closed() {
         let text = |begun: &str, depth| String::from_utf8(closed(begun.as_bytes(), depth, true)).unwrap();
         assert_eq!(text(r#"{"t":1,"a":{"b":"x y\u00"#, 2), r#"{"t":1,"a":{"b":"x y\\u00"}}"#);
         assert_eq!(text("{\"a\":\"x\\", 1), r#"{"a":"x"}"#);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_a_text() {
+    fn a_value_that_is_no_object_becomes_a_text() {
         check(b"{\"a\":\ttru}", r#"{"logMessage":"{\"a\":\ttru}"}"#);
         check(b"null", r#"{"logMessage":"null"}"#);
         check(br#""a \"text\"""#, r#"{"logMessage":"a \"text\""}"#);

@@ -14,16 +14,17 @@ mod rate_limit;
 mod retry;
 mod settings;
 mod tls;
+mod turns;
 mod wait;
 
 pub(crate) use call::{Answer, is_too_slow, refused};
 pub use client::{Client, Traffic};
-pub(crate) use http_client::beginning_of;
+pub(crate) use http_client::read_beginning;
 pub use http_client::{HttpClientBuilder, HttpSender};
 pub(crate) use link_client::LinkClient;
 pub use network::SimulatedNetwork;
 pub use retry::retry_after;
-pub(crate) use retry::{Tries, jittered};
+pub(crate) use retry::{RetryState, jittered};
 pub use settings::{
     ClientSettings, Credentials, DownloadSettings, GroupPaces, Pace, PaceSetting, REGIONS, TokenForm, region_url,
 };

@@ -1,44 +1,22 @@
 //! How many requests go out in a second and in a minute.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use http::HeaderMap;
+use runlog_model::Clock;
 use runlog_model::wire::logs::PACE_HEADER;
-use runlog_model::{Clock, planted};
 
 use super::settings::{ApiGroup, GroupPaces, Pace, PaceSetting};
+use super::turns::{MINUTE_MS, SECOND_MS, TurnQueue, Urgency};
 use super::wait::Wait;
 
-/// The windows in which requests are counted, a little longer than a second and a minute: on their way to the service,
-/// requests may come closer together.
-const SECOND_MS: i64 = 1_025;
-const MINUTE_MS: i64 = 60_500;
-/// How much longer the first requests after a pause count: they may have to connect first.
-const BURST_MS: i64 = 400;
-/// How late a request may be sent without delaying those after it.
-const LATE_MS_MAX: i64 = 10;
 /// The pace after a request was answered with 429, as a share of the pace before.
 const SLOWDOWN: (usize, usize) = (3, 4);
 /// How often the pace is reduced at most: to a tenth.
 const SLOWDOWNS_MAX: u32 = 8;
 /// After how long without such a response a reduction is undone.
 const RECOVERY_MS: i64 = 10_000;
-
-/// Which of the requests that wait goes first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Urgency {
-    /// The response is needed to continue, or the request starts work of the service.
-    #[default]
-    Usual,
-    /// A request for the status of work that the service is doing anyway: the later it is sent, the more likely the
-    /// work is done.
-    Question,
-    /// A request that nothing waits for.
-    Background,
-}
 
 /// Gives each request the earliest time at which no bound is broken. Requests of the same urgency go in their order.
 ///
@@ -67,31 +45,13 @@ enum Limits {
 struct Budget {
     /// How many times the pace is reduced, and when it last was, in epoch milliseconds.
     slowdowns: Mutex<(u32, i64)>,
-    turns: Mutex<Turns>,
+    turns: TurnQueue,
 }
-
-/// The requests that went out and those that wait.
-#[derive(Default)]
-struct Turns {
-    /// When the last requests of a minute were sent, in epoch milliseconds, oldest first.
-    sent: VecDeque<i64>,
-    /// When the first request after a pause of a second was sent: others may follow it at once.
-    burst: i64,
-    /// When the last request was due, in epoch milliseconds.
-    due: i64,
-    /// Those that wait, in the order in which they go.
-    waiting: BTreeSet<Place>,
-    /// The number of the next one that comes.
-    next: u64,
-}
-
-/// A request's place among those that wait.
-type Place = (Urgency, u64);
 
 impl RateLimiter {
     pub(crate) fn new(set: PaceSetting) -> Self {
         let (limits, is_set) = match set {
-            PaceSetting::AsServiceSays => (Limits::ByGroup(GroupPaces::default()), false),
+            PaceSetting::ServiceDefault => (Limits::ByGroup(GroupPaces::default()), false),
             PaceSetting::ByGroup(paces) => (Limits::ByGroup(paces), true),
             PaceSetting::Fixed(pace) => (Limits::Together(pace), true),
             PaceSetting::Unlimited => (Limits::None, true),
@@ -144,13 +104,13 @@ impl RateLimiter {
     /// Requests that may still go out in this minute; none without a bound.
     pub(crate) fn left(&self, group: ApiGroup, now: i64) -> Option<usize> {
         let pace = self.now(group, now)?;
-        let sent = locked(&self.budget(group).turns).sent.iter().filter(|at| **at > now - MINUTE_MS).count();
+        let sent = self.budget(group).turns.sent_after(now - MINUTE_MS);
         Some((pace.requests_per_minute() as usize).saturating_sub(sent))
     }
 
     /// True if requests wait for their turn that something waits for.
-    pub(crate) fn is_scarce(&self, group: ApiGroup) -> bool {
-        locked(&self.budget(group).turns).waiting.iter().any(|(urgency, _)| *urgency != Urgency::Background)
+    pub(crate) fn is_contended(&self, group: ApiGroup) -> bool {
+        self.budget(group).turns.is_contended()
     }
 
     /// Waits for the request's turn.
@@ -158,18 +118,7 @@ impl RateLimiter {
         if self.now(group, clock.now().as_millis()).is_none() {
             return;
         }
-        let budget = self.budget(group);
-        let waiting = Waiting { budget, place: locked(&budget.turns).come(urgency) };
-        loop {
-            let now = clock.now().as_millis();
-            let Some(pace) = self.now(group, now) else { return };
-            let at = locked(&budget.turns).go(waiting.place, pace, now);
-            match at - now {
-                ..=0 => return,
-                // One that is more urgent may come meanwhile.
-                ms => wait.sleep(Duration::from_millis(ms.unsigned_abs())).await,
-            }
-        }
+        self.budget(group).turns.take(urgency, |now| self.now(group, now), clock, wait).await;
     }
 
     fn budget(&self, group: ApiGroup) -> &Budget {
@@ -181,72 +130,6 @@ impl RateLimiter {
             (_, ApiGroup::AuditLogs) => audit_logs,
             (_, ApiGroup::Other) => other,
         }
-    }
-}
-
-impl Turns {
-    /// A request comes and waits.
-    fn come(&mut self, urgency: Urgency) -> Place {
-        let place = (urgency, self.next);
-        self.next += 1;
-        self.waiting.insert(place);
-        place
-    }
-
-    /// When its turn is, as far as is known now, in epoch milliseconds; it goes when that is not later than now.
-    ///
-    /// After a pause, as many go at once as a second allows; then they are spaced evenly. If as many went at once in
-    /// each second, the service would count those of two seconds as one when the first are late.
-    fn go(&mut self, place: Place, pace: Pace, now: i64) -> i64 {
-        // The clock was set back: what was sent after now was not sent later than that.
-        self.sent.iter_mut().for_each(|sent| *sent = (*sent).min(now));
-        (self.burst, self.due) = (self.burst.min(now), self.due.min(now));
-        let space = SECOND_MS / i64::try_from(pace.per_second.max(1)).unwrap_or(i64::MAX);
-        let (mut burst, mut due) = (self.burst, self.due);
-        let mut ahead: Vec<i64> = Vec::new();
-        let mut at = now;
-        for (urgency, _) in self.waiting.range(..=place) {
-            let before = |count: usize| {
-                let index = (self.sent.len() + ahead.len()).checked_sub(count.max(1))?;
-                self.sent.get(index).or_else(|| ahead.get(index - self.sent.len())).copied()
-            };
-            let delay = |sent: i64| if (burst..burst + space).contains(&sent) { BURST_MS } else { 0 };
-            let after =
-                |count: usize, window_ms: i64| before(count).map_or(i64::MIN, |sent| sent + window_ms + delay(sent));
-            let in_minute =
-                if planted::is("minute-not-counted") { i64::MIN } else { after(pace.per_minute, MINUTE_MS) };
-            let bound = after(pace.per_second, SECOND_MS).max(in_minute);
-            at = now.max(bound);
-            // Twice, because the bound itself makes a pause of one.
-            if before(1).is_none_or(|last| at - last >= 2 * SECOND_MS) {
-                burst = at;
-            }
-            let is_spaced = at - burst >= space || *urgency == Urgency::Question && before(1).is_some();
-            due = if is_spaced { bound.max(due + space).max(now - LATE_MS_MAX) } else { at };
-            at = now.max(due);
-            ahead.push(at);
-        }
-        if at <= now {
-            self.waiting.remove(&place);
-            self.sent.push_back(now);
-            (self.burst, self.due) = (burst, due);
-            while self.sent.len() > pace.per_minute.max(pace.per_second).max(1) {
-                self.sent.pop_front();
-            }
-        }
-        at
-    }
-}
-
-/// A waiting request; dropping it cancels the wait.
-struct Waiting<'a> {
-    budget: &'a Budget,
-    place: Place,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        locked(&self.budget.turns).waiting.remove(&self.place);
     }
 }
 
@@ -263,7 +146,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use runlog_model::Timestamp;
+
+    use super::super::turns::{QueuePosition, RequestQueue};
+    use super::super::wait::TokioWait;
     use super::*;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::clamped(1_000)
+        }
+    }
 
     #[test]
     fn no_more_requests_are_left_than_the_pace_allows_in_a_minute() {
@@ -272,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_services_word_counts_unless_the_caller_set_the_pace() {
+    fn the_limit_of_the_service_applies_unless_a_pace_is_set() {
         let said = |set: PaceSetting, text: &'static str| {
             let rate_limiter = RateLimiter::new(set);
             rate_limiter.read_limit(&HeaderMap::from_iter([(
@@ -283,75 +178,17 @@ mod tests {
         };
         let usual = Limits::ByGroup(GroupPaces::default());
         let pace = Pace { per_second: 2, per_minute: 50 };
-        assert_eq!(said(PaceSetting::AsServiceSays, "0"), Limits::None);
-        assert_eq!(said(PaceSetting::AsServiceSays, "2, 50"), Limits::Together(pace));
-        assert_eq!(said(PaceSetting::AsServiceSays, "0,0"), usual);
-        assert_eq!(said(PaceSetting::AsServiceSays, "fast"), usual);
+        assert_eq!(said(PaceSetting::ServiceDefault, "0"), Limits::None);
+        assert_eq!(said(PaceSetting::ServiceDefault, "2, 50"), Limits::Together(pace));
+        assert_eq!(said(PaceSetting::ServiceDefault, "0,0"), usual);
+        assert_eq!(said(PaceSetting::ServiceDefault, "fast"), usual);
         assert_eq!(said(PaceSetting::Fixed(pace), "0"), Limits::Together(pace));
         assert_eq!(said(PaceSetting::ByGroup(GroupPaces::default()), "0"), usual);
         assert_eq!(said(PaceSetting::Unlimited, "2,50"), Limits::None);
     }
 
-    /// Lets all that wait go, each when it is its turn. Their numbers and times.
-    fn all_go(turns: &mut Turns, pace: Pace, mut now: i64) -> Vec<(u64, i64)> {
-        let mut gone = Vec::new();
-        while !turns.waiting.is_empty() {
-            let places: Vec<Place> = turns.waiting.iter().copied().collect();
-            let mut next = i64::MAX;
-            for place in places {
-                match turns.go(place, pace, now) {
-                    at if at <= now => gone.push((place.1, now)),
-                    at => next = next.min(at),
-                }
-            }
-            now = next;
-        }
-        gone
-    }
-
     #[test]
-    fn neither_second_nor_minute_is_overdrawn() {
-        let mut turns = Turns::default();
-        let pace = Pace { per_second: 2, per_minute: 5 };
-        (0..8).for_each(|_| {
-            turns.come(Urgency::Usual);
-        });
-        let times: Vec<i64> = all_go(&mut turns, pace, 0).into_iter().map(|(_, at)| at).collect();
-        assert_eq!(times, [0, 0, 1_425, 1_937, 2_450, 60_500, 60_900, 61_925]);
-    }
-
-    #[test]
-    fn questions_go_after_what_is_more_urgent_and_in_their_order() {
-        let mut turns = Turns::default();
-        let pace = Pace { per_second: 2, per_minute: 600 };
-        let [question, usual] = [Urgency::Question, Urgency::Usual];
-        for urgency in [question, question, usual, question, usual] {
-            turns.come(urgency);
-        }
-        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_425), (1, 1_937), (3, 2_450)]);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_holds_nothing_up_for_longer_than_the_pace() {
-        let mut turns = Turns::default();
-        let pace = Pace { per_second: 1, per_minute: 600 };
-        turns.come(Urgency::Usual);
-        assert_eq!(all_go(&mut turns, pace, 3_600_000), [(0, 3_600_000)]);
-        turns.come(Urgency::Usual);
-        assert_eq!(all_go(&mut turns, pace, 0), [(1, 1_425)]);
-    }
-
-    #[test]
-    fn a_request_that_is_given_up_keeps_no_place() {
-        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 1, per_minute: 600 }));
-        let budget = rate_limiter.budget(ApiGroup::Monitoring);
-        let place = locked(&budget.turns).come(Urgency::Usual);
-        drop(Waiting { budget, place });
-        assert!(locked(&budget.turns).waiting.is_empty());
-    }
-
-    #[test]
-    fn the_pace_is_shared_reduced_when_refused_and_comes_back() {
+    fn the_pace_is_shared_reduced_by_429_and_restored() {
         let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 8, per_minute: 600 }));
         let group = ApiGroup::Monitoring;
         let now = |at: i64| rate_limiter.now(group, at).map(|pace| (pace.per_second, pace.per_minute));
@@ -370,32 +207,94 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_gives_the_full_pace_again() {
-        let mut turns = Turns::default();
-        let pace = Pace { per_second: 2, per_minute: 600 };
-        let mut go = |count: usize, now: i64| {
-            (0..count).for_each(|_| {
-                turns.come(Urgency::Usual);
-            });
-            all_go(&mut turns, pace, now).into_iter().map(|(_, at)| at).collect::<Vec<_>>()
-        };
-        assert_eq!(go(4, 0), [0, 0, 1_425, 1_937]);
-        assert_eq!(go(3, 10_000), [10_000, 10_000, 11_425]);
-    }
-
-    #[test]
     fn each_group_of_the_api_has_its_own_pace_and_is_slowed_down_alone() {
-        let rate_limiter = RateLimiter::new(PaceSetting::AsServiceSays);
+        let rate_limiter = RateLimiter::new(PaceSetting::ServiceDefault);
         rate_limiter.limited(ApiGroup::Processing, 0);
         let now = |group| rate_limiter.now(group, 0).map(|pace| (pace.per_second, pace.per_minute));
         assert_eq!(now(ApiGroup::Monitoring), Some((10, 600)));
         assert_eq!(now(ApiGroup::Processing), Some((15, 1_350)));
         assert_eq!(now(ApiGroup::Orchestration), Some((20, 1_800)));
-        let turns = || locked(&rate_limiter.budget(ApiGroup::Monitoring).turns);
-        let place = turns().come(Urgency::Usual);
+        let turns = || rate_limiter.budget(ApiGroup::Monitoring).turns.turns();
+        let place = turns().enqueue(Urgency::Usual);
         assert_eq!(turns().go(place, Pace { per_second: 10, per_minute: 600 }, 0), 0);
         assert_eq!(rate_limiter.left(ApiGroup::Monitoring, 0), Some(599));
         assert_eq!(rate_limiter.left(ApiGroup::Orchestration, 0), Some(1_200));
+    }
+
+    /// Lets all that wait go, each when it is its turn. Their numbers and times.
+    fn all_go(turns: &mut RequestQueue, pace: Pace, mut now: i64) -> Vec<(u64, i64)> {
+        let mut gone = Vec::new();
+        while !turns.waiting.is_empty() {
+            let places: Vec<QueuePosition> = turns.waiting.iter().copied().collect();
+            let mut next = i64::MAX;
+            for place in places {
+                match turns.go(place, pace, now) {
+                    at if at <= now => gone.push((place.1, now)),
+                    at => next = next.min(at),
+                }
+            }
+            now = next;
+        }
+        gone
+    }
+
+    #[test]
+    fn neither_second_nor_minute_is_overdrawn() {
+        let mut turns = RequestQueue::default();
+        let pace = Pace { per_second: 2, per_minute: 5 };
+        (0..8).for_each(|_| {
+            turns.enqueue(Urgency::Usual);
+        });
+        let times: Vec<i64> = all_go(&mut turns, pace, 0).into_iter().map(|(_, at)| at).collect();
+        assert_eq!(times, [0, 0, 1_425, 1_937, 2_450, 60_500, 60_900, 61_925]);
+    }
+
+    #[test]
+    fn requests_are_ordered_by_urgency_then_arrival() {
+        let mut turns = RequestQueue::default();
+        let pace = Pace { per_second: 2, per_minute: 600 };
+        let [question, usual] = [Urgency::Question, Urgency::Usual];
+        for urgency in [question, question, usual, question, usual] {
+            turns.enqueue(urgency);
+        }
+        assert_eq!(all_go(&mut turns, pace, 0), [(2, 0), (4, 0), (0, 1_425), (1, 1_937), (3, 2_450)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_no_request_beyond_the_pace() {
+        let mut turns = RequestQueue::default();
+        let pace = Pace { per_second: 1, per_minute: 600 };
+        turns.enqueue(Urgency::Usual);
+        assert_eq!(all_go(&mut turns, pace, 3_600_000), [(0, 3_600_000)]);
+        turns.enqueue(Urgency::Usual);
+        assert_eq!(all_go(&mut turns, pace, 0), [(1, 1_425)]);
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_request_leaves_the_queue() {
+        let rate_limiter = RateLimiter::new(PaceSetting::Fixed(Pace { per_second: 1, per_minute: 600 }));
+        let (group, clock) = (ApiGroup::Monitoring, Still);
+        rate_limiter.take(group, Urgency::Usual, &clock, &TokioWait).await;
+        {
+            let mut second = std::pin::pin!(rate_limiter.take(group, Urgency::Usual, &clock, &TokioWait));
+            assert!(futures::poll!(second.as_mut()).is_pending());
+            assert!(rate_limiter.is_contended(group));
+        }
+        assert!(!rate_limiter.is_contended(group));
+    }
+
+    #[test]
+    fn a_pause_gives_the_full_pace_again() {
+        let mut turns = RequestQueue::default();
+        let pace = Pace { per_second: 2, per_minute: 600 };
+        let mut go = |count: usize, now: i64| {
+            (0..count).for_each(|_| {
+                turns.enqueue(Urgency::Usual);
+            });
+            all_go(&mut turns, pace, now).into_iter().map(|(_, at)| at).collect::<Vec<_>>()
+        };
+        assert_eq!(go(4, 0), [0, 0, 1_425, 1_937]);
+        assert_eq!(go(3, 10_000), [10_000, 10_000, 11_425]);
     }
 
     /// Sends requests for a while, each woken up some milliseconds late. The times at which they arrive, which is up
@@ -406,9 +305,9 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             i64::try_from((random >> 33) % below).unwrap()
         };
-        let (mut turns, mut now, mut arrivals) = (Turns::default(), 0, Vec::new());
+        let (mut turns, mut now, mut arrivals) = (RequestQueue::default(), 0, Vec::new());
         while now < seconds * 1_000 {
-            let place = turns.come(Urgency::Usual);
+            let place = turns.enqueue(Urgency::Usual);
             loop {
                 match turns.go(place, pace, now) {
                     at if at <= now => break,

@@ -25,15 +25,15 @@ const RETRIES_IN_OUTAGE_MAX: u32 = 60;
 
 /// How often a call was sent again, and how long it has waited for that.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tries {
+pub(crate) struct RetryState {
     pub(crate) retries: u32,
     pub(crate) waited: Duration,
 }
 
-impl Tries {
+impl RetryState {
     /// True if the call is not retried any more: enough attempts were made and, for an unavailable service, enough time
     /// has passed.
-    pub(crate) fn are_spent(&self, error: &Error, settings: &ClientSettings) -> bool {
+    pub(crate) fn is_exhausted(&self, error: &Error, settings: &ClientSettings) -> bool {
         let is_waited_for = error.kind() == ErrorKind::Unavailable
             && settings.retries_max > 0
             && self.waited < OUTAGE_WAIT
@@ -87,7 +87,7 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// A time as HTTP writes it.
-fn date_of(text: &str) -> Option<Timestamp> {
+pub(super) fn date_of(text: &str) -> Option<Timestamp> {
     Some(Timestamp::clamped(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond()))
 }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_is_believed_within_reason() {
+    fn retry_after_is_bounded() {
         check("7", None, 7_000);
         check("Wed, 21 Oct 2026 07:28:05 GMT", None, 5_000);
         check("86400", None, 300_000);
@@ -180,12 +180,12 @@ mod tests {
 
     /// A service that asked for two seconds was given up after twelve, and the whole fetch failed.
     #[test]
-    fn what_is_away_is_waited_for_longer_than_a_minute_and_not_for_ever() {
+    fn an_unavailable_service_is_retried_for_more_than_a_minute_but_not_forever() {
         let token = crate::transport::settings::Credentials::PersonalToken("t".into());
         let mut settings = ClientSettings::new("http://127.0.0.1:9".parse().unwrap(), token);
         let waited = |kind: ErrorKind, asked: u64, settings: &ClientSettings| {
-            let (error, mut tries) = (Error::new(kind, "no"), Tries::default());
-            while !tries.are_spent(&error, settings) {
+            let (error, mut tries) = (Error::new(kind, "no"), RetryState::default());
+            while !tries.is_exhausted(&error, settings) {
                 tries.retries += 1;
                 tries.waited += Duration::from_secs(asked);
             }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_the_wait_doubles() {
+    fn without_retry_after_the_delay_doubles() {
         let now = Timestamp::clamped(0);
         let seconds: Vec<u64> = (0..7).map(|retry| delay(None, retry, now, &Middle).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);

@@ -52,7 +52,7 @@ pub enum Credentials {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaceSetting {
     /// What Talend Cloud allows for each group of its API, until the service announces its own limit (Runlog does).
-    AsServiceSays,
+    ServiceDefault,
     /// A pace for each group of the API, whatever the service announces.
     ByGroup(GroupPaces),
     /// This pace for all requests together, whatever the service announces.
@@ -65,7 +65,7 @@ impl PaceSetting {
     /// The pace of requests to monitoring, which limits how many logs are fetched; none without a limit.
     pub fn of_monitoring(self) -> Option<Pace> {
         match self {
-            Self::AsServiceSays => Some(GroupPaces::default().monitoring),
+            Self::ServiceDefault => Some(GroupPaces::default().monitoring),
             Self::ByGroup(paces) => Some(paces.monitoring),
             Self::Fixed(pace) => Some(pace),
             Self::Unlimited => None,
@@ -206,7 +206,7 @@ impl ClientSettings {
         Self {
             base_url,
             credentials,
-            pace: PaceSetting::AsServiceSays,
+            pace: PaceSetting::ServiceDefault,
             retries_max: 6,
             request_time_max: Duration::from_secs(60),
             build_time_max: Duration::from_secs(900),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use runlog_analysis::report::LOOK_RUNS_MAX;
+use runlog_analysis::report::RECENT_RUNS_MAX;
 use runlog_model::wire::problems::ProblemTaskBody;
 use runlog_model::{Run, TaskId, Timestamp, millis};
 use runlog_store::Store;
@@ -46,16 +46,16 @@ pub(super) enum Measure {
 
 /// A number of a run, compared with the runs of its task before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Compared {
+pub(super) enum Comparison {
     Unknown,
     /// It is as usual, or it is not known what is usual.
     Usual,
-    Unusual(Unusual),
+    Anomaly(Anomaly),
 }
 
 /// A number that is far from the usual one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unusual {
+pub(super) struct Anomaly {
     /// The component whose number it is, if it is not that of the run.
     pub(super) component: Option<String>,
     pub(super) number: u64,
@@ -93,7 +93,7 @@ pub(super) async fn recent_runs(
     task: TaskId,
     now: Timestamp,
 ) -> Result<Vec<RecentRun>, AlertError> {
-    Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), LOOK_RUNS_MAX).await?)
+    Ok(archive.summaries.recent_runs_of_task(task, now.plus_millis(-LATE_MAX_MS), RECENT_RUNS_MAX).await?)
 }
 
 /// Compares a number of a run with the runs of its task before it. Rows are those that the run says, or else those of its
@@ -103,13 +103,13 @@ pub(super) async fn compared(
     rule: &AlertRule,
     run: &Run,
     measure: Measure,
-) -> Result<Compared, AlertError> {
-    let (alerts, limit) = (&archive.alerts, LOOK_RUNS_MAX);
+) -> Result<Comparison, AlertError> {
+    let (alerts, limit) = (&archive.alerts, RECENT_RUNS_MAX);
     let (number, before) = match (measure, run.processed_rows) {
         // Records may still arrive.
-        (Measure::Records, _) if !archive.runs.is_settled(run) => return Ok(Compared::Unknown),
+        (Measure::Records, _) if !archive.runs.is_settled(run) => return Ok(Comparison::Unknown),
         (Measure::Records, _) if run.records == 0 && alerts.is_log_deleted(run.id).await? => {
-            return Ok(Compared::Unknown);
+            return Ok(Comparison::Unknown);
         }
         (Measure::Records, _) => (run.records, alerts.records_before(run.task_id, run.triggered_at, limit).await?),
         (Measure::Rows, Some(rows)) => {
@@ -117,28 +117,30 @@ pub(super) async fn compared(
         }
         (Measure::Rows, None) => return compared_components(archive, rule, run).await,
     };
-    let usual = usual_if_far(number, before, rule.rows_factor);
-    Ok(usual.map_or(Compared::Usual, |usual| Compared::Unusual(Unusual { component: None, number, usual })))
+    let usual = median_if_anomalous(number, before, rule.rows_factor);
+    Ok(usual.map_or(Comparison::Usual, |usual| Comparison::Anomaly(Anomaly { component: None, number, usual })))
 }
 
-async fn compared_components(archive: &AlertArchive, rule: &AlertRule, run: &Run) -> Result<Compared, AlertError> {
+async fn compared_components(archive: &AlertArchive, rule: &AlertRule, run: &Run) -> Result<Comparison, AlertError> {
     let components = archive.alerts.component_rows(run.id).await?;
     if components.is_empty() {
-        return Ok(Compared::Unknown);
+        return Ok(Comparison::Unknown);
     }
     let mut before: HashMap<String, Vec<u64>> = HashMap::new();
-    for (component, rows) in archive.alerts.component_rows_before(run.task_id, run.triggered_at, LOOK_RUNS_MAX).await? {
+    for (component, rows) in
+        archive.alerts.component_rows_before(run.task_id, run.triggered_at, RECENT_RUNS_MAX).await?
+    {
         before.entry(component).or_default().push(rows);
     }
     let far = components.into_iter().filter_map(|(component, number)| {
-        let usual = usual_if_far(number, before.remove(&component)?, rule.rows_factor)?;
-        Some(Unusual { component: Some(component), number, usual })
+        let usual = median_if_anomalous(number, before.remove(&component)?, rule.rows_factor)?;
+        Some(Anomaly { component: Some(component), number, usual })
     });
-    Ok(far.max_by_key(|it| it.number.abs_diff(it.usual)).map_or(Compared::Usual, Compared::Unusual))
+    Ok(far.max_by_key(|it| it.number.abs_diff(it.usual)).map_or(Comparison::Usual, Comparison::Anomaly))
 }
 
 /// The usual one of the numbers of the runs before, if a number is far from it; none also if it is not known.
-fn usual_if_far(number: u64, before: Vec<u64>, factor: f64) -> Option<u64> {
+fn median_if_anomalous(number: u64, before: Vec<u64>, factor: f64) -> Option<u64> {
     let mut sorted = before;
     sorted.sort_unstable();
     if sorted.len() < NUMBERS_KNOWN_MIN {
@@ -153,7 +155,7 @@ fn usual_if_far(number: u64, before: Vec<u64>, factor: f64) -> Option<u64> {
 }
 
 /// Whether a run did not begin because its engine was not available, by the reasons that the service has.
-pub(super) fn lacked_engine(run: &Run) -> Option<&str> {
+pub(super) fn missing_engine_reason(run: &Run) -> Option<&str> {
     let reason = run.misfired_reason.as_deref()?;
     let is_one = reason.contains("_UNAVAILABLE")
         || reason.ends_with("CONTAINER_NOT_FOUND")

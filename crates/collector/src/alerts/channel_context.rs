@@ -97,7 +97,7 @@ pub(super) fn name(kind: &str, url: &Url, context: &ChannelContext<'_>) -> Strin
 }
 
 /// The same for the same address, in all rules.
-pub(super) fn place_of(url: &Url) -> String {
+pub(super) fn destination_key_of(url: &Url) -> String {
     hex::encode(Sha256::digest(url.as_str()))
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::channel_context::{ChannelContext, accepted, failure, name, place_of, post};
+use super::channel_context::{ChannelContext, accepted, destination_key_of, failure, name, post};
 use super::error::AlertError;
 use super::message::Message;
 use super::{slack, teams};
@@ -36,7 +36,7 @@ pub struct ChatWebhook {
     service: &'static Service,
     poster: Arc<Poster>,
     name: String,
-    place: String,
+    destination_key: String,
 }
 
 impl ChatWebhook {
@@ -56,8 +56,8 @@ impl ChatWebhook {
         context: &ChannelContext<'_>,
     ) -> Result<Self, SettingsError> {
         let url: Url = context.secret_url(settings.url.as_ref())?;
-        let (name, place) = (name(service.kind, &url, context), place_of(&url));
-        Ok(Self { service, poster: context.poster(url, HttpAccess::Open)?.into(), name, place })
+        let (name, destination_key) = (name(service.kind, &url, context), destination_key_of(&url));
+        Ok(Self { service, poster: context.poster(url, HttpAccess::Open)?.into(), name, destination_key })
     }
 
     pub(super) fn name(&self) -> String {
@@ -65,8 +65,8 @@ impl ChatWebhook {
     }
 
     /// The same for the same channel, in all rules.
-    pub(super) fn place(&self) -> String {
-        self.place.clone()
+    pub(super) fn destination_key(&self) -> String {
+        self.destination_key.clone()
     }
 
     pub(super) async fn send(&self, message: &Message) -> Result<(), AlertError> {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use runlog_analysis::report::{
-    LOOK_RUNS_MAX, Reason, STARTS_LOOK_BACK_MS, STARTS_MAX, is_bad, is_good, missing_start, reasons_of,
+    RECENT_RUNS_MAX, Reason, STARTS_LOOK_BACK_MS, STARTS_MAX, is_bad, is_good, missing_start, reasons_of,
 };
-use runlog_model::place::Task;
 use runlog_model::wire::alerts::PreviewedAlertBody;
 use runlog_model::wire::problems::ProblemBody;
+use runlog_model::workspaces::Task;
 use runlog_model::{ErrorGroupKind, ProblemState, Run, RunId, RunStatus, TaskId, Timestamp, millis};
 use runlog_store::alerts::{IncompleteRun, NewAlertState};
 use runlog_store::problems::{KnownProblem, ProblemFilter};
@@ -17,14 +17,14 @@ use serde::Serialize;
 use url::Url;
 
 use super::archive::{
-    AlertArchive, Compared, LATE_MAX_MS, LATE_MIN_MS, Measure, ROWS_MAX, RUNS_MAX, Unusual, all_pages, compared,
-    engine_of, lacked_engine, tasks_of_problem, waiting_runs,
+    AlertArchive, Anomaly, Comparison, LATE_MAX_MS, LATE_MIN_MS, Measure, ROWS_MAX, RUNS_MAX, all_pages, compared,
+    engine_of, missing_engine_reason, tasks_of_problem, waiting_runs,
 };
 use super::duration::{late_in_words, seconds};
 use super::error::AlertError;
-use super::maintenance::Place;
+use super::maintenance::AffectedScope;
 use super::plans::{PlanOccurrence, PlanPart, occurrences_of_plans};
-use super::recover::About;
+use super::recover::AlertSubject;
 use super::rule::{AlertRule, Condition, GroupBy, TaskSchedule};
 use crate::deliver::{Redaction, Redactor};
 
@@ -58,7 +58,7 @@ const SLOW_MIN_MS: i64 = 10_000;
 
 /// The scope of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum SearchScope {
     /// Runs that have ended since the last search, and logs that could not be fetched completely.
     Quick {
         /// The time of the last search.
@@ -80,18 +80,18 @@ pub(super) struct Occurrence {
     text: String,
     task: Option<Task>,
     run: Option<RunId>,
-    problem: Option<Known>,
+    problem: Option<ProblemWithTasks>,
     plan: Option<PlanPart>,
     pub(super) is_muted: bool,
     /// When it happened.
     at: Timestamp,
     /// How its end is recognised; none if it has no end.
-    about: Option<About>,
+    about: Option<AlertSubject>,
 }
 
 /// A problem, and the names of the tasks that it hits, those with the most runs first.
 #[derive(Debug)]
-struct Known {
+struct ProblemWithTasks {
     problem: ProblemBody,
     task_names: Vec<String>,
     /// The tasks that it hits and to which the rule applies, if it is reported as such.
@@ -147,7 +147,7 @@ struct Body<'a> {
 impl Occurrence {
     /// What it is about: the same for the alerts that are sent in one message.
     pub(super) fn subject(&self, group_by: GroupBy) -> String {
-        let own = || self.about.as_ref().map_or_else(|| self.key.clone(), About::member);
+        let own = || self.about.as_ref().map_or_else(|| self.key.clone(), AlertSubject::member);
         match group_by {
             GroupBy::None => own(),
             GroupBy::Rule => String::new(),
@@ -165,15 +165,15 @@ impl Occurrence {
 
     /// True if it is not another occurrence while something about the same is open: its key changes meanwhile.
     pub(super) fn is_one_while_open(&self) -> bool {
-        matches!(self.about, Some(About::Engine { .. } | About::NoEngine { .. }))
+        matches!(self.about, Some(AlertSubject::Engine { .. } | AlertSubject::NoEngine { .. }))
     }
 
     /// The tasks or the plan that it is about.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(super) fn affected_scopes(&self) -> Vec<AffectedScope> {
         match (&self.task, &self.problem, &self.plan) {
             (Some(task), ..) => vec![task.clone().into()],
-            (None, Some(known), _) => known.tasks.iter().cloned().map(Place::from).collect(),
-            (None, None, plan) => plan.iter().map(PlanPart::place).collect(),
+            (None, Some(known), _) => known.tasks.iter().cloned().map(AffectedScope::from).collect(),
+            (None, None, plan) => plan.iter().map(PlanPart::affected_scope).collect(),
         }
     }
 
@@ -205,7 +205,7 @@ impl Occurrence {
         let link = |page: Option<String>| {
             public_url.zip(page).map(|(url, page)| format!("{}/{page}", url.as_str().trim_end_matches('/')))
         };
-        let part = self.problem.as_ref().map(|Known { problem, task_names, .. }| ProblemPart {
+        let part = self.problem.as_ref().map(|ProblemWithTasks { problem, task_names, .. }| ProblemPart {
             id: &problem.id,
             title: &problem.title,
             headline: problem.headline.as_deref().map(without_secrets),
@@ -244,18 +244,18 @@ impl Occurrence {
 pub(super) async fn occurrences(
     archive: &AlertArchive,
     rule: &AlertRule,
-    look: Look,
+    scope: SearchScope,
     since: Timestamp,
     now: Timestamp,
     most: usize,
 ) -> Result<Vec<Occurrence>, AlertError> {
-    let ended_since = match look {
+    let ended_since = match scope {
         // A transaction that is committed late has an earlier timestamp.
-        Look::Quick { since: looked_at } => since.max(looked_at.plus_millis(-OVERLAP_MS)),
-        Look::Thorough | Look::Once => since,
+        SearchScope::Quick { since: looked_at } => since.max(looked_at.plus_millis(-OVERLAP_MS)),
+        SearchScope::Thorough | SearchScope::Once => since,
     };
     let (tasks, found) = (HashMap::new(), Vec::new());
-    let mut finder = Finder { archive, rule, look, since, ended_since, now, most, tasks, found };
+    let mut finder = Finder { archive, rule, scope, since, ended_since, now, most, tasks, found };
     let of_ended = [
         Condition::RunFailed,
         Condition::RunSlow,
@@ -263,38 +263,38 @@ pub(super) async fn occurrences(
         Condition::LogUnusual,
         Condition::EngineUnavailable,
     ];
-    if of_ended.into_iter().any(|it| rule.tells_of(it)) {
+    if of_ended.into_iter().any(|it| rule.covers(it)) {
         finder.ended_runs().await?;
     }
-    let is_thorough = matches!(look, Look::Thorough | Look::Once);
-    if rule.tells_of(Condition::RunSlow) && is_thorough {
-        finder.runs_going_on().await?;
+    let is_thorough = matches!(scope, SearchScope::Thorough | SearchScope::Once);
+    if rule.covers(Condition::RunSlow) && is_thorough {
+        finder.slow_running_runs().await?;
     }
-    if rule.tells_of(Condition::TaskLate) && is_thorough {
+    if rule.covers(Condition::TaskLate) && is_thorough {
         finder.late_tasks().await?;
     }
-    if rule.tells_of(Condition::NewProblem) {
+    if rule.covers(Condition::NewProblem) {
         finder.new_problems().await?;
     }
-    if rule.tells_of(Condition::ProblemCameBack) {
+    if rule.covers(Condition::ProblemCameBack) {
         finder.problems_that_came_back().await?;
     }
-    if rule.tells_of(Condition::NewError) && is_thorough {
+    if rule.covers(Condition::NewError) && is_thorough {
         finder.new_errors().await?;
     }
-    if rule.tells_of(Condition::RejectedRows) {
+    if rule.covers(Condition::RejectedRows) {
         finder.rejected_rows().await?;
     }
-    if rule.tells_of(Condition::EngineUnavailable) && is_thorough {
+    if rule.covers(Condition::EngineUnavailable) && is_thorough {
         finder.engines_unavailable().await?;
     }
-    if rule.tells_of(Condition::TaskMissed) && is_thorough {
+    if rule.covers(Condition::TaskMissed) && is_thorough {
         finder.missed_tasks().await?;
     }
-    if rule.tells_of(Condition::LogIncomplete) {
+    if rule.covers(Condition::LogIncomplete) {
         finder.incomplete_logs().await?;
     }
-    if rule.tells_of(Condition::SinkBehind) && is_thorough {
+    if rule.covers(Condition::SinkBehind) && is_thorough {
         finder.sinks_behind().await?;
     }
     let parts = (&archive.plans, &archive.workspaces);
@@ -320,7 +320,7 @@ pub(super) async fn occurrences(
 struct Finder<'a> {
     archive: &'a AlertArchive,
     rule: &'a AlertRule,
-    look: Look,
+    scope: SearchScope,
     since: Timestamp,
     /// The time from which on ended runs are considered.
     ended_since: Timestamp,
@@ -358,10 +358,10 @@ impl Finder<'_> {
 
     /// Failed runs whose logs have not landed in time; the others are found once they have.
     async fn failed_without_their_log(&mut self) -> Result<(), AlertError> {
-        if !self.rule.tells_of(Condition::RunFailed) {
+        if !self.rule.covers(Condition::RunFailed) {
             return Ok(());
         }
-        let (wait_ms, mut after) = (if self.look == Look::Once { 0 } else { LOG_WAIT_MS }, None);
+        let (wait_ms, mut after) = (if self.scope == SearchScope::Once { 0 } else { LOG_WAIT_MS }, None);
         let told = (self.ended_since.plus_millis(-wait_ms), self.now.plus_millis(-wait_ms));
         loop {
             let (runs, next) = self.archive.alerts.runs_without_their_log(told, after, RUNS_MAX).await?;
@@ -381,24 +381,24 @@ impl Finder<'_> {
         if !self.rule.may_be_about(run) || self.is_old(run).await? {
             return Ok(());
         }
-        if self.rule.tells_of(Condition::EngineUnavailable)
-            && let Some(reason) = lacked_engine(run)
+        if self.rule.covers(Condition::EngineUnavailable)
+            && let Some(reason) = missing_engine_reason(run)
         {
-            self.perhaps_no_engine(run, reason).await?;
+            self.report_missing_engine(run, reason).await?;
         }
-        if is_bad(status) && self.rule.tells_of(Condition::RunFailed) {
+        if is_bad(status) && self.rule.covers(Condition::RunFailed) {
             if let Some(task) = self.task(run.task_id).await? {
                 self.failed_run(run, task).await?;
             }
         } else if is_good(status) {
-            if self.rule.tells_of(Condition::RunSlow) {
-                self.perhaps_slow(run).await?;
+            if self.rule.covers(Condition::RunSlow) {
+                self.report_slow_run(run).await?;
             }
-            if self.rule.tells_of(Condition::RowsUnusual) {
-                self.perhaps_unusual(run, Measure::Rows).await?;
+            if self.rule.covers(Condition::RowsUnusual) {
+                self.report_anomaly(run, Measure::Rows).await?;
             }
-            if self.rule.tells_of(Condition::LogUnusual) {
-                self.perhaps_unusual(run, Measure::Records).await?;
+            if self.rule.covers(Condition::LogUnusual) {
+                self.report_anomaly(run, Measure::Records).await?;
             }
         }
         Ok(())
@@ -423,16 +423,16 @@ impl Finder<'_> {
         let (key, what) = (format!("run failed {}", run.id), "run_failed");
         let is_muted = problem.as_ref().is_some_and(|known| known.problem.state == ProblemState::Muted);
         let at = self.end_of(run);
-        let about = Some(About::Failed { task: task.id, at: run.triggered_at });
+        let about = Some(AlertSubject::Failed { task: task.id, at: run.triggered_at });
         let (task, run) = (Some(task), Some(run.id));
         self.found.push(Occurrence { key, what, text, task, run, problem, plan: None, is_muted, at, about });
         Ok(())
     }
 
     /// Compares the rows of a run, or the records of its log, with those of the previous runs of its task.
-    async fn perhaps_unusual(&mut self, run: &Run, measure: Measure) -> Result<(), AlertError> {
+    async fn report_anomaly(&mut self, run: &Run, measure: Measure) -> Result<(), AlertError> {
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
-        let Compared::Unusual(Unusual { component, number, usual }) =
+        let Comparison::Anomaly(Anomaly { component, number, usual }) =
             compared(self.archive, self.rule, run, measure).await?
         else {
             return Ok(());
@@ -443,12 +443,12 @@ impl Finder<'_> {
             Measure::Rows => (
                 "rows_unusual",
                 format!("{name} processed {number} rows; it usually processes {usual}"),
-                About::Unusual { task: id, at },
+                AlertSubject::Anomaly { task: id, at },
             ),
             Measure::Records => (
                 "log_unusual",
                 format!("{name} logged {number} records; it usually logs {usual}"),
-                About::UnusualLog { task: id, at },
+                AlertSubject::UnusualLog { task: id, at },
             ),
         };
         let key = format!("{} {}", what.replace('_', " "), run.id);
@@ -457,15 +457,15 @@ impl Finder<'_> {
     }
 
     /// Reports a run that did not begin for want of its engine, unless others have begun since.
-    async fn perhaps_no_engine(&mut self, run: &Run, reason: &str) -> Result<(), AlertError> {
+    async fn report_missing_engine(&mut self, run: &Run, reason: &str) -> Result<(), AlertError> {
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
-        if self.archive.alerts.run_begun_after(run.id).await?.is_some() {
+        if self.archive.alerts.run_started_after(run.id).await?.is_some() {
             return Ok(());
         }
         let name = engine_of(run);
         let text = format!("{} did not start on {name}: {reason}", task.name);
         let key = format!("engine unavailable {name} for {}", run.id);
-        let about = About::NoEngine { name, run: run.id };
+        let about = AlertSubject::NoEngine { name, run: run.id };
         self.add(key, "engine_unavailable", text, Some(task), Some(run.id), run.triggered_at, Some(about));
         Ok(())
     }
@@ -476,7 +476,7 @@ impl Finder<'_> {
         loop {
             let (runs, next) = self.archive.alerts.runs_that_rejected_rows(self.ended_since, after, RUNS_MAX).await?;
             for run in &runs {
-                self.perhaps_rejected(run).await?;
+                self.report_rejected_rows(run).await?;
                 if self.found.len() >= self.most {
                     return Ok(());
                 }
@@ -486,7 +486,7 @@ impl Finder<'_> {
         }
     }
 
-    async fn perhaps_rejected(&mut self, run: &Run) -> Result<(), AlertError> {
+    async fn report_rejected_rows(&mut self, run: &Run) -> Result<(), AlertError> {
         if !self.rule.may_be_about(run) || self.is_old(run).await? {
             return Ok(());
         }
@@ -502,7 +502,7 @@ impl Finder<'_> {
             None => format!("{} rejected rows{of}; how many is not known", task.name),
         };
         let (key, at) = (format!("rejected rows {}", run.id), self.end_of(run));
-        let about = About::Rejected { task: task.id, at: run.triggered_at };
+        let about = AlertSubject::Rejected { task: task.id, at: run.triggered_at };
         self.add(key, "rejected_rows", text, Some(task), Some(run.id), at, Some(about));
         Ok(())
     }
@@ -523,7 +523,7 @@ impl Finder<'_> {
             after = Some(next);
         }
         for (name, (first, runs)) in engines {
-            let about = About::Engine { name: name.clone() };
+            let about = AlertSubject::Engine { name: name.clone() };
             let Some(task) = self.task(first.task_id).await? else { continue };
             let count = if runs == 1 { "1 run waits".to_owned() } else { format!("{runs} runs wait") };
             let since = first.triggered_at;
@@ -544,7 +544,7 @@ impl Finder<'_> {
         loop {
             let tasks = self.archive.alerts.last_runs(after, TASKS_MAX).await?;
             for (id, last) in &tasks {
-                self.perhaps_missed(*id, *last, due).await?;
+                self.report_missed_run(*id, *last, due).await?;
             }
             match tasks.last() {
                 Some((last, _)) if tasks.len() as u64 >= TASKS_MAX => after = Some(*last),
@@ -553,7 +553,12 @@ impl Finder<'_> {
         }
     }
 
-    async fn perhaps_missed(&mut self, id: TaskId, last: Option<Timestamp>, due: Timestamp) -> Result<(), AlertError> {
+    async fn report_missed_run(
+        &mut self,
+        id: TaskId,
+        last: Option<Timestamp>,
+        due: Timestamp,
+    ) -> Result<(), AlertError> {
         // Schedulers begin a little early at times.
         let began = due.plus_millis(-EARLY_MS_MAX);
         if last.is_some_and(|last| last >= began) {
@@ -563,7 +568,7 @@ impl Finder<'_> {
         let last =
             last.map_or("it never ran".to_owned(), |last| format!("its last run was at {}", last.to_seconds_text()));
         let text = format!("{} should have run at {}; {last}", task.name, due.to_seconds_text());
-        let about = About::Late { task: id, after: began };
+        let about = AlertSubject::Late { task: id, after: began };
         self.add(format!("task missed {id} {due}"), "task_missed", text, Some(task), None, due, Some(about));
         Ok(())
     }
@@ -591,21 +596,21 @@ impl Finder<'_> {
         // Its log has not landed in time.
         let Some(since) = run.final_since else { return false };
         let ended_ms_ago = self.now.millis_since(since);
-        self.look != Look::Once && (ended_ms_ago < PROBLEM_WAIT_MS || !self.archive.runs.is_settled(run))
+        self.scope != SearchScope::Once && (ended_ms_ago < PROBLEM_WAIT_MS || !self.archive.runs.is_settled(run))
     }
 
-    async fn known(&self, problem: ProblemBody) -> Result<Known, AlertError> {
+    async fn known(&self, problem: ProblemBody) -> Result<ProblemWithTasks, AlertError> {
         let tasks = self.archive.problems.tasks(&problem.id, TASK_NAMES_MAX, 0).await?;
         let task_names = tasks.into_iter().map(|task| task.task_name).collect();
-        Ok(Known { problem, task_names, tasks: Vec::new() })
+        Ok(ProblemWithTasks { problem, task_names, tasks: Vec::new() })
     }
 
-    async fn runs_going_on(&mut self) -> Result<(), AlertError> {
+    async fn slow_running_runs(&mut self) -> Result<(), AlertError> {
         let (before, mut after) = (self.now.plus_millis(-SLOW_MIN_MS), None);
         loop {
             let (runs, next) = self.archive.alerts.running_runs(before, after, RUNS_MAX).await?;
             for run in runs.iter().filter(|run| self.rule.may_be_about(run)) {
-                self.perhaps_slow(run).await?;
+                self.report_slow_run(run).await?;
             }
             let Some(next) = next else { return Ok(()) };
             after = Some(next);
@@ -613,11 +618,11 @@ impl Finder<'_> {
     }
 
     /// Compares a run with the previous runs of its task.
-    async fn perhaps_slow(&mut self, run: &Run) -> Result<(), AlertError> {
+    async fn report_slow_run(&mut self, run: &Run) -> Result<(), AlertError> {
         let Some(task) = self.task(run.task_id).await? else { return Ok(()) };
         // However many others were triggered since: a run that hangs does not keep them from it.
         let since = run.triggered_at.plus_millis(-LATE_MAX_MS);
-        let runs = self.archive.summaries.runs_up_to(run, since, LOOK_RUNS_MAX).await?;
+        let runs = self.archive.summaries.runs_up_to(run, since, RECENT_RUNS_MAX).await?;
         if runs.first().is_none_or(|first| first.run_id != run.id) {
             return Ok(());
         }
@@ -627,7 +632,7 @@ impl Finder<'_> {
                     (if goes_on { "has been running for" } else { "took" }, seconds(duration_ms), seconds(usual_ms));
                 let text = format!("{} {word} {took}; it usually takes {usual}", task.name);
                 let (key, at) = (format!("run slow {}", run.id), self.end_of(run));
-                let about = About::Slow { task: task.id, at: run.triggered_at };
+                let about = AlertSubject::Slow { task: task.id, at: run.triggered_at };
                 self.add(key, "run_slow", text, Some(task.clone()), Some(run.id), at, Some(about));
             }
         }
@@ -648,7 +653,7 @@ impl Finder<'_> {
             }
             let text = format!("{} {}", task.name, late_in_words(&missing));
             let key = format!("task late {id} since {}", missing.last);
-            let about = About::Late { task: id, after: missing.last };
+            let about = AlertSubject::Late { task: id, after: missing.last };
             self.add(key, "task_late", text, Some(task), None, self.now, Some(about));
         }
         Ok(())
@@ -660,7 +665,7 @@ impl Finder<'_> {
             // Somebody who has set its state knows of it.
             if problem.state_set_at.is_none() {
                 let key = format!("new problem {} {created_at}", problem.id);
-                self.perhaps_problem(problem, key, "new_problem", "new problem").await?;
+                self.report_problem(problem, key, "new_problem", "new problem").await?;
             }
         }
         Ok(())
@@ -671,7 +676,7 @@ impl Finder<'_> {
         for KnownProblem { problem, .. } in self.all_problems(filter).await? {
             let Some(at) = problem.came_back_at else { continue };
             let key = format!("problem came back {} {at}", problem.id);
-            self.perhaps_problem(problem, key, "problem_came_back", "problem came back").await?;
+            self.report_problem(problem, key, "problem_came_back", "problem came back").await?;
         }
         Ok(())
     }
@@ -693,7 +698,7 @@ impl Finder<'_> {
 
     /// Reports a problem if the rule applies to one of the tasks that it hits. The alert is about the problem, however
     /// many tasks and runs it hits.
-    async fn perhaps_problem(
+    async fn report_problem(
         &mut self,
         problem: ProblemBody,
         key: String,
@@ -709,8 +714,8 @@ impl Finder<'_> {
             return Ok(());
         }
         let task_names = hit.into_iter().take(TASK_NAMES_MAX as usize).map(|task| task.task_name).collect();
-        let known = Known { problem, task_names, tasks };
-        let Known { problem, task_names, .. } = &known;
+        let known = ProblemWithTasks { problem, task_names, tasks };
+        let ProblemWithTasks { problem, task_names, .. } = &known;
         let others = problem.tasks.saturating_sub(task_names.len() as u64);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         let text = format!(
@@ -720,7 +725,7 @@ impl Finder<'_> {
             task_names.join(", ")
         );
         let at = known.problem.came_back_at.unwrap_or(known.problem.first_seen);
-        let about = Some(About::Problem { id: known.problem.id.clone() });
+        let about = Some(AlertSubject::Problem { id: known.problem.id.clone() });
         let (task, run, problem) = (None, None, Some(known));
         self.found.push(Occurrence { key, what, text, task, run, problem, plan: None, is_muted: false, at, about });
         Ok(())
@@ -793,7 +798,7 @@ impl Finder<'_> {
         // It may have been over before, when the upstream had no log of the run.
         let again = run.ended_before.map(|at| format!(" since {}", Timestamp::clamped(at))).unwrap_or_default();
         let key = format!("log incomplete {} {}{again}", run.upstream, run.run_id);
-        let about = About::Log { upstream: run.upstream, run: run.run_id };
+        let about = AlertSubject::Log { upstream: run.upstream, run: run.run_id };
         self.add(key, "log_incomplete", text, task, run_id, self.now, Some(about));
         Ok(())
     }
@@ -817,7 +822,7 @@ impl Finder<'_> {
             let text = format!("sink {} is behind by {}: {runs} due{why}", lag.sink, seconds(waits_ms));
             let since = self.archive.alerts.sink_behind_since(&self.rule.name, &lag.sink).await?;
             let key = format!("sink behind {} since {since}", lag.sink);
-            self.add(key, "sink_behind", text, None, None, self.now, Some(About::Sink { name: lag.sink }));
+            self.add(key, "sink_behind", text, None, None, self.now, Some(AlertSubject::Sink { name: lag.sink }));
         }
         Ok(self.archive.alerts.mark_sinks_caught_up(&self.rule.name, &not_caught_up).await?)
     }
@@ -831,7 +836,7 @@ impl Finder<'_> {
         task: Option<Task>,
         run: Option<RunId>,
         at: Timestamp,
-        about: Option<About>,
+        about: Option<AlertSubject>,
     ) {
         self.found.push(Occurrence {
             key,

@@ -221,7 +221,7 @@ mod tests {
     use crate::alerts::message::Purpose;
 
     #[tokio::test]
-    async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
+    async fn an_unresponsive_mail_server_times_out() {
         // The system accepts connections to this listener, but nothing ever responds.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = Some(silent.local_addr().unwrap().port());

@@ -1,7 +1,7 @@
 //! Maintenance windows: periods in which alerts are held.
 
-use runlog_model::place::{Task, Workspace};
 use runlog_model::wire::alerts::MaintenanceBody;
+use runlog_model::workspaces::{Task, Workspace};
 use runlog_model::{TaskId, Timestamp};
 
 use super::rule::TimeOf;
@@ -33,14 +33,14 @@ impl std::fmt::Debug for Maintenance {
 
 /// What an alert is about, as far as windows restrict it: a task, or a plan, which has no ID of a task.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct AffectedScope {
     pub(super) task: Option<TaskId>,
     pub(super) name: String,
     /// None if it is not known.
     pub(super) workspace: Option<Workspace>,
 }
 
-impl From<Task> for Place {
+impl From<Task> for AffectedScope {
     fn from(task: Task) -> Self {
         Self { task: Some(task.id), name: task.name, workspace: Some(task.workspace) }
     }
@@ -48,32 +48,41 @@ impl From<Task> for Place {
 
 impl Maintenance {
     /// True if alerts about a task or plan are held; without one, only windows for everything hold alerts.
-    fn holds(&self, place: Option<&Place>) -> bool {
+    fn holds(&self, affected_scope: Option<&AffectedScope>) -> bool {
         let Self { environments, workspaces, tasks, task_names, .. } = self;
-        let Some(place) = place else {
+        let Some(affected_scope) = affected_scope else {
             return environments.is_empty() && workspaces.is_empty() && tasks.is_empty() && task_names.is_empty();
         };
         let is_named = |wanted: &[String], of: fn(&Workspace) -> (&str, String)| {
             let is_one = |(name, id): (&str, String)| wanted.iter().any(|it| *it == name || *it == id);
-            wanted.is_empty() || place.workspace.as_ref().map(of).is_some_and(is_one)
+            wanted.is_empty() || affected_scope.workspace.as_ref().map(of).is_some_and(is_one)
         };
         is_named(environments, |it| (&it.environment.name, it.environment.id.to_string()))
             && is_named(workspaces, |it| (&it.name, it.id.to_string()))
-            && (tasks.is_empty() || place.task.is_some_and(|task| tasks.contains(&task)))
-            && (task_names.is_empty() || task_names.iter().any(|pattern| glob::matches(&place.name, pattern)))
+            && (tasks.is_empty() || affected_scope.task.is_some_and(|task| tasks.contains(&task)))
+            && (task_names.is_empty() || task_names.iter().any(|pattern| glob::matches(&affected_scope.name, pattern)))
     }
 }
 
 /// Until when alerts are held: those about any of these tasks and plans, or about none; not at all if one of them is
 /// outside of every window.
-pub(super) fn held_until(windows: &[Maintenance], places: &[Place], now: Timestamp) -> Option<Timestamp> {
-    let of = |place: Option<&Place>| {
-        let ends = windows.iter().filter(|window| window.holds(place)).filter_map(|window| (window.end)(now));
+pub(super) fn held_until(
+    windows: &[Maintenance],
+    affected_scopes: &[AffectedScope],
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let of = |affected_scope: Option<&AffectedScope>| {
+        let ends = windows.iter().filter(|window| window.holds(affected_scope)).filter_map(|window| (window.end)(now));
         ends.filter(|end| *end > now).max()
     };
-    match places {
+    match affected_scopes {
         [] => of(None),
-        places => places.iter().map(|place| of(Some(place))).collect::<Option<Vec<_>>>()?.into_iter().min(),
+        affected_scopes => affected_scopes
+            .iter()
+            .map(|affected_scope| of(Some(affected_scope)))
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .min(),
     }
 }
 

@@ -98,7 +98,7 @@ impl Message {
     }
 
     /// The kind of event in words, such as `run failed`.
-    pub(super) fn what_in_words(&self) -> String {
+    pub(super) fn kind_text(&self) -> String {
         let what = self.what().replace('_', " ");
         match self.purpose {
             Purpose::Alert => what,
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn several_events_are_counted_and_what_they_share_is_told() {
+    fn several_events_are_counted_with_what_they_share() {
         let event = |number: usize| json!({ "rule": "night", "text": format!("run {number}\u{1b}[2J"), "taskName": "load", "runId": number.to_string() });
         let events: Vec<Value> = (0..22).map(event).collect();
         let said = message(&events);

@@ -34,7 +34,7 @@ mod webhook;
 pub use channel::ChannelSettings;
 pub use chat::ChatWebhook;
 pub use error::AlertError;
-pub use find::Look;
+pub use find::SearchScope;
 pub use mail::{Mail, MailLogin, MailSecurity};
 pub use maintenance::Maintenance;
 pub use opsgenie::Opsgenie;

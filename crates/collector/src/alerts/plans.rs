@@ -2,7 +2,7 @@
 //! not tell whether a plan has ended.
 
 use runlog_analysis::report::{STARTS_MAX, missing_start};
-use runlog_model::place::Workspace;
+use runlog_model::workspaces::Workspace;
 use runlog_model::{Timestamp, millis};
 use runlog_store::plans::{FailedPlan, Plans};
 use runlog_store::workspaces::Workspaces;
@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::archive::{LATE_MAX_MS, LATE_MIN_MS, ROWS_MAX, all_pages};
 use super::duration::late_in_words;
 use super::error::AlertError;
-use super::maintenance::Place;
-use super::recover::About;
+use super::maintenance::AffectedScope;
+use super::recover::AlertSubject;
 use super::rule::{AlertRule, Condition};
 use crate::glob;
 
@@ -35,8 +35,8 @@ impl PlanPart {
     }
 
     /// The plan, for maintenance windows.
-    pub(super) fn place(&self) -> Place {
-        Place { task: None, name: self.plan_name.clone(), workspace: self.workspace.clone() }
+    pub(super) fn affected_scope(&self) -> AffectedScope {
+        AffectedScope { task: None, name: self.plan_name.clone(), workspace: self.workspace.clone() }
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) struct PlanOccurrence {
     pub(super) plan: PlanPart,
     pub(super) at: Timestamp,
     /// How its end is recognised.
-    pub(super) about: About,
+    pub(super) about: AlertSubject,
 }
 
 /// The plan executions since then that a rule reports, and with `is_thorough` the plans that are late.
@@ -60,7 +60,7 @@ pub(super) async fn occurrences_of_plans(
     now: Timestamp,
 ) -> Result<Vec<PlanOccurrence>, AlertError> {
     let mut found = Vec::new();
-    let is_wanted = |condition| rule.tells_of(condition);
+    let is_wanted = |condition| rule.covers(condition);
     if is_wanted(Condition::PlanFailed) || is_wanted(Condition::PlanNotRun) {
         let failed = |after: Option<FailedPlan>, _| async move {
             plans.failed_since(stored_since, since, after.as_ref(), ROWS_MAX).await
@@ -88,8 +88,8 @@ pub(super) async fn occurrences_of_plans(
             let part = PlanPart { plan_execution_id: Some(plan.execution_id.clone()), ..part };
             let (id, at) = (plan.plan_id.clone(), plan.at);
             let about = match condition {
-                Condition::PlanNotRun => About::PlanNotRun { plan: id, after: at },
-                _ => About::PlanFailed { plan: id, at },
+                Condition::PlanNotRun => AlertSubject::PlanNotRun { plan: id, after: at },
+                _ => AlertSubject::PlanFailed { plan: id, at },
             };
             found.push(PlanOccurrence { key, what, text, plan: part, at, about });
         }
@@ -117,7 +117,7 @@ async fn late_plans(
         let Some(part) = part_of(workspaces, rule, &plan).await? else { continue };
         let text = format!("plan {} {}", part.plan_name, late_in_words(&missing));
         let key = format!("plan late {} since {}", plan.plan_id, plan.at);
-        let about = About::PlanNotRun { plan: plan.plan_id.clone(), after: plan.at };
+        let about = AlertSubject::PlanNotRun { plan: plan.plan_id.clone(), after: plan.at };
         found.push(PlanOccurrence { key, what: "plan_not_run", text, plan: part, at: now, about });
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! Finds out what is over of what was reported.
 //!
-//! Whatever goes on after it was reported is recorded with how its end is recognised ([`About`]). Each search looks
+//! Whatever goes on after it was reported is recorded with how its end is recognised ([`AlertSubject`]). Each search looks
 //! whether it is over. The node that removes the record queues the message that says so, in the same transaction.
 
 use std::collections::HashMap;
@@ -12,9 +12,9 @@ use runlog_store::summaries::RecentRun;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::archive::{AlertArchive, Compared, Measure, compared, recent_runs, tasks_of_problem, waits_for_engine};
+use super::archive::{AlertArchive, Comparison, Measure, compared, recent_runs, tasks_of_problem, waits_for_engine};
 use super::error::AlertError;
-use super::maintenance::Place;
+use super::maintenance::AffectedScope;
 use super::rule::AlertRule;
 
 /// How long something must have been over before that is told, if it was over and back several times within an hour. Unit:
@@ -24,7 +24,7 @@ const QUIET_MS: i64 = 30 * 60_000;
 /// What was reported, as far as its end can be recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum About {
+pub(super) enum AlertSubject {
     /// A run failed: over once a later run of the task is successful.
     Failed { task: TaskId, at: Timestamp },
     /// A run was slow: over once a later run is successful and not slow.
@@ -32,7 +32,7 @@ pub(super) enum About {
     /// A run rejected rows: over once a later run is successful and rejects fewer.
     Rejected { task: TaskId, at: Timestamp },
     /// A run processed an unusual number of rows: over once a later run processes a usual one.
-    Unusual { task: TaskId, at: Timestamp },
+    Anomaly { task: TaskId, at: Timestamp },
     /// The log of a run had an unusual number of records: over once that of a later run has a usual one.
     UnusualLog { task: TaskId, at: Timestamp },
     /// A task did not run after then: over once it has.
@@ -53,14 +53,14 @@ pub(super) enum About {
     PlanNotRun { plan: String, after: Timestamp },
 }
 
-impl About {
+impl AlertSubject {
     /// The same for all reports of the same thing.
     pub(super) fn member(&self) -> String {
         match self {
             Self::Failed { task, .. } => format!("run failed {task}"),
             Self::Slow { task, .. } => format!("run slow {task}"),
             Self::Rejected { task, .. } => format!("rejected rows {task}"),
-            Self::Unusual { task, .. } => format!("rows unusual {task}"),
+            Self::Anomaly { task, .. } => format!("rows unusual {task}"),
             Self::UnusualLog { task, .. } => format!("log unusual {task}"),
             Self::Late { task, .. } => format!("task late {task}"),
             Self::Problem { id } => format!("problem {id}"),
@@ -74,7 +74,7 @@ impl About {
 }
 
 /// Why something is over.
-pub(super) enum Over {
+pub(super) enum Resolution {
     /// A later run was successful, and not slow or unusual.
     Run(RunId),
     /// For another reason, in words.
@@ -82,106 +82,124 @@ pub(super) enum Over {
 }
 
 /// Looks whether what was reported is over; keeps what it has read of tasks.
-pub(super) struct Ends<'a> {
+pub(super) struct RecoveryCheck<'a> {
     archive: &'a AlertArchive,
     rule: &'a AlertRule,
     now: Timestamp,
     runs: HashMap<TaskId, Vec<RecentRun>>,
 }
 
-impl<'a> Ends<'a> {
+impl<'a> RecoveryCheck<'a> {
     pub(super) fn new(archive: &'a AlertArchive, rule: &'a AlertRule, now: Timestamp) -> Self {
         Self { archive, rule, now, runs: HashMap::new() }
     }
 
     /// Why it is over; none if it goes on.
-    pub(super) async fn why_over(&mut self, about: &About) -> Result<Option<Over>, AlertError> {
+    pub(super) async fn resolution(&mut self, about: &AlertSubject) -> Result<Option<Resolution>, AlertError> {
         let alerts = &self.archive.alerts;
         Ok(match about {
-            About::Failed { task, at } => self.decided_later(*task, *at).await?.map(|run| Over::Run(run.run_id)),
-            About::Slow { task, at } => match self.decided_later(*task, *at).await? {
-                Some(run) if !self.is_slow(*task, &run) => Some(Over::Run(run.run_id)),
+            AlertSubject::Failed { task, at } => {
+                self.decided_later(*task, *at).await?.map(|run| Resolution::Run(run.run_id))
+            }
+            AlertSubject::Slow { task, at } => match self.decided_later(*task, *at).await? {
+                Some(run) if !self.is_slow(*task, &run) => Some(Resolution::Run(run.run_id)),
                 _ => None,
             },
-            About::Rejected { task, at } => self.fewer_rejected(*task, *at).await?.map(Over::Run),
-            About::Unusual { task, at } => self.usual_later(*task, *at, Measure::Rows).await?.map(Over::Run),
-            About::UnusualLog { task, at } => self.usual_later(*task, *at, Measure::Records).await?.map(Over::Run),
-            About::Late { task, after } => {
-                let last = self.runs_of(*task).await?.first();
-                last.filter(|run| run.triggered_at > *after).map(|run| Over::Run(run.run_id))
+            AlertSubject::Rejected { task, at } => self.fewer_rejected(*task, *at).await?.map(Resolution::Run),
+            AlertSubject::Anomaly { task, at } => {
+                self.usual_later(*task, *at, Measure::Rows).await?.map(Resolution::Run)
             }
-            About::Problem { id } => match self.archive.problems.get(id).await? {
+            AlertSubject::UnusualLog { task, at } => {
+                self.usual_later(*task, *at, Measure::Records).await?.map(Resolution::Run)
+            }
+            AlertSubject::Late { task, after } => {
+                let last = self.runs_of(*task).await?.first();
+                last.filter(|run| run.triggered_at > *after).map(|run| Resolution::Run(run.run_id))
+            }
+            AlertSubject::Problem { id } => match self.archive.problems.get(id).await? {
                 Some(problem) if problem.state != ProblemState::Resolved => None,
-                _ => Some(Over::Because("somebody marked the problem as resolved")),
+                _ => Some(Resolution::Because("the problem was marked as resolved")),
             },
-            About::Log { upstream, run } => {
+            AlertSubject::Log { upstream, run } => {
                 let end = alerts.log_end(upstream, run).await?;
                 end.map(|end| {
-                    Over::Because(match end {
+                    Resolution::Because(match end {
                         LogEnd::Complete => "the log is complete",
                         LogEnd::None => "the upstream has no log of the run",
                         LogEnd::Gone => "the run is not known to the upstream any more",
                     })
                 })
             }
-            About::Sink { name } => {
+            AlertSubject::Sink { name } => {
                 let goes_on = alerts.is_sink_behind(&self.rule.name, name).await?;
-                (!goes_on).then_some(Over::Because("it has caught up"))
+                (!goes_on).then_some(Resolution::Because("it has caught up"))
             }
-            About::Engine { name } => {
+            AlertSubject::Engine { name } => {
                 let goes_on = waits_for_engine(self.archive, self.rule, name, self.now).await?;
-                (!goes_on).then_some(Over::Because("no run waits for it any more"))
+                (!goes_on).then_some(Resolution::Because("no run waits for it any longer"))
             }
-            About::NoEngine { run, .. } => alerts.run_begun_after(*run).await?.map(Over::Run),
-            About::PlanFailed { plan, at } => {
+            AlertSubject::NoEngine { run, .. } => alerts.run_started_after(*run).await?.map(Resolution::Run),
+            AlertSubject::PlanFailed { plan, at } => {
                 let success = self.archive.plans.last_success(plan).await?.filter(|success| success > at);
-                success.map(|_| Over::Because("a later execution of the plan was successful"))
+                success.map(|_| Resolution::Because("a later execution of the plan was successful"))
             }
-            About::PlanNotRun { plan, after } => {
+            AlertSubject::PlanNotRun { plan, after } => {
                 let starts = self.archive.plans.recent_starts(plan, 1).await?;
-                starts.first().filter(|start| *start > after).map(|_| Over::Because("the plan has started"))
+                starts.first().filter(|start| *start > after).map(|_| Resolution::Because("the plan has started"))
             }
         })
     }
 
     /// The tasks that it is about: those that a problem hits and to which the rule applies, or else the one of the message
     /// that reported it; or the plan.
-    pub(super) async fn places_of(&self, about: Option<&About>, reported: &str) -> Result<Vec<Place>, AlertError> {
+    pub(super) async fn affected_scopes_of(
+        &self,
+        about: Option<&AlertSubject>,
+        reported: &str,
+    ) -> Result<Vec<AffectedScope>, AlertError> {
         let workspaces = &self.archive.workspaces;
-        let mut places = Vec::new();
+        let mut affected_scopes = Vec::new();
         let task = match about {
-            Some(About::Problem { id }) => {
+            Some(AlertSubject::Problem { id }) => {
                 for hit in tasks_of_problem(&self.archive.problems, id).await? {
                     let task = workspaces.task(hit.task_id).await?.filter(|task| self.rule.is_about(task));
-                    places.extend(task.map(Place::from));
+                    affected_scopes.extend(task.map(AffectedScope::from));
                 }
-                return Ok(places);
+                return Ok(affected_scopes);
             }
             Some(
-                About::Failed { task, .. }
-                | About::Slow { task, .. }
-                | About::Rejected { task, .. }
-                | About::Unusual { task, .. }
-                | About::UnusualLog { task, .. }
-                | About::Late { task, .. },
+                AlertSubject::Failed { task, .. }
+                | AlertSubject::Slow { task, .. }
+                | AlertSubject::Rejected { task, .. }
+                | AlertSubject::Anomaly { task, .. }
+                | AlertSubject::UnusualLog { task, .. }
+                | AlertSubject::Late { task, .. },
             ) => Some(*task),
-            Some(About::PlanFailed { plan, .. } | About::PlanNotRun { plan, .. }) => {
-                let Some((name, id)) = self.archive.plans.name_and_workspace(plan).await? else { return Ok(places) };
+            Some(AlertSubject::PlanFailed { plan, .. } | AlertSubject::PlanNotRun { plan, .. }) => {
+                let Some((name, id)) = self.archive.plans.name_and_workspace(plan).await? else {
+                    return Ok(affected_scopes);
+                };
                 let workspace = match id {
                     Some(id) => workspaces.get(id).await?,
                     None => None,
                 };
-                return Ok(vec![Place { task: None, name, workspace }]);
+                return Ok(vec![AffectedScope { task: None, name, workspace }]);
             }
-            Some(About::Log { .. } | About::Sink { .. } | About::Engine { .. } | About::NoEngine { .. }) | None => {
+            Some(
+                AlertSubject::Log { .. }
+                | AlertSubject::Sink { .. }
+                | AlertSubject::Engine { .. }
+                | AlertSubject::NoEngine { .. },
+            )
+            | None => {
                 let body: Value = serde_json::from_str(reported).unwrap_or_default();
                 body["taskId"].as_str().and_then(|id| id.parse().ok())
             }
         };
         if let Some(task) = task {
-            places.extend(workspaces.task(task).await?.map(Place::from));
+            affected_scopes.extend(workspaces.task(task).await?.map(AffectedScope::from));
         }
-        Ok(places)
+        Ok(affected_scopes)
     }
 
     /// The last run of a task that was successful or failed, if it was successful and triggered later.
@@ -200,7 +218,7 @@ impl<'a> Ends<'a> {
     ) -> Result<Option<RunId>, AlertError> {
         let Some(later) = self.decided_later(task, at).await? else { return Ok(None) };
         let Some(run) = self.archive.runs.get(later.run_id).await? else { return Ok(None) };
-        let is_usual = compared(self.archive, self.rule, &run, measure).await? == Compared::Usual;
+        let is_usual = compared(self.archive, self.rule, &run, measure).await? == Comparison::Usual;
         Ok(is_usual.then_some(run.id))
     }
 
@@ -228,8 +246,8 @@ impl<'a> Ends<'a> {
 
     fn is_slow(&self, task: TaskId, run: &RecentRun) -> bool {
         let runs = self.runs.get(&task).map(Vec::as_slice).unwrap_or_default();
-        let place = runs.iter().position(|other| other.run_id == run.run_id).unwrap_or(runs.len());
-        reasons_of(&runs[place..], self.now).iter().any(|reason| matches!(reason, Reason::Slow { .. }))
+        let affected_scope = runs.iter().position(|other| other.run_id == run.run_id).unwrap_or(runs.len());
+        reasons_of(&runs[affected_scope..], self.now).iter().any(|reason| matches!(reason, Reason::Slow { .. }))
     }
 
     async fn runs_of(&mut self, task: TaskId) -> Result<&[RecentRun], AlertError> {
@@ -242,17 +260,17 @@ impl<'a> Ends<'a> {
 }
 
 /// True if the end is not told yet: it came and went, and has not been over for long enough.
-pub(super) fn is_not_told_yet(comes_and_goes: bool, ended_at: Timestamp, now: Timestamp) -> bool {
-    comes_and_goes && now.millis_since(ended_at) < QUIET_MS
+pub(super) fn is_recovery_deferred(is_flapping: bool, ended_at: Timestamp, now: Timestamp) -> bool {
+    is_flapping && now.millis_since(ended_at) < QUIET_MS
 }
 
 /// The message that says that something is over, made of the one that reported it.
-pub(super) fn body(reported: &str, why: &Over, now: Timestamp) -> String {
+pub(super) fn body(reported: &str, why: &Resolution, now: Timestamp) -> String {
     let mut body: Value = serde_json::from_str(reported).unwrap_or_default();
     let reported = body["text"].as_str().unwrap_or_default();
     let text = match why {
-        Over::Run(run) => format!("resolved by run {run}: {reported}"),
-        Over::Because(why) => format!("resolved, {why}: {reported}"),
+        Resolution::Run(run) => format!("resolved by run {run}: {reported}"),
+        Resolution::Because(why) => format!("resolved, {why}: {reported}"),
     };
     body["of"] = body["what"].take();
     body["what"] = "recovered".into();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runlog_model::place::Task;
 use runlog_model::wire::alerts::AlertRuleDescription;
+use runlog_model::workspaces::Task;
 use runlog_model::{LogZone, Run, TaskId, Timestamp};
 
 use super::chat::ChatWebhook;
@@ -214,9 +214,9 @@ impl Destination {
     }
 
     /// The same for what sends to the same place, where people see each test.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn destination_key(&self) -> String {
         match self {
-            Self::Chat(chat) => chat.place(),
+            Self::Chat(chat) => chat.destination_key(),
             Self::Webhook(_) | Self::Mail(_) | Self::PagerDuty(_) | Self::Opsgenie(_) => self.name(),
         }
     }
@@ -285,7 +285,7 @@ impl AlertRule {
         replacements
     }
 
-    pub(super) fn tells_of(&self, condition: Condition) -> bool {
+    pub(super) fn covers(&self, condition: Condition) -> bool {
         self.when.contains(&condition)
     }
 

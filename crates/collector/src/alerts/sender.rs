@@ -15,10 +15,10 @@ use tracing::{error, info, warn};
 
 use super::archive::AlertArchive;
 use super::error::AlertError;
-use super::find::{LOOK_BACK_MS, Look, Occurrence, occurrences};
+use super::find::{LOOK_BACK_MS, Occurrence, SearchScope, occurrences};
 use super::maintenance::{Maintenance, described, held_until};
 use super::message::{Message, Purpose};
-use super::recover::{About, Ends, body, is_not_told_yet};
+use super::recover::{AlertSubject, RecoveryCheck, body, is_recovery_deferred};
 use super::rule::{AlertRule, Condition, Destination, GroupBy};
 
 /// The interval of searches, and of attempts to send due alerts.
@@ -79,18 +79,18 @@ impl Alerts {
     pub async fn run(&self, clock: &dyn Clock, wait: &dyn Wait, stop: CancellationToken) {
         let rounds = Rounds { clock, wait, found: Notify::new(), stop: &stop };
         let sending = join_all(self.destinations.values().map(|destination| self.send_on(destination, &rounds)));
-        tokio::join!(self.look_on(&rounds), sending);
+        tokio::join!(self.search_continuously(&rounds), sending);
     }
 
-    async fn look_on(&self, rounds: &Rounds<'_>) {
+    async fn search_continuously(&self, rounds: &Rounds<'_>) {
         let (mut looks, mut looked_at) = (0, None);
         while !rounds.stop.is_cancelled() {
             let now = rounds.clock.now();
-            let look = match looked_at {
-                Some(at) if looks % THOROUGH_EVERY != 0 => Look::Quick { since: at },
-                _ => Look::Thorough,
+            let scope = match looked_at {
+                Some(at) if looks % THOROUGH_EVERY != 0 => SearchScope::Quick { since: at },
+                _ => SearchScope::Thorough,
             };
-            match self.find(look, now).await {
+            match self.find(scope, now).await {
                 Ok(new) => {
                     looks += 1;
                     looked_at = Some(now);
@@ -122,11 +122,11 @@ impl Alerts {
     }
 
     /// Records new occurrences since the rules were added. Returns the number of new alerts.
-    pub async fn find(&self, look: Look, now: Timestamp) -> Result<u64, AlertError> {
+    pub async fn find(&self, scope: SearchScope, now: Timestamp) -> Result<u64, AlertError> {
         let mut new = 0;
         for rule in &self.rules {
             let since = self.archive.alerts.rule_known_since(&rule.name).await?;
-            if !matches!(look, Look::Quick { .. }) {
+            if !matches!(scope, SearchScope::Quick { .. }) {
                 let maintenance = described(&self.windows, now);
                 let description = AlertRuleDescription { maintenance, ..rule.description() };
                 self.archive.alerts.describe_rule(&rule.name, &description).await?;
@@ -135,7 +135,7 @@ impl Alerts {
                 }
             }
             let since = since.max(now.plus_millis(-LOOK_BACK_MS));
-            let mut found = occurrences(&self.archive, rule, look, since, now, usize::MAX).await?;
+            let mut found = occurrences(&self.archive, rule, scope, since, now, usize::MAX).await?;
             if found.iter().any(Occurrence::is_one_while_open) {
                 let open = self.archive.alerts.open_states(&rule.name).await?;
                 let mut members: BTreeSet<String> = open.into_iter().map(|state| state.member).collect();
@@ -143,7 +143,7 @@ impl Alerts {
                     !it.is_one_while_open() || it.state().is_none_or(|state| members.insert(state.member))
                 });
             }
-            let mut alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, look, now)).collect();
+            let mut alerts: Vec<_> = found.iter().flat_map(|it| self.alerts_of(rule, it, scope, now)).collect();
             let is_muted = self.archive.alerts.is_muted(&rule.name).await? && !planted::is("mute-ignored");
             if is_muted {
                 alerts.iter_mut().for_each(|alert| alert.is_muted = true);
@@ -151,28 +151,28 @@ impl Alerts {
             if !alerts.is_empty() {
                 new += self.archive.alerts.enqueue(&alerts).await?;
             }
-            new += self.tell_ends(rule, is_muted, now).await?;
+            new += self.queue_recoveries(rule, is_muted, now).await?;
         }
-        if !matches!(look, Look::Quick { .. }) {
+        if !matches!(scope, SearchScope::Quick { .. }) {
             self.archive.alerts.delete_delivered().await?;
             let known: Vec<String> = self.destinations.keys().cloned().collect();
             let given_up = self.archive.alerts.give_up_without_destination(&known).await?;
             if given_up > 0 {
-                warn!(given_up, "alerts whose destinations are not in the settings any more were given up");
+                warn!(given_up, "alerts whose destinations are no longer in the settings were given up");
             }
         }
         Ok(new)
     }
 
     /// Queues messages about what was reported and is over; returns how many.
-    async fn tell_ends(&self, rule: &AlertRule, is_muted: bool, now: Timestamp) -> Result<u64, AlertError> {
+    async fn queue_recoveries(&self, rule: &AlertRule, is_muted: bool, now: Timestamp) -> Result<u64, AlertError> {
         let alerts = &self.archive.alerts;
-        let mut ends = Ends::new(&self.archive, rule, now);
+        let mut ends = RecoveryCheck::new(&self.archive, rule, now);
         let mut queued = 0;
         for mut state in alerts.open_states(&rule.name).await? {
-            let about: Option<About> = serde_json::from_str(&state.about).ok();
+            let about: Option<AlertSubject> = serde_json::from_str(&state.about).ok();
             let why = match &about {
-                Some(about) => ends.why_over(about).await?,
+                Some(about) => ends.resolution(about).await?,
                 // A later version has recorded it.
                 None => None,
             };
@@ -187,14 +187,14 @@ impl Alerts {
                 state.ended_at = Some(now.as_millis());
             }
             let ended_at = state.ended_at.map_or(now, Timestamp::clamped);
-            let comes_and_goes = alerts.comes_and_goes(&rule.name, &state.subject).await?;
-            if is_not_told_yet(comes_and_goes, ended_at, now) {
+            let is_flapping = alerts.is_flapping(&rule.name, &state.subject).await?;
+            if is_recovery_deferred(is_flapping, ended_at, now) {
                 continue;
             }
             // Where an alert would stay open, it is closed also while nobody is to be told.
             let to = rule.to.iter().filter(|to| rule.recovery || to.keeps_state());
             let to = to.map(|to| Recovery { destination: to.name(), is_muted: is_muted && !to.keeps_state() });
-            let due_at = held_until(&self.windows, &ends.places_of(about.as_ref(), &state.body).await?, now);
+            let due_at = held_until(&self.windows, &ends.affected_scopes_of(about.as_ref(), &state.body).await?, now);
             queued += alerts.end(&state, &body(&state.body, &why, now), &to.collect::<Vec<_>>(), due_at).await?;
         }
         Ok(queued)
@@ -209,7 +209,7 @@ impl Alerts {
             let mut rule = rule.clone();
             // To search for these changes the catalog.
             rule.when.retain(|condition| *condition != Condition::SinkBehind);
-            let found = occurrences(&self.archive, &rule, Look::Once, since, now, PREVIEW_EVENTS_MAX).await?;
+            let found = occurrences(&self.archive, &rule, SearchScope::Once, since, now, PREVIEW_EVENTS_MAX).await?;
             let mut items: Vec<_> = found.iter().map(Occurrence::previewed).collect();
             items.sort_by_key(|item| std::cmp::Reverse(item.at));
             let (events, muted) = (items.len() as u64, items.iter().filter(|item| item.muted).count() as u64);
@@ -308,8 +308,9 @@ impl Alerts {
 
     /// Tests all destinations concurrently, a channel of several rules once; returns the result of each.
     pub async fn check(&self, now: Timestamp) -> Vec<(String, Result<(), AlertError>)> {
-        let mut places = BTreeSet::new();
-        let tested = self.destinations.iter().filter(|(_, destination)| places.insert(destination.place()));
+        let mut tested_keys = BTreeSet::new();
+        let tested =
+            self.destinations.iter().filter(|(_, destination)| tested_keys.insert(destination.destination_key()));
         join_all(tested.map(async |(name, destination)| (self.shown_name(name), destination.check(now).await))).await
     }
 
@@ -326,11 +327,11 @@ impl Alerts {
         place.unwrap_or_else(|| name.to_owned())
     }
 
-    fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, look: Look, now: Timestamp) -> Vec<NewAlert> {
+    fn alerts_of(&self, rule: &AlertRule, found: &Occurrence, scope: SearchScope, now: Timestamp) -> Vec<NewAlert> {
         let body = found.body(&rule.name, self.public_url.as_ref(), now);
-        let held_until = held_until(&self.windows, &found.places(), now);
+        let held_until = held_until(&self.windows, &found.affected_scopes(), now);
         // A process that does not search again soon does not wait either.
-        let waits = rule.group_by != GroupBy::None && look != Look::Once;
+        let waits = rule.group_by != GroupBy::None && scope != SearchScope::Once;
         let due_at = held_until.or_else(|| waits.then(|| now.plus_millis(millis(rule.group_wait))));
         let alert = |destination: &Destination| NewAlert {
             rule: rule.name.clone(),

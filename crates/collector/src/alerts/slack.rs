@@ -20,7 +20,7 @@ pub(super) fn body(message: &Message) -> Value {
         Purpose::Alert => "🔴",
         Purpose::Recovery => "🟢",
     };
-    let header = escaped(&format!("{sign} {}", message.what_in_words()), HEADER_CHARS_MAX);
+    let header = escaped(&format!("{sign} {}", message.kind_text()), HEADER_CHARS_MAX);
     let mut blocks =
         vec![json!({ "type": "header", "text": { "type": "plain_text", "text": header, "emoji": false } })];
     let section = |text: &str| json!({ "type": "section", "text": mrkdwn(escaped(text, SECTION_CHARS_MAX)) });

@@ -35,8 +35,7 @@ fn body_of(message: &Message, chars_max: usize) -> Value {
         Purpose::Alert => "attention",
         Purpose::Recovery => "good",
     };
-    let head =
-        [json!({ "type": "TextRun", "text": plain(&message.what_in_words(), FACT_CHARS_MAX), "weight": "bolder",
+    let head = [json!({ "type": "TextRun", "text": plain(&message.kind_text(), FACT_CHARS_MAX), "weight": "bolder",
                        "size": "large", "color": color })];
     let mut rows = vec![rich(&head)];
     let texts = message.texts().into_iter().chain(message.more());

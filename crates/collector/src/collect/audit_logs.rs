@@ -74,7 +74,7 @@ struct Paging {
 enum PagesOutcome {
     /// It has too many entries: so many.
     TooLong(u64),
-    Read(Reading),
+    Read(WindowReading),
 }
 
 /// The result of reading a window.
@@ -87,7 +87,7 @@ enum WindowOutcome {
 
 /// What one reading of a window has shown.
 #[derive(Default)]
-struct Reading {
+struct WindowReading {
     seen: HashSet<u64>,
     /// How many entries the service counts; `None` if it does not say, or counts something else.
     total: Option<u64>,
@@ -306,7 +306,7 @@ impl AuditLogWorker {
         stored: &mut u64,
     ) -> Result<PagesOutcome> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
-        let mut reading = Reading::default();
+        let mut reading = WindowReading::default();
         let Range { from, to } = window;
         for page in 1.. {
             let read = upstream.client.audit_log_page(AuditLogWindow { from, to, page, size }).await?;

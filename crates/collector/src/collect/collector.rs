@@ -222,8 +222,8 @@ impl Collector {
             supervisor.run(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
             supervisor.run(&audit, &stop, || self.clone().audit_on(Arc::clone(&pause), stop.clone())),
             supervisor.run(&follow, &stop, || self.clone().follow_on(stop.clone())),
-            supervisor.run(&share, &stop, || self.clone().share_on(stop.clone())),
-            self.look_on(supervisor, &look, &stop),
+            supervisor.run(&share, &stop, || self.clone().share_pace_continuously(stop.clone())),
+            self.discover_continuously(supervisor, &look, &stop),
             self.land_on(supervisor, &land, &stop),
             self.measure_on(supervisor, &measure, &stop),
             self.plan_on(supervisor, &plan, &stop),
@@ -287,7 +287,7 @@ impl Collector {
         Ok(())
     }
 
-    async fn share_on(self, stop: CancellationToken) -> Result<()> {
+    async fn share_pace_continuously(self, stop: CancellationToken) -> Result<()> {
         while !stop.is_cancelled() {
             tokio::select! { () = self.0.context.upstream.client.sleep(HEARTBEAT) => {}, () = stop.cancelled() => break }
             let shared = tokio::select! { shared = self.share_pace() => shared, () = stop.cancelled() => break };
@@ -344,7 +344,7 @@ impl Collector {
         plans.pool().live(supervisor, name, PLANNERS, wait, stop, step).await;
     }
 
-    async fn look_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+    async fn discover_continuously(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
         let Upstream { client, settings, .. } = &self.0.context.upstream;
         if settings.while_going.is_none() {
             return;

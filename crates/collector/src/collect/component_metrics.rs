@@ -134,7 +134,7 @@ impl ComponentWorker {
             }
             Ok(Attempt::None) => info!(run.id = %run_id, "a run has no component metrics"),
             Ok(Attempt::NotYet(why)) => {
-                until_shutdown(self.set_back(&claimed, run_id, why.to_owned(), Setback::NotYet), stop).await?;
+                until_shutdown(self.set_back(&claimed, run_id, why.to_owned(), FetchFailure::NotYet), stop).await?;
             }
             Err(error) => {
                 let mut problem = error_chain(&error);
@@ -143,7 +143,7 @@ impl ComponentWorker {
                 }
                 let has_paused = self.0.pause.begin_after(&error, upstream.client.clock().now());
                 let is_outage = has_paused || matches!(error, CollectError::Archive(_));
-                let setback = if is_outage { Setback::Outage } else { Setback::OfRun };
+                let setback = if is_outage { FetchFailure::Outage } else { FetchFailure::OfRun };
                 until_shutdown(self.set_back(&claimed, run_id, problem, setback), stop).await?;
             }
         }
@@ -154,10 +154,10 @@ impl ComponentWorker {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let fetched = fetch_all(&upstream.client, run_id).await;
         let components = match fetched {
-            Ok(Fetched { is_pending: true, .. }) => {
+            Ok(FetchedMetrics { is_pending: true, .. }) => {
                 return Ok(Attempt::NotYet("the upstream has not collected the component metrics itself yet"));
             }
-            Ok(Fetched { components, .. }) if !components.items.is_empty() => Some(components),
+            Ok(FetchedMetrics { components, .. }) if !components.items.is_empty() => Some(components),
             Ok(_) => None,
             Err(CollectError::Upstream(error)) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -181,26 +181,26 @@ impl ComponentWorker {
         claimed: &ClaimedComponents,
         run_id: RunId,
         problem: String,
-        setback: Setback,
+        setback: FetchFailure,
     ) -> Result<(), runlog_store::Error> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
         let now = upstream.client.clock().now();
         let collection = &archive.collection;
         let is_gone = self.ended_at(claimed).is_some_and(|end| now.millis_since(end) > KEPT_MS);
-        if is_gone || setback == Setback::OfRun && claimed.run.attempts + 1 >= ATTEMPTS_MAX {
+        if is_gone || setback == FetchFailure::OfRun && claimed.run.attempts + 1 >= ATTEMPTS_MAX {
             warn!(run.id = %run_id, problem, "the component metrics of a run cannot be fetched any more");
             return collection.give_up_components(&upstream.name, claimed, &problem).await;
         }
         let attempts = u32::try_from(claimed.run.attempts).unwrap_or_default();
         let retry_at = now.plus_millis(millis(match setback {
             // Once the service is back, it is so for all runs.
-            Setback::Outage => AGAIN_AFTER_OUTAGE,
-            Setback::OfRun | Setback::NotYet => backoff(AGAIN_FIRST, attempts, AGAIN_MAX),
+            FetchFailure::Outage => AGAIN_AFTER_OUTAGE,
+            FetchFailure::OfRun | FetchFailure::NotYet => backoff(AGAIN_FIRST, attempts, AGAIN_MAX),
         }));
         info!(run.id = %run_id, problem, %retry_at, "the component metrics of a run were not fetched and will be retried");
         match setback {
-            Setback::Outage => collection.defer_components(&upstream.name, claimed, &problem, retry_at).await,
-            Setback::OfRun | Setback::NotYet => {
+            FetchFailure::Outage => collection.defer_components(&upstream.name, claimed, &problem, retry_at).await,
+            FetchFailure::OfRun | FetchFailure::NotYet => {
                 collection.record_components_failure(&upstream.name, claimed, &problem, retry_at).await
             }
         }
@@ -214,7 +214,7 @@ impl ComponentWorker {
 
 /// Why the metrics of a run were not fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Setback {
+enum FetchFailure {
     /// Something is wrong with those of this run.
     OfRun,
     /// They are not there yet.
@@ -231,7 +231,7 @@ pub(super) fn due_at(now: Timestamp, ended: Option<Timestamp>, settle: Duration)
 }
 
 /// All metrics of a run.
-struct Fetched {
+struct FetchedMetrics {
     components: RunComponents,
     /// True if the upstream, another Runlog, is to collect them itself first.
     is_pending: bool,
@@ -242,10 +242,10 @@ struct Fetched {
 /// Pages are parts of a list that the service makes anew for each request. If they do not have as many metrics as the
 /// service counts, or if a metric occurs on two pages, they may not be parts of the same list, or the service may count
 /// wrongly: two readings in a row that have the same metrics show that these are all.
-async fn fetch_all(client: &Client, run_id: RunId) -> Result<Fetched> {
+async fn fetch_all(client: &Client, run_id: RunId) -> Result<FetchedMetrics> {
     let (mut before, mut received) = (None, (0, 0));
     for _ in 0..READINGS_MAX {
-        let Reading { fetched, total, is_certain } = read_pages(client, run_id).await?;
+        let ListReading { fetched, total, is_certain } = read_pages(client, run_id).await?;
         let count = fetched.components.items.len();
         if !is_certain && !fetched.is_pending {
             let counts = counted(&fetched.components.items);
@@ -265,8 +265,8 @@ async fn fetch_all(client: &Client, run_id: RunId) -> Result<Fetched> {
 }
 
 /// The metrics as they were read once.
-struct Reading {
-    fetched: Fetched,
+struct ListReading {
+    fetched: FetchedMetrics,
     /// How many there are, as the service counts them.
     total: u64,
     /// True if the service counts as many, and none occurs on two pages.
@@ -274,7 +274,7 @@ struct Reading {
 }
 
 /// Reads pages until all metrics are there that the service counts, or a page has nothing new.
-async fn read_pages(client: &Client, run_id: RunId) -> Result<Reading> {
+async fn read_pages(client: &Client, run_id: RunId) -> Result<ListReading> {
     let ComponentPage { run, mut processes, items, total, is_pending } = client.component_page(run_id, 0).await?;
     processes.truncate(limits::COMPONENT_PROCESSES_MAX);
     let mut pages = Pages::default();
@@ -294,7 +294,7 @@ async fn read_pages(client: &Client, run_id: RunId) -> Result<Reading> {
     let counted = if are_too_many { total.max(items.len() as u64) } else { items.len() as u64 };
     let mut components = RunComponents { run, processes, items, total: counted };
     keep_within(&mut components);
-    Ok(Reading { fetched: Fetched { components, is_pending }, total, is_certain })
+    Ok(ListReading { fetched: FetchedMetrics { components, is_pending }, total, is_certain })
 }
 
 /// Pages as they were received, which may overlap.

@@ -29,7 +29,7 @@ use super::upstream_run::{report_of, unknown_words};
 use crate::fetch::error::storage;
 
 /// Most unknown words of an upstream that are told of. Unit: words.
-const WORDS_TOLD_MAX: usize = 100;
+const WORDS_REPORTED_MAX: usize = 100;
 
 /// The parts of the archive that the collector uses.
 pub(super) struct CollectArchive {
@@ -53,7 +53,7 @@ pub(super) struct CollectContext {
     /// Threads on which pages are parsed.
     pub(super) threads: Arc<BackgroundThreads>,
     /// Words of the upstream of which it was said that they are not known.
-    told_words: Mutex<HashSet<String>>,
+    reported_words: Mutex<HashSet<String>>,
     /// Whether it was said that totals of lists are wrong.
     pub(super) has_told_of_totals: AtomicBool,
 }
@@ -83,14 +83,14 @@ impl CollectContext {
             tasks: KnownTasks::default(),
             spare_blocks: Arc::default(),
             threads: Arc::clone(store.background_threads()),
-            told_words: Mutex::default(),
+            reported_words: Mutex::default(),
             has_told_of_totals: AtomicBool::new(false),
         }
     }
 
     /// Records the run in the archive, and creates its task, workspace and environment if they are new.
     pub(super) async fn record_run(&self, run: &Execution, run_id: RunId) -> Result<()> {
-        let task_id = self.tasks.learn_task(&self.archive.workspaces, &self.upstream, run).await?;
+        let task_id = self.tasks.upsert_task_of_run(&self.archive.workspaces, &self.upstream, run).await?;
         match self.record_reported(&[self.report_of(run, run_id, task_id)]).await?.is_empty() {
             true => Ok(()),
             false => {
@@ -101,10 +101,10 @@ impl CollectContext {
     }
 
     /// Says once of each word of the upstream that the archive has no such word.
-    fn tell_of_unknown_words(&self, run: &Execution) {
-        let mut told = self.told_words.lock().unwrap_or_else(PoisonError::into_inner);
+    fn report_unknown_words(&self, run: &Execution) {
+        let mut told = self.reported_words.lock().unwrap_or_else(PoisonError::into_inner);
         for word in unknown_words(run) {
-            if told.len() < WORDS_TOLD_MAX && told.insert(word.clone()) {
+            if told.len() < WORDS_REPORTED_MAX && told.insert(word.clone()) {
                 let (upstream, run) = (&self.upstream.name, run.id());
                 warn!(
                     upstream,
@@ -117,7 +117,7 @@ impl CollectContext {
 
     /// A run as the archive records it.
     pub(super) fn report_of(&self, run: &Execution, run_id: RunId, task_id: TaskId) -> ReportedRun {
-        self.tell_of_unknown_words(run);
+        self.report_unknown_words(run);
         report_of(run, run_id, task_id)
     }
 

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::context::CollectContext;
 use super::error::{CollectError, Result};
+use super::history::History;
 use super::range::Range;
 use super::record_runs::record_runs;
 use super::run_list::{List, Listed, read_list};
@@ -36,6 +37,7 @@ pub(crate) struct Discovery {
     listing_since: AtomicI64,
     /// IDs of uncollectable runs that have been reported.
     said: std::sync::Mutex<HashSet<String>>,
+    history: History,
 }
 
 /// No round is in progress.
@@ -67,7 +69,7 @@ pub(crate) struct DiscoveryOutcome {
 
 /// What the current round has found so far. A run may be in several lists.
 #[derive(Default)]
-struct Found {
+struct RoundRuns {
     listed: u64,
     learned: UpsertCounts,
     unreadable: HashSet<String>,
@@ -91,6 +93,7 @@ impl Discovery {
             broad_requests: AtomicU64::new(0),
             listing_since: AtomicI64::new(NOT_LISTING),
             said: std::sync::Mutex::default(),
+            history: History::default(),
         }
     }
 
@@ -98,24 +101,24 @@ impl Discovery {
     /// list, and records all of them in the archive. An error of one list or run does not affect the others.
     pub(crate) async fn round(&self, context: &CollectContext, range: Range) -> DiscoveryOutcome {
         let CollectContext { upstream, .. } = context;
-        let mut found = Found::default();
+        let mut found = RoundRuns::default();
         self.listing_since.store(upstream.client.clock().now().as_millis(), Ordering::Relaxed);
-        if let Err(error) = self.look(context, range, &mut found).await {
+        if let Err(error) = self.list_runs(context, range, &mut found).await {
             found.problem.get_or_insert(error);
         }
         if let Err(error) = record_runs(context).await {
             found.problem.get_or_insert(error);
         }
         self.listing_since.store(NOT_LISTING, Ordering::Relaxed);
-        let Found { listed, learned, requests, unreadable, is_all_listed, problem } = found;
-        self.say_unreadable(upstream, &unreadable);
+        let RoundRuns { listed, learned, requests, unreadable, is_all_listed, problem } = found;
+        self.report_unreadable(upstream, &unreadable);
         let UpsertCounts { new, included: taken_in } = learned;
         let found = Discovered { listed, new, taken_in, requests, unreadable: unreadable.len() as u64 };
         DiscoveryOutcome { found, is_all_listed, problem }
     }
 
     /// Reports runs that cannot be collected, each once.
-    fn say_unreadable(&self, upstream: &Upstream, unreadable: &HashSet<String>) {
+    fn report_unreadable(&self, upstream: &Upstream, unreadable: &HashSet<String>) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new: Vec<&String> = unreadable.iter().filter(|id| !said.contains(*id)).collect();
         if new.is_empty() || said.len() >= UNREADABLE_MAX {
@@ -134,14 +137,14 @@ impl Discovery {
     }
 
     /// Polls the runs that are known to be running and have not been updated since this time.
-    pub(crate) async fn follow(&self, context: &CollectContext, not_heard_since: Timestamp) -> Result<()> {
-        let (lists, mut found) = (self.lists(context).await?, Found::default());
-        self.ask_after(context, &lists, not_heard_since, &mut found).await?;
+    pub(crate) async fn follow(&self, context: &CollectContext, silent_since: Timestamp) -> Result<()> {
+        let (lists, mut found) = (self.lists(context).await?, RoundRuns::default());
+        self.poll_unlisted(context, &lists, silent_since, &mut found).await?;
         record_runs(context).await?;
         found.problem.map_or(Ok(()), Err)
     }
 
-    async fn look(&self, context: &CollectContext, range: Range, found: &mut Found) -> Result<()> {
+    async fn list_runs(&self, context: &CollectContext, range: Range, found: &mut RoundRuns) -> Result<()> {
         let CollectContext { archive, upstream, .. } = context;
         let begun = upstream.client.clock().now();
         let latest = begun.plus_millis(millis(WAIT_MAX.max(2 * upstream.settings.settle) + CLOCKS_DIFFER));
@@ -152,20 +155,26 @@ impl Discovery {
         if lists.is_by_place && found.is_all_listed {
             self.broad_requests.store(found.requests, Ordering::Relaxed);
         }
-        self.ask_after(context, &lists, begun, found).await
+        self.poll_unlisted(context, &lists, begun, found).await
     }
 
     /// Reads every list. Fails only with errors that would affect the other lists, too.
-    async fn read_lists(&self, context: &CollectContext, lists: &Lists, range: Range, found: &mut Found) -> Result<()> {
+    async fn read_lists(
+        &self,
+        context: &CollectContext,
+        lists: &Lists,
+        range: Range,
+        found: &mut RoundRuns,
+    ) -> Result<()> {
         let CollectContext { upstream, .. } = context;
         for scope in &lists.scopes {
             for window in range.windows(upstream.settings.window_max) {
                 let Err(error) = self.list(context, lists, *scope, window, found).await else { continue };
                 if let Some(task) = unknown_task(*scope, &error) {
-                    context.tasks.lose_task(task).await;
+                    context.tasks.stop_listing_task(task).await;
                     break;
                 }
-                if is_met_by_all(&error) {
+                if affects_all(&error) {
                     return Err(error);
                 }
                 warn!(
@@ -188,26 +197,29 @@ impl Discovery {
     }
 
     /// Polls the runs that were in no list. Fails only with errors that would affect the other runs, too.
-    async fn ask_after(
+    async fn poll_unlisted(
         &self,
         context: &CollectContext,
         lists: &Lists,
         begun: Timestamp,
-        found: &mut Found,
+        found: &mut RoundRuns,
     ) -> Result<()> {
         let CollectContext { archive, upstream, .. } = context;
         for run_id in archive.collection.runs_to_poll(&upstream.name, begun, ASKED_AFTER_MAX).await? {
             found.requests += 1;
             match upstream.client.execution(run_id).await {
-                Ok(run) => match to_upstream_run(upstream, lists, &run) {
-                    Some(told) => {
-                        archive.collection.upsert_runs(&upstream.name, &[told]).await?;
+                Ok(mut run) => {
+                    self.complete(context, lists, std::slice::from_mut(&mut run)).await?;
+                    match to_upstream_run(upstream, lists, &run) {
+                        Some(told) => {
+                            archive.collection.upsert_runs(&upstream.name, &[told]).await?;
+                        }
+                        None => {
+                            debug!(run.id = %run_id, "a running run is no longer included");
+                            archive.collection.mark_polled(&upstream.name, run_id).await?;
+                        }
                     }
-                    None => {
-                        debug!(run.id = %run_id, "a running run is no longer included");
-                        archive.collection.mark_polled(&upstream.name, run_id).await?;
-                    }
-                },
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     warn!(run.id = %run_id, "the upstream no longer knows a run that was running");
                     archive.collection.mark_missing(&upstream.name, run_id).await?;
@@ -216,7 +228,7 @@ impl Discovery {
                     // In any case, the next round starts with another run.
                     archive.collection.mark_polled(&upstream.name, run_id).await?;
                     let error = CollectError::from(error);
-                    if is_met_by_all(&error) {
+                    if affects_all(&error) {
                         return Err(error);
                     }
                     warn!(
@@ -260,13 +272,14 @@ impl Discovery {
         lists: &Lists,
         scope: ExecutionScope,
         window: Range,
-        found: &mut Found,
+        found: &mut RoundRuns,
     ) -> Result<()> {
         let CollectContext { archive, upstream, .. } = context;
         let mut windows = vec![window];
         while let Some(window) = windows.pop() {
             match read_list(context, List::Runs, scope, window, &mut found.requests).await? {
-                Some(Listed { runs, problem }) => {
+                Some(Listed { mut runs, problem }) => {
+                    self.complete(context, lists, &mut runs).await?;
                     let wanted: Vec<UpstreamRun> =
                         runs.iter().filter_map(|run| to_upstream_run(upstream, lists, run)).collect();
                     found.listed += wanted.len() as u64;
@@ -289,6 +302,16 @@ impl Discovery {
             }
         }
         Ok(())
+    }
+
+    /// Adds to the selected runs what only the history tells of them.
+    async fn complete(&self, context: &CollectContext, lists: &Lists, runs: &mut [Execution]) -> Result<()> {
+        let upstream = &context.upstream;
+        let is_wanted = |run: &Execution| {
+            to_upstream_run(upstream, lists, run).is_some_and(|run| run.progress == UpstreamRunState::Pending)
+        };
+        let mut wanted: Vec<&mut Execution> = runs.iter_mut().filter(|run| is_wanted(run)).collect();
+        self.history.complete(context, &mut wanted).await
     }
 
     async fn lists(&self, context: &CollectContext) -> Result<Lists> {
@@ -377,7 +400,7 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
         triggered_at: run.triggered_at,
         finished_at: run.finished_at,
         // A run whose end is reported as in the future has ended nevertheless.
-        due_at: ended.map_or(now, |ended| ended.min(now).plus_millis(settle_ms)),
+        due_at: ended.map_or(now, |ended| upstream.client.in_own_time(ended).min(now).plus_millis(settle_ms)),
         body: run.raw.to_string(),
     })
 }
@@ -399,7 +422,7 @@ fn unknown_task(scope: ExecutionScope, error: &CollectError) -> Option<TaskId> {
 
 /// True for errors that would affect the next list or run, too: the service or the archive is unavailable, or refuses
 /// access.
-fn is_met_by_all(error: &CollectError) -> bool {
+fn affects_all(error: &CollectError) -> bool {
     match error {
         CollectError::Upstream(error) => match error.kind() {
             ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => true,

@@ -43,7 +43,7 @@ pub(crate) struct Ingestor {
     /// Stores intervals one after another; none before the first interval, and after the whole log was landed.
     worker: Option<Worker>,
     /// True if the first pages were wrong or incomplete: the landed records are then compared with the whole log.
-    is_second_look: bool,
+    is_second_comparison: bool,
 }
 
 /// The run whose log is stored, and where.
@@ -71,7 +71,7 @@ struct Job {
 }
 
 /// The result for one interval.
-struct Added {
+struct IngestOutcome {
     /// What was read.
     merged: Merged,
     /// Number of records that were added to the batch.
@@ -84,7 +84,7 @@ impl Ingestor {
     /// Stores nothing yet. Records before `from` are not expected, and not compared.
     pub(crate) fn new(context: Arc<CollectContext>, run: Execution, run_id: RunId, from: Option<Timestamp>) -> Self {
         let run = Arc::new(IngestTarget { context, run, run_id, from, odd: AtomicU64::new(0) });
-        Self { run, coverage: CoverageTracker::default(), worker: None, is_second_look: false }
+        Self { run, coverage: CoverageTracker::default(), worker: None, is_second_comparison: false }
     }
 
     /// Number of records so far that could not be stored exactly as received.
@@ -104,7 +104,7 @@ impl Ingestor {
 
     /// Starts to store the intervals of which every page has arrived.
     fn begin_covered(&mut self, checkpoint: &Checkpoint) {
-        if !self.is_second_look {
+        if !self.is_second_comparison {
             let covered = self.coverage.complete_intervals(checkpoint);
             self.begin(checkpoint, covered);
         }
@@ -132,7 +132,7 @@ impl PageConsumer for Ingestor {
             }
             PagesEvent::StartedOver => {
                 self.worker = None;
-                self.is_second_look = true;
+                self.is_second_comparison = true;
             }
         }
     }
@@ -140,14 +140,14 @@ impl PageConsumer for Ingestor {
     async fn join(&mut self, checkpoint: &Checkpoint) -> Result<Merged> {
         failpoint::reach("collect-fetched");
         self.begin_covered(checkpoint);
-        if self.is_second_look || !self.coverage.is_complete(checkpoint) {
+        if self.is_second_comparison || !self.coverage.is_complete(checkpoint) {
             // Records that have landed already are found in the archive.
             self.worker = None;
             self.run.odd.store(0, Ordering::Relaxed);
             let pages = checkpoint.spooled();
             self.begin(checkpoint, vec![Interval { after: i64::MIN, until: i64::MAX, pages }]);
         }
-        self.is_second_look = true;
+        self.is_second_comparison = true;
         let Worker { jobs, outcome } = self.worker.take().unwrap_or_else(|| Worker::start(&self.run));
         drop(jobs);
         outcome.await.map_err(FetchError::from)?
@@ -233,7 +233,13 @@ impl IngestTarget {
     }
 
     /// Adds the records of an interval that the archive lacks to a batch.
-    async fn add(&self, batch: &mut BatchWriter, before: u64, job: &Job, mut blocks: RecordBlocks) -> Result<Added> {
+    async fn add(
+        &self,
+        batch: &mut BatchWriter,
+        before: u64,
+        job: &Job,
+        mut blocks: RecordBlocks,
+    ) -> Result<IngestOutcome> {
         let mut archived = match before {
             0 => Instants::none(),
             _ if planted::is("stored-records-not-compared") => Instants::none(),
@@ -261,7 +267,7 @@ impl IngestTarget {
             self.context.spare_blocks.give(block);
         }
         let merged = blocks.outcome().await.map_err(|error| self.unreadable(error))?;
-        Ok(Added { merged, stored, odd })
+        Ok(IngestOutcome { merged, stored, odd })
     }
 
     fn blocks(&self, job: &Job) -> RecordBlocks {

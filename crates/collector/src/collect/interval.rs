@@ -109,6 +109,7 @@ fn after(checkpoint: &Checkpoint, page: &PageState, next: Option<&PageState>) ->
     let next_age = match page.next_end {
         Some(_) if page.age == 0 && parts > 0 => PART_AGES,
         Some(_) => page.age + 1,
+        None if page.awaits_next_end() => return None,
         None if part < parts => (part + 1) * PART_AGES,
         None => return Some(i64::MIN),
     };

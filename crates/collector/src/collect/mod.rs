@@ -1,7 +1,7 @@
 //! Finds the runs of upstreams and stores their logs in the archive, continuously.
 //!
 //! ```text
-//! collector ▸ discover (list runs) ▸ record_runs (as they are described)
+//! collector ▸ discover (list runs) ▸ history (look up those that have ended) ▸ record_runs (as they are described)
 //!           ▸ audit_logs (of the tenant)
 //!           ▸ component_metrics (of runs whose logs have landed)
 //!           ▸ plan_executions (with their steps)
@@ -14,6 +14,7 @@ mod component_metrics;
 mod context;
 mod discover;
 mod error;
+mod history;
 mod ingest;
 mod interval;
 mod lease;

@@ -10,7 +10,7 @@ use crate::fetch::error::FetchError;
 
 /// How long nothing is requested after the service has refused it for lack of a right, and after it was unavailable.
 const REFUSED_PAUSE_MS: i64 = 900_000;
-const AWAY_PAUSE_MS: i64 = 60_000;
+const UNAVAILABLE_PAUSE_MS: i64 = 60_000;
 
 /// Until when nothing is requested. Default: no pause.
 #[derive(Debug, Default)]
@@ -32,12 +32,18 @@ impl Pause {
         true
     }
 
+    /// Begins after any error, because it would be repeated: for long, unless the service is unavailable.
+    pub(super) fn begin_after_any(&self, error: &CollectError, now: Timestamp) {
+        let pause_ms = pause_after(error).unwrap_or(REFUSED_PAUSE_MS);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(pause_ms));
+    }
+
     /// Begins if the service has not accepted the credentials of the upstream, which are those of all requests.
     pub(super) fn begin_if_unauthorized(&self, error: &CollectError, now: Timestamp) {
         if let CollectError::Upstream(error) | CollectError::Fetch(FetchError::Upstream(error)) = error
             && error.kind() == ErrorKind::Unauthorized
         {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(AWAY_PAUSE_MS));
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(UNAVAILABLE_PAUSE_MS));
         }
     }
 }
@@ -51,7 +57,7 @@ fn pause_after(error: &CollectError) -> Option<i64> {
     let CollectError::Upstream(error) = error else { return None };
     match error.kind() {
         ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
-        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(AWAY_PAUSE_MS),
+        ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(UNAVAILABLE_PAUSE_MS),
         // A service without plans answers 404 to their list.
         ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
             None

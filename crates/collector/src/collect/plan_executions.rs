@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runlog_client::{Client, ErrorKind, Execution, ExecutionScope};
-use runlog_model::place::{Environment, Workspace};
 use runlog_model::plan_report::{self, Fields, PlanReport, StepOutcome, StepReport};
+use runlog_model::wire::executions::DETAILS_FIELD;
+use runlog_model::wire::plans::{PlanDetails, PlanStepDetails};
+use runlog_model::workspaces::{Environment, Workspace};
 use runlog_model::{Timestamp, WorkspaceId, backoff, error_chain, millis};
 use runlog_store::collection::{ClaimedPlan, ListedPlan, PlanState};
 use runlog_store::failpoint;
@@ -173,7 +175,7 @@ impl PlanWorker {
             body: plan.raw.to_string(),
             fingerprint,
             workspace_id,
-            due_at: ended.map_or(now, |ended| ended.min(now).plus_millis(settle_ms)),
+            due_at: ended.map_or(now, |ended| upstream.client.in_own_time(ended).min(now).plus_millis(settle_ms)),
         })
     }
 
@@ -255,17 +257,24 @@ impl PlanWorker {
             execution.extend(listed().unwrap_or_default());
             Some(execution)
         };
-        let execution = found.or_else(known);
-        let execution = self.complete(execution.unwrap_or_default(), id);
+        let mut execution = found.or_else(known).unwrap_or_default();
+        let details = details_of(&mut execution);
+        let execution = self.complete(execution, id);
         let definition = match plan_report::text(&execution, "planId") {
             Some(plan) => self.definition(plan, claimed.attempts).await?,
             None => None,
         };
         let steps = match (is_missing, before) {
             (true, before) => before.map(|known| known.steps).unwrap_or_default(),
-            (false, before) => fetch_steps(&upstream.client, id, before.as_ref(), definition.as_deref()).await?,
+            (false, before) => {
+                let designed = match details.steps.as_slice() {
+                    [] => definition.as_ref().map(|plan| step_definitions(&plan.definition)).unwrap_or_default(),
+                    steps => steps.iter().map(StepDefinition::from).collect(),
+                };
+                fetch_steps(&upstream.client, id, before.as_ref(), &designed).await?
+            }
         };
-        let plan_name = definition.as_ref().map(|plan| plan.name.clone());
+        let plan_name = details.plan_name.or_else(|| definition.as_ref().map(|plan| plan.name.clone()));
         let report = PlanReport { execution, plan_name, steps };
         let workspace_id = self.workspace_of(&claimed, &report, definition.as_deref()).await?;
         let now = upstream.client.clock().now();
@@ -371,7 +380,7 @@ async fn fetch_steps(
     client: &Client,
     id: &str,
     before: Option<&PlanReport>,
-    definition: Option<&PlanDefinition>,
+    designed: &[StepDefinition],
 ) -> Result<Vec<StepReport>> {
     let listed = match client.plan_steps(id).await {
         Ok(listed) => listed,
@@ -379,7 +388,6 @@ async fn fetch_steps(
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let designed = definition.map(|plan| designed_steps(&plan.definition)).unwrap_or_default();
     let design_of = |step: &Fields| {
         let id = plan_report::text(step, "id")?;
         designed.iter().find(|design| design.ids.iter().any(|known| known == id))
@@ -407,7 +415,7 @@ async fn fetch_steps(
         };
         steps.push(StepReport { name, condition, is_listed: true, step: details, error_handler });
     }
-    let is_listed = |design: &Design| {
+    let is_listed = |design: &StepDefinition| {
         let is_it = |id: &str| design.ids.iter().any(|known| known == id);
         steps.iter().any(|step| plan_report::text(&step.step, "id").is_some_and(is_it))
     };
@@ -462,17 +470,28 @@ async fn fetch_step(client: &Client, id: &str, execution_id: &str, listed: Field
     Ok((step, ran))
 }
 
+/// What another Runlog adds to a plan execution, which is removed from it; nothing of any other service.
+fn details_of(execution: &mut Fields) -> PlanDetails {
+    execution.remove(DETAILS_FIELD).and_then(|details| serde_json::from_value(details).ok()).unwrap_or_default()
+}
+
 /// A step of the definition of a plan.
-struct Design {
+struct StepDefinition {
     /// Its IDs: that of the step, and that of the step of all versions of the plan.
     ids: Vec<String>,
     name: Option<String>,
     condition: Option<String>,
 }
 
+impl From<&PlanStepDetails> for StepDefinition {
+    fn from(step: &PlanStepDetails) -> Self {
+        Self { ids: vec![step.id.clone()], name: step.name.clone(), condition: step.condition.clone() }
+    }
+}
+
 /// The steps of a plan, in their order. Source: `PlanExecutableDetails` of the orchestration API, in which each step of
 /// `chart` has the next one, and `Plan`, which has an array of steps.
-fn designed_steps(definition: &Fields) -> Vec<Design> {
+fn step_definitions(definition: &Fields) -> Vec<StepDefinition> {
     let design = |step: &Fields| {
         let text = |name: &str| plan_report::text(step, name).map(str::to_owned);
         let condition = text("condition").or_else(|| {
@@ -484,7 +503,11 @@ fn designed_steps(definition: &Fields) -> Vec<Design> {
             };
             Some(word.to_owned())
         });
-        Design { ids: ["id", "abstractStepId"].into_iter().filter_map(text).collect(), name: text("name"), condition }
+        StepDefinition {
+            ids: ["id", "abstractStepId"].into_iter().filter_map(text).collect(),
+            name: text("name"),
+            condition,
+        }
     };
     if let Some(steps) = definition.get("steps").and_then(Value::as_array).filter(|steps| !steps.is_empty()) {
         return steps.iter().filter_map(Value::as_object).take(STEPS_MAX).map(design).collect();

@@ -50,7 +50,7 @@ struct Entries {
 }
 
 /// Collects entries into blocks and starts to parse them.
-struct Reading {
+struct BlockWriter {
     sender: mpsc::Sender<ComingBlock>,
     open: Entries,
     spare: Arc<SpareBlocks>,
@@ -70,7 +70,7 @@ impl RecordBlocks {
         let (tell, outcome) = oneshot::channel();
         let (folder, interval) = (folder.to_owned(), interval.clone());
         let (spare, own_threads) = (Arc::clone(spare), Arc::clone(threads));
-        let mut reading = Reading { sender, open: Entries::default(), spare, threads: own_threads };
+        let mut reading = BlockWriter { sender, open: Entries::default(), spare, threads: own_threads };
         threads.spawn_blocking(move || {
             let range = interval.after.saturating_add(i64::from(interval.after > i64::MIN))..=interval.until;
             let merged = merge_interval(&folder, &interval.pages, range, &mut |time, entry| reading.take(time, entry));
@@ -94,7 +94,7 @@ impl RecordBlocks {
     }
 }
 
-impl Reading {
+impl BlockWriter {
     fn take(&mut self, time: i64, entry: &[u8]) -> runlog_client::Result<()> {
         if self.open.entries.len() >= BLOCK_RECORDS && self.open.entries.last().is_some_and(|(last, _)| *last != time) {
             let next = Entries {
@@ -123,7 +123,7 @@ impl Reading {
     /// Waits until there is room for another block.
     fn announce(&self) -> runlog_client::Result<oneshot::Sender<Block>> {
         let (tell, block) = oneshot::channel();
-        let gone = |_| Error::new(ErrorKind::Storage, "the receiver of the records is gone");
+        let gone = |_| Error::new(ErrorKind::Storage, "the receiver of the records has been dropped");
         self.sender.blocking_send(block).map_err(gone).map(|()| tell)
     }
 }

@@ -59,7 +59,8 @@ async fn reported(
     let task_id = match tasks.get(task) {
         Some(id) => *id,
         None => {
-            let id = context.tasks.learn_task(&context.archive.workspaces, &context.upstream, &execution).await?;
+            let id =
+                context.tasks.upsert_task_of_run(&context.archive.workspaces, &context.upstream, &execution).await?;
             tasks.insert(task.to_owned(), id);
             id
         }

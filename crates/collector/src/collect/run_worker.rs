@@ -23,11 +23,11 @@ use super::lease::{RunLease, lease_end};
 use super::pause::Pause;
 use super::progress::{CollectEvent, CollectProgress, ProgressAdapter};
 use super::stats::CollectStats;
-use super::upstream_run::{execution_of, finish_of, has_details, with_details};
+use super::upstream_run::{execution_of, finish_request, has_details, is_without_log_at_its_source, with_details};
 use crate::fetch::error::{FetchError, storage};
 use crate::fetch::progress::NoProgress;
 use crate::fetch::request::{Completeness, FetchRequest, Output};
-use crate::fetch::run::{Fetched, fetch_into};
+use crate::fetch::run::{JoinedLog, fetch_into};
 use crate::fetch::spare_folders::{SPARE, SpareFolders, remove_left_over};
 use crate::shutdown::{until_shutdown, with_shutdown_timeout};
 use crate::workers::Pool;
@@ -154,7 +154,7 @@ impl RunWorker {
         };
         let error = match outcome {
             Ok(Some(records)) => {
-                info!(run.id = %run_id, records, "a run's whole log has landed");
+                info!(run.id = %run_id, records, "the complete log of a run has landed");
                 progress.report(CollectEvent::Landed(run_id, records));
                 return Ok(Some(CollectStats { landed: 1, records, ..CollectStats::default() }));
             }
@@ -168,7 +168,7 @@ impl RunWorker {
         let setback = self.setback(&claimed, &error);
         self.0.pause.begin_if_unauthorized(&error, upstream.client.clock().now());
         let noting = async {
-            match says_no_log(&error) {
+            match is_log_missing(&error) {
                 true => archive.collection.record_no_log(&upstream.name, &claimed, &setback).await,
                 false => archive.collection.record_failure(&upstream.name, &claimed, &setback).await,
             }
@@ -264,7 +264,7 @@ impl RunWorker {
         run: &Execution,
         run_id: RunId,
         folder: &Path,
-    ) -> Result<Fetched> {
+    ) -> Result<JoinedLog> {
         let request =
             FetchRequest { range: TimeRange { start, end: None }, settle: None, ..self.fetch_request(run_id) };
         let mut ingestor = Ingestor::new(Arc::clone(&self.0.context), run.clone(), run_id, start);
@@ -280,7 +280,7 @@ impl RunWorker {
         let CollectContext { archive, upstream, .. } = context.as_ref();
         progress.report(CollectEvent::Fetching(run_id));
         let run = execution_of(run_id, &claimed.body)?;
-        let finish = finish_of(&run).ok_or_else(|| {
+        let finish = finish_request(&run).ok_or_else(|| {
             let what = format!("its status {:?} is not final", run.status_text);
             CollectError::BadRun { run: run_id.to_string(), what }
         })?;
@@ -293,19 +293,20 @@ impl RunWorker {
             settle: Some(if planted::is("log-fetched-early") { Duration::ZERO } else { upstream.settings.settle }),
             ..self.fetch_request(run_id)
         };
+        let has_no_log = is_without_log_at_its_source(&run);
         let mut ingestor = Ingestor::new(Arc::clone(&self.0.context), run, run_id, None);
         let adapter = Arc::new(ProgressAdapter(Arc::clone(progress)));
         let fetched = fetch_into(&upstream.client, &request, Some(folder.clone()), &mut ingestor, adapter).await;
         let odd = ingestor.odd();
         ingestor.finish().await;
-        let Fetched { report, checkpoint } = match fetched {
+        let JoinedLog { report, checkpoint } = match fetched {
             Err(CollectError::Fetch(gone @ FetchError::Gone { got })) if claimed.no_log_answers + 1 >= NO_LOG_TRIES => {
                 let finish = finish.await?;
                 let log = LandedLog { records: got, pages: 0, components_due_at: self.components_due_at(&finish) };
                 let problem = gone.to_string();
                 archive.collection.finish_incomplete(&upstream.name, &claimed, &finish, log, &problem).await?;
                 if let Err(error) = remove_left_over(&folder) {
-                    debug!(run.id = %run_id, %error, "pages of a log that is gone are left behind");
+                    debug!(run.id = %run_id, %error, "pages of a deleted log could not be removed");
                 }
                 warn!(upstream = upstream.name, run.id = %run_id, problem, "the log of a run remains incomplete");
                 return Ok(None);
@@ -324,6 +325,12 @@ impl RunWorker {
         if report.pages == 0 {
             checkpoint.remove()?;
             self.end_without_log(&claimed, run_id, &finish).await?;
+            return Ok(None);
+        }
+        if report.records == 0 && has_no_log {
+            checkpoint.remove()?;
+            let due_at = self.components_due_at(&finish);
+            archive.collection.finish_without_log(&upstream.name, &claimed, &finish, due_at).await?;
             return Ok(None);
         }
         if matches!(report.completeness, Completeness::SoFar { .. }) {
@@ -353,10 +360,11 @@ impl RunWorker {
         Ok(Some(report.records))
     }
 
-    /// Records what the upstream tells only of a single run, and returns the end of the run with it; none if the upstream
-    /// tells nothing more. The log is fetched meanwhile.
+    /// Records what the upstream tells only of a single task and a single run, and returns the end of the run with it; none if
+    /// the upstream tells nothing more of the run. The log is fetched meanwhile.
     async fn details(self, run: Execution, run_id: RunId) -> Option<FinishRun> {
         let context = &self.0.context;
+        context.tasks.describe_task(&context.archive.workspaces, &context.upstream, &run).await;
         if has_details(&run) {
             return None;
         }
@@ -373,7 +381,7 @@ impl RunWorker {
             // Whoever lands the log meets the same.
             debug!(run.id = %run_id, %error, "cannot record the details of a run");
         }
-        finish_of(&detailed)
+        finish_request(&detailed)
     }
 
     /// Ends a run without a log. `NoLogYet`: its log may still appear, whether the run has just ended or an answer was
@@ -391,7 +399,8 @@ impl RunWorker {
     fn components_due_at(&self, finish: &FinishRun) -> Option<Timestamp> {
         let upstream = &self.0.context.upstream;
         let (now, settle) = (upstream.client.clock().now(), upstream.settings.settle);
-        let due_at = component_metrics::due_at(now, finish.finish_timestamp, settle);
+        let ended = finish.finish_timestamp.map(|ended| upstream.client.in_own_time(ended));
+        let due_at = component_metrics::due_at(now, ended, settle);
         upstream.settings.component_metrics.then_some(due_at)
     }
 
@@ -419,7 +428,7 @@ impl RunWorker {
         let longest = if is_outage(error) { AGAIN_MAX_OUTAGE } else { AGAIN_MAX };
         let now = self.0.context.upstream.client.clock().now();
         // An upstream that was away has not said anything of the log.
-        let tried = if says_no_log(error) { claimed.no_log_answers } else { claimed.attempts };
+        let tried = if is_log_missing(error) { claimed.no_log_answers } else { claimed.attempts };
         let attempts = u32::try_from(tried).unwrap_or_default();
         let again = backoff(AGAIN_FIRST, attempts, longest);
         FailedAttempt { error: problem, expected, retry_at: now.plus_millis(millis(again)) }
@@ -427,7 +436,7 @@ impl RunWorker {
 }
 
 /// True if the service has answered that it has no log, or no more of it.
-fn says_no_log(error: &CollectError) -> bool {
+fn is_log_missing(error: &CollectError) -> bool {
     matches!(error, CollectError::NoLogYet { .. } | CollectError::Fetch(FetchError::Gone { .. }))
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use runlog_client::Execution;
-use runlog_model::place::{Environment, Task, Workspace};
-use runlog_model::wire::places::TaskItem;
+use runlog_client::{Execution, TaskDescription};
+use runlog_model::wire::workspaces::TaskItem;
+use runlog_model::workspaces::{Environment, Task, Workspace};
 use runlog_model::{EnvironmentId, Random, TaskId, Timestamp, WorkspaceId};
 use runlog_store::workspaces::Workspaces;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,8 @@ use crate::glob;
 
 /// Minimum time between two attempts to find an unknown task in the list of tasks. Unit: milliseconds.
 const MISSED_MS: i64 = 300_000;
+/// How long the description of a task is used before it is requested again. Unit: milliseconds.
+const DESCRIPTION_FRESH_MS: i64 = 3_600_000;
 
 /// The known tasks of an upstream.
 #[derive(Default)]
@@ -29,6 +31,8 @@ struct Tasks {
     shown: HashMap<TaskId, TaskItem>,
     /// Tasks that the upstream no longer knows.
     gone: HashSet<TaskId>,
+    /// When the description of a task was requested last.
+    described: HashMap<TaskId, Timestamp>,
     /// When tasks were last searched for without success.
     missed: HashMap<TaskId, Timestamp>,
     /// When the list could not be read.
@@ -52,7 +56,7 @@ impl KnownTasks {
     }
 
     /// Stops listing the runs of a task that was selected by its name, until the upstream lists the task again.
-    pub(super) async fn lose_task(&self, task: TaskId) {
+    pub(super) async fn stop_listing_task(&self, task: TaskId) {
         match self.0.lock().await.gone.insert(task) {
             true => warn!(task.id = %task, "the upstream no longer knows a task and its runs"),
             false => debug!(task.id = %task, "the upstream still does not know a task"),
@@ -62,7 +66,7 @@ impl KnownTasks {
     /// Creates or updates the task of a run in the archive, with its workspace and environment. A task that the
     /// upstream does not list is not changed; if it is new, its ID becomes its name, in a workspace with the name of
     /// the upstream.
-    pub(super) async fn learn_task(
+    pub(super) async fn upsert_task_of_run(
         &self,
         workspaces: &Workspaces,
         upstream: &Upstream,
@@ -85,11 +89,48 @@ impl KnownTasks {
         Ok(id)
     }
 
+    /// Records what the upstream tells only of a single task: its description, version and tags. It is requested once an
+    /// hour; without it, the task stays as it is.
+    pub(super) async fn describe_task(&self, workspaces: &Workspaces, upstream: &Upstream, run: &Execution) {
+        let (Ok(id), now) = (task_text(run).parse::<TaskId>(), upstream.client.clock().now()) else { return };
+        if !self.0.lock().await.is_to_be_described(id, now) {
+            return;
+        }
+        let description = match upstream.client.task_description(id).await {
+            Ok(description) => description,
+            Err(error) => {
+                debug!(upstream = upstream.name, task.id = %id, %error, "the upstream does not describe a task");
+                return;
+            }
+        };
+        if let Err(error) = self.record_description(workspaces, upstream, run, &description).await {
+            let error: &dyn std::error::Error = &error;
+            warn!(upstream = upstream.name, task.id = %id, error, "the description of a task cannot be stored");
+        }
+    }
+
+    async fn record_description(
+        &self,
+        workspaces: &Workspaces,
+        upstream: &Upstream,
+        run: &Execution,
+        description: &TaskDescription,
+    ) -> Result<()> {
+        let id = self.upsert_task_of_run(workspaces, upstream, run).await?;
+        let TaskDescription { version, description, tags } = description;
+        Ok(workspaces.describe_task(id, version.as_deref(), description.as_deref(), tags).await?)
+    }
+
+    /// The environment of a task, if the upstream lists the task.
+    pub(super) async fn environment_of(&self, upstream: &Upstream, id: TaskId) -> Option<EnvironmentId> {
+        self.shown(upstream, id).await.map(|item| item.workspace.environment.id)
+    }
+
     /// A task as listed by the upstream.
     async fn shown(&self, upstream: &Upstream, id: TaskId) -> Option<TaskItem> {
         let now = upstream.client.clock().now();
-        let is_to_be_looked_for = self.0.lock().await.is_to_be_looked_for(id, now);
-        if is_to_be_looked_for {
+        let may_be_listed_now = self.0.lock().await.may_be_listed_now(id, now);
+        if may_be_listed_now {
             let listed = upstream.client.tasks(None, None).await;
             let mut tasks = self.0.lock().await;
             match listed {
@@ -129,8 +170,18 @@ impl Tasks {
         }
     }
 
+    /// True if the description of the task is to be requested now, which is recorded.
+    fn is_to_be_described(&mut self, id: TaskId, now: Timestamp) -> bool {
+        let is_fresh = |at: &Timestamp| (0..DESCRIPTION_FRESH_MS).contains(&now.millis_since(*at));
+        if self.described.get(&id).is_some_and(is_fresh) {
+            return false;
+        }
+        self.described.insert(id, now);
+        true
+    }
+
     /// True if the task may appear in the list when it is read now.
-    fn is_to_be_looked_for(&self, id: TaskId, now: Timestamp) -> bool {
+    fn may_be_listed_now(&self, id: TaskId, now: Timestamp) -> bool {
         let was_missed = self.missed.get(&id).is_some_and(|at| is_recent(*at, now));
         let was_refused = self.refused_at.is_some_and(|at| is_recent(at, now));
         !self.shown.contains_key(&id) && !was_missed && !was_refused
@@ -170,13 +221,13 @@ fn task(item: TaskItem, run: &Execution) -> Task {
 /// The workspace for tasks that the upstream does not list.
 fn nameless(upstream: &Upstream, id: TaskId) -> Task {
     let environment = Environment {
-        id: EnvironmentId::random(&AlwaysTheSame(&upstream.name)),
+        id: EnvironmentId::random(&DeterministicRandom(&upstream.name)),
         name: upstream.name.clone(),
         description: None,
         is_default: false,
     };
     let workspace = Workspace {
-        id: WorkspaceId::random(&AlwaysTheSame(&upstream.name)),
+        id: WorkspaceId::random(&DeterministicRandom(&upstream.name)),
         environment,
         name: upstream.name.clone(),
         description: Some("tasks that the upstream does not show".to_owned()),
@@ -186,9 +237,9 @@ fn nameless(upstream: &Upstream, id: TaskId) -> Task {
 }
 
 /// Derives IDs that are unique and stable.
-struct AlwaysTheSame<'a>(&'a str);
+struct DeterministicRandom<'a>(&'a str);
 
-impl Random for AlwaysTheSame<'_> {
+impl Random for DeterministicRandom<'_> {
     fn fill(&self, bytes: &mut [u8]) {
         let digest = Sha256::digest(self.0);
         bytes.iter_mut().zip(digest.iter().cycle()).for_each(|(byte, made)| *byte = *made);

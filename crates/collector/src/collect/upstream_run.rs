@@ -2,18 +2,39 @@
 
 use runlog_client::Execution;
 use runlog_model::run::{ArtifactPart, PlanPart, RuntimeKind};
+use runlog_model::wire::executions::DETAILS_FIELD;
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{ExecutionType, RunId, RunStatus, Runtime, TaskId, UserType};
+use runlog_model::{ExecutionType, LogAbsence, RunId, RunStatus, Runtime, TaskId, UserType};
 use runlog_store::collection::ReportedRun;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{CollectError, Result};
 
+/// The field of a run with the kind of its task in the words of the history, such as `ROUTE`. The archive looks for it.
+pub(super) const KIND_FIELD: &str = "executionKind";
+
 /// The run as listed by the service, from its description as JSON.
 pub(super) fn execution_of(run_id: RunId, body: &str) -> Result<Execution> {
     let bad = |error: serde_json::Error| CollectError::BadRun { run: run_id.to_string(), what: error.to_string() };
-    serde_json::from_str(body).map(Execution::read).map_err(bad)
+    serde_json::from_str(body).map(|raw| Execution::read(in_one_form(raw))).map_err(bad)
+}
+
+/// A run with the fields of a list, and with those that a Runlog adds for another one: what a single run calls its plan is its
+/// plan execution.
+fn in_one_form(mut raw: Value) -> Value {
+    let Some(fields) = raw.as_object_mut() else { return raw };
+    if fields.contains_key("jobId")
+        && let Some(execution) = fields.remove("planId")
+    {
+        fields.entry("planExecutionId").or_insert(execution);
+    }
+    if let Some(Value::Object(details)) = fields.get(DETAILS_FIELD).cloned() {
+        for (name, value) in details {
+            fields.entry(name).or_insert(value);
+        }
+    }
+    raw
 }
 
 /// A field of the listed run, if it is present and valid.
@@ -23,7 +44,7 @@ fn field<T: for<'de> Deserialize<'de>>(run: &Execution, name: &str) -> Option<T>
 
 /// A run as the archive records it.
 pub(super) fn report_of(run: &Execution, run_id: RunId, task_id: TaskId) -> ReportedRun {
-    ReportedRun { run_id, start: start_of(run, task_id), end: finish_of(run) }
+    ReportedRun { run_id, start: start_of(run, task_id), end: finish_request(run) }
 }
 
 /// What the archive records of the start of a run. A run whose start the upstream does not give is dispatching, unless it is
@@ -40,7 +61,12 @@ fn start_of(run: &Execution, task_id: TaskId) -> StartRun {
         start_timestamp: start,
         user_id: text("userId"),
         user_type: field(run, "userType"),
-        plan: PlanPart { id: text("planId"), ..PlanPart::default() },
+        plan: PlanPart {
+            id: text("planId"),
+            name: text("planName"),
+            execution_id: text("planExecutionId"),
+            step_id: text("planStepId"),
+        },
         runtime: runtime_of(run),
         artifact: ArtifactPart { id: text("artifactId"), name: text("artifactName"), version: text("artifactVersion") },
         log_level: text("logLevel"),
@@ -83,16 +109,16 @@ pub(super) fn unknown_words(run: &Execution) -> Vec<String> {
     let unknown = unknown.into_iter().filter_map(|(name, word)| Some((name, word?)));
     let runtime = run.raw.get("runtime").and_then(|runtime| runtime.get("type")?.as_str());
     let runtime = runtime.filter(|word| word.parse::<RuntimeKind>().is_err()).map(|word| ("runtime type", word));
-    let status = run.own_word().map(|word| ("executionStatus", word));
+    let status = run.vendor_status().map(|word| ("executionStatus", word));
     unknown.chain(runtime).chain(status).map(|(name, word)| format!("{name} {word:?}")).collect()
 }
 
 /// The run with what the upstream tells only of a single run, such as its numbers of rows.
 pub(super) fn with_details(run: &Execution, details: Execution) -> Execution {
     let mut raw = run.raw.clone();
-    let Value::Object(more) = details.raw else { return run.clone() };
+    let Value::Object(more) = in_one_form(details.raw) else { return run.clone() };
     if let Some(fields) = raw.as_object_mut().filter(|_| details.status == run.status) {
-        // The plan of a list is the plan execution of a single run.
+        // Whether that is the plan or its execution is not known.
         for (name, value) in more.into_iter().filter(|(name, _)| name != "planId") {
             fields.entry(name).or_insert(value);
         }
@@ -102,7 +128,15 @@ pub(super) fn with_details(run: &Execution, details: Execution) -> Execution {
 
 /// True if this is what the upstream tells of a single run.
 pub(super) fn has_details(run: &Execution) -> bool {
-    run.raw.get("executionDestination").is_some()
+    run.raw.get("executionDestination").is_some() || run.raw.get(DETAILS_FIELD).is_some()
+}
+
+/// True if the upstream is a Runlog that has no log of the run because its own upstream has none.
+pub(super) fn is_without_log_at_its_source(run: &Execution) -> bool {
+    let absence: Option<LogAbsence> = field(run, "logAbsence");
+    absence.is_some_and(|absence| {
+        matches!(absence, LogAbsence::LongLived | LogAbsence::NotTransferred | LogAbsence::NotAtUpstream)
+    })
 }
 
 /// The longest word of a status that is kept. Unit: characters.
@@ -112,10 +146,10 @@ const STATUS_CHARS_MAX: usize = 200;
 ///
 /// The archive has the statuses of the API only. If the upstream uses another word, it is kept as the kind of error, and in
 /// the error message, unless the upstream gives them.
-pub(super) fn finish_of(run: &Execution) -> Option<FinishRun> {
+pub(super) fn finish_request(run: &Execution) -> Option<FinishRun> {
     let text = |name: &str| run.text(name).map(str::to_owned);
     let status = run.final_status()?;
-    let word = run.own_word().map(|word| word.chars().take(STATUS_CHARS_MAX).collect::<String>());
+    let word = run.vendor_status().map(|word| word.chars().take(STATUS_CHARS_MAX).collect::<String>());
     // A word for how well it went is no error.
     let word = word.filter(|_| status != RunStatus::Successful);
     let told = word.as_ref().map(|word| format!("the upstream reports the status {word}, archived as {status}"));

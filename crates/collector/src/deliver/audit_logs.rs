@@ -16,7 +16,7 @@ use runlog_store::tenant_audit_logs::{AuditDeliveryStep, ClaimedAuditDelivery, S
 use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
-use super::destination::Takes;
+use super::destination::DestinationKind;
 use super::error::{DeliveryError, Result};
 use super::health::SinkHealth;
 use super::send::Sender;
@@ -63,7 +63,7 @@ impl AuditDelivery<'_> {
             let Some(first) = entries.first() else { return Ok(()) };
             let upstream = first.upstream.clone();
             let age_ms = self.clock.now().millis_since(first.stored_at);
-            let is_file = matches!(self.sink.destination.0, Takes::Files(_));
+            let is_file = matches!(self.sink.destination.0, DestinationKind::Files(_));
             if is_file && !is_replay && !is_full && !self.writes_small_files && age_ms < millis(FILE_AGE) {
                 return Ok(());
             }
@@ -95,38 +95,38 @@ impl AuditDelivery<'_> {
                 Err(error) => undecodable.push((sequence, format!("the entry does not decode: {error}"))),
             }
         }
-        items.sort_by_key(|item| item.place);
+        items.sort_by_key(|item| item.position);
         let mut step = match &self.sink.destination.0 {
-            Takes::Runs(_) => return Err(DeliveryError::Run("it takes no audit logs".to_owned())),
+            DestinationKind::Runs(_) => return Err(DeliveryError::Run("it does not accept audit logs".to_owned())),
             _ if items.is_empty() => AuditDeliveryStep::default(),
-            Takes::Records(to) => self.send_records(to.as_ref(), origin, items).await?,
-            Takes::Files(files) => self.write_file(files, origin, items).await?,
+            DestinationKind::Records(to) => self.send_records(to.as_ref(), origin, items).await?,
+            DestinationKind::Files(files) => self.write_file(files, origin, items).await?,
         };
         step.refused.append(&mut undecodable);
         Ok(step)
     }
 
     async fn send_records(&self, to: &dyn Sink, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
-        let oldest = to.oldest_taken(self.clock.now());
-        let is_taken = |item: &Item| oldest.is_none_or(|oldest| item.place.time >= oldest);
+        let oldest = to.oldest_accepted(self.clock.now());
+        let is_taken = |item: &Item| oldest.is_none_or(|oldest| item.position.time >= oldest);
         // They are kept like what the sink refuses: a longer `max_age` lets them be sent again.
-        let old: Vec<u64> = items.iter().filter(|item| !is_taken(item)).map(|item| item.place.arrival).collect();
+        let old: Vec<u64> = items.iter().filter(|item| !is_taken(item)).map(|item| item.position.arrival).collect();
         let records: Vec<_> = items.iter().filter(|item| is_taken(item)).map(|item| to.encode(origin, item)).collect();
-        let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
+        let positions: Vec<RecordKey> = records.iter().map(|record| record.position).collect();
         let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
         let outcome = sender.send_all(origin, records).await?;
         self.health.judge(&outcome)?;
-        let delivered = outcome.taken();
+        let delivered = outcome.accepted();
         let of_range = |range: &RefusedRange| {
-            let inside = |place: &&RecordKey| {
-                (range.first..=range.last).contains(place)
-                    && (range.arrivals.0..=range.arrivals.1).contains(&place.arrival)
+            let inside = |position: &&RecordKey| {
+                (range.first..=range.last).contains(position)
+                    && (range.arrivals.0..=range.arrivals.1).contains(&position.arrival)
             };
             let reason = match range.records == range.of_records {
                 true => range.reason.clone(),
                 false => format!("{} of {} entries: {}", range.records, range.of_records, range.reason),
             };
-            places.iter().filter(inside).map(move |place| (place.arrival, reason.clone())).collect::<Vec<_>>()
+            positions.iter().filter(inside).map(move |position| (position.arrival, reason.clone())).collect::<Vec<_>>()
         };
         let old = old.into_iter().map(|arrival| (arrival, "older than the max_age of the sink".to_owned()));
         let refused = outcome.into_refused().iter().flat_map(of_range).chain(old).collect();
@@ -135,7 +135,7 @@ impl AuditDelivery<'_> {
 
     /// Writes a file, named after the first entry: written again, it replaces itself.
     async fn write_file(&self, files: &Files, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
-        let first = items.iter().map(|item| item.place.arrival).min().unwrap_or_default();
+        let first = items.iter().map(|item| item.position.arrival).min().unwrap_or_default();
         let delivered = items.len() as u64;
         let mut part = files.begin(origin, first)?;
         for item in items {
@@ -152,8 +152,8 @@ impl AuditDelivery<'_> {
     fn item(&self, entry: StoredTenantAuditLog) -> serde_json::Result<Item> {
         let mut record = record_of(&entry)?;
         self.sink.redactor.record(&mut record);
-        let place = RecordKey { time: entry.time, arrival: entry.sequence };
-        Ok(Item { id: entry.id, place, spread: 0, record })
+        let position = RecordKey { time: entry.time, arrival: entry.sequence };
+        Ok(Item { id: entry.id, position, spread: 0, record })
     }
 }
 

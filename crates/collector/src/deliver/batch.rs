@@ -7,7 +7,7 @@ use super::sinks::sink::{Encoded, RecordOutcome};
 /// The outcome of each record of a batch.
 pub(super) struct BatchOutcome {
     /// The positions of the records, in order.
-    places: Vec<RecordKey>,
+    positions: Vec<RecordKey>,
     /// For each record, the range of refused records that it belongs to.
     ranges: Vec<Option<usize>>,
     is_taken: Vec<bool>,
@@ -16,13 +16,13 @@ pub(super) struct BatchOutcome {
 
 impl BatchOutcome {
     pub(super) fn of(records: &[Encoded]) -> Self {
-        let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
-        let (ranges, is_taken) = (vec![None; places.len()], vec![false; places.len()]);
-        Self { places, ranges, is_taken, refused: Vec::new() }
+        let positions: Vec<RecordKey> = records.iter().map(|record| record.position).collect();
+        let (ranges, is_taken) = (vec![None; positions.len()], vec![false; positions.len()]);
+        Self { positions, ranges, is_taken, refused: Vec::new() }
     }
 
     /// Number of accepted records.
-    pub(super) fn taken(&self) -> u64 {
+    pub(super) fn accepted(&self) -> u64 {
         self.is_taken.iter().filter(|it| **it).count() as u64
             + self.refused.iter().map(|range| range.of_records - range.records).sum::<u64>()
     }
@@ -52,7 +52,7 @@ impl BatchOutcome {
         let (mut again, mut problem) = (Vec::new(), None);
         for (record, outcome) in records.into_iter().zip(outcomes) {
             match outcome {
-                RecordOutcome::Taken => self.take(record.place),
+                RecordOutcome::Taken => self.take(record.position),
                 RecordOutcome::Refused(reason) => self.refuse(&[record], &reason),
                 RecordOutcome::RetryNow => again.push(record),
                 RecordOutcome::RetryLater(why) => {
@@ -64,15 +64,15 @@ impl BatchOutcome {
         (again, problem)
     }
 
-    fn take(&mut self, place: RecordKey) {
-        if let Ok(index) = self.places.binary_search(&place) {
+    fn take(&mut self, position: RecordKey) {
+        if let Ok(index) = self.positions.binary_search(&position) {
             self.is_taken[index] = true;
         }
     }
 
     pub(super) fn refuse(&mut self, records: &[Encoded], reason: &str) {
-        for place in records.iter().map(|record| record.place) {
-            let Ok(index) = self.places.binary_search(&place) else { continue };
+        for position in records.iter().map(|record| record.position) {
+            let Ok(index) = self.positions.binary_search(&position) else { continue };
             let before = index.checked_sub(1).and_then(|before| self.ranges[before]);
             let joined = before.filter(|range| {
                 let range = &self.refused[*range];
@@ -80,11 +80,11 @@ impl BatchOutcome {
             });
             self.ranges[index] = Some(match joined {
                 Some(range) => {
-                    self.refused[range].extend(place);
+                    self.refused[range].extend(position);
                     range
                 }
                 None => {
-                    self.refused.push(RefusedRange::one(place, reason));
+                    self.refused.push(RefusedRange::one(position, reason));
                     self.refused.len() - 1
                 }
             });
@@ -93,11 +93,11 @@ impl BatchOutcome {
 
     /// This number of the records was refused, and it is unknown which.
     pub(super) fn all_but(&mut self, records: &[Encoded], count: usize, reason: String) {
-        let places: Vec<RecordKey> = records.iter().map(|record| record.place).collect();
-        let [first, .., last] = places[..] else { return };
-        let arrivals = |of: fn(u64, u64) -> u64| places.iter().map(|place| place.arrival).reduce(of);
+        let positions: Vec<RecordKey> = records.iter().map(|record| record.position).collect();
+        let [first, .., last] = positions[..] else { return };
+        let arrivals = |of: fn(u64, u64) -> u64| positions.iter().map(|position| position.arrival).reduce(of);
         let arrivals = arrivals(u64::min).zip(arrivals(u64::max)).unwrap_or_default();
-        let (records, of_records) = (count as u64, places.len() as u64);
+        let (records, of_records) = (count as u64, positions.len() as u64);
         self.refused.push(RefusedRange { first, last, arrivals, records, of_records, reason });
     }
 
@@ -110,9 +110,9 @@ impl BatchOutcome {
         self.refused.sort_by_key(|range| range.first);
         let first = self.refused[room].first;
         self.refused.truncate(room);
-        let before = self.places.partition_point(|place| *place < first);
+        let before = self.positions.partition_point(|position| *position < first);
         self.is_taken[before..].fill(false);
-        Some(before.checked_sub(1).map(|last| self.places[last]))
+        Some(before.checked_sub(1).map(|last| self.positions[last]))
     }
 
     /// The same for records that are sent again: those that are recorded make room for others. Returns the first record

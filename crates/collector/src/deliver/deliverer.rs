@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use super::audit_logs::{self, AuditDelivery};
 use super::config::SinkConfig;
 use super::delivery::RunDelivery;
-use super::destination::Takes;
+use super::destination::DestinationKind;
 use super::error::{DeliveryError, PAUSE_DENIED, PAUSE_FIRST, Result};
 use super::health::SinkHealth;
 use super::sinks::sink::SendError;
@@ -88,8 +88,8 @@ impl Deliverer {
     }
 
     /// The location of its sink, without secrets.
-    pub fn place(&self) -> String {
-        self.0.sink.destination.place()
+    pub fn location(&self) -> String {
+        self.0.sink.destination.location()
     }
 
     /// Tests whether the sink is available and grants access.
@@ -138,7 +138,7 @@ impl Deliverer {
         };
         tokio::join!(
             supervisor.run(&offering, &stop, || self.clone().offer_on(stop.clone())),
-            supervisor.run(&seeing, &stop, || self.clone().heartbeat_on(stop.clone())),
+            supervisor.run(&seeing, &stop, || self.clone().send_heartbeats(stop.clone())),
             supervisor.run(&auditing, &stop, || self.clone().audit_on(stop.clone())),
             pool.live(supervisor, &delivering, sink.parallel, wait, &stop, step),
         );
@@ -203,7 +203,7 @@ impl Deliverer {
                 (problem, again_at())
             }
             Err(DeliveryError::Sink { problem, pause }) => {
-                let until = self.leave_alone(pause);
+                let until = self.start_pause(pause);
                 self.note(Some(&problem)).await?;
                 (problem, until)
             }
@@ -236,7 +236,7 @@ impl Deliverer {
     }
 
     /// Records heartbeats of this sink, regardless of its deliveries.
-    async fn heartbeat_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
+    async fn send_heartbeats(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
         while !stop.is_cancelled() {
             tokio::select! { () = self.0.wait.sleep(OFFER_EVERY) => {}, () = stop.cancelled() => break }
             let seen = tokio::select! {
@@ -276,7 +276,7 @@ impl Deliverer {
         match self.check().await {
             Ok(()) => self.mark_recovered().await,
             Err(error) => {
-                self.leave_alone(PAUSE_FIRST);
+                self.start_pause(PAUSE_FIRST);
                 self.note(Some(&error.to_string())).await
             }
         }
@@ -395,26 +395,26 @@ impl Deliverer {
             Err(DeliveryError::Refusing(problem)) if self.0.health.is_first_refusing() => {
                 self.set_back(claimed, stats, problem, SETBACK_MAX).await?;
             }
-            Err(DeliveryError::Refusing(problem)) => self.leave_with(claimed, stats, problem, PAUSE_DENIED).await?,
+            Err(DeliveryError::Refusing(problem)) => self.pause_with(claimed, stats, problem, PAUSE_DENIED).await?,
             Err(DeliveryError::Dead(problem)) => {
                 info!(sink = sink.name, run.id = %claimed.run.id, problem, "the sink refuses a run");
                 deliveries.record_failure(claimed, &problem, None).await?;
                 (stats.dead, stats.problem) = (1, Some(problem));
             }
-            Err(DeliveryError::Sink { problem, pause }) => self.leave_with(claimed, stats, problem, pause).await?,
+            Err(DeliveryError::Sink { problem, pause }) => self.pause_with(claimed, stats, problem, pause).await?,
         }
         Ok(())
     }
 
     /// Pauses the sink and the current deliveries.
-    async fn leave_with(
+    async fn pause_with(
         &self,
         claimed: &ClaimedDelivery,
         stats: &mut DeliveryStats,
         problem: String,
         pause: Duration,
     ) -> std::result::Result<(), runlog_store::Error> {
-        let until = self.leave_alone(pause);
+        let until = self.start_pause(pause);
         warn!(sink = self.name(), problem, "the sink takes nothing, and is left alone for a while");
         self.note(Some(&problem)).await?;
         self.0.deliveries.record_failure(claimed, &problem, Some(until)).await?;
@@ -424,7 +424,7 @@ impl Deliverer {
 
     /// True if delivering the run required a response of the sink: if all records are filtered out, nothing was sent.
     fn has_answered(&self, stats: &DeliveryStats) -> bool {
-        matches!(self.0.sink.destination.0, Takes::Runs(_)) || stats.records + stats.refused > 0
+        matches!(self.0.sink.destination.0, DestinationKind::Runs(_)) || stats.records + stats.refused > 0
     }
 
     async fn set_back(
@@ -463,14 +463,14 @@ impl Deliverer {
         self.0.health.is_paused(self.0.clock.now())
     }
 
-    fn leave_alone(&self, first: Duration) -> Timestamp {
-        self.0.health.leave_alone(first, self.0.clock.now())
+    fn start_pause(&self, first: Duration) -> Timestamp {
+        self.0.health.start_pause(first, self.0.clock.now())
     }
 
     /// Records that the sink accepts records again.
     async fn mark_recovered(&self) -> std::result::Result<(), runlog_store::Error> {
         if self.0.health.recovered() {
-            info!(sink = self.name(), "the sink takes what it is sent again");
+            info!(sink = self.name(), "the sink accepts records again");
             self.note(None).await?;
             // Runs that wait because of the sink become due immediately.
             self.0.deliveries.expedite(self.name()).await?;

@@ -8,7 +8,7 @@ use runlog_store::workspaces::Workspaces;
 use tokio_util::sync::CancellationToken;
 
 use super::config::SinkConfig;
-use super::destination::Takes;
+use super::destination::DestinationKind;
 use super::error::{DeliveryError, PAUSE_DENIED, Result};
 use super::health::SinkHealth;
 use super::pending::PendingBatch;
@@ -37,10 +37,10 @@ impl RunDelivery<'_> {
     pub(super) async fn deliver(mut self) -> Result<()> {
         let run = self.run_context().await?;
         match &self.sink.destination.0 {
-            Takes::Records(to) => self.send_records(to.as_ref(), &Origin::Run(Box::new(run))).await?,
-            Takes::Files(files) => self.write_files(files, &Origin::Run(Box::new(run))).await?,
-            Takes::Runs(to) => {
-                self.claimed.take_whole_run();
+            DestinationKind::Records(to) => self.send_records(to.as_ref(), &Origin::Run(Box::new(run))).await?,
+            DestinationKind::Files(files) => self.write_files(files, &Origin::Run(Box::new(run))).await?,
+            DestinationKind::Runs(to) => {
+                self.claimed.extend_to_whole_run();
                 self.send_run(to.as_ref(), &run).await?;
             }
         }
@@ -80,7 +80,7 @@ impl RunDelivery<'_> {
                     problem = Some(too_many_refused(&self.sink.name));
                 }
             }
-            let (delivered, refused) = (outcome.taken(), outcome.into_refused());
+            let (delivered, refused) = (outcome.accepted(), outcome.into_refused());
             self.note(&DeliveryStep { delivered, refused, replayed: Some(replayed), ..DeliveryStep::default() })
                 .await?;
             if let Some(problem) = problem {
@@ -116,11 +116,11 @@ impl RunDelivery<'_> {
                 () = self.stop.cancelled() => return Err(DeliveryError::Stopped),
             };
             let Some(records) = records else { break };
-            let oldest = target.oldest_taken(self.clock.now());
+            let oldest = target.oldest_accepted(self.clock.now());
             for record in records {
-                let place = record.key;
+                let position = record.key;
                 let is_wanted = self.sink.filter.wants_record(&record.record);
-                let is_too_old = is_wanted && oldest.is_some_and(|oldest| place.time < oldest);
+                let is_too_old = is_wanted && oldest.is_some_and(|oldest| position.time < oldest);
                 if is_wanted && !is_too_old {
                     if self.stop.is_cancelled() {
                         return Err(DeliveryError::Stopped);
@@ -134,7 +134,7 @@ impl RunDelivery<'_> {
                 } else {
                     batch.leave_out(is_too_old);
                 }
-                batch.until = Some(place);
+                batch.until = Some(position);
                 let ends_with_left_out = T::ENDS_WITH_LEFT_OUT || batch.records == 0;
                 if batch.is_full(self.sink.bounds) || ends_with_left_out && batch.has_left_out_many() {
                     self.end_batch(target, std::mem::take(&mut batch)).await?;
@@ -201,10 +201,10 @@ impl RunDelivery<'_> {
 
     /// A redacted record with its permanent ID.
     fn item(&self, record: KeyedRecord) -> Item {
-        let KeyedRecord { key: place, mut record } = record;
+        let KeyedRecord { key: position, mut record } = record;
         self.sink.redactor.record(&mut record);
         let begins = epoch_id(self.claimed);
-        Item { id: format!("{begins}-{}", place.arrival), spread: spread(&begins), place, record }
+        Item { id: format!("{begins}-{}", position.arrival), spread: spread(&begins), position, record }
     }
 }
 

@@ -9,11 +9,11 @@ use super::sinks::webhook::Webhook;
 
 /// A destination of records or runs.
 #[derive(Clone)]
-pub struct Destination(pub(super) Takes);
+pub struct Destination(pub(super) DestinationKind);
 
 /// What a destination receives.
 #[derive(Clone)]
-pub(super) enum Takes {
+pub(super) enum DestinationKind {
     /// Records in batches.
     Records(Arc<dyn Sink>),
     /// Records as files.
@@ -24,25 +24,25 @@ pub(super) enum Takes {
 
 impl<S: Sink + 'static> From<S> for Destination {
     fn from(sink: S) -> Self {
-        Self(Takes::Records(Arc::new(sink)))
+        Self(DestinationKind::Records(Arc::new(sink)))
     }
 }
 
 impl From<Files> for Destination {
     fn from(files: Files) -> Self {
-        Self(Takes::Files(Arc::new(files)))
+        Self(DestinationKind::Files(Arc::new(files)))
     }
 }
 
 impl From<Webhook> for Destination {
     fn from(webhook: Webhook) -> Self {
-        Self(Takes::Runs(Arc::new(webhook)))
+        Self(DestinationKind::Runs(Arc::new(webhook)))
     }
 }
 
 impl From<OpenLineage> for Destination {
     fn from(service: OpenLineage) -> Self {
-        Self(Takes::Runs(Arc::new(service)))
+        Self(DestinationKind::Runs(Arc::new(service)))
     }
 }
 
@@ -50,27 +50,27 @@ impl Destination {
     /// Its kind, such as `loki`.
     pub fn kind(&self) -> &'static str {
         match &self.0 {
-            Takes::Records(sink) => sink.kind(),
-            Takes::Files(_) => "files",
-            Takes::Runs(sink) => sink.kind(),
+            DestinationKind::Records(sink) => sink.kind(),
+            DestinationKind::Files(_) => "files",
+            DestinationKind::Runs(sink) => sink.kind(),
         }
     }
 
     /// Its location, without secrets.
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match &self.0 {
-            Takes::Records(sink) => sink.place(),
-            Takes::Files(files) => files.place(),
-            Takes::Runs(sink) => sink.place(),
+            DestinationKind::Records(sink) => sink.location(),
+            DestinationKind::Files(files) => files.location(),
+            DestinationKind::Runs(sink) => sink.location(),
         }
     }
 
     /// Tests whether it is available and grants access.
     pub async fn check(&self) -> Result<(), SendError> {
         match &self.0 {
-            Takes::Records(sink) => sink.check().await,
-            Takes::Files(files) => files.check().await,
-            Takes::Runs(sink) => sink.check().await,
+            DestinationKind::Records(sink) => sink.check().await,
+            DestinationKind::Files(files) => files.check().await,
+            DestinationKind::Runs(sink) => sink.check().await,
         }
     }
 }

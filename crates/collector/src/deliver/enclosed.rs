@@ -68,13 +68,13 @@ pub(super) fn redacted(text: &str) -> Option<String> {
 }
 
 /// A text that is copied with some parts replaced.
-struct Copy<'a> {
+struct EditedText<'a> {
     text: &'a str,
     copied: usize,
     out: String,
 }
 
-impl<'a> Copy<'a> {
+impl<'a> EditedText<'a> {
     fn of(text: &'a str) -> Self {
         Self { text, copied: 0, out: String::new() }
     }
@@ -99,7 +99,7 @@ impl<'a> Copy<'a> {
 /// Without a closing bracket, the value reaches to the end of the line, and in JSON to the end of the text: such a text was
 /// cut off.
 fn without_groups(forms: &Forms, text: &str) -> Option<String> {
-    let mut copy = Copy::of(text);
+    let mut copy = EditedText::of(text);
     let mut budget = Budget::of(text);
     let mut at = 0;
     while let Some(found) = forms.bracket.captures_at(text, at) {
@@ -180,7 +180,7 @@ fn group_end(text: &str, has_quotes: bool) -> Option<usize> {
 
 /// Replaces the content of XML elements.
 fn without_elements(forms: &Forms, text: &str) -> Option<String> {
-    let mut copy = Copy::of(text);
+    let mut copy = EditedText::of(text);
     let mut budget = Budget::of(text);
     // Names that have no closing tag in the rest of the text.
     let mut unclosed: Vec<&str> = Vec::new();
@@ -211,7 +211,7 @@ fn without_elements(forms: &Forms, text: &str) -> Option<String> {
 
 /// Replaces blocks of YAML: the lines after a name that are indented further than its own line.
 fn without_blocks(forms: &Forms, text: &str) -> Option<String> {
-    let mut copy = Copy::of(text);
+    let mut copy = EditedText::of(text);
     let mut at = 0;
     while let Some(found) = forms.block.captures_at(text, at) {
         let Some(name) = found.get(0) else { break };

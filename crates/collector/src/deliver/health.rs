@@ -25,7 +25,7 @@ const CLEAN_PARTS: u32 = 8;
 #[derive(Default)]
 pub(super) struct SinkHealth {
     pause: Mutex<Pause>,
-    learned: Mutex<Learned>,
+    batch_limits: Mutex<BatchLimits>,
 }
 
 /// The end of the current pause, and the number of consecutive pauses.
@@ -42,7 +42,7 @@ impl Pause {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Learned {
+struct BatchLimits {
     /// Number of consecutive refused records, and of consecutive runs that were refused completely.
     refused: usize,
     runs_refused: u32,
@@ -55,7 +55,7 @@ struct Learned {
     clean_parts: u32,
 }
 
-impl Default for Learned {
+impl Default for BatchLimits {
     fn default() -> Self {
         Self { refused: 0, runs_refused: 0, bytes_max: usize::MAX, together_max: usize::MAX, clean_parts: 0 }
     }
@@ -73,7 +73,7 @@ impl SinkHealth {
     }
 
     /// Pauses the sink, for longer each time. Returns the end of the pause.
-    pub(super) fn leave_alone(&self, first: Duration, now: Timestamp) -> Timestamp {
+    pub(super) fn start_pause(&self, first: Duration, now: Timestamp) -> Timestamp {
         let mut pause = self.pause();
         let time = backoff(first, pause.times, PAUSE_MAX);
         let until = now.plus_millis(millis(time));
@@ -91,19 +91,19 @@ impl SinkHealth {
 
     /// Records that a run was refused completely. True while the cause may be in the run.
     pub(super) fn is_first_refusing(&self) -> bool {
-        let mut learned = self.learned();
-        learned.runs_refused = learned.runs_refused.saturating_add(1);
-        learned.runs_refused < RUNS_REFUSED
+        let mut batch_limits = self.batch_limits();
+        batch_limits.runs_refused = batch_limits.runs_refused.saturating_add(1);
+        batch_limits.runs_refused < RUNS_REFUSED
     }
 
     /// If a sink refuses nearly everything, the cause is assumed to be in the settings: nothing is recorded as refused.
     pub(super) fn judge(&self, outcome: &BatchOutcome) -> Result<()> {
-        let (taken, refused) = (outcome.taken() as usize, outcome.refused() as usize);
-        let mut learned = self.learned();
+        let (taken, refused) = (outcome.accepted() as usize, outcome.refused() as usize);
+        let mut batch_limits = self.batch_limits();
         if taken > 0 {
-            (learned.refused, learned.runs_refused) = (0, 0);
+            (batch_limits.refused, batch_limits.runs_refused) = (0, 0);
         }
-        let in_a_row = if taken > 0 { refused } else { learned.refused + refused };
+        let in_a_row = if taken > 0 { refused } else { batch_limits.refused + refused };
         if refused > 0 && in_a_row >= REFUSED_ALL && refused >= 9 * taken {
             let reason = outcome.first_reason();
             let all = taken + refused;
@@ -112,40 +112,40 @@ impl SinkHealth {
             )));
         }
         if taken == 0 {
-            learned.refused += refused;
+            batch_limits.refused += refused;
         }
         Ok(())
     }
 
     /// The size from which on batches are too large. Unit: bytes.
     pub(super) fn bytes_max(&self) -> usize {
-        self.learned().bytes_max
+        self.batch_limits().bytes_max
     }
 
     /// Maximum number of records that are sent together.
     pub(super) fn together_max(&self) -> usize {
-        self.learned().together_max
+        self.batch_limits().together_max
     }
 
     /// Records that a batch of this size was too large.
     pub(super) fn send_smaller(&self, records: &[Encoded]) {
         let bytes: usize = records.iter().map(|record| record.bytes(None)).sum();
-        let mut learned = self.learned();
-        learned.bytes_max = learned.bytes_max.min((bytes / 2).max(LEARNED_BYTES_MIN));
+        let mut batch_limits = self.batch_limits();
+        batch_limits.bytes_max = batch_limits.bytes_max.min((bytes / 2).max(LEARNED_BYTES_MIN));
     }
 
     /// Records that an unknown part of this number of records was refused.
     pub(super) fn send_fewer_together(&self, records: usize) {
-        let mut learned = self.learned();
-        (learned.together_max, learned.clean_parts) = ((records / 8).max(1), 0);
+        let mut batch_limits = self.batch_limits();
+        (batch_limits.together_max, batch_limits.clean_parts) = ((records / 8).max(1), 0);
     }
 
     /// Records that a part of a batch was accepted completely.
     pub(super) fn send_more_together(&self) {
-        let mut learned = self.learned();
-        learned.clean_parts = learned.clean_parts.saturating_add(1);
-        if learned.together_max < usize::MAX && learned.clean_parts >= CLEAN_PARTS {
-            (learned.together_max, learned.clean_parts) = (learned.together_max.saturating_mul(2), 0);
+        let mut batch_limits = self.batch_limits();
+        batch_limits.clean_parts = batch_limits.clean_parts.saturating_add(1);
+        if batch_limits.together_max < usize::MAX && batch_limits.clean_parts >= CLEAN_PARTS {
+            (batch_limits.together_max, batch_limits.clean_parts) = (batch_limits.together_max.saturating_mul(2), 0);
         }
     }
 
@@ -153,8 +153,8 @@ impl SinkHealth {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn learned(&self) -> MutexGuard<'_, Learned> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batch_limits(&self) -> MutexGuard<'_, BatchLimits> {
+        self.batch_limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,11 +166,11 @@ mod tests {
     #[test]
     fn a_pause_that_a_wrong_clock_has_begun_does_not_last() {
         let (health, ahead) = (SinkHealth::default(), Timestamp::clamped(36_000_000));
-        let until = health.leave_alone(Duration::from_secs(5), ahead);
+        let until = health.start_pause(Duration::from_secs(5), ahead);
         assert!(health.is_paused(ahead) && !health.is_paused(until));
         let now = Timestamp::clamped(0);
         assert!(health.is_away() && !health.is_paused(now));
-        let until = health.leave_alone(Duration::from_secs(5), now);
+        let until = health.start_pause(Duration::from_secs(5), now);
         assert_eq!(until.millis_since(now), 10_000);
         assert!(health.is_paused(now) && !health.is_paused(until));
     }

@@ -270,12 +270,12 @@ pub struct Redaction {
 #[serde(untagged, expecting = "a redaction is a name such as \"email\", or { pattern = \"…\", with = \"…\" }")]
 enum RedactionSetting {
     Named(String),
-    Own(OwnPattern),
+    Own(CustomPattern),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OwnPattern {
+struct CustomPattern {
     pattern: String,
     #[serde(default = "stars")]
     with: String,
@@ -291,7 +291,7 @@ impl TryFrom<RedactionSetting> for Redaction {
     fn try_from(setting: RedactionSetting) -> Result<Self, String> {
         match setting {
             RedactionSetting::Named(name) => Self::named(&name),
-            RedactionSetting::Own(OwnPattern { pattern, with }) => Self::new(&pattern, &with),
+            RedactionSetting::Own(CustomPattern { pattern, with }) => Self::new(&pattern, &with),
         }
     }
 }
@@ -748,9 +748,9 @@ mod tests {
                 ]),
                 0..6,
             ),
-            place in 0_usize..7,
+            position in 0_usize..7,
         ) {
-            let (before, after) = lines.split_at(place.min(lines.len()));
+            let (before, after) = lines.split_at(position.min(lines.len()));
             let text = [before, &[form], after].concat().join("\n");
             let extra = serde_json::json!({
                 text.as_str(): 1,

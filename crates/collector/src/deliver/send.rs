@@ -55,7 +55,7 @@ impl Sender<'_> {
             };
             let sent = match sent {
                 Err(SendError::NoAnswer(_)) if planted::is("unanswered-counts-as-taken") => {
-                    Ok(SinkResponse::all_taken(records.len()))
+                    Ok(SinkResponse::all_accepted(records.len()))
                 }
                 sent => sent,
             };
@@ -105,11 +105,11 @@ impl Sender<'_> {
                 Err(error @ (SendError::TooLarge(_) | SendError::Refused(_))) => {
                     refused_alone += 1;
                     outcome.refuse(&records, &error.to_string());
-                    if refused_alone == REFUSED_ALL && outcome.taken() == 0 {
+                    if refused_alone == REFUSED_ALL && outcome.accepted() == 0 {
                         // The cause may be these neighbouring records; others are tried first.
                         waiting.reverse();
                     }
-                    if refused_alone >= 2 * REFUSED_ALL && outcome.taken() == 0 {
+                    if refused_alone >= 2 * REFUSED_ALL && outcome.accepted() == 0 {
                         return Err(DeliveryError::Refusing(format!("it rejects everything it receives: {error}")));
                     }
                     continue;

@@ -22,7 +22,7 @@ pub(super) trait RecordTarget {
     const ENDS_WITH_LEFT_OUT: bool;
 
     /// Records before this time are filtered out; none if their age does not matter.
-    fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
+    fn oldest_accepted(&self, _now: Timestamp) -> Option<Timestamp> {
         None
     }
 
@@ -67,7 +67,7 @@ impl Finished {
     ) -> (DeliveryStep, Option<DeliveryError>) {
         let PendingBatch { records, until, left_out, too_old, .. } = *batch;
         let cut = self.outcome.as_mut().zip(room).and_then(|(outcome, room)| outcome.cut(room));
-        let delivered = self.outcome.as_ref().map_or(records as u64, BatchOutcome::taken);
+        let delivered = self.outcome.as_ref().map_or(records as u64, BatchOutcome::accepted);
         let mut refused = self.outcome.map(BatchOutcome::into_refused).unwrap_or_default();
         if planted::is("refused-not-kept") {
             refused.clear();
@@ -110,8 +110,8 @@ impl RecordTarget for SinkBatches<'_> {
 
     const ENDS_WITH_LEFT_OUT: bool = true;
 
-    fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
-        self.sender.to.oldest_taken(now)
+    fn oldest_accepted(&self, now: Timestamp) -> Option<Timestamp> {
+        self.sender.to.oldest_accepted(now)
     }
 
     fn prepare(&self, item: Item) -> Encoded {

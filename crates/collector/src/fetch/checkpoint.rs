@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use runlog_client::reconcile::SpooledPage;
 use runlog_client::{GeneratedPage, PageRequest};
@@ -12,7 +11,7 @@ use runlog_store::permissions::create_private_folder;
 use tracing::warn;
 
 use super::error::{Result, storage};
-use super::folder_lock::{FolderLock, lock};
+use super::folder_lock::{FolderLock, is_alone, lock};
 use super::journal::{FILE, Identity, Line, PART_AGES, PageState, Part, State, checked, read, same};
 
 /// Maximum size and number of the page files in a folder that is kept for reuse.
@@ -130,9 +129,18 @@ impl Checkpoint {
     /// Records that a page was requested.
     pub(crate) fn requested(&mut self, id: u32, age: u32, request: &PageRequest, page: &GeneratedPage) -> Result<()> {
         let (end, next_end) = (request.end.clone(), page.next_end.clone());
-        let page = PageState { id, age, end, next_end, settled: page.settled, spooled: None };
+        let has_unnamed_next = page.is_partial && page.next_end.is_none();
+        let page = PageState { id, age, end, next_end, has_unnamed_next, settled: page.settled, spooled: None };
         let line = checked(&page.line());
         self.state.pages.push(page);
+        self.write(line)
+    }
+
+    /// Records the end time of the page after one that is on disk.
+    pub(crate) fn found_next_end(&mut self, id: u32, next_end: String) -> Result<()> {
+        let Some(page) = self.state.pages.iter_mut().rev().find(|page| page.id == id) else { return Ok(()) };
+        page.next_end = Some(next_end);
+        let line = checked(&page.line());
         self.write(line)
     }
 
@@ -159,7 +167,7 @@ impl Checkpoint {
         let is_small =
             chunks().map(|chunk| chunk.bytes).sum::<u64>() <= SPARE_BYTES_MAX && chunks().count() <= SPARE_CHUNKS_MAX;
         // No other task may write into it any more.
-        let is_alone = self.lock.as_mut().is_some_and(|lock| Arc::get_mut(lock).is_some());
+        let is_alone = self.lock.as_mut().is_some_and(is_alone);
         let Some(file) = self.file.as_mut().filter(|_| is_small && is_alone) else { return false };
         // The files are not truncated: some file systems write truncated files to disk immediately when they are
         // closed.
@@ -224,7 +232,7 @@ mod tests {
 
     /// With a walk of 25,000 pages, the file grew to gigabytes, and was resumed from page 9,999.
     #[test]
-    fn a_walk_of_any_length_takes_the_same_for_each_page_and_is_gone_on_with_from_its_last() {
+    fn a_checkpoint_grows_linearly_and_resumes_at_its_last_page() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("part");
         let mut checkpoint = Checkpoint::open(path.clone(), identity()).unwrap();
@@ -285,7 +293,7 @@ mod tests {
 
     /// A flipped bit changed an age or a time, and pages were missing or requested with wrong times.
     #[test]
-    fn a_byte_that_was_altered_is_never_taken_for_what_was_noted() {
+    fn an_altered_checkpoint_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("part");
         let noted = some_pages(&path);
@@ -328,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_left_is_begun_anew() {
+    fn a_checkpoint_of_an_earlier_version_is_discarded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("part");
         fs::create_dir(&path).unwrap();

@@ -32,6 +32,7 @@ pub(crate) fn ask(checkpoint: &mut Checkpoint, age: u32, end: Option<String>, ne
     let page = GeneratedPage {
         token: String::new().into(),
         size: None,
+        is_partial: next_end.is_some(),
         next_end,
         settled: None,
         log_records: None,

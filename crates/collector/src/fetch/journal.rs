@@ -83,8 +83,11 @@ pub(crate) struct PageState {
     pub(crate) age: u32,
     /// The end time of its request.
     pub(crate) end: Option<String>,
-    /// The end time of the next page, as returned by the service; none for the last page.
+    /// The end time of the next page, as returned by the service or found from the page on disk; none for the last page.
     pub(crate) next_end: Option<String>,
+    /// True if older records remain, and the service did not return the end time of the next page.
+    #[serde(default)]
+    pub(crate) has_unnamed_next: bool,
     /// Whether the log could still grow, if the service reported it.
     #[serde(default)]
     pub(crate) settled: Option<bool>,
@@ -145,6 +148,11 @@ impl State {
 }
 
 impl PageState {
+    /// True if the end time of the next page is still to be found from this page.
+    pub(crate) fn awaits_next_end(&self) -> bool {
+        self.has_unnamed_next && self.next_end.is_none()
+    }
+
     /// True for a page of the walk; the IDs of pages that were requested again never equal their ages.
     pub(crate) fn is_of_walk(&self) -> bool {
         self.id == self.age

@@ -24,5 +24,5 @@ pub(crate) mod spare_folders;
 
 pub use error::{FetchError, Result};
 pub use progress::{FetchEvent, NoProgress, Progress};
-pub use request::{Completeness, FetchReport, FetchRequest, Form, Output};
+pub use request::{Completeness, FetchReport, FetchRequest, Output, OutputFormat};
 pub use run::fetch_run;

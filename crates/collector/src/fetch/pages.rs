@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::reconcile::{Merged, PageSpool, SpoolSettings, SpooledPage};
-use runlog_client::{Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage};
+use runlog_client::{
+    Client, ErrorKind, GeneratedPage, PageEvent, PageRequest, PageWalk, RequestedPage, end_after_oldest,
+};
 use runlog_model::page::PAGE_RECORDS_MAX;
 use runlog_model::{FileFormat, TimeRange, Timestamp, millis};
 use tokio::task::JoinSet;
@@ -43,7 +45,7 @@ pub(crate) struct PageFetcher<'a, C> {
     consumer: &'a mut C,
     tasks: JoinSet<Result<(SpooledPage, u64)>>,
     /// None until the log is being counted.
-    counting: Option<Counting>,
+    counting: Option<CountSource>,
     may_divide: bool,
     /// True if the service had the log when its first pages were requested, and no longer has it.
     is_gone: bool,
@@ -54,14 +56,14 @@ pub(crate) struct PageFetcher<'a, C> {
 }
 
 /// How the number of records becomes known.
-enum Counting {
+enum CountSource {
     /// The service reported it with a page of a log that no longer grows.
-    Told(u64),
+    Reported(u64),
     /// The size of the only page, which counts its records; some services report bytes instead, and then the number is
     /// requested.
     PageSize(u64),
     /// It was requested, while pages are still arriving.
-    Asked(AbortOnDropHandle<runlog_client::Result<Option<u64>>>),
+    Requested(AbortOnDropHandle<runlog_client::Result<Option<u64>>>),
 }
 
 impl<'a, C: PageConsumer> PageFetcher<'a, C> {
@@ -99,15 +101,15 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     /// Joins the pages on disk, and returns the result with the number of records according to the service: the number
     /// reported or requested while the pages were fetched, or a new one if that did not match; none if it has no log.
     pub(crate) async fn join(&mut self) -> Result<(Merged, runlog_client::Result<Option<u64>>), C::Error> {
-        let counting = self.counting.take().unwrap_or_else(|| self.ask_for_count());
+        let counting = self.counting.take().unwrap_or_else(|| self.request_count());
         let merged = self.consumer.join(self.checkpoint).await?;
         let counting = match counting {
-            Counting::PageSize(size) if size != merged.entries => self.ask_for_count(),
+            CountSource::PageSize(size) if size != merged.entries => self.request_count(),
             counting => counting,
         };
         let counted = match counting {
-            Counting::Told(records) | Counting::PageSize(records) => Ok(Some(records)),
-            Counting::Asked(counting) => counting.await.map_err(FetchError::from)?,
+            CountSource::Reported(records) | CountSource::PageSize(records) => Ok(Some(records)),
+            CountSource::Requested(counting) => counting.await.map_err(FetchError::from)?,
         };
         Ok((merged, counted))
     }
@@ -160,6 +162,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             warn!("the log has changed since its first pages were requested; the whole log is fetched again");
             self.start_over().await?;
         }
+        self.find_next_ends().await?;
         let mut walks = self.walks(self.range.end.map(Timestamp::to_api_text))?;
         let mut asking = JoinSet::new();
         loop {
@@ -185,29 +188,55 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             }
             let page = if page.index == 0 { self.settled(page).await? } else { page };
             if page.index == 0 && self.range == TimeRange::ALL && page.page.settled == Some(true) {
-                self.counting = page.page.log_records.map(Counting::Told);
+                self.counting = page.page.log_records.map(CountSource::Reported);
             }
             if page.index == 0 && self.counting.is_none() && self.checkpoint.pages().is_empty() {
-                self.counting = size_of_only_page(&page.page).map(Counting::PageSize);
+                self.counting = size_of_only_page(&page.page).map(CountSource::PageSize);
             }
             self.checkpoint.requested(page.index, page.index, &page.request, &page.page)?;
             self.consumer.on_event(PagesEvent::Changed(self.checkpoint));
             let parts =
                 if page.index == 0 { divide(self.client, self.request, &page, self.may_divide).await } else { None };
             self.make_room().await?;
-            self.start(page.index, page);
+            let (age, has_unnamed_next) = (page.index, page.page.is_partial && page.page.next_end.is_none());
+            self.start(age, page);
             match parts {
                 Some(parts) => {
                     self.checkpoint.divided(parts)?;
                     walks = self.walks(None)?;
                 }
+                None if has_unnamed_next => {
+                    self.find_next_ends().await?;
+                    walks.push_back(self.walk(age, self.page_request(self.start_of(age), None))?);
+                }
                 None => walks.push_back(walk),
             }
         }
-        let counting = self.counting.take().filter(|it| !matches!(it, Counting::PageSize(_)) || !self.wants_count());
-        self.counting = counting.or_else(|| Some(self.ask_for_count()));
+        let counting = self.counting.take().filter(|it| !matches!(it, CountSource::PageSize(_)) || !self.wants_count());
+        self.counting = counting.or_else(|| Some(self.request_count()));
         self.consumer.on_event(PagesEvent::AllRequested);
         self.finish().await
+    }
+
+    /// Finds the end times of the pages after those of which the service says that older records remain, but not where: from
+    /// the oldest records of these pages, once they are on disk. Source: the description of `endTime`.
+    async fn find_next_ends(&mut self) -> Result<()> {
+        if !self.checkpoint.walked().any(PageState::awaits_next_end) {
+            return Ok(());
+        }
+        self.finish().await?;
+        let pages: Vec<PageState> = self.checkpoint.walked().filter(|page| page.awaits_next_end()).cloned().collect();
+        for page in pages {
+            let oldest = page.spooled.as_ref().and_then(SpooledPage::span).map(|(first, _)| Timestamp::clamped(first));
+            let oldest = oldest.ok_or_else(|| {
+                let what =
+                    "the service says that older records remain (206), but sends neither their end time nor records";
+                runlog_client::Error::new(ErrorKind::Protocol, what)
+            })?;
+            let last = page.end.as_ref().and_then(|end| end.parse().ok());
+            self.checkpoint.found_next_end(page.id, end_after_oldest(oldest, last).to_api_text())?;
+        }
+        Ok(())
     }
 
     /// True if the number of records is requested even if the size of the only page tells it: late records of a run that
@@ -216,10 +245,10 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
         self.is_recent && !self.client.is_rate_limited()
     }
 
-    fn ask_for_count(&self) -> Counting {
+    fn request_count(&self) -> CountSource {
         let (client, run_id, range) = (self.client.clone(), self.request.run_id, self.range);
         let counting = tokio::spawn(async move { count(&client, run_id, range).await });
-        Counting::Asked(AbortOnDropHandle::new(counting))
+        CountSource::Requested(AbortOnDropHandle::new(counting))
     }
 
     /// What remains to be walked: the log, or the rest of its parts.
@@ -281,7 +310,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
     }
 
     /// True if page ends were requested again, by this fetch or an earlier attempt.
-    pub(crate) fn has_asked_again(&self) -> bool {
+    pub(crate) fn has_requested_again(&self) -> bool {
         self.checkpoint.pages().iter().any(|page| !page.is_of_walk())
     }
 
@@ -315,7 +344,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             self.make_room().await?;
             let request = self.page_request(self.start_of(state.age), state.end);
             let page: GeneratedPage = self.client.generate(&request).await?;
-            if page.next_end != state.next_end {
+            if page.next_end != state.next_end && !state.has_unnamed_next {
                 return Ok(false);
             }
             self.start(state.id, RequestedPage { index: state.age, request, page });
@@ -378,7 +407,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
 /// The number of records of the only page of a log according to the service; none if it does not prove that the log is
 /// complete: an empty log may not have arrived yet, and a service may cut a page without saying so.
 fn size_of_only_page(page: &GeneratedPage) -> Option<u64> {
-    page.size.filter(|size| page.next_end.is_none() && (1..PAGE_RECORDS_MAX).contains(size))
+    page.size.filter(|size| !page.is_partial && (1..PAGE_RECORDS_MAX).contains(size))
 }
 
 /// Downloads a page and writes it to disk; repeated if its file is incomplete.
@@ -394,7 +423,7 @@ async fn spool_page(
         progress.report(match event {
             PageEvent::Building => FetchEvent::PageBuilding(number),
             PageEvent::Received(bytes) => FetchEvent::BytesReceived(bytes),
-            PageEvent::AskedAgain => FetchEvent::PageAskedAgain(number),
+            PageEvent::RequestedAgain => FetchEvent::PageRequestedAgain(number),
         });
     };
     let mut downloads = 0;

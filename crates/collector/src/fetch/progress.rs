@@ -22,7 +22,7 @@ pub enum FetchEvent<'a> {
     /// A page is on disk, with this number of records.
     PageDone(u32, u64),
     /// The token or link of a page had expired and was requested again.
-    PageAskedAgain(u32),
+    PageRequestedAgain(u32),
     /// All pages are on disk and are being merged.
     Merging,
     /// The service reports a different number of records than were received, and the ends of the pages are requested

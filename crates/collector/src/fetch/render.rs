@@ -9,17 +9,17 @@ use runlog_model::text::TextLine;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::request::Form;
+use super::request::OutputFormat;
 
 /// Writes entries one after another.
 pub(crate) struct Renderer<W> {
     out: W,
-    form: Form,
+    form: OutputFormat,
     is_empty: bool,
 }
 
 impl<W: Write> Renderer<W> {
-    pub(crate) fn new(out: W, form: Form) -> Self {
+    pub(crate) fn new(out: W, form: OutputFormat) -> Self {
         Self { out, form, is_empty: true }
     }
 
@@ -27,21 +27,21 @@ impl<W: Write> Renderer<W> {
     pub(crate) fn write(&mut self, entry: &[u8]) -> io::Result<()> {
         let is_first = std::mem::replace(&mut self.is_empty, false);
         match self.form {
-            Form::Ndjson => {
+            OutputFormat::Ndjson => {
                 self.out.write_all(entry)?;
                 self.out.write_all(b"\n")
             }
-            Form::Json => {
+            OutputFormat::Json => {
                 self.out.write_all(if is_first { b"[\n" } else { b",\n" })?;
                 self.out.write_all(entry)
             }
-            Form::Text => write_line(&mut self.out, entry),
+            OutputFormat::Text => write_line(&mut self.out, entry),
         }
     }
 
     /// Ends the result, and returns its writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        if self.form == Form::Json {
+        if self.form == OutputFormat::Json {
             self.out.write_all(if self.is_empty { b"[]\n" } else { b"\n]\n" })?;
         }
         self.out.flush()?;
@@ -52,7 +52,7 @@ impl<W: Write> Renderer<W> {
 /// The parts of an entry that a line of text shows.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct TextFields<'a> {
     log_timestamp: i64,
     #[serde(borrow, default)]
     severity: Option<Text<'a>>,
@@ -70,7 +70,7 @@ struct Shown<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn write_line(out: &mut impl Write, entry: &[u8]) -> io::Result<()> {
-    if let Ok(shown) = serde_json::from_slice::<Shown<'_>>(entry) {
+    if let Ok(shown) = serde_json::from_slice::<TextFields<'_>>(entry) {
         fn text<'t>(text: &'t Option<Text<'_>>) -> Option<&'t str> {
             text.as_ref().map(|text| &*text.0)
         }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(form: Form, entries: &[&str], expected: &str) {
+    fn check(form: OutputFormat, entries: &[&str], expected: &str) {
         let mut renderer = Renderer::new(Vec::new(), form);
         entries.iter().for_each(|entry| renderer.write(entry.as_bytes()).unwrap());
         assert_eq!(String::from_utf8(renderer.finish().unwrap()).unwrap(), expected);
@@ -117,10 +117,10 @@ mod tests {
     #[test]
     fn each_form_is_written_as_documented() {
         let entries = [r#"{"logTimestamp":0,"logMessage":"a\nb"}"#, r#"{"logTimestamp":1,"severity":3}"#];
-        check(Form::Ndjson, &entries, &format!("{}\n{}\n", entries[0], entries[1]));
-        check(Form::Json, &entries, &format!("[\n{},\n{}\n]\n", entries[0], entries[1]));
+        check(OutputFormat::Ndjson, &entries, &format!("{}\n{}\n", entries[0], entries[1]));
+        check(OutputFormat::Json, &entries, &format!("[\n{},\n{}\n]\n", entries[0], entries[1]));
         check(
-            Form::Text,
+            OutputFormat::Text,
             &entries,
             "1970-01-01T00:00:00.000Z |       |  |  | a\nb\n1970-01-01T00:00:00.001Z | 3     |  |  | \n",
         );
@@ -129,15 +129,15 @@ mod tests {
     #[test]
     fn texts_without_escapes_are_not_copied() {
         let entry = r#"{"logTimestamp":1,"severity":"INFO","logMessage":"a\tb"}"#;
-        let shown: Shown<'_> = serde_json::from_str(entry).unwrap();
+        let shown: TextFields<'_> = serde_json::from_str(entry).unwrap();
         assert!(matches!(shown.severity, Some(Text(Cow::Borrowed("INFO")))));
         assert!(matches!(shown.log_message, Some(Text(Cow::Owned(_)))));
     }
 
     #[test]
     fn an_empty_log_is_a_whole_file() {
-        check(Form::Ndjson, &[], "");
-        check(Form::Json, &[], "[]\n");
-        check(Form::Text, &[], "");
+        check(OutputFormat::Ndjson, &[], "");
+        check(OutputFormat::Json, &[], "[]\n");
+        check(OutputFormat::Text, &[], "");
     }
 }

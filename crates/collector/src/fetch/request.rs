@@ -16,7 +16,7 @@ pub struct FetchRequest {
     /// The range of time; the whole log by default.
     pub range: TimeRange,
     /// The format of the result.
-    pub form: Form,
+    pub form: OutputFormat,
     /// The order of its records.
     pub order: LogOrder,
     /// The destination.
@@ -37,7 +37,7 @@ pub struct FetchRequest {
 
 /// The format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum OutputFormat {
     /// One JSON object per line.
     Ndjson,
     /// One JSON array with one object per line.
@@ -116,7 +116,7 @@ impl FetchRequest {
         Self {
             run_id,
             range: TimeRange::ALL,
-            form: Form::Ndjson,
+            form: OutputFormat::Ndjson,
             order: LogOrder::Time,
             output,
             known: None,

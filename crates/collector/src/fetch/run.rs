@@ -18,7 +18,7 @@ use super::journal::Identity;
 use super::pages::PageFetcher;
 use super::progress::{FetchEvent, Progress};
 use super::render::Renderer;
-use super::request::{Completeness, FetchReport, FetchRequest, Form, Output, SETTLE};
+use super::request::{Completeness, FetchReport, FetchRequest, Output, OutputFormat, SETTLE};
 use super::settle::when_settled;
 
 /// The file in the checkpoint's folder that becomes the result.
@@ -39,12 +39,12 @@ pub async fn fetch_run(client: &Client, request: FetchRequest, progress: Arc<dyn
     };
     let mut file = ResultFile { form: request.form, order: request.order };
     let fetched = fetch_into(client, &request, part_folder, &mut file, progress).await?;
-    put_in_place(&request, fetched.checkpoint)?;
+    move_to_output(&request, fetched.checkpoint)?;
     Ok(fetched.report)
 }
 
 /// A joined log.
-pub(crate) struct Fetched {
+pub(crate) struct JoinedLog {
     pub(crate) report: FetchReport,
     /// Its pages, to be removed once they are no longer needed.
     pub(crate) checkpoint: Checkpoint,
@@ -57,7 +57,7 @@ pub(crate) async fn fetch_into<C: PageConsumer>(
     folder: Option<PathBuf>,
     consumer: &mut C,
     progress: Arc<dyn Progress>,
-) -> Result<Fetched, C::Error> {
+) -> Result<JoinedLog, C::Error> {
     let run = match request.settle {
         Some(settle) => when_settled(client, request, settle, progress.as_ref()).await?,
         None => client.execution(request.run_id).await.map_err(FetchError::from)?,
@@ -71,14 +71,15 @@ pub(crate) async fn fetch_into<C: PageConsumer>(
     let mut kept = checkpoint.walked().filter(|page| page.spooled.is_some()).count();
     let range = counted_range(request, &checkpoint);
 
-    let is_recent = run.finished_at.is_none_or(|end| client.clock().now().millis_since(end) < RECENT_MS);
+    let age_ms = |time: Timestamp| client.clock().now().millis_since(client.in_own_time(time));
+    let is_recent = run.finished_at.is_none_or(|end| age_ms(end) < RECENT_MS);
     let mut fetcher = PageFetcher::new(client, request, is_recent, range, &mut checkpoint, consumer, progress);
     fetcher.all_pages().await?;
     let (merged, completeness) = join_and_count(&mut fetcher, &mut kept, has_settled).await?;
     let bytes = fetcher.bytes;
 
     let report = report(request, &run, &checkpoint, merged, completeness, kept, bytes);
-    Ok(Fetched { report, checkpoint })
+    Ok(JoinedLog { report, checkpoint })
 }
 
 fn identity(client: &Client, request: &FetchRequest, has_settled: bool) -> Identity {
@@ -99,7 +100,7 @@ fn identity(client: &Client, request: &FetchRequest, has_settled: bool) -> Ident
 /// True if a run logs nothing more: it was waited for, or ended long enough ago.
 fn has_settled(client: &Client, request: &FetchRequest, run: &Execution) -> bool {
     let ended = run.finished_at.filter(|_| run.is_final());
-    let is_past = |ended: Timestamp| client.clock().now().millis_since(ended) >= millis(SETTLE);
+    let is_past = |ended| client.clock().now().millis_since(client.in_own_time(ended)) >= millis(SETTLE);
     request.settle.is_some() || ended.is_some_and(is_past)
 }
 
@@ -158,7 +159,7 @@ async fn join_and_count<C: PageConsumer>(
             return Ok((merged, if is_final { Completeness::Verified } else { Completeness::SoFar { before } }));
         }
         let has_pages = fetcher.checkpoint().walked().next().is_some();
-        if got < expected && has_pages && !fetcher.has_asked_again() {
+        if got < expected && has_pages && !fetcher.has_requested_again() {
             fetcher.progress.report(FetchEvent::AskingAgainForEnds { expected, got });
             fetcher.request_ends_again().await?;
         } else if fetcher.is_divided() || *kept > 0 && !request.allow_incomplete {
@@ -186,7 +187,7 @@ fn gone(request: &FetchRequest, received: Merged) -> Result<Completeness> {
 
 /// The result, in the checkpoint's folder.
 struct ResultFile {
-    form: Form,
+    form: OutputFormat,
     order: LogOrder,
 }
 
@@ -206,7 +207,7 @@ impl PageConsumer for ResultFile {
     }
 }
 
-fn write_result(folder: &Path, pages: &[SpooledPage], form: Form, order: LogOrder) -> Result<Merged> {
+fn write_result(folder: &Path, pages: &[SpooledPage], form: OutputFormat, order: LogOrder) -> Result<Merged> {
     let path = folder.join(RESULT_FILE);
     let file = File::create(&path).map_err(storage("write", &path))?;
     let mut renderer = Renderer::new(BufWriter::with_capacity(1 << 18, file), form);
@@ -223,7 +224,7 @@ fn write_result(folder: &Path, pages: &[SpooledPage], form: Form, order: LogOrde
     Ok(merged)
 }
 
-fn put_in_place(request: &FetchRequest, checkpoint: Checkpoint) -> Result<()> {
+fn move_to_output(request: &FetchRequest, checkpoint: Checkpoint) -> Result<()> {
     let result = checkpoint.folder().join(RESULT_FILE);
     match &request.output {
         Output::File(path) => {

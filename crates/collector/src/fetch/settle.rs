@@ -36,7 +36,7 @@ pub(crate) async fn when_settled(
     };
     // A run that never started has no end; the time of its trigger is used instead.
     if let Some(ended) = run.finished_at.or(run.started_at).or(run.triggered_at) {
-        let passed = client.clock().now().millis_since(ended).max(0).unsigned_abs();
+        let passed = client.clock().now().millis_since(client.in_own_time(ended)).max(0).unsigned_abs();
         let left = u64::try_from(settle.as_millis()).unwrap_or(u64::MAX).saturating_sub(passed);
         if left > 0 {
             progress.report(FetchEvent::Settling(left));

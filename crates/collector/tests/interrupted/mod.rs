@@ -49,7 +49,7 @@ async fn fetch_after_stop(stage: &Stage) -> FetchReport {
 }
 
 #[tokio::test]
-async fn a_fetch_can_be_dropped_at_any_event_and_goes_on() {
+async fn a_fetch_dropped_at_any_event_resumes() {
     let log = plain_log(45);
     let mut stops = 0;
     loop {
@@ -187,7 +187,7 @@ async fn a_range_that_ends_later_than_now_is_fetched_up_to_now() {
 }
 
 #[tokio::test]
-async fn the_report_tells_of_each_page() {
+async fn the_report_lists_each_page() {
     let stage = Stage::set(Script::of(plain_log(45))).await;
     let report = stage.fetch().await.unwrap();
     assert_eq!(report.page_records.len(), report.pages as usize);

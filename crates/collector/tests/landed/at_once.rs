@@ -8,7 +8,7 @@ use runlog_collector::{Collector, NoProgress, Selection};
 use runlog_model::RunStatus;
 use tokio_util::sync::CancellationToken;
 
-use super::{HAS_ENDED, Landing, told};
+use super::{HAS_ENDED, Landing, run_list};
 use crate::support::{At, Fault, Paced, RUN, Script, TASK, TestRandom, catalog, plain_log};
 
 /// The ids of so many runs besides the first.
@@ -17,12 +17,12 @@ fn others(count: usize) -> Vec<String> {
 }
 
 fn all_ended(runs: &[&str]) -> Fault {
-    told(&runs.iter().map(|run| (*run, HAS_ENDED)).collect::<Vec<_>>())
+    run_list(&runs.iter().map(|run| (*run, HAS_ENDED)).collect::<Vec<_>>())
 }
 
 impl Landing {
     /// Collects for good, with a wait that lets others come to their turn.
-    fn go_on(&mut self, list_every: Duration) -> (CancellationToken, tokio::task::JoinHandle<()>) {
+    fn collect_continuously(&mut self, list_every: Duration) -> (CancellationToken, tokio::task::JoinHandle<()>) {
         let time = self.stage.time.clone();
         let mut settings = self.stage.client.settings().clone();
         settings.pace = PaceSetting::Unlimited;
@@ -54,7 +54,7 @@ impl Landing {
 async fn short_runs_land_while_the_log_of_another_does_not_come() {
     let script = Script::of(plain_log(5)).with(At::List, 0, all_ended(&[RUN])).with(At::File, 1, Fault::Hang);
     let mut landing = Landing::of(script, |_| ()).await;
-    let (stop, running) = landing.go_on(Duration::from_secs(5));
+    let (stop, running) = landing.collect_continuously(Duration::from_secs(5));
     landing.when(async || landing.stage.count(At::File) == 1).await;
     // All others find nothing to do.
     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -75,7 +75,7 @@ async fn a_run_that_becomes_due_is_taken_while_a_list_does_not_come() {
     landing.list().await;
     landing.stage.change(|script| script.faults = vec![(At::List, 0, Fault::Hang)]);
     landing.stage.time.pass(-40_000);
-    let (stop, running) = landing.go_on(Duration::from_secs(5));
+    let (stop, running) = landing.collect_continuously(Duration::from_secs(5));
     landing.when(async || landing.landed().await == 1).await;
     let states = landing.store.supervisor().states();
     let names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
@@ -95,7 +95,7 @@ async fn work_on_a_run_that_another_has_taken_over_ends() {
         settings.lease = Duration::from_secs(30);
     })
     .await;
-    let (stop, running) = landing.go_on(Duration::from_secs(5));
+    let (stop, running) = landing.collect_continuously(Duration::from_secs(5));
     landing.when(async || landing.stage.count(At::File) == 1).await;
     landing.stage.change(|script| script.faults[0].2 = all_ended(&[RUN, &other]));
     landing.when(async || landing.store.collection().metrics("service").await.unwrap().known == 2).await;

@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 use runlog_client::ErrorKind;
 use runlog_collector::{CollectError, CollectStats, Selection};
 use runlog_model::Clock;
-use runlog_model::place::Task;
+use runlog_model::workspaces::Task;
 
-use super::{GOES_ON, HAS_ENDED, Landing, OTHER_RUN, told};
+use super::{HAS_ENDED, Landing, OTHER_RUN, RUNNING, run_list};
 use crate::support::{At, Fault, RUN, Script, TASK, plain_log, status_fault};
 
 /// A task of which the service has no runs.
@@ -63,7 +63,7 @@ async fn a_task_that_the_upstream_does_not_show_any_more_stays_what_it_was() {
         // What it was told of the task is forgotten.
         landing.restart();
         landing.stage.change(|script| {
-            script.faults = vec![(At::List, 0, told(&[(OTHER_RUN, HAS_ENDED)])), (At::Tasks, 0, answer)];
+            script.faults = vec![(At::List, 0, run_list(&[(OTHER_RUN, HAS_ENDED)])), (At::Tasks, 0, answer)];
         });
         assert_eq!(landing.round().await.landed, 1);
         assert_eq!(landing.task().await, before);
@@ -73,13 +73,13 @@ async fn a_task_that_the_upstream_does_not_show_any_more_stays_what_it_was() {
 #[tokio::test]
 async fn a_task_that_was_looked_for_in_vain_is_looked_for_again_after_a_while() {
     let landing = Landing::of(Script::of(plain_log(3)), |settings| settings.parallel = 1).await;
-    let runs = told(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
+    let runs = run_list(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
     landing.stage.change(|script| script.faults = vec![(At::List, 0, runs), (At::Tasks, 0, no_tasks())]);
     assert_eq!(landing.round().await.landed, 2);
     assert_eq!(landing.stage.count(At::Tasks), 1, "not once for each run");
     assert_eq!(landing.task().await.name, TASK, "its id is all that is known of it");
 
-    landing.stage.change(|script| script.faults = vec![(At::List, 0, told(&[(THIRD_RUN, HAS_ENDED)]))]);
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, run_list(&[(THIRD_RUN, HAS_ENDED)]))]);
     landing.stage.time.pass(600_000);
     assert_eq!(landing.round().await.landed, 1);
     assert_eq!(landing.stage.count(At::Tasks), 2);
@@ -90,12 +90,12 @@ async fn a_task_that_was_looked_for_in_vain_is_looked_for_again_after_a_while() 
 /// there: no other was asked after, and each round listed from the same time on.
 #[tokio::test]
 async fn a_run_that_may_not_be_seen_any_more_does_not_hold_up_the_others() {
-    let going = told(&[(RUN, GOES_ON), (OTHER_RUN, GOES_ON)]);
+    let going = run_list(&[(RUN, RUNNING), (OTHER_RUN, RUNNING)]);
     let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
     assert_eq!(landing.round().await, CollectStats::default());
     landing.stage.time.pass(60_000);
     let now = landing.stage.time.now();
-    landing.stage.change(|script| script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 1, refused())]);
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, run_list(&[])), (At::Execution, 1, refused())]);
     assert_eq!(kind(landing.try_list().await.unwrap_err()), ErrorKind::Forbidden, "it is told in the end");
 
     let asked = landing.stage.seen(At::Execution);
@@ -138,7 +138,7 @@ async fn a_task_that_was_deleted_has_an_empty_list() {
 
 #[tokio::test]
 async fn a_task_that_was_chosen_by_its_name_and_deleted_is_not_listed_any_more_and_its_last_run_lands() {
-    let going = told(&[(RUN, GOES_ON)]);
+    let going = run_list(&[(RUN, RUNNING)]);
     let mut landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
     landing.choose(Selection { task_names: vec!["night*".to_owned()], ..Selection::default() });
     assert_eq!(landing.round().await, CollectStats::default());
@@ -155,7 +155,7 @@ async fn a_task_that_was_chosen_by_its_name_and_deleted_is_not_listed_any_more_a
 
 #[tokio::test]
 async fn a_run_whose_task_is_not_chosen_any_more_lets_the_others_go_first() {
-    let going = told(&[(RUN, GOES_ON)]);
+    let going = run_list(&[(RUN, RUNNING)]);
     let mut landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
     landing.list().await;
     landing.choose(Selection { tasks: vec![OTHER_TASK.parse().unwrap()], ..Selection::default() });
@@ -169,12 +169,12 @@ async fn a_run_whose_task_is_not_chosen_any_more_lets_the_others_go_first() {
 
 #[tokio::test]
 async fn a_service_that_is_away_is_not_asked_after_one_run_after_another() {
-    let going = told(&[(RUN, GOES_ON), (OTHER_RUN, GOES_ON)]);
+    let going = run_list(&[(RUN, RUNNING), (OTHER_RUN, RUNNING)]);
     let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
     landing.list().await;
     landing.stage.change(|script| {
         let away = status_fault(StatusCode::SERVICE_UNAVAILABLE, &[]);
-        script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 0, away)];
+        script.faults = vec![(At::List, 0, run_list(&[])), (At::Execution, 0, away)];
     });
     let mut asked = Vec::new();
     for _ in 0..2 {
@@ -188,4 +188,43 @@ async fn a_service_that_is_away_is_not_asked_after_one_run_after_another() {
     // A run that the service cannot tell of without breaking does not stay the first.
     asked.sort();
     assert_eq!(asked, [RUN, OTHER_RUN]);
+}
+
+/// The tags and the description of a task are not in the list of tasks, and the archive did not have them.
+#[tokio::test]
+async fn what_is_told_only_of_a_single_task_is_archived() {
+    let task = |version: &str, tags: &[&str]| {
+        Some(
+            serde_json::json!({"id": TASK, "name": "nightly", "version": version, "description": "loads", "tags": tags}),
+        )
+    };
+    let script = Script { task: task("5.2", &["critical", "a b"]), ..Script::of(plain_log(3)) };
+    let landing = Landing::of(script.with(At::List, 0, run_list(&[(RUN, HAS_ENDED)])), |_| ()).await;
+    assert_eq!(landing.round().await.landed, 1);
+    let known = landing.task().await;
+    assert_eq!((known.version.as_str(), known.description.as_deref()), ("5.2", Some("loads")));
+    assert_eq!(known.tags, ["critical", "a b"]);
+
+    landing.stage.change(|script| {
+        script.task = task("5.3", &["critical"]);
+        script.faults = vec![(At::List, 0, run_list(&[(OTHER_RUN, HAS_ENDED)]))];
+    });
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(landing.stage.count(At::Task), 1, "it is requested once an hour");
+    landing.stage.change(|script| script.faults = vec![(At::List, 0, run_list(&[(THIRD_RUN, HAS_ENDED)]))]);
+    landing.stage.time.pass(3_600_000);
+    assert_eq!(landing.round().await.landed, 1);
+    let known = landing.task().await;
+    assert_eq!((known.version.as_str(), known.tags.as_slice()), ("5.3", &["critical".to_owned()][..]));
+
+    // What is not told any more stays as it was.
+    let fourth = "6c0e5a34-0000-4000-8000-000000000004";
+    landing.stage.change(|script| {
+        script.task = None;
+        script.faults = vec![(At::List, 0, run_list(&[(fourth, HAS_ENDED)]))];
+    });
+    landing.stage.time.pass(3_600_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert_eq!(landing.task().await, known);
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use proptest::prelude::*;
 use runlog_client::{HttpClientBuilder, TlsSettings};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Maintenance, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Maintenance, SearchScope, Webhook};
 use runlog_collector::{
     CollectError, CollectSettings, CollectStats, Collector, Discovered, NoProgress, Range, Selection, Upstream,
 };
@@ -31,11 +31,11 @@ use crate::support::{At, Cut, Fault, RUN, Script, Stage, TASK, TestRandom, plain
 /// Another run of the same task, whose log is the same.
 const OTHER_RUN: &str = "6c0e5a34-0000-4000-8000-000000000002";
 /// How far a run is.
-const GOES_ON: &str = "executing";
+const RUNNING: &str = "executing";
 const HAS_ENDED: &str = "execution_failed";
 
 /// A list that tells of these runs, and how far each is.
-fn told(runs: &[(&str, &str)]) -> Fault {
+fn run_list(runs: &[(&str, &str)]) -> Fault {
     let item = |(run, status): &(&str, &str)| {
         let triggered = "2023-11-14T22:13:20Z";
         json!({"executionId": run, "taskId": TASK, "status": status, "triggerTimestamp": triggered})
@@ -223,7 +223,7 @@ async fn whatever_breaks_the_archive_has_the_log_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_log_that_did_not_come_whole_is_told_once() {
+async fn an_incomplete_log_is_reported_once() {
     let log = plain_log(45);
     let landing = Landing::of(Script::of(log.clone()).with(At::Generate, 1, Fault::Late(25)), |_| ()).await;
     let http = HttpClientBuilder::new(&TlsSettings::default());
@@ -231,7 +231,7 @@ async fn a_log_that_did_not_come_whole_is_told_once() {
     let to = vec![Destination::Webhook(webhook)];
     let rule = AlertRule { to, ..AlertRule::new("night-shift", vec![Condition::LogIncomplete]) };
     let alerts = Alerts::new(&landing.store, vec![rule], None);
-    let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
+    let new = async || alerts.find(SearchScope::Thorough, landing.stage.time.now()).await.unwrap();
     assert_eq!(new().await, 0);
     assert_eq!(landing.round().await.set_back, 1);
     assert_eq!((new().await, new().await), (1, 0));
@@ -436,7 +436,7 @@ async fn a_clock_that_was_ahead_for_a_moment_delays_no_run() {
 /// Nobody goes on asking with credentials that were not accepted.
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_not_shown_for_each_run() {
-    let runs = told(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
+    let runs = run_list(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
     let landing = Landing::of(Script::of(plain_log(3)), |settings| settings.parallel = 1).await;
     landing.stage.change(|script| script.faults = vec![(At::List, 0, runs)]);
     landing.list().await;
@@ -453,13 +453,13 @@ async fn a_token_that_is_not_accepted_is_not_shown_for_each_run() {
 /// The upstream forgot a run that was going on, and it was asked after in every round: 200 of them, and no other run that
 /// outlasts the lists was ever asked after.
 #[tokio::test]
-async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
-    let going = told(&[(RUN, GOES_ON)]);
+async fn a_run_forgotten_by_the_upstream_is_not_polled_forever() {
+    let going = run_list(&[(RUN, RUNNING)]);
     let landing = Landing::of(Script::of(plain_log(3)).with(At::List, 0, going), |_| ()).await;
     assert_eq!(landing.round().await, CollectStats::default());
     landing.stage.change(|script| {
         let gone = status_fault(StatusCode::NOT_FOUND, &[]);
-        script.faults = vec![(At::List, 0, told(&[])), (At::Execution, 0, gone)];
+        script.faults = vec![(At::List, 0, run_list(&[])), (At::Execution, 0, gone)];
     });
     let figures = async || landing.store.collection().metrics("service").await.unwrap();
     for _ in 0..2 {
@@ -480,6 +480,25 @@ async fn a_run_that_the_upstream_forgets_is_not_asked_after_for_ever() {
 }
 
 #[tokio::test]
+async fn a_log_whose_pages_do_not_say_where_the_next_one_ends_lands() {
+    for number in [2, 3, 99] {
+        let log = plain_log(45);
+        let script = Script::of(log.clone()).with(At::Generate, 0, Fault::NextEnd(None));
+        let landing = Landing::of(script, |_| ()).await;
+        let gone = status_fault(StatusCode::FORBIDDEN, &[]);
+        landing
+            .stage
+            .change(|script| script.faults.extend((number..99).map(|number| (At::File, number, gone.clone()))));
+        let broken = landing.round().await;
+        assert_eq!(broken.landed, u64::from(number == 99));
+        landing.stage.change(|script| script.faults.retain(|(at, ..)| *at == At::Generate));
+        landing.stage.time.pass(3_600_000);
+        landing.round().await;
+        assert_eq!(landing.archived().await, (log, Some(RunStatus::Failed)), "{number}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_log_ends_its_run() {
     let landing = Landing::of(Script::of(Vec::new()), |_| ()).await;
     assert_eq!(landing.round().await, CollectStats { landed: 1, ..CollectStats::default() });
@@ -491,7 +510,7 @@ proptest! {
 
     /// Whatever the log and the cut, the archive has the exact log and the run has ended, or it has not ended.
     #[test]
-    fn the_archive_has_the_log_or_the_run_goes_on(
+    fn the_archive_has_the_log_or_the_run_stays_due(
         log in logs(), limit in 1_u64..50, newest_first: bool, pages_in_flight in 1_usize..4, is_slow: bool,
         cut in prop::sample::select(vec![Cut::Exact, Cut::MiddleInside, Cut::MiddleOutside, Cut::WholeSeconds]),
         is_first_try_broken in prop::option::of(1_usize..6),

@@ -6,7 +6,7 @@ use runlog_collector::{CollectError, CollectStats};
 use runlog_model::RunStatus;
 use serde_json::{Value, json};
 
-use super::{GOES_ON, HAS_ENDED, Landing, OTHER_RUN, told};
+use super::{HAS_ENDED, Landing, OTHER_RUN, RUNNING, run_list};
 use crate::support::{At, Fault, RUN, Script, TASK, plain_log};
 
 fn list(items: Vec<Value>, total: Option<usize>) -> Fault {
@@ -139,7 +139,7 @@ async fn runs_of_a_list_that_never_holds_still_are_collected_all_the_same() {
 
 /// A service that did not know `offset` was asked for ever.
 #[tokio::test]
-async fn a_list_that_gives_the_same_again_ends_with_a_word() {
+async fn a_list_that_repeats_itself_ends_with_an_error() {
     let runs: Vec<Value> = (0..100).map(|number| item(&format!("6c0e5a34-0000-4000-8000-{number:012}"))).collect();
     for total in [None, Some(250)] {
         let script = Script::of(plain_log(5)).with(At::List, 0, list(runs.clone(), total));
@@ -158,7 +158,8 @@ async fn a_list_that_gives_the_same_again_ends_with_a_word() {
 /// What `statuses` had left out once never came back: not by `backfill`, and not inside the look-back either.
 #[tokio::test]
 async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
-    let mut landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, told(&[(RUN, HAS_ENDED)])), |_| ()).await;
+    let mut landing =
+        Landing::of(Script::of(plain_log(5)).with(At::List, 0, run_list(&[(RUN, HAS_ENDED)])), |_| ()).await;
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     assert_eq!(landing.round().await, CollectStats::default());
@@ -180,8 +181,9 @@ async fn a_run_that_was_left_out_lands_when_it_is_wanted_after_all() {
 }
 
 #[tokio::test]
-async fn a_run_that_goes_on_again_is_not_left_out() {
-    let mut landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, told(&[(RUN, GOES_ON)])), |_| ()).await;
+async fn a_run_that_is_running_again_is_not_excluded() {
+    let mut landing =
+        Landing::of(Script::of(plain_log(5)).with(At::List, 0, run_list(&[(RUN, RUNNING)])), |_| ()).await;
     landing.upstream.selection.statuses = vec![RunStatus::Successful];
     landing.restart();
     landing.round().await;

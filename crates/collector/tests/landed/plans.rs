@@ -320,7 +320,7 @@ async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
         rule("others", vec![Condition::PlanFailed], &["nightly"]),
     ];
     let alerts = Alerts::new(&landing.store, rules, None);
-    let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
+    let new = async || alerts.find(SearchScope::Thorough, landing.stage.time.now()).await.unwrap();
     assert_eq!(new().await, 0);
     landing.stage.change(|script| {
         let ended = Some("2027-01-15T08:00:30.000Z");
@@ -335,22 +335,22 @@ async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
     assert_eq!((new().await, new().await), (2, 0));
     let filter = runlog_store::alerts::AlertFilter { rule: None, state: None, limit: 9, offset: 0 };
     let (history, _) = landing.store.alerts().history(&filter).await.unwrap();
-    let mut told: Vec<_> = history.iter().map(|alert| (alert.rule.as_str(), alert.text.as_str())).collect();
-    told.sort_unstable();
+    let mut run_list: Vec<_> = history.iter().map(|alert| (alert.rule.as_str(), alert.text.as_str())).collect();
+    run_list.sort_unstable();
     let not_started = "plan month end did not start: PLAN_EXECUTIONS_PAUSED";
-    assert_eq!(told, [("both", not_started), ("both", "plan month end failed at step load")]);
+    assert_eq!(run_list, [("both", not_started), ("both", "plan month end failed at step load")]);
 }
 
 /// Alerts about plans had no end: they stayed open in PagerDuty, one for each failed execution.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_told_of_a_plan_is_over_once_it_starts_and_is_successful() {
+async fn alerts_about_a_plan_end_once_it_starts_and_is_successful() {
     let landing = Landing::of_all(|_| ()).await;
     let http = HttpClientBuilder::new(&TlsSettings::default());
     let webhook = Webhook::new("http://127.0.0.1:9/".parse().unwrap(), None, http).unwrap();
     let when = vec![Condition::PlanFailed, Condition::PlanNotRun];
     let rule = AlertRule { to: vec![Destination::Webhook(webhook)], ..AlertRule::new("plans", when) };
     let alerts = Alerts::new(&landing.store, vec![rule], None);
-    let new = async || alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap();
+    let new = async || alerts.find(SearchScope::Thorough, landing.stage.time.now()).await.unwrap();
     let execution = |id: &str, status: &str, minute: u32| {
         let mut plan = listed(status, Some(&format!("2027-01-15T08:{minute:02}:30.000Z")));
         plan["executionId"] = json!(id);
@@ -367,9 +367,9 @@ async fn what_was_told_of_a_plan_is_over_once_it_starts_and_is_successful() {
     landing.round_of_plans().await;
     assert_eq!((new().await, new().await), (3, 0));
     let open = |rules: Vec<AlertRuleBody>| rules[0].open.iter().map(|open| open.what.clone()).collect::<Vec<_>>();
-    let mut told = open(landing.store.alerts().rules().await.unwrap());
-    told.sort_unstable();
-    assert_eq!(told, ["plan_failed", "plan_not_run"], "both failures are about the same");
+    let mut run_list = open(landing.store.alerts().rules().await.unwrap());
+    run_list.sort_unstable();
+    assert_eq!(run_list, ["plan_failed", "plan_not_run"], "both failures are about the same");
     landing.stage.change(|script| script.plans.push(execution("four", "execution_successful", 8)));
     landing.round_of_plans().await;
     assert_eq!((new().await, new().await), (2, 0));
@@ -404,14 +404,14 @@ async fn an_alert_about_a_plan_is_held_by_windows_for_its_workspace_and_its_name
             end: Arc::new(move |_| Some(end)),
         };
         let alerts = Alerts::new(&landing.store, vec![rule], None).with_maintenance(vec![window]);
-        assert_eq!(alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap(), 0);
+        assert_eq!(alerts.find(SearchScope::Thorough, landing.stage.time.now()).await.unwrap(), 0);
         landing.stage.change(|script| {
             let ended = Some("2027-01-15T08:00:30.000Z");
             tell(script, &listed("execution_failed", ended), &[step("load", "EXECUTION_FAILED", ended)]);
         });
         landing.stage.time.pass(60_000);
         landing.round_of_plans().await;
-        assert_eq!(alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap(), 1);
+        assert_eq!(alerts.find(SearchScope::Thorough, landing.stage.time.now()).await.unwrap(), 1);
         let filter = runlog_store::alerts::AlertFilter { limit: 9, ..Default::default() };
         let (history, _) = landing.store.alerts().history(&filter).await.unwrap();
         assert_eq!(history[0].next_attempt == Some(end), is_held, "{workspaces:?} {task_names:?} {tasks:?}");

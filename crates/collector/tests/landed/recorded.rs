@@ -1,11 +1,12 @@
 //! A run is in the archive as its upstream describes it, whatever becomes of its log.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, SearchScope, Webhook};
 use runlog_model::run::RuntimeKind;
-use runlog_model::{ExecutionType, Run};
+use runlog_model::{ExecutionType, LogAbsence, Run};
 use runlog_store::alerts::AlertFilter;
 use serde_json::Value;
 
@@ -66,7 +67,7 @@ async fn a_run_that_has_failed_is_in_the_archive_whatever_becomes_of_its_log() {
     let look = async |look| alerts.find(look, landing.stage.time.now()).await.unwrap();
     // Runs that ended before the rule was there are not reported.
     landing.stage.time.pass(-3_600_000);
-    look(Look::Thorough).await;
+    look(SearchScope::Thorough).await;
     landing.stage.time.pass(3_600_000);
     landing.list().await;
     let run = landing.run().await;
@@ -76,11 +77,11 @@ async fn a_run_that_has_failed_is_in_the_archive_whatever_becomes_of_its_log() {
     );
     assert_eq!((run.error_message.as_deref(), run.final_since), (Some("out of memory"), None));
     assert_eq!(landing.store.collection().log_absence(&run).await.unwrap(), None, "its log may still come");
-    assert_eq!(look(Look::Thorough).await, 0, "its log is waited for");
+    assert_eq!(look(SearchScope::Thorough).await, 0, "its log is waited for");
 
     assert_eq!(landing.land().await.set_back, 1);
     landing.stage.time.pass(240_000);
-    assert_eq!(look(Look::Thorough).await, 1);
+    assert_eq!(look(SearchScope::Thorough).await, 1);
     let texts = landing.alert_texts().await;
     assert!(texts[0].contains("nightly ended with execution_failed: out of memory"), "{texts:?}");
 
@@ -89,7 +90,7 @@ async fn a_run_that_has_failed_is_in_the_archive_whatever_becomes_of_its_log() {
     assert_eq!(landing.round().await.landed, 1);
     assert_eq!(landing.archived().await, (plain_log(5), Some(RunStatus::Failed)));
     landing.stage.time.pass(240_000);
-    assert_eq!(look(Look::Thorough).await, 0, "it is told once");
+    assert_eq!(look(SearchScope::Thorough).await, 0, "it is told once");
 }
 
 /// A run that waited for its engine was not in the archive, or was there as one that had begun when it was triggered, and
@@ -104,7 +105,7 @@ async fn a_run_that_waits_for_its_engine_is_dispatching_and_has_no_start() {
     landing.round().await;
     let run = landing.run().await;
     assert_eq!((run.status.coarse(), run.started_at), (RunStatus::Dispatching, None));
-    assert_eq!(alerts.find(Look::Thorough, landing.stage.time.now()).await.unwrap(), 1);
+    assert_eq!(alerts.find(SearchScope::Thorough, landing.stage.time.now()).await.unwrap(), 1);
     assert!(landing.alert_texts().await[0].contains("waits for"), "{:?}", landing.alert_texts().await);
 
     let begun = json!({"executionStatus": "STARTING_FLOW_EXECUTION", "startTimestamp": ago(0).to_string()});
@@ -116,7 +117,7 @@ async fn a_run_that_waits_for_its_engine_is_dispatching_and_has_no_start() {
 
 #[tokio::test]
 async fn a_running_run_of_which_only_some_statuses_are_selected_is_not_recorded() {
-    let script = Script::of(plain_log(5)).with(At::List, 0, told(&[(RUN, GOES_ON)]));
+    let script = Script::of(plain_log(5)).with(At::List, 0, run_list(&[(RUN, RUNNING)]));
     let mut landing = Landing::of(script, |_| ()).await;
     landing.upstream.selection.statuses = vec![RunStatus::Failed];
     landing.restart();
@@ -158,7 +159,7 @@ async fn a_log_that_another_runlog_is_still_collecting_is_requested_again() {
 
 /// Only the list was read, which has no numbers of rows.
 #[tokio::test]
-async fn what_the_upstream_tells_only_of_a_single_run_is_archived() {
+async fn details_of_single_runs_are_archived() {
     let single = json!({
         "executionId": RUN, "jobId": TASK, "status": "execution_failed", "executionStatus": "EXECUTION_FAILED",
         "numberOfProcessedRows": 12, "numberOfRejectedRows": 3, "errorType": "JAVA", "containerId": "c-1",
@@ -173,6 +174,7 @@ async fn what_the_upstream_tells_only_of_a_single_run_is_archived() {
     assert_eq!((run.processed_rows, run.rejected_rows), (Some(12), Some(3)));
     assert_eq!((run.error_type.as_deref(), run.container_id.as_deref()), (Some("JAVA"), Some("c-1")));
     assert_eq!((run.finished_at, run.plan.id), (Some(ago(50)), None));
+    assert_eq!(run.plan.execution_id.as_deref(), Some("an-execution"), "what a single run calls its plan");
     let runtime = run.runtime.unwrap();
     assert_eq!((runtime.kind, runtime.engine_id.as_deref()), (Some(RuntimeKind::RemoteEngine), Some("e-1")));
 
@@ -198,4 +200,153 @@ async fn words_that_are_not_known_hide_nothing_else() {
     assert_eq!((run.status.coarse(), run.execution_type), (RunStatus::Terminated, ExecutionType::Manual));
     assert_eq!(run.error_type.as_deref(), Some("EXECUTION_TERMINATED_BY_POLICY"));
     assert_eq!(run.runtime.unwrap().engine_id.as_deref(), Some("e-1"));
+}
+
+/// The plan execution of a run that was in no list any more was taken for its plan.
+#[tokio::test]
+async fn the_plan_of_a_single_run_is_its_plan_execution() {
+    let script = Script::of(plain_log(5)).with(At::List, 0, run_list(&[(RUN, RUNNING)]));
+    let landing = Landing::of(script, |_| ()).await;
+    landing.list().await;
+    let single = json!({
+        "executionId": RUN, "jobId": TASK, "status": "execution_failed", "executionStatus": "EXECUTION_FAILED",
+        "executionDestination": "CLOUD", "triggerTimestamp": ago(60).to_string(), "planId": "an-execution",
+    });
+    landing.stage.change(|script| {
+        let answer = Fault::Answer(200, vec![], single.to_string());
+        script.faults = vec![(At::List, 0, run_list(&[])), (At::Execution, 0, answer)];
+    });
+    landing.stage.time.pass(60_000);
+    assert_eq!(landing.round().await.landed, 1);
+    let plan = landing.run().await.plan;
+    assert_eq!((plan.id, plan.execution_id.as_deref()), (None, Some("an-execution")));
+}
+
+fn history(category: &'static str, run: Value) -> Option<HashMap<&'static str, Vec<Value>>> {
+    Some(HashMap::from([(category, vec![run])]))
+}
+
+/// Artifact, log level and attempts are in no list of Talend Cloud, and the archive did not have them.
+#[tokio::test]
+async fn what_only_the_history_tells_of_a_run_is_archived() {
+    let known = json!({
+        "id": RUN, "type": "STANDARD", "artifactId": "a-1", "artifactName": "orders", "artifactVersion": "0.3",
+        "logLevel": "WARN", "attempts": 2, "planName": "month end", "planExecutionId": "an-execution",
+        "errorMessage": "another", "misfiredReason": "", "numberOfRejectedRows": null,
+    });
+    let script = Script { history: history("ETL", known), ..Script::of(plain_log(5)) };
+    let landing = Landing::of(script.with(At::List, 0, listed(failed_run())), |_| ()).await;
+    landing.list().await;
+    let run = landing.run().await;
+    let artifact = &run.artifact;
+    let artifact = [&artifact.id, &artifact.name, &artifact.version].map(|text| text.as_deref().unwrap_or_default());
+    assert_eq!((artifact, run.log_level.as_deref(), run.attempts), (["a-1", "orders", "0.3"], Some("WARN"), Some(2)));
+    assert_eq!((run.plan.name.as_deref(), run.plan.execution_id.as_deref()), (Some("month end"), Some("an-execution")));
+    assert_eq!(run.error_message.as_deref(), Some("out of memory"), "what the list says is kept");
+    assert_eq!((run.misfired_reason, run.rejected_rows), (None, None));
+    let searches = landing.stage.seen(At::History);
+    assert!(searches.len() == 1 && !searches[0].contains("period"), "{searches:?}");
+    assert_eq!(landing.round().await.landed, 1);
+    landing.list().await;
+    assert_eq!(landing.stage.count(At::History), 1, "it is asked for once");
+}
+
+#[tokio::test]
+async fn a_service_without_a_history_is_asked_for_it_now_and_then_and_keeps_no_run_from_landing() {
+    for status in [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::BAD_REQUEST] {
+        let script = Script::of(plain_log(5)).with(At::History, 0, status_fault(status, &[]));
+        let landing = Landing::of(script.with(At::List, 0, run_list(&[(RUN, HAS_ENDED)])), |_| ()).await;
+        assert_eq!(landing.round().await.landed, 1, "{status}");
+        let searches = landing.stage.seen(At::History);
+        assert!(searches.len() == 1 && searches[0].contains("between"), "an old run needs a period: {searches:?}");
+        landing.stage.change(|script| script.faults[1] = (At::List, 0, run_list(&[(OTHER_RUN, HAS_ENDED)])));
+        landing.stage.time.pass(60_000);
+        assert_eq!(landing.round().await.landed, 1, "{status}");
+        assert_eq!(landing.stage.count(At::History), 1, "{status}");
+        let third = "6c0e5a34-0000-4000-8000-000000000003";
+        landing.stage.change(|script| script.faults[1] = (At::List, 0, run_list(&[(third, HAS_ENDED)])));
+        landing.stage.time.pass(900_000);
+        assert_eq!(landing.round().await.landed, 1, "{status}");
+        assert_eq!(landing.stage.count(At::History), 2, "{status}");
+    }
+}
+
+/// Why a Route has no log was said to be unknown.
+#[tokio::test]
+async fn a_route_without_a_log_is_told_from_a_job_without_one() {
+    for (category, kind, expected) in [
+        ("ESB", "ROUTE", LogAbsence::LongLived),
+        ("ESB", "DATA_SERVICE", LogAbsence::LongLived),
+        ("ETL", "STANDARD", LogAbsence::NotAtUpstream),
+    ] {
+        let gone = status_fault(StatusCode::NOT_FOUND, &[]);
+        let known = json!({"id": RUN, "type": kind});
+        let script = Script { history: history(category, known), ..Script::of(Vec::new()) };
+        let script = script.with(At::List, 0, listed(failed_run()));
+        let landing = Landing::of(script.with(At::Generate, 0, gone.clone()).with(At::Live, 0, gone), |_| ()).await;
+        for _ in 0..2 {
+            assert_eq!(landing.round().await.set_back, 1);
+            landing.stage.time.pass(60_000);
+        }
+        assert_eq!(landing.round().await.no_log, 1);
+        let collection = landing.store.collection();
+        assert_eq!(collection.log_absence(&landing.run().await).await.unwrap(), Some(expected));
+        let reasons = collection.metrics("service").await.unwrap().no_log_reasons;
+        assert_eq!(reasons.into_iter().collect::<Vec<_>>(), [(expected, 1)]);
+    }
+}
+
+/// A second archive knew less of a run than the first.
+#[tokio::test]
+async fn another_runlog_tells_everything_of_a_run_in_its_lists() {
+    let mut run = failed_run();
+    run["runlog"] = json!({
+        "planName": "month end", "planExecutionId": "an-execution", "planStepId": "a-step", "artifactId": "a-1",
+        "artifactName": "orders", "artifactVersion": "0.3", "logLevel": "INFO", "attempts": 2, "containerId": "c-1",
+        "errorType": "JAVA", "numberOfProcessedRows": 12, "numberOfRejectedRows": 3,
+    });
+    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, listed(run)), |_| ()).await;
+    assert_eq!(landing.round().await.landed, 1);
+    let run = landing.run().await;
+    let plan = [&run.plan.name, &run.plan.execution_id, &run.plan.step_id].map(|text| text.as_deref().unwrap());
+    assert_eq!(plan, ["month end", "an-execution", "a-step"]);
+    let artifact = [&run.artifact.id, &run.artifact.name, &run.artifact.version];
+    assert_eq!(artifact.map(|text| text.as_deref().unwrap()), ["a-1", "orders", "0.3"]);
+    assert_eq!((run.log_level.as_deref(), run.attempts), (Some("INFO"), Some(2)));
+    assert_eq!((run.container_id.as_deref(), run.error_type.as_deref()), (Some("c-1"), Some("JAVA")));
+    assert_eq!((run.processed_rows, run.rejected_rows), (Some(12), Some(3)));
+    assert_eq!((landing.stage.count(At::Execution), landing.stage.count(At::History)), (0, 0));
+}
+
+#[tokio::test]
+async fn why_the_first_of_two_runlogs_has_no_log_is_known_to_the_second() {
+    for (absence, expected) in [
+        ("LONG_LIVED", LogAbsence::LongLived),
+        ("NOT_AT_UPSTREAM", LogAbsence::NotAtUpstream),
+        ("NOTHING_PUSHED", LogAbsence::NothingLogged),
+    ] {
+        let mut run = failed_run();
+        run["runlog"] = json!({ "logAbsence": absence });
+        let landing = Landing::of(Script::of(Vec::new()).with(At::List, 0, listed(run)), |_| ()).await;
+        let round = landing.round().await;
+        assert_eq!(round.landed + round.no_log, 1, "{absence}: it is not asked for again: {round:?}");
+        let absence = landing.store.collection().log_absence(&landing.run().await).await.unwrap();
+        assert_eq!(absence, Some(expected));
+    }
+}
+
+/// A collector whose clock was ahead took a run that had just ended for one that had ended long ago, and records that came
+/// after that were lost.
+#[tokio::test]
+async fn the_log_of_a_run_settles_by_the_clock_of_the_service() {
+    let ended = json!({
+        "executionStatus": "EXECUTION_FAILED", "startTimestamp": ago(61).to_string(),
+        "finishTimestamp": ago(60).to_string(),
+    });
+    let script = Script { clock_behind_ms: 3_600_000, ..Script::of(plain_log(5)) };
+    let landing = Landing::of(script.with(At::List, 0, listed(run_of(62, ended))), |_| ()).await;
+    assert_eq!(landing.round().await, CollectStats::default(), "it has just ended, by the clock of the service");
+    landing.stage.time.pass(31_000);
+    assert_eq!(landing.round().await.landed, 1);
+    assert!(landing.stage.count(At::Live) > 0, "late records are looked for");
 }

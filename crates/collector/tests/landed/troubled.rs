@@ -8,7 +8,7 @@ use runlog_collector::{CollectSettings, CollectStats};
 use runlog_model::{Record, RunStatus, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{GOES_ON, HAS_ENDED, Landing, OTHER_RUN, told};
+use super::{HAS_ENDED, Landing, OTHER_RUN, RUNNING, run_list};
 use crate::support::{At, RUN, Script, catalog, plain_log, status_fault};
 
 /// An object that could not be written ended the round, and a second later the next one; nobody could see why.
@@ -32,8 +32,8 @@ async fn a_run_that_the_archive_cannot_take_says_why_and_lands_later() {
 
 /// What one of several met broke off the others, and their runs stayed claimed for two minutes.
 #[tokio::test]
-async fn what_is_in_hand_lands_though_the_next_claim_fails() {
-    let runs = told(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
+async fn claimed_runs_land_though_the_next_claim_fails() {
+    let runs = run_list(&[(RUN, HAS_ENDED), (OTHER_RUN, HAS_ENDED)]);
     let landing = Landing::of(Script::of(plain_log(45)).with(At::List, 0, runs), |_| ()).await;
     landing.list().await;
     let undecodable = "UPDATE collected_runs SET run_id = 'undecodable', due_at = due_at + 1";
@@ -44,7 +44,7 @@ async fn what_is_in_hand_lands_though_the_next_claim_fails() {
     assert_eq!(landing.archived().await, (plain_log(45), Some(RunStatus::Failed)));
 }
 
-fn look_every_minute(settings: &mut CollectSettings) {
+fn poll_every_minute(settings: &mut CollectSettings) {
     settings.while_going = Some(Duration::from_secs(60));
     settings.pages_in_flight = 1;
 }
@@ -52,9 +52,9 @@ fn look_every_minute(settings: &mut CollectSettings) {
 /// The pages of a look that came to nothing stayed on disk. The next one began where the archive was then, found pages of
 /// another range of time, and so did each one after it.
 #[tokio::test]
-async fn a_look_that_came_to_nothing_is_not_the_last() {
-    let going = told(&[(RUN, GOES_ON)]);
-    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, going), look_every_minute).await;
+async fn a_failed_poll_is_repeated() {
+    let going = run_list(&[(RUN, RUNNING)]);
+    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, going), poll_every_minute).await;
     landing.round().await;
     assert_eq!(landing.archived().await.0, plain_log(5));
 
@@ -80,9 +80,9 @@ async fn a_look_that_came_to_nothing_is_not_the_last() {
 }
 
 #[tokio::test]
-async fn a_look_goes_on_where_the_archive_is_though_another_was_broken_off() {
-    let going = told(&[(RUN, GOES_ON)]);
-    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, going), look_every_minute).await;
+async fn a_poll_resumes_at_the_state_of_the_archive() {
+    let going = run_list(&[(RUN, RUNNING)]);
+    let landing = Landing::of(Script::of(plain_log(5)).with(At::List, 0, going), poll_every_minute).await;
     landing.round().await;
     landing.stage.change(|script| script.log = plain_log(45));
     landing.stage.time.pass(60_000);
@@ -113,7 +113,7 @@ async fn a_look_goes_on_where_the_archive_is_though_another_was_broken_off() {
 
 /// A catalog that froze kept a collector from ending when it was told to.
 #[tokio::test]
-async fn a_collector_that_gets_no_answer_from_its_catalog_ends_when_it_is_told_to() {
+async fn a_collector_stops_on_request_while_its_catalog_is_unresponsive() {
     let landing = Landing::of(Script::of(plain_log(5)), |_| ()).await;
     landing.list().await;
     let _held = catalog::Held::of(&landing.catalog());

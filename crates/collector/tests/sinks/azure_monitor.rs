@@ -35,8 +35,8 @@ fn answer(kept: &mut Kept, request: &Request<'_>) -> Reply {
         return busy_or_nothing(request);
     }
     assert_eq!(request.query, "api-version=2023-01-01");
-    let current = format!("Bearer token-{}", kept.tokens_given);
-    if kept.tokens_ended == kept.tokens_given || !request.has("authorization", &current) {
+    let current = format!("Bearer token-{}", kept.tokens_issued);
+    if kept.tokens_ended == kept.tokens_issued || !request.has("authorization", &current) {
         return error(401, "InvalidToken", "the token has expired");
     }
     if !request.has("content-type", "application/json") {
@@ -78,8 +78,8 @@ fn token(kept: &mut Kept, request: &Request<'_>) -> Reply {
             b"{\"error\":\"invalid_client\",\"error_description\":\"AADSTS7000215: Invalid client secret.\"}".to_vec(),
         );
     }
-    kept.tokens_given += 1;
-    let token = format!("token-{}", kept.tokens_given);
+    kept.tokens_issued += 1;
+    let token = format!("token-{}", kept.tokens_issued);
     (200, json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": token }).to_string().into_bytes())
 }
 
@@ -103,7 +103,7 @@ async fn a_call_has_no_more_bytes_than_azure_monitor_takes() {
     assert_eq!(server.messages(run).len(), 60);
     let largest = server.largest_body();
     assert!((900_000..=1_000_000).contains(&largest), "{largest}");
-    assert_eq!(server.tokens_given(), 1);
+    assert_eq!(server.tokens_issued(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,12 +152,12 @@ async fn an_access_token_is_kept_until_shortly_before_its_end_and_replaced_when_
     for (minutes, tokens) in [(0, 1), (50, 1), (6, 2)] {
         stage.pass(minutes * 60_000);
         deliverer.check().await.unwrap();
-        assert_eq!(server.tokens_given(), tokens, "after {minutes} more minutes");
+        assert_eq!(server.tokens_issued(), tokens, "after {minutes} more minutes");
     }
     server.end_tokens();
     let run = stage.run(5, &[]).await;
     stage.deliver(&deliverer).await;
-    assert_eq!((server.messages(run).len(), server.tokens_given()), (5, 3));
+    assert_eq!((server.messages(run).len(), server.tokens_issued()), (5, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +173,7 @@ async fn the_time_that_azure_monitor_asks_for_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_and_streams_that_are_wrong_are_said_without_the_secret() {
+async fn wrong_credentials_and_streams_are_reported_without_the_secret() {
     let stage = Stage::new().await;
     stage.run(5, &[]).await;
     // Repeats the secret that it refuses.

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use runlog_client::TlsSettings;
-use runlog_collector::alerts::{AlertRule, Alerts, ChannelSettings, Condition, Destination, Look};
+use runlog_collector::alerts::{AlertRule, Alerts, ChannelSettings, Condition, Destination, SearchScope};
 use runlog_collector::settings::{SecretReader, SecretSource};
 use runlog_model::Clock;
 use secrecy::SecretString;
@@ -30,7 +30,7 @@ fn hostile() -> String {
     )
 }
 
-type Judge = fn(&Uri, &HeaderMap, &Value, usize) -> Result<StatusCode, String>;
+type RequestCheck = fn(&Uri, &HeaderMap, &Value, usize) -> Result<StatusCode, String>;
 
 /// A vendor on loopback.
 pub(crate) struct Vendor {
@@ -44,14 +44,14 @@ pub(crate) struct Vendor {
 
 #[derive(Clone)]
 struct Behind {
-    judge: Judge,
+    judge: RequestCheck,
     took: Arc<Mutex<Vec<Value>>>,
     says: Arc<Mutex<Option<(u16, u64)>>>,
     refused: Arc<Mutex<Vec<String>>>,
 }
 
 impl Vendor {
-    pub(crate) async fn start(judge: Judge) -> Self {
+    pub(crate) async fn start(judge: RequestCheck) -> Self {
         let behind = Behind { judge, took: Arc::default(), says: Arc::default(), refused: Arc::default() };
         let Behind { took, says, refused, .. } = behind.clone();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -265,10 +265,10 @@ pub(crate) fn opsgenie(uri: &Uri, headers: &HeaderMap, said: &Value, _: usize) -
 }
 
 /// Each vendor, and the settings of a destination there.
-pub(crate) fn vendors() -> [(Judge, Value); 4] {
+pub(crate) fn vendors() -> [(RequestCheck, Value); 4] {
     let key = json!({ "env": "KEY" });
     [
-        (slack as Judge, json!({ "kind": "slack", "url": "/services/T0/B0/0123456789abcdef" })),
+        (slack as RequestCheck, json!({ "kind": "slack", "url": "/services/T0/B0/0123456789abcdef" })),
         (teams, json!({ "kind": "teams", "url": "/workflows/1?sig=0123456789abcdef" })),
         (pagerduty, json!({ "kind": "pagerduty", "url": "/v2/enqueue", "routing_key": key, "severity": "critical" })),
         (opsgenie, json!({ "kind": "opsgenie", "api_key": key, "priority": "P1", "teams": ["data"], "tags": ["etl"] })),
@@ -292,9 +292,9 @@ async fn each_vendor_accepts_alerts_whatever_the_log_says() {
             checked.unwrap();
         }
         let checked = vendor.took().len();
-        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 0);
+        assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 0);
         stage.failed_run(&hostile()).await;
-        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 1);
+        assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 1);
         let sent = alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
         let took = vendor.took();
         assert_eq!((sent, took.len()), (1, checked + 1), "{kind}");
@@ -312,9 +312,9 @@ async fn a_vendor_that_asks_to_wait_is_left_alone_and_its_secrets_are_not_record
         let (stage, vendor) = (Stage::new().await, Vendor::start(judge).await);
         let alerts = alerts_to(&stage, vendor.destination(&stage, settings));
         let send = async || alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
-        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 0);
+        assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 0);
         stage.failed_run("no table").await;
-        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 1);
+        assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 1);
         *vendor.says.lock().unwrap() = Some((429, 120));
         assert_eq!(send().await, 0, "{kind}");
         let backlog = stage.store.alerts().backlog().await.unwrap().remove(0);
@@ -353,7 +353,7 @@ async fn a_test_of_a_rule_leaves_nothing_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_and_what_is_open_stays_with_a_destination_whose_settings_change() {
+async fn waiting_and_open_alerts_survive_changes_of_a_destination() {
     let rotated = json!({ "env": "ROTATED" });
     let changes = [
         json!({ "url": "/services/T0/B0/0123456789abcdef?rotated" }),
@@ -371,7 +371,7 @@ async fn what_waits_and_what_is_open_stays_with_a_destination_whose_settings_cha
         let mut changed = settings.clone();
         changed.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let (before, after) = (alerts(settings), alerts(changed));
-        let find = async |alerts: &Alerts| alerts.find(Look::Once, stage.clock.now()).await.unwrap();
+        let find = async |alerts: &Alerts| alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap();
         let send = async |alerts: &Alerts| alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
         assert_eq!(find(&before).await, 0);
         stage.failed_run("no table").await;
@@ -408,9 +408,9 @@ async fn the_page_of_a_proxy_is_no_delivery() {
         let behind = Vendor { url: url.clone(), ..vendor };
         let to = [behind.destination(&stage, settings), crate::delivered::webhook_to(&url)];
         let alerts = Alerts::new(&stage.store, vec![AlertRule { to: to.into(), ..rule(Condition::RunFailed) }], None);
-        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 0);
+        assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 0);
         stage.failed_run("no table").await;
-        assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 2);
+        assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 2);
         assert_eq!(alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap(), 0, "{kind}");
         let backlog = stage.store.alerts().backlog().await.unwrap();
         assert_eq!(backlog.len(), 2, "{kind}: {backlog:?}");

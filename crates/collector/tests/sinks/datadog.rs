@@ -132,7 +132,7 @@ async fn logs_that_are_older_than_datadog_takes_them_are_left_out_and_counted() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_refused_is_said_without_the_key() {
+async fn a_refused_key_is_reported_without_the_key() {
     let stage = Stage::new().await;
     stage.run(5, &[]).await;
     // Repeats the key that it refuses.
@@ -151,7 +151,7 @@ async fn the_site_says_which_intake_it_is() {
     let stage = Stage::new().await;
     let place = |site: &str| {
         let settings = json!({ "token": { "env": "S" }, "site": site });
-        sink("datadog", settings, stage.clock.clone()).map(|setup| setup.destination.place())
+        sink("datadog", settings, stage.clock.clone()).map(|setup| setup.destination.location())
     };
     assert_eq!(place("us5.datadoghq.com").unwrap(), "https://http-intake.logs.us5.datadoghq.com/api/v2/logs");
     for wrong in ["https://datadoghq.eu", "app.datadoghq.eu", ""] {

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::routing::post;
 use axum::{Json, Router};
 use runlog_client::{HttpClientBuilder, TlsSettings, Wait};
-use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, Look, Webhook};
+use runlog_collector::alerts::{AlertRule, Alerts, Condition, Destination, SearchScope, Webhook};
 use runlog_model::wire::problems::NewProblemState;
 use runlog_model::{Clock, ProblemState, Timestamp};
 use secrecy::SecretString;
@@ -39,7 +39,7 @@ pub(crate) fn rule(condition: Condition) -> AlertRule {
 
 /// How many alerts a look finds that are new.
 async fn new(stage: &Stage, alerts: &Alerts) -> u64 {
-    alerts.find(Look::Once, stage.clock.now()).await.unwrap()
+    alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap()
 }
 
 /// A run that ends, and is due for the sink.
@@ -57,7 +57,7 @@ async fn deliver_one(stage: &Stage) {
 
 /// While a sink caught up, it waited with another run at each look, and each of them was told: a thousand mails.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sink_that_falls_behind_is_told_once_until_it_has_caught_up() {
+async fn a_sink_that_falls_behind_is_reported_once() {
     let stage = Stage::new().await;
     stage.store.deliveries().register_sink("sink", "loki", None).await.unwrap();
     let alerts = alerts(&stage, Condition::SinkBehind, &["http://127.0.0.1:9/"]);
@@ -226,12 +226,12 @@ async fn a_webhook_is_sent_the_headers_that_its_rule_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_run_is_told_with_its_problem_and_not_while_that_is_muted() {
+async fn a_failed_run_is_reported_with_its_problem_unless_muted() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let alerts = alerts(&stage, Condition::RunFailed, &[&url]);
     let look = async || {
-        let found = alerts.find(Look::Thorough, stage.clock.now()).await.unwrap();
+        let found = alerts.find(SearchScope::Thorough, stage.clock.now()).await.unwrap();
         alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
         found
     };
@@ -291,7 +291,7 @@ impl Wait for NoWait {
 
 /// While a webhook let each attempt wait for half a minute, nothing was looked for, and nobody else was told.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_another() {
+async fn an_unresponsive_destination_delays_neither_detection_nor_others() {
     let stage = Stage::new().await;
     // The machine takes connections for it, and nobody answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -324,7 +324,7 @@ async fn a_destination_that_says_nothing_holds_up_neither_the_looking_nor_anothe
 
 /// After an outage that was over each alert waited for its own next attempt, up to an hour.
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_destination_is_there_again_all_that_waits_for_it_is_told() {
+async fn all_waiting_alerts_are_sent_once_a_destination_recovers() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let alerts = alerts(&stage, Condition::RunFailed, &[&url]);
@@ -349,9 +349,9 @@ async fn when_a_destination_is_there_again_all_that_waits_for_it_is_told() {
 }
 
 /// A clock that goes on by 25 seconds whenever it is looked at.
-struct Hurry(AtomicI64);
+struct FastClock(AtomicI64);
 
-impl Clock for Hurry {
+impl Clock for FastClock {
     fn now(&self) -> Timestamp {
         Timestamp::clamped(self.0.fetch_add(25_000, Ordering::Relaxed))
     }
@@ -367,7 +367,7 @@ async fn a_pass_ends_after_a_minute_and_the_next_one_sends_the_rest() {
         stage.run(1, &[]).await;
     }
     assert_eq!(new(&stage, &alerts).await, 3);
-    let (clock, stop) = (Hurry(AtomicI64::new(0)), CancellationToken::new());
+    let (clock, stop) = (FastClock(AtomicI64::new(0)), CancellationToken::new());
     for sent in [1, 1, 1, 0] {
         assert_eq!(alerts.send_due(&clock, &stop).await.unwrap(), sent);
     }

@@ -147,7 +147,7 @@ pub(crate) struct Kept {
     summaries: Vec<Value>,
     pub(crate) is_mended: bool,
     /// Access tokens that were given, and those that are not taken any more.
-    pub(crate) tokens_given: usize,
+    pub(crate) tokens_issued: usize,
     pub(crate) tokens_ended: usize,
     refuse_before: Option<Timestamp>,
     /// Only of the streams with this level.
@@ -240,12 +240,12 @@ impl FakeServer {
     /// From now on it refuses the access tokens that it gave.
     pub(crate) fn end_tokens(&self) {
         let mut kept = self.kept();
-        kept.tokens_ended = kept.tokens_given;
+        kept.tokens_ended = kept.tokens_issued;
     }
 
     /// How many access tokens it gave.
-    pub(crate) fn tokens_given(&self) -> usize {
-        self.kept().tokens_given
+    pub(crate) fn tokens_issued(&self) -> usize {
+        self.kept().tokens_issued
     }
 
     /// How many records it has.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_collector::alerts::{
-    AlertRule, Alerts, Condition, Destination, GroupBy, Look, Maintenance, TaskSchedule, TimeOf,
+    AlertRule, Alerts, Condition, Destination, GroupBy, Maintenance, SearchScope, TaskSchedule, TimeOf,
 };
 use runlog_model::wire::alerts::AlertState;
 use runlog_model::wire::components::{MeasuredRun, RunComponents};
@@ -29,7 +29,7 @@ fn lasting(to: Vec<Destination>) -> AlertRule {
 
 /// One search, and one pass of sending: the number of new alerts, and of those sent.
 async fn round(stage: &Stage, alerts: &Alerts) -> (u64, u64) {
-    let new = alerts.find(Look::Once, stage.clock.now()).await.unwrap();
+    let new = alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap();
     (new, alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap())
 }
 
@@ -40,7 +40,7 @@ async fn states(stage: &Stage) -> Vec<AlertState> {
     items.into_iter().map(|item| item.state).collect()
 }
 
-fn whats(told: &[Value]) -> Vec<String> {
+fn kinds(told: &[Value]) -> Vec<String> {
     told.iter().map(|body| body["what"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
@@ -67,7 +67,7 @@ async fn an_alert_that_ends_is_resolved_and_closed_once_by_whichever_node_sees_i
     assert_eq!(round(&stage, &nodes[1]).await, (0, 0), "it goes on");
     stage.good_run().await;
     let now = stage.clock.now();
-    let (a, b) = tokio::join!(nodes[0].find(Look::Once, now), nodes[1].find(Look::Once, now));
+    let (a, b) = tokio::join!(nodes[0].find(SearchScope::Once, now), nodes[1].find(SearchScope::Once, now));
     assert_eq!(a.unwrap() + b.unwrap(), 3, "the end is told once at each destination");
     let stop = CancellationToken::new();
     let (a, b) = tokio::join!(nodes[0].send_due(&*stage.clock, &stop), nodes[1].send_due(&*stage.clock, &stop));
@@ -81,7 +81,7 @@ async fn an_alert_that_ends_is_resolved_and_closed_once_by_whichever_node_sees_i
     let alias = genie.took()[0]["body"]["alias"].as_str().unwrap().to_owned();
     assert!(genie.took()[2]["path"].as_str().unwrap().starts_with(&format!("/v2/alerts/{alias}/close")));
     let told = drain(&mut told);
-    assert_eq!(whats(&told), ["run_failed", "run_failed", "recovered"]);
+    assert_eq!(kinds(&told), ["run_failed", "run_failed", "recovered"]);
     assert_eq!((&told[2]["of"], &told[2]["subjectId"]), (&json!("run_failed"), &told[0]["subjectId"]));
 
     // It fails again: another alert, which ends again.
@@ -93,7 +93,7 @@ async fn an_alert_that_ends_is_resolved_and_closed_once_by_whichever_node_sees_i
 
 /// A destination was away when the alert was found, and there again when that was over.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_is_never_told_before_the_beginning() {
+async fn a_recovery_is_never_sent_before_its_alert() {
     let stage = Stage::new().await;
     let pager = Vendor::start(pagerduty).await;
     let [_, _, (_, to), _] = vendors();
@@ -159,21 +159,21 @@ async fn alerts_about_the_same_are_one_message_and_end_together() {
     stage.ended_run(tasks[0], FinishRun::with_status(RunStatus::Successful)).await;
     assert_eq!(round(&stage, &alerts).await, (1, 1));
     let messages = drain(&mut told);
-    assert_eq!(whats(&messages), ["recovered"]);
+    assert_eq!(kinds(&messages), ["recovered"]);
 }
 
 /// A node had sent a message about two alerts, and ended before it recorded that. Its next attempt had the same ID, and told
 /// of a third alert: who knows messages by their IDs did not read of that one. If it had recorded one of the two, the other
 /// one was told again with another ID.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_sent_again_tells_the_same_and_what_was_found_since_is_another() {
+async fn a_repeated_message_has_the_same_alerts() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let grouped = AlertRule { group_by: GroupBy::Rule, ..lasting(vec![webhook_to(&url)]) };
     let alerts = Alerts::new(&stage.store, vec![grouped], None);
     assert_eq!(round(&stage, &alerts).await, (0, 0));
     let runs = [stage.failed_run("no table").await, stage.failed_run("no table").await];
-    assert_eq!(alerts.find(Look::Once, stage.clock.now()).await.unwrap(), 2);
+    assert_eq!(alerts.find(SearchScope::Once, stage.clock.now()).await.unwrap(), 2);
     let destination = stage.store.alerts().backlog().await.unwrap().remove(0).destination;
     let first = stage.store.alerts().claim(&destination).await.unwrap().unwrap();
     assert_eq!(stage.store.alerts().claim_others(&first, false).await.unwrap().len(), 1);
@@ -196,7 +196,7 @@ async fn the_first_alert_of_a_message_waits_for_others() {
     let (url, mut told) = hook().await;
     let grouped = AlertRule { group_by: GroupBy::Task, ..lasting(vec![webhook_to(&url)]) };
     let alerts = Alerts::new(&stage.store, vec![grouped], None);
-    let look = async || alerts.find(Look::Thorough, stage.clock.now()).await.unwrap();
+    let look = async || alerts.find(SearchScope::Thorough, stage.clock.now()).await.unwrap();
     let send = async || alerts.send_due(&*stage.clock, &CancellationToken::new()).await.unwrap();
     assert_eq!(look().await, 0);
     stage.failed_run("no table").await;
@@ -223,7 +223,7 @@ fn for_an_hour(stage: &Stage) -> Maintenance {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_maintenance_window_only_what_is_still_wrong_is_told_in_one_message() {
+async fn after_a_maintenance_window_one_message_lists_what_is_still_wrong() {
     for is_over in [true, false] {
         let stage = Stage::new().await;
         let (url, mut told) = hook().await;
@@ -251,7 +251,7 @@ async fn after_a_maintenance_window_only_what_is_still_wrong_is_told_in_one_mess
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_and_goes_is_told_a_few_times_an_hour() {
+async fn a_flapping_alert_is_reported_a_few_times_an_hour() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let alerts = Alerts::new(&stage.store, vec![lasting(vec![webhook_to(&url)])], None);
@@ -266,11 +266,11 @@ async fn what_comes_and_goes_is_told_a_few_times_an_hour() {
     assert_eq!(round(&stage, &alerts).await, (0, 0));
     stage.pass(31 * MINUTE_MS);
     assert_eq!(round(&stage, &alerts).await, (1, 1), "it has been over for half an hour");
-    assert_eq!(whats(&drain(&mut told)), ["recovered"]);
+    assert_eq!(kinds(&drain(&mut told)), ["recovered"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_is_not_told_while_its_rule_is_muted_and_is_closed_where_it_would_stay_open() {
+async fn a_recovery_of_a_muted_rule_only_closes_open_incidents() {
     let stage = Stage::new().await;
     let pager = Vendor::start(pagerduty).await;
     let (url, mut told) = hook().await;
@@ -306,7 +306,7 @@ async fn a_problem_is_over_when_somebody_has_resolved_it() {
     let resolved = NewProblemState { state: ProblemState::Resolved, until: None, note: None };
     stage.store.problems().set_state(&problem.id, &resolved, "ada").await.unwrap();
     assert_eq!(round(&stage, &alerts).await, (1, 1));
-    assert_eq!(whats(&drain(&mut told)), ["new_problem", "recovered"]);
+    assert_eq!(kinds(&drain(&mut told)), ["new_problem", "recovered"]);
 }
 
 fn rows(processed: u64, rejected: Option<u64>) -> FinishRun {
@@ -324,7 +324,7 @@ async fn texts(stage: &Stage, alerts: &Alerts, told: &mut tokio::sync::mpsc::Unb
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rejected_rows_are_told_from_a_number_on_until_a_run_rejects_fewer() {
+async fn rejected_rows_are_reported_from_the_threshold_on() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let when = vec![Condition::RejectedRows];
@@ -355,7 +355,7 @@ async fn rejected_rows_are_told_from_a_number_on_until_a_run_rejects_fewer() {
 /// The threshold and the tasks of a rule counted after the limit of a search: what came behind 5,000 runs that rejected some
 /// row was never reported.
 #[tokio::test(flavor = "multi_thread")]
-async fn rejected_rows_are_told_behind_any_number_of_runs_below_the_threshold() {
+async fn rejected_rows_are_found_among_any_number_of_runs() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let when = vec![Condition::RejectedRows];
@@ -370,7 +370,7 @@ async fn rejected_rows_are_told_behind_any_number_of_runs_below_the_threshold() 
 
 /// A run was looked for among the newest of its task: one that hung while thirty others were triggered was never reported.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_hangs_is_told_however_many_were_triggered_since() {
+async fn a_hanging_run_is_reported_among_any_number_of_runs() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let rule = AlertRule { when: vec![Condition::RunSlow], recovery: false, ..lasting(vec![webhook_to(&url)]) };
@@ -398,7 +398,7 @@ async fn a_run_that_hangs_is_told_however_many_were_triggered_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn far_more_or_fewer_rows_than_usual_are_told() {
+async fn unusual_numbers_of_rows_are_reported() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let when = vec![Condition::RowsUnusual];
@@ -422,7 +422,7 @@ async fn far_more_or_fewer_rows_than_usual_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_starts_nothing_is_told_once_until_nothing_waits_for_it() {
+async fn an_unavailable_engine_is_reported_once() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let when = vec![Condition::EngineUnavailable];
@@ -456,7 +456,7 @@ async fn an_engine_that_starts_nothing_is_told_once_until_nothing_waits_for_it()
 /// The tasks of a rule counted after the limit of a search: what waited behind 5,000 runs of other tasks was never
 /// reported.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_is_told_behind_any_number_of_runs_of_other_tasks() {
+async fn an_unavailable_engine_is_found_among_any_number_of_runs() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let rule = AlertRule {
@@ -485,7 +485,7 @@ async fn an_engine_is_told_behind_any_number_of_runs_of_other_tasks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_did_not_run_by_its_schedule_is_told_until_it_runs() {
+async fn a_missed_schedule_is_reported_until_the_task_runs() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let due = stage.clock.now().plus_millis(60 * MINUTE_MS);
@@ -615,9 +615,9 @@ async fn the_end_of_what_is_about_tasks_in_a_maintenance_window_is_held_too() {
     assert_eq!(round(&stage, &alerts).await, (2, 0), "their task is in the window");
     stage.pass(60 * MINUTE_MS);
     assert_eq!(round(&stage, &alerts).await, (0, 2));
-    let mut whats = whats(&drain(&mut told));
-    whats.sort_unstable();
-    assert_eq!(whats, ["log_incomplete", "new_problem", "recovered", "recovered"]);
+    let mut kinds = kinds(&drain(&mut told));
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["log_incomplete", "new_problem", "recovered", "recovered"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -698,7 +698,7 @@ async fn a_run_without_an_end_ended_when_it_was_triggered_unless_it_was_seen_run
 
 /// The reason was nowhere in the alert, and an engine that was away was none that is unavailable.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_did_not_begin_for_want_of_its_engine_is_told_with_the_reason() {
+async fn a_run_not_started_by_its_engine_is_reported_with_the_reason() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let when = vec![Condition::RunFailed, Condition::EngineUnavailable];
@@ -785,7 +785,7 @@ async fn rows_are_those_of_components_if_the_run_names_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_of_far_more_or_fewer_records_than_usual_is_told() {
+async fn unusual_numbers_of_records_are_reported() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let when = vec![Condition::LogUnusual];
@@ -809,7 +809,7 @@ async fn a_log_of_far_more_or_fewer_records_than_usual_is_told() {
 
 /// A daily task was late only after three days.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daily_task_that_does_not_start_is_told_a_quarter_of_an_hour_later() {
+async fn a_late_daily_task_is_reported_after_the_grace_period() {
     let stage = Stage::new().await;
     let (url, mut told) = hook().await;
     let rule = AlertRule { when: vec![Condition::TaskLate], ..lasting(vec![webhook_to(&url)]) };

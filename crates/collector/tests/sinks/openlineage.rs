@@ -213,14 +213,14 @@ async fn rows_of_components_are_statistics_of_inputs_and_outputs_and_plans_are_p
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_refuses_the_token_or_is_something_else_is_said() {
+async fn a_refused_token_or_a_wrong_service_is_reported() {
     let stage = Stage::new().await;
     let (_, to) = service(&stage).await;
-    let url = to.place();
+    let url = to.location();
     assert!(url.ends_with("/api/v1/lineage"), "{url}");
     let settings = json!({ "url": url });
     let open = sink("openlineage", settings, stage.clock.clone()).unwrap().destination;
-    assert_eq!(open.place(), url, "the address of the endpoint is taken as it is");
+    assert_eq!(open.location(), url, "the address of the endpoint is taken as it is");
     let said = open.check().await.unwrap_err().to_string();
     assert!(said.contains("401"), "{said}");
     assert!(sink("openlineage", json!({}), stage.clock.clone()).is_err());

@@ -54,10 +54,10 @@ pub(crate) enum FileForm {
     Array,
     Lines,
     Envelope,
-    GzipUnsaid,
+    GzipWithoutHeader,
     Gzip,
     Zstd,
-    ZstdUnsaid,
+    ZstdWithoutHeader,
     Deflate,
 }
 
@@ -67,6 +67,8 @@ pub(crate) enum At {
     Token,
     /// The tasks.
     Tasks,
+    /// A single task.
+    Task,
     /// The runs of the task.
     List,
     /// The runs of any other task.
@@ -78,6 +80,8 @@ pub(crate) enum At {
     Live,
     /// Component metrics.
     Components,
+    /// The search in the history of runs.
+    History,
     /// The list of plan executions.
     Plans,
     /// A plan execution, its steps, their error handlers, and plans.
@@ -100,7 +104,7 @@ pub(crate) enum Fault {
     /// Ends the body after so many bytes, and says its full length.
     CutAfter(usize),
     /// Ends the body after so many bytes, and says nothing.
-    CutUnsaid(usize),
+    CutWithoutHeader(usize),
     /// Gives no answer: of a download, and of a list.
     Hang,
     /// A body that unpacks to far more than it is.
@@ -155,6 +159,12 @@ pub(crate) struct Script {
     pub(crate) size_is_bytes: bool,
     /// None: the service knows no component metrics, as Talend Cloud does after 31 days.
     pub(crate) metrics: Option<Metrics>,
+    /// What the service tells only of a single task, beside its fields in a list.
+    pub(crate) task: Option<Value>,
+    /// The runs of the history, by category; none: the service has no history.
+    pub(crate) history: Option<HashMap<&'static str, Vec<Value>>>,
+    /// How far the clock of the service is behind. Unit: milliseconds.
+    pub(crate) clock_behind_ms: i64,
     /// The plan executions, newest first.
     pub(crate) plans: Vec<Value>,
     /// The audit logs of the tenant, in any order.
@@ -188,6 +198,9 @@ impl Script {
             has_just_ended: false,
             size_is_bytes: false,
             metrics: None,
+            task: None,
+            history: None,
+            clock_behind_ms: 0,
             plans: Vec::new(),
             audit_logs: Vec::new(),
             audit_logs_meanwhile: Vec::new(),
@@ -336,6 +349,8 @@ impl Stage {
             .route("/processing/executions/{id}", get(execution))
             .route("/processing/executables/tasks/{id}/executions", get(executions))
             .route("/orchestration/executables/tasks", get(tasks))
+            .route("/orchestration/executables/tasks/{id}", get(task))
+            .route("/monitoring/observability/executions/search", post(history))
             .route("/monitoring/executions/{id}/logs", post(generate).get(live))
             .route("/monitoring/executions/{id}/logs/status", post(status))
             .route("/monitoring/observability/executions/{id}/component", get(components))
@@ -344,6 +359,7 @@ impl Stage {
             .route("/security/audit/logs", get(audit_logs))
             .route("/files/{key}", get(file))
             .fallback(get(plan_part))
+            .layer(axum::middleware::map_response_with_state(Arc::clone(&shared), dated))
             .with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let mut settings = ClientSettings::new(Url::parse(&format!("http://{address}")).unwrap(), credentials);
@@ -630,6 +646,44 @@ async fn tasks(State(app): App, headers: HeaderMap) -> Answer {
         .unwrap_or_else(|| json_answer(200, &json!({"items": [item], "limit": 100, "offset": 0, "total": 1})))
 }
 
+/// What is told of a single task.
+async fn task(State(app): App, headers: HeaderMap) -> Answer {
+    if let Some(answer) = failed(app.note(At::Task, String::new()).as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    match &app.script.lock().unwrap().task {
+        Some(task) => json_answer(200, task),
+        None => json_answer(404, &json!({"status": 404, "message": "there is no task"})),
+    }
+}
+
+/// The runs of the history that have one of the wanted IDs. As the vendor's OpenAPI file describes it.
+async fn history(State(app): App, headers: HeaderMap, body: Bytes) -> Answer {
+    let search: Value = serde_json::from_slice(&body).unwrap();
+    let fault = app.note(At::History, search.to_string());
+    if let Some(answer) = failed(fault.as_ref()).or(app.check_token(&headers)) {
+        return answer;
+    }
+    let filter = |name: &str| search["filters"].as_array().unwrap().iter().find(|filter| filter["field"] == name);
+    let wanted = filter("id").map(|filter| filter["value"].as_array().unwrap().clone()).unwrap_or_default();
+    assert!(wanted.len() <= 200 && search["environmentId"].is_string() && search["exclude"] == "PLAN_EXECUTIONS");
+    let script = app.script.lock().unwrap();
+    let Some(history) = &script.history else {
+        return json_answer(404, &json!({"status": 404, "message": "there is no history"}));
+    };
+    let of_category = history.get(search["category"].as_str().unwrap()).into_iter().flatten();
+    let items: Vec<&Value> = of_category.filter(|item| wanted.contains(&item["id"])).collect();
+    json_answer(200, &json!({"items": items, "limit": 200, "offset": 0, "nextPageExists": false}))
+}
+
+/// The answer with the time by the clock of the service.
+async fn dated(State(app): App, mut answer: Answer) -> Answer {
+    let now_ms = app.time.now().as_millis() - app.script.lock().unwrap().clock_behind_ms;
+    let date = jiff::Timestamp::from_millisecond(now_ms).unwrap().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    answer.headers_mut().insert(header::DATE, date.to_string().parse().unwrap());
+    answer
+}
+
 struct Wanted {
     start: i64,
     end: i64,
@@ -683,12 +737,12 @@ fn file_of(script: &Script, page: &[(i64, String)]) -> Vec<u8> {
         _ => format!("[\n{}\n]\n", lines.join(",\n")),
     };
     match script.form {
-        FileForm::Gzip | FileForm::GzipUnsaid => {
+        FileForm::Gzip | FileForm::GzipWithoutHeader => {
             let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             packed.write_all(plain.as_bytes()).unwrap();
             packed.finish().unwrap()
         }
-        FileForm::Zstd | FileForm::ZstdUnsaid => zstd::encode_all(plain.as_bytes(), 1).unwrap(),
+        FileForm::Zstd | FileForm::ZstdWithoutHeader => zstd::encode_all(plain.as_bytes(), 1).unwrap(),
         FileForm::Deflate => {
             let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
             packed.write_all(plain.as_bytes()).unwrap();
@@ -806,7 +860,7 @@ async fn file(State(app): App, Path(key): Path<String>, headers: HeaderMap) -> A
             *answered.body_mut() = Body::from_stream(futures::StreamExt::chain(first, broken));
             answered.headers_mut().insert(header::CONTENT_LENGTH, left.into());
         }
-        Some(Fault::CutUnsaid(count)) => *answered.body_mut() = Body::from(whole[..count].to_vec()),
+        Some(Fault::CutWithoutHeader(count)) => *answered.body_mut() = Body::from(whole[..count].to_vec()),
         Some(Fault::Bomb) => {
             let zeros = vec![b' '; 200 << 20];
             *answered.body_mut() = Body::from(zstd::encode_all(zeros.as_slice(), 1).unwrap());

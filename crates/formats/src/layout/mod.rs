@@ -52,7 +52,7 @@ pub struct LayoutError {
 
 /// The parts of the first line of a record.
 #[derive(Debug)]
-pub(crate) struct Laid<'a> {
+pub(crate) struct LayoutMatch<'a> {
     pub(crate) moment: Moment,
     pub(crate) severity: Option<&'a str>,
     pub(crate) component: Option<&'a str>,
@@ -193,7 +193,7 @@ impl Layout {
     }
 
     /// The parts of a line, without its line break; none if it does not begin a record.
-    pub(crate) fn read<'a>(&'a self, line: &'a str) -> Option<Laid<'a>> {
+    pub(crate) fn read<'a>(&'a self, line: &'a str) -> Option<LayoutMatch<'a>> {
         let groups = self.0.line.captures(line)?;
         let (mut moment, mut message) = (None, None);
         let (mut severity, mut component, mut further) = (None, None, Vec::new());
@@ -209,7 +209,7 @@ impl Layout {
             }
         }
         let (moment, is_head) = (moment?, message.is_none());
-        Some(Laid { moment, severity, component, further, message: message.unwrap_or_default(), is_head })
+        Some(LayoutMatch { moment, severity, component, further, message: message.unwrap_or_default(), is_head })
     }
 }
 
@@ -305,7 +305,7 @@ impl Compiler<'_> {
                     None => return Err(Self::wrong(begin, "nothing follows the backslash")),
                 },
                 Some('$') if self.peek() == Some('{') => {
-                    return Err(Self::wrong(begin, "a lookup (${…}) is not supported; write what it stands for"));
+                    return Err(Self::wrong(begin, "a lookup (${…}) is not supported; replace it with its value"));
                 }
                 Some('\n') => _ = self.breaks.get_or_insert(begin),
                 Some(letter) => self.literal(letter, begin)?,

@@ -91,8 +91,8 @@ impl TextReader {
     }
 
     /// Lines that were not valid UTF-8.
-    pub(crate) fn odd(&self) -> u64 {
-        self.decoder.odd
+    pub(crate) fn invalid_texts(&self) -> u64 {
+        self.decoder.invalid_texts
     }
 
     /// Memory for the next line.
@@ -168,7 +168,7 @@ impl TextReader {
         let open = if self.last_time.is_some() { &mut self.open } else { &mut self.preamble };
         match open {
             Some(open) if open.message.len() + line.len() < JOINED_BYTES_MAX => {
-                open.go_on(line, carriage_return);
+                open.append_line(line, carriage_return);
                 None
             }
             // A record of its own, or the rest of one that would be too long. Without a time so far, a preamble that is
@@ -250,7 +250,7 @@ impl Open {
     }
 
     /// Adds a line.
-    fn go_on(&mut self, line: &str, carriage_return: &str) {
+    fn append_line(&mut self, line: &str, carriage_return: &str) {
         if std::mem::take(&mut self.is_head) {
             self.message.clear();
         } else {

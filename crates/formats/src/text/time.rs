@@ -40,14 +40,14 @@ pub(super) struct Stamped<'a> {
 }
 
 /// A date, with or without its year, and a time of day.
-struct Written {
+struct ParsedDate {
     year: Option<i16>,
     month: i8,
     day: i8,
     time: Time,
     zone: Option<Offset>,
     /// The same date with the year in front, where it may be both.
-    year_first: Option<Box<Written>>,
+    year_first: Option<Box<ParsedDate>>,
 }
 
 impl Clock {
@@ -144,7 +144,7 @@ impl Clock {
         None
     }
 
-    fn instant(&self, written: &Written) -> Option<Timestamp> {
+    fn instant(&self, written: &ParsedDate) -> Option<Timestamp> {
         let at = |year: i16| {
             let date = Date::new(year, written.month, written.day).ok()?;
             let civil = DateTime::from_parts(date, written.time);
@@ -170,7 +170,7 @@ impl Clock {
         let time = match moment {
             Moment::Epoch(ms) => Timestamp::from_epoch(&ms.into())?,
             Moment::Date { year, month, day, time, zone } => {
-                self.instant(&Written { year, month, day, time, zone, year_first: None })?
+                self.instant(&ParsedDate { year, month, day, time, zone, year_first: None })?
             }
             Moment::TimeOfDay(time) => self.on_day(time)?,
         };
@@ -226,7 +226,7 @@ fn epoch(scan: &mut Scan<'_>) -> Option<Timestamp> {
 }
 
 /// `2026-11-27 20:02:09,123`, `2026/11/27T20:02`, `27/11/2026 20:02:09`, `27.11.26, 20:02:09`.
-fn numeric(scan: &mut Scan<'_>, order: DateOrder) -> Option<Written> {
+fn numeric(scan: &mut Scan<'_>, order: DateOrder) -> Option<ParsedDate> {
     let (first, digits) = scan.number(4)?;
     let separator = scan.one_of(&['-', '/', '.'])?;
     let (second, second_digits) = scan.number(2)?;
@@ -249,15 +249,15 @@ fn numeric(scan: &mut Scan<'_>, order: DateOrder) -> Option<Written> {
     let zone = scan.zone();
     let written = |year: u32, month: u32, day: u32| {
         let year = Some(i16::try_from(year).ok()?);
-        Some(Written { year, month: small(month)?, day: small(day)?, time, zone, year_first: None })
+        Some(ParsedDate { year, month: small(month)?, day: small(day)?, time, zone, year_first: None })
     };
     let is_either = digits == 2 && third_digits == 2 && separator == '/';
     let year_first = is_either.then(|| written(first + 2_000, second, third)).flatten();
-    Some(Written { year_first: year_first.map(Box::new), ..written(year, month, day)? })
+    Some(ParsedDate { year_first: year_first.map(Box::new), ..written(year, month, day)? })
 }
 
 /// `27 Nov 2026 20:02:09`, `27-Nov-2026 20:02:09.123`, `27/Nov/2026:20:02:09 +0000`, `Fri, 27 Nov 2026 20:02:09`.
-fn day_and_name(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
+fn day_and_name(scan: &mut Scan<'_>, _: DateOrder) -> Option<ParsedDate> {
     scan.weekday();
     let (day, digits) = scan.number(2)?;
     if digits > 2 {
@@ -273,7 +273,7 @@ fn day_and_name(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
     }
     scan.after_date()?;
     let time = scan.time_of_day(false)?;
-    Some(Written {
+    Some(ParsedDate {
         year: Some(i16::try_from(year).ok()?),
         month,
         day: small(day)?,
@@ -284,7 +284,7 @@ fn day_and_name(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
 }
 
 /// `Nov 27 20:02:09`, `Nov 27, 2026 8:02:09 PM`, `Fri Nov 27 20:02:09 CET 2026`.
-fn name_and_day(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
+fn name_and_day(scan: &mut Scan<'_>, _: DateOrder) -> Option<ParsedDate> {
     scan.weekday();
     let month = scan.month()?;
     scan.one_of(&[' '])?;
@@ -316,11 +316,11 @@ fn name_and_day(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
         zone = zone.or_else(|| scan.zone());
     }
     let year = year.map(i16::try_from).transpose().ok()?;
-    Some(Written { year, month, day: small(day)?, time, zone, year_first: None })
+    Some(ParsedDate { year, month, day: small(day)?, time, zone, year_first: None })
 }
 
 /// `20261127T200209.123Z`, `20261127 20:02:09`.
-fn compact(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
+fn compact(scan: &mut Scan<'_>, _: DateOrder) -> Option<ParsedDate> {
     let digits: String = scan.0.chars().take_while(char::is_ascii_digit).take(9).collect();
     if digits.len() != 8 {
         return None;
@@ -337,7 +337,7 @@ fn compact(scan: &mut Scan<'_>, _: DateOrder) -> Option<Written> {
         scan.time_of_day(false)?
     };
     let part = |from: usize| digits[from..from + 2].parse::<i8>().ok();
-    Some(Written { year: Some(year), month: part(4)?, day: part(6)?, time, zone: scan.zone(), year_first: None })
+    Some(ParsedDate { year: Some(year), month: part(4)?, day: part(6)?, time, zone: scan.zone(), year_first: None })
 }
 
 fn small(number: u32) -> Option<i8> {

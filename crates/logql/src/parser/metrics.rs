@@ -255,6 +255,9 @@ impl Parser<'_> {
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
+        if grouping.is_some() && word == "approx_topk" {
+            return Err(self.error("grouping not allowed for approx_topk aggregation"));
+        }
         Ok(MetricExpr::Aggregate(Box::new(AggregateExpr { op, count, grouping, inner })))
     }
 
@@ -282,8 +285,6 @@ impl Parser<'_> {
         self.regex(&text, offset)?;
         let regex = self.regex(&format!("^(?s:{text})$"), offset)?;
         self.expect(")")?;
-        // Go takes `$1x` for the group 1 and Rust for a group `1x`.
-        let replacement = braced(&replacement);
         Ok(MetricExpr::LabelReplace(Box::new(LabelReplaceExpr { inner, target, replacement, source, regex })))
     }
 }
@@ -297,24 +298,6 @@ impl MetricExpr {
             _ => false,
         }
     }
-}
-
-/// `$1` as `${1}`.
-fn braced(replacement: &str) -> String {
-    let mut braced = String::new();
-    let mut rest = replacement;
-    while let Some(at) = rest.find('$') {
-        braced.push_str(&rest[..=at]);
-        rest = &rest[at + 1..];
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        if digits > 0 {
-            braced.push('{');
-            braced.push_str(&rest[..digits]);
-            braced.push('}');
-            rest = &rest[digits..];
-        }
-    }
-    braced + rest
 }
 
 fn range_op(word: &str) -> Option<RangeOp> {
@@ -346,7 +329,8 @@ fn aggregate_op(word: &str) -> Option<AggregateOp> {
         "count" => AggregateOp::Count,
         "stddev" => AggregateOp::StdDev,
         "stdvar" => AggregateOp::StdVar,
-        "topk" => AggregateOp::TopK,
+        // The exact series are an approximation.
+        "topk" | "approx_topk" => AggregateOp::TopK,
         "bottomk" => AggregateOp::BottomK,
         "sort" => AggregateOp::Sort,
         "sort_desc" => AggregateOp::SortDesc,

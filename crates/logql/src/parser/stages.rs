@@ -7,6 +7,8 @@ use crate::ast::{
     PatternPart, Stage, Unwrap,
 };
 use crate::error::ParseError;
+use crate::ip::IpFilter;
+use crate::labels::ERROR;
 use crate::lexer::Token;
 use crate::parser::{Parser, RangedLog};
 use crate::template::Template;
@@ -30,7 +32,7 @@ impl Parser<'_> {
                     let is_empty = |text: &LineText| match text {
                         LineText::Plain(text) => text.is_empty(),
                         LineText::Regex(regex) => regex.as_str().is_empty(),
-                        LineText::Pattern(_) => false,
+                        LineText::Pattern(_) | LineText::Ip(_) => false,
                     };
                     if filter.is_negated || !filter.texts.iter().any(is_empty) {
                         ranged.log.stages.push(Stage::Line(filter));
@@ -83,10 +85,13 @@ impl Parser<'_> {
     }
 
     fn line_text(&mut self, symbol: &str) -> Result<LineText, ParseError> {
-        if self.is_word("ip") {
-            return Err(self.error("ip() is not supported"));
-        }
         let offset = self.offset();
+        if self.take_word("ip") {
+            return match symbol {
+                "|=" | "!=" => Ok(LineText::Ip(self.ip_filter()?)),
+                _ => Err(self.error_at(offset, "ip() is only allowed after |= and !=")),
+            };
+        }
         let text = self.text()?;
         match &symbol[1..] {
             "~" => Ok(LineText::Regex(self.regex(&text, offset)?)),
@@ -96,6 +101,21 @@ impl Parser<'_> {
             }
             _ => Ok(LineText::Plain(text)),
         }
+    }
+
+    /// `("10.0.0.0/8")`, after `ip`.
+    fn ip_filter(&mut self) -> Result<IpFilter, ParseError> {
+        self.expect("(")?;
+        let offset = self.offset();
+        let text = self.text()?;
+        let filter = IpFilter::parse(&text).ok_or_else(|| {
+            let message = format!(
+                "{text:?} is not an address, a range such as 10.0.0.1-10.0.0.9, or a prefix such as 10.0.0.0/8"
+            );
+            self.error_at(offset, message)
+        })?;
+        self.expect(")")?;
+        Ok(filter)
     }
 
     /// What follows a `|`.
@@ -201,13 +221,23 @@ impl Parser<'_> {
     fn template(&mut self) -> Result<Template, ParseError> {
         let offset = self.offset();
         let text = self.text()?;
-        Template::parse(&text).map_err(|message| self.error_at(offset, format!("invalid template: {message}")))
+        let compile = |expression: &str| self.regex(expression, offset).map_err(|error| error.message);
+        Template::parse(&text, &compile)
+            .map_err(|message| self.error_at(offset, format!("invalid template: {message}")))
     }
 
     fn label_formats(&mut self) -> Result<Vec<(String, LabelValue)>, ParseError> {
         let mut formats = Vec::new();
         loop {
+            let offset = self.offset();
             let name = self.identifier()?;
+            if name == ERROR {
+                return Err(self.error_at(offset, format!("{ERROR} cannot be formatted")));
+            }
+            if formats.iter().any(|(known, _)| *known == name) {
+                let message = format!("multiple label name '{name}' not allowed in a single format operation");
+                return Err(self.error_at(offset, message));
+            }
             self.expect("=")?;
             let value = match self.peek() {
                 Token::Identifier(other) => {
@@ -306,8 +336,12 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("a comparison")),
         };
         self.next += 1;
-        if self.is_word("ip") {
-            return Err(self.error("ip() is not supported"));
+        let offset = self.offset();
+        if self.take_word("ip") {
+            return match symbol {
+                "=" | "!=" => Ok(LabelFilter::Ip { name, filter: self.ip_filter()?, is_negated: symbol == "!=" }),
+                _ => Err(self.error_at(offset, "ip() is only allowed after = and !=")),
+            };
         }
         if let (Token::Text(_), Some(op)) = (self.peek(), matching) {
             return Ok(LabelFilter::Text(self.matcher_with(name, op)?));

@@ -1,9 +1,8 @@
 //! Errors of stages: labels of the record.
 
+pub(crate) use crate::labels::ERROR;
 use crate::labels::LabelSet;
 
-/// The label with the kind of an error of a stage.
-pub(crate) const ERROR: &str = "__error__";
 /// The label that says what was wrong.
 pub(crate) const ERROR_DETAILS: &str = "__error_details__";
 

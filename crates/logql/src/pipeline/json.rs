@@ -1,8 +1,11 @@
 //! The stages `json` and `unpack`.
+//!
+//! Objects are read level by level, and numbers stay as they are written.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use crate::ast::{JsonField, JsonStep};
 use crate::labels::Entry;
@@ -11,44 +14,72 @@ use crate::pipeline::failure::fail;
 /// Most labels that are taken from one line.
 const LABELS_MAX: usize = 256;
 
+/// Deepest nesting of objects whose members become labels.
+const DEPTH_MAX: usize = 32;
+
+/// The members of an object, by name.
+type Object<'j> = BTreeMap<Cow<'j, str>, &'j RawValue>;
+
 /// Adds the values of a line as labels: all that are not lists, or those at some paths.
 pub(super) fn extract(fields: &[JsonField], entry: &mut Entry<'_>) {
-    let Some(object) = object_of(entry) else { return };
-    if fields.is_empty() {
-        let mut left = LABELS_MAX;
-        return add_all(&object, "", entry, &mut left);
+    let line = entry.line.clone();
+    let Some(object) = object_of(&line, entry) else { return };
+    let extracted = match fields.is_empty() {
+        true => add_all(&object, entry),
+        false => add_fields(fields, &object, entry),
+    };
+    if let Err(error) = extracted {
+        fail(&mut entry.labels, "JSONParserErr", error.to_string());
     }
-    let root = Value::Object(object);
+}
+
+fn add_fields(fields: &[JsonField], object: &Object<'_>, entry: &mut Entry<'_>) -> serde_json::Result<()> {
     for field in fields {
         if entry.labels.is_over {
-            return;
+            return Ok(());
         }
-        let value = field.path.iter().try_fold(&root, |value, step| match step {
-            JsonStep::Key(key) => value.get(key),
-            JsonStep::Index(index) => value.get(index),
-        });
-        let text = value.and_then(|value| match value {
-            Value::Array(_) | Value::Object(_) => Some(value.to_string()),
-            _ => text_of(value),
-        });
-        entry.labels.extract(&field.label, text.unwrap_or_default());
+        let text = match at_path(&field.path, object) {
+            Some(value) if is_nested(value) => Some(Cow::Borrowed(value.get())),
+            Some(value) => text_of(value)?,
+            None => None,
+        };
+        entry.labels.extract(&field.label, text.unwrap_or_default().into_owned());
     }
+    Ok(())
+}
+
+/// The value at a path.
+fn at_path<'j>(path: &[JsonStep], object: &Object<'j>) -> Option<&'j RawValue> {
+    let (first, rest) = path.split_first()?;
+    let JsonStep::Key(key) = first else { return None };
+    let mut value = *object.get(key.as_str())?;
+    for step in rest {
+        value = match step {
+            JsonStep::Key(key) => *serde_json::from_str::<Object<'j>>(value.get()).ok()?.get(key.as_str())?,
+            JsonStep::Index(index) => *serde_json::from_str::<Vec<&'j RawValue>>(value.get()).ok()?.get(*index)?,
+        };
+    }
+    Some(value)
 }
 
 /// Adds the values of a packed line as labels, and makes `_entry` the line.
 pub(super) fn unpack(entry: &mut Entry<'_>) {
-    let Some(object) = object_of(entry) else { return };
+    let line = entry.line.clone();
+    let Some(object) = object_of(&line, entry) else { return };
     for (name, value) in object.iter().take(LABELS_MAX) {
-        let Value::String(text) = value else { continue };
-        match name.as_str() {
-            "_entry" => entry.line = Cow::Owned(text.clone()),
-            _ => entry.labels.extract(&label_name(name), text.clone()),
+        if !value.get().starts_with('"') {
+            continue;
+        }
+        match (text_of(value), &**name) {
+            (Ok(text), "_entry") => entry.line = Cow::Owned(text.unwrap_or_default().into_owned()),
+            (Ok(text), name) => entry.labels.extract(&label_name(name), text.unwrap_or_default().into_owned()),
+            (Err(error), _) => return fail(&mut entry.labels, "JSONParserErr", error.to_string()),
         }
     }
 }
 
-fn object_of(entry: &mut Entry<'_>) -> Option<Map<String, Value>> {
-    match serde_json::from_str(&entry.line) {
+fn object_of<'j>(line: &'j str, entry: &mut Entry<'_>) -> Option<Object<'j>> {
+    match serde_json::from_str(line) {
         Ok(object) => Some(object),
         Err(error) => {
             fail(&mut entry.labels, "JSONParserErr", error.to_string());
@@ -57,30 +88,91 @@ fn object_of(entry: &mut Entry<'_>) -> Option<Map<String, Value>> {
     }
 }
 
-/// The recursion is as deep as the JSON, which its parser limits.
-fn add_all(object: &Map<String, Value>, prefix: &str, entry: &mut Entry<'_>, left: &mut usize) {
-    for (name, value) in object {
-        let name = match prefix.is_empty() {
-            true => label_name(name),
-            false => format!("{prefix}_{}", label_part(name)),
-        };
-        if let Value::Object(inner) = value {
-            add_all(inner, &name, entry, left);
-        } else if let Some(text) = text_of(value) {
-            if *left == 0 {
-                return;
-            }
-            *left -= 1;
-            entry.labels.extract(&name, text);
-        }
+/// The names of an object and of those around it.
+struct Path<'p> {
+    outer: Option<&'p Path<'p>>,
+    name: &'p str,
+}
+
+impl Path<'_> {
+    fn names(&self) -> Vec<String> {
+        let mut names = self.outer.map(Path::names).unwrap_or_default();
+        names.push(self.name.to_owned());
+        names
     }
 }
 
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+/// A value that `json` finds in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundField {
+    /// The label that it becomes.
+    pub label: String,
+    /// The names of the objects around it, and its own.
+    pub path: Vec<String>,
+    /// Its text.
+    pub value: String,
+}
+
+/// What `json` finds in a line; nothing if that is no object.
+pub fn json_fields(line: &str) -> Vec<FoundField> {
+    let mut fields = Vec::new();
+    let Ok(object) = serde_json::from_str::<Object<'_>>(line) else { return fields };
+    let found = each_value(&object, "", None, 0, &mut |label, path, text| {
+        if fields.len() < LABELS_MAX {
+            fields.push(FoundField { label: label.to_owned(), path: path.names(), value: text.into_owned() });
+        }
+    });
+    if found.is_err() {
+        fields.clear();
+    }
+    fields
+}
+
+fn add_all(object: &Object<'_>, entry: &mut Entry<'_>) -> serde_json::Result<()> {
+    let mut left = LABELS_MAX;
+    each_value(object, "", None, 0, &mut |label, _, text| {
+        if left > 0 {
+            left -= 1;
+            entry.labels.extract(label, text.into_owned());
+        }
+    })
+}
+
+/// Passes each text, number and truth value with its label and its path.
+fn each_value(
+    object: &Object<'_>,
+    prefix: &str,
+    outer: Option<&Path<'_>>,
+    depth: usize,
+    found: &mut dyn FnMut(&str, &Path<'_>, Cow<'_, str>),
+) -> serde_json::Result<()> {
+    for (name, value) in object {
+        let label = match prefix.is_empty() {
+            true => label_name(name),
+            false => format!("{prefix}_{}", label_part(name)),
+        };
+        let path = Path { outer, name };
+        if value.get().starts_with('{') {
+            if depth < DEPTH_MAX {
+                each_value(&serde_json::from_str(value.get())?, &label, Some(&path), depth + 1, found)?;
+            }
+        } else if let Some(text) = text_of(value)? {
+            found(&label, &path, text);
+        }
+    }
+    Ok(())
+}
+
+fn is_nested(value: &RawValue) -> bool {
+    value.get().starts_with(['{', '['])
+}
+
+/// The text of a text, a number or a truth value.
+fn text_of(value: &RawValue) -> serde_json::Result<Option<Cow<'_, str>>> {
+    match value.get().as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<String>(value.get()).map(|text| Some(Cow::Owned(text))),
+        Some(b'{' | b'[' | b'n') | None => Ok(None),
+        Some(_) => Ok(Some(Cow::Borrowed(value.get()))),
     }
 }
 

@@ -11,13 +11,15 @@ use memchr::memmem;
 use crate::ast::{
     CompareOp, LabelFilter, LabelRef, LabelValue, LineFilter, LineText, LogExpr, NumberUnit, PatternPart, Stage, Unwrap,
 };
+use crate::ip::IpFilter;
 use crate::labels::{Entry, LabelSet};
-use crate::template::Template;
+use crate::template::Failure;
 use crate::units::{parse_bytes, parse_duration_ns};
 
 pub(crate) use failure::ERROR;
 use failure::fail;
 pub use fields::logfmt_fields;
+pub use json::{FoundField, json_fields};
 
 /// How much the stages of a query make of a record in all, or twice its line if that is more: texts that functions of
 /// templates return, lines, and labels. Unit: bytes.
@@ -29,6 +31,8 @@ pub struct Pipeline {
     /// Line filters before all other stages: they need the message alone.
     first: Vec<Filter>,
     stages: Vec<Step>,
+    /// The time that `now` of a template returns. Unit: nanoseconds since the epoch.
+    now_ns: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +52,7 @@ struct Filter {
 enum Searcher {
     Plain(Box<memmem::Finder<'static>>),
     Regex(regex::Regex),
+    Ip(IpFilter),
 }
 
 impl Filter {
@@ -55,6 +60,7 @@ impl Filter {
         let searcher = |text: &LineText| match text {
             LineText::Plain(text) => Searcher::Plain(Box::new(memmem::Finder::new(text).into_owned())),
             LineText::Regex(regex) | LineText::Pattern(regex) => Searcher::Regex(regex.clone()),
+            LineText::Ip(filter) => Searcher::Ip(*filter),
         };
         Self { texts: filter.texts.iter().map(searcher).collect(), is_negated: filter.is_negated }
     }
@@ -63,14 +69,15 @@ impl Filter {
         let has = self.texts.iter().any(|text| match text {
             Searcher::Plain(finder) => finder.find(line.as_bytes()).is_some(),
             Searcher::Regex(regex) => regex.is_match(line),
+            Searcher::Ip(filter) => filter.is_in(line),
         });
         has != self.is_negated
     }
 }
 
 impl Pipeline {
-    /// The stages of an expression.
-    pub fn new(log: &LogExpr) -> Self {
+    /// The stages of an expression; `now_ns` is the time that `now` of a template returns, in nanoseconds since the epoch.
+    pub fn new(log: &LogExpr, now_ns: i64) -> Self {
         let (mut first, mut stages) = (Vec::new(), Vec::new());
         for stage in &log.stages {
             match stage {
@@ -79,7 +86,7 @@ impl Pipeline {
                 other => stages.push(Step::Other(other.clone())),
             }
         }
-        Self { first, stages }
+        Self { first, stages, now_ns }
     }
 
     /// False when the message of a record alone shows that the record does not pass.
@@ -95,7 +102,7 @@ impl Pipeline {
         self.stages.iter().all(|step| match step {
             Step::Line(filter) => filter.keeps(&entry.line),
             Step::Other(stage) => {
-                let keeps = apply(stage, entry);
+                let keeps = apply(stage, entry, self.now_ns);
                 if std::mem::take(&mut entry.labels.is_over) {
                     let details =
                         "the stages of the query make too much text of this record; use fewer or shorter ones";
@@ -107,7 +114,7 @@ impl Pipeline {
     }
 }
 
-fn apply(stage: &Stage, entry: &mut Entry<'_>) -> bool {
+fn apply(stage: &Stage, entry: &mut Entry<'_>, now_ns: i64) -> bool {
     match stage {
         Stage::Line(filter) => return Filter::new(filter).keeps(&entry.line),
         Stage::Labels(filter) => return keeps(filter, &mut entry.labels),
@@ -126,24 +133,13 @@ fn apply(stage: &Stage, entry: &mut Entry<'_>) -> bool {
             }
         }
         Stage::LineFormat(template) => {
-            if let Some(line) = rendered(template, entry) {
+            let mut left = entry.labels.left;
+            let line = template.render(entry, now_ns, &mut left);
+            if let Some(line) = made(line, left, &mut entry.labels) {
                 entry.line = Cow::Owned(line);
             }
         }
-        Stage::LabelFormat(formats) => {
-            for (name, value) in formats {
-                match value {
-                    LabelValue::Rename(from) => {
-                        let value = entry.labels.remove(from).unwrap_or_default();
-                        entry.labels.set(name, value);
-                    }
-                    LabelValue::Template(template) => {
-                        let Some(value) = rendered(template, entry) else { break };
-                        entry.labels.set(name, value);
-                    }
-                }
-            }
-        }
+        Stage::LabelFormat(formats) => format_labels(formats, entry, now_ns),
         Stage::Drop(labels) => entry.labels.retain(|name, value| !names(labels, name, value)),
         Stage::Keep(labels) => entry.labels.retain(|name, value| names(labels, name, value) || name.starts_with("__")),
         Stage::Decolorize => entry.line = Cow::Owned(without_colors(&entry.line)),
@@ -151,15 +147,45 @@ fn apply(stage: &Stage, entry: &mut Entry<'_>) -> bool {
     true
 }
 
-/// What a template makes of a record, if that is not too much.
-fn rendered(template: &Template, entry: &mut Entry<'_>) -> Option<String> {
-    let mut left = entry.labels.left;
-    let rendered = template.render(entry, &mut left);
-    match &rendered {
-        Some(_) => entry.labels.left = left,
-        None => entry.labels.use_up(),
+/// What a template made of a record; none if that is too much, or an error of the record. Unit of `left`: bytes.
+fn made(rendered: Result<String, Failure>, left: usize, labels: &mut LabelSet<'_>) -> Option<String> {
+    labels.left = left;
+    match rendered {
+        Ok(text) => Some(text),
+        Err(Failure::TooLarge) => {
+            labels.use_up();
+            None
+        }
+        Err(Failure::Wrong(message)) => {
+            fail(labels, "TemplateFormatErr", message);
+            None
+        }
     }
-    rendered
+}
+
+/// Renames labels, and sets those that have a template. All templates see the labels before the first of them.
+fn format_labels(formats: &[(String, LabelValue)], entry: &mut Entry<'_>, now_ns: i64) {
+    let mut before: Option<Entry<'_>> = None;
+    for (name, value) in formats {
+        let template = match value {
+            LabelValue::Rename(from) => {
+                entry.labels.rename(from, name);
+                continue;
+            }
+            LabelValue::Template(template) => template,
+        };
+        let mut left = entry.labels.left;
+        let value = match formats.len() {
+            1 => template.render(entry, now_ns, &mut left),
+            _ => template.render(before.get_or_insert_with(|| entry.clone()), now_ns, &mut left),
+        };
+        if let Some(value) = made(value, left, &mut entry.labels) {
+            entry.labels.set(name, value);
+        }
+        if entry.labels.is_over {
+            return;
+        }
+    }
 }
 
 fn names(labels: &[LabelRef], name: &str, value: &str) -> bool {
@@ -175,6 +201,9 @@ fn keeps(filter: &LabelFilter, labels: &mut LabelSet<'_>) -> bool {
         LabelFilter::All(all) => all.iter().all(|filter| keeps(filter, labels)),
         LabelFilter::Any(any) => any.iter().any(|filter| keeps(filter, labels)),
         LabelFilter::Text(matcher) => matcher.fits(labels.get(&matcher.name)),
+        LabelFilter::Ip { name, filter, is_negated } => {
+            labels.has(ERROR) || (labels.has(name) && filter.is_in(labels.get(name)) != *is_negated)
+        }
         LabelFilter::Number { name, op, value, unit } => keeps_number(name, *op, *value, *unit, labels),
     }
 }
@@ -226,10 +255,10 @@ fn extract_pattern(parts: &[PatternPart], entry: &mut Entry<'_>) {
     let line = entry.line.clone();
     let mut rest: &str = &line;
     let mut parts = parts.iter().peekable();
-    // A text at the start may be preceded by anything.
+    // The line must begin with a text at the start.
     if let Some(PatternPart::Text(text)) = parts.peek() {
-        let Some(at) = rest.find(text.as_str()) else { return };
-        rest = &rest[at + text.len()..];
+        let Some(after) = rest.strip_prefix(text.as_str()) else { return };
+        rest = after;
         parts.next();
     }
     while let Some(part) = parts.next() {
@@ -275,7 +304,7 @@ mod tests {
     /// The line and the labels beside `a` that a record has after some stages.
     fn run(stages: &str, line: &str) -> Option<(String, String)> {
         let Expr::Log(log) = parse(&format!("{{a=\"b\"}} {stages}")).unwrap() else { panic!("{stages}") };
-        let pipeline = Pipeline::new(&log);
+        let pipeline = Pipeline::new(&log, 0);
         let mut labels = LabelSet::default();
         labels.push("a", "b", Category::Stream);
         let mut entry = Entry { line: line.into(), time_ns: 0, order: 0, labels };
@@ -308,14 +337,25 @@ mod tests {
     #[test]
     fn parsers_find_labels() {
         let json = r#"{"a": "other", "n": 1.50, "deep": {"k y": true, "list": [1, {"x": "y"}]}, "null": null}"#;
-        check("| json", json, r#"{a_extracted="other", deep_k_y="true", n="1.5"}"#);
-        check(r#"| json x="deep.list[1].x", y=`deep["k y"]`, n"#, json, r#"{n="1.5", x="y", y="true"}"#);
+        check("| json", json, r#"{a_extracted="other", deep_k_y="true", n="1.50"}"#);
+        check(r#"| json x="deep.list[1].x", y=`deep["k y"]`, n"#, json, r#"{n="1.50", x="y", y="true"}"#);
+        check(r#"| json list="deep.list", none="deep.none""#, json, r#"{list="[1, {\"x\": \"y\"}]"}"#);
+        // Numbers stay as they are written.
+        check(
+            "| json",
+            r#"{"id": 123456789012345678901234567890, "e": 1E+2}"#,
+            r#"{e="1E+2", id="123456789012345678901234567890"}"#,
+        );
+        check("| json", r#"{"x": "\ud800"}"#, r#"{__error__="JSONParserErr"}"#);
         check("| json", "no json", r#"{__error__="JSONParserErr"}"#);
         check("| logfmt", r#"ts=1 msg="a \"b\" c" flag empty="#, r#"{msg="a \"b\" c", ts="1"}"#);
         check("| logfmt m=\"msg\"", r#"ts=1 msg=x"#, r#"{m="x"}"#);
         check("| pattern `<_> [<level>] <rest>`", "now [WARN] all is well", r#"{level="WARN", rest="all is well"}"#);
         check(r"| regexp `took (?P<took>\d+)ms`", "it took 12ms", r#"{took="12"}"#);
         check("| regexp `(?P<x>z)`", "it took 12ms", "{}");
+        // A pattern begins where the line does.
+        check("| pattern `took <took>ms`", "it took 12ms", "{}");
+        check("| pattern `it <_> <took>ms`", "it took 12ms", r#"{took="12"}"#);
         check("| unpack", r#"{"_entry": "text", "pod": "p"}"#, r#"{pod="p"}"#);
     }
 
@@ -333,6 +373,15 @@ mod tests {
         ] {
             assert!(run(&format!("| logfmt | {stages}"), line).is_some(), "{stages}");
         }
+        let line = "took=1.5s size=2KiB code=500 name=Ada peer=10.1.2.3";
+        for stages in ["peer = ip(`10.0.0.0/8`)", "peer != ip(`11.0.0.0/8`)"] {
+            assert!(run(&format!("| logfmt | {stages}"), line).is_some(), "{stages}");
+        }
+        for stages in ["peer != ip(`10.1.2.3`)", "missing = ip(`10.1.2.3`)", "missing != ip(`10.1.2.3`)"] {
+            assert!(run(&format!("| logfmt | {stages}"), line).is_none(), "{stages}");
+        }
+        assert!(run("|= ip(`10.0.0.0/8`) != ip(`10.1.2.4-10.1.2.9`)", line).is_some());
+        let line = "took=1.5s size=2KiB code=500 name=Ada";
         for stages in ["took < 1s", "code = 200", "name = `ada`", "missing > 1", "missing != ``"] {
             assert!(run(&format!("| logfmt | {stages}"), line).is_none(), "{stages}");
         }
@@ -370,11 +419,22 @@ mod tests {
         ] {
             let Expr::Log(log) = parse(&format!("{{a=\"b\"}} {stages}")).unwrap() else { panic!("{stages}") };
             let mut entry = Entry { line: line.into(), time_ns: 0, order: 0, labels: LabelSet::default() };
-            assert!(Pipeline::new(&log).process(&mut entry));
+            assert!(Pipeline::new(&log, 0).process(&mut entry));
             assert_eq!(entry.labels.get(ERROR), "RecordTooLargeErr", "{}", &stages[..30]);
             let bytes: usize = entry.labels.iter().map(|(name, value, _)| name.len() + value.len()).sum();
             assert!(entry.line.len() + bytes < 6 << 20, "{}: {bytes}", &stages[..30]);
         }
+    }
+
+    #[test]
+    fn labels_are_renamed_and_formatted_at_once() {
+        // Templates see the labels before the stage.
+        check("| logfmt | label_format x=`{{.y}}`, y=`{{.x}}`", "x=1 y=2", r#"{x="2", y="1"}"#);
+        check("| logfmt | label_format x=y", "x=1 y=2", r#"{x="2"}"#);
+        check("| logfmt | label_format x=nothing", "x=1 y=2", r#"{x="1", y="2"}"#);
+        let (line, labels) = run("| line_format `{{ div 1 0 }}`", "text").unwrap();
+        assert_eq!((line.as_str(), labels.as_str()), ("text", r#"{__error__="TemplateFormatErr"}"#));
+        check("| label_format x=`{{ div 1 0 }}`", "text", r#"{__error__="TemplateFormatErr"}"#);
     }
 
     #[test]

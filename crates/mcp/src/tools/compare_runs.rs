@@ -59,7 +59,7 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: CompareR
     let next = skipped.saturating_add(shown);
     if next < lines.len() {
         text.note(format!(
-            "{} differences are left out. To go on, call compare_runs with the same runs and cursor \"{next}\".",
+            "{} differences are left out. To continue, call compare_runs with the same runs and cursor \"{next}\".",
             lines.len() - next
         ));
     }

@@ -86,7 +86,7 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: FindProb
     let next = offset + shown;
     if next < list.total {
         text.note(format!(
-            "{} problems are left out. To go on, call find_problems with the same arguments and cursor \"{next}\".",
+            "{} problems are left out. To continue, call find_problems with the same arguments and cursor \"{next}\".",
             list.total - next
         ));
     }

@@ -100,7 +100,7 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: FindRuns
     let next = cursor.offset + shown;
     if next < list.total {
         text.note(format!(
-            "{} runs are left out. To go on, call find_runs with the same arguments and cursor \"{}\".",
+            "{} runs are left out. To continue, call find_runs with the same arguments and cursor \"{}\".",
             list.total - next,
             ListCursor { offset: next, ..cursor }
         ));

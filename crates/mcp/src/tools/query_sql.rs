@@ -38,11 +38,11 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: QuerySql
     match (answer.is_cut, shown < rows.len()) {
         (false, false) => text.note(format!("{shown} rows, which is the whole result.")),
         (false, true) => text.note(format!(
-            "{shown} of {} rows are shown. Aggregate, select fewer columns, or go on with OFFSET {shown} and the same ORDER BY.",
+            "{shown} of {} rows are shown. Aggregate, select fewer columns, or continue with OFFSET {shown} and the same ORDER BY.",
             rows.len()
         )),
         (true, _) => text.note(format!(
-            "{shown} rows are shown; the result has more, or broke off. Aggregate, select fewer columns, use LIMIT, or go on \
+            "{shown} rows are shown; the result has more, or was cut off. Aggregate, select fewer columns, use LIMIT, or go on \
              with OFFSET {shown} and the same ORDER BY."
         )),
     }

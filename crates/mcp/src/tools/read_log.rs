@@ -74,7 +74,7 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: ReadLog)
     }
     if let Some(next) = next {
         let what = if is_filtered { "the same arguments" } else { "before 0" };
-        text.note(format!("To go on, call read_log with {what} and line {}.", next.saturating_add(1)));
+        text.note(format!("To continue, call read_log with {what} and line {}.", next.saturating_add(1)));
     }
     let first = body.items.first().map_or(line, |record| record.index.saturating_add(1));
     if let Some(link) = context.link(&format!("runs/{id}#{first}")) {

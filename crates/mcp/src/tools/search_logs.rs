@@ -76,7 +76,7 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: SearchLo
     }
     if let Some(cursor) = cursor {
         text.note(format!(
-            "There may be more. To go on, call search_logs with the same arguments and cursor \"{cursor}\"."
+            "There may be more. To continue, call search_logs with the same arguments and cursor \"{cursor}\"."
         ));
     }
     if let Some(link) = context.link("runs/RUN_ID").filter(|_| shown > 0) {

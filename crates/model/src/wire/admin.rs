@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::place::Right;
+use crate::workspaces::Right;
 use crate::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 
 /// `POST /runlog/v1/environments`.

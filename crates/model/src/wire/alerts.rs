@@ -35,11 +35,11 @@ pub struct AlertRuleBody {
     pub name: String,
     /// Since when events are reported.
     pub since: Timestamp,
-    /// When a process with the rule in its settings last searched for events; absent if none has since an upgrade. A rule
-    /// that was removed from the settings is not searched for any more.
+    /// When a process with the rule in its settings last searched for events; absent if none has since an upgrade. A
+    /// rule that was removed from the settings is no longer evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Timestamp>,
-    /// What it reports and to whom; absent if no process has told since an upgrade.
+    /// Its conditions and destinations; absent if no process has recorded them since an upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<AlertRuleDescription>,
     /// Number of alerts of the last 90 days that were delivered.

@@ -78,7 +78,7 @@ pub struct PlanCollectionBody {
     pub running: u64,
     /// Those whose last attempt failed.
     pub failing: u64,
-    /// Those that are not fetched any more, because every attempt failed.
+    /// Those that were given up after all attempts failed.
     pub given_up: u64,
     /// Why one of those attempts failed, or why plan executions could not be listed.
     #[serde(skip_serializing_if = "Option::is_none")]

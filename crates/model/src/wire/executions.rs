@@ -3,8 +3,17 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::run::{LogLevel, RuntimeKind};
-use crate::{ExecutionStatus, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, Timestamp, UserType, WorkspaceId};
+use crate::run::{ArtifactPart, LogLevel, PlanPart, RuntimeKind};
+use crate::{
+    ExecutionStatus, ExecutionType, LogAbsence, Run, RunId, RunStatus, Runtime, TaskId, Timestamp, UserType,
+    WorkspaceId,
+};
+
+/// The header of a request for [`RunDetails`] in the response: `true`.
+pub const DETAILS_HEADER: &str = "x-runlog-details";
+
+/// The field of a run or plan execution with the details.
+pub const DETAILS_FIELD: &str = "runlog";
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -63,6 +72,43 @@ pub struct TaskExecution {
     /// Whether the task may run several times concurrently.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parallel_execution_allowed: Option<bool>,
+    /// Further fields, if they were requested with the header `x-runlog-details`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runlog: Option<RunDetails>,
+}
+
+/// What the archive knows of a run beyond the vendor's forms, some of whose clients reject further fields. Another Runlog
+/// requests it, so that it has everything of the run. Unknown parts are absent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDetails {
+    /// The plan of which it is part: `planId`, `planName`, `planExecutionId`, `planStepId`.
+    #[serde(flatten)]
+    pub plan: PlanPart,
+    /// Its artifact: `artifactId`, `artifactName`, `artifactVersion`.
+    #[serde(flatten)]
+    pub artifact: ArtifactPart,
+    /// The log level of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+    /// Number of attempts to deploy it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+    /// The container in which it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// Kind of failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+    /// Number of rows processed by the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_of_processed_rows: Option<u64>,
+    /// Number of rows rejected by the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_of_rejected_rows: Option<u64>,
+    /// Why it has no log, if it has ended without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_absence: Option<LogAbsence>,
 }
 
 /// One run. Source: `JobExecutionStatusV21` of the processing API.
@@ -107,6 +153,9 @@ pub struct JobExecution {
     /// Kind of failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
+    /// Further fields, if they were requested with the header `x-runlog-details`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runlog: Option<RunDetails>,
 }
 
 /// Fields that both representations of a run share.
@@ -180,6 +229,24 @@ impl From<&Run> for TaskExecution {
             shared: run.into(),
             runtime: run.runtime.clone(),
             parallel_execution_allowed: run.parallel_execution_allowed,
+            runlog: None,
+        }
+    }
+}
+
+impl RunDetails {
+    /// The details of a run that has no log for this reason, if it has ended without one.
+    pub fn new(run: &Run, log_absence: Option<LogAbsence>) -> Self {
+        Self {
+            plan: run.plan.clone(),
+            artifact: run.artifact.clone(),
+            log_level: run.log_level.clone(),
+            attempts: run.attempts,
+            container_id: run.container_id.clone(),
+            error_type: run.error_type.clone(),
+            number_of_processed_rows: run.processed_rows,
+            number_of_rejected_rows: run.rejected_rows,
+            log_absence,
         }
     }
 }
@@ -204,6 +271,7 @@ impl JobExecution {
             number_of_processed_rows: run.processed_rows,
             number_of_rejected_rows: run.rejected_rows,
             error_type: run.error_type.clone(),
+            runlog: None,
         }
     }
 }

@@ -13,7 +13,6 @@ pub mod history;
 pub mod logs;
 pub mod oauth;
 pub mod overview;
-pub mod places;
 pub mod plans;
 pub mod problems;
 pub mod push;
@@ -26,5 +25,6 @@ pub mod sign_in;
 pub mod sinks;
 pub mod sql;
 pub mod tenant_audit_logs;
+pub mod workspaces;
 
 pub use error::ErrorBody;

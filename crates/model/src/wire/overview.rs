@@ -89,6 +89,23 @@ pub struct TaskLineBody {
     pub last_failure: Option<RunLineBody>,
 }
 
+/// How long runs took that have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DurationsBody {
+    /// Number of runs.
+    pub runs: u64,
+    /// The median, in milliseconds; absent without a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_ms: Option<u64>,
+    /// The 95th percentile, in milliseconds; absent without a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<u64>,
+    /// The longest duration, in milliseconds; absent without a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_ms: Option<u64>,
+}
+
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -114,7 +131,7 @@ pub struct RunLineBody {
     /// Error message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// Why it failed, as its log says it; absent if it did not fail, or that is not known yet.
+    /// The line of its log that states why it failed; absent if it did not fail, or the cause is not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headline: Option<String>,
 }

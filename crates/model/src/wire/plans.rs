@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::executions::JobExecution;
 use crate::plan::{PlanExecution, PlanStatus, finished_at};
+use crate::plan_report::{self, PlanReport};
 use crate::{ExecutionType, Run, RunId, TaskId, Timestamp, UserType, WorkspaceId};
 
 /// One execution of a plan. Source: `PlanExecutionStatus`.
@@ -43,6 +44,33 @@ pub struct PlanExecutionBody {
     /// The version of the API through which it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_version: Option<String>,
+}
+
+/// What the archive knows of a plan execution beyond the vendor's form, for clients that request it with the header
+/// `x-runlog-details`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PlanDetails {
+    /// Name of the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_name: Option<String>,
+    /// The steps in the order in which they were designed; empty if that is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<PlanStepDetails>,
+}
+
+/// What the archive knows of a step beyond the vendor's form.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PlanStepDetails {
+    /// The step.
+    pub id: String,
+    /// Name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What must be true for the next step to start, such as `ALL_SUCCEEDED`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
 }
 
 /// A step of a plan execution. Source: `StepExecution`.
@@ -228,7 +256,7 @@ pub struct PlanItem {
     pub description: Option<String>,
     /// The workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<super::places::WorkspaceBody>,
+    pub workspace: Option<super::workspaces::WorkspaceBody>,
     /// The first step, which has the next one; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -257,6 +285,23 @@ impl From<&PlanExecution> for PlanExecutionBody {
             misfired_execution_reason: None,
             api_version: None,
         }
+    }
+}
+
+impl From<&PlanReport> for PlanDetails {
+    fn from(report: &PlanReport) -> Self {
+        let step = |step: &plan_report::StepReport| {
+            let id = plan_report::text(&step.step, "id")?.to_owned();
+            Some(PlanStepDetails { id, name: step.name.clone(), condition: step.condition.clone() })
+        };
+        Self { plan_name: report.plan_name.clone(), steps: report.steps.iter().filter_map(step).collect() }
+    }
+}
+
+impl From<&PlanExecution> for PlanDetails {
+    fn from(execution: &PlanExecution) -> Self {
+        let plan_name = execution.runs.iter().find_map(|run| run.plan.name.clone());
+        Self { plan_name, steps: Vec::new() }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct ProblemBody {
     pub id: String,
     /// The root cause in one line, with values masked.
     pub title: String,
-    /// The root cause as the log of the latest run says it, with its values; absent if no cause is named, or if an earlier
+    /// The root cause from the log of the latest run, with its values; absent if no cause is known, or if an earlier
     /// version archived that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headline: Option<String>,
@@ -25,7 +25,7 @@ pub struct ProblemBody {
     pub workspace_id: WorkspaceId,
     /// The name of the workspace.
     pub workspace_name: String,
-    /// Whether somebody has to look at it.
+    /// Whether it needs attention.
     pub state: ProblemState,
     /// When the state was set; absent if it was never changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,8 +39,8 @@ pub struct ProblemBody {
     /// The end of the mute; absent if it is not muted, or has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muted_until: Option<Timestamp>,
-    /// When the run ended with which a resolved problem came back, or one whose mute had ended; absent once someone has
-    /// set the state again.
+    /// End of the run with which the problem came back, after it was resolved or its mute had ended; absent once the
+    /// state has been set again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub came_back_at: Option<Timestamp>,
     /// When the first run ended that failed with it.

@@ -150,11 +150,12 @@ pub struct StoredLines {
     /// True if the batch had been stored before, and nothing was added.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
-    /// Number of values that were changed: texts with invalid characters (unpaired surrogates, bytes that are not UTF-8, raw
+    /// Number of values that were changed: texts with invalid characters (unpaired surrogates, bytes that are not
+    /// UTF-8, raw
     /// control characters), numbers that JSON readers would change, and fields that occurred more than once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
-    /// Number of lines and elements that were not stored, because they are no records.
+    /// Number of lines and elements that were not stored because they are not records.
     #[serde(default, rename = "refusedLines", skip_serializing_if = "is_zero")]
     pub refused_lines: u64,
     /// The first hundred rejected lines.
@@ -185,7 +186,8 @@ pub struct StoredEvents {
     /// The reason why the first of them was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Number of values that were changed: texts with invalid characters (unpaired surrogates, bytes that are not UTF-8, raw
+    /// Number of values that were changed: texts with invalid characters (unpaired surrogates, bytes that are not
+    /// UTF-8, raw
     /// control characters), numbers that JSON readers would change, and fields that occurred more than once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,

@@ -8,7 +8,7 @@ use crate::{EnvironmentId, RunId, TaskId, Timestamp, WorkspaceId};
 /// The longest retention. Unit: days.
 pub const RETENTION_DAYS_MAX: u64 = 36_500;
 
-/// How long, or up to what size, the logs of a workspace are kept. An absent field is no limit.
+/// How long, or up to what size, the logs of a workspace are kept. An absent field means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RetentionSettings {

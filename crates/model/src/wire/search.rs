@@ -44,7 +44,7 @@ pub struct FoundRecord {
     pub task_name: String,
     /// The workspace of the run.
     pub workspace_id: WorkspaceId,
-    /// Its position in its log, starting at 0, if the search asked for `positions`.
+    /// Its position in its log, starting at 0, if the search requested `positions`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
     /// When it was logged. Unit: epoch milliseconds.
@@ -61,7 +61,7 @@ pub struct FoundRecord {
 /// The amount of data searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Scanned {
-    /// Number of records that were scanned, or left out because an index says that none of them matches.
+    /// Number of records that were scanned, or skipped because of an index.
     pub records: u64,
     /// Bytes of messages.
     pub bytes: u64,

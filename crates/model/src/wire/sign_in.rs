@@ -24,7 +24,7 @@ pub struct IdentityProviderBody {
     pub path: String,
 }
 
-/// A device flow that has begun: the user opens the address in any browser and enters the code. Source: RFC 8628.
+/// A device flow in progress: the user opens the address in any browser and enters the code. Source: RFC 8628.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceSignInBody {

@@ -24,7 +24,7 @@ pub const TOTAL_PAGES: &str = "total-pages";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TenantAuditLogBody {
-    /// ID, as its service gave it; if it gave none, one made of the text of the entry.
+    /// ID assigned by the service or, if there is none, derived from the text of the entry.
     pub log_id: String,
     /// When it was registered; when it was stored, if the entry does not say that.
     pub time: Timestamp,
@@ -70,7 +70,7 @@ pub struct TenantAuditLogBody {
     pub entry: Map<String, Value>,
 }
 
-/// An entry of the audit logs of the tenant, as Talend Cloud describes it. Other fields are passed on as they came.
+/// An entry of the audit logs of the tenant, as Talend Cloud describes it. Other fields are returned unchanged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VendorAuditLog {

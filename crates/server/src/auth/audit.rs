@@ -172,7 +172,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
     match (audited.auth.store().audit().record(entry).await, read) {
         (Ok(()), Some(read)) => audited.auth.recent_reads().insert(read),
         (Ok(()), None) => {}
-        (Err(error), _) if is_success => return unanswered(error).into_response(),
+        (Err(error), _) if is_success => return not_recorded(error).into_response(),
         (Err(error), _) => {
             error!(error = &error as &dyn std::error::Error, request.id = id, "cannot write an audit entry");
         }
@@ -181,7 +181,7 @@ async fn read(audited: &Audited, entry: AuditEntry, mut request: Request, next: 
 }
 
 /// 503: the data is not returned, because the access could not be recorded.
-fn unanswered(error: Error) -> ApiError {
+fn not_recorded(error: Error) -> ApiError {
     let message = "the audit entry of this request could not be written; the request is rejected, try again";
     ApiError { cause: Some(Arc::new(error)), ..ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message) }
 }

@@ -46,9 +46,9 @@ query_parameters! {
 
 /// The file of the link of this request. It is available in handlers of routes that require a link.
 #[derive(Debug, Clone)]
-pub(crate) struct Linked(pub(crate) PageFile);
+pub(crate) struct LinkedFile(pub(crate) PageFile);
 
-impl<S: Sync> FromRequestParts<S> for Linked {
+impl<S: Sync> FromRequestParts<S> for LinkedFile {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
@@ -57,7 +57,7 @@ impl<S: Sync> FromRequestParts<S> for Linked {
     }
 }
 
-impl Argument for Linked {
+impl Argument for LinkedFile {
     fn query_parameters() -> Vec<Parameter> {
         LinkClaims::describe()
     }
@@ -70,7 +70,7 @@ pub(crate) async fn require_link(State(auth): State<Auth>, request: Request, nex
     let (mut parts, body) = request.into_parts();
     match linked(&auth, &mut parts).await {
         Ok(file) => {
-            parts.extensions.insert(Linked(file));
+            parts.extensions.insert(LinkedFile(file));
             next.run(Request::from_parts(parts, body)).await
         }
         // Only refused requests count against an address, as with tokens.

@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use runlog_model::Clock;
 use sha2::{Digest, Sha256};
 
+use super::request_rate::{Rate, RateLimit, forget};
 use crate::http::error::ApiError;
 use crate::limits;
 
@@ -52,28 +52,25 @@ pub(crate) enum Credential<'a> {
 
 impl RateLimits {
     pub(crate) fn new(settings: RateLimitSettings, clock: Arc<dyn Clock>) -> Self {
-        let rate = |per_second, at_once: u32| Rate::new(per_second, at_once);
         let anonymous = settings.anonymous_requests_per_second;
         // One wrong secret of an account per second.
-        let accounts = if anonymous == 0 { None } else { rate(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
+        let accounts = if anonymous == 0 { None } else { Rate::new(1, limits::ACCOUNT_FAILURES_AT_ONCE) };
+        let callers = Rate::new(settings.requests_per_second, settings.requests_per_second);
         Self {
-            callers: RateLimit::new(
-                rate(settings.requests_per_second, settings.requests_per_second),
-                Arc::clone(&clock),
-            ),
+            callers: rate_limit(callers, &clock),
             turn_time_max: settings.turn_time_max,
-            anonymous: RateLimit::new(rate(anonymous, anonymous), Arc::clone(&clock)),
-            accounts: RateLimit::new(accounts, Arc::clone(&clock)),
+            anonymous: rate_limit(Rate::new(anonymous, anonymous), &clock),
+            accounts: rate_limit(accounts, &clock),
             verified: VerifiedCredentials { clock, known: Mutex::default() },
         }
     }
 
     /// Waits until a request of a caller is allowed; 429 if that would take longer than some seconds.
-    pub(crate) async fn wait_for(&self, caller: &str) -> Result<(), TooMany> {
+    pub(crate) async fn wait_for(&self, caller: &str) -> Result<(), RateLimited> {
         let wait = self
             .callers
             .take(caller.to_owned(), self.turn_time_max)
-            .map_err(|wait| TooMany::of(&self.callers, wait, "from one caller"))?;
+            .map_err(|wait| RateLimited::of(&self.callers, wait, "from one caller"))?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -81,28 +78,32 @@ impl RateLimits {
     }
 
     /// 429 if an address has sent too many unauthenticated requests.
-    pub(crate) fn check_anonymous(&self, address: Option<IpAddr>) -> Result<(), TooMany> {
+    pub(crate) fn check_anonymous(&self, address: Option<IpAddr>) -> Result<(), RateLimited> {
         let taken = self.anonymous.take(address, Duration::ZERO);
-        taken.map(drop).map_err(|wait| TooMany::of(&self.anonymous, wait, "without a valid token"))
+        taken.map(drop).map_err(|wait| RateLimited::of(&self.anonymous, wait, "without a valid token"))
     }
 
     /// 429 if an address is at its limit for failures and its credential was not verified recently: the limit prevents
     /// a query of the catalog.
-    pub(crate) fn check_credential(&self, address: Option<IpAddr>, credential: Credential<'_>) -> Result<(), TooMany> {
+    pub(crate) fn check_credential(
+        &self,
+        address: Option<IpAddr>,
+        credential: Credential<'_>,
+    ) -> Result<(), RateLimited> {
         match self.anonymous.wait(&address) {
             Some(wait) if !self.verified.contains(credential) => {
-                Err(TooMany::of(&self.anonymous, wait, "without a valid token"))
+                Err(RateLimited::of(&self.anonymous, wait, "without a valid token"))
             }
             _ => Ok(()),
         }
     }
 
     /// 429 if an account is at its limit for wrong secrets, unless it has signed in from this address recently.
-    pub(crate) fn check_account(&self, account: &str, address: Option<IpAddr>) -> Result<(), TooMany> {
+    pub(crate) fn check_account(&self, account: &str, address: Option<IpAddr>) -> Result<(), RateLimited> {
         match self.accounts.wait(&shortened(account)) {
             Some(wait) if !self.verified.contains(Credential::Secret(account, address)) => {
                 let what = "too many sign-ins of this account with a wrong secret".to_owned();
-                Err(TooMany { what, wait })
+                Err(RateLimited { what, wait })
             }
             _ => Ok(()),
         }
@@ -127,76 +128,13 @@ impl RateLimits {
     }
 }
 
+fn rate_limit<K: Hash + Eq>(rate: Option<Rate>, clock: &Arc<dyn Clock>) -> RateLimit<K> {
+    RateLimit::new(rate, limits::RATE_LIMITED_KEYS_MAX, Arc::clone(clock))
+}
+
 /// The name of an account is arbitrary client input.
 fn shortened(account: &str) -> String {
     account.chars().take(64).collect()
-}
-
-/// A rate: this number of requests per second, and a burst after a pause.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    per_second: NonZeroU32,
-    /// The interval between two requests.
-    step: Duration,
-    /// How much earlier than due a request may arrive.
-    ahead: Duration,
-}
-
-impl Rate {
-    fn new(per_second: u32, at_once: u32) -> Option<Self> {
-        let per_second = NonZeroU32::new(per_second)?;
-        let step = Duration::from_secs(1) / per_second.get();
-        Some(Self { per_second, step, ahead: step.saturating_mul(at_once.saturating_sub(1)) })
-    }
-}
-
-/// A rate for each key; none for no limit.
-struct RateLimit<K> {
-    rate: Option<Rate>,
-    clock: Arc<dyn Clock>,
-    /// When the next request of a key is due.
-    due: Mutex<HashMap<K, Duration>>,
-}
-
-impl<K: Hash + Eq> RateLimit<K> {
-    fn new(rate: Option<Rate>, clock: Arc<dyn Clock>) -> Self {
-        Self { rate, clock, due: Mutex::default() }
-    }
-
-    /// Counts a request. Returns how long it must wait. If that exceeds `wait_max`, it is not counted, and the time is
-    /// returned as an error.
-    fn take(&self, key: K, wait_max: Duration) -> Result<Duration, Duration> {
-        let Some(rate) = self.rate else { return Ok(Duration::ZERO) };
-        let now = self.clock.elapsed();
-        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if due.len() >= limits::RATE_LIMITED_KEYS_MAX {
-            forget(&mut due, limits::RATE_LIMITED_KEYS_MAX, |due| *due > now);
-        }
-        let due = due.entry(key).or_insert(now);
-        let at = (*due).max(now);
-        let wait = at.saturating_sub(rate.ahead).saturating_sub(now);
-        if wait > wait_max {
-            return Err(wait);
-        }
-        *due = at.saturating_add(rate.step);
-        Ok(wait)
-    }
-
-    /// How long a key must wait; none if it need not.
-    fn wait(&self, key: &K) -> Option<Duration> {
-        let (rate, now) = (self.rate?, self.clock.elapsed());
-        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner).get(key)?;
-        let wait = due.saturating_sub(rate.ahead).saturating_sub(now);
-        (!wait.is_zero()).then_some(wait)
-    }
-}
-
-/// Makes room in a full map: removes entries that are not needed or, if that is not enough, all.
-fn forget<K: Hash + Eq, V>(map: &mut HashMap<K, V>, most: usize, mut keep: impl FnMut(&V) -> bool) {
-    map.retain(|_, value| keep(value));
-    if map.len() > most / 4 * 3 {
-        map.clear();
-    }
 }
 
 /// Recently verified credentials on this node; only their hashes are kept.
@@ -234,20 +172,20 @@ fn digest(credential: Credential<'_>) -> [u8; 32] {
 
 /// A request that is not allowed now.
 #[derive(Debug)]
-pub(crate) struct TooMany {
+pub(crate) struct RateLimited {
     what: String,
     wait: Duration,
 }
 
-impl TooMany {
+impl RateLimited {
     fn of<K>(limit: &RateLimit<K>, wait: Duration, from: &str) -> Self {
         let per_second = limit.rate.map_or(0, |rate| rate.per_second.get());
         Self { what: format!("more than {per_second} requests per second {from}"), wait }
     }
 }
 
-impl From<TooMany> for ApiError {
-    fn from(too_many: TooMany) -> Self {
+impl From<RateLimited> for ApiError {
+    fn from(too_many: RateLimited) -> Self {
         let seconds = too_many.seconds();
         Self::new(StatusCode::TOO_MANY_REQUESTS, too_many.what)
             .with_detail(format!("try again in {seconds} s; the request had no effect"))
@@ -255,13 +193,13 @@ impl From<TooMany> for ApiError {
     }
 }
 
-impl TooMany {
+impl RateLimited {
     fn seconds(&self) -> u64 {
         self.wait.as_secs().saturating_add(u64::from(self.wait.subsec_nanos() > 0)).max(1)
     }
 }
 
-impl IntoResponse for TooMany {
+impl IntoResponse for RateLimited {
     fn into_response(self) -> Response {
         let seconds = self.seconds();
         let mut response = ApiError::from(self).into_response();
@@ -296,13 +234,13 @@ mod tests {
     }
 
     fn limit(per_second: u32, clock: &Arc<SetClock>) -> RateLimit<&'static str> {
-        RateLimit::new(Rate::new(per_second, per_second), Arc::clone(clock) as Arc<dyn Clock>)
+        rate_limit(Rate::new(per_second, per_second), &(Arc::clone(clock) as Arc<dyn Clock>))
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn who_asks_one_after_another_is_never_refused() {
+    fn sequential_requests_are_never_refused() {
         let clock = Arc::new(SetClock::default());
         let limit = limit(100, &clock);
         for number in 0..2_000 {
@@ -313,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_all_at_once_waits_in_a_bounded_queue_and_takes_no_turn_of_others() {
+    fn parallel_requests_wait_in_a_bounded_queue_of_their_caller() {
         let clock = Arc::new(SetClock::default());
         let limit = limit(100, &clock);
         let taken = (0..10_000).filter(|_| limit.take("flood", 5 * SECOND).is_ok()).count();
@@ -322,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_refuses_nobody() {
+    fn a_clock_that_is_set_back_refuses_no_request() {
         let clock = Arc::new(SetClock { now_ms: AtomicI64::new(1_795_434_850_000), ..SetClock::default() });
         let limit = limit(2, &clock);
         assert_eq!(limit.take("a", Duration::ZERO), Ok(Duration::ZERO));
@@ -336,10 +274,10 @@ mod tests {
     #[test]
     fn a_limit_holds_a_bounded_number_of_keys() {
         let clock = Arc::new(SetClock::default());
-        let limit: RateLimit<usize> = RateLimit::new(Rate::new(1, 1), Arc::clone(&clock) as Arc<dyn Clock>);
+        let limit: RateLimit<usize> = rate_limit(Rate::new(1, 1), &(Arc::clone(&clock) as Arc<dyn Clock>));
         for key in 0..limits::RATE_LIMITED_KEYS_MAX * 2 {
             let _ = limit.take(key, Duration::ZERO);
         }
-        assert!(limit.due.lock().unwrap().len() <= limits::RATE_LIMITED_KEYS_MAX);
+        assert!(limit.keys() <= limits::RATE_LIMITED_KEYS_MAX);
     }
 }

@@ -1,6 +1,6 @@
 //! Access control: checks of rights, and the messages that name the missing right.
 
-use runlog_model::place::{Right, Task, Workspace};
+use runlog_model::workspaces::{Right, Task, Workspace};
 use runlog_model::{EnvironmentId, Run, RunId, TaskId, WorkspaceId};
 use runlog_sql::Readable;
 use runlog_store::Store;
@@ -173,7 +173,10 @@ pub(crate) async fn readable(store: &Store, caller: &Caller) -> ApiResult<Readab
 pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
     match caller.administrator {
         true => Ok(()),
-        false => Err(ApiError::forbidden(format!("{} is not an administrator of this archive", caller.name))),
+        false => {
+            let error = ApiError::forbidden(format!("{} is not an administrator of this archive", caller.name));
+            Err(error.with_detail("ask an administrator of this archive"))
+        }
     }
 }
 
@@ -181,7 +184,10 @@ pub(crate) fn administrator(caller: &Caller) -> ApiResult<()> {
 pub(crate) fn permission(caller: &Caller, permission: &str) -> ApiResult<()> {
     match caller.administrator || caller.permissions.iter().any(|held| held == permission) {
         true => Ok(()),
-        false => Err(ApiError::forbidden(format!("{} lacks the permission {permission}", caller.name))),
+        false => {
+            let error = ApiError::forbidden(format!("{} lacks the permission {permission}", caller.name));
+            Err(error.with_detail("ask an administrator of this archive, who has all permissions"))
+        }
     }
 }
 

@@ -21,10 +21,10 @@ pub(crate) struct KeyRing {
     purpose: &'static str,
     stored: SigningKeys,
     clock: Arc<dyn Clock>,
-    known: Mutex<Known>,
+    known: Mutex<CachedKeys>,
 }
 
-struct Known {
+struct CachedKeys {
     /// Newest first.
     keys: Arc<Vec<SigningKey>>,
     looked_at: Timestamp,
@@ -37,13 +37,13 @@ impl KeyRing {
         clock: Arc<dyn Clock>,
     ) -> runlog_store::Result<Self> {
         let keys = Arc::new(stored.list(purpose).await?);
-        let known = Mutex::new(Known { keys, looked_at: clock.now() });
+        let known = Mutex::new(CachedKeys { keys, looked_at: clock.now() });
         Ok(Self { purpose, stored, clock, known })
     }
 
     /// The key for signing.
     pub(crate) async fn newest(&self) -> ApiResult<SigningKey> {
-        let known = self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?;
+        let known = self.no_older_than(limits::KEYS_REFRESH_MS).await?;
         let newest = known.first().cloned();
         newest.ok_or_else(|| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the keys are being rotated; try again"))
     }
@@ -52,9 +52,9 @@ impl KeyRing {
     /// another node is refused within a minute.
     pub(crate) async fn by_id(&self, id: &str) -> runlog_store::Result<Option<SigningKey>> {
         let find = |keys: &[SigningKey]| keys.iter().find(|key| key.id == id).cloned();
-        match find(&self.no_older_than(limits::KEYS_LOOK_EVERY_MS).await?) {
+        match find(&self.no_older_than(limits::KEYS_REFRESH_MS).await?) {
             Some(key) => Ok(Some(key)),
-            None => Ok(find(&self.no_older_than(limits::KEYS_LOOK_AGAIN_MS).await?)),
+            None => Ok(find(&self.no_older_than(limits::KEYS_RETRY_MS).await?)),
         }
     }
 
@@ -72,11 +72,11 @@ impl KeyRing {
             }
         }
         let keys = Arc::new(self.stored.list(self.purpose).await?);
-        *self.lock() = Known { keys: Arc::clone(&keys), looked_at: now };
+        *self.lock() = CachedKeys { keys: Arc::clone(&keys), looked_at: now };
         Ok(keys)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, CachedKeys> {
         // No code between locking and unlocking can panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

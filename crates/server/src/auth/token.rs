@@ -47,7 +47,7 @@ impl Argument for Authenticated {}
 
 /// The caller of a request whose connection goes on for long, and what it has shown for it, to be checked again.
 #[derive(Clone)]
-pub(crate) struct LastingCaller {
+pub(crate) struct StreamCaller {
     caller: Caller,
     /// The token or the cookie.
     headers: HeaderMap,
@@ -55,7 +55,7 @@ pub(crate) struct LastingCaller {
     is_operator: bool,
 }
 
-impl<S: Sync> FromRequestParts<S> for LastingCaller {
+impl<S: Sync> FromRequestParts<S> for StreamCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
@@ -71,9 +71,9 @@ impl<S: Sync> FromRequestParts<S> for LastingCaller {
     }
 }
 
-impl Argument for LastingCaller {}
+impl Argument for StreamCaller {}
 
-impl LastingCaller {
+impl StreamCaller {
     /// As it was when it was last checked.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller

@@ -57,14 +57,14 @@ impl ConcurrencyLimit {
 
     /// A permit for a caller, which has at most half of all: for what is held for long. 503 if it has as many, or if none
     /// becomes available in time.
-    pub(crate) async fn acquire_for(&self, caller: &str) -> ApiResult<CallersPermit> {
+    pub(crate) async fn acquire_for(&self, caller: &str) -> ApiResult<CallerPermit> {
         let share = (self.count / 2).max(1);
         let Some(counted) = Counted::new(&self.held, caller, share) else {
             let message =
                 format!("this account has {share} {} at a time, which is the most; end some of them", self.what);
             return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message));
         };
-        Ok(CallersPermit { _counted: counted, _permit: self.acquire().await? })
+        Ok(CallerPermit { _counted: counted, _permit: self.acquire().await? })
     }
 
     /// A permit, to be held for the duration of the request. 503 if none becomes available in time.
@@ -81,7 +81,7 @@ impl ConcurrencyLimit {
 }
 
 /// The permit of a caller.
-pub(crate) struct CallersPermit {
+pub(crate) struct CallerPermit {
     _counted: Counted,
     _permit: OwnedSemaphorePermit,
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_caller_leaves_half_to_others() {
+    async fn one_caller_uses_at_most_half_of_the_slots() {
         let limit = ConcurrencyLimit::new(4, Duration::from_millis(10), "things", None);
         let mut held = Vec::new();
         for caller in ["a", "a", "b", "b"] {

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_goes_out_at_once() {
+    async fn responses_are_sent_without_delay() {
         // 200 small logs took four times as long as the work of service and client together.
         let (mut client, stream) = connected().await;
         assert!(!stream.nodelay().unwrap());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use runlog_sql::SqlError;
 use runlog_store::ErrorKind;
 
 /// A failure to be reported to the caller. `request.rs` adds the request ID to the body of every response.
@@ -49,6 +50,17 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// The failure of a query that could not read the archive.
+    pub(crate) fn of_unread_archive(error: &SqlError) -> Self {
+        let cause = match error.archive_error() {
+            Some(cause) => cause.clone(),
+            None => runlog_store::Error::caused(ErrorKind::Corrupt, error.to_string(), error.clone()),
+        };
+        let refused = Self::from(cause);
+        let parts: Vec<String> = refused.detail.clone().into_iter().chain(error.advice()).collect();
+        Self { detail: (!parts.is_empty()).then(|| parts.join("; ")), ..refused }
+    }
+
     /// This failure, with what to do next.
     pub(crate) fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -77,16 +89,27 @@ impl From<runlog_store::Error> for ApiError {
             ErrorKind::Unavailable | ErrorKind::Busy => {
                 "the archive is unavailable or busy; nothing was changed, try again".to_owned()
             }
-            ErrorKind::Corrupt => "the archive could not read stored data; see the log of the service".to_owned(),
+            // The key of an object does not reveal where it is stored.
+            ErrorKind::Corrupt => match error.damaged_object() {
+                Some(key) => format!("the archive could not read stored data: object {key} is damaged or missing"),
+                None => "the archive could not read stored data; see the log of the service".to_owned(),
+            },
         };
-        // The key of an object does not reveal where it is stored.
-        let detail = error.damaged_object().map(|key| {
-            format!(
-                "object {key} is damaged or missing; `runlog archive verify` lists the affected runs and what to do"
-            )
-        });
+        let detail = error.damaged_object().map(|_| what_to_do(error.damaged_runs()));
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
         Self { status, message, detail, retry_after: None, cause }
+    }
+}
+
+/// What to do about a damaged object that these runs need.
+fn what_to_do(run_ids: &[String]) -> String {
+    match run_ids {
+        [] => "`runlog archive verify` lists the affected runs and what to do".to_owned(),
+        [run_id] => format!("run {run_id} cannot be read; see `runlog archive verify`"),
+        [run_id, others @ ..] => format!(
+            "run {run_id} and {} more cannot be read; `runlog archive verify` lists them and what to do",
+            others.len()
+        ),
     }
 }
 
@@ -114,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_service_did_wrong_is_not_told() {
+    fn internal_errors_are_not_disclosed() {
         let error = runlog_store::Error::caused(ErrorKind::Corrupt, "bad /secret/path", "because");
         let answer = ApiError::from(error);
         assert_eq!(answer.status, 500);

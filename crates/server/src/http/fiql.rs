@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_fit_whole_texts() {
+    fn patterns_match_whole_texts() {
         for (pattern, text) in
             [("dev", "dev"), ("dev*", "development"), ("*ment", "development"), ("d*e*t", "development"), ("*", "")]
         {

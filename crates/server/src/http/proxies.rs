@@ -17,12 +17,12 @@ pub struct Proxies {
     /// Their addresses. Default: none.
     pub trusted: Vec<Network>,
     /// How they pass on the client address.
-    pub told_by: ToldBy,
+    pub client_address_source: ClientAddressSource,
 }
 
 /// How a proxy passes on the client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ToldBy {
+pub enum ClientAddressSource {
     /// In the header `X-Forwarded-For`.
     #[default]
     XForwardedFor,
@@ -96,7 +96,7 @@ impl Proxies {
 
     /// True if a connection from this address starts with a header of the PROXY protocol.
     pub(crate) fn uses_proxy_protocol(&self, peer: IpAddr) -> bool {
-        self.told_by == ToldBy::ProxyProtocol && self.is_trusted(peer)
+        self.client_address_source == ClientAddressSource::ProxyProtocol && self.is_trusted(peer)
     }
 
     /// The client address of a request from `peer`: the last address that is not that of a trusted proxy.
@@ -104,11 +104,11 @@ impl Proxies {
         if !self.is_trusted(peer) {
             return peer;
         }
-        let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.told_by {
-            ToldBy::XForwardedFor => ("x-forwarded-for", address_of),
-            ToldBy::Forwarded => ("forwarded", address_of_forwarded),
+        let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.client_address_source {
+            ClientAddressSource::XForwardedFor => ("x-forwarded-for", address_of),
+            ClientAddressSource::Forwarded => ("forwarded", address_of_forwarded),
             // It has been read already.
-            ToldBy::ProxyProtocol => return peer,
+            ClientAddressSource::ProxyProtocol => return peer,
         };
         let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
         let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
@@ -218,24 +218,29 @@ mod tests {
 
     use super::*;
 
-    fn proxies(told_by: ToldBy) -> Proxies {
+    fn proxies(client_address_source: ClientAddressSource) -> Proxies {
         let trusted = ["10.0.0.0/8", "2001:db8::/32"].map(|text| text.parse().unwrap());
-        Proxies { trusted: trusted.into(), told_by }
+        Proxies { trusted: trusted.into(), client_address_source }
     }
 
     #[track_caller]
-    fn check(told_by: ToldBy, peer: &str, lines: &[(&'static str, &'static str)], expected: &str) {
+    fn check(
+        client_address_source: ClientAddressSource,
+        peer: &str,
+        lines: &[(&'static str, &'static str)],
+        expected: &str,
+    ) {
         let mut headers = HeaderMap::new();
         for (name, line) in lines {
             headers.append(*name, HeaderValue::from_static(line));
         }
-        let client = proxies(told_by).client(peer.parse().unwrap(), &headers);
+        let client = proxies(client_address_source).client(peer.parse().unwrap(), &headers);
         assert_eq!(client.to_string(), expected, "{lines:?} from {peer}");
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed_and_only_as_far_as_others_are() {
-        let by = ToldBy::XForwardedFor;
+    fn client_addresses_are_accepted_from_trusted_proxies_only() {
+        let by = ClientAddressSource::XForwardedFor;
         let name = "x-forwarded-for";
         check(by, "192.0.2.1", &[(name, "198.51.100.7")], "192.0.2.1");
         check(by, "10.0.0.1", &[], "10.0.0.1");
@@ -252,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_standard_header_is_read_in_its_forms() {
-        let by = ToldBy::Forwarded;
+        let by = ClientAddressSource::Forwarded;
         let line = "for=203.0.113.9, For=\"[2001:dead::1]:4711\";proto=https;by=10.0.0.2, for=10.0.0.3";
         check(by, "10.0.0.1", &[("forwarded", line)], "2001:dead::1");
         check(by, "10.0.0.1", &[("forwarded", "for=_hidden")], "10.0.0.1");

@@ -13,10 +13,10 @@ use crate::limits;
 pub(crate) struct Readiness {
     clock: Arc<dyn Clock>,
     /// Held during a check: concurrent requests receive its result.
-    last: Arc<Mutex<Option<Seen>>>,
+    last: Arc<Mutex<Option<LastCheck>>>,
 }
 
-struct Seen {
+struct LastCheck {
     at: Duration,
     outcome: Result<()>,
 }
@@ -37,7 +37,7 @@ impl Readiness {
         // In a separate task, so that a client that disconnects leaves no probe object behind.
         let look = tokio::spawn(async move {
             let outcome = store.check().await;
-            *last = Some(Seen { at: clock.elapsed(), outcome: outcome.clone() });
+            *last = Some(LastCheck { at: clock.elapsed(), outcome: outcome.clone() });
             outcome
         });
         look.await.map_err(runlog_store::Error::from)?

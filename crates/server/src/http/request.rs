@@ -83,7 +83,7 @@ pub(crate) struct CallerId(pub(crate) String);
 
 /// In the extensions of a response: its error body belongs to another protocol, and is left as it is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OwnErrorBody;
+pub(crate) struct ProtocolErrorBody;
 
 /// In the extensions of a response: the error that it reports in the way of another protocol, for the log and the metrics.
 #[derive(Debug, Clone)]
@@ -151,7 +151,11 @@ pub(crate) fn with_plain_path(mut request: Request) -> Request {
 }
 
 /// Handles a request.
-pub(crate) async fn surround(State(context): State<Arc<RequestContext>>, request: Request, next: Next) -> Response {
+pub(crate) async fn handle_request(
+    State(context): State<Arc<RequestContext>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let begun = context.clock.now();
     let id = request_id(request.headers()).unwrap_or_else(|| context.random.uuid().to_string());
     let method = request.method().clone();
@@ -228,7 +232,7 @@ fn problem_of(method: &Method, response: &Response) -> Option<ApiError> {
         return Some(problem.clone());
     }
     let status = response.status();
-    if response.extensions().get::<OwnErrorBody>().is_some() {
+    if response.extensions().get::<ProtocolErrorBody>().is_some() {
         return None;
     }
     let message = match status {

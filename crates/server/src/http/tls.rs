@@ -76,7 +76,7 @@ impl TlsFiles {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(limits::TLS_LOOK_EVERY) => {}
+                () = tokio::time::sleep(limits::TLS_CHECK_INTERVAL) => {}
             }
             let changed = self.changed_at();
             if changed != seen {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_changes_is_read_again_and_a_bad_one_is_not_taken() {
+    fn a_changed_certificate_is_reloaded_and_an_invalid_one_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (first, second) = (make(), make());
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_told_with_its_name() {
+    fn an_invalid_tls_file_is_reported_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = write(folder.path(), "cert.pem", &made.cert.pem());

@@ -370,7 +370,7 @@ mod tests {
 
     /// 90 unfinished lines of 15 MiB, each of 15 KB of gzip, took 1.4 GB.
     #[tokio::test]
-    async fn unfinished_lines_hold_no_more_memory_together_than_there_is() {
+    async fn unfinished_lines_share_bounded_memory() {
         static CHUNK: [u8; MIB] = [b'x'; MIB];
         let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
         let mut reading = Vec::new();
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_long_line_took_is_given_back_with_the_next() {
+    async fn memory_of_a_long_line_is_released_with_the_next() {
         static CHUNK: [u8; MIB] = [b'x'; MIB];
         let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
         let mut lines = begin(body(&CHUNK, &CHUNK, 9), Coding::Identity, &memory).await.unwrap();
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_rest_of_a_line_that_is_too_long_is_passed_over() {
+    async fn the_rest_of_an_overlong_line_is_skipped() {
         let bounds = Bounds { line_bytes_max: 100_000, ..Bounds::default() };
         let memory = BodyMemory::new(64 * MIB, 64 * MIB, 64 * MIB);
         let long = "x".repeat(300_000);

@@ -3,10 +3,8 @@
 //! A body reserves memory for its bytes and buffers while it is received, and for its decoded form afterwards. A body
 //! that holds memory of one kind does not wait for more of it: several that did would wait for each other.
 
-use std::sync::Arc;
-
 use axum::http::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use runlog_store::MemoryBudget;
 
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
@@ -14,12 +12,10 @@ use crate::limits;
 /// The granularity of reservations. Unit: bytes.
 const STEP_BYTES: usize = 64 << 10;
 
-/// The memory for pushed bodies. Unit: [`STEP_BYTES`].
+/// The memory for pushed bodies.
 pub(crate) struct BodyMemory {
-    read: Arc<Semaphore>,
-    decoded: Arc<Semaphore>,
-    read_steps_max: usize,
-    decoded_steps_max: usize,
+    read: MemoryBudget,
+    decoded: MemoryBudget,
     /// Maximum decoded size of one body that is read completely. Unit: bytes.
     whole_bytes_max: usize,
 }
@@ -32,8 +28,8 @@ pub(crate) struct MemoryReservation {
 
 /// The reservation of one kind of memory.
 struct Share {
-    free: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
+    reservation: runlog_store::MemoryReservation,
+    /// What it is for. Unit: bytes.
     bytes: usize,
     /// The total of this kind of memory. Unit: bytes.
     bytes_max: usize,
@@ -43,16 +39,9 @@ impl BodyMemory {
     /// Creates the memory with a limit for all bodies that are being read, and one for their decoded forms, of which
     /// one body that is read completely may take `whole_bytes_max`.
     pub(crate) fn new(read_bytes: usize, decoded_bytes: usize, whole_bytes_max: usize) -> Self {
-        let steps = |bytes: usize| (bytes / STEP_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-        let (read_steps_max, decoded_steps_max) = (steps(read_bytes), steps(decoded_bytes));
-        let free = |steps: usize| Arc::new(Semaphore::new(steps));
-        Self {
-            read: free(read_steps_max),
-            decoded: free(decoded_steps_max),
-            read_steps_max,
-            decoded_steps_max,
-            whole_bytes_max: whole_bytes_max.min(decoded_steps_max.saturating_mul(STEP_BYTES)),
-        }
+        let [read, decoded] = [read_bytes, decoded_bytes].map(|bytes| MemoryBudget::new(bytes, STEP_BYTES));
+        let whole_bytes_max = whole_bytes_max.min(decoded.bytes());
+        Self { read, decoded, whole_bytes_max }
     }
 
     /// The empty reservation of a body that is read completely.
@@ -62,29 +51,25 @@ impl BodyMemory {
 
     /// The empty reservation of a body that is read line by line: one line may take all memory.
     pub(crate) fn reservation_for_lines(&self) -> MemoryReservation {
-        self.reservation_up_to(self.decoded_steps_max.saturating_mul(STEP_BYTES))
+        self.reservation_up_to(self.decoded.bytes())
     }
 
     fn reservation_up_to(&self, decoded_bytes_max: usize) -> MemoryReservation {
-        let share =
-            |free: &Arc<Semaphore>, bytes_max| Share { free: Arc::clone(free), permit: None, bytes: 0, bytes_max };
+        let share = |memory: &MemoryBudget, bytes_max| Share { reservation: memory.reservation(), bytes: 0, bytes_max };
         MemoryReservation {
-            read: share(&self.read, self.read_steps_max.saturating_mul(STEP_BYTES)),
+            read: share(&self.read, self.read.bytes()),
             decoded: share(&self.decoded, decoded_bytes_max),
         }
     }
 
     /// The total of both kinds of memory. Unit: bytes.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        (self.read_steps_max.saturating_mul(STEP_BYTES), self.decoded_steps_max.saturating_mul(STEP_BYTES))
+        (self.read.bytes(), self.decoded.bytes())
     }
 
     /// The reserved memory, for encoded and decoded bodies. Unit: bytes.
     pub(crate) fn held_bytes(&self) -> (usize, usize) {
-        let held = |free: &Semaphore, steps_max: usize| {
-            steps_max.saturating_sub(free.available_permits()).saturating_mul(STEP_BYTES)
-        };
-        (held(&self.read, self.read_steps_max), held(&self.decoded, self.decoded_steps_max))
+        (self.read.reserved_bytes(), self.decoded.reserved_bytes())
     }
 }
 
@@ -130,42 +115,22 @@ impl Share {
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         self.bytes = wanted;
-        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = self.bytes.div_ceil(STEP_BYTES).saturating_sub(held);
-        if missing == 0 {
-            return Ok(());
-        }
-        let (free, missing) = (Arc::clone(&self.free), u32::try_from(missing).unwrap_or(u32::MAX));
-        let more = match &self.permit {
-            Some(_) => free.try_acquire_many_owned(missing).ok(),
-            None => {
-                let waiting = free.acquire_many_owned(missing);
-                runlog_store::timeout_while_running(limits::BODY_MEMORY_WAIT, waiting).await.ok().and_then(Result::ok)
-            }
+        let is_reserved = match self.reservation.bytes() {
+            0 => self.reservation.grow(self.bytes, limits::BODY_MEMORY_WAIT).await,
+            _ => self.reservation.try_grow(self.bytes),
         };
-        let Some(more) = more else {
-            return Err(ApiError::new(
+        match is_reserved {
+            true => Ok(()),
+            false => Err(ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "more is being pushed than can be read at the moment; send it again",
-            ));
-        };
-        match &mut self.permit {
-            Some(own) => own.merge(more),
-            None => self.permit = Some(more),
+            )),
         }
-        Ok(())
     }
 
     fn shrink(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        let needed = self.bytes.div_ceil(STEP_BYTES);
-        if let Some(permit) = &mut self.permit {
-            // The part that is split off is released here.
-            drop(permit.split(permit.num_permits().saturating_sub(needed)));
-            if permit.num_permits() == 0 {
-                self.permit = None;
-            }
-        }
+        self.reservation.shrink(self.bytes);
     }
 }
 
@@ -174,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_waits_for_another_and_none_takes_more_than_there_is() {
+    async fn bodies_wait_for_memory_and_never_exceed_it() {
         let memory = BodyMemory::new(STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
         let (mut one, mut other) = (memory.reservation(), memory.reservation());
         one.reserve_decoded(8 * STEP_BYTES).await.unwrap();
@@ -208,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_given_back_is_there_for_others() {
+    async fn released_memory_is_available_to_others() {
         let memory = BodyMemory::new(10 * STEP_BYTES, 10 * STEP_BYTES, usize::MAX);
         let (mut one, mut other) = (memory.reservation(), memory.reservation());
         one.reserve_read(10 * STEP_BYTES).await.unwrap();

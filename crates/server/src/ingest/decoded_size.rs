@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_in_a_request_takes_more_than_its_bytes() {
+    fn nested_values_count_more_than_their_bytes() {
         let size = |log: LogRecord| of_otlp(&request(log, 1_000), usize::MAX).unwrap();
         let empty = size(LogRecord::default());
         assert!(empty > 1_000 * size_of::<LogRecord>(), "{empty}");
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_looked_at_than_is_enough() {
+    fn counting_stops_once_the_limit_is_reached() {
         let size = of_otlp(&request(LogRecord::default(), 1_000), 10_000).unwrap();
         assert!((10_000..20_000).contains(&size), "{size}");
         let size = of_otlp_json(&[b'['; 5_000], 10_000);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn an_invalid_request_is_refused() {
         for body in [vec![0x0a, 0xff], vec![0x0b, 0x0d], vec![0x0b], vec![0x0a], vec![0x0e], vec![0xff; 11]] {
             assert_eq!(of_otlp(&body, usize::MAX).unwrap_err().status, 400, "{body:?}");
         }

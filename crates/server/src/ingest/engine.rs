@@ -214,7 +214,7 @@ pub(crate) async fn group_by_run(
                 }
                 let (batch, new_bytes) = intake.run(run.id);
                 batch.triggered_at = batch.triggered_at.or(run.triggered_at);
-                let is_dated = Event(event).tell(batch, more, now, zone);
+                let is_dated = Event(event).add_to_run(batch, more, now, zone);
                 intake.undated += u64::from(!is_dated);
                 memory.reserve_decoded(new_bytes).await?;
             }
@@ -367,7 +367,7 @@ impl Event {
     }
 
     /// Adds this event to the data of its run. False if its time could not be parsed.
-    fn tell(self, batch: &mut RunBatch, more: String, now: Timestamp, zone: &LogZone) -> bool {
+    fn add_to_run(self, batch: &mut RunBatch, more: String, now: Timestamp, zone: &LogZone) -> bool {
         let (at, time_field, is_unreadable) = match self.time(zone) {
             EventTime::Said(at, name) => (Some(at), Some(name), false),
             EventTime::Unreadable => (None, None, true),
@@ -384,13 +384,13 @@ impl Event {
             environment_name: self.text(&["environment_name"]),
         });
         if let Some(phase) = self.text(&["job_phase"]).and_then(|phase| phase.parse::<ExecutionStatus>().ok()) {
-            self.tell_phase(batch, phase, time, zone);
+            self.add_phase_to_run(batch, phase, time, zone);
         }
         batch.push(self.into_record(time, time_field, &more), at.map(|at| at.nanos));
         !is_unreadable
     }
 
-    fn tell_phase(&self, batch: &mut RunBatch, phase: ExecutionStatus, time: Timestamp, zone: &LogZone) {
+    fn add_phase_to_run(&self, batch: &mut RunBatch, phase: ExecutionStatus, time: Timestamp, zone: &LogZone) {
         let status = phase.coarse();
         if status.is_final() {
             let failed = !matches!(status, RunStatus::Successful | RunStatus::Rejected);
@@ -643,7 +643,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_kept_to_the_letter_whatever_it_is() {
+    fn any_text_is_kept_unchanged() {
         for (value, text) in [
             (serde_json::json!(true), "true"),
             (serde_json::json!(["a", 1]), "[\"a\",1]"),

@@ -149,7 +149,7 @@ impl<'b> Splitter<'b> {
         length
     }
 
-    /// Refuses an element of an array that is no object; false if it is no element.
+    /// Refuses an array element that is not an object; false if it is no element.
     fn refuse_element(&mut self) -> bool {
         let line = self.line_rest();
         let Some(length) = element_length(line) else { return false };
@@ -157,7 +157,7 @@ impl<'b> Splitter<'b> {
         let is_followed = matches!(behind.trim_ascii_start().first(), None | Some(b',' | b']'));
         let is_element = is_followed && serde_json::from_slice::<IgnoredAny>(element).is_ok();
         if is_element {
-            self.refuse(format!("line {}: not an event: an element of an array that is no object", self.line));
+            self.refuse(format!("line {}: not an event: an array element that is not an object", self.line));
             self.skip(length);
         }
         is_element

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_has_the_same_name_in_every_version() {
+    fn the_id_of_a_batch_is_stable_across_versions() {
         let extra = serde_json::json!({"thread": "main", "n": [1, null, 2.5]});
         let Value::Object(extra) = extra else { unreachable!("an object") };
         let record = Record {

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_a_severity_counts_and_its_text_is_kept() {
+    fn the_severity_number_takes_precedence_and_the_text_is_kept() {
         let of = |number: i32, text: &str| {
             let log = LogRecord { severity_number: number, severity_text: text.to_owned(), ..LogRecord::default() };
             let (severity, written) = severity_of(&log);

@@ -21,7 +21,7 @@ use crate::ingest::intake::Refused;
 use crate::ingest::otlp::Request;
 
 /// The error in a part of a request.
-type Wrong = String;
+type PartError = String;
 
 /// The names of the list of parts with a scope each; the last ones are those of old exporters.
 const SCOPE_LOGS: [&str; 4] = ["scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs"];
@@ -138,8 +138,8 @@ fn read_all(logs: &[&RawValue], refused: &mut Refused, repaired: &mut u64) -> Ve
 fn part<T: Default>(
     raw: Option<&RawValue>,
     repaired: &mut u64,
-    read: impl FnOnce(&Map<String, Value>, &mut u64) -> Result<T, Wrong>,
-) -> Result<T, Wrong> {
+    read: impl FnOnce(&Map<String, Value>, &mut u64) -> Result<T, PartError>,
+) -> Result<T, PartError> {
     let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != "null") else { return Ok(T::default()) };
     if !raw.starts_with('{') {
         return Err("it is not an object".to_owned());
@@ -154,11 +154,11 @@ fn field<'a>(fields: &'a Map<String, Value>, name: &str, own_name: &str) -> Opti
     fields.get(name).or_else(|| fields.get(own_name)).filter(|value| !value.is_null())
 }
 
-fn resource(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Resource, Wrong> {
+fn resource(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Resource, PartError> {
     Ok(Resource { attributes: shared_attributes(fields, repaired)?, ..Resource::default() })
 }
 
-fn scope(fields: &Map<String, Value>, repaired: &mut u64) -> Result<InstrumentationScope, Wrong> {
+fn scope(fields: &Map<String, Value>, repaired: &mut u64) -> Result<InstrumentationScope, PartError> {
     Ok(InstrumentationScope {
         name: text(fields, "name", "name")?,
         version: text(fields, "version", "version")?,
@@ -167,7 +167,7 @@ fn scope(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Instrumentat
     })
 }
 
-fn log_record(fields: &Map<String, Value>) -> Result<LogRecord, Wrong> {
+fn log_record(fields: &Map<String, Value>) -> Result<LogRecord, PartError> {
     Ok(LogRecord {
         time_unix_nano: nanos(fields, "timeUnixNano", "time_unix_nano")?,
         observed_time_unix_nano: nanos(fields, "observedTimeUnixNano", "observed_time_unix_nano")?,
@@ -182,7 +182,7 @@ fn log_record(fields: &Map<String, Value>) -> Result<LogRecord, Wrong> {
     })
 }
 
-fn text(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<String, Wrong> {
+fn text(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<String, PartError> {
     match field(fields, name, own_name) {
         None => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),
@@ -192,7 +192,7 @@ fn text(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<Strin
     }
 }
 
-fn nanos(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<u64, Wrong> {
+fn nanos(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<u64, PartError> {
     let Some(value) = field(fields, name, own_name) else { return Ok(0) };
     whole(value)
         .and_then(|number| u64::try_from(number).ok())
@@ -218,7 +218,7 @@ fn whole(value: &Value) -> Option<i128> {
 }
 
 /// A number from 0 to 24, or a name such as `SEVERITY_NUMBER_ERROR2`.
-fn severity_number(value: Option<&Value>) -> Result<i32, Wrong> {
+fn severity_number(value: Option<&Value>) -> Result<i32, PartError> {
     let Some(value) = value else { return Ok(0) };
     let of_name = || {
         let name = value.as_str()?.strip_prefix("SEVERITY_NUMBER_")?;
@@ -237,7 +237,7 @@ fn severity_number(value: Option<&Value>) -> Result<i32, Wrong> {
 }
 
 /// An ID in hexadecimal digits, or in base64 like other bytes in the mapping.
-fn id(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<Vec<u8>, Wrong> {
+fn id(fields: &Map<String, Value>, name: &str, own_name: &str) -> Result<Vec<u8>, PartError> {
     let id = text(fields, name, own_name)?;
     let is_hex = id.len().is_multiple_of(2) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex {
@@ -253,13 +253,13 @@ fn of_base64(text: &str) -> Option<Vec<u8>> {
     GeneralPurpose::new(&alphabet::STANDARD, config).decode(text).ok()
 }
 
-fn attributes(fields: &Map<String, Value>) -> Result<Vec<KeyValue>, Wrong> {
+fn attributes(fields: &Map<String, Value>) -> Result<Vec<KeyValue>, PartError> {
     key_values(fields.get("attributes")).map_err(|why| format!("attributes{why}"))
 }
 
 /// The attributes of a resource or scope: one that cannot be read becomes its JSON as text, which is counted, because many
 /// records depend on the others.
-fn shared_attributes(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Vec<KeyValue>, Wrong> {
+fn shared_attributes(fields: &Map<String, Value>, repaired: &mut u64) -> Result<Vec<KeyValue>, PartError> {
     let list = list_of(fields.get("attributes")).map_err(|why| format!("attributes{why}"))?;
     let read = |(index, value): (usize, &Value)| {
         key_value(value).unwrap_or_else(|_| {
@@ -273,12 +273,12 @@ fn shared_attributes(fields: &Map<String, Value>, repaired: &mut u64) -> Result<
     Ok(list.iter().enumerate().map(read).collect())
 }
 
-fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, Wrong> {
+fn key_values(list: Option<&Value>) -> Result<Vec<KeyValue>, PartError> {
     let read = |(index, value): (usize, &Value)| key_value(value).map_err(|why| format!("[{index}]: {why}"));
     list_of(list)?.iter().enumerate().map(read).collect()
 }
 
-fn list_of(list: Option<&Value>) -> Result<&[Value], Wrong> {
+fn list_of(list: Option<&Value>) -> Result<&[Value], PartError> {
     match list {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(list)) => Ok(list),
@@ -286,7 +286,7 @@ fn list_of(list: Option<&Value>) -> Result<&[Value], Wrong> {
     }
 }
 
-fn key_value(value: &Value) -> Result<KeyValue, Wrong> {
+fn key_value(value: &Value) -> Result<KeyValue, PartError> {
     let fields = value.as_object().ok_or("it is not an object")?;
     let key = text(fields, "key", "key")?;
     let value = field(fields, "value", "value").map(any_value).transpose()?;
@@ -294,7 +294,7 @@ fn key_value(value: &Value) -> Result<KeyValue, Wrong> {
 }
 
 /// A value; its depth is limited by the JSON parser.
-fn any_value(value: &Value) -> Result<AnyValue, Wrong> {
+fn any_value(value: &Value) -> Result<AnyValue, PartError> {
     let fields = value.as_object().ok_or("it is not an object with a value such as stringValue")?;
     let values = |fields: &Map<String, Value>| match fields.get("values") {
         None | Some(Value::Null) => Ok(Vec::new()),
@@ -335,7 +335,7 @@ fn any_value(value: &Value) -> Result<AnyValue, Wrong> {
 }
 
 /// An element of a list: `null` is an empty value.
-fn element(value: &Value) -> Result<AnyValue, Wrong> {
+fn element(value: &Value) -> Result<AnyValue, PartError> {
     if value.is_null() { Ok(AnyValue::default()) } else { any_value(value) }
 }
 

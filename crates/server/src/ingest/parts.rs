@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use axum::http::StatusCode;
 use futures::future::join_all;
-use runlog_model::place::{Right, Task};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
 use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::workspaces::{Right, Task};
 use runlog_model::{Record, Run, RunId, TaskId, WorkspaceId};
 use runlog_store::ErrorKind;
 use runlog_store::ingest::BatchWriter;
@@ -32,7 +32,7 @@ type TaskKey = (Option<TaskId>, Option<WorkspaceId>, Option<String>);
 
 /// What is known about the places of the runs of a request.
 #[derive(Default)]
-struct Places {
+struct TaskCache {
     /// The workspaces in which the caller may publish.
     publishable: HashSet<WorkspaceId>,
     /// The tasks of runs that did not exist, by task, workspace and name.
@@ -40,7 +40,7 @@ struct Places {
 }
 
 /// What became of a part.
-struct Stored {
+struct StoredPart {
     run_id: RunId,
     /// Number of records, at least 1.
     count: u64,
@@ -60,18 +60,23 @@ impl Intake {
     pub(crate) async fn store_named(self, sender: &Sender<'_>, naming: Naming<'_>) -> ApiResult<Outcome> {
         let (parts, mut outcome) = self.into_parts(naming);
         let mut parts = parts.into_iter().map(|(run_id, batch, name)| Part { run_id, batch, name }).peekable();
-        let mut places = Places::default();
+        let mut task_cache = TaskCache::default();
         while parts.peek().is_some() {
             let some = parts.by_ref().take(limits::INTAKE_RUNS_AT_ONCE).collect();
-            store(sender, some, &mut places, &mut outcome).await?;
+            store(sender, some, &mut task_cache, &mut outcome).await?;
         }
         Ok(outcome)
     }
 }
 
 /// Stores some parts. What can never be stored is counted; a temporary failure is an error.
-async fn store(sender: &Sender<'_>, parts: Vec<Part>, places: &mut Places, outcome: &mut Outcome) -> ApiResult<()> {
-    let parts = begin_all(sender, parts, places, outcome).await?;
+async fn store(
+    sender: &Sender<'_>,
+    parts: Vec<Part>,
+    task_cache: &mut TaskCache,
+    outcome: &mut Outcome,
+) -> ApiResult<()> {
+    let parts = begin_all(sender, parts, task_cache, outcome).await?;
     let with_records = parts.iter().filter(|part| !part.batch.records.is_empty());
     let named: Vec<_> = with_records.map(|part| (part.run_id, part.name.as_deref())).collect();
     let mut writers = sender.store.ingest().begin_batches(&named).await?.into_iter();
@@ -80,7 +85,7 @@ async fn store(sender: &Sender<'_>, parts: Vec<Part>, places: &mut Places, outco
         store_part(sender, part, writer)
     });
     // All at once, so that they are committed together.
-    for Stored { run_id, count, records, end } in join_all(storing).await {
+    for StoredPart { run_id, count, records, end } in join_all(storing).await {
         let Some(records) = accept(outcome, count, records)? else { continue };
         outcome.stored += records;
         if let Some(end) = end {
@@ -111,7 +116,7 @@ fn count_of(batch: &RunBatch) -> u64 {
 async fn begin_all(
     sender: &Sender<'_>,
     parts: Vec<Part>,
-    places: &mut Places,
+    task_cache: &mut TaskCache,
     outcome: &mut Outcome,
 ) -> ApiResult<Vec<Part>> {
     let ids: Vec<RunId> = parts.iter().map(|part| part.run_id).collect();
@@ -120,15 +125,15 @@ async fn begin_all(
     for part in parts {
         let (known, count) = (known.get(&part.run_id), count_of(&part.batch));
         if known.is_some() && part.batch.begun.is_some() {
-            let result = begin(sender, places, &part).await;
+            let result = begin(sender, task_cache, &part).await;
             if accept(outcome, count, result)?.is_some() {
                 begun.push(part);
             }
             continue;
         }
-        let start = match start_of(sender, places, known, &part).await {
+        let start = match start_of(sender, task_cache, known, &part).await {
             // Another request has created the task in the meantime: the current state counts.
-            Err(error) if error.status == StatusCode::CONFLICT => start_of(sender, places, known, &part).await,
+            Err(error) if error.status == StatusCode::CONFLICT => start_of(sender, task_cache, known, &part).await,
             start => start,
         };
         match accept(outcome, count, start)? {
@@ -154,7 +159,7 @@ async fn begin_all(
             begun.push(part);
             continue;
         }
-        let result = begin(sender, places, &part).await;
+        let result = begin(sender, task_cache, &part).await;
         if let Some(is_new) = accept(outcome, count_of(&part.batch), result)? {
             outcome.begun += u64::from(is_new);
             begun.push(part);
@@ -164,17 +169,17 @@ async fn begin_all(
 }
 
 /// Starts a run that does not exist, or adds information. True if it is new.
-async fn begin(sender: &Sender<'_>, places: &mut Places, part: &Part) -> ApiResult<bool> {
-    match begin_once(sender, places, part).await {
+async fn begin(sender: &Sender<'_>, task_cache: &mut TaskCache, part: &Part) -> ApiResult<bool> {
+    match begin_once(sender, task_cache, part).await {
         // Another request has started the run or created its task in the meantime: the current state counts.
-        Err(error) if error.status == StatusCode::CONFLICT => begin_once(sender, places, part).await,
+        Err(error) if error.status == StatusCode::CONFLICT => begin_once(sender, task_cache, part).await,
         begun => begun,
     }
 }
 
-async fn begin_once(sender: &Sender<'_>, places: &mut Places, part: &Part) -> ApiResult<bool> {
+async fn begin_once(sender: &Sender<'_>, task_cache: &mut TaskCache, part: &Part) -> ApiResult<bool> {
     let known = sender.store.runs().get(part.run_id).await?;
-    let Some(start) = start_of(sender, places, known.as_ref(), part).await? else { return Ok(false) };
+    let Some(start) = start_of(sender, task_cache, known.as_ref(), part).await? else { return Ok(false) };
     let (_, is_new) = sender.store_to("start run").runs().start(part.run_id, &start, sender.caller).await?;
     Ok(is_new)
 }
@@ -182,20 +187,20 @@ async fn begin_once(sender: &Sender<'_>, places: &mut Places, part: &Part) -> Ap
 /// How a run starts, or what is new about a known one; none if nothing is. The caller may publish in its workspace.
 async fn start_of(
     sender: &Sender<'_>,
-    places: &mut Places,
+    task_cache: &mut TaskCache,
     known: Option<&Run>,
     part: &Part,
 ) -> ApiResult<Option<StartRun>> {
     let Part { run_id, batch, .. } = part;
     let task_id = match known {
         Some(run) => {
-            places.require_publisher(sender, run.workspace_id).await?;
+            task_cache.require_publisher(sender, run.workspace_id).await?;
             if batch.begun.is_none() {
                 return Ok(None);
             }
             run.task_id
         }
-        None => places.task_of(sender, *run_id, &batch.task).await?,
+        None => task_cache.task_of(sender, *run_id, &batch.task).await?,
     };
     let begun = batch.begun.clone().unwrap_or_else(|| StartRun::of_task(task_id));
     Ok(Some(StartRun {
@@ -208,7 +213,7 @@ async fn start_of(
 }
 
 /// Stores the records of a part with a writer, if it has any.
-async fn store_part(sender: &Sender<'_>, part: Part, writer: Option<BatchWriter>) -> Stored {
+async fn store_part(sender: &Sender<'_>, part: Part, writer: Option<BatchWriter>) -> StoredPart {
     let Part { run_id, batch, name } = part;
     let (count, last) = (count_of(&batch), batch.last());
     let end = batch.ended.clone();
@@ -217,7 +222,7 @@ async fn store_part(sender: &Sender<'_>, part: Part, writer: Option<BatchWriter>
         Some(writer) => store_records(sender, writer, name.is_some(), batch.into_records()).await,
         None => Ok(0),
     };
-    Stored { run_id, count, records, end }
+    StoredPart { run_id, count, records, end }
 }
 
 /// Stores records once under their batch ID; returns how many are stored, now or before.
@@ -260,7 +265,7 @@ async fn finish(sender: &Sender<'_>, run_id: RunId, end: FinishRun, outcome: &mu
     Ok(())
 }
 
-impl Places {
+impl TaskCache {
     async fn require_publisher(&mut self, sender: &Sender<'_>, workspace: WorkspaceId) -> ApiResult<()> {
         if !self.publishable.contains(&workspace) {
             rights::require(sender.store, sender.caller, workspace, &[Right::Publish]).await?;

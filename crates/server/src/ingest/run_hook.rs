@@ -5,7 +5,7 @@
 use std::process::Stdio;
 
 use runlog_model::RunId;
-use runlog_model::place::Task;
+use runlog_model::workspaces::Task;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt;
@@ -41,7 +41,7 @@ impl std::fmt::Debug for RunHook {
 /// The input of the hook.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct WantedRun<'a> {
+pub(crate) struct RequestedRun<'a> {
     pub(crate) execution_id: RunId,
     pub(crate) task_id: String,
     pub(crate) task_name: &'a str,
@@ -58,7 +58,7 @@ pub(crate) struct WantedRun<'a> {
     pub(crate) timeout: Option<u64>,
 }
 
-impl<'a> WantedRun<'a> {
+impl<'a> RequestedRun<'a> {
     pub(crate) fn new(execution_id: RunId, task: &'a Task, user: &'a str, parameters: &'a Map<String, Value>) -> Self {
         Self {
             execution_id,
@@ -119,7 +119,7 @@ impl RunHook {
     }
 
     /// Calls the hook with a run, and waits until it has accepted it.
-    pub(crate) async fn call(&self, run: &WantedRun<'_>) -> Result<(), HookError> {
+    pub(crate) async fn call(&self, run: &RequestedRun<'_>) -> Result<(), HookError> {
         let body = serde_json::to_vec(run)?;
         let called = match self {
             Self::Command(command) => {
@@ -131,7 +131,7 @@ impl RunHook {
     }
 }
 
-async fn execute(command: &str, run: &WantedRun<'_>, body: &[u8]) -> Result<(), HookError> {
+async fn execute(command: &str, run: &RequestedRun<'_>, body: &[u8]) -> Result<(), HookError> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", command])
         .env("RUNLOG_EXECUTION_ID", run.execution_id.to_string())

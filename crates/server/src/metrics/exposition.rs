@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_the_one_that_is_asked_for() {
+    fn the_format_follows_the_accept_header() {
         let wanted = |accept: &str| ExpositionFormat::wanted(&headers(header::ACCEPT, accept));
         // The headers of Prometheus 2.4x and 3.x.
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,\
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_packing_is_one_that_the_client_takes() {
+    fn the_compression_is_one_that_the_client_accepts() {
         let wanted = |accept: &str| Compression::wanted(&headers(header::ACCEPT_ENCODING, accept));
         assert_eq!(
             (wanted("gzip"), wanted("gzip, zstd"), wanted("ZSTD")),

@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_takes_a_moment_is_computed_each_time() {
+    async fn fast_values_are_computed_each_time() {
         let (cache, clock) = cache();
         assert_eq!([get(&cache, &clock, 1, 250).await, get(&cache, &clock, 2, 0).await], [1, 2]);
     }
 
     #[tokio::test]
-    async fn what_takes_long_is_cached_and_refreshed_in_the_background() {
+    async fn slow_values_are_cached_and_refreshed_in_the_background() {
         let (cache, clock) = cache();
         assert_eq!(get(&cache, &clock, 1, 1_000).await, 1);
         clock.pass(19_999);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_and_the_next_one_tries_again() {
+    async fn a_failure_is_returned_and_the_next_request_retries() {
         let (cache, clock) = cache();
         let failed = cache.get(async { Err(Error::new(runlog_store::ErrorKind::Unavailable, "away")) }).await;
         assert_eq!(failed.unwrap_err().to_string(), "away");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_has_not_asked_for_nothing() {
+    async fn an_abandoned_request_still_refreshes_the_cache() {
         let (cache, clock) = cache();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
         let computing = Arc::clone(&clock);

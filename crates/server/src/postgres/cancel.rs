@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_knows_the_secret_cancels_a_statement_and_only_the_one_that_runs() {
+    fn a_cancel_request_needs_the_secret_and_affects_only_the_running_statement() {
         let sessions = Arc::new(Sessions::default());
         let mut numbers = 1..;
         let session = sessions.register(|| numbers.next().unwrap());

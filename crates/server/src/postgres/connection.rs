@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::limits;
-use crate::postgres::failure::{Done, violation};
+use crate::postgres::failure::{SessionResult, violation};
 
 /// A stream with TLS or without.
 pub(super) enum Stream {
@@ -76,7 +76,7 @@ impl Connection {
     /// The stream, of which nothing more has been read than was used.
     ///
     /// What a client sent before it was told to begin with TLS was perhaps sent by somebody else.
-    pub(super) fn into_unread_stream(self) -> Done<Stream> {
+    pub(super) fn into_unread_stream(self) -> SessionResult<Stream> {
         match self.input.is_empty() {
             true => Ok(self.stream),
             false => Err(violation("data was sent before the TLS handshake")),
@@ -100,7 +100,7 @@ impl Connection {
     }
 
     /// The body of the first message, which has no type.
-    pub(super) async fn startup_packet(&mut self) -> Done<Bytes> {
+    pub(super) async fn startup_packet(&mut self) -> SessionResult<Bytes> {
         self.fill(4).await?;
         let length = usize::try_from(self.length(0)).unwrap_or(0);
         if !(8..=limits::POSTGRES_STARTUP_BYTES_MAX).contains(&length) {
@@ -112,7 +112,7 @@ impl Connection {
     }
 
     /// The type and the body of the next message, of at most so many bytes. If dropped, nothing is lost.
-    pub(super) async fn message(&mut self, bytes_max: usize) -> Done<(u8, Bytes)> {
+    pub(super) async fn message(&mut self, bytes_max: usize) -> SessionResult<(u8, Bytes)> {
         self.fill(5).await?;
         let Some(length) = usize::try_from(self.length(1)).ok().filter(|length| *length >= 4) else {
             return Err(violation("the length of a message is invalid"));

@@ -33,7 +33,7 @@ pub(super) enum Failure {
 }
 
 /// The result of a part of a session.
-pub(super) type Done<T> = Result<T, Failure>;
+pub(super) type SessionResult<T> = Result<T, Failure>;
 
 impl Report {
     pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
@@ -48,7 +48,7 @@ impl Report {
 
     /// The error of a query; `text` is what the client sent.
     pub(super) fn of_query(error: &SqlError, text: &str) -> Self {
-        let position = error.place().map(|place| {
+        let position = error.position().map(|place| {
             let before = text.lines().take(place.line.saturating_sub(1)).map(|line| line.chars().count() + 1);
             before.sum::<usize>() + place.column
         });
@@ -58,10 +58,7 @@ impl Report {
             SqlErrorKind::Archive(_) | SqlErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let message = match error.kind() {
-            SqlErrorKind::Archive(kind) => {
-                let error = runlog_store::Error::caused(kind, error.to_string(), error.clone());
-                return Self::of_api(ApiError::from(error));
-            }
+            SqlErrorKind::Archive(_) => return Self::of_api(ApiError::of_unread_archive(error)),
             _ => error.to_string(),
         };
         Self { position, status, ..Self::new(error.sqlstate(), message) }

@@ -18,7 +18,7 @@ use crate::http::proxies::read_proxy_header;
 use crate::limits;
 use crate::postgres::cancel::Sessions;
 use crate::postgres::connection::{Connection, Stream};
-use crate::postgres::failure::{Done, Failure, Report, violation};
+use crate::postgres::failure::{Failure, Report, SessionResult, violation};
 use crate::postgres::session::{Session, State};
 use crate::postgres::session_settings::Settings;
 use crate::postgres::startup::{self, Purpose};
@@ -115,11 +115,11 @@ impl Shared {
             Err(Failure::Statement(report) | Failure::Session(report)) => {
                 info!(client = %peer.ip(), postgres.sqlstate = report.code, reason = report.message, "a session of a client of PostgreSQL ended");
             }
-            Err(Failure::Gone(error)) => debug!(client = %peer.ip(), %error, "a client of PostgreSQL has gone"),
+            Err(Failure::Gone(error)) => debug!(client = %peer.ip(), %error, "a client of PostgreSQL has disconnected"),
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: IpAddr) -> Done<()> {
+    async fn connection(&self, stream: TcpStream, peer: IpAddr) -> SessionResult<()> {
         let silence = SilentConnections::register(&self.silent);
         let begun = tokio::select! {
             begun = tokio::time::timeout(self.app.settings().bounds.head_time_max, self.begin(stream, peer)) => begun,
@@ -147,7 +147,7 @@ impl Shared {
     }
 
     /// The session of a connection whose client has signed in; none if it was only there to cancel a statement.
-    async fn begin(&self, mut stream: TcpStream, peer: IpAddr) -> Done<Option<Session>> {
+    async fn begin(&self, mut stream: TcpStream, peer: IpAddr) -> SessionResult<Option<Session>> {
         stream.set_nodelay(true)?;
         let proxied = match self.app.settings().proxies.uses_proxy_protocol(peer) {
             true => read_proxy_header(&mut stream).await?,
@@ -199,7 +199,7 @@ impl Shared {
     }
 
     /// Begins with TLS at once if the client does.
-    async fn directly_encrypted(&self, stream: TcpStream, acceptor: Option<TlsAcceptor>) -> Done<Stream> {
+    async fn directly_encrypted(&self, stream: TcpStream, acceptor: Option<TlsAcceptor>) -> SessionResult<Stream> {
         let mut first = [0];
         stream.peek(&mut first).await?;
         /// The type of the first record of a handshake.

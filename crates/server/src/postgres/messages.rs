@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::postgres::failure::{Done, Failure, Report, violation};
+use crate::postgres::failure::{Failure, Report, SessionResult, violation};
 
 /// A message of a client whose session has begun.
 #[derive(Debug)]
@@ -62,20 +62,20 @@ impl Fields {
         self.0.is_empty()
     }
 
-    fn u8(&mut self) -> Done<u8> {
+    fn u8(&mut self) -> SessionResult<u8> {
         self.0.try_get_u8().map_err(|_| Self::cut_off())
     }
 
-    fn u16(&mut self) -> Done<u16> {
+    fn u16(&mut self) -> SessionResult<u16> {
         self.0.try_get_u16().map_err(|_| Self::cut_off())
     }
 
-    pub(super) fn i32(&mut self) -> Done<i32> {
+    pub(super) fn i32(&mut self) -> SessionResult<i32> {
         self.0.try_get_i32().map_err(|_| Self::cut_off())
     }
 
     /// A text that ends with a zero byte.
-    pub(super) fn text(&mut self) -> Done<String> {
+    pub(super) fn text(&mut self) -> SessionResult<String> {
         let end = memchr::memchr(0, &self.0).ok_or_else(Self::cut_off)?;
         let text = self.0.split_to(end);
         self.0.advance(1);
@@ -83,7 +83,7 @@ impl Fields {
             .map_err(|_| Failure::Statement(Report::new("22021", "a text is not valid UTF-8, the only encoding here")))
     }
 
-    fn bytes(&mut self, length: usize) -> Done<Bytes> {
+    fn bytes(&mut self, length: usize) -> SessionResult<Bytes> {
         if length > self.0.len() {
             return Err(Self::cut_off());
         }
@@ -91,19 +91,19 @@ impl Fields {
     }
 
     /// As many as the number in front of them says.
-    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Done<T>) -> Done<Vec<T>> {
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> SessionResult<T>) -> SessionResult<Vec<T>> {
         let count = self.u16()?;
         (0..count).map(|_| item(self)).collect()
     }
 
-    fn finish(self) -> Done<()> {
+    fn finish(self) -> SessionResult<()> {
         if self.0.is_empty() { Ok(()) } else { Err(violation("a message is longer than its fields")) }
     }
 }
 
 impl Message {
     /// The message with this type and body.
-    pub(super) fn read(kind: u8, body: Bytes) -> Done<Self> {
+    pub(super) fn read(kind: u8, body: Bytes) -> SessionResult<Self> {
         let mut fields = Fields::new(body);
         let message = match kind {
             b'Q' => Self::Query(fields.text()?),
@@ -142,7 +142,7 @@ impl Message {
     }
 }
 
-fn target(fields: &mut Fields) -> Done<Target> {
+fn target(fields: &mut Fields) -> SessionResult<Target> {
     match fields.u8()? {
         b'S' => Ok(Target::Statement(fields.text()?)),
         b'P' => Ok(Target::Portal(fields.text()?)),
@@ -174,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_message_that_is_cut_off_or_too_long_ends_the_session() {
-        let session = |read: Done<Message>| matches!(read, Err(Failure::Session(report)) if report.code == "08P01");
+        let session =
+            |read: SessionResult<Message>| matches!(read, Err(Failure::Session(report)) if report.code == "08P01");
         assert!(session(Message::read(b'Q', Bytes::from_static(b"SELECT 1"))));
         assert!(session(Message::read(b'Q', Bytes::from_static(b"SELECT 1\0more"))));
         assert!(session(Message::read(b'B', Bytes::from_static(b"\0\0\0\0\xff\xff"))));

@@ -75,14 +75,14 @@ pub(super) fn complete(output: &mut BytesMut, tag: &str) {
 }
 
 pub(super) fn error(output: &mut BytesMut, severity: &str, report: &Report) {
-    told(output, b'E', severity, report);
+    put_report(output, b'E', severity, report);
 }
 
 pub(super) fn warning(output: &mut BytesMut, report: &Report) {
-    told(output, b'N', "WARNING", report);
+    put_report(output, b'N', "WARNING", report);
 }
 
-fn told(output: &mut BytesMut, kind: u8, severity: &str, report: &Report) {
+fn put_report(output: &mut BytesMut, kind: u8, severity: &str, report: &Report) {
     let position = report.position.map(|position| position.to_string());
     let fields = [
         (b'S', Some(severity)),

@@ -60,6 +60,13 @@ impl Running {
         }
     }
 
+    /// Passes over the row that [`Self::has_row`] has announced.
+    pub(super) fn skip_row(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.next += 1;
+        }
+    }
+
     /// Appends the row that [`Self::has_row`] has announced, as a message.
     pub(super) fn put_row(&mut self, output: &mut BytesMut) -> Result<(), SqlError> {
         let Some(batch) = &mut self.batch else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::auth::rights;
 use crate::limits;
 use crate::postgres::cancel::Registered;
 use crate::postgres::connection::Connection;
-use crate::postgres::failure::{Done, Failure, Report, violation};
+use crate::postgres::failure::{Failure, Report, SessionResult, violation};
 use crate::postgres::messages::{Bind, Message, Target};
 use crate::postgres::replies::{self, Transaction};
 use crate::postgres::running::{COPY_HEADER, Running};
@@ -75,6 +75,8 @@ struct Prepared {
     /// The types of parameters that the client declared: numbers, and what they stand for.
     oids: Vec<u32>,
     declared: Vec<Option<PgType>>,
+    /// The number of types that `PREPARE` gave to its parameters.
+    types: usize,
 }
 
 /// A statement with its values, or a cursor.
@@ -117,7 +119,7 @@ impl Portal {
 
 impl Session {
     /// Tells the client that it is signed in.
-    pub(super) async fn begin(&mut self) -> Done<()> {
+    pub(super) async fn begin(&mut self) -> SessionResult<()> {
         let output = &mut self.connection.output;
         replies::authentication(output, 0);
         for warning in self.warnings.drain(..) {
@@ -132,7 +134,7 @@ impl Session {
     }
 
     /// Handles messages until the session ends. Ok: the client has ended it.
-    pub(super) async fn run(&mut self) -> Done<()> {
+    pub(super) async fn run(&mut self) -> SessionResult<()> {
         loop {
             let (kind, message) = self.next_message().await?;
             // Whoever sends one of these does not send `Sync` afterwards.
@@ -160,7 +162,7 @@ impl Session {
     }
 
     /// The next message, and its kind.
-    async fn next_message(&mut self) -> Done<(u8, Done<Message>)> {
+    async fn next_message(&mut self) -> SessionResult<(u8, SessionResult<Message>)> {
         let bytes_max = self.app.settings().bounds.body_bytes_max;
         let (kind, body) = tokio::select! {
             message = self.connection.message(bytes_max) => message?,
@@ -175,7 +177,7 @@ impl Session {
     }
 
     /// Reports an error; the session continues.
-    async fn fail(&mut self, report: Report, is_extended: bool) -> Done<()> {
+    async fn fail(&mut self, report: Report, is_extended: bool) -> SessionResult<()> {
         replies::error(&mut self.connection.output, "ERROR", &report);
         self.app.metrics().count_statement(report.code);
         if self.state.transaction.0 == Transaction::Open {
@@ -192,7 +194,7 @@ impl Session {
         }
     }
 
-    async fn ready(&mut self) -> Done<()> {
+    async fn ready(&mut self) -> SessionResult<()> {
         if self.state.transaction.0 == Transaction::None {
             self.close_portals();
         }
@@ -205,7 +207,7 @@ impl Session {
         self.state.portals.retain(|_, portal| portal.is_held);
     }
 
-    async fn handle(&mut self, message: Message) -> Done<()> {
+    async fn handle(&mut self, message: Message) -> SessionResult<()> {
         match message {
             Message::Query(text) => {
                 self.begin_statement();
@@ -262,7 +264,7 @@ impl Session {
     }
 
     /// In a transaction that has failed, nothing is done but to end it.
-    fn check_transaction(&self, command: &PgCommand) -> Done<()> {
+    fn check_transaction(&self, command: &PgCommand) -> SessionResult<()> {
         let ends = matches!(command, PgCommand::Commit | PgCommand::Rollback | PgCommand::RollbackTo);
         match self.state.transaction.0 == Transaction::Failed && !ends {
             true => {
@@ -274,7 +276,7 @@ impl Session {
     }
 
     /// The commands of a text. A long one counts as a request of its caller.
-    async fn parse(&mut self, text: &str) -> Done<Vec<PgCommand>> {
+    async fn parse(&mut self, text: &str) -> SessionResult<Vec<PgCommand>> {
         if text.len() > limits::POSTGRES_TEXT_BYTES_FREE
             && let Err(too_many) = self.app.auth().rate_limits().wait_for(&self.signed_in.caller.id).await
         {
@@ -286,15 +288,41 @@ impl Session {
     }
 
     /// The command of a prepared statement; none if it is empty.
-    async fn command_of(&mut self, prepared: &Prepared) -> Done<Option<PgCommand>> {
+    async fn command_of(&mut self, prepared: &Prepared) -> SessionResult<Option<PgCommand>> {
+        match self.written_command_of(prepared).await? {
+            Some(command) => self.resolved(command).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same as it was written, which may be an `EXECUTE` of another one.
+    async fn written_command_of(&mut self, prepared: &Prepared) -> SessionResult<Option<PgCommand>> {
         match &prepared.parsed {
             Some(commands) => Ok(commands.first().cloned()),
             None => Ok(self.parse(&prepared.text).await?.into_iter().next()),
         }
     }
 
+    /// The command that is executed: of `EXECUTE`, that of the prepared statement with the given values.
+    async fn resolved(&mut self, command: PgCommand) -> SessionResult<PgCommand> {
+        let PgCommand::Execute { name, arguments } = command else { return Ok(command) };
+        let prepared = Arc::clone(self.state.statements.get(&name).ok_or_else(|| no_statement(&name))?);
+        match self.written_command_of(&prepared).await? {
+            Some(PgCommand::Query(query, word)) => {
+                let bound = self.app.sql().execute_postgres(&query, &arguments, prepared.types).await;
+                let bound = bound.map_err(|error| Report::of_query(&error, &prepared.text))?;
+                Ok(PgCommand::Query(bound, word))
+            }
+            Some(PgCommand::Execute { .. }) => {
+                Err(Report::new("0A000", "EXECUTE of a statement that is itself an EXECUTE is not supported").into())
+            }
+            Some(command) if arguments.is_empty() => Ok(command),
+            _ => Err(Report::new("42601", format!("the statement {} takes no parameters", shown(&name))).into()),
+        }
+    }
+
     /// The statements of one message.
-    async fn simple(&mut self, text: &str) -> Done<()> {
+    async fn simple(&mut self, text: &str) -> SessionResult<()> {
         let commands = self.parse(text).await?;
         if commands.is_empty() {
             replies::plain(&mut self.connection.output, b'I');
@@ -302,6 +330,7 @@ impl Session {
         for command in commands {
             self.begin_statement();
             self.check_transaction(&command)?;
+            let command = self.resolved(command).await?;
             match &command {
                 PgCommand::Query(query, word) => {
                     let mut running = self.start(query, text, &[], Vec::new(), &[]).await?;
@@ -310,10 +339,12 @@ impl Session {
                     self.complete_query(word, rows);
                 }
                 PgCommand::Copy(query, format) => self.copy(query, text, format, &[], Vec::new()).await?,
-                PgCommand::Fetch { name, rows } => {
+                PgCommand::Fetch { name, rows, is_move } => {
                     let format = self.cursor_formats(name)?;
-                    self.describe_cursor(name, &format)?;
-                    self.fetch(name, *rows, &format, text).await?;
+                    if !is_move {
+                        self.describe_cursor(name, &format)?;
+                    }
+                    self.fetch(name, *rows, *is_move, &format, text).await?;
                 }
                 PgCommand::Show(name) => {
                     replies::row_description(&mut self.connection.output, &shown_columns(name.as_deref()), |_| {
@@ -345,7 +376,7 @@ impl Session {
         declared: &[Option<PgType>],
         parameters: Vec<PgParameter>,
         formats: &[PgFormat],
-    ) -> Done<Running> {
+    ) -> SessionResult<Running> {
         let (begun, id) = (self.app.now(), self.app.random().uuid().to_string());
         self.signed_in.check(self.app.auth()).await?;
         let caller = &self.signed_in.caller;
@@ -387,7 +418,7 @@ impl Session {
     }
 
     /// Sends at most so many rows; returns their number, and whether there are no more.
-    async fn send_rows(&mut self, running: &mut Running, text: &str, rows_max: u64) -> Done<(u64, bool)> {
+    async fn send_rows(&mut self, running: &mut Running, text: &str, rows_max: u64) -> SessionResult<(u64, bool)> {
         let mut rows = 0;
         while rows < rows_max {
             if !running.has_row_now() {
@@ -403,6 +434,22 @@ impl Session {
         Ok((rows, false))
     }
 
+    /// Passes over at most so many rows; returns their number.
+    async fn skip_rows(&mut self, running: &mut Running, text: &str, rows_max: u64) -> SessionResult<u64> {
+        let mut rows = 0;
+        while rows < rows_max {
+            if !running.has_row_now() {
+                let next = uninterrupted(&mut self.connection, &self.state, running.has_row()).await?;
+                if !next.map_err(|error| Report::of_query(&error, text))? {
+                    break;
+                }
+            }
+            running.skip_row();
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
     async fn copy(
         &mut self,
         query: &PgQuery,
@@ -410,7 +457,7 @@ impl Session {
         format: &PgCopyFormat,
         declared: &[Option<PgType>],
         parameters: Vec<PgParameter>,
-    ) -> Done<()> {
+    ) -> SessionResult<()> {
         let is_binary = *format == PgCopyFormat::Binary;
         let value_format = if is_binary { PgFormat::Binary } else { PgFormat::Text };
         let mut running = self.start(query, text, declared, parameters, &[value_format]).await?;
@@ -446,7 +493,7 @@ impl Session {
     }
 
     /// A statement that only concerns the session.
-    async fn control(&mut self, command: &PgCommand, text: &str) -> Done<()> {
+    async fn control(&mut self, command: &PgCommand, text: &str) -> SessionResult<()> {
         let tag = match command {
             PgCommand::Begin => {
                 match self.state.transaction.0 {
@@ -530,6 +577,7 @@ impl Session {
                     text: text.to_owned(),
                     oids: Vec::new(),
                     declared: Vec::new(),
+                    types: 0,
                 };
                 let portal = Portal {
                     prepared: Arc::new(prepared),
@@ -553,6 +601,22 @@ impl Session {
                 }
             },
             PgCommand::Unlisten => "UNLISTEN",
+            PgCommand::Prepare { name, query, types } => {
+                let prepared = Prepared {
+                    parsed: None,
+                    text: text.to_owned(),
+                    oids: Vec::new(),
+                    declared: Vec::new(),
+                    types: *types,
+                };
+                let command = PgCommand::Query(query.clone(), "SELECT");
+                if !self.keep_statement(name.clone(), prepared, vec![command])? {
+                    self.state.statements.remove(name);
+                    let report = Report::new("53400", "the prepared statements of the session are too long");
+                    return Err(report.with_hint("send DEALLOCATE for those that are not needed").into());
+                }
+                "PREPARE"
+            }
             PgCommand::Writing(words) => {
                 let message = format!("cannot execute {}: the archive can only be read with SQL", shown(words));
                 return Err(Report { status: StatusCode::FORBIDDEN, ..Report::new("25006", message) }.into());
@@ -560,7 +624,11 @@ impl Session {
             PgCommand::Unsupported(words) => {
                 return Err(Report::new("0A000", format!("{} is not supported", shown(words))).into());
             }
-            PgCommand::Query(..) | PgCommand::Copy(..) | PgCommand::Show(_) | PgCommand::Fetch { .. } => {
+            PgCommand::Query(..)
+            | PgCommand::Copy(..)
+            | PgCommand::Show(_)
+            | PgCommand::Fetch { .. }
+            | PgCommand::Execute { .. } => {
                 return Err(Report::new("XX000", "this statement returns rows").into());
             }
         };
@@ -572,7 +640,7 @@ impl Session {
         replies::warning(&mut self.connection.output, &Report::new(code, message));
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>) -> Done<()> {
+    fn set(&mut self, name: &str, value: Option<&str>) -> SessionResult<()> {
         let changed = self.settings.set(name, value)?;
         if let Some(warning) = changed.warning {
             replies::warning(&mut self.connection.output, &warning);
@@ -583,7 +651,7 @@ impl Session {
         Ok(())
     }
 
-    fn show(&mut self, name: Option<&str>) -> Done<()> {
+    fn show(&mut self, name: Option<&str>) -> SessionResult<()> {
         match name {
             Some(name) => {
                 let value = self.settings.get(name).ok_or_else(|| unknown(name))?;
@@ -600,11 +668,11 @@ impl Session {
     }
 
     /// The format of a cursor's rows for a client that does not ask for one.
-    fn cursor_formats(&self, name: &str) -> Done<Vec<PgFormat>> {
+    fn cursor_formats(&self, name: &str) -> SessionResult<Vec<PgFormat>> {
         Ok(self.state.portals.get(name).ok_or_else(|| no_portal(name))?.formats.clone())
     }
 
-    fn describe_cursor(&mut self, name: &str, formats: &[PgFormat]) -> Done<()> {
+    fn describe_cursor(&mut self, name: &str, formats: &[PgFormat]) -> SessionResult<()> {
         let portal = self.state.portals.get(name).ok_or_else(|| no_portal(name))?;
         let Some(running) = &portal.running else { return Err(no_portal(name).into()) };
         let rows = running.rows().with_formats(formats);
@@ -612,7 +680,14 @@ impl Session {
         Ok(())
     }
 
-    async fn fetch(&mut self, name: &str, which: PgFetch, formats: &[PgFormat], text: &str) -> Done<()> {
+    async fn fetch(
+        &mut self,
+        name: &str,
+        which: PgFetch,
+        is_move: bool,
+        formats: &[PgFormat],
+        text: &str,
+    ) -> SessionResult<()> {
         let rows_max = match which {
             PgFetch::Next(rows) => rows,
             PgFetch::All => u64::MAX,
@@ -621,26 +696,42 @@ impl Session {
         let portal = self.state.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         let mut running = portal.running.take().ok_or_else(|| no_portal(name))?;
         running.set_formats(formats);
-        let sent = self.send_rows(&mut running, text, rows_max).await;
+        let sent = match is_move {
+            true => self.skip_rows(&mut running, text, rows_max).await,
+            false => self.send_rows(&mut running, text, rows_max).await.map(|(rows, _)| rows),
+        };
         if let Some(portal) = self.state.portals.get_mut(name) {
             portal.running = Some(running);
         }
-        let (rows, _) = sent?;
-        self.complete(&format!("FETCH {rows}"));
+        let rows = sent?;
+        self.complete(&format!("{} {rows}", if is_move { "MOVE" } else { "FETCH" }));
         Ok(())
     }
 
-    async fn prepare(&mut self, name: String, text: String, types: Vec<u32>) -> Done<()> {
+    async fn prepare(&mut self, name: String, text: String, types: Vec<u32>) -> SessionResult<()> {
         check_name(&name)?;
         let commands = self.parse(&text).await?;
         if commands.len() > 1 {
             return Err(Report::new("42601", "a prepared statement cannot have several commands").into());
         }
+        let declared: Vec<Option<PgType>> = types.iter().map(|oid| PgType::of_oid(*oid)).collect();
+        let prepared = Prepared { parsed: None, text, oids: types, declared, types: 0 };
+        self.keep_statement(name, prepared, commands)?;
+        replies::plain(&mut self.connection.output, b'1');
+        Ok(())
+    }
+
+    /// Keeps a prepared statement; false if it is not kept as it was parsed, but parsed again for each use.
+    fn keep_statement(
+        &mut self,
+        name: String,
+        mut prepared: Prepared,
+        commands: Vec<PgCommand>,
+    ) -> SessionResult<bool> {
+        check_name(&name)?;
         if !name.is_empty() && self.state.statements.contains_key(&name) {
             return Err(Report::new("42P05", format!("there is already a statement {}", shown(&name))).into());
         }
-        let declared: Vec<Option<PgType>> = types.iter().map(|oid| PgType::of_oid(*oid)).collect();
-        let mut prepared = Prepared { parsed: None, text, oids: types, declared };
         let held: usize = self.state.statements_beside(&name).map(|(name, statement)| statement.bytes(name)).sum();
         if self.state.statements_beside(&name).count() >= limits::POSTGRES_STATEMENTS_MAX
             || held.saturating_add(prepared.bytes(&name)) > limits::POSTGRES_STATEMENT_BYTES_MAX
@@ -650,22 +741,22 @@ impl Session {
         }
         let of_statements = self.state.statements_beside(&name).map(|(_, statement)| statement.parsed_bytes());
         let kept: usize = of_statements.chain(self.state.portals.values().map(Portal::parsed_bytes)).sum();
-        if kept.saturating_add(prepared.text.len()) <= limits::POSTGRES_PARSED_BYTES_MAX {
+        let is_parsed = kept.saturating_add(prepared.text.len()) <= limits::POSTGRES_PARSED_BYTES_MAX;
+        if is_parsed {
             prepared.parsed = Some(commands);
         }
         self.state.statements.insert(name, Arc::new(prepared));
-        replies::plain(&mut self.connection.output, b'1');
-        Ok(())
+        Ok(is_parsed)
     }
 
-    fn check_portals(&self, name: &str) -> Done<()> {
+    fn check_portals(&self, name: &str) -> SessionResult<()> {
         if self.state.portals.len() >= limits::POSTGRES_PORTALS_MAX && !self.state.portals.contains_key(name) {
             return Err(Report::new("53400", "the session has too many open cursors").into());
         }
         Ok(())
     }
 
-    fn bind(&mut self, bind: Bind) -> Done<()> {
+    fn bind(&mut self, bind: Bind) -> SessionResult<()> {
         check_name(&bind.portal)?;
         let prepared = self.state.statements.get(&bind.statement).ok_or_else(|| no_statement(&bind.statement))?;
         let prepared = Arc::clone(prepared);
@@ -706,7 +797,7 @@ impl Session {
         Ok(())
     }
 
-    async fn describe(&mut self, target: Target) -> Done<()> {
+    async fn describe(&mut self, target: Target) -> SessionResult<()> {
         match target {
             Target::Statement(name) => {
                 let statement = self.state.statements.get(&name).ok_or_else(|| no_statement(&name))?;
@@ -726,7 +817,7 @@ impl Session {
                         self.start_portal(&name, command).await?;
                         self.describe_cursor(&name, &formats)
                     }
-                    Some(PgCommand::Fetch { name, .. }) => self.describe_cursor(name, &formats),
+                    Some(PgCommand::Fetch { name, is_move: false, .. }) => self.describe_cursor(name, &formats),
                     _ => {
                         let (_, columns) = self.described(&prepared).await?;
                         self.put_columns(columns.as_deref(), &formats);
@@ -738,7 +829,7 @@ impl Session {
     }
 
     /// The types of the parameters of a statement, and its columns if it has any.
-    async fn described(&mut self, statement: &Prepared) -> Done<(Vec<PgType>, Option<Vec<PgColumn>>)> {
+    async fn described(&mut self, statement: &Prepared) -> SessionResult<(Vec<PgType>, Option<Vec<PgColumn>>)> {
         let command = self.command_of(statement).await?;
         Ok(match &command {
             Some(command @ (PgCommand::Query(query, _) | PgCommand::Copy(query, _))) => {
@@ -752,7 +843,7 @@ impl Session {
                 (described.parameters, has_rows.then_some(described.columns))
             }
             Some(PgCommand::Show(name)) => (Vec::new(), Some(shown_columns(name.as_deref()))),
-            Some(PgCommand::Fetch { name, .. }) => {
+            Some(PgCommand::Fetch { name, is_move: false, .. }) => {
                 let portal = self.state.portals.get(name).ok_or_else(|| no_portal(name))?;
                 (Vec::new(), portal.running.as_ref().map(|running| running.rows().columns().to_vec()))
             }
@@ -773,7 +864,7 @@ impl Session {
     }
 
     /// Starts the query of a portal, unless it has been started.
-    async fn start_portal(&mut self, name: &str, command: &PgCommand) -> Done<()> {
+    async fn start_portal(&mut self, name: &str, command: &PgCommand) -> SessionResult<()> {
         let portal = self.state.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
         if portal.running.is_some() || portal.is_done {
             return Ok(());
@@ -788,7 +879,7 @@ impl Session {
         Ok(())
     }
 
-    async fn execute(&mut self, name: String, rows_max: u64) -> Done<()> {
+    async fn execute(&mut self, name: String, rows_max: u64) -> SessionResult<()> {
         let portal = self.state.portals.get(&name).ok_or_else(|| no_portal(&name))?;
         let (prepared, formats) = (Arc::clone(&portal.prepared), portal.formats.clone());
         let Some(command) = self.command_of(&prepared).await? else {
@@ -821,7 +912,9 @@ impl Session {
                 let parameters = parameters.unwrap_or_default();
                 self.copy(query, &prepared.text, format, &prepared.declared, parameters).await
             }
-            PgCommand::Fetch { name, rows } => self.fetch(name, *rows, &formats, &prepared.text).await,
+            PgCommand::Fetch { name, rows, is_move } => {
+                self.fetch(name, *rows, *is_move, &formats, &prepared.text).await
+            }
             PgCommand::Show(name) => self.show(name.as_deref()),
             other => self.control(other, &prepared.text).await,
         }
@@ -829,7 +922,11 @@ impl Session {
 }
 
 /// The result of some work, unless it is cancelled, takes too long, or the client has gone.
-async fn uninterrupted<T>(connection: &mut Connection, state: &State, work: impl Future<Output = T>) -> Done<T> {
+async fn uninterrupted<T>(
+    connection: &mut Connection,
+    state: &State,
+    work: impl Future<Output = T>,
+) -> SessionResult<T> {
     let too_long = async {
         match state.deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -858,7 +955,7 @@ fn shown(name: &str) -> String {
     name.chars().take(64).collect::<String>().escape_debug().to_string()
 }
 
-fn check_name(name: &str) -> Done<()> {
+fn check_name(name: &str) -> SessionResult<()> {
     match name.len() > limits::POSTGRES_NAME_BYTES_MAX {
         true => {
             let most = limits::POSTGRES_NAME_BYTES_MAX;
@@ -882,7 +979,7 @@ fn no_portal(name: &str) -> Report {
     }
 }
 
-fn formats(codes: &[u16]) -> Done<Vec<PgFormat>> {
+fn formats(codes: &[u16]) -> SessionResult<Vec<PgFormat>> {
     let format = |code: &u16| match code {
         0 => Ok(PgFormat::Text),
         1 => Ok(PgFormat::Binary),

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_change_the_form_of_values_is_refused_and_nothing_else() {
+    fn only_settings_that_change_the_form_of_values_are_refused() {
         let mut settings = Settings::new();
         let code = |settings: &mut Settings, name: &str, value: &str| {
             settings.set(name, Some(value)).err().map(|report| report.code)

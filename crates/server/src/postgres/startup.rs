@@ -12,7 +12,7 @@ use crate::auth::token;
 use crate::http::error::{ApiError, ApiResult};
 use crate::limits;
 use crate::postgres::connection::{Connection, Stream};
-use crate::postgres::failure::{Done, Failure, Report, violation};
+use crate::postgres::failure::{Failure, Report, SessionResult, violation};
 use crate::postgres::messages::Fields;
 use crate::postgres::replies;
 
@@ -44,7 +44,10 @@ pub(super) struct Parameters {
 }
 
 /// Reads what a connection is for, and begins with TLS if the client asks for it and there is a certificate.
-pub(super) async fn purpose(mut connection: Connection, tls: Option<tokio_rustls::TlsAcceptor>) -> Done<Purpose> {
+pub(super) async fn purpose(
+    mut connection: Connection,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+) -> SessionResult<Purpose> {
     let mut tls = tls;
     // One request for TLS and one for GSSAPI, then the startup packet.
     for _ in 0..3 {
@@ -92,7 +95,7 @@ pub(super) async fn reported(mut connection: Connection, failure: Failure) -> Fa
     failure
 }
 
-fn parameters(version: i32, mut fields: Fields) -> Done<Parameters> {
+fn parameters(version: i32, mut fields: Fields) -> SessionResult<Parameters> {
     if version >> 16 != 3 {
         return Err(violation("only version 3 of the protocol is supported"));
     }
@@ -155,7 +158,7 @@ pub(super) async fn sign_in(
     auth: &Auth,
     address: IpAddr,
     may_send_plain: bool,
-) -> Done<SignedIn> {
+) -> SessionResult<SignedIn> {
     if parameters.minor_version > 0 || !parameters.unknown.is_empty() {
         replies::negotiated_version(&mut connection.output, &parameters.unknown);
     }
@@ -192,7 +195,7 @@ pub(super) async fn sign_in(
 
 impl SignedIn {
     /// Checks the password again: it may have been revoked, or have expired.
-    pub(super) async fn check(&mut self, auth: &Auth) -> Done<()> {
+    pub(super) async fn check(&mut self, auth: &Auth) -> SessionResult<()> {
         let checked = caller(auth, &self.credentials).await;
         self.caller = checked.map_err(|error| match error.status.is_server_error() {
             true => Failure::Statement(Report::of_api(error)),
@@ -249,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    fn read(version: i32, body: &'static [u8]) -> Done<Parameters> {
+    fn read(version: i32, body: &'static [u8]) -> SessionResult<Parameters> {
         parameters(version, Fields::new(Bytes::from_static(body)))
     }
 

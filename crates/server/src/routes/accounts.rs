@@ -24,7 +24,7 @@ fn may_manage(caller: &Caller) -> ApiResult<()> {
 }
 
 /// Callers can only grant permissions that they have.
-fn may_give(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
+fn check_grantable(caller: &Caller, permissions: &[String]) -> ApiResult<()> {
     match permissions.iter().find(|permission| rights::permission(caller, permission).is_err()) {
         None => Ok(()),
         Some(lacking) => {
@@ -62,7 +62,7 @@ pub(crate) async fn create(
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Response> {
     may_manage(&caller)?;
-    may_give(&caller, &new.permissions)?;
+    check_grantable(&caller, &new.permissions)?;
     let made = change.store(StatusCode::CREATED).accounts().create_service_account(&new).await?;
     let location = format!("/account/service-accounts/{}", made.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(made)).into_response())
@@ -107,7 +107,7 @@ pub(crate) async fn update(
     JsonBody(new): JsonBody<NewServiceAccount>,
 ) -> ApiResult<Json<ServiceAccountBody>> {
     may_manage(&caller)?;
-    may_give(&caller, &new.permissions)?;
+    check_grantable(&caller, &new.permissions)?;
     change.store(StatusCode::OK).accounts().update_service_account(&id, &new).await?;
     found(&app, &id).await
 }

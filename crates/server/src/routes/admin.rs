@@ -8,7 +8,7 @@ use runlog_model::wire::admin::{
     EnvironmentUpdate, NewEnvironment, NewTask, NewToken, NewUser, NewWorkspace, TaskUpdate, TokenBody, UserBody,
     UserUpdate, WorkspaceUpdate,
 };
-use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
+use runlog_model::wire::workspaces::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
 use runlog_store::accounts::{Caller, CallerKind};
 use runlog_store::workspaces::TaskFilter;
 
@@ -21,9 +21,9 @@ use crate::http::json::JsonBody;
 use crate::http::parameters::parse_id;
 
 /// The response to a creation: 201 with the new item.
-type Made<T> = ApiResult<(StatusCode, Json<T>)>;
+type Created<T> = ApiResult<(StatusCode, Json<T>)>;
 
-fn made<T>(body: T) -> Made<T> {
+fn made<T>(body: T) -> Created<T> {
     Ok((StatusCode::CREATED, Json(body)))
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn environments(State(app): State<App>) -> ApiResult<Json<Vec<E
 pub(crate) async fn create_environment(
     change: AuditedChange,
     JsonBody(new): JsonBody<NewEnvironment>,
-) -> Made<EnvironmentBody> {
+) -> Created<EnvironmentBody> {
     made((&change.store(StatusCode::CREATED).workspaces().create_environment(&new).await?).into())
 }
 
@@ -108,7 +108,7 @@ pub(crate) async fn create_workspace(
     Authenticated(caller): Authenticated,
     change: AuditedChange,
     JsonBody(new): JsonBody<NewWorkspace>,
-) -> Made<WorkspaceBody> {
+) -> Created<WorkspaceBody> {
     made((&change.store(StatusCode::CREATED).workspaces().create_workspace(&new, &caller.name).await?).into())
 }
 
@@ -165,7 +165,7 @@ pub(crate) async fn tasks(State(app): State<App>) -> ApiResult<Json<Vec<TaskItem
     request_body(content = NewTask),
     responses((status = 201, description = "Created", body = TaskItem), (status = 409, description = "The name or the ID already exists", body = ErrorBody), (status = 404, description = "No such environment or workspace", body = ErrorBody))
 )]
-pub(crate) async fn create_task(change: AuditedChange, JsonBody(new): JsonBody<NewTask>) -> Made<TaskItem> {
+pub(crate) async fn create_task(change: AuditedChange, JsonBody(new): JsonBody<NewTask>) -> Created<TaskItem> {
     made((&change.store(StatusCode::CREATED).workspaces().create_task(&new).await?).into())
 }
 
@@ -219,7 +219,7 @@ pub(crate) async fn users(State(app): State<App>) -> ApiResult<Json<Vec<UserBody
     request_body(content = NewUser),
     responses((status = 201, description = "Created", body = UserBody), (status = 409, description = "The name or the ID already exists", body = ErrorBody))
 )]
-pub(crate) async fn create_user(change: AuditedChange, JsonBody(new): JsonBody<NewUser>) -> Made<UserBody> {
+pub(crate) async fn create_user(change: AuditedChange, JsonBody(new): JsonBody<NewUser>) -> Created<UserBody> {
     made(change.store(StatusCode::CREATED).accounts().create_user(&new).await?)
 }
 
@@ -230,7 +230,7 @@ pub(crate) async fn create_user(change: AuditedChange, JsonBody(new): JsonBody<N
     tag = "administration",
     params(("id" = String, Path, description = "ID")),
     request_body(content = UserUpdate),
-    responses((status = 200, description = "Changed", body = UserBody), (status = 404, description = "No such user", body = ErrorBody), (status = 409, description = "Another user has the name, or nobody would be an administrator any more", body = ErrorBody))
+    responses((status = 200, description = "Changed", body = UserBody), (status = 404, description = "No such user", body = ErrorBody), (status = 409, description = "Another user has the name, or the last administrator would be removed", body = ErrorBody))
 )]
 pub(crate) async fn update_user(
     Path(id): Path<String>,
@@ -288,7 +288,7 @@ pub(crate) async fn create_token(
     Authenticated(caller): Authenticated,
     change: AuditedChange,
     JsonBody(new): JsonBody<NewToken>,
-) -> Made<TokenBody> {
+) -> Created<TokenBody> {
     let user = match &new.user_id {
         Some(id) if *id != caller.id => {
             rights::administrator(&caller)?;

@@ -5,19 +5,20 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::components::{
     COMPONENTS_HEADER, COMPONENTS_PENDING, ComponentFilter, ComponentMetrics, ComponentQuery, MeasuredRun,
     PutComponents, RawComponentMetric, RunComponents, StoredComponents,
 };
 use runlog_model::wire::executions::ListPage;
+use runlog_model::workspaces::Right;
 use runlog_store::components::{
     ComponentCondition, ComponentField, ComponentOrder, MeasuredComponent, RawComponentFilter,
 };
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
+use super::executions::asks_for_details;
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
 use crate::auth::rights;
@@ -130,11 +131,14 @@ pub(crate) async fn of_run(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Query(query): Query<ComponentsQuery>,
 ) -> ApiResult<([(HeaderName, &'static str); 1], Json<ComponentMetrics>)> {
     let run = rights::run(app.store(), &caller, &id, &Right::READ_LOGS).await?;
+    // Another Runlog keeps the order of the service that measured them.
+    let usual = if asks_for_details(&headers) { ComponentField::Position } else { ComponentField::StartTime };
     let order = ComponentOrder {
-        by: query.sort_by.map_or(ComponentField::StartTime, |field| field.0),
+        by: query.sort_by.map_or(usual, |field| field.0),
         is_descending: query.sort_order == Some(SortOrder::Desc),
     };
     let (limit, offset) = (query.limit.0, query.offset.0);

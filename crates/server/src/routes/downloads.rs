@@ -10,7 +10,7 @@ use runlog_model::wire::ErrorBody;
 use runlog_store::pages::PageReader;
 
 use crate::app::App;
-use crate::auth::links::{Linked, Refusal};
+use crate::auth::links::{LinkedFile, Refusal};
 use crate::http::error::{ApiError, ApiResult};
 
 /// Returns the file or a range of it, compressed if the client accepts it.
@@ -21,7 +21,11 @@ use crate::http::error::{ApiError, ApiResult};
     params(("key" = String, Path, description = "Key of the file"), ("file_name" = String, Path, description = "Name of the file")),
     responses((status = 200, description = "The file", body = String, content_type = "application/json"), (status = 206, description = "The requested range", body = String, content_type = "application/json"), (status = 416, description = "The range is outside of the file", body = ErrorBody), (status = 403, description = "The link has expired or was altered", body = ErrorBody))
 )]
-pub(crate) async fn download(State(app): State<App>, Linked(file): Linked, headers: HeaderMap) -> ApiResult<Response> {
+pub(crate) async fn download(
+    State(app): State<App>,
+    LinkedFile(file): LinkedFile,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
     let page = app.store().pages().open_page(&file.key).await?;
     let page = page.ok_or(Refusal::Expired)?;
     let etag = format!("\"{}\"", page.etag);
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_as_http_has_them() {
+    fn ranges_are_parsed_as_in_http() {
         check("bytes=0-9", None, Part::Range(0..10));
         check("bytes=90-", None, Part::Range(90..100));
         check("bytes=-10", None, Part::Range(90..100));
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn zstd_is_for_those_who_name_it() {
+    fn zstd_is_used_only_if_accepted() {
         let takes = |text: &'static str| {
             takes_zstd(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(text))]))
         };

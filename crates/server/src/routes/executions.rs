@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use runlog_model::place::Right;
+use axum::http::{HeaderMap, StatusCode};
 use runlog_model::run::LogLevel;
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::executions::{JobExecution, ListPage, StartExecution, StartedExecution, TaskExecution};
+use runlog_model::wire::executions::{
+    DETAILS_HEADER, JobExecution, ListPage, RunDetails, StartExecution, StartedExecution, TaskExecution,
+};
 use runlog_model::wire::push::{FinishRun, StartRun};
-use runlog_model::{RunId, RunStatus};
+use runlog_model::workspaces::Right;
+use runlog_model::{Run, RunId, RunStatus};
 use runlog_store::accounts::Caller;
 use runlog_store::runs::RunFilter;
 
@@ -22,7 +24,7 @@ use crate::http::json;
 use crate::http::parameter_groups::{PageQuery, RuntimeQuery, ScopeQuery, WindowQuery};
 use crate::http::parameter_types::StringArray;
 use crate::http::parameters::{BodyFields, Query, parse_id, query_parameters};
-use crate::ingest::run_hook::WantedRun;
+use crate::ingest::run_hook::RequestedRun;
 
 query_parameters! {
     /// Parameters of the list of the runs of a task.
@@ -68,6 +70,7 @@ pub(crate) async fn of_task(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
     Query(query): Query<TaskExecutionsQuery>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
     let task_id = parse_id("taskId", &id)?;
@@ -89,7 +92,7 @@ pub(crate) async fn of_task(
         ..RunFilter::default()
     };
     let (runs, total) = app.store().runs().list(&filter).await?;
-    Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
+    Ok(Json(ListPage { items: items(&app, &headers, &runs).await?, limit, offset, total }))
 }
 
 /// `GET /processing/executables/tasks/executions`: lists the runs of all tasks that the caller may view.
@@ -102,9 +105,10 @@ pub(crate) async fn of_task(
 pub(crate) async fn of_all_tasks(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    headers: HeaderMap,
     Query(query): Query<ExecutionsQuery>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    list_all(&app, &caller, query, Vec::new()).await
+    list_all(&app, &caller, &headers, query, Vec::new()).await
 }
 
 /// `POST /processing/executables/tasks/executions`: the same, with the filters in the body, which also supports tags.
@@ -118,14 +122,16 @@ pub(crate) async fn of_all_tasks(
 pub(crate) async fn search(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
+    headers: HeaderMap,
     BodyFields(search): BodyFields<ExecutionSearch>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
-    list_all(&app, &caller, search.query, search.tags.0).await
+    list_all(&app, &caller, &headers, search.query, search.tags.0).await
 }
 
 async fn list_all(
     app: &App,
     caller: &Caller,
+    headers: &HeaderMap,
     query: ExecutionsQuery,
     tags: Vec<String>,
 ) -> ApiResult<Json<ListPage<TaskExecution>>> {
@@ -148,7 +154,27 @@ async fn list_all(
         id_prefix: None,
     };
     let (runs, total) = app.store().runs().list(&filter).await?;
-    Ok(Json(ListPage { items: runs.iter().map(Into::into).collect(), limit, offset, total }))
+    Ok(Json(ListPage { items: items(app, headers, &runs).await?, limit, offset, total }))
+}
+
+/// The runs of a list, with details if the request asks for them.
+async fn items(app: &App, headers: &HeaderMap, runs: &[Run]) -> ApiResult<Vec<TaskExecution>> {
+    let mut items: Vec<TaskExecution> = runs.iter().map(Into::into).collect();
+    if asks_for_details(headers) {
+        for (item, run) in items.iter_mut().zip(runs) {
+            item.runlog = Some(details(app, run).await?);
+        }
+    }
+    Ok(items)
+}
+
+/// True if a request asks for what the archive knows beyond the vendor's forms.
+pub(super) fn asks_for_details(headers: &HeaderMap) -> bool {
+    headers.get(DETAILS_HEADER).is_some_and(|value| value == "true")
+}
+
+async fn details(app: &App, run: &Run) -> ApiResult<RunDetails> {
+    Ok(RunDetails::new(run, app.store().collection().log_absence(run).await?))
 }
 
 /// `POST /processing/executions`: requests a run; requires a run hook, because Runlog itself does not start runs.
@@ -185,10 +211,10 @@ pub(crate) async fn start(
     };
     // The run is created before the hook is called, because the hook may start pushing immediately.
     change.store(StatusCode::CREATED).runs().start(run_id, &start, &caller).await?;
-    let run = WantedRun {
+    let run = RequestedRun {
         log_level: wanted.log_level.map(LogLevel::as_str),
         timeout: wanted.timeout,
-        ..WantedRun::new(run_id, &task, &caller.name, &wanted.parameters)
+        ..RequestedRun::new(run_id, &task, &caller.name, &wanted.parameters)
     };
     if let Err(error) = hook.call(&run).await {
         let message = format!("run {run_id} was not started: {error}");
@@ -233,7 +259,12 @@ pub(crate) async fn one(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> ApiResult<Json<JobExecution>> {
     let run = rights::run(app.store(), &caller, &id, &[Right::View]).await?;
-    Ok(Json(JobExecution::new(&run, &app.settings().account_id)))
+    let mut execution = JobExecution::new(&run, &app.settings().account_id);
+    if asks_for_details(&headers) {
+        execution.runlog = Some(details(&app, &run).await?);
+    }
+    Ok(Json(execution))
 }

@@ -9,9 +9,9 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use az::SaturatingAs;
 use futures::stream;
-use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::history::{HistoryCategory, HistoryPage, HistorySearch};
+use runlog_model::workspaces::Right;
 use runlog_store::accounts::Caller;
 use runlog_store::runs::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryFilter};
 

@@ -5,11 +5,11 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
-use runlog_model::place::Right;
 use runlog_model::wire::logs::{
     DeletedLogBody, FileStatus, GeneratedLog, LOG_RECORDS_HEADER, LOG_SETTLED_HEADER, LivePage, LogStatus,
     NEXT_END_HEADER,
 };
+use runlog_model::workspaces::Right;
 use runlog_model::{FileFormat, PageEnd, Record, RecordOrder, TimeRange};
 use runlog_store::logs::LiveQuery;
 use runlog_store::pages::{PageRequest, PageStatus};

@@ -27,7 +27,7 @@ use crate::auth::token::LocalOperator;
 use crate::http::connections::ProxiedAddress;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::Argument;
-use crate::http::request::{OwnErrorBody, REQUEST_ID_HEADER, RequestId, client_address};
+use crate::http::request::{ProtocolErrorBody, REQUEST_ID_HEADER, RequestId, client_address};
 
 /// The endpoint, created once with the router, and passed with every request.
 pub(crate) type McpEndpoint = HttpEndpoint<InProcess>;
@@ -76,7 +76,7 @@ pub(crate) async fn answer(Extension(endpoint): Extension<Arc<McpEndpoint>>, req
         return Err(ApiError::new(parts.status, String::from_utf8_lossy(&text)));
     }
     let mut response = Response::from_parts(parts, Body::new(body));
-    response.extensions_mut().insert(OwnErrorBody);
+    response.extensions_mut().insert(ProtocolErrorBody);
     Ok(response)
 }
 

@@ -40,8 +40,8 @@ pub(crate) async fn show(
         is_by_task: app.settings().metrics_by_task,
     };
     let (format, compression) = (ExpositionFormat::wanted(&headers), Compression::wanted(&headers));
-    let text = app.metrics().text(&scrape).map_err(textless)?;
-    let body = compression.pack(format.of(text)).await.map_err(textless)?;
+    let text = app.metrics().text(&scrape).map_err(encoding_failed)?;
+    let body = compression.pack(format.of(text)).await.map_err(encoding_failed)?;
     let packed = compression.name().map(|name| AppendHeaders([(header::CONTENT_ENCODING, name)]));
     let of_format = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept, accept-encoding")];
     Ok((of_format, packed, body).into_response())
@@ -65,7 +65,7 @@ async fn node_figures(app: &App) -> NodeMetrics {
     }
 }
 
-fn textless(error: impl Error + Send + Sync + 'static) -> ApiError {
+fn encoding_failed(error: impl Error + Send + Sync + 'static) -> ApiError {
     ApiError {
         cause: Some(Arc::new(error)),
         ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics have no text")

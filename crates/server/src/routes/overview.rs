@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Json;
 use axum::extract::{Path, State};
 use az::SaturatingAs;
-use runlog_model::place::Task;
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::overview::{ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
+use runlog_model::wire::overview::{DurationsBody, ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
+use runlog_model::workspaces::Task;
 use runlog_model::{Run, RunId, RunIdPrefix, RunStatus, TaskId, Timestamp};
 use runlog_store::accounts::Caller;
 use runlog_store::runs::{OverviewFilter, RunFilter, TaskOrder, TaskOverviewFilter};
@@ -91,6 +91,18 @@ query_parameters! {
         limit: NumberOr<1, { limits::RUN_LINES_MAX }, 200> = "limit",
         /// Number of items to skip.
         offset: Offset = "offset",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the durations of the runs of a task.
+    pub(crate) struct TaskDurationsQuery {
+        /// Only runs active at or after this time.
+        start_time: Option<Timestamp> = "startTime",
+        /// Only runs active at or before this time.
+        end_time: Option<Timestamp> = "endTime",
+        /// Only runs with one of these statuses.
+        status: List<RunStatus> = "status",
     }
 }
 
@@ -223,6 +235,29 @@ pub(crate) async fn runs_of_task(
     let mut headlines = headlines_of(&app, &caller, &ids).await?;
     let line = |run: &Run| RunLineBody { headline: headlines.remove(&run.id), ..run.into() };
     Ok(Json(ListPage { items: runs.iter().map(line).collect(), limit, offset, total }))
+}
+
+/// `GET /runlog/v1/tasks/{id}/durations`: the median, the 95th percentile and the longest duration of the ended runs of a
+/// task.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/tasks/{id}/durations",
+    tag = "web",
+    params(("id" = runlog_model::TaskId, Path, description = "ID")),
+    responses((status = 200, description = "Durations of the runs that have ended", body = DurationsBody))
+)]
+pub(crate) async fn durations_of_task(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Path(id): Path<String>,
+    Query(query): Query<TaskDurationsQuery>,
+) -> ApiResult<Json<DurationsBody>> {
+    let task_id = parse_id("taskId", &id)?;
+    let overlapping = ordered_range(query.start_time, query.end_time)?;
+    let workspace_ids = rights::workspaces_of_task(app.store(), &caller, task_id).await?;
+    let (task_id, statuses) = (Some(task_id), query.status.0);
+    let filter = RunFilter { task_id, workspace_ids, statuses, overlapping, ..RunFilter::default() };
+    Ok(Json(app.store().runs().durations(&filter).await?))
 }
 
 /// Why runs failed, as far as the caller may read their logs: a headline is a text of the log.

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use runlog_model::WorkspaceId;
-use runlog_model::place::{Right, Rights};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::admin::{PermissionBody, PermissionDeleteResult, PermissionId, PermissionResult, RightsBody};
+use runlog_model::workspaces::{Right, Rights};
 use runlog_store::accounts::{Caller, CallerKind, Grant, GrantFilter};
 use serde::Serialize;
 
@@ -45,12 +45,12 @@ impl Holder {
 }
 
 /// The caller that changes rights, and the details for the audit log.
-pub(crate) struct By {
+pub(crate) struct RightsChange {
     caller: Caller,
     change: AuditedChange,
 }
 
-impl<S: Sync> FromRequestParts<S> for By {
+impl<S: Sync> FromRequestParts<S> for RightsChange {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
@@ -59,7 +59,7 @@ impl<S: Sync> FromRequestParts<S> for By {
     }
 }
 
-impl Argument for By {}
+impl Argument for RightsChange {}
 
 type Ids = Path<(String, String)>;
 type Body = JsonBody<RightsBody>;
@@ -72,7 +72,7 @@ async fn show(app: &App, caller: Authenticated, holder: Holder) -> ApiResult<Jso
 }
 
 /// Grants rights to a holder without rights in the workspace.
-async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
+async fn add(app: &App, by: &RightsChange, holder: Holder, rights: Rights) -> ApiResult<StatusCode> {
     let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
     if app.store().accounts().granted_rights(workspace.id, holder.kind, &holder.id).await? != Rights::NONE {
         let message = format!("{} already has rights on workspace {}; change them with PUT", holder.id, workspace.id);
@@ -83,7 +83,7 @@ async fn add(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<St
     Ok(StatusCode::CREATED)
 }
 
-async fn set(app: &App, by: &By, holder: Holder, rights: Rights) -> ApiResult<()> {
+async fn set(app: &App, by: &RightsChange, holder: Holder, rights: Rights) -> ApiResult<()> {
     let workspace = rights::workspace(app.store(), &by.caller, &holder.workspace, &[Right::Manage]).await?;
     let store = by.change.store_about(StatusCode::NO_CONTENT, holder.subject());
     Ok(store.accounts().set_rights(workspace.id, holder.kind, &holder.id, rights).await?)
@@ -116,7 +116,7 @@ pub(crate) async fn of_user(
 )]
 pub(crate) async fn grant_user(
     State(app): State<App>,
-    by: By,
+    by: RightsChange,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
@@ -134,7 +134,7 @@ pub(crate) async fn grant_user(
 )]
 pub(crate) async fn replace_user(
     State(app): State<App>,
-    by: By,
+    by: RightsChange,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
@@ -149,7 +149,7 @@ pub(crate) async fn replace_user(
     params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     responses((status = 204, description = "The rights are revoked"))
 )]
-pub(crate) async fn revoke_user(State(app): State<App>, by: By, ids: Ids) -> ApiResult<StatusCode> {
+pub(crate) async fn revoke_user(State(app): State<App>, by: RightsChange, ids: Ids) -> ApiResult<StatusCode> {
     set(&app, &by, Holder::user(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -180,7 +180,7 @@ pub(crate) async fn of_account(
 )]
 pub(crate) async fn grant_account(
     State(app): State<App>,
-    by: By,
+    by: RightsChange,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
@@ -198,7 +198,7 @@ pub(crate) async fn grant_account(
 )]
 pub(crate) async fn replace_account(
     State(app): State<App>,
-    by: By,
+    by: RightsChange,
     ids: Ids,
     JsonBody(rights): Body,
 ) -> ApiResult<StatusCode> {
@@ -213,7 +213,7 @@ pub(crate) async fn replace_account(
     params(("workspace_id" = runlog_model::WorkspaceId, Path, description = "ID of the workspace"), ("id" = String, Path, description = "ID")),
     responses((status = 204, description = "The rights are revoked"))
 )]
-pub(crate) async fn revoke_account(State(app): State<App>, by: By, ids: Ids) -> ApiResult<StatusCode> {
+pub(crate) async fn revoke_account(State(app): State<App>, by: RightsChange, ids: Ids) -> ApiResult<StatusCode> {
     set(&app, &by, Holder::account(ids), Rights::NONE).await.map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -321,7 +321,7 @@ enum Change {
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All rights are granted"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn add_users(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+pub(crate) async fn add_users(State(app): State<App>, by: RightsChange, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::User, Change::Add, body).await
 }
 
@@ -333,7 +333,7 @@ pub(crate) async fn add_users(State(app): State<App>, by: By, body: Batch) -> Ap
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All rights are set"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn set_users(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+pub(crate) async fn set_users(State(app): State<App>, by: RightsChange, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::User, Change::Set, body).await
 }
 
@@ -347,7 +347,7 @@ pub(crate) async fn set_users(State(app): State<App>, by: By, body: Batch) -> Ap
 )]
 pub(crate) async fn remove_users(
     State(app): State<App>,
-    by: By,
+    by: RightsChange,
     Query(query): Query<UserBatchQuery>,
 ) -> ApiResult<Response> {
     let (ids, workspaces) = (query.user_ids.0, query.workspace_ids.0);
@@ -364,7 +364,7 @@ pub(crate) async fn remove_users(
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All rights are granted"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn add_accounts(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+pub(crate) async fn add_accounts(State(app): State<App>, by: RightsChange, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::ServiceAccount, Change::Add, body).await
 }
 
@@ -377,7 +377,7 @@ pub(crate) async fn add_accounts(State(app): State<App>, by: By, body: Batch) ->
     request_body(content = Vec<PermissionBody>),
     responses((status = 204, description = "All rights are set"), (status = 207, description = "Items that were refused; the others are done", body = Vec<PermissionResult>))
 )]
-pub(crate) async fn set_accounts(State(app): State<App>, by: By, body: Batch) -> ApiResult<Response> {
+pub(crate) async fn set_accounts(State(app): State<App>, by: RightsChange, body: Batch) -> ApiResult<Response> {
     change_all(&app, &by, CallerKind::ServiceAccount, Change::Set, body).await
 }
 
@@ -391,7 +391,7 @@ pub(crate) async fn set_accounts(State(app): State<App>, by: By, body: Batch) ->
 )]
 pub(crate) async fn remove_accounts(
     State(app): State<App>,
-    by: By,
+    by: RightsChange,
     Query(query): Query<AccountBatchQuery>,
 ) -> ApiResult<Response> {
     let (ids, workspaces) = (query.service_account_ids.0, query.workspace_ids.0);
@@ -404,7 +404,7 @@ type Batch = JsonBody<Vec<PermissionBody>>;
 /// 204 if every item succeeded, otherwise 207 with those that were refused. The other items are done.
 async fn change_all(
     app: &App,
-    by: &By,
+    by: &RightsChange,
     kind: CallerKind,
     change: Change,
     JsonBody(batch): Batch,
@@ -439,7 +439,7 @@ fn require_some(ids_name: &str, ids: &[String], workspaces: &[WorkspaceId]) -> A
 /// Revokes the rights of these holders in these workspaces; an empty list means all.
 async fn remove_all(
     app: &App,
-    by: &By,
+    by: &RightsChange,
     kind: CallerKind,
     ids: &[String],
     workspaces: Vec<WorkspaceId>,

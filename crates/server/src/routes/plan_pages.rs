@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use runlog_model::place::Right;
 use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::plan_report::{self, Fields, PlanReport, StepOutcome};
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::plans::{PlanLine, PlanPartView, PlanRunView, PlanStepView, PlanView};
+use runlog_model::workspaces::Right;
 use runlog_model::{Run, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId};
 use runlog_store::plans::{ListedPlanExecution, PlanFilter, ReportedExecution};
 
-use super::plans::{Found, Viewed, execution, steps_of};
+use super::plans::{Found, ViewableWorkspaces, execution, steps_of};
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
@@ -135,7 +135,7 @@ fn task_of(run: &Fields) -> Option<TaskId> {
 
 impl KnownRuns<'_> {
     /// The runs of a step, an error handler or a whole execution.
-    fn of(&self, fields: &Fields, viewed: &Viewed) -> Vec<PlanRunView> {
+    fn of(&self, fields: &Fields, viewed: &ViewableWorkspaces) -> Vec<PlanRunView> {
         let viewed = plan_report::runs(fields).filter(|run| viewed.has(run));
         viewed.filter_map(|run| self.reported(run)).collect()
     }
@@ -229,7 +229,7 @@ fn view_of_report(
     report: &PlanReport,
     workspace_id: Option<WorkspaceId>,
     known: &KnownRuns<'_>,
-    viewed: &Viewed,
+    viewed: &ViewableWorkspaces,
 ) -> PlanView {
     let part = |fields: &Fields| PlanPartView {
         id: plan_report::text(fields, "id").map(str::to_owned),

@@ -3,18 +3,19 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use runlog_model::place::Right;
+use axum::http::{HeaderMap, StatusCode};
 use runlog_model::plan::{PlanExecution, PlanStatus};
 use runlog_model::plan_report::{self, Fields, PlanReport, StepReport};
 use runlog_model::wire::ErrorBody;
-use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::plans::{PlanExecutionBody, PlanItem, StepBody, StepDetailsBody};
+use runlog_model::wire::executions::{DETAILS_FIELD, ListPage};
+use runlog_model::wire::plans::{PlanDetails, PlanExecutionBody, PlanItem, StepBody, StepDetailsBody};
+use runlog_model::workspaces::Right;
 use runlog_model::{Run, TaskId, WorkspaceId};
 use runlog_store::accounts::Caller;
 use runlog_store::plans::{ListedPlanExecution, PlanDefinition, PlanDefinitionFilter, PlanFilter, StoredPlan};
 use serde_json::Value;
 
+use super::executions::asks_for_details;
 use crate::app::App;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
@@ -126,11 +127,22 @@ pub(crate) async fn one(
     State(app): State<App>,
     Authenticated(caller): Authenticated,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> ApiResult<Json<Value>> {
-    Ok(Json(match execution(&app, &caller, &id).await? {
-        Found::Reported(stored, viewed) => Value::Object(viewed.of(stored.report.execution)),
-        Found::OfRuns(execution) => json(&PlanExecutionBody::with_runs(&execution, &app.settings().account_id))?,
-    }))
+    let (mut body, details) = match execution(&app, &caller, &id).await? {
+        Found::Reported(stored, viewed) => {
+            let details = PlanDetails::from(&stored.report);
+            (Value::Object(viewed.of(stored.report.execution)), details)
+        }
+        Found::OfRuns(execution) => {
+            let body = json(&PlanExecutionBody::with_runs(&execution, &app.settings().account_id))?;
+            (body, PlanDetails::from(&execution))
+        }
+    };
+    if asks_for_details(&headers) {
+        body[DETAILS_FIELD] = json(&details)?;
+    }
+    Ok(Json(body))
 }
 
 /// `GET /processing/executions/plans/{planExecutionId}/steps`: lists the steps of a plan execution.
@@ -231,7 +243,7 @@ query_parameters! {
     get,
     path = "/orchestration/executables/plans",
     tag = "plans",
-    responses((status = 200, description = "Plans whose executions were collected, by name", body = ListPage<PlanItem>))
+    responses((status = 200, description = "Plans with collected executions, by name", body = ListPage<PlanItem>))
 )]
 pub(crate) async fn definitions(
     State(app): State<App>,
@@ -287,15 +299,15 @@ pub(crate) async fn definition(
 /// A plan execution of a path.
 pub(super) enum Found {
     /// As an upstream describes it, and the workspaces whose runs the caller may view.
-    Reported(Box<StoredPlan>, Viewed),
+    Reported(Box<StoredPlan>, ViewableWorkspaces),
     /// Derived from its runs.
     OfRuns(PlanExecution),
 }
 
 /// The workspaces that the caller may view; none for all.
-pub(super) struct Viewed(pub(super) Option<Vec<WorkspaceId>>);
+pub(super) struct ViewableWorkspaces(pub(super) Option<Vec<WorkspaceId>>);
 
-impl Viewed {
+impl ViewableWorkspaces {
     /// True if a description of a run, or of a plan execution, names a workspace that the caller may view. Who may not view
     /// all does not see those that name none.
     pub(super) fn has(&self, run: &Fields) -> bool {
@@ -332,7 +344,7 @@ pub(super) async fn execution(app: &App, caller: &Caller, id: &str) -> ApiResult
             None => rights::administrator(caller)?,
         }
         let viewed = app.store().accounts().workspaces_with(caller, Right::View).await?;
-        return Ok(Found::Reported(Box::new(stored), Viewed(viewed)));
+        return Ok(Found::Reported(Box::new(stored), ViewableWorkspaces(viewed)));
     }
     let runs = app.store().runs().plan_execution_runs(id).await?;
     for run in &runs {

@@ -4,10 +4,10 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::problems::{NewProblemState, ProblemBody, ProblemDetailBody};
+use runlog_model::workspaces::Right;
 use runlog_model::{ProblemState, TaskId};
 use runlog_store::accounts::Caller;
 use runlog_store::problems::{ProblemFilter, ProblemOrder};

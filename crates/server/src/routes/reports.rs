@@ -13,7 +13,7 @@ use runlog_analysis::report::{
     task_report, workspace_report,
 };
 use runlog_model::Timestamp;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 
 use crate::app::App;
 use crate::auth::links::base_url;
@@ -28,7 +28,7 @@ query_parameters! {
     /// Parameters of the report on a run.
     pub(crate) struct RunReportQuery {
         /// Return a brief as Markdown, at most 6,000 bytes: the cause, evidence with links to lines, what is new, what to
-        /// try. It marks what is from the log as untrusted.
+        /// try. Content from the log is marked as untrusted.
         brief: bool = "brief",
     }
 }

@@ -68,8 +68,8 @@ pub(crate) async fn preview(
     Ok(Json(app.store().maintenance().preview_retention(parse_id("workspaceId", &id)?, retention).await?))
 }
 
-/// `PUT /runlog/v1/workspaces/{id}/retention`: sets how long, or up to what size, logs are kept. An absent field is no
-/// limit.
+/// `PUT /runlog/v1/workspaces/{id}/retention`: sets how long, or up to what size, logs are kept. An absent field means
+/// no limit.
 #[utoipa::path(
     put,
     path = "/runlog/v1/workspaces/{id}/retention",

@@ -5,10 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::AppendHeaders;
 use runlog_model::RunId;
-use runlog_model::place::Right;
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::executions::TaskExecution;
 use runlog_model::wire::push::{FinishRun, LOG_EXPIRES_HEADER, StartRun};
+use runlog_model::workspaces::Right;
 
 use crate::app::App;
 use crate::auth::audit::AuditedChange;
@@ -70,7 +70,7 @@ pub(crate) async fn one(
     tag = "push",
     params(("id" = runlog_model::RunId, Path, description = "ID")),
     request_body(content = FinishRun),
-    responses((status = 200, description = "The run has ended", body = TaskExecution, headers(("x-runlog-log-expires" = String, description = "When its log is deleted by the retention of its workspace, which may have passed; absent if it is kept at any age"))), (status = 409, description = "The run has already ended with another status", body = ErrorBody))
+    responses((status = 200, description = "The run has ended", body = TaskExecution, headers(("x-runlog-log-expires" = String, description = "Time at which the retention of the workspace deletes the log, which may be in the past; absent if there is no maximum age"))), (status = 409, description = "The run has already ended with another status", body = ErrorBody))
 )]
 pub(crate) async fn finish(
     State(app): State<App>,

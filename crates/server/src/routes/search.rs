@@ -8,10 +8,10 @@ use axum::extract::State;
 use az::SaturatingAs;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use runlog_model::place::Right;
 use runlog_model::wire::search::{
     Facet, FacetValue, FoundRecord, Scanned, SearchAnswer, SearchFacetsAnswer, Unreadable,
 };
+use runlog_model::workspaces::Right;
 use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use runlog_store::ErrorKind;
 use runlog_store::accounts::Caller;

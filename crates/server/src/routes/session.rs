@@ -7,9 +7,9 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runlog_model::place::{Right, Rights};
 use runlog_model::wire::ErrorBody;
 use runlog_model::wire::session::{NewSession, SessionBody, SessionKind, SessionWorkspace};
+use runlog_model::workspaces::{Right, Rights};
 use runlog_model::{Timestamp, WorkspaceId};
 use runlog_store::accounts::{Caller, CallerKind, GrantFilter};
 
@@ -31,7 +31,7 @@ use crate::http::request::media_type;
 )]
 pub(crate) async fn open(
     State(app): State<App>,
-    _: SentAsJson,
+    _: RequiresJson,
     JsonBody(new): JsonBody<NewSession>,
 ) -> ApiResult<Response> {
     let opened = token::open_session(app.auth(), new.token.trim()).await?;
@@ -44,9 +44,9 @@ pub(crate) async fn open(
 
 /// A request with a JSON content type. Pages of other sites can make a browser send other types without a preflight
 /// request.
-pub(crate) struct SentAsJson;
+pub(crate) struct RequiresJson;
 
-impl<S: Sync> FromRequestParts<S> for SentAsJson {
+impl<S: Sync> FromRequestParts<S> for RequiresJson {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
@@ -60,7 +60,7 @@ impl<S: Sync> FromRequestParts<S> for SentAsJson {
     }
 }
 
-impl Argument for SentAsJson {}
+impl Argument for RequiresJson {}
 
 /// `GET /runlog/v1/session`: returns the caller and its rights.
 #[utoipa::path(

@@ -408,7 +408,7 @@ fn refused(error: OidcError) -> ApiError {
             ApiError::unauthorized("the code has expired, or was used already").with_detail("begin again")
         }
         OidcError::Refused { .. } | OidcError::Invalid(_) => {
-            warn!(error = message, "the identity provider does not sign anybody in");
+            warn!(error = message, "the identity provider rejects all sign-ins");
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
                 .with_detail("an administrator must correct the settings of the identity provider")
         }

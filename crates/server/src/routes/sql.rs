@@ -25,7 +25,7 @@ use crate::http::json::JsonBody;
     request_body(content = SqlQuestion),
     responses(
         (status = 200, description = "The rows, streamed; a truncated response means that the query failed", content((serde_json::Value = "application/json"), (String = "application/x-ndjson"), (String = "text/csv"), (String = "text/plain"), (String = "application/vnd.apache.parquet"))),
-        (status = 400, description = "The query is invalid, or exceeds a limit of memory or time; the message says where", body = ErrorBody),
+        (status = 400, description = "The query is invalid, or exceeds a limit of memory or time; the message contains the position", body = ErrorBody),
     )
 )]
 pub(crate) async fn ask(
@@ -69,15 +69,16 @@ fn accepted(headers: &HeaderMap) -> AnswerFormat {
 
 fn refusal(error: SqlError) -> ApiError {
     let message = error.to_string();
-    let detail = error.place().map(|place| format!("line {}, column {}: {}", place.line, place.column, place.text));
-    let refused = match error.kind() {
-        SqlErrorKind::Invalid | SqlErrorKind::TooLarge | SqlErrorKind::TooLong => ApiError::invalid(message),
+    let detail = error.position().map(|place| format!("line {}, column {}: {}", place.line, place.column, place.text));
+    match error.kind() {
+        SqlErrorKind::Invalid | SqlErrorKind::TooLarge | SqlErrorKind::TooLong => {
+            ApiError { detail, ..ApiError::invalid(message) }
+        }
         SqlErrorKind::Busy => ApiError::new(StatusCode::TOO_MANY_REQUESTS, message),
-        SqlErrorKind::Archive(kind) => runlog_store::Error::caused(kind, message, error).into(),
+        SqlErrorKind::Archive(_) => ApiError::of_unread_archive(&error),
         SqlErrorKind::Internal => ApiError {
             cause: Some(std::sync::Arc::new(error)),
             ..ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
         },
-    };
-    ApiError { detail, ..refused }
+    }
 }

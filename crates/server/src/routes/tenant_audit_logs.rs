@@ -51,7 +51,8 @@ query_parameters! {
         from_date: Option<IsoTime> = "fromDate",
         /// Latest time, ISO 8601; a time in the future stands for now.
         to_date: Option<IsoTime> = "toDate",
-        /// ID of an entry, a UUID: only it, what has the same time, and later entries; ignored if `fromDate` is given. An unknown ID finds nothing.
+        /// ID of an entry, a UUID: only it, what has the same time, and later entries; ignored if `fromDate` is given.
+        /// An unknown ID finds nothing.
         from_id: Option<String> = "fromId",
         /// Number of the page, starting at 1.
         page: NumberOr<1, { limits::AUDIT_LOG_PAGES_MAX }, 1> = "page",
@@ -68,7 +69,7 @@ query_parameters! {
     tag = "tenant audit logs",
     responses((
         status = 200,
-        description = "A page of entries, newest first, as they came",
+        description = "A page of entries, newest first, unchanged",
         body = Vec<VendorAuditLog>,
         headers(
             ("page-first" = bool, description = "Whether this is the first page"),

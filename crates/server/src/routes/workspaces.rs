@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::places::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
+use runlog_model::wire::workspaces::{EnvironmentBody, TaskBody, TaskItem, WorkspaceBody};
+use runlog_model::workspaces::{Right, Workspace};
 use runlog_store::accounts::Caller;
 use runlog_store::workspaces::TaskFilter;
 

@@ -24,7 +24,7 @@ const TAGS: [(&str, &str); 19] = [
     ("accounts", "Service accounts"),
     ("rights", "Rights of users and service accounts in workspaces"),
     ("reports", "Patterns, failures and changes"),
-    ("problems", "Root causes of failed runs, and what people made of them"),
+    ("problems", "Root causes of failed runs, and their states"),
     ("tenant audit logs", "What users did in the consoles and APIs of the upstreams"),
     ("push", "Pushing runs and their logs"),
     ("web", "Extension of Runlog: the data of the web UI, also for programs"),

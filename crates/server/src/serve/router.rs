@@ -64,7 +64,7 @@ pub fn router(app: App) -> Router {
 /// The routes with what all of them have in common.
 fn finished(router: Router<App>, app: &App) -> Router {
     let context = app.request_context();
-    let router = router.layer(middleware::from_fn_with_state(context, request::surround));
+    let router = router.layer(middleware::from_fn_with_state(context, request::handle_request));
     let time_max = app.settings().bounds.body_silence_max;
     let router = router.layer(middleware::from_fn_with_state(time_max, unread::give_up_unread));
     let router = router.with_state(app.clone());

@@ -125,7 +125,7 @@ pub async fn serve(
     }
     // Changes whose clients have disconnected are completed as well, within the same time.
     if tokio::time::timeout(stop_time_max, app.auth().changes().finish()).await.is_err() {
-        warn!("changes whose clients have disconnected took too long and are aborted");
+        warn!("changes of disconnected clients took too long and are aborted");
     }
     jobs_stop.cancel();
     // A failed job has been logged; pages that were not built are built after the next start.

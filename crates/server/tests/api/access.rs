@@ -3,7 +3,7 @@
 use crate::support::{Answer, Ask, RUN, Stage, lines};
 use axum::http::Method;
 use base64::Engine;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use runlog_server::{Access, routes};
 use serde_json::Value;
 
@@ -93,6 +93,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/runlog/v1/overview/tasks", Access::Token),
     ("GET", "/runlog/v1/runs", Access::Token),
     ("GET", "/runlog/v1/tasks/{id}/runs", Access::Token),
+    ("GET", "/runlog/v1/tasks/{id}/durations", Access::Token),
     ("GET", "/runlog/v1/runs/{id}/summary", Access::Token),
     ("GET", "/runlog/v1/runs/{id}/records", Access::Token),
     ("GET", "/runlog/v1/runs/{id}/histogram", Access::Token),
@@ -128,6 +129,8 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("POST", "/loki/api/v1/detected_fields", Access::Token),
     ("GET", "/loki/api/v1/patterns", Access::Token),
     ("POST", "/loki/api/v1/patterns", Access::Token),
+    ("GET", "/loki/api/v1/format_query", Access::Token),
+    ("POST", "/loki/api/v1/format_query", Access::Token),
     ("GET", "/loki/api/v1/label/{name}/values", Access::Token),
     ("GET", "/loki/api/v1/detected_field/{name}/values", Access::Token),
     ("GET", "/ready", Access::Public),
@@ -268,6 +271,7 @@ async fn each_right_is_needed_where_it_should_be_and_its_lack_is_named() {
         (Method::GET, format!("/runlog/v1/runs/{RUN}/histogram"), "", &[Author, View, Execute]),
         (Method::GET, format!("/runlog/v1/runs/{RUN}/log"), "", &[Author, View, Execute]),
         (Method::GET, format!("/runlog/v1/tasks/{task}/runs"), "", &[View]),
+        (Method::GET, format!("/runlog/v1/tasks/{task}/durations"), "", &[View]),
         (Method::PUT, format!("/runlog/v1/runs/{RUN}"), &start, &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/records"), "", &[Publish]),
         (Method::POST, format!("/runlog/v1/runs/{RUN}/finish"), r#"{"status":"execution_failed"}"#, &[Publish]),
@@ -407,7 +411,7 @@ async fn a_manager_of_a_workspace_grants_rights_in_it() {
 }
 
 #[tokio::test]
-async fn who_read_and_deleted_what_is_written_down() {
+async fn reads_and_deletions_are_audited() {
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
     let kim = stage.user("kim", &[Right::View]).await;
@@ -450,7 +454,7 @@ async fn who_read_and_deleted_what_is_written_down() {
 /// Every request with a forged link was recorded, without a limit.
 #[tokio::test]
 async fn a_link_that_was_not_signed_here_leaves_nothing_and_counts_against_its_address() {
-    let stage = Stage::with(|_| (), |settings| settings.stranger_requests_per_second = 2).await;
+    let stage = Stage::with(|_| (), |settings| settings.anonymous_requests_per_second = 2).await;
     stage.push(&lines([1_000])).await;
     let link = stage.link("").await;
     let written = async || stage.get("/runlog/v1/audit").await.json()["total"].as_u64().unwrap();
@@ -559,7 +563,7 @@ async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
 }
 
 #[tokio::test]
-async fn rights_are_given_and_taken_many_at_a_time() {
+async fn rights_are_granted_and_revoked_in_batches() {
     let stage = Stage::new().await;
     let (workspace, users) = (stage.workspace, "/security/permissions");
     stage.user("kim", &[]).await;
@@ -594,7 +598,7 @@ async fn rights_are_given_and_taken_many_at_a_time() {
 }
 
 #[tokio::test]
-async fn who_manages_no_workspace_sees_and_gives_no_rights() {
+async fn only_managers_see_and_grant_rights() {
     let stage = Stage::new().await;
     let kim = stage.user("kim", &[Right::View, Right::Author, Right::Execute]).await;
     let ask = |method: Method, path: &'static str, body: String| {
@@ -609,7 +613,7 @@ async fn who_manages_no_workspace_sees_and_gives_no_rights() {
 }
 
 #[tokio::test]
-async fn a_new_key_signs_and_the_older_ones_are_good_until_they_are_revoked() {
+async fn a_new_key_signs_and_older_keys_verify_until_revoked() {
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
     let account = stage.post("/account/service-accounts", r#"{"name":"robot"}"#).await.json();
@@ -655,7 +659,7 @@ async fn a_new_key_signs_and_the_older_ones_are_good_until_they_are_revoked() {
 }
 
 #[tokio::test]
-async fn places_and_users_are_changed_and_deleted_and_it_is_written_down() {
+async fn changes_and_deletions_of_workspaces_and_users_are_audited() {
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
     let (workspace, task) = (stage.workspace, stage.task);

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use runlog_server::{Bounds, ServerSettings};
 
 const OTHER_RUN: &str = "6c0e5a34-0000-4000-8000-0000000000aa";
@@ -72,7 +72,7 @@ async fn no_part_of_a_link_can_be_changed() {
 }
 
 #[tokio::test]
-async fn the_token_of_a_page_is_good_for_its_run_and_for_those_who_may_read_it() {
+async fn a_page_token_is_valid_for_its_run_and_its_readers_only() {
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
     let start = format!(r#"{{"taskId":"{}"}}"#, stage.task);
@@ -132,7 +132,7 @@ async fn access_tokens_are_those_that_were_signed_here() {
 }
 
 #[tokio::test]
-async fn ids_lead_nowhere_but_to_what_they_name() {
+async fn ids_cannot_be_used_for_path_traversal() {
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
     for id in [
@@ -194,7 +194,7 @@ async fn hostile_text_comes_back_as_it_was_in_a_form_that_nothing_executes() {
 }
 
 #[tokio::test]
-async fn packed_bombs_are_refused_before_they_unfold() {
+async fn decompression_bombs_are_refused_early() {
     let stage = Stage::new().await;
     stage.start().await;
     let zeros = vec![b' '; 1 << 20];
@@ -232,7 +232,7 @@ fn otlp(attributes: &[(&str, &str)], records: usize) -> Vec<u8> {
 
 /// 64 MiB of the two bytes of an empty message compress to some kilobytes, and took several gigabytes decoded.
 #[tokio::test]
-async fn a_small_body_that_unfolds_to_gigabytes_is_refused_and_the_next_is_served() {
+async fn a_decompression_bomb_is_refused_and_the_next_request_served() {
     let stage = Stage::new().await;
     stage.start().await;
     let bomb = zstd::encode_all([0x0a_u8, 0x00].repeat(32 << 20).as_slice(), 3).unwrap();
@@ -251,7 +251,7 @@ async fn a_small_body_that_unfolds_to_gigabytes_is_refused_and_the_next_is_serve
 }
 
 #[tokio::test]
-async fn what_unfolds_is_refused_in_every_form_and_its_memory_is_given_back() {
+async fn bombs_in_every_compression_are_refused_and_their_memory_released() {
     let stage = Stage::with(|_| (), |settings| settings.bounds.events_bytes_max = 1 << 20).await;
     stage.start().await;
     let (empty, host) = (format!("{}{{}}", "{},".repeat(10_000)), "h".repeat(64 << 10));
@@ -341,7 +341,7 @@ async fn slow_clients_wait_for_each_other_and_no_one_waits_for_them() {
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_is_given_up_and_nothing_of_it_is_stored() {
+async fn a_stalled_body_times_out_and_stores_nothing() {
     let stage = Stage::new().await;
     stage.start().await;
     let bounds = Bounds { body_silence_max: Duration::from_millis(100), ..Bounds::default() };
@@ -357,7 +357,7 @@ async fn a_body_that_stands_still_is_given_up_and_nothing_of_it_is_stored() {
 }
 
 #[tokio::test]
-async fn heads_without_end_are_cut_off() {
+async fn endless_request_headers_are_cut_off() {
     let stage = Stage::new().await;
     let live = Live::start(&stage, ServerSettings::default());
     let long = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(100 << 10));
@@ -371,7 +371,7 @@ async fn heads_without_end_are_cut_off() {
 }
 
 #[tokio::test]
-async fn nothing_tells_a_stranger_which_runs_there_are() {
+async fn unauthenticated_callers_cannot_probe_for_runs() {
     let stage = Stage::new().await;
     stage.push(&lines([1_000])).await;
     for path in

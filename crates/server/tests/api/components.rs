@@ -1,7 +1,7 @@
 //! Component metrics: stored by engines, served as the vendor serves them.
 
 use axum::http::Method;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use serde_json::{Value, json};
 
 use crate::support::{Ask, RUN, Stage, lines};
@@ -91,7 +91,7 @@ async fn pages_follow_each_other_without_gaps_in_either_order() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_refused_and_named() {
+async fn invalid_metrics_are_refused_and_named() {
     let stage = stage_with(&[metric(1, None)]).await;
     let put = async |run: &str, body: String| stage.ask(Method::PUT, &own_path(run), body).await;
     put(RUN, "{".to_owned()).await.is_error(400, &["the body"]);

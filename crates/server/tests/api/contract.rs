@@ -3,7 +3,7 @@
 //! ignored.
 
 use axum::http::Method;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Ask, RUN, Stage};
@@ -397,7 +397,7 @@ async fn runs_cannot_be_ended_and_plans_not_started() {
 
 /// A filter with 50,000 tags or 20,000 IDs was answered with 503 "try again".
 #[tokio::test]
-async fn more_values_than_the_catalog_takes_are_the_mistake_of_the_caller() {
+async fn too_many_values_are_a_client_error() {
     let stage = Stage::new().await;
     let many = |count: usize| (0..count).map(|number| format!("{number:024x}")).collect::<Vec<_>>();
     let tags = json!({"tags": many(30_000)}).to_string();

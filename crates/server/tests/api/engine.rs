@@ -4,7 +4,7 @@ use crate::support::{Ask, RUN, Stage};
 use axum::http::Method;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use runlog_server::RunHook;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -78,7 +78,7 @@ async fn the_events_of_an_engine_open_fill_and_end_a_run() {
 }
 
 #[tokio::test]
-async fn what_a_shipper_wraps_packs_and_sends_again_arrives_once() {
+async fn wrapped_compressed_and_repeated_events_are_stored_once() {
     let stage = Stage::new().await;
     stage.start().await;
     // Fluent Bit's JSON format: an array, with the line of the engine as text, and a separate date.
@@ -113,7 +113,7 @@ async fn the_same_words_twice_in_one_millisecond_are_two_records() {
 }
 
 #[tokio::test]
-async fn what_was_stored_of_a_body_that_failed_half_way_is_not_stored_again() {
+async fn a_retry_after_a_partial_failure_stores_no_duplicates() {
     let stage = Stage::new().await;
     for run in [RUN, OTHER_RUN] {
         let start = json!({"taskId": stage.task.to_string()}).to_string();
@@ -243,7 +243,7 @@ async fn a_task_that_is_not_known_is_made_where_its_pusher_may_publish() {
 
 /// Workspaces, tasks and runs that were created by events had no audit entry.
 #[tokio::test]
-async fn what_events_make_and_end_stands_in_the_audit_log() {
+async fn tasks_and_runs_created_by_events_are_audited() {
     let stage = Stage::new().await;
     let mut begins = status_event(&stage, "STARTING_FLOW_EXECUTION", 1_619_018_946_500);
     begins["context"]["workspace_id"] = "bbbbbbbbbbbbbbbbbbbbbbbb".into();
@@ -276,7 +276,7 @@ async fn what_events_make_and_end_stands_in_the_audit_log() {
 }
 
 #[tokio::test]
-async fn what_names_a_new_task_at_one_moment_is_all_stored() {
+async fn concurrent_events_of_a_new_task_are_all_stored() {
     let stage = Stage::new().await;
     let pusher = stage.user("pusher", &[Right::Publish]).await;
     let workspace = stage.workspace.to_string();
@@ -320,7 +320,7 @@ async fn events_without_a_run_are_counted_and_bad_lines_are_named() {
 }
 
 #[tokio::test]
-async fn a_run_is_asked_for_only_where_something_starts_it() {
+async fn a_run_can_be_requested_only_with_a_run_hook() {
     let stage = Stage::new().await;
     let body = json!({"executable": stage.task.to_string(), "logLevel": "INFO", "parameters": {"day": "monday"}});
     let answer = stage.post("/processing/executions", body.to_string()).await;
@@ -328,7 +328,7 @@ async fn a_run_is_asked_for_only_where_something_starts_it() {
 }
 
 #[tokio::test]
-async fn the_run_hook_is_told_of_the_run_that_then_appears() {
+async fn the_run_hook_receives_the_requested_run() {
     let told = tempfile::NamedTempFile::new().unwrap();
     let command = format!("cat > {} && test \"$RUNLOG_TASK_ID\" != ''", told.path().display());
     let stage = Stage::with(|_| (), |server| server.run_hook = Some(RunHook::read(&command).unwrap())).await;
@@ -374,7 +374,7 @@ async fn a_run_hook_that_fails_ends_the_run_and_says_so() {
 
 /// Events became part of the text of others, or were refused with them.
 #[tokio::test]
-async fn an_odd_neighbour_does_not_take_an_event_with_it() {
+async fn an_invalid_event_does_not_affect_its_neighbours() {
     let [one, other] = [1, 2].map(|number| log_event(&format!("good {number}"), number));
     let odd = |field: &str| format!("{{{field},{}", &log_event("odd", 1).to_string()[1..]);
     let pretty = format!("{one:#}\n{other:#}");
@@ -440,7 +440,7 @@ async fn a_field_that_occurs_again_and_a_long_number_are_kept_and_counted() {
 }
 
 #[tokio::test]
-async fn a_plain_line_goes_on_with_the_event_before_it() {
+async fn a_plain_line_continues_the_preceding_event() {
     let stage = Stage::new().await;
     stage.start().await;
     let trace = "java.lang.IllegalStateException: no price\n\tat demo.Load.run(Load.java:42)";

@@ -3,8 +3,8 @@
 use crate::support::{Ask, Stage};
 use axum::http::Method;
 use runlog_model::RunStatus;
-use runlog_model::place::Right;
 use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::workspaces::Right;
 use runlog_store::collection::ReportedRun;
 use serde_json::{Value, json};
 
@@ -236,7 +236,7 @@ async fn each_filter_of_the_history_finds_what_it_should() {
 }
 
 #[tokio::test]
-async fn a_wrong_search_is_told_where_it_is_wrong() {
+async fn an_invalid_search_is_reported_with_its_position() {
     let stage = Stage::new().await;
     let environment = environment(&stage).await;
     let cases = [

@@ -1,8 +1,8 @@
 //! Facets of a search.
 
 use axum::http::Method;
-use runlog_model::place::Right;
 use runlog_model::wire::admin::NewTask;
+use runlog_model::workspaces::Right;
 use serde_json::{Value, json};
 
 use crate::support::{Ask, RUN, Stage};

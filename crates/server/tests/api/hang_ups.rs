@@ -323,7 +323,7 @@ async fn entries(stage: &Stage, request_id: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_whatever_moment_a_client_goes_away_nothing_is_changed_or_all_of_it_and_written_down() {
+async fn a_client_that_disconnects_leaves_no_partial_or_unaudited_change() {
     let stage = Stage::with(|_| (), |server| server.run_hook = Some(RunHook::read("true").unwrap())).await;
     let mut number = 0;
     for route in routes().into_iter().filter(|route| route.method != Method::GET) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::Method;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -226,7 +226,7 @@ async fn only_reads_of_objects_of_tables_that_the_caller_may_read_are_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_asks_for_it_is_told_where_requests_are_signed() {
+async fn the_signing_endpoint_is_announced_to_clients_that_request_it() {
     let (stage, folder) = stage_in_bucket().await;
     let path = format!("{}/namespaces/team/tables/runs", stage.prefix().await);
     let load = async |delegation: &str| {

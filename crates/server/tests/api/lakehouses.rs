@@ -1,8 +1,8 @@
 //! The catalog of Apache Iceberg: what it offers to whom, and which logs are in its tables.
 
 use axum::http::Method;
-use runlog_model::place::Right;
 use runlog_model::wire::admin::NewTask;
+use runlog_model::workspaces::Right;
 use runlog_model::{TaskId, WorkspaceId};
 use runlog_store::lakehouse::LakeTableKind;
 use runlog_store::{Store, StoreSettings};

@@ -26,7 +26,7 @@ async fn pages_are_partial_until_one_reaches_the_beginning() {
 }
 
 #[tokio::test]
-async fn a_page_and_who_asked_for_it_are_written_down_together_or_it_is_not_given_out() {
+async fn a_page_request_and_its_audit_entry_are_one_transaction() {
     let stage = Stage::new().await;
     stage.push(&lines([SECOND])).await;
     let asked = async || stage.get("/runlog/v1/audit").await.text().matches("request page").count();
@@ -71,7 +71,7 @@ async fn a_page_says_how_many_records_the_whole_log_has() {
 }
 
 #[tokio::test]
-async fn files_have_the_names_and_forms_that_are_asked_for() {
+async fn files_have_the_requested_names_and_formats() {
     let stage = Stage::new().await;
     stage.push(&lines([SECOND, SECOND + 1])).await;
     let file = async |query: &str| stage.send(Method::GET, &stage.link(query).await, Ask::with(&[])).await;
@@ -88,7 +88,7 @@ async fn files_have_the_names_and_forms_that_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_link_gives_any_part_and_compressed_to_those_who_take_it() {
+async fn links_support_ranges_and_compression() {
     let stage = Stage::new().await;
     stage.push(&lines((0..1_000).map(|number| SECOND + number))).await;
     let link = stage.link("").await;
@@ -119,7 +119,7 @@ async fn a_link_gives_any_part_and_compressed_to_those_who_take_it() {
 }
 
 #[tokio::test]
-async fn altered_and_expired_links_are_told_apart() {
+async fn altered_and_expired_links_are_distinguished() {
     let stage = Stage::new().await;
     stage.push(&lines([SECOND])).await;
     let link = stage.link("").await;
@@ -161,7 +161,7 @@ async fn the_token_of_a_page_is_taken_in_every_form() {
 }
 
 #[tokio::test]
-async fn live_pages_count_and_go_on() {
+async fn live_pages_have_a_count_and_continue() {
     let stage = Stage::new().await;
     stage.push(&lines((0..120).map(|number| SECOND + number))).await;
     let page = async |query: &str| stage.get(&format!("{}{query}", logs())).await.json();
@@ -245,7 +245,7 @@ async fn a_log_is_deleted_by_those_who_may_and_can_be_pushed_again() {
     let stage = Stage::new().await;
     stage.push(&lines(0..100)).await;
     let link = stage.link("").await;
-    let viewer = stage.user("viewer", &runlog_model::place::Right::ALL).await;
+    let viewer = stage.user("viewer", &runlog_model::workspaces::Right::ALL).await;
     let refused = stage.send(Method::DELETE, &logs(), Ask::with(&[]).by(&viewer)).await;
     refused.is_error(403, &["EXECUTION_LOGS_DELETE"]);
 
@@ -291,7 +291,7 @@ async fn runs_of_all_tasks_are_found_by_place_status_and_tags() {
 }
 
 #[tokio::test]
-async fn tasks_and_places_are_found_by_what_they_are_called() {
+async fn tasks_workspaces_and_environments_are_found_by_name() {
     let stage = Stage::new().await;
     let search = "/orchestration/executables/tasks/search";
     assert_eq!(stage.post(search, r#"{"name":"IGHT"}"#).await.json()["total"], 1);

@@ -4,8 +4,8 @@ use axum::http::{Method, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use runlog_model::RunStatus;
-use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
+use runlog_model::workspaces::Right;
 use runlog_server::ServerSettings;
 use serde_json::{Value, json};
 
@@ -388,8 +388,9 @@ async fn fields_and_patterns_are_found_in_the_records() {
     };
     assert_eq!(
         field("rows"),
-        json!({"label": "rows", "type": "int", "cardinality": 16, "parsers": ["json", "logfmt"]})
+        json!({"label": "rows", "type": "int", "cardinality": 16, "parsers": ["json", "logfmt"], "jsonPath": ["rows"]})
     );
+    assert_eq!(field("deep_x")["jsonPath"], json!(["deep", "x"]));
     assert_eq!((&field("took")["type"], &field("deep_x")["parsers"]), (&json!("duration"), &json!(["json"])));
     assert_eq!((&field("component")["cardinality"], &field("component")["parsers"]), (&json!(3), &Value::Null));
     let (start, end) = ((NOW - 600_000) * 1_000_000, NOW * 1_000_000);
@@ -527,7 +528,7 @@ async fn a_log_that_grows_or_is_deleted_is_read_as_it_is() {
 }
 
 #[tokio::test]
-async fn grafana_finds_what_it_asks_for_first() {
+async fn the_first_requests_of_grafana_are_answered() {
     let stage = Stage::new().await;
     let info = stage.get("/loki/api/v1/status/buildinfo").await.json();
     assert_eq!(info["version"], "3.4.0");
@@ -544,12 +545,17 @@ async fn grafana_finds_what_it_asks_for_first() {
 
 /// What `logcli` and Grafana send beside the query, each of which was refused or ignored.
 #[tokio::test]
-async fn other_ways_to_ask_for_the_same() {
+async fn equivalent_requests_have_the_same_answer() {
     let stage = stage().await;
     let ready = stage.send(Method::GET, "/ready", Ask::with(&[])).await;
     assert_eq!((ready.status.as_u16(), ready.text().as_str()), (200, "ready\n"));
     let label = ask(&stage, "label", "{}", "").await;
     assert_eq!(label["data"], ask(&stage, "labels", "{}", "").await["data"]);
+    let formatted = ask(&stage, "format_query", "sum by(task)(rate({task=\"x\"}|json[5m]))", "").await;
+    assert_eq!(formatted["data"], "sum by (task) (rate({task=\"x\"} | json [5m]))");
+    let refused = ask_by(&stage, &stage.admin, "format_query", "{task=", "").await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("parse error at line 1"), "{}", refused.text());
     // The token as the password of any user.
     let credentials = |password: &str| format!("Basic {}", STANDARD.encode(format!("grafana:{password}")));
     for (password, status) in [(stage.admin.as_str(), 200), ("", 401), ("other", 401)] {
@@ -600,7 +606,7 @@ async fn next_lines(socket: &mut Followed) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_followed_log_ends_with_the_token_of_who_follows_it() {
+async fn a_followed_log_ends_when_its_token_is_revoked() {
     use futures::StreamExt;
     let stage = stage().await;
     let live = Live::start(&stage, ServerSettings::default());

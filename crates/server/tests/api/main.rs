@@ -30,7 +30,7 @@ mod plans;
 mod problems;
 mod protocol;
 mod proxies;
-mod questions;
+mod queries;
 mod reports;
 mod requests;
 mod retention;

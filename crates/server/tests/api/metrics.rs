@@ -173,7 +173,7 @@ async fn a_log_that_waits_to_be_sealed_is_counted_and_so_is_what_is_held_and_tak
 }
 
 #[tokio::test]
-async fn the_form_and_the_packing_are_those_that_the_client_asks_for() {
+async fn format_and_compression_follow_the_request() {
     let stage = stage().await;
     let open = ("accept", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1");
     let answer = scrape(&stage, &[open]).await;

@@ -132,7 +132,7 @@ async fn every_path_of_the_api_is_found_with_doubled_and_trailing_slashes() {
 }
 
 #[tokio::test]
-async fn the_page_to_look_at_it_loads_nothing_from_elsewhere() {
+async fn the_api_page_loads_no_external_resources() {
     let stage = Stage::new().await;
     let page = stage.send(Method::GET, "/docs/index.html", Ask::with(&[])).await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));

@@ -47,12 +47,45 @@ async fn a_download_from_a_bucket_that_is_away_is_503_and_comes_when_it_is_back(
     assert_eq!(stage.send(Method::GET, &link, Ask::with(&[])).await.body, whole.body);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_reads_records_is_503_while_the_bucket_is_away() {
+    let (stage, gate, _) = stage(50).await;
+    gate.set(Passage::Closed);
+    let range = format!("start={}&end={}", SECOND / 1_000 - 60, SECOND / 1_000 + 60);
+    let loki = |path: &str, query: &str| {
+        let query = serde_urlencoded::to_string([("query", query)]).unwrap();
+        format!("/loki/api/v1/{path}?{query}&{range}")
+    };
+    let run = |path: &str| format!("/runlog/v1/runs/{RUN}/{path}");
+    let paths = [
+        logs(),
+        run("records"),
+        run("histogram"),
+        run("log"),
+        "/runlog/v1/search?q=whole".to_owned(),
+        "/runlog/v1/search/facets?q=whole".to_owned(),
+        loki("query_range", "{workspace=~\".+\"}"),
+        loki("query_range", "sum(count_over_time({workspace=~\".+\"} |= `o` [1m]))"),
+        loki("patterns", "{workspace=~\".+\"}"),
+        loki("detected_fields", "{workspace=~\".+\"}"),
+    ];
+    let sql = stage.post("/runlog/v1/sql", json!({"query": "SELECT max(message) FROM records"}).to_string());
+    let reading = futures::future::join_all(paths.iter().map(|path| stage.get(path)));
+    let (sql, answers) = tokio::join!(sql, reading);
+    for (path, answer) in paths.iter().map(String::as_str).chain(["SQL"]).zip(answers.iter().chain([&sql])) {
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "2"), "{path}: {}", answer.text());
+    }
+    gate.set(Passage::Open);
+    let answers = futures::future::join_all(paths.iter().map(|path| stage.get(path))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+}
+
 /// Each request counted as one without a valid token, so that valid tokens were refused with 429 for as long as the catalog
 /// was away.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_cannot_be_verified_while_the_catalog_is_away_do_not_count_as_wrong() {
     let (url, gate) = backends::gated_database();
-    let limited = |settings: &mut ServerSettings| settings.stranger_requests_per_second = 2;
+    let limited = |settings: &mut ServerSettings| settings.anonymous_requests_per_second = 2;
     let stage = Stage::with(|settings| settings.catalog = Some(url), limited).await;
     gate.set(Passage::Closed);
     let away = futures::future::join_all((0..8).map(|_| stage.get("/runlog/v1/users"))).await;
@@ -109,7 +142,7 @@ async fn a_download_that_breaks_later_is_no_end() {
 
 /// Damaged data was served as if it were correct.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_file_is_built_again_for_whoever_downloads_it() {
+async fn a_damaged_file_is_rebuilt_for_a_download() {
     let (stage, _, folder) = stage(5_000).await;
     let link = stage.link("").await;
     let whole = stage.send(Method::GET, &link, Ask::with(&[])).await.body;
@@ -168,6 +201,76 @@ async fn records_that_are_damaged_are_an_error_that_names_their_object() {
     let findings = stage.store.maintenance().diagnose().await;
     let finding = findings.iter().find(|finding| finding.what == "stored records").unwrap();
     assert!(finding.seen.contains(&object) && finding.advice.is_some(), "{finding:?}");
+}
+
+/// Queries over a damaged object failed without its name, and no condition on the run left it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_over_a_damaged_object_name_it_and_the_run_and_can_leave_the_run_out() {
+    let (stage, _, folder) = stage(500).await;
+    let segments = std::fs::read_dir(folder.join("segments")).unwrap().flat_map(|year| files(&year.unwrap().path()));
+    let file = segments.into_iter().next().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let object = file.file_name().unwrap().to_str().unwrap().to_owned();
+    let other = "6c0e5a34-0000-4000-8000-000000000002";
+    stage.start_as(other).await;
+    let line = json!({"logTimestamp": SECOND, "logMessage": "whole beside it"}).to_string();
+    assert_eq!(stage.post(&format!("/runlog/v1/runs/{other}/records"), line).await.status, 200);
+
+    let query = async |condition: &str| {
+        let query = format!("SELECT count(*) AS n, max(message) AS last FROM records WHERE {condition}");
+        stage.post("/runlog/v1/sql", json!({"query": query}).to_string()).await
+    };
+    let answer = query("true").await;
+    let condition = format!("run_id NOT IN ('{RUN}')");
+    answer.is_error(500, &[&object, &format!("run {RUN}"), "runlog archive verify", &condition]);
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains(&object), "clients show the message: {message}");
+    let expected = json!([{"n": 1, "last": "whole beside it"}]);
+    for condition in [&condition, &format!("run_id <> '{RUN}'"), &format!("run_id LIKE '{}%'", &other[..8])] {
+        // The last condition excludes no run: both begin with the same letters.
+        let answer = query(condition).await;
+        match condition.contains("LIKE") {
+            false => assert_eq!((answer.status.as_u16(), answer.json()), (200, expected.clone()), "{}", answer.text()),
+            true => answer.is_error(500, &[&object]),
+        }
+    }
+
+    for path in ["histogram", "records"] {
+        let answer = stage.get(&format!("/runlog/v1/runs/{RUN}/{path}")).await;
+        answer.is_error(500, &[&object, "runlog archive verify"]);
+    }
+    // A report says it in its part about the log, and has what is known of the run without it.
+    for (path, part) in
+        [("report", "log"), ("patterns", "log"), (&*format!("diff/{other}"), "before"), ("report?brief=true", "")]
+    {
+        let answer = stage.get(&format!("/runlog/v1/runs/{RUN}/{path}")).await;
+        assert!(answer.status == 200 && answer.text().contains(&object), "{path}: {}", answer.text());
+        if !part.is_empty() {
+            let json = answer.json();
+            let log = if part == "log" { &json["log"] } else { &json[part]["log"] };
+            assert_eq!((log["state"].as_str(), log["records"].as_u64()), (Some("damaged"), Some(500)), "{log}");
+        }
+    }
+    assert_eq!(
+        stage.get(&format!("/runlog/v1/runs/{other}/diff/{RUN}")).await.json()["after"]["log"]["state"],
+        "damaged"
+    );
+    let range = format!("start={}&end={}", SECOND / 1_000 - 60, SECOND / 1_000 + 60);
+    let loki = async |path: &str, query: &str| {
+        let query = serde_urlencoded::to_string([("query", query)]).unwrap();
+        stage.get(&format!("/loki/api/v1/{path}?{query}&{range}")).await
+    };
+    for (path, query) in [
+        ("query_range", "{workspace=~\".+\"}"),
+        ("query_range", "sum(count_over_time({workspace=~\".+\"} |= `o` [1m]))"),
+        ("patterns", "{workspace=~\".+\"}"),
+    ] {
+        let answer = loki(path, query).await;
+        let text = answer.text();
+        assert!(answer.status == 500 && text.contains(&object) && text.contains(RUN), "{path} {query}: {text}");
+        let answer = loki(path, &query.replace('}', &format!(", run_id!~\"{RUN}\"}}"))).await;
+        assert_eq!(answer.status, 200, "{path} {query}: {}", answer.text());
+    }
 }
 
 fn files(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -2,8 +2,8 @@
 
 use axum::http::Method;
 use runlog_model::Timestamp;
-use runlog_model::place::Right;
 use runlog_model::plan_report::{PlanReport, StepReport};
+use runlog_model::workspaces::Right;
 use runlog_store::collection::{ListedPlan, PlanState};
 use runlog_store::plans::{PlanDefinition, StoredPlan};
 use serde_json::{Map, Value, json};
@@ -91,7 +91,7 @@ pub(crate) async fn report_failure(stage: &Stage) {
 }
 
 #[tokio::test]
-async fn a_reported_plan_execution_is_served_to_the_letter() {
+async fn a_reported_plan_execution_is_served_unchanged() {
     let stage = Stage::new().await;
     report_failure(&stage).await;
     let list = stage.get("/processing/executables/plans/executions").await.json();
@@ -128,7 +128,7 @@ async fn a_reported_plan_execution_is_served_to_the_letter() {
 }
 
 #[tokio::test]
-async fn what_is_nested_in_a_plan_is_shown_to_who_may_view_its_workspace() {
+async fn nested_executions_are_shown_to_viewers_of_their_workspace() {
     let stage = Stage::new().await;
     let other = stage.other_workspace().await.id.to_string();
     let of = |workspace: Option<&str>, message: &str| {
@@ -165,7 +165,7 @@ async fn what_is_nested_in_a_plan_is_shown_to_who_may_view_its_workspace() {
 }
 
 #[tokio::test]
-async fn people_see_what_failed_and_what_was_not_started_because_of_it() {
+async fn a_plan_view_shows_failed_and_skipped_steps() {
     let stage = Stage::new().await;
     report_failure(&stage).await;
     report(&stage, "earlier", "execution_successful", vec![step("load", "EXECUTION_SUCCESS", &stage)]).await;

@@ -1,8 +1,8 @@
 //! Problems: what failed runs of a workspace have in common, and what people make of it.
 
 use axum::http::Method;
-use runlog_model::place::Right;
 use runlog_model::wire::admin::NewTask;
+use runlog_model::workspaces::Right;
 use runlog_model::{Clock, WorkspaceId};
 use serde_json::{Value, json};
 

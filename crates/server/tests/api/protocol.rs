@@ -144,7 +144,7 @@ async fn old_and_new_http_are_spoken() {
 
 /// Sixteen clients that asked for a whole log and read nothing of it kept all turns for ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_receives_nothing_gives_its_turn_back() {
+async fn a_client_that_stops_reading_releases_its_slot() {
     use std::io::{Read, Write};
     let stage = Stage::new().await;
     stage.start().await;
@@ -182,7 +182,7 @@ async fn a_client_that_receives_nothing_gives_its_turn_back() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_and_the_next_is_served() {
+async fn a_non_http_connection_is_refused_and_the_next_is_served() {
     let stage = Stage::new().await;
     let bounds = Bounds { head_time_max: Duration::from_millis(300), ..Bounds::default() };
     let live = Live::start(&stage, ServerSettings { bounds, ..ServerSettings::default() });

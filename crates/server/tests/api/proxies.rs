@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use reqwest::Client;
-use runlog_server::{Proxies, ServerSettings, TlsFiles, ToldBy};
+use runlog_server::{ClientAddressSource, Proxies, ServerSettings, TlsFiles};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ use crate::tls::Certificates;
 
 const CLIENT: &str = "198.51.100.7";
 
-fn behind(told_by: ToldBy, tls: Option<TlsFiles>) -> ServerSettings {
-    let proxies = Proxies { trusted: vec!["127.0.0.0/8".parse().unwrap()], told_by };
+fn behind(client_address_source: ClientAddressSource, tls: Option<TlsFiles>) -> ServerSettings {
+    let proxies = Proxies { trusted: vec!["127.0.0.0/8".parse().unwrap()], client_address_source };
     ServerSettings { proxies, tls, ..ServerSettings::default() }
 }
 
@@ -53,7 +53,7 @@ async fn audited_address(stage: &Stage, client: &Client, url: &str, header: Opti
 #[tokio::test]
 async fn a_header_of_the_proxy_names_the_client() {
     let stage = Stage::new().await;
-    let live = Live::start(&stage, behind(ToldBy::XForwardedFor, None));
+    let live = Live::start(&stage, behind(ClientAddressSource::XForwardedFor, None));
     let client = Client::builder().no_proxy().build().unwrap();
     let header = Some(("x-forwarded-for", CLIENT));
     assert_eq!(audited_address(&stage, &client, &format!("http://{}", live.address), header).await, CLIENT);
@@ -62,7 +62,7 @@ async fn a_header_of_the_proxy_names_the_client() {
 #[tokio::test]
 async fn the_proxy_protocol_names_the_client() {
     let stage = Stage::new().await;
-    let live = Live::start(&stage, behind(ToldBy::ProxyProtocol, None));
+    let live = Live::start(&stage, behind(ClientAddressSource::ProxyProtocol, None));
     let proxy = proxy_before(live.address).await;
     let client = Client::builder().no_proxy().build().unwrap();
     assert_eq!(audited_address(&stage, &client, &format!("http://{proxy}"), None).await, CLIENT);
@@ -72,7 +72,7 @@ async fn the_proxy_protocol_names_the_client() {
 async fn the_proxy_protocol_comes_before_the_first_byte_of_tls() {
     let stage = Stage::new().await;
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
-    let live = Live::start(&stage, behind(ToldBy::ProxyProtocol, Some(certificates.files(folder.path()))));
+    let live = Live::start(&stage, behind(ClientAddressSource::ProxyProtocol, Some(certificates.files(folder.path()))));
     let proxy = proxy_before(live.address).await;
     let client = certificates.client().build().unwrap();
     assert_eq!(audited_address(&stage, &client, &format!("https://localhost:{}", proxy.port()), None).await, CLIENT);

@@ -80,7 +80,7 @@ async fn a_report_says_what_failed_first_why_and_what_is_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_says_why_it_cannot_say_more() {
+async fn a_report_states_why_it_is_incomplete() {
     let stage = Stage::new().await;
     stage.run_with(RUN, "", "").await;
     assert_eq!(stage.report(RUN).await["log"]["state"], "nothingYet");
@@ -118,7 +118,7 @@ async fn records_that_come_late_are_in_the_next_summary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_of_a_task_and_of_its_workspace_say_what_needs_a_look() {
+async fn reports_of_tasks_and_workspaces_name_what_needs_attention() {
     let stage = Stage::new().await;
     for number in 10..20 {
         let run = format!("6c0e5a34-0000-4000-8000-0000000000{number}");
@@ -144,6 +144,23 @@ async fn a_report_of_a_task_and_of_its_workspace_say_what_needs_a_look() {
     let refused = stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await;
     refused.is_error(403, &["Author, Viewer, Executor"]);
     stage.get(&format!("/runlog/v1/tasks/{task}/report?lastDays=0")).await.is_error(400, &["lastDays"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_workspace_names_the_tasks_that_are_late() {
+    const DAY_MS: i64 = 86_400_000;
+    let stage = Stage::new().await;
+    for number in 10..40 {
+        stage.run_with(&format!("6c0e5a34-0000-4000-8000-0000000000{number}"), "", "execution_successful").await;
+        stage.clock.advance_ms(DAY_MS);
+    }
+    let path = format!("/runlog/v1/workspaces/{}/report", stage.workspace);
+    let report = stage.get(&path).await.json();
+    assert_eq!((&report["looks"], &report["tasksFine"]), (&json!([]), &json!(1)), "it may start at any moment");
+    stage.clock.advance_ms(DAY_MS / 2);
+    let report = stage.get(&path).await.json();
+    let reasons = &report["looks"][0]["reasons"];
+    assert_eq!((&reasons[0]["kind"], &reasons[0]["usualMs"]), (&json!("late"), &json!(DAY_MS)), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +333,7 @@ async fn a_brief_says_what_to_do_within_its_limit_and_quotes_logs_as_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_brief_of_a_run_without_a_log_tells_what_the_engine_said() {
+async fn a_brief_of_a_run_without_a_log_quotes_the_engine() {
     let stage = Stage::new().await;
     stage.run_with(RUN, "", "deploy_failed").await;
     let brief = stage.get(&format!("/runlog/v1/runs/{RUN}/report?brief=true")).await.text();

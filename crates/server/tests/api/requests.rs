@@ -216,7 +216,7 @@ async fn a_body_that_breaks_off_stores_nothing() {
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_was_accepted() {
+async fn a_shutdown_completes_accepted_requests() {
     let stage = Stage::new().await;
     stage.start().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -262,11 +262,11 @@ async fn stopping_finishes_what_was_accepted() {
 }
 
 #[tokio::test]
-async fn more_requests_than_are_taken_are_told_when_to_come_again() {
+async fn excess_requests_are_answered_with_retry_after() {
     let stage = Stage::with(
         |_| (),
         |settings| {
-            (settings.requests_per_second, settings.stranger_requests_per_second) = (3, 2);
+            (settings.requests_per_second, settings.anonymous_requests_per_second) = (3, 2);
             settings.turn_time_max = std::time::Duration::ZERO;
         },
     )
@@ -294,7 +294,7 @@ async fn more_requests_than_are_taken_are_told_when_to_come_again() {
 
 /// A connection that requested page after page, without retries, got 429 after some hundred requests, and lost files.
 #[tokio::test]
-async fn a_client_that_asks_for_one_thing_after_another_waits_and_is_never_refused() {
+async fn a_sequential_client_is_delayed_but_never_refused() {
     let stage = Stage::with(|_| (), |settings| settings.requests_per_second = 100).await;
     // The clock of the limits stands still: each request beyond the first hundred waits 10 ms longer.
     for number in 0..106 {
@@ -326,7 +326,7 @@ async fn metrics_count_requests_records_and_runs() {
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }
-    let other = stage.user("other", &runlog_model::place::Right::ALL).await;
+    let other = stage.user("other", &runlog_model::workspaces::Right::ALL).await;
     stage.send(Method::GET, "/metrics", Ask::with(&[]).by(&other)).await.is_error(403, &["RUNLOG_METRICS"]);
 }
 
@@ -560,7 +560,7 @@ async fn otlp_over_grpc_stores_the_same_and_answers_with_a_status_of_grpc() {
 
 #[tokio::test]
 async fn otlp_needs_the_right_to_publish_and_a_form_it_knows() {
-    use runlog_model::place::Right;
+    use runlog_model::workspaces::Right;
     let stage = Stage::new().await;
     let elsewhere = stage.user_in(stage.other_workspace().await.id, "elsewhere", &[Right::Publish]).await;
     let body = otlp(RUN, &stage.task.to_string(), &serde_json::json!([{"timeUnixNano": "1"}]));

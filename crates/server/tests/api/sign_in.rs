@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use runlog_model::Clock;
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use runlog_server::{AccessRule, OidcSettings};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -65,7 +65,7 @@ impl Key {
 }
 
 /// What the provider knows, and how it behaves.
-struct Moods {
+struct ProviderBehaviour {
     key: Key,
     /// The claims of the account that signs in.
     account: Value,
@@ -87,14 +87,14 @@ struct Moods {
 struct Provider {
     issuer: String,
     clock: Arc<TestClock>,
-    moods: Mutex<Moods>,
+    behaviour: Mutex<ProviderBehaviour>,
 }
 
 impl Provider {
     /// A token response for the account.
-    fn tokens(&self, moods: &mut Moods, nonce: Option<&str>) -> Value {
+    fn tokens(&self, behaviour: &mut ProviderBehaviour, nonce: Option<&str>) -> Value {
         let now = self.clock.now().as_millis() / 1_000;
-        let mut claims = moods.account.clone();
+        let mut claims = behaviour.account.clone();
         for (name, value) in
             [("iss", json!(self.issuer)), ("aud", json!("runlog")), ("iat", json!(now)), ("exp", json!(now + 300))]
         {
@@ -103,12 +103,12 @@ impl Provider {
         if let Some(nonce) = nonce {
             claims["nonce"] = json!(nonce);
         }
-        (moods.alter)(&mut claims);
-        let mut answer = json!({ "access_token": "access", "token_type": "Bearer", "expires_in": 300, "id_token": moods.key.sign(&claims) });
-        if moods.gives_refresh_tokens {
-            moods.made += 1;
-            let token = format!("refresh-{}", moods.made);
-            moods.refresh_tokens.push(token.clone());
+        (behaviour.alter)(&mut claims);
+        let mut answer = json!({ "access_token": "access", "token_type": "Bearer", "expires_in": 300, "id_token": behaviour.key.sign(&claims) });
+        if behaviour.gives_refresh_tokens {
+            behaviour.made += 1;
+            let token = format!("refresh-{}", behaviour.made);
+            behaviour.refresh_tokens.push(token.clone());
             answer["refresh_token"] = json!(token);
         }
         answer
@@ -120,7 +120,7 @@ fn refused(status: StatusCode, code: &str) -> Response {
 }
 
 async fn document(State(provider): State<Arc<Provider>>) -> Response {
-    if provider.moods.lock().unwrap().is_away {
+    if provider.behaviour.lock().unwrap().is_away {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let at = |path: &str| format!("{}{path}", provider.issuer);
@@ -134,13 +134,13 @@ async fn document(State(provider): State<Arc<Provider>>) -> Response {
 
 async fn keys(State(provider): State<Arc<Provider>>) -> Json<Value> {
     // A key of another kind stands beside it.
-    Json(json!({ "keys": [{ "kty": "future", "kid": "x" }, provider.moods.lock().unwrap().key.public()] }))
+    Json(json!({ "keys": [{ "kty": "future", "kid": "x" }, provider.behaviour.lock().unwrap().key.public()] }))
 }
 
 async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, body: String) -> Response {
     let form: HashMap<String, String> = serde_urlencoded::from_str(&body).unwrap();
-    let mut moods = provider.moods.lock().unwrap();
-    if moods.is_away {
+    let mut behaviour = provider.behaviour.lock().unwrap();
+    if behaviour.is_away {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     // The secret is encoded as in a form (RFC 6749, 2.3.1).
@@ -151,7 +151,7 @@ async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, body: 
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let nonce = match field("grant_type") {
         "authorization_code" => {
-            let Some((nonce, challenge)) = moods.codes.remove(field("code")) else {
+            let Some((nonce, challenge)) = behaviour.codes.remove(field("code")) else {
                 return refused(StatusCode::BAD_REQUEST, "invalid_grant");
             };
             let is_own = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier"))) == challenge;
@@ -161,23 +161,23 @@ async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, body: 
             Some(nonce)
         }
         "refresh_token" => {
-            let index = moods.refresh_tokens.iter().position(|token| token == field("refresh_token"));
-            let Some(index) = index.filter(|_| !moods.is_disabled) else {
+            let index = behaviour.refresh_tokens.iter().position(|token| token == field("refresh_token"));
+            let Some(index) = index.filter(|_| !behaviour.is_disabled) else {
                 return refused(StatusCode::BAD_REQUEST, "invalid_grant");
             };
-            moods.refresh_tokens.remove(index);
+            behaviour.refresh_tokens.remove(index);
             None
         }
         "urn:ietf:params:oauth:grant-type:device_code" if field("device_code") != "device-1" => {
             return refused(StatusCode::BAD_REQUEST, "expired_token");
         }
-        "urn:ietf:params:oauth:grant-type:device_code" if !moods.is_approved => {
+        "urn:ietf:params:oauth:grant-type:device_code" if !behaviour.is_approved => {
             return refused(StatusCode::BAD_REQUEST, "authorization_pending");
         }
         "urn:ietf:params:oauth:grant-type:device_code" => None,
         _ => return refused(StatusCode::BAD_REQUEST, "unsupported_grant_type"),
     };
-    Json(provider.tokens(&mut moods, nonce.as_deref())).into_response()
+    Json(provider.tokens(&mut behaviour, nonce.as_deref())).into_response()
 }
 
 async fn device(body: String) -> Response {
@@ -238,7 +238,7 @@ impl Place {
             },
         )
         .await;
-        let moods = Moods {
+        let behaviour = ProviderBehaviour {
             key: Key::new("key-1"),
             account: json!({ "sub": "248289761001", "preferred_username": "kim", "groups": ["oncall"], "sid": "session-1" }),
             refresh_tokens: Vec::new(),
@@ -250,7 +250,7 @@ impl Place {
             is_approved: false,
             alter: |_| (),
         };
-        let provider = Arc::new(Provider { issuer, clock: Arc::clone(&stage.clock), moods: Mutex::new(moods) });
+        let provider = Arc::new(Provider { issuer, clock: Arc::clone(&stage.clock), behaviour: Mutex::new(behaviour) });
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(document))
             .route("/keys", get(keys))
@@ -261,8 +261,8 @@ impl Place {
         Self { stage, provider }
     }
 
-    fn moods(&self) -> std::sync::MutexGuard<'_, Moods> {
-        self.provider.moods.lock().unwrap()
+    fn behaviour(&self) -> std::sync::MutexGuard<'_, ProviderBehaviour> {
+        self.provider.behaviour.lock().unwrap()
     }
 
     /// Begins a sign-in. Returns the browser's cookie and the parameters that the provider receives.
@@ -283,11 +283,11 @@ impl Place {
         assert_eq!(parameters["redirect_uri"], format!("{PUBLIC_URL}{START}/callback"));
         assert_eq!(parameters["scope"], "openid profile");
         assert_eq!(parameters["code_challenge_method"], "S256");
-        let mut moods = self.moods();
-        moods.made += 1;
-        let code = format!("code-{}", moods.made);
+        let mut behaviour = self.behaviour();
+        behaviour.made += 1;
+        let code = format!("code-{}", behaviour.made);
         let made_for = (parameters["nonce"].clone(), parameters["code_challenge"].clone());
-        moods.codes.insert(code.clone(), made_for);
+        behaviour.codes.insert(code.clone(), made_for);
         code
     }
 
@@ -345,7 +345,7 @@ async fn the_groups_of_an_account_are_its_rights() {
     assert!(place.audit().await.contains("sign in"));
 
     // The next sign-in is the same user with other rights.
-    place.moods().account["groups"] = json!("platform");
+    place.behaviour().account["groups"] = json!("platform");
     let again = place.who(&place.session().await).await.json();
     assert_eq!((again["id"].clone(), again["administrator"].as_bool()), (who["id"].clone(), Some(true)));
     let users = place.stage.get("/runlog/v1/users").await.json();
@@ -372,7 +372,7 @@ async fn access_that_follows_the_provider_is_not_changed_by_hand() {
 #[tokio::test]
 async fn an_account_without_a_rule_has_no_access() {
     let place = Place::new().await;
-    place.moods().account["groups"] = json!(["guests"]);
+    place.behaviour().account["groups"] = json!(["guests"]);
     assert_eq!(place.fails().await, "/?sign_in=no-access");
     let audit = place.audit().await;
     assert!(audit.contains("\"status\":403") && audit.contains("kim"), "{audit}");
@@ -380,20 +380,20 @@ async fn an_account_without_a_rule_has_no_access() {
 }
 
 #[tokio::test]
-async fn an_account_never_becomes_a_user_who_was_there_before() {
+async fn an_account_never_takes_over_an_existing_user() {
     let place = Place::new().await;
-    place.moods().account["preferred_username"] = json!("admin");
+    place.behaviour().account["preferred_username"] = json!("admin");
     assert_eq!(place.fails().await, "/?sign_in=name-taken");
     // Nor does an account that takes the name of another one later.
-    place.moods().account["preferred_username"] = json!("kim");
+    place.behaviour().account["preferred_username"] = json!("kim");
     let first = place.session().await;
-    place.moods().account["sub"] = json!("another");
+    place.behaviour().account["sub"] = json!("another");
     assert_eq!(place.fails().await, "/?sign_in=name-taken");
     assert_eq!(place.who(&first).await.json()["name"], "kim");
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_exactly_right_signs_nobody_in() {
+async fn an_invalid_id_token_is_rejected() {
     let place = Place::new().await;
     type Alteration = fn(&mut Value);
     let alterations: [(&str, Alteration); 10] = [
@@ -409,10 +409,10 @@ async fn a_token_that_is_not_exactly_right_signs_nobody_in() {
         ("no subject", |claims| drop(claims.as_object_mut().unwrap().remove("sub"))),
     ];
     for (what, alter) in alterations {
-        place.moods().alter = alter;
+        place.behaviour().alter = alter;
         assert_eq!(place.fails().await, "/?sign_in=failed", "{what}");
     }
-    place.moods().alter = |claims| claims["aud"] = json!(["runlog"]);
+    place.behaviour().alter = |claims| claims["aud"] = json!(["runlog"]);
     place.session().await;
 }
 
@@ -420,10 +420,10 @@ async fn a_token_that_is_not_exactly_right_signs_nobody_in() {
 async fn keys_may_be_rotated_at_any_time() {
     let place = Place::new().await;
     place.session().await;
-    place.moods().key = Key::new("key-2");
+    place.behaviour().key = Key::new("key-2");
     place.session().await;
     // The keys are not read again and again.
-    place.moods().key = Key::new("key-3");
+    place.behaviour().key = Key::new("key-3");
     assert_eq!(place.fails().await, "/?sign_in=failed");
     place.stage.clock.advance_ms(11_000);
     place.session().await;
@@ -433,9 +433,9 @@ async fn keys_may_be_rotated_at_any_time() {
 #[tokio::test]
 async fn a_key_without_an_id_may_be_rotated() {
     let place = Place::new().await;
-    place.moods().key = Key::new("");
+    place.behaviour().key = Key::new("");
     place.session().await;
-    place.moods().key = Key::new("");
+    place.behaviour().key = Key::new("");
     place.session().await;
 }
 
@@ -472,12 +472,12 @@ async fn a_session_ends_with_its_account() {
         place.stage.clock.advance_ms(901_000);
         assert_eq!(place.who(&cookie).await.status, 200);
     }
-    assert_eq!(place.moods().refresh_tokens.len(), 1);
-    place.moods().is_disabled = true;
+    assert_eq!(place.behaviour().refresh_tokens.len(), 1);
+    place.behaviour().is_disabled = true;
     assert_eq!(place.who(&cookie).await.status, 200, "a check is not due yet");
     place.stage.clock.advance_ms(901_000);
     place.who(&cookie).await.is_error(401, &["this session has ended"]);
-    place.moods().is_disabled = false;
+    place.behaviour().is_disabled = false;
     place.who(&cookie).await.is_error(401, &["this session has ended"]);
 }
 
@@ -485,7 +485,7 @@ async fn a_session_ends_with_its_account() {
 async fn rights_change_with_the_groups_during_a_session() {
     let place = Place::new().await;
     let cookie = place.session().await;
-    place.moods().account["groups"] = json!(["platform"]);
+    place.behaviour().account["groups"] = json!(["platform"]);
     place.stage.clock.advance_ms(901_000);
     assert_eq!(place.who(&cookie).await.json()["administrator"], true);
     assert!(place.audit().await.contains("change access"));
@@ -497,14 +497,14 @@ async fn rights_change_with_the_groups_during_a_session() {
     let opened = place.stage.send(Method::POST, SESSION, Ask::with(&json).body(body)).await;
     let by_token = session_cookie(&opened).unwrap();
     assert_eq!(place.who(&by_token).await.status, 200);
-    place.moods().account["groups"] = json!(["guests"]);
+    place.behaviour().account["groups"] = json!(["guests"]);
     place.stage.clock.advance_ms(901_000);
     place.who(&cookie).await.is_error(401, &["this session has ended"]);
     place.who(&by_token).await.is_error(401, &["this session has ended"]);
     place.stage.send(Method::GET, SESSION, Ask::with(&[]).by(&token)).await.is_error(401, &["unknown, or was revoked"]);
     assert!(place.audit().await.contains("revoke access"));
     // Whoever has access again, has it with the next sign-in.
-    place.moods().account["groups"] = json!(["oncall"]);
+    place.behaviour().account["groups"] = json!(["oncall"]);
     assert_eq!(
         place.who(&place.session().await).await.json()["workspaces"][0]["rights"],
         json!(["AUTHOR", "EXECUTE", "VIEW"])
@@ -527,10 +527,10 @@ async fn a_session_of_a_token_ends_when_the_account_was_not_confirmed_for_long()
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_ends_no_session_for_an_hour() {
+async fn sessions_survive_an_hour_without_the_provider() {
     let place = Place::new().await;
     let cookie = place.session().await;
-    place.moods().is_away = true;
+    place.behaviour().is_away = true;
     place.stage.clock.advance_ms(901_000);
     assert_eq!(place.who(&cookie).await.status, 200);
     place.stage.clock.advance_ms(3_500_000);
@@ -541,7 +541,7 @@ async fn a_provider_that_is_away_ends_no_session_for_an_hour() {
         place.who(&cookie).await.is_error(503, &["cannot be checked"]);
         place.stage.clock.advance_ms(20_000);
     }
-    place.moods().is_away = false;
+    place.behaviour().is_away = false;
     place.stage.clock.advance_ms(61_000);
     assert_eq!(place.who(&cookie).await.status, 200);
 }
@@ -550,9 +550,9 @@ async fn a_provider_that_is_away_ends_no_session_for_an_hour() {
 async fn a_service_starts_without_its_provider() {
     let place = Place::new().await;
     let start = async || place.stage.send(Method::GET, START, Ask::with(&[])).await.header("location").to_owned();
-    place.moods().is_away = true;
+    place.behaviour().is_away = true;
     assert_eq!(start().await, "/?sign_in=unavailable");
-    place.moods().is_away = false;
+    place.behaviour().is_away = false;
     assert_eq!(start().await, "/?sign_in=unavailable", "it is not asked at each request");
     place.stage.clock.advance_ms(11_000);
     place.session().await;
@@ -571,7 +571,7 @@ async fn many_requests_check_a_session_once() {
 #[tokio::test]
 async fn without_a_refresh_token_a_session_lasts_an_hour() {
     let place = Place::new().await;
-    place.moods().gives_refresh_tokens = false;
+    place.behaviour().gives_refresh_tokens = false;
     let cookie = place.session().await;
     place.stage.clock.advance_ms(3_500_000);
     assert_eq!(place.who(&cookie).await.status, 200);
@@ -583,7 +583,7 @@ async fn without_a_refresh_token_a_session_lasts_an_hour() {
 async fn the_provider_can_end_sessions() {
     let place = Place::new().await;
     let first = place.session().await;
-    place.moods().account["sid"] = json!("session-2");
+    place.behaviour().account["sid"] = json!("session-2");
     let second = place.session().await;
     let now = place.stage.clock.now().as_millis() / 1_000;
     let logout = |changes: Value| {
@@ -592,7 +592,7 @@ async fn the_provider_can_end_sessions() {
             "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
         });
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        format!("logout_token={}", place.moods().key.sign(&claims))
+        format!("logout_token={}", place.behaviour().key.sign(&claims))
     };
     let path = format!("{START}/logout");
     let send = async |body: String| place.stage.send(Method::POST, &path, Ask::with(&[]).body(body)).await;
@@ -621,7 +621,7 @@ async fn a_device_gets_a_token_that_lasts_as_long_as_the_account_is_confirmed() 
     let path = "/runlog/v1/sign-in/device/token";
     assert_eq!(post(path, request("device-1")).await.json(), json!({ "pending": true, "slowDown": false }));
     post(path, request("device-2")).await.is_error(401, &["expired"]);
-    place.moods().is_approved = true;
+    place.behaviour().is_approved = true;
     let given = post(path, request("device-1")).await.json();
     assert_eq!((given["pending"].as_bool(), given["user"].as_str()), (Some(false), Some("kim")));
     let token = given["token"].as_str().unwrap();
@@ -640,7 +640,7 @@ async fn a_device_gets_a_token_that_lasts_as_long_as_the_account_is_confirmed() 
     ask().await.is_error(401, &["unknown, or was revoked"]);
     place.stage.clock.advance_ms(6 * 86_400_000);
     by_long().await.is_error(401, &["unknown, or was revoked"]);
-    place.moods().account["groups"] = json!(["guests"]);
+    place.behaviour().account["groups"] = json!(["guests"]);
     post(path, request("device-1")).await.is_error(403, &["no access"]);
 }
 
@@ -656,7 +656,7 @@ async fn an_archive_keeps_no_refresh_token_that_its_readers_could_use() {
 }
 
 #[tokio::test]
-async fn without_a_provider_there_is_no_way_in_but_tokens() {
+async fn without_a_provider_only_tokens_are_accepted() {
     let stage = Stage::new().await;
     assert_eq!(stage.get("/runlog/v1/sign-in").await.json(), json!({}));
     stage.get(START).await.is_error(404, &["not set up"]);

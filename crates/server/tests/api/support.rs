@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use runlog_model::place::{Right, Workspace};
 use runlog_model::wire::admin::{NewTask, NewUser, NewWorkspace};
+use runlog_model::workspaces::{Right, Workspace};
 use runlog_model::{Clock, Random, TaskId, Timestamp, WorkspaceId};
 use runlog_server::{App, ServerSettings, router};
 use runlog_store::accounts::CallerKind;
@@ -123,7 +123,7 @@ impl Stage {
         change(&mut settings);
         // The clock stands still in these tests, so counted requests would never be forgotten.
         let mut server_settings =
-            ServerSettings { requests_per_second: 0, stranger_requests_per_second: 0, ..ServerSettings::default() };
+            ServerSettings { requests_per_second: 0, anonymous_requests_per_second: 0, ..ServerSettings::default() };
         server(&mut server_settings);
         let clock = Arc::new(TestClock::at(1_795_434_850_000));
         let random = Arc::new(TestRandom::default());

@@ -1,8 +1,8 @@
 //! The audit logs of tenants: the vendor's path to the letter, the search, and who may read them.
 
 use axum::http::Method;
-use runlog_model::place::Right;
 use runlog_model::tenant_audit_log::TenantAuditLog;
+use runlog_model::workspaces::Right;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

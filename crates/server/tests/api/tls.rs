@@ -50,7 +50,7 @@ impl Certificates {
 }
 
 #[tokio::test]
-async fn links_are_https_and_clients_without_a_certificate_are_not_heard() {
+async fn links_are_https_and_clients_need_a_certificate() {
     let stage = Stage::new().await;
     let folder = tempfile::tempdir().unwrap();
     let certificates = Certificates::new();

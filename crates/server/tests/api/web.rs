@@ -2,8 +2,8 @@
 
 use crate::support::{Answer, Ask, RUN, Stage};
 use axum::http::Method;
-use runlog_model::place::Right;
 use runlog_model::wire::push::FinishRun;
+use runlog_model::workspaces::Right;
 use runlog_model::{Clock, RunStatus};
 use runlog_store::collection::{FailedAttempt, LandedLog, UpstreamRun, UpstreamRunState};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ async fn a_session_has_the_rights_of_its_token_and_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_session_ends_by_itself_and_when_it_is_told_to() {
+async fn a_session_ends_by_expiry_and_by_sign_out() {
     let stage = Stage::new().await;
     let (first, second) = (sign_in(&stage, &stage.admin).await, sign_in(&stage, &stage.admin).await);
     let close = stage.send(Method::DELETE, SESSION, Ask::with(&[("cookie", &first), ("x-runlog-web", "1")])).await;
@@ -79,7 +79,7 @@ async fn another_site_cannot_act_with_the_cookie() {
 }
 
 #[tokio::test]
-async fn a_service_account_signs_in_for_as_long_as_its_access_token_is_good() {
+async fn a_session_of_a_service_account_ends_with_its_access_token() {
     let stage = Stage::new().await;
     let account = stage.post("/account/service-accounts", r#"{"name":"robot"}"#).await.json();
     let form = format!(
@@ -272,7 +272,7 @@ async fn a_log_is_downloaded_whole_in_each_form() {
 }
 
 #[tokio::test]
-async fn scrolling_through_a_log_is_one_look_in_the_audit_log() {
+async fn scrolling_through_a_log_is_one_audit_entry() {
     let stage = Stage::new().await;
     stage.push(&log(&["INFO"; 9])).await;
     for from in 0..5 {
@@ -312,6 +312,11 @@ async fn the_overview_shows_what_the_caller_may_view() {
     assert_eq!(get("/runlog/v1/overview/tasks?name=other", &viewer).await["total"], 0);
     let runs = get(&format!("/runlog/v1/tasks/{}/runs?status=execution_failed", stage.task), &viewer).await;
     assert_eq!((runs["total"].as_u64(), runs["items"][0]["errorMessage"].as_str()), (Some(1), Some("no")));
+    let durations =
+        async |query: &str| get(&format!("/runlog/v1/tasks/{}/durations{query}", stage.task), &viewer).await;
+    let all = durations("").await;
+    assert_eq!((&all["runs"], all["medianMs"].is_u64(), all["p95Ms"].is_u64()), (&1.into(), true, true), "{all}");
+    assert_eq!(durations("?status=execution_successful").await, serde_json::json!({"runs": 0}));
     assert_eq!(get("/runlog/v1/overview", &viewer).await["unexplained"], 1);
     stage.clock.advance_ms(60_000);
     while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
@@ -383,7 +388,7 @@ async fn everyone_keeps_queries_for_themselves() {
 }
 
 #[tokio::test]
-async fn programs_are_told_what_there_is_and_browsers_are_shown_it() {
+async fn the_root_path_serves_json_to_programs_and_html_to_browsers() {
     let stage = Stage::new().await;
     let ask = async |path: &str, accept: &str| stage.send(Method::GET, path, Ask::with(&[("accept", accept)])).await;
     assert_eq!(ask("/", "*/*").await.json()["name"], "Runlog");

@@ -108,7 +108,7 @@ fn before_cast(expr: &Expr, kind: &DataType, schema: &DFSchema) -> Result<Option
     let Expr::Literal(value, _) = expr else {
         return match kind {
             DataType::List(_) => {
-                let message = "a text is taken for an array only where it is written in the query; use string_to_array";
+                let message = "only a literal can be cast to an array; use string_to_array";
                 Err(DataFusionError::NotImplemented(message.to_owned()))
             }
             _ => Ok(None),

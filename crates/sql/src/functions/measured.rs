@@ -31,24 +31,15 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Column};
 
 use crate::functions::ages::age;
-use crate::functions::json;
 use crate::functions::times::{WideFunction, is_replaced, wide};
 use crate::functions::zones::timezone;
+use crate::functions::{json, row_functions};
 use crate::postgres::functions::PgFunction;
 
 /// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
 /// would crash the process. The tables `range` and `generate_series` produce their rows batch by batch.
-pub(crate) const LEFT_OUT: [&str; 9] = [
-    "array_repeat",
-    "array_resize",
-    "generate_series",
-    "list_repeat",
-    "list_resize",
-    "lpad",
-    "range",
-    "repeat",
-    "rpad",
-];
+pub(crate) const LEFT_OUT: [&str; 6] =
+    ["array_repeat", "array_resize", "generate_series", "list_repeat", "list_resize", "range"];
 
 /// Most bytes of the texts of one batch: their places are 32-bit numbers, and past them the engine panics.
 const BATCH_BYTES_MAX: usize = 1 << 30;
@@ -80,6 +71,8 @@ enum Growth {
     ElementsReplaced,
     /// A time in a given form.
     Formatted,
+    /// A text that is filled up to a length, or repeated so many times.
+    Sized,
     /// Compares each letter with each.
     EachWithEach,
     /// Makes a value of a kind whose name says its size.
@@ -90,7 +83,7 @@ enum Growth {
 ///
 /// A function that is not listed here is not available: after an update of the engine, new functions must be reviewed.
 static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
-    let kinds: [(Growth, &[&str]); 12] = [
+    let kinds: [(Growth, &[&str]); 13] = [
         (
             Growth::Fixed,
             &[
@@ -252,6 +245,7 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
         (Growth::RegexMatched, &["regexp_match"]),
         (Growth::ElementsReplaced, &["array_replace", "array_replace_all", "array_replace_n"]),
         (Growth::Formatted, &["to_char"]),
+        (Growth::Sized, &["lpad", "repeat", "rpad"]),
     ];
     let more = [("levenshtein", Growth::EachWithEach), ("arrow_cast", Growth::OfNamedKind)];
     let named = kinds.into_iter().flat_map(|(growth, names)| names.iter().map(move |name| (*name, growth)));
@@ -273,7 +267,7 @@ impl Functions {
         let consumer = MemoryConsumer::new("what functions make");
         let account = Arc::new(Account { pool: Arc::clone(pool), constants: consumer.register(pool) });
         let measured = |inner: Arc<dyn ScalarUDFImpl>, growth| {
-            let measured = Measured { inner, growth, account: Arc::clone(&account) };
+            let measured = ReservingFunction { inner, growth, account: Arc::clone(&account) };
             Arc::new(ScalarUDF::new_from_impl(measured))
         };
         let offered = SessionStateDefaults::default_scalar_functions().into_iter().filter_map(|function| {
@@ -285,8 +279,21 @@ impl Functions {
             ))
         });
         let mut named: HashMap<String, Arc<ScalarUDF>> = offered.collect();
-        let parts = json::functions().into_iter().map(|function| measured(function, Growth::NotLonger));
-        named.extend(parts.chain([timezone(), age()]).map(|function| (function.name().to_owned(), function)));
+        let grouped = [
+            (json::functions(), Growth::NotLonger),
+            (row_functions::small(), Growth::Fixed),
+            (row_functions::formatting(), Growth::Formatted),
+            // An element of a list has a place of some bytes.
+            (row_functions::splitting(), Growth::Times(8)),
+            (row_functions::matching(), Growth::RegexMatched),
+        ];
+        let grouped = grouped
+            .into_iter()
+            .flat_map(|(functions, growth)| functions.into_iter().map(move |function| (function, growth)));
+        let parts: Vec<Arc<ScalarUDF>> = grouped.map(|(function, growth)| measured(function, growth)).collect();
+        named.extend(
+            parts.into_iter().chain([timezone(), age()]).map(|function| (function.name().to_owned(), function)),
+        );
         Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
     }
 
@@ -321,7 +328,8 @@ impl Functions {
             Expr::ScalarFunction(ScalarFunction { func, args }) => {
                 let inner = func.inner().as_any();
                 let is_fixed = GROWTH.get(func.name()) == Some(&Growth::Fixed) && !is_replaced(func.name());
-                if inner.is::<Measured>() || inner.is::<WideFunction>() || inner.is::<PgFunction>() || is_fixed {
+                if inner.is::<ReservingFunction>() || inner.is::<WideFunction>() || inner.is::<PgFunction>() || is_fixed
+                {
                     return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
                 }
                 match self.named.get(func.name()) {
@@ -347,27 +355,27 @@ struct Account {
 
 /// A function that takes memory before it makes anything.
 #[derive(Debug)]
-struct Measured {
+struct ReservingFunction {
     inner: Arc<dyn ScalarUDFImpl>,
     growth: Growth,
     account: Arc<Account>,
 }
 
-impl PartialEq for Measured {
+impl PartialEq for ReservingFunction {
     fn eq(&self, other: &Self) -> bool {
         self.inner.dyn_eq(other.inner.as_any())
     }
 }
 
-impl Eq for Measured {}
+impl Eq for ReservingFunction {}
 
-impl Hash for Measured {
+impl Hash for ReservingFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.dyn_hash(state);
     }
 }
 
-impl ScalarUDFImpl for Measured {
+impl ScalarUDFImpl for ReservingFunction {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -443,7 +451,7 @@ impl ScalarUDFImpl for Measured {
     }
 }
 
-impl Measured {
+impl ReservingFunction {
     fn names_a_size(&self, args: &[Expr]) -> bool {
         let names_one = |arg: &Expr| match arg {
             Expr::Literal(value, _) => value.to_string().contains("FixedSize"),
@@ -491,6 +499,7 @@ impl Measured {
                 sum(args).saturating_add(elements.saturating_mul(to))
             }
             Growth::Formatted => args.get(1).map_or(0, |form| total_bytes(form, rows)).saturating_mul(32),
+            Growth::Sized => sized_bytes(self.name() == "repeat", args, rows)?,
             Growth::EachWithEach => {
                 let [left, right] = args else { return Ok(0) };
                 let (left, right) = (Texts::of(left)?, Texts::of(right)?);
@@ -602,6 +611,23 @@ impl<'a> Texts<'a> {
             Self::View(texts) => texts.value(row),
         }
     }
+}
+
+/// The most that `repeat(text, count)`, `lpad(text, length, fill)` and `rpad` make. Unit: bytes.
+fn sized_bytes(is_repeated: bool, args: &[ColumnarValue], rows: usize) -> Result<usize> {
+    let [text, size, ..] = args else { return Ok(0) };
+    let sizes = size.cast_to(&DataType::Int64, None)?.into_array(rows)?;
+    let sizes = sizes.as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+    let texts = Texts::of(text)?;
+    let bytes = (0..rows).map(|row| {
+        let size = usize::try_from(sizes.value(row)).unwrap_or(0);
+        match is_repeated {
+            true => texts.at(row).len().saturating_mul(size),
+            // A letter has up to four bytes.
+            false => size.saturating_mul(4),
+        }
+    });
+    Ok(bytes.fold(0, usize::saturating_add))
 }
 
 fn replaced_bytes(text: &ColumnarValue, from: &ColumnarValue, to: &ColumnarValue, rows: usize) -> Result<usize> {

@@ -281,14 +281,18 @@ enum Precision {
     Week,
     Month,
     Quarter,
-    Year,
+    /// So many years, counted from one of them on.
+    Years {
+        count: i32,
+        first: i32,
+    },
 }
 
 impl Precision {
     fn of(word: &str) -> Option<Self> {
         Some(match word.to_lowercase().as_str() {
-            "microsecond" => Self::Step(1_000),
-            "millisecond" => Self::Step(1_000_000),
+            "microsecond" | "microseconds" => Self::Step(1_000),
+            "millisecond" | "milliseconds" => Self::Step(1_000_000),
             "second" => Self::Step(SECOND_NS),
             "minute" => Self::Step(MINUTE_NS),
             "hour" => Self::Step(HOUR_NS),
@@ -296,7 +300,11 @@ impl Precision {
             "week" => Self::Week,
             "month" => Self::Month,
             "quarter" => Self::Quarter,
-            "year" => Self::Year,
+            "year" => Self::Years { count: 1, first: 0 },
+            "decade" => Self::Years { count: 10, first: 0 },
+            // The first century begins with the year 1.
+            "century" => Self::Years { count: 100, first: 1 },
+            "millennium" => Self::Years { count: 1_000, first: 1 },
             _ => return None,
         })
     }
@@ -317,7 +325,10 @@ impl Precision {
             Self::Week => date.checked_sub_days(Days::new(date.weekday().num_days_from_monday().into()))?,
             Self::Month => date.with_day(1)?,
             Self::Quarter => date.with_day(1)?.with_month(date.month0() / 3 * 3 + 1)?,
-            Self::Year => date.with_day(1)?.with_month(1)?,
+            Self::Years { count, first } => {
+                let since = (date.year() - first).rem_euclid(count);
+                date.with_day(1)?.with_month(1)?.with_year(date.year() - since)?
+            }
         };
         date.and_hms_opt(0, 0, 0)
     }

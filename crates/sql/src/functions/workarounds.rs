@@ -20,13 +20,16 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::functions::arithmetic::with_checked_sign;
 use crate::functions::casts::with_postgres_values;
+use crate::functions::guards::with_guards;
+use crate::functions::intervals::{with_postgres_intervals, with_sorted_intervals};
+use crate::functions::single_row::with_single_row;
 use crate::functions::times::{is_utc, with_wide_times};
 
 /// Nanoseconds of an instant.
 const INSTANT_NS: i128 = 1_000_000;
 
 /// The plan without what the engine does wrong.
-pub(crate) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn with_workarounds(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = with_recursive_terms(plan)?;
     let plan = plan.transform_up_with_subqueries(|plan| {
         let (names, schema) = (NamePreserver::new(&plan), input_schema(&plan)?);
@@ -35,7 +38,11 @@ pub(crate) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| {
                 with_postgres_values(expr, &schema, is_values)?
-                    .transform_data(with_whole_filter)?
+                    .transform_data(with_strict_filter)?
+                    .transform_data(with_single_row)?
+                    .transform_data(|expr| {
+                        Ok(if is_values { Transformed::no(expr) } else { with_postgres_intervals(expr, &schema) })
+                    })?
                     .transform_data(|expr| with_counted_list(expr, &schema))?
                     .transform_data(|expr| Ok(with_whole_instants(expr, &schema)))?
                     // The kinds of a list of rows are fixed when it is parsed.
@@ -45,7 +52,9 @@ pub(crate) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
             })?;
             Ok(changed.update_data(|expr| name.restore(expr)))
         })?
-        .map_data(with_kinds_of_now)
+        .map_data(with_recomputed_schema)?
+        .transform_data(with_sorted_intervals)?
+        .transform_data(with_guards)
     })?;
     Ok(plan.data)
 }
@@ -55,7 +64,7 @@ pub(crate) fn worked_around(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn with_recursive_terms(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_down_with_subqueries(|plan| {
         let LogicalPlan::RecursiveQuery(mut query) = plan else { return Ok(Transformed::no(plan)) };
-        let first = worked_around(Arc::unwrap_or_clone(query.static_term))?;
+        let first = with_workarounds(Arc::unwrap_or_clone(query.static_term))?;
         let kinds: SchemaRef = Arc::clone(first.schema().inner());
         let further = Arc::unwrap_or_clone(query.recursive_term).transform_up_with_subqueries(|plan| match plan {
             LogicalPlan::TableScan(scan)
@@ -67,9 +76,9 @@ fn with_recursive_terms(plan: LogicalPlan) -> Result<LogicalPlan> {
                 let scan = TableScan::try_new(table_name, provider_as_source(table), projection, filters, fetch)?;
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
-            plan => with_kinds_of_now(plan).map(Transformed::yes),
+            plan => with_recomputed_schema(plan).map(Transformed::yes),
         })?;
-        query.recursive_term = Arc::new(worked_around(further.data)?);
+        query.recursive_term = Arc::new(with_workarounds(further.data)?);
         query.static_term = Arc::new(first);
         Ok(Transformed::new(LogicalPlan::RecursiveQuery(query), true, TreeNodeRecursion::Jump))
     })?;
@@ -77,7 +86,7 @@ fn with_recursive_terms(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The plan with the kinds that its columns have after its expressions were changed.
-fn with_kinds_of_now(plan: LogicalPlan) -> Result<LogicalPlan> {
+fn with_recomputed_schema(plan: LogicalPlan) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Union(union) => Ok(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)),
         plan => plan.recompute_schema(),
@@ -93,7 +102,7 @@ fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
 /// `count(*) FILTER (WHERE x)` also counts rows for which `x` is unknown (null): its accumulators check the bit of each
 /// value but not its validity. `FILTER (WHERE x IS TRUE)` is equivalent and never unknown. To be removed when
 /// tests/sql/run passes without it.
-fn with_whole_filter(mut expr: Expr) -> Result<Transformed<Expr>> {
+fn with_strict_filter(mut expr: Expr) -> Result<Transformed<Expr>> {
     let filter = match &mut expr {
         Expr::AggregateFunction(call) => call.params.filter.as_mut(),
         Expr::WindowFunction(call) => call.params.filter.as_mut(),
@@ -239,9 +248,9 @@ fn is_whole_instant(time: &Expr, schema: &DFSchema) -> bool {
 
 /// What is worked around once the kinds of all expressions agree: signs that may go too far, and shifts of times.
 #[derive(Debug)]
-pub(crate) struct AgreedKinds;
+pub(crate) struct AfterTypeCoercion;
 
-impl AnalyzerRule for AgreedKinds {
+impl AnalyzerRule for AfterTypeCoercion {
     fn name(&self) -> &str {
         "agreed_kinds"
     }

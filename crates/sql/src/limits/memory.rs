@@ -20,11 +20,11 @@ const NEXT_TO_NOTHING: usize = 64 << 10;
 pub(crate) struct QueryMemory {
     /// Unit: bytes.
     limit: usize,
-    taken: Mutex<Taken>,
+    usage: Mutex<MemoryUsage>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct MemoryUsage {
     /// By all. Unit: bytes.
     total: usize,
     /// By each operator that can spill, while it has any. Unit: bytes.
@@ -33,7 +33,7 @@ struct Taken {
 
 impl QueryMemory {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, taken: Mutex::default() }
+        Self { limit, usage: Mutex::default() }
     }
 
     /// The maximum share of operators that can spill before they do so: five eighths.
@@ -41,12 +41,12 @@ impl QueryMemory {
         self.limit / 8 * 5
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn usage(&self) -> MutexGuard<'_, MemoryUsage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fits(&self, taken: &Taken, reservation: &MemoryReservation, additional: usize) -> bool {
-        let total = taken.total.saturating_add(additional);
+    fn fits(&self, usage: &MemoryUsage, reservation: &MemoryReservation, additional: usize) -> bool {
+        let total = usage.total.saturating_add(additional);
         if total > self.limit {
             return false;
         }
@@ -54,7 +54,7 @@ impl QueryMemory {
             return true;
         }
         let own = reservation.consumer().id();
-        let others = taken.by_spilling.keys().filter(|id| **id != own).count();
+        let others = usage.by_spilling.keys().filter(|id| **id != own).count();
         let part = self.first_part() / (others + 1);
         let (held, wanted) = (reservation.size(), reservation.size().saturating_add(additional));
         // An operator that starts has one batch, and one that has just spilled sorts or reads back a part.
@@ -62,7 +62,7 @@ impl QueryMemory {
     }
 }
 
-impl Taken {
+impl MemoryUsage {
     fn grow(&mut self, reservation: &MemoryReservation, additional: usize) {
         self.total = self.total.saturating_add(additional);
         if reservation.consumer().can_spill() {
@@ -73,43 +73,43 @@ impl Taken {
 
 impl MemoryPool for QueryMemory {
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.taken().by_spilling.remove(&consumer.id());
+        self.usage().by_spilling.remove(&consumer.id());
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.taken().grow(reservation, additional);
+        self.usage().grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        let mut taken = self.taken();
-        taken.total = taken.total.saturating_sub(shrink);
+        let mut usage = self.usage();
+        usage.total = usage.total.saturating_sub(shrink);
         let id = reservation.consumer().id();
-        if let Some(held) = taken.by_spilling.get_mut(&id) {
+        if let Some(held) = usage.by_spilling.get_mut(&id) {
             *held = held.saturating_sub(shrink);
             if *held == 0 {
-                taken.by_spilling.remove(&id);
+                usage.by_spilling.remove(&id);
             }
         }
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let mut taken = self.taken();
-        if !self.fits(&taken, reservation, additional) {
+        let mut usage = self.usage();
+        if !self.fits(&usage, reservation, additional) {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "{} has {} bytes and needs {additional} more; {} of {} are used, by {} that can spill to files",
                 reservation.consumer().name(),
                 reservation.size(),
-                taken.total,
+                usage.total,
                 self.limit,
-                taken.by_spilling.len(),
+                usage.by_spilling.len(),
             )));
         }
-        taken.grow(reservation, additional);
+        usage.grow(reservation, additional);
         Ok(())
     }
 
     fn reserved(&self) -> usize {
-        self.taken().total
+        self.usage().total
     }
 
     fn memory_limit(&self) -> MemoryLimit {

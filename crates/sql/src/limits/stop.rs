@@ -39,7 +39,7 @@ pub(crate) struct Stop {
 /// A query that was cancelled.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the query was cancelled")]
-pub(crate) struct GivenUp;
+pub(crate) struct QueryCancelled;
 
 impl Stop {
     pub(crate) fn after(time_max: Option<Duration>) -> Self {
@@ -58,7 +58,7 @@ impl Stop {
     pub(crate) fn check(&self) -> Result<()> {
         let is_late = self.deadline.is_some_and(|(deadline, _)| Instant::now() >= deadline);
         match is_late || self.is_left.load(Ordering::Relaxed) {
-            true => Err(DataFusionError::External(Box::new(GivenUp))),
+            true => Err(DataFusionError::External(Box::new(QueryCancelled))),
             false => Ok(()),
         }
     }

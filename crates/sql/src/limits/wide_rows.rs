@@ -147,7 +147,7 @@ impl Pass for WidthPass {
         let batches = input.execute(partition, context)?.map(move |batch| {
             let batch = batch?;
             let parts = match &lists {
-                Some(lists) => parts_to_take_apart(&batch, lists, &limit)?,
+                Some(lists) => parts_to_unnest(&batch, lists, &limit)?,
                 None => {
                     limit.check(longest_row(&batch)?)?;
                     vec![batch]
@@ -182,8 +182,8 @@ pub(crate) fn bytes_of(values: &ArrayRef) -> Result<usize> {
 }
 
 /// A batch in parts, each of which takes little once its lists are taken apart.
-fn parts_to_take_apart(batch: &RecordBatch, lists: &[usize], limit: &WidthLimit) -> Result<Vec<RecordBatch>> {
-    let whole = taken_apart(batch, lists)?;
+fn parts_to_unnest(batch: &RecordBatch, lists: &[usize], limit: &WidthLimit) -> Result<Vec<RecordBatch>> {
+    let whole = unnested_bytes(batch, lists)?;
     if whole <= part(limit.memory_bytes) {
         return Ok(vec![batch.clone()]);
     }
@@ -197,13 +197,13 @@ fn parts_to_take_apart(batch: &RecordBatch, lists: &[usize], limit: &WidthLimit)
         };
     }
     let middle = batch.num_rows() / 2;
-    let mut parts = parts_to_take_apart(&batch.slice(0, middle), lists, limit)?;
-    parts.extend(parts_to_take_apart(&batch.slice(middle, batch.num_rows() - middle), lists, limit)?);
+    let mut parts = parts_to_unnest(&batch.slice(0, middle), lists, limit)?;
+    parts.extend(parts_to_unnest(&batch.slice(middle, batch.num_rows() - middle), lists, limit)?);
     Ok(parts)
 }
 
 /// What a batch takes at most when its lists are taken apart. Unit: bytes.
-fn taken_apart(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
+fn unnested_bytes(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
     let (mut elements, mut elements_bytes, mut beside) = (0, 0, 0);
     for (index, column) in batch.columns().iter().enumerate() {
         if !lists.contains(&index) {

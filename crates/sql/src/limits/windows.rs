@@ -52,7 +52,7 @@ pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
         let functions = window.iter().map(|function| Function::of(function.as_ref())).collect::<Result<Vec<_>>>()?;
         let need = Arc::new(Need { functions, is_whole, limit: Arc::clone(limit) });
         let partitions = input.output_partitioning().partition_count();
-        let answered: Answered = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
+        let answered: AnsweredRows = (0..partitions).map(|_| AtomicUsize::new(0)).collect();
         let counting = Arc::new(InputPass { need, answered: Arc::clone(&answered) });
         let input = PassThroughExec::over(Arc::clone(input), counting);
         let window = Arc::clone(&plan).with_new_children(vec![input])?;
@@ -65,7 +65,7 @@ pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
 #[derive(Debug)]
 struct Function {
     arguments: Vec<Arc<dyn PhysicalExpr>>,
-    gives: Gives,
+    output: WindowOutput,
     /// Memory of one value while it is created, in addition to its bytes. Unit: bytes.
     value_bytes: usize,
     /// How many rows before the one that is answered are kept; `usize::MAX`: all of them.
@@ -74,7 +74,7 @@ struct Function {
 
 /// What a function gives for each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gives {
+enum WindowOutput {
     /// A value of a fixed size.
     Fixed,
     /// One of the values of its arguments, each once.
@@ -89,11 +89,11 @@ impl Function {
     fn of(window: &dyn WindowExpr) -> Result<Self> {
         let (name, offset) = name_and_offset(window);
         let kind = window.field()?.data_type().clone();
-        let gives = match name {
-            _ if kind.is_null() || kind == DataType::Boolean || kind.primitive_width().is_some() => Gives::Fixed,
-            "lag" | "lead" => Gives::Moved,
-            "min" | "max" | "first_value" | "last_value" | "nth_value" => Gives::Any,
-            _ => Gives::All,
+        let output = match name {
+            _ if kind.is_null() || kind == DataType::Boolean || kind.primitive_width().is_some() => WindowOutput::Fixed,
+            "lag" | "lead" => WindowOutput::Moved,
+            "min" | "max" | "first_value" | "last_value" | "nth_value" => WindowOutput::Any,
+            _ => WindowOutput::All,
         };
         let frame = window.get_window_frame();
         let is_same_for_all = frame.start_bound.is_unbounded() && frame.end_bound.is_unbounded();
@@ -106,14 +106,14 @@ impl Function {
             WindowFrameBound::Preceding(rows) if frame.units == WindowFrameUnits::Rows => count(rows),
             WindowFrameBound::Preceding(_) => usize::MAX,
         };
-        let value_bytes = PLACE_BYTES + if is_same_for_all && gives == Gives::Fixed { 0 } else { VALUE_BYTES };
-        Ok(Self { arguments: window.expressions(), gives, value_bytes, look_back })
+        let value_bytes = PLACE_BYTES + if is_same_for_all && output == WindowOutput::Fixed { 0 } else { VALUE_BYTES };
+        Ok(Self { arguments: window.expressions(), output, value_bytes, look_back })
     }
 
     /// The bytes of its arguments in a batch, and of the longest value among them.
     fn measure(&self, batch: &RecordBatch) -> Result<Texts> {
         let mut texts = Texts::default();
-        if self.gives == Gives::Fixed {
+        if self.output == WindowOutput::Fixed {
             return Ok(texts);
         }
         for argument in &self.arguments {
@@ -126,21 +126,21 @@ impl Function {
 
     /// What it gives for so many rows, of arguments with so many bytes for each row. Unit: bytes.
     fn given(&self, rows: usize, all_rows: usize, texts: &Texts) -> usize {
-        let bytes = match self.gives {
-            Gives::Fixed => 0,
-            Gives::Moved => 2 * share(texts.total, rows, all_rows),
-            Gives::Any => 2_usize.saturating_mul(rows).saturating_mul(texts.longest),
-            Gives::All => rows.saturating_mul(texts.total),
+        let bytes = match self.output {
+            WindowOutput::Fixed => 0,
+            WindowOutput::Moved => 2 * share(texts.total, rows, all_rows),
+            WindowOutput::Any => 2_usize.saturating_mul(rows).saturating_mul(texts.longest),
+            WindowOutput::All => rows.saturating_mul(texts.total),
         };
         bytes.saturating_add(rows.saturating_mul(self.value_bytes))
     }
 
     /// The most that it gives for one row. Unit: bytes.
     fn given_for_one(&self, texts: &Texts) -> usize {
-        match self.gives {
-            Gives::Fixed | Gives::Moved => 0,
-            Gives::Any => texts.longest,
-            Gives::All => texts.total,
+        match self.output {
+            WindowOutput::Fixed | WindowOutput::Moved => 0,
+            WindowOutput::Any => texts.longest,
+            WindowOutput::All => texts.total,
         }
     }
 }
@@ -234,11 +234,11 @@ impl Need {
 }
 
 /// Rows that a window has answered, for each partition.
-type Answered = Arc<[AtomicUsize]>;
+type AnsweredRows = Arc<[AtomicUsize]>;
 
 /// What a window gives: rows that it has answered.
 #[derive(Debug)]
-struct OutputPass(Answered);
+struct OutputPass(AnsweredRows);
 
 impl Pass for OutputPass {
     fn name(&self) -> &'static str {
@@ -263,7 +263,7 @@ impl Pass for OutputPass {
 #[derive(Debug)]
 struct InputPass {
     need: Arc<Need>,
-    answered: Answered,
+    answered: AnsweredRows,
 }
 
 impl Pass for InputPass {

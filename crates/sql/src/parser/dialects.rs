@@ -9,9 +9,13 @@ use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
-/// A dialect that is the same in everything, and calls a function wherever the parser tries to read an expression.
+use crate::parser::cursors;
+
+/// A dialect that calls a function wherever the parser tries to read an expression. It is otherwise the same, but for two
+/// forms that the engine does not have: lambda functions, for which the parser would take `column -> 'key'`, and names of
+/// arguments that are expressions, for which it would read each argument twice, and nested calls at each level.
 #[derive(Debug)]
-pub(super) struct Counting<D> {
+pub(super) struct CountingDialect<D> {
     pub(super) dialect: D,
     /// Fails when there were too many.
     pub(super) count: fn() -> Result<(), ParserError>,
@@ -22,7 +26,7 @@ macro_rules! same {
     ($($name:ident),* $(,)?) => { $(fn $name(&self) -> bool { self.dialect.$name() })* };
 }
 
-impl<D: Dialect> Dialect for Counting<D> {
+impl<D: Dialect> Dialect for CountingDialect<D> {
     fn dialect(&self) -> TypeId {
         self.dialect.dialect()
     }
@@ -36,7 +40,7 @@ impl<D: Dialect> Dialect for Counting<D> {
     }
 
     fn parse_statement(&self, parser: &mut Parser<'_>) -> Option<Result<Statement, ParserError>> {
-        self.dialect.parse_statement(parser)
+        cursors::statement(parser).or_else(|| self.dialect.parse_statement(parser))
     }
 
     fn parse_column_option(
@@ -144,13 +148,11 @@ impl<D: Dialect> Dialect for Counting<D> {
         supports_named_fn_args_with_colon_operator,
         supports_named_fn_args_with_assignment_operator,
         supports_named_fn_args_with_rarrow_operator,
-        supports_named_fn_args_with_expr_name,
         supports_numeric_prefix,
         supports_numeric_literal_underscores,
         supports_window_function_null_treatment_arg,
         supports_dictionary_syntax,
         support_map_literal_syntax,
-        supports_lambda_functions,
         supports_parenthesized_set_variables,
         supports_comma_separated_set_assignments,
         supports_select_wildcard_except,

@@ -3,6 +3,7 @@
 //! hundred bytes take for ever, on a thread that nothing can stop. So the beginnings of expressions are counted; once
 //! there are too many, each is an error at once.
 
+pub(crate) mod cursors;
 mod dialects;
 
 use std::cell::Cell;
@@ -13,7 +14,7 @@ use datafusion::sql::sqlparser::ast::Statement as ParsedStatement;
 use datafusion::sql::sqlparser::dialect::{GenericDialect, PostgreSqlDialect};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
-use self::dialects::Counting;
+use self::dialects::CountingDialect;
 use crate::error::too_large;
 
 /// Maximum number of beginnings of expressions that are tried. A query has fewer than tokens, and of one without errors
@@ -36,7 +37,7 @@ fn count() -> Result<(), ParserError> {
 
 /// Parses the one statement of a query in the engine's dialect.
 pub(crate) fn engine_statement(query: &str) -> Result<Statement> {
-    let dialect = Counting { dialect: GenericDialect {}, count };
+    let dialect = CountingDialect { dialect: GenericDialect {}, count };
     let mut statements = counted(|| {
         DFParserBuilder::new(query).with_dialect(&dialect).with_recursion_limit(NESTING_MAX).build()?.parse_statements()
     })?;
@@ -49,7 +50,7 @@ pub(crate) fn engine_statement(query: &str) -> Result<Statement> {
 
 /// Parses the statements of a client of PostgreSQL.
 pub(crate) fn postgres_statements(text: &str) -> Result<Vec<ParsedStatement>> {
-    let dialect = Counting { dialect: PostgreSqlDialect {}, count };
+    let dialect = CountingDialect { dialect: PostgreSqlDialect {}, count };
     counted(|| {
         let parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).try_with_sql(text);
         let statements = parser.and_then(|mut parser| parser.parse_statements());
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn the_dialects_that_count_parse_as_those_that_do_not() {
         let queries = [
-            "SELECT a -> 'b', c::text, E'\\n', $1, x[1:2] FROM t TABLESAMPLE (1) WHERE a ~ 'b' ORDER BY ALL",
+            "SELECT a ->> 'b', c::text, E'\\n', $1, x[1:2] FROM t TABLESAMPLE (1) WHERE a ~ 'b' ORDER BY ALL",
             "SELECT CAST(TRIM(SUBSTRING(a FROM 1 FOR 2)) AS INT), EXTRACT(DAY FROM b), INTERVAL '1 day', DATE '2026-01-01'",
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * EXCLUDE (i) FROM n QUALIFY true",
         ];
@@ -119,10 +120,29 @@ mod tests {
             Parser::parse_sql(dialect, query).map_err(|error| error.to_string())
         };
         for query in queries {
-            let counting = Counting { dialect: GenericDialect {}, count };
+            let counting = CountingDialect { dialect: GenericDialect {}, count };
             assert_eq!(parsed(&counting, query), parsed(&GenericDialect {}, query));
-            let counting = Counting { dialect: PostgreSqlDialect {}, count };
+            let counting = CountingDialect { dialect: PostgreSqlDialect {}, count };
             assert_eq!(parsed(&counting, query), parsed(&PostgreSqlDialect {}, query));
         }
+    }
+
+    #[test]
+    fn deeply_nested_calls_and_arrows_after_names_are_parsed() {
+        let parsing = || {
+            for query in [
+                format!("SELECT {}1{}", "f(".repeat(40), ", 2)".repeat(40)),
+                "SELECT a -> 'b' -> 'c', f(x => 1)".to_owned(),
+            ] {
+                for is_parsed in [engine_statement(&query).is_ok(), postgres_statements(&query).is_ok()] {
+                    assert!(is_parsed, "{query}");
+                }
+            }
+            let parsed = postgres_statements("SELECT a -> 'b'").unwrap();
+            assert_eq!(engine_statement("SELECT a -> 'b'").unwrap().to_string(), parsed[0].to_string());
+        };
+        // As large as the stacks on which queries are parsed.
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(parsing).unwrap();
+        thread.join().unwrap();
     }
 }

@@ -2,11 +2,12 @@
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    Array, BinaryOperator, CharacterLength, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, ObjectName, OrderByExpr, TimezoneInfo, UnaryOperator, Value, WindowType,
 };
 
-use crate::postgres::expressions::{Copies, binary, call, cast, constant, null, number, taken, text};
+use crate::postgres::expressions::{CopyBudget, binary, call, cast, constant, null, number, take_expr, text};
+use crate::postgres::formats;
 use crate::postgres::parameters::array_elements;
 
 /// Most patterns of `LIKE ANY`: each is one more condition.
@@ -24,17 +25,82 @@ pub(super) fn operator(left: &mut Expr, op: &BinaryOperator, right: &mut Expr) -
         BinaryOperator::LongArrow => "json_get_text",
         BinaryOperator::HashArrow => "json_path",
         BinaryOperator::HashLongArrow => "json_path_text",
+        BinaryOperator::PGOverlap => "array_has_any",
+        BinaryOperator::Multiply if is_interval(left) => "interval_times",
+        BinaryOperator::Multiply if is_interval(right) => {
+            return Some(call("interval_times", vec![take_expr(right), take_expr(left)]));
+        }
+        BinaryOperator::Divide if is_interval(left) => {
+            let share = binary(cast(number("1"), DataType::DoublePrecision), BinaryOperator::Divide, take_expr(right));
+            return Some(call("interval_times", vec![take_expr(left), share]));
+        }
         _ => return None,
     };
-    Some(call(name, vec![taken(left), taken(right)]))
+    Some(call(name, vec![take_expr(left), take_expr(right)]))
+}
+
+/// A sign before an expression as another expression; none for what the engine has itself.
+pub(super) fn sign(op: UnaryOperator, expr: &mut Expr) -> Option<Expr> {
+    let name = match op {
+        UnaryOperator::PGSquareRoot => "sqrt",
+        UnaryOperator::PGCubeRoot => "cbrt",
+        UnaryOperator::PGAbs => "abs",
+        UnaryOperator::BitwiseNot => {
+            let negative =
+                Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(Expr::Nested(Box::new(take_expr(expr)))) };
+            return Some(binary(negative, BinaryOperator::Minus, number("1")));
+        }
+        _ => return None,
+    };
+    Some(call(name, vec![take_expr(expr)]))
+}
+
+/// Whether an expression is written as an interval.
+fn is_interval(expr: &Expr) -> bool {
+    match expr {
+        Expr::Interval(_) => true,
+        Expr::Nested(inner) => is_interval(inner),
+        Expr::Cast { data_type, .. } => matches!(data_type, DataType::Interval { .. }),
+        Expr::TypedString(typed) => matches!(typed.data_type, DataType::Interval { .. }),
+        Expr::Function(function) => function.name.to_string() == "interval_times",
+        _ => false,
+    }
+}
+
+/// The text of an interval with a clock (`1 day 02:03:04`) in words; none for one that has none.
+pub(super) fn interval_in_words(text: &str) -> Option<String> {
+    if !text.contains(':') {
+        return None;
+    }
+    let mut words = Vec::new();
+    for part in text.split_whitespace() {
+        let Some((hours, rest)) = part.split_once(':') else {
+            words.push(part.to_owned());
+            continue;
+        };
+        let (is_negative, hours) = match hours.strip_prefix('-') {
+            Some(hours) => (true, hours),
+            None => (false, hours.strip_prefix('+').unwrap_or(hours)),
+        };
+        let (minutes, seconds) = rest.split_once(':').unwrap_or((rest, "0"));
+        let sign = if is_negative { "-" } else { "" };
+        for (number, unit) in [(hours, "hours"), (minutes, "minutes"), (seconds, "seconds")] {
+            number.parse::<f64>().ok().filter(|number| *number >= 0.0)?;
+            words.push(format!("{sign}{number} {unit}"));
+        }
+    }
+    Some(words.join(" "))
 }
 
 /// A call as another expression; none for what the engine has itself. The error says what cannot be done.
-pub(super) fn function(function: &mut Function, copies: &mut Copies) -> Result<Option<Expr>> {
+pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Result<Option<Expr>> {
     let [name] = function.name.0.as_slice() else { return Ok(None) };
     let Some(name) = name.as_ident().map(|name| name.value.to_lowercase()) else { return Ok(None) };
-    if name == "percentile_disc" {
-        return percentile_disc(function, copies);
+    match name.as_str() {
+        "percentile_disc" => return percentile_disc(function, copies),
+        "mode" => return Ok(mode(function)),
+        "make_interval" => name_interval_parts(function),
+        _ => {}
     }
     let is_plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
     let renamed = match name.as_str() {
@@ -42,8 +108,13 @@ pub(super) fn function(function: &mut Function, copies: &mut Copies) -> Result<O
         "variance" => "var_samp",
         "sign" => "signum",
         "clock_timestamp" | "statement_timestamp" | "transaction_timestamp" => "now",
-        "json_extract_path" => "json_path",
-        "json_extract_path_text" => "json_path_text",
+        "json_extract_path" | "jsonb_extract_path" => "json_path",
+        "json_extract_path_text" | "jsonb_extract_path_text" => "json_path_text",
+        "jsonb_array_length" => "json_array_length",
+        "jsonb_typeof" => "json_typeof",
+        // Those of the engine with these names change the first element alone.
+        "array_remove" => "array_remove_all",
+        "array_replace" => "array_replace_all",
         _ => "",
     };
     if !renamed.is_empty() {
@@ -51,40 +122,134 @@ pub(super) fn function(function: &mut Function, copies: &mut Copies) -> Result<O
         return Ok(None);
     }
     if name == "format" && is_plain {
-        let args = arguments(function).unwrap_or_default().into_iter().map(taken).collect();
-        return formatted(args).map(Some).map_err(DataFusionError::NotImplemented);
+        let args = arguments(function).unwrap_or_default().into_iter().map(take_expr).collect();
+        return formatted(args, copies).map(Some).map_err(DataFusionError::NotImplemented);
     }
     if !is_plain {
         return Ok(None);
     }
     Ok(match (name.as_str(), arguments(function).unwrap_or_default().as_mut_slice()) {
-        ("mod", [left, right]) => Some(binary(taken(left), BinaryOperator::Modulo, taken(right))),
+        ("mod", [left, right]) => Some(binary(take_expr(left), BinaryOperator::Modulo, take_expr(right))),
         // A quotient of whole numbers stays one.
         ("div", [left, right]) => {
             let rest = binary(copies.of(&**left)?, BinaryOperator::Modulo, copies.of(&**right)?);
-            let whole = binary(taken(left), BinaryOperator::Minus, rest);
-            Some(binary(whole, BinaryOperator::Divide, taken(right)))
+            let whole = binary(take_expr(left), BinaryOperator::Minus, rest);
+            Some(binary(whole, BinaryOperator::Divide, take_expr(right)))
         }
         ("date_trunc", [precision, time, zone]) => {
-            let local = call("timezone", vec![copies.of(&**zone)?, taken(time)]);
-            Some(call("timezone", vec![taken(zone), call("date_trunc", vec![taken(precision), local])]))
+            let local = call("timezone", vec![copies.of(&**zone)?, take_expr(time)]);
+            Some(call("timezone", vec![take_expr(zone), call("date_trunc", vec![take_expr(precision), local])]))
         }
         ("age", [time]) => {
-            Some(call("age", vec![call("date_trunc", vec![text("day"), call("now", vec![])]), taken(time)]))
+            Some(call("age", vec![call("date_trunc", vec![text("day"), call("now", vec![])]), take_expr(time)]))
         }
-        ("quote_literal", [value]) => Some(quoted(taken(value))),
+        ("quote_literal", [value]) => Some(quoted(take_expr(value))),
+        ("quote_nullable", [value]) => Some(call("coalesce", vec![quoted(take_expr(value)), text("NULL")])),
+        ("to_char", [value, format]) if !formats::is_strftime(format) => {
+            Some(call("formatted_text", vec![take_expr(value), take_expr(format)]))
+        }
+        ("atan2", [y, x]) => {
+            let double = |expr: &mut Expr| cast(take_expr(expr), DataType::DoublePrecision);
+            Some(call("atan2", vec![double(y), double(x)])).filter(|_| !is_double(y))
+        }
+        ("array_dims", [array]) => {
+            let length = as_text(call("array_length", vec![take_expr(array)]));
+            Some(joined(vec![text("[1:"), length, text("]")]))
+        }
+        ("trim_array", [array, count]) => {
+            let length = call("array_length", vec![copies.of(&**array)?]);
+            let length = cast(length, DataType::BigInt(None));
+            let end = binary(length, BinaryOperator::Minus, take_expr(count));
+            Some(call("array_slice", vec![take_expr(array), number("1"), end]))
+        }
+        // Functions that return several rows.
+        ("regexp_matches", [value, pattern]) => {
+            Some(rows(call("all_matches", vec![take_expr(value), take_expr(pattern), text("")])))
+        }
+        ("regexp_matches", [value, pattern, flags]) => {
+            Some(rows(call("all_matches", vec![take_expr(value), take_expr(pattern), take_expr(flags)])))
+        }
+        ("string_to_table", [value, separator]) => {
+            Some(rows(call("string_to_array", vec![take_expr(value), take_expr(separator)])))
+        }
+        ("regexp_split_to_table", [value, pattern]) => Some(rows(split(take_expr(value), take_expr(pattern)))),
+        ("json_array_elements" | "jsonb_array_elements", [value]) => {
+            Some(rows(call("json_elements", vec![take_expr(value)])))
+        }
+        ("json_array_elements_text" | "jsonb_array_elements_text", [value]) => {
+            Some(rows(call("json_elements_text", vec![take_expr(value)])))
+        }
+        ("json_object_keys" | "jsonb_object_keys", [value]) => Some(rows(call("json_keys", vec![take_expr(value)]))),
+        ("date_part", [field, time]) => {
+            let field = constant(field).unwrap_or_default().to_owned();
+            extracted(&field, time)
+        }
+        ("isfinite", [time]) => Some(Expr::IsNotNull(Box::new(take_expr(time)))),
         ("localtimestamp", _) => Some(cast(call("now", vec![]), DataType::Timestamp(None, TimezoneInfo::None))),
         ("localtime", _) => Some(cast(call("now", vec![]), DataType::Time(None, TimezoneInfo::None))),
         ("regexp_substr", [value, pattern]) => {
-            let grouped = joined(vec![text("("), taken(pattern), text(")")]);
-            Some(matched(taken(value), grouped))
+            let grouped = joined(vec![text("("), take_expr(pattern), text(")")]);
+            Some(matched(take_expr(value), grouped))
         }
-        ("regexp_split_to_array", [value, pattern]) => {
-            let args = vec![taken(value), taken(pattern), text(BETWEEN), text("g")];
-            Some(call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)]))
-        }
+        ("regexp_split_to_array", [value, pattern]) => Some(split(take_expr(value), take_expr(pattern))),
         _ => None,
     })
+}
+
+/// A row for each element of an array.
+fn rows(array: Expr) -> Expr {
+    call("unnest", vec![array])
+}
+
+fn split(value: Expr, pattern: Expr) -> Expr {
+    let args = vec![value, pattern, text(BETWEEN), text("g")];
+    call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)])
+}
+
+/// Whether an expression is a cast to `double precision`.
+fn is_double(expr: &Expr) -> bool {
+    matches!(expr, Expr::Cast { data_type: DataType::DoublePrecision, .. })
+}
+
+/// `mode() WITHIN GROUP (ORDER BY x)`: the value that occurs most often.
+fn mode(function: &mut Function) -> Option<Expr> {
+    if function.within_group.len() != 1 || !arguments(function).unwrap_or_default().is_empty() {
+        return None;
+    }
+    let order = function.within_group.pop()?;
+    let name = if order.options.asc == Some(false) { "mode_descending" } else { "mode_ascending" };
+    let mut counted = call(name, vec![order.expr]);
+    if let Expr::Function(counted) = &mut counted {
+        counted.filter = function.filter.take();
+        counted.over = function.over.take();
+    }
+    Some(counted)
+}
+
+/// `make_interval(days => 3)` as `make_interval(0, 0, 0, 3)`.
+fn name_interval_parts(function: &mut Function) {
+    const NAMES: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let mut parts: Vec<Expr> = Vec::new();
+    for (position, arg) in list.args.iter_mut().enumerate() {
+        let (index, expr) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => (position, expr),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
+                match NAMES.iter().position(|known| name.value.eq_ignore_ascii_case(known)) {
+                    Some(index) => (index, expr),
+                    None => return,
+                }
+            }
+            _ => return,
+        };
+        while parts.len() <= index {
+            parts.push(number("0"));
+        }
+        parts[index] = expr.clone();
+    }
+    if !parts.is_empty() {
+        list.args = parts.into_iter().map(|part| FunctionArg::Unnamed(FunctionArgExpr::Expr(part))).collect();
+    }
 }
 
 /// `substring(text FROM 'expression')`: the first group that fits, or all that fits.
@@ -120,18 +285,34 @@ fn quoted(value: Expr) -> Expr {
     joined(vec![text("'"), call("replace", vec![as_text(value), text("'"), text("''")]), text("'")])
 }
 
-/// `format('%s %I %L', …)`, whose form must be written in the query.
-fn formatted(args: Vec<Expr>) -> std::result::Result<Expr, String> {
-    let refused =
-        || "format takes a form that is written in the query, with %s, %I, %L and %%, and a value for each".to_owned();
+/// `format('%s %I %2$L', …)`, whose form must be written in the query.
+fn formatted(args: Vec<Expr>, copies: &mut CopyBudget) -> std::result::Result<Expr, String> {
+    let refused = || {
+        "format takes a form that is written in the query, with %s, %I, %L and %%, and a value for each; positions such as \
+         %1$s are supported, and widths are not"
+            .to_owned()
+    };
     let mut args = args.into_iter();
     let form = args.next().ok_or_else(refused)?;
+    let values: Vec<Expr> = args.collect();
+    let mut next = 0;
     let mut rest = constant(&form).ok_or_else(refused)?;
     let mut parts = Vec::new();
     while let Some((before, after)) = rest.split_once('%') {
         parts.push(text(before));
+        let position = after.split_once('$').and_then(|(number, after)| Some((number.parse::<usize>().ok()?, after)));
+        let (index, after) = match position {
+            Some((number, after)) => (number.checked_sub(1).ok_or_else(refused)?, after),
+            None => (next, after),
+        };
         let kind = after.chars().next().ok_or_else(refused)?;
-        let mut value = || args.next().ok_or_else(refused);
+        if kind != '%' {
+            next = index + 1;
+        }
+        let mut value = || {
+            let value = values.get(index).ok_or_else(refused)?;
+            copies.of(value).map_err(|error| error.to_string())
+        };
         parts.push(match kind {
             '%' => text("%"),
             's' => call("coalesce", vec![as_text(value()?), text("")]),
@@ -146,12 +327,12 @@ fn formatted(args: Vec<Expr>) -> std::result::Result<Expr, String> {
 }
 
 /// `percentile_disc(p) WITHIN GROUP (ORDER BY x)`: the first value at which so large a part of all is reached.
-fn percentile_disc(function: &mut Function, copies: &mut Copies) -> Result<Option<Expr>> {
+fn percentile_disc(function: &mut Function, copies: &mut CopyBudget) -> Result<Option<Expr>> {
     if function.within_group.len() != 1 {
         return Ok(None);
     }
     let percentile = match arguments(function).unwrap_or_default().as_mut_slice() {
-        [percentile] => taken(percentile),
+        [percentile] => take_expr(percentile),
         _ => return Ok(None),
     };
     let Some(order) = function.within_group.pop() else { return Ok(None) };
@@ -181,6 +362,37 @@ fn aggregate(name: &str, value: Expr, filter: Expr, over: Option<WindowType>, or
         }
     }
     aggregate
+}
+
+/// Whether a pattern is `ALL (ARRAY[…])`, in whose place the array is put.
+pub(super) fn take_list_of_all(pattern: &mut Expr) -> bool {
+    let Expr::Function(function) = pattern else { return false };
+    if !function.name.to_string().eq_ignore_ascii_case("all") {
+        return false;
+    }
+    let Some([list]) = arguments(function).and_then(|args| <[_; 1]>::try_from(args).ok()) else { return false };
+    *pattern = take_expr(list);
+    true
+}
+
+/// `extract(century FROM time)` and its like, which the engine does not have.
+pub(super) fn extracted(field: &str, time: &mut Expr) -> Option<Expr> {
+    let years = match field.to_ascii_lowercase().as_str() {
+        "decade" | "decades" => 10,
+        "century" | "centuries" => 100,
+        "millennium" | "millenniums" | "millennia" => 1_000,
+        "julian" => {
+            let day = call("date_part", vec![text("epoch"), call("date_trunc", vec![text("day"), take_expr(time)])]);
+            let days = binary(day, BinaryOperator::Divide, number("86400"));
+            return Some(cast(binary(days, BinaryOperator::Plus, number("2440588")), DataType::BigInt(None)));
+        }
+        _ => return None,
+    };
+    let year = cast(call("date_part", vec![text("year"), take_expr(time)]), DataType::DoublePrecision);
+    let share = binary(year, BinaryOperator::Divide, number(&years.to_string()));
+    // The first century begins with the year 1, a decade with a year that can be divided by ten.
+    let rounded = call(if years == 10 { "floor" } else { "ceil" }, vec![share]);
+    Some(cast(rounded, DataType::BigInt(None)))
 }
 
 /// Takes the patterns out of `LIKE ANY (ARRAY[…])`; none if they are not written in the query, or are too many.
@@ -243,6 +455,18 @@ fn digits(expr: &Expr) -> Option<String> {
             Value::SingleQuotedString(text) => Some(text.trim().to_owned()),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// The maximum length of the texts of a type, in characters; none for other types.
+pub(super) fn length(data_type: &DataType) -> Option<u64> {
+    match data_type {
+        DataType::Varchar(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::CharacterVarying(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::CharVarying(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::Char(Some(CharacterLength::IntegerLength { length, .. }))
+        | DataType::Character(Some(CharacterLength::IntegerLength { length, .. })) => Some(*length),
         _ => None,
     }
 }

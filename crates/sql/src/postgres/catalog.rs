@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::Result;
 use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 
-use crate::postgres::question::PgSession;
+use crate::postgres::query_context::PgSession;
 use crate::postgres::types::{Kind, PgType, TYPES};
 
 /// The schema of the tables of the archive.
@@ -49,7 +49,7 @@ const MORE_TYPES: [(u32, &str, u32, &str, i16); 8] = [
 
 /// The type of a column of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Of {
+enum ColumnKind {
     Oid,
     Int2,
     Int4,
@@ -99,7 +99,7 @@ impl From<i32> for Cell {
 struct Definition {
     schema: &'static str,
     name: &'static str,
-    columns: Vec<(&'static str, Of)>,
+    columns: Vec<(&'static str, ColumnKind)>,
 }
 
 /// A table that clients see.
@@ -220,7 +220,8 @@ pub(super) fn is_always_empty(name: &str) -> bool {
 /// Whether a column with this name is an array.
 pub(super) fn is_array(name: &str) -> bool {
     let mut columns = DEFINITIONS.iter().flat_map(|table| &table.columns);
-    columns.any(|(column, of)| *column == name && matches!(of, Of::Texts | Of::Int2s | Of::Oids))
+    columns
+        .any(|(column, of)| *column == name && matches!(of, ColumnKind::Texts | ColumnKind::Int2s | ColumnKind::Oids))
 }
 
 /// The names of the tables of a schema.
@@ -244,20 +245,20 @@ pub(super) fn rows(
 }
 
 /// Columns by type: `oid:oid name:text`.
-fn columns(text: &'static str) -> Vec<(&'static str, Of)> {
+fn columns(text: &'static str) -> Vec<(&'static str, ColumnKind)> {
     let column = |word: &'static str| {
         let (name, of) = word.split_once(':').unwrap_or((word, "t"));
         let of = match of {
-            "o" => Of::Oid,
-            "2" => Of::Int2,
-            "4" => Of::Int4,
-            "8" => Of::Int8,
-            "b" => Of::Bool,
-            "f" => Of::Float4,
-            "ts" => Of::Texts,
-            "2s" => Of::Int2s,
-            "os" => Of::Oids,
-            _ => Of::Text,
+            "o" => ColumnKind::Oid,
+            "2" => ColumnKind::Int2,
+            "4" => ColumnKind::Int4,
+            "8" => ColumnKind::Int8,
+            "b" => ColumnKind::Bool,
+            "f" => ColumnKind::Float4,
+            "ts" => ColumnKind::Texts,
+            "2s" => ColumnKind::Int2s,
+            "os" => ColumnKind::Oids,
+            _ => ColumnKind::Text,
         };
         (name, of)
     };
@@ -596,16 +597,16 @@ static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
 
 fn schema_of(table: &Definition) -> SchemaRef {
     let data_type = |of| match of {
-        Of::Oid => DataType::UInt32,
-        Of::Int2 => DataType::Int16,
-        Of::Int4 => DataType::Int32,
-        Of::Int8 => DataType::Int64,
-        Of::Bool => DataType::Boolean,
-        Of::Text => DataType::Utf8,
-        Of::Float4 => DataType::Float32,
-        Of::Texts => DataType::new_list(DataType::Utf8, true),
-        Of::Int2s => DataType::new_list(DataType::Int16, true),
-        Of::Oids => DataType::new_list(DataType::UInt32, true),
+        ColumnKind::Oid => DataType::UInt32,
+        ColumnKind::Int2 => DataType::Int16,
+        ColumnKind::Int4 => DataType::Int32,
+        ColumnKind::Int8 => DataType::Int64,
+        ColumnKind::Bool => DataType::Boolean,
+        ColumnKind::Text => DataType::Utf8,
+        ColumnKind::Float4 => DataType::Float32,
+        ColumnKind::Texts => DataType::new_list(DataType::Utf8, true),
+        ColumnKind::Int2s => DataType::new_list(DataType::Int16, true),
+        ColumnKind::Oids => DataType::new_list(DataType::UInt32, true),
     };
     let fields = table.columns.iter().map(|(name, of)| Field::new(*name, data_type(*of), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
@@ -641,30 +642,30 @@ fn batch(table: &Definition, rows: &[Row]) -> Result<RecordBatch> {
         }};
     }
     let arrays = table.columns.iter().map(|(name, of)| match of {
-        Of::Oid => numbers!(UInt32Builder, name),
-        Of::Int2 => numbers!(Int16Builder, name),
-        Of::Int4 => numbers!(Int32Builder, name),
-        Of::Int8 => numbers!(Int64Builder, name),
-        Of::Float4 => {
+        ColumnKind::Oid => numbers!(UInt32Builder, name),
+        ColumnKind::Int2 => numbers!(Int16Builder, name),
+        ColumnKind::Int4 => numbers!(Int32Builder, name),
+        ColumnKind::Int8 => numbers!(Int64Builder, name),
+        ColumnKind::Float4 => {
             let mut builder = Float32Builder::new();
             cells(name).for_each(|cell| builder.append_option(number(cell).map(|number| number as f32)));
             Arc::new(builder.finish())
         }
-        Of::Bool => {
+        ColumnKind::Bool => {
             let mut builder = BooleanBuilder::new();
             let value = |cell: &Cell| if let Cell::Bool(value) = cell { Some(*value) } else { None };
             cells(name).for_each(|cell| builder.append_option(value(cell)));
             Arc::new(builder.finish())
         }
-        Of::Text => {
+        ColumnKind::Text => {
             let mut builder = StringBuilder::new();
             let text = |cell: &Cell| if let Cell::Text(text) = cell { Some(text.clone()) } else { None };
             cells(name).for_each(|cell| builder.append_option(text(cell)));
             Arc::new(builder.finish())
         }
-        Of::Texts => nulls!(StringBuilder),
-        Of::Int2s => nulls!(Int16Builder),
-        Of::Oids => nulls!(UInt32Builder),
+        ColumnKind::Texts => nulls!(StringBuilder),
+        ColumnKind::Int2s => nulls!(Int16Builder),
+        ColumnKind::Oids => nulls!(UInt32Builder),
     });
     Ok(RecordBatch::try_new(schema_of(table), arrays.collect())?)
 }

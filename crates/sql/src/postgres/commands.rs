@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, CopyLegacyOption, CopyOption, CopySource, CopyTarget, DiscardObject, Expr, FetchDirection, ObjectName,
-    Query, Reset, SelectItem, Set, SetExpr, Statement, TransactionMode, Value, ValueWithSpan,
+    CloseCursor, CopyLegacyOption, CopyOption, CopySource, CopyTarget, DataType, DiscardObject, Expr, FetchDirection,
+    Ident, ObjectName, Query, Reset, SelectItem, Set, SetExpr, Statement, TransactionMode, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 
-use crate::parser::postgres_statements;
+use crate::parser::{cursors, postgres_statements};
 use crate::postgres::names::{self, folded};
-use crate::postgres::question::{self, PgQuery};
+use crate::postgres::prepared::{self, PgArguments};
+use crate::postgres::query_context::{self, PgQuery};
 use crate::postgres::rewrite;
 
 /// The statements of a text.
@@ -64,12 +65,30 @@ pub enum PgCommand {
         /// True if it outlives its transaction.
         is_held: bool,
     },
-    /// `FETCH`, and `MOVE` where rows are skipped.
+    /// `PREPARE`.
+    Prepare {
+        /// The name of the statement.
+        name: String,
+        /// Its query.
+        query: PgQuery,
+        /// The number of types that were given to its parameters.
+        types: usize,
+    },
+    /// `EXECUTE`.
+    Execute {
+        /// The name of the statement.
+        name: String,
+        /// The values of its parameters.
+        arguments: PgArguments,
+    },
+    /// `FETCH`, or `MOVE`, which skips rows.
     Fetch {
         /// The name of the cursor.
         name: String,
         /// Which rows.
         rows: PgFetch,
+        /// True if no rows are sent.
+        is_move: bool,
     },
     /// `CLOSE`, of all cursors if there is no name.
     Close(Option<String>),
@@ -153,7 +172,7 @@ pub(crate) type Check = fn(&Statement) -> Result<()>;
 
 fn query(mut statement: Statement, text: &Arc<str>, check: Check) -> Result<PgQuery> {
     check(&statement)?;
-    let parameters = question::highest_parameter(&statement)?;
+    let parameters = query_context::highest_parameter(&statement)?;
     names::name_columns(&mut statement);
     rewrite::rewrite(&mut statement)?;
     Ok(PgQuery { text: Arc::clone(text), statement: Arc::new(statement), parameters })
@@ -248,8 +267,17 @@ fn command(statement: Statement, text: &Arc<str>, check: Check) -> Result<PgComm
             },
             Err(_) => PgCommand::Unsupported("DECLARE".to_owned()),
         },
-        Statement::Fetch { name, direction, into: None, .. } => {
-            PgCommand::Fetch { name: folded(&name), rows: fetched(&direction) }
+        Statement::Fetch { name, direction, into, .. } => PgCommand::Fetch {
+            name: folded(&name),
+            rows: fetched(&direction),
+            is_move: into.as_ref().is_some_and(cursors::is_move),
+        },
+        Statement::Prepare { name, data_types, statement } => prepare(&name, &data_types, *statement, text, check)?,
+        Statement::Execute { name: Some(name), parameters, immediate: false, into, using, .. }
+            if into.is_empty() && using.is_empty() =>
+        {
+            let name = name.0.last().and_then(|part| part.as_ident()).map(folded).unwrap_or_default();
+            PgCommand::Execute { name, arguments: PgArguments::new(parameters)? }
         }
         Statement::Close { cursor } => PgCommand::Close(match cursor {
             CloseCursor::All => None,
@@ -259,16 +287,29 @@ fn command(statement: Statement, text: &Arc<str>, check: Check) -> Result<PgComm
         other => {
             let words = first_words(&other);
             match other {
-                Statement::Prepare { .. }
-                | Statement::Execute { .. }
+                Statement::Execute { .. }
                 | Statement::Call(_)
                 | Statement::LISTEN { .. }
                 | Statement::NOTIFY { .. }
-                | Statement::Use(_)
-                | Statement::Fetch { .. } => PgCommand::Unsupported(words),
+                | Statement::Use(_) => PgCommand::Unsupported(words),
                 _ => PgCommand::Writing(words),
             }
         }
+    })
+}
+
+fn prepare(
+    name: &Ident,
+    types: &[DataType],
+    mut statement: Statement,
+    text: &Arc<str>,
+    check: Check,
+) -> Result<PgCommand> {
+    prepared::with_types(&mut statement, types)?;
+    Ok(match command(statement, text, check)? {
+        PgCommand::Query(query, _) => PgCommand::Prepare { name: folded(name), query, types: types.len() },
+        PgCommand::Writing(words) => PgCommand::Writing(words),
+        _ => PgCommand::Unsupported("PREPARE of a statement that is no query".to_owned()),
     })
 }
 
@@ -457,6 +498,56 @@ mod tests {
         };
         assert_eq!(show("SHOW TRANSACTION ISOLATION LEVEL"), "transaction_isolation");
         assert_eq!(show("SHOW server_version"), "server_version");
+    }
+
+    #[test]
+    fn cursors_are_read_and_moved_in_every_form() {
+        let fetch = |text: &str| match command(text) {
+            PgCommand::Fetch { name, rows, is_move } => (name, rows, is_move),
+            other => panic!("{text}: {other:?}"),
+        };
+        for (text, rows) in [
+            ("FETCH c", PgFetch::Next(1)),
+            ("FETCH NEXT FROM c", PgFetch::Next(1)),
+            ("FETCH 5 IN c", PgFetch::Next(5)),
+            ("FETCH 5 c", PgFetch::Next(5)),
+            ("fetch forward from C", PgFetch::Next(1)),
+            ("FETCH FORWARD 3 FROM c", PgFetch::Next(3)),
+            ("FETCH FORWARD ALL FROM c", PgFetch::All),
+            ("FETCH ALL c", PgFetch::All),
+            ("FETCH -1 FROM c", PgFetch::Backward),
+            ("FETCH PRIOR FROM c", PgFetch::Backward),
+            ("FETCH BACKWARD 2 FROM c", PgFetch::Backward),
+            ("FETCH ABSOLUTE 2 FROM c", PgFetch::Backward),
+        ] {
+            assert_eq!(fetch(text), ("c".to_owned(), rows, false), "{text}");
+            let text = format!("MOVE {}", &text[6..]);
+            assert_eq!(fetch(&text), ("c".to_owned(), rows, true), "{text}");
+        }
+        assert!(PgScript::parse(&"FETCH FROM".into(), |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn statements_are_prepared_and_executed_with_values() {
+        let PgCommand::Prepare { name, query, types } = command("PREPARE p (int) AS SELECT $1 + 1, $2, $1") else {
+            panic!("a prepared statement")
+        };
+        assert_eq!((name.as_str(), query.parameters, types), ("p", 2, 1));
+        let arguments = |text: &str| match command(text) {
+            PgCommand::Execute { arguments, .. } => arguments,
+            other => panic!("{text}: {other:?}"),
+        };
+        let executed = query.with_arguments(&arguments("EXECUTE p (2, 'a')"), types).unwrap();
+        let text = executed.statement.to_string();
+        assert!(text.contains("CAST((2) AS INT)") && text.contains("('a')") && !text.contains('$'), "{text}");
+        let error = query.with_arguments(&arguments("EXECUTE p (2)"), types).unwrap_err().to_string();
+        assert!(error.contains("it takes 2, not 1"), "{error}");
+        for wrong in ["EXECUTE p (status, 1)", "EXECUTE p ((SELECT 1), 1)", "EXECUTE p ($1, 1)"] {
+            assert!(PgScript::parse(&wrong.into(), |_| Ok(())).is_err(), "{wrong}");
+        }
+        let long = format!("EXECUTE p (1, '{}')", "x".repeat(300_000));
+        assert!(query.with_arguments(&arguments(&long), types).unwrap_err().to_string().contains("too large"));
+        assert!(matches!(command("PREPARE p AS DELETE FROM runs"), PgCommand::Writing(_)));
     }
 
     #[test]

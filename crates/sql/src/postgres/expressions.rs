@@ -53,17 +53,17 @@ pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
 }
 
 /// Takes an expression out of its place.
-pub(super) fn taken(expr: &mut Expr) -> Expr {
+pub(super) fn take_expr(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
 }
 
 /// Copies parts of a statement, up to a size: what is nested may double at each level.
-pub(super) struct Copies {
+pub(super) struct CopyBudget {
     /// What may still be copied. Unit: bytes of text.
     left: usize,
 }
 
-impl Copies {
+impl CopyBudget {
     /// The maximum size of all copies of a statement. Unit: bytes of text.
     const BYTES_MAX: usize = 64 << 10;
 
@@ -85,7 +85,7 @@ impl Copies {
 }
 
 /// Counts the text of what is copied.
-impl Write for Copies {
+impl Write for CopyBudget {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
         Ok(())

@@ -1,7 +1,9 @@
-//! The formats of `to_char`, `to_date` and `to_timestamp`: those of PostgreSQL, such as `YYYY-MM-DD`, as the engine writes
-//! them, which is as `strftime` does.
+//! The formats of `to_date` and `to_timestamp`: those of PostgreSQL, such as `YYYY-MM-DD`, as the engine writes them, which is
+//! as `strftime` does.
 
 use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
+
+use crate::postgres::expressions;
 
 /// Patterns in any case, the longest first, and their letters in `strftime`; none for what that does not have.
 const NUMBERS: [(&str, &str); 20] = [
@@ -47,11 +49,9 @@ const SHOWN_CHARS_MAX: usize = 64;
 /// Changes the format of a function that takes one, if it is a constant and not already one of `strftime`. The error says
 /// what the engine has nothing for.
 pub(super) fn translate(function: &mut Function) -> Result<(), String> {
-    let is_read = match name_of(function).as_deref() {
-        Some("to_char") => false,
-        Some("to_date" | "to_timestamp") => true,
-        _ => return Ok(()),
-    };
+    if !matches!(name_of(function).as_deref(), Some("to_date" | "to_timestamp")) {
+        return Ok(());
+    }
     let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
     let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] = list.args.as_mut_slice() else { return Ok(()) };
     let Some(text) = constant(format) else { return Ok(()) };
@@ -59,7 +59,7 @@ pub(super) fn translate(function: &mut Function) -> Result<(), String> {
         return Ok(());
     }
     let format = text.clone();
-    *text = strftime(&format, is_read).map_err(|rest| {
+    *text = strftime(&format, true).map_err(|rest| {
         let shown = |text: &str| text.chars().take(SHOWN_CHARS_MAX).collect::<String>();
         format!(
             "the format {:?} is not supported from {:?} on: use YYYY, YY, MM, Mon, FMMonth, DD, DDD, Dy, FMDay, ID, IYYY, IW, \
@@ -69,6 +69,19 @@ pub(super) fn translate(function: &mut Function) -> Result<(), String> {
         )
     })?;
     Ok(())
+}
+
+/// Whether a call of `to_char` has a format of `strftime`, which is left to the engine.
+pub(super) fn is_strftime(format: &Expr) -> bool {
+    expressions::constant(format).is_some_and(|format| format.contains('%') && has_strftime_pattern(format))
+}
+
+/// Whether there is a pattern such as `%Y`; a format of numbers may end with a percent sign.
+fn has_strftime_pattern(format: &str) -> bool {
+    format
+        .split('%')
+        .skip(1)
+        .any(|after| after.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')))
 }
 
 /// True for `date_part('isodow', …)`.

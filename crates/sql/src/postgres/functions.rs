@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::postgres::catalog::{self, ACCOUNT_OID, INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, Relations, SCHEMAS};
-use crate::postgres::question::PgSession;
+use crate::postgres::query_context::PgSession;
 use crate::postgres::types::PgType;
 
 /// Longest text that is taken for a name. Unit: bytes. The values of a batch must fit into memory.

@@ -16,9 +16,9 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::postgres::expressions::{
-    Copies, binary, call, cast, constant, no_arguments, null, number, parsed_expr, taken, text,
+    CopyBudget, binary, call, cast, constant, no_arguments, null, number, parsed_expr, take_expr, text,
 };
-use crate::postgres::{calls, formats, names, schemas};
+use crate::postgres::{calls, formats, joins, names, schemas};
 
 /// A statement that came by another way than a session of a client of PostgreSQL, changed alike.
 pub(crate) fn translated(statement: Parsed) -> Result<Parsed> {
@@ -41,8 +41,16 @@ pub(super) fn rewrite(statement: &mut Statement) -> Result<()> {
     changed(statement, true)
 }
 
+/// Changes an expression that is a value by itself in the same way.
+pub(super) fn rewrite_value(expr: &mut Expr) -> Result<()> {
+    match expr.visit(&mut Rewriter { has_session: true, copies: CopyBudget::new() }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(refused) => Err(refused),
+    }
+}
+
 fn changed(statement: &mut Statement, has_session: bool) -> Result<()> {
-    match statement.visit(&mut Rewriter { has_session, copies: Copies::new() }) {
+    match statement.visit(&mut Rewriter { has_session, copies: CopyBudget::new() }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refused) => Err(refused),
     }
@@ -69,7 +77,7 @@ pub(super) fn select_from(items: Vec<SelectItem>, table: ObjectName) -> Query {
 struct Rewriter {
     /// Whether there are functions that tell of a session, and names of objects of the catalog.
     has_session: bool,
-    copies: Copies,
+    copies: CopyBudget,
 }
 
 impl VisitorMut for Rewriter {
@@ -102,11 +110,21 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<DataFusionError> {
+        match joins::check_function(table) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(refused) => ControlFlow::Break(refused),
+        }
+    }
+
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<DataFusionError> {
         if returns_nothing(query) {
             query.order_by = None;
         }
         limit_fetched(query);
+        if let Err(refused) = keep_common_columns(&mut query.body) {
+            return ControlFlow::Break(refused);
+        }
         keep_names(&mut query.body);
         if let SetExpr::Select(select) = query.body.as_mut() {
             for item in &mut select.projection {
@@ -125,6 +143,18 @@ impl VisitorMut for Rewriter {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Changes the joins of all parts of a query.
+fn keep_common_columns(body: &mut SetExpr) -> Result<()> {
+    match body {
+        SetExpr::Select(select) => joins::keep_common_columns(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            keep_common_columns(left)?;
+            keep_common_columns(right)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -153,7 +183,7 @@ fn rewrite_session(expr: &mut Expr) {
     match expr {
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
             if let Some(name) = name_type(data_type) {
-                let inner = taken(inner);
+                let inner = take_expr(inner);
                 *expr = call(&format!("pg_to_{name}"), vec![inner]);
             } else if let Expr::Function(function) = inner.as_mut()
                 && matches!(function.name.0.as_slice(), [name] if is_named(name, "pg_to_regproc"))
@@ -181,9 +211,19 @@ fn rewrite_session(expr: &mut Expr) {
 }
 
 /// Fails for what the engine would do otherwise; the error says what.
-fn rewrite_expr(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
+fn rewrite_expr(expr: &mut Expr, copies: &mut CopyBudget) -> Result<()> {
     match expr {
-        Expr::Collate { expr: inner, .. } => *expr = taken(inner),
+        Expr::Collate { expr: inner, .. } => *expr = take_expr(inner),
+        Expr::UnaryOp { op, expr: inner } => {
+            if let Some(called) = calls::sign(*op, inner) {
+                *expr = called;
+            }
+        }
+        Expr::Interval(interval) => {
+            if let Some(words) = constant(&interval.value).and_then(calls::interval_in_words) {
+                *interval.value = text(&words);
+            }
+        }
         Expr::BinaryOp { left, op, right } => {
             if let BinaryOperator::PGCustomBinaryOperator(parts) = op
                 && let Some(known) = parts.last().and_then(|name| operator(name))
@@ -206,22 +246,27 @@ fn rewrite_expr(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
             }
         }
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } if !matches!(**right, Expr::Subquery(_)) => {
-            let (left, right) = (Box::new(taken(left)), Box::new(taken(right)));
+            let (left, right) = (Box::new(take_expr(left)), Box::new(take_expr(right)));
             let mut any = Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, is_some: false };
             rewrite_expr(&mut any, copies)?;
             *expr = Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(any))) };
         }
         Expr::AtTimeZone { timestamp, time_zone } => {
-            *expr = call("timezone", vec![taken(time_zone), taken(timestamp)]);
+            *expr = call("timezone", vec![take_expr(time_zone), take_expr(timestamp)]);
         }
         Expr::Substring { expr: value, substring_from: Some(pattern), substring_for: None, .. }
             if constant(pattern).is_some() =>
         {
-            *expr = calls::matched(taken(value), taken(pattern));
+            *expr = calls::matched(take_expr(value), take_expr(pattern));
         }
         // Monday is 1; for the engine it is 0.
-        Expr::Extract { field: DateTimeField::Isodow, .. } => *expr = one_more(taken(expr)),
-        Expr::Function(function) if formats::is_iso_weekday(&*function) => *expr = one_more(taken(expr)),
+        Expr::Extract { field: DateTimeField::Isodow, .. } => *expr = one_more(take_expr(expr)),
+        Expr::Extract { field, expr: time, .. } => {
+            if let Some(computed) = calls::extracted(&field.to_string(), time) {
+                *expr = computed;
+            }
+        }
+        Expr::Function(function) if formats::is_iso_weekday(&*function) => *expr = one_more(take_expr(expr)),
         Expr::Function(function) => {
             formats::translate(function).map_err(DataFusionError::NotImplemented)?;
             match array_query(function) {
@@ -235,6 +280,11 @@ fn rewrite_expr(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
         }
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
             calls::known_type(data_type);
+            if matches!(data_type, DataType::Interval { .. })
+                && let Some(words) = constant(inner).and_then(calls::interval_in_words)
+            {
+                **inner = text(&words);
+            }
             match data_type {
                 DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None) => {
                     if let Some(exact) = calls::decimal(inner) {
@@ -246,7 +296,12 @@ fn rewrite_expr(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
                         **inner = exact;
                     }
                 }
-                _ => {}
+                data_type => {
+                    if let Some(length) = calls::length(data_type) {
+                        let whole = cast(take_expr(inner), DataType::Text);
+                        *expr = call("left", vec![whole, number(&length.to_string())]);
+                    }
+                }
             }
         }
         _ => {}
@@ -268,18 +323,19 @@ fn is_whole(data_type: &DataType) -> bool {
 }
 
 /// `LIKE` with another character in place of the backslash, and `LIKE ANY`.
-fn rewrite_like(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
+fn rewrite_like(expr: &mut Expr, copies: &mut CopyBudget) -> Result<()> {
     let (Expr::Like { any, pattern, escape_char, .. } | Expr::ILike { any, pattern, escape_char, .. }) = expr else {
         return Ok(());
     };
     if let Some(Value::SingleQuotedString(escape)) = escape_char
         && escape != "\\"
     {
-        let inner = taken(pattern);
+        let inner = take_expr(pattern);
         **pattern = with_backslashes(inner, escape);
         *escape_char = None;
     }
-    if !*any {
+    let is_all = !*any && calls::take_list_of_all(pattern);
+    if !*any && !is_all {
         return Ok(());
     }
     // Of others, the engine says that it has no such thing.
@@ -293,7 +349,7 @@ fn rewrite_like(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
         }
         conditions = Some(match conditions {
             None => like,
-            Some(before) => binary(before, BinaryOperator::Or, like),
+            Some(before) => binary(before, if is_all { BinaryOperator::And } else { BinaryOperator::Or }, like),
         });
     }
     if let Some(conditions) = conditions {

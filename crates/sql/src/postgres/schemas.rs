@@ -12,7 +12,7 @@ use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::DataType as ParsedType;
 
 use crate::postgres::catalog::{self, INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, Relations};
-use crate::postgres::question::PgSession;
+use crate::postgres::query_context::PgSession;
 use crate::postgres::types::{NUMERIC, PgType};
 
 /// Whether there is a table with this name in the catalog.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::types::{
-    Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
-    Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
+    Date32Type, DurationNanosecondType, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
 };
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
@@ -136,7 +136,9 @@ fn encodable(array: &ArrayRef, pg_type: PgType) -> Result<ArrayRef, ArrowError> 
         // That many digits are nobody's choice: `numeric` has as many as the number needs.
         kind if *kind == NUMERIC => Ok(trimmed(&cast(array, &target)?)),
         DataType::Duration(_) => {
-            cast(&cast(array, &DataType::Duration(datafusion::arrow::datatypes::TimeUnit::Nanosecond))?, &target)
+            let durations = cast(array, &DataType::Duration(datafusion::arrow::datatypes::TimeUnit::Nanosecond))?;
+            let durations = durations.as_primitive::<DurationNanosecondType>();
+            Ok(Arc::new(durations.unary::<_, IntervalMonthDayNanoType>(in_days)))
         }
         _ => cast(array, &target),
     }
@@ -308,8 +310,12 @@ fn text_of(array: &dyn Array, pg_type: PgType, row: usize) -> Result<String, Sql
         Kind::Int4 => array.as_primitive::<Int32Type>().value(row).to_string(),
         Kind::Int8 => array.as_primitive::<Int64Type>().value(row).to_string(),
         Kind::Oid => array.as_primitive::<UInt32Type>().value(row).to_string(),
-        Kind::Float4 => float_text(format!("{:?}", array.as_primitive::<Float32Type>().value(row))),
-        Kind::Float8 => float_text(format!("{:?}", array.as_primitive::<Float64Type>().value(row))),
+        Kind::Float4 => {
+            float_text(&format!("{:e}", array.as_primitive::<Float32Type>().value(row)), FLOAT4_EXPONENT_FROM)
+        }
+        Kind::Float8 => {
+            float_text(&format!("{:e}", array.as_primitive::<Float64Type>().value(row)), FLOAT8_EXPONENT_FROM)
+        }
         Kind::Numeric => array.as_string::<i32>().value(row).to_owned(),
         Kind::Text => array.as_string::<i32>().value(row).replace('\0', "\u{fffd}"),
         Kind::Bytea => {
@@ -359,27 +365,52 @@ fn clock_text(micros: i64) -> String {
 
 fn interval_text(months: i32, days: i32, micros: i64) -> String {
     let mut parts = Vec::new();
-    let plural = |count: i32, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    if months / 12 != 0 {
-        parts.push(plural(months / 12, "year"));
-    }
-    if months % 12 != 0 {
-        parts.push(plural(months % 12, "mon"));
-    }
-    if days != 0 {
-        parts.push(plural(days, "day"));
+    // A positive part after a negative one has a sign.
+    let mut is_after_negative = false;
+    for (count, word) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
+        if count != 0 {
+            let sign = if is_after_negative && count > 0 { "+" } else { "" };
+            parts.push(format!("{sign}{count} {word}{}", if count == 1 { "" } else { "s" }));
+            is_after_negative = count < 0;
+        }
     }
     if micros != 0 || parts.is_empty() {
-        parts.push(clock_text(micros));
+        let sign = if is_after_negative && micros >= 0 { "+" } else { "" };
+        parts.push(format!("{sign}{}", clock_text(micros)));
     }
     parts.join(" ")
 }
 
-fn float_text(text: String) -> String {
-    match text.as_str() {
-        "inf" => "Infinity".to_owned(),
-        "-inf" => "-Infinity".to_owned(),
-        _ => text.strip_suffix(".0").map(str::to_owned).unwrap_or(text),
+/// The time between two times: days, and what is left of one. As PostgreSQL subtracts times.
+fn in_days(ns: i64) -> IntervalMonthDayNano {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    IntervalMonthDayNano::new(0, i32::try_from(ns / DAY_NS).unwrap_or(i32::MAX), ns % DAY_NS)
+}
+
+/// Exponents from which on PostgreSQL writes numbers with them.
+const FLOAT4_EXPONENT_FROM: i32 = 6;
+const FLOAT8_EXPONENT_FROM: i32 = 15;
+
+/// A number as PostgreSQL writes it, from its shortest digits with an exponent, such as `1.5e3`.
+fn float_text(shortest: &str, exponent_from: i32) -> String {
+    let (sign, unsigned) = shortest.strip_prefix('-').map_or(("", shortest), |unsigned| ("-", unsigned));
+    if unsigned == "inf" {
+        return format!("{sign}Infinity");
+    }
+    let Some((digits, exponent)) = unsigned.split_once('e') else { return shortest.to_owned() };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if exponent < -4 || exponent >= exponent_from {
+        let direction = if exponent < 0 { '-' } else { '+' };
+        return format!("{sign}{digits}e{direction}{:02}", exponent.unsigned_abs());
+    }
+    let digits = digits.replace('.', "");
+    let zeros = |count: usize| "0".repeat(count);
+    match usize::try_from(exponent) {
+        Err(_) => format!("{sign}0.{}{digits}", zeros(usize::try_from(-exponent - 1).unwrap_or(0))),
+        Ok(exponent) if digits.len() > exponent + 1 => {
+            format!("{sign}{}.{}", &digits[..=exponent], &digits[exponent + 1..])
+        }
+        Ok(exponent) => format!("{sign}{digits}{}", zeros(exponent + 1 - digits.len())),
     }
 }
 
@@ -422,9 +453,23 @@ mod tests {
         assert_eq!(clock_text(3_661_500_000), "01:01:01.5");
         assert_eq!(interval_text(14, -3, -1_000_000), "1 year 2 mons -3 days -00:00:01");
         assert_eq!(interval_text(0, 0, 0), "00:00:00");
-        assert_eq!(float_text(format!("{:?}", 1e300)), "1e300");
-        assert_eq!(float_text(format!("{:?}", 2.0)), "2");
-        assert_eq!(float_text(format!("{:?}", f64::NEG_INFINITY)), "-Infinity");
+        let text = |number: f64| float_text(&format!("{number:e}"), FLOAT8_EXPONENT_FROM);
+        for (number, expected) in [
+            (1e300, "1e+300"),
+            (1e15, "1e+15"),
+            (123_456_789_012_345.6, "123456789012345.6"),
+            (0.000_1, "0.0001"),
+            (-0.000_012_5, "-1.25e-05"),
+            (2.0, "2"),
+            (-0.0, "-0"),
+            (120.5, "120.5"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(text(number), expected);
+        }
+        assert_eq!(float_text(&format!("{:e}", 1_234_567_f32), FLOAT4_EXPONENT_FROM), "1.234567e+06");
     }
 
     #[test]

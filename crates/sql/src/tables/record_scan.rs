@@ -36,7 +36,7 @@ pub(crate) struct RecordScan {
     columns: Vec<ScanColumn>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
-    /// What the parts above want, as they know it at the moment.
+    /// Conditions of the query on the run, and what the parts above want, as they know it at the moment.
     wanted: Vec<Arc<dyn PhysicalExpr>>,
     rounds: Arc<Mutex<Option<Round>>>,
 }
@@ -61,6 +61,17 @@ impl RecordScan {
             wanted: Vec::new(),
             rounds: Arc::default(),
         }
+    }
+
+    /// The columns that it reads.
+    pub(crate) fn columns(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The same, without the runs that one of these conditions on columns of the run excludes.
+    pub(crate) fn with_run_conditions(mut self, conditions: Vec<Arc<dyn PhysicalExpr>>) -> Self {
+        self.wanted.extend(conditions);
+        self
     }
 
     fn stream(&self, partition: usize) -> ScanStream {
@@ -165,7 +176,8 @@ impl ExecutionPlan for RecordScan {
             return Ok(answers);
         }
         // A plan of its own, whose conditions are those of this place in the query.
-        let node = Self { wanted: filters, rounds: Arc::default(), ..self.clone() };
+        let wanted = self.wanted.iter().cloned().chain(filters).collect();
+        let node = Self { wanted, rounds: Arc::default(), ..self.clone() };
         Ok(answers.with_updated_node(Arc::new(node)))
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -49,6 +51,7 @@ impl TableProvider for RecordTable {
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let narrows = |filter: &&Expr| match condition(filter) {
             Some(condition) if narrow(&mut ScanFilter::default(), &condition) => TableProviderFilterPushDown::Exact,
+            _ if is_of_run(filter) => TableProviderFilterPushDown::Inexact,
             _ => TableProviderFilterPushDown::Unsupported,
         };
         Ok(filters.iter().map(narrows).collect())
@@ -56,21 +59,37 @@ impl TableProvider for RecordTable {
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut filter = ScanFilter { workspace_ids: self.readable.clone(), ..ScanFilter::default() };
-        for condition in filters.iter().filter_map(condition) {
-            narrow(&mut filter, &condition);
+        let mut of_runs = Vec::new();
+        for expr in filters {
+            let is_exact = condition(expr).is_some_and(|condition| narrow(&mut filter, &condition));
+            if !is_exact {
+                of_runs.push(expr);
+            }
         }
         let columns: Vec<ScanColumn> = match projection {
             Some(chosen) => chosen.iter().map(|index| ScanColumn::ALL[*index]).collect(),
             None => ScanColumn::ALL.to_vec(),
         };
-        Ok(Arc::new(RecordScan::new(&self.archive, filter, columns, self.streams)))
+        let scan = RecordScan::new(&self.archive, filter, columns, self.streams);
+        let schema = DFSchema::try_from(Arc::clone(scan.columns()))?;
+        // A condition that cannot be evaluated here is evaluated on each row by the part of the plan above.
+        let of_runs = of_runs.into_iter().filter_map(|expr| state.create_physical_expr(expr.clone(), &schema).ok());
+        Ok(Arc::new(scan.with_run_conditions(of_runs.collect())))
     }
+}
+
+/// True if a condition depends only on the run of a record, and always has the same result for it.
+fn is_of_run(expr: &Expr) -> bool {
+    let columns = expr.column_refs();
+    let are_of_run = columns.iter().all(|column| matches!(column.name(), "run_id" | "task_id" | "workspace_id"));
+    let is_query = |expr: &Expr| matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_));
+    !columns.is_empty() && are_of_run && !expr.is_volatile() && !expr.exists(|expr| Ok(is_query(expr))).unwrap_or(true)
 }
 
 /// Adds a condition to a filter; false if the filter cannot express it.

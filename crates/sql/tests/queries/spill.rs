@@ -83,7 +83,7 @@ const QUESTIONS: [(&str, &str); 11] = [
 ];
 
 #[tokio::test]
-async fn groups_sorts_and_joins_go_on_in_files() {
+async fn groups_sorts_and_joins_spill_to_files() {
     let (archive, folder) = archive(|_| ()).await;
     for (query, expected) in QUESTIONS {
         assert_eq!(archive.rows(query).await, [expected], "{query}");
@@ -98,7 +98,7 @@ async fn groups_sorts_and_joins_go_on_in_files() {
 
 /// Several at once share the memory and the files, and each has its answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_at_once_stay_within_what_they_share() {
+async fn concurrent_queries_share_the_spill_limit() {
     let (archive, folder) = archive(|settings| settings.spill_bytes = 400 << 20).await;
     let before = resident_bytes();
     let all = futures::future::join_all(QUESTIONS[..4].iter().map(|(query, _)| archive.rows(query)));
@@ -120,7 +120,7 @@ async fn several_at_once_stay_within_what_they_share() {
 }
 
 #[tokio::test]
-async fn the_files_are_bounded_and_gone_when_a_question_ends() {
+async fn spill_files_are_bounded_and_removed_with_the_query() {
     let (archive, folder) = archive(|settings| settings.spill_bytes = 4 << 20).await;
     let error = archive.error(QUESTIONS[0].0).await;
     assert_eq!(error.kind(), SqlErrorKind::TooLarge, "{error}");
@@ -131,7 +131,7 @@ async fn the_files_are_bounded_and_gone_when_a_question_ends() {
 }
 
 #[tokio::test]
-async fn what_cannot_go_on_in_files_says_which_setting_to_raise() {
+async fn a_query_that_cannot_spill_names_the_setting_to_raise() {
     let (archive, _folder) = archive(|_| ()).await;
     for query in [
         // Each with each, by a condition that no order helps with.

@@ -274,7 +274,7 @@ async fn times_of_any_year_are_compared() {
 }
 
 #[tokio::test]
-async fn questions_over_all_records_have_answers() {
+async fn queries_over_all_records_have_results() {
     let archive = archive().await;
     for (query, expected) in [
         (

@@ -85,6 +85,114 @@ async fn times_are_those_of_postgresql() {
 }
 
 #[tokio::test]
+async fn a_subquery_that_stands_for_a_value_has_one() {
+    check(&[
+        ("(SELECT 1 WHERE false), (SELECT count(*) FROM records WHERE severity = 'none')", ",0"),
+        ("(SELECT run_id FROM runs WHERE status = 'none') IS NULL, count(*) FROM records", "true,10"),
+        ("(SELECT message FROM records ORDER BY arrival LIMIT 1)", "line 0 of the log"),
+        (
+            "arrival, (SELECT x.arrival FROM records x WHERE x.arrival = r.arrival + 8) FROM records r ORDER BY 1 LIMIT 3",
+            "0,8;1,9;2,",
+        ),
+    ])
+    .await;
+    let archive = Archive::new().await;
+    archive.run(archive.task, &log(2)).await;
+    for query in ["SELECT (SELECT arrival FROM records)", "SELECT (SELECT arrival FROM records), run_id FROM runs"] {
+        let error = archive.error(query).await;
+        assert_eq!((error.sqlstate(), error.to_string().contains("more than one row")), ("21000", true), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn conditions_that_fail_are_not_evaluated_for_rows_that_others_remove() {
+    check(&[
+        ("arrival FROM records WHERE arrival <> 0 AND 10 / arrival > 3 ORDER BY 1", "1;2"),
+        ("arrival FROM records WHERE 10 % arrival = 1 AND arrival > 0 ORDER BY 1", "3;9"),
+        ("count(*) FROM records WHERE message ~ 'line [3-5] ' AND right(left(message, 6), 1)::int > 3", "2"),
+        (
+            "count(*) FROM (SELECT CASE WHEN arrival < 3 THEN 'x' ELSE arrival::text END AS t FROM records) \
+             WHERE t ~ '^[0-9]+$' AND t::int > 3",
+            "6",
+        ),
+        ("severity, count(*) FROM records GROUP BY 1 HAVING count(*) > 1 AND 8 / (count(*) - 1) = 1", "INFO,9"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn dates_intervals_and_lengths_are_those_of_postgresql() {
+    check(&[
+        (
+            "date '2026-01-31' + interval '2 hours', interval '1 day' + date '2026-01-31'",
+            "2026-01-31T02:00:00,2026-02-01T00:00:00",
+        ),
+        ("date '2026-01-31' - interval '1 hour' < date '2026-01-31', date '2026-01-31' + 1", "true,2026-02-01"),
+        ("interval '1 month' = interval '30 days', interval '24 hours' = interval '1 day'", "true,true"),
+        ("interval '25 hours' > interval '1 day', interval '40 days' < interval '1 month'", "true,false"),
+        ("interval '36 hours' BETWEEN interval '1 day' AND interval '2 days'", "true"),
+        (
+            "n FROM (VALUES (1, interval '31 days'), (2, interval '1 month'), (3, interval '700 hours')) AS t (n, i) \
+             ORDER BY i DESC",
+            "1;2;3",
+        ),
+        ("'abcdef'::varchar(3), 'abcdef'::char(2) || 'x', cast('ab' AS varchar(5))", "abc,abx,ab"),
+        ("count(*) FROM records WHERE message::varchar(4) = 'line'", "10"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn common_columns_of_outer_joins_have_the_values_of_their_table() {
+    let values = "(VALUES (1, 'a'), (2, 'b')) AS l (x, p) RIGHT JOIN (VALUES (2, 'c'), (3, 'd')) AS r (x, q)";
+    check(&[
+        (&format!("x, p, q FROM {values} USING (x) ORDER BY x"), "2,b,c;3,,d"),
+        (&format!("l.x, r.x FROM {values} ON l.x = r.x ORDER BY 2"), "2,2;,3"),
+        (&format!("count(*) FROM {values} USING (x) WHERE x = 3 OR x IN (SELECT x FROM range(1, 2) AS t (x))"), "1"),
+        ("run_id = records.run_id FROM runs JOIN records USING (run_id) WHERE run_id <> '' LIMIT 1", "true"),
+    ])
+    .await;
+    let archive = Archive::new().await;
+    for query in [
+        format!("SELECT * FROM {values} USING (x)"),
+        format!("SELECT x FROM {}", values.replace("RIGHT JOIN", "NATURAL FULL JOIN")),
+        format!("SELECT 1 UNION SELECT x FROM {} USING (x)", values.replace("RIGHT", "FULL")),
+        "SELECT * FROM range(1, 3) WITH ORDINALITY".to_owned(),
+    ] {
+        let error = archive.error(&query).await;
+        assert_eq!(
+            (error.sqlstate(), error.to_string().contains("not supported")),
+            ("0A000", true),
+            "{query}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn lists_have_the_order_of_their_own_call() {
+    check(&[
+        ("array_agg(value ORDER BY value), array_agg(value ORDER BY value DESC) FROM range(1, 4)", "\"[1,2,3]\",\"[3,2,1]\""),
+        ("array_agg(value ORDER BY -value), array_agg(value ORDER BY value) FROM range(1, 4)", "\"[3,2,1]\",\"[1,2,3]\""),
+        ("array_agg(DISTINCT value ORDER BY value DESC), array_agg(value) FROM range(1, 4)", "\"[3,2,1]\",\"[1,2,3]\""),
+        (
+            "string_agg(value::text, '' ORDER BY value), string_agg(value::text, '' ORDER BY value % 2, value DESC) \
+             FROM range(1, 6)",
+            "12345,42531",
+        ),
+        (
+            "value % 2, string_agg(value::text, '' ORDER BY value), string_agg(value::text, '' ORDER BY value DESC) \
+             FROM (SELECT value FROM range(1, 9) ORDER BY value DESC) GROUP BY 1 ORDER BY 1",
+            "0,2468,8642;1,1357,7531",
+        ),
+        (
+            "string_agg(arrival::text, '' ORDER BY time), string_agg(arrival::text, '' ORDER BY time DESC) FROM records",
+            "0123456789,9876543210",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn a_short_query_does_not_become_a_large_one() {
     let archive = Archive::new().await;
     let nested = |before: &str, after: &str| before.repeat(40) + "1" + &after.repeat(40);

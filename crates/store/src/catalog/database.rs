@@ -16,7 +16,7 @@ use runlog_model::planted;
 use crate::catalog::lost_frames::count_lost_frames;
 use crate::catalog::pool::{CatalogPool, PoolMetrics, retry_while_unavailable};
 use crate::catalog::turns::Turns;
-use crate::error::{Error, ErrorKind, POOLER, Result, is_of_pooler};
+use crate::error::{Error, ErrorKind, POOLER, Result, is_pooler_error};
 use crate::limits;
 use crate::permissions::open_private_file;
 use crate::simulation::Simulation;
@@ -119,7 +119,7 @@ impl Catalog {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let place = format!("{}{}", url.host_str().unwrap_or("?"), url.path());
         let opening = |error: sqlx::Error| {
-            let message = match is_of_pooler(&error) {
+            let message = match is_pooler_error(&error) {
                 true => format!("cannot use the catalog {place}: {POOLER}"),
                 false => {
                     format!("cannot reach the catalog {place}; does PostgreSQL run there, and is the password right?")
@@ -141,14 +141,14 @@ impl Catalog {
         let migrations = sqlx_macros::migrate!("migrations/postgres");
         // Even looking for what is to be done would take the right to make tables.
         if !is_up_to_date(&migrations, &mut connection).await {
-            migrations.run(&mut *connection).await.map_err(|error| not_brought_up_to_date(&place, error))?;
+            migrations.run(&mut *connection).await.map_err(|error| migration_failed(&place, error))?;
         }
         set_bounds(&mut connection).await.map_err(opening)?;
         drop(connection);
         let writer = CatalogPool::for_writing(pool.clone(), limits::CATALOG_WAIT);
         let places = limits::POSTGRES_CONNECTIONS - limits::POSTGRES_CONNECTIONS_FOR_WRITING;
         let quick_readers = CatalogPool::for_reading(pool.clone(), limits::CATALOG_WAIT);
-        let readers = CatalogPool::for_reading(pool, limits::CATALOG_WAIT).with_places(places as usize);
+        let readers = CatalogPool::for_reading(pool, limits::CATALOG_WAIT).with_permits(places as usize);
         Ok(Self {
             kind: CatalogKind::Postgres,
             writer,
@@ -308,12 +308,12 @@ async fn is_up_to_date(migrations: &Migrator, connection: &mut AnyConnection) ->
             .eq(migrations.iter().map(|step| (step.version, &*step.checksum)))
 }
 
-fn not_brought_up_to_date(place: &str, error: MigrateError) -> Error {
+fn migration_failed(place: &str, error: MigrateError) -> Error {
     let cause = match &error {
         MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => Some(cause),
         _ => None,
     };
-    if cause.is_some_and(is_of_pooler) {
+    if cause.is_some_and(is_pooler_error) {
         return Error::caused(ErrorKind::Unavailable, format!("cannot use the catalog {place}: {POOLER}"), error);
     }
     let is_forbidden = |cause: &sqlx::Error| {

@@ -76,7 +76,11 @@ fn escaped(text: &str) -> String {
 
 /// Adds the conditions on the artifact and the runtime of a run. The `id` of a runtime is that of an engine or a
 /// cluster, whichever the run has.
-pub(crate) fn push_what_and_where(query: &mut Sql, artifact_id: Option<&str>, runtime: &[(&'static str, String)]) {
+pub(crate) fn push_artifact_and_runtime(
+    query: &mut Sql,
+    artifact_id: Option<&str>,
+    runtime: &[(&'static str, String)],
+) {
     if let Some(id) = artifact_id {
         query.push(" AND artifact_id = ").push_bind(id.to_owned());
     }

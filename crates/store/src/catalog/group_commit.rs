@@ -1,14 +1,14 @@
 //! Group commit of small writes: concurrent ones share a transaction, and so one wait for the disk. If the catalog
 //! rejects one of them, those of each caller are committed separately, so that none fails because of another.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use runlog_model::{Random, planted};
-use tokio::sync::oneshot;
+use runlog_model::Random;
 use tracing::warn;
 
 use crate::catalog::database::Catalog;
+use crate::catalog::group_queue::{self, GroupQueue};
 use crate::catalog::sql::Connection;
 use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,45 +29,30 @@ pub(crate) trait GroupedWrite: Send + Sync {
 }
 
 /// The writes of one caller, and where to send the result.
-type Waiting = (Vec<Box<dyn GroupedWrite>>, oneshot::Sender<Result<()>>);
+type Waiting = group_queue::Waiting<Vec<Box<dyn GroupedWrite>>, Result<()>>;
 
 /// Commits concurrent small writes together.
 pub(crate) struct GroupCommit {
     catalog: Catalog,
     random: Arc<dyn Random>,
-    waiting: Mutex<Vec<Waiting>>,
-    /// Held by the commit in progress.
-    committing: tokio::sync::Mutex<()>,
+    queue: GroupQueue<Vec<Box<dyn GroupedWrite>>, Result<()>>,
 }
 
 impl GroupCommit {
     pub(crate) fn new(catalog: Catalog, random: Arc<dyn Random>) -> Self {
-        Self { catalog, random, waiting: Mutex::default(), committing: tokio::sync::Mutex::default() }
+        Self { catalog, random, queue: GroupQueue::new(1) }
     }
 
     /// Writes these, all or none. Returns once they are durable.
     pub(crate) async fn write(self: &Arc<Self>, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
-        let (done, is_done) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((writes, done));
-        // A caller that is cancelled must not cancel the writes of others.
         let group = Arc::clone(self);
-        tokio::spawn(async move { group.commit_waiting().await });
-        is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
+        let written = self.queue.submit(writes, async move { group.commit_group().await }).await;
+        written.unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
     }
 
-    async fn commit_waiting(&self) {
-        if planted::is("lost-wake-up") && self.committing.try_lock().is_err() {
-            return;
-        }
-        let _alone = self.committing.lock().await;
-        let group: Vec<_> = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = waiting.len().min(limits::GROUP_WRITES_MAX);
-            waiting.drain(..count).collect()
-        };
-        if group.is_empty() {
-            return;
-        }
+    async fn commit_group(&self) {
+        let Some(_turn) = self.queue.turn().await else { return };
+        let group = self.queue.take_group(|waiting| waiting.len().min(limits::GROUP_WRITES_MAX));
         let mut all: Vec<&dyn GroupedWrite> =
             group.iter().flat_map(|(writes, _)| writes).map(|write| &**write).collect();
         // Whichever node writes the same pages, it locks their rows in the same order.

@@ -6,6 +6,7 @@ pub(crate) mod columns;
 pub(crate) mod database;
 pub(crate) mod filters;
 pub(crate) mod group_commit;
+pub(crate) mod group_queue;
 mod lost_frames;
 pub(crate) mod pool;
 pub(crate) mod sql;

@@ -98,7 +98,7 @@ impl CatalogPool {
     }
 
     /// The same, of whose statements only so many run at a time.
-    pub(crate) fn with_places(self, places: usize) -> Self {
+    pub(crate) fn with_permits(self, places: usize) -> Self {
         Self { places: Some(Arc::new(Semaphore::new(places))), ..self }
     }
 
@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_away_is_asked_again_for_a_while_and_no_longer() {
+    async fn an_unavailable_database_is_retried_for_a_limited_time() {
         let away = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let mut tries = 0;
         let outcome = retry_while_unavailable(|| {

@@ -26,7 +26,7 @@ use tracing::debug;
 use crate::catalog::database::Catalog;
 use crate::catalog::pool::{IsTransient, is_aborted, retry_delay, unknown_outcome};
 use crate::catalog::sql::Connection;
-use crate::catalog::turns::BegunTurn;
+use crate::catalog::turns::StartedTurn;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::simulation::Operation;
@@ -35,7 +35,7 @@ use crate::simulation::Operation;
 pub(crate) struct WriteTransaction {
     // It is rolled back before its turn ends.
     transaction: Transaction<'static, Any>,
-    turn: BegunTurn,
+    turn: StartedTurn,
 }
 
 impl WriteTransaction {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_transaction_itself_refuses_is_not_retried() {
+    fn errors_of_the_transaction_are_not_retried() {
         assert!(!Retries::default().allow(&Error::conflict("the run is under legal hold")));
         assert!(!Retries::default().allow(&sqlx::Error::RowNotFound.into()));
     }

@@ -10,14 +10,14 @@ pub(super) struct Turns(pub(super) Option<Arc<dyn Simulation>>);
 
 /// An operation that has begun.
 #[derive(Debug)]
-pub(super) struct BegunTurn(Option<Box<dyn Turn>>);
+pub(super) struct StartedTurn(Option<Box<dyn Turn>>);
 
 impl Turns {
     /// Waits until an operation may begin.
-    pub(super) async fn begin(&self, operation: Operation, statement: &str) -> BegunTurn {
+    pub(super) async fn begin(&self, operation: Operation, statement: &str) -> StartedTurn {
         match &self.0 {
-            Some(simulation) => BegunTurn(Some(simulation.begin(operation, statement).await)),
-            None => BegunTurn(None),
+            Some(simulation) => StartedTurn(Some(simulation.begin(operation, statement).await)),
+            None => StartedTurn(None),
         }
     }
 
@@ -27,7 +27,7 @@ impl Turns {
     }
 }
 
-impl BegunTurn {
+impl StartedTurn {
     /// See [`Turn::before_commit`].
     pub(super) async fn before_commit(&mut self) -> sqlx::Result<()> {
         match &mut self.0 {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::ingest::commit::{BatchRow, Ingest};
-use crate::ingest::queue::{BatchKey, MemoryReservation, QueuedBatch};
+use crate::ingest::queue::{BatchKey, BatchReservation, QueuedBatch};
 use crate::ingest::segment_writer::SegmentWriter;
 use crate::limits;
 use crate::segment::columns::{ColumnBuilder, memory_of, texts_of};
@@ -38,7 +38,7 @@ pub struct BatchWriter {
     pending: ColumnBuilder,
     pending_bytes: usize,
     /// The memory that `pending` may take.
-    reservation: MemoryReservation,
+    reservation: BatchReservation,
     /// The segments of a batch that is larger than one.
     segments: SegmentWriter,
 }
@@ -190,7 +190,7 @@ impl BatchWriter {
         let records = self.pending.take();
         self.pending_bytes = 0;
         let memory = self.reservation.take();
-        self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], memory).await
+        self.segments.write(vec![(self.run_id, vec![Arc::new(records)])], Some(memory)).await
     }
 }
 

@@ -108,7 +108,7 @@ impl Ingest {
     pub(crate) async fn stored_before(&self, named: &[(RunId, String)]) -> Result<HashMap<(RunId, String), BatchRow>> {
         let mut stored = HashMap::new();
         for some in named.chunks(limits::GROUP_BATCHES_MAX) {
-            let Some(looking) = looking_for_batches(some.iter().map(|(run_id, id)| (*run_id, id.as_str()))) else {
+            let Some(looking) = select_batches(some.iter().map(|(run_id, id)| (*run_id, id.as_str()))) else {
                 break;
             };
             let rows: Vec<StoredBatchRow> =
@@ -120,11 +120,10 @@ impl Ingest {
 
     /// Stores a batch together with concurrent ones.
     pub(crate) async fn commit_batch(&self, part: QueuedBatch) -> Result<StoredBatch> {
-        let is_done = self.queue().push(part);
-        // A caller that is cancelled must not cancel the batches of others.
+        part.reservation.mark_received();
         let ingest = self.clone();
-        tokio::spawn(async move { ingest.commit_waiting().await });
-        is_done.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
+        let stored = self.queue().groups.submit(part, async move { ingest.commit_group().await }).await;
+        stored.unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, "the archive is being closed")))
     }
 
     /// Stores a batch whose segments are written.
@@ -154,12 +153,9 @@ impl Ingest {
         }
     }
 
-    /// Commits one group of waiting batches. It is called once per batch, so that none is left.
-    async fn commit_waiting(&self) {
-        let Ok(_one) = self.queue().under_way.acquire().await else { return };
-        if self.queue().is_empty() {
-            return;
-        }
+    /// Commits one group of waiting batches.
+    async fn commit_group(&self) {
+        let Some(_turn) = self.queue().groups.turn().await else { return };
         if self.queue().expects_more_batches() {
             tokio::time::sleep(Duration::from_millis(limits::GROUP_WAIT_MS)).await;
         }
@@ -483,12 +479,12 @@ async fn stored_batches(
 ) -> Result<HashMap<(RunId, String), BatchRow>> {
     let named =
         additions.iter().flat_map(|(run_id, addition)| addition.batches.iter().map(|batch| (*run_id, &*batch.id)));
-    let Some(looking) = looking_for_batches(named) else { return Ok(HashMap::new()) };
+    let Some(looking) = select_batches(named) else { return Ok(HashMap::new()) };
     read_stored_batches(looking.build_query_as().fetch_all(connection).await?)
 }
 
 /// Selects batches by run and id; none if there are none.
-fn looking_for_batches<'b>(named: impl Iterator<Item = (RunId, &'b str)>) -> Option<Sql> {
+fn select_batches<'b>(named: impl Iterator<Item = (RunId, &'b str)>) -> Option<Sql> {
     let mut looking =
         Sql::new("SELECT run_id, batch_id, digest, records FROM batches WHERE (run_id, batch_id) IN (VALUES ");
     let mut count = 0;

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod commit;
+pub(crate) mod memory_budget;
 pub(crate) mod queue;
 pub(crate) mod segment_writer;
 

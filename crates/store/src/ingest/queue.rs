@@ -5,37 +5,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use az::SaturatingAs;
 use runlog_model::RunId;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::catalog::group_queue::{self, GroupQueue};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::memory_budget::{MemoryBudget, MemoryReservation};
 use crate::limits;
 use crate::segment::columns::RecordColumns;
-use crate::timeout::timeout_while_running;
 
 /// A batch that waits for its commit, and where to send the result.
-pub(super) type WaitingBatch = (QueuedBatch, oneshot::Sender<Result<StoredBatch>>);
+pub(super) type WaitingBatch = group_queue::Waiting<QueuedBatch, Result<StoredBatch>>;
 
 /// Batches that wait for their commit, and the memory that all batches may take.
 #[derive(Debug)]
 pub(crate) struct CommitQueue {
-    waiting: Mutex<Vec<WaitingBatch>>,
-    pub(super) under_way: Semaphore,
-    /// Unit: [`limits::MEMORY_STEP_BYTES`].
-    memory: Arc<Semaphore>,
-    /// The size of the memory.
-    memory_steps: usize,
+    pub(super) groups: GroupQueue<QueuedBatch, Result<StoredBatch>>,
+    memory: MemoryBudget,
     open_batches: Arc<OpenBatches>,
 }
 
 /// Batches that are being received, by number, and when they were begun.
 #[derive(Debug, Default)]
 struct OpenBatches {
-    begun: Mutex<BTreeMap<u64, Instant>>,
+    batches_in_progress: Mutex<BTreeMap<u64, Instant>>,
     next: AtomicU64,
 }
 
@@ -57,146 +52,90 @@ pub(crate) struct QueuedBatch {
     pub(crate) after: Option<u64>,
     pub(crate) severities: SeverityCounts,
     pub(crate) records: Arc<RecordColumns>,
-    pub(crate) reservation: MemoryReservation,
+    pub(crate) reservation: BatchReservation,
 }
 
 /// The memory that is reserved for a batch; released when it is dropped.
 #[derive(Debug)]
-pub(crate) struct MemoryReservation {
-    memory: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
+pub(crate) struct BatchReservation {
+    memory: MemoryReservation,
     open_batches: Arc<OpenBatches>,
     number: u64,
 }
 
 impl CommitQueue {
     pub(crate) fn new(memory_bytes: usize) -> Self {
-        let memory_steps = (memory_bytes / limits::MEMORY_STEP_BYTES).max(1);
         Self {
-            waiting: Mutex::default(),
-            under_way: Semaphore::new(limits::GROUPS_UNDER_WAY),
-            memory: Arc::new(Semaphore::new(memory_steps)),
-            memory_steps,
+            groups: GroupQueue::new(limits::GROUPS_UNDER_WAY),
+            memory: MemoryBudget::new(memory_bytes, limits::MEMORY_STEP_BYTES),
             open_batches: Arc::default(),
         }
     }
 
     /// The reserved memory, and its limit. Unit: bytes.
     pub(crate) fn memory_bytes(&self) -> (usize, usize) {
-        let held = self.memory_steps.saturating_sub(self.memory.available_permits());
-        let bytes = |steps: usize| steps.saturating_mul(limits::MEMORY_STEP_BYTES);
-        (bytes(held), bytes(self.memory_steps))
+        (self.memory.reserved_bytes(), self.memory.bytes())
     }
 
     /// Begins a batch without memory.
-    pub(crate) fn begin(&self) -> MemoryReservation {
+    pub(crate) fn begin(&self) -> BatchReservation {
         let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
-        self.open_batches.begun().insert(number, Instant::now());
-        MemoryReservation {
-            memory: Arc::clone(&self.memory),
-            permit: None,
-            open_batches: Arc::clone(&self.open_batches),
-            number,
-        }
-    }
-
-    /// Adds a batch; the receiver gets the result of its commit.
-    pub(super) fn push(&self, batch: QueuedBatch) -> oneshot::Receiver<Result<StoredBatch>> {
-        let (done, is_done) = oneshot::channel();
-        batch.reservation.mark_received();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((batch, done));
-        is_done
-    }
-
-    /// True when no batch waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.open_batches.batches_in_progress().insert(number, Instant::now());
+        BatchReservation { memory: self.memory.reservation(), open_batches: Arc::clone(&self.open_batches), number }
     }
 
     /// Takes as many batches as fit into one segment.
     pub(super) fn take_group(&self) -> Vec<WaitingBatch> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut records, mut bytes) = (0, 0);
         let fits = |(batch, _): &&WaitingBatch| {
             records += batch.records.times.len();
-            bytes += batch.reservation.bytes();
+            bytes += batch.reservation.memory.bytes();
             records <= limits::SEGMENT_RECORDS_MAX && bytes <= limits::SEGMENT_BYTES_MAX
         };
-        let count = waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count().max(1);
-        let count = count.min(waiting.len());
-        waiting.drain(..count).collect()
+        self.groups.take_group(|waiting| waiting.iter().take(limits::GROUP_BATCHES_MAX).take_while(fits).count())
     }
 
     /// True when a batch was begun a moment ago and has not arrived. Slower batches are not waited for.
     pub(super) fn expects_more_batches(&self) -> bool {
-        self.open_batches.begun().last_key_value().is_some_and(|(_, begun)| begun.elapsed() < limits::BATCH_EXPECTED)
+        self.open_batches
+            .batches_in_progress()
+            .last_key_value()
+            .is_some_and(|(_, batches_in_progress)| batches_in_progress.elapsed() < limits::BATCH_EXPECTED)
     }
 }
 
 impl OpenBatches {
-    fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batches_in_progress(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.batches_in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl MemoryReservation {
+impl BatchReservation {
     /// The batch has arrived and waits for its commit.
-    fn mark_received(&self) {
-        self.open_batches.begun().remove(&self.number);
-    }
-
-    fn bytes(&self) -> usize {
-        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * limits::MEMORY_STEP_BYTES
-    }
-
-    fn steps_to(&self, bytes: usize) -> u32 {
-        bytes.saturating_sub(self.bytes()).div_ceil(limits::MEMORY_STEP_BYTES).saturating_as::<u32>()
+    pub(super) fn mark_received(&self) {
+        self.open_batches.batches_in_progress().remove(&self.number);
     }
 
     /// Reserves memory for this many bytes in all; false when it is not available.
     pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
-        match self.steps_to(bytes) {
-            0 => true,
-            steps => match Arc::clone(&self.memory).try_acquire_many_owned(steps) {
-                Ok(permit) => {
-                    self.add(permit);
-                    true
-                }
-                Err(_) => false,
-            },
-        }
+        self.memory.try_grow(bytes)
     }
 
     /// Reserves memory for this many bytes in all, and waits for it for a while. `Busy`: it did not become available.
     pub(crate) async fn grow(&mut self, bytes: usize) -> Result<()> {
-        let steps = match self.steps_to(bytes) {
-            0 => return Ok(()),
-            steps => steps,
-        };
-        let waiting = Arc::clone(&self.memory).acquire_many_owned(steps);
-        match timeout_while_running(Duration::from_millis(limits::MEMORY_WAIT_MS), waiting).await {
-            Ok(Ok(permit)) => {
-                self.add(permit);
-                Ok(())
-            }
-            _ => Err(Error::new(ErrorKind::Busy, "more is being pushed than can be written at the moment")),
+        match self.memory.grow(bytes, Duration::from_millis(limits::MEMORY_WAIT_MS)).await {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Busy, "more is being pushed than can be written at the moment")),
         }
     }
 
     /// Passes the reserved memory on to the owner of the records.
-    pub(crate) fn take(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.permit.take()
-    }
-
-    fn add(&mut self, permit: OwnedSemaphorePermit) {
-        match &mut self.permit {
-            Some(own) => own.merge(permit),
-            None => self.permit = Some(permit),
-        }
+    pub(crate) fn take(&mut self) -> MemoryReservation {
+        self.memory.take()
     }
 }
 
-impl Drop for MemoryReservation {
+impl Drop for BatchReservation {
     fn drop(&mut self) {
         self.mark_received();
     }
@@ -207,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_that_goes_on_for_long_is_not_waited_for() {
+    fn a_long_batch_does_not_delay_the_group() {
         let queue = CommitQueue::new(1 << 20);
         assert!(!queue.expects_more_batches());
         let slow = queue.begin();
@@ -220,6 +159,6 @@ mod tests {
         quick.mark_received();
         assert!(!queue.expects_more_batches());
         drop((quick, slow));
-        assert!(queue.open_batches.begun().is_empty());
+        assert!(queue.open_batches.batches_in_progress().is_empty());
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use object_store::path::Path;
 use runlog_model::{RunId, Timestamp, hex, planted};
 use sha2::{Digest, Sha256};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::core::Core;
 use crate::error::Result;
+use crate::ingest::memory_budget::MemoryReservation;
 use crate::objects::checksums::checks_of;
 use crate::objects::intents;
 use crate::segment;
@@ -54,7 +54,7 @@ impl SegmentWriter {
     pub(crate) async fn write(
         &mut self,
         runs: Vec<(RunId, Vec<Arc<RecordColumns>>)>,
-        memory: Option<OwnedSemaphorePermit>,
+        memory: Option<MemoryReservation>,
     ) -> Result<()> {
         self.settle().await?;
         self.renew_if_old().await?;

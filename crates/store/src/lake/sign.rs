@@ -5,7 +5,7 @@ use runlog_model::WorkspaceId;
 use crate::catalog::sql::Sql;
 use crate::error::Result;
 use crate::limits;
-use crate::objects::s3_signing::{BucketPlace, RequestHeaders, SignedRequest};
+use crate::objects::s3_signing::{BucketLocation, RequestHeaders, SignedRequest};
 use crate::parts::Lake;
 
 /// A request that an engine wants to send to the bucket.
@@ -21,8 +21,8 @@ pub struct ObjectRequest<'a> {
 
 impl Lake {
     /// Where engines send requests that [`Lake::sign`] has signed; `None` if the objects are not in a bucket of S3.
-    pub fn bucket_place(&self) -> Option<&BucketPlace> {
-        self.core.s3_signing().map(|signing| signing.place())
+    pub fn bucket_location(&self) -> Option<&BucketLocation> {
+        self.core.s3_signing().map(|signing| signing.location())
     }
 
     /// Signs a request that reads an object of a table of these workspaces, `None` for all. Returns `None` for each other

@@ -61,7 +61,10 @@ struct ViewFile {
 struct Reading {
     /// The number of deletions before.
     deletions: i64,
+    /// When it began, by this node's clock.
     begun: Timestamp,
+    /// The same by the catalog's clock, which other nodes compare with.
+    read_at: Timestamp,
     files: ViewFiles,
     replaced: BTreeSet<String>,
 }
@@ -75,7 +78,7 @@ impl Lake {
         folder: &str,
     ) -> Result<LakeTable> {
         if let Some(row) = self.view_row(workspace_id, kind).await?
-            && let Some(current) = self.current(&row, kind, folder)
+            && let Some(current) = self.current(&row, kind, folder).await?
         {
             return Ok(current);
         }
@@ -97,14 +100,16 @@ impl Lake {
     }
 
     /// The table, if it was written a short time ago, in the form of today, and its files are where it says.
-    fn current(&self, row: &ViewRow, kind: LakeTableKind, folder: &str) -> Option<LakeTable> {
-        let age_ms = self.core.now().as_millis() - row.read_at;
+    async fn current(&self, row: &ViewRow, kind: LakeTableKind, folder: &str) -> Result<Option<LakeTable>> {
+        let age_ms = self.core.catalog_now().await?.as_millis() - row.read_at;
         let pause_ms = limits::LAKE_VIEW_EVERY_MS.max(row.read_ms.saturating_mul(limits::LAKE_VIEW_PAUSES));
-        // Another node's clock may be ahead.
+        // The clock may have been set back since.
         let is_young = (0..pause_ms).contains(&age_ms);
-        let is_current = is_young && row.is_of(folder, kind.form().schema_id);
-        let (key, metadata) = (row.metadata_key.as_ref()?, row.metadata.clone()?);
-        is_current.then(|| LakeTable { metadata_location: format!("{folder}/{key}"), metadata })
+        if !is_young || !row.is_of(folder, kind.form().schema_id) {
+            return Ok(None);
+        }
+        let (Some(key), Some(metadata)) = (&row.metadata_key, &row.metadata) else { return Ok(None) };
+        Ok(Some(LakeTable { metadata_location: format!("{folder}/{key}"), metadata: metadata.clone() }))
     }
 
     async fn publish_view(&self, workspace_id: WorkspaceId, kind: LakeTableKind, folder: &str) -> Result<LakeTable> {
@@ -121,7 +126,7 @@ impl Lake {
                 }
                 continue;
             };
-            if let Some(current) = self.current(&row, kind, folder) {
+            if let Some(current) = self.current(&row, kind, folder).await? {
                 return Ok(current);
             }
             let sequence = row.sequence + 1;
@@ -207,6 +212,7 @@ impl Publication<'_> {
             return Err(Error::invalid("the rows of this table are not in the catalog"));
         };
         let begun = self.core.now();
+        let read_at = self.core.catalog_time(begun).await?;
         let before: ViewFiles = match &row.files {
             Some(json) => {
                 serde_json::from_str(json).map_err(|_| Error::corrupt("the files of a table do not decode"))?
@@ -216,7 +222,7 @@ impl Publication<'_> {
         let files = self.write_rows(view, workspace_id, &before.files).await?;
         let is_same = files == before.files && row.is_of(self.folder, self.form.schema_id);
         if is_same && let (Some(key), Some(metadata)) = (&row.metadata_key, &row.metadata) {
-            let reading = Reading { deletions, begun, files: before, replaced: BTreeSet::new() };
+            let reading = Reading { deletions, begun, read_at, files: before, replaced: BTreeSet::new() };
             let committing = self.core.transact(|transaction| self.commit_view(transaction, row, &reading, None));
             let table = LakeTable { metadata_location: self.address(key), metadata: metadata.clone() };
             return Ok(committing.await?.then_some(table));
@@ -230,7 +236,7 @@ impl Publication<'_> {
         for key in files.keys() {
             replaced.remove(key);
         }
-        let reading = Reading { deletions, begun, files, replaced };
+        let reading = Reading { deletions, begun, read_at, files, replaced };
         let committing =
             self.core.transact(|transaction| self.commit_view(transaction, row, &reading, Some(&snapshot)));
         if !committing.await? {
@@ -347,7 +353,7 @@ impl Publication<'_> {
         sqlx::query("UPDATE lake_views SET read_at = $3, read_ms = $4 WHERE workspace_id = $1 AND name = $2")
             .bind(self.workspace_id)
             .bind(self.form.kind.name())
-            .bind(reading.begun.as_millis())
+            .bind(reading.read_at.as_millis())
             .bind(read_ms)
             .execute(&mut *transaction)
             .await?;

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::cpu::CpuPool;
 use crate::error::Result;
 use crate::log::merge::Merge;
-use crate::log::slices::{Scope, whole_and_partial};
+use crate::log::slices::{Scope, complete_and_partial};
 use crate::parts::Logs;
 use crate::tables::runs::{fetch_with_state, no_such_run};
 
@@ -73,6 +73,13 @@ impl Logs {
         Ok(self.count(scope).await? + self.count(at_once).await?)
     }
 
+    /// Returns the key of an object with records of a run that was found damaged or missing.
+    pub async fn damaged_object(&self, run_id: RunId) -> Result<Option<String>> {
+        let looking = "SELECT g.object_key FROM slices s JOIN segments g ON g.id = s.segment_id
+             WHERE s.run_id = $1 AND g.damaged_at IS NOT NULL ORDER BY g.object_key LIMIT 1";
+        Ok(sqlx::query_scalar(looking).bind(run_id.to_string()).fetch_optional(self.core.catalog().read()).await?)
+    }
+
     async fn some_records(
         &self,
         scope: Scope,
@@ -116,7 +123,7 @@ impl Logs {
     }
 
     pub(crate) async fn count(&self, scope: Scope) -> Result<u64> {
-        let (mut records, partial) = whole_and_partial(&self.core, scope).await?;
+        let (mut records, partial) = complete_and_partial(&self.core, scope).await?;
         for slice in partial {
             records += crate::log::merge::count_inside(&self.core, &slice, &scope).await?;
         }

@@ -153,9 +153,9 @@ pub(crate) async fn log_state(core: &Core, run_id: RunId, before: LogState) -> R
 }
 
 /// Returns the record count of the slices that are completely in the scope, and the slices that are partly in it.
-pub(crate) async fn whole_and_partial(core: &Core, mut scope: Scope) -> Result<(u64, Vec<Slice>)> {
+pub(crate) async fn complete_and_partial(core: &Core, mut scope: Scope) -> Result<(u64, Vec<Slice>)> {
     loop {
-        let found = whole_and_partial_now(core, scope).await?;
+        let found = complete_and_partial_now(core, scope).await?;
         let state = log_state(core, scope.run_id, scope.state).await?;
         if state == scope.state {
             return Ok(found);
@@ -165,7 +165,7 @@ pub(crate) async fn whole_and_partial(core: &Core, mut scope: Scope) -> Result<(
     }
 }
 
-async fn whole_and_partial_now(core: &Core, scope: Scope) -> Result<(u64, Vec<Slice>)> {
+async fn complete_and_partial_now(core: &Core, scope: Scope) -> Result<(u64, Vec<Slice>)> {
     let whole: i64 = sqlx::query_scalar(
         "SELECT CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
          WHERE run_id = $1 AND last_arrival < $2 AND first_time >= $3 AND last_time <= $4",

@@ -129,7 +129,7 @@ impl Maintenance {
         }
         for table in DELETED {
             if table == "workspaces" {
-                for row in self.missing_here(target, table, &["id"]).await? {
+                for row in self.missing_at_source(target, table, &["id"]).await? {
                     let of_plans = "execution_id IN (SELECT execution_id FROM reported_plans WHERE workspace_id = $1)";
                     for rows in [
                         "workspace_problems WHERE workspace_id = $1".to_owned(),
@@ -207,7 +207,7 @@ impl Maintenance {
     /// `Conflict` if the target has users or environments that this archive has neither now nor had before.
     async fn check_target(&self, target: &Self) -> Result<()> {
         for (table, deletion) in [("environments", DELETE_ENVIRONMENT), ("users", DELETE_USER)] {
-            for row in self.missing_here(target, table, &["id"]).await? {
+            for row in self.missing_at_source(target, table, &["id"]).await? {
                 let deleted: i64 = sqlx::query_scalar(
                     "SELECT COUNT(*) FROM audit WHERE action = $1 AND status < 300 AND subject LIKE $2",
                 )
@@ -418,7 +418,7 @@ impl Maintenance {
     /// Deletes the rows of a table of the target that do not exist here any more.
     async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
         let names = key.join(", ");
-        for row in self.missing_here(target, table, key).await? {
+        for row in self.missing_at_source(target, table, key).await? {
             let mut removing = Sql::new(format!("DELETE FROM {table} WHERE ({names}) = ("));
             removing.push_list(row).push(")");
             removing.build_query().execute(target.core.catalog().write()).await?;
@@ -427,7 +427,7 @@ impl Maintenance {
     }
 
     /// The keys of the rows of a table of the target that do not exist here.
-    async fn missing_here(&self, target: &Self, table: &str, key: &[&str]) -> Result<Vec<Vec<String>>> {
+    async fn missing_at_source(&self, target: &Self, table: &str, key: &[&str]) -> Result<Vec<Vec<String>>> {
         let listing = format!("SELECT {} FROM {table}", key.join(", "));
         let rows = async |maintenance: &Self| -> Result<BTreeSet<Vec<String>>> {
             let rows = sqlx::query(AssertSqlSafe(listing.clone())).fetch_all(maintenance.core.catalog().read()).await?;

@@ -43,7 +43,7 @@ pub(crate) struct LogSnapshot {
 }
 
 /// A log whose rows are removed.
-struct Removed {
+struct RemovedLog {
     records: u64,
     shared_bytes: u64,
     /// Objects to remove, and their bytes.
@@ -85,7 +85,7 @@ impl Maintenance {
         let maintenance = self.clone();
         tokio::spawn(async move {
             let removed = maintenance.remove_rows(run_id, seen).await?;
-            let Some(Removed { records, shared_bytes, objects }) = removed else { return Ok(None) };
+            let Some(RemovedLog { records, shared_bytes, objects }) = removed else { return Ok(None) };
             failpoint::reach("delete-after-rows");
             let bytes = maintenance.remove_deleted(objects).await;
             Ok(Some(DeletedLog { records, bytes, shared_bytes }))
@@ -94,7 +94,7 @@ impl Maintenance {
     }
 
     /// Removes the rows of a log, and records which objects to remove.
-    async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<Removed>> {
+    async fn remove_rows(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<RemovedLog>> {
         loop {
             let removed = self.core.transact(|transaction| self.remove_rows_in(transaction, run_id, seen));
             if let Some(removed) = removed.await? {
@@ -110,7 +110,7 @@ impl Maintenance {
         mut transaction: WriteTransaction,
         run_id: RunId,
         seen: Option<LogSnapshot>,
-    ) -> Result<Option<Option<Removed>>> {
+    ) -> Result<Option<Option<RemovedLog>>> {
         let id = run_id.to_string();
         if !self.lock_with_sharers(&mut transaction, &id).await? {
             return Ok(None);
@@ -198,7 +198,7 @@ impl Maintenance {
         record_deletions(&mut transaction, &objects).await?;
         self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
-        Ok(Some(Some(Removed { records: log.records.saturating_as::<u64>(), shared_bytes, objects })))
+        Ok(Some(Some(RemovedLog { records: log.records.saturating_as::<u64>(), shared_bytes, objects })))
     }
 
     /// Locks a run and all runs that share an object with it, in the global lock order. Returns false when further
@@ -241,7 +241,7 @@ impl Maintenance {
             let mut forgetting = Sql::new("DELETE FROM deletions WHERE object_key IN (");
             forgetting.push_list(removed.into_iter().map(|(key, _)| key)).push(")");
             if let Err(error) = forgetting.build_query().execute(self.core.catalog().write()).await {
-                warn!(%error, "objects that were deleted are gone; the sweep will look for them once more");
+                warn!(%error, "deleted objects are missing; the sweep will check them again");
             }
         }
         bytes_freed

@@ -17,7 +17,7 @@ use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
 use crate::maintain::seal::commit::free_segments;
 use crate::objects::keys;
-use crate::objects::read_error::{is_of_object_alone, listed};
+use crate::objects::read_error::{is_object_error, listed};
 use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
@@ -104,7 +104,7 @@ impl Maintenance {
         while !stop.is_cancelled() {
             let swept = match self.doubts_clock(clock_check).await {
                 Ok(true) => Ok(()),
-                Ok(false) => self.sweep_in_time(&mut whole_at).await,
+                Ok(false) => self.sweep_if_due(&mut whole_at).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = swept {
@@ -118,7 +118,7 @@ impl Maintenance {
     }
 
     /// Sweeps everything when that is due, and otherwise what was written lately.
-    async fn sweep_in_time(&self, whole_at: &mut Timestamp) -> Result<()> {
+    async fn sweep_if_due(&self, whole_at: &mut Timestamp) -> Result<()> {
         let is_whole = self.core.now() >= *whole_at;
         let swept = match is_whole {
             true => self.sweep_whole().await,
@@ -127,7 +127,7 @@ impl Maintenance {
         if is_whole && swept.is_ok() {
             *whole_at = self.core.now().plus_millis(limits::SWEEP_ALL_EVERY_MS);
         }
-        let bytes_freed = swept.and_then(Swept::into_bytes)?;
+        let bytes_freed = swept.and_then(SweepOutcome::into_bytes)?;
         if bytes_freed > 0 {
             info!(bytes_freed, "expired log files and orphan objects were swept");
         }
@@ -171,7 +171,7 @@ impl Maintenance {
 
 /// What a sweep has done.
 #[derive(Default)]
-struct Swept {
+struct SweepOutcome {
     /// The removed bytes.
     bytes: u64,
     /// Orphans that could not be removed, although the object store answers.
@@ -180,7 +180,7 @@ struct Swept {
     first_left: Option<(Path, object_store::Error)>,
 }
 
-impl Swept {
+impl SweepOutcome {
     fn into_bytes(self) -> Result<u64> {
         let Some((key, error)) = self.first_left else { return Ok(self.bytes) };
         let message = format!("objects that no row names could not be removed: {}, such as {key}", self.left);
@@ -189,12 +189,12 @@ impl Swept {
 }
 
 impl Maintenance {
-    async fn sweep_whole(&self) -> Result<Swept> {
+    async fn sweep_whole(&self) -> Result<SweepOutcome> {
         self.free_unreferenced_segments().await?;
         let written_before = self.core.now().plus_millis(-limits::ORPHAN_AGE_MS);
         let unfinished = self.core.remove_unfinished_objects(written_before).await?;
         let swept = self.sweep_folders(keys::FOLDERS.map(Path::from).into()).await?;
-        Ok(Swept { bytes: swept.bytes + unfinished, ..swept })
+        Ok(SweepOutcome { bytes: swept.bytes + unfinished, ..swept })
     }
 
     /// Removes an object that no row names. Returns the error if the object store refuses that for this object, such as one
@@ -205,13 +205,13 @@ impl Maintenance {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => error,
         };
-        match is_of_object_alone(self.core.objects(), &error).await {
+        match is_object_error(self.core.objects(), &error).await {
             true => Ok(Some(error)),
             false => Err(error.into()),
         }
     }
 
-    async fn sweep_folders(&self, folders: Vec<Path>) -> Result<Swept> {
+    async fn sweep_folders(&self, folders: Vec<Path>) -> Result<SweepOutcome> {
         let now = self.core.earliest_now().await?.as_millis();
         // The row goes first here: a row must never name an object that is gone.
         sqlx::query("DELETE FROM page_files WHERE keep_until < $1")
@@ -227,7 +227,7 @@ impl Maintenance {
         self.delete_expired_batch_ids().await?;
         self.core.intents().expire_intents().await?;
         self.finish_deletions().await?;
-        let mut swept = Swept { bytes: self.sweep_replaced().await?, ..Swept::default() };
+        let mut swept = SweepOutcome { bytes: self.sweep_replaced().await?, ..SweepOutcome::default() };
         for folder in folders {
             let mut objects = listed(self.core.objects(), &folder).try_chunks(limits::OBJECT_LOOKUP_BATCH);
             while let Some(some) = objects.try_next().await.map_err(|stopped| stopped.1)? {

@@ -7,15 +7,18 @@ use runlog_model::RunId;
 use crate::error::{Error, Result};
 use crate::maintain::delete::record_deletions;
 use crate::maintain::maintenance::Maintenance;
+use crate::maintain::seal::rebuild::ReplacedSegments;
 use crate::maintain::verify::{ObjectRow, VerifyReport};
 
 impl Maintenance {
     /// Restores a damaged object from a copy that has it, or else writes the logs anew of which it has records. Returns
-    /// false, and notes the reason for each run, if that is not possible for all of them.
+    /// false, and notes the reason for each run, if that is not possible for all of them. `replaced` is read once for
+    /// all objects that are repaired.
     pub(crate) async fn repair_object(
         &self,
         row: &ObjectRow,
         copy: Option<&Self>,
+        replaced: &mut Option<ReplacedSegments>,
         verified: &mut VerifyReport,
     ) -> Result<bool> {
         if let Some(copy) = copy
@@ -40,12 +43,14 @@ impl Maintenance {
             };
             left.push((id, reason));
         }
-        let ids: Vec<String> = left.iter().map(|(id, _)| id.clone()).collect();
-        let replaced = self.replaced_slices(&ids, &row.id).await?;
         let mut is_repaired = true;
         for (id, reason) in left {
-            let slices = replaced.get(&id).map_or(&[][..], Vec::as_slice);
-            if let Err(here) = self.rebuild_log(id_of(&id)?, slices, None).await? {
+            let known = match replaced.take() {
+                Some(known) => known,
+                None => self.replaced_segments().await?,
+            };
+            let slices = self.replaced_slices(replaced.insert(known), &id, &row.id).await?;
+            if let Err(here) = self.rebuild_log(id_of(&id)?, &slices, None).await? {
                 verified.note(format!("run {id}: not repaired: {}", reason.unwrap_or(here)));
                 is_repaired = false;
             }

@@ -18,7 +18,7 @@ use crate::maintain::delete::{DeletedLog, LogSnapshot};
 use crate::maintain::maintenance::Maintenance;
 use crate::tables::runs::no_such_run;
 
-/// The retention of a workspace. An absent field is no limit.
+/// The retention of a workspace. An absent field means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
     /// Days after the end of a run, or after its last record if it has not ended.
@@ -423,7 +423,7 @@ impl RetentionPass<'_> {
                     return Err(error);
                 }
                 let error: &dyn std::error::Error = &error;
-                warn!(error, run.id = run.id, "a log that is kept no longer could not be deleted, and will be later");
+                warn!(error, run.id = run.id, "an expired log could not be deleted; it will be retried");
                 Ok(false)
             }
         }

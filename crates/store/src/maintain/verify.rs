@@ -97,7 +97,7 @@ struct SummaryOfRun {
 
 /// The contents of the slices of a run.
 #[derive(Default)]
-struct Counted {
+struct SliceCounts {
     records: u64,
     severities: SeverityCounts,
     /// A bit for each arrival number that was found.
@@ -160,7 +160,7 @@ impl Maintenance {
         verified: &mut VerifyReport,
         progress: &mut (impl FnMut(VerifyProgress) + Send),
     ) -> Result<()> {
-        let mut after = String::new();
+        let (mut after, mut replaced) = (String::new(), None);
         loop {
             let rows: Vec<ObjectRow> = sqlx::query_as(
                 "SELECT id, object_key, bytes, records, sha256, damaged_at FROM segments WHERE id > $1 ORDER BY id LIMIT 200",
@@ -179,7 +179,7 @@ impl Maintenance {
                     // A segment that was swept since its row was read is no problem.
                     if self.is_named(&row.object_key).await? {
                         verified.problem(format!("object {}: {problem}", row.object_key));
-                        if repair && self.repair_object(&row, copy, verified).await? {
+                        if repair && self.repair_object(&row, copy, &mut replaced, verified).await? {
                             verified.repaired += 1;
                         }
                     }
@@ -281,8 +281,10 @@ impl Maintenance {
             .bind(run.records.saturating_as::<i64>())
             .fetch_all(self.core.catalog().read())
             .await?;
-            let mut counted =
-                Counted { arrivals: vec![0; run.records.saturating_as::<usize>().div_ceil(64)], ..Counted::default() };
+            let mut counted = SliceCounts {
+                arrivals: vec![0; run.records.saturating_as::<usize>().div_ceil(64)],
+                ..SliceCounts::default()
+            };
             for slice in &slices {
                 if let Err(error) = self.count_slice(run_id, slice, run.records, &mut counted).await {
                     counted.problems.push(format!("rows in {}: {}", slice.object_key, error.with_causes()));
@@ -316,7 +318,7 @@ impl Maintenance {
         }
     }
 
-    async fn count_slice(&self, run_id: RunId, slice: &Slice, records: u64, counted: &mut Counted) -> Result<()> {
+    async fn count_slice(&self, run_id: RunId, slice: &Slice, records: u64, counted: &mut SliceCounts) -> Result<()> {
         let file =
             SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
                 .await?;
@@ -422,7 +424,7 @@ impl Maintenance {
                     Ok(kept) if run_epoch == Some(kept.log.epoch.saturating_as::<i64>()) && run_records > Some(0) => {
                         continue;
                     }
-                    Ok(_) => format!("the summary of run {run} is of a log that is gone"),
+                    Ok(_) => format!("the summary of run {run} belongs to a deleted log"),
                 };
                 verified.problem(problem);
                 if repair {
@@ -450,7 +452,7 @@ impl Maintenance {
             after.clone_from(last);
             for (run, is_current) in runs {
                 if is_current == 0 {
-                    verified.problem(format!("the component metrics of run {run} are of a log that is gone"));
+                    verified.problem(format!("the component metrics of run {run} belong to a deleted log"));
                     if repair {
                         self.remove_stale_components(&run).await?;
                         verified.repaired += 1;

@@ -24,7 +24,7 @@ use crate::objects::connector::BucketConnector;
 use crate::objects::keys;
 use crate::objects::metering::{Metered, ObjectCounts};
 use crate::objects::read_retry::BucketReads;
-use crate::objects::s3_signing::{S3Place, S3Signing};
+use crate::objects::s3_signing::{S3Location, S3Signing};
 use crate::settings::SecretUrl;
 use crate::simulation::Simulation;
 
@@ -214,35 +214,37 @@ fn retries() -> RetryConfig {
 }
 
 fn build(url: &SecretUrl, prefix: &Path) -> object_store::Result<(Arc<dyn Bucket>, Option<S3Signing>)> {
-    let mut place = url.url().clone();
-    place.set_query(None);
+    let mut location = url.url().clone();
+    location.set_query(None);
     let options = url.url().query_pairs();
     let connector = BucketConnector::default();
-    Ok(match place.scheme() {
+    Ok(match location.scheme() {
         "s3" => {
             let mut builder =
-                AmazonS3Builder::from_env().with_retry(retries()).with_http_connector(connector).with_url(place);
+                AmazonS3Builder::from_env().with_retry(retries()).with_http_connector(connector).with_url(location);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
-            let place = url.url().host_str().and_then(|bucket| S3Place::of(&builder, bucket, prefix));
+            let location = url.url().host_str().and_then(|bucket| S3Location::of(&builder, bucket, prefix));
             let bucket: Arc<AmazonS3> = Arc::new(builder.build()?);
-            let signing = place.map(|place| S3Signing::new(&bucket, place));
+            let signing = location.map(|location| S3Signing::new(&bucket, location));
             (bucket, signing)
         }
         "gs" => {
             let mut builder = GoogleCloudStorageBuilder::from_env()
                 .with_retry(retries())
                 .with_http_connector(connector)
-                .with_url(place);
+                .with_url(location);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }
             (Arc::new(builder.build()?), None)
         }
         _ => {
-            let mut builder =
-                MicrosoftAzureBuilder::from_env().with_retry(retries()).with_http_connector(connector).with_url(place);
+            let mut builder = MicrosoftAzureBuilder::from_env()
+                .with_retry(retries())
+                .with_http_connector(connector)
+                .with_url(location);
             for (name, value) in options {
                 builder = builder.with_config(name.parse()?, value);
             }

@@ -17,7 +17,7 @@ use parquet::errors::ParquetError;
 use runlog_model::causes;
 use tokio::io::AsyncWriteExt;
 
-use crate::error::{Error, ErrorKind, Result, is_of_no_bucket};
+use crate::error::{Error, ErrorKind, Result, is_missing_bucket};
 use crate::limits;
 use crate::objects::backend::Objects;
 use crate::permissions::{create_output_folder, share_output};
@@ -108,7 +108,7 @@ impl BucketFile {
 
 /// An error of the bucket itself, or of writing to it.
 fn unwritable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    if causes(&error).filter_map(|error| error.downcast_ref()).any(is_of_no_bucket) {
+    if causes(&error).filter_map(|error| error.downcast_ref()).any(is_missing_bucket) {
         return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: the bucket is not there; make it"));
     }
     Error::caused(ErrorKind::Unavailable, format!("cannot write {name}"), error)

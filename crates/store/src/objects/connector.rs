@@ -107,7 +107,7 @@ mod tests {
 
     /// "connection was not ready": a read, or a write, failed at once where it was to wait for the bucket.
     #[tokio::test]
-    async fn what_was_not_sent_is_sent_again() {
+    async fn unsent_requests_are_retried() {
         let error = not_ready().await;
         assert!(format!("{error:?}").contains("connection was not ready"), "{error:?}");
         let bucket = AmazonS3Builder::new()

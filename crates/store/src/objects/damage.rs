@@ -45,11 +45,11 @@ impl Damage {
                     debug!(object.key = key, "a log was deleted while it was read")
                 }
                 Ok(_) => {
-                    let next = "`runlog archive verify` tells which runs it holds";
-                    warn!(object.key = key, problem, "an object of records is damaged or gone; {next}");
+                    let next = "`runlog archive verify` lists the runs in it";
+                    warn!(object.key = key, problem, "an object with records is damaged or missing; {next}");
                 }
                 Err(error) => {
-                    warn!(object.key = key, problem, %error, "an object is damaged or gone, and cannot be recorded so");
+                    warn!(object.key = key, problem, %error, "a damaged or missing object could not be recorded");
                     damage.recorded.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
                 }
             }

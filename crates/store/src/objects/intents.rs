@@ -180,7 +180,7 @@ impl Intents {
             }
         }
         if expired > 0 {
-            info!(intents_count = expired, "objects whose writing was broken off are removed");
+            info!(intents_count = expired, "incomplete objects are removed");
         }
         Ok(expired)
     }

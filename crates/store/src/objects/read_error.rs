@@ -19,14 +19,14 @@ const ABSENT_KEY: &str = "probe/absent";
 /// bad sector, a file of another owner, or an object that was moved to an archive tier. Otherwise, one such object would
 /// look like an outage that never ends, to everything that waits for the store to come back.
 pub(crate) async fn read_error(objects: &Arc<dyn ObjectStore>, error: object_store::Error) -> Error {
-    if is_of_object_alone(objects, &error).await {
+    if is_object_error(objects, &error).await {
         return Error::caused(ErrorKind::Corrupt, "it cannot be read, although the object store answers", error);
     }
     error.into()
 }
 
 /// True for the error of a request that the object store refuses for this object, though it answers others.
-pub(crate) async fn is_of_object_alone(objects: &Arc<dyn ObjectStore>, error: &object_store::Error) -> bool {
+pub(crate) async fn is_object_error(objects: &Arc<dyn ObjectStore>, error: &object_store::Error) -> bool {
     is_of_one_object(error)
         && matches!(objects.head(&Path::from(ABSENT_KEY)).await, Err(object_store::Error::NotFound { .. }))
 }
@@ -35,7 +35,7 @@ pub(crate) async fn is_of_object_alone(objects: &Arc<dyn ObjectStore>, error: &o
 pub(crate) fn listed(objects: &Arc<dyn ObjectStore>, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
     let without_unreadable = |item: Result<ObjectMeta>| async {
         match item {
-            Err(error) if is_of_file(&error) == Some(true) => {
+            Err(error) if is_permanent_file_error(&error) == Some(true) => {
                 warn!(error = error_chain(&error), "a file among the objects cannot be listed, and is left out");
                 None
             }
@@ -47,11 +47,11 @@ pub(crate) fn listed(objects: &Arc<dyn ObjectStore>, prefix: &Path) -> BoxStream
 
 /// True for errors that another attempt does not mend, and which need not be of the whole store.
 fn is_of_one_object(error: &object_store::Error) -> bool {
-    is_of_file(error).unwrap_or(matches!(error, object_store::Error::PermissionDenied { .. }))
+    is_permanent_file_error(error).unwrap_or(matches!(error, object_store::Error::PermissionDenied { .. }))
 }
 
 /// True for errors of a file that another attempt does not mend; `None` if it is no error of a file.
-fn is_of_file(error: &object_store::Error) -> Option<bool> {
+fn is_permanent_file_error(error: &object_store::Error) -> Option<bool> {
     let cause = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>())?;
     // What comes without a number of an error does not come from the kernel, but from a library, of a connection.
     Some(cause.raw_os_error().is_some() && !is_transient(cause))

@@ -172,12 +172,12 @@ impl Reading {
                 Ok(Some(Err(error))) => error,
                 Err(_) => silent(&self.key),
             };
-            self.go_on(error).await?;
+            self.resume(error).await?;
         }
     }
 
     /// Requests the rest; returns the error if that cannot help.
-    async fn go_on(&mut self, mut error: Error) -> Result<()> {
+    async fn resume(&mut self, mut error: Error) -> Result<()> {
         loop {
             if self.breaks >= limits::BUCKET_BREAKS_MAX {
                 return Err(error);

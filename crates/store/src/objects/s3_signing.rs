@@ -25,7 +25,7 @@ const DEFAULT_REGION: &str = "us-east-1";
 
 /// Where clients send requests for which they have signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BucketPlace {
+pub struct BucketLocation {
     /// The endpoint, without the bucket.
     pub endpoint: String,
     /// The region of the bucket.
@@ -53,8 +53,8 @@ impl fmt::Debug for SignedRequest {
 }
 
 /// The bucket as it is configured, before it is opened.
-pub(crate) struct S3Place {
-    place: BucketPlace,
+pub(crate) struct S3Location {
+    location: BucketLocation,
     /// The addresses of the folder of all objects, each with a slash at its end: with the bucket in the path, and in the
     /// host.
     roots: Vec<Url>,
@@ -63,10 +63,10 @@ pub(crate) struct S3Place {
 /// Signs requests for objects of a bucket.
 pub(crate) struct S3Signing {
     credentials: AwsCredentialProvider,
-    place: S3Place,
+    location: S3Location,
 }
 
-impl S3Place {
+impl S3Location {
     /// `None` if requests to the bucket have no signature of the usual kind.
     pub(crate) fn of(builder: &AmazonS3Builder, bucket: &str, prefix: &Path) -> Option<Self> {
         let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
@@ -102,7 +102,7 @@ impl S3Place {
             roots.push(in_host);
         }
         let endpoint = endpoint.as_str().trim_end_matches('/').to_owned();
-        Some(Self { place: BucketPlace { endpoint, region, is_path_style: !is_in_host }, roots })
+        Some(Self { location: BucketLocation { endpoint, region, is_path_style: !is_in_host }, roots })
     }
 
     /// The address and the key of the object that a URL names; `None` if it is anything else than the plain address of an
@@ -127,17 +127,17 @@ impl S3Place {
 }
 
 impl S3Signing {
-    pub(crate) fn new(bucket: &AmazonS3, place: S3Place) -> Self {
-        Self { credentials: bucket.credentials().clone(), place }
+    pub(crate) fn new(bucket: &AmazonS3, location: S3Location) -> Self {
+        Self { credentials: bucket.credentials().clone(), location }
     }
 
-    pub(crate) fn place(&self) -> &BucketPlace {
-        &self.place.place
+    pub(crate) fn location(&self) -> &BucketLocation {
+        &self.location.location
     }
 
     /// The key of the object that a URL names.
     pub(crate) fn key_of(&self, uri: &str) -> Option<String> {
-        self.place.object_at(uri).map(|(_, key)| key)
+        self.location.object_at(uri).map(|(_, key)| key)
     }
 
     /// Signs a request that reads an object. `None` if it does anything else, or asks for more by its headers.
@@ -152,7 +152,7 @@ impl S3Signing {
             "HEAD" => Method::HEAD,
             _ => return Ok(None),
         };
-        let Some((url, _)) = self.place.object_at(uri) else { return Ok(None) };
+        let Some((url, _)) = self.location.object_at(uri) else { return Ok(None) };
         let Some((signed, others)) = divided(headers) else { return Ok(None) };
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
@@ -160,7 +160,7 @@ impl S3Signing {
         *request.uri_mut() = uri;
         request.headers_mut().extend(signed);
         let credential = self.credentials.get_credential().await?;
-        let authorizer = AwsAuthorizer::new(&credential, "s3", &self.place.place.region);
+        let authorizer = AwsAuthorizer::new(&credential, "s3", &self.location.location.region);
         authorizer.try_authorize(&mut request, None)?;
         let mut headers = others;
         for (name, value) in request.headers() {
@@ -210,8 +210,8 @@ mod tests {
         for (name, value) in options.iter().chain(&[("access_key_id", "engine"), ("secret_access_key", "secret")]) {
             builder = builder.with_config(name.parse().unwrap(), *value);
         }
-        let place = S3Place::of(&builder, "logs", &Path::from(prefix)).unwrap();
-        S3Signing::new(&builder.build().unwrap(), place)
+        let location = S3Location::of(&builder, "logs", &Path::from(prefix)).unwrap();
+        S3Signing::new(&builder.build().unwrap(), location)
     }
 
     #[track_caller]
@@ -256,14 +256,14 @@ mod tests {
         let in_path = signing(&[("region", "eu-central-1")], "");
         let in_host = signing(&[("region", "eu-central-1"), ("virtual_hosted_style_request", "true")], "");
         for signing in [&in_path, &in_host] {
-            assert_eq!(signing.place().endpoint, "https://s3.eu-central-1.amazonaws.com");
+            assert_eq!(signing.location().endpoint, "https://s3.eu-central-1.amazonaws.com");
             check(signing, "https://s3.eu-central-1.amazonaws.com/logs/lake/a.avro", Some("lake/a.avro"));
             check(signing, "https://logs.s3.eu-central-1.amazonaws.com/lake/a.avro", Some("lake/a.avro"));
             check(signing, "https://logs.s3.eu-central-1.amazonaws.com:443/lake/a.avro", Some("lake/a.avro"));
             check(signing, "https://other.s3.eu-central-1.amazonaws.com/lake/a.avro", None);
             check(signing, "https://s3.eu-west-1.amazonaws.com/logs/lake/a.avro", None);
         }
-        assert!(in_path.place().is_path_style && !in_host.place().is_path_style);
+        assert!(in_path.location().is_path_style && !in_host.location().is_path_style);
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ use crate::page::file::{FrameCutter, PageFileWriter, PageFrames, WrittenPage};
 use crate::tables::runs::LogState;
 
 /// How often a node polls for pages that were requested through another node. Unit: milliseconds.
-const LOOK_EVERY_MS: u64 = 1_000;
+const POLL_INTERVAL_MS: u64 = 1_000;
 
 /// The row of a claimed page.
 #[derive(Debug, FromRow)]
@@ -77,7 +77,7 @@ impl Pages {
                     look = false;
                 }
                 () = self.builds().work_available.notified() => {}
-                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
+                () = tokio::time::sleep(Duration::from_millis(POLL_INTERVAL_MS)) => {}
             }
         }
         for places in [&self.builds().slots, &self.builds().long_slots] {
@@ -180,7 +180,7 @@ impl Pages {
             Err(error) => {
                 self.record_failure(&page, &error).await?;
                 // Where the bucket is away, nothing of the file is there, or the sweep finds it.
-                if !is_of_something_away(&error) {
+                if !is_outage(&error) {
                     let _ = self.core.objects().delete(&object_key).await;
                 }
                 return Err(error);
@@ -229,7 +229,7 @@ impl Pages {
 
     /// Leaves a page to the next attempt. An attempt that failed because a dependency was unavailable does not count.
     async fn record_failure(&self, page: &PageToBuild, error: &Error) -> Result<()> {
-        let statement = match is_of_something_away(error) {
+        let statement = match is_outage(error) {
             true => {
                 let delay_ms = (1_000 << page.attempts_away.clamp(0, 10)).min(limits::PAGE_UNAVAILABLE_RETRY_MS_MAX);
                 let retry_at = self.lease_now().await?.plus_millis(delay_ms);
@@ -395,7 +395,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
 }
 
 /// True when the same build may succeed once a dependency is available again.
-fn is_of_something_away(error: &Error) -> bool {
+fn is_outage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
 }
 
@@ -404,8 +404,11 @@ fn log_failure(outcome: Result<()>) {
         Ok(()) => {}
         // The log was deleted meanwhile, and the request with it.
         Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
-        Err(error) if is_of_something_away(&error) => {
-            warn!(error = &error as &dyn std::error::Error, "a log file is built later: something is away");
+        Err(error) if is_outage(&error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "a log file will be built later: a dependency is unavailable"
+            );
         }
         Err(error) => error!(error = &error as &dyn std::error::Error, "a log file could not be built"),
     }

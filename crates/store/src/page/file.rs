@@ -270,7 +270,7 @@ impl Pages {
                     None => {}
                 }
                 self.build_if_needed(key).await;
-                let _ = tokio::time::timeout(LOOK_AGAIN, built.recv()).await;
+                let _ = tokio::time::timeout(REREAD_INTERVAL, built.recv()).await;
             }
         };
         let wait = Duration::from_millis(limits::PAGE_REBUILD_MS);
@@ -337,7 +337,7 @@ impl Pages {
         let expected = stored_bytes(&page.frames);
         let name = &page.object_key;
         match length {
-            None => return Ok(Some(format!("page file {name} is gone"))),
+            None => return Ok(Some(format!("page file {name} is missing"))),
             Some(length) if length != expected => {
                 return Ok(Some(format!("page file {name} has {length} bytes where the catalog says {expected}")));
             }
@@ -402,20 +402,20 @@ impl PageReader {
 
     /// Like [`plain`](Self::plain), with the first bytes read, so that the caller can still report an error.
     pub async fn begin_plain(self, range: Range<u64>) -> Result<PageBytes> {
-        begun(self.plain(range)).await
+        with_first_bytes(self.plain(range)).await
     }
 
     /// The whole file as one zstd stream, with the first bytes read, and its length. `None` when it is not stored
     /// compressed.
     pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
         let Some(length) = self.zstd_bytes else { return Ok(None) };
-        match begun(self.clone().zstd()).await {
+        match with_first_bytes(self.clone().zstd()).await {
             Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_rebuilt => {
                 let again = self.rebuilt(damage).await?;
                 let Some(length) = again.zstd_bytes else { return Ok(None) };
-                Ok(Some((length, begun(again.zstd()).await?)))
+                Ok(Some((length, with_first_bytes(again.zstd()).await?)))
             }
-            begun => Ok(Some((length, begun?))),
+            with_first_bytes => Ok(Some((length, with_first_bytes?))),
         }
     }
 
@@ -516,10 +516,10 @@ impl PageReader {
 }
 
 /// How often to check for a page that another node may be building again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const REREAD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The same stream, with its first bytes read.
-async fn begun(mut bytes: PageBytes) -> Result<PageBytes> {
+async fn with_first_bytes(mut bytes: PageBytes) -> Result<PageBytes> {
     let first = bytes.try_next().await?;
     Ok(stream::iter(first.map(Ok)).chain(bytes).boxed())
 }

@@ -16,4 +16,4 @@ pub use scan::stream::{Scan, ScanStream};
 pub use search::{HitFields, RecordFilter, SearchCursor, SearchHit, SearchOrder, SearchPage, SearchQuery};
 pub use search_text::{SearchText, SearchTextError};
 pub use streams::{RunRecords, StreamFigures};
-pub use visit::{RecordVisitor, VisitQuery, Visited};
+pub use visit::{RecordVisitor, VisitOutcome, VisitQuery};

@@ -213,6 +213,8 @@ pub struct SearchPage {
     pub unreadable_records: u64,
     /// Their runs; the first hundred.
     pub unreadable_runs: BTreeSet<RunId>,
+    /// The key of one of these objects.
+    pub unreadable_object: Option<String>,
 }
 
 /// A slice's row in the catalog, for a search.
@@ -242,6 +244,8 @@ struct SearchState {
 pub(super) struct Unreadable {
     pub(super) records: u64,
     pub(super) runs: BTreeSet<RunId>,
+    /// One of the objects.
+    pub(super) object: Option<String>,
 }
 
 /// The row groups that may contain the text, by object; `None` for objects without an index. Slices of one object are
@@ -506,6 +510,7 @@ impl SearchState {
             scanned_bytes: self.counts.bytes.load(Ordering::Relaxed),
             unreadable_records: self.unreadable.records,
             unreadable_runs: self.unreadable.runs,
+            unreadable_object: self.unreadable.object,
         })
     }
 }
@@ -562,11 +567,13 @@ enum UnitResult {
 impl Unreadable {
     fn of(unit: &Unit) -> Self {
         let records = unit.slices.iter().map(|slice| slice.records as u64).sum();
-        Self { records, runs: unit.slices.iter().filter_map(|slice| slice.run.id.parse().ok()).collect() }
+        let runs = unit.slices.iter().filter_map(|slice| slice.run.id.parse().ok()).collect();
+        Self { records, runs, object: Some(unit.object_key.to_string()) }
     }
 
     fn add(&mut self, more: Self) {
         self.records = self.records.saturating_add(more.records);
+        self.object = self.object.take().or(more.object);
         self.runs.extend(more.runs);
         while self.runs.len() > limits::UNREADABLE_RUNS_MAX {
             self.runs.pop_last();

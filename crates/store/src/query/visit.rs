@@ -57,7 +57,7 @@ pub trait RecordVisitor: Send + 'static {
 
 /// What came of a visit.
 #[derive(Debug)]
-pub struct Visited<V> {
+pub struct VisitOutcome<V> {
     /// The visitors, in no particular order.
     pub visitors: Vec<V>,
     /// Records that were read, or left out because the index of their file says that none of them matches.
@@ -79,7 +79,11 @@ struct Shared {
 
 impl Query {
     /// Passes each record that fits to one of several visitors, in no particular order.
-    pub async fn visit<V: RecordVisitor>(&self, query: VisitQuery, new_visitor: impl Fn() -> V) -> Result<Visited<V>> {
+    pub async fn visit<V: RecordVisitor>(
+        &self,
+        query: VisitQuery,
+        new_visitor: impl Fn() -> V,
+    ) -> Result<VisitOutcome<V>> {
         let mut words = NeededWords::default();
         let parts = query.message_parts.iter().chain(&query.caseless_parts);
         parts.for_each(|part| words.extend(NeededWords::of(part, false)));
@@ -104,7 +108,7 @@ impl Query {
         let jobs = (0..readers).map(|_| read_share(Arc::clone(&shared), new_visitor()));
         let visitors = stream::iter(jobs).buffer_unordered(readers).try_collect().await?;
         let (records, bytes) = (shared.records.load(Ordering::Relaxed), shared.bytes.load(Ordering::Relaxed));
-        Ok(Visited { visitors, records, bytes })
+        Ok(VisitOutcome { visitors, records, bytes })
     }
 }
 

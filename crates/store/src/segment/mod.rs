@@ -13,4 +13,4 @@ pub(crate) mod values;
 pub(crate) mod word_index;
 pub(crate) mod writer;
 
-pub(crate) use writer::{Form, RunRows, encode, schema, times_column};
+pub(crate) use writer::{FilePurpose, RunRows, encode, schema, times_column};

@@ -17,7 +17,7 @@ use crate::segment::code_index::{self, CodeIndex};
 use crate::segment::term_list::RowGroups;
 use crate::segment::values::{KeyColumns, ValueColumns, column, severities, times};
 use crate::segment::word_index::{self, NeededWords, WordIndex};
-use crate::segment::writer::{COLUMNS, Form, NAME_COLUMNS, times_column};
+use crate::segment::writer::{COLUMNS, FilePurpose, NAME_COLUMNS, times_column};
 use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use az::SaturatingAs;
@@ -658,7 +658,7 @@ pub(crate) fn in_milliseconds(batch: RecordBatch) -> Result<RecordBatch> {
     let Some(times) = batch.column(index).as_any().downcast_ref::<TimestampMicrosecondArray>() else {
         return Ok(batch);
     };
-    let times = times_column(Form::Archive, times.values().iter().map(|time| time.div_euclid(1_000)));
+    let times = times_column(FilePurpose::Archive, times.values().iter().map(|time| time.div_euclid(1_000)));
     let field = field.clone().with_data_type(times.data_type().clone());
     let (mut fields, mut columns) = (batch.schema_ref().fields().to_vec(), batch.columns().to_vec());
     fields[index] = Arc::new(field);
@@ -744,7 +744,7 @@ mod tests {
         let records: Vec<Record> =
             [Some("INFO"), Some("WARN"), None].into_iter().enumerate().map(|(n, it)| named(n as i64, it)).collect();
         let written = [(run(1), columns(&records))];
-        let mut writer = SealedWriter::new(Form::Archive).unwrap();
+        let mut writer = SealedWriter::new(FilePurpose::Archive).unwrap();
         let rows = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(encode(&written).unwrap().0)).unwrap();
         rows.build().unwrap().for_each(|batch| writer.write(&batch.unwrap()).unwrap());
         writer.end_row_group().unwrap();

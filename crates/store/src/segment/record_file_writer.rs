@@ -67,7 +67,7 @@ impl RecordFileWriter {
             columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, records.len()))));
         }
         columns.push(segment::times_column(
-            segment::Form::Archive,
+            segment::FilePurpose::Archive,
             records.iter().map(|filed| filed.record.time.as_millis()),
         ));
         columns.push(Arc::new(Int64Array::from_iter_values(

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::segment::sorted_dictionary::{self, ColumnChunk};
 use crate::segment::values::column;
-use crate::segment::writer::{Form, schema, sealed_properties};
+use crate::segment::writer::{FilePurpose, schema, sealed_properties};
 
 /// Writes a sealed file to memory.
 pub(crate) struct SealedWriter {
@@ -39,7 +39,7 @@ struct RowGroup {
 }
 
 impl SealedWriter {
-    pub(crate) fn new(form: Form) -> Result<Self> {
+    pub(crate) fn new(form: FilePurpose) -> Result<Self> {
         let schema = schema(form);
         let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(sealed_properties()?))?;
         let (file, columns) = writer.into_serialized_writer()?;
@@ -148,18 +148,18 @@ mod tests {
         let number = |row: usize| row.saturating_as::<i64>();
         let texts = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; messages.len()])) };
         let column = |name: &&str| match *name {
-            "time" => times_column(Form::Archive, (0..messages.len()).map(number)),
+            "time" => times_column(FilePurpose::Archive, (0..messages.len()).map(number)),
             "arrival" => Arc::new(Int64Array::from_iter_values((0..messages.len()).map(number))),
             "message" => Arc::new(StringArray::from(messages.to_vec())),
             name => texts(name),
         };
         let columns: Vec<ArrayRef> = COLUMNS.iter().map(column).collect();
-        RecordBatch::try_new(schema(Form::Archive), columns).unwrap()
+        RecordBatch::try_new(schema(FilePurpose::Archive), columns).unwrap()
     }
 
     /// A file with these row groups, each added in parts of `part` rows.
     fn file(row_groups: &[Vec<Option<String>>], part: usize) -> Bytes {
-        file_of(SealedWriter::new(Form::Archive).unwrap(), row_groups, part)
+        file_of(SealedWriter::new(FilePurpose::Archive).unwrap(), row_groups, part)
     }
 
     fn file_of(mut writer: SealedWriter, row_groups: &[Vec<Option<String>>], part: usize) -> Bytes {
@@ -185,7 +185,7 @@ mod tests {
             builder = builder.with_row_selection(RowSelection::from_consecutive_ranges([rows].into_iter(), total));
         }
         let batches: Vec<RecordBatch> = builder.build().unwrap().collect::<Result<_, _>>().unwrap();
-        let all = concat_batches(&schema(Form::Archive), &batches).unwrap();
+        let all = concat_batches(&schema(FilePurpose::Archive), &batches).unwrap();
         let column = all.column_by_name("message").unwrap();
         column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect()
     }
@@ -248,7 +248,7 @@ mod tests {
             part in 1_usize..700,
         ) {
             // Whatever it costs.
-            let writer = SealedWriter { dictionary_percent_max: u64::MAX / 1_000_000, ..SealedWriter::new(Form::Archive).unwrap() };
+            let writer = SealedWriter { dictionary_percent_max: u64::MAX / 1_000_000, ..SealedWriter::new(FilePurpose::Archive).unwrap() };
             let file = file_of(writer, &row_groups, part);
             prop_assert_eq!(has_dictionary(&file, 0), row_groups[0].iter().any(Option::is_some));
             prop_assert_eq!(messages(&file, None), row_groups.concat());

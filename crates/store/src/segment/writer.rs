@@ -12,7 +12,7 @@
 //! Rows are in order of (run, time, arrival), so that a range of time is a range of rows (decision 0005).
 //!
 //! Sealed files for lakehouses have `time` in microseconds, because Apache Iceberg knows no milliseconds, and three more
-//! columns, `task_id`, `task_name` and `run_status`, because engines know nothing of the catalog ([`Form::Lake`]).
+//! columns, `task_id`, `task_name` and `run_status`, because engines know nothing of the catalog ([`FilePurpose::Lake`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(crate) fn may_be_null(column: &str) -> bool {
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum FilePurpose {
     /// This archive: [`COLUMNS`].
     Archive,
     /// Lakehouses as well: [`LAKE_COLUMNS`].
@@ -99,7 +99,7 @@ pub(crate) struct RunRows {
 pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u8>, Vec<RunRows>)> {
     let mut bytes = Vec::new();
     let mut writer =
-        ArrowWriter::try_new(&mut bytes, schema(Form::Archive), Some(properties(SEGMENT_ZSTD_LEVEL)?.build()))?;
+        ArrowWriter::try_new(&mut bytes, schema(FilePurpose::Archive), Some(properties(SEGMENT_ZSTD_LEVEL)?.build()))?;
     let (mut parts, mut first_row) = (Vec::with_capacity(runs.len()), 0);
     for (run_id, new) in runs {
         let new: Vec<&RecordColumns> = new.iter().map(|columns| &**columns).collect();
@@ -132,11 +132,11 @@ pub(crate) fn encode(runs: &[(RunId, Vec<Arc<RecordColumns>>)]) -> Result<(Vec<u
         first_row += records;
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(run_id.to_string(), records))),
-            times_column(Form::Archive, columns.times.iter().copied()),
+            times_column(FilePurpose::Archive, columns.times.iter().copied()),
             Arc::new(Int64Array::from_iter_values(arrivals.iter().map(|arrival| i64::from(*arrival)))),
         ];
         arrays.extend(columns.texts.iter().map(|column| Arc::new(column.clone()) as ArrayRef));
-        writer.write(&RecordBatch::try_new(schema(Form::Archive), arrays)?)?;
+        writer.write(&RecordBatch::try_new(schema(FilePurpose::Archive), arrays)?)?;
     }
     writer.close()?;
     Ok((bytes, parts))
@@ -181,20 +181,20 @@ fn renumber(arrivals: &mut [u32]) {
 }
 
 /// A column of instants. Unit: epoch milliseconds.
-pub(crate) fn times_column(form: Form, times: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn times_column(form: FilePurpose, times: impl Iterator<Item = i64>) -> ArrayRef {
     match form {
-        Form::Archive => Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")),
-        Form::Lake => {
+        FilePurpose::Archive => Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")),
+        FilePurpose::Lake => {
             let times = times.map(|ms| ms.saturating_mul(1_000));
             Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
         }
     }
 }
 
-pub(crate) fn schema(form: Form) -> SchemaRef {
+pub(crate) fn schema(form: FilePurpose) -> SchemaRef {
     let (columns, unit) = match form {
-        Form::Archive => (&COLUMNS[..], TimeUnit::Millisecond),
-        Form::Lake => (&LAKE_COLUMNS[..], TimeUnit::Microsecond),
+        FilePurpose::Archive => (&COLUMNS[..], TimeUnit::Millisecond),
+        FilePurpose::Lake => (&LAKE_COLUMNS[..], TimeUnit::Microsecond),
     };
     let fields = columns.iter().enumerate().map(|(index, name)| {
         let kind = match *name {

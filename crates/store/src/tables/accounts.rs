@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{NewServiceAccount, NewUser, ServiceAccountBody, TokenBody, UserBody, UserUpdate};
+use runlog_model::workspaces::{Right, Rights};
 use runlog_model::{EnvironmentId, Timestamp, WorkspaceId};
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
@@ -365,7 +365,7 @@ impl Accounts {
                     .fetch_optional(&mut *transaction)
                     .await?;
                 let name = name.ok_or_else(|| Error::not_found("there is no user with this id"))?;
-                delete_what_belongs_to(&mut transaction, CallerKind::User, id).await?;
+                delete_owned_rows(&mut transaction, CallerKind::User, id).await?;
                 for statement in ["DELETE FROM tokens WHERE user_id = $1", "DELETE FROM users WHERE id = $1"] {
                     sqlx::query(statement).bind(id).execute(&mut *transaction).await?;
                 }
@@ -552,7 +552,7 @@ impl Accounts {
                 if done.rows_affected() == 0 {
                     return Err(Error::not_found("there is no service account with this id"));
                 }
-                delete_what_belongs_to(&mut transaction, CallerKind::ServiceAccount, id).await?;
+                delete_owned_rows(&mut transaction, CallerKind::ServiceAccount, id).await?;
                 self.core.commit_change(transaction, None).await
             })
             .await
@@ -597,7 +597,7 @@ async fn refuse_managed(connection: &mut Connection, user_id: &str) -> Result<()
     }
 }
 
-async fn delete_what_belongs_to(connection: &mut Connection, kind: CallerKind, id: &str) -> Result<()> {
+async fn delete_owned_rows(connection: &mut Connection, kind: CallerKind, id: &str) -> Result<()> {
     for table in ["rights", "sessions", "saved_queries"] {
         sqlx::query(AssertSqlSafe(format!("DELETE FROM {table} WHERE caller_kind = $1 AND caller_id = $2")))
             .bind(kind.as_str())

@@ -566,7 +566,7 @@ impl Alerts {
     }
 
     /// True if a subject was over several times within the last hour, so that its end is not told at once.
-    pub async fn comes_and_goes(&self, rule: &str, subject: &str) -> Result<bool> {
+    pub async fn is_flapping(&self, rule: &str, subject: &str) -> Result<bool> {
         let ends: i64 = sqlx::query_scalar(ENDS)
             .bind(rule)
             .bind(subject)
@@ -618,7 +618,7 @@ impl Alerts {
                     .execute(&mut *transaction)
                     .await?;
                     for recovery in recoveries {
-                        queued += tell_end(&mut transaction, state, body, recovery, due_at, now).await?;
+                        queued += queue_end(&mut transaction, state, body, recovery, due_at, now).await?;
                     }
                 }
                 transaction.commit().await?;
@@ -940,7 +940,7 @@ impl Alerts {
     }
 
     /// Returns the first run that began after another one that did not: of the same task, or on the same engine.
-    pub async fn run_begun_after(&self, misfired: RunId) -> Result<Option<RunId>> {
+    pub async fn run_started_after(&self, misfired: RunId) -> Result<Option<RunId>> {
         let id: Option<String> = sqlx::query_scalar(
             "SELECT r.id FROM runs m JOIN runs r ON r.triggered_at > m.triggered_at
              WHERE m.id = $1 AND (r.task_id = m.task_id OR r.runtime = m.runtime) AND r.started_at IS NOT NULL
@@ -1280,7 +1280,7 @@ async fn is_repeated(transaction: &mut Connection, alert: &NewAlert, now: i64) -
 }
 
 /// Queues the end of a subject for a destination, if that was told of it.
-async fn tell_end(
+async fn queue_end(
     transaction: &mut Connection,
     state: &AlertState,
     body: &str,

@@ -9,8 +9,8 @@
 //!
 //! The column `state` has these words; in code they are running, pending, excluded and missing.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 
 use az::SaturatingAs;
 use runlog_model::log_absence::{AbsenceFacts, UpstreamLog};
@@ -35,11 +35,11 @@ use crate::tables::tenant_audit_logs::{self, AuditLogCollection};
 use crate::{failpoint, limits};
 
 /// Most runs that one query looks up.
-const LOOKED_UP_TOGETHER: usize = 500;
+const LOOKUP_BATCH: usize = 500;
 
 /// Runs that can be claimed.
 #[derive(Clone, Copy)]
-struct Claimable {
+struct ClaimableRuns {
     /// The condition on their state.
     condition: &'static str,
     /// The column with the time from which on.
@@ -47,13 +47,19 @@ struct Claimable {
 }
 
 /// Ended runs whose logs are to be fetched.
-const DUE: Claimable = Claimable { condition: "state = 'due'", time: "due_at" };
+const DUE: ClaimableRuns = ClaimableRuns { condition: "state = 'due'", time: "due_at" };
 
 /// Running runs.
-const RUNNING: Claimable = Claimable { condition: "state = 'going'", time: "looked_at" };
+const RUNNING: ClaimableRuns = ClaimableRuns { condition: "state = 'going'", time: "looked_at" };
 
 /// Ended runs whose component metrics are to be fetched.
-const MEASURABLE: Claimable = Claimable { condition: "state IN ('landed', 'no_log')", time: "metrics_due_at" };
+const MEASURABLE: ClaimableRuns = ClaimableRuns { condition: "state IN ('landed', 'no_log')", time: "metrics_due_at" };
+
+/// 1 if the upstream says that a run is of a Route or Data Service, or that it has no log because it is one; otherwise 0. The
+/// description is JSON without white space.
+const IS_LONG_LIVED: &str = "CAST(CASE WHEN c.body LIKE '%\"executionKind\":\"ROUTE\"%'
+    OR c.body LIKE '%\"executionKind\":\"DATA_SERVICE\"%' OR c.body LIKE '%\"logAbsence\":\"LONG_LIVED\"%'
+    THEN 1 ELSE 0 END AS BIGINT)";
 
 /// A run as an upstream lists it.
 #[derive(Debug, Clone)]
@@ -281,7 +287,7 @@ impl Collection {
     pub async fn upsert_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
         let now = self.core.now().as_millis();
         let mut counts = UpsertCounts::default();
-        for some in runs.chunks(LOOKED_UP_TOGETHER) {
+        for some in runs.chunks(LOOKUP_BATCH) {
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
             looking.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
@@ -472,7 +478,7 @@ impl Collection {
         &self,
         upstream: &str,
         until: Timestamp,
-        (Claimable { condition, time }, latest): (Claimable, Timestamp),
+        (ClaimableRuns { condition, time }, latest): (ClaimableRuns, Timestamp),
         returned: &'static str,
     ) -> Result<Option<R>>
     where
@@ -662,7 +668,7 @@ impl Collection {
         error: &str,
         retry_at: Timestamp,
     ) -> Result<()> {
-        self.set_components_back(upstream, claimed, error, retry_at, 1).await
+        self.retry_components_later(upstream, claimed, error, retry_at, 1).await
     }
 
     /// Records why component metrics could not be fetched, if the reason is not in the run: the attempt does not count.
@@ -673,10 +679,10 @@ impl Collection {
         error: &str,
         retry_at: Timestamp,
     ) -> Result<()> {
-        self.set_components_back(upstream, claimed, error, retry_at, 0).await
+        self.retry_components_later(upstream, claimed, error, retry_at, 0).await
     }
 
-    async fn set_components_back(
+    async fn retry_components_later(
         &self,
         upstream: &str,
         claimed: &ClaimedComponents,
@@ -772,7 +778,7 @@ impl Collection {
     /// Returns those of these runs whose complete log is in the archive.
     pub async fn landed_among(&self, upstream: &str, runs: &[RunId]) -> Result<Vec<RunId>> {
         let mut landed = Vec::new();
-        for some in runs.chunks(LOOKED_UP_TOGETHER) {
+        for some in runs.chunks(LOOKUP_BATCH) {
             let mut looking = Sql::new("SELECT run_id FROM collected_runs WHERE state = 'landed' AND upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
             looking.push_list(some.iter().map(ToString::to_string)).push(")");
@@ -780,6 +786,20 @@ impl Collection {
             landed.extend(some.iter().filter(|run| ids.contains(&(run.to_string(),))));
         }
         Ok(landed)
+    }
+
+    /// Returns which of these runs are known to have ended.
+    pub async fn ended_among(&self, upstream: &str, runs: &[RunId]) -> Result<HashSet<RunId>> {
+        let mut ended = HashSet::new();
+        for some in runs.chunks(LOOKUP_BATCH) {
+            let mut looking =
+                Sql::new("SELECT run_id FROM collected_runs WHERE state NOT IN ('going', 'gone') AND upstream = ");
+            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
+            looking.push_list(some.iter().map(ToString::to_string)).push(")");
+            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            ended.extend(ids.iter().filter_map(|(id,)| id.parse::<RunId>().ok()));
+        }
+        Ok(ended)
     }
 
     /// Records a failed attempt.
@@ -913,7 +933,7 @@ impl Collection {
     /// Records that a collector is running. Returns the running collectors of its host, including itself: those that
     /// reported in the last `life_ms` milliseconds.
     pub async fn heartbeat(&self, collector: &CollectorHeartbeat, life_ms: i64) -> Result<Vec<CollectorHeartbeat>> {
-        let now = self.core.now();
+        let now = self.core.catalog_now().await?;
         sqlx::query(
             "INSERT INTO collectors (host, id, seen_at, per_minute, requests_left, requests, repeated, limited)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -946,7 +966,7 @@ impl Collection {
             "SELECT host, id, seen_at, per_minute, requests_left, requests, repeated, limited FROM collectors
              WHERE seen_at >= $1 ORDER BY host, id",
         )
-        .bind(self.core.now().plus_millis(-life_ms).as_millis())
+        .bind(self.core.catalog_now().await?.plus_millis(-life_ms).as_millis())
         .fetch_all(self.core.catalog().read())
         .await?)
     }
@@ -970,8 +990,10 @@ impl Collection {
         Ok(until.map(Timestamp::clamped))
     }
 
-    /// Records until when the runs of an upstream were listed; an earlier time than before is ignored.
+    /// Records until when the runs of an upstream were listed; an earlier time than before is ignored. A node whose clock is
+    /// ahead has listed runs until now at most.
     pub async fn set_listed_until(&self, upstream: &str, until: Timestamp) -> Result<()> {
+        let until = until.min(self.core.catalog_now().await?);
         sqlx::query(
             "INSERT INTO collected_windows (upstream, listed_until) VALUES ($1, $2)
              ON CONFLICT (upstream) DO UPDATE SET listed_until = excluded.listed_until
@@ -1066,17 +1088,21 @@ impl Collection {
             misfired: i64,
             log_level: Option<String>,
             runtime: Option<String>,
+            is_long_lived: i64,
             runs: i64,
         }
         // The runtime is JSON without white space. Its kind is looked up in the catalog, so that the runs of an engine
         // are one row.
         let kind = "CASE WHEN r.runtime LIKE '%\"type\":\"REMOTE_ENGINE%' THEN 'REMOTE_ENGINE' END";
+        let is_long_lived = IS_LONG_LIVED;
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT r.execution_status AS status, CAST(CASE WHEN r.misfired_reason IS NULL THEN 0 ELSE 1 END AS BIGINT)
-                    AS misfired, r.log_level AS log_level, {kind} AS runtime, COUNT(*) AS runs
+                    AS misfired, r.log_level AS log_level, {kind} AS runtime, {is_long_lived} AS is_long_lived,
+                    COUNT(*) AS runs
              FROM collected_runs c JOIN runs r ON r.id = c.run_id
              WHERE c.upstream = $1 AND c.state = 'no_log' AND r.records = 0
-             GROUP BY r.execution_status, CASE WHEN r.misfired_reason IS NULL THEN 0 ELSE 1 END, r.log_level, {kind}"
+             GROUP BY r.execution_status, CASE WHEN r.misfired_reason IS NULL THEN 0 ELSE 1 END, r.log_level, {kind},
+                {is_long_lived}"
         )))
         .bind(upstream)
         .fetch_all(self.core.catalog().read())
@@ -1089,6 +1115,7 @@ impl Collection {
                 did_not_start: row.misfired != 0 || status == Some(ExecutionStatus::DeployFailed),
                 log_level: row.log_level.as_deref(),
                 kind,
+                is_long_lived: row.is_long_lived != 0,
             };
             let absence = LogAbsence::from_facts(facts, Some(UpstreamLog::None));
             *absences.entry(absence).or_insert(0) += row.runs.saturating_as::<u64>();
@@ -1135,12 +1162,14 @@ pub(crate) async fn absence_of(core: &Core, run: &Run) -> Result<Option<LogAbsen
     if run.records > 0 || run.final_since.is_none() {
         return Ok(None);
     }
-    let state: Option<String> = sqlx::query_scalar(
-        "SELECT state FROM collected_runs WHERE run_id = $1 AND state IN ('no_log', 'landed') ORDER BY state LIMIT 1",
-    )
+    let found: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT c.state, {IS_LONG_LIVED} FROM collected_runs c WHERE c.run_id = $1 AND c.state IN ('no_log', 'landed')
+         ORDER BY c.state LIMIT 1"
+    )))
     .bind(run.id.to_string())
     .fetch_optional(core.catalog().read())
     .await?;
+    let (state, is_long_lived) = found.unzip();
     let upstream = state.map(|state| if state == "no_log" { UpstreamLog::None } else { UpstreamLog::Empty });
-    Ok(Some(LogAbsence::of(run, upstream)))
+    Ok(Some(LogAbsence::of(run, is_long_lived == Some(1), upstream)))
 }

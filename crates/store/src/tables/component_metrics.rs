@@ -60,6 +60,8 @@ pub enum ComponentField {
     ConnectionType,
     /// The name of the connection.
     ConnectionName,
+    /// The position in the order of the service that measured it.
+    Position,
     /// When the component started.
     StartTime,
     /// Number of rows.
@@ -277,7 +279,7 @@ impl Components {
     }
 
     /// Returns the newest run of the task before this one that has component metrics and, if wanted, was successful.
-    pub async fn previous_run(&self, before: &Run, must_be_good: bool) -> Result<Option<Run>> {
+    pub async fn previous_run(&self, before: &Run, must_be_successful: bool) -> Result<Option<Run>> {
         let row: Option<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
                 AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3)) AND r.workspace_id = $5
@@ -287,7 +289,7 @@ impl Components {
         .bind(before.task_id.to_string())
         .bind(before.triggered_at.as_millis())
         .bind(before.id.to_string())
-        .bind(i64::from(must_be_good))
+        .bind(i64::from(must_be_successful))
         .bind(before.workspace_id.to_string())
         .fetch_optional(self.core.catalog().read())
         .await?;
@@ -589,6 +591,7 @@ impl ComponentField {
             Self::ConnectionType => ("m.connection_type", true),
             Self::ConnectionName => ("m.connection_name", true),
             Self::Stacktrace => ("m.stacktrace", true),
+            Self::Position => ("m.position", false),
             Self::StartTime => ("m.started_at", false),
             Self::Rows => ("m.rows_total", false),
             Self::Duration => ("m.duration_ms", false),

@@ -183,7 +183,7 @@ impl ClaimedDelivery {
 
     /// Makes this the delivery of the run as it was when it was claimed, to a sink that takes runs as a whole: records that
     /// arrived between two attempts are delivered with it.
-    pub fn take_whole_run(&mut self) {
+    pub fn extend_to_whole_run(&mut self) {
         self.of_records = self.run.records;
     }
 

@@ -11,7 +11,9 @@ use runlog_model::{ErrorGroupKind, Run, RunId, RunStatus, Severity, TaskId, Time
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::instant;
+use crate::catalog::sql::Sql;
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::parts::Summaries;
 use crate::tables::runs::RunRow;
 use crate::tables::summaries::group_kind;
@@ -162,6 +164,43 @@ impl Summaries {
         Ok(starts.into_iter().map(Timestamp::clamped).collect())
     }
 
+    /// Returns when the newest runs of these tasks were triggered, since then, the newest first: at most `limit` of each
+    /// task. Tasks of other workspaces, and those without such runs, are absent.
+    pub async fn starts_of_tasks(
+        &self,
+        workspace: WorkspaceId,
+        tasks: &[TaskId],
+        since: Timestamp,
+        limit: u64,
+    ) -> Result<HashMap<TaskId, Vec<Timestamp>>> {
+        let mut starts: HashMap<TaskId, Vec<Timestamp>> = HashMap::new();
+        for some in tasks.chunks(limits::START_LOOKUP_BATCH) {
+            let (workspace, since) = (workspace.to_string(), since.as_millis());
+            // The index by task gives the oldest start of each task that counts; it is looked up once for each.
+            let mut listing = Sql::new(
+                "WITH newest AS MATERIALIZED (
+                    SELECT t.id, COALESCE((SELECT n.triggered_at FROM runs n WHERE n.task_id = t.id
+                        AND n.workspace_id = t.workspace_id AND n.triggered_at >= ",
+            );
+            listing.push_bind(since).push(" ORDER BY n.triggered_at DESC LIMIT 1 OFFSET ");
+            listing.push_bind(limit.saturating_sub(1).saturating_as::<i64>()).push("), ").push_bind(since);
+            listing.push(") AS oldest FROM tasks t WHERE t.workspace_id = ").push_bind(workspace.clone());
+            listing.push(" AND t.id IN (").push_list(some.iter().map(ToString::to_string));
+            listing.push(
+                ")) SELECT r.task_id, r.triggered_at FROM newest
+                    JOIN runs r ON r.task_id = newest.id AND r.triggered_at >= newest.oldest AND r.workspace_id = ",
+            );
+            listing.push_bind(workspace).push(" ORDER BY r.task_id, r.triggered_at DESC");
+            let rows: Vec<(String, i64)> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
+            for (task, start) in rows {
+                starts.entry(task_id_of(&task)?).or_default().push(Timestamp::clamped(start));
+            }
+        }
+        // Several runs may have been triggered at the same moment as the oldest.
+        starts.values_mut().for_each(|starts| starts.truncate(limit.saturating_as()));
+        Ok(starts)
+    }
+
     /// Returns a run, and the runs of its task that were triggered before it and since then, newest first: at most `limit` in
     /// all.
     pub async fn runs_up_to(&self, run: &Run, since: Timestamp, limit: u64) -> Result<Vec<RecentRun>> {
@@ -210,7 +249,7 @@ impl Summaries {
 
     /// Returns the newest runs of the same task and workspace before this one that have a summary: successful runs, or
     /// any; at most `limit`, the newest first.
-    pub async fn previous_runs(&self, before: &Run, must_be_good: bool, limit: u64) -> Result<Vec<Run>> {
+    pub async fn previous_runs(&self, before: &Run, must_be_successful: bool, limit: u64) -> Result<Vec<Run>> {
         let rows: Vec<RunRow> = sqlx::query_as(
             "SELECT r.* FROM runs r WHERE r.task_id = $1 AND (r.status = 'execution_successful' OR $4 = 0)
                 AND (r.triggered_at < $2 OR (r.triggered_at = $2 AND r.id < $3)) AND r.workspace_id = $5
@@ -220,7 +259,7 @@ impl Summaries {
         .bind(before.task_id.to_string())
         .bind(before.triggered_at.as_millis())
         .bind(before.id.to_string())
-        .bind(i64::from(must_be_good))
+        .bind(i64::from(must_be_successful))
         .bind(before.workspace_id.to_string())
         .bind(limit.saturating_as::<i64>())
         .fetch_all(self.core.catalog().read())

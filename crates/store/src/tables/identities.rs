@@ -4,7 +4,7 @@
 //! each check, and cannot be changed here. Their personal tokens are accepted for a limited time after the provider has
 //! last confirmed the account.
 
-use runlog_model::place::{Right, Rights};
+use runlog_model::workspaces::{Right, Rights};
 use runlog_model::{Timestamp, WorkspaceId};
 use sqlx::AssertSqlSafe;
 

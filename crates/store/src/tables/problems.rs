@@ -104,7 +104,7 @@ pub struct KnownProblem {
 }
 
 /// A run whose summary was stored, and what it has failed of.
-pub(crate) struct OfProblem<'a> {
+pub(crate) struct ProblemRun<'a> {
     pub(crate) run_id: RunId,
     pub(crate) problem: Option<&'a NewProblem>,
     /// True when an earlier version of the analysis had found what it was counted to before: if the id of a problem
@@ -446,7 +446,7 @@ pub(crate) async fn look_for(connection: &mut Connection, run_id: RunId, now: i6
 }
 
 /// Counts runs, whose rows are locked, to what they have failed of, and takes them from what they were counted to.
-pub(crate) async fn assign(connection: &mut Connection, found: &[OfProblem<'_>], now: Timestamp) -> Result<()> {
+pub(crate) async fn assign(connection: &mut Connection, found: &[ProblemRun<'_>], now: Timestamp) -> Result<()> {
     let mut changes = Vec::new();
     for some in found.chunks(limits::GROUP_BATCHES_MAX) {
         let rows = rows_of(connection, some.iter().map(|of| of.run_id.to_string())).await?;

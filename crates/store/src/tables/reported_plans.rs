@@ -69,7 +69,7 @@ pub struct PlanCollectionMetrics {
     pub running: u64,
     /// Those whose last attempt failed.
     pub failing: u64,
-    /// Those that are not fetched any more, because every attempt failed.
+    /// Those that were given up after all attempts failed.
     pub given_up: u64,
     /// Why one of those attempts failed, or why plan executions could not be listed.
     pub problem: Option<String>,
@@ -309,7 +309,7 @@ impl Collection {
         error: &str,
         retry_at: Option<Timestamp>,
     ) -> Result<()> {
-        self.set_plan_back(upstream, claimed, error, retry_at, 1).await
+        self.retry_plan_later(upstream, claimed, error, retry_at, 1).await
     }
 
     /// Records why a plan execution could not be fetched, if the reason is not in it: the attempt does not count.
@@ -320,10 +320,10 @@ impl Collection {
         error: &str,
         retry_at: Timestamp,
     ) -> Result<()> {
-        self.set_plan_back(upstream, claimed, error, Some(retry_at), 0).await
+        self.retry_plan_later(upstream, claimed, error, Some(retry_at), 0).await
     }
 
-    async fn set_plan_back(
+    async fn retry_plan_later(
         &self,
         upstream: &str,
         claimed: &ClaimedPlan,
@@ -359,6 +359,7 @@ impl Collection {
 
     /// Records until when the plan executions of an upstream were listed; an earlier time than before is ignored.
     pub async fn set_plans_listed_until(&self, upstream: &str, until: Timestamp) -> Result<()> {
+        let until = until.min(self.core.catalog_now().await?);
         sqlx::query(
             "UPDATE collected_windows SET plans_problem = NULL,
                     plans_listed_until = CASE WHEN plans_listed_until > $2 THEN plans_listed_until ELSE $2 END
@@ -689,7 +690,7 @@ async fn replace_in(connection: &mut Connection, plan: &StoredPlan, now: Timesta
         sqlx::query(
             "UPDATE runs SET plan_execution_id = $2, plan_step_id = COALESCE(plan_step_id, $3),
                     plan_id = COALESCE(plan_id, $4), plan_name = COALESCE(plan_name, $5)
-             WHERE id = $1 AND plan_execution_id IS NULL",
+             WHERE id = $1 AND (plan_execution_id IS NULL OR plan_execution_id = $2)",
         )
         .bind(run)
         .bind(&id)
@@ -699,11 +700,11 @@ async fn replace_in(connection: &mut Connection, plan: &StoredPlan, now: Timesta
         .execute(&mut *connection)
         .await?;
     }
-    learn_workspace(connection, &id).await
+    derive_workspace(connection, &id).await
 }
 
 /// A plan execution whose workspace is not known is in that of its runs.
-async fn learn_workspace(connection: &mut Connection, execution_id: &str) -> Result<()> {
+async fn derive_workspace(connection: &mut Connection, execution_id: &str) -> Result<()> {
     sqlx::query(
         "UPDATE reported_plans SET workspace_id = (SELECT MIN(r.workspace_id) FROM runs r WHERE r.plan_execution_id = $1)
          WHERE execution_id = $1 AND workspace_id IS NULL",
@@ -727,7 +728,9 @@ pub(crate) async fn join_plan(connection: &mut Connection, run_id: &str) -> Resu
         "SELECT r.execution_id, s.step_id, p.plan_id, p.plan_name FROM reported_step_runs r
          JOIN reported_plans p ON p.execution_id = r.execution_id
          LEFT JOIN reported_steps s ON s.execution_id = r.execution_id AND s.position = r.position AND s.kind = r.kind
-         WHERE r.run_id = $1 ORDER BY r.execution_id, r.position DESC LIMIT 1",
+         WHERE r.run_id = $1
+         ORDER BY CASE WHEN r.execution_id = (SELECT plan_execution_id FROM runs WHERE id = $1) THEN 0 ELSE 1 END,
+                  r.execution_id, r.position DESC LIMIT 1",
     )
     .bind(run_id)
     .fetch_optional(&mut *connection)
@@ -736,7 +739,7 @@ pub(crate) async fn join_plan(connection: &mut Connection, run_id: &str) -> Resu
         sqlx::query(
             "UPDATE runs SET plan_execution_id = $2, plan_step_id = COALESCE(plan_step_id, $3),
                     plan_id = COALESCE(plan_id, $4), plan_name = COALESCE(plan_name, $5)
-             WHERE id = $1 AND plan_execution_id IS NULL",
+             WHERE id = $1 AND (plan_execution_id IS NULL OR plan_execution_id = $2)",
         )
         .bind(run_id)
         .bind(&execution_id)
@@ -745,7 +748,7 @@ pub(crate) async fn join_plan(connection: &mut Connection, run_id: &str) -> Resu
         .bind(plan_name)
         .execute(&mut *connection)
         .await?;
-        learn_workspace(connection, &execution_id).await?;
+        derive_workspace(connection, &execution_id).await?;
     }
     Ok(())
 }

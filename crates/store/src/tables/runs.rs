@@ -5,10 +5,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use az::SaturatingAs;
-use runlog_model::place::Task;
 use runlog_model::record::SeverityCounts;
 use runlog_model::run::{ArtifactPart, PlanPart};
 use runlog_model::wire::push::{FinishRun, StartRun};
+use runlog_model::workspaces::Task;
 use runlog_model::{
     EnvironmentId, ExecutionType, Run, RunId, RunStatus, Runtime, TaskId, TimeRange, Timestamp, UserType, WorkspaceId,
 };
@@ -16,7 +16,7 @@ use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{instant, saturating};
-use crate::catalog::filters::{push_tag, push_what_and_where, push_workspaces};
+use crate::catalog::filters::{push_artifact_and_runtime, push_tag, push_workspaces};
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -84,7 +84,7 @@ impl Runs {
     /// `NotFound`: no such task. `Conflict`: the run belongs to another task. `Invalid`: the run has ended before this
     /// start.
     pub async fn start(&self, id: RunId, start: &StartRun, by: &Caller) -> Result<(Run, bool)> {
-        let task = task_to_run(&self.core, id, start).await?;
+        let task = startable_task(&self.core, id, start).await?;
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -121,7 +121,7 @@ impl Runs {
         let mut tasks: HashMap<TaskId, Task> = HashMap::new();
         for (id, start) in starts {
             if let Entry::Vacant(unknown) = tasks.entry(start.task_id) {
-                unknown.insert(task_to_run(&self.core, *id, start).await?);
+                unknown.insert(startable_task(&self.core, *id, start).await?);
             }
             check_start(*id, start)?;
         }
@@ -202,12 +202,7 @@ impl Runs {
     /// Returns the runs that match the filter, newest first, and how many match without limit and offset.
     pub async fn list(&self, filter: &RunFilter) -> Result<(Vec<Run>, u64)> {
         let (mut runs, mut total) = (Vec::new(), 0);
-        // Each part has an index that finds it, and in the order of the list one comes after the other.
-        let parts: &[ListPart] = match filter.overlapping.start {
-            Some(_) => &[ListPart::AskedFor, ListPart::Before, ListPart::LongBefore],
-            None => &[ListPart::AskedFor],
-        };
-        for part in parts {
+        for part in parts_of(filter) {
             let mut counting = Sql::new("SELECT COUNT(*) FROM runs WHERE TRUE");
             push_run_filter(&mut counting, filter, *part);
             let count: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
@@ -262,6 +257,11 @@ pub(crate) async fn finish_in(core: &Core, connection: &mut Connection, id: RunI
     sqlx::query("UPDATE runs SET seal_at = $2 WHERE id = $1 AND seal_at IS NOT NULL")
         .bind(id.to_string())
         .bind(now.plus_millis(core.settings().settle_ms).as_millis())
+        .execute(&mut *connection)
+        .await?;
+    // Sinks that have examined later runs, as when the clock of this node is behind, examine them again from this one on.
+    sqlx::query("UPDATE sinks SET offered_until = $1 - 1, offered_run = '' WHERE offered_until >= $1")
+        .bind(run.final_since.map_or(i64::MAX, Timestamp::as_millis))
         .execute(&mut *connection)
         .await?;
     let settled_at = now.plus_millis(core.settings().settle_ms);
@@ -325,7 +325,7 @@ pub(crate) fn no_such_run(id: RunId) -> Error {
 }
 
 /// The task of a run that starts; see [`Runs::start`] for errors.
-async fn task_to_run(core: &Core, id: RunId, start: &StartRun) -> Result<Task> {
+async fn startable_task(core: &Core, id: RunId, start: &StartRun) -> Result<Task> {
     let task = Workspaces::new(core).task(start.task_id).await?.ok_or_else(|| {
         Error::not_found(format!("there is no task {}: create it first (runlog admin tasks create)", start.task_id))
     })?;
@@ -410,13 +410,22 @@ fn merge_start(mut run: Run, start: &StartRun, now: Timestamp) -> Run {
 /// The parts of a list of runs: an index finds what was asked for in a span of time, and another one the few runs that
 /// last long, but none what overlaps a span of time.
 #[derive(Clone, Copy)]
-enum ListPart {
+pub(crate) enum ListPart {
     /// Those that were asked for in the window.
     AskedFor,
     /// Those that were asked for in the hour before it, and went on when it began.
     Before,
     /// Those that were asked for earlier, and did so.
     LongBefore,
+}
+
+/// The parts of the list of a filter. Each has an index that finds it, and in the order of the list one comes after the
+/// other.
+pub(crate) fn parts_of(filter: &RunFilter) -> &'static [ListPart] {
+    match filter.overlapping.start {
+        Some(_) => &[ListPart::AskedFor, ListPart::Before, ListPart::LongBefore],
+        None => &[ListPart::AskedFor],
+    }
 }
 
 const HOUR_MS: i64 = 3_600_000;
@@ -447,7 +456,8 @@ fn push_statuses(query: &mut Sql, filter: &RunFilter) {
     };
 }
 
-fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
+/// Appends the conditions of a part of the list of runs.
+pub(crate) fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
     if let Some(id) = filter.task_id {
         query.push(" AND task_id = ").push_bind(id.to_string());
     }
@@ -467,7 +477,7 @@ fn push_run_filter(query: &mut Sql, filter: &RunFilter, part: ListPart) {
         query.push(format!(" AND substr(id, 1, {}) = ", prefix.len())).push_bind(prefix.clone());
     }
     push_statuses(query, filter);
-    push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
+    push_artifact_and_runtime(query, filter.artifact_id.as_deref(), &filter.runtime);
     if let Some(end) = filter.overlapping.end {
         query.push(" AND triggered_at <= ").push_bind(end.as_millis());
     }

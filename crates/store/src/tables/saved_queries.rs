@@ -40,7 +40,7 @@ impl SavedQueries {
         }
         let known = self.list(caller).await?;
         if known.len() >= limits::SAVED_QUERIES_MAX && known.iter().all(|query| query.name != name) {
-            let message = format!("{} queries are kept already: delete one first", known.len());
+            let message = format!("there are {} saved queries already: delete one first", known.len());
             return Err(Error::invalid(message));
         }
         let changed_at = self.core.now();
@@ -68,7 +68,7 @@ impl SavedQueries {
             .execute(self.core.catalog().write())
             .await?;
         match done.rows_affected() {
-            0 => Err(Error::not_found("there is no saved query of this name")),
+            0 => Err(Error::not_found("there is no saved query with this name")),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx_macros::FromRow;
 
-use crate::catalog::sql::{changed_in_parts, storable};
+use crate::catalog::sql::{Sql, changed_in_parts, storable};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::parts::Deliveries;
@@ -186,8 +186,13 @@ impl Deliveries {
         let Some(mut cursor) = cursor else {
             return Err(Error::not_found(format!("sink {sink} is not known")));
         };
-        let settled = self.core.now().as_millis() - self.core.settings().settle_ms;
-        let mut due = 0;
+        let settle_ms = self.core.settings().settle_ms;
+        let now = self.core.now().as_millis();
+        // Runs may still end in the minutes before: on a node whose clock is behind, or in a transaction that took long.
+        // Those are looked at again. If the clock of this node is ahead, that of the catalog says when that is.
+        let certain =
+            now.min(self.core.catalog_now().await?.as_millis()) - settle_ms - limits::FINISHED_RUNS_LOOKBACK_MS;
+        let (mut stored, mut due) = (cursor.clone(), 0);
         loop {
             let rows: Vec<FinishedRow> = sqlx::query_as(
                 "SELECT r.id AS run_id, r.status, r.final_since, r.task_id, t.name AS task, r.workspace_id,
@@ -202,7 +207,7 @@ impl Deliveries {
             .bind(sink)
             .bind(cursor.0)
             .bind(&cursor.1)
-            .bind(settled)
+            .bind(now - settle_ms)
             .bind(limits::ENQUEUE_RUNS_BATCH)
             .fetch_all(self.core.catalog().read())
             .await?;
@@ -213,58 +218,67 @@ impl Deliveries {
             let rows = rows.into_iter().map(FinishedRow::into_finished_run).collect::<Result<Vec<_>>>()?;
             let wanted: Vec<&(FinishedRun, i64)> = rows.iter().filter(|(run, _)| wanted(run)).collect();
             due += wanted.len() as u64;
-            self.enqueue(sink, &wanted, &cursor, settled).await?;
+            let until = if cursor.0 < certain { cursor.clone() } else { (certain, String::new()) };
+            let until = until.max(stored.clone());
+            if self.enqueue(sink, &wanted, now, (&stored, &until)).await? {
+                stored = until;
+            }
             if is_last {
                 return Ok(due);
             }
         }
     }
 
+    /// Makes deliveries of runs due, and moves the position up to which runs were examined, in one transaction. False if
+    /// the position is not as before any more: it was set back, or another node has moved it. It stays then.
     async fn enqueue(
         &self,
         sink: &str,
         runs: &[&(FinishedRun, i64)],
-        cursor: &(i64, String),
-        settled: i64,
-    ) -> Result<()> {
-        let now = self.core.now().as_millis();
-        self.core.transact(|transaction| async {
-let mut transaction = transaction;
-        for (run, final_since) in runs {
-            sqlx::query(
-                "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since)
-                 VALUES ($1, $2, 'due', $3, $4, $5) ON CONFLICT (run_id, sink) DO NOTHING",
-            )
-            .bind(run.run_id.to_string())
-            .bind(sink)
-            .bind(final_since)
-            .bind((final_since + self.core.settings().settle_ms).min(now))
-            // A sink is not behind with what ended before it was offered.
-            .bind(now)
-            .execute(&mut *transaction)
-            .await?;
-        }
-        // A node whose clock is behind, or whose transaction took long, may still end a run in the minutes before: those
-        // are looked at again.
-        let certain = settled - limits::FINISHED_RUNS_LOOKBACK_MS;
-        let (until, run) = if cursor.0 < certain { (cursor.0, cursor.1.as_str()) } else { (certain, "") };
-        sqlx::query(
-            "UPDATE sinks SET offered_until = $2, offered_run = $3 WHERE name = $1 AND (offered_until, offered_run) < ($2, $3)",
-        )
-        .bind(sink)
-        .bind(until)
-        .bind(run)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await
-}).await
+        now: i64,
+        (before, until): (&(i64, String), &(i64, String)),
+    ) -> Result<bool> {
+        let settle_ms = self.core.settings().settle_ms;
+        self.core
+            .transact(|transaction| async {
+                let mut transaction = transaction;
+                if !runs.is_empty() {
+                    let mut inserting = Sql::new(
+                        "INSERT INTO deliveries (run_id, sink, state, final_since, due_at, due_since) VALUES ",
+                    );
+                    for (index, (run, final_since)) in runs.iter().enumerate() {
+                        inserting.push(if index == 0 { "(" } else { ", (" }).push_bind(run.run_id.to_string());
+                        inserting.push_next(sink.to_owned()).push(", 'due'").push_next(*final_since);
+                        // A sink is not behind with what ended before it was offered.
+                        inserting.push_next((final_since + settle_ms).min(now)).push_next(now).push(")");
+                    }
+                    inserting.push(" ON CONFLICT (run_id, sink) DO NOTHING");
+                    inserting.build_query().execute(&mut *transaction).await?;
+                }
+                let moved = sqlx::query(
+                    "UPDATE sinks SET offered_until = $2, offered_run = $3
+                     WHERE name = $1 AND offered_until = $4 AND offered_run = $5",
+                )
+                .bind(sink)
+                .bind(until.0)
+                .bind(&until.1)
+                .bind(before.0)
+                .bind(&before.1)
+                .execute(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(moved.rows_affected() == 1)
+            })
+            .await
     }
 
     /// Makes the next [`enqueue_finished_runs`](Self::enqueue_finished_runs) search the whole archive again. Runs
     /// that were delivered are not delivered again.
     pub async fn rescan_finished_runs(&self, sink: &str) -> Result<()> {
-        sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = '' WHERE name = $1")
+        // The ID, which no run has, distinguishes the position from that of a new sink, which another node may be examining.
+        sqlx::query("UPDATE sinks SET offered_until = -9000000000000000000, offered_run = $2 WHERE name = $1")
             .bind(sink)
+            .bind(self.core.random().uuid().to_string())
             .execute(self.core.catalog().write())
             .await?;
         Ok(())

@@ -18,7 +18,7 @@ use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, Result};
 use crate::parts::Summaries;
 use crate::tables::collected_runs::absence_of;
-use crate::tables::problems::{self, LACKS_A_PROBLEM, NewProblem, OfProblem, has_failed};
+use crate::tables::problems::{self, LACKS_A_PROBLEM, NewProblem, ProblemRun, has_failed};
 use crate::tables::run_locks::lock_runs;
 use crate::tables::runs::RunRow;
 use crate::{failpoint, limits};
@@ -348,7 +348,7 @@ async fn save<'s>(
     body: &CompressedBody,
     now: Timestamp,
     lease_now: Timestamp,
-) -> Result<Option<OfProblem<'s>>> {
+) -> Result<Option<ProblemRun<'s>>> {
     let ClaimedSummary { run_id, log, .. } = summary.of;
     let id = run_id.to_string();
     // A run that has failed since it was claimed stays due, so that its problem is looked for.
@@ -373,7 +373,7 @@ async fn save<'s>(
             .await?;
         return Ok(None);
     }
-    let of_problem = OfProblem { run_id, problem: summary.problem.as_ref(), is_made_otherwise: false };
+    let of_problem = ProblemRun { run_id, problem: summary.problem.as_ref(), is_made_otherwise: false };
     if log.records == 0 {
         return Ok(Some(of_problem));
     }
@@ -415,7 +415,7 @@ async fn save<'s>(
         return Ok(None);
     }
     replace_error_groups(connection, &id, &summary.error_groups).await?;
-    Ok(Some(OfProblem { is_made_otherwise, ..of_problem }))
+    Ok(Some(ProblemRun { is_made_otherwise, ..of_problem }))
 }
 
 async fn replace_error_groups(connection: &mut Connection, run_id: &str, groups: &[NewErrorGroup]) -> Result<()> {

@@ -218,7 +218,7 @@ impl TenantAuditLogs {
         Ok(done.rows_affected())
     }
 
-    /// Returns the state of the delivery to a sink; `None` if it takes no audit logs.
+    /// Returns the state of the delivery to a sink; `None` if it does not accept audit logs.
     pub async fn delivery_state(&self, sink: &str) -> Result<Option<AuditDeliveryState>> {
         #[derive(FromRow)]
         struct StateRow {

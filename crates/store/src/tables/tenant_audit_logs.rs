@@ -275,6 +275,8 @@ impl TenantAuditLogs {
         listed_until: Timestamp,
         until: Timestamp,
     ) -> Result<()> {
+        // A node whose clock is ahead has listed entries until now at most.
+        let listed_until = listed_until.min(self.core.catalog_now().await?);
         let furthest = claimed.listed_until.map_or(listed_until, |before| before.max(listed_until));
         let done = sqlx::query(
             "UPDATE collected_audit_logs SET listed_until = $3, claimed_until = $4 WHERE upstream = $1 AND claim = $2",

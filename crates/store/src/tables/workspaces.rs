@@ -1,15 +1,15 @@
 //! Environments, workspaces and tasks: environments contain workspaces, workspaces contain tasks.
 
 use az::SaturatingAs;
-use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{NewEnvironment, NewTask, NewWorkspace};
+use runlog_model::workspaces::{Environment, Task, Workspace};
 use runlog_model::{EnvironmentId, TaskId, Timestamp, WorkspaceId};
 use sqlx::{Any, AssertSqlSafe, Executor};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::{checked_name, json_of, words};
 use crate::catalog::filters::{
-    beginning_with, containing, push_name_like, push_tag, push_what_and_where, push_workspaces,
+    beginning_with, containing, push_artifact_and_runtime, push_name_like, push_tag, push_workspaces,
 };
 use crate::catalog::sql::{Connection, Sql, storable};
 use crate::error::{Error, ErrorKind, Result};
@@ -175,7 +175,7 @@ impl Workspaces {
         {
             return same_task(task, new);
         }
-        let task = self.task_to_make(new).await?;
+        let task = self.prepared_task(new).await?;
         let is_made = self
             .core
             .transact(|transaction| async {
@@ -204,7 +204,7 @@ impl Workspaces {
         if let Some(task) = fetch_named(self.core.catalog().read(), new.workspace_id, &name).await? {
             return Ok(task);
         }
-        let task = self.task_to_make(new).await?;
+        let task = self.prepared_task(new).await?;
         let known = self
             .core
             .transact(|transaction| async {
@@ -226,7 +226,7 @@ impl Workspaces {
         Ok(known.unwrap_or(task))
     }
 
-    async fn task_to_make(&self, new: &NewTask) -> Result<Task> {
+    async fn prepared_task(&self, new: &NewTask) -> Result<Task> {
         let workspace = self
             .get(new.workspace_id)
             .await?
@@ -245,7 +245,7 @@ impl Workspaces {
     /// like those of the upstream; where a name is taken, the id is appended.
     pub async fn upsert_task(&self, task: &Task) -> Result<()> {
         if let Some(known) = self.task(task.id).await?
-            && says_the_same(&known, task)
+            && is_unchanged(&known, task)
         {
             return Ok(());
         }
@@ -272,6 +272,32 @@ impl Workspaces {
                 transaction.commit().await
             })
             .await
+    }
+
+    /// Updates what an upstream tells only of a single task. What it does not tell stays as it is, and so do the tags if it
+    /// has none.
+    pub async fn describe_task(
+        &self,
+        id: TaskId,
+        version: Option<&str>,
+        description: Option<&str>,
+        tags: &[String],
+    ) -> Result<()> {
+        let Some(known) = self.task(id).await? else { return Ok(()) };
+        let version = version.map_or(known.version.clone(), storable);
+        let description = description.map(storable).or_else(|| known.description.clone());
+        let tags = if tags.is_empty() { known.tags.as_slice() } else { tags };
+        if version == known.version && description == known.description && tags == known.tags {
+            return Ok(());
+        }
+        sqlx::query("UPDATE tasks SET version = $2, description = $3, tags = $4 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(version)
+            .bind(description)
+            .bind(json_of(tags))
+            .execute(self.core.catalog().write())
+            .await?;
+        Ok(())
     }
 
     /// Inserts or updates a workspace as an upstream describes it, with its environment, like
@@ -383,7 +409,7 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
     if filter.artifact_id.is_some() || !filter.runtime.is_empty() {
         // An index finds the newest run of a task.
         query.push(" AND (SELECT CASE WHEN TRUE");
-        push_what_and_where(query, filter.artifact_id.as_deref(), &filter.runtime);
+        push_artifact_and_runtime(query, filter.artifact_id.as_deref(), &filter.runtime);
         query.push(" THEN 1 ELSE 0 END FROM runs r WHERE r.task_id = t.id");
         query.push(" ORDER BY r.triggered_at DESC, r.id DESC LIMIT 1) = 1");
     }
@@ -391,13 +417,17 @@ fn push_task_filter(query: &mut Sql, filter: &TaskFilter) {
 
 /// True when an upstream's description of a task is what is known. Its list of tasks has neither description nor
 /// tags.
-fn says_the_same(known: &Task, said: &Task) -> bool {
-    let (known_place, said_place) = (&known.workspace, &said.workspace);
+fn is_unchanged(known: &Task, said: &Task) -> bool {
+    let (known_workspace, listed_workspace) = (&known.workspace, &said.workspace);
     known.name == storable(said.name.trim())
-        && known_place.id == said_place.id
-        && is_named(&known_place.name, &said_place.name, said_place.id)
-        && known_place.environment.id == said_place.environment.id
-        && is_named(&known_place.environment.name, &said_place.environment.name, said_place.environment.id)
+        && known_workspace.id == listed_workspace.id
+        && is_named(&known_workspace.name, &listed_workspace.name, listed_workspace.id)
+        && known_workspace.environment.id == listed_workspace.environment.id
+        && is_named(
+            &known_workspace.environment.name,
+            &listed_workspace.environment.name,
+            listed_workspace.environment.id,
+        )
 }
 
 /// True when a task, workspace or environment has the name that an upstream gives it, perhaps followed by its id: see

@@ -1,10 +1,12 @@
 //! Users, service accounts, and their tokens.
 
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCompleter;
 use runlog_client::Client;
 use runlog_model::wire::admin::{NewServiceAccount, NewToken, NewUser, ServiceAccountBody, TokenBody, UserUpdate};
 
 use super::output::Output;
+use crate::arguments::candidates;
 use crate::arguments::names::UserRef;
 use crate::exit::Outcome;
 use crate::render::terminal::{STRONG, styled};
@@ -25,6 +27,7 @@ pub(super) enum Users {
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// The user: the ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::users))]
         user: UserRef,
         /// New name, unique in the archive
         #[arg(long, group = "change")]
@@ -32,13 +35,14 @@ pub(super) enum Users {
         /// Make the user an administrator, with all rights
         #[arg(long, group = "change")]
         administrator: bool,
-        /// Make the user no administrator; rights in workspaces stay
+        /// Remove administrator rights from the user; rights in workspaces are kept
         #[arg(long, group = "change", conflicts_with = "administrator")]
         no_administrator: bool,
     },
     /// Delete a user, and revoke the user's tokens, sessions and rights
     Delete {
         /// The user: the ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::users))]
         user: UserRef,
     },
 }
@@ -58,6 +62,7 @@ pub(super) enum ServiceAccounts {
     /// Delete a service account and revoke its tokens
     Delete {
         /// ID of the service account, which is also its client ID
+        #[arg(add = ArgValueCompleter::new(candidates::service_account_ids))]
         id: String,
     },
 }
@@ -71,7 +76,7 @@ pub(super) enum Tokens {
         /// Purpose of the token
         name: String,
         /// The user: the ID or name [default: you]
-        #[arg(long, value_name = "USER")]
+        #[arg(long, value_name = "USER", add = ArgValueCompleter::new(candidates::users))]
         user: Option<UserRef>,
     },
     /// Revoke a token

@@ -15,7 +15,7 @@ pub(super) enum Keys {
     Rotate {
         /// Purpose of the key
         #[arg(value_enum)]
-        purpose: Signed,
+        purpose: SignedItem,
         /// Reject signatures of the older keys within a minute on every node, in case a key was exposed
         #[arg(long)]
         revoke_older: bool,
@@ -24,7 +24,7 @@ pub(super) enum Keys {
 
 /// What a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Signed {
+pub(super) enum SignedItem {
     /// Access tokens of service accounts.
     AccessTokens,
     /// Links to files.
@@ -39,8 +39,8 @@ pub(super) async fn keys(client: &Client, command: Keys, output: Output) -> Outc
         }
         Keys::Rotate { purpose, revoke_older } => {
             let purpose = match purpose {
-                Signed::AccessTokens => KeyPurpose::AccessTokens,
-                Signed::Links => KeyPurpose::Links,
+                SignedItem::AccessTokens => KeyPurpose::AccessTokens,
+                SignedItem::Links => KeyPurpose::Links,
             };
             let made = client.rotate_key(&NewKey { purpose, revoke_older }).await?;
             output.made(&made, format!("created key {}, which signs from now on", made.id))

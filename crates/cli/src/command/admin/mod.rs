@@ -3,9 +3,9 @@
 mod accounts;
 mod keys;
 mod output;
-mod places;
 mod recover;
 mod rights;
+mod workspaces;
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ use accounts::{ServiceAccounts, Tokens, Users, service_accounts, tokens, users};
 use clap::{Args, Subcommand};
 use keys::{Keys, keys};
 use output::Output;
-use places::{Environments, Tasks, Workspaces, environments, tasks, workspaces};
 use recover::recover;
 use rights::{RightsCommand, rights};
+use workspaces::{Environments, Tasks, Workspaces, environments, tasks, workspaces};
 
-use crate::arguments::archive::PlaceArgs;
+use crate::arguments::archive::LocationArgs;
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::span::Span;
 use crate::exit::Outcome;
@@ -72,7 +72,7 @@ enum Subject {
     /// Create a temporary administrator token if all others are lost; needs direct access to the archive
     Recover {
         /// Lifetime of the token: time to create a permanent one with `runlog admin tokens create`
-        #[arg(long, default_value = "24h", value_name = "TIME")]
+        #[arg(long = "lifetime", alias = "life", default_value = "24h", value_name = "TIME")]
         life: Span,
         /// Data folder of the archive, where the file with the token is written; created if the archive is elsewhere
         #[arg(long, env = "RUNLOG_DATA", default_value = "runlog-data", value_name = "FOLDER")]
@@ -81,7 +81,7 @@ enum Subject {
         #[arg(long)]
         print: bool,
         #[command(flatten)]
-        places: PlaceArgs,
+        places: LocationArgs,
     },
 }
 

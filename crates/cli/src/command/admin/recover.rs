@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use runlog_store::{Store, StoreSettings};
 
 use crate::admin_token::AdminTokenFile;
-use crate::arguments::archive::{self, PlaceArgs, folder_without_archive};
+use crate::arguments::archive::{self, LocationArgs, folder_without_archive};
 use crate::arguments::span::Span;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::{self, note, result_line};
 
 /// Creates the token, and writes it to the file in the data folder, or prints it.
-pub(super) async fn recover(life: Span, data: &Path, print: bool, places: PlaceArgs) -> Outcome {
+pub(super) async fn recover(life: Span, data: &Path, print: bool, places: LocationArgs) -> Outcome {
     let settings = StoreSettings { catalog: places.catalog, objects: places.objects, ..StoreSettings::in_folder(data) };
     if let Some(folder) = folder_without_archive(&settings) {
         return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));

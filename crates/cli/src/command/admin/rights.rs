@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
 use runlog_client::{Client, PermissionHolder};
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 
 use super::output::Output;
 use crate::arguments::candidates;
@@ -17,7 +17,7 @@ pub(super) enum RightsCommand {
         #[command(flatten)]
         holder: Holder,
     },
-    /// Add rights of a user or a service account in a workspace; those held already stay
+    /// Add rights of a user or a service account in a workspace; existing rights are kept
     Grant {
         #[command(flatten)]
         holder: Holder,
@@ -47,10 +47,11 @@ pub(super) struct Holder {
     #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: WorkspaceRef,
     /// The user: its ID or name
-    #[arg(long, value_name = "USER", required_unless_present = "service_account", conflicts_with = "service_account")]
+    #[arg(long, value_name = "USER", required_unless_present = "service_account", conflicts_with = "service_account",
+          add = ArgValueCompleter::new(candidates::users))]
     user: Option<UserRef>,
     /// The service account: its ID or name
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(long, value_name = "ACCOUNT", add = ArgValueCompleter::new(candidates::service_accounts))]
     service_account: Option<String>,
 }
 

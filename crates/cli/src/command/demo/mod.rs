@@ -38,7 +38,7 @@ Examples:
   runlog demo             print the results and the report of a failed run
   runlog demo --open      keep serving, and open the browser
   runlog demo --keep      also print the guide's scenarios as commands, and keep serving
-  runlog demo --clean     remove what earlier demonstrations left behind
+  runlog demo --clean     remove the archives and logs of earlier demonstrations
   runlog demo --json      print one line of JSON for scripts; with --keep, once the service is ready")]
 pub(crate) struct DemoArgs {
     /// Leave the service running until Ctrl-C
@@ -102,15 +102,15 @@ async fn play(args: &DemoArgs, stage: &Stage) -> Outcome {
     for (number, sample) in NIGHTLY.iter().chain(SAMPLES).enumerate() {
         let bar = Bar::telling();
         let step = format!("{} of {count}, {}", number + 1, sample.name);
-        bar.tell(format!("{step}: pushing"));
+        bar.set_text(format!("{step}: pushing"));
         stage.push(sample).await?;
-        bar.tell(format!("{step}: fetching and comparing"));
+        bar.set_text(format!("{step}: fetching and comparing"));
         let run = fetch_and_verify(stage, &client, sample).await?;
         if number < NIGHTLY.len() { &mut nightly } else { &mut fetched }.push(run);
     }
     match args.json {
         true => result_json(&shown(stage, &fetched))?,
-        false => tell(args, stage, &fetched, &nightly).await?,
+        false => print_result(args, stage, &fetched, &nightly).await?,
     }
     match fetched.iter().chain(&nightly).filter(|run| run.difference.is_some()).count() {
         0 => Ok(()),
@@ -140,7 +140,7 @@ fn shown<'a>(stage: &'a Stage, fetched: &'a [Fetched]) -> Shown<'a> {
     }
 }
 
-async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
+async fn print_result(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
     let head = ["run", "log", "status", "pages", "records", "size", "fetched in", "verified"];
     result_line(table(&head, &[3, 4, 5, 6], fetched.iter().map(row).collect()))?;
     let verified = nightly.iter().filter(|run| run.difference.is_none()).count();
@@ -160,11 +160,11 @@ async fn tell(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fe
         result_line(format!("\nThe largest log: {}", sentence(&largest.summary)))?;
     }
     result_line(format!("The logs are in {}", stage.logs.display()))?;
-    tell_report(stage, nightly).await?;
+    print_report(stage, nightly).await?;
     if args.keep || args.open {
-        return tell_how_to_go_on(args, stage, fetched, nightly);
+        return print_resume_hint(args, stage, fetched, nightly);
     }
-    tell_what_to_try(stage, nightly)
+    print_suggestions(stage, nightly)
 }
 
 fn row(run: &Fetched) -> Vec<String> {
@@ -190,7 +190,7 @@ fn failed(nightly: &[Fetched]) -> Option<&Fetched> {
 }
 
 /// Its report, as `runlog report` shows it.
-async fn tell_report(stage: &Stage, nightly: &[Fetched]) -> Outcome {
+async fn print_report(stage: &Stage, nightly: &[Fetched]) -> Outcome {
     let Some(failed) = failed(nightly) else { return Ok(()) };
     let report = stage.report(failed.sample).await?;
     result_line(format!("\n{}\n", styled(FAINT, format!("$ runlog report {}", failed.sample.run_id))))?;
@@ -211,7 +211,7 @@ fn sentence(summary: &Summary) -> String {
     text
 }
 
-fn tell_what_to_try(stage: &Stage, nightly: &[Fetched]) -> Outcome {
+fn print_suggestions(stage: &Stage, nightly: &[Fetched]) -> Outcome {
     result_line(format!(
         "\n{}\n  runlog demo --open     the same, in the browser\n  \
          runlog demo --keep     the same, and the service keeps running: try curl, or any client of Talend Cloud\n  \
@@ -230,7 +230,7 @@ fn tell_what_to_try(stage: &Stage, nightly: &[Fetched]) -> Outcome {
             format!("http://{address}")
         }
     };
-    tell_address(stage, nightly, &url, &format!("To serve the archive again, run: {serve}\n"))
+    print_address(stage, nightly, &url, &format!("To serve the archive again, run: {serve}\n"))
 }
 
 /// A free address of this machine, if something listens on the default one of a service: perhaps another Runlog, which does
@@ -247,7 +247,7 @@ fn other_address() -> Outcome<Option<SocketAddr>> {
 }
 
 /// Prints the address of the failed run.
-fn tell_address(stage: &Stage, nightly: &[Fetched], url: &str, when: &str) -> Outcome {
+fn print_address(stage: &Stage, nightly: &[Fetched], url: &str, when: &str) -> Outcome {
     let Some(failed) = failed(nightly) else { return Ok(()) };
     let (head, token) = (styled(STRONG, "The run that failed, in the browser"), stage.token_file());
     result_line(format!("\n{head}: {url}/runs/{}", failed.sample.run_id))?;
@@ -259,7 +259,7 @@ fn program() -> Outcome<String> {
     Ok(std::env::current_exe().context("cannot determine the path of the program")?.display().to_string())
 }
 
-fn tell_how_to_go_on(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
+fn print_resume_hint(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
     let by_size = |a: &&Fetched, b: &&Fetched| a.records.cmp(&b.records);
     let (small, large) = (fetched.iter().min_by(by_size), fetched.iter().max_by(by_size));
     let (Some(small), Some(large)) = (small, large) else { return Ok(()) };
@@ -280,7 +280,7 @@ fn tell_how_to_go_on(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightl
         let indented: Vec<String> = lines.lines().map(|line| format!("  {line}")).collect();
         result_line(format!("\n{}\n{}", styled(STRONG, head), indented.join("\n")))?;
     }
-    tell_address(stage, nightly, &stage.url, "")?;
+    print_address(stage, nightly, &stage.url, "")?;
     if let (true, Some(failed)) = (args.open, failed(nightly)) {
         let url =
             Url::parse(&format!("{}/runs/{}", stage.url, failed.sample.run_id)).context("the service's address")?;

@@ -122,7 +122,7 @@ pub(crate) struct LogSummary {
     /// The first of them.
     pub(crate) invalid_kept: Vec<Invalid>,
     /// Parts that were not valid UTF-8, in formats other than JSON.
-    pub(crate) odd_texts: u64,
+    pub(crate) invalid_texts: u64,
     /// The times of the earliest and the latest record, without those of a clock that was not set.
     pub(crate) times: Option<(Timestamp, Timestamp)>,
     /// Why the rest of the log could not be read.
@@ -197,7 +197,7 @@ impl Prepared {
                     break;
                 }
             }
-            summary.odd_texts = reader.odd_texts();
+            summary.invalid_texts = reader.invalid_texts();
             if lines.records > 0 && (summary.is_whole() || skips_invalid) {
                 let _ = lines_out.send(lines);
             }

@@ -29,7 +29,7 @@ use crate::system::SystemClock;
 /// How long a record may wait for another before it is stored.
 const WAIT: Duration = Duration::from_secs(1);
 /// How many lines are looked at to detect the format.
-const LINES_LOOKED_AT: usize = 50;
+const DETECTION_LINES: usize = 50;
 
 impl PushArgs {
     /// True if the log is the output of a job that is running.
@@ -43,7 +43,7 @@ impl Push {
     pub(super) async fn follow(mut self, spool: Spool, settings: ReadSettings, stop: CancellationToken) -> Outcome {
         let shared = Arc::<Mutex<Shared>>::default();
         let log = Followed {
-            lines: Arrived { lines: spool.clone(), waiting: VecDeque::new(), is_at_end: false },
+            lines: ArrivedLines { lines: spool.clone(), waiting: VecDeque::new(), is_at_end: false },
             format: self.args.log_format(),
             name: name_of(&self.args.file),
             settings,
@@ -72,7 +72,7 @@ impl Push {
         }
         self.finish(None).await?;
         let Shared { format, summary } = std::mem::take(&mut *shared.lock().unwrap_or_else(PoisonError::into_inner));
-        let told = self.tell(format.unwrap_or(LogFormat::Plain), summary);
+        let told = self.print_result(format.unwrap_or(LogFormat::Plain), summary);
         match spool.lost() {
             0 => told,
             lost => {
@@ -129,7 +129,7 @@ struct Shared {
 
 /// A log that is being written, in batches of what arrives within a second.
 struct Followed {
-    lines: Arrived,
+    lines: ArrivedLines,
     /// None until the first lines are there.
     format: Option<LogFormat>,
     name: String,
@@ -140,14 +140,14 @@ struct Followed {
 }
 
 /// Lines that have arrived.
-struct Arrived {
+struct ArrivedLines {
     lines: Spool,
     /// Lines that were looked at and not taken yet.
     waiting: VecDeque<ReadLine>,
     is_at_end: bool,
 }
 
-impl Arrived {
+impl ArrivedLines {
     /// The next line; waits for it for so long, or for ever. None if none has come, or none will.
     fn next(&mut self, wait: Option<Duration>) -> Option<ReadLine> {
         if let Some(line) = self.waiting.pop_front() {
@@ -165,7 +165,7 @@ impl Arrived {
     fn look(&mut self) -> Vec<u8> {
         let mut seen = Vec::new();
         let mut first: VecDeque<ReadLine> = self.next(None).into_iter().collect();
-        while first.len() < LINES_LOOKED_AT
+        while first.len() < DETECTION_LINES
             && let Some(line) = self.next(Some(WAIT))
         {
             first.push_back(line);
@@ -243,7 +243,7 @@ impl BatchSource for Followed {
                 self.count(next, &mut lines);
             }
         }
-        self.with_shared(|shared| shared.summary.odd_texts = reader.odd_texts());
+        self.with_shared(|shared| shared.summary.invalid_texts = reader.invalid_texts());
         self.reader = Some(reader);
         if lines.records == 0 { Ok(None) } else { self.packer.pack(&lines).map(Some) }
     }

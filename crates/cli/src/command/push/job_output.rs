@@ -67,7 +67,10 @@ pub(super) async fn wait_for_service(spool: &Spool, had_ended: bool, failure: Fa
     }
     if !spool.set_away(true) {
         let problem = error_chain(&*failure.error);
-        note(format!("{}; the log is kept until the service is back", Stream::Note.shown_on_line(&problem)));
+        note(format!(
+            "{}; the log is buffered until the service is available again",
+            Stream::Note.shown_on_line(&problem)
+        ));
     }
     tokio::time::sleep(AGAIN).await;
     Ok(())

@@ -15,7 +15,7 @@ mod utf16;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap_complete::engine::ArgValueCompleter;
+use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter};
 use runlog_client::{Client, ErrorKind};
 use runlog_formats::{DateOrder, FieldMap, FieldName, Layout, LogFormat, ReadSettings};
 use runlog_model::wire::components::PutComponents;
@@ -53,16 +53,16 @@ const FUTURE_MS_MAX: i64 = 60_000;
 #[command(after_help = "\
 Formats: NDJSON and JSON as `runlog fetch` writes them, or with the field names of other loggers; CSV with a header, as \
 `runlog sql` writes it; text as loggers write it (log4j, logback, java.util.logging, Python, syslog, `runlog fetch --format \
-text`), where lines without a time continue the record before; and text without times. Compression (gzip, zstd, bzip2, \
+text`), where lines without a time continue the previous record; and text without times. Compression (gzip, zstd, bzip2, \
 xz) and UTF-16 are detected from the content, not from the file name.
 
 If any part of the log is invalid, nothing is stored and no run is started: the first invalid lines are listed, and the \
-exit code is 2. With --skip-invalid, the others are stored, and the exit code is 6. If the service fails in between, run \
+exit code is 2. With --skip-invalid, the others are stored, and the exit code is 6. If the service fails during the upload, run \
 the same command with --run again: records that are already stored are not duplicated.
 
 Examples:
   runlog push nightly.log --task sales/nightly-orders --finish failed
-  runlog push *.log --task nightly-orders --finish successful      each file is the log of a run of its own
+  runlog push *.log --task nightly-orders --finish successful      each file becomes a separate run
   runlog push run.csv --task nightly-orders --map time=Datum --map message=Text --tz Europe/Berlin
   runlog push 6c0e5a34-… more.ndjson                        add records to a run
   runlog push job.log --task nightly-orders --pattern '%d{dd MMM HH:mm:ss} %t %p %c{1} %m%n'
@@ -71,8 +71,8 @@ Examples:
 
 Exit codes: the common ones; 6 if something was skipped with --skip-invalid and everything else is stored")]
 pub(crate) struct PushArgs {
-    /// The log files, or - for standard input. Each file is the log of a run of its own. The ID of a run (a UUID) may
-    /// precede a single file; without it, a new one is made and printed
+    /// Log files, or - for standard input. Each file becomes a separate run. The ID of a run (a UUID) may precede a single
+    /// file; otherwise, an ID is generated and printed
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[arg(skip)]
@@ -99,7 +99,7 @@ pub(crate) struct PushArgs {
     #[arg(skip)]
     started_at: Option<Timestamp>,
     /// End the run with this status once the log is stored, such as successful or failed
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", add = ArgValueCandidates::new(candidates::statuses))]
     finish: Option<StatusArg>,
     /// End time of the run [default: the time of its last record; with --follow, now]
     #[arg(long = "finished-at", value_name = "TIME", requires = "finish", allow_hyphen_values = true)]
@@ -129,15 +129,15 @@ pub(crate) struct PushArgs {
     /// Skip invalid records and report each with the reason, and exit with 6
     #[arg(long, alias = "skip-bad-lines")]
     skip_invalid: bool,
-    /// Store records as they arrive, while the job is running; for NDJSON and text. Of a folder: those of all logs that jobs
-    /// write into it, each in its run, until the command is stopped
+    /// Store records as they arrive, while the job is running; for NDJSON and text. With a folder: store all logs that are
+    /// written to it, each in its own run, until the command is stopped
     #[arg(long)]
     follow: bool,
     /// With a folder: path pattern that contains the task and the run; * is any text within a name, **/ any folders.
     /// {task} is the ID or the name of the task. {run} is the ID of the run, or a text that an ID is derived from
     #[arg(long, value_name = "PATTERN", default_value = "{task}/{run}.log", requires = "follow")]
     paths: PathPattern,
-    /// With a folder: file that keeps how far each log is stored [default: in ~/.local/state/runlog, by the folder]
+    /// With a folder: file with the progress of each log [default: in ~/.local/state/runlog, by the folder]
     #[arg(long, value_name = "FILE", requires = "follow")]
     checkpoint: Option<PathBuf>,
     /// With a folder: a text whose line ends the run, and the status, such as 'Job finished=successful'; can be repeated
@@ -170,7 +170,7 @@ enum Format {
     Json,
     /// A table with a header
     Csv,
-    /// Lines that begin with a time; others continue the record before
+    /// Lines that begin with a time; other lines continue the previous record
     #[value(alias = "log4j", alias = "logback", alias = "syslog")]
     Text,
     /// Lines without times; each is a record, with the time at which the file was last changed
@@ -356,7 +356,7 @@ async fn run_one(mut args: PushArgs, stop: CancellationToken) -> Outcome {
 /// Reads a log to its end, on a thread that nobody waits for if the command is interrupted.
 async fn prepare(source: source::Source, args: &PushArgs, settings: ReadSettings) -> Outcome<(LogFormat, Prepared)> {
     let bar = Bar::telling();
-    bar.tell("reading the log");
+    bar.set_text("reading the log");
     let (name, format, skips_invalid) = (source::name_of(&args.file), args.log_format(), args.skip_invalid);
     let (is_auto, has_map) = (args.log_format().is_none(), !args.map.is_empty());
     on_thread(move || {
@@ -513,7 +513,7 @@ impl Push {
         self.finish(last).await.map_err(|failure| {
             failure.while_doing(format!("the log is stored, but run {} could not be ended", self.run))
         })?;
-        self.tell(format, summary)
+        self.print_result(format, summary)
     }
 
     /// Fails if any of the log is invalid, unless that is skipped.
@@ -617,7 +617,7 @@ impl Push {
         format!("; {} stored in run {run}; to continue, {again}", counted_are(stored, "record"))
     }
 
-    fn tell(&self, format: LogFormat, summary: LogSummary) -> Outcome {
+    fn print_result(&self, format: LogFormat, summary: LogSummary) -> Outcome {
         let Pushed { stored, repeated, repaired, refused_records, .. } = self.pushed;
         let mut refused: Vec<(String, RefusedLine)> = summary
             .invalid_kept
@@ -636,7 +636,7 @@ impl Push {
                 pushed: &self.pushed,
                 refused_lines,
                 refused,
-                other_encoding: summary.odd_texts,
+                other_encoding: summary.invalid_texts,
             };
             result_json(&report)?;
         } else {
@@ -653,8 +653,8 @@ impl Push {
         if repaired > 0 {
             note(format!("{} had invalid characters, which were replaced", counted(repaired, "text")));
         }
-        if summary.odd_texts > 0 {
-            let texts = counted(summary.odd_texts, "text");
+        if summary.invalid_texts > 0 {
+            let texts = counted(summary.invalid_texts, "text");
             note(format!("{texts} in another encoding than UTF-8, read as Windows-1252 where that is possible"));
         }
         for (at, RefusedLine { reason, .. }) in refused.iter().take(REFUSED_TOLD_MAX) {

@@ -58,7 +58,7 @@ pub(crate) async fn push_log(
     pushed: &mut Pushed,
 ) -> Outcome {
     let bar = Bar::counting("pushing", "records");
-    let mut before: Option<Sending> = None;
+    let mut before: Option<BatchInFlight> = None;
     loop {
         let (next, rest) = on_thread(move || (batches.next(), batches)).await?;
         batches = rest;
@@ -66,7 +66,7 @@ pub(crate) async fn push_log(
         let (next, failure) = next.map_or_else(|failure| (None, Some(failure)), |next| (next, None));
         let sending = next.map(|batch| {
             let after = before.as_ref().map(|before| before.is_stored.subscribe());
-            Sending::begin(client, run, batch, skips_invalid, after)
+            BatchInFlight::begin(client, run, batch, skips_invalid, after)
         });
         if let Some(before) = before {
             before.finish(pushed).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn push_log(
 
 /// Sends a single batch; invalid records of it are left out.
 pub(super) async fn push_batch(client: &Client, run: RunId, batch: Batch, pushed: &mut Pushed) -> Outcome {
-    Sending::begin(client, run, batch, true, None).finish(pushed).await
+    BatchInFlight::begin(client, run, batch, true, None).finish(pushed).await
 }
 
 /// Does work that may wait for input, on a thread that does not keep the program from ending.
@@ -95,7 +95,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
 }
 
 /// A batch that is being sent.
-struct Sending {
+struct BatchInFlight {
     answer: AbortOnDropHandle<Result<StoredLines, runlog_client::Error>>,
     /// Says true once it is stored, so that the next one may be completed.
     is_stored: watch::Sender<bool>,
@@ -104,7 +104,7 @@ struct Sending {
     bytes: u64,
 }
 
-impl Sending {
+impl BatchInFlight {
     fn begin(
         client: &Client,
         run: RunId,

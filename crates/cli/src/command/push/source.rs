@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_log_is_called_by_its_name() {
+    fn other_files_are_named_in_the_error() {
         check_refused(b"PK\x03\x04\x14\0", &["zip archive", "extract"]);
         check_refused(&gzip(&[&[b'x'; 257][..], b"ustar\0"].concat()), &["tar archive", "extract"]);
         check_refused(b"\xff\xfe\0\0{\0\0\0", &["UTF-32", "UTF-8"]);

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_as_they_went_in_through_memory_and_file() {
+    fn a_spool_returns_lines_unchanged_from_memory_and_file() {
         let spool = Spool::with(64 << 10, Duration::from_millis(1), true);
         spool.set_away(true);
         let mut taken = Vec::new();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_away_loses_what_there_is_no_room_for_and_the_job_goes_on() {
+    fn a_full_spool_drops_lines_without_blocking_the_job() {
         let spool = Spool::with(1_000, Duration::from_millis(1), true);
         spool.set_away(true);
         for number in 0..2_000 {
@@ -305,7 +305,7 @@ mod tests {
 
     /// Each line waited for two seconds before it was lost.
     #[test]
-    fn without_a_file_the_job_does_not_wait_for_a_service_that_is_away() {
+    fn without_a_file_an_unavailable_service_does_not_block_the_job() {
         let spool = Spool::with(0, Duration::from_secs(86_400), true);
         spool.set_away(true);
         (0..MEMORY_LINES + 3).for_each(|number| spool.put(line(number)));
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_service_that_takes_lines_sets_the_pace_and_loses_nothing() {
+    fn a_slow_service_throttles_the_job_without_loss() {
         let spool = Spool::with(1_000, Duration::from_millis(1), true);
         let writing = spool.clone();
         let job = std::thread::spawn(move || {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_discarded_is_counted() {
+    fn discarded_lines_are_counted() {
         let spool = Spool::with(1_000, Duration::from_millis(1), true);
         (0..10).for_each(|number| spool.put(line(number)));
         assert_eq!(spool.discard(), 10);

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_comes_through() {
+    fn every_character_is_decoded() {
         let text = "a grün 日本 👍 \u{10ffff}\n".repeat(3_000);
         let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_replaced() {
+    fn incomplete_characters_are_replaced() {
         assert_eq!(read(&[0x3d, 0xd8, b'a', 0], ByteOrder::Little), "\u{fffd}a");
         assert_eq!(read(&[b'a', 0, 0x3d, 0xd8], ByteOrder::Little), "a\u{fffd}");
         assert_eq!(read(&[b'a', 0, b'b'], ByteOrder::Little), "a\u{fffd}");

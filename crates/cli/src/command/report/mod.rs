@@ -50,9 +50,9 @@ Examples:
   runlog report --plan 7fb48c7a-5ea5-4cb9-9333-e345f28d9dd5
   runlog report 6c0e5a34 --json | jq .failure.first")]
 pub(crate) struct ReportArgs {
-    /// A run, by its ID or the beginning of it, or a task or a workspace, by its ID or name [default: all workspaces]
+    /// A run, by its ID, or a task or a workspace, by its ID or name; the beginning of any will do [default: all workspaces]
     #[arg(value_name = "RUN_TASK_OR_WORKSPACE", conflicts_with_all = ["task", "workspace"],
-          add = ArgValueCompleter::new(candidates::runs))]
+          add = ArgValueCompleter::new(candidates::runs_tasks_and_workspaces))]
     subject: Option<String>,
     /// A task, by its ID or name, such as sales/nightly-orders
     #[arg(long, value_name = "TASK", conflicts_with = "workspace", add = ArgValueCompleter::new(candidates::tasks))]
@@ -61,13 +61,14 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "WORKSPACE", add = ArgValueCompleter::new(candidates::workspaces))]
     workspace: Option<WorkspaceRef>,
     /// A plan execution, by its ID; `runlog plans` lists them
-    #[arg(long, value_name = "PLAN_EXECUTION_ID", conflicts_with_all = ["subject", "task", "workspace", "last_days"])]
+    #[arg(long, value_name = "PLAN_EXECUTION_ID", conflicts_with_all = ["subject", "task", "workspace", "last_days"],
+          add = ArgValueCompleter::new(candidates::plan_executions))]
     plan: Option<String>,
     /// Number of days: the period of a task report [default: 30], or what counts as recent in a workspace report
     /// [default: 1]
     #[arg(long, value_name = "DAYS")]
     last_days: Option<u64>,
-    /// Print a brief of a run as Markdown, at most 6,000 bytes: the cause, evidence with links to lines, what is new,
+    /// Print a brief of a run as Markdown, at most 6,000 bytes: the cause, evidence with links to lines, what is new, and
     /// what to try; for a message, a ticket, or an assistant
     #[arg(long, conflicts_with_all = ["html", "json", "last_days"])]
     brief: bool,
@@ -106,7 +107,7 @@ pub(crate) async fn run(args: ReportArgs) -> Outcome {
             return Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)"));
         }
         let page = args.connect.page(&format!("plans/{id}"));
-        return tell(&args.form, client.plan_view(id).await?, page, plan_document);
+        return print_report(&args.form, client.plan_view(id).await?, page, plan_document);
     }
     let subject = subject_of(&client, &args).await?;
     match subject {
@@ -117,22 +118,24 @@ pub(crate) async fn run(args: ReportArgs) -> Outcome {
         _ if args.brief => Err(Failure::new(Exit::Usage, "a brief is of a run: give the ID of a run (a UUID)")),
         Subject::Run(id) => {
             let page = args.connect.page(&format!("runs/{id}"));
-            tell(&args.form, client.run_report(id).await?, page, document_of_run)
+            print_report(&args.form, client.run_report(id).await?, page, document_of_run)
         }
         Subject::Task(id) => {
             let page = args.connect.page(&format!("tasks/{id}"));
-            tell(&args.form, client.task_report(id, args.last_days).await?, page, document_of_task)
+            print_report(&args.form, client.task_report(id, args.last_days).await?, page, document_of_task)
         }
         Subject::Workspace(id) => {
             let page = args.connect.page(&format!("?workspace={id}"));
-            tell(&args.form, client.workspace_report(id, args.last_days).await?, page, document_of_workspace)
+            print_report(&args.form, client.workspace_report(id, args.last_days).await?, page, document_of_workspace)
         }
         Subject::TaskOrWorkspace(task, workspace) => match client.task_report(task, args.last_days).await {
-            Ok(report) => tell(&args.form, report, args.connect.page(&format!("tasks/{task}")), document_of_task),
+            Ok(report) => {
+                print_report(&args.form, report, args.connect.page(&format!("tasks/{task}")), document_of_task)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let report = client.workspace_report(workspace, args.last_days).await.map_err(neither)?;
                 let page = args.connect.page(&format!("?workspace={workspace}"));
-                tell(&args.form, report, page, document_of_workspace)
+                print_report(&args.form, report, page, document_of_workspace)
             }
             Err(error) => Err(error.into()),
         },
@@ -149,10 +152,10 @@ fn neither(error: runlog_client::Error) -> Failure {
 
 async fn subject_of(client: &Client, args: &ReportArgs) -> Outcome<Subject> {
     if let Some(task) = &args.task {
-        return Ok(Subject::Task(task.resolve(client).await?));
+        return Ok(Subject::Task(task.resolve_abbreviated(client).await?));
     }
     if let Some(workspace) = &args.workspace {
-        return Ok(Subject::Workspace(workspace.resolve(client).await?));
+        return Ok(Subject::Workspace(workspace.resolve_abbreviated(client).await?));
     }
     let Some(text) = &args.subject else { return Ok(Subject::Everything) };
     if let Ok(run) = text.parse() {
@@ -168,16 +171,26 @@ async fn subject_of(client: &Client, args: &ReportArgs) -> Outcome<Subject> {
     if let Some(workspace) = text.parse::<WorkspaceRef>().map_err(usage)?.find(client).await? {
         return Ok(Subject::Workspace(workspace));
     }
-    match text.parse::<RunRef>() {
-        Ok(run) => Ok(Subject::Run(run.resolve(client).await?)),
-        Err(_) => Err(Failure::new(
+    let not_found = || {
+        Failure::new(
             Exit::NotFound,
             format!(
-                "no task and no workspace that you may view is named {text:?}, and it is not the beginning of the ID of a \
-                 run; `runlog tasks` and `runlog runs` list them"
+                "no task and no workspace that you may view has a name that begins with {text:?}, and no run an ID; \
+                 `runlog tasks` and `runlog runs` list them"
             ),
-        )),
+        )
+    };
+    if let Ok(run) = text.parse::<RunRef>() {
+        match run.resolve(client).await {
+            Err(failure) if failure.exit == Exit::NotFound => {}
+            found => return found.map(Subject::Run),
+        }
     }
+    if let Some(task) = text.parse::<TaskRef>().map_err(usage)?.find_abbreviated(client).await? {
+        return Ok(Subject::Task(task));
+    }
+    let workspace = text.parse::<WorkspaceRef>().map_err(usage)?.find_abbreviated(client).await?;
+    workspace.map(Subject::Workspace).ok_or_else(not_found)
 }
 
 /// The reports of all workspaces, the worst first, as one document or as a line of JSON each.
@@ -206,7 +219,7 @@ async fn everything(client: &Client, args: &ReportArgs) -> Outcome {
 }
 
 /// Shows a report in the form that is wanted; a page links to `page` of the web UI.
-pub(crate) fn tell<T: DeserializeOwned>(
+pub(crate) fn print_report<T: DeserializeOwned>(
     form: &FormArgs,
     report: Value,
     page: Option<String>,

@@ -9,7 +9,7 @@ use crate::render::preferences::shown_seconds;
 use crate::render::terminal::{count, duration};
 
 /// Most tasks that are shown.
-const LOOKS_SHOWN: usize = 50;
+const TASKS_SHOWN: usize = 50;
 
 /// Most characters of an error in a reason on the terminal.
 const REASON_CHARS_MAX: usize = 102;
@@ -54,13 +54,13 @@ fn put_workspace(document: &mut Document, report: &WorkspaceReport) {
     document.table(&["runs", "outcome"], &[0], rows);
     let tasks = counted(report.looks.len() as u64, "task");
     document.heading(format!("{tasks} to check, {} fine", count(report.tasks_fine)));
-    for look in report.looks.iter().take(LOOKS_SHOWN) {
+    for look in report.looks.iter().take(TASKS_SHOWN) {
         document.line([strong(&look.task_name), faint(format!("  {}", look.task_id))]);
         document.push(Block::Strip(strip_of(&look.runs)));
         document.push(Block::List(look.reasons.iter().map(|it| (1, reason(it))).collect()));
     }
-    if report.looks.len() > LOOKS_SHOWN {
-        document.line([faint(format!("and {} more; --json shows them", report.looks.len() - LOOKS_SHOWN))]);
+    if report.looks.len() > TASKS_SHOWN {
+        document.line([faint(format!("and {} more; --json shows them", report.looks.len() - TASKS_SHOWN))]);
     }
     put_new_error_groups(document, &report.new_error_groups);
 }

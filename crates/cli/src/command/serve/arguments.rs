@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use runlog_client::HttpClientBuilder;
 use runlog_model::RecordOrder;
-use runlog_server::{Bounds, Network, OtlpAttributes, PostgresSettings, RunHook, ToldBy};
+use runlog_server::{Bounds, ClientAddressSource, Network, OtlpAttributes, PostgresSettings, RunHook};
 use runlog_sql::SqlSettings;
 
-use crate::arguments::archive::{PlaceArgs, SPILL_FOLDER};
+use crate::arguments::archive::{LocationArgs, SPILL_FOLDER};
 use crate::arguments::connect::tls_of_files;
 use crate::arguments::log::LogArgs;
 use crate::arguments::number::between;
@@ -34,7 +34,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RUNLOG_DATA", value_name = "FOLDER")]
     pub(super) data: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) places: PlaceArgs,
+    pub(super) places: LocationArgs,
     /// Settings file with upstreams, sinks and alerts, to run them in this process as well; see `runlog collect`. Its
     /// [archive] section applies where neither an option nor an environment variable is given
     #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
@@ -54,8 +54,8 @@ pub(crate) struct ServeArgs {
     /// bucket, and the files are stored as clients download them, uncompressed
     #[arg(long, env = "RUNLOG_LINKS", default_value = "service", value_name = "WHERE")]
     pub(super) links: Links,
-    /// Offer the sealed logs to engines of lakehouses, as tables of a catalog of Apache Iceberg under /iceberg: logs are
-    /// then sealed into files of a single workspace each
+    /// Provide the sealed logs to lakehouse engines as Apache Iceberg tables, with a catalog under /iceberg; each sealed
+    /// file then contains logs of a single workspace only
     #[arg(long, env = "RUNLOG_ICEBERG")]
     pub(super) iceberg: bool,
     /// PEM file with the certificate chain for HTTPS; reloaded when it changes
@@ -96,11 +96,11 @@ pub(crate) struct ServeArgs {
           value_parser = between(1_i64, 36_500))]
     pub(super) window_days: i64,
     /// Lifetime of access tokens
-    #[arg(long, env = "RUNLOG_ACCESS_TOKEN_LIFE", default_value = "30m", value_name = "TIME")]
-    pub(super) access_token_life: Span,
+    #[arg(long, env = "RUNLOG_ACCESS_TOKEN_LIFETIME", default_value = "30m", value_name = "TIME")]
+    pub(super) access_token_lifetime: Span,
     /// Lifetime of links
-    #[arg(long, env = "RUNLOG_LINK_LIFE", default_value = "1h", value_name = "TIME")]
-    pub(super) link_life: Span,
+    #[arg(long, env = "RUNLOG_LINK_LIFETIME", default_value = "1h", value_name = "TIME")]
+    pub(super) link_lifetime: Span,
     /// Send `expires_in` of access tokens as a string, for clients that follow the vendor's schema literally
     #[arg(long, env = "RUNLOG_EXPIRES_IN_AS_STRING")]
     pub(super) expires_in_as_string: bool,
@@ -114,6 +114,71 @@ pub(crate) struct ServeArgs {
     pub(super) sql: SqlArgs,
     #[command(flatten)]
     pub(super) log: LogArgs,
+    #[command(flatten)]
+    former: FormerArgs,
+}
+
+/// The former names of options, which are still accepted and take precedence over the current ones.
+#[derive(Debug, Default, clap::Args)]
+struct FormerArgs {
+    /// Former name of --access-token-lifetime
+    #[arg(long, env = "RUNLOG_ACCESS_TOKEN_LIFE", hide = true, value_name = "TIME")]
+    access_token_life: Option<Span>,
+    /// Former name of --link-lifetime
+    #[arg(long, env = "RUNLOG_LINK_LIFE", hide = true, value_name = "TIME")]
+    link_life: Option<Span>,
+    /// Former name of --anonymous-requests-per-second
+    #[arg(long, env = "RUNLOG_STRANGER_REQUESTS_PER_SECOND", hide = true, value_name = "COUNT")]
+    stranger_requests_per_second: Option<u32>,
+    /// Former name of --client-address-source
+    #[arg(long, env = "RUNLOG_PROXY_SAYS", hide = true, value_name = "SOURCE")]
+    proxy_says: Option<AddressSource>,
+    /// Former name of --header-timeout
+    #[arg(long, env = "RUNLOG_HEAD_TIME", hide = true, value_name = "TIME")]
+    head_time: Option<Span>,
+    /// Former name of --header-bytes
+    #[arg(long, env = "RUNLOG_HEAD_BYTES", hide = true, value_name = "BYTES")]
+    head_bytes: Option<usize>,
+    /// Former name of --body-timeout
+    #[arg(long, env = "RUNLOG_BODY_SILENCE", hide = true, value_name = "TIME")]
+    body_silence: Option<Span>,
+    /// Former name of --decompression-ratio
+    #[arg(long, env = "RUNLOG_UNPACK_RATIO", hide = true, value_name = "FACTOR")]
+    unpack_ratio: Option<u64>,
+    /// Former name of --queue-timeout
+    #[arg(long, env = "RUNLOG_TURN_WAIT", hide = true, value_name = "TIME")]
+    turn_wait: Option<Span>,
+    /// Former name of --sql-timeout
+    #[arg(long, env = "RUNLOG_SQL_TIME", hide = true, value_name = "TIME")]
+    sql_time: Option<Span>,
+    /// Former name of --sql-max-queries
+    #[arg(long, env = "RUNLOG_SQL_QUESTIONS", hide = true, value_name = "COUNT", value_parser = between(1_u16, 1_024))]
+    sql_questions: Option<u16>,
+}
+
+impl ServeArgs {
+    /// The arguments, with the values of options that were given by their former names.
+    pub(crate) fn with_former_names(mut self) -> Self {
+        let former = std::mem::take(&mut self.former);
+        set(&mut self.access_token_lifetime, former.access_token_life);
+        set(&mut self.link_lifetime, former.link_life);
+        set(&mut self.bounds.anonymous_requests_per_second, former.stranger_requests_per_second);
+        set(&mut self.bounds.client_address_source, former.proxy_says);
+        set(&mut self.bounds.header_timeout, former.head_time);
+        set(&mut self.bounds.header_bytes, former.head_bytes);
+        set(&mut self.bounds.body_timeout, former.body_silence);
+        set(&mut self.bounds.decompression_ratio, former.unpack_ratio);
+        set(&mut self.bounds.queue_timeout, former.turn_wait);
+        set(&mut self.sql.sql_timeout, former.sql_time);
+        set(&mut self.sql.sql_max_queries, former.sql_questions);
+        self
+    }
+}
+
+fn set<T>(value: &mut T, former: Option<T>) {
+    if let Some(former) = former {
+        *value = former;
+    }
 }
 
 /// Limits that protect the service from oversized requests and slow clients.
@@ -121,27 +186,27 @@ pub(crate) struct ServeArgs {
 #[command(next_help_heading = "Limits")]
 pub(super) struct BoundArgs {
     /// Maximum requests per second from one address without a valid token, or 0 for no limit
-    #[arg(long, env = "RUNLOG_STRANGER_REQUESTS_PER_SECOND", default_value_t = 20, value_name = "COUNT")]
-    pub(super) stranger_requests_per_second: u32,
+    #[arg(long, env = "RUNLOG_ANONYMOUS_REQUESTS_PER_SECOND", default_value_t = 20, value_name = "COUNT")]
+    pub(super) anonymous_requests_per_second: u32,
     /// Proxies in front of the service whose client address headers are trusted: a comma-separated list of addresses or
     /// networks such as 10.0.0.0/8
     #[arg(long, env = "RUNLOG_TRUSTED_PROXIES", value_delimiter = ',', value_name = "NETWORKS")]
     pub(super) trusted_proxies: Vec<Network>,
-    /// How trusted proxies pass on the address of the client
-    #[arg(long, env = "RUNLOG_PROXY_SAYS", default_value = "x-forwarded-for", value_name = "HOW")]
-    pub(super) proxy_says: ProxySays,
+    /// Where trusted proxies put the address of the client
+    #[arg(long, env = "RUNLOG_CLIENT_ADDRESS_SOURCE", default_value = "x-forwarded-for", value_name = "SOURCE")]
+    pub(super) client_address_source: AddressSource,
     /// Maximum number of concurrent connections; further connections wait
     #[arg(long, env = "RUNLOG_CONNECTIONS", default_value_t = Bounds::default().connections_max, value_name = "COUNT")]
     pub(super) connections: usize,
     /// Timeout for receiving the headers of a request
-    #[arg(long, env = "RUNLOG_HEAD_TIME", default_value = "30s", value_name = "TIME")]
-    pub(super) head_time: Span,
+    #[arg(long, env = "RUNLOG_HEADER_TIMEOUT", default_value = "30s", value_name = "TIME")]
+    pub(super) header_timeout: Span,
     /// Idle timeout while receiving a request body, or sending a response
-    #[arg(long, env = "RUNLOG_BODY_SILENCE", default_value = "60s", value_name = "TIME")]
-    pub(super) body_silence: Span,
+    #[arg(long, env = "RUNLOG_BODY_TIMEOUT", default_value = "60s", value_name = "TIME")]
+    pub(super) body_timeout: Span,
     /// Maximum size of the headers of a request
-    #[arg(long, env = "RUNLOG_HEAD_BYTES", default_value_t = Bounds::default().head_bytes_max, value_name = "BYTES")]
-    pub(super) head_bytes: usize,
+    #[arg(long, env = "RUNLOG_HEADER_BYTES", default_value_t = Bounds::default().head_bytes_max, value_name = "BYTES")]
+    pub(super) header_bytes: usize,
     /// Maximum size of a request body other than a log
     #[arg(long, env = "RUNLOG_BODY_BYTES", default_value_t = Bounds::default().body_bytes_max, value_name = "BYTES")]
     pub(super) body_bytes: usize,
@@ -152,8 +217,9 @@ pub(super) struct BoundArgs {
     #[arg(long, env = "RUNLOG_LINE_BYTES", default_value_t = Bounds::default().line_bytes_max, value_name = "BYTES")]
     pub(super) line_bytes: usize,
     /// Maximum compression ratio of a pushed body, beyond the first 64 MiB
-    #[arg(long, env = "RUNLOG_UNPACK_RATIO", default_value_t = Bounds::default().unpack_ratio_max, value_name = "TIMES")]
-    pub(super) unpack_ratio: u64,
+    #[arg(long, env = "RUNLOG_DECOMPRESSION_RATIO", default_value_t = Bounds::default().unpack_ratio_max,
+          value_name = "FACTOR")]
+    pub(super) decompression_ratio: u64,
     /// Maximum concurrent searches and histograms; further requests wait
     #[arg(long, env = "RUNLOG_SEARCHES", default_value_t = 8, value_name = "COUNT",
           value_parser = between(1_u16, u16::MAX))]
@@ -167,8 +233,8 @@ pub(super) struct BoundArgs {
           value_parser = between(1_u16, u16::MAX))]
     pub(super) downloads: u16,
     /// How long a request waits for one of these slots, or for the rate limit of its caller, before it is rejected
-    #[arg(long, env = "RUNLOG_TURN_WAIT", default_value = "5s", value_name = "TIME")]
-    pub(super) turn_wait: Span,
+    #[arg(long, env = "RUNLOG_QUEUE_TIMEOUT", default_value = "5s", value_name = "TIME")]
+    pub(super) queue_timeout: Span,
 }
 
 /// An address of this machine, or the first one that a name such as localhost has.
@@ -181,17 +247,17 @@ impl BoundArgs {
     pub(super) fn bounds(&self) -> Bounds {
         Bounds {
             connections_max: self.connections,
-            head_time_max: self.head_time.duration(),
-            body_silence_max: self.body_silence.duration(),
-            head_bytes_max: self.head_bytes,
+            head_time_max: self.header_timeout.duration(),
+            body_silence_max: self.body_timeout.duration(),
+            head_bytes_max: self.header_bytes,
             body_bytes_max: self.body_bytes,
             events_bytes_max: self.events_bytes,
             line_bytes_max: self.line_bytes,
-            unpack_ratio_max: self.unpack_ratio,
+            unpack_ratio_max: self.decompression_ratio,
             searches_max: usize::from(self.searches),
             page_reads_max: usize::from(self.page_reads),
             downloads_max: usize::from(self.downloads),
-            turn_wait_max: self.turn_wait.duration(),
+            turn_wait_max: self.queue_timeout.duration(),
         }
     }
 }
@@ -210,19 +276,16 @@ pub(super) struct SqlArgs {
           value_parser = between(16_u32, u32::MAX))]
     pub(super) sql_spill: u32,
     /// Timeout of a SQL query
-    #[arg(long, env = "RUNLOG_SQL_TIME", default_value = "5m", value_name = "TIME")]
-    pub(super) sql_time: Span,
-    /// Maximum concurrent SQL queries; further queries are rejected (`RUNLOG_SQL_QUESTIONS` is read as well)
+    #[arg(long, env = "RUNLOG_SQL_TIMEOUT", default_value = "5m", value_name = "TIME")]
+    pub(super) sql_timeout: Span,
+    /// Maximum concurrent SQL queries; further queries are rejected
     #[arg(long, env = "RUNLOG_SQL_MAX_QUERIES", default_value_t = 4, value_name = "COUNT",
           value_parser = between(1_u16, 1_024))]
     pub(super) sql_max_queries: u16,
-    /// The former name of --sql-max-queries
-    #[arg(long, env = "RUNLOG_SQL_QUESTIONS", hide = true, value_name = "COUNT", value_parser = between(1_u16, 1_024))]
-    pub(super) sql_questions: Option<u16>,
     /// Address and port for clients of PostgreSQL, such as psql and BI tools, which read the archive in SQL [default: none]
     #[arg(long, env = "RUNLOG_SQL_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
     pub(super) sql_listen: Option<SocketAddr>,
-    /// Accept passwords from other machines without TLS there; anybody in between can read them
+    /// Accept passwords from other machines over unencrypted connections; anyone on the network path can read them
     #[arg(long, env = "RUNLOG_SQL_PLAINTEXT", requires = "sql_listen")]
     pub(super) sql_plaintext: bool,
     /// Maximum number of sessions of clients of PostgreSQL; further ones are refused
@@ -249,8 +312,8 @@ impl SqlArgs {
             memory_bytes: (self.sql_memory as usize) << 20,
             spill_folder: Some(data.join(SPILL_FOLDER)),
             spill_bytes: u64::from(self.sql_spill) << 20,
-            time_max: Some(self.sql_time.duration()),
-            questions_max: usize::from(self.sql_questions.unwrap_or(self.sql_max_queries)),
+            time_max: Some(self.sql_timeout.duration()),
+            queries_max: usize::from(self.sql_max_queries),
             ..SqlSettings::default()
         }
     }
@@ -326,8 +389,9 @@ pub(super) enum Links {
     Bucket,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum ProxySays {
+/// The source of the address of a client behind a trusted proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum AddressSource {
     /// The X-Forwarded-For header.
     XForwardedFor,
     /// The Forwarded header (RFC 7239).
@@ -336,12 +400,12 @@ pub(super) enum ProxySays {
     ProxyProtocol,
 }
 
-impl From<ProxySays> for ToldBy {
-    fn from(says: ProxySays) -> Self {
-        match says {
-            ProxySays::XForwardedFor => Self::XForwardedFor,
-            ProxySays::Forwarded => Self::Forwarded,
-            ProxySays::ProxyProtocol => Self::ProxyProtocol,
+impl From<AddressSource> for ClientAddressSource {
+    fn from(source: AddressSource) -> Self {
+        match source {
+            AddressSource::XForwardedFor => Self::XForwardedFor,
+            AddressSource::Forwarded => Self::Forwarded,
+            AddressSource::ProxyProtocol => Self::ProxyProtocol,
         }
     }
 }
@@ -363,5 +427,34 @@ impl RunHookTlsArgs {
         let tls = tls_of_files(self.authorities.as_deref(), self.client_certificate.as_deref())
             .map_err(|failure| failure.while_doing("--run-hook-authorities and --run-hook-client-certificate"))?;
         Ok(hook.with_client(HttpClientBuilder::new(&tls).build()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    #[test]
+    fn former_names_of_options_are_accepted() {
+        let former = "--access-token-life 1m --link-life 2m --stranger-requests-per-second 3 --proxy-says forwarded \
+            --head-time 4s --head-bytes 5 --body-silence 6s --unpack-ratio 7 --turn-wait 8s --sql-time 9s --sql-questions 10";
+        let program = Program::try_parse_from(std::iter::once("serve").chain(former.split_whitespace())).unwrap();
+        let args = program.args.with_former_names();
+        let (bounds, seconds) = (args.bounds.bounds(), |span: Span| span.duration().as_secs());
+        assert_eq!((seconds(args.access_token_lifetime), seconds(args.link_lifetime)), (60, 120));
+        assert_eq!(args.bounds.anonymous_requests_per_second, 3);
+        assert_eq!(args.bounds.client_address_source, AddressSource::Forwarded);
+        assert_eq!((bounds.head_time_max.as_secs(), bounds.head_bytes_max), (4, 5));
+        assert_eq!((bounds.body_silence_max.as_secs(), bounds.unpack_ratio_max), (6, 7));
+        assert_eq!(bounds.turn_wait_max.as_secs(), 8);
+        assert_eq!((seconds(args.sql.sql_timeout), args.sql.sql_max_queries), (9, 10));
     }
 }

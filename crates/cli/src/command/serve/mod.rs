@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin_token::AdminTokenFile;
 use crate::arguments::archive;
 use crate::arguments::span::Span;
-use crate::background::{collect_for_good, send_alerts, spawn_delivery};
+use crate::background::{collect_continuously, send_alerts, spawn_delivery};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::terminal::note;
 use crate::settings::Settings;
@@ -27,8 +27,11 @@ use crate::system::{SystemClock, SystemRandom};
 
 /// Runs the service until Ctrl-C or SIGTERM; a second signal ends it at once.
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
+    let args = args.with_former_names();
     args.log.write();
-    for (name, life) in [("--access-token-life", args.access_token_life), ("--link-life", args.link_life)] {
+    for (name, life) in
+        [("--access-token-lifetime", args.access_token_lifetime), ("--link-lifetime", args.link_lifetime)]
+    {
         // A key is kept for two days after another took its place.
         if !(1_000..=86_400_000).contains(&life.as_millis()) {
             return Err(Failure::new(Exit::Usage, format!("{name} must be between one second and one day")));
@@ -87,9 +90,12 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         run_hook,
         oidc,
         metrics_by_task: args.metrics_by_task,
-        stranger_requests_per_second: args.bounds.stranger_requests_per_second,
-        turn_time_max: args.bounds.turn_wait.duration(),
-        proxies: Proxies { trusted: args.bounds.trusted_proxies.clone(), told_by: args.bounds.proxy_says.into() },
+        anonymous_requests_per_second: args.bounds.anonymous_requests_per_second,
+        turn_time_max: args.bounds.queue_timeout.duration(),
+        proxies: Proxies {
+            trusted: args.bounds.trusted_proxies.clone(),
+            client_address_source: args.bounds.client_address_source.into(),
+        },
         bounds: args.bounds.bounds(),
         sql: args.sql.settings(&data),
         postgres,
@@ -97,8 +103,8 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         event_zone: args.events.event_zone,
         file_order: args.file_order.into(),
         window_days_max: args.window_days,
-        access_token_seconds: args.access_token_life.as_millis() / 1_000,
-        link_seconds: args.link_life.as_millis() / 1_000,
+        access_token_seconds: args.access_token_lifetime.as_millis() / 1_000,
+        link_seconds: args.link_lifetime.as_millis() / 1_000,
         requests_per_second: args.requests_per_second,
         ..ServerSettings::default()
     };
@@ -107,8 +113,12 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
         async move { send_alerts(&store, alerts, stop).await }
     });
     let mut delivering = spawn_delivery(&store, sinks, &stop);
-    let collecting =
-        tokio::spawn(collect_for_good(store.clone(), upstreams, Arc::new(runlog_collector::NoProgress), stop.clone()));
+    let collecting = tokio::spawn(collect_continuously(
+        store.clone(),
+        upstreams,
+        Arc::new(runlog_collector::NoProgress),
+        stop.clone(),
+    ));
     let served = serve_until(listener, store.clone(), server, stop.clone()).await;
     stop.cancel();
     collecting.await.context("the collectors failed")?;

@@ -1,7 +1,8 @@
 //! `runlog sql`: SQL queries on an archive directly or through a service.
 
-mod asked;
 mod prompt;
+mod statuses;
+mod target;
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -11,16 +12,16 @@ use anyhow::Context;
 use runlog_sql::{AnswerFormat, SqlEngine, SqlSettings};
 use runlog_store::permissions::share_output;
 
-use asked::{Asked, failure};
+use statuses::note_short_statuses;
+use target::{QueryTarget, failure};
 
 use crate::arguments::archive::{OpenArgs, SPILL_FOLDER};
 use crate::arguments::connect::ConnectArgs;
 use crate::arguments::number::between;
-use crate::arguments::status::StatusArg;
 use crate::command::missing_rights::note_unreadable_workspaces;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::render::screen::Stream;
-use crate::render::terminal::note;
+use crate::render::result_table::Expanded;
+use crate::stop::until_ctrl_c;
 use crate::system::SystemClock;
 
 #[derive(Debug, clap::Args)]
@@ -33,11 +34,12 @@ Examples:
   runlog sql \"SELECT time, message FROM records WHERE severity = 'ERROR' ORDER BY time DESC\"
   runlog sql -o errors.parquet \"SELECT * FROM records WHERE severity = 'ERROR'\"
   runlog sql --api-url https://runlog.example.com --format csv \"SELECT * FROM tasks\"
-  runlog sql                     an interactive prompt; \\d lists the tables, \\q quits")]
+  runlog sql                     an interactive prompt; \\d lists the tables, \\q quits, Ctrl-C cancels a query")]
 pub(crate) struct SqlArgs {
     /// The query; without it, an interactive prompt, or queries from standard input
     pub(crate) query: Option<String>,
-    /// table, csv, json, ndjson or parquet [default: by the extension of the output file, otherwise table]
+    /// table, csv, json, ndjson or parquet [default: by the extension of the output file, otherwise table]. On a terminal,
+    /// a table that is too wide has its texts wrapped, or shows each row as a list of its columns
     #[arg(long, value_name = "FORMAT")]
     format: Option<AnswerFormat>,
     /// Output file, written atomically
@@ -59,67 +61,39 @@ pub(crate) struct SqlArgs {
 
 /// Runs one query, or those of an interactive prompt.
 pub(crate) async fn run(args: SqlArgs) -> Outcome {
-    let asked = Asked::of(&args).await?;
-    if let Asked::Service(client) = &asked {
-        note_unreadable_workspaces(client, &[]).await;
-    }
+    let target =
+        if args.has_prompt() { until_ctrl_c(QueryTarget::of(&args)).await? } else { QueryTarget::of(&args).await? };
     let outcome = match &args.query {
-        Some(query) => asked.once(query, &args).await,
-        None if std::io::stdin().is_terminal() => prompt::run(&asked, args.format.unwrap_or(AnswerFormat::Table)).await,
+        Some(query) => target.once(query, &args).await,
+        None if args.has_prompt() => prompt::run(&target, args.format.unwrap_or(AnswerFormat::Table)).await,
         None => {
             let mut query = String::new();
             std::io::stdin().read_to_string(&mut query).context("cannot read the query from standard input")?;
-            asked.once(&query, &args).await
+            target.once(&query, &args).await
         }
     };
-    asked.close().await;
+    target.close().await;
     outcome
 }
 
-/// Says so if a query compares `status` with a word that other commands accept and the table does not have: such a query
-/// finds nothing.
-fn note_short_statuses(query: &str) {
-    for word in words_compared_with_status(query) {
-        let Ok(StatusArg(status)) = word.parse() else { continue };
-        if status.as_str() != word {
-            note(format!("the column status has no value '{word}'; did you mean '{status}'?"));
-        }
-    }
-}
-
-/// The texts that follow `status =`, `status <>` and `status IN (`.
-fn words_compared_with_status(query: &str) -> Vec<&str> {
-    let lower = query.to_ascii_lowercase();
-    let mut words = Vec::new();
-    for (at, name) in lower.match_indices("status") {
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if lower[..at].bytes().next_back().is_some_and(is_name) {
-            continue;
-        }
-        let after = lower[at + name.len()..].trim_start();
-        let operator = ["=", "<>", "!=", "in"].into_iter().find(|it| after.starts_with(it));
-        let Some(operator) = operator else { continue };
-        let mut rest = query[query.len() - after.len() + operator.len()..].trim_start();
-        rest = rest.strip_prefix('(').unwrap_or(rest);
-        while let Some((word, more)) = rest.trim_start().strip_prefix('\'').and_then(|text| text.split_once('\'')) {
-            words.push(word);
-            rest = more.trim_start().strip_prefix(',').unwrap_or_default();
-        }
-    }
-    words
-}
-
 impl SqlArgs {
+    /// True if queries are typed at a prompt.
+    pub(crate) fn has_prompt(&self) -> bool {
+        self.query.is_none() && std::io::stdin().is_terminal()
+    }
+
     fn format(&self) -> AnswerFormat {
         let named = |path: &PathBuf| path.extension()?.to_str()?.parse().ok();
         self.format.or_else(|| self.output.as_ref().and_then(named)).unwrap_or(AnswerFormat::Table)
     }
 }
 
-impl Asked {
+impl QueryTarget {
     async fn of(args: &SqlArgs) -> Outcome<Self> {
         if args.connect.names_service() || (!args.archive.is_there() && args.connect.has_login()) {
-            return Ok(Self::Service(args.connect.client()?));
+            let client = args.connect.client()?;
+            note_unreadable_workspaces(&client, &[]).await;
+            return Ok(Self::Service(client));
         }
         let store = args.archive.open().await?;
         let settings = SqlSettings {
@@ -143,7 +117,7 @@ impl Asked {
                 Exit::Usage,
                 "Parquet output cannot be shown on a terminal: name a file with --output",
             )),
-            None => self.write(query, format, &mut Stream::Result.screen()).await,
+            None => self.show(query, format, Expanded::Auto).await,
         }
     }
 

@@ -1,28 +1,35 @@
 //! Questions one after another, with a history.
 
-use std::io::{BufReader, Read, Seek, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use runlog_sql::AnswerFormat;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::sync::oneshot;
 
-use super::asked::Asked;
+use super::statuses::note_short_statuses;
+use super::target::QueryTarget;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::failure::report;
+use crate::render::pager;
+use crate::render::result_table::Expanded;
 use crate::render::screen::Stream;
 use crate::render::terminal::note;
+use crate::stop::until_ctrl_c;
 use crate::system::environment;
+
+/// When a query that has shown nothing is long.
+const HINT_DELAY: Duration = Duration::from_secs(3);
 
 /// What `\?` shows.
 const HELP: &str = "\
 End a query with ; (it may span several lines).
   \\d           the tables and their columns
   \\d TABLE     the columns of one table
-  \\x           show each row as a list of its columns, or no longer
-  \\r           discard the query that has been begun; Ctrl-C does so as well
+  \\x           show each row as a list of its columns, or no longer; \\x auto: if a table would be too wide (default)
+  \\r           discard the lines of an unfinished query; Ctrl-C does so as well, and cancels a query that runs
   \\?           this help
   \\q           quit; Ctrl-D does so as well
 docs/sql.md has the tables, their columns and examples.";
@@ -37,10 +44,9 @@ const COLUMNS: &str = "SELECT table_name AS \"table\", column_name AS \"column\"
 
 /// The prompt between two lines.
 struct Prompt<'a> {
-    asked: &'a Asked,
+    target: &'a QueryTarget,
     format: AnswerFormat,
-    /// Each row is shown as a list of its columns.
-    is_expanded: bool,
+    expanded: Expanded,
     /// The lines of a query that has no end yet.
     query: String,
 }
@@ -52,10 +58,10 @@ enum Next {
 }
 
 /// Prompts until the user quits. A query ends with a semicolon and may have several lines.
-pub(super) async fn run(asked: &Asked, format: AnswerFormat) -> Outcome {
+pub(super) async fn run(target: &QueryTarget, format: AnswerFormat) -> Outcome {
     note("end a query with ; (it may span several lines). \\d lists the tables, \\? shows help, \\q quits");
     let lines = Lines::start();
-    let mut prompt = Prompt { asked, format, is_expanded: false, query: String::new() };
+    let mut prompt = Prompt { target, format, expanded: Expanded::Auto, query: String::new() };
     while let Some(line) = lines.next(if prompt.query.is_empty() { "runlog> " } else { "   ...> " }).await? {
         if let Next::Quit = prompt.take(&line, &lines).await? {
             break;
@@ -71,10 +77,6 @@ impl Prompt<'_> {
             (_, "\u{3}" | "\\r") => self.query.clear(),
             (_, "\\q") | (true, "exit" | "quit") => return Ok(Next::Quit),
             (_, "\\?") | (true, "help" | "\\h") => note(HELP),
-            (_, "\\x") => {
-                self.is_expanded = !self.is_expanded;
-                note(if self.is_expanded { "rows are shown as lists of columns" } else { "rows are shown as a table" });
-            }
             (true, "") => {}
             (_, command) if command.starts_with('\\') => self.command(command).await?,
             _ => {
@@ -83,25 +85,29 @@ impl Prompt<'_> {
                 if line.trim_end().ends_with(';') {
                     lines.remember(&self.query);
                     let query = std::mem::take(&mut self.query);
-                    self.show(query.trim().trim_end_matches(';')).await?;
+                    let query = query.trim().trim_end_matches(';');
+                    note_short_statuses(query);
+                    self.show(query, self.format, self.expanded).await?;
                 }
             }
         }
         Ok(Next::GoOn)
     }
 
-    async fn command(&self, command: &str) -> Outcome {
-        let (name, table) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-        let table = table.trim().trim_matches('"').to_ascii_lowercase();
+    async fn command(&mut self, command: &str) -> Outcome {
+        let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let argument = argument.trim().trim_matches('"').to_ascii_lowercase();
         let order = "ORDER BY table_name, ordinal_position";
-        match (name, table.as_str()) {
-            ("\\d" | "\\dt", "") => {
-                told(self.asked.write(&format!("{COLUMNS} {order}"), AnswerFormat::Table, &mut screen()).await)
-            }
+        match (name, argument.as_str()) {
+            ("\\d" | "\\dt", "") => self.show(&format!("{COLUMNS} {order}"), AnswerFormat::Table, Expanded::Auto).await,
             ("\\d", table) => {
                 let table = table.replace('\'', "''");
                 let query = format!("{COLUMNS} AND table_name = '{table}' {order}");
-                told(self.asked.write(&query, AnswerFormat::Table, &mut screen()).await)
+                self.show(&query, AnswerFormat::Table, Expanded::Auto).await
+            }
+            ("\\x", when) => {
+                self.expand(when);
+                Ok(())
             }
             _ => {
                 note(format!("there is no command {}; \\? lists them", Stream::Note.shown_on_line(name)));
@@ -110,52 +116,54 @@ impl Prompt<'_> {
         }
     }
 
-    async fn show(&self, query: &str) -> Outcome {
-        if !self.is_expanded {
-            return told(self.asked.write(query, self.format, &mut screen()).await);
-        }
-        // A result of any size: it is written before it is shown.
-        let mut rows = tempfile::tempfile()?;
-        match self.asked.write(query, AnswerFormat::Csv, &mut rows).await {
-            Ok(()) => {
-                rows.rewind()?;
-                show_expanded(rows)
+    fn expand(&mut self, when: &str) {
+        self.expanded = match (when, self.expanded) {
+            ("on", _) | ("", Expanded::Off | Expanded::Auto) => Expanded::On,
+            ("off", _) | ("", Expanded::On) => Expanded::Off,
+            ("auto", _) => Expanded::Auto,
+            _ => return note("\\x is followed by on, off, auto or nothing"),
+        };
+        note(match self.expanded {
+            Expanded::On => "rows are shown as lists of columns",
+            Expanded::Off => "rows are shown as a table",
+            Expanded::Auto => "rows are shown as a table if it fits the terminal, and otherwise as lists of columns",
+        });
+    }
+
+    /// Shows the answer until Ctrl-C. A query that fails, or is cancelled, does not end the prompt.
+    async fn show(&self, query: &str, format: AnswerFormat, expanded: Expanded) -> Outcome {
+        pager::begin();
+        let answer = self.target.show(query, format, expanded);
+        let outcome = until_ctrl_c(async {
+            tokio::select! {
+                outcome = answer => outcome,
+                never = hint_at_ctrl_c() => never,
             }
-            failed => told(failed),
+        });
+        let outcome = outcome.await;
+        pager::finish();
+        match outcome {
+            Err(failure) if failure.exit == Exit::Interrupted => {
+                note("the query was cancelled");
+                Ok(())
+            }
+            Err(failure) if failure.is_broken_pipe() => Ok(()),
+            Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Failed | Exit::Unavailable) => {
+                report(&failure);
+                Ok(())
+            }
+            outcome => outcome,
         }
     }
 }
 
-fn screen() -> impl Write {
-    Stream::Result.screen()
-}
-
-/// A failing query does not end the prompt.
-fn told(outcome: Outcome) -> Outcome {
-    match outcome {
-        Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Failed | Exit::Unavailable) => {
-            report(&failure);
-            Ok(())
-        }
-        outcome => outcome,
+/// Tells the user how to cancel a query that has shown nothing for a while; never ends.
+async fn hint_at_ctrl_c() -> Outcome {
+    tokio::time::sleep(HINT_DELAY).await;
+    if pager::has_nothing() {
+        note("the query is still running; Ctrl-C cancels it");
     }
-}
-
-/// Shows each row of a CSV file as a list of its columns.
-fn show_expanded(rows: impl Read) -> Outcome {
-    let mut rows = csv::Reader::from_reader(BufReader::new(rows));
-    let unreadable = |error: csv::Error| Failure { exit: Exit::Failed, error: error.into() };
-    let names: Vec<String> = rows.headers().map_err(unreadable)?.iter().map(str::to_owned).collect();
-    let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-    let mut out = Stream::Result.screen();
-    for (number, row) in rows.records().enumerate() {
-        writeln!(out, "-[ row {} ]-", number + 1)?;
-        for (name, value) in names.iter().zip(&row.map_err(unreadable)?) {
-            let space = " ".repeat(wide - name.chars().count());
-            writeln!(out, "{}{space} | {}", Stream::Result.shown_on_line(name), Stream::Result.shown(value))?;
-        }
-    }
-    Ok(out.finish()?)
+    std::future::pending().await
 }
 
 /// A request to the thread that reads lines.

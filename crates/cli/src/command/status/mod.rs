@@ -10,7 +10,7 @@ use crate::arguments::archive;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::render::screen::Stream;
 use crate::render::terminal::{BAD, count, counted, duration, note, result_json, result_line, styled, table};
-use crate::settings::{Needs, REQUESTS_OF_RUN, SettingsArgs};
+use crate::settings::{REQUESTS_OF_RUN, Requirement, SettingsArgs};
 use crate::system::SystemClock;
 
 /// Maximum number of runs that could not be landed shown per upstream.
@@ -27,7 +27,7 @@ pub(crate) struct StatusArgs {
 /// Shows the progress. It reads only the archive, without the secrets of upstreams, sinks and alerts.
 pub(crate) async fn run(args: StatusArgs) -> Outcome {
     let (settings, stored) = args.from.read()?;
-    let upstreams = args.from.upstream_names(&settings, Needs::Something)?;
+    let upstreams = args.from.upstream_names(&settings, Requirement::Something)?;
     if let Some(folder) = archive::folder_without_archive(&stored) {
         let (folder, file) = (folder.display(), args.from.file().display());
         let advice = format!("set its folder with --data, RUNLOG_DATA or data under [archive] in {file}");

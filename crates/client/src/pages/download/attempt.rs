@@ -126,8 +126,10 @@ async fn take(
     let coding = match raw.fill_buf().await {
         // Only files that are not compressed are resumed.
         Ok(_) if progress.taken > 0 => None,
+        // Nothing was compressed, whatever the label: an empty file of a compression has some bytes.
+        Ok([]) => None,
         Ok(start) => coding_of(&coding, start)?,
-        Err(error) => return Ok(broken_off(error)),
+        Err(error) => return Ok(interrupted(error)),
     };
     let is_packed = coding.is_some();
     progress.resumable = tag.filter(|_| !is_packed);
@@ -146,7 +148,7 @@ async fn take(
         };
         let bytes = match bytes {
             Ok(bytes) => bytes,
-            Err(error) => return Ok(broken_off(error)),
+            Err(error) => return Ok(interrupted(error)),
         };
         if bytes.is_empty() {
             break;
@@ -165,7 +167,7 @@ async fn take(
     }
     let received = received.load(Ordering::Relaxed);
     match announced.filter(|announced| *announced != received) {
-        Some(announced) => Ok(broken_off(std::io::Error::other(format!("received {received} of {announced} bytes")))),
+        Some(announced) => Ok(interrupted(std::io::Error::other(format!("received {received} of {announced} bytes")))),
         None => Ok(Attempt::Whole),
     }
 }
@@ -230,7 +232,7 @@ fn check_bounds(settings: &DownloadSettings, taken: u64, received: u64, is_packe
     Ok(())
 }
 
-fn broken_off(error: std::io::Error) -> Attempt {
+fn interrupted(error: std::io::Error) -> Attempt {
     Attempt::Broken(Error::caused(ErrorKind::Unavailable, "a download was interrupted", error), None)
 }
 
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_compressed_is_unpacked() {
+    async fn compressed_files_are_decompressed() {
         let text = "[{\"logTimestamp\":1}]".repeat(10_000).into_bytes();
         let brotli = whole(BufReader::new(BrotliEncoder::new(text.as_slice()))).await;
         let deflate = whole(BufReader::new(ZlibEncoder::new(text.as_slice()))).await;
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_label_of_a_file_is_believed_as_far_as_it_is_one() {
+    fn only_known_content_encodings_are_honoured() {
         let gzip = [0x1f, 0x8b, 8];
         for label in ["", "identity", "utf-8", "none", "aws-chunked", "?"] {
             assert_eq!(coding_of(label, b"[{").unwrap(), None, "{label}");

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use super::attempt::{Attempt, Progress, attempt};
 use super::sink::DownloadSink;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::{Client, Tries};
+use crate::transport::{Client, RetryState};
 
 /// How a download ended, other than in failure.
 pub(crate) enum Downloaded {
@@ -40,7 +40,7 @@ impl Client {
     ) -> Result<Downloaded> {
         let mut progress = Progress::default();
         sink.restart()?;
-        let mut tries = Tries::default();
+        let mut tries = RetryState::default();
         loop {
             let taken_before = progress.taken;
             match attempt(self.links(), link, sink, &mut progress, on_bytes).await? {
@@ -49,9 +49,9 @@ impl Client {
                 Attempt::Broken(error, headers) => {
                     // A try that got further is no failure to count.
                     if progress.resumable.is_some() && progress.taken > taken_before {
-                        tries = Tries::default();
+                        tries = RetryState::default();
                     }
-                    if tries.are_spent(&error, self.settings()) {
+                    if tries.is_exhausted(&error, self.settings()) {
                         return Err(error);
                     }
                     self.pause(&error, headers.as_ref(), &mut tries).await;

@@ -16,7 +16,7 @@ const CHECKSUM_BYTES: usize = 4;
 
 /// The position of an entry: its time, then its rank in its page among entries with the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
+pub(super) struct EntryKey {
     pub(super) time_ms: i64,
     pub(super) rank: u64,
 }
@@ -26,7 +26,7 @@ pub(super) fn write<'a>(
     folder: &Path,
     name: String,
     newest_first: bool,
-    entries: impl Iterator<Item = (Position, &'a [u8])>,
+    entries: impl Iterator<Item = (EntryKey, &'a [u8])>,
 ) -> Result<Chunk> {
     let path = folder.join(&name);
     let mut chunk = Chunk { file: name, bytes: 0, first_ms: i64::MAX, last_ms: i64::MIN, newest_first };
@@ -51,7 +51,7 @@ pub(super) fn write<'a>(
 }
 
 /// Time, rank and length of an entry.
-fn head(position: Position, entry: &[u8]) -> std::io::Result<[u8; HEAD_BYTES - CHECKSUM_BYTES]> {
+fn head(position: EntryKey, entry: &[u8]) -> std::io::Result<[u8; HEAD_BYTES - CHECKSUM_BYTES]> {
     // An entry is far shorter than what 32 bits count; see ENTRY_BYTES_MAX.
     let length = u32::try_from(entry.len()).map_err(std::io::Error::other)?;
     let mut head = [0; HEAD_BYTES - CHECKSUM_BYTES];
@@ -69,11 +69,11 @@ fn checksum(head: &[u8], entry: &[u8]) -> u32 {
 }
 
 /// Rewrites a chunk of a file that turned out to have the opposite order. It fits into memory, as it did before.
-pub(super) fn turned(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
+pub(super) fn reversed(folder: &Path, chunk: &Chunk) -> Result<Chunk> {
     let mut reader = ChunkReader::open(folder, chunk)?;
     let mut entries = Vec::new();
-    while let Some(Position { time_ms, rank }) = reader.position() {
-        entries.push((Position { time_ms, rank: u64::MAX - rank }, reader.entry().to_vec()));
+    while let Some(EntryKey { time_ms, rank }) = reader.position() {
+        entries.push((EntryKey { time_ms, rank: u64::MAX - rank }, reader.entry().to_vec()));
         reader.advance()?;
     }
     entries.sort_unstable_by_key(|(position, _)| *position);
@@ -94,7 +94,7 @@ fn count_whole(folder: &Path, chunk: &Chunk) -> Option<u64> {
     let length = std::fs::metadata(folder.join(&chunk.file)).ok()?.len();
     let mut reader = ChunkReader::open(folder, chunk).ok().filter(|_| length == chunk.bytes)?;
     let mut entries = 0;
-    while let Some(Position { time_ms, .. }) = reader.position() {
+    while let Some(EntryKey { time_ms, .. }) = reader.position() {
         if !(chunk.first_ms..=chunk.last_ms).contains(&time_ms) {
             return None;
         }
@@ -111,7 +111,7 @@ pub(super) struct ChunkReader {
     /// The length of the whole chunk.
     bytes: u64,
     entry: Vec<u8>,
-    position: Option<Position>,
+    position: Option<EntryKey>,
 }
 
 impl ChunkReader {
@@ -126,7 +126,7 @@ impl ChunkReader {
     }
 
     /// The position of the current entry; none after the last.
-    pub(super) fn position(&self) -> Option<Position> {
+    pub(super) fn position(&self) -> Option<EntryKey> {
         self.position
     }
 
@@ -141,7 +141,7 @@ impl ChunkReader {
         Ok(())
     }
 
-    fn read(&mut self) -> std::io::Result<Option<Position>> {
+    fn read(&mut self) -> std::io::Result<Option<EntryKey>> {
         let mut head = [0; HEAD_BYTES];
         match self.input.read(&mut head[..1])? {
             0 => return Ok(None),
@@ -161,7 +161,7 @@ impl ChunkReader {
         if number(kept) != u64::from(checksum(head, &self.entry)) {
             return Err(damaged());
         }
-        Ok(Some(Position { time_ms: number(time) as i64, rank: number(rank) }))
+        Ok(Some(EntryKey { time_ms: number(time) as i64, rank: number(rank) }))
     }
 }
 

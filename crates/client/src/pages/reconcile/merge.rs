@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use super::chunk::{self, ChunkReader, Position};
+use super::chunk::{self, ChunkReader, EntryKey};
 use super::page::{Chunk, LogOrder, SpooledPage};
 use super::shared::Shared;
 use crate::error::Result;
@@ -48,11 +48,11 @@ pub fn merge_interval(
     interval: RangeInclusive<i64>,
     give: &mut dyn FnMut(i64, &[u8]) -> Result<()>,
 ) -> Result<Merged> {
-    ByTime::new(folder, &all_turned(folder, pages)?, interval).run(give)
+    ByTime::new(folder, &in_file_order(folder, pages)?, interval).run(give)
 }
 
 /// The pages, with every chunk in the order of its file. A file whose order is unknown has that of the others.
-fn all_turned(folder: &Path, pages: &[SpooledPage]) -> Result<Vec<SpooledPage>> {
+fn in_file_order(folder: &Path, pages: &[SpooledPage]) -> Result<Vec<SpooledPage>> {
     let told = pages.iter().filter_map(|page| page.newest_first);
     let (newest, oldest): (Vec<bool>, Vec<bool>) = told.partition(|newest_first| *newest_first);
     let usual = newest.len() >= oldest.len();
@@ -60,7 +60,7 @@ fn all_turned(folder: &Path, pages: &[SpooledPage]) -> Result<Vec<SpooledPage>> 
     for page in &mut pages {
         let newest_first = page.newest_first.unwrap_or(usual);
         for chunk in page.chunks.iter_mut().filter(|chunk| chunk.newest_first != newest_first) {
-            *chunk = chunk::turned(folder, chunk)?;
+            *chunk = chunk::reversed(folder, chunk)?;
         }
     }
     Ok(pages)
@@ -81,7 +81,7 @@ struct ByTime<'a> {
 }
 
 /// Takes entries with their times.
-type Give<'a> = dyn FnMut(i64, &[u8]) -> Result<()> + 'a;
+type EntryConsumer<'a> = dyn FnMut(i64, &[u8]) -> Result<()> + 'a;
 
 struct Open {
     reader: ChunkReader,
@@ -103,12 +103,12 @@ impl<'a> ByTime<'a> {
         Self { folder, closed, open: Vec::new(), heads: BinaryHeap::new(), shared: Shared::default(), interval }
     }
 
-    fn run(mut self, give: &mut Give<'_>) -> Result<Merged> {
+    fn run(mut self, give: &mut EntryConsumer<'_>) -> Result<Merged> {
         let mut merged = Merged::default();
         while let Some(instant) = self.next_instant()?.filter(|instant| instant <= self.interval.end()) {
             match self.is_of_one_page(instant) {
-                true => merged.entries += self.give_all(instant, give)?,
-                false => self.give_union(instant, give, &mut merged)?,
+                true => merged.entries += self.emit_all(instant, give)?,
+                false => self.emit_union(instant, give, &mut merged)?,
             }
         }
         Ok(merged)
@@ -134,7 +134,7 @@ impl<'a> ByTime<'a> {
     fn put_head(&mut self, index: usize) {
         let Some(open) = &self.open[index] else { return };
         match open.reader.position() {
-            Some(Position { time_ms, rank }) => {
+            Some(EntryKey { time_ms, rank }) => {
                 self.heads.push(Reverse(((time_ms, open.page, rank), index)));
             }
             // A chunk that is done is closed, so that few files are open at a time.
@@ -149,7 +149,7 @@ impl<'a> ByTime<'a> {
         pages.all(|page| Some(page) == first)
     }
 
-    fn give_all(&mut self, instant: i64, give: &mut Give<'_>) -> Result<u64> {
+    fn emit_all(&mut self, instant: i64, give: &mut EntryConsumer<'_>) -> Result<u64> {
         let mut given = 0;
         while let Some(index) = self.pop_head(instant) {
             // Only one chunk has this instant most of the time: it is read through without going back to the heap.
@@ -169,7 +169,7 @@ impl<'a> ByTime<'a> {
     }
 
     /// Gives the union of what several pages hold of an instant. The heap gives page after page.
-    fn give_union(&mut self, instant: i64, give: &mut Give<'_>, merged: &mut Merged) -> Result<()> {
+    fn emit_union(&mut self, instant: i64, give: &mut EntryConsumer<'_>, merged: &mut Merged) -> Result<()> {
         self.shared.clear();
         let mut page_before = None;
         while let Some(index) = self.pop_head(instant) {
@@ -204,11 +204,11 @@ fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8])
     let mut shared = Shared::default();
     for (index, page) in newest_first.iter().enumerate() {
         shared.next_page();
-        let meetings = meetings(&newest_first, index);
-        let is_shared = |time: i64| meetings.iter().any(|(first, last)| (*first..=*last).contains(&time));
+        let overlaps = overlaps(&newest_first, index);
+        let is_shared = |time: i64| overlaps.iter().any(|(first, last)| (*first..=*last).contains(&time));
         for chunk in &page.chunks {
             let mut reader = ChunkReader::open(folder, chunk)?;
-            while let Some(Position { time_ms, .. }) = reader.position() {
+            while let Some(EntryKey { time_ms, .. }) = reader.position() {
                 if is_shared(time_ms) && !shared.is_new(time_ms, reader.entry()) {
                     merged.repeated += 1;
                 } else {
@@ -226,7 +226,7 @@ fn as_received(folder: &Path, pages: &[SpooledPage], give: &mut dyn FnMut(&[u8])
 }
 
 /// The intervals of time where other pages meet this one: only there can one repeat another.
-fn meetings(pages: &[&SpooledPage], index: usize) -> Vec<(i64, i64)> {
+fn overlaps(pages: &[&SpooledPage], index: usize) -> Vec<(i64, i64)> {
     let Some((first, last)) = pages[index].span() else { return Vec::new() };
     let others = pages.iter().enumerate().filter(|(other, _)| *other != index);
     let spans = others.filter_map(|(_, other)| other.span());

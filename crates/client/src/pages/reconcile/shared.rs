@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn long_numbers_broken_texts_and_deep_nests_are_told_apart() {
+    fn long_numbers_broken_texts_and_deep_nesting_are_distinguished() {
         let same = |a: &str, b: &str| name(a.as_bytes()) == name(b.as_bytes());
         assert!(!same(r#"{"a":12345678901234567890123}"#, r#"{"a":12345678901234567890124}"#));
         assert!(!same(r#"{"a":0.1000000000000000055}"#, r#"{"a":0.1}"#));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::chunk::{self, Position};
+use super::chunk::{self, EntryKey};
 use super::page::{Chunk, LogOrder, SpooledPage};
 use crate::error::Result;
 use crate::pages::download::DownloadSink;
@@ -25,7 +25,7 @@ pub struct SpoolSettings {
 pub struct PageSpool {
     settings: SpoolSettings,
     splitter: EntrySplitter,
-    gathered: Gathered,
+    gathered: BufferedEntries,
     page: SpooledPage,
     /// Steps of time in the file: forwards, backwards.
     steps: (u64, u64),
@@ -33,15 +33,15 @@ pub struct PageSpool {
 
 /// Entries in memory, one after another.
 #[derive(Default)]
-struct Gathered {
+struct BufferedEntries {
     bytes: Vec<u8>,
-    entries: Vec<GatheredEntry>,
+    entries: Vec<BufferedEntry>,
     /// The entry's place in the file.
     next: u64,
     last_time: Option<i64>,
 }
 
-struct GatheredEntry {
+struct BufferedEntry {
     time_ms: i64,
     place: u64,
     end: usize,
@@ -59,7 +59,7 @@ impl PageSpool {
             newest_first: None,
             chunks: Vec::new(),
         };
-        Self { settings, splitter: EntrySplitter::default(), gathered: Gathered::default(), page, steps: (0, 0) }
+        Self { settings, splitter: EntrySplitter::default(), gathered: BufferedEntries::default(), page, steps: (0, 0) }
     }
 
     /// Ends the page; fails when its file is not whole.
@@ -88,10 +88,10 @@ impl PageSpool {
         let starts = std::iter::once(0).chain(gathered.iter().map(|entry| entry.end)).collect::<Vec<_>>();
         let first_place = gathered[0].place;
         let text =
-            |entry: &GatheredEntry| &self.gathered.bytes[starts[(entry.place - first_place) as usize]..entry.end];
+            |entry: &BufferedEntry| &self.gathered.bytes[starts[(entry.place - first_place) as usize]..entry.end];
         // Later steps may find the opposite; then the merge reverses the chunk.
         let newest_first = self.direction().unwrap_or(true);
-        let position = |entry: &GatheredEntry| Position {
+        let position = |entry: &BufferedEntry| EntryKey {
             time_ms: entry.time_ms,
             // In a newest-first file, records that arrived later come first.
             rank: if newest_first { u64::MAX - entry.place } else { entry.place },
@@ -117,7 +117,7 @@ impl PageSpool {
     }
 }
 
-impl Gathered {
+impl BufferedEntries {
     fn take(&mut self, entry: &[u8], page: &mut SpooledPage, steps: &mut (u64, u64)) -> Result<()> {
         page.entries += 1;
         let mut entry = mended(entry);
@@ -146,14 +146,14 @@ impl Gathered {
         }
         self.last_time = time.or(self.last_time);
         self.bytes.extend_from_slice(entry);
-        let entry = GatheredEntry { time_ms: self.last_time.unwrap_or(0), place: self.next, end: self.bytes.len() };
+        let entry = BufferedEntry { time_ms: self.last_time.unwrap_or(0), place: self.next, end: self.bytes.len() };
         self.next += 1;
         self.entries.push(entry);
         Ok(())
     }
 
     fn memory(&self) -> usize {
-        self.bytes.len() + self.entries.len() * 2 * size_of::<GatheredEntry>()
+        self.bytes.len() + self.entries.len() * 2 * size_of::<BufferedEntry>()
     }
 }
 

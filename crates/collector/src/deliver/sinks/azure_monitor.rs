@@ -173,8 +173,8 @@ impl Sink for AzureMonitor {
         AzureMonitorSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
@@ -192,7 +192,7 @@ impl Sink for AzureMonitor {
     fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
         let mut row = self.fields.document(origin, item);
         cut_fields(&mut row, FIELD_BYTES_MAX);
-        Encoded { place: item.place, head: Vec::new(), body: Value::Object(row).to_string().into_bytes() }
+        Encoded { position: item.position, head: Vec::new(), body: Value::Object(row).to_string().into_bytes() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
@@ -206,7 +206,7 @@ impl Sink for AzureMonitor {
                 true if answer.is_web_page() => {
                     Err(SendError::Denied(format!("this is not the Logs Ingestion API: {}", answer.said())))
                 }
-                true => Ok(SinkResponse::all_taken(batch.records.len())),
+                true => Ok(SinkResponse::all_accepted(batch.records.len())),
                 false => Err(failure(&answer)),
             }
         })
@@ -244,17 +244,17 @@ impl AccessTokens {
             .append_pair("scope", &self.scope)
             .finish();
         let no_token = |problem: &str| format!("no access token for client {}: {problem}", self.client_id);
-        let place = self.poster.place();
+        let location = self.poster.location();
         let answer = self.poster.post("application/x-www-form-urlencoded", form.into_bytes(), &[]).await;
         let answer = answer.map_err(|error| match error {
             SendError::Denied(problem) => SendError::Denied(no_token(&problem)),
             // No records were sent yet, so the batch is not split.
-            error => SendError::Away { problem: no_token(&format!("{place}: {error}")), after: None },
+            error => SendError::Away { problem: no_token(&format!("{location}: {error}")), after: None },
         })?;
         if answer.status.is_success() {
             // The body is not shown: it may contain the token.
             return serde_json::from_slice(&answer.body)
-                .map_err(|_| SendError::Denied(no_token(&format!("{place} answered without one"))));
+                .map_err(|_| SendError::Denied(no_token(&format!("{location} answered without one"))));
         }
         match answer.failure() {
             SendError::Away { problem, after } => Err(SendError::Away { problem: no_token(&problem), after }),

@@ -66,7 +66,7 @@ pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) ->
         });
         match texts.max_by_key(|(_, text)| text.len()) {
             Some((name, text)) if over > 0 && text.len() > TEXT_BYTES_MIN => {
-                let removed = if rounds < ROUNDS_EXACT { bytes_behind(text, over) } else { over };
+                let removed = if rounds < ROUNDS_EXACT { text_bytes_of_json(text, over) } else { over };
                 let bytes = *before.entry(name.clone()).or_insert(text.len());
                 cut_text_of(bytes, text, text.len().saturating_sub(removed + 1));
             }
@@ -78,7 +78,7 @@ pub(crate) fn json_within(mut document: Map<String, Value>, bytes_max: usize) ->
 
 /// Estimates how many bytes of a text correspond to this number of bytes of its JSON, where some characters are
 /// escaped.
-fn bytes_behind(text: &str, json_bytes: usize) -> usize {
+fn text_bytes_of_json(text: &str, json_bytes: usize) -> usize {
     let all = Value::from(text).to_string().len();
     text.len().saturating_mul(json_bytes) / all.max(1)
 }

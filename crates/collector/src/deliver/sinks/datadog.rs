@@ -132,8 +132,8 @@ impl Sink for Datadog {
         DatadogSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
@@ -148,7 +148,7 @@ impl Sink for Datadog {
         DatadogSettings::BATCH_MAX
     }
 
-    fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
+    fn oldest_accepted(&self, now: Timestamp) -> Option<Timestamp> {
         self.age_max.map(|age_max| time_before(now, age_max))
     }
 
@@ -156,7 +156,7 @@ impl Sink for Datadog {
         let mut log = self.fields.document(origin, item);
         log.insert("ddsource".to_owned(), self.source.as_str().into());
         log.insert("ddtags".to_owned(), self.tags(origin, item).into());
-        Encoded { place: item.place, head: Vec::new(), body: json_within(log, LOG_BYTES_MAX) }
+        Encoded { position: item.position, head: Vec::new(), body: json_within(log, LOG_BYTES_MAX) }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
@@ -169,7 +169,7 @@ impl Sink for Datadog {
                 true if answer.is_web_page() => {
                     Err(SendError::Denied(format!("this is not the intake of Datadog: {}", answer.said())))
                 }
-                true => Ok(SinkResponse::all_taken(batch.records.len())),
+                true => Ok(SinkResponse::all_accepted(batch.records.len())),
                 false => Err(answer.failure()),
             }
         })

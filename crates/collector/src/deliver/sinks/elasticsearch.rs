@@ -101,8 +101,8 @@ impl Sink for Elasticsearch {
         ElasticsearchSettings::NAME
     }
 
-    fn place(&self) -> String {
-        format!("{} into {}", self.poster.place(), self.index)
+    fn location(&self) -> String {
+        format!("{} into {}", self.poster.location(), self.index)
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
@@ -116,7 +116,7 @@ impl Sink for Elasticsearch {
     fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
         let action = json!({ "create": { "_index": self.index_of(item), "_id": item.id } });
         let body = format!("{action}\n{}\n", Value::Object(self.fields.document(origin, item)));
-        Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
+        Encoded { position: item.position, head: Vec::new(), body: body.into_bytes() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {

@@ -169,13 +169,13 @@ impl Files {
     }
 
     /// Their location, without secrets.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         self.bucket.location().to_owned()
     }
 
     /// Writes a file and removes it.
     pub(crate) async fn check(&self) -> Result<(), SendError> {
-        self.bucket.check().await.map_err(|error| away(&error))
+        self.bucket.check().await.map_err(|error| unavailable(&error))
     }
 
     /// Starts a part of a run, or a file of audit logs, whose part is the number of its first entry.
@@ -203,7 +203,7 @@ impl Files {
                     of_run
                 }
             };
-            let file = RecordFileWriter::begin(file, of_run).map_err(|error| away(&error))?;
+            let file = RecordFileWriter::begin(file, of_run).map_err(|error| unavailable(&error))?;
             return Ok(Part::Columns { file: Box::new(file), waiting: Vec::new() });
         }
         let packer = match self.packing {
@@ -219,7 +219,7 @@ impl Files {
         match part {
             Part::Columns { file, waiting } => {
                 waiting.push(item);
-                if waiting.len() >= FILED_TOGETHER { file_away(file, waiting).await } else { Ok(()) }
+                if waiting.len() >= FILED_TOGETHER { write_waiting(file, waiting).await } else { Ok(()) }
             }
             Part::Lines(lines) => {
                 match lines.form {
@@ -250,8 +250,8 @@ impl Part {
     pub(crate) async fn finish(self) -> Result<(), SendError> {
         match self {
             Self::Columns { mut file, mut waiting } => {
-                file_away(&mut file, &mut waiting).await?;
-                file.finish().await.map_err(|error| away(&error))
+                write_waiting(&mut file, &mut waiting).await?;
+                file.finish().await.map_err(|error| unavailable(&error))
             }
             Self::Lines(lines) => {
                 let Lines { mut file, packer, .. } = *lines;
@@ -260,8 +260,8 @@ impl Part {
                     Packer::Gzip(encoder) => encoder.finish().map_err(unpackable)?,
                     Packer::Zstd(encoder) => encoder.finish().map_err(unpackable)?,
                 };
-                file.write(Bytes::from(rest)).await.map_err(|error| away(&error))?;
-                file.finish().await.map_err(|error| away(&error))
+                file.write(Bytes::from(rest)).await.map_err(|error| unavailable(&error))?;
+                file.finish().await.map_err(|error| unavailable(&error))
             }
         }
     }
@@ -273,7 +273,7 @@ impl Part {
             Self::Lines(lines) => lines.file.abandon().await,
         };
         if let Err(error) = abandoned {
-            tracing::debug!(%error, "what was begun of a file could not be taken away");
+            tracing::debug!(%error, "an incomplete file could not be removed");
         }
     }
 }
@@ -289,7 +289,7 @@ impl Lines {
             return Ok(());
         }
         let some = Bytes::from(std::mem::take(bytes));
-        self.file.write(some).await.map_err(|error| away(&error))
+        self.file.write(some).await.map_err(|error| unavailable(&error))
     }
 }
 
@@ -311,15 +311,15 @@ impl Write for Packer {
     }
 }
 
-async fn file_away(file: &mut RecordFileWriter, waiting: &mut Vec<Item>) -> Result<(), SendError> {
+async fn write_waiting(file: &mut RecordFileWriter, waiting: &mut Vec<Item>) -> Result<(), SendError> {
     if waiting.is_empty() {
         return Ok(());
     }
     let records: Vec<RecordRow<'_>> = waiting
         .iter()
-        .map(|item| RecordRow { id: &item.id, arrival: item.place.arrival, record: &item.record })
+        .map(|item| RecordRow { id: &item.id, arrival: item.position.arrival, record: &item.record })
         .collect();
-    file.add(&records).await.map_err(|error| away(&error))?;
+    file.add(&records).await.map_err(|error| unavailable(&error))?;
     waiting.clear();
     Ok(())
 }
@@ -328,6 +328,6 @@ fn unpackable(error: std::io::Error) -> SendError {
     SendError::Denied(format!("a file cannot be packed: {error}"))
 }
 
-fn away(error: &runlog_store::Error) -> SendError {
+fn unavailable(error: &runlog_store::Error) -> SendError {
     SendError::Away { problem: error_chain(error), after: None }
 }

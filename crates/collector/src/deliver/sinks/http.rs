@@ -167,7 +167,7 @@ impl Poster {
     }
 
     /// The URL without its query, which may contain secrets.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         let mut url = self.url.clone();
         url.set_query(None);
         url.to_string()
@@ -234,7 +234,7 @@ impl Answer {
     /// The meaning of a status for which the protocol of the destination does not define another one.
     pub(crate) fn failure(&self) -> SendError {
         let problem = self.said();
-        if self.says_too_large() {
+        if self.is_too_large() {
             return SendError::TooLarge(problem);
         }
         match self.status.as_u16() {
@@ -245,7 +245,7 @@ impl Answer {
     }
 
     /// True if the status or the text says that the request is too large.
-    pub(crate) fn says_too_large(&self) -> bool {
+    pub(crate) fn is_too_large(&self) -> bool {
         let text = || String::from_utf8_lossy(&self.body).to_lowercase();
         match self.status.as_u16() {
             413 => true,
@@ -330,7 +330,7 @@ mod tests {
     fn the_path_is_added_to_that_of_the_address_and_secrets_are_not_shown() {
         let poster =
             Poster::new(settings("https://logs.example.com/base/?key=a-secret"), "/_bulk", Arc::new(Stopped)).unwrap();
-        assert_eq!(poster.place(), "https://logs.example.com/base/_bulk");
+        assert_eq!(poster.location(), "https://logs.example.com/base/_bulk");
         assert!(!format!("{:?}", poster.http).contains("a-secret"));
     }
 

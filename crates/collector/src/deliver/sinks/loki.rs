@@ -143,7 +143,7 @@ impl Loki {
             if answer.status.is_success() {
                 continue;
             }
-            let oldest = oldest_taken(&String::from_utf8_lossy(&answer.body));
+            let oldest = oldest_accepted(&String::from_utf8_lossy(&answer.body));
             let Some(oldest) = oldest.filter(|_| answer.status.as_u16() == 400) else { return Err(answer.failure()) };
             for (record, outcome) in records.iter().zip(&mut outcomes).filter(|(record, _)| record.head == labels) {
                 *outcome = if is_before(record, oldest) { too_old(oldest) } else { RecordOutcome::RetryNow };
@@ -179,8 +179,8 @@ impl Sink for Loki {
         LokiSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
@@ -192,7 +192,7 @@ impl Sink for Loki {
         })
     }
 
-    fn oldest_taken(&self, now: Timestamp) -> Option<Timestamp> {
+    fn oldest_accepted(&self, now: Timestamp) -> Option<Timestamp> {
         self.age_max.map(|age_max| time_before(now, age_max))
     }
 
@@ -211,7 +211,7 @@ impl Sink for Loki {
         let labels = self.labels.texts(origin, item).into_iter().filter(|(_, text)| !text.is_empty());
         let labels: Map<String, Value> = labels.map(|(name, text)| (name, text.into())).collect();
         Encoded {
-            place: item.place,
+            position: item.position,
             head: Value::Object(labels).to_string().into_bytes(),
             body: Value::Array(entry).to_string().into_bytes(),
         }
@@ -224,10 +224,10 @@ impl Sink for Loki {
             if answer.status.is_success() {
                 return match answer.is_web_page() {
                     true => Err(SendError::Denied(format!("this is not a Loki: {}", answer.said()))),
-                    false => Ok(SinkResponse::all_taken(records.len())),
+                    false => Ok(SinkResponse::all_accepted(records.len())),
                 };
             }
-            match (answer.status.as_u16(), oldest_taken(&String::from_utf8_lossy(&answer.body))) {
+            match (answer.status.as_u16(), oldest_accepted(&String::from_utf8_lossy(&answer.body))) {
                 // Loki has accepted the others. Which of them it refused for other reasons is known when they are sent
                 // again.
                 (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
@@ -247,15 +247,15 @@ impl Sink for Loki {
 }
 
 fn too_old(oldest: Timestamp) -> RecordOutcome {
-    RecordOutcome::Refused(format!("it takes no lines from before {oldest}"))
+    RecordOutcome::Refused(format!("it does not accept lines from before {oldest}"))
 }
 
 fn is_before(record: &Encoded, oldest: Timestamp) -> bool {
-    record.place.time < oldest
+    record.position.time < oldest
 }
 
 /// The time in a response from which on lines are accepted.
-fn oldest_taken(answer: &str) -> Option<Timestamp> {
+fn oldest_accepted(answer: &str) -> Option<Timestamp> {
     let (_, rest) = answer.split_once(OLDEST)?;
     let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | '\'' | '"')).unwrap_or(rest.len());
     rest[..end].parse().ok()
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn the_time_is_read_from_what_loki_says() {
         let said = "entry with timestamp 2024-05-06 15:58:50 +0000 UTC ignored, reason: 'entry too far behind, oldest acceptable timestamp is: 2024-05-07T10:25:30Z',";
-        assert_eq!(oldest_taken(said), "2024-05-07T10:25:30Z".parse().ok());
-        assert_eq!(oldest_taken("rate limit exceeded"), None);
+        assert_eq!(oldest_accepted(said), "2024-05-07T10:25:30Z".parse().ok());
+        assert_eq!(oldest_accepted("rate limit exceeded"), None);
     }
 }

@@ -98,7 +98,7 @@ impl Field {
         let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
         match self {
             Self::Id => item.id.as_str().into(),
-            Self::Sequence => item.place.arrival.into(),
+            Self::Sequence => item.position.arrival.into(),
             Self::Time => record.time.to_string().into(),
             Self::TimeMs => record.time.as_millis().into(),
             Self::Severity => text(&record.severity),

@@ -78,8 +78,8 @@ impl RunSink for OpenLineage {
         OpenLineageSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     fn takes_components(&self) -> bool {

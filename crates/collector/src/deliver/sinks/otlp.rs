@@ -58,8 +58,8 @@ impl Sink for Otlp {
         OtlpSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
@@ -76,7 +76,7 @@ impl Sink for Otlp {
             version: item.record.bundle_version.clone().unwrap_or_default(),
             ..InstrumentationScope::default()
         };
-        Encoded { place: item.place, head: scope.encode_to_vec(), body: log_record(item).encode_to_vec() }
+        Encoded { position: item.position, head: scope.encode_to_vec(), body: log_record(item).encode_to_vec() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
@@ -84,7 +84,7 @@ impl Sink for Otlp {
             let answer = self.poster.post(PROTOBUF, request(batch), &[]).await?;
             match answer.status.as_u16() {
                 200..=299 => {}
-                _ if answer.says_too_large() => return Err(SendError::TooLarge(answer.said())),
+                _ if answer.is_too_large() => return Err(SendError::TooLarge(answer.said())),
                 429 | 502..=504 => {
                     return Err(SendError::Away { problem: answer.said(), after: answer.retry_after });
                 }
@@ -94,7 +94,7 @@ impl Sink for Otlp {
             }
             let all = batch.records.len();
             Ok(match rejected(&answer)? {
-                (0, _) => SinkResponse::all_taken(all),
+                (0, _) => SinkResponse::all_accepted(all),
                 (records, reason) if records >= all => SinkResponse::Each(vec![RecordOutcome::Refused(reason); all]),
                 (records, reason) => SinkResponse::AllBut { records, reason },
             })

@@ -25,7 +25,7 @@ pub trait Sink: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Its location, without secrets.
-    fn place(&self) -> String;
+    fn location(&self) -> String;
 
     /// Tests whether it is available and grants access.
     fn check(&self) -> SinkFuture<'_, ()>;
@@ -42,7 +42,7 @@ pub trait Sink: Send + Sync {
     }
 
     /// Records before this time are not accepted; none if their age does not matter.
-    fn oldest_taken(&self, _now: Timestamp) -> Option<Timestamp> {
+    fn oldest_accepted(&self, _now: Timestamp) -> Option<Timestamp> {
         None
     }
 }
@@ -53,7 +53,7 @@ pub(crate) trait RunSink: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Its location, without secrets.
-    fn place(&self) -> String;
+    fn location(&self) -> String;
 
     /// True if it receives what the components of a run measured.
     fn takes_components(&self) -> bool {
@@ -91,7 +91,7 @@ pub struct Batch<'a> {
 #[derive(Debug, Clone)]
 pub struct Encoded {
     /// Its position in its run.
-    pub place: RecordKey,
+    pub position: RecordKey,
     /// The part that records may have in common and that is then sent once, such as labels.
     pub head: Vec<u8>,
     /// The record itself.
@@ -138,7 +138,7 @@ pub struct Item {
     /// Its ID, which is unique and the same whenever it is sent.
     pub id: String,
     /// Its position in its run.
-    pub place: RecordKey,
+    pub position: RecordKey,
     /// The offset of the records of its run below the millisecond, so that runs that log the same at the same time
     /// differ.
     pub spread: u32,
@@ -204,14 +204,14 @@ impl Item {
     /// in the order of their arrival, and records of different runs. It is never a whole millisecond. Unit: nanoseconds
     /// since 1970.
     pub fn time_nanos(&self) -> i64 {
-        let below = ((self.place.arrival + u64::from(self.spread)) % 999_999 + 1) as i64;
+        let below = ((self.position.arrival + u64::from(self.spread)) % 999_999 + 1) as i64;
         self.record.time.as_millis().saturating_mul(1_000_000).saturating_add(below)
     }
 
     /// The size of its texts and further fields. Unit: bytes.
     pub fn text_bytes(&self) -> usize {
         let Record { message, extra, .. } = &self.record;
-        let mut counted = Counted(0);
+        let mut counted = ByteCounter(0);
         if let Some(extra) = extra {
             // Counting cannot fail.
             let _ = serde_json::to_writer(&mut counted, extra);
@@ -230,7 +230,7 @@ impl Encoded {
 
 impl SinkResponse {
     /// The outcome if all of this number of records were accepted.
-    pub fn all_taken(records: usize) -> Self {
+    pub fn all_accepted(records: usize) -> Self {
         Self::Each(vec![RecordOutcome::Taken; records])
     }
 }
@@ -250,9 +250,9 @@ pub(crate) fn json_array(records: &[Encoded]) -> Vec<u8> {
 }
 
 /// Counts the bytes that are written.
-struct Counted(usize);
+struct ByteCounter(usize);
 
-impl std::io::Write for Counted {
+impl std::io::Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())

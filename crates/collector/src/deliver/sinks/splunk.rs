@@ -38,25 +38,25 @@ impl SinkKind for SplunkSettings {
             return Err("splunk needs the token of an event collector".into());
         }
         let fields = self.fields.clone().unwrap_or_else(Splunk::usual_fields);
-        let place = SplunkPlace {
+        let metadata = SplunkMetadata {
             index: self.index.clone(),
             source_type: self.source_type.clone(),
             source: self.source.clone(),
         };
-        Ok(Splunk::new(http, place, fields, Arc::clone(&context.clock))?)
+        Ok(Splunk::new(http, metadata, fields, Arc::clone(&context.clock))?)
     }
 }
 
 /// An event collector.
 pub(crate) struct Splunk {
     poster: Poster,
-    place: SplunkPlace,
+    metadata: SplunkMetadata,
     fields: Mapping,
 }
 
 /// The metadata of events in Splunk; absent fields are determined by the token.
 #[derive(Debug, Clone, Default)]
-struct SplunkPlace {
+struct SplunkMetadata {
     /// The index.
     index: Option<String>,
     /// The source type.
@@ -95,21 +95,26 @@ impl Splunk {
     }
 
     /// An event collector.
-    fn new(http: HttpSettings, place: SplunkPlace, fields: Mapping, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, place, fields })
+    fn new(
+        http: HttpSettings,
+        metadata: SplunkMetadata,
+        fields: Mapping,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        Ok(Self { poster: Poster::new(http, "/services/collector/event", clock)?, metadata, fields })
     }
 
     fn event(&self, origin: &Origin, item: &Item) -> Map<String, Value> {
-        let SplunkPlace { index, source_type, source } = &self.place;
+        let SplunkMetadata { index, source_type, source } = &self.metadata;
         // Seconds; a number of this size has exactly the precision of milliseconds.
         let seconds = item.record.time.as_millis() as f64 / 1_000.0;
         let mut event = Map::from_iter([
             ("time".to_owned(), seconds.into()),
             ("event".to_owned(), self.fields.document(origin, item).into()),
         ]);
-        let places =
+        let positions =
             [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
-        for (name, value) in places {
+        for (name, value) in positions {
             event.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
         }
         event
@@ -121,8 +126,8 @@ impl Sink for Splunk {
         SplunkSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     fn check(&self) -> SinkFuture<'_, ()> {
@@ -136,7 +141,7 @@ impl Sink for Splunk {
 
     fn encode(&self, origin: &Origin, item: &Item) -> Encoded {
         let body = format!("{}\n", Value::Object(self.event(origin, item)));
-        Encoded { place: item.place, head: Vec::new(), body: body.into_bytes() }
+        Encoded { position: item.position, head: Vec::new(), body: body.into_bytes() }
     }
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
@@ -145,7 +150,7 @@ impl Sink for Splunk {
             let answer = self.poster.post("application/json", body.concat(), &[]).await?;
             match read(&answer) {
                 Some(read) if answer.status.is_success() && read.code == 0 => {
-                    Ok(SinkResponse::all_taken(batch.records.len()))
+                    Ok(SinkResponse::all_accepted(batch.records.len()))
                 }
                 Some(read) => match up_to_invalid(&read, batch.records.len()) {
                     Some(outcomes) => Ok(SinkResponse::Each(outcomes)),
@@ -184,7 +189,7 @@ fn read(answer: &Answer) -> Option<SplunkAnswer> {
 
 /// The meaning of a code that does not depend on an event.
 fn failure(answer: &Answer) -> SendError {
-    if answer.says_too_large() {
+    if answer.is_too_large() {
         return SendError::TooLarge(answer.said());
     }
     match read(answer).map(|read| read.code) {

@@ -63,7 +63,7 @@ impl Webhook {
         let answer = self.poster.post("application/json", body, &headers).await?;
         match answer.status.as_u16() {
             200..=299 if is_html_page(&answer.body) => Err(SendError::Denied(format!(
-                "a web page, such as that of a proxy, is no receiver: {}",
+                "the response is a web page, such as that of a proxy: {}",
                 answer.said()
             ))),
             200..=299 => Ok(()),
@@ -80,8 +80,8 @@ impl RunSink for Webhook {
         WebhookSettings::NAME
     }
 
-    fn place(&self) -> String {
-        self.poster.place()
+    fn location(&self) -> String {
+        self.poster.location()
     }
 
     /// Sends `{"type": "ping"}`.

@@ -1,7 +1,7 @@
 //! Which rights an account has: the rules of the settings, applied to its claims.
 
 use runlog_model::WorkspaceId;
-use runlog_model::place::{Rights, Workspace};
+use runlog_model::workspaces::{Rights, Workspace};
 use serde_json::{Map, Value};
 
 use crate::auth::oidc::settings::{AccessRule, OidcSettings};
@@ -85,7 +85,7 @@ fn is_granted_in(rule: &AccessRule, workspace: &Workspace) -> bool {
 #[cfg(test)]
 mod tests {
     use runlog_model::EnvironmentId;
-    use runlog_model::place::{Environment, Right};
+    use runlog_model::workspaces::{Environment, Right};
     use serde_json::json;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use secrecy::SecretString;
 
 /// Sign-in with an identity provider. Source: OpenID Connect Core 1.0 and Discovery 1.0.

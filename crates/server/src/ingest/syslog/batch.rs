@@ -178,7 +178,7 @@ impl Receiver {
             let error = match self.try_to_store(&name, sender, part, last).await {
                 Ok((outcome, next)) => {
                     *last = next;
-                    self.tell(transport, sender, &outcome);
+                    self.log_outcome(transport, sender, &outcome);
                     if waiting.is_some() {
                         info!("syslog: the archive accepts messages again");
                     }
@@ -191,7 +191,7 @@ impl Receiver {
                 return Err(error);
             }
             waiting.get_or_insert_with(|| Waiting::begin(self));
-            if let Some(more) = self.waits.may_say() {
+            if let Some(more) = self.waits.take_suppressed() {
                 let message = &error.message;
                 warn!("syslog: messages wait, and their connections are not read: {message}{}", and_more(more));
             }
@@ -200,12 +200,12 @@ impl Receiver {
         }
     }
 
-    fn tell(&self, transport: &'static str, sender: IpAddr, outcome: &Outcome) {
+    fn log_outcome(&self, transport: &'static str, sender: IpAddr, outcome: &Outcome) {
         let counters = &self.metrics.syslog;
         counters.count(transport, MessageOutcome::Stored, outcome.stored);
         counters.count(transport, MessageOutcome::Refused, outcome.refused.count);
         if let (Some(why), Some(more)) =
-            (&outcome.refused.why, (outcome.refused.count > 0).then(|| self.refusals.may_say()).flatten())
+            (&outcome.refused.why, (outcome.refused.count > 0).then(|| self.refusals.take_suppressed()).flatten())
         {
             let count = outcome.refused.count;
             warn!("syslog: {count} messages from {sender} were refused: {why}{}", and_more(more));
@@ -371,10 +371,10 @@ pub(crate) struct Throttle(Mutex<(Option<std::time::Instant>, u64)>);
 
 impl Throttle {
     /// None if the last message was a short time ago; otherwise, how many have been left out since.
-    pub(crate) fn may_say(&self) -> Option<u64> {
+    pub(crate) fn take_suppressed(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = std::time::Instant::now();
-        if state.0.is_some_and(|said| now.duration_since(said) < limits::SYSLOG_SAY_EVERY) {
+        if state.0.is_some_and(|said| now.duration_since(said) < limits::SYSLOG_LOG_INTERVAL) {
             state.1 += 1;
             return None;
         }
@@ -388,7 +388,10 @@ pub(crate) fn and_more(more: u64) -> String {
     match more {
         0 => String::new(),
         more => {
-            format!(" (and {more} more such events in the last {} s or longer)", duration_s(limits::SYSLOG_SAY_EVERY))
+            format!(
+                " (and {more} more such events in the last {} s or longer)",
+                duration_s(limits::SYSLOG_LOG_INTERVAL)
+            )
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tests the settings of the syslog listeners without listening.
 
-use runlog_model::place::Right;
+use runlog_model::workspaces::Right;
 use runlog_store::Store;
 
 use crate::http::tls::NO_PROTOCOL;

@@ -208,7 +208,7 @@ fn connection(
 
 fn reject(receiver: &Receiver, reason: &'static str, sender: SocketAddr, why: &str) {
     receiver.metrics.syslog.count_rejected(reason);
-    if let Some(more) = receiver.rejections.may_say() {
+    if let Some(more) = receiver.rejections.take_suppressed() {
         warn!("syslog: {} is not accepted: {why}{}", sender.ip().to_canonical(), and_more(more));
     }
 }
@@ -265,7 +265,7 @@ async fn receive_datagrams(shared: Shared, socket: Arc<UdpSocket>) -> io::Result
     let mut datagram = vec![0; 64 << 10];
     let mut batch = Batch::default();
     let mut storing: Option<BoxFuture<'_, ()>> = None;
-    let mut look = tokio::time::interval(limits::SYSLOG_LOOK_EVERY);
+    let mut look = tokio::time::interval(limits::SYSLOG_CHECK_INTERVAL);
     let mut lost = datagrams_lost(&socket).unwrap_or(0);
     let store = |batch: Batch| {
         let (receiver, stop) = (&receiver, &stop);
@@ -287,7 +287,7 @@ async fn receive_datagrams(shared: Shared, socket: Arc<UdpSocket>) -> io::Result
                 let now = datagrams_lost(&socket).unwrap_or(lost);
                 if now > lost {
                     receiver.metrics.syslog.datagrams_lost.inc_by(now - lost);
-                    if let Some(more) = receiver.rejections.may_say() {
+                    if let Some(more) = receiver.rejections.take_suppressed() {
                         let advice = "more arrive than can be stored; use TCP, which waits";
                         warn!("syslog: the system discarded {} datagrams: {advice}{}", now - lost, and_more(more));
                     }

@@ -39,7 +39,7 @@ pub(crate) fn read_any(message: &str, now: Timestamp, zone: &LogZone) -> Object 
     if let Some(event) = read(message) {
         return event;
     }
-    let (priority, rest) = priority(message).unwrap_or((PRIORITY_UNSAID, message));
+    let (priority, rest) = priority(message).unwrap_or((DEFAULT_PRIORITY, message));
     let mut event = Object::new();
     add_priority(&mut event, priority);
     let Some(Stamped { time, is_guessed, rest }) = stamped(rest, now, zone) else {
@@ -76,7 +76,7 @@ pub(crate) fn begins_message(line: &str, now: Timestamp, zone: &LogZone) -> bool
 }
 
 /// The priority of a message without one: `user.notice` (RFC 3164, 4.3.3).
-const PRIORITY_UNSAID: u8 = 13;
+const DEFAULT_PRIORITY: u8 = 13;
 
 /// The largest priority: facility 23, severity 7.
 const PRIORITY_MAX: u8 = 191;

@@ -175,6 +175,8 @@ fn shortened(name: &str) -> String {
 /// An entry as an item of the response.
 pub(crate) fn item(entry: &HistoryEntry) -> HistoryItem {
     let runtime = &entry.runtime;
+    // A plan execution is triggered when it starts. Source: the vendor's description of `triggerTime`.
+    let triggered_at = entry.started_at.filter(|_| entry.is_plan).unwrap_or(entry.triggered_at);
     HistoryItem {
         id: entry.id.clone(),
         name: entry.name.clone(),
@@ -182,7 +184,7 @@ pub(crate) fn item(entry: &HistoryEntry) -> HistoryItem {
         kind: if entry.is_plan { "PLAN" } else { "STANDARD" }.to_owned(),
         version: entry.version.clone().unwrap_or_default(),
         trigger_type: entry.execution_type.clone(),
-        trigger_time: Some(entry.triggered_at.as_millis()),
+        trigger_time: Some(triggered_at.as_millis()),
         run_start_time: entry.started_at.map(Timestamp::as_millis),
         run_end_time: entry.finished_at.map(Timestamp::as_millis),
         execute_duration_ms: entry.duration_ms,

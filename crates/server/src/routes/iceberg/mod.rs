@@ -19,8 +19,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runlog_model::place::{Environment, Workspace};
 use runlog_model::wire::oauth::{TokenRequest, TokenResponse};
+use runlog_model::workspaces::{Environment, Workspace};
 use runlog_store::accounts::Caller;
 use runlog_store::lakehouse::LakeTableKind;
 use serde_json::{Value, json, value::RawValue};
@@ -222,8 +222,8 @@ pub(super) async fn tables(
 
 /// Returns a table: its metadata, with its current snapshot. Of `records`, that shows all logs that are sealed now.
 ///
-/// With the header `X-Iceberg-Access-Delegation: remote-signing`, the configuration of the table tells the client where
-/// its requests to the bucket are signed, if the archive is in a bucket of S3.
+/// With the header `X-Iceberg-Access-Delegation: remote-signing`, the configuration of the table contains the endpoint
+/// that signs requests to the bucket, if the archive is in an S3 bucket.
 #[utoipa::path(
     get,
     path = "/iceberg/v1/{prefix}/namespaces/{namespace}/tables/{table}",
@@ -235,7 +235,7 @@ pub(super) async fn tables(
     ),
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
-        (status = 304, description = "The table is as `If-None-Match` says"),
+        (status = 304, description = "The table has not changed since the version in `If-None-Match`"),
         (status = 404, description = "There is no such table", body = Value),
         (status = 501, description = "The service was started without `--iceberg`", body = Value),
     )

@@ -54,7 +54,7 @@ pub(crate) async fn sign(
     JsonBody(request): JsonBody<SignRequest>,
 ) -> IcebergResult<Response> {
     check_is_on(&app)?;
-    if app.store().lake().bucket_place().is_none() {
+    if app.store().lake().bucket_location().is_none() {
         return Err(IcebergError::has_no_signatures());
     }
     let readable = rights::readable_workspaces(app.store(), &caller).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn sign(
 pub(super) fn config(app: &App, headers: &HeaderMap) -> Value {
     let wanted = headers.get_all(ACCESS_DELEGATION).iter().filter_map(|value| value.to_str().ok());
     let is_wanted = wanted.flat_map(|value| value.split(',')).any(|one| one.trim() == "remote-signing");
-    let Some(place) = app.store().lake().bucket_place().filter(|_| is_wanted) else { return json!({}) };
+    let Some(place) = app.store().lake().bucket_location().filter(|_| is_wanted) else { return json!({}) };
     let catalog = format!("{}/iceberg", base_url(app.auth().settings(), headers).trim_end_matches('/'));
     json!({
         "s3.remote-signing-enabled": "true",

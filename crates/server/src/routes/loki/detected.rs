@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::http::HeaderMap;
-use runlog_logql::{Category, Entry, Expr, Pipeline, logfmt_fields, parse, parse_duration_ns};
+use runlog_logql::{Category, Entry, json_fields, logfmt_fields, parse_duration_ns};
 use runlog_store::accounts::Caller;
 use runlog_store::query::SearchOrder;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::routes::loki::error::{LokiError, LokiResult};
+use crate::routes::loki::error::LokiResult;
 use crate::routes::loki::logs::{Records, Wanted, find};
 use crate::routes::loki::parameters::RangeQuery;
-use crate::routes::loki::within_limits::{GivenUp, compute, within_limits};
+use crate::routes::loki::within_limits::{QueryCancellation, compute, within_limits};
 
 /// Default number of fields. Loki's default.
 const FIELDS_DEFAULT: usize = 1_000;
@@ -29,6 +29,8 @@ const LOGFMT_FIELDS_MIN: usize = 2;
 struct Field {
     values: BTreeSet<String>,
     parsers: BTreeSet<&'static str>,
+    /// The names by which `json` reaches it.
+    json_path: Vec<String>,
 }
 
 pub(super) async fn fields(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
@@ -39,7 +41,13 @@ pub(super) async fn fields(app: &App, caller: &Caller, _: &HeaderMap, query: Ran
         .take(limit)
         .map(|(name, field)| {
             let parsers = if field.parsers.is_empty() { Value::Null } else { json!(field.parsers) };
-            json!({"label": name, "type": type_of(&field.values), "cardinality": field.values.len(), "parsers": parsers})
+            let mut described = json!({
+                "label": name, "type": type_of(&field.values), "cardinality": field.values.len(), "parsers": parsers,
+            });
+            if !field.json_path.is_empty() {
+                described["jsonPath"] = json!(field.json_path);
+            }
+            described
         })
         .collect();
     Ok(Json(json!({"fields": fields, "limit": limit})))
@@ -57,13 +65,12 @@ async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<BT
     let limit = az::saturating_cast::<u64, usize>(query.line_limit.0);
     let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit, interval_ms: None };
     let records = find(app, caller, &query.log()?, wanted).await?;
-    let json = parser("json")?;
-    compute(move |given_up| fields_of(&records, &json, given_up)).await
+    compute(move |cancellation| fields_of(&records, cancellation)).await
 }
 
-fn fields_of(records: &Records, json: &Pipeline, given_up: &GivenUp) -> LokiResult<BTreeMap<String, Field>> {
+fn fields_of(records: &Records, cancellation: &QueryCancellation) -> LokiResult<BTreeMap<String, Field>> {
     let mut fields = BTreeMap::new();
-    for entry in records.entries(given_up)? {
+    for entry in records.entries(cancellation)? {
         // The ID of each record is another.
         let own = entry.labels.iter().filter(|(name, _, category)| {
             *category != Category::Stream && !name.starts_with("__") && *name != "record_id"
@@ -71,17 +78,17 @@ fn fields_of(records: &Records, json: &Pipeline, given_up: &GivenUp) -> LokiResu
         for (name, value, _) in own {
             add(&mut fields, name, value, None);
         }
-        add_parsed(&mut fields, json, &entry);
+        add_parsed(&mut fields, &entry);
     }
     Ok(fields)
 }
 
-fn add_parsed(fields: &mut BTreeMap<String, Field>, json: &Pipeline, entry: &Entry<'_>) {
+fn add_parsed(fields: &mut BTreeMap<String, Field>, entry: &Entry<'_>) {
     if entry.line.trim_start().starts_with('{') {
-        let mut parsed = Entry { labels: Default::default(), ..entry.clone() };
-        json.process(&mut parsed);
-        if !parsed.labels.has("__error__") {
-            parsed.labels.iter().for_each(|(name, value, _)| add(fields, name, value, Some("json")));
+        for found in json_fields(&entry.line) {
+            if let Some(field) = add(fields, &found.label, &found.value, Some("json")) {
+                field.json_path = found.path;
+            }
         }
         return;
     }
@@ -98,15 +105,22 @@ fn add_parsed(fields: &mut BTreeMap<String, Field>, json: &Pipeline, entry: &Ent
     }
 }
 
-fn add(fields: &mut BTreeMap<String, Field>, name: &str, value: &str, parser: Option<&'static str>) {
+/// Adds a value of a field, which is returned; none when there are too many.
+fn add<'f>(
+    fields: &'f mut BTreeMap<String, Field>,
+    name: &str,
+    value: &str,
+    parser: Option<&'static str>,
+) -> Option<&'f mut Field> {
     if fields.len() >= VALUES_MAX && !fields.contains_key(name) {
-        return;
+        return None;
     }
     let field = fields.entry(name.to_owned()).or_default();
     field.parsers.extend(parser);
     if field.values.len() < VALUES_MAX {
         field.values.insert(value.to_owned());
     }
+    Some(field)
 }
 
 fn type_of(values: &BTreeSet<String>) -> &'static str {
@@ -121,12 +135,5 @@ fn type_of(values: &BTreeSet<String>) -> &'static str {
         "duration"
     } else {
         "string"
-    }
-}
-
-fn parser(stage: &str) -> LokiResult<Pipeline> {
-    match parse(&format!("{{a=\"b\"}} | {stage}")) {
-        Ok(Expr::Log(log)) => Ok(Pipeline::new(&log)),
-        _ => Err(LokiError::invalid(format!("{stage} is not a stage"))),
     }
 }

@@ -8,7 +8,7 @@ use runlog_store::query::{RecordView, ScanColumn, ScanRun, SearchHit};
 use serde_json::{Map, Value};
 
 use crate::routes::loki::parameters::MS;
-use crate::routes::loki::places::{Places, level_of};
+use crate::routes::loki::scope::{TaskNames, level_of};
 
 /// Most fields beyond those of the API that become labels.
 const EXTRA_MAX: usize = 64;
@@ -43,7 +43,7 @@ fn needs_label(needs: &Needs, name: &str) -> bool {
 fn needs_extra(needs: &Needs) -> bool {
     let is_known = |name: &String| {
         METADATA.iter().any(|(known, _)| known == name)
-            || super::places::STREAM_LABELS.contains(&name.as_str())
+            || super::scope::STREAM_LABELS.contains(&name.as_str())
             || name.starts_with("__")
     };
     needs.all_labels || !needs.named.iter().all(is_known)
@@ -66,10 +66,10 @@ pub(super) fn columns(needs: &Needs) -> Vec<ScanColumn> {
 }
 
 /// A record as an entry, with the labels that are needed.
-pub(super) fn entry_of<'r>(places: &'r Places, record: &RecordView<'r>, needs: &Needs) -> Entry<'r> {
+pub(super) fn entry_of<'r>(task_names: &'r TaskNames, record: &RecordView<'r>, needs: &Needs) -> Entry<'r> {
     let severity = Severity::of(record.severity);
     let mut labels = LabelSet::default();
-    places.push_stream(&mut labels, &record.run, severity, |name| needs.label(name));
+    task_names.push_stream(&mut labels, &record.run, severity, |name| needs.label(name));
     for (name, _) in METADATA.iter().filter(|(name, _)| needs_label(needs, name)) {
         let value = match *name {
             "detected_level" => Cow::Borrowed(level_of(severity)),

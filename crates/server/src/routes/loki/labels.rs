@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::routes::loki::answers::{labels_object, success};
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::RangeQuery;
-use crate::routes::loki::places::{RUNS_ASKED_MAX, STREAM_LABELS, Selected};
+use crate::routes::loki::scope::{RUN_IDS_MAX, STREAM_LABELS, SelectedRuns};
 use crate::routes::loki::within_limits::within_limits;
 
 /// A stream, and an estimate of what it has.
@@ -31,15 +31,15 @@ pub(super) async fn streams(
     matchers: &[Matcher],
     range: TimeRange,
 ) -> LokiResult<Vec<Stream>> {
-    let selected = Selected::new(app, caller, matchers).await?;
+    let selected = SelectedRuns::new(app, caller, matchers).await?;
     streams_of(app, &selected, range).await
 }
 
 /// The same of a selector that was evaluated.
-pub(super) async fn streams_of(app: &App, selected: &Selected, range: TimeRange) -> LokiResult<Vec<Stream>> {
+pub(super) async fn streams_of(app: &App, selected: &SelectedRuns, range: TimeRange) -> LokiResult<Vec<Stream>> {
     if !selected.is_of_named_runs() {
         return Err(LokiError::invalid(format!(
-            "run_id: streams are those of all runs, or of up to {RUNS_ASKED_MAX} that are named, with run_id=\"ID\" or \
+            "run_id: streams are those of all runs, or of up to {RUN_IDS_MAX} that are named, with run_id=\"ID\" or \
              run_id=~\"ID|ID\""
         )));
     }

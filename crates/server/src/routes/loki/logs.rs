@@ -6,7 +6,7 @@ use axum::Json;
 use runlog_logql::{LogExpr, Needs, Pipeline};
 use runlog_model::TimeRange;
 use runlog_store::accounts::Caller;
-use runlog_store::query::{RecordFilter, RecordView, ScanRun, SearchOrder, SearchQuery, SearchText};
+use runlog_store::query::{RecordFilter, RecordView, ScanRun, SearchOrder, SearchPage, SearchQuery, SearchText};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -14,8 +14,9 @@ use crate::app::App;
 use crate::routes::loki::answers::{self, Work};
 use crate::routes::loki::entries::{Found, all_needs, entry_of};
 use crate::routes::loki::error::{LokiError, LokiResult};
-use crate::routes::loki::places::Selected;
-use crate::routes::loki::within_limits::{GivenUp, QUERY_TIME_MAX, compute};
+use crate::routes::loki::parameters::now_ns;
+use crate::routes::loki::scope::SelectedRuns;
+use crate::routes::loki::within_limits::{QUERY_TIME_MAX, QueryCancellation, compute};
 
 /// Most text of the records of an answer, as they are stored, and with the lines and labels that the query gives them.
 /// Unit: bytes.
@@ -23,6 +24,9 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// What the labels of each record may take beside that. Unit: bytes.
 const LABELS_BYTES_FREE: usize = 1 << 10;
+
+/// Maximum number of runs that are named in a matcher that leaves them out.
+const RUNS_LEFT_OUT_MAX: usize = 5;
 
 /// Which records are wanted, and how many.
 pub(super) struct Wanted {
@@ -36,16 +40,16 @@ pub(super) struct Wanted {
 
 /// The pipeline of a query as the filter of a search.
 pub(super) struct LogFilter {
-    pub(super) selected: Selected,
+    pub(super) selected: SelectedRuns,
     pipeline: Pipeline,
     /// What the pipeline reads to decide; the records that are found have everything.
     needs: Needs,
-    given_up: GivenUp,
+    cancellation: QueryCancellation,
 }
 
 impl LogFilter {
-    pub(super) fn new(log: &LogExpr, selected: Selected, given_up: GivenUp) -> Self {
-        Self { selected, pipeline: Pipeline::new(log), needs: log.needs(), given_up }
+    pub(super) fn new(app: &App, log: &LogExpr, selected: SelectedRuns, cancellation: QueryCancellation) -> Self {
+        Self { selected, pipeline: Pipeline::new(log, now_ns(app)), needs: log.needs(), cancellation }
     }
 }
 
@@ -61,9 +65,9 @@ impl RecordFilter for LogFilter {
     }
 
     fn matches(&self, record: &RecordView<'_>) -> bool {
-        !self.given_up.is_set()
+        !self.cancellation.is_set()
             && self.pipeline.may_pass(record.message.unwrap_or_default())
-            && self.pipeline.process(&mut entry_of(&self.selected.places, record, &self.needs))
+            && self.pipeline.process(&mut entry_of(&self.selected.task_names, record, &self.needs))
     }
 }
 
@@ -78,11 +82,11 @@ pub(super) struct Records {
 pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Wanted) -> LokiResult<Records> {
     let begun = Instant::now();
     let selection = log.selection();
-    let selected = Selected::new(app, caller, selection.matchers()).await?;
+    let selected = SelectedRuns::new(app, caller, selection.matchers()).await?;
     let own = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
-    let given_up = GivenUp::default();
-    let _on_drop = given_up.on_drop();
-    let filter = Arc::new(LogFilter::new(log, selected, given_up));
+    let cancellation = QueryCancellation::default();
+    let _on_drop = cancellation.on_drop();
+    let filter = Arc::new(LogFilter::new(app, log, selected, cancellation));
     let mut search = SearchQuery {
         workspace_ids: filter.selected.workspace_ids.clone(),
         task_ids: filter.selected.task_ids.clone(),
@@ -104,7 +108,7 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
         records.work.records += page.scanned_records;
         records.work.bytes += page.scanned_bytes;
         if page.unreadable_records > 0 {
-            return Err(unreadable(page.unreadable_records));
+            return Err(unreadable(&page));
         }
         let mut items = page.items;
         if let Some(interval_ms) = wanted.interval_ms {
@@ -131,14 +135,20 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
     Ok(records)
 }
 
-/// 500: some records cannot be read.
-pub(super) fn unreadable(count: u64) -> LokiError {
-    LokiError(crate::http::error::ApiError::new(
-        axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-        format!(
-            "{count} records cannot be read because their object is damaged or missing; `runlog archive verify` lists the affected runs and what to do"
-        ),
-    ))
+/// 500: some records cannot be read. It names their object and runs.
+pub(super) fn unreadable(page: &SearchPage) -> LokiError {
+    let object = page.unreadable_object.as_deref().unwrap_or_default();
+    let runs: Vec<String> = page.unreadable_runs.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "{} records cannot be read: object {object} is damaged or missing; `runlog archive verify` lists the affected runs \
+         and what to do",
+        page.unreadable_records
+    );
+    let message = match runs.len() <= RUNS_LEFT_OUT_MAX {
+        true => format!("{message}; to query the other logs, add run_id!~\"{}\" to the selector", runs.join("|")),
+        false => message,
+    };
+    LokiError(crate::http::error::ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, message))
 }
 
 pub(super) async fn answer(
@@ -149,8 +159,8 @@ pub(super) async fn answer(
     is_categorized: bool,
 ) -> LokiResult<Json<Value>> {
     let records = find(app, caller, log, wanted).await?;
-    let answering = move |given_up: &GivenUp| -> LokiResult<Value> {
-        let entries = records.entries(given_up)?;
+    let answering = move |cancellation: &QueryCancellation| -> LokiResult<Value> {
+        let entries = records.entries(cancellation)?;
         Ok(answers::of_entries(&entries, is_categorized, records.work))
     };
     compute(answering).await.map(Json)
@@ -158,13 +168,13 @@ pub(super) async fn answer(
 
 impl Records {
     /// The records with the lines and labels that the pipeline gives them; an error when these are too large.
-    pub(super) fn entries(&self, given_up: &GivenUp) -> LokiResult<Vec<runlog_logql::Entry<'_>>> {
+    pub(super) fn entries(&self, cancellation: &QueryCancellation) -> LokiResult<Vec<runlog_logql::Entry<'_>>> {
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
         for found in &self.found {
-            if given_up.is_set() {
+            if cancellation.is_set() {
                 break;
             }
-            let mut entry = entry_of(&self.filter.selected.places, &found.view(), &all_needs());
+            let mut entry = entry_of(&self.filter.selected.task_names, &found.view(), &all_needs());
             if !self.filter.pipeline.process(&mut entry) {
                 continue;
             }

@@ -14,17 +14,17 @@ use crate::app::App;
 use crate::routes::loki::answers::{self, Work};
 use crate::routes::loki::entries::{columns, entry_of};
 use crate::routes::loki::error::{LokiError, LokiResult};
-use crate::routes::loki::parameters::{MS, millis_range};
-use crate::routes::loki::places::Selected;
-use crate::routes::loki::within_limits::{GivenUp, compute};
+use crate::routes::loki::parameters::{MS, millis_range, now_ns};
+use crate::routes::loki::scope::SelectedRuns;
+use crate::routes::loki::within_limits::{QueryCancellation, compute};
 
 /// Adds records to the samples of a range.
 struct LeafVisitor {
     plan: Arc<MetricPlan>,
     leaf: usize,
     needs: Arc<Needs>,
-    selected: Selected,
-    given_up: GivenUp,
+    selected: SelectedRuns,
+    cancellation: QueryCancellation,
     result: Result<SampleSet, EvalError>,
 }
 
@@ -40,14 +40,14 @@ impl RecordVisitor for LeafVisitor {
     }
 
     fn visit(&mut self, record: &RecordView<'_>) -> ControlFlow<()> {
-        if self.given_up.is_set() {
+        if self.cancellation.is_set() {
             return ControlFlow::Break(());
         }
         if !self.leaf().may_pass(record.message.unwrap_or_default()) {
             return ControlFlow::Continue(());
         }
         let Ok(set) = &mut self.result else { return ControlFlow::Break(()) };
-        let entry = entry_of(&self.selected.places, record, &self.needs);
+        let entry = entry_of(&self.selected.task_names, record, &self.needs);
         match self.plan.leaves()[self.leaf].add(set, entry) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -66,13 +66,13 @@ pub(super) async fn answer(
     is_range: bool,
 ) -> LokiResult<Json<Value>> {
     let begun = Instant::now();
-    let plan = MetricPlan::new(expr, steps).map_err(|error| LokiError::invalid(error.to_string()))?;
+    let plan = MetricPlan::new(expr, steps, now_ns(app)).map_err(|error| LokiError::invalid(error.to_string()))?;
     let plan = Arc::new(plan);
     let (mut sets, mut work) = (Vec::new(), Work::default());
     for index in 0..plan.leaves().len() {
         sets.push(samples(app, caller, &plan, index, &mut work).await?);
     }
-    let evaluating = move |_: &GivenUp| -> LokiResult<Value> {
+    let evaluating = move |_: &QueryCancellation| -> LokiResult<Value> {
         let matrix = plan.evaluate(sets).map_err(|error| LokiError::invalid(error.to_string()))?;
         work.seconds = begun.elapsed().as_secs_f64();
         Ok(answers::of_matrix(matrix, steps, is_range, work))
@@ -89,7 +89,7 @@ async fn samples(
 ) -> LokiResult<SampleSet> {
     let leaf = &plan.leaves()[index];
     let selection = leaf.selection();
-    let selected = Selected::new(app, caller, selection.matchers()).await?;
+    let selected = SelectedRuns::new(app, caller, selection.matchers()).await?;
     let needs = Arc::new(leaf.needs());
     let (after_ns, until_ns) = leaf.time_range_ns();
     let own = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
@@ -103,14 +103,14 @@ async fn samples(
         caseless_parts: own(selection.required_caseless_texts()),
         columns: columns(&needs),
     };
-    let given_up = GivenUp::default();
-    let _on_drop = given_up.on_drop();
+    let cancellation = QueryCancellation::default();
+    let _on_drop = cancellation.on_drop();
     let visitor = || LeafVisitor {
         plan: Arc::clone(plan),
         leaf: index,
         needs: Arc::clone(&needs),
         selected: selected.clone(),
-        given_up: given_up.clone(),
+        cancellation: cancellation.clone(),
         result: Ok(leaf.sample_set()),
     };
     let visited = Box::pin(app.store().query().visit(visit, visitor)).await?;

@@ -5,7 +5,7 @@
 //!                          places: selector   └─ metric query: Query::visit, samples are added up ▸ series
 //! ```
 //!
-//! Streams are made of what the catalog knows of a run, and the severity ([`places`]); the rest of a record is structured
+//! Streams are made of what the catalog knows of a run, and the severity ([`scope`]); the rest of a record is structured
 //! metadata ([`entries`]). Everything is read with the rights of the caller, within the limit of concurrent searches, and
 //! for a limited time. Errors of the handlers are plain text, as those of Loki.
 
@@ -18,7 +18,7 @@ mod logs;
 mod metrics;
 mod parameters;
 mod patterns;
-mod places;
+mod scope;
 pub(super) mod tail;
 mod volume;
 mod within_limits;
@@ -27,7 +27,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use runlog_logql::Expr;
+use runlog_logql::{Expr, format_query};
 use runlog_model::wire::ErrorBody;
 use runlog_store::accounts::Caller;
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ macro_rules! handlers {
             tag = "loki",
             responses(
                 (status = 200, description = "As Loki answers", body = Value),
-                (status = 400, description = "The request is invalid; the text says what and where", body = String, content_type = "text/plain"),
+                (status = 400, description = "The request is invalid; the text names the error and its position", body = String, content_type = "text/plain"),
                 (status = 504, description = "The query took too long", body = String, content_type = "text/plain"),
             )
         )]
@@ -72,7 +72,7 @@ macro_rules! handlers {
             tag = "loki",
             responses(
                 (status = 200, description = "As Loki answers", body = Value),
-                (status = 400, description = "The request is invalid; the text says what and where", body = String, content_type = "text/plain"),
+                (status = 400, description = "The request is invalid; the text names the error and its position", body = String, content_type = "text/plain"),
                 (status = 504, description = "The query took too long", body = String, content_type = "text/plain"),
             )
         )]
@@ -110,6 +110,8 @@ handlers! {
     detected_fields_get, detected_fields_post = "/loki/api/v1/detected_fields" => detected::fields;
     /// Returns the patterns of the messages, and how often each was logged over time.
     patterns_get, patterns_post = "/loki/api/v1/patterns" => patterns::patterns;
+    /// Writes a LogQL query in a uniform way.
+    format_query_get, format_query_post = "/loki/api/v1/format_query" => formatted;
 }
 
 /// Returns the values of a label.
@@ -120,7 +122,7 @@ handlers! {
     params(("name" = String, Path, description = "The label")),
     responses(
         (status = 200, description = "As Loki answers", body = Value),
-        (status = 400, description = "The request is invalid; the text says what and where", body = String, content_type = "text/plain"),
+        (status = 400, description = "The request is invalid; the text names the error and its position", body = String, content_type = "text/plain"),
         (status = 504, description = "The query took too long", body = String, content_type = "text/plain"),
     )
 )]
@@ -141,7 +143,7 @@ pub(super) async fn label_values(
     params(("name" = String, Path, description = "The field")),
     responses(
         (status = 200, description = "As Loki answers", body = Value),
-        (status = 400, description = "The request is invalid; the text says what and where", body = String, content_type = "text/plain"),
+        (status = 400, description = "The request is invalid; the text names the error and its position", body = String, content_type = "text/plain"),
         (status = 504, description = "The query took too long", body = String, content_type = "text/plain"),
     )
 )]
@@ -183,7 +185,7 @@ pub(super) async fn build_info() -> Json<Value> {
     }))
 }
 
-/// Returns the limits that Grafana Logs Drilldown asks for.
+/// Returns the limits that Grafana Logs Drilldown requests.
 #[utoipa::path(
     get,
     path = "/loki/api/v1/drilldown-limits",
@@ -223,6 +225,12 @@ async fn query_range(app: &App, caller: &Caller, headers: &HeaderMap, query: Ran
             within_limits(app, metrics::answer(app, caller, &expr, steps, true)).await
         }
     }
+}
+
+async fn formatted(_: &App, _: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+    let text = query.query.as_deref().unwrap_or_default();
+    let formatted = format_query(text).map_err(|error| LokiError::invalid(error.to_string()))?;
+    Ok(Json(answers::success(formatted.into())))
 }
 
 async fn query(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {

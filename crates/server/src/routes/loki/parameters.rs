@@ -9,6 +9,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::schema::Schema;
 
+use crate::app::App;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::json;
 use crate::http::parameter_types::{NumberOr, Texts, string};
@@ -265,6 +266,11 @@ impl RangeQuery {
     pub(super) fn limit_or(&self, default: usize) -> usize {
         self.limit.map_or(default, |limit| limit.0.min(LIMIT_MAX).saturating_as::<usize>())
     }
+}
+
+/// Now. Unit: nanoseconds since the epoch.
+pub(super) fn now_ns(app: &App) -> i64 {
+    app.now().as_millis().saturating_mul(MS)
 }
 
 /// A range of times in milliseconds, as far as the archive has such times.

@@ -17,9 +17,9 @@ use crate::app::App;
 use crate::routes::loki::answers::success;
 use crate::routes::loki::entries::{columns, entry_of};
 use crate::routes::loki::error::LokiResult;
-use crate::routes::loki::parameters::{MS, RangeQuery, millis_range};
-use crate::routes::loki::places::{Selected, level_of};
-use crate::routes::loki::within_limits::{GivenUp, within_limits};
+use crate::routes::loki::parameters::{MS, RangeQuery, millis_range, now_ns};
+use crate::routes::loki::scope::{SelectedRuns, level_of};
+use crate::routes::loki::within_limits::{QueryCancellation, within_limits};
 
 /// Most patterns of an answer: those with the most records.
 const PATTERNS_MAX: usize = 300;
@@ -38,11 +38,11 @@ type Key = (String, Severity);
 
 /// Counts the records of each pattern.
 struct PatternVisitor {
-    selected: Selected,
+    selected: SelectedRuns,
     pipeline: Arc<Pipeline>,
     needs: Arc<Needs>,
     steps: Steps,
-    given_up: GivenUp,
+    cancellation: QueryCancellation,
     counts: HashMap<Key, Vec<u64>>,
 }
 
@@ -52,14 +52,14 @@ impl RecordVisitor for PatternVisitor {
     }
 
     fn visit(&mut self, record: &RecordView<'_>) -> ControlFlow<()> {
-        if self.given_up.is_set() {
+        if self.cancellation.is_set() {
             return ControlFlow::Break(());
         }
         let message = record.message.unwrap_or_default();
         if message.is_empty() || !self.pipeline.may_pass(message) {
             return ControlFlow::Continue(());
         }
-        let mut entry = entry_of(&self.selected.places, record, &self.needs);
+        let mut entry = entry_of(&self.selected.task_names, record, &self.needs);
         if !self.pipeline.process(&mut entry) {
             return ControlFlow::Continue(());
         }
@@ -141,7 +141,7 @@ async fn count(
     (first_ms, last_ms): (i64, i64),
 ) -> LokiResult<HashMap<Key, Vec<u64>>> {
     let selection = log.selection();
-    let selected = Selected::new(app, caller, selection.matchers()).await?;
+    let selected = SelectedRuns::new(app, caller, selection.matchers()).await?;
     let own = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
     let mut needs = log.needs();
     needs.line = true;
@@ -156,15 +156,15 @@ async fn count(
         caseless_parts: own(selection.required_caseless_texts()),
         columns: columns(&needs),
     };
-    let (pipeline, needs) = (Arc::new(Pipeline::new(log)), Arc::new(needs));
-    let given_up = GivenUp::default();
-    let _on_drop = given_up.on_drop();
+    let (pipeline, needs) = (Arc::new(Pipeline::new(log, now_ns(app))), Arc::new(needs));
+    let cancellation = QueryCancellation::default();
+    let _on_drop = cancellation.on_drop();
     let visitor = || PatternVisitor {
         selected: selected.clone(),
         pipeline: Arc::clone(&pipeline),
         needs: Arc::clone(&needs),
         steps,
-        given_up: given_up.clone(),
+        cancellation: cancellation.clone(),
         counts: HashMap::new(),
     };
     let visited = Box::pin(app.store().query().visit(visit, visitor)).await?;

@@ -24,15 +24,15 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::app::App;
-use crate::auth::token::LastingCaller;
+use crate::auth::token::StreamCaller;
 use crate::http::error::ApiError;
 use crate::routes::loki::answers;
 use crate::routes::loki::entries::Found;
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::logs::{LogFilter, Records, Wanted, find, unreadable};
 use crate::routes::loki::parameters::{FormOrQuery, MS, RangeQuery};
-use crate::routes::loki::places::Selected;
-use crate::routes::loki::within_limits::{GivenUp, QUERY_TIME_MAX, compute, within_limits};
+use crate::routes::loki::scope::SelectedRuns;
+use crate::routes::loki::within_limits::{QUERY_TIME_MAX, QueryCancellation, compute, within_limits};
 
 /// How often new records are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -73,12 +73,12 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
     tag = "loki",
     responses(
         (status = 101, description = "A WebSocket, on which messages follow as Loki sends them"),
-        (status = 400, description = "The query is invalid, or the request asks for no WebSocket", body = String, content_type = "text/plain"),
+        (status = 400, description = "The query is invalid, or the request is not a WebSocket upgrade", body = String, content_type = "text/plain"),
     )
 )]
 pub(in crate::routes) async fn tail(
     State(app): State<App>,
-    caller: LastingCaller,
+    caller: StreamCaller,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     FormOrQuery(query): FormOrQuery<RangeQuery>,
@@ -123,7 +123,7 @@ fn check_origin(headers: &HeaderMap) -> LokiResult<()> {
 /// A query that is followed.
 struct Tail {
     app: App,
-    caller: LastingCaller,
+    caller: StreamCaller,
     log: LogExpr,
     /// How many records of each run were looked at.
     known: HashMap<RunId, i64>,
@@ -131,12 +131,12 @@ struct Tail {
 }
 
 /// Why nothing more is sent.
-enum Ended {
+enum TailEnd {
     ClientGone,
     Failed(LokiError),
 }
 
-impl<E: Into<ApiError>> From<E> for Ended {
+impl<E: Into<ApiError>> From<E> for TailEnd {
     fn from(error: E) -> Self {
         Self::Failed(error.into().into())
     }
@@ -146,12 +146,12 @@ impl Tail {
     async fn run(&mut self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> LokiResult<()> {
         let mut client = Client { socket, pinged: Instant::now(), unanswered: None };
         match self.follow(&mut client, start, limit).await {
-            Ok(()) | Err(Ended::ClientGone) => Ok(()),
-            Err(Ended::Failed(error)) => Err(error),
+            Ok(()) | Err(TailEnd::ClientGone) => Ok(()),
+            Err(TailEnd::Failed(error)) => Err(error),
         }
     }
 
-    async fn follow(&mut self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), Ended> {
+    async fn follow(&mut self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), TailEnd> {
         let begun = Instant::now();
         let now = self.app.now();
         let selected = self.selected().await?;
@@ -161,7 +161,7 @@ impl Tail {
         self.send_newest(client, start, limit).await?;
         while begun.elapsed() < TAIL_TIME_MAX {
             let sleeping = tokio::time::sleep(LOOK_EVERY).map(Ok);
-            client.while_there(sleeping).await?;
+            client.unless_closed(sleeping).await?;
             client.ping().await?;
             // Its token may have been revoked, and its session may have ended.
             self.caller.check(self.app.auth()).await?;
@@ -171,12 +171,12 @@ impl Tail {
     }
 
     /// With the present rights of the caller.
-    async fn selected(&self) -> Result<Selected, Ended> {
-        let selected = Selected::new(&self.app, self.caller.caller(), self.log.selection().matchers()).await;
-        selected.map_err(Ended::Failed)
+    async fn selected(&self) -> Result<SelectedRuns, TailEnd> {
+        let selected = SelectedRuns::new(&self.app, self.caller.caller(), self.log.selection().matchers()).await;
+        selected.map_err(TailEnd::Failed)
     }
 
-    async fn runs(&self, selected: &Selected, since: Timestamp, limit: u64) -> Result<Vec<RunRecords>, Ended> {
+    async fn runs(&self, selected: &SelectedRuns, since: Timestamp, limit: u64) -> Result<Vec<RunRecords>, TailEnd> {
         let filter = ScanFilter {
             workspace_ids: selected.workspace_ids.clone(),
             task_ids: selected.task_ids.clone(),
@@ -188,11 +188,11 @@ impl Tail {
     }
 
     /// Sends the newest records that are known.
-    async fn send_newest(&self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), Ended> {
+    async fn send_newest(&self, client: &mut Client<'_>, start: Timestamp, limit: usize) -> Result<(), TailEnd> {
         let range = Some(TimeRange { start: Some(start), end: None });
         let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit, interval_ms: None };
         let finding = find(&self.app, self.caller.caller(), &self.log, wanted);
-        let mut records = client.while_there(within_limits(&self.app, finding)).await?;
+        let mut records = client.unless_closed(within_limits(&self.app, finding)).await?;
         // What has come since is sent as new.
         records
             .found
@@ -202,7 +202,7 @@ impl Tail {
     }
 
     /// Sends the records that were stored since the last time.
-    async fn send_new(&mut self, client: &mut Client<'_>) -> Result<(), Ended> {
+    async fn send_new(&mut self, client: &mut Client<'_>) -> Result<(), TailEnd> {
         let now = self.app.now();
         let selected = self.selected().await?;
         let since = self.looked_at.plus_millis(-VISIBLE_AFTER_MS);
@@ -223,12 +223,12 @@ impl Tail {
     async fn send_arrivals(
         &self,
         client: &mut Client<'_>,
-        selected: &Selected,
+        selected: &SelectedRuns,
         arrivals: HashMap<RunId, (i64, i64)>,
-    ) -> Result<(), Ended> {
-        let given_up = GivenUp::default();
-        let _on_drop = given_up.on_drop();
-        let log = Arc::new(LogFilter::new(&self.log, selected.clone(), given_up));
+    ) -> Result<(), TailEnd> {
+        let cancellation = QueryCancellation::default();
+        let _on_drop = cancellation.on_drop();
+        let log = Arc::new(LogFilter::new(&self.app, &self.log, selected.clone(), cancellation));
         let run_ids = Some(arrivals.keys().copied().collect());
         let by_text = arrivals.into_iter().map(|(id, arrivals)| (id.to_string(), arrivals)).collect();
         let filter = Arc::new(NewRecords { log: Arc::clone(&log), arrivals: by_text });
@@ -244,9 +244,9 @@ impl Tail {
         };
         loop {
             let page = within_limits(&self.app, async { Ok(self.app.store().query().search(search.clone()).await?) });
-            let page = client.while_there(page).await?;
+            let page = client.unless_closed(page).await?;
             if page.unreadable_records > 0 {
-                return Err(Ended::Failed(unreadable(page.unreadable_records)));
+                return Err(TailEnd::Failed(unreadable(&page)));
             }
             let found = page.items.into_iter().map(Found::new).collect();
             let records = Records { filter: Arc::clone(&log), found, work: answers::Work::default() };
@@ -271,15 +271,15 @@ struct Client<'s> {
 
 impl Client<'_> {
     /// The result of some work, unless the client goes meanwhile.
-    async fn while_there<T>(&mut self, work: impl Future<Output = LokiResult<T>>) -> Result<T, Ended> {
+    async fn unless_closed<T>(&mut self, work: impl Future<Output = LokiResult<T>>) -> Result<T, TailEnd> {
         tokio::select! {
-            done = work => done.map_err(Ended::Failed),
-            () = self.gone() => Err(Ended::ClientGone),
+            done = work => done.map_err(TailEnd::Failed),
+            () = self.closed_by_client() => Err(TailEnd::ClientGone),
         }
     }
 
     /// Reads what the client sends until it goes.
-    async fn gone(&mut self) {
+    async fn closed_by_client(&mut self) {
         loop {
             match self.socket.recv().await {
                 None | Some(Err(_) | Ok(Message::Close(_))) => return,
@@ -290,9 +290,9 @@ impl Client<'_> {
     }
 
     /// Asks the client from time to time whether it is still there.
-    async fn ping(&mut self) -> Result<(), Ended> {
+    async fn ping(&mut self) -> Result<(), TailEnd> {
         if self.unanswered.is_some_and(|asked| asked.elapsed() > SILENCE_MAX) {
-            return Err(Ended::ClientGone);
+            return Err(TailEnd::ClientGone);
         }
         if self.pinged.elapsed() < PING_EVERY {
             return Ok(());
@@ -302,24 +302,24 @@ impl Client<'_> {
         self.send(Message::Ping(Default::default())).await
     }
 
-    async fn send_records(&mut self, records: Records) -> Result<(), Ended> {
-        let making = compute(move |given_up| {
-            let streams = answers::streams(&records.entries(given_up)?, false);
+    async fn send_records(&mut self, records: Records) -> Result<(), TailEnd> {
+        let making = compute(move |cancellation| {
+            let streams = answers::streams(&records.entries(cancellation)?, false);
             Ok((!streams.is_empty()).then(|| json!({"streams": streams, "dropped_entries": []}).to_string()))
         });
-        match self.while_there(making).await? {
+        match self.unless_closed(making).await? {
             Some(text) => self.send(Message::Text(text.into())).await,
             None => Ok(()),
         }
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Ended> {
+    async fn send(&mut self, message: Message) -> Result<(), TailEnd> {
         match tokio::time::timeout(SEND_TIME_MAX, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ended::ClientGone),
-            Err(_) => Err(Ended::Failed(LokiError(ApiError::new(
+            Ok(Err(_)) => Err(TailEnd::ClientGone),
+            Err(_) => Err(TailEnd::Failed(LokiError(ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
-                "the client does not receive what it follows",
+                "the client does not read from the connection",
             )))),
         }
     }

@@ -14,7 +14,7 @@ use crate::routes::loki::answers::{labels_object, sample, success};
 use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::labels::{selector, streams, streams_of};
 use crate::routes::loki::parameters::{AggregateBy, MS, RangeQuery, millis_range};
-use crate::routes::loki::places::Selected;
+use crate::routes::loki::scope::SelectedRuns;
 use crate::routes::loki::within_limits::within_limits;
 
 /// Most intervals of a volume over time; each is a query of the catalog.
@@ -75,7 +75,7 @@ pub(super) async fn volume_range(
     }
     let found = within_limits(app, async {
         let mut all: BTreeMap<Labels, Vec<Option<f64>>> = BTreeMap::new();
-        let selected = Selected::new(app, caller, &by.matchers).await?;
+        let selected = SelectedRuns::new(app, caller, &by.matchers).await?;
         for index in 0..steps.count {
             let first = steps.at(index).div_euclid(MS);
             let last = steps.at(index).saturating_add(steps.step_ns).div_euclid(MS) - 1;

@@ -16,23 +16,23 @@ pub(super) const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Whether a query was given up: its time is over, or its client has gone. What is done for it on other threads does not
 /// end with its future, and looks here before each record.
 #[derive(Debug, Clone, Default)]
-pub(super) struct GivenUp(Arc<AtomicBool>);
+pub(super) struct QueryCancellation(Arc<AtomicBool>);
 
-impl GivenUp {
+impl QueryCancellation {
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Set when this is dropped.
-    pub(super) fn on_drop(&self) -> GivenUpOnDrop {
-        GivenUpOnDrop(self.clone())
+    pub(super) fn on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
     }
 }
 
-/// Sets [`GivenUp`] when it is dropped, with the future that owns it.
-pub(super) struct GivenUpOnDrop(GivenUp);
+/// Sets [`QueryCancellation`] when it is dropped, with the future that owns it.
+pub(super) struct CancelOnDrop(QueryCancellation);
 
-impl Drop for GivenUpOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
@@ -40,11 +40,11 @@ impl Drop for GivenUpOnDrop {
 
 /// Computes on a thread for blocking work. A long computation looks whether it was given up.
 pub(super) async fn compute<T: Send + 'static>(
-    work: impl FnOnce(&GivenUp) -> LokiResult<T> + Send + 'static,
+    work: impl FnOnce(&QueryCancellation) -> LokiResult<T> + Send + 'static,
 ) -> LokiResult<T> {
-    let given_up = GivenUp::default();
-    let _on_drop = given_up.on_drop();
-    match tokio::task::spawn_blocking(move || work(&given_up)).await {
+    let cancellation = QueryCancellation::default();
+    let _on_drop = cancellation.on_drop();
+    match tokio::task::spawn_blocking(move || work(&cancellation)).await {
         Ok(result) => result,
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the computation of a query has failed");

@@ -22,7 +22,7 @@ use crate::maintain::maintenance::Maintenance;
 use crate::objects::checksums::ChecksWriter;
 use crate::objects::keys;
 use crate::segment;
-use crate::segment::Form;
+use crate::segment::FilePurpose;
 use crate::segment::code_index::{self, CodeIndexWriter};
 use crate::segment::file_statistics::FileStatisticsBuilder;
 use crate::segment::sealed_writer::SealedWriter;
@@ -67,7 +67,7 @@ pub(super) struct RunColumns {
 /// Writes files of sealed runs.
 pub(super) struct SealedFiles {
     maintenance: Maintenance,
-    form: Form,
+    form: FilePurpose,
     open: Option<OpenFile>,
     /// The current run.
     run: Option<RunColumns>,
@@ -86,7 +86,7 @@ struct OpenFile {
     /// `None` while it is in use, and after a failure.
     encoder: Option<Box<Encoder>>,
     object: BufWriter,
-    form: Form,
+    form: FilePurpose,
     /// Rows to be written together.
     pending: Vec<Vec<ArrayRef>>,
     pending_rows: usize,
@@ -113,7 +113,7 @@ impl SealedFiles {
     pub(super) fn new(maintenance: &Maintenance) -> Self {
         Self {
             maintenance: maintenance.clone(),
-            form: if maintenance.core.settings().lake { Form::Lake } else { Form::Archive },
+            form: if maintenance.core.settings().lake { FilePurpose::Lake } else { FilePurpose::Archive },
             open: None,
             run: None,
             done: Vec::new(),
@@ -126,7 +126,7 @@ impl SealedFiles {
     /// Begins a run; in a new file if that is for lakehouses and holds runs of another workspace.
     pub(super) async fn begin_run(&mut self, run: RunColumns) -> Result<()> {
         let is_elsewhere = self.run.as_ref().is_some_and(|last| last.workspace_id != run.workspace_id);
-        if self.form == Form::Lake && is_elsewhere {
+        if self.form == FilePurpose::Lake && is_elsewhere {
             self.end_file().await?;
         }
         self.run = Some(run);
@@ -167,7 +167,7 @@ impl SealedFiles {
                 Arc::new(Int64Array::from_iter_values(some.iter().map(|(_, arrival)| *arrival))),
             ];
             arrays.extend(columns.iter().map(|column| column.slice(from, some.len())));
-            if self.form == Form::Lake {
+            if self.form == FilePurpose::Lake {
                 arrays.extend([&run.task_id, &run.task_name, &run.status].map(|text| repeated(text)));
             }
             self.note(some);
@@ -308,7 +308,7 @@ impl SealedFiles {
                     bytes: 0,
                     words: WordIndexWriter::default(),
                     codes: CodeIndexWriter::default(),
-                    statistics: (self.form == Form::Lake)
+                    statistics: (self.form == FilePurpose::Lake)
                         .then(|| FileStatisticsBuilder::new(LAKE_COLUMNS.iter().map(|name| has_bounds(name)))),
                     row_groups: Vec::new(),
                 })),
@@ -320,7 +320,7 @@ impl SealedFiles {
                 rows_in_group: 0,
             });
         }
-        self.open.as_mut().ok_or_else(|| Error::corrupt("a sealed file could not be begun"))
+        self.open.as_mut().ok_or_else(|| Error::corrupt("a sealed file could not be created"))
     }
 }
 

@@ -14,6 +14,6 @@ pub(crate) mod commit;
 mod files;
 pub(crate) mod pass;
 mod plan;
-mod rebuild;
+pub(crate) mod rebuild;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ pub(super) struct Pass {
 }
 
 /// Why nothing could be merged.
-pub(super) struct Unmerged {
+pub(super) struct MergeFailure {
     pub(super) error: Error,
     /// The run that caused it, if known.
     pub(super) run: Option<usize>,
@@ -126,19 +126,19 @@ impl Pass {
     /// Merges and commits. A run that is damaged is left out and noted; the others go on.
     pub(super) async fn seal(mut self) -> Result<SealReport> {
         while !self.runs.is_empty() {
-            let unmerged = match self.seal_runs().await {
+            let merge_failure = match self.seal_runs().await {
                 Ok(report) => return Ok(report),
-                Err(unmerged) => unmerged,
+                Err(merge_failure) => merge_failure,
             };
-            if self.leave_out(&unmerged).await? {
+            if self.leave_out(&merge_failure).await? {
                 continue;
             }
             self.release().await?;
-            if unmerged.error.kind() != ErrorKind::Conflict {
-                return Err(unmerged.error);
+            if merge_failure.error.kind() != ErrorKind::Conflict {
+                return Err(merge_failure.error);
             }
             // Another pass has the runs: what was made here is given up.
-            warn!(error = %unmerged.error, "a sealing pass was abandoned");
+            warn!(error = %merge_failure.error, "a sealing pass was abandoned");
             return Ok(SealReport::default());
         }
         Ok(SealReport::default())
@@ -160,12 +160,12 @@ impl Pass {
 
     /// Leaves out the run because of which nothing could be merged. Returns false if that is not known, or another attempt
     /// without it would fail as well.
-    pub(super) async fn leave_out(&mut self, unmerged: &Unmerged) -> Result<bool> {
-        let Some(index) = unmerged.run else { return Ok(false) };
+    pub(super) async fn leave_out(&mut self, merge_failure: &MergeFailure) -> Result<bool> {
+        let Some(index) = merge_failure.run else { return Ok(false) };
         // Its objects are gone because the log was deleted or merged meanwhile.
         let is_changed = !self.is_as_claimed(&self.runs[index]).await?;
         let is_of_run =
-            unmerged.error.kind() == ErrorKind::Corrupt || (is_changed && self.holds_all_but(index).await?);
+            merge_failure.error.kind() == ErrorKind::Corrupt || (is_changed && self.holds_all_but(index).await?);
         if !is_of_run {
             return Ok(false);
         }
@@ -175,39 +175,42 @@ impl Pass {
                 debug!(run.id = run.id, "a log was changed while it was merged");
                 self.release_run(&run).await?;
             }
-            false => self.record_damage(&run, &unmerged.error).await?,
+            false => self.record_damage(&run, &merge_failure.error).await?,
         }
         Ok(true)
     }
 
-    pub(super) async fn seal_runs(&mut self) -> Result<SealReport, Unmerged> {
+    pub(super) async fn seal_runs(&mut self) -> Result<SealReport, MergeFailure> {
         let merged = self.merge_runs().await?;
         failpoint::reach("seal-after-objects");
-        merged.commit(&self.maintenance, &self.token).await.map_err(|error| Unmerged { error, run: None })
+        merged.commit(&self.maintenance, &self.token).await.map_err(|error| MergeFailure { error, run: None })
     }
 
     /// Writes the files of the runs; no row names them yet.
-    pub(super) async fn merge_runs(&mut self) -> Result<Merged, Unmerged> {
+    pub(super) async fn merge_runs(&mut self) -> Result<Merged, MergeFailure> {
         let mut files = SealedFiles::new(&self.maintenance);
         match self.merge_into(&mut files).await {
             Ok(merged) => match files.end_file().await {
                 Ok(()) => Ok(Merged { runs: merged, files: files.done }),
                 Err(error) => {
                     files.abandon().await;
-                    Err(Unmerged { error, run: None })
+                    Err(MergeFailure { error, run: None })
                 }
             },
-            Err(unmerged) => {
+            Err(merge_failure) => {
                 files.abandon().await;
-                Err(unmerged)
+                Err(merge_failure)
             }
         }
     }
 
-    pub(super) async fn merge_into(&mut self, files: &mut SealedFiles) -> Result<Vec<(Plan, Vec<NewSlice>)>, Unmerged> {
+    pub(super) async fn merge_into(
+        &mut self,
+        files: &mut SealedFiles,
+    ) -> Result<Vec<(Plan, Vec<NewSlice>)>, MergeFailure> {
         let mut merged = Vec::with_capacity(self.runs.len());
         for index in 0..self.runs.len() {
-            let at_run = |error| Unmerged { error, run: Some(index) };
+            let at_run = |error| MergeFailure { error, run: Some(index) };
             let plan = self.maintenance.plan_sealing(&self.runs[index]).await.map_err(at_run)?;
             files.begin_run(self.run_columns(index).await.map_err(at_run)?).await.map_err(at_run)?;
             let slices = self.merge_run(files, &plan).await.map_err(at_run)?;

@@ -1,11 +1,13 @@
 //! Writing a log anew of which something is damaged or gone, from other objects with the same records: the segments that
 //! its sealed files have replaced, while they are there, or those of a copy of the archive.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use az::SaturatingAs;
 use runlog_model::{RunId, TimeRange};
 use sqlx::AssertSqlSafe;
+use sqlx_macros::FromRow;
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +22,23 @@ use crate::maintain::seal::plan::{DueRun, Plan, deepest_overlap};
 use crate::maintain::unreferenced_objects::runs_of;
 use crate::segment::reader::SegmentFile;
 use crate::tables::runs::LogState;
+
+/// The segments that sealed files have replaced, and which rows of them each run has.
+pub(crate) struct ReplacedSegments {
+    /// In the order in which they were stored.
+    segments: Vec<ReplacedSegment>,
+    /// By run, in the same order: the index of the segment, and the rows.
+    of_runs: HashMap<String, Vec<(usize, Range<usize>)>>,
+}
+
+#[derive(FromRow)]
+struct ReplacedSegment {
+    id: String,
+    object_key: String,
+    bytes: i64,
+    records: i64,
+    created_at: i64,
+}
 
 /// Where all records of a log are.
 struct Source {
@@ -119,54 +138,71 @@ impl Maintenance {
         Ok(Ok(Source { core: copy.core.clone(), state: LogState { log_epoch, log_version }, slices }))
     }
 
-    /// The slices of some runs in segments that sealed files have replaced, by run, in the order in which they were stored.
-    /// None for a run whose order is not known: several of its segments were committed at once, or at the same moment.
-    pub(crate) async fn replaced_slices(&self, ids: &[String], damaged: &str) -> Result<HashMap<String, Vec<Slice>>> {
-        let mut slices: HashMap<String, Vec<Slice>> = ids.iter().map(|id| (id.clone(), Vec::new())).collect();
-        if ids.is_empty() {
-            return Ok(slices);
-        }
-        let mut ambiguous = HashSet::new();
-        let mut stored_at: HashMap<String, i64> = HashMap::new();
-        let segments: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(
-            "SELECT id, object_key, bytes, records, created_at FROM segments
-             WHERE replaced_at IS NOT NULL AND merged = 0 AND damaged_at IS NULL AND id <> $1 ORDER BY created_at, id",
-        )
-        .bind(damaged)
-        .fetch_all(self.core.catalog().read())
-        .await?;
-        for (id, object_key, bytes, records, created_at) in segments {
-            let opened = SegmentFile::open(self.core.segments(), &object_key, bytes.saturating_as::<u64>()).await;
+    /// Reads which runs the segments have that sealed files have replaced.
+    pub(crate) async fn replaced_segments(&self) -> Result<ReplacedSegments> {
+        let mut replaced = ReplacedSegments {
+            segments: sqlx::query_as(
+                "SELECT id, object_key, bytes, records, created_at FROM segments
+                 WHERE replaced_at IS NOT NULL AND merged = 0 AND damaged_at IS NULL ORDER BY created_at, id",
+            )
+            .fetch_all(self.core.catalog().read())
+            .await?,
+            of_runs: HashMap::new(),
+        };
+        for (index, segment) in replaced.segments.iter().enumerate() {
             // Otherwise it is damaged too, or was swept.
-            let Some(file) = readable(opened)? else { continue };
+            let Some(file) = readable(segment.open(&self.core).await)? else { continue };
             let Some(runs) = readable(runs_of(&file).await)? else { continue };
             for (run, rows) in runs {
-                let Some(before) = slices.get_mut(&run) else { continue };
-                if stored_at.insert(run.clone(), created_at) == Some(created_at) {
-                    ambiguous.insert(run.clone());
-                }
-                let Some(keys) = readable(file.read_keys(rows.clone()).await)? else { continue };
-                let times = keys.times;
-                let (Some(first_time), Some(last_time)) = (times.first(), times.last()) else { continue };
-                let first_arrival: i64 = before.iter().map(|slice| slice.records).sum();
-                let count = rows.len().saturating_as::<i64>();
-                before.push(Slice {
-                    segment_id: id.clone(),
-                    object_key: object_key.clone(),
-                    segment_bytes: bytes,
-                    segment_records: records,
-                    merged: 0,
-                    first_row: rows.start.saturating_as::<i64>(),
-                    records: count,
-                    first_arrival,
-                    last_arrival: first_arrival + count - 1,
-                    first_time: *first_time,
-                    last_time: *last_time,
-                });
+                replaced.of_runs.entry(run).or_default().push((index, rows));
             }
         }
-        slices.retain(|run, _| !ambiguous.contains(run));
+        Ok(replaced)
+    }
+
+    /// The slices of a run in segments that sealed files have replaced, other than the damaged one, in the order in which
+    /// they were stored. None if that order is not known: several were committed at once, or at the same moment.
+    pub(crate) async fn replaced_slices(
+        &self,
+        replaced: &ReplacedSegments,
+        run: &str,
+        damaged: &str,
+    ) -> Result<Vec<Slice>> {
+        let (mut slices, mut stored_at, mut first_arrival) = (Vec::new(), None, 0);
+        for (index, rows) in replaced.of_runs.get(run).into_iter().flatten() {
+            let segment = &replaced.segments[*index];
+            if segment.id == damaged {
+                continue;
+            }
+            if stored_at.replace(segment.created_at) == Some(segment.created_at) {
+                return Ok(Vec::new());
+            }
+            let Some(file) = readable(segment.open(&self.core).await)? else { continue };
+            let Some(keys) = readable(file.read_keys(rows.clone()).await)? else { continue };
+            let (Some(first_time), Some(last_time)) = (keys.times.first(), keys.times.last()) else { continue };
+            let count = rows.len().saturating_as::<i64>();
+            slices.push(Slice {
+                segment_id: segment.id.clone(),
+                object_key: segment.object_key.clone(),
+                segment_bytes: segment.bytes,
+                segment_records: segment.records,
+                merged: 0,
+                first_row: rows.start.saturating_as::<i64>(),
+                records: count,
+                first_arrival,
+                last_arrival: first_arrival + count - 1,
+                first_time: *first_time,
+                last_time: *last_time,
+            });
+            first_arrival += count;
+        }
         Ok(slices)
+    }
+}
+
+impl ReplacedSegment {
+    async fn open(&self, core: &Core) -> Result<SegmentFile> {
+        SegmentFile::open(core.segments(), &self.object_key, self.bytes.saturating_as::<u64>()).await
     }
 }
 

@@ -12,7 +12,7 @@ use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp};
 
 use crate::error::{Error, ErrorKind};
 use crate::limits;
-use crate::maintain::seal::pass::Unmerged;
+use crate::maintain::seal::pass::MergeFailure;
 use crate::segment::file_statistics::FileStatistics;
 use crate::segment::reader::SegmentFile;
 use crate::settings::StoreSettings;
@@ -262,11 +262,11 @@ async fn a_log_that_is_deleted_while_it_is_merged_does_not_hold_up_others() {
     let mut pass = store.maintenance().claim_due_runs().await.unwrap().unwrap();
     assert_eq!(pass.runs.len(), 2);
     let index = pass.runs.iter().position(|run| run.id == deleted.to_string());
-    let unmerged = |kind| Unmerged { error: Error::new(kind, "it was changed"), run: index };
-    assert!(!pass.leave_out(&unmerged(ErrorKind::Conflict)).await.unwrap(), "both are as they were claimed");
-    assert!(!pass.leave_out(&Unmerged { run: None, ..unmerged(ErrorKind::Corrupt) }).await.unwrap());
+    let merge_failure = |kind| MergeFailure { error: Error::new(kind, "it was changed"), run: index };
+    assert!(!pass.leave_out(&merge_failure(ErrorKind::Conflict)).await.unwrap(), "both are as they were claimed");
+    assert!(!pass.leave_out(&MergeFailure { run: None, ..merge_failure(ErrorKind::Corrupt) }).await.unwrap());
     store.maintenance().delete_log(deleted).await.unwrap();
-    assert!(pass.leave_out(&unmerged(ErrorKind::Conflict)).await.unwrap());
+    assert!(pass.leave_out(&merge_failure(ErrorKind::Conflict)).await.unwrap());
     assert_eq!(pass.seal().await.unwrap().runs, 1, "the other one is sealed by this pass");
     assert!(is_whole(store).await);
 }

@@ -276,13 +276,20 @@ impl Unit {
         Ok(())
     }
 
-    /// The error for an object that cannot be read although its logs exist.
+    /// The error for an object that cannot be read although its logs exist. It names the object and the runs.
     pub(crate) fn lost(&self, error: Error) -> Error {
-        let run = self.slices.first().map(|slice| slice.run.id.as_str()).unwrap_or_default();
-        let message = match error.damaged_object() {
-            Some(object) => format!("the log of run {run} cannot be read: object {object} is damaged or gone"),
-            None => format!("the log of run {run} cannot be read"),
+        let mut run_ids: Vec<String> = self.slices.iter().map(|slice| slice.run.id.clone()).collect();
+        run_ids.dedup();
+        let first = run_ids.first().map(String::as_str).unwrap_or_default();
+        let logs = match run_ids.len() {
+            0 | 1 => format!("the log of run {first}"),
+            2 => format!("the logs of run {first} and of another one"),
+            runs => format!("the logs of run {first} and of {} others", runs - 1),
         };
-        Error::caused(error.kind(), message, error)
+        let message = match error.damaged_object() {
+            Some(object) => format!("{logs} cannot be read: object {object} is damaged or missing"),
+            None => format!("{logs} cannot be read"),
+        };
+        Error::caused(error.kind(), message, error).of_runs(run_ids)
     }
 }

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_two_texts_stands_in_none() {
+    fn a_match_does_not_span_two_texts() {
         let texts = [Some("lost conn"), Some("ection"), None, Some("connection, connection"), Some("")];
         assert_eq!(rows(&texts, "connection"), [3]);
         assert_eq!(rows(&texts, "conn"), [0, 3]);

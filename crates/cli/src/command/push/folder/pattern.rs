@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_rejected() {
+    fn an_invalid_path_pattern_is_rejected() {
         for text in ["{task}.log", "{run}/{run}", "/{run}", "../{run}", "{task}{task}{run}", ""] {
             assert!(text.parse::<PathPattern>().is_err(), "{text}");
         }

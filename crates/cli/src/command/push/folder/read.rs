@@ -16,9 +16,9 @@ pub(super) const BATCH_BYTES: u64 = 1 << 20;
 /// Longest line; a longer one is divided. Unit: bytes.
 const LINE_BYTES_MAX: u64 = 8 << 20;
 /// How much of a log is looked at to detect its format. Unit: bytes.
-const LOOK_BYTES: u64 = 64 << 10;
+const DETECTION_BYTES: u64 = 64 << 10;
 /// Text without times is recognised after so many lines; earlier, a banner may precede the first time.
-const LINES_LOOKED_AT: usize = 50;
+const DETECTION_LINES: usize = 50;
 
 /// A status that a text in a line ends the run with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +83,9 @@ pub(super) fn format_of(
 ) -> io::Result<Result<Option<FollowedFormat>, String>> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    file.take(LOOK_BYTES).read_to_end(&mut bytes)?;
+    file.take(DETECTION_BYTES).read_to_end(&mut bytes)?;
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-    if lines == 0 && !is_all && (bytes.len() as u64) < LOOK_BYTES {
+    if lines == 0 && !is_all && (bytes.len() as u64) < DETECTION_BYTES {
         return Ok(Ok(None));
     }
     let found = match detect(&bytes, is_all, settings) {
@@ -95,9 +95,9 @@ pub(super) fn format_of(
         Detected::Other(what) => Err(what),
     };
     Ok(match found {
-        Ok(FollowedFormat::Plain) if lines < LINES_LOOKED_AT && !is_all => Ok(None),
+        Ok(FollowedFormat::Plain) if lines < DETECTION_LINES && !is_all => Ok(None),
         // A time may follow.
-        Err(_) if lines < LINES_LOOKED_AT && !is_all => Ok(None),
+        Err(_) if lines < DETECTION_LINES && !is_all => Ok(None),
         found => found.map(Some),
     })
 }
@@ -269,7 +269,7 @@ mod tests {
                         2026-11-27 20:02:12,123 WARN  [main] a.B - last";
 
     #[test]
-    fn a_record_is_complete_when_the_next_begins_or_nothing_has_come_for_a_while() {
+    fn a_record_is_complete_when_the_next_begins_or_after_a_pause() {
         let messages = |lengths: &[(usize, bool)]| -> Vec<String> {
             let records = followed(TEXT, lengths, FollowedFormat::Text);
             records.iter().map(|record| record["logMessage"].as_str().unwrap().to_owned()).collect()
@@ -286,7 +286,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_line_is_read_once_in_whatever_parts_it_is_written(lengths in prop::collection::vec((1_usize..60, any::<bool>()), 0..20)) {
+        fn every_line_is_read_once_however_it_is_split(lengths in prop::collection::vec((1_usize..60, any::<bool>()), 0..20)) {
             let records = followed(TEXT, &lengths, FollowedFormat::Text);
             let text: Vec<&str> = records.iter().map(|record| record["logMessage"].as_str().unwrap()).collect();
             prop_assert_eq!(text.join("\n"), "one\ntwo\njava.lang.X: y\n\tat a.B\ngrün\nmore\nlast");

@@ -52,7 +52,7 @@ pub(super) struct Prepared {
 
 /// What was seen of a file, and when it last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct FileObservation {
     device: u64,
     inode: u64,
     /// When the file was created, which tells it from another one that got its inode; none if the file system does not say.
@@ -62,7 +62,7 @@ struct Seen {
     mtime: (i64, i64),
 }
 
-impl Seen {
+impl FileObservation {
     /// True if it is the same file, whatever was written to it.
     fn is_file(&self, device: u64, inode: u64, born_ms: Option<i64>) -> bool {
         let is_as_old = self.born_ms.is_none() || born_ms.is_none() || self.born_ms == born_ms;
@@ -81,7 +81,7 @@ impl Seen {
 /// The file of a log whose name another file has taken over.
 struct Rotated {
     /// None if it was never there.
-    seen: Option<Seen>,
+    seen: Option<FileObservation>,
     /// By the clock of this process, as the others.
     changed: Duration,
     since: Duration,
@@ -97,7 +97,7 @@ impl Rotated {
 }
 
 struct Watched {
-    seen: Seen,
+    seen: FileObservation,
     /// By the clock of this process.
     changed: Duration,
     /// True if nothing is new since it was looked at.
@@ -122,9 +122,9 @@ pub(super) struct Scanner {
     has_told_links: bool,
 }
 
-fn seen(metadata: &Metadata) -> Seen {
+fn seen(metadata: &Metadata) -> FileObservation {
     let born = metadata.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
-    Seen {
+    FileObservation {
         born_ms: born.and_then(|born| i64::try_from(born.as_millis()).ok()),
         device: metadata.dev(),
         inode: metadata.ino(),
@@ -166,7 +166,7 @@ impl Scanner {
         .with_context(|| format!("cannot read {}", folder.display()))?;
         if let Some(link) = link.filter(|_| !std::mem::replace(&mut self.has_told_links, true)) {
             let (links, name) = (counted_are(links, "symbolic link"), shown(&key_of(&link)));
-            note(format!("{links} not followed, such as {name}; this is said once"));
+            note(format!("{links} not followed, such as {name}; this is reported once"));
         }
         let now = SystemClock.elapsed();
         self.watched.retain(|path, _| found.contains_key(path));
@@ -211,7 +211,7 @@ impl Scanner {
                 // Its last lines come before those of the file that took its place.
                 Ok(None) if self.is_catching_up(&key) => _ = busy.insert(state.run),
                 Ok(None) => {}
-                Err(error) => self.tell_once(&state.path, &error.to_string()),
+                Err(error) => self.report_once(&state.path, &error.to_string()),
             }
         }
         for next in &prepared {
@@ -301,7 +301,7 @@ impl Scanner {
                 changed.push(key);
             }
         }
-        changed.extend(self.note_gone());
+        changed.extend(self.forget_removed_files());
         self.rotated.retain(|key, _| self.checkpoint.states.contains_key(key));
         if !changed.is_empty() {
             self.checkpoint.write(changed.iter().map(String::as_str), true).context("cannot write the checkpoint")?;
@@ -309,7 +309,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn new_state(&self, path: &Path, seen: Seen, tasks: &HashMap<String, TaskId>) -> Option<LogState> {
+    fn new_state(&self, path: &Path, seen: FileObservation, tasks: &HashMap<String, TaskId>) -> Option<LogState> {
         let found = self.settings.pattern.read(path)?;
         let name = found.task.unwrap_or_default();
         let task = match self.settings.task {
@@ -340,7 +340,7 @@ impl Scanner {
 
     /// True if a file is the one that the state is of: not another one of this name, nor truncated. Fails if another one has
     /// taken its name since it was seen.
-    fn is_same(&self, state: &LogState, seen: Seen) -> io::Result<bool> {
+    fn is_same(&self, state: &LogState, seen: FileObservation) -> io::Result<bool> {
         if !seen.is_file_of(state) || seen.size < state.read_bytes() {
             return Ok(false);
         }
@@ -351,9 +351,9 @@ impl Scanner {
     }
 
     /// Opens a file that was seen. Fails if its name is that of another one by now: what was seen would be taken for new.
-    fn open_seen(&self, path: &Path, before: Seen) -> io::Result<File> {
+    fn open_seen(&self, path: &Path, before: FileObservation) -> io::Result<File> {
         let file = self.open(path)?;
-        let Seen { device, inode, born_ms, .. } = seen(&file.metadata()?);
+        let FileObservation { device, inode, born_ms, .. } = seen(&file.metadata()?);
         match before.is_file(device, inode, born_ms) {
             true => Ok(file),
             false => Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its name")),
@@ -384,7 +384,7 @@ impl Scanner {
     }
 
     /// The log that was in this file when it had another name, and its key.
-    fn moved_here(&self, path: &Path, seen: Seen) -> Option<(String, LogState)> {
+    fn moved_here(&self, path: &Path, seen: FileObservation) -> Option<(String, LogState)> {
         let is_moved = |state: &LogState| {
             // A file that has both names was not renamed.
             let is_there = self.watched.get(&state.path).is_some_and(|watched| watched.seen.is_file_of(state));
@@ -416,7 +416,7 @@ impl Scanner {
     }
 
     /// Keeps a log that was moved or copied to another file, whose name another log may have had. The keys that changed.
-    fn move_to(&mut self, state: LogState, path: PathBuf, seen: Seen) -> Vec<String> {
+    fn move_to(&mut self, state: LogState, path: PathBuf, seen: FileObservation) -> Vec<String> {
         let mut changed = Vec::new();
         let mut next = Some((state, path, seen));
         // Each step moves a log that was at the new name of the one before.
@@ -427,7 +427,7 @@ impl Scanner {
             // A file that may be found again keeps its state as long as it exists.
             let is_kept = self.settings.pattern.read(&path).is_some() && is_other;
             let key = if is_kept { own } else { self.free_key(&state, seen) };
-            let Seen { device, inode, born_ms, .. } = seen;
+            let FileObservation { device, inode, born_ms, .. } = seen;
             let moved = LogState { path, device, inode, born_ms, is_rotated: true, ..state };
             if let Some(displaced) = self.checkpoint.states.insert(key.clone(), moved) {
                 match self.find_moved(&displaced) {
@@ -441,14 +441,14 @@ impl Scanner {
         changed
     }
 
-    fn free_key(&self, state: &LogState, seen: Seen) -> String {
+    fn free_key(&self, state: &LogState, seen: FileObservation) -> String {
         let name = key_of(&state.path);
         let mut free = (0_u64..).map(|number| format!("{name}\n{}-{number}", seen.inode));
         free.find(|key| !self.checkpoint.states.contains_key(key)).unwrap_or(name)
     }
 
     /// The file that a log was moved or copied to: one in its folder with the same inode, or with the same beginning.
-    fn find_moved(&self, state: &LogState) -> Option<(PathBuf, Seen)> {
+    fn find_moved(&self, state: &LogState) -> Option<(PathBuf, FileObservation)> {
         // It may be in any folder that is followed.
         let moved = self.watched.iter().map(|(path, watched)| (path, watched.seen));
         let mut moved = moved.filter(|(path, seen)| **path != state.path && self.is_moved(state, path, *seen));
@@ -480,19 +480,19 @@ impl Scanner {
     }
 
     /// True if the file is that of a log, under another name.
-    fn is_moved(&self, state: &LogState, path: &Path, seen: Seen) -> bool {
+    fn is_moved(&self, state: &LogState, path: &Path, seen: FileObservation) -> bool {
         // A file of which nothing was read may be another one that got its inode.
         let is_certain = state.head_bytes > 0 || state.born_ms.is_some() || is_named_alike(state, path);
         let is_file = is_certain && seen.is_file_of(state) && seen.size >= state.read_bytes();
         is_file && (state.head_bytes == 0 || self.has_head(state, path, seen))
     }
 
-    fn has_head(&self, state: &LogState, path: &Path, seen: Seen) -> bool {
+    fn has_head(&self, state: &LogState, path: &Path, seen: FileObservation) -> bool {
         self.open_seen(path, seen).and_then(|mut file| has_head(&mut file, state)).unwrap_or(false)
     }
 
     /// Logs whose files are gone: after a while, they are forgotten. The keys that changed.
-    fn note_gone(&mut self) -> Vec<String> {
+    fn forget_removed_files(&mut self) -> Vec<String> {
         let now = SystemClock.elapsed();
         let missing: Vec<String> = self
             .checkpoint
@@ -535,7 +535,7 @@ impl Scanner {
 
     /// True if a run ends because nothing is added to this log: nor to another file of the run. A file that has taken its
     /// place decides on its own.
-    fn ends_by_silence(&self, key: &str, state: &LogState) -> bool {
+    fn ends_when_idle(&self, key: &str, state: &LogState) -> bool {
         let is_silent = |key: &str, state: &LogState| self.silence(key, state) >= self.settings.quiet;
         self.settings.finish.is_some()
             && is_silent(key, state)
@@ -548,7 +548,7 @@ impl Scanner {
     }
 
     /// Notes what a rotated file is like now.
-    fn track(&mut self, key: &str, seen: Option<Seen>) {
+    fn track(&mut self, key: &str, seen: Option<FileObservation>) {
         let now = SystemClock.elapsed();
         let quiet_ms = i64::try_from(QUIET.as_millis()).unwrap_or(i64::MAX);
         let was_quiet =
@@ -597,11 +597,11 @@ impl Scanner {
             return self.next_without_file(key, state);
         };
         let silence = self.silence(key, state);
-        let ends_by_silence = self.ends_by_silence(key, state);
+        let ends_when_idle = self.ends_when_idle(key, state);
         let size = file.metadata()?.len();
         let is_old = self.rotated.get(key).is_some_and(|rotated| rotated.is_quiet(SystemClock.elapsed()));
         let (is_quiet, is_final) =
-            (silence >= QUIET || is_old, ends_by_silence || state.is_rotated && self.is_still(key, state));
+            (silence >= QUIET || is_old, ends_when_idle || state.is_rotated && self.is_still(key, state));
         let read = &self.settings.read;
         let Some(format) = (match state.format {
             Some(format) => Some(format),
@@ -621,11 +621,11 @@ impl Scanner {
         let part = read_part(&mut file, state, end, format, &settings_at(read, at), &self.settings.end_markers)?;
         if part.invalid > 0 {
             let why = part.why.clone().unwrap_or_default();
-            self.tell_once(&state.path, &format!("{} lines are no records and are left out: {why}", part.invalid));
+            self.report_once(&state.path, &format!("{} lines are not records and are skipped: {why}", part.invalid));
         }
         let is_all = end == size;
         let ending = part.ending.or(state.ending);
-        let by_silence = self.settings.finish.filter(|_| ends_by_silence && is_all);
+        let by_silence = self.settings.finish.filter(|_| ends_when_idle && is_all);
         let status = ending.or(by_silence).filter(|_| !state.has_ended && (is_all || part.ending.is_some()));
         let (head, head_bytes) =
             if end > state.offset { head(&mut file, end)? } else { (state.head.clone(), state.head_bytes) };
@@ -735,7 +735,7 @@ impl Scanner {
             // Another file has just taken its place; the next round sees that.
             return Ok(None);
         }
-        let ends = self.ends_by_silence(key, state) && !state.has_ended && !self.is_away(state);
+        let ends = self.ends_when_idle(key, state) && !state.has_ended && !self.is_away(state);
         Ok(self.end_without_file(key, state, ends))
     }
 
@@ -757,7 +757,7 @@ impl Scanner {
         })
     }
 
-    fn tell_once(&mut self, path: &Path, what: &str) {
+    fn report_once(&mut self, path: &Path, what: &str) {
         if self.unreadable.insert(path.to_owned()) {
             let name = shown(&path.display().to_string());
             note(format!("{name}: {}", crate::render::screen::Stream::Note.shown_on_line(what)));
@@ -807,7 +807,7 @@ mod tests {
     /// A file was renamed, and another one took its name, after the folder was looked at and before the file was opened: the
     /// state of a new log was noted for the file that was renamed, and all of it was stored a second time.
     #[test]
-    fn a_file_that_is_rotated_while_it_is_looked_at_is_read_once() {
+    fn a_file_that_is_rotated_during_a_scan_is_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("a.log");
         let settings = FolderSettings {

@@ -1,12 +1,12 @@
 //! Environments, workspaces, tasks and users are renamed and deleted, on every node at once, and in copies.
 
 use runlog_model::RunId;
-use runlog_model::place::{Right, Rights};
 use runlog_model::wire::admin::{
     AuditEntry, EnvironmentUpdate, NewEnvironment, NewTask, NewUser, NewWorkspace, TaskUpdate, UserUpdate,
     WorkspaceUpdate,
 };
 use runlog_model::wire::push::StartRun;
+use runlog_model::workspaces::{Right, Rights};
 use runlog_store::accounts::CallerKind;
 use runlog_store::audit::{AuditContext, AuditFilter, DELETE_ENVIRONMENT, DELETE_USER};
 use runlog_store::{ErrorKind, Result, Store};
@@ -43,7 +43,7 @@ fn new_user(name: &str, administrator: bool) -> NewUser {
     NewUser { name: name.to_owned(), administrator }
 }
 
-async fn places_are_renamed_and_keep_what_they_have() {
+async fn renamed_workspaces_keep_their_contents() {
     let archive = Archive::new().await;
     let places = archive.store.workspaces();
     let task = places.task(archive.task_id).await.unwrap().unwrap();
@@ -239,7 +239,7 @@ async fn what_was_deleted_or_renamed_is_so_in_a_copy_that_is_made_again() {
 }
 
 crate::common::pairs::on_each_pair! {
-    async: places_are_renamed_and_keep_what_they_have,
+    async: renamed_workspaces_keep_their_contents,
         a_task_runs_or_is_deleted_and_comes_back_when_its_upstream_lists_it,
         only_what_is_empty_is_deleted,
         a_deleted_user_is_refused_by_every_node_at_once,

@@ -26,14 +26,14 @@ const TASKS_MAX: u64 = 50_000;
 const NAME_PART_BYTES_MAX: usize = 200;
 
 /// Most runs that a selector names and by which the catalog is asked; with more, each run is checked.
-pub(super) const RUNS_ASKED_MAX: usize = 500;
+pub(super) const RUN_IDS_MAX: usize = 500;
 
 /// Most tasks by which the catalog is asked for runs; with more, each run is checked.
-const TASKS_ASKED_MAX: usize = 500;
+const TASK_IDS_MAX: usize = 500;
 
 /// The names of workspaces and tasks.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct TaskNames {
     workspaces: HashMap<String, WorkspaceNames>,
     tasks: HashMap<String, String>,
 }
@@ -47,8 +47,8 @@ struct WorkspaceNames {
 
 /// What a selector asks for.
 #[derive(Debug, Clone)]
-pub(super) struct Selected {
-    pub(super) places: Arc<Places>,
+pub(super) struct SelectedRuns {
+    pub(super) task_names: Arc<TaskNames>,
     matchers: Arc<[Matcher]>,
     pub(super) workspace_ids: Option<Vec<WorkspaceId>>,
     pub(super) task_ids: Option<Vec<TaskId>>,
@@ -72,18 +72,18 @@ pub(super) fn level_of(severity: Severity) -> &'static str {
     }
 }
 
-impl Selected {
+impl SelectedRuns {
     /// Evaluates a selector with the rights of a caller.
     pub(super) async fn new(app: &App, caller: &Caller, matchers: &[Matcher]) -> LokiResult<Self> {
         let readable = rights::readable_workspaces(app.store(), caller).await?;
         let mut workspaces = app.store().workspaces().list().await?;
         workspaces.retain(|workspace| readable.as_ref().is_none_or(|readable| readable.contains(&workspace.id)));
-        let names = |workspace: &runlog_model::place::Workspace| WorkspaceNames {
+        let names = |workspace: &runlog_model::workspaces::Workspace| WorkspaceNames {
             name: workspace.name.clone(),
             environment: workspace.environment.name.clone(),
             environment_id: workspace.environment.id.to_string(),
         };
-        let mut places = Places {
+        let mut task_names = TaskNames {
             workspaces: workspaces.iter().map(|workspace| (workspace.id.to_string(), names(workspace))).collect(),
             tasks: HashMap::new(),
         };
@@ -98,7 +98,7 @@ impl Selected {
             workspace_ids = Some(Vec::new());
         } else if !by_workspace.is_empty() {
             workspaces.retain(|workspace| {
-                let value = |name: &str| places.of_workspace(&workspace.id.to_string(), name);
+                let value = |name: &str| task_names.of_workspace(&workspace.id.to_string(), name);
                 by_workspace.iter().all(|matcher| matcher.fits(value(&matcher.name)))
             });
             workspace_ids = Some(workspaces.iter().map(|workspace| workspace.id).collect());
@@ -118,17 +118,17 @@ impl Selected {
                  its name"
             )));
         }
-        places.tasks = tasks.iter().map(|task| (task.id.to_string(), task.name.clone())).collect();
+        task_names.tasks = tasks.iter().map(|task| (task.id.to_string(), task.name.clone())).collect();
         let mut task_ids = None;
         if !by_task.is_empty() {
-            let fits = |task: &&runlog_model::place::Task| {
+            let fits = |task: &&runlog_model::workspaces::Task| {
                 by_task.iter().all(|matcher| match matcher.name.as_str() {
                     "task_id" => matcher.fits(&task.id.to_string()),
                     _ => matcher.fits(&task.name),
                 })
             };
             let ids: Vec<TaskId> = tasks.iter().filter(fits).map(|task| task.id).collect();
-            task_ids = (ids.len() <= TASKS_ASKED_MAX).then_some(ids);
+            task_ids = (ids.len() <= TASK_IDS_MAX).then_some(ids);
         }
         let run_ids = named_runs(matchers);
         let by_severity = of(&["severity", "detected_level"]);
@@ -143,7 +143,7 @@ impl Selected {
             severities = Some(Severity::ALL.into_iter().filter(fits).collect());
         }
         let matchers = matchers.to_vec().into();
-        Ok(Self { places: Arc::new(places), matchers, workspace_ids, task_ids, run_ids, severities })
+        Ok(Self { task_names: Arc::new(task_names), matchers, workspace_ids, task_ids, run_ids, severities })
     }
 
     /// False when the selector asks for runs by their IDs and does not name them, so that the catalog cannot be asked.
@@ -159,7 +159,7 @@ impl Selected {
     pub(super) fn wants_run(&self, run: &ScanRun<'_>) -> bool {
         self.matchers.iter().all(|matcher| match matcher.name.as_str() {
             "severity" | "detected_level" => true,
-            name => matcher.fits(self.places.of_run(run, name)),
+            name => matcher.fits(self.task_names.of_run(run, name)),
         })
     }
 
@@ -175,7 +175,7 @@ impl Selected {
                 // The catalog was asked for these.
                 "severity" | "detected_level" | "run_id" => true,
                 "task" | "service_name" => matcher.fits(&figures.task_name),
-                name => matcher.fits(self.places.of_run(&run, name)),
+                name => matcher.fits(self.task_names.of_run(&run, name)),
             });
         #[expect(clippy::cast_precision_loss, reason = "a share of the records")]
         let total = figures.severities.total().max(1) as f64;
@@ -186,7 +186,7 @@ impl Selected {
         });
         let common: Vec<(&'static str, String)> = ["environment", "workspace", "status"]
             .into_iter()
-            .map(|name| (name, self.places.of_run(&run, name).to_owned()))
+            .map(|name| (name, self.task_names.of_run(&run, name).to_owned()))
             .chain(["task", "service_name"].map(|name| (name, figures.task_name.clone())))
             .collect();
         severities.map(move |severity| {
@@ -212,10 +212,10 @@ fn named_runs(matchers: &[Matcher]) -> Option<Vec<RunId>> {
         let id = id.to_string();
         of_run().all(|matcher| matcher.fits(&id))
     });
-    Some(named).filter(|named| named.len() <= RUNS_ASKED_MAX)
+    Some(named).filter(|named| named.len() <= RUN_IDS_MAX)
 }
 
-impl Places {
+impl TaskNames {
     fn of_workspace(&self, workspace_id: &str, label: &str) -> &str {
         let Some((id, names)) = self.workspaces.get_key_value(workspace_id) else { return "" };
         match label {

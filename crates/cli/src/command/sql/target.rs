@@ -6,18 +6,21 @@ use bytes::Bytes;
 use futures::StreamExt;
 use runlog_client::Client;
 use runlog_model::wire::sql::SqlQuestion;
-use runlog_sql::{AnswerFormat, Readable, SqlEngine, SqlError, SqlErrorKind, SqlPlace};
+use runlog_sql::{AnswerFormat, Readable, SqlEngine, SqlError, SqlErrorKind, SqlPosition};
 use runlog_store::Store;
 
 use crate::exit::{Exit, Failure, Outcome};
+use crate::render::result_table::{Expanded, ResultTable};
+use crate::render::screen::Stream;
+use crate::render::window;
 
 /// The target of queries.
-pub(super) enum Asked {
+pub(super) enum QueryTarget {
     Archive { store: Store, engine: Box<SqlEngine> },
     Service(Client),
 }
 
-impl Asked {
+impl QueryTarget {
     /// Asks, and writes the answer as it comes.
     pub(super) async fn write(&self, query: &str, format: AnswerFormat, out: &mut (impl Write + Send)) -> Outcome {
         match self {
@@ -37,6 +40,17 @@ impl Asked {
             }
         }
         Ok(out.flush()?)
+    }
+
+    /// Asks, and shows the answer: a table on a terminal fits its width.
+    pub(super) async fn show(&self, query: &str, format: AnswerFormat, expanded: Expanded) -> Outcome {
+        let mut out = Stream::Result.screen();
+        if expanded != Expanded::On && (format != AnswerFormat::Table || !Stream::Result.is_terminal()) {
+            return self.write(query, format, &mut out).await;
+        }
+        let mut table = ResultTable::new(out, expanded, window::columns());
+        self.write(query, AnswerFormat::Csv, &mut table).await?;
+        Ok(table.finish()?)
     }
 
     pub(super) async fn close(&self) {
@@ -64,12 +78,15 @@ pub(super) fn failure(error: SqlError) -> Failure {
         }
         _ => Exit::Failed,
     };
-    let shown = error.place().map(pointed_at).unwrap_or_default();
+    let shown = match error.position() {
+        Some(place) => marked_line(place),
+        None => error.advice().map(|advice| format!("; {advice}")).unwrap_or_default(),
+    };
     Failure { exit, error: anyhow::Error::from(error) }.with_text_after(&shown)
 }
 
 /// The line of the query, and a mark below the place.
-fn pointed_at(place: &SqlPlace) -> String {
+fn marked_line(place: &SqlPosition) -> String {
     let number = place.line.to_string();
     let before: String = place.text.chars().take(place.column.saturating_sub(1)).collect();
     let gap: String = before.chars().map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
@@ -82,8 +99,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_stands_below_the_place() {
-        let place = SqlPlace { line: 2, column: 8, text: "SELECT mesage FROM records".to_owned() };
-        assert_eq!(pointed_at(&place), "\n2 | SELECT mesage FROM records\n  |        ^");
+    fn the_marker_is_below_the_position_of_the_error() {
+        let place = SqlPosition { line: 2, column: 8, text: "SELECT mesage FROM records".to_owned() };
+        assert_eq!(marked_line(&place), "\n2 | SELECT mesage FROM records\n  |        ^");
     }
 }

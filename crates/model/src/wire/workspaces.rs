@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::place::{Environment, Task, Workspace};
+use crate::workspaces::{Environment, Task, Workspace};
 use crate::{EnvironmentId, TaskId, WorkspaceId};
 
 /// An environment in a list.

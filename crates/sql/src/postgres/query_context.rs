@@ -30,6 +30,10 @@ impl PgQuery {
     pub(crate) fn text(&self) -> &Arc<str> {
         &self.text
     }
+
+    pub(crate) fn statement(&self) -> &Statement {
+        &self.statement
+    }
 }
 
 /// What a query may ask about its session.
@@ -112,7 +116,7 @@ impl<F: FnMut(usize, &mut ParsedExpr) -> Result<()>> VisitorMut for TableParamet
 }
 
 /// The number of a parameter, from 1, by its name: `$1`.
-fn parameter_number(name: &str) -> Result<usize> {
+pub(super) fn parameter_number(name: &str) -> Result<usize> {
     let number = name.strip_prefix('$').and_then(|digits| digits.parse().ok());
     number.filter(|number| (1..=PARAMETERS_MAX).contains(number)).ok_or_else(|| {
         let message = format!("there is no parameter {name}: parameters are $1, $2 …, up to ${PARAMETERS_MAX}");
@@ -125,7 +129,7 @@ const PARAMETERS_MAX: usize = 10_000;
 
 /// A query of a client with everything that its plan depends on.
 #[derive(Debug, Clone)]
-pub(crate) struct PgQuestion {
+pub(crate) struct PgQueryContext {
     pub(crate) query: PgQuery,
     pub(crate) session: Arc<PgSession>,
     /// The types of its parameters as far as the client has declared them.
@@ -134,7 +138,7 @@ pub(crate) struct PgQuestion {
     pub(crate) parameters: Option<Vec<PgParameter>>,
 }
 
-impl PgQuestion {
+impl PgQueryContext {
     /// The sizes of the values of its parameters. Unit: bytes.
     pub(crate) fn parameter_sizes(&self) -> Vec<usize> {
         let parameters = self.parameters.iter().flatten();

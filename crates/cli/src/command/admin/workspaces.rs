@@ -11,7 +11,7 @@ use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use super::output::{Output, description as changed_description};
 use crate::arguments::candidates;
 use crate::arguments::names::{EnvironmentRef, TaskRef, WorkspaceRef};
-use crate::command::places::TaskJson;
+use crate::command::workspaces::TaskJson;
 use crate::exit::Outcome;
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +33,7 @@ pub(super) enum Environments {
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// The environment: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::environments))]
         environment: EnvironmentRef,
         /// New name, unique in the archive
         #[arg(long, group = "change")]
@@ -44,6 +45,7 @@ pub(super) enum Environments {
     /// Delete an environment without workspaces
     Delete {
         /// The environment: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::environments))]
         environment: EnvironmentRef,
     },
 }
@@ -57,7 +59,7 @@ pub(super) enum Workspaces {
         /// Name, unique in the environment
         name: String,
         /// The environment: its ID or name [default: the default environment]
-        #[arg(long, value_name = "ENVIRONMENT")]
+        #[arg(long, value_name = "ENVIRONMENT", add = ArgValueCompleter::new(candidates::environments))]
         environment: Option<EnvironmentRef>,
         /// ID, 24 hexadecimal digits [default: generated]
         #[arg(long)]
@@ -73,6 +75,7 @@ pub(super) enum Workspaces {
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// The workspace: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::workspaces))]
         workspace: WorkspaceRef,
         /// New name, unique in the environment
         #[arg(long, group = "change")]
@@ -87,6 +90,7 @@ pub(super) enum Workspaces {
     /// Delete a workspace without tasks, and the rights in it
     Delete {
         /// The workspace: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::workspaces))]
         workspace: WorkspaceRef,
     },
 }
@@ -126,17 +130,18 @@ pub(super) enum Tasks {
     #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Update {
         /// The task: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::tasks))]
         task: TaskRef,
         /// New name
         #[arg(long, group = "change")]
         name: Option<String>,
-        /// New version, for runs that do not name one
+        /// New version, for runs that do not specify one
         #[arg(long, group = "change")]
         version: Option<String>,
         /// New description; an empty one removes it
         #[arg(long, group = "change", value_name = "TEXT")]
         description: Option<String>,
-        /// Tag, which replaces the present ones; can be repeated
+        /// Tag, replacing the existing ones; can be repeated
         #[arg(long = "tag", group = "change", value_name = "WORD")]
         tags: Vec<String>,
         /// Remove all tags
@@ -146,6 +151,7 @@ pub(super) enum Tasks {
     /// Delete a task that has never run
     Delete {
         /// The task: its ID or name
+        #[arg(add = ArgValueCompleter::new(candidates::tasks))]
         task: TaskRef,
     },
 }

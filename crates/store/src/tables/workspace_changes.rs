@@ -3,8 +3,8 @@
 //! Only what is empty is deleted. Runs are never removed, so a task that has run stays, and so does its workspace.
 
 use az::SaturatingAs;
-use runlog_model::place::{Environment, Task, Workspace};
 use runlog_model::wire::admin::{EnvironmentUpdate, TaskUpdate, WorkspaceUpdate};
+use runlog_model::workspaces::{Environment, Task, Workspace};
 use runlog_model::{EnvironmentId, TaskId, WorkspaceId};
 use sqlx::AssertSqlSafe;
 

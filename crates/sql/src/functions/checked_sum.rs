@@ -24,28 +24,28 @@ use datafusion::logical_expr::{
 const WIDE: DataType = DataType::Decimal128(38, 0);
 
 /// The aggregates of the engine, with this sum for its own.
-pub(crate) fn with_whole_sum(functions: Vec<Arc<AggregateUDF>>) -> Vec<Arc<AggregateUDF>> {
+pub(crate) fn with_checked_sum(functions: Vec<Arc<AggregateUDF>>) -> Vec<Arc<AggregateUDF>> {
     let replaced = |function: Arc<AggregateUDF>| match function.name() {
-        "sum" => Arc::new(AggregateUDF::new_from_impl(WholeSum { inner: function })),
+        "sum" => Arc::new(AggregateUDF::new_from_impl(CheckedSum { inner: function })),
         _ => function,
     };
     functions.into_iter().map(replaced).collect()
 }
 
 #[derive(Debug)]
-struct WholeSum {
+struct CheckedSum {
     inner: Arc<AggregateUDF>,
 }
 
-impl PartialEq for WholeSum {
+impl PartialEq for CheckedSum {
     fn eq(&self, other: &Self) -> bool {
         self.inner == other.inner
     }
 }
 
-impl Eq for WholeSum {}
+impl Eq for CheckedSum {}
 
-impl Hash for WholeSum {
+impl Hash for CheckedSum {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.hash(state);
     }
@@ -61,7 +61,7 @@ fn wide_args<'a>(args: &AccumulatorArgs<'a>, return_field: FieldRef) -> Accumula
     AccumulatorArgs { return_field, ..args.clone() }
 }
 
-impl AggregateUDFImpl for WholeSum {
+impl AggregateUDFImpl for CheckedSum {
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -15,7 +15,7 @@ fn fails(service: &Service, arguments: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
-fn places_are_renamed_and_deleted_by_their_names() {
+fn workspaces_and_tasks_are_renamed_and_deleted_by_name() {
     let service = Service::start(&[]);
     let admin = |arguments: &[&str]| service.succeed(&[&["admin"], arguments].concat());
     admin(&["environments", "create", "production"]);

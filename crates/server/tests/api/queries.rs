@@ -1,8 +1,8 @@
 //! SQL queries and searches over HTTP: access rights, formats of results, and continuation.
 
 use axum::http::Method;
-use runlog_model::place::Right;
 use runlog_model::wire::admin::{NewTask, NewWorkspace};
+use runlog_model::workspaces::Right;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Ask, RUN, Stage};
@@ -72,7 +72,7 @@ async fn a_caller_sees_the_workspaces_whose_logs_it_may_read() {
 }
 
 #[tokio::test]
-async fn an_answer_has_the_form_that_is_asked_for() {
+async fn an_answer_has_the_requested_format() {
     let stage = stage().await;
     let query = "SELECT severity, count(*) AS n FROM records GROUP BY 1 ORDER BY 1";
     let ask = |format: &str| {
@@ -95,7 +95,7 @@ async fn an_answer_has_the_form_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_wrong_question_is_told_what_and_where() {
+async fn an_invalid_query_is_reported_with_its_position() {
     let stage = stage().await;
     let wrong = stage.post(SQL, question("SELECT mesage FROM records")).await;
     wrong.is_error(400, &["did you mean message?", "line 1, column 8: SELECT mesage FROM records"]);
@@ -134,7 +134,7 @@ async fn the_newest_records_are_found_first() {
 }
 
 #[tokio::test]
-async fn a_search_goes_on_where_it_ended_and_while_logs_are_merged() {
+async fn a_search_continues_from_its_cursor_while_logs_are_merged() {
     let stage = stage().await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     for page in 0.. {
@@ -156,7 +156,7 @@ async fn a_search_goes_on_where_it_ended_and_while_logs_are_merged() {
 }
 
 #[tokio::test]
-async fn a_wrong_search_is_told_what() {
+async fn an_invalid_search_is_explained() {
     let stage = stage().await;
     let wrong = |query: &'static str| {
         let stage = &stage;

@@ -2,7 +2,7 @@
 
 use clap_complete::engine::ArgValueCompleter;
 use runlog_model::TaskId;
-use runlog_model::wire::places::TaskItem;
+use runlog_model::wire::workspaces::TaskItem;
 use serde::Serialize;
 
 use crate::arguments::candidates;
@@ -58,7 +58,7 @@ impl<'t> From<&'t TaskItem> for TaskJson<'t> {
 pub(crate) async fn tasks(args: TasksArgs) -> Outcome {
     let client = args.connect.client()?;
     let workspace = match &args.workspace {
-        Some(workspace) => Some(workspace.resolve(&client).await?),
+        Some(workspace) => Some(workspace.resolve_abbreviated(&client).await?),
         None => None,
     };
     let mut tasks = client.tasks(workspace, args.name.as_deref()).await?;

@@ -1,0 +1,216 @@
+//! Values of templates: what fields and functions return.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::labels::LabelSet;
+use crate::template::numbers::{parse_whole, shortest};
+use crate::template::times::Time;
+
+/// A value while a template is rendered.
+#[derive(Debug, Clone)]
+pub(super) enum Value<'v> {
+    /// No value, as of a member that JSON does not have.
+    Nil,
+    Bool(bool),
+    /// `int` of Go: literals, lengths and positions.
+    Int(i64),
+    /// `int64` of Go: what arithmetic returns. Functions that take an `int` refuse it.
+    Int64(i64),
+    Float(f64),
+    Text(Cow<'v, str>),
+    Time(Time),
+    List(Rc<Vec<Value<'v>>>),
+    Map(Rc<BTreeMap<String, Value<'v>>>),
+    /// All labels of the record.
+    Labels(&'v LabelSet<'v>),
+}
+
+/// Types of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Any,
+    Text,
+    Int,
+    Float,
+    Time,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Text => "string",
+            Self::Int => "int",
+            Self::Float => "float64",
+            Self::Time => "time.Time",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl<'v> Value<'v> {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Text(Cow::Owned(text.into()))
+    }
+
+    /// Checks that it may be passed as a parameter of a kind. The error says what was expected.
+    pub(super) fn check(&self, kind: Kind) -> Result<(), String> {
+        match (kind, self) {
+            (Kind::Any, _)
+            | (Kind::Text, Self::Text(_))
+            | (Kind::Int, Self::Int(_))
+            | (Kind::Float, Self::Float(_))
+            | (Kind::Time, Self::Time(_)) => Ok(()),
+            _ => Err(format!("wrong type for value; expected {}; got {}", kind.name(), self.type_name())),
+        }
+    }
+
+    /// The name of its type in Go.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Nil => "nil",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Int64(_) => "int64",
+            Self::Float(_) => "float64",
+            Self::Text(_) => "string",
+            Self::Time(_) => "time.Time",
+            Self::List(_) => "[]interface {}",
+            Self::Map(_) => "map[string]interface {}",
+            Self::Labels(_) => "map[string]string",
+        }
+    }
+
+    /// Whether `if` takes it for true: not zero, and not empty.
+    pub(super) fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Bool(is_true) => *is_true,
+            Self::Int(number) | Self::Int64(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::Time(_) => true,
+            Self::List(list) => !list.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+            Self::Labels(labels) => labels.iter().next().is_some(),
+        }
+    }
+
+    /// The whole number that it is or says; zero for others.
+    pub(super) fn to_whole(&self) -> i64 {
+        match self {
+            Self::Bool(is_true) => i64::from(*is_true),
+            Self::Int(number) | Self::Int64(number) => *number,
+            Self::Float(number) => az::saturating_cast::<f64, i64>(if number.is_nan() { 0.0 } else { *number }),
+            Self::Text(text) => parse_whole(text).unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// The number that it is or says; zero for others.
+    #[expect(clippy::cast_precision_loss, reason = "a float was asked for")]
+    pub(super) fn to_float(&self) -> f64 {
+        match self {
+            Self::Bool(is_true) => f64::from(u8::from(*is_true)),
+            Self::Int(number) | Self::Int64(number) => *number as f64,
+            Self::Float(number) => *number,
+            Self::Text(text) => text.parse().unwrap_or(0.0),
+            _ => 0.0,
+        }
+    }
+
+    /// How many bytes, elements or members it has; none for what has no length.
+    pub(super) fn len(&self) -> Option<usize> {
+        match self {
+            Self::Text(text) => Some(text.len()),
+            Self::List(list) => Some(list.len()),
+            Self::Map(map) => Some(map.len()),
+            Self::Labels(labels) => Some(labels.iter().count()),
+            _ => None,
+        }
+    }
+
+    /// Appends it as Go prints it; false when that takes more than `bytes_max`.
+    pub(super) fn print(&self, output: &mut String, bytes_max: usize) -> bool {
+        match self {
+            Self::Nil => output.push_str("<nil>"),
+            Self::Bool(is_true) => output.push_str(if *is_true { "true" } else { "false" }),
+            Self::Int(number) | Self::Int64(number) => output.push_str(&number.to_string()),
+            Self::Float(number) => output.push_str(&shortest(*number)),
+            Self::Text(text) => output.push_str(text),
+            Self::Time(time) => output.push_str(&time.to_string()),
+            Self::List(list) => {
+                output.push('[');
+                for (index, element) in list.iter().enumerate() {
+                    output.push_str(if index == 0 { "" } else { " " });
+                    if !element.print(output, bytes_max) {
+                        return false;
+                    }
+                }
+                output.push(']');
+            }
+            Self::Map(map) => {
+                output.push_str("map[");
+                for (index, (name, member)) in map.iter().enumerate() {
+                    output.push_str(if index == 0 { "" } else { " " });
+                    output.push_str(name);
+                    output.push(':');
+                    if !member.print(output, bytes_max) {
+                        return false;
+                    }
+                }
+                output.push(']');
+            }
+            Self::Labels(labels) => {
+                output.push_str("map[");
+                for (index, (name, value)) in sorted(labels).into_iter().enumerate() {
+                    output.push_str(if index == 0 { "" } else { " " });
+                    output.push_str(name);
+                    output.push(':');
+                    output.push_str(value);
+                    if output.len() > bytes_max {
+                        return false;
+                    }
+                }
+                output.push(']');
+            }
+        }
+        output.len() <= bytes_max
+    }
+
+    /// A value that JSON describes, and what it takes. Unit: bytes.
+    pub(super) fn of_json(json: serde_json::Value, bytes: &mut usize) -> Self {
+        *bytes = bytes.saturating_add(size_of::<Self>());
+        match json {
+            serde_json::Value::Null => Self::Nil,
+            serde_json::Value::Bool(is_true) => Self::Bool(is_true),
+            serde_json::Value::Number(number) => Self::Float(number.as_f64().unwrap_or(0.0)),
+            serde_json::Value::String(text) => {
+                *bytes = bytes.saturating_add(text.len());
+                Self::Text(Cow::Owned(text))
+            }
+            serde_json::Value::Array(list) => {
+                Self::List(Rc::new(list.into_iter().map(|element| Self::of_json(element, bytes)).collect()))
+            }
+            serde_json::Value::Object(map) => {
+                let members = map.into_iter().map(|(name, member)| {
+                    *bytes = bytes.saturating_add(name.len());
+                    (name, Self::of_json(member, bytes))
+                });
+                Self::Map(Rc::new(members.collect()))
+            }
+        }
+    }
+}
+
+/// Names and values of labels, by name.
+pub(super) fn sorted<'v>(labels: &'v LabelSet<'v>) -> BTreeMap<&'v str, &'v str> {
+    labels.iter().map(|(name, value, _)| (name, value)).collect()
+}

@@ -1,0 +1,89 @@
+//! Conditions that can fail, evaluated only for the rows that meet the other conditions of the same `WHERE`.
+//!
+//! The engine may evaluate all conditions for all rows, so that `WHERE n <> 0 AND 10 / n > 1` fails for a row of which
+//! `n` is 0.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, when};
+
+use crate::functions::times::is_text;
+
+/// Guards the divisors and the texts that are cast in the conditions of a filter: for a row that does not meet the
+/// conditions that cannot fail, each is NULL.
+pub(crate) fn with_guards(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(Filter { predicate, input, .. }) = &plan else { return Ok(Transformed::no(plan)) };
+    let schema = input.schema();
+    let conditions = split_conjunction_owned(predicate.clone());
+    let is_guard = |condition: &&Expr| !has_any(condition, |expr| can_fail(expr, schema) || !is_repeatable(expr));
+    let Some(guard) = conjunction(conditions.iter().filter(is_guard).cloned()) else {
+        return Ok(Transformed::no(plan));
+    };
+    let mut is_changed = false;
+    let conditions: Vec<Expr> = conditions
+        .into_iter()
+        .map(|condition| {
+            let condition = condition.transform_up(|expr| guarded(expr, &guard, schema))?;
+            is_changed |= condition.transformed;
+            Ok(condition.data)
+        })
+        .collect::<Result<_>>()?;
+    match conjunction(conditions).filter(|_| is_changed) {
+        Some(predicate) => Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, Arc::clone(input))?))),
+        None => Ok(Transformed::no(plan)),
+    }
+}
+
+fn guarded(expr: Expr, guard: &Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if !can_fail(&expr, schema) {
+        return Ok(Transformed::no(expr));
+    }
+    let guarded = |value: Box<Expr>| when(guard.clone(), *value).end().map(Box::new);
+    Ok(Transformed::yes(match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            Expr::BinaryExpr(BinaryExpr { left, op, right: guarded(right)? })
+        }
+        Expr::Cast(mut cast) => {
+            cast.expr = guarded(cast.expr)?;
+            Expr::Cast(cast)
+        }
+        expr => expr,
+    }))
+}
+
+/// Whether an expression can fail for some values of its parts.
+fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { right, op: Operator::Divide | Operator::Modulo, .. }) => {
+            let is_exact = right.get_type(schema).is_ok_and(|kind| kind.is_integer() || kind.is_decimal());
+            is_exact && !matches!(right.as_ref(), Expr::Literal(..))
+        }
+        Expr::Cast(cast) => {
+            let is_parsed = !is_text(&cast.data_type) && cast.data_type != DataType::Null;
+            is_parsed
+                && !matches!(cast.expr.as_ref(), Expr::Literal(..))
+                && cast.expr.get_type(schema).is_ok_and(|kind| is_text(&kind))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an expression has the same value wherever it stands in the condition.
+fn is_repeatable(expr: &Expr) -> bool {
+    let is_subquery = matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+    !is_subquery && !expr.is_volatile_node() && !matches!(expr, Expr::Literal(ScalarValue::Null, _))
+}
+
+fn has_any(expr: &Expr, is_found: impl Fn(&Expr) -> bool) -> bool {
+    let mut has_any = false;
+    let visited = expr.apply(|expr| {
+        has_any |= is_found(expr);
+        Ok(if has_any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    has_any || visited.is_err()
+}

@@ -1,0 +1,126 @@
+//! Functions that are evaluated row by row.
+
+use std::any::Any;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::array::new_empty_array;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+
+/// The types that a function converts its arguments to; none for arguments that it does not take.
+type Kinds = fn(&[DataType]) -> Option<Vec<DataType>>;
+
+/// A function whose value depends on one row alone. It is NULL if an argument is.
+#[derive(Debug)]
+pub(super) struct RowFunction {
+    pub(super) name: &'static str,
+    /// What it takes, for a message.
+    pub(super) takes: &'static str,
+    pub(super) kinds: Kinds,
+    /// The type of its values, by those of its arguments.
+    pub(super) returns: fn(&[DataType]) -> DataType,
+    pub(super) value: fn(&[ScalarValue]) -> Result<ScalarValue>,
+    signature: Signature,
+}
+
+impl RowFunction {
+    pub(super) fn shared(
+        name: &'static str,
+        takes: &'static str,
+        kinds: Kinds,
+        returns: fn(&[DataType]) -> DataType,
+        value: fn(&[ScalarValue]) -> Result<ScalarValue>,
+    ) -> Arc<dyn ScalarUDFImpl> {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(Self { name, takes, kinds, returns, value, signature })
+    }
+}
+
+impl PartialEq for RowFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for RowFunction {}
+
+impl Hash for RowFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for RowFunction {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
+        let message = || DataFusionError::Plan(format!("function {} takes {}", self.name, self.takes));
+        (self.kinds)(kinds).ok_or_else(message)
+    }
+
+    fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
+        Ok((self.returns)(kinds))
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let kind = call.return_field.data_type();
+        let at = |arg: &ColumnarValue, row: usize| match arg {
+            ColumnarValue::Scalar(value) => Ok(value.clone()),
+            ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
+        };
+        let value = |row: usize| -> Result<ScalarValue> {
+            let args = call.args.iter().map(|arg| at(arg, row)).collect::<Result<Vec<_>>>()?;
+            match args.iter().any(ScalarValue::is_null) {
+                true => ScalarValue::try_from(kind),
+                false => (self.value)(&args),
+            }
+        };
+        if call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
+            return value(0).map(ColumnarValue::Scalar);
+        }
+        let values = (0..call.number_rows).map(value).collect::<Result<Vec<_>>>()?;
+        match values.is_empty() {
+            true => Ok(ColumnarValue::Array(new_empty_array(kind))),
+            false => ScalarValue::iter_to_array(values).map(ColumnarValue::Array),
+        }
+    }
+}
+
+/// The text of an argument.
+pub(super) fn text(value: &ScalarValue) -> &str {
+    value.try_as_str().flatten().unwrap_or_default()
+}
+
+/// The whole number of an argument.
+pub(super) fn whole(value: &ScalarValue) -> i64 {
+    match value {
+        ScalarValue::Int64(Some(number)) => *number,
+        _ => 0,
+    }
+}
+
+/// The number of an argument.
+pub(super) fn float(value: &ScalarValue) -> f64 {
+    match value {
+        ScalarValue::Float64(Some(number)) => *number,
+        _ => 0.0,
+    }
+}
+
+/// An error for the values of a row.
+pub(super) fn wrong(message: impl Into<String>) -> DataFusionError {
+    DataFusionError::Execution(message.into())
+}

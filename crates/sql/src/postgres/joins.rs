@@ -1,0 +1,128 @@
+//! Joins and functions in `FROM` whose columns the engine would take from the wrong side, or leave out.
+
+use std::ops::ControlFlow;
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor, TableWithJoins, VisitMut,
+    VisitorMut,
+};
+
+use crate::postgres::names::folded;
+
+/// Changes the joins of a query whose common columns have the values of the right table: the engine takes them from the
+/// left one, where they may be NULL. Fails for those that it cannot express in another way.
+pub(super) fn keep_common_columns(select: &mut Select) -> Result<()> {
+    let has_all = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    select.from.iter_mut().try_for_each(|tables| keep_common_columns_of(tables, has_all))?;
+    let columns: Vec<CommonColumn> = select.from.iter().flat_map(common_columns).collect();
+    if let Some(condition) = select.selection.as_mut().filter(|_| !columns.is_empty()) {
+        let _ = condition.visit(&mut Qualifier { columns, depth: 0 });
+    }
+    Ok(())
+}
+
+/// A column that is common to the tables of a join, and the table from which it is taken.
+struct CommonColumn {
+    table: Ident,
+    name: String,
+}
+
+/// The columns after `USING` of the first join. Of further joins, which of several tables has the column cannot be seen in
+/// the query.
+fn common_columns(tables: &TableWithJoins) -> Vec<CommonColumn> {
+    let using = |operator: &JoinOperator| match operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint) => match constraint {
+            JoinConstraint::Using(names) => {
+                names.iter().filter_map(|name| Some(folded(name.0.last()?.as_ident()?))).collect()
+            }
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    let (Some(join), Some(table)) = (tables.joins.first(), name_of(&tables.relation)) else { return Vec::new() };
+    using(&join.join_operator).into_iter().map(|name| CommonColumn { table: table.clone(), name }).collect()
+}
+
+/// The name under which the columns of a table can be read.
+fn name_of(table: &TableFactor) -> Option<Ident> {
+    match table {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.clone())
+        }
+        TableFactor::Table { name, alias: None, .. } => name.0.last()?.as_ident().cloned(),
+        _ => None,
+    }
+}
+
+/// Names the table of common columns in a condition, where the engine takes their names for ambiguous. Not in subqueries,
+/// in which they may be those of other tables.
+struct Qualifier {
+    columns: Vec<CommonColumn>,
+    depth: usize,
+}
+
+impl VisitorMut for Qualifier {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Expr::Identifier(name) = expr
+            && let Some(column) = self.columns.iter().find(|column| column.name == folded(name))
+        {
+            *expr = Expr::CompoundIdentifier(vec![column.table.clone(), name.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Fails for a number for each row of a function, which the engine leaves out.
+pub(super) fn check_function(table: &TableFactor) -> Result<()> {
+    match table {
+        TableFactor::Table { with_ordinality: true, .. } => {
+            let message = "WITH ORDINALITY is not supported; use row_number() OVER ()";
+            Err(DataFusionError::NotImplemented(message.to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn keep_common_columns_of(tables: &mut TableWithJoins, has_all: bool) -> Result<()> {
+    for at in 0..tables.joins.len() {
+        let join = &mut tables.joins[at];
+        match &join.join_operator {
+            JoinOperator::FullOuter(JoinConstraint::Using(_) | JoinConstraint::Natural) => {
+                let message = "FULL JOIN with USING or NATURAL is not supported; write ON a.x = b.x, and coalesce(a.x, b.x) \
+                               for the column";
+                return Err(DataFusionError::NotImplemented(message.to_owned()));
+            }
+            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint)
+                if matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) =>
+            {
+                // The order of all columns depends on that of the tables.
+                if at > 0 || has_all {
+                    let message = "this RIGHT JOIN with USING or NATURAL is not supported; write a LEFT JOIN with the tables \
+                                   exchanged";
+                    return Err(DataFusionError::NotImplemented(message.to_owned()));
+                }
+                join.join_operator = JoinOperator::LeftOuter(constraint.clone());
+                std::mem::swap(&mut tables.relation, &mut join.relation);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The primitives of the structures that several tasks use at once.
+//!
+//! `tests/interleavings` compiles the files of these structures with primitives of the same names, behind which a scheduler
+//! decides which task goes on.
+
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use tokio::spawn;
+pub(crate) use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
+
+pub(crate) use crate::timeout::timeout_while_running;
