@@ -549,6 +549,10 @@ impl Cloud {
                 let items: Vec<Value> = (0..TASKS_SHOWN).map(task).collect();
                 json_answer(200, &json!({ "items": items, "limit": 100, "offset": 0, "total": items.len() }))
             }
+            ("GET", ["orchestration", "executables", "tasks", id]) => {
+                let found = (0..TASKS_SHOWN).map(task).find(|task| task["executable"] == *id);
+                found.map_or_else(unknown, |task| json_answer(200, &task))
+            }
             ("GET", ["orchestration", "executables", "plans", id]) => json_answer(
                 200,
                 &json!({ "executable": id, "name": format!("plan {id}"), "workspace": workspace(), "steps": [] }),

@@ -34,7 +34,7 @@ async fn numbers_are_those_of_postgresql() {
             "1::numeric / 30000, value::numeric / 30000, value / 30000::numeric, 2.5::numeric(5, 2) / 30000 FROM range(1, 2)",
             "0.00003333333333,0.00003333333333,0.00003333333333,0.00008333333333",
         ),
-        ("avg(value::numeric) / 10000, sum(value::numeric) / 30000 FROM range(1, 3)", "0.00015000000000,0.00010000000000"),
+        ("avg(value::numeric) / 10000, sum(value::numeric) / 30000 FROM range(1, 3)", "0.000150000000000000,0.00010000000000"),
         ("12345678901234567890.5::numeric / 2", "6172839450617283945.25000000000000"),
     ])
     .await;
