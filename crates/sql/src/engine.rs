@@ -646,7 +646,10 @@ fn logical_plan(
         None => plan,
     };
     bounds::check_plan(&plan)?;
-    with_workarounds(functions.measured(plan)?)
+    let plan = with_workarounds(functions.measured(plan)?)?;
+    // Conditions are repeated as guards of others.
+    bounds::check_plan(&plan)?;
+    Ok(plan)
 }
 
 /// Drops a query unless it is kept.

@@ -92,13 +92,13 @@ impl SqlError {
             Some(span) => position(query, span.start.line, span.start.column),
             None => reported_position(&message).and_then(|(line, column)| position(query, line, column)),
         };
-        // The place is told beside the message.
+        // The position is reported beside the message.
         let message = match (&position, message.rsplit_once(" at Line: ")) {
             (Some(_), Some((before, _))) => before.to_owned(),
             _ => message,
         };
-        let told: Box<dyn StdError + Send + Sync> = error.to_string().into();
-        let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(told));
+        let cause: Box<dyn StdError + Send + Sync> = error.to_string().into();
+        let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(cause));
         Self { kind, message, position, source, code: code(root) }
     }
 

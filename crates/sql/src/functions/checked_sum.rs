@@ -4,7 +4,6 @@
 //! be rows for, and only the result must fit.
 
 use std::any::Any;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray};
@@ -32,23 +31,9 @@ pub(crate) fn with_checked_sum(functions: Vec<Arc<AggregateUDF>>) -> Vec<Arc<Agg
     functions.into_iter().map(replaced).collect()
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct CheckedSum {
     inner: Arc<AggregateUDF>,
-}
-
-impl PartialEq for CheckedSum {
-    fn eq(&self, other: &Self) -> bool {
-        self.inner == other.inner
-    }
-}
-
-impl Eq for CheckedSum {}
-
-impl Hash for CheckedSum {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.inner.hash(state);
-    }
 }
 
 /// The field of a sum while it is added up; none if the engine adds what this one is.

@@ -3,16 +3,20 @@
 //! The engine may evaluate all conditions for all rows, so that `WHERE n <> 0 AND 10 / n > 1` fails for a row of which
 //! `n` is 0.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, Operator, when};
 
 use crate::functions::times::is_text;
+
+/// Most parts that all copies of the guard of a filter have; a filter that would have more stays as it is.
+const COPIED_PARTS_MAX: usize = 10_000;
 
 /// Guards the divisors and the texts that are cast in the conditions of a filter: for a row that does not meet the
 /// conditions that cannot fail, each is NULL.
@@ -20,14 +24,26 @@ pub(crate) fn with_guards(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>>
     let LogicalPlan::Filter(Filter { predicate, input, .. }) = &plan else { return Ok(Transformed::no(plan)) };
     let schema = input.schema();
     let conditions = split_conjunction_owned(predicate.clone());
-    let is_guard = |condition: &&Expr| !has_any(condition, |expr| can_fail(expr, schema) || !is_repeatable(expr));
+    let is_guard = |condition: &&Expr| {
+        !condition.exists(|expr| Ok(can_fail(expr, schema) || !is_repeatable(expr))).unwrap_or(true)
+    };
     let Some(guard) = conjunction(conditions.iter().filter(is_guard).cloned()) else {
         return Ok(Transformed::no(plan));
     };
+    let copies: usize = conditions
+        .iter()
+        .map(|condition| parts(condition, |expr| can_fail(expr, schema)))
+        .fold(0, usize::saturating_add);
+    if copies.saturating_mul(parts(&guard, |_| true)) > COPIED_PARTS_MAX {
+        return Ok(Transformed::no(plan));
+    }
     let mut is_changed = false;
     let conditions: Vec<Expr> = conditions
         .into_iter()
         .map(|condition| {
+            if joins_tables(&condition) {
+                return Ok(condition);
+            }
             let condition = condition.transform_up(|expr| guarded(expr, &guard, schema))?;
             is_changed |= condition.transformed;
             Ok(condition.data)
@@ -56,6 +72,16 @@ fn guarded(expr: Expr, guard: &Expr, schema: &DFSchema) -> Result<Transformed<Ex
     }))
 }
 
+/// The number of parts of an expression that are counted.
+fn parts(expr: &Expr, is_counted: impl Fn(&Expr) -> bool) -> usize {
+    let mut count = 0;
+    let visited = expr.apply(|part| {
+        count += usize::from(is_counted(part));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    visited.map_or(usize::MAX, |_| count)
+}
+
 /// Whether an expression can fail for some values of its parts.
 fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
     match expr {
@@ -73,17 +99,22 @@ fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// Whether an expression has the same value wherever it stands in the condition.
-fn is_repeatable(expr: &Expr) -> bool {
-    let is_subquery = matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
-    !is_subquery && !expr.is_volatile_node() && !matches!(expr, Expr::Literal(ScalarValue::Null, _))
+/// Whether a condition compares two tables, by which the engine can join them only if it names no others. What it computes
+/// from one of them is evaluated for the rows that the conditions on that table leave.
+fn joins_tables(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
+    // None for a column of no table, such as the result of an aggregate.
+    let tables = |expr: &Expr| -> Option<HashSet<TableReference>> {
+        expr.column_refs().into_iter().map(|column| column.relation.clone()).collect()
+    };
+    let (Some(left), Some(right)) = (tables(left), tables(right)) else { return false };
+    !left.is_empty() && !right.is_empty() && left.is_disjoint(&right)
 }
 
-fn has_any(expr: &Expr, is_found: impl Fn(&Expr) -> bool) -> bool {
-    let mut has_any = false;
-    let visited = expr.apply(|expr| {
-        has_any |= is_found(expr);
-        Ok(if has_any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    has_any || visited.is_err()
+/// Whether an expression has the same value wherever it stands in the condition. A column of the query around is not
+/// repeated: the engine finds it only in conditions of few forms.
+fn is_repeatable(expr: &Expr) -> bool {
+    let is_query = matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
+    let is_outer = matches!(expr, Expr::OuterReferenceColumn(..));
+    !is_query && !is_outer && !expr.is_volatile_node() && !matches!(expr, Expr::Literal(ScalarValue::Null, _))
 }

@@ -137,11 +137,16 @@ impl JsonFunction {
         for step in steps {
             json = stepped(json.get(), step, self.is_path)?;
         }
-        match json.get() {
-            "null" if self.is_text => None,
-            text if self.is_text && text.starts_with('"') => serde_json::from_str(text).ok(),
-            text => Some(text.to_owned()),
-        }
+        as_text(json, self.is_text).map(Cow::into_owned)
+    }
+}
+
+/// A JSON value as it is written, or as a text: one without its quotes, and null as null.
+pub(super) fn as_text(json: &RawValue, is_text: bool) -> Option<Cow<'_, str>> {
+    match json.get() {
+        "null" if is_text => None,
+        text if is_text && text.starts_with('"') => serde_json::from_str(text).ok().map(Cow::Owned),
+        text => Some(Cow::Borrowed(text)),
     }
 }
 

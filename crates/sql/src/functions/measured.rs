@@ -71,6 +71,8 @@ enum Growth {
     ElementsReplaced,
     /// A time in a given form.
     Formatted,
+    /// Lists of the groups of all places of a text that fit.
+    AllMatched,
     /// A text that is filled up to a length, or repeated so many times.
     Sized,
     /// Compares each letter with each.
@@ -285,7 +287,7 @@ impl Functions {
             (row_functions::formatting(), Growth::Formatted),
             // An element of a list has a place of some bytes.
             (row_functions::splitting(), Growth::Times(8)),
-            (row_functions::matching(), Growth::RegexMatched),
+            (row_functions::matching(), Growth::AllMatched),
         ];
         let grouped = grouped
             .into_iter()
@@ -493,6 +495,7 @@ impl ReservingFunction {
                 let groups = args.get(1).map_or(0, longest);
                 args.first().map_or(0, |text| total_bytes(text, rows)).saturating_mul(groups.saturating_add(1))
             }
+            Growth::AllMatched => all_matched_bytes(args, rows)?,
             Growth::ElementsReplaced => {
                 let elements = args.first().map_or(0, |list| list_elements(list, rows));
                 let to = args.get(2).map_or(0, longest);
@@ -628,6 +631,27 @@ fn sized_bytes(is_repeated: bool, args: &[ColumnarValue], rows: usize) -> Result
         }
     });
     Ok(bytes.fold(0, usize::saturating_add))
+}
+
+/// The most that `all_matches(text, pattern, flags)` makes. Unit: bytes.
+fn all_matched_bytes(args: &[ColumnarValue], rows: usize) -> Result<usize> {
+    /// What a group takes beside its text, with the room to grow.
+    const GROUP_BYTES: usize = 32;
+    let [text, pattern, flags] = args else { return Ok(0) };
+    let texts = total_bytes(text, rows);
+    // Each group begins with a bracket of the expression.
+    let groups = longest(pattern).saturating_add(1);
+    let most = texts.saturating_add(rows).saturating_mul(GROUP_BYTES).saturating_add(texts).saturating_mul(groups);
+    if most <= COUNTED_FROM_BYTES {
+        return Ok(most);
+    }
+    let (text, pattern, flags) = (Texts::of(text)?, Texts::of(pattern)?, Texts::of(flags)?);
+    (0..rows).try_fold(0_usize, |sum, row| {
+        let count = row_functions::groups_count(text.at(row), pattern.at(row), flags.at(row))?;
+        let brackets = pattern.at(row).matches('(').count().max(1);
+        let bytes = count.saturating_mul(GROUP_BYTES).saturating_add(text.at(row).len().saturating_mul(brackets));
+        Ok(sum.saturating_add(bytes))
+    })
 }
 
 fn replaced_bytes(text: &ColumnarValue, from: &ColumnarValue, to: &ColumnarValue, rows: usize) -> Result<usize> {

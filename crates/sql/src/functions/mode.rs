@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
 /// The aggregates that stand for `mode()` in the plan, by the order of the values: of those that occur equally often,
@@ -48,7 +49,7 @@ impl AggregateUDFImpl for Mode {
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
         let list = |name: &str, kind: DataType| {
-            Arc::new(Field::new(format!("{}[{name}]", args.name), DataType::new_list(kind, true), true))
+            Arc::new(Field::new(format_state_name(args.name, name), DataType::new_list(kind, true), true))
         };
         Ok(vec![list("values", args.return_field.data_type().clone()), list("counts", DataType::Int64)])
     }
@@ -71,6 +72,8 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, value: ScalarValue, count: i64) {
+        // Not a view of the whole batch.
+        let value = value.compacted();
         let bytes = value.size() + size_of::<(ScalarValue, i64)>();
         let known = self.counts.len();
         *self.counts.entry(value).or_default() += count;
@@ -84,10 +87,7 @@ impl Accumulator for Counts {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let values = &values[0];
         for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
-            // Not a view of the whole batch.
-            let mut value = ScalarValue::try_from_array(values, row)?;
-            value.compact();
-            self.add(value, 1);
+            self.add(ScalarValue::try_from_array(values, row)?, 1);
         }
         Ok(())
     }

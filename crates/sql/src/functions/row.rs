@@ -4,11 +4,12 @@ use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::new_empty_array;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+
+use crate::postgres::functions::by_row;
 
 /// The types that a function converts its arguments to; none for arguments that it does not take.
 type Kinds = fn(&[DataType]) -> Option<Vec<DataType>>;
@@ -16,13 +17,13 @@ type Kinds = fn(&[DataType]) -> Option<Vec<DataType>>;
 /// A function whose value depends on one row alone. It is NULL if an argument is.
 #[derive(Debug)]
 pub(super) struct RowFunction {
-    pub(super) name: &'static str,
+    name: &'static str,
     /// What it takes, for a message.
-    pub(super) takes: &'static str,
-    pub(super) kinds: Kinds,
+    takes: &'static str,
+    kinds: Kinds,
     /// The type of its values, by those of its arguments.
-    pub(super) returns: fn(&[DataType]) -> DataType,
-    pub(super) value: fn(&[ScalarValue]) -> Result<ScalarValue>,
+    returns: fn(&[DataType]) -> DataType,
+    value: fn(&[ScalarValue]) -> Result<ScalarValue>,
     signature: Signature,
 }
 
@@ -76,26 +77,10 @@ impl ScalarUDFImpl for RowFunction {
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let kind = call.return_field.data_type();
-        let at = |arg: &ColumnarValue, row: usize| match arg {
-            ColumnarValue::Scalar(value) => Ok(value.clone()),
-            ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
-        };
-        let value = |row: usize| -> Result<ScalarValue> {
-            let args = call.args.iter().map(|arg| at(arg, row)).collect::<Result<Vec<_>>>()?;
-            match args.iter().any(ScalarValue::is_null) {
-                true => ScalarValue::try_from(kind),
-                false => (self.value)(&args),
-            }
-        };
-        if call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
-            return value(0).map(ColumnarValue::Scalar);
-        }
-        let values = (0..call.number_rows).map(value).collect::<Result<Vec<_>>>()?;
-        match values.is_empty() {
-            true => Ok(ColumnarValue::Array(new_empty_array(kind))),
-            false => ScalarValue::iter_to_array(values).map(ColumnarValue::Array),
-        }
+        by_row(&call, |args| match args.iter().any(ScalarValue::is_null) {
+            true => ScalarValue::try_from(call.return_field.data_type()),
+            false => (self.value)(args),
+        })
     }
 }
 

@@ -1,29 +1,33 @@
 //! Functions of PostgreSQL that the engine lacks, each of which depends on one row alone.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
-use datafusion::arrow::array::AsArray;
-use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
+use datafusion::arrow::array::{AsArray, ListBuilder, StringBuilder};
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDFImpl;
 use md_5::Digest;
 use regex::{Regex, RegexBuilder};
-use serde_json::Value;
+use runlog_model::hex;
+use serde_json::value::RawValue;
 
+use crate::functions::intervals::INTERVAL;
+use crate::functions::json::as_text;
 use crate::functions::number_formats;
 use crate::functions::row::{RowFunction, float, text, whole, wrong};
 use crate::functions::time_formats::Fields;
-use crate::functions::times::instants;
+use crate::functions::times::{CLOCKS, DAY_NS, instants};
+use crate::postgres::NUMERIC;
 
 /// Largest compiled regular expression. Unit: bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
 /// Most bounds of `width_bucket`.
 const BOUNDS_MAX: usize = 10_000;
-
-const DAY_NS: i64 = 86_400_000_000_000;
 
 /// Functions whose values are small.
 pub(crate) fn small() -> Vec<Arc<dyn ScalarUDFImpl>> {
@@ -33,7 +37,7 @@ pub(crate) fn small() -> Vec<Arc<dyn ScalarUDFImpl>> {
             "a text or bytes",
             text_or_bytes,
             |_| DataType::Utf8,
-            |args| Ok(ScalarValue::Utf8(Some(hex(&md_5::Md5::digest(bytes(&args[0])))))),
+            |args| Ok(ScalarValue::Utf8(Some(hex::encode(md_5::Md5::digest(bytes(&args[0])))))),
         ),
         digest("sha224", |args| Ok(ScalarValue::Binary(Some(sha2::Sha224::digest(bytes(&args[0])).to_vec())))),
         digest("sha256", |args| Ok(ScalarValue::Binary(Some(sha2::Sha256::digest(bytes(&args[0])).to_vec())))),
@@ -53,7 +57,7 @@ pub(crate) fn small() -> Vec<Arc<dyn ScalarUDFImpl>> {
             "make_timestamp",
             "year, month, day, hour, minute and second",
             date_and_time,
-            |_| clocks(),
+            |_| CLOCKS,
             |args| Ok(ScalarValue::TimestampMicrosecond(Some(made_time(args)?), None)),
         ),
         RowFunction::shared(
@@ -70,56 +74,46 @@ pub(crate) fn small() -> Vec<Arc<dyn ScalarUDFImpl>> {
             "make_interval",
             "up to seven numbers: years, months, weeks, days, hours, minutes, seconds",
             interval_parts,
-            |_| interval(),
+            |_| INTERVAL,
             made_interval,
         ),
         RowFunction::shared(
             "justify_hours",
             "an interval",
             one_interval,
-            |_| interval(),
+            |_| INTERVAL,
             |args| justified(&args[0], false, true),
         ),
         RowFunction::shared(
             "justify_days",
             "an interval",
             one_interval,
-            |_| interval(),
+            |_| INTERVAL,
             |args| justified(&args[0], true, false),
         ),
         RowFunction::shared(
             "justify_interval",
             "an interval",
             one_interval,
-            |_| interval(),
+            |_| INTERVAL,
             |args| justified(&args[0], true, true),
         ),
         RowFunction::shared(
             "interval_times",
             "an interval and a number",
             interval_and_number,
-            |_| interval(),
+            |_| INTERVAL,
             |args| multiplied(&args[0], float(&args[1])),
         ),
         RowFunction::shared(
             "to_number",
             "a text and a format",
             two_texts,
-            |_| DataType::Decimal128(38, 10),
+            |_| NUMERIC,
             |args| {
                 let number = number_formats::parsed(text(&args[0]));
                 let number = number.ok_or_else(|| wrong("invalid input syntax for type numeric"))?;
-                ScalarValue::Float64(Some(number)).cast_to(&DataType::Decimal128(38, 10))
-            },
-        ),
-        RowFunction::shared(
-            "json_array_length",
-            "a JSON array",
-            one_text,
-            |_| DataType::Int32,
-            |args| match json(&args[0])? {
-                Value::Array(elements) => Ok(ScalarValue::Int32(i32::try_from(elements.len()).ok())),
-                _ => Err(wrong("cannot get array length of a JSON value that is no array")),
+                ScalarValue::Float64(Some(number)).cast_to(&NUMERIC)
             },
         ),
         RowFunction::shared(
@@ -128,13 +122,13 @@ pub(crate) fn small() -> Vec<Arc<dyn ScalarUDFImpl>> {
             one_text,
             |_| DataType::Utf8,
             |args| {
-                let kind = match json(&args[0])? {
-                    Value::Null => "null",
-                    Value::Bool(_) => "boolean",
-                    Value::Number(_) => "number",
-                    Value::String(_) => "string",
-                    Value::Array(_) => "array",
-                    Value::Object(_) => "object",
+                let kind = match json(text(&args[0]))?.get().as_bytes().first() {
+                    Some(b'n') => "null",
+                    Some(b't' | b'f') => "boolean",
+                    Some(b'"') => "string",
+                    Some(b'[') => "array",
+                    Some(b'{') => "object",
+                    _ => "number",
                 };
                 Ok(ScalarValue::from(kind))
             },
@@ -164,10 +158,20 @@ pub(crate) fn formatting() -> Vec<Arc<dyn ScalarUDFImpl>> {
     )]
 }
 
-/// Functions whose values are lists of parts of their first argument.
+/// Functions that take their first argument apart, most of which return a list of its parts.
 pub(crate) fn splitting() -> Vec<Arc<dyn ScalarUDFImpl>> {
     let texts = |_: &[DataType]| DataType::new_list(DataType::Utf8, true);
     vec![
+        RowFunction::shared(
+            "json_array_length",
+            "a JSON array",
+            one_text,
+            |_| DataType::Int32,
+            |args| {
+                let elements = array(text(&args[0]), "cannot get array length of a JSON value that is no array")?;
+                Ok(ScalarValue::Int32(i32::try_from(elements.len()).ok()))
+            },
+        ),
         RowFunction::shared("json_elements", "a JSON array", one_text, texts, |args| elements(&args[0], false)),
         RowFunction::shared("json_elements_text", "a JSON array", one_text, texts, |args| elements(&args[0], true)),
         RowFunction::shared("json_keys", "a JSON object", one_text, texts, |args| keys(&args[0])),
@@ -180,14 +184,6 @@ pub(crate) fn matching() -> Vec<Arc<dyn ScalarUDFImpl>> {
     vec![RowFunction::shared("all_matches", "a text, a regular expression and flags", three_texts, lists, |args| {
         all_matches(text(&args[0]), text(&args[1]), text(&args[2]))
     })]
-}
-
-fn clocks() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, None)
-}
-
-fn interval() -> DataType {
-    DataType::Interval(IntervalUnit::MonthDayNano)
 }
 
 fn is_text(kind: &DataType) -> bool {
@@ -227,11 +223,11 @@ fn text_or_bytes(kinds: &[DataType]) -> Option<Vec<DataType>> {
 }
 
 fn one_interval(kinds: &[DataType]) -> Option<Vec<DataType>> {
-    (kinds.len() == 1 && is_interval(&kinds[0])).then(|| vec![interval()])
+    (kinds.len() == 1 && is_interval(&kinds[0])).then(|| vec![INTERVAL])
 }
 
 fn interval_and_number(kinds: &[DataType]) -> Option<Vec<DataType>> {
-    (kinds.len() == 2 && is_interval(&kinds[0]) && is_number(&kinds[1])).then(|| vec![interval(), DataType::Float64])
+    (kinds.len() == 2 && is_interval(&kinds[0]) && is_number(&kinds[1])).then(|| vec![INTERVAL, DataType::Float64])
 }
 
 fn bucket_kinds(kinds: &[DataType]) -> Option<Vec<DataType>> {
@@ -259,9 +255,9 @@ fn interval_parts(kinds: &[DataType]) -> Option<Vec<DataType>> {
 fn formatted_kinds(kinds: &[DataType]) -> Option<Vec<DataType>> {
     let [value, format] = kinds else { return None };
     let value = match value {
-        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => clocks(),
+        DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 => CLOCKS,
         DataType::Timestamp(_, Some(_)) | DataType::Null => instants(TimeUnit::Microsecond),
-        DataType::Interval(_) | DataType::Duration(_) => interval(),
+        DataType::Interval(_) | DataType::Duration(_) => INTERVAL,
         number if number.is_numeric() => DataType::Float64,
         text if is_text(text) => instants(TimeUnit::Microsecond),
         _ => return None,
@@ -278,10 +274,6 @@ fn bytes(value: &ScalarValue) -> &[u8] {
         ScalarValue::Binary(Some(bytes)) => bytes,
         other => text(other).as_bytes(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The number of the part of a range in which a value is: from 1, 0 below it, and one more than there are above it.
@@ -417,52 +409,78 @@ fn multiplied(value: &ScalarValue, factor: f64) -> Result<ScalarValue> {
     }
 }
 
-fn json(value: &ScalarValue) -> Result<Value> {
-    serde_json::from_str(text(value)).map_err(|_| wrong("invalid input syntax for type json"))
+fn json(text: &str) -> Result<&RawValue> {
+    serde_json::from_str(text).map_err(|_| wrong("invalid input syntax for type json"))
 }
 
-fn list(values: Vec<ScalarValue>) -> ScalarValue {
-    ScalarValue::List(ScalarValue::new_list(&values, &DataType::Utf8, true))
+/// The elements of a JSON array, or an error for a value that is none.
+fn array<'json>(text: &'json str, otherwise: &str) -> Result<Vec<&'json RawValue>> {
+    json(text)?;
+    serde_json::from_str(text).map_err(|_| wrong(otherwise))
+}
+
+/// A list of one value of a function.
+fn list(texts: impl IntoIterator<Item = Option<impl AsRef<str>>>) -> ScalarValue {
+    let mut list = ListBuilder::new(StringBuilder::new());
+    list.append_value(texts);
+    ScalarValue::List(Arc::new(list.finish()))
 }
 
 fn elements(value: &ScalarValue, is_text: bool) -> Result<ScalarValue> {
-    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(text(value))
-        .map_err(|_| wrong("cannot extract elements from a JSON value that is no array"))?;
-    let element = |raw: &serde_json::value::RawValue| match (is_text, serde_json::from_str::<Value>(raw.get())) {
-        (true, Ok(Value::String(text))) => ScalarValue::from(text),
-        (true, Ok(Value::Null)) => ScalarValue::Utf8(None),
-        _ => ScalarValue::from(raw.get()),
-    };
-    Ok(list(elements.into_iter().map(element).collect()))
+    let elements = array(text(value), "cannot extract elements from a JSON value that is no array")?;
+    Ok(list(elements.into_iter().map(|element| as_text(element, is_text))))
 }
 
 /// The names of the members of a JSON object, sorted.
 fn keys(value: &ScalarValue) -> Result<ScalarValue> {
-    match json(value)? {
-        Value::Object(members) => Ok(list(members.into_iter().map(|(name, _)| ScalarValue::from(name)).collect())),
-        _ => Err(wrong("cannot get the keys of a JSON value that is no object")),
-    }
+    json(text(value))?;
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text(value))
+        .map_err(|_| wrong("cannot get the keys of a JSON value that is no object"))?;
+    Ok(list(members.into_keys().map(Some)))
 }
 
 /// The groups of each place of a text that fits, or what fits if there are no groups. Only the first without the flag `g`.
 fn all_matches(text: &str, pattern: &str, flags: &str) -> Result<ScalarValue> {
     let regex = compiled(pattern, flags)?;
-    let mut found = Vec::new();
-    for captures in regex.captures_iter(text) {
+    let mut found = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    for captures in regex.captures_iter(text).take(matches_max(flags)) {
         let first = if captures.len() > 1 { 1 } else { 0 };
-        let groups = (first..captures.len())
-            .map(|group| ScalarValue::Utf8(captures.get(group).map(|group| group.as_str().to_owned())));
-        found.push(list(groups.collect()));
-        if !flags.contains('g') {
-            break;
-        }
+        let groups = (first..captures.len()).map(|group| captures.get(group).map(|group| group.as_str()));
+        found.values().append_value(groups);
     }
-    Ok(ScalarValue::List(ScalarValue::new_list(&found, &DataType::new_list(DataType::Utf8, true), true)))
+    found.append(true);
+    Ok(ScalarValue::List(Arc::new(found.finish())))
 }
 
+/// How many groups [`all_matches`] returns of a text.
+pub(super) fn groups_count(text: &str, pattern: &str, flags: &str) -> Result<usize> {
+    let regex = compiled(pattern, flags)?;
+    let groups = regex.captures_len().saturating_sub(1).max(1);
+    Ok(regex.find_iter(text).take(matches_max(flags)).count().saturating_mul(groups))
+}
+
+fn matches_max(flags: &str) -> usize {
+    if flags.contains('g') { usize::MAX } else { 1 }
+}
+
+/// A regular expression with the options of PostgreSQL. That of the row before is kept: it is mostly the same.
 fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
+    thread_local! {
+        static LAST: RefCell<Option<(String, String, Regex)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((known, with, regex)) if known == pattern && with == flags => Ok(regex.clone()),
+        last => {
+            let regex = compile(pattern, flags)?;
+            *last = Some((pattern.to_owned(), flags.to_owned(), regex.clone()));
+            Ok(regex)
+        }
+    })
+}
+
+fn compile(pattern: &str, flags: &str) -> Result<Regex> {
     if let Some(flag) = flags.chars().find(|flag| !matches!(flag, 'g' | 'i' | 'c' | 's' | 'n' | 'm' | 'x')) {
-        return Err(wrong(format!("invalid regular expression option: {:?}", flag)));
+        return Err(wrong(format!("invalid regular expression option: {flag:?}")));
     }
     let mut builder = RegexBuilder::new(pattern);
     builder.size_limit(REGEX_BYTES_MAX).case_insensitive(flags.contains('i')).ignore_whitespace(flags.contains('x'));

@@ -8,23 +8,6 @@ use datafusion::arrow::datatypes::IntervalMonthDayNano;
 /// Longest text of a formatted time. Unit: bytes.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
 const ROMAN_MONTHS: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 
 /// How wide the names of months and days are written.
@@ -165,13 +148,9 @@ impl Fields {
             },
             "DD" => number(text, day, 2),
             "MONTH" | "MON" => {
-                let index = usize::try_from(calendar()?.month0()).unwrap_or(0);
-                word(MONTHS[index], written, name.len() == 3, is_unpadded, text);
+                word(&calendar()?.format("%B").to_string(), written, name == "MON", is_unpadded, text);
             }
-            "DAY" | "DY" => {
-                let index = usize::try_from(calendar()?.weekday().num_days_from_sunday()).unwrap_or(0);
-                word(WEEKDAYS[index], written, name == "DY", is_unpadded, text);
-            }
+            "DAY" | "DY" => word(&calendar()?.format("%A").to_string(), written, name == "DY", is_unpadded, text),
             "HH24" => number(text, hour, 2),
             "HH12" | "HH" => number(text, hour12, 2),
             "MI" => number(text, minute, 2),

@@ -39,7 +39,7 @@ use crate::postgres::time_with_seconds;
 const SECOND_NS: i64 = 1_000_000_000;
 const MINUTE_NS: i64 = 60 * SECOND_NS;
 const HOUR_NS: i64 = 60 * MINUTE_NS;
-const DAY_NS: i64 = 24 * HOUR_NS;
+pub(super) const DAY_NS: i64 = 24 * HOUR_NS;
 
 /// Microseconds of a day, and of the month of 30 days that intervals are compared by.
 const DAY_US: i64 = DAY_NS / 1_000;
@@ -222,6 +222,7 @@ fn is_date(kind: &DataType) -> bool {
     matches!(kind, DataType::Date32 | DataType::Date64)
 }
 
+/// Whether values of a kind are texts.
 pub(super) fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
@@ -443,6 +444,9 @@ fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
     Some(i128::from(bin.timestamp()) * i128::from(SECOND_NS) + i128::from(bin.timestamp_subsec_nanos()))
 }
 
+/// The kind of times without a zone.
+pub(super) const CLOCKS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
 /// The kind of instants in a unit.
 pub(super) fn instants(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
@@ -610,7 +614,7 @@ pub(crate) fn with_wide_times(expr: Expr, schema: &DFSchema) -> Transformed<Expr
     }
 }
 
-fn is_comparison(op: Operator) -> bool {
+pub(super) fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
@@ -679,7 +683,8 @@ fn with_seconds(time: &mut Expr) {
     }
 }
 
-fn to_length(interval: &mut Expr) {
+/// Replaces an interval with its length.
+pub(super) fn to_length(interval: &mut Expr) {
     let whole = cast(std::mem::take(interval), DataType::Interval(IntervalUnit::MonthDayNano));
     *interval = INTERVAL_LENGTH.call(vec![whole]);
 }

@@ -252,7 +252,7 @@ pub(crate) struct AfterTypeCoercion;
 
 impl AnalyzerRule for AfterTypeCoercion {
     fn name(&self) -> &str {
-        "agreed_kinds"
+        "after_type_coercion"
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {

@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType}
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
-use crate::functions::times::{after_gap, as_given, instants, is_text};
+use crate::functions::times::{CLOCKS, after_gap, as_given, instants, is_text};
 
 /// Most characters of the name of a zone in a message.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -25,10 +25,6 @@ pub(crate) fn timezone() -> Arc<ScalarUDF> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TimezoneFunction {
     signature: Signature,
-}
-
-fn clocks() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, None)
 }
 
 impl ScalarUDFImpl for TimezoneFunction {
@@ -50,7 +46,7 @@ impl ScalarUDFImpl for TimezoneFunction {
         };
         let is_text_or_null = |kind: &DataType| is_text(kind) || kind.is_null();
         let time = match time {
-            DataType::Timestamp(_, None) => clocks(),
+            DataType::Timestamp(_, None) => CLOCKS,
             DataType::Timestamp(_, Some(_)) | DataType::Date32 | DataType::Date64 => instants(TimeUnit::Microsecond),
             text if is_text_or_null(text) => instants(TimeUnit::Microsecond),
             _ => return Err(DataFusionError::Plan("AT TIME ZONE takes a time".to_owned())),
@@ -64,7 +60,7 @@ impl ScalarUDFImpl for TimezoneFunction {
     fn return_type(&self, kinds: &[DataType]) -> Result<DataType> {
         match kinds {
             [_, DataType::Timestamp(_, None)] => Ok(instants(TimeUnit::Microsecond)),
-            _ => Ok(clocks()),
+            _ => Ok(CLOCKS),
         }
     }
 
@@ -73,7 +69,7 @@ impl ScalarUDFImpl for TimezoneFunction {
         let [zones, times] = call.args.as_slice() else {
             return Err(DataFusionError::Internal("a zone and a time".to_owned()));
         };
-        let is_clock = kind != clocks();
+        let is_clock = kind != CLOCKS;
         let times = times.to_array(rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let zones = zones.to_array(rows)?;

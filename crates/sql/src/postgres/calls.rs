@@ -150,7 +150,7 @@ pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Resu
         }
         ("atan2", [y, x]) => {
             let double = |expr: &mut Expr| cast(take_expr(expr), DataType::DoublePrecision);
-            Some(call("atan2", vec![double(y), double(x)])).filter(|_| !is_double(y))
+            Some(call("atan2", vec![double(y), double(x)]))
         }
         ("array_dims", [array]) => {
             let length = as_text(call("array_length", vec![take_expr(array)]));
@@ -204,11 +204,6 @@ fn rows(array: Expr) -> Expr {
 fn split(value: Expr, pattern: Expr) -> Expr {
     let args = vec![value, pattern, text(BETWEEN), text("g")];
     call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)])
-}
-
-/// Whether an expression is a cast to `double precision`.
-fn is_double(expr: &Expr) -> bool {
-    matches!(expr, Expr::Cast { data_type: DataType::DoublePrecision, .. })
 }
 
 /// `mode() WITHIN GROUP (ORDER BY x)`: the value that occurs most often.

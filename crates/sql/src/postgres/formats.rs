@@ -13,7 +13,7 @@ const NUMBERS: [(&str, &str); 20] = [
     ("IDDD", ""),
     ("IW", "V"),
     ("ID", "u"),
-    ("Q", "q"),
+    ("Q", ""),
     ("MM", "m"),
     ("MI", "M"),
     ("MS", "3f"),
@@ -29,8 +29,8 @@ const NUMBERS: [(&str, &str); 20] = [
     ("FF6", "6f"),
 ];
 
-/// Patterns whose case says in which case a word is written. All times are in UTC.
-const WORDS: [(&str, &str); 10] = [
+/// Patterns whose case says in which case a word is written.
+const WORDS: [(&str, &str); 8] = [
     ("Month", "%B"),
     ("Mon", "%b"),
     ("Day", "%A"),
@@ -39,8 +39,6 @@ const WORDS: [(&str, &str); 10] = [
     ("PM", "%p"),
     ("am", "%P"),
     ("pm", "%P"),
-    ("TZ", "UTC"),
-    ("OF", "+00"),
 ];
 
 /// Most characters of a format in a message.
@@ -59,11 +57,11 @@ pub(super) fn translate(function: &mut Function) -> Result<(), String> {
         return Ok(());
     }
     let format = text.clone();
-    *text = strftime(&format, true).map_err(|rest| {
+    *text = strftime(&format).map_err(|rest| {
         let shown = |text: &str| text.chars().take(SHOWN_CHARS_MAX).collect::<String>();
         format!(
-            "the format {:?} is not supported from {:?} on: use YYYY, YY, MM, Mon, FMMonth, DD, DDD, Dy, FMDay, ID, IYYY, IW, \
-             Q, HH24, HH12, MI, SS, MS, US, AM, TZ, OF, and texts in double quotes; or a format of strftime, such as %Y-%m-%d",
+            "the format {:?} is not supported from {:?} on: use YYYY, YY, MM, Mon, Month, DD, DDD, Dy, Day, ID, IYYY, IW, \
+             HH24, HH12, MI, SS, MS, US, AM, and texts in double quotes; or a format of strftime, such as %Y-%m-%d",
             shown(&format),
             shown(rest)
         )
@@ -71,17 +69,12 @@ pub(super) fn translate(function: &mut Function) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a call of `to_char` has a format of `strftime`, which is left to the engine.
+/// Whether a call of `to_char` has a format of `strftime`, which is left to the engine: one with a pattern such as `%Y`. A
+/// format of numbers may end with a percent sign.
 pub(super) fn is_strftime(format: &Expr) -> bool {
-    expressions::constant(format).is_some_and(|format| format.contains('%') && has_strftime_pattern(format))
-}
-
-/// Whether there is a pattern such as `%Y`; a format of numbers may end with a percent sign.
-fn has_strftime_pattern(format: &str) -> bool {
-    format
-        .split('%')
-        .skip(1)
-        .any(|after| after.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')))
+    let begins_pattern = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    expressions::constant(format)
+        .is_some_and(|format| format.split('%').skip(1).any(|after| after.starts_with(begins_pattern)))
 }
 
 /// True for `date_part('isodow', …)`.
@@ -118,7 +111,7 @@ fn constant(expr: &mut Expr) -> Option<&mut String> {
 }
 
 /// A format as `strftime` has it; the error is what is left from the first pattern on that it does not have.
-fn strftime(format: &str, is_read: bool) -> Result<String, &str> {
+fn strftime(format: &str) -> Result<String, &str> {
     let (mut made, mut has_pattern) = (String::new(), false);
     let mut rest = format;
     while let Some(first) = rest.chars().next() {
@@ -130,7 +123,7 @@ fn strftime(format: &str, is_read: bool) -> Result<String, &str> {
         }
         let is_unpadded = rest.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("FM"));
         let body = if is_unpadded { &rest[2..] } else { rest };
-        match pattern(body, is_unpadded, is_read) {
+        match pattern(body, is_unpadded) {
             Some((length, pattern)) => {
                 made.push_str(&pattern);
                 has_pattern = true;
@@ -149,12 +142,11 @@ fn strftime(format: &str, is_read: bool) -> Result<String, &str> {
 }
 
 /// The length of the pattern with which a text begins, and what it is for `strftime`.
-fn pattern(text: &str, is_unpadded: bool, is_read: bool) -> Option<(usize, String)> {
+fn pattern(text: &str, is_unpadded: bool) -> Option<(usize, String)> {
     let begins_with = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     if let Some((name, letters)) = NUMBERS.iter().find(|(name, _)| begins_with(name)) {
         let pattern = match *letters {
             "" => return None,
-            "q" if is_read => return None,
             "3f" | "6f" if is_unpadded => return None,
             "m" | "d" | "j" | "H" | "I" | "M" | "S" | "y" if is_unpadded => format!("%-{letters}"),
             letters => format!("%{letters}"),
@@ -162,12 +154,7 @@ fn pattern(text: &str, is_unpadded: bool, is_read: bool) -> Option<(usize, Strin
         return Some((name.len(), pattern));
     }
     let (name, pattern) = WORDS.iter().find(|(name, _)| text.starts_with(name))?;
-    match *name {
-        // PostgreSQL fills them up with spaces.
-        "Month" | "Day" if !is_unpadded && !is_read => None,
-        "TZ" | "OF" if is_read => None,
-        _ => Some((name.len(), (*pattern).to_owned())),
-    }
+    Some((name.len(), (*pattern).to_owned()))
 }
 
 #[cfg(test)]
@@ -179,19 +166,21 @@ mod tests {
         for (format, expected) in [
             ("YYYY-MM", "%Y-%m"),
             ("yyyy-mm-dd hh24:mi:ss.MS", "%Y-%m-%d %H:%M:%S.%3f"),
-            ("YYYY-MM-DD\"T\"HH24:MI:SSOF", "%Y-%m-%dT%H:%M:%S+00"),
-            ("Dy, DD Mon YYYY HH12:MI AM TZ", "%a, %d %b %Y %I:%M %p UTC"),
+            ("YYYY-MM-DD\"T\"HH24:MI:SS", "%Y-%m-%dT%H:%M:%S"),
+            ("Dy, DD Mon YYYY HH12:MI AM", "%a, %d %b %Y %I:%M %p"),
             ("FMDD. FMMonth", "%-d. %B"),
             ("IYYY-\"W\"IW-ID", "%G-W%V-%u"),
-            ("YYYY-\"Q\"Q DDD", "%Y-Q%q %j"),
+            ("YYYY DDD", "%Y %j"),
         ] {
-            assert_eq!(strftime(format, false).as_deref(), Ok(expected), "{format}");
+            assert_eq!(strftime(format).as_deref(), Ok(expected), "{format}");
         }
-        assert_eq!(strftime("DD Month YYYY", true).as_deref(), Ok("%d %B %Y"));
+        assert_eq!(strftime("DD Month YYYY").as_deref(), Ok("%d %B %Y"));
         for (format, rest) in [
             ("YYYY-MM-DDTHH24", "THH24"),
             ("DD MON", "MON"),
-            ("Month", "Month"),
+            ("YYYY Q", "Q"),
+            ("HH24:MI TZ", "TZ"),
+            ("HH24:MI:SSOF", "OF"),
             ("SSSS", "SSSS"),
             ("IDDD", "IDDD"),
             ("YYYY \"open", "\"open"),
@@ -199,8 +188,7 @@ mod tests {
             ("é D", "D"),
             ("FM", "FM"),
         ] {
-            assert_eq!(strftime(format, false), Err(rest), "{format}");
+            assert_eq!(strftime(format), Err(rest), "{format}");
         }
-        assert_eq!(strftime("YYYY Q", true), Err("Q"));
     }
 }

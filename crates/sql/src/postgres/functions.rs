@@ -4,7 +4,7 @@ use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, GenericListArray};
+use datafusion::arrow::array::{Array, GenericListArray, new_empty_array};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -202,23 +202,30 @@ impl ScalarUDFImpl for PgFunction {
         })
     }
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let row = |index: usize| -> Result<ScalarValue> {
-            let value = |arg: &ColumnarValue| match arg {
-                ColumnarValue::Scalar(value) => Ok(value.clone()),
-                ColumnarValue::Array(array) => ScalarValue::try_from_array(array, index),
-            };
-            let values = args.args.iter().map(value).collect::<Result<Vec<_>>>()?;
-            self.value(&values)?.cast_to(args.return_field.data_type())
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        by_row(&call, |args| self.value(args)?.cast_to(call.return_field.data_type()))
+    }
+}
+
+/// The values of a call, computed row by row; only once if all arguments are single values.
+pub(crate) fn by_row(
+    call: &ScalarFunctionArgs,
+    value: impl Fn(&[ScalarValue]) -> Result<ScalarValue>,
+) -> Result<ColumnarValue> {
+    let at = |row: usize| -> Result<ScalarValue> {
+        let arg = |arg: &ColumnarValue| match arg {
+            ColumnarValue::Scalar(value) => Ok(value.clone()),
+            ColumnarValue::Array(array) => ScalarValue::try_from_array(array, row),
         };
-        if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
-            return row(0).map(ColumnarValue::Scalar);
-        }
-        let values = (0..args.number_rows).map(row).collect::<Result<Vec<_>>>()?;
-        match values.is_empty() {
-            true => Ok(ColumnarValue::Array(datafusion::arrow::array::new_empty_array(args.return_field.data_type()))),
-            false => ScalarValue::iter_to_array(values).map(ColumnarValue::Array),
-        }
+        value(&call.args.iter().map(arg).collect::<Result<Vec<_>>>()?)
+    };
+    if call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
+        return at(0).map(ColumnarValue::Scalar);
+    }
+    let values = (0..call.number_rows).map(at).collect::<Result<Vec<_>>>()?;
+    match values.is_empty() {
+        true => Ok(ColumnarValue::Array(new_empty_array(call.return_field.data_type()))),
+        false => ScalarValue::iter_to_array(values).map(ColumnarValue::Array),
     }
 }
 

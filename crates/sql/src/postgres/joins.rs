@@ -92,7 +92,7 @@ impl VisitorMut for Qualifier {
 /// Fails for a number for each row of a function, which the engine leaves out.
 pub(super) fn check_function(table: &TableFactor) -> Result<()> {
     match table {
-        TableFactor::Table { with_ordinality: true, .. } => {
+        TableFactor::Table { with_ordinality: true, .. } | TableFactor::UNNEST { with_ordinality: true, .. } => {
             let message = "WITH ORDINALITY is not supported; use row_number() OVER ()";
             Err(DataFusionError::NotImplemented(message.to_owned()))
         }
@@ -101,6 +101,13 @@ pub(super) fn check_function(table: &TableFactor) -> Result<()> {
 }
 
 fn keep_common_columns_of(tables: &mut TableWithJoins, has_all: bool) -> Result<()> {
+    let relations = std::iter::once(&mut tables.relation).chain(tables.joins.iter_mut().map(|join| &mut join.relation));
+    for relation in relations {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = relation {
+            // All of its columns may be read by the name of the join.
+            keep_common_columns_of(table_with_joins, true)?;
+        }
+    }
     for at in 0..tables.joins.len() {
         let join = &mut tables.joins[at];
         match &join.join_operator {

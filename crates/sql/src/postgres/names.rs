@@ -26,18 +26,18 @@ pub(super) fn shown(name: &str) -> &str {
 /// The columns of an answer with names as readers see them, each of them once: the second `status` is `status_2`.
 pub(crate) fn with_unique_names(schema: &SchemaRef) -> SchemaRef {
     // Each name that is taken, with the last number that another column got for it.
-    let mut take_expr: HashMap<String, usize> = HashMap::new();
+    let mut taken: HashMap<String, usize> = HashMap::new();
     let fields = schema.fields().iter().map(|field| {
         let name = shown(field.name());
         let mut unique = name.to_owned();
-        if let Some(mut number) = take_expr.get(name).copied() {
-            while take_expr.contains_key(&unique) {
+        if let Some(mut number) = taken.get(name).copied() {
+            while taken.contains_key(&unique) {
                 number += 1;
                 unique = format!("{name}_{number}");
             }
-            take_expr.insert(name.to_owned(), number);
+            taken.insert(name.to_owned(), number);
         }
-        take_expr.insert(unique.clone(), 1);
+        taken.insert(unique.clone(), 1);
         Field::clone(field).with_name(unique)
     });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
@@ -133,7 +133,7 @@ fn name_parts(part: &mut SetExpr, is_outermost: bool) -> Vec<Named> {
 
 fn name_items(select: &mut Select, is_outermost: bool) -> Vec<Named> {
     let has_wildcard = select.projection.iter().any(is_wildcard);
-    let (mut take_expr, mut named) = (HashSet::new(), Vec::new());
+    let (mut taken, mut named) = (HashSet::new(), Vec::new());
     for index in 0..select.projection.len() {
         let item = &select.projection[index];
         let (expr, name, has_alias) = match item {
@@ -149,8 +149,8 @@ fn name_items(select: &mut Select, is_outermost: bool) -> Vec<Named> {
         };
         // What is computed may have the name of a column of a table, which the engine would take for it.
         let is_computed = is_outermost && !has_alias && !is_column;
-        let is_hidden = is_again || is_computed || take_expr.contains(&name);
-        take_expr.insert(name.clone());
+        let is_hidden = is_again || is_computed || taken.contains(&name);
+        taken.insert(name.clone());
         let alias = match is_hidden {
             true => Ident::with_quote('"', format!("{name}{SEPARATOR}{}", index + 1)),
             false => Ident::with_quote('"', name.clone()),

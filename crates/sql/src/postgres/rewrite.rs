@@ -446,7 +446,7 @@ fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
 /// A function in `FROM`, whose column has the name of the function, or that after `AS`. Functions that return one value
 /// become queries.
 fn name_function(relation: &mut TableFactor) {
-    if let TableFactor::UNNEST { alias, array_exprs, .. } = relation
+    if let TableFactor::UNNEST { alias, array_exprs, with_ordinality: false, .. } = relation
         && array_exprs.len() == 1
         && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
     {

@@ -116,6 +116,14 @@ async fn conditions_that_fail_are_not_evaluated_for_rows_that_others_remove() {
             "6",
         ),
         ("severity, count(*) FROM records GROUP BY 1 HAVING count(*) > 1 AND 8 / (count(*) - 1) = 1", "INFO,9"),
+        (
+            "(SELECT count(*) FROM records x WHERE x.run_id = r.run_id AND x.arrival > 0 AND 10 / x.arrival > 3) FROM runs r",
+            "2",
+        ),
+        (
+            "count(*) FROM records a, records b WHERE a.arrival <> 0 AND 10 / a.arrival = b.arrival AND b.arrival > 2",
+            "2",
+        ),
     ])
     .await;
 }
@@ -157,7 +165,9 @@ async fn common_columns_of_outer_joins_have_the_values_of_their_table() {
         format!("SELECT * FROM {values} USING (x)"),
         format!("SELECT x FROM {}", values.replace("RIGHT JOIN", "NATURAL FULL JOIN")),
         format!("SELECT 1 UNION SELECT x FROM {} USING (x)", values.replace("RIGHT", "FULL")),
+        format!("SELECT x FROM ({values} USING (x))"),
         "SELECT * FROM range(1, 3) WITH ORDINALITY".to_owned(),
+        "SELECT * FROM unnest(ARRAY[1, 2]) WITH ORDINALITY".to_owned(),
     ] {
         let error = archive.error(&query).await;
         assert_eq!(
