@@ -14,9 +14,7 @@ const SHORT_CHARS_MAX: usize = 40;
 pub fn format_query(query: &str) -> Result<String, ParseError> {
     parse(query)?;
     let tokens = tokens(query)?;
-    let words: Vec<Word<'_>> =
-        tokens.iter().filter(|spanned| spanned.token != Token::End).map(|spanned| Word::of(query, spanned)).collect();
-    Ok(Writer { words: &words, output: String::new(), indent: 0 }.written())
+    Ok(Writer { words: &words(query, &tokens), output: String::new(), indent: 0 }.written())
 }
 
 /// A token as it is written.
@@ -25,17 +23,26 @@ struct Word<'q> {
     text: &'q str,
     is_symbol: bool,
     is_name: bool,
+    /// Whether it is between the braces of a selector, or its closing brace.
+    in_selector: bool,
 }
 
-impl<'q> Word<'q> {
-    fn of(query: &'q str, spanned: &Spanned) -> Self {
-        Self {
+fn words<'q>(query: &'q str, tokens: &[Spanned]) -> Vec<Word<'q>> {
+    let mut in_selector = false;
+    let word = |spanned: &Spanned| {
+        let word = Word {
             text: &query[spanned.offset..spanned.offset + spanned.length],
             is_symbol: matches!(spanned.token, Token::Symbol(_)),
             is_name: matches!(spanned.token, Token::Identifier(_)),
-        }
-    }
+            in_selector,
+        };
+        in_selector = (in_selector || word.is("{")) && !word.is("}");
+        word
+    };
+    tokens.iter().filter(|spanned| spanned.token != Token::End).map(word).collect()
+}
 
+impl Word<'_> {
     fn is(&self, symbol: &str) -> bool {
         self.is_symbol && self.text == symbol
     }
@@ -66,10 +73,8 @@ impl Writer<'_> {
             return;
         }
         let mut at = start;
-        let mut in_selector = false;
         while at < end {
             let word = self.words[at];
-            in_selector = (in_selector || word.is("{")) && !word.is("}");
             let close = if word.is("(") { self.closing(at, end) } else { None };
             if let Some(close) = close.filter(|close| close - at > 2) {
                 self.output.push_str(self.space(at, start));
@@ -79,7 +84,7 @@ impl Writer<'_> {
                 at = close + 1;
                 continue;
             }
-            if !in_selector && at > start && word.begins_stage() {
+            if !word.in_selector && at > start && word.begins_stage() {
                 self.new_line(self.indent + 2);
             } else {
                 self.output.push_str(self.space(at, start));
@@ -125,7 +130,6 @@ impl Writer<'_> {
     fn space(&self, at: usize, start: usize) -> &'static str {
         let Some(before) = at.checked_sub(1).filter(|_| at > start).map(|before| self.words[before]) else { return "" };
         let word = self.words[at];
-        let in_selector = self.in_selector(at);
         let is_sign = matches!(before.text, "-" | "+") && before.is_symbol && self.is_sign(at - 1);
         let is_tight = before.is("(")
             || before.is("{")
@@ -135,25 +139,12 @@ impl Writer<'_> {
             || word.is("]")
             || word.is(",")
             || is_sign
-            || (in_selector && (word.is_symbol || before.is_symbol) && !before.is(","))
+            || (word.in_selector && (word.is_symbol || before.is_symbol) && !before.is(","))
             // A call: a name of a function, but not a word between two parts.
             || (word.is("(") && before.is_name && !is_between(before.text))
             || self.is_assigned(at)
             || (word.is("[") && before.is("}"));
         if is_tight { "" } else { " " }
-    }
-
-    /// Whether a word is between the braces of a selector.
-    fn in_selector(&self, at: usize) -> bool {
-        self.words[..at].iter().rev().find_map(|word| {
-            if word.is("{") {
-                Some(true)
-            } else if word.is("}") {
-                Some(false)
-            } else {
-                None
-            }
-        }) == Some(true)
     }
 
     /// Whether a plus or minus belongs to the number after it.
@@ -167,7 +158,7 @@ impl Writer<'_> {
 
     /// Whether a word is one of `name=value` in the arguments of a stage.
     fn is_assigned(&self, at: usize) -> bool {
-        (self.words[at].is("=") || self.words[at - 1].is("=")) && !self.in_selector(at)
+        (self.words[at].is("=") || self.words[at - 1].is("=")) && !self.words[at].in_selector
     }
 }
 

@@ -1,7 +1,8 @@
 //! The functions of templates: those of Loki, which are mostly those of the Go library Sprig, and those of Go itself.
 
-use std::borrow::Cow;
+use std::cell::Cell;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +34,8 @@ pub(super) struct Call<'c, 'v> {
     pub(super) now_ns: i64,
     /// Most bytes of the result.
     pub(super) bytes_max: usize,
+    /// What the values in a list or map take that the call makes. Unit: bytes.
+    pub(super) values_bytes: Cell<usize>,
     /// The first argument as an expression, if it is one.
     pub(super) regex: Option<&'c Regex>,
 }
@@ -128,6 +131,13 @@ impl<'v> Call<'_, 'v> {
         if bytes > self.bytes_max { Err(Failure::TooLarge) } else { Ok(()) }
     }
 
+    /// A list or map that the call makes, with what its values take. Unit: bytes.
+    fn made(&self, value: Value<'v>, bytes: usize) -> Made<'v> {
+        self.fits(bytes)?;
+        self.values_bytes.set(bytes);
+        Ok(value)
+    }
+
     /// Each byte of a text as another text.
     fn each_byte(&self, text: &str, write: impl Fn(u8, &mut String)) -> Made<'v> {
         let mut output = String::with_capacity(text.len());
@@ -185,15 +195,22 @@ impl<'v> Call<'_, 'v> {
         let Some(regex) = self.regex else { return Err(wrong("an expression must be written in the template")) };
         let (text, new) = (self.text(1), self.text(2));
         let (mut output, mut copied) = (String::new(), 0);
+        let references = if is_literal { 0 } else { new.matches('$').count() };
+        let mut read = 0_usize;
         for captures in regex.captures_iter(text) {
             let Some(found) = captures.get(0) else { continue };
             output.push_str(&text[copied..found.start()]);
+            // The replacement is read for each match, even if its references stand for nothing.
+            read = read.saturating_add(new.len());
+            self.fits(read)?;
+            // At most what each reference stands for.
+            let expanded = new.len().saturating_add(found.len().saturating_mul(references));
+            self.fits(output.len().saturating_add(expanded))?;
             match is_literal {
                 true => output.push_str(new),
                 false => captures.expand(new, &mut output),
             }
             copied = found.end();
-            self.fits(output.len())?;
         }
         output.push_str(&text[copied..]);
         self.fits(output.len())?;
@@ -231,7 +248,7 @@ impl<'v> Call<'_, 'v> {
         let order = match (&self.args[0], &self.args[1]) {
             (Value::Int(left) | Value::Int64(left), Value::Int(right) | Value::Int64(right)) => Some(left.cmp(right)),
             (Value::Float(left), Value::Float(right)) => left.partial_cmp(right),
-            (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
+            (Value::Text(left), Value::Text(right)) => Some((**left).cmp(&**right)),
             (left, right) => return Err(incomparable(left, right)),
         };
         Ok(Value::Bool(order.is_some_and(fits)))
@@ -243,7 +260,7 @@ impl<'v> Call<'_, 'v> {
             (Value::Bool(left), Value::Bool(right)) => Ok(left == right),
             (Value::Int(left) | Value::Int64(left), Value::Int(right) | Value::Int64(right)) => Ok(left == right),
             (Value::Float(left), Value::Float(right)) => Ok(left == right),
-            (Value::Text(left), Value::Text(right)) => Ok(left == right),
+            (Value::Text(left), Value::Text(right)) => Ok(**left == **right),
             (left, right) => Err(incomparable(left, right)),
         }
     }
@@ -253,7 +270,7 @@ impl<'v> Call<'_, 'v> {
         let mut value = self.value(0);
         for key in &self.args[1..] {
             value = match (&value, key) {
-                (Value::Labels(labels), Value::Text(name)) => Value::text(labels.get(name)),
+                (Value::Labels(labels), Value::Text(name)) => Value::borrowed(labels.get(name)),
                 (Value::Map(map), Value::Text(name)) => map.get(&**name).cloned().unwrap_or(Value::Nil),
                 (Value::List(list), Value::Int(at) | Value::Int64(at)) => {
                     let found = usize::try_from(*at).ok().and_then(|at| list.get(at));
@@ -292,7 +309,10 @@ impl<'v> Call<'_, 'v> {
                 let sliced = text.get(start..end).ok_or_else(|| wrong("a slice ends within a character"))?;
                 Ok(Value::text(sliced))
             }
-            Value::List(list) => Ok(Value::List(list[start..end].to_vec().into())),
+            Value::List(list) => {
+                let bytes = (end - start).saturating_mul(size_of::<Value<'_>>());
+                self.made(Value::List(list[start..end].to_vec().into()), bytes)
+            }
             other => Err(wrong(format!("cannot slice a value of type {}", other.type_name()))),
         }
     }
@@ -306,8 +326,10 @@ fn incomparable(left: &Value<'_>, right: &Value<'_>) -> Failure {
     wrong(format!("incompatible types for comparison: {} and {}", left.type_name(), right.type_name()))
 }
 
-fn cutset(letters: &str) -> Vec<char> {
-    letters.chars().collect()
+/// Whether a letter is one of those in a text.
+fn is_in(letters: &str) -> impl Fn(char) -> bool {
+    let letters: HashSet<char> = letters.chars().collect();
+    move |letter| letters.contains(&letter)
 }
 
 /// The first letter of each word in upper case.
@@ -463,7 +485,7 @@ const fn row(
 
 /// All functions. Those with a capital are the older names, most of which take the text first.
 static FUNCTIONS: [Function; 85] = [
-    row("__line__", &[], NONE, |call| Ok(Value::Text(Cow::Borrowed(&call.entry.line)))),
+    row("__line__", &[], NONE, |call| Ok(Value::borrowed(&call.entry.line))),
     row("__timestamp__", &[], NONE, |call| Ok(Value::Time(Time::of_nanoseconds(call.entry.time_ns)))),
     row("now", &[], NONE, |call| Ok(Value::Time(Time::of_nanoseconds(call.now_ns)))),
     // Texts.
@@ -474,18 +496,10 @@ static FUNCTIONS: [Function; 85] = [
     row("title", &[TEXT], NONE, |call| Ok(Value::text(titled(call.text(0))))),
     row("trim", &[TEXT], NONE, |call| Ok(Value::text(call.text(0).trim()))),
     row("TrimSpace", &[TEXT], NONE, |call| Ok(Value::text(call.text(0).trim()))),
-    row("trimAll", &[TEXT, TEXT], NONE, |call| {
-        Ok(Value::text(call.text(1).trim_matches(cutset(call.text(0)).as_slice())))
-    }),
-    row("Trim", &[TEXT, TEXT], NONE, |call| {
-        Ok(Value::text(call.text(0).trim_matches(cutset(call.text(1)).as_slice())))
-    }),
-    row("TrimLeft", &[TEXT, TEXT], NONE, |call| {
-        Ok(Value::text(call.text(0).trim_start_matches(cutset(call.text(1)).as_slice())))
-    }),
-    row("TrimRight", &[TEXT, TEXT], NONE, |call| {
-        Ok(Value::text(call.text(0).trim_end_matches(cutset(call.text(1)).as_slice())))
-    }),
+    row("trimAll", &[TEXT, TEXT], NONE, |call| Ok(Value::text(call.text(1).trim_matches(is_in(call.text(0)))))),
+    row("Trim", &[TEXT, TEXT], NONE, |call| Ok(Value::text(call.text(0).trim_matches(is_in(call.text(1)))))),
+    row("TrimLeft", &[TEXT, TEXT], NONE, |call| Ok(Value::text(call.text(0).trim_start_matches(is_in(call.text(1)))))),
+    row("TrimRight", &[TEXT, TEXT], NONE, |call| Ok(Value::text(call.text(0).trim_end_matches(is_in(call.text(1)))))),
     row("trimPrefix", &[TEXT, TEXT], NONE, |call| {
         Ok(Value::text(call.text(1).strip_prefix(call.text(0)).unwrap_or(call.text(1))))
     }),
@@ -537,10 +551,9 @@ static FUNCTIONS: [Function; 85] = [
     row("urldecode", &[TEXT], NONE, |call| url_decoded(call.text(0))),
     row("fromJson", &[TEXT], NONE, |call| {
         let Ok(json) = serde_json::from_str(call.text(0)) else { return Ok(Value::Nil) };
-        let mut bytes = 0;
-        let value = Value::of_json(json, &mut bytes);
-        call.fits(bytes)?;
-        Ok(value)
+        let mut left = call.bytes_max;
+        let value = Value::of_json(json, &mut left).ok_or(Failure::TooLarge)?;
+        call.made(value, call.bytes_max - left)
     }),
     row("bytes", &[TEXT], NONE, |call| {
         let bytes =

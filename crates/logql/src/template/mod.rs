@@ -171,6 +171,10 @@ mod tests {
             "{{ replace `` (repeat 10000 `x`) (repeat 10000 `x`) }}",
             "{{ regexReplaceAll `` (repeat 10000 `x`) (repeat 300 `a`) }}",
             "{{ range 100 }}{{ $x := fromJson (printf `[%s0]` (repeat 10000 `0,`)) }}{{ end }}",
+            "{{ $a := printf `[%s0]` (repeat 9000 `0,`) }}{{ $b := fromJson $a }}{{ $c := fromJson $a }}{{ $d := fromJson $a }}",
+            "{{ regexReplaceAll `x+` (repeat 10000 `x`) (repeat 10000 `$0`) }}",
+            "{{ regexReplaceAll `` (repeat 10000 `x`) (repeat 10000 `$9`) }}",
+            "{{ $x := repeat 100000 `x` }}{{ range 1000 }}{{ if contains `y` $x }}{{ end }}{{ end }}",
         ] {
             assert_eq!(render(template), Err(Failure::TooLarge), "{template}");
         }
@@ -243,6 +247,7 @@ mod tests {
                 "{{ printf `%05.1f|%-6.2f|%+d|%x|%q|%v|%3d%%` 12.25 3.14159 5 255 .name true 7 }}",
                 "012.2|3.14  |+5|ff|\"Ada\"|true|  7%",
             ),
+            ("{{ printf `%x|% x|%# X|%.2x` .name .name .name .name }}", "416461|41 64 61|0X41 0X64 0X61|4164"),
             (
                 "{{ printf `%d` .name }} {{ printf `%[2]s %[1]s` `a` `b` }} {{ print 1 2 `a` 3 }}",
                 "%!d(string=Ada) b a 1 2a3",

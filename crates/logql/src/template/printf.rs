@@ -223,13 +223,16 @@ fn text_verb(verb: char, format: &Format, value: &str) -> Option<String> {
             let bytes = &value.as_bytes()[..format.precision.unwrap_or(value.len()).min(value.len())];
             let prefix =
                 if format.is_alternate && !bytes.is_empty() { if verb == 'x' { "0x" } else { "0X" } } else { "" };
-            let digits = |byte: &u8| if verb == 'x' { format!("{byte:02x}") } else { format!("{byte:02X}") };
-            let hex: Vec<String> = bytes.iter().map(digits).collect();
-            let hex = match format.has_space {
-                true => hex.join(&format!(" {prefix}")),
-                false => hex.concat(),
-            };
-            text(&format!("{prefix}{hex}"), &Format { precision: None, ..*format })
+            let mut hex = String::from(prefix);
+            for (index, byte) in bytes.iter().enumerate() {
+                if format.has_space && index > 0 {
+                    hex.push(' ');
+                    hex.push_str(prefix);
+                }
+                let digits = if verb == 'x' { write!(hex, "{byte:02x}") } else { write!(hex, "{byte:02X}") };
+                digits.unwrap_or_default();
+            }
+            text(&hex, &Format { precision: None, ..*format })
         }
         _ => return None,
     })

@@ -1,14 +1,17 @@
 //! Renders templates.
 
-use std::borrow::Cow;
+use std::cell::Cell;
 
 use crate::labels::Entry;
 use crate::template::functions::{Call, Failure, Function};
 use crate::template::parse::{Expr, Part, Pipeline};
-use crate::template::value::{Kind, Value, sorted};
+use crate::template::value::{Kind, Text, Value, sorted};
 
 /// What a step of a loop takes of what a template may make of a record: loops end. Unit: bytes.
 const STEP_BYTES: usize = 64;
+
+/// How much text a function in a loop may read for each byte that a template may still make. Unit: bytes.
+const READ_BYTES_PER_BYTE: usize = 8;
 
 /// Renders parts for a record.
 pub(super) struct Renderer<'v, 'l> {
@@ -123,7 +126,7 @@ impl<'v> Renderer<'v, '_> {
             }
             Value::Labels(labels) => {
                 let pairs = sorted(labels).into_iter();
-                pairs.map(|(name, value)| (Value::Text(name.into()), Value::Text(value.into()))).collect()
+                pairs.map(|(name, value)| (Value::borrowed(name), Value::borrowed(value))).collect()
             }
             Value::Int(count) | Value::Int64(count) => {
                 let count = usize::try_from(*count).unwrap_or(0);
@@ -160,7 +163,7 @@ impl<'v> Renderer<'v, '_> {
             Expr::Bool(is_true) => Value::Bool(*is_true),
             Expr::Whole(number) => Value::Int(*number),
             Expr::Fraction(number) => Value::Float(*number),
-            Expr::Text(text) => Value::Text(Cow::Borrowed(text)),
+            Expr::Text(text) => Value::borrowed(text),
             Expr::Variable(number) => self.variables.get(*number).cloned().unwrap_or(Value::Nil),
             Expr::Member(of, names) => {
                 let mut value = self.value(of, dot)?;
@@ -174,10 +177,21 @@ impl<'v> Renderer<'v, '_> {
                     return self.first_of(function.name == "or", args, dot);
                 }
                 let args = self.arguments(function, args, dot)?;
-                let bytes_max = *self.left;
-                let call = Call { args, entry: self.entry, now_ns: self.now_ns, bytes_max, regex: regex.as_ref() };
+                if self.loops > 0 {
+                    let texts = args.iter().filter(|arg| matches!(arg, Value::Text(_))).filter_map(Value::len);
+                    self.take(texts.fold(0, usize::saturating_add) / READ_BYTES_PER_BYTE)?;
+                }
+                let call = Call {
+                    args,
+                    entry: self.entry,
+                    now_ns: self.now_ns,
+                    bytes_max: *self.left,
+                    values_bytes: Cell::default(),
+                    regex: regex.as_ref(),
+                };
                 let value = (function.call)(&call).map_err(|failure| in_function(failure, function))?;
-                if let Value::Text(Cow::Owned(text)) = &value {
+                self.take(call.values_bytes.get())?;
+                if let Value::Text(Text::Made(text)) = &value {
                     self.take(text.len())?;
                 }
                 value
@@ -220,7 +234,7 @@ impl<'v> Renderer<'v, '_> {
 
     fn member(&mut self, value: &Value<'v>, name: &'v str) -> Rendered<Value<'v>> {
         match value {
-            Value::Labels(labels) => Ok(Value::Text(Cow::Borrowed(labels.get(name)))),
+            Value::Labels(labels) => Ok(Value::borrowed(labels.get(name))),
             Value::Map(members) => {
                 let member = members.get(name).cloned().unwrap_or(Value::Nil);
                 if let Value::Text(text) = &member {

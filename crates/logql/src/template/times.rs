@@ -281,27 +281,17 @@ const fn offset(is_z: bool, has_colon: bool, parts: u8) -> Part<'static> {
     Part::Offset(OffsetStyle { is_z, has_colon, parts })
 }
 
-fn parts_of(layout: &str) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
-    let (mut rest, mut plain) = (layout, layout);
-    while !rest.is_empty() {
-        let found = part_at(rest);
-        let Some((part, length)) = found else {
-            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
-            continue;
-        };
-        let before = &plain[..plain.len() - rest.len()];
-        if !before.is_empty() {
-            parts.push(Part::Text(before));
-        }
-        parts.push(part);
+fn parts_of(layout: &str) -> impl Iterator<Item = Part<'_>> {
+    let mut rest = layout;
+    std::iter::from_fn(move || {
+        let (part, length) = part_at(rest).unwrap_or_else(|| {
+            let mut starts = rest.char_indices().map(|(at, _)| at);
+            let length = starts.find(|at| part_at(&rest[*at..]).is_some()).unwrap_or(rest.len());
+            (Part::Text(&rest[..length]), length)
+        });
         rest = &rest[length..];
-        plain = rest;
-    }
-    if !plain.is_empty() {
-        parts.push(Part::Text(plain));
-    }
-    parts
+        (length > 0).then_some(part)
+    })
 }
 
 /// The piece with which a layout begins, and its length.
@@ -310,7 +300,7 @@ fn part_at(layout: &str) -> Option<(Part<'_>, usize)> {
     if layout.starts_with("_2006") {
         return Some((Part::Text("_"), 1));
     }
-    // A name that goes on is a word: `Janitor`, but not `January`.
+    // A name that more letters follow is a word: `Janitor`, but not `January`.
     if layout.starts_with("Jan") && !layout.starts_with("January") && continues(layout, SHORT_NAME) {
         return None;
     }
@@ -357,10 +347,10 @@ struct Reading {
 
 impl Reading {
     fn read(mut self, layout: &str, text: &str) -> Option<Self> {
-        let parts = parts_of(layout);
+        let mut parts = parts_of(layout).peekable();
         let mut rest = text;
-        for (index, part) in parts.iter().enumerate() {
-            rest = self.part(*part, parts.get(index + 1).copied(), rest)?;
+        while let Some(part) = parts.next() {
+            rest = self.part(part, parts.peek().copied(), rest)?;
         }
         rest.is_empty().then_some(self)
     }

@@ -1,7 +1,7 @@
 //! Values of templates: what fields and functions return.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::labels::LabelSet;
@@ -19,12 +19,32 @@ pub(super) enum Value<'v> {
     /// `int64` of Go: what arithmetic returns. Functions that take an `int` refuse it.
     Int64(i64),
     Float(f64),
-    Text(Cow<'v, str>),
+    Text(Text<'v>),
     Time(Time),
     List(Rc<Vec<Value<'v>>>),
     Map(Rc<BTreeMap<String, Value<'v>>>),
     /// All labels of the record.
     Labels(&'v LabelSet<'v>),
+}
+
+/// A text, whose bytes its copies share.
+#[derive(Debug, Clone)]
+pub(super) enum Text<'v> {
+    /// Of the record or the template.
+    Borrowed(&'v str),
+    /// That a function returned.
+    Made(Rc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Made(text) => text,
+        }
+    }
 }
 
 /// Types of parameters.
@@ -56,8 +76,14 @@ impl std::fmt::Display for Kind {
 }
 
 impl<'v> Value<'v> {
-    pub(super) fn text(text: impl Into<String>) -> Self {
-        Self::Text(Cow::Owned(text.into()))
+    /// A text that a function made.
+    pub(super) fn text(text: impl Into<Rc<str>>) -> Self {
+        Self::Text(Text::Made(text.into()))
+    }
+
+    /// A text of the record or the template.
+    pub(super) fn borrowed(text: &'v str) -> Self {
+        Self::Text(Text::Borrowed(text))
     }
 
     /// Checks that it may be passed as a parameter of a kind. The error says what was expected.
@@ -185,28 +211,30 @@ impl<'v> Value<'v> {
         output.len() <= bytes_max
     }
 
-    /// A value that JSON describes, and what it takes. Unit: bytes.
-    pub(super) fn of_json(json: serde_json::Value, bytes: &mut usize) -> Self {
-        *bytes = bytes.saturating_add(size_of::<Self>());
-        match json {
+    /// A value that JSON describes; what it takes is subtracted from `left`. None if that does not suffice. Unit of
+    /// `left`: bytes.
+    pub(super) fn of_json(json: serde_json::Value, left: &mut usize) -> Option<Self> {
+        *left = left.checked_sub(size_of::<Self>())?;
+        Some(match json {
             serde_json::Value::Null => Self::Nil,
             serde_json::Value::Bool(is_true) => Self::Bool(is_true),
             serde_json::Value::Number(number) => Self::Float(number.as_f64().unwrap_or(0.0)),
             serde_json::Value::String(text) => {
-                *bytes = bytes.saturating_add(text.len());
-                Self::Text(Cow::Owned(text))
+                *left = left.checked_sub(text.len())?;
+                Self::text(text)
             }
             serde_json::Value::Array(list) => {
-                Self::List(Rc::new(list.into_iter().map(|element| Self::of_json(element, bytes)).collect()))
+                let elements = list.into_iter().map(|element| Self::of_json(element, left));
+                Self::List(Rc::new(elements.collect::<Option<_>>()?))
             }
             serde_json::Value::Object(map) => {
                 let members = map.into_iter().map(|(name, member)| {
-                    *bytes = bytes.saturating_add(name.len());
-                    (name, Self::of_json(member, bytes))
+                    *left = left.checked_sub(name.len())?;
+                    Some((name, Self::of_json(member, left)?))
                 });
-                Self::Map(Rc::new(members.collect()))
+                Self::Map(Rc::new(members.collect::<Option<_>>()?))
             }
-        }
+        })
     }
 }
 
