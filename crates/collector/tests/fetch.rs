@@ -437,7 +437,7 @@ async fn pages_are_found_by_their_oldest_records_if_the_service_does_not_say_whe
 }
 
 #[tokio::test]
-async fn a_fetch_by_the_oldest_records_goes_on_where_it_was() {
+async fn a_fetch_by_the_oldest_records_resumes() {
     let log = plain_log(100);
     for broken in [At::Generate, At::File] {
         for number in 1..8 {

@@ -443,7 +443,7 @@ impl Finder<'_> {
             Measure::Rows => (
                 "rows_unusual",
                 format!("{name} processed {number} rows; it usually processes {usual}"),
-                AlertSubject::Anomaly { task: id, at },
+                AlertSubject::UnusualRows { task: id, at },
             ),
             Measure::Records => (
                 "log_unusual",

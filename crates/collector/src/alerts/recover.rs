@@ -1,6 +1,6 @@
 //! Finds out what is over of what was reported.
 //!
-//! Whatever goes on after it was reported is recorded with how its end is recognised ([`AlertSubject`]). Each search looks
+//! Whatever lasts beyond its report is recorded with how its end is recognised ([`AlertSubject`]). Each search checks
 //! whether it is over. The node that removes the record queues the message that says so, in the same transaction.
 
 use std::collections::HashMap;
@@ -32,7 +32,8 @@ pub(super) enum AlertSubject {
     /// A run rejected rows: over once a later run is successful and rejects fewer.
     Rejected { task: TaskId, at: Timestamp },
     /// A run processed an unusual number of rows: over once a later run processes a usual one.
-    Anomaly { task: TaskId, at: Timestamp },
+    #[serde(rename = "unusual")]
+    UnusualRows { task: TaskId, at: Timestamp },
     /// The log of a run had an unusual number of records: over once that of a later run has a usual one.
     UnusualLog { task: TaskId, at: Timestamp },
     /// A task did not run after then: over once it has.
@@ -60,7 +61,7 @@ impl AlertSubject {
             Self::Failed { task, .. } => format!("run failed {task}"),
             Self::Slow { task, .. } => format!("run slow {task}"),
             Self::Rejected { task, .. } => format!("rejected rows {task}"),
-            Self::Anomaly { task, .. } => format!("rows unusual {task}"),
+            Self::UnusualRows { task, .. } => format!("rows unusual {task}"),
             Self::UnusualLog { task, .. } => format!("log unusual {task}"),
             Self::Late { task, .. } => format!("task late {task}"),
             Self::Problem { id } => format!("problem {id}"),
@@ -106,7 +107,7 @@ impl<'a> RecoveryCheck<'a> {
                 _ => None,
             },
             AlertSubject::Rejected { task, at } => self.fewer_rejected(*task, *at).await?.map(Resolution::Run),
-            AlertSubject::Anomaly { task, at } => {
+            AlertSubject::UnusualRows { task, at } => {
                 self.usual_later(*task, *at, Measure::Rows).await?.map(Resolution::Run)
             }
             AlertSubject::UnusualLog { task, at } => {
@@ -171,7 +172,7 @@ impl<'a> RecoveryCheck<'a> {
                 AlertSubject::Failed { task, .. }
                 | AlertSubject::Slow { task, .. }
                 | AlertSubject::Rejected { task, .. }
-                | AlertSubject::Anomaly { task, .. }
+                | AlertSubject::UnusualRows { task, .. }
                 | AlertSubject::UnusualLog { task, .. }
                 | AlertSubject::Late { task, .. },
             ) => Some(*task),
@@ -246,8 +247,8 @@ impl<'a> RecoveryCheck<'a> {
 
     fn is_slow(&self, task: TaskId, run: &RecentRun) -> bool {
         let runs = self.runs.get(&task).map(Vec::as_slice).unwrap_or_default();
-        let affected_scope = runs.iter().position(|other| other.run_id == run.run_id).unwrap_or(runs.len());
-        reasons_of(&runs[affected_scope..], self.now).iter().any(|reason| matches!(reason, Reason::Slow { .. }))
+        let index = runs.iter().position(|other| other.run_id == run.run_id).unwrap_or(runs.len());
+        reasons_of(&runs[index..], self.now).iter().any(|reason| matches!(reason, Reason::Slow { .. }))
     }
 
     async fn runs_of(&mut self, task: TaskId) -> Result<&[RecentRun], AlertError> {
@@ -277,4 +278,30 @@ pub(super) fn body(reported: &str, why: &Resolution, now: Timestamp) -> String {
     body["text"] = text.into();
     body["notedAt"] = now.to_string().into();
     body.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What does not decode never ends.
+    #[test]
+    fn what_earlier_versions_have_recorded_is_read() {
+        let check = |recorded: &str, member: &str| {
+            let about: AlertSubject = serde_json::from_str(recorded).unwrap();
+            assert_eq!(about.member(), member);
+            assert_eq!(serde_json::to_string(&about).unwrap(), recorded);
+        };
+        let task = "0123456789abcdef01234567";
+        for (kind, words) in [
+            ("failed", "run failed"),
+            ("slow", "run slow"),
+            ("rejected", "rejected rows"),
+            ("unusual", "rows unusual"),
+            ("unusual_log", "log unusual"),
+        ] {
+            let at = serde_json::to_string(&Timestamp::clamped(1)).unwrap();
+            check(&format!(r#"{{"kind":"{kind}","task":"{task}","at":{at}}}"#), &format!("{words} {task}"));
+        }
+    }
 }

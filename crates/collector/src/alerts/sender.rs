@@ -78,7 +78,8 @@ impl Alerts {
     /// Searches and sends until `stop`, then returns immediately.
     pub async fn run(&self, clock: &dyn Clock, wait: &dyn Wait, stop: CancellationToken) {
         let rounds = Rounds { clock, wait, found: Notify::new(), stop: &stop };
-        let sending = join_all(self.destinations.values().map(|destination| self.send_on(destination, &rounds)));
+        let sending =
+            join_all(self.destinations.values().map(|destination| self.send_continuously(destination, &rounds)));
         tokio::join!(self.search_continuously(&rounds), sending);
     }
 
@@ -106,7 +107,7 @@ impl Alerts {
         }
     }
 
-    async fn send_on(&self, destination: &Destination, rounds: &Rounds<'_>) {
+    async fn send_continuously(&self, destination: &Destination, rounds: &Rounds<'_>) {
         while !rounds.stop.is_cancelled() {
             match self.send_to(destination, rounds.clock, rounds.stop).await {
                 Ok(0) => {}

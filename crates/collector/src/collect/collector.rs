@@ -219,21 +219,25 @@ impl Collector {
         let (follow, look, land, share) = (name("follow"), name("look at"), name("land"), name("share the rate limit"));
         let (measure, plan, audit) = (name("component metrics"), name("plan executions"), name("audit logs"));
         tokio::join!(
-            supervisor.run(&listing, &stop, || self.clone().list_on(Arc::clone(&pause), stop.clone())),
-            supervisor.run(&audit, &stop, || self.clone().audit_on(Arc::clone(&pause), stop.clone())),
-            supervisor.run(&follow, &stop, || self.clone().follow_on(stop.clone())),
+            supervisor.run(&listing, &stop, || self.clone().list_continuously(Arc::clone(&pause), stop.clone())),
+            supervisor.run(&audit, &stop, || self.clone().audit_continuously(Arc::clone(&pause), stop.clone())),
+            supervisor.run(&follow, &stop, || self.clone().follow_continuously(stop.clone())),
             supervisor.run(&share, &stop, || self.clone().share_pace_continuously(stop.clone())),
             self.discover_continuously(supervisor, &look, &stop),
-            self.land_on(supervisor, &land, &stop),
-            self.measure_on(supervisor, &measure, &stop),
-            self.plan_on(supervisor, &plan, &stop),
+            self.land_continuously(supervisor, &land, &stop),
+            self.measure_continuously(supervisor, &measure, &stop),
+            self.plan_continuously(supervisor, &plan, &stop),
         );
         if let Err(error) = self.leave().await {
             debug!(%error, "the other collectors will notice later that this one has ended");
         }
     }
 
-    async fn list_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
+    async fn list_continuously(
+        self,
+        pause: Arc<impl Fn(Timestamp) -> Duration>,
+        stop: CancellationToken,
+    ) -> Result<()> {
         let upstream = &self.0.context.upstream;
         while !stop.is_cancelled() {
             // Requests to an unavailable upstream are retried for a minute; a shutdown does not wait for that.
@@ -251,7 +255,11 @@ impl Collector {
     }
 
     /// Collects the audit logs of the tenant whenever the pause has passed.
-    async fn audit_on(self, pause: Arc<impl Fn(Timestamp) -> Duration>, stop: CancellationToken) -> Result<()> {
+    async fn audit_continuously(
+        self,
+        pause: Arc<impl Fn(Timestamp) -> Duration>,
+        stop: CancellationToken,
+    ) -> Result<()> {
         let upstream = &self.0.context.upstream;
         while !stop.is_cancelled() && self.0.audit_logs.has_work() {
             if let Err(error) = self.collect_audit_logs(&stop).await {
@@ -265,7 +273,7 @@ impl Collector {
     }
 
     /// Polls running runs if listing takes long.
-    async fn follow_on(self, stop: CancellationToken) -> Result<()> {
+    async fn follow_continuously(self, stop: CancellationToken) -> Result<()> {
         let Shared { context, discovery, worker, .. } = &*self.0;
         let upstream = &context.upstream;
         while !stop.is_cancelled() {
@@ -298,7 +306,7 @@ impl Collector {
         Ok(())
     }
 
-    async fn land_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+    async fn land_continuously(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
         let (collector, until) = (self.clone(), stop.clone());
         let step = move || {
             let (collector, stop) = (collector.clone(), until.clone());
@@ -315,7 +323,7 @@ impl Collector {
     }
 
     /// Fetches component metrics as they become due.
-    async fn measure_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+    async fn measure_continuously(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
         let components = &self.0.components;
         if !components.is_wanted() {
             return;
@@ -330,7 +338,7 @@ impl Collector {
     }
 
     /// Fetches plan executions as they become due.
-    async fn plan_on(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
+    async fn plan_continuously(&self, supervisor: &Supervisor, name: &str, stop: &CancellationToken) {
         let plans = &self.0.plans;
         if !plans.is_wanted() {
             return;

@@ -304,11 +304,11 @@ impl Discovery {
         Ok(())
     }
 
-    /// Adds to the selected runs what only the history tells of them.
+    /// Adds to the selected runs what only the history has of them.
     async fn complete(&self, context: &CollectContext, lists: &Lists, runs: &mut [Execution]) -> Result<()> {
         let upstream = &context.upstream;
         let is_wanted = |run: &Execution| {
-            to_upstream_run(upstream, lists, run).is_some_and(|run| run.progress == UpstreamRunState::Pending)
+            selected(upstream, lists, run).is_some_and(|run| run.progress == UpstreamRunState::Pending)
         };
         let mut wanted: Vec<&mut Execution> = runs.iter_mut().filter(|run| is_wanted(run)).collect();
         self.history.complete(context, &mut wanted).await
@@ -372,8 +372,15 @@ impl Discovery {
     }
 }
 
-/// The listed run as stored in the archive; none if it is not selected, or if its ID is invalid.
-fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
+/// A listed run that is of a selected task.
+struct SelectedRun {
+    run_id: RunId,
+    task_id: TaskId,
+    progress: UpstreamRunState,
+}
+
+/// None if the run is not of a selected task, or if its ID is invalid.
+fn selected(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<SelectedRun> {
     let Some((run_id, task_id)) = ids_of(run) else {
         debug!(run.id = run.id(), "the ID of a run is not a UUID, or that of its task not 24 hexadecimal digits");
         return None;
@@ -389,6 +396,12 @@ fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Optio
         (true, true) => UpstreamRunState::Pending,
         (true, false) => UpstreamRunState::Excluded,
     };
+    Some(SelectedRun { run_id, task_id, progress })
+}
+
+/// The listed run as stored in the archive; none if it is not selected, or if its ID is invalid.
+fn to_upstream_run(upstream: &Upstream, lists: &Lists, run: &Execution) -> Option<UpstreamRun> {
+    let SelectedRun { run_id, task_id, progress } = selected(upstream, lists, run)?;
     let ended = run.finished_at.or(run.started_at).or(run.triggered_at);
     let settle_ms = if planted::is("log-fetched-early") { 0 } else { millis(upstream.settings.settle) };
     let now = upstream.client.clock().now();

@@ -1,10 +1,10 @@
-//! Adds to the runs of a list what only the history of the service tells of them: artifact, log level, attempts, plan, and the
+//! Adds to the runs of a list what only the history of the service has of them: artifact, log level, attempts, plan, and the
 //! kind of task.
 //!
-//! Runs are looked up when a list says for the first time that they have ended, many with one request. A service that does not
-//! have the history, or does not show it, keeps no run from being collected.
+//! Runs are looked up when a list says for the first time that they have ended, many with one request. Without a history, or
+//! the right to read it, runs are collected all the same.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use runlog_client::{Execution, HISTORY_RUNS_MAX, HistoryLookup};
 use runlog_model::wire::executions::DETAILS_FIELD;
@@ -85,7 +85,7 @@ impl History {
     }
 }
 
-/// True for a run that has ended, of an upstream that does not tell everything in its lists.
+/// True for a run that has ended, of an upstream whose lists do not have everything.
 fn is_to_be_completed(run: &Execution) -> bool {
     run.is_final() && run.raw.get(DETAILS_FIELD).is_none()
 }
@@ -110,12 +110,17 @@ async fn look_up(
         }
         let lookup = HistoryLookup { environment_id, category, runs: &missing, period };
         let found = client.history(lookup).await.map_err(CollectError::from)?;
+        let id_of_item = |item: &Map<String, Value>| item.get("id")?.as_str()?.parse::<RunId>().ok();
+        let mut by_id: HashMap<RunId, Vec<&Map<String, Value>>> = HashMap::new();
         for item in &found {
-            let Some(id) = item.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok()) else { continue };
-            missing.retain(|run| *run != id);
-            for run in runs.iter_mut().filter(|run| id_of(run) == Some(id)) {
-                add(run, item);
+            if let Some(id) = id_of_item(item) {
+                by_id.entry(id).or_default().push(item);
             }
+        }
+        missing.retain(|id| !by_id.contains_key(id));
+        for run in runs.iter_mut() {
+            let items = id_of(run).and_then(|id| by_id.get(&id));
+            items.into_iter().flatten().for_each(|item| add(run, item));
         }
     }
     Ok(())

@@ -28,14 +28,13 @@ impl Pause {
     /// requested, or of the archive.
     pub(super) fn begin_after(&self, error: &CollectError, now: Timestamp) -> bool {
         let Some(pause_ms) = pause_after(error) else { return false };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(pause_ms));
+        self.begin(pause_ms, now);
         true
     }
 
-    /// Begins after any error, because it would be repeated: for long, unless the service is unavailable.
+    /// Begins after any error: a long pause, unless the service is unavailable for other requests as well.
     pub(super) fn begin_after_any(&self, error: &CollectError, now: Timestamp) {
-        let pause_ms = pause_after(error).unwrap_or(REFUSED_PAUSE_MS);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(pause_ms));
+        self.begin(pause_after(error).unwrap_or(REFUSED_PAUSE_MS), now);
     }
 
     /// Begins if the service has not accepted the credentials of the upstream, which are those of all requests.
@@ -43,8 +42,12 @@ impl Pause {
         if let CollectError::Upstream(error) | CollectError::Fetch(FetchError::Upstream(error)) = error
             && error.kind() == ErrorKind::Unauthorized
         {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(UNAVAILABLE_PAUSE_MS));
+            self.begin(UNAVAILABLE_PAUSE_MS, now);
         }
+    }
+
+    fn begin(&self, pause_ms: i64, now: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.plus_millis(pause_ms));
     }
 }
 

@@ -360,8 +360,8 @@ impl RunWorker {
         Ok(Some(report.records))
     }
 
-    /// Records what the upstream tells only of a single task and a single run, and returns the end of the run with it; none if
-    /// the upstream tells nothing more of the run. The log is fetched meanwhile.
+    /// Records what the upstream returns only for a single task and for a single run. Returns the end of the run with these
+    /// details; none if the upstream has none of the run. The log is fetched meanwhile.
     async fn details(self, run: Execution, run_id: RunId) -> Option<FinishRun> {
         let context = &self.0.context;
         context.tasks.describe_task(&context.archive.workspaces, &context.upstream, &run).await;

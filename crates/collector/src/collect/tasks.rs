@@ -89,8 +89,8 @@ impl KnownTasks {
         Ok(id)
     }
 
-    /// Records what the upstream tells only of a single task: its description, version and tags. It is requested once an
-    /// hour; without it, the task stays as it is.
+    /// Records what the upstream returns only for a single task: its description, version and tags. It is requested once
+    /// an hour; without it, the task stays as it is.
     pub(super) async fn describe_task(&self, workspaces: &Workspaces, upstream: &Upstream, run: &Execution) {
         let (Ok(id), now) = (task_text(run).parse::<TaskId>(), upstream.client.clock().now()) else { return };
         if !self.0.lock().await.is_to_be_described(id, now) {
@@ -164,7 +164,7 @@ impl Tasks {
 
     /// Records that a task was searched for without success.
     fn miss(&mut self, id: TaskId, now: Timestamp) {
-        self.missed.retain(|_, at| is_recent(*at, now));
+        self.missed.retain(|_, at| is_recent(*at, now, MISSED_MS));
         if !self.shown.contains_key(&id) {
             self.missed.insert(id, now);
         }
@@ -172,8 +172,7 @@ impl Tasks {
 
     /// True if the description of the task is to be requested now, which is recorded.
     fn is_to_be_described(&mut self, id: TaskId, now: Timestamp) -> bool {
-        let is_fresh = |at: &Timestamp| (0..DESCRIPTION_FRESH_MS).contains(&now.millis_since(*at));
-        if self.described.get(&id).is_some_and(is_fresh) {
+        if self.described.get(&id).is_some_and(|at| is_recent(*at, now, DESCRIPTION_FRESH_MS)) {
             return false;
         }
         self.described.insert(id, now);
@@ -182,14 +181,14 @@ impl Tasks {
 
     /// True if the task may appear in the list when it is read now.
     fn may_be_listed_now(&self, id: TaskId, now: Timestamp) -> bool {
-        let was_missed = self.missed.get(&id).is_some_and(|at| is_recent(*at, now));
-        let was_refused = self.refused_at.is_some_and(|at| is_recent(at, now));
+        let was_missed = self.missed.get(&id).is_some_and(|at| is_recent(*at, now, MISSED_MS));
+        let was_refused = self.refused_at.is_some_and(|at| is_recent(at, now, MISSED_MS));
         !self.shown.contains_key(&id) && !was_missed && !was_refused
     }
 }
 
-fn is_recent(at: Timestamp, now: Timestamp) -> bool {
-    (0..MISSED_MS).contains(&now.millis_since(at))
+fn is_recent(at: Timestamp, now: Timestamp, within_ms: i64) -> bool {
+    (0..within_ms).contains(&now.millis_since(at))
 }
 
 /// A listed task, in the form of the archive.

@@ -20,8 +20,8 @@ pub(super) fn execution_of(run_id: RunId, body: &str) -> Result<Execution> {
     serde_json::from_str(body).map(|raw| Execution::read(in_one_form(raw))).map_err(bad)
 }
 
-/// A run with the fields of a list, and with those that a Runlog adds for another one: what a single run calls its plan is its
-/// plan execution.
+/// A run with the fields of a list, and with those that a Runlog adds for another one: in the form of a single run, `planId`
+/// is the ID of the plan execution.
 fn in_one_form(mut raw: Value) -> Value {
     let Some(fields) = raw.as_object_mut() else { return raw };
     if fields.contains_key("jobId")

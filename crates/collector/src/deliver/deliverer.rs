@@ -137,9 +137,9 @@ impl Deliverer {
             async move { deliverer.deliver_one_of_many(&stop).await }
         };
         tokio::join!(
-            supervisor.run(&offering, &stop, || self.clone().offer_on(stop.clone())),
+            supervisor.run(&offering, &stop, || self.clone().offer_continuously(stop.clone())),
             supervisor.run(&seeing, &stop, || self.clone().send_heartbeats(stop.clone())),
-            supervisor.run(&auditing, &stop, || self.clone().audit_on(stop.clone())),
+            supervisor.run(&auditing, &stop, || self.clone().audit_continuously(stop.clone())),
             pool.live(supervisor, &delivering, sink.parallel, wait, &stop, step),
         );
     }
@@ -214,7 +214,7 @@ impl Deliverer {
         Ok(stats)
     }
 
-    async fn audit_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
+    async fn audit_continuously(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
         while self.0.sink.audit_logs && !stop.is_cancelled() {
             if let Err(error) = self.deliver_audit_logs(false, &stop).await {
                 self.tell("audit logs could not be delivered", &error);
@@ -224,7 +224,7 @@ impl Deliverer {
         Ok(())
     }
 
-    async fn offer_on(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
+    async fn offer_continuously(self, stop: CancellationToken) -> std::result::Result<(), runlog_store::Error> {
         while !stop.is_cancelled() {
             let looked = tokio::select! { looked = self.look() => looked, () = stop.cancelled() => break };
             if let Err(error) = looked {

@@ -129,7 +129,7 @@ impl Checkpoint {
     /// Records that a page was requested.
     pub(crate) fn requested(&mut self, id: u32, age: u32, request: &PageRequest, page: &GeneratedPage) -> Result<()> {
         let (end, next_end) = (request.end.clone(), page.next_end.clone());
-        let has_unnamed_next = page.is_partial && page.next_end.is_none();
+        let has_unnamed_next = page.has_unnamed_next();
         let page = PageState { id, age, end, next_end, has_unnamed_next, settled: page.settled, spooled: None };
         let line = checked(&page.line());
         self.state.pages.push(page);

@@ -198,7 +198,7 @@ impl<'a, C: PageConsumer> PageFetcher<'a, C> {
             let parts =
                 if page.index == 0 { divide(self.client, self.request, &page, self.may_divide).await } else { None };
             self.make_room().await?;
-            let (age, has_unnamed_next) = (page.index, page.page.is_partial && page.page.next_end.is_none());
+            let (age, has_unnamed_next) = (page.index, page.page.has_unnamed_next());
             self.start(age, page);
             match parts {
                 Some(parts) => {

@@ -192,7 +192,7 @@ async fn a_service_that_is_away_is_not_asked_after_one_run_after_another() {
 
 /// The tags and the description of a task are not in the list of tasks, and the archive did not have them.
 #[tokio::test]
-async fn what_is_told_only_of_a_single_task_is_archived() {
+async fn details_of_single_tasks_are_archived() {
     let task = |version: &str, tags: &[&str]| {
         Some(
             serde_json::json!({"id": TASK, "name": "nightly", "version": version, "description": "loads", "tags": tags}),
@@ -218,7 +218,7 @@ async fn what_is_told_only_of_a_single_task_is_archived() {
     let known = landing.task().await;
     assert_eq!((known.version.as_str(), known.tags.as_slice()), ("5.3", &["critical".to_owned()][..]));
 
-    // What is not told any more stays as it was.
+    // What the service no longer returns stays as it was.
     let fourth = "6c0e5a34-0000-4000-8000-000000000004";
     landing.stage.change(|script| {
         script.task = None;

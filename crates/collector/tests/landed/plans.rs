@@ -335,10 +335,10 @@ async fn a_plan_that_failed_and_one_that_did_not_start_are_alerted_once() {
     assert_eq!((new().await, new().await), (2, 0));
     let filter = runlog_store::alerts::AlertFilter { rule: None, state: None, limit: 9, offset: 0 };
     let (history, _) = landing.store.alerts().history(&filter).await.unwrap();
-    let mut run_list: Vec<_> = history.iter().map(|alert| (alert.rule.as_str(), alert.text.as_str())).collect();
-    run_list.sort_unstable();
+    let mut reported: Vec<_> = history.iter().map(|alert| (alert.rule.as_str(), alert.text.as_str())).collect();
+    reported.sort_unstable();
     let not_started = "plan month end did not start: PLAN_EXECUTIONS_PAUSED";
-    assert_eq!(run_list, [("both", not_started), ("both", "plan month end failed at step load")]);
+    assert_eq!(reported, [("both", not_started), ("both", "plan month end failed at step load")]);
 }
 
 /// Alerts about plans had no end: they stayed open in PagerDuty, one for each failed execution.
@@ -367,9 +367,9 @@ async fn alerts_about_a_plan_end_once_it_starts_and_is_successful() {
     landing.round_of_plans().await;
     assert_eq!((new().await, new().await), (3, 0));
     let open = |rules: Vec<AlertRuleBody>| rules[0].open.iter().map(|open| open.what.clone()).collect::<Vec<_>>();
-    let mut run_list = open(landing.store.alerts().rules().await.unwrap());
-    run_list.sort_unstable();
-    assert_eq!(run_list, ["plan_failed", "plan_not_run"], "both failures are about the same");
+    let mut reported = open(landing.store.alerts().rules().await.unwrap());
+    reported.sort_unstable();
+    assert_eq!(reported, ["plan_failed", "plan_not_run"], "both failures are about the same");
     landing.stage.change(|script| script.plans.push(execution("four", "execution_successful", 8)));
     landing.round_of_plans().await;
     assert_eq!((new().await, new().await), (2, 0));

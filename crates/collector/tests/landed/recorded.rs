@@ -228,7 +228,7 @@ fn history(category: &'static str, run: Value) -> Option<HashMap<&'static str, V
 
 /// Artifact, log level and attempts are in no list of Talend Cloud, and the archive did not have them.
 #[tokio::test]
-async fn what_only_the_history_tells_of_a_run_is_archived() {
+async fn details_from_the_history_are_archived() {
     let known = json!({
         "id": RUN, "type": "STANDARD", "artifactId": "a-1", "artifactName": "orders", "artifactVersion": "0.3",
         "logLevel": "WARN", "attempts": 2, "planName": "month end", "planExecutionId": "an-execution",
@@ -252,7 +252,7 @@ async fn what_only_the_history_tells_of_a_run_is_archived() {
 }
 
 #[tokio::test]
-async fn a_service_without_a_history_is_asked_for_it_now_and_then_and_keeps_no_run_from_landing() {
+async fn runs_land_without_a_history_which_is_requested_again_later() {
     for status in [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::BAD_REQUEST] {
         let script = Script::of(plain_log(5)).with(At::History, 0, status_fault(status, &[]));
         let landing = Landing::of(script.with(At::List, 0, run_list(&[(RUN, HAS_ENDED)])), |_| ()).await;
@@ -271,9 +271,9 @@ async fn a_service_without_a_history_is_asked_for_it_now_and_then_and_keeps_no_r
     }
 }
 
-/// Why a Route has no log was said to be unknown.
+/// The reason why a Route has no log was reported as unknown.
 #[tokio::test]
-async fn a_route_without_a_log_is_told_from_a_job_without_one() {
+async fn a_route_without_a_log_is_distinguished_from_a_job_without_one() {
     for (category, kind, expected) in [
         ("ESB", "ROUTE", LogAbsence::LongLived),
         ("ESB", "DATA_SERVICE", LogAbsence::LongLived),
@@ -298,7 +298,7 @@ async fn a_route_without_a_log_is_told_from_a_job_without_one() {
 
 /// A second archive knew less of a run than the first.
 #[tokio::test]
-async fn another_runlog_tells_everything_of_a_run_in_its_lists() {
+async fn lists_of_another_runlog_have_all_details_of_a_run() {
     let mut run = failed_run();
     run["runlog"] = json!({
         "planName": "month end", "planExecutionId": "an-execution", "planStepId": "a-step", "artifactId": "a-1",

@@ -159,7 +159,7 @@ pub(crate) struct Script {
     pub(crate) size_is_bytes: bool,
     /// None: the service knows no component metrics, as Talend Cloud does after 31 days.
     pub(crate) metrics: Option<Metrics>,
-    /// What the service tells only of a single task, beside its fields in a list.
+    /// The response for a single task, which has more fields than a list.
     pub(crate) task: Option<Value>,
     /// The runs of the history, by category; none: the service has no history.
     pub(crate) history: Option<HashMap<&'static str, Vec<Value>>>,
@@ -646,7 +646,7 @@ async fn tasks(State(app): App, headers: HeaderMap) -> Answer {
         .unwrap_or_else(|| json_answer(200, &json!({"items": [item], "limit": 100, "offset": 0, "total": 1})))
 }
 
-/// What is told of a single task.
+/// A single task.
 async fn task(State(app): App, headers: HeaderMap) -> Answer {
     if let Some(answer) = failed(app.note(At::Task, String::new()).as_ref()).or(app.check_token(&headers)) {
         return answer;

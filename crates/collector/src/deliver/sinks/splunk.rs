@@ -112,9 +112,9 @@ impl Splunk {
             ("time".to_owned(), seconds.into()),
             ("event".to_owned(), self.fields.document(origin, item).into()),
         ]);
-        let positions =
+        let named =
             [("index", index), ("sourcetype", source_type), ("source", source), ("host", &item.record.pod_name)];
-        for (name, value) in positions {
+        for (name, value) in named {
             event.extend(value.as_ref().map(|value| (name.to_owned(), json!(value))));
         }
         event
