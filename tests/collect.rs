@@ -816,7 +816,7 @@ fn everything_is_carried_from_one_archive_to_the_next_and_the_one_after() {
     }
     let used = |service: &Service| {
         let mut rows = everything(service);
-        // The first archive has no task that never ran of its own, and derives plan executions from their runs.
+        // Tasks that never ran are not collected, and the first archive derives plan executions from their runs.
         rows.retain(|(table, _)| *table != "plan_steps");
         let tasks = rows.iter_mut().find(|(table, _)| *table == "tasks").unwrap();
         tasks.1.retain(|row| row.contains("orders"));

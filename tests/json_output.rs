@@ -36,9 +36,15 @@ fn code(text: &str) -> (&str, &str) {
     (code, rest)
 }
 
+/// The section about commands that print answers of the API, and the sections about one command each.
+fn sections() -> (&'static str, std::str::Split<'static, &'static str>) {
+    let (api, own) = PAGE.split_once("\n## Answers of the API\n").unwrap().1.split_once("\n## ").unwrap();
+    (api, own.split("\n## "))
+}
+
 /// What the page says of a command: its form, and its schema.
 fn documented(command: &str) -> (Form, Value) {
-    let (api, own) = PAGE.split_once("\n## Answers of the API\n").unwrap().1.split_once("\n## ").unwrap();
+    let (api, mut own) = sections();
     if let Some(row) = rows(api).into_iter().find(|row| code(row[0]).0 == command) {
         let form = match row[1] {
             "lines" => Form::Lines,
@@ -53,8 +59,7 @@ fn documented(command: &str) -> (Form, Value) {
         }
         return (form, schema);
     }
-    let own = format!("## {own}");
-    let section = own.split("## ").find(|section| section.starts_with(&format!("{command}\n")));
+    let section = own.find(|section| section.starts_with(&format!("{command}\n")));
     let section = section.unwrap_or_else(|| panic!("docs/json.md does not describe {command}"));
     let form = match section {
         _ if section.contains("n array with one object") => Form::Array,
@@ -155,14 +160,13 @@ impl Outputs {
     fn check(&mut self, command: &str, output: &str) {
         let (form, mut schema) = documented(command);
         let is_extended = schema.get("$ref").is_some() && schema.get("properties").is_some();
-        let components = &mut self.components;
-        let mut extended = components.clone();
+        let mut components = self.components.clone();
         if is_extended {
             // The additional fields are beside those of the schema.
-            let name = schema["$ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-            extended["schemas"][name].as_object_mut().unwrap().remove("unevaluatedProperties");
+            let name = schema["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+            components["schemas"][name].as_object_mut().unwrap().remove("unevaluatedProperties");
         }
-        schema["components"] = if is_extended { extended } else { components.clone() };
+        schema["components"] = components;
         schema["unevaluatedProperties"] = false.into();
         let validator = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).build(&schema).unwrap();
         let values: Vec<Value> = match form {
@@ -182,9 +186,9 @@ impl Outputs {
 
 /// The commands that the page describes.
 fn described() -> BTreeSet<String> {
-    let (api, own) = PAGE.split_once("\n## Answers of the API\n").unwrap().1.split_once("\n## ").unwrap();
+    let (api, own) = sections();
     let of_api = rows(api).into_iter().map(|row| code(row[0]).0.to_owned());
-    let of_own = own.split("\n## ").map(|section| section.lines().next().unwrap().to_owned());
+    let of_own = own.map(|section| section.lines().next().unwrap().to_owned());
     of_api.chain(of_own).collect()
 }
 

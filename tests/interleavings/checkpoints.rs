@@ -1,4 +1,4 @@
-//! The folders of checkpoints: one fetch uses a folder at a time, and no task writes into a folder that another fetch has got.
+//! The folders of checkpoints: one fetch uses a folder at a time, and no task writes into the folder of another fetch.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ use folder_lock::{is_alone, lock};
 /// The fetch that has each folder.
 type Owners = Mutex<BTreeMap<PathBuf, usize>>;
 
-/// A fetch: it makes its folder or finds it, has a page written in a task, and hands the folder on for reuse if it is alone.
+/// A fetch: it creates its folder or finds it, writes a page in a task, and renames the folder for reuse if no task uses it.
 fn fetch(number: usize, folder: &Path, owners: &Arc<Owners>) {
     std::fs::create_dir_all(folder).unwrap();
-    // Another fetch uses it, or has just handed it on.
+    // Otherwise another fetch uses it, or has just renamed it.
     let Ok(mut own) = lock(folder) else { return };
     let before = owners.lock().unwrap().insert(folder.to_owned(), number);
     assert_eq!(before, None, "two fetches use one folder");

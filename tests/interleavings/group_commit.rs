@@ -1,4 +1,4 @@
-//! Group commit: each value is committed once, before its caller is told so, whoever else waits or gives up.
+//! Group commit: each value is committed once, before it is acknowledged, whichever other callers wait or are cancelled.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
-//! Structures that several tasks use at once, under thousands of orders in which the tasks go on: group commit, memory, rates
-//! of requests, and the folders of checkpoints.
+//! Structures that several tasks use at once, under thousands of orders in which the tasks run: group commit, memory, rates of
+//! requests, and the folders of checkpoints.
 //!
-//! The files of these structures are compiled here once more, with the primitives of `sync.rs` in place of those of tokio and
+//! The files of these structures are compiled here a second time, with the primitives of `sync.rs` in place of those of tokio and
 //! of the standard library. Half of the orders are random. In the other half, tasks run to their next wait, except for at most
 //! two of them that are interrupted anywhere (probabilistic concurrency testing); most faults need no more.
 //!
@@ -41,7 +41,7 @@ fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     explore_with(PctScheduler::new_from_seed(seed, DEPTH, orders), &count, test);
 }
 
-#[allow(clippy::print_stderr, reason = "it says how many orders it took")]
+#[allow(clippy::print_stderr, reason = "the number of orders is part of the result")]
 fn explore_with(
     scheduler: impl Scheduler + 'static,
     count: &Arc<AtomicUsize>,

@@ -69,10 +69,9 @@ fn receive_together(gives_up: bool) {
         let (budget, used) = (MemoryBudget::new(BYTES_MAX, STEP_BYTES), Arc::<Used>::default());
         let mut batches: Vec<_> = (0..3).map(|_| spawn(receive(budget.reservation(), Arc::clone(&used)))).collect();
         if gives_up {
-            // Before it uses anything, or not at all.
-            let waiting = budget.reservation();
+            // It is given up before it uses anything, unless it has ended by then.
+            let mut waiting = budget.reservation();
             let batch = spawn(async move {
-                let mut waiting = waiting;
                 waiting.grow(BYTES_MAX, Duration::from_secs(5)).await;
             });
             yield_now().await;

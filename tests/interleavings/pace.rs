@@ -44,7 +44,7 @@ struct Moment {
 }
 
 impl Moment {
-    /// Goes on to the next time that is waited for, if nothing else can happen before.
+    /// Moves the clock to the next time that is waited for, if nothing else can happen before.
     fn pass(&mut self) {
         if self.asleep.len() < self.requests {
             return;

@@ -1,7 +1,7 @@
-//! What the modules `sync` of the crates have, under a scheduler that decides which task goes on.
+//! The primitives of the modules `sync` of the crates, under a scheduler that decides which task runs next.
 //!
 //! Locks and tasks are those of shuttle. What tasks wait for is that of tokio, as in the program; before each use of it, the
-//! scheduler may let another task go on. A timeout may pass at any time, and a file may change between two looks at it.
+//! scheduler may let another task run. A timeout may pass at any time, and a file may change between two looks at it.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use shuttle::sync::atomic::AtomicBool;
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 use tokio::sync::{AcquireError, TryAcquireError};
 
-/// Lets the scheduler choose who goes on; not while a test fails.
+/// Lets the scheduler choose which task runs next; not while a test fails.
 pub(crate) fn point() {
     if !std::thread::panicking() {
         AtomicBool::new(false).load(Ordering::SeqCst);
@@ -26,7 +26,7 @@ pub(crate) fn point() {
 #[derive(Debug)]
 pub(crate) struct Semaphore(Arc<tokio::sync::Semaphore>);
 
-/// A permit of tokio, which is released after others may have gone on.
+/// A permit of tokio. Other tasks may run before it is released.
 #[derive(Debug)]
 pub(crate) struct OwnedSemaphorePermit(Option<tokio::sync::OwnedSemaphorePermit>);
 

@@ -37,10 +37,11 @@ def build(command, names):
 
 
 @functools.cache
-def test_program(name):
+def test_programs():
+    """The programs of the tests, by name; built together."""
     names = ["state_machine", "archive", "interleavings"]
     arguments = [argument for name in names for argument in ["--test", name]]
-    return dict(zip(names, build(["test", *arguments, "--no-run"], names)))[name]
+    return dict(zip(names, build(["test", *arguments, "--no-run"], names)))
 
 
 def run(command, bug, sequences):
@@ -77,7 +78,7 @@ def sequences_of(backends, sequences_max):
     """The net of random sequences on a pair of backends, with so many sequences at most."""
 
     def net(bug, sequences):
-        passed, printed = run([test_program("state_machine"), backends], bug, min(sequences, sequences_max))
+        passed, printed = run([test_programs()["state_machine"], backends], bug, min(sequences, sequences_max))
         successes = re.search(r"successes: (\d+)", printed)
         count = int(successes.group(1)) + 1 if successes else None
         return (None, printed[-3000:]) if passed else (count, message_of(printed))
@@ -87,13 +88,13 @@ def sequences_of(backends, sequences_max):
 
 def lost_commits(bug, sequences):
     """The net of catalogs whose write-ahead log has lost its last frames."""
-    passed, printed = run([test_program("archive"), "lost_commits"], bug, sequences)
+    passed, printed = run([test_programs()["archive"], "lost_commits"], bug, sequences)
     return (None, printed[-3000:]) if passed else (1, message_of(printed))
 
 
 def interleavings(bug, sequences):
-    """The net of orders in which tasks go on: some for each sequence. Counts those of the test that has needed the fewest."""
-    passed, printed = run([test_program("interleavings"), "--test-threads", "1"], bug, sequences)
+    """The net of orders in which tasks run: some for each sequence. Counts those of the test that has needed the fewest."""
+    passed, printed = run([test_programs()["interleavings"], "--test-threads", "1"], bug, sequences)
     orders = [int(count) for count in re.findall(r"failed under order (\d+)", printed)]
     return (None, printed[-3000:]) if passed else (min(orders, default=None), message_of(printed))
 
@@ -167,7 +168,7 @@ def disk(bug, sequences):
     with tempfile.NamedTemporaryFile(mode="r") as traced:
         calls = "fsync,fdatasync,rename,renameat,renameat2"
         command = ["strace", "-f", "-y", "-qq", "-s", "4096", "-e", f"trace={calls}", "-o", traced.name]
-        passed, printed = run([*command, test_program("state_machine"), "sqlite_and_folder"], bug, 1)
+        passed, printed = run([*command, test_programs()["state_machine"], "sqlite_and_folder"], bug, 1)
         lines = traced.readlines()
     if not passed:
         return 1, message_of(printed)

@@ -173,7 +173,7 @@ fn unused(root: &Path, package: &Package) -> Result<Vec<String>> {
     for tests in ["tests", "crates/server/tests"] {
         read_code(&root.join(tests), &mut code)?;
     }
-    // It compiles files of other crates once more.
+    // It compiles source files of other crates.
     if package.name == "interleavings" {
         read_code(&root.join("crates"), &mut code)?;
     }

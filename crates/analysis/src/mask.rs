@@ -217,9 +217,8 @@ fn with_assigned_masked(cell: &str) -> String {
 /// True of a line of cells that gaps separate, one of which is a value: short cells, without the punctuation of sentences.
 fn is_row(line: &str) -> bool {
     let is_value = |cell: &str| cell.len() == 1 && cell.starts_with(|c: char| c < ' ');
-    let mut cells = line.split([GAP, TAB]).map(|cell| cell.trim_matches(' ')).peekable();
     let (mut count, mut values) = (0, 0);
-    for cell in &mut cells {
+    for cell in line.split([GAP, TAB]).map(|cell| cell.trim_matches(' ')) {
         if cell.split(' ').count() > GAP_CELL_WORDS_MAX {
             return false;
         }
@@ -857,8 +856,8 @@ impl Masker<'_> {
                 }
             }
             if self.at < run_end {
-                let letters_end = self.end_of(self.at, |byte| !byte.is_ascii_digit()).min(run_end).max(digits_end);
-                self.copy_to(letters_end);
+                let letters = self.bytes[self.at..run_end].iter().take_while(|byte| !byte.is_ascii_digit()).count();
+                self.copy_to(digits_end.max(self.at + letters));
             }
         }
     }

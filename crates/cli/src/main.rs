@@ -197,7 +197,7 @@ fn main() -> ExitCode {
     pager::finish();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // The user has seen enough.
+        // A closed pipe (`| head`) is not a failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             report(&failure);

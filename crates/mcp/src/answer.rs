@@ -16,7 +16,7 @@ pub(crate) const TOKENS_DEFAULT: u32 = 4_000;
 pub(crate) const TOKENS_MIN: u32 = 500;
 pub(crate) const TOKENS_MAX: u32 = 20_000;
 
-/// Reserved for the lines after the data: links, what was left out, how to go on. Unit: bytes.
+/// Reserved for the lines after the data: links, what was left out, how to continue. Unit: bytes.
 const CLOSING_BYTES: usize = 700;
 
 /// What every description of a tool says of its answers.

@@ -1,4 +1,4 @@
-//! Where a list goes on.
+//! Where a list continues.
 
 use std::fmt;
 

@@ -49,8 +49,8 @@ pub struct AbsenceFacts<'a> {
 }
 
 impl LogAbsence {
-    /// Why this run has no records, which is of a Route or Data Service or not, if it was collected from an upstream that has
-    /// this of its log.
+    /// Why this run has no records, if it was collected from an upstream that has this of its log. `is_long_lived`: it was
+    /// of a Route or Data Service.
     pub fn of(run: &Run, is_long_lived: bool, upstream: Option<UpstreamLog>) -> Self {
         let facts = AbsenceFacts {
             did_not_start: run.status.coarse() == RunStatus::DeployFailed || run.misfired_reason.is_some(),

@@ -14,7 +14,7 @@ pub struct Error {
     source: Option<Arc<dyn StdError + Send + Sync>>,
     /// The object that is damaged or missing.
     object: Option<Arc<str>>,
-    /// The runs whose logs could not be read for it.
+    /// The runs whose logs could not be read because of it.
     run_ids: Arc<[String]>,
 }
 
@@ -95,7 +95,7 @@ impl Error {
         self
     }
 
-    /// The same error, with the runs whose logs cannot be read for it.
+    /// The same error, with the runs whose logs cannot be read because of the object.
     pub(crate) fn of_runs(mut self, run_ids: Vec<String>) -> Self {
         self.run_ids = run_ids.into();
         self

@@ -2,16 +2,16 @@
 //! entries come late. Collectors store each entry once.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
+use runlog_model::Timestamp;
 use runlog_model::wire::tenant_audit_logs::{PAGE_LAST, TOTAL_ELEMENTS, TOTAL_PAGES};
-use runlog_model::{RunId, Timestamp};
 use runlog_store::tenant_audit_logs::TenantAuditFilter;
 use serde_json::{Value, json};
 
 use crate::clients::{Answer, Clients, DAY_MS};
+use crate::cloud::random_id;
 use crate::collectors::NAME;
-use crate::seed::{NodeRandom, Numbers};
+use crate::seed::Numbers;
 
 /// How old an entry is at most when collectors begin; they go back further. Unit: milliseconds.
 const EARLIER_MS_MAX: i64 = 28 * DAY_MS;
@@ -72,7 +72,7 @@ impl AuditLog {
     pub(crate) fn new(profile: AuditProfile, mut numbers: Numbers, now_ms: i64) -> Self {
         let mut earlier = || {
             let ms = now_ms - numbers.between(1, EARLIER_MS_MAX);
-            Entry { id: random_id(&mut numbers), ms, appears_ms: ms }
+            Entry { id: random_id(&mut numbers).to_string(), ms, appears_ms: ms }
         };
         let entries = (0..profile.earlier).map(|_| earlier()).collect();
         Self { profile, numbers, entries }
@@ -84,7 +84,7 @@ impl AuditLog {
         for number in 0..count {
             let ms = now_ms - i64::try_from(number / 2).unwrap_or_default();
             let late_ms = self.numbers.between(0, self.profile.late_ms_max);
-            let id = random_id(&mut self.numbers);
+            let id = random_id(&mut self.numbers).to_string();
             self.entries.push(Entry { id, ms, appears_ms: ms + late_ms });
         }
     }
@@ -126,10 +126,6 @@ impl AuditLog {
     pub(crate) fn entries(&self) -> BTreeMap<String, Value> {
         self.entries.iter().map(|entry| (entry.id.clone(), entry.body())).collect()
     }
-}
-
-fn random_id(numbers: &mut Numbers) -> String {
-    RunId::random(&NodeRandom(Mutex::new(numbers.fork()))).to_string()
 }
 
 impl Clients {

@@ -94,7 +94,7 @@ impl ClientAction {
 }
 
 /// What clients do, and how often, in proportion.
-pub(crate) const DEEDS: [(ClientAction, usize); 25] = [
+pub(crate) const CLIENT_ACTIONS: [(ClientAction, usize); 25] = [
     (ClientAction::Start, 4),
     (ClientAction::Push, 24),
     (ClientAction::Finish, 6),
@@ -334,9 +334,9 @@ impl Clients {
         let mut at_work = Vec::new();
         for _ in 0..clients {
             let client = self.clone();
-            let deeds = 2 + self.below(12);
+            let actions = 2 + self.below(12);
             at_work.push(tokio::spawn(async move {
-                for _ in 0..deeds {
+                for _ in 0..actions {
                     client.do_something().await;
                 }
             }));
@@ -427,7 +427,7 @@ impl Clients {
     async fn do_something(&self) {
         let runs = locked(&self.0.ledger).runs.len();
         let run = self.below(runs);
-        match self.some_deed() {
+        match self.some_action() {
             ClientAction::Start => self.start_run().await,
             ClientAction::Push => self.push_new(run).await,
             ClientAction::Finish => _ = self.finish(run).await,
@@ -513,12 +513,12 @@ impl Clients {
         }
     }
 
-    fn some_deed(&self) -> ClientAction {
+    fn some_action(&self) -> ClientAction {
         let weights = &self.0.shared.profile.weights;
         let mut at = self.below(weights.iter().sum());
-        for ((deed, _), weight) in DEEDS.iter().zip(weights) {
+        for ((action, _), weight) in CLIENT_ACTIONS.iter().zip(weights) {
             if at < *weight {
-                return *deed;
+                return *action;
             }
             at -= weight;
         }

@@ -383,7 +383,7 @@ impl Cloud {
             let appears_ms = ms + numbers.between(0, self.profile.lag_ms_max);
             records.push(Written { ms, appears_ms, text });
         }
-        // What the end of a log lacks is not noticed by whoever reads it too early.
+        // A client that fetches a log too early cannot notice that its end is missing.
         if let Some(last) = records.last_mut()
             && numbers.chance(500)
         {
@@ -826,7 +826,7 @@ fn said(run: &CloudRun, now_ms: i64) -> Value {
     said
 }
 
-/// What its history has of the runs that a search names: of those that have ended, all of them jobs.
+/// The response to a search in the history: the runs with the wanted IDs that have ended, all of which are jobs.
 fn history(state: &State, search: &[u8], now_ms: i64) -> Value {
     let search: Value = serde_json::from_slice(search).unwrap_or_default();
     let filters = search["filters"].as_array().into_iter().flatten();
@@ -910,6 +910,6 @@ fn short(path: &str) -> String {
     path.split('/').map(|part| part.get(..part.len().min(12)).unwrap_or(part)).collect::<Vec<_>>().join("/")
 }
 
-fn random_id(numbers: &mut Numbers) -> RunId {
+pub(crate) fn random_id(numbers: &mut Numbers) -> RunId {
     RunId::random(&NodeRandom(Mutex::new(numbers.fork())) as &dyn Random)
 }

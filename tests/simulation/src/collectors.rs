@@ -82,9 +82,9 @@ impl Wait for NodeWait {
 }
 
 /// Tells the upstream what collectors say of its runs.
-struct Notification(Arc<Cloud>);
+struct CloudProgress(Arc<Cloud>);
 
-impl CollectProgress for Notification {
+impl CollectProgress for CloudProgress {
     fn report(&self, event: CollectEvent<'_>) {
         match event {
             CollectEvent::Landed(id, records) => self.0.note_landed(id, Some(records)),
@@ -217,7 +217,7 @@ pub(crate) fn start(
         settings: profile.settings(folder, cloud.has_audit_logs()),
         process: format!("{node}-{life}"),
     };
-    let collector = Collector::new(store, upstream, Arc::new(Notification(Arc::clone(cloud))));
+    let collector = Collector::new(store, upstream, Arc::new(CloudProgress(Arc::clone(cloud))));
     Ok(NodeCollector { collector, life: *life, alone: tokio::sync::Mutex::default() })
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use runlog_store::{Store, StoreSettings};
 
 use crate::alerts::{self, AlertProfile, NodeAlerts};
-use crate::clients::{ClientAction, Clients, DEEDS, NodeHandle, Part};
+use crate::clients::{CLIENT_ACTIONS, ClientAction, Clients, NodeHandle, Part};
 use crate::cloud::{Cloud, CloudProfile};
 use crate::collectors::{self, CollectorProfile, Host, NodeCollector};
 use crate::locked;
@@ -99,7 +99,7 @@ impl Profile {
         let has_lake = is_alone && more.chance(LAKE_PER_MILLE);
         let peers = PeerProfile::of(&mut more);
         let collects_closely = !is_alone && more.chance(500);
-        let weight = |(deed, usual): &(ClientAction, usize), numbers: &mut Numbers| match deed.part() {
+        let weight = |(action, usual): &(ClientAction, usize), numbers: &mut Numbers| match action.part() {
             None => usual * [0, 1, 1, 4][numbers.below(4)],
             Some(Part::Cloud) if cloud.is_some() => usual * [1, 1, 4][numbers.below(3)],
             Some(Part::Sinks) if !sinks.is_empty() => *usual,
@@ -111,7 +111,7 @@ impl Profile {
             nodes: 1 + numbers.below(OUTSIDE),
             runs: [1, 2, 5][numbers.below(3)],
             // A seed does a few kinds of things often: what meets rarely otherwise then meets.
-            weights: DEEDS.iter().map(|deed| weight(deed, numbers)).collect(),
+            weights: CLIENT_ACTIONS.iter().map(|action| weight(action, numbers)).collect(),
             has_past: numbers.chance(500),
             is_cluster,
             page_records_max: [3, 7, 20, 60][numbers.below(4)],

@@ -566,9 +566,9 @@ impl Peers {
             if state.recorded.get(&(to.clone(), id.clone())).is_some_and(|at| *at < begun) {
                 self.schedule.violation(format!("alert {id} is sent to {to} again, which was recorded as delivered"));
             }
-            // A destination that has a message takes another one with its id for the same.
-            let of_before = state.told.iter().find(|before| before.to == *to && before.id == *id);
-            if let Some(run) = of_before.and_then(|before| runs.iter().find(|run| !before.runs.contains(run))) {
+            // A destination treats a message with the id of an earlier one as a repetition.
+            let earlier = state.told.iter().find(|before| before.to == *to && before.id == *id);
+            if let Some(run) = earlier.and_then(|before| runs.iter().find(|run| !before.runs.contains(run))) {
                 self.schedule.violation(format!("{to} is told of run {run} under the id {id} of an earlier message"));
             }
             let is_other = |other: &&Notification| other.to == *to && other.is_end == *is_end && other.id != *id;

@@ -363,9 +363,9 @@ fn without_wrappers(line: &str) -> &str {
 
 /// The last telling message of `'Type=…,Message=…,Source=…,''Type=…,Message=…,Source=…`, as Azure writes a chain.
 fn innermost_property(line: &str) -> Option<&str> {
-    let starts = line.match_indices(",Message=").map(|(start, label)| start + label.len());
-    let messages = starts.filter_map(|start| line[start..].split_once(",Source=").map(|(message, _)| message));
-    messages.filter(|message| weigh(message).weight == Weight::Telling).last()
+    let starts = line.rmatch_indices(",Message=").map(|(start, label)| start + label.len());
+    let mut messages = starts.filter_map(|start| line[start..].split_once(",Source=").map(|(message, _)| message));
+    messages.find(|message| weigh(message).weight == Weight::Telling)
 }
 
 /// `tDBInput_1 - …` without its component.

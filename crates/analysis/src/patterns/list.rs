@@ -84,19 +84,22 @@ fn fold_groups(words: &mut [Cow<'_, str>], start: usize, length: usize) -> Optio
 type Find = for<'s> fn(&'s str) -> Vec<List<'s>>;
 
 fn folded<'a>(shapes: Vec<Cow<'a, str>>, find: Find) -> Vec<Cow<'a, str>> {
-    let found: Vec<Vec<List<'_>>> = shapes.iter().map(|shape| find(shape)).collect();
-    let with_lists = || shapes.iter().zip(&found).map(|(shape, lists)| (frame_of(shape, lists), lists));
-    let mut frames: HashMap<String, Vec<Elements>> = HashMap::new();
-    for (frame, lists) in with_lists().filter(|(_, lists)| !lists.is_empty()) {
+    let with_frame = |shape| {
+        let lists = find(shape);
+        (frame_of(shape, &lists), lists)
+    };
+    let found: Vec<(String, Vec<List<'_>>)> = shapes.iter().map(|shape| with_frame(shape)).collect();
+    let mut frames: HashMap<&str, Vec<Elements>> = HashMap::new();
+    for (frame, lists) in found.iter().filter(|(_, lists)| !lists.is_empty()) {
         let ours = frames.entry(frame).or_insert_with(|| vec![Elements::default(); lists.len()]);
         ours.iter_mut().zip(lists).for_each(|(ours, list)| ours.add(list));
     }
-    let texts_of = |(frame, lists): (String, &Vec<List<'_>>)| -> Texts {
-        let of_frame = frames.get(&frame).into_iter().flatten();
+    let texts_of = |(frame, lists): &(String, Vec<List<'_>>)| -> Texts {
+        let of_frame = frames.get(frame.as_str()).into_iter().flatten();
         let text_of = |(list, ours): (&List<'_>, &Elements)| Some((list.place.clone(), ours.text_for(list)?));
         lists.iter().zip(of_frame).filter_map(text_of).collect()
     };
-    let texts: Vec<Texts> = with_lists().map(texts_of).collect();
+    let texts: Vec<Texts> = found.iter().map(texts_of).collect();
     let filled = filled(&shapes, &texts);
     let folded = |(shape, texts): (Cow<'a, str>, Texts)| -> Cow<'a, str> {
         if !texts.is_empty() {

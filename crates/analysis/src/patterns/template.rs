@@ -35,30 +35,33 @@ pub(crate) fn templates_of(shapes: &[&str]) -> Vec<Template> {
         let_words_vary(&mut lines);
         absorb(&mut lines);
     }
-    let known: HashSet<String> = lines.iter().map(Line::key).collect();
-    let keys_and_pieces: Vec<(String, Vec<Cow<'_, str>>)> = lines.iter().map(|line| in_plural(line, &known)).collect();
+    let keys: Vec<String> = lines.iter().map(Line::key).collect();
+    let known: HashSet<&str> = keys.iter().map(String::as_str).collect();
+    let keys_and_pieces: Vec<(Cow<'_, str>, Vec<Cow<'_, str>>)> =
+        lines.iter().zip(&keys).map(|(line, key)| in_plural(line, key, &known)).collect();
     let mut joined: HashMap<&str, Vec<String>> = HashMap::new();
     for (key, pieces) in &keys_and_pieces {
-        match joined.get_mut(key.as_str()) {
+        match joined.get_mut(&**key) {
             Some(ours) => ours.iter_mut().zip(pieces).for_each(|(ours, piece)| join_piece(ours, piece)),
             None => _ = joined.insert(key, pieces.iter().map(|piece| piece.clone().into_owned()).collect()),
         }
     }
     let shapes: HashMap<&str, String> = joined.into_iter().map(|(key, pieces)| (key, pieces.concat())).collect();
-    keys_and_pieces.iter().map(|(key, _)| Template { key: key.clone(), shape: shapes[key.as_str()].clone() }).collect()
+    let template = |key: &str| Template { key: key.to_owned(), shape: shapes[key].clone() };
+    keys_and_pieces.iter().map(|(key, _)| template(key)).collect()
 }
 
 /// The key and the pieces of a line. `1 row` is of the same statement as `2 rows` if that occurs as well.
-fn in_plural<'l>(line: &'l Line<'_>, known: &HashSet<String>) -> (String, Vec<Cow<'l, str>>) {
+fn in_plural<'l>(line: &'l Line<'_>, key: &'l str, known: &HashSet<&str>) -> (Cow<'l, str>, Vec<Cow<'l, str>>) {
     let mut pieces: Vec<Cow<'_, str>> = line.pieces().map(Cow::Borrowed).collect();
-    let mut key = line.key();
+    let mut key = Cow::Borrowed(key);
     for position in line.counted_words() {
         let place = 2 * position + 1;
         for plural in plurals_of(&pieces[place]) {
             let singular = std::mem::replace(&mut pieces[place], Cow::Owned(plural));
             let other = line.key_of(&pieces);
-            if known.contains(&other) {
-                key = other;
+            if known.contains(other.as_str()) {
+                key = Cow::Owned(other);
                 break;
             }
             pieces[place] = singular;

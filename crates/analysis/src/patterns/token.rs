@@ -405,9 +405,8 @@ fn join_objects(line: &str, tokens: &mut Vec<Token>) {
         if line[..place.start].ends_with("=[")
             && let Some(end) = closing_end(line, place.start - 1)
         {
-            tokens[at] = Token { place: place.start - 1..end, kind: Kind::Value };
-            let inside = tokens[at + 1..].iter().take_while(|token| token.place.end <= end).count();
-            tokens.drain(at + 1..at + 1 + inside);
+            tokens[at] = Token { place: place.start - 1..place.end, kind: Kind::Value };
+            extend_to(tokens, at, end);
         }
         let place = tokens[at].place.clone();
         let assigned = line[..place.start].trim_end_matches(' ').ends_with('=');
@@ -416,12 +415,17 @@ fn join_objects(line: &str, tokens: &mut Vec<Token>) {
             && opens
             && let Some(end) = closing_end(line, place.end)
         {
-            tokens[at].place.end = end;
-            let inside = tokens[at + 1..].iter().take_while(|token| token.place.end <= end).count();
-            tokens.drain(at + 1..at + 1 + inside);
+            extend_to(tokens, at, end);
         }
         at += 1;
     }
+}
+
+/// Extends a token to `end`, with the tokens up to there in it.
+fn extend_to(tokens: &mut Vec<Token>, at: usize, end: usize) {
+    tokens[at].place.end = end;
+    let inside = tokens[at + 1..].iter().take_while(|token| token.place.end <= end).count();
+    tokens.drain(at + 1..at + 1 + inside);
 }
 
 /// Where the bracket that opens at `at` is closed.

@@ -122,14 +122,12 @@ pub(crate) fn plan_executions(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Sinks whose name begins with a text. Only administrators may list them.
 pub(crate) fn sinks(current: &OsStr) -> Vec<CompletionCandidate> {
-    names(current, async |client| named_in(&client.read(&["runlog", "v1", "sinks"], &[]).await?, "/", "name"))
+    names(current, async |client| named_in(&client.read(&["runlog", "v1", "sinks"], &[]).await?, ""))
 }
 
 /// Upstreams whose name begins with a text. Only administrators may list them.
 pub(crate) fn upstreams(current: &OsStr) -> Vec<CompletionCandidate> {
-    names(current, async |client| {
-        named_in(&client.read(&["runlog", "v1", "collection"], &[]).await?, "/upstreams", "name")
-    })
+    names(current, async |client| named_in(&client.read(&["runlog", "v1", "collection"], &[]).await?, "/upstreams"))
 }
 
 /// The statuses of runs.
@@ -182,17 +180,17 @@ async fn runs_beginning(client: &Client, text: &str) -> Result<Vec<(String, Stri
     Ok(fitting.map(|it| (it.run.run_id.to_string(), help(&it))).collect())
 }
 
-/// The runs whose ID begins with these digits; none if they are no digits.
+/// The runs whose ID begins with a text, which are not requested if it cannot be the beginning of an ID.
 async fn runs_if_digits(client: &Client, text: &str) -> Result<Vec<(String, String)>> {
     let is_digits = !text.is_empty() && text.chars().all(|one| one.is_ascii_hexdigit() || one == '-');
     if is_digits { runs_beginning(client, text).await } else { Ok(Vec::new()) }
 }
 
-/// The values of a field of the items of a list in JSON.
-fn named_in(json: &[u8], list: &str, field: &str) -> Result<Vec<(String, String)>> {
+/// The names of the items of a list in JSON, at this JSON pointer.
+fn named_in(json: &[u8], list: &str) -> Result<Vec<(String, String)>> {
     let answer: Value = serde_json::from_slice(json).unwrap_or_default();
-    let items = if list == "/" { answer.as_array() } else { answer.pointer(list).and_then(Value::as_array) };
-    let names = items.into_iter().flatten().filter_map(|item| item[field].as_str());
+    let items = answer.pointer(list).and_then(Value::as_array);
+    let names = items.into_iter().flatten().filter_map(|item| item["name"].as_str());
     Ok(names.map(|name| (name.to_owned(), String::new())).collect())
 }
 

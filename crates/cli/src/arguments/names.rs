@@ -63,8 +63,18 @@ pub(crate) struct UserRef(String);
 impl RunRef {
     /// The ID; the service is asked only if it is not whole.
     pub(crate) async fn resolve(&self, client: &Client) -> Outcome<RunId> {
+        match self {
+            Self::Id(id) => Ok(*id),
+            Self::Prefix(prefix) => self.find(client).await?.ok_or_else(|| {
+                Failure::new(Exit::NotFound, format!("no run that you may view has an ID that begins with {prefix}"))
+            }),
+        }
+    }
+
+    /// The ID, or the ID of the only run whose ID begins with this, if there is one.
+    pub(crate) async fn find(&self, client: &Client) -> Outcome<Option<RunId>> {
         let prefix = match self {
-            Self::Id(id) => return Ok(*id),
+            Self::Id(id) => return Ok(Some(*id)),
             Self::Prefix(prefix) => prefix,
         };
         let query = [("idPrefix", prefix.to_string()), ("limit", (CANDIDATES_SHOWN + 1).to_string())];
@@ -81,11 +91,8 @@ impl RunRef {
             .map(|it| format!("{} of {}, {}", it.run.run_id, it.task_name, it.run.trigger_timestamp.to_seconds_text()))
             .collect();
         match found.items.as_slice() {
-            [run] => Ok(run.run.run_id),
-            [] => Err(Failure::new(
-                Exit::NotFound,
-                format!("no run that you may view has an ID that begins with {prefix}"),
-            )),
+            [run] => Ok(Some(run.run.run_id)),
+            [] => Ok(None),
             _ => Err(ambiguous(&format!("{prefix} is the beginning of several IDs"), &candidates)),
         }
     }
@@ -149,31 +156,27 @@ impl RunOrTaskRef {
         if let Ok(run) = self.0.parse() {
             return Ok(RunOrTask::Run(run));
         }
-        let task = TaskRef(self.0.clone());
-        let found = match self.0.parse() {
-            Ok(id) => Some(id),
-            Err(_) => task.find(client).await?,
-        };
-        if let Some(task) = found {
+        if let Ok(task) = self.0.parse() {
             return Ok(RunOrTask::Task(task));
         }
-        if let Ok(prefix) = self.0.parse() {
-            match RunRef::Prefix(prefix).resolve(client).await {
-                Err(failure) if failure.exit == Exit::NotFound => {}
-                found => return found.map(RunOrTask::Run),
-            }
+        let task = TaskRef(self.0.clone());
+        let tasks = task.candidates(client).await?;
+        if let Some(task) = task.find_in(&tasks)? {
+            return Ok(RunOrTask::Task(task));
         }
-        match task.find_abbreviated(client).await? {
-            Some(task) => Ok(RunOrTask::Task(task)),
-            None => Err(Failure::new(
-                Exit::NotFound,
-                format!(
-                    "no task that you may view has a name that begins with {:?}, and no run an ID; `runlog tasks` and \
-                     `runlog runs` list them",
-                    self.0
-                ),
-            )),
+        if let Ok(prefix) = self.0.parse()
+            && let Some(run) = RunRef::Prefix(prefix).find(client).await?
+        {
+            return Ok(RunOrTask::Run(run));
         }
+        task.find_abbreviated_in(&tasks)?.map(RunOrTask::Task).ok_or_else(|| {
+            let message = format!(
+                "no task that you may view has a name that begins with {0:?}, and no run has an ID that begins with {0:?}; \
+                 `runlog tasks` and `runlog runs` list them",
+                self.0
+            );
+            Failure::new(Exit::NotFound, message)
+        })
     }
 }
 
@@ -216,11 +219,16 @@ impl TaskRef {
     /// The same, or else the ID of the only task whose name begins with this, if there is one.
     pub(crate) async fn find_abbreviated(&self, client: &Client) -> Outcome<Option<TaskId>> {
         let tasks = self.candidates(client).await?;
-        if let Some(task) = self.find_in(&tasks)? {
-            return Ok(Some(task));
+        match self.find_in(&tasks)? {
+            Some(task) => Ok(Some(task)),
+            None => self.find_abbreviated_in(&tasks),
         }
+    }
+
+    fn find_abbreviated_in(&self, tasks: &[TaskItem]) -> Outcome<Option<TaskId>> {
         let found = tasks.iter().map(|task| (task.executable, path_of_task(task)));
-        the_only("tasks", &self.0, found.filter(|(_, path)| is_abbreviated(&self.0, path)).collect())
+        let found: Vec<_> = found.filter(|(_, path)| is_abbreviated(&self.0, path)).collect();
+        the_only(&format!("tasks whose name begins with {:?}", self.0), &found)
     }
 
     fn find_in(&self, tasks: &[TaskItem]) -> Outcome<Option<TaskId>> {
@@ -298,8 +306,8 @@ impl WorkspaceRef {
             return Ok(Some(id));
         }
         let found = workspaces.iter().map(|workspace| (workspace.id, path_of_workspace(workspace)));
-        let found = found.filter(|(_, path)| is_abbreviated(&self.0, path));
-        the_only("workspaces", &self.0, found.collect())
+        let found: Vec<_> = found.filter(|(_, path)| is_abbreviated(&self.0, path)).collect();
+        the_only(&format!("workspaces whose name begins with {:?}", self.0), &found)
     }
 
     fn find_in(&self, workspaces: &[WorkspaceBody]) -> Outcome<Option<WorkspaceId>> {
@@ -433,30 +441,19 @@ fn the_one<I: Copy + Display, const N: usize>(
     if found.iter().any(|(_, path)| is_named_exactly(text, path)) {
         found.retain(|(_, path)| is_named_exactly(text, path));
     }
-    match found.as_slice() {
-        [] => Ok(None),
-        [(id, _)] => Ok(Some(*id)),
-        _ => {
-            let candidates: Vec<_> = found.iter().map(|(id, path)| format!("{id}  {}", path.join("/"))).collect();
-            Err(ambiguous(&format!("there are several {what} named {text:?}"), &candidates))
-        }
-    }
+    the_only(&format!("{what} named {text:?}"), &found)
 }
 
-/// The only one of those whose name begins with a text, each an ID and a path; none if there are none.
+/// The only one, each an ID and a path; none if there are none.
 ///
 /// `Usage`: there are several.
-fn the_only<I: Copy + Display, const N: usize>(
-    what: &str,
-    text: &str,
-    found: Vec<(I, [&str; N])>,
-) -> Outcome<Option<I>> {
-    match found.as_slice() {
+fn the_only<I: Copy + Display, const N: usize>(description: &str, found: &[(I, [&str; N])]) -> Outcome<Option<I>> {
+    match found {
         [] => Ok(None),
         [(id, _)] => Ok(Some(*id)),
         _ => {
             let candidates: Vec<_> = found.iter().map(|(id, path)| format!("{id}  {}", path.join("/"))).collect();
-            Err(ambiguous(&format!("there are several {what} whose name begins with {text:?}"), &candidates))
+            Err(ambiguous(&format!("there are several {description}"), &candidates))
         }
     }
 }

@@ -97,9 +97,7 @@ async fn path_of(client: &Client, args: &OpenArgs) -> Outcome<String> {
 /// What a text names: a task, whose name may contain a `#`, or a run, and a line of it.
 async fn subject_of(client: &Client, text: &str) -> Outcome<(RunOrTask, Option<u64>)> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    if text.contains('#')
-        && let Ok(LineReference { run, line: Some(line) }) = text.parse()
-    {
+    if let Ok(LineReference { run, line: Some(line) }) = text.parse() {
         return Ok((RunOrTask::Run(run.resolve(client).await?), Some(line)));
     }
     let subject: RunOrTaskRef = text.parse().map_err(usage)?;

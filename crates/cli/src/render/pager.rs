@@ -11,7 +11,7 @@ use crate::system::environment;
 /// Where results go.
 static OUTPUT: Mutex<Output> = Mutex::new(Output::Direct);
 
-/// True if the user wants no pager.
+/// True if there is no pager: the user wants none, or standard output is no terminal.
 static IS_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// What less does unless LESS says otherwise: it ends if everything fits on the screen, shows colours, and leaves its text
@@ -48,12 +48,12 @@ struct RunningPager {
 #[derive(Debug)]
 pub(super) struct Paged;
 
-/// Uses no pager.
+/// Results go directly to standard output from now on.
 pub(super) fn refuse() {
     IS_REFUSED.store(true, Ordering::Relaxed);
 }
 
-/// Begins a result that goes to the pager if it is longer than the screen. Standard output must be a terminal.
+/// Begins a result that goes to the pager if it is longer than the screen.
 ///
 /// The pager is the command in `RUNLOG_PAGER` or `PAGER`, or `less`; there is none if that is empty, or cannot be started.
 pub(crate) fn begin() {
@@ -72,7 +72,7 @@ pub(super) fn show_held() {
     }
 }
 
-/// True if nothing of the result has been shown or kept yet, as far as that is known.
+/// True if no part of the result is held or in the pager. What was written directly is not known here.
 pub(crate) fn has_nothing() -> bool {
     match &*output() {
         Output::Direct => true,

@@ -36,7 +36,7 @@ static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 impl PreferenceArgs {
     /// Applies them to the whole program. Once only, before anything is written. A result that may be long goes to a pager
-    /// if it is.
+    /// if it is longer than the screen.
     pub(crate) fn apply(self, may_be_long: bool) {
         if self.no_pager || !Stream::Result.is_terminal() {
             pager::refuse();

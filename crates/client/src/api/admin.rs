@@ -26,7 +26,7 @@ pub enum PermissionHolder<'a> {
     ServiceAccount(&'a str),
 }
 
-/// What a service tells only of a single task, as far as it does.
+/// What a service returns only for a single task, as far as it does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskDescription {
     /// Version.
@@ -114,7 +114,7 @@ impl Client {
         self.get_json(&["orchestration", "executables", "tasks", &id.to_string()], &[]).await
     }
 
-    /// What a service tells only of a single task: `GET /orchestration/executables/tasks/{id}`. It gives way to all other
+    /// What a service returns only for a single task: `GET /orchestration/executables/tasks/{id}`. It gives way to all other
     /// requests.
     pub async fn task_description(&self, id: TaskId) -> Result<TaskDescription> {
         let path = ["orchestration", "executables", "tasks", &id.to_string()];

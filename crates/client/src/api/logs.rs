@@ -38,7 +38,7 @@ pub struct GeneratedPage {
     pub token: SecretString,
     /// What the service says of its size; a count of records, or of bytes.
     pub size: Option<u64>,
-    /// The end of the next page, as the service wrote it; none on the last page, or if the service does not say it.
+    /// The end of the next page, as the service wrote it; none on the last page, or if the service does not return it.
     pub next_end: Option<String>,
     /// Whether older records remain (206).
     pub is_partial: bool,
@@ -107,6 +107,13 @@ impl Client {
         let call = self.request(Method::POST, &["monitoring", "executions", &id, "logs", "status"], &[]);
         let answer = self.send(call.with_body(content_type, Bytes::from(body)).repeatable().question()).await?;
         status_of(&answer)
+    }
+}
+
+impl GeneratedPage {
+    /// True if older records remain, and the service has not returned the end of their page.
+    pub fn has_unnamed_next(&self) -> bool {
+        self.is_partial && self.next_end.is_none()
     }
 }
 

@@ -17,7 +17,7 @@ pub struct RequestedPage {
     pub page: GeneratedPage,
 }
 
-/// The end of the page after one whose oldest record has this time and whose end was `last`, if the service does not say it.
+/// The end of the page after one whose oldest record has this time and whose end was `last`, for services that do not return it.
 ///
 /// Records of the oldest instant may be on both pages, and services may read times to the second only, so that the next whole
 /// second is tried first. Where that does not go back in time, ends of fewer instants of this page follow, and at last one
@@ -58,7 +58,7 @@ impl PageWalk {
         Ok(walk)
     }
 
-    /// Asks for the next page. None when the last one was complete, or if the service has not said where it ends.
+    /// Asks for the next page. None when the last one was complete, or if the service did not return the end of the next one.
     pub async fn next(&mut self) -> Result<Option<RequestedPage>> {
         let Some(request) = self.next.take() else { return Ok(None) };
         let page = self.client.generate(&request).await?;

@@ -54,8 +54,8 @@ pub(super) struct RequestQueue {
 pub(super) type QueuePosition = (Urgency, u64);
 
 impl TurnQueue {
-    /// Waits for the turn of a request. The pace is asked for as often as the request looks whether it may go; without one,
-    /// it goes at once. `now` is in epoch milliseconds.
+    /// Waits for the turn of a request. `pace_at` returns the pace at a time, in epoch milliseconds, and is called after each
+    /// wait; without a pace, the request goes at once.
     pub(crate) async fn take(
         &self,
         urgency: Urgency,
@@ -81,7 +81,7 @@ impl TurnQueue {
         self.turns().sent.iter().filter(|at| **at > time).count()
     }
 
-    /// True if requests wait that something waits for.
+    /// True if requests wait for their turn that something waits for.
     pub(crate) fn is_contended(&self) -> bool {
         self.turns().waiting.iter().any(|(urgency, _)| *urgency != Urgency::Background)
     }
@@ -93,7 +93,7 @@ impl TurnQueue {
 }
 
 impl RequestQueue {
-    /// A request comes and waits.
+    /// Adds a request to those that wait.
     pub(super) fn enqueue(&mut self, urgency: Urgency) -> QueuePosition {
         let place = (urgency, self.next);
         self.next += 1;

@@ -42,8 +42,8 @@ pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: QuerySql
             rows.len()
         )),
         (true, _) => text.note(format!(
-            "{shown} rows are shown; the result has more, or was cut off. Aggregate, select fewer columns, use LIMIT, or go on \
-             with OFFSET {shown} and the same ORDER BY."
+            "{shown} rows are shown; the result has more, or was cut off. Aggregate, select fewer columns, use LIMIT, or \
+             continue with OFFSET {shown} and the same ORDER BY."
         )),
     }
     if let Some(link) = context.link("sql") {

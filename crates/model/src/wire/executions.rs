@@ -199,7 +199,7 @@ pub struct ExecutionFields {
 
 impl From<&Run> for ExecutionFields {
     fn from(run: &Run) -> Self {
-        // A client that waits for the end of a run takes its log for whole then, which may still be collected.
+        // A client that waits for the end of a run fetches its log then, and would miss what is still being collected.
         let is_over = run.final_since.is_some() || !run.status.coarse().is_final();
         let status = if is_over { run.status } else { ExecutionStatus::Starting };
         Self {

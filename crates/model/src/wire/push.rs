@@ -151,8 +151,7 @@ pub struct StoredLines {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
     /// Number of values that were changed: texts with invalid characters (unpaired surrogates, bytes that are not
-    /// UTF-8, raw
-    /// control characters), numbers that JSON readers would change, and fields that occurred more than once.
+    /// UTF-8, raw control characters), numbers that JSON readers would change, and fields that occurred more than once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
     /// Number of lines and elements that were not stored because they are not records.
@@ -187,8 +186,7 @@ pub struct StoredEvents {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Number of values that were changed: texts with invalid characters (unpaired surrogates, bytes that are not
-    /// UTF-8, raw
-    /// control characters), numbers that JSON readers would change, and fields that occurred more than once.
+    /// UTF-8, raw control characters), numbers that JSON readers would change, and fields that occurred more than once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
     /// Number of events whose time could not be parsed: they have their time of arrival, and keep the original value in

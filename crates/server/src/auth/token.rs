@@ -45,7 +45,7 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
 
 impl Argument for Authenticated {}
 
-/// The caller of a request whose connection goes on for long, and what it has shown for it, to be checked again.
+/// The caller of a request with a long-lived connection, and its credentials, which are checked again.
 #[derive(Clone)]
 pub(crate) struct StreamCaller {
     caller: Caller,

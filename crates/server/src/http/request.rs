@@ -13,8 +13,9 @@ use futures::FutureExt;
 use runlog_model::wire::error::ErrorBody;
 use runlog_model::wire::logs::PACE_HEADER;
 use runlog_model::{Clock, Random, error_chain};
-use serde_json::json;
+use serde::Serialize;
 use tracing::{error, info, warn};
+use utoipa::ToSchema;
 
 use crate::http::connections::ProxiedAddress;
 use crate::http::error::{ApiError, ApiResult};
@@ -63,6 +64,39 @@ pub(crate) struct IcebergErrorType(pub(crate) &'static str);
 /// In the extensions of a response: its error has the form of OAuth 2.0, and has this code there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OauthErrorCode(pub(crate) &'static str);
+
+/// The body of an error of the catalog for lakehouses. Source: `IcebergErrorResponse` of the REST catalog of Apache Iceberg.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IcebergErrorBody {
+    #[schema(inline)]
+    error: IcebergErrorModel,
+}
+
+/// What [`IcebergErrorBody`] contains.
+#[derive(Debug, Serialize, ToSchema)]
+struct IcebergErrorModel {
+    /// What happened, and what to do next.
+    message: String,
+    /// The type of the error, such as `NoSuchTableException`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The HTTP status.
+    code: u16,
+}
+
+/// The body of an error of OAuth 2.0. Source: RFC 6749, 5.2.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OauthErrorBody {
+    /// The code of the error, such as `invalid_client`.
+    error: &'static str,
+    /// What happened.
+    error_description: String,
+}
+
+/// True for the paths whose errors have the form of an Iceberg catalog.
+pub(crate) fn is_of_iceberg(path: &str) -> bool {
+    path.starts_with("/iceberg/")
+}
 
 /// The type of an error in an Iceberg catalog, if its handler names none.
 fn iceberg_error_type(status: StatusCode) -> &'static str {
@@ -163,7 +197,7 @@ pub(crate) async fn handle_request(
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
     let mut request = request;
-    let is_of_iceberg = request.uri().path().starts_with("/iceberg/");
+    let is_of_iceberg = is_of_iceberg(request.uri().path());
     let hosts = hosts(&request);
     name_host(&mut request);
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -268,11 +302,11 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
         _ if without_body => ().into_response(),
         _ if is_plain_text => plain_text(problem).into_response(),
         (Some(OauthErrorCode(code)), _) => {
-            Json(json!({ "error": code, "error_description": problem.message })).into_response()
+            Json(OauthErrorBody { error: code, error_description: problem.message.clone() }).into_response()
         }
         (None, Some(IcebergErrorType(kind))) => {
-            let code = problem.status.as_u16();
-            Json(json!({ "error": { "message": plain_text(problem), "type": kind, "code": code } })).into_response()
+            let error = IcebergErrorModel { message: plain_text(problem), kind, code: problem.status.as_u16() };
+            Json(IcebergErrorBody { error }).into_response()
         }
         (None, None) => Json(body).into_response(),
     };

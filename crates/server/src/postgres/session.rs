@@ -421,11 +421,8 @@ impl Session {
     async fn send_rows(&mut self, running: &mut Running, text: &str, rows_max: u64) -> SessionResult<(u64, bool)> {
         let mut rows = 0;
         while rows < rows_max {
-            if !running.has_row_now() {
-                let next = uninterrupted(&mut self.connection, &self.state, running.has_row()).await?;
-                if !next.map_err(|error| Report::of_query(&error, text))? {
-                    return Ok((rows, true));
-                }
+            if !self.has_row(running, text).await? {
+                return Ok((rows, true));
             }
             running.put_row(&mut self.connection.output).map_err(|error| Report::of_query(&error, text))?;
             rows += 1;
@@ -437,17 +434,20 @@ impl Session {
     /// Passes over at most so many rows; returns their number.
     async fn skip_rows(&mut self, running: &mut Running, text: &str, rows_max: u64) -> SessionResult<u64> {
         let mut rows = 0;
-        while rows < rows_max {
-            if !running.has_row_now() {
-                let next = uninterrupted(&mut self.connection, &self.state, running.has_row()).await?;
-                if !next.map_err(|error| Report::of_query(&error, text))? {
-                    break;
-                }
-            }
+        while rows < rows_max && self.has_row(running, text).await? {
             running.skip_row();
             rows += 1;
         }
         Ok(rows)
+    }
+
+    /// Waits for the next row; false if there is none.
+    async fn has_row(&mut self, running: &mut Running, text: &str) -> SessionResult<bool> {
+        if running.has_row_now() {
+            return Ok(true);
+        }
+        let next = uninterrupted(&mut self.connection, &self.state, running.has_row()).await?;
+        Ok(next.map_err(|error| Report::of_query(&error, text))?)
     }
 
     async fn copy(

@@ -11,6 +11,7 @@ use utoipa::openapi::{
 
 use runlog_model::wire::ErrorBody;
 
+use crate::http::request::{IcebergErrorBody, is_of_iceberg};
 use crate::routes::{Access, Route, routes};
 
 /// The groups of the API, in the order of the description.
@@ -55,6 +56,7 @@ pub fn document() -> OpenApi {
     let basic = SecurityScheme::Http(Http::new(HttpAuthScheme::Basic));
     components = components
         .schema("ErrorBody", ErrorBody::schema())
+        .schema("IcebergErrorBody", IcebergErrorBody::schema())
         .security_scheme("token", bearer)
         .security_scheme("clientSecret", basic);
     let mut info = Info::new("Runlog", env!("CARGO_PKG_VERSION"));
@@ -116,13 +118,14 @@ fn complete(operation: &mut Operation, route: &Route) {
     if operation.request_body.is_some() {
         refusals.extend([(408, "Timeout while receiving the body"), (413, "The body is too large")]);
     }
+    let schema = if is_of_iceberg(&route.path) { "IcebergErrorBody" } else { "ErrorBody" };
     for (status, text) in refusals {
-        operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(text)));
+        operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(text, schema)));
     }
 }
 
-fn refusal(text: &str) -> Response {
-    let schema = RefOr::Ref(Ref::from_schema_name("ErrorBody"));
+fn refusal(text: &str, schema: &str) -> Response {
+    let schema = RefOr::Ref(Ref::from_schema_name(schema));
     let content = ContentBuilder::new().schema(Some(schema)).build();
     ResponseBuilder::new().description(text).content("application/json", content).build()
 }

@@ -31,6 +31,9 @@ async fn every_route_is_described_once_with_how_it_refuses() {
         assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{id} says nothing");
         let refuses = |status: &str| operation["responses"][status]["content"]["application/json"].is_object();
         assert!(refuses("500"), "{id}");
+        let form = if route.path.starts_with("/iceberg/") { "IcebergErrorBody" } else { "ErrorBody" };
+        let schema = &operation["responses"]["500"]["content"]["application/json"]["schema"]["$ref"];
+        assert_eq!(*schema, format!("#/components/schemas/{form}"), "{id}");
         let needs_token = matches!(route.access, runlog_server::Access::Token | runlog_server::Access::Administrator);
         use runlog_server::Access::{ClientSecret, SignIn, TokenInBody};
         let trades = matches!(route.access, ClientSecret | TokenInBody | SignIn);

@@ -1,7 +1,7 @@
 //! The queue of a group commit: values that wait to be committed together, and who waits for each.
 //!
-//! Each value comes with a task of its own that commits one group, whatever is in it. So there are never fewer attempts to
-//! come than values that wait, whichever of them a group has taken.
+//! Each value comes with a task of its own that commits one group, whichever values are in it. So there are never fewer tasks
+//! that have not taken their group than values that wait.
 
 use runlog_model::planted;
 

@@ -54,15 +54,15 @@ impl MemoryReservation {
         self.steps().saturating_mul(self.step_bytes)
     }
 
-    /// Reserves memory for this number of bytes in all; false if it is not free.
+    /// Reserves memory for this number of bytes in total; false if it is not free.
     pub fn try_grow(&mut self, bytes: usize) -> bool {
         let missing = self.missing_steps(bytes);
         missing == 0 || self.add(Arc::clone(&self.free).try_acquire_many_owned(missing).ok())
     }
 
-    /// Reserves memory for this number of bytes in all, and waits until it is free; false if that takes too long.
+    /// Reserves memory for this number of bytes in total, and waits until it is free; false if that takes too long.
     ///
-    /// Two that have reserved something and wait for more may wait for each other.
+    /// Two reservations that are not empty and wait for more may wait for each other.
     pub async fn grow(&mut self, bytes: usize, wait_max: Duration) -> bool {
         let missing = self.missing_steps(bytes);
         if missing == 0 {

@@ -30,7 +30,7 @@ pub(crate) struct CommitQueue {
 /// Batches that are being received, by number, and when they were begun.
 #[derive(Debug, Default)]
 struct OpenBatches {
-    batches_in_progress: Mutex<BTreeMap<u64, Instant>>,
+    begun: Mutex<BTreeMap<u64, Instant>>,
     next: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ impl CommitQueue {
     /// Begins a batch without memory.
     pub(crate) fn begin(&self) -> BatchReservation {
         let number = self.open_batches.next.fetch_add(1, Ordering::Relaxed);
-        self.open_batches.batches_in_progress().insert(number, Instant::now());
+        self.open_batches.begun().insert(number, Instant::now());
         BatchReservation { memory: self.memory.reservation(), open_batches: Arc::clone(&self.open_batches), number }
     }
 
@@ -98,22 +98,22 @@ impl CommitQueue {
     /// True when a batch was begun a moment ago and has not arrived. Slower batches are not waited for.
     pub(super) fn expects_more_batches(&self) -> bool {
         self.open_batches
-            .batches_in_progress()
+            .begun()
             .last_key_value()
-            .is_some_and(|(_, batches_in_progress)| batches_in_progress.elapsed() < limits::BATCH_EXPECTED)
+            .is_some_and(|(_, begun_at)| begun_at.elapsed() < limits::BATCH_EXPECTED)
     }
 }
 
 impl OpenBatches {
-    fn batches_in_progress(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
-        self.batches_in_progress.lock().unwrap_or_else(PoisonError::into_inner)
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl BatchReservation {
     /// The batch has arrived and waits for its commit.
     pub(super) fn mark_received(&self) {
-        self.open_batches.batches_in_progress().remove(&self.number);
+        self.open_batches.begun().remove(&self.number);
     }
 
     /// Reserves memory for this many bytes in all; false when it is not available.
@@ -159,6 +159,6 @@ mod tests {
         quick.mark_received();
         assert!(!queue.expects_more_batches());
         drop((quick, slow));
-        assert!(queue.open_batches.batches_in_progress().is_empty());
+        assert!(queue.open_batches.begun().is_empty());
     }
 }

@@ -241,7 +241,7 @@ impl Maintenance {
             let mut forgetting = Sql::new("DELETE FROM deletions WHERE object_key IN (");
             forgetting.push_list(removed.into_iter().map(|(key, _)| key)).push(")");
             if let Err(error) = forgetting.build_query().execute(self.core.catalog().write()).await {
-                warn!(%error, "deleted objects are missing; the sweep will check them again");
+                warn!(%error, "objects were deleted, but are still listed as to be deleted; the sweep will look for them again");
             }
         }
         bytes_freed

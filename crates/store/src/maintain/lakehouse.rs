@@ -100,7 +100,7 @@ impl Maintenance {
                 let wrong = match self.core.objects().head(&Path::from(key.as_str())).await {
                     Ok(found) if found.size == bytes.saturating_as::<u64>() => continue,
                     Ok(found) => format!("has {} bytes instead of {bytes}", found.size),
-                    Err(object_store::Error::NotFound { .. }) => "is gone".to_owned(),
+                    Err(object_store::Error::NotFound { .. }) => "is missing".to_owned(),
                     Err(error) => {
                         let error = read_error(self.core.objects(), error).await;
                         if error.kind() != ErrorKind::Corrupt {

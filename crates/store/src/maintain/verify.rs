@@ -197,7 +197,7 @@ impl Maintenance {
             Err(object_store::Error::NotFound { .. }) if planted::is("verify-overlooks-lost-objects") => {
                 return Ok(None);
             }
-            Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
+            Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is missing".to_owned())),
             Err(error) => return self.unreadable(error).await,
         };
         let (mut stream, mut digest, mut bytes) = (object.into_stream(), Sha256::new(), 0_u64);

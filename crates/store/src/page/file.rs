@@ -415,7 +415,7 @@ impl PageReader {
                 let Some(length) = again.zstd_bytes else { return Ok(None) };
                 Ok(Some((length, with_first_bytes(again.zstd()).await?)))
             }
-            with_first_bytes => Ok(Some((length, with_first_bytes?))),
+            bytes => Ok(Some((length, bytes?))),
         }
     }
 
@@ -475,7 +475,7 @@ impl PageReader {
             Err(error) => match self.stored_length().await? {
                 Some(length) if length == stored_bytes(&self.frames) => return Err(self.unreadable(error).await),
                 Some(_) => return Err(self.damaged("is not as long as it was written")),
-                None => return Err(self.damaged("is gone")),
+                None => return Err(self.damaged("is missing")),
             },
         };
         let is_intact = stored.len() == part.frame.stored as usize

@@ -777,29 +777,26 @@ impl Collection {
 
     /// Returns those of these runs whose complete log is in the archive.
     pub async fn landed_among(&self, upstream: &str, runs: &[RunId]) -> Result<Vec<RunId>> {
-        let mut landed = Vec::new();
-        for some in runs.chunks(LOOKUP_BATCH) {
-            let mut looking = Sql::new("SELECT run_id FROM collected_runs WHERE state = 'landed' AND upstream = ");
-            looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
-            looking.push_list(some.iter().map(ToString::to_string)).push(")");
-            let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
-            landed.extend(some.iter().filter(|run| ids.contains(&(run.to_string(),))));
-        }
-        Ok(landed)
+        let landed = self.among(upstream, runs, "state = 'landed'").await?;
+        Ok(runs.iter().copied().filter(|run| landed.contains(run)).collect())
     }
 
     /// Returns which of these runs are known to have ended.
     pub async fn ended_among(&self, upstream: &str, runs: &[RunId]) -> Result<HashSet<RunId>> {
-        let mut ended = HashSet::new();
+        self.among(upstream, runs, "state NOT IN ('going', 'gone')").await
+    }
+
+    /// Returns those of these runs for which a condition is true.
+    async fn among(&self, upstream: &str, runs: &[RunId], condition: &'static str) -> Result<HashSet<RunId>> {
+        let mut found = HashSet::new();
         for some in runs.chunks(LOOKUP_BATCH) {
-            let mut looking =
-                Sql::new("SELECT run_id FROM collected_runs WHERE state NOT IN ('going', 'gone') AND upstream = ");
+            let mut looking = Sql::new(format!("SELECT run_id FROM collected_runs WHERE {condition} AND upstream = "));
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
             looking.push_list(some.iter().map(ToString::to_string)).push(")");
             let ids: Vec<(String,)> = looking.build_query_as().fetch_all(self.core.catalog().read()).await?;
-            ended.extend(ids.iter().filter_map(|(id,)| id.parse::<RunId>().ok()));
+            found.extend(ids.iter().filter_map(|(id,)| id.parse::<RunId>().ok()));
         }
-        Ok(ended)
+        Ok(found)
     }
 
     /// Records a failed attempt.

@@ -189,7 +189,7 @@ impl Deliveries {
         let settle_ms = self.core.settings().settle_ms;
         let now = self.core.now().as_millis();
         // Runs may still end in the minutes before: on a node whose clock is behind, or in a transaction that took long.
-        // Those are looked at again. If the clock of this node is ahead, that of the catalog says when that is.
+        // Those minutes are examined again. If the clock of this node is ahead, that of the catalog counts.
         let certain =
             now.min(self.core.catalog_now().await?.as_millis()) - settle_ms - limits::FINISHED_RUNS_LOOKBACK_MS;
         let (mut stored, mut due) = (cursor.clone(), 0);

@@ -274,8 +274,8 @@ impl Workspaces {
             .await
     }
 
-    /// Updates what an upstream tells only of a single task. What it does not tell stays as it is, and so do the tags if it
-    /// has none.
+    /// Updates what an upstream returns only for a single task. Absent parts stay as they are, and so do the tags if there
+    /// are none.
     pub async fn describe_task(
         &self,
         id: TaskId,

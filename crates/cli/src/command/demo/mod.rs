@@ -162,7 +162,7 @@ async fn print_result(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], night
     result_line(format!("The logs are in {}", stage.logs.display()))?;
     print_report(stage, nightly).await?;
     if args.keep || args.open {
-        return print_resume_hint(args, stage, fetched, nightly);
+        return print_next_steps(args, stage, fetched, nightly);
     }
     print_suggestions(stage, nightly)
 }
@@ -259,7 +259,7 @@ fn program() -> Outcome<String> {
     Ok(std::env::current_exe().context("cannot determine the path of the program")?.display().to_string())
 }
 
-fn print_resume_hint(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
+fn print_next_steps(args: &DemoArgs, stage: &Stage, fetched: &[Fetched], nightly: &[Fetched]) -> Outcome {
     let by_size = |a: &&Fetched, b: &&Fetched| a.records.cmp(&b.records);
     let (small, large) = (fetched.iter().min_by(by_size), fetched.iter().max_by(by_size));
     let (Some(small), Some(large)) = (small, large) else { return Ok(()) };

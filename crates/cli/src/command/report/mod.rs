@@ -165,32 +165,28 @@ async fn subject_of(client: &Client, args: &ReportArgs) -> Outcome<Subject> {
         return Ok(Subject::TaskOrWorkspace(task, workspace));
     }
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    if let Some(task) = text.parse::<TaskRef>().map_err(usage)?.find(client).await? {
+    let (task, workspace): (TaskRef, WorkspaceRef) = (text.parse().map_err(usage)?, text.parse().map_err(usage)?);
+    if let Some(task) = task.find(client).await? {
         return Ok(Subject::Task(task));
     }
-    if let Some(workspace) = text.parse::<WorkspaceRef>().map_err(usage)?.find(client).await? {
+    if let Some(workspace) = workspace.find(client).await? {
         return Ok(Subject::Workspace(workspace));
     }
-    let not_found = || {
-        Failure::new(
-            Exit::NotFound,
-            format!(
-                "no task and no workspace that you may view has a name that begins with {text:?}, and no run an ID; \
-                 `runlog tasks` and `runlog runs` list them"
-            ),
-        )
-    };
-    if let Ok(run) = text.parse::<RunRef>() {
-        match run.resolve(client).await {
-            Err(failure) if failure.exit == Exit::NotFound => {}
-            found => return found.map(Subject::Run),
-        }
+    if let Ok(run) = text.parse::<RunRef>()
+        && let Some(run) = run.find(client).await?
+    {
+        return Ok(Subject::Run(run));
     }
-    if let Some(task) = text.parse::<TaskRef>().map_err(usage)?.find_abbreviated(client).await? {
+    if let Some(task) = task.find_abbreviated(client).await? {
         return Ok(Subject::Task(task));
     }
-    let workspace = text.parse::<WorkspaceRef>().map_err(usage)?.find_abbreviated(client).await?;
-    workspace.map(Subject::Workspace).ok_or_else(not_found)
+    workspace.find_abbreviated(client).await?.map(Subject::Workspace).ok_or_else(|| {
+        let message = format!(
+            "no task and no workspace that you may view has a name that begins with {text:?}, and no run has an ID that \
+             begins with {text:?}; `runlog tasks` and `runlog runs` list them"
+        );
+        Failure::new(Exit::NotFound, message)
+    })
 }
 
 /// The reports of all workspaces, the worst first, as one document or as a line of JSON each.

@@ -20,7 +20,7 @@ use crate::render::terminal::note;
 use crate::stop::until_ctrl_c;
 use crate::system::environment;
 
-/// When a query that has shown nothing is long.
+/// How long a query may show nothing before a note says how to cancel it.
 const HINT_DELAY: Duration = Duration::from_secs(3);
 
 /// What `\?` shows.

@@ -79,19 +79,19 @@ pub(super) fn failure(error: SqlError) -> Failure {
         _ => Exit::Failed,
     };
     let shown = match error.position() {
-        Some(place) => marked_line(place),
+        Some(position) => marked_line(position),
         None => error.advice().map(|advice| format!("; {advice}")).unwrap_or_default(),
     };
     Failure { exit, error: anyhow::Error::from(error) }.with_text_after(&shown)
 }
 
-/// The line of the query, and a mark below the place.
-fn marked_line(place: &SqlPosition) -> String {
-    let number = place.line.to_string();
-    let before: String = place.text.chars().take(place.column.saturating_sub(1)).collect();
+/// The line of the query, and a mark below the position.
+fn marked_line(position: &SqlPosition) -> String {
+    let number = position.line.to_string();
+    let before: String = position.text.chars().take(position.column.saturating_sub(1)).collect();
     let gap: String = before.chars().map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
     let width = number.len();
-    format!("\n{number} | {}\n{:width$} | {gap}^", place.text, "")
+    format!("\n{number} | {}\n{:width$} | {gap}^", position.text, "")
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_marker_is_below_the_position_of_the_error() {
-        let place = SqlPosition { line: 2, column: 8, text: "SELECT mesage FROM records".to_owned() };
-        assert_eq!(marked_line(&place), "\n2 | SELECT mesage FROM records\n  |        ^");
+        let position = SqlPosition { line: 2, column: 8, text: "SELECT mesage FROM records".to_owned() };
+        assert_eq!(marked_line(&position), "\n2 | SELECT mesage FROM records\n  |        ^");
     }
 }

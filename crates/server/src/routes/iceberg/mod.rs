@@ -31,7 +31,7 @@ use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::error::ApiError;
 use crate::http::parameters::{Query, query_parameters};
-use crate::http::request::OauthErrorCode;
+use crate::http::request::{IcebergErrorBody, OauthErrorBody, OauthErrorCode};
 use crate::http::web::header_has;
 use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 use crate::routes::oauth;
@@ -70,8 +70,8 @@ query_parameters! {
     tag = "lakehouses",
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
-        (status = 404, description = "There is no such warehouse", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+        (status = 404, description = "There is no such warehouse", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`", body = IcebergErrorBody),
     )
 )]
 pub(super) async fn config(
@@ -111,7 +111,11 @@ pub(super) async fn config(
     path = "/iceberg/v1/oauth/tokens",
     tag = "lakehouses",
     request_body(content = TokenRequest, description = "As JSON or as a form"),
-    responses((status = 200, description = "An access token", body = TokenResponse))
+    responses(
+        (status = 200, description = "An access token", body = TokenResponse),
+        (status = 400, description = "Malformed request", body = OauthErrorBody),
+        (status = 401, description = "Missing or invalid client ID or secret", body = OauthErrorBody),
+    )
 )]
 pub(super) async fn token(state: State<App>, headers: HeaderMap, extensions: Extensions, body: Body) -> Response {
     oauth::token(state, headers, extensions, body).await.unwrap_or_else(oauth_error)
@@ -123,7 +127,7 @@ fn oauth_error(problem: ApiError) -> Response {
         StatusCode::UNAUTHORIZED => "invalid_client",
         StatusCode::BAD_REQUEST if problem.message == oauth::UNSUPPORTED_GRANT => "unsupported_grant_type",
         StatusCode::BAD_REQUEST => "invalid_request",
-        // Not one of the client: it is told what any client is told.
+        // Not an error of the client: it has the form of the other errors of the catalog.
         _ => return problem.into_response(),
     };
     let mut response = problem.into_response();
@@ -139,8 +143,8 @@ fn oauth_error(problem: ApiError) -> Response {
     params(("prefix" = String, Path, description = "The ID of an environment")),
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
-        (status = 404, description = "There is no such namespace", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+        (status = 404, description = "There is no such namespace", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`", body = IcebergErrorBody),
     )
 )]
 pub(super) async fn namespaces(
@@ -172,8 +176,8 @@ pub(super) async fn namespaces(
     ),
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
-        (status = 404, description = "There is no such namespace", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+        (status = 404, description = "There is no such namespace", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`", body = IcebergErrorBody),
     )
 )]
 pub(super) async fn namespace(
@@ -205,8 +209,8 @@ pub(super) async fn namespace(
     ),
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
-        (status = 404, description = "There is no such namespace", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+        (status = 404, description = "There is no such namespace", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`", body = IcebergErrorBody),
     )
 )]
 pub(super) async fn tables(
@@ -236,8 +240,8 @@ pub(super) async fn tables(
     responses(
         (status = 200, description = "As the REST catalog of Iceberg answers", body = Value),
         (status = 304, description = "The table has not changed since the version in `If-None-Match`"),
-        (status = 404, description = "There is no such table", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+        (status = 404, description = "There is no such table", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`", body = IcebergErrorBody),
     )
 )]
 pub(super) async fn table(
@@ -282,8 +286,8 @@ pub(super) async fn table(
     request_body(content = Value, description = "A report; it is not read"),
     responses(
         (status = 204, description = "It was received"),
-        (status = 404, description = "There is no such table", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`", body = Value),
+        (status = 404, description = "There is no such table", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`", body = IcebergErrorBody),
     )
 )]
 pub(super) async fn report(

@@ -16,6 +16,7 @@ use crate::auth::links::base_url;
 use crate::auth::rights;
 use crate::auth::token::Authenticated;
 use crate::http::json::JsonBody;
+use crate::http::request::IcebergErrorBody;
 use crate::routes::iceberg::error::{IcebergError, IcebergResult, check_is_on};
 
 /// The path of this route below the catalog.
@@ -44,8 +45,8 @@ pub(crate) struct SignRequest {
     request_body(content = Value, description = "The `method` (`GET` or `HEAD`), the `uri` and the `headers` of the request, as the specification of the REST catalog has it"),
     responses(
         (status = 200, description = "The address and the headers of the signed request", body = Value),
-        (status = 403, description = "The request does anything else", body = Value),
-        (status = 501, description = "The service was started without `--iceberg`, or the archive is not in a bucket of S3", body = Value),
+        (status = 403, description = "The request is not a read of a file of such a table", body = IcebergErrorBody),
+        (status = 501, description = "The service was started without `--iceberg`, or the archive is not in a bucket of S3", body = IcebergErrorBody),
     )
 )]
 pub(crate) async fn sign(

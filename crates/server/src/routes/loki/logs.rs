@@ -25,7 +25,7 @@ const BYTES_MAX: usize = 32 << 20;
 /// What the labels of each record may take beside that. Unit: bytes.
 const LABELS_BYTES_FREE: usize = 1 << 10;
 
-/// Maximum number of runs that are named in a matcher that leaves them out.
+/// Maximum number of runs in the matcher that an error suggests, to exclude them.
 const RUNS_LEFT_OUT_MAX: usize = 5;
 
 /// Which records are wanted, and how many.
@@ -138,15 +138,17 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
 /// 500: some records cannot be read. It names their object and runs.
 pub(super) fn unreadable(page: &SearchPage) -> LokiError {
     let object = page.unreadable_object.as_deref().unwrap_or_default();
-    let runs: Vec<String> = page.unreadable_runs.iter().map(ToString::to_string).collect();
     let message = format!(
         "{} records cannot be read: object {object} is damaged or missing; `runlog archive verify` lists the affected runs \
          and what to do",
         page.unreadable_records
     );
-    let message = match runs.len() <= RUNS_LEFT_OUT_MAX {
-        true => format!("{message}; to query the other logs, add run_id!~\"{}\" to the selector", runs.join("|")),
-        false => message,
+    let message = match page.unreadable_runs.len() {
+        1..=RUNS_LEFT_OUT_MAX => {
+            let runs: Vec<String> = page.unreadable_runs.iter().map(ToString::to_string).collect();
+            format!("{message}; to query the other logs, add run_id!~\"{}\" to the selector", runs.join("|"))
+        }
+        _ => message,
     };
     LokiError(crate::http::error::ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, message))
 }

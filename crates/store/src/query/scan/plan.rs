@@ -261,10 +261,16 @@ impl Unit {
         self.slices.iter().map(|slice| slice.last_time).max().unwrap_or(i64::MIN)
     }
 
-    /// Removes the slices of logs that were deleted since planning.
-    pub(crate) async fn without_deleted(&mut self, core: &Core) -> Result<()> {
+    /// The runs of its slices, which are in the order of their runs.
+    fn run_ids(&self) -> Vec<String> {
         let mut ids: Vec<String> = self.slices.iter().map(|slice| slice.run.id.clone()).collect();
         ids.dedup();
+        ids
+    }
+
+    /// Removes the slices of logs that were deleted since planning.
+    pub(crate) async fn without_deleted(&mut self, core: &Core) -> Result<()> {
+        let ids = self.run_ids();
         let mut epochs: HashMap<String, i64> = HashMap::new();
         for some in ids.chunks(limits::GROUP_BATCHES_MAX) {
             let mut query = Sql::new("SELECT id, log_epoch FROM runs WHERE id IN (");
@@ -278,8 +284,7 @@ impl Unit {
 
     /// The error for an object that cannot be read although its logs exist. It names the object and the runs.
     pub(crate) fn lost(&self, error: Error) -> Error {
-        let mut run_ids: Vec<String> = self.slices.iter().map(|slice| slice.run.id.clone()).collect();
-        run_ids.dedup();
+        let run_ids = self.run_ids();
         let first = run_ids.first().map(String::as_str).unwrap_or_default();
         let logs = match run_ids.len() {
             0 | 1 => format!("the log of run {first}"),
