@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Read by the scripts beside it: what they need to know of a binary.
+# Functions of the scripts in this folder. They read the properties of a binary.
 
 # Prints a message and ends the script.
 fail() {
