@@ -65,6 +65,16 @@ impl BackgroundThreads {
         Ok(Self { runtime: OwnedRuntime::new(runtime), is_waited_for })
     }
 
+    /// Runs some work on one of the threads and returns its result; none if the process is stopping. If the work panics, so
+    /// does the caller.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        match self.spawn_blocking(work).await {
+            Ok(done) => Some(done),
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            Err(_) => None,
+        }
+    }
+
     /// Runs some work on one of the threads.
     pub fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let working = self.runtime.handle().spawn_blocking(work);

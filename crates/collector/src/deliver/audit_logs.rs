@@ -7,10 +7,12 @@
 //! Entries are sent as records whose ID is that of the entry, so that a sink can tell those that it receives twice. What it
 //! refuses permanently is recorded, and can be sent again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::Wait;
 use runlog_model::{Clock, Record, Timestamp, millis};
+use runlog_store::BackgroundThreads;
 use runlog_store::delivery::{RecordKey, RefusedRange};
 use runlog_store::tenant_audit_logs::{AuditDeliveryStep, ClaimedAuditDelivery, StoredTenantAuditLog, TenantAuditLogs};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,7 @@ const FILE_AGE: Duration = Duration::from_secs(3_600);
 /// The delivery of audit logs to a sink.
 pub(super) struct AuditDelivery<'a> {
     pub(super) logs: &'a TenantAuditLogs,
+    pub(super) threads: &'a BackgroundThreads,
     pub(super) sink: &'a SinkConfig,
     pub(super) clock: &'a dyn Clock,
     pub(super) wait: &'a dyn Wait,
@@ -99,21 +102,21 @@ impl AuditDelivery<'_> {
         let mut step = match &self.sink.destination.0 {
             DestinationKind::Runs(_) => return Err(DeliveryError::Run("it does not accept audit logs".to_owned())),
             _ if items.is_empty() => AuditDeliveryStep::default(),
-            DestinationKind::Records(to) => self.send_records(to.as_ref(), origin, items).await?,
+            DestinationKind::Records(to) => self.send_records(to, origin, items).await?,
             DestinationKind::Files(files) => self.write_file(files, origin, items).await?,
         };
         step.refused.append(&mut undecodable);
         Ok(step)
     }
 
-    async fn send_records(&self, to: &dyn Sink, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
+    async fn send_records(&self, to: &Arc<dyn Sink>, origin: &Origin, items: Vec<Item>) -> Result<AuditDeliveryStep> {
         let oldest = to.oldest_accepted(self.clock.now());
         let is_taken = |item: &Item| oldest.is_none_or(|oldest| item.position.time >= oldest);
         // They are kept like what the sink refuses: a longer `max_age` lets them be sent again.
         let old: Vec<u64> = items.iter().filter(|item| !is_taken(item)).map(|item| item.position.arrival).collect();
         let records: Vec<_> = items.iter().filter(|item| is_taken(item)).map(|item| to.encode(origin, item)).collect();
         let positions: Vec<RecordKey> = records.iter().map(|record| record.position).collect();
-        let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
+        let sender = Sender { to, threads: self.threads, health: self.health, wait: self.wait, stop: self.stop };
         let outcome = sender.send_all(origin, records).await?;
         self.health.judge(&outcome)?;
         let delivered = outcome.accepted();
@@ -139,12 +142,12 @@ impl AuditDelivery<'_> {
         let delivered = items.len() as u64;
         let mut part = files.begin(origin, first)?;
         for item in items {
-            if let Err(error) = files.add(&mut part, origin, item).await {
+            if let Err(error) = part.add(files.encode(origin, item), self.threads).await {
                 part.abandon().await;
                 return Err(error.into());
             }
         }
-        part.finish().await?;
+        part.finish(self.threads).await?;
         Ok(AuditDeliveryStep { delivered, ..AuditDeliveryStep::default() })
     }
 

@@ -19,7 +19,7 @@ use runlog_store::delivery::{ClaimedDelivery, Deliveries};
 use runlog_store::supervise::Supervisor;
 use runlog_store::tenant_audit_logs::TenantAuditLogs;
 use runlog_store::workspaces::Workspaces;
-use runlog_store::{ErrorKind, Store};
+use runlog_store::{BackgroundThreads, ErrorKind, Store};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -58,7 +58,8 @@ struct Shared {
     components: Components,
     audit_logs: TenantAuditLogs,
     supervisor: Supervisor,
-    sink: SinkConfig,
+    threads: Arc<BackgroundThreads>,
+    sink: Arc<SinkConfig>,
     clock: Arc<dyn Clock>,
     wait: Arc<dyn Wait>,
     pool: Arc<Pool>,
@@ -74,7 +75,8 @@ impl Deliverer {
             components: store.components().clone(),
             audit_logs: store.tenant_audit_logs().clone(),
             supervisor: store.supervisor().clone(),
-            sink,
+            threads: Arc::clone(store.background_threads()),
+            sink: Arc::new(sink),
             clock,
             wait,
             pool: Arc::new(Pool::new()),
@@ -151,7 +153,7 @@ impl Deliverer {
         is_once: bool,
         stop: &CancellationToken,
     ) -> std::result::Result<DeliveryStats, runlog_store::Error> {
-        let Shared { audit_logs: logs, sink, clock, wait, health, .. } = &*self.0;
+        let Shared { audit_logs: logs, threads, sink, clock, wait, health, .. } = &*self.0;
         let mut stats = DeliveryStats::default();
         if !sink.audit_logs || self.is_paused() {
             return Ok(stats);
@@ -163,7 +165,8 @@ impl Deliverer {
         let (held, no_more) = (claimed.clone(), stop.child_token());
         let outcome = {
             let stop = &no_more;
-            let delivery = AuditDelivery { logs, sink, clock, wait, health, stop, writes_small_files: is_once };
+            let delivery =
+                AuditDelivery { logs, threads, sink, clock, wait, health, stop, writes_small_files: is_once };
             let delivering = delivery.deliver(&mut claimed, &mut stats);
             tokio::pin!(delivering);
             let renewed = |now| logs.renew_delivery(&held, audit_logs::lease_end(now));
@@ -330,6 +333,7 @@ impl Deliverer {
                 deliveries,
                 workspaces: &self.0.workspaces,
                 components: &self.0.components,
+                threads: &self.0.threads,
                 sink,
                 clock: clock.as_ref(),
                 wait: wait.as_ref(),

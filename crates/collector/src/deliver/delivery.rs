@@ -1,9 +1,12 @@
 //! One delivery of a run to a sink: reads on from the last recorded step, and records each step once the sink has it.
 
+use std::sync::Arc;
+
 use runlog_client::Wait;
 use runlog_model::Clock;
+use runlog_store::BackgroundThreads;
 use runlog_store::components::Components;
-use runlog_store::delivery::{ClaimedDelivery, Deliveries, DeliveryStep, KeyedRecord, ReplayBatch};
+use runlog_store::delivery::{ClaimedDelivery, Deliveries, DeliveryStep, ReplayBatch};
 use runlog_store::workspaces::Workspaces;
 use tokio_util::sync::CancellationToken;
 
@@ -12,9 +15,10 @@ use super::destination::DestinationKind;
 use super::error::{DeliveryError, PAUSE_DENIED, Result};
 use super::health::SinkHealth;
 use super::pending::PendingBatch;
+use super::preparation::{PREPARED_TOGETHER, Preparation, Prepared, Selected, epoch_id};
 use super::send::{Attempts, Sender};
 use super::sinks::files::Files;
-use super::sinks::sink::{EndedRun, Item, Origin, RunContext, RunSink, SendError, Sink};
+use super::sinks::sink::{EndedRun, Origin, RunContext, RunSink, SendError, Sink};
 use super::stats::DeliveryStats;
 use super::target::{FileParts, RecordTarget, SinkBatches, too_many_refused};
 
@@ -23,7 +27,8 @@ pub(super) struct RunDelivery<'a> {
     pub(super) deliveries: &'a Deliveries,
     pub(super) workspaces: &'a Workspaces,
     pub(super) components: &'a Components,
-    pub(super) sink: &'a SinkConfig,
+    pub(super) threads: &'a BackgroundThreads,
+    pub(super) sink: &'a Arc<SinkConfig>,
     pub(super) clock: &'a dyn Clock,
     pub(super) wait: &'a dyn Wait,
     pub(super) health: &'a SinkHealth,
@@ -37,8 +42,8 @@ impl RunDelivery<'_> {
     pub(super) async fn deliver(mut self) -> Result<()> {
         let run = self.run_context().await?;
         match &self.sink.destination.0 {
-            DestinationKind::Records(to) => self.send_records(to.as_ref(), &Origin::Run(Box::new(run))).await?,
-            DestinationKind::Files(files) => self.write_files(files, &Origin::Run(Box::new(run))).await?,
+            DestinationKind::Records(to) => self.send_records(to, &Arc::new(Origin::Run(Box::new(run)))).await?,
+            DestinationKind::Files(files) => self.write_files(files, &Arc::new(Origin::Run(Box::new(run)))).await?,
             DestinationKind::Runs(to) => {
                 self.claimed.extend_to_whole_run();
                 self.send_run(to.as_ref(), &run).await?;
@@ -59,18 +64,23 @@ impl RunDelivery<'_> {
         })
     }
 
-    async fn send_records(&mut self, to: &dyn Sink, origin: &Origin) -> Result<()> {
-        let sender = Sender { to, health: self.health, wait: self.wait, stop: self.stop };
-        self.send_replays(sender, origin).await?;
-        self.pass_on_records(&mut SinkBatches::new(sender, origin, self.sink.bounds)).await
+    async fn send_records(&mut self, to: &Arc<dyn Sink>, origin: &Arc<Origin>) -> Result<()> {
+        let sender = Sender { to, threads: self.threads, health: self.health, wait: self.wait, stop: self.stop };
+        let mut batches = SinkBatches::new(sender, origin, self.sink.bounds);
+        self.send_replays(&batches).await?;
+        self.pass_on_records(&mut batches).await
     }
 
     /// Sends refused records again that are to be retried.
-    async fn send_replays(&mut self, sender: Sender<'_>, origin: &Origin) -> Result<()> {
+    async fn send_replays(&mut self, batches: &SinkBatches<'_>) -> Result<()> {
+        let (preparation, encode) = (Preparation::new(self.sink, self.claimed), batches.encoder());
         while let Some(replays) = self.next_replays().await? {
-            let wanted = replays.records.into_iter().filter(|it| self.sink.filter.wants_record(&it.record));
-            let records = wanted.map(|record| sender.to.encode(origin, &self.item(record))).collect();
-            let mut outcome = sender.send_all(origin, records).await?;
+            let prepared = preparation.prepare(self.threads, replays.records, None, &encode).await?;
+            let wanted = prepared.into_iter().filter_map(|record| match record.selected {
+                Selected::Wanted(record) => Some(record),
+                Selected::FilteredOut | Selected::TooOld => None,
+            });
+            let mut outcome = batches.send(wanted.collect()).await?;
             // A sink that refuses them all is not paused for that: it has refused them before.
             let (mut replayed, mut problem) = (replays.replayed, None);
             if !outcome.is_clean() {
@@ -98,8 +108,8 @@ impl RunDelivery<'_> {
         }
     }
 
-    async fn write_files(&mut self, files: &Files, origin: &Origin) -> Result<()> {
-        let mut parts = FileParts::new(files, origin);
+    async fn write_files(&mut self, files: &Arc<Files>, origin: &Arc<Origin>) -> Result<()> {
+        let mut parts = FileParts::new(files, origin, self.threads);
         let written = self.pass_on_records(&mut parts).await;
         // An incomplete file is abandoned when the delivery is aborted.
         parts.abandon().await;
@@ -110,34 +120,19 @@ impl RunDelivery<'_> {
     async fn pass_on_records<T: RecordTarget>(&mut self, target: &mut T) -> Result<()> {
         let mut reader = self.deliveries.read(self.claimed);
         let mut batch = PendingBatch::default();
+        let (preparation, encode) = (Preparation::new(self.sink, self.claimed), target.encoder());
         loop {
             let records = tokio::select! {
                 records = reader.next() => records?,
                 () = self.stop.cancelled() => return Err(DeliveryError::Stopped),
             };
-            let Some(records) = records else { break };
+            let Some(mut records) = records else { break };
             let oldest = target.oldest_accepted(self.clock.now());
-            for record in records {
-                let position = record.key;
-                let is_wanted = self.sink.filter.wants_record(&record.record);
-                let is_too_old = is_wanted && oldest.is_some_and(|oldest| position.time < oldest);
-                if is_wanted && !is_too_old {
-                    if self.stop.is_cancelled() {
-                        return Err(DeliveryError::Stopped);
-                    }
-                    let record = target.prepare(self.item(record));
-                    if !target.has_room_for(&record, &batch) {
-                        self.end_batch(target, std::mem::take(&mut batch)).await?;
-                    }
-                    batch.count(target.bytes_of(&record));
-                    target.add(record, self.claimed.parts + 1).await?;
-                } else {
-                    batch.leave_out(is_too_old);
-                }
-                batch.until = Some(position);
-                let ends_with_left_out = T::ENDS_WITH_LEFT_OUT || batch.records == 0;
-                if batch.is_full(self.sink.bounds) || ends_with_left_out && batch.has_left_out_many() {
-                    self.end_batch(target, std::mem::take(&mut batch)).await?;
+            while !records.is_empty() {
+                let rest = records.split_off(records.len().min(PREPARED_TOGETHER));
+                let some = std::mem::replace(&mut records, rest);
+                for record in preparation.prepare(self.threads, some, oldest, &encode).await? {
+                    self.pass_on(target, &mut batch, record).await?;
                 }
             }
         }
@@ -145,6 +140,35 @@ impl RunDelivery<'_> {
             return Err(DeliveryError::Stopped);
         }
         self.end_batch(target, batch).await
+    }
+
+    /// Passes on a record, or counts it if it was filtered out. Ends the batch when it is full.
+    async fn pass_on<T: RecordTarget>(
+        &mut self,
+        target: &mut T,
+        batch: &mut PendingBatch,
+        record: Prepared<T::Encoded>,
+    ) -> Result<()> {
+        match record.selected {
+            Selected::Wanted(record) => {
+                if self.stop.is_cancelled() {
+                    return Err(DeliveryError::Stopped);
+                }
+                if !target.has_room_for(&record, batch) {
+                    self.end_batch(target, std::mem::take(batch)).await?;
+                }
+                batch.count(target.bytes_of(&record));
+                target.add(record, self.claimed.parts + 1).await?;
+            }
+            Selected::FilteredOut => batch.leave_out(false),
+            Selected::TooOld => batch.leave_out(true),
+        }
+        batch.until = Some(record.position);
+        let ends_with_left_out = T::ENDS_WITH_LEFT_OUT || batch.records == 0;
+        if batch.is_full(self.sink.bounds) || ends_with_left_out && batch.has_left_out_many() {
+            self.end_batch(target, std::mem::take(batch)).await?;
+        }
+        Ok(())
     }
 
     /// Completes a batch, and records it as a step.
@@ -198,25 +222,4 @@ impl RunDelivery<'_> {
             attempts.failed(problem, after, self.wait, self.stop).await?;
         }
     }
-
-    /// A redacted record with its permanent ID.
-    fn item(&self, record: KeyedRecord) -> Item {
-        let KeyedRecord { key: position, mut record } = record;
-        self.sink.redactor.record(&mut record);
-        let begins = epoch_id(self.claimed);
-        Item { id: format!("{begins}-{}", position.arrival), spread: spread(&begins), position, record }
-    }
-}
-
-/// The prefix of the IDs of the records of a run. It changes when the log is deleted.
-fn epoch_id(claimed: &ClaimedDelivery) -> String {
-    match claimed.epoch {
-        0 => claimed.run.id.to_string(),
-        epoch => format!("{}.{epoch}", claimed.run.id),
-    }
-}
-
-/// A number that differs from run to run.
-fn spread(id: &str) -> u32 {
-    id.bytes().fold(2_166_136_261, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619))
 }

@@ -15,6 +15,7 @@ mod enclosed;
 mod error;
 mod health;
 mod pending;
+mod preparation;
 mod redact;
 mod send;
 mod settings;

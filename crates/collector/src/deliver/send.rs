@@ -1,9 +1,11 @@
 //! Sends records until each is accepted or permanently refused: waits, retries and splits batches as the sink requires.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use runlog_client::Wait;
 use runlog_model::{backoff, planted};
+use runlog_store::BackgroundThreads;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::BatchOutcome;
@@ -23,7 +25,8 @@ const TRIES_WHOLE: u32 = 2;
 /// What is needed to send records to a sink.
 #[derive(Clone, Copy)]
 pub(super) struct Sender<'a> {
-    pub(super) to: &'a dyn Sink,
+    pub(super) to: &'a Arc<dyn Sink>,
+    pub(super) threads: &'a BackgroundThreads,
     pub(super) health: &'a SinkHealth,
     pub(super) wait: &'a dyn Wait,
     pub(super) stop: &'a CancellationToken,
@@ -33,7 +36,7 @@ impl Sender<'_> {
     /// Sends records until each is accepted or permanently refused. Waits, retries and splits batches as the sink
     /// requires.
     pub(super) async fn send_all(&self, origin: &Origin, records: Vec<Encoded>) -> Result<BatchOutcome> {
-        let Self { to, health, stop, .. } = *self;
+        let Self { to, threads, health, stop, .. } = *self;
         let mut outcome = BatchOutcome::of(&records);
         // The second part of a split batch is sent after the rest of the first.
         let mut waiting = vec![records];
@@ -50,7 +53,7 @@ impl Sender<'_> {
                 continue;
             }
             let sent = tokio::select! {
-                sent = to.send(Batch { origin, records: &records }) => sent,
+                sent = to.send(Batch { origin, records: &records, threads }) => sent,
                 () = stop.cancelled() => return Err(DeliveryError::Stopped),
             };
             let sent = match sent {

@@ -1,21 +1,24 @@
 //! The target of a delivery, which receives the records of a run in batches: a sink or files.
 
+use std::sync::Arc;
+
 use runlog_model::{Timestamp, planted};
 use runlog_store::delivery::DeliveryStep;
-use runlog_store::limits;
+use runlog_store::{BackgroundThreads, limits};
 
 use super::batch::BatchOutcome;
 use super::bounds::BatchBounds;
 use super::error::{DeliveryError, Result};
 use super::pending::PendingBatch;
+use super::preparation::Encode;
 use super::send::Sender;
-use super::sinks::files::{Files, Part};
-use super::sinks::sink::{Encoded, Item, Origin};
+use super::sinks::files::{FileRecord, Files, Part};
+use super::sinks::sink::{Encoded, Origin};
 
 /// Receives the records of a run one after another, and stores them durably at the end of each batch.
 pub(super) trait RecordTarget {
     /// A record in the form in which it is passed on.
-    type Prepared: Send;
+    type Encoded: Send + 'static;
 
     /// True if a batch with records ends when many records were filtered out since it began. A file does not: its size
     /// is determined by the settings.
@@ -26,19 +29,19 @@ pub(super) trait RecordTarget {
         None
     }
 
-    /// Converts a record to the form in which it is passed on.
-    fn prepare(&self, item: Item) -> Self::Prepared;
+    /// Converts records to the form in which they are passed on.
+    fn encoder(&self) -> Encode<Self::Encoded>;
 
     /// The size of a record in a batch. Unit: bytes.
-    fn bytes_of(&self, record: &Self::Prepared) -> usize;
+    fn bytes_of(&self, record: &Self::Encoded) -> usize;
 
     /// False if the batch must end before this record.
-    fn has_room_for(&self, _record: &Self::Prepared, _batch: &PendingBatch) -> bool {
+    fn has_room_for(&self, _record: &Self::Encoded, _batch: &PendingBatch) -> bool {
         true
     }
 
     /// Adds a record to the batch with this part number.
-    fn add(&mut self, record: Self::Prepared, part: u64) -> impl Future<Output = Result<()>> + Send;
+    fn add(&mut self, record: Self::Encoded, part: u64) -> impl Future<Output = Result<()>> + Send;
 
     /// Ends the batch: stores its records durably, or returns those that were refused.
     fn finish(&mut self, batch: &PendingBatch) -> impl Future<Output = Result<Finished>> + Send;
@@ -93,20 +96,25 @@ pub(super) fn too_many_refused(sink: &str) -> DeliveryError {
 /// Sends records to a sink in batches.
 pub(super) struct SinkBatches<'a> {
     sender: Sender<'a>,
-    origin: &'a Origin,
+    origin: &'a Arc<Origin>,
     bounds: BatchBounds,
     records: Vec<Encoded>,
 }
 
 impl<'a> SinkBatches<'a> {
     /// Creates a target; sends nothing yet.
-    pub(super) fn new(sender: Sender<'a>, origin: &'a Origin, bounds: BatchBounds) -> Self {
+    pub(super) fn new(sender: Sender<'a>, origin: &'a Arc<Origin>, bounds: BatchBounds) -> Self {
         Self { sender, origin, bounds, records: Vec::new() }
+    }
+
+    /// Sends records apart from the current batch.
+    pub(super) async fn send(&self, records: Vec<Encoded>) -> Result<BatchOutcome> {
+        self.sender.send_all(self.origin, records).await
     }
 }
 
 impl RecordTarget for SinkBatches<'_> {
-    type Prepared = Encoded;
+    type Encoded = Encoded;
 
     const ENDS_WITH_LEFT_OUT: bool = true;
 
@@ -114,8 +122,9 @@ impl RecordTarget for SinkBatches<'_> {
         self.sender.to.oldest_accepted(now)
     }
 
-    fn prepare(&self, item: Item) -> Encoded {
-        self.sender.to.encode(self.origin, &item)
+    fn encoder(&self) -> Encode<Encoded> {
+        let (to, origin) = (Arc::clone(self.sender.to), Arc::clone(self.origin));
+        Arc::new(move |item| to.encode(&origin, &item))
     }
 
     fn bytes_of(&self, record: &Encoded) -> usize {
@@ -135,7 +144,7 @@ impl RecordTarget for SinkBatches<'_> {
     async fn finish(&mut self, _batch: &PendingBatch) -> Result<Finished> {
         let records = std::mem::take(&mut self.records);
         let ends_part = !records.is_empty();
-        let outcome = self.sender.send_all(self.origin, records).await?;
+        let outcome = self.send(records).await?;
         self.sender.health.judge(&outcome)?;
         Ok(Finished { outcome: Some(outcome), ends_part })
     }
@@ -143,15 +152,16 @@ impl RecordTarget for SinkBatches<'_> {
 
 /// Writes records to files, one per batch.
 pub(super) struct FileParts<'a> {
-    files: &'a Files,
-    origin: &'a Origin,
+    files: &'a Arc<Files>,
+    origin: &'a Arc<Origin>,
+    threads: &'a BackgroundThreads,
     open: Option<Part>,
 }
 
 impl<'a> FileParts<'a> {
     /// Creates a target; no file is started yet.
-    pub(super) fn new(files: &'a Files, origin: &'a Origin) -> Self {
-        Self { files, origin, open: None }
+    pub(super) fn new(files: &'a Arc<Files>, origin: &'a Arc<Origin>, threads: &'a BackgroundThreads) -> Self {
+        Self { files, origin, threads, open: None }
     }
 
     /// Removes an incomplete file.
@@ -163,31 +173,32 @@ impl<'a> FileParts<'a> {
 }
 
 impl RecordTarget for FileParts<'_> {
-    type Prepared = Item;
+    type Encoded = FileRecord;
 
     const ENDS_WITH_LEFT_OUT: bool = false;
 
-    fn prepare(&self, item: Item) -> Item {
-        item
+    fn encoder(&self) -> Encode<FileRecord> {
+        let (files, origin) = (Arc::clone(self.files), Arc::clone(self.origin));
+        Arc::new(move |item| files.encode(&origin, item))
     }
 
-    fn bytes_of(&self, item: &Item) -> usize {
-        item.text_bytes()
+    fn bytes_of(&self, record: &FileRecord) -> usize {
+        record.text_bytes
     }
 
-    async fn add(&mut self, item: Item, part: u64) -> Result<()> {
+    async fn add(&mut self, record: FileRecord, part: u64) -> Result<()> {
         let open = match &mut self.open {
             Some(open) => open,
             None => self.open.insert(self.files.begin(self.origin, part)?),
         };
-        Ok(self.files.add(open, self.origin, item).await?)
+        Ok(open.add(record, self.threads).await?)
     }
 
     async fn finish(&mut self, _batch: &PendingBatch) -> Result<Finished> {
         let part = self.open.take();
         let ends_part = part.is_some();
         if let Some(part) = part {
-            part.finish().await?;
+            part.finish(self.threads).await?;
         }
         Ok(Finished { outcome: None, ends_part })
     }

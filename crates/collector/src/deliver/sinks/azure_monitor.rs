@@ -156,7 +156,7 @@ impl AzureMonitor {
         ])
     }
 
-    /// Sends a body; when the access token is refused, once more with a new one.
+    /// Sends a compressed body; when the access token is refused, once more with a new one.
     async fn post(&self, body: Vec<u8>) -> Result<Answer, SendError> {
         let token = self.tokens.get().await?;
         let answer = self.poster.post_as(&token, "application/json", body.clone()).await?;
@@ -179,7 +179,7 @@ impl Sink for AzureMonitor {
 
     fn check(&self) -> SinkFuture<'_, ()> {
         Box::pin(async {
-            let answer = self.post(b"[]".to_vec()).await?;
+            let answer = self.post(self.poster.compressed(b"[]".to_vec())?).await?;
             let is_there = answer.status.is_success() || answer.status == 400 && !names_no_stream(&answer);
             if is_there { Ok(()) } else { Err(failure(&answer)) }
         })
@@ -201,7 +201,8 @@ impl Sink for AzureMonitor {
             if let Some(refused) = refuse_larger(batch.records, CALL_BYTES_MAX - 2) {
                 return Ok(refused);
             }
-            let answer = self.post(json_array(batch.records)).await?;
+            let body = self.poster.compressed_batch(batch.threads, json_array(batch.records)).await?;
+            let answer = self.post(body).await?;
             match answer.status.is_success() {
                 true if answer.is_web_page() => {
                     Err(SendError::Denied(format!("this is not the Logs Ingestion API: {}", answer.said())))

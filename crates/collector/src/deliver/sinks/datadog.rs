@@ -164,7 +164,7 @@ impl Sink for Datadog {
             if let Some(refused) = refuse_larger(batch.records, LOG_BYTES_MAX) {
                 return Ok(refused);
             }
-            let answer = self.poster.post("application/json", json_array(batch.records), &[]).await?;
+            let answer = self.poster.post_batch(batch.threads, "application/json", json_array(batch.records)).await?;
             match answer.status.is_success() {
                 true if answer.is_web_page() => {
                     Err(SendError::Denied(format!("this is not the intake of Datadog: {}", answer.said())))

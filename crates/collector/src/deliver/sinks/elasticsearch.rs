@@ -122,7 +122,7 @@ impl Sink for Elasticsearch {
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
-            let answer = self.poster.post("application/x-ndjson", body.concat(), &[]).await?;
+            let answer = self.poster.post_batch(batch.threads, "application/x-ndjson", body.concat()).await?;
             if !answer.status.is_success() {
                 return Err(answer.failure());
             }

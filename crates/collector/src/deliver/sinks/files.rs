@@ -10,8 +10,8 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use runlog_model::error_chain;
 use runlog_model::text::TextLine;
-use runlog_store::SecretUrl;
 use runlog_store::bucket::{Bucket, BucketFile, RecordFileWriter, RecordRow};
+use runlog_store::{BackgroundThreads, SecretUrl};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -119,6 +119,20 @@ pub(crate) enum Packing {
     Zstd,
 }
 
+/// A record as it is written to a file.
+pub(crate) struct FileRecord {
+    /// See [`Item::text_bytes`].
+    pub(crate) text_bytes: usize,
+    form: RecordForm,
+}
+
+enum RecordForm {
+    /// A line, with its end.
+    Line(Vec<u8>),
+    /// The values of the columns of Parquet.
+    Row(Item),
+}
+
 /// A part of the records of a run that is being written.
 pub(crate) enum Part {
     Lines(Box<Lines>),
@@ -129,7 +143,8 @@ pub(crate) enum Part {
 pub(crate) struct Lines {
     file: BucketFile,
     packer: Packer,
-    form: FileForm,
+    /// Lines that are not compressed yet.
+    waiting: Vec<u8>,
 }
 
 enum Packer {
@@ -211,25 +226,26 @@ impl Files {
             Packing::Gzip => Packer::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
             Packing::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 3).map_err(unpackable)?),
         };
-        Ok(Part::Lines(Box::new(Lines { file, packer, form: self.form })))
+        Ok(Part::Lines(Box::new(Lines { file, packer, waiting: Vec::new() })))
     }
 
-    /// Adds a record to a part.
-    pub(crate) async fn add(&self, part: &mut Part, origin: &Origin, item: Item) -> Result<(), SendError> {
-        match part {
-            Part::Columns { file, waiting } => {
-                waiting.push(item);
-                if waiting.len() >= FILED_TOGETHER { write_waiting(file, waiting).await } else { Ok(()) }
+    /// Encodes a record.
+    pub(crate) fn encode(&self, origin: &Origin, item: Item) -> FileRecord {
+        let text_bytes = item.text_bytes();
+        let form = match self.form {
+            FileForm::Parquet => RecordForm::Row(item),
+            FileForm::Text => {
+                let mut line = Vec::new();
+                // A vector takes everything.
+                let _ = TextLine::from(&item.record).write_to(&mut line);
+                RecordForm::Line(line)
             }
-            Part::Lines(lines) => {
-                match lines.form {
-                    FileForm::Text => TextLine::from(&item.record).write_to(&mut lines.packer),
-                    _ => writeln!(lines.packer, "{}", Value::Object(self.fields.document(origin, &item))),
-                }
-                .map_err(unpackable)?;
-                lines.write_some().await
+            FileForm::Ndjson => {
+                let document = Value::Object(self.fields.document(origin, &item));
+                RecordForm::Line(format!("{document}\n").into_bytes())
             }
-        }
+        };
+        FileRecord { text_bytes, form }
     }
 
     fn ending(&self) -> &'static str {
@@ -246,14 +262,32 @@ impl Files {
 }
 
 impl Part {
+    /// Adds a record. Lines are compressed on background threads.
+    pub(crate) async fn add(&mut self, record: FileRecord, threads: &BackgroundThreads) -> Result<(), SendError> {
+        match (self, record.form) {
+            (Self::Columns { file, waiting }, RecordForm::Row(item)) => {
+                waiting.push(item);
+                if waiting.len() >= FILED_TOGETHER { write_waiting(file, waiting).await } else { Ok(()) }
+            }
+            (Self::Lines(lines), RecordForm::Line(line)) => {
+                lines.waiting.extend_from_slice(&line);
+                if lines.waiting.len() >= WRITTEN_TOGETHER { lines.write_waiting(threads).await } else { Ok(()) }
+            }
+            (Self::Columns { .. }, RecordForm::Line(_)) | (Self::Lines(_), RecordForm::Row(_)) => {
+                Err(SendError::Denied("a record of another form was added to a file".to_owned()))
+            }
+        }
+    }
+
     /// Completes the file under its final name.
-    pub(crate) async fn finish(self) -> Result<(), SendError> {
+    pub(crate) async fn finish(self, threads: &BackgroundThreads) -> Result<(), SendError> {
         match self {
             Self::Columns { mut file, mut waiting } => {
                 write_waiting(&mut file, &mut waiting).await?;
                 file.finish().await.map_err(|error| unavailable(&error))
             }
-            Self::Lines(lines) => {
+            Self::Lines(mut lines) => {
+                lines.write_waiting(threads).await?;
                 let Lines { mut file, packer, .. } = *lines;
                 let rest = match packer {
                     Packer::None(bytes) => bytes,
@@ -279,17 +313,23 @@ impl Part {
 }
 
 impl Lines {
-    async fn write_some(&mut self) -> Result<(), SendError> {
-        let bytes = match &mut self.packer {
+    /// Compresses the lines that wait, and writes what that gives.
+    async fn write_waiting(&mut self, threads: &BackgroundThreads) -> Result<(), SendError> {
+        let lines = std::mem::take(&mut self.waiting);
+        let mut packer = std::mem::replace(&mut self.packer, Packer::None(Vec::new()));
+        let packing = move || packer.write_all(&lines).map(|()| packer);
+        let stopping = || SendError::Away { problem: "the process is stopping".to_owned(), after: None };
+        self.packer = threads.run(packing).await.ok_or_else(stopping)?.map_err(unpackable)?;
+        let packed = match &mut self.packer {
             Packer::None(bytes) => bytes,
             Packer::Gzip(encoder) => encoder.get_mut(),
             Packer::Zstd(encoder) => encoder.get_mut(),
         };
-        if bytes.len() < WRITTEN_TOGETHER {
+        if packed.len() < WRITTEN_TOGETHER {
             return Ok(());
         }
-        let some = Bytes::from(std::mem::take(bytes));
-        self.file.write(some).await.map_err(|error| unavailable(&error))
+        let packed = Bytes::from(std::mem::take(packed));
+        self.file.write(packed).await.map_err(|error| unavailable(&error))
     }
 }
 

@@ -11,6 +11,7 @@ use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use runlog_client::{HttpClientBuilder, HttpSender, SimulatedNetwork, TlsSettings, retry_after};
 use runlog_model::{Clock, error_chain};
+use runlog_store::BackgroundThreads;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -175,10 +176,38 @@ impl Poster {
 
     /// Sends a body with additional headers.
     pub(crate) async fn post(&self, kind: &str, body: Vec<u8>, more: &[(&str, String)]) -> Result<Answer, SendError> {
-        self.send(kind, body, more, None).await
+        self.send(kind, self.compressed(body)?, more, None).await
     }
 
-    /// Sends a body with `Authorization: Bearer <token>`.
+    /// Sends the body of a batch, which is compressed on background threads.
+    pub(crate) async fn post_batch(
+        &self,
+        threads: &BackgroundThreads,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<Answer, SendError> {
+        self.send(kind, self.compressed_batch(threads, body).await?, &[], None).await
+    }
+
+    /// Compresses a body if the settings say so.
+    pub(crate) fn compressed(&self, body: Vec<u8>) -> Result<Vec<u8>, SendError> {
+        if self.gzip { gzipped(&body) } else { Ok(body) }
+    }
+
+    /// The same for the body of a batch, on background threads.
+    pub(crate) async fn compressed_batch(
+        &self,
+        threads: &BackgroundThreads,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, SendError> {
+        if !self.gzip {
+            return Ok(body);
+        }
+        let stopping = || SendError::Away { problem: "the process is stopping".to_owned(), after: None };
+        threads.run(move || gzipped(&body)).await.unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Sends a body, which is compressed already if the settings say so, with `Authorization: Bearer <token>`.
     pub(crate) async fn post_as(&self, token: &SecretString, kind: &str, body: Vec<u8>) -> Result<Answer, SendError> {
         self.send(kind, body, &[], Some(token)).await
     }
@@ -199,13 +228,9 @@ impl Poster {
             value.set_sensitive(name == "authorization");
             headers.insert(HeaderName::try_from(name).map_err(|_| invalid())?, value);
         }
-        let body = match self.gzip {
-            false => body,
-            true => {
-                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                gzipped(&body)?
-            }
-        };
+        if self.gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         let sending = self.http.post(self.url.clone(), headers, body);
         let mut response = sending.await.map_err(|error| match error.is_unreachable() {
             true => SendError::Away { problem: error.to_string(), after: None },

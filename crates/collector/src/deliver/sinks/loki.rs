@@ -135,11 +135,12 @@ impl Loki {
 
     /// Sends each stream in a request of its own, and returns what became of each record: what Loki says of one stream holds
     /// for none of the others.
-    async fn send_streams(&self, records: &[Encoded]) -> Result<SinkResponse, SendError> {
+    async fn send_streams(&self, batch: Batch<'_>) -> Result<SinkResponse, SendError> {
+        let records = batch.records;
         let mut outcomes = vec![RecordOutcome::Taken; records.len()];
         for labels in records.iter().map(|record| record.head.as_slice()).collect::<BTreeSet<_>>() {
             let stream = records.iter().filter(|record| record.head == labels);
-            let answer = self.poster.post("application/json", Self::body(stream), &[]).await?;
+            let answer = self.poster.post_batch(batch.threads, "application/json", Self::body(stream)).await?;
             if answer.status.is_success() {
                 continue;
             }
@@ -220,7 +221,7 @@ impl Sink for Loki {
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let records = batch.records;
-            let answer = self.poster.post("application/json", Self::body(records), &[]).await?;
+            let answer = self.poster.post_batch(batch.threads, "application/json", Self::body(records)).await?;
             if answer.status.is_success() {
                 return match answer.is_web_page() {
                     true => Err(SendError::Denied(format!("this is not a Loki: {}", answer.said()))),
@@ -232,7 +233,7 @@ impl Sink for Loki {
                 // again.
                 (400, Some(oldest)) if records.iter().any(|record| is_before(record, oldest)) => {
                     if records.iter().any(|record| record.head != records[0].head) {
-                        return self.send_streams(records).await;
+                        return self.send_streams(batch).await;
                     }
                     let outcome = |record: &Encoded| match is_before(record, oldest) {
                         true => too_old(oldest),

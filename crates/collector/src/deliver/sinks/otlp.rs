@@ -81,7 +81,7 @@ impl Sink for Otlp {
 
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
-            let answer = self.poster.post(PROTOBUF, request(batch), &[]).await?;
+            let answer = self.poster.post_batch(batch.threads, PROTOBUF, request(batch)).await?;
             match answer.status.as_u16() {
                 200..=299 => {}
                 _ if answer.is_too_large() => return Err(SendError::TooLarge(answer.said())),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use runlog_model::wire::components::RunComponents;
 use runlog_model::{Record, Run, Timestamp, millis};
+use runlog_store::BackgroundThreads;
 use runlog_store::delivery::RecordKey;
 
 use crate::deliver::bounds::BatchBounds;
@@ -85,6 +86,8 @@ pub struct Batch<'a> {
     pub origin: &'a Origin,
     /// The records, in order of time.
     pub records: &'a [Encoded],
+    /// The threads that compress it.
+    pub threads: &'a BackgroundThreads,
 }
 
 /// A record as it is sent.

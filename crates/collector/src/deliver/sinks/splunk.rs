@@ -147,7 +147,7 @@ impl Sink for Splunk {
     fn send<'a>(&'a self, batch: Batch<'a>) -> SinkFuture<'a, SinkResponse> {
         Box::pin(async move {
             let body: Vec<&[u8]> = batch.records.iter().map(|record| record.body.as_slice()).collect();
-            let answer = self.poster.post("application/json", body.concat(), &[]).await?;
+            let answer = self.poster.post_batch(batch.threads, "application/json", body.concat()).await?;
             match read(&answer) {
                 Some(read) if answer.status.is_success() && read.code == 0 => {
                     Ok(SinkResponse::all_accepted(batch.records.len()))
