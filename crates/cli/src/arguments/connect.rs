@@ -41,8 +41,8 @@ pub(crate) struct ConnectArgs {
     /// File that contains the client secret [or set RUNLOG_CLIENT_SECRET to the secret itself]
     #[arg(long, env = "RUNLOG_CLIENT_SECRET_FILE", value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
-    /// Maximum requests per second and per minute, separated by a comma, or 0 for no limit [default: what Talend Cloud
-    /// allows for each group of its API, such as 10 per second and 600 per minute for logs, or the limits that a Runlog
+    /// Maximum requests per second and per minute, separated by a comma, or 0 for no limit [default: the limits of Talend
+    /// Cloud for each group of its API, such as 10 per second and 600 per minute for logs, or those that a Runlog
     /// announces]
     #[arg(long, env = "RUNLOG_PACE", value_name = "PER_SECOND,PER_MINUTE", value_parser = pace)]
     pace: Option<PaceSetting>,

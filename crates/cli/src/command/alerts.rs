@@ -51,9 +51,9 @@ enum Action {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rules are listed as the processes with the settings have recorded them in the archive. With --settings, --data, --catalog
-or --objects, the archive is read directly; otherwise the service is asked, which requires the token of an administrator.
-Without any of them, the archive of ./runlog.toml is read if that file exists and no service is given.")]
+The rules are those that the processes with the settings have recorded in the archive. With --settings, --data, --catalog \
+or --objects, the archive is read directly. Otherwise, the service is queried, which requires the token of an administrator. \
+Without any of these options, the archive of ./runlog.toml is read if that file exists and no service is given.")]
 struct ListArgs {
     /// Settings file whose archive to read
     #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
@@ -72,9 +72,9 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-While a rule is muted, its alerts are recorded but never sent; an alert that was already waiting is still sent. The mute
-applies on every node within seconds. It requires the token of an administrator. To hold the alerts about one cause, mute
-its problem (runlog problems mute).")]
+While a rule is muted, its alerts are recorded but never sent; an alert that was already waiting is still sent. The mute \
+applies on every node within seconds. It requires the token of an administrator. To mute the alerts about one cause \
+only, mute its problem (runlog problems mute).")]
 struct MuteArgs {
     /// Name of the rule
     #[arg(value_name = "RULE", add = ArgValueCompleter::new(candidates::alert_rules))]
@@ -112,7 +112,7 @@ struct TestArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Late tasks, incomplete logs and unavailable engines are evaluated at the current time. Lagging sinks are not included, and
+Late tasks, incomplete logs and unavailable engines are evaluated at the current time. Lagging sinks are not included, and \
 maintenance windows are ignored. No secrets of the settings are needed.")]
 struct PreviewArgs {
     /// How far back to search: a time, or a duration ago, such as 12h or 7d

@@ -81,8 +81,8 @@ enum Action {
     Stats,
     /// Read, hash and count everything, and fail if anything is missing or damaged
     Verify {
-        /// Remove orphaned objects, restore records that the catalog lost, have damaged log files rebuilt, and recount
-        /// severities
+        /// Remove orphaned objects, restore records that the catalog lost, mark damaged log files to be rebuilt, and
+        /// recount severities
         #[arg(long)]
         repair: bool,
         #[command(flatten)]
@@ -149,7 +149,7 @@ enum Action {
         #[arg(long, env = "RUNLOG_ICEBERG")]
         iceberg: bool,
     },
-    /// Seal logs again that lakehouses do not see yet, because their files may hold runs of several workspaces
+    /// Seal logs again whose files may contain runs of several workspaces, so that lakehouses can read them
     Reseal,
     /// Delete expired logs and orphaned objects now; a service does this every ten minutes
     Sweep {

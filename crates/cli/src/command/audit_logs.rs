@@ -20,9 +20,9 @@ const FIELD_CHARS: usize = 60;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The audit logs of the tenant are kept by Talend Cloud for some days, and collected with audit_logs = true in the settings of
-an upstream. Only administrators, and service accounts with the permission AUDIT_LOGS_VIEW, can read them. What was read and
-changed in Runlog itself is in its own audit log, which the web UI and GET /runlog/v1/audit show.
+Talend Cloud keeps the audit logs of the tenant for some days. They are collected with audit_logs = true in the settings of \
+an upstream. Only administrators, and service accounts with the permission AUDIT_LOGS_VIEW, can read them. Runlog's own \
+audit log, which records reads and changes in the archive, is shown by the web UI and GET /runlog/v1/audit.
 
 Examples:
   runlog audit-logs                                     the entries of the last day

@@ -33,10 +33,10 @@ Examples:
 Exit codes of --once: 0 everything that was due has landed, 5 an upstream or the archive is unavailable (try again \
 later), 6 some logs are incomplete or failed; they are retried, and `runlog status` lists them")]
 pub(crate) struct CollectArgs {
-    /// List runs once, fetch what is due, and exit
+    /// List runs once, fetch the logs that are due, and exit
     #[arg(long)]
     once: bool,
-    /// Retry runs that failed or had no log immediately
+    /// Immediately retry runs that failed or had no log
     #[arg(long)]
     retry: bool,
     /// Print the result as JSON

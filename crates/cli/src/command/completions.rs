@@ -7,8 +7,8 @@ use crate::exit::{Exit, Failure, Outcome};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Names of tasks and workspaces and IDs of runs are completed as well: the service in RUNLOG_API_URL is asked for them, with \
-the credentials of the environment.
+Names of tasks and workspaces and IDs of runs are completed as well. They are requested from the service in RUNLOG_API_URL, \
+with the credentials of the environment.
 
 Examples:
   runlog completions bash > ~/.local/share/bash-completion/completions/runlog

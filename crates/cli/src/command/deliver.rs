@@ -26,9 +26,9 @@ this command on a separate machine, from cron, or to retry. If interrupted or ki
 of processes can share an archive on PostgreSQL.
 
 Examples:
-  runlog deliver --once                  deliver what is due, for cron
+  runlog deliver --once                  deliver the logs that are due, for cron
   runlog deliver --once --sink elastic --replay
-                                         send again what elastic refused or could not accept
+                                         send again records that elastic refused or could not accept
   runlog deliver --once --sink elastic --replay --from 2026-11-23 --to 2026-11-24
                                          send the whole logs of these days again, if elastic has lost them
   runlog deliver --history --once        select runs again after the filters of a sink were changed
@@ -36,16 +36,16 @@ Examples:
 Exit codes of --once: 0 everything that was due is delivered, 5 a sink is unavailable (try again later), 6 some records \
 or runs were refused permanently; `runlog status` lists them")]
 pub(crate) struct DeliverArgs {
-    /// Deliver what is due, and exit
+    /// Deliver the logs that are due, and exit
     #[arg(long)]
     once: bool,
-    /// Retry immediately what sinks refused or could not accept; with --from, --to or --last, and --sink, deliver the
-    /// complete logs of runs that ended in this period again, with the same record IDs
+    /// Immediately retry records that sinks refused or could not accept; with --from, --to or --last, and --sink, deliver
+    /// the complete logs of runs that ended in this period again, with the same record IDs
     #[arg(long)]
     replay: bool,
     #[command(flatten)]
     period: PeriodArgs,
-    /// With --replay: also resend all records of batches from which a sink refused some without saying which (OTLP);
+    /// With --replay: also resend all records of batches from which a sink refused some without stating which (OTLP);
     /// records that the sink already has are sent again under the same IDs
     #[arg(long, requires = "replay")]
     uncertain: bool,

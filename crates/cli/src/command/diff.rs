@@ -20,11 +20,11 @@ Examples:
   runlog diff RUN OTHER --html diff.html
   runlog diff RUN OTHER --json | jq '.patterns[] | select(.change.kind == \"new\") | .template'")]
 pub(crate) struct DiffArgs {
-    /// ID of the run to compare against, or the beginning of it; of the run to examine if it is the only one
+    /// ID of the run to compare against, or its beginning; if it is the only argument, the run to examine
     #[arg(value_name = "BEFORE", add = ArgValueCompleter::new(candidates::runs))]
     before: RunRef,
-    /// ID of the run to examine, or the beginning of it; patterns that only this run has are new. Without it, the only run
-    /// is compared with the last successful run of its task before it
+    /// ID of the run to examine, or its beginning; patterns that only this run has are new. Without it, the run BEFORE is
+    /// compared with the last successful run of its task before it
     #[arg(value_name = "AFTER", add = ArgValueCompleter::new(candidates::runs))]
     after: Option<RunRef>,
     #[command(flatten)]

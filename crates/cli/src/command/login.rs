@@ -21,10 +21,10 @@ const TOKEN_BYTES_MAX: u64 = 16 << 10;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-If the service has an identity provider, you sign in there with any browser: the address and a code are shown. Otherwise, or \
-with --with-token, a personal access token is read from the terminal without showing it, or from standard input; it is never \
-an argument, because other users can see those. The token is checked, and then kept in ~/.config/runlog/profiles, in a file \
-that only you can read.
+If the service has an identity provider, the command shows an address and a code: open the address in any browser to sign in. \
+Otherwise, or with --with-token, it reads a personal access token from the terminal, without showing it, or from standard \
+input. The token cannot be an argument, because other users can see the arguments of a command. It is verified, and then \
+stored in ~/.config/runlog/profiles, in a file that only you can read.
 
 Examples:
   runlog login https://runlog.example.com                  shows a code, or asks for a personal access token

@@ -21,12 +21,12 @@ Examples:
   runlog open                              the overview
   runlog open 6c0e5a34                     a run, by the beginning of its ID
   runlog open 6c0e5a34#1204                a line of its log, such as a match of `runlog search`
-  runlog open sales/nightly-orders         a task; `runlog open nightly` will do if only one begins with it
+  runlog open sales/nightly-orders         a task; `runlog open nightly` if only one begins with that
   runlog open nightly-orders --newest      its newest run
   runlog open --problem 3f2a
   runlog open 6c0e5a34 --print             only the address, to share it")]
 pub(crate) struct OpenArgs {
-    /// A run, by its ID, with the number of a line after #, or a task, by its ID or name; the beginning of either will do
+    /// A run ID, with an optional line number after #, or the ID or name of a task; both can be abbreviated
     /// [default: the overview]
     #[arg(value_name = "RUN_OR_TASK", conflicts_with_all = ["task", "problem"],
           add = ArgValueCompleter::new(candidates::runs_and_tasks))]

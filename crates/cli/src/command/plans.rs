@@ -21,7 +21,7 @@ const LIST_PAGE_MAX: u64 = 100;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-A plan runs tasks in steps. Executions of plans of Talend Cloud are collected with their steps and error handlers; others
+A plan runs tasks in steps. Executions of plans of Talend Cloud are collected with their steps and error handlers; others \
 are derived from their runs, which do not show whether a further step follows.
 
 Examples:

@@ -34,7 +34,7 @@ const TITLE_CHARS: usize = 100;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-A problem is a root cause that failed runs of a workspace have in common, whichever tasks they are of. It is open, muted
+A problem is a root cause that failed runs of a workspace have in common, also across tasks. It is open, muted \
 or resolved. A resolved problem comes back with a run that ends later and fails with it.
 
 Examples:

@@ -28,7 +28,7 @@ const HEADLINES_MAX: u64 = 200;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  runlog runs --failed --last 1d                what failed in the last day, of all tasks
+  runlog runs --failed --last 1d                the failed runs of the last day, of all tasks
   runlog runs nightly-orders                    the runs of a task
   runlog runs sales/nightly-orders --last 7d --status failed,rejected
   runlog runs --workspace sales --from yesterday --tz Europe/Berlin

@@ -41,12 +41,12 @@ Examples:
   runlog search --severity error,fatal --task sales/nightly-orders --last 7d -n 500
   runlog search timeout -C 3                        with three records before and after each
   runlog search 'customer 4711' --runs -n 1000      every run that mentions it
-  runlog show 6c0e5a34#1204                         the log around a match, which is named after the task
+  runlog show 6c0e5a34#1204                         the log around a match
   runlog search orders --json | jq .logMessage
 
-Each line has the time, severity, task, run and number of the line: 6c0e5a34#1204. Of a message of several lines, those
-that contain the text are shown. --json prints the items of GET /runlog/v1/search, whose index is the number of the line
-less one; with context, the records around them as well, and match says which is which.")]
+Each line has the time, severity, task, run and number of the line: 6c0e5a34#1204. Of a message with several lines, \
+those that contain the text are shown. --json prints the items of GET /runlog/v1/search, whose index is the line number \
+minus one; with context, it also prints the records around them, and match is true for matches.")]
 pub(crate) struct SearchArgs {
     /// Text to find in messages, case-insensitive
     #[arg(default_value = "", allow_hyphen_values = true)]

@@ -24,9 +24,9 @@ Examples:
   runlog show 6c0e5a34 --line 1204 -C 50
   runlog show 6c0e5a34#1204 -C 0 --json | jq -r '.record.logMessage'
 
-Lines are records in order of time, counted from 1, as in the web UI. `runlog tail` prints the newest records of a run,
-`runlog fetch` downloads the whole log. --json prints the items of GET /runlog/v1/runs/{id}/records, whose index is the
-number of the line less one.")]
+Lines are records in order of time, counted from 1, as in the web UI. `runlog tail` prints the newest records of a run, \
+`runlog fetch` downloads the whole log. --json prints the items of GET /runlog/v1/runs/{id}/records, whose index is the \
+line number minus one.")]
 pub(crate) struct ShowArgs {
     /// ID of the run, or the beginning of it, and the number of a line, such as 6c0e5a34#1204
     #[arg(value_name = "RUN_ID[#LINE]", add = ArgValueCompleter::new(candidates::runs))]

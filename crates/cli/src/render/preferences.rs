@@ -16,7 +16,7 @@ pub(crate) struct PreferenceArgs {
     /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
     color: Color,
-    /// Do not use a pager; it is the command in RUNLOG_PAGER or PAGER, or less, for long results on a terminal
+    /// Do not show long results on a terminal in a pager, which is the command in RUNLOG_PAGER or PAGER, or less
     #[arg(long, global = true)]
     no_pager: bool,
     /// Time zone in which times are read and shown: UTC, local, an offset such as +02:00, or a name such as Europe/Berlin

@@ -17,7 +17,7 @@ pub(super) enum RightsCommand {
         #[command(flatten)]
         holder: Holder,
     },
-    /// Add rights of a user or a service account in a workspace; existing rights are kept
+    /// Grant rights in a workspace to a user or a service account; existing rights are kept
     Grant {
         #[command(flatten)]
         holder: Holder,

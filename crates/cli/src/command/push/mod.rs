@@ -90,7 +90,7 @@ pub(crate) struct PushArgs {
     task: Option<TaskRef>,
     #[arg(skip)]
     task_id: Option<TaskId>,
-    /// What started the run: MANUAL, SCHEDULED, WEBHOOK or PLAN
+    /// How the run was started: MANUAL, SCHEDULED, WEBHOOK or PLAN
     #[arg(long, value_name = "TYPE", requires = "task")]
     execution_type: Option<ExecutionType>,
     /// Start time of the run [default: the time of its first record; with --follow, now]
@@ -113,11 +113,11 @@ pub(crate) struct PushArgs {
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
     /// Layout of the lines of text: a conversion pattern of log4j or logback, such as '%d{HH:mm:ss} [%t] %-5p %c - %m%n'
-    /// [default: the parts of lines are recognised]
+    /// [default: detect the parts of lines]
     #[arg(long, value_name = "PATTERN")]
     pattern: Option<Layout>,
-    /// Field or column of the log that is a field of the records: time, severity, message, logType, bundleName,
-    /// bundleVersion or podName [default: by the usual names]
+    /// Field or column of the log to read a field of the records from: time, severity, message, logType, bundleName,
+    /// bundleVersion or podName [default: the usual names]
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = mapping)]
     map: Vec<(FieldName, String)>,
     /// Order of day and month in dates such as 03/04/2026: dmy or mdy
@@ -150,7 +150,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "TIME", default_value = "1s", requires = "follow")]
     interval: Span,
     /// JSON file with the component metrics of the run: `{"processes": […], "items": […]}` with the field names of Talend
-    /// Cloud; replaces those that the run has
+    /// Cloud; replaces the existing ones of the run
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     component_metrics: Option<PathBuf>,
     /// Print the result as one line of JSON

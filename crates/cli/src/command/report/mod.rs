@@ -42,7 +42,7 @@ A plan execution: what failed, what was not started because of it, error handler
 Without an argument: the workspaces that you may view, each with its tasks that need attention.
 
 Examples:
-  runlog report                                        what happened in the last day, everywhere
+  runlog report                                        the tasks that need attention, in every workspace
   runlog report 6c0e5a34                               why a run failed
   runlog report 6c0e5a34 --brief
   runlog report sales/nightly-orders --last-days 90    a task
@@ -50,7 +50,7 @@ Examples:
   runlog report --plan 7fb48c7a-5ea5-4cb9-9333-e345f28d9dd5
   runlog report 6c0e5a34 --json | jq .failure.first")]
 pub(crate) struct ReportArgs {
-    /// A run, by its ID, or a task or a workspace, by its ID or name; the beginning of any will do [default: all workspaces]
+    /// A run ID, or the ID or name of a task or a workspace; all can be abbreviated [default: all workspaces]
     #[arg(value_name = "RUN_TASK_OR_WORKSPACE", conflicts_with_all = ["task", "workspace"],
           add = ArgValueCompleter::new(candidates::runs_tasks_and_workspaces))]
     subject: Option<String>,

@@ -35,8 +35,8 @@ pub(crate) struct ServeArgs {
     pub(super) data: Option<PathBuf>,
     #[command(flatten)]
     pub(super) places: LocationArgs,
-    /// Settings file with upstreams, sinks and alerts, to run them in this process as well; see `runlog collect`. Its
-    /// [archive] section applies where neither an option nor an environment variable is given
+    /// Settings file with upstreams, sinks and alerts, which this process runs as well; see `runlog collect`. Options and
+    /// environment variables take precedence over its [archive] section
     #[arg(long, env = "RUNLOG_SETTINGS", value_name = "FILE")]
     pub(super) settings: Option<PathBuf>,
     /// Settle delay: how long after its end a run may still receive records; then its log counts as settled [default:
@@ -47,7 +47,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RUNLOG_PUBLIC_URL", value_name = "URL")]
     pub(super) public_url: Option<url::Url>,
     /// Hosts under which assistants may call /mcp, in addition to that of the public URL and loopback addresses,
-    /// comma-separated; requests for other hosts are refused, against DNS rebinding
+    /// comma-separated; requests for other hosts are refused, to prevent DNS rebinding
     #[arg(long, env = "RUNLOG_MCP_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
     pub(super) mcp_hosts: Vec<String>,
     /// Target of the links to log files: this service, or the bucket. With `bucket`, links are presigned URLs of the

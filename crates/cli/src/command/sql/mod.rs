@@ -39,7 +39,7 @@ pub(crate) struct SqlArgs {
     /// The query; without it, an interactive prompt, or queries from standard input
     pub(crate) query: Option<String>,
     /// table, csv, json, ndjson or parquet [default: by the extension of the output file, otherwise table]. On a terminal,
-    /// a table that is too wide has its texts wrapped, or shows each row as a list of its columns
+    /// the texts of a table that is too wide are wrapped, or each row is shown as a list of its columns
     #[arg(long, value_name = "FORMAT")]
     format: Option<AnswerFormat>,
     /// Output file, written atomically
