@@ -35,7 +35,7 @@ Examples:
   runlog tail 6c0e5a34 --severity warn,error,fatal --grep timeout
   runlog tail 6c0e5a34 -f --json | jq -r .logMessage")]
 pub(crate) struct TailArgs {
-    /// ID of a run, or a task by its ID or name, whose newest run is meant; the beginning of either will do
+    /// A run ID, or the ID or name of a task, for its newest run; both can be abbreviated
     #[arg(value_name = "RUN_OR_TASK", required_unless_present = "task",
           add = ArgValueCompleter::new(candidates::runs_and_tasks))]
     run: Option<RunOrTaskRef>,
