@@ -238,6 +238,7 @@ fn extension_routes() -> Vec<Route> {
         Route::new(Token, handler!(session::close)),
         Route::new(Token, handler!(overview::overview)),
         Route::new(Token, handler!(overview::tasks)),
+        Route::new(Token, handler!(overview::workspaces)),
         Route::new(Token, handler!(overview::runs)),
         Route::new(Token, handler!(overview::runs_of_task)),
         Route::new(Token, handler!(overview::durations_of_task)),

@@ -179,7 +179,10 @@ pub mod problems {
 pub mod runs {
     pub use crate::parts::Runs;
     pub use crate::tables::history::{HistoryCondition, HistoryEntry, HistoryExclude, HistoryField, HistoryFilter};
-    pub use crate::tables::overview::{LogMetadata, OutcomeCount, OverviewFilter, TaskOrder, TaskOverviewFilter};
+    pub use crate::tables::overview::{
+        LogMetadata, OutcomeCount, OverviewFilter, TaskOrder, TaskOverviewFilter, WorkspaceOrder,
+        WorkspaceOverviewFilter,
+    };
     pub use crate::tables::runs::{RunBrief, RunFilter};
 }
 

@@ -534,6 +534,9 @@ pub const SEARCH_ROUND_SLICES_MAX: usize = 64;
 /// Most components whose matches are counted one by one; logs may have any number. Unit: components.
 pub const SEARCH_COMPONENTS_MAX: usize = 500;
 
+/// Most buckets in which the matches of a search are counted over time. Unit: buckets.
+pub const SEARCH_BUCKETS_MAX: i64 = 120;
+
 /// A search examines more slices per round while a round takes less than this.
 pub const SEARCH_ROUND_TIME: Duration = Duration::from_millis(100);
 

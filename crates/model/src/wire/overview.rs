@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use crate::severity::SeverityCounts;
 use crate::{
-    ExecutionStatus, ExecutionType, LogAbsence, Run, RunId, RunStatus, Severity, TaskId, Timestamp, UserType,
-    WorkspaceId,
+    EnvironmentId, ExecutionStatus, ExecutionType, LogAbsence, Run, RunId, RunStatus, Severity, TaskId, Timestamp,
+    UserType, WorkspaceId,
 };
 
 /// `GET /runlog/v1/overview`: runs by time and outcome.
@@ -57,6 +57,34 @@ impl Outcomes {
             RunStatus::Dispatching | RunStatus::Executing => &mut self.going,
         } += runs;
     }
+}
+
+/// A workspace with statistics of its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceLineBody {
+    /// ID.
+    pub workspace_id: WorkspaceId,
+    /// Name.
+    pub name: String,
+    /// Description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// ID of the environment.
+    pub environment_id: EnvironmentId,
+    /// Name of the environment.
+    pub environment_name: String,
+    /// Number of tasks.
+    pub tasks: u64,
+    /// Number of runs in the requested period.
+    pub runs: u64,
+    /// Number of failed runs in the requested period.
+    pub failed: u64,
+    /// Number of runs of the requested period that are running.
+    pub going: u64,
+    /// When its latest run was triggered, however long ago; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<Timestamp>,
 }
 
 /// A task with statistics of its runs.

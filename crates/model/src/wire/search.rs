@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::severity::SeverityCounts;
 use crate::{RunId, TaskId, Timestamp, WorkspaceId};
 
 /// Records found by a search, newest first.
@@ -83,10 +84,31 @@ pub struct SearchFacetsAnswer {
     pub severities: Facet,
     /// By component (`bundleName`); an empty value stands for records without one.
     pub components: Facet,
+    /// By the status of their run, such as `execution_failed`.
+    #[serde(default)]
+    pub statuses: Facet,
     /// By day, oldest first; the value is when it begins.
     pub days: Facet,
+    /// Over time: of the requested range if it has a start, otherwise from the first to the last matching record.
+    #[serde(default)]
+    pub histogram: SearchHistogram,
     /// The amount of data searched for this response.
     pub scanned: Scanned,
+}
+
+/// How many records match a search over time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchHistogram {
+    /// Start of the first bucket; absent without buckets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// Length of a bucket. Unit: milliseconds.
+    pub bucket_ms: u64,
+    /// Matching records of each bucket by severity, oldest first: OTHER, TRACE, DEBUG, INFO, WARN, ERROR, FATAL. At most 120
+    /// buckets.
+    #[schema(value_type = Vec<Vec<u64>>)]
+    pub buckets: Vec<SeverityCounts>,
 }
 
 /// The values of a field, those with the most records first unless stated otherwise; at most 20.

@@ -6,11 +6,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use az::SaturatingAs;
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::overview::{DurationsBody, ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody};
+use runlog_model::wire::overview::{
+    DurationsBody, ListedRunBody, Outcomes, OverviewBody, RunLineBody, TaskLineBody, WorkspaceLineBody,
+};
 use runlog_model::workspaces::Task;
 use runlog_model::{Run, RunId, RunIdPrefix, RunStatus, TaskId, Timestamp};
 use runlog_store::accounts::Caller;
-use runlog_store::runs::{OverviewFilter, RunFilter, TaskOrder, TaskOverviewFilter};
+use runlog_store::runs::{
+    OverviewFilter, RunFilter, TaskOrder, TaskOverviewFilter, WorkspaceOrder, WorkspaceOverviewFilter,
+};
 
 use crate::app::App;
 use crate::auth::rights;
@@ -75,6 +79,39 @@ words! {
         LastRun = "lastRun",
         /// Those that failed last first.
         LastFailure = "lastFailure",
+    }
+}
+
+query_parameters! {
+    /// Parameters of the overview of workspaces.
+    pub(crate) struct WorkspacesQuery {
+        ..page: PageQuery,
+        ..scope: ScopeQuery,
+        /// Number of hours whose runs to count.
+        hours: Hours = "hours",
+        /// Part of the name, case-insensitive.
+        name: Option<String> = "name",
+        /// The order: `name` (by environment and name; the default), `tasks`, `runs`, `failed` or `lastRun`, the most or latest
+        /// first.
+        order: Option<OrderOfWorkspaces> = "order",
+        /// If `true`, in the opposite order.
+        reversed: bool = "reversed",
+    }
+}
+
+words! {
+    /// The order of workspaces.
+    pub(crate) enum OrderOfWorkspaces {
+        /// By environment and name.
+        Name = "name",
+        /// Those with the most tasks first.
+        Tasks = "tasks",
+        /// Those with the most runs in the period first.
+        Runs = "runs",
+        /// Those with the most failed runs in the period first.
+        Failed = "failed",
+        /// Those with the latest run first.
+        LastRun = "lastRun",
     }
 }
 
@@ -207,6 +244,40 @@ pub(crate) async fn tasks(
     for run in items.iter_mut().filter_map(|task| task.last_failure.as_mut()) {
         run.headline = headlines.remove(&run.run_id);
     }
+    Ok(Json(ListPage { items, limit, offset, total }))
+}
+
+/// `GET /runlog/v1/overview/workspaces`: lists the workspaces that the caller may view, with the numbers of their tasks and runs.
+#[utoipa::path(
+    get,
+    path = "/runlog/v1/overview/workspaces",
+    tag = "web",
+    responses((status = 200, description = "Workspaces", body = ListPage<WorkspaceLineBody>))
+)]
+pub(crate) async fn workspaces(
+    State(app): State<App>,
+    Authenticated(caller): Authenticated,
+    Query(query): Query<WorkspacesQuery>,
+) -> ApiResult<Json<ListPage<WorkspaceLineBody>>> {
+    let (limit, offset) = query.page.limit_and_offset();
+    let scope = rights::viewed_scope(app.store(), &caller, &query.scope).await?;
+    let filter = WorkspaceOverviewFilter {
+        workspace_ids: scope.workspace_ids,
+        environment_id: scope.environment_id,
+        name_part: query.name,
+        since: app.now().plus_millis(-query.hours.0.saturating_as::<i64>() * HOUR_MS),
+        order: match query.order {
+            None | Some(OrderOfWorkspaces::Name) => WorkspaceOrder::Name,
+            Some(OrderOfWorkspaces::Tasks) => WorkspaceOrder::Tasks,
+            Some(OrderOfWorkspaces::Runs) => WorkspaceOrder::Runs,
+            Some(OrderOfWorkspaces::Failed) => WorkspaceOrder::Failed,
+            Some(OrderOfWorkspaces::LastRun) => WorkspaceOrder::LastRun,
+        },
+        reversed: query.reversed,
+        limit,
+        offset,
+    };
+    let (items, total) = app.store().runs().workspace_overviews(&filter).await?;
     Ok(Json(ListPage { items, limit, offset, total }))
 }
 

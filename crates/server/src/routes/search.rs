@@ -9,14 +9,14 @@ use az::SaturatingAs;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runlog_model::wire::search::{
-    Facet, FacetValue, FoundRecord, Scanned, SearchAnswer, SearchFacetsAnswer, Unreadable,
+    Facet, FacetValue, FoundRecord, Scanned, SearchAnswer, SearchFacetsAnswer, SearchHistogram, Unreadable,
 };
 use runlog_model::workspaces::Right;
-use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
+use runlog_model::{RunId, RunStatus, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use runlog_store::ErrorKind;
 use runlog_store::accounts::Caller;
 use runlog_store::limits::DAY_MS;
-use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError};
+use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError, TimeCounts};
 use tokio::time::Instant;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Parameter;
@@ -42,6 +42,8 @@ query_parameters! {
         severity: List<Severity> = "severity",
         /// Only records of this component (`bundleName`), exactly as it was logged; repeated for several, at most 50.
         components: Components = "component",
+        /// Only records of runs with one of these statuses, comma-separated or repeated.
+        status: List<RunStatus> = "status",
         /// Earliest time, inclusive; RFC 3339 or epoch milliseconds.
         from: Option<TimeOrMillis> = "from",
         /// Latest time, inclusive.
@@ -79,6 +81,7 @@ impl MatchFields {
         SearchQuery {
             severities: Some(self.severity.0).filter(|severities| !severities.is_empty()),
             components: Some(self.components.0).filter(|components| !components.is_empty()),
+            statuses: Some(self.status.0).filter(|statuses| !statuses.is_empty()),
             range: TimeRange { start: self.from.map(|from| from.0), end: self.to.map(|to| to.0) },
             ..SearchQuery::newest(self.text.unwrap_or_default(), limit, limits::SEARCH_TIME_MAX)
         }
@@ -229,8 +232,8 @@ pub(crate) async fn find(
     }))
 }
 
-/// Counts the records that match a search, by task, workspace, severity, component and day, until the time budget is
-/// reached.
+/// Counts the records that match a search, by task, workspace, severity, component, status of the run and day, and over
+/// time, until the time budget is reached.
 #[utoipa::path(
     get,
     path = "/runlog/v1/search/facets",
@@ -268,9 +271,25 @@ pub(crate) async fn facets(
         workspaces: values(found.workspaces, 0, |_| None),
         severities: Facet { values: severities, others: 0 },
         components: values(found.components, found.other_components, |_| None),
+        statuses: values(found.statuses, 0, |_| None),
         days: Facet { values: days, others: other_days },
+        histogram: histogram(&found.times, offset_ms),
         scanned: Scanned { records: found.scanned_records, bytes: found.scanned_bytes },
     }))
+}
+
+/// The buckets from the first to the last, including those without records.
+fn histogram(times: &TimeCounts, offset_ms: i64) -> SearchHistogram {
+    let ends = times.buckets.first_key_value().zip(times.buckets.last_key_value());
+    let (start, buckets) = match ends {
+        None => (None, Vec::new()),
+        Some(((first, _), (last, _))) => {
+            let start_ms = first.saturating_mul(times.bucket_ms).saturating_sub(offset_ms);
+            let counts = (*first..=*last).map(|bucket| times.buckets.get(&bucket).copied().unwrap_or_default());
+            (Some(Timestamp::clamped(start_ms)), counts.collect())
+        }
+    };
+    SearchHistogram { start, bucket_ms: times.bucket_ms.saturating_as::<u64>(), buckets }
 }
 
 /// The values with the most records, and the number of records with others.

@@ -91,6 +91,7 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("DELETE", "/runlog/v1/session", Access::Token),
     ("GET", "/runlog/v1/overview", Access::Token),
     ("GET", "/runlog/v1/overview/tasks", Access::Token),
+    ("GET", "/runlog/v1/overview/workspaces", Access::Token),
     ("GET", "/runlog/v1/runs", Access::Token),
     ("GET", "/runlog/v1/tasks/{id}/runs", Access::Token),
     ("GET", "/runlog/v1/tasks/{id}/durations", Access::Token),
@@ -531,6 +532,7 @@ async fn a_task_that_has_moved_leaves_its_runs_where_they_were() {
         format!("/runlog/v1/tasks/{task}/runs"),
         "/processing/executables/tasks/executions".to_owned(),
         "/runlog/v1/overview/tasks".to_owned(),
+        "/runlog/v1/overview/workspaces".to_owned(),
         format!("/runlog/v1/tasks/{task}/report"),
         format!("/runlog/v1/workspaces/{}/report", there.id),
     ] {

@@ -1,6 +1,7 @@
 //! Facets of a search.
 
 use axum::http::Method;
+use runlog_model::Timestamp;
 use runlog_model::wire::admin::NewTask;
 use runlog_model::workspaces::Right;
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ async fn matches_are_counted_by_their_fields() {
     let stage = Stage::new().await;
     stage.two_runs().await;
     // Unsealed, and sealed together.
-    for _ in 0..2 {
+    for status in ["executing", "execution_successful"] {
         let all = stage.facets("q=needle").await;
         assert_eq!((&all["records"], &all["complete"]), (&json!(4), &json!(true)));
         assert_eq!(counts(&all["severities"]), pairs(&[("ERROR", 2), ("WARN", 1), ("INFO", 1)]));
@@ -71,6 +72,7 @@ async fn matches_are_counted_by_their_fields() {
         assert_eq!((&tasks[0]["name"], &tasks[0]["count"]), (&json!("nightly"), &json!(3)));
         assert_eq!(counts(&all["workspaces"])[0], (stage.workspace.to_string(), 3));
         assert_eq!(counts(&all["days"]), pairs(&[("2026-11-23T00:00:00.000Z", 3), ("2026-11-24T00:00:00.000Z", 1)]));
+        assert_eq!(counts(&all["statuses"]), pairs(&[(status, 4)]));
         let local = stage.facets("q=needle&utcOffset=120").await;
         assert_eq!(counts(&local["days"]), pairs(&[("2026-11-23T22:00:00.000Z", 4)]));
 
@@ -90,6 +92,51 @@ async fn matches_are_counted_by_their_fields() {
         stage.clock.advance_ms(86_400_000);
         while stage.store.maintenance().seal().await.unwrap().runs > 0 {}
     }
+}
+
+/// The buckets with records: when they begin, and how many INFO, WARN and ERROR records they have.
+fn bars(histogram: &Value) -> Vec<(i64, [u64; 3])> {
+    let Some(start) = histogram["start"].as_str() else { return Vec::new() };
+    let (start, bucket_ms) = (start.parse::<Timestamp>().unwrap(), histogram["bucketMs"].as_i64().unwrap());
+    let begin = |index: usize| start.as_millis() + i64::try_from(index).unwrap() * bucket_ms;
+    let bars = histogram["buckets"].as_array().unwrap().iter().enumerate();
+    let bars = bars.map(|(index, counts)| (begin(index), [3, 4, 5].map(|severity| counts[severity].as_u64().unwrap())));
+    bars.filter(|(_, counts)| *counts != [0; 3]).collect()
+}
+
+#[tokio::test]
+async fn matches_are_counted_over_time() {
+    let stage = Stage::new().await;
+    stage.two_runs().await;
+    // Without a start, from the first to the last of them; 120 buckets of one minute would not be enough.
+    let all = &stage.facets("q=needle").await["histogram"];
+    assert_eq!((&all["bucketMs"], all["buckets"].as_array().unwrap().len()), (&json!(300_000), 25));
+    let hour = |hours: i64| EVENING_MS + hours * 3_600_000;
+    let expected = [(hour(0), [0, 0, 2]), (hour(1), [1, 0, 0]), (hour(2), [0, 1, 0])];
+    assert_eq!(bars(all), expected);
+    // With a start and an end, the whole range.
+    let query = "q=needle&from=2026-11-23T00:00:00Z&to=2026-11-29T23:59:59Z";
+    let week = &stage.facets(query).await["histogram"];
+    assert_eq!((&week["start"], &week["bucketMs"]), (&json!("2026-11-23T00:00:00.000Z"), &json!(10_800_000)));
+    assert_eq!(week["buckets"].as_array().unwrap().len(), 7 * 8);
+    // Buckets begin at round times of the requested zone: at 22:00 UTC, it is midnight at UTC+02:00.
+    let local = &stage.facets(&format!("{query}&utcOffset=120")).await["histogram"];
+    assert_eq!(bars(local), [(hour(0) - 1_800_000, [1, 1, 2])]);
+    let none = &stage.facets("q=nothing-has-this").await["histogram"];
+    assert_eq!(none, &json!({ "bucketMs": 1_000, "buckets": [] }));
+}
+
+#[tokio::test]
+async fn a_status_of_runs_narrows_a_search_and_its_counts() {
+    let stage = Stage::new().await;
+    stage.two_runs().await;
+    stage.post(&format!("/runlog/v1/runs/{OTHER}/finish"), r#"{"status":"execution_failed"}"#).await;
+    let failed = stage.facets("q=needle&status=execution_failed,terminated").await;
+    assert_eq!((&failed["records"], counts(&failed["statuses"])), (&json!(1), pairs(&[("execution_failed", 1)])));
+    let items = stage.get("/runlog/v1/search?q=needle&status=execution_failed").await.json()["items"].clone();
+    assert_eq!((items.as_array().unwrap().len(), &items[0]["runId"]), (1, &json!(OTHER)));
+    assert_eq!(stage.facets("q=needle&status=terminated").await["records"], 0);
+    stage.get("/runlog/v1/search?q=needle&status=broken").await.is_error(400, &["status", "broken"]);
 }
 
 #[tokio::test]

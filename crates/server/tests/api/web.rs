@@ -344,6 +344,47 @@ async fn the_overview_shows_what_the_caller_may_view() {
 }
 
 #[tokio::test]
+async fn workspaces_are_listed_with_the_numbers_of_their_tasks_and_runs() {
+    let stage = Stage::new().await;
+    let (viewer, nobody) = (stage.user("viewer", &[Right::View]).await, stage.user("nobody", &[]).await);
+    stage.push(&log(&["ERROR"])).await;
+    stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), r#"{"status":"execution_failed"}"#).await;
+    let other = stage.other_workspace().await;
+    let list = async |query: &str, token: &str| {
+        let path = format!("/runlog/v1/overview/workspaces{query}");
+        stage.send(Method::GET, &path, Ask::with(&[]).by(token)).await.json()
+    };
+    let seen = list("", &viewer).await;
+    let own = &seen["items"][0];
+    assert_eq!((&seen["total"], &own["workspaceId"]), (&1.into(), &stage.workspace.to_string().into()));
+    let counts = ["tasks", "runs", "failed", "going"].map(|name| own[name].as_u64());
+    assert_eq!((counts, own["lastRun"].is_string()), ([Some(1), Some(1), Some(1), Some(0)], true), "{own}");
+    assert_eq!(list("", &nobody).await["total"], 0);
+
+    let order = async |query: &str| {
+        let items = list(query, &stage.admin).await["items"].as_array().unwrap().clone();
+        items.iter().map(|item| item["workspaceId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (first, second) = (stage.workspace.to_string(), other.id.to_string());
+    for by in ["tasks", "runs", "failed", "lastRun"] {
+        assert_eq!(order(&format!("?order={by}")).await, [first.clone(), second.clone()], "{by}");
+        assert_eq!(order(&format!("?order={by}&reversed=true")).await, [second.clone(), first.clone()], "{by}");
+    }
+    assert_eq!(order("?name=OTHER").await, [second.clone()]);
+    assert!(order(&format!("?environmentId={}", other.environment.id)).await.contains(&second));
+    assert_eq!(order("?limit=1&order=runs&offset=1").await, [second.clone()]);
+
+    // Runs that are older than the period are not counted; the last one is still named.
+    stage.clock.advance_ms(25 * 3_600_000);
+    let own = list("", &viewer).await["items"][0].clone();
+    assert_eq!((&own["runs"], own["lastRun"].is_string()), (&0.into(), true));
+    stage
+        .send(Method::GET, "/runlog/v1/overview/workspaces?order=size", Ask::with(&[]).by(&viewer))
+        .await
+        .is_error(400, &["order", "lastRun"]);
+}
+
+#[tokio::test]
 async fn a_run_that_timed_out_has_failed_and_one_that_a_user_terminated_has_not() {
     let stage = Stage::new().await;
     let end = async |number: usize, status: &str| {

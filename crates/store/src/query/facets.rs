@@ -1,4 +1,4 @@
-//! Facets of a search: how many records match, by task, workspace, severity, component and day.
+//! Facets of a search: how many records match, by task, workspace, severity, component, status of the run, and time.
 //!
 //! Unlike a search, a count has no order to respect: the slices are read from the catalog once, newest first, and counted
 //! until there are none left or the time is up. What was counted is then a lower bound, and said to be one.
@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use arrow_array::{RecordBatch, TimestampMillisecondArray};
 use az::SaturatingAs;
 use futures::{StreamExt, TryStreamExt, stream};
-use runlog_model::Severity;
+use runlog_model::record::SeverityCounts;
+use runlog_model::{Severity, TimeRange, Timestamp};
 use tokio::time::Instant;
 
 use crate::core::Core;
@@ -39,16 +40,127 @@ pub struct SearchFacets {
     pub workspaces: BTreeMap<String, u64>,
     /// By severity.
     pub severities: BTreeMap<Severity, u64>,
+    /// By the status of their run, such as `execution_failed`.
+    pub statuses: BTreeMap<String, u64>,
     /// By component; an empty text stands for records without one.
     pub components: BTreeMap<String, u64>,
     /// Matching records whose component is not among these, because there are too many.
     pub other_components: u64,
     /// By the number of their day since 1970, at the requested offset from UTC.
     pub days: BTreeMap<i64, u64>,
+    /// Over time. If the search has an earliest time, from there to its latest time or now; otherwise, from the first to the
+    /// last of them.
+    pub times: TimeCounts,
     /// Records that were examined, or left out because the index of their file says that none of them matches.
     pub scanned_records: u64,
     /// Bytes of messages that were examined.
     pub scanned_bytes: u64,
+}
+
+/// Records over time: a limited number of buckets, which are longer the more time they cover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeCounts {
+    /// The length of a bucket. Unit: milliseconds.
+    pub bucket_ms: i64,
+    /// By the number of their bucket since 1970, at the requested offset from UTC. Buckets without records may be absent.
+    pub buckets: BTreeMap<i64, SeverityCounts>,
+}
+
+impl Default for TimeCounts {
+    fn default() -> Self {
+        Self { bucket_ms: BUCKETS_MS[0], buckets: BTreeMap::new() }
+    }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Lengths of buckets, each a multiple of the one before. Longer ones are twice as long as the one before. Unit:
+/// milliseconds.
+const BUCKETS_MS: [i64; 13] = [
+    1_000,
+    5_000,
+    15_000,
+    30_000,
+    MINUTE_MS,
+    5 * MINUTE_MS,
+    15 * MINUTE_MS,
+    30 * MINUTE_MS,
+    60 * MINUTE_MS,
+    180 * MINUTE_MS,
+    360 * MINUTE_MS,
+    720 * MINUTE_MS,
+    limits::DAY_MS,
+];
+
+impl TimeCounts {
+    /// The same counts in buckets of at least this length.
+    fn coarsen(&mut self, bucket_ms: i64) {
+        while self.bucket_ms < bucket_ms {
+            let longer = BUCKETS_MS.into_iter().find(|ms| *ms > self.bucket_ms);
+            let longer = longer.unwrap_or_else(|| self.bucket_ms.saturating_mul(2));
+            let times = longer / self.bucket_ms;
+            self.bucket_ms = longer;
+            for (bucket, counts) in std::mem::take(&mut self.buckets) {
+                self.buckets.entry(bucket.div_euclid(times)).or_default().add_all(&counts);
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        let mut other = other.clone();
+        self.coarsen(other.bucket_ms);
+        other.coarsen(self.bucket_ms);
+        for (bucket, counts) in other.buckets {
+            self.buckets.entry(bucket).or_default().add_all(&counts);
+        }
+        self.fit();
+    }
+
+    /// Adds buckets without records at both ends of a range. Unit: milliseconds since 1970, at the requested offset.
+    fn cover(&mut self, first_ms: i64, last_ms: i64) {
+        for time in [first_ms, last_ms] {
+            self.buckets.entry(time.div_euclid(self.bucket_ms)).or_default();
+        }
+        self.fit();
+    }
+
+    /// Makes buckets longer until there are not too many, those without records included.
+    fn fit(&mut self) {
+        while let (Some((first, _)), Some((last, _))) = (self.buckets.first_key_value(), self.buckets.last_key_value())
+            && last - first >= limits::SEARCH_BUCKETS_MAX
+        {
+            self.coarsen(self.bucket_ms + 1);
+        }
+    }
+}
+
+/// How rows are counted by time.
+#[derive(Debug, Clone, Copy)]
+struct Calendar {
+    /// By how much days begin before midnight UTC. Unit: milliseconds.
+    utc_offset_ms: i64,
+    /// The length of a bucket, unless there would be too many. Unit: milliseconds.
+    bucket_ms: i64,
+}
+
+impl Calendar {
+    /// Its buckets are as long as those in which all records of the range are counted in the end.
+    fn of(range: TimeRange, now: Timestamp, utc_offset_ms: i64) -> Self {
+        let mut calendar = Self { utc_offset_ms, bucket_ms: BUCKETS_MS[0] };
+        let mut times = TimeCounts::default();
+        calendar.cover(&mut times, range, now);
+        calendar.bucket_ms = times.bucket_ms;
+        calendar
+    }
+
+    /// Extends counts to the whole range, if it has an earliest time.
+    fn cover(self, times: &mut TimeCounts, range: TimeRange, now: Timestamp) {
+        if let Some(start) = range.start {
+            let end = range.end.unwrap_or(now).max(start);
+            let [first, last] = [start, end].map(|time| time.as_millis().saturating_add(self.utc_offset_ms));
+            times.cover(first, last);
+        }
+    }
 }
 
 /// The counts of some rows. Tasks and workspaces are those of the runs, which are numbered.
@@ -59,16 +171,18 @@ struct RowCounts {
     components: HashMap<String, u64>,
     other_components: u64,
     days: HashMap<i64, u64>,
+    times: HashMap<i64, SeverityCounts>,
 }
 
 impl Query {
-    /// Counts the records that match, by the values of their fields. Days begin at midnight at an offset from UTC.
-    /// Unit of the offset: milliseconds.
+    /// Counts the records that match, by the values of their fields and over time. Days begin at midnight at an offset from
+    /// UTC. Unit of the offset: milliseconds.
     pub async fn facets(&self, search: SearchQuery, utc_offset_ms: i64) -> Result<SearchFacets> {
         let begun = Instant::now();
         let (core, search) = (self.core.clone(), Arc::new(SearchQuery { after: None, ..search }));
         let (counts, row_groups) = (Arc::<Counts>::default(), Arc::<KnownRowGroups>::default());
         let mut facets = SearchFacets::default();
+        let calendar = Calendar::of(search.range, core.now(), utc_offset_ms);
         let is_few = self.is_of_few_runs(&search).await?;
         let rows = self.slices_in_order(&search, is_few, first_cursor(), search.slices_max).await?;
         let mut is_complete = rows.len().saturating_as::<i64>() < search.slices_max;
@@ -92,7 +206,7 @@ impl Query {
             let jobs = units(now, planned_at).into_iter().map(|unit| {
                 let (core, search) = (core.clone(), Arc::clone(&search));
                 let (counts, row_groups) = (Arc::clone(&counts), Arc::clone(&row_groups));
-                async move { count_unit(&core, &search, &counts, &row_groups, unit, utc_offset_ms).await }
+                async move { count_unit(&core, &search, &counts, &row_groups, unit, calendar).await }
             });
             let mut jobs = stream::iter(jobs).buffer_unordered(threads);
             while let Some(counted) = jobs.try_next().await? {
@@ -106,6 +220,7 @@ impl Query {
             }
             left = later;
         }
+        calendar.cover(&mut facets.times, search.range, core.now());
         facets.task_names.retain(|task, _| facets.tasks.contains_key(task));
         facets.is_complete = is_complete;
         facets.scanned_records = counts.records.load(Ordering::Relaxed);
@@ -121,12 +236,12 @@ async fn count_unit(
     counts: &Arc<Counts>,
     row_groups: &KnownRowGroups,
     mut unit: Unit,
-    utc_offset_ms: i64,
+    calendar: Calendar,
 ) -> Result<Option<SearchFacets>> {
     if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(core).await?;
     }
-    match count_in_unit(core, search, counts, row_groups, &unit, utc_offset_ms).await {
+    match count_in_unit(core, search, counts, row_groups, &unit, calendar).await {
         Ok(counted) => Ok(Some(counted)),
         Err(error) => Ok(left_out(core, unit, error).await?.is_none().then(SearchFacets::default)),
     }
@@ -138,7 +253,7 @@ async fn count_in_unit(
     counts: &Arc<Counts>,
     row_groups: &KnownRowGroups,
     unit: &Unit,
-    utc_offset_ms: i64,
+    calendar: Calendar,
 ) -> Result<SearchFacets> {
     let mut counted = SearchFacets::default();
     let columns = ["time", "severity", "bundle_name"];
@@ -149,21 +264,23 @@ async fn count_in_unit(
     let runs = Arc::new(runs);
     loop {
         let of_batch = Arc::clone(&runs);
-        let rows = batches.next(move |batch| count_rows(&of_batch, &batch, utc_offset_ms)).await?;
+        let rows = batches.next(move |batch| count_rows(&of_batch, &batch, calendar)).await?;
         let Some(rows) = rows else { return Ok(counted) };
-        counted.add_rows(&runs, rows);
+        counted.add_rows(&runs, rows, calendar);
     }
 }
 
-fn count_rows(runs: &UnitRuns, batch: &RecordBatch, utc_offset_ms: i64) -> Result<RowCounts> {
+fn count_rows(runs: &UnitRuns, batch: &RecordBatch, calendar: Calendar) -> Result<RowCounts> {
     let times = column::<TimestampMillisecondArray>(batch, "time")?;
     let (severities, components) = (TextColumn::of(batch, "severity")?, TextColumn::of(batch, "bundle_name")?);
     let mut counted = RowCounts::default();
     for (row, run) in runs.run_of_each_row(batch)?.into_iter().enumerate() {
         *counted.runs.entry(run).or_default() += 1;
-        *counted.severities.entry(Severity::of(severities.text(row))).or_default() += 1;
-        let day = times.value(row).saturating_add(utc_offset_ms).div_euclid(limits::DAY_MS);
-        *counted.days.entry(day).or_default() += 1;
+        let severity = Severity::of(severities.text(row));
+        *counted.severities.entry(severity).or_default() += 1;
+        let time_ms = times.value(row).saturating_add(calendar.utc_offset_ms);
+        *counted.days.entry(time_ms.div_euclid(limits::DAY_MS)).or_default() += 1;
+        counted.times.entry(time_ms.div_euclid(calendar.bucket_ms)).or_default().add(severity);
         let component = components.text(row).unwrap_or_default();
         let has_room = counted.components.len() < limits::SEARCH_COMPONENTS_MAX;
         match counted.components.get_mut(component) {
@@ -178,15 +295,17 @@ fn count_rows(runs: &UnitRuns, batch: &RecordBatch, utc_offset_ms: i64) -> Resul
 }
 
 impl SearchFacets {
-    fn add_rows(&mut self, runs: &UnitRuns, rows: RowCounts) {
+    fn add_rows(&mut self, runs: &UnitRuns, rows: RowCounts, calendar: Calendar) {
         for (run, count) in rows.runs {
             let run = &runs.runs[run as usize];
             self.records += count;
             *self.tasks.entry(run.task_id.clone()).or_default() += count;
             *self.workspaces.entry(run.workspace_id.clone()).or_default() += count;
+            *self.statuses.entry(run.status.clone()).or_default() += count;
         }
         add_all(&mut self.severities, rows.severities);
         add_all(&mut self.days, rows.days);
+        self.times.add(&TimeCounts { bucket_ms: calendar.bucket_ms, buckets: rows.times.into_iter().collect() });
         self.other_components += rows.other_components;
         self.add_components(rows.components);
     }
@@ -196,7 +315,9 @@ impl SearchFacets {
         add_all(&mut self.tasks, other.tasks.clone());
         add_all(&mut self.workspaces, other.workspaces.clone());
         add_all(&mut self.severities, other.severities.clone());
+        add_all(&mut self.statuses, other.statuses.clone());
         add_all(&mut self.days, other.days.clone());
+        self.times.add(&other.times);
         self.other_components += other.other_components;
         self.add_components(other.components.clone());
     }
@@ -219,5 +340,46 @@ impl SearchFacets {
 fn add_all<K: Ord>(counts: &mut BTreeMap<K, u64>, more: impl IntoIterator<Item = (K, u64)>) {
     for (key, count) in more {
         *counts.entry(key).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(times_ms: &[i64], bucket_ms: i64) -> TimeCounts {
+        let mut counted = TimeCounts { bucket_ms, buckets: BTreeMap::new() };
+        for time_ms in times_ms {
+            counted.buckets.entry(time_ms.div_euclid(bucket_ms)).or_default().add(Severity::Warn);
+        }
+        counted
+    }
+
+    #[test]
+    fn buckets_are_longer_the_more_time_they_cover() {
+        let mut times = TimeCounts::default();
+        times.add(&counted(&[0, 500, 119_000], 1_000));
+        assert_eq!((times.bucket_ms, times.buckets.len()), (1_000, 2));
+        times.add(&counted(&[120_000], 1_000));
+        assert_eq!((times.bucket_ms, times.buckets.len()), (5_000, 3));
+        times.add(&counted(&[-1], 15_000));
+        assert_eq!(times.bucket_ms, 15_000);
+        assert_eq!(times.buckets.keys().copied().collect::<Vec<_>>(), [-1, 0, 7, 8]);
+        assert_eq!(times.buckets[&0].of(Severity::Warn), 2);
+        times.add(&counted(&[Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis()], 1_000));
+        assert!(times.buckets.len() <= 6);
+        assert_eq!(times.buckets.values().map(SeverityCounts::total).sum::<u64>(), 7);
+    }
+
+    #[test]
+    fn a_range_is_covered_whole() {
+        let now = Timestamp::clamped(8 * limits::DAY_MS);
+        let range = TimeRange { start: Some(Timestamp::clamped(limits::DAY_MS)), end: None };
+        let calendar = Calendar::of(range, now, 60 * MINUTE_MS);
+        assert_eq!(calendar.bucket_ms, 180 * MINUTE_MS);
+        let mut times = TimeCounts::default();
+        calendar.cover(&mut times, range, now);
+        assert_eq!(times.buckets.keys().copied().collect::<Vec<_>>(), [8, 64]);
+        assert_eq!(Calendar::of(TimeRange::ALL, now, 0).bucket_ms, 1_000);
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod visit;
 
 pub use crate::parts::Query;
 pub use catalog_views::{CatalogView, ViewColumn, ViewColumnType, ViewCondition, ViewScan};
-pub use facets::SearchFacets;
+pub use facets::{SearchFacets, TimeCounts};
 pub use scan::request::{DynamicFilter, RecordView, ScanColumn, ScanFilter, ScanRun, scan_schema};
 pub use scan::stream::{Scan, ScanStream};
 pub use search::{HitFields, RecordFilter, SearchCursor, SearchHit, SearchOrder, SearchPage, SearchQuery};

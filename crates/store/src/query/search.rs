@@ -18,7 +18,7 @@ use arrow_array::{Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use az::SaturatingAs;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::RowFilter;
-use runlog_model::{RunId, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
+use runlog_model::{RunId, RunStatus, Severity, TaskId, TimeRange, Timestamp, WorkspaceId};
 use sqlx_macros::FromRow;
 use tokio::time::Instant;
 use tracing::warn;
@@ -49,6 +49,8 @@ pub struct SearchQuery {
     pub task_ids: Option<Vec<TaskId>>,
     /// Records of these runs.
     pub run_ids: Option<Vec<RunId>>,
+    /// Records of runs with one of these statuses.
+    pub statuses: Option<Vec<RunStatus>>,
     /// Records of these severities.
     pub severities: Option<Vec<Severity>>,
     /// Records of these components; an empty text stands for records without one.
@@ -86,6 +88,7 @@ impl SearchQuery {
             workspace_ids: None,
             task_ids: None,
             run_ids: None,
+            statuses: None,
             severities: None,
             message_parts: Vec::new(),
             caseless_parts: Vec::new(),
@@ -388,6 +391,11 @@ impl Query {
             message_parts: Vec::new(),
         };
         push_run_conditions(&mut query, &filter);
+        match search.statuses.as_deref() {
+            None => &mut query,
+            Some([]) => query.push(" AND FALSE"),
+            Some(of) => query.push(" AND r.status IN (").push_list(of.iter().map(|status| status.as_str())).push(")"),
+        };
         if let Some(severities) = &search.severities {
             push_counted(&mut query, severities.iter().copied());
         }

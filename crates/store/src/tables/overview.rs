@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use az::SaturatingAs;
-use runlog_model::wire::overview::TaskLineBody;
-use runlog_model::{Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
+use runlog_model::wire::overview::{TaskLineBody, WorkspaceLineBody};
+use runlog_model::{EnvironmentId, Run, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use sqlx_macros::FromRow;
 
 use crate::catalog::columns::words;
@@ -84,6 +84,43 @@ pub enum TaskOrder {
     LastFailure,
 }
 
+/// Selects workspaces.
+#[derive(Debug, Clone)]
+pub struct WorkspaceOverviewFilter {
+    /// These workspaces; `None` for all.
+    pub workspace_ids: Option<Vec<WorkspaceId>>,
+    /// Workspaces of this environment.
+    pub environment_id: Option<EnvironmentId>,
+    /// Workspaces whose name contains this, ignoring case.
+    pub name_part: Option<String>,
+    /// Count runs from this time on.
+    pub since: Timestamp,
+    /// The order.
+    pub order: WorkspaceOrder,
+    /// True for the opposite order.
+    pub reversed: bool,
+    /// Most workspaces to return.
+    pub limit: u64,
+    /// How many workspaces to skip.
+    pub offset: u64,
+}
+
+/// The order of workspaces; those that it does not tell apart are sorted by environment and name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WorkspaceOrder {
+    /// By environment and name.
+    #[default]
+    Name,
+    /// Those with the most tasks first.
+    Tasks,
+    /// Those with the most runs first.
+    Runs,
+    /// Those with the most failed runs first.
+    Failed,
+    /// Those with the latest run first, however long ago that was.
+    LastRun,
+}
+
 /// The metadata of a run's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogMetadata {
@@ -110,6 +147,20 @@ struct LineRow {
     runs: i64,
     failed: i64,
     going: i64,
+}
+
+#[derive(FromRow)]
+struct WorkspaceRow {
+    workspace_id: String,
+    name: String,
+    description: Option<String>,
+    environment_id: String,
+    environment: String,
+    tasks: i64,
+    runs: i64,
+    failed: i64,
+    going: i64,
+    last_run: Option<i64>,
 }
 
 /// True of a run `r` that failed.
@@ -181,6 +232,34 @@ impl Runs {
             row.into_line(&runs, failure.as_ref())
         });
         Ok((lines.collect::<Result<_>>()?, total.saturating_as::<u64>()))
+    }
+
+    /// Returns the workspaces that match the filter, and how many match without limit and offset.
+    pub async fn workspace_overviews(&self, filter: &WorkspaceOverviewFilter) -> Result<(Vec<WorkspaceLineBody>, u64)> {
+        let mut counting = Sql::new("SELECT COUNT(*) FROM workspaces w WHERE TRUE");
+        push_workspace_conditions(&mut counting, filter);
+        let total: i64 = counting.build_query_scalar().fetch_one(self.core.catalog().read()).await?;
+
+        let mut listing = Sql::new(format!(
+            "SELECT w.id AS workspace_id, w.name AS name, w.description AS description, e.id AS environment_id,
+                    e.name AS environment,
+                    (SELECT COUNT(*) FROM tasks t WHERE t.workspace_id = w.id) AS tasks, COUNT(r.id) AS runs,
+                    CAST(COALESCE(SUM(CASE WHEN {R_HAS_FAILED} THEN 1 ELSE 0 END), 0) AS BIGINT) AS failed,
+                    CAST(COALESCE(SUM(CASE WHEN r.status IN ('dispatching', 'executing') THEN 1 ELSE 0 END), 0)
+                         AS BIGINT) AS going,
+                    (SELECT MAX(l.triggered_at) FROM runs l WHERE l.workspace_id = w.id) AS last_run
+             FROM workspaces w JOIN environments e ON e.id = w.environment_id
+             LEFT JOIN runs r ON r.workspace_id = w.id AND r.triggered_at >= "
+        ));
+        listing.push_bind(filter.since.as_millis()).push(" WHERE TRUE");
+        push_workspace_conditions(&mut listing, filter);
+        listing.push(" GROUP BY w.id, w.name, w.description, e.id, e.name");
+        push_workspace_order(&mut listing, filter);
+        listing.push(" LIMIT ").push_bind(filter.limit.saturating_as::<i64>());
+        listing.push(" OFFSET ").push_bind(filter.offset.saturating_as::<i64>());
+        let rows: Vec<WorkspaceRow> = listing.build_query_as().fetch_all(self.core.catalog().read()).await?;
+        let lines = rows.into_iter().map(WorkspaceRow::into_line).collect::<Result<_>>()?;
+        Ok((lines, total.saturating_as::<u64>()))
     }
 
     /// At most `most` runs of each of these tasks that meet a condition, the newest first.
@@ -295,6 +374,54 @@ fn push_order(query: &mut Sql, filter: &TaskOverviewFilter) {
         }
     };
     query.push(format!(" {direction}, LOWER(t.name), t.id"));
+}
+
+fn push_workspace_conditions(query: &mut Sql, filter: &WorkspaceOverviewFilter) {
+    push_workspaces(query, "w.id", filter.workspace_ids.as_deref());
+    if let Some(id) = filter.environment_id {
+        query.push(" AND w.environment_id = ").push_bind(id.to_string());
+    }
+    if let Some(part) = &filter.name_part {
+        query.push(" AND ");
+        push_name_like(query, "w.name", part, containing);
+    }
+}
+
+/// The order of the list of workspaces. One without a run comes last by its last run, or first in the opposite order.
+fn push_workspace_order(query: &mut Sql, filter: &WorkspaceOverviewFilter) {
+    let is_descending = matches!(filter.order, WorkspaceOrder::Name) == filter.reversed;
+    let direction = if is_descending { "DESC" } else { "ASC" };
+    let by = match filter.order {
+        WorkspaceOrder::Name => {
+            query.push(format!(" ORDER BY LOWER(e.name) {direction}, LOWER(w.name) {direction}, w.id"));
+            return;
+        }
+        WorkspaceOrder::Tasks => "(SELECT COUNT(*) FROM tasks o WHERE o.workspace_id = w.id)".to_owned(),
+        WorkspaceOrder::Runs => "COUNT(r.id)".to_owned(),
+        WorkspaceOrder::Failed => format!("SUM(CASE WHEN {R_HAS_FAILED} THEN 1 ELSE 0 END)"),
+        WorkspaceOrder::LastRun => {
+            format!("COALESCE((SELECT MAX(o.triggered_at) FROM runs o WHERE o.workspace_id = w.id), {NEVER})")
+        }
+    };
+    query.push(format!(" ORDER BY {by} {direction}, LOWER(e.name), LOWER(w.name), w.id"));
+}
+
+impl WorkspaceRow {
+    fn into_line(self) -> Result<WorkspaceLineBody> {
+        let undecodable = |what: &str| Error::corrupt(format!("the {what} of a workspace does not decode"));
+        Ok(WorkspaceLineBody {
+            workspace_id: self.workspace_id.parse().map_err(|_| undecodable("id"))?,
+            name: self.name,
+            description: self.description.filter(|description| !description.is_empty()),
+            environment_id: self.environment_id.parse().map_err(|_| undecodable("environment"))?,
+            environment_name: self.environment,
+            tasks: self.tasks.saturating_as::<u64>(),
+            runs: self.runs.saturating_as::<u64>(),
+            failed: self.failed.saturating_as::<u64>(),
+            going: self.going.saturating_as::<u64>(),
+            last_run: self.last_run.map(Timestamp::clamped),
+        })
+    }
 }
 
 impl LineRow {
