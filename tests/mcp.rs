@@ -401,7 +401,11 @@ fn errors_say_what_to_do_next() {
         ("explain_run", json!({"run_id": "tomorrow"}), "find_runs lists IDs"),
         ("explain_run", json!({"run_id": "dddd0000-0000-4000-8000-000000000009"}), "Check the ID or name"),
         ("explain_run", json!({"run_id": FOREIGN}), "Do not retry"),
-        ("explain_run", json!({"run": FAILED}), "unknown field `run`"),
+        ("explain_run", json!({"run": FAILED}), "run is invalid: unknown field `run`"),
+        ("find_runs", json!({"last_hours": "24"}), "last_hours is invalid: invalid type: string \"24\""),
+        ("find_runs", json!({"task": "a/".repeat(20)}), "more than 12 parts; give the ID"),
+        ("find_problems", json!({"problem_id": "0123456789abcdef", "text": "x"}), "only max_tokens may be given"),
+        ("search_logs", json!({"text": "x".repeat(300_000)}), "text is longer than 8192 bytes"),
         ("find_runs", json!({"task": "no-such-task"}), "no task that you may view"),
         ("find_runs", json!({"cursor": "x"}), "the cursor is unknown"),
         ("find_runs", json!({"since": "tomorrow"}), "give a time such as"),
@@ -417,6 +421,9 @@ fn errors_say_what_to_do_next() {
             answer.has(&["Error: ", words]);
         }
     }
+    // What is wrong is quoted, but not at any length.
+    let long = client.call("find_runs", &json!({"x".repeat(100_000): 1}));
+    assert!(long.is_error && long.text.len() < 2_000, "{} bytes", long.text.len());
     let mut stranger = stage.over_service("rlp_wrong");
     stranger.call("find_runs", &json!({})).has(&["Error: ", "valid one"]);
     stranger.end();
@@ -440,9 +447,19 @@ fn the_endpoint_needs_a_token_and_a_known_host_and_origin() {
     assert_eq!(status(&[token, ("Origin", "http://localhost:6274")]), 200);
     let (_, refused) = stage.post(&[token, ("Host", "evil.example.com")], &list);
     assert!(refused["detail"].as_str().unwrap().contains("--mcp-hosts"), "{refused}");
-    // A message that is not one of the protocol is refused in its own way.
-    let (status, _) = stage.post(&[token], &json!({"hello": "world"}));
-    assert!((400..500).contains(&status), "{status}");
+    // A body that is not a message of the protocol is an invalid request, and not one of another media type.
+    let batch = format!("[{list}, {list}]");
+    for body in [r#"{"hello": "world"}"#, "{", "", &batch] {
+        let (status, refused) = stage.exchange("POST /mcp", &[token], body);
+        assert_eq!(status, 400, "{body}: {refused}");
+        assert!(refused["message"].as_str().unwrap().starts_with("the body is not a message"), "{body}: {refused}");
+    }
+    // There are no sessions to listen to, or to end.
+    for request in ["GET /mcp", "DELETE /mcp"] {
+        assert_eq!(stage.exchange(request, &[token], "").0, 405, "{request}");
+    }
+    assert_eq!(status(&[token, ("MCP-Protocol-Version", "1999-01-01")]), 400);
+    assert_eq!(status(&[token, ("MCP-Protocol-Version", "2025-06-18")]), 200);
 
     let arguments = ["--public-url", "https://runlog.example.com", "--mcp-hosts", "runlog.internal:8480"];
     let public = Service::start(&arguments);

@@ -11,6 +11,9 @@ use crate::context::Context;
 /// Maximum number of candidates in a message.
 const CANDIDATES_MAX: usize = 10;
 
+/// Maximum number of parts of the name of a task: its environment and workspace, and what is between the slashes of it.
+const NAME_PARTS_MAX: usize = 12;
+
 /// The ID of a run.
 pub(crate) fn run(text: &str) -> Result<RunId, Refusal> {
     text.trim().parse().map_err(|_| {
@@ -22,6 +25,13 @@ pub(crate) fn run(text: &str) -> Result<RunId, Refusal> {
 pub(crate) async fn task<A: Api>(context: &Context<'_, A>, text: &str) -> Result<TaskId, Refusal> {
     if let Ok(id) = text.trim().parse() {
         return Ok(id);
+    }
+    // Each part is a request.
+    if text.matches('/').count() >= NAME_PARTS_MAX {
+        let shown = one_line(text, 80);
+        return Err(Refusal::invalid(format!(
+            "{shown:?} has more than {NAME_PARTS_MAX} parts; give the ID of the task"
+        )));
     }
     // Services filter by the beginning of the name, which may contain the separator as well.
     let ends = std::iter::once(0).chain(text.match_indices('/').map(|(at, _)| at + 1));

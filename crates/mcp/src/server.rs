@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{UNTRUSTED, plain};
+use crate::answer::{UNTRUSTED, plain, shortened};
 use crate::api::{Api, Refusal, RefusalKind};
 use crate::context::Context;
 use crate::{resources, tools};
@@ -30,6 +30,9 @@ const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Maximum time of a call. SQL queries and searches have shorter limits of their own.
 const CALL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Most characters of the message of an error, which may quote an argument.
+const MESSAGE_CHARS_MAX: usize = 1_500;
 
 /// How the tools reach a Runlog.
 pub trait Connect: Clone + Send + Sync + 'static {
@@ -171,7 +174,7 @@ fn unknown_tool(name: &str) -> Refusal {
 
 /// A refusal as a client shows it: what happened, and what to do next. It may quote names of others.
 fn refused(refusal: &Refusal) -> String {
-    let message = plain(&refusal.message);
+    let message = plain(&shortened(&refusal.message, MESSAGE_CHARS_MAX));
     let sentence = message.trim_end_matches('.');
     format!("Error: {sentence}. {}", refusal.advice())
 }
@@ -255,5 +258,7 @@ mod tests {
         let refusal = Refusal::new(RefusalKind::Forbidden, "no\nright\u{202e}\u{200b}.");
         let told = refused(&refusal);
         assert!(told.starts_with("Error: no right\\u{202e}\\u{200b}. The owner of the token"), "{told}");
+        let told = refused(&Refusal::invalid("x".repeat(100_000)));
+        assert!(told.len() < 1_700 && told.contains("x… (98500 more characters). Correct"), "{told}");
     }
 }

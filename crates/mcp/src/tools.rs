@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::answer::UNTRUSTED;
+use crate::answer::{UNTRUSTED, one_line};
 use crate::api::{Api, Refusal};
 use crate::context::Context;
 
@@ -130,15 +130,79 @@ fn tool<T: JsonSchema + Any>(name: &'static str, title: &'static str, descriptio
     tool.with_annotations(annotations)
 }
 
-/// The arguments of a tool.
-fn read<T: DeserializeOwned>(arguments: JsonObject) -> Result<T, Refusal> {
-    serde_json::from_value(Value::Object(arguments))
-        .map_err(|error| Refusal::invalid(format!("the arguments are invalid: {error}")))
+/// Longest text of an argument but a query in SQL, which has a limit of its own. Unit: bytes.
+const ARGUMENT_BYTES_MAX: usize = 8 << 10;
+
+/// Most arguments of a call; no tool has as many.
+const ARGUMENTS_MAX: usize = 32;
+
+/// The arguments of a tool. Some clients send null for each argument that they leave out.
+fn read<T: DeserializeOwned>(mut arguments: JsonObject) -> Result<T, Refusal> {
+    arguments.retain(|_, value| !value.is_null());
+    if arguments.len() > ARGUMENTS_MAX {
+        return Err(Refusal::invalid(format!("{} arguments are more than any tool has", arguments.len())));
+    }
+    let is_long = |name: &str, value: &Value| {
+        name != "query" && value.as_str().is_some_and(|text| text.len() > ARGUMENT_BYTES_MAX)
+    };
+    if let Some((name, _)) = arguments.iter().find(|(name, value)| is_long(name, value)) {
+        return Err(Refusal::invalid(format!("{} is longer than {ARGUMENT_BYTES_MAX} bytes", one_line(name, 80))));
+    }
+    let read = |arguments: &JsonObject| T::deserialize(&Value::Object(arguments.clone()));
+    let error = match read(&arguments) {
+        Ok(read) => return Ok(read),
+        Err(error) => error.to_string(),
+    };
+    // The error does not say which argument it is about: the one without which it is another.
+    let is_of = |name: &&String| {
+        let mut others = arguments.clone();
+        others.remove(*name);
+        read(&others).err().is_none_or(|other| other.to_string() != error)
+    };
+    let what = match arguments.keys().find(is_of) {
+        Some(name) => format!("{} is invalid", one_line(name, 80)),
+        None => "the arguments are invalid".to_owned(),
+    };
+    let error =
+        error.replace("expected u32", "expected a whole number").replace("expected u64", "expected a whole number");
+    Err(Refusal::invalid(format!("{what}: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::{TOKENS_MAX, TOKENS_MIN};
+
+    #[track_caller]
+    fn check(arguments: Value, words: &str) {
+        let Value::Object(arguments) = arguments else { panic!("{arguments}") };
+        let error = read::<ReadLog>(arguments).map(|_| ()).unwrap_err().message;
+        assert!(error.starts_with(words), "{error}");
+    }
+
+    #[test]
+    fn an_error_names_the_argument_that_is_wrong() {
+        use serde_json::json;
+        check(
+            json!({"run_id": "x", "line": "24"}),
+            "line is invalid: invalid type: string \"24\", expected a whole number",
+        );
+        check(json!({"run_id": "x", "after": 1, "line": -1}), "line is invalid: invalid value: integer `-1`");
+        check(json!({"run_id": 5}), "run_id is invalid: invalid type: integer `5`, expected a string");
+        check(json!({"run_id": "x", "severity": "ERROR"}), "severity is invalid: invalid type: string \"ERROR\"");
+        check(json!({"run_id": null}), "the arguments are invalid: missing field `run_id`");
+        check(json!({"run_id": "x", "text": "y".repeat(8_193)}), "text is longer than 8192 bytes");
+        check((0..33).map(|number| (number.to_string(), number)).collect(), "33 arguments are more than any tool has");
+    }
+
+    /// Clients that fill in all arguments send null for those that the model leaves out.
+    #[test]
+    fn null_is_an_argument_that_is_not_given() {
+        let arguments = serde_json::json!({"run_id": "x", "line": null, "severity": null, "text": null});
+        let Value::Object(arguments) = arguments else { unreachable!() };
+        let given: ReadLog = read(arguments).map_err(|refusal| refusal.message).unwrap();
+        assert_eq!((given.line, given.severity.len(), given.text), (None, 0, None));
+    }
 
     #[test]
     fn every_tool_is_described_and_only_reads() {
@@ -150,7 +214,15 @@ mod tests {
             assert!(properties.contains_key("max_tokens"), "{}", tool.name);
             for (name, property) in properties {
                 assert!(property["description"].is_string(), "{} {name}", tool.name);
+                let is_number = property["type"].as_array().is_some_and(|types| types.contains(&"integer".into()));
+                // The first line of a log is line 1, and its last one is unknown.
+                let is_bounded = property["maximum"].is_u64() || (name == "line" && property["minimum"] == 1);
+                assert!(!is_number || is_bounded, "{} {name}: {property}", tool.name);
             }
+            assert_eq!(properties["max_tokens"]["minimum"], TOKENS_MIN, "{}", tool.name);
+            assert_eq!(properties["max_tokens"]["maximum"], TOKENS_MAX, "{}", tool.name);
+            let severities = properties.get("severity").map(|severity| &severity["items"]["enum"]);
+            assert!(severities.is_none_or(|words| words.as_array().unwrap().len() == 7), "{}", tool.name);
             assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);
         }
     }

@@ -5,7 +5,7 @@ use runlog_model::wire::sinks::SinkBody;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::answer::{Text, one_line};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, one_line};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 
@@ -17,6 +17,7 @@ const REASON_CHARS_MAX: usize = 300;
 #[serde(deny_unknown_fields)]
 pub(crate) struct CollectionHealth {
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     max_tokens: Option<u32>,
 }
 

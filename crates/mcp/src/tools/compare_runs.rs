@@ -6,7 +6,7 @@ use runlog_analysis::report::{RunDiff, Side};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::answer::{Text, one_line};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, one_line};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 use crate::cursor::unknown_cursor;
@@ -26,6 +26,7 @@ pub(crate) struct CompareRuns {
     /// Continue after the previous answer: its cursor.
     cursor: Option<String>,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     max_tokens: Option<u32>,
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::answer::Text;
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 use crate::names;
@@ -15,6 +15,7 @@ pub(crate) struct ExplainRun {
     /// The ID of the run, a UUID.
     pub(crate) run_id: String,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     pub(crate) max_tokens: Option<u32>,
 }
 

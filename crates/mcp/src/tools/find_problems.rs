@@ -6,7 +6,7 @@ use runlog_model::wire::problems::{ProblemBody, ProblemDetailBody};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::answer::{Text, one_line};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, one_line};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 use crate::cursor::unknown_cursor;
@@ -33,6 +33,7 @@ pub(crate) struct FindProblems {
     /// Continue after the previous answer: its cursor.
     cursor: Option<String>,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     max_tokens: Option<u32>,
 }
 
@@ -64,6 +65,10 @@ impl State {
 pub(super) async fn answer<A: Api>(context: &Context<'_, A>, arguments: FindProblems) -> Result<String, Refusal> {
     let mut text = Text::new(arguments.max_tokens)?;
     if let Some(id) = &arguments.problem_id {
+        let others = [&arguments.text, &arguments.task, &arguments.workspace, &arguments.cursor];
+        if arguments.state != State::default() || others.into_iter().any(Option::is_some) {
+            return Err(Refusal::invalid("only max_tokens may be given with problem_id"));
+        }
         return detail(context, id, text).await;
     }
     let offset: u64 = match &arguments.cursor {

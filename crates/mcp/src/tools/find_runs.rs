@@ -7,7 +7,7 @@ use runlog_model::{RunStatus, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::answer::{Text, one_line};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, one_line};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 use crate::cursor::ListCursor;
@@ -35,6 +35,7 @@ pub(crate) struct FindRuns {
     /// Only runs of this workspace: its ID or name.
     workspace: Option<String>,
     /// Only runs active within the last N hours; default 24, at most 87600. Not together with since.
+    #[schemars(range(min = 1, max = LAST_HOURS_MAX))]
     last_hours: Option<u32>,
     /// Only runs active at or after this time, in RFC 3339.
     since: Option<String>,
@@ -43,6 +44,7 @@ pub(crate) struct FindRuns {
     /// Continue after the previous answer: its cursor.
     cursor: Option<String>,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     max_tokens: Option<u32>,
 }
 

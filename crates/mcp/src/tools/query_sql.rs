@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::answer::{TOKENS_MAX, Text, shortened};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, shortened};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 
@@ -20,6 +20,7 @@ pub(crate) struct QuerySql {
     /// One SQL query on the tables runs, records, tasks and deliveries.
     query: String,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     max_tokens: Option<u32>,
 }
 

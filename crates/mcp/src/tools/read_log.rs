@@ -4,8 +4,8 @@ use runlog_model::wire::records::{PlacedRecord, RecordsBody};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::search_logs::severities;
-use crate::answer::{Text, shortened};
+use super::search_logs::{severities, severity_schema};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, shortened};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 use crate::names;
@@ -26,17 +26,22 @@ pub(crate) struct ReadLog {
     /// The ID of the run, a UUID.
     pub(crate) run_id: String,
     /// The number of the line, starting at 1; default 1.
+    #[schemars(range(min = 1))]
     pub(crate) line: Option<u64>,
     /// Number of lines before it, at most 200; default 10. Not with severity or text.
+    #[schemars(range(max = LINES_MAX))]
     pub(crate) before: Option<u64>,
     /// Number of lines after it, or of matching lines from it on, at most 200; default 30.
+    #[schemars(range(max = LINES_MAX))]
     pub(crate) after: Option<u64>,
     /// Only lines with these severities: TRACE, DEBUG, INFO, WARN, ERROR, FATAL; OTHER for unknown ones.
     #[serde(default)]
+    #[schemars(extend("items" = severity_schema()))]
     pub(crate) severity: Vec<String>,
     /// Only lines whose message contains this text, case-insensitive.
     pub(crate) text: Option<String>,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     pub(crate) max_tokens: Option<u32>,
 }
 

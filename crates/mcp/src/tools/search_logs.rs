@@ -1,11 +1,14 @@
 //! `search_logs`: the newest records that contain a text.
 
+use std::collections::BTreeSet;
+
 use runlog_model::Severity;
 use runlog_model::wire::search::{FoundRecord, SearchAnswer};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::answer::{Text, one_line};
+use crate::answer::{TOKENS_MAX, TOKENS_MIN, Text, one_line};
 use crate::api::{Api, Question, Refusal};
 use crate::context::Context;
 use crate::names;
@@ -30,6 +33,7 @@ pub(crate) struct SearchLogs {
     text: String,
     /// Only these severities: TRACE, DEBUG, INFO, WARN, ERROR, FATAL; OTHER for unknown ones.
     #[serde(default)]
+    #[schemars(extend("items" = severity_schema()))]
     severity: Vec<String>,
     /// Only records of this run: its ID. At most one of run_id, task and workspace.
     run_id: Option<String>,
@@ -38,10 +42,12 @@ pub(crate) struct SearchLogs {
     /// Only records of this workspace: its ID or name.
     workspace: Option<String>,
     /// Only records within the last N hours, 1 to 87600; default: all.
+    #[schemars(range(min = 1, max = 87_600))]
     last_hours: Option<u32>,
     /// Continue after the previous answer: its cursor.
     cursor: Option<String>,
     /// Maximum length of the answer, in tokens of about 3 bytes: 500 to 20000; default 4000.
+    #[schemars(range(min = TOKENS_MIN, max = TOKENS_MAX))]
     max_tokens: Option<u32>,
 }
 
@@ -131,14 +137,20 @@ impl SearchLogs {
     }
 }
 
-/// Severities as parameters of the API.
+/// The schema of a severity.
+pub(super) fn severity_schema() -> Value {
+    json!({"type": "string", "enum": Severity::ALL.map(|severity| severity.name())})
+}
+
+/// Severities as parameters of the API, each once.
 pub(super) fn severities(words: &[String]) -> Result<Vec<(&'static str, String)>, Refusal> {
     let allowed = || Severity::ALL.map(|severity| severity.name()).join(", ");
     let read = |word: &String| {
         let known = Severity::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(word.trim()));
         known.ok_or_else(|| Refusal::invalid(format!("severity {word:.20?} is not one of {}", allowed())))
     };
-    words.iter().map(|word| Ok(("severity", read(word)?.name().to_owned()))).collect()
+    let names: BTreeSet<&str> = words.iter().map(|word| Ok(read(word)?.name())).collect::<Result<_, Refusal>>()?;
+    Ok(names.into_iter().map(|name| ("severity", name.to_owned())).collect())
 }
 
 fn line(found: &FoundRecord) -> String {

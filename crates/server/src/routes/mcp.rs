@@ -27,7 +27,7 @@ use crate::auth::token::LocalOperator;
 use crate::http::connections::ProxiedAddress;
 use crate::http::error::{ApiError, ApiResult};
 use crate::http::parameters::Argument;
-use crate::http::request::{ProtocolErrorBody, REQUEST_ID_HEADER, RequestId, client_address};
+use crate::http::request::{ProtocolErrorBody, REQUEST_ID_HEADER, RequestId, client_address, media_type};
 
 /// The endpoint, created once with the router, and passed with every request.
 pub(crate) type McpEndpoint = HttpEndpoint<InProcess>;
@@ -46,7 +46,7 @@ impl Argument for Request {}
     responses(
         (status = 200, description = "The response", body = serde_json::Value),
         (status = 202, description = "A notification was accepted"),
-        (status = 400, description = "The message or the version of the protocol is not supported", body = serde_json::Value),
+        (status = 400, description = "The body is not a message of the protocol, or its version is not supported", body = serde_json::Value),
         (status = 403, description = "The host or the origin of the request is not allowed", body = ErrorBody),
         (status = 406, description = "`Accept` must contain `application/json` and `text/event-stream`", body = serde_json::Value),
         (status = 413, description = "The message is longer than 1 MiB", body = serde_json::Value),
@@ -60,6 +60,7 @@ pub(crate) async fn answer(Extension(endpoint): Extension<Arc<McpEndpoint>>, req
         return Err(ApiError::unauthorized("/mcp needs a token")
             .with_detail("send a personal access token in the header Authorization: Bearer …"));
     }
+    let is_json_request = media_type(request.headers()) == "application/json";
     let response = endpoint.answer(request).await;
     if response.status() == StatusCode::FORBIDDEN {
         return Err(ApiError::forbidden("the host or the origin of this request is not allowed at /mcp").with_detail(
@@ -73,7 +74,14 @@ pub(crate) async fn answer(Extension(endpoint): Extension<Arc<McpEndpoint>>, req
     if parts.status.is_client_error() && !is_json {
         // A request that is no message of the protocol is refused as text.
         let text = axum::body::to_bytes(Body::new(body), REFUSAL_BYTES_MAX).await.unwrap_or_default();
-        return Err(ApiError::new(parts.status, String::from_utf8_lossy(&text)));
+        let text = String::from_utf8_lossy(&text);
+        // The library responds so to a body that it cannot read as well.
+        if parts.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && is_json_request {
+            let reason = text.trim_start_matches("fail to deserialize request body ");
+            return Err(ApiError::invalid(format!("the body is not a message of the protocol: {reason}"))
+                .with_detail("send one request or notification of JSON-RPC 2.0; batches are not supported"));
+        }
+        return Err(ApiError::new(parts.status, text));
     }
     let mut response = Response::from_parts(parts, Body::new(body));
     response.extensions_mut().insert(ProtocolErrorBody);
