@@ -290,6 +290,11 @@ fn loki_routes() -> Vec<Route> {
         Route::new(Public, handler!(loki::ready)),
         Route::new(Token, handler!(loki::build_info)),
         Route::new(Token, handler!(loki::drilldown_limits)),
+        Route::new(Token, handler!(loki::rules::rules)),
+        Route::new(Token, handler!(loki::rules::rules_of_grafana)),
+        Route::new(Token, handler!(loki::rules::group_of_rules)),
+        Route::new(Token, handler!(loki::rules::states_of_rules)),
+        Route::new(Token, handler!(loki::rules::alerts)),
         Route::new(Token, handler!(loki::tail::tail)).audited_once("search logs"),
     ]
 }

@@ -53,10 +53,6 @@ pub(crate) struct RequestContext {
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(pub(crate) String);
 
-/// In the extensions of a response: its error is sent as plain text, as clients of Loki expect it.
-#[derive(Debug, Clone)]
-pub(crate) struct PlainTextError;
-
 /// In the extensions of a response: its error has the form of an Iceberg catalog, and is of this type there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IcebergErrorType(pub(crate) &'static str);
@@ -72,7 +68,7 @@ pub(crate) struct IcebergErrorBody {
     error: IcebergErrorModel,
 }
 
-/// What [`IcebergErrorBody`] contains.
+/// What `IcebergErrorBody` contains.
 #[derive(Debug, Serialize, ToSchema)]
 struct IcebergErrorModel {
     /// What happened, and what to do next.
@@ -96,6 +92,11 @@ pub(crate) struct OauthErrorBody {
 /// True for the paths whose errors have the form of an Iceberg catalog.
 pub(crate) fn is_of_iceberg(path: &str) -> bool {
     path.starts_with("/iceberg/")
+}
+
+/// True for the paths of the read API of Loki, whose clients expect errors as plain text.
+pub(crate) fn is_of_loki(path: &str) -> bool {
+    ["/loki/", "/api/prom/", "/prometheus/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The type of an error in an Iceberg catalog, if its handler names none.
@@ -197,7 +198,7 @@ pub(crate) async fn handle_request(
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
 
     let mut request = request;
-    let is_of_iceberg = is_of_iceberg(request.uri().path());
+    let (is_of_iceberg, is_of_loki) = (is_of_iceberg(request.uri().path()), is_of_loki(request.uri().path()));
     let hosts = hosts(&request);
     name_host(&mut request);
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -217,7 +218,13 @@ pub(crate) async fn handle_request(
             // Also those of others than its handlers: of authentication, limits, and unknown paths.
             response.extensions_mut().get_or_insert_with(|| IcebergErrorType(iceberg_error_type(problem.status)));
         }
-        response = with_error_body(response, problem, &id, method == Method::HEAD);
+        // Also of these all errors, and not only those of the handlers.
+        let form = match (method == Method::HEAD, is_of_loki) {
+            (true, _) => ErrorForm::Nothing,
+            (false, true) => ErrorForm::PlainText,
+            (false, false) => ErrorForm::Json,
+        };
+        response = with_error_body(response, problem, &id, form);
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
@@ -288,7 +295,15 @@ fn plain_text(problem: &ApiError) -> String {
     }
 }
 
-fn with_error_body(response: Response, problem: &ApiError, id: &str, without_body: bool) -> Response {
+/// How the body of an error is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ErrorForm {
+    Nothing,
+    PlainText,
+    Json,
+}
+
+fn with_error_body(response: Response, problem: &ApiError, id: &str, form: ErrorForm) -> Response {
     let (mut parts, _) = response.into_parts();
     let body = ErrorBody {
         status: problem.status.as_u16(),
@@ -297,10 +312,9 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, without_bod
         detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
     };
-    let is_plain_text = parts.extensions.get::<PlainTextError>().is_some();
     let mut answer = match (parts.extensions.get::<OauthErrorCode>(), parts.extensions.get::<IcebergErrorType>()) {
-        _ if without_body => ().into_response(),
-        _ if is_plain_text => plain_text(problem).into_response(),
+        _ if form == ErrorForm::Nothing => ().into_response(),
+        _ if form == ErrorForm::PlainText => plain_text(problem).into_response(),
         (Some(OauthErrorCode(code)), _) => {
             Json(OauthErrorBody { error: code, error_description: problem.message.clone() }).into_response()
         }

@@ -2,7 +2,6 @@
 
 use utoipa::PartialSchema;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::response::Response;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
@@ -11,7 +10,7 @@ use utoipa::openapi::{
 
 use runlog_model::wire::ErrorBody;
 
-use crate::http::request::{IcebergErrorBody, is_of_iceberg};
+use crate::http::request::{IcebergErrorBody, is_of_iceberg, is_of_loki};
 use crate::routes::{Access, Route, routes};
 
 /// The groups of the API, in the order of the description.
@@ -118,16 +117,16 @@ fn complete(operation: &mut Operation, route: &Route) {
     if operation.request_body.is_some() {
         refusals.extend([(408, "Timeout while receiving the body"), (413, "The body is too large")]);
     }
-    let schema = if is_of_iceberg(&route.path) { "IcebergErrorBody" } else { "ErrorBody" };
+    let (media_type, schema) = match route.path.as_str() {
+        path if is_of_iceberg(path) => ("application/json", RefOr::Ref(Ref::from_schema_name("IcebergErrorBody"))),
+        path if is_of_loki(path) => ("text/plain", String::schema()),
+        _ => ("application/json", RefOr::Ref(Ref::from_schema_name("ErrorBody"))),
+    };
     for (status, text) in refusals {
-        operation.responses.responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(text, schema)));
+        let content = ContentBuilder::new().schema(Some(schema.clone())).build();
+        let refusal = || RefOr::T(ResponseBuilder::new().description(text).content(media_type, content).build());
+        operation.responses.responses.entry(status.to_string()).or_insert_with(refusal);
     }
-}
-
-fn refusal(text: &str, schema: &str) -> Response {
-    let schema = RefOr::Ref(Ref::from_schema_name(schema));
-    let content = ContentBuilder::new().schema(Some(schema)).build();
-    ResponseBuilder::new().description(text).content("application/json", content).build()
 }
 
 /// A unique name for an operation, from its method and path: `getProcessingExecutionsId`.

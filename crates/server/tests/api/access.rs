@@ -137,6 +137,11 @@ const EXPECTED: &[(&str, &str, Access)] = &[
     ("GET", "/ready", Access::Public),
     ("GET", "/loki/api/v1/status/buildinfo", Access::Token),
     ("GET", "/loki/api/v1/drilldown-limits", Access::Token),
+    ("GET", "/loki/api/v1/rules", Access::Token),
+    ("GET", "/api/prom/rules", Access::Token),
+    ("GET", "/api/prom/rules/{namespace}/{group}", Access::Token),
+    ("GET", "/prometheus/api/v1/rules", Access::Token),
+    ("GET", "/prometheus/api/v1/alerts", Access::Token),
     ("GET", "/loki/api/v1/tail", Access::Token),
     ("GET", "/iceberg/v1/config", Access::Token),
     ("POST", "/iceberg/v1/oauth/tokens", Access::ClientSecret),
@@ -213,11 +218,13 @@ async fn every_route_asks_for_what_it_should() {
         let path = path.replace("{name}", "n");
         let path = path.replace("{prefix}", "p").replace("{namespace}", "n").replace("{table}", "records");
         let send = |ask| stage.send(method.clone(), &path, ask);
-        // Errors of the catalog for lakehouses have a form of their own.
+        // Errors of the catalog for lakehouses have a form of their own, and those for clients of Loki are plain text.
+        let is_of_loki = ["/loki/", "/api/prom/", "/prometheus/"].iter().any(|prefix| path.starts_with(prefix));
         let refuses = |answer: Answer, status: u16, texts: &[&str]| match path.starts_with("/iceberg/") {
             true => {
                 assert!(answer.status == status && answer.json()["error"] != Value::Null, "{path}: {}", answer.text())
             }
+            false if is_of_loki => answer.is_plain_error(status, texts),
             false => answer.is_error(status, texts),
         };
         match access {

@@ -496,8 +496,10 @@ async fn refusals_are_plain_text_that_says_what_and_where() {
             stage.send(Method::POST, "/loki/api/v1/query_range", form.body(format!("query={}", encoded(&query)))).await;
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
-    // A token that is missing is refused as everywhere.
-    stage.send(Method::GET, "/loki/api/v1/labels", Ask::with(&[])).await.is_error(401, &["Authorization"]);
+    // So are those before a handler, and of addresses that do not exist.
+    stage.send(Method::GET, "/loki/api/v1/labels", Ask::with(&[])).await.is_plain_error(401, &["Authorization"]);
+    stage.get("/loki/api/v1/nothing").await.is_plain_error(404, &["nothing at this address"]);
+    stage.ask(Method::DELETE, "/loki/api/v1/labels", "").await.is_plain_error(405, &["DELETE is not allowed"]);
 }
 
 #[tokio::test]
@@ -533,6 +535,15 @@ async fn the_first_requests_of_grafana_are_answered() {
     let info = stage.get("/loki/api/v1/status/buildinfo").await.json();
     assert_eq!(info["version"], "3.4.0");
     assert_eq!(stage.get("/loki/api/v1/drilldown-limits").await.json()["limits"]["volume_enabled"], true);
+    // Alerting asks for the rules of every data source, and whether it can edit them.
+    for path in ["/loki/api/v1/rules", "/api/prom/rules"] {
+        let rules = stage.get(path).await;
+        assert_eq!((rules.status.as_u16(), rules.header("content-type")), (200, "application/yaml"), "{path}");
+        assert_eq!(rules.text(), "{}\n");
+    }
+    assert_eq!(stage.get("/prometheus/api/v1/rules").await.json()["data"], json!({"groups": []}));
+    assert_eq!(stage.get("/prometheus/api/v1/alerts").await.json()["data"], json!({"alerts": []}));
+    stage.get("/api/prom/rules/test/test").await.is_plain_error(404, &["page not found"]);
     // An empty archive has empty answers.
     for route in
         ["labels", "label/task/values", "series", "index/volume?query={}", "patterns?query=%7Btask%3D%22x%22%7D"]
@@ -544,6 +555,52 @@ async fn the_first_requests_of_grafana_are_answered() {
 }
 
 /// What `logcli` and Grafana send beside the query, each of which was refused or ignored.
+/// *Show context* of Grafana asks for the records from the time of a line on, and for those before that time. Thirty
+/// records have the time of the line.
+#[tokio::test]
+async fn the_context_of_a_line_has_each_record_once() {
+    let stage = Stage::new().await;
+    stage.start_as(RUN).await;
+    let time_ms = NOW - 300_000;
+    let line = |number: i64| Line {
+        time_ms: time_ms + (number / 30 - 1) * 1_000,
+        run: RUN,
+        severity: "INFO",
+        message: format!("line {number}"),
+        component: "x",
+    };
+    let lines: Vec<Line> = (0..90).map(line).collect();
+    push(&stage, RUN, &lines.iter().collect::<Vec<_>>()).await;
+    let ask = async |direction: &str, start_ms: i64, end_ms: i64, limit: usize| {
+        let query = encoded(r#"{task="nightly", severity="INFO"}"#);
+        let path = format!(
+            "/loki/api/v1/query_range?query={query}&direction={direction}&start={start_ms}000000&end={end_ms}000000\
+             &limit={limit}"
+        );
+        let answer = stage.get(&path).await.json();
+        let streams = answer["data"]["result"].as_array().unwrap().iter();
+        let found = streams.map(|stream| {
+            let value = &stream["values"][0];
+            let id = stream["stream"]["record_id"].as_str().unwrap().to_owned();
+            (id, value[1].as_str().unwrap().to_owned())
+        });
+        found.collect::<Vec<(String, String)>>()
+    };
+    let hours_ms = 2 * 3_600_000;
+    for limit in [50, 100] {
+        let after = ask("forward", time_ms, time_ms + hours_ms, limit).await;
+        let before = ask("backward", time_ms - hours_ms, time_ms, limit).await;
+        assert_eq!((after.len(), before.len()), (limit.min(60), 30));
+        let number = |line: &str| line["line ".len()..].parse::<i64>().unwrap();
+        let mut numbers: Vec<i64> = after.iter().chain(&before).map(|(_, line)| number(line)).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..30 + i64::try_from(limit.min(60)).unwrap()).collect::<Vec<_>>());
+        // The IDs are the same each time.
+        assert_eq!(ask("forward", time_ms, time_ms + hours_ms, limit).await, after);
+        assert!(after.iter().all(|(id, line)| *id == format!("{RUN}-{}", number(line))), "{after:?}");
+    }
+}
+
 #[tokio::test]
 async fn equivalent_requests_have_the_same_answer() {
     let stage = stage().await;

@@ -29,11 +29,17 @@ async fn every_route_is_described_once_with_how_it_refuses() {
         let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {} is not there", route.path));
         assert!(ids.insert(id.to_owned()), "{id} twice");
         assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{id} says nothing");
-        let refuses = |status: &str| operation["responses"][status]["content"]["application/json"].is_object();
+        let is_of_loki = |prefix: &&str| route.path.starts_with(*prefix);
+        let is_plain_text = ["/loki/", "/api/prom/", "/prometheus/"].iter().any(is_of_loki);
+        let media_type = if is_plain_text { "text/plain" } else { "application/json" };
+        let refuses = |status: &str| operation["responses"][status]["content"][media_type].is_object();
         assert!(refuses("500"), "{id}");
-        let form = if route.path.starts_with("/iceberg/") { "IcebergErrorBody" } else { "ErrorBody" };
-        let schema = &operation["responses"]["500"]["content"]["application/json"]["schema"]["$ref"];
-        assert_eq!(*schema, format!("#/components/schemas/{form}"), "{id}");
+        let schema = &operation["responses"]["500"]["content"][media_type]["schema"];
+        match (is_plain_text, route.path.starts_with("/iceberg/")) {
+            (true, _) => assert_eq!(schema["type"], "string", "{id}"),
+            (_, true) => assert_eq!(schema["$ref"], "#/components/schemas/IcebergErrorBody", "{id}"),
+            (_, false) => assert_eq!(schema["$ref"], "#/components/schemas/ErrorBody", "{id}"),
+        }
         let needs_token = matches!(route.access, runlog_server::Access::Token | runlog_server::Access::Administrator);
         use runlog_server::Access::{ClientSecret, SignIn, TokenInBody};
         let trades = matches!(route.access, ClientSecret | TokenInBody | SignIn);

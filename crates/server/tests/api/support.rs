@@ -100,6 +100,17 @@ impl Answer {
             assert!(text.contains(word), "{word:?} is not in {text}");
         }
     }
+
+    /// The same of an error for clients of Loki.
+    #[track_caller]
+    pub(crate) fn is_plain_error(&self, status: u16, words: &[&str]) {
+        let text = self.text();
+        let form = (self.status.as_u16(), self.header("content-type"));
+        assert_eq!(form, (status, "text/plain; charset=utf-8"), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+        }
+    }
 }
 
 /// A request with common defaults.

@@ -10,7 +10,7 @@ use runlog_store::query::SearchOrder;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::routes::loki::error::LokiResult;
+use crate::http::error::ApiResult;
 use crate::routes::loki::logs::{Records, Wanted, find};
 use crate::routes::loki::parameters::RangeQuery;
 use crate::routes::loki::within_limits::{QueryCancellation, compute, within_limits};
@@ -33,7 +33,7 @@ struct Field {
     json_path: Vec<String>,
 }
 
-pub(super) async fn fields(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn fields(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let limit = query.limit_or(FIELDS_DEFAULT);
     let found = within_limits(app, sample(app, caller, &query)).await?;
     let fields: Vec<Value> = found
@@ -53,14 +53,14 @@ pub(super) async fn fields(app: &App, caller: &Caller, _: &HeaderMap, query: Ran
     Ok(Json(json!({"fields": fields, "limit": limit})))
 }
 
-pub(super) async fn values(app: &App, caller: &Caller, name: &str, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn values(app: &App, caller: &Caller, name: &str, query: RangeQuery) -> ApiResult<Json<Value>> {
     let limit = query.limit_or(FIELDS_DEFAULT);
     let found = within_limits(app, sample(app, caller, &query)).await?;
     let values: Vec<&String> = found.get(name).into_iter().flat_map(|field| &field.values).take(limit).collect();
     Ok(Json(json!({"values": values, "limit": limit})))
 }
 
-async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<BTreeMap<String, Field>> {
+async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> ApiResult<BTreeMap<String, Field>> {
     let range = query.log_range(app.now())?;
     let limit = az::saturating_cast::<u64, usize>(query.line_limit.0);
     let wanted = Wanted { range, order: SearchOrder::NewestFirst, limit, interval_ms: None };
@@ -68,7 +68,7 @@ async fn sample(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<BT
     compute(move |cancellation| fields_of(&records, cancellation)).await
 }
 
-fn fields_of(records: &Records, cancellation: &QueryCancellation) -> LokiResult<BTreeMap<String, Field>> {
+fn fields_of(records: &Records, cancellation: &QueryCancellation) -> ApiResult<BTreeMap<String, Field>> {
     let mut fields = BTreeMap::new();
     for entry in records.entries(cancellation)? {
         // The ID of each record is another.

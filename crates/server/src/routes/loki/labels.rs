@@ -10,8 +10,8 @@ use runlog_store::accounts::Caller;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::http::error::{ApiError, ApiResult};
 use crate::routes::loki::answers::{labels_object, success};
-use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::RangeQuery;
 use crate::routes::loki::scope::{RUN_IDS_MAX, STREAM_LABELS, SelectedRuns};
 use crate::routes::loki::within_limits::within_limits;
@@ -30,15 +30,15 @@ pub(super) async fn streams(
     caller: &Caller,
     matchers: &[Matcher],
     range: TimeRange,
-) -> LokiResult<Vec<Stream>> {
+) -> ApiResult<Vec<Stream>> {
     let selected = SelectedRuns::new(app, caller, matchers).await?;
     streams_of(app, &selected, range).await
 }
 
 /// The same of a selector that was evaluated.
-pub(super) async fn streams_of(app: &App, selected: &SelectedRuns, range: TimeRange) -> LokiResult<Vec<Stream>> {
+pub(super) async fn streams_of(app: &App, selected: &SelectedRuns, range: TimeRange) -> ApiResult<Vec<Stream>> {
     if !selected.is_of_named_runs() {
-        return Err(LokiError::invalid(format!(
+        return Err(ApiError::invalid(format!(
             "run_id: streams are those of all runs, or of up to {RUN_IDS_MAX} that are named, with run_id=\"ID\" or \
              run_id=~\"ID|ID\""
         )));
@@ -58,32 +58,32 @@ pub(super) async fn streams_of(app: &App, selected: &SelectedRuns, range: TimeRa
 }
 
 /// A selector; an absent one selects everything.
-pub(super) fn selector(text: Option<&str>) -> LokiResult<Vec<Matcher>> {
+pub(super) fn selector(text: Option<&str>) -> ApiResult<Vec<Matcher>> {
     match text {
         None => Ok(Vec::new()),
-        Some(text) => parse_selector(text).map_err(|error| LokiError::invalid(error.to_string())),
+        Some(text) => parse_selector(text).map_err(|error| ApiError::invalid(error.to_string())),
     }
 }
 
-async fn streams_of_query(app: &App, caller: &Caller, query: &RangeQuery) -> LokiResult<Vec<Stream>> {
+async fn streams_of_query(app: &App, caller: &Caller, query: &RangeQuery) -> ApiResult<Vec<Stream>> {
     let matchers = selector(query.query.as_deref())?;
     let range = query.stream_range(app.now())?;
     within_limits(app, streams(app, caller, &matchers, range)).await
 }
 
-pub(super) async fn names(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn names(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let streams = streams_of_query(app, caller, &query).await?;
     let names: &[&str] = if streams.is_empty() { &[] } else { &STREAM_LABELS };
     Ok(Json(success(json!(names))))
 }
 
-pub(super) async fn values(app: &App, caller: &Caller, name: &str, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn values(app: &App, caller: &Caller, name: &str, query: RangeQuery) -> ApiResult<Json<Value>> {
     let streams = streams_of_query(app, caller, &query).await?;
     let values: BTreeSet<&str> = streams.iter().filter_map(|stream| stream.labels.get(name)).collect();
     Ok(Json(success(json!(values))))
 }
 
-pub(super) async fn series(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn series(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let range = query.stream_range(app.now())?;
     let mut selectors = Vec::new();
     for text in query.matches.0.iter().chain(&query.plain_matches.0).chain(&query.query) {
@@ -94,7 +94,7 @@ pub(super) async fn series(app: &App, caller: &Caller, _: &HeaderMap, query: Ran
     }
     if selectors.len() > SELECTORS_MAX {
         let count = selectors.len();
-        return Err(LokiError::invalid(format!("match[]: {count} selectors are more than {SELECTORS_MAX}")));
+        return Err(ApiError::invalid(format!("match[]: {count} selectors are more than {SELECTORS_MAX}")));
     }
     let found = within_limits(app, async {
         let mut found = BTreeSet::new();
@@ -110,7 +110,7 @@ pub(super) async fn series(app: &App, caller: &Caller, _: &HeaderMap, query: Ran
 /// Most selectors of a request for series; each is a query of the catalog.
 const SELECTORS_MAX: usize = 16;
 
-pub(super) async fn detected(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn detected(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let streams = streams_of_query(app, caller, &query).await?;
     let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, value) in streams.iter().flat_map(|stream| stream.labels.iter()) {

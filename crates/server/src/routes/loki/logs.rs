@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::http::StatusCode;
 use runlog_logql::{LogExpr, Needs, Pipeline};
 use runlog_model::TimeRange;
 use runlog_store::accounts::Caller;
@@ -11,9 +12,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::http::error::{ApiError, ApiResult};
 use crate::routes::loki::answers::{self, Work};
 use crate::routes::loki::entries::{Found, all_needs, entry_of};
-use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::now_ns;
 use crate::routes::loki::scope::SelectedRuns;
 use crate::routes::loki::within_limits::{QUERY_TIME_MAX, QueryCancellation, compute};
@@ -79,7 +80,7 @@ pub(super) struct Records {
 }
 
 /// Finds the records of a query.
-pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Wanted) -> LokiResult<Records> {
+pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Wanted) -> ApiResult<Records> {
     let begun = Instant::now();
     let selection = log.selection();
     let selected = SelectedRuns::new(app, caller, selection.matchers()).await?;
@@ -123,7 +124,7 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
         bytes += items.iter().map(|item| item.message.as_ref().map_or(0, String::len)).sum::<usize>();
         if bytes > BYTES_MAX {
             let message = format!("the records take more than {} MiB; use a lower limit", BYTES_MAX >> 20);
-            return Err(LokiError::invalid(message));
+            return Err(ApiError::invalid(message));
         }
         records.found.extend(items.into_iter().map(Found::new));
         search.after = page.next;
@@ -136,7 +137,7 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
 }
 
 /// 500: some records cannot be read. It names their object and runs.
-pub(super) fn unreadable(page: &SearchPage) -> LokiError {
+pub(super) fn unreadable(page: &SearchPage) -> ApiError {
     let object = page.unreadable_object.as_deref().unwrap_or_default();
     let message = format!(
         "{} records cannot be read: object {object} is damaged or missing; `runlog archive verify` lists the affected runs \
@@ -150,7 +151,7 @@ pub(super) fn unreadable(page: &SearchPage) -> LokiError {
         }
         _ => message,
     };
-    LokiError(crate::http::error::ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, message))
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message)
 }
 
 pub(super) async fn answer(
@@ -159,9 +160,9 @@ pub(super) async fn answer(
     log: &LogExpr,
     wanted: Wanted,
     is_categorized: bool,
-) -> LokiResult<Json<Value>> {
+) -> ApiResult<Json<Value>> {
     let records = find(app, caller, log, wanted).await?;
-    let answering = move |cancellation: &QueryCancellation| -> LokiResult<Value> {
+    let answering = move |cancellation: &QueryCancellation| -> ApiResult<Value> {
         let entries = records.entries(cancellation)?;
         Ok(answers::of_entries(&entries, is_categorized, records.work))
     };
@@ -170,7 +171,7 @@ pub(super) async fn answer(
 
 impl Records {
     /// The records with the lines and labels that the pipeline gives them; an error when these are too large.
-    pub(super) fn entries(&self, cancellation: &QueryCancellation) -> LokiResult<Vec<runlog_logql::Entry<'_>>> {
+    pub(super) fn entries(&self, cancellation: &QueryCancellation) -> ApiResult<Vec<runlog_logql::Entry<'_>>> {
         let (mut entries, mut bytes) = (Vec::new(), 0_usize);
         for found in &self.found {
             if cancellation.is_set() {
@@ -188,7 +189,7 @@ impl Records {
                      limit, or stages that make shorter lines and labels",
                     BYTES_MAX >> 20
                 );
-                return Err(LokiError::invalid(message));
+                return Err(ApiError::invalid(message));
             }
             entries.push(entry);
         }

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::http::error::{ApiError, ApiResult};
 use crate::routes::loki::answers::{self, Work};
 use crate::routes::loki::entries::{columns, entry_of};
-use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::{MS, millis_range, now_ns};
 use crate::routes::loki::scope::SelectedRuns;
 use crate::routes::loki::within_limits::{QueryCancellation, compute};
@@ -64,16 +64,16 @@ pub(super) async fn answer(
     expr: &MetricExpr,
     steps: Steps,
     is_range: bool,
-) -> LokiResult<Json<Value>> {
+) -> ApiResult<Json<Value>> {
     let begun = Instant::now();
-    let plan = MetricPlan::new(expr, steps, now_ns(app)).map_err(|error| LokiError::invalid(error.to_string()))?;
+    let plan = MetricPlan::new(expr, steps, now_ns(app)).map_err(|error| ApiError::invalid(error.to_string()))?;
     let plan = Arc::new(plan);
     let (mut sets, mut work) = (Vec::new(), Work::default());
     for index in 0..plan.leaves().len() {
         sets.push(samples(app, caller, &plan, index, &mut work).await?);
     }
-    let evaluating = move |_: &QueryCancellation| -> LokiResult<Value> {
-        let matrix = plan.evaluate(sets).map_err(|error| LokiError::invalid(error.to_string()))?;
+    let evaluating = move |_: &QueryCancellation| -> ApiResult<Value> {
+        let matrix = plan.evaluate(sets).map_err(|error| ApiError::invalid(error.to_string()))?;
         work.seconds = begun.elapsed().as_secs_f64();
         Ok(answers::of_matrix(matrix, steps, is_range, work))
     };
@@ -86,7 +86,7 @@ async fn samples(
     plan: &Arc<MetricPlan>,
     index: usize,
     work: &mut Work,
-) -> LokiResult<SampleSet> {
+) -> ApiResult<SampleSet> {
     let leaf = &plan.leaves()[index];
     let selection = leaf.selection();
     let selected = SelectedRuns::new(app, caller, selection.matchers()).await?;
@@ -118,8 +118,8 @@ async fn samples(
     work.bytes += visited.bytes;
     let mut all = leaf.sample_set();
     for visitor in visited.visitors {
-        let set = visitor.result.map_err(|error| LokiError::invalid(error.to_string()))?;
-        all.merge(set).map_err(|error| LokiError::invalid(error.to_string()))?;
+        let set = visitor.result.map_err(|error| ApiError::invalid(error.to_string()))?;
+        all.merge(set).map_err(|error| ApiError::invalid(error.to_string()))?;
     }
     Ok(all)
 }

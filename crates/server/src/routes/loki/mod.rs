@@ -7,17 +7,17 @@
 //!
 //! Streams are made of what the catalog knows of a run, and the severity ([`scope`]); the rest of a record is structured
 //! metadata ([`entries`]). Everything is read with the rights of the caller, within the limit of concurrent searches, and
-//! for a limited time. Errors of the handlers are plain text, as those of Loki.
+//! for a limited time. Errors are plain text, as those of Loki: [`is_of_loki`](crate::http::request::is_of_loki).
 
 mod answers;
 mod detected;
 mod entries;
-mod error;
 mod labels;
 mod logs;
 mod metrics;
 mod parameters;
 mod patterns;
+pub(super) mod rules;
 mod scope;
 pub(super) mod tail;
 mod volume;
@@ -34,9 +34,8 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::auth::token::Authenticated;
-use crate::http::error::ApiResult;
+use crate::http::error::{ApiError, ApiResult};
 use crate::routes::health;
-use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::parameters::{FormOrQuery, RangeQuery};
 use crate::routes::loki::within_limits::{QUERY_TIME_MAX, within_limits};
 
@@ -59,7 +58,7 @@ macro_rules! handlers {
             Authenticated(caller): Authenticated,
             headers: HeaderMap,
             FormOrQuery(query): FormOrQuery<RangeQuery>,
-        ) -> LokiResult<Response> {
+        ) -> ApiResult<Response> {
             Ok($handle(&app, &caller, &headers, query).await?.into_response())
         }
 
@@ -81,7 +80,7 @@ macro_rules! handlers {
             Authenticated(caller): Authenticated,
             headers: HeaderMap,
             FormOrQuery(query): FormOrQuery<RangeQuery>,
-        ) -> LokiResult<Response> {
+        ) -> ApiResult<Response> {
             Ok($handle(&app, &caller, &headers, query).await?.into_response())
         }
     )+};
@@ -131,7 +130,7 @@ pub(super) async fn label_values(
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
     FormOrQuery(query): FormOrQuery<RangeQuery>,
-) -> LokiResult<Json<Value>> {
+) -> ApiResult<Json<Value>> {
     labels::values(&app, &caller, &name, query).await
 }
 
@@ -152,7 +151,7 @@ pub(super) async fn detected_field_values(
     Authenticated(caller): Authenticated,
     Path(name): Path<String>,
     FormOrQuery(query): FormOrQuery<RangeQuery>,
-) -> LokiResult<Json<Value>> {
+) -> ApiResult<Json<Value>> {
     detected::values(&app, &caller, &name, query).await
 }
 
@@ -211,7 +210,7 @@ pub(super) async fn drilldown_limits() -> Json<Value> {
 /// The version of Loki after which the API is modelled. Grafana decides by it what it may ask for.
 const LOKI_VERSION: &str = "3.4.0";
 
-async fn query_range(app: &App, caller: &Caller, headers: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+async fn query_range(app: &App, caller: &Caller, headers: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     match query.expr()? {
         Expr::Log(log) => {
             let range = query.log_range(app.now())?;
@@ -227,15 +226,15 @@ async fn query_range(app: &App, caller: &Caller, headers: &HeaderMap, query: Ran
     }
 }
 
-async fn formatted(_: &App, _: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+async fn formatted(_: &App, _: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let text = query.query.as_deref().unwrap_or_default();
-    let formatted = format_query(text).map_err(|error| LokiError::invalid(error.to_string()))?;
+    let formatted = format_query(text).map_err(|error| ApiError::invalid(error.to_string()))?;
     Ok(Json(answers::success(formatted.into())))
 }
 
-async fn query(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+async fn query(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     match query.expr()? {
-        Expr::Log(_) => Err(LokiError::invalid(
+        Expr::Log(_) => Err(ApiError::invalid(
             "log queries are not supported as an instant query type, please change your query to a range query type",
         )),
         Expr::Metric(expr) => {

@@ -16,7 +16,6 @@ use crate::http::parameter_types::{NumberOr, Texts, string};
 use crate::http::parameters::{Argument, ParameterValue, QueryParameters, RawParameters, query_parameters};
 use crate::http::request::media_type;
 use crate::limits::Bounds;
-use crate::routes::loki::error::{LokiError, LokiResult};
 
 /// Maximum number of records of an answer. Loki's default for `max_entries_limit_per_query`.
 pub(super) const LIMIT_MAX: u64 = 5_000;
@@ -178,34 +177,34 @@ fn shown(text: &str) -> String {
 
 impl RangeQuery {
     /// The query.
-    pub(super) fn expr(&self) -> LokiResult<Expr> {
-        parse(self.query.as_deref().unwrap_or_default()).map_err(|error| LokiError::invalid(error.to_string()))
+    pub(super) fn expr(&self) -> ApiResult<Expr> {
+        parse(self.query.as_deref().unwrap_or_default()).map_err(|error| ApiError::invalid(error.to_string()))
     }
 
     /// The query, which must be one of records.
-    pub(super) fn log(&self) -> LokiResult<LogExpr> {
+    pub(super) fn log(&self) -> ApiResult<LogExpr> {
         match self.expr()? {
             Expr::Log(log) => Ok(log),
             Expr::Metric(_) => {
-                Err(LokiError::invalid("query: a selector and its stages are needed here, not a metric query"))
+                Err(ApiError::invalid("query: a selector and its stages are needed here, not a metric query"))
             }
         }
     }
 
     /// The start and the end. Unit: nanoseconds since the epoch.
-    pub(super) fn bounds_ns(&self, now: Timestamp) -> LokiResult<(i64, i64)> {
+    pub(super) fn bounds_ns(&self, now: Timestamp) -> ApiResult<(i64, i64)> {
         let now = now.as_millis().saturating_mul(MS);
         let end = self.end.map_or(now, |end| end.0);
         let since = self.since.map_or(SINCE_DEFAULT_NS, |since| since.0);
         let start = self.start.map_or_else(|| end.min(now).saturating_sub(since), |start| start.0);
         match end < start {
-            true => Err(LokiError::invalid("end timestamp must not be before or equal to start time")),
+            true => Err(ApiError::invalid("end timestamp must not be before or equal to start time")),
             false => Ok((start, end)),
         }
     }
 
     /// The range of a log query, which does not include its end; none when it is empty.
-    pub(super) fn log_range(&self, now: Timestamp) -> LokiResult<Option<TimeRange>> {
+    pub(super) fn log_range(&self, now: Timestamp) -> ApiResult<Option<TimeRange>> {
         let (start, end) = self.bounds_ns(now)?;
         let up = |ns: i64| ns.div_euclid(MS) + i64::from(ns.rem_euclid(MS) > 0);
         let (first, last) = (up(start), up(end) - 1);
@@ -213,20 +212,20 @@ impl RangeQuery {
     }
 
     /// The range in which streams are looked for.
-    pub(super) fn stream_range(&self, now: Timestamp) -> LokiResult<TimeRange> {
+    pub(super) fn stream_range(&self, now: Timestamp) -> ApiResult<TimeRange> {
         let (start, end) = self.bounds_ns(now)?;
         Ok(millis_range(start.div_euclid(MS), end.div_euclid(MS)))
     }
 
     /// The instants of a range query.
-    pub(super) fn steps(&self, now: Timestamp) -> LokiResult<Steps> {
+    pub(super) fn steps(&self, now: Timestamp) -> ApiResult<Steps> {
         let (start_ns, end) = self.bounds_ns(now)?;
         let length = end.saturating_sub(start_ns);
         let default = (length / STEPS_DEFAULT / (1_000 * MS)).max(1) * 1_000 * MS;
         let step_ns = self.step.map_or(default, |step| step.0);
         let count = length / step_ns + 1;
         if count > STEPS_MAX {
-            return Err(LokiError::invalid(
+            return Err(ApiError::invalid(
                 "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step \
                  parameter",
             ));
@@ -253,10 +252,10 @@ impl RangeQuery {
     }
 
     /// The number of records of an answer.
-    pub(super) fn limit(&self) -> LokiResult<usize> {
+    pub(super) fn limit(&self) -> ApiResult<usize> {
         match self.limit.map_or(LIMIT_DEFAULT, |limit| limit.0) {
             limit if limit <= LIMIT_MAX => Ok(limit.saturating_as::<usize>()),
-            limit => Err(LokiError::invalid(format!(
+            limit => Err(ApiError::invalid(format!(
                 "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {LIMIT_MAX})"
             ))),
         }
@@ -285,9 +284,9 @@ impl<T: QueryParameters, S: Send + Sync> FromRequest<S> for FormOrQuery<T>
 where
     Bounds: FromRef<S>,
 {
-    type Rejection = LokiError;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> LokiResult<Self> {
+    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
         let mut pairs = Vec::new();
         if media_type(&parts.headers) == FORM {

@@ -14,9 +14,9 @@ use runlog_store::query::{RecordView, RecordVisitor, ScanRun, VisitQuery};
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::http::error::ApiResult;
 use crate::routes::loki::answers::success;
 use crate::routes::loki::entries::{columns, entry_of};
-use crate::routes::loki::error::LokiResult;
 use crate::routes::loki::parameters::{MS, RangeQuery, millis_range, now_ns};
 use crate::routes::loki::scope::{SelectedRuns, level_of};
 use crate::routes::loki::within_limits::{QueryCancellation, within_limits};
@@ -107,7 +107,7 @@ fn pattern_of(message: &str) -> String {
     pattern
 }
 
-pub(super) async fn patterns(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn patterns(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let log = query.log()?;
     let mut steps = query.steps(app.now())?;
     if steps.count > INTERVALS_MAX {
@@ -139,7 +139,7 @@ async fn count(
     log: &LogExpr,
     steps: Steps,
     (first_ms, last_ms): (i64, i64),
-) -> LokiResult<HashMap<Key, Vec<u64>>> {
+) -> ApiResult<HashMap<Key, Vec<u64>>> {
     let selection = log.selection();
     let selected = SelectedRuns::new(app, caller, selection.matchers()).await?;
     let own = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();

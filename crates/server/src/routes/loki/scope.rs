@@ -14,7 +14,7 @@ use runlog_store::workspaces::TaskFilter;
 
 use crate::app::App;
 use crate::auth::rights;
-use crate::routes::loki::error::{LokiError, LokiResult};
+use crate::http::error::{ApiError, ApiResult};
 
 /// The labels of a stream.
 pub(super) const STREAM_LABELS: [&str; 6] = ["environment", "service_name", "severity", "status", "task", "workspace"];
@@ -74,7 +74,7 @@ pub(super) fn level_of(severity: Severity) -> &'static str {
 
 impl SelectedRuns {
     /// Evaluates a selector with the rights of a caller.
-    pub(super) async fn new(app: &App, caller: &Caller, matchers: &[Matcher]) -> LokiResult<Self> {
+    pub(super) async fn new(app: &App, caller: &Caller, matchers: &[Matcher]) -> ApiResult<Self> {
         let readable = rights::readable_workspaces(app.store(), caller).await?;
         let mut workspaces = app.store().workspaces().list().await?;
         workspaces.retain(|workspace| readable.as_ref().is_none_or(|readable| readable.contains(&workspace.id)));
@@ -113,7 +113,7 @@ impl SelectedRuns {
         };
         let (tasks, total) = app.store().workspaces().tasks(&filter).await?;
         if total > TASKS_MAX {
-            return Err(LokiError::invalid(format!(
+            return Err(ApiError::invalid(format!(
                 "the query is about workspaces with {total} tasks, more than {TASKS_MAX}; select a workspace, or a task by \
                  its name"
             )));

@@ -25,10 +25,9 @@ use tracing::info;
 
 use crate::app::App;
 use crate::auth::token::StreamCaller;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ApiResult};
 use crate::routes::loki::answers;
 use crate::routes::loki::entries::Found;
-use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::logs::{LogFilter, Records, Wanted, find, unreadable};
 use crate::routes::loki::parameters::{FormOrQuery, MS, RangeQuery};
 use crate::routes::loki::scope::SelectedRuns;
@@ -82,12 +81,12 @@ pub(in crate::routes) async fn tail(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     FormOrQuery(query): FormOrQuery<RangeQuery>,
-) -> LokiResult<Response> {
+) -> ApiResult<Response> {
     let log = query.log()?;
     let limit = query.limit()?;
     let start = Timestamp::clamped(query.bounds_ns(app.now())?.0.div_euclid(MS));
     check_origin(&headers)?;
-    let upgrade = upgrade.map_err(|error| LokiError::invalid(format!("tail needs a WebSocket: {error}")))?;
+    let upgrade = upgrade.map_err(|error| ApiError::invalid(format!("tail needs a WebSocket: {error}")))?;
     let permit = app.tails().acquire_for(&caller.caller().id).await?;
     Ok(upgrade.on_upgrade(move |mut socket| async move {
         let _permit = permit;
@@ -96,10 +95,10 @@ pub(in crate::routes) async fn tail(
         let (code, reason) = match end {
             Ok(()) => (close_code::NORMAL, "the log was followed for as long as the service allows".to_owned()),
             Err(error) => {
-                info!(status = error.0.status.as_u16(), "a followed log ends with an error: {}", error.0.message);
-                let is_refused = matches!(error.0.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+                info!(status = error.status.as_u16(), "a followed log ends with an error: {}", error.message);
+                let is_refused = matches!(error.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
                 let code = if is_refused { close_code::POLICY } else { close_code::ERROR };
-                (code, error.0.message.chars().take(100).collect())
+                (code, error.message.chars().take(100).collect())
             }
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
@@ -109,14 +108,14 @@ pub(in crate::routes) async fn tail(
 }
 
 /// 403 for a page of another site: browsers send cookies with its WebSockets.
-fn check_origin(headers: &HeaderMap) -> LokiResult<()> {
+fn check_origin(headers: &HeaderMap) -> ApiResult<()> {
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
     let origin: Option<Uri> = origin.parse().ok();
     let of_origin = origin.as_ref().and_then(Uri::authority).map(|authority| authority.as_str());
     match of_origin.is_some() && of_origin == text(header::HOST) {
         true => Ok(()),
-        false => Err(LokiError(ApiError::forbidden("the page of another site may not follow logs"))),
+        false => Err(ApiError::forbidden("the page of another site may not follow logs")),
     }
 }
 
@@ -133,17 +132,17 @@ struct Tail {
 /// Why nothing more is sent.
 enum TailEnd {
     ClientGone,
-    Failed(LokiError),
+    Failed(ApiError),
 }
 
 impl<E: Into<ApiError>> From<E> for TailEnd {
     fn from(error: E) -> Self {
-        Self::Failed(error.into().into())
+        Self::Failed(error.into())
     }
 }
 
 impl Tail {
-    async fn run(&mut self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> LokiResult<()> {
+    async fn run(&mut self, socket: &mut WebSocket, start: Timestamp, limit: usize) -> ApiResult<()> {
         let mut client = Client { socket, pinged: Instant::now(), unanswered: None };
         match self.follow(&mut client, start, limit).await {
             Ok(()) | Err(TailEnd::ClientGone) => Ok(()),
@@ -271,7 +270,7 @@ struct Client<'s> {
 
 impl Client<'_> {
     /// The result of some work, unless the client goes meanwhile.
-    async fn unless_closed<T>(&mut self, work: impl Future<Output = LokiResult<T>>) -> Result<T, TailEnd> {
+    async fn unless_closed<T>(&mut self, work: impl Future<Output = ApiResult<T>>) -> Result<T, TailEnd> {
         tokio::select! {
             done = work => done.map_err(TailEnd::Failed),
             () = self.closed_by_client() => Err(TailEnd::ClientGone),
@@ -317,10 +316,10 @@ impl Client<'_> {
         match tokio::time::timeout(SEND_TIME_MAX, self.socket.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(TailEnd::ClientGone),
-            Err(_) => Err(TailEnd::Failed(LokiError(ApiError::new(
+            Err(_) => Err(TailEnd::Failed(ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "the client does not read from the connection",
-            )))),
+            ))),
         }
     }
 }

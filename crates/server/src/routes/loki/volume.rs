@@ -10,8 +10,8 @@ use runlog_store::accounts::Caller;
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::http::error::{ApiError, ApiResult};
 use crate::routes::loki::answers::{labels_object, sample, success};
-use crate::routes::loki::error::{LokiError, LokiResult};
 use crate::routes::loki::labels::{selector, streams, streams_of};
 use crate::routes::loki::parameters::{AggregateBy, MS, RangeQuery, millis_range};
 use crate::routes::loki::scope::SelectedRuns;
@@ -23,7 +23,7 @@ const INTERVALS_MAX: usize = 400;
 /// Default number of volumes. Loki's default.
 const VOLUMES_DEFAULT: usize = 100;
 
-pub(super) async fn stats(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn stats(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let matchers = selector(query.query.as_deref())?;
     let range = query.stream_range(app.now())?;
     let found = within_limits(app, streams(app, caller, &matchers, range)).await?;
@@ -42,7 +42,7 @@ pub(super) async fn stats(app: &App, caller: &Caller, _: &HeaderMap, query: Rang
     })))
 }
 
-pub(super) async fn volume(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> LokiResult<Json<Value>> {
+pub(super) async fn volume(app: &App, caller: &Caller, _: &HeaderMap, query: RangeQuery) -> ApiResult<Json<Value>> {
     let by = VolumeLabels::of(&query)?;
     let (start, end) = query.bounds_ns(app.now())?;
     let limit = query.limit_or(VOLUMES_DEFAULT);
@@ -63,7 +63,7 @@ pub(super) async fn volume_range(
     caller: &Caller,
     _: &HeaderMap,
     query: RangeQuery,
-) -> LokiResult<Json<Value>> {
+) -> ApiResult<Json<Value>> {
     let by = VolumeLabels::of(&query)?;
     let steps = query.steps(app.now())?;
     let limit = query.limit_or(VOLUMES_DEFAULT);
@@ -71,7 +71,7 @@ pub(super) async fn volume_range(
         let count = steps.count;
         let message =
             format!("a volume over time has at most {INTERVALS_MAX} intervals, not {count}; use a longer step");
-        return Err(LokiError::invalid(message));
+        return Err(ApiError::invalid(message));
     }
     let found = within_limits(app, async {
         let mut all: BTreeMap<Labels, Vec<Option<f64>>> = BTreeMap::new();
@@ -117,7 +117,7 @@ struct VolumeLabels {
 }
 
 impl VolumeLabels {
-    fn of(query: &RangeQuery) -> LokiResult<Self> {
+    fn of(query: &RangeQuery) -> ApiResult<Self> {
         let matchers = selector(query.query.as_deref())?;
         let labels = match &query.target_labels {
             Some(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),

@@ -7,8 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use crate::app::App;
-use crate::http::error::ApiError;
-use crate::routes::loki::error::{LokiError, LokiResult};
+use crate::http::error::{ApiError, ApiResult};
 
 /// Maximum time of a query. Grafana and logcli wait longer than that by default.
 pub(super) const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -40,31 +39,31 @@ impl Drop for CancelOnDrop {
 
 /// Computes on a thread for blocking work. A long computation looks whether it was given up.
 pub(super) async fn compute<T: Send + 'static>(
-    work: impl FnOnce(&QueryCancellation) -> LokiResult<T> + Send + 'static,
-) -> LokiResult<T> {
+    work: impl FnOnce(&QueryCancellation) -> ApiResult<T> + Send + 'static,
+) -> ApiResult<T> {
     let cancellation = QueryCancellation::default();
     let _on_drop = cancellation.on_drop();
     match tokio::task::spawn_blocking(move || work(&cancellation)).await {
         Ok(result) => result,
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the computation of a query has failed");
-            Err(LokiError(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the query could not be computed")))
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the query could not be computed"))
         }
     }
 }
 
 /// Waits for a turn, and then for a query; 504 when it takes too long.
-pub(super) async fn within_limits<T>(app: &App, query: impl Future<Output = LokiResult<T>>) -> LokiResult<T> {
+pub(super) async fn within_limits<T>(app: &App, query: impl Future<Output = ApiResult<T>>) -> ApiResult<T> {
     let _permit = app.searches().acquire().await?;
     // On the heap: a query is many functions deep, and its state is large.
     match runlog_store::timeout_while_running(QUERY_TIME_MAX, Box::pin(query)).await {
         Ok(result) => result,
-        Err(_) => Err(LokiError(ApiError::new(
+        Err(_) => Err(ApiError::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!(
                 "the query took longer than {} s; use a shorter time range, a more specific selector, or fewer series",
                 QUERY_TIME_MAX.as_secs()
             ),
-        ))),
+        )),
     }
 }
