@@ -65,7 +65,7 @@ impl Matcher {
 pub(crate) enum Stage {
     Line(LineFilter),
     Json(Vec<JsonField>),
-    Logfmt { is_strict: bool, fields: Vec<(String, String)> },
+    Logfmt(LogfmtFields),
     Pattern(Vec<PatternPart>),
     Regexp(Regex),
     Unpack,
@@ -75,6 +75,17 @@ pub(crate) enum Stage {
     Drop(Vec<LabelRef>),
     Keep(Vec<LabelRef>),
     Decolorize,
+}
+
+/// What `logfmt` extracts.
+#[derive(Debug, Clone)]
+pub(crate) struct LogfmtFields {
+    /// `--strict`: a line that is not logfmt is an error.
+    pub(crate) is_strict: bool,
+    /// `--keep-empty`: fields without a value become labels without one.
+    pub(crate) keeps_empty: bool,
+    /// Labels, and the fields that they are; all fields if there is none.
+    pub(crate) wanted: Vec<(String, String)>,
 }
 
 /// Lines with, or without, one of some texts.
@@ -231,6 +242,8 @@ pub(crate) enum RangeOp {
     Quantile,
     First,
     Last,
+    /// The rate of a counter, which may start again at zero.
+    RateCounter,
     Absent,
 }
 

@@ -1,5 +1,6 @@
 //! Evaluates the operations of a query of numbers on the series of its ranges.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ast::{AggregateOp, BinaryExpr, BinaryOp, Grouping, LabelReplaceExpr, Matching};
@@ -35,14 +36,7 @@ impl MetricPlan {
     pub fn evaluate(&self, sets: Vec<SampleSet>) -> Result<Matrix, EvalError> {
         let mut sets: Vec<Option<SampleSet>> = sets.into_iter().map(Some).collect();
         let mut result = self.value(&self.root, &mut sets)?;
-        let is_sorted = self.steps.count == 1
-            && matches!(
-                self.root,
-                Node::Aggregate(
-                    AggregateOp::Sort | AggregateOp::SortDesc | AggregateOp::TopK | AggregateOp::BottomK,
-                    ..
-                )
-            );
+        let is_sorted = self.steps.count == 1 && is_sorted(&self.root);
         if let Matrix::Series(series) = &mut result {
             series.retain(|series| series.values.iter().any(Option::is_some));
             if !is_sorted {
@@ -94,6 +88,21 @@ impl MetricPlan {
     }
 }
 
+/// True for an operation whose series are in the order of their values.
+fn is_sorted(node: &Node) -> bool {
+    match node {
+        Node::Aggregate(op, ..) => {
+            matches!(op, AggregateOp::Sort | AggregateOp::SortDesc | AggregateOp::TopK | AggregateOp::BottomK)
+        }
+        Node::LabelReplace(_, inner) => is_sorted(inner),
+        // Operations with a plain number keep the order.
+        Node::Binary(_, series, number) | Node::Binary(_, number, series) if matches!(**number, Node::Number(_)) => {
+            is_sorted(series)
+        }
+        Node::Binary(..) | Node::Number(_) | Node::Vector(_) | Node::Leaf(_) => false,
+    }
+}
+
 /// Whether an operation has no more series and values than it may have.
 fn check_size(series: usize, count: usize) -> Result<(), EvalError> {
     if series > OPERATION_SERIES_MAX {
@@ -142,16 +151,25 @@ fn aggregate(op: AggregateOp, most: usize, grouping: &Grouping, series: Vec<Seri
 fn sorted(mut series: Vec<Series>, is_descending: bool) -> Vec<Series> {
     series.sort_by(|a, b| {
         let (left, right) = (a.values.first().copied().flatten(), b.values.first().copied().flatten());
-        let order = left.unwrap_or(f64::NAN).total_cmp(&right.unwrap_or(f64::NAN));
-        let order = if is_descending { order.reverse() } else { order };
+        let order = value_order(left.unwrap_or(f64::NAN), right.unwrap_or(f64::NAN), is_descending);
         order.then_with(|| a.labels.cmp(&b.labels))
     });
     series
 }
 
+/// The order of two values; NaN is last in both directions.
+fn value_order(a: f64, b: f64, is_descending: bool) -> Ordering {
+    let of_numbers = || {
+        let order = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+        if is_descending { order.reverse() } else { order }
+    };
+    a.is_nan().cmp(&b.is_nan()).then_with(of_numbers)
+}
+
 fn fold(op: AggregateOp, values: impl Iterator<Item = f64>) -> Option<f64> {
     let (mut count, mut sum, mut mean, mut squares) = (0.0, 0.0, 0.0, 0.0);
-    let (mut least, mut greatest) = (f64::INFINITY, f64::NEG_INFINITY);
+    // NaN is the result only if there is no other value.
+    let (mut least, mut greatest) = (f64::NAN, f64::NAN);
     for value in values {
         count += 1.0;
         sum += value;
@@ -180,10 +198,7 @@ fn ranked(op: AggregateOp, most: usize, mut group: Vec<Series>, count: usize) ->
     for step in 0..count {
         let mut present: Vec<(f64, usize)> =
             group.iter().enumerate().filter_map(|(index, series)| Some((series.values[step]?, index))).collect();
-        present.sort_by(|(a, one), (b, other)| {
-            let order = if op == AggregateOp::TopK { b.total_cmp(a) } else { a.total_cmp(b) };
-            order.then(one.cmp(other))
-        });
+        present.sort_by(|(a, one), (b, other)| value_order(*a, *b, op == AggregateOp::TopK).then(one.cmp(other)));
         for (_, index) in present.into_iter().skip(most) {
             group[index].values[step] = None;
         }
@@ -247,6 +262,8 @@ fn calculate(op: BinaryOp, left: f64, right: f64, kept: f64, is_bool: bool) -> O
         BinaryOp::Add => left + right,
         BinaryOp::Subtract => left - right,
         BinaryOp::Multiply => left * right,
+        // As in Loki, and unlike Prometheus: not infinite.
+        BinaryOp::Divide | BinaryOp::Modulo if right == 0.0 => f64::NAN,
         BinaryOp::Divide => left / right,
         BinaryOp::Modulo => left % right,
         BinaryOp::Power => left.powf(right),

@@ -44,6 +44,14 @@ impl Labels {
         }
     }
 
+    /// Sets a label, even to an empty value.
+    fn insert(&mut self, name: &str, value: &str) {
+        match self.0.binary_search_by(|(known, _)| (**known).cmp(name)) {
+            Ok(index) => self.0[index].1 = value.into(),
+            Err(index) => self.0.insert(index, (name.into(), value.into())),
+        }
+    }
+
     pub(crate) fn filtered(&self, keeps: impl Fn(&str) -> bool) -> Self {
         Self(self.0.iter().filter(|(name, _)| keeps(name)).cloned().collect())
     }
@@ -108,12 +116,14 @@ impl<'r> LabelSet<'r> {
 
     /// As the labels of a series.
     pub fn to_labels(&self) -> Labels {
-        Labels::new(self.iter().map(|(name, value, _)| (name, value)))
+        self.to_labels_where(|_| true)
     }
 
     /// Those of a series of which only these names remain.
     pub(crate) fn to_labels_where(&self, keeps: impl Fn(&str) -> bool) -> Labels {
-        Labels::new(self.iter().filter(|(name, ..)| keeps(name)).map(|(name, value, _)| (name, value)))
+        let mut labels = Labels::default();
+        self.iter().filter(|(name, ..)| keeps(name)).for_each(|(name, value, _)| labels.insert(name, value));
+        labels
     }
 
     /// Sets a label that a stage makes.
@@ -134,13 +144,40 @@ impl<'r> LabelSet<'r> {
     /// the suffix `_extracted`. Nothing is set when the record has no bytes left.
     pub(crate) fn extract(&mut self, name: &str, value: impl Into<Cow<'r, str>>) {
         let value = value.into();
-        match self.left.checked_sub(name.len() + value.len()) {
-            Some(left) => self.left = left,
-            None => return self.use_up(),
+        if self.is_extractable(name, &value) {
+            let name = self.extracted_name(name);
+            self.set(&name, value);
         }
+    }
+
+    /// The same, but an empty value is a label too.
+    pub(crate) fn extract_even_empty(&mut self, name: &str, value: impl Into<Cow<'r, str>>) {
+        let value = value.into();
+        if self.is_extractable(name, &value) {
+            let name = self.extracted_name(name).into_owned();
+            self.labels.retain(|(known, ..)| *known != name);
+            self.labels.push((Cow::Owned(name), value, Category::Parsed));
+        }
+    }
+
+    /// True when the record has bytes left for a label, which are then used up.
+    fn is_extractable(&mut self, name: &str, value: &str) -> bool {
+        match self.left.checked_sub(name.len() + value.len()) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => {
+                self.use_up();
+                false
+            }
+        }
+    }
+
+    fn extracted_name<'n>(&self, name: &'n str) -> Cow<'n, str> {
         match self.find(name).map(|index| self.labels[index].2) {
-            None | Some(Category::Parsed) => self.set(name, value),
-            Some(_) => self.set(&format!("{name}_extracted"), value),
+            None | Some(Category::Parsed) => Cow::Borrowed(name),
+            Some(_) => Cow::Owned(format!("{name}_extracted")),
         }
     }
 

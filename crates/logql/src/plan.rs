@@ -8,7 +8,7 @@ use crate::ast::{
 };
 use crate::error::EvalError;
 use crate::labels::Entry;
-use crate::pipeline::{ERROR, Pipeline};
+use crate::pipeline::{ERROR, Pipeline, is_of_parser};
 use crate::samples::SampleSet;
 use crate::series::Steps;
 use crate::template::Template;
@@ -120,6 +120,8 @@ pub struct RangeLeaf {
     pipeline: Pipeline,
     /// Which labels its series have.
     grouping: Option<Grouping>,
+    /// True if a record with an error of a parser counts, instead of being an error of the query.
+    counts_errors: bool,
     pub(crate) steps: Steps,
 }
 
@@ -169,7 +171,8 @@ impl Leaves {
                 let grouping = range.grouping.clone().or_else(|| pushed.map(|(_, grouping)| grouping.clone()));
                 let range = (**range).clone();
                 let pipeline = Pipeline::new(&range.log, self.now_ns);
-                self.list.push(RangeLeaf { pipeline, range, grouping, steps: self.steps });
+                let counts_errors = names_errors(&range, grouping.as_ref());
+                self.list.push(RangeLeaf { pipeline, range, grouping, counts_errors, steps: self.steps });
                 Node::Leaf(self.list.len() - 1)
             }
             MetricExpr::Aggregate(aggregate) => {
@@ -239,7 +242,13 @@ impl RangeLeaf {
         }
         let value = match (&self.range.unwrap, self.range.op) {
             (Some(unwrap), _) => match unwrap.sample(&mut entry.labels) {
-                Some(value) => value,
+                Some(value) => {
+                    // A series does not have the number as a label, unless the query groups by it.
+                    if self.grouping.as_ref().is_none_or(|grouping| grouping.is_without) {
+                        entry.labels.remove(&unwrap.label);
+                    }
+                    value
+                }
                 None => return Ok(()),
             },
             #[expect(clippy::cast_precision_loss, reason = "the length of a line")]
@@ -247,7 +256,7 @@ impl RangeLeaf {
             (None, _) => 1.0,
         };
         let error = entry.labels.get(ERROR);
-        if !error.is_empty() {
+        if !(error.is_empty() || (self.counts_errors && is_of_parser(error))) {
             let mut labels = entry.labels.to_labels().to_string();
             let end = labels.char_indices().nth(SHOWN_CHARS_MAX).map(|(end, _)| end);
             if let Some(end) = end {
@@ -269,11 +278,22 @@ impl RangeLeaf {
     }
 }
 
+/// True when a query filters by the errors of its stages, or groups by them.
+fn names_errors(range: &RangeExpr, grouping: Option<&Grouping>) -> bool {
+    let mut needs = Needs::default();
+    let filters = range.log.stages.iter().filter(|stage| matches!(stage, Stage::Labels(_)));
+    filters.for_each(|stage| add_needs(stage, &mut needs));
+    let after_unwrap = range.unwrap.iter().flat_map(|unwrap| &unwrap.filters);
+    after_unwrap.for_each(|filter| add_filter_needs(filter, &mut needs));
+    let is_grouped = grouping.is_some_and(|grouping| !grouping.is_without && grouping.keeps(ERROR));
+    is_grouped || needs.named.contains(ERROR)
+}
+
 fn add_needs(stage: &Stage, needs: &mut Needs) {
     match stage {
         Stage::Line(_) | Stage::Decolorize => needs.line = true,
         // What a parser finds is named by what is there already.
-        Stage::Json(_) | Stage::Logfmt { .. } | Stage::Pattern(_) | Stage::Regexp(_) | Stage::Unpack => {
+        Stage::Json(_) | Stage::Logfmt(_) | Stage::Pattern(_) | Stage::Regexp(_) | Stage::Unpack => {
             needs.line = true;
             needs.all_labels = true;
         }

@@ -1,12 +1,12 @@
 //! Adds up the samples of a range function, for each series and each instant, as they come.
 //!
 //! A sample counts for every instant whose range it is in. Counts are kept as differences from one instant to the next,
-//! so that a sample costs two additions however long the range is. Only quantiles keep the samples themselves, and these
-//! are limited.
+//! so that a sample costs two additions however long the range is. Only quantiles and rates of counters keep the samples
+//! themselves, and these are limited.
 
 use std::collections::HashMap;
 
-use crate::ast::{MatchOp, RangeExpr, RangeOp};
+use crate::ast::{MatchOp, Matcher, RangeExpr, RangeOp};
 use crate::error::EvalError;
 use crate::labels::Labels;
 use crate::series::{Series, Steps};
@@ -41,6 +41,8 @@ enum Cells {
     /// Time, order and value of the first or the last sample.
     One(Vec<Option<(i64, i64, f64)>>),
     Values(Vec<Vec<f64>>),
+    /// Time, order and value of each sample.
+    Timed(Vec<Vec<(i64, i64, f64)>>),
 }
 
 /// What sums, averages, extremes and deviations are computed from.
@@ -84,7 +86,6 @@ impl Moments {
 
 impl SampleSet {
     pub(crate) fn new(range: &RangeExpr, steps: Steps) -> Self {
-        let equal = range.log.matchers.iter().filter(|matcher| matcher.op == MatchOp::Equal);
         Self {
             op: range.op,
             parameter: range.parameter.unwrap_or_default(),
@@ -92,7 +93,7 @@ impl SampleSet {
             range_ns: range.range_ns,
             offset_ns: range.offset_ns,
             steps,
-            absent: Labels::new(equal.map(|matcher| (matcher.name.as_str(), matcher.value.as_str()))),
+            absent: absent_labels(&range.log.matchers),
             series: HashMap::new(),
             bytes: 0,
         }
@@ -123,11 +124,10 @@ impl SampleSet {
                 cells[first..=last].iter_mut().for_each(|cell| choose(op, cell, (time_ns, order, value)));
             }
             Some(Cells::Values(values)) => {
-                for cell in &mut values[first..=last] {
-                    let before = cell.capacity();
-                    cell.push(value);
-                    added += (cell.capacity() - before) * size_of::<f64>();
-                }
+                added = values[first..=last].iter_mut().map(|cell| push(cell, value)).sum();
+            }
+            Some(Cells::Timed(samples)) => {
+                added = samples[first..=last].iter_mut().map(|cell| push(cell, (time_ns, order, value))).sum();
             }
         }
         self.grow(added)
@@ -139,8 +139,9 @@ impl SampleSet {
             let bytes = self.series_bytes(&labels);
             let Some(own) = self.series.get_mut(&labels) else {
                 let values = match &cells {
-                    Cells::Values(values) => values.iter().map(|cell| cell.capacity() * size_of::<f64>()).sum(),
-                    _ => 0,
+                    Cells::Values(values) => capacity(values),
+                    Cells::Timed(samples) => capacity(samples),
+                    Cells::Changes(_) | Cells::Moments(_) | Cells::One(_) => 0,
                 };
                 self.grow(bytes + values)?;
                 self.series.insert(labels, cells);
@@ -158,12 +159,8 @@ impl SampleSet {
                     let both = own.iter_mut().zip(other);
                     both.for_each(|(own, other)| other.into_iter().for_each(|other| choose(self.op, own, other)));
                 }
-                (Cells::Values(own), Cells::Values(other)) => {
-                    for (own, other) in own.iter_mut().zip(other) {
-                        added += other.len() * size_of::<f64>();
-                        own.extend(other);
-                    }
-                }
+                (Cells::Values(own), Cells::Values(other)) => added = append(own, other),
+                (Cells::Timed(own), Cells::Timed(other)) => added = append(own, other),
                 _ => {}
             }
             self.grow(added)?;
@@ -177,15 +174,15 @@ impl SampleSet {
         let seconds = self.range_ns as f64 / 1e9;
         if self.op == RangeOp::Absent {
             let counts = self.series.into_values().next();
-            let counts =
-                counts.map_or_else(|| vec![None; self.steps.count], |cells| values(RangeOp::Count, cells, 0.0));
+            let counts = counts
+                .map_or_else(|| vec![None; self.steps.count], |cells| values(RangeOp::Count, cells, 0.0, seconds));
             let absent: Vec<Option<f64>> = counts.into_iter().map(|count| count.is_none().then_some(1.0)).collect();
             return vec![Series { labels: self.absent, values: absent }];
         }
         let is_rate = matches!(self.op, RangeOp::Rate | RangeOp::BytesRate);
         let (op, parameter) = (self.op, self.parameter);
         let finished = self.series.into_iter().map(|(labels, cells)| {
-            let mut values = values(op, cells, parameter);
+            let mut values = values(op, cells, parameter, seconds);
             if is_rate {
                 values.iter_mut().flatten().for_each(|value| *value /= seconds);
             }
@@ -219,6 +216,7 @@ impl SampleSet {
             }
             RangeOp::First | RangeOp::Last => Cells::One(vec![None; count]),
             RangeOp::Quantile => Cells::Values(vec![Vec::new(); count]),
+            RangeOp::RateCounter => Cells::Timed(vec![Vec::new(); count]),
         }
     }
 
@@ -232,7 +230,7 @@ impl SampleSet {
                 size_of::<Moments>()
             }
             RangeOp::First | RangeOp::Last => size_of::<Option<(i64, i64, f64)>>(),
-            RangeOp::Quantile => size_of::<Vec<f64>>(),
+            RangeOp::Quantile | RangeOp::RateCounter => size_of::<Vec<f64>>(),
         };
         // The values of the result replace the cells one series after the other.
         let cell = cell.max(size_of::<Option<f64>>());
@@ -254,6 +252,35 @@ impl SampleSet {
     }
 }
 
+/// The labels that a selector gives to series that are not there: those that it compares once, for equality.
+fn absent_labels(matchers: &[Matcher]) -> Labels {
+    let is_alone = |matcher: &&Matcher| matchers.iter().filter(|other| other.name == matcher.name).count() == 1;
+    let equal = matchers.iter().filter(|matcher| matcher.op == MatchOp::Equal).filter(is_alone);
+    Labels::new(equal.map(|matcher| (matcher.name.as_str(), matcher.value.as_str())))
+}
+
+/// Adds a sample to a cell, and returns the memory that this takes. Unit: bytes.
+fn push<T>(cell: &mut Vec<T>, sample: T) -> usize {
+    let before = cell.capacity();
+    cell.push(sample);
+    (cell.capacity() - before) * size_of::<T>()
+}
+
+/// The memory of the samples of cells. Unit: bytes.
+fn capacity<T>(cells: &[Vec<T>]) -> usize {
+    cells.iter().map(|cell| cell.capacity() * size_of::<T>()).sum()
+}
+
+/// Adds samples to those of each cell, and returns the memory that this takes. Unit: bytes.
+fn append<T>(own: &mut [Vec<T>], other: Vec<Vec<T>>) -> usize {
+    let mut added = 0;
+    for (own, other) in own.iter_mut().zip(other) {
+        added += other.len() * size_of::<T>();
+        own.extend(other);
+    }
+    added
+}
+
 fn add_change(sum: &mut (i64, i64), change: (i64, i64)) {
     *sum = (sum.0.saturating_add(change.0), sum.1.saturating_add(change.1));
 }
@@ -268,7 +295,8 @@ fn choose(op: RangeOp, cell: &mut Option<(i64, i64, f64)>, new: (i64, i64, f64))
     }
 }
 
-fn values(op: RangeOp, cells: Cells, parameter: f64) -> Vec<Option<f64>> {
+/// The values of a series; `seconds` is the length of the range.
+fn values(op: RangeOp, cells: Cells, parameter: f64, seconds: f64) -> Vec<Option<f64>> {
     match cells {
         Cells::Changes(changes) => {
             let mut sum = (0, 0);
@@ -298,7 +326,38 @@ fn values(op: RangeOp, cells: Cells, parameter: f64) -> Vec<Option<f64>> {
             .collect(),
         Cells::One(cells) => cells.into_iter().map(|cell| cell.map(|(.., value)| value)).collect(),
         Cells::Values(cells) => cells.into_iter().map(|values| quantile(values, parameter)).collect(),
+        Cells::Timed(cells) => cells.into_iter().map(|samples| counter_rate(samples, seconds)).collect(),
     }
+}
+
+/// The increase of a counter per second, as Loki computes it: a value that is less than the one before it is that of a
+/// counter that began again at zero, and the increase is extrapolated to before the first sample, by no more than the
+/// time in which it can have counted up from zero, and by about the distance of two samples. One sample has no increase.
+fn counter_rate(mut samples: Vec<(i64, i64, f64)>, seconds: f64) -> Option<f64> {
+    samples.sort_by_key(|(time_ns, order, _)| (*time_ns, *order));
+    let ((first_ns, _, first), (last_ns, _, last)) = (*samples.first()?, *samples.last()?);
+    if samples.len() < 2 {
+        return Some(0.0);
+    }
+    let resets = samples.windows(2).filter(|pair| pair[1].2 < pair[0].2).map(|pair| pair[0].2);
+    let increase = last - first + resets.sum::<f64>();
+    #[expect(clippy::cast_precision_loss, reason = "a length of time and a number of samples")]
+    let (sampled, distance) = {
+        let sampled = (last_ns - first_ns) as f64 / 1e9;
+        (sampled, sampled / (samples.len() - 1) as f64)
+    };
+    if sampled == 0.0 {
+        return Some(increase / seconds);
+    }
+    // The range of Loki begins its own length before the first sample, and ends at the last.
+    let mut before = seconds;
+    if increase > 0.0 && first >= 0.0 {
+        before = before.min(sampled * first / increase);
+    }
+    if before >= distance * 1.1 {
+        before = distance / 2.0;
+    }
+    Some(increase * (sampled + before) / sampled / seconds)
 }
 
 /// As Prometheus computes it: linear between the two nearest ranks.

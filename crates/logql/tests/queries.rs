@@ -80,6 +80,8 @@ fn records_are_counted_in_the_range_before_each_instant() {
     check(r#"sum by (app) (bytes_over_time({app="b"} | line_format `` [4s]))"#, &[r#"{app="b"} 0 0 -"#]);
     check(r#"sum(count_over_time({app=~".+"} |= "error" [4s]))"#, &["{} 1 1 -"]);
     check(r#"absent_over_time({app="b"}[4s])"#, &[r#"{app="b"} - - 1"#]);
+    // A label that is compared twice has no single value.
+    check(r#"absent_over_time({app="b", app=~"b|c"}[4s])"#, &["{} - - 1"]);
     check(
         r#"sum by (level) (count_over_time({app=~".+"} | logfmt [4s]))"#,
         &["{} - 1 -", r#"{level="error"} 1 1 -"#, r#"{level="info"} 2 1 2"#],
@@ -100,6 +102,61 @@ fn numbers_in_lines_are_unwrapped() {
     let error = evaluate(r#"sum_over_time({app="a"} | logfmt | unwrap level [8s])"#).unwrap_err();
     assert!(error.contains("SampleExtractionErr") && error.contains("Use a label filter"), "{error}");
     check(r#"sum(sum_over_time({app="a"} | logfmt | unwrap level | __error__="" [8s]))"#, &[]);
+}
+
+#[test]
+fn filters_after_unwrap_can_compare_the_label_itself() {
+    let long = r#"({app="a"} | logfmt | unwrap duration(took) | took > 35ms [8s])"#;
+    check(&format!("sum(sum_over_time{long})"), &["{} - 0.05 1.09"]);
+    // It is a label of the series only if the query groups by it.
+    check(
+        &format!("max_over_time{long} by (took)"),
+        &[r#"{took="1s"} - - 1"#, r#"{took="40ms"} - - 0.04"#, r#"{took="50ms"} - 0.05 0.05"#],
+    );
+    check(&format!("max_over_time{long} without (level)"), &[r#"{app="a"} - 0.05 1"#]);
+    check(&format!("max_over_time{long}"), &[r#"{app="a", level="info"} - 0.05 1"#]);
+}
+
+/// The counter of `took`, which falls from 30 to 20 ms and from 1 s to 40 ms, as if it had begun again.
+#[test]
+fn the_rate_of_a_counter_ignores_that_it_begins_again() {
+    let rate =
+        |selector: &str, range: &str| format!("rate_counter({selector} | logfmt took | unwrap duration(took) [{range}])");
+    // In the first 4 s, from 10 ms after 1 s to 30 ms after 2 s. It can have begun 0.5 s before.
+    check(&format!("sum({})", rate(r#"{app="a"}"#, "4s")), &["{} 0.0075 0 0.015"]);
+    let error = evaluate(r#"rate_counter({app="a"}[4s])"#).unwrap_err();
+    assert!(error.contains("col 1: invalid aggregation rate_counter without unwrap"), "{error}");
+    // A single sample has no increase, and one that is absent no value.
+    check(&format!("sum({})", rate(r#"{app="b"}"#, "4s")), &["{} 0 0 -"]);
+}
+
+#[test]
+fn records_with_errors_count_only_in_queries_that_name_errors() {
+    let error = evaluate(r#"sum(count_over_time({app=~".+"} | json [4s]))"#).unwrap_err();
+    assert!(error.contains("pipeline error: 'JSONParserErr'"), "{error}");
+    check(r#"sum(count_over_time({app=~".+"} | json | __error__="" [4s]))"#, &[]);
+    check(
+        r#"sum by (__error__) (count_over_time({app=~".+"} | json [4s]))"#,
+        &[r#"{__error__="JSONParserErr"} 3 3 2"#],
+    );
+    check(r#"sum(count_over_time({app=~".+"} | json | __error__!="" [4s]))"#, &["{} 3 3 2"]);
+    // A number that cannot be read is no sample.
+    let error = evaluate(r#"sum by (__error__) (sum_over_time({app="a"} | logfmt | unwrap level [8s]))"#).unwrap_err();
+    assert!(error.contains("SampleExtractionErr"), "{error}");
+}
+
+#[test]
+fn a_division_by_zero_is_not_a_number_and_ranks_last() {
+    let count = r#"count_over_time({app=~".+"}[4s])"#;
+    check(&format!("{count} / 0"), &[r#"{app="a"} NaN NaN NaN"#, r#"{app="b"} NaN NaN -"#]);
+    check("1 / 0", &["NaN"]);
+    check("5 % 0", &["NaN"]);
+    let share = format!("({count} - 1) / ({count} - 1)");
+    check(&share, &[r#"{app="a"} 1 NaN 1"#, r#"{app="b"} NaN 1 -"#]);
+    check(&format!("topk(1, {share})"), &[r#"{app="a"} 1 - 1"#, r#"{app="b"} - 1 -"#]);
+    check(&format!("bottomk(1, {share})"), &[r#"{app="a"} 1 - 1"#, r#"{app="b"} - 1 -"#]);
+    check(&format!("max({share})"), &["{} 1 1 1"]);
+    check(&format!("min({count} / 0)"), &["{} NaN NaN NaN"]);
 }
 
 #[test]
@@ -165,13 +222,23 @@ fn errors_name_what_is_not_supported_and_where() {
         (r#"{a=~"b)(c"}"#, "invalid regular expression"),
         (r#"rate({a="b"})"#, "col 6: rate needs a range"),
         (r#"sum({a="b"})"#, "sum needs numbers"),
-        (r#"rate_counter({a="b"}[5m])"#, "col 1: rate_counter is not a function that is supported here"),
+        (r#"rate_counter({a="b"} | unwrap x [5m]) by (y)"#, "col 39: grouping not allowed for rate_counter"),
+        (r#"sort by (x) (rate({a="b"}[5m]))"#, "col 6: grouping not allowed for sort"),
+        (r#"sort_desc(rate({a="b"}[5m])) by (x)"#, "col 30: grouping not allowed for sort_desc"),
+        (r#"vector(1) and on (x) group_left vector(1)"#, "col 11: group_left and group_right are not allowed with and"),
+        (r#"{a="b"} | distinct x"#, "col 11: distinct is not a stage that is supported here"),
+        (r#"rate({a="b"}[5m] @ 5)"#, "col 18: syntax error: unexpected \"@\""),
+        (r#"rate({a="b"}[5m:1m])"#, "col 16: syntax error: unexpected \":\""),
+        (r#"{a="b"} |> "<x> y""#, "col 12: the pattern of a line filter has no names; write <_> instead of <x>"),
+        (r#"{a="b"} |> "<_><_>""#, "col 12: two captures of a pattern need some text between them"),
+        (r#"{a="b"} | pattern "<x> <x>""#, "col 19: a pattern has two captures with the name \"x\""),
+        (r#"{a="b"} | regexp "(?P<x.y>z)""#, "col 18: \"x.y\" is not the name of a label"),
         (r#"{a="b"}[5m]"#, "a range or unwrap is only allowed within a function"),
         (r#"sum_over_time({a="b"}[5m])"#, "invalid aggregation sum_over_time without unwrap"),
         (r#"count_over_time({a="b"}[5m]) by (x)"#, "grouping not allowed for count_over_time"),
         ("{a=\"b\"}\n| line_format \"{{ range .x }}\"", "line 2, col 15: invalid template"),
         (r#"{a="b"} + 1"#, "its left side has records"),
-        (r#"{a="b"} | logfmt --keep-empty"#, "--keep-empty is not supported"),
+        (r#"{a="b"} | logfmt --keep"#, "col 18: --keep is not a flag of logfmt"),
         ("1 > 2", "a comparison of two numbers needs bool"),
         (r#"topk(0, rate({a="b"}[5m]))"#, "topk needs a whole number of series"),
     ] {

@@ -6,6 +6,7 @@ use crate::ast::{
 };
 use crate::error::ParseError;
 use crate::lexer::{Spanned, Token};
+use crate::parser::stages::is_name;
 use crate::parser::{NODES_MAX, Parser};
 
 impl Parser<'_> {
@@ -55,6 +56,9 @@ impl Parser<'_> {
         match binary.op {
             BinaryOp::And | BinaryOp::Or | BinaryOp::Unless if left || right => {
                 Err(self.error_at(offset, "and, or and unless are not defined for plain numbers"))
+            }
+            BinaryOp::And | BinaryOp::Or | BinaryOp::Unless if binary.matching.group.is_some() => {
+                Err(self.error_at(offset, "group_left and group_right are not allowed with and, or and unless"))
             }
             BinaryOp::Compare(_) if left && right && !binary.is_bool => {
                 Err(self.error_at(offset, "a comparison of two numbers needs bool"))
@@ -213,7 +217,7 @@ impl Parser<'_> {
         if ranged.unwrap.is_some() && matches!(op, RangeOp::Count | RangeOp::Bytes | RangeOp::BytesRate) {
             return Err(self.error_at(start, format!("invalid aggregation {word} with unwrap")));
         }
-        if grouping.is_some() && !(needs_unwrap && op != RangeOp::Sum) {
+        if grouping.is_some() && !(needs_unwrap && !matches!(op, RangeOp::Sum | RangeOp::RateCounter)) {
             return Err(self.error_at(grouping_start, format!("grouping not allowed for {word} aggregation")));
         }
         self.check_selective(&ranged.log)?;
@@ -232,6 +236,7 @@ impl Parser<'_> {
     }
 
     fn aggregate(&mut self, op: AggregateOp, word: &str) -> Result<MetricExpr, ParseError> {
+        let mut grouping_start = self.offset();
         let mut grouping = self.grouping()?;
         self.expect("(")?;
         let mut count = 0;
@@ -253,10 +258,11 @@ impl Parser<'_> {
         }
         self.expect(")")?;
         if grouping.is_none() {
+            grouping_start = self.offset();
             grouping = self.grouping()?;
         }
-        if grouping.is_some() && word == "approx_topk" {
-            return Err(self.error("grouping not allowed for approx_topk aggregation"));
+        if grouping.is_some() && matches!(word, "approx_topk" | "sort" | "sort_desc") {
+            return Err(self.error_at(grouping_start, format!("grouping not allowed for {word} aggregation")));
         }
         Ok(MetricExpr::Aggregate(Box::new(AggregateExpr { op, count, grouping, inner })))
     }
@@ -270,9 +276,7 @@ impl Parser<'_> {
         self.expect(",")?;
         let target_start = self.offset();
         let target = self.text()?;
-        let is_name = target.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
-            && target.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-        if !is_name {
+        if !is_name(&target) {
             return Err(self.error_at(target_start, format!("{target:?} is not the name of a label")));
         }
         self.expect(",")?;
@@ -304,6 +308,7 @@ fn range_op(word: &str) -> Option<RangeOp> {
     Some(match word {
         "count_over_time" => RangeOp::Count,
         "rate" => RangeOp::Rate,
+        "rate_counter" => RangeOp::RateCounter,
         "bytes_over_time" => RangeOp::Bytes,
         "bytes_rate" => RangeOp::BytesRate,
         "sum_over_time" => RangeOp::Sum,

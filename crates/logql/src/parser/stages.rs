@@ -3,8 +3,8 @@
 use regex::Regex;
 
 use crate::ast::{
-    CompareOp, JsonField, JsonStep, LabelFilter, LabelRef, LabelValue, LineFilter, LineText, MatchOp, NumberUnit,
-    PatternPart, Stage, Unwrap,
+    CompareOp, JsonField, JsonStep, LabelFilter, LabelRef, LabelValue, LineFilter, LineText, LogfmtFields, MatchOp,
+    NumberUnit, PatternPart, Stage, Unwrap,
 };
 use crate::error::ParseError;
 use crate::ip::IpFilter;
@@ -96,8 +96,8 @@ impl Parser<'_> {
         match &symbol[1..] {
             "~" => Ok(LineText::Regex(self.regex(&text, offset)?)),
             ">" => {
-                let pieces: Vec<String> = text.split("<_>").map(regex::escape).collect();
-                Ok(LineText::Pattern(self.regex(&format!("^(?s:{})$", pieces.join(".*?")), offset)?))
+                let expression = line_pattern(&text).map_err(|message| self.error_at(offset, message))?;
+                Ok(LineText::Pattern(self.regex(&expression, offset)?))
             }
             _ => Ok(LineText::Plain(text)),
         }
@@ -171,6 +171,9 @@ impl Parser<'_> {
 
     fn named_regex(&self, text: &str, offset: usize) -> Result<Regex, ParseError> {
         let regex = self.regex(text, offset)?;
+        if let Some(name) = regex.capture_names().flatten().find(|name| !is_name(name)) {
+            return Err(self.error_at(offset, format!("{name:?} is not the name of a label")));
+        }
         match regex.capture_names().flatten().next() {
             Some(_) => Ok(regex),
             None => Err(self.error_at(offset, "regexp needs at least one named group, such as (?P<name>…)")),
@@ -206,16 +209,20 @@ impl Parser<'_> {
     }
 
     fn logfmt(&mut self) -> Result<Stage, ParseError> {
-        let mut is_strict = false;
+        let (mut is_strict, mut keeps_empty) = (false, false);
         while let Token::Flag(flag) = self.peek() {
             match flag.as_str() {
                 "--strict" => is_strict = true,
-                _ => return Err(self.error(format!("{flag} is not supported; logfmt takes --strict"))),
+                "--keep-empty" => keeps_empty = true,
+                _ => {
+                    let message = format!("{flag} is not a flag of logfmt, which has --strict and --keep-empty");
+                    return Err(self.error(message));
+                }
             }
             self.next += 1;
         }
-        let fields = self.assignments()?.into_iter().map(|(name, field, _)| (name, field)).collect();
-        Ok(Stage::Logfmt { is_strict, fields })
+        let wanted = self.assignments()?.into_iter().map(|(name, field, _)| (name, field)).collect();
+        Ok(Stage::Logfmt(LogfmtFields { is_strict, keeps_empty, wanted }))
     }
 
     fn template(&mut self) -> Result<Template, ParseError> {
@@ -399,16 +406,48 @@ fn json_path(text: &str) -> Option<Vec<JsonStep>> {
     (!steps.is_empty()).then_some(steps)
 }
 
-/// `<ip> - <_> "<method> …"`
+/// `<ip> - <_> "<method> …"`, in which each name occurs once.
 fn pattern(text: &str) -> Result<Vec<PatternPart>, String> {
+    let parts = pattern_parts(text)?;
+    let mut names = Vec::new();
+    for part in &parts {
+        match part {
+            PatternPart::Capture(Some(name)) if names.contains(&name) => {
+                return Err(format!("a pattern has two captures with the name {name:?}"));
+            }
+            PatternPart::Capture(Some(name)) => names.push(name),
+            PatternPart::Capture(None) | PatternPart::Text(_) => {}
+        }
+    }
+    match names.is_empty() {
+        true => Err("a pattern needs at least one capture with a name, such as <method>".to_owned()),
+        false => Ok(parts),
+    }
+}
+
+/// The regular expression of `|> "took <_> ms"`, in which `<_>` may be empty: patterns of messages have it for values in
+/// quotation marks, of which some are empty.
+fn line_pattern(text: &str) -> Result<String, String> {
+    let mut expression = "^(?s:".to_owned();
+    for part in pattern_parts(text)? {
+        match part {
+            PatternPart::Text(text) => expression += &regex::escape(&text),
+            PatternPart::Capture(None) => expression += ".*?",
+            PatternPart::Capture(Some(name)) => {
+                return Err(format!("the pattern of a line filter has no names; write <_> instead of <{name}>"));
+            }
+        }
+    }
+    Ok(expression + ")$")
+}
+
+fn pattern_parts(text: &str) -> Result<Vec<PatternPart>, String> {
     let mut parts: Vec<PatternPart> = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let capture = rest.strip_prefix('<').and_then(|inside| inside.split_once('>')).filter(|(name, _)| {
-            name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
-                && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
-        });
+        let capture =
+            rest.strip_prefix('<').and_then(|inside| inside.split_once('>')).filter(|(name, _)| is_name(name));
         if let Some((name, after)) = capture {
             if !plain.is_empty() {
                 parts.push(PatternPart::Text(std::mem::take(&mut plain)));
@@ -426,8 +465,11 @@ fn pattern(text: &str) -> Result<Vec<PatternPart>, String> {
     if !plain.is_empty() {
         parts.push(PatternPart::Text(plain));
     }
-    match parts.iter().any(|part| matches!(part, PatternPart::Capture(Some(_)))) {
-        true => Ok(parts),
-        false => Err("a pattern needs at least one capture with a name, such as <method>".to_owned()),
-    }
+    Ok(parts)
+}
+
+/// True for the name of a label.
+pub(super) fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+        && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
 }

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use crate::ast::LogfmtFields;
 use crate::labels::Entry;
-use crate::pipeline::failure::fail;
+use crate::pipeline::failure::{LOGFMT_ERROR, fail};
 use crate::pipeline::json::label_name;
 
 /// Most labels that are taken from one line.
@@ -11,6 +12,11 @@ const LABELS_MAX: usize = 256;
 
 /// The keys and values of a line; the error names what cannot be read, and the rest of the line is read all the same.
 pub fn logfmt_fields(line: &str) -> (Vec<(&str, Cow<'_, str>)>, Option<String>) {
+    fields_of(line, false)
+}
+
+/// The same; if `is_strict`, up to the first error.
+fn fields_of(line: &str, is_strict: bool) -> (Vec<(&str, Cow<'_, str>)>, Option<String>) {
     let mut fields = Vec::new();
     let mut error = None;
     let mut rest = line.trim_start();
@@ -39,7 +45,11 @@ pub fn logfmt_fields(line: &str) -> (Vec<(&str, Cow<'_, str>)>, Option<String>) 
         };
         if key.is_empty() && after.len() < rest.len() {
             error.get_or_insert_with(|| "a value without a key".to_owned());
-        } else {
+        }
+        if is_strict && error.is_some() {
+            break;
+        }
+        if !key.is_empty() {
             fields.push((key, value));
         }
         rest = after.trim_start();
@@ -70,22 +80,25 @@ fn unquoted(quoted: &str) -> Option<(Cow<'_, str>, usize)> {
     None
 }
 
-pub(super) fn extract_logfmt(is_strict: bool, wanted: &[(String, String)], entry: &mut Entry<'_>) {
+pub(super) fn extract_logfmt(logfmt: &LogfmtFields, entry: &mut Entry<'_>) {
     let line = entry.line.clone();
-    let (fields, error) = logfmt_fields(&line);
-    if let Some(error) = error.filter(|_| is_strict) {
-        return fail(&mut entry.labels, "LogfmtParserErr", error);
+    let (fields, error) = fields_of(&line, logfmt.is_strict);
+    let labels = &mut entry.labels;
+    let mut extract = |label: &str, value: &str| match logfmt.keeps_empty {
+        _ if labels.is_over => {}
+        true => labels.extract_even_empty(label, value.to_owned()),
+        // A field without a value does not replace one that has a value.
+        false if value.is_empty() => {}
+        false => labels.extract(label, value.to_owned()),
+    };
+    if logfmt.wanted.is_empty() {
+        fields.iter().for_each(|(key, value)| extract(&label_name(key), value));
     }
-    if wanted.is_empty() {
-        for (key, value) in &fields {
-            entry.labels.extract(&label_name(key), value.clone().into_owned());
-        }
+    for (label, field) in &logfmt.wanted {
+        let value = fields.iter().rev().find(|(key, _)| key == field);
+        extract(label, value.map_or("", |(_, value)| value));
     }
-    for (label, field) in wanted {
-        if entry.labels.is_over {
-            return;
-        }
-        let value = fields.iter().find(|(key, _)| key == field).map(|(_, value)| value.clone().into_owned());
-        entry.labels.extract(label, value.unwrap_or_default());
+    if let Some(error) = error.filter(|_| logfmt.is_strict) {
+        fail(&mut entry.labels, LOGFMT_ERROR, error);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::ast::{JsonField, JsonStep};
 use crate::labels::Entry;
-use crate::pipeline::failure::fail;
+use crate::pipeline::failure::{JSON_ERROR, fail};
 
 /// Most labels that are taken from one line.
 const LABELS_MAX: usize = 256;
@@ -29,7 +29,7 @@ pub(super) fn extract(fields: &[JsonField], entry: &mut Entry<'_>) {
         false => add_fields(fields, &object, entry),
     };
     if let Err(error) = extracted {
-        fail(&mut entry.labels, "JSONParserErr", error.to_string());
+        fail(&mut entry.labels, JSON_ERROR, error.to_string());
     }
 }
 
@@ -62,10 +62,13 @@ fn at_path<'j>(path: &[JsonStep], object: &Object<'j>) -> Option<&'j RawValue> {
     Some(value)
 }
 
-/// Adds the values of a packed line as labels, and makes `_entry` the line.
+/// Adds the values of a packed line as labels, and makes `_entry` the line; a line without it was not packed and stays.
 pub(super) fn unpack(entry: &mut Entry<'_>) {
     let line = entry.line.clone();
     let Some(object) = object_of(&line, entry) else { return };
+    if !object.get("_entry").is_some_and(|value| value.get().starts_with('"')) {
+        return;
+    }
     for (name, value) in object.iter().take(LABELS_MAX) {
         if !value.get().starts_with('"') {
             continue;
@@ -73,7 +76,7 @@ pub(super) fn unpack(entry: &mut Entry<'_>) {
         match (text_of(value), &**name) {
             (Ok(text), "_entry") => entry.line = Cow::Owned(text.unwrap_or_default().into_owned()),
             (Ok(text), name) => entry.labels.extract(&label_name(name), text.unwrap_or_default().into_owned()),
-            (Err(error), _) => return fail(&mut entry.labels, "JSONParserErr", error.to_string()),
+            (Err(error), _) => return fail(&mut entry.labels, JSON_ERROR, error.to_string()),
         }
     }
 }
@@ -82,7 +85,7 @@ fn object_of<'j>(line: &'j str, entry: &mut Entry<'_>) -> Option<Object<'j>> {
     match serde_json::from_str(line) {
         Ok(object) => Some(object),
         Err(error) => {
-            fail(&mut entry.labels, "JSONParserErr", error.to_string());
+            fail(&mut entry.labels, JSON_ERROR, error.to_string());
             None
         }
     }
@@ -186,5 +189,5 @@ pub(super) fn label_name(key: &str) -> String {
 }
 
 fn label_part(key: &str) -> String {
-    key.chars().map(|c| if c == '_' || c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+    key.trim().chars().map(|c| if c == '_' || c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

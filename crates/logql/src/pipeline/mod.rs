@@ -16,8 +16,8 @@ use crate::labels::{Entry, LabelSet};
 use crate::template::Failure;
 use crate::units::{parse_bytes, parse_duration_ns};
 
-pub(crate) use failure::ERROR;
 use failure::fail;
+pub(crate) use failure::{ERROR, is_of_parser};
 pub use fields::logfmt_fields;
 pub use json::{FoundField, json_fields};
 
@@ -120,7 +120,7 @@ fn apply(stage: &Stage, entry: &mut Entry<'_>, now_ns: i64) -> bool {
         Stage::Labels(filter) => return keeps(filter, &mut entry.labels),
         Stage::Json(json_fields) => json::extract(json_fields, entry),
         Stage::Unpack => json::unpack(entry),
-        Stage::Logfmt { is_strict, fields } => fields::extract_logfmt(*is_strict, fields, entry),
+        Stage::Logfmt(logfmt) => fields::extract_logfmt(logfmt, entry),
         Stage::Pattern(parts) => extract_pattern(parts, entry),
         Stage::Regexp(regex) => {
             let line = entry.line.clone();
@@ -246,7 +246,6 @@ impl Unwrap {
             let details = format!("label {} is not a number of the kind that unwrap reads", self.label);
             fail(labels, "SampleExtractionErr", details);
         }
-        labels.remove(&self.label);
         self.filters.iter().all(|filter| keeps(filter, labels)).then(|| number.unwrap_or(0.0))
     }
 }
@@ -350,6 +349,14 @@ mod tests {
         check("| json", "no json", r#"{__error__="JSONParserErr"}"#);
         check("| logfmt", r#"ts=1 msg="a \"b\" c" flag empty="#, r#"{msg="a \"b\" c", ts="1"}"#);
         check("| logfmt m=\"msg\"", r#"ts=1 msg=x"#, r#"{m="x"}"#);
+        check("| logfmt m=\"msg\"", r#"msg=x msg=y"#, r#"{m="y"}"#);
+        check("| logfmt", r#"ts=1 ts="#, r#"{ts="1"}"#);
+        // Of flags and fields without a value, only if they are asked for.
+        check("| logfmt --keep-empty", r#"ts=1 flag empty="#, r#"{empty="", flag="", ts="1"}"#);
+        check("| logfmt --keep-empty m=\"msg\", n=\"none\"", "msg=", r#"{m="", n=""}"#);
+        // Up to the first error, if lines that are not logfmt are errors.
+        check("| logfmt --strict", r#"ts=1 =2 n=3"#, r#"{__error__="LogfmtParserErr", ts="1"}"#);
+        check("| logfmt", r#"ts=1 =2 n=3"#, r#"{n="3", ts="1"}"#);
         check("| pattern `<_> [<level>] <rest>`", "now [WARN] all is well", r#"{level="WARN", rest="all is well"}"#);
         check(r"| regexp `took (?P<took>\d+)ms`", "it took 12ms", r#"{took="12"}"#);
         check("| regexp `(?P<x>z)`", "it took 12ms", "{}");
@@ -357,6 +364,9 @@ mod tests {
         check("| pattern `took <took>ms`", "it took 12ms", "{}");
         check("| pattern `it <_> <took>ms`", "it took 12ms", r#"{took="12"}"#);
         check("| unpack", r#"{"_entry": "text", "pod": "p"}"#, r#"{pod="p"}"#);
+        // A line that was not packed stays as it is.
+        check("| unpack", r#"{"pod": "p"}"#, "{}");
+        check("| json", r#"{" a b ": "x"}"#, r#"{a_b="x"}"#);
     }
 
     #[test]
