@@ -282,3 +282,26 @@ fn colours_follow_the_option_and_the_terminal() {
     let columns: Vec<usize> = plain.lines().filter(|line| line.contains('/')).map(column).collect();
     assert!(columns.len() == 3, "{plain}");
 }
+
+/// The files of a folder and of those in it.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// It was asked for again and again, for a minute and a half, although no repetition restores it.
+#[test]
+fn a_damaged_log_is_reported_at_once() {
+    let stage = Stage::new();
+    let segments = files(&stage.service.folder().join("data/objects/segments"));
+    assert!(!segments.is_empty());
+    for segment in segments {
+        let content = std::fs::read(&segment).unwrap();
+        std::fs::write(&segment, &content[..content.len() / 2]).unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let words = ["is damaged or missing", "runlog archive verify"];
+    stage.fails(&["tail", FAILED], 1, &words);
+    stage.fails(&["fetch", FAILED, "--settle", "0s", "-o", "-"], 1, &words);
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}

@@ -129,7 +129,7 @@ pub(crate) fn exit_of(kind: runlog_client::ErrorKind) -> Exit {
         ErrorKind::NotFound => Exit::NotFound,
         ErrorKind::Limited | ErrorKind::Unavailable => Exit::Unavailable,
         ErrorKind::Protocol | ErrorKind::Refused => Exit::Refused,
-        ErrorKind::Storage => Exit::Failed,
+        ErrorKind::Damaged | ErrorKind::Storage => Exit::Failed,
     }
 }
 

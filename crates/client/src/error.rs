@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Limited,
     /// The service is unavailable, failing or slow: retry later.
     Unavailable,
+    /// The service cannot read what it has stored: restore it there; the message names the object.
+    Damaged,
     /// The service violated its contract: check what it sent.
     Protocol,
     /// A download was refused by our own rules: check the link, or widen the rule.

@@ -94,6 +94,35 @@ async fn an_odd_newest_record_does_not_keep_the_records_from_being_counted() {
     }
 }
 
+/// A log that the service could not read was asked for again for a minute and a half.
+#[tokio::test]
+async fn an_answer_that_no_repetition_changes_is_asked_for_once() {
+    let damaged = r#"{"status":500,"message":"object a/b is damaged or missing","code":"damaged"}"#;
+    for (fault, kind, words) in [
+        (Fault::Answer(500, vec![], damaged.to_owned()), ErrorKind::Damaged, "object a/b is damaged or missing"),
+        (status_fault(StatusCode::NOT_IMPLEMENTED, &[]), ErrorKind::Invalid, "501"),
+        (status_fault(StatusCode::HTTP_VERSION_NOT_SUPPORTED, &[]), ErrorKind::Invalid, "505"),
+        (status_fault(StatusCode::NETWORK_AUTHENTICATION_REQUIRED, &[]), ErrorKind::Protocol, "511"),
+        (status_fault(StatusCode::PAYLOAD_TOO_LARGE, &[]), ErrorKind::Invalid, "413"),
+        // It would carry the token to another address.
+        (
+            status_fault(StatusCode::FOUND, &[("location", "https://sign-in.example.com/")]),
+            ErrorKind::Protocol,
+            "check the URL",
+        ),
+    ] {
+        let stage = Stage::set(Script::of(plain_log(5)).with(At::Generate, 0, fault)).await;
+        let (was, message) = fails(&stage).await;
+        assert!(was == kind && message.contains(words), "{was:?} {message}");
+        assert_eq!(stage.count(At::Generate), 1, "{message}");
+    }
+    // It says nothing of the kind: another attempt may succeed.
+    for status in [500, 502, 503, 504, 507] {
+        let failed = Fault::Answer(status, vec![], r#"{"status":500,"code":7}"#.to_owned());
+        recovers(Script::of(plain_log(5)).with(At::Generate, 1, failed)).await;
+    }
+}
+
 /// A service whose answer had no number put the text of a record into the error.
 #[tokio::test]
 async fn an_error_repeats_no_text_of_the_log() {

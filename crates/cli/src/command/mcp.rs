@@ -117,9 +117,12 @@ fn refusal(error: &Error) -> Refusal {
         ErrorKind::Unauthorized => RefusalKind::Unauthorized,
         ErrorKind::Forbidden => RefusalKind::Forbidden,
         ErrorKind::NotFound => RefusalKind::NotFound,
-        ErrorKind::Limited | ErrorKind::Unavailable | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
-            RefusalKind::Unavailable
-        }
+        ErrorKind::Limited
+        | ErrorKind::Unavailable
+        | ErrorKind::Damaged
+        | ErrorKind::Protocol
+        | ErrorKind::Refused
+        | ErrorKind::Storage => RefusalKind::Unavailable,
     };
     Refusal::new(kind, error_chain(error))
 }

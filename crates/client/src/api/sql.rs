@@ -8,7 +8,7 @@ use runlog_model::wire::sql::SqlQuestion;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::RetryState;
-use crate::transport::{Client, refused};
+use crate::transport::{Client, check_not_a_page, refused};
 
 /// How long an answer may take in all. The service has a limit of its own, which says more.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -25,6 +25,7 @@ impl Client {
             let authorization = self.ready_to_send(&call).await?;
             let response = self.begin(&call, &authorization, Some(ANSWER_TIME_MAX)).await?;
             if response.status().is_success() {
+                check_not_a_page(&call, response.status(), response.headers())?;
                 return Ok(SqlAnswer(response));
             }
             let answer = self.read_answer(&call, response).await?;

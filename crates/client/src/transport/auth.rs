@@ -1,14 +1,14 @@
 //! Who the client is to the service: a personal token as it is, or access tokens fetched and renewed.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method};
 use runlog_model::wire::oauth::TokenRequest;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::call::{is_too_slow, refused};
+use super::call::{is_temporary, refused};
 use super::connection::Connection;
 use super::lenient;
 use super::retry::RetryState;
@@ -95,9 +95,9 @@ async fn fetch(connection: &Connection, id: &str, secret: &SecretString) -> Resu
         let (error, headers, is_worth_another) = match connection.once(&call, &authorization).await {
             Ok(answer) if answer.status.is_success() => return token_of(connection, &answer.body),
             Ok(answer) => {
-                let status = answer.status;
-                let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || is_too_slow(status);
-                (refused(&call, &answer), Some(answer.headers), again)
+                let error = refused(&call, &answer);
+                let again = is_temporary(answer.status, &error);
+                (error, Some(answer.headers), again)
             }
             Err(error) => (error, None, true),
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use http::{HeaderMap, Method, StatusCode, header};
+use runlog_model::wire::error::{DAMAGED, ErrorBody};
 use runlog_model::wire::executions::DETAILS_HEADER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -142,20 +143,25 @@ impl Answer {
     }
 }
 
+/// True if an answer with this status may be another one when the request is sent again.
+pub(crate) fn is_temporary(status: StatusCode, error: &Error) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || error.kind() == ErrorKind::Unavailable
+}
+
 /// True if the service, or a load balancer before it, did not wait for the request: it was not handled.
 pub(crate) fn is_too_slow(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY)
 }
 
-/// The same answer; `Protocol` for a web page, such as that of a proxy to sign in: the request did not arrive.
-pub(crate) fn not_a_page(call: &Call, answer: Answer) -> Result<Answer> {
-    let kind = answer.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+/// `Protocol` for a web page, such as that of a proxy to sign in: the request did not arrive.
+pub(crate) fn check_not_a_page(call: &Call, status: StatusCode, headers: &HeaderMap) -> Result<()> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.trim_start().to_ascii_lowercase().starts_with("text/html") {
-        let status = answer.status.as_u16();
-        let message = format!("{}: {status} with a web page, which may be that of a proxy; {WRONG_URL}", call.place());
+        let (place, status) = (call.place(), status.as_u16());
+        let message = format!("{place}: {status} with a web page, which may be that of a proxy; {WRONG_URL}");
         return Err(Error::new(ErrorKind::Protocol, message));
     }
-    Ok(answer)
+    Ok(())
 }
 
 /// An error response as an error, with the message of the service.
@@ -170,7 +176,12 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
         _ if is_absent => ErrorKind::NotFound,
         StatusCode::TOO_MANY_REQUESTS => ErrorKind::Limited,
         status if is_too_slow(status) => ErrorKind::Unavailable,
+        // The service has no such function.
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => ErrorKind::Invalid,
+        // A network that wants a sign-in first has answered in place of the service.
+        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => ErrorKind::Protocol,
         status if status.is_client_error() => ErrorKind::Invalid,
+        status if status.is_server_error() && is_damaged(&answer.body) => ErrorKind::Damaged,
         status if status.is_server_error() => ErrorKind::Unavailable,
         _ => ErrorKind::Protocol,
     };
@@ -179,11 +190,18 @@ pub(crate) fn refused(call: &Call, answer: &Answer) -> Error {
     let id = id.map(|id| format!(" [request {id}]")).unwrap_or_default();
     let grant = if kind == ErrorKind::Forbidden { what_to_grant(call.url.path()) } else { None };
     let grant = grant.map(|grant| format!("; {grant}")).unwrap_or_default();
-    let grant = if is_elsewhere { format!("{grant}; {WRONG_URL}") } else { grant };
+    // Requests carry the token: they are not repeated at another address.
+    let is_misdirected = is_elsewhere || answer.status.is_redirection();
+    let grant = if is_misdirected { format!("{grant}; {WRONG_URL}") } else { grant };
     Error::new(kind, format!("{}: {} {words}{grant}{id}", call.place(), answer.status.as_u16()))
 }
 
-/// What to do about a 404 or 410 that is not one of the API.
+/// True for the error of a Runlog that cannot read its stored data.
+fn is_damaged(body: &[u8]) -> bool {
+    serde_json::from_slice::<ErrorBody>(body).is_ok_and(|body| body.code.as_deref() == Some(DAMAGED))
+}
+
+/// What to do about a 404 or 410 that is not one of the API, and about a redirection.
 const WRONG_URL: &str = "the service does not respond like Talend Cloud or Runlog: check the URL, which consists of scheme, host and port only";
 
 /// True if a 404 or 410 may be one of the API: the URL has no path before that of the API, and the body is JSON or empty.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::auth::Authentication;
-use super::call::{Answer, Call, is_too_slow, not_a_page, refused};
+use super::call::{Answer, Call, check_not_a_page, is_temporary, refused};
 use super::connection::Connection;
 use super::link_client::LinkClient;
 use super::network::SimulatedNetwork;
@@ -143,6 +143,12 @@ impl Client {
         self.0.connection.in_own_time(time)
     }
 
+    /// A time of this process by the clock of the service, for periods of which it is asked; the reverse of
+    /// [`in_own_time`](Self::in_own_time).
+    pub fn in_service_time(&self, time: Timestamp) -> Timestamp {
+        self.0.connection.in_service_time(time)
+    }
+
     /// The injected randomness.
     pub fn random(&self) -> &dyn Random {
         self.0.connection.random.as_ref()
@@ -218,7 +224,9 @@ impl Client {
             traffic.requests.fetch_add(1, Ordering::Relaxed);
             let answer = connection.once(&call, &authorization).await;
             let (error, headers) = match answer {
-                Ok(answer) if answer.status.is_success() => return not_a_page(&call, answer),
+                Ok(answer) if answer.status.is_success() => {
+                    return check_not_a_page(&call, answer.status, &answer.headers).map(|()| answer);
+                }
                 Ok(answer) => (refused(&call, &answer), Some((answer.status, answer.headers))),
                 Err(error) => (error, None),
             };
@@ -232,7 +240,7 @@ impl Client {
                 authentication.forget(&authorization).await;
                 continue;
             }
-            if !is_worth_another(status, call.repeatable) || connection.is_final_failure(&error, &tries) {
+            if !is_worth_another(status, &error, call.repeatable) || connection.is_final_failure(&error, &tries) {
                 return Err(error);
             }
             self.pause(&error, headers.as_ref().map(|(_, headers)| headers), &mut tries).await;
@@ -292,12 +300,11 @@ impl Client {
     }
 }
 
-fn is_worth_another(status: Option<StatusCode>, repeatable: bool) -> bool {
+fn is_worth_another(status: Option<StatusCode>, error: &Error, repeatable: bool) -> bool {
     match status {
         // Refused before anything was done: safe for every request.
         Some(StatusCode::TOO_MANY_REQUESTS) => true,
-        Some(status) if is_too_slow(status) => repeatable,
-        Some(status) => status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED && repeatable,
+        Some(status) => is_temporary(status, error) && repeatable,
         None => repeatable,
     }
 }

@@ -178,6 +178,11 @@ impl Connection {
         time.plus_millis(self.clock_ahead_ms.load(Ordering::Relaxed))
     }
 
+    /// A time of the clock of this process by the clock of the service.
+    pub(super) fn in_service_time(&self, time: Timestamp) -> Timestamp {
+        time.plus_millis(-self.clock_ahead_ms.load(Ordering::Relaxed))
+    }
+
     /// Reads an answer whole.
     pub(super) async fn read_answer(&self, call: &Call, mut response: reqwest::Response) -> Result<Answer> {
         let (status, headers) = (response.status(), response.headers().clone());

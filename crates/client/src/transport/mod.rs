@@ -17,7 +17,7 @@ mod tls;
 mod turns;
 mod wait;
 
-pub(crate) use call::{Answer, is_too_slow, refused};
+pub(crate) use call::{Answer, check_not_a_page, is_too_slow, refused};
 pub use client::{Client, Traffic};
 pub(crate) use http_client::read_beginning;
 pub use http_client::{HttpClientBuilder, HttpSender};

@@ -442,6 +442,7 @@ fn affects_all(error: &CollectError) -> bool {
             ErrorKind::Invalid
             | ErrorKind::Forbidden
             | ErrorKind::NotFound
+            | ErrorKind::Damaged
             | ErrorKind::Protocol
             | ErrorKind::Refused
             | ErrorKind::Storage => false,

@@ -62,8 +62,11 @@ fn pause_after(error: &CollectError) -> Option<i64> {
         ErrorKind::Forbidden => Some(REFUSED_PAUSE_MS),
         ErrorKind::Unauthorized | ErrorKind::Limited | ErrorKind::Unavailable => Some(UNAVAILABLE_PAUSE_MS),
         // A service without plans answers 404 to their list.
-        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Storage => {
-            None
-        }
+        ErrorKind::Invalid
+        | ErrorKind::NotFound
+        | ErrorKind::Damaged
+        | ErrorKind::Protocol
+        | ErrorKind::Refused
+        | ErrorKind::Storage => None,
     }
 }

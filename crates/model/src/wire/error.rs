@@ -18,4 +18,11 @@ pub struct ErrorBody {
     /// ID of the request, which is also in the log of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// The kind of failure, where the status leaves it open: `damaged` if stored data cannot be read. A request that was
+    /// answered with it fails again until the data is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
+
+/// The `code` of a failure to read stored data that is damaged or missing.
+pub const DAMAGED: &str = "damaged";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use runlog_model::wire::error::DAMAGED;
 use runlog_sql::SqlError;
 use runlog_store::ErrorKind;
 
@@ -16,6 +17,8 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     /// What to do next; sent to the caller.
     pub(crate) detail: Option<String>,
+    /// The kind of failure, where the status leaves it open; sent to the caller.
+    pub(crate) code: Option<&'static str>,
     /// When to retry, if known. Unit: seconds.
     pub(crate) retry_after: Option<u64>,
     /// The cause, for the log of the service only.
@@ -27,7 +30,7 @@ pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), detail: None, retry_after: None, cause: None }
+        Self { status, message: message.into(), detail: None, code: None, retry_after: None, cause: None }
     }
 
     /// 400: the request is invalid; the message says what and where.
@@ -96,8 +99,9 @@ impl From<runlog_store::Error> for ApiError {
             },
         };
         let detail = error.damaged_object().map(|_| what_to_do(error.damaged_runs()));
+        let code = (error.kind() == ErrorKind::Corrupt).then_some(DAMAGED);
         let cause = status.is_server_error().then(|| Arc::new(error) as Arc<dyn StdError + Send + Sync>);
-        Self { status, message, detail, retry_after: None, cause }
+        Self { status, message, detail, code, retry_after: None, cause }
     }
 }
 
@@ -140,7 +144,7 @@ mod tests {
     fn internal_errors_are_not_disclosed() {
         let error = runlog_store::Error::caused(ErrorKind::Corrupt, "bad /secret/path", "because");
         let answer = ApiError::from(error);
-        assert_eq!(answer.status, 500);
+        assert_eq!((answer.status.as_u16(), answer.code), (500, Some("damaged")));
         assert!(!answer.message.contains("secret"), "{}", answer.message);
         assert!(answer.cause.is_some());
     }

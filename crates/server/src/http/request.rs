@@ -311,6 +311,7 @@ fn with_error_body(response: Response, problem: &ApiError, id: &str, form: Error
         // Some files of the vendor require it, so it is present even if it is empty.
         detail: Some(problem.detail.clone().unwrap_or_else(|| problem.message.clone())),
         request_id: Some(id.to_owned()),
+        code: problem.code.map(str::to_owned),
     };
     let mut answer = match (parts.extensions.get::<OauthErrorCode>(), parts.extensions.get::<IcebergErrorType>()) {
         _ if form == ErrorForm::Nothing => ().into_response(),

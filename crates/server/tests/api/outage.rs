@@ -177,6 +177,8 @@ async fn records_that_are_damaged_are_an_error_that_names_their_object() {
     let answer = stage.get(&logs()).await;
     answer.is_error(500, &["could not read stored data"]);
     assert!(answer.text().contains(&object) && answer.text().contains("runlog archive verify"), "{}", answer.text());
+    // Clients do not retry it.
+    assert_eq!(answer.json()["code"], "damaged");
 
     let other = "6c0e5a34-0000-4000-8000-000000000002";
     stage.start_as(other).await;

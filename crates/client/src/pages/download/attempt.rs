@@ -90,6 +90,10 @@ pub(super) async fn attempt(
             let error = Error::new(ErrorKind::Limited, "downloads are throttled (429)");
             return Ok(Attempt::Broken(error, Some(response.headers().clone())));
         }
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => {
+            let message = format!("the download failed with {}", status.as_u16());
+            return Err(Error::new(ErrorKind::Protocol, message));
+        }
         status if status.is_server_error() || is_too_slow(status) => {
             let message = format!("the download failed with {}", status.as_u16());
             let error = Error::new(ErrorKind::Unavailable, message);

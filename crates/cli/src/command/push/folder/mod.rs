@@ -271,7 +271,9 @@ async fn send(client: &Client, batch: Prepared) -> Sent {
             let kind = error.kind();
             let why = runlog_model::error_chain(&error);
             match kind {
-                ErrorKind::Limited | ErrorKind::Unavailable | ErrorKind::Storage => Sent::Later(why),
+                ErrorKind::Limited | ErrorKind::Unavailable | ErrorKind::Damaged | ErrorKind::Storage => {
+                    Sent::Later(why)
+                }
                 _ => Sent::Refused { key, why },
             }
         }
