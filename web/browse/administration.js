@@ -173,9 +173,9 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
           const row = (text) => page.getByRole('row').filter({ hasText: text })
           await row('night-shift').getByText(/maintenance window nightly backup until/).waitFor()
           await page.getByRole('heading', { name: 'Open' }).waitFor()
-          await row('task late').getByText(/over since .*, reported later because it keeps coming back/).waitFor()
+          await row('task late').getByText(/ended .*, not reported yet because it keeps recurring/).waitFor()
           await page.getByText('✕ given up: it answered 400 Bad Request').waitFor()
-          await page.getByText('◌ not sent, over by the end').waitFor()
+          await page.getByText('◌ not sent: it had ended').waitFor()
           await row('chat').first().getByText(/muted until .* by kim/).waitFor()
           await row('old-rule').getByText('– not active').waitFor()
           await page.getByText('✕ it answered 503').waitFor()
@@ -297,7 +297,7 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
 
   describe('the facets of a search', () => {
     for (const [form, size] of Object.entries(forms)) {
-      it(`narrow it, stand in the address, and are taken back, ${form}`, async () => {
+      it(`narrow it, are in the address, and can be cleared, ${form}`, async () => {
         // Of one day, so that few lines are counted, however slow the machine is.
         await visit('/search?q=line&days=any&day=2026-11-20T00:00:00.000Z', size, async (page) => {
           const toggle = page.getByRole('button', { name: /^Filters/ })
@@ -326,6 +326,9 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
           await page.waitForURL(/component=demo\.tMap_1/)
           await facets.getByRole('group', { name: 'Severity' }).getByRole('button', { name: /^INFO/ }).click()
           await page.waitForURL(/severity=INFO/)
+          await isCounted()
+          await facets.getByRole('group', { name: 'Status of the run' }).getByRole('button', { name: /^failed/ }).click()
+          await page.waitForURL(/status=execution_failed/)
           await facets.getByRole('group', { name: 'Day' }).getByRole('button', { name: /✕ 2026-11-20/ }).click()
           await page.waitForURL((url) => !url.search.includes('day='))
           await page.goBack()
@@ -335,11 +338,15 @@ export function administrationTests({ visit, hasNoBarrier, fits, service }) {
       })
     }
 
-    it('say that they are lower bounds, and what is not counted', async () => {
+    it('are shown as lower bounds if not everything was counted', async () => {
       await visit('/search?q=row', { answers: true }, async (page) => {
         await page.getByText('at least 1,234 matching lines in 120K scanned').waitFor()
         await page.getByRole('button', { name: 'nightly orders ≥ 1,200' }).waitFor()
         await page.getByText('≥ 34 in others').waitFor()
+        // All that were counted, not only the two that are loaded.
+        await page.getByRole('application', { name: /^Counted matches over time\. 4 bars/ }).focus()
+        for (const key of ['Home', 'ArrowRight', 'ArrowRight']) await page.keyboard.press(key)
+        await page.getByText('12 h: 1,100 other').waitFor()
         await hasNoBarrier(page)
       })
     })

@@ -208,7 +208,9 @@ export const facets = () => ({
   workspaces: { values: [{ value: 'bbbbbbbbbbbbbbbbbbbbbbbb', count: 1_234 }], others: 0 },
   severities: { values: [{ value: 'ERROR', count: 34 }, { value: 'INFO', count: 1_200 }], others: 0 },
   components: { values: [...Array.from({ length: 9 }, (_, index) => ({ value: `org.talend.components.tMap_${index}`, count: 100 - index })), { value: '', count: 12 }], others: 0 },
+  statuses: { values: [{ value: 'execution_failed', count: 1_034 }, { value: 'execution_successful', count: 200 }], others: 0 },
   days: { values: [{ value: '2026-11-22T00:00:00Z', count: 34 }, { value: '2026-11-23T00:00:00Z', count: 1_200 }], others: 0 },
+  histogram: { start: '2026-11-22T00:00:00Z', bucketMs: 43_200_000, buckets: [[0, 0, 0, 0, 0, 34, 0], [0, 0, 0, 0, 0, 0, 0], [0, 0, 200, 900, 0, 0, 0], [0, 0, 0, 100, 0, 0, 0]] },
 })
 
 /** @type {Schema['AlertRuleBody'][]} */

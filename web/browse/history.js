@@ -10,7 +10,7 @@ export function historyTests({ visit, service }) {
       const pages = [
         ['/', 'Time', '72', 'hours=72'],
         ['/tasks', 'Time', '72', 'hours=72'],
-        [`/tasks/${service().taskId}`, 'Outcome', 'any_failure', 'status=any_failure'],
+        [`/tasks/${service().taskId}`, 'Status', 'any_failure', 'status=any_failure'],
         ['/problems', 'State', 'resolved', 'state=resolved'],
         ['/plans', 'Status', 'execution_failed', 'status=execution_failed'],
         ['/search?q=row', 'Severity', 'WARN', 'severity=WARN'],

@@ -137,6 +137,7 @@ async function fits(page) {
 
 const pages = () => [
   { name: 'overview', path: '/?hours=2160', shows: 'Needs attention' },
+  { name: 'workspaces', path: '/workspaces?hours=2160', shows: 'data engineering' },
   { name: 'tasks', path: '/tasks?hours=2160', shows: 'nightly orders' },
   { name: 'task', path: `/tasks/${service.taskId}?hours=2160`, shows: 'Median duration' },
   { name: 'run', path: `/runs/${FAILED_RUN}#1`, shows: 'Running Spark version' },
@@ -501,6 +502,48 @@ describe('a run', () => {
   })
 })
 
+describe('workspaces', () => {
+  for (const [form, size] of Object.entries({ 'on a desktop': {}, 'on a phone': { width: 390, height: 844 } })) {
+    it(`are sorted, filtered, and lead to their tasks, ${form}`, async () => {
+      const create = async (what, body) => (await send(service, 'POST', `/runlog/v1/${what}`, JSON.stringify(body))).json()
+      const suffix = size.width ? 'phone' : 'desktop'
+      const environment = await create('environments', { name: `test of <b>the ${suffix}</b>` })
+      const empty = await create('workspaces', { name: `empty ${suffix}`, environmentId: environment.id })
+      await visit('/workspaces?hours=2160', size, async (page) => {
+        const names = () => page.locator('tbody .title a').allTextContents()
+        const known = page.getByRole('row').filter({ hasText: 'data engineering' })
+        await known.waitFor()
+        await page.getByRole('link', { name: empty.name }).waitFor()
+        if (size.width) await page.getByLabel('Sort by').selectOption('runs')
+        else await page.getByRole('button', { name: 'Runs' }).click()
+        await page.waitForURL(/order=runs/)
+        await page.waitForFunction(() => document.querySelector('tbody .title a')?.textContent === 'data engineering')
+        if (!size.width) assert.equal(await page.getByRole('columnheader', { name: 'Runs' }).getAttribute('aria-sort'), 'descending')
+        // Of the ten runs of the demonstration, all that have ended have failed, and one was terminated.
+        assert.match(await known.innerText(), /\d+ %/)
+        await page.getByRole('row').filter({ hasText: empty.name }).getByRole('button', { name: /^Environment test of/ }).click()
+        await page.waitForURL(new RegExp(`environment=${environment.id}`))
+        await known.waitFor({ state: 'detached' })
+        assert.deepEqual(await names(), [empty.name])
+        await fits(page)
+        await hasNoBarrier(page)
+        await page.getByRole('button', { name: 'Clear the environment' }).click()
+        await page.getByLabel('Name', { exact: true }).fill('ENGINEERING')
+        await page.getByRole('link', { name: empty.name }).waitFor({ state: 'detached' })
+        const link = page.getByRole('link', { name: 'data engineering' })
+        await link.focus()
+        await page.keyboard.press('Enter')
+        await page.waitForURL(/\/tasks\?workspace=/)
+        await page.getByText('nightly orders').first().waitFor()
+        await page.getByRole('link', { name: 'nightly orders' }).click()
+        // The trail of a task leads back to its workspace.
+        await page.locator('.trail').getByRole('link', { name: 'data engineering' }).click()
+        await page.waitForURL(/\/tasks\?workspace=/)
+      })
+    })
+  }
+})
+
 describe('tasks', () => {
   it('are filtered, and the address says how', async () => {
     await visit('/tasks?hours=2160', {}, async (page) => {
@@ -558,7 +601,7 @@ describe('tasks', () => {
     })
   }
 
-  it('say why they need a look, where the service tells', async () => {
+  it('show why they need attention', async () => {
     await visit('/?hours=2160', { answers: true }, async (page) => {
       await page.getByRole('link', { name: 'failed 9 times in a row' }).waitFor()
       await page.getByRole('link', { name: 'nightly orders' }).click()
@@ -567,7 +610,7 @@ describe('tasks', () => {
     })
   })
 
-  it('need a look when they are late, too, until they are not', async () => {
+  it('need attention while they are late', async () => {
     let report = answers.lateReport(service.taskId, FAILED_RUN)
     const prepare = async (page) => {
       await page.clock.install()
@@ -587,7 +630,7 @@ describe('tasks', () => {
     })
   })
 
-  it('need a look although one workspace does not tell, which is said', async () => {
+  it('need attention even if a workspace could not be checked, which is reported', async () => {
     const refused = 'c'.repeat(24)
     const prepare = async (page) => {
       await page.route('**/runlog/v1/session', async (route) => {
@@ -664,7 +707,7 @@ describe('SQL', () => {
 })
 
 describe('search', () => {
-  it('shows what it found, and searches on', async () => {
+  it('shows matches, and loads more', async () => {
     await visit('/search', { answers: true }, async (page) => {
       await page.getByRole('searchbox').fill('row')
       await page.keyboard.press('Enter')

@@ -263,7 +263,7 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
     })
 
     for (const [form, size] of Object.entries(forms)) {
-      it(`has its components beside those of the last good run, ${form}`, async () => {
+      it(`has its components beside those of the last successful run, ${form}`, async () => {
         await measure(service(), EARLIER_RUN, 48_112)
         await measure(service(), FAILED_RUN, 0, 'java.sql.SQLException: no such table\n\tat demo.Orders.run(Orders.java:12)')
         await visit(`/runs/${FAILED_RUN}`, size, async (page) => {
@@ -370,16 +370,34 @@ export function readingTests({ visit, hasNoBarrier, fits, tokenOfNobody, service
       })
     }
 
-    it('is counted over time, and chosen by time', async () => {
-      await visit('/search?q=line&days=any', {}, async (page) => {
-        const bars = page.getByRole('application', { name: /^Matches over time/ })
+    it('is counted over time by the service, and a selected time narrows the search', async () => {
+      // Of one day, so that few lines are counted, however slow the machine is.
+      await visit('/search?q=line&days=any&day=2026-11-20T00:00:00.000Z', {}, async (page) => {
+        const bars = page.getByRole('application', { name: /^All matches over time\. 96 bars/ })
         await bars.focus()
-        await page.keyboard.press('End')
+        for (const key of ['End', 'ArrowLeft']) await page.keyboard.press(key)
+        await page.locator('.tip', { hasText: /\b5\d other/ }).waitFor()
         await page.keyboard.press('Enter')
-        await page.getByText('in the selected time').waitFor()
-        await page.getByRole('button', { name: 'Show all' }).click()
-        await page.getByText('in the selected time').waitFor({ state: 'detached' })
+        await page.waitForURL((url) => /period=\d+-\d+/.test(url.search) && !url.search.includes('day='))
+        await page.getByText(/^From 2026-11-2\d/).waitFor()
+        await page.getByText(/^5\d matches/).waitFor()
+        // The bars are those of the selected time, whose bars are shorter.
+        await page.getByRole('application', { name: /^All matches over time\. 60 bars/ }).waitFor()
+        await hasNoBarrier(page)
+        await page.getByRole('button', { name: 'Clear the selected time' }).click()
+        await page.waitForURL((url) => !url.search.includes('period='))
+        await page.goBack()
+        await page.getByText(/^5\d matches/).waitFor()
       })
+    })
+
+    it('needs no text if something else narrows the search', async () => {
+      await visit('/search?severity=FATAL&days=any', {}, async (page) => {
+        await page.locator('li', { hasText: `could not write row ${LONG_RECORDS - 1}` }).waitFor()
+        await page.getByRole('link', { name: 'nightly orders' }).first().waitFor()
+        await hasNoBarrier(page)
+      })
+      await visit('/search?days=any', {}, (page) => page.getByText('Without a text, choose a severity or a workspace').waitFor())
     })
 
     it('is not expected of a quotation that was not closed', async () => {

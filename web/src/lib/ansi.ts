@@ -15,13 +15,13 @@ export interface Styled {
 
 const colours = ['black', 'red', 'green', 'yellow', 'blue', 'magenta', 'cyan', 'white']
 
-interface Look {
+interface Style {
   colour: string
   isBold: boolean
   isFaint: boolean
   isUnderlined: boolean
 }
-const plainLook: Look = { colour: '', isBold: false, isFaint: false, isUnderlined: false }
+const plainStyle: Style = { colour: '', isBold: false, isFaint: false, isUnderlined: false }
 
 export const hasColours = (text: string): boolean => text.includes('\u001b[')
 
@@ -44,12 +44,12 @@ function ofTable(number: number): string {
   return nearest(Math.floor(cube / 36) * 51, (Math.floor(cube / 6) % 6) * 51, (cube % 6) * 51)
 }
 
-function changed(look: Look, sequence: string): Look {
+function changed(style: Style, sequence: string): Style {
   const numbers = sequence.slice(2, -1).split(/[;:]/).map((part) => Number(part))
-  let now = look
+  let now = style
   for (let at = 0; at < numbers.length; at += 1) {
     const number = numbers[at] ?? 0
-    if (number === 0) now = plainLook
+    if (number === 0) now = plainStyle
     else if (number === 1) now = { ...now, isBold: true }
     else if (number === 2) now = { ...now, isFaint: true }
     else if (number === 22) now = { ...now, isBold: false, isFaint: false }
@@ -68,8 +68,8 @@ function changed(look: Look, sequence: string): Look {
   return now
 }
 
-function styleOf(look: Look): string {
-  const names = [look.colour && `ansi-${look.colour}`, look.isBold && 'ansi-bold', look.isFaint && 'ansi-faint', look.isUnderlined && 'ansi-underlined']
+function styleOf(style: Style): string {
+  const names = [style.colour && `ansi-${style.colour}`, style.isBold && 'ansi-bold', style.isFaint && 'ansi-faint', style.isUnderlined && 'ansi-underlined']
   return names.filter(Boolean).join(' ')
 }
 
@@ -77,14 +77,14 @@ function styleOf(look: Look): string {
 export function styled(text: string): Styled[] {
   if (!hasColours(text)) return [{ text, style: '' }]
   const parts: Styled[] = []
-  let look = plainLook
+  let style = plainStyle
   let from = 0
   for (const found of text.matchAll(sequences)) {
-    if (found.index > from) parts.push({ text: text.slice(from, found.index), style: styleOf(look) })
-    look = changed(look, found[0])
+    if (found.index > from) parts.push({ text: text.slice(from, found.index), style: styleOf(style) })
+    style = changed(style, found[0])
     from = found.index + found[0].length
   }
-  if (from < text.length || parts.length === 0) parts.push({ text: text.slice(from), style: styleOf(look) })
+  if (from < text.length || parts.length === 0) parts.push({ text: text.slice(from), style: styleOf(style) })
   return parts
 }
 

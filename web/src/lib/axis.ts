@@ -21,7 +21,7 @@ export const axisSteps = [
 /** Width of a letter of a label. Unit: pixels. */
 const LETTER_PX = 7
 
-/** The labels that fit whole into an axis of `width` pixels; each stands to the right of its place. */
+/** The labels that fit whole into an axis of `width` pixels; each is to the right of its position. */
 export const fitting = (labels: AxisLabel[], width: number): AxisLabel[] => labels.filter(({ at, text }) => at * width + text.length * LETTER_PX <= width)
 
 /** The labels of an axis, at round times of the shown zone; at most `most` of them. */

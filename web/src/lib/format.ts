@@ -11,6 +11,14 @@ export const shortCount = (number: number): string => (number < 10_000 ? counts.
 export const many = (number: number, one: string, several = `${one}s`): string =>
   `${count(number)} ${number === 1 ? one : several}`
 
+/** The share of failed runs among those that have ended: `12 %`, `0.4 %`; a dash if none has ended. */
+export function failureRate({ runs, failed, going }: { runs: number; failed: number; going: number }): string {
+  const ended = runs - going
+  if (ended <= 0) return '–'
+  const percent = (100 * failed) / ended
+  return `${percent > 0 && percent < 9.95 ? Math.max(0.1, percent).toFixed(1) : Math.round(percent)} %`
+}
+
 export function bytes(number: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
   let unit = 0
@@ -94,6 +102,14 @@ export function span(ms: number): string {
     if (shown.length === 2 || (shown.length > 0 && amount === 0)) break
   }
   return shown.join(' ')
+}
+
+/** The middle one of some numbers; undefined if there are none. */
+export function median(numbers: number[]): number | undefined {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const half = Math.floor(sorted.length / 2)
+  const [below, above] = [sorted[half - 1], sorted[half]]
+  return above === undefined ? undefined : sorted.length % 2 === 1 || below === undefined ? above : (below + above) / 2
 }
 
 /** The duration of a run, so far if it is running. */

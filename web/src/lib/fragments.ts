@@ -3,7 +3,7 @@ import { styled, withoutColours } from './ansi'
 import { linksOf, type Link } from './links'
 import { marked } from './marks'
 
-/** A part of a text with the same look. */
+/** A part of a text with the same style. */
 export interface Fragment {
   text: string
   style: string

@@ -14,7 +14,7 @@ export const outcomeBar = (one: Outcomes): number[] => [one.successful, one.reje
 export const outcomeSum = (one: Outcomes): number => outcomeBar(one).reduce((sum, number) => sum + number, 0)
 
 /** The periods that pages offer. Unit: hours. */
-export const lookBacks = [
+export const periodChoices = [
   { hours: 24, name: '24 hours' },
   { hours: 72, name: '3 days' },
   { hours: 168, name: '7 days' },

@@ -12,8 +12,8 @@ export const worstOf = (one: { severities: number[] } | null | undefined): numbe
   return 0
 }
 
-/** The text of a reason; with `isTold`, the cause of the failure is shown beside it. */
-export function reasonText(reason: Reason, isTold = false): string {
+/** The text of a reason; with `isCauseShown`, the cause of the failure is shown beside it. */
+export function reasonText(reason: Reason, isCauseShown = false): string {
   switch (reason.kind) {
     case 'failing':
       return reason.runsInARow > 1 ? `failed ${reason.runsInARow} times in a row` : 'its last run failed'
@@ -24,6 +24,6 @@ export function reasonText(reason: Reason, isTold = false): string {
     case 'flaky':
       return `flaky: ${many(reason.flips, 'flip')} in ${many(reason.runs, 'run')}`
     case 'newErrors':
-      return `${many(reason.errorGroups, 'new kind')} of error${isTold ? '' : `: ${reason.title}`}`
+      return `${many(reason.errorGroups, 'new kind')} of error${isCauseShown ? '' : `: ${reason.title}`}`
   }
 }

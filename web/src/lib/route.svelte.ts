@@ -7,6 +7,7 @@ export interface Route {
 
 const pages: [string, RegExp][] = [
   ['overview', /^\/$/],
+  ['workspaces', /^\/workspaces\/?$/],
   ['tasks', /^\/tasks\/?$/],
   ['task', /^\/tasks\/(?<id>[^/]+)\/?$/],
   ['run', /^\/runs\/(?<id>[^/]+)\/?$/],
@@ -26,7 +27,7 @@ const pages: [string, RegExp][] = [
 ]
 
 /** Paths of this host that are not pages. */
-const elsewhere = /^\/(docs|runlog|orchestration|processing|monitoring|security|openapi\.json|metrics)(\/|$)/
+const pathsOfService = /^\/(docs|runlog|orchestration|processing|monitoring|security|openapi\.json|metrics)(\/|$)/
 
 export function routeOf(path: string): Route {
   for (const [page, form] of pages) {
@@ -47,7 +48,7 @@ function decoded(groups: Record<string, string>): Record<string, string> {
   return Object.fromEntries(entries)
 }
 
-class Place {
+class Address {
   path = $state(location.pathname)
   search = $state(location.search)
   hash = $state(location.hash)
@@ -61,7 +62,7 @@ class Place {
   }
 }
 
-export const place = new Place()
+export const address = new Address()
 
 /** Navigates to a page. */
 export function go(url: string, { replace = false }: { replace?: boolean } = {}): void {
@@ -69,7 +70,7 @@ export function go(url: string, { replace = false }: { replace?: boolean } = {})
   const isOther = target.pathname !== location.pathname
   if (target.href === location.href) return
   history[replace ? 'replaceState' : 'pushState'](null, '', target)
-  place.read()
+  address.read()
   if (isOther) {
     window.scrollTo(0, 0)
     // Screen readers should announce the new page, not the link.
@@ -93,14 +94,14 @@ export function setQuery(changes: Record<string, string | undefined>, { replace 
 
 /** Handles links and the navigation buttons of the browser. */
 export function listen(): void {
-  window.addEventListener('popstate', () => place.read())
-  window.addEventListener('hashchange', () => place.read())
+  window.addEventListener('popstate', () => address.read())
+  window.addEventListener('hashchange', () => address.read())
   document.addEventListener('click', (event) => {
     const link = (event.target as Element | null)?.closest?.('a')
     if (!link || event.defaultPrevented || event.button !== 0) return
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return
     if (link.target || link.hasAttribute('download') || link.origin !== location.origin) return
-    if (elsewhere.test(link.pathname)) return
+    if (pathsOfService.test(link.pathname)) return
     event.preventDefault()
     go(link.href)
   })

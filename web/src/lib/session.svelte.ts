@@ -2,12 +2,13 @@
 import { Problem, answer, client, onSignedOut, type Session } from './api'
 import { connection } from './connection.svelte'
 
-class Who {
+/** The user or service account that has signed in. */
+class CurrentUser {
   /** Undefined while unknown, null if no user has signed in. */
   session = $state.raw<Session | null | undefined>(undefined)
   problem = $state.raw<Problem | undefined>(undefined)
 
-  async look(): Promise<void> {
+  async load(): Promise<void> {
     try {
       this.session = await answer(client.GET('/runlog/v1/session'))
       this.problem = undefined
@@ -17,7 +18,7 @@ class Who {
       if (this.problem?.kind === 'unreachable') connection.lost(this.again)
     }
   }
-  again = (): void => void this.look()
+  again = (): void => void this.load()
 
   /** True for a caller who may not see any workspace. */
   get isWithoutAccess(): boolean {
@@ -38,8 +39,8 @@ class Who {
   }
 }
 
-export const who = new Who()
+export const currentUser = new CurrentUser()
 
 onSignedOut(() => {
-  if (who.session) who.session = null
+  if (currentUser.session) currentUser.session = null
 })

@@ -9,7 +9,7 @@ export type WorkspaceReport = Schema['WorkspaceReport']
 export type StripRun = Pick<RunLine, 'runId' | 'status' | 'triggerTimestamp' | 'startTimestamp' | 'finishTimestamp' | 'errors' | 'errorMessage' | 'headline'>
 
 /** A task that needs attention. */
-export interface TaskToLookAt {
+export interface TaskNeedingAttention {
   taskId: string
   name: string
   workspaceName: string
@@ -27,8 +27,8 @@ export interface TaskToLookAt {
 export const RUNS_SHOWN = 15
 
 /** The reports of workspaces, and which are missing. */
-export interface Looks {
-  found: { workspace: Workspace; look: WorkspaceReport['looks'][number] }[]
+export interface WorkspaceReports {
+  found: { workspace: Workspace; task: WorkspaceReport['looks'][number] }[]
   /** Workspaces whose reports could not be loaded. */
   failed: number
   /** Why one of them could not be loaded; that the service cannot be reached comes before other reasons. */
@@ -42,7 +42,7 @@ export const REPORTS_MAX = 12
 export const REPORTS_EVERY_MS = 300_000
 
 /** The workspaces whose reports are requested; also the number of those without the necessary rights, and of those beyond the maximum. */
-export function workspacesToAsk(all: Workspace[], chosen: string | undefined): { asked: Workspace[]; forbidden: number; beyond: number } {
+export function workspacesToReport(all: Workspace[], chosen: string | undefined): { asked: Workspace[]; forbidden: number; beyond: number } {
   const wanted = all.filter((one) => !chosen || one.id === chosen)
   // Reports contain parts of logs.
   const readable = wanted.filter(mayReadLogs)
@@ -51,42 +51,42 @@ export function workspacesToAsk(all: Workspace[], chosen: string | undefined): {
 }
 
 /** Requests the report of each workspace; the failure of one does not affect the others. */
-export async function askAll(workspaces: Workspace[], ask: (id: string) => Promise<WorkspaceReport>): Promise<Looks> {
+export async function loadReports(workspaces: Workspace[], ask: (id: string) => Promise<WorkspaceReport>): Promise<WorkspaceReports> {
   const answers = await Promise.allSettled(workspaces.map((one) => ask(one.id)))
-  const looks: Looks = { found: [], failed: 0, problem: undefined }
+  const reports: WorkspaceReports = { found: [], failed: 0, problem: undefined }
   answers.forEach((answer, index) => {
     const workspace = workspaces[index]
-    if (answer.status === 'fulfilled' && workspace) looks.found.push(...answer.value.looks.map((look) => ({ workspace, look })))
+    if (answer.status === 'fulfilled' && workspace) reports.found.push(...answer.value.looks.map((task) => ({ workspace, task })))
     if (answer.status === 'rejected') {
-      looks.failed += 1
+      reports.failed += 1
       const problem = problemOf(answer.reason)
-      if (!looks.problem || problem.kind === 'unreachable') looks.problem = problem
+      if (!reports.problem || problem.kind === 'unreachable') reports.problem = problem
     }
   })
-  return looks
+  return reports
 }
 
 /** All tasks that need attention, the worst first, each once. */
-export function tasksToLookAt(failing: TaskLine[], looks: Looks['found']): TaskToLookAt[] {
-  const tasks = new Map<string, TaskToLookAt>()
+export function tasksNeedingAttention(failing: TaskLine[], reported: WorkspaceReports['found']): TaskNeedingAttention[] {
+  const tasks = new Map<string, TaskNeedingAttention>()
   for (const line of failing) {
     tasks.set(line.taskId, { ...line, runs: line.recent, bad: line.lastFailure ?? lastBad(line.recent), failed: { runs: line.failed, of: line.runs }, reasons: [] })
   }
-  for (const { workspace, look } of looks) {
-    const { taskId, taskName, reasons } = look
+  for (const { workspace, task } of reported) {
+    const { taskId, taskName, reasons } = task
     const known = tasks.get(taskId)
     if (known) known.reasons = reasons
     else {
-      const place = { workspaceName: workspace.name, environmentName: workspace.environment }
-      const runs = look.runs.map(stripRun)
-      tasks.set(taskId, { taskId, name: taskName, ...place, runs: runs.slice(0, RUNS_SHOWN), bad: lastBad(runs), failed: undefined, reasons })
+      const names = { workspaceName: workspace.name, environmentName: workspace.environment }
+      const runs = task.runs.map(stripRun)
+      tasks.set(taskId, { taskId, name: taskName, ...names, runs: runs.slice(0, RUNS_SHOWN), bad: lastBad(runs), failed: undefined, reasons })
     }
   }
   return [...tasks.values()].sort((one, other) => weight(other) - weight(one))
 }
 
 /** Why a run failed: the root cause that its log names, or else the message of the engine. */
-export const whyOf = (run: StripRun | undefined): string | undefined => run?.headline ?? run?.errorMessage ?? undefined
+export const causeOf = (run: StripRun | undefined): string | undefined => run?.headline ?? run?.errorMessage ?? undefined
 
 /** The newest failed run. */
 export const lastBad = (runs: StripRun[]): StripRun | undefined => runs.find((run) => statusWords(run.status).outcome === 'failed')
@@ -101,8 +101,8 @@ function stripRun(point: Schema['RunPoint']): StripRun {
 const weights: Record<Reason['kind'], number> = { failing: 100, newErrors: 40, late: 30, slow: 20, flaky: 10 }
 
 /** The urgency of a task; without a report, that of its last run. */
-function weight(task: TaskToLookAt): number {
-  const told = task.reasons.reduce((sum, reason) => sum + weights[reason.kind], 0)
+function weight(task: TaskNeedingAttention): number {
+  const reported = task.reasons.reduce((sum, reason) => sum + weights[reason.kind], 0)
   const newest = task.runs[0]
-  return told || (newest && statusWords(newest.status).outcome === 'failed' ? weights.failing : 0)
+  return reported || (newest && statusWords(newest.status).outcome === 'failed' ? weights.failing : 0)
 }
