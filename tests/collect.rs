@@ -319,6 +319,35 @@ fn records_collected_during_a_run_are_stored_once() {
     assert_eq!(fetched(stage.folder.path(), RUNS[2]), expected);
 }
 
+/// It ended as soon as the upstream had reported the end of the run, before the log had been collected, and printed nothing.
+#[test]
+fn tail_waits_for_a_log_that_is_being_collected_and_says_from_where() {
+    let stage = Stage::new();
+    stage.settings("every = \"1s\"\n");
+    let file = stage.folder.path().join("runlog.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("settle = \"0s\"", "settle = \"15s\"");
+    std::fs::write(&file, text).unwrap();
+    let service = stage.collecting_service();
+    let summary = || answer_of(&service, "GET", &format!("/runlog/v1/runs/{}/summary", RUNS[2]), "");
+    assert!(comes_true(60, || service.succeed(&["runs", "--json"]).contains(RUNS[2])), "the running run is listed");
+    let Output { stderr, stdout, .. } = service.runlog(&["tail", RUNS[2]]).output().unwrap();
+    let told = String::from_utf8_lossy(&stderr);
+    assert!(stdout.is_empty() && told.contains("still to be collected from upstream other"), "{told}");
+
+    stage.push(RUNS[2], 40..90, Some("execution_successful"));
+    assert!(comes_true(30, || summary()["finishTimestamp"].is_string()), "{}", summary());
+    assert_eq!(summary()["log"]["awaitedFrom"], "other");
+    let followed = service.runlog(&["tail", RUNS[2], "-f", "-n", "70", "--every", "200ms"]).output().unwrap();
+    let (printed, told) = (String::from_utf8_lossy(&followed.stdout), String::from_utf8_lossy(&followed.stderr));
+    assert!(followed.status.success(), "{told}");
+    let rows: Vec<&str> = printed.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    let expected: Vec<String> = (20..90).map(|row: i64| row.to_string()).collect();
+    assert_eq!(rows, expected, "{told}");
+    assert_eq!(told.matches("still to be collected from upstream other").count(), 1, "{told}");
+    assert!(told.trim_end().lines().last().unwrap().contains("ended, successful"), "{told}");
+    assert_eq!(summary()["log"]["awaitedFrom"], Value::Null);
+}
+
 #[test]
 fn concurrent_first_starts_create_one_archive() {
     // A collector that started at the same time as another one found incomplete tables and exited.
@@ -714,6 +743,41 @@ fn plan_executions_are_carried_from_talend_cloud_to_an_archive_and_on_to_the_nex
         }
     }
     assert_eq!(everything(&second), everything(&first));
+}
+
+/// Artifacts and log levels were missing, and only the debug log said why.
+#[test]
+fn a_missing_history_is_named_by_check_warned_of_once_and_counted_in_the_status() {
+    let cloud = FakeCloud::start(failed_plan());
+    let folder = collecting_from(&cloud.url);
+    let output =
+        |arguments: &[&str]| runlog(arguments).current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").output().unwrap();
+    let said = String::from_utf8(output(&["check"]).stdout).unwrap();
+    let line = said.lines().find(|line| line.contains("cannot search the history of runs")).expect(&said);
+    assert!(line.contains("logs are collected all the same, without artifacts, log levels"), "{line}");
+
+    let log = folder.path().join("collect.log");
+    let (out, errors) =
+        (std::fs::File::create(&log).unwrap(), std::fs::File::options().append(true).open(&log).unwrap());
+    let mut collect = runlog(&["collect"]);
+    collect.current_dir(folder.path()).env("UPSTREAM_TOKEN", "t").stdout(out).stderr(errors);
+    let mut collector = collect.spawn().unwrap();
+    let logged = || std::fs::read_to_string(&log).unwrap();
+    let is_warned = comes_true(60, || logged().contains("the upstream does not return the history of runs"));
+    Command::new("kill").args(["-INT", &collector.id().to_string()]).status().unwrap();
+    assert!(collector.wait().unwrap().success() && is_warned, "{}", logged());
+    assert_eq!(logged().matches("the upstream does not return the history of runs").count(), 1, "{}", logged());
+    let status: Value = serde_json::from_slice(&output(&["status", "--json"]).stdout).unwrap();
+    let figures = &status["upstreams"][0]["figures"];
+    assert_eq!(figures["detailsFailed"], 1, "{figures}");
+    let problem = figures["detailsProblem"].as_str().unwrap();
+    assert!(
+        problem.starts_with("the history of runs: POST /monitoring/observability/executions/search: 404"),
+        "{problem}"
+    );
+    assert!(figures["detailsFailedAt"].is_number(), "{figures}");
+    let shown = String::from_utf8(output(&["status"]).stdout).unwrap();
+    assert!(shown.contains("cloud: 1 request for details of tasks and runs failed, the last one "), "{shown}");
 }
 
 /// The rows of all tables about what is collected, without what each archive has of its own; sorted.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use runlog_model::{FileFormat, Record, RecordOrder, RunId, RunStatus};
+use runlog_model::{Clock, FileFormat, Record, RecordOrder, RunId, RunStatus};
 use runlog_store::audit::AuditFilter;
-use runlog_store::collection::CollectorHeartbeat;
+use runlog_store::collection::{CollectorHeartbeat, FailedAttempt, UpstreamRun, UpstreamRunState};
 use runlog_store::delivery::FinishedRun;
 use runlog_store::maintenance::Retention;
 use runlog_store::pages::{PageRequest, PageStatus};
@@ -96,6 +96,60 @@ async fn collectors_whose_clocks_differ_know_of_each_other() {
     assert_eq!(archive.store.collection().collectors(15_000).await.unwrap().len(), 2);
     its_clock.advance_ms(60_000);
     assert_eq!(at_work(&ahead, "ahead").await, 1, "one that does not report any more has stopped");
+}
+
+/// The log of a run that had just ended was fetched before it had settled by a node whose clock was ahead, and hours late by one
+/// whose clock was behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_due_at_the_same_time_on_nodes_whose_clocks_differ() {
+    let archive = Archive::<backends::postgres_and_folder>::new().await;
+    let (ahead, its_clock) = archive.node_ahead_by(7 * HOUR_MS).await;
+    let (behind, its_slow_clock) = archive.node_ahead_by(-7 * HOUR_MS).await;
+    let nodes = [(&archive.store, &archive.clock), (&ahead, &its_clock), (&behind, &its_slow_clock)];
+    // Each measures how far its clock is from that of the database, which the time that passes below does not change.
+    for (node, _) in nodes {
+        node.collection().collectors(1).await.unwrap();
+    }
+    let pass = |ms: i64| nodes.iter().for_each(|(_, clock)| clock.advance_ms(ms));
+    for (number, (listing, its_clock)) in nodes.into_iter().enumerate() {
+        for (other, (claiming, other_clock)) in nodes.into_iter().enumerate() {
+            let upstream = format!("up {number}{other}");
+            let run = UpstreamRun {
+                run_id: archive.run_id,
+                task_id: "0123456789abcdef01234567".to_owned(),
+                progress: UpstreamRunState::Pending,
+                status: "EXECUTION_SUCCESS".to_owned(),
+                triggered_at: None,
+                finished_at: None,
+                due_at: its_clock.now().plus_millis(60_000),
+                body: "{}".to_owned(),
+            };
+            listing.collection().upsert_runs(&upstream, &[run]).await.unwrap();
+            let claim = async || {
+                let until = other_clock.now().plus_millis(30_000);
+                claiming.collection().claim_run(&upstream, until).await.unwrap()
+            };
+            pass(50_000);
+            assert!(claim().await.is_none(), "it has not settled");
+            pass(20_000);
+            let claimed = claim().await.expect("it has settled");
+            // An attempt that failed is repeated after the same time, whichever node repeats it.
+            let failed = FailedAttempt {
+                error: "no".to_owned(),
+                expected: None,
+                retry_at: other_clock.now().plus_millis(60_000),
+            };
+            claiming.collection().record_failure(&upstream, &claimed, &failed).await.unwrap();
+            let again = async || {
+                let until = its_clock.now().plus_millis(30_000);
+                listing.collection().claim_run(&upstream, until).await.unwrap()
+            };
+            pass(50_000);
+            assert!(again().await.is_none(), "the pause after a failure");
+            pass(20_000);
+            assert!(again().await.is_some(), "it is repeated");
+        }
+    }
 }
 
 /// The position of a sink was set to the time of the clock that was ahead, and runs that ended later, by other clocks, were

@@ -72,6 +72,10 @@ async fn check_peers(opened: Opened) -> Outcome {
                     "{}  {what}: could not test whether it can {right}: {why}",
                     styled(FAINT, "----")
                 ))?,
+                RightOutcome::Dispensable { error, missing } => result_line(format!(
+                    "{}  {what} cannot {right}: {error}; logs are collected all the same, without {missing}",
+                    styled(FAINT, "----")
+                ))?,
                 RightOutcome::Failed(error) => {
                     let failure = Failure::from(error).while_doing(format!("{what} cannot {right}"));
                     bad(format!("{:#}", failure.error))?;

@@ -75,22 +75,33 @@ pub(crate) async fn run(args: TailArgs) -> Outcome {
     let client = args.connect.client()?;
     let run = wanted_run(&client, &args).await?;
     let filter = Filter { severities: args.severity, text: args.grep };
-    let (page, shown_at_last) = newest_page(&client, run).await?;
-    let last = page.records.first().map(|record| record.time);
-    let (total, is_filtered) = (page.total, filter.is_some());
-    let records = match is_filtered {
-        true => filter.newest(&client, run, args.records).await?,
-        false => newest(&client, run, page.records, args.records).await?,
-    };
-    let mut tail = Tail { run, json: args.json, filter, last, shown_at_last, seen: total };
-    if records.is_empty() && is_filtered && !args.follow {
-        note(format!("no match in {}", terminal::counted(total, "record")));
-    }
-    tail.write(&records)?;
+    let (json, count) = (args.json, args.records);
+    let mut tail = Tail { run, json, filter, count, last: None, shown_at_last: 0, seen: 0, noted: None };
+    let shown = tail.begin(&client).await?;
     if args.follow {
-        tail.follow(&client, args.every.duration()).await?;
+        return tail.follow(&client, args.every.duration()).await;
+    }
+    if shown == 0 && tail.seen > 0 && tail.filter.is_some() {
+        note(format!("no match in {}", terminal::counted(tail.seen, "record")));
+    } else if shown == 0
+        && let Some(what) = awaited(&client, run).await?
+    {
+        note(format!("run {run} has no records yet: {what}; -f waits for them"));
     }
     Ok(())
+}
+
+/// What the log of a run waits for, if it, or the rest of it, is still to be collected.
+async fn awaited(client: &Client, run: RunId) -> Outcome<Option<String>> {
+    let Some(log) = client.log_state(run).await? else { return Ok(None) };
+    let Some(upstream) = log.awaited_from else { return Ok(None) };
+    let upstream = Stream::Note.shown_on_line(&upstream).into_owned();
+    let problem = log.setback.map(|setback| {
+        let again = setback.again_at.map(|at| format!("; the next attempt is due at {}", shown_time(at)));
+        let problem = Stream::Note.shown_on_line(&terminal::shortened(&setback.problem, 300)).into_owned();
+        format!(" (the last attempt failed: {problem}{})", again.unwrap_or_default())
+    });
+    Ok(Some(format!("its log is still to be collected from upstream {upstream}{}", problem.unwrap_or_default())))
 }
 
 async fn wanted_run(client: &Client, args: &TailArgs) -> Outcome<RunId> {
@@ -205,23 +216,56 @@ struct Tail {
     run: RunId,
     json: bool,
     filter: Filter,
+    /// Number of records to begin with.
+    count: u64,
     /// The time of the newest record that was shown or passed over, and how many of that instant were.
     last: Option<Timestamp>,
     shown_at_last: u64,
     /// Records that the run had when its log was last looked through to the end.
     seen: u64,
+    /// What the user was last told that the log waits for.
+    noted: Option<String>,
 }
 
 impl Tail {
+    /// Prints the newest records; returns how many.
+    async fn begin(&mut self, client: &Client) -> Outcome<usize> {
+        let (page, shown_at_last) = newest_page(client, self.run).await?;
+        self.last = page.records.first().map(|record| record.time);
+        (self.shown_at_last, self.seen) = (shown_at_last, page.total);
+        let records = match self.filter.is_some() {
+            true => self.filter.newest(client, self.run, self.count).await?,
+            false => newest(client, self.run, page.records, self.count).await?,
+        };
+        self.write(&records)?;
+        Ok(records.len())
+    }
+
     async fn follow(&mut self, client: &Client, every: Duration) -> Outcome {
         let mut late = 0;
+        // Talend Cloud has its logs itself.
+        let may_be_awaited = client.log_state(self.run).await?.is_some();
         loop {
             // Requested before the records, so that a run found final has no records after the last poll.
             let run = client.execution(self.run).await?;
-            late += self.catch_up(client).await?;
-            if run.is_final() {
-                note(ending(self.run, &run));
-                break;
+            let awaited = match may_be_awaited && (run.is_final() || self.seen == 0) {
+                true => awaited(client, self.run).await?,
+                false => None,
+            };
+            match (run.is_final(), awaited) {
+                // The newest part of a log may be stored before the others: it is shown when it is complete.
+                (true, Some(what)) => self.note_once(format!("{}; {what}", ending(self.run, &run))),
+                (true, None) => {
+                    late += self.catch_up_or_begin(client).await?;
+                    note(ending(self.run, &run));
+                    break;
+                }
+                (false, awaited) => {
+                    late += self.catch_up(client).await?;
+                    if let Some(what) = awaited.filter(|_| self.seen == 0) {
+                        self.note_once(format!("run {} has not ended, and {what}", self.run));
+                    }
+                }
             }
             tokio::time::sleep(every).await;
         }
@@ -233,6 +277,23 @@ impl Tail {
             ));
         }
         Ok(())
+    }
+
+    /// Says what the log waits for, unless that was said last.
+    fn note_once(&mut self, what: String) {
+        if self.noted.as_ref() != Some(&what) {
+            note(&what);
+            self.noted = Some(what);
+        }
+    }
+
+    /// Prints the newest records of a log of which nothing was there before, or else what came since.
+    async fn catch_up_or_begin(&mut self, client: &Client) -> Outcome<u64> {
+        if self.last.is_some() {
+            return self.catch_up(client).await;
+        }
+        self.begin(client).await?;
+        Ok(0)
     }
 
     /// Prints records newer than those printed before; returns the number of older records that arrived.

@@ -2,7 +2,7 @@
 
 use http::Method;
 use runlog_model::wire::executions::ListPage;
-use runlog_model::wire::overview::ListedRunBody;
+use runlog_model::wire::overview::{ListedRunBody, LogBody, RunWithLog};
 use runlog_model::{
     EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
     read_object,
@@ -156,6 +156,19 @@ fn is_misfired(word: &str) -> bool {
 }
 
 impl Client {
+    /// The state of the log of a run in a Runlog: `GET /runlog/v1/runs/{id}/summary`. None if the service is no Runlog, or does
+    /// not say it.
+    pub async fn log_state(&self, run: RunId) -> Result<Option<LogBody>> {
+        let path = ["runlog", "v1", "runs", &run.to_string(), "summary"];
+        match self.get_json::<RunWithLog>(&path, &[]).await {
+            Ok(run) => Ok(Some(run.log)),
+            Err(error) => match error.kind() {
+                ErrorKind::Invalid | ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Protocol => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// One run: `GET /processing/executions/{id}`.
     pub async fn execution(&self, run: RunId) -> Result<Execution> {
         let id = run.to_string();

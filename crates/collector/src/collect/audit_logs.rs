@@ -179,7 +179,7 @@ impl AuditLogWorker {
         round: &mut AuditLogRound,
     ) -> Result<()> {
         let CollectContext { archive, upstream, .. } = &*self.0.context;
-        let settings = &upstream.settings;
+        let (settings, client) = (&upstream.settings, &upstream.client);
         let now = kept.to;
         let back = |time: Timestamp, by: Duration| time.plus_millis(-millis(by));
         let from = match claimed.listed_until {
@@ -189,12 +189,12 @@ impl AuditLogWorker {
             None => back(now, KEPT.max(settings.history)),
         };
         let from = from.max(kept.from).min(now);
-        let mut windows = vec![Range { from, to: now }];
+        let mut windows = vec![Range { from: client.in_service_time(from), to: client.in_service_time(now) }];
         let mut paging = Paging { size: AUDIT_PAGE_MAX, is_checked: false, counts_everything: false };
         while let Some(window) = windows.pop() {
             if planted::is("audit-logs-advanced-first") {
                 let until = lease_end(&self.0.context, upstream.client.clock().now());
-                archive.audit_logs.advance(claimed, window.to, until).await?;
+                archive.audit_logs.advance(claimed, client.in_own_time(window.to), until).await?;
             }
             match self.read_window(claimed, window, &mut paging, &mut round.stored).await? {
                 WindowOutcome::TooLong => {
@@ -210,7 +210,7 @@ impl AuditLogWorker {
                         round.problem = Some(problem);
                     }
                     let until = lease_end(&self.0.context, upstream.client.clock().now());
-                    archive.audit_logs.advance(claimed, window.to, until).await?;
+                    archive.audit_logs.advance(claimed, client.in_own_time(window.to), until).await?;
                     failpoint::reach("audit-logs-window");
                 }
             }

@@ -100,6 +100,7 @@ impl Collector {
         let Shared { context, worker, .. } = &*self.0;
         let CollectContext { archive, upstream, .. } = context.as_ref();
         let host = upstream.host();
+        context.store_detail_failures().await;
         let forget = with_shutdown_timeout(archive.collection.remove_collector(&host, &upstream.process));
         let (forgotten, ()) = tokio::join!(forget, worker.spare_folders().removed());
         Ok(forgotten?)
@@ -108,16 +109,17 @@ impl Collector {
     /// Lists the runs since the last listing, with some overlap.
     pub async fn discover(&self) -> Result<Discovered> {
         let upstream = &self.0.context.upstream;
-        let now = upstream.client.clock().now();
+        let (client, now) = (&upstream.client, upstream.client.clock().now());
         let before = self.0.context.archive.collection.listed_until(&upstream.name).await?;
         let from = match before {
             Some(until) => until.min(now).plus_millis(-millis(upstream.settings.look_back)),
             None => now.plus_millis(-millis(upstream.settings.history.max(upstream.settings.look_back))),
         };
-        self.discover_range(Range { from, to: now }).await
+        let range = Range { from: client.in_service_time(from), to: client.in_service_time(now) };
+        self.discover_range(range).await
     }
 
-    /// Lists the runs of a range of time. An error of one list or run is returned at the end; runs from the other lists
+    /// Lists the runs of a range of time, by the clock of the upstream. An error of one list or run is returned at the end; runs from the other lists
     /// are kept.
     pub async fn discover_range(&self, range: Range) -> Result<Discovered> {
         let Shared { context, discovery, progress, .. } = &*self.0;
@@ -127,7 +129,7 @@ impl Collector {
         }
         let DiscoveryOutcome { mut found, is_all_listed, mut problem } = discovery.round(context, range).await;
         if is_all_listed {
-            archive.collection.set_listed_until(&upstream.name, range.to).await?;
+            archive.collection.set_listed_until(&upstream.name, upstream.client.in_own_time(range.to)).await?;
         }
         // Plan executions are listed by place; where runs could not be listed, they cannot either.
         if self.0.plans.is_wanted() && problem.is_none() {
@@ -143,6 +145,7 @@ impl Collector {
             info!(upstream, runs, "{runs} runs that had been excluded by their status are included now");
         }
         progress.report(CollectEvent::Listed(found));
+        context.store_detail_failures().await;
         match problem {
             None => Ok(found),
             Some(error) => Err(error),

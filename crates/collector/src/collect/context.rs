@@ -21,6 +21,7 @@ use runlog_store::{BackgroundThreads, Store};
 
 use tracing::warn;
 
+use super::detail_problems::{Detail, DetailProblems};
 use super::error::{CollectError, Result};
 use super::record_blocks::SpareBlocks;
 use super::tasks::KnownTasks;
@@ -48,6 +49,7 @@ pub(super) struct CollectContext {
     pub(super) archive: CollectArchive,
     pub(super) upstream: Upstream,
     pub(super) tasks: KnownTasks,
+    detail_problems: DetailProblems,
     /// Buffers for records, for reuse.
     pub(super) spare_blocks: Arc<SpareBlocks>,
     /// Threads on which pages are parsed.
@@ -81,6 +83,7 @@ impl CollectContext {
             archive: CollectArchive::of(store),
             upstream,
             tasks: KnownTasks::default(),
+            detail_problems: DetailProblems::default(),
             spare_blocks: Arc::default(),
             threads: Arc::clone(store.background_threads()),
             reported_words: Mutex::default(),
@@ -113,6 +116,22 @@ impl CollectContext {
                 );
             }
         }
+    }
+
+    /// Records a failed request for what runs are collected without.
+    pub(super) async fn record_detail_failure(
+        &self,
+        detail: Detail,
+        error: &(dyn std::error::Error + Send + Sync + 'static),
+    ) {
+        let (collection, now) = (&self.archive.collection, self.upstream.client.clock().now());
+        self.detail_problems.record(collection, &self.upstream.name, detail, error, now).await;
+    }
+
+    /// Counts in the archive the failed requests for details that are not counted there yet.
+    pub(super) async fn store_detail_failures(&self) {
+        let (collection, now) = (&self.archive.collection, self.upstream.client.clock().now());
+        self.detail_problems.store(collection, &self.upstream.name, now).await;
     }
 
     /// A run as the archive records it.

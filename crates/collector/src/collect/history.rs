@@ -11,9 +11,9 @@ use runlog_model::wire::executions::DETAILS_FIELD;
 use runlog_model::wire::history::HistoryCategory;
 use runlog_model::{EnvironmentId, RunId, Timestamp};
 use serde_json::{Map, Value};
-use tracing::info;
 
 use super::context::CollectContext;
+use super::detail_problems::Detail;
 use super::error::{CollectError, Result};
 use super::pause::Pause;
 use super::tasks::task_text;
@@ -71,12 +71,7 @@ impl History {
             for some in runs.chunks_mut(HISTORY_RUNS_MAX) {
                 if let Err(error) = look_up(context, environment, some, now).await {
                     self.pause.begin_after_any(&error, now);
-                    let error: &dyn std::error::Error = &error;
-                    info!(
-                        upstream = upstream.name,
-                        error,
-                        "the history of runs cannot be read: their artifacts, log levels and attempts remain unknown"
-                    );
+                    context.record_detail_failure(Detail::History, &error).await;
                     return Ok(());
                 }
             }
@@ -86,7 +81,7 @@ impl History {
 }
 
 /// True for a run that has ended, of an upstream whose lists do not have everything.
-fn is_to_be_completed(run: &Execution) -> bool {
+pub(super) fn is_to_be_completed(run: &Execution) -> bool {
     run.is_final() && run.raw.get(DETAILS_FIELD).is_none()
 }
 

@@ -12,6 +12,7 @@ mod audit_logs;
 mod collector;
 mod component_metrics;
 mod context;
+mod detail_problems;
 mod discover;
 mod error;
 mod history;

@@ -107,12 +107,13 @@ impl PlanWorker {
             Some(until) => until.min(now).plus_millis(-millis(upstream.settings.look_back)),
             None => now.plus_millis(-millis(upstream.settings.history.max(upstream.settings.look_back))),
         };
-        let range = Range { from: range.from.min(back), to: range.to };
+        let range = Range { from: range.from.min(upstream.client.in_service_time(back)), to: range.to };
         let mut requests = 0;
         match self.list_all(scopes, range, &mut requests).await {
             Ok(new) => {
                 debug!(upstream = upstream.name, new, "plan executions were listed");
-                archive.collection.set_plans_listed_until(&upstream.name, range.to).await?;
+                let until = upstream.client.in_own_time(range.to);
+                archive.collection.set_plans_listed_until(&upstream.name, until).await?;
             }
             Err(error) => {
                 if matches!(error, CollectError::Archive(_)) {

@@ -2,9 +2,13 @@
 
 use std::collections::HashSet;
 
-use runlog_client::{AuditLogWindow, Client, ErrorKind, Execution, ExecutionFilter, ExecutionScope, LiveQuery};
-use runlog_model::{RecordOrder, RunId, TimeRange};
+use runlog_client::{
+    AuditLogWindow, Client, ErrorKind, Execution, ExecutionFilter, ExecutionScope, HistoryLookup, LiveQuery,
+};
+use runlog_model::wire::history::HistoryCategory;
+use runlog_model::{EnvironmentId, RecordOrder, RunId, TimeRange};
 
+use super::history::is_to_be_completed;
 use super::range::Range;
 
 /// Maximum number of scopes, and of tasks in each, with a run whose log is read: rights are granted by workspace.
@@ -14,6 +18,8 @@ const TASKS_MAX: usize = 5;
 const PLANS: &str = "list plan executions";
 
 const AUDIT_LOGS: &str = "read the audit logs of the tenant";
+
+const HISTORY: &str = "search the history of runs";
 
 const NOT_LISTED: &str = "no runs could be listed";
 
@@ -35,6 +41,13 @@ pub enum RightOutcome {
     Doubtful(String),
     /// The request failed; if it was refused, the message says what to grant.
     Failed(runlog_client::Error),
+    /// The request failed, and logs are collected all the same.
+    Dispensable {
+        /// If it was refused, the message says what to grant.
+        error: runlog_client::Error,
+        /// What is missing in the archive without it.
+        missing: &'static str,
+    },
     /// There was nothing to try it with.
     Untested(&'static str),
 }
@@ -47,7 +60,9 @@ pub(super) async fn test_rights(
     range: Range,
     has_components: bool,
 ) -> Vec<RightTest> {
-    let places = match client.workspaces().await {
+    let visible = client.workspaces().await;
+    let environment = visible.as_ref().ok().and_then(|found| found.first()).map(|first| first.environment.id);
+    let places = match visible {
         Ok(found) if found.is_empty() => RightOutcome::Doubtful(
             "none: the account sees no workspace, so nothing would be collected; grant it the rights Author, Viewer and \
              Executor in the workspaces whose logs are to be collected"
@@ -60,7 +75,7 @@ pub(super) async fn test_rights(
         }
         Err(error) => RightOutcome::Failed(error),
     };
-    let (runs, listed) = listed(client, scopes, tags, range).await;
+    let ListedRuns { runs, needs_history, outcome: listed } = listed(client, scopes, tags, range).await;
     let is_listed = matches!(listed, RightOutcome::Granted(_));
     let mut tests =
         vec![RightTest { what: "list workspaces", outcome: places }, RightTest { what: "list runs", outcome: listed }];
@@ -77,7 +92,21 @@ pub(super) async fn test_rights(
         let outcome = if is_listed { of_each(first, components).await } else { RightOutcome::Untested(NOT_LISTED) };
         tests.push(RightTest { what: "read component metrics", outcome });
     }
+    if let (Some(environment), true, [run, ..]) = (environment, needs_history, &runs[..]) {
+        tests.push(test_history_right(client, environment, *run, range).await);
+    }
     tests
+}
+
+/// Tests the right to search the history of the runs of an environment, for a run that may be one of another.
+async fn test_history_right(client: &Client, environment_id: EnvironmentId, run: RunId, range: Range) -> RightTest {
+    let period = Some((range.from, range.to));
+    let lookup = HistoryLookup { environment_id, category: HistoryCategory::Etl, runs: &[run], period };
+    let outcome = match client.history(lookup).await {
+        Ok(_) => RightOutcome::Granted("it is answered".to_owned()),
+        Err(error) => RightOutcome::Dispensable { error, missing: "artifacts, log levels, attempts and plans of runs" },
+    };
+    RightTest { what: HISTORY, outcome }
 }
 
 /// True if a failure says nothing about a right: the service is unavailable, is not the expected one, or does not know the
@@ -123,22 +152,26 @@ pub(super) async fn test_audit_rights(client: &Client, range: Range) -> RightTes
     RightTest { what: AUDIT_LOGS, outcome }
 }
 
-/// Ended runs, at most [`TASKS_MAX`] of each scope, each of another task.
-async fn listed(
-    client: &Client,
-    scopes: &[ExecutionScope],
-    tags: &[String],
-    range: Range,
-) -> (Vec<RunId>, RightOutcome) {
-    let (mut runs, mut total) = (Vec::new(), 0);
+/// What the lists of runs have.
+struct ListedRuns {
+    /// Ended runs, at most [`TASKS_MAX`] of each scope, each of another task.
+    runs: Vec<RunId>,
+    /// True if the lists do not have everything of a run.
+    needs_history: bool,
+    outcome: RightOutcome,
+}
+
+async fn listed(client: &Client, scopes: &[ExecutionScope], tags: &[String], range: Range) -> ListedRuns {
+    let (mut runs, mut needs_history, mut total) = (Vec::new(), false, 0);
     for scope in scopes.iter().take(SCOPES_MAX) {
         let (from, to) = (Some(range.from), Some(range.to));
         let filter = ExecutionFilter { from, to, tags: tags.to_vec(), limit: 100, ..ExecutionFilter::default() };
         let page = match client.executions(*scope, &filter).await {
             Ok(page) => page,
-            Err(error) => return (runs, RightOutcome::Failed(error)),
+            Err(error) => return ListedRuns { runs, needs_history, outcome: RightOutcome::Failed(error) },
         };
         total += page.total.unwrap_or(0).max(page.items.len() as u64);
+        needs_history |= page.items.iter().any(is_to_be_completed);
         let mut tasks = HashSet::new();
         let ended = page.items.iter().filter(|run| run.is_final());
         let of_tasks = ended.filter(|run| tasks.insert(run.text("taskId").unwrap_or_default().to_owned()));
@@ -149,7 +182,7 @@ async fn listed(
     } else {
         String::new()
     };
-    (runs, RightOutcome::Granted(counted(total, "run") + &among))
+    ListedRuns { runs, needs_history, outcome: RightOutcome::Granted(counted(total, "run") + &among) }
 }
 
 /// Reads something of each run.

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 
 use super::component_metrics;
 use super::context::CollectContext;
+use super::detail_problems::Detail;
 use super::error::{CollectError, Result};
 use super::ingest::Ingestor;
 use super::lease::{RunLease, lease_end};
@@ -364,7 +365,10 @@ impl RunWorker {
     /// details; none if the upstream has none of the run. The log is fetched meanwhile.
     async fn details(self, run: Execution, run_id: RunId) -> Option<FinishRun> {
         let context = &self.0.context;
-        context.tasks.describe_task(&context.archive.workspaces, &context.upstream, &run).await;
+        let described = context.tasks.describe_task(&context.archive.workspaces, &context.upstream, &run).await;
+        if let Err(error) = described {
+            context.record_detail_failure(Detail::TaskDescription, &error).await;
+        }
         if has_details(&run) {
             return None;
         }
@@ -372,8 +376,7 @@ impl RunWorker {
             Ok(details) => with_details(&run, details),
             Err(error) if error.kind() == Problem::NotFound => return None,
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                debug!(run.id = %run_id, error, "the upstream does not tell the details of a run, such as its numbers of rows");
+                context.record_detail_failure(Detail::Run, &error).await;
                 return None;
             }
         };

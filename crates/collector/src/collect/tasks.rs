@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use runlog_client::{Execution, TaskDescription};
+use runlog_client::{ErrorKind, Execution, TaskDescription};
 use runlog_model::wire::workspaces::TaskItem;
 use runlog_model::workspaces::{Environment, Task, Workspace};
 use runlog_model::{EnvironmentId, Random, TaskId, Timestamp, WorkspaceId};
@@ -91,22 +91,29 @@ impl KnownTasks {
 
     /// Records what the upstream returns only for a single task: its description, version and tags. It is requested once
     /// an hour; without it, the task stays as it is.
-    pub(super) async fn describe_task(&self, workspaces: &Workspaces, upstream: &Upstream, run: &Execution) {
-        let (Ok(id), now) = (task_text(run).parse::<TaskId>(), upstream.client.clock().now()) else { return };
+    ///
+    /// An error is one of the upstream.
+    pub(super) async fn describe_task(
+        &self,
+        workspaces: &Workspaces,
+        upstream: &Upstream,
+        run: &Execution,
+    ) -> runlog_client::Result<()> {
+        let (Ok(id), now) = (task_text(run).parse::<TaskId>(), upstream.client.clock().now()) else { return Ok(()) };
         if !self.0.lock().await.is_to_be_described(id, now) {
-            return;
+            return Ok(());
         }
         let description = match upstream.client.task_description(id).await {
             Ok(description) => description,
-            Err(error) => {
-                debug!(upstream = upstream.name, task.id = %id, %error, "the upstream does not describe a task");
-                return;
-            }
+            // It was deleted.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
         };
         if let Err(error) = self.record_description(workspaces, upstream, run, &description).await {
             let error: &dyn std::error::Error = &error;
             warn!(upstream = upstream.name, task.id = %id, error, "the description of a task cannot be stored");
         }
+        Ok(())
     }
 
     async fn record_description(

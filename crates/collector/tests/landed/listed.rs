@@ -70,6 +70,27 @@ async fn a_task_that_the_upstream_does_not_show_any_more_stays_what_it_was() {
     }
 }
 
+/// Runs of a service whose clock was hours ahead were found hours after they had ended.
+#[tokio::test]
+async fn runs_are_listed_up_to_now_by_the_clock_of_the_service() {
+    for clock_behind_ms in [-10_800_000, 0, 10_800_000] {
+        let mut landing = Landing::of(Script { clock_behind_ms, ..Script::of(plain_log(3)) }, |_| ()).await;
+        landing.choose(Selection::default());
+        // Its clock is known from its answers.
+        landing.collector.discover().await.unwrap();
+        landing.stage.forget_requests();
+        landing.stage.time.pass(300_000);
+        landing.collector.discover().await.unwrap();
+        let periods = landing.stage.seen(At::List);
+        let bounds = periods.iter().flat_map(|period| period.split(' ')).map(|bound| bound.parse::<i64>().unwrap());
+        let (first, last) = (bounds.clone().min().unwrap(), bounds.max().unwrap());
+        let now = landing.stage.time.now().as_millis() - clock_behind_ms;
+        assert_eq!(last, now, "{clock_behind_ms}");
+        assert!(first <= now - 300_000 - 86_400_000, "{clock_behind_ms}: {periods:?}");
+        assert!(first >= now - 300_000 - 86_400_000 - 10_800_000, "{clock_behind_ms}: {periods:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_task_that_was_looked_for_in_vain_is_looked_for_again_after_a_while() {
     let landing = Landing::of(Script::of(plain_log(3)), |settings| settings.parallel = 1).await;

@@ -555,9 +555,10 @@ async fn executions(
 }
 
 /// The runs of all tasks.
-async fn all_executions(State(app): App, headers: HeaderMap) -> Answer {
+async fn all_executions(State(app): App, Query(query): Query<HashMap<String, String>>, headers: HeaderMap) -> Answer {
     let body = json!({"items": [app.said()], "limit": 100, "offset": 0, "total": 1});
-    let fault = app.note(At::List, String::new());
+    let bound = |name: &str| query.get(name).cloned().unwrap_or_default();
+    let fault = app.note(At::List, format!("{} {}", bound("from"), bound("to")));
     failed(fault.as_ref()).or(app.check_token(&headers)).unwrap_or_else(|| json_answer(200, &body))
 }
 

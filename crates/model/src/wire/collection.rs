@@ -58,6 +58,16 @@ pub struct UpstreamBody {
     /// Why one of those attempts failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub components_problem: Option<String>,
+    /// Number of failed requests for what runs are collected without: descriptions of tasks, details of runs, and the history
+    /// of runs.
+    #[serde(default)]
+    pub details_failed: u64,
+    /// When the last of them failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details_failed_at: Option<Timestamp>,
+    /// Why the last of them failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details_problem: Option<String>,
     /// Its plan executions.
     #[serde(default)]
     pub plan_executions: PlanCollectionBody,

@@ -281,6 +281,9 @@ pub struct LogBody {
     /// Why the run has no log, if it has ended without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absence: Option<LogAbsenceBody>,
+    /// The upstream from which the log, or the rest of it, is still to be collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited_from: Option<String>,
 }
 
 /// Why a run has no log, as far as the archive can know.

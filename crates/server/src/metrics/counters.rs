@@ -436,6 +436,7 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
     let (failing, incomplete) =
         (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
     let components = Family::<UpstreamLabels, Gauge>::default();
+    let details = Family::<UpstreamLabels, Gauge>::default();
     let (plans, plans_failing) =
         (Family::<UpstreamLabels, Gauge>::default(), Family::<UpstreamLabels, Gauge>::default());
     let (lag, listed) = (Family::<UpstreamLabels, Seconds>::default(), Family::<UpstreamLabels, Seconds>::default());
@@ -458,6 +459,7 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
         failing.get_or_create(&upstream()).set(figures.failing.saturating_as::<i64>());
         incomplete.get_or_create(&upstream()).set(figures.incomplete.saturating_as::<i64>());
         components.get_or_create(&upstream()).set(figures.components_waiting.saturating_as::<i64>());
+        details.get_or_create(&upstream()).set(figures.details_failed.saturating_as::<i64>());
         plans.get_or_create(&upstream()).set(figures.plans.known.saturating_as::<i64>());
         let failing_plans = figures.plans.failing.saturating_add(figures.plans.given_up);
         plans_failing.get_or_create(&upstream()).set(failing_plans.saturating_as::<i64>());
@@ -472,6 +474,11 @@ fn collection_registry(upstreams: &[CollectionMetrics], collectors: &[CollectorH
     registry.register("runs_failing", "Runs whose last attempt failed", failing);
     registry.register("runs_incomplete", "Runs whose log could not be collected completely", incomplete);
     registry.register("component_metrics_waiting", "Runs whose component metrics are to be fetched", components);
+    registry.register(
+        "details_failed",
+        "Failed requests for descriptions of tasks, details of runs, and the history of runs",
+        details,
+    );
     registry.register("plan_executions", "Plan executions of an upstream", plans);
     registry.register("plan_executions_failing", "Plan executions whose last attempt failed", plans_failing);
     registry.register("lag_seconds", "Time since the end of the oldest pending run", lag);

@@ -44,6 +44,9 @@ pub(crate) async fn summary(
     let facts = app.store().runs().log_metadata(run.id).await?;
     let setback = app.store().collection().last_failure(run.id, run.final_since.is_some()).await?;
     let mut log = log_of(&app, &run, &facts, setback);
+    if run.final_since.is_none() {
+        log.awaited_from = app.store().collection().awaited_from(run.id).await?;
+    }
     if log.state == LogProgress::Empty {
         log.absence = app.store().collection().log_absence(&run).await?.map(Into::into);
     }
@@ -91,6 +94,7 @@ fn log_of(app: &App, run: &Run, facts: &LogMetadata, setback: Option<LogSetback>
         last_timestamp: facts.last,
         setback,
         absence: None,
+        awaited_from: None,
     }
 }
 

@@ -133,6 +133,9 @@ fn upstream(figures: CollectionMetrics, problems: Vec<CollectedRun>) -> Upstream
         components_waiting: figures.components_waiting,
         components_failing: figures.components_failing,
         components_problem: figures.components_problem,
+        details_failed: figures.details_failed,
+        details_failed_at: figures.details_failed_at.map(Timestamp::clamped),
+        details_problem: figures.details_problem,
         plan_executions: PlanCollectionBody {
             known: figures.plans.known,
             running: figures.plans.running,

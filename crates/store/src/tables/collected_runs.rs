@@ -8,6 +8,9 @@
 //! ```
 //!
 //! The column `state` has these words; in code they are running, pending, excluded and missing.
+//!
+//! Callers give times of the clock of their node. Those that decide what is done next (`due_at`, `metrics_due_at`, `seen_at`,
+//! `looked_at`) are stored, and compared, by the clock of the catalog, so that nodes whose clocks differ agree on them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -255,6 +258,12 @@ pub struct CollectionMetrics {
     pub components_failing: u64,
     /// Why one of those attempts failed.
     pub components_problem: Option<String>,
+    /// Failed requests for what runs are collected without: descriptions of tasks, details of runs, and their history.
+    pub details_failed: u64,
+    /// When the last of them failed. Unit: epoch milliseconds.
+    pub details_failed_at: Option<i64>,
+    /// Why the last of them failed.
+    pub details_problem: Option<String>,
     /// Its plan executions.
     #[serde(rename = "planExecutions")]
     pub plans: PlanCollectionMetrics,
@@ -285,9 +294,13 @@ impl Collection {
     /// Inserts or updates listed runs. An excluded run becomes pending if it is wanted now; other ended runs stay as
     /// they are.
     pub async fn upsert_runs(&self, upstream: &str, runs: &[UpstreamRun]) -> Result<UpsertCounts> {
-        let now = self.core.now().as_millis();
+        let now = self.core.catalog_now().await?.as_millis();
         let mut counts = UpsertCounts::default();
         for some in runs.chunks(LOOKUP_BATCH) {
+            let mut due_times = Vec::with_capacity(some.len());
+            for run in some {
+                due_times.push(self.core.catalog_time(run.due_at).await?.as_millis());
+            }
             let mut looking = Sql::new("SELECT run_id, state FROM collected_runs WHERE upstream = ");
             looking.push_bind(upstream.to_owned()).push(" AND run_id IN (");
             looking.push_list(some.iter().map(|run| run.run_id.to_string())).push(")");
@@ -301,7 +314,7 @@ impl Collection {
                 .transact(|transaction| async {
                     let mut transaction = transaction;
                     let mut added = UpsertCounts::default();
-                    for run in some {
+                    for (run, due_at) in some.iter().zip(&due_times) {
                         match state_of(run) {
                             None => added.new += 1,
                             Some("going" | "gone") => {}
@@ -332,7 +345,7 @@ impl Collection {
                 .bind(run.finished_at.map(Timestamp::as_millis))
                 .bind(&run.body)
                 .bind(now)
-                .bind(run.due_at.as_millis())
+                .bind(*due_at)
                 .execute(&mut *transaction)
                 .await?;
                     }
@@ -418,7 +431,7 @@ impl Collection {
              ORDER BY seen_at LIMIT $3",
         )
         .bind(upstream)
-        .bind(not_seen_since.as_millis())
+        .bind(self.core.catalog_time(not_seen_since).await?.as_millis())
         .bind(limit.saturating_as::<i64>())
         .fetch_all(self.core.catalog().read())
         .await?;
@@ -432,7 +445,7 @@ impl Collection {
         sqlx::query("UPDATE collected_runs SET seen_at = $3 WHERE upstream = $1 AND run_id = $2 AND state = 'going'")
             .bind(upstream)
             .bind(run_id.to_string())
-            .bind(self.core.now().as_millis())
+            .bind(self.core.catalog_now().await?.as_millis())
             .execute(self.core.catalog().write())
             .await?;
         Ok(())
@@ -456,7 +469,7 @@ impl Collection {
     ///
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_run(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedRun>> {
-        let due = (DUE, self.core.now());
+        let due = (DUE, self.core.catalog_now().await?);
         self.claim_first(upstream, until, due, "run_id, claim, body, attempts, no_log_answers").await
     }
 
@@ -469,11 +482,11 @@ impl Collection {
         until: Timestamp,
         looked_at_before: Timestamp,
     ) -> Result<Option<ClaimedRun>> {
-        let running = (RUNNING, looked_at_before);
+        let running = (RUNNING, self.core.catalog_time(looked_at_before).await?);
         self.claim_first(upstream, until, running, "run_id, claim, body, attempts, no_log_answers").await
     }
 
-    /// Claims the run that is first by a time, of those in some state whose time has come.
+    /// Claims the run that is first by a time, of those in some state whose time has come by the clock of the catalog.
     async fn claim_first<R>(
         &self,
         upstream: &str,
@@ -513,7 +526,7 @@ impl Collection {
         .bind(upstream)
         .bind(&run.run_id)
         .bind(&run.claim)
-        .bind(self.core.now().as_millis())
+        .bind(self.core.catalog_now().await?.as_millis())
         .execute(self.core.catalog().write())
         .await?;
         Ok(())
@@ -587,6 +600,10 @@ impl Collection {
         log: LandedLog,
         problem: Option<&str>,
     ) -> Result<()> {
+        let components_due_at = match log.components_due_at {
+            Some(due_at) => Some(self.core.catalog_time(due_at).await?),
+            None => None,
+        };
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -605,7 +622,7 @@ impl Collection {
                 .bind(i64::from(log.pages))
                 .bind(self.core.now().as_millis())
                 .bind(state)
-                .bind(log.components_due_at.map(Timestamp::as_millis))
+                .bind(components_due_at.map(Timestamp::as_millis))
                 .bind(problem.map(storable))
                 .execute(&mut *transaction)
                 .await?;
@@ -621,7 +638,7 @@ impl Collection {
     ///
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_components(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedComponents>> {
-        let measurable = (MEASURABLE, self.core.now());
+        let measurable = (MEASURABLE, self.core.catalog_now().await?);
         let returned = "run_id, claim, body, metrics_attempts AS attempts, no_log_answers,
              (SELECT r.log_epoch FROM runs r WHERE r.id = collected_runs.run_id) AS log_epoch";
         self.claim_first(upstream, until, measurable, returned).await
@@ -699,7 +716,7 @@ impl Collection {
         .bind(&claimed.run.run_id)
         .bind(&claimed.run.claim)
         .bind(storable(error))
-        .bind(retry_at.as_millis())
+        .bind(self.core.catalog_time(retry_at).await?.as_millis())
         .bind(attempts)
         .execute(self.core.catalog().write())
         .await?;
@@ -746,7 +763,7 @@ impl Collection {
     /// Makes the component metrics due of the runs that ended since a given time and whose metrics were never wanted: an
     /// earlier version collected them, or the settings excluded metrics. Returns how many.
     pub async fn schedule_missing_components(&self, upstream: &str, since: Timestamp) -> Result<u64> {
-        let now = self.core.now().as_millis();
+        let now = self.core.catalog_now().await?.as_millis();
         let scheduling = || {
             sqlx::query(
                 "UPDATE collected_runs SET metrics_due_at = $3 WHERE upstream = $1 AND run_id IN (
@@ -826,7 +843,7 @@ impl Collection {
         .bind(&run.claim)
         .bind(storable(&attempt.error))
         .bind(attempt.expected.map(|expected| expected.saturating_as::<i64>()))
-        .bind(attempt.retry_at.as_millis())
+        .bind(self.core.catalog_time(attempt.retry_at).await?.as_millis())
         .bind(no_log_answers)
         .execute(self.core.catalog().write())
         .await?;
@@ -834,17 +851,19 @@ impl Collection {
     }
 
     /// Makes what waits until after `latest` due now: no wait is that long, and the clock was ahead when it began. Returns how
-    /// many runs.
+    /// many runs and plan executions.
     pub async fn bring_forward(&self, upstream: &str, latest: Timestamp) -> Result<u64> {
+        let (latest, now) = (self.core.catalog_time(latest).await?, self.core.catalog_now().await?);
         let mut runs = 0;
         for changing in [
             "UPDATE collected_runs SET due_at = $3 WHERE upstream = $1 AND state = 'due' AND due_at > $2",
             "UPDATE collected_runs SET metrics_due_at = $3 WHERE upstream = $1 AND metrics_due_at > $2",
+            "UPDATE collected_plans SET due_at = $3 WHERE upstream = $1 AND due_at > $2",
         ] {
             let done = sqlx::query(changing)
                 .bind(upstream)
                 .bind(latest.as_millis())
-                .bind(self.core.now().as_millis())
+                .bind(now.as_millis())
                 .execute(self.core.catalog().write())
                 .await?;
             runs += done.rows_affected();
@@ -854,6 +873,7 @@ impl Collection {
 
     /// Like [`retry`](Self::retry), for one run. Returns how many: none if the run is not known, running or landed.
     pub async fn retry_run(&self, upstream: &str, run_id: RunId) -> Result<u64> {
+        let now = self.core.catalog_now().await?.as_millis();
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -863,7 +883,7 @@ impl Collection {
                 )
                 .bind(upstream)
                 .bind(run_id.to_string())
-                .bind(self.core.now().as_millis())
+                .bind(now)
                 .execute(&mut *transaction)
                 .await?;
                 self.core.commit_change(transaction, Some(upstream)).await?;
@@ -894,6 +914,7 @@ impl Collection {
     /// Makes the failed runs of an upstream, those without a log and those that are missing due at once, and its plan
     /// executions whose last attempt failed. Returns how many runs.
     pub async fn retry(&self, upstream: &str) -> Result<u64> {
+        let now = self.core.catalog_now().await?.as_millis();
         self.core
             .transact(|transaction| async {
                 let mut transaction = transaction;
@@ -902,7 +923,7 @@ impl Collection {
                      WHERE upstream = $1 AND (state IN ('no_log', 'gone') OR state = 'due' AND problem IS NOT NULL)",
                 )
                 .bind(upstream)
-                .bind(self.core.now().as_millis())
+                .bind(now)
                 .execute(&mut *transaction)
                 .await?;
                 sqlx::query(
@@ -910,7 +931,7 @@ impl Collection {
                      WHERE upstream = $1 AND (metrics_due_at > $2 OR metrics_state = 'given_up')",
                 )
                 .bind(upstream)
-                .bind(self.core.now().as_millis())
+                .bind(now)
                 .execute(&mut *transaction)
                 .await?;
                 sqlx::query(
@@ -918,7 +939,7 @@ impl Collection {
                      WHERE upstream = $1 AND problem IS NOT NULL",
                 )
                 .bind(upstream)
-                .bind(self.core.now().as_millis())
+                .bind(now)
                 .execute(&mut *transaction)
                 .await?;
                 self.core.commit_change(transaction, Some(upstream)).await?;
@@ -1003,6 +1024,23 @@ impl Collection {
         Ok(())
     }
 
+    /// Adds failed requests for what runs are collected without, with the reason of the last one. Returns false if
+    /// they were not counted because the runs of the upstream were never listed.
+    pub async fn add_detail_failures(&self, upstream: &str, failures: u64, problem: &str) -> Result<bool> {
+        let done = sqlx::query(
+            "UPDATE collected_windows SET details_failed = details_failed + $2, details_failed_at = $3,
+                    details_problem = $4
+             WHERE upstream = $1",
+        )
+        .bind(upstream)
+        .bind(failures.saturating_as::<i64>())
+        .bind(self.core.catalog_now().await?.as_millis())
+        .bind(storable(problem))
+        .execute(self.core.catalog().write())
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Returns the upstreams whose runs were ever listed.
     pub async fn upstreams(&self) -> Result<Vec<String>> {
         let names = sqlx::query_scalar("SELECT upstream FROM collected_windows ORDER BY upstream");
@@ -1037,12 +1075,22 @@ impl Collection {
         .bind(upstream)
         .fetch_one(self.core.catalog().read())
         .await?;
+        let details: Option<(i64, Option<i64>, Option<String>)> = sqlx::query_as(
+            "SELECT details_failed, details_failed_at, details_problem FROM collected_windows WHERE upstream = $1",
+        )
+        .bind(upstream)
+        .fetch_optional(self.core.catalog().read())
+        .await?;
+        let (details_failed, details_failed_at, details_problem) = details.unwrap_or_default();
         let mut metrics = CollectionMetrics {
             upstream: upstream.to_owned(),
             listed_until: self.listed_until(upstream).await?.map(Timestamp::as_millis),
             components_waiting: components_waiting.saturating_as::<u64>(),
             components_failing: components_failing.saturating_as::<u64>(),
             components_problem,
+            details_failed: details_failed.saturating_as::<u64>(),
+            details_failed_at,
+            details_problem,
             plans: self.plan_metrics(upstream).await?,
             audit_logs: tenant_audit_logs::collection_of(&self.core, upstream).await?,
             no_log_reasons: self.log_absences(upstream).await?,
@@ -1139,6 +1187,18 @@ impl Collection {
             expected: expected.map(|expected| expected.saturating_as::<u64>()),
             again_at: (!is_final).then(|| Timestamp::clamped(due_at)),
         }))
+    }
+
+    /// Returns the upstream from which the log of a run, or the rest of it, is still to be collected.
+    pub async fn awaited_from(&self, run_id: RunId) -> Result<Option<String>> {
+        Ok(sqlx::query_scalar(
+            "SELECT upstream FROM collected_runs
+             WHERE upstream IN (SELECT upstream FROM collected_windows) AND run_id = $1 AND state IN ('going', 'due')
+             ORDER BY upstream LIMIT 1",
+        )
+        .bind(run_id.to_string())
+        .fetch_optional(self.core.catalog().read())
+        .await?)
     }
 
     /// Returns at most `limit` runs of an upstream whose last attempt failed, the longest waiting first.

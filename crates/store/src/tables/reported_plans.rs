@@ -178,12 +178,16 @@ impl Collection {
     pub async fn upsert_plans(&self, upstream: &str, plans: &[ListedPlan]) -> Result<u64> {
         let mut new = 0;
         for some in plans.chunks(limits::PLANS_STORED_TOGETHER) {
+            let mut due_times = Vec::with_capacity(some.len());
+            for plan in some {
+                due_times.push(self.core.catalog_time(plan.due_at).await?.as_millis());
+            }
             new += self
                 .core
                 .transact(|transaction| async {
                     let mut transaction = transaction;
                     let mut new = 0;
-                    for plan in some {
+                    for (plan, due_at) in some.iter().zip(&due_times) {
                         let known: Option<String> = sqlx::query_scalar(
                             "SELECT fingerprint FROM collected_plans WHERE upstream = $1 AND execution_id = $2",
                         )
@@ -209,7 +213,7 @@ impl Collection {
                         .bind(&plan.body)
                         .bind(storable(&plan.fingerprint))
                         .bind(plan.workspace_id.map(|id| id.to_string()))
-                        .bind(plan.due_at.as_millis())
+                        .bind(*due_at)
                         .execute(&mut *transaction)
                         .await?;
                     }
@@ -225,15 +229,15 @@ impl Collection {
     ///
     /// `Conflict`: the lease ended while it was taken, because this process was suspended.
     pub async fn claim_plan(&self, upstream: &str, until: Timestamp) -> Result<Option<ClaimedPlan>> {
-        let (lease_now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
+        let (now, until) = (self.core.catalog_now().await?, self.core.catalog_time(until).await?);
         let mut claiming = Sql::new("UPDATE collected_plans SET claim = ");
         claiming.push_bind(self.core.random().uuid().to_string());
         claiming.push(", claimed_until = ").push_bind(until.as_millis());
         claiming.push(" WHERE upstream = ").push_bind(upstream.to_owned());
         claiming.push(" AND execution_id = (SELECT execution_id FROM collected_plans WHERE upstream = ");
         claiming.push_bind(upstream.to_owned());
-        claiming.push(" AND due_at <= ").push_bind(self.core.now().as_millis());
-        claiming.push(" AND claimed_until < ").push_bind(lease_now.as_millis());
+        claiming.push(" AND due_at <= ").push_bind(now.as_millis());
+        claiming.push(" AND claimed_until < ").push_bind(now.as_millis());
         claiming.push(" ORDER BY due_at LIMIT 1").push(self.core.catalog().skip_locked());
         claiming.push(") RETURNING execution_id, claim, body, fingerprint, workspace_id, attempts");
         let claimed = claiming.build_query_as().fetch_optional(self.core.catalog().write()).await?;
@@ -268,7 +272,7 @@ impl Collection {
         state: PlanState,
     ) -> Result<()> {
         let (word, again_at) = match state {
-            PlanState::Running(again_at) => ("going", Some(again_at.as_millis())),
+            PlanState::Running(again_at) => ("going", Some(self.core.catalog_time(again_at).await?.as_millis())),
             PlanState::Landed => ("landed", None),
             PlanState::Missing => ("gone", None),
         };
@@ -331,6 +335,10 @@ impl Collection {
         retry_at: Option<Timestamp>,
         attempts: i64,
     ) -> Result<()> {
+        let retry_at = match retry_at {
+            Some(retry_at) => Some(self.core.catalog_time(retry_at).await?),
+            None => None,
+        };
         sqlx::query(
             "UPDATE collected_plans SET attempts = attempts + $6, problem = $4, due_at = $5, claimed_until = 0,
                     state = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN 'given_up' ELSE state END

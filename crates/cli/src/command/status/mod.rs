@@ -107,6 +107,14 @@ pub(crate) async fn run(args: StatusArgs) -> Outcome {
             let problem = problem.unwrap_or_default();
             result_line(format!("{upstream}: component metrics of {runs} are still to be fetched{problem}"))?;
         }
+        if let Some(problem) = &figures.details_problem {
+            let requests = counted(figures.details_failed, "request");
+            let last = duration((now.as_millis() - figures.details_failed_at.unwrap_or_default()).max(0));
+            let problem = Stream::Result.shown(problem);
+            result_line(format!(
+                "{upstream}: {requests} for details of tasks and runs failed, the last one {last} ago: {problem}"
+            ))?;
+        }
         let plans = &figures.plans;
         if plans.known > 0 || plans.problem.is_some() {
             let problem = plans.problem.as_deref().map(|problem| format!(": {}", Stream::Result.shown(problem)));
