@@ -32,6 +32,12 @@ const NAME_BYTES_MAX: usize = 40;
 /// Times that one punctuation mark is repeated in a shape: rulers of any length are alike.
 const REPEATS_MAX: usize = 3;
 
+/// Fewest asterisks that stand for a number that is not known.
+const UNKNOWN_BYTES_MIN: usize = 3;
+
+/// Most bytes that are searched for the first number of a list after such asterisks.
+const UNKNOWN_AHEAD_MAX: usize = 32;
+
 /// Minimum length of a bar of progress in bytes.
 const BAR_BYTES_MIN: usize = 10;
 
@@ -522,6 +528,9 @@ impl Masker<'_> {
                 return self.mask_to(mask, number_end);
             }
         }
+        if byte == b'*' && self.is_unknown_number(end) {
+            return self.mask_to(Mask::Number, end);
+        }
         if matches!(byte, b'#' | b'=')
             && let Some(bar_end) = self.bar_end(end)
         {
@@ -531,6 +540,19 @@ impl Masker<'_> {
         }
         self.copy_to(end.min(self.at + REPEATS_MAX));
         self.at = end;
+    }
+
+    /// True if the asterisks up to `end` are an element of a list of numbers: `( 3552 **** 3515 )`.
+    fn is_unknown_number(&self, end: usize) -> bool {
+        let rest = &self.bytes[end..];
+        let next = rest.iter().copied().take(UNKNOWN_AHEAD_MAX).find(|byte| !is_blank(*byte));
+        let first = rest.iter().copied().take(UNKNOWN_AHEAD_MAX).find(|byte| !is_blank(*byte) && *byte != b'*');
+        let goes_on = matches!(next, None | Some(b'0'..=b'9' | b'*' | b')' | b']'));
+        let follows_number = self.shape.ends_with("\u{1} ");
+        let begins = self.shape.ends_with(['(', '[', ' ']) && self.shape.trim_end_matches(' ').ends_with(['(', '[']);
+        end >= self.at + UNKNOWN_BYTES_MIN
+            && rest.first().is_none_or(|byte| is_blank(*byte))
+            && (follows_number && goes_on || begins && first.is_some_and(|byte| byte.is_ascii_digit()))
     }
 
     /// Where a bar of progress ends that starts here and whose full part ends at `full_end`: `####....`, `===>---`.
@@ -1280,6 +1302,15 @@ mod tests {
         check("token x7Kd93Qa, facade", "token <id>, facade");
         check("key PSUDNEVH8Y, DKHCY1NUSZ of ORDERS2026", "key <id> of ORDERS<number>");
         check(&"x".repeat(WORD_BYTES_MAX + 1), "<id>");
+    }
+
+    #[test]
+    fn asterisks_in_a_list_of_numbers_are_a_number_that_is_not_known() {
+        check("Fan speeds ( 3552 **** 3515 )", "Fan speeds ( <number> )");
+        check("Fan speeds ( **** **** 3515 **** )", "Fan speeds ( <number> )");
+        check("Fan speeds ( **** **** )", "Fan speeds ( *** *** )");
+        check("**** 12 rows ****", "*** <number> rows ***");
+        check("read 12 *** Failure 7", "read <number> *** Failure <number>");
     }
 
     #[test]

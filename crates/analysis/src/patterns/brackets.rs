@@ -6,13 +6,13 @@ use std::ops::Range;
 const DEPTH_MAX: usize = 6;
 const OPEN_MAX: usize = 32;
 
-/// Where something may be put into the empty brackets of a list: `[]`, `{}`, `List()`, `of a ()`, not those of a call,
-/// `run()`.
+/// Where something may be put into the empty brackets of a list: `[]`, `{}`, `List()`, not those of a call, `run()`, or of a
+/// remark that is absent, `from 10.0.0.7 ()`.
 pub(super) fn empty_lists_of(shape: &str) -> Vec<usize> {
     let is_list = |open: usize| match shape.as_bytes()[open] {
         b'(' => {
             let word = shape[..open].rsplit(|c: char| !c.is_ascii_alphabetic()).next();
-            word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_uppercase())) || shape[..open].ends_with(' ')
+            word.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
         }
         _ => true,
     };

@@ -688,11 +688,24 @@ mod tests {
         assert_eq!(templates(lines), ["execution of the flow [<*>] has an owner"]);
         let lines = ["ada", "bob"].map(|host| format!("the connection from {host}9 () was accepted"));
         let hosts = ["a7", "b8"].map(|host| format!("the connection from {host} (db{host}) was accepted"));
-        assert_eq!(templates(lines.into_iter().chain(hosts)), ["the connection from <*> (<*>) was accepted"]);
+        assert_eq!(
+            templates(lines.into_iter().chain(hosts)),
+            ["the connection from <*> () was accepted", "the connection from <*> (<*>) was accepted"],
+            "a remark that is absent is no list"
+        );
         let lines = ["host=[local] port=7", "host=10.0.0.1 port=9", "host=[] port=8"].map(str::to_owned);
         assert_eq!(templates(lines), ["host=<*> port=<number>"]);
         let lines = ["connected to db:5432 in time", "connected to 10.0.0.7:5432 in time"].map(str::to_owned);
         assert_eq!(templates(lines), ["connected to <*> in time"]);
+    }
+
+    #[test]
+    fn what_is_assigned_is_one_value_whatever_its_form() {
+        let lines = ["intent=null, flags=7", "intent=Intent { act=run cmp=a.b/.C (has extras) }, flags=8"];
+        assert_eq!(templates(lines.map(str::to_owned)), ["intent=<*>, flags=<number>"]);
+        let lines = ["gone: key=0|com.acme.mail|40|null|7", "gone: key=1|com.acme.news|3|tag|8"];
+        assert_eq!(templates(lines.map(str::to_owned)), ["gone: key=<*>"]);
+        assert_eq!(templates(["a=1|b=2|c".to_owned()]), ["a=<number>|b=<number>|c"]);
     }
 
     #[test]

@@ -417,6 +417,23 @@ fn join_objects(line: &str, tokens: &mut Vec<Token>) {
         {
             extend_to(tokens, at, end);
         }
+        // `intent=Intent { act=run }`
+        if assigned
+            && line[place.end..].starts_with(" {")
+            && line[place.start..].starts_with(|c: char| c.is_ascii_uppercase())
+            && let Some(end) = closing_end(line, place.end + 1)
+        {
+            extend_to(tokens, at, end);
+        }
+        // `key=0|com.acme.mail|40|null`
+        while let Some(next) = tokens.get(at + 1).map(|next| next.place.clone()) {
+            let end = tokens[at].place.end;
+            let is_part = line[end..].starts_with('|') && next.start == end + 1 && !line[next.end..].starts_with('=');
+            if !assigned || !is_part {
+                break;
+            }
+            extend_to(tokens, at, next.end);
+        }
         at += 1;
     }
 }
