@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use runlog_model::{LogZone, RunId, RunStatus, TaskId, Timestamp, WorkspaceId};
 use runlog_store::Result;
+use runlog_store::problems::Problems;
 use runlog_store::summaries::{RecentRun, Summaries};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,7 +47,7 @@ pub enum Reason {
         runs_in_a_row: u64,
         /// When the first of those runs was triggered.
         since: Timestamp,
-        /// The error message of the last failure.
+        /// The headline of the last failure or, if there is none, the error message of the engine.
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
@@ -85,7 +86,7 @@ pub enum Reason {
         /// Number of kinds.
         #[serde(alias = "problems")]
         error_groups: u64,
-        /// The title of the most severe one.
+        /// The title of the most severe one; of several, the one that is most specific about its cause.
         title: String,
         /// The run that contains it.
         run_id: RunId,
@@ -115,6 +116,27 @@ pub fn is_bad(status: RunStatus) -> bool {
 /// whether it is late only from more of them: see [`late_tasks`].
 pub fn reasons_of(runs: &[RecentRun], now: Timestamp) -> Vec<Reason> {
     [failing(runs), slow(runs, now), flaky(runs)].into_iter().flatten().collect()
+}
+
+/// Puts the headlines of failures in the place of the engine's messages, which mostly say only that a run failed.
+pub(super) async fn name_causes<'a>(
+    problems: &Problems,
+    workspace: WorkspaceId,
+    reasons: impl Iterator<Item = &'a mut Reason>,
+) -> Result<()> {
+    let failing = |reason: &'a mut Reason| match reason {
+        Reason::Failing { run_id, error, .. } => Some((*run_id, error)),
+        Reason::Slow { .. } | Reason::Late { .. } | Reason::Flaky { .. } | Reason::NewErrors { .. } => None,
+    };
+    let failing: Vec<(RunId, &mut Option<String>)> = reasons.filter_map(failing).collect();
+    let ids: Vec<RunId> = failing.iter().map(|(run_id, _)| *run_id).collect();
+    let mut headlines = problems.headlines_of_runs(&ids, Some(&[workspace])).await?;
+    for (run_id, error) in failing {
+        if let Some(headline) = headlines.remove(&run_id) {
+            *error = Some(headline);
+        }
+    }
+    Ok(())
 }
 
 /// The tasks of a workspace that are late, by the clock of UTC. `runs` are the latest runs of each task, task by task and

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::components::{TaskComponent, components_of_task};
 use super::load::{ReportSources, RunPoint, duration_of};
-use super::reasons::{RECENT_RUNS_MAX, Reason, flips_of, is_bad, is_good, late, reasons_of};
+use super::reasons::{RECENT_RUNS_MAX, Reason, flips_of, is_bad, is_good, late, name_causes, reasons_of};
 
 /// Maximum number of runs in a report on a task, the newest. Unit: runs.
 const RUNS_MAX: u64 = 1_000;
@@ -163,6 +163,7 @@ pub async fn task_report(
         (runs.iter().filter(|run| is_good(run.status)).count(), runs.iter().filter(|run| is_bad(run.status)).count());
     let mut reasons = reasons_of(&runs[..runs.len().min(RECENT_RUNS_MAX as usize)], now);
     reasons.extend(late(summaries, &runs, now).await?);
+    name_causes(sources.problems, task.workspace.id, reasons.iter_mut()).await?;
     Ok(TaskReport {
         task_id: task.id,
         task_name: task.name.clone(),

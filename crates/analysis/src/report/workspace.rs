@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::load::{ReportSources, RunPoint};
-use super::reasons::{RECENT_RUNS_MAX, Reason, late_tasks, reasons_of};
+use super::reasons::{RECENT_RUNS_MAX, Reason, late_tasks, name_causes, reasons_of};
 use super::task::Outcome;
+use crate::headline::read;
 
 /// Maximum number of runs in a report on a workspace. Unit: runs.
 const RUNS_MAX: u64 = 60_000;
@@ -126,6 +127,7 @@ pub async fn workspace_report(
             }),
         }
     }
+    name_causes(sources.problems, workspace.id, looks.iter_mut().flat_map(|look| &mut look.reasons)).await?;
     looks
         .sort_by_cached_key(|look| (std::cmp::Reverse(weight(look)), look.task_name.clone(), look.task_id.to_string()));
     let listed = new.into_iter().take(NEW_ERROR_GROUPS_MAX);
@@ -169,7 +171,7 @@ async fn names_of_tasks(workspaces: &Workspaces, workspace: WorkspaceId) -> Resu
 fn new_errors_of(task: TaskId, new: &[ErrorGroup]) -> Option<Reason> {
     // A stack trace and the message that contains it are the same error: only messages are counted.
     let of_task = || new.iter().filter(|it| it.task_id == task && it.kind == ErrorGroupKind::Pattern);
-    let worst = of_task().max_by_key(|it| (it.severity, it.records))?;
+    let worst = of_task().max_by_key(|it| (it.severity, read(&it.title).weight, it.records))?;
     Some(Reason::NewErrors {
         error_groups: of_task().count() as u64,
         title: worst.title.clone(),

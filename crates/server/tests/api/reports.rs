@@ -133,12 +133,15 @@ async fn reports_of_tasks_and_workspaces_name_what_needs_attention() {
     assert_eq!((&report["successRate"], &report["flips"]), (&json!(0.8), &json!(3)));
     assert_eq!(report["durations"]["runs"], 8);
     assert_eq!(report["reasons"][0]["kind"], "failing");
+    let cause = "java.sql.SQLException: no table orders_7";
+    assert_eq!(report["reasons"][0]["error"], cause, "the engine says only that it broke");
     let groups = report["errorGroups"].as_array().unwrap();
     assert_eq!(groups.len(), 0, "the logs are of 1970, before the days that are looked at");
 
     let report = stage.get(&format!("/runlog/v1/workspaces/{workspace}/report")).await.json();
     assert_eq!((report["looks"].as_array().unwrap().len(), &report["tasksFine"]), (1, &json!(0)));
     assert_eq!(report["looks"][0]["taskName"], "nightly");
+    assert_eq!(report["looks"][0]["reasons"][0]["error"], cause);
     let nobody = stage.user("nobody", &[]).await;
     let path = format!("/runlog/v1/workspaces/{workspace}/report");
     let refused = stage.send(Method::GET, &path, Ask::with(&[]).by(&nobody)).await;
