@@ -1,9 +1,10 @@
 //! How many headlines of failing runs are right; for `bench/causes`.
 //!
 //! ```text
-//! headlines labelled [--show]     fixtures/failures: precision by family; --show: what is wrong, of the half for
-//!                                 development
-//! headlines generated FOLDER      runs and truth.ndjson of bench/logs/generate.py
+//! headlines labelled [--show]        fixtures/failures: precision by family; --show: what is wrong, of the half for
+//!                                    development
+//! headlines labelled --all FOLDER    the same of other labelled runs, with all that is wrong
+//! headlines generated FOLDER         runs and truth.ndjson of bench/logs/generate.py
 //! ```
 
 #![allow(clippy::expect_used, reason = "it stops at what it cannot read")]
@@ -15,6 +16,7 @@ mod labelled;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use labelled::Case;
 use runlog_analysis::RunSummary;
 use runlog_model::Record;
 use serde_json::Value;
@@ -22,11 +24,12 @@ use serde_json::Value;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["labelled"] => of_labelled(false),
-        ["labelled", "--show"] => of_labelled(true),
+        ["labelled"] => of_labelled(labelled::cases(), |_| false),
+        ["labelled", "--show"] => of_labelled(labelled::cases(), |case| case.is_for_development),
+        ["labelled", "--all", folder] => of_labelled(labelled::cases_in(Path::new(folder)), |_| true),
         ["generated", folder] => of_generated(Path::new(folder)),
         _ => {
-            eprintln!("usage: headlines labelled [--show] | generated FOLDER");
+            eprintln!("usage: headlines labelled [--show | --all FOLDER] | generated FOLDER");
             std::process::exit(2);
         }
     }
@@ -50,15 +53,15 @@ impl Count {
     }
 }
 
-fn of_labelled(show: bool) {
+fn of_labelled(cases: Vec<Case>, is_shown: impl Fn(&Case) -> bool) {
     let (mut families, mut total) = (BTreeMap::<String, [Count; 2]>::new(), [Count::default(); 2]);
-    for case in labelled::cases() {
+    for case in cases {
         let headline = case.headline();
         let is_right = case.is_right(&headline);
         let half = usize::from(!case.is_for_development);
         families.entry(case.family.clone()).or_default()[half].add(is_right);
         total[half].add(is_right);
-        if show && !is_right && case.is_for_development {
+        if !is_right && is_shown(&case) {
             println!("{}: {}\n  found {headline}\n  right {}", case.family, case.name, case.right());
         }
     }

@@ -50,8 +50,16 @@ pub(super) fn within(line: &str) -> Option<Named<'_>> {
     })
 }
 
-/// ` (0x80131904)`, ` (11001)`: the number of an error of .NET.
+/// ` (0x80131904)`, ` (11001)`: the number of an error of .NET. `(java.io.IOException)`: the class of an error of another
+/// process, as Hadoop writes it.
 fn detail(rest: &str) -> (&str, &str) {
+    let remote = rest.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+    if let Some((class, after)) = remote
+        && class.chars().all(is_of_class)
+        && is_exception(class)
+    {
+        return rest.split_at(rest.len() - after.len());
+    }
     let number = rest.strip_prefix(" (").and_then(|inner| inner.split_once(')')).filter(|(number, _)| {
         let number = number.strip_prefix("0x").unwrap_or(number);
         !number.is_empty() && number.len() <= 12 && number.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
@@ -97,6 +105,7 @@ mod tests {
         check(at_start("a.b.SqlException (0x80131904): no"), "a.b.SqlException", "no");
         check(at_start(": org.x.SparkException: aborted"), "org.x.SparkException", "aborted");
         check(at_start("KeyError: 'a'"), "KeyError", "'a'");
+        check(at_start("a.RemoteException(java.io.IOException): no node"), "a.RemoteException", "no node");
         for line in ["Error: no", "an Exception: no", "java.io.IOException was thrown", "Timeout: 3", ""] {
             assert_eq!(at_start(line), None, "{line}");
         }

@@ -4,7 +4,7 @@
 //! caused by. The root is the headline, unless it says less than what is around it.
 
 use super::exception::{Named, at_start, within};
-use super::weight::{LineWeight, Weight, is_only_status, weigh};
+use super::weight::{LineWeight, Weight, is_cover, is_only_status, weigh};
 use crate::stack_trace::Frame;
 
 /// Maximum number of lines of a message that are considered.
@@ -18,6 +18,9 @@ const TEXT_LINES_MAX: usize = 12;
 
 /// Most lines that continue one.
 const LEADS_MAX: usize = 4;
+
+/// Fewest words of a sentence.
+const SENTENCE_WORDS_MIN: usize = 4;
 
 /// Most characters of a headline.
 const CHARS_MAX: usize = 400;
@@ -288,8 +291,8 @@ fn step_of_exception(named: Named<'_>, more: &[&str]) -> Step {
 /// The line that says most; the first of those that say the same.
 fn best_line(lines: &[&str]) -> Step {
     let mut best = Step::empty();
-    for (place, line) in lines.iter().enumerate() {
-        let line = without_wrappers(line);
+    for (place, whole) in lines.iter().enumerate() {
+        let line = without_wrappers(whole);
         let mut step = match within(line).or_else(|| at_start(line)) {
             Some(named) => step_of_exception(named, &[]),
             None => Step::of(line, weigh(line)),
@@ -297,6 +300,10 @@ fn best_line(lines: &[&str]) -> Step {
         if step.weight > Weight::Wrapper && is_lead(line) {
             let joined = with_what_follows(line, &lines[place + 1..]);
             step = Step::of(&joined, weigh(&joined));
+        }
+        // The author of the job chose these words.
+        if step.weight == Weight::Plain && message_of_row(whole).is_some() {
+            (step.weight, step.is_strong) = (Weight::Telling, true);
         }
         if step.weight > best.weight {
             best = step;
@@ -311,7 +318,7 @@ fn with_what_follows(line: &str, next: &[&str]) -> String {
     for next in next.iter().filter(|next| weigh(next).weight > Weight::Empty).take(LEADS_MAX) {
         let goes_on = is_place(next);
         // Another beginning says it without this one.
-        if is_lead(next) && !goes_on {
+        if is_lead(next) && !goes_on && !is_open(line) {
             break;
         }
         joined.push(' ');
@@ -338,13 +345,20 @@ pub(super) fn is_lead(line: &str) -> bool {
         || line.contains(" Error in model ")
         || is_title
         || is_place(line)
+        || is_open(line)
+}
+
+/// `[ApiFault  exceptionCode='INVALID_LOGIN'`: the message is a field in the next line.
+fn is_open(line: &str) -> bool {
+    let count = |bracket: u8| line.bytes().filter(|byte| *byte == bracket).count();
+    line.starts_with('[') && line.contains('=') && count(b'[') > count(b']')
 }
 
 /// The line without what stands before the point: times, levels, components, and what only says that it failed.
 fn without_wrappers(line: &str) -> &str {
     let line = line.trim().trim_start_matches(['│', '╷', ' ']);
     let mut line = without_component(without_prefix_of_logger(line));
-    line = innermost_property(line).unwrap_or(line);
+    line = innermost_property(line).or_else(|| message_of_row(line)).unwrap_or(line);
     if line.starts_with("Batch entry ")
         && let Some((_, rest)) = line.split_once(" was aborted: ")
     {
@@ -352,8 +366,14 @@ fn without_wrappers(line: &str) -> &str {
     }
     while let Some((before, rest)) = line.split_once(": ") {
         let is_wrapper = before.contains(' ') && weigh(before).weight == Weight::Wrapper && at_start(line).is_none();
-        let is_label = rest.trim_start().to_ascii_lowercase().starts_with("reason");
-        if !is_wrapper || is_label || weigh(rest).weight < Weight::Aftermath || weigh(rest).weight == Weight::Plain {
+        let is_label = rest.trim_start().to_ascii_lowercase().starts_with("reason") || before.ends_with(" code");
+        let says_something = match weigh(rest).weight {
+            Weight::Empty | Weight::Wrapper => false,
+            // What is not known may be a part of the wrapper, unless it is a sentence behind one that only covers it.
+            Weight::Plain => is_cover(before) && rest.split_whitespace().count() >= SENTENCE_WORDS_MIN,
+            Weight::Aftermath | Weight::Bare | Weight::Telling => true,
+        };
+        if !is_wrapper || is_label || !says_something {
             break;
         }
         line = rest.trim_start();
@@ -366,6 +386,14 @@ fn innermost_property(line: &str) -> Option<&str> {
     let starts = line.rmatch_indices(",Message=").map(|(start, label)| start + label.len());
     let mut messages = starts.filter_map(|start| line[start..].split_once(",Source=").map(|(message, _)| message));
     messages.find(|message| weigh(message).weight == Weight::Telling)
+}
+
+/// The message of `…|5|tDie|tDie_1|no orders|4`: a row of tLogCatcher, with the exit code behind it.
+fn message_of_row(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("|tDie|tDie_")?;
+    let (message, code) = rest.split_once('|')?.1.rsplit_once('|')?;
+    let is_row = !message.trim().is_empty() && code.trim().bytes().all(|byte| byte.is_ascii_digit());
+    is_row.then_some(message)
 }
 
 /// `tDBInput_1 - …` without its component.
@@ -398,6 +426,7 @@ pub(super) fn without_prefix_of_logger(line: &str) -> &str {
         let inner = word.trim_matches(['[', ']', '(', ')', ':', ',', '{', '}']);
         let is_time =
             inner.starts_with(|c: char| c.is_ascii_digit()) && inner.contains([':', '-', '/']) && inner.len() >= 8;
+        let is_time = is_time && !inner.contains('\t');
         let is_level = LEVELS.contains(&inner.to_ascii_uppercase().as_str());
         let is_bracketed = word.starts_with(['[', '(', '{']) && word.ends_with([']', ')', '}', ':']);
         let is_logger = has_level
@@ -590,6 +619,33 @@ mod tests {
         check(
             "A.CanceledException: the Timeout of 100 seconds elapsed\n ---> A.IOException: Unable to read it: Operation canceled.",
             "A.CanceledException: the Timeout of 100 seconds elapsed",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn the_fields_of_a_fault_may_be_lines_of_their_own() {
+        check(
+            "[ApiFault  exceptionCode='INVALID_SESSION_ID'\n exceptionMessage='Session not found'\n details='0'\n]",
+            "[ApiFault exceptionCode='INVALID_SESSION_ID' exceptionMessage='Session not found'",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn a_sentence_behind_what_only_covers_it_is_the_headline() {
+        check(
+            "a.SparkException: Job aborted due to stage failure: Total size of results is bigger than 1 GB",
+            "a.SparkException: Total size of results is bigger than 1 GB",
+            Weight::Telling,
+        );
+    }
+
+    #[test]
+    fn a_row_of_tdie_is_its_message() {
+        check(
+            "2026-11-28 02:00:09|x1|x1|x1|ACME|close|Default|5|tDie|tDie_1|period 2026-10 is still open|4",
+            "period 2026-10 is still open",
             Weight::Telling,
         );
     }

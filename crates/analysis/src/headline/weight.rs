@@ -60,14 +60,20 @@ const COVERS: &[&str] = &[
     // Codes of Oracle that only lead to the next line.
     "ora-00604",
     "ora-02063",
+    "ora-02354",
     "ora-04088",
     "ora-06512",
     "ora-12012",
     "ora-12801",
     "ora-29400",
     "ora-29913",
+    "ora-31693",
+    "ora-39083",
+    "ora-39126",
     "error at line ",
     "sqlstate = ",
+    // What servers of builds print about their own steps.
+    "[pipeline] ",
 ];
 
 const AFTERMATH: &[&str] = &[
@@ -111,10 +117,18 @@ const AFTERMATH: &[&str] = &[
     "skipping",
     "continuing",
     "falling back",
+    "using default",
+    "using the default",
+    "using builtin",
+    "using built-in",
+    "defaulting to",
     "non-fatal",
     "operation canceled",
     "operation cancelled",
     "either a thread exit or an application request",
+    "fork: retry: ",
+    // A shell goes on with the limit that it has.
+    "cannot modify limit",
 ];
 
 /// Aftermath, if the line says nothing else.
@@ -181,6 +195,7 @@ const WRAPPERS: &[&str] = &[
     "lost task ",
     "copy in failed",
     "unexpected error",
+    "errors occurred",
     "an error occurred",
     "error occurred",
     "something went wrong",
@@ -277,6 +292,8 @@ const TELLING: &[&str] = &[
     "cannot be parsed",
     "cannot be cast",
     "could not convert",
+    "be converted",
+    "conversion failed",
     "cannot convert",
     "invalid",
     "not valid",
@@ -337,6 +354,12 @@ const TELLING: &[&str] = &[
     "could not read",
     "could not write",
     "unable to open",
+    "unable to access",
+    "unable to create",
+    "unable to find",
+    "unable to load",
+    "unable to locate",
+    "unable to obtain",
     "unable to read",
     "unable to write",
     "unable to extend",
@@ -528,8 +551,7 @@ const STRONG: &[&str] = &[
     "commande introuvable",
     "acceso denegado",
     "permiso denegado",
-    "no existe el archivo",
-    "no existe el fichero",
+    "no existe",
     "no se encuentra",
     "no se encontró",
     "no se puede encontrar",
@@ -552,6 +574,36 @@ const STRONG: &[&str] = &[
     "tempo limite",
     "senha inválida",
     "comando não encontrado",
+    "não existe",
+    "accesso negato",
+    "permesso negato",
+    "autorizzazione negata",
+    "non esiste",
+    "non trovato",
+    "impossibile trovare",
+    "spazio esaurito",
+    "connessione rifiutata",
+    "toegang geweigerd",
+    "toestemming geweigerd",
+    "bestaat niet",
+    "niet gevonden",
+    "verbinding geweigerd",
+    "odmowa dostępu",
+    "brak dostępu",
+    "nie istnieje",
+    "nie znaleziono",
+    "odmowa połączenia",
+    "existiert nicht",
+    "nicht vorhanden",
+    "n'existe pas",
+    "inexistant",
+    "見つかりません",
+    "存在しません",
+    "拒否されました",
+    "不存在",
+    "找不到",
+    "拒绝访问",
+    "权限不够",
     "no such host",
     "nodename nor servname",
     "no address associated with hostname",
@@ -569,6 +621,16 @@ const STRONG: &[&str] = &[
     "exceeded maximum execution",
     "exceeded its time limit",
     "exceeded the time limit",
+    "longer than specified deadline",
+    "deadlineexceeded",
+    "nodes are available: ",
+    "panicked at ",
+    "parameter not set",
+    "parameter null or not set",
+    "bad crc",
+    "bad zipfile offset",
+    "bad magic number",
+    "|tdie|tdie_",
     "cancelled due to time limit",
     "canceled due to time limit",
 ];
@@ -594,6 +656,12 @@ const HINTS: &[&str] = &[
     "échec",
     "fehler",
     "erreur",
+    "erro:",
+    "errore",
+    "fout:",
+    "błąd",
+    "エラー",
+    "错误",
     "succeeded",
     "recovered",
     "reconnected",
@@ -672,6 +740,9 @@ const ENDED: &[&str] = &[
     "stops",
 ];
 
+/// Most words of a label such as `PHP Fatal error`.
+const LABEL_WORDS_MAX: usize = 3;
+
 /// Most words of a line that says only how something ended.
 const OUTCOME_WORDS_MAX: usize = 8;
 
@@ -723,11 +794,15 @@ pub(super) fn weigh(line: &str) -> LineWeight {
     match without_label(line) {
         Some(rest) => {
             let weighed = weigh_plain(rest);
-            // What a program calls an error tells something, unless it tells that something failed.
-            let is_label_enough = weighed.weight >= Weight::Plain;
-            match is_label_enough {
-                true => LineWeight { weight: Weight::Telling, is_strong: true },
-                false => weighed,
+            let has_words = !is_of_numbers(rest);
+            // What a program calls an error tells something, unless it tells that something failed, or is a number or time.
+            match weighed.weight {
+                Weight::Plain if !has_words && rest.contains([':', '-', '/']) => {
+                    LineWeight { weight: Weight::Wrapper, is_strong: false }
+                }
+                Weight::Plain if !has_words => weighed,
+                weight if weight >= Weight::Plain => LineWeight { weight: Weight::Telling, is_strong: true },
+                _ => weighed,
             }
         }
         None => weigh_plain(line),
@@ -736,11 +811,33 @@ pub(super) fn weigh(line: &str) -> LineWeight {
 
 /// `Error: …`, `ORA-20001: …` without what only labels it.
 fn without_label(line: &str) -> Option<&str> {
-    const LABELS: [&str; 7] = ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = ", "Fatal error: "];
+    const LABELS: [&str; 8] =
+        ["Error: ", "error: ", "ERROR: ", "FATAL: ", "fatal: ", "Error = ", "Fatal error: ", "Description: "];
     let line = without_program(line.trim_start_matches(['│', '|', ' ']));
     // The numbers from which applications choose.
     let of_application = line.strip_prefix("ORA-20").and_then(|rest| rest.split_once(": ")).map(|(_, rest)| rest);
-    LABELS.iter().find_map(|label| line.strip_prefix(label)).or(of_application).map(str::trim_start)
+    let labelled = LABELS.iter().find_map(|label| line.strip_prefix(label)).or(of_application);
+    labelled.or_else(|| without_long_label(line)).map(str::trim_start)
+}
+
+/// `rsync error: …`, `PHP Fatal error:  …`, `error (at a.json:1): …` without what only labels it. What follows such a label
+/// is a sentence.
+fn without_long_label(line: &str) -> Option<&str> {
+    let (label, rest) = line.split_once(": ")?;
+    let label = label.to_ascii_lowercase();
+    let is_label = label.ends_with(" error") && label.split(' ').count() <= LABEL_WORDS_MAX
+        || label.starts_with("error (") && label.ends_with(')');
+    (is_label && words_of(rest).nth(1).is_some()).then_some(rest)
+}
+
+/// `0.0123`, `2026-11-28 02:00:04.33`, `11/28/2026 2:00:04 AM`: numbers, and what is between them.
+fn is_of_numbers(text: &str) -> bool {
+    !text.contains(|c: char| c.is_alphabetic() && !"TZAPM".contains(c))
+}
+
+/// True of what only covers the cause that it names: `Job aborted due to stage failure`.
+pub(super) fn is_cover(text: &str) -> bool {
+    kinds_in(text)[Kind::Cover as usize]
 }
 
 /// `mysqlimport: Error: 1406, …` without the name of the program.
@@ -961,6 +1058,29 @@ mod tests {
         );
         check(Weight::Telling, &["Error: no module for it", "│ Error: creating a bucket", "ORA-20001: no price"]);
         check(Weight::Wrapper, &["ORA-20001: load of STOCK failed"]);
+        check(
+            Weight::Telling,
+            &[
+                "jq: error (at response.json:1): it holds a number",
+                "rsync error: some files vanished",
+                "PHP Fatal error:  the price is no number in /opt/feed.php on line 88",
+            ],
+        );
+        check(Weight::Wrapper, &["Error: 2026-11-28 02:00:04.33", "ERROR: 11/28/2026 2:00 AM"]);
+        check(Weight::Plain, &["Mean squared error: 0.0123", "Error: 1205"]);
+    }
+
+    #[test]
+    fn what_a_shell_or_a_server_of_builds_does_without_is_no_cause() {
+        check(
+            Weight::Aftermath,
+            &[
+                "./run.sh: line 3: ulimit: open files: cannot modify limit: Operation not permitted",
+                "/opt/run.sh: fork: retry: Resource temporarily unavailable",
+            ],
+        );
+        check(Weight::Telling, &["/opt/run.sh: fork: Resource temporarily unavailable"]);
+        check(Weight::Wrapper, &["[Pipeline] End of Pipeline", "[Pipeline] sh"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The choice is made when a report is created, because it depends on the last successful runs: what they logged as well is
 //! not the cause. Among the others the text that says most is the headline, and among equals the first, unless the run
-//! went on for long after it.
+//! went on for long after it. What says only that something failed gives way to the last line of the log that says more.
 
 use std::collections::HashSet;
 
@@ -23,6 +23,14 @@ const WENT_ON_RECORDS_FATAL: u64 = 3;
 
 /// Other texts that say equally much, between an error and such an end, after which the end is more likely the cause.
 const WENT_ON_TEXTS_FATAL: usize = 8;
+
+/// Words with which a line denies something, beside a word that is typical of failures. Settings, such as `timeout is 3 s`,
+/// have none of them.
+const DENIALS: [&str; 24] = [
+    "not", "no", "never", "cannot", "can't", "couldn't", "doesn't", "unable", "without", "failed", "denied", "refused",
+    "rejected", "missing", "lost", "differs", "differ", "mismatch", "exceeded", "exceeds", "expired", "invalid",
+    "stopping", "aborting",
+];
 
 /// The cause of a failure, as far as it is known: the headline of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -101,9 +109,14 @@ pub(crate) fn headline_of(log: Logged<'_>, good: &[Logged<'_>], engine: Option<&
             is_known: None,
         });
     }
+    let telling = chosen.filter(|it| !it.is_wrapper());
+    let last_line = || match chosen {
+        Some(wrapper) => line_before(wrapper, &new, log, good),
+        None => last_line_of(&new, log, good),
+    };
     // If the log has nothing that the last successful runs have not, that is told nevertheless.
     let known = || pick(suspects.iter().filter(|it| it.is_error()));
-    let suspect = chosen.or_else(|| last_line_of(&new, log, good)).or_else(known)?;
+    let suspect = telling.or_else(last_line).or(chosen).or_else(known)?;
     Some(Headline {
         text: suspect.text.clone(),
         id: StableId::of(&Cause::of(&suspect.text).key),
@@ -157,6 +170,28 @@ fn last_line_of<'a>(new: &[&'a Suspect], log: Logged<'_>, good: &[Logged<'_>]) -
     lines.find(|it| new_kinds.contains(&masked_first_line(&it.text)))
 }
 
+/// What stands for a wrapper: the last line before it that is new or, if there is no successful run to compare with, one
+/// shortly before it.
+fn line_before<'a>(
+    wrapper: &Suspect,
+    new: &[&'a Suspect],
+    log: Logged<'_>,
+    good: &[Logged<'_>],
+) -> Option<&'a Suspect> {
+    let before: Vec<&Suspect> = new.iter().copied().filter(|it| it.position < wrapper.position).collect();
+    let went_on = |it: &Suspect| wrapper.ordinary_before.saturating_sub(it.ordinary_before);
+    let last = last_line_of(&before, log, good);
+    last.filter(|it| !good.is_empty() || went_on(it) <= WENT_ON_RECORDS_FATAL).or_else(|| last_denial(&before))
+}
+
+/// The last line, if it says that something is not as it should be.
+fn last_denial<'a>(lines: &[&'a Suspect]) -> Option<&'a Suspect> {
+    let last = lines.iter().copied().rfind(|it| it.is_last_line())?;
+    let is_denial = |word: &str| DENIALS.contains(&word.to_ascii_lowercase().as_str());
+    let has_denial = last.text.split(|c: char| !c.is_alphanumeric() && c != '\'').any(is_denial);
+    (has_denial && read(&last.text).weight == Weight::Telling).then_some(last)
+}
+
 /// Of those that say most, the first, unless the run went on for long after it.
 fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a Suspect> {
     let most = suspects.clone().map(Suspect::rank).max()?;
@@ -180,7 +215,7 @@ fn pick<'a>(suspects: impl Iterator<Item = &'a Suspect> + Clone) -> Option<&'a S
 
 #[cfg(test)]
 mod tests {
-    use super::super::suspects::tests::suspects_of;
+    use super::super::suspects::tests::{suspects_and_last_lines_of, suspects_of};
     use super::*;
 
     fn chosen(suspects: &[Suspect], good: Option<&[Suspect]>, engine: Option<&str>) -> Option<Headline> {
@@ -216,6 +251,20 @@ mod tests {
             &[(0, "INFO", "timeout is 3 s"), (0, "ERROR", "Process exited with code 1")],
             "Process exited with code 1",
         );
+    }
+
+    #[test]
+    fn a_wrapper_gives_way_to_the_last_line_that_says_more() {
+        let ended = (0, "ERROR", "Process exited with code 1");
+        let check = |records: &[(u64, &str, &str)], expected: &str| {
+            assert_eq!(text_of(chosen(&suspects_and_last_lines_of(records), None, None)), expected);
+        };
+        check(&[(0, "WARN", "account 4711 is off by 0.10"), ended], "account 4711 is off by 0.10");
+        check(&[(0, "", "the trailer counts 98 rows"), ended], "the trailer counts 98 rows");
+        check(&[(0, "INFO", "part 3 differs from the manifest"), ended], "part 3 differs from the manifest");
+        check(&[(0, "INFO", "1200 rows"), ended], "Process exited with code 1");
+        let order = [(0, "INFO", "part 3 differs from the manifest"), (0, "INFO", "1200 rows"), ended];
+        check(&order, "Process exited with code 1");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{Occurrences, StableId};
 
 /// How summaries are made. What was made otherwise is made again: raised when a field is added or means something else,
 /// and, through the version of templates, when ids change.
-pub const SUMMARY_VERSION: u32 = 1_400 + TEMPLATES_VERSION;
+pub const SUMMARY_VERSION: u32 = 1_500 + TEMPLATES_VERSION;
 
 /// Most kinds of errors of a run that are kept as rows of the catalog: of each sort so many.
 pub const ERROR_GROUPS_MAX: usize = 50;

@@ -112,7 +112,7 @@ fn is_recovery(message: &str) -> bool {
 fn is_warning(message: &str) -> bool {
     let head = message.trim_start();
     let head = head[..head.floor_char_boundary(60)].to_ascii_lowercase();
-    ["warn", "info", "note:"].iter().any(|word| head.starts_with(word))
+    ["warn", "info", "note:", "onwarning", "oninformation"].iter().any(|word| head.starts_with(word))
         || head.contains("[warn")
         || head.contains(" warning:")
 }
@@ -296,7 +296,22 @@ pub(super) mod tests {
 
     /// The suspects of records, each after so many ordinary ones.
     pub(crate) fn suspects_of(records: &[(u64, &str, &str)]) -> Vec<Suspect> {
-        let (mut watch, mut joiner, mut ordinary) = (SuspectWatch::default(), Joiner::default(), 0);
+        watched(records, SuspectWatch::default())
+    }
+
+    /// The same with the last lines of the log.
+    pub(crate) fn suspects_and_last_lines_of(records: &[(u64, &str, &str)]) -> Vec<Suspect> {
+        let mut watch = SuspectWatch::default();
+        for (position, (_, severity, message)) in records.iter().enumerate() {
+            let mut record = Record::at(Timestamp::clamped(position as i64));
+            record.message = Some((*message).to_owned());
+            watch.add_last(&record, Severity::of(Some(severity)), position as u64, 0);
+        }
+        watched(records, watch)
+    }
+
+    fn watched(records: &[(u64, &str, &str)], mut watch: SuspectWatch) -> Vec<Suspect> {
+        let (mut joiner, mut ordinary) = (Joiner::default(), 0);
         for (position, (ordinary_before, severity, message)) in records.iter().enumerate() {
             ordinary += ordinary_before;
             let mut record = Record::at(Timestamp::clamped(position as i64));

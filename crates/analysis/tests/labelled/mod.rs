@@ -74,7 +74,11 @@ impl Case {
 
 /// All cases, in the order of their files.
 pub(crate) fn cases() -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/failures");
+    cases_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/failures"))
+}
+
+/// The cases of the text files of a folder.
+pub(crate) fn cases_in(folder: &Path) -> Vec<Case> {
     let files = std::fs::read_dir(folder).expect("the folder of the cases").map(|entry| entry.expect("a file").path());
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "txt")).collect();
     files.sort();
