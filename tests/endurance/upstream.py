@@ -84,78 +84,6 @@ class Run:
                  "component_execution_duration_milliseconds": chance.choice([7, 1.5])} for number in range(metrics)]
 
 
-class Plan:
-    """A plan execution, all of it made from its number and the seed. Its steps run one after the other, each with one of
-    the runs; some end while they are watched, and in some a step fails, so that those after it do not run."""
-
-    def __init__(self, seed: int, number: int, runs: list[Run]):
-        chance = random.Random(f"plan {seed} {number}")
-        named = lambda what: str(uuid.UUID(bytes=hashlib.md5(f"{what} {seed} {number}".encode()).digest(), version=4))
-        self.id, self.plan = named("execution"), named("plan")
-        self.runs = chance.sample([run for run in runs if not run.is_never_begun], min(chance.randrange(1, 5), len(runs) - 1))
-        self.triggered = min(run.triggered for run in self.runs) // 1000 * 1000
-        self.ended = self.triggered + 3_600_000
-        self.shows_up = chance.random() * 10 if chance.random() < 0.2 else 0
-        self.ends = self.shows_up + chance.random() * 10 if chance.random() < 0.4 else 0
-        self.failed_step = chance.randrange(len(self.runs)) if chance.random() < 0.3 else None
-
-    def head(self, elapsed: float) -> dict:
-        """What the list says of it."""
-        head = {"executionId": self.id, "planId": self.plan, "startTimestamp": iso(self.triggered), "executionType": "SCHEDULED",
-                "userId": "u", "userType": "HUMAN", "plannedExecutableCount": len(self.runs), "ofALaterVersion": {"kept": [self.id, None]}}
-        if elapsed < self.ends:
-            return {**head, "status": "executing", "executionStatus": "EXECUTING", "doneExecutableCount": 0}
-        status = "FAILED" if self.failed_step is not None else "SUCCESS"
-        word = {"FAILED": "execution_failed", "SUCCESS": "execution_successful"}[status]
-        return {**head, "status": word, "executionStatus": f"EXECUTION_{status}", "finishTimestamp": iso(self.ended),
-                "doneExecutableCount": len(self.done(elapsed))}
-
-    def done(self, elapsed: float) -> list[Run]:
-        """The runs that have ended."""
-        if elapsed < self.ends:
-            return []
-        return self.runs if self.failed_step is None else self.runs[:self.failed_step + 1]
-
-    def job(self, run: Run) -> dict:
-        return {"executionId": run.id, "jobId": run.task, "jobVersion": "0.1", "accountId": "a", "workspaceId": WORKSPACE["id"],
-                "environmentVersion": "1.3", "executionDestination": "CLOUD", "executionType": "PLAN", "userId": "u",
-                "userType": "HUMAN", "status": run.status, "triggerTimestamp": iso(run.triggered), "planId": self.id}
-
-    def whole(self, elapsed: float) -> dict:
-        return {**self.head(elapsed), "doneExecutableDetails": [self.job(run) for run in self.done(elapsed)]}
-
-    def steps(self, elapsed: float) -> list[dict]:
-        return [self.step(number, elapsed) for number in range(len(self.runs))]
-
-    def step(self, number: int, elapsed: float) -> dict:
-        step = {"id": f"step-{number}", "executionId": f"{self.id}-{number}"}
-        if number >= len(self.done(elapsed)):
-            return step
-        status = "FAILED" if number == self.failed_step else "SUCCESS"
-        return {**step, "startTimestamp": iso(self.triggered), "finishTimestamp": iso(self.ended), "executionStatus": f"EXECUTION_{status}"}
-
-    def details(self, number: int, elapsed: float) -> dict:
-        done = self.done(elapsed)[number:number + 1]
-        return {**self.step(number, elapsed), "plannedExecutableCount": 1, "doneExecutableCount": len(done),
-                "doneTaskExecutableDetails": [self.job(run) for run in done]}
-
-    def definition(self) -> dict:
-        chart = None
-        for number in reversed(range(len(self.runs))):
-            step = {"id": f"step-{number}", "name": f"step {number}", "status": "SUCCESS", "taskIds": [self.runs[number].task]}
-            chart = {**step, "nextStep": chart} if chart else step
-        return {"executable": self.plan, "name": f"plan {self.plan[:8]}", "chart": chart,
-                "workspace": {**WORKSPACE, "owner": "admin", "type": "shared", "environment": ENVIRONMENT}}
-
-    def answers(self, elapsed: float) -> dict[str, dict | list]:
-        """What is answered at each path about it, beyond the list."""
-        path = f"/processing/executions/plans/{self.id}"
-        each = {f"{path}/steps/{self.id}-{number}": self.details(number, elapsed) for number in range(len(self.runs))
-                if number < len(self.done(elapsed))}
-        return {path: self.whole(elapsed), f"{path}/steps": self.steps(elapsed), **each,
-                f"/orchestration/executables/plans/{self.plan}": self.definition()}
-
-
 class Upstream:
     name, token, secrets = "cloud", TOKEN, [TOKEN, "hidden"]
     # It is never killed: it has its faults by itself.
@@ -166,8 +94,6 @@ class Upstream:
         self.list_every = max(3, runs // 20)
         now_ms = int(time.time() * 1000)
         self.runs = {run.id: run for run in (Run(seed, number, runs, now_ms) for number in range(runs))}
-        listed = list(self.runs.values())
-        self.plans = [Plan(seed, number, listed) for number in range(max(4, runs // 20))]
         self.lock = threading.Lock()
         self.recent: collections.deque[float] = collections.deque()
         self.counts: collections.Counter[str] = collections.Counter()
@@ -214,8 +140,7 @@ class Upstream:
         # A collector that was killed does not remember what it had sent in the second before.
         assert counts["429"] <= 10 * kills + 10, counts
         return (f"{counts['requests']:,} requests, of which {counts['429']} limited, {counts['500']} failed, {counts['broken']} broken; "
-                f"{counts['cut']} downloads cut; {counts['metrics']} requests for component metrics, {counts['odd metrics']} of them with a fault; "
-                f"{len(self.plans)} plan executions in {counts['plans']} requests")
+                f"{counts['cut']} downloads cut; {counts['metrics']} requests for component metrics, {counts['odd metrics']} of them with a fault")
 
     def end(self) -> None:
         self.server.shutdown()
@@ -271,10 +196,6 @@ class Upstream:
             case "GET", ["processing", "executions", id_]:
                 run = self.runs.get(id_)
                 answer(request, *((200, self.said(run)) if run else (404, {"status": 404})))
-            case "GET", ["processing", "executables", "plans", "executions"]:
-                self.list_plans(request, query)
-            case "GET", ["processing", "executions", "plans", *_] | ["orchestration", "executables", "plans", _]:
-                self.plan(request, url.path)
             case "POST", ["monitoring", "executions", id_, "logs"]:
                 self.generate(request, self.runs[id_], query)
             case "POST", ["monitoring", "executions", id_, "logs", "status"]:
@@ -308,23 +229,6 @@ class Upstream:
         shown.sort(key=lambda run: (-run.triggered, run.id))
         answer(request, 200, {"items": [self.said(run) for run in shown[offset:offset + limit]], "limit": limit,
                               "offset": offset, "total": len(shown)})
-
-    def list_plans(self, request, query: dict) -> None:
-        limit, offset = int(query.get("limit", 100)), int(query.get("offset", 0))
-        from_, to, elapsed = int(query["from"]), int(query["to"]), self.elapsed()
-        shown = [plan for plan in self.plans if from_ <= plan.triggered <= to and elapsed >= plan.shows_up]
-        shown.sort(key=lambda plan: (-plan.triggered, plan.id))
-        items = [plan.head(elapsed) for plan in shown[offset:offset + limit]]
-        answer(request, 200, {"items": items, "limit": limit, "offset": offset, "total": len(shown)})
-
-    def plan(self, request, path: str) -> None:
-        elapsed = self.elapsed()
-        with self.lock:
-            self.counts["plans"] += 1
-        for plan in self.plans:
-            if path in (answers := plan.answers(elapsed)):
-                return answer(request, 200, answers[path])
-        answer(request, 404, {"status": 404, "message": f"no {path}"})
 
     def inside(self, run: Run, query: dict) -> list:
         start = millis(query["startTime"]) if "startTime" in query else 0

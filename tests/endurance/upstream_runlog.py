@@ -19,8 +19,6 @@ BATCH = 20_000
 
 class Upstream:
     name, list_every = "runlog", 3
-    # Engines push runs; plan executions are only collected.
-    plans: list = []
 
     def __init__(self, folder: Path, seed: int, runs: int):
         now_ms = int(time.time() * 1000)
