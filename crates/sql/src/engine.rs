@@ -33,6 +33,8 @@ use tokio::time::Instant;
 
 use crate::error::{SqlError, SqlErrorKind};
 use crate::functions::checked_sum::with_checked_sum;
+use crate::functions::json_values::with_whole_rows;
+use crate::functions::lateral_joins::with_lateral_joins;
 use crate::functions::measured::{Functions, LEFT_OUT};
 use crate::functions::mode::modes;
 use crate::functions::ntile::with_ntile;
@@ -645,6 +647,7 @@ fn logical_plan(
         }
         None => plan,
     };
+    let plan = with_whole_rows(with_lateral_joins(plan)?)?;
     bounds::check_plan(&plan)?;
     let plan = with_workarounds(functions.measured(plan)?)?;
     // Conditions are repeated as guards of others.

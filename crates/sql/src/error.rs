@@ -1,10 +1,11 @@
 //! Errors of queries, with the position in the query and a suggestion.
 
+mod sqlstate;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::error::DataFusionError;
@@ -86,7 +87,9 @@ impl SqlError {
             }
             _ => SqlErrorKind::Invalid,
         };
-        let message = sentence(&words(root));
+        let reason = sqlstate::reason(root);
+        let code = reason.as_ref().map(|reason| reason.code);
+        let message = reason.and_then(|reason| reason.message).unwrap_or_else(|| sentence(&words(root)));
         let span = error.iter().find_map(|error| error.diagnostic()).or(error.diagnostic()).and_then(|it| it.span);
         let position = match span {
             Some(span) => position(query, span.start.line, span.start.column),
@@ -99,7 +102,7 @@ impl SqlError {
         };
         let cause: Box<dyn StdError + Send + Sync> = error.to_string().into();
         let source = (kind == SqlErrorKind::Internal).then(|| Arc::from(cause));
-        Self { kind, message, position, source, code: code(root) }
+        Self { kind, message, position, source, code }
     }
 
     /// The same with a code of PostgreSQL.
@@ -220,7 +223,8 @@ fn store_error(error: &DataFusionError) -> Option<&runlog_store::Error> {
 /// What is wrong with a regular expression. The operators of the engine (`~`, `SIMILAR TO`) call that a fault of its own.
 fn wrong_regex(error: &DataFusionError) -> Option<String> {
     let said = error.to_string();
-    let (_, reason) = said.split_once("Regular expression did not compile: ")?;
+    let compiled = said.split_once("Regular expression did not compile: ");
+    let (_, reason) = compiled.or_else(|| said.split_once("regex parse error:"))?;
     // The library shows the expression with a mark below it, and the reason last.
     let reason = reason.split_once("error: ").map_or(reason, |(_, reason)| reason);
     let reason = match reason.lines().next().unwrap_or_default() {
@@ -253,43 +257,11 @@ fn words(error: &DataFusionError) -> String {
     }
 }
 
-/// The code of PostgreSQL for an error of the engine.
-fn code(error: &DataFusionError) -> Option<&'static str> {
-    Some(match error {
-        DataFusionError::SQL(..) => "42601",
-        DataFusionError::NotImplemented(_) => "0A000",
-        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
-            SchemaError::FieldNotFound { .. } => "42703",
-            SchemaError::AmbiguousReference { .. } => "42702",
-            _ => "42701",
-        },
-        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
-            ArrowError::DivideByZero => "22012",
-            ArrowError::CastError(_) | ArrowError::ParseError(_) => "22P02",
-            ArrowError::ArithmeticOverflow(_) => "22003",
-            _ => "22000",
-        },
-        DataFusionError::Execution(message) if message == SEVERAL_ROWS => "21000",
-        DataFusionError::Execution(_) => "22000",
-        DataFusionError::Plan(message) => match message.as_str() {
-            message if message.starts_with("table '") => "42P01",
-            message if message.starts_with("Invalid function '") || message.starts_with("invalid function '") => {
-                "42883"
-            }
-            message if message.starts_with("the query is too large") => "54001",
-            message if message.starts_with("there is no setting") => "42704",
-            message if message.starts_with("there is no table") => "42P01",
-            message if message.starts_with("there is no parameter") => "42P02",
-            _ => "42000",
-        },
-        _ => return None,
-    })
-}
-
 fn no_such_column(name: &str, valid: &[datafusion::common::Column]) -> String {
     let nearness = |column: &&datafusion::common::Column| (normalized_levenshtein(column.name(), name) * 1000.0) as u32;
     match valid.iter().max_by_key(nearness).filter(|column| nearness(column) >= 500) {
         Some(nearest) => format!("there is no column {name}; did you mean {}?", nearest.name()),
+        None if valid.is_empty() => format!("there is no column {name}"),
         None => {
             let names: Vec<&str> = valid.iter().map(|column| column.name()).collect();
             format!("there is no column {name}; the columns are {}", names.join(", "))

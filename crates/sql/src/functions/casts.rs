@@ -1,18 +1,20 @@
 //! Casts, comparisons and aggregates whose values the engine and PostgreSQL do not agree on.
 
+use std::any::Any;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{AsArray, Float64Array};
+use datafusion::arrow::array::{Array, AsArray, Float64Array, StringArray};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, cast, create_udf, lit,
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, TryCast, Volatility, cast, create_udf, lit,
 };
 
 use crate::functions::times::{by_array, is_text};
-use crate::postgres::{NUMERIC, array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
+use crate::postgres::{NUMERIC, PgTexts, array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
 
 /// `numeric` of a whole number.
 const WHOLE_NUMERIC: DataType = DataType::Decimal128(20, 0);
@@ -61,6 +63,61 @@ pub(crate) fn with_postgres_values(expr: Expr, schema: &DFSchema, has_fixed_kind
         }
         expr if has_fixed_kinds => Ok(Transformed::no(expr)),
         expr => Ok(with_exact_mean(expr, schema)),
+    }
+}
+
+/// A cast to a text, which is that of PostgreSQL: `2026-01-02 03:04:05`, `1 day 02:00:00`, `{a,b}`, `1`.
+pub(crate) fn with_postgres_texts(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let (Expr::Cast(Cast { expr: value, data_type: to }) | Expr::TryCast(TryCast { expr: value, data_type: to })) =
+        &expr
+    else {
+        return Transformed::no(expr);
+    };
+    let is_other = value.get_type(schema).is_ok_and(|kind| {
+        let is_list = matches!(kind, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
+        let is_time = matches!(kind, DataType::Timestamp(..) | DataType::Interval(_) | DataType::Duration(_));
+        is_list || is_time || kind.is_floating() || kind.is_decimal()
+    });
+    if !is_text(to) || !is_other {
+        return Transformed::no(expr);
+    }
+    let text = TEXT.call(vec![Expr::clone(value)]);
+    Transformed::yes(if *to == DataType::Utf8 { text } else { cast(text, to.clone()) })
+}
+
+static TEXT: LazyLock<ScalarUDF> =
+    LazyLock::new(|| ScalarUDF::new_from_impl(PgText { signature: Signature::any(1, Volatility::Immutable) }));
+
+/// `pg_text(x)`: the text of a value.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct PgText {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for PgText {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn name(&self) -> &str {
+        "pg_text"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        by_array(&call.args[0], |values| {
+            let texts = PgTexts::new(values)?;
+            let text = |row| values.is_valid(row).then(|| texts.text(row)).transpose();
+            let texts = (0..values.len()).map(text).collect::<Result<StringArray>>()?;
+            Ok(Arc::new(texts))
+        })
     }
 }
 

@@ -33,7 +33,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinary, Colum
 use crate::functions::ages::age;
 use crate::functions::times::{WideFunction, is_replaced, wide};
 use crate::functions::zones::timezone;
-use crate::functions::{json, row_functions};
+use crate::functions::{json, json_values, row_functions};
 use crate::postgres::functions::PgFunction;
 
 /// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
@@ -75,6 +75,10 @@ enum Growth {
     AllMatched,
     /// A text that is filled up to a length, or repeated so many times.
     Sized,
+    /// JSON of the values of all arguments.
+    Json,
+    /// JSON that is written anew.
+    JsonRewritten,
     /// Compares each letter with each.
     EachWithEach,
     /// Makes a value of a kind whose name says its size.
@@ -288,6 +292,9 @@ impl Functions {
             // An element of a list has a place of some bytes.
             (row_functions::splitting(), Growth::Times(8)),
             (row_functions::matching(), Growth::AllMatched),
+            (json_values::making(), Growth::Json),
+            (json_values::rewriting(), Growth::JsonRewritten),
+            (json_values::marking(), Growth::NotLonger),
         ];
         let grouped = grouped
             .into_iter()
@@ -502,6 +509,8 @@ impl ReservingFunction {
                 sum(args).saturating_add(elements.saturating_mul(to))
             }
             Growth::Formatted => args.get(1).map_or(0, |form| total_bytes(form, rows)).saturating_mul(32),
+            Growth::Json => json_values::made_bytes(call),
+            Growth::JsonRewritten => json_values::binary_bytes(sum(args), args.first().map_or(0, longest)),
             Growth::Sized => sized_bytes(self.name() == "repeat", args, rows)?,
             Growth::EachWithEach => {
                 let [left, right] = args else { return Ok(0) };

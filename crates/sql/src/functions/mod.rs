@@ -7,6 +7,8 @@ pub(crate) mod checked_sum;
 mod guards;
 mod intervals;
 mod json;
+pub(crate) mod json_values;
+pub(crate) mod lateral_joins;
 pub(crate) mod measured;
 pub(crate) mod mode;
 pub(crate) mod ntile;

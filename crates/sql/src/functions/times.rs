@@ -701,23 +701,78 @@ fn meets_date(left: &mut Expr, right: &mut Expr, schema: &DFSchema) -> bool {
     true
 }
 
-/// `date_part` of a text, which the engine treats as a time in nanoseconds, and the seconds of a duration, which it
-/// counts in nanoseconds: 292 years have too many.
+/// `date_part` of a text, which the engine treats as a time in nanoseconds, the seconds of a time, which it counts
+/// without their fraction, and the parts of a duration, which it counts from its beginning on.
 fn with_wide_part(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
     let [Expr::Literal(part, _), time] = call.args.as_mut_slice() else {
         return Transformed::no(Expr::ScalarFunction(call));
     };
-    let is_epoch = part.try_as_str().flatten().is_some_and(|part| part.eq_ignore_ascii_case("epoch"));
-    match time.get_type(schema) {
-        Ok(DataType::Duration(_)) if is_epoch => {
-            let us = cast(std::mem::take(time), DataType::Duration(TimeUnit::Microsecond));
-            let us = cast(cast(us, DataType::Int64), DataType::Float64);
-            Transformed::yes(us / lit(1_000_000_f64))
+    let part = part.try_as_str().flatten().unwrap_or_default().to_ascii_lowercase();
+    let changed = match time.get_type(schema) {
+        Ok(DataType::Duration(_)) => {
+            let us = cast(cast(time.clone(), DataType::Duration(TimeUnit::Microsecond)), DataType::Int64);
+            match part.as_str() {
+                "epoch" => Some(cast(us, DataType::Float64) / lit(1_000_000_f64)),
+                "day" | "days" => Some(us / lit(DAY_US)),
+                part => clock_part(part, us % lit(DAY_US)),
+            }
+        }
+        Ok(DataType::Interval(IntervalUnit::MonthDayNano)) if is_second(&part) || is_microsecond(&part) => {
+            clock_part(&part, CLOCK_OF_INTERVAL.call(vec![time.clone()]))
+        }
+        Ok(DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_)) if is_second(&part) => {
+            let mut us = call.clone();
+            us.args[0] = lit("microsecond");
+            clock_part(&part, cast(Expr::ScalarFunction(us), DataType::Int64))
         }
         Ok(text) if is_text(&text) => {
             *time = cast(std::mem::take(time), DataType::Timestamp(TimeUnit::Microsecond, None));
-            Transformed::yes(Expr::ScalarFunction(call))
+            // The kind of the time is now one of those above.
+            return Transformed::yes(with_wide_part(call, schema).data);
         }
-        _ => Transformed::no(Expr::ScalarFunction(call)),
+        _ => None,
+    };
+    match changed {
+        Some(changed) => Transformed::yes(changed),
+        None => Transformed::no(Expr::ScalarFunction(call)),
     }
 }
+
+fn is_second(part: &str) -> bool {
+    matches!(part, "second" | "seconds" | "millisecond" | "milliseconds")
+}
+
+fn is_microsecond(part: &str) -> bool {
+    matches!(part, "microsecond" | "microseconds")
+}
+
+/// A part of a clock that shows so many microseconds; none for parts of a date.
+fn clock_part(part: &str, us: Expr) -> Option<Expr> {
+    const MINUTE_US: i64 = 60_000_000;
+    let of_minute = |us: Expr| cast(us % lit(MINUTE_US), DataType::Float64);
+    Some(match part {
+        "hour" | "hours" => us / lit(60 * MINUTE_US),
+        "minute" | "minutes" => us % lit(60 * MINUTE_US) / lit(MINUTE_US),
+        "second" | "seconds" => of_minute(us) / lit(1_000_000_f64),
+        "millisecond" | "milliseconds" => of_minute(us) / lit(1_000_f64),
+        part if is_microsecond(part) => us % lit(MINUTE_US),
+        _ => return None,
+    })
+}
+
+/// The microseconds of an interval beside its months and days.
+static CLOCK_OF_INTERVAL: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    let clock = |args: &[ColumnarValue]| {
+        by_array(&args[0], |intervals| {
+            let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+            Ok(Arc::new(intervals.unary::<_, Int64Type>(|interval| interval.nanoseconds / 1_000)))
+        })
+    };
+    create_udf(
+        "clock_of_interval",
+        vec![DataType::Interval(IntervalUnit::MonthDayNano)],
+        DataType::Int64,
+        Volatility::Immutable,
+        Arc::new(clock),
+    )
+});

@@ -19,7 +19,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use crate::functions::arithmetic::with_checked_sign;
-use crate::functions::casts::with_postgres_values;
+use crate::functions::casts::{with_postgres_texts, with_postgres_values};
 use crate::functions::guards::with_guards;
 use crate::functions::intervals::{with_postgres_intervals, with_sorted_intervals};
 use crate::functions::single_row::with_single_row;
@@ -246,7 +246,8 @@ fn is_whole_instant(time: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// What is worked around once the kinds of all expressions agree: signs that may go too far, and shifts of times.
+/// What is worked around once the kinds of all expressions agree: signs that may go too far, shifts of times, and texts of
+/// values.
 #[derive(Debug)]
 pub(crate) struct AfterTypeCoercion;
 
@@ -265,7 +266,9 @@ impl AnalyzerRule for AfterTypeCoercion {
             let mut kept = |expr: Expr| {
                 let name = names.save(&expr);
                 let changed = expr.transform_up(|expr| {
-                    with_kept_shift(expr, &schema).transform_data(|expr| Ok(with_checked_sign(expr, &schema)))
+                    with_kept_shift(expr, &schema)
+                        .transform_data(|expr| Ok(with_checked_sign(expr, &schema)))?
+                        .transform_data(|expr| Ok(with_postgres_texts(expr, &schema)))
                 })?;
                 Ok(changed.update_data(|expr| name.restore(expr)))
             };

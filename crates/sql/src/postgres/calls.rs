@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::postgres::expressions::{CopyBudget, binary, call, cast, constant, null, number, take_expr, text};
-use crate::postgres::formats;
 use crate::postgres::parameters::array_elements;
+use crate::postgres::{formats, json};
 
 /// Most patterns of `LIKE ANY`: each is one more condition.
 const PATTERNS_MAX: usize = 100;
@@ -36,7 +36,8 @@ pub(super) fn operator(left: &mut Expr, op: &BinaryOperator, right: &mut Expr) -
         }
         _ => return None,
     };
-    Some(call(name, vec![take_expr(left), take_expr(right)]))
+    let left = if name.starts_with("json_") { json::uncast(take_expr(left)) } else { take_expr(left) };
+    Some(call(name, vec![left, take_expr(right)]))
 }
 
 /// A sign before an expression as another expression; none for what the engine has itself.
@@ -101,6 +102,14 @@ pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Resu
         "mode" => return Ok(mode(function)),
         "make_interval" => name_interval_parts(function),
         _ => {}
+    }
+    if let Some(made) = json::function(&name, function)? {
+        return Ok(Some(made));
+    }
+    // Different values come in their order.
+    if ["array_agg", "string_agg"].contains(&name.as_str()) && function.over.is_none() && json::is_distinct(function) {
+        let by = arguments(function).and_then(|args| args.first().map(|value| Expr::clone(value)));
+        by.into_iter().for_each(|by| json::order(function, by));
     }
     let is_plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
     let renamed = match name.as_str() {
@@ -253,7 +262,7 @@ pub(super) fn matched(value: Expr, pattern: Expr) -> Expr {
 }
 
 /// The arguments of a call; none if one of them is no expression.
-fn arguments(function: &mut Function) -> Option<Vec<&mut Expr>> {
+pub(super) fn arguments(function: &mut Function) -> Option<Vec<&mut Expr>> {
     match &mut function.args {
         FunctionArguments::List(list) => list
             .args
@@ -398,6 +407,31 @@ pub(super) fn patterns(list: &mut Expr) -> Option<Vec<Expr>> {
         Expr::Array(Array { elem, .. }) | Expr::Tuple(elem) => is_few(elem).then(|| std::mem::take(elem)),
         list => elements(constant(list)?).filter(is_few),
     }
+}
+
+/// The regular expression that fits whole texts as a pattern of `SIMILAR TO` does.
+pub(super) fn similar_expression(pattern: &str, escape: Option<char>) -> String {
+    let mut expression = String::from("^(?s:");
+    let mut letters = pattern.chars();
+    let mut is_in_class = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            letter if Some(letter) == escape => {
+                expression.extend(letters.next().map(|letter| regex::escape(&letter.to_string())));
+            }
+            '[' | ']' => {
+                is_in_class = letter == '[';
+                expression.push(letter);
+            }
+            letter if is_in_class => expression.push(letter),
+            '%' => expression.push_str(".*"),
+            '_' => expression.push('.'),
+            '.' | '^' | '$' | '\\' => expression.extend(['\\', letter]),
+            letter => expression.push(letter),
+        }
+    }
+    expression.push_str(")$");
+    expression
 }
 
 /// The elements of an array that is written as a text: `'{a,b}'`.

@@ -76,8 +76,8 @@ impl CopyBudget {
         match write!(self, "{part}") {
             Ok(()) => Ok(part.clone()),
             Err(fmt::Error) => Err(too_large(format!(
-                "its calls of div, date_trunc, format, percentile_disc, trim_array and LIKE ANY need more than {} \
-                 bytes of copies of what they are given",
+                "its calls of div, date_trunc, format, percentile_disc, trim_array, LIKE ANY and the columns of FULL JOIN \
+                 need more than {} bytes of copies of what they are given",
                 Self::BYTES_MAX
             ))),
         }

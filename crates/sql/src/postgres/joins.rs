@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut,
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SelectItem, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut,
 };
 
 use crate::postgres::names::folded;
+use crate::postgres::rewrite::reads_columns;
 
 /// Changes the joins of a query whose common columns have the values of the right table: the engine takes them from the
 /// left one, where they may be NULL. Fails for those that it cannot express in another way.
@@ -48,7 +49,7 @@ fn common_columns(tables: &TableWithJoins) -> Vec<CommonColumn> {
 }
 
 /// The name under which the columns of a table can be read.
-fn name_of(table: &TableFactor) -> Option<Ident> {
+pub(super) fn name_of(table: &TableFactor) -> Option<Ident> {
     match table {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
             Some(alias.name.clone())
@@ -96,8 +97,18 @@ pub(super) fn check_function(table: &TableFactor) -> Result<()> {
             let message = "WITH ORDINALITY is not supported; use row_number() OVER ()";
             Err(DataFusionError::NotImplemented(message.to_owned()))
         }
+        TableFactor::Table { name, args: Some(args), .. } if is_series(name) && args.args.iter().any(reads_columns) => {
+            let message = "the arguments of generate_series and range cannot be columns of other tables; join a series that \
+                           is long enough: JOIN generate_series(1, 1000) AS s ON s <= t.n";
+            Err(DataFusionError::NotImplemented(message.to_owned()))
+        }
         _ => Ok(()),
     }
+}
+
+fn is_series(name: &ObjectName) -> bool {
+    let name = name.0.last().and_then(|name| name.as_ident()).map(folded);
+    name.is_some_and(|name| ["generate_series", "range"].contains(&name.as_str()))
 }
 
 fn keep_common_columns_of(tables: &mut TableWithJoins, has_all: bool) -> Result<()> {

@@ -19,7 +19,7 @@ const SEPARATOR: char = '\u{1}';
 const UNNAMED: &str = "?column?";
 
 /// The name as clients see it.
-pub(super) fn shown(name: &str) -> &str {
+pub(crate) fn shown(name: &str) -> &str {
     name.split_once(SEPARATOR).map_or(name, |(name, _)| name)
 }
 

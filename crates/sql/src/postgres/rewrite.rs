@@ -7,10 +7,10 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Fetch, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
-    LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
-    TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
-    visit_expressions_mut,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint,
+    JoinOperator, LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind, Query, Select,
+    SelectItem, SetExpr, SetOperator, SetQuantifier, Statement, TableAlias, TableAliasColumnDef, TableFactor,
+    TableFunctionArgs, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use crate::postgres::expressions::{
     CopyBudget, binary, call, cast, constant, no_arguments, null, number, parsed_expr, take_expr, text,
 };
-use crate::postgres::{calls, formats, joins, names, schemas};
+use crate::postgres::{calls, formats, full_joins, joins, json, names, schemas};
 
 /// A statement that came by another way than a session of a client of PostgreSQL, changed alike.
 pub(crate) fn translated(statement: Parsed) -> Result<Parsed> {
@@ -122,7 +122,8 @@ impl VisitorMut for Rewriter {
             query.order_by = None;
         }
         limit_fetched(query);
-        if let Err(refused) = keep_common_columns(&mut query.body) {
+        let order_by = query.order_by.as_mut();
+        if let Err(refused) = change_selects(&mut query.body, order_by, &mut self.copies) {
             return ControlFlow::Break(refused);
         }
         keep_names(&mut query.body);
@@ -146,13 +147,26 @@ impl VisitorMut for Rewriter {
     }
 }
 
-/// Changes the joins of all parts of a query.
-fn keep_common_columns(body: &mut SetExpr) -> Result<()> {
+/// Changes the joins and the names of rows in all parts of a query.
+fn change_selects(body: &mut SetExpr, order_by: Option<&mut OrderBy>, copies: &mut CopyBudget) -> Result<()> {
     match body {
-        SetExpr::Select(select) => joins::keep_common_columns(select),
+        SetExpr::Select(select) => {
+            full_joins::join_on_conditions(select, order_by, copies)?;
+            joins::keep_common_columns(select)?;
+            json::name_whole_rows(select);
+            Ok(())
+        }
+        SetExpr::SetOperation { op: SetOperator::Intersect | SetOperator::Except, set_quantifier, .. }
+            if *set_quantifier == SetQuantifier::All =>
+        {
+            // The engine compares rows, and does not count those that are equal.
+            let message = "INTERSECT ALL and EXCEPT ALL are not supported; number equal rows with row_number() OVER \
+                           (PARTITION BY …), and use INTERSECT or EXCEPT";
+            Err(DataFusionError::NotImplemented(message.to_owned()))
+        }
         SetExpr::SetOperation { left, right, .. } => {
-            keep_common_columns(left)?;
-            keep_common_columns(right)
+            change_selects(left, None, copies)?;
+            change_selects(right, None, copies)
         }
         _ => Ok(()),
     }
@@ -240,6 +254,7 @@ fn rewrite_expr(expr: &mut Expr, copies: &mut CopyBudget) -> Result<()> {
             *expr = Expr::value(Value::Boolean(*negated));
         }
         Expr::Like { .. } | Expr::ILike { .. } => rewrite_like(expr, copies)?,
+        Expr::SimilarTo { .. } => rewrite_similar(expr)?,
         Expr::AnyOp { right, .. } => {
             if let Some(elem) = constant(right).and_then(calls::elements) {
                 **right = Expr::Array(Array { elem, named: true });
@@ -270,12 +285,28 @@ fn rewrite_expr(expr: &mut Expr, copies: &mut CopyBudget) -> Result<()> {
         Expr::Function(function) => {
             formats::translate(function).map_err(DataFusionError::NotImplemented)?;
             match array_query(function) {
-                Some(query) => *expr = array_of(query),
+                Some(query) => *expr = array_of(query)?,
                 None => {
                     if let Some(called) = calls::function(function, copies)? {
                         *expr = called;
                     }
                 }
+            }
+        }
+        Expr::TypedString(typed) if matches!(typed.data_type, DataType::JSON | DataType::JSONB) => {
+            let mut value = Expr::Value(typed.value.clone());
+            if let Some(called) = json::cast_to_json(&mut value, &CastKind::Cast, &typed.data_type) {
+                *expr = called;
+            }
+        }
+        Expr::Cast {
+            kind: kind @ (CastKind::Cast | CastKind::DoubleColon),
+            expr: inner,
+            data_type: data_type @ (DataType::JSON | DataType::JSONB),
+            ..
+        } => {
+            if let Some(called) = json::cast_to_json(inner, kind, data_type) {
+                *expr = called;
             }
         }
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
@@ -446,6 +477,7 @@ fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
 /// A function in `FROM`, whose column has the name of the function, or that after `AS`. Functions that return one value
 /// become queries.
 fn name_function(relation: &mut TableFactor) {
+    as_table(relation);
     if let TableFactor::UNNEST { alias, array_exprs, with_ordinality: false, .. } = relation
         && array_exprs.len() == 1
         && alias.as_ref().is_none_or(|alias| alias.columns.is_empty())
@@ -474,6 +506,7 @@ fn name_function(relation: &mut TableFactor) {
         }
         return;
     }
+    let is_lateral = args.args.iter().any(reads_columns);
     let args = args.args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let shown = alias.as_ref().map_or_else(|| Ident::new(function.as_str()), |alias| alias.name.clone());
     let text = format!("SELECT 1 FROM (SELECT {function}({args}) AS {shown}) AS {shown}");
@@ -483,7 +516,58 @@ fn name_function(relation: &mut TableFactor) {
         && let Some(from) = select.from.pop()
     {
         *relation = from.relation;
+        if let TableFactor::Derived { lateral, .. } = relation {
+            *lateral = is_lateral;
+        }
     }
+}
+
+/// `LATERAL f(x)` as `f(x)`, which may refer to the tables before it as well.
+fn as_table(relation: &mut TableFactor) {
+    let TableFactor::Function { lateral: true, name, args, alias } = relation else { return };
+    let (name, args, alias) = (std::mem::take(&mut name.0), std::mem::take(args), alias.take());
+    let is_unnest = matches!(name.as_slice(), [name] if is_named(name, "unnest"));
+    let arrays = args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    });
+    *relation = match arrays.collect::<Option<Vec<Expr>>>().filter(|_| is_unnest) {
+        Some(array_exprs) => TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: false,
+        },
+        None => TableFactor::Table {
+            name: ObjectName(name),
+            alias,
+            args: Some(TableFunctionArgs { args, settings: None }),
+            with_hints: Vec::new(),
+            version: None,
+            with_ordinality: false,
+            partitions: Vec::new(),
+            json_path: None,
+            sample: None,
+            index_hints: Vec::new(),
+        },
+    };
+}
+
+/// Whether an argument of a function in `FROM` has columns of other tables.
+pub(super) fn reads_columns(arg: &FunctionArg) -> bool {
+    struct ColumnFinder;
+    impl Visitor for ColumnFinder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    arg.visit(&mut ColumnFinder).is_break()
 }
 
 /// A pattern of `LIKE` with another character in place of the backslash, the only one that the engine knows.
@@ -513,21 +597,99 @@ fn empty_query() -> Query {
 }
 
 /// The values of a query as an array: the engine has an aggregate for that.
-fn array_of(mut query: Query) -> Expr {
+fn array_of(mut query: Query) -> Result<Expr> {
     let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
     let none = cast(Expr::Array(Array { elem: Vec::new(), named: false }), texts);
     if returns_nothing(&query) {
-        return none;
+        return Ok(none);
+    }
+    let order = match query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        None => Vec::new(),
+        Some(OrderByKind::Expressions(order)) => order.clone(),
+        Some(OrderByKind::All(_)) => return Err(unordered_array()),
+    };
+    if !has_values_of_rows(&query) {
+        return numbered_array(&query, order);
     }
     if let SetExpr::Select(select) = query.body.as_mut()
         && let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
             select.projection.as_mut_slice()
     {
-        let inner = std::mem::replace(item, null());
-        *item = call("array_agg", vec![inner]);
         query.order_by = None;
+        let mut array = call("array_agg", vec![item.clone()]);
+        if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut array
+            && !order.is_empty()
+        {
+            let order = order.into_iter().map(|mut by| {
+                // The only output column, by its number.
+                if matches!(&by.expr, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+                    by.expr = item.clone();
+                }
+                by
+            });
+            list.clauses.push(FunctionArgumentClause::OrderBy(order.collect()));
+        }
+        *item = array;
     }
-    Expr::Subquery(Box::new(query))
+    Ok(Expr::Subquery(Box::new(query)))
+}
+
+/// Whether a query returns a value for each row of its tables.
+fn has_values_of_rows(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_slice()
+    else {
+        return false;
+    };
+    let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
+    !is_limited && !is_grouped && select.distinct.is_none() && select.having.is_none() && !has_aggregate(item)
+}
+
+/// The array of a query that is computed as a whole, in its order.
+fn numbered_array(query: &Query, order: Vec<OrderByExpr>) -> Result<Expr> {
+    let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
+    let is_set = matches!(query.body.as_ref(), SetExpr::SetOperation { .. });
+    let is_distinct = matches!(query.body.as_ref(), SetExpr::Select(select) if select.distinct.is_some());
+    let by = match order.as_slice() {
+        [] => "number".to_owned(),
+        // The engine keeps the order of a subquery only if it has a limit.
+        _ if is_limited => "number".to_owned(),
+        // The order can only be that of the values.
+        [by] if is_set || is_distinct => {
+            let mut by = by.clone();
+            by.expr = Expr::Identifier(Ident::new("value"));
+            by.to_string()
+        }
+        _ => return Err(unordered_array()),
+    };
+    let text = format!(
+        "SELECT (SELECT array_agg(value ORDER BY {by}) FROM (SELECT value, row_number() OVER () AS number \
+         FROM ({query}) AS list (value)) AS numbered)"
+    );
+    parsed_expr(&text).ok_or_else(unordered_array)
+}
+
+fn unordered_array() -> DataFusionError {
+    let message = "this ARRAY(SELECT …) with ORDER BY is not supported; write array_agg(x ORDER BY y) in the query";
+    DataFusionError::NotImplemented(message.to_owned())
+}
+
+/// `x SIMILAR TO 'pattern'` as `x ~ 'expression'`: the engine searches for the pattern as if it were an expression.
+fn rewrite_similar(expr: &mut Expr) -> Result<()> {
+    let Expr::SimilarTo { negated, expr: value, pattern, escape_char } = expr else { return Ok(()) };
+    let escape = match escape_char {
+        None => Some('\\'),
+        Some(Value::SingleQuotedString(escape)) => escape.chars().next(),
+        Some(_) => None,
+    };
+    let Some(expression) = constant(pattern).map(|pattern| calls::similar_expression(pattern, escape)) else {
+        let message = "SIMILAR TO requires a literal pattern; use ~ with a regular expression";
+        return Err(DataFusionError::NotImplemented(message.to_owned()));
+    };
+    let op = if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch };
+    *expr = binary(take_expr(value), op, text(&expression));
+    Ok(())
 }
 
 /// Leaves of queries without rows what gives its columns their names. Its expressions would not be computed, and the engine
@@ -689,6 +851,21 @@ fn is_aggregate(expr: &Expr) -> bool {
     let name = function.name.0.last().and_then(|name| name.as_ident()).map(|name| name.value.to_lowercase());
     matches!(
         name.as_deref(),
-        Some("max" | "min" | "count" | "bool_and" | "every" | "sum" | "avg" | "array_agg" | "string_agg" | "bool_or")
+        Some(
+            "max"
+                | "min"
+                | "count"
+                | "bool_and"
+                | "every"
+                | "sum"
+                | "avg"
+                | "array_agg"
+                | "string_agg"
+                | "bool_or"
+                | "json_agg"
+                | "jsonb_agg"
+                | "json_object_agg"
+                | "jsonb_object_agg"
+        )
     )
 }

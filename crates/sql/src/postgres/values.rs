@@ -14,6 +14,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::temporal_conversions::{date32_to_datetime, timestamp_us_to_datetime};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::error::DataFusionError;
 
 use crate::error::{SqlError, SqlErrorKind};
 use crate::postgres::types::{self, Kind, NUMERIC, PgColumn, PgType};
@@ -112,6 +113,26 @@ impl PgRows {
             return Ok(None);
         }
         text_of(array.as_ref(), self.columns[column].pg_type, row).map(Some)
+    }
+}
+
+/// The values of a column as texts in PostgreSQL's form.
+#[derive(Debug)]
+pub(crate) struct PgTexts {
+    values: ArrayRef,
+    pg_type: PgType,
+}
+
+impl PgTexts {
+    /// The values of a column, none of which is an array.
+    pub(crate) fn new(array: &ArrayRef) -> Result<Self, ArrowError> {
+        let pg_type = PgType::of(array.data_type());
+        Ok(Self { values: encodable(array, pg_type)?, pg_type })
+    }
+
+    /// The text of a value that is not NULL.
+    pub(crate) fn text(&self, row: usize) -> Result<String, DataFusionError> {
+        text_of(self.values.as_ref(), self.pg_type, row).map_err(|error| DataFusionError::Execution(error.to_string()))
     }
 }
 

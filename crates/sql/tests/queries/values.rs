@@ -164,7 +164,7 @@ async fn common_columns_of_outer_joins_have_the_values_of_their_table() {
     for query in [
         format!("SELECT * FROM {values} USING (x)"),
         format!("SELECT x FROM {}", values.replace("RIGHT JOIN", "NATURAL FULL JOIN")),
-        format!("SELECT 1 UNION SELECT x FROM {} USING (x)", values.replace("RIGHT", "FULL")),
+        format!("SELECT 1 UNION SELECT x FROM {}", values.replace("RIGHT JOIN", "NATURAL FULL JOIN")),
         format!("SELECT x FROM ({values} USING (x))"),
         "SELECT * FROM range(1, 3) WITH ORDINALITY".to_owned(),
         "SELECT * FROM unnest(ARRAY[1, 2]) WITH ORDINALITY".to_owned(),
@@ -275,4 +275,116 @@ async fn columns_may_have_one_name_and_have_that_of_postgresql() {
     assert_eq!(archive.rows(counted).await, ["6"]);
     let ordered = "SELECT -arrival AS arrival, message FROM records ORDER BY arrival";
     assert_eq!(archive.rows(ordered).await, ["-1,line 1 of the log", "0,line 0 of the log"]);
+}
+
+#[tokio::test]
+async fn texts_of_values_are_those_of_postgresql() {
+    check(&[
+        ("1.0::float8::text, 1e20::float8::text, 'x' || 1.0::float8, 2.5::numeric::text", "1,1e+20,x1,2.5"),
+        (
+            "TIMESTAMP '2026-01-02 03:04:05.6'::text, 'x' || TIMESTAMP '2026-01-02 03:04:05', \
+             concat('x', '2026-01-02 03:04:05+00'::timestamptz)",
+            "2026-01-02 03:04:05.6,x2026-01-02 03:04:05,x2026-01-02 03:04:05+00",
+        ),
+        (
+            "(TIMESTAMP '2026-01-02 01:00' - TIMESTAMP '2026-01-01')::text, INTERVAL '1 day 2 hours'::text",
+            "1 day 01:00:00,1 day 02:00:00",
+        ),
+        ("ARRAY['a b', NULL]::text", "\"{\"\"a b\"\",NULL}\""),
+        ("string_agg(x::text, ';' ORDER BY x) FROM (VALUES (1.0), (2.5)) AS t (x)", "1;2.5"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn parts_of_times_and_durations_are_those_of_postgresql() {
+    check(&[
+        (
+            "extract(second FROM TIMESTAMP '2026-03-04 05:06:07.891'), date_part('milliseconds', TIMESTAMP '2026-03-04 05:06:07.5'), \
+             extract(second FROM INTERVAL '1 minute 2.5 seconds'), extract(second FROM TIME '10:11:12.5'), \
+             extract(microseconds FROM INTERVAL '2.5 seconds')",
+            "7.891,7500.0,2.5,12.5,2500000",
+        ),
+        (
+            "extract(day FROM b - a), extract(hour FROM b - a), extract(minute FROM b - a), extract(second FROM b - a), \
+             extract(epoch FROM b - a) \
+             FROM (VALUES (TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02 03:04:05.5')) AS t (a, b)",
+            "1,3,4,5.5,97445.5",
+        ),
+    ])
+    .await;
+}
+
+/// The engine searched for the pattern as if it were a regular expression: `'abc' SIMILAR TO 'b'` was true.
+#[tokio::test]
+async fn similar_to_compares_whole_texts() {
+    check(&[(
+        "'abc' SIMILAR TO 'abc', 'abc' SIMILAR TO 'b', 'abc' SIMILAR TO '%(b|d)%', 'abc' NOT SIMILAR TO 'a%', \
+         'abc' SIMILAR TO 'a.c', 'ab' SIMILAR TO '_{2}', 'a%c' SIMILAR TO 'a\\%c', 'abc' SIMILAR TO 'a[a-c]c'",
+        "true,false,true,false,false,true,true,true",
+    )])
+    .await;
+}
+
+/// The order was dropped, and a limit was that of the one row with the array.
+#[tokio::test]
+async fn arrays_of_queries_have_their_order_and_their_limit() {
+    check(&[
+        ("array_to_string(ARRAY(SELECT value FROM range(1, 4) ORDER BY value DESC), ' ')", "3 2 1"),
+        ("array_to_string(ARRAY(SELECT value FROM range(1, 5) ORDER BY value DESC LIMIT 2), ' ')", "4 3"),
+        ("array_to_string(ARRAY(SELECT value AS v FROM range(1, 4) ORDER BY -value), ' ')", "3 2 1"),
+        ("array_to_string(ARRAY(SELECT DISTINCT value % 2 FROM range(1, 5) ORDER BY 1 DESC), ' ')", "1 0"),
+        ("array_to_string(ARRAY(SELECT 2 UNION ALL SELECT 1 ORDER BY 1), ' ')", "1 2"),
+        ("array_to_string(ARRAY(SELECT count(*) FROM range(1, 5)), ' ')", "4"),
+        (
+            "array_to_string(array_agg(DISTINCT x), ' '), string_agg(DISTINCT y, ' ') \
+          FROM (VALUES (3, 'c'), (1, 'a'), (3, 'c'), (2, 'b')) AS t (x, y)",
+            "1 2 3,a b c",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn errors_have_the_codes_and_words_of_postgresql() {
+    let archive = Archive::new().await;
+    for (query, code, message) in [
+        ("SELECT x.status FROM runs r", "42P01", "there is no table x in the FROM clause"),
+        ("SELECT lower(1, 2)", "42883", ""),
+        ("SELECT sum(status) FROM runs", "42883", ""),
+        ("SELECT status + 1 FROM runs", "42883", ""),
+        ("SELECT now() > 1", "42883", ""),
+        ("SELECT 1 UNION SELECT true", "42804", ""),
+        ("SELECT 1, 2 UNION SELECT 1", "42601", ""),
+        ("SELECT 1 WHERE 1", "42804", ""),
+        ("SELECT 'abc'::int", "22P02", "invalid input syntax for type integer: \"abc\""),
+        ("SELECT 'abc'::date", "22007", "invalid input syntax for type date: \"abc\""),
+        ("SELECT '2026-02-30'::date", "22008", "date/time field value out of range: \"2026-02-30\""),
+        ("SELECT 3000000000::int", "22003", "integer out of range"),
+        (
+            "SELECT status, count(*) FROM runs",
+            "42803",
+            "column runs.status must appear in the GROUP BY clause or be used in an aggregate function",
+        ),
+        ("SELECT count(*) FROM runs WHERE count(*) > 1", "42803", ""),
+        (
+            "SELECT sum(count(*)) FROM runs",
+            "42803",
+            "an aggregate function is not allowed here; aggregate in a subquery",
+        ),
+        ("SELECT 1 FROM runs WHERE row_number() OVER () = 1", "42P20", ""),
+        ("SELECT DISTINCT status FROM runs ORDER BY duration_ms", "42P10", ""),
+        ("SELECT 1 ORDER BY 5", "42P10", ""),
+        ("SELECT status FROM runs LIMIT -1", "2201W", ""),
+        ("SELECT (SELECT status, run_id FROM runs)", "42601", ""),
+        ("SELECT 'a' ~ '('", "2201B", "a regular expression is wrong: unclosed group"),
+        ("SELECT date_trunc('nope', now())", "22023", ""),
+        ("SELECT now() AT TIME ZONE 'Nope/Zone'", "22023", ""),
+        ("SELECT 'a'::nope", "42704", "there is no type nope"),
+        ("SELECT * FROM runs r JOIN records r ON true", "42712", "table name r is specified more than once"),
+    ] {
+        let error = archive.error(query).await;
+        assert_eq!((error.kind(), error.sqlstate()), (SqlErrorKind::Invalid, code), "{query}: {error}");
+        assert!(message.is_empty() || error.to_string() == message, "{query}: {error}");
+    }
 }
