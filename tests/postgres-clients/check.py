@@ -8,13 +8,18 @@ import os
 import pathlib
 import re
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import adbc_driver_postgresql.dbapi
 import asyncpg
+import pg8000.dbapi
+import pg8000.native
 import psycopg
 import sqlalchemy
 
@@ -169,6 +174,41 @@ def check_adbc(service: Service):
         expect(cursor.fetchall(), [(RECORDS,)], "a query of ADBC")
 
 
+def check_pg8000(service: Service):
+    account = {"host": "127.0.0.1", "port": service.port, "database": "runlog", "password": service.token}
+    connection = pg8000.native.Connection("reader", **account)
+    count = "SELECT count(*) FROM records WHERE severity = :severity AND arrival < :below"
+    expect(connection.run(count, severity="ERROR", below=500), [[50]], "parameters of pg8000")
+    values = "SELECT 1.5::float8, ARRAY['x', 'y z'], NULL, DATE '2026-01-02', INTERVAL '1 day 2 hours', '\\x6869'::bytea, ARRAY[1, 2]"
+    expected = [1.5, ["x", "y z"], None, datetime.date(2026, 1, 2), datetime.timedelta(days=1, hours=2), b"hi", [1, 2]]
+    expect(connection.run(values), [expected], "values of pg8000")
+    expect(connection.run("SELECT status FROM runs WHERE run_id = ANY(:ids)", ids=[RUN, "x"]), [["execution_failed"]], "an array of pg8000")
+    prepared = connection.prepare("SELECT :number::bigint * 2")
+    expect([prepared.run(number=4), prepared.run(number=5)], [[[8]], [[10]]], "a prepared statement of pg8000")
+    prepared.close()
+
+    def code(statement: str) -> str:
+        try:
+            connection.run(statement)
+        except pg8000.native.DatabaseError as error:
+            return error.args[0]["C"]
+        return "00000"
+
+    statements = ["START TRANSACTION", "SELECT nope", "SELECT 1", "ROLLBACK", "SELECT 1", "DELETE FROM runs"]
+    expect([code(statement) for statement in statements], ["00000", "42703", "25P02", "00000", "00000", "25006"], "errors of pg8000")
+    # The driver has no call that cancels: the request has its own connection, and the key of the session.
+    cancel = struct.pack("!II", 16, 80877102) + connection._backend_key_data
+    later = threading.Timer(1, lambda: socket.create_connection(("127.0.0.1", service.port)).sendall(cancel))
+    later.start()
+    expect([code(SLOW), code("SELECT 1")], ["57014", "00000"], "a query of pg8000 that is cancelled")
+    later.join()
+    connection.close()
+    with pg8000.dbapi.connect("reader", **account) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT arrival FROM records WHERE arrival < %s ORDER BY arrival", (5,))
+        expect([cursor.fetchmany(2), cursor.fetchone(), cursor.rowcount], [([0], [1]), [2], 5], "a cursor of pg8000")
+
+
 def check_node(service: Service, folder: str):
     environment = service.environment | {"NODE_PATH": f"{folder}/node_modules", "URL": service.url()}
     script = HERE / "check.cjs"
@@ -213,13 +253,14 @@ def main():
             check_sqlalchemy(service)
             asyncio.run(check_asyncpg(service))
             check_adbc(service)
+            check_pg8000(service)
             check_node(service, str(pathlib.Path(node).resolve()))
             check_jdbc(service)
             check_queries(service)
         finally:
             service.process.terminate()
             service.process.wait()
-    print("psycopg, SQLAlchemy, asyncpg, ADBC, pg for Node and the queries of tools work")
+    print("psycopg, SQLAlchemy, asyncpg, ADBC, pg8000, pg for Node and the queries of tools work")
 
 
 main()
