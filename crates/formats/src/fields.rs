@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use runlog_model::{LogTime, Record, Timestamp};
-use serde_json::{Map, Value};
+use runlog_model::fields::FieldValue;
+use runlog_model::{Fields, LogTime, Record, Timestamp, read_object};
+use serde_json::Value;
 
 use crate::names::FieldName;
 use crate::settings::ReadSettings;
@@ -17,15 +18,15 @@ const RATHER_SECONDS: std::ops::Range<i64> = 1_000_000_000..4_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct RecordBuilder {
     /// Each field with its name and the precedence of that.
-    fields: HashMap<FieldName, (usize, String, Value)>,
-    extra: Map<String, Value>,
+    fields: HashMap<FieldName, (usize, String, FieldValue)>,
+    extra: Fields,
 }
 
 impl RecordBuilder {
     /// Adds a field; the one of two with a usual name that has less precedence is kept as a further field.
-    pub(crate) fn add(&mut self, (field, rank): (FieldName, usize), name: String, value: Value) {
+    pub(crate) fn add(&mut self, (field, rank): (FieldName, usize), name: String, value: FieldValue) {
         let is_first = self.fields.get(&field).is_none_or(|(known, ..)| *known > rank);
-        if value.is_null() {
+        if value.value().is_null() {
             return;
         }
         if !is_first {
@@ -37,41 +38,37 @@ impl RecordBuilder {
     }
 
     /// Adds a field that records do not have.
-    pub(crate) fn add_extra(&mut self, name: String, value: Value) {
-        self.extra.insert(name, value);
+    pub(crate) fn add_extra(&mut self, name: String, value: FieldValue) {
+        self.extra.put(name, value);
     }
 
     /// The record, or why it is none.
     pub(crate) fn record(mut self, settings: &ReadSettings) -> Result<Record, String> {
         let (_, name, time) = self.fields.remove(&FieldName::Time).ok_or("none of the fields is a time")?;
-        let mut record = Record::at(time_of(&name, &time, settings)?);
+        let mut record = Record::at(time_of(&name, time.value(), settings)?);
         record.severity = self.text(FieldName::Severity);
         record.log_type = self.text(FieldName::LogType);
         record.message = self.text(FieldName::Message);
         record.bundle_name = self.text(FieldName::BundleName);
         record.bundle_version = self.text(FieldName::BundleVersion);
         record.pod_name = self.text(FieldName::PodName);
-        if let Some((_, name, trace)) = self.fields.remove(&FieldName::StackTrace) {
-            match trace {
-                Value::String(trace) => {
+        if let Some((_, name, field)) = self.fields.remove(&FieldName::StackTrace) {
+            match field.value().as_str() {
+                Some(trace) => {
                     let message = record.message.get_or_insert_default();
                     if !message.is_empty() {
                         message.push('\n');
                     }
                     message.push_str(trace.trim_end());
                 }
-                other => self.add_extra(name, other),
+                None => self.add_extra(name, field),
             }
         }
-        if let Some((_, name, extra)) = self.fields.remove(&FieldName::Extra) {
-            let object = match &extra {
-                Value::String(text) => serde_json::from_str::<Map<String, Value>>(text).ok(),
-                Value::Object(object) => Some(object.clone()),
-                _ => None,
-            };
-            match object {
-                Some(object) => self.extra.extend(object),
-                None => self.add_extra(name, extra),
+        if let Some((_, name, field)) = self.fields.remove(&FieldName::Extra) {
+            let written = field.value().as_str().and_then(|text| read_object(text.as_bytes()).ok());
+            match written.map_or_else(|| field.into_object(), |(fields, _)| Ok(fields)) {
+                Ok(fields) => self.extra.append(fields),
+                Err(field) => self.add_extra(name, field),
             }
         }
         record.extra = (!self.extra.is_empty()).then(|| Box::new(self.extra));
@@ -79,10 +76,7 @@ impl RecordBuilder {
     }
 
     fn text(&mut self, field: FieldName) -> Option<String> {
-        match self.fields.remove(&field)?.2 {
-            Value::String(text) => Some(text),
-            other => Some(other.to_string()),
-        }
+        self.fields.remove(&field)?.2.into_text()
     }
 }
 
@@ -133,7 +127,7 @@ mod tests {
             let mut builder = RecordBuilder::default();
             for name in names {
                 let value = if name == "date" { "delivery date" } else { "2021-04-21T15:29:11Z" };
-                builder.add(FieldMap::default().of(name).unwrap(), name.to_owned(), value.into());
+                builder.add(FieldMap::default().of(name).unwrap(), name.to_owned(), Value::from(value).into());
             }
             let record = builder.record(&ReadSettings::written_at(Timestamp::MIN)).unwrap();
             assert_eq!(record.time.as_millis(), 1_619_018_951_000);

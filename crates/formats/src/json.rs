@@ -1,7 +1,6 @@
 //! JSON objects as records: those of the run-log API as they are, those of other programs by the names of their fields.
 
-use runlog_model::{Record, Timestamp};
-use serde_json::{Map, Value};
+use runlog_model::{Fields, Record, Timestamp};
 
 use crate::fields::{RecordBuilder, checked};
 use crate::outcome::{Invalid, Next, Position, write};
@@ -54,7 +53,7 @@ impl JsonReader {
         }
     }
 
-    fn mapped(&self, object: Map<String, Value>) -> Result<Record, String> {
+    fn mapped(&self, object: Fields) -> Result<Record, String> {
         let mut builder = RecordBuilder::default();
         for (name, value) in object {
             match self.settings.fields.of(&name) {

@@ -80,7 +80,7 @@ impl<R: BufRead> TableReader<R> {
             if cell.is_empty() {
                 continue;
             }
-            let value = Value::String(self.decoder.decode(cell).into_owned());
+            let value = Value::String(self.decoder.decode(cell).into_owned()).into();
             match column.field {
                 Some(field) => builder.add(field, column.name.clone(), value),
                 None => builder.add_extra(column.name.clone(), value),

@@ -231,4 +231,24 @@ mod tests {
             assert_eq!(element_length(text.as_bytes()), length, "{text}");
         }
     }
+
+    #[test]
+    fn a_scan_has_the_depth_of_what_is_open() {
+        let mut scan = ElementScan::in_object();
+        assert_eq!((scan.depth(), scan.is_in_text()), (1, false));
+        let text = br#""a":[{"b"#;
+        let (mut at, mut met) = (0, Vec::new());
+        while at < text.len() {
+            let (next, step) = scan.step(text, at);
+            met.extend((step != Step::Inside).then_some(step));
+            at = next;
+        }
+        assert_eq!((scan.depth(), scan.is_in_text(), met), (3, true, vec![Step::Array]));
+        let mut scan = ElementScan::in_object();
+        assert_eq!(
+            [scan.step(b"\n", 0), scan.step(b"\r", 0), scan.step(b" ", 0)],
+            [(1, Step::LineBreak), (1, Step::LineBreak), (1, Step::Inside),]
+        );
+        assert_eq!(scan.step(b"}", 0), (1, Step::End));
+    }
 }

@@ -226,4 +226,27 @@ mod tests {
         let error = "x".repeat(1000).parse::<RunId>().unwrap_err().to_string();
         assert!(error.len() < 120, "{error}");
     }
+
+    #[test]
+    fn the_beginning_of_a_run_id_has_4_to_32_digits_in_any_form() {
+        let prefix = |text: &str| text.parse::<RunIdPrefix>().ok().map(|prefix| prefix.to_string());
+        let id = "7b2b122e-d6b8-42de-b0ba-fa2f0d36306e";
+        let plain = id.replace('-', "");
+        for digits in 4..=32 {
+            let found = prefix(&plain[..digits].to_uppercase()).unwrap();
+            assert!(id.starts_with(&found), "{found}");
+            assert_eq!(found.replace('-', "").len(), digits);
+        }
+        assert_eq!(prefix("7b-2b").as_deref(), Some("7b2b"));
+        assert_eq!(["7b2", "", "7b2g", "----", format!("{plain}0").as_str()].map(prefix), [None, None, None, None, None]);
+    }
+
+    #[test]
+    fn mirrored_ids_are_in_the_reverse_order() {
+        let id: RunId = "7b2b122e-d6b8-42de-b0ba-fa2f0d36306e".parse().unwrap();
+        assert_eq!(id.mirrored().mirrored(), id);
+        assert_eq!(RunId::LEAST.mirrored(), RunId::GREATEST);
+        assert!(RunId::LEAST < id && id < RunId::GREATEST && RunId::LEAST < id.mirrored());
+        assert!(id.mirrored() > id, "it begins with a digit below 8");
+    }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
-use crate::repair;
+use crate::fields::{FieldValue, Fields, Spelling};
+use crate::repair::{Repaired, repair_numbers};
 
 /// Fields of one name that are kept beside the last one. Further ones are counted.
 const REPEATED_MAX: usize = 100;
@@ -17,24 +18,40 @@ pub(crate) struct Met {
     pub(crate) float: bool,
     /// Fields that occurred again in their object, with another value.
     pub(crate) repeated: u64,
+    /// The numbers that are read as floats, in order, as they are written; none where JSON is written in the same way.
+    floats: std::vec::IntoIter<Option<Box<str>>>,
+    /// How the numbers of the value are written that was read last.
+    pub(crate) spelling: Option<Spelling>,
 }
 
-/// Reads an object, [repaired](repair()) if necessary; also returns the number of its values that were changed.
+/// Reads an object, [repaired](crate::repair()) if necessary; also returns the number of its values that were changed.
 ///
 /// Of several fields of one name in an object, the last one counts; the others are kept as `NAME#1`, `NAME#2` and so on,
 /// up to `NAME#100`, and all of them are counted.
-pub fn read_object(json: &[u8]) -> serde_json::Result<(Map<String, Value>, u64)> {
-    let mut object = Map::new();
+pub fn read_object(json: &[u8]) -> serde_json::Result<(Fields, u64)> {
+    let mut object = Fields::default();
     let changed = read_kept(json, |json, met| {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        object = deserializer.deserialize_map(ObjectVisitor(met))?;
-        deserializer.end()
+        object = match std::str::from_utf8(json) {
+            // Texts that are known to be valid need not be checked one by one.
+            Ok(text) => object_from(serde_json::Deserializer::from_str(text), met)?,
+            Err(_) => object_from(serde_json::Deserializer::from_slice(json), met)?,
+        };
+        Ok(())
     })?;
     Ok((object, changed))
 }
 
-/// Reads JSON with `read`, and again once it is repaired if it is invalid or has numbers that are not what was written;
-/// returns the number of values that were changed. The error is that of the JSON as it came.
+fn object_from<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    met: &mut Met,
+) -> serde_json::Result<Fields> {
+    let object = deserializer.deserialize_map(ObjectVisitor(met))?;
+    deserializer.end()?;
+    Ok(object)
+}
+
+/// Reads JSON with `read`, and again if it is invalid or has numbers that values change: repaired, and with the spelling
+/// of its numbers. Returns the number of values that were changed. The error is that of the JSON as it came.
 pub(crate) fn read_kept(
     json: &[u8],
     mut read: impl FnMut(&[u8], &mut Met) -> serde_json::Result<()>,
@@ -44,31 +61,35 @@ pub(crate) fn read_kept(
     if outcome.is_ok() && !met.float {
         return Ok(met.repeated);
     }
-    let mended = repair(json);
-    if mended.texts == 0 {
+    let (Repaired { json, texts }, floats) = repair_numbers(json);
+    if texts == 0 && floats.iter().all(Option::is_none) {
         return outcome.map(|()| met.repeated);
     }
-    met = Met::default();
-    match (read(&mended.json, &mut met), outcome) {
-        (Ok(()), _) => Ok(met.repeated + mended.texts),
+    met = Met { floats: floats.into_iter(), ..Met::default() };
+    match (read(&json, &mut met), outcome) {
+        (Ok(()), _) => Ok(met.repeated + texts),
         (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
     }
 }
 
-/// Adds a field to an object; what it had of that name is kept under another one.
-pub(crate) fn insert(object: &mut Map<String, Value>, name: String, value: Value, met: &mut Met) {
+/// Adds a field to an object, with the spelling of the value that was read last; what it had of that name is kept under
+/// another one.
+pub(crate) fn insert(object: &mut Fields, name: String, value: Value, met: &mut Met) {
+    let spelling = met.spelling.take();
     let Some(known) = object.get_mut(&name) else {
-        object.insert(name, value);
+        object.put(name, FieldValue::new(value, spelling));
         return;
     };
     let before = std::mem::replace(known, value);
-    if *known != before {
-        keep(object, &name, before, met);
+    let is_same = *known == before;
+    let spelling_before = object.set_spelling(&name, spelling);
+    if !is_same {
+        keep(object, &name, before, spelling_before, met);
     }
 }
 
 /// Counts the value of a field that occurs again, and keeps it unless [`REPEATED_MAX`] were kept.
-pub(crate) fn keep(object: &mut Map<String, Value>, name: &str, before: Value, met: &mut Met) {
+pub(crate) fn keep(object: &mut Fields, name: &str, before: Value, spelling: Option<Spelling>, met: &mut Met) {
     met.repeated += 1;
     let numbered = |number: usize| format!("{name}#{number}");
     // By halves: any number of fields may have one name.
@@ -81,7 +102,7 @@ pub(crate) fn keep(object: &mut Map<String, Value>, name: &str, before: Value, m
         }
     }
     if free <= REPEATED_MAX {
-        object.insert(numbered(free), before);
+        object.put(numbered(free), FieldValue::new(before, spelling));
     }
 }
 
@@ -121,6 +142,7 @@ impl<'de> Visitor<'de> for KeptValue<'_> {
 
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
         self.0.float = true;
+        self.0.spelling = self.0.floats.next().flatten().map(Spelling::Number);
         Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
     }
 
@@ -129,15 +151,19 @@ impl<'de> Visitor<'de> for KeptValue<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
+        let (mut array, mut spellings) = (Vec::new(), Vec::new());
         while let Some(element) = elements.next_element_seed(KeptValue(&mut *self.0))? {
+            spellings.extend(self.0.spelling.take().map(|spelling| (array.len(), spelling)));
             array.push(element);
         }
+        self.0.spelling = Spelling::of_elements(spellings);
         Ok(array.into())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Value, A::Error> {
-        ObjectVisitor(self.0).visit_map(fields).map(Value::Object)
+        let (values, spelling) = ObjectVisitor(&mut *self.0).visit_map(fields)?.into_parts();
+        self.0.spelling = spelling;
+        Ok(Value::Object(values))
     }
 }
 
@@ -145,14 +171,14 @@ impl<'de> Visitor<'de> for KeptValue<'_> {
 struct ObjectVisitor<'m>(&'m mut Met);
 
 impl<'de> Visitor<'de> for ObjectVisitor<'_> {
-    type Value = Map<String, Value>;
+    type Value = Fields;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut object = Map::new();
+        let mut object = Fields::default();
         while let Some(name) = fields.next_key::<String>()? {
             let value = fields.next_value_seed(KeptValue(&mut *self.0))?;
             insert(&mut object, name, value, self.0);
@@ -168,7 +194,7 @@ mod tests {
     #[track_caller]
     fn check(json: &str, expected: &str, changed: u64) {
         let (object, found) = read_object(json.as_bytes()).unwrap();
-        assert_eq!((Value::Object(object).to_string().as_str(), found), (expected, changed));
+        assert_eq!((serde_json::to_string(&object).unwrap().as_str(), found), (expected, changed));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`backoff`] | how long to wait before another attempt |
 //! | [`causes`] | an error and what caused it |
 //! | [`elements`] | where the elements of JSON end, in any arrangement |
+//! | [`fields`] | the fields of a JSON object, with their numbers as they are written |
 //! | [`hex`] | bytes as hexadecimal digits |
 //! | [`id`] | ids of runs, tasks, workspaces and environments |
 //! | [`json`] | JSON as values of which nothing is lost |
@@ -36,6 +37,7 @@
 pub mod backoff;
 pub mod causes;
 pub mod elements;
+pub mod fields;
 pub mod hex;
 pub mod id;
 pub mod json;
@@ -62,6 +64,7 @@ pub mod workspaces;
 
 pub use backoff::backoff;
 pub use causes::{causes, error_chain};
+pub use fields::Fields;
 pub use id::{EnvironmentId, RunId, RunIdPrefix, TaskId, WorkspaceId};
 pub use json::read_object;
 pub use log_absence::LogAbsence;

@@ -110,3 +110,27 @@ impl LogAbsence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_run_says_counts_before_what_the_upstream_has() {
+        let facts = AbsenceFacts { did_not_start: false, log_level: Some("INFO"), kind: None, is_long_lived: false };
+        let engine = Some(RuntimeKind::RemoteEngine);
+        let (none, empty) = (Some(UpstreamLog::None), Some(UpstreamLog::Empty));
+        for (facts, upstream, expected) in [
+            (AbsenceFacts { did_not_start: true, log_level: Some("OFF"), ..facts }, none, LogAbsence::NotStarted),
+            (AbsenceFacts { log_level: Some("off"), is_long_lived: true, ..facts }, none, LogAbsence::LogLevelOff),
+            (AbsenceFacts { is_long_lived: true, kind: engine, ..facts }, none, LogAbsence::LongLived),
+            (AbsenceFacts { is_long_lived: true, ..facts }, empty, LogAbsence::NothingLogged),
+            (AbsenceFacts { kind: engine, ..facts }, none, LogAbsence::NotTransferred),
+            (AbsenceFacts { kind: Some(RuntimeKind::Cloud), ..facts }, none, LogAbsence::NotAtUpstream),
+            (AbsenceFacts { log_level: None, ..facts }, none, LogAbsence::NotAtUpstream),
+            (facts, None, LogAbsence::NothingPushed),
+        ] {
+            assert_eq!(LogAbsence::from_facts(facts, upstream), expected, "{facts:?} {upstream:?}");
+        }
+    }
+}

@@ -285,6 +285,30 @@ mod tests {
         assert_eq!(cutter.take(Timestamp::clamped(400), 1), Some(PageCut::partial(1, Timestamp::clamped(1_000))));
     }
 
+    #[test]
+    fn a_page_has_room_for_one_record_at_least() {
+        let mut cutter = PageCutter::new(0);
+        assert_eq!(cutter.room(), 1);
+        assert_eq!(cutter.take(Timestamp::clamped(1_500), 3), None);
+        assert_eq!(cutter.room(), 0);
+        assert_eq!(cutter.complete(), PageCut { records: 3, end: PageEnd::Complete });
+    }
+
+    #[test]
+    fn formats_and_orders_are_read_as_they_are_written() {
+        for format in [FileFormat::Json, FileFormat::Text] {
+            assert_eq!(format.to_string().to_lowercase().parse(), Ok(format));
+            assert_eq!(serde_json::json!(format), format.to_string());
+        }
+        for order in [RecordOrder::Desc, RecordOrder::Asc] {
+            assert_eq!(order.to_string().to_lowercase().parse(), Ok(order));
+            assert_eq!(serde_json::json!(order), order.to_string());
+        }
+        assert!("XML".parse::<FileFormat>().is_err() && "UP".parse::<RecordOrder>().is_err());
+        assert_eq!(FileFormat::Json.content_type(), "application/json");
+        assert!(FileFormat::Text.content_type().starts_with("text/plain"));
+    }
+
     proptest! {
         /// A client that sends the header back as the next end gets each record once, whatever the log.
         #[test]

@@ -146,6 +146,38 @@ mod tests {
         assert!(matches!(printable_line("plain"), Cow::Borrowed("plain")));
     }
 
+    #[test]
+    fn the_ends_of_each_range_are_known() {
+        let of = |is: fn(char) -> bool, code: u32| char::from_u32(code).is_some_and(is);
+        for (first, last) in [(0, 0x1f), (0x7f, 0x9f), (0x2028, 0x2029), (0x202a, 0x202e), (0x2066, 0x206f)] {
+            assert_eq!([first, last].map(|code| of(is_control, code)), [true, true], "{first:x}");
+        }
+        assert_eq!([0x20, 0x7e, 0xa0, 0x2027, 0x202f, 0x2065, 0x2070].map(|code| of(is_control, code)), [false; 7]);
+        for (first, last) in [
+            (0x180b, 0x180f),
+            (0x200b, 0x200f),
+            (0x2060, 0x206f),
+            (0xfe00, 0xfe0f),
+            (0xfff0, 0xfffb),
+            (0xe0000, 0xe0fff),
+            (0xad, 0x34f),
+            (0x61c, 0x115f),
+            (0x1160, 0x17b4),
+            (0x17b5, 0x3164),
+            (0xfeff, 0xffa0),
+        ] {
+            assert_eq!([first, last].map(|code| of(is_invisible, code)), [true, true], "{first:x}");
+        }
+        assert_eq!(
+            [0x180a, 0x1810, 0x200a, 0x2010, 0xfdff, 0xfe10, 0xfffc, 0xe1000].map(|code| of(is_invisible, code)),
+            [false; 8]
+        );
+        assert_eq!(
+            ['\n', '\r', '\t', '\0', '\u{9b}'].map(|c| Escaped(c).to_string()),
+            ["\\n", "\\r", "\\t", "\\x00", "\\u{9b}"]
+        );
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 

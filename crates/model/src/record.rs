@@ -5,16 +5,17 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::Timestamp;
+use crate::fields::{FieldValue, Fields};
 use crate::json::{self, KeptValue, Met};
 pub use crate::severity::{Severity, SeverityCounts};
 
 /// One entry of a run's log. A message may have several lines.
 ///
 /// Source: `data` of `GET /monitoring/executions/{id}/logs`. Only the time is required. Fields that the API does
-/// not name are kept in `extra`: numbers keep their value, and those that JSON readers would change are texts.
+/// not name are kept in `extra`, their numbers as they are written; those that JSON readers would change are texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// When it was logged (`logTimestamp`, epoch milliseconds on the wire).
@@ -32,7 +33,7 @@ pub struct Record {
     /// The pod or host it ran on (`podName`).
     pub pod_name: Option<String>,
     /// Fields beyond those of the API.
-    pub extra: Option<Box<Map<String, Value>>>,
+    pub extra: Option<Box<Fields>>,
 }
 
 /// A record in JSON, for the documentation of the API.
@@ -103,22 +104,18 @@ impl Record {
     ///
     /// A text field with another type becomes its JSON text. If the entry has another time, or its time another form, it
     /// is kept in the field `originalTimestamp`.
-    pub fn from_fields(time: Timestamp, mut fields: Map<String, Value>) -> (Self, bool) {
+    pub fn from_fields(time: Timestamp, mut fields: Fields) -> (Self, bool) {
         let mut record = Self::at(time);
         let mut is_as_it_says = true;
-        let came = fields.remove(FIELD_NAMES[0]).filter(|came| !came.is_null());
+        let came = fields.take(FIELD_NAMES[0]).filter(|came| !came.value().is_null());
         for (number, name) in FIELD_NAMES.iter().enumerate().skip(1) {
-            *record.text_mut(number) = match fields.remove(*name) {
-                None | Some(Value::Null) => None,
-                Some(Value::String(own)) => Some(own),
-                Some(other) => {
-                    is_as_it_says = false;
-                    Some(other.to_string())
-                }
-            };
+            let field = fields.take(name);
+            is_as_it_says &= field.as_ref().is_none_or(|field| field.value().is_null() || field.value().is_string());
+            *record.text_mut(number) = field.and_then(FieldValue::into_text);
         }
-        if let Some(came) = came.filter(|came| came.as_i64() != Some(record.time.as_millis())) {
-            fields.entry(ORIGINAL_TIME).or_insert(came);
+        let came = came.filter(|came| came.value().as_i64() != Some(record.time.as_millis()));
+        if let Some(came) = came.filter(|_| !fields.contains_key(ORIGINAL_TIME)) {
+            fields.put(ORIGINAL_TIME.to_owned(), came);
         }
         record.extra = (!fields.is_empty()).then(|| Box::new(fields));
         (record, is_as_it_says)
@@ -151,8 +148,8 @@ impl Serialize for Record {
                 map.serialize_entry(name, text)?;
             }
         }
-        for (name, value) in self.extra.iter().flat_map(|extra| extra.iter()) {
-            map.serialize_entry(name, value)?;
+        for (name, value) in self.extra.iter().flat_map(|extra| extra.spelled()) {
+            map.serialize_entry(name, &value)?;
         }
         map.end()
     }
@@ -184,7 +181,9 @@ impl<'de> Visitor<'de> for RecordVisitor<'_> {
         while let Some(name) = map.next_key::<FieldName>()? {
             match name {
                 FieldName::Known(0) => {
-                    let read = map.next_value::<Time>().map_err(de::Error::custom)?.0;
+                    let value = map.next_value_seed(KeptValue(met)).map_err(de::Error::custom)?;
+                    met.spelling = None;
+                    let read = time_of(&value).map_err(de::Error::custom)?;
                     let before = time.replace(read).filter(|before| *before != read);
                     record.keep_repeated(0, before.map(|before| before.as_millis().into()), met);
                 }
@@ -214,7 +213,7 @@ impl Record {
     /// Keeps the value of a field that occurs again with another one.
     fn keep_repeated(&mut self, number: usize, before: Option<Value>, met: &mut Met) {
         if let Some(before) = before {
-            json::keep(self.extra.get_or_insert_default(), FIELD_NAMES[number], before, met);
+            json::keep(self.extra.get_or_insert_default(), FIELD_NAMES[number], before, None, met);
         }
     }
 
@@ -265,15 +264,6 @@ impl<'de> Deserialize<'de> for FieldName {
 }
 
 /// A time in epoch milliseconds, usually an integer.
-struct Time(Timestamp);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        time_of(&value).map(Self).map_err(de::Error::custom)
-    }
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "a whole number below 9e15")]
 fn time_of(value: &Value) -> Result<Timestamp, String> {
     let integral = |number: f64| (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(number as i64);
@@ -397,5 +387,38 @@ mod tests {
         check_error(r#"{"logTimestamp":1.5}"#, "logTimestamp");
         check_error(r#"{"logTimestamp":1,"severity":3}"#, "severity");
         check_error("[]", "a record");
+    }
+
+    #[test]
+    fn an_entry_that_is_no_record_becomes_one_with_everything_that_it_has() {
+        let of = |time: i64, json: &str| {
+            let (fields, _) = json::read_object(json.as_bytes()).unwrap();
+            let (record, is_as_it_says) = Record::from_fields(Timestamp::clamped(time), fields);
+            (serde_json::to_string(&record).unwrap(), is_as_it_says)
+        };
+        let check = |time, json: &str, expected: &str, is_as_it_says| {
+            assert_eq!(of(time, json), (expected.to_owned(), is_as_it_says), "{json}");
+        };
+        check(
+            7,
+            r#"{"logTimestamp":7,"severity":"INFO","podName":null}"#,
+            r#"{"logTimestamp":7,"severity":"INFO"}"#,
+            true,
+        );
+        check(7, r#"{"logTimestamp":null}"#, r#"{"logTimestamp":7}"#, true);
+        check(7, r#"{"logTimestamp":8,"x":1.0}"#, r#"{"logTimestamp":7,"originalTimestamp":8,"x":1.0}"#, true);
+        check(7, r#"{"logTimestamp":7.50}"#, r#"{"logTimestamp":7,"originalTimestamp":7.50}"#, true);
+        check(
+            7,
+            r#"{"logTimestamp":"a","originalTimestamp":"b"}"#,
+            r#"{"logTimestamp":7,"originalTimestamp":"b"}"#,
+            true,
+        );
+        check(
+            7,
+            r#"{"logMessage":1.10,"logType":[2.0]}"#,
+            r#"{"logTimestamp":7,"logType":"[2.0]","logMessage":"1.10"}"#,
+            false,
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! JSON whose texts or numbers some writers break: made readable again, with everything that can be kept.
 
+use serde_json::Number;
+
 /// JSON after [`repair`], and how many of its values had to be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repaired {
@@ -16,7 +18,15 @@ pub struct Repaired {
 /// readers of JSON keep, become texts of the same characters. Control characters between values are removed. Other errors
 /// outside of texts remain.
 pub fn repair(json: &[u8]) -> Repaired {
-    repair_with(json, repair_between_texts)
+    repair_numbers(json).0
+}
+
+/// The same; also returns the numbers of the repaired JSON that are read as floats, in order, as they are written: none for
+/// each that JSON is written with in the same way.
+pub(crate) fn repair_numbers(json: &[u8]) -> (Repaired, Vec<Option<Box<str>>>) {
+    let mut floats = Vec::new();
+    let repaired = repair_with(json, |between, out| repair_between_texts(between, out, &mut floats));
+    (repaired, floats)
 }
 
 /// Repairs texts only.
@@ -29,7 +39,7 @@ pub fn repair_texts(json: &[u8]) -> Repaired {
 }
 
 /// Repairs texts, and what is between them with a function that returns how much it has repaired.
-fn repair_with(json: &[u8], between: impl Fn(&[u8], &mut Vec<u8>) -> u64) -> Repaired {
+fn repair_with(json: &[u8], mut between: impl FnMut(&[u8], &mut Vec<u8>) -> u64) -> Repaired {
     let mut out = Vec::with_capacity(json.len() + 16);
     let mut texts = 0;
     let mut rest = json;
@@ -48,8 +58,8 @@ fn repair_with(json: &[u8], between: impl Fn(&[u8], &mut Vec<u8>) -> u64) -> Rep
 /// The words with which programs write numbers that JSON does not have, without their sign.
 const NO_NUMBERS: [&[u8]; 5] = [b"NaN", b"nan", b"Infinity", b"inf", b"Inf"];
 
-/// Copies what stands outside of texts; returns how much of it was repaired.
-fn repair_between_texts(json: &[u8], out: &mut Vec<u8>) -> u64 {
+/// Copies what stands outside of texts, and adds its floats; returns how much of it was repaired.
+fn repair_between_texts(json: &[u8], out: &mut Vec<u8>, floats: &mut Vec<Option<Box<str>>>) -> u64 {
     let mut repaired = 0;
     let mut rest = json;
     while let Some(byte) = rest.first() {
@@ -58,11 +68,15 @@ fn repair_between_texts(json: &[u8], out: &mut Vec<u8>) -> u64 {
         let (word, behind) = rest.split_at(length.max(1));
         let is_control = *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r');
         let unsigned = word.strip_prefix(b"-").or(word.strip_prefix(b"+")).unwrap_or(word);
-        let is_text = NO_NUMBERS.contains(&unsigned) || !is_kept(word);
+        let kind = kind_of(word);
+        let is_text = NO_NUMBERS.contains(&unsigned) || kind == Word::LostNumber;
         match (is_control, is_text) {
             (true, _) => {}
             (_, true) => out.extend([b"\"".as_slice(), word, b"\""].concat()),
             (_, false) => out.extend_from_slice(word),
+        }
+        if let Word::Float(spelling) = kind {
+            floats.push(spelling);
         }
         repaired += u64::from(is_control || is_text);
         rest = behind;
@@ -73,17 +87,42 @@ fn repair_between_texts(json: &[u8], out: &mut Vec<u8>) -> u64 {
 /// Digits of a number beyond which it is not compared: no float has more.
 const DIGITS_MAX: usize = 40;
 
-/// False for a number that reading and writing JSON changes: it is an integer beyond 64 bits, has more digits than a float
-/// keeps, or is too large for one. True for everything else.
-fn is_kept(word: &[u8]) -> bool {
-    let Ok(word) = std::str::from_utf8(word) else { return true };
+/// Longest number that is kept as one. Unit: bytes.
+const NUMBER_BYTES_MAX: usize = 64;
+
+/// What a word between texts is.
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    /// A number that is read as a float, as it is written; none if JSON is written in the same way.
+    Float(Option<Box<str>>),
+    /// A number that reading and writing JSON changes: it is an integer beyond 64 bits, has more digits than a float keeps,
+    /// is too large for one, or is longer than [`NUMBER_BYTES_MAX`].
+    LostNumber,
+    /// Anything else, such as an integer.
+    Other,
+}
+
+fn kind_of(word: &[u8]) -> Word {
+    let Ok(word) = std::str::from_utf8(word) else { return Word::Other };
     if !word.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit()) {
-        return true;
+        return Word::Other;
     }
-    if word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok() {
-        return true;
+    // JSON has a negative zero, and integers have none.
+    if word != "-0" && (word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok()) {
+        return Word::Other;
     }
-    let (Some((digits, power)), Ok(float)) = (scientific(word), word.parse::<f64>()) else { return true };
+    let (Some(number), Ok(float)) = (scientific(word), word.parse::<f64>()) else { return Word::Other };
+    match word.len() <= NUMBER_BYTES_MAX && is_kept(number, float) {
+        true => {
+            let written = Number::from_f64(float).map(|number| number.to_string());
+            Word::Float((written.as_deref() != Some(word)).then(|| word.into()))
+        }
+        false => Word::LostNumber,
+    }
+}
+
+/// True for the digits and the power of a number that its float keeps.
+fn is_kept((digits, power): (String, i64), float: f64) -> bool {
     match digits.len() {
         0 => true,
         count if count > DIGITS_MAX => false,
@@ -274,11 +313,43 @@ mod tests {
         assert_eq!(repair(b"{\"a\":\x00tru, \x1e1}").json, b"{\"a\":tru, 1}");
     }
 
+    #[test]
+    fn numbers_are_kept_up_to_the_limits() {
+        let float = |text: &str| Word::Float(Some(text.into()));
+        let padded = |zeros: usize| format!("1.{}", "0".repeat(zeros));
+        assert_eq!(kind_of(padded(62).as_bytes()), float(&padded(62)));
+        assert_eq!(kind_of(padded(63).as_bytes()), Word::LostNumber);
+        for (number, kind) in [
+            ("1.5", Word::Float(None)),
+            ("100000.0", Word::Float(None)),
+            ("1.50", float("1.50")),
+            ("1e5", float("1e5")),
+            ("-0", float("-0")),
+            ("0.0", Word::Float(None)),
+            ("-0.0", Word::Float(None)),
+            ("0", Word::Other),
+            ("-9223372036854775808", Word::Other),
+            ("18446744073709551615", Word::Other),
+            ("18446744073709551616", float("18446744073709551616")),
+            ("18446744073709551617", Word::LostNumber),
+            ("123456789012345e284", float("123456789012345e284")),
+            ("1e308", float("1e308")),
+            ("1e309", Word::LostNumber),
+            ("5e-324", Word::Float(None)),
+            ("4e-324", Word::LostNumber),
+            ("true", Word::Other),
+            ("-", Word::Other),
+            ("1x", Word::Other),
+        ] {
+            assert_eq!(kind_of(number.as_bytes()), kind, "{number}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_float_is_a_number_however_it_is_written(float in prop::num::f64::NORMAL) {
             for number in [format!("{float:?}"), format!("{float:e}"), format!("{float:.16e}")] {
-                prop_assert!(is_kept(number.as_bytes()), "{}", number);
+                prop_assert!(matches!(kind_of(number.as_bytes()), Word::Float(_)), "{}", number);
             }
         }
 

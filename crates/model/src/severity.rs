@@ -152,4 +152,31 @@ mod tests {
         assert_eq!(Severity::of(Some("AUDIT")), Severity::Other);
         assert_eq!(Severity::of(None), Severity::Other);
     }
+
+    #[test]
+    fn every_number_of_a_scale_has_its_severity() {
+        let of = |numbers: &[i64]| -> Vec<&str> {
+            numbers.iter().map(|number| Severity::of(Some(&number.to_string())).name()).collect()
+        };
+        assert_eq!(of(&[0, 1, 2, 60, 100, 50_000]), ["FATAL"; 6]);
+        assert_eq!(of(&[3, 50, 200, 1_000, 40_000]), ["ERROR"; 5]);
+        assert_eq!(of(&[4, 40, 300, 900, 30_000]), ["WARN"; 5]);
+        assert_eq!(of(&[5, 6, 30, 400, 800, 20_000]), ["INFO"; 6]);
+        assert_eq!(of(&[7, 20, 500, 700, 10_000]), ["DEBUG"; 5]);
+        assert_eq!(of(&[10, 600, 5_000]), ["TRACE"; 3]);
+        assert_eq!(of(&[-1, 8, 61, 50_001]), ["OTHER"; 4]);
+        let padded = |length: usize| format!("{:length$}", "WARN1").replace(' ', "1");
+        assert_eq!([32, 33].map(|length| Severity::of(Some(&padded(length))).name()), ["WARN", "OTHER"]);
+    }
+
+    #[test]
+    fn counts_are_by_severity() {
+        let mut counts = SeverityCounts::default();
+        for severity in [Severity::Error, Severity::Other, Severity::Error] {
+            counts.add(severity);
+        }
+        counts.add_all(&SeverityCounts::from_array([1, 0, 0, 5, 0, 0, 7]));
+        assert_eq!(counts.as_array(), [2, 0, 0, 5, 0, 2, 7]);
+        assert_eq!((counts.of(Severity::Fatal), counts.of(Severity::Trace), counts.total()), (7, 0, 16));
+    }
 }

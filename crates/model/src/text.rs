@@ -87,4 +87,29 @@ mod tests {
         TextLine::from(&record).write_to(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "2021-08-19T10:11:12.345Z | INFO  | JOB |  | one\ntwo\n");
     }
+
+    #[test]
+    fn the_columns_of_a_line_are_those_that_were_written() {
+        for (severity, padded) in
+            [("", "     "), ("INFO", "INFO "), ("ERROR", "ERROR"), ("CRITICAL", "CRITICAL"), ("é", "é    ")]
+        {
+            let line = TextLine {
+                time: Timestamp::clamped(0),
+                severity: Some(severity),
+                log_type: Some("JOB"),
+                bundle_name: None,
+                message: Some("a | b"),
+            };
+            let mut out = Vec::new();
+            line.write_to(&mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let after_time = text.strip_prefix("1970-01-01T00:00:00.000Z").unwrap().strip_suffix('\n').unwrap();
+            assert_eq!(after_time, format!(" | {padded} | JOB |  | a | b"));
+            let expected = Columns { severity, log_type: "JOB", bundle_name: "", message: "a | b" };
+            assert_eq!(columns(after_time), Some(expected));
+        }
+        for other in ["", " | INFO | JOB |  | m", " | INFO  | JOB | m", "INFO  | JOB |  | m"] {
+            assert_eq!(columns(other), None, "{other}");
+        }
+    }
 }

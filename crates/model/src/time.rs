@@ -196,4 +196,41 @@ mod tests {
         }
         assert!(Timestamp::from_millis(i64::MAX).is_err());
     }
+
+    #[test]
+    fn what_lies_beyond_the_ends_of_time_is_refused_or_held_at_them() {
+        let (first, last) = (Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis());
+        assert_eq!([first, last].map(|ms| Timestamp::from_millis(ms).is_ok()), [true, true]);
+        assert_eq!([first - 1, last + 1].map(|ms| Timestamp::from_millis(ms).is_ok()), [false, false]);
+        assert_eq!([i64::MIN, i64::MAX].map(Timestamp::clamped), [Timestamp::MIN, Timestamp::MAX]);
+        assert_eq!(Timestamp::MAX.plus_millis(i64::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.plus_millis(1).as_millis(), first + 1);
+        assert_eq!(Timestamp::MAX.millis_since(Timestamp::MIN), last - first);
+        assert_eq!([Duration::from_millis(7), Duration::MAX].map(millis), [7, i64::MAX]);
+    }
+
+    #[test]
+    fn fractions_are_cut_off_on_both_sides_of_the_epoch() {
+        for (ms, floor, text) in [
+            (1_999, 1_000, "1970-01-01T00:00:01.999Z"),
+            (2_000, 2_000, "1970-01-01T00:00:02Z"),
+            (-1, -1_000, "1969-12-31T23:59:59.999Z"),
+            (-1_000, -1_000, "1969-12-31T23:59:59Z"),
+        ] {
+            let at = Timestamp::clamped(ms);
+            assert_eq!((at.floor_to_second().as_millis(), at.is_whole_second()), (floor, ms == floor));
+            assert_eq!(at.to_api_text(), text);
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_range_are_inside() {
+        let at = |ms| Some(Timestamp::clamped(ms));
+        let of = |start, end| [4, 5, 6, 7, 8].map(|ms| TimeRange { start, end }.contains(ms));
+        assert_eq!(of(at(5), at(7)), [false, true, true, true, false]);
+        assert_eq!(of(at(5), None), [false, true, true, true, true]);
+        assert_eq!(of(None, at(7)), [true, true, true, true, false]);
+        assert_eq!(of(at(7), at(5)), [false; 5]);
+        assert!([Timestamp::MIN, Timestamp::MAX].iter().all(|at| TimeRange::ALL.contains(at.as_millis())));
+    }
 }

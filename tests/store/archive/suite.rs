@@ -1071,7 +1071,7 @@ async fn fields_beyond_those_of_the_api_count_as_memory_too() {
     let archive = Archive::with_settings(|settings| settings.ingest_memory_bytes = 256 << 10).await;
     let long = |ms: i64| {
         let fields = serde_json::json!({ "attributes": { "nested": ["x".repeat(100 << 10)] } });
-        let extra = fields.as_object().cloned().map(Box::new);
+        let extra = fields.as_object().cloned().map(|fields| Box::new(fields.into()));
         Record { extra, ..record(ms, "short") }
     };
     let mut first = archive.store.ingest().begin_batch(archive.run_id, Some("first")).await.unwrap();

@@ -4,8 +4,8 @@ use http::Method;
 use runlog_model::wire::executions::ListPage;
 use runlog_model::wire::overview::{ListedRunBody, LogBody, RunWithLog};
 use runlog_model::{
-    EnvironmentId, ExecutionStatus, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp, WorkspaceId,
-    read_object,
+    EnvironmentId, ExecutionStatus, Fields, Record, RecordOrder, RunId, RunStatus, TaskId, TimeRange, Timestamp,
+    WorkspaceId, read_object,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -277,9 +277,9 @@ fn read_live_page(body: &[u8], range: TimeRange) -> Result<LivePage> {
 /// The entries of a live page as records, however odd. An entry without a time has that of the entry before it, or of the
 /// next one that has a time, or the bound of the range.
 fn records_of(entries: &[Box<RawValue>], range: TimeRange) -> Vec<Record> {
-    let read: Vec<Option<Map<String, Value>>> =
+    let read: Vec<Option<Fields>> =
         entries.iter().map(|entry| Some(read_object(&mended(entry.get().as_bytes())).ok()?.0)).collect();
-    let time_of = |fields: &Map<String, Value>| fields.get("logTimestamp").and_then(lenient::time);
+    let time_of = |fields: &Fields| fields.get("logTimestamp").and_then(lenient::time);
     let first = read.iter().flatten().find_map(time_of);
     let mut last = first.or(range.start).or(range.end).unwrap_or(Timestamp::clamped(0));
     let mut records = Vec::with_capacity(read.len());

@@ -665,8 +665,8 @@ mod tests {
             "credentials": { "user": "x2", "keys": ["x3", 47] },
             "apiKey": 48,
         });
-        let mut record =
-            Record { extra: extra.as_object().cloned().map(Box::new), ..Record::at(Timestamp::clamped(0)) };
+        let extra = extra.as_object().cloned().map(|extra| Box::new(extra.into()));
+        let mut record = Record { extra, ..Record::at(Timestamp::clamped(0)) };
         redactor.record(&mut record);
         let secret = "<secret>";
         let expected = serde_json::json!({
@@ -674,7 +674,7 @@ mod tests {
             "credentials": { "user": secret, "keys": [secret, secret] },
             "apiKey": secret,
         });
-        assert_eq!(Value::Object(*record.extra.unwrap()), expected);
+        assert_eq!(Value::Object(record.extra.unwrap().into_values()), expected);
     }
 
     proptest::proptest! {
@@ -715,8 +715,8 @@ mod tests {
             "secrets": ["SEKRET"],
             "Set-Cookie": "id=SEKRET",
         });
-        let mut record =
-            Record { extra: extra.as_object().cloned().map(Box::new), ..Record::at(Timestamp::clamped(0)) };
+        let extra = extra.as_object().cloned().map(|extra| Box::new(extra.into()));
+        let mut record = Record { extra, ..Record::at(Timestamp::clamped(0)) };
         redactor.record(&mut record);
         let secret = "<secret>";
         let expected = serde_json::json!({
@@ -727,7 +727,7 @@ mod tests {
             "secrets": [secret],
             "Set-Cookie": secret,
         });
-        assert_eq!(Value::Object(*record.extra.clone().unwrap()), expected);
+        assert_eq!(Value::Object(record.extra.clone().unwrap().into_values()), expected);
         let once = record.clone();
         redactor.record(&mut record);
         assert_eq!(record, once);
@@ -757,7 +757,7 @@ mod tests {
                 "list": [text, { "said": text }],
                 "token": { "a": text, text.as_str(): [text] },
             });
-            let extra = extra.as_object().cloned().map(Box::new);
+            let extra = extra.as_object().cloned().map(|extra| Box::new(extra.into()));
             let mut record =
                 Record { message: Some(text.clone()), extra, ..Record::at(Timestamp::clamped(0)) };
             SECRETS.record(&mut record);
@@ -776,7 +776,7 @@ mod tests {
         let mut record = Record {
             message: Some("a secret".to_owned()),
             pod_name: Some("secret-pod".to_owned()),
-            extra: extra.as_object().cloned().map(Box::new),
+            extra: extra.as_object().cloned().map(|extra| Box::new(extra.into())),
             ..Record::at(Timestamp::clamped(0))
         };
         redactor.record(&mut record);

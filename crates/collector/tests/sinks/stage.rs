@@ -164,7 +164,8 @@ impl Stage {
     /// A run whose records have so many bytes in a further field.
     pub(crate) async fn run_with_extra(&self, records: usize, bytes: usize) -> RunId {
         let extra = serde_json::json!({ "payload": "x".repeat(bytes) });
-        let record = |number| Record { extra: extra.as_object().cloned().map(Box::new), ..self.record(number, false) };
+        let extra = || extra.as_object().cloned().map(|extra| Box::new(extra.into()));
+        let record = |number| Record { extra: extra(), ..self.record(number, false) };
         self.run_of((0..records).map(record)).await
     }
 

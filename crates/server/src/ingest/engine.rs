@@ -24,7 +24,8 @@
 use runlog_model::run::{ArtifactPart, RuntimeKind};
 use runlog_model::wire::push::{FinishRun, StartRun};
 use runlog_model::{
-    ExecutionStatus, ExecutionType, LogTime, LogZone, Record, RunId, RunStatus, Runtime, TaskId, Timestamp, read_object,
+    ExecutionStatus, ExecutionType, Fields, LogTime, LogZone, Record, RunId, RunStatus, Runtime, TaskId, Timestamp,
+    read_object,
 };
 use serde_json::{Map, Value};
 
@@ -69,7 +70,7 @@ pub(crate) struct Events {
 /// An event with the plain lines that follow it: a stack trace, or other text with line breaks.
 #[derive(Debug)]
 struct Line {
-    event: Object,
+    event: Fields,
     more: String,
     /// What counts where the event says nothing.
     default: EventDefault,
@@ -109,12 +110,12 @@ impl Events {
         self.refused.why.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn add(&mut self, event: Object) {
+    pub(super) fn add(&mut self, event: Fields) {
         self.add_with(event, EventDefault::default());
     }
 
     /// Adds an event, with what counts where it says nothing.
-    pub(crate) fn add_with(&mut self, event: Object, default: EventDefault) {
+    pub(crate) fn add_with(&mut self, event: Fields, default: EventDefault) {
         self.events.push(Line { event, more: String::new(), default });
     }
 
@@ -159,12 +160,12 @@ impl Events {
 pub(crate) struct Continuation {
     run: DefaultRun,
     /// The time and the severity of the beginning.
-    fields: Object,
+    fields: Fields,
 }
 
 impl Continuation {
     /// A line of the rest as an event of its own.
-    pub(crate) fn event(&self, line: &str) -> (Object, EventDefault) {
+    pub(crate) fn event(&self, line: &str) -> (Fields, EventDefault) {
         let mut event = self.fields.clone();
         event.insert("message".to_owned(), line.into());
         event.insert("continued".to_owned(), true.into());
@@ -197,10 +198,11 @@ pub(crate) async fn group_by_run(
                 break;
             }
         }
-        if let (None, Some(log)) = (event.get("message"), event.get("log").filter(|log| !log.is_object())) {
-            let log = log.clone();
-            event.remove("log");
-            event.insert("message".to_owned(), log);
+        if event.get("message").is_none()
+            && event.get("log").is_some_and(|log| !log.is_object())
+            && let Some(log) = event.take("log")
+        {
+            event.put("message".to_owned(), log);
         }
         let run = match (run_of(&event), default.run) {
             (Ok(id), _) => Ok(DefaultRun { id, task: default.task, triggered_at: None }),
@@ -279,7 +281,7 @@ fn wrapped<'a>(outer: &'a Object, name: &str) -> Option<&'a [u8]> {
 
 /// Replaces the field in which a shipper has put the event of the engine by the fields of that event. False if there is
 /// none.
-fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
+fn unwrap(outer: &mut Fields, repaired: &mut u64) -> bool {
     for name in STRUCTURED {
         if let Some(data) = outer.get(name).and_then(Value::as_str).and_then(syslog::structured_data) {
             outer.insert(name.to_owned(), data.into());
@@ -287,9 +289,9 @@ fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
         }
     }
     for name in WRAPPED {
-        let inner = match outer.get_mut(name) {
-            Some(Value::Object(inner)) => Some(std::mem::take(inner)),
-            Some(Value::String(text)) if text.starts_with('<') => syslog::read(text),
+        let inner = match outer.get(name) {
+            Some(Value::Object(_)) => outer.take(name).and_then(|inner| inner.into_object().ok()),
+            Some(Value::String(text)) if text.starts_with('<') => syslog::read(text).map(Fields::from),
             _ => wrapped(outer, name).and_then(|text| read_object(text.trim_ascii()).ok()).map(|(event, changed)| {
                 *repaired += changed;
                 event
@@ -298,7 +300,7 @@ fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
         if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
             outer.remove(name);
             // The fields of the engine take precedence over those of the shipper.
-            outer.extend(inner);
+            outer.append(inner);
             return true;
         }
     }
@@ -306,7 +308,7 @@ fn unwrap(outer: &mut Object, repaired: &mut u64) -> bool {
 }
 
 /// One event of an engine.
-struct Event(Object);
+struct Event(Fields);
 
 /// The time of an event.
 enum EventTime {
@@ -350,7 +352,12 @@ impl Event {
 
     /// The first of these fields that exists and has a text; every value has one.
     fn own_text(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.own(name)).map(text_of)
+        names.iter().find_map(|name| self.text_at(name))
+    }
+
+    /// The text of a field of the event itself.
+    fn text_at(&self, name: &str) -> Option<String> {
+        self.0.text(name).or_else(|| self.own(name).map(text_of))
     }
 
     /// Removes the field that [`Event::own`] returns.
@@ -482,7 +489,7 @@ impl Event {
         let mut message = None;
         if let Some(name) = names.iter().find(|name| self.own(name).is_some()) {
             used.push(name);
-            message = self.own(name).map(text_of);
+            message = self.text_at(name);
         }
         let short = self.0.get("short_message").and_then(Value::as_str);
         if let (true, Some(short), Some(full)) = (is_gelf, short, &message)
@@ -597,7 +604,7 @@ mod tests {
     fn record(event: Value) -> Record {
         let Value::Object(event) = event else { unreachable!("an object") };
         let zone = LogZone::default();
-        let event = Event(event);
+        let event = Event(event.into());
         let (at, name) = match event.time(&zone) {
             EventTime::Said(at, name) => (at.time, Some(name)),
             _ => (Timestamp::MIN, None),
@@ -608,7 +615,8 @@ mod tests {
     #[test]
     fn a_line_that_a_shipper_wrapped_is_unwrapped() {
         let outer = serde_json::json!({"date": 1.5, "log": "{\"level\":\"WARN\",\"message\":\"slow\"}"});
-        let Value::Object(mut event) = outer else { unreachable!("an object") };
+        let Value::Object(event) = outer else { unreachable!("an object") };
+        let mut event = Fields::from(event);
         assert!(unwrap(&mut event, &mut 0));
         assert_eq!((event["level"].as_str(), event["message"].as_str()), (Some("WARN"), Some("slow")));
     }

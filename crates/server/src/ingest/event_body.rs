@@ -167,7 +167,7 @@ impl<'b> Splitter<'b> {
     fn take_text(&mut self) {
         let line = self.line_rest();
         match syslog::read(&String::from_utf8_lossy(line.trim_ascii())) {
-            Some(event) => self.events.add(event),
+            Some(event) => self.events.add(event.into()),
             None => {
                 // With its indent, if it is the only thing on its line.
                 let before = &self.body[self.line_begin..self.position()];

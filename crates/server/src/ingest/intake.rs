@@ -244,7 +244,7 @@ impl Intake {
 fn digest(digest: &mut Sha256, record: &Record, nanos: u32) {
     digest.update(nanos.to_le_bytes());
     digest.update(record.time.as_millis().to_le_bytes());
-    let extra = record.extra.as_ref().map(|extra| Value::Object(extra.as_ref().clone()).to_string());
+    let extra = record.extra.as_ref().map(|extra| Value::Object((***extra).clone()).to_string());
     let texts = [
         &record.severity,
         &record.log_type,
@@ -287,7 +287,7 @@ mod tests {
         let record = Record {
             severity: Some("INFO".to_owned()),
             message: Some("grün".to_owned()),
-            extra: Some(Box::new(extra)),
+            extra: Some(Box::new(extra.into())),
             ..Record::at(Timestamp::clamped(1_619_018_951_115))
         };
         let mut batch = RunBatch::default();

@@ -147,7 +147,7 @@ fn record(attributes: &Attributes<'_>, scope: &InstrumentationScope, log: &LogRe
         bundle_name: some(&scope.name),
         bundle_version: some(&scope.version),
         pod_name: attributes.first(&["k8s.pod.name", "host.name"]),
-        extra: extra(log, written).map(Box::new),
+        extra: extra(log, written).map(|extra| Box::new(extra.into())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::support::{Ask, RUN, Stage, lines};
 use axum::http::Method;
+use serde_json::{Value, json};
 
 const SECOND: i64 = 1_630_479_705_000;
 
@@ -309,4 +310,52 @@ async fn tasks_workspaces_and_environments_are_found_by_name() {
     assert_eq!(found("name==team;environment.name!=default").await, 0);
     stage.get("/orchestration/workspaces?query=colour==red").await.is_error(400, &["colour", "name"]);
     stage.post("/processing/executions", r#"{"executable":"x"}"#).await.is_error(501, &["does not start runs"]);
+}
+
+/// `0.1000` came out as `0.1`, `1e5` as `100000.0`, and `-0` as `-0.0`.
+#[tokio::test]
+async fn numbers_come_out_as_they_were_sent_by_every_way() {
+    let stage = Stage::new().await;
+    stage.start().await;
+    let fields = r#""a":0.1000,"b":{"c":[1e5,-0,1.5,7,{"d":2.50}]},"e":1E-2"#;
+    let line = |time: i64| format!(r#"{{"logTimestamp":{time},"logMessage":"m",{fields}}}"#);
+    let pushed = stage.post(&format!("/runlog/v1/runs/{RUN}/records"), line(SECOND)).await.json();
+    assert_eq!(pushed, json!({"stored": 1}), "nothing was repaired");
+    // Sent by an engine itself, and inside of the text and of the object of a shipper.
+    let event =
+        |text: &str| format!(r#"{{"timestamp":{},"message":{text},"executionId":"{RUN}",{fields}}}"#, SECOND + 1);
+    let wrapped = format!(r#"{{"log":{}}}"#, json!(event("2.50")));
+    let events = [event("0.1000"), wrapped, format!(r#"{{"event":{}}}"#, event("\"m\""))].join("\n");
+    let answer = stage.post("/runlog/v1/events", events).await.json();
+    assert_eq!((&answer["stored"], &answer["repaired"]), (&json!(3), &Value::Null), "{answer}");
+    for is_sealed in [false, true] {
+        if is_sealed {
+            let ended =
+                stage.post(&format!("/runlog/v1/runs/{RUN}/finish"), r#"{"status":"execution_successful"}"#).await;
+            assert!(ended.status.is_success(), "{}", ended.text());
+            stage.clock.advance_ms(60_000);
+            assert_eq!(stage.store.maintenance().seal().await.unwrap().runs, 1);
+        }
+        let link = stage.link(if is_sealed { "?order=ASC" } else { "" }).await;
+        let sql = json!({"query": "SELECT extra FROM records ORDER BY time, arrival"}).to_string();
+        let answers = [
+            ("page", stage.send(Method::GET, &link, Ask::with(&[])).await.text()),
+            ("live", stage.get(&format!("{}?order=ASC", logs())).await.text()),
+            ("records", stage.get(&format!("/runlog/v1/runs/{RUN}/records")).await.text()),
+            ("ndjson", stage.get(&format!("/runlog/v1/runs/{RUN}/log?format=ndjson")).await.text()),
+            ("json", stage.get(&format!("/runlog/v1/runs/{RUN}/log?format=json")).await.text()),
+            ("sql", stage.post("/runlog/v1/sql", sql).await.text().replace("\\\"", "\"")),
+        ];
+        for (way, text) in answers {
+            let (before, after) = fields.split_at(fields.find(r#""e""#).unwrap());
+            assert_eq!(text.matches(before).count(), 4, "{way}: {text}");
+            assert_eq!(text.matches(after).count(), 4, "{way}: {text}");
+            if way != "sql" {
+                let messages = [r#""logMessage":"0.1000""#, r#""logMessage":"2.50""#];
+                assert!(messages.iter().all(|message| text.contains(message)), "{way}: {text}");
+            }
+        }
+        let asked = json!({"query": "SELECT extra ->> 'a' AS a FROM records LIMIT 1"}).to_string();
+        assert_eq!(stage.post("/runlog/v1/sql", asked).await.json()[0]["a"], "0.1000");
+    }
 }

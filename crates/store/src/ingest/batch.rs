@@ -11,6 +11,7 @@ use std::sync::Arc;
 use runlog_model::record::SeverityCounts;
 use runlog_model::wire::push::StoredBatch;
 use runlog_model::{Record, RunId, Severity, hex};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -208,7 +209,8 @@ pub(crate) fn write_digest(out: &mut Vec<u8>, record: &Record) -> Result<()> {
     for text in texts_of(record) {
         write_text(out, text);
     }
-    let extra = record.extra.as_ref().map(serde_json::to_string).transpose();
+    // The values alone: the digest of a batch does not depend on the version that stores it.
+    let extra = record.extra.as_deref().map(|extra| serde_json::to_string::<Map<String, Value>>(extra)).transpose();
     let extra = extra.map_err(|_| Error::invalid("a field of a record has no JSON form"))?;
     write_text(out, extra.as_deref());
     Ok(())

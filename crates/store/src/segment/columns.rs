@@ -92,7 +92,10 @@ pub(crate) fn texts_of(record: &Record) -> [Option<&str>; TEXTS - 1] {
 /// The bytes that a record takes in its columns.
 pub(crate) fn memory_of(record: &Record) -> usize {
     let texts: usize = texts_of(record).into_iter().flatten().map(str::len).sum();
-    let extra = record.extra.as_ref().map_or(0, |extra| extra.iter().map(memory_of_field).sum());
+    let extra = record
+        .extra
+        .as_deref()
+        .map_or(0, |extra| extra.spelling_bytes() + extra.iter().map(memory_of_field).sum::<usize>());
     let bytes = texts + extra;
     // The time, the offsets, and the room that growing columns keep.
     8 + 4 * TEXTS + bytes + bytes / 4

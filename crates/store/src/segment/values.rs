@@ -10,7 +10,7 @@ use arrow_array::{
 };
 use arrow_buffer::OffsetBuffer;
 use az::SaturatingAs;
-use runlog_model::{Record, Severity, Timestamp};
+use runlog_model::{Record, Severity, Timestamp, read_object};
 
 use crate::error::{Error, Result};
 
@@ -230,8 +230,9 @@ impl RecordValues<'_> {
         set(&mut record.bundle_name, self.bundle_name);
         set(&mut record.bundle_version, self.bundle_version);
         set(&mut record.pod_name, self.pod_name);
-        let extra = self.extra.map(serde_json::from_str).transpose();
-        record.extra = extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?;
+        let extra = self.extra.map(|extra| read_object(extra.as_bytes())).transpose();
+        let extra = extra.map_err(|_| Error::corrupt("the extra fields of a record do not decode"))?;
+        record.extra = extra.map(|(fields, _)| Box::new(fields));
         Ok(())
     }
 }

@@ -107,7 +107,7 @@ impl Field {
             Self::Component => text(&record.bundle_name),
             Self::ComponentVersion => text(&record.bundle_version),
             Self::Pod => text(&record.pod_name),
-            Self::Extra => record.extra.as_ref().map_or(Value::Null, |extra| Value::Object((**extra).clone())),
+            Self::Extra => record.extra.as_ref().map_or(Value::Null, |extra| Value::Object((***extra).clone())),
             of_run => match origin {
                 Origin::Run(run) => of_run.of_run(run),
                 Origin::Tenant(tenant) => of_run.of_tenant(tenant),

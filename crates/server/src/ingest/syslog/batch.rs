@@ -307,7 +307,7 @@ impl Receiver {
                 }
             }
             let json = text.starts_with('{').then(|| read_object(text.as_bytes()).ok()).flatten();
-            let (mut event, repaired) = json.unwrap_or_else(|| (message::read_any(&text, now, zone), 0));
+            let (mut event, repaired) = json.unwrap_or_else(|| (message::read_any(&text, now, zone).into(), 0));
             events.add_repaired(repaired);
             if let Some(whole_bytes) = frame.whole_bytes {
                 event.insert("truncated_from_bytes".to_owned(), whole_bytes.into());

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use runlog_logql::{Category, Entry, LabelSet, Needs};
-use runlog_model::{RunId, Severity};
+use runlog_model::{RunId, Severity, read_object};
 use runlog_store::query::{RecordView, ScanColumn, ScanRun, SearchHit};
-use serde_json::{Map, Value};
 
 use crate::routes::loki::parameters::MS;
 use crate::routes::loki::scope::{TaskNames, level_of};
@@ -93,13 +92,12 @@ pub(super) fn entry_of<'r>(task_names: &'r TaskNames, record: &RecordView<'r>, n
 
 /// Adds the texts, numbers and truth values among the fields beyond those of the API.
 fn push_extra(labels: &mut LabelSet<'_>, extra: &str, needs: &Needs) {
-    let Ok(fields) = serde_json::from_str::<Map<String, Value>>(extra) else { return };
-    for (name, value) in fields.into_iter().take(EXTRA_MAX) {
-        let value = match value {
-            Value::String(text) => text,
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => continue,
-        };
+    let Ok((fields, _)) = read_object(extra.as_bytes()) else { return };
+    for (name, field) in fields.into_iter().take(EXTRA_MAX) {
+        if field.value().is_array() || field.value().is_object() {
+            continue;
+        }
+        let Some(value) = field.into_text() else { continue };
         let name = label_name(&name);
         if needs.label(&name) && !labels.has(&name) && !METADATA.iter().any(|(known, _)| *known == name) {
             labels.push(name, value, Category::Metadata);
