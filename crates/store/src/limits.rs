@@ -236,6 +236,9 @@ pub const RECORD_OUTLIER_GAP_MS: i64 = 365 * DAY_MS;
 /// Most runs that a search names because their records could not be read. Unit: runs.
 pub const UNREADABLE_RUNS_MAX: usize = 100;
 
+/// Most damaged or missing objects that a search names. Unit: objects.
+pub const UNREADABLE_OBJECTS_MAX: usize = 100;
+
 /// Most damaged objects that a node remembers having recorded. Unit: objects. Further ones are recorded only when the
 /// first are forgotten.
 pub const DAMAGE_NOTED_MAX: usize = 10_000;

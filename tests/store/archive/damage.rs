@@ -82,12 +82,12 @@ fn is_read<T: PartialEq>(what: &str, read: Result<T>, expected: &T, object: &str
 async fn is_found(archive: &Here, search: SearchQuery, wanted: &str) -> bool {
     let page = archive.store.query().search(search).await.unwrap();
     let found: Vec<_> = page.items.into_iter().map(|it| it.message.unwrap()).collect();
-    if page.unreadable_records == 0 {
+    if page.unreadable.records == 0 {
         assert_eq!(found, [wanted]);
         return true;
     }
     assert!(found.is_empty() || found == [wanted], "a search gave altered data");
-    assert_eq!(page.unreadable_runs.into_iter().collect::<Vec<_>>(), [archive.run_id]);
+    assert_eq!(page.unreadable.runs.into_iter().collect::<Vec<_>>(), [archive.run_id]);
     false
 }
 
@@ -246,8 +246,12 @@ async fn what_other_objects_hold_is_found_beside_a_damaged_one() {
     archive.reopen().await;
     let page = archive.store.query().search(search_for("beside")).await.unwrap();
     assert_eq!(page.items.iter().filter_map(|it| it.message.as_deref()).collect::<Vec<_>>(), ["beside it"]);
-    assert_eq!((page.unreadable_records, page.unreadable_runs.len()), (100, 1));
-    assert!(page.unreadable_runs.contains(&damaged_run));
+    assert_eq!((page.unreadable.records, page.unreadable.runs.len()), (100, 1));
+    assert!(page.unreadable.runs.contains(&damaged_run));
+    let key = page.unreadable.objects.first().unwrap();
+    assert!(file.to_string_lossy().replace('\\', "/").ends_with(key.as_str()), "{key} is not {}", file.display());
+    let facets = archive.store.query().facets(search_for(""), 0).await.unwrap();
+    assert_eq!((facets.records, facets.is_complete, &facets.unreadable), (1, false, &page.unreadable));
     assert_eq!(archive.records().await.len(), 1);
     let verified = archive.store.maintenance().verify(false, |_| ()).await.unwrap();
     let named = verified.problem_texts.iter().any(|text| text.contains(&damaged_run.to_string()));
@@ -274,7 +278,7 @@ async fn an_object_that_cannot_be_opened_stops_nothing_else() {
     let named = verified.problem_texts.iter().any(|text| text.contains("cannot be read"));
     assert!(named && verified.objects == 2, "{:?}", verified.problem_texts);
     let page = archive.store.query().search(search_for("beside")).await.unwrap();
-    assert_eq!((page.items.len(), page.unreadable_records), (1, 10));
+    assert_eq!((page.items.len(), page.unreadable.records), (1, 10));
 
     archive.finish_run(damaged_run).await;
     archive.finish_run(archive.run_id).await;

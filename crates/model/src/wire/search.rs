@@ -31,6 +31,9 @@ pub struct Unreadable {
     pub records: u64,
     /// Their runs, at most 100.
     pub runs: Vec<RunId>,
+    /// The keys of the damaged or missing objects, at most 100.
+    #[serde(default)]
+    pub objects: Vec<String>,
 }
 
 /// A record found by a search.
@@ -94,6 +97,9 @@ pub struct SearchFacetsAnswer {
     pub histogram: SearchHistogram,
     /// The amount of data searched for this response.
     pub scanned: Scanned,
+    /// What could not be counted; absent if everything could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
 }
 
 /// How many records match a search over time.

@@ -16,7 +16,9 @@ use runlog_model::{RunId, RunStatus, Severity, TaskId, TimeRange, Timestamp, Wor
 use runlog_store::ErrorKind;
 use runlog_store::accounts::Caller;
 use runlog_store::limits::DAY_MS;
-use runlog_store::query::{SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError, TimeCounts};
+use runlog_store::query::{
+    SearchCursor, SearchHit, SearchQuery, SearchText, SearchTextError, TimeCounts, UnreadableRecords,
+};
 use tokio::time::Instant;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Parameter;
@@ -210,7 +212,6 @@ pub(crate) async fn find(
     let _permit = app.searches().acquire().await?;
     let search = in_scope(&app, &caller, query.scope, search).await?;
     let page = app.store().query().search(search).await?;
-    let (records, runs) = (page.unreadable_records, page.unreadable_runs.into_iter().collect());
     let mut items = Vec::with_capacity(page.items.len());
     let until = Instant::now() + limits::SEARCH_TIME_MAX;
     for hit in page.items {
@@ -228,7 +229,7 @@ pub(crate) async fn find(
         cursor: page.next.map(cursor),
         scanned: Scanned { records: page.scanned_records, bytes: page.scanned_bytes },
         complete: page.is_complete,
-        unreadable: (records > 0).then_some(Unreadable { records, runs }),
+        unreadable: unreadable(page.unreadable),
     }))
 }
 
@@ -275,7 +276,14 @@ pub(crate) async fn facets(
         days: Facet { values: days, others: other_days },
         histogram: histogram(&found.times, offset_ms),
         scanned: Scanned { records: found.scanned_records, bytes: found.scanned_bytes },
+        unreadable: unreadable(found.unreadable),
     }))
+}
+
+fn unreadable(left_out: UnreadableRecords) -> Option<Unreadable> {
+    let UnreadableRecords { records, runs, objects } = left_out;
+    let named = || Unreadable { records, runs: runs.into_iter().collect(), objects: objects.into_iter().collect() };
+    (records > 0).then(named)
 }
 
 /// The buckets from the first to the last, including those without records.

@@ -21,7 +21,8 @@ use crate::parts::Query;
 use crate::query::scan::plan::{Unit, units};
 use crate::query::scan::read::UnitRuns;
 use crate::query::search::{
-    Counts, KnownRowGroups, MatchingRows, SearchQuery, SearchRow, first_cursor, left_out, matching_rows,
+    Counts, KnownRowGroups, MatchingRows, SearchQuery, SearchRow, UnreadableRecords, first_cursor, left_out,
+    matching_rows,
 };
 use crate::segment::values::{TextColumn, column};
 
@@ -55,6 +56,8 @@ pub struct SearchFacets {
     pub scanned_records: u64,
     /// Bytes of messages that were examined.
     pub scanned_bytes: u64,
+    /// What could not be examined.
+    pub unreadable: UnreadableRecords,
 }
 
 /// Records over time: a limited number of buckets, which are longer the more time they cover.
@@ -211,8 +214,11 @@ impl Query {
             let mut jobs = stream::iter(jobs).buffer_unordered(threads);
             while let Some(counted) = jobs.try_next().await? {
                 match counted {
-                    Some(counted) => facets.add(&counted),
-                    None => is_complete = false,
+                    Ok(counted) => facets.add(&counted),
+                    Err(unreadable) => {
+                        facets.unreadable.add(unreadable);
+                        is_complete = false;
+                    }
                 }
             }
             if round.elapsed() < limits::SEARCH_ROUND_TIME {
@@ -229,7 +235,7 @@ impl Query {
     }
 }
 
-/// The counts of a unit by its runs; `None` if it cannot be read.
+/// The counts of a unit by its runs, or what of it cannot be read.
 async fn count_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
@@ -237,13 +243,13 @@ async fn count_unit(
     row_groups: &KnownRowGroups,
     mut unit: Unit,
     calendar: Calendar,
-) -> Result<Option<SearchFacets>> {
+) -> Result<Result<SearchFacets, UnreadableRecords>> {
     if core.now().millis_since(unit.planned_at) > limits::SCAN_CHECK_MS {
         unit.without_deleted(core).await?;
     }
     match count_in_unit(core, search, counts, row_groups, &unit, calendar).await {
-        Ok(counted) => Ok(Some(counted)),
-        Err(error) => Ok(left_out(core, unit, error).await?.is_none().then(SearchFacets::default)),
+        Ok(counted) => Ok(Ok(counted)),
+        Err(error) => Ok(left_out(core, unit, error).await?.map_or_else(|| Ok(SearchFacets::default()), Err)),
     }
 }
 

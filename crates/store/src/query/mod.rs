@@ -13,7 +13,9 @@ pub use catalog_views::{CatalogView, ViewColumn, ViewColumnType, ViewCondition, 
 pub use facets::{SearchFacets, TimeCounts};
 pub use scan::request::{DynamicFilter, RecordView, ScanColumn, ScanFilter, ScanRun, scan_schema};
 pub use scan::stream::{Scan, ScanStream};
-pub use search::{HitFields, RecordFilter, SearchCursor, SearchHit, SearchOrder, SearchPage, SearchQuery};
+pub use search::{
+    HitFields, RecordFilter, SearchCursor, SearchHit, SearchOrder, SearchPage, SearchQuery, UnreadableRecords,
+};
 pub use search_text::{SearchText, SearchTextError};
 pub use streams::{RunRecords, StreamFigures};
 pub use visit::{RecordVisitor, VisitOutcome, VisitQuery};

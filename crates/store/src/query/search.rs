@@ -212,12 +212,8 @@ pub struct SearchPage {
     pub scanned_records: u64,
     /// Bytes of messages that were examined.
     pub scanned_bytes: u64,
-    /// Records that could not be examined because their object is damaged or missing.
-    pub unreadable_records: u64,
-    /// Their runs; the first hundred.
-    pub unreadable_runs: BTreeSet<RunId>,
-    /// The key of one of these objects.
-    pub unreadable_object: Option<String>,
+    /// What could not be examined.
+    pub unreadable: UnreadableRecords,
 }
 
 /// A slice's row in the catalog, for a search.
@@ -237,18 +233,20 @@ struct SearchState {
     counts: Arc<Counts>,
     row_groups: Arc<KnownRowGroups>,
     /// What could not be searched.
-    unreadable: Unreadable,
+    unreadable: UnreadableRecords,
     /// Everything after this cursor was searched.
     searched_until: SearchCursor,
 }
 
-/// Records of damaged objects.
-#[derive(Debug, Default)]
-pub(super) struct Unreadable {
-    pub(super) records: u64,
-    pub(super) runs: BTreeSet<RunId>,
-    /// One of the objects.
-    pub(super) object: Option<String>,
+/// Records that could not be examined because their objects are damaged or missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnreadableRecords {
+    /// How many there are.
+    pub records: u64,
+    /// Their runs; the first hundred.
+    pub runs: BTreeSet<RunId>,
+    /// The keys of the objects; the first hundred.
+    pub objects: BTreeSet<String>,
 }
 
 /// The row groups that may contain the text, by object; `None` for objects without an index. Slices of one object are
@@ -319,7 +317,7 @@ impl Query {
             found: BTreeMap::new(),
             counts: Arc::default(),
             row_groups: Arc::default(),
-            unreadable: Unreadable::default(),
+            unreadable: UnreadableRecords::default(),
             searched_until: from,
         };
         let (mut names, mut seen) = (HashMap::new(), HashSet::new());
@@ -516,9 +514,7 @@ impl SearchState {
             next: next.map(|place| order.place(place)),
             scanned_records: self.counts.records.load(Ordering::Relaxed),
             scanned_bytes: self.counts.bytes.load(Ordering::Relaxed),
-            unreadable_records: self.unreadable.records,
-            unreadable_runs: self.unreadable.runs,
-            unreadable_object: self.unreadable.object,
+            unreadable: self.unreadable,
         })
     }
 }
@@ -569,19 +565,22 @@ impl HitValues {
 enum UnitResult {
     Records(BTreeMap<SearchCursor, HitValues>),
     /// Its object is damaged or missing: the search continues with other objects.
-    Unreadable(Unreadable),
+    Unreadable(UnreadableRecords),
 }
 
-impl Unreadable {
+impl UnreadableRecords {
     fn of(unit: &Unit) -> Self {
         let records = unit.slices.iter().map(|slice| slice.records as u64).sum();
         let runs = unit.slices.iter().filter_map(|slice| slice.run.id.parse().ok()).collect();
-        Self { records, runs, object: Some(unit.object_key.to_string()) }
+        Self { records, runs, objects: BTreeSet::from([unit.object_key.to_string()]) }
     }
 
-    fn add(&mut self, more: Self) {
+    pub(super) fn add(&mut self, more: Self) {
         self.records = self.records.saturating_add(more.records);
-        self.object = self.object.take().or(more.object);
+        self.objects.extend(more.objects);
+        while self.objects.len() > limits::UNREADABLE_OBJECTS_MAX {
+            self.objects.pop_last();
+        }
         self.runs.extend(more.runs);
         while self.runs.len() > limits::UNREADABLE_RUNS_MAX {
             self.runs.pop_last();
@@ -610,7 +609,7 @@ async fn search_unit(
 }
 
 /// What a search leaves out of a unit that could not be read: nothing if its logs were deleted meanwhile.
-pub(super) async fn left_out(core: &Core, mut unit: Unit, error: Error) -> Result<Option<Unreadable>> {
+pub(super) async fn left_out(core: &Core, mut unit: Unit, error: Error) -> Result<Option<UnreadableRecords>> {
     unit.without_deleted(core).await?;
     if unit.slices.is_empty() {
         return Ok(None);
@@ -620,7 +619,7 @@ pub(super) async fn left_out(core: &Core, mut unit: Unit, error: Error) -> Resul
         return Err(error);
     }
     warn!(error = &error as &dyn std::error::Error, "a search leaves out records that cannot be read");
-    Ok(Some(Unreadable::of(&unit)))
+    Ok(Some(UnreadableRecords::of(&unit)))
 }
 
 /// The rows of a unit that match, and its runs.

@@ -108,7 +108,7 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
         let page = Box::pin(app.store().query().search(search.clone())).await?;
         records.work.records += page.scanned_records;
         records.work.bytes += page.scanned_bytes;
-        if page.unreadable_records > 0 {
+        if page.unreadable.records > 0 {
             return Err(unreadable(&page));
         }
         let mut items = page.items;
@@ -138,15 +138,15 @@ pub(super) async fn find(app: &App, caller: &Caller, log: &LogExpr, wanted: Want
 
 /// 500: some records cannot be read. It names their object and runs.
 pub(super) fn unreadable(page: &SearchPage) -> ApiError {
-    let object = page.unreadable_object.as_deref().unwrap_or_default();
+    let object = page.unreadable.objects.first().map_or("", String::as_str);
     let message = format!(
         "{} records cannot be read: object {object} is damaged or missing; `runlog archive verify` lists the affected runs \
          and what to do",
-        page.unreadable_records
+        page.unreadable.records
     );
-    let message = match page.unreadable_runs.len() {
+    let message = match page.unreadable.runs.len() {
         1..=RUNS_LEFT_OUT_MAX => {
-            let runs: Vec<String> = page.unreadable_runs.iter().map(ToString::to_string).collect();
+            let runs: Vec<String> = page.unreadable.runs.iter().map(ToString::to_string).collect();
             format!("{message}; to query the other logs, add run_id!~\"{}\" to the selector", runs.join("|"))
         }
         _ => message,

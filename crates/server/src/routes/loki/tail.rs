@@ -244,7 +244,7 @@ impl Tail {
         loop {
             let page = within_limits(&self.app, async { Ok(self.app.store().query().search(search.clone()).await?) });
             let page = client.unless_closed(page).await?;
-            if page.unreadable_records > 0 {
+            if page.unreadable.records > 0 {
                 return Err(TailEnd::Failed(unreadable(&page)));
             }
             let found = page.items.into_iter().map(Found::new).collect();
