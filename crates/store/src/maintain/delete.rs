@@ -1,8 +1,8 @@
-//! Deleting the log of a run: its rows first, then its objects.
+//! Deletion of the log of a run: first its rows, then its objects.
 //!
-//! The transaction that removes the rows records the objects to remove. They are removed by a background task, which
-//! continues when the caller is gone; what it leaves behind, because the process ended or the bucket was unavailable,
-//! is removed by the sweep (`finish_deletions`).
+//! The transaction that removes the rows records the objects to remove. A background task removes them and continues
+//! even if the caller is cancelled. Objects that it cannot remove, because the process ended or the bucket was
+//! unavailable, are removed by the sweep (`finish_deletions`).
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,7 @@ use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, Result};
 use crate::lake::changes;
 use crate::maintain::maintenance::Maintenance;
+use crate::maintain::retention::ENDED;
 use crate::tables::problems;
 use crate::tables::runs::no_such_run;
 use crate::{failpoint, limits};
@@ -27,26 +28,32 @@ use crate::{failpoint, limits};
 /// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeletedLog {
-    /// Records of the run.
+    /// Number of records of the run.
     pub records: u64,
-    /// Bytes of removed objects: its own segments and its page files.
+    /// Number of bytes of removed objects: segments and page files of this run alone.
     pub bytes: u64,
-    /// Bytes of its records in objects shared with other runs; those are rewritten without them.
+    /// Number of bytes of its records in objects shared with other runs. These objects are rewritten without the
+    /// records.
     pub shared_bytes: u64,
 }
 
-/// The state of a log when its deletion was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The state of a log when its deletion was decided, and the retention for which it was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub(crate) struct LogSnapshot {
+    #[sqlx(rename = "log_epoch")]
     pub(crate) epoch: i64,
     pub(crate) records: i64,
+    /// When the days of its retention begin.
+    pub(crate) ended: i64,
+    pub(crate) retention_days: Option<i64>,
+    pub(crate) retention_bytes: Option<i64>,
 }
 
 /// A log whose rows are removed.
 struct RemovedLog {
     records: u64,
     shared_bytes: u64,
-    /// Objects to remove, and their bytes.
+    /// The keys of the objects to remove, and their lengths in bytes.
     objects: Vec<(String, i64)>,
 }
 
@@ -55,33 +62,34 @@ struct SegmentRow {
     id: String,
     object_key: String,
     bytes: i64,
-    /// Its bytes that belong to this run.
+    /// The bytes of the segment that belong to this run.
     own_bytes: i64,
     is_shared: i64,
 }
 
 #[derive(FromRow)]
 struct LogRow {
-    records: i64,
+    #[sqlx(flatten)]
+    now: LogSnapshot,
     legal_hold: i64,
-    log_epoch: i64,
     workspace_id: String,
 }
 
 impl Maintenance {
-    /// Deletes the log of a run with everything derived from it; the run itself stays.
+    /// Deletes the log of a run with all data derived from it. The run itself is kept.
     ///
-    /// `NotFound`: no such run. `Conflict`: the run is under legal hold. Batch ids are forgotten too, so that the
-    /// same log can be stored again. Objects of this run alone are removed at once. Objects shared with other runs
-    /// are rewritten without it by the next sealing, and the old ones are swept an hour later.
+    /// `NotFound`: no such run. `Conflict`: the run is under legal hold. The batch IDs are deleted as well, so that the
+    /// same log can be stored again. Objects of this run alone are removed immediately. Objects shared with other runs
+    /// are rewritten without the log by the next sealing pass, and the old objects are removed by the sweep an hour
+    /// later.
     pub async fn delete_log(&self, run_id: RunId) -> Result<DeletedLog> {
         let deleted = self.delete_log_if(run_id, None).await?;
         deleted.ok_or_else(|| no_such_run(run_id))
     }
 
-    /// Deletes a log; with `seen`, only if it is unchanged. `None`: it has changed, and nothing was done.
+    /// Deletes a log; with `seen`, only if it is unchanged. Returns `None`, and deletes nothing, if it has changed.
     pub(crate) async fn delete_log_if(&self, run_id: RunId, seen: Option<LogSnapshot>) -> Result<Option<DeletedLog>> {
-        // It continues when the caller is cancelled.
+        // The deletion continues if the caller is cancelled.
         let maintenance = self.clone();
         tokio::spawn(async move {
             let removed = maintenance.remove_rows(run_id, seen).await?;
@@ -103,8 +111,8 @@ impl Maintenance {
         }
     }
 
-    /// Removes them in one transaction. `None`, and nothing is removed, when further runs have come to share an object
-    /// with this one meanwhile: those must be locked, too.
+    /// Removes the rows in one transaction. Returns `None`, and removes nothing, if further runs have started to share
+    /// an object with this run in the meantime: these must be locked as well.
     async fn remove_rows_in(
         &self,
         mut transaction: WriteTransaction,
@@ -115,17 +123,18 @@ impl Maintenance {
         if !self.lock_with_sharers(&mut transaction, &id).await? {
             return Ok(None);
         }
-        let log: Option<LogRow> =
-            sqlx::query_as("SELECT records, legal_hold, log_epoch, workspace_id FROM runs WHERE id = $1")
-                .bind(&id)
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let log: Option<LogRow> = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT records, legal_hold, log_epoch, workspace_id, {ENDED} AS ended, retention_days, retention_bytes
+             FROM runs LEFT JOIN workspaces w ON w.id = workspace_id WHERE runs.id = $1"
+        )))
+        .bind(&id)
+        .fetch_optional(&mut *transaction)
+        .await?;
         let log = log.ok_or_else(|| no_such_run(run_id))?;
         if log.legal_hold != 0 && !planted::is("legal-hold-ignored") {
             return Err(Error::conflict(format!("run {run_id} is under legal hold: its log is not deleted")));
         }
-        let now = LogSnapshot { epoch: log.log_epoch, records: log.records };
-        if seen.is_some_and(|seen| seen != now) && !planted::is("deleted-without-looking-again") {
+        if seen.is_some_and(|seen| seen != log.now) && !planted::is("deleted-without-looking-again") {
             return Ok(Some(None));
         }
         let segments: Vec<SegmentRow> = sqlx::query_as(
@@ -149,7 +158,7 @@ impl Maintenance {
         let pages = pages.into_iter().filter_map(|(key, bytes)| Some((key?, bytes.unwrap_or_default())));
         let objects: Vec<(String, i64)> =
             own.iter().map(|segment| (segment.object_key.clone(), segment.bytes)).chain(pages).collect();
-        // What shares an object with it is sealed again, without it.
+        // Runs that share an object with this run are sealed again without it.
         sqlx::query(
             "UPDATE runs SET seal_at = $2 WHERE id IN (SELECT o.run_id FROM slices o WHERE o.run_id <> $1
                 AND o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1))",
@@ -198,13 +207,13 @@ impl Maintenance {
         record_deletions(&mut transaction, &objects).await?;
         self.core.commit_change(transaction, Some(&id)).await?;
         let shared_bytes = shared.iter().map(|segment| segment.own_bytes.saturating_as::<u64>()).sum();
-        Ok(Some(Some(RemovedLog { records: log.records.saturating_as::<u64>(), shared_bytes, objects })))
+        Ok(Some(Some(RemovedLog { records: log.now.records.saturating_as::<u64>(), shared_bytes, objects })))
     }
 
-    /// Locks a run and all runs that share an object with it, in the global lock order. Returns false when further
-    /// runs have come to share one meanwhile: locking them too would break the order.
+    /// Locks a run and all runs that share an object with it, in the global lock order. Returns false if further runs
+    /// have started to share an object in the meantime: locking them now would violate the order.
     async fn lock_with_sharers(&self, connection: &mut Connection, id: &str) -> Result<bool> {
-        // There may be any number of them: none is a value of the statement.
+        // The number of runs is unbounded, so their IDs are not passed as parameters of the statement.
         let locking = format!(
             "SELECT id FROM runs WHERE id IN (
                 SELECT o.run_id FROM slices o WHERE o.segment_id IN (SELECT segment_id FROM slices WHERE run_id = $1)
@@ -220,11 +229,11 @@ impl Maintenance {
         .bind(id)
         .fetch_all(&mut *connection)
         .await?;
-        // While the run is locked it comes into no further object; before, it may have.
+        // No further object can include the run while it is locked, but one may have done so before.
         Ok(sharers.iter().all(|sharer| locked.contains(sharer)))
     }
 
-    /// Removes objects that are recorded as deletions, and those records. Returns the removed bytes.
+    /// Removes objects that are recorded as deletions, and then these records. Returns the number of bytes removed.
     pub(crate) async fn remove_deleted(&self, objects: Vec<(String, i64)>) -> u64 {
         let mut bytes_freed = 0;
         for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
@@ -247,7 +256,7 @@ impl Maintenance {
         bytes_freed
     }
 
-    /// Removes an object; returns its key and bytes on success.
+    /// Removes an object. Returns its key and length on success.
     async fn remove_object(&self, key: String, bytes: i64) -> Option<(String, u64)> {
         match self.core.objects().delete(&Path::from(key.as_str())).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Some((key, bytes.saturating_as::<u64>())),
@@ -258,7 +267,7 @@ impl Maintenance {
         }
     }
 
-    /// Removes the remaining objects of earlier deletions. Returns the removed bytes.
+    /// Removes the remaining objects of earlier deletions. Returns the number of bytes removed.
     pub(crate) async fn finish_deletions(&self) -> Result<u64> {
         let (mut bytes_freed, mut after) = (0, String::new());
         loop {
@@ -276,7 +285,7 @@ impl Maintenance {
     }
 }
 
-/// Records that objects are to be removed, whose rows are removed by the same transaction.
+/// Records objects to be removed. Their rows must be removed by the same transaction.
 pub(crate) async fn record_deletions(connection: &mut Connection, objects: &[(String, i64)]) -> Result<()> {
     for some in objects.chunks(limits::GROUP_BATCHES_MAX) {
         let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");

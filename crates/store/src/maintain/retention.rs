@@ -1,4 +1,4 @@
-//! Retention: how long logs are kept, and how many bytes of them, per workspace; and legal hold, which takes
+//! Retention: how long logs are kept, and how many bytes of logs, per workspace; and legal holds, which take
 //! precedence.
 
 use az::SaturatingAs;
@@ -21,9 +21,9 @@ use crate::tables::runs::no_such_run;
 /// The retention of a workspace. An absent field means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Days after the end of a run, or after its last record if it has not ended.
+    /// Number of days after the end of a run, or after its last record if it has not ended.
     pub days: Option<u64>,
-    /// Bytes of all logs of the workspace; the oldest are deleted first.
+    /// Number of bytes of all logs of the workspace. The oldest logs are deleted first.
     pub bytes: Option<u64>,
 }
 
@@ -32,20 +32,20 @@ pub struct Retention {
 pub struct LegalHold {
     /// Why the log must not be deleted.
     pub reason: Option<String>,
-    /// The name of who sets it.
+    /// The name of the caller who sets the hold.
     pub by: String,
 }
 
 /// The result of a retention pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetentionReport {
-    /// Runs whose logs were deleted.
+    /// Number of runs whose logs were deleted.
     pub runs: u64,
-    /// Their records.
+    /// Number of their records.
     pub records: u64,
-    /// Their bytes in objects, removed at once or with the next sealing.
+    /// Number of their bytes in objects, which are removed immediately or by the next sealing.
     pub bytes: u64,
-    /// Runs whose logs could not be deleted; the next pass tries again.
+    /// Number of runs whose logs could not be deleted; the next pass tries again.
     pub failed: u64,
 }
 
@@ -56,7 +56,7 @@ struct RetentionPass<'s> {
     failures_in_a_row: u32,
 }
 
-/// A run whose log is to be deleted, as it was read.
+/// The state of a run whose log is to be deleted.
 #[derive(FromRow)]
 struct RunSnapshot {
     id: String,
@@ -64,9 +64,10 @@ struct RunSnapshot {
     log_epoch: i64,
     records: i64,
     stored_bytes: i64,
+    ended: i64,
 }
 
-/// A workspace with its retention and what it holds.
+/// A workspace with its retention and its contents.
 #[derive(FromRow)]
 struct WorkspaceRow {
     id: String,
@@ -98,7 +99,7 @@ struct HeldRow {
     hold_at: Option<i64>,
 }
 
-/// Logs of a workspace, counted.
+/// Counts of logs of a workspace.
 #[derive(FromRow)]
 struct CountRow {
     runs: i64,
@@ -108,8 +109,8 @@ struct CountRow {
     newest: Option<i64>,
 }
 
-/// When the days of a run begin for its retention.
-const ENDED: &str = "COALESCE(finished_at, last_record_stored_at, triggered_at)";
+/// The expression for the start of the retention period of a run, in days.
+pub(crate) const ENDED: &str = "COALESCE(finished_at, last_record_stored_at, triggered_at)";
 
 #[derive(FromRow)]
 struct RetentionRow {
@@ -139,7 +140,7 @@ impl Maintenance {
             .await
     }
 
-    /// Returns the retention of each workspace, by environment and name, and what it applies to.
+    /// Returns the retention of each workspace, ordered by environment and name, with the logs that it applies to.
     pub async fn retentions(&self) -> Result<Vec<WorkspaceRetentionBody>> {
         let rows: Vec<WorkspaceRow> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT w.id, w.name, w.environment_id, e.name AS environment_name, w.retention_days, w.retention_bytes,
@@ -158,7 +159,7 @@ impl Maintenance {
         rows.into_iter().map(WorkspaceRow::into_body).collect()
     }
 
-    /// Returns which logs of a workspace a retention would delete now, without deleting any. `NotFound`: no such
+    /// Returns the logs of a workspace that a retention would delete now, without deleting them. `NotFound`: no such
     /// workspace.
     pub async fn preview_retention(
         &self,
@@ -179,17 +180,17 @@ impl Maintenance {
         })
     }
 
-    /// Counts the logs that a retention does not keep: those that can be deleted, or those by age that a legal hold
-    /// keeps all the same.
+    /// Counts the logs that exceed a retention: those that can be deleted, or, with `is_held`, those that exceed it by
+    /// age but are kept by a legal hold.
     async fn logs_beyond(&self, workspace: WorkspaceId, retention: Retention, is_held: bool) -> Result<CountRow> {
-        // Nothing ended before the earliest time, and no log is larger than the greatest size.
+        // Without a limit, the earliest time and the largest size match no log.
         let before = match retention.days {
             Some(days) => self.retention_begins(days).await?,
             None => i64::MIN,
         };
         let bytes_max = retention.bytes.map_or(i64::MAX, |bytes| bytes.saturating_as::<i64>());
-        // What is under hold or has not ended counts towards the size, but only the others are deleted for it, the
-        // oldest first: each as long as those before it do not suffice.
+        // Logs under hold and logs of unfinished runs count towards the size, but only other logs are deleted because
+        // of it: the oldest first, until the remaining logs are within the limit.
         let counting = format!(
             "SELECT COUNT(*) AS runs, CAST(COALESCE(SUM(records), 0) AS BIGINT) AS records,
                     CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) AS bytes, MIN(ended) AS oldest, MAX(ended) AS newest
@@ -217,7 +218,7 @@ impl Maintenance {
             .await?)
     }
 
-    /// The time before which logs have ended that are not kept. Unit: epoch milliseconds.
+    /// Returns the time before which runs must have ended for their logs to be deleted. Unit: epoch milliseconds.
     async fn retention_begins(&self, days: u64) -> Result<i64> {
         let kept_ms = limits::DAY_MS.saturating_mul(i64::try_from(days).unwrap_or(i64::MAX));
         Ok(self.core.earliest_now().await?.as_millis().saturating_sub(kept_ms))
@@ -233,8 +234,9 @@ impl Maintenance {
         row.map(|row| row.retention()).ok_or_else(|| no_such_workspace(workspace))
     }
 
-    /// Puts a run under legal hold, or lifts it: its log cannot be deleted while it is held. A run that is held already
-    /// gets the new reason. `NotFound`: no such run. `Invalid`: a reason that is too long or has control characters.
+    /// Puts a run under legal hold, or lifts the hold. The log of a run under hold cannot be deleted. If the run is
+    /// already under hold, the reason is replaced. `NotFound`: no such run. `Invalid`: the reason is too long or
+    /// contains control characters.
     pub async fn set_legal_hold(&self, run_id: RunId, hold: Option<&LegalHold>) -> Result<()> {
         let reason = hold.and_then(|hold| hold.reason.as_deref()).map(str::trim).filter(|reason| !reason.is_empty());
         if reason.is_some_and(|reason| reason.chars().count() > NOTE_CHARS_MAX || reason.chars().any(char::is_control))
@@ -264,7 +266,7 @@ impl Maintenance {
             .await
     }
 
-    /// Returns the runs under legal hold, those held last first, and how many there are in total.
+    /// Returns the runs under legal hold, the most recent holds first, and their total number.
     pub async fn held_runs(&self, limit: u64, offset: u64) -> Result<(Vec<HeldRunBody>, u64)> {
         let rows: Vec<HeldRow> = sqlx::query_as(
             "SELECT r.id, r.task_id, t.name AS task_name, r.workspace_id, w.name AS workspace_name, r.finished_at,
@@ -283,8 +285,8 @@ impl Maintenance {
         Ok((runs, total.saturating_as::<u64>()))
     }
 
-    /// Returns from when on the log of a run that has ended is deleted because of its age; `None` if it is kept at any
-    /// age, or under legal hold. By size, it may be deleted earlier.
+    /// Returns the time at which the log of a finished run expires because of its age; `None` if its age is not limited
+    /// or the run is under legal hold. A limit on size may delete it earlier.
     pub async fn log_expires(&self, run_id: RunId) -> Result<Option<Timestamp>> {
         let expires: Option<(i64, i64)> = sqlx::query_as(AssertSqlSafe(format!(
             "SELECT {ENDED}, w.retention_days FROM runs r JOIN workspaces w ON w.id = r.workspace_id
@@ -299,8 +301,9 @@ impl Maintenance {
 
     /// Deletes the logs whose retention has ended, each with an audit entry.
     ///
-    /// A log is deleted only if it is unchanged, so that several nodes may do this concurrently: a log that another
-    /// node has deleted, or that has received records since, is skipped. A log that cannot be deleted does not stop
+    /// A log is deleted only if it and the retention of its workspace are unchanged, so that several nodes may do this
+    /// concurrently, and a pass stops for a retention that is set meanwhile: a log that another node has deleted, or that
+    /// has received records since, is skipped. A log that cannot be deleted does not stop
     /// the pass.
     pub async fn apply_retention(&self) -> Result<RetentionReport> {
         let rows: Vec<RetentionRow> = sqlx::query_as(
@@ -313,14 +316,14 @@ impl Maintenance {
         for row in rows {
             let retention = row.retention();
             if let Some(days) = retention.days {
-                pass.delete_by_age(&row.id, days, "records > 0").await?;
-                // A run without a log can have component metrics.
+                pass.delete_by_age(&row, days, "records > 0").await?;
+                // A run without records can have component metrics.
                 let has_only_metrics =
                     "records = 0 AND EXISTS (SELECT 1 FROM component_runs c WHERE c.run_id = runs.id)";
-                pass.delete_by_age(&row.id, days, has_only_metrics).await?;
+                pass.delete_by_age(&row, days, has_only_metrics).await?;
             }
             if let Some(bytes) = retention.bytes {
-                pass.delete_by_size(&row.id, bytes).await?;
+                pass.delete_by_size(&row, bytes).await?;
             }
         }
         let report = pass.report;
@@ -333,18 +336,17 @@ impl Maintenance {
 }
 
 impl RetentionPass<'_> {
-    async fn delete_by_age(&mut self, workspace: &str, days: u64, condition: &'static str) -> Result<()> {
+    async fn delete_by_age(&mut self, workspace: &RetentionRow, days: u64, condition: &'static str) -> Result<()> {
         let before = self.maintenance.retention_begins(days).await?;
         let mut after = (i64::MIN, String::new());
         loop {
             let runs: Vec<RunSnapshot> = sqlx::query_as(AssertSqlSafe(format!(
-                "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
-                 WHERE workspace_id = $1 AND {condition} AND legal_hold = 0
-                    AND COALESCE(finished_at, last_record_stored_at, triggered_at) < $2
+                "SELECT id, triggered_at, log_epoch, records, stored_bytes, {ENDED} AS ended FROM runs
+                 WHERE workspace_id = $1 AND {condition} AND legal_hold = 0 AND {ENDED} < $2
                     AND (triggered_at, id) > ($3, $4)
                  ORDER BY triggered_at, id LIMIT 100"
             )))
-            .bind(workspace)
+            .bind(&workspace.id)
             .bind(before + i64::from(planted::is("retention-boundary")))
             .bind(after.0)
             .bind(&after.1)
@@ -353,22 +355,22 @@ impl RetentionPass<'_> {
             let Some(last) = runs.last() else { return Ok(()) };
             after = (last.triggered_at, last.id.clone());
             for run in &runs {
-                self.delete(run, "retention by age").await?;
+                self.delete(workspace, run, "retention by age").await?;
             }
         }
     }
 
-    async fn delete_by_size(&mut self, workspace: &str, bytes_max: u64) -> Result<()> {
-        let mut excess = self.excess(workspace, bytes_max).await?;
+    async fn delete_by_size(&mut self, workspace: &RetentionRow, bytes_max: u64) -> Result<()> {
+        let mut excess = self.excess(&workspace.id, bytes_max).await?;
         let mut after = (i64::MIN, String::new());
         while excess > 0 {
-            let runs: Vec<RunSnapshot> = sqlx::query_as(
-                "SELECT id, triggered_at, log_epoch, records, stored_bytes FROM runs
+            let runs: Vec<RunSnapshot> = sqlx::query_as(AssertSqlSafe(format!(
+                "SELECT id, triggered_at, log_epoch, records, stored_bytes, {ENDED} AS ended FROM runs
                  WHERE workspace_id = $1 AND records > 0 AND legal_hold = 0 AND final_since IS NOT NULL
                     AND (triggered_at, id) > ($2, $3)
-                 ORDER BY triggered_at, id LIMIT 100",
-            )
-            .bind(workspace)
+                 ORDER BY triggered_at, id LIMIT 100"
+            )))
+            .bind(&workspace.id)
             .bind(after.0)
             .bind(&after.1)
             .fetch_all(self.maintenance.core.catalog().read())
@@ -379,17 +381,17 @@ impl RetentionPass<'_> {
                 if excess == 0 {
                     return Ok(());
                 }
-                excess = match self.delete(&run, "retention by size").await? {
+                excess = match self.delete(workspace, &run, "retention by size").await? {
                     true => excess.saturating_sub(run.stored_bytes.saturating_as::<u64>()),
-                    // Another node may have deleted logs.
-                    false => self.excess(workspace, bytes_max).await?,
+                    // Another node may have deleted logs, so the excess is computed again.
+                    false => self.excess(&workspace.id, bytes_max).await?,
                 };
             }
         }
         Ok(())
     }
 
-    /// By how many bytes the logs of a workspace exceed its limit.
+    /// Returns the number of bytes by which the logs of a workspace exceed its limit.
     async fn excess(&self, workspace: &str, bytes_max: u64) -> Result<u64> {
         let bytes: i64 = sqlx::query_scalar(
             "SELECT CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) FROM runs WHERE workspace_id = $1",
@@ -400,9 +402,9 @@ impl RetentionPass<'_> {
         Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
 
-    /// Deletes a log if it is unchanged. Returns false when it is kept, or was deleted by another node.
-    async fn delete(&mut self, run: &RunSnapshot, why: &str) -> Result<bool> {
-        match self.try_delete(run, why).await {
+    /// Deletes a log if it and the retention are unchanged. Returns false when it is kept, or was deleted by another node.
+    async fn delete(&mut self, workspace: &RetentionRow, run: &RunSnapshot, why: &str) -> Result<bool> {
+        match self.try_delete(workspace, run, why).await {
             Ok(deleted) => {
                 self.failures_in_a_row = 0;
                 let Some(deleted) = deleted else { return Ok(false) };
@@ -411,7 +413,7 @@ impl RetentionPass<'_> {
                 self.report.bytes += deleted.bytes + deleted.shared_bytes;
                 Ok(true)
             }
-            // It was put under hold meanwhile.
+            // The run was put under hold in the meantime.
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
             Err(error) => {
                 self.failures_in_a_row += 1;
@@ -435,7 +437,7 @@ impl RetentionPass<'_> {
         answer.is_ok()
     }
 
-    async fn try_delete(&self, run: &RunSnapshot, why: &str) -> Result<Option<DeletedLog>> {
+    async fn try_delete(&self, workspace: &RetentionRow, run: &RunSnapshot, why: &str) -> Result<Option<DeletedLog>> {
         let run_id = run.id.parse().map_err(|_| Error::corrupt("the id of a run does not decode"))?;
         let audit_context = AuditContext::new(AuditEntry {
             at: self.maintenance.core.now(),
@@ -447,7 +449,13 @@ impl RetentionPass<'_> {
             address: String::new(),
             request_id: String::new(),
         });
-        let seen = LogSnapshot { epoch: run.log_epoch, records: run.records };
+        let seen = LogSnapshot {
+            epoch: run.log_epoch,
+            records: run.records,
+            ended: run.ended,
+            retention_days: workspace.retention_days,
+            retention_bytes: workspace.retention_bytes,
+        };
         self.maintenance.with_audit(audit_context).delete_log_if(run_id, Some(seen)).await
     }
 }

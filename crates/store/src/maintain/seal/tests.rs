@@ -1,4 +1,4 @@
-//! Sealing from inside: what a pass leaves when it loses its lease, its files or its runs.
+//! Unit tests of sealing: passes that lose their lease, their files or their runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -12,6 +12,8 @@ use runlog_model::{Clock, Random, Record, RunId, RunStatus, TaskId, Timestamp};
 
 use crate::error::{Error, ErrorKind};
 use crate::limits;
+use crate::maintain::delete::LogSnapshot;
+use crate::maintain::retention::Retention;
 use crate::maintain::seal::pass::MergeFailure;
 use crate::segment::file_statistics::FileStatistics;
 use crate::segment::reader::SegmentFile;
@@ -77,7 +79,8 @@ async fn a_segment_that_nobody_names_and_nobody_marked_is_swept() {
     assert!(store.core().objects().head(&key).await.is_err());
 }
 
-/// The statistics were made when the writer had given its row groups away: engines saw columns of no bytes.
+/// Statistics were once computed after the writer had given up its row groups, so that engines saw columns of zero
+/// bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_statistics_of_a_sealed_file_are_those_of_its_footer() {
     let opened = opened_with(|settings| settings.lake = true).await;
@@ -132,8 +135,8 @@ async fn a_log_that_is_deleted_while_it_is_merged_does_not_stay_in_the_file_of_a
     assert!(store.core().objects().head(&merged.files[0].object_key).await.is_err(), "the file that held both is gone");
 }
 
-/// The records of a deleted log stayed in a shared file for good if the other log, with records of another time, was merged
-/// at that moment without its part of that file.
+/// The records of a deleted log once remained in a shared file forever if the other log in the file was merged at that
+/// moment without its part of the file, because its late records had other times.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_shares_a_file_with_a_deleted_one_stays_due_while_its_late_records_are_merged() {
     let opened = opened().await;
@@ -158,7 +161,7 @@ async fn a_log_that_shares_a_file_with_a_deleted_one_stays_due_while_its_late_re
     assert_eq!(stored, 2, "the records of the other log, and none of the deleted one");
 }
 
-/// Two runs with a record each of the same time, whose logs are due to be sealed.
+/// Creates two runs that are due for sealing, each with one record of the same time.
 async fn two_due_runs(Opened { store, clock, random, .. }: &Opened) -> [RunId; 2] {
     let (task_id, caller) = task_and_caller(store).await;
     let runs = [RunId::random(&**random), RunId::random(&**random)];
@@ -171,7 +174,7 @@ async fn two_due_runs(Opened { store, clock, random, .. }: &Opened) -> [RunId; 2
     runs
 }
 
-/// A task, and a caller who may start its runs.
+/// Creates a task, and a caller with the right to start its runs.
 async fn task_and_caller(store: &Store) -> (TaskId, Caller) {
     let workspace =
         NewWorkspace { id: None, environment_id: None, name: "team".to_owned(), description: None, owner: None };
@@ -190,7 +193,7 @@ async fn task_and_caller(store: &Store) -> (TaskId, Caller) {
     (task_id, caller)
 }
 
-/// A run of one record that is due for sealing.
+/// Creates a run with one record that is due for sealing.
 async fn due_run(opened: &Opened) -> RunId {
     let Opened { store, clock, random, .. } = opened;
     let (task_id, caller) = task_and_caller(store).await;
@@ -252,7 +255,7 @@ async fn a_pass_from_which_another_has_taken_over_commits_nothing() {
     assert!(is_whole(store).await);
 }
 
-/// A deletion during the merge made the pass give up all other logs.
+/// A deletion during the merge once made the pass abandon all other logs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_deleted_while_it_is_merged_does_not_hold_up_others() {
     let opened = opened().await;
@@ -276,14 +279,42 @@ async fn a_log_that_has_grown_since_it_was_seen_is_not_deleted() {
     let opened = opened().await;
     let run_id = due_run(&opened).await;
     let store = &opened.store;
-    let seen = crate::maintain::delete::LogSnapshot { epoch: 0, records: 1 };
+    let seen = snapshot(store, run_id).await;
     push(store, run_id, 8).await;
     assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None);
-    let seen = crate::maintain::delete::LogSnapshot { epoch: 0, records: 2 };
+    let seen = snapshot(store, run_id).await;
     assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 2);
     push(store, run_id, 9).await;
     push(store, run_id, 9).await;
     assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None, "that is another log");
+}
+
+/// What a deletion is decided by.
+async fn snapshot(store: &Store, run_id: RunId) -> LogSnapshot {
+    let reading = "SELECT records, log_epoch, COALESCE(finished_at, last_record_stored_at, triggered_at) AS ended,
+                          retention_days, retention_bytes
+                   FROM runs JOIN workspaces w ON w.id = workspace_id WHERE runs.id = $1";
+    sqlx::query_as(reading).bind(run_id.to_string()).fetch_one(store.core().catalog().read()).await.unwrap()
+}
+
+/// A pass that was under way deleted by the retention with which it had begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_retention_was_changed_since_it_was_seen_is_not_deleted() {
+    let opened = opened().await;
+    let run_id = due_run(&opened).await;
+    let store = &opened.store;
+    let workspace = store.runs().get(run_id).await.unwrap().unwrap().workspace_id;
+    let retention = |days, bytes| Retention { days, bytes };
+    store.maintenance().set_retention(workspace, retention(Some(1), None)).await.unwrap();
+    let seen = snapshot(store, run_id).await;
+    for longer in [retention(Some(365), None), retention(None, None), retention(Some(1), Some(1 << 30))] {
+        store.maintenance().set_retention(workspace, longer).await.unwrap();
+        assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None, "{longer:?}");
+    }
+    store.maintenance().set_retention(workspace, retention(Some(1), None)).await.unwrap();
+    let other_end = LogSnapshot { ended: seen.ended - 1, ..seen };
+    assert_eq!(store.maintenance().delete_log_if(run_id, Some(other_end)).await.unwrap(), None);
+    assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap().unwrap().records, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
