@@ -1,4 +1,4 @@
-//! Threads for computations that nobody waits for.
+//! Threads for computations that no caller waits for.
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
@@ -7,18 +7,18 @@ use crate::error::{Error, ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use crate::limits;
 
-/// Threads that the operating system runs when no others of the process want the processors. They are started when they
-/// are needed, and end when idle; there are at most 512, and work past that waits.
+/// Threads of low priority, which run mainly when other threads of the process leave processors idle. Threads are
+/// started on demand and end when idle. There are at most 512; further work is queued.
 ///
-/// Do not use them for work that others wait for, such as work that holds a transaction.
+/// Do not use these threads for work that delays others, such as work that holds a transaction open.
 #[derive(Debug)]
 pub struct BackgroundThreads {
     runtime: OwnedRuntime,
-    /// Whether the caller waits for the work, so that a simulation knows the order of everything.
+    /// Whether the caller waits for the work, so that the order of all work in a simulation is deterministic.
     is_waited_for: bool,
 }
 
-/// A runtime that a task may drop: what still runs is not waited for.
+/// A runtime that may be dropped within a task: dropping it does not wait for running work.
 #[derive(Debug)]
 pub(crate) struct OwnedRuntime {
     handle: Handle,
@@ -44,18 +44,19 @@ impl Drop for OwnedRuntime {
 }
 
 impl BackgroundThreads {
-    /// No threads yet. `Unavailable`: the operating system does not give what they need.
+    /// Creates the pool; threads are started later. Fails with `Unavailable` if the operating system does not provide
+    /// the required resources.
     pub fn new() -> Result<Self> {
         Self::with_runtime(false)
     }
 
-    /// The same for a simulation, where work has ended when [`Self::spawn_blocking`] returns.
+    /// Creates the pool for a simulation, in which work has ended when [`Self::spawn_blocking`] returns.
     pub(crate) fn simulated() -> Result<Self> {
         Self::with_runtime(true)
     }
 
     fn with_runtime(is_waited_for: bool) -> Result<Self> {
-        // It runs no tasks, only blocking work.
+        // The runtime runs no tasks, only blocking work.
         let runtime =
             Builder::new_current_thread()
                 .thread_name("background")
@@ -65,8 +66,8 @@ impl BackgroundThreads {
         Ok(Self { runtime: OwnedRuntime::new(runtime), is_waited_for })
     }
 
-    /// Runs some work on one of the threads and returns its result; none if the process is stopping. If the work panics, so
-    /// does the caller.
+    /// Runs work on one of the threads and returns its result; `None` if the process is stopping. If the work panics,
+    /// the panic is propagated to the caller.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         match self.spawn_blocking(work).await {
             Ok(done) => Some(done),
@@ -75,7 +76,7 @@ impl BackgroundThreads {
         }
     }
 
-    /// Runs some work on one of the threads.
+    /// Starts work on one of the threads.
     pub fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let working = self.runtime.handle().spawn_blocking(work);
         while self.is_waited_for && !working.is_finished() {
@@ -85,7 +86,8 @@ impl BackgroundThreads {
     }
 }
 
-/// Gives the calling thread a tenth of the weight of others. Where this is not possible, all threads stay equal.
+/// Gives the calling thread a tenth of the scheduling weight of other threads. If this is not possible, all threads
+/// keep the same weight.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     let _unchanged = rustix::process::setpriority_process(None, limits::BACKGROUND_NICE);

@@ -1,4 +1,4 @@
-//! What every part of the archive uses: its catalog, its objects, the clock, randomness and the settings.
+//! The state shared by all parts of the archive: catalog, objects, clock, random numbers and settings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,16 +30,16 @@ use crate::segment::reader::Segments;
 use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
 
-/// Number of tables that a workspace has for lakehouses.
+/// Number of lakehouse tables of each workspace.
 pub(crate) const LAKE_TABLES: usize = 4;
 
-/// What the parts of an open archive share. Clones share it too.
+/// The shared state of an open archive. Clones refer to the same state.
 #[derive(Clone)]
 pub(crate) struct Core {
     inner: Arc<Inner>,
     /// The audit entry of the next change.
     audit_context: Option<Arc<AuditContext>>,
-    /// Of its CPU-bound work.
+    /// The priority of CPU-bound work that is started through this handle.
     priority: Priority,
 }
 
@@ -51,15 +51,15 @@ struct Inner {
     objects: Objects,
     object_counts: Arc<ObjectCounts>,
     intents: Intents,
-    /// Taken by updates of the last use of tokens, which run in the background.
+    /// Limits the updates of the last use of tokens that run in the background.
     last_use_updates: Arc<Semaphore>,
-    /// Held while a snapshot of a table for lakehouses is made.
+    /// Held while a snapshot of a lakehouse table of records is made.
     lake_turn: tokio::sync::Mutex<()>,
-    /// The same for a table of rows of the catalog.
+    /// Held while a snapshot of a lakehouse table of catalog rows is made.
     lake_view_turn: tokio::sync::Mutex<()>,
-    /// Snapshots that were made, by table.
+    /// Number of snapshots made by this process, by table.
     lake_snapshots: [AtomicU64; LAKE_TABLES],
-    /// For interactive work, and for background work.
+    /// Readers of segments, first for interactive work, then for background work.
     segments: [Segments; 2],
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -68,7 +68,8 @@ struct Inner {
 }
 
 impl Core {
-    /// Opens the catalog and the objects; those of the simulation, if there is one.
+    /// Opens the catalog and the objects. A simulation, if given, provides the objects and schedules the operations on
+    /// the catalog.
     pub(crate) async fn open(
         settings: StoreSettings,
         clock: Arc<dyn Clock>,
@@ -150,17 +151,18 @@ impl Core {
         Ok(Self { inner: Arc::new(inner), audit_context: None, priority: Priority::default() })
     }
 
-    /// The same for a change that is audited: the call that makes it writes the change and the entry, or neither.
+    /// Returns a handle for an audited change: the call that makes the change also writes the audit entry, in the same
+    /// transaction.
     pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
         Self { audit_context: Some(Arc::new(audit_context)), ..self.clone() }
     }
 
-    /// The same for a part of a change that is not audited itself.
+    /// Returns a handle for a part of a change that is not audited separately.
     pub(crate) fn without_audit(&self) -> Self {
         Self { audit_context: None, ..self.clone() }
     }
 
-    /// The same for long work, or work that nobody waits for.
+    /// Returns a handle for background work: work that takes long, or that no caller waits for.
     pub(crate) fn in_background(&self) -> Self {
         Self { priority: Priority::Background, ..self.clone() }
     }
@@ -178,13 +180,13 @@ impl Core {
         &self.inner.catalog
     }
 
-    /// Now, by the catalog's clock. Use it for leases and for ages in the sweep.
+    /// Returns the current time by the catalog's clock. Used for leases and for ages in the sweep.
     pub(crate) async fn catalog_now(&self) -> Result<Timestamp> {
         self.inner.catalog_clock.now().await
     }
 
-    /// The earlier of now by this node's clock and by the catalog's. Use it for ages after which something is deleted for
-    /// good.
+    /// Returns the current time by this node's clock or by the catalog's, whichever is earlier. Used for ages after
+    /// which data is permanently deleted.
     pub(crate) async fn earliest_now(&self) -> Result<Timestamp> {
         self.inner.catalog_clock.earliest_now().await
     }
@@ -194,8 +196,8 @@ impl Core {
         self.inner.catalog_clock.time(at).await
     }
 
-    /// `Conflict`: a lease that has just been taken has ended already, because this process was suspended meanwhile;
-    /// somebody else may have it by now. The time is of the catalog's clock.
+    /// Fails with `Conflict` if a lease that was just acquired has already expired because this process was suspended
+    /// in the meantime: another process may hold the lease now. `until` is a time of the catalog's clock.
     pub(crate) async fn check_lease(&self, until: Timestamp) -> Result<()> {
         let before = self.now();
         let ahead_ms = self.catalog_time(before).await?.millis_since(before);
@@ -213,7 +215,7 @@ impl Core {
         self.catalog().transact(self.random(), attempt).await
     }
 
-    /// Writes these, all or none, together with concurrent writes.
+    /// Performs all of these writes or none of them, in one transaction with concurrent writes.
     pub(crate) async fn write_grouped(&self, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
         self.inner.group.write(writes).await
     }
@@ -222,39 +224,39 @@ impl Core {
         &self.inner.objects.store
     }
 
-    /// The objects, for those that can be built again.
+    /// Returns the object store for objects that can be rebuilt.
     pub(crate) fn rebuildable_objects(&self) -> &Arc<dyn ObjectStore> {
         &self.inner.objects.rebuildable
     }
 
-    /// False when the machine crashed before a rebuildable object was on disk.
+    /// Returns false if a rebuildable object is incomplete because the machine crashed before the object was on disk.
     pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
         self.inner.objects.is_whole(key, length).await
     }
 
-    /// Removes what killed processes have left of objects in a folder, if it was written before a time. Returns the removed
-    /// bytes.
+    /// Removes unfinished files that killed processes have left in the object folder, if they were last written before
+    /// a time. Returns the number of bytes removed.
     pub(crate) async fn remove_unfinished_objects(&self, before: Timestamp) -> Result<u64> {
         let since_epoch = Duration::from_millis(u64::try_from(before.as_millis()).unwrap_or_default());
         self.inner.objects.remove_unfinished(SystemTime::UNIX_EPOCH + since_epoch).await
     }
 
-    /// A link to an object of the bucket; `None` where links cannot be signed.
+    /// Returns a link to an object of the bucket; `None` if the object store cannot sign links.
     pub(crate) async fn object_link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<url::Url>> {
         self.inner.objects.link(key, file_name, life).await
     }
 
-    /// Signs requests of others to the bucket; `None` if the objects are not in one of S3.
+    /// Returns the signer of other programs' requests to the bucket; `None` if the objects are not in an S3 bucket.
     pub(crate) fn s3_signing(&self) -> Option<&S3Signing> {
         self.inner.objects.signing()
     }
 
-    /// The requests of this process to the object store.
+    /// Returns metrics of this process's requests to the object store.
     pub(crate) fn object_metrics(&self) -> Vec<ObjectStoreMetrics> {
         self.inner.object_counts.metrics()
     }
 
-    /// Writes an object. If the answer is lost, checks whether the object exists.
+    /// Writes an object. If the response is lost, checks whether the object exists.
     pub(crate) async fn put_object(&self, key: &Path, bytes: Bytes) -> Result<()> {
         let length = bytes.len() as u64;
         let Err(error) = self.objects().put(key, bytes.into()).await else { return Ok(()) };
@@ -264,32 +266,33 @@ impl Core {
         }
     }
 
-    /// Where other programs find the objects, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
+    /// Returns the address of the objects for other programs, such as `s3://bucket/prefix` or `file:///folder`; `None`
+    /// if other programs cannot access them.
     pub(crate) fn objects_address(&self) -> Option<&str> {
         self.inner.objects.address.as_deref()
     }
 
-    /// Taken by updates of the last use of tokens, which run in the background.
+    /// Returns the semaphore that limits the updates of the last use of tokens that run in the background.
     pub(crate) fn last_use_updates(&self) -> &Arc<Semaphore> {
         &self.inner.last_use_updates
     }
 
-    /// Whoever makes a snapshot of a table for lakehouses holds it.
+    /// Returns the mutex to hold while a snapshot of a lakehouse table of records is made.
     pub(crate) fn lake_turn(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.lake_turn
     }
 
-    /// The same for a table of rows of the catalog.
+    /// Returns the mutex to hold while a snapshot of a lakehouse table of catalog rows is made.
     pub(crate) fn lake_view_turn(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.lake_view_turn
     }
 
-    /// Counts a snapshot of the table with this number.
+    /// Increments the number of snapshots of the table with this index.
     pub(crate) fn count_lake_snapshot(&self, table: usize) {
         self.inner.lake_snapshots[table].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The snapshots that this process has made, in the order of the tables.
+    /// Returns the number of snapshots that this process has made of each table, in the order of the tables.
     pub(crate) fn lake_snapshots(&self) -> [u64; LAKE_TABLES] {
         std::array::from_fn(|table| self.inner.lake_snapshots[table].load(Ordering::Relaxed))
     }
@@ -298,7 +301,7 @@ impl Core {
         &self.inner.intents
     }
 
-    /// Opens segments.
+    /// Returns the reader of segments for the priority of this handle.
     pub(crate) fn segments(&self) -> &Segments {
         self.priority.of(&self.inner.segments)
     }
@@ -311,12 +314,12 @@ impl Core {
         self.inner.clock.now()
     }
 
-    /// The time since a moment, by a clock that is never set.
+    /// Returns the time elapsed since a fixed moment, by a monotonic clock.
     pub(crate) fn elapsed(&self) -> Duration {
         self.inner.clock.elapsed()
     }
 
-    /// The pool for decoding, encoding and other CPU-bound work.
+    /// Returns the threads for background computations.
     pub(crate) fn background_threads(&self) -> &Arc<BackgroundThreads> {
         &self.inner.background_threads
     }

@@ -1,10 +1,10 @@
-//! CPU-bound work: decoding, encoding, compressing.
+//! CPU-bound work: decoding, encoding and compressing.
 //!
-//! It would block other calls, so it runs on threads of its own, as many concurrently as there are processors, for each of
-//! two priorities. Work of the background (sealing, deliveries, searches, collected runs) takes long and comes in bulk:
-//! what somebody waits for, such as a live page, does not queue behind it, and gets the processors first.
+//! It would block other calls, so it runs on separate threads, at most as many at a time as there are processors, for
+//! each of two priorities. Background work (sealing, deliveries, searches, collected runs) takes long and arrives in
+//! bulk; interactive work, such as reading a live page, does not queue behind it and has priority on the processors.
 //!
-//! Bytes must be awaited before: work in this pool that waited for other work in it could deadlock.
+//! Read all bytes before submitting work: work in this pool that waits for other work in the pool could deadlock.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::background_threads::BackgroundThreads;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// Whether somebody waits for the work.
+/// The priority of CPU-bound work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Priority {
-    /// Short, and somebody waits for it.
+    /// Short work that a caller waits for.
     #[default]
     Interactive,
-    /// Long, or nobody waits for it.
+    /// Long work, or work that no caller waits for.
     Background,
 }
 
 impl Priority {
-    /// Of what there is once for interactive and once for background work, that of this priority.
+    /// Returns the first value for interactive work and the second for background work.
     pub(crate) fn of<T>(self, [interactive, background]: &[T; 2]) -> &T {
         match self {
             Self::Interactive => interactive,
@@ -35,7 +35,8 @@ impl Priority {
     }
 }
 
-/// The processors of this node, shared by the calls on one archive; by those of one priority in order of arrival.
+/// The processors of this node, shared by the calls on one archive. Calls of the same priority are served in order of
+/// arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct CpuPool {
     free: Arc<Semaphore>,
@@ -43,42 +44,42 @@ pub(crate) struct CpuPool {
     threads: Threads,
 }
 
-/// Where the work runs.
+/// The threads on which work runs.
 #[derive(Debug, Clone)]
 enum Threads {
-    /// On the threads for blocking work of the runtime that calls.
+    /// On the threads for blocking work of the calling runtime.
     Runtime,
     Background(Arc<BackgroundThreads>),
-    /// On the thread that calls, so that a simulation knows the order of everything.
+    /// On the calling thread, so that the order of all work in a simulation is deterministic.
     Caller,
 }
 
 impl CpuPool {
-    /// A pool for interactive work, and one for background work, which runs on these threads.
+    /// Creates a pool for interactive work, and one for background work, which runs on the given threads.
     pub(crate) fn pair(threads: Arc<BackgroundThreads>) -> [Self; 2] {
         let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         let free = || Arc::new(Semaphore::new(processors));
         [Threads::Runtime, Threads::Background(threads)].map(|threads| Self { free: free(), processors, threads })
     }
 
-    /// The same for a simulation, where work is done at once.
+    /// Creates both pools for a simulation, where work runs on the calling thread.
     pub(crate) fn simulated_pair() -> [Self; 2] {
         [(); 2].map(|()| Self { free: Arc::new(Semaphore::new(2)), processors: 2, threads: Threads::Caller })
     }
 
-    /// A pool of its own for interactive work.
+    /// Creates a separate pool for interactive work.
     #[cfg(test)]
     pub(crate) fn interactive() -> Self {
         let [interactive, _] = Self::pair(Arc::new(BackgroundThreads::new().unwrap()));
         interactive
     }
 
-    /// How much may run at a time.
+    /// Returns how many pieces of work may run at a time.
     pub(crate) fn processors(&self) -> usize {
         self.processors
     }
 
-    /// Runs some work as soon as a processor is free. Work that has begun is finished when nobody waits any more.
+    /// Runs work as soon as a processor is free. Work that has begun is finished even if the caller is cancelled.
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -98,7 +99,8 @@ impl CpuPool {
         }
     }
 
-    /// The same; what takes less time than going to another thread is done at once.
+    /// Like [`run`](Self::run), but runs work on few records on the calling thread, because that takes less time than
+    /// switching threads.
     pub(crate) async fn run_for<T, F>(&self, records: usize, work: F) -> Result<T>
     where
         T: Send + 'static,

@@ -6,34 +6,34 @@ use std::sync::Arc;
 
 use runlog_model::error_chain;
 
-/// An error of the archive. `Display` says what happened and to what; the cause is in `source`.
+/// An error of the archive. `Display` describes what happened and to which item; the cause is in `source`.
 #[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// The object that is damaged or missing.
+    /// The key of the object that is damaged or missing.
     object: Option<Arc<str>>,
     /// The runs whose logs could not be read because of it.
     run_ids: Arc<[String]>,
 }
 
-/// What the caller does next.
+/// The kind of an error, which determines what the caller should do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The caller sent something wrong: fix it and call again.
+    /// The request is wrong: correct it and call again.
     Invalid,
-    /// No such run, task, token or page.
+    /// There is no such run, task, token or page.
     NotFound,
     /// The token has expired: ask for a new one.
     Expired,
-    /// Someone else changed it first, or the name is taken: read again, then retry.
+    /// It was changed by another caller, or the name is in use: read again, then retry.
     Conflict,
     /// The catalog or the objects are unavailable, full or busy: retry later.
     Unavailable,
     /// More records arrive than can be written: retry in a second.
     Busy,
-    /// Stored bytes do not decode: stop and investigate.
+    /// Stored bytes cannot be decoded: stop and investigate.
     Corrupt,
 }
 
@@ -41,12 +41,12 @@ pub enum ErrorKind {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error without a cause.
+    /// Creates an error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None, object: None, run_ids: Arc::default() }
     }
 
-    /// An error with its cause.
+    /// Creates an error with its cause.
     pub fn caused(
         kind: ErrorKind,
         message: impl Into<String>,
@@ -55,47 +55,48 @@ impl Error {
         Self { source: Some(Arc::from(source.into())), ..Self::new(kind, message) }
     }
 
-    /// The message in one line, followed by those of its causes that it does not repeat.
+    /// Returns the message in one line, followed by the messages of those causes that it does not already contain.
     pub fn with_causes(&self) -> String {
         error_chain(self)
     }
 
-    /// What the caller does next.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The key of the object that is damaged or missing, if that caused the error.
+    /// Returns the key of the damaged or missing object that caused the error, if there is one.
     pub fn damaged_object(&self) -> Option<&str> {
         let below = || self.source.as_deref()?.downcast_ref::<Self>()?.damaged_object();
         self.object.as_deref().or_else(below)
     }
 
-    /// The IDs of the runs whose logs could not be read because of that object. Empty if the caller named the run.
+    /// Returns the IDs of the runs whose logs could not be read because of that object. Empty if the caller specified
+    /// the run.
     pub fn damaged_runs(&self) -> &[String] {
         &self.run_ids
     }
 
-    /// True when the connection to the catalog was lost during a change, which may or may not have been made.
+    /// Returns true if the connection to the catalog was lost during a change, which may or may not have been made.
     pub fn is_outcome_unknown(&self) -> bool {
         let cause = self.source.as_deref();
         cause.and_then(|cause| cause.downcast_ref::<sqlx::Error>()).is_some_and(is_unknown_outcome)
             || cause.and_then(|cause| cause.downcast_ref::<Self>()).is_some_and(Self::is_outcome_unknown)
     }
 
-    /// The same error, with the object named in its message.
+    /// Adds the key of the object to the message.
     pub(crate) fn in_object(mut self, key: &str) -> Self {
         self.message = format!("object {key}: {}", self.message);
         self.of_object(key)
     }
 
-    /// The same error, with the object that caused it.
+    /// Sets the object that caused the error.
     pub(crate) fn of_object(mut self, key: &str) -> Self {
         self.object = Some(key.into());
         self
     }
 
-    /// The same error, with the runs whose logs cannot be read because of the object.
+    /// Sets the runs whose logs cannot be read because of the object.
     pub(crate) fn of_runs(mut self, run_ids: Vec<String>) -> Self {
         self.run_ids = run_ids.into();
         self
@@ -130,8 +131,8 @@ impl StdError for Error {
     }
 }
 
-/// The connection was lost after a change was sent, which may have been made. It hides its cause from the classification
-/// of errors that can be retried.
+/// The connection was lost after a change was sent; the change may have been made. This type wraps the error so that it
+/// is not classified as one that can be retried.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was lost before the answer")]
 pub(crate) struct UnknownOutcome(#[source] pub(crate) sqlx::Error);
@@ -140,10 +141,10 @@ fn is_unknown_outcome(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::AnyDriverError(cause) if cause.is::<UnknownOutcome>())
 }
 
-/// A row that should be there and is not counts as corrupt here: lookups that may miss use `fetch_optional`.
+/// A missing row is reported as `Corrupt`: lookups of rows that may not exist use `fetch_optional`.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        // PostgreSQL takes no text with a NUL: who looks for one has sent something wrong.
+        // PostgreSQL rejects text with a NUL character, so the request that contains one is wrong.
         if matches!(&error, sqlx::Error::Database(database) if database.code().as_deref() == Some("22021")) {
             return Self::caused(ErrorKind::Invalid, "a text holds a NUL character", error);
         }
@@ -162,7 +163,7 @@ impl From<sqlx::Error> for Error {
                 repeat it";
             return Self::caused(ErrorKind::Unavailable, message, error);
         }
-        // Whoever refers to something looks for it first: it was deleted since.
+        // The row that is referred to existed when it was looked up, and was deleted since.
         if matches!(&error, sqlx::Error::Database(database) if database.is_foreign_key_violation()) {
             let message = "something that this refers to, or that refers to this, was changed at the same time: look \
                 again, then retry";
@@ -183,25 +184,26 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// What is said when a pooler breaks what a session is for.
+/// The message for a connection pooler that does not preserve sessions.
 pub(crate) const POOLER: &str = "a connection pooler in front of PostgreSQL does not preserve sessions: set \
     it to session mode (PgBouncer: pool_mode = session, ignore_startup_parameters = extra_float_digits), or name \
     PostgreSQL itself";
 
-/// True for what PostgreSQL, or the pooler itself, says when statements of one session come to several.
+/// Returns true for the errors of PostgreSQL, or of the pooler itself, when the statements of one session are
+/// distributed over several server sessions.
 pub(crate) fn is_pooler_error(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(refusal) = error else { return false };
     let (code, said) = (refusal.code().unwrap_or_default(), refusal.message());
-    // A prepared statement that another client made under the same name, or that is not there; settings that a pooler
-    // does not pass on.
+    // 42P05: another client has created a prepared statement of this name. 26000: the prepared statement does not
+    // exist. The messages: the pooler does not pass on settings.
     matches!(&*code, "42P05" | "26000") || said.contains("unsupported startup parameter") || said.contains("pgbouncer")
 }
 
-/// What is said of a bucket that is not there.
+/// The message for a bucket that does not exist.
 pub(crate) const NO_BUCKET: &str =
     "the bucket does not exist: create it, or correct its name in the URL of the objects (--objects, RUNLOG_OBJECTS)";
 
-/// True for what S3, Azure and Google say of a bucket that is not there.
+/// Returns true for the errors of S3, Azure and Google Cloud Storage for a bucket that does not exist.
 pub(crate) fn is_missing_bucket(error: &object_store::Error) -> bool {
     let said = error.to_string();
     ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"].iter().any(|word| said.contains(word))
@@ -209,14 +211,14 @@ pub(crate) fn is_missing_bucket(error: &object_store::Error) -> bool {
 
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Self {
-        // What the service says of it is a page of XML.
+        // The cause is omitted because the message of the service is a page of XML.
         if is_missing_bucket(&error) {
             return Self::new(ErrorKind::Unavailable, NO_BUCKET);
         }
         match &error {
-            // A catalog row names the object, so its absence is a fault of the archive and not of the caller.
+            // A catalog row refers to the object, so its absence is a fault of the archive and not of the caller.
             object_store::Error::NotFound { path, .. } => {
-                // In a folder this path is not the key of the object, and says where the archive lies.
+                // For an archive in a folder, this is a path in the file system and not the key of the object.
                 let message = format!("the object {path}, to which the catalog refers, is missing");
                 Self::caused(ErrorKind::Corrupt, message, error)
             }
@@ -249,7 +251,8 @@ impl From<arrow_schema::ArrowError> for Error {
 
 impl From<tokio::task::JoinError> for Error {
     fn from(error: tokio::task::JoinError) -> Self {
-        // What panics once does so again: whoever retries for as long as something is away must not do so here.
+        // Work that panicked would panic again, so the error must not be one that callers retry until the archive is
+        // available.
         let kind = if error.is_panic() { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
         Self::caused(kind, "work on the archive was broken off", error)
     }
@@ -259,7 +262,7 @@ impl From<tokio::task::JoinError> for Error {
 mod tests {
     use super::*;
 
-    /// All said that the catalog did not answer, and callers whose name was taken were told so.
+    /// All errors were once reported as "the catalog did not answer", even a name that was already in use.
     #[test]
     fn errors_of_the_catalog_are_not_reported_as_timeouts() {
         let told = |error: sqlx::Error| {
@@ -279,7 +282,7 @@ mod tests {
         assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("segments/a"), "{error}");
     }
 
-    /// What PostgreSQL refuses a statement with.
+    /// An error of PostgreSQL.
     #[derive(Debug)]
     struct Refusal(&'static str, &'static str);
 
@@ -317,7 +320,8 @@ mod tests {
         }
     }
 
-    /// In transaction mode statements of one session come to several; as PgBouncer 1.18 and PostgreSQL 15 say it.
+    /// In transaction mode, the statements of one session are distributed over several server sessions. The messages
+    /// are those of PgBouncer 1.18 and PostgreSQL 15.
     #[test]
     fn a_pooler_that_breaks_sessions_is_named() {
         for refusal in [
@@ -339,7 +343,7 @@ mod tests {
         assert!(error.kind() == ErrorKind::Unavailable && error.to_string().contains("lock"), "{error}");
     }
 
-    /// S3's own words stood there three times over.
+    /// The message of S3 was once repeated three times.
     #[test]
     fn a_missing_bucket_is_reported_in_one_sentence() {
         let source = "404 Not Found: <?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code></Error>".into();

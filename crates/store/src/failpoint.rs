@@ -1,8 +1,9 @@
-//! Places at which tests end the process or make it panic: between an object and its row, and the like.
+//! Failpoints: places at which tests abort the process or make it panic, for example between writing an object and its
+//! row.
 //!
-//! Without the feature `failpoints`, which only tests switch on, there is nothing here. With it, the environment variable
-//! `FAILPOINTS` says what is to happen where: `NAME=ACTION`, several with `;` between them. `abort:N` ends the process, as
-//! a power cut would, the next time after N times that the place is reached; `panic:N` panics the first N times.
+//! Failpoints exist only with the feature `failpoints`, which is enabled by tests. The environment variable
+//! `FAILPOINTS` then lists the active failpoints as `NAME=ACTION`, separated by `;`. `abort:N` aborts the process, as a
+//! power failure would, after the failpoint has been passed N times; `panic:N` panics the first N times.
 
 #[cfg(feature = "failpoints")]
 use std::{
@@ -11,17 +12,17 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Reads from the environment variable `FAILPOINTS` where the process is to end.
+/// Reads the active failpoints from the environment variable `FAILPOINTS`.
 ///
 /// # Panics
 ///
-/// When the variable cannot be read: a test that ends the process nowhere would prove nothing.
+/// Panics if the variable cannot be parsed, because a test without its failpoint would prove nothing.
 pub(crate) fn set_up() {
     #[cfg(feature = "failpoints")]
     actions();
 }
 
-/// Ends the process here, or panics, when the environment says so.
+/// Aborts the process or panics if this failpoint is active.
 #[inline]
 pub fn reach(place: &str) {
     #[cfg(feature = "failpoints")]
@@ -32,7 +33,7 @@ pub fn reach(place: &str) {
     let _ = place;
 }
 
-/// What happens at one place.
+/// An active failpoint.
 #[cfg(feature = "failpoints")]
 #[derive(Debug)]
 struct Failpoint {

@@ -1,25 +1,26 @@
 //! The archive: objects and catalog behind one [`Store`].
 //!
-//! Objects hold bytes; the catalog says what exists. An object is written before its row: an orphaned object is swept
-//! later, but a row must never name a missing object. No other crate opens a database or an object.
+//! Objects contain the data; the catalog records which objects and logs exist. An object is written before its row: an
+//! orphaned object is removed later by the sweep, but a row must never refer to a missing object. No other crate opens
+//! a database or an object.
 //!
-//! A [`Store`] hands out its parts, such as [`Store::runs`] or [`Store::deliveries`]; each part and its types have a
-//! module here.
+//! The methods of a [`Store`], such as [`Store::runs`] or [`Store::deliveries`], return its parts; each part and its
+//! types have a module here.
 //!
 //! ```text
 //! begin_batch ▸ push … ▸ commit     records ▸ segment objects ▸ one transaction: batch, segments, slices, run
-//! request_page ▸ token              the cut is found from the catalog and the times of a few slices
-//! run_jobs                          requested page ▸ slices merged ▸ page file ▸ row says built
-//! page_status ▸ open_page ▸ bytes   any range of the plain bytes, or the compressed file as it is
+//! request_page ▸ token              the end of the page is determined from the catalog and the times of a few slices
+//! run_jobs                          requested page ▸ slices merged ▸ page file ▸ row marked as built
+//! page_status ▸ open_page ▸ bytes   any range of the decompressed bytes, or the compressed file
 //! ```
 //!
 //! # Errors
 //!
-//! Every call fails with [`Error`], whose [`ErrorKind`] says what to do next. `Conflict`: someone else was first, read
-//! again. `Unavailable`: nothing was acknowledged, retry. `Corrupt`: stored bytes do not decode, investigate; records are
-//! never skipped silently.
+//! Every call fails with an [`Error`], whose [`ErrorKind`] determines what to do next. `Conflict`: another caller was
+//! first; read again. `Unavailable`: nothing was acknowledged; retry. `Corrupt`: stored bytes cannot be decoded;
+//! investigate. Records are never skipped silently.
 
-// Conversions of numbers saturate (`saturating_as`) and never wrap.
+// Numeric conversions saturate (`saturating_as`) and never wrap.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss))]
 
 mod background_threads;
@@ -56,7 +57,7 @@ pub use settings::{SecretUrl, StoreSettings};
 pub use store::Store;
 pub use timeout::timeout_while_running;
 
-/// Users, service accounts, tokens, rights and sessions; the queries that callers have saved, and the keys that sign.
+/// Users, service accounts, tokens, rights and sessions; saved queries, and signing keys.
 pub mod accounts {
     pub use crate::parts::{Accounts, SavedQueries, SigningKeys};
     pub use crate::tables::accounts::{Caller, CallerKind, Grant, GrantFilter};
@@ -65,7 +66,7 @@ pub mod accounts {
     pub use crate::tables::signing_keys::SigningKey;
 }
 
-/// Alerts, and what alert rules ask of the catalog.
+/// Alerts, and the catalog queries of alert rules.
 pub mod alerts {
     pub use crate::parts::Alerts;
     pub use crate::tables::alerts::{
@@ -89,13 +90,13 @@ pub mod components {
     };
 }
 
-/// Files in a folder or bucket that is not the archive's own: where file sinks write.
+/// Files in a folder or bucket outside the archive, to which file sinks write.
 pub mod bucket {
     pub use crate::objects::bucket::{Bucket, BucketFile};
     pub use crate::segment::record_file_writer::{RecordFileWriter, RecordRow};
 }
 
-/// Upstreams, the runs that are collected from them, and the collectors at work.
+/// Upstreams, the runs collected from them, and the running collectors.
 pub mod collection {
     pub use crate::parts::Collection;
     pub use crate::tables::collected_runs::{
@@ -162,14 +163,14 @@ pub mod pages {
     pub use crate::page::types::{PageFile, PageRequest, PageStatus, PageTicket};
 }
 
-/// Plans and plan executions as upstreams describe them.
+/// Plans and plan executions as reported by upstreams.
 pub mod plans {
     pub use crate::parts::Plans;
     pub use crate::tables::plans::{ListedPlanExecution, PlanFilter, ReportedExecution};
     pub use crate::tables::reported_plans::{FailedPlan, PlanDefinition, PlanDefinitionFilter, StoredPlan};
 }
 
-/// Problems: the root causes of failed runs, and what people made of them.
+/// Problems: the root causes of failed runs, and the states and notes that users have given them.
 pub mod problems {
     pub use crate::parts::Problems;
     pub use crate::tables::problems::{KnownProblem, NewProblem, ProblemFilter, ProblemOrder};
@@ -195,7 +196,7 @@ pub mod summaries {
     };
 }
 
-/// The audit logs of tenants, which upstreams keep of their users.
+/// The audit logs of tenants: what the users of the upstreams did there.
 pub mod tenant_audit_logs {
     pub use crate::parts::TenantAuditLogs;
     pub use crate::tables::tenant_audit_deliveries::{AuditDeliveryState, AuditDeliveryStep, ClaimedAuditDelivery};

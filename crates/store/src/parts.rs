@@ -1,5 +1,5 @@
-//! The parts of an open archive that work on the catalog and on stored logs. Their methods are defined beside the
-//! tables, logs and queries that they read and write.
+//! The parts of an open archive that work on the catalog and on stored logs. The methods of each part are defined in
+//! the modules of the tables, logs and queries that it reads and writes.
 
 use std::fmt;
 
@@ -30,9 +30,9 @@ macro_rules! parts {
 }
 
 parts! {
-    /// Runs: how they begin and end, lists of them, their history, and the plan executions that they belong to.
+    /// Runs: their start and end, lists of runs, their history, and the plan executions that they belong to.
     Runs,
-    /// Environments, the workspaces in them, and the tasks in those.
+    /// Environments, their workspaces, and the tasks of the workspaces.
     Workspaces,
     /// Users, service accounts, their tokens, rights and sessions.
     Accounts,
@@ -42,26 +42,26 @@ parts! {
     SavedQueries,
     /// Sinks, the deliveries of logs to them, and dead letters.
     Deliveries,
-    /// Upstreams, the runs that are collected from them, and the collectors at work.
+    /// Upstreams, the runs collected from them, and the running collectors.
     Collection,
     /// Records of one log: live pages, whole logs, filters and histograms.
     Logs,
     /// Records and catalog rows of many runs: search and scans.
     Query,
-    /// Summaries of logs, and the error groups that they found.
+    /// Summaries of logs, and the error groups found in them.
     Summaries,
-    /// Problems: the root causes of failed runs, and what people made of them.
+    /// Problems: the root causes of failed runs, and the states and notes that users have given them.
     Problems,
     /// Component metrics of runs.
     Components,
-    /// Plans and plan executions as upstreams describe them.
+    /// Plans and plan executions as reported by upstreams.
     Plans,
     /// Tables for lakehouses.
     Lake,
-    /// The audit logs of tenants, which upstreams keep of their users.
+    /// The audit logs of tenants: what the users of the upstreams did there.
     TenantAuditLogs,
     /// The audit log of this archive.
     AuditLog,
-    /// Alerts, and what alert rules ask of the catalog.
+    /// Alerts, and the catalog queries of alert rules.
     Alerts,
 }

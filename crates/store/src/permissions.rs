@@ -1,9 +1,9 @@
 //! The files of an archive are accessible to their owner only: the catalog holds the keys that sign tokens and links,
-//! and the objects hold the logs. Files that a user asks for, such as those of a sink, have the permissions that the
-//! user's umask gives them.
+//! and the objects hold the logs. Files requested by a user, such as the files of a sink, have the permissions given by
+//! the user's umask.
 //!
-//! Groups get no access either: whoever may read logs reads them through the API, which checks rights and keeps an
-//! audit log.
+//! Groups have no access either: authorized users read logs through the API, which checks rights and keeps an audit
+//! log.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use rustix::fs::Mode;
 use tracing::{info, warn};
 
-/// What Runlog keeps in a data folder.
+/// The files and folders of Runlog in a data folder.
 const PARTS: [&str; 8] = [
     "catalog.sqlite",
     "catalog.sqlite-wal",
@@ -26,49 +26,50 @@ const PARTS: [&str; 8] = [
     "sql",
 ];
 
-/// Permissions of everyone but the owner.
+/// The permission bits of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
-/// The umask before [`keep_files_private`].
+/// The umask of the user, before [`keep_files_private`] changed it.
 static USER_UMASK: OnceLock<u32> = OnceLock::new();
 
-/// From now on, what this process creates is accessible to its owner only, whatever the umask was.
+/// Makes all files and folders that this process creates from now on accessible to their owner only.
 ///
-/// A file that the user has asked for receives the permissions of that umask with [`share_output`].
+/// Use [`share_output`] to give a file requested by the user the permissions of the user's umask.
 pub fn keep_files_private() {
     let before = rustix::process::umask(Mode::from_raw_mode(OTHERS));
     let _ = USER_UMASK.set(before.as_raw_mode() & 0o777);
 }
 
-/// Gives a file or folder that the user has asked for the permissions of the user's umask.
+/// Gives a file or folder requested by the user the permissions of the user's umask.
 pub fn share_output(path: &Path) -> io::Result<()> {
     let Some(umask) = USER_UMASK.get() else { return Ok(()) };
     let all = if fs::metadata(path)?.is_dir() { 0o777 } else { 0o666 };
     fs::set_permissions(path, Permissions::from_mode(all & !umask))
 }
 
-/// Creates a folder that the user has asked for, and its missing parents; each has the permissions of the user's umask.
+/// Creates a folder requested by the user and its missing parents, each with the permissions of the user's umask.
 pub fn create_output_folder(folder: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
     fs::create_dir_all(folder)?;
     missing.into_iter().filter(|path| !path.as_os_str().is_empty()).try_for_each(share_output)
 }
 
-/// Creates a folder of Runlog's own and its missing parents, accessible to their owner only; restricts one that exists.
+/// Creates a private folder and its missing parents, accessible to their owner only. Restricts the permissions of an
+/// existing folder.
 pub fn create_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     restrict(folder);
     Ok(())
 }
 
-/// Opens a file for writing; if it does not exist, creates it, accessible to its owner only.
+/// Opens a file for writing, and creates it with access for its owner only if it does not exist.
 pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
-/// Creates the data folder of an archive, and restricts what an earlier version left in it.
+/// Creates the data folder of an archive, and restricts the permissions of files that an earlier version left in it.
 ///
-/// A folder that holds other things as well, such as `/tmp`, keeps its permissions: only the parts of the archive are
+/// A folder that also contains other files, such as `/tmp`, keeps its permissions: only the parts of the archive are
 /// restricted.
 pub(crate) fn create_data_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -83,7 +84,7 @@ fn is_for_archive_only(folder: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        // The root of a file system has a folder for files that a check of it has found; temporary files are ours.
+        // `lost+found` exists in the root of a file system; files beginning with `.tmp` are temporary files of Runlog.
         if !PARTS.contains(&&*name) && name != "lost+found" && !name.starts_with(".tmp") {
             return Ok(false);
         }
@@ -91,8 +92,8 @@ fn is_for_archive_only(folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes the permissions of others on a file or folder, and logs that. A path that does not exist, and file systems
-/// without permissions, are left as they are; so is what belongs to another user, with a warning.
+/// Removes the permissions of others on a file or folder, and logs that. Paths that do not exist and file systems
+/// without permissions are left unchanged; files of another user are left unchanged with a warning.
 fn restrict(path: &Path) {
     let Some(mode) = mode_of(path).filter(|mode| mode & OTHERS != 0) else { return };
     match fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS)) {
@@ -115,7 +116,7 @@ fn mode_of(path: &Path) -> Option<u32> {
 /// How other users of the machine can access an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessByOthers {
-    /// They can read or write this file or folder, which has this mode.
+    /// Others can read or write this file or folder.
     Open {
         /// The part of the archive, or the data folder.
         path: PathBuf,
@@ -126,15 +127,15 @@ pub enum AccessByOthers {
     Owned {
         /// The part of the archive, or the data folder.
         path: PathBuf,
-        /// User ID of its owner.
+        /// The user ID of its owner.
         owner: u32,
     },
 }
 
-/// The first way in which others can access the archive in a data folder.
+/// Returns the first way in which other users can access the archive in a data folder.
 ///
-/// The contents of a folder without access are out of reach, whatever their own permissions. A folder that others may
-/// only list is not reported if all parts of the archive in it are private.
+/// The contents of a folder without access for others are protected, whatever their own permissions are. A folder that
+/// others can only list is not reported if all parts of the archive in it are private.
 pub fn access_by_others(folder: &Path) -> Option<AccessByOthers> {
     let this_user = rustix::process::geteuid().as_raw();
     let of_other = |path: &Path| {
@@ -148,7 +149,7 @@ pub fn access_by_others(folder: &Path) -> Option<AccessByOthers> {
         if let Some((path, mode)) = open {
             return Some(AccessByOthers::Open { path: path.clone(), mode });
         }
-        // Whoever may write into a folder can replace the files in it, unless it is one for temporary files.
+        // Users with write access to a folder can replace the files in it, unless its sticky bit is set.
         if mode & 0o022 != 0 && mode & 0o1000 == 0 {
             return Some(AccessByOthers::Open { path: folder.to_owned(), mode });
         }
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(access_by_others(folder.path()), None);
     }
 
-    /// A service that is started on `/tmp` by mistake must not take it from everyone else.
+    /// A service started on `/tmp` by mistake must not make it inaccessible to everyone else.
     #[test]
     fn a_folder_with_other_things_keeps_its_permissions_and_those_of_the_other_things() {
         let folder = folder_with(&["catalog.sqlite", "letter.txt"]);

@@ -1,8 +1,8 @@
-//! Secrets of callers: generated here, and stored as hashes.
+//! The secrets of callers, which are generated here and stored as hashes.
 //!
-//! A secret is a prefix that names its kind, 24 random bytes in hexadecimal, and a checksum, so that a mistyped or
-//! truncated one is recognised without asking the catalog. It has 192 random bits, so a plain SHA-256 is safe: slow
-//! password hashes guard against guessing, which is not feasible here.
+//! A secret consists of a prefix that identifies its kind, 24 random bytes in hexadecimal, and a checksum, so that a
+//! mistyped or truncated secret is recognised without a query. A plain SHA-256 is safe because a secret has 192 random
+//! bits: slow password hashes protect against guessing, which is not feasible here.
 
 use runlog_model::{Random, hex};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ pub(crate) const ACCOUNT_SECRET: &str = "rls_";
 /// The prefix of sessions.
 pub(crate) const SESSION: &str = "rlw_";
 
-/// A new secret of the kind that `prefix` names.
+/// Generates a secret with this prefix.
 pub(crate) fn generate(prefix: &str, random: &dyn Random) -> String {
     let mut bytes = [0; 24];
     random.fill(&mut bytes);
@@ -23,7 +23,7 @@ pub(crate) fn generate(prefix: &str, random: &dyn Random) -> String {
     body + &checksum
 }
 
-/// True when `secret` has the prefix and its own checksum.
+/// Returns true if `secret` has the prefix and its checksum is correct.
 pub(crate) fn is_well_formed(prefix: &str, secret: &str) -> bool {
     secret.is_ascii()
         && secret.len() == prefix.len() + 56
@@ -31,7 +31,7 @@ pub(crate) fn is_well_formed(prefix: &str, secret: &str) -> bool {
         && checksum(&secret[..prefix.len() + 48]) == secret[prefix.len() + 48..]
 }
 
-/// What the catalog stores of a secret.
+/// Returns the hash of a secret, as stored in the catalog.
 pub(crate) fn hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret))
 }

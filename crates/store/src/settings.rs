@@ -1,11 +1,11 @@
-//! The settings that an archive is opened with.
+//! The settings with which an archive is opened.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use url::Url;
 
-/// A URL that may contain a password; only its host and path are shown.
+/// A URL that may contain a password. Only its host and path are displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
@@ -17,7 +17,7 @@ impl SecretUrl {
         if schemes.contains(&url.scheme()) { Ok(Self(url)) } else { Err(expected()) }
     }
 
-    /// True if both name the same database or the same part of a bucket, with whatever credentials.
+    /// Returns true if both URLs refer to the same database or the same part of a bucket, regardless of credentials.
     pub fn is_same_location(&self, other: &Self) -> bool {
         let place = |url: &Url| {
             let endpoint = url.query_pairs().find(|(name, _)| name == "endpoint").map(|(_, value)| value.into_owned());
@@ -45,35 +45,38 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// Where an archive is stored and how it behaves.
+/// The location and the options of an archive.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// The folder of the catalog and the objects, unless they are stored elsewhere; created if it does not exist.
+    /// The folder of the catalog and the objects, unless they are stored elsewhere. It is created if it does not exist.
     pub data_folder: PathBuf,
-    /// The PostgreSQL database that holds the catalog. Default: none, an SQLite file in the folder.
+    /// The PostgreSQL database that holds the catalog. Default: none; the catalog is an SQLite file in the folder.
     pub catalog: Option<SecretUrl>,
-    /// The bucket that holds the objects: `s3://bucket/prefix`, `gs://…`, `az://…`; credentials and endpoint come from
-    /// the environment variables of each. Default: none, the folder.
+    /// The bucket that holds the objects: `s3://bucket/prefix`, `gs://…`, `az://…`; credentials and endpoint are read
+    /// from the environment variables of the provider. Default: none; the objects are stored in the folder.
     pub objects: Option<SecretUrl>,
-    /// Most records of one page. Unit: records. Default: 100,000, as Talend Cloud has it.
+    /// The maximum number of records of a page. Unit: records. Default: 100,000, the limit of Talend Cloud.
     pub page_records_max: u64,
-    /// How long the log of a final run may still grow. Unit: milliseconds. Default: 30 s, as the guide says.
+    /// How long the log of a final run may still grow. Unit: milliseconds. Default: 30 s. Source: the guide of Talend
+    /// Cloud.
     pub settle_ms: i64,
-    /// How long a page token is valid, and after it a link. Unit: milliseconds. Default: one hour each.
+    /// How long a page token is valid, and how long a link that was obtained with it is valid. Unit: milliseconds.
+    /// Default: one hour each.
     pub page_life_ms: i64,
-    /// Page files that are built concurrently. Default: 2.
+    /// The maximum number of page files that are built concurrently. Default: 2.
     pub page_builders: usize,
-    /// Whether log files are downloaded from the bucket itself, by links that it signs. They are then stored as they
-    /// are downloaded, not compressed. Default: false, links lead to Runlog.
+    /// Whether log files are downloaded directly from the bucket, through signed links. Such files are stored
+    /// uncompressed, exactly as they are downloaded. Default: false; files are downloaded from Runlog.
     pub links_by_bucket: bool,
-    /// Whether sealed files are written for lakehouses: each with the runs of a single workspace. Default: false.
+    /// Whether sealed files are written for lakehouses, so that each contains runs of a single workspace. Default:
+    /// false.
     pub lake: bool,
-    /// Most memory of records that are received and not stored yet. Unit: bytes. Default: 48 MiB.
+    /// The maximum memory for records that have been received but not yet stored. Unit: bytes. Default: 48 MiB.
     pub ingest_memory_bytes: usize,
 }
 
 impl StoreSettings {
-    /// The defaults, in a folder.
+    /// Returns the default settings for an archive in a folder.
     pub fn in_folder(data_folder: impl Into<PathBuf>) -> Self {
         Self {
             data_folder: data_folder.into(),
@@ -89,7 +92,7 @@ impl StoreSettings {
         }
     }
 
-    /// Where the archive is stored, for messages: the folder, or the URLs without their secrets.
+    /// Returns the location of the archive for messages: the folder, or the URLs without their secrets.
     pub fn location(&self) -> String {
         let folder = self.data_folder.display();
         match (&self.catalog, &self.objects) {

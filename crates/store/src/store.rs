@@ -1,4 +1,4 @@
-//! The store: an open archive, which hands out its parts.
+//! An open archive, through which all of its parts are accessed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::settings::StoreSettings;
 use crate::simulation::Simulation;
 use crate::supervise::Supervisor;
 
-/// An open archive. Clones share it.
+/// An open archive. Clones refer to the same archive.
 #[derive(Clone)]
 pub struct Store(Arc<Parts>);
 
@@ -97,14 +97,14 @@ impl fmt::Debug for Store {
 impl Store {
     /// Opens the archive, and creates it if it does not exist.
     ///
-    /// Fails with `Unavailable` when its catalog or objects cannot be reached or written, with `Corrupt` when a newer
-    /// version wrote it.
+    /// Fails with `Unavailable` if its catalog or its objects cannot be reached or written, and with `Corrupt` if a
+    /// newer version of Runlog wrote the archive.
     pub async fn open(settings: StoreSettings, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self> {
         Self::open_on(settings, clock, random, None).await
     }
 
-    /// The same on a simulated machine: its objects are those of the simulation, which also decides when each operation
-    /// on the catalog begins. For tests.
+    /// Like [`open`](Self::open), on a simulated machine: the simulation provides the objects and decides when each
+    /// operation on the catalog begins. For tests.
     pub async fn open_simulated(
         settings: StoreSettings,
         clock: Arc<dyn Clock>,
@@ -132,7 +132,7 @@ impl Store {
         self.check_until(&CancellationToken::new()).await
     }
 
-    /// Like [`check`](Self::check). When `stop` cancels it, it still removes what it has written.
+    /// Like [`check`](Self::check). Cancelling `stop` ends the check early; the object that it wrote is still removed.
     pub async fn check_until(&self, stop: &CancellationToken) -> Result<()> {
         sqlx::query("SELECT 1").fetch_one(self.0.core.catalog().read()).await?;
         let probe = keys::probe(self.0.core.random().uuid());
@@ -140,7 +140,7 @@ impl Store {
         with_probe(self.0.core.objects(), &probe, put, stop).await.map(drop)
     }
 
-    /// The supervisor of the long-running work of this process on the archive.
+    /// Returns the supervisor of this process's long-running work on the archive.
     pub fn supervisor(&self) -> &Supervisor {
         self.0.maintenance.supervisor()
     }
@@ -150,17 +150,18 @@ impl Store {
         self.0.core.catalog().close().await;
     }
 
-    /// The archive for a change that is audited: the call that makes it writes the change and the entry, or neither.
+    /// Returns a handle for an audited change: the call that makes the change also writes the audit entry, in the same
+    /// transaction.
     pub fn with_audit(&self, audit_context: AuditContext) -> Self {
         self.with_core(self.0.core.with_audit(audit_context))
     }
 
-    /// The archive for work in the background, such as collecting: interactive calls get the processors first.
+    /// Returns a handle for background work, such as collecting: interactive calls have priority on the processors.
     pub fn in_background(&self) -> Self {
         self.with_core(self.0.core.in_background())
     }
 
-    /// The threads for computations of the background.
+    /// Returns the threads for background computations.
     pub fn background_threads(&self) -> &Arc<BackgroundThreads> {
         self.0.core.background_threads()
     }
@@ -171,7 +172,7 @@ impl Store {
         Self(Arc::new(Parts::new(core, queue, builds, Arc::clone(maintenance.supervisor()))))
     }
 
-    /// What this process does on the archive now, and its requests to the object store.
+    /// Returns metrics of this process: its current use of the archive, and its requests to the object store.
     pub fn node_metrics(&self) -> NodeMetrics {
         let (ingest_held_bytes, ingest_bytes) = self.0.ingest.queue().memory_bytes();
         NodeMetrics {
@@ -183,7 +184,7 @@ impl Store {
         }
     }
 
-    /// Storing records.
+    /// Ingestion: storing records.
     pub fn ingest(&self) -> &Ingest {
         &self.0.ingest
     }
@@ -203,12 +204,12 @@ impl Store {
         &self.0.core
     }
 
-    /// Runs: how they begin and end, lists of them, their history, and the plan executions that they belong to.
+    /// Runs: their start and end, lists of runs, their history, and the plan executions that they belong to.
     pub fn runs(&self) -> &Runs {
         &self.0.runs
     }
 
-    /// Environments, the workspaces in them, and the tasks in those.
+    /// Environments, their workspaces, and the tasks of the workspaces.
     pub fn workspaces(&self) -> &Workspaces {
         &self.0.workspaces
     }
@@ -233,7 +234,7 @@ impl Store {
         &self.0.deliveries
     }
 
-    /// Upstreams, the runs that are collected from them, and the collectors at work.
+    /// Upstreams, the runs collected from them, and the running collectors.
     pub fn collection(&self) -> &Collection {
         &self.0.collection
     }
@@ -253,22 +254,22 @@ impl Store {
         &self.0.components
     }
 
-    /// Plans and plan executions as upstreams describe them.
+    /// Plans and plan executions as reported by upstreams.
     pub fn plans(&self) -> &Plans {
         &self.0.plans
     }
 
-    /// The audit logs of tenants, which upstreams keep of their users.
+    /// The audit logs of tenants: what the users of the upstreams did there.
     pub fn tenant_audit_logs(&self) -> &TenantAuditLogs {
         &self.0.tenant_audit_logs
     }
 
-    /// Summaries of logs, and the error groups that they found.
+    /// Summaries of logs, and the error groups found in them.
     pub fn summaries(&self) -> &Summaries {
         &self.0.summaries
     }
 
-    /// Problems: the root causes of failed runs, and what people made of them.
+    /// Problems: the root causes of failed runs, and the states and notes that users have given them.
     pub fn problems(&self) -> &Problems {
         &self.0.problems
     }
@@ -283,7 +284,7 @@ impl Store {
         &self.0.audit
     }
 
-    /// Alerts, and what alert rules ask of the catalog.
+    /// Alerts, and the catalog queries of alert rules.
     pub fn alerts(&self) -> &Alerts {
         &self.0.alerts
     }

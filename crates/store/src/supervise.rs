@@ -1,15 +1,15 @@
-//! Keeps long-lived work going: what panics or fails is logged, counted, and started again after a pause.
+//! Supervision of long-running work: work that panics or fails is logged, counted, and restarted after a delay.
 //!
-//! One piece of work never ends another: each runs as a task of its own. A [`Supervisor`] can be asked at any moment how
-//! what it keeps is doing; every [`Store`](crate::Store) has one, [`Store::supervisor`](crate::Store::supervisor), which
-//! all that works on this archive in this process shares.
+//! Each piece of work runs as a separate task, so that none can end another. A [`Supervisor`] reports the state of its
+//! work at any time. Every [`Store`](crate::Store) has one supervisor, [`Store::supervisor`](crate::Store::supervisor),
+//! which is shared by all work of this process on the archive.
 //!
 //! ```
 //! # use runlog_store::{Result, Store, supervise};
 //! # use tokio_util::sync::CancellationToken;
 //! # async fn sweep(_: &Store, _: CancellationToken) -> Result<()> { Ok(()) }
 //! # async fn example(store: Store, stop: CancellationToken) {
-//! // Ends with `stop`, once what the work had in hand is done.
+//! // Ends after `stop` is cancelled and the work has finished what it was doing.
 //! store
 //!     .supervisor()
 //!     .run("sweep", &stop, {
@@ -26,9 +26,10 @@
 //! # }
 //! ```
 //!
-//! The work is a loop that ends at `stop` with `Ok`. What it can go on after, it handles itself; what it gives as an error
-//! ends this attempt at it, and it is begun anew. Names are few and fixed (`sweep`, `collect talend-eu`), never made of
-//! runs: each stays known for as long as the process lives.
+//! The work is a loop that returns `Ok` when `stop` is cancelled. It handles the errors after which it can continue; an
+//! error that it returns ends the attempt, and the work is restarted. The state of each name is kept until the process
+//! ends, so the number of names must be small and fixed (`sweep`, `collect talend-eu`); names must not contain IDs of
+//! runs.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -62,7 +63,7 @@ struct Shared {
     threads: OnceLock<OwnedRuntime>,
 }
 
-/// How long to wait after failures, and how long an attempt must run until they do not count any more.
+/// The delays after failures, and how long an attempt must run before earlier failures no longer count.
 #[derive(Clone, Copy)]
 struct Pauses {
     first: Duration,
@@ -70,7 +71,7 @@ struct Pauses {
     steady: Duration,
 }
 
-/// The state of all work of one name.
+/// The state of all workers of one name.
 #[derive(Default)]
 struct Work {
     restarts: u64,
@@ -79,20 +80,20 @@ struct Work {
     next_worker: u64,
 }
 
-/// One worker.
+/// The state of one worker.
 #[derive(Default)]
 struct Worker {
     is_waiting: bool,
     failures_in_a_row: u32,
-    /// When this attempt began, after one that failed.
+    /// The start of the current attempt.
     begun: Option<Instant>,
 }
 
-/// The state of the work of one name.
+/// The reported state of the work of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkState {
-    /// Its name.
+    /// The name of the work.
     pub name: String,
     /// Running workers.
     pub running: u64,
@@ -106,20 +107,20 @@ pub struct WorkState {
     pub last_failure: Option<WorkFailure>,
 }
 
-/// Why an attempt ended.
+/// The failure that ended an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkFailure {
-    /// When.
+    /// When the attempt failed.
     pub at: Timestamp,
     /// The error with its causes, or the message of the panic.
     pub what: String,
-    /// True for a panic, which is a fault of the program.
+    /// True for a panic, which is a defect of the program.
     pub is_panic: bool,
 }
 
 impl WorkState {
-    /// True when the work does not recover: a worker fails again and again, and was not steady since.
+    /// Returns true if the work does not recover: a worker has failed repeatedly and has not been steady since.
     pub fn is_down(&self) -> bool {
         self.failures_in_a_row >= limits::WORK_DOWN_FAILURES
     }
@@ -132,7 +133,7 @@ impl fmt::Debug for Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor without work.
+    /// Creates a supervisor without work.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let pauses = Pauses {
             first: limits::WORK_BACKOFF_MIN,
@@ -142,14 +143,14 @@ impl Supervisor {
         Self(Arc::new(Shared { clock, pauses, work: Mutex::default(), threads: OnceLock::new() }))
     }
 
-    /// Runs work on threads of its own from now on, as many as there are processors, instead of those of the caller's
-    /// runtime: what computes for long between two awaits then delays no request. Call it once, before the first
-    /// [`run`](Self::run). Fails when the threads cannot be started.
+    /// Runs all further work on separate threads, as many as there are processors, instead of the threads of the
+    /// caller's runtime, so that long computations between two awaits do not delay requests. Call this once, before the
+    /// first [`run`](Self::run). Fails if the threads cannot be started.
     pub fn start_threads(&self) -> io::Result<()> {
         let threads = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         let runtime =
             Builder::new_multi_thread().worker_threads(threads).thread_name("supervised").enable_all().build()?;
-        // Those of an earlier call stay.
+        // The threads of an earlier call, if any, are kept.
         let _ = self.0.threads.set(OwnedRuntime::new(runtime));
         Ok(())
     }
@@ -161,7 +162,7 @@ impl Supervisor {
         }
     }
 
-    /// The state of all work that was ever supervised, by name.
+    /// Returns the state of all work that was ever supervised, by name.
     pub fn states(&self) -> Vec<WorkState> {
         let (now, steady) = (Instant::now(), self.0.pauses.steady);
         let work = self.0.work();
@@ -181,8 +182,7 @@ impl Supervisor {
         work.iter().map(state).collect()
     }
 
-    /// Runs some work, and restarts it when it fails, until it ends well or `stop` is cancelled. Then waits for the
-    /// work to end.
+    /// Runs work, and restarts it after failures, until it returns `Ok` or `stop` is cancelled and the work has ended.
     ///
     /// Dropping the future aborts the work.
     pub async fn run<F, W, E>(&self, name: &str, stop: &CancellationToken, work: F)
@@ -197,7 +197,7 @@ impl Supervisor {
             let failure = match AbortOnDropHandle::new(self.spawn(work())).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => WorkFailure { at: self.0.clock.now(), what: error_chain(&error), is_panic: false },
-                // The process ends, and its tasks with it.
+                // The task was cancelled because the process is ending.
                 Err(joined) if joined.is_cancelled() => return,
                 Err(joined) => {
                     let what = joined.try_into_panic().map(|panic| panic_message(&*panic)).unwrap_or_default();
@@ -230,14 +230,14 @@ impl Shared {
 }
 
 impl Worker {
-    /// Consecutive failures that still count.
+    /// Returns the number of consecutive failures that still count.
     fn failures(&self, now: Instant, steady: Duration) -> u32 {
         let is_steady = self.begun.is_some_and(|begun| now.duration_since(begun) >= steady);
         if is_steady { 0 } else { self.failures_in_a_row }
     }
 }
 
-/// A worker in the list of those of its name; removed when dropped.
+/// Registers a worker under its name until dropped.
 struct WorkerGuard<'a> {
     shared: &'a Shared,
     name: &'a str,
@@ -264,7 +264,7 @@ impl<'a> WorkerGuard<'a> {
         }
     }
 
-    /// Records a failure, and returns how long to wait.
+    /// Records a failure, and returns the delay before the restart.
     fn failed(&self, failure: &WorkFailure) -> Duration {
         let pauses = self.shared.pauses;
         let mut all = self.shared.work();
@@ -287,7 +287,7 @@ impl Drop for WorkerGuard<'_> {
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
@@ -373,7 +373,7 @@ mod tests {
                 supervisor.run("sealing", &stop, work).await;
             }
         });
-        // This test has one thread: it would wait for ever if the work blocked that.
+        // This test has one thread and would never end if the work blocked that thread.
         when(&supervisor, "sealing", |state| state.running == 1).await;
         tokio::task::yield_now().await;
         release.send(()).unwrap();

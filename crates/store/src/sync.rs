@@ -1,7 +1,7 @@
-//! The primitives of the structures that several tasks use at once.
+//! The synchronization primitives of structures that are used concurrently.
 //!
-//! `tests/interleavings` compiles the files of these structures with primitives of the same names, behind which a scheduler
-//! decides which task runs next.
+//! `tests/interleavings` compiles the files of these structures with primitives of the same names, which are controlled
+//! by a scheduler that decides which task runs next.
 
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

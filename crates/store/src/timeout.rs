@@ -1,4 +1,4 @@
-//! Timeouts that a process does not use up while it is suspended.
+//! Timeouts that do not elapse while the process is suspended.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
-/// In how many parts a timeout is measured.
+/// The number of parts into which a timeout is divided.
 const PARTS: u32 = 8;
 
 /// Like [`tokio::time::timeout`], except that a suspension of this process, for example of its virtual machine, uses up
-/// an eighth of `duration` at most, however long it lasts. What the future waits for had no time to come meanwhile: all
-/// calls that were waiting would fail together when the process resumes.
+/// at most an eighth of `duration`, however long it lasts. Otherwise, all pending calls would fail together when the
+/// process resumes, although their results had no time to arrive.
 pub async fn timeout_while_running<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
     for _ in 1..PARTS {
@@ -22,12 +22,12 @@ pub async fn timeout_while_running<F: Future>(duration: Duration, future: F) -> 
     tokio::time::timeout(duration / PARTS, future).await
 }
 
-/// How often the time is looked at, and the gap that shows that nothing ran.
+/// The interval at which the time is read, and the length of a gap that indicates a suspension.
 const TICK: Duration = Duration::from_millis(500);
 const GAP: Duration = Duration::from_secs(2);
 
-/// The output of a future, and whether this process was suspended for two seconds or longer before it was ready. What
-/// was in progress may have failed for no other reason: connections were closed, and deadlines passed.
+/// Returns the output of a future, and whether this process was suspended for two seconds or longer before the future
+/// was ready. The suspension alone may have caused a failure: connections were closed, and deadlines passed.
 pub(crate) async fn noting_suspension<F: Future>(future: F) -> (F::Output, bool) {
     let mut future = pin!(future);
     let mut was_suspended = false;
@@ -54,7 +54,7 @@ mod tests {
         let (sender, receiver) = oneshot::channel();
         let waiting = tokio::spawn(timeout_while_running(8 * SECOND, receiver));
         tokio::task::yield_now().await;
-        // Nothing runs for an hour, as when the process is stopped.
+        // Nothing runs for an hour, as if the process were suspended.
         tokio::time::advance(3_600 * SECOND).await;
         tokio::task::yield_now().await;
         tokio::time::sleep(6 * SECOND).await;
