@@ -1,8 +1,8 @@
-//! The catalog's clock, which leases are compared with, so that nodes whose clocks differ agree on when a lease ends.
+//! The catalog's clock. Leases are measured by it, so that nodes with different clocks agree on when a lease expires.
 //!
-//! A node uses its own clock, corrected by how far the database's clock is ahead of it, which is measured now and
-//! then. The processes that use an archive in a folder run on one machine and share its clock: nothing is corrected
-//! there.
+//! A node uses its own clock, corrected by the difference between the database's clock and its own, which is measured
+//! at intervals. The processes that use an archive in a folder run on one machine and share its clock, so that no
+//! correction is needed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,12 +13,12 @@ use crate::catalog::database::Catalog;
 use crate::error::Result;
 use crate::limits;
 
-/// The catalog's clock, as this node knows it. Clones share it.
+/// The catalog's clock, as estimated by this node. Clones share the measurement.
 #[derive(Clone)]
 pub(crate) struct CatalogClock {
     catalog: Catalog,
     clock: Arc<dyn Clock>,
-    /// How far the catalog's clock was ahead of this node's when it was last measured.
+    /// When the difference was last measured, and by how many milliseconds the catalog's clock was ahead.
     measured: Arc<Mutex<Option<(Instant, i64)>>>,
 }
 
@@ -27,12 +27,12 @@ impl CatalogClock {
         Self { catalog, clock, measured: Arc::default() }
     }
 
-    /// Now, by the clock of this node.
+    /// Returns the current time by this node's clock.
     pub(crate) fn node_now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Now, by the catalog's clock. Use it for leases and for ages in the sweep.
+    /// Returns the current time by the catalog's clock. Used for leases and for ages in the sweep.
     pub(crate) async fn now(&self) -> Result<Timestamp> {
         self.time(self.node_now()).await
     }
@@ -42,8 +42,9 @@ impl CatalogClock {
         Ok(at.plus_millis(self.ahead_ms().await?))
     }
 
-    /// The earlier of now by this node's clock and by the catalog's, which is asked. Use it for ages after which something
-    /// is deleted for good: a clock that is ahead deletes nothing too early unless the other one is ahead as well.
+    /// Returns the current time by this node's clock or by the catalog's, whichever is earlier; the catalog's clock is
+    /// queried. Used for ages after which data is permanently deleted: data is deleted too early only if both clocks
+    /// are ahead.
     pub(crate) async fn earliest_now(&self) -> Result<Timestamp> {
         let now = self.node_now();
         let catalog_now = self.catalog.clock_ms().await?.map(Timestamp::clamped);
@@ -59,7 +60,7 @@ impl CatalogClock {
         }
         let before = self.node_now();
         let Some(catalog_ms) = self.catalog.clock_ms().await? else { return Ok(0) };
-        // The answer is from some moment between the two.
+        // The database read its clock at some moment between the two readings.
         let middle = before.as_millis() + self.node_now().millis_since(before) / 2;
         let ahead_ms = catalog_ms - middle;
         *self.measured.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), ahead_ms));

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// The sort key of a record in its log: its time, then its arrival number in the run.
 pub(crate) type SortKey = (i64, i64);
 
-/// An instant as the catalog stores it.
+/// Converts a time as stored in the catalog.
 pub(crate) fn instant(epoch_ms: i64) -> Result<Timestamp> {
     Timestamp::from_millis(epoch_ms).map_err(|error| Error::corrupt(format!("a time in the catalog: {error}")))
 }
@@ -33,12 +33,12 @@ pub(crate) fn name_taken(error: sqlx::Error, what: &str, name: &str) -> Error {
     }
 }
 
-/// A list of strings as the catalog stores it, a JSON array.
+/// Encodes a list of strings as a JSON array, as stored in the catalog.
 pub(crate) fn json_of(words: &[String]) -> String {
     serde_json::Value::from(words).to_string()
 }
 
-/// The strings of a JSON array in the catalog.
+/// Decodes a JSON array of strings from the catalog.
 pub(crate) fn words(json: &str) -> Result<Vec<String>> {
     serde_json::from_str(json).map_err(|_| Error::corrupt("a list of words in the catalog does not decode"))
 }

@@ -1,6 +1,6 @@
 //! The catalog: the rows of an archive, in an SQLite file on one machine, or in PostgreSQL for any number of nodes.
 //!
-//! Both are accessed with the same SQL; all differences between them are in this file.
+//! Both databases are accessed with the same SQL; all differences between them are handled in this file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use crate::permissions::open_private_file;
 use crate::simulation::Simulation;
 use crate::timeout::timeout_while_running;
 
-/// The rows of an archive.
+/// The database with the rows of an archive.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalog {
     kind: CatalogKind,
     writer: CatalogPool,
     readers: CatalogPool,
-    /// For reads that wait for no long ones.
+    /// For short reads, which do not wait for long ones.
     quick_readers: CatalogPool,
     turns: Turns,
-    /// Committed frames that the write-ahead log of a file lacked when it was opened.
+    /// Number of committed frames that were missing from the write-ahead log of an SQLite file when it was opened.
     lost_frames: u32,
 }
 
@@ -42,7 +42,7 @@ enum CatalogKind {
     Postgres,
 }
 
-/// How long to wait for running statements when the connections are closed.
+/// How long to wait for running statements when connections are closed.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// Longer than any call waits.
@@ -63,20 +63,20 @@ impl Catalog {
         let (mut for_writing, mut for_reading) = (url.clone(), url);
         for_writing.set_query(Some("mode=rwc"));
         for_reading.set_query(Some("mode=ro"));
-        // Others that open it for the first time at this moment wait: both would make the same tables.
+        // The lock prevents two processes that open a new file at the same time from creating the same tables.
         let alone = locked(path.clone()).await;
         let looking = path.clone();
         let lost_frames = tokio::task::spawn_blocking(move || count_lost_frames(&looking)).await?;
-        // The files beside it, such as the write-ahead log, get the same permissions.
+        // SQLite creates its other files, such as the write-ahead log, with the same permissions.
         open_private_file(&path).map_err(|error| opening(error.into()))?;
-        // One writer, because SQLite has one: a second would only find the file busy.
+        // SQLite allows one writer at a time: a second connection would only find the file busy.
         let writer = pool_options()
             .max_connections(1)
-            // A file does not go away as a server does: asking it first would cost each transaction a turn.
+            // A file does not become unavailable as a server does, and a test would cost each transaction a round trip.
             .test_before_acquire(false)
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    // What is acknowledged must survive a power cut.
+                    // Acknowledged data must survive a power failure.
                     let settings = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
                          PRAGMA foreign_keys = ON;";
                     connection.execute(settings).await.map(drop)
@@ -84,18 +84,20 @@ impl Catalog {
             })
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    // SQLite ends a transaction itself when the disk is full, and the library, whose own rollback then
-                    // fails, goes on counting it as open: such a connection could never begin another.
+                    // SQLite rolls back a transaction itself when the disk is full. The rollback of the library then
+                    // fails, and the library still counts the transaction as open: such a connection could never begin
+                    // another one.
                     if connection.is_in_transaction() {
-                        // A transaction that was given up is rolled back with this.
+                        // This rolls back a transaction that was dropped.
                         connection.ping().await?;
                     }
                     Ok(!connection.is_in_transaction())
                 })
             });
         let writer = opened(writer, &for_writing, limits::SQLITE_WAIT).await.map_err(opening)?;
-        // Each step of bringing it up to date would wait for the disk. They need not: the write-ahead log keeps their
-        // order, so that a power cut leaves the first few of them, and the first row written afterwards waits for all.
+        // Migrations do not need to wait for the disk one by one: the write-ahead log preserves their order, so that
+        // after a power failure a prefix of them is applied, and the first row written afterwards waits for all of
+        // them.
         writer.execute("PRAGMA synchronous = NORMAL").await?;
         sqlx_macros::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| {
             let advice = "was it written by a newer runlog?";
@@ -135,11 +137,11 @@ impl Catalog {
             });
         let pool = opened(pool, url, limits::CATALOG_WAIT).await.map_err(opening)?;
         let mut connection = pool.acquire().await.map_err(opening)?;
-        // An index of a large table takes longer than any call may. Waiting for a lock stays bounded: whoever comes after
-        // it would wait as well.
+        // Creating an index of a large table takes longer than the limit for calls. The limit for lock waits stays in
+        // place, because later statements would queue behind a waiting migration.
         connection.execute("SET statement_timeout = 0").await.map_err(opening)?;
         let migrations = sqlx_macros::migrate!("migrations/postgres");
-        // Even looking for what is to be done would take the right to make tables.
+        // Running the migrator requires the right to create tables even if no migration is pending.
         if !is_up_to_date(&migrations, &mut connection).await {
             migrations.run(&mut *connection).await.map_err(|error| migration_failed(&place, error))?;
         }
@@ -159,7 +161,7 @@ impl Catalog {
         })
     }
 
-    /// The same, whose operations begin when a simulation says so.
+    /// Returns this catalog with its operations scheduled by a simulation, if one is given.
     pub(crate) fn simulated(self, simulation: Option<Arc<dyn Simulation>>) -> Self {
         let turns = Turns(simulation);
         Self {
@@ -171,32 +173,33 @@ impl Catalog {
         }
     }
 
-    /// How many committed frames the write-ahead log of its file lacked when it was opened.
+    /// Returns how many committed frames were missing from the write-ahead log when the file was opened.
     pub(crate) fn lost_frames(&self) -> u32 {
         self.lost_frames
     }
 
-    /// When its operations begin.
+    /// Returns the scheduler of operations.
     pub(super) fn turns(&self) -> &Turns {
         &self.turns
     }
 
-    /// For statements that change nothing; they are retried when the server comes back.
+    /// Returns the pool for statements that only read; they are retried while the server is unavailable.
     pub(crate) fn read(&self) -> &CatalogPool {
         &self.readers
     }
 
-    /// The same for short ones that writes need, or each request: they do not wait until long ones have ended.
+    /// Returns the pool for short reads that are part of a write or of every request; they do not wait for long reads.
     pub(crate) fn read_quick(&self) -> &CatalogPool {
         &self.quick_readers
     }
 
-    /// For one statement that writes.
+    /// Returns the pool for single statements that write.
     pub(crate) fn write(&self) -> &CatalogPool {
         &self.writer
     }
 
-    /// Begins a transaction that writes, for [`transact`](Self::transact). SQLite takes its write lock at once.
+    /// Begins a transaction that writes, for [`transact`](Self::transact). In SQLite, it acquires the write lock
+    /// immediately.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>> {
         let writer = self.writer.pool();
         Ok(match self.kind {
@@ -205,7 +208,7 @@ impl Catalog {
         })
     }
 
-    /// Metrics of its connection pools.
+    /// Returns metrics of the connection pools.
     pub(crate) fn metrics(&self) -> Vec<PoolMetrics> {
         match self.kind {
             CatalogKind::Sqlite => vec![self.writer.metrics("writer"), self.readers.metrics("reader")],
@@ -217,8 +220,8 @@ impl Catalog {
         }
     }
 
-    /// The suffix of a query that locks rows in order to change them, though not their keys: rows that reference them
-    /// may be added meanwhile.
+    /// Returns the suffix of a query that locks rows in order to change them, but not their keys: rows that reference
+    /// them may be added in the meantime.
     pub(crate) fn for_update(&self) -> &'static str {
         match self.kind {
             CatalogKind::Sqlite => "",
@@ -226,7 +229,8 @@ impl Catalog {
         }
     }
 
-    /// The suffix of a query that locks rows in order to delete them: no row that references them can be added meanwhile.
+    /// Returns the suffix of a query that locks rows in order to delete them: no row that references them can be added
+    /// in the meantime.
     pub(crate) fn for_deletion(&self) -> &'static str {
         match self.kind {
             CatalogKind::Sqlite => "",
@@ -234,7 +238,7 @@ impl Catalog {
         }
     }
 
-    /// The suffix of a query that looks for work: rows that another node has locked are skipped.
+    /// Returns the suffix of a query for pending work, which skips rows locked by another node.
     pub(crate) fn skip_locked(&self) -> &'static str {
         match self.kind {
             CatalogKind::Sqlite => "",
@@ -242,7 +246,7 @@ impl Catalog {
         }
     }
 
-    /// The database's clock, if it has its own. Unit: epoch milliseconds.
+    /// Returns the time of the database's clock, if it has its own. Unit: epoch milliseconds.
     pub(crate) async fn clock_ms(&self) -> Result<Option<i64>> {
         Ok(match self.kind {
             CatalogKind::Sqlite => self.turns.clock_ms(),
@@ -254,7 +258,7 @@ impl Catalog {
         })
     }
 
-    /// The database's version, and its clock if it has its own. Unit: epoch milliseconds.
+    /// Returns the version of the database, and the time of its clock if it has its own. Unit: epoch milliseconds.
     pub(crate) async fn version_and_clock(&self) -> Result<(String, Option<i64>)> {
         Ok(match self.kind {
             CatalogKind::Sqlite => {
@@ -274,8 +278,8 @@ impl Catalog {
         })
     }
 
-    /// Closes every connection, so that a file is complete without its write-ahead log. Does not wait for a server
-    /// that does not respond.
+    /// Closes all connections, so that an SQLite file is complete without its write-ahead log. Does not wait for a
+    /// server that does not respond.
     pub(crate) async fn close(&self) {
         let closing = async {
             self.readers.pool().close().await;
@@ -283,7 +287,7 @@ impl Catalog {
         };
         match self.kind {
             CatalogKind::Sqlite => closing.await,
-            // Closing waits for every statement that was sent.
+            // Closing waits for all statements that were sent.
             CatalogKind::Postgres => {
                 if tokio::time::timeout(CLOSE_WAIT, closing).await.is_err() {
                     tracing::warn!("the catalog does not answer; its connections are left to it");
@@ -293,13 +297,13 @@ impl Catalog {
     }
 }
 
-/// True when exactly the known migrations were applied.
+/// Returns true if exactly the known migrations were applied.
 async fn is_up_to_date(migrations: &Migrator, connection: &mut AnyConnection) -> bool {
     let done: Result<Vec<(i64, bool, Vec<u8>)>, _> =
         sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
             .fetch_all(connection)
             .await;
-    // There is no such table in a new database.
+    // The table does not exist in a new database.
     let Ok(done) = done else { return false };
     done.iter().all(|(_, success, _)| *success)
         && done
@@ -347,7 +351,7 @@ async fn set_bounds(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
 
 /// Locks a file beside the database until the lock is dropped; `None` where files cannot be locked.
 ///
-/// A separate file: a process that runs under a lock of the folder would wait for itself.
+/// A separate file is locked because a process that runs under a lock of the folder would wait for itself.
 async fn locked(file: PathBuf) -> Option<File> {
     let lock = move || {
         let lock = open_private_file(&file.with_extension("lock")).ok()?;
@@ -356,21 +360,23 @@ async fn locked(file: PathBuf) -> Option<File> {
     tokio::task::spawn_blocking(lock).await.ok().flatten()
 }
 
-/// The options of a pool. It sets no limit to waiting for a connection, because a process that is suspended would use it
-/// up: [`opened`] and [`CatalogPool::wait_for`] do. Old connections are not looked for by the task that the library has for it: it may read a
-/// number that underflows for a moment, and then occupies a thread for ever
+/// Returns the options of a pool.
+///
+/// The pool does not limit the time to wait for a connection, because the limit would elapse while the process is
+/// suspended; [`opened`] and [`CatalogPool::wait_for`] limit it instead. The library's task that closes old connections
+/// is disabled: it may read a counter that has underflowed for a moment, and then occupies a thread forever
 /// (<https://github.com/transact-rs/sqlx/issues/3645>).
 fn pool_options() -> AnyPoolOptions {
     AnyPoolOptions::new().acquire_timeout(UNLIMITED).idle_timeout(None).max_lifetime(None)
 }
 
-/// Opens a pool, whose server must answer within `wait_max`.
+/// Opens a pool. The server must respond within `wait_max`.
 async fn opened(pool: AnyPoolOptions, url: &url::Url, wait_max: Duration) -> Result<AnyPool, sqlx::Error> {
     let connecting = pool.connect_with(options(url)?);
     timeout_while_running(wait_max, connecting).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
-/// Connection options. The library must not log statements, because they contain values.
+/// Returns the connection options. The library must not log statements, because they contain values.
 fn options(url: &url::Url) -> Result<AnyConnectOptions, sqlx::Error> {
     Ok(AnyConnectOptions::from_url(url)?.disable_statement_logging())
 }

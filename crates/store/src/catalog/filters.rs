@@ -1,4 +1,4 @@
-//! Conditions that the queries of several tables share.
+//! Conditions that are shared by queries of several tables.
 
 use runlog_model::WorkspaceId;
 
@@ -24,14 +24,14 @@ pub(crate) fn push_workspaces(query: &mut Sql, column: &str, ids: Option<&[Works
 pub(crate) fn push_tag(query: &mut Sql, tag: &str) {
     let word = json_of(&[tag.to_owned()]);
     let word = word.trim_start_matches('[').trim_end_matches(']');
-    // LIKE takes ASCII letters of either case for the same in SQLite, and not in PostgreSQL.
+    // LIKE cannot be used: it ignores the case of ASCII letters in SQLite, but not in PostgreSQL.
     query.push("replace(tags, ").push_bind(word.to_owned()).push(", '') <> tags");
 }
 
 /// Adds the condition that a name matches a text, ignoring case, with a pattern such as [`containing`].
 ///
-/// Each letter of the text is made lower case in the name as well. `lower` is not enough: in SQLite, and in a
-/// PostgreSQL without a locale, it only handles ASCII.
+/// Each upper-case form of a letter of the text is replaced by the lower-case letter in the name. `lower` does not
+/// suffice: in SQLite, and in PostgreSQL without a locale, it converts only ASCII letters.
 pub(crate) fn push_name_like(query: &mut Sql, column: &str, text: &str, pattern: fn(&str) -> String) {
     if text.chars().count() > NAME_PART_CHARS_MAX {
         query.push("FALSE");
@@ -54,18 +54,18 @@ pub(crate) fn push_name_like(query: &mut Sql, column: &str, text: &str, pattern:
     query.push(" LIKE ").push_bind(pattern(&small)).push(" ESCAPE '!'");
 }
 
-/// The letter that another one becomes; none where it becomes several.
+/// Returns the only letter of a case conversion; `None` if the conversion has several letters.
 fn single(mut letters: impl Iterator<Item = char>) -> Option<char> {
     let first = letters.next();
     first.filter(|_| letters.next().is_none())
 }
 
-/// A pattern for texts that contain this one.
+/// Returns a pattern for texts that contain this text.
 pub(crate) fn containing(text: &str) -> String {
     format!("%{}%", escaped(text))
 }
 
-/// A pattern for texts that begin with this one.
+/// Returns a pattern for texts that begin with this text.
 pub(crate) fn beginning_with(text: &str) -> String {
     format!("{}%", escaped(text))
 }
@@ -74,8 +74,8 @@ fn escaped(text: &str) -> String {
     text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
-/// Adds the conditions on the artifact and the runtime of a run. The `id` of a runtime is that of an engine or a
-/// cluster, whichever the run has.
+/// Adds the conditions on the artifact and the runtime of a run. The `id` of a runtime is the ID of the engine or of
+/// the cluster of the run.
 pub(crate) fn push_artifact_and_runtime(
     query: &mut Sql,
     artifact_id: Option<&str>,

@@ -1,5 +1,5 @@
-//! Group commit of small writes: concurrent ones share a transaction, and so one wait for the disk. If the catalog
-//! rejects one of them, those of each caller are committed separately, so that none fails because of another.
+//! Group commit of small writes: concurrent writes share a transaction and thus one wait for the disk. If the catalog
+//! rejects one of them, the writes of each caller are committed separately, so that no caller fails because of another.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use crate::catalog::transaction::WriteTransaction;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// A write that cannot conflict with another.
+/// A write that cannot conflict with other writes.
 pub(crate) trait GroupedWrite: Send + Sync {
-    /// The key that orders the writes of a commit; `None` when nothing is locked.
+    /// Returns the key that orders the writes of a commit; `None` if the write locks no rows.
     fn order(&self) -> Option<&str> {
         None
     }
 
-    /// Writes it in a transaction.
+    /// Performs the write in a transaction.
     fn insert<'c>(&'c self, connection: &'c mut Connection) -> BoxFuture<'c, Result<()>>;
 
-    /// Called once it is durable, even if its caller is gone.
+    /// Called once the write is durable, even if its caller was cancelled.
     fn committed(self: Box<Self>) {}
 }
 
-/// The writes of one caller, and where to send the result.
+/// The writes of one caller, and the channel for the result.
 type Waiting = group_queue::Waiting<Vec<Box<dyn GroupedWrite>>, Result<()>>;
 
 /// Commits concurrent small writes together.
@@ -43,7 +43,7 @@ impl GroupCommit {
         Self { catalog, random, queue: GroupQueue::new(1) }
     }
 
-    /// Writes these, all or none. Returns once they are durable.
+    /// Performs all of these writes or none. Returns once they are durable.
     pub(crate) async fn write(self: &Arc<Self>, writes: Vec<Box<dyn GroupedWrite>>) -> Result<()> {
         let group = Arc::clone(self);
         let written = self.queue.submit(writes, async move { group.commit_group().await }).await;
@@ -55,11 +55,11 @@ impl GroupCommit {
         let group = self.queue.take_group(|waiting| waiting.len().min(limits::GROUP_WRITES_MAX));
         let mut all: Vec<&dyn GroupedWrite> =
             group.iter().flat_map(|(writes, _)| writes).map(|write| &**write).collect();
-        // Whichever node writes the same pages, it locks their rows in the same order.
+        // All nodes lock rows in the same order, which avoids deadlocks.
         all.sort_by_key(|write| write.order());
         let outcome = self.commit_writes(&all).await;
         match outcome {
-            // Nothing is written, and the others may succeed.
+            // Nothing was written, and the writes of the other callers may succeed.
             Err(error) if is_refusal(&error) && group.len() > 1 => {
                 warn!(%error, "a grouped write failed; committing each write separately");
                 self.commit_each(group).await;
@@ -76,7 +76,7 @@ impl GroupCommit {
     async fn commit_each(&self, group: Vec<Waiting>) {
         let mut is_transient: Option<Error> = None;
         for waiting in group {
-            // A catalog that is away is not waited for again and again.
+            // If the catalog is unavailable, the remaining writes fail without another wait.
             if let Some(error) = &is_transient {
                 Self::answer(waiting, Err(error.clone()));
                 continue;
@@ -92,12 +92,12 @@ impl GroupCommit {
         }
     }
 
-    /// Sends a caller the result. Follow-up work is done here, because the caller may be gone.
+    /// Sends the result to a caller. Follow-up work is done here, because the caller may have been cancelled.
     fn answer((writes, waiter): Waiting, outcome: Result<()>) {
         if outcome.is_ok() {
             writes.into_iter().for_each(|write| write.committed());
         }
-        // The caller may be gone.
+        // The caller may have been cancelled.
         let _ = waiter.send(outcome);
     }
 
@@ -113,12 +113,12 @@ impl GroupCommit {
     }
 }
 
-/// True when the catalog rejected the values of a statement; false when it could not execute any, for example because
-/// of a lock.
+/// Returns true if the catalog rejected the values of a statement; false if it could not execute any statement, for
+/// example because of a lock.
 fn is_refusal(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     let Some(sqlx::Error::Database(refusal)) = cause else { return false };
-    // In the codes of PostgreSQL: wrong values, and constraints that they break.
+    // Codes of PostgreSQL: class 22, invalid values; class 23, violated constraints.
     let is_of_values =
         refusal.code().is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")));
     is_of_values || refusal.kind() != sqlx::error::ErrorKind::Other

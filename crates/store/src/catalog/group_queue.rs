@@ -1,33 +1,33 @@
-//! The queue of a group commit: values that wait to be committed together, and who waits for each.
+//! The queue of a group commit: values to be committed together, and the callers that wait for them.
 //!
-//! Each value comes with a task of its own that commits one group, whichever values are in it. So there are never fewer tasks
-//! that have not taken their group than values that wait.
+//! For each value, one task is spawned that commits one group, regardless of which values the group contains.
+//! Therefore, the number of tasks that have not yet taken a group is never less than the number of queued values.
 
 use runlog_model::planted;
 
 use crate::sync::{Mutex, MutexGuard, PoisonError, Semaphore, SemaphorePermit, oneshot, spawn};
 
-/// A value that waits for its commit, and where to send the result.
+/// A queued value, and the channel for its result.
 pub(crate) type Waiting<T, R> = (T, oneshot::Sender<R>);
 
-/// Values that wait to be committed together.
+/// A queue of values to be committed in groups.
 #[derive(Debug)]
 pub(crate) struct GroupQueue<T, R> {
     waiting: Mutex<Vec<Waiting<T, R>>>,
-    /// One permit for each group that may be committed at the same time.
+    /// One permit for each group that may be committed concurrently.
     under_way: Semaphore,
 }
 
 impl<T, R> GroupQueue<T, R> {
-    /// An empty queue, of which this number of groups are committed at the same time.
+    /// Creates an empty queue of which this many groups may be committed concurrently.
     pub(crate) fn new(groups_under_way: usize) -> Self {
         Self { waiting: Mutex::default(), under_way: Semaphore::new(groups_under_way) }
     }
 
-    /// Adds a value, and runs `commit_group` in a task of its own: it takes a turn, takes a group, commits it, and sends a
-    /// result to each who waits. Returns the result of the value; none if the process is stopping.
+    /// Adds a value, and spawns `commit_group` as a separate task, which acquires a turn, takes a group, commits it,
+    /// and sends a result for each value. Returns the result of this value; `None` if the process is stopping.
     ///
-    /// A caller that is cancelled does not cancel the commit, in which there may be values of others.
+    /// Cancelling the caller does not cancel the commit, which may include values of other callers.
     pub(crate) async fn submit<F>(&self, value: T, commit_group: F) -> Option<R>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -38,7 +38,7 @@ impl<T, R> GroupQueue<T, R> {
         is_done.await.ok()
     }
 
-    /// Waits until another group may be committed. None if nothing waits any more.
+    /// Waits until another group may be committed. Returns `None` if the queue is empty by then.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         if planted::is("lost-wake-up") {
             return self.under_way.try_acquire().ok();
@@ -47,7 +47,7 @@ impl<T, R> GroupQueue<T, R> {
         (!self.waiting().is_empty()).then_some(turn)
     }
 
-    /// Takes a group: as many of the values as `count` says, at least one, in the order in which they came.
+    /// Removes a group from the front of the queue: as many values as `count` returns, but at least one.
     pub(crate) fn take_group(&self, count: impl FnOnce(&[Waiting<T, R>]) -> usize) -> Vec<Waiting<T, R>> {
         let mut waiting = self.waiting();
         let count = count(&waiting).max(1).min(waiting.len());

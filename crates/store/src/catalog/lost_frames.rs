@@ -1,8 +1,9 @@
-//! Whether the write-ahead log of an SQLite file still has everything that was committed.
+//! Detection of committed frames that are missing from the write-ahead log of an SQLite file.
 //!
-//! After a process was killed, SQLite reads the log up to the first frame that is not whole: one that was cut short or
-//! removed looks like one to which less was written. But the file `-shm`, which processes share as memory, says how many
-//! frames were committed, and to which log. The first process that opens the catalog writes it anew, so it is read before.
+//! After a process was killed, SQLite reads the log up to the first incomplete frame. It cannot distinguish a log that
+//! was truncated or removed from a log to which less was written. However, the file `-shm`, the shared memory of the
+//! processes, records how many frames were committed, and to which log. The first process that opens the catalog
+//! overwrites this file, so it is read before that.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,32 +15,33 @@ use runlog_model::planted;
 
 const LOG_HEAD_BYTES: usize = 32;
 const FRAME_HEAD_BYTES: usize = 24;
-/// The head of the shared memory is there twice, and followed by the number of frames that are in the file itself.
+/// The shared memory begins with two copies of its header, followed by the number of frames that have been copied to
+/// the database file.
 const INDEX_HEAD_BYTES: usize = 48;
 const INDEX_BYTES: usize = 2 * INDEX_HEAD_BYTES + 4;
 
-/// The files that this process has opened before. When a process closes a file, the system releases all locks that it has
-/// on it, also those of SQLite.
+/// The files that this process has opened before. They must not be opened here again: when a process closes a file, the
+/// operating system releases all locks of the process on the file, including those of SQLite.
 static OPENED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// What the shared memory says of the log.
+/// The state of the log according to the shared memory.
 #[derive(Debug, PartialEq, Eq)]
 struct LogIndex {
-    /// Random bytes of the log, which are different after each time that it was begun anew.
+    /// Random bytes that identify the log; they change each time the log is restarted.
     salts: [u8; 8],
     page_bytes: usize,
     frames: u32,
-    /// How many of them are in the file itself, too.
+    /// Number of frames that have also been copied to the database file.
     frames_copied: u32,
 }
 
-/// Returns how many committed frames the log of an SQLite file lacks; none if that is not known, as when this process has
-/// opened the file before.
+/// Returns the number of committed frames that are missing from the log of an SQLite file; 0 if the number is unknown,
+/// for example because this process has opened the file before.
 pub(super) fn count_lost_frames(file: &Path) -> u32 {
     if planted::is("lost-frames-not-counted") {
         return 0;
     }
-    // The file may not be there yet.
+    // The file may not exist yet.
     let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
     let (Some(folder), Some(name)) = (folder, file.file_name()) else { return 0 };
     if !OPENED.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.join(name)) {
@@ -59,7 +61,7 @@ pub(super) fn count_lost_frames(file: &Path) -> u32 {
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(_) => return 0,
     };
-    // A process that is running may have begun the log anew meanwhile.
+    // A running process may have restarted the log in the meantime.
     let is_current = read_index(&beside("-shm")).is_some_and(|again| again == index);
     if is_current { index.frames.saturating_sub(whole) } else { 0 }
 }
@@ -81,8 +83,8 @@ fn read_index(file: &Path) -> Option<LogIndex> {
     Some(LogIndex { salts, page_bytes, frames: number(16)?, frames_copied: number(2 * INDEX_HEAD_BYTES)? })
 }
 
-/// Counts the frames, up to the first that is not whole. All of them if the log was begun anew since: after a power cut,
-/// the shared memory may be older than the log.
+/// Counts the frames up to the first incomplete one. Counts all frames as complete if the log was restarted since:
+/// after a power failure, the shared memory may be older than the log.
 fn count_whole_frames(file: &Path, index: &LogIndex) -> io::Result<u32> {
     let mut log = BufReader::new(File::open(file)?);
     let mut head = [0; LOG_HEAD_BYTES];
@@ -113,7 +115,7 @@ fn count_whole_frames(file: &Path, index: &LogIndex) -> io::Result<u32> {
     Ok(index.frames)
 }
 
-/// Returns false if the file ends before.
+/// Fills the buffer; returns false if the file ends before.
 fn read_whole(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(bytes) {
         Ok(()) => Ok(true),
@@ -122,7 +124,7 @@ fn read_whole(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// The checksum of the format, over pairs of words.
+/// Continues the checksum of the log format, which is computed over pairs of words.
 fn checksum([mut first, mut second]: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
     let word = |bytes: &[u8]| {
         let bytes = bytes.try_into().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The catalog: connections to its database, queries put together from parts, and writes that are committed together.
+//! The catalog: connections to its database, a query builder, transactions, and group commit.
 
 pub(crate) mod audit_context;
 pub(crate) mod clock;

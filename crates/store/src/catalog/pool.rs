@@ -1,11 +1,12 @@
-//! Connections of the catalog that survive a restart of its server.
+//! Connections to the catalog's database that tolerate a restart of the server.
 //!
 //! A server that restarts aborts running statements and refuses connections for some seconds.
 //!
 //! - Reads are retried.
 //! - A single statement that writes waits for a connection. Once sent, it is retried only if PostgreSQL aborted it in
-//!   favour of another one (40P01, 40001), because then it was certainly not applied. If its answer is lost, it may
-//!   have been applied, and it fails with `Unavailable`: a claim, for example, must not take a second row.
+//!   favour of another statement (40P01, 40001), because it was then certainly not applied. If its response is lost,
+//!   the statement may have been applied, and it fails with `Unavailable`: a retried claim, for example, could take a
+//!   second row.
 //! - Transactions that write are retried until `COMMIT` is sent: see [`transaction`](super::transaction).
 
 use std::sync::Arc;
@@ -32,15 +33,15 @@ use crate::timeout::timeout_while_running;
 /// Metrics of a pool of connections to the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolMetrics {
-    /// `writer` and `reader` of a file, `all` of PostgreSQL.
+    /// `writer` or `reader` for SQLite, `all` for PostgreSQL.
     pub name: &'static str,
     /// Open connections.
     pub open: usize,
-    /// Open connections that are not used.
+    /// Open connections that are not in use.
     pub idle: usize,
     /// Calls that wait for a connection.
     pub waiting: usize,
-    /// The most connections that may be open.
+    /// The maximum number of open connections.
     pub open_max: usize,
 }
 
@@ -48,11 +49,11 @@ pub struct PoolMetrics {
 #[derive(Debug, Clone)]
 pub(crate) struct CatalogPool {
     pool: AnyPool,
-    /// True when its statements change nothing and may be retried.
+    /// True if the statements only read and may be retried.
     is_for_reading: bool,
     /// How long a call waits for a connection.
     wait_max: Duration,
-    /// Of reads: so many of them run at a time, if the connections are those of others as well.
+    /// Limits the number of concurrent reads, if the connections are shared with other pools.
     places: Option<Arc<Semaphore>>,
     /// Calls that wait for a connection.
     waiting: Arc<AtomicUsize>,
@@ -78,7 +79,7 @@ impl Drop for Waiting<'_> {
 /// A statement that can be sent again.
 struct Statement {
     text: SqlStr,
-    /// `None` when it is not prepared.
+    /// `None` if the statement is not prepared.
     arguments: Option<AnyArguments>,
     is_kept: bool,
 }
@@ -97,17 +98,17 @@ impl CatalogPool {
         Self { pool, is_for_reading: false, wait_max, places: None, waiting, turns }
     }
 
-    /// The same, of whose statements only so many run at a time.
+    /// Limits the number of statements that run concurrently.
     pub(crate) fn with_permits(self, places: usize) -> Self {
         Self { places: Some(Arc::new(Semaphore::new(places))), ..self }
     }
 
-    /// The same, whose statements begin when a simulation says so.
+    /// Sets the scheduler of statements.
     pub(super) fn with_turns(self, turns: Turns) -> Self {
         Self { turns, ..self }
     }
 
-    /// Its metrics.
+    /// Returns metrics of the pool under this name.
     pub(crate) fn metrics(&self, name: &'static str) -> PoolMetrics {
         PoolMetrics {
             name,
@@ -118,7 +119,7 @@ impl CatalogPool {
         }
     }
 
-    /// Counts a call as waiting for a connection while `acquiring` runs, which fails if it takes too long.
+    /// Counts a call as waiting for a connection while `acquiring` runs. Fails if `acquiring` takes too long.
     pub(crate) async fn wait_for<T>(&self, acquiring: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         let _waiting = Waiting::new(&self.waiting);
         timeout_while_running(self.wait_max, acquiring).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -128,12 +129,12 @@ impl CatalogPool {
         &self.pool
     }
 
-    /// A connection; waits while the server restarts.
+    /// Acquires a connection; waits while the server restarts.
     async fn acquire(&self) -> sqlx::Result<PoolConnection<Any>> {
         retry_while_unavailable(|| self.wait_for(self.pool.acquire())).await
     }
 
-    /// A connection, and the place that the statement takes while it runs.
+    /// Acquires a connection, and a permit that is held while the statement runs.
     async fn acquire_in_place(&self) -> sqlx::Result<(Option<SemaphorePermit<'_>>, PoolConnection<Any>)> {
         let place = match &self.places {
             Some(places) => Some(places.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?),
@@ -219,7 +220,7 @@ impl<'p> Executor<'p> for &'_ CatalogPool {
     }
 }
 
-/// Retries while the server is unavailable, for some seconds.
+/// Retries an operation for some seconds while the server is unavailable.
 pub(crate) async fn retry_while_unavailable<T, E: IsTransient, F>(attempt: impl FnMut() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
@@ -231,7 +232,8 @@ async fn retry_within<T, E: IsTransient, F>(wait: Duration, mut attempt: impl Fn
 where
     F: Future<Output = Result<T, E>>,
 {
-    // What came before does not count: the process may have been suspended while it waited for the first answer.
+    // The time is measured from the first failure, because the process may have been suspended during the first
+    // attempt.
     let mut failing_since: Option<Instant> = None;
     let mut delay = Duration::from_millis(50);
     loop {
@@ -246,7 +248,7 @@ where
     }
 }
 
-/// Retries a statement that PostgreSQL aborted in favour of another one.
+/// Retries a statement that PostgreSQL aborted in favour of another statement.
 async fn retry_if_aborted<T, F>(mut attempt: impl FnMut() -> F) -> sqlx::Result<T>
 where
     F: Future<Output = sqlx::Result<T>>,
@@ -264,19 +266,20 @@ where
     }
 }
 
-/// The delay of a retry after an abort, of which `retries` have been made.
+/// Returns the delay before the next retry after an abort, when `retries` have been made.
 pub(crate) fn retry_delay(retries: u32) -> Duration {
     backoff(Duration::from_millis(limits::TRANSACTION_RETRY_WAIT_MS), retries, limits::CATALOG_WAIT)
 }
 
-/// True when PostgreSQL has rolled back a transaction, or a statement outside one, and another attempt may succeed: a
-/// deadlock (40P01), rows that another transaction has changed (40001), or a transaction that idled (25P03).
+/// Returns true if PostgreSQL has rolled back a transaction, or a statement outside of one, and another attempt may
+/// succeed: a deadlock (40P01), rows changed by another transaction (40001), or a transaction that was idle for too
+/// long (25P03).
 pub(crate) fn is_aborted(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(refusal) = error else { return false };
     refusal.code().is_some_and(|code| ["40P01", "40001", "25P03"].contains(&&*code))
 }
 
-/// Marks the error of a change that was sent and may have been made.
+/// Marks the error of a change that was sent and may have been applied.
 pub(crate) fn unknown_outcome(error: sqlx::Error) -> sqlx::Error {
     match error.is_transient() {
         true => sqlx::Error::AnyDriverError(Box::new(UnknownOutcome(error))),
@@ -286,7 +289,7 @@ pub(crate) fn unknown_outcome(error: sqlx::Error) -> sqlx::Error {
 
 /// An error that may be caused by a restart of the server.
 pub(crate) trait IsTransient {
-    /// True for errors of a server that is stopping or starting.
+    /// Returns true for errors of a server that is stopping or starting.
     fn is_transient(&self) -> bool;
 }
 
@@ -294,7 +297,7 @@ impl IsTransient for sqlx::Error {
     fn is_transient(&self) -> bool {
         match self {
             Self::Io(_) | Self::Protocol(_) | Self::WorkerCrashed => true,
-            // PostgreSQL: its connection was lost, it is shutting down, it crashed, it is starting.
+            // PostgreSQL: connection exceptions (class 08), shutdown, crash of the server, start-up in progress.
             Self::Database(refusal) => refusal
                 .code()
                 .is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&&*code)),

@@ -13,13 +13,14 @@ use crate::limits;
 /// The connection of a transaction.
 pub(crate) type Connection = AnyConnection;
 
-/// A text that both databases accept: PostgreSQL rejects NUL, which becomes U+FFFD.
+/// Returns a text that both databases accept. PostgreSQL rejects the NUL character, which is replaced by U+FFFD.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Repeats a statement that changes at most [`limits::ROWS_CHANGED_TOGETHER`] rows until it changes fewer. Returns how many
-/// in all. Others write in between, and what is left after an error changes when the call is repeated.
+/// Repeats a statement that changes at most [`limits::ROWS_CHANGED_TOGETHER`] rows until it changes fewer, and returns
+/// the total number. Other writers can run between the repetitions. After an error, repeating the call changes the
+/// remaining rows.
 pub(crate) async fn changed_in_parts<F: Future<Output = sqlx::Result<AnyQueryResult>>>(
     change: impl Fn() -> F,
 ) -> Result<u64> {
@@ -33,7 +34,7 @@ pub(crate) async fn changed_in_parts<F: Future<Output = sqlx::Result<AnyQueryRes
     }
 }
 
-/// A query being built.
+/// A query under construction.
 pub(crate) struct Sql {
     text: String,
     arguments: AnyArguments,
@@ -54,7 +55,7 @@ impl Sql {
     /// Adds a placeholder and its value.
     pub(crate) fn push_bind<'t, T: Encode<'t, Any> + Type<Any>>(&mut self, value: T) -> &mut Self {
         self.bound += 1;
-        // Texts, numbers and truth values are always encoded; only values of other kinds could fail.
+        // Encoding cannot fail for text, numbers and booleans.
         let added = self.arguments.add(value);
         debug_assert!(added.is_ok());
         let number = self.bound;

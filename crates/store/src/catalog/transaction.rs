@@ -1,20 +1,21 @@
 //! Transactions that write, and when they are retried.
 //!
-//! [`Catalog::transact`] is the only way to begin one. It runs a transaction again, from its first statement, if it is
+//! [`Catalog::transact`] is the only way to begin one. It repeats a transaction from its first statement if it is
 //! certain that nothing was committed:
 //!
-//! - PostgreSQL aborted it because it and another one waited for each other's locks (40P01), or because another one
-//!   changed its rows (40001).
-//! - PostgreSQL ended its session because no statement arrived for [`limits::TRANSACTION_IDLE_MS_MAX`] (25P03): this
-//!   process was suspended, and other nodes waited for its locks.
+//! - PostgreSQL aborted the transaction because of a deadlock (40P01), or because another transaction changed its rows
+//!   (40001).
+//! - PostgreSQL terminated the session because no statement arrived for [`limits::TRANSACTION_IDLE_MS_MAX`] (25P03):
+//!   this process was suspended while it held locks.
 //! - The connection was lost before `COMMIT` was sent, for example because the server restarted.
 //!
 //! If the connection is lost during `COMMIT`, the outcome is unknown. [`WriteTransaction::commit`] marks this error, and
 //! the transaction is not retried: the caller receives `Unavailable`. If the server rejects `COMMIT`, nothing was
 //! committed, and the rules above apply.
 //!
-//! A transaction is an [`Fn`], which cannot change or consume the variables that it captures, so a retry starts from the
-//! same values. Whatever it counts, it returns; objects are written before it and removed after it.
+//! A transaction is an [`Fn`], which cannot change or consume the variables that it captures, so that a retry starts
+//! from the same values. It returns its counts instead of adding them to variables. Objects are written before the
+//! transaction and removed after it.
 
 use std::ops::{Deref, DerefMut};
 
@@ -31,15 +32,15 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::simulation::Operation;
 
-/// A transaction that writes; it is rolled back unless it is committed.
+/// A transaction that writes. It is rolled back when dropped without a commit.
 pub(crate) struct WriteTransaction {
-    // It is rolled back before its turn ends.
+    // Declared before `turn`, so that the transaction is rolled back before the turn ends.
     transaction: Transaction<'static, Any>,
     turn: StartedTurn,
 }
 
 impl WriteTransaction {
-    /// Commits it. An error of an unknown outcome is never retried.
+    /// Commits the transaction. An error whose outcome is unknown is never retried.
     pub(crate) async fn commit(self) -> Result<()> {
         let Self { transaction, mut turn } = self;
         turn.before_commit().await?;
@@ -63,15 +64,15 @@ impl DerefMut for WriteTransaction {
 }
 
 impl Catalog {
-    /// Runs a transaction that writes, and retries it as the module describes. `attempt` commits it; if it does not,
-    /// everything is rolled back.
+    /// Runs a transaction that writes, and retries it as described in the documentation of this module. `attempt` must
+    /// commit the transaction; otherwise it is rolled back.
     pub(crate) async fn transact<T, F>(&self, random: &dyn Random, attempt: impl Fn(WriteTransaction) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
         let mut retries = Retries::default();
         loop {
-            // This waits for a server that restarts.
+            // `begin` waits while the server restarts.
             let turn = self.turns().begin(Operation::Transaction, "BEGIN").await;
             let transaction = WriteTransaction { transaction: self.begin().await?, turn };
             match attempt(transaction).await {
@@ -86,8 +87,8 @@ impl Catalog {
 #[derive(Default)]
 struct Retries {
     count: u32,
-    /// When the first attempt failed. What came before does not count: a process that was suspended for minutes may
-    /// retry, too.
+    /// When the first attempt failed. The time before does not count, so that a process that was suspended for minutes
+    /// may still retry.
     since: Option<Instant>,
 }
 
@@ -98,7 +99,7 @@ impl Retries {
         can_be_retried && self.count < limits::TRANSACTION_RETRIES_MAX
     }
 
-    /// Waits for a random time, so that two transactions do not collide again.
+    /// Waits for a random time, so that two transactions do not conflict again.
     async fn back_off(&mut self, random: &dyn Random, error: &Error) {
         let delay = retry_delay(self.count);
         self.count += 1;
@@ -108,7 +109,7 @@ impl Retries {
     }
 }
 
-/// True when PostgreSQL aborted the transaction, and another attempt may succeed.
+/// Returns true if PostgreSQL aborted the transaction and another attempt may succeed.
 fn is_abort(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<sqlx::Error>());
     cause.is_some_and(is_aborted)

@@ -1,10 +1,10 @@
-//! When operations on the catalog begin: at once, unless a simulation decides.
+//! Scheduling of operations on the catalog: they begin immediately unless a simulation schedules them.
 
 use std::sync::Arc;
 
 use crate::simulation::{Operation, Simulation, Turn};
 
-/// Who decides. Default: nobody.
+/// The simulation that schedules operations. Default: none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turns(pub(super) Option<Arc<dyn Simulation>>);
 
@@ -21,7 +21,7 @@ impl Turns {
         }
     }
 
-    /// The clock that a simulation gives the database. Unit: epoch milliseconds.
+    /// Returns the time of the database's clock in a simulation. Unit: epoch milliseconds.
     pub(super) fn clock_ms(&self) -> Option<i64> {
         self.0.as_ref().and_then(|simulation| simulation.catalog_clock_ms())
     }
