@@ -1,7 +1,7 @@
-//! Whether the clock of a machine can be trusted with deletions that cannot be undone.
+//! A plausibility check of the clock before deletions that cannot be undone.
 //!
-//! An archive on one machine has no second clock. One that starts with a wrong time, before it has been set, must not
-//! delete all logs whose retention would be over by it, nor all tokens that would have expired.
+//! An archive on one machine has no second clock to compare with. If the machine starts with a wrong time that has not
+//! been corrected yet, logs and tokens that only seem to have expired must not be deleted.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use runlog_model::Timestamp;
 
 use crate::limits;
 
-/// What is known of the clock: when it was last read.
+/// The state of the check: the last reading of the clock, and whether the clock is in doubt.
 #[derive(Debug, Default)]
 pub(super) struct ClockCheck {
     last: Option<(Timestamp, Duration)>,
-    /// The elapsed time until which the clock is doubted.
+    /// The elapsed time until which the clock is in doubt.
     doubted_until: Option<Duration>,
 }
 
-/// Why nothing is deleted for now.
+/// The reason why deletions are suspended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Doubt {
-    /// How far the clock has moved more than it should have. Unit: milliseconds.
+    /// How far the clock is ahead of the expected time. Unit: milliseconds.
     pub(super) ahead_ms: i64,
 }
 
 impl ClockCheck {
-    /// Reads the clock: the time now, and the elapsed time of a clock that is never set. `newest` is the newest time in the
-    /// archive that lies [`limits::CLOCK_DOUBT_TIME`] back, for the first reading. Returns a doubt when it arises;
-    /// [`is_doubted`](Self::is_doubted) says how long it lasts.
+    /// Records a reading of the clock: the current time, and the elapsed time of a monotonic clock. The first reading
+    /// is compared with `newest`, the newest time in the archive that is at least [`limits::CLOCK_DOUBT_TIME`] in the
+    /// past. Returns a doubt when it arises; [`is_doubted`](Self::is_doubted) returns true as long as it lasts.
     pub(super) fn read(&mut self, now: Timestamp, elapsed: Duration, newest: Option<Timestamp>) -> Option<Doubt> {
         let expected = match self.last {
             Some((last, at)) => Some(last.plus_millis(runlog_model::millis(elapsed.saturating_sub(at)))),
@@ -41,7 +41,7 @@ impl ClockCheck {
         })
     }
 
-    /// True while the clock is doubted: it is believed once it has been the same for a while.
+    /// Returns true while the clock is in doubt. The doubt ends if the clock does not jump again for some time.
     pub(super) fn is_doubted(&self, elapsed: Duration) -> bool {
         self.doubted_until.is_some_and(|until| elapsed < until)
     }
@@ -57,7 +57,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A machine whose clock has lost its battery starts in another year, and is set some minutes later.
+    /// A machine whose clock has lost its battery starts in another year, and its clock is corrected some minutes
+    /// later.
     #[test]
     fn a_clock_that_is_far_ahead_of_the_archive_is_doubted_for_an_hour() {
         let mut check = ClockCheck::default();
@@ -65,7 +66,7 @@ mod tests {
         assert!(check.read(at("2038-01-01T00:00:00Z"), HOUR, newest).is_some());
         assert!(check.is_doubted(HOUR) && check.is_doubted(HOUR * 2 - Duration::from_secs(1)));
         assert!(!check.is_doubted(HOUR * 2));
-        // It is set back, which is nothing that could delete anything.
+        // The clock is set back, which cannot cause deletions.
         assert_eq!(check.read(at("2026-11-28T10:10:00Z"), HOUR + HOUR / 6, newest), None);
     }
 

@@ -1,7 +1,8 @@
-//! Copies an archive to another one: from one machine to PostgreSQL and a bucket, and back.
+//! Copies an archive to another archive, for example from one machine to PostgreSQL and a bucket, or back.
 //!
-//! Objects are copied under their keys and compared by their hashes; then, run by run, the rows that name them, in
-//! one transaction each. An interrupted copy continues where it stopped, and a repeated copy adds what is new.
+//! For each run, the objects are copied under the same keys and verified by their hashes, and then the rows that refer
+//! to them are copied in one transaction. An interrupted copy continues where it stopped, and a repeated copy adds new
+//! data.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,11 +29,12 @@ use crate::objects::read_error::read_error;
 use crate::tables::audit::{DELETE_ENVIRONMENT, DELETE_USER};
 use crate::tables::{component_metrics, problems, reported_plans};
 
-/// Columns of a run about work in progress, which are specific to each archive.
+/// Columns of a run that describe work in progress, and are specific to each archive.
 const OF_NO_OTHER_ARCHIVE: [&str; 5] =
     ["seal_claimed_until", "seal_claimed_by", "seal_failures", "seal_problem", "summarize_claimed_until"];
 
-/// Tables that are copied as they are, each after those that it references, with their key columns, which are texts.
+/// Tables that are copied unchanged, with their key columns, which contain text. Each table follows the tables that it
+/// references.
 const TABLES: [(&str, &[&str]); 10] = [
     ("environments", &["id"]),
     ("workspaces", &["id"]),
@@ -46,17 +48,17 @@ const TABLES: [(&str, &[&str]); 10] = [
     ("saved_queries", &["caller_kind", "caller_id", "name"]),
 ];
 
-/// Tables whose deleted rows are deleted from the copy too: a revoked right, token or key must not survive in a copy.
+/// Tables whose deleted rows are also deleted from the copy: a revoked right, token or key must not survive there.
 const REVOKED: [&str; 6] = ["identities", "tokens", "service_accounts", "rights", "keys", "saved_queries"];
 
 /// Tables whose rows are deleted from the copy after everything that may refer to them.
 const DELETED: [&str; 4] = ["users", "tasks", "workspaces", "environments"];
 
-/// Tables whose names are unique, and may be those of other rows in an earlier copy.
+/// Tables with unique names. In an earlier copy, a name may belong to another row.
 const NAMED: [&str; 4] = ["environments", "workspaces", "users", "service_accounts"];
 
-/// Tables about runs, and their key columns: copied after the runs. Sinks and alerts include what was delivered, so
-/// that nothing is sent again.
+/// Tables that are copied after the runs, with their key columns. The rows of sinks and alerts record what has been
+/// delivered, so that nothing is sent again.
 const TABLES_OF_RUNS: [(&str, &[&str]); 12] = [
     ("collected_windows", &["upstream"]),
     ("collected_runs", &["upstream", "run_id"]),
@@ -72,7 +74,7 @@ const TABLES_OF_RUNS: [(&str, &[&str]); 12] = [
     ("sinks_behind", &["rule", "sink"]),
 ];
 
-/// Tables about deliveries, and which rows of the target do not exist here any more.
+/// Tables of deliveries, and the statements that delete rows of the target whose sinks no longer exist.
 const DELIVERED: [(&str, &str); 2] = [
     ("deliveries", "DELETE FROM deliveries WHERE sink NOT IN (SELECT name FROM sinks)"),
     ("dead_letters", "DELETE FROM dead_letters"),
@@ -81,37 +83,37 @@ const DELIVERED: [(&str, &str); 2] = [
 /// The result of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CopyReport {
-    /// Copied objects.
+    /// Number of objects copied.
     pub objects: u64,
-    /// Their bytes.
+    /// Number of bytes of these objects.
     pub bytes: u64,
-    /// Copied runs.
+    /// Number of runs copied.
     pub runs: u64,
-    /// Their records.
+    /// Number of records of these runs.
     pub records: u64,
-    /// Runs that the target had already, unchanged.
+    /// Number of runs that already existed unchanged in the target.
     pub runs_before: u64,
-    /// Runs that were left out because a part of their logs is damaged or lost. The target has them as an earlier copy
-    /// had them, or not at all.
+    /// Number of runs that were skipped because a part of their logs is damaged or lost. The target keeps the state of
+    /// an earlier copy, if there is one.
     pub runs_damaged: u64,
-    /// The first of them, with what is damaged: a line for each.
+    /// The first of these runs with a description of the damage, one line for each run.
     pub damage: Vec<String>,
 }
 
 /// The progress of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyProgress<'c> {
-    /// What was copied so far.
+    /// The data copied so far.
     pub copied: &'c CopyReport,
-    /// Runs of the source.
+    /// Number of runs of the source.
     pub runs_total: u64,
 }
 
 impl Maintenance {
-    /// Copies everything but page files, which are built again, to another archive. Runs of whose logs something is damaged
-    /// or lost are left out, and named in the result.
+    /// Copies everything to another archive except page files, which are rebuilt on demand. Runs with damaged or lost
+    /// logs are skipped and listed in the result.
     ///
-    /// `Conflict`: the target contains things that this archive does not.
+    /// `Conflict`: the target contains data that this archive does not contain.
     pub async fn copy_to(
         &self,
         target: &Self,
@@ -178,14 +180,15 @@ impl Maintenance {
         for (table, key) in TABLES_OF_RUNS {
             self.copy_table(target, table, key).await?;
         }
-        // After the deliveries: an entry that is stored in the copy must not get a number that they have passed.
+        // This follows the copy of the deliveries: a new entry in the target must not get a number that a delivery has
+        // already passed.
         let next = self.next_sequence().await?;
         sqlx::query("UPDATE tenant_audit_sequence SET next = $1 WHERE name = 'entries' AND next < $1")
             .bind(next)
             .execute(target.core.catalog().write())
             .await?;
         self.copy_problem_states(target).await?;
-        // Those whose retention has ended here.
+        // Deletes entries whose retention has ended in the source.
         self.expire_audit_logs_at(target).await?;
         self.revoke_at(target, "tenant_audit_deliveries", &["sink"]).await?;
         self.revoke_at(target, "tenant_audit_dead_letters", &["sink", "log_id"]).await?;
@@ -204,7 +207,7 @@ impl Maintenance {
         Ok(sqlx::query_scalar(counting).fetch_one(self.core.catalog().read()).await?)
     }
 
-    /// `Conflict` if the target has users or environments that this archive has neither now nor had before.
+    /// Fails with `Conflict` if the target has users or environments that never existed in this archive.
     async fn check_target(&self, target: &Self) -> Result<()> {
         for (table, deletion) in [("environments", DELETE_ENVIRONMENT), ("users", DELETE_USER)] {
             for row in self.missing_at_source(target, table, &["id"]).await? {
@@ -227,8 +230,8 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Names the rows of the target by their ids whose names are different here or that do not exist here, so that
-    /// names can be exchanged and used again.
+    /// Renames rows of the target to their IDs if they have another name in this archive or do not exist in it, so that
+    /// names can be swapped and reused.
     async fn free_names_at(&self, target: &Self, table: &str) -> Result<()> {
         let listing = format!("SELECT id, name FROM {table}");
         let names = async |maintenance: &Self| -> Result<BTreeSet<(String, String)>> {
@@ -268,7 +271,8 @@ impl Maintenance {
         }
     }
 
-    /// Copies the component metrics of the runs that the target has, and deletes those that do not exist here any more.
+    /// Copies the component metrics of the runs that exist in the target, and deletes metrics that no longer exist in
+    /// this archive.
     async fn copy_components(&self, target: &Self) -> Result<()> {
         let listing = "SELECT run_id, sha256 FROM component_runs WHERE run_id > $1 ORDER BY run_id LIMIT 500";
         for (from, is_removing) in [(self, false), (target, true)] {
@@ -305,7 +309,7 @@ impl Maintenance {
                 let listing = AssertSqlSafe(format!("SELECT * FROM {table} WHERE run_id = $1"));
                 rows.push((table, sqlx::query(listing).bind(id).fetch_all(self.core.catalog().read()).await?));
             }
-            // Rows that were read while they were replaced may not fit together.
+            // Rows that were read while they were replaced may be inconsistent.
             if digest(&before)? != digest(&header().await?)? {
                 continue;
             }
@@ -318,7 +322,7 @@ impl Maintenance {
                         .bind(id)
                         .fetch_optional(&mut *transaction)
                         .await?;
-                    // A run that has come since is copied the next time.
+                    // A run that was added since is copied by the next copy.
                     if let (Some(header), Some(_)) = (&before, is_known) {
                         insert(&mut transaction, "component_runs", header, &[], false).await?;
                         for (table, rows) in &rows {
@@ -333,7 +337,7 @@ impl Maintenance {
         }
     }
 
-    /// Copies the plan executions that the target does not have like this, with their steps.
+    /// Copies plan executions that are missing or different in the target, with their steps.
     async fn copy_plans(&self, target: &Self) -> Result<()> {
         let mut after = String::new();
         loop {
@@ -367,7 +371,7 @@ impl Maintenance {
                 let listing = AssertSqlSafe(format!("SELECT * FROM {table} WHERE execution_id = $1"));
                 rows.push((table, sqlx::query(listing).bind(id).fetch_all(self.core.catalog().read()).await?));
             }
-            // Rows that were read while they were replaced may not fit together.
+            // Rows that were read while they were replaced may be inconsistent.
             if digest(&before)? != digest(&header().await?)? {
                 continue;
             }
@@ -389,7 +393,8 @@ impl Maintenance {
         }
     }
 
-    /// Copies what people made of problems. Their titles and counts follow from the summaries once the copy is in use.
+    /// Copies the states and notes of problems. Titles and counts are computed from the summaries once the copy is in
+    /// use.
     async fn copy_problem_states(&self, target: &Self) -> Result<()> {
         let mut after = String::new();
         loop {
@@ -415,7 +420,7 @@ impl Maintenance {
         }
     }
 
-    /// Deletes the rows of a table of the target that do not exist here any more.
+    /// Deletes the rows of a table of the target that no longer exist in this archive.
     async fn revoke_at(&self, target: &Self, table: &str, key: &[&str]) -> Result<()> {
         let names = key.join(", ");
         for row in self.missing_at_source(target, table, key).await? {
@@ -426,7 +431,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// The keys of the rows of a table of the target that do not exist here.
+    /// Returns the keys of the rows of a table of the target that do not exist in this archive.
     async fn missing_at_source(&self, target: &Self, table: &str, key: &[&str]) -> Result<Vec<Vec<String>>> {
         let listing = format!("SELECT {} FROM {table}", key.join(", "));
         let rows = async |maintenance: &Self| -> Result<BTreeSet<Vec<String>>> {
@@ -438,8 +443,8 @@ impl Maintenance {
         Ok(there.difference(&here).cloned().collect())
     }
 
-    /// Copies the audit logs of tenants with their numbers. Entries that only the target has, from a service that was started
-    /// on it, give way to those with the same numbers: they get new ones.
+    /// Copies the audit logs of tenants with their numbers. Entries that exist only in the target, because a service
+    /// was started on it, get new numbers if theirs are needed.
     async fn copy_tenant_audit_logs(&self, target: &Self) -> Result<()> {
         let mut after = String::new();
         loop {
@@ -458,7 +463,8 @@ impl Maintenance {
                 .core
                 .transact(|transaction| async {
                     let mut transaction = transaction;
-                    // This row stays locked until the end, so that nobody else uses the numbers.
+                    // This row stays locked until the end of the transaction, so that no other transaction uses the
+                    // numbers.
                     let next_there: i64 = sqlx::query_scalar(
                         "UPDATE tenant_audit_sequence SET next = next WHERE name = 'entries' RETURNING next",
                     )
@@ -470,7 +476,7 @@ impl Maintenance {
                     let highest_here = numbers.keys().copied().max();
                     let above = highest.max(highest_here).map_or(0, |number| number.saturating_add(1));
                     let mut free = above.max(next_here).max(next_there);
-                    // Rows may have exchanged their numbers, so each that is in the way is moved first.
+                    // Rows may have swapped numbers, so the rows that occupy the numbers are renumbered first.
                     let mut taken = Sql::new("SELECT log_id, sequence FROM tenant_audit_logs WHERE sequence IN (");
                     taken.push_list(numbers.keys().copied()).push(")");
                     let taken: Vec<(String, i64)> = taken.build_query_as().fetch_all(&mut *transaction).await?;
@@ -498,15 +504,16 @@ impl Maintenance {
         }
     }
 
-    /// The number of the entry of the audit logs of tenants that is stored next.
+    /// Returns the number of the next entry of the audit logs of tenants.
     async fn next_sequence(&self) -> Result<i64> {
         Ok(sqlx::query_scalar("SELECT next FROM tenant_audit_sequence WHERE name = 'entries'")
             .fetch_one(self.core.catalog().read())
             .await?)
     }
 
-    /// Deletes the audit logs of tenants from the target that are older than those of the same upstream here; all of them if
-    /// there are none left here of an upstream whose audit logs were collected here.
+    /// Deletes entries of the audit logs of tenants from the target that are older than the oldest entry of the same
+    /// upstream in this archive. If this archive has collected audit logs of an upstream and none is left, deletes all
+    /// of them.
     async fn expire_audit_logs_at(&self, target: &Self) -> Result<()> {
         let ended = "SELECT upstream FROM collected_audit_logs WHERE NOT EXISTS
                      (SELECT 1 FROM tenant_audit_logs a WHERE a.upstream = collected_audit_logs.upstream)";
@@ -529,7 +536,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Copies the rows of a table about deliveries, for the runs that the target has.
+    /// Copies the rows of a table of deliveries for the runs that exist in the target.
     async fn copy_delivered(&self, target: &Self, table: &str) -> Result<()> {
         let listing = format!("SELECT DISTINCT run_id FROM {table} WHERE run_id > $1 ORDER BY run_id LIMIT 500");
         let mut after = String::new();
@@ -540,7 +547,7 @@ impl Maintenance {
                 .await?;
             let Some(last) = runs.last() else { return Ok(()) };
             after.clone_from(last);
-            // A run that has come since is copied the next time.
+            // A run that was added since is copied by the next copy.
             let mut knowing = Sql::new("SELECT id FROM runs WHERE id IN (");
             knowing.push_list(runs).push(")");
             let known: Vec<String> = knowing.build_query_scalar().fetch_all(target.core.catalog().read()).await?;
@@ -566,7 +573,7 @@ impl Maintenance {
         }
     }
 
-    /// Copies a run with its log. `damaged` has the segments that were found to be damaged, by their ids.
+    /// Copies a run with its log. `damaged` contains the segments that were found to be damaged, by their IDs.
     async fn copy_run(
         &self,
         target: &Self,
@@ -599,8 +606,8 @@ impl Maintenance {
                     break;
                 }
             }
-            // Rows that were read while the log was changed may not fit together, and objects of a log that was deleted are
-            // not lost.
+            // Rows that were read while the log was changed may be inconsistent, and missing objects of a deleted log
+            // are not lost.
             match self.row_of_run(id).await? {
                 Some(again) if is_same(&again, &run) => {}
                 _ => continue,
@@ -626,7 +633,7 @@ impl Maintenance {
                         let clearing = format!("DELETE FROM {table} WHERE run_id = $1");
                         sqlx::query(AssertSqlSafe(clearing)).bind(id).execute(&mut *transaction).await?;
                     }
-                    // What it failed of is looked for again once the copy is in use, and counted there.
+                    // The problem of the run is determined and counted again once the copy is in use.
                     problems::remove_runs(&mut transaction, &[id.to_owned()], target.core.now()).await?;
                     for slice in &slices {
                         insert(&mut transaction, "slices", slice, &[], false).await?;
@@ -661,7 +668,7 @@ impl Maintenance {
         Ok(sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id).fetch_optional(self.core.catalog().read()).await?)
     }
 
-    /// Copies a segment that the target does not have; returns an error if its object is damaged or lost.
+    /// Copies a segment that does not exist in the target. Returns the error if its object is damaged or lost.
     async fn copy_segment(&self, target: &Self, id: String, copied: &mut CopyReport) -> Result<Option<Error>> {
         let row = |maintenance: &Self| {
             let (maintenance, id) = (maintenance.clone(), id.clone());
@@ -673,7 +680,7 @@ impl Maintenance {
         if row(target).await?.is_some() {
             return Ok(None);
         }
-        // It was sealed meanwhile; the rows of the run are read again.
+        // The segment was replaced by sealing in the meantime; the rows of the run are read again.
         let Some(row) = row(self).await? else { return Ok(None) };
         let key = Path::from(row.try_get::<String, _>("object_key")?);
         target.core.intents().intend([&key]).await?;
@@ -696,7 +703,8 @@ impl Maintenance {
                 }
                 insert(&mut transaction, "segments", &row, &["id"], true).await?;
                 if let Some(workspace_id) = row.try_get::<Option<String>, _>("workspace_id")? {
-                    // Groups are numbered anew: those of the source have files that are not copied.
+                    // The groups of the target have their own numbers: the groups of the source contain files that are
+                    // not copied.
                     changes::add_files(&mut transaction, &workspace_id, &[&id]).await?;
                 }
                 transaction.commit().await
@@ -707,7 +715,7 @@ impl Maintenance {
         Ok(None)
     }
 
-    /// Copies an object; returns its length and SHA-256, or what is wrong with it.
+    /// Copies an object. Returns its length and SHA-256, or the error if it is damaged or lost.
     pub(crate) async fn copy_object(&self, target: &Self, key: &Path) -> Result<Result<(u64, String)>> {
         let mut source = match self.core.objects().get(key).await {
             Ok(found) => found.into_stream(),
@@ -740,7 +748,8 @@ impl Maintenance {
         Ok(Ok((bytes, hex::encode(digest.finalize()))))
     }
 
-    /// An object that could not be read: it is damaged or lost, or the object store is away.
+    /// Classifies the error of a failed read: the inner error if the object is damaged or lost, the outer error if the
+    /// object store is unavailable.
     async fn unread<T>(&self, key: &Path, error: object_store::Error) -> Result<Result<T>> {
         let error = read_error(self.core.objects(), error).await;
         match error.kind() {
@@ -749,13 +758,14 @@ impl Maintenance {
         }
     }
 
-    /// Copies the entries that the target lacks. It may have others of its own, from a service that was started on it, and
-    /// entries of a running source may be committed in another order than that of their numbers: so they are compared.
+    /// Copies the audit entries that are missing in the target. Entries are compared by their contents, because the
+    /// target may have entries of its own from a service that was started on it, and a running source may commit
+    /// entries in another order than that of their numbers.
     async fn copy_audit(&self, target: &Self) -> Result<()> {
         const COLUMNS: &str = "at, caller_id, caller_name, action, subject, status, address, request_id";
         let mut after = i64::MIN;
         loop {
-            // Entries of one instant stay together.
+            // All entries of the same time are copied together.
             let until: Option<i64> = sqlx::query_scalar(
                 "SELECT MAX(at) FROM (SELECT at FROM audit WHERE at > $1 ORDER BY at LIMIT 500) AS following",
             )
@@ -797,14 +807,14 @@ impl Maintenance {
     }
 }
 
-/// Removes what was uploaded of an object that will not be completed.
+/// Removes the uploaded parts of an object that will not be completed.
 async fn abort(object: &mut BufWriter, key: &Path) {
     if let Err(error) = object.abort().await {
         warn!(%error, object.key = %key, "parts of an abandoned upload could not be removed");
     }
 }
 
-/// Writes a row as it was read; with `or_update`, over the row of the same key.
+/// Inserts a row with the values that were read. With `or_update`, an existing row with the same key is overwritten.
 async fn insert(connection: &mut Connection, table: &str, row: &AnyRow, key: &[&str], or_update: bool) -> Result<()> {
     let names: Vec<&str> = row.columns().iter().map(Column::name).collect();
     let mut inserting = Sql::new(format!("INSERT INTO {table} ({}) VALUES (", names.join(", ")));
@@ -848,12 +858,12 @@ fn push_value(sql: &mut Sql, row: &AnyRow, index: usize) -> Result<()> {
     Ok(())
 }
 
-/// True when two rows of a run, perhaps from different databases, have the same values.
+/// Returns true if two rows of a run, possibly from different databases, have the same values.
 fn is_same(one: &AnyRow, other: &AnyRow) -> bool {
     values(one) == values(other)
 }
 
-/// The values of a row, in the order of the names of their columns, without what is of no other archive.
+/// Returns the values of a row in the order of the column names, without the columns that are specific to an archive.
 fn values(row: &AnyRow) -> Vec<Option<String>> {
     let mut names: Vec<&str> = row.columns().iter().map(Column::name).collect();
     names.sort_unstable();

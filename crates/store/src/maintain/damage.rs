@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::maintain::maintenance::Maintenance;
 
 impl Maintenance {
-    /// Returns the keys of the first `limit` objects that were found damaged or missing, and how many there are.
+    /// Returns the keys of the first `limit` objects that were found damaged or missing, and the total number of these
+    /// objects.
     pub async fn damaged_objects(&self, limit: u64) -> Result<(Vec<String>, u64)> {
         let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE damaged_at IS NOT NULL")
             .fetch_one(self.core.catalog().read())

@@ -13,16 +13,16 @@ use crate::objects::keys;
 use crate::objects::probe::with_probe;
 use crate::parts::Alerts;
 
-/// The largest acceptable difference between clocks. Unit: milliseconds.
+/// The largest difference between clocks that is not reported. Unit: milliseconds.
 const SKEW_MS_MAX: i64 = 2_000;
 
-/// The least free bytes of the data folder without a warning.
+/// The free space of the data folder below which a warning is reported. Unit: bytes.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 
-/// After this time, a destination that does not accept an alert is reported. Unit: milliseconds.
+/// The time after which a destination that does not accept alerts is reported. Unit: milliseconds.
 const ALERT_FAILING_MS: i64 = 600_000;
 
-/// The latency above which a backend is called slow.
+/// The latency above which a backend is reported as slow.
 const SLOW: Duration = Duration::from_millis(500);
 
 /// The result of a check.
@@ -40,11 +40,11 @@ pub enum Health {
 /// A check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
-    /// What was checked.
+    /// The subject of the check.
     pub what: String,
     /// The result.
     pub health: Health,
-    /// What was found.
+    /// The observation.
     pub seen: String,
     /// What to do, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ impl Finding {
         Self { what: what.to_owned(), health: Health::Good, seen: seen.into(), advice: None }
     }
 
-    /// A check of something outside of the archive, such as a service.
+    /// Creates the finding of a check outside of the archive, for example of a service.
     pub fn new(what: &str, health: Health, seen: impl Into<String>, advice: Option<&str>) -> Self {
         Self { what: what.to_owned(), health, seen: seen.into(), advice: advice.map(str::to_owned) }
     }
@@ -68,7 +68,8 @@ impl Maintenance {
         self.diagnose_until(&CancellationToken::new()).await
     }
 
-    /// Like [`diagnose`](Self::diagnose). When `stop` cancels it, it still removes what it has written.
+    /// Like [`diagnose`](Self::diagnose). Cancelling `stop` ends the checks early; the object that they wrote is still
+    /// removed.
     pub async fn diagnose_until(&self, stop: &CancellationToken) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.push(found("catalog", self.diagnose_catalog().await));
@@ -105,7 +106,7 @@ impl Maintenance {
         })
     }
 
-    /// `None` if the archive has no tables for lakehouses.
+    /// Checks the lakehouse tables; `None` if the archive has none.
     async fn diagnose_tables(&self) -> Result<Option<Finding>> {
         let tables: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM lake_tables").fetch_one(self.core.catalog().read()).await?;
@@ -227,7 +228,8 @@ impl Maintenance {
         })
     }
 
-    /// One finding for each destination of alerts that does not accept them, and one if all do; none without alerts.
+    /// Returns one finding for each destination that does not accept alerts, or a single finding if all destinations
+    /// accept them. Returns no finding if there are no alerts.
     async fn diagnose_alerts(&self) -> Result<Vec<Finding>> {
         let now = self.core.now();
         let destinations = Alerts::new(&self.core).destinations().await?;
@@ -273,11 +275,11 @@ impl Maintenance {
     }
 }
 
-/// The result of a check, or why the check failed.
+/// Returns the result of a check, or a finding with the error if the check failed.
 fn found(what: &str, outcome: Result<Finding>) -> Finding {
     outcome.unwrap_or_else(|error| {
         let seen = error.with_causes();
-        // An error that contains advice needs no more.
+        // An error that already contains advice needs no further advice.
         let has_advice = seen.contains(NO_BUCKET) || seen.contains(POOLER);
         let advice =
             (!has_advice).then_some("check that it is running, reachable from here, and writable by this user");

@@ -22,8 +22,9 @@ use crate::parts::Accounts;
 use crate::{failpoint, limits};
 
 impl Maintenance {
-    /// Builds page files, seals, applies retention and sweeps until `stop`; work in progress is finished. Each job is
-    /// supervised separately: one that fails or panics is restarted, and never ends another, nor keeps it waiting.
+    /// Builds page files, seals, applies retention and sweeps until `stop` is cancelled and work in progress has
+    /// finished. Each job is supervised separately: a job that fails or panics is restarted, and neither ends nor
+    /// delays other jobs.
     pub async fn run_jobs(&self, stop: CancellationToken) {
         let supervisor = self.supervisor();
         let clock_check = Arc::new(Mutex::new(ClockCheck::default()));
@@ -117,7 +118,7 @@ impl Maintenance {
         }
     }
 
-    /// Sweeps everything when that is due, and otherwise what was written lately.
+    /// Sweeps all objects if that is due, otherwise only recently written ones.
     async fn sweep_if_due(&self, whole_at: &mut Timestamp) -> Result<()> {
         let is_whole = self.core.now() >= *whole_at;
         let swept = match is_whole {
@@ -134,14 +135,14 @@ impl Maintenance {
         Ok(())
     }
 
-    /// True while the clock of the only machine is doubted because it has jumped ahead.
+    /// Returns true while the clock is in doubt because it has jumped ahead and there is no second clock.
     async fn doubts_clock(&self, check: &Mutex<ClockCheck>) -> Result<bool> {
         if self.core.catalog().clock_ms().await?.is_some() {
             return Ok(false);
         }
         let now = self.core.now();
-        // What was written with a wrong time before a restart must not confirm it: it must have been right for as long as
-        // it is doubted.
+        // Times that were written by a wrong clock before a restart must not confirm that clock, so only times that are
+        // older than the period of doubt are considered.
         let before = now.plus_millis(-runlog_model::millis(limits::CLOCK_DOUBT_TIME));
         let newest: Option<i64> = sqlx::query_scalar(
             "SELECT MAX(at) FROM (SELECT MAX(at) AS at FROM audit WHERE at <= $1
@@ -162,21 +163,21 @@ impl Maintenance {
         Ok(check.is_doubted(elapsed))
     }
 
-    /// Removes expired page files, tokens and batch ids, and old objects that no row names. Returns the removed
-    /// bytes. An object that cannot be removed makes it fail, after everything else was done.
+    /// Removes expired page files, tokens and batch IDs, and old objects to which no row refers. Returns the number of
+    /// bytes removed. If an object cannot be removed, the sweep completes and then fails.
     pub async fn sweep(&self) -> Result<u64> {
         self.sweep_whole().await?.into_bytes()
     }
 }
 
-/// What a sweep has done.
+/// The result of a sweep.
 #[derive(Default)]
 struct SweepOutcome {
-    /// The removed bytes.
+    /// Number of bytes removed.
     bytes: u64,
-    /// Orphans that could not be removed, although the object store answers.
+    /// Number of orphaned objects that could not be removed although the object store is available.
     left: u64,
-    /// The first of them, and why.
+    /// The first of these objects, and the error.
     first_left: Option<(Path, object_store::Error)>,
 }
 
@@ -197,11 +198,11 @@ impl Maintenance {
         Ok(SweepOutcome { bytes: swept.bytes + unfinished, ..swept })
     }
 
-    /// Removes an object that no row names. Returns the error if the object store refuses that for this object, such as one
-    /// that is locked.
+    /// Removes an object to which no row refers. Returns the error if the object store rejects the removal of this
+    /// object, for example because it is locked.
     pub(crate) async fn remove_orphan(&self, key: &Path) -> Result<Option<object_store::Error>> {
         let error = match self.core.objects().delete(key).await {
-            // Another process may have been quicker.
+            // Another process may have removed it first.
             Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => error,
         };
@@ -213,12 +214,12 @@ impl Maintenance {
 
     async fn sweep_folders(&self, folders: Vec<Path>) -> Result<SweepOutcome> {
         let now = self.core.earliest_now().await?.as_millis();
-        // The row goes first here: a row must never name an object that is gone.
+        // The row is deleted first, because a row must never refer to an object that no longer exists.
         sqlx::query("DELETE FROM page_files WHERE keep_until < $1")
             .bind(now)
             .execute(self.core.catalog().write())
             .await?;
-        // An expired token is kept for a day, to say that it has expired.
+        // An expired token is kept for a day, so that calls with it are answered with `Expired`.
         sqlx::query("DELETE FROM page_tokens WHERE expires_at < $1")
             .bind(now - 24 * 3_600_000)
             .execute(self.core.catalog().write())
@@ -246,7 +247,7 @@ impl Maintenance {
         Ok(swept)
     }
 
-    /// Deletes batch ids that are too old to be sent again.
+    /// Deletes IDs of batches that are so old that they will not be sent again.
     async fn delete_expired_batch_ids(&self) -> Result<()> {
         let before = self.core.earliest_now().await?.as_millis() - limits::BATCH_ID_RETENTION_MS;
         let forgetting = || {
@@ -261,8 +262,8 @@ impl Maintenance {
         changed_in_parts(forgetting).await.map(drop)
     }
 
-    /// Marks unmarked segments without slices: when two nodes remove the last slices of a segment at the same time,
-    /// each still sees the slices of the other.
+    /// Marks segments without slices as replaced. They can remain unmarked if two nodes remove the last slices of a
+    /// segment at the same time, because each node still sees the slices that the other one removes.
     async fn free_unreferenced_segments(&self) -> Result<()> {
         let now = self.core.earliest_now().await?.as_millis();
         let mut after = String::new();
@@ -293,8 +294,8 @@ impl Maintenance {
         }
     }
 
-    /// Removes segments whose last slice was removed some time ago, and objects of tables for lakehouses that were replaced
-    /// some time ago. Returns the removed bytes.
+    /// Removes segments that were replaced some time ago and have no slices, and objects of lakehouse tables that were
+    /// replaced some time ago. Returns the number of bytes removed.
     async fn sweep_replaced(&self) -> Result<u64> {
         let segments = self.delete_replaced(
             "DELETE FROM segments WHERE id IN (
@@ -310,9 +311,10 @@ impl Maintenance {
         Ok(segments.await? + lake_objects.await?)
     }
 
-    /// Deletes rows by a statement, which deletes some of those that were replaced before a time and returns their objects
-    /// with their bytes, until none is left, and then the objects. If the process ends in between, it is recorded that the
-    /// objects are to be removed, so that their records are not taken for records that were lost.
+    /// Deletes rows that were replaced some time ago, and then their objects, until none are left. `deleting` deletes
+    /// some of the rows that were replaced before a time, and returns their objects and lengths. The objects are
+    /// recorded for removal in the same transaction, so that their records are not reported as lost if the process ends
+    /// before the objects are removed.
     async fn delete_replaced(&self, deleting: &'static str) -> Result<u64> {
         let before = self.core.earliest_now().await?.as_millis() - limits::REPLACED_RETENTION_MS;
         let mut bytes_freed = 0;

@@ -1,4 +1,4 @@
-//! Sealed files that are in no table for lakehouses, and sealing their logs again so that they are.
+//! Sealed files that are not part of a lakehouse table, and sealing their logs again to include them.
 
 use std::collections::BTreeSet;
 
@@ -16,19 +16,19 @@ use crate::maintain::verify::VerifyReport;
 use crate::objects::read_error::read_error;
 use crate::tables::run_locks::lock_runs;
 
-/// Sealed files that are in no table, because they may hold runs of several workspaces.
+/// Sealed files that are not part of a lakehouse table because they may contain runs of several workspaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OmittedFiles {
-    /// How many.
+    /// Number of files.
     pub files: u64,
-    /// Their records.
+    /// Number of their records.
     pub records: u64,
-    /// Their bytes.
+    /// Number of their bytes.
     pub bytes: u64,
 }
 
 impl Maintenance {
-    /// Counts the sealed files that are in no table for lakehouses.
+    /// Counts the sealed files that are not part of a lakehouse table.
     pub async fn files_omitted_from_tables(&self) -> Result<OmittedFiles> {
         let (files, records, bytes): (i64, i64, i64) = sqlx::query_as(
             "SELECT COUNT(*), CAST(COALESCE(SUM(records), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT)
@@ -43,10 +43,10 @@ impl Maintenance {
         })
     }
 
-    /// Makes the logs of the next few of these files due for sealing. Returns how many files, 0 at the end.
+    /// Makes the logs of the next of these files due for sealing. Returns the number of files, 0 at the end.
     ///
-    /// `after` is the last of the files of the call before, at first empty. `Invalid`: this process does not seal for
-    /// lakehouses.
+    /// `after` is the position in the list of files: empty for the first call, and advanced by each call. `Invalid`:
+    /// this process does not write lakehouse tables.
     pub async fn seal_for_tables(&self, after: &mut String) -> Result<u64> {
         if !self.core.settings().lake {
             return Err(Error::invalid("this process does not seal logs for lakehouses"));
@@ -66,7 +66,7 @@ impl Maintenance {
         Ok(ids.len() as u64)
     }
 
-    /// Makes the tables of rows of the catalog be written anew: some of their rows may be gone.
+    /// Resets the lakehouse tables of catalog rows, so that they are rewritten: some of their rows may no longer exist.
     pub(crate) async fn reset_views(&self) -> Result<()> {
         let workspaces: Vec<String> = sqlx::query_scalar("SELECT DISTINCT workspace_id FROM lake_views")
             .fetch_all(self.core.catalog().read())
@@ -83,7 +83,8 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Checks that the objects of the tables are there, with the right length. `repair` makes them be written anew.
+    /// Checks that the objects of the lakehouse tables exist and have the right length. With `repair`, damaged tables
+    /// are reset, so that they are rewritten.
     pub(crate) async fn verify_tables(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let (mut after, mut damaged) = (String::new(), BTreeSet::new());
         loop {
@@ -124,7 +125,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// True when a newer snapshot has replaced the object since it was listed.
+    /// Returns true if a newer snapshot has replaced the object since it was listed.
     async fn is_replaced(&self, key: &str) -> Result<bool> {
         let current: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM lake_objects WHERE object_key = $1 AND replaced_at IS NULL")

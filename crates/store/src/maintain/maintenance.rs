@@ -1,4 +1,4 @@
-//! The maintenance of an archive, as one handle.
+//! The handle for the maintenance of an archive.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Maintenance {
         &self.supervisor
     }
 
-    /// The same for a change that is audited.
+    /// Returns a handle for an audited change.
     pub(crate) fn with_audit(&self, audit_context: AuditContext) -> Self {
         Self { core: self.core.with_audit(audit_context), ..self.clone() }
     }

@@ -16,44 +16,44 @@ use crate::maintain::maintenance::Maintenance;
 /// Metrics of an archive.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ArchiveMetrics {
-    /// Records of all logs.
+    /// Number of records of all logs.
     pub records: u64,
-    /// Objects that hold them.
+    /// Number of objects that contain records.
     pub segments: u64,
-    /// Bytes of those objects.
+    /// Number of bytes of those objects.
     pub segment_bytes: u64,
-    /// Requested page files that are not built yet.
+    /// Number of requested page files that are not built yet.
     pub pages_waiting: u64,
-    /// Page files whose builds have all failed.
+    /// Number of page files that are reported as failed.
     pub pages_failed: u64,
-    /// Bytes of page files.
+    /// Number of bytes of page files.
     pub page_bytes: u64,
-    /// Logs that cannot be sealed because a part of them is lost or damaged.
+    /// Number of logs that cannot be sealed because a part of them is lost or damaged.
     pub logs_damaged: u64,
-    /// Objects that a reader found damaged or missing.
+    /// Number of objects that were found damaged or missing.
     pub objects_damaged: u64,
-    /// Logs that are due to be sealed.
+    /// Number of logs that are due for sealing.
     pub logs_to_seal: u64,
-    /// Each task with runs.
+    /// The metrics of each task with runs.
     pub tasks: Vec<TaskMetrics>,
 }
 
 /// Metrics of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskMetrics {
-    /// Its id.
+    /// The ID of the task.
     pub id: TaskId,
-    /// Its name.
+    /// The name of the task.
     pub name: String,
     /// The name of its workspace.
     pub workspace: String,
-    /// Runs by status.
+    /// Number of runs by status.
     pub runs: BTreeMap<&'static str, u64>,
     /// The total duration of its finished runs. Unit: milliseconds.
     pub duration_ms: u64,
     /// How many runs `duration_ms` covers.
     pub runs_ended: u64,
-    /// Records of its logs by severity.
+    /// Number of records of its logs by severity.
     pub severities: SeverityCounts,
     /// When a run last succeeded.
     pub last_success: Option<Timestamp>,
@@ -79,7 +79,7 @@ struct Row {
 }
 
 impl Maintenance {
-    /// Computes all metrics from the rows of runs; no object is opened.
+    /// Computes all metrics from the catalog; no object is opened.
     pub async fn metrics(&self) -> Result<ArchiveMetrics> {
         let read = self.core.catalog().read();
         let (segments, segment_bytes): (i64, i64) =
@@ -118,7 +118,8 @@ impl Maintenance {
         })
     }
 
-    /// Reads some tasks at a time, so that no statement takes long, however many runs there are.
+    /// Computes the metrics of all tasks. Reads a limited number of tasks at a time, so that no statement takes long,
+    /// however many runs there are.
     async fn task_metrics(&self) -> Result<Vec<TaskMetrics>> {
         let (mut tasks, mut after) = (Vec::<TaskMetrics>::new(), String::new());
         loop {
@@ -143,7 +144,7 @@ impl Maintenance {
         }
     }
 
-    /// The runs of these tasks by task and status.
+    /// Returns the runs of these tasks by task and status.
     async fn task_rows(&self, ids: Vec<String>) -> Result<Vec<Row>> {
         let mut counting = Sql::new(
             "SELECT r.task_id, t.name, w.name AS workspace, r.status, COUNT(*) AS runs,

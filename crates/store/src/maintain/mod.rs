@@ -1,4 +1,4 @@
-//! What keeps an archive in order: sealing, sweeping, retention, deletion, verification, copies.
+//! Maintenance of an archive: sealing, sweeping, retention, deletion, verification and copies.
 
 mod clock_check;
 pub(crate) mod copy;

@@ -1,4 +1,4 @@
-//! Repairing objects that are damaged or gone: from a copy of the archive, or from other objects with the same records.
+//! Repair of damaged or missing objects, from a copy of the archive or from other objects with the same records.
 
 use az::SaturatingAs;
 use object_store::path::Path;
@@ -11,9 +11,9 @@ use crate::maintain::seal::rebuild::ReplacedSegments;
 use crate::maintain::verify::{ObjectRow, VerifyReport};
 
 impl Maintenance {
-    /// Restores a damaged object from a copy that has it, or else writes the logs anew of which it has records. Returns
-    /// false, and notes the reason for each run, if that is not possible for all of them. `replaced` is read once for
-    /// all objects that are repaired.
+    /// Restores a damaged object from a copy that contains it; otherwise rewrites the logs of which it contains
+    /// records. Returns false, and adds a note with the reason for each run, if that is not possible for all of them.
+    /// `replaced` is read once for all objects that are repaired.
     pub(crate) async fn repair_object(
         &self,
         row: &ObjectRow,
@@ -31,7 +31,7 @@ impl Maintenance {
                 .bind(&row.id)
                 .fetch_all(self.core.catalog().read())
                 .await?;
-        // The copy knows the order in which records arrived.
+        // The copy is tried first, because it has the order in which records arrived.
         let mut left = Vec::new();
         for id in ids {
             let reason = match copy {
@@ -61,7 +61,7 @@ impl Maintenance {
         Ok(is_repaired)
     }
 
-    /// Copies the object back if the copy has it undamaged.
+    /// Copies the object back if it is undamaged in the copy.
     async fn restore_object(&self, row: &ObjectRow, copy: &Self) -> Result<bool> {
         if row.sha256.is_empty() || copy.find_object_damage(row).await?.is_some() {
             return Ok(false);
@@ -75,7 +75,7 @@ impl Maintenance {
         Ok(is_whole)
     }
 
-    /// Removes a segment of which no log has records any more, and its object.
+    /// Removes a segment without slices, and its object.
     async fn delete_unused_segment(&self, row: &ObjectRow) -> Result<()> {
         let object = (row.object_key.clone(), row.bytes);
         let is_deleted = self

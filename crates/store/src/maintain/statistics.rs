@@ -1,4 +1,4 @@
-//! What an archive holds, per workspace, and pending work.
+//! Statistics of an archive: its contents per workspace, and pending work.
 
 use std::collections::HashMap;
 
@@ -8,37 +8,37 @@ use sqlx_macros::FromRow;
 use crate::error::Result;
 use crate::maintain::maintenance::Maintenance;
 
-/// What an archive holds.
+/// The contents of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Statistics {
-    /// Each workspace, by name.
+    /// The contents of each workspace, ordered by name.
     pub workspaces: Vec<WorkspaceStatistics>,
-    /// Files of sealed runs.
+    /// The files of sealed runs.
     pub sealed: ObjectCount,
-    /// Segments that are not sealed.
+    /// The segments that are not sealed.
     pub segments: ObjectCount,
-    /// Objects that were replaced and are kept for an hour for their readers.
+    /// The objects that were replaced and are kept for an hour for calls that are still reading them.
     pub replaced: ObjectCount,
-    /// Runs whose sealing is due.
+    /// Number of runs that are due for sealing.
     pub runs_to_seal: u64,
 }
 
-/// What a workspace holds.
+/// The contents of a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceStatistics {
-    /// Its id.
+    /// The ID of the workspace.
     pub id: String,
-    /// Its name.
+    /// The name of the workspace.
     pub name: String,
-    /// Known runs.
+    /// Number of runs.
     pub runs: u64,
-    /// Records of their logs.
+    /// Number of records of their logs.
     pub records: u64,
-    /// Their bytes in objects.
+    /// Number of bytes of these records in objects.
     pub bytes: u64,
-    /// Runs under legal hold.
+    /// Number of runs under legal hold.
     pub runs_held: u64,
     /// Retention in days; absent without a limit.
     pub retention_days: Option<u64>,
@@ -46,18 +46,18 @@ pub struct WorkspaceStatistics {
     pub retention_bytes: Option<u64>,
 }
 
-/// A number of objects.
+/// Number and size of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectCount {
-    /// How many.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Number of bytes of the objects.
     pub bytes: u64,
 }
 
 impl Maintenance {
-    /// Returns bytes, records and runs of each workspace, by name, with the pending work of the archive.
+    /// Returns the bytes, records and runs of each workspace, ordered by name, and the pending work of the archive.
     pub async fn statistics(&self) -> Result<Statistics> {
         #[derive(FromRow)]
         struct Row {

@@ -1,10 +1,10 @@
-//! Records in objects that no row names: what is left when rows of the catalog were lost, for example with its
-//! write-ahead log.
+//! Records in objects to which no row refers. Such objects remain when rows of the catalog were lost, for example with
+//! its write-ahead log.
 //!
-//! Such an object may also belong to a batch that was never acknowledged, or hold records that were sealed into
-//! another file or deleted since. Its records are therefore compared with the log, and only missing ones are
-//! restored, as a batch like any other: none is ever duplicated. Of identical records, with the same time and text,
-//! one may be taken for another, and is then not restored.
+//! Such an object may also belong to a batch that was never acknowledged, or contain records that have been sealed into
+//! another file or deleted since. Its records are therefore compared with the log, and only missing records are
+//! restored, as an ordinary batch, so that records are never duplicated. Identical records, with the same time and
+//! text, cannot be distinguished, so a missing record may be taken for an existing one and not be restored.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,12 +22,12 @@ use crate::maintain::verify::VerifyReport;
 use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
-/// How often records are compared with a log that changes meanwhile.
+/// How many times records are compared with a log that changes in the meantime.
 const ATTEMPTS_MAX: u32 = 5;
 
 impl Maintenance {
-    /// Reports the records of an object without a row that their logs lack; with `repair`, restores them. Returns
-    /// false when the object must be kept because it holds records that are nowhere else.
+    /// Reports the records of an object without a row that are missing in their logs; with `repair`, restores them.
+    /// Returns false if the object must be kept because it contains records that exist nowhere else.
     pub(crate) async fn verify_unreferenced(
         &self,
         object: &ObjectMeta,
@@ -35,15 +35,15 @@ impl Maintenance {
         verified: &mut VerifyReport,
     ) -> Result<bool> {
         let key = object.location.as_ref();
-        // It was listed before its log was deleted, and looked up when row and object were gone. What is open already
-        // would be read all the same.
+        // The log may have been deleted between the listing of the object and the lookup of its row. This check is
+        // needed because a cached file would still be readable.
         if let Err(object_store::Error::NotFound { .. }) = self.core.objects().head(&object.location).await {
             return Ok(true);
         }
         let file = match SegmentFile::open(self.core.segments(), key, object.size).await {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-            // It was swept meanwhile, or is no whole object: nothing can be read from it.
+            // The object was swept in the meantime or is incomplete: nothing can be read from it.
             Err(_) => return Ok(true),
         };
         let mut may_go = true;
@@ -62,13 +62,13 @@ impl Maintenance {
                 ));
                 continue;
             };
-            // What of a log that was deleted lies around must not come back.
+            // Remaining records of a deleted log must not be restored.
             let is_deleted = epoch > 0;
             let restore_from = (repair && !is_deleted).then_some(&object.location);
             let missing = match self.restore_missing(&file, run_id, rows, restore_from).await {
                 Ok(missing) => missing,
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // Its log goes on growing, is under way of being deleted, or is damaged.
+                // The log keeps growing, is being deleted, or is damaged.
                 Err(error) => {
                     may_go = false;
                     verified.problem(format!(
@@ -100,12 +100,13 @@ impl Maintenance {
                 false => may_go = false,
             }
         }
-        // It may have been swept while it was read, by a service that runs.
+        // A running service may have swept the object while it was read.
         let is_there = self.core.objects().head(&object.location).await.is_ok();
         Ok(may_go && is_there)
     }
 
-    /// Counts the rows that the log of a run lacks; adds them if the object is named that they are from.
+    /// Counts the rows that are missing in the log of a run. With `restore_from`, the object that contains them, adds
+    /// them to the log.
     async fn restore_missing(
         &self,
         file: &SegmentFile,
@@ -120,7 +121,7 @@ impl Maintenance {
             let mut attempts = 1;
             count += loop {
                 match self.restore_missing_of(run_id, &records, restore_from).await {
-                    // Others have stored records of the run since it was compared.
+                    // Other records of the run have been stored since the comparison.
                     Err(error) if error.kind() == ErrorKind::Conflict && attempts < ATTEMPTS_MAX => attempts += 1,
                     done => break done?,
                 }
@@ -129,8 +130,8 @@ impl Maintenance {
         Ok(count)
     }
 
-    /// Counts which of some records the log of a run lacks; adds them if the object is named that they are from. `Conflict`,
-    /// and nothing is added: the log was changed meanwhile.
+    /// Counts the records that are missing in the log of a run. With `restore_from`, the object that contains them,
+    /// adds them to the log. Fails with `Conflict`, and adds nothing, if the log was changed in the meantime.
     async fn restore_missing_of(&self, run_id: RunId, records: &[Record], restore_from: Option<&Path>) -> Result<u64> {
         let (mut batch, _) = self.ingest().begin_next_batch(run_id).await?;
         let mut there = self.counts_in_log(run_id, records).await?;
@@ -142,7 +143,8 @@ impl Maintenance {
             }
         }
         if let Some(object_key) = restore_from.filter(|_| !missing.is_empty()) {
-            // If the writer of the object is there after all, it cannot commit from now on; if it has, this batch conflicts.
+            // If the writer of the object still exists, it cannot commit from now on; if it has already committed, this
+            // batch fails with a conflict.
             self.core.intents().cancel(std::slice::from_ref(object_key)).await?;
             for record in &missing {
                 batch.push(record).await?;
@@ -152,11 +154,11 @@ impl Maintenance {
         Ok(missing.len() as u64)
     }
 
-    /// How many times each of some records occurs in a log.
+    /// Returns how many times each of the records occurs in a log.
     async fn counts_in_log(&self, run_id: RunId, records: &[Record]) -> Result<HashMap<Vec<u8>, u64>> {
         let times = || records.iter().map(|record| record.time);
         let range = TimeRange { start: times().min(), end: times().max() };
-        // The log may have any number of others in that range.
+        // Only these records are counted, because the log may have any number of other records in the range.
         let mut counts = HashMap::new();
         for record in records {
             counts.insert(digest_of(record)?, 0);
@@ -173,7 +175,7 @@ impl Maintenance {
     }
 }
 
-/// The rows of each run in a file, by run id.
+/// Returns the rows of each run in a file, by run ID.
 pub(crate) async fn runs_of(file: &SegmentFile) -> Result<Vec<(String, Range<usize>)>> {
     let mut runs: Vec<(String, Range<usize>)> = Vec::new();
     let ids = file.run_ids(0..file.rows()).await?;

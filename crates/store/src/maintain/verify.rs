@@ -1,4 +1,4 @@
-//! Verification: everything that the catalog names is read, counted and compared.
+//! Verification: all data to which the catalog refers is read, counted and compared.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,38 +29,39 @@ use crate::tables::runs::RunRow;
 use crate::tables::summaries::SummaryRow;
 use crate::tables::{component_metrics, problems};
 
-/// How many problems are described; all are counted.
+/// The maximum number of problems that are described; all problems are counted.
 const PROBLEMS_SHOWN_MAX: usize = 1_000;
 
 /// The result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Objects that were read and hashed.
+    /// Number of objects that were read and hashed.
     pub objects: u64,
-    /// Their bytes.
+    /// Number of their bytes.
     pub bytes: u64,
-    /// Runs whose records were counted.
+    /// Number of runs whose records were counted.
     pub runs: u64,
-    /// Their records.
+    /// Number of their records.
     pub records: u64,
-    /// Page files that were read and compared.
+    /// Number of page files that were read and compared.
     pub pages: u64,
-    /// Objects that no row names and that are old enough to have been left behind.
+    /// Number of orphaned objects: no row refers to them, and they are too old to be still in the process of being
+    /// written.
     pub orphans: u64,
-    /// Their bytes.
+    /// Number of bytes of these objects.
     pub orphan_bytes: u64,
-    /// Differences between the catalog and the objects, not counting orphans.
+    /// Number of differences between the catalog and the objects, not counting orphans.
     pub problems: u64,
-    /// How many of them, and of the orphans, were repaired.
+    /// Number of problems and orphans that were repaired.
     pub repaired: u64,
-    /// Records that were restored from objects that no row named.
+    /// Number of records that were restored from objects to which no row referred.
     pub records_restored: u64,
-    /// The first thousand problems.
+    /// The descriptions of the first thousand problems.
     pub problem_texts: Vec<String>,
-    /// Runs that could not be repaired, with the reason; and records of writers that are gone, which were never acknowledged,
-    /// unless an older catalog was restored since.
+    /// Number of notes: runs that could not be repaired, with the reason, and records of writers that ended before they
+    /// committed. Such records were never acknowledged, unless an older catalog has been restored since.
     pub notes: u64,
-    /// The first thousand of these notes.
+    /// The first thousand notes.
     pub note_texts: Vec<String>,
 }
 
@@ -75,7 +76,7 @@ pub enum VerifyProgress {
     Looked(u64),
 }
 
-/// An object of records, as the catalog describes it.
+/// The catalog row of an object with records.
 #[derive(FromRow)]
 pub(crate) struct ObjectRow {
     pub(crate) id: String,
@@ -86,7 +87,7 @@ pub(crate) struct ObjectRow {
     damaged_at: Option<i64>,
 }
 
-/// A summary, and the version of the log of its run.
+/// A summary, and the version of the log of the run.
 #[derive(FromRow)]
 struct SummaryOfRun {
     #[sqlx(flatten)]
@@ -95,12 +96,12 @@ struct SummaryOfRun {
     run_records: Option<i64>,
 }
 
-/// The contents of the slices of a run.
+/// The counted contents of the slices of a run.
 #[derive(Default)]
 struct SliceCounts {
     records: u64,
     severities: SeverityCounts,
-    /// A bit for each arrival number that was found.
+    /// A bit set of the arrival numbers that were found.
     arrivals: Vec<u64>,
     problems: Vec<String>,
 }
@@ -122,15 +123,16 @@ impl VerifyReport {
 }
 
 impl Maintenance {
-    /// Reads everything that the catalog names and compares it, and looks for records that no row names. With
-    /// `repair`, restores records that their logs lack, writes logs anew whose objects are damaged if others have the same
-    /// records, removes orphans and the rows of page files that are missing or damaged, which are built again on request,
-    /// and corrects severity counts; never alters or duplicates a record.
+    /// Reads and compares all data to which the catalog refers, and searches for records to which no row refers.
+    ///
+    /// With `repair`, restores records that are missing in their logs, rewrites logs with damaged objects if other
+    /// objects contain the same records, removes orphans and the rows of missing or damaged page files, which are
+    /// rebuilt on request, and corrects severity counts. Never alters or duplicates a record.
     pub async fn verify(&self, repair: bool, progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
         self.verify_beside(None, repair, progress).await
     }
 
-    /// The same with `repair`, and with a copy of the archive, from which damaged objects and logs are restored.
+    /// Like [`verify`](Self::verify) with `repair`, and restores damaged objects and logs from a copy of the archive.
     pub async fn repair_from(&self, copy: &Self, progress: impl FnMut(VerifyProgress) + Send) -> Result<VerifyReport> {
         self.verify_beside(Some(copy), true, progress).await
     }
@@ -176,7 +178,7 @@ impl Maintenance {
                     self.record_verification(&row.object_key, problem.is_none()).await?;
                 }
                 if let Some(problem) = problem {
-                    // A segment that was swept since its row was read is no problem.
+                    // A segment that was swept since its row was read is not a problem.
                     if self.is_named(&row.object_key).await? {
                         verified.problem(format!("object {}: {problem}", row.object_key));
                         if repair && self.repair_object(&row, copy, &mut replaced, verified).await? {
@@ -224,7 +226,7 @@ impl Maintenance {
         }
     }
 
-    /// What an error of a read says of the object; an error if it says nothing of it, because the object store is away.
+    /// Returns the description of a read error that is caused by the object; fails if the object store is unavailable.
     async fn unreadable(&self, error: object_store::Error) -> Result<Option<String>> {
         match read_error(self.core.objects(), error).await {
             error if error.kind() == ErrorKind::Corrupt => Ok(Some(error.with_causes())),
@@ -292,7 +294,8 @@ impl Maintenance {
             }
             match log_state(&self.core, run_id, state).await {
                 Ok(now) if now == state => {}
-                // It was sealed or deleted meanwhile: what was read was of two states.
+                // The log was sealed or deleted in the meantime, so the slices that were read belong to different
+                // states.
                 _ => continue,
             }
             let seen: u64 = counted.arrivals.iter().map(|bits| u64::from(bits.count_ones())).sum();
@@ -403,11 +406,13 @@ impl Maintenance {
         }
     }
 
-    /// With `repair`, removes summaries that do not decode or whose log is gone, so that they are made again.
+    /// Checks the summaries. With `repair`, removes those that cannot be decoded or whose log no longer exists, so that
+    /// they are created again.
     async fn verify_summaries(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let mut after = String::new();
         loop {
-            // In one statement, so that a log that is deleted meanwhile is seen with its summary or without.
+            // One statement reads both, so that a concurrently deleted log is seen either with its summary or without
+            // log and summary.
             let summaries: Vec<SummaryOfRun> = sqlx::query_as(
                 "SELECT s.*, r.log_epoch AS run_epoch, r.records AS run_records
                  FROM summaries s LEFT JOIN runs r ON r.id = s.run_id WHERE s.run_id > $1 ORDER BY s.run_id LIMIT 100",
@@ -435,8 +440,8 @@ impl Maintenance {
         }
     }
 
-    /// Compares component metrics with what was written. They cannot be made again: with `repair`, only those of logs
-    /// that are gone are removed.
+    /// Verifies that component metrics are as they were written. They cannot be recomputed: with `repair`, only metrics
+    /// of deleted logs are removed.
     async fn verify_components(&self, repair: bool, verified: &mut VerifyReport) -> Result<()> {
         let components = Components::new(&self.core);
         let mut after = String::new();
@@ -464,7 +469,7 @@ impl Maintenance {
         }
     }
 
-    /// Compares reports of plan executions with what was written. They cannot be made again.
+    /// Verifies that reports of plan executions are as they were written. They cannot be recomputed.
     async fn verify_plans(&self, verified: &mut VerifyReport) -> Result<()> {
         let plans = Plans::new(&self.core);
         let mut after = String::new();
@@ -540,7 +545,8 @@ impl Maintenance {
                     true => self.core.intents().abandoned(some.iter().map(|it| it.location.to_string())).await?,
                     false => HashMap::new(),
                 };
-                // What a sealing pass has left holds records that are in their logs.
+                // An abandoned sealed file contains only records that also exist in their logs, so it is ignored unless
+                // the catalog has lost changes.
                 abandoned.retain(|_, kind| folder == keys::SEGMENTS || *kind == Abandoned::Suspected);
                 for object in self.unreferenced(some, &abandoned).await? {
                     match abandoned.get(object.location.as_ref()) {
@@ -576,8 +582,9 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Reports the records of an object whose writer is gone and has left an intent, if their logs lack them. Those that were
-    /// never acknowledged are no problem: they are only noted, unless the catalog has lost changes.
+    /// Reports the records of an abandoned object, which has an intent but whose writer has ended, if they are missing
+    /// in their logs. Records that were never acknowledged are reported as notes and not as problems, unless the
+    /// catalog has lost changes.
     async fn verify_abandoned(
         &self,
         object: &ObjectMeta,
@@ -603,8 +610,8 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Those of some objects that neither a row nor an intent names, and that are too old for an earlier version,
-    /// which makes no intents, to be writing them.
+    /// Returns the objects to which neither a row nor an intent refers, and which are so old that no writer of an
+    /// earlier version, which records no intents, can still be writing them.
     pub(crate) async fn orphans(&self, mut objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>> {
         objects.retain(|object| self.is_left_behind(object));
         self.unreferenced(objects, &HashMap::new()).await
@@ -615,9 +622,9 @@ impl Maintenance {
         object.last_modified.timestamp_millis() <= before || planted::is("sweep-without-age")
     }
 
-    /// Those of some objects that neither a row nor an intent names, other than an abandoned one, and that are not being
-    /// deleted: between the commit that deletes a log and the removal of its objects, their records are in no log, and none
-    /// is missing.
+    /// Returns the objects to which neither a row nor an intent refers, and which are not being deleted. Intents of
+    /// abandoned objects are ignored. Objects being deleted are excluded because, between the commit that deletes a log
+    /// and the removal of its objects, their records are in no log but are not missing.
     async fn unreferenced(
         &self,
         mut objects: Vec<ObjectMeta>,
@@ -647,7 +654,8 @@ impl Maintenance {
     }
 }
 
-/// True for counts of an earlier version, which did not know severities of other loggers, such as `WARNING`.
+/// Returns true for counts of an earlier version, which did not recognise severities of other loggers, such as
+/// `WARNING`.
 fn is_counted_by_fewer_words(known: &SeverityCounts, counted: &SeverityCounts) -> bool {
     let severities = Severity::ALL.into_iter().filter(|severity| *severity != Severity::Other);
     known.total() == counted.total() && severities.into_iter().all(|it| known.of(it) <= counted.of(it))

@@ -1,4 +1,4 @@
-//! Committing sealed files: their slices replace the old ones.
+//! Commit of sealed files: their slices replace the old slices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,17 +23,17 @@ use crate::{failpoint, limits};
 /// The result of a sealing pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SealReport {
-    /// Runs whose slices were merged.
+    /// Number of runs whose slices were merged.
     pub runs: u64,
-    /// Written records.
+    /// Number of records written.
     pub records: u64,
-    /// Bytes of the written files.
+    /// Number of bytes of the written files.
     pub bytes: u64,
-    /// Bytes of the objects that no row names any more.
+    /// Number of bytes of the objects that were replaced.
     pub bytes_replaced: u64,
 }
 
-/// What a sealing pass commits: the runs that it merged, and the files that it wrote.
+/// The result of a sealing pass before its commit: the runs that it merged, and the files that it wrote.
 pub(super) struct Merged {
     pub(super) runs: Vec<(Plan, Vec<NewSlice>)>,
     pub(super) files: Vec<NewFile>,
@@ -52,7 +52,7 @@ impl Merged {
         }
     }
 
-    /// Replaces the old slices of each run whose log is unchanged. `None`, and nothing is changed, when one of the
+    /// Replaces the old slices of each run whose log is unchanged. Returns `None`, and changes nothing, if one of the
     /// files may have been swept.
     pub(super) async fn commit_in(
         &self,
@@ -101,8 +101,8 @@ impl Merged {
         report.bytes = files.iter().map(|file| file.bytes).sum();
         report.bytes_replaced = free_segments(&mut transaction, perhaps_free, now).await?;
         self.add_to_tables(&mut transaction, perhaps_replaced).await?;
-        // They hold records that no row names, of a log that was perhaps deleted meanwhile: those must not stay for as
-        // long as the logs of others do.
+        // These files contain records without slices, possibly of a log that was deleted in the meantime. The other
+        // logs in them are sealed again, so that such records are not kept for as long as these logs.
         for file in in_vain {
             seal_anew(&mut transaction, file, now).await?;
         }
@@ -120,7 +120,7 @@ impl Merged {
 }
 
 impl Merged {
-    /// Adds the files to the tables of their workspaces, in which other files may have lost rows.
+    /// Adds the files to the lakehouse tables of their workspaces, and notes the other files that may have lost rows.
     async fn add_to_tables(&self, connection: &mut Connection, perhaps_replaced: Vec<String>) -> Result<()> {
         let mut added: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for file in &self.files {
@@ -135,8 +135,8 @@ impl Merged {
     }
 }
 
-/// Marks those of some segments that have no slices any more; returns their bytes. The sweep removes them after a
-/// while.
+/// Marks the segments that no longer have slices as replaced; the sweep removes them after some time. Returns the
+/// number of their bytes.
 pub(crate) async fn free_segments(
     connection: &mut Connection,
     ids: impl IntoIterator<Item = impl AsRef<str>>,
@@ -154,7 +154,8 @@ pub(crate) async fn free_segments(
     Ok(bytes)
 }
 
-/// Makes the logs that share a segment due for sealing again, without the rest of the segment.
+/// Makes the logs that share a segment due for sealing again, so that they are rewritten without the other records of
+/// the segment.
 pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now: i64) -> Result<()> {
     sqlx::query("UPDATE runs SET seal_at = $2 WHERE id IN (SELECT run_id FROM slices WHERE segment_id = $1)")
         .bind(segment_id)
@@ -165,9 +166,11 @@ pub(crate) async fn seal_anew(connection: &mut Connection, segment_id: &str, now
     Ok(())
 }
 
-/// Returns false, and changes nothing, when the log has changed since the plan. If it was made due again meanwhile, as by the
-/// deletion of a log with which it shares an object, it stays due. If records have come since, those are sealed at one of the
-/// times `again_at`: while the run goes on, and after its end.
+/// Replaces the slices of a run. Returns false, and changes nothing, if the log has changed since the plan was made.
+///
+/// If the log was made due again in the meantime, for example by the deletion of a log that shares an object with it,
+/// it remains due. If records have arrived since, they are sealed at one of the times in `again_at`: the first while
+/// the run is active, the second after its end.
 async fn replace_slices(
     connection: &mut Connection,
     token: &str,

@@ -42,7 +42,7 @@ pub(super) struct NewSlice {
     pub(super) last_time: i64,
 }
 
-/// A written file that no row names yet.
+/// A file that was written, and to which no row refers yet.
 pub(super) struct NewFile {
     pub(super) id: String,
     pub(super) object_key: Path,
@@ -51,11 +51,11 @@ pub(super) struct NewFile {
     pub(super) sha256: String,
     /// See [`crate::objects::checksums`].
     pub(super) checks: Vec<u8>,
-    /// For a file of the table of a workspace: the workspace, and the statistics as JSON.
+    /// For a file of a lakehouse table: the workspace, and the statistics as JSON.
     pub(super) lake: Option<(String, String)>,
 }
 
-/// What a file says of the run of its records.
+/// The values of the columns about the run of a record.
 pub(super) struct RunColumns {
     pub(super) run_id: String,
     pub(super) workspace_id: String,
@@ -64,7 +64,7 @@ pub(super) struct RunColumns {
     pub(super) status: String,
 }
 
-/// Writes files of sealed runs.
+/// A writer of files of sealed runs.
 pub(super) struct SealedFiles {
     maintenance: Maintenance,
     form: FilePurpose,
@@ -75,7 +75,7 @@ pub(super) struct SealedFiles {
     /// The slices of the current run.
     slices: Vec<NewSlice>,
     current: Option<NewSlice>,
-    /// Times that no slice of the run may extend over.
+    /// Times across which no slice of the run may extend.
     barriers: VecDeque<i64>,
 }
 
@@ -83,29 +83,29 @@ struct OpenFile {
     id: String,
     object_key: Path,
     cpu: CpuPool,
-    /// `None` while it is in use, and after a failure.
+    /// `None` while the encoder is in use, and after a failure.
     encoder: Option<Box<Encoder>>,
     object: BufWriter,
     form: FilePurpose,
-    /// Rows to be written together.
+    /// Rows that have not been written yet; they are written together.
     pending: Vec<Vec<ArrayRef>>,
     pending_rows: usize,
     rows: i64,
     rows_in_group: usize,
 }
 
-/// Encodes a file, and hashes its bytes.
+/// An encoder of a file, which also hashes its bytes.
 struct Encoder {
-    /// Its buffer holds the bytes that were not taken yet.
+    /// The buffer of the writer contains the bytes that have not been uploaded yet.
     writer: SealedWriter,
     digest: Sha256,
     checks: ChecksWriter,
     bytes: u64,
     words: WordIndexWriter,
     codes: CodeIndexWriter,
-    /// Of a file for lakehouses.
+    /// Statistics of a file of a lakehouse table.
     statistics: Option<FileStatisticsBuilder>,
-    /// What the footer says of the row groups, once it is written.
+    /// The row groups according to the footer, once it is written.
     row_groups: Vec<RowGroupMetaData>,
 }
 
@@ -123,7 +123,7 @@ impl SealedFiles {
         }
     }
 
-    /// Begins a run; in a new file if that is for lakehouses and holds runs of another workspace.
+    /// Begins a run. Begins a new file if the current file is for lakehouses and contains runs of another workspace.
     pub(super) async fn begin_run(&mut self, run: RunColumns) -> Result<()> {
         let is_elsewhere = self.run.as_ref().is_some_and(|last| last.workspace_id != run.workspace_id);
         if self.form == FilePurpose::Lake && is_elsewhere {
@@ -133,12 +133,12 @@ impl SealedFiles {
         Ok(())
     }
 
-    /// The slices of the run may not extend over some times; none of its records has one of these times.
+    /// Sets the times across which no slice of the run may extend. None of its records has one of these times.
     pub(super) fn keep_barriers(&mut self, barriers: VecDeque<i64>) {
         self.barriers = barriers;
     }
 
-    /// Adds records of a run, after those that were added before.
+    /// Adds records of the current run, which must follow those added before.
     pub(super) async fn add(&mut self, records: RecordBlock) -> Result<()> {
         let positions: Vec<_> = records.sort_keys().collect();
         let columns = self.maintenance.core.cpu().run_for(positions.len(), move || records.columns()).await?;
@@ -148,7 +148,7 @@ impl SealedFiles {
             self.end_slice_if_full(positions[from].0).await?;
             let room = self.open_file().await?.rows_until_full();
             let room = room.min(limits::CHUNK_RECORDS.saturating_sub(self.current_records()));
-            // A slice ends between two instants, so that the slices of a run do not overlap.
+            // A slice does not end between records of the same time, so that the slices of a run do not overlap.
             let mut to = (from + room.max(1)).min(positions.len());
             while to < positions.len() && positions[to].0 == positions[to - 1].0 {
                 to += 1;
@@ -177,19 +177,19 @@ impl SealedFiles {
         Ok(())
     }
 
-    /// Ends the current run; returns its slices.
+    /// Ends the current run and returns its slices.
     pub(super) fn end_run(&mut self) -> Vec<NewSlice> {
         self.slices.extend(self.current.take());
         std::mem::take(&mut self.slices)
     }
 
-    /// The keys of all files, finished or not.
+    /// Returns the keys of all files, finished or not.
     pub(super) fn keys(&self) -> Vec<Path> {
         let open = self.open.iter().map(|file| &file.object_key);
         self.done.iter().map(|file| &file.object_key).chain(open).cloned().collect()
     }
 
-    /// Removes what was written.
+    /// Removes all files and uploaded parts.
     pub(super) async fn abandon(mut self) {
         let keys = self.keys();
         if let Some(open) = self.open.take() {
@@ -258,11 +258,12 @@ impl SealedFiles {
 
     pub(super) async fn end_file(&mut self) -> Result<()> {
         let Some(file) = &mut self.open else { return Ok(()) };
-        // If that fails, `abandon` removes what was uploaded.
+        // If this fails, `abandon` removes the uploaded parts.
         file.write_pending().await?;
         file.encode(Encoder::finish).await?;
         let Some(mut file) = self.open.take() else { return Ok(()) };
-        // An upload that failed may be stored all the same, and later: its intent stays, by which the sweep removes it.
+        // An upload that failed may still become an object later. Its intent is kept, so that the sweep removes the
+        // object.
         file.object.shutdown().await.map_err(unwritten)?;
         let Encoder { digest, checks, bytes, statistics, row_groups, .. } = *file.encoder.ok_or_else(interrupted)?;
         let lake = match (statistics, &self.run) {
@@ -339,7 +340,7 @@ impl OpenFile {
         self.pending_rows += rows;
         self.rows += rows.saturating_as::<i64>();
         self.rows_in_group += rows;
-        // Stretches may be short; a writer is quicker with many rows at a time.
+        // The added batches may be small, and the writer is faster with many rows at a time.
         if self.pending_rows >= limits::CHUNK_RECORDS / 4 { self.write_pending().await } else { Ok(()) }
     }
 
@@ -366,7 +367,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Encodes some of the file on the CPU pool, and uploads the result.
+    /// Encodes a part of the file on the CPU pool, and uploads the result.
     async fn encode(&mut self, work: impl FnOnce(&mut Encoder) -> Result<()> + Send + 'static) -> Result<()> {
         let mut encoder = self.encoder.take().ok_or_else(interrupted)?;
         let encoding = move || {
@@ -395,7 +396,7 @@ impl Encoder {
         self.writer.write(rows)
     }
 
-    /// Writes the indexes of the words and of the codes, and the footer.
+    /// Writes the word index, the code index and the footer.
     fn finish(&mut self) -> Result<()> {
         self.writer.end_row_group()?;
         let (row_groups, file_bytes) = (self.writer.row_groups(), self.writer.bytes_written() as u64);

@@ -1,14 +1,15 @@
 //! Sealing: the slices of runs that have ended are merged into files of whole runs.
 //!
-//! A sealed file is sorted by (run, time, arrival). Small runs share one; a large run is cut into row groups, each a
-//! slice of its own, and into several files. Records stream from the slices to the file, so memory depends on how
-//! many slices overlap in time; if too many do, some are merged first and the rest in a later pass.
+//! A sealed file is sorted by (run, time, arrival). Small runs share a file; a large run is divided into row groups,
+//! each of which is a separate slice, and into several files. Records are streamed from the slices to the file, so the
+//! memory required depends on how many slices overlap in time; if too many do, some are merged first and the rest in a
+//! later pass.
 //!
-//! Late records make new slices, and only those sealed slices are merged again whose interval of time contains a late
-//! record, however far apart they are. A long log is sealed in several passes, each with a transaction of its own.
+//! Late records are stored in new slices. Only the sealed slices whose time interval contains a late record are merged
+//! again, however far apart these slices are. A long log is sealed in several passes, each with a separate transaction.
 //!
-//! A pass leases its runs and renews the lease ([`pass`]). A pass that has lost its lease commits nothing, and
-//! neither does one whose files were swept meanwhile ([`crate::objects::intents`]).
+//! A pass leases its runs and renews the lease ([`pass`]). A pass that has lost its lease, or whose files were swept in
+//! the meantime, commits nothing ([`crate::objects::intents`]).
 
 pub(crate) mod commit;
 mod files;

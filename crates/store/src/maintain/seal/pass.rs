@@ -1,4 +1,4 @@
-//! Sealing passes: which runs a pass leases, and what it does with them.
+//! Sealing passes: a pass leases runs, merges their slices and commits the result.
 
 use az::SaturatingAs;
 use runlog_model::{RunId, TimeRange, Timestamp, error_chain};
@@ -18,7 +18,7 @@ use crate::{failpoint, limits};
 /// A log that cannot be sealed because a part of it is lost or damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedLog {
-    /// The run that it belongs to.
+    /// The run of the log.
     pub run_id: RunId,
     /// The error, with the object.
     pub problem: String,
@@ -26,7 +26,7 @@ pub struct DamagedLog {
     pub failures: u64,
 }
 
-/// A sealing pass: some runs that are leased to this node while it merges their slices.
+/// A sealing pass: runs that are leased to this node while it merges their slices.
 pub(super) struct Pass {
     pub(super) maintenance: Maintenance,
     /// Identifies the pass in the catalog.
@@ -36,7 +36,7 @@ pub(super) struct Pass {
     pub(super) renewed_at: Timestamp,
 }
 
-/// Why nothing could be merged.
+/// The failure of a merge.
 pub(super) struct MergeFailure {
     pub(super) error: Error,
     /// The run that caused it, if known.
@@ -44,15 +44,16 @@ pub(super) struct MergeFailure {
 }
 
 impl Maintenance {
-    /// Merges the slices of runs whose sealing is due, as many as share a file; all zero when none is due.
+    /// Merges the slices of runs that are due for sealing, as many runs as fit in a pass. The report is all zeros if no
+    /// run is due.
     pub async fn seal(&self) -> Result<SealReport> {
         let Some(pass) = self.claim_due_runs().await? else { return Ok(SealReport::default()) };
         // The pass is finished even if the caller is cancelled.
         tokio::spawn(pass.seal()).await?
     }
 
-    /// Returns the first `limit` logs that cannot be sealed because a part of them is lost or damaged, and how many
-    /// there are.
+    /// Returns the first `limit` logs that cannot be sealed because a part of them is lost or damaged, and the total
+    /// number of these logs.
     pub async fn damaged_logs(&self, limit: u64) -> Result<(Vec<DamagedLog>, u64)> {
         let total: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE seal_problem IS NOT NULL")
             .fetch_one(self.core.catalog().read())
@@ -70,8 +71,8 @@ impl Maintenance {
         Ok((damaged.collect::<Result<_>>()?, total.saturating_as::<u64>()))
     }
 
-    /// Claims runs that are due, the longest due first: a few large ones or many small ones. A damaged run is claimed
-    /// only when no other is due.
+    /// Claims due runs, the longest due first: a few large runs or many small ones. A damaged run is claimed only if no
+    /// other run is due.
     pub(super) async fn claim_due_runs(&self) -> Result<Option<Pass>> {
         let (now, lease_now) = (self.core.now(), self.core.catalog_now().await?);
         let mut due: Vec<DueRun> = Vec::new();
@@ -105,7 +106,7 @@ impl Maintenance {
         claiming.push_bind(lease_now.plus_millis(limits::SEAL_LEASE_MS).as_millis());
         claiming.push(", seal_claimed_by = ").push_bind(token.clone());
         claiming.push(" WHERE id IN (SELECT id FROM runs WHERE id IN (").push_list(ids);
-        // Since they were listed, one may have been deleted or sealed.
+        // Runs may have been deleted or sealed since they were listed.
         claiming.push(") AND seal_at <= ").push_bind(now.as_millis());
         claiming.push(" AND seal_claimed_until < ").push_bind(lease_now.as_millis()).push(" ORDER BY id");
         claiming.push(self.core.catalog().skip_locked());
@@ -114,7 +115,7 @@ impl Maintenance {
         );
         let mut runs: Vec<DueRun> = claiming.build_query_as().fetch_all(self.core.catalog().write()).await?;
         match self.core.settings().lake {
-            // A file ends where the workspace does.
+            // A file contains runs of a single workspace, so the runs are grouped by workspace.
             true => runs.sort_by(|one, other| (&one.workspace_id, &one.id).cmp(&(&other.workspace_id, &other.id))),
             false => runs.sort_by(|one, other| one.id.cmp(&other.id)),
         }
@@ -123,7 +124,7 @@ impl Maintenance {
 }
 
 impl Pass {
-    /// Merges and commits. A run that is damaged is left out and noted; the others go on.
+    /// Merges and commits the runs. A damaged run is recorded and left out, and the pass continues with the others.
     pub(super) async fn seal(mut self) -> Result<SealReport> {
         while !self.runs.is_empty() {
             let merge_failure = match self.seal_runs().await {
@@ -137,14 +138,15 @@ impl Pass {
             if merge_failure.error.kind() != ErrorKind::Conflict {
                 return Err(merge_failure.error);
             }
-            // Another pass has the runs: what was made here is given up.
+            // Another pass has taken over the runs: the result of this pass is discarded.
             warn!(error = %merge_failure.error, "a sealing pass was abandoned");
             return Ok(SealReport::default());
         }
         Ok(SealReport::default())
     }
 
-    /// True if no other pass has taken over the runs but this one.
+    /// Returns true if no other pass has taken over the runs of this pass, except the run with this index, which is not
+    /// checked.
     async fn holds_all_but(&self, index: usize) -> Result<bool> {
         let others = self.runs.iter().enumerate().filter(|(other, _)| *other != index);
         let others: Vec<String> = others.map(|(_, run)| run.id.clone()).collect();
@@ -158,11 +160,11 @@ impl Pass {
         Ok(held.saturating_as::<usize>() == count)
     }
 
-    /// Leaves out the run because of which nothing could be merged. Returns false if that is not known, or another attempt
-    /// without it would fail as well.
+    /// Leaves out the run that caused a merge to fail. Returns false if the cause is not known, or if another attempt
+    /// without the run would fail as well.
     pub(super) async fn leave_out(&mut self, merge_failure: &MergeFailure) -> Result<bool> {
         let Some(index) = merge_failure.run else { return Ok(false) };
-        // Its objects are gone because the log was deleted or merged meanwhile.
+        // The objects may be missing because the log was deleted or merged in the meantime.
         let is_changed = !self.is_as_claimed(&self.runs[index]).await?;
         let is_of_run =
             merge_failure.error.kind() == ErrorKind::Corrupt || (is_changed && self.holds_all_but(index).await?);
@@ -186,7 +188,7 @@ impl Pass {
         merged.commit(&self.maintenance, &self.token).await.map_err(|error| MergeFailure { error, run: None })
     }
 
-    /// Writes the files of the runs; no row names them yet.
+    /// Writes the files of the runs; no row refers to them yet.
     pub(super) async fn merge_runs(&mut self) -> Result<Merged, MergeFailure> {
         let mut files = SealedFiles::new(&self.maintenance);
         match self.merge_into(&mut files).await {
@@ -219,7 +221,7 @@ impl Pass {
         Ok(merged)
     }
 
-    /// What files for lakehouses say of a run.
+    /// Returns the values of the columns about a run in files for lakehouses.
     pub(super) async fn run_columns(&self, index: usize) -> Result<RunColumns> {
         let run = &self.runs[index];
         let task_name: Option<String> = match self.maintenance.core.settings().lake {
@@ -244,7 +246,7 @@ impl Pass {
         self.write_merged(files, plan, merge).await
     }
 
-    /// Writes the records of a run, which must be as many as its slices hold that are replaced.
+    /// Writes the records of a run. Their number must match the records of the slices that are replaced.
     pub(super) async fn write_merged(
         &mut self,
         files: &mut SealedFiles,
@@ -268,7 +270,8 @@ impl Pass {
         }
     }
 
-    /// Renews the lease. `Conflict`: another pass has it, or the files were swept.
+    /// Renews the lease if it was not renewed recently. `Conflict`: another pass holds the lease, or the files were
+    /// swept.
     pub(super) async fn renew_if_old(&mut self, files: &mut SealedFiles) -> Result<()> {
         let now = self.maintenance.core.now();
         if now.millis_since(self.renewed_at).abs() < limits::SEAL_RENEW_MS {
@@ -301,7 +304,7 @@ impl Pass {
         Ok(same.is_some())
     }
 
-    /// Releases the runs; they are retried after a while.
+    /// Releases the runs; their sealing is retried after a delay.
     pub(super) async fn release(&self) -> Result<()> {
         for run in &self.runs {
             self.release_run(run).await?;
@@ -320,7 +323,8 @@ impl Pass {
         Ok(())
     }
 
-    /// Records that a log cannot be sealed. It is retried with increasing delays: the missing part may be put back.
+    /// Records that a log cannot be sealed. Sealing is retried with increasing delays, because the missing part may be
+    /// restored.
     pub(super) async fn record_damage(&self, run: &DueRun, error: &Error) -> Result<()> {
         let problem = error_chain(error);
         if run.seal_failures == 0 {

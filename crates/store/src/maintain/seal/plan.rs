@@ -1,4 +1,4 @@
-//! Plans of sealing: which slices of a run to merge.
+//! Plans of sealing: the slices of a run to merge.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -24,26 +24,26 @@ pub(super) struct DueRun {
     pub(super) workspace_id: String,
     pub(super) task_id: String,
     pub(super) status: String,
-    /// How many consecutive times it could not be sealed because it is damaged.
+    /// Number of consecutive attempts to seal the run that failed because it is damaged.
     pub(super) seal_failures: i64,
     /// Since when its sealing was due.
     pub(super) seal_at: i64,
 }
 
-/// What to merge of a run.
+/// The slices of a run to merge.
 pub(super) struct Plan {
     pub(super) run_id: RunId,
     pub(super) state: LogState,
-    /// Records of the run when the plan was made.
+    /// Number of records of the run when the plan was made.
     pub(super) records: i64,
     /// Since when its sealing was due.
     pub(super) seal_at: i64,
     pub(super) slices: Vec<Slice>,
-    /// Where sealed slices begin that stay as they are: no new slice may extend over one.
+    /// The start times of sealed slices that are not replaced: no new slice may extend across them.
     pub(super) barriers: VecDeque<i64>,
-    /// False when the new slices still overlap others, because too many do at once.
+    /// False if the new slices still overlap other slices because too many slices overlap to be merged in one pass.
     pub(super) is_sealed: bool,
-    /// False when another pass must follow.
+    /// False if another pass must follow.
     pub(super) is_last: bool,
 }
 
@@ -82,8 +82,8 @@ impl Maintenance {
         Ok(Plan { run_id, state, records: run.records, seal_at: run.seal_at, slices, barriers, is_sealed, is_last })
     }
 
-    /// The sealed slices of a run whose intervals contain a record of some late slices; and the starts of the slices
-    /// between them that stay as they are.
+    /// Returns the sealed slices of a run whose intervals contain a record of the late slices, and the start times of
+    /// the other sealed slices in the same period, which are not replaced.
     async fn touched_slices(&self, run_id: &str, late: &[Slice]) -> Result<(Vec<Slice>, VecDeque<i64>)> {
         let first = late.iter().map(|slice| slice.first_time).min();
         let last = late.iter().map(|slice| slice.last_time).max();
@@ -98,7 +98,7 @@ impl Maintenance {
         .bind(last)
         .fetch_all(self.core.catalog().read())
         .await?;
-        // Sealed slices do not overlap, so they end in the order in which they begin.
+        // Sealed slices do not overlap, so they are also sorted by their ends.
         let mut is_touched = vec![false; sealed.len()];
         for slice in late {
             let from = sealed.partition_point(|sealed| sealed.last_time < slice.first_time);
@@ -111,7 +111,7 @@ impl Maintenance {
                 within[0] = true;
                 continue;
             }
-            // It reaches over several: its records may fall into few of them.
+            // The late slice spans several sealed slices, but its records may be in few of them.
             let file =
                 SegmentFile::open(self.core.segments(), &slice.object_key, slice.segment_bytes.saturating_as::<u64>())
                     .await?;
@@ -140,9 +140,10 @@ impl Maintenance {
     }
 }
 
-/// When more slices overlap than may be open at a time: the smallest of those, to be merged first.
+/// Returns the smallest slices of the largest overlap, to be merged first, if more slices overlap than may be open at a
+/// time.
 pub(super) fn deepest_overlap(slices: &[Slice]) -> Option<Vec<Slice>> {
-    // A slice begins before another ends at the same instant.
+    // Starts are sorted before ends of the same time.
     let mut ends: Vec<(i64, bool, usize)> = Vec::with_capacity(2 * slices.len());
     for (index, slice) in slices.iter().enumerate() {
         ends.push((slice.first_time, false, index));

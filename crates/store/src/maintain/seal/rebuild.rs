@@ -1,5 +1,5 @@
-//! Writing a log anew of which something is damaged or gone, from other objects with the same records: the segments that
-//! its sealed files have replaced, while they are there, or those of a copy of the archive.
+//! Rewriting of a log that is damaged or incomplete, from other objects with the same records: the segments that its
+//! sealed files have replaced, as long as they exist, or those of a copy of the archive.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -23,11 +23,11 @@ use crate::maintain::unreferenced_objects::runs_of;
 use crate::segment::reader::SegmentFile;
 use crate::tables::runs::LogState;
 
-/// The segments that sealed files have replaced, and which rows of them each run has.
+/// The segments that sealed files have replaced, with the rows of each run in them.
 pub(crate) struct ReplacedSegments {
-    /// In the order in which they were stored.
+    /// The segments in the order in which they were stored.
     segments: Vec<ReplacedSegment>,
-    /// By run, in the same order: the index of the segment, and the rows.
+    /// For each run, in the same order: the index of the segment, and the rows.
     of_runs: HashMap<String, Vec<(usize, Range<usize>)>>,
 }
 
@@ -40,7 +40,7 @@ struct ReplacedSegment {
     created_at: i64,
 }
 
-/// Where all records of a log are.
+/// The slices that contain all records of a log.
 struct Source {
     core: Core,
     state: LogState,
@@ -48,7 +48,7 @@ struct Source {
 }
 
 impl Maintenance {
-    /// Writes the log of a run anew. Returns the reason if no source has all of its records.
+    /// Rewrites the log of a run. Returns the reason if no source contains all of its records.
     pub(crate) async fn rebuild_log(
         &self,
         run_id: RunId,
@@ -79,7 +79,7 @@ impl Maintenance {
         }
     }
 
-    /// Claims a run like a sealing pass; returns it with the token of the claim.
+    /// Claims a run like a sealing pass does. Returns the run with the token of the claim.
     async fn claim_run(&self, run_id: RunId) -> Result<Option<(DueRun, String)>> {
         let (token, now) = (self.core.random().uuid().to_string(), self.core.catalog_now().await?);
         let run: Option<DueRun> = sqlx::query_as(
@@ -96,7 +96,7 @@ impl Maintenance {
         Ok(run.map(|run| (run, token)))
     }
 
-    /// The plan that replaces all slices of a run.
+    /// Returns the plan that replaces all slices of a run.
     async fn plan_rebuilding(&self, run: &DueRun, run_id: RunId) -> Result<Plan> {
         Ok(Plan {
             run_id,
@@ -112,7 +112,7 @@ impl Maintenance {
 
     async fn source_of(&self, run: &DueRun, replaced: &[Slice], copy: Option<&Self>) -> Result<Result<Source, String>> {
         let is_complete = |slices: &[Slice]| slices.iter().map(|slice| slice.records).sum::<i64>() == run.records;
-        // Of a log that was deleted and stored again, they may be of the earlier one.
+        // If the log was deleted and stored again, the replaced slices may belong to the earlier log.
         if run.log_epoch == 0 && is_complete(replaced) && deepest_overlap(replaced).is_none() {
             let state = LogState { log_epoch: run.log_epoch, log_version: run.log_version };
             return Ok(Ok(Source { core: self.core.clone(), state, slices: replaced.to_vec() }));
@@ -138,7 +138,7 @@ impl Maintenance {
         Ok(Ok(Source { core: copy.core.clone(), state: LogState { log_epoch, log_version }, slices }))
     }
 
-    /// Reads which runs the segments have that sealed files have replaced.
+    /// Lists the replaced segments, and reads which runs they contain.
     pub(crate) async fn replaced_segments(&self) -> Result<ReplacedSegments> {
         let mut replaced = ReplacedSegments {
             segments: sqlx::query_as(
@@ -150,7 +150,7 @@ impl Maintenance {
             of_runs: HashMap::new(),
         };
         for (index, segment) in replaced.segments.iter().enumerate() {
-            // Otherwise it is damaged too, or was swept.
+            // Segments that are damaged as well, or were swept, are skipped.
             let Some(file) = readable(segment.open(&self.core).await)? else { continue };
             let Some(runs) = readable(runs_of(&file).await)? else { continue };
             for (run, rows) in runs {
@@ -160,8 +160,8 @@ impl Maintenance {
         Ok(replaced)
     }
 
-    /// The slices of a run in segments that sealed files have replaced, other than the damaged one, in the order in which
-    /// they were stored. None if that order is not known: several were committed at once, or at the same moment.
+    /// Returns the slices of a run in replaced segments other than the damaged one, in the order in which they were
+    /// stored. Returns none if that order is not known because several segments were committed at the same time.
     pub(crate) async fn replaced_slices(
         &self,
         replaced: &ReplacedSegments,
@@ -206,7 +206,7 @@ impl ReplacedSegment {
     }
 }
 
-/// None if it is damaged; an error if it cannot be read at the moment.
+/// Returns `None` if the object is damaged, and an error if it cannot be read at the moment.
 fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -216,7 +216,7 @@ fn readable<T>(read: Result<T>) -> Result<Option<T>> {
 }
 
 impl Pass {
-    /// Replaces all slices of the run by those of files with the records of a source.
+    /// Replaces all slices of the run by slices of new files with the records of a source.
     async fn rebuild(&mut self, plan: Plan, source: Source) -> Result<()> {
         let mut files = SealedFiles::new(&self.maintenance);
         match self.write_log(&mut files, &plan, source).await {
