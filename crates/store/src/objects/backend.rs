@@ -31,25 +31,26 @@ use crate::simulation::Simulation;
 /// The objects of an archive.
 pub(crate) struct Objects {
     pub(crate) store: Arc<dyn ObjectStore>,
-    /// The same for objects that can be built again: in a folder, writes do not wait for the disk.
+    /// The store for objects that can be rebuilt. In a folder, its writes do not wait for the disk.
     pub(crate) rebuildable: Arc<dyn ObjectStore>,
-    /// The folder that they are in; `None` in a bucket.
+    /// The folder of the objects; `None` for a bucket.
     folder: Option<PathBuf>,
-    /// `None` in a folder, which cannot sign links.
+    /// `None` for a folder, which cannot sign links.
     links: Option<Links>,
-    /// Signs requests of others; `None` if this is no bucket of S3.
+    /// Signs requests of other programs; `None` if the objects are not in an S3 bucket.
     signing: Option<S3Signing>,
-    /// Where other programs find them, such as `s3://bucket/prefix` or `file:///folder`; `None` if they cannot.
+    /// The address of the objects for other programs, such as `s3://bucket/prefix` or `file:///folder`; `None` if other
+    /// programs cannot access them.
     pub(crate) address: Option<String>,
 }
 
-/// Signs links to objects of a bucket, which need no credentials.
+/// Signs links to objects of a bucket. The links work without credentials.
 struct Links {
     signer: Arc<dyn Signer>,
     prefix: Path,
 }
 
-/// A bucket, for reading, writing and signing.
+/// A bucket that can be read and written, and can sign links.
 trait Bucket: ObjectStore + Signer {}
 
 impl<T: ObjectStore + Signer> Bucket for T {}
@@ -61,7 +62,7 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Objects as files of a folder, which is created if it does not exist.
+    /// Opens a folder, with objects as files. The folder is created if it does not exist.
     pub(crate) fn in_folder(folder: &FilePath) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| {
             Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
@@ -69,7 +70,7 @@ impl Objects {
         let files = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
         let rebuildable = Arc::new(files.clone());
         let address = folder.canonicalize().ok().and_then(|folder| Some(format!("file://{}", folder.to_str()?)));
-        // The default of this library is to leave the bytes to the system's cache: an acknowledged record must be on disk.
+        // Acknowledged records must be on disk. By default, the library leaves written bytes in the system's cache.
         Ok(Self {
             store: Arc::new(files.with_fsync(!planted::is("object-not-synced"))),
             rebuildable,
@@ -80,7 +81,7 @@ impl Objects {
         })
     }
 
-    /// The objects of a simulation.
+    /// Opens the objects of a simulation.
     pub(crate) fn simulated(simulation: &dyn Simulation) -> Self {
         let is_synced = !planted::is("object-not-synced");
         let (store, rebuildable) = (simulation.objects(is_synced), simulation.objects(false));
@@ -88,8 +89,9 @@ impl Objects {
         Self { store, rebuildable, folder: None, links: None, signing: None, address }
     }
 
-    /// Objects in a bucket, below the path of its URL. Further options come from the environment, under the names
-    /// that the provider's tools use, or from the query of the URL, such as `?endpoint=http://127.0.0.1:9000`.
+    /// Opens a bucket. The objects are stored below the path of its URL. Further options are read from the environment,
+    /// under the names that the provider's tools use, or from the query of the URL, such as
+    /// `?endpoint=http://127.0.0.1:9000`.
     pub(crate) fn in_bucket(url: &SecretUrl) -> Result<Self> {
         let unusable = |error: object_store::Error| {
             let message = format!("the bucket {url} cannot be used; are its credentials in the environment?");
@@ -103,7 +105,7 @@ impl Objects {
             (scheme @ ("s3" | "gs"), Some(bucket)) => {
                 Some(format!("{scheme}://{bucket}/{prefix}").trim_end_matches('/').to_owned())
             }
-            // An address in Azure needs the account, which is not in the URL.
+            // Addresses of Azure include the account, which is not part of the URL.
             _ => None,
         };
         let links = Links { signer: bucket.clone(), prefix: prefix.clone() };
@@ -113,7 +115,7 @@ impl Objects {
         Ok(Self { rebuildable: Arc::clone(&store), store, folder: None, links: Some(links), signing, address })
     }
 
-    /// Counts the requests to these objects.
+    /// Adds counting of the requests to these objects.
     pub(crate) fn metered(self, counts: &Arc<ObjectCounts>) -> Self {
         Self {
             store: Metered::of(self.store, counts),
@@ -125,8 +127,8 @@ impl Objects {
         }
     }
 
-    /// Removes the files in a folder that were written last before a time and are no whole objects, because the process that
-    /// wrote them was killed. They are in no list of objects. Returns the removed bytes.
+    /// Removes the unfinished files in a folder that were last written before a time. They remain when the process that
+    /// wrote them was killed, and are not listed as objects. Returns the number of bytes removed.
     pub(crate) async fn remove_unfinished(&self, before: SystemTime) -> Result<u64> {
         let Some(folder) = self.folder.clone() else { return Ok(0) };
         let removing = move || {
@@ -136,9 +138,9 @@ impl Objects {
         Ok(tokio::task::spawn_blocking(removing).await?)
     }
 
-    /// False when the machine crashed before a rebuildable object was on disk.
+    /// Returns false if a rebuildable object is incomplete because the machine crashed before the object was on disk.
     pub(crate) async fn is_whole(&self, key: &Path, length: u64) -> Result<bool> {
-        // What a bucket has confirmed is there.
+        // Objects of a bucket are complete once the bucket has confirmed them.
         if self.can_link() {
             return Ok(true);
         }
@@ -149,24 +151,24 @@ impl Objects {
         }
     }
 
-    /// True when [`Objects::link`] can sign links.
+    /// Returns true if [`Objects::link`] can sign links.
     pub(crate) fn can_link(&self) -> bool {
         self.links.is_some()
     }
 
-    /// Signs requests of others; `None` if this is no bucket of S3.
+    /// Returns the signer of other programs' requests; `None` if the objects are not in an S3 bucket.
     pub(crate) fn signing(&self) -> Option<&S3Signing> {
         self.signing.as_ref()
     }
 
-    /// A temporary link to an object, with a file name for downloads. `None` where links cannot be signed.
+    /// Returns a temporary link to an object, with a file name for downloads. Returns `None` if links cannot be signed.
     pub(crate) async fn link(&self, key: &Path, file_name: &str, life: Duration) -> Result<Option<Url>> {
         let Some(Links { signer, prefix }) = &self.links else { return Ok(None) };
         let whole: Path = prefix.parts().chain(key.parts()).collect();
         let disposition = format!("attachment; filename=\"{file_name}\"");
         let named = SignedUrlOptions::new().with_query([("response-content-disposition", disposition)]);
         match signer.signed_url_opts(Method::GET, &whole, life, &named).await {
-            // Not every provider can name the file: it is then named by its key.
+            // Some providers cannot set the file name; the file is then named by its key.
             Err(object_store::Error::NotSupported { .. }) => {
                 Ok(Some(signer.signed_url(Method::GET, &whole, life).await?))
             }
@@ -178,7 +180,7 @@ impl Objects {
 fn remove_unfinished_below(mut folders: Vec<PathBuf>, before: SystemTime) -> u64 {
     let mut bytes = 0;
     while let Some(folder) = folders.pop() {
-        // One that is gone was empty.
+        // A folder that no longer exists was empty.
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
             let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
@@ -199,17 +201,18 @@ fn remove_unfinished_below(mut folders: Vec<PathBuf>, before: SystemTime) -> u64
     bytes
 }
 
-/// True for the names of files that are being written: until they are whole, the library that writes objects adds `#` and a
-/// number to their names.
+/// Returns true for the names of unfinished files: the library adds `#` and a number to the name of a file until the
+/// file is complete.
 fn is_unfinished(file: &FilePath) -> bool {
     let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('#'));
     name.is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
-/// Requests are retried for a bounded time; after that the caller gets an error and can retry.
+/// Returns the retry options. Requests are retried for a bounded time; after that, the caller receives an error and can
+/// retry.
 fn retries() -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
-    // The time is the bound, and not their number.
+    // The retries are limited by time and not by number.
     RetryConfig { backoff, max_retries: 100, retry_timeout: limits::BUCKET_WAIT }
 }
 

@@ -1,6 +1,6 @@
-//! Files in a folder or bucket that is not the archive's own: where file sinks write.
+//! Files in a folder or bucket outside the archive, to which file sinks write.
 //!
-//! A file appears completely or not at all, and replaces a file of the same name.
+//! A file is written completely or not at all, and replaces an existing file of the same name.
 
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
@@ -28,15 +28,15 @@ use crate::settings::SecretUrl;
 pub struct Bucket {
     files: Arc<dyn ObjectStore>,
     location: String,
-    /// The folder, if it is one.
+    /// The path of the folder; `None` for a bucket.
     folder: Option<PathBuf>,
 }
 
-/// A file that is being written. It does not exist before [`BucketFile::finish`].
+/// A file that is being written. The file does not exist until [`BucketFile::finish`] completes it.
 pub struct BucketFile {
     writer: BufWriter,
     name: String,
-    /// Its path in a folder.
+    /// The path of the file; `None` in a bucket.
     path: Option<PathBuf>,
 }
 
@@ -47,19 +47,20 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// A folder, which is created if it does not exist.
+    /// Opens a folder, which is created if it does not exist.
     pub fn in_folder(folder: &FilePath) -> Result<Self> {
         let location = folder.display().to_string();
         create_output_folder(folder).map_err(|error| unwritable(&location, error))?;
         Ok(Self { files: Objects::in_folder(folder)?.store, location, folder: Some(folder.to_owned()) })
     }
 
-    /// A bucket, below the path of its URL; see [`StoreSettings::objects`](crate::StoreSettings::objects).
+    /// Opens a bucket, in which files are stored below the path of its URL; see
+    /// [`StoreSettings::objects`](crate::StoreSettings::objects).
     pub fn at(url: &SecretUrl) -> Result<Self> {
         Ok(Self { files: Objects::in_bucket(url)?.store, location: url.to_string(), folder: None })
     }
 
-    /// The folder or URL, without secrets.
+    /// Returns the folder or the URL, without secrets.
     pub fn location(&self) -> &str {
         &self.location
     }
@@ -72,11 +73,12 @@ impl Bucket {
         self.files.delete(&probe).await.map_err(|error| unwritable(&self.location, error))
     }
 
-    /// Begins a file. Its name may contain folders, which are created.
+    /// Begins a file. The name may contain folders, which are created.
     pub fn begin(&self, name: &str) -> BucketFile {
         let key = Path::from(name);
         let path = self.folder.as_ref().map(|folder| folder.join(key.as_ref()));
-        // They have the permissions that the user expects; if they cannot be made, the file cannot be written either.
+        // The folders are created here so that they have the permissions of the user's umask. Errors are ignored,
+        // because writing the file then fails as well.
         let _ = path.as_ref().and_then(|path| path.parent()).map(create_output_folder);
         let writer =
             BufWriter::with_capacity(Arc::clone(&self.files), key, limits::UPLOAD_PART_BYTES).with_max_concurrency(2);
@@ -90,7 +92,7 @@ impl BucketFile {
         self.writer.put(bytes).await.map_err(|error| unwritable(&self.name, error))
     }
 
-    /// Completes the file, durably.
+    /// Completes the file and makes it durable.
     pub async fn finish(mut self) -> Result<()> {
         self.complete_file().await.map_err(|error| unwritable(&self.name, error))
     }
@@ -100,13 +102,13 @@ impl BucketFile {
         self.path.as_deref().map_or(Ok(()), share_output)
     }
 
-    /// Removes what was written.
+    /// Removes the written parts of the file.
     pub async fn abandon(mut self) -> Result<()> {
         self.writer.abort().await.map_err(|error| unwritable(&self.name, error))
     }
 }
 
-/// An error of the bucket itself, or of writing to it.
+/// Returns the error of a failed write; the message distinguishes a missing bucket.
 fn unwritable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     if causes(&error).filter_map(|error| error.downcast_ref()).any(is_missing_bucket) {
         return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: the bucket is not there; make it"));

@@ -1,5 +1,5 @@
-//! Checksums of stored bytes: a CRC-32 of each block of an object, stored in the catalog and verified whenever bytes
-//! of the block are read. Decision 0017 says why.
+//! Checksums of stored bytes: a CRC-32 of each block of an object, stored in the catalog and verified whenever bytes of
+//! the block are read. Source: decision 0017.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// The size of a block. Unit: bytes. A read covers all blocks that it touches.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Computes the checksums of an object that is being written.
+/// Computes the checksums of an object while it is being written.
 #[derive(Default)]
 pub(crate) struct ChecksWriter {
     written: Vec<u8>,
@@ -36,7 +36,7 @@ impl ChecksWriter {
         }
     }
 
-    /// The checksum of each block, and one of all these; 32-bit little-endian.
+    /// Returns the checksum of each block, followed by the checksum of these checksums; 32-bit little-endian.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         if self.in_block > 0 {
             self.end_block();
@@ -52,7 +52,7 @@ impl ChecksWriter {
     }
 }
 
-/// The checksums of a whole object.
+/// Returns the checksums of a complete object.
 pub(crate) fn checks_of(bytes: &[u8]) -> Vec<u8> {
     let mut checks = ChecksWriter::default();
     checks.update(bytes);
@@ -60,7 +60,7 @@ pub(crate) fn checks_of(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Checks {
-    /// Reads the checksums of an object of this length; `None` when they are damaged themselves.
+    /// Decodes the checksums of an object of this length; `None` if the checksums are damaged.
     pub(crate) fn read(written: &[u8], length: u64) -> Option<Self> {
         let (blocks, own) = written.split_last_chunk::<4>()?;
         let is_whole = crc32fast::hash(blocks).to_le_bytes() == *own
@@ -68,19 +68,20 @@ impl Checks {
         is_whole.then(|| Self(blocks.into()))
     }
 
-    /// The memory that they take. Unit: bytes.
+    /// Returns the memory that the checksums take. Unit: bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.0.len()
     }
 
-    /// The blocks that some bytes of an object are in.
+    /// Returns the range of the blocks that contain a range of bytes. `length` is the length of the object.
     pub(crate) fn around(&self, range: &Range<u64>, length: u64) -> Range<u64> {
         let block = BLOCK_BYTES as u64;
         let start = range.start / block * block;
         start..range.end.div_ceil(block).saturating_mul(block).min(length).max(start)
     }
 
-    /// True when these are the bytes that were written from `start` on, which is the start of a block.
+    /// Returns true if these bytes are intact. `start` is their position in the object, which must be the start of a
+    /// block.
     pub(crate) fn are_of(&self, start: u64, bytes: &Bytes) -> bool {
         let first = (start / BLOCK_BYTES as u64).saturating_as::<usize>();
         bytes.chunks(BLOCK_BYTES).enumerate().all(|(number, block)| {

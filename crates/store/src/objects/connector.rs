@@ -1,5 +1,5 @@
-//! HTTP connections to buckets, as the library makes them, except that a request that was never sent is reported as
-//! such and therefore retried.
+//! HTTP connections to buckets. They are those of the library, except that a request that was never sent is reported as
+//! such and is therefore retried.
 
 use async_trait::async_trait;
 use object_store::ClientOptions;
@@ -31,8 +31,8 @@ impl HttpService for BucketClient {
     }
 }
 
-/// True when a connection was closed before it took the request ("connection was not ready"), which the library
-/// reports as an unknown error and does not retry.
+/// Returns true if a connection was closed before it accepted the request ("connection was not ready"). The library
+/// reports this as an unknown error and does not retry.
 fn was_not_sent(error: &HttpError) -> bool {
     let mut below = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     below.any(hyper::Error::is_canceled)
@@ -56,7 +56,7 @@ mod tests {
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"1\"\r\nLast-Modified: Wed, 21 Apr 2021 15:29:11 GMT\r\n\
         Connection: close\r\n\r\nok";
 
-    /// What a client says whose connection is closed before it takes a request.
+    /// Returns the error of a client whose connection is closed before it accepts a request.
     async fn not_ready() -> hyper::Error {
         let (client, _server) = tokio::io::duplex(64);
         let (mut sender, connection) = http1::handshake(TokioIo::new(client)).await.unwrap();
@@ -64,7 +64,7 @@ mod tests {
         sender.send_request(hyper::Request::new(String::new())).await.unwrap_err()
     }
 
-    /// A connector whose clients fail with that each first time.
+    /// A connector whose clients fail every other request with this error, beginning with the first.
     #[derive(Debug)]
     struct ClosedFirst;
 
@@ -105,7 +105,7 @@ mod tests {
         address
     }
 
-    /// "connection was not ready": a read, or a write, failed at once where it was to wait for the bucket.
+    /// Reads and writes once failed immediately with "connection was not ready" instead of waiting for the bucket.
     #[tokio::test]
     async fn unsent_requests_are_retried() {
         let error = not_ready().await;

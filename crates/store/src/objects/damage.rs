@@ -1,5 +1,5 @@
-//! Objects that readers found damaged or missing: recorded in the catalog, so that `/metrics` and `runlog doctor` of
-//! every node report them until a verification finds them intact.
+//! Objects that were found damaged or missing when they were read. They are recorded in the catalog, so that `/metrics`
+//! and `runlog doctor` of every node report them until a verification finds them intact.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ impl Damage {
         Self { catalog, clock, recorded: Arc::default() }
     }
 
-    /// Records an object if the error says that it is damaged or missing. Runs in the background.
+    /// Records an object if the error means that it is damaged or missing. The catalog is written in the background.
     pub(crate) fn record(&self, key: &str, error: &Error) {
         if error.kind() != ErrorKind::Corrupt || !self.should_record(key) {
             return;
@@ -56,7 +56,7 @@ impl Damage {
         });
     }
 
-    /// For tests that read damaged files without an archive.
+    /// Creates a recorder without a catalog, for tests that read damaged files without an archive.
     #[cfg(test)]
     pub(crate) fn unconnected() -> Self {
         struct Still;
@@ -70,7 +70,7 @@ impl Damage {
         Self::new(CatalogPool::for_writing(pool, crate::limits::SQLITE_WAIT), Arc::new(Still))
     }
 
-    /// True when the object was not recorded recently; marks it as recorded.
+    /// Returns true if the object was not recorded recently, and marks it as recorded.
     fn should_record(&self, key: &str) -> bool {
         let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

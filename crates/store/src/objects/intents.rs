@@ -1,8 +1,9 @@
-//! Intents: before an object is written, its key is recorded in the catalog.
+//! Intents: records in the catalog of objects that are about to be written.
 //!
-//! The transaction that adds the row of an object removes its intent, and fails if the intent is gone. The sweep does
-//! not touch an object with an intent; it makes a deletion of an intent that was not renewed for long, and then removes
-//! the object. So a row never names an object that was swept, however long the writing takes and whatever the clocks say.
+//! The key of an object is recorded before the object is written. The transaction that adds the row of the object
+//! removes its intent, and fails if the intent no longer exists. The sweep does not remove an object with an intent: it
+//! converts an intent that was not renewed for a long time to a deletion, and then removes the object. Therefore, a row
+//! never refers to an object that was swept, however long writing takes and however wrong the clocks are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,19 +23,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::objects::keys;
 
-/// The time of an intent whose commit the catalog may have lost: it stays until a verification has compared its object.
+/// The time of an intent whose commit the catalog may have lost. The intent is kept until a verification has compared
+/// its object.
 const SUSPECTED: i64 = 0;
 
-/// What is known of the writer of an object that no row names.
+/// Why an object with an intent is considered abandoned by its writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Abandoned {
-    /// The catalog has lost changes since: the writer may have committed.
+    /// The catalog has lost changes: the writer may have committed.
     Suspected,
-    /// It has not renewed its intent for long.
+    /// The writer has not renewed the intent for a long time.
     Old,
 }
 
-/// Intents of this node. Several are made ahead in one transaction, because each transaction waits for the disk.
+/// The intents of this node. Several are created in advance in one transaction, because each transaction waits for the
+/// disk.
 pub(crate) struct Intents {
     catalog: Catalog,
     clock: CatalogClock,
@@ -47,7 +50,7 @@ pub(crate) struct Intents {
 struct Ahead {
     unused: Vec<(Uuid, Path)>,
     made_at: Option<Timestamp>,
-    /// How many were made at a time, last.
+    /// Number of intents created by the last transaction.
     count: usize,
 }
 
@@ -61,7 +64,7 @@ impl Intents {
         Self { catalog, clock, objects, random, ahead: tokio::sync::Mutex::default() }
     }
 
-    /// The id and the key of a segment to be written.
+    /// Returns the ID and the key of a segment to be written.
     pub(crate) async fn intend_segment(&self) -> Result<(Uuid, Path)> {
         let mut ahead = self.ahead.lock().await;
         let now = self.clock.node_now();
@@ -71,7 +74,7 @@ impl Intents {
             self.withdraw_intents(&old).await;
         }
         if ahead.unused.is_empty() {
-            // A node that writes little makes few, one that writes much makes many.
+            // The number grows with the rate of writes of this node.
             let count = if is_old { 1 } else { (2 * ahead.count).clamp(1, limits::INTENTS_AHEAD_MAX) };
             let made: Vec<(Uuid, Path)> =
                 (0..count).map(|_| self.random.uuid()).map(|id| (id, keys::segment(id, now))).collect();
@@ -81,7 +84,7 @@ impl Intents {
         ahead.unused.pop().ok_or_else(|| Error::corrupt("there is no intent for a segment"))
     }
 
-    /// Makes the next segment get a new intent: those that were made ahead may have been swept.
+    /// Discards the intents created in advance, so that the next segment gets a new one: they may have been swept.
     pub(crate) async fn discard_unused_intents(&self) {
         self.ahead.lock().await.unused.clear();
     }
@@ -99,8 +102,8 @@ impl Intents {
         Ok(())
     }
 
-    /// Renews the intents of objects that are still being written. Returns false when one is gone: their commit would
-    /// fail.
+    /// Renews the intents of objects that are still being written. Returns false if an intent no longer exists, in
+    /// which case the commit would fail.
     pub(crate) async fn renew_intents(&self, keys: &[Path]) -> Result<bool> {
         let now = self.clock.now().await?.as_millis();
         let mut renewed = 0;
@@ -116,7 +119,8 @@ impl Intents {
         Ok(renewed == keys.len() as u64)
     }
 
-    /// Removes objects that will not be committed, and then their intents. Failures are left to the sweep.
+    /// Removes objects that will not be committed, and then their intents. Objects that cannot be removed are left to
+    /// the sweep.
     pub(crate) async fn remove_uncommitted(&self, keys: &[Path]) {
         for key in keys {
             match self.objects.delete(key).await {
@@ -135,7 +139,7 @@ impl Intents {
         }
     }
 
-    /// Removes the intents of some objects, if they are there: from then on, their writers cannot commit them.
+    /// Removes the intents of objects, if they exist. After that, the writers of the objects cannot commit them.
     pub(crate) async fn cancel(&self, keys: &[Path]) -> Result<()> {
         let mut cancelling = Sql::new("DELETE FROM intents WHERE object_key IN (");
         cancelling.push_list(keys.iter().map(Path::to_string)).push(")");
@@ -143,8 +147,8 @@ impl Intents {
         Ok(())
     }
 
-    /// Keeps all objects of records with an intent until a verification has compared them: the catalog has lost changes,
-    /// perhaps the commits of these.
+    /// Keeps all objects of records with an intent until a verification has compared them, because the catalog has lost
+    /// changes, possibly their commits.
     pub(crate) async fn suspect_all(&self) -> Result<()> {
         let suspecting = "UPDATE intents SET renewed_at = $1 WHERE object_key LIKE $2 OR object_key LIKE $3";
         sqlx::query(suspecting)
@@ -156,7 +160,7 @@ impl Intents {
         Ok(())
     }
 
-    /// Those of some objects whose writers are gone, as far as intents tell.
+    /// Returns the abandoned ones of these objects according to their intents.
     pub(crate) async fn abandoned(&self, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Abandoned>> {
         let before = self.clock.now().await?.as_millis() - limits::INTENT_ABANDONED_MS;
         let mut looking = Sql::new("SELECT object_key, renewed_at FROM intents WHERE renewed_at < ");
@@ -166,8 +170,8 @@ impl Intents {
         Ok(intents.into_iter().map(|(key, renewed_at)| (key, kind(renewed_at))).collect())
     }
 
-    /// Makes deletions of the intents that were not renewed for long: what was written is neither committed any more nor
-    /// reported as records that no log has. Returns how many.
+    /// Converts intents that were not renewed for a long time to deletions: their objects can no longer be committed,
+    /// and their records are not reported as missing in logs. Returns the number of intents.
     pub(crate) async fn expire_intents(&self) -> Result<u64> {
         let before = self.clock.now().await?.as_millis() - limits::ORPHAN_AGE_MS;
         let mut expired = 0;
@@ -202,7 +206,8 @@ impl Intents {
         let count = keys.len() as u64;
         let mut noting = Sql::new("INSERT INTO deletions (object_key, bytes) VALUES ");
         for (index, key) in keys.into_iter().enumerate() {
-            // Most were never written: they were made ahead by a node that has ended.
+            // The length is 0 because most of these objects were never written: their intents were created in advance
+            // by a node that has ended.
             noting.push(if index == 0 { "(" } else { ", (" });
             noting.push_bind(key).push(", 0)");
         }
@@ -213,8 +218,8 @@ impl Intents {
     }
 }
 
-/// Removes the intents of objects whose rows are added by the same transaction. Returns false when one is gone: the
-/// object may be swept, and the transaction must not be committed.
+/// Removes the intents of objects whose rows are added by the same transaction. Returns false if an intent no longer
+/// exists: the object may have been swept, and the transaction must not be committed.
 pub(crate) async fn fulfil(connection: &mut Connection, keys: &[&Path]) -> Result<bool> {
     let mut found = 0;
     for some in keys.chunks(limits::GROUP_BATCHES_MAX) {
@@ -225,7 +230,7 @@ pub(crate) async fn fulfil(connection: &mut Connection, keys: &[&Path]) -> Resul
     Ok(found == keys.len() as u64)
 }
 
-/// The error for a writer whose intents are gone.
+/// Returns the error for a writer whose intents no longer exist.
 pub(crate) fn swept() -> Error {
     let hours = limits::ORPHAN_AGE_MS / 3_600_000;
     let message = format!(

@@ -1,11 +1,11 @@
-//! Every object key is made and parsed here.
+//! The keys of objects. All keys are created and parsed here.
 //!
 //! ```text
-//! segments/2026/11/23/<segment id>.parquet     by the day on which it was written (UTC)
-//! sealed/2026/11/23/<segment id>.parquet       the same, of files of whole runs
+//! segments/2026/11/23/<segment id>.parquet     a segment, by the day on which it was written (UTC)
+//! sealed/2026/11/23/<segment id>.parquet       a sealed file, by the day on which it was written (UTC)
 //! pages/<page key>-<build>.zst                 one build of a page file
-//! pages/<page key>-<build>.json, .log          the same, not compressed, as it is downloaded from the bucket
-//! probes/<uuid>                                written and removed at once, to see whether that works
+//! pages/<page key>-<build>.json, .log          one build of a page file, uncompressed, for downloads from the bucket
+//! probes/<uuid>                                written and removed immediately to test the object store
 //! ```
 
 use object_store::path::Path;
@@ -18,8 +18,8 @@ use crate::limits;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageForm {
     pub(crate) format: FileFormat,
-    /// In compressed frames, for [`PageReader`](crate::pages::PageReader); otherwise as it is downloaded from the
-    /// bucket.
+    /// True for compressed frames, which [`PageReader`](crate::pages::PageReader) decompresses; false for the plain
+    /// file, which is downloaded directly from the bucket.
     pub(crate) is_compressed: bool,
 }
 
@@ -30,28 +30,28 @@ pub(crate) const SEALED: &str = "sealed";
 /// The folder of page files.
 pub(crate) const PAGES: &str = "pages";
 
-/// The folder of manifests and other objects of the tables for lakehouses.
+/// The folder of manifests and other objects of lakehouse tables.
 pub(crate) const LAKE: &str = "lake";
 
-/// The folder of probes. A probe that was left behind is an orphan like any other.
+/// The folder of probes. A remaining probe is swept like other orphaned objects.
 pub(crate) const PROBES: &str = "probes";
 
 /// All folders.
 pub(crate) const FOLDERS: [&str; 5] = [SEGMENTS, SEALED, PAGES, LAKE, PROBES];
 
-/// The folders of the last three days, and that of all page files.
+/// Returns the folders of the last three days, and the folder of all page files.
 pub(crate) fn recent_folders(now: Timestamp) -> Vec<Path> {
     let days = (0..3).map(|days| day(now.plus_millis(-days * limits::DAY_MS)));
     let dated = days.flat_map(|day| [SEGMENTS, SEALED].map(|folder| Path::from(format!("{folder}/{day}"))));
     dated.chain([Path::from(PAGES)]).collect()
 }
 
-/// The key of a new segment.
+/// Returns the key of a new segment.
 pub(crate) fn segment(id: Uuid, now: Timestamp) -> Path {
     dated(SEGMENTS, id, now)
 }
 
-/// The key of a new sealed file.
+/// Returns the key of a new sealed file.
 pub(crate) fn sealed_file(id: Uuid, now: Timestamp) -> Path {
     dated(SEALED, id, now)
 }
@@ -64,17 +64,17 @@ fn day(now: Timestamp) -> String {
     now.to_string()[..10].replace('-', "/")
 }
 
-/// The key of an object of the table of a workspace.
+/// Returns the key of an object of a lakehouse table of a workspace.
 pub(crate) fn lake_object(workspace_id: &str, id: Uuid, extension: &str) -> Path {
     Path::from(format!("{LAKE}/{workspace_id}/{id}.{extension}"))
 }
 
-/// The key of a probe.
+/// Returns the key of a probe.
 pub(crate) fn probe(id: Uuid) -> Path {
     Path::from(format!("{PROBES}/{id}"))
 }
 
-/// The key of one build of a page file; two builders of the same page write two objects.
+/// Returns the key of one build of a page file. Two builders of the same page write two objects.
 pub(crate) fn page_file(page_key: &str, build: Uuid, form: PageForm) -> Path {
     let extension = match form {
         PageForm { is_compressed: true, .. } => "zst",

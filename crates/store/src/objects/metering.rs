@@ -15,8 +15,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
-/// The upper bounds of the latency buckets; slower requests count in one more. Unit: milliseconds. From a file in the
-/// system's cache to a slow bucket.
+/// The upper bounds of the latency buckets; an additional bucket counts slower requests. Unit: milliseconds. The bounds
+/// range from a file in the system's cache to a slow bucket.
 pub const OBJECT_LATENCY_BUCKETS_MS: [u64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2_048, 8_192];
 
 /// Operations of an object store.
@@ -30,13 +30,13 @@ enum Operation {
     Copy,
 }
 
-/// Counts since this process started, by operation.
+/// Counts of requests since this process started, by operation.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectCounts([OperationCounts; 6]);
 
 #[derive(Debug, Default)]
 struct OperationCounts {
-    /// Requests by the latency of their first byte; one bucket more than there are bounds.
+    /// Number of requests by the latency of their first byte; one bucket more than there are bounds.
     classes: [AtomicU64; OBJECT_LATENCY_BUCKETS_MS.len() + 1],
     errors: AtomicU64,
     micros: AtomicU64,
@@ -47,12 +47,12 @@ struct OperationCounts {
 pub struct ObjectStoreMetrics {
     /// `put`, `get`, `head`, `delete`, `list` or `copy`.
     pub operation: &'static str,
-    /// Requests by the latency of their first byte: one count for each of [`OBJECT_LATENCY_BUCKETS_MS`], and one for
-    /// slower requests.
+    /// Number of requests by the latency of their first byte: one count for each of [`OBJECT_LATENCY_BUCKETS_MS`], and
+    /// one for slower requests.
     pub classes: Vec<u64>,
-    /// Their total latency. Unit: microseconds.
+    /// The total latency of all requests. Unit: microseconds.
     pub micros: u64,
-    /// Failed requests. A missing object is not a failure.
+    /// Number of failed requests. A missing object is not a failure.
     pub errors: u64,
 }
 
@@ -79,7 +79,7 @@ impl Operation {
 }
 
 impl ObjectCounts {
-    /// The counts as they are.
+    /// Returns the current counts.
     pub(crate) fn metrics(&self) -> Vec<ObjectStoreMetrics> {
         let of = |operation: Operation| {
             let counts = &self.0[operation as usize];
@@ -123,9 +123,9 @@ impl Metered {
         outcome
     }
 
-    /// A list, counted when its first item comes.
+    /// Wraps a list so that it is counted when its first item arrives.
     fn measured_list(&self, list: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
-        // An empty list has ended when its first item is asked for, and must not be asked again.
+        // An empty list has ended once its first item was polled, and must not be polled again.
         let mut list = list.fuse();
         let counts = Arc::clone(&self.counts);
         let begun = Instant::now();
@@ -229,7 +229,7 @@ mod tests {
         };
         assert_eq!((of("put"), of("get"), of("head")), ((1, 0), (2, 0), (1, 0)));
         assert_eq!((of("list"), of("delete"), of("copy")), ((2, 0), (1, 0), (0, 0)));
-        // As the list of a bucket ends: asked once more, it panics.
+        // Like the list of a bucket, this stream panics if it is polled after its end.
         let nothing = stream::unfold((), |()| async { None }).boxed();
         let metered = Metered { objects: Arc::new(InMemory::new()), counts: Arc::clone(&counts) };
         assert_eq!(metered.measured_list(nothing).collect::<Vec<_>>().await.len(), 0);

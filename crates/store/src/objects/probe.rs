@@ -1,4 +1,4 @@
-//! Probes: objects that are written and removed at once, to check that the object store works.
+//! Probes: objects that are written and removed immediately to check that the object store works.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
-/// Runs an operation on a probe and removes the probe, whatever the result: a write that failed may have been
-/// applied, with only its answer lost.
+/// Runs an operation on a probe, and then removes the probe regardless of the result: a write may have been applied
+/// even if it failed, because only its response was lost.
 pub(crate) async fn with_probe<T>(
     objects: &Arc<dyn ObjectStore>,
     probe: &Path,
@@ -21,7 +21,7 @@ pub(crate) async fn with_probe<T>(
     let looked = tokio::select! {
         looked = &mut look => looked.map_err(Error::from),
         () = stop.cancelled() => {
-            // A write that is under way would come through after the removal.
+            // Wait for the operation: a pending write could otherwise complete after the removal.
             let _ = tokio::time::timeout(limits::PROBE_REMOVAL, look).await;
             Err(Error::new(ErrorKind::Unavailable, "told to stop"))
         }

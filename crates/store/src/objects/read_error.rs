@@ -1,4 +1,4 @@
-//! Why an object cannot be read or listed: because the object store is away, or because of the object.
+//! Classification of read errors: the object store is unavailable, or a single object cannot be read.
 
 use std::io;
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use crate::error::{Error, ErrorKind};
 /// An object that never exists.
 const ABSENT_KEY: &str = "probe/absent";
 
-/// The error of a read that failed: `Corrupt` when the object store answers, but does not give out this object, as with a
-/// bad sector, a file of another owner, or an object that was moved to an archive tier. Otherwise, one such object would
-/// look like an outage that never ends, to everything that waits for the store to come back.
+/// Returns the error of a failed read. The kind is `Corrupt` if the object store responds but cannot return this
+/// object, for example because of a bad sector, a file of another owner, or an object that was moved to an archive
+/// tier. Otherwise, a single such object would look like a permanent outage to all work that waits for the object
+/// store.
 pub(crate) async fn read_error(objects: &Arc<dyn ObjectStore>, error: object_store::Error) -> Error {
     if is_object_error(objects, &error).await {
         return Error::caused(ErrorKind::Corrupt, "it cannot be read, although the object store answers", error);
@@ -25,13 +26,14 @@ pub(crate) async fn read_error(objects: &Arc<dyn ObjectStore>, error: object_sto
     error.into()
 }
 
-/// True for the error of a request that the object store refuses for this object, though it answers others.
+/// Returns true for the error of a request that the object store rejects for this object although it serves other
+/// objects.
 pub(crate) async fn is_object_error(objects: &Arc<dyn ObjectStore>, error: &object_store::Error) -> bool {
     is_of_one_object(error)
         && matches!(objects.head(&Path::from(ABSENT_KEY)).await, Err(object_store::Error::NotFound { .. }))
 }
 
-/// The objects below a prefix, without files of a folder about which the kernel tells nothing: they are logged.
+/// Lists the objects below a prefix. Files of a folder whose metadata cannot be read are logged and skipped.
 pub(crate) fn listed(objects: &Arc<dyn ObjectStore>, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
     let without_unreadable = |item: Result<ObjectMeta>| async {
         match item {
@@ -45,15 +47,17 @@ pub(crate) fn listed(objects: &Arc<dyn ObjectStore>, prefix: &Path) -> BoxStream
     objects.list(Some(prefix)).filter_map(without_unreadable).boxed()
 }
 
-/// True for errors that another attempt does not mend, and which need not be of the whole store.
+/// Returns true for permanent errors that may concern a single object only.
 fn is_of_one_object(error: &object_store::Error) -> bool {
     is_permanent_file_error(error).unwrap_or(matches!(error, object_store::Error::PermissionDenied { .. }))
 }
 
-/// True for errors of a file that another attempt does not mend; `None` if it is no error of a file.
+/// Returns true for permanent errors of a file, false for transient ones; `None` if the error is not an error of a
+/// file.
 fn is_permanent_file_error(error: &object_store::Error) -> Option<bool> {
     let cause = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>())?;
-    // What comes without a number of an error does not come from the kernel, but from a library, of a connection.
+    // An error without an OS error number does not originate from the kernel but from a library, for example a
+    // connection error.
     Some(cause.raw_os_error().is_some() && !is_transient(cause))
 }
 
@@ -102,11 +106,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let objects: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
         objects.put(&Path::from("a/good"), "text".into()).await.unwrap();
-        // A link to itself: whoever runs the test, nobody can read it.
+        // A symbolic link to itself cannot be read by any user, not even by root.
         std::os::unix::fs::symlink(folder.path().join("a/loop"), folder.path().join("a/loop")).unwrap();
         assert_eq!(kind_of_error(&objects, "a/loop").await, ErrorKind::Corrupt);
         assert_eq!(kind_of_error(&objects, "a/absent").await, ErrorKind::Corrupt);
-        // The folder of the whole store.
+        // Now the folder of the whole store cannot be read.
         std::fs::remove_dir_all(folder.path()).unwrap();
         std::os::unix::fs::symlink(folder.path(), folder.path()).unwrap();
         assert_eq!(kind_of_error(&objects, "a/good").await, ErrorKind::Unavailable);

@@ -1,8 +1,8 @@
-//! Reads from a bucket that always end: a request without an answer is given up, and a body that breaks off or stalls
-//! is resumed where it stopped.
+//! Reads from a bucket with bounded duration: a request without a response times out, and a body that is interrupted or
+//! stalls is resumed where it stopped.
 //!
-//! Requests that the bucket rejects are retried by the library, for some seconds, reads and writes alike. A write that
-//! failed because this process was suspended, which uses up these seconds, is sent once more.
+//! Rejected requests, both reads and writes, are retried by the library for some seconds. These seconds elapse while
+//! the process is suspended, so a write that failed after a suspension is sent once more.
 
 use std::fmt;
 use std::ops::Range;
@@ -22,7 +22,7 @@ use tracing::debug;
 use crate::limits;
 use crate::timeout::noting_suspension;
 
-/// A bucket whose reads always end.
+/// A bucket whose reads have a bounded duration.
 #[derive(Debug)]
 pub(crate) struct BucketReads {
     bucket: Arc<dyn ObjectStore>,
@@ -37,7 +37,7 @@ struct Reading {
     /// The remaining bytes.
     rest: Range<u64>,
     body: BoxStream<'static, Result<Bytes>>,
-    /// How many times it broke off since bytes arrived.
+    /// Number of interruptions since bytes last arrived.
     breaks: u32,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for BucketReads {
 )]
 impl ObjectStore for BucketReads {
     async fn put_opts(&self, key: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        // Objects are replaced by themselves at most.
+        // Overwriting is repeatable, because an object is only ever overwritten with the same bytes.
         let is_repeatable = options.mode == PutMode::Overwrite;
         let put = || self.bucket.put_opts(key, payload.clone(), options.clone());
         if is_repeatable { again_after_suspension(put).await } else { put().await }
@@ -93,7 +93,7 @@ impl ObjectStore for BucketReads {
     }
 
     async fn get_ranges(&self, key: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        // As buckets do it, but over reads that end.
+        // Like the implementation of the library, but with bounded reads.
         let get = |range: Range<u64>| async move {
             let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
             self.get_opts(key, options).await?.bytes().await
@@ -126,7 +126,7 @@ impl ObjectStore for BucketReads {
     }
 }
 
-/// Sends a request, and once more if it failed and this process was suspended meanwhile.
+/// Sends a request, and repeats it once if it failed and this process was suspended in the meantime.
 async fn again_after_suspension<T, F: Future<Output = Result<T>>>(send: impl Fn() -> F) -> Result<T> {
     match noting_suspension(send()).await {
         (Err(error @ Error::Generic { .. }), true) => {
@@ -137,7 +137,8 @@ async fn again_after_suspension<T, F: Future<Output = Result<T>>>(send: impl Fn(
     }
 }
 
-/// Requests an object or a part of it. A request that hangs is sent once more: its connection may be at fault.
+/// Requests an object or a part of it. A request without a response is sent once more, because its connection may be
+/// broken.
 async fn begin(bucket: &Arc<dyn ObjectStore>, key: &Path, options: &GetOptions) -> Result<GetResult> {
     for _ in 0..2 {
         match tokio::time::timeout(limits::BUCKET_ANSWER, bucket.get_opts(key, options.clone())).await {
@@ -154,7 +155,7 @@ fn silent(key: &Path) -> Error {
 }
 
 impl Reading {
-    /// The next bytes, and the rest; `None` at the end.
+    /// Returns the next bytes and the remaining read; `None` at the end.
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
         loop {
             let next = tokio::time::timeout(limits::BUCKET_SILENCE, self.body.next()).await;
@@ -176,7 +177,7 @@ impl Reading {
         }
     }
 
-    /// Requests the rest; returns the error if that cannot help.
+    /// Requests the remaining bytes; returns the error if a new request cannot succeed.
     async fn resume(&mut self, mut error: Error) -> Result<()> {
         loop {
             if self.breaks >= limits::BUCKET_BREAKS_MAX {
@@ -187,7 +188,7 @@ impl Reading {
             debug!(object.key = %self.key, %error, "read interrupted; resuming");
             let options = GetOptions { range: Some(GetRange::Bounded(self.rest.clone())), ..self.options.clone() };
             match begin(&self.bucket, &self.key, &options).await {
-                // Objects never change; another one would be another object.
+                // Objects never change, so a different tag or range would mean a different object.
                 Ok(found) if found.meta.e_tag == self.e_tag && found.range == self.rest => {
                     self.body = found.into_stream();
                     return Ok(());
@@ -205,8 +206,8 @@ mod tests {
 
     use super::*;
 
-    /// Sends a request that fails after a second, the first time, while the time jumps by some seconds. The answer, and
-    /// how many requests there were.
+    /// Sends a request whose first attempt fails after a second, while the time jumps by the given number of seconds.
+    /// Returns the result and the number of requests.
     async fn sent(seconds: u64) -> (Result<u32>, u32) {
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);
@@ -224,7 +225,8 @@ mod tests {
         (answer, count.load(Ordering::SeqCst))
     }
 
-    /// Batches were refused with 503 when a node went on after a suspension longer than the retries of the library.
+    /// Batches were once rejected with status 503 when a node resumed after a suspension that was longer than the
+    /// retries of the library.
     #[tokio::test(start_paused = true)]
     async fn a_write_that_was_suspended_is_sent_again_and_others_are_not() {
         let (answer, requests) = sent(9).await;

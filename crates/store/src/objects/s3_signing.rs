@@ -1,4 +1,4 @@
-//! Signatures for reading objects of a bucket of S3, for clients that have no credentials.
+//! Signatures for reading objects of an S3 bucket, for clients without credentials.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,17 +13,17 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Headers that become part of a signature; what is requested by them is what is read.
+/// Headers that are covered by the signature, so that the signed request reads exactly what they specify.
 const SIGNED_HEADERS: [&str; 2] = ["range", "x-amz-checksum-mode"];
 
-/// Headers that the signature brings with it.
+/// Headers that are set by the signature.
 const REPLACED_HEADERS: [&str; 5] =
     ["authorization", "host", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
 
-/// The region of a bucket that names none.
+/// The region of a bucket for which none is configured.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Where clients send requests for which they have signatures.
+/// The address to which clients send signed requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketLocation {
     /// The endpoint, without the bucket.
@@ -37,12 +37,12 @@ pub struct BucketLocation {
 /// The headers of a request.
 pub type RequestHeaders = BTreeMap<String, Vec<String>>;
 
-/// A request with its signature. It is as good as a credential: it must not be logged.
+/// A request with its signature. It is equivalent to a credential and must not be logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedRequest {
-    /// Where to send it.
+    /// The URL to which to send the request.
     pub uri: String,
-    /// Its headers: those that were given, and those of the signature.
+    /// The headers of the request: the given headers, and those of the signature.
     pub headers: RequestHeaders,
 }
 
@@ -52,22 +52,22 @@ impl fmt::Debug for SignedRequest {
     }
 }
 
-/// The bucket as it is configured, before it is opened.
+/// The configured location of the bucket, determined before the bucket is opened.
 pub(crate) struct S3Location {
     location: BucketLocation,
-    /// The addresses of the folder of all objects, each with a slash at its end: with the bucket in the path, and in the
-    /// host.
+    /// The URLs of the folder of all objects, with the bucket in the path and with the bucket in the host. Each ends
+    /// with a slash.
     roots: Vec<Url>,
 }
 
-/// Signs requests for objects of a bucket.
+/// A signer of requests for objects of a bucket.
 pub(crate) struct S3Signing {
     credentials: AwsCredentialProvider,
     location: S3Location,
 }
 
 impl S3Location {
-    /// `None` if requests to the bucket have no signature of the usual kind.
+    /// Returns the configured location; `None` if requests to the bucket do not have ordinary signatures.
     pub(crate) fn of(builder: &AmazonS3Builder, bucket: &str, prefix: &Path) -> Option<Self> {
         let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
         let is_set =
@@ -105,7 +105,7 @@ impl S3Location {
         Some(Self { location: BucketLocation { endpoint, region, is_path_style: !is_in_host }, roots })
     }
 
-    /// The address and the key of the object that a URL names; `None` if it is anything else than the plain address of an
+    /// Returns the URL and the key of the object to which a URL refers; `None` if the URL is not the plain URL of an
     /// object below the folder of all objects.
     fn object_at(&self, uri: &str) -> Option<(Url, String)> {
         let url = Url::parse(uri).ok()?;
@@ -117,7 +117,7 @@ impl S3Location {
         let origin =
             |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
         let key = self.roots.iter().filter(|root| origin(root) == origin(&url)).find_map(|root| {
-            // Keys of objects have no characters that are written in several ways.
+            // Keys of objects only contain characters with a single encoding in URLs.
             let is_of_key = |char: char| char.is_ascii_alphanumeric() || "/.-".contains(char);
             let key = url.path().strip_prefix(root.path())?;
             (!key.is_empty() && key.chars().all(is_of_key)).then(|| key.to_owned())
@@ -135,12 +135,13 @@ impl S3Signing {
         &self.location.location
     }
 
-    /// The key of the object that a URL names.
+    /// Returns the key of the object to which a URL refers.
     pub(crate) fn key_of(&self, uri: &str) -> Option<String> {
         self.location.object_at(uri).map(|(_, key)| key)
     }
 
-    /// Signs a request that reads an object. `None` if it does anything else, or asks for more by its headers.
+    /// Signs a request that reads an object. Returns `None` if the request does anything else, or if its headers
+    /// request anything else.
     pub(crate) async fn sign(
         &self,
         method: &str,
@@ -173,8 +174,8 @@ impl S3Signing {
     }
 }
 
-/// The headers that are signed, and those that are passed on as they are; `None` if one has a meaning for the bucket that
-/// is not known here.
+/// Returns the headers to be signed, and those that are passed on unchanged; `None` if a header may have a meaning for
+/// the bucket that is not known here.
 fn divided(headers: &RequestHeaders) -> Option<(Vec<(HeaderName, HeaderValue)>, RequestHeaders)> {
     let (mut signed, mut others) = (Vec::new(), RequestHeaders::new());
     for (name, values) in headers {
@@ -195,7 +196,7 @@ fn divided(headers: &RequestHeaders) -> Option<(Vec<(HeaderName, HeaderValue)>, 
     Some((signed, others))
 }
 
-/// A path as it is in URLs of S3: everything but unreserved characters and slashes is encoded.
+/// Encodes a path for URLs of S3: all characters except unreserved characters and slashes are percent-encoded.
 fn encoded(path: &str) -> PercentEncode<'_> {
     const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
     utf8_percent_encode(path, ENCODED)
@@ -298,7 +299,7 @@ mod tests {
         ] {
             assert!(signing.sign("GET", uri, &headers(name, values)).await.unwrap().is_none(), "{name}");
         }
-        // Headers without a meaning for the bucket are passed on; those of another signature are not.
+        // Headers without a meaning for the bucket are passed on; headers of another signature are not.
         for (name, value, is_passed) in [("User-Agent", "engine", true), ("Authorization", "Bearer secret", false)] {
             let signed = signing.sign("GET", uri, &headers(name, &[value])).await.unwrap().unwrap();
             let passed = signed.headers.values().flatten().any(|other| other == value);
