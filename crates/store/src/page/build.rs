@@ -1,5 +1,5 @@
-//! Building page files: by the node that received the request if it has a free builder, otherwise by whichever node
-//! claims them.
+//! Building of page files: by the node that received the request if it has a free builder, otherwise by the node that
+//! claims the page.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ const CLAIMED_COLUMNS: &str =
     "key, run_id, first_ms, last_ms, arrivals, file_format, record_order, records, log_epoch, attempts_away";
 
 impl Pages {
-    /// Builds pages until `stop`; builds in progress are finished.
+    /// Builds pages until `stop` is cancelled; builds in progress are finished.
     pub(crate) async fn build_pages(&self, stop: CancellationToken) {
         let mut to_build = self.builds().to_build.lock().await;
         for places in [&self.builds().slots, &self.builds().long_slots] {
@@ -67,7 +67,8 @@ impl Pages {
                 self.begin_unclaimed(&mut under_way).await;
             }
             look = true;
-            // In this order, so that a simulation repeats itself; nothing that is ready is ready for long.
+            // `biased` makes simulations reproducible. No branch starves the others, because none remains ready for
+            // long.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -105,8 +106,8 @@ impl Pages {
         self.build_with(queue.builder, queue.page, Some(queue.accepted)).await;
     }
 
-    /// Builds a page. A long build moves to a slot for long builds, if one is free, so that short builds do not wait
-    /// for it.
+    /// Builds a page. A long build moves to a slot for long builds if one is free, so that short builds do not wait for
+    /// it.
     async fn build_with(self, builder: Builder, page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) {
         let mut building = std::pin::pin!(self.build_page(page, accepted));
         let usual = Duration::from_millis(limits::PAGE_SHORT_BUILD_MS);
@@ -126,19 +127,19 @@ impl Pages {
         drop(place);
     }
 
-    /// Builds the page that was requested first; false when there is none.
+    /// Builds the page that was requested first. Returns false if there is none.
     pub async fn build_next_page(&self) -> Result<bool> {
         let Some(page) = self.claim_page(None).await? else { return Ok(false) };
         self.build_page(page, None).await?;
         Ok(true)
     }
 
-    /// Builds a page that a caller waits for, unless another node has its lease; an error is left to the next
-    /// attempt. The build continues when the caller goes away.
+    /// Builds a page that a caller waits for, unless another node holds its lease. After an error, the page is left to
+    /// the next attempt. The build continues if the caller is cancelled.
     pub(crate) async fn build_if_needed(&self, page_key: &str) {
         let (pages, page_key) = (self.clone(), page_key.to_owned());
         let building = tokio::spawn(async move {
-            // One at a time, because these builds take no builder slot.
+            // Only one such build runs at a time, because it does not take a builder slot.
             let _alone = pages.builds().rebuilding.lock().await;
             match pages.claim_page(Some(&page_key)).await {
                 Ok(Some(page)) => log_failure(pages.build_page(page, None).await),
@@ -146,12 +147,12 @@ impl Pages {
                 Err(error) => log_failure(Err(error)),
             }
         });
-        // A panic was logged, and the row still says that nothing was built.
+        // After a panic, which was logged, the row still records that the page is not built.
         let _ = building.await;
     }
 
-    /// Builds a page's file while renewing its lease; if the row of the page is still being committed, waits for it
-    /// before publishing the file.
+    /// Builds the file of a page while renewing the lease. If the row of the page is still being committed, waits for
+    /// the commit before publishing the file.
     async fn build_page(&self, mut page: PageToBuild, accepted: Option<oneshot::Receiver<()>>) -> Result<()> {
         let object_key = keys::page_file(&page.key, self.core.random().uuid(), self.page_form(page.format));
         let (built, is_accepted) = {
@@ -171,7 +172,7 @@ impl Pages {
             }
         };
         if !is_accepted {
-            // The request failed, and its caller knows.
+            // The request failed, and the error was returned to its caller.
             let _ = self.core.objects().delete(&object_key).await;
             return Ok(());
         }
@@ -179,7 +180,7 @@ impl Pages {
             Ok(written) => written,
             Err(error) => {
                 self.record_failure(&page, &error).await?;
-                // Where the bucket is away, nothing of the file is there, or the sweep finds it.
+                // If the bucket is unavailable, either no part of the file was stored, or the sweep removes it.
                 if !is_outage(&error) {
                     let _ = self.core.objects().delete(&object_key).await;
                 }
@@ -189,7 +190,7 @@ impl Pages {
         let marked = match self.mark_built(&page.key, &object_key, &written).await {
             Ok(marked) => marked,
             Err(error) => {
-                // Whether the row names the file is not known, so that the file stays.
+                // The file is kept, because it is unknown whether the row refers to it.
                 self.record_failure(&page, &error).await?;
                 return Err(error);
             }
@@ -198,10 +199,10 @@ impl Pages {
             if page.attempts_away > 0 {
                 self.expedite_pages().await?;
             }
-            // There may be no receiver.
+            // Sending fails if there is no receiver.
             let _ = self.builds().built.send(page.key.into());
         } else {
-            // Another builder was first, or the log was deleted meanwhile.
+            // Another builder was faster, or the log was deleted in the meantime.
             self.core.objects().delete(&object_key).await?;
         }
         Ok(())
@@ -227,7 +228,8 @@ impl Pages {
         Ok(())
     }
 
-    /// Leaves a page to the next attempt. An attempt that failed because a dependency was unavailable does not count.
+    /// Records a failed attempt and leaves the page to the next one. An attempt that failed because a dependency was
+    /// unavailable is not counted.
     async fn record_failure(&self, page: &PageToBuild, error: &Error) -> Result<()> {
         let statement = match is_outage(error) {
             true => {
@@ -241,7 +243,8 @@ impl Pages {
                 .bind(&page.key)
                 .bind(retry_at.as_millis())
             }
-            // It was requested while its log was deleted, and became a row after that: nobody can build it.
+            // The page was requested while its log was being deleted, and its row was added after the deletion, so it
+            // can never be built.
             false if error.kind() == ErrorKind::Conflict && self.forget_page_of_deleted_log(&page.key).await? => {
                 return Ok(());
             }
@@ -256,7 +259,7 @@ impl Pages {
         Ok(())
     }
 
-    /// Removes a page and its tokens, as the deletion of its log would have done. False when its log is there.
+    /// Removes a page and its tokens, as the deletion of its log would have done. Returns false if the log exists.
     async fn forget_page_of_deleted_log(&self, key: &str) -> Result<bool> {
         self.core
             .transact(|transaction| async {
@@ -278,7 +281,8 @@ impl Pages {
             .await
     }
 
-    /// Makes all pages due whose build failed because a dependency was unavailable: it is available again.
+    /// Makes all pages due whose builds failed because a dependency was unavailable. Called when the dependency is
+    /// available again.
     async fn expedite_pages(&self) -> Result<()> {
         sqlx::query("UPDATE page_files SET retry_at = 0 WHERE built_at IS NULL AND attempts_away > 0")
             .execute(self.core.catalog().write())
@@ -291,12 +295,13 @@ impl Pages {
         PageForm { format, is_compressed: !self.core.settings().links_by_bucket }
     }
 
-    /// Now, by the catalog's clock.
+    /// Returns the current time by the catalog's clock.
     pub(crate) async fn lease_now(&self) -> Result<Timestamp> {
         self.core.catalog_now().await
     }
 
-    /// Claims the page that was requested first, or the one with this key; `None` when there is nothing to build.
+    /// Claims the page that was requested first, or the page with this key. Returns `None` if there is nothing to
+    /// build.
     async fn claim_page(&self, only: Option<&str>) -> Result<Option<PageToBuild>> {
         let now = self.lease_now().await?;
         let is_due = "built_at IS NULL AND claimed_until < $1 AND retry_at <= $1 AND (key = $2 OR $2 = '')";
@@ -311,7 +316,7 @@ impl Pages {
             return Ok(None);
         }
         let skip_locked = self.core.catalog().skip_locked();
-        // The next attempt is put off before this one begins: it may end the process.
+        // The next attempt is delayed before this one begins, because the attempt may crash the process.
         let row: Option<ClaimedRow> = sqlx::query_as(AssertSqlSafe(format!(
             "UPDATE page_files SET claimed_until = $3, retry_at = $1 + $4 * attempts * attempts, attempts = attempts + 1
              WHERE key = (SELECT key FROM page_files WHERE {is_due} ORDER BY wanted_at LIMIT 1{skip_locked})
@@ -326,7 +331,7 @@ impl Pages {
         row.map(PageToBuild::try_from).transpose()
     }
 
-    /// Queues a page again whose file is lost or damaged. Does nothing if that has been done already.
+    /// Queues a page again if its file is lost or damaged. Does nothing if the page is already queued.
     pub(crate) async fn requeue_page(&self, page_key: &str, lost: &Path) -> Result<()> {
         sqlx::query(
             "UPDATE page_files SET built_at = NULL, object_key = NULL, claimed_until = 0, attempts = 0, retry_at = 0,
@@ -377,7 +382,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
                 end: Some(Timestamp::clamped(row.last_ms)),
             },
             arrivals: row.arrivals,
-            // Slices may be replaced at any time; the records stay the same.
+            // The version is not checked: slices may be replaced at any time, but the records stay the same.
             state: LogState { log_epoch: row.log_epoch, log_version: 0 },
         };
         let format = row.file_format.parse().map_err(|_| undecodable("form"))?;
@@ -394,7 +399,7 @@ impl TryFrom<ClaimedRow> for PageToBuild {
     }
 }
 
-/// True when the same build may succeed once a dependency is available again.
+/// Returns true if the same build may succeed once a dependency is available again.
 fn is_outage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy)
 }
@@ -402,7 +407,7 @@ fn is_outage(error: &Error) -> bool {
 fn log_failure(outcome: Result<()>) {
     match outcome {
         Ok(()) => {}
-        // The log was deleted meanwhile, and the request with it.
+        // The log was deleted in the meantime, together with the request.
         Err(error) if error.kind() == ErrorKind::Conflict => debug!(%error, "a log file is not built"),
         Err(error) if is_outage(&error) => {
             warn!(
@@ -414,15 +419,15 @@ fn log_failure(outcome: Result<()>) {
     }
 }
 
-/// Writes a page's file as an object.
+/// Builds the file of a page as an object.
 async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Result<WrittenPage> {
-    // Each thread has the same to do, twice.
+    // The page is divided evenly: two work items of equal size for each thread.
     let work_item = page.records.saturating_as::<usize>().div_ceil(work_items_max()).max(limits::WORK_ITEM_RECORDS);
     if let Some(trace) = page.trace.take()
         && let Some(rows) = trace.rows(&pages.core, &page.page, page.records, page.order, work_item).await?
     {
         match write(pages, page, PageRows::Known(rows), work_item, object_key.clone()).await {
-            // Slices may have been replaced, and their objects removed, since the page was cut.
+            // Slices may have been replaced, and their objects removed, since the end of the page was determined.
             Err(error) if log_state(&pages.core, page.page.run_id, page.page.state).await? == page.page.state => {
                 return Err(error);
             }
@@ -435,7 +440,8 @@ async fn build(pages: &Pages, page: &mut PageToBuild, object_key: Path) -> Resul
     write(pages, page, PageRows::Merged(Box::new(merge)), limits::WORK_ITEM_RECORDS, object_key).await
 }
 
-/// How many work items are formatted concurrently: one per thread, and as many that may wait for the first.
+/// Returns how many work items are formatted concurrently: one per thread, and as many again that may wait for earlier
+/// ones to be written.
 fn work_items_max() -> usize {
     (2 * std::thread::available_parallelism().map_or(1, usize::from)).min(limits::WORK_ITEMS_MAX)
 }
@@ -454,7 +460,7 @@ impl PageRows {
         }
     }
 
-    /// The next rows, with at least this many records; `None` at the end.
+    /// Returns the next rows with at least this many records; `None` at the end.
     async fn next_work_item(&mut self, records_min: usize) -> Result<Option<Vec<MergedRows>>> {
         let (mut work_item, mut records) = (Vec::new(), 0);
         while records < records_min {
@@ -466,8 +472,8 @@ impl PageRows {
     }
 }
 
-/// Writes the file of a page with these rows. Records are read, formatted and compressed in work items, several
-/// concurrently, and written in order.
+/// Writes the file of a page with these rows. Records are read, formatted and compressed in concurrent work items, and
+/// written in order.
 async fn write(
     pages: &Pages,
     page: &PageToBuild,

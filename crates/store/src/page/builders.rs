@@ -10,7 +10,7 @@ use crate::log::merge::MergeTrace;
 use crate::log::slices::Scope;
 use crate::page::compressor::CompressorPool;
 
-/// Pages of a log: requests, builds and downloads. Clones share the builders.
+/// Pages of logs: requests, builds and downloads. Clones share the builders.
 #[derive(Clone)]
 pub struct Pages {
     pub(crate) core: Core,
@@ -27,24 +27,24 @@ impl Pages {
     }
 }
 
-/// How many built pages a waiting caller may miss before it checks the catalog. Unit: pages.
+/// The number of built pages after which a waiting caller misses notifications and checks the catalog. Unit: pages.
 const BUILT_CHANNEL_CAPACITY: usize = 256;
 
 /// The builder slots of this node.
 pub(crate) struct PageBuilds {
-    /// One permit for each page that may be built in addition; none while no builder runs.
+    /// One permit for each further page that may be built; none while the builders are not running.
     pub(super) slots: Arc<Semaphore>,
-    /// The same for long builds.
+    /// The slots for long builds.
     pub(super) long_slots: Arc<Semaphore>,
     /// Pages that were claimed when they were requested.
     pub(super) queue: mpsc::UnboundedSender<QueuedPage>,
     pub(super) to_build: Mutex<mpsc::UnboundedReceiver<QueuedPage>>,
-    /// Notified when there are unclaimed pages.
+    /// Notified when there may be unclaimed pages.
     pub(super) work_available: Notify,
     /// Keys of the pages that were built on this node.
     pub(super) built: broadcast::Sender<Arc<str>>,
     pub(super) compressors: CompressorPool,
-    /// Held while a page is built outside of the slots because a download waits for it.
+    /// Held while a page is built without a slot because a download waits for it.
     pub(super) rebuilding: Mutex<()>,
 }
 
@@ -63,26 +63,27 @@ impl PageBuilds {
         }
     }
 
-    /// A free builder slot, if there is one.
+    /// Reserves a free builder slot, if there is one.
     pub(crate) fn try_acquire_builder(&self) -> Option<Builder> {
         let slots = Arc::clone(&self.slots).try_acquire_owned().ok()?;
         Some(Builder { _idle: slots })
     }
 
-    /// Queues a page whose row is being committed. Its file is published once the returned sender is used.
+    /// Queues a page whose row is being committed. The file is published once a message is sent with the returned
+    /// sender.
     pub(crate) fn enqueue(&self, builder: Builder, page: PageToBuild) -> oneshot::Sender<()> {
         let (accept, accepted) = oneshot::channel();
-        // The receiver lives as long as the store.
+        // Sending cannot fail: the receiver lives as long as the store.
         let _ = self.queue.send(QueuedPage { page, accepted, builder });
         accept
     }
 
-    /// Wakes a builder to look for unclaimed pages.
+    /// Wakes the build loop to claim unclaimed pages.
     pub(crate) fn notify(&self) {
         self.work_available.notify_one();
     }
 
-    /// Receives the keys of pages built on this node from now on.
+    /// Returns a receiver of the keys of pages that are built on this node from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<str>> {
         self.built.subscribe()
     }
@@ -95,7 +96,7 @@ pub(crate) struct Builder {
 
 pub(crate) struct QueuedPage {
     pub(super) page: PageToBuild,
-    /// Completes when the page's row is committed.
+    /// Completes when the row of the page is committed.
     pub(super) accepted: oneshot::Receiver<()>,
     pub(super) builder: Builder,
 }
@@ -107,8 +108,8 @@ pub(crate) struct PageToBuild {
     pub(crate) format: FileFormat,
     pub(crate) order: RecordOrder,
     pub(crate) records: u64,
-    /// How many attempts in a row failed because a dependency was unavailable.
+    /// Number of consecutive attempts that failed because a dependency was unavailable.
     pub(crate) attempts_away: i64,
-    /// The rows of the page, if it was cut just now.
+    /// The rows that were examined to determine the end of the page, if the page was requested just now.
     pub(crate) trace: Option<MergeTrace>,
 }

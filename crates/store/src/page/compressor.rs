@@ -1,4 +1,5 @@
-//! Compressors for frames of page files. They are reused, because creating one takes as long as compressing a frame.
+//! Compressors for frames of page files. They are reused because creating a compressor takes as long as compressing a
+//! frame.
 
 use std::sync::{Arc, PoisonError};
 
@@ -19,12 +20,12 @@ impl FrameCompressor {
     pub(crate) fn new() -> Result<Self> {
         let plain = Vec::with_capacity(limits::PAGE_FRAME_BYTES + (64 << 10));
         let mut compressor = Compressor::new(limits::PAGE_ZSTD_LEVEL).map_err(uncompressed)?;
-        // A client that downloads the compressed file can verify it.
+        // The checksum allows clients that download the compressed file to verify it.
         compressor.include_checksum(true).map_err(uncompressed)?;
         Ok(Self { compressor, plain, compressed: Vec::new() })
     }
 
-    /// False when a long record has made its buffers larger than usual.
+    /// Returns false if a long record has made the buffers larger than usual.
     pub(crate) fn is_of_usual_size(&self) -> bool {
         self.plain.capacity() <= 2 * limits::PAGE_FRAME_BYTES
     }
@@ -37,7 +38,7 @@ impl FrameCompressor {
     }
 }
 
-/// Idle compressors, at most as many as one page takes.
+/// A pool of idle compressors, at most as many as one page needs.
 #[derive(Clone, Default)]
 pub(crate) struct CompressorPool(Arc<std::sync::Mutex<Vec<FrameCompressor>>>);
 
@@ -53,7 +54,8 @@ impl CompressorPool {
         }
     }
 
-    /// The idle compressors. They are added and removed whole, so the list is intact even after a panic elsewhere.
+    /// Locks the idle compressors. Each is added or removed in a single step, so the list is consistent even if a
+    /// thread has panicked while holding the lock.
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<FrameCompressor>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,13 +1,14 @@
-//! Page files: the log as it is downloaded, in compressed frames.
+//! Page files: parts of logs for download, in compressed frames.
 //!
-//! The plain bytes are cut into frames of one mebibyte, each compressed on its own. All frames together are one zstd
-//! stream, so the file can be sent as it is; with the lengths of the frames, which the catalog keeps, any range of
-//! the plain bytes is found without decompressing what is before it.
+//! The plain bytes are divided into frames of one mebibyte, each compressed separately. The concatenated frames are one
+//! zstd stream, so the file can be sent unchanged. The catalog stores the lengths of the frames, so any range of the
+//! plain bytes can be located without decompressing the preceding bytes.
 //!
-//! Where the bucket signs the links, the file is stored as it is downloaded, not compressed.
+//! If files are downloaded through links signed by the bucket, the file is stored uncompressed, exactly as it is
+//! downloaded.
 //!
-//! The catalog also keeps a digest of each frame, which is verified before any of its bytes are served. A damaged
-//! file is built again from the log, and the read continues with the new file.
+//! The catalog also stores a digest of each frame, which is verified before bytes of the frame are served. A damaged
+//! file is rebuilt from the log, and the read continues with the new file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::page::compressor::FrameCompressor;
 use crate::page::format::{JsonColumns, write_text};
 use crate::page::types::PageFile;
 
-/// Writes a page file as an object.
+/// A writer of a page file as an object.
 pub(crate) struct PageFileWriter {
     form: PageForm,
     object: BufWriter,
@@ -45,17 +46,17 @@ pub(crate) struct PageFileWriter {
     records: u64,
 }
 
-/// Consecutive records of a page file, formatted and cut into frames.
+/// Consecutive records of a page file, formatted and divided into frames.
 #[derive(Default)]
 pub(crate) struct PageFrames {
     cut: Vec<(Frame, Bytes)>,
     records: u64,
 }
 
-/// Formats records and cuts them into frames.
+/// A formatter of records that divides them into frames.
 pub(crate) struct FrameCutter {
     form: PageForm,
-    /// True when the first record of the file is among them.
+    /// True if the frames contain the first record of the file.
     is_begin: bool,
     compressor: FrameCompressor,
     frames: PageFrames,
@@ -64,9 +65,9 @@ pub(crate) struct FrameCutter {
 /// The length and digest of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
-    /// Its decompressed length. Unit: bytes.
+    /// The decompressed length of the frame. Unit: bytes.
     plain: u32,
-    /// Its length in the object: the same if it is not compressed. Unit: bytes.
+    /// The length of the frame in the object, which is the same if the file is not compressed. Unit: bytes.
     stored: u32,
     /// The first bytes of the SHA-256 of the stored bytes; `None` in files of earlier versions.
     digest: Option<FrameDigest>,
@@ -74,20 +75,20 @@ struct Frame {
 
 type FrameDigest = [u8; 8];
 
-/// What the catalog keeps of a complete page file.
+/// The data about a complete page file that is stored in the catalog.
 pub(crate) struct WrittenPage {
     pub(crate) records: u64,
     pub(crate) plain_bytes: u64,
     /// Length of the object.
     pub(crate) stored_bytes: u64,
-    /// Lengths of the compressed frames, for earlier versions; empty when the file is not compressed.
+    /// Lengths of the compressed frames, for earlier versions; empty if the file is not compressed.
     pub(crate) frames: Vec<u8>,
     /// Lengths and digests of all frames.
     pub(crate) checks: Vec<u8>,
 }
 
 impl FrameCutter {
-    /// `is_begin` when what is cut begins the file.
+    /// Creates a cutter. `is_begin` is true if its records begin the file.
     pub(crate) fn new(form: PageForm, is_begin: bool, mut compressor: FrameCompressor) -> Self {
         compressor.plain.clear();
         Self { form, is_begin, compressor, frames: PageFrames::default() }
@@ -158,7 +159,7 @@ impl PageFileWriter {
         Ok(())
     }
 
-    /// The frames that end the file.
+    /// Returns the frames that end the file.
     pub(crate) fn end(&self, compressor: FrameCompressor) -> Result<(PageFrames, FrameCompressor)> {
         let mut end = FrameCutter::new(self.form, false, compressor);
         if self.form.format == FileFormat::Json {
@@ -167,7 +168,7 @@ impl PageFileWriter {
         end.finish()
     }
 
-    /// Removes what was uploaded of a file that will not be completed.
+    /// Removes the uploaded parts of a file that will not be completed.
     pub(crate) async fn abort(mut self) {
         if let Err(error) = self.object.abort().await {
             warn!(%error, "parts of an abandoned log file could not be removed");
@@ -191,15 +192,15 @@ impl PageFileWriter {
     }
 }
 
-/// An open page file: its bytes plain, any range of them, or compressed as they are.
+/// An open page file, from which any range of the plain bytes or the compressed file can be read.
 ///
-/// Damaged bytes are never returned. A damaged file is built again from the log, once, and read from the new file; if
-/// that is impossible, the error names the object.
+/// Damaged bytes are never returned. A damaged file is rebuilt once from the log, and the read continues with the new
+/// file. If the file cannot be rebuilt, the error contains the object.
 #[derive(Clone)]
 pub struct PageReader {
     /// Length of the plain file. Unit: bytes.
     pub plain_bytes: u64,
-    /// Length of the compressed file; `None` when it is not stored compressed. Unit: bytes.
+    /// Length of the compressed file; `None` if the file is not stored compressed. Unit: bytes.
     pub zstd_bytes: Option<u64>,
     /// The format of the file.
     pub format: FileFormat,
@@ -208,7 +209,7 @@ pub struct PageReader {
     pages: Pages,
     object_key: Path,
     frames: Arc<[Frame]>,
-    /// True when it was just built again in place of a damaged one.
+    /// True if the file was just rebuilt to replace a damaged one.
     is_rebuilt: bool,
 }
 
@@ -223,7 +224,7 @@ struct PageFileRow {
     attempts: i64,
 }
 
-/// The part of a frame that a range of the plain bytes needs.
+/// The part of a frame that belongs to a range of the plain bytes.
 #[derive(Debug, Clone)]
 struct FramePart {
     frame: Frame,
@@ -233,8 +234,8 @@ struct FramePart {
 }
 
 impl Pages {
-    /// Opens a built page file; `None` when there is no such file any more. A file that was lost in a crash of the
-    /// machine is built again first.
+    /// Opens a built page file; `None` if the file no longer exists. A file that was lost in a crash of the machine is
+    /// rebuilt first.
     pub async fn open_page(&self, key: &str) -> Result<Option<PageReader>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let object_key = row.object_key.clone();
@@ -254,7 +255,7 @@ impl Pages {
         }
     }
 
-    /// Builds a damaged or lost file again, and opens it.
+    /// Rebuilds a damaged or lost file, and opens it.
     async fn rebuilt_page(&self, key: &str, lost: &Path, damage: Error) -> Result<PageReader> {
         warn!(page.key = key, error = %damage, "a log file is damaged, and is built again from the log");
         self.requeue_page(key, lost).await?;
@@ -290,7 +291,7 @@ impl Pages {
         Ok(row)
     }
 
-    /// None when it is not built.
+    /// Creates the reader of a file; `None` if the file is not built.
     fn reader_of(&self, key: &str, row: PageFileRow) -> Result<Option<PageReader>> {
         let (Some(object_key), Some(plain_bytes), Some(stored)) = (row.object_key, row.plain_bytes, row.zstd_bytes)
         else {
@@ -316,12 +317,13 @@ impl Pages {
         }))
     }
 
-    /// Reads a built page file completely and returns what is wrong with it; `None` when it is intact.
+    /// Reads a built page file completely. Returns a description of the damage; `None` if the file is intact.
     pub(crate) async fn find_page_damage(&self, key: &str) -> Result<Option<String>> {
         let Some(row) = self.page_file_row(key).await? else { return Ok(None) };
         let object_key = row.object_key.clone();
         let Some(problem) = self.find_damage_of(key, row).await? else { return Ok(None) };
-        // Its row is removed before it: a file that is gone together with its row was deleted meanwhile.
+        // The row of a file is removed before the file: if the row no longer exists, the file was deleted in the
+        // meantime and is not damaged.
         let is_named = self.page_file_row(key).await?.is_some_and(|row| row.object_key == object_key);
         Ok(is_named.then_some(problem))
     }
@@ -353,7 +355,7 @@ impl Pages {
         Ok(None)
     }
 
-    /// Queues a page file again that is damaged, or whose checks in the catalog are.
+    /// Queues a page file again because the file or its checksums in the catalog are damaged.
     pub(crate) async fn rebuild_page(&self, key: &str) -> Result<()> {
         let lost = self.page_file_row(key).await?.and_then(|row| row.object_key);
         match lost {
@@ -364,8 +366,8 @@ impl Pages {
 }
 
 impl Pages {
-    /// A temporary link to a file, signed by its bucket. `None` when links lead to Runlog, or when the file is stored
-    /// compressed because it was built when they did.
+    /// Returns a temporary link to a file, signed by its bucket. Returns `None` if files are downloaded from Runlog, or
+    /// if the file is stored compressed because it was built with that setting.
     pub async fn page_link(&self, file: &PageFile, life: Duration) -> Result<Option<Url>> {
         if !self.core.settings().links_by_bucket {
             return Ok(None);
@@ -387,7 +389,7 @@ impl Pages {
 pub type PageBytes = BoxStream<'static, Result<Bytes>>;
 
 impl PageReader {
-    /// A range of the plain bytes. The part past the end is ignored.
+    /// Returns a range of the plain bytes. The part of the range past the end is ignored.
     pub fn plain(self, range: Range<u64>) -> PageBytes {
         let page = Arc::new(self);
         stream::iter(parts_of(&page.frames, range))
@@ -395,18 +397,19 @@ impl PageReader {
                 let page = Arc::clone(&page);
                 async move { page.part(part).await }
             })
-            // The next frame is decompressed while the one before is sent.
+            // The next frame is decompressed while the previous one is sent.
             .buffered(2)
             .boxed()
     }
 
-    /// Like [`plain`](Self::plain), with the first bytes read, so that the caller can still report an error.
+    /// Like [`plain`](Self::plain), but reads the first bytes before returning, so that the caller can still report an
+    /// error.
     pub async fn begin_plain(self, range: Range<u64>) -> Result<PageBytes> {
         with_first_bytes(self.plain(range)).await
     }
 
-    /// The whole file as one zstd stream, with the first bytes read, and its length. `None` when it is not stored
-    /// compressed.
+    /// Returns the length of the compressed file and the whole file as one zstd stream, with the first bytes already
+    /// read. Returns `None` if the file is not stored compressed.
     pub async fn begin_zstd(self) -> Result<Option<(u64, PageBytes)>> {
         let Some(length) = self.zstd_bytes else { return Ok(None) };
         match with_first_bytes(self.clone().zstd()).await {
@@ -419,8 +422,8 @@ impl PageReader {
         }
     }
 
-    /// The whole file as one zstd stream. It ends with an error if the file is damaged: a new file may have other
-    /// frames.
+    /// Returns the whole file as one zstd stream. The stream ends with an error if the file is damaged, because a
+    /// rebuilt file may have other frames.
     fn zstd(self) -> PageBytes {
         let page = Arc::new(self);
         let parts = parts_of(&page.frames, 0..page.plain_bytes);
@@ -442,7 +445,7 @@ impl PageReader {
             .boxed()
     }
 
-    /// A part of the plain bytes, of this file or of the one that replaced it.
+    /// Reads a part of the plain bytes, from this file or from the file that replaced it.
     async fn part(&self, part: FramePart) -> Result<Bytes> {
         match self.intact_plain(&part).await {
             Err(damage) if damage.kind() == ErrorKind::Corrupt && !self.is_rebuilt => {
@@ -467,11 +470,11 @@ impl PageReader {
         plain.ok_or_else(|| self.damaged("does not decompress"))
     }
 
-    /// A frame as it is stored; `Corrupt` when it is not what was written.
+    /// Reads the stored bytes of a frame. Fails with `Corrupt` if they differ from the bytes that were written.
     async fn intact(&self, part: &FramePart) -> Result<Bytes> {
         let stored = match self.pages.core.objects().get_range(&self.object_key, part.in_object.clone()).await {
             Ok(stored) => stored,
-            // Stores say in words of their own that an object ends too soon.
+            // The length is checked because the error of a read past the end differs between object stores.
             Err(error) => match self.stored_length().await? {
                 Some(length) if length == stored_bytes(&self.frames) => return Err(self.unreadable(error).await),
                 Some(_) => return Err(self.damaged("is not as long as it was written")),
@@ -486,7 +489,7 @@ impl PageReader {
         }
     }
 
-    /// The length of the object; `None` when it does not exist.
+    /// Returns the length of the object; `None` if the object does not exist.
     async fn stored_length(&self) -> Result<Option<u64>> {
         match self.pages.core.objects().head(&self.object_key).await {
             Ok(found) => Ok(Some(found.size)),
@@ -495,7 +498,7 @@ impl PageReader {
         }
     }
 
-    /// The error of a read that failed: the file is damaged if other objects can be read.
+    /// Returns the error of a failed read: the file is damaged if other objects can be read.
     async fn unreadable(&self, error: object_store::Error) -> Error {
         match read_error(self.pages.core.objects(), error).await {
             error if error.kind() == ErrorKind::Corrupt => self.damaged("cannot be read"),
@@ -507,24 +510,24 @@ impl PageReader {
         Error::corrupt(format!("page file {} {how}", self.object_key))
     }
 
-    /// The file that was built in place of this one, which is damaged or lost.
+    /// Rebuilds this file, which is damaged or lost, and opens the new file.
     async fn rebuilt(&self, damage: Error) -> Result<Self> {
         let again = self.pages.rebuilt_page(&self.etag, &self.object_key, damage.clone()).await?;
-        // The same records give the same bytes, so the download can continue with the new file.
+        // The same records result in the same bytes, so the download can continue with the new file.
         if again.plain_bytes == self.plain_bytes { Ok(again) } else { Err(damage) }
     }
 }
 
-/// How often to check for a page that another node may be building again.
+/// How often to check for a page that another node may be rebuilding.
 const REREAD_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The same stream, with its first bytes read.
+/// Reads the first bytes of a stream, and returns the stream including them.
 async fn with_first_bytes(mut bytes: PageBytes) -> Result<PageBytes> {
     let first = bytes.try_next().await?;
     Ok(stream::iter(first.map(Ok)).chain(bytes).boxed())
 }
 
-/// A part of the plain bytes of a frame; `None` when it is damaged.
+/// Decompresses a frame and returns a part of its plain bytes; `None` if the frame is damaged.
 fn decompress(frame: &[u8], plain_bytes: usize, part: Range<usize>) -> Option<Bytes> {
     let plain = Bytes::from(zstd::bulk::decompress(frame, plain_bytes).ok()?);
     (plain.len() == plain_bytes).then(|| plain.slice(part))
@@ -540,7 +543,7 @@ fn stored_bytes(frames: &[Frame]) -> u64 {
     frames.iter().map(|frame| u64::from(frame.stored)).sum()
 }
 
-/// Frames as the catalog stores them: see the column `checks`.
+/// Encodes frames for the column `checks` of the catalog.
 fn checks_of(frames: &[Frame]) -> Vec<u8> {
     let mut checks = Vec::with_capacity(frames.len() * CHECK_BYTES + 32);
     for frame in frames {
@@ -556,7 +559,7 @@ fn checks_of(frames: &[Frame]) -> Vec<u8> {
 /// The length of a frame in the column `checks`. Unit: bytes.
 const CHECK_BYTES: usize = 16;
 
-/// None when they are damaged.
+/// Decodes frames from the column `checks`; `None` if the column is damaged.
 fn frames_of_checks(checks: &[u8]) -> Option<Vec<Frame>> {
     let (table, digest) = checks.split_at_checked(checks.len().checked_sub(32)?)?;
     if Sha256::digest(table).as_slice() != digest || table.len() % CHECK_BYTES != 0 {
@@ -569,14 +572,14 @@ fn frames_of_checks(checks: &[u8]) -> Option<Vec<Frame>> {
     table.chunks_exact(CHECK_BYTES).map(frame).collect()
 }
 
-/// Frames of a compressed file of an earlier version.
+/// Decodes the frames of a compressed file of an earlier version.
 fn frames_of(bytes: &[u8]) -> Vec<Frame> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
     let frame = |pair: &[u8]| Frame { plain: number(&pair[..4]), stored: number(&pair[4..]), digest: None };
     bytes.chunks_exact(8).map(frame).collect()
 }
 
-/// Blocks of an uncompressed file of an earlier version.
+/// Returns the blocks of an uncompressed file of an earlier version as frames without digests.
 fn unchecked_pieces(bytes: u64) -> Vec<Frame> {
     let step = limits::PAGE_FRAME_BYTES as u64;
     let piece = |start: u64| {

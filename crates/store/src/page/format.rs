@@ -9,35 +9,36 @@ use crate::segment::values::{RecordValues, TextColumn, ValueColumns};
 
 /// The values of records, prepared to be written as JSON.
 pub(super) struct JsonColumns<'a> {
-    /// Up to the message, and after it.
+    /// The columns before the message.
     before: Vec<JsonColumn<'a>>,
     message: JsonColumn<'a>,
     after: Vec<JsonColumn<'a>>,
-    /// The further fields; `None` when no record has any, and the closing brace is in `after`.
+    /// The additional fields; `None` if no record has any, in which case `after` includes the closing brace.
     extra: Option<&'a TextColumn>,
 }
 
-/// Members of records: as they are written, such as `,"severity":"INFO","logType":"JOB"`, or the values of one
-/// column.
+/// Members of JSON objects, either already encoded, such as `,"severity":"INFO","logType":"JOB"`, or as the values of
+/// one column.
 enum JsonColumn<'a> {
     Texts { name: &'static str, texts: &'a TextColumn },
     Members(Members),
 }
 
-/// Each distinct group of members once, and for each row which group it has.
+/// Encoded groups of members: each distinct group once, and the index of the group of each row.
 struct Members {
     rows: Vec<u32>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-/// Most groups of members that columns may have together. Unit: groups.
+/// Most distinct groups of members into which columns are combined. Unit: groups.
 const MEMBERS_MAX: usize = 4_096;
 
 impl<'a> JsonColumns<'a> {
-    /// For so many rows.
+    /// Prepares the values for writing `rows` rows.
     pub(super) fn new(values: &'a ValueColumns, rows: usize) -> Self {
-        // Members are made for all rows that were read: of logs whose slices overlap, a few of these come at a time.
+        // Members are encoded for all rows that were read, which is not worthwhile if only few of them are written, as
+        // in logs with overlapping slices.
         let is_few = rows.saturating_mul(8) < values.severity.len();
         let names = |columns: &[(&'static str, &'a TextColumn)]| {
             let mut joined: Vec<JsonColumn<'a>> = Vec::new();
@@ -74,7 +75,7 @@ impl<'a> JsonColumns<'a> {
         }
     }
 
-    /// One record as one line of JSON, from its time on, without a line break at its end.
+    /// Writes one record as JSON, from the value of its time on, without a line break at the end.
     pub(super) fn write(&self, out: &mut Vec<u8>, epoch_ms: i64, row: usize) {
         out.extend_from_slice(itoa::Buffer::new().format(epoch_ms).as_bytes());
         self.before.iter().for_each(|column| column.write(out, row));
@@ -114,7 +115,7 @@ impl<'a> JsonColumn<'a> {
 }
 
 impl Members {
-    /// One member; the last group is that of the rows without a text.
+    /// Encodes the members of one column. The last group is the empty group of rows without a text.
     fn new(name: &str, keys: &Int32Array, texts: &StringArray) -> Self {
         let mut members = Self { rows: Vec::new(), bytes: Vec::new(), ends: Vec::new() };
         for text in texts {
@@ -132,12 +133,12 @@ impl Members {
         members
     }
 
-    /// The brace after the last member of so many records.
+    /// Returns the closing brace for this number of records.
     fn end(records: usize) -> Self {
         Self { rows: vec![0; records], bytes: b"}".to_vec(), ends: vec![1] }
     }
 
-    /// Both, one after the other.
+    /// Combines both groups of members, one after the other.
     fn followed_by(&self, after: &Self) -> Self {
         let width = after.ends.len().saturating_as::<u32>();
         let rows = self.rows.iter().zip(&after.rows).map(|(before, after)| before * width + after).collect();
@@ -160,10 +161,10 @@ impl Members {
 }
 
 fn write_json_text(out: &mut Vec<u8>, text: &str) {
-    // Without an early end the compiler looks at many bytes at a time.
+    // Without an early exit, the compiler can vectorize the loop.
     let has_escapes = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\'));
     if has_escapes {
-        // Writing into memory does not fail.
+        // Writing to memory cannot fail.
         let _ = serde_json::to_writer(out, text);
     } else {
         out.push(b'"');
@@ -180,7 +181,7 @@ pub(super) fn write_text(out: &mut Vec<u8>, epoch_ms: i64, body: RecordValues<'_
         bundle_name: body.bundle_name,
         message: body.message,
     };
-    // Writing into memory does not fail.
+    // Writing to memory cannot fail.
     let _ = line.write_to(out);
 }
 

@@ -1,4 +1,4 @@
-//! Pages out: asked for, built and read.
+//! Pages of logs: requests, builds and reads.
 
 pub(crate) mod build;
 pub(crate) mod builders;

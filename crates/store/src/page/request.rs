@@ -1,4 +1,4 @@
-//! Requests for pages: a caller asks for a page, gets a token, and later the file.
+//! Requests for pages: a caller requests a page, receives a token, and fetches the file with it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::parts::Runs;
 use crate::tables::audit::AuditWrite;
 use crate::{limits, secret};
 
-/// A token and the state of its file: `attempts` is `None` when the file does not exist any more.
+/// A token and the state of its file. `attempts` is `None` if the file no longer exists.
 #[derive(FromRow)]
 struct TokenRow {
     page_key: String,
@@ -40,7 +40,7 @@ struct TokenRow {
 }
 
 impl Pages {
-    /// Determines where the page ends and queues its file. `NotFound`: no such run.
+    /// Determines the end of a page and queues its file. `NotFound`: no such run.
     pub async fn request_page(&self, request: &PageRequest) -> Result<PageTicket> {
         self.request_page_with(request, |_| None).await
     }
@@ -67,7 +67,8 @@ impl Pages {
         let (now, life_ms) = (self.core.now(), self.core.settings().page_life_ms);
         let lease_now = self.lease_now().await?;
         let key = page_key(page, request.format, request.order);
-        // Where a builder is idle, the page is claimed for it with the request itself, and begun meanwhile.
+        // If a builder is idle, the request itself claims the page for it, and the build begins while the request is
+        // committed.
         let builder = match self.is_page_known(&key).await? {
             true => None,
             false => self.builds().try_acquire_builder(),
@@ -84,17 +85,17 @@ impl Pages {
             wanted_at: lease_now,
             claimed_until,
             expires_at: now.plus_millis(life_ms),
-            // A link may be made at the token's last moment, and is then valid for as long again.
+            // A link may be created just before the token expires, and is then valid for as long again.
             keep_until: now.plus_millis(3 * life_ms),
             builds: Arc::clone(self.builds()),
             accepted: None,
         };
         let (settled, log_records) = (Runs::new(&self.core).is_settled(&run), run.records);
         let ticket = PageTicket { token, records: cut.records, end: cut.end, settled, log_records };
-        // From here on the caller may be cancelled: the commit itself hands the page to its builder.
+        // From here on, the caller may be cancelled: the commit itself notifies the builder.
         wanted.accepted = builder.map(|builder| self.builds().enqueue(builder, wanted.to_build(trace)));
         let entry = entry(&ticket).map(|entry| Box::new(AuditWrite(entry)) as Box<dyn GroupedWrite>);
-        // One wait for the disk serves both.
+        // Both writes are committed with a single wait for the disk.
         let wanted: Box<dyn GroupedWrite> = Box::new(wanted);
         let writes = std::iter::once(wanted).chain(entry);
         self.core.write_grouped(writes.collect()).await?;
@@ -103,7 +104,7 @@ impl Pages {
 
     /// Returns the state of the file of a token; if it is not ready, waits for at most `wait`.
     ///
-    /// `NotFound`: unknown, or the token of another run. `Expired`: older than an hour.
+    /// `NotFound`: the token is unknown or belongs to another run. `Expired`: the token is older than an hour.
     pub async fn page_status(&self, run_id: RunId, token: &str, wait: Duration) -> Result<PageStatus> {
         let mut built = self.builds().subscribe();
         let row = self.token_row(run_id, token).await?;
@@ -111,14 +112,15 @@ impl Pages {
         if status != PageStatus::InProgress || wait.is_zero() {
             return Ok(status);
         }
-        // Whether it was built, too much was built to say, or nothing was: the row says so.
+        // The wait ends when the page was built, when notifications were lost, or at the timeout. The row is then read
+        // again.
         let _ =
             tokio::time::timeout(wait, async { while built.recv().await.is_ok_and(|key| *key != *row.page_key) {} })
                 .await;
         self.file_status(&self.token_row(run_id, token).await?).await
     }
 
-    /// Pages with a later `keep_until` have a valid token.
+    /// Returns the time after which `keep_until` of a page must be for its token to be valid.
     pub(crate) fn tokens_valid_until(&self) -> Timestamp {
         self.core.now().plus_millis(2 * self.core.settings().page_life_ms)
     }
@@ -168,13 +170,13 @@ impl Pages {
         })
     }
 
-    /// Where a page ends, and the rows that were emitted or skipped to find that.
+    /// Determines the end of a page. Also returns the rows that were emitted or skipped to find it.
     async fn cut(&self, scope: Scope) -> Result<(PageCut, MergeTrace)> {
         let mut merge = Merge::with_trace(&self.core, scope);
         let mut cutter = PageCutter::new(self.core.settings().page_records_max);
         loop {
-            // Whole slices that are in the page are not opened, except for the last in which a second begins: a page
-            // ends at a whole second when it can.
+            // Slices that are completely in the page are not opened, except for the last one in which a second begins,
+            // because a page ends at a whole second if possible.
             cutter.pass(merge.skip_whole_slices(cutter.room(), Some(spans_second_boundary)).await?);
             let Some(row_run) = merge.next().await? else { return Ok((cutter.complete(), merge.into_trace())) };
             for time in row_run.times() {
@@ -186,7 +188,7 @@ impl Pages {
     }
 }
 
-/// A requested page, once for each content, and the token of the caller.
+/// A requested page, of which there is one for each content, and the token of the caller.
 pub(crate) struct RequestedPage {
     key: String,
     page: Scope,
@@ -196,12 +198,13 @@ pub(crate) struct RequestedPage {
     file_name: String,
     token_hash: String,
     wanted_at: Timestamp,
-    /// `None` when any builder may claim it.
+    /// `None` if any builder may claim the page.
     claimed_until: Option<Timestamp>,
     expires_at: Timestamp,
     keep_until: Timestamp,
     builds: Arc<PageBuilds>,
-    /// Tells the builder that has started it that its row is committed; when dropped, the builder abandons the file.
+    /// Notifies the builder that has started the page that the row is committed. If the sender is dropped, the builder
+    /// abandons the file.
     accepted: Option<oneshot::Sender<()>>,
 }
 
@@ -214,10 +217,10 @@ impl GroupedWrite for RequestedPage {
         Box::pin(self.write(connection))
     }
 
-    /// Publishes the page to its builder, now that its row is committed.
+    /// Notifies the builder of the page, or the build loop if no builder is reserved, that the row is committed.
     fn committed(self: Box<Self>) {
         match self.accepted {
-            // A builder that is gone has left the page to another one.
+            // If the builder has stopped, the page is left to another builder.
             Some(accepted) => drop(accepted.send(())),
             None => self.builds.notify(),
         }
@@ -268,12 +271,12 @@ impl RequestedPage {
     }
 }
 
-/// True when a second begins between two records of the slice.
+/// Returns true if a second begins between two records of the slice.
 fn spans_second_boundary(slice: &Slice) -> bool {
     (slice.first_time - 1).div_euclid(1000) != (slice.last_time - 1).div_euclid(1000)
 }
 
-/// The range of the page itself: from after the cut to the end of the requested range.
+/// Returns the range of the page itself: from after the cut to the end of the requested range.
 fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     match end {
         PageEnd::Complete => asked,
@@ -284,7 +287,7 @@ fn page_range(asked: TimeRange, end: PageEnd) -> TimeRange {
     }
 }
 
-/// Identifies a page by its contents.
+/// Returns the key of a page, which is derived from its contents.
 fn page_key(page: Scope, format: FileFormat, order: RecordOrder) -> String {
     let (first_ms, last_ms) = (page.range.first_ms(), page.range.last_ms());
     let (run_id, epoch, arrivals) = (page.run_id, page.state.log_epoch, page.arrivals);

@@ -7,7 +7,7 @@ use runlog_model::{FileFormat, PageEnd, RecordOrder, RunId, TimeRange};
 pub struct PageRequest {
     /// The run.
     pub run_id: RunId,
-    /// The range of time; the page is the newest part of it.
+    /// The time range, of which the page contains the newest part.
     pub range: TimeRange,
     /// The format of the file.
     pub format: FileFormat,
@@ -20,38 +20,38 @@ pub struct PageRequest {
 /// The answer to a [`PageRequest`].
 #[derive(Clone)]
 pub struct PageTicket {
-    /// The token to fetch the file with, valid for an hour. A UUID.
+    /// The token with which to fetch the file, valid for an hour. A UUID.
     pub token: String,
-    /// Records in the page.
+    /// Number of records in the page.
     pub records: u64,
     /// Where the page ends.
     pub end: PageEnd,
-    /// True when the run is final and the settle delay has passed: the log will not grow any more.
+    /// True if the run is final and the settle delay has passed: the log is not expected to grow any more.
     pub settled: bool,
-    /// Records of the run's log.
+    /// Number of records of the log of the run.
     pub log_records: u64,
 }
 
-/// The state of a page's file.
+/// The state of the file of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageStatus {
-    /// It is being built.
+    /// The file is being built.
     InProgress,
-    /// It is ready.
+    /// The file is ready.
     Ready(PageFile),
 }
 
 /// A page file that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageFile {
-    /// The key to open it with; letters and digits.
+    /// The key with which to open the file; consists of letters and digits.
     pub key: String,
     /// The file name for downloads.
     pub file_name: String,
 }
 
 impl PageFile {
-    /// The name, made safe for a quoted string in a header.
+    /// Returns the file name in a form that is safe in a quoted string of a header.
     pub fn quotable_name(&self) -> String {
         let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
         self.file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
