@@ -1,7 +1,7 @@
-//! Files of Avro records: the binary encoding and the object container, as far as manifests need them.
+//! Encoding of Avro files: the parts of the binary encoding and of the object container that manifests need.
 //!
-//! Manifests have a handful of schemas that never change, each with attributes of Iceberg, so the schemas are written as
-//! they are and values are encoded in their order.
+//! Manifests have few schemas, which never change and contain attributes of Iceberg. The schemas are therefore written
+//! literally, and values are encoded in the order of the schema.
 
 /// Records in the binary encoding.
 #[derive(Default)]
@@ -17,7 +17,7 @@ impl AvroRecords {
         self
     }
 
-    /// A value of type `int` or `long`.
+    /// Adds a value of type `int` or `long`.
     pub(super) fn number(&mut self, number: i64) -> &mut Self {
         let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
         while left >= 0x80 {
@@ -28,24 +28,24 @@ impl AvroRecords {
         self
     }
 
-    /// A value of type `bytes` or `string`.
+    /// Adds a value of type `bytes` or `string`.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.number(length(bytes.len()));
         self.bytes.extend_from_slice(bytes);
         self
     }
 
-    /// The first branch of a union, `null`.
+    /// Adds the first branch of a union, `null`.
     pub(super) fn none(&mut self) -> &mut Self {
         self.number(0)
     }
 
-    /// The second branch of a union; its value follows.
+    /// Selects the second branch of a union; its value must be added next.
     pub(super) fn some(&mut self) -> &mut Self {
         self.number(1)
     }
 
-    /// An array; `item` encodes one of the items.
+    /// Adds an array; `item` encodes one item.
     pub(super) fn array<T>(
         &mut self,
         items: impl ExactSizeIterator<Item = T>,
@@ -58,14 +58,15 @@ impl AvroRecords {
         self.number(0)
     }
 
-    /// The records so far.
+    /// Returns the encoded records so far.
     pub(super) fn encoded(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The records as a file with a schema and further entries of its header.
+    /// Returns the records as a file with this schema and additional entries of the header.
     ///
-    /// `mark` separates the blocks: the same records with the same mark make the same file.
+    /// `mark` is the synchronization marker between blocks: the same records with the same mark result in the same
+    /// bytes.
     pub(super) fn into_file(self, schema: &str, entries: &[(&str, &str)], mark: [u8; 16]) -> Vec<u8> {
         let mut file = Self::default();
         file.bytes.extend_from_slice(b"Obj\x01");

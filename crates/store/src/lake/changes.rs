@@ -1,4 +1,4 @@
-//! Changes to the tables, noted by the transaction that makes them.
+//! Changes of lakehouse tables, recorded by the transaction that makes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::catalog::sql::{Connection, Sql};
 use crate::error::Result;
 use crate::limits;
 
-/// Adds sealed files to the table of a workspace; their rows exist.
+/// Adds sealed files to the table of a workspace. The rows of the files must exist.
 pub(crate) async fn add_files(connection: &mut Connection, workspace_id: &str, ids: &[&str]) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -47,7 +47,7 @@ pub(crate) async fn add_files(connection: &mut Connection, workspace_id: &str, i
     Ok(())
 }
 
-/// Notes that slices of some segments have come or gone. Call it while the rows of the segments exist.
+/// Records that slices of some segments were added or removed. Call this while the rows of the segments exist.
 pub(crate) async fn note_changed(
     connection: &mut Connection,
     segment_ids: impl IntoIterator<Item = impl AsRef<str>>,
@@ -83,11 +83,11 @@ pub(crate) async fn note_changed(
     Ok(())
 }
 
-/// Notes that something was deleted that the tables of rows of the catalog may show: what was written of them is not used
-/// any more, and the next sweep removes it.
+/// Records a deletion of data that may be part of tables of catalog rows. The objects written for these tables are no
+/// longer used, and the next sweep removes them.
 pub(crate) async fn note_deleted(connection: &mut Connection, workspace_id: &str) -> Result<()> {
     for statement in [
-        // A snapshot that is being made locks the row, and is not committed if the number is another one.
+        // A snapshot in progress locks this row, and is not committed if the number has changed.
         "INSERT INTO lake_deletions (workspace_id, deletions) VALUES ($1, 1)
          ON CONFLICT (workspace_id) DO UPDATE SET deletions = lake_deletions.deletions + 1",
         RESET_VIEWS,
@@ -101,7 +101,7 @@ pub(crate) async fn note_deleted(connection: &mut Connection, workspace_id: &str
 const RESET_VIEWS: &str = "UPDATE lake_views SET metadata_key = NULL, metadata = NULL, manifest_list_key = NULL,
         files = NULL WHERE workspace_id = $1 AND metadata_key IS NOT NULL";
 
-/// Makes all objects of the tables of a workspace be written anew when they are loaded next.
+/// Resets the tables of a workspace, so that all their objects are rewritten when the tables are loaded next.
 pub(crate) async fn reset_tables(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
     sqlx::query(RESET_VIEWS).bind(workspace_id).execute(&mut *connection).await?;
     mark_replaced(connection, workspace_id, now).await?;
@@ -115,7 +115,7 @@ pub(crate) async fn reset_tables(connection: &mut Connection, workspace_id: &str
     Ok(())
 }
 
-/// The sweep removes the objects of the tables of a workspace after a while.
+/// Marks the objects of the tables of a workspace as replaced; the sweep removes them after some time.
 async fn mark_replaced(connection: &mut Connection, workspace_id: &str, now: i64) -> Result<()> {
     sqlx::query("UPDATE lake_objects SET replaced_at = $2 WHERE workspace_id = $1 AND replaced_at IS NULL")
         .bind(workspace_id)

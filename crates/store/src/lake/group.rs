@@ -1,4 +1,4 @@
-//! The files of a group, and the manifests that list them.
+//! Groups of files, and the manifests that list them.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::lake::publication::Publication;
 use crate::segment::file_statistics::FileStatistics;
 use crate::segment::reader::SegmentFile;
 
-/// What was written for a group, as the catalog stores it.
+/// The objects written for a group, as stored in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Group {
     pub(super) manifests: Vec<Manifest>,
@@ -32,7 +32,7 @@ pub(super) struct DeleteFile {
     pub(super) key: String,
     pub(super) bytes: i64,
     pub(super) rows: i64,
-    /// SHA-256 of what it deletes: a file that deletes the same is not written again.
+    /// SHA-256 of the deleted positions: a file with the same positions is not written again.
     pub(super) digest: String,
 }
 
@@ -54,7 +54,7 @@ impl Group {
         serde_json::to_string(self).map_err(|_| Error::corrupt("manifests of a table have no JSON form"))
     }
 
-    /// The keys of its objects.
+    /// Returns the keys of the objects of the group.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let manifests = self.manifests.iter().map(|manifest| manifest.key.as_str());
         manifests.chain(self.delete_files.iter().map(|file| file.key.as_str()))
@@ -62,7 +62,7 @@ impl Group {
 }
 
 impl Publication<'_> {
-    /// Writes the manifests of a group; what was written before and says the same stays.
+    /// Writes the manifests of a group. Objects in `before` with the same contents are kept.
     pub(super) async fn write_group(&mut self, number: i64, before: &Group) -> Result<Group> {
         let (files, live) = self.files_of(number).await?;
         let (mut data, mut deletes, mut delete_files) = (Vec::new(), Vec::new(), Vec::new());
@@ -90,8 +90,8 @@ impl Publication<'_> {
                 continue;
             }
             let manifest = self.write_manifest(content, files, known).await?;
-            // Files have the sequence number of their manifest, and deletes apply to data that is not newer: with a new
-            // manifest of the data comes one of the deletes, also when that says the same as before.
+            // Files have the sequence number of their manifest, and deletes do not apply to newer data. A new manifest
+            // of data therefore requires a new manifest of deletes, even if the deletes are unchanged.
             if !known.contains(&manifest) {
                 known = &[];
             }
@@ -108,7 +108,7 @@ impl Publication<'_> {
             let length = file.bytes.saturating_as::<u64>();
             match SegmentFile::open(self.core.segments(), &file.object_key, length).await {
                 Ok(opened) => statistics.add_row_groups(opened.row_groups()),
-                // A verification reports it; engines read the table without them.
+                // The damage is reported by a verification; engines can read the table without row groups.
                 Err(error) => {
                     debug!(%error, object.key = file.object_key, "the footer of a sealed file cannot be read")
                 }
@@ -117,7 +117,7 @@ impl Publication<'_> {
         Ok(statistics)
     }
 
-    /// The files of a group, and how many rows of each belong to a log.
+    /// Returns the files of a group, and the number of rows of each file that belong to a log.
     async fn files_of(&self, number: i64) -> Result<(Vec<FileRow>, HashMap<String, i64>)> {
         let files: Vec<FileRow> = sqlx::query_as(
             "SELECT id, object_key, bytes, records, statistics FROM segments
@@ -139,7 +139,7 @@ impl Publication<'_> {
         Ok((files, live.into_iter().collect()))
     }
 
-    /// The rows of a file that belong to no log, in order.
+    /// Returns the rows of a file that do not belong to a log, in order.
     async fn dead_rows(&self, file: &FileRow) -> Result<Vec<Range<i64>>> {
         let live: Vec<(i64, i64)> =
             sqlx::query_as("SELECT first_row, records FROM slices WHERE segment_id = $1 ORDER BY first_row")
@@ -168,7 +168,7 @@ impl Publication<'_> {
         Ok(DeleteFile { key, bytes: length, rows: dead.iter().map(|rows| rows.end - rows.start).sum(), digest })
     }
 
-    /// Writes a manifest, unless one of those that are known says the same.
+    /// Writes a manifest, unless a known manifest has the same contents.
     pub(super) async fn write_manifest(
         &mut self,
         content: Content,

@@ -1,7 +1,8 @@
 //! Manifests and manifest lists of Apache Iceberg, format version 2.
 //!
-//! Source: the specification of Apache Iceberg, "Manifests" and "Manifest Lists"; the numbers in the schemas are its
-//! field ids. All entries are of the status "added", and inherit their snapshot and sequence number from the list.
+//! Source: the specification of Apache Iceberg, "Manifests" and "Manifest Lists". The numbers in the schemas are the
+//! field IDs of the specification. All entries have the status "added", and inherit their snapshot and sequence number
+//! from the list.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ use crate::lake::avro::AvroRecords;
 use crate::lake::table::TableForm;
 use crate::segment::file_statistics::{Bound, ColumnStatistics, FileStatistics};
 
-/// What a manifest lists.
+/// The kind of files that a manifest lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Content {
     /// Sealed files.
@@ -19,20 +20,20 @@ pub(super) enum Content {
     Deletes,
 }
 
-/// A manifest, as the catalog stores it and the manifest list names it.
+/// A manifest, as stored in the catalog and listed in the manifest list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) key: String,
     pub(super) content: Content,
-    /// Its length.
+    /// The length of the manifest. Unit: bytes.
     pub(super) bytes: i64,
     pub(super) files: i64,
     pub(super) rows: i64,
-    /// The bytes of its files.
+    /// The total length of its files. Unit: bytes.
     pub(super) file_bytes: i64,
-    /// SHA-256 of what it lists: a manifest that says the same is not written again.
+    /// SHA-256 of the listed entries: a manifest with the same entries is not written again.
     pub(super) digest: String,
-    /// The sequence number and the id of the snapshot that it came with.
+    /// The sequence number and the ID of the snapshot that added the manifest.
     pub(super) sequence: i64,
     pub(super) snapshot_id: i64,
 }
@@ -45,22 +46,22 @@ pub(super) struct ListedFile {
     pub(super) described: Described,
 }
 
-/// What a manifest says of the columns of a file.
+/// The description of the columns of a file in a manifest.
 pub(super) enum Described {
     Data(FileStatistics),
-    /// The address of the only file that the position deletes are about.
+    /// The address of the only file to which the position deletes apply.
     Deletes(String),
 }
 
-/// Field id of the path in files of position deletes.
+/// Field ID of the path in files of position deletes.
 pub(super) const DELETE_PATH_ID: i64 = 2_147_483_546;
-/// Field id of the position.
+/// Field ID of the position.
 pub(super) const DELETE_POSITION_ID: i64 = 2_147_483_545;
 
-/// Longest text of a bound. Unit: characters. Engines cut bounds of texts in the same way.
+/// Longest text of a bound. Unit: characters. Engines truncate text bounds in the same way.
 const BOUND_CHARS_MAX: usize = 36;
 
-/// A manifest of some files: its bytes, and the digest of what it lists.
+/// Encodes a manifest. Returns its bytes, and the digest of its entries.
 pub(super) fn manifest(form: &TableForm, content: Content, files: &[ListedFile]) -> (Vec<u8>, String) {
     let mut entries = AvroRecords::default();
     for file in files {
@@ -91,7 +92,7 @@ pub(super) fn manifest(form: &TableForm, content: Content, files: &[ListedFile])
     into_file(entries, MANIFEST_SCHEMA, &header)
 }
 
-/// The list of the manifests of a snapshot.
+/// Encodes the manifest list of a snapshot.
 pub(super) fn manifest_list(manifests: &[Manifest], folder: &str, sequence: i64, snapshot_id: i64) -> Vec<u8> {
     let mut entries = AvroRecords::default();
     for manifest in manifests {
@@ -102,7 +103,7 @@ pub(super) fn manifest_list(manifests: &[Manifest], folder: &str, sequence: i64,
         });
         entries.number(manifest.sequence).number(manifest.sequence).number(manifest.snapshot_id);
         entries.number(manifest.files).number(0).number(0).number(manifest.rows).number(0).number(0);
-        // No partitions, and no key.
+        // No partitions, and no encryption key.
         entries.some().array(std::iter::empty::<()>(), |_, ()| ()).none();
     }
     let (sequence, snapshot_id) = (sequence.to_string(), snapshot_id.to_string());
@@ -133,7 +134,7 @@ fn data_columns(entries: &mut AvroRecords, form: &TableForm, statistics: &FileSt
             entries.number(id).number(count);
         });
     }
-    // There are no floating-point numbers that could be NaN.
+    // No counts of NaN: there are no floating-point columns.
     entries.none();
     let low = columns.iter().filter_map(|(id, column)| Some((*id, lower(&column.bounds.as_ref()?.0))));
     let high = columns.iter().filter_map(|(id, column)| Some((*id, upper(&column.bounds.as_ref()?.1)?)));
@@ -146,19 +147,19 @@ fn data_columns(entries: &mut AvroRecords, form: &TableForm, statistics: &FileSt
     entries.some().array(statistics.row_groups.iter(), |entries, offset| {
         entries.number(*offset);
     });
-    // No columns of an equality delete.
+    // No column IDs of an equality delete.
     entries.none().some().number(form.sort_order_id());
 }
 
 fn delete_columns(entries: &mut AvroRecords, path: &str) {
-    // Sizes, counts of values, of nulls and of NaN.
+    // No column sizes, and no counts of values, nulls and NaN.
     entries.none().none().none().none();
     for _ in 0..2 {
         entries.some().array(std::iter::once((DELETE_PATH_ID, path)), |entries, (id, path)| {
             entries.number(id).bytes(path.as_bytes());
         });
     }
-    // No key, offsets, columns, or order.
+    // No encryption key, split offsets, equality columns or sort order.
     entries.none().none().none().none();
 }
 
@@ -169,7 +170,7 @@ fn lower(bound: &Bound) -> Vec<u8> {
     }
 }
 
-/// `None` when there is no greater text of that length.
+/// Encodes an upper bound; `None` if there is no greater text of the permitted length.
 fn upper(bound: &Bound) -> Option<Vec<u8>> {
     let text = match bound {
         Bound::Number(number) => return Some(number.to_le_bytes().to_vec()),
@@ -180,7 +181,7 @@ fn upper(bound: &Bound) -> Option<Vec<u8>> {
     }
     let mut cut: Vec<char> = text.chars().take(BOUND_CHARS_MAX).collect();
     while let Some(last) = cut.pop() {
-        // Between the two there are no characters.
+        // The surrogates between the two are not characters.
         let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             cut.push(next);

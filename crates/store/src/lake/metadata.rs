@@ -10,11 +10,11 @@ use crate::lake::table::{LakeTableKind, TableForm};
 pub(super) struct TableSnapshot<'a> {
     pub(super) form: &'a TableForm,
     pub(super) workspace_id: &'a str,
-    /// The address of the folder of all objects.
+    /// The URL of the folder of all objects.
     pub(super) folder: &'a str,
     pub(super) sequence: i64,
     pub(super) snapshot_id: i64,
-    /// Epoch milliseconds.
+    /// The time of the snapshot. Unit: epoch milliseconds.
     pub(super) at: i64,
     pub(super) manifest_list_key: &'a str,
     pub(super) files: i64,
@@ -25,11 +25,11 @@ pub(super) struct TableSnapshot<'a> {
 }
 
 impl TableSnapshot<'_> {
-    /// The metadata of the table with this snapshot alone.
+    /// Returns the metadata of the table with this snapshot only.
     pub(super) fn metadata(&self) -> Value {
         let (folder, form) = (self.folder, self.form);
         let mut location = format!("{folder}/{}/{}", crate::objects::keys::LAKE, self.workspace_id);
-        // Each table has a folder of its own, although its objects are in that of the workspace.
+        // Each table has a separate location, although its objects are in the folder of the workspace.
         if form.kind != LakeTableKind::Records {
             location = format!("{location}/{}", form.kind.name());
         }
@@ -79,7 +79,7 @@ impl TableSnapshot<'_> {
     }
 }
 
-/// A UUID of the table; that of a table of a workspace is always the same.
+/// Returns the UUID of a table, which is always the same for a table of a workspace.
 fn table_uuid(kind: LakeTableKind, workspace_id: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Sha256::digest(format!("{} of {workspace_id}", kind.name()))[..16]);

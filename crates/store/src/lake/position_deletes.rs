@@ -1,4 +1,4 @@
-//! Files of position deletes: which rows of a sealed file are not part of a log any more.
+//! Files of position deletes, which list the rows of a sealed file that are no longer part of a log.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::lake::manifest::{DELETE_PATH_ID, DELETE_POSITION_ID};
 use crate::limits;
 
-/// A file that deletes these rows of the file with this address.
+/// Encodes a file that deletes these rows of the file with this address.
 pub(super) fn encode(address: &str, rows: &[Range<i64>]) -> Result<Vec<u8>> {
     let field = |name: &str, kind: DataType, id: i64| {
         let id = [("PARQUET:field_id".to_owned(), id.to_string())];

@@ -1,4 +1,4 @@
-//! A snapshot that is being made, and the objects that are written for it.
+//! A snapshot in progress, and the objects that are written for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,22 +14,22 @@ use crate::lake::table::TableForm;
 use crate::limits;
 use crate::objects::{intents, keys};
 
-/// A snapshot that is being made.
+/// A snapshot in progress.
 pub(super) struct Publication<'a> {
     pub(super) core: &'a Core,
     pub(super) workspace_id: &'a str,
-    /// The address of the folder of all objects.
+    /// The URL of the folder of all objects.
     pub(super) folder: &'a str,
     pub(super) form: TableForm,
     pub(super) sequence: i64,
     pub(super) snapshot_id: i64,
-    /// The objects that were written, and their lengths.
+    /// The keys of the objects written so far, and their lengths.
     pub(super) written: BTreeMap<String, i64>,
 }
 
 /// The objects of a snapshot.
 pub(super) struct WrittenSnapshot {
-    /// Epoch milliseconds.
+    /// The time of the snapshot. Unit: epoch milliseconds.
     pub(super) at: i64,
     pub(super) manifest_list_key: String,
     pub(super) metadata_key: String,
@@ -37,12 +37,12 @@ pub(super) struct WrittenSnapshot {
 }
 
 impl Publication<'_> {
-    /// The address of an object.
+    /// Returns the address of an object.
     pub(super) fn address(&self, key: &str) -> String {
         format!("{}/{key}", self.folder)
     }
 
-    /// Writes an object; returns its key. No row names it yet.
+    /// Writes an object and returns its key. No row refers to the object yet.
     pub(super) async fn write_object(&mut self, extension: &str, bytes: Vec<u8>) -> Result<String> {
         let key = keys::lake_object(self.workspace_id, self.core.random().uuid(), extension);
         let length = saturating(bytes.len() as u64);
@@ -52,7 +52,8 @@ impl Publication<'_> {
         Ok(key.to_string())
     }
 
-    /// Writes the manifest list and the metadata of a snapshot that comes after one of another time.
+    /// Writes the manifest list and the metadata of a snapshot. Its time is later than `snapshot_before`, the time of
+    /// the previous snapshot.
     pub(super) async fn write_snapshot(
         &mut self,
         snapshot_before: i64,
@@ -83,7 +84,7 @@ impl Publication<'_> {
         Ok(WrittenSnapshot { at, manifest_list_key, metadata_key, metadata })
     }
 
-    /// True if those of these objects that earlier snapshots have written are still in use.
+    /// Returns true if all of these objects that were written for earlier snapshots are still in use.
     pub(super) async fn has_all(&self, connection: &mut Connection, keys: &BTreeSet<&str>) -> Result<bool> {
         let known: Vec<&str> = keys.iter().copied().filter(|key| !self.written.contains_key(*key)).collect();
         let mut count = 0;
@@ -97,7 +98,7 @@ impl Publication<'_> {
         Ok(count == saturating(known.len() as u64))
     }
 
-    /// Adds the rows of those of these objects that are new, and of the snapshot, and marks those that were replaced.
+    /// Adds rows for the objects that are new and for the objects of the snapshot, and marks the replaced objects.
     pub(super) async fn exchange_objects(
         &self,
         connection: &mut Connection,

@@ -1,4 +1,4 @@
-//! Snapshots of tables: made when a table is read and its files have changed.
+//! Snapshots of tables of records. A snapshot is created when a table is loaded and its files have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +18,12 @@ use crate::lake::table::LakeTableKind;
 use crate::limits;
 use crate::parts::Lake;
 
-/// The table of a workspace, as an Iceberg catalog describes it.
+/// A table of a workspace, as described by an Iceberg catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LakeTable {
-    /// The address of the object with the metadata; it never changes.
+    /// The address of the object with the metadata. The object never changes.
     pub metadata_location: String,
-    /// The metadata, a JSON object of the specification of Apache Iceberg.
+    /// The metadata: a JSON object defined by the specification of Apache Iceberg.
     pub metadata: String,
 }
 
@@ -49,7 +49,7 @@ struct GroupRow {
     manifests: Option<String>,
 }
 
-/// A group as it is, and as it was in the snapshot before.
+/// The current state of a group, and its state in the previous snapshot.
 struct Draft {
     version: i64,
     before: Group,
@@ -57,20 +57,21 @@ struct Draft {
 }
 
 impl Lake {
-    /// True when sealed files are written for lakehouses.
+    /// Returns true if sealed files are written for lakehouses.
     pub fn is_on(&self) -> bool {
         self.core.settings().lake
     }
 
-    /// The snapshots that this process has made, by the name of their table.
+    /// Returns the number of snapshots that this process has made, by the name of the table.
     pub(crate) fn snapshots_made(&self) -> Vec<(&'static str, u64)> {
         LakeTableKind::ALL.into_iter().map(LakeTableKind::name).zip(self.core.lake_snapshots()).collect()
     }
 
-    /// A table of a workspace in its current state; one with rows of the catalog, in that of some seconds ago at most, or
-    /// of ten times as long as it takes to write it. What was deleted is gone in each case.
+    /// Returns a table of a workspace in its current state. A table of catalog rows may be some seconds old, or as old
+    /// as ten times the time that it takes to write the table. Deleted data is never included.
     ///
-    /// `Invalid`: the objects are where engines cannot read them. `Busy`: its files change faster than they can be listed.
+    /// `Invalid`: the objects are stored where engines cannot read them. `Busy`: the files of the table change faster
+    /// than they can be listed.
     pub async fn table(&self, workspace_id: WorkspaceId, kind: LakeTableKind) -> Result<LakeTable> {
         let folder = self.core.objects_address().ok_or_else(|| {
             let message = "engines cannot read the objects of this archive: tables need a folder, or a bucket of S3 or \
@@ -84,10 +85,10 @@ impl Lake {
         if let Some(current) = self.row(&id).await?.and_then(|row| row.current(folder)) {
             return Ok(current);
         }
-        // The first snapshot of a large table takes a while: it is completed even if the client does not wait for it.
+        // The first snapshot of a large table takes some time. It is completed even if the client disconnects.
         let (lake, folder) = (self.clone(), folder.to_owned());
         tokio::spawn(async move {
-            // One at a time: what others wait for is often the same snapshot.
+            // One snapshot is made at a time, because concurrent requests often need the same snapshot.
             let _turn = lake.core.lake_turn().lock().await;
             lake.publish(&id, &folder).await
         })
@@ -141,7 +142,7 @@ impl Lake {
 }
 
 impl TableRow {
-    /// The table, if its current snapshot shows everything, and files are where it says.
+    /// Returns the table if its current snapshot is up to date and the files are still at the same location.
     fn current(&self, folder: &str) -> Option<LakeTable> {
         let is_current = self.published == self.version && self.location.as_deref() == Some(folder);
         let (key, metadata) = (self.metadata_key.as_ref()?, self.metadata.clone()?);
@@ -150,7 +151,8 @@ impl TableRow {
 }
 
 impl Publication<'_> {
-    /// Makes the snapshot of what the catalog says. `None`, and nothing is changed, when that has changed meanwhile.
+    /// Makes a snapshot of the state of the catalog. Returns `None`, and changes nothing, if that state has changed in
+    /// the meantime.
     async fn attempt(&mut self, row: &TableRow, drafts: &mut BTreeMap<i64, Draft>) -> Result<Option<LakeTable>> {
         let is_moved = row.location.as_deref().is_some_and(|location| location != self.folder);
         let groups: Vec<GroupRow> = sqlx::query_as(
@@ -169,14 +171,15 @@ impl Publication<'_> {
             }
             if let Some(draft) = drafts.get_mut(&group.number) {
                 draft.before.clone_from(&before);
-                // What it took over may have been replaced since, by a verification that builds the table anew.
+                // Objects that the draft reuses may have been replaced since by a verification that reset the table.
                 let is_there = |key: &str| self.written.contains_key(key) || before.keys().any(|other| other == key);
                 if !draft.now.keys().all(is_there) {
                     drafts.remove(&group.number);
                 }
             }
             if drafts.get(&group.number).is_none_or(|draft| draft.version != group.version) {
-                // What was written where the files were before names them by other addresses.
+                // Objects written for the previous location refer to the files by other addresses, and cannot be
+                // reused.
                 let known = match (drafts.get(&group.number), is_moved) {
                     (Some(draft), _) => draft.now.clone(),
                     (None, true) => Group::default(),
@@ -193,7 +196,7 @@ impl Publication<'_> {
             return Ok(committing.await?.then_some(table));
         }
         for draft in drafts.values_mut() {
-            // Those of an earlier attempt came with this snapshot, too.
+            // Manifests written by an earlier attempt are also added by this snapshot.
             for manifest in &mut draft.now.manifests {
                 if self.written.contains_key(&manifest.key) {
                     (manifest.sequence, manifest.snapshot_id) = (self.sequence, self.snapshot_id);
@@ -226,8 +229,8 @@ impl Publication<'_> {
         Ok(Some(LakeTable { metadata_location, metadata: snapshot.metadata }))
     }
 
-    /// Makes the snapshot the current one; without one, notes that the current one shows everything. Returns false, and
-    /// changes nothing, when the table has changed since.
+    /// Makes the snapshot current; without a snapshot, records that the current one is up to date. Returns false, and
+    /// changes nothing, if the table has changed since.
     async fn commit(
         &self,
         mut transaction: WriteTransaction,
@@ -286,7 +289,7 @@ impl Publication<'_> {
     }
 }
 
-/// A number that no other snapshot of the table has.
+/// Returns a unique ID for a snapshot of a table.
 pub(super) fn snapshot_id(workspace_id: &str, sequence: i64, random: &[u8]) -> i64 {
     let digest = Sha256::new().chain_update(workspace_id).chain_update(sequence.to_le_bytes()).chain_update(random);
     let mut bytes = [0; 8];

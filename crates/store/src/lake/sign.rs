@@ -1,4 +1,4 @@
-//! Signing requests of engines for the objects of tables, file by file.
+//! Signing of engines' requests for individual objects of tables.
 
 use runlog_model::WorkspaceId;
 
@@ -11,22 +11,23 @@ use crate::parts::Lake;
 /// A request that an engine wants to send to the bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct ObjectRequest<'a> {
-    /// Its method.
+    /// The method of the request.
     pub method: &'a str,
-    /// Its URL.
+    /// The URL of the request.
     pub uri: &'a str,
-    /// Its headers.
+    /// The headers of the request.
     pub headers: &'a RequestHeaders,
 }
 
 impl Lake {
-    /// Where engines send requests that [`Lake::sign`] has signed; `None` if the objects are not in a bucket of S3.
+    /// Returns the location to which engines send requests signed by [`Lake::sign`]; `None` if the objects are not in
+    /// an S3 bucket.
     pub fn bucket_location(&self) -> Option<&BucketLocation> {
         self.core.s3_signing().map(|signing| signing.location())
     }
 
-    /// Signs a request that reads an object of a table of these workspaces, `None` for all. Returns `None` for each other
-    /// request.
+    /// Signs a request that reads an object of a table of these workspaces, or of all workspaces if `None`. Returns
+    /// `None` for all other requests.
     ///
     /// `Unavailable`: the service has no credentials at the moment.
     pub async fn sign(
@@ -43,7 +44,7 @@ impl Lake {
         signing.sign(request.method, request.uri, request.headers).await
     }
 
-    /// The workspace in whose tables an object is, or was for queries that are under way.
+    /// Returns the workspace whose tables contain an object, or contained it until recently, for queries in progress.
     async fn workspace_of(&self, key: &str) -> Result<Option<String>> {
         let since = self.core.now().as_millis() - limits::REPLACED_RETENTION_MS;
         let mut looking = Sql::new("SELECT workspace_id FROM segments WHERE file_group IS NOT NULL AND object_key = ");

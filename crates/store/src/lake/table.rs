@@ -12,37 +12,37 @@ use crate::segment::writer::{LAKE_COLUMNS, has_bounds, may_be_null};
 /// A table that each workspace has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LakeTableKind {
-    /// The records of sealed logs; its files are the sealed files.
+    /// The records of sealed logs. The files of the table are the sealed files.
     Records,
     /// The runs of the workspace.
     Runs,
-    /// Its tasks.
+    /// The tasks of the workspace.
     Tasks,
-    /// The component metrics of its runs.
+    /// The component metrics of the runs of the workspace.
     ComponentMetrics,
 }
 
-/// What a table is, as its metadata and its manifests say it.
+/// The description of a table, which is written to its metadata and manifests.
 #[derive(Debug, Clone)]
 pub(super) struct TableForm {
     pub(super) kind: LakeTableKind,
-    /// Grows when a column is added.
+    /// The ID of the schema, which increases when a column is added.
     pub(super) schema_id: i64,
-    /// In the order of the columns of its files.
+    /// The columns, in the order of the columns of the files.
     pub(super) columns: Vec<LakeColumn>,
-    /// The ids of the columns by which its files are sorted; empty if they are in no order.
+    /// The IDs of the columns by which the files are sorted; empty if the files are not sorted.
     pub(super) sorted_by: &'static [i64],
 }
 
 /// A column of a table.
 #[derive(Debug, Clone)]
 pub(super) struct LakeColumn {
-    /// Engines know the column by this number; it never means another one.
+    /// The ID by which engines identify the column. It is never reused for another column.
     pub(super) id: i64,
     pub(super) name: &'static str,
     kind: LakeColumnType,
     may_be_null: bool,
-    /// True if its bounds are of use.
+    /// True if bounds of the column are useful.
     pub(super) has_bounds: bool,
     doc: Option<&'static str>,
 }
@@ -55,7 +55,8 @@ enum LakeColumnType {
     Flag,
 }
 
-/// The names of the columns of `runs` by their ids, counted from 1. Add new ones at the end: an id is for ever.
+/// The names of the columns of `runs`, by ID starting from 1. Add new columns at the end: the ID of a column never
+/// changes.
 const RUNS: [&str; 43] = [
     "run_id",
     "task_id",
@@ -102,7 +103,7 @@ const RUNS: [&str; 43] = [
     "headline",
 ];
 
-/// The same of `tasks`.
+/// The names of the columns of `tasks`, by ID starting from 1.
 const TASKS: [&str; 10] = [
     "task_id",
     "task_name",
@@ -116,7 +117,7 @@ const TASKS: [&str; 10] = [
     "created_at",
 ];
 
-/// The same of `component_metrics`.
+/// The names of the columns of `component_metrics`, by ID starting from 1.
 const COMPONENT_METRICS: [&str; 22] = [
     "run_id",
     "task_id",
@@ -146,7 +147,7 @@ impl LakeTableKind {
     /// Every table.
     pub const ALL: [Self; LAKE_TABLES] = [Self::Records, Self::Runs, Self::Tasks, Self::ComponentMetrics];
 
-    /// Its name, which is also that of a table of SQL queries.
+    /// Returns the name of the table, which is also the name of a table for SQL queries.
     pub fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
@@ -156,12 +157,12 @@ impl LakeTableKind {
         }
     }
 
-    /// The table with this name.
+    /// Returns the table with this name.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The view of the catalog whose rows it has; none if its rows are in sealed files.
+    /// Returns the catalog view whose rows the table contains; `None` if its rows are in sealed files.
     pub(super) fn view(self) -> Option<CatalogView> {
         match self {
             Self::Records => None,
@@ -171,7 +172,7 @@ impl LakeTableKind {
         }
     }
 
-    /// The names of the columns of such a view by their ids, counted from 1.
+    /// Returns the names of the columns, by ID starting from 1.
     fn ids(self) -> &'static [&'static str] {
         match self {
             Self::Records => &LAKE_COLUMNS,
@@ -195,7 +196,7 @@ impl LakeTableKind {
     fn view_columns(self, view: CatalogView) -> Vec<LakeColumn> {
         let ids = || (1_i64..).zip(self.ids());
         let columns = view.columns().iter().map(|column| LakeColumn {
-            // A test finds a column without an id.
+            // A test ensures that each column has an ID.
             id: ids().find(|(_, name)| **name == column.name).map_or(0, |(id, _)| id),
             name: column.name,
             kind: match column.kind {
@@ -212,12 +213,12 @@ impl LakeTableKind {
     }
 }
 
-/// True for texts of any length, which are not compared with others.
+/// Returns true for columns with long text, for which comparisons are not expected.
 fn is_long(column: &str) -> bool {
     matches!(column, "description" | "tags" | "error_message" | "misfired_reason" | "headline" | "stacktrace" | "extra")
 }
 
-/// The columns of sealed files for lakehouses.
+/// Returns the columns of sealed files for lakehouses.
 fn record_columns() -> Vec<LakeColumn> {
     let columns = (1_i64..).zip(LAKE_COLUMNS).map(|(id, name)| LakeColumn {
         id,
@@ -249,23 +250,24 @@ fn record_columns() -> Vec<LakeColumn> {
 }
 
 impl TableForm {
-    /// Its schema in the metadata.
+    /// Returns the schema of the table for its metadata.
     pub(super) fn schema(&self) -> Value {
         let fields: Vec<Value> = self.columns.iter().map(LakeColumn::field).collect();
         json!({ "type": "struct", "schema-id": self.schema_id, "fields": fields })
     }
 
-    /// The greatest id that a column has or had.
+    /// Returns the greatest ID that a column has or had.
     pub(super) fn last_column_id(&self) -> usize {
         self.kind.ids().len()
     }
 
-    /// The number of its sort order; that of no order is 0.
+    /// Returns the ID of the sort order, which is 0 if the files are not sorted.
     pub(super) fn sort_order_id(&self) -> i64 {
         i64::from(!self.sorted_by.is_empty())
     }
 
-    /// The schema of its files, if they are written by this module: texts are long, and times are in microseconds.
+    /// Returns the schema of files that are written by this module: text columns have 64-bit offsets, and times are in
+    /// microseconds.
     pub(super) fn arrow_schema(&self) -> SchemaRef {
         let field = |column: &LakeColumn| {
             let kind = match column.kind {
@@ -316,7 +318,8 @@ mod tests {
         }
     }
 
-    /// Files name their columns by ids: an id that came to mean another column would show values in the wrong place.
+    /// Files identify their columns by ID: if an ID were reused for another column, values would appear in the wrong
+    /// column.
     #[test]
     fn ids_never_change() {
         for (kind, count, expected) in [

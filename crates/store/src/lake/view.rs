@@ -1,4 +1,4 @@
-//! Snapshots of tables with rows of the catalog: made when such a table is loaded and its rows have changed.
+//! Snapshots of tables of catalog rows. A snapshot is created when a table is loaded and its rows have changed.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ struct ViewRow {
     files: Option<String>,
 }
 
-/// What was written for a table, as the catalog stores it.
+/// The objects written for a table, as stored in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct ViewFiles {
     /// Absent if there are no rows.
@@ -52,25 +52,25 @@ struct ViewFile {
     key: String,
     bytes: i64,
     rows: i64,
-    /// SHA-256 of its bytes: a file with the same bytes is not written again.
+    /// SHA-256 of the bytes of the file: a file with the same bytes is not written again.
     digest: String,
     statistics: FileStatistics,
 }
 
-/// The rows of a table as they were read.
+/// The result of reading the rows of a table.
 struct Reading {
-    /// The number of deletions before.
+    /// The number of deletions before the rows were read.
     deletions: i64,
-    /// When it began, by this node's clock.
+    /// When reading began, by this node's clock.
     begun: Timestamp,
-    /// The same by the catalog's clock, which other nodes compare with.
+    /// When reading began, by the catalog's clock, which all nodes use for comparisons.
     read_at: Timestamp,
     files: ViewFiles,
     replaced: BTreeSet<String>,
 }
 
 impl Lake {
-    /// A table with rows of the catalog.
+    /// Returns a table of catalog rows.
     pub(super) async fn view_table(
         &self,
         workspace_id: WorkspaceId,
@@ -82,10 +82,11 @@ impl Lake {
         {
             return Ok(current);
         }
-        // It is completed even if the client does not wait for it.
+        // The snapshot is completed even if the client disconnects.
         let (lake, folder) = (self.clone(), folder.to_owned());
         tokio::spawn(async move {
-            // One at a time bounds the memory, and what others wait for is often the same snapshot.
+            // One snapshot is made at a time, to bound memory and because concurrent requests often need the same
+            // snapshot.
             let _turn = lake.core.lake_view_turn().lock().await;
             lake.publish_view(workspace_id, kind, &folder).await
         })
@@ -99,11 +100,12 @@ impl Lake {
         Ok(found.fetch_optional(self.core.catalog().read()).await?)
     }
 
-    /// The table, if it was written a short time ago, in the form of today, and its files are where it says.
+    /// Returns the table if it was written recently, its schema is current, and the files are still at the same
+    /// location.
     async fn current(&self, row: &ViewRow, kind: LakeTableKind, folder: &str) -> Result<Option<LakeTable>> {
         let age_ms = self.core.catalog_now().await?.as_millis() - row.read_at;
         let pause_ms = limits::LAKE_VIEW_EVERY_MS.max(row.read_ms.saturating_mul(limits::LAKE_VIEW_PAUSES));
-        // The clock may have been set back since.
+        // The age is negative if the clock was set back since.
         let is_young = (0..pause_ms).contains(&age_ms);
         if !is_young || !row.is_of(folder, kind.form().schema_id) {
             return Ok(None);
@@ -146,7 +148,7 @@ impl Lake {
             if let Some(table) = publication.write_view(workspace_id, &row, deletions).await? {
                 return Ok(table);
             }
-            // What was written may show what has been deleted since.
+            // The written objects may contain data that has been deleted since.
             self.remove_unnamed(publication.written.into_keys().collect()).await?;
         }
         let message =
@@ -154,8 +156,8 @@ impl Lake {
         Err(Error::new(ErrorKind::Busy, message))
     }
 
-    /// Removes those of these objects that no row names. One may name them: if the answer to a commit was lost, the attempt
-    /// counts as failed.
+    /// Removes the objects to which no row refers. Rows may refer to some of them, because an attempt also counts as
+    /// failed if the response to its commit was lost.
     async fn remove_unnamed(&self, keys: Vec<String>) -> Result<()> {
         if keys.is_empty() {
             return Ok(());
@@ -168,7 +170,7 @@ impl Lake {
         Ok(())
     }
 
-    /// How many deletions there were in a workspace. The row exists from then on.
+    /// Returns the number of deletions in a workspace. Adds the row with the number if it does not exist.
     async fn deletions(&self, workspace_id: &str) -> Result<i64> {
         let counting = "SELECT deletions FROM lake_deletions WHERE workspace_id = $1";
         loop {
@@ -177,7 +179,7 @@ impl Lake {
             if let Some(deletions) = found {
                 return Ok(deletions);
             }
-            // It waits for a deletion that is adding the row.
+            // The statement waits for a deletion that is adding the row.
             sqlx::query("INSERT INTO lake_deletions (workspace_id, deletions) VALUES ($1, 0) ON CONFLICT DO NOTHING")
                 .bind(workspace_id)
                 .execute(self.core.catalog().write())
@@ -200,8 +202,8 @@ impl ViewFiles {
 }
 
 impl Publication<'_> {
-    /// Reads the rows, and makes a snapshot of them unless the current one says the same. `None`, and nothing is changed,
-    /// when something has been deleted meanwhile, or when another node has made a snapshot.
+    /// Reads the rows, and makes a snapshot of them unless the current one has the same rows. Returns `None`, and
+    /// changes nothing, if data was deleted in the meantime or another node has made a snapshot.
     async fn write_view(
         &mut self,
         workspace_id: WorkspaceId,
@@ -254,7 +256,7 @@ impl Publication<'_> {
         Ok(Some(LakeTable { metadata_location, metadata: snapshot.metadata }))
     }
 
-    /// Writes all rows of the workspace, in files that are encoded one at a time.
+    /// Writes all rows of the workspace to files, which are encoded one at a time.
     async fn write_rows(
         &mut self,
         view: CatalogView,
@@ -288,7 +290,7 @@ impl Publication<'_> {
         Ok(files)
     }
 
-    /// Writes a file, unless one with the same bytes is there.
+    /// Writes a file, unless a file with the same bytes exists.
     async fn write_file(&mut self, writer: ViewFileWriter, before: &[ViewFile]) -> Result<ViewFile> {
         let encoding = move || {
             let encoded = writer.finish()?;
@@ -304,7 +306,7 @@ impl Publication<'_> {
         Ok(ViewFile { key, bytes, rows, digest, statistics: encoded.statistics })
     }
 
-    /// Writes the manifest of some files; `None` if there are none.
+    /// Writes the manifest of the files; `None` if there are no files.
     async fn list_files(&mut self, files: &[ViewFile]) -> Result<Option<Manifest>> {
         if files.is_empty() {
             return Ok(None);
@@ -319,8 +321,8 @@ impl Publication<'_> {
         self.write_manifest(Content::Data, listed, &[]).await.map(Some)
     }
 
-    /// Makes the snapshot the current one; without one, notes that the current one shows everything. Returns false, and
-    /// changes nothing, when something was deleted since, or when there is another snapshot.
+    /// Makes the snapshot current; without a snapshot, records that the current one is up to date. Returns false, and
+    /// changes nothing, if data was deleted since or another snapshot was made.
     async fn commit_view(
         &self,
         mut transaction: WriteTransaction,
@@ -329,7 +331,7 @@ impl Publication<'_> {
         snapshot: Option<&WrittenSnapshot>,
     ) -> Result<bool> {
         let for_update = self.core.catalog().for_update();
-        // First this row, as deletions do.
+        // This row is locked first, as in deletions, to avoid deadlocks.
         let locking = format!("SELECT deletions FROM lake_deletions WHERE workspace_id = $1{for_update}");
         let deletions: Option<i64> = sqlx::query_scalar(AssertSqlSafe(locking))
             .bind(self.workspace_id)

@@ -1,4 +1,4 @@
-//! Files with rows of the catalog.
+//! Files of catalog rows.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::lake::table::TableForm;
 use crate::limits;
 use crate::segment::file_statistics::{FileStatistics, FileStatisticsBuilder};
 
-/// A file that is being written, in memory: the same rows make the same bytes.
+/// A writer of a file in memory. The same rows result in the same bytes.
 pub(super) struct ViewFileWriter {
     writer: ArrowWriter<Vec<u8>>,
     schema: SchemaRef,
@@ -23,7 +23,7 @@ pub(super) struct ViewFileWriter {
     rows: usize,
 }
 
-/// A file that was written.
+/// A complete file.
 pub(super) struct EncodedFile {
     pub(super) bytes: Vec<u8>,
     pub(super) rows: usize,
@@ -42,7 +42,7 @@ impl ViewFileWriter {
         Ok(Self { writer, schema, statistics, rows: 0 })
     }
 
-    /// Adds rows with the columns of the view.
+    /// Adds rows, which must have the columns of the view.
     pub(super) fn add(&mut self, rows: &RecordBatch) -> Result<()> {
         let columns = rows.columns().iter().map(in_microseconds).collect();
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
@@ -57,7 +57,7 @@ impl ViewFileWriter {
         Ok(())
     }
 
-    /// True when further rows belong in another file.
+    /// Returns true if further rows must be written to another file.
     pub(super) fn is_full(&self) -> bool {
         self.writer.bytes_written() >= limits::LAKE_VIEW_FILE_BYTES
     }
@@ -70,7 +70,7 @@ impl ViewFileWriter {
     }
 }
 
-/// Apache Iceberg knows no milliseconds.
+/// Converts times to microseconds, because Apache Iceberg does not support milliseconds.
 fn in_microseconds(column: &ArrayRef) -> ArrayRef {
     if !matches!(column.data_type(), DataType::Timestamp(TimeUnit::Millisecond, _)) {
         return Arc::clone(column);
