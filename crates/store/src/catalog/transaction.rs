@@ -9,8 +9,8 @@
 //!   this process was suspended while it held locks.
 //! - The connection was lost before `COMMIT` was sent, for example because the server restarted.
 //!
-//! If the connection is lost during `COMMIT`, the outcome is unknown. [`WriteTransaction::commit`] marks this error, and
-//! the transaction is not retried: the caller receives `Unavailable`. If the server rejects `COMMIT`, nothing was
+//! If the connection is lost during `COMMIT`, the outcome is unknown. [`WriteTransaction::commit`] marks this error,
+//! and the transaction is not retried: the caller receives `Unavailable`. If the server rejects `COMMIT`, nothing was
 //! committed, and the rules above apply.
 //!
 //! A transaction is an [`Fn`], which cannot change or consume the variables that it captures, so that a retry starts

@@ -37,13 +37,13 @@ pub struct DeletedLog {
     pub shared_bytes: u64,
 }
 
-/// The state of a log when its deletion was decided, and the retention for which it was decided.
+/// The state of a log when its deletion was decided, and the retention on which the decision was based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub(crate) struct LogSnapshot {
     #[sqlx(rename = "log_epoch")]
     pub(crate) epoch: i64,
     pub(crate) records: i64,
-    /// When the days of its retention begin.
+    /// The start of the retention period in days. Unit: epoch milliseconds.
     pub(crate) ended: i64,
     pub(crate) retention_days: Option<i64>,
     pub(crate) retention_bytes: Option<i64>,

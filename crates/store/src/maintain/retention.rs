@@ -301,10 +301,10 @@ impl Maintenance {
 
     /// Deletes the logs whose retention has ended, each with an audit entry.
     ///
-    /// A log is deleted only if it and the retention of its workspace are unchanged, so that several nodes may do this
-    /// concurrently, and a pass stops for a retention that is set meanwhile: a log that another node has deleted, or that
-    /// has received records since, is skipped. A log that cannot be deleted does not stop
-    /// the pass.
+    /// A log is deleted only if the log and the retention of its workspace are unchanged. Several nodes may therefore
+    /// do this concurrently, and a pass does not apply a retention that was changed in the meantime: a log that another
+    /// node has deleted, or that has received records since, is skipped. A log that cannot be deleted does not end the
+    /// pass.
     pub async fn apply_retention(&self) -> Result<RetentionReport> {
         let rows: Vec<RetentionRow> = sqlx::query_as(
             "SELECT id, retention_days, retention_bytes FROM workspaces
@@ -402,7 +402,8 @@ impl RetentionPass<'_> {
         Ok(bytes.saturating_as::<u64>().saturating_sub(bytes_max))
     }
 
-    /// Deletes a log if it and the retention are unchanged. Returns false when it is kept, or was deleted by another node.
+    /// Deletes a log if the log and the retention are unchanged. Returns false if the log is kept, or was deleted by
+    /// another node.
     async fn delete(&mut self, workspace: &RetentionRow, run: &RunSnapshot, why: &str) -> Result<bool> {
         match self.try_delete(workspace, run, why).await {
             Ok(deleted) => {

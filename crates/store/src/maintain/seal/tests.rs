@@ -289,7 +289,7 @@ async fn a_log_that_has_grown_since_it_was_seen_is_not_deleted() {
     assert_eq!(store.maintenance().delete_log_if(run_id, Some(seen)).await.unwrap(), None, "that is another log");
 }
 
-/// What a deletion is decided by.
+/// Returns the state of a log on which the decision to delete it is based.
 async fn snapshot(store: &Store, run_id: RunId) -> LogSnapshot {
     let reading = "SELECT records, log_epoch, COALESCE(finished_at, last_record_stored_at, triggered_at) AS ended,
                           retention_days, retention_bytes
@@ -297,7 +297,8 @@ async fn snapshot(store: &Store, run_id: RunId) -> LogSnapshot {
     sqlx::query_as(reading).bind(run_id.to_string()).fetch_one(store.core().catalog().read()).await.unwrap()
 }
 
-/// A pass that was under way deleted by the retention with which it had begun.
+/// A pass in progress once deleted logs according to the retention at its start, even if the retention was changed
+/// since.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_retention_was_changed_since_it_was_seen_is_not_deleted() {
     let opened = opened().await;
