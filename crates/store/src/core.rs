@@ -80,7 +80,7 @@ impl Core {
         if settings.catalog.is_none() || settings.objects.is_none() {
             let making = folder.clone();
             tokio::task::spawn_blocking(move || create_data_folder(&making)).await?.map_err(|error| {
-                let message = format!("cannot make the folder {}", folder.display());
+                let message = format!("cannot create the folder {}", folder.display());
                 Error::caused(ErrorKind::Unavailable, message, error)
             })?;
         }
@@ -90,7 +90,7 @@ impl Core {
             (None, None) => {
                 let objects = folder.join("objects");
                 create_private_folder(&objects).map_err(|error| {
-                    let message = format!("cannot make the folder {}", objects.display());
+                    let message = format!("cannot create the folder {}", objects.display());
                     Error::caused(ErrorKind::Unavailable, message, error)
                 })?;
                 Objects::in_folder(&objects)?

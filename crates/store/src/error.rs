@@ -254,7 +254,7 @@ impl From<tokio::task::JoinError> for Error {
         // Work that panicked would panic again, so the error must not be one that callers retry until the archive is
         // available.
         let kind = if error.is_panic() { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
-        Self::caused(kind, "work on the archive was broken off", error)
+        Self::caused(kind, "work on the archive was interrupted", error)
     }
 }
 

@@ -17,8 +17,8 @@ pub const SEGMENT_BYTES_MAX: usize = 8 << 20;
 /// A range request decompresses at most this much unneeded data at each end.
 pub const PAGE_FRAME_BYTES: usize = 1 << 20;
 
-/// Compression level of page files. Low, because callers wait for page files, which are kept for an hour only. Source:
-/// measurements in decision 0010.
+/// Compression level of page files. Low, because callers wait for page files, which are kept for a few hours only.
+/// Source: measurements in decision 0010.
 pub const PAGE_ZSTD_LEVEL: i32 = -2;
 
 /// Most slices of one run in a segment. Unit: slices.

@@ -290,7 +290,7 @@ impl Catalog {
             // Closing waits for all statements that were sent.
             CatalogKind::Postgres => {
                 if tokio::time::timeout(CLOSE_WAIT, closing).await.is_err() {
-                    tracing::warn!("the catalog does not answer; its connections are left to it");
+                    tracing::warn!("the catalog does not respond; its connections were not closed");
                 }
             }
         }

@@ -65,7 +65,7 @@ impl Objects {
     /// Opens a folder, with objects as files. The folder is created if it does not exist.
     pub(crate) fn in_folder(folder: &FilePath) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| {
-            Error::caused(ErrorKind::Unavailable, format!("cannot make the folder {}", folder.display()), error)
+            Error::caused(ErrorKind::Unavailable, format!("cannot create the folder {}", folder.display()), error)
         })?;
         let files = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
         let rebuildable = Arc::new(files.clone());

@@ -111,7 +111,7 @@ impl BucketFile {
 /// Returns the error of a failed write; the message distinguishes a missing bucket.
 fn unwritable(name: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     if causes(&error).filter_map(|error| error.downcast_ref()).any(is_missing_bucket) {
-        return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: the bucket is not there; make it"));
+        return Error::new(ErrorKind::Unavailable, format!("cannot write {name}: there is no such bucket; create it"));
     }
     Error::caused(ErrorKind::Unavailable, format!("cannot write {name}"), error)
 }

@@ -233,8 +233,7 @@ pub(crate) async fn fulfil(connection: &mut Connection, keys: &[&Path]) -> Resul
 /// Returns the error for a writer whose intents no longer exist.
 pub(crate) fn swept() -> Error {
     let hours = limits::ORPHAN_AGE_MS / 3_600_000;
-    let message = format!(
-        "the writing stood still for over {hours} hours, and what was written was swept; nothing of it is stored"
-    );
+    let message =
+        format!("writing stalled for more than {hours} hours, and the written objects were swept: nothing is stored");
     Error::new(ErrorKind::Unavailable, message)
 }

@@ -23,7 +23,7 @@ pub(crate) async fn with_probe<T>(
         () = stop.cancelled() => {
             // Wait for the operation: a pending write could otherwise complete after the removal.
             let _ = tokio::time::timeout(limits::PROBE_REMOVAL, look).await;
-            Err(Error::new(ErrorKind::Unavailable, "told to stop"))
+            Err(Error::new(ErrorKind::Unavailable, "the check was cancelled"))
         }
     };
     let deleted = tokio::time::timeout(limits::PROBE_REMOVAL, objects.delete(probe)).await;

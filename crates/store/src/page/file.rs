@@ -435,7 +435,7 @@ impl PageReader {
                     if let Err(damage) = &stored
                         && damage.kind() == ErrorKind::Corrupt
                     {
-                        error!(error = damage as &dyn std::error::Error, "a download is broken off");
+                        error!(error = damage as &dyn std::error::Error, "a download was interrupted");
                         page.pages.requeue_page(&page.etag, &page.object_key).await?;
                     }
                     stored

@@ -47,7 +47,7 @@ impl Merged {
             None => {
                 let keys: Vec<Path> = self.files.iter().map(|file| file.object_key.clone()).collect();
                 maintenance.core.intents().remove_uncommitted(&keys).await;
-                Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"))
+                Err(Error::conflict("the files of a sealing pass were swept because the pass stalled for hours"))
             }
         }
     }

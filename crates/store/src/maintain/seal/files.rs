@@ -412,7 +412,7 @@ impl Encoder {
 }
 
 fn interrupted() -> Error {
-    Error::new(ErrorKind::Unavailable, "the writing of a sealed file was broken off")
+    Error::new(ErrorKind::Unavailable, "writing a sealed file was interrupted")
 }
 
 fn unwritten(error: std::io::Error) -> Error {

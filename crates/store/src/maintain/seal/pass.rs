@@ -286,7 +286,7 @@ impl Pass {
             return Err(Error::conflict("another node has taken over the sealing of these runs"));
         }
         if !self.maintenance.core.intents().renew_intents(&files.keys()).await? {
-            return Err(Error::conflict("the files of a pass of sealing were swept, because it stood still for hours"));
+            return Err(Error::conflict("the files of a sealing pass were swept because the pass stalled for hours"));
         }
         self.renewed_at = now;
         Ok(())
