@@ -7,6 +7,8 @@ mod common;
 mod damage;
 #[path = "archive/deletions.rs"]
 mod deletions;
+#[path = "archive/exact.rs"]
+mod exact;
 #[path = "archive/files.rs"]
 mod files;
 #[path = "archive/late.rs"]
