@@ -1,4 +1,5 @@
-//! Runs queries: plans them on the tables of their caller, and executes them within their limits of memory and time.
+//! Runs queries: plans them on the tables that their caller may read, and executes them within limits of memory and
+//! time.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -58,13 +59,13 @@ use crate::tables::row_table::CatalogTable;
 const CATALOG: &str = "runlog";
 const SCHEMA: &str = "archive";
 
-/// The same for clients of PostgreSQL, which expect this one.
+/// The name of the schema for clients of PostgreSQL, which expect this name.
 const PUBLIC_SCHEMA: &str = "public";
 
-/// Rows of a batch between the parts of a query; fewer when the query names long values. Unit: rows.
+/// Batch size between the operators of a query; smaller if the query contains long values. Unit: rows.
 const BATCH_ROWS: usize = 8_192;
 
-/// Memory per thread of a query; with less, fewer threads are used. Unit: bytes.
+/// Memory per thread of a query; if less is available, fewer threads are used. Unit: bytes.
 const MEMORY_A_THREAD: usize = 32 << 20;
 
 /// Batch size of a query that repeats rows that may contain a long text. Unit: rows.
@@ -74,7 +75,7 @@ const MULTIPLIED_BATCH_ROWS: usize = 1_024;
 const FRUGAL_BATCH_ROWS: usize = 1_024;
 const FRUGAL_THREADS: usize = 2;
 
-/// Length of the statements of a client of PostgreSQL that are parsed without waiting for a turn. Unit: bytes.
+/// Maximum length of statements of clients of PostgreSQL that are parsed without a permit. Unit: bytes.
 const PARSED_AT_ONCE_BYTES: usize = 4 << 10;
 
 /// How long a query waits for another one to end before it is rejected. Unit: milliseconds.
@@ -83,13 +84,13 @@ const WAIT_MS: u64 = 1_000;
 /// The limits of queries.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
-    /// Memory of all queries together, beyond which they spill to temporary files; functions may use half as much again
-    /// while they create values. Unit: bytes. Default: 256 MiB.
+    /// Memory of all queries together, beyond which they spill to temporary files; functions may use half of this
+    /// amount in addition while they create values. Unit: bytes. Default: 256 MiB.
     pub memory_bytes: usize,
-    /// The folder of the temporary files, made when it is not there; what a process that was killed left in it is
-    /// removed. Default: that of the system.
+    /// The folder for temporary files, created if it does not exist; files left behind by a killed process are removed.
+    /// Default: the temporary folder of the system.
     pub spill_folder: Option<PathBuf>,
-    /// Most bytes of temporary files. Default: 8 GiB.
+    /// Maximum size of all temporary files. Unit: bytes. Default: 8 GiB.
     pub spill_bytes: u64,
     /// Timeout of a query; none for no limit. Default: 5 minutes.
     pub time_max: Option<Duration>,
@@ -119,39 +120,39 @@ impl Default for SqlSettings {
     }
 }
 
-/// Runs queries. Cheap to clone; clones share its limits.
+/// Runs queries. Cheap to clone; clones share the same limits.
 #[derive(Clone)]
 pub struct SqlEngine {
     archive: Query,
     settings: SqlSettings,
     clock: Arc<dyn Clock>,
     base: Arc<SessionState>,
-    /// What functions may take while they make values.
+    /// The memory of functions while they create values.
     function_memory: Arc<dyn MemoryPool>,
     questions: Arc<Semaphore>,
-    /// Permits for parsing long statements of clients of PostgreSQL, which may not hold one of those.
+    /// Permits for parsing long statements of clients of PostgreSQL, separate from the permits of running queries.
     parsing: Arc<Semaphore>,
     /// Permit for queries retried in low-memory mode: one at a time, so that it gets most of the memory.
     frugal: Arc<Semaphore>,
     /// The tables as clients of PostgreSQL see them.
     relations: Arc<Relations>,
-    /// Where its temporary files are, unless that is for the system to say. The last that is dropped.
+    /// The folder of the temporary files; none for that of the system. Declared last, so that it is dropped last.
     _spill_folder: Option<Arc<SpillFolder>>,
 }
 
-/// What a caller may read.
+/// The read permissions of a caller.
 #[derive(Debug, Clone)]
 pub struct Readable {
     /// The workspaces; none means all.
     pub workspaces: Option<Vec<WorkspaceId>>,
-    /// Whether it may read the audit logs of tenants, which belong to no workspace.
+    /// Whether the caller may read the audit logs of tenants, which belong to no workspace.
     pub has_tenant_audit_logs: bool,
 }
 
 /// The parallelism of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effort {
-    /// As quick as can be: with all threads, and joins by tables in memory.
+    /// Full speed: all threads, and hash joins.
     Full,
     /// Low-memory mode: few threads, small batches, and sort-merge joins, which can spill.
     Frugal,
@@ -161,13 +162,13 @@ enum Effort {
 #[derive(Debug)]
 struct Attempt {
     effort: Effort,
-    /// Rows of a batch at most.
+    /// Maximum number of rows of a batch.
     rows_max: usize,
-    /// True once a part of the answer was given, which cannot be taken back.
+    /// True once a part of the answer was returned: the query can no longer be restarted.
     has_rows: Arc<AtomicBool>,
 }
 
-/// An answer that is being worked out.
+/// An answer that is being computed.
 pub struct Answer {
     schema: SchemaRef,
     batches: mpsc::Receiver<Result<Option<RecordBatch>, SqlError>>,
@@ -176,7 +177,7 @@ pub struct Answer {
 }
 
 impl SqlEngine {
-    /// An engine over an archive; nothing is read yet.
+    /// Returns an engine for an archive. Reads nothing yet.
     pub fn new(archive: Query, settings: SqlSettings, clock: Arc<dyn Clock>) -> Result<Self, SqlError> {
         let spill_folder = settings.spill_folder.as_deref().and_then(|folder| match SpillFolder::in_folder(folder) {
             Ok(made) => Some(Arc::new(made)),
@@ -222,12 +223,12 @@ impl SqlEngine {
         })
     }
 
-    /// Starts a query for a caller that may read so much.
+    /// Starts a query for a caller with these read permissions.
     pub async fn ask(&self, query: &str, readable: impl Into<Readable>) -> Result<Answer, SqlError> {
         self.answer(QueryRequest { text: query.into(), readable: readable.into(), postgres: None }).await
     }
 
-    /// The statements of a client of PostgreSQL.
+    /// Parses statements of a client of PostgreSQL.
     pub async fn parse_postgres(&self, text: &str) -> Result<PgScript, SqlError> {
         let text: Arc<str> = text.into();
         let turn = match text.len() > PARSED_AT_ONCE_BYTES {
@@ -246,7 +247,8 @@ impl SqlEngine {
         threads::compute(parsing).await.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
     }
 
-    /// A prepared query with the values of an `EXECUTE` in the place of its parameters, of which `types` were declared.
+    /// Returns a prepared query with the arguments of an `EXECUTE` in place of its parameters. `types` is the number of
+    /// parameter types that its `PREPARE` declared.
     pub async fn execute_postgres(
         &self,
         query: &PgQuery,
@@ -262,9 +264,9 @@ impl SqlEngine {
         threads::compute(binding).await.map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?
     }
 
-    /// Starts a query of a client of PostgreSQL, for a caller that may read so much.
+    /// Starts a query of a client of PostgreSQL for a caller with these read permissions.
     ///
-    /// `declared` are the types of its parameters as far as the client has declared them.
+    /// `declared` contains the parameter types that the client has declared.
     pub async fn ask_postgres(
         &self,
         query: &PgQuery,
@@ -282,7 +284,7 @@ impl SqlEngine {
         self.answer(QueryRequest { text: Arc::clone(query.text()), readable, postgres: Some(postgres) }).await
     }
 
-    /// What a query of a client of PostgreSQL takes and returns.
+    /// Returns the parameters and the columns of a query of a client of PostgreSQL.
     pub async fn describe_postgres(
         &self,
         query: &PgQuery,
@@ -298,7 +300,7 @@ impl SqlEngine {
             declared: declared.to_vec(),
             parameters: None,
         };
-        // What is described is the same for all callers: a caller that may read nothing has the same tables.
+        // The description is the same for all callers: a caller without permissions has the same tables.
         let question = QueryRequest {
             text: Arc::clone(query.text()),
             readable: Readable::NOTHING,
@@ -335,14 +337,14 @@ impl SqlEngine {
     async fn answer(&self, question: QueryRequest) -> Result<Answer, SqlError> {
         let permit = self.permit().await?;
         let stop = Arc::new(Stop::after(self.settings.time_max));
-        // Given up with the request, also while nothing but planning is done.
+        // Dropping the request cancels the query, also during planning.
         let left = UnregisterOnDrop(Some(Arc::clone(&stop)));
         let question = RunningQuery { engine: self.clone(), question, stop: Arc::clone(&stop) };
         let (begun, beginning) = oneshot::channel();
         let (batches, answer) = mpsc::channel(1);
         let work = async move {
             question.answer(begun, batches).await;
-            // Others wait for as long as anything is done for this one.
+            // The permit is held until all work for this query has ended.
             drop(permit);
         };
         threads::spawn(work).map_err(|error| SqlError::new(SqlErrorKind::Internal, error.to_string()))?;
@@ -360,7 +362,7 @@ impl SqlEngine {
         }
     }
 
-    /// What is reported of an error.
+    /// Converts an error of the engine into the error that is reported.
     fn failure(&self, error: &DataFusionError, text: &str, stop: &Stop) -> SqlError {
         match stop.check() {
             Err(_) => too_long(stop.deadline().map(|(_, time_max)| time_max)),
@@ -371,7 +373,7 @@ impl SqlEngine {
         }
     }
 
-    /// The state of one query: its tables are those of its caller, and its time is fixed at the start.
+    /// Returns the session state of one query, with the tables of its caller and the start time as its current time.
     fn state(
         &self,
         question: &QueryRequest,
@@ -431,22 +433,22 @@ impl std::fmt::Debug for SqlEngine {
     }
 }
 
-/// A query and who asks it.
+/// A query and its caller.
 #[derive(Clone)]
 struct QueryRequest {
     text: Arc<str>,
     /// What the caller may read.
     readable: Readable,
-    /// If it is of a client of PostgreSQL.
+    /// The context of a query of a client of PostgreSQL; none for other queries.
     postgres: Option<PgQueryContext>,
 }
 
 impl Readable {
-    /// Nothing.
+    /// No read permissions.
     const NOTHING: Self = Self { workspaces: Some(Vec::new()), has_tenant_audit_logs: false };
 
-    /// The workspaces of a table that the caller may read; none means all. A table of no workspace is read as a whole or not
-    /// at all.
+    /// Returns the workspaces of a table that the caller may read; none means all. A table that belongs to no workspace
+    /// is readable either completely or not at all.
     fn of(&self, table: CatalogView) -> Option<Vec<WorkspaceId>> {
         match table {
             CatalogView::TenantAuditLogs if self.has_tenant_audit_logs => None,
@@ -492,7 +494,7 @@ impl RunningQuery {
     ) {
         let mut receiver = RowReceiver { begun: Some(begun), batches };
         let Err(error) = self.attempt(&mut receiver, Effort::Full).await else { return };
-        // Once rows are on their way they cannot be taken back.
+        // A query that has returned rows cannot be restarted.
         let error = match error.kind() == SqlErrorKind::TooLarge && !receiver.has_rows() {
             true => match self.frugally(&mut receiver).await {
                 Ok(()) => return,
@@ -500,7 +502,8 @@ impl RunningQuery {
             },
             false => error,
         };
-        // The process may end as soon as the error is there, and its temporary files are removed with the engine.
+        // The process may exit as soon as the error is received. The temporary files are removed when the engine is
+        // dropped, so drop it first.
         let deadline = self.stop.deadline();
         drop(self);
         receiver.fail(error, deadline).await;
@@ -515,7 +518,7 @@ impl RunningQuery {
         self.attempt(receiver, Effort::Frugal).await
     }
 
-    /// Answers, unless something goes wrong; with fewer rows at a time where they are long.
+    /// Computes and sends the answer; restarts with smaller batches if rows are too long.
     async fn attempt(&self, receiver: &mut RowReceiver, effort: Effort) -> Result<(), SqlError> {
         let mut attempt = Attempt { effort, rows_max: BATCH_ROWS, has_rows: Arc::default() };
         while let Some(wide) = self.answer_by(&attempt, receiver).await? {
@@ -525,7 +528,8 @@ impl RunningQuery {
         Ok(())
     }
 
-    /// Tries to answer. Some: rows are too long for as many at a time, and none of the answer was given.
+    /// Tries to compute the answer. Returns some value if the rows are too long for this batch size and no part of the
+    /// answer was returned.
     async fn answer_by(&self, attempt: &Attempt, receiver: &mut RowReceiver) -> Result<Option<WideRows>, SqlError> {
         let Self { engine, question, stop } = self;
         let deadline = stop.deadline();
@@ -547,7 +551,7 @@ impl RunningQuery {
             let is_last = next.is_none();
             attempt.has_rows.store(true, Ordering::Relaxed);
             receiver.begin(stream.schema());
-            // Nobody holds a query for longer than it may take by not reading its rows.
+            // The deadline also applies while the client does not read its rows.
             if !within(deadline, receiver.give(next)).await? || is_last {
                 return Ok(None);
             }
@@ -555,7 +559,7 @@ impl RunningQuery {
     }
 }
 
-/// The receiver: gets the schema of the rows first, and then the rows.
+/// The receiver of an answer: first of the schema, then of the rows.
 struct RowReceiver {
     begun: Option<oneshot::Sender<Result<SchemaRef, SqlError>>>,
     batches: mpsc::Sender<Result<Option<RecordBatch>, SqlError>>,
@@ -572,12 +576,12 @@ impl RowReceiver {
         }
     }
 
-    /// Sends rows, or the end; false if there is no receiver any more.
+    /// Sends rows, or none at the end; returns false if the receiver was dropped.
     async fn give(&self, batch: Option<RecordBatch>) -> bool {
         self.batches.send(Ok(batch)).await.is_ok()
     }
 
-    /// Sends an error, unless the receiver does not read in time: it finds out by the deadline itself.
+    /// Sends an error. Gives up at the deadline, which the receiver checks itself.
     async fn fail(self, error: SqlError, deadline: Option<(Instant, Duration)>) {
         match self.begun {
             Some(begun) => drop(begun.send(Err(error))),
@@ -590,7 +594,7 @@ impl RowReceiver {
     }
 }
 
-/// Parses and plans on a thread that does nothing else, and begins to work.
+/// Parses and plans a query on a thread of its own, and starts its execution.
 async fn begin(
     engine: &SqlEngine,
     question: &QueryRequest,
@@ -635,7 +639,7 @@ fn logical_plan(
         None => translated(bounds::parsed(&question.text)?)?,
         Some(postgres) => Statement::Statement(Box::new(postgres.statement()?)),
     };
-    // The tables are known: nothing is waited for.
+    // The tables are in memory, so planning never waits.
     let planned = state.statement_to_plan(statement).now_or_never();
     let plan = planned.ok_or_else(|| DataFusionError::Internal("a table was waited for".to_owned()))??;
     let reading_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -650,12 +654,12 @@ fn logical_plan(
     let plan = with_whole_rows(with_lateral_joins(plan)?)?;
     bounds::check_plan(&plan)?;
     let plan = with_workarounds(functions.measured(plan)?)?;
-    // Conditions are repeated as guards of others.
+    // The plan has grown: some conditions were copied as guards of others.
     bounds::check_plan(&plan)?;
     Ok(plan)
 }
 
-/// Drops a query unless it is kept.
+/// Cancels a query when dropped, unless disarmed before.
 struct UnregisterOnDrop(Option<Arc<Stop>>);
 
 impl UnregisterOnDrop {
@@ -703,27 +707,27 @@ fn config(settings: &SqlSettings) -> SessionConfig {
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_batch_size(BATCH_ROWS);
-    // What PostgreSQL calls `timestamp with time zone` has one.
+    // The zone of `timestamp with time zone`.
     config.options_mut().execution.time_zone = Some("UTC".to_owned());
-    // Errors then say where in the query they are.
+    // Errors then contain their position in the query.
     config.options_mut().sql_parser.collect_spans = true;
-    // Texts that are views of shared ones cannot be counted.
+    // The memory of string views cannot be counted because they share buffers.
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    // Several sorters at a time would take each other's memory when they read back what they wrote to files.
+    // Concurrent sorts would compete for memory when they read back their spilled files.
     config.options_mut().optimizer.repartition_sorts = false;
-    // Each thread that sorts keeps this much for reading back what it wrote to files.
+    // Each sorting thread reserves this memory for reading back its spilled files.
     let kept = settings.memory_bytes / (8 * settings.threads_for(Effort::Full));
     config.options_mut().execution.sort_spill_reservation_bytes = kept.clamp(1 << 20, 10 << 20);
     config
 }
 
 impl Answer {
-    /// The form of its rows.
+    /// Returns the schema of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The next rows; none at the end. What was worked out for them is dropped with the answer.
+    /// Returns the next rows; none at the end. Dropping the answer frees the resources of the query.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         if self.has_ended {
             return Ok(None);

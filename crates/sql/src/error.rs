@@ -26,25 +26,25 @@ pub struct SqlError {
 pub enum SqlErrorKind {
     /// The query is wrong: change it.
     Invalid,
-    /// It needs more memory than allowed, and cannot spill: reduce the query.
+    /// The query needs more memory than allowed, and cannot spill: reduce it.
     TooLarge,
-    /// It takes longer than it may: narrow it.
+    /// The query has exceeded its time limit: narrow it.
     TooLong,
-    /// Others are being answered: ask again.
+    /// Too many queries are running: try again.
     Busy,
-    /// The archive could not be read; the error of the store says what to do.
+    /// The archive could not be read; the error of the store contains the advice.
     Archive(runlog_store::ErrorKind),
     /// The engine failed: report it to the developers.
     Internal,
 }
 
-/// The error of a subquery that stands for a value and has several rows.
+/// The message for a scalar subquery that returns several rows.
 pub(crate) const SEVERAL_ROWS: &str = "more than one row returned by a subquery used as an expression";
 
-/// Maximum number of runs that are named in a condition that leaves them out.
+/// Maximum number of runs in a suggested condition that excludes them.
 const RUNS_LEFT_OUT_MAX: usize = 5;
 
-/// An error of a query that is larger than queries may be.
+/// Returns the error for a query that exceeds a size limit.
 pub(crate) fn too_large(what: impl Into<String>) -> DataFusionError {
     DataFusionError::Plan(format!("the query is too large: {}", what.into()))
 }
@@ -65,7 +65,7 @@ impl SqlError {
         Self { kind, message: message.into(), position: None, source: None, code: None }
     }
 
-    /// What went wrong with a query, from the engine's own error.
+    /// Converts an error of the engine.
     pub(super) fn of(error: &DataFusionError, query: &str) -> Self {
         if let Some(error) = store_error(error) {
             let kind = SqlErrorKind::Archive(error.kind());
@@ -95,7 +95,7 @@ impl SqlError {
             Some(span) => position(query, span.start.line, span.start.column),
             None => reported_position(&message).and_then(|(line, column)| position(query, line, column)),
         };
-        // The position is reported beside the message.
+        // The position is reported separately from the message.
         let message = match (&position, message.rsplit_once(" at Line: ")) {
             (Some(_), Some((before, _))) => before.to_owned(),
             _ => message,
@@ -105,13 +105,13 @@ impl SqlError {
         Self { kind, message, position, source, code }
     }
 
-    /// The same with a code of PostgreSQL.
+    /// Sets the SQLSTATE code of PostgreSQL.
     pub(super) fn with_code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }
 
-    /// Its code in PostgreSQL (SQLSTATE).
+    /// Returns the SQLSTATE code of PostgreSQL.
     pub fn sqlstate(&self) -> &'static str {
         match (self.kind, self.code) {
             (SqlErrorKind::Invalid, Some(code)) => code,
@@ -124,7 +124,7 @@ impl SqlError {
         }
     }
 
-    /// The same, with the table that a wrong name comes nearest to.
+    /// Adds the table whose name is most similar to a wrong name.
     pub(super) fn with_tables(mut self, tables: &[&str]) -> Self {
         let Some(name) = self.message.strip_prefix("table '").and_then(|rest| rest.split_once('\'')) else {
             return self;
@@ -139,7 +139,7 @@ impl SqlError {
         self
     }
 
-    /// The same, with the reason when a function is called that is left out.
+    /// Adds the reason if the query calls a function that is not available.
     pub(super) fn with_functions_left_out(mut self, left_out: &[&str]) -> Self {
         let name = self.message.strip_prefix("invalid function '").and_then(|rest| rest.split_once('\''));
         if let Some((name, _)) = name
@@ -151,7 +151,7 @@ impl SqlError {
         self
     }
 
-    /// The same, with a suggestion for when the memory of queries is not sufficient.
+    /// Adds a suggestion if the memory of queries is not sufficient.
     pub(super) fn with_memory(mut self, memory_bytes: usize, spill_bytes: u64) -> Self {
         if self.kind == SqlErrorKind::TooLarge {
             let cause = std::mem::take(&mut self.message);
@@ -180,12 +180,12 @@ impl SqlError {
         self.kind
     }
 
-    /// The error of the archive that made the query fail.
+    /// Returns the error of the archive that made the query fail.
     pub fn archive_error(&self) -> Option<&runlog_store::Error> {
         self.source.as_deref().and_then(|source| source.downcast_ref())
     }
 
-    /// A condition that leaves out the logs that could not be read, if they are few.
+    /// Returns a condition that excludes the logs that could not be read, if there are few of them.
     pub fn advice(&self) -> Option<String> {
         let run_ids = self.archive_error().map(runlog_store::Error::damaged_runs)?;
         if run_ids.is_empty() || run_ids.len() > RUNS_LEFT_OUT_MAX {
@@ -194,7 +194,7 @@ impl SqlError {
         Some(format!("to query the other logs, add the condition run_id NOT IN ('{}')", run_ids.join("', '")))
     }
 
-    /// Where in the query it is, when that is known.
+    /// Returns the position of the error in the query, if known.
     pub fn position(&self) -> Option<&SqlPosition> {
         self.position.as_ref()
     }
@@ -212,7 +212,7 @@ impl StdError for SqlError {
     }
 }
 
-/// The error of the store below one of the engine.
+/// Returns the error of the store that caused an error of the engine.
 fn store_error(error: &DataFusionError) -> Option<&runlog_store::Error> {
     causes(error).find_map(|cause| match cause.downcast_ref::<DataFusionError>() {
         Some(DataFusionError::External(inner)) => inner.downcast_ref(),
@@ -220,7 +220,8 @@ fn store_error(error: &DataFusionError) -> Option<&runlog_store::Error> {
     })
 }
 
-/// What is wrong with a regular expression. The operators of the engine (`~`, `SIMILAR TO`) call that a fault of its own.
+/// Returns the reason why a regular expression is invalid. The operators of the engine (`~`, `SIMILAR TO`) report it as
+/// an internal error.
 fn wrong_regex(error: &DataFusionError) -> Option<String> {
     let said = error.to_string();
     let compiled = said.split_once("Regular expression did not compile: ");
@@ -274,7 +275,7 @@ fn sentence(words: &str) -> String {
     let words = words.trim().trim_end_matches('.');
     let mut letters = words.chars();
     match letters.next() {
-        // A word in capitals is one of SQL's own.
+        // A word in capitals is an SQL keyword.
         Some(first) if !letters.clone().next().is_some_and(char::is_uppercase) => {
             first.to_lowercase().chain(letters).collect()
         }
@@ -282,7 +283,7 @@ fn sentence(words: &str) -> String {
     }
 }
 
-/// What the parser says of the place: `… at Line: 1, Column: 8`.
+/// Returns the line and the column that the parser reports: `… at Line: 1, Column: 8`.
 fn reported_position(message: &str) -> Option<(u64, u64)> {
     let (_, rest) = message.rsplit_once("at Line: ")?;
     let (line, rest) = rest.split_once(", Column: ")?;

@@ -1,17 +1,18 @@
-//! Questions to the archive in SQL.
+//! SQL queries over the archive.
 //!
 //! ```text
 //! query ▸ plan (tables of what the caller may read) ▸ the store prunes and scans ▸ joins, groups, sorts ▸ rows, rendered
 //! ```
 //!
 //! The tables are `runs`, `records`, `component_metrics`, `plan_executions`, `plan_steps`, `tasks`, `deliveries`,
-//! `problems` and `tenant_audit_logs`; docs/sql.md describes them. Queries are read-only: there are no statements that change data, open files, or change the limits of a query: memory, beyond which it spills to
-//! temporary files, and time.
+//! `problems` and `tenant_audit_logs`; docs/sql.md describes them. Queries are read-only: there are no statements that
+//! change data, open files, or change the limits of a query. The limits are time, and memory beyond which the query
+//! spills to temporary files.
 //!
-//! Clients of PostgreSQL ask in their own dialect, which `postgres` translates; their tables and limits are the same.
+//! Clients of PostgreSQL use their own dialect, which `postgres` translates; their tables and limits are the same.
 //!
 //! The tables of a query are created for it and contain only the workspaces of its caller, so that the query cannot
-//! access other ones.
+//! access other workspaces.
 
 mod engine;
 mod error;

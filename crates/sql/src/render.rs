@@ -1,4 +1,4 @@
-//! Answers as bytes, some rows at a time: tables to read, CSV, JSON, NDJSON and Parquet.
+//! Renders answers incrementally as bytes: text tables, CSV, JSON, NDJSON and Parquet.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,29 +25,29 @@ use crate::postgres::names::with_unique_names;
 /// Number of rows from which the column widths of a table are derived; wider cells that follow protrude.
 const TABLE_ROWS_MEASURED: usize = 1_000;
 
-/// The longest text that a cell of a table shows. Unit: characters.
+/// Maximum length of the text of a table cell. Unit: characters.
 const CELL_CHARS_MAX: usize = 200;
 
-/// Rows of a row group of a Parquet answer, and the memory at which it is ended early.
+/// Maximum number of rows and maximum memory of a row group of a Parquet answer. Unit of the memory: bytes.
 const ROW_GROUP_ROWS: usize = 100_000;
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
-/// In what form an answer is given.
+/// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFormat {
-    /// Columns under their names, to read. Long texts are cut.
+    /// A text table with a header, for people. Long texts are truncated.
     Table,
     /// Comma-separated values with a header line.
     Csv,
     /// An array of objects.
     Json,
-    /// One object a line.
+    /// One object per line.
     Ndjson,
     /// A Parquet file.
     Parquet,
 }
 
-/// A word that is no format.
+/// The error for an unknown format name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a format; the formats are table, csv, json, ndjson and parquet")]
 pub struct UnknownFormat(String);
@@ -95,7 +95,7 @@ impl FromStr for AnswerFormat {
 }
 
 impl Answer {
-    /// The answer as bytes, as its rows come. An error ends it.
+    /// Renders the answer as a stream of bytes while its rows are computed. The stream ends after an error.
     pub fn into_bytes(self, format: AnswerFormat) -> impl Stream<Item = Result<Bytes, SqlError>> + Send {
         let schema = with_unique_names(self.schema());
         let renderer = Renderer::new(format, &schema);
@@ -114,7 +114,7 @@ impl Answer {
     }
 }
 
-/// The same rows with other names.
+/// Returns a batch with the column names of a schema.
 fn named(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, SqlError> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let named = RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options);
@@ -187,7 +187,7 @@ fn csv_lines(batch: &RecordBatch, with_header: bool) -> Result<Vec<u8>, SqlError
     Ok(bytes)
 }
 
-/// The same rows with lists and structures as JSON text: CSV has no form for them.
+/// Returns a batch with lists and structs as JSON texts: CSV has no form for them.
 fn with_flat_columns(batch: &RecordBatch) -> Result<RecordBatch, SqlError> {
     let schema = batch.schema();
     if !schema.fields().iter().any(|field| field.data_type().is_nested()) {
@@ -210,7 +210,7 @@ fn with_flat_columns(batch: &RecordBatch) -> Result<RecordBatch, SqlError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)
 }
 
-/// Values as JSON text; absent ones stay absent.
+/// Returns values as JSON texts; absent values stay absent.
 fn json_texts(column: &ArrayRef) -> Result<StringArray, SqlError> {
     let failed = |error: ArrowError| not_in_form("JSON", &error);
     let batch = RecordBatch::try_from_iter([("", Arc::clone(column))]).map_err(failed)?;
@@ -265,11 +265,11 @@ fn not_in_form(form: &str, error: &ArrowError) -> SqlError {
     SqlError::new(SqlErrorKind::Invalid, format!("the result cannot be written as {form}: {error}"))
 }
 
-/// A table that is written as its rows come.
+/// A text table that is written while its rows are computed.
 struct TableRenderer {
     names: Vec<String>,
     is_number: Vec<bool>,
-    /// Rows by which the widths will be chosen.
+    /// Buffered rows from which the widths will be computed.
     measured: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     rows: usize,
@@ -306,7 +306,7 @@ impl TableRenderer {
         bytes
     }
 
-    /// Chooses the widths, and writes what waited for them.
+    /// Computes the widths, and writes the buffered rows.
     fn begin(&mut self) -> Vec<u8> {
         let measured = std::mem::take(&mut self.measured);
         let width = |column: usize| {
@@ -347,7 +347,7 @@ fn cells(batch: &RecordBatch) -> Result<Vec<Vec<String>>, SqlError> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// A text in a cell or header: on one line, not longer than a cell, with control characters escaped.
+/// Returns the text of a cell or header: on one line, truncated to the maximum length, with control characters escaped.
 fn one_line(text: &str) -> String {
     let mut cell = String::new();
     for (count, letter) in text.chars().enumerate() {

@@ -1,4 +1,4 @@
-//! The errors of the engine in the words and with the codes of PostgreSQL (SQLSTATE).
+//! Converts errors of the engine into the messages and codes (SQLSTATE) of PostgreSQL.
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError};
@@ -6,9 +6,9 @@ use datafusion::error::DataFusionError;
 
 use super::SEVERAL_ROWS;
 
-/// What is said of an error.
+/// The message and the code of an error.
 pub(super) struct Reason {
-    /// The message, where that of the engine is not the one to show.
+    /// The message; none to show that of the engine.
     pub(super) message: Option<String>,
     pub(super) code: &'static str,
 }
@@ -23,7 +23,7 @@ impl Reason {
     }
 }
 
-/// The reason for an error of the engine; none if it is an error of another kind.
+/// Returns the reason for an error of the engine; none for an error of another kind.
 pub(super) fn reason(error: &DataFusionError) -> Option<Reason> {
     Some(match error {
         DataFusionError::SQL(..) => Reason::of("42601"),
@@ -50,7 +50,7 @@ fn of_schema(error: &SchemaError) -> Reason {
     }
 }
 
-/// The table of a column if none of the columns that could be meant is of this table.
+/// Returns the table of a column if none of the valid columns belongs to this table.
 fn table_that_is_missing(field: &Column, valid: &[Column]) -> Option<String> {
     let table = field.relation.as_ref()?.table();
     let is_known = |column: &Column| column.relation.as_ref().is_some_and(|relation| relation.table() == table);
@@ -103,7 +103,7 @@ fn of_parsed(message: &str) -> Reason {
     }
 }
 
-/// A text that is no time: one that begins like a date is out of range.
+/// Returns the reason for a text that is not a time: out of range if it begins like a date.
 fn of_time(name: &str, text: &str) -> Reason {
     let mut parts = text.trim().split(['-', ' ', 'T']);
     let mut has_digits = |count: usize| {
@@ -117,7 +117,7 @@ fn of_time(name: &str, text: &str) -> Reason {
     }
 }
 
-/// The name of a type of the engine in PostgreSQL.
+/// Returns the PostgreSQL name of a type of the engine.
 fn type_name(kind: &str) -> &str {
     match kind.split(['(', ' ']).next().unwrap_or(kind) {
         "Boolean" => "boolean",
@@ -135,7 +135,7 @@ fn type_name(kind: &str) -> &str {
     }
 }
 
-/// The reason for what the engine does not have.
+/// Returns the reason for a feature that the engine does not support.
 fn of_missing_part(message: &str) -> Reason {
     const UNPLANNED: &str = "Physical plan does not support logical expression ";
     if let Some(name) = message.strip_prefix("Unsupported SQL type ") {
@@ -157,7 +157,7 @@ fn of_missing_part(message: &str) -> Reason {
     }
 }
 
-/// Codes of errors of rows, by a part of their message.
+/// Codes of execution errors, by a part of their message.
 const OF_ROWS: [(&str, &str); 24] = [
     (SEVERAL_ROWS, "21000"),
     ("invalid input syntax", "22P02"),
@@ -199,7 +199,7 @@ fn of_row(message: &str) -> Reason {
     Reason::of(found.map_or("22000", |found| found.1))
 }
 
-/// Codes of queries that cannot be planned, by a part of their message.
+/// Codes of planning errors, by a part of their message.
 const OF_PLANS: [(&str, &str); 37] = [
     ("table '", "42P01"),
     ("there is no table", "42P01"),

@@ -69,8 +69,8 @@ fn too_long() -> DataFusionError {
     DataFusionError::Execution("an age is out of the range of intervals".to_owned())
 }
 
-/// The age, field by field: a day that is lacking is borrowed from the month of the earlier time. None if an interval
-/// cannot hold it.
+/// Returns the age, field by field: missing days are borrowed from the month of the earlier time. None if the age does
+/// not fit into an interval.
 fn between(later: NaiveDateTime, earlier: NaiveDateTime) -> Option<IntervalMonthDayNano> {
     if later < earlier {
         let age = between(earlier, later)?;

@@ -1,5 +1,4 @@
-//! `+`, `-` and `*` of whole numbers that end with an error where the result is too large: the engine starts again at the
-//! smallest number.
+//! `+`, `-` and `*` of integers that fail on overflow; the operators of the engine wrap around.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -15,7 +14,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr_common::datum::apply;
 
-/// The functions for `+`, `-` and `*`, one for all queries, so that equal expressions stay equal.
+/// The functions for `+`, `-` and `*`, shared by all queries, so that equal expressions stay equal.
 static CHECKED: LazyLock<[(Operator, Arc<ScalarUDF>); 3]> = LazyLock::new(|| {
     [Operator::Plus, Operator::Minus, Operator::Multiply].map(|op| {
         let signature = Signature::user_defined(Volatility::Immutable);
@@ -23,7 +22,7 @@ static CHECKED: LazyLock<[(Operator, Arc<ScalarUDF>); 3]> = LazyLock::new(|| {
     })
 });
 
-/// An expression whose kinds agree already, with a function for a sign that may go too far.
+/// Replaces an operator that may overflow with a checked function. The types of its operands have already been coerced.
 pub(crate) fn with_checked_sign(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Transformed::no(expr) };
     let Some((_, checked)) = CHECKED.iter().find(|checked| checked.0 == *op) else { return Transformed::no(expr) };

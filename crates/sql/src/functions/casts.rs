@@ -1,4 +1,4 @@
-//! Casts, comparisons and aggregates whose values the engine and PostgreSQL do not agree on.
+//! Casts, comparisons and aggregates whose values differ between the engine and PostgreSQL.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -16,10 +16,10 @@ use datafusion::logical_expr::{
 use crate::functions::times::{by_array, is_text};
 use crate::postgres::{NUMERIC, PgTexts, array_of_text, bytes_of_text, time_with_seconds, truth_of_text};
 
-/// `numeric` of a whole number.
+/// The type of an integer as `numeric`.
 const WHOLE_NUMERIC: DataType = DataType::Decimal128(20, 0);
 
-/// Rounds to the nearest whole number, and halves to the even one, as PostgreSQL casts `float8` to integers.
+/// Rounds to the nearest integer, and halves to the even one, like PostgreSQL's casts of `float8` to integers.
 static ROUNDED: LazyLock<ScalarUDF> = LazyLock::new(|| {
     let round = |args: &[ColumnarValue]| {
         by_array(&args[0], |numbers| {
@@ -30,7 +30,7 @@ static ROUNDED: LazyLock<ScalarUDF> = LazyLock::new(|| {
     create_udf("rounded", vec![DataType::Float64], DataType::Float64, Volatility::Immutable, Arc::new(round))
 });
 
-/// The expression with the values that it has in PostgreSQL. Where kinds are fixed, as in `VALUES`, they stay.
+/// Changes an expression so that it has the same values as in PostgreSQL. Fixed types, as in `VALUES`, are kept.
 pub(crate) fn with_postgres_values(expr: Expr, schema: &DFSchema, has_fixed_kinds: bool) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Cast(mut cast) => {
@@ -66,7 +66,8 @@ pub(crate) fn with_postgres_values(expr: Expr, schema: &DFSchema, has_fixed_kind
     }
 }
 
-/// A cast to a text, which is that of PostgreSQL: `2026-01-02 03:04:05`, `1 day 02:00:00`, `{a,b}`, `1`.
+/// Changes a cast to text so that it returns the same text as PostgreSQL: `2026-01-02 03:04:05`, `1 day 02:00:00`,
+/// `{a,b}`, `1`.
 pub(crate) fn with_postgres_texts(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (Expr::Cast(Cast { expr: value, data_type: to }) | Expr::TryCast(TryCast { expr: value, data_type: to })) =
         &expr
@@ -125,7 +126,8 @@ fn has_whole_numeric(expr: &Expr, kind: &DataType, schema: &DFSchema) -> bool {
     *kind == NUMERIC && expr.get_type(schema).is_ok_and(|kind| kind.is_integer())
 }
 
-/// Gives the dividend of a quotient of `numeric` its digits after the point: the engine adds four to those that it has.
+/// Extends the scale of the dividend of a `numeric` quotient: the engine returns only four digits more than the scale
+/// of the dividend.
 fn divides_numeric(dividend: &mut Expr, divisor: &Expr, schema: &DFSchema) -> bool {
     let (Ok(from), Ok(by)) = (dividend.get_type(schema), divisor.get_type(schema)) else { return false };
     let is_numeric = from.is_decimal() && (by.is_decimal() || by.is_integer()) || from.is_integer() && by.is_decimal();
@@ -136,7 +138,7 @@ fn divides_numeric(dividend: &mut Expr, divisor: &Expr, schema: &DFSchema) -> bo
     true
 }
 
-/// Whether a kind of exact numbers has fewer digits after the point than [`NUMERIC`], which has place for those before it.
+/// Whether an integer or decimal type has a smaller scale than [`NUMERIC`], and its integer digits fit into that type.
 fn has_few_digits(kind: &DataType) -> bool {
     match kind {
         DataType::Decimal128(precision, scale) => *scale < 10 && i16::from(*precision) - i16::from(*scale) <= 30,
@@ -144,7 +146,7 @@ fn has_few_digits(kind: &DataType) -> bool {
     }
 }
 
-/// What is cast in the place of an expression; none for that itself.
+/// Returns the expression to cast instead of the given one; none to cast the given one.
 fn before_cast(expr: &Expr, kind: &DataType, schema: &DFSchema) -> Result<Option<Expr>> {
     let Ok(from) = expr.get_type(schema) else { return Ok(None) };
     if !is_text(&from) {
@@ -187,7 +189,7 @@ fn before_cast(expr: &Expr, kind: &DataType, schema: &DFSchema) -> Result<Option
     }
 }
 
-/// Takes a text that is compared with a truth for one: `is_final = 't'`.
+/// Converts a text that is compared with a boolean into a boolean: `is_final = 't'`.
 fn compares_truth(truth: &Expr, text: &mut Expr, schema: &DFSchema) -> bool {
     let Expr::Literal(value, _) = &*text else { return false };
     let read = value.try_as_str().flatten().and_then(truth_of_text);
@@ -200,7 +202,8 @@ fn compares_truth(truth: &Expr, text: &mut Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// The median of whole numbers may lie between two of them, and an average has the digits of a quotient.
+/// Makes the median of integers fractional, as it may be between two of them, and gives an average the scale of a
+/// quotient.
 fn with_exact_mean(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (name, args) = match &mut expr {
         Expr::AggregateFunction(call) => (call.func.name().to_owned(), &mut call.params.args),

@@ -1,7 +1,7 @@
-//! Sums of whole numbers that end with an error where they are too large.
+//! Sums of integers that fail on overflow.
 //!
-//! The engine's own sum starts again at the smallest number. Here it adds decimal numbers of 38 digits, more than there can
-//! be rows for, and only the result must fit.
+//! The engine's own sum wraps around. This one adds decimal numbers of 38 digits, which no possible number of rows can
+//! exceed, and only the result must fit.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature,
 };
 
-/// In what whole numbers are added.
+/// The type in which integers are added.
 const WIDE: DataType = DataType::Decimal128(38, 0);
 
-/// The aggregates of the engine, with this sum for its own.
+/// Replaces the sum of the engine with this one.
 pub(crate) fn with_checked_sum(functions: Vec<Arc<AggregateUDF>>) -> Vec<Arc<AggregateUDF>> {
     let replaced = |function: Arc<AggregateUDF>| match function.name() {
         "sum" => Arc::new(AggregateUDF::new_from_impl(CheckedSum { inner: function })),
@@ -36,7 +36,7 @@ struct CheckedSum {
     inner: Arc<AggregateUDF>,
 }
 
-/// The field of a sum while it is added up; none if the engine adds what this one is.
+/// Returns the field of the wide state of a sum; none if the engine's own sum is used.
 fn wide_field(field: &FieldRef) -> Option<FieldRef> {
     let is_whole = matches!(field.data_type(), DataType::Int64 | DataType::UInt64);
     is_whole.then(|| Arc::new(Field::clone(field).with_data_type(WIDE)))

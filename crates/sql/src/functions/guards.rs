@@ -1,6 +1,6 @@
 //! Conditions that can fail, evaluated only for the rows that meet the other conditions of the same `WHERE`.
 //!
-//! The engine may evaluate all conditions for all rows, so that `WHERE n <> 0 AND 10 / n > 1` fails for a row of which
+//! The engine may evaluate all conditions for all rows, so that `WHERE n <> 0 AND 10 / n > 1` fails for a row in which
 //! `n` is 0.
 
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Filter, LogicalP
 
 use crate::functions::times::is_text;
 
-/// Most parts that all copies of the guard of a filter have; a filter that would have more stays as it is.
+/// Maximum number of parts of all copies of the guard of a filter; a filter that would exceed it is left unchanged.
 const COPIED_PARTS_MAX: usize = 10_000;
 
 /// Guards the divisors and the texts that are cast in the conditions of a filter: for a row that does not meet the
@@ -72,7 +72,7 @@ fn guarded(expr: Expr, guard: &Expr, schema: &DFSchema) -> Result<Transformed<Ex
     }))
 }
 
-/// The number of parts of an expression that are counted.
+/// Returns the number of parts of an expression for which `is_counted` is true.
 fn parts(expr: &Expr, is_counted: impl Fn(&Expr) -> bool) -> usize {
     let mut count = 0;
     let visited = expr.apply(|part| {
@@ -99,8 +99,8 @@ fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// Whether a condition compares two tables, by which the engine can join them only if it names no others. What it computes
-/// from one of them is evaluated for the rows that the conditions on that table leave.
+/// Whether a condition compares two tables. The engine can use it as a join condition only if it refers to no other
+/// tables. Expressions on one side are evaluated only for the rows that meet the conditions on that table.
 fn joins_tables(condition: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return false };
     // None for a column of no table, such as the result of an aggregate.
@@ -111,8 +111,8 @@ fn joins_tables(condition: &Expr) -> bool {
     !left.is_empty() && !right.is_empty() && left.is_disjoint(&right)
 }
 
-/// Whether an expression has the same value wherever it stands in the condition. A column of the query around is not
-/// repeated: the engine finds it only in conditions of few forms.
+/// Whether an expression can be copied to another place in the condition with the same value. Columns of an outer query
+/// are not copied: the engine supports them only in conditions of few forms.
 fn is_repeatable(expr: &Expr) -> bool {
     let is_query = matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_));
     let is_outer = matches!(expr, Expr::OuterReferenceColumn(..));

@@ -1,5 +1,5 @@
-//! Intervals as in PostgreSQL: a month has 30 days and a day 24 hours where two are compared, and a date that an interval
-//! is added to becomes a timestamp.
+//! Intervals as in PostgreSQL: for comparisons, a month has 30 days and a day 24 hours, and the sum of a date and an
+//! interval is a timestamp.
 //!
 //! The engine compares months before days before hours, and removes the hours from the sum of a date and an interval.
 
@@ -14,7 +14,7 @@ use crate::functions::times::{CLOCKS, is_comparison, to_length};
 
 pub(super) const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
-/// An expression with intervals as PostgreSQL evaluates it.
+/// Changes an expression with intervals so that it has the same value as in PostgreSQL.
 pub(crate) fn with_postgres_intervals(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) => {

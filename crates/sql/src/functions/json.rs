@@ -1,6 +1,6 @@
 //! Members of JSON texts: `extra ->> 'key'`, `tags -> 0`, `extra #>> '{a,b}'`.
 //!
-//! What is returned is a part of the text. A text that is no JSON has no members: the result is null.
+//! The result is a part of the text. A text that is not JSON has no members: the result is null.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ use crate::functions::json_values::json_field;
 use crate::functions::times::as_given;
 use crate::postgres::array_elements;
 
-/// Most steps of a path.
+/// Maximum number of steps of a path.
 const STEPS_MAX: usize = 100;
 
 /// The functions, each of which returns at most a part of its first argument.
@@ -41,9 +41,9 @@ pub(crate) fn functions() -> Vec<Arc<dyn ScalarUDFImpl>> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonFunction {
     name: &'static str,
-    /// Whether it takes the steps of a path, as `{a,b}` or one by one, and not a single one.
+    /// Whether the function takes a path, as `{a,b}` or as separate keys, instead of a single key.
     is_path: bool,
-    /// Whether a text comes without its quotes, and null as null.
+    /// Whether a JSON string is returned without its quotes, and a JSON null as NULL.
     is_text: bool,
     signature: Signature,
 }
@@ -107,12 +107,12 @@ impl ScalarUDFImpl for JsonFunction {
 /// A step into a JSON value.
 enum Step {
     Key(String),
-    /// From 0, or from the end if it is negative.
+    /// An index from 0, or from the end if negative.
     Index(i64),
 }
 
 impl JsonFunction {
-    /// The steps of a row; none if one is null or the path is none.
+    /// Returns the steps for a row; none if a step is null or the path is missing.
     fn steps(&self, args: &[ArrayRef], row: usize) -> Result<Option<Vec<Step>>> {
         let mut steps = Vec::new();
         for arg in args {
@@ -131,7 +131,7 @@ impl JsonFunction {
                 }
                 _ => {
                     let text = arg.as_string::<i32>().value(row);
-                    // A path as one text; the functions that take keys one by one never have braces around one.
+                    // A path as one text. Functions that take separate keys never have a single key in braces.
                     match array_elements(text).filter(|_| self.is_path && args.len() == 1) {
                         Some(keys) => steps.extend(keys.into_iter().map(|key| Step::Key(key.unwrap_or_default()))),
                         None => steps.push(Step::Key(text.to_owned())),
@@ -151,7 +151,7 @@ impl JsonFunction {
     }
 }
 
-/// A JSON value as it is written, or as a text: one without its quotes, and null as null.
+/// Returns a JSON value as written, or, if `is_text`, a string without its quotes and null as none.
 pub(super) fn as_text(json: &RawValue, is_text: bool) -> Option<Cow<'_, str>> {
     match json.get() {
         "null" if is_text => None,
@@ -167,7 +167,7 @@ fn stepped<'json>(json: &'json str, step: &Step, is_path: bool) -> Option<&'json
             members.remove(key.as_str())
         }
         (b'[', Step::Index(index)) => element(json, *index),
-        // The steps of a path are texts, also where they are numbers.
+        // The steps of a path are texts, even those that are numbers.
         (b'[', Step::Key(key)) if is_path => element(json, key.parse().ok()?),
         _ => None,
     }

@@ -1,6 +1,7 @@
 //! JSON made of values: `to_json(tags)`, `json_build_object('run', run_id)`, and the parts that `json_agg` collects.
 //!
-//! A JSON value is a text whose field is marked as JSON: within another value it stands as it is, where a text is quoted.
+//! A JSON value is a text whose field is marked as JSON: within another value it is embedded unchanged, while other
+//! texts are quoted.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -28,34 +29,34 @@ use crate::postgres::names::shown;
 /// Marks the field of a text that is JSON.
 const JSON_MARK: &str = "runlog.json";
 
-/// Depth of arrays and objects within each other that `jsonb` takes.
+/// Maximum nesting depth of arrays and objects in `jsonb`.
 const DEPTH_MAX: usize = 100;
 
-/// The longest value of a type other than texts, lists and rows. Unit: bytes.
+/// Maximum length of values of all types but texts, lists and rows. Unit: bytes.
 const VALUE_BYTES: usize = 80;
 
-/// The message of JSON that is none.
+/// The message for text that is not JSON.
 pub(crate) const NO_JSON: &str = "invalid input syntax for type json";
 
-/// The message of a member without a name.
+/// The message for a member without a name.
 pub(crate) const NO_NAME: &str = "field name must not be null";
 
-/// What a function makes.
+/// The result of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Makes {
-    /// A value as JSON; NULL of NULL.
+    /// A value as JSON; NULL for NULL.
     Value,
-    /// An element of `json_agg`: `null` of NULL, and arrays on a line of their own.
+    /// An element of `json_agg`: `null` for NULL, and arrays on separate lines.
     Element,
     /// An array of its arguments.
     Array,
-    /// An object of names and values in turn.
+    /// An object of alternating names and values.
     Object,
-    /// The same, as rows are written: without spaces.
+    /// An object without spaces, as PostgreSQL writes rows.
     Row,
     /// A member of `json_object_agg`.
     Member,
-    /// An array of the elements of a list that are JSON.
+    /// An array of the elements of a list, which are JSON already.
     ElementsArray,
     /// An array of the elements of a list.
     ListArray,
@@ -63,13 +64,13 @@ enum Makes {
     MembersObject,
     /// A text, if it is JSON.
     Checked,
-    /// JSON as `jsonb` has it.
+    /// JSON in the form of `jsonb`.
     Binary,
-    /// A text that is JSON as one that is quoted.
+    /// JSON as a plain text, which is quoted within another value.
     Text,
 }
 
-/// The functions whose values are made of those of their arguments.
+/// Returns the functions that build JSON from their arguments.
 pub(crate) fn making() -> Vec<Arc<dyn ScalarUDFImpl>> {
     let all = [
         ("to_json", Makes::Value),
@@ -85,12 +86,12 @@ pub(crate) fn making() -> Vec<Arc<dyn ScalarUDFImpl>> {
     all.into_iter().map(function).collect()
 }
 
-/// The function that writes JSON anew.
+/// Returns the function that normalizes JSON.
 pub(crate) fn rewriting() -> Vec<Arc<dyn ScalarUDFImpl>> {
     vec![function(("jsonb", Makes::Binary))]
 }
 
-/// The functions that return their argument.
+/// Returns the functions that return their argument unchanged.
 pub(crate) fn marking() -> Vec<Arc<dyn ScalarUDFImpl>> {
     [("as_json", Makes::Checked), ("json_as_text", Makes::Text)].into_iter().map(function).collect()
 }
@@ -118,7 +119,7 @@ struct JsonMaker {
 }
 
 impl JsonMaker {
-    /// Fails for arguments that the function does not take.
+    /// Fails if the function does not accept these arguments.
     fn check(&self, fields: &[FieldRef]) -> Result<()> {
         let wrong = |what: &str| Err(DataFusionError::Plan(format!("{} {what}", self.name)));
         match (self.makes, fields) {
@@ -177,7 +178,7 @@ impl ScalarUDFImpl for JsonMaker {
             .collect::<Result<Vec<Values>>>()?;
         let mut made = StringBuilder::new();
         let mut text = String::new();
-        // A call with constants alone has one row, whatever the batch has.
+        // A call whose arguments are all constants has one row, regardless of the batch.
         let rows = if call.args.iter().any(|arg| matches!(arg, ColumnarValue::Array(_))) { rows } else { 1 };
         for row in 0..rows {
             text.clear();
@@ -191,7 +192,7 @@ impl ScalarUDFImpl for JsonMaker {
 }
 
 impl Makes {
-    /// Writes the value of a row; false for NULL.
+    /// Writes the value of a row; returns false for NULL.
     fn write(self, columns: &[Values], row: usize, into: &mut String) -> Result<bool> {
         let first_is_null = columns.first().is_none_or(|column| column.is_null(row));
         match self {
@@ -262,7 +263,7 @@ enum Values {
     Null,
     Json(ArrayRef),
     Text(ArrayRef),
-    /// Values that are texts in PostgreSQL's form, in quotes unless they are numbers.
+    /// Values written as PostgreSQL's text, in quotes unless they are numbers.
     Plain {
         array: ArrayRef,
         texts: PgTexts,
@@ -330,7 +331,7 @@ impl Values {
         }
     }
 
-    /// What is written before a value in an array of several lines.
+    /// Returns the separator before a value in an array of several lines.
     fn line_break(&self, row: usize) -> &'static str {
         let is_long = matches!(self, Self::List { .. } | Self::Row { .. }) && !self.is_null(row);
         if is_long { "\n " } else { "" }
@@ -392,7 +393,7 @@ impl Values {
         Ok(())
     }
 
-    /// Writes the parts of JSON in a list between brackets.
+    /// Writes the JSON elements of a list between brackets.
     fn write_parts(&self, row: usize, [open, close]: [&str; 2], into: &mut String) -> Result<()> {
         let Self::List { lists, elements } = self else { return Ok(()) };
         into.push_str(open);
@@ -431,7 +432,7 @@ impl Values {
     }
 }
 
-/// Where the elements of a list are.
+/// Returns the range of the elements of a list.
 fn places(lists: &ListArray, row: usize) -> std::ops::Range<usize> {
     let place = |row: usize| usize::try_from(lists.value_offsets()[row]).unwrap_or(0);
     place(row)..place(row + 1)
@@ -466,7 +467,7 @@ fn quote(text: &str, into: &mut String) {
     into.push('"');
 }
 
-/// What [`quote`] writes. Unit: bytes.
+/// Returns the length of the output of [`quote`]. Unit: bytes.
 fn quoted_bytes(text: &str) -> usize {
     let bytes = text.bytes().map(|byte| match byte {
         b'"' | b'\\' => 2,
@@ -476,7 +477,8 @@ fn quoted_bytes(text: &str) -> usize {
     bytes.sum::<usize>() + 2
 }
 
-/// JSON as `jsonb` has it: a space after each colon and comma, and each name once with its last value, short names first.
+/// Writes JSON in the form of `jsonb`: a space after each colon and comma, and each name once, with its last value,
+/// shorter names first.
 fn write_binary(json: &str, into: &mut String) -> Result<()> {
     match is_deep(json) {
         true => Err(DataFusionError::Execution(format!("JSON is nested more than {DEPTH_MAX} deep"))),
@@ -484,7 +486,7 @@ fn write_binary(json: &str, into: &mut String) -> Result<()> {
     }
 }
 
-/// Whether arrays and objects are nested deeper than they may be: each level is read once more.
+/// Whether arrays and objects are nested too deeply: each level is parsed once more.
 fn is_deep(json: &str) -> bool {
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for byte in json.bytes() {
@@ -508,7 +510,7 @@ fn write_binary_value(json: &str, into: &mut String) -> Result<()> {
     let json = json.trim_matches([' ', '\t', '\n', '\r']);
     match json.as_bytes().first() {
         Some(b'{') => {
-            // Of several members with one name, the last one is kept.
+            // If several members have the same name, the last one is kept.
             let members: HashMap<String, &RawValue> = serde_json::from_str(json).map_err(wrong)?;
             let mut members: Vec<(String, &RawValue)> = members.into_iter().collect();
             members
@@ -537,7 +539,7 @@ fn write_binary_value(json: &str, into: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// The most that a call of a function of [`making`] makes. Unit: bytes.
+/// Returns the maximum size of the result of a call of a function of [`making`]. Unit: bytes.
 pub(super) fn made_bytes(call: &ScalarFunctionArgs) -> usize {
     let rows = call.number_rows;
     let of_arg = |arg: &ColumnarValue| match arg {
@@ -551,7 +553,7 @@ pub(super) fn made_bytes(call: &ScalarFunctionArgs) -> usize {
     call.args.iter().map(of_arg).fold(around, usize::saturating_add)
 }
 
-/// The most that `jsonb` makes, with what it needs of the longest one. Unit: bytes.
+/// Returns the maximum size of the results of `jsonb`, with the memory for parsing the longest value. Unit: bytes.
 pub(super) fn binary_bytes(total: usize, longest: usize) -> usize {
     // A member has at least four letters.
     total.saturating_mul(2).saturating_add(longest.saturating_mul(24))
@@ -590,7 +592,7 @@ fn list_bytes(elements: &ArrayRef, rows: usize) -> usize {
 /// The function of a whole row, `json_row(t.*)`.
 const WHOLE_ROW: &str = "json_row";
 
-/// Gives the functions of whole rows the names and values of the columns of the row.
+/// Replaces the arguments of functions of whole rows with the names and values of the columns of the row.
 pub(crate) fn with_whole_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|plan| {
         let names = NamePreserver::new(&plan);

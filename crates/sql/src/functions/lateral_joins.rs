@@ -1,7 +1,8 @@
-//! `LATERAL` subqueries as joins: the engine executes none that refers to the tables before it.
+//! Rewrites `LATERAL` subqueries as joins: the engine cannot execute subqueries that refer to preceding tables.
 //!
-//! A subquery that compares its columns with those of the tables before it is joined by these conditions, and its `LIMIT`
-//! counts the rows of each value. One without a table, such as `LATERAL unnest(r.list)`, is computed for each row.
+//! A subquery that compares its columns with those of preceding tables is joined by these conditions, and its `LIMIT`
+//! applies to the rows of each value. A subquery without tables, such as `LATERAL unnest(r.list)`, is computed for each
+//! row.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::decorrelate::{PullUpCorrelatedExpr, UN_MATCHED_ROW_INDICATOR};
 
-/// The plan with joins in place of subqueries that refer to the tables before them.
+/// Replaces subqueries that refer to preceding tables with joins.
 pub(crate) fn with_lateral_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Join(join) => match lateral_subquery(&join.right) {
@@ -31,7 +32,7 @@ pub(crate) fn with_lateral_joins(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.data)
 }
 
-/// The query of a lateral subquery, and its name.
+/// Returns the query and the name of a lateral subquery.
 fn lateral_subquery(plan: &LogicalPlan) -> Option<(LogicalPlan, TableReference)> {
     let LogicalPlan::SubqueryAlias(alias) = plan else { return None };
     match alias.input.as_ref() {
@@ -92,7 +93,7 @@ fn joined(join: &Join, subquery: LogicalPlan, alias: &TableReference) -> Result<
         expr => Ok(Transformed::no(expr)),
     })?;
     let right = LogicalPlanBuilder::from(subquery).alias(alias.clone())?.build()?;
-    // An aggregate has a row for each row before it, also where it aggregates nothing.
+    // An aggregate returns one row for each row of the preceding tables, even if it aggregates no rows.
     let (kind, on, after) = match (is_left, is_aggregate) {
         (true, _) => (JoinType::Left, matched.data.and(condition.unwrap_or_else(|| lit(true))), None),
         (false, true) => (JoinType::Left, matched.data, condition),
@@ -107,7 +108,8 @@ fn joined(join: &Join, subquery: LogicalPlan, alias: &TableReference) -> Result<
     }
 }
 
-/// The columns that a join has, of a plan with more; some are other values where an aggregate has no rows.
+/// Projects a plan to the columns of a join. `of_no_rows` contains the columns that have another value where an
+/// aggregate has no rows.
 fn with_columns_of(plan: LogicalPlan, join: &Join, of_no_rows: Vec<(Column, Expr)>) -> Result<LogicalPlan> {
     let indicator = plan.schema().iter().find(|(_, field)| field.name() == UN_MATCHED_ROW_INDICATOR).map(Column::from);
     let columns = join.schema.iter().map(|(table, field)| {
@@ -126,7 +128,7 @@ fn with_columns_of(plan: LogicalPlan, join: &Join, of_no_rows: Vec<(Column, Expr
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
-/// Whether a query computes one row from one row.
+/// Whether a query computes exactly one row from each row.
 fn is_computed_alone(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(projection) => is_computed_alone(&projection.input),
@@ -136,7 +138,8 @@ fn is_computed_alone(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// A query without tables whose one row is each row of others: its columns come after theirs. None if it has tables.
+/// Returns a query without tables as a query over the given rows, to whose columns it appends its own. None if the
+/// query has tables.
 fn computed_for_each_row(plan: &LogicalPlan, rows: &Arc<LogicalPlan>) -> Result<Option<LogicalPlan>> {
     let with_rows = |exprs: &[Expr]| -> Vec<Expr> {
         let columns = rows.schema().iter().map(Expr::from);
@@ -167,7 +170,7 @@ fn computed_for_each_row(plan: &LogicalPlan, rows: &Arc<LogicalPlan>) -> Result<
     })
 }
 
-/// The columns after those of some rows under the name of a table.
+/// Qualifies the columns after those of the given rows with the name of a table.
 fn named(plan: LogicalPlan, rows: &LogicalPlan, alias: &TableReference) -> Result<LogicalPlan> {
     let known = rows.schema().fields().len();
     let columns = plan.schema().iter().enumerate().map(|(at, (table, field))| {
@@ -178,8 +181,8 @@ fn named(plan: LogicalPlan, rows: &LogicalPlan, alias: &TableReference) -> Resul
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
-/// Whether the rows of a query stay the same if its conditions on other tables are evaluated after everything else: a
-/// window, an outer join or `DISTINCT ON` would then see more rows.
+/// Whether the rows of a query stay the same if its conditions on other tables are evaluated last: a window, an outer
+/// join or `DISTINCT ON` would then have more input rows.
 fn is_filtered_last(plan: &LogicalPlan) -> bool {
     let has_outer = plan.exists(|plan| Ok(plan.contains_outer_reference())).unwrap_or(true);
     let is_transparent = match plan {
@@ -195,8 +198,8 @@ fn is_filtered_last(plan: &LogicalPlan) -> bool {
     !has_outer || is_transparent && plan.inputs().into_iter().all(is_filtered_last)
 }
 
-/// A query whose `LIMIT` counts the rows of each value that its columns are compared with; one without a limit as it is.
-/// None if these are not known.
+/// Changes the `LIMIT` of a query so that it applies to the rows of each value that its columns are compared with; a
+/// query without a limit stays unchanged. None if the compared columns are unknown.
 fn numbered(plan: LogicalPlan) -> Option<Result<LogicalPlan>> {
     let LogicalPlan::Limit(limit) = plan else { return Some(Ok(plan)) };
     let (Ok(SkipType::Literal(skip)), Ok(FetchType::Literal(fetch))) = (limit.get_skip_type(), limit.get_fetch_type())
@@ -208,7 +211,7 @@ fn numbered(plan: LogicalPlan) -> Option<Result<LogicalPlan>> {
     numbered.rows_of(&limit.input, Vec::new())
 }
 
-/// The numbers of the rows that are kept: those after `skip`, up to `last`.
+/// The numbers of the rows to keep: those after `skip`, up to `last`.
 struct Numbered {
     skip: u64,
     last: Option<u64>,
@@ -251,7 +254,7 @@ impl Numbered {
     }
 }
 
-/// The column that a condition compares with tables before the subquery; none for other conditions.
+/// Returns the column that a condition compares with preceding tables; none for other conditions.
 fn key(condition: &Expr) -> Option<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
     let is_outer = |expr: &Expr| expr.contains_outer() && expr.column_refs().is_empty();
@@ -262,7 +265,7 @@ fn key(condition: &Expr) -> Option<Expr> {
     }
 }
 
-/// The order of the rows of a projection by what it computes them from.
+/// Returns a sort order of a projection in terms of its input columns.
 fn before(mut by: SortExpr, projection: &Projection) -> Option<SortExpr> {
     let computed = by.expr.clone().transform_up(|expr| match &expr {
         Expr::Column(column) => {

@@ -1,4 +1,4 @@
-//! Functions that make texts and lists, measured before they make them.
+//! Functions that create texts and lists, with their memory reserved in advance.
 //!
 //! The engine counts what sorting, grouping and joining retain, but not what a function creates: nested calls of
 //! `replace` took 6 GB. Here each function first estimates the maximum size of its values, and reserves it, while it
@@ -36,56 +36,58 @@ use crate::functions::zones::timezone;
 use crate::functions::{json, json_values, row_functions};
 use crate::postgres::functions::PgFunction;
 
-/// Functions that are not available: each creates a value of any requested size at once, beyond the memory limit, which
-/// would crash the process. The tables `range` and `generate_series` produce their rows batch by batch.
+/// Functions that are not available: each creates a value of any requested size in a single step, beyond the memory
+/// limit, which would crash the process. The tables `range` and `generate_series` produce their rows batch by batch.
 pub(crate) const LEFT_OUT: [&str; 6] =
     ["array_repeat", "array_resize", "generate_series", "list_repeat", "list_resize", "range"];
 
-/// Most bytes of the texts of one batch: their places are 32-bit numbers, and past them the engine panics.
+/// Maximum size of the texts of one batch: their offsets are 32-bit numbers, and the engine panics when these overflow.
+/// Unit: bytes.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
-/// Below this, the number of places at which an expression fits is not counted: the most that there can be will do.
+/// Below this size, the matches of a regular expression are not counted: the maximum possible number is used. Unit:
+/// bytes.
 const COUNTED_FROM_BYTES: usize = 16 << 20;
 
-/// Most pairs of letters that `levenshtein` compares for one batch: some seconds.
+/// Maximum number of pairs of characters that `levenshtein` compares for one batch: a few seconds.
 const PAIRS_MAX: usize = 4 << 30;
 
-/// How much of what a function makes comes from what.
+/// How the size of a function's results depends on its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Growth {
-    /// A number, a time, a truth: as large as its kind.
+    /// A number, time or boolean: its size is that of its type.
     Fixed,
     /// At most as long as an argument.
     NotLonger,
-    /// At most so many times as long as all arguments together.
+    /// At most this many times as long as all arguments together.
     Times(usize),
-    /// A text of each element, and a separator.
+    /// The texts of all elements, with separators.
     Joined,
-    /// One text for another.
+    /// One text is replaced with another.
     Replaced,
-    /// One text for what fits an expression.
+    /// The matches of a regular expression are replaced with a text.
     RegexReplaced,
-    /// The parts that fit an expression.
+    /// The matches of a regular expression.
     RegexMatched,
-    /// An element for others.
+    /// Elements are replaced with another one.
     ElementsReplaced,
-    /// A time in a given form.
+    /// A time in a given format.
     Formatted,
-    /// Lists of the groups of all places of a text that fit.
+    /// Lists of the groups of all matches in a text.
     AllMatched,
-    /// A text that is filled up to a length, or repeated so many times.
+    /// A text that is padded to a length, or repeated.
     Sized,
     /// JSON of the values of all arguments.
     Json,
-    /// JSON that is written anew.
+    /// JSON that is normalized.
     JsonRewritten,
-    /// Compares each letter with each.
+    /// Compares each character with each other one.
     EachWithEach,
-    /// Makes a value of a kind whose name says its size.
+    /// Creates a value of a type whose name contains its size.
     OfNamedKind,
 }
 
-/// Each scalar function of the engine that is offered, and how much it makes.
+/// The available scalar functions of the engine, with the growth of their results.
 ///
 /// A function that is not listed here is not available: after an update of the engine, new functions must be reviewed.
 static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
@@ -242,7 +244,7 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
         ),
         // Each byte may become two hexadecimal digits, and two digits a byte.
         (Growth::Times(2), &["decode", "encode"]),
-        // A letter may become three, a byte four, and an element of a list has a place of four bytes.
+        // A letter may become three letters, a byte four bytes, and an element of a list has an offset of four bytes.
         (Growth::Times(4), &["arrays_zip", "initcap", "lower", "translate", "upper"]),
         (Growth::Times(8), &["string_to_array"]),
         (Growth::Joined, &["array_to_string"]),
@@ -258,10 +260,10 @@ static GROWTH: LazyLock<HashMap<&'static str, Growth>> = LazyLock::new(|| {
     named.chain(more).collect()
 });
 
-/// What `a || b` is called where it is measured.
+/// The name of the measured function for `a || b`.
 const JOINED_TEXT: &str = "joined_text";
 
-/// The functions of a query, which take their memory from a pool.
+/// The functions of a query, which reserve their memory from a pool.
 #[derive(Debug, Clone)]
 pub(crate) struct Functions {
     named: HashMap<String, Arc<ScalarUDF>>,
@@ -289,7 +291,7 @@ impl Functions {
             (json::functions(), Growth::NotLonger),
             (row_functions::small(), Growth::Fixed),
             (row_functions::formatting(), Growth::Formatted),
-            // An element of a list has a place of some bytes.
+            // Each element of a list takes some bytes in addition to its text.
             (row_functions::splitting(), Growth::Times(8)),
             (row_functions::matching(), Growth::AllMatched),
             (json_values::making(), Growth::Json),
@@ -306,7 +308,7 @@ impl Functions {
         Self { named, joined_text: measured(Arc::new(JoinedText::default()), Growth::Times(1)) }
     }
 
-    /// The same, with more functions, whose values are small.
+    /// Adds functions whose values are small.
     pub(crate) fn with(mut self, more: Vec<Arc<ScalarUDF>>) -> Self {
         self.named.extend(more.into_iter().map(|function| (function.name().to_owned(), function)));
         self
@@ -316,7 +318,7 @@ impl Functions {
         self.named.values().map(Arc::clone).collect()
     }
 
-    /// The plan with functions that are measured, also where the query wrote a sign or a phrase for them.
+    /// Replaces the functions of a plan with measured ones, including those written as operators or special syntax.
     pub(crate) fn measured(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| {
             let names = NamePreserver::new(&plan);
@@ -354,15 +356,15 @@ impl Functions {
     }
 }
 
-/// Where memory is taken from.
+/// The sources of memory.
 #[derive(Debug)]
 struct Account {
     pool: Arc<dyn MemoryPool>,
-    /// For values that are the same for all rows: they become part of the plan, and are retained as long as the query.
+    /// For values that are the same for all rows: they become part of the plan, and are retained until the query ends.
     constants: MemoryReservation,
 }
 
-/// A function that takes memory before it makes anything.
+/// A function that reserves memory before it creates values.
 #[derive(Debug)]
 struct ReservingFunction {
     inner: Arc<dyn ScalarUDFImpl>,
@@ -426,7 +428,7 @@ impl ScalarUDFImpl for ReservingFunction {
         args: Vec<Expr>,
         info: &datafusion::logical_expr::simplify::SimplifyContext,
     ) -> Result<datafusion::logical_expr::simplify::ExprSimplifyResult> {
-        // What the others become there are the engine's own functions again, which are not measured.
+        // Other functions would be simplified to the engine's own functions, which are not measured.
         match self.growth {
             Growth::NotLonger | Growth::OfNamedKind if !self.names_a_size(&args) => self.inner.simplify(args, info),
             _ => Ok(datafusion::logical_expr::simplify::ExprSimplifyResult::Original(args)),
@@ -455,7 +457,7 @@ impl ScalarUDFImpl for ReservingFunction {
         }
         let reservation = MemoryConsumer::new(self.name()).register(&self.account.pool);
         reservation.try_grow(bytes)?;
-        // Given back with the call: what keeps the values, such as a sort, counts them as its own from here on.
+        // The reservation ends with the call: an operator that retains the values, such as a sort, counts them itself.
         self.inner.invoke_with_args(args)
     }
 }
@@ -469,14 +471,14 @@ impl ReservingFunction {
         self.growth == Growth::OfNamedKind && args.iter().skip(1).any(names_one)
     }
 
-    /// The most that a call makes. Unit: bytes.
+    /// Returns the maximum size of the results of a call. Unit: bytes.
     fn bytes(&self, call: &ScalarFunctionArgs) -> Result<usize> {
         let (args, rows) = (call.args.as_slice(), call.number_rows);
         let sum =
             |args: &[ColumnarValue]| args.iter().fold(0_usize, |sum, arg| sum.saturating_add(total_bytes(arg, rows)));
         Ok(match self.growth {
             Growth::Fixed => 0,
-            // The arguments that are columns are there already.
+            // Arguments that are columns are in memory already.
             Growth::NotLonger => {
                 let constants = args.iter().filter(|arg| matches!(arg, ColumnarValue::Scalar(_)));
                 constants.map(|arg| total_bytes(arg, rows)).fold(0, usize::saturating_add)
@@ -537,7 +539,7 @@ impl ReservingFunction {
     }
 }
 
-/// What the values of an argument take when there is one for each row. Unit: bytes.
+/// Returns the size of the values of an argument, one for each row. Unit: bytes.
 fn total_bytes(value: &ColumnarValue, rows: usize) -> usize {
     match value {
         ColumnarValue::Array(array) => array_bytes(array),
@@ -559,7 +561,7 @@ fn text_bytes<O: OffsetSizeTrait>(array: &ArrayRef) -> usize {
     offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (*last - *first).as_usize())
 }
 
-/// The longest value of an argument, or more. Unit: bytes.
+/// Returns an upper bound of the length of the longest value of an argument. Unit: bytes.
 fn longest(value: &ColumnarValue) -> usize {
     match value {
         ColumnarValue::Scalar(value) => match value.try_as_str() {
@@ -573,7 +575,7 @@ fn longest(value: &ColumnarValue) -> usize {
     }
 }
 
-/// How many elements the lists of an argument have, those of lists within lists as well.
+/// Returns the number of elements of the lists of an argument, including those of nested lists.
 fn list_elements(value: &ColumnarValue, rows: usize) -> usize {
     fn leaves(array: &ArrayRef) -> usize {
         match array.data_type() {
@@ -625,7 +627,8 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// The most that `repeat(text, count)`, `lpad(text, length, fill)` and `rpad` make. Unit: bytes.
+/// Returns the maximum size of the results of `repeat(text, count)`, `lpad(text, length, fill)` and `rpad`. Unit:
+/// bytes.
 fn sized_bytes(is_repeated: bool, args: &[ColumnarValue], rows: usize) -> Result<usize> {
     let [text, size, ..] = args else { return Ok(0) };
     let sizes = size.cast_to(&DataType::Int64, None)?.into_array(rows)?;
@@ -642,13 +645,13 @@ fn sized_bytes(is_repeated: bool, args: &[ColumnarValue], rows: usize) -> Result
     Ok(bytes.fold(0, usize::saturating_add))
 }
 
-/// The most that `all_matches(text, pattern, flags)` makes. Unit: bytes.
+/// Returns the maximum size of the results of `all_matches(text, pattern, flags)`. Unit: bytes.
 fn all_matched_bytes(args: &[ColumnarValue], rows: usize) -> Result<usize> {
-    /// What a group takes beside its text, with the room to grow.
+    /// Memory of a group in addition to its text, including spare capacity. Unit: bytes.
     const GROUP_BYTES: usize = 32;
     let [text, pattern, flags] = args else { return Ok(0) };
     let texts = total_bytes(text, rows);
-    // Each group begins with a bracket of the expression.
+    // Each group begins with a parenthesis of the expression.
     let groups = longest(pattern).saturating_add(1);
     let most = texts.saturating_add(rows).saturating_mul(GROUP_BYTES).saturating_add(texts).saturating_mul(groups);
     if most <= COUNTED_FROM_BYTES {
@@ -683,7 +686,7 @@ fn replaced_bytes(text: &ColumnarValue, from: &ColumnarValue, to: &ColumnarValue
 fn regex_replaced_bytes(call: &ScalarFunctionArgs) -> Result<usize> {
     let rows = call.number_rows;
     let [text, pattern, to, flags @ ..] = call.args.as_slice() else { return Ok(0) };
-    // Each mention of a part that fits repeats at most all that fits.
+    // Each reference to a group repeats at most the whole match.
     let mentions = match to {
         ColumnarValue::Scalar(to) => to.to_string().matches(['\\', '$']).count(),
         ColumnarValue::Array(_) => longest(to),

@@ -14,8 +14,8 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
-/// The aggregates that stand for `mode()` in the plan, by the order of the values: of those that occur equally often,
-/// the first one counts.
+/// Returns the aggregates that replace `mode()` in the plan, one for each sort direction: of values that occur equally
+/// often, the first one is returned.
 pub(crate) fn modes() -> [Arc<AggregateUDF>; 2] {
     [("mode_ascending", false), ("mode_descending", true)].map(|(name, is_descending)| {
         let signature = Signature::any(1, Volatility::Immutable);
@@ -66,13 +66,13 @@ struct Counts {
     kind: DataType,
     is_descending: bool,
     counts: HashMap<ScalarValue, i64>,
-    /// What the values take. Unit: bytes.
+    /// Memory of the values. Unit: bytes.
     bytes: usize,
 }
 
 impl Counts {
     fn add(&mut self, value: ScalarValue, count: i64) {
-        // Not a view of the whole batch.
+        // A copy, which does not keep the whole batch in memory.
         let value = value.compacted();
         let bytes = value.size() + size_of::<(ScalarValue, i64)>();
         let known = self.counts.len();

@@ -1,4 +1,4 @@
-//! `ntile` with the larger parts first, as SQL has it: the engine puts them anywhere.
+//! `ntile` with the larger buckets first, as required by SQL: the engine distributes them differently.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{LimitEffect, PartitionEvaluator, Signature, Windo
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Literal;
 
-/// The window functions of the engine, with this one for its own.
+/// Replaces the `ntile` of the engine with this one.
 pub(crate) fn with_ntile(functions: Vec<Arc<WindowUDF>>) -> Vec<Arc<WindowUDF>> {
     let replaced = |function: Arc<WindowUDF>| match function.name() {
         "ntile" => Arc::new(WindowUDF::new_from_impl(Ntile { signature: function.signature().clone() })),

@@ -2,7 +2,7 @@
 
 use crate::functions::time_formats::ordinal;
 
-/// Most digits of a format.
+/// Maximum number of digits of a format.
 const DIGITS_MAX: usize = 200;
 
 /// A piece of a format.
@@ -15,7 +15,7 @@ enum Part {
     /// `.` or `D`.
     Point,
     Text(String),
-    /// `S`, where the sign stands.
+    /// `S`: the position of the sign.
     Sign,
     /// `MI`: a minus, or a space.
     Minus,
@@ -27,7 +27,7 @@ enum Part {
     Ordinal {
         is_upper: bool,
     },
-    /// `L`: no sign of a currency.
+    /// `L`: the currency symbol, which is empty.
     Currency,
 }
 
@@ -38,15 +38,15 @@ struct Format {
     /// Digits before and after the point.
     whole: usize,
     fraction: usize,
-    /// The first `0` before the point, counted in digits; none if there is none.
+    /// The position of the first `0` before the point, in digits; none if there is no such `0`.
     first_zero: Option<usize>,
-    /// The last `0` after the point, counted in digits.
+    /// The position of the last `0` after the point, in digits.
     last_zero: usize,
     is_filled: bool,
     has_brackets: bool,
-    /// Digits by which `V` moves the point.
+    /// Number of digits by which `V` shifts the point.
     shift: u32,
-    /// `RN`, in small letters or not.
+    /// `RN`, and its case.
     roman: Option<bool>,
     is_scientific: bool,
 }
@@ -153,7 +153,7 @@ impl Format {
     }
 }
 
-/// A number in a format. The error says what is wrong with it.
+/// Formats a number. The error is the reason why the format is invalid.
 pub(super) fn formatted(number: f64, format: &str) -> Result<String, String> {
     let format = Format::parse(format)?;
     if let Some(is_small) = format.roman {
@@ -180,9 +180,9 @@ pub(super) fn formatted(number: f64, format: &str) -> Result<String, String> {
         .written(whole.is_empty()))
 }
 
-/// A number with so many digits after the point; halves are rounded away from zero.
+/// Rounds a number to this many digits after the point; halves are rounded away from zero.
 fn rounded(number: f64, digits: usize) -> String {
-    // The shortest text that is the number, so that 2.345 is not 2.34499…
+    // The shortest text that represents the number, so that 2.345 does not become 2.34499…
     let shortest = format!("{number}");
     let Some((whole, fraction)) = shortest.split_once('.') else { return format!("{number:.digits$}") };
     if fraction.len() <= digits {
@@ -208,7 +208,7 @@ fn rounded(number: f64, digits: usize) -> String {
 struct Writer<'f> {
     format: &'f Format,
     is_negative: bool,
-    /// The digits before the point, with a space for each that is not there.
+    /// The digits before the point, with a space for each missing digit.
     whole: Vec<u8>,
     fraction: Vec<u8>,
 }
@@ -219,7 +219,7 @@ impl Writer<'_> {
         let own_sign = if format.has_sign() { None } else { Some(if self.is_negative { "-" } else { " " }) };
         let mut text = String::new();
         let (mut digit, mut after_point, mut has_begun, mut has_sign) = (0, None, false, own_sign.is_none());
-        // A number below one has a zero before the point only where the format has one, or no fraction.
+        // A number below one has a zero before the point only if the format has one there or has no fraction.
         let is_zero_shown = is_below_one && format.fraction == 0;
         for (index, part) in format.parts.iter().enumerate() {
             match (part, after_point) {
@@ -291,7 +291,7 @@ impl Writer<'_> {
         if self.is_negative { negative } else { positive }
     }
 
-    /// The text with the sign or the brackets that stand directly before the first digit.
+    /// Returns the text with the sign or the bracket directly before the first digit.
     fn bracketed(&self, text: String) -> String {
         let mut text = text;
         if let Some(at) = text.find('\u{0}') {
@@ -344,7 +344,7 @@ fn roman(number: f64) -> String {
     text
 }
 
-/// The number that a text says; what a format groups and decorates it with is left out. None if it says none.
+/// Parses a number, ignoring the grouping and decoration of a format. None if the text contains no number.
 pub(super) fn parsed(text: &str) -> Option<f64> {
     let is_negative = text.contains('-') || (text.contains('<') && text.contains('>'));
     let digits: String = text.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();

@@ -1,7 +1,8 @@
 //! `array_agg` and `string_agg` that sort their values themselves.
 //!
-//! Of two calls with opposite orders, the engine reverses one. The list of a partition is then reversed, and the values
-//! by which the lists of all partitions are merged are not: both calls return the same order.
+//! If a query has two calls with opposite orders, the engine reverses one of them. It then reverses the list of each
+//! partition, but not the values by which the lists of all partitions are merged, so that both calls return the same
+//! order.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -11,17 +11,17 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl,
 
 use crate::postgres::functions::by_row;
 
-/// The types that a function converts its arguments to; none for arguments that it does not take.
+/// Returns the types to which a function converts its arguments; none if it does not accept them.
 type Kinds = fn(&[DataType]) -> Option<Vec<DataType>>;
 
-/// A function whose value depends on one row alone. It is NULL if an argument is.
+/// A function whose value depends on one row alone. The value is NULL if any argument is NULL.
 #[derive(Debug)]
 pub(super) struct RowFunction {
     name: &'static str,
-    /// What it takes, for a message.
+    /// A description of the arguments, for error messages.
     takes: &'static str,
     kinds: Kinds,
-    /// The type of its values, by those of its arguments.
+    /// Returns the type of the values for these argument types.
     returns: fn(&[DataType]) -> DataType,
     value: fn(&[ScalarValue]) -> Result<ScalarValue>,
     signature: Signature,

@@ -23,10 +23,10 @@ use crate::functions::time_formats::Fields;
 use crate::functions::times::{CLOCKS, DAY_NS, instants};
 use crate::postgres::NUMERIC;
 
-/// Largest compiled regular expression. Unit: bytes.
+/// Maximum size of a compiled regular expression. Unit: bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// Most bounds of `width_bucket`.
+/// Maximum number of bounds of `width_bucket`.
 const BOUNDS_MAX: usize = 10_000;
 
 /// Functions whose values are small.
@@ -158,7 +158,7 @@ pub(crate) fn formatting() -> Vec<Arc<dyn ScalarUDFImpl>> {
     )]
 }
 
-/// Functions that take their first argument apart, most of which return a list of its parts.
+/// Functions that split their first argument, most of which return a list of its parts.
 pub(crate) fn splitting() -> Vec<Arc<dyn ScalarUDFImpl>> {
     let texts = |_: &[DataType]| DataType::new_list(DataType::Utf8, true);
     vec![
@@ -178,7 +178,7 @@ pub(crate) fn splitting() -> Vec<Arc<dyn ScalarUDFImpl>> {
     ]
 }
 
-/// Functions whose values are lists of what fits a regular expression.
+/// Functions that return lists of the matches of a regular expression.
 pub(crate) fn matching() -> Vec<Arc<dyn ScalarUDFImpl>> {
     let lists = |_: &[DataType]| DataType::new_list(DataType::new_list(DataType::Utf8, true), true);
     vec![RowFunction::shared("all_matches", "a text, a regular expression and flags", three_texts, lists, |args| {
@@ -276,7 +276,8 @@ fn bytes(value: &ScalarValue) -> &[u8] {
     }
 }
 
-/// The number of the part of a range in which a value is: from 1, 0 below it, and one more than there are above it.
+/// Returns the bucket of a value in a range divided into `count` buckets: from 1 to `count`, 0 below the range, and
+/// `count + 1` above it.
 fn bucket_of(value: f64, low: f64, high: f64, count: i64) -> Result<ScalarValue> {
     if count <= 0 || count >= i64::from(i32::MAX) {
         return Err(wrong("count must be greater than zero"));
@@ -295,7 +296,7 @@ fn bucket_of(value: f64, low: f64, high: f64, count: i64) -> Result<ScalarValue>
     Ok(ScalarValue::Int32(Some(bucket)))
 }
 
-/// How many of some ascending bounds a value reaches.
+/// Returns the number of ascending bounds that are not greater than a value.
 fn bucket_in(value: f64, bounds: &ScalarValue) -> Result<ScalarValue> {
     let ScalarValue::List(bounds) = bounds else { return Err(wrong("width_bucket takes an array of bounds")) };
     let bounds = bounds.value(0);
@@ -307,7 +308,7 @@ fn bucket_in(value: f64, bounds: &ScalarValue) -> Result<ScalarValue> {
     Ok(ScalarValue::Int32(i32::try_from(reached).ok()))
 }
 
-/// The microsecond of a date and a time.
+/// Returns the time of a date and a time of day. Unit: microseconds.
 fn made_time(args: &[ScalarValue]) -> Result<i64> {
     let out_of_range = || wrong("a date or time field value is out of range");
     let part = |index: usize| u32::try_from(whole(&args[index])).map_err(|_| out_of_range());
@@ -355,7 +356,7 @@ fn parts_of(value: &ScalarValue) -> (i64, i64, i64) {
     }
 }
 
-/// An interval with 24 hours as a day, and 30 days as a month, and its parts with one sign.
+/// Normalizes an interval: 24 hours become a day, 30 days a month, and all parts get the same sign.
 fn justified(value: &ScalarValue, has_days: bool, has_hours: bool) -> Result<ScalarValue> {
     let (mut months, mut days, mut ns) = parts_of(value);
     if has_hours {
@@ -381,7 +382,7 @@ fn justified(value: &ScalarValue, has_days: bool, has_hours: bool) -> Result<Sca
     of_parts(Some(months), Some(days), Some(ns))
 }
 
-/// An interval so many times. Parts of months become days, and parts of days hours.
+/// Multiplies an interval. Fractions of months become days, and fractions of days hours.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -393,7 +394,7 @@ fn multiplied(value: &ScalarValue, factor: f64) -> Result<ScalarValue> {
     }
     let (months, days, ns) = parts_of(value);
     let months = months as f64 * factor;
-    // As PostgreSQL does: what is left of a month is rounded to microseconds of a day.
+    // As in PostgreSQL, the fraction of a month is rounded to six decimal places of a day.
     let of_months = ((months.fract() * 30.0) * 1e6).round() / 1e6;
     let days = days as f64 * factor;
     let of_days = ((days.fract() + of_months.fract()) * 86_400.0 * 1e6).round();
@@ -413,7 +414,7 @@ fn json(text: &str) -> Result<&RawValue> {
     serde_json::from_str(text).map_err(|_| wrong("invalid input syntax for type json"))
 }
 
-/// The elements of a JSON array, or an error for a value that is none.
+/// Returns the elements of a JSON array. Fails with the message `otherwise` for another value.
 fn array<'json>(text: &'json str, otherwise: &str) -> Result<Vec<&'json RawValue>> {
     json(text)?;
     serde_json::from_str(text).map_err(|_| wrong(otherwise))
@@ -439,7 +440,8 @@ fn keys(value: &ScalarValue) -> Result<ScalarValue> {
     Ok(list(members.into_keys().map(Some)))
 }
 
-/// The groups of each place of a text that fits, or what fits if there are no groups. Only the first without the flag `g`.
+/// Returns the groups of each match in a text, or the matches if the expression has no groups. Only the first match
+/// without the flag `g`.
 fn all_matches(text: &str, pattern: &str, flags: &str) -> Result<ScalarValue> {
     let regex = compiled(pattern, flags)?;
     let mut found = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
@@ -452,7 +454,7 @@ fn all_matches(text: &str, pattern: &str, flags: &str) -> Result<ScalarValue> {
     Ok(ScalarValue::List(Arc::new(found.finish())))
 }
 
-/// How many groups [`all_matches`] returns of a text.
+/// Returns the number of groups that [`all_matches`] returns for a text.
 pub(super) fn groups_count(text: &str, pattern: &str, flags: &str) -> Result<usize> {
     let regex = compiled(pattern, flags)?;
     let groups = regex.captures_len().saturating_sub(1).max(1);
@@ -463,7 +465,8 @@ fn matches_max(flags: &str) -> usize {
     if flags.contains('g') { usize::MAX } else { 1 }
 }
 
-/// A regular expression with the options of PostgreSQL. That of the row before is kept: it is mostly the same.
+/// Compiles a regular expression with the options of PostgreSQL. The last one is cached, because most rows use the
+/// same.
 fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
     thread_local! {
         static LAST: RefCell<Option<(String, String, Regex)>> = const { RefCell::new(None) };

@@ -1,6 +1,7 @@
-//! Subqueries that stand for a value: without a row it is NULL, and several rows are an error.
+//! Scalar subqueries: the value is NULL if there are no rows, and several rows are an error.
 //!
-//! The engine joins the rows of such a subquery to those around it, so that none removes them, and several repeat them.
+//! The engine joins the rows of such a subquery with those of the outer query, so that no rows would remove outer rows,
+//! and several rows would duplicate them.
 
 use std::any::Any;
 use std::mem::size_of_val;
@@ -23,7 +24,7 @@ static SINGLE_VALUE: LazyLock<Arc<AggregateUDF>> = LazyLock::new(|| {
     Arc::new(AggregateUDF::new_from_impl(SingleValue { signature: Signature::any(1, Volatility::Immutable) }))
 });
 
-/// Makes a subquery that stands for a value one that always returns one row.
+/// Changes a scalar subquery so that it always returns one row.
 pub(crate) fn with_single_row(expr: Expr) -> Result<Transformed<Expr>> {
     let Expr::ScalarSubquery(subquery) = expr else { return Ok(Transformed::no(expr)) };
     if has_one_row(&subquery.subquery) {
@@ -47,7 +48,7 @@ fn has_one_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// `single_value(x)`: the only value, or NULL without one. Fails with [`SEVERAL_ROWS`].
+/// `single_value(x)`: the only value, or NULL if there are none. Fails with [`SEVERAL_ROWS`] for several values.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SingleValue {
     signature: Signature,
@@ -91,7 +92,7 @@ struct SingleValueAccumulator {
 }
 
 impl SingleValueAccumulator {
-    /// Takes the rows of `values` that `rows` counts: 0 or 1 for each.
+    /// Adds `values`, each as often as given by `rows`.
     fn take(&mut self, values: &ArrayRef, rows: impl Iterator<Item = u64>) -> Result<()> {
         for (at, rows) in rows.enumerate().filter(|(_, rows)| *rows > 0) {
             self.rows = self.rows.saturating_add(rows);

@@ -5,15 +5,15 @@ use std::fmt::Write;
 use chrono::{Datelike, NaiveDateTime, Timelike};
 use datafusion::arrow::datatypes::IntervalMonthDayNano;
 
-/// Longest text of a formatted time. Unit: bytes.
+/// Maximum length of a formatted time. Unit: bytes.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 const ROMAN_MONTHS: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
 
-/// How wide the names of months and days are written.
+/// Width to which names of months and days are padded. Unit: characters.
 const NAME_WIDTH: usize = 9;
 
-/// Patterns in any case; of those that begin alike, the longer ones first.
+/// Case-insensitive patterns; of patterns with a common prefix, longer ones first.
 const PATTERNS: [&str; 58] = [
     "Y,YYY", "YYYY", "YYY", "YY", "Y", "IYYY", "IYY", "IY", "IDDD", "ID", "IW", "I", "MONTH", "MON", "MM", "MI", "MS",
     "DDD", "DD", "DAY", "DY", "D", "HH24", "HH12", "HH", "SSSSS", "SSSS", "SS", "US", "FF1", "FF2", "FF3", "FF4",
@@ -21,7 +21,7 @@ const PATTERNS: [&str; 58] = [
     "B.C.", "AD", "BC", "FX", "TM", "FM", "SP", "\"",
 ];
 
-/// What is formatted: fields of a calendar and a clock.
+/// The calendar and clock fields to format.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields {
     year: i64,
@@ -67,7 +67,7 @@ impl Fields {
         }
     }
 
-    /// The text in a format. The error says what is wrong with it.
+    /// Formats the fields. The error is the reason why the format is invalid.
     pub(super) fn format(&self, format: &str) -> Result<String, String> {
         let mut text = String::new();
         let mut rest = format;
@@ -201,7 +201,7 @@ fn quoted_text<'f>(quoted: &'f str, text: &mut String) -> &'f str {
     ""
 }
 
-/// What follows `FM`, `FX` and `TM`.
+/// Returns the part of a format after the prefixes `FM`, `FX` and `TM`.
 fn without_prefix(format: &str) -> &str {
     let mut rest = format;
     while let Some(after) = ["FM", "FX", "TM"]
@@ -213,7 +213,7 @@ fn without_prefix(format: &str) -> &str {
     rest
 }
 
-/// Whether the prefixes before a pattern take its padding away.
+/// Whether the prefixes of a pattern remove its padding.
 fn is_unpadded(format: &str, body: &str) -> bool {
     let prefixes = &format[..format.len() - body.len()];
     prefixes.as_bytes().chunks(2).any(|prefix| prefix.eq_ignore_ascii_case(b"FM") || prefix.eq_ignore_ascii_case(b"TM"))

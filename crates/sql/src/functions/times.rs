@@ -3,9 +3,9 @@
 //! By default, the engine computes with nanoseconds, which only cover the years 1677 to 2262. A single record with a
 //! date outside of this range made `date_trunc`, `to_char`, a comparison with a text or a cast fail for all others.
 //! Here the same functions compute in the unit of their argument, and time literals have microsecond precision, as in
-//! PostgreSQL, which covers all times of records.
+//! PostgreSQL. This covers all times of records.
 //!
-//! `to_timestamp_nanos` and `arrow_cast` still give nanoseconds, and refuse what is out of their reach.
+//! `to_timestamp_nanos` and `arrow_cast` still return nanoseconds, and fail for times out of their range.
 
 use std::any::Any;
 use std::hash::{Hash, Hasher};
@@ -41,11 +41,11 @@ const MINUTE_NS: i64 = 60 * SECOND_NS;
 const HOUR_NS: i64 = 60 * MINUTE_NS;
 pub(super) const DAY_NS: i64 = 24 * HOUR_NS;
 
-/// Microseconds of a day, and of the month of 30 days that intervals are compared by.
+/// Microseconds of a day, and days of a month in comparisons of intervals.
 const DAY_US: i64 = DAY_NS / 1_000;
 const MONTH_DAYS: i64 = 30;
 
-/// What a function does that is replaced.
+/// The operation of a replaced function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Work {
     /// `date_trunc(precision, time)`.
@@ -54,7 +54,7 @@ enum Work {
     Bin,
     /// `to_char(time, format)`.
     Format,
-    /// `to_timestamp…(value, formats…)`: the unit of what it gives, and that of whole numbers.
+    /// `to_timestamp…(value, formats…)`: the unit of the result, and the unit of integer arguments.
     Read { gives: TimeUnit, numbers: TimeUnit },
     /// `to_unixtime(value, formats…)`.
     Count,
@@ -77,7 +77,7 @@ impl Work {
     }
 }
 
-/// The function that computes for times of any year in the place of one of the engine's; the same where that does.
+/// Returns the replacement of a function of the engine for times of any year; the same function if none is needed.
 pub(crate) fn wide(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     let Some(work) = Work::of(function.name()) else { return function };
     let signature = match work {
@@ -87,7 +87,7 @@ pub(crate) fn wide(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(WideFunction { inner: Arc::clone(function.inner()), work, signature }))
 }
 
-/// Whether the engine's function of this name is to be replaced.
+/// Whether the engine's function of this name is replaced.
 pub(crate) fn is_replaced(name: &str) -> bool {
     Work::of(name).is_some()
 }
@@ -208,7 +208,7 @@ impl ScalarUDFImpl for WideFunction {
     }
 }
 
-/// The kind of time of a value; none if it is not a time.
+/// Returns the time type for a value; none if the value is not a time.
 fn time_kind(kind: &DataType) -> Option<DataType> {
     match kind {
         DataType::Timestamp(_, _) | DataType::Time32(_) | DataType::Time64(_) => Some(kind.clone()),
@@ -222,12 +222,12 @@ fn is_date(kind: &DataType) -> bool {
     matches!(kind, DataType::Date32 | DataType::Date64)
 }
 
-/// Whether values of a kind are texts.
+/// Whether a type is a text type.
 pub(super) fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// Nanoseconds of a unit.
+/// Returns the length of a unit in nanoseconds.
 fn unit_ns(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => SECOND_NS,
@@ -241,7 +241,7 @@ fn out_of_range(what: &str, value: impl std::fmt::Display) -> DataFusionError {
     DataFusionError::Execution(format!("{what} of {value} is out of the range of times"))
 }
 
-/// Changes each number of a value, which is one or a time, and takes what comes of it for a value of another kind.
+/// Applies a function to each number of an integer or time value, and interprets the results as values of another type.
 fn each(
     value: &ColumnarValue,
     kind: &DataType,
@@ -255,7 +255,7 @@ fn each(
     by_array(value, changed)
 }
 
-/// Changes a value, also a single one, as an array.
+/// Applies a function to a value as an array, also if it is a scalar.
 pub(super) fn by_array(value: &ColumnarValue, change: impl Fn(&ArrayRef) -> Result<ArrayRef>) -> Result<ColumnarValue> {
     match value {
         ColumnarValue::Array(array) => Ok(ColumnarValue::Array(change(array)?)),
@@ -266,7 +266,7 @@ pub(super) fn by_array(value: &ColumnarValue, change: impl Fn(&ArrayRef) -> Resu
     }
 }
 
-/// The results of a function: its only one as a single value if all arguments are single ones.
+/// Returns the results of a function, as a scalar if all arguments are scalars.
 pub(super) fn as_given(args: &[ColumnarValue], array: ArrayRef) -> Result<ColumnarValue> {
     match args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
         true => ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar),
@@ -274,15 +274,15 @@ pub(super) fn as_given(args: &[ColumnarValue], array: ArrayRef) -> Result<Column
     }
 }
 
-/// How much of a time is kept.
+/// The precision to which a time is truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precision {
-    /// Whole steps of a length that is always the same. Unit: nanoseconds.
+    /// Steps of constant length. Unit: nanoseconds.
     Step(i64),
     Week,
     Month,
     Quarter,
-    /// So many years, counted from one of them on.
+    /// Periods of `count` years, counted from the year `first`.
     Years {
         count: i32,
         first: i32,
@@ -310,7 +310,7 @@ impl Precision {
         })
     }
 
-    /// The step, when it is the same in every zone: none shifts its clock by parts of a minute.
+    /// Returns the step if it does not depend on the zone: no zone has an offset with a fraction of a minute.
     fn step_ns(self, zone: Option<&str>) -> Option<i64> {
         match self {
             Self::Step(ns) if ns <= MINUTE_NS || zone.is_none_or(is_utc) => Some(ns),
@@ -335,7 +335,7 @@ impl Precision {
     }
 }
 
-/// `date_trunc`; none for what the engine does itself.
+/// Computes `date_trunc`; none if the engine's function is used.
 fn truncated(precision: &ColumnarValue, time: &ColumnarValue) -> Result<Option<ColumnarValue>> {
     let kind = time.data_type();
     let DataType::Timestamp(unit, zone) = &kind else { return Ok(None) };
@@ -360,7 +360,7 @@ fn truncated(precision: &ColumnarValue, time: &ColumnarValue) -> Result<Option<C
     each(time, &kind, cut).map(Some)
 }
 
-/// The second at which the week, month or day of a second began by the clocks of a zone.
+/// Returns the second at which the period that contains a second began, in the local time of a zone.
 fn truncated_second(second: i64, precision: Precision, zone: Option<Tz>) -> Option<i64> {
     let utc = DateTime::from_timestamp(second, 0)?.naive_utc();
     let Some(zone) = zone else { return Some(precision.cut(utc)?.and_utc().timestamp()) };
@@ -368,7 +368,7 @@ fn truncated_second(second: i64, precision: Precision, zone: Option<Tz>) -> Opti
     let cut = precision.cut(utc.checked_add_offset(offset)?)?;
     match zone.from_local_datetime(&cut) {
         LocalResult::Single(time) => Some(time.timestamp()),
-        // An hour that occurs twice when clocks are set back: the one that contains the time.
+        // If the hour occurs twice because clocks are set back, use the one that contains the time.
         LocalResult::Ambiguous(first, second) => {
             Some(if first.offset().fix() == offset { first } else { second }.timestamp())
         }
@@ -376,14 +376,15 @@ fn truncated_second(second: i64, precision: Precision, zone: Option<Tz>) -> Opti
     }
 }
 
-/// The second of a time that clocks leave out: as long after an earlier one as if they did not.
+/// Returns the second of a local time that is skipped when clocks are set forward: as long after an earlier time as if
+/// it were not skipped.
 pub(super) fn after_gap(zone: Tz, local: NaiveDateTime) -> Option<i64> {
     let back = TimeDelta::hours(3);
     let earlier = zone.from_local_datetime(&local.checked_sub_signed(back)?).earliest()?;
     earlier.timestamp().checked_add(back.num_seconds())
 }
 
-/// `date_bin`; none for what the engine does itself.
+/// Computes `date_bin`; none if the engine's function is used.
 fn binned(
     stride: &ColumnarValue,
     time: &ColumnarValue,
@@ -423,7 +424,7 @@ fn binned(
     each(time, &kind, bin).map(Some)
 }
 
-/// The start of the interval of so many months, counted from an origin, that contains a time. Unit: nanoseconds.
+/// Returns the start of the bin of `stride` months, counted from an origin, that contains a time. Unit: nanoseconds.
 fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
     let instant = |ns: i128| {
         let second = i64::try_from(ns.div_euclid(SECOND_NS.into())).ok()?;
@@ -437,22 +438,22 @@ fn month_bin(ns: i128, origin_ns: i128, stride: i32) -> Option<i128> {
     };
     let months = (month(time) - month(origin)).div_euclid(stride).checked_mul(stride)?;
     let mut bin = after(months)?;
-    // The origin may be later in its month than the time in its own.
+    // The day and time of the origin within its month may be later than those of the time.
     if bin > time {
         bin = after(months.checked_sub(stride)?)?;
     }
     Some(i128::from(bin.timestamp()) * i128::from(SECOND_NS) + i128::from(bin.timestamp_subsec_nanos()))
 }
 
-/// The kind of times without a zone.
+/// The type of times without a zone.
 pub(super) const CLOCKS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// The kind of instants in a unit.
+/// Returns the type of instants in a unit.
 pub(super) fn instants(unit: TimeUnit) -> DataType {
     DataType::Timestamp(unit, Some("UTC".into()))
 }
 
-/// `to_timestamp` and its kin; none for what the engine does itself.
+/// Computes the `to_timestamp` functions; none if the engine's function is used.
 fn read(args: &[ColumnarValue], gives: TimeUnit, numbers: TimeUnit) -> Result<Option<ColumnarValue>> {
     let Some((value, formats)) = args.split_first() else { return Ok(None) };
     let kind = instants(gives);
@@ -490,7 +491,7 @@ fn read(args: &[ColumnarValue], gives: TimeUnit, numbers: TimeUnit) -> Result<Op
     }))
 }
 
-/// A number of units as one of others, rounded down.
+/// Converts a number of units to another unit, rounded down.
 fn rescaled(value: i64, from: TimeUnit, to: TimeUnit) -> Result<i64> {
     let (from, to) = (unit_ns(from), unit_ns(to));
     if from <= to {
@@ -543,7 +544,7 @@ fn texts_read(value: &ColumnarValue, formats: &[ColumnarValue], gives: TimeUnit)
     }))
 }
 
-/// Reads a text in a given form; without a zone it is in UTC, without a time of day it is midnight.
+/// Parses a time in a given format: in UTC if it has no zone, at midnight if it has no time of day.
 fn time_in(text: &str, format: &str) -> Result<DateTime<Utc>> {
     let wrong = |error: chrono::ParseError| {
         DataFusionError::Execution(format!("{text:?} is not a time of the form {format:?}: {error}"))
@@ -555,10 +556,10 @@ fn time_in(text: &str, format: &str) -> Result<DateTime<Utc>> {
     zoned.or_else(|error| local(error).map(|local: NaiveDateTime| local.and_utc())).map_err(wrong)
 }
 
-/// `date_trunc` as it is offered.
+/// The available `date_trunc`.
 static DATE_TRUNC: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| wide(date_trunc()));
 
-/// How long an interval is: a month counts as 30 days, as where PostgreSQL compares intervals.
+/// The length of an interval: a month counts as 30 days, as in PostgreSQL's comparisons of intervals.
 static INTERVAL_LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
     let (takes, gives) = (DataType::Interval(IntervalUnit::MonthDayNano), DataType::Duration(TimeUnit::Microsecond));
     let lengths = |args: &[ColumnarValue]| {
@@ -574,12 +575,12 @@ static INTERVAL_LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
     create_udf("interval_length", vec![takes], gives, Volatility::Immutable, Arc::new(lengths))
 });
 
-/// Whether a time without a zone stays as it is when it gets this one.
+/// Whether a time without a zone keeps its value when this zone is assigned to it.
 pub(crate) fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "+00:00" | "Z")
 }
 
-/// What a query says about times, in units that hold them.
+/// Changes expressions with times so that they use units with a sufficient range.
 pub(crate) fn with_wide_times(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::Cast(mut cast) => match wide_cast(&mut cast.expr, &mut cast.data_type, schema) {
@@ -619,8 +620,8 @@ pub(super) fn is_comparison(op: Operator) -> bool {
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Makes a cast one to microseconds where it is one to nanoseconds, and one that rounds down where it rounds towards
-/// the year 1970.
+/// Changes a cast to nanoseconds into one to microseconds, and a cast that rounds towards the year 1970 into one that
+/// rounds down.
 fn wide_cast(expr: &mut Box<Expr>, kind: &mut DataType, schema: &DFSchema) -> bool {
     let DataType::Timestamp(unit, zone) = kind else { return false };
     let mut is_changed = false;
@@ -643,7 +644,8 @@ fn wide_cast(expr: &mut Box<Expr>, kind: &mut DataType, schema: &DFSchema) -> bo
     true
 }
 
-/// Makes sides of a comparison alike: texts and dates that are compared with times, and intervals with lengths of time.
+/// Converts the sides of a comparison to the same type: texts and dates that are compared with times, and intervals
+/// that are compared with durations.
 fn alike<'a>(left: &mut Expr, others: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> bool {
     let mut is_changed = false;
     for other in others {
@@ -675,7 +677,7 @@ fn alike<'a>(left: &mut Expr, others: impl IntoIterator<Item = &'a mut Expr>, sc
     is_changed
 }
 
-/// Completes a time that is written without seconds.
+/// Adds the seconds to a time literal without seconds.
 fn with_seconds(time: &mut Expr) {
     let Expr::Literal(value, _) = &*time else { return };
     if let Some(complete) = value.try_as_str().flatten().and_then(time_with_seconds) {
@@ -701,8 +703,8 @@ fn meets_date(left: &mut Expr, right: &mut Expr, schema: &DFSchema) -> bool {
     true
 }
 
-/// `date_part` of a text, which the engine treats as a time in nanoseconds, the seconds of a time, which it counts
-/// without their fraction, and the parts of a duration, which it counts from its beginning on.
+/// `date_part` of a text, which the engine treats as a time in nanoseconds, the seconds of a time, which it returns
+/// without their fraction, and the parts of a duration, each of which it returns as the total of the whole duration.
 fn with_wide_part(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
     let [Expr::Literal(part, _), time] = call.args.as_mut_slice() else {
         return Transformed::no(Expr::ScalarFunction(call));
@@ -727,7 +729,7 @@ fn with_wide_part(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Ex
         }
         Ok(text) if is_text(&text) => {
             *time = cast(std::mem::take(time), DataType::Timestamp(TimeUnit::Microsecond, None));
-            // The kind of the time is now one of those above.
+            // The type of the time is now one of those above.
             return Transformed::yes(with_wide_part(call, schema).data);
         }
         _ => None,
@@ -746,7 +748,7 @@ fn is_microsecond(part: &str) -> bool {
     matches!(part, "microsecond" | "microseconds")
 }
 
-/// A part of a clock that shows so many microseconds; none for parts of a date.
+/// Returns a part of a time of day, given in microseconds; none for parts of a date.
 fn clock_part(part: &str, us: Expr) -> Option<Expr> {
     const MINUTE_US: i64 = 60_000_000;
     let of_minute = |us: Expr| cast(us % lit(MINUTE_US), DataType::Float64);
@@ -760,7 +762,7 @@ fn clock_part(part: &str, us: Expr) -> Option<Expr> {
     })
 }
 
-/// The microseconds of an interval beside its months and days.
+/// The time part of an interval, without its months and days. Unit: microseconds.
 static CLOCK_OF_INTERVAL: LazyLock<ScalarUDF> = LazyLock::new(|| {
     let clock = |args: &[ColumnarValue]| {
         by_array(&args[0], |intervals| {

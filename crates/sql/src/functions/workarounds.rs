@@ -28,7 +28,7 @@ use crate::functions::times::{is_utc, with_wide_times};
 /// Nanoseconds of an instant.
 const INSTANT_NS: i128 = 1_000_000;
 
-/// The plan without what the engine does wrong.
+/// Applies the workarounds to a plan.
 pub(crate) fn with_workarounds(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = with_recursive_terms(plan)?;
     let plan = plan.transform_up_with_subqueries(|plan| {
@@ -45,7 +45,7 @@ pub(crate) fn with_workarounds(plan: LogicalPlan) -> Result<LogicalPlan> {
                     })?
                     .transform_data(|expr| with_counted_list(expr, &schema))?
                     .transform_data(|expr| Ok(with_whole_instants(expr, &schema)))?
-                    // The kinds of a list of rows are fixed when it is parsed.
+                    // The types of `VALUES` are fixed when the query is parsed.
                     .transform_data(|expr| {
                         Ok(if is_values { Transformed::no(expr) } else { with_wide_times(expr, &schema) })
                     })
@@ -59,8 +59,8 @@ pub(crate) fn with_workarounds(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.data)
 }
 
-/// A query that goes back to itself reads a table whose kinds were fixed when it was parsed: it gets one with those that
-/// its first rows have now.
+/// Updates the table that a recursive query reads from itself: its types were fixed when the query was parsed, and
+/// those of its first rows may have changed since.
 fn with_recursive_terms(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_down_with_subqueries(|plan| {
         let LogicalPlan::RecursiveQuery(mut query) = plan else { return Ok(Transformed::no(plan)) };
@@ -85,7 +85,7 @@ fn with_recursive_terms(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.data)
 }
 
-/// The plan with the kinds that its columns have after its expressions were changed.
+/// Recomputes the column types of a plan after its expressions were changed.
 fn with_recomputed_schema(plan: LogicalPlan) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Union(union) => Ok(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)),
@@ -113,9 +113,9 @@ fn with_strict_filter(mut expr: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(expr))
 }
 
-/// Of the texts collected by `array_agg`, only the views are counted, not the buffers, so that a query for all messages
-/// of an archive exhausts the memory. For contiguous texts, everything is counted. To be removed when the state of
-/// functions counts as memory without it (`tests/sql.rs`).
+/// `array_agg` counts only the views of the collected texts, not their buffers, so that a query for all messages of an
+/// archive exhausts the memory. For contiguous texts, everything is counted. To be removed when the state of functions
+/// counts as memory without it (`tests/sql.rs`).
 fn with_counted_list(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::AggregateFunction(call) = &mut expr else { return Ok(Transformed::no(expr)) };
     match call.params.args.first_mut() {
@@ -194,20 +194,20 @@ fn compared(time: &Expr, op: Operator, around: Around) -> Option<Expr> {
     Some(Expr::BinaryExpr(BinaryExpr::new(Box::new(time.clone()), op, Box::new(side))))
 }
 
-/// Always this, but null where the time is.
+/// Returns an expression that is always `always`, but null if the time is null.
 fn unless_unknown(time: &Expr, always: bool) -> Expr {
     let unknown = Expr::Literal(ScalarValue::Boolean(None), None);
     if always { time.clone().is_not_null().or(unknown) } else { time.clone().is_null().and(unknown) }
 }
 
-/// The neighbouring instants of a constant that is compared with a time column of whole instants; none if it is an
-/// instant itself.
+/// Returns the neighbouring instants of a constant that is compared with a time column of whole instants; none if the
+/// constant is an instant itself.
 fn instants_around(time: &Expr, value: &Expr, schema: &DFSchema) -> Option<Around> {
     if !value.column_refs().is_empty() || !is_whole_instant(time, schema) {
         return None;
     }
     let DataType::Timestamp(_, zone) = time.get_type(schema).ok()? else { return None };
-    // What has no value yet, or none at all, is left to the engine, which says so.
+    // Expressions without a value, such as parameters or invalid ones, are left to the engine, which reports errors.
     let simplifier = ExprSimplifier::new(SimplifyContext::default());
     let ns_of = |value: Expr| -> Option<i128> {
         let value = simplifier.coerce(value, &DFSchema::empty()).and_then(|value| simplifier.simplify(value)).ok()?;
@@ -218,7 +218,7 @@ fn instants_around(time: &Expr, value: &Expr, schema: &DFSchema) -> Option<Aroun
         }
     };
     let ns = match value.get_type(schema).ok()? {
-        // Years that nanoseconds do not reach are read without their last digits.
+        // Times out of the range of nanoseconds are parsed in microseconds.
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             let in_units = |unit| ns_of(cast(value.clone(), DataType::Timestamp(unit, zone.clone())));
             in_units(TimeUnit::Nanosecond).or_else(|| in_units(TimeUnit::Microsecond))?
@@ -234,7 +234,7 @@ fn instants_around(time: &Expr, value: &Expr, schema: &DFSchema) -> Option<Aroun
     Some(Around { earlier: instant(earlier), later: instant(earlier.checked_add(1)?) })
 }
 
-/// Whether a time has no parts finer than a millisecond, whatever unit it is written in.
+/// Whether a time has no parts finer than a millisecond, regardless of its unit.
 fn is_whole_instant(time: &Expr, schema: &DFSchema) -> bool {
     match time.get_type(schema) {
         Ok(DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, _)) => true,
@@ -246,8 +246,7 @@ fn is_whole_instant(time: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// What is worked around once the kinds of all expressions agree: signs that may go too far, shifts of times, and texts of
-/// values.
+/// Workarounds that are applied after type coercion: operators that may overflow, shifts of times, and texts of values.
 #[derive(Debug)]
 pub(crate) struct AfterTypeCoercion;
 
@@ -258,7 +257,7 @@ impl AnalyzerRule for AfterTypeCoercion {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let plan = plan.transform_up_with_subqueries(|plan| {
-            // The numbers of a limit are read from its expressions.
+            // The engine reads the numbers of a limit from its expressions, which therefore stay unchanged.
             if matches!(plan, LogicalPlan::Limit(_)) {
                 return Ok(Transformed::no(plan));
             }
@@ -273,7 +272,7 @@ impl AnalyzerRule for AfterTypeCoercion {
                 Ok(changed.update_data(|expr| name.restore(expr)))
             };
             plan.map_expressions(|expr| match expr {
-                // Its parts have names, it has none itself.
+                // The parts of a grouping set have names, but not the set itself.
                 Expr::GroupingSet(_) => expr.map_children(&mut kept),
                 _ => kept(expr),
             })
@@ -286,9 +285,9 @@ impl AnalyzerRule for AfterTypeCoercion {
     }
 }
 
-/// Keeps the shift of a time without a zone that gets one: the optimizer takes off any cast of a time that is compared
-/// with a fixed value, as if it only changed the unit. What a function gives, it leaves alone. To be removed when the
-/// tests of zones pass without it (`tests/sql.rs`).
+/// Keeps the shift of a time without a zone that gets one: the optimizer removes any cast of a time that is compared
+/// with a constant, as if the cast only changed the unit. It does not change the result of a function. To be removed
+/// when the tests of zones pass without it (`tests/sql.rs`).
 fn with_kept_shift(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (inner, to) = match &expr {
         Expr::Cast(cast) => (&cast.expr, &cast.data_type),
@@ -307,7 +306,7 @@ fn with_kept_shift(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     Transformed::yes(shifted.call(vec![expr]))
 }
 
-/// One for all, so that equal expressions stay equal.
+/// Shared by all calls, so that equal expressions stay equal.
 static AS_IT_IS: LazyLock<ScalarFunctionImplementation> = LazyLock::new(|| Arc::new(as_it_is));
 
 fn as_it_is(values: &[ColumnarValue]) -> Result<ColumnarValue> {

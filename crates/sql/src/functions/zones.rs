@@ -1,7 +1,7 @@
-//! `AT TIME ZONE`, which is `timezone(zone, time)`: what the clocks of a zone show at an instant, and the instant at which
-//! they show a time.
+//! `AT TIME ZONE`, which is `timezone(zone, time)`: the local time of a zone at an instant, or the instant of a local
+//! time.
 //!
-//! The engine only notes the zone beside the instant, so that clients read it in another one.
+//! The engine only attaches the zone to the instant, so that clients display the same instant in another zone.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use crate::functions::times::{CLOCKS, after_gap, as_given, instants, is_text};
 
-/// Most characters of the name of a zone in a message.
+/// Maximum length of the name of a zone in a message. Unit: characters.
 const SHOWN_CHARS_MAX: usize = 64;
 
 pub(crate) fn timezone() -> Arc<ScalarUDF> {
@@ -105,7 +105,7 @@ fn zone_named(name: &str) -> Result<Tz> {
     })
 }
 
-/// What clocks show at an instant, or the instant at which they do. Unit: microseconds.
+/// Returns the local time at an instant, or the instant of a local time if `is_clock`. Unit: microseconds.
 fn moved_time(us: i64, zone: Tz, is_clock: bool) -> Result<i64> {
     let moved = DateTime::from_timestamp_micros(us).and_then(|time| match is_clock {
         true => instant(time.naive_utc(), zone),
@@ -117,7 +117,7 @@ fn moved_time(us: i64, zone: Tz, is_clock: bool) -> Result<i64> {
     moved.ok_or_else(|| DataFusionError::Execution("a time is out of the range of times in that zone".to_owned()))
 }
 
-/// The instant at which clocks show a time. Of an hour that occurs twice, the later: standard time, as in PostgreSQL.
+/// Returns the instant of a local time. If the time occurs twice, the later instant: standard time, as in PostgreSQL.
 fn instant(local: NaiveDateTime, zone: Tz) -> Option<i64> {
     match zone.from_local_datetime(&local) {
         LocalResult::Single(time) | LocalResult::Ambiguous(_, time) => Some(time.timestamp_micros()),

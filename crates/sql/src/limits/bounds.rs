@@ -1,5 +1,5 @@
-//! How large a query may be: counted in its text, in what was parsed, and in what was planned, before anything walks
-//! over it that goes as deep as the query does, or takes as long as all its ways of joining.
+//! Limits of the size of a query, checked on its text, its parsed statement and its plan, each before any step whose
+//! recursion depth or running time grows with the query.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -19,40 +19,40 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use crate::error::too_large;
 use crate::parser::engine_statement;
 
-/// The longest query. Unit: bytes.
+/// Maximum length of a query. Unit: bytes.
 pub(crate) const QUERY_BYTES_MAX: usize = 256 << 10;
 
 /// Maximum number of tokens of a query. A list of 9,000 IDs fits.
 const TOKENS_MAX: usize = 20_000;
 
-/// Most parts that are joined by `UNION` and its kind, and most `SELECT`s.
+/// Maximum number of parts of set operations such as `UNION`, and maximum number of `SELECT`s.
 const SELECTS_MAX: usize = 128;
 
-/// How deep an expression may be; each `AND`, `OR`, `+` or `||` of a chain is one deeper than the one before it. The
-/// stacks of [`crate::threads`] hold that.
+/// Maximum depth of an expression; each `AND`, `OR`, `+` or `||` of a chain adds one level. The stacks of
+/// [`crate::threads`] are large enough for this depth.
 const DEPTH_MAX: usize = 300;
 
-/// How deep subqueries within expressions may be nested: planning time doubles with each level.
+/// Maximum nesting depth of subqueries within expressions: planning time doubles with each level.
 const SUBQUERY_DEPTH_MAX: usize = 8;
 
 /// Maximum number of tables of a query, where each name of a `WITH` counts as its definition: planning time grows
 /// quadratically.
 const TABLES_MAX: usize = 64;
 
-/// Most steps of the plan.
+/// Maximum number of steps of the plan.
 const STEPS_MAX: usize = 2_000;
 
 /// Maximum number of parts of all expressions, where each column name counts as its definition: conditions are pushed
 /// down to the tables, where names are replaced with their definitions.
 const PARTS_MAX: u64 = 100_000;
 
-/// A constant counts as one more part for each of these. Unit: bytes.
+/// A constant counts as one more part for each this many bytes. Unit: bytes.
 const PART_BYTES: usize = 256;
 
-/// Maximum size of the values of all parameters, each as often as the query names it. Unit: bytes.
+/// Maximum size of the values of all parameters, each counted as often as the query refers to it. Unit: bytes.
 const PARAMETER_BYTES_MAX: usize = 8 << 20;
 
-/// What a query in the engine's dialect says, unless that is too much.
+/// Parses a query in the engine's dialect. Fails if the query is too large.
 pub(crate) fn parsed(query: &str) -> Result<Statement> {
     check_text(query, &GenericDialect {})?;
     let statement = engine_statement(query)?;
@@ -63,7 +63,7 @@ pub(crate) fn parsed(query: &str) -> Result<Statement> {
     }
 }
 
-/// Whether a statement is no larger than statements may be.
+/// Fails if a statement exceeds a size limit.
 pub(crate) fn check_parsed(statement: &ParsedStatement) -> Result<()> {
     let mut count = Count::default();
     match statement.visit(&mut count) {
@@ -72,7 +72,8 @@ pub(crate) fn check_parsed(statement: &ParsedStatement) -> Result<()> {
     }
 }
 
-/// Whether a text is no longer than queries may be. The dialect must be that of the parser: what ends a comment differs.
+/// Fails if the text of a query exceeds a size limit. The dialect must be that of the parser: dialects differ in where
+/// a comment ends.
 pub(crate) fn check_text(query: &str, dialect: &dyn Dialect) -> Result<()> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(too_large(format!("it has more than {QUERY_BYTES_MAX} bytes")));
@@ -99,24 +100,24 @@ pub(crate) fn check_text(query: &str, dialect: &dyn Dialect) -> Result<()> {
 #[derive(Default)]
 struct Count {
     depth: usize,
-    /// Subqueries of expressions around the place that is visited.
+    /// Number of expression subqueries around the visited node.
     subqueries: usize,
     tables: usize,
-    /// The queries around the place that is visited, outermost first.
+    /// The queries around the visited node, outermost first.
     queries: Vec<QueryCount>,
     reason: String,
 }
 
-/// The size of a query with the definitions of all names that it uses: each use of a name of a `WITH` is planned anew.
+/// The size of a query including the definitions of all `WITH` names that it uses: each use is planned separately.
 #[derive(Default)]
 struct QueryCount {
-    /// Its names of a `WITH` whose definitions were not visited yet, last first.
+    /// The names of its `WITH` whose definitions were not visited yet, last first.
     undefined: Vec<String>,
     defined: HashMap<String, Size>,
     size: Size,
 }
 
-/// At least what the plan will have.
+/// A lower bound of the size of the plan.
 #[derive(Debug, Default, Clone, Copy)]
 struct Size {
     tables: usize,
@@ -145,7 +146,7 @@ impl Count {
         ControlFlow::Break(())
     }
 
-    /// The size of what a name of a `WITH` stands for, in the innermost query that defines it.
+    /// Returns the size of the definition of a `WITH` name, from the innermost query that defines it.
     fn definition(&self, name: &str) -> Option<Size> {
         self.queries.iter().rev().find_map(|query| query.defined.get(name)).copied()
     }
@@ -196,7 +197,7 @@ impl Visitor for Count {
 
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
         let size = self.queries.pop().unwrap_or_default().size;
-        // The definitions of a WITH are visited before everything else of a query, in their order.
+        // The definitions of a WITH are visited in order, before the rest of the query.
         let around = self.queries.last_mut();
         match around.and_then(|around| around.undefined.pop().map(|name| (name, &mut around.defined))) {
             Some((name, defined)) => {
@@ -214,7 +215,8 @@ impl Visitor for Count {
             return ControlFlow::Break(());
         }
         let TableFactor::Table { name, .. } = table else { return ControlFlow::Continue(()) };
-        // The planner looks up `a.b` among the names of a WITH too, where it is `"a.b"`; and `pg_catalog.b` becomes `b`.
+        // The planner also looks up `a.b` among the names of a WITH, in the form `"a.b"`; and `pg_catalog.b` becomes
+        // `b`.
         let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(planned).collect();
         let definitions = [parts.join("."), parts.last().cloned().unwrap_or_default()];
         let known = definitions.iter().filter_map(|name| self.definition(name)).max_by_key(|size| size.steps);
@@ -226,7 +228,7 @@ fn is_subquery(expr: &ParsedExpr) -> bool {
     matches!(expr, ParsedExpr::Subquery(_) | ParsedExpr::Exists { .. } | ParsedExpr::InSubquery { .. })
 }
 
-/// A name as the planner compares it: only one without quotes is the same in any case.
+/// Returns a name as the planner compares it: only unquoted names are case-insensitive.
 fn planned(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),
@@ -242,7 +244,7 @@ fn too_many_tables() -> String {
     format!("it reads more than {TABLES_MAX} tables, counting the definition of each name of a WITH")
 }
 
-/// Whether a plan is no larger than plans may be.
+/// Fails if a plan exceeds a size limit.
 pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     let (mut steps, mut tables) = (0, 0);
     let mut reason = None;
@@ -296,7 +298,7 @@ impl Parts {
                 .collect(),
             _ => inputs.iter().flat_map(|(_, parts)| parts.iter().copied()).collect(),
         };
-        // What a grouping set or a window adds has as many parts as the largest.
+        // Columns added by a grouping set or a window count as many parts as the largest other column.
         let most = columns.iter().copied().max().unwrap_or(1);
         columns.resize(count, most);
         Ok(columns)
@@ -340,7 +342,7 @@ fn behind(column: &Column, inputs: &[(&DFSchema, Vec<u64>)]) -> u64 {
     found.unwrap_or(1)
 }
 
-/// Whether the values of parameters, with these sizes, are no larger than they may be: each use gets its own copy.
+/// Fails if parameter values of these sizes exceed the limit: each use gets its own copy.
 pub(crate) fn check_parameters(plan: &LogicalPlan, sizes: &[usize]) -> Result<()> {
     let mut total: usize = 0;
     plan.apply_with_subqueries(|plan| {
@@ -365,7 +367,7 @@ pub(crate) fn check_parameters(plan: &LogicalPlan, sizes: &[usize]) -> Result<()
     }
 }
 
-/// Bytes of texts and columns that a row may take which no table holds: values that the query names, one for each row.
+/// Returns the size of the constants of a query, which are materialized for each row. Unit: bytes per row.
 pub(crate) fn bytes_a_row(plan: &LogicalPlan) -> Result<usize> {
     let mut bytes: usize = 0;
     plan.apply_with_subqueries(|plan| {
@@ -375,7 +377,7 @@ pub(crate) fn bytes_a_row(plan: &LogicalPlan) -> Result<usize> {
                 if let Expr::Literal(value, _) = expr {
                     bytes = bytes.saturating_add(value.size());
                 }
-                // The values of a list are compared, not laid out.
+                // The values of an `IN` list are compared, not materialized.
                 Ok(match expr {
                     Expr::InList(_) => TreeNodeRecursion::Jump,
                     _ => TreeNodeRecursion::Continue,

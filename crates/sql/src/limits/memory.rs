@@ -2,9 +2,9 @@
 //!
 //! Sorts and groups spill to temporary files when no more memory is available; but they need some memory to do so: to
 //! sort what they are about to write, and to read back several of their files at a time. The engine's pools divide all
-//! memory evenly, and refuse this last bit to an operator that has used up its part. Here an operator that can spill
-//! gets at most an even part of the *first part* of the memory, and the rest is reserved for spilling, and for
-//! operators that cannot spill.
+//! memory evenly, and refuse this memory to an operator that has used up its part. Here an operator that can spill gets
+//! at most an even share of the *first part* of the memory, and the rest is reserved for spilling, and for operators
+//! that cannot spill.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
-/// The remaining memory of operators that have just spilled. Unit: bytes.
+/// Maximum memory of an operator that has just spilled. Unit: bytes.
 const NEXT_TO_NOTHING: usize = 64 << 10;
 
 /// The memory of all queries.
@@ -25,9 +25,9 @@ pub(crate) struct QueryMemory {
 
 #[derive(Debug, Default)]
 struct MemoryUsage {
-    /// By all. Unit: bytes.
+    /// The memory used by all operators. Unit: bytes.
     total: usize,
-    /// By each operator that can spill, while it has any. Unit: bytes.
+    /// The memory used by each operator that can spill, if any. Unit: bytes.
     by_spilling: HashMap<usize, usize>,
 }
 
@@ -36,7 +36,8 @@ impl QueryMemory {
         Self { limit, usage: Mutex::default() }
     }
 
-    /// The maximum share of operators that can spill before they do so: five eighths.
+    /// Returns the memory available to operators that can spill, before they spill: five eighths of the limit. Unit:
+    /// bytes.
     fn first_part(&self) -> usize {
         self.limit / 8 * 5
     }
@@ -57,7 +58,7 @@ impl QueryMemory {
         let others = usage.by_spilling.keys().filter(|id| **id != own).count();
         let part = self.first_part() / (others + 1);
         let (held, wanted) = (reservation.size(), reservation.size().saturating_add(additional));
-        // An operator that starts has one batch, and one that has just spilled sorts or reads back a part.
+        // An operator that has just started holds one batch; one that has just spilled sorts or reads back a part.
         held <= NEXT_TO_NOTHING || wanted <= part / 2 || (wanted <= part && total <= self.first_part())
     }
 }

@@ -1,4 +1,4 @@
-//! What a query may take: size, depth, memory, time, the width of its rows.
+//! The limits of a query: size, depth, memory, time, and width of rows.
 
 pub(crate) mod bounds;
 pub(crate) mod memory;

@@ -9,17 +9,17 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, SchedulingType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
-/// What is done with the batches that pass: none is added or left out, and their order stays.
+/// An operation on the batches that are passed on, which adds and removes no rows and keeps their order.
 pub(crate) trait Pass: fmt::Debug + Send + Sync + 'static {
     /// The name of the step in a plan.
     fn name(&self) -> &'static str;
 
-    /// Whether it gives way to others by itself, as its input may not.
+    /// Whether the step yields to other tasks by itself, which its input may not do.
     fn is_cooperative(&self) -> bool {
         false
     }
 
-    /// Begins to read a partition of the input, and gives what comes of it.
+    /// Starts reading a partition of the input, and returns the resulting stream.
     fn pass(
         &self,
         input: &dyn ExecutionPlan,
@@ -28,7 +28,7 @@ pub(crate) trait Pass: fmt::Debug + Send + Sync + 'static {
     ) -> Result<SendableRecordBatchStream>;
 }
 
-/// A plan, and what is done with its batches.
+/// A plan, and the operation on its batches.
 #[derive(Debug)]
 pub(crate) struct PassThroughExec {
     input: Arc<dyn ExecutionPlan>,

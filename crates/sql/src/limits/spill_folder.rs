@@ -1,4 +1,5 @@
-//! The folder for temporary files of queries: each process has its own subfolder, which is deleted with it.
+//! The folder for temporary files of queries: each engine has its own subfolder, which is deleted when the engine is
+//! dropped.
 //!
 //! Files of a process that was killed remain until the next process removes them: a process holds a lock on its folder
 //! while it is alive, so that a folder that can be locked is orphaned.
@@ -10,16 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use runlog_store::permissions::create_private_folder;
 
-/// What the folder of a process begins with.
+/// The prefix of the name of a subfolder.
 const PREFIX: &str = "questions-";
 
-/// The lock file in the folder of a process, and in the folder of them all.
+/// The name of the lock file in each subfolder and in the parent folder.
 const LOCK: &str = "lock";
 
-/// Tells the folders of one process apart.
+/// Makes the names of the subfolders of one process unique.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// The folder of one engine, removed with it.
+/// The subfolder of one engine, removed when the engine is dropped.
 #[derive(Debug)]
 pub(crate) struct SpillFolder {
     path: PathBuf,
@@ -30,7 +31,7 @@ impl SpillFolder {
     /// Removes orphaned folders, and creates a new one.
     pub(crate) fn in_folder(folder: &Path) -> io::Result<Self> {
         create_private_folder(folder)?;
-        // Nobody takes a folder away between the moment it is made and the moment it is locked.
+        // The lock prevents another process from removing the folder between its creation and its locking.
         let all = lock_file(folder)?;
         all.lock()?;
         remove_left(folder)?;
@@ -49,7 +50,7 @@ impl SpillFolder {
 
 impl Drop for SpillFolder {
     fn drop(&mut self) {
-        // What cannot be removed now is when a process starts the next time.
+        // Files that cannot be removed now are removed at the next start of a process.
         let _ = fs::remove_dir_all(&self.path);
     }
 }

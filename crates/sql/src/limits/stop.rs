@@ -30,9 +30,9 @@ use crate::limits::pass_through::{Pass, PassThroughExec};
 /// The deadline of a query.
 #[derive(Debug)]
 pub(crate) struct Stop {
-    /// When its time is up, and how long that is.
+    /// The deadline, and the time limit; none for no limit.
     deadline: Option<(Instant, Duration)>,
-    /// Nobody waits for the answer any more.
+    /// True once no caller waits for the answer any more.
     is_left: AtomicBool,
 }
 
@@ -116,7 +116,7 @@ impl PhysicalOptimizerRule for StopRule {
     }
 }
 
-/// A plan whose sources and joins, which alone make more rows than they get, can be stopped.
+/// Makes the sources and joins of a plan stoppable: only these produce more rows than they receive.
 pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let is_source = plan.children().is_empty();
@@ -133,7 +133,7 @@ pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Arc<Stop>) -> Resul
     .data()
 }
 
-/// A join that compares all pairs of rows can run for hours without a match.
+/// Makes the filter of a join stoppable: a join that compares all pairs of rows can run for hours without a match.
 fn with_stoppable_filter(join: &NestedLoopJoinExec, stop: &Arc<Stop>) -> Result<Arc<dyn ExecutionPlan>> {
     let filter = join.filter().map(|filter| {
         let inner = Arc::clone(filter.expression());
@@ -143,7 +143,7 @@ fn with_stoppable_filter(join: &NestedLoopJoinExec, stop: &Arc<Stop>) -> Result<
     Ok(Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(filter).build()?))
 }
 
-/// Passes batches on until the query ends.
+/// Passes batches on until the query is stopped.
 #[derive(Debug)]
 struct StopPass(Arc<Stop>);
 
@@ -170,7 +170,7 @@ impl Pass for StopPass {
     }
 }
 
-/// A condition that is evaluated until the query ends.
+/// A condition that fails once the query is stopped.
 #[derive(Debug)]
 struct StopExpr {
     inner: Arc<dyn PhysicalExpr>,

@@ -10,10 +10,10 @@ use std::sync::LazyLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// The stack of a thread. Unit: bytes. Memory is taken only as far as a stack is used.
+/// The stack of a thread. Unit: bytes. Memory is allocated only for the used part of a stack.
 ///
-/// The deepest query that [`crate::bounds`] lets through is part of the hostile queries of `tests/queries.rs`, which a debug
-/// build, with the largest frames, answers or refuses.
+/// The deepest query that [`crate::bounds`] permits is one of the hostile queries of `tests/queries.rs`, which run in a
+/// debug build, with the largest stack frames.
 const STACK_BYTES: usize = 64 << 20;
 
 /// One pool per process, never shut down: connections to a database or a bucket opened by a query are reused after it.

@@ -1,4 +1,4 @@
-//! Rows with long texts, where a query makes more rows of them.
+//! Limits the size of batches in queries that multiply rows with long texts.
 //!
 //! The engine passes on batches with a fixed number of rows, whatever their size. A join repeats a text of 1 MiB for
 //! each matching row, and a window for each row: 8,192 copies at a time, which no operator counts. Here the rows are
@@ -22,21 +22,21 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::limits::pass_through::{Pass, PassThroughExec};
 use crate::tables::record_table::RecordTable;
 
-/// Columns of records whose texts are short. Those of the other tables are, or there are few of them.
+/// The columns of records whose texts are short. The texts of the other tables are short, or there are few of them.
 const SHORT: [&str; 4] = ["run_id", "task_id", "workspace_id", "severity"];
 
-/// How much one batch of rows may take, and what becomes of one that takes more.
+/// The maximum memory of one batch of rows, and the state that decides whether exceeding it restarts the query.
 #[derive(Debug)]
 pub(crate) struct WidthLimit {
     /// Rows of a batch.
     pub(crate) rows: usize,
     /// Unit: bytes.
     pub(crate) memory_bytes: usize,
-    /// True once a part of the answer was given, which cannot be taken back.
+    /// True once a part of the answer was returned: the query can no longer be restarted.
     pub(crate) has_rows: Arc<AtomicBool>,
 }
 
-/// A row that is too long for as many of them as a batch has.
+/// The error for a row that is too long for the batch size.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("a row of {bytes} bytes is too long for this batch size")]
 pub(crate) struct WideRows {
@@ -44,7 +44,7 @@ pub(crate) struct WideRows {
 }
 
 impl WideRows {
-    /// The error that says so, where it is one.
+    /// Returns this error if it is the root cause of an error of the engine.
     pub(crate) fn find(error: &DataFusionError) -> Option<Self> {
         match error.find_root() {
             DataFusionError::External(error) => error.downcast_ref().copied(),
@@ -52,7 +52,8 @@ impl WideRows {
         }
     }
 
-    /// How many such rows a batch may have: some more than fit at once, for longer ones that are still to come.
+    /// Returns the batch size for such rows: a quarter of the rows that fit, to leave room for longer rows that may
+    /// follow.
     pub(crate) fn rows_at_a_time(self, memory_bytes: usize) -> usize {
         (part(memory_bytes) / self.bytes.max(1) / 4).max(1)
     }
@@ -64,7 +65,7 @@ fn part(memory_bytes: usize) -> usize {
 }
 
 impl WidthLimit {
-    /// Whether batches may have rows as long as this.
+    /// Fails if rows of this length are too long for the batch size.
     pub(crate) fn check(&self, row_bytes: usize) -> Result<()> {
         let bytes = row_bytes.saturating_mul(self.rows);
         if bytes <= part(self.memory_bytes) || (self.rows == 1 && row_bytes <= self.memory_bytes) {
@@ -83,7 +84,7 @@ impl WidthLimit {
     }
 }
 
-/// True where a plan may make many rows of one that holds a long text.
+/// Whether a plan may multiply rows that contain a long text.
 pub(crate) fn multiplies_texts(plan: &LogicalPlan) -> Result<bool> {
     let (mut multiplies, mut has_texts) = (false, false);
     plan.apply_with_subqueries(|plan| {
@@ -105,8 +106,7 @@ fn is_text(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
-/// A plan whose joins get no rows that are too long for their batches, and in which lists are taken apart for a few rows
-/// at a time.
+/// Limits the length of the rows that joins of a plan receive, and unnests lists for only a few rows at a time.
 pub(crate) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let lists: Option<Arc<[usize]>> = plan.as_any().downcast_ref::<UnnestExec>().map(|unnest| {
@@ -124,10 +124,10 @@ pub(crate) fn bounded(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
     .data()
 }
 
-/// Measures the rows that an operator gets.
+/// Measures the rows that an operator receives.
 #[derive(Debug)]
 struct WidthPass {
-    /// The columns that are taken apart, where that is what the operator does.
+    /// The columns that the operator unnests; none for other operators.
     lists: Option<Arc<[usize]>>,
     limit: Arc<WidthLimit>,
 }
@@ -159,12 +159,12 @@ impl Pass for WidthPass {
     }
 }
 
-/// The bytes of the texts and lists of the longest row, or somewhat more.
+/// Returns an upper bound of the size of the texts and lists of the longest row. Unit: bytes.
 fn longest_row(batch: &RecordBatch) -> Result<usize> {
     batch.columns().iter().map(longest_value).sum()
 }
 
-/// The bytes of the longest value; of a list or the like, those of all of them.
+/// Returns the size of the longest value; for lists and other nested types, the size of all values. Unit: bytes.
 pub(crate) fn longest_value(values: &ArrayRef) -> Result<usize> {
     let longest = match values.data_type() {
         DataType::Utf8 => values.as_string::<i32>().iter().flatten().map(str::len).max(),
@@ -176,12 +176,12 @@ pub(crate) fn longest_value(values: &ArrayRef) -> Result<usize> {
     Ok(longest.unwrap_or(0))
 }
 
-/// The bytes of all values.
+/// Returns the size of all values. Unit: bytes.
 pub(crate) fn bytes_of(values: &ArrayRef) -> Result<usize> {
     Ok(values.to_data().get_slice_memory_size()?)
 }
 
-/// A batch in parts, each of which takes little once its lists are taken apart.
+/// Splits a batch into parts whose unnested rows need little memory.
 fn parts_to_unnest(batch: &RecordBatch, lists: &[usize], limit: &WidthLimit) -> Result<Vec<RecordBatch>> {
     let whole = unnested_bytes(batch, lists)?;
     if whole <= part(limit.memory_bytes) {
@@ -202,7 +202,7 @@ fn parts_to_unnest(batch: &RecordBatch, lists: &[usize], limit: &WidthLimit) -> 
     Ok(parts)
 }
 
-/// What a batch takes at most when its lists are taken apart. Unit: bytes.
+/// Returns the maximum size of a batch after its lists are unnested. Unit: bytes.
 fn unnested_bytes(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
     let (mut elements, mut elements_bytes, mut beside) = (0, 0, 0);
     for (index, column) in batch.columns().iter().enumerate() {
@@ -216,7 +216,7 @@ fn unnested_bytes(batch: &RecordBatch, lists: &[usize]) -> Result<usize> {
     Ok(elements.saturating_mul(beside).saturating_add(elements_bytes))
 }
 
-/// How many elements the lists of a column have.
+/// Returns the number of elements of the lists of a column.
 fn elements_of(lists: &ArrayRef) -> usize {
     match lists.data_type() {
         DataType::List(_) => lists.as_list::<i32>().iter().flatten().map(|list| list.len().max(1)).sum(),

@@ -35,10 +35,10 @@ const VALUE_BYTES: usize = size_of::<ScalarValue>();
 /// Memory of a value in a column, in addition to its bytes. Unit: bytes.
 const PLACE_BYTES: usize = 16;
 
-/// How often a window holds a row: as it came, and put together with others.
+/// Number of copies of each row in a window: as received, and concatenated with others.
 const ROW_COPIES: usize = 2;
 
-/// A plan whose windows take their memory from that of all queries.
+/// Makes the windows of a plan reserve their memory from that of all queries.
 pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|plan| {
         let any = plan.as_any();
@@ -61,18 +61,18 @@ pub(crate) fn counted(plan: Arc<dyn ExecutionPlan>, limit: &Arc<WidthLimit>) -> 
     .data()
 }
 
-/// A function of a window, as far as its memory goes.
+/// The memory-related properties of a window function.
 #[derive(Debug)]
 struct Function {
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     output: WindowOutput,
     /// Memory of one value while it is created, in addition to its bytes. Unit: bytes.
     value_bytes: usize,
-    /// How many rows before the one that is answered are kept; `usize::MAX`: all of them.
+    /// Number of rows that are kept before the current row; `usize::MAX`: all of them.
     look_back: usize,
 }
 
-/// What a function gives for each row.
+/// The kind of values that a function returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WindowOutput {
     /// A value of a fixed size.
@@ -81,7 +81,7 @@ enum WindowOutput {
     Moved,
     /// Any of the values of its arguments, perhaps the longest for each row.
     Any,
-    /// What it makes of all values of its arguments.
+    /// A value that may contain all values of its arguments.
     All,
 }
 
@@ -101,7 +101,7 @@ impl Function {
             _ if matches!(name, "lag" | "lead") => offset,
             _ if name == "nth_value" => usize::MAX,
             WindowFrameBound::CurrentRow | WindowFrameBound::Following(_) => 0,
-            // What came before is in the state of the function.
+            // The state of the function contains the preceding rows.
             start if start.is_unbounded() => 0,
             WindowFrameBound::Preceding(rows) if frame.units == WindowFrameUnits::Rows => count(rows),
             WindowFrameBound::Preceding(_) => usize::MAX,
@@ -110,7 +110,7 @@ impl Function {
         Ok(Self { arguments: window.expressions(), output, value_bytes, look_back })
     }
 
-    /// The bytes of its arguments in a batch, and of the longest value among them.
+    /// Returns the size of its arguments in a batch, and of the longest value among them. Unit: bytes.
     fn measure(&self, batch: &RecordBatch) -> Result<Texts> {
         let mut texts = Texts::default();
         if self.output == WindowOutput::Fixed {
@@ -124,7 +124,8 @@ impl Function {
         Ok(texts)
     }
 
-    /// What it gives for so many rows, of arguments with so many bytes for each row. Unit: bytes.
+    /// Returns the size of the values for `rows` of `all_rows` rows, whose arguments have the size `texts`. Unit:
+    /// bytes.
     fn given(&self, rows: usize, all_rows: usize, texts: &Texts) -> usize {
         let bytes = match self.output {
             WindowOutput::Fixed => 0,
@@ -135,7 +136,7 @@ impl Function {
         bytes.saturating_add(rows.saturating_mul(self.value_bytes))
     }
 
-    /// The most that it gives for one row. Unit: bytes.
+    /// Returns the maximum size of the value for one row. Unit: bytes.
     fn given_for_one(&self, texts: &Texts) -> usize {
         match self.output {
             WindowOutput::Fixed | WindowOutput::Moved => 0,
@@ -145,7 +146,7 @@ impl Function {
     }
 }
 
-/// The name of a function, and by how many rows `lag` and `lead` move; `usize::MAX` where that is not known.
+/// Returns the name of a function, and the offset of `lag` and `lead` in rows; `usize::MAX` if unknown.
 fn name_and_offset(window: &dyn WindowExpr) -> (&str, usize) {
     let any = window.as_any();
     if let Some(plain) = any.downcast_ref::<PlainAggregateWindowExpr>() {
@@ -164,7 +165,7 @@ fn name_and_offset(window: &dyn WindowExpr) -> (&str, usize) {
     (function.fun().name(), offset)
 }
 
-/// A number of rows; `usize::MAX` for what is none.
+/// Returns a value as a number of rows; `usize::MAX` if the value is not a number.
 fn count(value: &ScalarValue) -> usize {
     let number = value.cast_to(&DataType::Int64).ok();
     match number {
@@ -173,30 +174,30 @@ fn count(value: &ScalarValue) -> usize {
     }
 }
 
-/// As much of a total as so many of all rows have, rounded up.
+/// Returns the share of a total that belongs to `rows` of `all_rows` rows, rounded up.
 fn share(total: usize, rows: usize, all_rows: usize) -> usize {
     let part = (total as u128 * rows as u128).div_ceil(all_rows.max(1) as u128);
     usize::try_from(part).unwrap_or(usize::MAX)
 }
 
-/// Texts that a function was given. Unit: bytes.
+/// The sizes of the arguments of a function. Unit: bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Texts {
     total: usize,
     longest: usize,
 }
 
-/// What a window needs.
+/// The memory requirements of a window.
 #[derive(Debug)]
 struct Need {
     functions: Vec<Function>,
-    /// True when it answers nothing before it has all rows.
+    /// True if the window returns nothing before it has received all rows.
     is_whole: bool,
-    /// What rows of what it gives may take.
+    /// The limit of the size of the rows that the window returns.
     limit: Arc<WidthLimit>,
 }
 
-/// What has passed into a window.
+/// The rows that a window has received.
 #[derive(Debug)]
 struct Passed {
     rows: usize,
@@ -220,7 +221,7 @@ impl Need {
         self.limit.check(for_one)
     }
 
-    /// The memory for what has passed, of which so many rows are answered. Unit: bytes.
+    /// Returns the memory for the received rows, of which `answered` rows were returned. Unit: bytes.
     fn bytes(&self, passed: &Passed, answered: usize) -> usize {
         let unanswered = passed.rows.saturating_sub(answered);
         let look_back = self.functions.iter().map(|function| function.look_back).max().unwrap_or(0);
@@ -233,10 +234,10 @@ impl Need {
     }
 }
 
-/// Rows that a window has answered, for each partition.
+/// Number of rows that a window has returned, for each partition.
 type AnsweredRows = Arc<[AtomicUsize]>;
 
-/// What a window gives: rows that it has answered.
+/// Counts the rows that a window returns.
 #[derive(Debug)]
 struct OutputPass(AnsweredRows);
 
@@ -259,7 +260,7 @@ impl Pass for OutputPass {
     }
 }
 
-/// What a window gets, which is counted.
+/// Counts the rows that a window receives.
 #[derive(Debug)]
 struct InputPass {
     need: Arc<Need>,
@@ -278,7 +279,7 @@ impl Pass for InputPass {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let answered = Arc::clone(&self.answered);
-        // A part of a recursive query is run again and again.
+        // A part of a recursive query is executed repeatedly.
         answered[partition].store(0, Ordering::Relaxed);
         let memory = MemoryConsumer::new(format!("Window[{partition}]")).register(context.memory_pool());
         let need = Arc::clone(&self.need);
@@ -301,7 +302,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// Takes the memory for a batch, when so many of the rows before it are answered.
+    /// Reserves the memory for a batch, given that `answered` of the preceding rows were returned.
     fn take(&mut self, batch: &RecordBatch, answered: usize) -> Result<()> {
         self.need.count(&mut self.passed, batch)?;
         self.memory.try_resize(self.need.bytes(&self.passed, answered))

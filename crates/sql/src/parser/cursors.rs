@@ -1,11 +1,11 @@
-//! `FETCH` and `MOVE`, of which the parser of the library reads only some forms.
+//! Parses `FETCH` and `MOVE`, of which the parser library supports only some forms.
 
 use datafusion::sql::sqlparser::ast::{FetchDirection, FetchPosition, Ident, ObjectName, Statement, Value};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-/// Stands where `FETCH` may name variables, and says that the statement was a `MOVE`. Clients cannot write it.
+/// Marks a `MOVE` in the place of the target variables of `FETCH`. Clients cannot enter this name.
 const MOVED: &str = "\u{1}moved";
 
 /// Whether a `FETCH` was written as `MOVE`.

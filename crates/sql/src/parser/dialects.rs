@@ -1,4 +1,4 @@
-//! Dialects of the parser that count the beginnings of expressions.
+//! Dialects of the parser that count attempts to parse an expression.
 
 use std::any::TypeId;
 use std::iter::Peekable;
@@ -11,17 +11,18 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 use crate::parser::cursors;
 
-/// A dialect that calls a function wherever the parser tries to read an expression. It is otherwise the same, but for two
-/// forms that the engine does not have: lambda functions, for which the parser would take `column -> 'key'`, and names of
-/// arguments that are expressions, for which it would read each argument twice, and nested calls at each level.
+/// A dialect that calls a function for each attempt of the parser to parse an expression. It differs from the inner
+/// dialect only in two forms that the engine does not support: lambda functions, with which the parser would confuse
+/// `column -> 'key'`, and expressions as names of arguments, for which it would parse each argument twice, and nested
+/// calls twice at each level.
 #[derive(Debug)]
 pub(super) struct CountingDialect<D> {
     pub(super) dialect: D,
-    /// Fails when there were too many.
+    /// Fails if there were too many attempts.
     pub(super) count: fn() -> Result<(), ParserError>,
 }
 
-/// Methods that only say whether the dialect has something.
+/// Methods that only return whether the dialect has a feature.
 macro_rules! same {
     ($($name:ident),* $(,)?) => { $(fn $name(&self) -> bool { self.dialect.$name() })* };
 }

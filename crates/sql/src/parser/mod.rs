@@ -1,7 +1,7 @@
-//! Parsing that ends. Where a word begins a special form of an expression, such as `CAST(`, and that form fails inside,
-//! the parser reads the word as the name of a function instead. Nested, each level multiplies the time, so that a few
-//! hundred bytes take for ever, on a thread that nothing can stop. So the beginnings of expressions are counted; once
-//! there are too many, each is an error at once.
+//! Parsing with bounded running time. If a word begins a special form of an expression, such as `CAST(`, and parsing
+//! that form fails, the parser parses the word as the name of a function instead. Each level of nesting multiplies the
+//! time, so that a few hundred bytes could block a thread practically forever. Therefore the attempts to parse an
+//! expression are counted; beyond a maximum, each further attempt fails immediately.
 
 pub(crate) mod cursors;
 mod dialects;
@@ -17,15 +17,15 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use self::dialects::CountingDialect;
 use crate::error::too_large;
 
-/// Maximum number of beginnings of expressions that are tried. A query has fewer than tokens, and of one without errors
-/// the parser tries hardly any twice.
+/// Maximum number of attempts to parse an expression. A query has fewer expressions than tokens, and without errors the
+/// parser repeats hardly any attempt.
 const BEGINNINGS_MAX: u32 = 200_000;
 
-/// How deep brackets, subqueries and the like may be nested.
+/// Maximum nesting depth of brackets, subqueries and similar forms.
 const NESTING_MAX: usize = 50;
 
 thread_local! {
-    /// How many beginnings of expressions may still be tried by the parser that runs on this thread.
+    /// Number of attempts that remain for the parser running on this thread.
     static BEGINNINGS_LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -35,7 +35,7 @@ fn count() -> Result<(), ParserError> {
     Ok(())
 }
 
-/// Parses the one statement of a query in the engine's dialect.
+/// Parses the only statement of a query in the engine's dialect.
 pub(crate) fn engine_statement(query: &str) -> Result<Statement> {
     let dialect = CountingDialect { dialect: GenericDialect {}, count };
     let mut statements = counted(|| {
@@ -58,7 +58,7 @@ pub(crate) fn postgres_statements(text: &str) -> Result<Vec<ParsedStatement>> {
     })
 }
 
-/// Runs the parser, which may try so many beginnings of expressions.
+/// Runs the parser with a limited number of attempts to parse an expression.
 fn counted<T>(parse: impl FnOnce() -> Result<T>) -> Result<T> {
     BEGINNINGS_LEFT.set(BEGINNINGS_MAX);
     let parsed = parse();
@@ -74,7 +74,8 @@ mod tests {
 
     use super::*;
 
-    /// Each took longer than the age of the universe, and the thread could not be stopped.
+    /// Without the limit, each of these would take longer than the age of the universe, and the thread could not be
+    /// stopped.
     #[test]
     fn an_error_deep_within_expressions_is_found_in_time() {
         let forms = [

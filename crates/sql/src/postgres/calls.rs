@@ -1,4 +1,4 @@
-//! Functions and operators of PostgreSQL that the engine has under another name or by other means.
+//! Functions and operators of PostgreSQL that the engine provides under another name or in another way.
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::sqlparser::ast::{
@@ -10,16 +10,17 @@ use crate::postgres::expressions::{CopyBudget, binary, call, cast, constant, nul
 use crate::postgres::parameters::array_elements;
 use crate::postgres::{formats, json};
 
-/// Most patterns of `LIKE ANY`: each is one more condition.
+/// Maximum number of patterns of `LIKE ANY`: each becomes a condition.
 const PATTERNS_MAX: usize = 100;
 
-/// Stands between the parts of a text that is split by an expression. Unicode assigns no letter to it.
+/// Separates the parts of a text that is split by a regular expression. Unicode assigns no character to this code
+/// point.
 const BETWEEN: &str = "\u{10ffff}";
 
-/// An operator of PostgreSQL as a call of a function; none for others.
+/// Returns the function call for an operator of PostgreSQL; none for other operators.
 pub(super) fn operator(left: &mut Expr, op: &BinaryOperator, right: &mut Expr) -> Option<Expr> {
     let name = match op {
-        // The second is the sign of the first in other dialects.
+        // Other dialects parse `^` as the second one.
         BinaryOperator::PGExp | BinaryOperator::BitwiseXor => "power",
         BinaryOperator::Arrow => "json_get",
         BinaryOperator::LongArrow => "json_get_text",
@@ -40,7 +41,7 @@ pub(super) fn operator(left: &mut Expr, op: &BinaryOperator, right: &mut Expr) -
     Some(call(name, vec![left, take_expr(right)]))
 }
 
-/// A sign before an expression as another expression; none for what the engine has itself.
+/// Returns the replacement of a prefix operator; none if the engine supports the operator.
 pub(super) fn sign(op: UnaryOperator, expr: &mut Expr) -> Option<Expr> {
     let name = match op {
         UnaryOperator::PGSquareRoot => "sqrt",
@@ -68,7 +69,7 @@ fn is_interval(expr: &Expr) -> bool {
     }
 }
 
-/// The text of an interval with a clock (`1 day 02:03:04`) in words; none for one that has none.
+/// Returns the text of an interval with a time part (`1 day 02:03:04`) in words; none if it has no such part.
 pub(super) fn interval_in_words(text: &str) -> Option<String> {
     if !text.contains(':') {
         return None;
@@ -93,7 +94,8 @@ pub(super) fn interval_in_words(text: &str) -> Option<String> {
     Some(words.join(" "))
 }
 
-/// A call as another expression; none for what the engine has itself. The error says what cannot be done.
+/// Returns the replacement of a call; none if the engine supports the function. The error describes the unsupported
+/// use.
 pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Result<Option<Expr>> {
     let [name] = function.name.0.as_slice() else { return Ok(None) };
     let Some(name) = name.as_ident().map(|name| name.value.to_lowercase()) else { return Ok(None) };
@@ -106,7 +108,7 @@ pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Resu
     if let Some(made) = json::function(&name, function)? {
         return Ok(Some(made));
     }
-    // Different values come in their order.
+    // In PostgreSQL, the values of DISTINCT aggregates are sorted.
     if ["array_agg", "string_agg"].contains(&name.as_str()) && function.over.is_none() && json::is_distinct(function) {
         let by = arguments(function).and_then(|args| args.first().map(|value| Expr::clone(value)));
         by.into_iter().for_each(|by| json::order(function, by));
@@ -121,7 +123,7 @@ pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Resu
         "json_extract_path_text" | "jsonb_extract_path_text" => "json_path_text",
         "jsonb_array_length" => "json_array_length",
         "jsonb_typeof" => "json_typeof",
-        // Those of the engine with these names change the first element alone.
+        // The engine's functions with these names change only the first matching element.
         "array_remove" => "array_remove_all",
         "array_replace" => "array_replace_all",
         _ => "",
@@ -139,7 +141,7 @@ pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Resu
     }
     Ok(match (name.as_str(), arguments(function).unwrap_or_default().as_mut_slice()) {
         ("mod", [left, right]) => Some(binary(take_expr(left), BinaryOperator::Modulo, take_expr(right))),
-        // A quotient of whole numbers stays one.
+        // The quotient of integers stays an integer.
         ("div", [left, right]) => {
             let rest = binary(copies.of(&**left)?, BinaryOperator::Modulo, copies.of(&**right)?);
             let whole = binary(take_expr(left), BinaryOperator::Minus, rest);
@@ -205,7 +207,7 @@ pub(super) fn function(function: &mut Function, copies: &mut CopyBudget) -> Resu
     })
 }
 
-/// A row for each element of an array.
+/// Returns an expression with one row for each element of an array.
 fn rows(array: Expr) -> Expr {
     call("unnest", vec![array])
 }
@@ -256,12 +258,12 @@ fn name_interval_parts(function: &mut Function) {
     }
 }
 
-/// `substring(text FROM 'expression')`: the first group that fits, or all that fits.
+/// `substring(text FROM 'expression')`: the first group of the match, or the whole match.
 pub(super) fn matched(value: Expr, pattern: Expr) -> Expr {
     call("array_element", vec![call("regexp_match", vec![value, pattern]), number("1")])
 }
 
-/// The arguments of a call; none if one of them is no expression.
+/// Returns the arguments of a call; none if one of them is not an expression.
 pub(super) fn arguments(function: &mut Function) -> Option<Vec<&mut Expr>> {
     match &mut function.args {
         FunctionArguments::List(list) => list
@@ -289,7 +291,7 @@ fn quoted(value: Expr) -> Expr {
     joined(vec![text("'"), call("replace", vec![as_text(value), text("'"), text("''")]), text("'")])
 }
 
-/// `format('%s %I %2$L', …)`, whose form must be written in the query.
+/// `format('%s %I %2$L', …)`, whose format must be a literal.
 fn formatted(args: Vec<Expr>, copies: &mut CopyBudget) -> std::result::Result<Expr, String> {
     let refused = || {
         "format takes a form that is written in the query, with %s, %I, %L and %%, and a value for each; positions such as \
@@ -330,7 +332,7 @@ fn formatted(args: Vec<Expr>, copies: &mut CopyBudget) -> std::result::Result<Ex
     Ok(joined(parts))
 }
 
-/// `percentile_disc(p) WITHIN GROUP (ORDER BY x)`: the first value at which so large a part of all is reached.
+/// `percentile_disc(p) WITHIN GROUP (ORDER BY x)`: the first value at which this fraction of all values is reached.
 fn percentile_disc(function: &mut Function, copies: &mut CopyBudget) -> Result<Option<Expr>> {
     if function.within_group.len() != 1 {
         return Ok(None);
@@ -368,7 +370,7 @@ fn aggregate(name: &str, value: Expr, filter: Expr, over: Option<WindowType>, or
     aggregate
 }
 
-/// Whether a pattern is `ALL (ARRAY[…])`, in whose place the array is put.
+/// Whether a pattern is `ALL (ARRAY[…])`, which is then replaced with the array.
 pub(super) fn take_list_of_all(pattern: &mut Expr) -> bool {
     let Expr::Function(function) = pattern else { return false };
     if !function.name.to_string().eq_ignore_ascii_case("all") {
@@ -379,7 +381,7 @@ pub(super) fn take_list_of_all(pattern: &mut Expr) -> bool {
     true
 }
 
-/// `extract(century FROM time)` and its like, which the engine does not have.
+/// `extract(century FROM time)` and similar fields, which the engine does not support.
 pub(super) fn extracted(field: &str, time: &mut Expr) -> Option<Expr> {
     let years = match field.to_ascii_lowercase().as_str() {
         "decade" | "decades" => 10,
@@ -394,12 +396,12 @@ pub(super) fn extracted(field: &str, time: &mut Expr) -> Option<Expr> {
     };
     let year = cast(call("date_part", vec![text("year"), take_expr(time)]), DataType::DoublePrecision);
     let share = binary(year, BinaryOperator::Divide, number(&years.to_string()));
-    // The first century begins with the year 1, a decade with a year that can be divided by ten.
+    // The first century begins with the year 1, a decade with a year that is a multiple of ten.
     let rounded = call(if years == 10 { "floor" } else { "ceil" }, vec![share]);
     Some(cast(rounded, DataType::BigInt(None)))
 }
 
-/// Takes the patterns out of `LIKE ANY (ARRAY[…])`; none if they are not written in the query, or are too many.
+/// Takes the patterns out of `LIKE ANY (ARRAY[…])`; none if they are not literals, or are too many.
 pub(super) fn patterns(list: &mut Expr) -> Option<Vec<Expr>> {
     let is_few = |patterns: &Vec<Expr>| (1..=PATTERNS_MAX).contains(&patterns.len());
     match list {
@@ -409,7 +411,7 @@ pub(super) fn patterns(list: &mut Expr) -> Option<Vec<Expr>> {
     }
 }
 
-/// The regular expression that fits whole texts as a pattern of `SIMILAR TO` does.
+/// Returns the regular expression that is equivalent to a pattern of `SIMILAR TO`.
 pub(super) fn similar_expression(pattern: &str, escape: Option<char>) -> String {
     let mut expression = String::from("^(?s:");
     let mut letters = pattern.chars();
@@ -434,7 +436,7 @@ pub(super) fn similar_expression(pattern: &str, escape: Option<char>) -> String 
     expression
 }
 
-/// The elements of an array that is written as a text: `'{a,b}'`.
+/// Returns the elements of an array literal: `'{a,b}'`.
 pub(super) fn elements(array: &str) -> Option<Vec<Expr>> {
     let elements = array_elements(array)?;
     let are_numbers = elements.iter().flatten().all(|element| element.parse::<i64>().is_ok());
@@ -449,9 +451,9 @@ pub(super) fn elements(array: &str) -> Option<Vec<Expr>> {
     Some(elements.into_iter().map(element).collect())
 }
 
-/// A decimal number that is written in the query, with all its digits: `12345678901234567890.123::numeric`.
+/// Returns a decimal literal with all its digits: `12345678901234567890.123::numeric`.
 ///
-/// The engine would read it as a number with 15 digits.
+/// The engine would parse it as a number with 15 digits.
 pub(super) fn decimal(expr: &Expr) -> Option<Expr> {
     let digits = digits(expr)?;
     let plain = digits.trim_start_matches(['-', '+']);
@@ -466,7 +468,7 @@ pub(super) fn decimal(expr: &Expr) -> Option<Expr> {
     Some(cast(text(&digits), DataType::Decimal(kind)))
 }
 
-/// Whether a number is written with a fraction.
+/// Whether a number literal has a fraction.
 pub(super) fn is_fraction(expr: &Expr) -> bool {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => is_fraction(inner),
@@ -500,7 +502,7 @@ pub(super) fn length(data_type: &DataType) -> Option<u64> {
     }
 }
 
-/// Types whose values are texts here, also in arrays.
+/// Replaces types whose values are texts here, also in arrays.
 pub(super) fn known_type(data_type: &mut DataType) {
     use datafusion::sql::sqlparser::ast::ArrayElemTypeDef::SquareBracket;
     match data_type {

@@ -1,7 +1,7 @@
-//! The tables of `pg_catalog` and `information_schema`: what clients ask to find tables, columns and types.
+//! The tables of `pg_catalog` and `information_schema`, which clients query to find tables, columns and types.
 //!
-//! They describe the tables of the archive, which are the same for all callers, and the caller itself. They contain nothing
-//! of the archive.
+//! They describe the tables of the archive, which are the same for all callers, and the caller itself. They contain no
+//! data of the archive.
 
 use std::sync::{Arc, LazyLock};
 
@@ -25,17 +25,17 @@ pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
 /// The schemas with their OIDs.
 pub(super) const SCHEMAS: [(u32, &str); 3] = [(11, PG_CATALOG), (2200, PUBLIC), (13_000, INFORMATION_SCHEMA)];
 
-/// The OIDs of the database, the account, the tables, and the order of the tables.
+/// The OIDs of the database and the account, and the first OIDs of the tables.
 pub(super) const DATABASE_OID: u32 = 16_384;
 pub(super) const ACCOUNT_OID: u32 = 10;
 const FIRST_TABLE_OID: u32 = 16_400;
 const FIRST_CATALOG_TABLE_OID: u32 = 12_000;
 const HEAP_OID: u32 = 2;
 
-/// A function of PostgreSQL that returns rows, which here is a table without arguments.
+/// A set-returning function of PostgreSQL, implemented as a table without arguments.
 const KEYWORDS: &str = "pg_get_keywords";
 
-/// Types that have a name, though no column has them: OID, name, that of arrays, category, size.
+/// Named types that no column has: OID, name, OID of arrays, category, size.
 const MORE_TYPES: [(u32, &str, u32, &str, i16); 8] = [
     (18, "char", 1002, "Z", 1),
     (19, "name", 1003, "S", 64),
@@ -102,7 +102,7 @@ struct Definition {
     columns: Vec<(&'static str, ColumnKind)>,
 }
 
-/// A table that clients see.
+/// A table that is visible to clients.
 #[derive(Debug, Clone)]
 pub(super) struct Relation {
     pub(super) oid: u32,
@@ -112,12 +112,12 @@ pub(super) struct Relation {
     columns: Vec<(String, PgType, bool)>,
 }
 
-/// All tables that clients see.
+/// All tables that are visible to clients.
 #[derive(Debug)]
 pub(crate) struct Relations(pub(super) Vec<Relation>);
 
 impl Relations {
-    /// The tables of the archive, with their schemas, and those of the catalog.
+    /// Returns the tables of the archive, with the given schemas, and those of the catalog.
     pub(crate) fn new(tables: &[(&str, SchemaRef)]) -> Self {
         let column = |field: &Arc<Field>| (field.name().clone(), PgType::of(field.data_type()), field.is_nullable());
         let mut relations = Vec::new();
@@ -132,7 +132,7 @@ impl Relations {
         }
         let tables = DEFINITIONS.iter().filter(|table| table.name != KEYWORDS);
         for (oid, table) in (FIRST_CATALOG_TABLE_OID..).zip(tables) {
-            // Numbers that clients know by heart.
+            // OIDs that clients have hard-coded.
             let oid = match table.name {
                 "pg_type" => 1247,
                 "pg_attribute" => 1249,
@@ -154,7 +154,7 @@ impl Relations {
         Self(relations)
     }
 
-    /// The table with a name, which may have that of a schema in front.
+    /// Returns the table with a name, which may be qualified with a schema.
     pub(super) fn named(&self, name: &str) -> Option<&Relation> {
         let unquoted = |part: &str| match part.strip_prefix('"').and_then(|part| part.strip_suffix('"')) {
             Some(quoted) => quoted.replace("\"\"", "\""),
@@ -175,7 +175,7 @@ impl Relations {
     }
 }
 
-/// All types: OID, name, the name for people.
+/// Returns all types: OID, name, display name.
 pub(super) fn type_names() -> impl Iterator<Item = (u32, String, String)> {
     let known = TYPES.iter().flat_map(|(_, oid, array, _, names)| {
         let (short, long) = (names[0], names.last().copied().unwrap_or_default());
@@ -193,12 +193,12 @@ pub(super) fn type_names() -> impl Iterator<Item = (u32, String, String)> {
     known.chain(more).filter(|(oid, ..)| *oid != 0)
 }
 
-/// Whether a table of the catalog has this name, wherever it is.
+/// Whether a schema of the catalog has a table with this name.
 pub(super) fn is_table(schema: &str, name: &str) -> bool {
     DEFINITIONS.iter().any(|table| table.schema == schema && table.name == name)
 }
 
-/// Whether a table of `pg_catalog` never has rows, because there is nothing of its kind here.
+/// Whether a table of `pg_catalog` never has rows, because no such objects exist.
 pub(super) fn is_always_empty(name: &str) -> bool {
     const WITH_ROWS: [&str; 12] = [
         KEYWORDS,
@@ -265,12 +265,12 @@ fn columns(text: &'static str) -> Vec<(&'static str, ColumnKind)> {
     text.split_whitespace().map(column).collect()
 }
 
-/// The columns of the views of what was done with tables, which are those of all or of users.
+/// The columns of the views of table statistics, for all tables or those of users.
 const TABLE_STATISTICS: &str = "relid:o schemaname relname seq_scan:8 seq_tup_read:8 idx_scan:8 idx_tup_fetch:8 \
      n_tup_ins:8 n_tup_upd:8 n_tup_del:8 n_live_tup:8 n_dead_tup:8 last_vacuum last_autovacuum last_analyze \
      last_autoanalyze";
 
-/// Each table with its columns, and their types as one letter; without one, text.
+/// Each table with its columns, and their types as one letter; text if there is no letter.
 static DEFINITIONS: LazyLock<Vec<Definition>> = LazyLock::new(|| {
     let tables: [(&str, &str, &str); 83] = [
         (PG_CATALOG, "pg_namespace", "oid:o nspname nspowner:o nspacl:ts"),
@@ -772,7 +772,7 @@ fn types() -> Vec<Row> {
 }
 
 fn type_row(oid: u32, name: &str, size: i16, category: &str, is_preferred: bool, element: u32, array: u32) -> Row {
-    // The functions of a type are called by its name; drivers know types by them.
+    // The functions of a type are named after it; drivers identify types by these functions.
     let base = if element == 0 { name } else { "array" };
     let has_underscore = ["array", "date", "interval", "json", "numeric", "time", "timestamp", "timestamptz", "uuid"];
     let underscore = if has_underscore.contains(&base) { "_" } else { "" };

@@ -1,4 +1,4 @@
-//! The statements of a client: queries, which the engine answers, and those that only concern the session.
+//! The statements of a client: queries, which the engine executes, and statements that only affect the session.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub enum PgCommand {
     Release,
     /// `ROLLBACK TO`.
     RollbackTo,
-    /// `SET`, with the name in lower case, and the value, which is none for the default.
+    /// `SET`, with the name in lower case, and the value; none for the default.
     Set(String, Option<String>),
     /// A `SET` that has no effect on a service that only reads.
     SetReading,
@@ -47,7 +47,7 @@ pub enum PgCommand {
     Reset(Option<String>),
     /// `SHOW`, of everything if there is no name.
     Show(Option<String>),
-    /// `DISCARD ALL`, or only of a part, of which there is never any.
+    /// `DISCARD`. Parts other than `ALL` have nothing to discard.
     Discard {
         /// Everything.
         all: bool,
@@ -62,7 +62,7 @@ pub enum PgCommand {
         query: PgQuery,
         /// True if its rows are sent in binary.
         is_binary: bool,
-        /// True if it outlives its transaction.
+        /// True if the cursor remains open after its transaction.
         is_held: bool,
     },
     /// `PREPARE`.
@@ -71,7 +71,7 @@ pub enum PgCommand {
         name: String,
         /// Its query.
         query: PgQuery,
-        /// The number of types that were given to its parameters.
+        /// The number of declared parameter types.
         types: usize,
     },
     /// `EXECUTE`.
@@ -92,7 +92,7 @@ pub enum PgCommand {
     },
     /// `CLOSE`, of all cursors if there is no name.
     Close(Option<String>),
-    /// `UNLISTEN`, of which there is nothing to do.
+    /// `UNLISTEN`, which has no effect.
     Unlisten,
     /// A statement that would change something, with its first words.
     Writing(String),
@@ -103,11 +103,11 @@ pub enum PgCommand {
 /// Which rows of a cursor are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PgFetch {
-    /// So many of the next.
+    /// The next rows, this many.
     Next(u64),
-    /// All that are left.
+    /// All remaining rows.
     All,
-    /// Others: cursors only go forward.
+    /// Other rows, which is an error: cursors only move forward.
     Backward,
 }
 
@@ -123,9 +123,9 @@ pub enum PgCopyFormat {
     Csv {
         /// True if the names of the columns come first.
         header: bool,
-        /// Between values.
+        /// The character between values.
         delimiter: char,
-        /// In place of null.
+        /// The text for null.
         null: String,
     },
     /// Binary.
@@ -133,18 +133,18 @@ pub enum PgCopyFormat {
 }
 
 impl PgScript {
-    /// The statements of a text, each of whose queries must pass a check. On a thread with a large stack: not every text
-    /// is a small one.
+    /// Parses the statements of a text, each of which must pass a check. Must run on a thread with a large stack,
+    /// because texts may be large.
     pub(crate) fn parse(text: &Arc<str>, check: Check) -> Result<Self> {
-        // The parser wants `COPY … FROM STDIN` to end like this.
+        // The parser requires this end of `COPY … FROM STDIN`.
         let ended = format!("{}\n;", without_deferrable(text));
         let statements = postgres_statements(&ended)?;
         statements.into_iter().map(|statement| command(statement, text, check)).collect::<Result<_>>().map(Self)
     }
 }
 
-/// A text whose first statement has modes of a transaction, without `[NOT] DEFERRABLE` among them, which the parser does
-/// not have: nothing waits for other transactions. Places in the text stay as they are.
+/// Removes `[NOT] DEFERRABLE` from the transaction modes of the first statement. The parser does not support this mode,
+/// which has no effect here because no transaction waits for another. Positions in the text are preserved.
 fn without_deferrable(text: &str) -> Cow<'_, str> {
     const MODE: &str = "DEFERRABLE";
     let upper = text.split(';').next().unwrap_or_default().to_ascii_uppercase();
@@ -167,7 +167,7 @@ fn without_deferrable(text: &str) -> Cow<'_, str> {
 /// The dialect of statements.
 pub(crate) const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
 
-/// Whether a statement is no larger than statements may be.
+/// A check that fails if a statement exceeds a size limit.
 pub(crate) type Check = fn(&Statement) -> Result<()>;
 
 fn query(mut statement: Statement, text: &Arc<str>, check: Check) -> Result<PgQuery> {
@@ -325,7 +325,7 @@ fn is_writing(mode: &TransactionMode) -> bool {
     matches!(mode, TransactionMode::AccessMode(ReadWrite))
 }
 
-/// The word by which a query would change something, such as `INSERT` in a `WITH`, or `SELECT … INTO`.
+/// Returns the keyword of a query that would change data, such as `INSERT` in a `WITH`, or `SELECT … INTO`.
 fn writes(query: &Query) -> Option<&'static str> {
     let tables = query.with.iter().flat_map(|with| &with.cte_tables);
     tables.into_iter().find_map(|table| writes(&table.query)).or_else(|| body_writes(&query.body))

@@ -57,9 +57,9 @@ pub(super) fn take_expr(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
 }
 
-/// Copies parts of a statement, up to a size: what is nested may double at each level.
+/// Copies parts of a statement, up to a total size: nested copies may double the size at each level.
 pub(super) struct CopyBudget {
-    /// What may still be copied. Unit: bytes of text.
+    /// The remaining size. Unit: bytes of text.
     left: usize,
 }
 
@@ -71,7 +71,7 @@ impl CopyBudget {
         Self { left: Self::BYTES_MAX }
     }
 
-    /// A copy. Fails if all would be larger than they may be.
+    /// Copies a part. Fails if all copies together would exceed the limit.
     pub(super) fn of<T: Clone + Display>(&mut self, part: &T) -> Result<T> {
         match write!(self, "{part}") {
             Ok(()) => Ok(part.clone()),
@@ -84,7 +84,7 @@ impl CopyBudget {
     }
 }
 
-/// Counts the text of what is copied.
+/// Counts the text of copies.
 impl Write for CopyBudget {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
@@ -92,7 +92,7 @@ impl Write for CopyBudget {
     }
 }
 
-/// A text that is written in the query.
+/// Returns the value of a text literal.
 pub(super) fn constant(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Value(value) => match &value.value {
@@ -104,7 +104,7 @@ pub(super) fn constant(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// The only expression of a `SELECT`.
+/// Parses a `SELECT` and returns its only expression.
 pub(super) fn parsed_expr(text: &str) -> Option<Expr> {
     let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_query());
     match *parsed.ok()?.body {

@@ -1,11 +1,11 @@
-//! The formats of `to_date` and `to_timestamp`: those of PostgreSQL, such as `YYYY-MM-DD`, as the engine writes them, which is
-//! as `strftime` does.
+//! Translates formats of `to_date` and `to_timestamp`, such as `YYYY-MM-DD`, to those of the engine, which are like
+//! those of `strftime`.
 
 use datafusion::sql::sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
 use crate::postgres::expressions;
 
-/// Patterns in any case, the longest first, and their letters in `strftime`; none for what that does not have.
+/// Case-insensitive patterns, longest first, and their letters in `strftime`; empty for unsupported patterns.
 const NUMBERS: [(&str, &str); 20] = [
     ("YYYY", "Y"),
     ("YY", "y"),
@@ -29,7 +29,7 @@ const NUMBERS: [(&str, &str); 20] = [
     ("FF6", "6f"),
 ];
 
-/// Patterns whose case says in which case a word is written.
+/// Patterns whose case determines the case of a word.
 const WORDS: [(&str, &str); 8] = [
     ("Month", "%B"),
     ("Mon", "%b"),
@@ -41,11 +41,11 @@ const WORDS: [(&str, &str); 8] = [
     ("pm", "%P"),
 ];
 
-/// Most characters of a format in a message.
+/// Maximum length of a format in a message. Unit: characters.
 const SHOWN_CHARS_MAX: usize = 64;
 
-/// Changes the format of a function that takes one, if it is a constant and not already one of `strftime`. The error says
-/// what the engine has nothing for.
+/// Translates the format of `to_date` or `to_timestamp`, if it is a literal and not already a format of `strftime`. The
+/// error describes the unsupported part.
 pub(super) fn translate(function: &mut Function) -> Result<(), String> {
     if !matches!(name_of(function).as_deref(), Some("to_date" | "to_timestamp")) {
         return Ok(());
@@ -69,7 +69,7 @@ pub(super) fn translate(function: &mut Function) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a call of `to_char` has a format of `strftime`, which is left to the engine: one with a pattern such as `%Y`. A
+/// Whether a call of `to_char` has a format of `strftime`, with a pattern such as `%Y`, which is left to the engine. A
 /// format of numbers may end with a percent sign.
 pub(super) fn is_strftime(format: &Expr) -> bool {
     let begins_pattern = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -98,7 +98,7 @@ fn name_of(function: &Function) -> Option<String> {
     }
 }
 
-/// A text that is written in the query.
+/// Returns the value of a text literal.
 fn constant(expr: &mut Expr) -> Option<&mut String> {
     match expr {
         Expr::Value(value) => match &mut value.value {
@@ -110,7 +110,7 @@ fn constant(expr: &mut Expr) -> Option<&mut String> {
     }
 }
 
-/// A format as `strftime` has it; the error is what is left from the first pattern on that it does not have.
+/// Translates a format to that of `strftime`; the error is the rest of the format from the first unsupported pattern.
 fn strftime(format: &str) -> Result<String, &str> {
     let (mut made, mut has_pattern) = (String::new(), false);
     let mut rest = format;
@@ -137,11 +137,11 @@ fn strftime(format: &str) -> Result<String, &str> {
             }
         }
     }
-    // Those of numbers.
+    // A format without patterns is one of numbers.
     if has_pattern { Ok(made) } else { Err(format) }
 }
 
-/// The length of the pattern with which a text begins, and what it is for `strftime`.
+/// Returns the length of the pattern with which a text begins, and its form in `strftime`.
 fn pattern(text: &str, is_unpadded: bool) -> Option<(usize, String)> {
     let begins_with = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     if let Some((name, letters)) = NUMBERS.iter().find(|(name, _)| begins_with(name)) {

@@ -1,4 +1,5 @@
-//! `FULL JOIN … USING` with a condition: the engine takes the common columns from the left table, where they may be NULL.
+//! Rewrites `FULL JOIN … USING` with conditions: the engine takes the common columns from the left table, where they
+//! may be NULL.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +14,7 @@ use crate::postgres::expressions::{CopyBudget, binary, call};
 use crate::postgres::joins::name_of;
 use crate::postgres::names::folded;
 
-/// A column that several tables have in common: its value is that of the first in which it is not NULL.
+/// A common column of several tables: its value is that of the first table in which it is not NULL.
 struct MergedColumn {
     name: Ident,
     tables: Vec<Ident>,
@@ -33,8 +34,8 @@ fn column(table: &Ident, name: &Ident) -> Expr {
     Expr::CompoundIdentifier(vec![table.clone(), name.clone()])
 }
 
-/// Changes `a FULL JOIN b USING (x)` into `a FULL JOIN b ON a.x = b.x`, and `x` into `coalesce(a.x, b.x)`. Fails where the
-/// columns of the tables must be known for that.
+/// Changes `a FULL JOIN b USING (x)` into `a FULL JOIN b ON a.x = b.x`, and `x` into `coalesce(a.x, b.x)`. Fails if
+/// this requires knowledge of the columns of the tables.
 pub(super) fn join_on_conditions(
     select: &mut Select,
     order_by: Option<&mut OrderBy>,
@@ -62,7 +63,7 @@ pub(super) fn join_on_conditions(
     }
     let Some(OrderByKind::Expressions(exprs)) = order_by.map(|order_by| &mut order_by.kind) else { return Ok(()) };
     for by in exprs {
-        // The name of an output column comes before that of a column of a table.
+        // The names of output columns have precedence over those of table columns.
         let is_output = match &by.expr {
             Expr::Identifier(name) => select.projection.iter().any(|item| match item {
                 SelectItem::ExprWithAlias { alias, .. } => folded(alias) == folded(name),
@@ -100,7 +101,7 @@ fn merged_columns(tables: &mut TableWithJoins) -> Result<Vec<MergedColumn>> {
             let known = merged.iter().position(|column| folded(&column.name) == folded(&name));
             let known = match (known, name_of(&tables.relation)) {
                 (Some(known), _) => known,
-                // Of further joins, which of several tables has the column cannot be seen in the query.
+                // For further joins, the query does not show which of the tables has the column.
                 (None, Some(first)) if at == 0 => {
                     merged.push(MergedColumn { name: name.clone(), tables: vec![first] });
                     merged.len() - 1
@@ -129,7 +130,7 @@ fn unknown() -> DataFusionError {
     DataFusionError::NotImplemented(message.to_owned())
 }
 
-/// Writes `*` as the merged columns, and then the others of each table.
+/// Expands `*` to the merged columns, followed by the other columns of each table.
 fn list_all_columns(select: &mut Select, columns: &[MergedColumn]) -> Result<()> {
     let is_all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
     if !select.projection.iter().any(is_all) {
@@ -138,7 +139,7 @@ fn list_all_columns(select: &mut Select, columns: &[MergedColumn]) -> Result<()>
     let [tables] = select.from.as_slice() else { return Err(no_all()) };
     let relations = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|join| &join.relation));
     let relations: Vec<Ident> = relations.map(name_of).collect::<Option<_>>().ok_or_else(no_all)?;
-    // Columns that only some of the tables have would come in another order.
+    // Columns that only some of the tables have would be in another order.
     if columns.iter().any(|column| column.tables.len() != relations.len()) {
         return Err(no_all());
     }
@@ -171,7 +172,8 @@ fn no_all() -> DataFusionError {
     DataFusionError::NotImplemented(message.to_owned())
 }
 
-/// Writes merged columns as their values. Not in subqueries, in which their names may be those of other tables.
+/// Replaces merged columns with their values. Subqueries are left unchanged, because there the names may refer to other
+/// tables.
 struct Merger<'a> {
     columns: Vec<MergedColumn>,
     copies: &'a mut CopyBudget,

@@ -1,4 +1,4 @@
-//! The functions of PostgreSQL that clients call to learn about the server, its tables and its types.
+//! The functions of PostgreSQL that return information about the server, its tables and its types.
 
 use std::any::Any;
 use std::hash::{Hash, Hasher};
@@ -16,10 +16,10 @@ use crate::postgres::catalog::{self, ACCOUNT_OID, INFORMATION_SCHEMA, PG_CATALOG
 use crate::postgres::query_context::PgSession;
 use crate::postgres::types::PgType;
 
-/// Longest text that is taken for a name. Unit: bytes. The values of a batch must fit into memory.
+/// Maximum length of a name, so that the values of a batch fit into memory. Unit: bytes.
 const NAME_BYTES_MAX: usize = 1 << 10;
 
-/// What functions know.
+/// The context of functions.
 struct Context {
     session: Arc<PgSession>,
     relations: Arc<Relations>,
@@ -38,7 +38,7 @@ enum Returns {
     Lookup,
 }
 
-/// The functions, and what they return. Those that begin with `pg_to_` are casts.
+/// The functions, and their return types. Those whose names begin with `pg_to_` are casts.
 const FUNCTIONS: [(&str, Returns); 75] = [
     ("parse_ident", Returns::Texts),
     ("pg_typeof", Returns::Text),
@@ -122,14 +122,14 @@ pub(crate) fn functions(session: &Arc<PgSession>, relations: &Arc<Relations>) ->
     named(session, relations, |_| true)
 }
 
-/// The functions that need no session, for queries that come by other ways.
+/// Returns the functions that need no session, for queries of other clients.
 pub(crate) fn without_session(relations: &Arc<Relations>) -> Vec<Arc<ScalarUDF>> {
     const NAMES: [&str; 7] =
         ["parse_ident", "pg_typeof", "format_type", "pg_size_pretty", "quote_ident", "array_lower", "array_upper"];
     named(&Arc::default(), relations, |name| NAMES.contains(&name))
 }
 
-/// The functions whose names are among those that are wanted.
+/// Returns the functions whose names are accepted by a filter.
 fn named(
     session: &Arc<PgSession>,
     relations: &Arc<Relations>,
@@ -144,7 +144,7 @@ fn named(
     FUNCTIONS.into_iter().filter(|(name, _)| is_wanted(name)).map(function).collect()
 }
 
-/// A function that looks at the values of one row at a time.
+/// A function that is evaluated row by row.
 pub(crate) struct PgFunction {
     name: &'static str,
     returns: Returns,
@@ -193,7 +193,7 @@ impl ScalarUDFImpl for PgFunction {
             Returns::Int8 => DataType::Int64,
             Returns::Oid => DataType::UInt32,
             Returns::Texts => DataType::new_list(DataType::Utf8, true),
-            // Functions of types are in the catalog by their names.
+            // The catalog contains the functions of types by their names.
             Returns::Lookup if self.name == "pg_to_regproc" => DataType::Utf8,
             Returns::Lookup => match types.first() {
                 Some(number) if number.is_integer() => DataType::Utf8,
@@ -207,7 +207,7 @@ impl ScalarUDFImpl for PgFunction {
     }
 }
 
-/// The values of a call, computed row by row; only once if all arguments are single values.
+/// Computes the values of a call row by row; only once if all arguments are scalars.
 pub(crate) fn by_row(
     call: &ScalarFunctionArgs,
     value: impl Fn(&[ScalarValue]) -> Result<ScalarValue>,
@@ -273,7 +273,7 @@ impl PgFunction {
                     }
                 }
             }
-            // A query changes nothing; drivers set what is set already, or what has no effect here.
+            // A query changes no settings; drivers set values that are already set, or that have no effect here.
             "set_config" => {
                 let (name, value) = (string(first).unwrap_or_default().to_lowercase(), string(args.get(1)));
                 let is_set = session.settings.get(&name) == value.as_ref();
@@ -354,12 +354,12 @@ impl PgFunction {
             "to_regtype" => string(first).and_then(|name| type_named(&name)).map_or(null, Into::into),
             "to_regnamespace" => string(first).and_then(|name| schema_named(&name)).map_or(null, Into::into),
             name if name.starts_with("pg_to_reg") => return self.looked_up(first),
-            // What there is nothing of: constraints, indexes, views, triggers, comments, sizes.
+            // Objects that do not exist: constraints, indexes, views, triggers, comments, sizes.
             _ => null,
         })
     }
 
-    /// A name for a number, or a number for a name.
+    /// Returns the name for an OID, or the OID for a name.
     fn looked_up(&self, value: Option<&ScalarValue>) -> Result<ScalarValue> {
         let Context { session, relations } = self.context.as_ref();
         let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(ScalarValue::Null) };

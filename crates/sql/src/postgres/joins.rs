@@ -1,4 +1,4 @@
-//! Joins and functions in `FROM` whose columns the engine would take from the wrong side, or leave out.
+//! Rewrites joins and functions in `FROM` whose columns the engine would take from the wrong side, or omit.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use crate::postgres::names::folded;
 use crate::postgres::rewrite::reads_columns;
 
 /// Changes the joins of a query whose common columns have the values of the right table: the engine takes them from the
-/// left one, where they may be NULL. Fails for those that it cannot express in another way.
+/// left one, where they may be NULL. Fails for joins that cannot be expressed in another way.
 pub(super) fn keep_common_columns(select: &mut Select) -> Result<()> {
     let has_all = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
     select.from.iter_mut().try_for_each(|tables| keep_common_columns_of(tables, has_all))?;
@@ -29,8 +29,8 @@ struct CommonColumn {
     name: String,
 }
 
-/// The columns after `USING` of the first join. Of further joins, which of several tables has the column cannot be seen in
-/// the query.
+/// The columns after `USING` of the first join. For further joins, the query does not show which of the tables has the
+/// column.
 fn common_columns(tables: &TableWithJoins) -> Vec<CommonColumn> {
     let using = |operator: &JoinOperator| match operator {
         JoinOperator::Join(constraint)
@@ -59,8 +59,8 @@ pub(super) fn name_of(table: &TableFactor) -> Option<Ident> {
     }
 }
 
-/// Names the table of common columns in a condition, where the engine takes their names for ambiguous. Not in subqueries,
-/// in which they may be those of other tables.
+/// Qualifies common columns in a condition, which the engine would report as ambiguous. Subqueries are left unchanged,
+/// because there the names may refer to other tables.
 struct Qualifier {
     columns: Vec<CommonColumn>,
     depth: usize,
@@ -90,7 +90,7 @@ impl VisitorMut for Qualifier {
     }
 }
 
-/// Fails for a number for each row of a function, which the engine leaves out.
+/// Fails for `WITH ORDINALITY`, which the engine ignores, and for a series whose arguments are columns.
 pub(super) fn check_function(table: &TableFactor) -> Result<()> {
     match table {
         TableFactor::Table { with_ordinality: true, .. } | TableFactor::UNNEST { with_ordinality: true, .. } => {
@@ -115,7 +115,7 @@ fn keep_common_columns_of(tables: &mut TableWithJoins, has_all: bool) -> Result<
     let relations = std::iter::once(&mut tables.relation).chain(tables.joins.iter_mut().map(|join| &mut join.relation));
     for relation in relations {
         if let TableFactor::NestedJoin { table_with_joins, .. } = relation {
-            // All of its columns may be read by the name of the join.
+            // All of its columns may be selected by the name of the join.
             keep_common_columns_of(table_with_joins, true)?;
         }
     }

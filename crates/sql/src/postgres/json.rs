@@ -1,4 +1,4 @@
-//! Functions that make JSON: aggregates of it are lists whose elements are JSON, and `jsonb` is JSON that is written anew.
+//! Functions that create JSON: their aggregates are lists whose elements are JSON, and `jsonb` is normalized JSON.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use crate::postgres::expressions::{binary, call, cast, take_expr, text};
 use crate::postgres::joins::name_of;
 use crate::postgres::names::folded;
 
-/// The functions of the engine's side whose values are JSON.
+/// The functions registered in the engine that return JSON.
 const MAKERS: [&str; 12] = [
     "as_json",
     "json_build_array",
@@ -33,7 +33,7 @@ const MAKERS: [&str; 12] = [
 /// The function of a whole row, whose columns are filled in once they are known.
 const WHOLE_ROW: &str = "json_row";
 
-/// A call of a function that makes JSON as an expression of the engine; none for others.
+/// Returns the engine's expression for a call of a function that creates JSON; none for other functions.
 pub(super) fn function(name: &str, function: &mut Function) -> Result<Option<Expr>> {
     let (made, is_binary) = match name {
         "json_agg" | "jsonb_agg" => (collected_array(name, function)?, name == "jsonb_agg"),
@@ -48,7 +48,7 @@ pub(super) fn function(name: &str, function: &mut Function) -> Result<Option<Exp
     Ok(Some(if is_binary { call("jsonb", vec![made]) } else { made }))
 }
 
-/// A call with arguments of which those that are JSON stay so.
+/// Returns a call whose JSON arguments are kept as JSON.
 fn of_values(name: &str, function: &mut Function) -> Expr {
     for arg in arguments(function).unwrap_or_default() {
         keep_json(arg);
@@ -63,7 +63,7 @@ fn collected_array(name: &str, function: &mut Function) -> Result<Expr> {
     let mut args = arguments(function).unwrap_or_default();
     let [value] = args.as_mut_slice() else { return Err(takes(name, "one value")) };
     let made = match is_distinct && !is_json(value) {
-        // Equal values are found before they become texts, and are in order.
+        // Duplicates are removed before the values become texts, and the values are sorted.
         true => {
             let by = value.clone();
             order(function, by);
@@ -103,7 +103,7 @@ pub(super) fn is_distinct(function: &Function) -> bool {
     matches!(&function.args, FunctionArguments::List(list) if list.duplicate_treatment == Some(DuplicateTreatment::Distinct))
 }
 
-/// Orders what an aggregate collects, unless the query does.
+/// Sets the order of the values of an aggregate, unless the query specifies one.
 pub(super) fn order(function: &mut Function, by: Expr) {
     let FunctionArguments::List(list) = &mut function.args else { return };
     let is_ordered = |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
@@ -114,7 +114,7 @@ pub(super) fn order(function: &mut Function, by: Expr) {
     }
 }
 
-/// The list of what an aggregate collects.
+/// Returns the list of the values of an aggregate.
 fn collected(function: &mut Function) -> Expr {
     function.name = ObjectName::from(vec![Ident::new("array_agg")]);
     Expr::Function(take_function(function))
@@ -125,7 +125,7 @@ fn take_function(function: &mut Function) -> Function {
     std::mem::replace(function, empty)
 }
 
-/// Marks an argument as JSON where that is seen in the query, but not in the engine's plan, or as a text where it is one.
+/// Marks an argument as JSON, or as a text, if this is visible in the query but not in the engine's plan.
 fn keep_json(arg: &mut Expr) {
     let mark = match &*arg {
         Expr::Cast { data_type: DataType::Text | DataType::Varchar(_), .. } => "json_as_text",
@@ -152,7 +152,7 @@ fn maker(expr: &Expr) -> Option<&'static str> {
     }
 }
 
-/// Whether the values of an expression are JSON, as far as the query says.
+/// Whether the values of an expression are JSON, according to the query text.
 fn is_json(expr: &Expr) -> bool {
     match expr {
         Expr::Nested(inner) => is_json(inner),
@@ -177,7 +177,7 @@ fn is_json(expr: &Expr) -> bool {
     }
 }
 
-/// Whether the value of a function is one of its arguments. `max` stands around subqueries of one row.
+/// Whether a function returns one of its arguments. `max` is used around subqueries of one row.
 fn is_choice(function: &Function) -> bool {
     let name = function.name.to_string().to_lowercase();
     ["coalesce", "nullif", "nvl", "max"].contains(&name.as_str())
@@ -195,7 +195,7 @@ pub(super) fn cast_to_json(value: &mut Expr, kind: &CastKind, data_type: &DataTy
     Some(call(name, vec![value]))
 }
 
-/// The text of a cast to JSON. Its members are NULL if it is not JSON, so that the cast need not fail.
+/// Returns the text of a cast to JSON. Its members are NULL if it is not JSON, so that the cast can be removed.
 pub(super) fn uncast(value: Expr) -> Expr {
     match value {
         Expr::Nested(inner) => uncast(*inner),
@@ -221,7 +221,7 @@ pub(super) fn name_whole_rows(select: &mut Select) {
     }
 }
 
-/// The name by which all columns of a table can be read at once; none if one of them has this name.
+/// Returns the name that stands for the whole row of a table; none if a column has this name.
 fn row_name(table: &TableFactor) -> Option<Ident> {
     if matches!(table, TableFactor::Table { args: Some(_), .. }) {
         return None;
@@ -245,7 +245,7 @@ fn row_name(table: &TableFactor) -> Option<Ident> {
 
 struct WholeRows {
     tables: Vec<Ident>,
-    /// Number of queries around what is visited.
+    /// Number of queries around the visited node.
     depth: usize,
 }
 

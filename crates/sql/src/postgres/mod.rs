@@ -1,4 +1,4 @@
-//! SQL as clients of PostgreSQL speak it: its statements, types, values, parameters, functions and catalog.
+//! The SQL dialect of PostgreSQL clients: statements, types, values, parameters, functions and catalog.
 
 mod calls;
 pub(crate) mod catalog;

@@ -1,5 +1,5 @@
-//! The names of output columns, as PostgreSQL gives them: `count` and not `count(*)`, and the same for several columns if
-//! need be, which the engine does not permit.
+//! The names of output columns as in PostgreSQL: `count` and not `count(*)`. Several columns may have the same name,
+//! which the engine does not permit.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -11,21 +11,21 @@ use datafusion::sql::sqlparser::ast::{
     Value, VisitMut, VisitorMut,
 };
 
-/// Separates a name from the number that makes it unique. Clients cannot write it: queries with it are taken as they are,
-/// and shown without what follows.
+/// Separates a name from the number that makes it unique. Clients cannot enter it: a column name that contains it is
+/// left unchanged, and shown without the part after it.
 const SEPARATOR: char = '\u{1}';
 
 /// The name of a column without a name of its own.
 const UNNAMED: &str = "?column?";
 
-/// The name as clients see it.
+/// Returns the name as shown to clients.
 pub(crate) fn shown(name: &str) -> &str {
     name.split_once(SEPARATOR).map_or(name, |(name, _)| name)
 }
 
-/// The columns of an answer with names as readers see them, each of them once: the second `status` is `status_2`.
+/// Returns the columns of an answer with unique names as shown to readers: the second `status` becomes `status_2`.
 pub(crate) fn with_unique_names(schema: &SchemaRef) -> SchemaRef {
-    // Each name that is taken, with the last number that another column got for it.
+    // Each used name, with the last number that was appended to it.
     let mut taken: HashMap<String, usize> = HashMap::new();
     let fields = schema.fields().iter().map(|field| {
         let name = shown(field.name());
@@ -49,7 +49,7 @@ pub(super) fn name_columns(statement: &mut Statement) {
 }
 
 struct Namer {
-    /// Number of queries around what is visited.
+    /// Number of queries around the visited node.
     depth: usize,
 }
 
@@ -69,8 +69,7 @@ impl VisitorMut for Namer {
     }
 }
 
-/// Gives the columns of a recursive `WITH t(n)` their names where they are selected first: the query that goes back to
-/// `t` finds them there.
+/// Names the columns of a recursive `WITH t(n)` in its first `SELECT`, where the recursive query looks them up.
 fn name_terms(query: &mut Query) {
     let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return };
     for table in &mut with.cte_tables {
@@ -97,7 +96,7 @@ fn first_items(part: &mut SetExpr) -> Option<&mut Vec<SelectItem>> {
     }
 }
 
-/// Names the columns of a query. Within another query, a name that may be asked for stays as it is.
+/// Names the columns of a query. Within another query, a name that the outer query may refer to is kept.
 fn name_query(query: &mut Query, is_outermost: bool) {
     let named = name_parts(&mut query.body, is_outermost);
     let Some(OrderByKind::Expressions(exprs)) = query.order_by.as_mut().map(|order| &mut order.kind) else { return };
@@ -110,7 +109,7 @@ fn name_query(query: &mut Query, is_outermost: bool) {
     }
 }
 
-/// A computed column as `ORDER BY` finds it by its name, before it looks for one of a table.
+/// A computed column that `ORDER BY` finds by its name, with precedence over columns of tables.
 struct Named {
     name: String,
     /// Its number, or its name if a `*` makes numbers unknown.
@@ -147,7 +146,7 @@ fn name_items(select: &mut Select, is_outermost: bool) -> Vec<Named> {
             true => is_column && is_in_wildcard(expr, select),
             false => false,
         };
-        // What is computed may have the name of a column of a table, which the engine would take for it.
+        // A computed column may have the name of a table column, with which the engine would confuse it.
         let is_computed = is_outermost && !has_alias && !is_column;
         let is_hidden = is_again || is_computed || taken.contains(&name);
         taken.insert(name.clone());
@@ -189,7 +188,7 @@ fn is_in_wildcard(column: &Expr, select: &Select) -> bool {
     })
 }
 
-/// A name as it is looked up: in lower case unless it is quoted.
+/// Returns a name in its lookup form: in lower case unless it is quoted.
 pub(super) fn folded(name: &Ident) -> String {
     match name.quote_style {
         Some(_) => name.value.clone(),

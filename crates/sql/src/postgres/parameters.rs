@@ -19,7 +19,7 @@ pub struct PgParameter {
     pub value: Option<Bytes>,
 }
 
-/// The value of the parameter with this number, from 1.
+/// Converts the value of the parameter with this number, from 1.
 pub(super) fn scalar(parameter: &PgParameter, pg_type: PgType, number: usize) -> Result<ScalarValue> {
     let Some(bytes) = &parameter.value else { return ScalarValue::try_from(&pg_type_of_engine(pg_type)) };
     let invalid = |what: &str| DataFusionError::Execution(format!("parameter ${number}: {what}"));
@@ -63,7 +63,7 @@ fn of_text(text: &str, kind: Kind) -> Option<ScalarValue> {
         .filter(|value| !value.is_null())
 }
 
-/// A truth as PostgreSQL reads it.
+/// Parses a boolean as PostgreSQL does.
 pub(crate) fn truth_of_text(text: &str) -> Option<bool> {
     match text.trim().to_lowercase().as_str() {
         "t" | "true" | "y" | "yes" | "on" | "1" => Some(true),
@@ -72,7 +72,8 @@ pub(crate) fn truth_of_text(text: &str) -> Option<bool> {
     }
 }
 
-/// Bytes as PostgreSQL reads them: `\x6869`, or letters with `\\` for a backslash and `\150` for a byte in octal digits.
+/// Parses bytes as PostgreSQL does: `\x6869`, or letters with `\\` for a backslash and `\150` for a byte in octal
+/// digits.
 pub(crate) fn bytes_of_text(text: &str) -> Option<Vec<u8>> {
     if let Some(digits) = text.strip_prefix("\\x") {
         let byte = |pair: &[u8]| {
@@ -97,7 +98,7 @@ pub(crate) fn bytes_of_text(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A time that is written without seconds, with them: `2026-11-01 00:00`, also with a zone. None for others.
+/// Adds seconds to a time without them: `2026-11-01 00:00`, also with a zone. None for other texts.
 pub(crate) fn time_with_seconds(text: &str) -> Option<String> {
     let text = text.trim();
     let (head, zone) = text.split_at_checked("2026-11-01 00:00".len())?;
@@ -108,7 +109,7 @@ pub(crate) fn time_with_seconds(text: &str) -> Option<String> {
     (has_form && !zone.starts_with([':', '.'])).then(|| format!("{head}:00{zone}"))
 }
 
-/// The values of an array that is written as a text: `{a,b}`. None if it is not one, or of other values.
+/// Parses an array in text form: `{a,b}`. None if the text is not an array, or has elements of another type.
 pub(crate) fn array_of_text(text: &str, element: &DataType) -> Option<ScalarValue> {
     let value = |text: Option<String>| match text {
         Some(text) => {
@@ -121,7 +122,7 @@ pub(crate) fn array_of_text(text: &str, element: &DataType) -> Option<ScalarValu
     Some(ScalarValue::List(ScalarValue::new_list(&values, element, true)))
 }
 
-/// A decimal number with as many digits after the point as it is written with.
+/// Parses a decimal number, with the scale of its text.
 fn decimal(text: &str) -> Option<ScalarValue> {
     if text.contains(['e', 'E', 'n', 'N']) {
         return text.parse().ok().map(|number| ScalarValue::Float64(Some(number)));

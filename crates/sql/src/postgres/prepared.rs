@@ -12,7 +12,7 @@ use crate::postgres::expressions::{cast, null};
 use crate::postgres::query_context::{PgQuery, parameter_number};
 use crate::postgres::rewrite;
 
-/// Most text of the arguments of an `EXECUTE`, each counted as often as the statement names it. Unit: bytes.
+/// Maximum length of the arguments of an `EXECUTE`, each counted as often as the statement refers to it. Unit: bytes.
 const ARGUMENT_BYTES_MAX: usize = 256 << 10;
 
 /// The arguments of an `EXECUTE`.
@@ -20,7 +20,7 @@ const ARGUMENT_BYTES_MAX: usize = 256 << 10;
 pub struct PgArguments(Vec<Expr>);
 
 impl PgArguments {
-    /// Fails for what is not a value by itself, such as a column or a query.
+    /// Fails for arguments that are not constant expressions, such as a column or a query.
     pub(super) fn new(mut arguments: Vec<Expr>) -> Result<Self> {
         for argument in &mut arguments {
             let visited = visit_expressions(argument, |expr| match expr {
@@ -49,7 +49,7 @@ impl PgArguments {
     }
 }
 
-/// Casts the parameters of a statement to the types that its `PREPARE` gives them.
+/// Casts the parameters of a statement to the types declared by its `PREPARE`.
 pub(super) fn with_types(statement: &mut Statement, types: &[DataType]) -> Result<()> {
     replace_parameters(statement, |number, placeholder| {
         Ok(match types.get(number - 1) {
@@ -60,7 +60,7 @@ pub(super) fn with_types(statement: &mut Statement, types: &[DataType]) -> Resul
 }
 
 impl PgQuery {
-    /// The query with values in the place of its parameters. Fails if there are not as many.
+    /// Replaces the parameters of the query with values. Fails if the number of values differs.
     pub(crate) fn with_arguments(&self, arguments: &PgArguments, types: usize) -> Result<Self> {
         let (wanted, given) = (self.parameters.max(types), arguments.0.len());
         if wanted != given {

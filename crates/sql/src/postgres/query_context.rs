@@ -1,4 +1,4 @@
-//! A query of a client, its session, and what it will return.
+//! A query of a client, its session, and its description.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,7 +22,7 @@ use crate::postgres::types::{self, PgColumn, PgType};
 pub struct PgQuery {
     pub(super) text: Arc<str>,
     pub(super) statement: Arc<Statement>,
-    /// The highest number of a parameter in the text: some are in parts that are not planned.
+    /// The highest parameter number in the text, including parts that are not planned.
     pub(super) parameters: usize,
 }
 
@@ -36,7 +36,7 @@ impl PgQuery {
     }
 }
 
-/// What a query may ask about its session.
+/// The properties of a session that queries can read.
 #[derive(Debug, Clone, Default)]
 pub struct PgSession {
     /// The name of the database.
@@ -51,7 +51,7 @@ pub struct PgSession {
     pub settings: BTreeMap<String, String>,
 }
 
-/// What a query takes and returns.
+/// The parameters and the columns of a query.
 #[derive(Debug, Clone)]
 pub struct PgDescription {
     /// The types of its parameters.
@@ -132,9 +132,9 @@ const PARAMETERS_MAX: usize = 10_000;
 pub(crate) struct PgQueryContext {
     pub(crate) query: PgQuery,
     pub(crate) session: Arc<PgSession>,
-    /// The types of its parameters as far as the client has declared them.
+    /// The types of its parameters; none for those that the client has not declared.
     pub(crate) declared: Vec<Option<PgType>>,
-    /// Their values; none if they are not known yet.
+    /// The values of the parameters; none if not known yet.
     pub(crate) parameters: Option<Vec<PgParameter>>,
 }
 
@@ -145,8 +145,8 @@ impl PgQueryContext {
         parameters.map(|parameter| parameter.value.as_ref().map_or(0, |value| value.len())).collect()
     }
 
-    /// The statement with the values of parameters of functions in `FROM`, which the engine wants to know when it plans;
-    /// 1 for those that are not known yet.
+    /// Returns the statement with the values of parameters of functions in `FROM`, which the engine needs for planning;
+    /// 1 for values that are not known yet.
     pub(crate) fn statement(&self) -> Result<Statement> {
         let mut statement = Statement::clone(&self.query.statement);
         let visited = visit_table_parameters(&mut statement, |number, expr| {
@@ -159,7 +159,7 @@ impl PgQueryContext {
         visited.map(|()| statement)
     }
 
-    /// A parameter of a function in `FROM`, which is a whole number.
+    /// Returns the value of an integer parameter of a function in `FROM`.
     fn table_number(&self, parameters: &[PgParameter], number: usize) -> Result<ParsedExpr> {
         let pg_type = self.declared.get(number - 1).copied().flatten().unwrap_or(PgType::INT8);
         let value = parameters.get(number - 1).map(|parameter| parameters::scalar(parameter, pg_type, number));
@@ -176,7 +176,7 @@ impl PgQueryContext {
         }
     }
 
-    /// The plan with the values of its parameters.
+    /// Replaces the parameters of a plan with their values.
     pub(crate) fn bound(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let Some(parameters) = &self.parameters else { return Ok(plan) };
         let types = self.parameter_types(&plan)?;
@@ -193,13 +193,14 @@ impl PgQueryContext {
         plan.replace_params_with_values(&ParamValues::from(values))
     }
 
-    /// What a plan takes and returns.
+    /// Returns the parameters and the columns of a plan.
     pub(crate) fn description(&self, plan: &LogicalPlan) -> Result<PgDescription> {
         let parameters = self.parameter_types(plan)?;
         Ok(PgDescription { parameters, columns: types::columns(plan.schema().as_arrow()) })
     }
 
-    /// The types of all parameters: those that are declared, then those of what they are compared with, then text.
+    /// Returns the types of all parameters: the declared type, or else the type of the values that the parameter is
+    /// compared with, or else text.
     fn parameter_types(&self, plan: &LogicalPlan) -> Result<Vec<PgType>> {
         let mut inferred = BTreeMap::new();
         for (name, data_type) in plan.get_parameter_types()? {
@@ -223,8 +224,8 @@ impl PgQueryContext {
     }
 }
 
-/// The types of parameters that the engine does not infer: in `x = ANY ($1)`, arrays of what they are compared with, and in
-/// `$1::bigint`, that of the cast.
+/// Infers types of parameters that the engine does not infer: in `x = ANY ($1)`, an array of the type of `x`, and in
+/// `$1::bigint`, the type of the cast.
 fn infer_more(plan: &LogicalPlan, inferred: &mut BTreeMap<usize, Option<PgType>>) -> Result<()> {
     let number = |expr: &Expr| match expr {
         Expr::Placeholder(parameter) => parameter_number(&parameter.id).ok(),

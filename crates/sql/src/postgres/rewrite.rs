@@ -1,5 +1,5 @@
-//! What the engine writes otherwise than PostgreSQL, changed in the parsed statement: operators with the name of their
-//! schema, collations, names of functions and types, and casts to the types of names such as `regclass`.
+//! Rewrites parts of the parsed statement that differ between PostgreSQL and the engine: operators with the name of
+//! their schema, collations, names of functions and types, and casts to the types of names such as `regclass`.
 
 use std::ops::ControlFlow;
 
@@ -20,7 +20,7 @@ use crate::postgres::expressions::{
 };
 use crate::postgres::{calls, formats, full_joins, joins, json, names, schemas};
 
-/// A statement that came by another way than a session of a client of PostgreSQL, changed alike.
+/// Rewrites a statement from another source than a session of a PostgreSQL client.
 pub(crate) fn translated(statement: Parsed) -> Result<Parsed> {
     Ok(match statement {
         Parsed::Statement(mut statement) => {
@@ -36,12 +36,12 @@ pub(crate) fn translated(statement: Parsed) -> Result<Parsed> {
     })
 }
 
-/// Changes a statement of PostgreSQL into one of the engine. Fails for what the engine would do otherwise.
+/// Changes a statement of PostgreSQL into one of the engine. Fails if the engine would return a different result.
 pub(super) fn rewrite(statement: &mut Statement) -> Result<()> {
     changed(statement, true)
 }
 
-/// Changes an expression that is a value by itself in the same way.
+/// Rewrites a constant expression.
 pub(super) fn rewrite_value(expr: &mut Expr) -> Result<()> {
     match expr.visit(&mut Rewriter { has_session: true, copies: CopyBudget::new() }) {
         ControlFlow::Continue(()) => Ok(()),
@@ -75,7 +75,7 @@ pub(super) fn select_from(items: Vec<SelectItem>, table: ObjectName) -> Query {
 }
 
 struct Rewriter {
-    /// Whether there are functions that tell of a session, and names of objects of the catalog.
+    /// Whether functions of a session and names of catalog objects are available.
     has_session: bool,
     copies: CopyBudget,
 }
@@ -100,7 +100,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<DataFusionError> {
-        // Functions as tables, such as `pg_catalog.generate_series`.
+        // Table functions, such as `pg_catalog.generate_series`.
         if let [schema, name] = relation.0.as_slice()
             && is_named(schema, "pg_catalog")
             && name.as_ident().is_some_and(|name| !schemas::is_catalog_table(&name.value))
@@ -159,7 +159,7 @@ fn change_selects(body: &mut SetExpr, order_by: Option<&mut OrderBy>, copies: &m
         SetExpr::SetOperation { op: SetOperator::Intersect | SetOperator::Except, set_quantifier, .. }
             if *set_quantifier == SetQuantifier::All =>
         {
-            // The engine compares rows, and does not count those that are equal.
+            // The engine compares rows, but does not count duplicates.
             let message = "INTERSECT ALL and EXCEPT ALL are not supported; number equal rows with row_number() OVER \
                            (PARTITION BY …), and use INTERSECT or EXCEPT";
             Err(DataFusionError::NotImplemented(message.to_owned()))
@@ -192,7 +192,7 @@ fn is_named(part: &ObjectNamePart, name: &str) -> bool {
     part.as_ident().is_some_and(|part| part.value.eq_ignore_ascii_case(name))
 }
 
-/// What tells of the session: functions, and casts to the types of names such as `regclass`.
+/// Rewrites functions of the session, and casts to types of object names such as `regclass`.
 fn rewrite_session(expr: &mut Expr) {
     match expr {
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
@@ -203,7 +203,7 @@ fn rewrite_session(expr: &mut Expr) {
                 && matches!(function.name.0.as_slice(), [name] if is_named(name, "pg_to_regproc"))
                 && matches!(data_type, DataType::Custom(name, _) if name.0.last().is_some_and(|name| is_named(name, "oid")))
             {
-                // A function has a number only if it is in the catalog.
+                // A function has an OID only if it is in the catalog.
                 function.name = ObjectName::from(vec![Ident::new("pg_to_regprocedure")]);
             }
         }
@@ -224,7 +224,7 @@ fn rewrite_session(expr: &mut Expr) {
     }
 }
 
-/// Fails for what the engine would do otherwise; the error says what.
+/// Rewrites an expression. Fails with an explanation if the engine would return a different result.
 fn rewrite_expr(expr: &mut Expr, copies: &mut CopyBudget) -> Result<()> {
     match expr {
         Expr::Collate { expr: inner, .. } => *expr = take_expr(inner),
@@ -369,7 +369,7 @@ fn rewrite_like(expr: &mut Expr, copies: &mut CopyBudget) -> Result<()> {
     if !*any && !is_all {
         return Ok(());
     }
-    // Of others, the engine says that it has no such thing.
+    // For other patterns, the engine reports that they are not supported.
     let Some(patterns) = calls::patterns(pattern) else { return Ok(()) };
     (*any, **pattern) = (false, null());
     let mut conditions: Option<Expr> = None;
@@ -395,7 +395,7 @@ fn rewrite_function(function: &mut Function) {
     {
         let lower = name.value.to_lowercase();
         let replaced = match lower.as_str() {
-            // Names that the engine itself has for something else, or cannot have.
+            // Names that the engine uses for something else, or does not accept.
             "version" | "current_schema" | "current_user" | "session_user" | "user" | "current_role"
             | "current_catalog" => Some(format!("pg_{lower}")),
             _ => None,
@@ -439,7 +439,7 @@ fn operator(name: &str) -> Option<BinaryOperator> {
     })
 }
 
-/// The name of a type whose values are names of objects, to be looked up.
+/// Returns the name of a type whose values are names of objects.
 fn name_type(data_type: &DataType) -> Option<&'static str> {
     match data_type {
         DataType::Regclass => Some("regclass"),
@@ -453,7 +453,7 @@ fn name_type(data_type: &DataType) -> Option<&'static str> {
     }
 }
 
-/// `EXISTS` and `IN` with a query as scalar subqueries: where rows are computed, and not filtered, the engine has no others.
+/// `EXISTS` and `IN` with a query as scalar subqueries: outside of filters, the engine supports only these.
 fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
     let (text, is_negated) = match expr {
         Expr::Exists { subquery, negated } => {
@@ -474,8 +474,8 @@ fn compute_subquery(expr: &mut Expr) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// A function in `FROM`, whose column has the name of the function, or that after `AS`. Functions that return one value
-/// become queries.
+/// Names the column of a function in `FROM` after the function, or with the name after `AS`. Functions that return one
+/// value become queries.
 fn name_function(relation: &mut TableFactor) {
     as_table(relation);
     if let TableFactor::UNNEST { alias, array_exprs, with_ordinality: false, .. } = relation
@@ -494,7 +494,7 @@ fn name_function(relation: &mut TableFactor) {
         return;
     }
     let TableFactor::Table { name, alias, args: Some(args), .. } = relation else { return };
-    // It is written into a text: a name in quotes may have anything in it.
+    // The name is inserted into SQL text, and a quoted name may contain any characters.
     let is_plain = |name: &&Ident| name.value.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
     let plain = name.0.last().and_then(|name| name.as_ident()).filter(is_plain);
     let Some(function) = plain.map(|name| name.value.to_lowercase()) else { return };
@@ -570,9 +570,9 @@ pub(super) fn reads_columns(arg: &FunctionArg) -> bool {
     arg.visit(&mut ColumnFinder).is_break()
 }
 
-/// A pattern of `LIKE` with another character in place of the backslash, the only one that the engine knows.
+/// Converts a pattern of `LIKE` with another escape character to the backslash, the only one that the engine supports.
 fn with_backslashes(pattern: Expr, escape: &str) -> Expr {
-    /// Stands for the character itself.
+    /// Stands for a literal escape character during the conversion.
     const ESCAPED: &str = "\u{1}";
     let replaced = |expr, from: &str, to: &str| call("replace", vec![expr, text(from), text(to)]);
     let pattern = replaced(pattern, "\\", "\\\\");
@@ -596,7 +596,7 @@ fn empty_query() -> Query {
     select_from(Vec::new(), ObjectName::from(vec![Ident::new("t")]))
 }
 
-/// The values of a query as an array: the engine has an aggregate for that.
+/// Returns the values of a query as an array, with an aggregate of the engine.
 fn array_of(mut query: Query) -> Result<Expr> {
     let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
     let none = cast(Expr::Array(Array { elem: Vec::new(), named: false }), texts);
@@ -646,7 +646,7 @@ fn has_values_of_rows(query: &Query) -> bool {
     !is_limited && !is_grouped && select.distinct.is_none() && select.having.is_none() && !has_aggregate(item)
 }
 
-/// The array of a query that is computed as a whole, in its order.
+/// Returns the array of a query that must be computed as a whole, in the order of the query.
 fn numbered_array(query: &Query, order: Vec<OrderByExpr>) -> Result<Expr> {
     let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
     let is_set = matches!(query.body.as_ref(), SetExpr::SetOperation { .. });
@@ -675,7 +675,7 @@ fn unordered_array() -> DataFusionError {
     DataFusionError::NotImplemented(message.to_owned())
 }
 
-/// `x SIMILAR TO 'pattern'` as `x ~ 'expression'`: the engine searches for the pattern as if it were an expression.
+/// `x SIMILAR TO 'pattern'` as `x ~ 'expression'`: the engine treats the pattern as a regular expression.
 fn rewrite_similar(expr: &mut Expr) -> Result<()> {
     let Expr::SimilarTo { negated, expr: value, pattern, escape_char } = expr else { return Ok(()) };
     let escape = match escape_char {
@@ -692,8 +692,8 @@ fn rewrite_similar(expr: &mut Expr) -> Result<()> {
     Ok(())
 }
 
-/// Leaves of queries without rows what gives its columns their names. Its expressions would not be computed, and the engine
-/// does not have all of them.
+/// Reduces queries without rows to the names of their columns. Their expressions would never be computed, and the
+/// engine does not support all of them.
 fn keep_names(part: &mut SetExpr) {
     let select = match part {
         SetExpr::Select(select) if selects_nothing(select) => select,
@@ -723,8 +723,8 @@ fn keep_names(part: &mut SetExpr) {
     }
 }
 
-/// Whether a query has no rows, whatever its conditions: it joins a table that never has any. The engine cannot plan some
-/// of these queries where they refer to the rows of an outer one.
+/// Whether a query never has rows, regardless of its conditions, because it joins a table that never has any. The
+/// engine cannot plan some of these queries where they refer to the rows of an outer one.
 fn returns_nothing(query: &Query) -> bool {
     match query.body.as_ref() {
         SetExpr::Select(select) => query.with.is_none() && selects_nothing(select),
@@ -754,7 +754,7 @@ fn selects_nothing(select: &Select) -> bool {
     };
     let has_empty = select.from.iter().any(|table| match table.joins.iter().all(is_inner) {
         true => is_empty(&table.relation) || table.joins.iter().any(|join| is_empty(&join.relation)),
-        // The first table of left joins decides.
+        // For left joins, only the first table matters.
         false => {
             let is_left = |join: &Join| {
                 is_inner(join) || matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_))
@@ -787,7 +787,7 @@ fn has_aggregate(expr: &Expr) -> bool {
 }
 
 struct AggregateFinder {
-    /// Number of queries around what is visited.
+    /// Number of queries around the visited node.
     depth: usize,
 }
 
@@ -809,8 +809,9 @@ impl Visitor for AggregateFinder {
     }
 }
 
-/// A subquery over the catalog that returns one row for each of the outer ones, as an aggregate: the engine requires that.
-/// Only those whose tables are all of the catalog, where PostgreSQL's own conditions ensure that there is one row.
+/// Changes a subquery over the catalog that returns one row for each outer row into an aggregate, as required by the
+/// engine. Applies only to subqueries whose tables are all in the catalog, where PostgreSQL's own conditions ensure
+/// that there is one row.
 fn make_single(query: &mut Query) {
     if query.with.is_some() || query.limit_clause.is_some() || query.order_by.is_some() {
         return;

@@ -30,7 +30,7 @@ pub(super) fn is_always_empty(name: &str) -> bool {
     catalog::is_always_empty(&name.to_lowercase())
 }
 
-/// The schemas of a session, `tables` being those of the archive.
+/// Returns the schemas of a session; `tables` are those of the archive.
 pub(crate) fn catalog_of(
     session: &Arc<PgSession>,
     relations: &Arc<Relations>,
@@ -76,7 +76,7 @@ impl SchemaProvider for SearchPath {
     }
 }
 
-/// A schema of the catalog, whose tables are made when they are asked for.
+/// A schema of the catalog, whose tables are created on demand.
 #[derive(Debug)]
 struct CatalogSchema {
     schema: &'static str,

@@ -1,4 +1,4 @@
-//! The types of PostgreSQL that values of the archive have.
+//! The PostgreSQL types of values of the archive.
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
@@ -40,7 +40,7 @@ pub struct PgColumn {
     pub pg_type: PgType,
 }
 
-/// Kind, its OID, that of its arrays, its size in bytes (-1: varies), its names, the official one first.
+/// Kind, OID, OID of its arrays, size in bytes (-1: varies), and names, the official one first.
 type Entry = (Kind, u32, u32, i16, &'static [&'static str]);
 
 pub(super) const TYPES: [Entry; 15] = [
@@ -61,7 +61,7 @@ pub(super) const TYPES: [Entry; 15] = [
     (Kind::Numeric, 1700, 1231, -1, &["numeric"]),
 ];
 
-/// Types that clients declare for parameters, and that are read as another: OID, OID of arrays, that of the other.
+/// Parameter types that are treated as another type: OID, OID of arrays, OID of the other type.
 const ALIASES: [(u32, u32, u32); 7] = [
     (1043, 1015, 25), // varchar
     (1042, 1014, 25), // bpchar
@@ -75,7 +75,7 @@ const ALIASES: [(u32, u32, u32); 7] = [
 /// The OID of `uuid`, whose binary form is not that of a text.
 pub(super) const UUID_OID: u32 = 2950;
 
-/// What `numeric` without digits is for the engine.
+/// The engine's type for `numeric` without precision and scale.
 pub(crate) const NUMERIC: DataType = DataType::Decimal128(38, 10);
 
 impl PgType {
@@ -129,7 +129,7 @@ impl PgType {
         if self.is_array { -1 } else { self.entry().3 }
     }
 
-    /// The type as which values of the engine are sent.
+    /// Returns the type in which values of a type of the engine are sent.
     pub(super) fn of(data_type: &DataType) -> Self {
         let kind = match data_type {
             DataType::Boolean => Kind::Bool,
@@ -164,7 +164,7 @@ impl PgType {
                     false => Self { is_array: true, ..element },
                 };
             }
-            // Texts, and what has no form of its own: structs, maps, null.
+            // Texts, and types without a form of their own: structs, maps, null.
             _ => Kind::Text,
         };
         Self::new(kind)
@@ -180,7 +180,7 @@ impl PgType {
             Kind::Oid => DataType::UInt32,
             Kind::Float4 => DataType::Float32,
             Kind::Float8 => DataType::Float64,
-            // A decimal number in digits.
+            // Decimal numbers are written as digits.
             Kind::Numeric | Kind::Text => DataType::Utf8,
             Kind::Bytea => DataType::Binary,
             Kind::Date => DataType::Date32,

@@ -1,4 +1,4 @@
-//! Rows in the formats of PostgreSQL: text and binary.
+//! Encodes rows in the formats of PostgreSQL: text and binary.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use datafusion::error::DataFusionError;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::postgres::types::{self, Kind, NUMERIC, PgColumn, PgType};
 
-/// From 1970-01-01 to 2000-01-01, where PostgreSQL begins to count.
+/// From 1970-01-01 to 2000-01-01, the epoch of PostgreSQL.
 const EPOCH_DAYS: i32 = 10_957;
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -154,7 +154,8 @@ fn encodable(array: &ArrayRef, pg_type: PgType) -> Result<ArrayRef, ArrowError> 
     match array.data_type() {
         DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..) | DataType::Null => cast(array, &target),
         _ if is_text => displayed(array),
-        // That many digits are nobody's choice: `numeric` has as many as the number needs.
+        // The digits of this type were not chosen by the query: in PostgreSQL, `numeric` has as many as the number
+        // needs.
         kind if *kind == NUMERIC => Ok(trimmed(&cast(array, &target)?)),
         DataType::Duration(_) => {
             let durations = cast(array, &DataType::Duration(datafusion::arrow::datatypes::TimeUnit::Nanosecond))?;
@@ -170,7 +171,7 @@ fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, target, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
-/// Decimal numbers without zeros at their ends.
+/// Removes trailing zeros from decimal numbers.
 fn trimmed(numbers: &ArrayRef) -> ArrayRef {
     let trim = |text: &str| match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -268,7 +269,7 @@ fn put_text(text: &str, into: &mut BytesMut) {
     }
 }
 
-/// A decimal number in groups of four digits.
+/// Writes a decimal number in groups of four digits.
 fn put_numeric(digits: &str, into: &mut BytesMut) {
     let (is_negative, digits) = match digits.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -366,7 +367,7 @@ fn text_of(array: &dyn Array, pg_type: PgType, row: usize) -> Result<String, Sql
     })
 }
 
-/// A time with its year in four digits, and `BC` at the end of those before the year 1.
+/// Formats a time with a four-digit year, followed by `BC` for times before the year 1.
 fn with_year(time: chrono::NaiveDateTime, rest: &str, end: &str) -> String {
     use chrono::Datelike;
     let (year, era) = if time.year() > 0 { (time.year(), "") } else { (1 - time.year(), " BC") };
@@ -402,17 +403,17 @@ fn interval_text(months: i32, days: i32, micros: i64) -> String {
     parts.join(" ")
 }
 
-/// The time between two times: days, and what is left of one. As PostgreSQL subtracts times.
+/// Converts a duration to an interval of days and a remaining time, like the difference of two times in PostgreSQL.
 fn in_days(ns: i64) -> IntervalMonthDayNano {
     const DAY_NS: i64 = 86_400_000_000_000;
     IntervalMonthDayNano::new(0, i32::try_from(ns / DAY_NS).unwrap_or(i32::MAX), ns % DAY_NS)
 }
 
-/// Exponents from which on PostgreSQL writes numbers with them.
+/// Exponents from which PostgreSQL uses scientific notation.
 const FLOAT4_EXPONENT_FROM: i32 = 6;
 const FLOAT8_EXPONENT_FROM: i32 = 15;
 
-/// A number as PostgreSQL writes it, from its shortest digits with an exponent, such as `1.5e3`.
+/// Formats a number as PostgreSQL does, from its shortest scientific notation, such as `1.5e3`.
 fn float_text(shortest: &str, exponent_from: i32) -> String {
     let (sign, unsigned) = shortest.strip_prefix('-').map_or(("", shortest), |unsigned| ("-", unsigned));
     if unsigned == "inf" {

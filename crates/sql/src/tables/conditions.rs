@@ -6,19 +6,18 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use crate::functions::times::is_utc;
 
-/// What a column has to be. Absent values never are.
+/// A condition on a column. Absent values never meet it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Condition {
     /// One of these texts.
     Texts { column: String, texts: Vec<String> },
-    /// A number, or epoch milliseconds, from here to there, both inside.
+    /// A number, or epoch milliseconds, in a range with both bounds included.
     Between { column: String, low: i64, high: i64 },
-    /// A text that holds this one.
+    /// A text that contains this one.
     Holds { column: String, part: String },
 }
 
-/// The condition of an expression on one column; none if it is anything else. The condition is exactly equivalent to
-/// the expression.
+/// Returns the condition that is exactly equivalent to an expression on one column; none for other expressions.
 pub(crate) fn condition(expr: &Expr) -> Option<Condition> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => either(condition(left)?, condition(right)?),
@@ -48,7 +47,7 @@ pub(crate) fn condition(expr: &Expr) -> Option<Condition> {
     }
 }
 
-/// Short lists arrive as comparisons with OR between them.
+/// Joins two conditions with OR: the engine writes short `IN` lists in this form.
 fn either(left: Condition, right: Condition) -> Option<Condition> {
     match (left, right) {
         (Condition::Texts { column, mut texts }, Condition::Texts { column: other, texts: more })
@@ -80,7 +79,7 @@ fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
     let (floor, is_whole) = number(right)?;
     let ceiling = if is_whole { floor } else { floor.checked_add(1)? };
     let (low, high) = match op {
-        // No whole number equals one that is not.
+        // No integer equals a number with a fraction.
         Operator::Eq if !is_whole => (1, 0),
         Operator::Eq => (floor, floor),
         Operator::GtEq => (ceiling, i64::MAX),
@@ -92,7 +91,7 @@ fn compared(left: &Expr, op: Operator, right: &Expr) -> Option<Condition> {
     Some(Condition::Between { column, low, high })
 }
 
-/// The column that an expression is, perhaps in another form of the same value.
+/// Returns the column of an expression that is a column, or a cast of a column that keeps its value.
 fn column(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Column(column) => Some(column.name().to_owned()),
@@ -105,7 +104,7 @@ fn column(expr: &Expr) -> Option<String> {
 fn keeps_value(kind: &DataType) -> bool {
     let fine = [TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond];
     match kind {
-        // Any other zone moves a time that had none.
+        // Any other zone would shift a time without a zone.
         DataType::Timestamp(unit, zone) => fine.contains(unit) && zone.as_deref().is_none_or(is_utc),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         _ => false,
@@ -122,7 +121,7 @@ fn text(expr: &Expr) -> Option<String> {
     }
 }
 
-/// A whole number, or an instant in epoch milliseconds: rounded down, and whether nothing was lost by it.
+/// Returns an integer, or an instant in epoch milliseconds, rounded down, and whether the value is exact.
 fn number(expr: &Expr) -> Option<(i64, bool)> {
     let Expr::Literal(value, _) = expr else { return None };
     let divided = |value: i64, by: i64| (value.div_euclid(by), value.rem_euclid(by) == 0);

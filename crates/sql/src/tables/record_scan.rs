@@ -1,7 +1,9 @@
-//! The part of a plan that reads records, and learns from the parts above it what they still want.
+//! The step of a plan that reads records, and receives from the steps above it the conditions on rows that they still
+//! need.
 //!
-//! A query for the newest ten records, or a join with a few runs, learns during execution which records are irrelevant.
-//! Such conditions change while the query runs; the scan evaluates them before each unit that it reads.
+//! In a query for the newest ten records, or a join with a few runs, it becomes known only during execution which
+//! records are irrelevant. Such conditions change while the query runs; the scan evaluates them before each unit that
+//! it reads.
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -36,7 +38,7 @@ pub(crate) struct RecordScan {
     columns: Vec<ScanColumn>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
-    /// Conditions of the query on the run, and what the parts above want, as they know it at the moment.
+    /// The query's conditions on the run, and the current conditions of the steps above.
     wanted: Vec<Arc<dyn PhysicalExpr>>,
     rounds: Arc<Mutex<Option<Round>>>,
 }
@@ -44,7 +46,7 @@ pub(crate) struct RecordScan {
 /// One execution of the plan: a part of a recursive query is executed several times.
 struct Round {
     scan: Scan,
-    /// The partitions that have a stream of it.
+    /// The partitions whose stream was already created.
     taken: HashSet<usize>,
 }
 
@@ -63,12 +65,12 @@ impl RecordScan {
         }
     }
 
-    /// The columns that it reads.
+    /// Returns the columns of the scan.
     pub(crate) fn columns(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The same, without the runs that one of these conditions on columns of the run excludes.
+    /// Adds conditions on columns of the run: runs excluded by one of them are not read.
     pub(crate) fn with_run_conditions(mut self, conditions: Vec<Arc<dyn PhysicalExpr>>) -> Self {
         self.wanted.extend(conditions);
         self
@@ -175,14 +177,14 @@ impl ExecutionPlan for RecordScan {
         if filters.is_empty() || !matches!(phase, FilterPushdownPhase::Post) {
             return Ok(answers);
         }
-        // A plan of its own, whose conditions are those of this place in the query.
+        // A separate step, with the conditions of this position in the plan.
         let wanted = self.wanted.iter().cloned().chain(filters).collect();
         let node = Self { wanted, rounds: Arc::default(), ..self.clone() };
         Ok(answers.with_updated_node(Arc::new(node)))
     }
 }
 
-/// What some conditions want now: a range of time, and of some runs, which.
+/// Evaluates the current conditions: returns a time range, and which of the given runs are needed.
 fn narrowed(wanted: &[Arc<dyn PhysicalExpr>], schema: &Schema, runs: &[ScanRun<'_>]) -> Result<(TimeRange, Vec<bool>)> {
     let mut bounds = Bounds::default();
     let mut keeps = vec![true; runs.len()];
@@ -231,7 +233,7 @@ fn is_time(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.as_any().downcast_ref::<Column>().is_some_and(|column| column.name() == "time")
 }
 
-/// From when to when records are wanted, as far as a condition says. Unit: epoch milliseconds.
+/// The time range of a condition; a bound is none if the condition does not restrict it. Unit: epoch milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Bounds {
     low: Option<i64>,

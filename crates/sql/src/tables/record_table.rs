@@ -78,7 +78,7 @@ impl TableProvider for RecordTable {
         };
         let scan = RecordScan::new(&self.archive, filter, columns, self.streams);
         let schema = DFSchema::try_from(Arc::clone(scan.columns()))?;
-        // A condition that cannot be evaluated here is evaluated on each row by the part of the plan above.
+        // A condition that cannot be evaluated here is evaluated for each row by the step above.
         let of_runs = of_runs.into_iter().filter_map(|expr| state.create_physical_expr(expr.clone(), &schema).ok());
         Ok(Arc::new(scan.with_run_conditions(of_runs.collect())))
     }
@@ -118,14 +118,14 @@ fn narrow_list<T: PartialEq>(list: &mut Option<Vec<T>>, wanted: Vec<T>) {
     });
 }
 
-/// Those of some texts that are ids as the archive writes them; others name nothing in it.
+/// Returns the texts that are IDs in the form of the archive; no row matches other texts.
 fn ids<T: std::str::FromStr + ToString>(texts: &[String]) -> Vec<T> {
     let id = |text: &String| text.parse().ok().filter(|id: &T| id.to_string() == *text);
     texts.iter().filter_map(id).collect()
 }
 
 fn narrowed_range(range: TimeRange, low: i64, high: i64) -> TimeRange {
-    // No record is outside of what a timestamp can say.
+    // No record is outside of the range of timestamps.
     let (least, greatest) = (Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis());
     if low > high || low > greatest || high < least {
         return TimeRange { start: Some(Timestamp::MAX), end: Some(Timestamp::MIN) };

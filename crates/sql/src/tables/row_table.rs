@@ -35,7 +35,7 @@ impl CatalogTable {
         Self { archive: archive.clone(), table, schema: table.schema(&all), readable }
     }
 
-    /// The catalog condition that corresponds to a condition, if there is one.
+    /// Returns the catalog condition that corresponds to an expression, if there is one.
     fn row_condition(&self, expr: &Expr) -> Option<(usize, ViewCondition)> {
         let (name, condition) = match condition(expr)? {
             Condition::Texts { column, texts } => (column, ViewCondition::Texts(texts)),
@@ -95,7 +95,7 @@ impl TableProvider for CatalogTable {
     }
 }
 
-/// The part of a plan that reads rows of the catalog.
+/// The step of a plan that reads rows of the catalog.
 struct RowScan {
     schema: SchemaRef,
     properties: Arc<PlanProperties>,

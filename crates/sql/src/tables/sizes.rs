@@ -1,6 +1,6 @@
-//! Estimates of how many rows a table has, so that a join keeps the rows of the smaller side in memory and learns from
-//! them which of the larger side it need not read. Only their order matters: without any, the planner keeps the side that
-//! the query names first, which for records are gigabytes.
+//! Estimates of how many rows a table has, so that a join keeps the rows of the smaller side in memory and uses them to
+//! skip rows of the larger side. Only the order of the estimates matters: without them, the planner keeps the side that
+//! the query names first, which for records would be gigabytes.
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Statistics;
@@ -12,10 +12,10 @@ use runlog_store::query::{CatalogView, ScanFilter};
 const RECORDS: usize = 1_000_000_000;
 const RECORDS_OF_A_TASK: usize = 10_000_000;
 const RECORDS_OF_A_RUN: usize = 20_000;
-/// How much of the records is left by a condition on their time, their severity, or their message.
+/// A condition on the time, the severity or the message of records keeps one in this many records.
 const KEPT_BY_A_CONDITION: usize = 10;
 
-/// About how many records pass a filter.
+/// Estimates the number of records that pass a filter.
 pub(crate) fn records(filter: &ScanFilter) -> usize {
     let ScanFilter { workspace_ids: _, task_ids, run_ids, range, severities, message_parts } = filter;
     let of_runs = run_ids.as_ref().map(|runs| runs.len().saturating_mul(RECORDS_OF_A_RUN));
@@ -26,12 +26,12 @@ pub(crate) fn records(filter: &ScanFilter) -> usize {
     conditions.into_iter().fold(records, kept)
 }
 
-/// About how many rows a table of the catalog has.
+/// Estimates the number of rows of a table of the catalog.
 pub(crate) fn rows(table: CatalogView) -> usize {
     match table {
         CatalogView::Tasks => 1_000,
         CatalogView::Problems => 1_000,
-        // As few as are worth being kept in memory by every thread of a join.
+        // Small enough for every thread of a join to keep the rows in memory.
         CatalogView::Runs => 100_000,
         CatalogView::PlanExecutions => 20_000,
         CatalogView::Deliveries => 200_000,

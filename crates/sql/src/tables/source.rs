@@ -1,4 +1,4 @@
-//! What the parts of a plan that read from the archive have in common.
+//! Common functions of the steps of a plan that read from the archive.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use datafusion::physical_plan::{Partitioning, PlanProperties};
 use futures::{Stream, TryStreamExt};
 use runlog_store::Error;
 
-/// The properties of a part that reads rows in no order, in so many streams.
+/// Returns the properties of a step that reads unordered rows in this number of streams.
 pub(super) fn properties(schema: &SchemaRef, streams: usize) -> Arc<PlanProperties> {
     let properties = PlanProperties::new(
         EquivalenceProperties::new(Arc::clone(schema)),
@@ -25,7 +25,7 @@ pub(super) fn properties(schema: &SchemaRef, streams: usize) -> Arc<PlanProperti
     Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
 }
 
-/// Rows of the archive as a stream of a plan.
+/// Returns rows of the archive as a stream of a plan.
 pub(super) fn stream_of(
     schema: &SchemaRef,
     batches: impl Stream<Item = runlog_store::Result<RecordBatch>> + Send + 'static,
