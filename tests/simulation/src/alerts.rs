@@ -1,5 +1,5 @@
-//! Alerts of the program, on the nodes: each destination is told of each run that failed, once as far as it keeps ids, and
-//! that it is over; and not at all of what happened while the rule was muted.
+//! The program's alerts on the nodes: each destination is notified of each failed run, once if it keeps ids, and of the
+//! end of the alert; and of nothing that happened while the rule was muted.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -26,16 +26,16 @@ use crate::sinks::Secrets;
 
 const RULE: &str = "failures";
 const MUTED_RULE: &str = "muted";
-/// How long a failed run may not be reported, because its problem is not known. Unit: milliseconds.
+/// Maximum time for which a failed run is not reported because its problem is not known. Unit: milliseconds.
 const WAIT_MS_MAX: i64 = 120_000;
-/// Runs that ended longer ago are not reported. Unit: milliseconds.
+/// Maximum age of the end of a run that is reported. Unit: milliseconds.
 const LOOK_BACK_MS: i64 = 2 * DAY_MS;
-/// Alerts that were found longer ago are given up when they fail. Unit: milliseconds.
+/// Age after which an alert that cannot be sent is given up. Unit: milliseconds.
 const GIVE_UP_MS: i64 = 3 * DAY_MS;
-/// So many times something is left to tell at most, once nothing fails any more.
+/// Maximum number of rounds until all alerts are sent, once the faults are over.
 const ROUNDS_MAX: usize = 60;
 
-/// How alerts are set, as the seed says.
+/// The settings of alerts, chosen by the seed.
 #[derive(Debug, Clone)]
 pub(crate) struct AlertProfile {
     is_grouped: bool,
@@ -49,7 +49,7 @@ impl AlertProfile {
     }
 }
 
-/// Finds and sends alerts in a life of a node.
+/// Finds and sends alerts during one life of a node.
 pub(crate) struct NodeAlerts {
     alerts: Alerts,
     clock: Arc<NodeClock>,
@@ -58,10 +58,10 @@ pub(crate) struct NodeAlerts {
     alone: tokio::sync::Mutex<()>,
 }
 
-/// What is known of searches.
+/// The known state of searches.
 #[derive(Default)]
 pub(crate) struct Searches {
-    /// When those began that succeeded. Unit: epoch milliseconds.
+    /// The start times of successful searches. Unit: epoch milliseconds.
     begun_ms: Vec<i64>,
 }
 
@@ -116,7 +116,7 @@ impl NodeAlerts {
         self.alerts.find(look, self.clock.now()).await.map(drop)
     }
 
-    /// Sends what is due, as a node does every few seconds.
+    /// Sends the alerts that are due, as a node does every few seconds.
     async fn send(&self, peers: &Peers, tick: u64) -> Result<(), AlertError> {
         let Ok(_alone) = self.alone.try_lock() else { return Ok(()) };
         Session::begin(&self.session, tick);
@@ -136,7 +136,7 @@ impl Clients {
         self.has_alerts() && is_bad(id)
     }
 
-    /// Makes the rules known, and mutes one of them for ever.
+    /// Stores the rules, and mutes one of them permanently.
     pub(crate) async fn set_up_alerts(&self) -> bool {
         if !self.has_alerts() {
             return true;
@@ -154,7 +154,7 @@ impl Clients {
         matches!(muting.await.0, Answer::Of(Ok(())))
     }
 
-    /// Has a node look for what is to be reported; true when it has.
+    /// Lets a node search for alerts. Returns true if it succeeded.
     async fn find_alerts(&self, look: SearchScope) -> bool {
         let (node, begun_ms) = (self.some_node(), self.now_ms());
         let shared = Arc::clone(&self.0.shared);
@@ -203,7 +203,7 @@ impl Clients {
         }
     }
 
-    /// Looks for alerts and sends them, often after a run has ended.
+    /// Searches for alerts and sends them, often after a run has ended.
     pub(crate) async fn alert(&self, run: usize) {
         if self.chance(600) {
             self.start_run().await;
@@ -217,7 +217,7 @@ impl Clients {
         }
     }
 
-    /// A run ends while the rule is muted, and is found meanwhile: nobody is told of it.
+    /// Ends a run while the rule is muted, and searches for alerts meanwhile: no notification may be sent.
     pub(crate) async fn end_while_muted(&self, run: usize) {
         let Ok(_alone) = self.0.muting.try_lock() else { return };
         let Some(peers) = self.0.shared.peers.clone() else { return };
@@ -230,7 +230,7 @@ impl Clients {
                 peers.mute(id.to_string());
             }
         }
-        // Nobody else ends it while this client has not got its answer.
+        // No other client ends it until this one has its response.
         for _ in 0..50 {
             if self.set_mute(RULE, false).await {
                 return;
@@ -239,7 +239,7 @@ impl Clients {
         }
     }
 
-    /// Tells of everything that is left, once nothing fails any more, and ends it with a run that succeeds.
+    /// Sends all remaining alerts once the faults are over, and ends them with a successful run.
     pub(crate) async fn tell_the_rest(&self) {
         let Some(peers) = self.0.shared.peers.clone().filter(|_| self.has_alerts()) else { return };
         self.set_mute(RULE, false).await;
@@ -254,7 +254,7 @@ impl Clients {
         }
         self.sleep_ms(HOUR_MS).await;
         for _ in 0..2 {
-            // What came and went is not told before it has been over for half an hour.
+            // An intermittent alert is not reported before it has been over for half an hour.
             self.find_alerts(SearchScope::Thorough).await;
             self.sleep_ms(HOUR_MS).await;
         }
@@ -300,7 +300,7 @@ impl Clients {
         false
     }
 
-    /// Each run that failed was told of, unless the archive says why not.
+    /// Checks that each failed run was reported, unless the archive has a reason.
     async fn check_told(&self, peers: &Peers) {
         let listing = self.call(self.some_node(), "list alerts", false, |store| async move {
             store.alerts().history(&AlertFilter { limit: 10_000, ..AlertFilter::default() }).await
@@ -346,7 +346,7 @@ impl Clients {
         }
     }
 
-    /// What was said to go on was said to be over.
+    /// Checks that the end of each open alert was reported.
     fn check_ends(&self, peers: &Peers) {
         let told = peers.told();
         let mut last: std::collections::BTreeMap<(&str, &str), bool> = std::collections::BTreeMap::new();

@@ -13,21 +13,22 @@ use crate::cloud::random_id;
 use crate::collectors::NAME;
 use crate::seed::Numbers;
 
-/// How old an entry is at most when collectors begin; they go back further. Unit: milliseconds.
+/// Maximum age of an entry when collectors start; they go back further. Unit: milliseconds.
 const EARLIER_MS_MAX: i64 = 28 * DAY_MS;
 
-/// What the list is like.
+/// The properties of the list.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditProfile {
-    /// Most entries of a page, however many are asked for.
+    /// Maximum number of entries per page, however many are requested.
     page_entries: usize,
-    /// How long after its time an entry appears. Less than collectors look back each time. Unit: milliseconds.
+    /// Maximum delay with which an entry appears. It is less than the period that collectors read again each time.
+    /// Unit: milliseconds.
     late_ms_max: i64,
-    /// Whether pages say how many entries there are.
+    /// Whether pages contain the total number of entries.
     is_counted: bool,
-    /// How often an entry is registered while a page is read. Unit: per mille.
+    /// Probability that an entry is registered while a page is read. Unit: per mille.
     busy: usize,
-    /// How many entries there are of the month before.
+    /// Number of entries of the month before.
     earlier: usize,
 }
 
@@ -117,7 +118,7 @@ impl AuditLog {
         (headers, items.into())
     }
 
-    /// When every entry is in the list. Unit: epoch milliseconds.
+    /// Returns the time at which every entry is in the list. Unit: epoch milliseconds.
     pub(crate) fn is_final_at_ms(&self) -> Option<i64> {
         self.entries.iter().map(|entry| entry.appears_ms).max()
     }
@@ -129,7 +130,7 @@ impl AuditLog {
 }
 
 impl Clients {
-    /// Compares what the archive has with the list. With `is_end`, it must have everything.
+    /// Compares the archive's entries with the list. With `is_end`, it must have everything.
     pub(crate) async fn check_audit_logs(&self, is_end: bool) {
         let Some(cloud) = self.0.shared.cloud.clone() else { return };
         let Some(expected) = cloud.audit_entries() else { return };

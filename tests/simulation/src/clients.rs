@@ -1,4 +1,5 @@
-//! The clients: they push, finish, read, fetch pages, delete, hold, and have nodes do what jobs do, several at once.
+//! The clients: they concurrently push, finish, read, fetch pages, delete, hold, and let nodes perform the work of
+//! background jobs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,10 +36,10 @@ use crate::sinks::NodeDeliverer;
 
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
-/// A client that is not answered tries again so often, and gives up.
+/// Maximum number of attempts of a client that gets no response.
 const ATTEMPTS_MAX: usize = 4;
 
-/// What clients do.
+/// The actions of clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ClientAction {
     Start,
@@ -68,7 +69,7 @@ pub(crate) enum ClientAction {
     LoadTable,
 }
 
-/// What some deployments have.
+/// A part that only some deployments have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// An upstream with collectors.
@@ -81,7 +82,7 @@ pub(crate) enum Part {
 }
 
 impl ClientAction {
-    /// What it needs.
+    /// Returns the part that the action requires.
     pub(crate) fn part(self) -> Option<Part> {
         match self {
             Self::Trigger | Self::CollectFromCloud | Self::ReadCloudRun => Some(Part::Cloud),
@@ -93,7 +94,7 @@ impl ClientAction {
     }
 }
 
-/// What clients do, and how often, in proportion.
+/// The actions of clients with their relative frequencies.
 pub(crate) const CLIENT_ACTIONS: [(ClientAction, usize); 25] = [
     (ClientAction::Start, 4),
     (ClientAction::Push, 24),
@@ -122,14 +123,14 @@ pub(crate) const CLIENT_ACTIONS: [(ClientAction, usize); 25] = [
     (ClientAction::LoadTable, 20),
 ];
 
-/// A node that is up, as clients reach it.
+/// A running node, as accessed by clients.
 #[derive(Clone)]
 pub(crate) struct NodeHandle {
     pub(crate) handle: Handle,
     pub(crate) store: Store,
     /// The number of this life of the node.
     pub(crate) life: usize,
-    /// The calls that it is answering, by their numbers.
+    /// The calls in progress, by number.
     pub(crate) calls: Arc<Mutex<BTreeMap<u64, AbortHandle>>>,
     pub(crate) collector: Option<Arc<NodeCollector>>,
     pub(crate) service: Arc<Service>,
@@ -138,20 +139,20 @@ pub(crate) struct NodeHandle {
 }
 
 impl NodeHandle {
-    /// Ends its calls, in their order: that in which a runtime drops its tasks is not the same each time.
+    /// Ends its calls in order, because the order in which a runtime drops its tasks is not deterministic.
     pub(crate) fn end_calls(&self) {
         locked(&self.calls).values().for_each(AbortHandle::abort);
     }
 }
 
-/// What a call came to.
+/// The outcome of a call.
 pub(crate) enum Answer<T> {
     Of(T),
-    /// The node crashed, or the client hung up: nobody knows what was done.
+    /// The node crashed, or the client disconnected: the effect of the call is unknown.
     Lost,
 }
 
-/// What all clients share.
+/// The shared state of all clients.
 pub(crate) struct World {
     pub(crate) shared: Arc<Shared>,
     pub(crate) ledger: Mutex<Ledger>,
@@ -163,7 +164,7 @@ pub(crate) struct World {
     /// Held by the client that mutes a rule.
     pub(crate) muting: tokio::sync::Mutex<()>,
     pub(crate) has_muted: AtomicBool,
-    /// What the table for lakehouses has shown last, by run.
+    /// The last known content of the lakehouse table, by run.
     pub(crate) shown: Mutex<BTreeMap<usize, Shown>>,
     numbers: Mutex<Numbers>,
     place: Mutex<Option<(WorkspaceId, TaskId)>>,
@@ -252,7 +253,7 @@ impl Clients {
         self.0.shared.schedule.sleep_until(OUTSIDE, ms).await;
     }
 
-    /// Has a node do something. The client may hang up meanwhile.
+    /// Calls a node. The client may disconnect in the meantime.
     pub(crate) async fn call<T, F>(
         &self,
         node: usize,
@@ -269,7 +270,7 @@ impl Clients {
         let from = schedule.tick();
         let up = locked(&self.0.shared.nodes)[node].clone();
         let Some(NodeHandle { handle, store, life, calls, .. }) = up else {
-            // It is over before it has begun.
+            // The call ends before it begins.
             return (Answer::Lost, Span { from, until: Some(from), life: 0 });
         };
         let working = work(store);
@@ -321,7 +322,7 @@ impl Clients {
         }
     }
 
-    /// Everything, from the first request to the last check.
+    /// Runs the clients, from the first request to the last check.
     pub(crate) async fn live(self) {
         if !self.set_up().await {
             return;
@@ -405,7 +406,7 @@ impl Clients {
         !locked(&self.0.ledger).runs.is_empty()
     }
 
-    /// Before the faults, runs with records begin and end.
+    /// Starts and ends runs with records before the faults begin.
     async fn live_through_a_past(&self) {
         for run in 0..self.0.shared.profile.runs {
             if run > 0 {
@@ -459,7 +460,7 @@ impl Clients {
                 }
                 self.collect_from_cloud().await;
                 if is_close && self.chance(400) {
-                    // Rounds of the audit logs that read no further back than the last one needs.
+                    // Rounds of the audit logs that read back only as far as the previous round requires.
                     self.sleep_ms(self.between(HOUR_MS / 4, HOUR_MS * 3 / 4)).await;
                     self.collect_from_cloud().await;
                 }
@@ -508,7 +509,7 @@ impl Clients {
         };
         futures::join!(work, change);
         if kind == 0 {
-            // It names summaries of logs that are gone, which nobody else would see.
+            // The verification finds summaries of deleted logs, which no other check would find.
             self.verify(self.some_node()).await;
         }
     }
@@ -598,7 +599,7 @@ impl Clients {
         number
     }
 
-    /// Sends a batch until it is acknowledged; false when nobody has.
+    /// Sends a batch until it is acknowledged. Returns false if no attempt was.
     pub(crate) async fn push(&self, run: usize, number: usize, attempts: usize) -> bool {
         for attempt in 0..attempts {
             let (id, records) = {
@@ -683,7 +684,7 @@ impl Clients {
         false
     }
 
-    /// The archive says that a run has ended.
+    /// Notes that the archive has confirmed the end of a run.
     pub(crate) fn note_finished(&self, run: usize) {
         let (now_ms, tick) = (self.now_ms(), self.tick());
         let mut ledger = locked(&self.0.ledger);
@@ -695,7 +696,7 @@ impl Clients {
         Reading { from: span.from, until: self.tick(), until_ms: self.now_ms() }
     }
 
-    /// Compares what was read with what the clients know.
+    /// Compares the records that were read with the ledger of the clients.
     pub(crate) fn check(&self, what: &str, run: usize, records: &[Record], span: Span, is_whole: bool) {
         let lives = self.0.lives();
         let reading = self.reading(span);
@@ -705,7 +706,7 @@ impl Clients {
         }
     }
 
-    /// The same for a part of the records.
+    /// Like [`check`](Self::check), for a part of the records.
     pub(crate) fn check_part(&self, what: &str, run: usize, records: &[Record], span: Span) {
         let lives = self.0.lives();
         let checked = locked(&self.0.ledger).check_part(run, records, self.reading(span), &lives);
@@ -761,7 +762,7 @@ impl Clients {
         }
     }
 
-    /// Asks a node for several pages at once, and waits for all answers.
+    /// Requests several pages of a node concurrently, and waits for all responses.
     pub(crate) async fn request_together(&self, run: usize) {
         let (id, node) = (self.run_id(run), self.some_node());
         let request = |end_ms: i64| {
@@ -794,7 +795,7 @@ impl Clients {
         .await
     }
 
-    /// Fetches a log as the guide says, newest page first.
+    /// Fetches a log as described in the vendor's guide, newest page first.
     pub(crate) async fn walk_pages(&self, run: usize) -> bool {
         let (mut range, mut all, mut whole) = (TimeRange::ALL, Vec::new(), None::<Span>);
         loop {
@@ -860,7 +861,7 @@ impl Clients {
         None
     }
 
-    /// Asks for a page, and for its state in the last moment of its token and after it.
+    /// Requests a page, and its state immediately before and after its token expires.
     async fn wait_for_expiry(&self, run: usize) {
         if self.0.shared.profile.skew_ms > 0 {
             return;
@@ -936,7 +937,7 @@ impl Clients {
             match &answer {
                 Answer::Of(Ok(_)) => run.deletions[index].is_certain = true,
                 Answer::Of(Err(error)) if error.kind() == ErrorKind::Conflict => {
-                    // It was refused, and so did not happen.
+                    // The deletion was refused, and so had no effect.
                     run.deletions[index].span.from = u64::MAX;
                 }
                 _ => {}
@@ -955,7 +956,7 @@ impl Clients {
         }
     }
 
-    /// A page that was requested before a deletion is gone after it.
+    /// Checks that a page that was requested before a deletion no longer exists.
     async fn expect_no_page(&self, run: usize, token: String) {
         let id = self.run_id(run);
         let polling = self.call(self.some_node(), "poll", false, move |store| async move {
@@ -988,7 +989,7 @@ impl Clients {
         }
     }
 
-    /// Sets the retention of all logs, waits until that of a run is just over or nearly so, and has it applied.
+    /// Sets the retention of all logs, waits until that of a run is nearly or just over, and lets a node apply it.
     async fn retain(&self, run: usize) {
         let Some((workspace, _)) = *locked(&self.0.place) else { return };
         let days = 1 + i64::try_from(self.below(2)).unwrap_or_default();
@@ -1021,7 +1022,7 @@ impl Clients {
                 false => self.apply_retention(days, index).await,
             }
         }
-        // Nobody else sets it while this client has not got its answer.
+        // No other client sets it until this one has its response.
         for _ in 0..50 {
             let (answer, span) = set(None).await;
             if matches!(answer, Answer::Of(Ok(()))) {
@@ -1100,8 +1101,8 @@ impl Clients {
             Answer::Of(Ok(verified)) => {
                 let has_faults = self.0.shared.has_faults.load(Ordering::SeqCst);
                 let had_no_power = self.0.shared.had_no_power.load(Ordering::SeqCst);
-                // Page files that a power cut has taken are reported, though they are built again when they are read; and
-                // what an object store that does not answer does not say is missing.
+                // Page files that were lost in a power cut are reported, although they are rebuilt when they are read;
+                // and an object store that does not respond does not report an object as missing.
                 let is_expected = |text: &String| had_no_power && text.starts_with("page file ");
                 let is_away = has_faults && verified.problem_texts.iter().any(|text| text.contains("does not answer"));
                 if let Some(problem) = verified.problem_texts.iter().find(|text| !is_expected(text) && !is_away) {

@@ -1,4 +1,4 @@
-//! An upstream with the habits of Talend Cloud, and with faults. The real client of collectors sends it requests.
+//! An upstream that behaves like Talend Cloud, with faults. It receives the requests of the real client of collectors.
 //!
 //! Its lists are by time of trigger, newest first, and show runs late; a log grows until some time after the end of its
 //! run, or does not exist; a page holds the newest records of a range, is built for a while, and its header is cut down to
@@ -27,51 +27,51 @@ use crate::seed::{NodeRandom, Numbers};
 /// The address of its API.
 pub(crate) const BASE: &str = "https://api.cloud.example";
 const HOUR_MS: i64 = 3_600_000;
-/// How long a page is known. Source: the guide.
+/// Lifetime of a page. Source: the guide.
 const PAGE_LIFE_MS: i64 = HOUR_MS;
-/// How long an access token is valid. Source: the guide.
+/// Lifetime of an access token. Source: the guide.
 const TOKEN_LIFE_MS: i64 = HOUR_MS / 2;
-/// How long no heartbeat may come before the others take the share of a collector. Unit: milliseconds.
+/// Maximum time without a heartbeat before the other collectors take over the share of a collector. Unit: milliseconds.
 const HEARTBEAT_MS_MAX: i64 = 14_000;
-/// Most runs that begin within some seconds; a collector can list as many at least.
+/// Maximum number of runs that begin within some seconds. A collector can list at least this number.
 pub(crate) const RUNS_TOGETHER_MAX: usize = 4;
-/// How many tasks it has, and how many of them its list shows.
+/// Number of tasks, and how many of them its list contains.
 const TASKS: usize = 3;
 const TASKS_SHOWN: usize = 2;
-/// So many upstreams have audit logs that are collected.
+/// Share of upstreams that have audit logs to collect.
 const AUDIT_PER_MILLE: usize = 600;
 
-/// What it is like.
+/// The properties of the upstream.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudProfile {
-    /// Most records of a page.
+    /// Maximum number of records per page.
     page_records: usize,
-    /// Most items of a list.
+    /// Maximum number of items per list.
     list_items: usize,
     /// Its limits, which clients know.
     pub(crate) paces: GroupPaces,
-    /// How long a link is good. Unit: milliseconds.
+    /// Lifetime of a link. Unit: milliseconds.
     link_life_ms: i64,
-    /// How long after its time a record appears. Unit: milliseconds.
+    /// Maximum delay with which a record appears. Unit: milliseconds.
     lag_ms_max: i64,
-    /// How long after its trigger a run appears in lists. Unit: milliseconds.
+    /// Maximum delay after its trigger with which a run appears in lists. Unit: milliseconds.
     late_ms_max: i64,
-    /// How long after the end of a run its log appears. Unit: milliseconds.
+    /// Maximum delay after the end of a run with which its log appears. Unit: milliseconds.
     log_late_ms_max: i64,
-    /// How often requests go wrong. Unit: per mille.
+    /// Share of requests that fail. Unit: per mille.
     faults: usize,
     /// The audit logs of its tenant, in some deployments.
     audit: Option<AuditProfile>,
 }
 
 impl CloudProfile {
-    /// With clocks that are wrong, nobody knows when a log has settled: its records do not come late then.
+    /// If clocks are wrong, a collector cannot determine when a log has settled, so records are not late then.
     pub(crate) fn of(numbers: &mut Numbers, skew_ms: i64) -> Self {
         let pace = |numbers: &mut Numbers| Pace {
             per_second: [2, 5, 10][numbers.below(3)],
             per_minute: [20, 60, 600][numbers.below(3)],
         };
-        // Of its own, so that deployments without audit logs stay as they are.
+        // Audit logs use separate random numbers, so that deployments without them do not change.
         let mut more = Numbers::new(numbers.clone().next() ^ 0xa0d1);
         let audit = (skew_ms == 0 && more.chance(AUDIT_PER_MILLE)).then(|| AuditProfile::of(&mut more));
         Self {
@@ -94,7 +94,7 @@ impl CloudProfile {
     }
 }
 
-/// A record, as it was written: its time, when it appears, and its text.
+/// A written record: its time, the time at which it appears, and its text.
 #[derive(Debug, Clone)]
 struct Written {
     ms: i64,
@@ -112,12 +112,12 @@ pub(crate) struct CloudRun {
     listed_ms: i64,
     is_good: bool,
     pub(crate) has_log: bool,
-    /// When its log is there, though it may have no record yet.
+    /// The time from which its log exists, possibly without records.
     log_ms: i64,
     records: Vec<Written>,
-    /// Numbers that its components measured.
+    /// Number of its component metrics.
     pub(crate) metrics: usize,
-    /// How often a collector has said that its log has landed, or that it has none.
+    /// Number of times that a collector has reported that its log has landed or does not exist.
     pub(crate) landed: usize,
 }
 
@@ -132,7 +132,7 @@ pub(crate) struct CloudPlan {
     pub(crate) steps: usize,
 }
 
-/// A page that was asked for.
+/// A requested page.
 struct PageOf {
     run: usize,
     start_ms: i64,
@@ -141,10 +141,10 @@ struct PageOf {
     ready_ms: i64,
 }
 
-/// A request that was sent: when, and by which life of a node.
+/// The time of a request, and the life of the node that sent it.
 type Sent = (i64, usize);
 
-/// A collector at work.
+/// A running collector.
 #[derive(Debug, Clone, Copy)]
 struct AtWork {
     heartbeat_ms: i64,
@@ -156,17 +156,17 @@ struct State {
     runs: Vec<CloudRun>,
     plans: Vec<CloudPlan>,
     pages: BTreeMap<String, PageOf>,
-    /// Links, with their page and when they were given.
+    /// Links, with their pages and the times at which they were issued.
     links: BTreeMap<String, (String, i64)>,
-    /// Access tokens, and until when they are valid.
+    /// Access tokens with their expiration times.
     tokens: BTreeMap<String, i64>,
-    /// What was received, by group.
+    /// The times of received requests, by group.
     received: [VecDeque<i64>; 5],
-    /// What was sent, by group.
+    /// The sent requests, by group.
     sent: [VecDeque<Sent>; 5],
     audit: Option<AuditLog>,
     at_work: BTreeMap<usize, AtWork>,
-    /// When collectors last came, went or fell silent.
+    /// The time at which a collector last started, ended or stopped sending heartbeats.
     unsteady_ms: i64,
 }
 
@@ -174,12 +174,12 @@ struct State {
 pub(crate) struct Cloud {
     schedule: Schedule,
     profile: CloudProfile,
-    /// Whether the requests that are sent can be compared with the limits: clocks are right.
+    /// Whether sent requests can be compared with the limits, because all clocks are correct.
     is_exact: bool,
     state: Mutex<State>,
 }
 
-/// A node's way to the upstream.
+/// The connection of a node to the upstream.
 pub(crate) struct CloudNetwork {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) node: usize,
@@ -187,21 +187,21 @@ pub(crate) struct CloudNetwork {
     pub(crate) life: usize,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestFault {
     None,
     /// It does not arrive.
     Lost,
-    /// It is answered with 429, 500 or 503.
+    /// The response is 429, 500 or 503.
     Refused(u16),
-    /// What it asks for is done, and the answer does not arrive.
+    /// It takes effect, and the response does not arrive.
     AnswerLost,
-    /// It is never answered.
+    /// There is no response.
     Hangs,
-    /// Its body breaks off.
+    /// The body of the response is cut off.
     BreaksOff,
-    /// Its body ends early, as if it were whole.
+    /// The body of the response ends early, as if it were complete.
     EndsEarly,
 }
 
@@ -261,7 +261,7 @@ impl CloudNetwork {
         response.body(body).map(Response::from).map_err(|error| away(&error.to_string()))
     }
 
-    /// A body that comes in pieces, and may break off.
+    /// Returns a body that arrives in pieces, and may be cut off.
     fn slowly(&self, body: Vec<u8>, trouble: RequestFault) -> reqwest::Body {
         let (schedule, node) = (self.cloud.schedule.clone(), self.node);
         let (most, pieces) = {
@@ -325,12 +325,12 @@ impl Cloud {
         locked(&self.state).audit.as_ref().map(AuditLog::entries)
     }
 
-    /// When everything is in its audit logs that was registered. Unit: epoch milliseconds.
+    /// The time at which its audit logs contain every registered entry. Unit: epoch milliseconds.
     pub(crate) fn audit_is_final_at_ms(&self) -> Option<i64> {
         locked(&self.state).audit.as_ref()?.is_final_at_ms()
     }
 
-    /// Some runs and perhaps an execution of a plan begin.
+    /// Starts some runs, and possibly an execution of a plan.
     pub(crate) fn trigger(&self, runs_max: usize) {
         let now_ms = self.schedule.now_ms();
         let mut state = locked(&self.state);
@@ -383,7 +383,7 @@ impl Cloud {
             let appears_ms = ms + numbers.between(0, self.profile.lag_ms_max);
             records.push(Written { ms, appears_ms, text });
         }
-        // A client that fetches a log too early cannot notice that its end is missing.
+        // A client that fetches a log too early cannot detect that its end is missing.
         if let Some(last) = records.last_mut()
             && numbers.chance(500)
         {
@@ -415,7 +415,7 @@ impl Cloud {
         locked(&self.state).plans.clone()
     }
 
-    /// A collector says that a run has landed. Unit of `records`: records of its log; `None` if it has none.
+    /// Notes that a collector reports a run as landed. Unit of `records`: records of its log; `None` if it has none.
     pub(crate) fn note_landed(&self, id: RunId, records: Option<u64>) {
         let mut state = locked(&self.state);
         let Some(run) = state.runs.iter_mut().find(|run| run.id == id) else {
@@ -434,7 +434,7 @@ impl Cloud {
         }
     }
 
-    /// A collector, of this life of a node, has begun or goes on: it has told the others.
+    /// Notes a heartbeat of the collector of this life of a node.
     pub(crate) fn note_heartbeat(&self, life: usize) {
         let now_ms = self.schedule.now_ms();
         let mut state = locked(&self.state);
@@ -444,7 +444,7 @@ impl Cloud {
         }
     }
 
-    /// A collector has ended, whether it said so or not.
+    /// Notes that a collector has ended, with or without a notice.
     pub(crate) fn note_gone(&self, life: usize) {
         let now_ms = self.schedule.now_ms();
         let mut state = locked(&self.state);
@@ -453,8 +453,8 @@ impl Cloud {
         }
     }
 
-    /// Counts a request where it is sent: no collector sends more than the limits, nor do all of them together once each
-    /// knows of the others.
+    /// Counts a request when it is sent: neither a single collector nor, once they have discovered each other, all of
+    /// them together may exceed the limits.
     fn count_sent(&self, group: usize, life: usize) {
         if !self.is_exact {
             return;
@@ -620,7 +620,7 @@ impl Cloud {
     fn give_token(&self, now_ms: i64) -> Answered {
         let mut state = locked(&self.state);
         let token = random_id(&mut state.numbers).to_string();
-        // It may be withdrawn before its time.
+        // A token may be revoked before it expires.
         let life_ms = if state.has_faults && state.numbers.chance(100) { 5_000 } else { TOKEN_LIFE_MS };
         state.tokens.insert(token.clone(), now_ms + life_ms);
         json_answer(200, &json!({ "access_token": token, "expires_in": TOKEN_LIFE_MS / 1_000, "token_type": "Bearer" }))
@@ -657,7 +657,7 @@ impl Cloud {
         state.pages.insert(token, PageOf { run, start_ms, end_ms, asked_ms: now_ms, ready_ms });
         let mut answered = json_answer(if is_partial { 206 } else { 200 }, &body);
         if is_partial {
-            // What is less than a second is cut off.
+            // The header is truncated to whole seconds.
             let header = Timestamp::clamped(first_ms).floor_to_second().to_api_text();
             answered.headers.push(("X-Log-Next-Request-End-Time", header));
         }
@@ -686,7 +686,7 @@ impl Cloud {
             return json_answer(403, &json!({ "message": "Request has expired" }));
         }
         let Some(page) = state.pages.get(token) else { return unknown() };
-        // Its file is of the time at which it was asked for.
+        // The file contains the records that had appeared when the page was requested.
         let found = records_of(&state.runs[page.run], i64::MIN, page.end_ms, page.asked_ms);
         let found = found.into_iter().filter(|record| record.ms >= page.start_ms);
         let found: Vec<&Written> = found.collect();
@@ -702,7 +702,7 @@ impl Cloud {
             (offset..count).take(self.profile.list_items).map(|number| metric(number, triggered_ms)).collect();
         let mut total = count;
         if state.has_faults && state.numbers.chance(self.profile.faults) {
-            // They change while they are read: one more, or the last of a page is not there.
+            // Metrics change while they are read: a page has one more item, or lacks its last one.
             match state.numbers.chance(500) {
                 true => total += 1,
                 false => drop(items.pop()),

@@ -1,4 +1,4 @@
-//! Collectors: a run of an upstream is in the hands of one collector at a time, and lands once.
+//! Collectors: a run of an upstream is claimed by one collector at a time, and lands once.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::seed::Numbers;
 
 pub(crate) const UPSTREAM: &str = "cloud";
 
-/// What is known of collected runs.
+/// The known state of collected runs.
 #[derive(Default)]
 pub(crate) struct Upstream {
     pub(crate) landed: BTreeSet<RunId>,
@@ -21,7 +21,7 @@ pub(crate) struct Upstream {
 }
 
 impl Clients {
-    /// Has a node list a run and collect the one that is due for longest; false when none is.
+    /// Lets a node list a run and collect the run that has been due for longest. Returns false if none is due.
     pub(crate) async fn collect(&self, is_steady: bool) -> bool {
         let runs = locked(&self.0.ledger).runs.len();
         let run = self.below(runs);
@@ -114,7 +114,7 @@ impl Clients {
                 let failed = FailedAttempt { error: "away".to_owned(), expected: None, retry_at };
                 collection.record_failure(UPSTREAM, &claimed, &failed).await?;
             }
-            // The collector is gone without a word.
+            // The collector disappears without releasing its claim.
             _ => {}
         }
         Ok(true)

@@ -1,5 +1,5 @@
-//! The collector of the program, on the nodes: every run of the upstream that has ended lands once and as a whole, with its
-//! component metrics, and so does every execution of a plan.
+//! The program's collector on the nodes: every ended run of the upstream lands once and completely, with its component
+//! metrics, and so does every execution of a plan.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -23,13 +23,14 @@ use crate::node::NodeClock;
 use crate::schedule::Schedule;
 use crate::seed::{NodeRandom, Numbers};
 
-/// The name under which the archive knows the upstream.
+/// The name of the upstream in the archive.
 pub(crate) const NAME: &str = "talend";
 const HEARTBEAT_MS: i64 = 5_000;
-/// So many times something is left to collect at most, once nothing fails any more. Attempts are six hours apart at most.
+/// Maximum number of rounds until everything is collected, once the faults are over. Attempts are at most six hours
+/// apart.
 const ROUNDS_MAX: usize = 60;
 
-/// How collectors are set, as the seed says.
+/// The settings of collectors, chosen by the seed.
 #[derive(Debug, Clone)]
 pub(crate) struct CollectorProfile {
     look_back_ms: i64,
@@ -42,7 +43,7 @@ pub(crate) struct CollectorProfile {
 impl CollectorProfile {
     pub(crate) fn of(numbers: &mut Numbers, skew_ms: i64) -> Self {
         Self {
-            // Longer than a run takes to appear in the lists, and than clocks are wrong.
+            // Longer than the delay with which runs appear in lists, and than the error of clocks.
             look_back_ms: if skew_ms == 0 { [300_000, 300_000, DAY_MS][numbers.below(3)] } else { DAY_MS },
             parallel: [1, 2, 8][numbers.below(3)],
             pages_in_flight: [1, 2, 10][numbers.below(3)],
@@ -81,7 +82,7 @@ impl Wait for NodeWait {
     }
 }
 
-/// Tells the upstream what collectors say of its runs.
+/// Reports the progress of collectors to the upstream.
 struct CloudProgress(Arc<Cloud>);
 
 impl CollectProgress for CloudProgress {
@@ -98,12 +99,12 @@ impl CollectProgress for CloudProgress {
     }
 }
 
-/// Where the collector of a node keeps pages.
+/// Returns the folder in which the collector of a node keeps pages.
 pub(crate) fn folder_of(folder: &Path, node: usize) -> PathBuf {
     folder.join(format!("collector-{node}"))
 }
 
-/// The power fails: of the files of collectors, which are not synced, all, a part or nothing is left.
+/// Simulates a power failure: each file of the collectors, none of which is synced, stays, is damaged, or is lost.
 pub(crate) fn cut_power(folder: &Path, numbers: &mut Numbers) -> Result<()> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -120,7 +121,7 @@ pub(crate) fn cut_power(folder: &Path, numbers: &mut Numbers) -> Result<()> {
                 0 => std::fs::remove_file(&path)?,
                 1 => std::fs::write(&path, &bytes[..numbers.below(bytes.len())])?,
                 2 => {
-                    // The length is on the disk, and a part of the bytes is not.
+                    // The file has its full length, but some of its bytes were not written.
                     let from = numbers.below(bytes.len());
                     std::fs::write(&path, [&bytes[..from], &vec![0; bytes.len() - from]].concat())?;
                 }
@@ -131,7 +132,7 @@ pub(crate) fn cut_power(folder: &Path, numbers: &mut Numbers) -> Result<()> {
     Ok(())
 }
 
-/// What a collector runs on.
+/// The environment of a collector.
 pub(crate) struct Host<'h> {
     pub(crate) node: usize,
     pub(crate) life: usize,
@@ -140,7 +141,7 @@ pub(crate) struct Host<'h> {
     pub(crate) folder: &'h Path,
 }
 
-/// The collector of a life of a node.
+/// The collector of one life of a node.
 pub(crate) struct NodeCollector {
     collector: Collector,
     /// The life of the node.
@@ -149,7 +150,7 @@ pub(crate) struct NodeCollector {
     alone: tokio::sync::Mutex<()>,
 }
 
-/// Says that a collector is gone, in whatever way it goes.
+/// Notes the end of a collector when it is dropped.
 struct Leaving<'c> {
     cloud: &'c Cloud,
     life: usize,
@@ -222,7 +223,7 @@ pub(crate) fn start(
 }
 
 impl Clients {
-    /// Runs begin in the upstream.
+    /// Starts runs in the upstream.
     pub(crate) fn trigger(&self) {
         if let Some(cloud) = &self.0.shared.cloud {
             cloud.trigger(self.0.shared.profile.runs * 3);
@@ -238,7 +239,7 @@ impl Clients {
         self.sleep_until(next_ms + after_ms).await;
     }
 
-    /// Has the collector of a node list runs, and land those that are due; true when it has ended without an error.
+    /// Lets the collector of a node list runs and land those that are due. Returns true if it ended without an error.
     pub(crate) async fn collect_from_cloud(&self) -> bool {
         let Some(cloud) = self.0.shared.cloud.clone() else { return true };
         let node = self.some_node();
@@ -247,7 +248,7 @@ impl Clients {
             let collector = shared.collector_of(node);
             async move {
                 let Some(collector) = collector else { return Ok(false) };
-                // Only one of a node is at work, as in the program.
+                // Only one collector of a node runs at a time, as in the program.
                 let Ok(_alone) = collector.alone.try_lock() else { return Ok(false) };
                 collector.collect(node, &cloud, &shared.schedule).await.map(|()| true)
             }
@@ -262,8 +263,8 @@ impl Clients {
         }
     }
 
-    /// Reads a run of the upstream from the archive: at any time, what is there is a part of its log; and if it has landed,
-    /// the whole.
+    /// Reads a run of the upstream from the archive: the records are always a part of its log, and all of it once the
+    /// run has landed.
     pub(crate) async fn read_cloud_run(&self) {
         let Some(cloud) = &self.0.shared.cloud else { return };
         self.check_audit_logs(false).await;
@@ -364,7 +365,7 @@ impl Clients {
         }
     }
 
-    /// Collects until everything of the upstream has landed, once nothing fails any more.
+    /// Collects until everything of the upstream has landed, once the faults are over.
     pub(crate) async fn collect_the_rest(&self) {
         let Some(cloud) = self.0.shared.cloud.clone() else { return };
         let final_ms = (cloud.runs().iter().map(CloudRun::is_final_at_ms))

@@ -1,5 +1,5 @@
-//! Deliverers and a sink: each record arrives at least once, always under the same id; a step that was committed is not
-//! repeated; and a deliverer whose lease has passed to another one changes nothing.
+//! Deliverers and a sink: each record arrives at least once, always under the same id; a committed step is not
+//! repeated; and a deliverer that has lost its lease to another one cannot change anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,28 +18,28 @@ pub(crate) const LEASE_MS: i64 = 60_000;
 /// A run, its epoch, and the number of a record in order of arrival.
 type Id = (RunId, u64, u64);
 
-/// What a sink has received.
+/// The content of a sink.
 #[derive(Default)]
 pub(crate) struct Sink {
     messages: BTreeMap<Id, String>,
     accepted: BTreeSet<Id>,
-    /// By which session, and when. Unit: ticks.
+    /// The session that committed each record, and when. Unit: ticks.
     committed: BTreeMap<Id, (u64, u64)>,
     holders: Holders,
 }
 
-/// Who holds the lease of what, as far as the answers say.
+/// The holders of leases, according to the responses.
 #[derive(Default)]
 pub(crate) struct Holders(BTreeMap<RunId, Holder>);
 
 struct Holder {
     generation: u64,
-    /// `None`: it was given up. Unit: epoch milliseconds.
+    /// `None` if it was released. Unit: epoch milliseconds.
     until_ms: Option<i64>,
 }
 
 impl Holders {
-    /// Somebody has got the lease. An error: somebody else still had it.
+    /// Notes that a deliverer has acquired the lease. Fails if another one still held it.
     pub(crate) fn claim(&mut self, run: RunId, now_ms: i64, until_ms: i64) -> Result<u64, String> {
         let before = self.0.get(&run);
         let generation = before.map_or(0, |before| before.generation) + 1;
@@ -60,14 +60,14 @@ impl Holders {
         }
     }
 
-    /// Whether somebody else has got the lease since.
+    /// Returns whether another deliverer has acquired the lease since.
     pub(crate) fn is_lost(&self, run: RunId, generation: u64) -> bool {
         self.0.get(&run).is_some_and(|holder| holder.generation > generation)
     }
 }
 
 impl Sink {
-    /// A session that began then sends a record. Another session may have committed it since.
+    /// Receives a record from the session that began at this tick. Another session may have committed the record since.
     fn receive(&mut self, claimed: &ClaimedDelivery, record: &KeyedRecord, session: (u64, u64)) -> Result<Id, String> {
         let id = (claimed.run.id, claimed.epoch, record.key.arrival);
         let message = record.record.message.clone().unwrap_or_default();
@@ -95,7 +95,7 @@ struct Session {
     node: usize,
     store: Store,
     numbers: Numbers,
-    /// Whether it goes on to the end without faults of its own.
+    /// Whether it runs to the end without faults of its own.
     is_steady: bool,
     generation: u64,
     /// Unit: ticks.
@@ -103,7 +103,7 @@ struct Session {
 }
 
 impl Clients {
-    /// Has a node take up a delivery; false when none is due.
+    /// Lets a node work on a delivery. Returns false if none is due.
     pub(crate) async fn deliver(&self, is_steady: bool) -> bool {
         let (clients, node, numbers) = (self.clone(), self.some_node(), self.numbers());
         let delivering = self.call(node, "deliver", false, move |store| {
@@ -130,7 +130,7 @@ impl Session {
         deliveries.enqueue_finished_runs(SINK, |_| true).await?;
         self.begun = self.clients.tick();
         let until_ms = self.clients.now_ms() + LEASE_MS;
-        // The node converts what its own clock says.
+        // The node converts the time by its own clock.
         let until = Timestamp::clamped(until_ms + self.clients.0.shared.ahead_ms(self.node));
         let Some(mut claimed) = deliveries.claim(SINK, until).await? else { return Ok(false) };
         let now_ms = self.clients.now_ms();
@@ -160,12 +160,12 @@ impl Session {
         ended.map(|()| true)
     }
 
-    /// Whether the deliverer is gone without a word.
+    /// Returns whether the deliverer disappears without releasing its lease.
     fn is_gone(&mut self) -> bool {
         !self.is_steady && self.numbers.chance(150)
     }
 
-    /// Sends what there is; false when it stopped before its end.
+    /// Sends the delivery. Returns false if it stopped before the end.
     async fn deliver(&mut self, claimed: &mut ClaimedDelivery) -> StoreResult<bool> {
         let deliveries = self.store.deliveries().clone();
         while claimed.has_replays
@@ -189,7 +189,7 @@ impl Session {
                 return Ok(false);
             }
             if !self.is_steady && self.numbers.chance(150) {
-                // It stands still, and may have lost its lease without knowing.
+                // The deliverer pauses, and may lose its lease without noticing.
                 let until_ms = self.clients.now_ms() + self.numbers.between(LEASE_MS / 2, 4 * LEASE_MS);
                 self.clients.0.shared.schedule.sleep_until(self.node, until_ms).await;
             }
@@ -216,7 +216,7 @@ impl Session {
         Ok(true)
     }
 
-    /// Sends records; the sink may take them and not say so.
+    /// Sends records. The sink may accept them although the response is lost.
     async fn send(&mut self, claimed: &ClaimedDelivery, records: &[KeyedRecord]) -> Option<Vec<Id>> {
         let schedule = self.clients.0.shared.schedule.clone();
         schedule.gate(self.node, Kind::Message, "records to the sink").await;

@@ -1,4 +1,4 @@
-//! A deployment under one seed: its nodes, what happens to them, and the driver that lets one task after another go on.
+//! A deployment under one seed: its nodes, their faults, and the driver that resumes one task after another.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -22,29 +22,29 @@ use crate::sinks::{self, NodeDeliverer, SinkProfile};
 
 const BEGIN_MS: i64 = 1_795_434_850_000;
 const HOUR_MS: i64 = 3_600_000;
-/// So many gates are opened at most: a seed that needs more waits for something that never comes.
+/// Maximum number of opened gates. A seed that needs more is in a livelock.
 const GATES_MAX: u64 = 120_000;
-/// In so much time something is done.
+/// Maximum simulated time without any progress.
 const STANDSTILL_MS: i64 = 40 * 24 * HOUR_MS;
-/// So many deployments have collectors that run on an upstream.
+/// Share of deployments that have an upstream with collectors.
 const CLOUD_PER_MILLE: usize = 350;
-/// So many deployments are reached over HTTP, too.
+/// Share of deployments that are also accessed over HTTP.
 const HTTP_PER_MILLE: usize = 150;
 
-/// So many deployments without an upstream deliver to sinks.
+/// Share of deployments without an upstream that deliver to sinks.
 const SINKS_PER_MILLE: usize = 350;
-/// So many deployments without an upstream, and with clocks that are right, have alerts.
+/// Share of deployments without an upstream and with correct clocks that have alerts.
 const ALERTS_PER_MILLE: usize = 350;
-/// So many deployments without an upstream have tables for lakehouses.
+/// Share of deployments without an upstream that have lakehouse tables.
 const LAKE_PER_MILLE: usize = 250;
 
-/// What a deployment is like, as the seed says.
+/// The properties of a deployment, chosen by the seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     pub(crate) nodes: usize,
-    /// The most runs.
+    /// Maximum number of runs.
     pub(crate) runs: usize,
-    /// How often clients do each kind of thing, in proportion.
+    /// Relative frequency of each action of clients.
     pub(crate) weights: Vec<usize>,
     /// Whether each run has records and has ended when the faults begin.
     pub(crate) has_past: bool,
@@ -52,18 +52,18 @@ pub(crate) struct Profile {
     /// processes on one machine with a folder, whose power may fail.
     pub(crate) is_cluster: bool,
     pub(crate) page_records_max: u64,
-    /// How wrong clocks are at most. Unit: milliseconds.
+    /// Maximum error of clocks. Unit: milliseconds.
     pub(crate) skew_ms: i64,
     /// Whether nodes run their own background jobs; otherwise clients call them.
     pub(crate) runs_jobs: bool,
-    /// How often nodes crash, pause and lose their power. Unit: per million gates.
+    /// Frequency of crashes, pauses and power failures of nodes. Unit: per million gates.
     pub(crate) events: usize,
     pub(crate) rates: FaultRates,
-    /// How often time passes although something could go on. Unit: per mille of the gates.
+    /// Frequency with which time passes although a task could continue. Unit: per mille of the gates.
     passing: usize,
-    /// The most time that passes at once then, as a power of two. Unit: milliseconds.
+    /// Maximum time that passes in such a step, as a power of two. Unit: milliseconds.
     passing_power_max: i64,
-    /// The upstream of collectors, and how they are set; none in most seeds.
+    /// The upstream of collectors, and their settings; none in most seeds.
     cloud: Option<(CloudProfile, CollectorProfile)>,
     /// Whether collectors are called when a run has just ended, and again within the hour.
     pub(crate) collects_closely: bool,
@@ -72,7 +72,7 @@ pub(crate) struct Profile {
     /// Sinks to which nodes deliver.
     pub(crate) sinks: Vec<SinkProfile>,
     pub(crate) alerts: Option<AlertProfile>,
-    /// What sinks and alerts send to.
+    /// The peers that sinks and alerts send to.
     peers: PeerProfile,
     /// Whether logs are sealed for lakehouses.
     pub(crate) has_lake: bool,
@@ -87,7 +87,7 @@ impl Profile {
             .chance(CLOUD_PER_MILLE)
             .then(|| (CloudProfile::of(numbers, skew_ms), CollectorProfile::of(numbers, skew_ms)));
         let has_http = numbers.chance(HTTP_PER_MILLE);
-        // Of their own, so that deployments without them stay as they are.
+        // These parts use separate random numbers, so that deployments without them do not change.
         let mut more = Numbers::new(numbers.clone().next() ^ 0x5eed);
         let is_alone = cloud.is_none();
         let sinks = match is_alone && more.chance(SINKS_PER_MILLE) {
@@ -110,7 +110,7 @@ impl Profile {
         Self {
             nodes: 1 + numbers.below(OUTSIDE),
             runs: [1, 2, 5][numbers.below(3)],
-            // A seed does a few kinds of things often: what meets rarely otherwise then meets.
+            // A seed performs a few kinds of actions often, so that rare combinations of them occur.
             weights: CLIENT_ACTIONS.iter().map(|action| weight(action, numbers)).collect(),
             has_past: numbers.chance(500),
             is_cluster,
@@ -136,23 +136,23 @@ impl Profile {
     }
 }
 
-/// What is shared by the driver and the clients.
+/// The shared state of the driver and the clients.
 pub(crate) struct Shared {
     pub(crate) schedule: Schedule,
     pub(crate) disk: Disk,
     pub(crate) profile: Profile,
     pub(crate) nodes: Mutex<Vec<Option<NodeHandle>>>,
     clocks: Vec<Arc<NodeClock>>,
-    /// When each life of a node ended, by its number. Unit: ticks.
+    /// The end of each life of a node, by its number. Unit: ticks.
     pub(crate) ends: Mutex<Vec<Option<u64>>>,
-    /// Whether things go wrong.
+    /// Whether faults occur.
     pub(crate) has_faults: AtomicBool,
     pub(crate) is_done: AtomicBool,
     /// Whether the power has failed.
     pub(crate) had_no_power: AtomicBool,
-    /// What collectors collect from.
+    /// The upstream of the collectors.
     pub(crate) cloud: Option<Arc<Cloud>>,
-    /// What sinks and alerts send to.
+    /// The peers that sinks and alerts send to.
     pub(crate) peers: Option<Arc<Peers>>,
 }
 
@@ -161,7 +161,7 @@ impl Shared {
         self.schedule.now_ms()
     }
 
-    /// Ends the error of every clock.
+    /// Corrects every clock.
     pub(crate) fn set_clocks_right(&self) {
         self.clocks.iter().for_each(|clock| clock.ahead_ms.store(0, Ordering::Relaxed));
     }
@@ -192,7 +192,7 @@ impl Shared {
     }
 }
 
-/// What came of a seed.
+/// The outcome of a seed.
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
     pub(crate) digest: u64,
@@ -201,10 +201,10 @@ pub(crate) struct Outcome {
     pub(crate) simulated_ms: i64,
 }
 
-/// What becomes of a node.
+/// The state of a node.
 enum Slot {
     Up(Box<Node>),
-    /// Until so many gates were opened.
+    /// Down until this number of gates were opened.
     Down(u64),
 }
 
@@ -214,11 +214,11 @@ struct Driver {
     folder: PathBuf,
     catalogs: usize,
     slots: Vec<Slot>,
-    /// Until when each node does not get the processor. Unit: epoch milliseconds.
+    /// The end of each node's pause. Unit: epoch milliseconds.
     paused_until_ms: Vec<i64>,
     outside: NodeRuntime,
     step_ms: i64,
-    /// When something was last done. Unit: epoch milliseconds.
+    /// The time of the last progress. Unit: epoch milliseconds.
     active_ms: i64,
 }
 
@@ -310,13 +310,13 @@ impl Driver {
                 continue;
             }
             if let Some(place) = schedule.open_one(&self.awake()) {
-                // What nodes do by themselves again and again must not hold up the time that clients wait for.
+                // The periodic work of nodes must not delay the time that clients wait for.
                 if place == OUTSIDE {
                     (self.step_ms, self.active_ms) = (1, schedule.now_ms());
                 }
                 continue;
             }
-            // Nothing goes on without time passing, or without the nodes that are down.
+            // No task can continue until time passes or a node that is down starts.
             if let Some(node) = self.first_down() {
                 self.start(node)?;
                 continue;
@@ -349,7 +349,7 @@ impl Driver {
         self.slots.iter().position(|slot| matches!(slot, Slot::Down(_)))
     }
 
-    /// Runs every runtime that something has happened to, until all wait.
+    /// Runs every runtime with pending events until all tasks wait.
     fn settle(&mut self) {
         loop {
             let dirty = std::mem::take(&mut locked(&self.shared.schedule.0).is_dirty);
@@ -366,7 +366,7 @@ impl Driver {
         }
     }
 
-    /// Lets time pass, but not beyond a time that somebody waits for exactly.
+    /// Lets time pass, but not beyond a time that a task waits for exactly.
     fn pass_time(&mut self, ms: i64) {
         let schedule = self.shared.schedule.clone();
         let next_ms = schedule.next_time_ms().map_or(i64::MAX, |at| at - schedule.now_ms());
@@ -385,7 +385,7 @@ impl Driver {
         }
     }
 
-    /// Lets nodes crash, stand still and start again, as the seed says.
+    /// Lets nodes crash, pause and restart, chosen by the seed.
     fn let_things_happen(&mut self, opened: u64) -> Result<()> {
         for node in 0..self.slots.len() {
             let is_due = matches!(self.slots[node], Slot::Down(until) if until <= opened || !self.has_faults());
@@ -471,7 +471,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A node ends, wherever it is.
+    /// Ends a node at its current point of execution.
     fn crash(&mut self, node: usize) {
         let down_until = self.shared.schedule.tick() + self.numbers.below(300) as u64;
         let slot = std::mem::replace(&mut self.slots[node], Slot::Down(down_until));
@@ -488,7 +488,7 @@ impl Driver {
         self.shared.schedule.mark_dirty(OUTSIDE);
     }
 
-    /// The machine of all nodes loses its power: what was not synced may be lost.
+    /// Simulates a power failure of the machine of all nodes: data that was not synced may be lost.
     fn cut_power(&mut self) -> Result<()> {
         let from = self.folder.join(self.catalogs.to_string());
         self.catalogs += 1;

@@ -1,4 +1,4 @@
-//! The end: the faults are over, time goes on, and everything must be done that was begun.
+//! The final phase: the faults are over, time passes, and all work must be completed.
 
 use runlog_model::wire::admin::AuditEntry;
 use runlog_model::{Record, RecordOrder, RunId, TimeRange};
@@ -10,14 +10,15 @@ use crate::collection::UPSTREAM;
 use crate::deliveries::SINK;
 use crate::locked;
 
-/// Without faults, nothing needs so many attempts.
+/// Maximum number of attempts without faults.
 const ATTEMPTS_MAX: usize = 20;
-/// So many times there is something left to do at most, before everything is done.
+/// Maximum number of rounds until all work is done.
 const ROUNDS_MAX: usize = 60;
 
 impl Clients {
     pub(crate) async fn check_the_end(&self) {
-        // A node may still hold what it had begun, leases have to pass, and what is due by a clock that was ahead.
+        // Claims of nodes and leases have to expire, and work that was scheduled by a clock that was ahead has to
+        // become due.
         self.sleep_ms(2 * HOUR_MS + 2 * self.0.shared.profile.skew_ms).await;
         let (runs, nodes) = (locked(&self.0.ledger).runs.len(), self.0.shared.profile.nodes);
         if !self.0.shared.profile.runs_jobs && self.chance(500) {
@@ -42,7 +43,7 @@ impl Clients {
         self.read_lake_at_the_end().await;
         let mut has_left = true;
         for _ in 0..3 {
-            // Intents of writers that are gone are swept after six hours, and replaced segments after one.
+            // Intents of crashed writers are swept after six hours, and replaced segments after one.
             self.sleep_ms(8 * HOUR_MS).await;
             has_left = !self.sweep().await || self.verify(self.some_node()).await != Some(0);
         }
@@ -59,7 +60,7 @@ impl Clients {
         }
     }
 
-    /// Everything that was sent and not acknowledged is sent again, and the run ends.
+    /// Sends everything again that was not acknowledged, and ends the run.
     async fn settle(&self, run: usize) {
         let batches = locked(&self.0.ledger).runs[run].batches.len();
         for number in 0..batches {
@@ -79,7 +80,8 @@ impl Clients {
     /// Seals, summarizes, collects and delivers until nothing is left to do.
     async fn do_the_rest(&self) {
         if self.0.shared.profile.skew_ms > runlog_store::limits::FINISHED_RUNS_LOOKBACK_MS {
-            // Runs that ended, by a clock that was behind, before those that were looked for are found by looking anew.
+            // Runs that ended before the searched period, by a clock that was behind, are found by a new search of all
+            // runs.
             let looking = self.call(self.some_node(), "look for runs anew", false, |store| async move {
                 store.deliveries().rescan_finished_runs(SINK).await
             });
@@ -132,7 +134,7 @@ impl Clients {
         self.check_landed().await;
     }
 
-    /// Once everything is sealed, the table for lakehouses has everything.
+    /// Checks that the lakehouse table contains everything once all logs are sealed.
     async fn read_lake_at_the_end(&self) {
         if !self.0.shared.profile.has_lake {
             return;
@@ -198,7 +200,7 @@ impl Clients {
         }
     }
 
-    /// Each deletion has its entry in the audit log.
+    /// Checks that each deletion has its entry in the audit log.
     async fn check_audit(&self, run: usize) {
         let Some(log) = self.check_summary(run, self.some_node(), false).await else { return };
         let filter =
@@ -217,7 +219,7 @@ impl Clients {
         }
     }
 
-    /// No memory is reserved for ever.
+    /// Checks that all reserved memory was released.
     async fn check_nodes(&self) {
         for node in 0..self.0.shared.profile.nodes {
             let measuring = self.call(node, "measure", false, |store| async move { store.node_metrics() });
@@ -232,8 +234,8 @@ impl Clients {
         }
     }
 
-    /// An object is lost or altered: whoever reads gets what was written or an error that names it, and a verification
-    /// names it too. With `is_sealed`, everything is done that was to be done, so that a row names each object.
+    /// Removes or alters an object: readers must get the original data or an error that names the object, and a
+    /// verification must name it. With `is_sealed`, all work is done, so that each object has a row in the catalog.
     async fn check_damage(&self, is_sealed: bool) {
         let disk = self.0.shared.disk.clone();
         let keys: Vec<String> =
@@ -248,7 +250,7 @@ impl Clients {
             None
         } else {
             let mut altered = bytes.to_vec();
-            // A letter of a record is another one: nothing but a checksum can tell.
+            // A letter of a record is replaced by another one, which only a checksum can detect.
             let at = altered.windows(3).position(|text| text == b"r0e").map_or(self.below(altered.len()), |at| at + 1);
             altered[at] ^= 1;
             Some(altered.into())

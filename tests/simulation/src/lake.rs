@@ -1,5 +1,5 @@
-//! Engines of lakehouses: they load the table of the workspace, and read what its snapshot names. A snapshot shows no row
-//! twice and none that was deleted, and what one has shown the next ones show until it is deleted.
+//! Lakehouse engines: they load the table of the workspace, and read the files of its snapshot. A snapshot contains no
+//! row twice and no deleted row, and a row in one snapshot is in all later ones until it is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +15,12 @@ use crate::ledger::{Span, parse};
 use crate::locked;
 use crate::objects::Disk;
 
-/// Where engines find the objects of a simulated archive.
+/// The address at which engines find the objects of a simulated archive.
 const FOLDER: &str = "memory://simulation/";
-/// How long what a snapshot names is there at least, but for what was deleted. Unit: milliseconds.
+/// Minimum time for which the files of a snapshot exist, except for deleted logs. Unit: milliseconds.
 const KEPT_MS: i64 = HOUR_MS;
 
-/// What the table has shown of a run.
+/// The rows of a run that the table has contained.
 pub(crate) struct Shown {
     /// Batches and indexes of records.
     records: BTreeSet<(usize, usize)>,
@@ -155,7 +155,7 @@ fn files(manifest: &[u8]) -> Result<Vec<(String, i64)>> {
     })
 }
 
-/// What engines make of the metadata of a table. `Ok(None)`: an object is gone.
+/// Reads the rows of a table from its metadata, as engines do. Returns `Ok(None)` if an object no longer exists.
 fn read_table(disk: &Disk, metadata: &str) -> Result<Option<Vec<Row>>> {
     let get = |address: &str| -> Result<Option<bytes::Bytes>> {
         Ok(disk.bytes(address.strip_prefix(FOLDER).with_context(|| format!("{address} is in no folder"))?))
@@ -229,7 +229,7 @@ impl Clients {
         self.read_lake(wait_ms, false).await;
     }
 
-    /// Loads the table and reads it after a time; true when it was read. With `is_end`, everything must be in it.
+    /// Loads the table and reads it after a time. Returns true if it was read. With `is_end`, everything must be in it.
     pub(crate) async fn read_lake(&self, wait_ms: i64, is_end: bool) -> bool {
         let Some(workspace) = self.workspace() else { return false };
         let loading = self.call(self.some_node(), "load the table", true, move |store| async move {
@@ -247,7 +247,7 @@ impl Clients {
         if wait_ms > 0 {
             self.sleep_ms(wait_ms).await;
         }
-        // With clocks that are wrong, nobody knows how long objects are kept.
+        // If clocks are wrong, the time for which objects are kept is undetermined.
         let is_late = self.now_ms() - loaded_ms >= KEPT_MS - 1 || self.0.shared.profile.skew_ms > 0;
         let lives = self.0.lives();
         let may_be_deleted = |from: u64, run: usize| {

@@ -1,7 +1,8 @@
-//! What the clients know: what they sent, what was acknowledged, and so what a log must hold, may hold and must not hold.
+//! The knowledge of the clients: the requests that they sent and that were acknowledged, from which follows what a log
+//! must contain, may contain and must not contain.
 //!
-//! Time is counted in ticks, the gates that were opened: a call that ended before another began comes first, and the
-//! order of two that overlap is open.
+//! Time is counted in ticks, the number of opened gates: a call that ended before another began comes first, and the
+//! order of two overlapping calls is undetermined.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +14,13 @@ const DAY_MS: i64 = 24 * 3_600_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     pub(crate) from: u64,
-    /// `None`: the answer was lost, and what was asked for may still happen while that life of the node lasts.
+    /// `None` if the response was lost: the request may still take effect during that life of the node.
     pub(crate) until: Option<u64>,
     pub(crate) life: usize,
 }
 
 impl Span {
-    /// When its effect was certainly over.
+    /// Returns the time at which it can no longer take effect.
     fn end(&self, lives: &[Option<u64>]) -> u64 {
         self.until.or_else(|| lives.get(self.life).copied().flatten()).unwrap_or(u64::MAX)
     }
@@ -29,9 +30,9 @@ impl Span {
 pub(crate) struct Batch {
     pub(crate) records: Vec<Record>,
     pub(crate) attempts: Vec<Span>,
-    /// Those that were acknowledged.
+    /// The acknowledged calls.
     pub(crate) acknowledged: Vec<Span>,
-    /// When it was first sent. Unit: epoch milliseconds.
+    /// The time at which it was first sent. Unit: epoch milliseconds.
     pub(crate) first_sent_ms: i64,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 pub(crate) struct Deletion {
     pub(crate) span: Span,
-    /// The archive said so.
+    /// Whether the archive has confirmed it.
     pub(crate) is_certain: bool,
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct Window {
     pub(crate) days: i64,
     pub(crate) from: u64,
     pub(crate) until: Option<u64>,
-    /// When it had certainly ended. Unit: epoch milliseconds.
+    /// The time at which it had certainly ended. Unit: epoch milliseconds.
     pub(crate) until_ms: Option<i64>,
 }
 
@@ -68,7 +69,8 @@ pub(crate) struct Run {
     pub(crate) holds: Vec<Hold>,
     /// Unit: epoch milliseconds.
     pub(crate) started_ms: i64,
-    /// When its end was first sent, and by when it was acknowledged. Unit: epoch milliseconds.
+    /// The time at which its end was first sent, and the time by which the end was acknowledged. Unit: epoch
+    /// milliseconds.
     pub(crate) finish_sent_ms: Option<i64>,
     pub(crate) finished_ms: Option<i64>,
     /// Unit: ticks.
@@ -76,16 +78,16 @@ pub(crate) struct Run {
     pub(crate) is_listed: bool,
 }
 
-/// Everything that the clients know.
+/// The knowledge of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) runs: Vec<Run>,
     pub(crate) windows: Vec<Window>,
-    /// How wrong the clocks of nodes may be. Unit: milliseconds.
+    /// Maximum error of the clocks of nodes. Unit: milliseconds.
     pub(crate) skew_ms: i64,
 }
 
-/// When a log was read.
+/// The time at which a log was read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     pub(crate) from: u64,
@@ -142,7 +144,7 @@ impl Ledger {
         until_ms: i64,
         lives: &[Option<u64>],
     ) -> bool {
-        // Of a run that goes on, the age is that of its last record.
+        // The age of a running run is that of its last record.
         let stored_ms = if run.finish_sent_ms.is_none() { stored_ms } else { i64::MIN };
         self.windows.iter().any(|window| {
             let overlaps = window.from <= until && window.until.is_none_or(|end| end >= from);
@@ -174,7 +176,7 @@ impl Ledger {
         })
     }
 
-    /// Whether the log must not hold this batch: everything that stores it was over before it was deleted.
+    /// Whether the log must not hold this batch: every call that could store it had ended before the log was deleted.
     fn must_lack(&self, run: &Run, batch: &Batch, reading: Reading, lives: &[Option<u64>]) -> bool {
         let over = batch.attempts.iter().map(|span| span.end(lives)).max().unwrap_or(0);
         run.deletions.iter().any(|deletion| {
@@ -190,8 +192,8 @@ impl Ledger {
         over < begun
     }
 
-    /// What is wrong with the records that were read from a log, oldest first. With `is_whole`, they are one state of the
-    /// log; otherwise they were put together from pages that were read one after another.
+    /// Returns the error in the records that were read from a log, oldest first. With `is_whole`, they are one state of
+    /// the log; otherwise they were put together from pages that were read one after another.
     pub(crate) fn check(
         &self,
         run: usize,
@@ -203,7 +205,7 @@ impl Ledger {
         self.check_records(run, records, reading, (is_whole, false), lives)
     }
 
-    /// The same for records of a log that may lack others.
+    /// Like [`check`](Self::check), for a part of the records of a log.
     pub(crate) fn check_part(
         &self,
         run: usize,
@@ -342,7 +344,7 @@ mod tests {
         }
     }
 
-    /// What is wrong with these records, each a batch and an index, when they are read at tick 100.
+    /// Returns the error in these records, each a batch and an index, if they are read at tick 100.
     fn problem(ledger: &Ledger, read: &[(usize, usize)]) -> Option<String> {
         let records: Vec<Record> =
             read.iter().map(|(batch, index)| ledger.runs[0].batches[*batch].records[*index].clone()).collect();

@@ -33,7 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Parser as _;
 
-/// A lock, also after a panic of whoever held it.
+/// Locks a mutex, even after a panic of a thread that held it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

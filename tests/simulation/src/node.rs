@@ -1,4 +1,4 @@
-//! A node: an open archive on a runtime of its own, which a crash takes away with all that it was doing.
+//! A node: an open archive on its own runtime, which a crash drops with all of its tasks.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -61,13 +61,13 @@ impl NodeRuntime {
         self.runtime.block_on(Settled(&self.signal));
     }
 
-    /// Moves its clock.
+    /// Advances its clock.
     pub(crate) fn advance(&self, ms: i64) {
         let time = Duration::from_millis(ms.unsigned_abs());
         self.runtime.block_on(tokio::time::advance(time));
     }
 
-    /// Ends it, and drops all its tasks wherever they are.
+    /// Ends it, and drops all its tasks at their current await points.
     pub(crate) fn end(self) {
         let Self { runtime, signal, _stands_still } = self;
         drop((signal, _stands_still));
@@ -90,7 +90,7 @@ impl Future for Settled<'_> {
     }
 }
 
-/// The clock of a node: simulated time, and by how much the node is wrong.
+/// The clock of a node: simulated time, and the node's clock error.
 pub(crate) struct NodeClock {
     pub(crate) schedule: Schedule,
     /// Unit: milliseconds.
@@ -109,7 +109,7 @@ pub(crate) struct Machine {
     pub(crate) schedule: Schedule,
     pub(crate) place: usize,
     pub(crate) disk: Disk,
-    /// True for a bucket, where everything is synced that was stored.
+    /// True for a bucket, which stores objects durably.
     pub(crate) is_bucket: bool,
     pub(crate) has_catalog_clock: bool,
 }
@@ -129,11 +129,11 @@ impl Simulation for Machine {
     }
 }
 
-/// A node that is up.
+/// A running node.
 pub(crate) struct Node {
     pub(crate) place: NodeRuntime,
     pub(crate) store: Store,
-    /// How far its timers are behind because it was paused. Unit: milliseconds.
+    /// Delay of its timers because it was paused. Unit: milliseconds.
     pub(crate) lag_ms: i64,
 }
 

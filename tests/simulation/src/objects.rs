@@ -1,7 +1,7 @@
 //! Objects of a bucket or of a folder on a disk, in memory.
 //!
-//! A bucket answers late or not at all, and may have stored what it says it has not. What is written to a folder without
-//! being synced may be lost, or in part, when the power fails.
+//! A bucket responds late or not at all, and may have stored an object although it reported a failure. Files that were
+//! written without a sync may be lost completely or partly when the power fails.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,7 +44,7 @@ impl Disk {
         locked(&self.0).get(key).map(|object| object.bytes.clone())
     }
 
-    /// Changes or removes an object behind the archive's back.
+    /// Changes or removes an object directly.
     pub(crate) fn set(&self, key: &str, bytes: Option<Bytes>) {
         let mut objects = locked(&self.0);
         match bytes {
@@ -56,7 +56,7 @@ impl Disk {
         }
     }
 
-    /// The power fails: of each object that was not synced, all, a part or nothing is left.
+    /// Simulates a power failure: each object that was not synced stays, is truncated, or is lost.
     pub(crate) fn cut_power(&self, numbers: &mut Numbers) {
         locked(&self.0).retain(|_, object| {
             if object.is_synced {
@@ -79,7 +79,7 @@ pub(crate) struct NodeObjects {
     pub(crate) disk: Disk,
     pub(crate) schedule: Schedule,
     pub(crate) place: usize,
-    /// Whether a write is synced before it is answered.
+    /// Whether a write is synced before it is acknowledged.
     pub(crate) is_synced: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What deliveries and alerts are sent to: peers that speak the protocols of sinks and of destinations of alerts. The sinks
-//! of the program, and its destinations of alerts, send them requests.
+//! Receivers of deliveries and alerts: peers that implement the protocols of sinks and of destinations of alerts. They
+//! receive the requests of the program's sinks and destinations.
 //!
 //! While there are faults, peers refuse connections, hang up before or after they have taken what was sent, are slow, do not
 //! answer, answer with 403, 413, 429, 500, 502 or 503, take a part of a batch, name the outcome of fewer records than were
@@ -20,21 +20,21 @@ use crate::seed::Numbers;
 
 /// The destination of alerts whose rule is muted all the time.
 pub(crate) const MUTED: &str = "muted.example";
-/// A destination of alerts that keeps the ids of what it was told.
+/// A destination of alerts that keeps the ids of its messages.
 pub(crate) const HOOKS: &str = "hooks.example";
-/// A destination of alerts at which an alert stays open until it is said to be over.
+/// A destination of alerts at which an alert stays open until its end is reported.
 pub(crate) const PAGER: &str = "pager.example";
 
-/// What peers are like.
+/// The properties of peers.
 #[derive(Debug, Clone)]
 pub(crate) struct PeerProfile {
-    /// How often requests go wrong. Unit: per mille.
+    /// Share of requests that fail. Unit: per mille.
     faults: usize,
-    /// How many records are refused for good. Unit: per mille.
+    /// Share of records that are refused permanently. Unit: per mille.
     refused: usize,
-    /// How many records of a batch are refused for the moment, where the protocol can say so. Unit: per mille.
+    /// Share of the records of a batch that are refused temporarily, if the protocol supports that. Unit: per mille.
     busy: usize,
-    /// Larger bodies of several records are too large. Unit: bytes.
+    /// Maximum size of a body of several records. Unit: bytes.
     body_bytes_max: usize,
 }
 
@@ -49,45 +49,45 @@ impl PeerProfile {
     }
 }
 
-/// What a sink has received.
+/// The content of a sink.
 #[derive(Default)]
 struct Received {
     /// The text of each record, by its id.
     texts: BTreeMap<String, String>,
     accepted: BTreeSet<String>,
-    /// What the archive has recorded as delivered, and when. Unit: ticks.
+    /// The records that the archive has recorded as delivered, and when. Unit: ticks.
     committed: BTreeMap<String, u64>,
-    /// What a store that tells records apart by stream, time and line has, with the id of each.
+    /// The lines of a store that identifies records by stream, time and line, with the id of each.
     lines: BTreeMap<String, String>,
 }
 
-/// What a destination of alerts was told.
+/// A message that a destination of alerts has received.
 #[derive(Debug, Clone)]
 pub(crate) struct Notification {
     pub(crate) to: String,
-    /// The same for each attempt; of a destination that keeps alerts open, the same until the end.
+    /// Equal for all attempts; for a destination that keeps alerts open, equal until the end of the alert.
     pub(crate) id: String,
     pub(crate) is_end: bool,
     /// The runs that it names.
     pub(crate) runs: Vec<String>,
-    /// When it was sent. Unit: ticks.
+    /// The time at which it was sent. Unit: ticks.
     sent: u64,
 }
 
 struct State {
     numbers: Numbers,
     has_faults: bool,
-    /// The sinks that refuse nothing for good any more.
+    /// The sinks that no longer refuse any record permanently.
     mended: BTreeSet<String>,
-    /// Until when each peer is away. Unit: epoch milliseconds.
+    /// The end of each peer's outage. Unit: epoch milliseconds.
     away_until_ms: BTreeMap<String, i64>,
     sinks: BTreeMap<String, Received>,
     told: Vec<Notification>,
     /// Alerts that the archive has recorded as delivered, and when. Unit: ticks.
     recorded: BTreeMap<(String, String), u64>,
-    /// Runs that nobody is to be told of.
+    /// Runs that must not be reported.
     muted: BTreeSet<String>,
-    /// How many records and messages were sent.
+    /// Number of records and messages sent.
     requests: u64,
 }
 
@@ -103,42 +103,42 @@ pub(crate) struct Peers {
 pub(crate) struct Session {
     /// Unit: ticks.
     begun: u64,
-    /// What was said to be taken: the host, and the id.
+    /// The acknowledged items: the host, and the id.
     taken: BTreeSet<(String, String)>,
 }
 
-/// The way of a node to the peers.
+/// The connection of a node to the peers.
 pub(crate) struct PeerNetwork {
     pub(crate) peers: Arc<Peers>,
     pub(crate) node: usize,
     pub(crate) session: Arc<Mutex<Session>>,
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestFault {
     None,
     /// No connection.
     Unreachable,
-    /// The peer hangs up and has taken nothing.
+    /// The peer disconnects without having accepted anything.
     HangsUp,
-    /// The peer has taken it, and hangs up.
+    /// The peer accepts the request, and disconnects.
     AnswerLost,
-    /// The answer breaks off.
+    /// The response is cut off.
     BreaksOff,
-    /// There is no answer in time; it may have been taken.
+    /// There is no response in time; the request may have been accepted.
     Hangs(bool),
     /// It takes long.
     Slow,
-    /// It is answered with this status; it may have been taken.
+    /// The response has this status; the request may have been accepted.
     Refused(u16, bool),
-    /// The answer names fewer records than were sent.
+    /// The response names fewer records than were sent.
     Lies,
-    /// The peer is away for a while from now on.
+    /// The peer is unavailable for a while.
     Restarts,
 }
 
-/// An answer, and what of the request was taken.
+/// A response, and the accepted items of the request.
 struct Answered {
     status: u16,
     body: String,
@@ -175,7 +175,7 @@ impl Session {
         *locked(session) = Self { begun: tick, taken: BTreeSet::new() };
     }
 
-    /// Ends it; returns what was taken.
+    /// Ends the call; returns the acknowledged items.
     pub(crate) fn end(session: &Mutex<Self>) -> BTreeSet<(String, String)> {
         std::mem::take(&mut locked(session).taken)
     }
@@ -254,12 +254,12 @@ impl Peers {
         locked(&self.state).has_faults = has_faults;
     }
 
-    /// From now on, a sink refuses nothing for good.
+    /// Makes a sink accept all records from now on.
     pub(crate) fn mend(&self, host: &str) {
         locked(&self.state).mended.insert(host.to_owned());
     }
 
-    /// How many records and messages were sent.
+    /// Number of records and messages sent.
     pub(crate) fn requests(&self) -> u64 {
         locked(&self.state).requests
     }
@@ -277,7 +277,7 @@ impl Peers {
         self.is_refused(&locked(&self.state), host, id, text)
     }
 
-    /// The archive has recorded what a sink has taken.
+    /// Notes that the archive has recorded these records as delivered.
     pub(crate) fn commit(&self, taken: BTreeSet<(String, String)>) {
         let tick = self.schedule.tick();
         let mut state = locked(&self.state);
@@ -286,13 +286,13 @@ impl Peers {
         }
     }
 
-    /// The archive has recorded alerts as delivered.
+    /// Notes that the archive has recorded these alerts as delivered.
     pub(crate) fn record(&self, taken: BTreeSet<(String, String)>) {
         let tick = self.schedule.tick();
         locked(&self.state).recorded.extend(taken.into_iter().map(|key| (key, tick)));
     }
 
-    /// Nobody is to be told of this run.
+    /// Notes that this run must not be reported.
     pub(crate) fn mute(&self, run: String) {
         locked(&self.state).muted.insert(run);
     }
@@ -301,7 +301,7 @@ impl Peers {
         locked(&self.state).muted.contains(run)
     }
 
-    /// What destinations of alerts were told, in the order in which it was sent.
+    /// Returns the messages to destinations of alerts, in the order in which they were sent.
     pub(crate) fn told(&self) -> Vec<Notification> {
         let mut told = locked(&self.state).told.clone();
         told.sort_by_key(|told| told.sent);
@@ -346,7 +346,7 @@ impl Peers {
         }
     }
 
-    /// Takes what is sent, as far as it is acceptable.
+    /// Handles a request, and accepts its valid items.
     fn take(&self, host: &str, request: &Request, times: (u64, u64), lies: bool) -> Answered {
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         let text = String::from_utf8_lossy(body).into_owned();
@@ -433,7 +433,7 @@ impl Peers {
         Answered { taken, ..Answered::of(200, json!({ "errors": false, "items": items }).to_string()) }
     }
 
-    /// Loki: lines are told apart by stream, time and text; those that are acceptable are taken, whatever the status is.
+    /// Loki: lines are identified by stream, time and text; valid lines are accepted, regardless of the status.
     fn take_streams(&self, text: &str, (_, begun): (u64, u64)) -> Answered {
         let host = "loki.example";
         let body = json_of(text);
@@ -468,7 +468,7 @@ impl Peers {
         }
     }
 
-    /// Splunk: events up to the first that is invalid are taken.
+    /// Splunk: events before the first invalid one are accepted.
     fn take_events(&self, text: &str, (_, begun): (u64, u64)) -> Answered {
         let host = "splunk.example";
         let all: Vec<Value> = text.lines().map(json_of).collect();
@@ -493,7 +493,7 @@ impl Peers {
         Answered { taken, ..Answered::of(200, r#"{"text":"Success","code":0}"#) }
     }
 
-    /// Datadog: all or nothing, and nothing is told apart.
+    /// Datadog: all logs are accepted or none, and duplicates are not detected.
     fn take_logs(&self, text: &str, (_, begun): (u64, u64), lies: bool) -> Answered {
         let host = "datadog.example";
         let all = json_of(text);
@@ -506,7 +506,7 @@ impl Peers {
         if self.is_too_large(text, all.len()) {
             return Answered::of(413, "");
         }
-        // A proxy that answers in place of the service.
+        // A proxy responds in place of the service.
         if lies {
             return Answered::of(200, "<html>sign in</html>");
         }
@@ -561,7 +561,7 @@ impl Peers {
         if let Some(run) = runs.iter().find(|run| !is_end && state.muted.contains(*run)) {
             self.schedule.violation(format!("{to} is told of run {run}, which ended while its rule was muted"));
         }
-        // A destination that keeps alerts open has one id for all that is told until the end.
+        // A destination that keeps alerts open gets the same id in all messages until the end of the alert.
         if to != PAGER {
             if state.recorded.get(&(to.clone(), id.clone())).is_some_and(|at| *at < begun) {
                 self.schedule.violation(format!("alert {id} is sent to {to} again, which was recorded as delivered"));

@@ -1,4 +1,4 @@
-//! Runs seeds, several at a time, and says which fail and how to repeat them.
+//! Runs several seeds concurrently, and reports which of them fail and how to reproduce the failures.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use runlog_store::{Store, StoreSettings};
 use crate::deployment::{self, Outcome};
 use crate::locked;
 
-/// Nothing in one seed takes so long: what does waits for something that never comes.
+/// Maximum time of a seed. A seed that takes longer is in a deadlock.
 const SEED_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Simulates a deployment under each of some seeds.
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     folder: Option<PathBuf>,
 }
 
-/// The seed that a thread is at, and since when.
+/// The seed that a thread runs, and its start time.
 type Work = Option<(u64, Instant)>;
 
 thread_local! {
@@ -54,7 +54,7 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// What panicked on this thread since it was last asked.
+/// Returns the last panic of this thread, and forgets it.
 pub(crate) fn last_panic() -> Option<String> {
     PANIC.take()
 }

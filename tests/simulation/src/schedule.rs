@@ -1,4 +1,4 @@
-//! Who goes on when.
+//! The order in which tasks continue.
 //!
 //! Everything that is done waits at a gate before it acts on something that others see: a statement or transaction of the
 //! catalog, an object, a message between a client and a node. When every task waits, the driver opens one gate, as the
@@ -18,48 +18,48 @@ use runlog_store::simulation::{Operation, Turn};
 use crate::locked;
 use crate::seed::Numbers;
 
-/// Where the clients are; the nodes have the numbers below it.
+/// The place of the clients; the nodes have the numbers below.
 pub(crate) const OUTSIDE: usize = 3;
 /// The nodes, and the clients.
 pub(crate) const PLACES: usize = OUTSIDE + 1;
 
-/// What waits at a gate.
+/// The operation that waits at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A message to a node, or its answer.
     Message,
-    /// A client that will hang up.
+    /// A client that will disconnect.
     HangUp,
-    /// Until a time.
+    /// A wait until a time.
     Sleep,
     /// A statement that reads.
     Read,
     /// A statement or transaction that writes: it needs the write lock of the catalog.
     Write,
     Commit,
-    /// The answer to a statement or transaction that has written.
+    /// The response to a statement or transaction that has written.
     Written,
     GetObject,
     PutObject,
-    /// The answer to a put.
+    /// The response to a put.
     ObjectStored,
     DeleteObject,
     ListObjects,
 }
 
-/// What goes wrong at a gate.
+/// A fault at a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// Nothing is done, and the caller is told so.
+    /// The operation is not performed, and the caller gets an error.
     Fails,
-    /// A put: it is stored, and the caller is told that it failed.
+    /// A put: the object is stored, and the caller gets an error.
     StoredAndFails,
-    /// A put: the caller is told that it failed, and it is stored later.
+    /// A put: the caller gets an error, and the object is stored later.
     FailsAndIsStored,
 }
 
-/// How likely faults are. Unit: per mille of the gates concerned.
+/// Probabilities of faults. Unit: per mille of the gates concerned.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FaultRates {
     pub(crate) objects: usize,
@@ -72,7 +72,7 @@ struct Gate {
     place: usize,
     kind: Kind,
     what: String,
-    /// It is held up until so many gates were opened, unless nothing else can go on.
+    /// The number of opened gates until which it is delayed, unless no other task can continue.
     held_until: u64,
     /// Unit: epoch milliseconds.
     not_before_ms: i64,
@@ -85,7 +85,7 @@ struct Gate {
 struct RunningTurn {
     place: usize,
     task: Option<tokio::task::Id>,
-    /// How many turns that it waits for are themselves waiting.
+    /// Number of nested turns that currently wait at a gate.
     suspended: u32,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct State {
     pub(crate) numbers: Numbers,
     pub(crate) now_ms: i64,
     pub(crate) rates: FaultRates,
-    /// How many gates were opened.
+    /// Number of opened gates.
     pub(crate) opened: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) is_dirty: [bool; PLACES],
@@ -105,7 +105,7 @@ pub(crate) struct State {
     digest: u64,
     trace: Option<Vec<String>>,
     hold_up: usize,
-    /// How likely the newest gate is the next to open. Unit: per mille.
+    /// Probability that the newest gate is the next to open. Unit: per mille.
     stickiness: usize,
 }
 
@@ -145,12 +145,12 @@ impl Schedule {
         locked(&self.0).now_ms
     }
 
-    /// How many gates were opened: the time of what clients know.
+    /// Returns the number of opened gates: the time of the ledger of clients.
     pub(crate) fn tick(&self) -> u64 {
         locked(&self.0).opened
     }
 
-    /// Something that must not be.
+    /// Records a violation of an invariant.
     pub(crate) fn violation(&self, text: String) {
         let mut state = locked(&self.0);
         state.note(|| format!("VIOLATION: {text}"));
@@ -201,8 +201,8 @@ impl Schedule {
         locked(&self.0).running.values().all(|turn| turn.place != place || turn.suspended > 0)
     }
 
-    /// Opens a gate of these places, chosen by the seed. Returns its place; `None` when nothing can go on without time
-    /// passing.
+    /// Opens a gate of these places, chosen by the seed. Returns its place, or `None` if no task can continue before
+    /// time passes.
     pub(crate) fn open_one(&self, is_awake: &[bool; PLACES]) -> Option<usize> {
         let mut state = locked(&self.0);
         let State { gates, now_ms, lock, opened, .. } = &*state;
@@ -232,7 +232,7 @@ impl Schedule {
         state.gates.values().filter(waits).map(|gate| gate.not_before_ms).min()
     }
 
-    /// What waits, for a message.
+    /// Describes the waiting tasks, for a message.
     pub(crate) fn waiting(&self) -> String {
         let state = locked(&self.0);
         let texts =
@@ -294,7 +294,7 @@ impl State {
         self.numbers = numbers;
         self.is_dirty[place] = true;
         if let Some(turn) = turn {
-            // It counts as running from now on: its task has not been polled.
+            // It counts as running immediately, although its task has not been polled yet.
             self.running.entry(turn).or_insert(RunningTurn { place, task: None, suspended: 0 }).suspended = 0;
             if kind == Kind::Write {
                 self.lock = Some(turn);
@@ -340,7 +340,7 @@ fn beginning(statement: &str) -> String {
     words.join(" ").chars().take(60).collect()
 }
 
-/// A task at a gate. It goes away when it is dropped.
+/// A task at a gate. Dropping it removes the task from the gate.
 #[must_use]
 pub(crate) struct AtGate {
     schedule: Schedule,
@@ -384,7 +384,7 @@ struct CatalogTurn {
 }
 
 impl CatalogTurn {
-    /// Notes which task is at work, once it is polled.
+    /// Notes the task that runs it, once it is polled.
     fn resume(&self) {
         let task = tokio::task::try_id().or(self.task);
         if let Some(turn) = locked(&self.schedule.0).running.get_mut(&self.id) {
@@ -392,7 +392,7 @@ impl CatalogTurn {
         }
     }
 
-    /// Waits at a gate; meanwhile nothing of it is running.
+    /// Waits at a gate, during which the turn is not running.
     async fn wait(&self, kind: Kind) -> io::Result<()> {
         locked(&self.schedule.0).running.remove(&self.id);
         let gate = self.schedule.gate_from(self.place, kind, String::new(), i64::MIN, Some(self.id));

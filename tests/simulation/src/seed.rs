@@ -31,12 +31,12 @@ impl Numbers {
         low + i64::try_from(self.next() % (high - low + 1).max(1).unsigned_abs()).unwrap_or_default()
     }
 
-    /// True in so many of a thousand cases.
+    /// True in this number of a thousand cases.
     pub(crate) fn chance(&mut self, per_mille: usize) -> bool {
         self.below(1_000) < per_mille
     }
 
-    /// Another sequence, for somebody else.
+    /// Returns another, independent sequence.
     pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.next())
     }

@@ -1,7 +1,7 @@
 //! The service over HTTP: the router of a node, called by clients that send slowly, break off and hang up.
 //!
-//! What the server does with a connection (hyper) is not a part of it: a request is handed to the router, and a client that
-//! hangs up is one whose request is dropped.
+//! The server's handling of connections (hyper) is not simulated: requests are passed to the router directly, and a
+//! client disconnects by dropping its request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -26,10 +26,10 @@ use crate::node::NodeClock;
 use crate::schedule::{Kind, Schedule};
 use crate::seed::{NodeRandom, Numbers};
 
-/// The most records of a live page. Source: the guide.
+/// Maximum number of records of a live page. Source: the guide.
 const LIVE_RECORDS_MAX: usize = 200;
 
-/// The service of a life of a node, which starts with its first request.
+/// The service of one life of a node, which starts with its first request.
 pub(crate) struct Service {
     router: OnceCell<Router>,
     clock: Arc<NodeClock>,
@@ -48,7 +48,7 @@ struct Ask {
     method: Method,
     path: String,
     token: String,
-    /// The pieces in which its body comes. An error: the client breaks off there.
+    /// The pieces in which its body arrives. An error means that the client disconnects there.
     body: VecDeque<Result<Bytes, std::io::Error>>,
 }
 
@@ -59,7 +59,7 @@ impl Service {
 
     async fn router(&self, store: Store) -> StoreResult<&Router> {
         let begin = async || {
-            // The pace of callers is not a part of the simulation.
+            // Rate limits of callers are not simulated.
             let settings = ServerSettings {
                 requests_per_second: 0,
                 anonymous_requests_per_second: 0,
@@ -99,7 +99,7 @@ impl Service {
 }
 
 impl Answered {
-    /// What was asked for, or the error by which a client would know what to do next.
+    /// Returns the parsed body of the response, or the error that a client would derive from the status.
     fn read<T: for<'de> Deserialize<'de>>(&self) -> StoreResult<T> {
         let kind = match self.status {
             200..300 => {
@@ -108,7 +108,7 @@ impl Answered {
             }
             404 => ErrorKind::NotFound,
             409 => ErrorKind::Conflict,
-            // 408: the rest of the body did not come in time, and nothing of it is stored.
+            // 408: the rest of the body did not arrive in time, and nothing was stored.
             408 | 429 | 503 => ErrorKind::Unavailable,
             500 => ErrorKind::Corrupt,
             _ => ErrorKind::Invalid,

@@ -1,6 +1,6 @@
-//! The deliverers of the program, on the nodes, with its own sinks: what was logged by a run that has ended arrives at each
-//! sink at least once and always under the same id, what the archive has recorded as delivered is not sent again, and what a
-//! sink refuses for good is kept as a dead letter, and arrives once the sink takes it.
+//! The program's deliverers on the nodes, with its own sinks: the records of ended runs arrive at each sink at least
+//! once and always with the same id; records that the archive has recorded as delivered are not sent again; and records
+//! that a sink refuses permanently are kept as dead letters, and arrive once the sink accepts them.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,10 +20,11 @@ use crate::node::NodeClock;
 use crate::peers::{PeerNetwork, Peers, Session};
 use crate::seed::Numbers;
 
-/// So many times something is left to deliver at most, once nothing fails any more. Attempts are six hours apart at most.
+/// Maximum number of rounds until everything is delivered, once the faults are over. Attempts are at most six hours
+/// apart.
 const ROUNDS_MAX: usize = 80;
 
-/// A sink, as the seed says.
+/// A sink, chosen by the seed.
 #[derive(Debug, Clone)]
 pub(crate) struct SinkProfile {
     kind: SinkKind,
@@ -41,7 +42,7 @@ enum SinkKind {
     Webhook,
 }
 
-/// Reads a secret: all are the same.
+/// Secrets that are all equal.
 pub(crate) struct Secrets;
 
 impl SecretReader for Secrets {
@@ -54,7 +55,7 @@ impl SecretReader for Secrets {
     }
 }
 
-/// A deliverer of a life of a node.
+/// The deliverer of one life of a node.
 pub(crate) struct NodeDeliverer {
     deliverer: Deliverer,
     session: Arc<Mutex<Session>>,
@@ -100,7 +101,7 @@ impl SinkProfile {
         SinkSettings::read(table).map_err(|error| anyhow::anyhow!("the settings of {host}: {}", error.message))
     }
 
-    /// Where it is, which is also its name.
+    /// Returns its host, which is also its name.
     fn host(&self) -> &'static str {
         match self.kind {
             SinkKind::Elasticsearch => "elastic.example",
@@ -112,7 +113,7 @@ impl SinkProfile {
     }
 }
 
-/// Starts the deliverers of a life of a node.
+/// Starts the deliverers of one life of a node.
 pub(crate) fn start(
     peers: &Arc<Peers>,
     profiles: &[SinkProfile],
@@ -136,14 +137,14 @@ pub(crate) fn start(
 impl NodeDeliverer {
     /// Delivers what is due, as `runlog deliver --once` does.
     async fn deliver(&self, peers: &Peers, tick: u64) -> Result<(), Error> {
-        // Only one of a node is at work, as in the program.
+        // Only one deliverer of a node runs at a time, as in the program.
         let Ok(_alone) = self.alone.try_lock() else { return Ok(()) };
         Session::begin(&self.session, tick);
         self.deliverer.register().await?;
         self.deliverer.offer().await?;
         let delivered = self.deliverer.deliver_due(&CancellationToken::new()).await?;
         let taken = Session::end(&self.session);
-        // Everything that was said to be taken is recorded, unless a lease was lost.
+        // All records that the sink has acknowledged are recorded, unless a lease was lost.
         let recorded = if self.is_of_runs { delivered.runs } else { delivered.records };
         if recorded == taken.len() as u64 {
             peers.commit(taken);
@@ -153,7 +154,7 @@ impl NodeDeliverer {
 }
 
 impl Clients {
-    /// Has nodes deliver what is due to one of the sinks, often after something has become due.
+    /// Lets nodes deliver to one of the sinks, often after a run has become due.
     pub(crate) async fn deliver_to_peers(&self, run: usize) {
         let sink = self.below(self.0.shared.profile.sinks.len());
         if self.chance(700) {
@@ -182,7 +183,7 @@ impl Clients {
         }
     }
 
-    /// Delivers to the peers until nothing is left, once nothing fails any more.
+    /// Delivers to the peers until nothing is due, once the faults are over.
     pub(crate) async fn deliver_the_rest(&self) {
         let Some(peers) = self.0.shared.peers.clone() else { return };
         for (sink, profile) in self.0.shared.profile.sinks.iter().enumerate() {
@@ -221,7 +222,7 @@ impl Clients {
         }
     }
 
-    /// Delivers until nothing is due. `None`: that does not happen.
+    /// Delivers until nothing is due. Returns `None` if this takes too many rounds.
     async fn drain(&self, sink: usize, host: &'static str) -> Option<SinkMetrics> {
         for round in 0..ROUNDS_MAX {
             self.deliver_to_peer(sink, self.some_node()).await;
@@ -241,7 +242,7 @@ impl Clients {
         None
     }
 
-    /// Compares what a peer has with the archive. Returns how many records, or runs, it lacks and has refused.
+    /// Compares the content of a peer with the archive. Returns how many records, or runs, it lacks and has refused.
     async fn check_peer(&self, peers: &Peers, profile: &SinkProfile, metrics: &SinkMetrics) -> u64 {
         let (host, runs) = (profile.host(), locked(&self.0.ledger).runs.len());
         let mut refused = 0;
@@ -252,7 +253,7 @@ impl Clients {
             let mut accepted = peers.accepted_of(host, &prefix);
             if profile.kind == SinkKind::Webhook {
                 let expected = format!("\"{id}\" {}", log.records);
-                // Nobody is told that a log was deleted.
+                // Sinks are not notified of the deletion of a log.
                 let is_due = log.epoch == 0 || log.records > 0;
                 if is_due && !accepted.contains(&expected) {
                     refused += 1;

@@ -1,4 +1,4 @@
-//! Summaries: what is claimed is a log that is there, and what is stored is of the log that it says.
+//! Summaries: a claim names an existing log, and a stored summary belongs to the log that it names.
 
 use runlog_model::RunId;
 use runlog_store::Error;
@@ -10,13 +10,13 @@ use crate::clients::{Answer, Clients};
 /// The version of the analysis.
 const VERSION: u32 = 1;
 
-/// A summary that says what it is of.
+/// Returns a summary that contains the run and the version of its log.
 fn body(run_id: RunId, log: LogVersion) -> Vec<u8> {
     format!("{run_id} {} {}", log.epoch, log.records).into_bytes()
 }
 
 impl Clients {
-    /// Has a node make the summaries that are due; false when none is.
+    /// Lets a node create the summaries that are due. Returns false if none is.
     pub(crate) async fn summarize(&self, is_steady: bool) -> bool {
         let (clients, node, mut numbers) = (self.clone(), self.some_node(), self.numbers());
         let summarizing = self.call(node, "summarize", false, move |store| async move {
@@ -47,7 +47,7 @@ impl Clients {
                         store.summaries().postpone(claim).await?;
                     }
                 }
-                // Whoever makes them is gone without a word.
+                // The node that creates them disappears without releasing its claims.
                 _ => {}
             }
             Ok::<_, Error>(!claimed.is_empty())
@@ -62,7 +62,7 @@ impl Clients {
         }
     }
 
-    /// Compares the summary of a run with its log. Returns the log; `None` when a node could not say.
+    /// Compares the summary of a run with its log. Returns the log, or `None` if a node could not read it.
     pub(crate) async fn check_summary(&self, run: usize, node: usize, is_end: bool) -> Option<LogVersion> {
         let id = self.run_id(run);
         let reading =
