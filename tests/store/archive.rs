@@ -1,4 +1,5 @@
-//! The archive from outside: what goes in comes out, whole, once, in order. One suite, wherever catalog and objects lie.
+//! Tests of the archive's public interface: records are returned completely, once and in order. The suite runs on each
+//! pair of backends.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 

@@ -1,7 +1,7 @@
-//! An archive against a plain list: sequences of everything that clients and jobs do, by three nodes, in any order. After
-//! each step, what was read is compared with what the list holds; at the end, everything, on every node.
+//! Compares an archive with a plain list: random sequences of the operations of clients and jobs, performed by three
+//! nodes. After each step, the data read is compared with the list; at the end, all data is compared, on every node.
 //!
-//! `RUNLOG_SEQUENCES=N` runs so many sequences over each pair of backends.
+//! `RUNLOG_SEQUENCES=N` runs N sequences on each pair of backends.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
@@ -43,34 +43,34 @@ mod interleaving;
 #[path = "state_machine/summaries.rs"]
 mod summaries;
 
-/// An archive over the pair of backends of this test.
+/// An archive on the pair of backends of this test.
 type Archive = common::Archive<pairs::Chosen>;
-/// One over the other two backends, to copy to.
+/// An archive on the other two backends, as the target of a copy.
 type Copy = common::Archive<pairs::Other>;
 
 const NODES: usize = 3;
 const RUNS_MAX: usize = 6;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// No step takes so long, however busy the machine is: something waits for what never comes.
+/// Maximum duration of a step, even on a busy machine. A step that takes longer is in a deadlock.
 const STEP_MAX: Duration = Duration::from_secs(60);
-/// Shorter than the time after which ids of batches are forgotten.
+/// Shorter than the time for which the archive keeps the ids of batches.
 const BATCH_IDS_KEPT_MS: i64 = 25 * DAY_MS;
 
-/// What is done, by which nodes, to which run.
+/// An operation, with the nodes that perform it and its run.
 #[derive(Debug, Clone)]
 enum Step {
     Begin {
         node: usize,
     },
-    /// Sends a batch of these times under a name that may have been used.
+    /// Sends a batch with these times, under a name that may have been used before.
     Push {
         node: usize,
         run: usize,
         name: u8,
         times: Vec<i64>,
     },
-    /// The same, and the sender goes away after so many polls; then it sends the batch to another node.
+    /// Sends a batch, drops the call after a number of polls, and sends the batch to another node.
     PushCutShort {
         node: usize,
         run: usize,
@@ -78,7 +78,7 @@ enum Step {
         times: Vec<i64>,
         polls: usize,
     },
-    /// Sends the same batch to two nodes, and another batch to a third, at once.
+    /// Sends the same batch to two nodes and another batch to a third one, concurrently.
     PushTogether {
         run: usize,
         name: u8,
@@ -88,17 +88,17 @@ enum Step {
         node: usize,
         run: usize,
     },
-    /// Waits, then seals what is due.
+    /// Waits, then seals the logs that are due.
     Seal {
         node: usize,
     },
-    /// All nodes seal at once, while a batch arrives.
+    /// All nodes seal concurrently, while a batch arrives.
     SealTogether {
         run: usize,
         name: u8,
         times: Vec<i64>,
     },
-    /// Seals, and is cancelled after so many polls.
+    /// Seals, and is cancelled after a number of polls.
     SealCutShort {
         node: usize,
         polls: usize,
@@ -116,7 +116,7 @@ enum Step {
         run: usize,
         is_held: bool,
     },
-    /// Sets the retention of all logs, waits, and applies it on two nodes at once.
+    /// Sets the retention of all logs, waits, and applies it on two nodes concurrently.
     Retain {
         days: u64,
         wait_hours: i64,
@@ -124,11 +124,11 @@ enum Step {
     Sweep {
         node: usize,
     },
-    /// The clock is set forward or back.
+    /// Sets the clock forward or back.
     SetClock {
         ms: i64,
     },
-    /// Another process takes the place of a node.
+    /// Replaces a node by a new process.
     Reopen,
     /// Fetches the log page by page: requests, builds and downloads on any node.
     Fetch {
@@ -136,7 +136,7 @@ enum Step {
         run: usize,
         order: RecordOrder,
     },
-    /// Asks for a page, changes the log, and downloads the page.
+    /// Requests a page, changes the log, and downloads the page.
     FetchLater {
         node: usize,
         run: usize,
@@ -175,17 +175,17 @@ enum Step {
         times: Vec<i64>,
         polls: usize,
     },
-    /// Reads a log again and again while a batch arrives.
+    /// Reads a log repeatedly while a batch arrives.
     ReadWhilePushing {
         run: usize,
         times: Vec<i64>,
     },
-    /// Sweeps again and again while batches arrive.
+    /// Sweeps repeatedly while batches arrive.
     SweepWhilePushing {
         run: usize,
         times: Vec<i64>,
     },
-    /// Seals what is due while a log of it is deleted, so many milliseconds later.
+    /// Seals the logs that are due, and deletes one of them a number of milliseconds later.
     SealWhileDeleting {
         node: usize,
         run: usize,
@@ -197,18 +197,18 @@ enum Step {
         times: Vec<i64>,
         polls: usize,
     },
-    /// Applies a retention so many milliseconds after the age of a log is just that.
+    /// Applies a retention a number of milliseconds after a log has reached exactly the age of the retention.
     RetainAtTheEdge {
         run: usize,
         days: u64,
         after_ms: i64,
     },
-    /// Asks a node for several pages at once.
+    /// Requests several pages of a node concurrently.
     RequestTogether {
         node: usize,
         run: usize,
     },
-    /// Asks for a page, and for its file in the last moment of its token and after it.
+    /// Requests a page, and its file immediately before and after the token expires.
     Expire {
         node: usize,
         run: usize,
@@ -252,7 +252,7 @@ enum Step {
     },
 }
 
-/// What happens to a log while something else is under way.
+/// A change to a log during another operation.
 #[derive(Debug, Clone)]
 enum Change {
     Nothing,
@@ -261,16 +261,16 @@ enum Change {
     Seal,
 }
 
-/// What a run should hold: its records in order of arrival, and its batches by their names.
+/// The expected content of a run: its records in order of arrival, and its batches by name.
 #[derive(Default)]
 struct ModelRun {
     records: Vec<Record>,
     batches: HashMap<u8, Vec<Record>>,
     is_finished: bool,
     is_held: bool,
-    /// When its retention begins. Unit: epoch milliseconds.
+    /// Start of its retention period. Unit: epoch milliseconds.
     retained_from: i64,
-    /// How many times its log was deleted, and how many of them because of a retention.
+    /// Number of deletions of its log, and how many of them were due to a retention.
     epoch: u64,
     deleted_by_retention: u64,
 }
@@ -284,7 +284,7 @@ struct Machine {
     model: Vec<ModelRun>,
     sink: Sink,
     upstream: Upstream,
-    /// Steps so far; part of each message, so that no two are equal.
+    /// Number of steps so far. It is part of each message, which makes messages unique.
     number: usize,
     /// Unit: epoch milliseconds.
     begun_ms: i64,
@@ -404,7 +404,7 @@ async fn count_on(store: &Store) -> usize {
     batches.iter().map(arrow_array::RecordBatch::num_rows).sum()
 }
 
-/// A few times of these, within some milliseconds.
+/// Maps the first few of these times to an interval of a few milliseconds.
 fn narrow(times: &[i64]) -> Vec<i64> {
     times.iter().take(3).map(|ms| 1_000 + times[0] % 6 + ms % 3).collect()
 }
@@ -422,7 +422,8 @@ impl ModelRun {
         sorted(self.records.clone(), TimeRange::ALL)
     }
 
-    /// The outcome that a batch of this name should have, which is applied: whether it is a repetition.
+    /// Applies a batch with this name to the model, and returns the expected outcome: whether the batch is a
+    /// repetition.
     fn expect_push(&mut self, name: u8, records: &[Record], now_ms: i64) -> Result<bool, ErrorKind> {
         match self.batches.get(&name) {
             Some(before) if before == records => Ok(true),
@@ -474,17 +475,19 @@ impl Machine {
         self.archive.now().as_millis()
     }
 
-    /// One of the runs that there are.
+    /// Returns one of the existing runs.
     fn some_run(&self, run: usize) -> usize {
         run % self.runs.len()
     }
 
-    /// The batches of every second run are short, so that one may begin in the millisecond in which another ends.
+    /// The batches of every second run span a short time, so that one may begin in the millisecond in which another
+    /// ends.
     fn is_narrow(&self, run: usize) -> bool {
         (run + self.parity).is_multiple_of(2)
     }
 
-    /// Records for a batch of this name: a name that was used comes with the same records in every second step.
+    /// Returns the records of a batch with this name. In every second step, a name that was used before gets the same
+    /// records again.
     fn batch(&self, run: usize, name: u8, times: &[i64]) -> Vec<Record> {
         let again = self.model[run].batches.get(&name).filter(|_| self.number.is_multiple_of(2)).cloned();
         again.unwrap_or_else(|| {
@@ -534,7 +537,7 @@ impl Machine {
             Step::SealCutShort { node, polls } => {
                 self.archive.clock.advance_ms(31_000);
                 let _ = cut_short(polls, self.node(node).maintenance().seal()).await;
-                // Its claim has passed before anybody else may seal these runs.
+                // The claim expires first; until then, no other node may seal these runs.
                 self.archive.clock.advance_ms(HOUR_MS);
             }
             Step::Delete { node, run } => {
@@ -589,7 +592,7 @@ impl Machine {
                 self.make_sealable(node, run).await;
                 let (sealing, deleting) = (self.node(node).clone(), self.node(node + 1).clone());
                 let id = self.runs[run];
-                // Sealing goes on in a task of its own, which is not held up.
+                // Sealing continues in its own task, which is not delayed.
                 let deletion = async {
                     tokio::time::sleep(Duration::from_millis(after_ms)).await;
                     deleting.maintenance().delete_log(id).await
@@ -638,7 +641,7 @@ impl Machine {
         self.runs.iter().position(|id| *id == run_id).unwrap()
     }
 
-    /// A name that no other step uses.
+    /// Returns a name that no other step uses.
     fn fresh_name(&self) -> u8 {
         u8::try_from(200 + self.number % 50).unwrap()
     }
@@ -691,7 +694,7 @@ impl Machine {
         }
     }
 
-    /// Makes a run due for sealing that has records and has ended.
+    /// Makes a run that has records and has ended due for sealing.
     async fn make_sealable(&mut self, node: usize, run: usize) {
         self.push(node, run, self.fresh_name(), &[1_001, 1_003]).await;
         self.finish(node, run).await;
@@ -713,7 +716,7 @@ impl Machine {
         assert!(!answer.unwrap().repeated);
         let left = records_on(self.node(2), id).await;
         let now_ms = self.now_ms();
-        // Which of both came first shows in what is left.
+        // The remaining records show which of the two operations came first.
         let model = &mut self.model[run];
         let is_first = left.is_empty() || model.is_held;
         if is_first {
@@ -776,7 +779,8 @@ impl Machine {
         let (report, now_ms) = (report.unwrap(), self.now_ms());
         assert!(!answer.unwrap().repeated);
         let left = records_on(self.node(2), id).await;
-        // A log that has received records since it was looked at is kept; one that has ended may be looked at after that.
+        // A log that has received records since it was examined is kept; an ended log may have been examined after the
+        // records arrived.
         let is_first = left.is_empty() && self.model[run].is_finished;
         if is_first {
             self.model[run].expect_push(name, &records, now_ms).unwrap();
@@ -826,7 +830,7 @@ impl Machine {
             let expected = self.model[run].expect_push(name, &records, now_ms);
             assert_eq!(answer.map(drop), expected.map(drop), "a batch for run {run} whose node is gone");
         }
-        // The leases of the node that is gone pass.
+        // The leases of the crashed node expire.
         self.archive.clock.advance_ms(HOUR_MS);
         assert_eq!(records_on(self.node(2), run_id).await, self.model[run].sorted(), "run {run} after a node is gone");
     }
@@ -851,7 +855,7 @@ impl Machine {
         self.note_finished(run);
     }
 
-    /// A run ends now, unless it has ended before.
+    /// Notes that a run ends now, unless it has ended before.
     fn note_finished(&mut self, run: usize) {
         let now_ms = self.now_ms();
         let model = &mut self.model[run];
@@ -875,7 +879,7 @@ impl Machine {
         let model = &mut self.model[run];
         let expected = model.expect_push(name, &records, now_ms);
         match expected {
-            // One of both stores it, and the other finds it stored.
+            // One of the two calls stores the batch, and the other finds it stored.
             Ok(was_stored) => {
                 let mut repeated = [first.unwrap().repeated, second.unwrap().repeated];
                 repeated.sort_unstable();
@@ -885,7 +889,7 @@ impl Machine {
         }
         let expected = model.expect_push(other_name, &other, now_ms);
         assert_eq!(beside.map(|stored| stored.repeated), expected, "a batch beside others");
-        // Which of both arrived first cannot be known, and orders records of the same time.
+        // The order of records with the same time depends on which batch arrived first, which the test cannot know.
         let arrived = records_on(self.node(0), id).await;
         let model = &mut self.model[run];
         let (mut found, mut listed) = (arrived.clone(), model.records.clone());
@@ -930,7 +934,7 @@ impl Machine {
         self.archive.store.maintenance().set_retention(self.workspace, retention).await.unwrap();
     }
 
-    /// The runs whose logs are older than so many days.
+    /// Returns the runs whose logs are older than this number of days.
     fn due_for_deletion(&self, days: u64) -> Vec<usize> {
         let before = self.now_ms() - days.cast_signed() * DAY_MS;
         let is_due = |run: &usize| {
@@ -954,7 +958,7 @@ impl Machine {
         self.set_retention(None).await;
     }
 
-    /// The log is gone, and the audit log says so once for each time.
+    /// Checks that the log was deleted, and that the audit log has one entry for each deletion.
     async fn expect_deleted_by_retention(&mut self, run: usize) {
         let model = &mut self.model[run];
         model.expect_delete().unwrap();
@@ -978,7 +982,7 @@ impl Machine {
         assert_eq!(combined, self.model[run].sorted(), "pages of run {run}");
     }
 
-    /// The pages of a run as a client gets them that does only what the guide says, newest page first.
+    /// Returns the pages of a run, newest page first, as a client receives them that follows the vendor's guide.
     async fn naive_pages(&self, node: usize, run: usize, order: RecordOrder) -> Vec<Vec<Record>> {
         let (mut range, mut pages) = (TimeRange::ALL, Vec::new());
         loop {
@@ -1072,7 +1076,7 @@ impl Machine {
         }
     }
 
-    /// At the end: everything as the list has it, also after all that is due was sealed and swept.
+    /// Final check: all data equals the list, before and after sealing and sweeping everything that is due.
     async fn end(mut self) {
         self.check().await;
         self.archive.clock.advance_ms(31_000);
@@ -1080,7 +1084,7 @@ impl Machine {
         self.archive.clock.advance_ms(2 * HOUR_MS);
         self.node(2).maintenance().sweep().await.unwrap();
         self.check().await;
-        // Nothing moves the clock of PostgreSQL, by which leases end.
+        // Leases expire by the clock of PostgreSQL, which tests cannot change.
         if !self.archive.is_on_postgres() {
             self.archive.clock.advance_ms(4 * DAY_MS);
             self.summarize_rest().await;

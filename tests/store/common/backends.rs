@@ -1,4 +1,4 @@
-//! Where the archives of the tests lie. The servers are started once, on loopback, and end with the tests.
+//! The backends of the archives of the tests. The servers are started once, on loopback, and end with the tests.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::gate::Gate;
 
 /// A pair of backends for catalog and objects.
 pub(crate) trait Backends {
-    /// Sets them, new and empty, and tells the folder in which the objects can be looked at.
+    /// Configures new, empty backends, and returns the folder that contains the objects as files.
     fn choose(settings: &mut StoreSettings) -> PathBuf;
 }
 
@@ -46,7 +46,7 @@ backends!(postgres_and_s3, Some(database()), Some(bucket()));
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A server that ends when its standard input does: with this process, however that ends.
+/// A server that exits when its standard input is closed, and so exits with this process, however that ends.
 struct Postgres {
     port: u16,
     _process: Child,
@@ -63,7 +63,7 @@ pub(crate) fn gated_database() -> (SecretUrl, Gate) {
     (url, gate.unwrap())
 }
 
-/// The server of all databases, started when the first of them is made.
+/// Returns the server of all databases, which is started for the first of them.
 fn postgres() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     SERVER.get_or_init(|| {
@@ -74,7 +74,7 @@ fn postgres() -> &'static Postgres {
     })
 }
 
-/// The address at which a test reaches a catalog behind the archive's back.
+/// Returns the address for direct access to a catalog.
 pub(crate) fn catalog_address(settings: &StoreSettings) -> String {
     match &settings.catalog {
         None => format!("sqlite://{}", settings.data_folder.join("catalog.sqlite").display()),
@@ -85,7 +85,7 @@ pub(crate) fn catalog_address(settings: &StoreSettings) -> String {
     }
 }
 
-/// A new database, at the port that stands before the server's.
+/// Creates a database; `before` maps the server's port to the port of the address.
 fn database_at(before: impl FnOnce(u16) -> u16) -> SecretUrl {
     let server = postgres();
     let name = format!("archive_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -106,12 +106,13 @@ fn database_at(before: impl FnOnce(u16) -> u16) -> SecretUrl {
     SecretUrl::read(&url, &["postgres"]).unwrap()
 }
 
-/// An S3 server in this process, with real signatures, and the folder that its bucket is.
+/// Starts an S3 server in this process that verifies signatures. Returns its bucket and the folder with the bucket's
+/// objects.
 pub(crate) fn bucket() -> (SecretUrl, PathBuf) {
     bucket_at(|port| port)
 }
 
-/// A new part of the bucket, behind a gate.
+/// A new prefix of the bucket, behind a gate.
 pub(crate) fn gated_bucket() -> (SecretUrl, PathBuf, Gate) {
     let mut gate = None;
     let (url, folder) = bucket_at(|port| gate.insert(Gate::before(port)).port);

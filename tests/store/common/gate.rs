@@ -1,6 +1,6 @@
-//! A gate on loopback before a server: tests close it, make it hang, or have it cut what comes through.
+//! A gate on loopback in front of a server: tests close it, block it, or make it cut responses off.
 //!
-//! Whatever speaks TCP can stand behind it, so that a bucket or a database goes away as it does in earnest.
+//! It forwards TCP, so that outages of a bucket or a database can be reproduced realistically.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,28 +8,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What becomes of a connection.
+/// The treatment of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
-    /// Everything goes through.
+    /// All data is forwarded.
     Open,
-    /// Connections are closed, those that are there and those that come.
+    /// Existing and new connections are closed.
     Closed,
-    /// Connections are taken, and nothing goes through.
+    /// Connections are accepted, and no data is forwarded.
     Hanging,
-    /// So many connections more are taken, and nothing goes through; all later ones are open.
+    /// The next connections are accepted without forwarding data; all later ones are open.
     HangingFor { connections: u64 },
-    /// So many connections more are closed after so many bytes of what the server says; all later ones are open.
+    /// The next connections are closed after this number of bytes from the server; all later ones are open.
     Cut { connections: u64, after_bytes: u64 },
 }
 
 struct State {
     passage: Passage,
-    /// Both sides of every connection, to be closed.
+    /// Both sides of every connection, so that they can be closed.
     open: Vec<TcpStream>,
 }
 
-/// A gate; it stays for as long as the process.
+/// A gate, which exists until the process ends.
 #[derive(Clone)]
 pub(crate) struct Gate {
     pub(crate) port: u16,
@@ -38,7 +38,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// An open one before a server of this machine.
+    /// Opens a gate in front of the server at this local port.
     pub(crate) fn before(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -53,20 +53,20 @@ impl Gate {
         gate
     }
 
-    /// From now on; connections that are there are closed.
+    /// Sets the treatment of connections, and closes the existing ones.
     pub(crate) fn set(&self, passage: Passage) {
         let mut state = self.state.lock().unwrap();
         state.passage = passage;
-        // Those that hang never get an answer, also when it is opened: their server has not heard of them.
+        // Blocked connections get no response even when the gate is opened, because the server did not receive them.
         close(&mut state.open);
     }
 
-    /// Holds back everything, until it is called again: connections stay, and nobody notices anything.
+    /// Holds back all data until it is called again with false. Connections stay open.
     pub(crate) fn suspend(&self, is_suspended: bool) {
         self.is_suspended.store(is_suspended, Ordering::SeqCst);
     }
 
-    /// How many connections more will hang.
+    /// Returns the number of further connections that will be blocked.
     pub(crate) fn hangs_for(&self) -> u64 {
         match self.state.lock().unwrap().passage {
             Passage::HangingFor { connections } => connections,

@@ -1,4 +1,4 @@
-//! An archive in a temporary folder, with one run that is going on.
+//! An archive in a temporary folder, with one running run.
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) mod pairs;
 
 use backends::Backends;
 
-/// A clock that stands until it is moved.
+/// A clock that only changes when it is set.
 pub(crate) struct TestClock(AtomicI64);
 
 impl TestClock {
@@ -40,7 +40,7 @@ impl Clock for TestClock {
     }
 }
 
-/// The same bytes in every test run.
+/// A random number generator with the same bytes in every test run.
 pub(crate) struct TestRandom(AtomicU64);
 
 impl Random for TestRandom {
@@ -53,7 +53,7 @@ impl Random for TestRandom {
     }
 }
 
-/// The same bytes each time.
+/// A random number generator that returns the same bytes each time.
 struct SameBytes;
 
 impl Random for SameBytes {
@@ -115,7 +115,7 @@ impl<P: Backends> Archive<P> {
         archive
     }
 
-    /// An archive with nothing in it.
+    /// An empty archive.
     pub(crate) async fn empty() -> Self {
         Self::empty_with(|_| ()).await
     }
@@ -140,29 +140,29 @@ impl<P: Backends> Archive<P> {
         Self { store, clock, run_id, task_id, caller, random, settings, objects, _folder: folder, _places: PhantomData }
     }
 
-    /// The same archive, opened by another node.
+    /// Opens the same archive on another node.
     pub(crate) async fn another_node(&self) -> Store {
         self.another_node_with(|_| ()).await.unwrap()
     }
 
-    /// The same, by a node to which every random number is the same.
+    /// Opens the same archive on a node whose random numbers are all equal.
     pub(crate) async fn node_without_chance(&self) -> Store {
         Store::open(self.settings.clone(), self.clock.clone(), Arc::new(SameBytes)).await.unwrap()
     }
 
-    /// The same, by a node whose clock is ahead of that of the others.
+    /// Opens the same archive on a node whose clock is ahead of that of the others.
     pub(crate) async fn node_ahead_by(&self, ms: i64) -> (Store, Arc<TestClock>) {
         let clock = Arc::new(TestClock(AtomicI64::new(self.clock.now().as_millis() + ms)));
         let store = Store::open(self.settings.clone(), clock.clone(), self.random.clone()).await.unwrap();
         (store, clock)
     }
 
-    /// The same with other settings.
+    /// Opens the same archive on another node with changed settings.
     pub(crate) async fn another_node_with(&self, set: impl FnOnce(&mut StoreSettings)) -> Result<Store> {
         self.opener(set)().await
     }
 
-    /// What opens the same with other settings, in any thread.
+    /// Returns a function that opens the same archive with changed settings, in any thread.
     pub(crate) fn opener(
         &self,
         set: impl FnOnce(&mut StoreSettings),
@@ -193,7 +193,7 @@ impl<P: Backends> Archive<P> {
         self.start_run_at(None).await
     }
 
-    /// Begins a run that was asked for at a time of its own.
+    /// Starts a run that was triggered at this time.
     pub(crate) async fn start_run_at(&self, time: Option<Timestamp>) -> RunId {
         let id = RunId::random(&*self.random);
         let start = StartRun { trigger_timestamp: time, start_timestamp: time, ..StartRun::of_task(self.task_id) };
@@ -205,12 +205,12 @@ impl<P: Backends> Archive<P> {
         self.finish_as(self.run_id, status).await
     }
 
-    /// Ends a run, however often it is called.
+    /// Ends a run. Does nothing if the run has ended.
     pub(crate) async fn finish_run(&self, run_id: RunId) {
         self.finish_as(run_id, RunStatus::Successful).await.unwrap();
     }
 
-    /// Ends a run at a time of its own.
+    /// Ends a run at this time.
     pub(crate) async fn finish_run_at(&self, run_id: RunId, time: Timestamp) {
         self.finish_with(run_id, RunStatus::Successful, Some(time)).await.unwrap();
     }
@@ -239,7 +239,7 @@ impl<P: Backends> Archive<P> {
         records_on(&self.store, run_id).await
     }
 
-    /// Builds every wanted page, and tells how many.
+    /// Builds every requested page, and returns their number.
     pub(crate) async fn build_all(&self) -> usize {
         let mut built = 0;
         while self.store.pages().build_next_page().await.unwrap() {
@@ -252,17 +252,17 @@ impl<P: Backends> Archive<P> {
         self.clock.now()
     }
 
-    /// How many segment objects there are.
+    /// Returns the number of segment objects.
     pub(crate) fn objects(&self) -> usize {
         files_below(&self.segments()).len()
     }
 
-    /// How many sealed files there are.
+    /// Returns the number of sealed files.
     pub(crate) fn sealed_files(&self) -> usize {
         files_below(&self.objects.join("sealed")).len()
     }
 
-    /// Every object, as a file.
+    /// Returns the files of all objects.
     pub(crate) fn object_files(&self) -> Vec<PathBuf> {
         files_below(&self.objects)
             .into_iter()
@@ -276,12 +276,12 @@ impl<P: Backends> Archive<P> {
         }
     }
 
-    /// Makes the objects of records as an earlier version wrote them.
+    /// Removes the checksums of the objects of records, as if an earlier version had written them.
     pub(crate) async fn forget_checks(&self) {
         self.change_catalog("UPDATE segments SET checks = NULL").await;
     }
 
-    /// Changes the catalog behind the archive's back.
+    /// Changes the catalog directly.
     pub(crate) async fn change_catalog(&self, statements: &'static str) {
         sqlx::any::install_default_drivers();
         let catalog = sqlx::AnyPool::connect(&self.catalog_address()).await.unwrap();
@@ -289,12 +289,12 @@ impl<P: Backends> Archive<P> {
         catalog.close().await;
     }
 
-    /// Where the catalog is reached behind the archive's back.
+    /// Returns the address for direct access to the catalog.
     pub(crate) fn catalog_address(&self) -> String {
         backends::catalog_address(&self.settings)
     }
 
-    /// True when the catalog lies in PostgreSQL.
+    /// Returns true if the catalog is in PostgreSQL.
     pub(crate) fn is_on_postgres(&self) -> bool {
         self.settings.catalog.is_some()
     }
@@ -356,7 +356,7 @@ pub(crate) fn sorted(mut records: Vec<Record>, range: TimeRange) -> Vec<Record> 
     records
 }
 
-/// With one blocking thread: whatever waits there for work that waits for such a thread, waits for ever.
+/// Returns a runtime with one blocking thread: blocking work that waits for other blocking work is in a deadlock.
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(1).enable_all().build().unwrap()
 }
@@ -366,7 +366,7 @@ pub(crate) fn search_for(text: &str) -> SearchQuery {
     SearchQuery { slices_max: 100, ..SearchQuery::newest(text.parse().unwrap(), 10, Duration::from_secs(60)) }
 }
 
-/// Servers keep their own notes under names like these.
+/// The S3 server keeps its own files under such names.
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
     name.to_string_lossy().starts_with(".s3s")
 }

@@ -1,4 +1,4 @@
-//! Pairs of backends, chosen at run time: a suite over all of them is compiled once.
+//! Pairs of backends, chosen at run time, so that a suite is compiled once for all of them.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use runlog_store::StoreSettings;
 
 use super::backends::{Backends, postgres_and_folder, postgres_and_s3, sqlite_and_folder, sqlite_and_s3};
 
-/// A pair of backends by its name.
+/// A pair of backends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pair {
     SqliteAndFolder,
@@ -21,7 +21,7 @@ thread_local! {
 }
 
 impl Pair {
-    /// From now on, archives of this thread lie there. A test has its thread for itself.
+    /// Selects the pair for the archives of this thread. Each test has its own thread.
     pub(crate) fn choose(self) {
         PAIR.set(self);
     }
@@ -45,7 +45,7 @@ impl Pair {
     }
 }
 
-/// The pair that the test of this thread has chosen.
+/// The pair that the test of this thread has selected.
 pub(crate) struct Chosen;
 
 impl Backends for Chosen {
@@ -54,7 +54,7 @@ impl Backends for Chosen {
     }
 }
 
-/// The two backends that are not in it.
+/// The two backends that are not part of the selected pair.
 pub(crate) struct Other;
 
 impl Backends for Other {
@@ -63,7 +63,7 @@ impl Backends for Other {
     }
 }
 
-/// How many cases of a property are tried there.
+/// Returns the number of cases of a property that are tested on the selected pair.
 pub(crate) fn cases() -> u32 {
     match PAIR.get() {
         Pair::SqliteAndFolder => 48,
@@ -71,7 +71,8 @@ pub(crate) fn cases() -> u32 {
     }
 }
 
-/// Runs tests over each pair of backends. They are compiled once; one that is not listed is dead code, which is an error.
+/// Runs tests on each pair of backends. The tests are compiled once; a test that is not listed is dead code, which is
+/// an error.
 macro_rules! on_each_pair {
     (async: $($test:ident),* $(,)?; sync: $($plain:ident),* $(,)?) => {
         $crate::common::pairs::on_each_pair!(@ sqlite_and_folder, SqliteAndFolder, [$($test)*] [$($plain)*]);

@@ -1,4 +1,4 @@
-//! Collection: a run of an upstream is in the hands of one collector at a time, and lands once.
+//! Collection: a run of an upstream is claimed by one collector at a time, and lands once.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::{Change, Machine};
 
 const UPSTREAM: &str = "cloud";
 
-/// How an attempt to collect a run ends.
+/// The way in which an attempt to collect a run ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Attempt {
     Landed,
     Failed,
     Released,
-    /// The collector is gone.
+    /// The collector disappears.
     Gone,
 }
 
@@ -31,9 +31,9 @@ pub(crate) struct Upstream {
 #[derive(Default)]
 struct Listed {
     is_landed: bool,
-    /// When it is due. Unit: epoch milliseconds.
+    /// The time at which it is due. Unit: epoch milliseconds.
     due_at: i64,
-    /// Who had it and was gone, and until when. Unit: epoch milliseconds.
+    /// The claim of a collector that disappeared, and the end of its lease. Unit: epoch milliseconds.
     open: Option<(ClaimedRun, i64)>,
 }
 
@@ -58,13 +58,13 @@ impl Machine {
         }
     }
 
-    /// Lists a run, takes up the one that is due for longest, and ends the attempt after a log has changed.
+    /// Lists a run, claims the run that has been due for longest, and ends the attempt after a log has changed.
     pub(crate) async fn collect(&mut self, node: usize, run: usize, change: &Change, attempt: Attempt) {
         self.list(node, run).await;
         let (now_ms, until) = (self.now_ms(), self.archive.now().plus_millis(LEASE_MS));
         let collection = self.node(node).collection().clone();
         let claimed = collection.claim_run(UPSTREAM, until).await.unwrap();
-        // There the clock is that of the database, which no test sets.
+        // On PostgreSQL, the clock is that of the database, which tests cannot set.
         let are_leases_exact = !self.archive.is_on_postgres();
         let Some(claimed) = claimed else {
             let is_free = |listed: &Listed| listed.open.as_ref().is_none_or(|(_, until_ms)| *until_ms < now_ms);

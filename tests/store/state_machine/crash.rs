@@ -1,4 +1,4 @@
-//! A node that ends in the middle of its work: its runtime is dropped, and with it all its tasks, at whatever they await.
+//! A node that crashes during its work: its runtime is dropped, with all its tasks at their current await points.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use runlog_store::Store;
 use crate::common::push;
 use crate::{Machine, seal_all};
 
-/// What the node is doing.
+/// The work of the node when it crashes.
 #[derive(Debug, Clone)]
 pub(crate) enum Doing {
     Pushing { run_id: RunId, name: u8, records: Vec<Record> },
@@ -27,7 +27,7 @@ impl Doing {
 }
 
 impl Machine {
-    /// Another node begins to do something, and ends after so many microseconds.
+    /// Starts another node with this work, and drops it after this time.
     pub(crate) async fn crash(&self, doing: Doing, after: Duration) {
         let open = self.archive.opener(|_| ());
         let (ended, has_ended) = tokio::sync::oneshot::channel();

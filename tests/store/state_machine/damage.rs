@@ -1,5 +1,5 @@
-//! Damage: what reads a damaged object gets what was written or an error that names the object, and a verification
-//! names it, on a node that has read it before and on one that has not.
+//! Damage: a read of a damaged object returns the original data or an error that names the object, and a verification
+//! names it, both on a node that has read the object before and on one that has not.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,16 @@ use runlog_store::{ErrorKind, Result, Store};
 
 use crate::Machine;
 
-/// In how many places of an object, one after another, a bit is flipped.
+/// Number of places of an object at which a bit is flipped, one after another.
 const FLIPS: usize = 6;
 
-/// What happens to an object.
+/// A kind of damage to an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Damage {
     Lost,
     CutShort,
     BitFlipped,
-    /// A digit of a message is another one: nothing but a checksum can tell.
+    /// A digit of a message is replaced by another one, which only a checksum can detect.
     TextAltered,
 }
 
@@ -78,7 +78,7 @@ impl Machine {
         let places = if matches!(damage, Damage::BitFlipped) { FLIPS } else { 1 };
         for place in 0..places {
             change(file, damage.of(&bytes, at.wrapping_add(place * bytes.len() / places)));
-            // It has read nothing of the object before.
+            // This node has read nothing of the object before.
             let fresh = self.archive.another_node().await;
             self.read_beside_damage(&fresh, key, is_named).await;
             assert_eq!(names(&fresh, key).await, is_named, "a verification of {key}");

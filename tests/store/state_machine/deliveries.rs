@@ -1,5 +1,5 @@
-//! Deliveries to a sink: each record arrives at least once, under an id that never names another record; a step that
-//! was committed is not repeated; and a deliverer whose lease has passed to another one changes nothing.
+//! Deliveries to a sink: each record arrives at least once, with an id that never identifies another record; a
+//! committed step is not repeated; and a deliverer that has lost its lease to another one cannot change anything.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,54 +11,54 @@ use crate::{Change, HOUR_MS, Machine};
 
 const SINK: &str = "sink";
 pub(crate) const LEASE_MS: i64 = 60_000;
-/// Runs that end so long before the last look are looked for again. See the limit of the same name.
+/// Each search for ended runs goes back this far before the previous search. See the limit of the same name.
 const LOOKBACK_MS: i64 = runlog_store::limits::FINISHED_RUNS_LOOKBACK_MS;
 
-/// How the work on a delivery ends.
+/// The way in which the work on a delivery ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stop {
     /// After its last record.
     Finished,
     Released,
     Failed,
-    /// After so many steps the deliverer is gone, before it sends the next one.
+    /// The deliverer disappears after this number of steps, before it sends the next one.
     Gone,
-    /// The same, after it has sent the next one and before it has committed that.
+    /// The deliverer disappears after this number of steps, when it has sent the next one and not committed it.
     GoneAfterSending,
 }
 
-/// How a deliverer works.
+/// The behaviour of a deliverer.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
-    /// Records in a step.
+    /// Number of records per step.
     pub(crate) records: usize,
-    /// Steps until it stops.
+    /// Number of steps until it stops.
     pub(crate) steps: usize,
     pub(crate) stop: Stop,
-    /// The sink refuses the records of this step.
+    /// The step whose records the sink refuses.
     pub(crate) refused: Option<usize>,
-    /// It takes longer than its lease, and renews that.
+    /// Whether it takes longer than its lease, and renews the lease.
     pub(crate) is_slow: bool,
-    /// What happens between reading and the first step.
+    /// The change to the log between reading and the first step.
     pub(crate) change: Change,
 }
 
 /// A run, its epoch, and the number of a record in order of arrival.
 type Id = (RunId, u64, u64);
 
-/// What a sink has received.
+/// The content of a sink.
 #[derive(Default)]
 pub(crate) struct Sink {
     is_registered: bool,
-    /// The message of each id that ever came.
+    /// The message received with each id.
     messages: HashMap<Id, String>,
     committed: HashSet<Id>,
     refused: HashSet<Id>,
-    /// Deliveries that were not finished, and until when they are leased. Unit: epoch milliseconds.
+    /// Unfinished deliveries with the ends of their leases. Unit: epoch milliseconds.
     open: Vec<(ClaimedDelivery, i64)>,
-    /// Runs that ended before this may not be offered. Unit: epoch milliseconds.
+    /// Runs that ended before this time may not be offered. Unit: epoch milliseconds.
     offered_until: i64,
-    /// A run ended so long ago, by a clock that was set back.
+    /// True if a run ended before that time, because the clock was set back.
     must_rescan: bool,
 }
 
@@ -72,7 +72,7 @@ impl Sink {
         id
     }
 
-    /// A run has ended now.
+    /// Notes that a run ends now.
     pub(crate) fn note_end(&mut self, now_ms: i64) {
         self.must_rescan |= now_ms <= self.offered_until;
     }
@@ -89,7 +89,7 @@ impl Machine {
         self.sink.offered_until = self.sink.offered_until.max(self.now_ms() - 30_000 - LOOKBACK_MS);
     }
 
-    /// Takes up a delivery. Returns false when none is due.
+    /// Works on a delivery. Returns false if none is due.
     pub(crate) async fn deliver(&mut self, node: usize, work: &Work) -> bool {
         self.offer(node).await;
         let mut until_ms = self.now_ms() + LEASE_MS;
@@ -154,7 +154,7 @@ impl Machine {
         true
     }
 
-    /// Claims a delivery; whoever had it before can do nothing to it any more.
+    /// Claims a delivery, and checks that its previous owner can no longer change it.
     async fn claim_delivery(&mut self, node: usize) -> Option<ClaimedDelivery> {
         let deliveries = self.node(node).deliveries().clone();
         let (now_ms, until) = (self.now_ms(), self.archive.now().plus_millis(LEASE_MS));
@@ -162,7 +162,7 @@ impl Machine {
         let is_of_this = |open: &(ClaimedDelivery, i64)| open.0.run.id == claimed.run.id;
         while let Some(at) = self.sink.open.iter().position(is_of_this) {
             let (mut before, until_ms) = self.sink.open.swap_remove(at);
-            // There the clock is that of the database, which no test sets.
+            // On PostgreSQL, the clock is that of the database, which tests cannot set.
             assert!(until_ms < now_ms || self.archive.is_on_postgres(), "a delivery in the hands of two");
             let other = self.node(node + 1).deliveries();
             assert!(!other.renew_lease(&before, until).await.unwrap(), "a lost lease was renewed");
@@ -173,8 +173,8 @@ impl Machine {
         Some(claimed)
     }
 
-    /// Renews a lease shortly before it ends, and looks shortly before its new end whether it still holds. Returns
-    /// that end. Unit: epoch milliseconds.
+    /// Renews a lease shortly before it expires, and checks shortly before its new end that it is still valid. Returns
+    /// the new end. Unit: epoch milliseconds.
     async fn renew(&mut self, node: usize, claimed: &ClaimedDelivery) -> i64 {
         self.archive.clock.advance_ms(LEASE_MS - 1_000);
         let until = self.archive.now().plus_millis(LEASE_MS);
@@ -189,7 +189,7 @@ impl Machine {
         until.as_millis()
     }
 
-    /// Sends what the sink refused and is to be sent again.
+    /// Resends the refused records that were marked to be sent again.
     async fn replay(&mut self, node: usize, claimed: &mut ClaimedDelivery) {
         if !claimed.has_replays {
             return;
@@ -214,7 +214,7 @@ impl Machine {
         self.node(node).deliveries().retry(SINK).await.unwrap();
     }
 
-    /// At the end all records of runs that have ended are delivered, and nothing is left over.
+    /// Final check: all records of ended runs are delivered, and no delivery remains.
     pub(crate) async fn deliver_rest(&mut self) {
         self.offer(0).await;
         if self.sink.must_rescan {

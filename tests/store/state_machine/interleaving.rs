@@ -1,13 +1,14 @@
-//! Two calls at once, the first of which is held up at one of its await points; and calls whose caller goes away.
+//! Two concurrent calls, the first of which is suspended at one of its await points; and calls that are dropped.
 
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How long the second call goes on alone. The first may hold what the second one waits for.
+/// Time for which the second call runs alone. It is limited because the first call may hold a resource that the second
+/// one waits for.
 const ALONE: Duration = Duration::from_millis(20);
 
-/// Polls a future so many times at most.
+/// Polls a future at most this number of times.
 async fn poll_times<F: Future>(polls: usize, mut future: Pin<&mut F>) -> Option<F::Output> {
     let mut left = polls;
     std::future::poll_fn(move |context| match left {
@@ -20,12 +21,12 @@ async fn poll_times<F: Future>(polls: usize, mut future: Pin<&mut F>) -> Option<
     .await
 }
 
-/// Polls a future so many times at most, then drops it.
+/// Polls a future at most this number of times, then drops it.
 pub(crate) async fn cut_short<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     poll_times(polls, std::pin::pin!(future)).await
 }
 
-/// Polls the first call so many times, lets the second one go on alone for a moment, and finishes both.
+/// Polls the first call this number of times, runs the second one alone for a moment, and finishes both.
 pub(crate) async fn interleaved<A: Future, B: Future>(polls: usize, first: A, second: B) -> (A::Output, B::Output) {
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     if let Some(first) = poll_times(polls, first.as_mut()).await {

@@ -1,4 +1,4 @@
-//! Summaries: what is claimed is a log as it is, and what is stored is of a log that is there.
+//! Summaries: a claim names the current version of a log, and stored summaries belong to existing logs.
 
 use runlog_model::RunId;
 use runlog_store::summaries::{ClaimedSummary, LogVersion, NewSummary};
@@ -9,16 +9,16 @@ use crate::{Change, HOUR_MS, Machine, seal_all};
 /// The version of the analysis.
 const VERSION: u32 = 1;
 
-/// What becomes of summaries that were claimed.
+/// The outcome of claimed summaries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Made {
     Saved,
     Postponed,
-    /// Whoever claimed them is gone.
+    /// The node that claimed them has disappeared.
     Abandoned,
 }
 
-/// A summary that says what it is of.
+/// Returns a summary that contains the run and the version of its log.
 fn body(run_id: RunId, log: LogVersion) -> Vec<u8> {
     format!("{run_id} {} {}", log.epoch, log.records).into_bytes()
 }
@@ -32,7 +32,7 @@ fn made_of(claimed: &[ClaimedSummary]) -> Vec<NewSummary> {
 }
 
 impl Machine {
-    /// Claims what is due; while it is at work, a log changes.
+    /// Claims the summaries that are due; meanwhile, a log changes.
     pub(crate) async fn summarize(&mut self, node: usize, run: usize, change: &Change, made: Made) {
         let claimed = self.node(node).summaries().claim_due(VERSION).await.unwrap();
         for claim in &claimed {
@@ -52,7 +52,7 @@ impl Machine {
         self.check_summaries(node + 2).await;
     }
 
-    /// Claims what is due while another node deletes one of these logs.
+    /// Claims the summaries that are due while another node deletes one of these logs.
     pub(crate) async fn summarize_while_deleting(&mut self, node: usize, run: usize, polls: usize) {
         self.seal_one(node, run).await;
         let (summaries, id) = (self.node(node).summaries().clone(), self.runs[run]);
@@ -79,7 +79,7 @@ impl Machine {
         }
     }
 
-    /// At the end each log has a summary of what it holds.
+    /// Final check: each log has a summary of its current content.
     pub(crate) async fn summarize_rest(&self) {
         loop {
             self.archive.clock.advance_ms(2 * HOUR_MS);
