@@ -43,13 +43,13 @@ pub(crate) async fn send_alerts(store: &Store, alerts: Option<Arc<Alerts>>, stop
     store.supervisor().run("alerts", &stop, sending).await;
 }
 
-/// What delivers to each sink.
+/// Returns the deliverers, one for each sink.
 pub(crate) fn deliverers(store: &Store, sinks: Vec<SinkConfig>) -> Vec<Deliverer> {
     let deliverer = |sink| Deliverer::new(store, sink, Arc::new(SystemClock), Arc::new(TokioWait));
     sinks.into_iter().map(deliverer).collect()
 }
 
-/// Begins to deliver to every sink, until `stop`; what is returned ends when all of it has.
+/// Starts delivery to every sink until `stop`; the returned future completes when all deliveries have ended.
 pub(crate) fn spawn_delivery(store: &Store, sinks: Vec<SinkConfig>, stop: &CancellationToken) -> JoinSet<()> {
     let mut running = JoinSet::new();
     for deliverer in deliverers(store, sinks) {

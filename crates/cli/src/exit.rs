@@ -1,11 +1,11 @@
-//! How the program ends: one code for each thing a script would do next.
+//! Exit codes: one for each way in which a script would react.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use runlog_collector::CollectError;
 
-/// Why the program ends with something other than success.
+/// The reason for an unsuccessful exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// A failure that no other code covers.
@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The credentials are missing or invalid, or lack a right.
     Denied = 3,
-    /// No such run, task or workspace.
+    /// The run, task or workspace does not exist.
     NotFound = 4,
     /// The service is unavailable, busy or throttles requests: try again later.
     Unavailable = 5,
@@ -35,7 +35,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 invalid credentials or missin
 /// A failure with its exit code; its causes follow the message.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The code the program ends with.
+    /// The exit code of the program.
     pub(crate) exit: Exit,
     /// What happened, with its causes.
     pub(crate) error: anyhow::Error,
@@ -45,12 +45,12 @@ pub(crate) struct Failure {
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
-    /// A failure with a message of its own.
+    /// Returns a failure with this code and message.
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, error: anyhow::anyhow!("{message}") }
     }
 
-    /// True if the output was closed, as by `| head` or by leaving the pager.
+    /// Returns true if the output was closed, for example by `| head` or by leaving the pager.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         let of_pipe = |cause: &(dyn std::error::Error + 'static)| {
             cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
@@ -58,17 +58,17 @@ impl Failure {
         self.error.chain().any(of_pipe)
     }
 
-    /// This failure, with more text after its message.
+    /// Appends text to the message of this failure.
     pub(crate) fn with_text_after(self, text: &str) -> Self {
         let message = format!("{}{text}", self.error);
         match text.is_empty() {
             true => self,
-            // The causes stay; text that the new message repeats is not printed twice.
+            // The causes are kept; text that the new message repeats is not printed twice.
             false => Self { exit: self.exit, error: self.error.context(message) },
         }
     }
 
-    /// This failure, after what was being done when it happened.
+    /// Prepends a description of the operation that failed.
     pub(crate) fn while_doing(self, doing: impl fmt::Display + Send + Sync + 'static) -> Self {
         Self { exit: self.exit, error: self.error.context(doing) }
     }
@@ -120,7 +120,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The code for each kind of failure of the client.
+/// Returns the exit code for a kind of failure of the client.
 pub(crate) fn exit_of(kind: runlog_client::ErrorKind) -> Exit {
     use runlog_client::ErrorKind;
     match kind {

@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Does a piece of work until it ends or a signal comes. What it had finished by then is on disk or at the service.
+/// Runs a task until it completes or a signal is received. Work that was completed by then is already on disk or at the
+/// service.
 pub(crate) async fn until_stopped_and_resumed(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
     tokio::select! {
         outcome = work => outcome,
@@ -13,7 +14,7 @@ pub(crate) async fn until_stopped_and_resumed(work: impl Future<Output = Outcome
     }
 }
 
-/// Does a piece of work that is begun anew each time, until it ends or a signal comes.
+/// Runs a task that cannot be resumed until it completes or a signal is received.
 pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: CancellationToken) -> Outcome {
     tokio::select! {
         outcome = work => outcome,
@@ -21,7 +22,7 @@ pub(crate) async fn until_stopped(work: impl Future<Output = Outcome>, stop: Can
     }
 }
 
-/// Does a piece of work until it ends or Ctrl-C cancels it, where Ctrl-C does not stop the program.
+/// Runs a task until it completes or Ctrl-C cancels it, where Ctrl-C does not stop the program.
 pub(crate) async fn until_ctrl_c<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -30,7 +31,7 @@ pub(crate) async fn until_ctrl_c<T>(work: impl Future<Output = Outcome<T>>) -> O
     }
 }
 
-/// What Ctrl-C does.
+/// The effect of Ctrl-C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CtrlC {
     /// It stops the program.
@@ -39,7 +40,7 @@ pub(crate) enum CtrlC {
     CancelsQuery,
 }
 
-/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the program at once.
+/// Returns a token that the first Ctrl-C or SIGTERM cancels; the second ends the program immediately.
 pub(crate) fn stop_on_signals(ctrl_c: CtrlC) -> Outcome<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

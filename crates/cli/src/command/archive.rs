@@ -63,7 +63,7 @@ struct CopyArgs {
 }
 
 impl CopyArgs {
-    /// Where the copy is; `None` if there is none.
+    /// Returns the location of the copy; `None` if no copy was given.
     fn settings(self) -> Option<StoreSettings> {
         let is_named = self.from.is_some() || self.from_catalog.is_some() || self.from_objects.is_some();
         let folder = self.from.unwrap_or_else(|| PathBuf::from("runlog-data"));
@@ -393,7 +393,7 @@ async fn stats(store: &Store, as_json: bool) -> Outcome {
     Ok(())
 }
 
-/// Verifies and repairs an archive with a copy of it, which must be there.
+/// Verifies and repairs an archive with an existing copy of it.
 async fn repair_from(store: &Store, of: &StoreSettings, copy: StoreSettings, as_json: bool) -> Outcome {
     refuse_same_place(of, &copy)?;
     if let Some(folder) = folder_without_archive(&copy) {
@@ -474,8 +474,8 @@ async fn verify(store: &Store, repair: bool, copy: Option<&Store>, as_json: bool
     }
 }
 
-/// Fails if a copy would share its catalog or its objects with the original: the maintenance of one would remove what
-/// only the other knows.
+/// Fails if a copy would share its catalog or its objects with the original: the maintenance of one would remove
+/// objects that only the other refers to.
 fn refuse_same_place(from: &StoreSettings, to: &StoreSettings) -> Outcome {
     let folder = |settings: &StoreSettings| std::fs::canonicalize(&settings.data_folder).ok();
     let is_same_folder = folder(from).is_some() && folder(from) == folder(to);

@@ -106,7 +106,7 @@ pub(crate) async fn run(args: AuditLogsArgs) -> Outcome {
 }
 
 fn row(entry: &TenantAuditLogBody) -> Vec<String> {
-    // On a terminal each entry has one line, and steers nothing, whatever somebody wrote into a request.
+    // On a terminal, each entry is shown on one line, with control characters escaped.
     let shown = |text: &str| Stream::Result.shown_on_line(&shortened(text, FIELD_CHARS)).into_owned();
     let first = |texts: &[&Option<String>]| shown(texts.iter().find_map(|text| text.as_deref()).unwrap_or_default());
     let words = [&entry.event_type, &entry.event_category, &entry.event_operation];

@@ -124,7 +124,7 @@ pub(crate) async fn run(args: DeliverArgs, stop: CancellationToken) -> Outcome {
 }
 
 impl DeliverArgs {
-    /// The period whose logs are sent again. `Usage`: it is given with something else than a replay to one sink.
+    /// Returns the period whose logs are sent again. Fails with `Usage` if it is given without a replay to one sink.
     fn replayed_period(&self) -> Outcome<Option<TimeRange>> {
         let period = self.period.range()?;
         if period == TimeRange::ALL {
@@ -182,7 +182,7 @@ async fn once(deliverers: &[Deliverer], as_json: bool, stop: &CancellationToken)
     ended(&rounds)
 }
 
-/// Delivers once to every sink, to all at a time: one that takes long, or fails, holds up no other.
+/// Delivers once to every sink, concurrently: a slow or failing sink does not delay the others.
 async fn deliver_to_all<'a>(
     deliverers: &'a [Deliverer],
     stop: &CancellationToken,

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: McpArgs) -> Outcome {
     let store = args.archive.open().await?;
     let data = args.archive.data();
     let sql = SqlSettings {
-        // An archive that is elsewhere has no folder here.
+        // A remote archive has no local folder.
         spill_folder: data.is_dir().then(|| data.join(SPILL_FOLDER)),
         ..SqlSettings::default()
     };

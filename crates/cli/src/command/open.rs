@@ -47,7 +47,7 @@ pub(crate) struct OpenArgs {
     connect: ConnectArgs,
 }
 
-/// Opens the page, or prints its address where there is no browser.
+/// Opens the page, or prints its address if there is no browser.
 pub(crate) async fn run(args: OpenArgs) -> Outcome {
     let client = args.connect.client()?;
     let url = url_of(&client, &args).await?;
@@ -94,7 +94,7 @@ async fn path_of(client: &Client, args: &OpenArgs) -> Outcome<String> {
     }
 }
 
-/// What a text names: a task, whose name may contain a `#`, or a run, and a line of it.
+/// Parses a text that names a task, whose name may contain a `#`, or a run and optionally one of its lines.
 async fn subject_of(client: &Client, text: &str) -> Outcome<(RunOrTask, Option<u64>)> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
     if let Ok(LineReference { run, line: Some(line) }) = text.parse() {
@@ -104,7 +104,7 @@ async fn subject_of(client: &Client, text: &str) -> Outcome<(RunOrTask, Option<u
     Ok((subject.resolve(client).await?, None))
 }
 
-/// Opens an address with the first program that is there; false if there is none.
+/// Opens an address with the first available program; returns false if there is none.
 pub(crate) fn open(url: &Url) -> bool {
     OPENERS.iter().any(|program| {
         let mut command = Command::new(program);

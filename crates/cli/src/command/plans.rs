@@ -1,4 +1,4 @@
-//! `runlog plans`: plan executions, and what became of their steps.
+//! `runlog plans`: plan executions and the outcomes of their steps.
 
 use clap::{Args, Subcommand};
 use clap_complete::engine::ArgValueCompleter;

@@ -1,4 +1,4 @@
-//! `runlog problems`: the root causes of failed runs, and what becomes of them.
+//! `runlog problems`: the root causes of failed runs, and their state.
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
@@ -217,7 +217,7 @@ impl ListArgs {
 }
 
 fn row(problem: &ProblemBody) -> Vec<String> {
-    // On a terminal each problem has one line, and steers nothing, whatever a log says.
+    // On a terminal, each problem is shown on one line, with control characters escaped.
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
     vec![
         shown(&problem.id),
@@ -230,7 +230,7 @@ fn row(problem: &ProblemBody) -> Vec<String> {
     ]
 }
 
-/// The state, and that it came back.
+/// Returns the state, and whether the problem has recurred.
 fn state_of(problem: &ProblemBody) -> String {
     let state = problem.state;
     match state {
@@ -273,7 +273,7 @@ async fn show(args: ProblemArgs) -> Outcome {
     Ok(())
 }
 
-/// What is known of a problem, below its title.
+/// Returns the details of a problem, shown below its title.
 fn lines_of(problem: &ProblemBody) -> Vec<String> {
     let shown = |text: &str| Stream::Result.shown_on_line(text).into_owned();
     let mut lines = vec![format!("{} {}, workspace {}", problem.id, state_of(problem), shown(&problem.workspace_name))];

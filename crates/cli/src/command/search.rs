@@ -90,7 +90,7 @@ pub(crate) struct SearchArgs {
     connect: ConnectArgs,
 }
 
-/// Shows what is found as it is found, the newest first.
+/// Shows matches as they are found, the newest first.
 pub(crate) async fn run(args: SearchArgs) -> Outcome {
     let range = args.period.range()?;
     let client = args.connect.client()?;
@@ -164,17 +164,17 @@ impl SearchArgs {
     }
 }
 
-/// Shows records, each with its place.
+/// Shows records, each with its position.
 struct Lines {
-    /// What is marked; none if the service understands it otherwise.
+    /// The text to highlight; none if the service interprets the query differently.
     text: SearchText,
     before: u64,
     after: u64,
     is_full: bool,
     is_json: bool,
-    /// Something was shown with the records around it.
+    /// True if a group of records with context was already shown.
     is_begun: bool,
-    /// From which record on of each run records were shown.
+    /// For each run, the first record that was already shown.
     shown_from: BTreeMap<RunId, u64>,
 }
 
@@ -246,7 +246,7 @@ impl Lines {
         let indexes: Option<Vec<u64>> = group.iter().map(|item| item.index).collect();
         let bounds = indexes.as_deref().and_then(|all| all.iter().min().zip(all.iter().max()));
         let (Some((first, last)), Some(sample)) = (bounds, group.first()) else {
-            // The log was deleted meanwhile.
+            // The log was deleted in the meantime.
             let alone = |record: &&'a FoundRecord| Line { record: Cow::Borrowed(*record), is_match: true };
             return Ok(group.iter().map(alone).collect());
         };
@@ -280,7 +280,7 @@ impl Lines {
         let task = Stream::Result.shown_on_line(&item.task_name);
         let run = item.run_id.to_string();
         let place = item.index.map(|index| format!("#{}", index.saturating_add(1))).unwrap_or_default();
-        // As grep writes them.
+        // The same format as in grep.
         let mark = if line.is_match { ':' } else { '-' };
         write!(
             out,
@@ -291,7 +291,7 @@ impl Lines {
         self.write_message(out, item.log_message.as_deref().unwrap_or_default(), line.is_match)
     }
 
-    /// The lines of a message that contain what is searched for, or the first one.
+    /// Returns the lines of a message that contain the search text, or else the first line.
     fn write_message(&self, out: &mut impl Write, message: &str, is_match: bool) -> io::Result<()> {
         let places = if is_match { self.text.places_in(message) } else { Vec::new() };
         let mut start = 0;
@@ -326,7 +326,7 @@ impl Lines {
         out.write_all(b"\n")
     }
 
-    /// A line of a message, with what is searched for in another style.
+    /// Returns a line of a message with the search text highlighted.
     fn write_marked(
         &self,
         out: &mut impl Write,
@@ -346,7 +346,7 @@ impl Lines {
     }
 }
 
-/// A record that is beside a match, as if it had been found.
+/// Converts a context record to the form of a match.
 fn beside(found: &FoundRecord, placed: PlacedRecord) -> FoundRecord {
     FoundRecord {
         index: Some(placed.index),
@@ -357,7 +357,7 @@ fn beside(found: &FoundRecord, placed: PlacedRecord) -> FoundRecord {
     }
 }
 
-/// The records of a run from one position to another, both inclusive, as far as there are any.
+/// Returns the existing records of a run between two positions, both inclusive.
 pub(crate) async fn records_between(client: &Client, run: RunId, from: u64, to: u64) -> Outcome<Vec<PlacedRecord>> {
     let (mut records, mut next) = (Vec::new(), Some(from));
     while let Some(position) = next.filter(|position| *position <= to) {

@@ -1,4 +1,4 @@
-//! How far collecting is, on a terminal.
+//! The progress of collection, on a terminal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

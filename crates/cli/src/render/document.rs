@@ -18,28 +18,28 @@ pub(crate) enum Block {
     Heading(String),
     /// A line.
     Line(Vec<Span>),
-    /// Lines that belong together, each at its depth.
+    /// Related lines, each with its indentation depth.
     List(Vec<(usize, Vec<Span>)>),
     /// A table; the indices of right-aligned columns.
     Table { head: Vec<&'static str>, right: Vec<usize>, rows: Vec<Vec<Span>> },
     /// Volume and severity over time.
     Timeline(Timeline),
-    /// One bar for each of some values, the earliest first.
+    /// One bar per value, the earliest first.
     Bars { name: &'static str, bars: Vec<Bar> },
-    /// One mark for each outcome, the earliest first.
+    /// One mark per outcome, the earliest first.
     Strip(Vec<Mark>),
 }
 
-/// A text with its tone.
+/// A text and its tone.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     pub(crate) text: String,
     pub(crate) tone: Tone,
-    /// Most characters that the terminal shows of the text; a page shows all of it.
+    /// Maximum number of characters of the text that the terminal shows; a page shows all of it.
     pub(crate) chars_max: usize,
 }
 
-/// How a text is meant.
+/// The meaning of a text, which determines its style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
@@ -97,7 +97,7 @@ impl Span {
         Self { text: text.to_string(), tone, chars_max: usize::MAX }
     }
 
-    /// The same text, of which the terminal shows at most so many characters.
+    /// Limits the number of characters of this text that the terminal shows.
     pub(crate) fn limited(self, chars_max: usize) -> Self {
         Self { chars_max, ..self }
     }

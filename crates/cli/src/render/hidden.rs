@@ -1,4 +1,4 @@
-//! A line of the terminal that is not shown while it is typed, for secrets.
+//! Reads a line from the terminal without echo, for secrets.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,7 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::exit::Outcome;
 
-/// A terminal that does not show what is typed, until this is dropped.
+/// Disables the echo of the terminal until dropped.
 struct EchoDisabled {
     terminal: File,
     before: Termios,
@@ -20,7 +20,7 @@ impl EchoDisabled {
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
         silent.local_modes.insert(LocalModes::ECHONL);
-        // What was typed before is discarded: it was shown.
+        // Earlier input is discarded, as it was echoed.
         tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
         Ok(Self { terminal, before })
     }
@@ -28,12 +28,12 @@ impl EchoDisabled {
 
 impl Drop for EchoDisabled {
     fn drop(&mut self) {
-        // There is nobody to tell.
+        // A failure cannot be reported while dropping.
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
     }
 }
 
-/// Shows a prompt, and reads a line of at most so many bytes. If the future is dropped, the terminal is as it was before.
+/// Shows a prompt and reads a line of limited length. Dropping the future restores the terminal.
 pub(crate) async fn hidden_line(prompt: &str, bytes_max: u64) -> Outcome<String> {
     let open = || {
         let terminal = File::options().read(true).write(true).open("/dev/tty")?;

@@ -1,7 +1,7 @@
-//! A document as one page of HTML that needs nothing else: no script, no font, no connection; dark and light.
+//! A document as a self-contained HTML page: no scripts, no fonts and no connections; dark and light.
 //!
-//! Text of a log may hold anything at all: markup escapes what would change the page, [`printable`] shows what would
-//! change the order of what is read.
+//! Text of a log may contain anything: the markup is escaped, and [`printable`] shows characters that would change the
+//! reading order.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use runlog_model::printable::printable;
@@ -28,7 +28,7 @@ svg{display:block;width:100%;height:auto;margin:.5rem 0}svg text{fill:var(--fain
 .fill-plain{fill:var(--info)}.fill-faint{fill:var(--other)}.fill-debug{fill:var(--debug)}\
 footer{margin-top:2rem;color:var(--faint);font-size:.85rem}";
 
-/// A document as a page.
+/// Returns a document as an HTML page.
 pub(crate) fn page(document: &Document) -> String {
     let page = html! {
         (DOCTYPE)

@@ -1,4 +1,4 @@
-//! What commands show: documents as text or as a page, tables and notes on the terminal, and how far work is.
+//! Output of commands: documents as text or as a page, tables and notes on the terminal, and progress.
 
 pub(crate) mod collect_progress;
 pub(crate) mod document;

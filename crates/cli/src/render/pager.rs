@@ -1,4 +1,4 @@
-//! A pager for results that are longer than the screen, as git and psql have it.
+//! A pager for results that are longer than the screen, as in git and psql.
 
 use std::io::{self, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -11,18 +11,18 @@ use crate::system::environment;
 /// Where results go.
 static OUTPUT: Mutex<Output> = Mutex::new(Output::Direct);
 
-/// True if there is no pager: the user wants none, or standard output is no terminal.
+/// True if no pager is used: the user disabled it, or standard output is not a terminal.
 static IS_REFUSED: AtomicBool = AtomicBool::new(false);
 
-/// What less does unless LESS says otherwise: it ends if everything fits on the screen, shows colours, and leaves its text
-/// on the screen.
+/// Default options of less, unless `LESS` is set: it exits if everything fits on the screen, shows colours, and leaves
+/// its text on the screen.
 const LESS: &str = "FRX";
 
 /// Where results go.
 enum Output {
     /// Standard output.
     Direct,
-    /// Standard output as long as the result fits on the screen, and the pager if it does not.
+    /// Standard output while the result fits on the screen, else the pager.
     Held(HeldOutput),
     /// The pager.
     Pager(RunningPager),
@@ -31,11 +31,11 @@ enum Output {
 /// The beginning of a result that may be longer than the screen.
 struct HeldOutput {
     bytes: Vec<u8>,
-    /// Rows of the screen that are free.
+    /// Number of free rows on the screen.
     rows_left: usize,
-    /// Columns of the screen.
+    /// Number of columns of the screen.
     columns: usize,
-    /// Columns of the last row that are taken.
+    /// Number of used columns in the last row.
     column: usize,
 }
 
@@ -48,23 +48,24 @@ struct RunningPager {
 #[derive(Debug)]
 pub(super) struct Paged;
 
-/// Results go directly to standard output from now on.
+/// Sends all further results directly to standard output.
 pub(super) fn refuse() {
     IS_REFUSED.store(true, Ordering::Relaxed);
 }
 
-/// Begins a result that goes to the pager if it is longer than the screen.
+/// Begins a result that is shown in the pager if it is longer than the screen.
 ///
-/// The pager is the command in `RUNLOG_PAGER` or `PAGER`, or `less`; there is none if that is empty, or cannot be started.
+/// The pager is the command in `RUNLOG_PAGER` or `PAGER`, or `less`. No pager is used if the command is empty or cannot
+/// be started.
 pub(crate) fn begin() {
     if !IS_REFUSED.load(Ordering::Relaxed) && command().is_some() {
-        // The last row is for the prompt.
+        // The last row is reserved for the prompt.
         let rows_left = window::rows().saturating_sub(1);
         *output() = Output::Held(HeldOutput { bytes: Vec::new(), rows_left, columns: window::columns(), column: 0 });
     }
 }
 
-/// Shows the result so far, such as before a message to the user.
+/// Shows the result so far, for example before a message to the user.
 pub(super) fn show_held() {
     if let Output::Held(held) = &mut *output() {
         // Errors are ignored: standard output may be closed.
@@ -72,7 +73,7 @@ pub(super) fn show_held() {
     }
 }
 
-/// True if no part of the result is held or in the pager. What was written directly is not known here.
+/// Returns true if no part of the result is buffered or in the pager. Output written directly is not tracked.
 pub(crate) fn has_nothing() -> bool {
     match &*output() {
         Output::Direct => true,
@@ -89,7 +90,7 @@ pub(crate) fn finish() {
         Output::Held(mut held) => drop(held.show()),
         Output::Pager(RunningPager { mut child, input }) => {
             drop(input);
-            // How it ends says nothing of the result.
+            // The exit status of the pager is irrelevant to the result.
             let _ = child.wait();
         }
     }
@@ -99,7 +100,7 @@ fn output() -> MutexGuard<'static, Output> {
     OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The command of the pager; none if the user wants none.
+/// Returns the command of the pager, or none if the user disabled it.
 fn command() -> Option<Command> {
     let text = environment("RUNLOG_PAGER").or_else(|| environment("PAGER")).unwrap_or_else(|| "less".to_owned());
     let mut words = text.split_whitespace();
@@ -124,7 +125,7 @@ impl HeldOutput {
         out.write_all(&std::mem::take(&mut self.bytes)).and_then(|()| out.flush())
     }
 
-    /// Keeps more of the result; false if it does not fit on the screen. Codes of styles count as columns.
+    /// Buffers more of the result; returns false if it does not fit on the screen. Style codes count as columns.
     fn keep(&mut self, bytes: &[u8]) -> bool {
         self.bytes.extend_from_slice(bytes);
         for byte in bytes {

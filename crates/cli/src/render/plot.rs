@@ -48,7 +48,7 @@ fn stacked_bar(stretch: &TimelineBucket, x: f64, width: f64, most: u64) -> Marku
         if records == 0 {
             continue;
         }
-        // One error among a million records is still to be seen.
+        // One error among a million records must remain visible.
         let height = (records as f64 / most as f64 * HEIGHT).max(1.5).min(top);
         top -= height;
         bar.push(rectangle(x, top, width, height, class));
@@ -57,7 +57,7 @@ fn stacked_bar(stretch: &TimelineBucket, x: f64, width: f64, most: u64) -> Marku
     titled(&format!("{}: {}", shown_seconds(stretch.start), words.join(", ")), &bar)
 }
 
-/// One bar a value.
+/// Plots one bar per value.
 pub(super) fn bars(name: &str, bars: &[Bar]) -> Markup {
     let Some((first, last)) = bars.first().zip(bars.last()) else { return html!() };
     let most = bars.iter().map(|bar| bar.value).max().unwrap_or_default().max(1) as f64;
@@ -72,7 +72,7 @@ pub(super) fn bars(name: &str, bars: &[Bar]) -> Markup {
     plot(name, &drawn, &first.label, &last.label)
 }
 
-/// One square an outcome.
+/// Plots one square per outcome.
 pub(super) fn strip(marks: &[Mark]) -> Markup {
     const SIDE: f64 = 12.0;
     let width = (marks.len() as f64 * (SIDE + 2.0)).max(1.0);
@@ -99,7 +99,7 @@ fn plot(name: &str, drawn: &Markup, from: &str, to: &str) -> Markup {
     }
 }
 
-/// Parts of a plot that tell, when they are pointed at, what they show.
+/// Parts of a plot with a tooltip that describes them.
 fn titled(title: &str, parts: &[Markup]) -> Markup {
     html! { g { title { (printable(title)) } @for part in parts { (part) } } "\n" }
 }

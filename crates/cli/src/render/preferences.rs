@@ -1,4 +1,4 @@
-//! How the user wants results to look, as the options of every command say.
+//! Display preferences of the user, from the options that every command has.
 
 use std::sync::OnceLock;
 
@@ -35,8 +35,8 @@ enum Color {
 static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 impl PreferenceArgs {
-    /// Applies them to the whole program. Once only, before anything is written. A result that may be long goes to a pager
-    /// if it is longer than the screen.
+    /// Applies the preferences to the whole program. Must be called once, before anything is written. Potentially long
+    /// results are shown in a pager if they are longer than the screen.
     pub(crate) fn apply(self, may_be_long: bool) {
         if self.no_pager || !Stream::Result.is_terminal() {
             pager::refuse();

@@ -13,7 +13,7 @@ use super::terminal;
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Counts something of which the end is not known.
+    /// Returns a progress bar for work of unknown length.
     pub(crate) fn counting(doing: &str, unit: &str) -> Self {
         Self::with_template(&format!("{{spinner}} {doing}: {{human_pos}} {unit}, {{rate}}, {{elapsed}}"))
     }
@@ -23,12 +23,12 @@ impl Bar {
         Self::with_template("{spinner} {msg} ({elapsed})")
     }
 
-    /// Shows that so many are done.
+    /// Sets the number of completed items.
     pub(crate) fn set(&self, done: u64) {
         self.0.set_position(done);
     }
 
-    /// Shows what is being done.
+    /// Shows the current work.
     pub(crate) fn set_text(&self, text: impl Into<String>) {
         // A bar is drawn on a terminal only, and has one line.
         self.0.set_message(printable_line(&text.into()).into_owned());
@@ -49,7 +49,7 @@ impl Bar {
     }
 }
 
-/// How many are done in a second.
+/// Returns the number of items per second.
 fn per_second(state: &ProgressState) -> u64 {
     state.per_sec().round() as u64
 }
@@ -60,7 +60,7 @@ impl Drop for Bar {
     }
 }
 
-/// Shows how far a fetch is.
+/// Shows the progress of a fetch.
 pub(crate) struct FetchBar {
     bar: Bar,
     pages_requested: AtomicU64,

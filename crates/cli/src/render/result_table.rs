@@ -8,7 +8,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::screen::Stream;
 
-/// Rows from which the widths of columns are derived, and the bytes of them at which fewer rows do.
+/// Maximum number of rows from which the widths of columns are derived, and the total size of rows after which no
+/// further rows are considered.
 const MEASURED_ROWS_MAX: usize = 1_000;
 const MEASURED_BYTES_MAX: usize = 4 << 20;
 
@@ -22,36 +23,36 @@ const WORD_WIDTH_MAX: usize = 40;
 /// The space between two columns.
 const GAP: &str = "  ";
 
-/// When each row is shown as a list of its columns.
+/// Determines when each row is shown as a list of its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expanded {
     On,
     Off,
-    /// If a table would be wider than the terminal, with its texts wrapped.
+    /// If a table would be wider than the terminal even with wrapped texts.
     Auto,
 }
 
-/// Shows the rows of a CSV text as they come.
+/// Shows the rows of a CSV text as they arrive.
 #[derive(Debug)]
 pub(crate) struct ResultTable<W: Write> {
     out: W,
     expanded: Expanded,
-    /// Width of the terminal.
+    /// Width of the terminal. Unit: columns.
     columns: usize,
     records: CsvRecords,
     names: Option<Vec<String>>,
-    /// Rows that the layout will be chosen by, and their size.
+    /// Rows from which the layout will be derived, and their size.
     measured: Vec<Vec<String>>,
     measured_bytes: usize,
     layout: Option<Layout>,
     rows: usize,
 }
 
-/// How rows are shown.
+/// The layout of the rows.
 #[derive(Debug)]
 enum Layout {
     Table(Vec<Column>),
-    /// Each row as a list of its columns, whose names are so wide.
+    /// Each row as a list of its columns; the width of the longest column name.
     List {
         name_width: usize,
     },
@@ -73,7 +74,7 @@ impl<W: Write> ResultTable<W> {
         Self { out, expanded, columns, records, names: None, measured, measured_bytes: 0, layout: None, rows: 0 }
     }
 
-    /// Shows the rest, and the number of rows.
+    /// Shows the remaining rows and the number of rows.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.show_measured()?;
         let is_list = matches!(self.layout, Some(Layout::List { .. }));
@@ -99,7 +100,7 @@ impl<W: Write> ResultTable<W> {
         Ok(())
     }
 
-    /// Chooses the layout, and shows the rows that waited for it.
+    /// Chooses the layout and shows the buffered rows.
     fn show_measured(&mut self) -> io::Result<()> {
         let (Some(names), None) = (&self.names, &self.layout) else { return Ok(()) };
         let layout = Layout::of(names, &self.measured, self.expanded, self.columns);
@@ -166,7 +167,7 @@ impl Column {
     }
 }
 
-/// The columns with those of texts made narrower until a terminal is wide enough; none if it cannot be.
+/// Narrows text columns until the table fits the terminal; returns none if it cannot fit.
 fn fitted(columns: &[Column], terminal: usize) -> Option<Vec<Column>> {
     let with_prose_of = |width_max: usize| -> Vec<Column> {
         let narrowed = |column: &Column| match column.is_prose {
@@ -207,7 +208,7 @@ fn write_row(out: &mut impl Write, columns: &[Column], row: &[String]) -> io::Re
     Ok(())
 }
 
-/// Writes a row as a list of its columns; further lines of a text stand below the first.
+/// Writes a row as a list of its columns; further lines of a text are aligned with its first.
 fn write_list(
     out: &mut impl Write,
     number: usize,
@@ -228,7 +229,7 @@ fn write_list(
     Ok(())
 }
 
-/// The lines of a text in a column of this width, which is at least 1: divided at spaces, and within words that are longer.
+/// Wraps a text to a column of this width, which is at least 1: at spaces, and within longer words.
 fn wrapped(text: &str, column: usize) -> Vec<String> {
     let (mut lines, mut line, mut line_width) = (Vec::new(), String::new(), 0);
     for letter in text.chars() {
@@ -251,7 +252,7 @@ fn wrapped(text: &str, column: usize) -> Vec<String> {
     lines
 }
 
-/// A text in a cell: on one line, not longer than a cell, with control characters escaped.
+/// Returns a text as shown in a cell: on one line, limited to the length of a cell, with control characters escaped.
 fn cell(text: &str) -> Cow<'_, str> {
     let has_end = text.char_indices().nth(CELL_CHARS_MAX);
     let shown = has_end.map_or(text, |(end, _)| &text[..end]);
@@ -269,21 +270,21 @@ fn cell(text: &str) -> Cow<'_, str> {
     Cow::Owned(cell)
 }
 
-/// Columns of a terminal that a text takes.
+/// Returns the width of a text. Unit: columns of the terminal.
 fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
-/// Divides a CSV text, which may be cut anywhere, into its records.
+/// Splits a CSV text, which arrives in arbitrary chunks, into its records.
 #[derive(Debug, Default)]
 struct CsvRecords {
-    /// The beginning of a record whose end is still to come.
+    /// The beginning of an incomplete record.
     partial: Vec<u8>,
     is_quoted: bool,
 }
 
 impl CsvRecords {
-    /// The records that end in more of the text.
+    /// Appends a chunk of the text and returns the records that are complete.
     fn add(&mut self, bytes: &[u8]) -> io::Result<Vec<Vec<String>>> {
         let mut end = 0;
         for (at, byte) in bytes.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! Standard output and standard error: every byte as it is in a file or a pipe, and on a terminal nothing that a log or
-//! a peer could steer it with.
+//! Standard output and standard error: bytes are written unchanged to a file or a pipe; on a terminal, control
+//! characters of logs and peers are escaped.
 //!
-//! All that this program prints goes through a [`Screen`]. On a terminal it lets text, line feeds, tabs and the few
-//! styles of this program through, and shows every other control character as text, in the notation of
-//! [`runlog_model::printable`]. Whoever knows a text to be of a log or a peer uses [`Stream::shown`] as well, which
-//! shows styles that are written there as text too, and progress bars as they end.
+//! All output of the program is written through a [`Screen`]. On a terminal, it passes text, line feeds, tabs and the
+//! styles of this program, and shows every other control character as text, in the notation of
+//! [`runlog_model::printable`]. Code that writes text of a log or a peer must use [`Stream::shown`] as well, which also
+//! shows styles in that text as text. Of a progress bar in the text, it shows the final state.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +14,7 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use runlog_model::printable::{Escaped, is_control, printable, printable_line};
 
-/// What of standard output and standard error is meant.
+/// One of the two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Standard output: results.
@@ -24,7 +24,7 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// True if it is a terminal.
+    /// Returns true if the stream is a terminal.
     pub(crate) fn is_terminal(self) -> bool {
         match self {
             Self::Result => io::stdout().is_terminal(),
@@ -32,7 +32,7 @@ impl Stream {
         }
     }
 
-    /// True when it shows colours: on a terminal, unless `NO_COLOR` and its like say otherwise.
+    /// Returns true if the stream shows colours: on a terminal, unless `NO_COLOR` or a similar setting disables them.
     pub(crate) fn has_colours(self) -> bool {
         let choice = match self {
             Self::Result => AutoStream::choice(&io::stdout()),
@@ -41,22 +41,22 @@ impl Stream {
         choice != ColorChoice::Never
     }
 
-    /// `style` where there are colours, else none.
+    /// Returns `style` if the stream shows colours, else the empty style.
     pub(crate) fn style(self, style: Style) -> Style {
         if self.has_colours() { style } else { Style::new() }
     }
 
-    /// A text of a log or a peer as it is written here.
+    /// Escapes a text of a log or a peer for this stream.
     pub(crate) fn shown(self, text: &str) -> Cow<'_, str> {
         if self.is_terminal() { printable(text) } else { Cow::Borrowed(text) }
     }
 
-    /// The same for a place that has one line only.
+    /// Like [`shown`](Self::shown), for a text that must be on one line.
     pub(crate) fn shown_on_line(self, text: &str) -> Cow<'_, str> {
         if self.is_terminal() { printable_line(text) } else { Cow::Borrowed(text) }
     }
 
-    /// Begins to write.
+    /// Returns a writer to the stream.
     pub(crate) fn screen(self) -> Screen<Box<dyn Write + Send>> {
         let out: Box<dyn Write + Send> = match self {
             Self::Result => Box::new(Paged),
@@ -70,43 +70,43 @@ impl Stream {
 }
 
 /// The styles of this program, as parameters of "select graphic rendition".
-// Those of the log and of the help are among them.
+// Includes the styles of the program's log and of the help.
 const STYLES: [&[u8]; 11] = [b"0", b"1", b"2", b"3", b"4", b"31", b"32", b"33", b"34", b"35", b"36"];
 
 /// Longest sequence of [`STYLES`].
 const SEQUENCE_BYTES_MAX: usize = 5;
 
-/// Writes to a terminal, or to something else.
+/// A writer to a terminal, a file or a pipe.
 ///
-/// What is written may be cut anywhere; [`Write::flush`] shows the rest as it is by then.
+/// Writes may be split at any byte; [`Write::flush`] shows the incomplete rest as it is.
 #[derive(Debug)]
 pub(crate) struct Screen<W: Write> {
     out: W,
-    /// None: bytes as they are.
+    /// None: bytes are written unchanged.
     terminal: Option<Terminal>,
 }
 
 #[derive(Debug, Default)]
 struct Terminal {
     has_colours: bool,
-    /// The beginning of a character or a sequence of which the rest is still to come: a few bytes.
+    /// The beginning of an incomplete character or sequence: a few bytes.
     begun: Vec<u8>,
-    /// A style was begun and not ended.
+    /// True if a style was started and not reset.
     is_styled: bool,
 }
 
 impl<W: Write> Screen<W> {
-    /// Writes to a terminal.
+    /// Returns a screen that writes to a terminal.
     pub(crate) fn of_terminal(out: W, has_colours: bool) -> Self {
         Self { out, terminal: Some(Terminal { has_colours, ..Terminal::default() }) }
     }
 
-    /// Writes bytes as they are.
+    /// Returns a screen that writes bytes unchanged.
     pub(crate) fn of_bytes(out: W) -> Self {
         Self { out, terminal: None }
     }
 
-    /// Shows all that was written, and ends a style that was not ended.
+    /// Shows all output written so far, and resets a style that is still active.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.end()
     }
@@ -142,7 +142,7 @@ impl<W: Write> Write for Screen<W> {
 }
 
 impl Terminal {
-    /// The output for these bytes; an incomplete sequence at the end is retained unless `is_end`.
+    /// Returns the output for these bytes; an incomplete sequence at the end is retained unless `is_end`.
     fn shown(&mut self, bytes: &[u8], is_end: bool) -> String {
         let all = [std::mem::take(&mut self.begun).as_slice(), bytes].concat();
         let mut shown = String::with_capacity(all.len() + 16);
@@ -152,7 +152,7 @@ impl Terminal {
                 Ok(text) => (text, None),
                 Err(error) => {
                     let (text, after) = rest.split_at(error.valid_up_to());
-                    // Nothing else than the text before it is valid.
+                    // Only the text before it is valid.
                     (std::str::from_utf8(text).unwrap_or_default(), Some((after, error.error_len())))
                 }
             };
@@ -199,8 +199,8 @@ impl Terminal {
     }
 }
 
-/// Writes events of the program's own log, of which each is written at once: one line for each, whatever is quoted in it,
-/// and no control characters, in a file neither.
+/// Writes events of the program's own log, each in a single write: one line per event, regardless of the quoted text,
+/// and without control characters, also in a file.
 #[derive(Debug)]
 pub(crate) struct EventLine<W: Write>(pub(crate) W);
 
@@ -221,11 +221,11 @@ impl<W: Write> Write for EventLine<W> {
     }
 }
 
-/// The content at the start of some bytes.
+/// The kind of content at the start of a byte sequence.
 enum StyleAt {
-    /// A style of this program, of so many bytes.
+    /// A style of this program, with its length in bytes.
     Whole(usize),
-    /// The beginning of one, perhaps.
+    /// Possibly the beginning of a style.
     Begun,
     /// Something else.
     None,
@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    /// What a terminal gets of parts that are written one after another.
+    /// Returns the bytes that a terminal receives when these parts are written in sequence.
     fn written(parts: &[&[u8]], has_colours: bool) -> String {
         let mut out = Vec::new();
         let mut screen = Screen::of_terminal(&mut out, has_colours);
@@ -267,7 +267,7 @@ mod tests {
         );
         assert_eq!(written(&[b"\x1b[31mred\x1b[0m"], false), "\\x1b[31mred\\x1b[0m");
         assert_eq!(written(&[b"\x1b[8mhidden\x1b[30m\x1b[31;8m"], true), "\\x1b[8mhidden\\x1b[30m\\x1b[31;8m");
-        // A style that does not end does not colour what comes after.
+        // A style that is not reset does not affect later output.
         assert_eq!(written(&[b"\x1b[31mred"], true), "\x1b[31mred\x1b[0m");
     }
 

@@ -10,15 +10,15 @@ use unicode_width::UnicodeWidthStr;
 use super::pager;
 use super::screen::Stream;
 
-/// For what went well.
+/// Style of successes.
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-/// For what failed.
+/// Style of failures.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// For what may be wrong.
+/// Style of warnings.
 pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
-/// For what a reader may skip.
+/// Style of secondary information.
 pub(crate) const FAINT: Style = Style::new().dimmed();
-/// For the most important things.
+/// Style of the most important information.
 pub(crate) const STRONG: Style = Style::new().bold();
 
 /// Writes a line of the result to standard output. A closed pipe (`| head`) ends the program without an error.
@@ -85,7 +85,7 @@ pub(crate) fn table(head: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> S
     lines.iter().map(line_of).collect::<Vec<_>>().join("\n")
 }
 
-/// Columns of a terminal that a text takes, without the codes of its styles.
+/// Returns the width of a text without its style codes. Unit: columns of the terminal.
 fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).map(UnicodeWidthStr::width).sum()
 }
@@ -127,7 +127,7 @@ pub(crate) fn duration(ms: i64) -> String {
     }
 }
 
-/// The first so many characters of a text, with an ellipsis when there are more.
+/// Returns the first characters of a text, with an ellipsis if it is longer.
 pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -11,13 +11,13 @@ use super::terminal::{BAD, FAINT, GOOD, STRONG, result_line, shortened, styled};
 use crate::exit::Outcome;
 use crate::render::preferences::shown_seconds;
 
-/// For what is odd.
+/// Style of anomalies.
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
 /// Characters of a plot.
 const PLOT_WIDTH: usize = 72;
 
-/// From little to much; what is nothing is a space.
+/// Characters for values in ascending order; zero is a space.
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Writes a document to standard output.
@@ -85,12 +85,12 @@ fn style_of(tone: Tone) -> Style {
     }
 }
 
-/// How many characters a text takes when it is shown.
+/// Returns the number of characters of a text as shown.
 fn width(span: &Span) -> usize {
     shown_text(&shortened(&span.text, span.chars_max)).chars().count()
 }
 
-/// A text of a log on one line: breaks become spaces, and what would steer the terminal is shown as text.
+/// Returns a text of a log on one line: line breaks become spaces, and control characters are shown as text.
 fn shown_text(text: &str) -> String {
     printable_line(&text.replace("\r\n", " ").replace(['\n', '\t'], " ")).into_owned()
 }
@@ -147,7 +147,7 @@ fn axis(start: Timestamp, end: Timestamp, width: usize) -> String {
     styled(FAINT, format!("{:<9}{start}{space}{end}", ""))
 }
 
-/// One character a value, as high as it is by the highest.
+/// Plots one character per value, scaled to the highest value.
 pub(crate) fn sparkline(values: &[u64]) -> String {
     let most = values.iter().max().copied().unwrap_or_default().max(1);
     let level = |value: u64| match value {

@@ -25,7 +25,7 @@ use super::values::{Schedule, ScheduleZone, zone_of};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemClock;
 
-/// What all alerts share.
+/// Settings shared by all alerts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AlertsSettings {
@@ -35,7 +35,7 @@ pub(super) struct AlertsSettings {
     mail: Option<MailSettings>,
 }
 
-/// The server that takes mail.
+/// The mail server.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MailSettings {
@@ -77,7 +77,7 @@ pub(super) struct AlertSettings {
     secret: Option<SecretSource>,
     #[serde(default)]
     mail: Vec<String>,
-    /// Destinations at vendors, as they stand in the file.
+    /// Destinations at vendors, as written in the file.
     #[serde(default, rename = "to")]
     channel_tables: Vec<KindTable>,
     /// Those of the tables.
@@ -99,7 +99,7 @@ pub(super) fn read_channels(rules: &mut [AlertSettings], text: &str) -> Result<(
     Ok(())
 }
 
-/// Errors of the rules, as far as they can be detected without trying them.
+/// Returns the errors of the rules that can be detected without sending anything.
 pub(super) fn check(alerts: &AlertsSettings, rules: &[AlertSettings]) -> Result<(), String> {
     for (index, rule) in rules.iter().enumerate() {
         let name = &rule.name.0;
@@ -181,7 +181,7 @@ pub(super) fn rule(alerts: &AlertsSettings, rules: &[AlertSettings], name: &str)
     }
 }
 
-/// The same without destinations, for a preview: no secret is read.
+/// Like [`alerts`], without destinations, for a preview: no secret is read.
 pub(super) fn without_destinations(rules: &[AlertSettings], store: &Store) -> Alerts {
     Alerts::new(store, rules.iter().map(|rule| rule.rule_to(Vec::new())).collect(), None)
 }

@@ -23,7 +23,7 @@ use crate::arguments::archive;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::system::SystemRandom;
 
-/// Every setting, with its default and what it is for: what `runlog check --example` prints.
+/// An example with every setting, its default and its purpose, printed by `runlog check --example`.
 pub(crate) const EXAMPLE: &str = include_str!("example.toml");
 
 /// The whole file.
@@ -165,22 +165,22 @@ impl Settings {
         Ok(scheduled)
     }
 
-    /// What the service receives by syslog; none if there is no such table.
+    /// Returns the settings of the syslog listeners; none if there is no such table.
     pub(crate) fn syslog(&self) -> Outcome<Option<SyslogSettings>> {
         self.syslog.as_ref().map(SyslogTable::settings).transpose()
     }
 
-    /// The names of the upstreams; no secret is read for them.
+    /// Returns the names of the upstreams, without reading secrets.
     pub(crate) fn upstream_names(&self) -> Vec<&str> {
         self.upstreams.iter().map(|upstream| upstream.name.0.as_str()).collect()
     }
 
-    /// The names of the sinks, and what each is; no secret is read for them.
+    /// Returns the name and kind of each sink, without reading secrets.
     pub(crate) fn sink_kinds(&self) -> Vec<(&str, &'static str)> {
         self.sinks.iter().map(|sink| (sink.name(), sink.kind())).collect()
     }
 
-    /// True when there is somewhere to deliver to.
+    /// Returns true if there are sinks.
     pub(crate) fn has_sinks(&self) -> bool {
         !self.sinks.is_empty()
     }

@@ -15,10 +15,10 @@ use super::values::{Schedule, ScheduleZone, zone_of};
 #[serde(deny_unknown_fields)]
 pub(super) struct MaintenanceSettings {
     name: Name,
-    /// When it begins, again and again.
+    /// The schedule of a recurring window.
     cron: Option<Schedule>,
     duration: Option<Time>,
-    /// When it begins and ends, once.
+    /// Start and end of a one-time window.
     from: Option<String>,
     to: Option<String>,
     zone: Option<ScheduleZone>,

@@ -1,4 +1,4 @@
-//! The settings file, `runlog.toml`: what is collected from where, and where it goes.
+//! The settings file, `runlog.toml`: the sources of logs and their destinations.
 //!
 //! Secrets are not part of it: they come from an environment variable, a file or a command.
 

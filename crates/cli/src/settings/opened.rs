@@ -30,7 +30,7 @@ pub(crate) struct SettingsArgs {
     places: LocationArgs,
 }
 
-/// What the settings name, opened.
+/// The parts of the settings, opened.
 pub(crate) struct Opened {
     pub(crate) store: Store,
     /// The location of the archive, for messages.
@@ -44,14 +44,14 @@ pub(crate) struct Opened {
     pub(crate) syslog: Option<SyslogSettings>,
 }
 
-/// What a command cannot do without.
+/// The part of the settings that a command requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Requirement {
     /// Something to collect from.
     Upstreams,
     /// An upstream or an alert.
     UpstreamsOrAlerts,
-    /// Whatever settings may name besides the archive.
+    /// Any part other than the archive.
     Something,
 }
 
@@ -69,7 +69,8 @@ impl SettingsArgs {
         Ok((settings, archive))
     }
 
-    /// The names of the upstreams that are meant, of settings that have what is needed. No secret is read.
+    /// Returns the names of the selected upstreams, after checking that the settings have the required parts. Reads no
+    /// secrets.
     pub(crate) fn upstream_names<'a>(&self, settings: &'a Settings, needs: Requirement) -> Outcome<Vec<&'a str>> {
         let usage = |message: String| Failure::new(Exit::Usage, message);
         let file = self.settings.display();

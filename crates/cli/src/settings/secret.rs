@@ -23,7 +23,7 @@ impl SecretReader for Secrets {
     }
 }
 
-/// Reads a secret. Errors name where it should have come from, and never what came.
+/// Reads a secret. Errors name its source and never contain its value.
 pub(super) fn read(source: &SecretSource, what: &str) -> Outcome<SecretString> {
     let denied = |error: anyhow::Error| Failure { exit: Exit::Denied, error };
     let text = match source {

@@ -15,7 +15,7 @@ pub(super) fn read(table: KindTable, text: &str) -> Result<SinkSettings, String>
     read_table(table, text, SinkSettings::read)
 }
 
-/// What is wrong with a sink that shows without its secrets.
+/// Returns the errors of a sink that can be detected without its secrets.
 pub(super) fn check(sink: &SinkSettings) -> Result<(), String> {
     sink.check(Arc::new(SystemClock)).map_err(|error| format!("sink {:?}: {error}", sink.name()))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::secret;
 use crate::exit::{Exit, Failure, Outcome};
 
-/// The table, as it stands in the file.
+/// The table as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SyslogTable {
@@ -44,7 +44,7 @@ fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogZone, D::Error>
 }
 
 impl SyslogTable {
-    /// What is wrong with it that shows without its secret.
+    /// Returns the errors that can be detected without its secret.
     pub(super) fn check(&self) -> Result<(), String> {
         self.with_token(SyslogToken::new(""))?.check().map_err(|why| format!("[syslog]: {why}"))
     }

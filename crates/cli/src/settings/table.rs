@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::mistake::{did_you_mean, line_of};
 
-/// A table, as it stands in the file.
+/// A table as written in the file.
 pub(super) type KindTable = Spanned<BTreeMap<String, Spanned<Value>>>;
 
 /// Reads a table; the message names the line, and the name that was probably meant.

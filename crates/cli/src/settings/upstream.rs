@@ -1,4 +1,4 @@
-//! `[[upstream]]`: a service to collect from, as whom, which of its runs, and when.
+//! `[[upstream]]`: a service to collect from, with its credentials, the selection of runs, and the schedule.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,13 +72,13 @@ pub(super) struct UpstreamSettings {
     pages_in_flight: Option<usize>,
 }
 
-/// An upstream, and when its runs are listed.
+/// An upstream and the schedule of its rounds.
 pub(crate) struct Scheduled {
     pub(crate) upstream: Upstream,
     pub(crate) pause: Pause,
 }
 
-/// How long it is from one round to the next.
+/// The schedule of rounds.
 #[derive(Clone)]
 pub(crate) struct Pause {
     every: Duration,
@@ -176,7 +176,7 @@ impl UpstreamSettings {
 }
 
 impl Pause {
-    /// How long it is from now until the next round.
+    /// Returns the time from now until the next round.
     pub(crate) fn from(&self, now: Timestamp) -> Duration {
         let next = self.cron.as_ref().and_then(|cron| {
             let now = jiff::Timestamp::from_millisecond(now.as_millis()).ok()?.to_zoned(self.zone.clone());

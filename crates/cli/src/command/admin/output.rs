@@ -42,7 +42,7 @@ impl Output {
     }
 }
 
-/// A description as a person changes it: unchanged if absent, removed if empty.
+/// Returns the change of a description: unchanged if absent, removed if empty.
 pub(super) fn description(new: Option<String>, before: Option<String>) -> Option<String> {
     new.or(before).filter(|text| !text.is_empty())
 }

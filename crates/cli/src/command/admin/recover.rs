@@ -16,7 +16,7 @@ pub(super) async fn recover(life: Span, data: &Path, print: bool, places: Locati
     if let Some(folder) = folder_without_archive(&settings) {
         return Err(Failure::new(Exit::Usage, format!("there is no archive in {}", folder.display())));
     }
-    // The file is written first: a token that cannot be written to it would stay in the catalog, unknown to anyone.
+    // The file is written first: otherwise, a token that cannot be written to it would remain unused in the catalog.
     let file = if print { None } else { Some(AdminTokenFile::prepare(data)?) };
     let store = archive::open(settings).await?;
     let outcome = make_token(&store, life, file).await;
@@ -31,8 +31,8 @@ pub(super) async fn recover(life: Span, data: &Path, print: bool, places: Locati
     Ok(())
 }
 
-/// Makes a token of an administrator, and writes it to the file, or prints it without one; gives the administrator's name,
-/// and the path of the file.
+/// Creates a token of an administrator and writes it to the file, or prints it if there is no file. Returns the name of
+/// the administrator and the path of the file.
 async fn make_token(store: &Store, life: Span, file: Option<AdminTokenFile>) -> Outcome<(String, Option<PathBuf>)> {
     let users = store.accounts().users().await?;
     let administrator = users.into_iter().find(|user| user.administrator).ok_or_else(|| {
@@ -51,7 +51,7 @@ async fn make_token(store: &Store, life: Span, file: Option<AdminTokenFile>) -> 
     match handed_out {
         Ok(path) => Ok((administrator.name, path)),
         Err(failure) => {
-            // What is left of a try that failed is good for a day at most.
+            // A token left over from a failed attempt is valid for one day at most.
             let _ = store.accounts().revoke_token(&made.id, None).await;
             Err(failure)
         }

@@ -13,19 +13,20 @@ use tempfile::SpooledTempFile;
 use super::source::Log;
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Most bytes of plain text in one batch: a part of memory, and what is sent again when a request breaks.
+/// Maximum size of the plain text of a batch, which bounds memory and the amount of data to resend after a failed
+/// request. Unit: bytes.
 pub(super) const BATCH_BYTES: usize = 8 << 20;
-/// Level of zstd for batches: the network is seldom quicker than this.
+/// Level of zstd for batches: compression at this level is rarely slower than the network.
 const ZSTD_LEVEL: i32 = 1;
 /// Compressed batches that are kept in memory until they are sent; further ones are in a temporary file. Unit: bytes.
 const SPOOLED_IN_MEMORY: usize = 32 << 20;
 /// Maximum number of invalid lines that are kept with their reasons.
 pub(crate) const INVALID_KEPT_MAX: usize = 100;
 
-/// Earlier times are those of a clock that was not set: 1990-01-01. Unit: epoch milliseconds.
+/// Earlier times are from a clock that was not set: 1990-01-01. Unit: epoch milliseconds.
 const CLOCK_SET_MS_MIN: i64 = 631_152_000_000;
 
-/// Where batches come from.
+/// A source of batches.
 pub(crate) trait BatchSource: Send + 'static {
     /// The next batch; none at the end.
     fn next(&mut self) -> Outcome<Option<Batch>>;
@@ -34,7 +35,7 @@ pub(crate) trait BatchSource: Send + 'static {
 /// Some records.
 #[derive(Clone)]
 pub(crate) struct Batch {
-    /// The same for the same records at the same place of a log.
+    /// The ID: the same records at the same position of a log have the same ID.
     pub(crate) id: String,
     /// Packed with zstd.
     pub(crate) body: Bytes,
@@ -51,7 +52,7 @@ pub(super) struct Packer {
     records: u64,
 }
 
-/// The records of a batch, not packed yet.
+/// The records of a batch, not compressed yet.
 pub(super) struct Lines {
     pub(super) text: Vec<u8>,
     pub(super) records: u64,
@@ -75,7 +76,7 @@ impl Packer {
     }
 }
 
-/// The batches of a log that is known to be valid NDJSON, as it is read.
+/// Batches of a log that is known to be valid NDJSON, created while it is read.
 pub(crate) struct Batches<R> {
     log: LogReader<R>,
     packer: Packer,
@@ -105,34 +106,34 @@ impl<R: BufRead + Send + 'static> BatchSource for Batches<R> {
     }
 }
 
-/// A log that was read to its end before anything of it is sent.
+/// A log that is read to its end before any of it is sent.
 pub(crate) struct Prepared {
     spool: SpooledTempFile,
-    /// Each batch without its body, and the length of that in the spool.
+    /// Each batch without its body, and the length of the body in the spool.
     batches: std::vec::IntoIter<(Batch, usize)>,
     pub(crate) summary: LogSummary,
 }
 
-/// What a log consists of.
+/// Statistics of a log.
 #[derive(Debug, Default)]
 pub(crate) struct LogSummary {
     pub(crate) records: u64,
-    /// Parts of it that are no records.
+    /// Number of parts that are not records.
     pub(crate) invalid: u64,
-    /// The first of them.
+    /// The first invalid parts.
     pub(crate) invalid_kept: Vec<Invalid>,
     /// Parts that were not valid UTF-8, in formats other than JSON.
     pub(crate) invalid_texts: u64,
     /// The times of the earliest and the latest record, without those of a clock that was not set.
     pub(crate) times: Option<(Timestamp, Timestamp)>,
-    /// Why the rest of the log could not be read.
+    /// The reason why the rest of the log could not be read.
     pub(crate) broken_off: Option<Failure>,
 }
 
 impl LogSummary {
     pub(super) fn add(&mut self, time: Timestamp) {
         self.records += 1;
-        // A clock that was never set says nothing about when a run started.
+        // Times of a clock that was never set do not indicate when a run started.
         if time.as_millis() >= CLOCK_SET_MS_MIN {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
@@ -218,7 +219,7 @@ impl BatchSource for Prepared {
     }
 }
 
-/// Why a log cannot be read.
+/// Returns the failure for a log that cannot be read.
 pub(crate) fn failure(error: ReadError) -> Failure {
     let exit = if matches!(error, ReadError::Io(_)) { Exit::Failed } else { Exit::Usage };
     Failure { exit, error: error.into() }

@@ -1,8 +1,8 @@
-//! `runlog push --follow`: stores what a job logs while it is running.
+//! `runlog push --follow`: stores the log of a job while it is running.
 //!
-//! Records are stored within a second or two. The run starts with the first of them, and ends with the log. What is no
-//! valid record is skipped and reported: breaking off would end the job whose output this is. For the same reason, the log
-//! is read on while the service is unavailable, and also when nothing of it can be stored any more.
+//! Records are stored within a second or two. The run starts with the first record and ends with the log. Invalid
+//! records are skipped and reported: aborting would terminate the job that writes the output. For the same reason, the
+//! log is still read while the service is unavailable, and after a failure that prevents storing any more of it.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::system::SystemClock;
 
 /// How long a record may wait for another before it is stored.
 const WAIT: Duration = Duration::from_secs(1);
-/// How many lines are looked at to detect the format.
+/// Maximum number of lines inspected to detect the format.
 const DETECTION_LINES: usize = 50;
 
 impl PushArgs {
@@ -89,7 +89,7 @@ impl Push {
         loop {
             let (next, rest) = on_thread(move || (log.next(), log)).await?;
             log = rest;
-            // The run starts once there is something valid, or when the log has ended without.
+            // The run starts with the first valid record, or at the end of a log without one.
             let next = next?;
             while !has_started {
                 let had_ended = spool.has_ended();
@@ -105,7 +105,7 @@ impl Push {
         }
     }
 
-    /// Sends a batch, again and again while the service is unavailable: it is stored once.
+    /// Sends a batch, and retries while the service is unavailable. The batch is stored only once.
     async fn store(&mut self, batch: Batch, spool: &Spool) -> Outcome {
         loop {
             let had_ended = spool.has_ended();
@@ -120,17 +120,17 @@ impl Push {
     }
 }
 
-/// What is known of the log in the end.
+/// Statistics at the end of the log.
 #[derive(Default)]
 struct Shared {
     format: Option<LogFormat>,
     summary: LogSummary,
 }
 
-/// A log that is being written, in batches of what arrives within a second.
+/// A growing log, in batches of the records that arrive within a second.
 struct Followed {
     lines: ArrivedLines,
-    /// None until the first lines are there.
+    /// None until the first lines have arrived.
     format: Option<LogFormat>,
     name: String,
     settings: ReadSettings,
@@ -142,13 +142,14 @@ struct Followed {
 /// Lines that have arrived.
 struct ArrivedLines {
     lines: Spool,
-    /// Lines that were looked at and not taken yet.
+    /// Lines that were inspected and not consumed yet.
     waiting: VecDeque<ReadLine>,
     is_at_end: bool,
 }
 
 impl ArrivedLines {
-    /// The next line; waits for it for so long, or for ever. None if none has come, or none will.
+    /// Returns the next line; waits for it for this time, or indefinitely. None if no line arrived in time, or at the
+    /// end of the log.
     fn next(&mut self, wait: Option<Duration>) -> Option<ReadLine> {
         if let Some(line) = self.waiting.pop_front() {
             return Some(line);
@@ -161,7 +162,7 @@ impl ArrivedLines {
         arrived.ok()
     }
 
-    /// Waits for the first lines, and looks at them.
+    /// Waits for the first lines and inspects them.
     fn look(&mut self) -> Vec<u8> {
         let mut seen = Vec::new();
         let mut first: VecDeque<ReadLine> = self.next(None).into_iter().collect();
@@ -227,7 +228,7 @@ impl BatchSource for Followed {
             }
             let wait = waited.map(|waited| WAIT.saturating_sub(waited).max(WAIT / 10));
             let Some(line) = self.lines.next(wait) else {
-                // Nothing has come for a while: the last record is complete.
+                // No input for a while: the last record is complete.
                 if let Some(next) = reader.flush(&mut lines.text) {
                     self.count(next, &mut lines);
                 }

@@ -1,5 +1,5 @@
-//! The output of a job that is running, on standard input: it is read on while the service is unavailable, and to its end
-//! after a failure, because a job whose output nobody reads stands still or is ended.
+//! The output of a running job, on standard input: it is still read while the service is unavailable, and to its end
+//! after a failure, because a job blocks or is terminated if its output is not read.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::pin::pin;
@@ -21,10 +21,10 @@ use crate::render::terminal::note;
 const LINE_BYTES_MAX: u64 = 64 << 20;
 /// The pause before another attempt to reach a service that is unavailable.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long the end of the input is waited for before this is said.
+/// Time to wait for the end of the input before a note is shown.
 const END_WAIT: Duration = Duration::from_secs(1);
 
-/// Reads the lines of a log from now on.
+/// Starts reading the lines of a log.
 pub(super) fn read_on(source: Source, is_pipe: bool) -> Outcome<Spool> {
     let spool = Spool::new(is_pipe);
     let lines = spool.clone();
@@ -32,7 +32,7 @@ pub(super) fn read_on(source: Source, is_pipe: bool) -> Outcome<Spool> {
     Ok(spool)
 }
 
-/// The task of a log that is being read, also if the service is not there yet.
+/// Returns the task of a log that is being read; waits for a service that is not available yet.
 pub(super) async fn resolved(
     task: &TaskRef,
     client: &Client,
@@ -58,8 +58,8 @@ pub(super) async fn resolved(
     resolved
 }
 
-/// Decides what becomes of a failed request while a job logs: returns to try again if the service is unavailable, which is
-/// given up after the end of the log. Fails with any other failure.
+/// Handles a failed request while a job is logging: returns if the request should be retried because the service is
+/// unavailable, which ends some time after the end of the log. Fails with any other failure.
 pub(super) async fn wait_for_service(spool: &Spool, had_ended: bool, failure: Failure) -> Outcome {
     // A proxy may answer for a service that is being replaced.
     if had_ended || !matches!(failure.exit, Exit::Unavailable | Exit::Refused) {
@@ -94,7 +94,7 @@ fn read_lines(bytes: Box<dyn Read + Send>, lines: &Spool) {
     }
 }
 
-/// Reads standard input to its end after a failure, so that the job whose output it is goes on.
+/// Reads standard input to its end after a failure, so that the job that writes it can continue.
 pub(super) async fn read_to_end(failure: &Failure, stop: &CancellationToken) {
     if failure.exit == Exit::Interrupted || std::io::stdin().is_terminal() {
         return;

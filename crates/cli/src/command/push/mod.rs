@@ -1,7 +1,7 @@
 //! `runlog push`: uploads a log from a file or a pipe.
 //!
-//! The log is read to its end first, and kept compressed: nothing is stored, and no run is started, if any of it is
-//! invalid. `follow` is the exception: it stores what a running job logs.
+//! The log is first read to its end and kept compressed: if any of it is invalid, nothing is stored and no run is
+//! started. `follow` is the exception: it stores the log of a running job.
 
 mod batches;
 mod folder;
@@ -46,7 +46,7 @@ use crate::system::{SystemClock, SystemRandom};
 
 /// Maximum number of rejected lines listed in text output.
 const REFUSED_TOLD_MAX: usize = 20;
-/// Records that are dated later than this after now are in another time zone, or of a clock that is wrong.
+/// Records dated further than this in the future have a different time zone or are from a wrong clock.
 const FUTURE_MS_MAX: i64 = 60_000;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -218,12 +218,12 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// A push on its way.
+/// A push in progress.
 struct Push {
     args: PushArgs,
     client: Client,
     run: RunId,
-    /// True if the ID of the run was made by this command.
+    /// True if this command generated the ID of the run.
     has_made_id: bool,
     /// True once this command has started the run.
     has_started_run: bool,
@@ -321,7 +321,7 @@ async fn run_one(mut args: PushArgs, stop: CancellationToken) -> Outcome {
         return Err(Failure::new(Exit::Usage, format!("a new run needs a task; {advice}")));
     }
     let components = args.component_metrics.as_deref().map(read_components).transpose()?;
-    // The log of a running job is read from now on, whether the service is there or not.
+    // The log of a running job is read even if the service is unavailable.
     let following = match args.follow {
         true => {
             let source = source::open(&args.file)?;
@@ -353,7 +353,7 @@ async fn run_one(mut args: PushArgs, stop: CancellationToken) -> Outcome {
     push.all(format, prepared, stop).await
 }
 
-/// Reads a log to its end, on a thread that nobody waits for if the command is interrupted.
+/// Reads a log to its end, on a thread that is not joined if the command is interrupted.
 async fn prepare(source: source::Source, args: &PushArgs, settings: ReadSettings) -> Outcome<(LogFormat, Prepared)> {
     let bar = Bar::telling();
     bar.set_text("reading the log");
@@ -408,7 +408,8 @@ impl PushArgs {
         Ok(())
     }
 
-    /// Takes the ID of a run from before a single file. `Usage`: there is no file, or there are two IDs.
+    /// Takes the ID of a run that precedes a single file. Fails with `Usage` if there is no file, or if there are two
+    /// IDs.
     fn take_run_id(&mut self) -> Outcome {
         let first = self.files.first().and_then(|file| file.to_str()?.parse::<RunId>().ok());
         let Some(run_id) = first else { return Ok(()) };
@@ -458,7 +459,7 @@ impl PushArgs {
         }
     }
 
-    /// The start and the end of a run by the times of its log; none where they are in the future.
+    /// Returns the start and the end of a run from the times of its log; none if they are in the future.
     fn times_by_log(&self, summary: &LogSummary) -> Outcome<(Option<Timestamp>, Option<Timestamp>)> {
         let Some((first, last)) = summary.times else { return Ok((None, None)) };
         let latest = SystemClock.now().plus_millis(FUTURE_MS_MAX);
@@ -490,7 +491,7 @@ impl PushArgs {
 }
 
 impl Push {
-    /// Stores a log that was read.
+    /// Stores a log that was read to its end.
     async fn all(mut self, format: LogFormat, prepared: Prepared, stop: CancellationToken) -> Outcome {
         let mut prepared = prepared;
         let mut summary = std::mem::take(&mut prepared.summary);
@@ -516,7 +517,7 @@ impl Push {
         self.print_result(format, summary)
     }
 
-    /// Fails if any of the log is invalid, unless that is skipped.
+    /// Fails if any part of the log is invalid, unless invalid parts are skipped.
     fn refuse_invalid(&self, summary: &mut LogSummary) -> Outcome {
         if summary.is_whole() || self.args.skip_invalid && summary.records > 0 {
             return Ok(());
@@ -575,7 +576,7 @@ impl Push {
             ..FinishRun::with_status(status)
         };
         let expires = match self.client.finish_run(self.run, &finish).await {
-            // The run was started elsewhere, and later than its log says.
+            // The run was started elsewhere, later than the times in its log.
             Err(error) if error.kind() == ErrorKind::Invalid && self.args.finished_at.is_none() && last.is_some() => {
                 let now = FinishRun { finish_timestamp: None, ..finish };
                 self.client.finish_run(self.run, &now).await?
@@ -594,8 +595,8 @@ impl Push {
         Ok(())
     }
 
-    /// What becomes of the run when its log could not be stored, and what to do, as the end of a message. A run that this
-    /// command has started under an ID of its own is ended, since nobody else knows it.
+    /// Returns the end of a message: the state of the run after its log could not be stored, and what to do. Ends a run
+    /// that this command started under a generated ID, since its ID is not known elsewhere.
     async fn after_failure(&self, exit: Exit) -> String {
         let (run, stored) = (self.run, self.pushed.in_archive());
         if stored == 0 && !self.has_started_run {

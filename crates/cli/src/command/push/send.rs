@@ -1,4 +1,4 @@
-//! Sends batches: one while the one before is stored.
+//! Sends batches: each is sent while the previous one is being stored.
 
 use anyhow::Context;
 use runlog_client::{Client, ContentEncoding, PushBatch};
@@ -16,13 +16,13 @@ use crate::render::terminal::{count, counted_are};
 /// Maximum number of rejected records that are kept with their reasons.
 const REFUSED_KEPT_MAX: usize = 100;
 
-/// What was sent.
+/// The result of sending.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Pushed {
-    /// Records that the archive holds now and did not before.
+    /// Number of records that were added to the archive.
     pub(crate) stored: u64,
-    /// Records of batches that it had already.
+    /// Number of records in batches that the archive already contained.
     pub(crate) repeated: u64,
     batches: u64,
     bytes: u64,
@@ -32,13 +32,13 @@ pub(crate) struct Pushed {
     /// Records that the service rejected.
     #[serde(skip)]
     pub(crate) refused_records: u64,
-    /// The first of them.
+    /// The first rejected records.
     #[serde(skip)]
     pub(crate) refused: Vec<RefusedLine>,
 }
 
 impl Pushed {
-    /// Records of the log that the archive holds.
+    /// Returns the number of records of the log that the archive contains.
     pub(crate) fn in_archive(&self) -> u64 {
         self.stored + self.repeated
     }
@@ -48,8 +48,8 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Sends a log in batches: one is read and sent while the one before is stored, and completed after it, so that records
-/// arrive in their order. `pushed` says what is stored, also after a failure.
+/// Sends a log in batches: each is read and sent while the previous one is being stored, and completed after it, so
+/// that records arrive in order. `pushed` counts the stored records, also after a failure.
 pub(crate) async fn push_log(
     client: &Client,
     run: RunId,
@@ -62,7 +62,7 @@ pub(crate) async fn push_log(
     loop {
         let (next, rest) = on_thread(move || (batches.next(), batches)).await?;
         batches = rest;
-        // A log that cannot be read on is stored up to there.
+        // If reading fails, the log is stored up to that position.
         let (next, failure) = next.map_or_else(|failure| (None, Some(failure)), |next| (next, None));
         let sending = next.map(|batch| {
             let after = before.as_ref().map(|before| before.is_stored.subscribe());
@@ -87,7 +87,7 @@ pub(super) async fn push_batch(client: &Client, run: RunId, batch: Batch, pushed
     BatchInFlight::begin(client, run, batch, true, None).finish(pushed).await
 }
 
-/// Does work that may wait for input, on a thread that does not keep the program from ending.
+/// Runs work that may wait for input, on a thread that does not prevent the program from exiting.
 pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("reading".to_owned()).spawn(move || _ = answer.send(work()))?;
@@ -97,7 +97,7 @@ pub(crate) async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send
 /// A batch that is being sent.
 struct BatchInFlight {
     answer: AbortOnDropHandle<Result<StoredLines, runlog_client::Error>>,
-    /// Says true once it is stored, so that the next one may be completed.
+    /// Sends true once the batch is stored, so that the next one can be completed.
     is_stored: watch::Sender<bool>,
     first_record: u64,
     records: u64,

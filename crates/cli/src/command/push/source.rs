@@ -1,6 +1,6 @@
 //! The sources of logs: a file or a pipe, compressed or not, in UTF-8 or UTF-16; and the errors for other content.
 //!
-//! The bytes say what they are, the name of the file does not. All of it is read as a stream.
+//! Formats are detected from the content, not from the file name. All input is read as a stream.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -18,7 +18,7 @@ use crate::system::SystemClock;
 
 /// Number of bytes of a log that are inspected to detect its format. Unit: bytes.
 const HEAD_BYTES: u64 = 64 << 10;
-/// How often a log may be packed, one packing inside of another.
+/// Maximum nesting of compression formats.
 const PACKINGS_MAX: usize = 3;
 
 /// The most memory for decompressing xz, enough for its highest level. Unit: KiB.
@@ -27,7 +27,7 @@ const XZ_MEMORY_KIB_MAX: u32 = 128 << 10;
 /// A log that is being read.
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
-    /// In UTF-8 and not packed, without a byte order mark.
+    /// The content, decompressed, in UTF-8, without a byte order mark.
     pub(crate) text: Box<dyn BufRead + Send>,
     pub(crate) settings: ReadSettings,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Log {
 /// The bytes of a log.
 pub(crate) struct Source {
     pub(crate) bytes: Box<dyn Read + Send>,
-    /// When it was written: its last change if it is a file, and otherwise now.
+    /// The modification time of a file, else the current time.
     pub(crate) written_at: Timestamp,
 }
 
@@ -59,12 +59,12 @@ pub(crate) fn open(path: &Path) -> Outcome<Source> {
     Ok(Source { bytes: Box::new(file), written_at })
 }
 
-/// What a log is called in messages.
+/// Returns the name of a log in messages.
 pub(crate) fn name_of(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Looks at the beginning of a log, for its compression and encoding, and for its format unless that is given.
+/// Detects the compression and encoding of a log from its beginning, and its format unless it is given.
 pub(crate) fn look(
     bytes: Box<dyn Read + Send>,
     name: &str,
@@ -79,7 +79,7 @@ fn usage(error: anyhow::Error) -> Failure {
     Failure { exit: Exit::Usage, error }
 }
 
-/// The log, or what it is instead.
+/// Returns the log, or a failure that names the kind of content if it is not a log.
 fn looked(
     mut bytes: Box<dyn Read + Send>,
     format: Option<LogFormat>,
@@ -128,14 +128,14 @@ fn looked(
     Ok(Ok(Log { format, text, settings }))
 }
 
-/// The first bytes, and all of them.
+/// Returns the first bytes, and a reader of all bytes.
 fn peek(mut bytes: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn Read + Send>)> {
     let mut head = Vec::new();
     bytes.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
     Ok((head.clone(), Box::new(Cursor::new(head).chain(bytes))))
 }
 
-/// Decompresses xz; says what to do about a file that needs too much memory.
+/// Decompresses xz. The error for a file that needs too much memory contains advice.
 struct Xz<R: Read>(XzReader<R>);
 
 impl<R: Read> Read for Xz<R> {
@@ -199,11 +199,11 @@ const OTHERS: [(&[u8], &str, Advice); 15] = [
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document", Advice::Form),
 ];
 
-/// What to do about a file that is no log.
+/// The advice for a file that is not a log.
 #[derive(Debug, Clone, Copy)]
 enum Advice {
     Unpack,
-    /// It is compressed by a program of this name.
+    /// The file is compressed by a program of this name.
     Pipe(&'static str),
     Encode,
     Form,

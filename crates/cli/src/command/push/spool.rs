@@ -1,5 +1,5 @@
-//! The lines of a running job that wait to be stored: in memory, and in a temporary file while the service does not take
-//! them. They are read whatever becomes of them, because a job whose output nobody reads stands still or is ended.
+//! The lines of a running job that are not stored yet: in memory, and in a temporary file while the service does not
+//! accept them. They are always read, because a job blocks or is terminated if its output is not read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::render::terminal::note;
 
-/// Lines that wait in memory, and their bytes.
+/// Maximum number and total size of the lines in memory.
 const MEMORY_LINES: usize = 1_024;
 const MEMORY_BYTES: usize = 16 << 20;
 /// Size of the temporary file. Unit: bytes.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) type ReadLine = io::Result<Vec<u8>>;
 
-/// A queue of lines with one reader of the log and one that takes them. Clones share it.
+/// A queue of lines with one producer and one consumer. Clones refer to the same queue.
 #[derive(Clone)]
 pub(super) struct Spool(Arc<Shared>);
 
@@ -38,15 +38,15 @@ struct Shared {
 struct State {
     memory: VecDeque<Vec<u8>>,
     memory_bytes: usize,
-    /// None while all lines are in memory. Its lines come after those in memory.
+    /// None while all lines are in memory. Its lines follow those in memory.
     ring: Option<Ring>,
-    /// Lines that were not kept.
+    /// Number of lines that were dropped.
     lost: u64,
     /// True while the service is unavailable.
     is_away: bool,
-    /// True if no line is kept any more.
+    /// True if all further lines are dropped.
     discards: bool,
-    /// The end of the log, and why it could not be read on.
+    /// Set at the end of the log, with the error if reading failed.
     has_ended: bool,
     error: Option<io::Error>,
 }
@@ -61,7 +61,7 @@ impl Spool {
         Self(Arc::new(Shared { state, changed, file_bytes, patience, may_lose }))
     }
 
-    /// Adds a line. Waits while there is no room for it, except while the service is unavailable: then it is lost.
+    /// Adds a line. Waits while there is no space for it; while the service is unavailable, drops the line instead.
     pub(super) fn put(&self, line: Vec<u8>) {
         let Shared { changed, file_bytes, patience, may_lose, .. } = &*self.0;
         let mut state = self.state();
@@ -101,7 +101,8 @@ impl Spool {
         self.0.changed.notify_all();
     }
 
-    /// The next line; waits for it for so long, or for ever. `Disconnected`: there are no more.
+    /// Returns the next line; waits for it for this time, or indefinitely. Fails with `Disconnected` if there are no
+    /// more lines.
     pub(super) fn take(&self, wait: Option<Duration>) -> Result<ReadLine, RecvTimeoutError> {
         let changed = &self.0.changed;
         let mut state = self.state();
@@ -141,12 +142,12 @@ impl Spool {
         self.state().has_ended
     }
 
-    /// How many lines were not kept.
+    /// Returns the number of dropped lines.
     pub(super) fn lost(&self) -> u64 {
         self.state().lost
     }
 
-    /// Loses what waits, and all lines to come; returns how many lines were lost so far.
+    /// Drops the queued lines and all further ones; returns the number of lines dropped so far.
     pub(super) fn discard(&self) -> u64 {
         let mut state = self.state();
         state.discards = true;
@@ -204,7 +205,7 @@ impl State {
     }
 }
 
-/// Lines in a file, each after its length. What is written after the end of the file begins at its start again.
+/// A ring buffer of lines in a file, each preceded by its length.
 struct Ring {
     file: File,
     /// Unit: bytes.
@@ -234,7 +235,7 @@ impl Ring {
         Ok(true)
     }
 
-    /// The next line, of which there is one: an empty ring is dropped.
+    /// Removes the next line, which must exist: an empty ring is dropped.
     fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut length = [0; 8];
         self.read(&mut length)?;
@@ -278,7 +279,7 @@ mod tests {
         let mut taken = Vec::new();
         for number in 0..8_000 {
             spool.put(line(number));
-            // More are put than taken, but never more than there is room for.
+            // More lines are added than removed, but never more than fit.
             if number % 3 != 0 {
                 taken.push(spool.take(None).unwrap().unwrap());
             }

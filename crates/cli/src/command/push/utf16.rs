@@ -2,18 +2,18 @@
 
 use std::io::{self, Read};
 
-/// Which byte of a unit comes first.
+/// The byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ByteOrder {
     Little,
     Big,
 }
 
-/// Reads UTF-16 and gives UTF-8. Half of a surrogate pair, and half of a unit at the end, become U+FFFD.
+/// Converts UTF-16 to UTF-8. Half of a surrogate pair, and half of a unit at the end, become U+FFFD.
 pub(crate) struct Utf16Reader<R> {
     bytes: R,
     order: ByteOrder,
-    /// Bytes that were read, the beginning of a character among them.
+    /// Bytes that were read, possibly with an incomplete character.
     read: Vec<u8>,
     /// Characters that were not given yet, from `at` on.
     text: String,
@@ -34,7 +34,7 @@ impl<R: Read> Utf16Reader<R> {
         self.read.extend_from_slice(&chunk[..more]);
         let mut units: Vec<u16> = self.read.as_chunks().0.iter().map(|unit| self.unit(*unit)).collect();
         let is_half_pair = units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit));
-        // The other half may come with what is read next.
+        // The other half may be in the next read.
         if is_half_pair && !self.is_at_end {
             units.pop();
         }

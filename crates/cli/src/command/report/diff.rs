@@ -11,7 +11,7 @@ use crate::render::terminal::{count, duration};
 /// Most changes that are shown.
 const CHANGES_SHOWN: usize = 60;
 
-/// What is different between two runs.
+/// The differences between two runs.
 pub(crate) fn document_of_diff(diff: &RunDiff) -> Document {
     let mut document = Document::new(format!("Run {} against {}", diff.after.run.run_id, diff.before.run.run_id));
     document.table(&["", "before", "after"], &[1, 2], rows_of_sides(&diff.before, &diff.after));

@@ -78,7 +78,7 @@ pub(crate) struct ReportArgs {
     connect: ConnectArgs,
 }
 
-/// In which form a report is wanted.
+/// The output format of a report.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct FormArgs {
     /// Write a self-contained HTML page with plots to this file, or to standard output with -
@@ -89,7 +89,7 @@ pub(crate) struct FormArgs {
     json: bool,
 }
 
-/// What a report is about.
+/// The subject of a report.
 enum Subject {
     Run(RunId),
     Task(TaskId),
@@ -214,7 +214,7 @@ async fn everything(client: &Client, args: &ReportArgs) -> Outcome {
     show(&args.form, &Document { page: args.connect.page(""), ..document_of_workspaces(&reports) })
 }
 
-/// Shows a report in the form that is wanted; a page links to `page` of the web UI.
+/// Shows a report in the requested format; an HTML page links to `page` of the web UI.
 pub(crate) fn print_report<T: DeserializeOwned>(
     form: &FormArgs,
     report: Value,

@@ -14,7 +14,7 @@ use crate::render::terminal::{count, duration};
 /// Most characters of a template or a message in a row on the terminal.
 pub(super) const TEXT_CHARS_MAX: usize = 120;
 
-/// How a status is meant.
+/// Returns the tone of a status.
 pub(super) fn tone_of(status: RunStatus) -> Tone {
     match status {
         _ if is_good(status) => Tone::Good,
@@ -44,7 +44,7 @@ pub(super) fn time(of: Timestamp) -> Span {
     plain(shown_seconds(of))
 }
 
-/// `12:04:31.282` of a time of a run, with its date before it where that is not the day on which the run began.
+/// Returns a time of a run as `12:04:31.282`, preceded by the date if it is not the day on which the run started.
 pub(super) fn time_in_run(of: Timestamp, began: Timestamp) -> Span {
     let (text, began) = (shown_time(of), shown_time(began));
     match text.get(..10).zip(text.get(11..23)) {
@@ -83,7 +83,7 @@ pub(super) fn began(run: &RunHead) -> Timestamp {
     run.started_at.unwrap_or(run.triggered_at)
 }
 
-/// What a report of a log rests on, when that is not the whole log.
+/// Returns a note if a report is not based on the whole log.
 pub(super) fn basis_of(log: &LogPart) -> Option<Vec<Span>> {
     match log.state {
         LogState::Whole => None,
@@ -95,7 +95,7 @@ pub(super) fn basis_of(log: &LogPart) -> Option<Vec<Span>> {
     }
 }
 
-/// One mark a run, the latest to the right.
+/// Returns one mark per run, the latest on the right.
 pub(super) fn strip_of(newest_first: &[RunPoint]) -> Vec<Mark> {
     newest_first.iter().rev().map(|run| Mark { tone: tone_of(run.status), label: label_of(run) }).collect()
 }
@@ -138,7 +138,7 @@ pub(super) fn change(times: f64) -> String {
     }
 }
 
-/// Two digits where they say something.
+/// Formats a ratio with two or three significant digits.
 pub(super) fn number(times: f64) -> String {
     if times >= 10.0 {
         format!("{times:.0}")

@@ -169,7 +169,7 @@ fn put_against(document: &mut Document, against: &Against) {
     }
 }
 
-/// Says apart what is dated long before or after the rest, which is all that plots and gaps show.
+/// Adds a note on records dated long before or after the others: plots and gaps do not include them.
 fn put_outliers(document: &mut Document, outliers: &[Outlier], shown: Option<Timestamp>) {
     for outlier in outliers {
         let day = |time: Timestamp| time.to_string().chars().take(10).collect::<String>();

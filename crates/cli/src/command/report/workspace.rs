@@ -24,7 +24,8 @@ pub(super) fn document_of_workspace(report: &WorkspaceReport) -> Document {
     document
 }
 
-/// The same of several workspaces, in this order. Those without recent runs whose tasks are all fine are only counted.
+/// Reports on several workspaces, in this order. Workspaces without recent runs whose tasks need no attention are only
+/// counted.
 pub(super) fn document_of_workspaces(reports: &[WorkspaceReport]) -> Document {
     let mut document = Document::new("All workspaces");
     let (quiet, busy): (Vec<_>, Vec<_>) =

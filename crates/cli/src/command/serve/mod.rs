@@ -1,4 +1,4 @@
-//! `runlog serve`: the archive behind its API, until it is stopped.
+//! `runlog serve`: runs the service until it is stopped.
 
 mod arguments;
 mod listen;
@@ -25,14 +25,14 @@ use crate::render::terminal::note;
 use crate::settings::Settings;
 use crate::system::{SystemClock, SystemRandom};
 
-/// Runs the service until Ctrl-C or SIGTERM; a second signal ends it at once.
+/// Runs the service until Ctrl-C or SIGTERM; a second signal ends it immediately.
 pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     let args = args.with_former_names();
     args.log.write();
     for (name, life) in
         [("--access-token-lifetime", args.access_token_lifetime), ("--link-lifetime", args.link_lifetime)]
     {
-        // A key is kept for two days after another took its place.
+        // A key is kept for two days after it was replaced.
         if !(1_000..=86_400_000).contains(&life.as_millis()) {
             return Err(Failure::new(Exit::Usage, format!("{name} must be between one second and one day")));
         }
@@ -130,7 +130,7 @@ pub(crate) async fn run(args: ServeArgs, stop: CancellationToken) -> Outcome {
     Ok(())
 }
 
-/// What the rules would have reported, for the API.
+/// Previews the events that rules would have reported, for the API.
 fn preview_of(alerts: Arc<Alerts>) -> AlertPreview {
     AlertPreview::new(move |since| {
         let alerts = Arc::clone(&alerts);

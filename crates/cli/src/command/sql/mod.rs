@@ -77,7 +77,7 @@ pub(crate) async fn run(args: SqlArgs) -> Outcome {
 }
 
 impl SqlArgs {
-    /// True if queries are typed at a prompt.
+    /// Returns true if queries are entered at a prompt.
     pub(crate) fn has_prompt(&self) -> bool {
         self.query.is_none() && std::io::stdin().is_terminal()
     }
@@ -98,7 +98,7 @@ impl QueryTarget {
         let store = args.archive.open().await?;
         let settings = SqlSettings {
             memory_bytes: (args.memory as usize) << 20,
-            // An archive that is elsewhere has no folder here.
+            // A remote archive has no local folder.
             spill_folder: args.archive.data().is_dir().then(|| args.archive.data().join(SPILL_FOLDER)),
             spill_bytes: u64::from(args.spill) << 20,
             time_max: None,

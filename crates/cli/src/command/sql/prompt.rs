@@ -1,4 +1,4 @@
-//! Questions one after another, with a history.
+//! An interactive prompt with a history.
 
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::system::environment;
 /// How long a query may show nothing before a note says how to cancel it.
 const HINT_DELAY: Duration = Duration::from_secs(3);
 
-/// What `\?` shows.
+/// The help text shown by `\?`.
 const HELP: &str = "\
 End a query with ; (it may span several lines).
   \\d           the tables and their columns
@@ -42,16 +42,16 @@ const COLUMNS: &str = "SELECT table_name AS \"table\", column_name AS \"column\"
          ELSE lower(data_type) END AS \"type\"
     FROM information_schema.columns WHERE table_schema = 'archive'";
 
-/// The prompt between two lines.
+/// The state of the prompt between two lines.
 struct Prompt<'a> {
     target: &'a QueryTarget,
     format: AnswerFormat,
     expanded: Expanded,
-    /// The lines of a query that has no end yet.
+    /// The lines of an incomplete query.
     query: String,
 }
 
-/// Whether the prompt goes on.
+/// Whether the prompt continues.
 enum Next {
     GoOn,
     Quit,
@@ -130,7 +130,7 @@ impl Prompt<'_> {
         });
     }
 
-    /// Shows the answer until Ctrl-C. A query that fails, or is cancelled, does not end the prompt.
+    /// Shows the result until Ctrl-C. A failed or cancelled query does not end the prompt.
     async fn show(&self, query: &str, format: AnswerFormat, expanded: Expanded) -> Outcome {
         pager::begin();
         let answer = self.target.show(query, format, expanded);
@@ -194,7 +194,7 @@ impl Lines {
     }
 
     fn remember(&self, query: &str) {
-        // Without a thread there is no next line either, which says so.
+        // If the thread has ended, reading the next line reports it.
         let _ = self.0.send(Request::Remember(query.trim().to_owned()));
     }
 }
@@ -203,7 +203,7 @@ fn serve(requests: &mpsc::Receiver<Request>) {
     let mut editor = DefaultEditor::new();
     let history = history_file();
     if let (Ok(editor), Some(file)) = (&mut editor, &history) {
-        // There is none before the first time.
+        // The file does not exist before the first use.
         let _ = editor.load_history(file);
     }
     while let Ok(request) = requests.recv() {
@@ -224,7 +224,7 @@ fn serve(requests: &mpsc::Receiver<Request>) {
             (Request::Remember(query), Ok(editor)) => {
                 let _ = editor.add_history_entry(query);
                 if let Some(file) = &history {
-                    // A history that cannot be kept is no reason to stop asking.
+                    // A history that cannot be saved does not end the prompt.
                     let _ = file.parent().map(std::fs::create_dir_all);
                     let _ = editor.save_history(file);
                 }
@@ -234,7 +234,7 @@ fn serve(requests: &mpsc::Receiver<Request>) {
     }
 }
 
-/// Where queries are remembered: `runlog/sql_history` in the folder for the state of programs.
+/// The path of the query history: `runlog/sql_history` in the user's state folder.
 fn history_file() -> Option<PathBuf> {
     let state = environment("XDG_STATE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let state = state.or_else(|| environment("HOME").map(|home| PathBuf::from(home).join(".local/state")));

@@ -1,10 +1,10 @@
-//! Statuses in queries that no run has.
+//! Detects invalid statuses in queries.
 
 use crate::arguments::status::StatusArg;
 use crate::render::terminal::note;
 
-/// Says so if a query compares `status` with a word that other commands accept and the table does not have: such a query
-/// finds nothing.
+/// Warns if a query compares `status` with a word that other commands accept but the table does not contain: such a
+/// query returns no rows.
 pub(super) fn note_short_statuses(query: &str) {
     for word in words_compared_with_status(query) {
         let Ok(StatusArg(status)) = word.parse() else { continue };

@@ -21,7 +21,7 @@ pub(super) enum QueryTarget {
 }
 
 impl QueryTarget {
-    /// Asks, and writes the answer as it comes.
+    /// Sends the query and writes the result as it arrives.
     pub(super) async fn write(&self, query: &str, format: AnswerFormat, out: &mut (impl Write + Send)) -> Outcome {
         match self {
             Self::Archive { engine, .. } => {
@@ -42,7 +42,7 @@ impl QueryTarget {
         Ok(out.flush()?)
     }
 
-    /// Asks, and shows the answer: a table on a terminal fits its width.
+    /// Sends the query and shows the result; on a terminal, tables fit its width.
     pub(super) async fn show(&self, query: &str, format: AnswerFormat, expanded: Expanded) -> Outcome {
         let mut out = Stream::Result.screen();
         if expanded != Expanded::On && (format != AnswerFormat::Table || !Stream::Result.is_terminal()) {
@@ -60,7 +60,7 @@ impl QueryTarget {
     }
 }
 
-/// Who can open the files of an archive may read all of it.
+/// A user who can open the files of an archive may read all of it.
 fn whole_archive() -> Readable {
     Readable { workspaces: None, has_tenant_audit_logs: true }
 }
