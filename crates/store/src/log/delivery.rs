@@ -1,4 +1,4 @@
-//! The records of a delivery to a sink: those that are pending, and refused ones to replay.
+//! The records of a delivery to a sink: pending records, and refused records to replay.
 
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, TimeRange, Timestamp, planted};
@@ -47,7 +47,7 @@ impl RangeRow {
 impl Deliveries {
     /// Reads the pending records of a delivery in order of time, in chunks.
     ///
-    /// The reader fails with `Conflict` when the log is deleted meanwhile.
+    /// The reader fails with `Conflict` if the log is deleted in the meantime.
     pub fn read(&self, claimed: &ClaimedDelivery) -> DeliveryReader {
         let start = claimed.after.map(|(time, _)| Timestamp::clamped(time));
         let scope = Scope {
@@ -75,7 +75,7 @@ impl Deliveries {
         .bind(limits::REPLAY_BATCH_RECORDS)
         .fetch_all(self.core.catalog().read())
         .await?;
-        // Ranges of records that came late may lie within earlier ones: those are read by themselves, later.
+        // A range of late records may be within an earlier range: such a range is read separately, later.
         let mut ranges: Vec<RefusedRange> = Vec::with_capacity(rows.len());
         for range in rows.into_iter().map(RangeRow::into_range) {
             match ranges.last() {

@@ -13,7 +13,7 @@ use crate::parts::Logs;
 use crate::segment::caseless_text::CaselessText;
 use crate::segment::values::RecordValues;
 
-/// Selects records, and says where to start.
+/// Selects records, and the part of the log to examine.
 #[derive(Debug, Clone)]
 pub struct RecordFilter {
     /// The position of the first record to examine. Positions count from 0 in order of time.
@@ -27,7 +27,7 @@ pub struct RecordFilter {
     /// Records whose message contains all of these texts, in this order, in any case. A single text may also match the
     /// name of the component.
     pub texts: Vec<CaselessText>,
-    /// Most records to return.
+    /// Maximum number of records to return.
     pub count: usize,
 }
 
@@ -53,7 +53,7 @@ impl Logs {
             return Ok(FilteredRecords { total: run.records, scanned: 0, next: None, records: Vec::new() });
         };
         let (mut scanned, mut records) = (0, Vec::new());
-        // Of a rare value it reads all records.
+        // Background work: a search for a rare value reads all records.
         let mut merge = Merge::new(&self.core.in_background(), scope, query.order);
         let mut to_skip = span.skipped;
         to_skip -= merge.skip_whole_slices(to_skip, None).await?;
@@ -81,7 +81,7 @@ impl Logs {
     }
 }
 
-/// The positions that a search examines, one after another.
+/// The consecutive positions that a search examines.
 struct Span {
     first: u64,
     length: u64,
@@ -120,7 +120,7 @@ impl RecordFilter {
             && (self.are_in(body.message) || self.texts.len() == 1 && self.are_in(body.bundle_name))
     }
 
-    /// Whether a text contains those of the filter, one after the other.
+    /// Returns true if a text contains the texts of the filter, one after the other.
     fn are_in(&self, text: Option<&str>) -> bool {
         let text = text.unwrap_or_default().as_bytes();
         self.texts.iter().try_fold(0, |at, part| part.end_after(text, at)).is_some()

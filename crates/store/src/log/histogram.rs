@@ -14,7 +14,7 @@ use crate::log::slices::{Scope, Slice, SliceWalk, log_state};
 use crate::parts::Logs;
 use crate::segment::reader::SegmentFile;
 
-/// The intervals in which gaps between records are looked for. Unit: milliseconds.
+/// The length of the intervals by which gaps between records are detected. Unit: milliseconds.
 const PART_MS: i64 = 30 * 86_400_000;
 
 impl Logs {
@@ -22,14 +22,14 @@ impl Logs {
     /// largest group of records with no gap of more than a year between them: a record dated 1970 does not stretch the
     /// buckets to decades. `NotFound`: no such run.
     pub async fn histogram(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<HistogramBody> {
-        // It reads the times of all records.
+        // Background work: it reads the times of all records.
         Self::new(&self.core.in_background()).histogram_until_stable(run_id, range, buckets).await
     }
 
     async fn histogram_until_stable(&self, run_id: RunId, range: TimeRange, buckets: u64) -> Result<HistogramBody> {
         loop {
             let (_, mut scope) = scope(&self.core, run_id, range).await?;
-            // Records that arrive meanwhile may be counted or not.
+            // Records that arrive in the meantime may or may not be counted.
             scope.arrivals = i64::MAX;
             let counted = self.histogram_now(scope, buckets.max(1)).await;
             if log_state(&self.core, run_id, scope.state).await? == scope.state {
@@ -62,7 +62,7 @@ impl Logs {
         while !walk.is_done() {
             for slice in walk.next(&self.core).await? {
                 if number % every == 0 {
-                    // One slice is a sample for the following ones, which are not read.
+                    // One slice is the sample for itself and the following slices, which are not read.
                     self.read_times(&slice, |times, severities| tally.add(times, severities, every)).await?;
                 }
                 number += 1;
@@ -72,14 +72,14 @@ impl Logs {
         Ok(HistogramBody { start, bucket_ms, before, buckets: tally.buckets, estimated: every > 1 })
     }
 
-    /// The first and last time of the largest group of records, and how many records are before it.
+    /// Returns the first and last time of the largest group of records, and the number of records before the group.
     async fn without_outliers(&self, scope: Scope, extent: (i64, i64), records: u64) -> Result<(i64, i64, u64)> {
         let every = records.div_ceil(limits::HISTOGRAM_RECORDS_MAX).max(1);
         let mut parts: BTreeMap<i64, TimeCluster> = BTreeMap::new();
         let (mut walk, mut number) = (SliceWalk::new(scope, RecordOrder::Asc), 0);
         while !walk.is_done() {
             for slice in walk.next(&self.core).await? {
-                // A slice whose records belong together is not read for that.
+                // A slice that spans no more than one interval need not be read.
                 if slice.last_time - slice.first_time <= PART_MS {
                     TimeCluster::add(
                         &mut parts,
@@ -97,7 +97,7 @@ impl Logs {
             }
         }
         let clusters = TimeCluster::joined(parts.into_values());
-        // Of as many the later ones: clocks that are not set go back.
+        // Of two equally large groups, the later one: clocks that are not set are usually in the past.
         let Some(most) = clusters.iter().max_by_key(|part| (part.records, part.first_ms)) else {
             return Ok((extent.0, extent.1, 0));
         };
@@ -105,7 +105,7 @@ impl Logs {
         Ok((most.first_ms, most.last_ms, before))
     }
 
-    /// The first and last time that the scope may have records of, and about how many records it has.
+    /// Returns the first and last time at which the scope may have records, and their approximate number.
     async fn extent(&self, scope: &Scope) -> Result<Option<(i64, i64, u64)>> {
         let (first, last, records): (Option<i64>, Option<i64>, i64) = sqlx::query_as(
             "SELECT MIN(first_time), MAX(last_time), CAST(COALESCE(SUM(records), 0) AS BIGINT) FROM slices
@@ -117,7 +117,7 @@ impl Logs {
         .fetch_one(self.core.catalog().read())
         .await?;
         let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-        // Where a range was asked for, the buckets cover it, and not only what happens to be in it.
+        // If a range was requested, the buckets cover the whole range, not only the times of the records in it.
         let first = scope.range.start.map_or(first, |start| start.as_millis());
         let last = scope.range.end.map_or(last, |end| end.as_millis());
         Ok((first <= last).then_some((first, last, records.saturating_as::<u64>())))
@@ -156,7 +156,7 @@ impl TimeCluster {
         part.records += records;
     }
 
-    /// Joins clusters that are no more than a year apart.
+    /// Merges clusters that are no more than a year apart.
     fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
         let mut joined: Vec<Self> = Vec::new();
         for part in parts {

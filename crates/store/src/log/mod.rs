@@ -1,4 +1,4 @@
-//! One log in its order: the slices that hold it, merged, read, filtered and counted.
+//! A single log in order: its slices are merged, read, filtered and counted.
 
 pub(crate) mod delivery;
 pub(crate) mod filter;

@@ -18,9 +18,9 @@ pub struct LiveQuery {
     pub range: TimeRange,
     /// Their order.
     pub order: RecordOrder,
-    /// How many records to skip.
+    /// Number of records to skip.
     pub start_index: u64,
-    /// Most records to return.
+    /// Maximum number of records to return.
     pub count: u64,
 }
 
@@ -63,7 +63,8 @@ impl Logs {
         Ok(LivePage { total: run.records, filtered: run.records, records })
     }
 
-    /// The position of a record in its log, in order of time and arrival, counted from 0. `NotFound`: no such run.
+    /// Returns the position of a record in its log, in order of time and arrival, counted from 0. `NotFound`: no such
+    /// run.
     ///
     /// `arrival`: its number in its run, in order of arrival.
     pub async fn position(&self, run_id: RunId, time: Timestamp, arrival: i64) -> Result<u64> {
@@ -131,7 +132,7 @@ impl Logs {
     }
 }
 
-/// The records that the log of a run has now in a range of time. `NotFound`: no such run.
+/// Returns the scope of the records that the log of a run currently has in a range of time. `NotFound`: no such run.
 pub(crate) async fn scope(core: &Core, run_id: RunId, range: TimeRange) -> Result<(Run, Scope)> {
     let (run, state) = fetch_with_state(core.catalog().read(), run_id).await?.ok_or_else(|| no_such_run(run_id))?;
     let scope = Scope { run_id, range, arrivals: run.records.saturating_as::<i64>(), state };

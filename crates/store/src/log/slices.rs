@@ -1,4 +1,4 @@
-//! Slices: which rows of which segments hold a run's records.
+//! Slices: the rows of segments that contain the records of a run.
 
 use az::SaturatingAs;
 use runlog_model::{RecordOrder, RunId, TimeRange};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::tables::runs::LogState;
 
-/// A part of a run that one segment holds, with its rows in order of (time, arrival).
+/// The part of a run that is in one segment, with its rows in order of (time, arrival).
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Slice {
     pub(crate) segment_id: String,
@@ -27,24 +27,24 @@ pub(crate) struct Slice {
     pub(crate) last_time: i64,
 }
 
-/// What is selected of `slices s` and `segments g` for a [`Slice`].
+/// The columns selected from `slices s` and `segments g` for a [`Slice`].
 pub(crate) const SLICE_COLUMNS: &str = "s.segment_id, g.object_key, g.bytes AS segment_bytes,
     g.records AS segment_records, g.merged, s.first_row, s.records, s.first_arrival, s.last_arrival, s.first_time,
     s.last_time";
 
 impl Slice {
-    /// What to add to the arrivals in the segment to get numbers in the run.
+    /// Returns the offset from arrivals in the segment to arrivals in the run.
     pub(crate) fn arrival_base(&self) -> i64 {
         if self.merged != 0 { 0 } else { self.first_arrival }
     }
 
-    /// Its share of the bytes of its object.
+    /// Returns its share of the bytes of its object.
     pub(crate) fn stored_bytes(&self) -> i64 {
         share_of_bytes(self.segment_bytes, self.records, self.segment_records)
     }
 }
 
-/// The share of the bytes of an object that is attributed to some of its records.
+/// Returns the share of the bytes of an object that is attributed to some of its records.
 pub(crate) fn share_of_bytes(bytes: i64, records: i64, of_records: i64) -> i64 {
     (i128::from(bytes) * i128::from(records) / i128::from(of_records.max(1))).saturating_as::<i64>()
 }
@@ -59,7 +59,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// `Conflict`: the log is in another state now, and slices of two states must not be mixed.
+    /// Fails with `Conflict` if the log is now in another state: slices of two states must not be mixed.
     pub(crate) fn same_state(&self, now: LogState) -> Result<()> {
         match now == self.state {
             true => Ok(()),
@@ -91,12 +91,13 @@ impl SliceWalk {
         Self { scope, order, after: None, is_done: false }
     }
 
-    /// True when there are no more.
+    /// Returns true if there are no more slices.
     pub(crate) fn is_done(&self) -> bool {
         self.is_done
     }
 
-    /// Returns the next slices; fewer than requested at the end. `Conflict`: they belong to another state of the log.
+    /// Returns the next slices; fewer than requested at the end. Fails with `Conflict` if they belong to another state
+    /// of the log.
     pub(crate) async fn next(&mut self, core: &Core) -> Result<Vec<Slice>> {
         let (within, order) = match self.order {
             RecordOrder::Desc => {
@@ -140,7 +141,7 @@ impl SliceWalk {
     }
 }
 
-/// Returns the state of a run's log. `Conflict`: it was deleted since `before`.
+/// Returns the state of a run's log. Fails with `Conflict` if the log was deleted since `before`.
 pub(crate) async fn log_state(core: &Core, run_id: RunId, before: LogState) -> Result<LogState> {
     let state: Option<LogState> = sqlx::query_as("SELECT log_epoch, log_version FROM runs WHERE id = $1")
         .bind(run_id.to_string())
@@ -160,7 +161,7 @@ pub(crate) async fn complete_and_partial(core: &Core, mut scope: Scope) -> Resul
         if state == scope.state {
             return Ok(found);
         }
-        // Slices were replaced meanwhile, perhaps between the two queries.
+        // Slices were replaced in the meantime, possibly between the two queries.
         scope.state = state;
     }
 }

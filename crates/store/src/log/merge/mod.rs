@@ -1,4 +1,4 @@
-//! A run's records in order, out of slices that may overlap in time.
+//! The records of a run in order, merged from slices that may overlap in time.
 
 mod ordered;
 mod rows;

@@ -1,11 +1,11 @@
-//! A run's records in order, merged from slices that may overlap in time.
+//! The records of a run in order, merged from slices that may overlap in time.
 //!
 //! A slice is opened when the merge reaches its first record and closed after its last, so that memory depends on how
-//! many slices overlap and not on how many there are. Times are read first; the other columns of a slice only on
-//! request, and a chunk of rows at a time.
+//! many slices overlap and not on how many there are. Times are read first; the other columns of a slice are read on
+//! request, one chunk of rows at a time.
 //!
-//! Slices may be replaced by merged ones in the course of a merge. The merge detects that and continues after the
-//! record that it emitted last: the records and their order are the same.
+//! Slices may be replaced by larger ones during a merge. The merge detects the replacement and continues after the last
+//! emitted record: the records and their order are the same.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -30,16 +30,16 @@ pub(crate) struct Merge {
     core: Core,
     scope: Scope,
     order: RecordOrder,
-    /// Where further slices come from; `None` when all are known.
+    /// The source of further slices; `None` once all slices are known.
     walk: Option<SliceWalk>,
-    /// Slices that are not open yet, in the order in which they start.
+    /// Slices that are not open yet, in the order of their starts.
     waiting: VecDeque<Slice>,
     open: Vec<Cursor>,
     /// The key of the record that was emitted last, or a key between it and the next record.
     last_emitted: Option<SortKey>,
-    /// How many of the waiting slices could not be skipped.
+    /// Number of the waiting slices that could not be skipped.
     kept: usize,
-    /// When the slices were last known not to be replaced.
+    /// When the slices were last checked not to have been replaced.
     checked_at: Timestamp,
     /// `None` when no trace is recorded.
     trace: Option<MergeTrace>,
@@ -56,17 +56,17 @@ impl Merge {
         Self::with(core, scope, order, Some(SliceWalk::new(scope, order)), VecDeque::new())
     }
 
-    /// A merge, newest first, that records which rows it emits.
+    /// Creates a merge, newest first, that records the rows that it emits.
     pub(crate) fn with_trace(core: &Core, scope: Scope) -> Self {
         Self { trace: Some(MergeTrace::default()), ..Self::new(core, scope, RecordOrder::Desc) }
     }
 
-    /// The rows that were emitted or skipped.
+    /// Returns the rows that were emitted or skipped.
     pub(crate) fn into_trace(self) -> MergeTrace {
         self.trace.unwrap_or_default()
     }
 
-    /// The records of these slices alone, oldest first.
+    /// Creates a merge of only these slices, oldest first.
     pub(crate) fn of_slices(core: &Core, scope: Scope, mut slices: Vec<Slice>) -> Self {
         slices.sort_by_key(|slice| (slice.first_time, slice.first_arrival));
         Self::with(core, scope, RecordOrder::Asc, None, slices.into())
@@ -78,7 +78,8 @@ impl Merge {
         Self { core, scope, order, walk, waiting, open, last_emitted: None, kept: 0, checked_at, trace: None }
     }
 
-    /// Skips up to `records_max` records in whole slices that come next, without opening them. Returns how many.
+    /// Skips up to `records_max` of the next records in whole slices, without opening the slices. Returns the number of
+    /// skipped records.
     ///
     /// With `keep`, goes back to the last slice for which it holds, or to the first, unless nothing follows.
     pub(crate) async fn skip_whole_slices(
@@ -126,7 +127,7 @@ impl Merge {
             self.record_skipped(vec![last]);
         }
         passed -= held.iter().map(|slice| slice.records.saturating_as::<u64>()).sum::<u64>();
-        // A slice that was kept is not tried again.
+        // A slice that was kept is not considered again.
         self.kept = held.len();
         held.into_iter().rev().for_each(|slice| self.waiting.push_front(slice));
         Ok(passed)
@@ -138,7 +139,7 @@ impl Merge {
         }
     }
 
-    /// The last key of a slice that overlaps no other.
+    /// Returns the last key of a slice that overlaps no other.
     fn end_of(&self, slice: &Slice) -> SortKey {
         match self.order {
             RecordOrder::Desc => (slice.first_time, slice.first_arrival),
@@ -146,7 +147,7 @@ impl Merge {
         }
     }
 
-    /// True when the first waiting slice is completely in the scope and overlaps no other.
+    /// Returns true if the first waiting slice is completely in the scope and overlaps no other.
     fn is_whole_and_alone(&self, first: &Slice) -> bool {
         let range = self.scope.range;
         let is_after_last_emitted = self.last_emitted.is_none_or(|last_emitted| match self.order {
@@ -160,7 +161,7 @@ impl Merge {
             && first.last_arrival < self.scope.arrivals
     }
 
-    /// The next rows; a slice that overlaps no other is returned unread. `None` at the end.
+    /// Returns the next rows; `None` at the end. A slice that overlaps no other is returned unread.
     pub(crate) async fn next_rows(&mut self) -> Result<Option<MergedRows>> {
         loop {
             match self.try_whole_slice().await {
@@ -186,7 +187,7 @@ impl Merge {
         if file.row_bytes() * slice.records.saturating_as::<usize>() > 2 * limits::CHUNK_BYTES {
             return Ok(None);
         }
-        // No record of another slice stands between these and that place.
+        // No record of another slice is between these records and that key.
         self.last_emitted = Some(self.end_of(slice));
         let rows = slice.first_row.saturating_as::<usize>()..(slice.first_row + slice.records).saturating_as::<usize>();
         self.waiting.pop_front();
@@ -195,7 +196,7 @@ impl Merge {
     }
 
     /// Reads `count` rows of the next slice after the first `skip`, if the slice overlaps no other; no other rows are
-    /// read. Nothing of the slice is emitted afterwards. `None` when it overlaps another one, or has no more than
+    /// read. The slice is not emitted afterwards. Returns `None` if it overlaps another slice, or has no more than
     /// `skip` rows.
     pub(crate) async fn read_part_of_slice(&mut self, skip: u64, count: usize) -> Result<Option<RecordBlock>> {
         loop {
@@ -234,7 +235,7 @@ impl Merge {
         Ok(Some(SliceRows { file, rows, order: self.order }))
     }
 
-    /// The next rows, as many as are consecutive in one slice; `None` at the end.
+    /// Returns the next rows that are consecutive in one slice; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RowRun>> {
         if self.walk.is_some()
             && self.core.now().millis_since(self.checked_at) > limits::MERGE_CHECK_MS
@@ -282,7 +283,7 @@ impl Merge {
         Ok(())
     }
 
-    /// Fails when an open slice may have been replaced.
+    /// Fails if an open slice may have been replaced.
     async fn check_state(&mut self) -> Result<()> {
         let state = log_state(&self.core, self.scope.run_id, self.scope.state).await?;
         self.checked_at = self.core.now();
@@ -315,7 +316,7 @@ impl Merge {
         Ok(())
     }
 
-    /// Opens every waiting slice that may hold a record before the first of the open ones.
+    /// Opens every waiting slice that may have a record before the first record of the open slices.
     async fn open_slices_that_begin(&mut self) -> Result<()> {
         loop {
             self.fill_waiting(1).await?;
@@ -346,7 +347,7 @@ impl Merge {
         .map(|(_, index)| index)
     }
 
-    /// The first key that a slice other than `best` may hold.
+    /// Returns the first key that a slice other than `best` may contain.
     fn bound_of_others(&self, best: usize) -> Option<SortKey> {
         let others = self.open.iter().enumerate().filter(|(index, _)| *index != best);
         let heads = others.map(|(_, cursor)| cursor.head(self.order));
@@ -358,7 +359,7 @@ impl Merge {
     }
 }
 
-/// True when every record of the first slice comes before all records of the others.
+/// Returns true if every record of the first slice is before all records of the others.
 fn is_alone(order: RecordOrder, first: &Slice, slices: &VecDeque<Slice>, are_all: bool) -> bool {
     match order {
         RecordOrder::Asc => {
@@ -379,14 +380,14 @@ fn is_alone(order: RecordOrder, first: &Slice, slices: &VecDeque<Slice>, are_all
     }
 }
 
-/// How many rows to read at a time with so many open slices, so that their memory is bounded.
+/// Returns the number of rows to read at a time with a number of open slices, so that their memory is bounded.
 fn chunk_records(open: usize) -> usize {
     (4 * limits::CHUNK_RECORDS / open).clamp(limits::CHUNK_RECORDS_MIN, limits::CHUNK_RECORDS)
 }
 
 impl Cursor {
-    /// Reads the keys of a slice, with which so many are open; `None` when it has no record in the scope after
-    /// `last_emitted`. Where many are open, its keys alone stay in memory.
+    /// Opens a slice and reads its keys; `None` if it has no record in the scope after `last_emitted`. The more slices
+    /// are open, the fewer of its values stay in memory: with many, only its keys.
     async fn open(
         core: &Core,
         slice: &Slice,
@@ -450,7 +451,7 @@ impl Cursor {
         }
     }
 
-    /// The rows that come before `bound`.
+    /// Returns the rows before `bound`.
     fn rows_before(&self, bound: Option<SortKey>, order: RecordOrder) -> Range<usize> {
         let Some(bound) = bound else { return self.rows.clone() };
         match order {
@@ -459,7 +460,7 @@ impl Cursor {
         }
     }
 
-    /// The first remaining row for which `is_past` holds; it holds for all later rows.
+    /// Returns the first remaining row for which `is_past` holds; it must hold for all later rows.
     fn first_row_where(&self, is_past: impl Fn(SortKey) -> bool) -> usize {
         let (mut low, mut high) = (self.rows.start, self.rows.end);
         while low < high {
@@ -476,11 +477,11 @@ impl Cursor {
 fn rows_inside(times: &[i64], range: TimeRange) -> Range<usize> {
     let (first_ms, last_ms) = (range.first_ms(), range.last_ms());
     let first = times.partition_point(|ms| *ms < first_ms);
-    // A range may end before it starts: nothing is in it.
+    // A range may end before it starts, and is then empty.
     first..times.partition_point(|ms| *ms <= last_ms).max(first)
 }
 
-/// How many records of a slice are in a scope.
+/// Returns the number of records of a slice that are in a scope.
 pub(crate) async fn count_inside(core: &Core, slice: &Slice, scope: &Scope) -> Result<u64> {
     let cursor = Cursor::open(core, slice, scope, 1, None, RecordOrder::Asc).await?;
     Ok(cursor.map_or(0, |cursor| cursor.rows.len() as u64))

@@ -21,7 +21,7 @@ pub(crate) struct RowRun {
     pub(super) order: RecordOrder,
 }
 
-/// Consecutive rows of a slice, not read yet.
+/// Consecutive rows of a slice that have not been read yet.
 pub(crate) struct SliceRows {
     pub(super) file: SegmentFile,
     pub(super) rows: Range<usize>,
@@ -38,7 +38,7 @@ pub(crate) enum MergedRows {
 pub(crate) struct RecordBlock {
     row_run: RowRun,
     values: Arc<ValueColumns>,
-    /// The row of the slice that is the first of `values`.
+    /// The row of the slice to which the first of `values` belongs.
     first_row: usize,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct OpenSlice {
     pub(super) in_segment: Range<usize>,
     pub(super) arrival_base: i64,
     pub(super) keys: KeyColumns,
-    /// Which rows of the slice they are.
+    /// The rows of the slice that are in the scope.
     pub(super) rows: RowChoice,
     /// How many rows are read at a time.
     pub(super) chunk_records: usize,
@@ -81,7 +81,7 @@ impl OpenSlice {
         }
     }
 
-    /// The range of some of the rows in the segment; `None` when other rows are between them.
+    /// Returns the range of some of the rows in the segment; `None` if other rows are between them.
     pub(super) fn in_segment(&self, rows: Range<usize>) -> Option<Range<usize>> {
         if rows.is_empty() {
             return Some(self.in_segment.start..self.in_segment.start);
@@ -91,7 +91,7 @@ impl OpenSlice {
         (last - first + 1 == rows.len()).then(|| start + first..start + last + 1)
     }
 
-    /// The first row that is not before a row of the slice.
+    /// Returns the first row that is not before a row of the slice.
     pub(super) fn row_from(&self, row_of_slice: usize) -> usize {
         match &self.rows {
             RowChoice::From(first) => row_of_slice.saturating_sub(*first),
@@ -99,7 +99,7 @@ impl OpenSlice {
         }
     }
 
-    /// Those of some rows that are in one chunk: the last ones for newest first.
+    /// Returns the part of a range of rows that is in one chunk: the first chunk, or the last one for newest first.
     pub(super) fn within_chunk(&self, rows: Range<usize>, order: RecordOrder) -> Range<usize> {
         match order {
             RecordOrder::Desc => {
@@ -133,12 +133,12 @@ impl RowRun {
         self.rows.len()
     }
 
-    /// Its times in the order of the merge. Unit: epoch milliseconds.
+    /// Returns its times in the order of the merge. Unit: epoch milliseconds.
     pub(crate) fn times(&self) -> impl Iterator<Item = i64> + '_ {
         self.rows_in_order().map(|row| self.slice.keys.times[row])
     }
 
-    /// The sort keys of its records, oldest first.
+    /// Returns the sort keys of its records, oldest first.
     pub(crate) fn sort_keys(&self) -> impl Iterator<Item = SortKey> {
         self.rows.clone().map(|row| self.slice.sort_key(row))
     }
@@ -202,12 +202,13 @@ impl SliceRows {
 }
 
 impl RecordBlock {
-    /// How many records they are.
+    /// Returns the number of records.
     pub(crate) fn len(&self) -> usize {
         self.row_run.len()
     }
 
-    /// The values of the records, and for each record in the order of the merge its time and its row in them.
+    /// Returns the values of the records, and for each record, in the order of the merge, its time and its row in the
+    /// values.
     pub(crate) fn texts(&self) -> (&ValueColumns, impl Iterator<Item = (i64, usize)>) {
         let rows = self.row_run.rows_in_order().map(|row| {
             let slice = &self.row_run.slice;
@@ -216,18 +217,18 @@ impl RecordBlock {
         (&self.values, rows)
     }
 
-    /// The records in the order of the merge, with their times.
+    /// Returns the records in the order of the merge, with their times.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, RecordValues<'_>)> {
         let (values, rows) = self.texts();
         rows.map(|(time, row)| (time, values.row(row)))
     }
 
-    /// Where the records stand, oldest first.
+    /// Returns the sort keys of the records, oldest first.
     pub(crate) fn sort_keys(&self) -> impl Iterator<Item = SortKey> {
         self.row_run.sort_keys()
     }
 
-    /// The columns after the times, oldest record first.
+    /// Returns the columns after the times, oldest record first.
     pub(crate) fn columns(&self) -> Result<Vec<ArrayRef>> {
         let rows = self.row_run.rows.clone();
         let columns = match &self.row_run.slice.rows {

@@ -14,7 +14,7 @@ use crate::log::merge::rows::{OpenSlice, RowRun, SliceRows};
 use crate::log::slices::{Scope, Slice};
 use crate::segment::reader::SegmentFile;
 
-/// Most ranges that are recorded. With more, which overlapping slices cause, the records are merged again.
+/// Maximum number of recorded ranges. Overlapping slices cause more; the records are then merged again.
 const PARTS_MAX: usize = 256;
 
 /// The rows that a merge emitted or skipped, newest first.
@@ -44,7 +44,7 @@ impl MergeTrace {
         }
     }
 
-    /// Drops the trace: the rows that follow are not known.
+    /// Discards the trace, because the next rows are not known.
     pub(super) fn invalidate(&mut self) {
         *self = Self { parts: Vec::new(), is_invalid: true };
     }
@@ -56,8 +56,8 @@ impl MergeTrace {
         }
     }
 
-    /// The rows of the `records` records of a scope in an order, as ranges that can be read at once; a range ends
-    /// after each `work_item` records. `None` when the trace does not cover them.
+    /// Returns the rows of the `records` records of a scope in an order, as ranges each of which can be read in one
+    /// step; a range ends after each `work_item` records. `None` if the trace does not cover them.
     pub(crate) async fn rows(
         self,
         core: &Core,
