@@ -1,7 +1,7 @@
 //! Views of the catalog as columns: runs, component metrics, plan executions, tasks, problems, deliveries and the audit logs
 //! of tenants, for SQL queries.
 //!
-//! The columns that can be selected are defined here; how the catalog stores them stays inside.
+//! The columns that can be selected are defined here, independent of the schema of the catalog.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub enum CatalogView {
     PlanExecutions,
     /// A row for each step of a plan execution, and each error handler that ran after one.
     PlanSteps,
-    /// A row for each entry of the audit logs of tenants. They belong to no workspace.
+    /// A row for each entry of the audit logs of tenants. The entries belong to no workspace.
     TenantAuditLogs,
 }
 
@@ -49,7 +49,7 @@ pub struct ViewColumn {
     pub name: &'static str,
     /// Its type.
     pub kind: ViewColumnType,
-    /// False when every row has a value.
+    /// False if every row has a value.
     pub may_be_null: bool,
     /// Its SQL expression in the catalog.
     sql: &'static str,
@@ -143,15 +143,15 @@ const RUNS: [ViewColumn; 43] = [
     perhaps(text("headline", HEADLINE_OF_RUN)),
 ];
 
-/// What a run has failed of.
+/// The problem of a failed run.
 const PROBLEM_OF_RUN: &str =
     "(SELECT c.problem_id FROM problem_runs c WHERE c.run_id = r.id AND c.log_epoch = r.log_epoch)";
 
-/// Why it failed, with its values.
+/// The reason of the failure of a run, with its specific values.
 const HEADLINE_OF_RUN: &str =
     "(SELECT c.headline FROM problem_runs c WHERE c.run_id = r.id AND c.log_epoch = r.log_epoch)";
 
-/// The headline of its latest run.
+/// The headline of the latest run of a problem.
 const HEADLINE_OF_PROBLEM: &str =
     "(SELECT c.headline FROM problem_runs c WHERE c.problem_id = p.id ORDER BY c.ended_at DESC, c.run_id DESC LIMIT 1)";
 
@@ -168,7 +168,7 @@ const TASKS: [ViewColumn; 10] = [
     time("created_at", "t.created_at"),
 ];
 
-/// Records of a delivery that its sink refused for good.
+/// Number of records of a delivery that the sink refused permanently.
 const REFUSED: &str = "(SELECT CAST(COALESCE(SUM(l.records), 0) AS BIGINT) FROM dead_letters l
     WHERE l.sink = d.sink AND l.run_id = d.run_id AND l.log_epoch = d.log_epoch)";
 
@@ -335,7 +335,7 @@ impl CatalogView {
         }
     }
 
-    /// The schema of batches with some of its columns.
+    /// Returns the schema of batches with some of its columns.
     pub fn schema(self, columns: &[usize]) -> SchemaRef {
         let field = |index: &usize| {
             let column = &self.columns()[*index];
@@ -362,7 +362,7 @@ impl CatalogView {
             Self::Deliveries => "deliveries d JOIN runs r ON r.id = d.run_id",
             // Without runs, a problem has no title.
             Self::Problems => "workspace_problems p JOIN workspaces w ON w.id = p.workspace_id AND p.runs > 0",
-            // Those of a log that was deleted are not counted.
+            // Component metrics of a deleted log are excluded.
             Self::ComponentMetrics => {
                 "component_metrics m JOIN component_runs c ON c.run_id = m.run_id
                  JOIN runs r ON r.id = c.run_id AND r.log_epoch = c.log_epoch
@@ -376,7 +376,7 @@ impl CatalogView {
         }
     }
 
-    /// The columns that identify a row and by which reading continues.
+    /// Returns the columns that identify a row, by which reading continues.
     fn key(self) -> &'static [&'static str] {
         match self {
             Self::Runs => &["r.id"],
@@ -390,7 +390,7 @@ impl CatalogView {
         }
     }
 
-    /// The column of the workspace; none if rows belong to no workspace.
+    /// Returns the column of the workspace; `None` if rows belong to no workspace.
     fn workspace(self) -> Option<&'static str> {
         match self {
             Self::Tasks => Some("t.workspace_id"),
@@ -423,8 +423,8 @@ pub struct ViewScan {
 }
 
 impl Query {
-    /// Begins to read these columns of the rows of some workspaces, `None` for all; all conditions must hold. Rows that belong
-    /// to no workspace are only read with all.
+    /// Starts reading these columns of the rows of some workspaces, or of all with `None`; all conditions must hold.
+    /// Rows that belong to no workspace are read only if all workspaces are.
     pub fn scan_view(
         &self,
         table: CatalogView,

@@ -1,7 +1,9 @@
-//! Facets of a search: how many records match, by task, workspace, severity, component, status of the run, and time.
+//! Facets of a search: the number of matching records by task, workspace, severity, component, status of the run, and
+//! time.
 //!
-//! Unlike a search, a count has no order to respect: the slices are read from the catalog once, newest first, and counted
-//! until there are none left or the time is up. What was counted is then a lower bound, and said to be one.
+//! Counting does not depend on the order of records: the slices are read from the catalog once, newest first, and
+//! counted until none is left or the time limit is reached. In the latter case, the counts are reported as lower
+//! bounds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::query::search::{
 };
 use crate::segment::values::{TextColumn, column};
 
-/// How many records match a search. [`SearchQuery::limit`] and [`SearchQuery::after`] do not apply.
+/// The numbers of records that match a search. [`SearchQuery::limit`] and [`SearchQuery::after`] do not apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SearchFacets {
     /// Matching records.
@@ -49,8 +51,8 @@ pub struct SearchFacets {
     pub other_components: u64,
     /// By the number of their day since 1970, at the requested offset from UTC.
     pub days: BTreeMap<i64, u64>,
-    /// Over time. If the search has an earliest time, from there to its latest time or now; otherwise, from the first to the
-    /// last of them.
+    /// Over time. If the search has an earliest time, from that to its latest time or now; otherwise, from the first to
+    /// the last matching record.
     pub times: TimeCounts,
     /// Records that were examined, or left out because the index of their file says that none of them matches.
     pub scanned_records: u64,
@@ -60,12 +62,13 @@ pub struct SearchFacets {
     pub unreadable: UnreadableRecords,
 }
 
-/// Records over time: a limited number of buckets, which are longer the more time they cover.
+/// Numbers of records over time. The number of buckets is limited: their length depends on the time that they cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeCounts {
     /// The length of a bucket. Unit: milliseconds.
     pub bucket_ms: i64,
-    /// By the number of their bucket since 1970, at the requested offset from UTC. Buckets without records may be absent.
+    /// Records by the number of their bucket since 1970, at the requested offset from UTC. Buckets without records may
+    /// be absent.
     pub buckets: BTreeMap<i64, SeverityCounts>,
 }
 
@@ -77,8 +80,8 @@ impl Default for TimeCounts {
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Lengths of buckets, each a multiple of the one before. Longer ones are twice as long as the one before. Unit:
-/// milliseconds.
+/// Lengths of buckets, each a multiple of the one before. Beyond the last of them, each length is twice the one before.
+/// Unit: milliseconds.
 const BUCKETS_MS: [i64; 13] = [
     1_000,
     5_000,
@@ -96,7 +99,7 @@ const BUCKETS_MS: [i64; 13] = [
 ];
 
 impl TimeCounts {
-    /// The same counts in buckets of at least this length.
+    /// Merges buckets until they have at least this length.
     fn coarsen(&mut self, bucket_ms: i64) {
         while self.bucket_ms < bucket_ms {
             let longer = BUCKETS_MS.into_iter().find(|ms| *ms > self.bucket_ms);
@@ -137,17 +140,17 @@ impl TimeCounts {
     }
 }
 
-/// How rows are counted by time.
+/// The buckets of time in which rows are counted.
 #[derive(Debug, Clone, Copy)]
 struct Calendar {
-    /// By how much days begin before midnight UTC. Unit: milliseconds.
+    /// The time by which days begin before midnight UTC. Unit: milliseconds.
     utc_offset_ms: i64,
     /// The length of a bucket, unless there would be too many. Unit: milliseconds.
     bucket_ms: i64,
 }
 
 impl Calendar {
-    /// Its buckets are as long as those in which all records of the range are counted in the end.
+    /// Creates a calendar whose buckets have the length of those of the final counts of the range.
     fn of(range: TimeRange, now: Timestamp, utc_offset_ms: i64) -> Self {
         let mut calendar = Self { utc_offset_ms, bucket_ms: BUCKETS_MS[0] };
         let mut times = TimeCounts::default();
@@ -178,8 +181,8 @@ struct RowCounts {
 }
 
 impl Query {
-    /// Counts the records that match, by the values of their fields and over time. Days begin at midnight at an offset from
-    /// UTC. Unit of the offset: milliseconds.
+    /// Counts the matching records by the values of their fields and over time. Days begin at midnight at an offset
+    /// from UTC. Unit of the offset: milliseconds.
     pub async fn facets(&self, search: SearchQuery, utc_offset_ms: i64) -> Result<SearchFacets> {
         let begun = Instant::now();
         let (core, search) = (self.core.clone(), Arc::new(SearchQuery { after: None, ..search }));
@@ -235,7 +238,7 @@ impl Query {
     }
 }
 
-/// The counts of a unit by its runs, or what of it cannot be read.
+/// Returns the counts of a unit by its runs, or the records of the unit that cannot be read.
 async fn count_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
@@ -328,7 +331,7 @@ impl SearchFacets {
         self.add_components(other.components.clone());
     }
 
-    /// Adds the counts of components, as long as there are not too many.
+    /// Adds the counts of components. Beyond the maximum number of components, records are counted together.
     fn add_components(&mut self, components: impl IntoIterator<Item = (String, u64)>) {
         for (component, count) in components {
             let has_room = self.components.len() < limits::SEARCH_COMPONENTS_MAX;

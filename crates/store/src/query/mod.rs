@@ -1,4 +1,4 @@
-//! Many logs at once, by columns: scans, search, and rows of the catalog.
+//! Columnar queries over many logs: scans, search, and rows of the catalog.
 
 pub(crate) mod catalog_views;
 pub(crate) mod facets;

@@ -1,13 +1,14 @@
 //! Full-text search: records that contain a text, newest first, fast enough for search as you type.
 //!
-//! A search can also go from the oldest record forwards. It then works on mirrored cursors, whose order is reversed
-//! ([`SearchOrder::place`]), and everything below is about the newest.
+//! A search can also start at the oldest record. It then uses mirrored cursors, whose order is reversed
+//! ([`SearchOrder::place`]). The comments below describe a search for the newest records.
 //!
 //! The catalog lists the slices that may hold such records, those that end last first. All processors read them in
-//! rounds, first of few slices, then of more, and the search ends as soon as it has enough records that no remaining
-//! slice can hold a newer one. A search for something rare ends when its time is up: it then returns what it has
-//! found and a cursor to continue from. The cursor is a position among the records, not among the slices, so slices
-//! may be merged between two pages. In sealed files, only row groups with the words of the text are read (decision 0013).
+//! rounds, first of few slices, then of more, and the search ends as soon as it has enough records and no remaining
+//! slice can contain a newer one. A search for a rare text ends at its time limit: it then returns the records that it
+//! has found and a cursor to continue from. The cursor is a position among the records, not among the slices, so slices
+//! may be merged between two pages. In sealed files, only row groups with the words of the text are read (decision
+//! 0013).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,23 +60,23 @@ pub struct SearchQuery {
     pub message_parts: Vec<String>,
     /// Texts that messages contain in some case. They only narrow down what is read; `filter` decides.
     pub caseless_parts: Vec<String>,
-    /// What else decides.
+    /// A further condition.
     pub filter: Option<Arc<dyn RecordFilter>>,
     /// Records in this range of time.
     pub range: TimeRange,
-    /// Which records come first.
+    /// The order of the records.
     pub order: SearchOrder,
     /// Records after this cursor, in this order.
     pub after: Option<SearchCursor>,
-    /// Most records to return.
+    /// Maximum number of records to return.
     pub limit: usize,
-    /// Most text of the records that are found. Unit: bytes. Beyond it, the search is refused.
+    /// Maximum length of all texts of the records that are found. Unit: bytes. A search that exceeds it fails.
     pub bytes_max: usize,
     /// Whether the filter, and the records that are found, have all fields and not only severity and message.
     pub all_fields: bool,
-    /// After how long to return what was found.
+    /// The time after which to return the records that were found.
     pub time_max: Duration,
-    /// After how many slices to return what was found; see [`limits::SEARCH_SLICES_MAX`].
+    /// The number of slices after which to return the records that were found; see [`limits::SEARCH_SLICES_MAX`].
     pub slices_max: i64,
 }
 
@@ -105,33 +106,34 @@ impl SearchQuery {
     }
 }
 
-/// Decides which runs and records a search finds, beyond its other conditions.
+/// A condition on runs and records, in addition to the other conditions of a search.
 pub trait RecordFilter: Send + Sync + std::fmt::Debug {
-    /// False for runs whose logs are not read.
+    /// Returns false for runs whose logs need not be read.
     fn wants_run(&self, run: &ScanRun<'_>) -> bool;
 
-    /// False for parts of logs that are not read: those whose arrivals are all before `end`.
+    /// Returns false if the part of a log with arrivals before `end` need not be read.
     fn wants_arrivals_before(&self, run: &ScanRun<'_>, end: i64) -> bool {
         let _ = (run, end);
         true
     }
 
-    /// True for the records that are found.
+    /// Returns true for the records that match.
     fn matches(&self, record: &RecordView<'_>) -> bool;
 }
 
 /// The order of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SearchOrder {
-    /// From the newest record backwards.
+    /// Newest record first.
     #[default]
     NewestFirst,
-    /// From the oldest record forwards.
+    /// Oldest record first.
     OldestFirst,
 }
 
 impl SearchOrder {
-    /// The place of a cursor in a search, which always goes from the greatest place down; and the cursor of a place.
+    /// Converts a cursor to its place in a search, and a place to its cursor. A search always proceeds from the
+    /// greatest place to the least.
     fn place(self, cursor: SearchCursor) -> SearchCursor {
         match self {
             Self::NewestFirst => cursor,
@@ -182,7 +184,7 @@ pub struct SearchHit {
     pub severity: Option<String>,
     /// The whole message.
     pub message: Option<String>,
-    /// Its other fields, if the search asked for them.
+    /// Its other fields, if requested by the search.
     pub fields: HitFields,
 }
 
@@ -205,8 +207,8 @@ pub struct SearchPage {
     pub items: Vec<SearchHit>,
     /// Where to continue; `None` at the end.
     pub next: Option<SearchCursor>,
-    /// True when everything down to `next`, or to the end, was searched: the search ended because of its limit and
-    /// not because of its time.
+    /// True if all records up to `next`, or to the end, were searched: the search ended because of its limit and not
+    /// because of its time limit.
     pub is_complete: bool,
     /// Records that were examined, or left out because the index of their file says that none of them matches.
     pub scanned_records: u64,
@@ -232,9 +234,9 @@ struct SearchState {
     found: BTreeMap<SearchCursor, HitValues>,
     counts: Arc<Counts>,
     row_groups: Arc<KnownRowGroups>,
-    /// What could not be searched.
+    /// Records that could not be searched.
     unreadable: UnreadableRecords,
-    /// Everything after this cursor was searched.
+    /// All records after this cursor were searched.
     searched_until: SearchCursor,
 }
 
@@ -288,7 +290,7 @@ struct HitValues {
 }
 
 impl HitValues {
-    /// The length of its texts. Unit: bytes.
+    /// Returns the length of its texts. Unit: bytes.
     fn bytes(&self) -> usize {
         let HitFields { log_type, bundle_name, bundle_version, pod_name, extra } = &self.fields;
         let texts = [&self.severity, &self.message, log_type, bundle_name, bundle_version, pod_name, extra];
@@ -322,7 +324,7 @@ impl Query {
         };
         let (mut names, mut seen) = (HashMap::new(), HashSet::new());
         let is_few = self.is_of_few_runs(&search).await?;
-        // Most searches end with the first few slices; those that do not ask the catalog for many at a time.
+        // Most searches end with the first few slices; the others then read many slices at a time from the catalog.
         let many = search.slices_max.max(1);
         let mut slices_max = limits::SEARCH_SLICES_FIRST.min(many);
         loop {
@@ -339,14 +341,15 @@ impl Query {
             if ended || is_all || (slices_max >= many && searching.has_progress(from)) {
                 break;
             }
-            // Slices may be merged meanwhile, into some that end later: what was seen is left out here, not by the
-            // catalog. As many more are asked for, so that this ends however many slices reach over one instant.
+            // Slices may be merged in the meantime into slices that end later: slices already searched are excluded
+            // here and not in the catalog's query. The number of requested slices is doubled, so that the search ends
+            // regardless of how many slices overlap at one instant.
             slices_max = many.max(slices_max.saturating_mul(2));
         }
         searching.into_page(&names)
     }
 
-    /// True if a search is restricted to so few runs that they are looked up before their slices.
+    /// Returns true if a search is restricted to so few runs that the runs are looked up before their slices.
     pub(super) async fn is_of_few_runs(&self, search: &SearchQuery) -> Result<bool> {
         let has_few_tasks = search.task_ids.as_ref().is_some_and(|tasks| tasks.len() <= limits::SEARCH_TASKS_FEW);
         if search.run_ids.is_some() || has_few_tasks {
@@ -360,8 +363,8 @@ impl Query {
         Ok(runs <= limits::SEARCH_RUNS_FEW)
     }
 
-    /// Slices that may hold such records from a place on, those that reach closest to it first. With `is_few`, runs are looked
-    /// up first, and then their slices; else the slices, and then their runs.
+    /// Returns slices that may contain matching records from a place on, those that reach closest to the place first.
+    /// With `is_few`, runs are looked up first, and then their slices; else the slices, and then their runs.
     pub(super) async fn slices_in_order(
         &self,
         search: &SearchQuery,
@@ -383,7 +386,7 @@ impl Query {
             workspace_ids: search.workspace_ids.clone(),
             task_ids: search.task_ids.clone(),
             run_ids: search.run_ids.clone(),
-            // Runs with a record in the range are not looked for: the slices say it better.
+            // Runs are not selected by the range: the times of the slices are more precise.
             range: TimeRange::ALL,
             severities: None,
             message_parts: Vec::new(),
@@ -404,7 +407,8 @@ impl Query {
         };
         query.push(" AND s.last_time >= ").push_bind(first_ms);
         query.push(" AND s.first_time <= ").push_bind(last_ms);
-        // Told that the order is of an expression, SQLite does not leave the few runs for an index over all slices.
+        // Ordering by an expression prevents SQLite from reading an index over all slices instead of the slices of the
+        // few runs.
         query.push(match (search.order, is_few) {
             (SearchOrder::NewestFirst, true) => " ORDER BY s.last_time + 0 DESC",
             (SearchOrder::NewestFirst, false) => " ORDER BY s.last_time DESC",
@@ -416,7 +420,7 @@ impl Query {
 }
 
 impl SearchState {
-    /// Searches slices, in their order; true when the search must end with what it has.
+    /// Searches slices in their order. Returns true if the search must end with the records found so far.
     async fn scan_slices(
         &mut self,
         slices: Vec<SliceRow>,
@@ -434,7 +438,7 @@ impl SearchState {
             let (now, later) = left.split_at(at_a_time.min(left.len()));
             let round = Instant::now();
             self.scan_round(now.to_vec(), planned_at, threads).await?;
-            // Of what ends last among the slices that are left, nothing is known; nor beyond the last of them.
+            // The remaining slices have not been searched, and slices after the last one are not known.
             self.searched_until = match (later.first(), now.last()) {
                 (Some(next), _) => self.searched_until.min(just_after(order.first_time(next))),
                 (None, _) if is_all => last_cursor(),
@@ -456,8 +460,8 @@ impl SearchState {
         Ok(false)
     }
 
-    /// True when the search has progressed enough to end. The next page searches slices that overlap its first cursor
-    /// again: it would make no progress if the cursor were not past all of them.
+    /// Returns true if the search has progressed enough to end. The next page searches slices that overlap its first
+    /// cursor again: it would make no progress if the cursor were not past all of them.
     fn has_progress(&self, from: SearchCursor) -> bool {
         self.searched_until < from
     }
@@ -519,12 +523,12 @@ impl SearchState {
     }
 }
 
-/// The cursor before which are all records that are newer than an instant.
+/// Returns the cursor that is after all records newer than a time.
 fn just_after(time_ms: i64) -> SearchCursor {
     SearchCursor { time_ms: time_ms.saturating_add(1), run_id: RunId::LEAST, arrival: i64::MIN }
 }
 
-/// An error when the records that were found take more memory than the search may.
+/// Fails if the records that were found take more memory than the search is allowed to use.
 fn check_bytes(found: &BTreeMap<SearchCursor, HitValues>, search: &SearchQuery) -> Result<()> {
     if search.bytes_max == usize::MAX {
         return Ok(());
@@ -588,7 +592,7 @@ impl UnreadableRecords {
     }
 }
 
-/// The newest matching records of a unit, at most as many as the search returns.
+/// Returns the newest matching records of a unit, at most as many as the search returns.
 async fn search_unit(
     core: &Core,
     search: &Arc<SearchQuery>,
@@ -608,7 +612,7 @@ async fn search_unit(
     }
 }
 
-/// What a search leaves out of a unit that could not be read: nothing if its logs were deleted meanwhile.
+/// Returns the records of a unit that could not be read; `None` if its logs were deleted in the meantime.
 pub(super) async fn left_out(core: &Core, mut unit: Unit, error: Error) -> Result<Option<UnreadableRecords>> {
     unit.without_deleted(core).await?;
     if unit.slices.is_empty() {
@@ -628,8 +632,8 @@ pub(super) struct MatchingRows {
     pub(super) batches: RowReader,
 }
 
-/// Opens a unit to read some columns of the rows that match, with the column of runs if there are several; `None`
-/// without such rows.
+/// Opens a unit to read some columns of the matching rows, with the column of runs if there are several; `None` if no
+/// rows match.
 pub(super) async fn matching_rows(
     core: &Core,
     search: &Arc<SearchQuery>,
@@ -697,7 +701,7 @@ async fn find_in_unit(
     }
 }
 
-/// Adds the matching rows, and keeps the newest.
+/// Adds the matching rows, and keeps only the newest.
 fn add_newest(
     found: &mut BTreeMap<SearchCursor, HitValues>,
     search: &SearchQuery,
@@ -743,7 +747,7 @@ fn add_newest(
 }
 
 impl SearchQuery {
-    /// The words of everything that a message must contain.
+    /// Returns the words of all texts that a message must contain.
     fn needed_words(&self) -> NeededWords {
         let mut words = self.text.words().clone();
         let parts = self.message_parts.iter().chain(&self.caseless_parts);

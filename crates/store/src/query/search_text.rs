@@ -1,4 +1,4 @@
-//! What a person types to find records: words, parts of words, phrases.
+//! The text of a search as typed by a user: words, parts of words, phrases.
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -9,33 +9,33 @@ use az::SaturatingAs;
 use crate::segment::caseless_text::{CaselessText, CaselessTextError, continues_letter};
 use crate::segment::word_index::NeededWords;
 
-/// Most parts of a search.
+/// Maximum number of parts of a search.
 const PARTS_MAX: usize = 16;
 
-/// The longest search. Unit: bytes.
+/// Maximum length of a search. Unit: bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
-/// What a message must hold, in any case and in any Unicode normal form.
+/// The texts that a message must contain, in any case and in any Unicode normal form.
 ///
-/// `time out` asks for both parts anywhere, `"time out"` for these words beside each other, `-debug` for messages
-/// without that part.
+/// `time out` selects messages that contain both parts anywhere, `"time out"` messages with these words in succession,
+/// and `-debug` messages without that part.
 #[derive(Debug, Clone, Default)]
 pub struct SearchText {
     parts: Vec<Part>,
-    /// What every message that fits contains.
+    /// Words that every matching message contains.
     words: NeededWords,
 }
 
-/// One thing that a message holds or does not.
+/// A text that a message must or must not contain.
 #[derive(Debug, Clone)]
 struct Part {
     text: CaselessText,
-    /// It begins and ends where words do.
+    /// True if it must begin and end at word boundaries.
     is_words: bool,
     is_unwanted: bool,
 }
 
-/// A search that cannot be understood.
+/// The error for an invalid search.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SearchTextError(String);
@@ -53,7 +53,7 @@ impl FromStr for SearchText {
             let is_unwanted = rest.len() > 1 && rest.starts_with('-') && !rest[1..].starts_with(char::is_whitespace);
             let from = if is_unwanted { &rest[1..] } else { rest };
             let (part, is_words, after) = match from.strip_prefix('"') {
-                // A quotation that is still being typed ends with the text.
+                // An unclosed quotation ends with the text, because the user may still be typing.
                 Some(quoted) => {
                     let (part, after) = quoted.split_once('"').unwrap_or((quoted, ""));
                     (part, quoted.contains('"'), after)
@@ -82,12 +82,12 @@ impl FromStr for SearchText {
 }
 
 impl SearchText {
-    /// True when every message fits.
+    /// Returns true if every message matches.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Where the parts that are searched for are in a text: bytes, in order, without overlaps.
+    /// Returns the byte ranges of the wanted parts in a text, in order, without overlaps.
     pub fn places_in(&self, text: &str) -> Vec<Range<usize>> {
         let wanted = self.parts.iter().filter(|part| !part.is_unwanted);
         let mut places: Vec<Range<usize>> = wanted.flat_map(|part| part.places_in(text)).collect();
@@ -106,7 +106,7 @@ impl SearchText {
         &self.words
     }
 
-    /// The rows whose message fits.
+    /// Returns the rows whose message matches.
     pub(crate) fn rows(&self, messages: &StringArray) -> BooleanArray {
         let mut fits = vec![true; messages.len()];
         for part in &self.parts {
@@ -124,12 +124,14 @@ impl Part {
         self.text.find_iter(bytes).filter(stands_alone).collect()
     }
 
-    /// Whether what was found between these is not a part of a letter or, if it is to be whole words, of a word.
+    /// Returns true if the match between these texts does not end within a letter and, if whole words are wanted, does
+    /// not begin or end within a word.
     fn stands_alone(&self, before: &[u8], after: &[u8]) -> bool {
         !continues_letter(after) && (!self.is_words || !(ends_in_word(before) || begins_with_word(after)))
     }
 
-    /// The rows that hold it. All messages are looked through as one, which is quicker than one by one.
+    /// Returns the rows that contain it. All messages are searched as one buffer, which is faster than a search of each
+    /// message.
     fn rows(&self, messages: &StringArray) -> Vec<bool> {
         let (offsets, bytes) = (messages.value_offsets(), messages.value_data());
         let mut held = vec![false; messages.len()];
@@ -144,7 +146,8 @@ impl Part {
                 held[row] = true;
                 at = row_end;
             } else {
-                // It goes on into the next message, or is a part of a word: perhaps another begins right after.
+                // The match extends into the next message or is a part of a word; another match may begin at the next
+                // byte.
                 at = found.start + 1;
             }
         }
@@ -202,7 +205,7 @@ mod tests {
         }
     }
 
-    /// `cafe` found the decomposed form only, and `"cafe"` took it for a word.
+    /// Regression test: `cafe` found only the decomposed form, and `"cafe"` matched that form as a word.
     #[test]
     fn a_letter_without_its_accent_is_another_letter() {
         let messages = [Some("Cafe\u{301}"), Some("Caf\u{e9}"), Some("cafe"), Some("cafes")];
@@ -216,7 +219,7 @@ mod tests {
         assert_eq!(found("\"timeout\"", &MESSAGES), [0, 5]);
         assert_eq!(found("\"timed out\"", &MESSAGES), [0]);
         assert_eq!(found("\"time\"", &MESSAGES), [3]);
-        // It is still being typed.
+        // The quotation is not closed yet.
         assert_eq!(found("\"timeou", &MESSAGES), [0, 1, 5]);
     }
 

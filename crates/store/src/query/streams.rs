@@ -1,7 +1,7 @@
-//! How many records of each task and status there are in a range of time, from the catalog alone.
+//! Numbers of records by task and status in a range of time, from the catalog alone.
 //!
-//! A slice that is only partly in the range is taken to have its records spread evenly over its time, so the numbers are
-//! estimates; those of a range that contains whole slices are exact.
+//! The records of a slice that is only partly in the range are assumed to be spread evenly over its time, so the
+//! numbers are estimates. The numbers of a range that contains whole slices are exact.
 
 use az::SaturatingAs;
 use runlog_model::record::SeverityCounts;
@@ -54,7 +54,8 @@ struct StreamRow {
 }
 
 impl Query {
-    /// The records in a range by task and status, of some workspaces, tasks and runs; in no particular order.
+    /// Returns the numbers of records in a range by task and status, of some workspaces, tasks and runs, in no
+    /// particular order.
     pub async fn streams(
         &self,
         workspace_ids: Option<&[WorkspaceId]>,
@@ -65,7 +66,7 @@ impl Query {
         let mut query = Sql::new("SELECT r.workspace_id, r.task_id, t.name AS task_name, r.status");
         query.push(", COUNT(*) AS slices");
         let (first, last) = (range.first_ms(), range.last_ms());
-        // The records of a slice in the range. Numbers that come from a range may stand in the text.
+        // The records of a slice in the range. The bounds are integers and therefore safe in the text of the statement.
         let part = format!(
             "((CASE WHEN s.last_time < {last} THEN s.last_time ELSE {last} END \
                - CASE WHEN s.first_time > {first} THEN s.first_time ELSE {first} END + 1) * 1.0 \
@@ -96,7 +97,7 @@ impl Query {
     }
 }
 
-/// A run, and how many records of it the archive has.
+/// A run and the number of its records in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunRecords {
     /// The run.
@@ -106,8 +107,8 @@ pub struct RunRecords {
 }
 
 impl Query {
-    /// The runs that were triggered from one time on and had records stored from another time on, of some workspaces,
-    /// tasks and runs; those with the latest records first, at most `limit`.
+    /// Returns the runs that were triggered at or after one time and had records stored at or after another time, of
+    /// some workspaces, tasks and runs: at most `limit`, those with the latest records first.
     pub async fn runs_with_new_records(
         &self,
         filter: &ScanFilter,
@@ -141,7 +142,7 @@ impl StreamRow {
             slices: self.slices.saturating_as::<u64>(),
             records: self.scaled_records,
             bytes: self.scaled_bytes,
-            // Rounded up: a severity with few records is there all the same.
+            // Rounded up, so that a severity with few records is not reported as absent.
             severities: SeverityCounts::from_array(counts.map(|count| count.ceil().saturating_as::<u64>())),
         })
     }

@@ -1,8 +1,8 @@
-//! Visits: passes the records of many runs to visitors, which add something up; no record is kept.
+//! Visits: the records of many runs are passed to visitors, which aggregate them; no record is kept.
 //!
-//! Like a scan, a visit reads only objects that the catalog cannot rule out, of these only the row groups with the words
-//! that the messages must contain, and of those only the columns that are needed. Each visitor is used by one reader, and
-//! there are as many of them as processors.
+//! Like a scan, a visit reads only objects that the catalog cannot rule out, only their row groups with the words that
+//! the messages must contain, and only the columns that are needed. Each visitor is used by one reader, and there are
+//! as many of them as processors.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use crate::segment::reader::SegmentFile;
 use crate::segment::values::{TextColumn, column};
 use crate::segment::word_index::NeededWords;
 
-/// Which records are visited, and which of their fields are read. An absent condition does not restrict it.
+/// Selects the records to visit and the fields to read. An absent condition does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct VisitQuery {
     /// Records of runs of these workspaces.
@@ -42,20 +42,20 @@ pub struct VisitQuery {
     pub message_parts: Vec<String>,
     /// Texts that messages contain in some case. They only narrow down what is read; the visitor decides.
     pub caseless_parts: Vec<String>,
-    /// The fields that the visitors look at, beside the run and the time.
+    /// The fields that the visitors use, in addition to the run and the time.
     pub columns: Vec<ScanColumn>,
 }
 
-/// Looks at records.
+/// Receives the records of a visit.
 pub trait RecordVisitor: Send + 'static {
-    /// False for runs whose logs are not read.
+    /// Returns false for runs whose logs need not be read.
     fn wants_run(&self, run: &ScanRun<'_>) -> bool;
 
-    /// Looks at a record; `Break` ends the visit.
+    /// Processes a record; `Break` ends the visit.
     fn visit(&mut self, record: &RecordView<'_>) -> ControlFlow<()>;
 }
 
-/// What came of a visit.
+/// The result of a visit.
 #[derive(Debug)]
 pub struct VisitOutcome<V> {
     /// The visitors, in no particular order.
@@ -66,7 +66,7 @@ pub struct VisitOutcome<V> {
     pub bytes: u64,
 }
 
-/// What all readers of a visit share.
+/// The shared state of all readers of a visit.
 struct Shared {
     core: Core,
     query: VisitQuery,
@@ -78,7 +78,7 @@ struct Shared {
 }
 
 impl Query {
-    /// Passes each record that fits to one of several visitors, in no particular order.
+    /// Passes each matching record to one of several visitors, in no particular order.
     pub async fn visit<V: RecordVisitor>(
         &self,
         query: VisitQuery,
@@ -125,7 +125,7 @@ async fn read_share<V: RecordVisitor>(shared: Arc<Shared>, visitor: V) -> Result
             unit.without_deleted(&shared.core).await?;
         }
         if let Err(error) = read_unit(&shared, &unit, &visitor).await {
-            // The log may have been deleted meanwhile.
+            // The log may have been deleted in the meantime.
             unit.without_deleted(&shared.core).await?;
             if !unit.slices.is_empty() {
                 return Err(unit.lost(error));
@@ -134,7 +134,7 @@ async fn read_share<V: RecordVisitor>(shared: Arc<Shared>, visitor: V) -> Result
     }
     match Arc::try_unwrap(visitor) {
         Ok(visitor) => Ok(visitor.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        // The last piece of work has returned, so nothing else refers to it.
+        // The last task has returned, so no other reference exists.
         Err(_) => Err(crate::error::Error::corrupt("a visitor is still in use after its visit")),
     }
 }

@@ -1,4 +1,4 @@
-//! Scans: the records of many runs as columns, for questions that no single run answers.
+//! Scans: the records of many runs as columns, for queries across runs.
 
 pub(crate) mod plan;
 pub(crate) mod read;

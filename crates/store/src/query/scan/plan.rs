@@ -1,4 +1,4 @@
-//! What a scan reads: the slices that the catalog cannot rule out, grouped by object into units.
+//! The plan of a scan: the slices that the catalog cannot rule out, grouped by object into units.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::query::scan::request::{ScanFilter, ScanRun};
 
-/// Finds the units of a scan, some runs at a time, so that memory does not grow with the archive.
+/// Finds the units of a scan, a number of runs at a time, so that memory does not grow with the archive.
 pub(crate) struct Planner {
     core: Core,
     filter: ScanFilter,
-    /// The last planned run: runs are planned in order of their trigger time, as they were sealed, so that
-    /// neighbouring slices are planned together.
+    /// The last planned run: runs are planned in order of their trigger times, the order in which they were sealed, so
+    /// that neighbouring slices are planned together.
     after: Option<(i64, String)>,
     units: VecDeque<Unit>,
     is_done: bool,
@@ -41,9 +41,9 @@ pub(crate) struct PlannedSlice {
     pub(crate) run: Arc<PlannedRun>,
     pub(crate) first_row: usize,
     pub(crate) records: usize,
-    /// What to add to the arrivals in the object.
+    /// The offset from arrivals in the object to arrivals in the run.
     pub(crate) arrival_base: i64,
-    /// The arrival after its last one, where slices are in order of arrival: before sealing.
+    /// The arrival after the last one of the slice, if its records are in order of arrival, as before sealing.
     pub(crate) arrivals_end: Option<i64>,
     pub(crate) first_time: i64,
     pub(crate) last_time: i64,
@@ -113,13 +113,13 @@ impl Planner {
         let until = (last.triggered_at, last.id.clone());
         let rows = self.slices_of(&until).await?;
         self.units = units(rows, planned_at);
-        // Who wants the newest few records is soon done then.
+        // The newest units first, so that a query for a few of the newest records ends early.
         self.units.make_contiguous().sort_by_key(|unit| std::cmp::Reverse(unit.last_time()));
         self.after = Some(until);
         Ok(())
     }
 
-    /// The next runs that may have such records, limited by the number of their slices.
+    /// Returns the next runs that may have matching records, limited by the number of their slices.
     async fn next_runs(&self) -> Result<Vec<RunBound>> {
         let mut query = Sql::new("SELECT r.id, r.triggered_at, r.records FROM runs r WHERE r.records > 0");
         self.push_conditions(&mut query);
@@ -127,7 +127,8 @@ impl Planner {
         let mut runs: Vec<RunBound> = query.build_query_as().fetch_all(self.core.catalog().read()).await?;
         let mut slices = 0;
         let enough = runs.iter().position(|run| {
-            // A sealed run has one slice for so many records, one that is being pushed perhaps some times as many.
+            // An estimate: a sealed run has one slice for `CHUNK_RECORDS` records, and a run that is being pushed a few
+            // times as many.
             slices += 1 + run.records / (limits::CHUNK_RECORDS.saturating_as::<i64>() / 4);
             slices > limits::SCAN_SLICES_AT_A_TIME
         });
@@ -138,7 +139,7 @@ impl Planner {
     }
 
     async fn slices_of(&self, until: &(i64, String)) -> Result<Vec<SliceRow>> {
-        // The words CROSS JOIN keep SQLite to this order; PostgreSQL chooses its own.
+        // `CROSS JOIN` makes SQLite join in this order; PostgreSQL chooses its own order.
         let mut query = Sql::new(
             "SELECT r.id AS run_id, r.task_id, r.workspace_id, r.status, r.log_epoch, g.object_key, g.bytes, g.merged,
                     s.first_row, s.records, s.first_arrival, s.first_time, s.last_time
@@ -162,7 +163,7 @@ impl Planner {
     }
 }
 
-/// Adds the conditions on `runs r` that a filter makes.
+/// Adds the conditions of a filter on `runs r`.
 pub(crate) fn push_run_conditions(query: &mut Sql, filter: &ScanFilter) {
     push_workspaces(query, "r.workspace_id", filter.workspace_ids.as_deref());
     let task_ids = filter.task_ids.as_ref().map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
@@ -184,9 +185,10 @@ pub(crate) fn push_run_conditions(query: &mut Sql, filter: &ScanFilter) {
     }
 }
 
-/// Adds the condition that a run counts records of one of these severities: where there are none, nothing is opened.
+/// Adds the condition that a run has records of one of these severities, by its counts in the catalog: the objects of
+/// other runs are not opened.
 ///
-/// Earlier versions counted words of other loggers, such as `WARNING`, among the others.
+/// Earlier versions counted the severities of other loggers, such as `WARNING`, as other severities.
 pub(crate) fn push_counted(query: &mut Sql, severities: impl Iterator<Item = Severity>) {
     let mut columns: Vec<&str> = severities.map(severity_column).collect();
     if columns.is_empty() {
@@ -199,7 +201,7 @@ pub(crate) fn push_counted(query: &mut Sql, severities: impl Iterator<Item = Sev
     query.push(format!(" AND {} > 0", columns.join(" + ")));
 }
 
-/// Where a run counts its records of a severity.
+/// Returns the column of a run with the number of its records of a severity.
 fn severity_column(severity: Severity) -> &'static str {
     match severity {
         Severity::Other => "r.severity_other",
@@ -212,7 +214,7 @@ fn severity_column(severity: Severity) -> &'static str {
     }
 }
 
-/// Groups slices of one object into units of a size that suits one reader.
+/// Groups the slices of each object into units of a suitable size for one reader.
 pub(crate) fn units(rows: Vec<SliceRow>, planned_at: Timestamp) -> VecDeque<Unit> {
     let mut runs: HashMap<String, Arc<PlannedRun>> = HashMap::new();
     let mut units: VecDeque<Unit> = VecDeque::new();
@@ -261,7 +263,7 @@ impl Unit {
         self.slices.iter().map(|slice| slice.last_time).max().unwrap_or(i64::MIN)
     }
 
-    /// The runs of its slices, which are in the order of their runs.
+    /// Returns the runs of its slices. The slices are in the order of their runs.
     fn run_ids(&self) -> Vec<String> {
         let mut ids: Vec<String> = self.slices.iter().map(|slice| slice.run.id.clone()).collect();
         ids.dedup();
@@ -282,7 +284,7 @@ impl Unit {
         Ok(())
     }
 
-    /// The error for an object that cannot be read although its logs exist. It names the object and the runs.
+    /// Returns the error for an object that cannot be read although its logs exist, with the object and the runs.
     pub(crate) fn lost(&self, error: Error) -> Error {
         let run_ids = self.run_ids();
         let first = run_ids.first().map(String::as_str).unwrap_or_default();

@@ -33,13 +33,13 @@ pub(crate) struct UnitBatches {
     source: Source,
 }
 
-/// Where the rows come from.
+/// The source of the rows.
 enum Source {
-    /// All selected columns come from the catalog: the next slice, and how many of its rows were returned.
+    /// All selected columns are in the catalog: the next slice, and the number of its rows that were returned.
     Catalog { slice: usize, given: usize },
     /// The object.
     File(Box<RowReader>),
-    /// There is nothing (more) to read.
+    /// No rows are left to read.
     Nothing,
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn read_unit(
 }
 
 impl UnitBatches {
-    /// The next rows that pass; `None` at the end.
+    /// Returns the next rows that meet the conditions; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let batch = match &mut self.source {
@@ -115,7 +115,7 @@ impl UnitBatches {
             columns.push("run_id");
         }
         if columns.is_empty() {
-            // Something has to be read for there to be rows to count.
+            // Rows can be counted only if at least one column is read.
             columns.push("time");
         }
         let file = SegmentFile::open(self.core.segments(), &self.unit.object_key, self.unit.object_bytes).await?;
@@ -133,7 +133,7 @@ impl UnitBatches {
         Ok(Source::File(Box::new(file.rows_of(rows, &columns, filter)?)))
     }
 
-    /// Ends the unit if its logs were deleted meanwhile; otherwise fails with `error`.
+    /// Ends the unit if its logs were deleted in the meantime; otherwise fails with `error`.
     async fn end_if_deleted(&mut self, error: Error) -> Result<()> {
         self.unit.without_deleted(&self.core).await?;
         match self.unit.slices.is_empty() {
@@ -144,7 +144,7 @@ impl UnitBatches {
     }
 }
 
-/// The rows of some slices of one object, neighbouring ones as one range; `None` without slices.
+/// Returns the rows of some slices of one object, with neighbouring slices as one range; `None` without slices.
 pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for slice in slices {
@@ -159,7 +159,7 @@ pub(crate) fn rows_together(slices: &[PlannedSlice]) -> Option<Vec<Range<usize>>
 
 /// The conditions to check for each row of a unit.
 struct Conditions {
-    /// None when all rows are in the range.
+    /// `None` if all rows are in the range.
     range: Option<TimeRange>,
     severities: Option<Arc<HashSet<String>>>,
     message_parts: Vec<String>,
@@ -179,7 +179,8 @@ impl Conditions {
         self.range.is_none() && self.severities.is_none() && self.message_parts.is_empty()
     }
 
-    /// Cheap conditions come first: the columns of the others are read only for rows that passed.
+    /// Returns the conditions as a row filter, cheap ones first: the columns of the others are read only for rows that
+    /// meet these.
     fn row_filter(self, file: &SegmentFile) -> Option<RowFilter> {
         let mut predicates: Vec<Box<dyn ArrowPredicate>> = Vec::new();
         if let Some(range) = self.range {
@@ -210,7 +211,7 @@ pub(crate) fn predicate(
     }))
 }
 
-/// The condition that a message contains a text, with exact case.
+/// Returns the condition that a message contains a text, with exact case.
 pub(crate) fn contains(file: &SegmentFile, part: &str) -> Box<dyn ArrowPredicate> {
     let finder = memmem::Finder::new(part.as_bytes()).into_owned();
     predicate(file, "message", move |batch| Ok(rows_containing(column::<StringArray>(batch, "message")?, &finder)))
@@ -220,7 +221,7 @@ pub(crate) fn contains(file: &SegmentFile, part: &str) -> Box<dyn ArrowPredicate
 pub(crate) struct ViewedRows<'b> {
     runs: &'b UnitRuns,
     times: &'b TimestampMillisecondArray,
-    /// Numbers in the object; absent when they were not read.
+    /// Arrivals in the object; absent if they were not read.
     arrivals: Option<Arrivals<'b>>,
     /// Severity, message, log type, bundle name and version, pod name and other fields, as far as they were read.
     texts: [Option<TextColumn>; 7],
@@ -252,7 +253,7 @@ impl<'b> ViewedRows<'b> {
         Ok(Self { runs, times: column(batch, "time")?, arrivals, texts })
     }
 
-    /// The length of all messages. Unit: bytes.
+    /// Returns the total length of the messages. Unit: bytes.
     pub(crate) fn message_bytes(&self) -> u64 {
         match &self.texts[1] {
             Some(TextColumn::Plain(messages)) => {
@@ -264,7 +265,7 @@ impl<'b> ViewedRows<'b> {
         }
     }
 
-    /// A row, which belongs to this run of the unit.
+    /// Returns the record of a row that belongs to a run of the unit.
     pub(crate) fn view(&self, row: usize, run: usize) -> RecordView<'_> {
         let text = |index: usize| self.texts[index].as_ref().and_then(|texts| texts.text(row));
         let number = match &self.arrivals {
@@ -298,7 +299,8 @@ fn rows_named(texts: &TextColumn, wanted: &HashSet<String>) -> BooleanArray {
     }
 }
 
-/// The rows whose text contains something. All texts are searched as one buffer, which is faster than one by one.
+/// Returns the rows whose text contains the needle of a finder. All texts are searched as one buffer, which is faster
+/// than a search of each text.
 pub(crate) fn rows_containing(texts: &StringArray, finder: &memmem::Finder<'_>) -> BooleanArray {
     let length = finder.needle().len();
     if length == 0 {
@@ -316,7 +318,7 @@ pub(crate) fn rows_containing(texts: &StringArray, finder: &memmem::Finder<'_>) 
             held[row] = true;
             at = row_end;
         } else {
-            // It begins in one text and ends in the next.
+            // The match begins in one text and ends in the next.
             at = found + 1;
         }
     }
@@ -349,7 +351,7 @@ impl UnitRuns {
                 self.column_of_runs(*wanted, &run_of_row)
             }
             ScanColumn::Time => {
-                // The type in the file names the same zone in other letters, perhaps.
+                // The type in the file may have another name for the same time zone.
                 let times = column::<TimestampMillisecondArray>(read, "time")?;
                 Ok(Arc::new(times.clone().with_timezone("UTC")) as ArrayRef)
             }
@@ -359,7 +361,7 @@ impl UnitRuns {
         batch(request, columns.collect::<Result<_>>()?, read.num_rows())
     }
 
-    /// The index in `runs` of each row.
+    /// Returns the index in `runs` of each row.
     pub(crate) fn run_of_each_row(&self, read: &RecordBatch) -> Result<Vec<u32>> {
         let Ok(ids) = column::<StringArray>(read, "run_id") else { return Ok(vec![0; read.num_rows()]) };
         let (mut last, mut runs) = (0, Vec::with_capacity(ids.len()));
@@ -399,7 +401,7 @@ impl UnitRuns {
 }
 
 fn batch(request: &ScanRequest, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    // A batch without columns has rows all the same: they are counted.
+    // A batch without columns still has a number of rows.
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::clone(&request.schema), columns, &options)?)
 }

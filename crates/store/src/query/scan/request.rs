@@ -1,4 +1,4 @@
-//! The request of a scan: which records, and which columns of them.
+//! The request of a scan: the records and columns to read.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use runlog_model::{RunId, TaskId, TimeRange, WorkspaceId};
 /// Selects records. An absent field does not restrict the selection.
 #[derive(Debug, Clone, Default)]
 pub struct ScanFilter {
-    /// Those of runs of these workspaces.
+    /// Records of runs of these workspaces.
     pub workspace_ids: Option<Vec<WorkspaceId>>,
-    /// Those of runs of these tasks.
+    /// Records of runs of these tasks.
     pub task_ids: Option<Vec<TaskId>>,
-    /// Those of these runs.
+    /// Records of these runs.
     pub run_ids: Option<Vec<RunId>>,
     /// Records in this range of time.
     pub range: TimeRange,
@@ -35,7 +35,7 @@ pub enum ScanColumn {
     Time,
     /// The number of the record in its run, in order of arrival, from 0.
     Arrival,
-    /// `TRACE` to `FATAL`, or whatever the engine wrote.
+    /// `TRACE` to `FATAL`, or another text that the engine wrote.
     Severity,
     /// What kind of log it belongs to.
     LogType,
@@ -68,7 +68,7 @@ impl ScanColumn {
         Self::Extra,
     ];
 
-    /// Its name, here and in the files.
+    /// Returns its name, which is also its name in the files.
     pub fn name(self) -> &'static str {
         match self {
             Self::RunId => "run_id",
@@ -90,26 +90,26 @@ impl ScanColumn {
         let (kind, may_be_null) = match self {
             Self::Time => (DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
             Self::Arrival => (DataType::Int64, false),
-            // Each batch has texts of its own: views of shared texts cannot be counted, and would be written to temporary
-            // files again with each batch that has one of them.
+            // Each batch has its own texts: the memory of views of shared texts cannot be accounted for, and the shared
+            // texts would be written to temporary files again with each batch that refers to them.
             Self::RunId | Self::TaskId | Self::WorkspaceId => (DataType::LargeUtf8, false),
             _ => (DataType::LargeUtf8, true),
         };
         Field::new(self.name(), kind, may_be_null)
     }
 
-    /// True for columns that come from the catalog and not from the files.
+    /// Returns true for columns whose values are in the catalog and not in the files.
     pub(crate) fn is_of_run(self) -> bool {
         matches!(self, Self::RunId | Self::TaskId | Self::WorkspaceId)
     }
 }
 
-/// The schema of the batches of a scan of these columns.
+/// Returns the schema of the batches of a scan of these columns.
 pub fn scan_schema(columns: &[ScanColumn]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(|column| column.field()).collect::<Vec<_>>()))
 }
 
-/// What to scan.
+/// The records and columns to scan.
 #[derive(Debug)]
 pub(crate) struct ScanRequest {
     pub(crate) filter: ScanFilter,
@@ -117,7 +117,7 @@ pub(crate) struct ScanRequest {
     pub(crate) schema: SchemaRef,
 }
 
-/// A run, as a [`DynamicFilter`] sees it.
+/// A run as passed to a [`DynamicFilter`].
 #[derive(Debug, Clone, Copy)]
 pub struct ScanRun<'a> {
     /// Its id.
@@ -130,7 +130,7 @@ pub struct ScanRun<'a> {
     pub status: &'a str,
 }
 
-/// A record that a search or a visit looks at. Fields that are not read are absent.
+/// A record as passed to a search or a visit. Fields that are not read are absent.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordView<'a> {
     /// Its run.
@@ -155,5 +155,6 @@ pub struct RecordView<'a> {
     pub extra: Option<&'a str>,
 }
 
-/// Narrows a running scan: returns the range of time that is still needed, and for each of these runs whether it is.
+/// Narrows a running scan: returns the range of time that is still needed, and for each of these runs whether the run
+/// is still needed.
 pub type DynamicFilter = dyn Fn(&[ScanRun<'_>]) -> (TimeRange, Vec<bool>) + Send + Sync;

@@ -1,17 +1,16 @@
-//! Scans: the records of many runs as columns, for queries that no single log answers.
+//! Scans: the records of many runs as columns, for queries across logs.
 //!
 //! ```text
 //! filter ▸ catalog: slices that may hold such records ▸ units (neighbouring rows) ▸ readers ▸ record batches
 //! ```
 //!
-//! Objects that the catalog can rule out are not opened. The others are read by any number of concurrent streams,
-//! which share the units among themselves. Of each unit only the selected columns are read, and of those only the
-//! pages in which a row passed the conditions on earlier columns. Slices that are not sealed yet are read like
-//! others.
+//! Objects that the catalog can rule out are not opened. The others are read by any number of concurrent streams, which
+//! share the units among themselves. Only the selected columns of each unit are read, and only the pages of them that
+//! have rows for which the conditions on earlier columns hold. Slices that are not sealed yet are read like others.
 //!
-//! The slices of a run come from the catalog in one statement, so that merging them meanwhile neither hides nor
-//! repeats a record: replaced objects are kept for an hour. If the log of a run is deleted meanwhile, the scan skips
-//! the rest of it.
+//! The slices of a run are read from the catalog in one statement, so that a concurrent merge neither hides nor repeats
+//! a record: replaced objects are kept for an hour. If the log of a run is deleted during the scan, the scan skips the
+//! rest of the log.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,14 +53,14 @@ impl Scan {
         &self.request.schema
     }
 
-    /// Applies a filter that is evaluated again before each read: a query for the newest ten records needs less after
-    /// each batch.
+    /// Applies a filter that is evaluated again before each read: a query for the newest ten records needs fewer
+    /// records after each batch.
     pub fn with_dynamic_filter(self, dynamic_filter: Arc<DynamicFilter>) -> Self {
         Self { dynamic_filter: Some(dynamic_filter), ..self }
     }
 
-    /// A stream that returns a share of the scan. It starts when it is first polled, reads ahead a little, and stops
-    /// when it is dropped.
+    /// Returns a stream of a share of the scan. The stream starts when it is first polled, reads ahead by a few
+    /// batches, and stops when it is dropped.
     pub fn stream(&self) -> ScanStream {
         ScanStream { scan: Some(self.clone()), receiver: None }
     }
@@ -71,14 +70,14 @@ impl Scan {
         let scan = self;
         tokio::spawn(async move {
             if let Err(error) = scan.read(&sender).await {
-                // The receiver may be gone.
+                // The receiver may have been dropped.
                 let _ = sender.send(Err(error)).await;
             }
         });
         receiver
     }
 
-    /// Removes from a unit what is not needed any more; returns the range of time that is.
+    /// Removes the slices of a unit that are no longer needed; returns the range of time that is still needed.
     fn narrow(&self, unit: &mut Unit) -> TimeRange {
         let asked = self.request.filter.range;
         let Some(dynamic_filter) = &self.dynamic_filter else { return asked };
